@@ -1,0 +1,1 @@
+//! One tenant's store as one value: commit a transaction, open a snapshot.

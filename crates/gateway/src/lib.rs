@@ -1,0 +1,1 @@
+//! The gateway: listeners, callers, limits, grants, logs and metrics.

@@ -1,0 +1,1 @@
+//! The binary: serve, gateway, server, import, keys, demo-data, check-config.

@@ -1,0 +1,1 @@
+//! FHIR REST over the contract: one file per interaction.

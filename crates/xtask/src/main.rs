@@ -1,0 +1,2 @@
+//! The developer's commands, run as `cargo xtask`.
+fn main() {}
