@@ -4,18 +4,25 @@
 //! Plain functions of their inputs: no I/O, no clock, no threads. Which resource types exist is
 //! data (`fhir-schema`), so [`ResourceType`] checks syntax alone.
 
+mod bundle;
 mod door;
 mod id;
 mod instant;
+pub mod json;
+mod outcome;
 mod redacted;
 mod reference;
+mod resource;
 mod resource_type;
 mod version_id;
 
+pub use bundle::{Bundle, BundleEntry, BundleRequest, BundleType, MalformedBundle};
 pub use door::{Clock, Ids};
 pub use id::{InvalidResourceId, ResourceId};
 pub use instant::{Instant, InvalidInstant};
+pub use outcome::{Issue, IssueCode, OperationOutcome, Severity};
 pub use redacted::Redacted;
 pub use reference::{InvalidReference, Reference, Target};
+pub use resource::{InvalidResource, Resource};
 pub use resource_type::{InvalidResourceType, ResourceType};
 pub use version_id::{InvalidVersionId, VersionId};

@@ -63,7 +63,7 @@ impl<'a> Reference<'a> {
             return Ok(Self::Conditional(resource_type, criteria));
         }
         match split_target(text) {
-            Some(("", target)) => Ok(Self::Relative(target)),
+            Some(("", target)) if !text.starts_with('/') => Ok(Self::Relative(target)),
             _ => Err(InvalidReference),
         }
     }

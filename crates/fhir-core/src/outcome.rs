@@ -1,0 +1,256 @@
+//! OperationOutcome (FHIR R4, 2.33): what went wrong, where, and how to mend it.
+
+use std::fmt;
+
+use crate::json::write_string;
+
+/// One issue or more about a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationOutcome {
+    /// The issues; never empty when written.
+    pub issues: Vec<Issue>,
+}
+
+/// One issue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issue {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What kind of issue it is.
+    pub code: IssueCode,
+    /// What is wrong and how to mend it, safe to show to the client.
+    pub diagnostics: String,
+    /// Where: simple FHIRPath for content, `http.header` or `http.parameter` for the request.
+    pub expression: Vec<String>,
+}
+
+/// `issue.severity`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing is wrong.
+    Information,
+    /// May be a problem; the request was carried out.
+    Warning,
+    /// The request was not carried out.
+    Error,
+    /// The request was not carried out and nothing else was looked at.
+    Fatal,
+}
+
+/// `issue.code`, those of the value set issue-type that Hearthgate gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(
+    missing_docs,
+    reason = "each variant is the code of that name in issue-type"
+)]
+pub enum IssueCode {
+    Invalid,
+    Structure,
+    Required,
+    Value,
+    Invariant,
+    Login,
+    Expired,
+    Forbidden,
+    NotSupported,
+    Duplicate,
+    MultipleMatches,
+    NotFound,
+    Deleted,
+    TooLong,
+    CodeInvalid,
+    TooCostly,
+    BusinessRule,
+    Conflict,
+    Processing,
+    Transient,
+    Exception,
+    Timeout,
+    Throttled,
+    Informational,
+}
+
+impl IssueCode {
+    /// The code.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Structure => "structure",
+            Self::Required => "required",
+            Self::Value => "value",
+            Self::Invariant => "invariant",
+            Self::Login => "login",
+            Self::Expired => "expired",
+            Self::Forbidden => "forbidden",
+            Self::NotSupported => "not-supported",
+            Self::Duplicate => "duplicate",
+            Self::MultipleMatches => "multiple-matches",
+            Self::NotFound => "not-found",
+            Self::Deleted => "deleted",
+            Self::TooLong => "too-long",
+            Self::CodeInvalid => "code-invalid",
+            Self::TooCostly => "too-costly",
+            Self::BusinessRule => "business-rule",
+            Self::Conflict => "conflict",
+            Self::Processing => "processing",
+            Self::Transient => "transient",
+            Self::Exception => "exception",
+            Self::Timeout => "timeout",
+            Self::Throttled => "throttled",
+            Self::Informational => "informational",
+        }
+    }
+}
+
+impl Severity {
+    /// The code.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Information => "information",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Fatal => "fatal",
+        }
+    }
+}
+
+impl Issue {
+    /// An error of this kind.
+    #[must_use]
+    pub fn error(code: IssueCode, diagnostics: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            code,
+            diagnostics: diagnostics.into(),
+            expression: Vec::new(),
+        }
+    }
+
+    /// A remark; the request was carried out.
+    #[must_use]
+    pub fn information(diagnostics: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Information,
+            ..Self::error(IssueCode::Informational, diagnostics)
+        }
+    }
+
+    /// The same issue, standing at `expression` (nothing is added when that is empty).
+    #[must_use]
+    pub fn at(mut self, expression: impl Into<String>) -> Self {
+        let expression = expression.into();
+        if !expression.is_empty() {
+            self.expression.push(expression);
+        }
+        self
+    }
+
+    /// The same issue seen from further out: `prefix` stands before every expression, and alone
+    /// where there was none.
+    #[must_use]
+    pub fn within(mut self, prefix: &str) -> Self {
+        if self.expression.is_empty() {
+            self.expression.push(prefix.to_owned());
+        }
+        for expression in &mut self.expression {
+            if !expression.starts_with(prefix) && !expression.starts_with("http.") {
+                // A resource's own path begins with its type, which stands for `prefix` here.
+                let inner = expression.split_once('.').map_or("", |(_, inner)| inner);
+                let dot = if inner.is_empty() { "" } else { "." };
+                *expression = format!("{prefix}{dot}{inner}");
+            }
+        }
+        self
+    }
+}
+
+impl OperationOutcome {
+    /// An outcome of one issue.
+    #[must_use]
+    pub fn of(issue: Issue) -> Self {
+        Self {
+            issues: vec![issue],
+        }
+    }
+
+    /// The resource as compact JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        out.extend_from_slice(b"{\"resourceType\":\"OperationOutcome\",\"issue\":[");
+        for (count, issue) in self.issues.iter().enumerate() {
+            if count > 0 {
+                out.push(b',');
+            }
+            issue.write(&mut out);
+        }
+        out.extend_from_slice(b"]}");
+        out
+    }
+}
+
+impl Issue {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"severity\":\"");
+        out.extend_from_slice(self.severity.as_str().as_bytes());
+        out.extend_from_slice(b"\",\"code\":\"");
+        out.extend_from_slice(self.code.as_str().as_bytes());
+        out.extend_from_slice(b"\",\"diagnostics\":");
+        write_string(&self.diagnostics, out);
+        let mut separator: &[u8] = b",\"expression\":[";
+        for expression in &self.expression {
+            out.extend_from_slice(separator);
+            separator = b",";
+            write_string(expression, out);
+        }
+        out.extend_from_slice(if self.expression.is_empty() {
+            b"}"
+        } else {
+            b"]}"
+        });
+    }
+}
+
+impl fmt::Display for OperationOutcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (count, issue) in self.issues.iter().enumerate() {
+            let separator = if count > 0 { "; " } else { "" };
+            write!(formatter, "{separator}{}", issue.diagnostics)?;
+            if !issue.expression.is_empty() {
+                write!(formatter, " ({})", issue.expression.join(", "))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Issue, IssueCode, OperationOutcome};
+
+    #[test]
+    fn an_outcome_is_written_as_the_resource() {
+        // HTTP-202, HTTP-203
+        let issue = Issue::error(IssueCode::Invalid, "say \"when\"").at("Patient.birthDate");
+        assert_eq!(
+            String::from_utf8(OperationOutcome::of(issue).to_json()).unwrap(),
+            r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid","diagnostics":"say \"when\"","expression":["Patient.birthDate"]}]}"#
+        );
+    }
+
+    #[test]
+    fn an_issue_within_an_entry_names_the_entry() {
+        let check = |expression: &str, expected: &str| {
+            let issue = Issue::error(IssueCode::Invalid, "x").at(expression);
+            assert_eq!(
+                issue.within("Bundle.entry[2].resource").expression,
+                [expected]
+            );
+        };
+        check("", "Bundle.entry[2].resource");
+        check("Patient", "Bundle.entry[2].resource");
+        check("Patient.name[0]", "Bundle.entry[2].resource.name[0]");
+    }
+}
