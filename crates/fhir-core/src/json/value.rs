@@ -177,6 +177,22 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The members of this object in order, names as they were written (quotes included).
+    pub fn raw_members(&self) -> impl Iterator<Item = (&'a str, Value<'a>)> + use<'a> {
+        let of = *self;
+        let end = self.members().end;
+        let mut at = self.at + 1;
+        std::iter::from_fn(move || {
+            if at >= end {
+                return None;
+            }
+            let name = of.beside(at).raw();
+            let value = of.beside(at + 1);
+            at = value.node().next;
+            Some((name, value))
+        })
+    }
+
     /// The items of this array in order; nothing for another kind.
     #[must_use]
     pub fn items(&self) -> Items<'a> {

@@ -82,10 +82,10 @@ impl Value<'_> {
         match self.kind() {
             Kind::Object => {
                 let mut separator = b'{';
-                for (at, value) in self.member_places() {
+                for (name, value) in self.raw_members() {
                     out.push(separator);
                     separator = b',';
-                    out.extend_from_slice(self.beside(at).raw().as_bytes());
+                    out.extend_from_slice(name.as_bytes());
                     out.push(b':');
                     value.write(replacements, out);
                 }
@@ -107,21 +107,6 @@ impl Value<'_> {
         }
     }
 
-    /// Name places and values of an object's members.
-    fn member_places(&self) -> impl Iterator<Item = (u32, Self)> {
-        let end = self.node().next;
-        let mut at = self.at + 1;
-        std::iter::from_fn(move || {
-            if at >= end {
-                return None;
-            }
-            let name = at;
-            let value = self.beside(at + 1);
-            at = value.node().next;
-            Some((name, value))
-        })
-    }
-
     fn write_pretty(&self, indent: usize, out: &mut Vec<u8>) {
         let line = |indent: usize, out: &mut Vec<u8>| {
             out.push(b'\n');
@@ -130,11 +115,11 @@ impl Value<'_> {
         match self.kind() {
             Kind::Object if self.node().next > self.at + 1 => {
                 let mut separator = b'{';
-                for (at, value) in self.member_places() {
+                for (name, value) in self.raw_members() {
                     out.push(separator);
                     separator = b',';
                     line(indent + 1, out);
-                    out.extend_from_slice(self.beside(at).raw().as_bytes());
+                    out.extend_from_slice(name.as_bytes());
                     out.extend_from_slice(b": ");
                     value.write_pretty(indent + 1, out);
                 }
