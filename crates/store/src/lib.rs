@@ -1,1 +1,33 @@
-//! The port of the system of record: an ordered log, versions, small durable state, and the one suite every backend passes.
+//! The port of the system of record: one totally ordered log of commits per tenant, and where
+//! each version of each resource lies in it.
+//!
+//! The log is the truth; everything that finds versions is derived from it and can be rebuilt.
+//! A backend implements [`Store`] and passes [`suite`]; [`model`] is the reference backend, in
+//! memory. [`record`] is how a commit is written down. docs/storage.md has the layout and the
+//! numbered guarantees.
+//!
+//! Deliberately absent: preconditions, version numbering and time (the database's serial step
+//! judges and gives them), search, and any knowledge of what a body says ([`Derive`] asks for
+//! what must be known).
+
+mod commit;
+mod error;
+mod group;
+mod identifier;
+pub mod model;
+mod port;
+mod position;
+pub mod record;
+pub mod suite;
+mod tenant;
+
+pub use commit::{
+    BodyCoding, Commit, CommitKind, FhirVersion, Idempotency, Method, OwnerKeyId, Version,
+    VersionFlags,
+};
+pub use error::{AppendError, CloseError, MalformedGroup, ReadError};
+pub use group::judge_group;
+pub use identifier::IdentifierKey;
+pub use port::{Derive, DeriveError, Location, Store, VersionEntry};
+pub use position::{CommitHash, CommitId, ContentHash, Head, T};
+pub use tenant::{InvalidTenant, TenantText};

@@ -1,0 +1,247 @@
+//! The reference backend: a log in memory, for tests of backends and of everything above them.
+//! Durable for as long as the value lives.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fhir_core::{ResourceId, ResourceType, VersionId};
+
+use crate::{
+    AppendError, CloseError, Commit, Head, IdentifierKey, Location, MalformedGroup, ReadError,
+    Store, T, TenantText, Version, VersionEntry, judge_group, record,
+};
+
+/// A [`Store`] in memory.
+#[derive(Debug)]
+pub struct ModelStore {
+    tenant: TenantText,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    head: Head,
+    closed: Closed,
+    /// The commit at `t` is the one at index `t - 1`.
+    commits: Vec<Commit>,
+    /// The positions of a resource's versions, in order.
+    resources: BTreeMap<(ResourceType, ResourceId), Vec<(T, usize)>>,
+    /// The first position at which a resource bore an identifier.
+    identifiers: BTreeMap<(ResourceType, IdentifierKey), BTreeMap<ResourceId, T>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closed {
+    No,
+    Yes,
+}
+
+impl ModelStore {
+    /// An empty log.
+    #[must_use]
+    pub fn new(tenant: TenantText) -> Self {
+        Self {
+            tenant,
+            state: Mutex::new(State {
+                head: Head::EMPTY,
+                closed: Closed::No,
+                commits: Vec::new(),
+                resources: BTreeMap::new(),
+                identifiers: BTreeMap::new(),
+            }),
+        }
+    }
+
+    /// Takes commits again after [`Store::close`].
+    pub fn reopen(&self) {
+        self.state().closed = Closed::No;
+    }
+
+    /// Every commit, in order.
+    #[must_use]
+    pub fn commits(&self) -> Vec<Commit> {
+        self.state().commits.clone()
+    }
+
+    /// Every resource that has a version, by type and id.
+    #[must_use]
+    pub fn resources(&self) -> Vec<(ResourceType, ResourceId)> {
+        self.state().resources.keys().cloned().collect()
+    }
+
+    /// Every type and identifier that a version bears.
+    #[must_use]
+    pub fn identifiers(&self) -> BTreeSet<(ResourceType, IdentifierKey)> {
+        self.state().identifiers.keys().cloned().collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for ModelStore {
+    fn head(&self) -> Head {
+        self.state().head
+    }
+
+    fn append(&self, group: &[Commit]) -> Result<Head, AppendError> {
+        let mut state = self.state();
+        if state.closed == Closed::Yes {
+            return Err(AppendError::Closed);
+        }
+        judge_group(&state.head, &self.tenant, group)?;
+        let mut head = state.head;
+        let (mut bytes, mut blocks) = (Vec::new(), Vec::new());
+        for commit in group {
+            let hash = record::encode(commit, &head.hash, &mut bytes, &mut blocks);
+            let hash = hash.map_err(|source| {
+                let t = commit.t;
+                AppendError::Malformed(MalformedGroup::Unencodable { t, source })
+            })?;
+            head = Head {
+                t: commit.t,
+                instant: commit.instant,
+                hash,
+            };
+        }
+        for commit in group {
+            state.insert(commit);
+        }
+        state.head = head;
+        Ok(head)
+    }
+
+    async fn newest(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        at: T,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        Ok(self.state().entries(resource_type, id, at).next())
+    }
+
+    async fn version(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        version: VersionId,
+        at: T,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        let state = self.state();
+        let mut entries = state.entries(resource_type, id, at);
+        Ok(entries.find(|entry| entry.version == version))
+    }
+
+    async fn versions(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        at: T,
+    ) -> Result<Vec<VersionEntry>, ReadError> {
+        Ok(self.state().entries(resource_type, id, at).collect())
+    }
+
+    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
+        let Location {
+            segment,
+            offset,
+            length,
+        } = entry.location;
+        let state = self.state();
+        let version = state.at(entry.t, length as usize).filter(|version| {
+            (&version.resource_type, &version.id, version.version)
+                == (&entry.resource_type, &entry.id, entry.version)
+        });
+        let version = version.ok_or_else(|| ReadError::Damaged {
+            segment,
+            offset,
+            lost: format!("{}/{}", entry.resource_type, entry.id),
+            source: "nothing of that name stands there".into(),
+        })?;
+        Ok(version.body.clone())
+    }
+
+    async fn identified(
+        &self,
+        resource_type: &ResourceType,
+        identifier: &IdentifierKey,
+        at: T,
+    ) -> Result<Vec<ResourceId>, ReadError> {
+        let key = (resource_type.clone(), identifier.clone());
+        let state = self.state();
+        let bearers = state.identifiers.get(&key).into_iter().flatten();
+        Ok(bearers
+            .filter(|(_, first)| **first <= at)
+            .map(|(id, _)| id.clone())
+            .collect())
+    }
+
+    fn close(&self) -> Result<(), CloseError> {
+        self.state().closed = Closed::Yes;
+        Ok(())
+    }
+}
+
+impl State {
+    fn insert(&mut self, commit: &Commit) {
+        for (ordinal, version) in commit.versions.iter().enumerate() {
+            let resource = (version.resource_type.clone(), version.id.clone());
+            let positions = self.resources.entry(resource).or_default();
+            positions.push((commit.t, ordinal));
+            for identifier in &version.identifiers {
+                let key = (version.resource_type.clone(), identifier.clone());
+                let bearers = self.identifiers.entry(key).or_default();
+                bearers.entry(version.id.clone()).or_insert(commit.t);
+            }
+        }
+        self.commits.push(commit.clone());
+    }
+
+    fn commit(&self, t: T) -> Option<&Commit> {
+        let index = usize::try_from(t.get().checked_sub(1)?).ok()?;
+        self.commits.get(index)
+    }
+
+    fn at(&self, t: T, ordinal: usize) -> Option<&Version> {
+        self.commit(t)?.versions.get(ordinal)
+    }
+
+    /// A resource's versions up to `at`, the newest first.
+    fn entries(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        at: T,
+    ) -> impl Iterator<Item = VersionEntry> + '_ {
+        let resource = (resource_type.clone(), id.clone());
+        let positions = self.resources.get(&resource).into_iter().flatten();
+        let visible: Vec<_> = positions.filter(|(t, _)| *t <= at).collect();
+        visible
+            .into_iter()
+            .rev()
+            .filter_map(|&(t, ordinal)| self.entry(t, ordinal))
+    }
+
+    fn entry(&self, t: T, ordinal: usize) -> Option<VersionEntry> {
+        let (commit, version) = (self.commit(t)?, self.at(t, ordinal)?);
+        Some(VersionEntry {
+            t,
+            instant: commit.instant,
+            resource_type: version.resource_type.clone(),
+            id: version.id.clone(),
+            version: version.version,
+            flags: version.flags,
+            dictionary: version.dictionary,
+            length: version.length,
+            location: Location {
+                segment: 0,
+                offset: t.get(),
+                length: u32::try_from(ordinal).ok()?,
+            },
+        })
+    }
+}

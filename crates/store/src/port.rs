@@ -1,0 +1,143 @@
+//! The port itself: what a backend does, and what it is told.
+
+use std::error::Error;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
+
+use crate::{
+    AppendError, BodyCoding, CloseError, Commit, Head, IdentifierKey, ReadError, T, VersionFlags,
+};
+
+/// One tenant's log and what finds versions in it.
+///
+/// Every read takes the position `at` and sees exactly the commits up to it; an `at` beyond the
+/// head sees what is durable.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Where the log ends: the last durable commit.
+    fn head(&self) -> Head;
+
+    /// Makes a group of commits durable and readable, all of it or nothing. Blocks; called by one
+    /// thread at a time. Positions follow the head's without a gap. An empty group does nothing.
+    ///
+    /// # Errors
+    /// Unless it is [`AppendError::Poisoned`], nothing of the group is visible, nor will be after
+    /// a restart.
+    fn append(&self, group: &[Commit]) -> Result<Head, AppendError>;
+
+    /// The newest version of a resource; a deletion is one.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it cannot be known.
+    async fn newest(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        at: T,
+    ) -> Result<Option<VersionEntry>, ReadError>;
+
+    /// The version of a resource with this number.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it cannot be known.
+    async fn version(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        version: VersionId,
+        at: T,
+    ) -> Result<Option<VersionEntry>, ReadError>;
+
+    /// All versions of a resource, the newest first.
+    ///
+    /// # Errors
+    /// [`ReadError`] when they cannot be known.
+    async fn versions(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        at: T,
+    ) -> Result<Vec<VersionEntry>, ReadError>;
+
+    /// The body of a version as it was stored, checked to be whole and that of this tenant, type,
+    /// id, version and position. Empty for a deletion.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it cannot be read or is not what was asked for.
+    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError>;
+
+    /// The resources that bear this identifier, or bore it in an earlier version, in the order of
+    /// their ids: candidates, to be verified on their newest version.
+    ///
+    /// # Errors
+    /// [`ReadError`] when they cannot be known.
+    async fn identified(
+        &self,
+        resource_type: &ResourceType,
+        identifier: &IdentifierKey,
+        at: T,
+    ) -> Result<Vec<ResourceId>, ReadError>;
+
+    /// Takes no more commits and writes what was still to be written. Blocks; a second call does
+    /// nothing. Without it the next open has more to replay, and nothing is lost.
+    ///
+    /// # Errors
+    /// [`CloseError`] when the derived state could not be written.
+    fn close(&self) -> Result<(), CloseError>;
+}
+
+/// Where a version lies and what is known without reading its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionEntry {
+    /// The position of its commit.
+    pub t: T,
+    /// The instant of its commit (`meta.lastUpdated`).
+    pub instant: Instant,
+    /// The type.
+    pub resource_type: ResourceType,
+    /// The id.
+    pub id: ResourceId,
+    /// The version's number (`meta.versionId`).
+    pub version: VersionId,
+    /// How it came to be.
+    pub flags: VersionFlags,
+    /// How its body is coded.
+    pub dictionary: BodyCoding,
+    /// Bytes of the JSON before coding; 0 when deleted.
+    pub length: u32,
+    /// Where the backend has it.
+    pub location: Location,
+}
+
+/// Where a backend has a version: meaningful to that backend alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Location {
+    /// The part of the log.
+    pub segment: u64,
+    /// Where in it.
+    pub offset: u64,
+    /// How long it is there.
+    pub length: u32,
+}
+
+/// Why [`Derive`] could not read a stored version.
+pub type DeriveError = Box<dyn Error + Send + Sync>;
+
+/// Tells a backend what it must know of a stored version to find it again. Given by the database
+/// at open and asked when the log is replayed; answers what [`crate::Version::identifiers`] held
+/// when the version was appended.
+pub trait Derive: Send + Sync + 'static {
+    /// The identifiers that a version bears.
+    ///
+    /// # Errors
+    /// When the body cannot be decoded or read.
+    fn identifiers(
+        &self,
+        resource_type: &ResourceType,
+        coding: BodyCoding,
+        length: u32,
+        body: &[u8],
+    ) -> Result<Vec<IdentifierKey>, DeriveError>;
+}

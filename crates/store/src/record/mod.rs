@@ -1,0 +1,119 @@
+//! Record v1: a commit as bytes.
+//!
+//! All numbers are little-endian. A frame, from its first byte:
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 4 | length of what follows the checksum |
+//! | 4 | CRC-32C over the length and what follows the checksum |
+//! | 1 | format: 1 |
+//! | 1 | kind |
+//! | 1 | FHIR version |
+//! | 1 | reserved: 0 |
+//! | 8 | `t` |
+//! | 8 | instant, microseconds since 1970, signed |
+//! | 16 | commit id |
+//! | 32 | hash of the commit before |
+//! | 1 + n | tenant |
+//! | 1 | idempotency: 0, or 1 and then the next three |
+//! | 2 + n, 2 + n, 32 | client, key, digest of the request |
+//! | 4 | number of versions |
+//!
+//! and then per version a block:
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 4 | length of what follows the checksum |
+//! | 4 | CRC-32C over tenant (with its length), `t`, the length and what follows the checksum |
+//! | 1 + n, 1 + n | type, id |
+//! | 8 | version number |
+//! | 1 | flags |
+//! | 8 | owner key id |
+//! | 4 | dictionary |
+//! | 32 | content hash |
+//! | 4 | length of the JSON before coding |
+//! | 4 + n | body |
+//!
+//! A block carries a checksum of its own so that one version can be read and verified without
+//! the rest of its commit. A commit's hash is SHA-256 over everything after the frame's checksum
+//! but the blocks' lengths, checksums and bodies.
+//!
+//! There is one way to write a commit: what decodes encodes to the same bytes.
+
+mod decode;
+mod encode;
+
+pub use decode::{Decoded, RecordHead, check, decode, decode_block};
+pub use encode::{encode, length};
+
+/// The format that this codec writes and reads.
+pub const FORMAT: u8 = 1;
+
+/// Bytes before the part of a frame or block that its length counts.
+pub const FRAME_HEADER: usize = 8;
+
+/// The longest record, in bytes.
+pub const MAX_LENGTH: usize = 1 << 30;
+
+/// A field of a commit does not fit the record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// A field is longer than its length can say.
+    #[error("{field} has {length} bytes, the record takes {limit}")]
+    FieldTooLong {
+        /// The field.
+        field: &'static str,
+        /// Its length in bytes.
+        length: usize,
+        /// The most that is taken.
+        limit: usize,
+    },
+    /// A deletion with a body.
+    #[error("a deleted version has no body and no length")]
+    BodyOfDeleted,
+}
+
+/// These bytes are no record, or no longer the one that was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} at byte {offset} of the record: {condition}")]
+pub struct DecodeError {
+    /// Where the field begins, in bytes from the first decoded.
+    pub offset: usize,
+    /// The field.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub condition: Condition,
+}
+
+/// What is wrong with a field.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Condition {
+    /// The bytes end before the field does.
+    #[error("{needed} bytes needed, {available} there")]
+    Short {
+        /// Bytes that the field needs.
+        needed: usize,
+        /// Bytes that are there.
+        available: usize,
+    },
+    /// The bytes are not those the checksum was made of.
+    #[error("checksum {stored:08x} stored, {computed:08x} computed")]
+    Checksum {
+        /// As stored.
+        stored: u32,
+        /// Of the bytes that are there.
+        computed: u32,
+    },
+    /// A number that this codec does not know.
+    #[error("{0} is not known")]
+    Unknown(u64),
+    /// A number outside what the field can say.
+    #[error("{0} is out of range")]
+    OutOfRange(i128),
+    /// Not text of the form the field has.
+    #[error("not of the form it must have")]
+    Malformed,
+    /// Bytes after the last field.
+    #[error("{0} bytes too many")]
+    Trailing(usize),
+}
