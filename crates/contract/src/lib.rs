@@ -1,1 +1,43 @@
-//! What the gateway's side and the server share: headers, grant, classification, decision, existence rules.
+//! What the gateway's side and the server share: headers, channel, grant, classification,
+//! decision, existence rules, renewal and revocation. `docs/contract.md` says it for whoever
+//! writes another gateway or another server.
+//!
+//! Plain functions of their inputs: no I/O, no clock (instants are passed in), and no knowledge
+//! of which resource types exist or what a search parameter means.
+
+mod actions;
+mod channel;
+mod classify;
+mod decide;
+mod digest;
+mod existence;
+mod grant;
+mod grant_error;
+pub mod header;
+mod interaction;
+mod names;
+mod refusal;
+mod renewal;
+mod rule;
+mod text;
+mod version;
+
+pub use actions::{Action, Actions};
+pub use channel::{ChannelDocument, ChannelSecret};
+pub use classify::NotFhir;
+pub use decide::{Clause, Decision, Reason, Restriction, decide, may_choose_ids};
+pub use digest::{Digest, InvalidBytes, Nonce, digest};
+pub use existence::{Reveals, Situation};
+pub use grant::{Disagreement, Grant, GrantFields, Lane, Power};
+pub use grant_error::GrantError;
+pub use header::Cost;
+pub use interaction::{Interaction, Level};
+pub use names::{Instance, InvalidName, OperationName, TenantName};
+pub use refusal::refusal;
+pub use renewal::{
+    Renewal, RenewalAnswer, RenewalError, Revocation, RevocationFeed, Revoked, UnusableFeed,
+};
+pub use rule::{InvalidWithin, Rule, Types, Within};
+pub use version::{NoCommonVersion, VERSION, Versions, negotiate, speaks};
+
+pub use fhir_core::{Clock, Ids, Instant, Redacted, ResourceId, ResourceType};

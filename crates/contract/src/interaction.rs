@@ -1,0 +1,152 @@
+//! What a request asks for: the interactions of the RESTful API (FHIR R4, 3.1.0).
+
+use fhir_core::{ResourceId, ResourceType};
+
+use crate::{Action, Actions, Instance, OperationName};
+
+/// One interaction, with what its URL names. Read from a request by
+/// [`Interaction::classify`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "the variants are the specification's own words"
+)]
+pub enum Interaction {
+    Capabilities,
+    Read(Instance),
+    Vread(Instance, ResourceId),
+    Update(Instance),
+    ConditionalUpdate(ResourceType),
+    Patch(Instance),
+    ConditionalPatch(ResourceType),
+    Delete(Instance),
+    ConditionalDelete(ResourceType),
+    HistoryInstance(Instance),
+    HistoryType(ResourceType),
+    HistorySystem,
+    /// Conditional create is the same request with `If-None-Exist`.
+    Create(ResourceType),
+    SearchType(ResourceType),
+    SearchSystem,
+    /// In the compartment of an instance, one type or all.
+    SearchCompartment(Instance, Option<ResourceType>),
+    /// `POST` to the base: which of the two, the Bundle says.
+    BatchOrTransaction,
+    Operation(OperationName, Level),
+}
+
+/// What an operation is invoked on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "the variants are the specification's own words"
+)]
+pub enum Level {
+    System,
+    Type(ResourceType),
+    Instance(Instance),
+    Version(Instance, ResourceId),
+}
+
+impl Interaction {
+    /// A label that never changes: in logs, metrics and the grant. FHIR's own code
+    /// (`restful-interaction`) where there is one.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Capabilities => "capabilities",
+            Self::Read(_) => "read",
+            Self::Vread(..) => "vread",
+            Self::Update(_) => "update",
+            Self::ConditionalUpdate(_) => "conditional-update",
+            Self::Patch(_) => "patch",
+            Self::ConditionalPatch(_) => "conditional-patch",
+            Self::Delete(_) => "delete",
+            Self::ConditionalDelete(_) => "conditional-delete",
+            Self::HistoryInstance(_) => "history-instance",
+            Self::HistoryType(_) => "history-type",
+            Self::HistorySystem => "history-system",
+            Self::Create(_) => "create",
+            Self::SearchType(_) => "search-type",
+            Self::SearchSystem => "search-system",
+            Self::SearchCompartment(..) => "search-compartment",
+            Self::BatchOrTransaction => "batch-or-transaction",
+            Self::Operation(..) => "operation",
+        }
+    }
+
+    /// The actions that one rule must hold, all of them, for this interaction to be allowed by it.
+    ///
+    /// As in SMART's `r` and `s`: a version is read by whoever may read; the history of a type or
+    /// of the system lists resources, so it takes `search` beside `history`. A criterion in a URL
+    /// tells what exists, so conditional interactions take `search` as well.
+    #[must_use]
+    pub fn needs(&self) -> Actions {
+        use Action::{Create, Delete, History, Read, Search, Update};
+        let needed: &[Action] = match self {
+            Self::Capabilities | Self::BatchOrTransaction => &[],
+            Self::Read(_) | Self::Vread(..) => &[Read],
+            Self::Update(_) | Self::Patch(_) => &[Update],
+            Self::ConditionalUpdate(_) | Self::ConditionalPatch(_) => &[Update, Search],
+            Self::Delete(_) => &[Delete],
+            Self::ConditionalDelete(_) => &[Delete, Search],
+            Self::HistoryInstance(_) => &[History],
+            Self::HistoryType(_) | Self::HistorySystem => &[History, Search],
+            Self::Create(_) => &[Create],
+            Self::SearchType(_) | Self::SearchSystem | Self::SearchCompartment(..) => &[Search],
+            Self::Operation(name, _) => &[Action::Operation(name.clone())],
+        };
+        needed.iter().cloned().collect()
+    }
+
+    /// The type whose rules count: that of the resource, or the one searched for. `None`: all.
+    #[must_use]
+    pub const fn resource_type(&self) -> Option<&ResourceType> {
+        match self {
+            Self::ConditionalUpdate(of)
+            | Self::ConditionalPatch(of)
+            | Self::ConditionalDelete(of)
+            | Self::HistoryType(of)
+            | Self::Create(of)
+            | Self::SearchType(of)
+            | Self::Operation(_, Level::Type(of)) => Some(of),
+            Self::SearchCompartment(_, of) => of.as_ref(),
+            _ => match self.instance() {
+                Some(instance) => Some(&instance.resource_type),
+                None => None,
+            },
+        }
+    }
+
+    /// The resource addressed, when it is one; for [`Self::SearchCompartment`] none.
+    #[must_use]
+    pub const fn instance(&self) -> Option<&Instance> {
+        match self {
+            Self::Read(of)
+            | Self::Vread(of, _)
+            | Self::Update(of)
+            | Self::Patch(of)
+            | Self::Delete(of)
+            | Self::HistoryInstance(of)
+            | Self::Operation(_, Level::Instance(of) | Level::Version(of, _)) => Some(of),
+            _ => None,
+        }
+    }
+
+    /// The id of [`Self::instance`].
+    #[must_use]
+    pub fn id(&self) -> Option<&ResourceId> {
+        self.instance().map(|instance| &instance.id)
+    }
+
+    /// The version addressed, as written: whether it can be one, the server knows.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        match self {
+            Self::Vread(_, version) | Self::Operation(_, Level::Version(_, version)) => {
+                Some(version.as_str())
+            }
+            _ => None,
+        }
+    }
+}

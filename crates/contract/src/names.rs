@@ -1,0 +1,114 @@
+//! The contract's own small words: tenants, operations, instances.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use fhir_core::{ResourceId, ResourceType};
+
+/// The text is no name of this kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid {0}")]
+pub struct InvalidName(pub(crate) &'static str);
+
+/// Which database: 1 to 63 lower-case letters, digits and hyphens, beginning with a letter or
+/// digit. Safe as a component of a path.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantName(Arc<str>);
+
+/// The name of an operation with its `$`: a letter, then letters, digits, hyphens and underscores,
+/// 64 characters in all.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OperationName(Arc<str>);
+
+/// Type and id of one resource, written `Patient/123`. `Debug` leaves out the id.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Instance {
+    /// The type.
+    pub resource_type: ResourceType,
+    /// The id.
+    pub id: ResourceId,
+}
+
+impl TenantName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TenantName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let valid = text.len() <= 63
+            && text.bytes().next().is_some_and(letter)
+            && text.bytes().all(|byte| letter(byte) || byte == b'-');
+        valid
+            .then(|| Self(Arc::from(text)))
+            .ok_or(InvalidName("tenant name"))
+    }
+}
+
+impl OperationName {
+    /// The name as text, with its `$`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for OperationName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let name = text.strip_prefix('$').unwrap_or_default();
+        let valid = text.len() <= 64
+            && name.starts_with(|first: char| first.is_ascii_alphabetic())
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        valid
+            .then(|| Self(Arc::from(text)))
+            .ok_or(InvalidName("operation name"))
+    }
+}
+
+impl FromStr for Instance {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = InvalidName("type and id");
+        let (resource_type, id) = text.split_once('/').ok_or(invalid.clone())?;
+        Ok(Self {
+            resource_type: ResourceType::new(resource_type).map_err(|_| invalid.clone())?,
+            id: ResourceId::new(id).map_err(|_| invalid)?,
+        })
+    }
+}
+
+impl fmt::Display for TenantName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for OperationName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.resource_type, self.id)
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/[redacted]", self.resource_type)
+    }
+}
