@@ -1,1 +1,36 @@
-//! The gateway side's own state: clients and keys, in a change log of its own.
+//! The gateway side's own state: clients, their keys, and what was revoked.
+//!
+//! ```text
+//! registry/
+//!   format        which layout this is
+//!   changes.log   every change, framed, checksummed, synced before it is acknowledged: the truth,
+//!                 and the audit of who changed what
+//!   view/         sled: where the log speaks of a client or key; derived, rebuilt at any doubt
+//! ```
+//!
+//! It knows nothing of FHIR but what `contract` says, takes no lock on the directory (the binary
+//! does), and never sees a key's text again once it was made.
+
+mod audit;
+mod change;
+mod client;
+mod error;
+mod files;
+mod format;
+mod frame;
+mod key;
+mod log;
+mod registry;
+mod state;
+mod view;
+
+pub use audit::{RecordedChange, ViewReport};
+pub use change::{Actor, InvalidActor, Subject};
+pub use client::{
+    Client, ClientId, InvalidClient, InvalidClientId, MAX_TEXT, NewClient, RateLimit, Role,
+};
+pub use error::{ChangeError, OpenError};
+pub use key::{CreatedKey, InvalidKeyId, Key, KeyId};
+pub use log::Cut;
+pub use registry::{Beside, Caller, OWNER, OpenReport, Opened, Registry, Renewed};
+pub use state::CannotFollow;

@@ -1,0 +1,133 @@
+//! What can change: the JSON in each frame of the log.
+//!
+//! A kind of change or a field that this release does not know is an error, never skipped: the
+//! state rebuilt without it could let someone in.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::{ClientId, NewClient, is_plain_text};
+use crate::key::{KeyId, SecretHash};
+
+/// One change of the registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) enum Change {
+    /// The owner's client and key, together: a crash leaves both or none.
+    FirstStart {
+        client: NewClient,
+        key: NewKey,
+    },
+    CreateClient {
+        client: NewClient,
+    },
+    CreateKey {
+        key: NewKey,
+    },
+    RevokeKey {
+        key: KeyId,
+        client: ClientId,
+    },
+}
+
+/// A key to be made, with what is kept of its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct NewKey {
+    pub(crate) id: KeyId,
+    pub(crate) client: ClientId,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) label: String,
+    pub(crate) hash: SecretHash,
+}
+
+/// Who made a change, as the audit names them: 1 to 200 bytes without control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Actor(String);
+
+/// The text names no actor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an actor has 1 to 200 bytes without control characters")]
+pub struct InvalidActor;
+
+impl Actor {
+    /// Reads an actor.
+    ///
+    /// # Errors
+    /// [`InvalidActor`] when the text is empty, too long, or has control characters.
+    pub fn new(text: &str) -> Result<Self, InvalidActor> {
+        if is_plain_text(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidActor)
+        }
+    }
+
+    /// The account on this machine that gave the command.
+    #[must_use]
+    pub fn local_user(uid: u32) -> Self {
+        Self(format!("uid {uid}"))
+    }
+
+    /// The program itself at its first start.
+    #[must_use]
+    pub fn first_start() -> Self {
+        Self("first start".to_owned())
+    }
+
+    /// The actor as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a change is about: by this the audit is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A client, its keys included.
+    Client(ClientId),
+    /// A key.
+    Key(KeyId),
+}
+
+impl Change {
+    /// Whom the change is about.
+    pub(crate) fn subjects(&self) -> Vec<Subject> {
+        match self {
+            Self::FirstStart { client, key } => vec![
+                Subject::Client(client.id.clone()),
+                Subject::Key(key.id.clone()),
+            ],
+            Self::CreateClient { client } => vec![Subject::Client(client.id.clone())],
+            Self::CreateKey { key } => vec![
+                Subject::Client(key.client.clone()),
+                Subject::Key(key.id.clone()),
+            ],
+            Self::RevokeKey { key, client } => {
+                vec![Subject::Client(client.clone()), Subject::Key(key.clone())]
+            }
+        }
+    }
+}
+
+/// The change in one line, for the audit.
+impl fmt::Display for Change {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FirstStart { client, key } => write!(
+                formatter,
+                "first start: client {} and its key {}",
+                client.id, key.id
+            ),
+            Self::CreateClient { client } => write!(formatter, "create client {}", client.id),
+            Self::CreateKey { key } => {
+                write!(formatter, "create key {} for client {}", key.id, key.client)
+            }
+            Self::RevokeKey { key, client } => {
+                write!(formatter, "revoke key {key} of client {client}")
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What can go wrong: opening a registry and changing it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::state::CannotFollow;
+
+/// Why a registry was not opened. Each text names the mend.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Data without the registry that belongs to it: a first start here would give a new owner's
+    /// key to data that has another owner.
+    #[error(
+        "the registry in {} is missing or empty although a tenant's data stands beside it; put the registry back from the same backup as the data",
+        dir.display()
+    )]
+    RegistryMissing {
+        /// Where the registry should be.
+        dir: PathBuf,
+    },
+    /// Written by a later release.
+    #[error(
+        "the registry in {} has format {found} and this release reads up to {supported}; start the release that wrote it or a later one",
+        dir.display()
+    )]
+    NewerFormat {
+        /// Where the registry is.
+        dir: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The latest format this release reads.
+        supported: u32,
+    },
+    /// The format file is missing beside a log, or is not one.
+    #[error(
+        "{} does not say which format the registry has; put the file back from a backup of the registry",
+        path.display()
+    )]
+    FormatUnreadable {
+        /// The format file.
+        path: PathBuf,
+    },
+    /// The format file stands alone.
+    #[error("{} is missing; put it back from a backup of the registry", path.display())]
+    LogMissing {
+        /// The change log.
+        path: PathBuf,
+    },
+    /// Bytes that were written whole are not what was written.
+    #[error(
+        "{} is damaged at byte {offset}, after change {after}: {what}; put the file back from a backup of the registry and keep this one for inspection",
+        path.display()
+    )]
+    Damaged {
+        /// The change log.
+        path: PathBuf,
+        /// Where the damaged change begins.
+        offset: u64,
+        /// The number of the last change before it.
+        after: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// A whole change that this release does not understand.
+    #[error(
+        "change {sequence} at byte {offset} of {} is none that this release knows; start the release that wrote it or a later one",
+        path.display()
+    )]
+    UnknownChange {
+        /// The change log.
+        path: PathBuf,
+        /// Where the change begins.
+        offset: u64,
+        /// Its number.
+        sequence: u64,
+        /// What the reader said.
+        source: serde_json::Error,
+    },
+    /// A whole change that contradicts those before it.
+    #[error(
+        "change {sequence} at byte {offset} of {} contradicts those before it; put the file back from a backup of the registry",
+        path.display()
+    )]
+    CannotFollow {
+        /// The change log.
+        path: PathBuf,
+        /// Where the change begins.
+        offset: u64,
+        /// Its number.
+        sequence: u64,
+        /// The contradiction.
+        source: CannotFollow,
+    },
+    /// The file system refused.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+}
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// It cannot follow the changes so far.
+    #[error(transparent)]
+    Refused(#[from] CannotFollow),
+    /// It is larger than a change may be.
+    #[error("the change is longer than 1 MiB")]
+    TooLong,
+    /// It cannot be written as JSON.
+    #[error("the change cannot be written down")]
+    Form(#[source] serde_json::Error),
+    /// Writing or syncing failed; whether the change stands is known after a restart.
+    #[error("the change log could not be written; free space or repair the disk")]
+    Io(#[source] io::Error),
+    /// An earlier write failed in a way that only a restart can mend.
+    #[error(
+        "the change log takes no more changes after a failed write; repair the disk and restart"
+    )]
+    Broken,
+}
+
+impl OpenError {
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            doing,
+            path: path.clone(),
+            source,
+        }
+    }
+}

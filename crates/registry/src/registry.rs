@@ -1,0 +1,379 @@
+//! The registry: opened once, asked on every request, changed now and then.
+//!
+//! Asking takes no lock: the state is published whole behind an [`ArcSwap`]. A change is judged
+//! against the state, written to the log and synced, and only then published and answered.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use contract::{Clock, Ids, Revocation, RevocationFeed, Revoked};
+use parking_lot::Mutex;
+use subtle::ConstantTimeEq as _;
+
+use crate::audit::{Audit, RecordedChange, ViewReport};
+use crate::change::{Actor, Change, NewKey, Subject};
+use crate::client::{Client, ClientId, NewClient, Role};
+use crate::error::{ChangeError, OpenError};
+use crate::files;
+use crate::format;
+use crate::key::{self, CreatedKey, Key, KeyId};
+use crate::log::{AppendError, ChangeLog, Cut, Entry};
+use crate::state::{CannotFollow, State};
+
+/// The id of the client that the first start makes.
+pub const OWNER: &str = "owner";
+
+const LOG: &str = "changes.log";
+const VIEW: &str = "view";
+
+/// Clients, keys and revocations, durable.
+pub struct Registry {
+    state: ArcSwap<State>,
+    writer: Mutex<Writer>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+}
+
+struct Writer {
+    log: ChangeLog,
+    audit: Audit,
+}
+
+/// What stands beside the registry: an empty registry is a first start only where no tenant is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// No tenant's data is there.
+    NoTenant,
+    /// A tenant's data is there.
+    ExistingTenant,
+}
+
+/// An open registry and how it was found.
+#[derive(Debug)]
+pub struct Opened {
+    /// The registry.
+    pub registry: Registry,
+    /// Nothing was ever changed in it: the owner is still to be made.
+    pub first_start: bool,
+    /// What opening found and did.
+    pub report: OpenReport,
+}
+
+/// What opening found and did, for the log of the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenReport {
+    /// How many changes the log holds.
+    pub changes: u64,
+    /// A torn end that was cut off.
+    pub cut: Option<Cut>,
+    /// What was done with the view.
+    pub view: ViewReport,
+}
+
+/// Whom a presented key stands for.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The client, with its rules.
+    pub client: Arc<Client>,
+    /// The key.
+    pub key: KeyId,
+    /// The id of the authorization: `key:ID`.
+    pub authorization: String,
+}
+
+/// What an authorization is worth now.
+#[derive(Debug, Clone)]
+pub enum Renewed {
+    /// It stands, with the client as it is now.
+    Standing(Caller),
+    /// It was revoked, or never was.
+    Gone,
+}
+
+impl Registry {
+    /// Opens the registry in `dir`, making it where nothing is.
+    ///
+    /// The caller holds the lock of the directory. A change log whose end a crash left short or
+    /// zero-filled is cut back to its last whole change, with a copy kept; any other damage is an
+    /// error and nothing is touched.
+    ///
+    /// # Errors
+    /// [`OpenError::RegistryMissing`] when there is no change beside an existing tenant, and its
+    /// other conditions.
+    pub fn open(
+        dir: &Path,
+        beside: Beside,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+    ) -> Result<Opened, OpenError> {
+        let path = dir.join(LOG);
+        let format = format::found(dir)?;
+        if beside == Beside::ExistingTenant && files::is_absent_or_empty(&path) {
+            return Err(OpenError::RegistryMissing {
+                dir: dir.to_owned(),
+            });
+        }
+        files::private_dir(dir).map_err(OpenError::io("create", dir))?;
+        match format {
+            None => format::begin(dir, &path)?,
+            Some(_) if path.exists() => {}
+            Some(_) => return Err(OpenError::LogMissing { path }),
+        }
+        let (log, entries, cut) = ChangeLog::open(&path)?;
+        if beside == Beside::ExistingTenant && entries.is_empty() {
+            return Err(OpenError::RegistryMissing {
+                dir: dir.to_owned(),
+            });
+        }
+        let changes = read_changes(&path, entries)?;
+        let state = replay(&path, &changes)?;
+        let (audit, view) = Audit::open(&dir.join(VIEW), &changes);
+        let first_start = changes.is_empty();
+        Ok(Opened {
+            registry: Self {
+                state: ArcSwap::from_pointee(state),
+                writer: Mutex::new(Writer { log, audit }),
+                clock,
+                ids,
+            },
+            first_start,
+            report: OpenReport {
+                changes: changes.len() as u64,
+                cut,
+                view,
+            },
+        })
+    }
+
+    /// The first start's change: the client `owner` (all types, all actions, no powers) and its
+    /// key. `None` when anything was ever changed: an owner is made once.
+    ///
+    /// # Errors
+    /// [`ChangeError`] when the change could not be made durable.
+    pub fn owner(&self, by: &Actor) -> Result<Option<CreatedKey>, ChangeError> {
+        let id = ClientId::new(OWNER).expect("the owner's id has a client id's form");
+        let client = NewClient::with_role(id.clone(), "Owner", &Role::Owner);
+        let (key, created) = self.draw_key(&id, "made at the first start");
+        match self.change(&Change::FirstStart { client, key }, by) {
+            Ok(()) => Ok(Some(created)),
+            Err(ChangeError::Refused(CannotFollow::StartedBefore)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a client.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] when its id is taken or it is wrong in itself; otherwise the
+    /// change could not be made durable.
+    pub fn create_client(&self, client: NewClient, by: &Actor) -> Result<Arc<Client>, ChangeError> {
+        // Here and not when the log is replayed: a later release may judge more strictly, and
+        // must still open.
+        client
+            .check(self.ids.as_ref())
+            .map_err(CannotFollow::from)?;
+        let id = client.id.clone();
+        self.change(&Change::CreateClient { client }, by)?;
+        Ok(self
+            .client(&id)
+            .expect("a client stands once its change is published"))
+    }
+
+    /// The client of this id.
+    #[must_use]
+    pub fn client(&self, id: &ClientId) -> Option<Arc<Client>> {
+        self.state.load().clients.get(id).cloned()
+    }
+
+    /// Every client, by id.
+    #[must_use]
+    pub fn clients(&self) -> Vec<Arc<Client>> {
+        self.state.load().clients.values().cloned().collect()
+    }
+
+    /// Makes a key for a client. Its text exists in the answer alone.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] when there is no such client or the label is none; otherwise the
+    /// change could not be made durable.
+    pub fn create_key(
+        &self,
+        client: &ClientId,
+        label: &str,
+        by: &Actor,
+    ) -> Result<CreatedKey, ChangeError> {
+        let (key, created) = self.draw_key(client, label);
+        self.change(&Change::CreateKey { key }, by)?;
+        Ok(created)
+    }
+
+    /// Every key, revoked ones too, oldest first.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Key> {
+        self.state.load().listed_keys()
+    }
+
+    /// Revokes a key: from the answer on it authenticates nobody.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] when there is no such key or it is revoked already; otherwise the
+    /// change could not be made durable.
+    pub fn revoke_key(&self, key: &KeyId, by: &Actor) -> Result<(), ChangeError> {
+        let client = match self.state.load().keys.get(key) {
+            Some(record) => record.client.id.clone(),
+            None => return Err(CannotFollow::UnknownKey(key.clone()).into()),
+        };
+        let key = key.clone();
+        self.change(&Change::RevokeKey { key, client }, by)
+    }
+
+    /// Whom a presented key stands for; `None` for every other text, and for a revoked key.
+    ///
+    /// The secret's hash is compared in constant time. That an id exists is no secret: ids stand
+    /// in lists and logs.
+    #[must_use]
+    pub fn authenticate(&self, presented: &str) -> Option<Caller> {
+        let (id, hash) = key::read_presented(presented)?;
+        let state = self.state.load();
+        let (key, record) = state.keys.get_key_value(id)?;
+        let same = bool::from(record.hash.0.ct_eq(&hash.0));
+        (same && record.revoked.is_none()).then(|| Caller {
+            client: record.client.clone(),
+            key: key.clone(),
+            authorization: key.authorization(),
+        })
+    }
+
+    /// What the authorization of some earlier caller is worth now.
+    #[must_use]
+    pub fn renew(&self, authorization: &str) -> Renewed {
+        let Some(id) = KeyId::from_authorization(authorization) else {
+            return Renewed::Gone;
+        };
+        match self.state.load().keys.get(&id) {
+            Some(record) if record.revoked.is_none() => Renewed::Standing(Caller {
+                client: record.client.clone(),
+                authorization: id.authorization(),
+                key: id,
+            }),
+            _ => Renewed::Gone,
+        }
+    }
+
+    /// What was revoked after `cursor`, at most `limit` entries. A cursor that this registry
+    /// never gave is answered from 0, which its asker notices.
+    #[must_use]
+    pub fn revocations(&self, cursor: u64, limit: usize) -> RevocationFeed {
+        let state = self.state.load();
+        let after = if cursor > state.sequence { 0 } else { cursor };
+        let from = state
+            .revocations
+            .partition_point(|revoked| revoked.sequence <= after);
+        let left = &state.revocations[from..];
+        let page = &left[..left.len().min(limit)];
+        let cursor = match page.last() {
+            Some(last) if page.len() < left.len() => last.sequence,
+            None if !left.is_empty() => after,
+            _ => state.sequence,
+        };
+        let entries = page.iter().map(|revoked| Revocation {
+            kind: Revoked::Authorization,
+            id: revoked.key.authorization(),
+            since: revoked.since,
+        });
+        RevocationFeed {
+            after,
+            cursor,
+            entries: entries.collect(),
+        }
+    }
+
+    /// The change audit: changes about `subject` (all where `None`) after number `after`, oldest
+    /// first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the log can no longer be read as it was.
+    pub fn changes(
+        &self,
+        subject: Option<&Subject>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<RecordedChange>, OpenError> {
+        let writer = &mut *self.writer.lock();
+        writer.audit.changes(&writer.log, subject, after, limit)
+    }
+
+    fn draw_key(&self, client: &ClientId, label: &str) -> (NewKey, CreatedKey) {
+        let id = key::draw_id(self.ids.as_ref());
+        let (secret, hash) = key::draw_secret(self.ids.as_ref(), &id);
+        let key = NewKey {
+            id: id.clone(),
+            client: client.clone(),
+            label: label.to_owned(),
+            hash,
+        };
+        (key, CreatedKey { key_id: id, secret })
+    }
+
+    /// Judges, writes, syncs, publishes: in this order, one change at a time.
+    fn change(&self, change: &Change, by: &Actor) -> Result<(), ChangeError> {
+        let json = serde_json::to_vec(change).map_err(ChangeError::Form)?;
+        let mut writer = self.writer.lock();
+        let instant = writer.log.next_instant(self.clock.now());
+        let sequence = writer.log.head().sequence + 1;
+        let next = self.state.load().after(change, sequence, instant)?;
+        let entry = writer
+            .log
+            .append(instant, by.as_str(), json)
+            .map_err(|error| match error {
+                AppendError::TooLong => ChangeError::TooLong,
+                AppendError::Io(error) => ChangeError::Io(error),
+                AppendError::Broken => ChangeError::Broken,
+            })?;
+        self.state.store(Arc::new(next));
+        writer.audit.add(&entry, change);
+        Ok(())
+    }
+}
+
+/// The changes that the log's entries hold.
+pub(crate) fn read_changes(
+    path: &Path,
+    entries: Vec<Entry>,
+) -> Result<Vec<(Entry, Change)>, OpenError> {
+    entries
+        .into_iter()
+        .map(|entry| match serde_json::from_slice(&entry.change) {
+            Ok(change) => Ok((entry, change)),
+            Err(source) => Err(OpenError::UnknownChange {
+                path: path.to_owned(),
+                offset: entry.offset,
+                sequence: entry.sequence,
+                source,
+            }),
+        })
+        .collect()
+}
+
+fn replay(path: &Path, changes: &[(Entry, Change)]) -> Result<State, OpenError> {
+    let mut state = State::default();
+    for (entry, change) in changes {
+        state
+            .apply(change, entry.sequence, entry.instant)
+            .map_err(|source| OpenError::CannotFollow {
+                path: path.to_owned(),
+                offset: entry.offset,
+                sequence: entry.sequence,
+                source,
+            })?;
+    }
+    Ok(state)
+}
+
+/// Nothing of the state: it names clients and what they may do.
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Registry").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,168 @@
+//! What stands after the changes so far: clients, keys, revocations. Immutable once published;
+//! a change makes the next one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use contract::Instant;
+
+use crate::change::{Change, NewKey};
+use crate::client::{Client, ClientId, InvalidClient, is_plain_text};
+use crate::key::{Key, KeyId, SecretHash};
+
+/// The registry after some change.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    pub(crate) clients: BTreeMap<ClientId, Arc<Client>>,
+    pub(crate) keys: HashMap<KeyId, KeyRecord>,
+    /// In the order of the changes; the sequence of a change is the feed's cursor.
+    pub(crate) revocations: Vec<Revoked>,
+    pub(crate) sequence: u64,
+}
+
+/// A key and what is kept of its secret.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyRecord {
+    pub(crate) hash: SecretHash,
+    pub(crate) client: Arc<Client>,
+    pub(crate) label: String,
+    pub(crate) created: Instant,
+    pub(crate) revoked: Option<Instant>,
+}
+
+/// A key that stands no more.
+#[derive(Debug, Clone)]
+pub(crate) struct Revoked {
+    pub(crate) sequence: u64,
+    pub(crate) key: KeyId,
+    pub(crate) since: Instant,
+}
+
+/// Why a change cannot follow the changes so far.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CannotFollow {
+    /// There is a client of that id.
+    #[error("there is a client {0} already")]
+    ClientExists(ClientId),
+    /// There is none of that id.
+    #[error("there is no client {0}")]
+    UnknownClient(ClientId),
+    /// There is a key of that id.
+    #[error("there is a key {0} already")]
+    KeyExists(KeyId),
+    /// There is none of that id.
+    #[error("there is no key {0}")]
+    UnknownKey(KeyId),
+    /// It was revoked before.
+    #[error("the key {0} is revoked already")]
+    RevokedAlready(KeyId),
+    /// The label is too long or has control characters.
+    #[error("a label has at most 200 bytes without control characters")]
+    Label,
+    /// The first start happened before.
+    #[error("the registry has been started before")]
+    StartedBefore,
+    /// The client itself is wrong.
+    #[error(transparent)]
+    InvalidClient(#[from] InvalidClient),
+}
+
+impl State {
+    /// The state after `change`, which is number `sequence` and made at `instant`.
+    pub(crate) fn after(
+        &self,
+        change: &Change,
+        sequence: u64,
+        instant: Instant,
+    ) -> Result<Self, CannotFollow> {
+        let mut next = self.clone();
+        next.apply(change, sequence, instant)?;
+        Ok(next)
+    }
+
+    /// Applies `change`; after an error the state is of no use any more.
+    pub(crate) fn apply(
+        &mut self,
+        change: &Change,
+        sequence: u64,
+        instant: Instant,
+    ) -> Result<(), CannotFollow> {
+        match change {
+            Change::FirstStart { client, key } => {
+                if self.sequence != 0 {
+                    return Err(CannotFollow::StartedBefore);
+                }
+                self.add_client(client.clone().into_client(instant))?;
+                self.add_key(key, instant)?;
+            }
+            Change::CreateClient { client } => {
+                self.add_client(client.clone().into_client(instant))?;
+            }
+            Change::CreateKey { key } => self.add_key(key, instant)?,
+            Change::RevokeKey { key, client } => {
+                let record = self
+                    .keys
+                    .get_mut(key)
+                    .filter(|record| record.client.id == *client)
+                    .ok_or_else(|| CannotFollow::UnknownKey(key.clone()))?;
+                if record.revoked.is_some() {
+                    return Err(CannotFollow::RevokedAlready(key.clone()));
+                }
+                record.revoked = Some(instant);
+                self.revocations.push(Revoked {
+                    sequence,
+                    key: key.clone(),
+                    since: instant,
+                });
+            }
+        }
+        self.sequence = sequence;
+        Ok(())
+    }
+
+    /// Every key, oldest first.
+    pub(crate) fn listed_keys(&self) -> Vec<Key> {
+        let mut keys: Vec<Key> = self
+            .keys
+            .iter()
+            .map(|(id, record)| Key {
+                id: id.clone(),
+                client: record.client.id.clone(),
+                label: record.label.clone(),
+                created: record.created,
+                revoked: record.revoked,
+            })
+            .collect();
+        keys.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        keys
+    }
+
+    fn add_client(&mut self, client: Client) -> Result<(), CannotFollow> {
+        if self.clients.contains_key(&client.id) {
+            return Err(CannotFollow::ClientExists(client.id));
+        }
+        self.clients.insert(client.id.clone(), Arc::new(client));
+        Ok(())
+    }
+
+    fn add_key(&mut self, key: &NewKey, instant: Instant) -> Result<(), CannotFollow> {
+        let Some(client) = self.clients.get(&key.client) else {
+            return Err(CannotFollow::UnknownClient(key.client.clone()));
+        };
+        if self.keys.contains_key(&key.id) {
+            return Err(CannotFollow::KeyExists(key.id.clone()));
+        }
+        if !(key.label.is_empty() || is_plain_text(&key.label)) {
+            return Err(CannotFollow::Label);
+        }
+        let record = KeyRecord {
+            hash: key.hash,
+            client: client.clone(),
+            label: key.label.clone(),
+            created: instant,
+            revoked: None,
+        };
+        self.keys.insert(key.id.clone(), record);
+        Ok(())
+    }
+}

@@ -1,0 +1,696 @@
+//! The registry from outside: what survives a reopen, what is refused, and what never shows.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use contract::{Clock, Ids, Instant, ResourceId};
+use registry::{
+    Actor, Beside, CannotFollow, ChangeError, ClientId, InvalidClient, KeyId, NewClient, OpenError,
+    Opened, RateLimit, Registry, Renewed, Role, Subject, ViewReport,
+};
+
+struct Ticking(AtomicI64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Instant {
+        Instant::from_micros(self.0.fetch_add(1_000_000, Ordering::Relaxed))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// Different bytes at every call, the same in every run.
+struct Counting(AtomicU64);
+
+impl Ids for Counting {
+    fn next(&self) -> u128 {
+        u128::from(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn fill(&self, bytes: &mut [u8]) {
+        let seed = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        for (at, byte) in (1_u64..).zip(bytes) {
+            *byte = (seed.wrapping_mul(at.wrapping_mul(0xbf58_476d_1ce4_e5b9)) >> 32) as u8;
+        }
+    }
+}
+
+struct Place {
+    dir: tempfile::TempDir,
+    ids: Arc<Counting>,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            ids: Arc::new(Counting(AtomicU64::new(1))),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("registry")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.path().join("changes.log")
+    }
+
+    fn try_open(&self, beside: Beside) -> Result<Opened, OpenError> {
+        let clock = Arc::new(Ticking(AtomicI64::new(1_767_225_600_000_000)));
+        Registry::open(&self.path(), beside, clock, self.ids.clone())
+    }
+
+    fn open(&self) -> Opened {
+        self.try_open(Beside::NoTenant).unwrap()
+    }
+}
+
+fn actor() -> Actor {
+    Actor::new("test").unwrap()
+}
+
+fn client_id(text: &str) -> ClientId {
+    ClientId::new(text).unwrap()
+}
+
+fn reader(id: &str) -> NewClient {
+    NewClient::with_role(client_id(id), "A reader", &Role::Reader)
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, ChangeError>) -> CannotFollow {
+    match result {
+        Err(ChangeError::Refused(reason)) => reason,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+#[test]
+fn the_first_start_makes_the_owner_and_its_key_once() {
+    let place = Place::new();
+    let opened = place.open();
+    assert!(opened.first_start);
+    let created = opened
+        .registry
+        .owner(&Actor::first_start())
+        .unwrap()
+        .unwrap();
+    let caller = opened
+        .registry
+        .authenticate(created.secret.expose())
+        .unwrap();
+    assert_eq!(caller.client.id.as_str(), "owner");
+    assert!(caller.client.powers.is_empty());
+    assert_eq!(caller.authorization, format!("key:{}", created.key_id));
+    assert!(opened.registry.owner(&actor()).unwrap().is_none());
+    drop(opened);
+
+    let reopened = place.open();
+    assert!(!reopened.first_start);
+    assert!(reopened.registry.owner(&actor()).unwrap().is_none());
+    assert_eq!(reopened.registry.keys().len(), 1);
+    let caller = reopened
+        .registry
+        .authenticate(created.secret.expose())
+        .unwrap();
+    assert_eq!(caller.key, created.key_id);
+}
+
+#[test]
+fn an_empty_or_missing_registry_beside_a_tenant_is_an_error_and_makes_nothing() {
+    let place = Place::new();
+    let missing = |place: &Place| {
+        let error = place.try_open(Beside::ExistingTenant).unwrap_err();
+        assert!(
+            matches!(error, OpenError::RegistryMissing { .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains("backup"), "{error}");
+    };
+    missing(&place);
+    assert!(!place.path().exists(), "a missing registry stays missing");
+
+    // Empty: begun, and nothing ever changed in it.
+    drop(place.open());
+    missing(&place);
+
+    // Its only change torn.
+    let opened = place.open();
+    opened.registry.owner(&actor()).unwrap();
+    drop(opened);
+    let bytes = fs::read(place.log()).unwrap();
+    fs::write(place.log(), &bytes[..bytes.len() - 1]).unwrap();
+    missing(&place);
+
+    // Whole again, it opens.
+    fs::write(place.log(), &bytes).unwrap();
+    let opened = place.try_open(Beside::ExistingTenant).unwrap();
+    assert!(!opened.first_start);
+    drop(opened);
+
+    // The format alone says that a log was lost.
+    fs::remove_file(place.log()).unwrap();
+    missing(&place);
+    assert!(matches!(
+        place.try_open(Beside::NoTenant),
+        Err(OpenError::LogMissing { .. })
+    ));
+}
+
+#[test]
+fn a_revoked_key_authenticates_nobody_and_its_authorization_is_gone_also_after_a_reopen() {
+    let place = Place::new();
+    let opened = place.open();
+    let registry = &opened.registry;
+    registry.create_client(reader("lab"), &actor()).unwrap();
+    let old = registry
+        .create_key(&client_id("lab"), "old", &actor())
+        .unwrap();
+    let new = registry
+        .create_key(&client_id("lab"), "new", &actor())
+        .unwrap();
+    let authorization = format!("key:{}", old.key_id);
+    assert!(matches!(
+        registry.renew(&authorization),
+        Renewed::Standing(_)
+    ));
+
+    registry.revoke_key(&old.key_id, &actor()).unwrap();
+    let check = |registry: &Registry| {
+        assert!(registry.authenticate(old.secret.expose()).is_none());
+        assert!(registry.authenticate(new.secret.expose()).is_some());
+        assert!(matches!(registry.renew(&authorization), Renewed::Gone));
+        let revoked: Vec<bool> = registry
+            .keys()
+            .iter()
+            .map(|key| key.revoked.is_some())
+            .collect();
+        assert_eq!(revoked, [true, false]);
+    };
+    check(registry);
+    assert_eq!(
+        refused(registry.revoke_key(&old.key_id, &actor())),
+        CannotFollow::RevokedAlready(old.key_id.clone())
+    );
+    drop(opened);
+    check(&place.open().registry);
+}
+
+#[test]
+fn only_the_whole_key_authenticates() {
+    let place = Place::new();
+    let opened = place.open();
+    let registry = &opened.registry;
+    registry.create_client(reader("lab"), &actor()).unwrap();
+    let one = registry
+        .create_key(&client_id("lab"), "", &actor())
+        .unwrap();
+    let two = registry
+        .create_key(&client_id("lab"), "", &actor())
+        .unwrap();
+    let text = one.secret.expose().as_str();
+    let crossed = text.replace(one.key_id.as_str(), two.key_id.as_str());
+    assert_ne!(crossed, text);
+    for wrong in [
+        "",
+        "hg_",
+        &text[..text.len() - 1],
+        &crossed,
+        &text.to_uppercase(),
+    ] {
+        assert!(registry.authenticate(wrong).is_none(), "{wrong}");
+    }
+    // Every character counts.
+    for at in 0..text.len() {
+        let mut changed = text.as_bytes().to_vec();
+        changed[at] = if changed[at] == b'a' { b'b' } else { b'a' };
+        let changed = String::from_utf8(changed).unwrap();
+        assert!(registry.authenticate(&changed).is_none(), "{changed}");
+    }
+    for gone in ["", "key:", "key:0000000000000000", "owner"] {
+        assert!(matches!(registry.renew(gone), Renewed::Gone), "{gone}");
+    }
+}
+
+#[test]
+fn what_cannot_follow_is_refused_and_writes_nothing() {
+    let place = Place::new();
+    let opened = place.open();
+    let registry = &opened.registry;
+    registry.create_client(reader("lab"), &actor()).unwrap();
+    let before = fs::read(place.log()).unwrap();
+
+    assert_eq!(
+        refused(registry.create_client(reader("lab"), &actor())),
+        CannotFollow::ClientExists(client_id("lab"))
+    );
+    assert_eq!(
+        refused(registry.create_key(&client_id("nobody"), "", &actor())),
+        CannotFollow::UnknownClient(client_id("nobody"))
+    );
+    let unknown = KeyId::new("0123456789abcdef").unwrap();
+    assert_eq!(
+        refused(registry.revoke_key(&unknown, &actor())),
+        CannotFollow::UnknownKey(unknown.clone())
+    );
+    assert_eq!(
+        refused(registry.create_key(&client_id("lab"), "two\nlines", &actor())),
+        CannotFollow::Label
+    );
+    let invalid = |change: &dyn Fn(&mut NewClient)| {
+        let mut client = reader("other");
+        change(&mut client);
+        match refused(registry.create_client(client, &actor())) {
+            CannotFollow::InvalidClient(reason) => reason,
+            other => panic!("{other}"),
+        }
+    };
+    assert_eq!(invalid(&|client| client.name.clear()), InvalidClient::Name);
+    let limit = RateLimit {
+        per_second: 0,
+        burst: 5,
+    };
+    assert_eq!(
+        invalid(&|client| client.limit = Some(limit)),
+        InvalidClient::Limit
+    );
+    let patient = Role::Patient(ResourceId::new("1").unwrap());
+    let within = NewClient::with_role(client_id("other"), "p", &patient);
+    match invalid(&|client| client.rules.clone_from(&within.rules)) {
+        InvalidClient::Grant(code, _) => assert_eq!(code, "patient-missing"),
+        other => panic!("{other}"),
+    }
+    let long = |client: &mut NewClient| client.rules = vec![client.rules[0].clone(); 50];
+    assert_eq!(invalid(&long), InvalidClient::TooLong);
+
+    assert_eq!(fs::read(place.log()).unwrap(), before);
+    assert_eq!(registry.clients().len(), 1);
+}
+
+#[test]
+fn a_client_survives_a_reopen_with_everything_it_has() {
+    let place = Place::new();
+    let opened = place.open();
+    let role = Role::Patient(ResourceId::new("p-1").unwrap());
+    let mut client = NewClient::with_role(client_id("phone"), "Phone", &role);
+    client.limit = Some(RateLimit {
+        per_second: 3,
+        burst: 9,
+    });
+    client.budget = Some(1000);
+    let made = opened
+        .registry
+        .create_client(client.clone(), &actor())
+        .unwrap();
+    assert!(client.permits_the_same_as(&made));
+    drop(opened);
+    let found = place.open().registry.client(&client_id("phone")).unwrap();
+    assert_eq!(found, made);
+}
+
+#[test]
+fn a_log_cut_anywhere_leaves_a_state_that_was_once_acknowledged() {
+    let place = Place::new();
+    let opened = place.open();
+    let registry = &opened.registry;
+    let owner = registry.owner(&actor()).unwrap().unwrap();
+    let mut ends = vec![
+        (0, 0, false),
+        (fs::metadata(place.log()).unwrap().len(), 1, true),
+    ];
+    let second = registry
+        .create_key(&client_id("owner"), "second", &actor())
+        .unwrap();
+    ends.push((fs::metadata(place.log()).unwrap().len(), 2, true));
+    registry.revoke_key(&owner.key_id, &actor()).unwrap();
+    ends.push((fs::metadata(place.log()).unwrap().len(), 2, false));
+    drop(opened);
+    let bytes = fs::read(place.log()).unwrap();
+
+    // Each cut opens the whole registry: a prime step keeps the test short, the log's own tests
+    // cut at every byte.
+    let places = (0..=bytes.len())
+        .step_by(13)
+        .chain(ends.iter().map(|end| end.0 as usize));
+    for cut_at in places {
+        fs::write(place.log(), &bytes[..cut_at]).unwrap();
+        let opened = place.open();
+        let (_, keys, owner_stands) = ends.iter().rfind(|end| end.0 as usize <= cut_at).unwrap();
+        assert_eq!(opened.registry.keys().len(), *keys, "cut at {cut_at}");
+        let stands = opened
+            .registry
+            .authenticate(owner.secret.expose())
+            .is_some();
+        assert_eq!(stands, *owner_stands, "cut at {cut_at}");
+        let second_stands = opened
+            .registry
+            .authenticate(second.secret.expose())
+            .is_some();
+        assert_eq!(second_stands, *keys == 2, "cut at {cut_at}");
+        assert_eq!(opened.first_start, *keys == 0, "cut at {cut_at}");
+    }
+}
+
+#[test]
+fn a_registry_left_without_a_close_opens_with_everything_acknowledged() {
+    let place = Place::new();
+    let opened = place.open();
+    let key = opened.registry.owner(&actor()).unwrap().unwrap();
+    // What a killed process leaves: the files as they are at this moment.
+    let copy = Place::new();
+    fs::create_dir_all(copy.path().join("view")).unwrap();
+    for name in ["format", "changes.log"] {
+        fs::copy(place.path().join(name), copy.path().join(name)).unwrap();
+    }
+    for file in files_below(&place.path().join("view")) {
+        let name = file.strip_prefix(place.path()).unwrap().to_owned();
+        let target = copy.path().join(name);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(&file, target).unwrap();
+    }
+    let reopened = copy.open();
+    assert!(
+        reopened
+            .registry
+            .authenticate(key.secret.expose())
+            .is_some()
+    );
+    assert_eq!(reopened.registry.changes(None, 0, 10).unwrap().len(), 1);
+}
+
+#[test]
+fn damage_is_an_error_that_names_file_offset_and_mend() {
+    let place = Place::new();
+    let opened = place.open();
+    opened.registry.owner(&actor()).unwrap();
+    let first = fs::metadata(place.log()).unwrap().len();
+    opened
+        .registry
+        .create_key(&client_id("owner"), "", &actor())
+        .unwrap();
+    drop(opened);
+    let mut bytes = fs::read(place.log()).unwrap();
+    bytes[first as usize + 40] ^= 1;
+    fs::write(place.log(), &bytes).unwrap();
+    let error = place
+        .try_open(Beside::ExistingTenant)
+        .unwrap_err()
+        .to_string();
+    for part in [
+        "changes.log",
+        &format!("at byte {first}"),
+        "after change 1",
+        "backup",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!error.contains('\n'));
+    assert_eq!(fs::read(place.log()).unwrap(), bytes);
+}
+
+#[test]
+fn another_format_is_refused() {
+    let place = Place::new();
+    drop(place.open());
+    let format = place.path().join("format");
+    assert_eq!(
+        fs::read_to_string(&format).unwrap(),
+        "hearthgate registry 1\n"
+    );
+    fs::write(&format, "hearthgate registry 2\n").unwrap();
+    for beside in [Beside::NoTenant, Beside::ExistingTenant] {
+        let error = place.try_open(beside).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                OpenError::NewerFormat {
+                    found: 2,
+                    supported: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+    for unreadable in [
+        "",
+        "hearthgate registry 1",
+        "hearthgate registry 01\n",
+        "1\n",
+    ] {
+        fs::write(&format, unreadable).unwrap();
+        assert!(matches!(
+            place.try_open(Beside::NoTenant),
+            Err(OpenError::FormatUnreadable { .. })
+        ));
+    }
+}
+
+#[test]
+fn the_change_audit_answers_for_all_for_a_client_and_for_a_key() {
+    let place = Place::new();
+    let opened = place.open();
+    let registry = &opened.registry;
+    let owner = registry.owner(&Actor::first_start()).unwrap().unwrap();
+    registry
+        .create_client(reader("lab"), &Actor::local_user(7))
+        .unwrap();
+    let lab = registry
+        .create_key(&client_id("lab"), "", &actor())
+        .unwrap();
+    // An id that another begins with.
+    registry.create_client(reader("lab2"), &actor()).unwrap();
+    registry.revoke_key(&owner.key_id, &actor()).unwrap();
+
+    let check = |registry: &Registry| {
+        let of = |subject: Option<Subject>, after, limit| -> Vec<u64> {
+            let changes = registry.changes(subject.as_ref(), after, limit).unwrap();
+            changes.iter().map(|change| change.sequence).collect()
+        };
+        let client = |id: &str| Some(Subject::Client(client_id(id)));
+        assert_eq!(of(None, 0, 10), [1, 2, 3, 4, 5]);
+        assert_eq!(of(None, 2, 2), [3, 4]);
+        assert_eq!(of(client("owner"), 0, 10), [1, 5]);
+        assert_eq!(of(client("lab"), 0, 10), [2, 3]);
+        assert_eq!(of(Some(Subject::Key(lab.key_id.clone())), 0, 10), [3]);
+        assert!(of(client("nobody"), 0, 10).is_empty());
+        let second = &registry.changes(None, 1, 1).unwrap()[0];
+        assert_eq!(
+            (second.actor.as_str(), second.summary.as_str()),
+            ("uid 7", "create client lab")
+        );
+    };
+    check(registry);
+    drop(opened);
+
+    let view = place.path().join("view");
+    let reopened = place.open();
+    assert_eq!(reopened.report.view, ViewReport::Current);
+    check(&reopened.registry);
+    drop(reopened);
+
+    // Deleted: built anew.
+    fs::remove_dir_all(&view).unwrap();
+    let reopened = place.open();
+    assert_eq!(reopened.report.view, ViewReport::Rebuilt(None));
+    check(&reopened.registry);
+    drop(reopened);
+
+    // Damaged in every file, empty, and of another log: set aside and built anew.
+    let damages: [&dyn Fn(); 3] = [
+        &|| {
+            files_below(&view).iter().for_each(|file| {
+                let mut bytes = fs::read(file).unwrap();
+                bytes.iter_mut().for_each(|byte| *byte ^= 0x55);
+                fs::write(file, bytes).unwrap();
+            })
+        },
+        &|| {
+            files_below(&view)
+                .iter()
+                .for_each(|file| fs::write(file, b"").unwrap())
+        },
+        &|| {
+            let other = Place::new();
+            let opened = other.open();
+            opened
+                .registry
+                .create_client(reader("else"), &actor())
+                .unwrap();
+            drop(opened);
+            fs::remove_dir_all(&view).unwrap();
+            fs::rename(other.path().join("view"), &view).unwrap();
+        },
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        damage();
+        let reopened = place.open();
+        let ViewReport::Rebuilt(Some(aside)) = &reopened.report.view else {
+            panic!("damage {number}: {:?}", reopened.report);
+        };
+        assert!(aside.exists());
+        check(&reopened.registry);
+    }
+}
+
+#[test]
+fn a_view_that_is_behind_is_brought_up_to_date() {
+    let place = Place::new();
+    let opened = place.open();
+    opened.registry.owner(&actor()).unwrap();
+    drop(opened);
+    let kept = place.dir.path().join("kept");
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .args([place.path().join("view"), kept.clone()])
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    let opened = place.open();
+    opened
+        .registry
+        .create_client(reader("lab"), &actor())
+        .unwrap();
+    opened
+        .registry
+        .create_client(reader("ward"), &actor())
+        .unwrap();
+    drop(opened);
+    fs::remove_dir_all(place.path().join("view")).unwrap();
+    fs::rename(kept, place.path().join("view")).unwrap();
+    let reopened = place.open();
+    assert_eq!(reopened.report.view, ViewReport::CaughtUp(2));
+    assert_eq!(reopened.registry.changes(None, 0, 10).unwrap().len(), 3);
+}
+
+#[test]
+fn no_file_and_no_debug_text_holds_a_key() {
+    let place = Place::new();
+    let opened = place.open();
+    let created = opened.registry.owner(&actor()).unwrap().unwrap();
+    let text = created.secret.expose().clone();
+    let secret = text.rsplit_once(created.key_id.as_str()).unwrap().1[1..].to_owned();
+    let caller = opened.registry.authenticate(&text).unwrap();
+    let debug = format!(
+        "{created:?} {caller:?} {opened:?} {:?} {:?}",
+        opened.registry.keys(),
+        opened.registry.changes(None, 0, 10).unwrap()
+    );
+    assert!(
+        debug.contains("[redacted]") && !debug.contains(&secret),
+        "{debug}"
+    );
+    drop(opened);
+    let raw = {
+        use base64::Engine as _;
+        base64::engine::general_purpose::URL_SAFE_NO_PAD
+            .decode(&secret)
+            .unwrap()
+    };
+    let hexadecimal: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+    let files = files_below(&place.path());
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        let bytes = fs::read(&file).unwrap();
+        for form in [secret.as_bytes(), &raw, hexadecimal.as_bytes()] {
+            assert!(!contains(&bytes, form), "{}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_files_are_for_this_account_alone() {
+    let place = Place::new();
+    fs::create_dir(place.path()).unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    drop(place.open());
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(place.path()), 0o700);
+    assert_eq!(mode(place.log()), 0o600);
+    assert_eq!(mode(place.path().join("format")), 0o600);
+    fs::set_permissions(place.log(), fs::Permissions::from_mode(0o644)).unwrap();
+    drop(place.open());
+    assert_eq!(mode(place.log()), 0o600);
+}
+
+#[test]
+fn the_revocation_feed_tells_each_revocation_once_to_whoever_follows_its_cursor() {
+    let place = Place::new();
+    let opened = place.open();
+    let registry = &opened.registry;
+    registry.create_client(reader("lab"), &actor()).unwrap();
+    let keys: Vec<KeyId> = (0..5)
+        .map(|_| {
+            registry
+                .create_key(&client_id("lab"), "", &actor())
+                .unwrap()
+                .key_id
+        })
+        .collect();
+    assert_eq!(registry.revocations(0, 10).entries, []);
+    for key in &keys {
+        registry.revoke_key(key, &actor()).unwrap();
+    }
+    drop(opened);
+    let opened = place.open();
+    let registry = &opened.registry;
+
+    let mut heard = Vec::new();
+    let mut cursor = 0;
+    loop {
+        let feed = registry.revocations(cursor, 2);
+        heard.extend(
+            feed.since(cursor)
+                .unwrap()
+                .iter()
+                .map(|entry| entry.id.clone()),
+        );
+        if feed.cursor == cursor {
+            break;
+        }
+        cursor = feed.cursor;
+    }
+    let expected: Vec<String> = keys.iter().map(KeyId::authorization).collect();
+    assert_eq!(heard, expected);
+
+    // A page of nothing promises nothing.
+    let nothing = registry.revocations(0, 0);
+    assert_eq!((nothing.cursor, nothing.entries.len()), (0, 0));
+    // A cursor of another registry is noticed by its asker.
+    assert!(
+        registry
+            .revocations(cursor + 1, 2)
+            .since(cursor + 1)
+            .is_err()
+    );
+    assert!(
+        registry
+            .revocations(cursor, 2)
+            .since(cursor)
+            .unwrap()
+            .is_empty()
+    );
+}
