@@ -5,8 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use contract::{
-    Action, Actions, Grant, GrantFields, Ids, Instance, Instant, Interaction, Lane, Nonce, Power,
-    ResourceId, ResourceType, Rule, Types, Within, digest,
+    Action, Actions, Grant, GrantError, GrantFields, Ids, Instance, Instant, Interaction, Lane,
+    Nonce, Power, ResourceId, ResourceType, Rule, Types, Within, digest,
 };
 use serde::{Deserialize, Serialize};
 
@@ -258,9 +258,9 @@ impl NewClient {
     /// Makes the grant that a request would get: what the contract refuses there, it refuses
     /// here, while someone is looking.
     fn check_grant(&self, ids: &dyn Ids) -> Result<(), InvalidClient> {
-        let refused = |error: contract::GrantError| {
-            let text = error.to_string();
-            InvalidClient::Grant(error.code(), text)
+        let refused = |error| match error {
+            GrantError::TooLong(_) => InvalidClient::TooLong,
+            other => InvalidClient::Grant(other.code(), other.to_string()),
         };
         let request = GrantFields::of_request(
             "default".parse().expect("`default` is a tenant's name"),

@@ -221,7 +221,7 @@ mod tests {
         }
 
         fn fill(&self, bytes: &mut [u8]) {
-            for (number, byte) in (0xf0..).zip(bytes) {
+            for (number, byte) in (0xf0..=u8::MAX).cycle().zip(bytes) {
                 *byte = number;
             }
         }
