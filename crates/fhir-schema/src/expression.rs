@@ -40,9 +40,8 @@ pub(crate) fn resolve<'a>(
         unresolved: Vec::new(),
     };
     for member in union_members(expression) {
-        if first_word(member).is_some_and(|word| {
-            word != resource_type && (schema.is_resource_type(word) || schema.is_abstract(word))
-        }) {
+        let is_other_type = |word| word != resource_type && schema.is_resource_type(word);
+        if first_word(member).is_some_and(is_other_type) {
             continue;
         }
         let mut paths = Vec::new();
@@ -50,11 +49,16 @@ pub(crate) fn resolve<'a>(
         match parse(member) {
             Some(routes) => {
                 for route in routes {
-                    if route.root == resource_type {
-                        let found = follow(schema, &route, wanted);
-                        understood &= !found.is_empty();
-                        paths.extend(found);
+                    if is_other_type(route.root) {
+                        continue;
                     }
+                    // Any other root than the type (`Resource`, an element) leads nowhere.
+                    let found = match route.root == resource_type {
+                        true => follow(schema, &route, wanted),
+                        false => Vec::new(),
+                    };
+                    understood &= !found.is_empty();
+                    paths.extend(found);
                 }
             }
             None => understood = false,
