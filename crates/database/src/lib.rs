@@ -1,1 +1,26 @@
-//! One tenant's store as one value: commit a transaction, open a snapshot.
+//! One tenant's data as one value: [`Database::commit`] a transaction, open a [`Snapshot`].
+//!
+//! Here preconditions are judged, positions, instants and version numbers given, in the one
+//! serial step that every change passes ([`Transaction`]). What is durable and where it lies is
+//! the store's; what a request means is the server's; who may see what comes in as
+//! [`Visibility`], without which no snapshot opens.
+
+mod body;
+mod error;
+mod judge;
+mod recent;
+mod snapshot;
+mod transaction;
+mod visibility;
+mod writer;
+
+pub use body::{Body, DeriveFromBody, identifiers};
+pub use error::{CommitError, ReadError};
+pub use snapshot::{Snapshot, StoredVersion};
+pub use transaction::{
+    Action, Change, Condition, Expect, Precondition, Receipt, Transaction, Written,
+};
+pub use visibility::{NarrowerThanEnforced, Visibility};
+pub use writer::{Database, Options};
+
+pub use store::{CommitId, IdentifierKey, Method, T};

@@ -1,0 +1,245 @@
+//! A resource as it is stored.
+//!
+//! The JSON stored is the resource without white space, beginning
+//! `{"resourceType":"T","id":"I","meta":{`: a prefix known from type and id alone. Just after it
+//! is the hole: `versionId` and `lastUpdated` are put there when the version is read, so that
+//! everything costly (writing, compressing, hashing) happens before its position is known.
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+use fhir_core::json::{Document, Kind, Replacements, Value};
+use fhir_core::{Instant, Resource, ResourceId, ResourceType, VersionId};
+use fhir_schema::{PlainPath, Schema};
+use store::{BodyCoding, ContentHash, Derive, DeriveError, IdentifierKey, VersionEntry};
+
+use crate::ReadError;
+
+/// Bodies shorter than this are stored as they are: compressing them gains little.
+const COMPRESS_FROM: usize = 256;
+
+/// The level that pays for itself at the size of a resource.
+const LEVEL: i32 = 1;
+
+/// A resource made ready to be stored under an id; its version is not known yet.
+#[derive(Debug, Clone)]
+pub struct Body {
+    pub(crate) coding: BodyCoding,
+    pub(crate) length: u32,
+    pub(crate) bytes: Bytes,
+    pub(crate) content_hash: ContentHash,
+    pub(crate) identifiers: Vec<IdentifierKey>,
+}
+
+thread_local! {
+    /// A compressor's tables are larger than a resource: each thread keeps one.
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+impl Body {
+    /// Makes `resource` ready to be stored as `id`: `id`, `meta.versionId` and
+    /// `meta.lastUpdated` are the server's, whatever it says there (HTTP-074, HTTP-092); strings
+    /// named by `replacements` are written as those; all else is kept.
+    #[must_use]
+    pub fn of(
+        resource: &Resource<'_>,
+        id: &ResourceId,
+        replacements: &Replacements,
+        schema: &Schema,
+    ) -> Self {
+        let json = write(resource, id, replacements);
+        let length = u32::try_from(json.len()).expect("a request's body is far below 4 GiB");
+        let (coding, bytes) = match compress(&json) {
+            Some(compressed) => (BodyCoding::ZSTD, compressed),
+            None => (BodyCoding::AS_IS, json),
+        };
+        Self {
+            coding,
+            length,
+            content_hash: ContentHash::of(&bytes),
+            bytes: Bytes::from(bytes),
+            identifiers: identifiers(resource, schema),
+        }
+    }
+}
+
+/// `{"resourceType":"T","id":"I","meta":{`
+fn prefix(resource_type: &ResourceType, id: &ResourceId, out: &mut Vec<u8>) {
+    for part in [
+        "{\"resourceType\":\"",
+        resource_type.as_str(),
+        "\",\"id\":\"",
+        id.as_str(),
+        "\",\"meta\":{",
+    ] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+fn write(resource: &Resource<'_>, id: &ResourceId, replacements: &Replacements) -> Vec<u8> {
+    let value = resource.value();
+    let mut out = Vec::with_capacity(value.raw().len() + 160);
+    prefix(resource.resource_type(), id, &mut out);
+    let member = |name: &str, value: Value<'_>, out: &mut Vec<u8>| {
+        if !out.ends_with(b"{") {
+            out.push(b',');
+        }
+        out.extend_from_slice(name.as_bytes());
+        out.push(b':');
+        value.write(replacements, out);
+    };
+    if let Some(meta) = value.get("meta") {
+        for (name, part) in meta.raw_members() {
+            if !matches!(name, "\"versionId\"" | "\"lastUpdated\"") {
+                member(name, part, &mut out);
+            }
+        }
+    }
+    out.push(b'}');
+    for (name, part) in value.raw_members() {
+        if !matches!(name, "\"resourceType\"" | "\"id\"" | "\"meta\"") {
+            member(name, part, &mut out);
+        }
+    }
+    out.push(b'}');
+    out
+}
+
+/// The JSON of a stored version, `versionId` and `lastUpdated` put into their hole.
+pub(crate) fn fill(entry: &VersionEntry, stored: &[u8]) -> Result<Bytes, ReadError> {
+    let plain = expand(entry.dictionary, entry.length, stored)?;
+    let mut start = Vec::with_capacity(plain.len() + 90);
+    prefix(&entry.resource_type, &entry.id, &mut start);
+    let rest = plain
+        .strip_prefix(start.as_slice())
+        .ok_or_else(|| ReadError::UnreadableBody {
+            reason: "it does not begin with its type and id".to_owned(),
+        })?;
+    version_members(entry.version, entry.instant, &mut start);
+    if !rest.starts_with(b"}") {
+        start.push(b',');
+    }
+    start.extend_from_slice(rest);
+    Ok(Bytes::from(start))
+}
+
+fn version_members(version: VersionId, instant: Instant, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\"versionId\":\"");
+    out.extend_from_slice(version.to_string().as_bytes());
+    out.extend_from_slice(b"\",\"lastUpdated\":\"");
+    out.extend_from_slice(&instant.text());
+    out.push(b'"');
+}
+
+/// The JSON as it was before coding.
+pub(crate) fn expand(
+    coding: BodyCoding,
+    length: u32,
+    stored: &[u8],
+) -> Result<std::borrow::Cow<'_, [u8]>, ReadError> {
+    let unreadable = |reason: String| ReadError::UnreadableBody { reason };
+    match coding {
+        BodyCoding::AS_IS => Ok(stored.into()),
+        BodyCoding::ZSTD => DECOMPRESSOR.with_borrow_mut(|kept| {
+            let decompressor = match kept {
+                Some(decompressor) => decompressor,
+                none => {
+                    let made = zstd::bulk::Decompressor::new();
+                    none.insert(made.map_err(|error| unreadable(error.to_string()))?)
+                }
+            };
+            let plain = decompressor.decompress(stored, length as usize);
+            let plain = plain.map_err(|error| unreadable(error.to_string()))?;
+            if plain.len() == length as usize {
+                Ok(plain.into())
+            } else {
+                Err(unreadable(format!(
+                    "{} bytes instead of {length}",
+                    plain.len()
+                )))
+            }
+        }),
+        BodyCoding(other) => Err(unreadable(format!("coding {other} is not known"))),
+    }
+}
+
+/// The compressed text, when that is worth it.
+fn compress(json: &[u8]) -> Option<Vec<u8>> {
+    if json.len() < COMPRESS_FROM {
+        return None;
+    }
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let compressor = match kept {
+            Some(compressor) => compressor,
+            none => none.insert(zstd::bulk::Compressor::new(LEVEL).ok()?),
+        };
+        let compressed = compressor.compress(json).ok()?;
+        (compressed.len() < json.len()).then_some(compressed)
+    })
+}
+
+/// The identifiers by which the search parameter `identifier` finds this resource.
+#[must_use]
+pub fn identifiers(resource: &Resource<'_>, schema: &Schema) -> Vec<IdentifierKey> {
+    let mut keys = Vec::new();
+    for path in schema.identifier_paths(resource.resource_type().as_str()) {
+        follow(resource.value(), path, &mut |identifier| {
+            if let Some(value) = identifier.get_str("value") {
+                let system = identifier.get_str("system");
+                let key = IdentifierKey::new(system.as_deref(), &value);
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
+            }
+        });
+    }
+    keys
+}
+
+/// Calls `found` with every object at `path` under `value`.
+fn follow<'a>(value: Value<'a>, path: &PlainPath, found: &mut dyn FnMut(Value<'a>)) {
+    fn step<'a>(value: Value<'a>, steps: &[Box<str>], found: &mut dyn FnMut(Value<'a>)) {
+        for value in value.each() {
+            match steps.split_first() {
+                Some((name, rest)) => {
+                    if let Some(next) = value.get(name) {
+                        step(next, rest, found);
+                    }
+                }
+                None if value.kind() == Kind::Object => found(value),
+                None => {}
+            }
+        }
+    }
+    step(value, &path.steps, found);
+}
+
+/// Reads identifiers out of stored bodies for a store that replays its log.
+#[derive(Clone, Copy)]
+pub struct DeriveFromBody {
+    schema: &'static Schema,
+}
+
+impl DeriveFromBody {
+    /// Reads by these definitions.
+    #[must_use]
+    pub fn new(schema: &'static Schema) -> Self {
+        Self { schema }
+    }
+}
+
+impl Derive for DeriveFromBody {
+    fn identifiers(
+        &self,
+        _: &ResourceType,
+        coding: BodyCoding,
+        length: u32,
+        body: &[u8],
+    ) -> Result<Vec<IdentifierKey>, DeriveError> {
+        let json = expand(coding, length, body)?;
+        let document = Document::parse(&json)?;
+        let resource = Resource::new(document.root())?;
+        Ok(identifiers(&resource, self.schema))
+    }
+}

@@ -1,0 +1,48 @@
+//! What can keep a database from committing or reading.
+
+use store::AppendError;
+
+/// Why a transaction was not committed: nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// A change expects another state than there is.
+    #[error("change {change} does not meet the resource in the state it expects")]
+    Precondition {
+        /// The index of the change.
+        change: usize,
+        /// What does not hold.
+        failed: crate::Precondition,
+    },
+    /// What was looked up while preparing has changed since: prepare again.
+    #[error("what the transaction was prepared with has changed since")]
+    Raced,
+    /// Too much is waiting: nothing was written.
+    #[error("too many transactions are waiting")]
+    Overloaded,
+    /// The database is closing: nothing was written.
+    #[error("the database is closing")]
+    Closed,
+    /// The store did not take it.
+    #[error("the store did not take the commit")]
+    Store(#[source] std::sync::Arc<AppendError>),
+    /// What the judgement needs cannot be read.
+    #[error("what the transaction depends on cannot be read")]
+    Read(#[source] ReadError),
+    /// It is unknown whether it was committed: the writer ended while it was being written.
+    #[error("the outcome of the commit is unknown")]
+    OutcomeUnknown,
+}
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store cannot read it.
+    #[error("the store cannot read it")]
+    Store(#[from] store::ReadError),
+    /// The stored body is not what this version of the program writes.
+    #[error("a stored body cannot be understood: {reason}")]
+    UnreadableBody {
+        /// What is wrong with it.
+        reason: String,
+    },
+}

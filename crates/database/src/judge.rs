@@ -1,0 +1,196 @@
+//! The judgement of one transaction against the newest state, in the serial step.
+
+use std::collections::HashMap;
+
+use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
+use store::{Commit, OwnerKeyId, T, Version, VersionFlags};
+
+use crate::recent::Recent;
+use crate::transaction::{Action, Change, Expect, Precondition, Receipt, Transaction, Written};
+use crate::{CommitError, ReadError, Snapshot};
+
+/// The state of one resource.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct State {
+    version: VersionId,
+    deleted: bool,
+    instant: Instant,
+}
+
+/// Everything a judgement looks at.
+pub(crate) struct Judge<'a> {
+    /// All data at the last durable position.
+    pub(crate) durable: &'a Snapshot,
+    /// What the commits of this group, not durable yet, make of resources.
+    pub(crate) group: &'a mut HashMap<(ResourceType, ResourceId), State>,
+    /// What was touched lately, this group included.
+    pub(crate) recent: &'a Recent,
+}
+
+/// A transaction judged good: what it writes (unless nothing), and the answer.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) versions: Vec<Version>,
+    pub(crate) receipt: Receipt,
+}
+
+impl Judge<'_> {
+    /// Judges `transaction`, to be written at `t` and `instant`.
+    pub(crate) async fn judge(
+        &mut self,
+        transaction: Transaction,
+        t: T,
+        instant: Instant,
+    ) -> Result<Judged, CommitError> {
+        for condition in &transaction.conditions {
+            let since = transaction.prepared_at;
+            let of = &condition.resource_type;
+            let same = self.recent.unborne(of, &condition.identifier, since)
+                && condition
+                    .found
+                    .iter()
+                    .all(|id| self.recent.untouched(of, id, since));
+            if !same && !self.still(condition).await? {
+                return Err(CommitError::Raced);
+            }
+        }
+        let mut versions = Vec::with_capacity(transaction.changes.len());
+        let mut written = Vec::with_capacity(transaction.changes.len());
+        for (index, change) in transaction.changes.into_iter().enumerate() {
+            let state = self.state(&change).await.map_err(CommitError::Read)?;
+            if let Some(failed) = unmet(&change.expect, state) {
+                return Err(CommitError::Precondition {
+                    change: index,
+                    failed,
+                });
+            }
+            let version = state.map_or(VersionId::FIRST, |state| state.version.next());
+            let there = state.is_some_and(|state| !state.deleted);
+            if matches!(change.action, Action::Delete) && !there {
+                written.push(Written {
+                    version: state.map(|state| state.version),
+                    instant: state.map_or(instant, |state| state.instant),
+                    created: false,
+                    changed: false,
+                });
+                continue;
+            }
+            written.push(Written {
+                version: Some(version),
+                instant,
+                created: !there,
+                changed: true,
+            });
+            versions.push(stored(change, version));
+        }
+        for version in &versions {
+            let state = State {
+                version: version.version,
+                deleted: version.flags.is_deleted(),
+                instant,
+            };
+            self.group
+                .insert((version.resource_type.clone(), version.id.clone()), state);
+        }
+        Ok(Judged {
+            versions,
+            receipt: Receipt { t, written },
+        })
+    }
+
+    /// Asks a condition again at the last durable position. What this very group touched cannot
+    /// be asked for yet: then the transaction is prepared again, after the group.
+    async fn still(&self, condition: &crate::Condition) -> Result<bool, CommitError> {
+        let (of, at) = (&condition.resource_type, self.durable.at());
+        let in_group = !self.recent.unborne(of, &condition.identifier, at)
+            || condition
+                .found
+                .iter()
+                .any(|id| self.group.contains_key(&(of.clone(), id.clone())));
+        if in_group {
+            return Ok(false);
+        }
+        let found = self.durable.identified(of, &condition.identifier).await;
+        Ok(found.map_err(CommitError::Read)? == condition.found)
+    }
+
+    async fn state(&self, change: &Change) -> Result<Option<State>, ReadError> {
+        if change.expect == Expect::New {
+            return Ok(None);
+        }
+        let key = (change.resource_type.clone(), change.id.clone());
+        if let Some(state) = self.group.get(&key) {
+            return Ok(Some(*state));
+        }
+        let newest = self
+            .durable
+            .newest(&change.resource_type, &change.id)
+            .await?;
+        Ok(newest.map(|entry| State {
+            version: entry.version,
+            deleted: entry.flags.is_deleted(),
+            instant: entry.instant,
+        }))
+    }
+}
+
+/// What of `expect` does not hold in `state`.
+fn unmet(expect: &Expect, state: Option<State>) -> Option<Precondition> {
+    let there = state.filter(|state| !state.deleted);
+    match (expect, there) {
+        (Expect::New | Expect::Any, _) | (Expect::Exists, Some(_)) | (Expect::Absent, None) => None,
+        (Expect::Exists | Expect::Versions(_), None) => Some(Precondition::Missing),
+        (Expect::Absent, Some(_)) => Some(Precondition::Present),
+        (Expect::Versions(versions), Some(state)) => (!versions.contains(&state.version))
+            .then_some(Precondition::VersionConflict {
+                newest: state.version,
+            }),
+    }
+}
+
+fn stored(change: Change, version: VersionId) -> Version {
+    let blank = Version {
+        resource_type: change.resource_type,
+        id: change.id,
+        version,
+        flags: VersionFlags::of(store::Method::Delete),
+        owner: OwnerKeyId::NONE,
+        dictionary: store::BodyCoding::AS_IS,
+        content_hash: store::ContentHash::of(b""),
+        length: 0,
+        body: bytes::Bytes::new(),
+        identifiers: Vec::new(),
+    };
+    match change.action {
+        Action::Delete => blank,
+        Action::Write { body, method } => Version {
+            flags: VersionFlags::of(method),
+            dictionary: body.coding,
+            content_hash: body.content_hash,
+            length: body.length,
+            body: body.bytes,
+            identifiers: body.identifiers,
+            ..blank
+        },
+    }
+}
+
+/// A judged transaction as the commit that follows.
+pub(crate) fn commit(
+    id: store::CommitId,
+    tenant: store::TenantText,
+    t: T,
+    instant: Instant,
+    versions: Vec<Version>,
+) -> Commit {
+    Commit {
+        t,
+        instant,
+        id,
+        idempotency: None,
+        tenant,
+        fhir_version: store::FhirVersion::R4,
+        kind: store::CommitKind::Resources,
+        versions,
+    }
+}

@@ -1,0 +1,168 @@
+//! The data as of one position, as far as one caller may see it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fhir_core::json::Document;
+use fhir_core::{Resource, ResourceId, ResourceType, VersionId};
+use fhir_schema::Schema;
+use store::{IdentifierKey, Store, T, VersionEntry};
+
+use crate::{ReadError, Visibility, body};
+
+/// Shows exactly the commits up to one position (guarantee G4), and of them what its
+/// [`Visibility`] lets through: what is not visible is answered as if it did not exist.
+#[derive(Clone)]
+pub struct Snapshot {
+    store: Arc<dyn Store>,
+    schema: &'static Schema,
+    visibility: Visibility,
+    at: T,
+}
+
+/// A version and its JSON.
+#[derive(Debug, Clone)]
+pub struct StoredVersion {
+    /// What is known about it.
+    pub entry: VersionEntry,
+    /// The resource as JSON, `meta` filled; `None` when this version is a deletion.
+    pub json: Option<Bytes>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        schema: &'static Schema,
+        visibility: Visibility,
+        at: T,
+    ) -> Self {
+        Self {
+            store,
+            schema,
+            visibility,
+            at,
+        }
+    }
+
+    /// The position it shows.
+    #[must_use]
+    pub fn at(&self) -> T {
+        self.at
+    }
+
+    /// The newest version of a resource, deletions included.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the store cannot say.
+    pub async fn read(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+    ) -> Result<Option<StoredVersion>, ReadError> {
+        if !self.visibility.shows(resource_type, id) {
+            return Ok(None);
+        }
+        match self.store.newest(resource_type, id, self.at).await? {
+            Some(entry) => self.load(entry).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What is known of the newest version of a resource without its body.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the store cannot say.
+    pub async fn newest(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        if !self.visibility.shows(resource_type, id) {
+            return Ok(None);
+        }
+        Ok(self.store.newest(resource_type, id, self.at).await?)
+    }
+
+    /// One version of a resource.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the store cannot say.
+    pub async fn vread(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        version: VersionId,
+    ) -> Result<Option<StoredVersion>, ReadError> {
+        if !self.visibility.shows(resource_type, id) {
+            return Ok(None);
+        }
+        match self
+            .store
+            .version(resource_type, id, version, self.at)
+            .await?
+        {
+            Some(entry) => self.load(entry).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// All versions of a resource, the newest first, without their bodies.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the store cannot say.
+    pub async fn history(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+    ) -> Result<Vec<VersionEntry>, ReadError> {
+        if !self.visibility.shows(resource_type, id) {
+            return Ok(Vec::new());
+        }
+        Ok(self.store.versions(resource_type, id, self.at).await?)
+    }
+
+    /// The resource of a version, its body read.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the body cannot be read.
+    pub async fn load(&self, entry: VersionEntry) -> Result<StoredVersion, ReadError> {
+        let json = if entry.flags.is_deleted() {
+            None
+        } else {
+            let stored = self.store.body(&entry).await?;
+            Some(body::fill(&entry, &stored)?)
+        };
+        Ok(StoredVersion { entry, json })
+    }
+
+    /// The resources whose newest version bears this identifier, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the store cannot say.
+    pub async fn identified(
+        &self,
+        resource_type: &ResourceType,
+        identifier: &IdentifierKey,
+    ) -> Result<Vec<ResourceId>, ReadError> {
+        let mut found = Vec::new();
+        let candidates = self
+            .store
+            .identified(resource_type, identifier, self.at)
+            .await?;
+        for id in candidates {
+            // Candidates bore the identifier once; whether they do now is in their newest version.
+            let version = self.read(resource_type, &id).await?;
+            let Some(json) = version.and_then(|version| version.json) else {
+                continue;
+            };
+            let unreadable = |reason: String| ReadError::UnreadableBody { reason };
+            let document = Document::parse(&json).map_err(|error| unreadable(error.to_string()))?;
+            let resource =
+                Resource::new(document.root()).map_err(|error| unreadable(error.to_string()))?;
+            if body::identifiers(&resource, self.schema).contains(identifier) {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+}

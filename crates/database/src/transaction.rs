@@ -1,0 +1,119 @@
+//! What is asked of the serial step, and what it answers.
+
+use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
+use store::{CommitId, IdentifierKey, Method, T};
+
+use crate::Body;
+
+/// Changes that become visible together or not at all.
+#[derive(Debug, Clone)]
+pub struct Transaction {
+    /// Names the commit; never used twice.
+    pub id: CommitId,
+    /// The position at which everything below was looked up.
+    pub prepared_at: T,
+    /// The changes: each resource at most once.
+    pub changes: Vec<Change>,
+    /// What must still hold when the commit is written.
+    pub conditions: Vec<Condition>,
+}
+
+impl Transaction {
+    /// Bytes of its bodies.
+    pub(crate) fn size(&self) -> usize {
+        let size = |change: &Change| match &change.action {
+            Action::Write { body, .. } => body.bytes.len(),
+            Action::Delete => 0,
+        };
+        self.changes.iter().map(size).sum()
+    }
+}
+
+/// A change of one resource.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Its type.
+    pub resource_type: ResourceType,
+    /// Its id.
+    pub id: ResourceId,
+    /// What becomes of it.
+    pub action: Action,
+    /// The state it must be in.
+    pub expect: Expect,
+}
+
+/// What becomes of a resource.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// A new version with this body.
+    Write {
+        /// The body.
+        body: Body,
+        /// The interaction, as history shows it.
+        method: Method,
+    },
+    /// Deleted. When there is nothing to delete, nothing is written.
+    Delete,
+}
+
+/// The state a change expects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expect {
+    /// The id is the server's and new: there is no such resource.
+    New,
+    /// Any state.
+    Any,
+    /// There is a resource, not deleted (`If-Match: *`).
+    Exists,
+    /// One of these versions is the newest one and not deleted (`If-Match`).
+    Versions(Vec<VersionId>),
+    /// There is none or it is deleted (`If-None-Match: *`).
+    Absent,
+}
+
+/// What a change expected and did not find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precondition {
+    /// The resource is not there.
+    Missing,
+    /// Another version is the newest one.
+    VersionConflict {
+        /// The newest version.
+        newest: VersionId,
+    },
+    /// The resource is there.
+    Present,
+}
+
+/// A search by identifier, and its answer at the position the transaction was prepared at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// The type searched.
+    pub resource_type: ResourceType,
+    /// The identifier searched for.
+    pub identifier: IdentifierKey,
+    /// The ids found, in order.
+    pub found: Vec<ResourceId>,
+}
+
+/// A committed transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// From this position on everything written is visible.
+    pub t: T,
+    /// What became of each change, in their order.
+    pub written: Vec<Written>,
+}
+
+/// What became of one change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// The version the resource has now; `None` when a deletion found nothing there ever was.
+    pub version: Option<VersionId>,
+    /// When that version was made.
+    pub instant: Instant,
+    /// Whether there was no resource before, or a deleted one.
+    pub created: bool,
+    /// Whether a version was written (a deletion of what is not there writes none).
+    pub changed: bool,
+}
