@@ -1,4 +1,4 @@
-//! What a rule lets be done: six actions and the operations by name.
+//! What a rule lets be done.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,13 +6,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{OperationName, names::InvalidName};
+use crate::{OperationName, json, names::InvalidName};
 
-/// One thing to do. On the wire `read`, `operation:$everything`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One thing to do, written `read` or `operation:$everything`; or, in rules alone, a wildcard.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(
     missing_docs,
-    reason = "the variants are the specification's own words"
+    reason = "most variants are the specification's own words"
 )]
 pub enum Action {
     Create,
@@ -22,140 +22,73 @@ pub enum Action {
     Search,
     History,
     Operation(OperationName),
+    /// `operation:*`: every operation.
+    AnyOperation,
+    /// `*`: every action and operation, those to come included.
+    Any,
 }
 
-/// A set of actions. On the wire a list, in which `*` is every action and `operation:*` every
-/// operation.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(try_from = "Vec<String>", into = "Vec<String>")]
-pub struct Actions {
-    /// A bit for each of [`PLAIN`].
-    plain: u8,
-    every_operation: bool,
-    operations: BTreeSet<OperationName>,
-}
-
-/// The actions without a name of their own, in the order of their bits and on the wire.
-const PLAIN: [(Action, &str); 6] = [
+const WORDS: [(Action, &str); 8] = [
     (Action::Create, "create"),
     (Action::Read, "read"),
     (Action::Update, "update"),
     (Action::Delete, "delete"),
     (Action::Search, "search"),
     (Action::History, "history"),
+    (Action::AnyOperation, "operation:*"),
+    (Action::Any, "*"),
 ];
-const EVERY: &str = "*";
-const EVERY_OPERATION: &str = "operation:*";
+
+/// A set of actions; in JSON a list.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Actions(BTreeSet<Listed>);
+
+/// An action as a member of a list in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Listed(#[serde(with = "json")] Action);
 
 impl Actions {
     /// Every action and every operation, those to come included.
     #[must_use]
     pub fn all() -> Self {
-        Self {
-            plain: u8::MAX,
-            ..Self::every_operation()
-        }
-    }
-
-    /// Every operation and nothing else.
-    #[must_use]
-    pub fn every_operation() -> Self {
-        Self {
-            every_operation: true,
-            ..Self::default()
-        }
+        [Action::Any].into_iter().collect()
     }
 
     /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.0.is_empty()
     }
 
-    /// Whether an action to come, or an operation not named, is in the set.
+    /// Whether more is in the set than it names.
     #[must_use]
     pub fn has_wildcard(&self) -> bool {
-        self.plain == u8::MAX || self.every_operation
+        let wildcard = |action: &Listed| matches!(action.0, Action::Any | Action::AnyOperation);
+        self.0.iter().any(wildcard)
     }
 
-    /// Whether `action` is in the set.
+    /// Whether `action` is in the set, by name or by a wildcard.
     #[must_use]
     pub fn contains(&self, action: &Action) -> bool {
-        self.includes(&std::iter::once(action.clone()).collect())
-    }
-
-    /// Whether all of `others` are in the set.
-    #[must_use]
-    pub fn includes(&self, others: &Self) -> bool {
-        self.plain & others.plain == others.plain
-            && (self.every_operation
-                || !others.every_operation && self.operations.is_superset(&others.operations))
-    }
-
-    fn insert(&mut self, action: Action) {
-        let bit = PLAIN.iter().position(|(plain, _)| *plain == action);
-        match (bit, action) {
-            (Some(bit), _) => self.plain |= 1 << bit,
-            // Named beside the wildcard it adds nothing, and the set keeps one form.
-            (None, Action::Operation(name)) if !self.every_operation => {
-                self.operations.insert(name);
-            }
-            (None, _) => {}
-        }
+        self.0.iter().any(|Listed(listed)| match listed {
+            Action::Any => true,
+            Action::AnyOperation => matches!(action, Action::Operation(_) | Action::AnyOperation),
+            listed => listed == action,
+        })
     }
 }
 
 impl FromIterator<Action> for Actions {
     fn from_iter<I: IntoIterator<Item = Action>>(actions: I) -> Self {
-        let mut set = Self::default();
-        actions.into_iter().for_each(|action| set.insert(action));
-        set
-    }
-}
-
-impl TryFrom<Vec<String>> for Actions {
-    type Error = InvalidName;
-
-    fn try_from(names: Vec<String>) -> Result<Self, Self::Error> {
-        let has = |wildcard: &str| names.iter().any(|name| name == wildcard);
-        let mut set = Self {
-            plain: if has(EVERY) { u8::MAX } else { 0 },
-            every_operation: has(EVERY) || has(EVERY_OPERATION),
-            operations: BTreeSet::new(),
-        };
-        for name in names {
-            if name != EVERY && name != EVERY_OPERATION {
-                set.insert(name.parse()?);
-            }
-        }
-        Ok(set)
-    }
-}
-
-impl From<Actions> for Vec<String> {
-    fn from(set: Actions) -> Self {
-        if set == Actions::all() {
-            return vec![EVERY.to_owned()];
-        }
-        let plain = PLAIN.iter().filter(|(action, _)| set.contains(action));
-        let mut names: Self = plain.map(|(_, name)| (*name).to_owned()).collect();
-        if set.every_operation {
-            names.push(EVERY_OPERATION.to_owned());
-        }
-        names.extend(
-            set.operations
-                .iter()
-                .map(|name| format!("operation:{name}")),
-        );
-        names
+        Self(actions.into_iter().map(Listed).collect())
     }
 }
 
 impl fmt::Display for Action {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self, PLAIN.iter().find(|(plain, _)| plain == self)) {
-            (Self::Operation(name), _) => write!(formatter, "operation:{name}"),
-            (_, plain) => formatter.write_str(plain.map_or("", |(_, name)| name)),
+        match (self, WORDS.iter().find(|(action, _)| action == self)) {
+            (Self::Operation(name), _) => write!(formatter, "operation:{}", name.as_str()),
+            (_, word) => formatter.write_str(word.expect("every other action has a word").1),
         }
     }
 }
@@ -164,12 +97,12 @@ impl FromStr for Action {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(name) = text.strip_prefix("operation:") {
-            return name.parse().map(Self::Operation);
+        if let Some((action, _)) = WORDS.iter().find(|(_, word)| *word == text) {
+            return Ok(action.clone());
         }
-        let plain = PLAIN.iter().find(|(_, name)| *name == text);
-        plain
-            .map(|(action, _)| action.clone())
-            .ok_or(InvalidName("action"))
+        let name = text
+            .strip_prefix("operation:")
+            .ok_or(InvalidName("action"))?;
+        name.parse().map(Self::Operation)
     }
 }

@@ -3,7 +3,7 @@
 
 use fhir_core::ResourceType;
 
-use crate::{Action, Actions, Grant, Interaction, Power, Rule, Types, Within};
+use crate::{Action, Grant, Interaction, Power, Rule, Types, Within};
 
 /// The answer of [`decide`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,49 +50,48 @@ pub struct Clause {
     pub without_labels: Vec<String>,
 }
 
-/// What `grant` lets `interaction` do.
+/// What `grant` lets `interaction` do. One rule must hold every action that it takes.
 ///
 /// A batch or transaction is allowed to every caller with a rule, for its entries are judged one
 /// by one. What names no type (system level, whole compartments) is allowed without restriction
 /// only by a rule for all types.
 #[must_use]
 pub fn decide(grant: &Grant, interaction: &Interaction) -> Decision {
-    let deny = |reason| {
-        Decision::Deny(if grant.is_public() {
-            Reason::NoCaller
-        } else {
-            reason
-        })
-    };
+    match judge(grant, interaction) {
+        Decision::Deny(_) if grant.is_public() => Decision::Deny(Reason::NoCaller),
+        decision => decision,
+    }
+}
+
+fn judge(grant: &Grant, interaction: &Interaction) -> Decision {
     match interaction {
         Interaction::Capabilities => return Decision::Allow,
         Interaction::BatchOrTransaction if grant.is_public() || grant.rules.is_empty() => {
-            return deny(Reason::NoRuleForType);
+            return Decision::Deny(Reason::NoRuleForType);
         }
         Interaction::BatchOrTransaction => return Decision::Allow,
         Interaction::Operation(name, _) => match Power::for_operation(name) {
             Some(power) if !grant.powers.contains(&power) => {
-                return deny(Reason::PowerMissing(power));
+                return Decision::Deny(Reason::PowerMissing(power));
             }
             _ => {}
         },
         _ => {}
     }
-    let (needs, of) = (interaction.needs(), interaction.resource_type());
+    let of = interaction.resource_type();
     let mut reason = Reason::NoRuleForType;
     let mut clauses = Vec::new();
     for rule in grant.rules.iter().filter(|rule| rule.types.touch(of)) {
         reason = Reason::NoRuleForAction;
-        if !rule.actions.includes(&needs) {
-            continue;
+        if interaction.is_within(&rule.actions) {
+            if rule.is_unrestricted() && (of.is_some() || rule.types == Types::All) {
+                return Decision::Allow;
+            }
+            clauses.push(Clause::from(rule));
         }
-        if rule.is_unrestricted() && (of.is_some() || rule.types == Types::All) {
-            return Decision::Allow;
-        }
-        clauses.push(Clause::from(rule));
     }
     if clauses.is_empty() {
-        return deny(reason);
+        return Decision::Deny(reason);
     }
     Decision::AllowWithin(Restriction { clauses })
 }
@@ -101,12 +100,12 @@ pub fn decide(grant: &Grant, interaction: &Interaction) -> Decision {
 /// only one who can see every resource of the type, or the answer would tell what exists.
 #[must_use]
 pub fn may_choose_ids(grant: &Grant, resource_type: &ResourceType) -> bool {
-    let needs: Actions = [Action::Create, Action::Update].into_iter().collect();
-    grant.rules.iter().any(|rule| {
-        rule.is_unrestricted()
-            && rule.types.touch(Some(resource_type))
-            && rule.actions.includes(&needs)
-    })
+    let of_type = |rule: &&Rule| rule.is_unrestricted() && rule.types.touch(Some(resource_type));
+    let holds = |action: &Action| {
+        let mut rules = grant.rules.iter().filter(of_type);
+        rules.any(|rule| rule.actions.contains(action))
+    };
+    holds(&Action::Create) && holds(&Action::Update)
 }
 
 impl Reason {

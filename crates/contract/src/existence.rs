@@ -39,52 +39,33 @@ pub enum Reveals {
     Resource,
 }
 
+/// For each situation the status of the answer, and what it reveals. No status: the resource is
+/// left out (a criterion has one match less, a reference points at nothing), and the answer is
+/// the one it would be had the resource never existed.
+pub const EXISTENCE: [(Situation, Option<u16>, Reveals); 11] = [
+    (Situation::NoCredentials, Some(401), Reveals::Nothing),
+    (Situation::NeverAllowed, Some(403), Reveals::Nothing),
+    (Situation::UnseenAddressed, Some(404), Reveals::Nothing),
+    (Situation::UnseenListed, None, Reveals::Nothing),
+    (Situation::UnseenWritten, Some(404), Reveals::Nothing),
+    (Situation::UnseenMatched, None, Reveals::Nothing),
+    (Situation::UnseenReferenced, None, Reveals::Nothing),
+    (Situation::VersionConflict, Some(409), Reveals::Resource),
+    (Situation::PreconditionFailed, Some(412), Reveals::Resource),
+    (Situation::NotUniqueSeen, Some(409), Reveals::Resource),
+    (Situation::NotUniqueUnseen, Some(409), Reveals::RuleName),
+];
+
 impl Situation {
-    /// Every situation.
-    pub const ALL: [Self; 11] = [
-        Self::NoCredentials,
-        Self::NeverAllowed,
-        Self::UnseenAddressed,
-        Self::UnseenListed,
-        Self::UnseenWritten,
-        Self::UnseenMatched,
-        Self::UnseenReferenced,
-        Self::VersionConflict,
-        Self::PreconditionFailed,
-        Self::NotUniqueSeen,
-        Self::NotUniqueUnseen,
-    ];
-
-    /// A label that never changes, the status of the answer, and what it reveals. No status: the
-    /// resource is left out (a criterion has one match less, a reference points at nothing), and
-    /// the answer is the one it would be had the resource never existed.
-    #[must_use]
-    pub const fn answer(self) -> (&'static str, Option<u16>, Reveals) {
-        use Reveals::{Nothing, Resource, RuleName};
-        match self {
-            Self::NoCredentials => ("no-credentials", Some(401), Nothing),
-            Self::NeverAllowed => ("never-allowed", Some(403), Nothing),
-            Self::UnseenAddressed => ("unseen-addressed", Some(404), Nothing),
-            Self::UnseenListed => ("unseen-listed", None, Nothing),
-            Self::UnseenWritten => ("unseen-written", Some(404), Nothing),
-            Self::UnseenMatched => ("unseen-matched", None, Nothing),
-            Self::UnseenReferenced => ("unseen-referenced", None, Nothing),
-            Self::VersionConflict => ("version-conflict", Some(409), Resource),
-            Self::PreconditionFailed => ("precondition-failed", Some(412), Resource),
-            Self::NotUniqueSeen => ("not-unique-seen", Some(409), Resource),
-            Self::NotUniqueUnseen => ("not-unique-unseen", Some(409), RuleName),
-        }
-    }
-
     /// The status of the answer, when there is one of its own.
     #[must_use]
     pub const fn status(self) -> Option<u16> {
-        self.answer().1
+        EXISTENCE[self as usize].1
     }
 
     /// What the answer may tell.
     #[must_use]
     pub const fn reveals(self) -> Reveals {
-        self.answer().2
+        EXISTENCE[self as usize].2
     }
 }

@@ -6,56 +6,56 @@
 use std::fmt;
 use std::ops::Deref;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fhir_core::{Instant, ResourceId};
-use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, GrantError, Instance, Interaction, Nonce, OperationName, Rule, TenantName};
-use crate::{Types, Within, digest, text};
+use crate::{Digest, Instance, Interaction, Nonce, OperationName, Rule, TenantName, Types, Within};
+use crate::{grant_codec::MEMBERS, json};
 
 /// A grant's members, by the names of their JSON. [`Grant::new`] judges them.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantFields {
     /// Which database.
+    #[serde(with = "json")]
     pub tenant: TenantName,
     /// The id of the app. Absent: no caller at all, see [`Grant::public`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// The subject on whose behalf it asks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// That subject as a resource: `Practitioner/7`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "json::optional"
+    )]
     pub fhir_user: Option<Instance>,
     /// What durable work renews by.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub authorization: Option<String>,
     /// Launch context: the patient.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        with = "text::optional"
+        with = "json::optional"
     )]
     pub patient: Option<ResourceId>,
     /// Launch context: the encounter.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        with = "text::optional"
+        with = "json::optional"
     )]
     pub encounter: Option<ResourceId>,
     /// Purpose of use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
     /// The id of a recorded break-glass.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<String>,
     /// What is allowed: the union of these.
-    #[serde(default)]
     pub rules: Vec<Rule>,
     /// What no scope can say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -65,40 +65,20 @@ pub struct GrantFields {
     /// How many rows answering may read.
     pub budget: u64,
     /// The last instant at which the grant is good.
-    #[serde(with = "text")]
+    #[serde(with = "json")]
     pub not_after: Instant,
     /// [`Interaction::code`] as the gateway classified the request.
     pub interaction: String,
     /// The digest of the request.
+    #[serde(with = "json")]
     pub digest: Digest,
     /// What the answer must return.
+    #[serde(with = "json")]
     pub nonce: Nonce,
     /// Names of members that must be understood.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub critical: Vec<String>,
 }
-
-/// The names of the members, as `critical` may list them.
-const MEMBERS: &[&str] = &[
-    "tenant",
-    "client",
-    "user",
-    "fhirUser",
-    "authorization",
-    "patient",
-    "encounter",
-    "purpose",
-    "breakGlass",
-    "rules",
-    "powers",
-    "lane",
-    "budget",
-    "notAfter",
-    "interaction",
-    "digest",
-    "nonce",
-    "critical",
-];
 
 /// What no scope can say. An operation named like a power (`$expunge`) takes both, the power and
 /// a rule.
@@ -130,15 +110,39 @@ pub enum Lane {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant(GrantFields);
 
-/// The grant was made for another request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Disagreement {
-    /// Method, path or query differ.
-    #[error("the grant is for another method, path or query")]
-    Digest,
-    /// The two sides understand the request differently.
-    #[error("the grant is for another interaction")]
-    Classification,
+/// Why a grant cannot be made or read. Nothing a client sends can cause it.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantError {
+    /// The header would be longer than [`Grant::MAX_LENGTH`].
+    #[error("the grant has {0} bytes, too many")]
+    TooLong(usize),
+    /// The header's alphabet.
+    #[error("the grant is not base64url without padding")]
+    NotBase64(#[source] base64::DecodeError),
+    /// The syntax, a member's form, a required member's absence, or a name given twice.
+    #[error("the grant is not the JSON it should be")]
+    NotJson(#[source] serde_json::Error),
+    /// A member that must be understood is not.
+    #[error("`{0}` is critical and unknown here")]
+    UnknownCritical(String),
+    /// A rule within a patient's compartment, and no patient in the grant.
+    #[error("a rule within a patient's compartment, and the grant names no patient")]
+    PatientMissing,
+    /// A rule within the compartment of another patient than the grant's.
+    #[error("a rule within the compartment of another patient than the grant's")]
+    PatientDiffers,
+    /// A member, or a part of the data, that takes a caller whom the grant does not name.
+    #[error("`{0}` takes a caller that the grant does not name")]
+    CallerMissing(&'static str),
+    /// A rule without a type or an action.
+    #[error("a rule that names no type or no action")]
+    EmptyRule,
+    /// What is open without a caller is opened by name, type by type, action by action.
+    #[error("a wildcard in a rule that needs no caller")]
+    PublicWildcard,
+    /// A text that is empty, too long or has control characters.
+    #[error("a text that is empty, too long or has control characters")]
+    InvalidText,
 }
 
 impl GrantFields {
@@ -175,59 +179,40 @@ impl GrantFields {
     }
 
     fn check(&self) -> Result<(), GrantError> {
-        let unknown = |name: &&String| !MEMBERS.contains(&name.as_str());
+        let unknown = |name: &&String| !MEMBERS.split(' ').any(|member| member == *name);
         if let Some(name) = self.critical.iter().find(unknown) {
             return Err(GrantError::UnknownCritical(name.clone()));
         }
-        let texts = [
-            ("client", &self.client),
-            ("user", &self.user),
-            ("authorization", &self.authorization),
-            ("purpose", &self.purpose),
-            ("breakGlass", &self.break_glass),
-        ];
-        for (name, value) in texts {
-            if value.as_ref().is_some_and(|value| !text::is_plain(value)) {
-                return Err(GrantError::InvalidText(name));
-            }
+        let who = [&self.client, &self.user, &self.authorization];
+        let why = [&self.purpose, &self.break_glass];
+        let mut texts = who.into_iter().chain(why).flatten();
+        if !texts.all(|text| json::is_plain(text)) {
+            return Err(GrantError::InvalidText);
         }
-        let callers = [
-            ("user", self.user.is_some()),
-            ("fhirUser", self.fhir_user.is_some()),
-            ("authorization", self.authorization.is_some()),
-            ("patient", self.patient.is_some()),
-            ("encounter", self.encounter.is_some()),
-            ("breakGlass", self.break_glass.is_some()),
-            ("powers", !self.powers.is_empty()),
-        ];
-        if let (None, Some((name, _))) = (&self.client, callers.iter().find(|(_, set)| *set)) {
-            return Err(GrantError::CallerMissing(name));
+        let members = who.into_iter().any(Option::is_some)
+            || self.fhir_user.is_some()
+            || self.patient.is_some()
+            || self.encounter.is_some()
+            || self.break_glass.is_some()
+            || !self.powers.is_empty();
+        if self.client.is_none() && members {
+            return Err(GrantError::CallerMissing("member"));
         }
         self.rules.iter().try_for_each(|rule| self.check_rule(rule))
     }
 
     fn check_rule(&self, rule: &Rule) -> Result<(), GrantError> {
-        if rule.actions.is_empty() || matches!(&rule.types, Types::Only(types) if types.is_empty())
-        {
+        let no_type = matches!(&rule.types, Types::Only(types) if types.is_empty());
+        if no_type || rule.actions.is_empty() {
             return Err(GrantError::EmptyRule);
         }
         let wildcard = rule.actions.has_wildcard() || rule.types == Types::All;
         if self.client.is_none() && wildcard {
             return Err(GrantError::PublicWildcard);
         }
-        if rule
-            .filter
-            .as_ref()
-            .is_some_and(|filter| !text::is_plain(filter))
-        {
-            return Err(GrantError::InvalidText("filter"));
-        }
-        if !rule
-            .without_labels
-            .iter()
-            .all(|label| text::is_plain(label))
-        {
-            return Err(GrantError::InvalidText("withoutLabels"));
+        let mut texts = rule.filter.iter().chain(&rule.without_labels);
+        if !texts.all(|text| json::is_plain(text)) {
+            return Err(GrantError::InvalidText);
         }
         match (&rule.within, &self.patient) {
             (Within::Compartment(of), patient) if of.resource_type.as_str() == "Patient" => {
@@ -236,7 +221,7 @@ impl GrantFields {
                     .then_some(())
                     .ok_or(GrantError::PatientDiffers)
             }
-            (Within::CareTeamOfUser, _) if self.fhir_user.is_none() => {
+            (Within::CareTeamOf, _) if self.fhir_user.is_none() => {
                 Err(GrantError::CallerMissing("careTeamOf(user)"))
             }
             (Within::Own, _) if self.client.is_none() => Err(GrantError::CallerMissing("own")),
@@ -265,9 +250,10 @@ impl Grant {
     /// # Errors
     /// [`GrantError`] when `request` has a caller's members, or a rule has a wildcard.
     pub fn public(request: GrantFields, opened: Vec<Rule>) -> Result<Self, GrantError> {
+        let (client, rules) = (None, opened);
         Self::new(GrantFields {
-            client: None,
-            rules: opened,
+            client,
+            rules,
             ..request
         })
     }
@@ -276,55 +262,6 @@ impl Grant {
     #[must_use]
     pub const fn is_public(&self) -> bool {
         self.0.client.is_none()
-    }
-
-    /// The value of [`header::GRANT`](crate::header::GRANT).
-    ///
-    /// # Errors
-    /// [`GrantError::TooLong`]: a grant is never cut.
-    pub fn encode(&self) -> Result<String, GrantError> {
-        let json = serde_json::to_vec(&self.0).map_err(GrantError::NotJson)?;
-        let header = URL_SAFE_NO_PAD.encode(json);
-        if header.len() > Self::MAX_LENGTH {
-            return Err(GrantError::TooLong(header.len()));
-        }
-        Ok(header)
-    }
-
-    /// Reads a header. Unknown members are ignored unless `critical` lists them; names given
-    /// twice are refused; everything that [`Grant::new`] judges is judged again.
-    ///
-    /// # Errors
-    /// [`GrantError`].
-    pub fn decode(header: &str) -> Result<Self, GrantError> {
-        if header.len() > Self::MAX_LENGTH {
-            return Err(GrantError::TooLong(header.len()));
-        }
-        let json = URL_SAFE_NO_PAD
-            .decode(header)
-            .map_err(GrantError::NotBase64)?;
-        let Distinct(fields) = serde_json::from_slice(&json).map_err(GrantError::NotJson)?;
-        Self::new(fields)
-    }
-
-    /// Whether this grant was made for this request, understood in this way.
-    ///
-    /// # Errors
-    /// [`Disagreement`].
-    pub fn agrees(
-        &self,
-        method: &str,
-        path: &str,
-        query: Option<&str>,
-        interaction: &Interaction,
-    ) -> Result<(), Disagreement> {
-        if self.digest != digest(method, path, query) {
-            return Err(Disagreement::Digest);
-        }
-        if self.interaction != interaction.code() {
-            return Err(Disagreement::Classification);
-        }
-        Ok(())
     }
 
     /// Whether the grant is no longer good.
@@ -367,60 +304,6 @@ impl fmt::Debug for GrantFields {
             .field("client", &self.client);
         shown
             .field("interaction", &self.interaction)
-            .field("rules", &self.rules);
-        shown.finish_non_exhaustive()
-    }
-}
-
-/// [`GrantFields`], read so that no name may stand twice, not even an unknown one.
-struct Distinct(GrantFields);
-
-/// An object's members, with the names seen so far.
-struct Members<'de, A> {
-    map: A,
-    seen: Vec<&'de str>,
-}
-
-impl<'de> Deserialize<'de> for Distinct {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Distinct;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Distinct, A::Error> {
-                let seen = Vec::with_capacity(MEMBERS.len());
-                let members = MapAccessDeserializer::new(Members { map, seen });
-                GrantFields::deserialize(members).map(Distinct)
-            }
-        }
-        from.deserialize_map(Object)
-    }
-}
-
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'de, A> {
-    type Error = A::Error;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, A::Error> {
-        // Borrowed, so a name written with escapes is refused too.
-        let Some(name) = self.map.next_key::<&'de str>()? else {
-            return Ok(None);
-        };
-        if self.seen.contains(&name) {
-            return Err(A::Error::custom("a name given twice"));
-        }
-        self.seen.push(name);
-        seed.deserialize(BorrowedStrDeserializer::new(name))
-            .map(Some)
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
-        self.map.next_value_seed(seed)
+            .finish_non_exhaustive()
     }
 }

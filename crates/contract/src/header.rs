@@ -1,10 +1,5 @@
 //! The headers of the contract, and those that no client may send through.
 
-use std::fmt;
-use std::str::FromStr;
-
-use crate::names::InvalidName;
-
 /// The contract's version, a decimal number.
 pub const CONTRACT: &str = "hearthgate-contract";
 /// The [`ChannelSecret`](crate::ChannelSecret) of this link.
@@ -18,94 +13,57 @@ pub const COST: &str = "hearthgate-cost";
 /// What every header of the contract begins with.
 pub const PREFIX: &str = "hearthgate-";
 
-/// Beyond the contract's own and `Forwarded`: headers by which proxies say who the client is, and
-/// those by which some servers let a request be another than the one that was judged.
-const STRIPPED: [&str; 14] = [
-    "hearthgate",
-    "forwarded",
-    "x-forwarded",
-    "x-real-ip",
-    "x-client-ip",
-    "client-ip",
-    "true-client-ip",
-    "x-cluster-client-ip",
-    "cf-connecting-ip",
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
-];
+/// How the names begin of the contract's headers, of those by which proxies say who the client
+/// is, and of those by which some servers take a request for another than the one that was judged.
+const STRIPPED: &str = "hearthgate forwarded x-forwarded x-original x-real-ip x-client-ip \
+    x-cluster-client-ip client-ip true-client-ip cf-connecting-ip x-http-method x-method-override \
+    x-rewrite-url";
 
 /// Whether a header of this name is removed from a client's request. Letter case does not count,
 /// and any mark counts as a hyphen: servers behind may read `X_Forwarded_For` as the real thing.
 #[must_use]
 pub fn must_be_stripped(name: &str) -> bool {
-    let same = |name: &str, expected: &str| {
-        name.len() == expected.len()
-            && name.bytes().zip(expected.bytes()).all(|(byte, expected)| {
-                let mark = !byte.is_ascii_alphanumeric();
-                (if mark {
-                    b'-'
-                } else {
-                    byte.to_ascii_lowercase()
-                }) == expected
-            })
-    };
-    let begins = |prefix: &str| {
-        name.get(..prefix.len())
-            .is_some_and(|start| same(start, prefix))
-    };
-    begins(PREFIX)
-        || begins("x-forwarded-")
-        || begins("x-original-forwarded-")
-        || STRIPPED.iter().any(|stripped| same(name, stripped))
+    let name = name.bytes().map(|byte| match byte {
+        byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
+        _ => b'-',
+    });
+    let begins = |start: &str| name.clone().take(start.len()).eq(start.bytes());
+    STRIPPED.split(' ').any(begins)
 }
 
 /// Reads [`CONTRACT`]: the version, when it is one that this side speaks.
 #[must_use]
 pub fn spoken_version(header: &str) -> Option<u32> {
-    let version = header
-        .parse()
-        .ok()
-        .filter(|&version| crate::speaks(version))?;
-    (version.to_string() == header).then_some(version)
+    number(header).filter(|&version| crate::speaks(version))
 }
 
-/// What answering cost, as [`COST`] says it: `rows=12;us=345`.
+/// What answering cost, as [`COST`] says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cost {
     /// Rows read.
-    pub rows: u64,
+    pub rows: u32,
     /// Microseconds spent.
-    pub micros: u64,
+    pub micros: u32,
 }
 
-impl fmt::Display for Cost {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "rows={};us={}", self.rows, self.micros)
+impl Cost {
+    /// The value of [`COST`]: rows and microseconds, `12 345`.
+    #[must_use]
+    pub fn to_header(self) -> String {
+        format!("{} {}", self.rows, self.micros)
+    }
+
+    /// Reads [`COST`].
+    #[must_use]
+    pub fn from_header(header: &str) -> Option<Self> {
+        let (rows, micros) = header.split_once(' ')?;
+        let (rows, micros) = (number(rows)?, number(micros)?);
+        Some(Self { rows, micros })
     }
 }
 
-impl FromStr for Cost {
-    type Err = InvalidName;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let numbers = text
-            .strip_prefix("rows=")
-            .and_then(|rest| rest.split_once(";us="));
-        let (rows, micros) = numbers.ok_or(InvalidName("cost"))?;
-        let number = |digits: &str| {
-            let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-            digits
-                .parse()
-                .ok()
-                .filter(|_| plain)
-                .ok_or(InvalidName("cost"))
-        };
-        Ok(Self {
-            rows: number(rows)?,
-            micros: number(micros)?,
-        })
-    }
+/// A decimal number in its one form: no sign, no leading zero.
+fn number(digits: &str) -> Option<u32> {
+    let number: u32 = digits.parse().ok()?;
+    (number.to_string() == digits).then_some(number)
 }

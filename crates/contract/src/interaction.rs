@@ -49,59 +49,54 @@ pub enum Level {
 }
 
 impl Interaction {
-    /// A label that never changes: in logs, metrics and the grant. FHIR's own code
-    /// (`restful-interaction`) where there is one.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Capabilities => "capabilities",
-            Self::Read(_) => "read",
-            Self::Vread(..) => "vread",
-            Self::Update(_) => "update",
-            Self::ConditionalUpdate(_) => "conditional-update",
-            Self::Patch(_) => "patch",
-            Self::ConditionalPatch(_) => "conditional-patch",
-            Self::Delete(_) => "delete",
-            Self::ConditionalDelete(_) => "conditional-delete",
-            Self::HistoryInstance(_) => "history-instance",
-            Self::HistoryType(_) => "history-type",
-            Self::HistorySystem => "history-system",
-            Self::Create(_) => "create",
-            Self::SearchType(_) => "search-type",
-            Self::SearchSystem => "search-system",
-            Self::SearchCompartment(..) => "search-compartment",
-            Self::BatchOrTransaction => "batch-or-transaction",
-            Self::Operation(..) => "operation",
-        }
-    }
-
-    /// The actions that one rule must hold, all of them, for this interaction to be allowed by it.
+    /// Each interaction's code, and the actions it takes: an operation takes its own.
     ///
     /// As in SMART's `r` and `s`: a version is read by whoever may read; the history of a type or
     /// of the system lists resources, so it takes `search` beside `history`. A criterion in a URL
     /// tells what exists, so conditional interactions take `search` as well.
-    #[must_use]
-    pub fn needs(&self) -> Actions {
+    const fn row(&self) -> (&'static str, &'static [Action]) {
         use Action::{Create, Delete, History, Read, Search, Update};
-        let needed: &[Action] = match self {
-            Self::Capabilities | Self::BatchOrTransaction => &[],
-            Self::Read(_) | Self::Vread(..) => &[Read],
-            Self::Update(_) | Self::Patch(_) => &[Update],
-            Self::ConditionalUpdate(_) | Self::ConditionalPatch(_) => &[Update, Search],
-            Self::Delete(_) => &[Delete],
-            Self::ConditionalDelete(_) => &[Delete, Search],
-            Self::HistoryInstance(_) => &[History],
-            Self::HistoryType(_) | Self::HistorySystem => &[History, Search],
-            Self::Create(_) => &[Create],
-            Self::SearchType(_) | Self::SearchSystem | Self::SearchCompartment(..) => &[Search],
-            Self::Operation(name, _) => &[Action::Operation(name.clone())],
-        };
-        needed.iter().cloned().collect()
+        match self {
+            Self::Capabilities => ("capabilities", &[]),
+            Self::Read(_) => ("read", &[Read]),
+            Self::Vread(..) => ("vread", &[Read]),
+            Self::Update(_) => ("update", &[Update]),
+            Self::ConditionalUpdate(_) => ("conditional-update", &[Update, Search]),
+            Self::Patch(_) => ("patch", &[Update]),
+            Self::ConditionalPatch(_) => ("conditional-patch", &[Update, Search]),
+            Self::Delete(_) => ("delete", &[Delete]),
+            Self::ConditionalDelete(_) => ("conditional-delete", &[Delete, Search]),
+            Self::HistoryInstance(_) => ("history-instance", &[History]),
+            Self::HistoryType(_) => ("history-type", &[History, Search]),
+            Self::HistorySystem => ("history-system", &[History, Search]),
+            Self::Create(_) => ("create", &[Create]),
+            Self::SearchType(_) => ("search-type", &[Search]),
+            Self::SearchSystem => ("search-system", &[Search]),
+            Self::SearchCompartment(..) => ("search-compartment", &[Search]),
+            Self::BatchOrTransaction => ("batch-or-transaction", &[]),
+            Self::Operation(..) => ("operation", &[]),
+        }
+    }
+
+    /// A label that never changes: in logs, metrics and the grant. FHIR's own code
+    /// (`restful-interaction`) where there is one.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        self.row().0
+    }
+
+    /// Whether one rule's actions suffice for this interaction.
+    #[must_use]
+    pub fn is_within(&self, actions: &Actions) -> bool {
+        match self {
+            Self::Operation(name, _) => actions.contains(&Action::Operation(name.clone())),
+            _ => self.row().1.iter().all(|action| actions.contains(action)),
+        }
     }
 
     /// The type whose rules count: that of the resource, or the one searched for. `None`: all.
     #[must_use]
-    pub const fn resource_type(&self) -> Option<&ResourceType> {
+    pub fn resource_type(&self) -> Option<&ResourceType> {
         match self {
             Self::ConditionalUpdate(of)
             | Self::ConditionalPatch(of)
@@ -109,12 +104,9 @@ impl Interaction {
             | Self::HistoryType(of)
             | Self::Create(of)
             | Self::SearchType(of)
+            | Self::SearchCompartment(_, Some(of))
             | Self::Operation(_, Level::Type(of)) => Some(of),
-            Self::SearchCompartment(_, of) => of.as_ref(),
-            _ => match self.instance() {
-                Some(instance) => Some(&instance.resource_type),
-                None => None,
-            },
+            _ => self.instance().map(|instance| &instance.resource_type),
         }
     }
 
@@ -122,13 +114,9 @@ impl Interaction {
     #[must_use]
     pub const fn instance(&self) -> Option<&Instance> {
         match self {
-            Self::Read(of)
-            | Self::Vread(of, _)
-            | Self::Update(of)
-            | Self::Patch(of)
-            | Self::Delete(of)
-            | Self::HistoryInstance(of)
-            | Self::Operation(_, Level::Instance(of) | Level::Version(of, _)) => Some(of),
+            Self::Read(of) | Self::Update(of) | Self::Patch(of) | Self::Delete(of) => Some(of),
+            Self::Vread(of, _) | Self::HistoryInstance(of) => Some(of),
+            Self::Operation(_, Level::Instance(of) | Level::Version(of, _)) => Some(of),
             _ => None,
         }
     }
@@ -143,9 +131,7 @@ impl Interaction {
     #[must_use]
     pub fn version(&self) -> Option<&str> {
         match self {
-            Self::Vread(_, version) | Self::Operation(_, Level::Version(_, version)) => {
-                Some(version.as_str())
-            }
+            Self::Vread(_, of) | Self::Operation(_, Level::Version(_, of)) => Some(of.as_str()),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fhir_core::{ResourceId, ResourceType};
 
-/// The text is no name of this kind.
+/// The text does not have the form of this word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid {0}")]
 pub struct InvalidName(pub(crate) &'static str);
@@ -38,25 +38,26 @@ impl TenantName {
     }
 }
 
-impl FromStr for TenantName {
-    type Err = InvalidName;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let valid = text.len() <= 63
-            && text.bytes().next().is_some_and(letter)
-            && text.bytes().all(|byte| letter(byte) || byte == b'-');
-        valid
-            .then(|| Self(Arc::from(text)))
-            .ok_or(InvalidName("tenant name"))
-    }
-}
-
 impl OperationName {
     /// The name as text, with its `$`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for TenantName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let valid = (1..=63).contains(&text.len())
+            && !text.starts_with('-')
+            && text
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        valid
+            .then(|| Self(text.into()))
+            .ok_or(InvalidName("tenant name"))
     }
 }
 
@@ -71,7 +72,7 @@ impl FromStr for OperationName {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
         valid
-            .then(|| Self(Arc::from(text)))
+            .then(|| Self(text.into()))
             .ok_or(InvalidName("operation name"))
     }
 }
@@ -80,22 +81,15 @@ impl FromStr for Instance {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = InvalidName("type and id");
-        let (resource_type, id) = text.split_once('/').ok_or(invalid.clone())?;
-        Ok(Self {
-            resource_type: ResourceType::new(resource_type).map_err(|_| invalid.clone())?,
-            id: ResourceId::new(id).map_err(|_| invalid)?,
-        })
+        let parts = text
+            .split_once('/')
+            .and_then(|(resource_type, id)| Some((resource_type.parse().ok()?, id.parse().ok()?)));
+        let (resource_type, id) = parts.ok_or(InvalidName("type and id"))?;
+        Ok(Self { resource_type, id })
     }
 }
 
 impl fmt::Display for TenantName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for OperationName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }

@@ -1,12 +1,10 @@
 //! The way back: durable work asks for a fresh grant before each step, and hears what is revoked.
 //! The types alone; who asks whom over which socket is the two sides' business.
 
-use std::time::Duration;
-
 use fhir_core::Instant;
 use serde::{Deserialize, Serialize};
 
-use crate::{Grant, GrantError, digest, text};
+use crate::{Digest, Grant, GrantError, digest, json};
 
 /// The server asks: may this go on?
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,23 +30,21 @@ pub enum RenewalError {
     /// The grant itself.
     #[error("the renewed grant cannot be read")]
     Unreadable(#[from] GrantError),
-    /// It is for another authorization, or for a request.
-    #[error("the renewed grant is for something else")]
-    Foreign,
-    /// It has expired, or is good for longer than [`Renewal::MAX_LIFE`].
-    #[error("the renewed grant lives too short or too long")]
-    Life,
+    /// It is for another authorization or for a request, has expired, or is good for longer than
+    /// [`Renewal::MAX_LIFE`].
+    #[error("the renewed grant is for something else or another time")]
+    Unfit,
 }
 
 impl Renewal {
-    /// The longest life of a renewed grant.
-    pub const MAX_LIFE: Duration = Duration::from_secs(5);
+    /// The longest life of a renewed grant, in microseconds.
+    pub const MAX_LIFE: i64 = 5_000_000;
     /// The `interaction` of a renewed grant: none that a request could have.
     pub const INTERACTION: &str = "renewal";
 
     /// The `digest` of a renewed grant: that of a request `RENEW` for the authorization.
     #[must_use]
-    pub fn digest(&self) -> crate::Digest {
+    pub fn digest(&self) -> Digest {
         digest("RENEW", &self.authorization, None)
     }
 
@@ -65,15 +61,12 @@ impl Renewal {
             return Ok(None);
         };
         let grant = Grant::decode(header)?;
-        let same = grant.authorization.as_deref() == Some(self.authorization.as_str());
-        if !same || grant.interaction != Self::INTERACTION || grant.digest != self.digest() {
-            return Err(RenewalError::Foreign);
-        }
         let life = grant.not_after.as_micros() - now.as_micros();
-        if life < 0 || i128::from(life) > Self::MAX_LIFE.as_micros() as i128 {
-            return Err(RenewalError::Life);
-        }
-        Ok(Some(grant))
+        let fits = grant.authorization.as_ref() == Some(&self.authorization)
+            && grant.interaction == Self::INTERACTION
+            && grant.digest == self.digest()
+            && (0..=Self::MAX_LIFE).contains(&life);
+        fits.then_some(Some(grant)).ok_or(RenewalError::Unfit)
     }
 }
 
@@ -98,7 +91,7 @@ pub struct Revocation {
     /// Its id, as it stands in grants.
     pub id: String,
     /// Since when.
-    #[serde(with = "text")]
+    #[serde(with = "json")]
     pub since: Instant,
 }
 
@@ -125,7 +118,7 @@ impl RevocationFeed {
     /// belongs to another registry), goes back, or names no id.
     pub fn since(&self, cursor: u64) -> Result<&[Revocation], UnusableFeed> {
         let silent = !self.entries.is_empty() && self.cursor == self.after;
-        let named = self.entries.iter().all(|entry| text::is_plain(&entry.id));
+        let named = self.entries.iter().all(|entry| json::is_plain(&entry.id));
         if self.after != cursor || self.cursor < self.after || silent || !named {
             return Err(UnusableFeed);
         }

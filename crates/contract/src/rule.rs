@@ -7,7 +7,7 @@ use std::str::FromStr;
 use fhir_core::{ResourceId, ResourceType};
 use serde::{Deserialize, Serialize};
 
-use crate::{Actions, Instance, names::InvalidName};
+use crate::{Actions, Instance, json, names::InvalidName};
 
 /// One rule of a grant; the union of its rules is what it allows. A member unknown here could
 /// narrow the rule, so a rule that has one is refused, whatever `critical` says.
@@ -19,9 +19,10 @@ pub struct Rule {
     /// What may be done to them.
     pub actions: Actions,
     /// In which part of the data.
+    #[serde(with = "json")]
     pub within: Within,
     /// Search criteria that a resource must match as well, such as `category=laboratory`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
     /// Security labels, `system|code`, that a resource must not carry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -48,15 +49,10 @@ pub enum Within {
     /// `group(Group/1)`: the compartments of the members of that Group.
     Group(ResourceId),
     /// `careTeamOf(user)`: the compartments of the patients in whose care teams `fhirUser` is.
-    CareTeamOfUser,
+    CareTeamOf,
     /// `own`: what the caller made itself.
     Own,
 }
-
-/// The text names no part of the data.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not one of all, compartment(Type/id), group(Group/id), careTeamOf(user), own")]
-pub struct InvalidWithin;
 
 impl Rule {
     /// Everything of these types, for these actions.
@@ -79,7 +75,7 @@ impl Rule {
 }
 
 impl Types {
-    /// Whether the rule speaks of this type; of `None`, all types together, every rule does.
+    /// Whether this type, or with `None` any type, is among them.
     #[must_use]
     pub fn touch(&self, resource_type: Option<&ResourceType>) -> bool {
         match (self, resource_type) {
@@ -96,8 +92,7 @@ impl TryFrom<Vec<String>> for Types {
         if names == ["*"] {
             return Ok(Self::All);
         }
-        let types = names.iter().map(|name| ResourceType::new(name));
-        let types = types.collect::<Result<_, _>>();
+        let types: Result<_, _> = names.iter().map(|name| name.parse()).collect();
         types
             .map(Self::Only)
             .map_err(|_| InvalidName("list of types"))
@@ -119,32 +114,28 @@ impl fmt::Display for Within {
             Self::All => formatter.write_str("all"),
             Self::Compartment(instance) => write!(formatter, "compartment({instance})"),
             Self::Group(id) => write!(formatter, "group(Group/{id})"),
-            Self::CareTeamOfUser => formatter.write_str("careTeamOf(user)"),
+            Self::CareTeamOf => formatter.write_str("careTeamOf(user)"),
             Self::Own => formatter.write_str("own"),
         }
     }
 }
 
 impl FromStr for Within {
-    type Err = InvalidWithin;
+    type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (word, inner) = text
-            .strip_suffix(')')
-            .and_then(|text| text.split_once('('))
-            .unwrap_or((text, ""));
-        let instance = || inner.parse::<Instance>().map_err(|_| InvalidWithin);
-        match (word, inner) {
-            ("all", _) if text == word => Ok(Self::All),
-            ("own", _) if text == word => Ok(Self::Own),
-            ("careTeamOf", "user") => Ok(Self::CareTeamOfUser),
-            ("compartment", _) => instance().map(Self::Compartment),
-            ("group", _) => instance()
-                .ok()
-                .filter(|group| group.resource_type.as_str() == "Group")
-                .map(|group| Self::Group(group.id))
-                .ok_or(InvalidWithin),
-            _ => Err(InvalidWithin),
+        let inner = |word| text.strip_prefix(word)?.strip_suffix(')');
+        let invalid = InvalidName("part of the data");
+        match text {
+            "all" => return Ok(Self::All),
+            "own" => return Ok(Self::Own),
+            "careTeamOf(user)" => return Ok(Self::CareTeamOf),
+            _ => {}
         }
+        if let Some(id) = inner("group(Group/") {
+            return id.parse().map(Self::Group).map_err(|_| invalid);
+        }
+        let instance = inner("compartment(").ok_or(invalid)?;
+        instance.parse().map(Self::Compartment)
     }
 }

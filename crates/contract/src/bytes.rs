@@ -1,21 +1,23 @@
-//! The digest that ties a grant to one request, and the nonce that ties an answer to it.
+//! Bytes that stand in headers as base64url without padding: the digest that ties a grant to one
+//! request, and the nonce that ties an answer to it.
 
 use std::fmt;
 use std::str::FromStr;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use fhir_core::Ids;
 use ring::digest::{Context, SHA256};
 use subtle::ConstantTimeEq;
 
-use crate::text;
+/// `N` bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes<const N: usize>([u8; N]);
 
 /// SHA-256 of a request's method, path and query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Digest([u8; 32]);
+pub type Digest = Bytes<32>;
 
 /// 128 random bits of one request; its answer must return them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Nonce([u8; 16]);
+pub type Nonce = Bytes<16>;
 
 /// The text is not this number of bytes in base64url without padding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,71 +32,61 @@ pub struct InvalidBytes(pub usize);
 #[must_use]
 pub fn digest(method: &str, path: &str, query: Option<&str>) -> Digest {
     let mut context = Context::new(&SHA256);
-    let mut part = |text: &str| {
+    let part = |context: &mut Context, text: &str| {
         context.update(&(text.len() as u64).to_be_bytes());
         context.update(text.as_bytes());
     };
-    part(method);
-    part(path);
-    match query {
-        None => context.update(&[0]),
-        Some(query) => {
-            context.update(&[1]);
-            context.update(&(query.len() as u64).to_be_bytes());
-            context.update(query.as_bytes());
-        }
+    part(&mut context, method);
+    part(&mut context, path);
+    context.update(&[u8::from(query.is_some())]);
+    if let Some(query) = query {
+        part(&mut context, query);
     }
     let mut bytes = [0; 32];
     bytes.copy_from_slice(context.finish().as_ref());
-    Digest(bytes)
+    Bytes(bytes)
 }
 
-impl Nonce {
-    /// A new nonce.
+impl<const N: usize> Bytes<N> {
+    /// New bytes from the cryptographic source.
     #[must_use]
     pub fn generate(ids: &dyn Ids) -> Self {
-        let mut bytes = [0; 16];
+        let mut bytes = [0; N];
         ids.fill(&mut bytes);
         Self(bytes)
     }
 
-    /// The value of [`header::NONCE`](crate::header::NONCE).
+    /// The value of a header.
     #[must_use]
     pub fn to_header(&self) -> String {
-        text::to_base64(&self.0)
+        URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    /// Whether the header of an answer is this nonce.
+    /// Whether `header` is these bytes; takes the same time wherever they differ.
     #[must_use]
     pub fn matches(&self, header: &str) -> bool {
-        text::from_base64::<16>(header).is_ok_and(|other| bool::from(self.0.ct_eq(&other)))
+        header
+            .parse()
+            .is_ok_and(|other: Self| self.0.ct_eq(&other.0).into())
     }
 }
 
-impl fmt::Display for Digest {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&text::to_base64(&self.0))
-    }
-}
-
-impl FromStr for Digest {
+/// Exactly `N` bytes: no padding, no stray bits, nothing before or after.
+impl<const N: usize> FromStr for Bytes<N> {
     type Err = InvalidBytes;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text::from_base64(text).map(Self)
+        let mut bytes = [0; N];
+        // A longer text finds no room, a shorter one leaves some.
+        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+            Ok(length) if length == N => Ok(Self(bytes)),
+            _ => Err(InvalidBytes(N)),
+        }
     }
 }
 
-impl fmt::Display for Nonce {
+impl<const N: usize> fmt::Display for Bytes<N> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.to_header())
-    }
-}
-
-impl FromStr for Nonce {
-    type Err = InvalidBytes;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text::from_base64(text).map(Self)
     }
 }
