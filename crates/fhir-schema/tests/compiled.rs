@@ -1,5 +1,7 @@
 //! The compiled form: what is written is read, and nothing else is.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail at once")]
+
 use std::sync::LazyLock;
 
 use fhir_schema::definitions::{Definitions, ElementDefinition, TypeDefinition, TypeKind};

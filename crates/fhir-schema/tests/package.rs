@@ -1,5 +1,7 @@
 //! Packages, small ones made here: what is taken from them, and what hostile ones cannot do.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail at once")]
+
 use std::io::Write as _;
 
 use fhir_schema::package::{Package, PackageLimits};
@@ -295,12 +297,27 @@ fn a_package_that_cannot_be_a_fhir_version_is_refused() {
         clinic().file("package/x.json", &bare),
         "the definition of Bare has no snapshot",
     );
-    for (max, problem) in [(json!("many"), "has a max that is neither a number nor *")] {
-        let element = json!({"path": "Odd.x", "min": 0, "max": max});
+    for (member, value, problem) in [
+        (
+            "max",
+            json!("many"),
+            "has a max that is neither a number nor *",
+        ),
+        ("max", Value::Null, "has no max"),
+        ("min", Value::Null, "has no min"),
+        ("sliceName", json!("a"), "is sliced in a base type"),
+        (
+            "contentReference",
+            json!("Odd"),
+            "has a content reference without #",
+        ),
+    ] {
+        let mut odd = element("Odd.x", "1", "string");
+        odd[member] = value;
         check_not_compiled(
             clinic().file(
                 "package/x.json",
-                &structure("Odd", "complex-type", None, &[element]),
+                &structure("Odd", "complex-type", None, &[odd]),
             ),
             &format!("Odd.x {problem}"),
         );

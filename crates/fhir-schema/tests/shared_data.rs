@@ -1,6 +1,9 @@
 //! The built-in definitions against real resources and packages, where the folder that
 //! `HEARTHGATE_TEST_DATA` names has them.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail at once")]
+#![expect(clippy::print_stdout, reason = "a skipped test says why")]
+
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::PathBuf;
