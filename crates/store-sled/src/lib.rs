@@ -1,1 +1,30 @@
 //! The embedded backend: an append-only log as the truth, sled as a derived view of it.
+//!
+//! A group of commits is durable once it stands in the log (`frame`, `tail`), findable at once
+//! from `memory`, and a little later from sled (`state`), into which the `applier` thread copies
+//! behind the commit path. Opening (`open`) replays what sled has not, or everything when
+//! sled's files are missing or harmed. docs/storage.md has the layout and the guarantees.
+//!
+//! Deliberately absent: the lock on the data directory (the binary takes it), sealing, purge and
+//! backup.
+
+mod applier;
+mod error;
+mod frame;
+mod keys;
+mod layout;
+mod memory;
+mod open;
+mod options;
+mod report;
+mod scan;
+mod segments;
+mod state;
+mod store;
+mod tail;
+mod verify;
+
+pub use error::{Damage, Flaw, OpenError, VerifyError};
+pub use options::SledStoreOptions;
+pub use report::{Cut, OpenReport, Rebuild, VerifyReport};
+pub use store::SledStore;

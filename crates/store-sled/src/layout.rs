@@ -1,0 +1,252 @@
+//! Where a tenant's files are, and how they come to be: directories 0700, files 0600, and every
+//! new name is on the disk before anything relies on it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use store::{Head, T, TenantText};
+
+use crate::error::{Damage, Flaw, OpenError};
+use crate::frame::SegmentHeader;
+
+/// The format of the directory that this release writes.
+const FORMAT: u32 = 1;
+const FORMAT_WORDS: &str = "hearthgate store ";
+const FIRST_SEGMENT: u64 = 1;
+
+/// A tenant's directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.root.join("log")
+    }
+
+    pub(crate) fn segment(&self, number: u64) -> PathBuf {
+        self.log().join(format!("{number:016}.log"))
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
+    /// A file whose presence says that the state failed while it was in use.
+    pub(crate) fn state_failed(&self) -> PathBuf {
+        self.root.join("state.failed")
+    }
+
+    fn format(&self) -> PathBuf {
+        self.root.join("format")
+    }
+
+    /// Makes what a new tenant's directory has, or checks an old one's format.
+    pub(crate) fn prepare(&self, tenant: &TenantText) -> Result<(), OpenError> {
+        create_directory(&self.root).map_err(io_error(&self.root))?;
+        match fs::read_to_string(self.format()) {
+            Ok(text) => self.check_format(&text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.create(tenant),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => self.check_format(""),
+            Err(error) => Err(io_error(&self.format())(error)),
+        }
+    }
+
+    /// The numbers of the log's segments, without a gap from the first.
+    pub(crate) fn segments(&self) -> Result<Vec<u64>, OpenError> {
+        let mut numbers = self.listed_segments()?;
+        numbers.sort_unstable();
+        let missing = |segment| {
+            OpenError::from(Damage {
+                segment,
+                offset: 0,
+                lost: "all of it".to_owned(),
+                flaw: Flaw::SegmentMissing,
+            })
+        };
+        if numbers.is_empty() {
+            return Err(missing(FIRST_SEGMENT));
+        }
+        for (number, expected) in numbers.iter().zip(FIRST_SEGMENT..) {
+            if *number != expected {
+                return Err(missing(expected));
+            }
+        }
+        Ok(numbers)
+    }
+
+    /// Makes a segment with nothing but its header, durably.
+    pub(crate) fn create_segment(
+        &self,
+        number: u64,
+        tenant: &TenantText,
+        base: Head,
+    ) -> io::Result<()> {
+        let header = SegmentHeader {
+            number,
+            base,
+            tenant: tenant.clone(),
+        };
+        write_whole(&self.segment(number), &header.encode())
+    }
+
+    /// Moves the state aside and returns where to; `None` when there is none.
+    pub(crate) fn move_state_aside(&self) -> Result<Option<PathBuf>, OpenError> {
+        let state = self.state();
+        let mut moved = None;
+        if state.symlink_metadata().is_ok() {
+            let aside = unused(|number| self.root.join(format!("state.damaged-{number}")));
+            fs::rename(&state, &aside).map_err(io_error(&state))?;
+            moved = Some(aside);
+        }
+        match fs::remove_file(self.state_failed()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error(&self.state_failed())(error));
+            }
+            _ => {}
+        }
+        sync_directory(&self.root).map_err(io_error(&self.root))?;
+        Ok(moved)
+    }
+
+    /// Keeps bytes that are about to be cut off after commit `t`, durably, and returns where.
+    pub(crate) fn keep_cut(&self, t: T, from: &mut dyn io::Read) -> io::Result<PathBuf> {
+        let path = unused(|number| match number {
+            1 => self.log().join(format!("cut-{t}")),
+            _ => self.log().join(format!("cut-{t}-{number}")),
+        });
+        let mut file = create_file(&path)?;
+        io::copy(from, &mut file)?;
+        file.sync_all()?;
+        sync_directory(&self.log())?;
+        Ok(path)
+    }
+
+    fn create(&self, tenant: &TenantText) -> Result<(), OpenError> {
+        let log = self.log();
+        create_directory(&log).map_err(io_error(&log))?;
+        // `format` is written last: without it the directory was never in use, and the log can
+        // have no more than the first segment's header.
+        let first = self.segment(FIRST_SEGMENT);
+        let header = SegmentHeader {
+            number: FIRST_SEGMENT,
+            base: Head::EMPTY,
+            tenant: tenant.clone(),
+        };
+        match self.listed_segments()?.as_slice() {
+            [] => write_whole(&first, &header.encode()).map_err(io_error(&first))?,
+            [FIRST_SEGMENT] if fs::read(&first).is_ok_and(|bytes| bytes == header.encode()) => {}
+            _ => {
+                return Err(OpenError::FormatMissing {
+                    path: self.format(),
+                });
+            }
+        }
+        let format = format!("{FORMAT_WORDS}{FORMAT}\n");
+        write_whole(&self.format(), format.as_bytes()).map_err(io_error(&self.format()))
+    }
+
+    fn check_format(&self, text: &str) -> Result<(), OpenError> {
+        let number = text
+            .strip_prefix(FORMAT_WORDS)
+            .and_then(|rest| rest.trim_end_matches('\n').parse().ok());
+        match number {
+            Some(1..=FORMAT) => Ok(()),
+            Some(found) if found > FORMAT => Err(OpenError::NewerFormat {
+                path: self.root.clone(),
+                found,
+                known: FORMAT,
+            }),
+            _ => Err(OpenError::FormatUnreadable {
+                path: self.format(),
+            }),
+        }
+    }
+
+    fn listed_segments(&self) -> Result<Vec<u64>, OpenError> {
+        let log = self.log();
+        let entries = match fs::read_dir(&log) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(io_error(&log))?,
+        };
+        let mut numbers = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(io_error(&log))?.file_name();
+            let digits = name.to_str().and_then(|name| name.strip_suffix(".log"));
+            numbers.extend(digits.and_then(|digits| digits.parse::<u64>().ok()));
+        }
+        Ok(numbers)
+    }
+}
+
+/// Turns the system's error about `path` into one that names it.
+pub(crate) fn io_error(path: &Path) -> impl Fn(io::Error) -> OpenError + use<> {
+    let path = path.to_owned();
+    move |source| OpenError::Io {
+        path: path.clone(),
+        source,
+    }
+}
+
+/// Makes a directory and those above it, durably; does nothing when it is there.
+fn create_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        create_directory(parent)?;
+        DirBuilder::new().mode(0o700).create(path)?;
+        return sync_directory(parent);
+    }
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Makes a file with these bytes, whole or not at all, durably.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    match path.parent() {
+        Some(parent) => sync_directory(parent),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn create_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// The first of the numbered paths at which nothing is.
+fn unused(path: impl Fn(u64) -> PathBuf) -> PathBuf {
+    (1..)
+        .map(path)
+        .find(|path| path.symlink_metadata().is_err())
+        .expect("a directory holds fewer than 2^64 names")
+}

@@ -1,0 +1,331 @@
+//! From a directory to an open store: the log verified, its torn tail cut off, and the derived
+//! state brought up to it, or rebuilt from it where it cannot be used.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use store::record::Decoded;
+use store::{Derive, Head, T, TenantText};
+
+use crate::applier::Applier;
+use crate::error::{OpenError, VerifyError};
+use crate::layout::{Layout, io_error};
+use crate::memory::{Memory, Unit};
+use crate::report::{Cut, OpenReport, Rebuild};
+use crate::scan::{Found, Place, ScanError, SegmentScan};
+use crate::segments::Segments;
+use crate::state::{Applied, State, marked_failure};
+use crate::tail::Tail;
+use crate::{SledStore, SledStoreOptions};
+
+/// Opens the tenant's store, or makes it.
+pub(crate) fn open(
+    directory: &Path,
+    tenant: &str,
+    derive: Arc<dyn Derive>,
+    options: SledStoreOptions,
+) -> Result<SledStore, OpenError> {
+    let tenant = TenantText::new(tenant)?;
+    let layout = Layout::new(directory);
+    layout.prepare(&tenant)?;
+    let replay = Replay {
+        segments: layout.segments()?,
+        layout: &layout,
+        tenant: &tenant,
+        derive: derive.as_ref(),
+        options: &options,
+    };
+    let mut cut = None;
+    let (replayed, rebuilt) = match replay.from_stored_state(&mut cut) {
+        Ok(replayed) => (replayed, None),
+        Err(Obstacle::Open(error)) => return Err(error),
+        Err(Obstacle::State(reason)) => {
+            let moved_to = layout.move_state_aside()?;
+            let replayed = match replay.from_nothing(&mut cut) {
+                Ok(replayed) => replayed,
+                Err(Obstacle::Open(error)) => return Err(error),
+                Err(Obstacle::State(reason)) => return Err(OpenError::StateFailed { reason }),
+            };
+            // A new tenant has no state to miss.
+            let missed = moved_to.is_some() || replayed.head != Head::EMPTY;
+            let rebuild = missed.then_some(Rebuild { reason, moved_to });
+            (replayed, rebuild)
+        }
+    };
+    let report = OpenReport {
+        head: replayed.head,
+        cut,
+        rebuilt,
+        replayed_commits: replayed.commits,
+        replayed_versions: replayed.versions,
+    };
+    if let Some(cut) = &report.cut {
+        tracing::warn!(?cut, "a torn tail of the log was cut off");
+    }
+    if let Some(rebuild) = &report.rebuilt {
+        tracing::warn!(?rebuild, "the derived state was rebuilt from the log");
+    }
+    let newest = *replay
+        .segments
+        .last()
+        .expect("segments() found at least one");
+    let path = layout.segment(newest);
+    let tail = Tail::open(&path, newest, replayed.end).map_err(io_error(&path))?;
+    Ok(SledStore::assemble(
+        tenant,
+        Segments::new(layout.clone()),
+        layout,
+        derive,
+        options,
+        replayed.into_parts(),
+        tail,
+        report,
+    ))
+}
+
+/// What the log was read into.
+struct Replayed {
+    state: Arc<State>,
+    memory: Arc<Memory>,
+    applier: Applier,
+    head: Head,
+    /// Where the newest segment ends.
+    end: u64,
+    commits: u64,
+    versions: u64,
+}
+
+/// The derived state and what feeds it.
+pub(crate) struct Parts {
+    pub(crate) state: Arc<State>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) applier: Applier,
+}
+
+impl Replayed {
+    fn into_parts(self) -> Parts {
+        Parts {
+            state: self.state,
+            memory: self.memory,
+            applier: self.applier,
+        }
+    }
+}
+
+/// What stands in the way of opening.
+enum Obstacle {
+    /// Something that rebuilding the state does not help.
+    Open(OpenError),
+    /// The state cannot be used: why.
+    State(String),
+}
+
+impl From<OpenError> for Obstacle {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
+}
+
+impl From<ScanError> for Obstacle {
+    fn from(error: ScanError) -> Self {
+        Self::Open(error.into())
+    }
+}
+
+struct Replay<'a> {
+    segments: Vec<u64>,
+    layout: &'a Layout,
+    tenant: &'a TenantText,
+    derive: &'a dyn Derive,
+    options: &'a SledStoreOptions,
+}
+
+impl Replay<'_> {
+    fn from_stored_state(&self, cut: &mut Option<Cut>) -> Result<Replayed, Obstacle> {
+        if let Some(reason) = marked_failure(self.layout) {
+            return Err(Obstacle::State(reason));
+        }
+        if !self.layout.state().is_dir() {
+            return Err(Obstacle::State("it is missing".to_owned()));
+        }
+        let state = State::open(self.layout, self.options).map_err(Obstacle::State)?;
+        let applied = state.applied().map_err(Obstacle::State)?;
+        let applied = applied.ok_or_else(|| Obstacle::State("it is empty".to_owned()))?;
+        let mut newest = applied.t;
+        if applied.keys <= self.options.checked_keys {
+            newest = newest.max(state.check(&applied).map_err(Obstacle::State)?);
+        }
+        let replayed = self.replay(state, applied, cut)?;
+        if replayed.head.t < newest {
+            let reason = format!("it has seen commit {newest}, the log ends before that");
+            return Err(Obstacle::State(reason));
+        }
+        Ok(replayed)
+    }
+
+    fn from_nothing(&self, cut: &mut Option<Cut>) -> Result<Replayed, Obstacle> {
+        let state = State::open(self.layout, self.options).map_err(Obstacle::State)?;
+        let applied = state.begin().map_err(Obstacle::State)?;
+        self.replay(state, applied, cut)
+    }
+
+    /// Verifies the log from the segment that the state has reached and reads what comes after.
+    fn replay(
+        &self,
+        state: State,
+        applied: Applied,
+        cut: &mut Option<Cut>,
+    ) -> Result<Replayed, Obstacle> {
+        let from = self.segments.binary_search(&applied.segment);
+        let from = from.map_err(|_| Obstacle::State("it is ahead of the log".to_owned()))?;
+        let state = Arc::new(state);
+        let memory = Arc::new(Memory::new(self.options, applied.t));
+        let applier = Applier::start(&memory, &state, applied);
+        let applier = applier.map_err(io_error(&self.layout.state()))?;
+        let mut replayed = Replayed {
+            state,
+            memory,
+            applier,
+            head: Head::EMPTY,
+            end: 0,
+            commits: 0,
+            versions: 0,
+        };
+        let mut before = None;
+        for &number in &self.segments[from..] {
+            let place = match self.segments.last() {
+                Some(last) if *last == number => Place::Last,
+                _ => Place::Inner,
+            };
+            let path = self.layout.segment(number);
+            let mut scan = SegmentScan::open(&path, number, place, self.tenant, before, applied.t)?;
+            same_log(&applied, &scan.head())?;
+            while let Some(found) = scan.next()? {
+                same_log(&applied, &found.head)?;
+                self.take_in(&mut replayed, number, found)?;
+            }
+            if place == Place::Last {
+                self.settle(&path, &scan, cut)?;
+            }
+            before = Some(scan.head());
+            (replayed.head, replayed.end) = (scan.head(), scan.end());
+        }
+        Ok(replayed)
+    }
+
+    fn take_in(&self, into: &mut Replayed, segment: u64, found: Found) -> Result<(), Obstacle> {
+        let Some(mut decoded) = found.decoded else {
+            return Ok(());
+        };
+        derive_identifiers(self.derive, &mut decoded).map_err(|lost| OpenError::Underivable {
+            t: lost.t,
+            resource: lost.resource,
+            source: lost.source,
+        })?;
+        into.commits += 1;
+        into.versions += decoded.commit.versions.len() as u64;
+        into.memory.wait_for_room().map_err(Obstacle::State)?;
+        into.memory
+            .insert(vec![unit(&decoded, segment, found.offset)]);
+        Ok(())
+    }
+
+    /// Cuts a torn tail off and makes the rest durable: a group that was written whole by a
+    /// process that was killed before its fsync becomes readable now.
+    fn settle(
+        &self,
+        path: &Path,
+        scan: &SegmentScan,
+        cut: &mut Option<Cut>,
+    ) -> Result<(), OpenError> {
+        let file = OpenOptions::new().read(true).write(true).open(path);
+        let mut file = file.map_err(io_error(path))?;
+        if let Some(length) = scan.torn() {
+            *cut = Some(self.cut(&mut file, path, scan, length)?);
+        }
+        file.sync_all().map_err(io_error(path))
+    }
+
+    fn cut(
+        &self,
+        file: &mut File,
+        path: &Path,
+        scan: &SegmentScan,
+        length: u64,
+    ) -> Result<Cut, OpenError> {
+        let offset = scan.end();
+        file.seek(SeekFrom::Start(offset)).map_err(io_error(path))?;
+        let mut tail = file.take(length - offset);
+        let copied_to = self.layout.keep_cut(scan.head().t, &mut tail);
+        let copied_to = copied_to.map_err(io_error(&self.layout.log()))?;
+        file.set_len(offset).map_err(io_error(path))?;
+        Ok(Cut {
+            segment: *self.segments.last().expect("segments() found at least one"),
+            offset,
+            bytes: length - offset,
+            copied_to,
+        })
+    }
+}
+
+/// The keys of a commit that was read from a segment.
+pub(crate) fn unit(decoded: &Decoded, segment: u64, offset: u64) -> Unit {
+    let places = decoded.blocks.iter().map(|block| {
+        let length = u32::try_from(block.len()).expect("a block is shorter than a record");
+        (offset + block.start as u64, length)
+    });
+    Unit::new(&decoded.commit, decoded.hash, segment, places)
+}
+
+/// A stored version whose identifiers could not be derived.
+pub(crate) struct Underivable {
+    t: T,
+    resource: String,
+    source: store::DeriveError,
+}
+
+impl From<Underivable> for VerifyError {
+    fn from(lost: Underivable) -> Self {
+        Self::Underivable {
+            t: lost.t,
+            resource: lost.resource,
+            source: lost.source,
+        }
+    }
+}
+
+/// Fills in what the record does not hold.
+pub(crate) fn derive_identifiers(
+    derive: &dyn Derive,
+    decoded: &mut Decoded,
+) -> Result<(), Underivable> {
+    let t = decoded.commit.t;
+    for version in &mut decoded.commit.versions {
+        if version.flags.is_deleted() {
+            continue;
+        }
+        let identifiers = derive.identifiers(
+            &version.resource_type,
+            version.dictionary,
+            version.length,
+            &version.body,
+        );
+        version.identifiers = identifiers.map_err(|source| Underivable {
+            t,
+            resource: format!("{}/{}", version.resource_type, version.id),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// Refuses a state that followed another log.
+fn same_log(applied: &Applied, head: &Head) -> Result<(), Obstacle> {
+    if head.t == applied.t && head.hash != applied.hash {
+        let reason = format!("it followed another log up to commit {}", applied.t);
+        return Err(Obstacle::State(reason));
+    }
+    Ok(())
+}

@@ -1,0 +1,350 @@
+//! The store itself: appends through the tail, reads through memory and then the state.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fhir_core::{ResourceId, ResourceType, VersionId};
+use parking_lot::{Mutex, RwLock};
+use store::record;
+use store::{
+    AppendError, CloseError, Commit, CommitHash, Derive, Head, IdentifierKey, MalformedGroup,
+    ReadError, Store, T, TenantText, VersionEntry, judge_group,
+};
+
+use crate::SledStoreOptions;
+use crate::applier::Applier;
+use crate::error::{Damage, Flaw, OpenError};
+use crate::frame::{GROUP_HEADER, GROUP_TRAILER, GroupHeader};
+use crate::keys::{Pointer, bearers_key, version_keys};
+use crate::layout::Layout;
+use crate::memory::{Memory, Order, Unit};
+use crate::open::{self, Parts};
+use crate::report::OpenReport;
+use crate::segments::Segments;
+use crate::state::State;
+use crate::tail::{Tail, append_error};
+
+/// The most bytes of one group.
+const MAX_GROUP: u64 = 1 << 30;
+/// A buffer that grew beyond this for a large group is not kept.
+const KEPT_BUFFER: usize = 8 << 20;
+
+/// One tenant's store in a directory.
+pub struct SledStore {
+    pub(crate) tenant: TenantText,
+    pub(crate) layout: Layout,
+    pub(crate) derive: Arc<dyn Derive>,
+    options: SledStoreOptions,
+    report: OpenReport,
+    head: RwLock<Head>,
+    writer: Mutex<Writer>,
+    segments: Segments,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) state: Arc<State>,
+    applier: Applier,
+}
+
+/// What appending needs, reused from group to group.
+struct Writer {
+    tail: Tail,
+    buffer: Vec<u8>,
+    blocks: Vec<Range<usize>>,
+    hashes: Vec<CommitHash>,
+}
+
+impl SledStore {
+    /// Opens the store of `tenant` in `directory` (`data/tenants/NAME`), or makes it. The caller
+    /// holds the lock on the data directory. `derive` says what identifiers a stored version
+    /// bears.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing has then been deleted.
+    pub fn open(
+        directory: &Path,
+        tenant: &str,
+        derive: Arc<dyn Derive>,
+        options: SledStoreOptions,
+    ) -> Result<Self, OpenError> {
+        open::open(directory, tenant, derive, options)
+    }
+
+    /// What happened while the store was opened.
+    #[must_use]
+    pub fn report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, by open, which has made each of them"
+    )]
+    pub(crate) fn assemble(
+        tenant: TenantText,
+        segments: Segments,
+        layout: Layout,
+        derive: Arc<dyn Derive>,
+        options: SledStoreOptions,
+        parts: Parts,
+        tail: Tail,
+        report: OpenReport,
+    ) -> Self {
+        Self {
+            tenant,
+            layout,
+            derive,
+            options,
+            head: RwLock::new(report.head),
+            report,
+            writer: Mutex::new(Writer {
+                tail,
+                buffer: Vec::new(),
+                blocks: Vec::new(),
+                hashes: Vec::new(),
+            }),
+            segments,
+            memory: parts.memory,
+            state: parts.state,
+            applier: parts.applier,
+        }
+    }
+
+    /// Begins a new segment when the newest is long enough.
+    fn rotate(&self, writer: &mut Writer, head: Head) -> Result<(), AppendError> {
+        if writer.tail.length() < self.options.segment_bytes {
+            return Ok(());
+        }
+        let number = writer.tail.segment() + 1;
+        let path = self.layout.segment(number);
+        let opened = self
+            .layout
+            .create_segment(number, &self.tenant, head)
+            .and_then(|()| Ok(path.metadata()?.len()))
+            .and_then(|length| Tail::open(&path, number, length));
+        match opened {
+            Ok(tail) => {
+                writer.tail = tail;
+                Ok(())
+            }
+            // The new segment stands there and says that it continues this head: nothing may be
+            // appended to the one before it any more.
+            Err(error) if path.symlink_metadata().is_ok() => Err(writer.tail.poison(error)),
+            Err(error) => Err(append_error(error)),
+        }
+    }
+
+    fn read_version(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
+        let name = || {
+            let (resource_type, id) = (&entry.resource_type, &entry.id);
+            format!("{resource_type}/{id} version {}", entry.version)
+        };
+        let damaged = |flaw| {
+            ReadError::from(Damage {
+                segment: entry.location.segment,
+                offset: entry.location.offset,
+                lost: name(),
+                flaw,
+            })
+        };
+        let block = self.segments.read(&entry.location, name)?;
+        let version = record::decode_block(&block, self.tenant.as_str(), entry.t)
+            .map_err(|error| damaged(Flaw::Record(error)))?;
+        let found = (&version.resource_type, &version.id, version.version);
+        if found != (&entry.resource_type, &entry.id, entry.version) {
+            return Err(damaged(Flaw::OtherVersion));
+        }
+        Ok(version.body)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn wrap_log(
+        &self,
+        wrap: impl FnOnce(Box<dyn crate::tail::LogFile>) -> Box<dyn crate::tail::LogFile>,
+    ) {
+        self.writer.lock().tail.wrap(wrap);
+    }
+}
+
+#[async_trait]
+impl Store for SledStore {
+    fn head(&self) -> Head {
+        *self.head.read()
+    }
+
+    fn append(&self, group: &[Commit]) -> Result<Head, AppendError> {
+        let mut writer = self.writer.lock();
+        let head = self.head();
+        writer.tail.ready()?;
+        judge_group(&head, &self.tenant, group)?;
+        let Some(first) = group.first() else {
+            return Ok(head);
+        };
+        let length = writer.encode(first.t, head, group)?;
+        let room = self.memory.wait_for_room();
+        room.map_err(|reason| AppendError::StateFailed { reason })?;
+        self.rotate(&mut writer, head)?;
+        let offset = writer.tail.length();
+        let Writer { tail, buffer, .. } = &mut *writer;
+        tail.append(&buffer[..length])?;
+        let units = writer.units(group, offset);
+        let last = group.last().expect("the group has a first commit");
+        let head = Head {
+            t: last.t,
+            instant: last.instant,
+            hash: *writer.hashes.last().expect("encode() hashed every commit"),
+        };
+        self.memory.insert(units);
+        *self.head.write() = head;
+        writer.tidy();
+        Ok(head)
+    }
+
+    async fn newest(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        at: T,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        let keys = version_keys(resource_type, id, at);
+        // Memory first: what leaves it is in the state before it does.
+        let found = match self.memory.first(&keys) {
+            None => self.state.first(&keys).map_err(state_failed)?,
+            found => found,
+        };
+        Ok(found.map(|(t, pointer)| pointer.entry(resource_type, id, t)))
+    }
+
+    async fn version(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        version: VersionId,
+        at: T,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        let keys = version_keys(resource_type, id, at);
+        let wanted = |pointer: &Pointer| pointer.version == version;
+        let mut in_memory = self.memory.all(&keys).into_iter();
+        let found = match in_memory.find(|(_, pointer)| wanted(pointer)) {
+            None => self.state.find(&keys, wanted).map_err(state_failed)?,
+            found => found,
+        };
+        Ok(found.map(|(t, pointer)| pointer.entry(resource_type, id, t)))
+    }
+
+    async fn versions(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        at: T,
+    ) -> Result<Vec<VersionEntry>, ReadError> {
+        let keys = version_keys(resource_type, id, at);
+        let mut found = self.memory.all(&keys);
+        // Memory has the newest ones without a gap; the state goes on where it ends.
+        let older = found.last().map_or(at, |(t, _)| T::new(t.get() - 1));
+        let keys = version_keys(resource_type, id, older);
+        self.state.all(&keys, &mut found).map_err(state_failed)?;
+        let entry = |(t, pointer): (T, Pointer)| pointer.entry(resource_type, id, t);
+        Ok(found.into_iter().map(entry).collect())
+    }
+
+    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
+        self.read_version(entry)
+    }
+
+    async fn identified(
+        &self,
+        resource_type: &ResourceType,
+        identifier: &IdentifierKey,
+        at: T,
+    ) -> Result<Vec<ResourceId>, ReadError> {
+        let prefix = bearers_key(resource_type, identifier);
+        let mut bearers = BTreeSet::new();
+        self.memory.bearers(&prefix, at, &mut bearers);
+        let state = self.state.bearers(&prefix, at, &mut bearers);
+        state.map_err(state_failed)?;
+        Ok(bearers.into_iter().collect())
+    }
+
+    fn close(&self) -> Result<(), CloseError> {
+        self.writer.lock().tail.close();
+        self.applier.end(Order::Drain);
+        let flushed = self.state.flush();
+        flushed.map_err(|reason| CloseError::StateFailed { reason })
+    }
+}
+
+impl Writer {
+    /// Writes the group into the buffer, as it will stand in the log. Returns its length.
+    fn encode(&mut self, first: T, head: Head, group: &[Commit]) -> Result<usize, AppendError> {
+        let framing = GROUP_HEADER + GROUP_TRAILER;
+        let length = framing + group.iter().map(record::length).sum::<usize>();
+        if length as u64 > MAX_GROUP {
+            return Err(AppendError::TooLarge {
+                length: length as u64,
+                limit: MAX_GROUP,
+            });
+        }
+        self.buffer.clear();
+        self.blocks.clear();
+        self.hashes.clear();
+        self.buffer.reserve(length);
+        let commits = u32::try_from(group.len()).expect("each commit has bytes, all fit 1 GB");
+        let header = GroupHeader {
+            commits,
+            length: length as u64,
+            first,
+        };
+        self.buffer.extend_from_slice(&header.encode());
+        let mut previous = head.hash;
+        for commit in group {
+            let hash = record::encode(commit, &previous, &mut self.buffer, &mut self.blocks);
+            previous = hash.map_err(|source| {
+                let t = commit.t;
+                AppendError::Malformed(MalformedGroup::Unencodable { t, source })
+            })?;
+            self.hashes.push(previous);
+        }
+        self.buffer.extend_from_slice(&header.trailer());
+        Ok(length)
+    }
+
+    /// The keys of the group in the buffer, which stands at `offset` of the newest segment.
+    fn units(&self, group: &[Commit], offset: u64) -> Vec<Unit> {
+        let mut blocks = self.blocks.iter();
+        let commits = group.iter().zip(&self.hashes);
+        commits
+            .map(|(commit, hash)| {
+                let own = blocks.by_ref().take(commit.versions.len());
+                let places = own.map(|block| {
+                    let length = u32::try_from(block.len()).expect("a block is below 1 GB");
+                    (offset + block.start as u64, length)
+                });
+                Unit::new(commit, *hash, self.tail.segment(), places)
+            })
+            .collect()
+    }
+
+    fn tidy(&mut self) {
+        if self.buffer.capacity() > KEPT_BUFFER {
+            self.buffer = Vec::new();
+        }
+    }
+}
+
+fn state_failed(reason: String) -> ReadError {
+    ReadError::StateFailed { reason }
+}
+
+impl fmt::Debug for SledStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SledStore")
+            .field("tenant", &self.tenant)
+            .field("head", &self.head())
+            .finish_non_exhaustive()
+    }
+}
