@@ -2,7 +2,10 @@
 //! workspaces with a violation planted into a copy of its manifests do not.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail at once")]
-#![expect(clippy::print_stdout, reason = "the path of a violation is what this test is for")]
+#![expect(
+    clippy::print_stdout,
+    reason = "the path of a violation is what this test is for"
+)]
 
 use std::fs;
 use std::path::Path;
