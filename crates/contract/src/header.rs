@@ -15,20 +15,35 @@ pub const PREFIX: &str = "hearthgate-";
 
 /// How the names begin of the contract's headers, of those by which proxies say who the client
 /// is, and of those by which some servers take a request for another than the one that was judged.
-const STRIPPED: &str = "hearthgate forwarded x-forwarded x-original x-real-ip x-client-ip \
-    x-cluster-client-ip client-ip true-client-ip cf-connecting-ip x-http-method x-method-override \
-    x-rewrite-url";
+const STRIPPED: [&str; 13] = [
+    "hearthgate",
+    "forwarded",
+    "x-forwarded",
+    "x-original",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "x-http-method",
+    "x-method-override",
+    "x-rewrite-url",
+];
 
 /// Whether a header of this name is removed from a client's request. Letter case does not count,
 /// and any mark counts as a hyphen: servers behind may read `X_Forwarded_For` as the real thing.
 #[must_use]
 pub fn must_be_stripped(name: &str) -> bool {
-    let name = name.bytes().map(|byte| match byte {
+    let plain = |byte: u8| match byte {
         byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
         _ => b'-',
-    });
-    let begins = |start: &str| name.clone().take(start.len()).eq(start.bytes());
-    STRIPPED.split(' ').any(begins)
+    };
+    let begins = |start: &str| {
+        let mut bytes = name.bytes().zip(start.bytes());
+        name.len() >= start.len() && bytes.all(|(byte, expected)| plain(byte) == expected)
+    };
+    STRIPPED.iter().copied().any(begins)
 }
 
 /// Reads [`CONTRACT`]: the version, when it is one that this side speaks.
