@@ -33,6 +33,14 @@ pub enum CommitError {
     OutcomeUnknown,
 }
 
+impl CommitError {
+    /// Whether it was for lack of room: it may pass without a restart.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Store(error) if matches!(**error, AppendError::DiskFull))
+    }
+}
+
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

@@ -23,4 +23,4 @@ pub use transaction::{
 pub use visibility::{NarrowerThanEnforced, Visibility};
 pub use writer::{Database, Options};
 
-pub use store::{CommitId, IdentifierKey, Method, T};
+pub use store::{CloseError, CommitId, IdentifierKey, Method, Store, T, TenantText, VersionEntry};

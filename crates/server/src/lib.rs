@@ -1,1 +1,43 @@
-//! FHIR REST over the contract: one file per interaction.
+//! FHIR REST (FHIR R4, 3.1.0) over the contract: one file per interaction.
+//!
+//! [`run`] answers on a Unix socket, and only requests that the gateway's side vouches for
+//! (`admission`). What a request means is decided here; who is asking was decided before, and
+//! whether it may, both sides judge by the contract. Resource state is the database's.
+
+mod admission;
+mod base;
+mod bundle;
+mod call;
+mod channel;
+mod config;
+mod criteria;
+mod dispatch;
+mod error;
+mod error_answer;
+mod exchange;
+mod interactions;
+mod listener;
+mod negotiation;
+mod run;
+mod table;
+
+pub use base::{InvalidPublicBase, PublicBase};
+pub use config::{Limits, ServerConfig};
+pub use run::{Ready, RunError, run};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use contract::{ChannelSecret, Clock, Ids, TenantName};
+use database::Database;
+
+/// What every request is answered from.
+pub(crate) struct Server {
+    pub(crate) base: PublicBase,
+    pub(crate) limits: Limits,
+    pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
+    pub(crate) secret: ChannelSecret,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) capabilities: interactions::capabilities::Statement,
+}

@@ -1,0 +1,134 @@
+//! transaction: all entries or none (FHIR R4, 3.1.0.11.2).
+
+use database::{CommitError, CommitId, Receipt, Transaction, Visibility};
+use fhir_core::Bundle;
+use http::StatusCode;
+
+use super::Context;
+use super::plan::{Plan, Planned, Planner};
+use super::respond::{Kind, Response};
+use super::target::{Step, Target};
+use crate::call::{Answer, location};
+use crate::dispatch::dispatch;
+use crate::error::ServerError;
+use crate::error_answer::ErrorAnswer;
+use crate::interactions::{update, write};
+
+/// How often a transaction is planned again when others touched what it looked up.
+const TRIES: usize = 16;
+
+pub(crate) async fn transaction(
+    context: &Context<'_>,
+    bundle: &Bundle<'_>,
+) -> Result<Answer, ServerError> {
+    let targets =
+        bundle.entries.iter().enumerate().map(|(index, entry)| {
+            Target::of(context, entry).map_err(|error| error.in_entry(index))
+        });
+    let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
+    for _ in 0..TRIES {
+        let snapshot = context.database.snapshot(Visibility::everything());
+        let plan = Planner::new(context, &snapshot, bundle, &targets)
+            .plan()
+            .await?;
+        let Plan {
+            changes,
+            entry_of,
+            conditions,
+            entries,
+        } = plan;
+        let identities: Vec<_> = changes
+            .iter()
+            .map(|change| (change.resource_type.clone(), change.id.clone()))
+            .collect();
+        let transaction = Transaction {
+            id: CommitId(context.server.ids.next()),
+            prepared_at: snapshot.at(),
+            changes,
+            conditions,
+        };
+        match context.database.commit(transaction).await {
+            Ok(receipt) => {
+                return respond(context, &targets, &entries, &identities, &receipt).await;
+            }
+            Err(CommitError::Raced) => {}
+            Err(error) => return Err(failed(context, &targets, &entry_of, error)),
+        }
+    }
+    Err(ServerError::Contended)
+}
+
+/// A failed commit, in the entry that failed.
+fn failed(
+    context: &Context<'_>,
+    targets: &[Target],
+    entry_of: &[usize],
+    error: CommitError,
+) -> ServerError {
+    let (change, error) = write::refused(error);
+    let Some(&entry) = change.and_then(|change| entry_of.get(change)) else {
+        return error;
+    };
+    let target = &targets[entry];
+    let error = match &target.interaction {
+        contract::Interaction::Update(instance) => {
+            match update::may_write(&target.call(context, None), instance) {
+                Ok(may_create) => may_create.explain(error, &target.conditions),
+                Err(refused) => refused,
+            }
+        }
+        _ => error,
+    };
+    error.in_entry(entry)
+}
+
+type Identity = (fhir_core::ResourceType, fhir_core::ResourceId);
+
+async fn respond(
+    context: &Context<'_>,
+    targets: &[Target],
+    entries: &[Planned],
+    identities: &[Identity],
+    receipt: &Receipt,
+) -> Result<Answer, ServerError> {
+    let snapshot = context.database.snapshot(Visibility::everything());
+    let mut response = Response::new(Kind::Transaction, entries.len());
+    for (target, planned) in targets.iter().zip(entries) {
+        let call = target.call(context, None);
+        let answer = match planned {
+            Planned::Change(index) => {
+                let (of, id) = &identities[*index];
+                let written = write::written(receipt, *index)?;
+                if target.step() == Step::Delete {
+                    let version = written.version.map(|version| (version, written.instant));
+                    Answer {
+                        version,
+                        ..Answer::empty(StatusCode::NO_CONTENT)
+                    }
+                } else {
+                    write::answer(&call, of, id, written).await?
+                }
+            }
+            Planned::Existing(of, id) => {
+                let found = snapshot.newest(of, id).await?;
+                let version = found.map(|entry| (entry.version, entry.instant));
+                let location = version.map(|(version, _)| location(of, id, version));
+                Answer {
+                    version,
+                    location,
+                    ..Answer::empty(StatusCode::OK)
+                }
+            }
+            Planned::Read => match dispatch(call).await {
+                Ok(answer) => answer,
+                // It was there a moment ago; another request has taken it away since.
+                Err(error) => {
+                    response.error(&ErrorAnswer::of(&error));
+                    continue;
+                }
+            },
+        };
+        response.answer(&answer, target.head);
+    }
+    Ok(Answer::of(response.finish()))
+}

@@ -1,0 +1,99 @@
+//! batch and transaction (FHIR R4, 3.1.0.11): a Bundle posted to the base.
+//!
+//! Permissions are judged entry by entry, like any interaction. A transaction is planned as a
+//! whole against one snapshot (`plan`), then committed as one; when what it looked up has changed
+//! meanwhile it is planned again.
+
+mod all_or_none;
+mod batch;
+mod narrative;
+mod plan;
+mod references;
+mod respond;
+mod target;
+pub(crate) mod walk;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use contract::Grant;
+use database::Database;
+use fhir_core::json::Document;
+use fhir_core::{Bundle, BundleType, Issue, IssueCode, Resource, ResourceType};
+
+use crate::Server;
+use crate::call::Answer;
+use crate::error::ServerError;
+use crate::negotiation::Return;
+
+/// Bundles up to this many bytes are worked on where their request is: in about half a
+/// millisecond. Larger ones leave the asynchronous threads.
+const SMALL: usize = 32 << 10;
+
+/// Carries out the Bundle in `bytes`.
+pub(crate) async fn bundle(
+    server: &Arc<Server>,
+    database: &Arc<Database>,
+    grant: Arc<Grant>,
+    bytes: Bytes,
+    preference: Return,
+) -> Result<Answer, ServerError> {
+    if bytes.len() <= SMALL {
+        return carry_out(server, database, &grant, &bytes, preference).await;
+    }
+    let (server, database) = (Arc::clone(server), Arc::clone(database));
+    let runtime = tokio::runtime::Handle::current();
+    let work = move || runtime.block_on(carry_out(&server, &database, &grant, &bytes, preference));
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| {
+            tracing::error!(%error, "the work on a Bundle ended early");
+            Err(ServerError::Interrupted)
+        })
+}
+
+async fn carry_out(
+    server: &Server,
+    database: &Database,
+    grant: &Grant,
+    bytes: &[u8],
+    preference: Return,
+) -> Result<Answer, ServerError> {
+    let document = Document::parse(bytes).map_err(ServerError::InvalidJson)?;
+    let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
+    if resource.resource_type().as_str() != "Bundle" {
+        let expected = ResourceType::new("Bundle").expect("Bundle is a type name");
+        let found = resource.resource_type().clone();
+        return Err(ServerError::TypeDiffers { expected, found });
+    }
+    let bundle = Bundle::read(&resource)
+        .map_err(|malformed| ServerError::InvalidContent(malformed.issues))?;
+    let (count, limit) = (bundle.entries.len(), server.limits.bundle_entries);
+    if count > limit {
+        return Err(ServerError::TooManyEntries { count, limit });
+    }
+    let context = Context {
+        server,
+        database,
+        grant,
+        preference,
+    };
+    match bundle.bundle_type {
+        BundleType::Batch => batch::batch(&context, &bundle).await,
+        BundleType::Transaction => all_or_none::transaction(&context, &bundle).await,
+        BundleType::Other => {
+            let text = "only a batch or transaction is carried out; to store a Bundle of another \
+                        type, post it to /Bundle";
+            let issue = Issue::error(IssueCode::Value, text).at("Bundle.type");
+            Err(ServerError::InvalidContent(vec![issue]))
+        }
+    }
+}
+
+/// What every entry of one Bundle shares.
+pub(crate) struct Context<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) database: &'a Database,
+    pub(crate) grant: &'a Grant,
+    pub(crate) preference: Return,
+}

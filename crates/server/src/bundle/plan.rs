@@ -1,0 +1,408 @@
+//! A transaction planned against one snapshot: what it writes, and what it found to be so.
+
+use std::collections::{BTreeSet, HashMap};
+
+use contract::Interaction;
+use database::{Action, Body, Change, Condition, Expect, IdentifierKey, Method, Snapshot};
+use fhir_core::json::Replacements;
+use fhir_core::{Bundle, Resource, ResourceId, ResourceType};
+
+use super::Context;
+use super::references::{Becomes, Destination, Destinations, Rewritten};
+use super::target::{Step, Target};
+use crate::criteria::Criteria;
+use crate::dispatch::dispatch;
+use crate::error::ServerError;
+use crate::interactions::preconditions::expected;
+use crate::interactions::{update, write};
+
+/// A transaction ready to be committed.
+pub(crate) struct Plan {
+    pub(crate) changes: Vec<Change>,
+    /// The entry of each change.
+    pub(crate) entry_of: Vec<usize>,
+    pub(crate) conditions: Vec<Condition>,
+    /// What each entry comes to, in their order.
+    pub(crate) entries: Vec<Planned>,
+}
+
+/// What one entry comes to.
+pub(crate) enum Planned {
+    /// The change with this index.
+    Change(usize),
+    /// A conditional create that found this resource.
+    Existing(ResourceType, ResourceId),
+    /// Read after the commit.
+    Read,
+}
+
+type Identity = (ResourceType, ResourceId);
+
+/// What an entry writes, before its references are resolved.
+struct Write<'a> {
+    entry: usize,
+    identity: Identity,
+    full_url: Option<&'a str>,
+    resource: Option<&'a Resource<'a>>,
+    method: Method,
+    expect: Expect,
+}
+
+pub(crate) struct Planner<'a> {
+    context: &'a Context<'a>,
+    snapshot: &'a Snapshot,
+    bundle: &'a Bundle<'a>,
+    targets: &'a [Target],
+    writes: Vec<Write<'a>>,
+    written: HashMap<Identity, usize>,
+    destinations: Destinations,
+    conditions: HashMap<Criteria, Vec<ResourceId>>,
+    /// Conditional creates that found nothing, by what they looked for.
+    creating: HashMap<Criteria, usize>,
+    entries: Vec<Planned>,
+}
+
+impl<'a> Planner<'a> {
+    pub(crate) fn new(
+        context: &'a Context<'a>,
+        snapshot: &'a Snapshot,
+        bundle: &'a Bundle<'a>,
+        targets: &'a [Target],
+    ) -> Self {
+        Self {
+            context,
+            snapshot,
+            bundle,
+            targets,
+            writes: Vec::new(),
+            written: HashMap::new(),
+            destinations: Destinations::default(),
+            conditions: HashMap::new(),
+            creating: HashMap::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    /// Plans the whole transaction.
+    ///
+    /// # Errors
+    /// The first entry that cannot be carried out: then none is.
+    pub(crate) async fn plan(mut self) -> Result<Plan, ServerError> {
+        for (index, target) in self.targets.iter().enumerate() {
+            let planned = self.entry(index, target).await;
+            self.entries
+                .push(planned.map_err(|error| error.in_entry(index))?);
+        }
+        self.check_reads().await?;
+        let changes = self.changes().await?;
+        let conditions = self
+            .conditions
+            .into_iter()
+            .map(|(criteria, found)| Condition {
+                resource_type: criteria.resource_type,
+                identifier: criteria.identifier,
+                found,
+            });
+        Ok(Plan {
+            changes,
+            entry_of: self.writes.iter().map(|write| write.entry).collect(),
+            conditions: conditions.collect(),
+            entries: self.entries,
+        })
+    }
+
+    async fn entry(&mut self, index: usize, target: &'a Target) -> Result<Planned, ServerError> {
+        if let Some(of) = target.interaction.resource_type() {
+            target.call(self.context, None).known(of)?;
+        }
+        match &target.interaction {
+            Interaction::Create(of) => self.create(index, target, of).await,
+            Interaction::Update(instance) => {
+                let call = target.call(self.context, None);
+                let may_create = update::may_write(&call, instance)?;
+                let resource = self.resource(index)?;
+                update::check_identity(resource, instance)?;
+                let expect = may_create.narrow(expected(&target.conditions)?);
+                let identity = (instance.resource_type.clone(), instance.id.clone());
+                self.write(index, identity, Some(resource), Method::Put, expect)
+            }
+            Interaction::Delete(instance) => {
+                target.call(self.context, None).unrestricted()?;
+                let identity = (instance.resource_type.clone(), instance.id.clone());
+                self.write(
+                    index,
+                    identity,
+                    None,
+                    Method::Delete,
+                    expected(&target.conditions)?,
+                )
+            }
+            _ if target.step() == Step::Read => Ok(Planned::Read),
+            other => Err(ServerError::NotThereYet(other.code())),
+        }
+    }
+
+    fn resource(&self, index: usize) -> Result<&'a Resource<'a>, ServerError> {
+        self.bundle.entries[index]
+            .resource
+            .as_ref()
+            .ok_or(ServerError::BodyMissing)
+    }
+
+    async fn create(
+        &mut self,
+        index: usize,
+        target: &'a Target,
+        of: &ResourceType,
+    ) -> Result<Planned, ServerError> {
+        let call = target.call(self.context, None);
+        call.unrestricted()?;
+        let resource = self.resource(index)?;
+        if resource.resource_type() != of {
+            let found = resource.resource_type().clone();
+            return Err(ServerError::TypeDiffers {
+                expected: of.clone(),
+                found,
+            });
+        }
+        if let Some(text) = &target.conditions.if_none_exist {
+            call.may_search(of)?;
+            let criteria = Criteria::if_none_exist(of, text)?;
+            match self.find(&criteria).await? {
+                [] => {}
+                [existing] => {
+                    let identity = (of.clone(), existing.clone());
+                    self.lead(index, &identity, false)?;
+                    return Ok(Planned::Existing(identity.0, identity.1));
+                }
+                _ => {
+                    return Err(ServerError::MultipleMatches {
+                        criteria: text.clone(),
+                    });
+                }
+            }
+            if let Some(other) = self.creating.insert(criteria, index) {
+                return Err(ServerError::InvalidTransaction {
+                    expression: format!("Bundle.entry[{index}].request.ifNoneExist"),
+                    text: format!(
+                        "entries {other} and {index} would both create what \"{text}\" matches; \
+                         keep one and let the others refer to it"
+                    ),
+                });
+            }
+        }
+        let identity = (of.clone(), write::new_id(self.context.server));
+        self.write(index, identity, Some(resource), Method::Post, Expect::New)
+    }
+
+    /// What criteria match before the transaction; asked once.
+    async fn find(&mut self, criteria: &Criteria) -> Result<&[ResourceId], ServerError> {
+        if !self.conditions.contains_key(criteria) {
+            let (of, identifier) = (&criteria.resource_type, &criteria.identifier);
+            let found = self.snapshot.identified(of, identifier).await?;
+            self.conditions.insert(criteria.clone(), found);
+        }
+        Ok(&self.conditions[criteria])
+    }
+
+    /// Notes what the entry writes; no resource may be written twice (HTTP-176).
+    fn write(
+        &mut self,
+        index: usize,
+        identity: Identity,
+        resource: Option<&'a Resource<'a>>,
+        method: Method,
+        expect: Expect,
+    ) -> Result<Planned, ServerError> {
+        if let Some(other) = self.written.insert(identity.clone(), index) {
+            return Err(ServerError::InvalidTransaction {
+                expression: format!("Bundle.entry[{index}].request.url"),
+                text: format!(
+                    "entries {other} and {index} both write {}/{}; a transaction writes each \
+                     resource once",
+                    identity.0, identity.1
+                ),
+            });
+        }
+        if resource.is_some() {
+            self.lead(index, &identity, method == Method::Post)?;
+        }
+        let full_url = self.bundle.entries[index].full_url.as_deref();
+        self.writes.push(Write {
+            entry: index,
+            identity,
+            full_url,
+            resource,
+            method,
+            expect,
+        });
+        Ok(Planned::Change(self.writes.len() - 1))
+    }
+
+    /// Notes where the entry's `fullUrl` leads; it must be the only one (bdl-7).
+    fn lead(&mut self, index: usize, identity: &Identity, is_new: bool) -> Result<(), ServerError> {
+        let Some(full_url) = self.bundle.entries[index].full_url.as_deref() else {
+            return Ok(());
+        };
+        let (resource_type, id) = identity.clone();
+        if self.destinations.insert(
+            full_url,
+            Destination {
+                resource_type,
+                id,
+                is_new,
+            },
+        ) {
+            return Ok(());
+        }
+        Err(ServerError::InvalidTransaction {
+            expression: format!("Bundle.entry[{index}].fullUrl"),
+            text: format!("the fullUrl \"{full_url}\" stands at two entries; each needs its own"),
+        })
+    }
+
+    /// What is read must be there, or the whole transaction fails: what the transaction does not
+    /// write itself is asked for now.
+    async fn check_reads(&self) -> Result<(), ServerError> {
+        for (index, target) in self.targets.iter().enumerate() {
+            if target.step() != Step::Read {
+                continue;
+            }
+            let written = match &target.interaction {
+                Interaction::Read(instance) | Interaction::HistoryInstance(instance) => self
+                    .written
+                    .get(&(instance.resource_type.clone(), instance.id.clone()))
+                    .is_some_and(|entry| self.bundle.entries[*entry].resource.is_some()),
+                _ => false,
+            };
+            let call = target.call(self.context, None);
+            if written {
+                if let contract::Decision::Deny(reason) =
+                    contract::decide(call.grant, &call.interaction)
+                {
+                    return Err(ServerError::Denied(reason).in_entry(index));
+                }
+                continue;
+            }
+            dispatch(call)
+                .await
+                .map_err(|error| error.in_entry(index))?;
+        }
+        Ok(())
+    }
+
+    async fn changes(&mut self) -> Result<Vec<Change>, ServerError> {
+        let schema = self.context.database.schema();
+        let base = &self.context.server.base;
+        let mut rewrites: Vec<Vec<Rewritten<'a>>> = Vec::with_capacity(self.writes.len());
+        for write in &self.writes {
+            rewrites.push(match write.resource {
+                Some(resource) => self
+                    .destinations
+                    .rewrite(schema, base, resource, write.full_url)
+                    .map_err(|error| error.in_entry(write.entry))?,
+                None => Vec::new(),
+            });
+        }
+        let matches = self.matches(&rewrites).await?;
+        let mut changes = Vec::with_capacity(self.writes.len());
+        for (write, rewrites) in self.writes.iter().zip(rewrites) {
+            let mut replacements = Replacements::default();
+            for rewritten in rewrites {
+                replacements.push(
+                    rewritten.value,
+                    match rewritten.becomes {
+                        Becomes::Text(text) => text,
+                        Becomes::Match(criteria, _) => {
+                            format!("{}/{}", criteria.resource_type, matches[&criteria])
+                        }
+                    },
+                );
+            }
+            let (resource_type, id) = write.identity.clone();
+            let action = match write.resource {
+                Some(resource) => Action::Write {
+                    body: Body::of(resource, &id, &replacements, schema),
+                    method: write.method,
+                },
+                None => Action::Delete,
+            };
+            changes.push(Change {
+                resource_type,
+                id,
+                action,
+                expect: write.expect.clone(),
+            });
+        }
+        Ok(changes)
+    }
+
+    /// The one match of each conditional reference: among what was there before, less what the
+    /// transaction deletes, and what it writes (HTTP-184).
+    async fn matches(
+        &mut self,
+        rewrites: &[Vec<Rewritten<'a>>],
+    ) -> Result<HashMap<Criteria, ResourceId>, ServerError> {
+        let mut matches = HashMap::new();
+        let mut borne = None;
+        let mut all = Vec::new();
+        for (index, list) in rewrites.iter().enumerate() {
+            all.extend(list.iter().map(|rewritten| (index, rewritten)));
+        }
+        for (index, rewritten) in all {
+            let Becomes::Match(criteria, text) = &rewritten.becomes else {
+                continue;
+            };
+            if matches.contains_key(criteria) {
+                continue;
+            }
+            let entry = self.writes[index].entry;
+            let call = self.targets[entry].call(self.context, None);
+            call.may_search(&criteria.resource_type)
+                .map_err(|error| error.in_entry(entry))?;
+            let mut found: BTreeSet<ResourceId> =
+                self.find(criteria).await?.iter().cloned().collect();
+            found.retain(|id| {
+                !self
+                    .written
+                    .contains_key(&(criteria.resource_type.clone(), id.clone()))
+            });
+            let borne = borne.get_or_insert_with(|| self.borne());
+            let key = (criteria.resource_type.clone(), criteria.identifier.clone());
+            found.extend(borne.get(&key).into_iter().flatten().cloned());
+            let mut found = found.into_iter();
+            let one = match (found.next(), found.next()) {
+                (Some(one), None) => one,
+                (None, _) => {
+                    return Err(ServerError::NoMatch {
+                        criteria: text.clone(),
+                    }
+                    .at_expression(&rewritten.expression, entry));
+                }
+                (Some(_), Some(_)) => {
+                    return Err(ServerError::MultipleMatches {
+                        criteria: text.clone(),
+                    }
+                    .at_expression(&rewritten.expression, entry));
+                }
+            };
+            matches.insert(criteria.clone(), one);
+        }
+        Ok(matches)
+    }
+
+    /// Which of the resources written bear which identifiers.
+    fn borne(&self) -> HashMap<(ResourceType, IdentifierKey), Vec<ResourceId>> {
+        let mut borne: HashMap<_, Vec<ResourceId>> = HashMap::new();
+        for write in &self.writes {
+            let Some(resource) = write.resource else {
+                continue;
+            };
+            for key in database::identifiers(resource, self.context.database.schema()) {
+                let ids = borne.entry((write.identity.0.clone(), key)).or_default();
+                ids.push(write.identity.1.clone());
+            }
+        }
+        borne
+    }
+}

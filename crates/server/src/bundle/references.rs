@@ -1,0 +1,283 @@
+//! References between the entries of a transaction, and conditional references: what each text
+//! becomes (FHIR R4, 3.1.0.11.2.1 and 3.1.0.11.2.2).
+
+use std::collections::HashMap;
+
+use fhir_core::json::Value;
+use fhir_core::{Issue, IssueCode, Reference, Resource, ResourceId, ResourceType};
+use fhir_schema::Schema;
+
+use super::narrative;
+use super::walk::{Place, walk};
+use crate::PublicBase;
+use crate::criteria::Criteria;
+use crate::error::ServerError;
+
+/// Where an entry's `fullUrl` leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Destination {
+    pub(crate) resource_type: ResourceType,
+    pub(crate) id: ResourceId,
+    /// The entry creates it: its version will be 1.
+    pub(crate) is_new: bool,
+}
+
+/// The entries by `fullUrl`.
+#[derive(Debug, Default)]
+pub(crate) struct Destinations(HashMap<String, Destination>);
+
+/// A string to be written as something else.
+#[derive(Debug)]
+pub(crate) struct Rewritten<'a> {
+    pub(crate) value: Value<'a>,
+    pub(crate) becomes: Becomes,
+    /// Where it stands, for errors.
+    pub(crate) expression: String,
+}
+
+/// What a string becomes.
+#[derive(Debug)]
+pub(crate) enum Becomes {
+    Text(String),
+    /// The one match of these criteria; the text they were written as.
+    Match(Criteria, String),
+}
+
+impl Destination {
+    fn text(&self) -> String {
+        format!("{}/{}", self.resource_type, self.id)
+    }
+}
+
+impl Destinations {
+    /// Notes where `full_url` leads; says whether it was free.
+    pub(crate) fn insert(&mut self, full_url: &str, destination: Destination) -> bool {
+        self.0.insert(full_url.to_owned(), destination).is_none()
+    }
+
+    /// What `url`, written in the entry with this `fullUrl`, becomes: it is an entry's `fullUrl`,
+    /// perhaps with a fragment or a version, or relative to the root of an absolute `fullUrl`.
+    fn resolve(&self, url: &str, full_url: Option<&str>) -> Option<String> {
+        if let Some(destination) = self.0.get(url) {
+            return Some(destination.text());
+        }
+        if let Some((url, fragment)) = url.split_once('#') {
+            return Some(format!("{}#{fragment}", self.0.get(url)?.text()));
+        }
+        if let Some((url, _)) = url.split_once("/_history/") {
+            // The version asked for is one of the place it came from; here a new one begins.
+            let destination = self.resolve_plain(url, full_url)?;
+            return destination
+                .is_new
+                .then(|| format!("{}/_history/1", destination.text()));
+        }
+        self.resolve_plain(url, full_url).map(Destination::text)
+    }
+
+    fn resolve_plain(&self, url: &str, full_url: Option<&str>) -> Option<&Destination> {
+        if let Some(destination) = self.0.get(url) {
+            return Some(destination);
+        }
+        let Ok(Reference::Relative(_)) = Reference::parse(url) else {
+            return None;
+        };
+        match Reference::parse(full_url?) {
+            Ok(Reference::Absolute(root, _)) => self.0.get(&format!("{root}/{url}")),
+            _ => None,
+        }
+    }
+
+    /// Everything in `resource` that is written as something else, in reading order.
+    ///
+    /// # Errors
+    /// [`ServerError::InvalidContent`] for a `urn:` reference that no entry has as its `fullUrl`;
+    /// [`ServerError::CriteriaNotSupported`] for a conditional reference that cannot be resolved.
+    pub(crate) fn rewrite<'a>(
+        &self,
+        schema: &Schema,
+        base: &PublicBase,
+        resource: &Resource<'a>,
+        full_url: Option<&str>,
+    ) -> Result<Vec<Rewritten<'a>>, ServerError> {
+        let mut rewritten = Vec::new();
+        let mut issues = Vec::new();
+        let mut failed = None;
+        walk(schema, resource, &mut |place, value, trail| {
+            let Some(text) = value.as_str() else { return };
+            let becomes = match place {
+                Place::Uri => self.0.get(text.as_ref()).map(|to| Becomes::Text(to.text())),
+                Place::Narrative => {
+                    narrative::rewrite(&text, |url| self.resolve(url, full_url)).map(Becomes::Text)
+                }
+                Place::Reference => match self.resolve(&text, full_url) {
+                    Some(text) => Some(Becomes::Text(text)),
+                    None => match unresolved(base, &text) {
+                        Ok(criteria) => criteria,
+                        Err(Unresolvable::Dangling) => {
+                            let text = format!(
+                                "\"{text}\" is the fullUrl of no entry; add the entry or refer \
+                                 to Type/id"
+                            );
+                            let issue = Issue::error(IssueCode::NotFound, text);
+                            issues.push(issue.at(trail.to_string()));
+                            None
+                        }
+                        Err(Unresolvable::Criteria(error)) => {
+                            failed.get_or_insert(error);
+                            None
+                        }
+                    },
+                },
+            };
+            if let Some(becomes) = becomes {
+                let expression = match &becomes {
+                    Becomes::Match(..) => trail.to_string(),
+                    Becomes::Text(_) => String::new(),
+                };
+                rewritten.push(Rewritten {
+                    value,
+                    becomes,
+                    expression,
+                });
+            }
+        });
+        match failed {
+            Some(error) => Err(error),
+            None if issues.is_empty() => Ok(rewritten),
+            None => Err(ServerError::InvalidContent(issues)),
+        }
+    }
+}
+
+enum Unresolvable {
+    Dangling,
+    Criteria(ServerError),
+}
+
+/// What a reference that no entry answers becomes: criteria to resolve, or itself.
+fn unresolved(base: &PublicBase, text: &str) -> Result<Option<Becomes>, Unresolvable> {
+    if text.starts_with("urn:uuid:") || text.starts_with("urn:oid:") {
+        return Err(Unresolvable::Dangling);
+    }
+    // Criteria may be written under our own base as well.
+    let relative = if text.contains('?') {
+        base.relative(text).unwrap_or(text)
+    } else {
+        text
+    };
+    match Reference::parse(relative) {
+        Ok(Reference::Conditional(of, criteria)) => Criteria::read(&of, criteria)
+            .map(|criteria| Some(Becomes::Match(criteria, text.to_owned())))
+            .map_err(Unresolvable::Criteria),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Becomes, Destination, Destinations};
+    use crate::error::ServerError;
+    use fhir_core::json::Document;
+    use fhir_core::{Resource, ResourceId, ResourceType};
+    use fhir_schema::Schema;
+
+    fn destinations() -> Destinations {
+        let mut destinations = Destinations::default();
+        let mut add = |full_url: &str, id: &str, is_new| {
+            let resource_type = ResourceType::new("Patient").unwrap();
+            let id = ResourceId::new(id).unwrap();
+            assert!(destinations.insert(
+                full_url,
+                Destination {
+                    resource_type,
+                    id,
+                    is_new
+                }
+            ));
+        };
+        add("urn:uuid:1", "n1", true);
+        add("http://x/Patient/2", "n2", true);
+        add("http://x/Patient/7", "7", false);
+        destinations
+    }
+
+    fn becomes(reference: &str, full_url: Option<&str>) -> Result<String, ServerError> {
+        let text =
+            format!(r#"{{"resourceType":"Observation","subject":{{"reference":"{reference}"}}}}"#);
+        let document = Document::parse(text.as_bytes()).unwrap();
+        let resource = Resource::new(document.root()).unwrap();
+        let base = "http://own/fhir".parse().unwrap();
+        let found = destinations().rewrite(Schema::r4(), &base, &resource, full_url)?;
+        Ok(match found.first().map(|rewritten| &rewritten.becomes) {
+            None => reference.to_owned(),
+            Some(Becomes::Text(text)) => text.clone(),
+            Some(Becomes::Match(criteria, _)) => format!("match of {}", criteria.resource_type),
+        })
+    }
+
+    fn check(reference: &str, full_url: Option<&str>, expected: &str) {
+        assert_eq!(
+            becomes(reference, full_url).unwrap(),
+            expected,
+            "{reference}"
+        );
+    }
+
+    #[test]
+    fn references_to_entries_become_the_ids_given() {
+        // HTTP-177, HTTP-180, HTTP-182, HTTP-188, HTTP-240
+        check("urn:uuid:1", None, "Patient/n1");
+        check("urn:uuid:1#part", None, "Patient/n1#part");
+        check("http://x/Patient/2", None, "Patient/n2");
+        check("Patient/2", Some("http://x/Observation/9"), "Patient/n2");
+        check(
+            "Patient/2/_history/9",
+            Some("http://x/Observation/9"),
+            "Patient/n2/_history/1",
+        );
+        check("http://x/Patient/7", None, "Patient/7");
+    }
+
+    #[test]
+    fn all_other_references_stay_as_they_are() {
+        // HTTP-181, HTTP-235
+        for reference in [
+            "Patient/2",
+            "#1",
+            "#",
+            "http://x/Patient/3",
+            "http://own/fhir/Patient/2",
+            "urn:other:1",
+            "http://x/Patient/7/_history/3",
+        ] {
+            check(reference, None, reference);
+        }
+        check("Patient/2", Some("urn:uuid:1"), "Patient/2");
+        check("Patient/2", Some("http://y/Observation/1"), "Patient/2");
+    }
+
+    #[test]
+    fn conditional_references_are_to_be_resolved() {
+        // HTTP-183
+        check("Patient?identifier=a|b", None, "match of Patient");
+        check(
+            "http://own/fhir/Patient?identifier=a|b",
+            None,
+            "match of Patient",
+        );
+        let unsupported = becomes("Patient?name=x", None);
+        assert!(matches!(
+            unsupported,
+            Err(ServerError::CriteriaNotSupported { .. })
+        ));
+    }
+
+    #[test]
+    fn a_urn_that_no_entry_has_is_refused_with_its_place() {
+        // HTTP-189
+        let Err(ServerError::InvalidContent(issues)) = becomes("urn:uuid:2", None) else {
+            panic!("must be refused");
+        };
+        assert_eq!(issues[0].expression, ["Observation.subject.reference"]);
+    }
+}

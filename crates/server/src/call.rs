@@ -1,0 +1,125 @@
+//! One interaction to carry out, and its answer: the same for a request of its own and for an
+//! entry of a batch.
+
+use bytes::Bytes;
+use contract::{Grant, Interaction};
+use database::{Database, StoredVersion, Visibility};
+use fhir_core::{Instant, Issue, Resource, ResourceId, ResourceType, VersionId};
+use http::StatusCode;
+
+use crate::Server;
+use crate::error::ServerError;
+use crate::negotiation::Return;
+
+/// An interaction with all that its request says.
+pub(crate) struct Call<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) database: &'a Database,
+    pub(crate) grant: &'a Grant,
+    pub(crate) interaction: Interaction,
+    /// The query as received.
+    pub(crate) query: &'a str,
+    pub(crate) conditions: Conditions,
+    /// `None` where the interaction takes none.
+    pub(crate) resource: Option<Resource<'a>>,
+    pub(crate) preference: Return,
+}
+
+/// The conditional headers, or the elements of `entry.request` that stand for them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Conditions {
+    pub(crate) if_match: Option<String>,
+    pub(crate) if_none_match: Option<String>,
+    pub(crate) if_modified_since: Option<String>,
+    pub(crate) if_none_exist: Option<String>,
+}
+
+/// What an interaction answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// The resource in the body, as JSON.
+    pub(crate) body: Option<Bytes>,
+    /// The version that the answer is about: `ETag` and `Last-Modified`.
+    pub(crate) version: Option<(VersionId, Instant)>,
+    /// `Location`, relative to the base.
+    pub(crate) location: Option<String>,
+    /// Remarks for whoever prefers an OperationOutcome.
+    pub(crate) remark: Option<Issue>,
+}
+
+impl Answer {
+    /// An answer without a body.
+    pub(crate) fn empty(status: StatusCode) -> Self {
+        Self {
+            status,
+            body: None,
+            version: None,
+            location: None,
+            remark: None,
+        }
+    }
+
+    /// A resource that has no version of its own.
+    pub(crate) fn of(body: impl Into<Bytes>) -> Self {
+        Self {
+            body: Some(body.into()),
+            ..Self::empty(StatusCode::OK)
+        }
+    }
+
+    /// A stored version in full.
+    pub(crate) fn version(status: StatusCode, version: StoredVersion) -> Self {
+        Self {
+            body: version.json,
+            version: Some((version.entry.version, version.entry.instant)),
+            ..Self::empty(status)
+        }
+    }
+}
+
+/// `Type/id/_history/version`
+pub(crate) fn location(of: &ResourceType, id: &ResourceId, version: VersionId) -> String {
+    format!("{of}/{id}/_history/{version}")
+}
+
+impl Call<'_> {
+    /// Checks that resources of this type exist in this version of FHIR.
+    pub(crate) fn known(&self, of: &ResourceType) -> Result<(), ServerError> {
+        if self.database.schema().is_resource_type(of.as_str()) {
+            Ok(())
+        } else {
+            Err(ServerError::UnknownType(of.clone()))
+        }
+    }
+
+    /// What of this type the caller may see in this interaction.
+    pub(crate) fn visibility(&self, of: &ResourceType) -> Result<Visibility, ServerError> {
+        match contract::decide(self.grant, &self.interaction) {
+            contract::Decision::Allow => Ok(Visibility::everything()),
+            contract::Decision::AllowWithin(restriction) => {
+                Visibility::within(&restriction, of).map_err(|_| ServerError::NotEnforcedYet)
+            }
+            contract::Decision::Deny(reason) => Err(ServerError::Denied(reason)),
+        }
+    }
+
+    /// Refuses everything but an unrestricted permission.
+    pub(crate) fn unrestricted(&self) -> Result<(), ServerError> {
+        match contract::decide(self.grant, &self.interaction) {
+            contract::Decision::Allow => Ok(()),
+            contract::Decision::AllowWithin(_) => Err(ServerError::NotEnforcedYet),
+            contract::Decision::Deny(reason) => Err(ServerError::Denied(reason)),
+        }
+    }
+
+    /// Checks that the caller may learn what matches criteria over a type: matches outside its
+    /// visibility would count as none, and narrower visibility is not enforced yet.
+    pub(crate) fn may_search(&self, of: &ResourceType) -> Result<(), ServerError> {
+        match contract::decide(self.grant, &Interaction::SearchType(of.clone())) {
+            contract::Decision::Allow => Ok(()),
+            contract::Decision::AllowWithin(_) => Err(ServerError::NotEnforcedYet),
+            contract::Decision::Deny(reason) => Err(ServerError::Denied(reason)),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The channel socket: the secret of this link and the server's readiness, for the gateway's
+//! side alone. It never carries clients' requests, and nothing here is on the other socket.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use contract::{ChannelDocument, Versions};
+use http::{StatusCode, header};
+
+use crate::Server;
+
+pub(crate) fn router(server: Arc<Server>) -> Router {
+    Router::new()
+        .route("/channel", get(channel))
+        .route("/ready", get(ready))
+        .with_state(server)
+}
+
+async fn channel(State(server): State<Arc<Server>>) -> Response {
+    let document = ChannelDocument {
+        secret: server.secret.clone(),
+        versions: Versions::HERE,
+    };
+    json(StatusCode::OK, &document)
+}
+
+async fn ready(State(server): State<Arc<Server>>) -> Response {
+    let failed: Vec<&str> = server
+        .databases
+        .iter()
+        .filter(|(_, database)| !database.takes_commits())
+        .map(|(tenant, _)| tenant.as_str())
+        .collect();
+    let status = if failed.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let parts = serde_json::json!({
+        "database": if failed.is_empty() { "ready" } else { "takes no writes" },
+        "failed": failed,
+    });
+    json(status, &parts)
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a document of the channel could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What the server is told when it starts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::PublicBase;
+
+/// Where the server answers and within which bounds.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The socket that carries clients' requests, vouched for by the gateway's side.
+    pub socket: PathBuf,
+    /// The socket on which the gateway's side fetches the channel's secret.
+    pub channel_socket: PathBuf,
+    /// The base URL that clients know.
+    pub public_base: PublicBase,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Bounds of one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of a request's body; the gateway has a bound of its own before this one.
+    pub body_bytes: usize,
+    /// Entries of a batch or transaction.
+    pub bundle_entries: usize,
+    /// Versions on a page of a history.
+    pub history_page: usize,
+    /// How long requests in flight may take to end when the server stops.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 64 << 20,
+            bundle_entries: 20_000,
+            history_page: 100,
+            drain: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! From an interaction to the file that does it.
+
+use contract::Interaction;
+
+use crate::call::{Answer, Call};
+use crate::error::ServerError;
+use crate::interactions::{capabilities, create, delete, history_instance, read, update, vread};
+use crate::table;
+
+/// Carries out any interaction but a batch or transaction, which is made of these.
+pub(crate) async fn dispatch(call: Call<'_>) -> Result<Answer, ServerError> {
+    if let Some(of) = call.interaction.resource_type() {
+        call.known(of)?;
+    }
+    if let contract::Decision::Deny(reason) = contract::decide(call.grant, &call.interaction) {
+        return Err(ServerError::Denied(reason));
+    }
+    let code = call.interaction.code();
+    if !table::is_there(&call.interaction) {
+        return Err(ServerError::NotThereYet(code));
+    }
+    match call.interaction.clone() {
+        Interaction::Capabilities => capabilities::capabilities(&call),
+        Interaction::Read(instance) => read::read(&call, &instance).await,
+        Interaction::Vread(instance, version) => vread::vread(&call, &instance, &version).await,
+        Interaction::HistoryInstance(instance) => {
+            history_instance::history_instance(&call, &instance).await
+        }
+        Interaction::Create(of) => create::create(&call, &of).await,
+        Interaction::Update(instance) => update::update(&call, &instance).await,
+        Interaction::Delete(instance) => delete::delete(&call, &instance).await,
+        Interaction::ConditionalUpdate(_)
+        | Interaction::Patch(_)
+        | Interaction::ConditionalPatch(_)
+        | Interaction::ConditionalDelete(_)
+        | Interaction::HistoryType(_)
+        | Interaction::HistorySystem
+        | Interaction::SearchType(_)
+        | Interaction::SearchSystem
+        | Interaction::SearchCompartment(..)
+        | Interaction::BatchOrTransaction
+        | Interaction::Operation(..) => Err(ServerError::NotThereYet(code)),
+    }
+}

@@ -1,0 +1,134 @@
+//! Everything that keeps the server from doing what was asked. What each becomes over HTTP is in
+//! `error_answer` alone.
+
+use contract::{NotFhir, Reason};
+use database::{CommitError, ReadError};
+use fhir_core::json::JsonError;
+use fhir_core::{InvalidResource, Issue, ResourceType, VersionId};
+
+/// A condition under which a request is not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    #[error("there is no resource type {0} in this version of FHIR")]
+    UnknownType(ResourceType),
+    #[error("there is no such resource")]
+    NotFound,
+    #[error("the resource was deleted")]
+    Deleted { version: VersionId },
+    #[error("there is no such version of the resource")]
+    VersionNotFound,
+    #[error("the grant does not allow this")]
+    Denied(Reason),
+    #[error("the grant allows this only within bounds that are not enforced yet")]
+    NotEnforcedYet,
+    #[error("the grant does not allow choosing ids")]
+    MayNotChooseIds,
+    #[error("the interaction {0} is not there yet")]
+    NotThereYet(&'static str),
+    #[error("the parameter {0} is not supported here")]
+    UnsupportedParameter(String),
+    #[error("the parameter {name} cannot be read")]
+    InvalidParameter {
+        name: &'static str,
+        mend: &'static str,
+    },
+    #[error("the URL of the entry is not one of this server's")]
+    InvalidEntryUrl {
+        url: String,
+        problem: Option<NotFhir>,
+    },
+
+    #[error("the format {asked} is not supported")]
+    FormatNotSupported { asked: String },
+    #[error("the FHIR version {version} is not supported")]
+    FhirVersionNotSupported { version: String, accept: bool },
+    #[error("the content type of the body is not supported")]
+    ContentTypeNotSupported { given: Option<String> },
+    #[error("the content coding {0} is not supported")]
+    ContentCodingNotSupported(String),
+    #[error("the body is longer than {limit} bytes")]
+    BodyTooLong { limit: usize },
+    #[error("the body ended early or could not be read")]
+    BodyUnreadable,
+    #[error("the body is missing")]
+    BodyMissing,
+    #[error("the body is not JSON")]
+    InvalidJson(#[source] JsonError),
+    #[error("the body is no resource")]
+    InvalidResource(#[source] InvalidResource),
+    #[error("the body is a {found}, the URL says {expected}")]
+    TypeDiffers {
+        expected: ResourceType,
+        found: ResourceType,
+    },
+    #[error("the resource must have the id of its URL")]
+    IdDiffers { found: Option<String> },
+    #[error("the content breaks a rule")]
+    InvalidContent(Vec<Issue>),
+    #[error("the Bundle has {count} entries, {limit} are taken")]
+    TooManyEntries { count: usize, limit: usize },
+
+    #[error("a condition of the request cannot be read")]
+    InvalidCondition { header: &'static str },
+    #[error("the criteria are not supported")]
+    CriteriaNotSupported { criteria: String, reason: String },
+    #[error("the criteria match more than one resource")]
+    MultipleMatches { criteria: String },
+    #[error("the conditional reference matches nothing")]
+    NoMatch { criteria: String },
+    #[error("the resource is not in the version that was expected")]
+    VersionConflict { newest: Option<VersionId> },
+    #[error("the resource exists already")]
+    AlreadyThere,
+
+    #[error("a rule for the whole transaction is broken")]
+    InvalidTransaction { expression: String, text: String },
+    #[error("entry {index} failed")]
+    InEntry {
+        index: usize,
+        #[source]
+        source: Box<ServerError>,
+    },
+    #[error("a reference cannot be resolved")]
+    AtExpression {
+        expression: String,
+        #[source]
+        source: Box<ServerError>,
+    },
+    #[error("the resource was changed by others again and again")]
+    Contended,
+    #[error("the commit failed")]
+    Commit(#[source] CommitError),
+    #[error("the data cannot be read")]
+    Read(#[source] ReadError),
+    #[error("the work ended before its answer")]
+    Interrupted,
+}
+
+impl ServerError {
+    /// The same error, in this entry of a Bundle.
+    pub(crate) fn in_entry(self, index: usize) -> Self {
+        Self::InEntry {
+            index,
+            source: Box::new(self),
+        }
+    }
+}
+
+impl ServerError {
+    /// The same error about the element at `expression`, in this entry of a Bundle.
+    pub(crate) fn at_expression(self, expression: &str, entry: usize) -> Self {
+        let expression = expression.to_owned();
+        Self::AtExpression {
+            expression,
+            source: Box::new(self),
+        }
+        .in_entry(entry)
+    }
+}
+
+impl From<ReadError> for ServerError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}

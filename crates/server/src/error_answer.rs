@@ -1,0 +1,334 @@
+//! What each error is over HTTP: status, issues and headers (the one place that says so).
+
+use database::CommitError;
+use fhir_core::{Issue, IssueCode, OperationOutcome, Severity};
+use http::StatusCode;
+
+use crate::error::ServerError;
+
+/// An error as the client gets it.
+#[derive(Debug, Clone)]
+pub(crate) struct ErrorAnswer {
+    pub(crate) status: StatusCode,
+    pub(crate) outcome: OperationOutcome,
+    /// `Retry-After` in seconds.
+    pub(crate) retry_after: Option<u32>,
+    /// The version of a deletion: `ETag`.
+    pub(crate) deleted: Option<fhir_core::VersionId>,
+}
+
+impl ErrorAnswer {
+    /// The answer to `error`.
+    pub(crate) fn of(error: &ServerError) -> Self {
+        let (status, issues) = describe(error);
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        let deleted = match error {
+            ServerError::Deleted { version } => Some(*version),
+            _ => None,
+        };
+        Self {
+            status,
+            outcome: OperationOutcome { issues },
+            retry_after,
+            deleted,
+        }
+    }
+
+    /// Whether it is a fault of our own, to be logged with its chain.
+    pub(crate) fn is_our_fault(&self) -> bool {
+        self.status.is_server_error() && self.status != StatusCode::NOT_IMPLEMENTED
+    }
+}
+
+const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
+
+/// Status and issues of an error; an exhaustive match, so that a new condition must be thought
+/// about here.
+fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
+    use ServerError as E;
+    let one = |status, code, text: String| (status, vec![Issue::error(code, text)]);
+    let at = |status, code, text: String, place: &str| {
+        (status, vec![Issue::error(code, text).at(place)])
+    };
+    match error {
+        E::UnknownType(of) => one(
+            StatusCode::NOT_FOUND,
+            IssueCode::NotSupported,
+            format!("{of} is not a resource type of FHIR R4; type names are case-sensitive"),
+        ),
+        E::NotFound => one(
+            StatusCode::NOT_FOUND,
+            IssueCode::NotFound,
+            "not found".into(),
+        ),
+        E::Deleted { .. } => one(StatusCode::GONE, IssueCode::Deleted, "deleted".into()),
+        E::VersionNotFound => one(
+            StatusCode::NOT_FOUND,
+            IssueCode::NotFound,
+            "there is no such version".into(),
+        ),
+        E::Denied(reason) => one(
+            StatusCode::FORBIDDEN,
+            IssueCode::Forbidden,
+            format!("your access does not allow this ({})", reason.code()),
+        ),
+        E::NotEnforcedYet => one(
+            StatusCode::FORBIDDEN,
+            IssueCode::Forbidden,
+            "your access is limited to a part of the data, and within such limits this server \
+             only serves read, vread and instance history of the Patient itself"
+                .into(),
+        ),
+        E::MayNotChooseIds => one(
+            StatusCode::FORBIDDEN,
+            IssueCode::Forbidden,
+            "choosing the id of a new resource takes access to all resources of its type; \
+             create it with POST instead"
+                .into(),
+        ),
+        E::NotThereYet(code) => one(
+            StatusCode::NOT_IMPLEMENTED,
+            IssueCode::NotSupported,
+            format!("this server does not do {code}; GET [base]/metadata lists what it does"),
+        ),
+        E::UnsupportedParameter(name) => at(
+            BAD_REQUEST,
+            IssueCode::NotSupported,
+            format!("the parameter \"{name}\" is not supported here; leave it out"),
+            &format!("http.{name}"),
+        ),
+        E::InvalidParameter { name, mend } => at(
+            BAD_REQUEST,
+            IssueCode::Value,
+            format!("the parameter {name} cannot be read: {mend}"),
+            &format!("http.{name}"),
+        ),
+        E::InvalidEntryUrl { url, problem } => {
+            let (status, reason) = match problem {
+                Some(problem) => (
+                    StatusCode::from_u16(problem.status()).unwrap_or(BAD_REQUEST),
+                    problem.to_string(),
+                ),
+                None => (BAD_REQUEST, "it is not under this server's base".to_owned()),
+            };
+            at(
+                status,
+                IssueCode::Value,
+                format!("\"{url}\" cannot be carried out: {reason}; write it like Patient/1"),
+                "request.url",
+            )
+        }
+        E::FormatNotSupported { asked } => at(
+            StatusCode::NOT_ACCEPTABLE,
+            IssueCode::NotSupported,
+            format!("\"{asked}\" cannot be answered; ask for application/fhir+json"),
+            "http.Accept",
+        ),
+        E::FhirVersionNotSupported { version, accept } => at(
+            if *accept {
+                StatusCode::NOT_ACCEPTABLE
+            } else {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            },
+            IssueCode::NotSupported,
+            format!("FHIR version \"{version}\" is not spoken here; use fhirVersion=4.0"),
+            if *accept {
+                "http.Accept"
+            } else {
+                "http.Content-Type"
+            },
+        ),
+        E::ContentTypeNotSupported { given } => at(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            IssueCode::NotSupported,
+            match given {
+                Some(given) => format!("\"{given}\" is not taken; send application/fhir+json"),
+                None => "the body has no Content-Type; send application/fhir+json".to_owned(),
+            },
+            "http.Content-Type",
+        ),
+        E::ContentCodingNotSupported(coding) => at(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            IssueCode::NotSupported,
+            format!("Content-Encoding \"{coding}\" is not taken; send the body as it is"),
+            "http.Content-Encoding",
+        ),
+        E::BodyTooLong { limit } => one(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            IssueCode::TooLong,
+            format!("the body is longer than the {limit} bytes taken; send it in parts"),
+        ),
+        E::BodyUnreadable => one(
+            BAD_REQUEST,
+            IssueCode::Structure,
+            "the body ended early; send it again whole".into(),
+        ),
+        E::BodyMissing => one(
+            BAD_REQUEST,
+            IssueCode::Required,
+            "the body is missing: send the resource as JSON".into(),
+        ),
+        E::InvalidJson(error) => {
+            let text = format!("the body cannot be read as JSON: {error}");
+            at(BAD_REQUEST, IssueCode::Structure, text, &error.expression)
+        }
+        E::InvalidResource(error) => (BAD_REQUEST, vec![error.issue()]),
+        E::TypeDiffers { expected, found } => at(
+            BAD_REQUEST,
+            IssueCode::Invalid,
+            format!("the URL says {expected}, the body is a {found}; send it to /{found}"),
+            "resourceType",
+        ),
+        E::IdDiffers { found } => at(
+            BAD_REQUEST,
+            IssueCode::Value,
+            match found {
+                Some(found) => {
+                    format!("the resource's id is \"{found}\"; it must be the id in the URL")
+                }
+                None => "the resource has no id; an update must repeat the id in the URL".into(),
+            },
+            "id",
+        ),
+        E::InvalidContent(issues) => (BAD_REQUEST, issues.clone()),
+        E::TooManyEntries { count, limit } => at(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            IssueCode::TooCostly,
+            format!("the Bundle has {count} entries, {limit} are taken; send it in parts"),
+            "Bundle.entry",
+        ),
+        E::InvalidCondition { header } => at(
+            BAD_REQUEST,
+            IssueCode::Value,
+            format!("{header} cannot be read; write it like W/\"3\""),
+            &format!("http.{header}"),
+        ),
+        E::CriteriaNotSupported { criteria, reason } => one(
+            BAD_REQUEST,
+            IssueCode::NotSupported,
+            format!(
+                "the criteria \"{criteria}\" cannot be used: {reason}; write \
+                 identifier=system|value"
+            ),
+        ),
+        E::MultipleMatches { criteria } => one(
+            StatusCode::PRECONDITION_FAILED,
+            IssueCode::MultipleMatches,
+            format!("\"{criteria}\" matches more than one resource; it must match one at most"),
+        ),
+        E::NoMatch { criteria } => one(
+            BAD_REQUEST,
+            IssueCode::NotFound,
+            format!("\"{criteria}\" matches no resource; create what it refers to first"),
+        ),
+        E::VersionConflict { newest } => at(
+            StatusCode::PRECONDITION_FAILED,
+            IssueCode::Conflict,
+            match newest {
+                Some(newest) => {
+                    format!("the newest version is {newest}; read it and apply your change to it")
+                }
+                None => {
+                    "there is no such resource to match; leave If-Match out to create it".into()
+                }
+            },
+            "http.If-Match",
+        ),
+        E::AlreadyThere => at(
+            StatusCode::PRECONDITION_FAILED,
+            IssueCode::Duplicate,
+            "the resource exists; leave If-None-Match out to update it".into(),
+            "http.If-None-Match",
+        ),
+        E::InvalidTransaction { expression, text } => {
+            at(BAD_REQUEST, IssueCode::Invalid, text.clone(), expression)
+        }
+        E::InEntry { index, source } => {
+            let (status, issues) = describe(source);
+            let entry = format!("Bundle.entry[{index}]");
+            (
+                status,
+                issues
+                    .into_iter()
+                    .map(|issue| in_entry(issue, &entry))
+                    .collect(),
+            )
+        }
+        E::AtExpression { expression, source } => {
+            let (status, issues) = describe(source);
+            (
+                status,
+                issues
+                    .into_iter()
+                    .map(|issue| issue.at(expression.as_str()))
+                    .collect(),
+            )
+        }
+        E::Contended => one(
+            StatusCode::CONFLICT,
+            IssueCode::Conflict,
+            "others kept changing what this request depends on; send it again".into(),
+        ),
+        E::Commit(error) => describe_commit(error),
+        E::Read(_) => one(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            IssueCode::Exception,
+            "the stored data could not be read; the operator's log has the reason".into(),
+        ),
+        E::Interrupted => one(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            IssueCode::Exception,
+            "the request could not be completed; the operator's log has the reason".into(),
+        ),
+    }
+}
+
+fn describe_commit(error: &CommitError) -> (StatusCode, Vec<Issue>) {
+    let later = |text: &str| {
+        let issue = Issue::error(IssueCode::Transient, text);
+        (StatusCode::SERVICE_UNAVAILABLE, vec![issue])
+    };
+    match error {
+        CommitError::Overloaded => {
+            later("too much is waiting to be written; nothing was written, try again later")
+        }
+        CommitError::Closed => later("the server is stopping; nothing was written"),
+        CommitError::Store(_) if error.is_disk_full() => {
+            later("the server's disk is full; nothing was written")
+        }
+        CommitError::Store(_) => later("the server cannot write now; nothing was acknowledged"),
+        CommitError::Precondition { .. } | CommitError::Raced => describe(&ServerError::Contended),
+        CommitError::Read(_) => describe(&ServerError::Interrupted),
+        CommitError::OutcomeUnknown => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            vec![Issue {
+                severity: Severity::Fatal,
+                ..Issue::error(
+                    IssueCode::Exception,
+                    "it is unknown whether this was written; read it before sending it again",
+                )
+            }],
+        ),
+    }
+}
+
+/// The issue as seen from the Bundle: content stands in the entry's resource, conditions in its
+/// request.
+fn in_entry(mut issue: Issue, entry: &str) -> Issue {
+    let prefixed = |expression: &String| match expression.as_str() {
+        "http.If-Match" => format!("{entry}.request.ifMatch"),
+        "http.If-None-Match" => format!("{entry}.request.ifNoneMatch"),
+        "request" | "request.url" | "request.method" => format!("{entry}.{expression}"),
+        inner if inner.starts_with("Bundle.entry[") || inner.starts_with("http.") => inner.into(),
+        inner @ ("id" | "resourceType") => format!("{entry}.resource.{inner}"),
+        inner => match inner.split_once('.') {
+            Some((_, inner)) => format!("{entry}.resource.{inner}"),
+            None => format!("{entry}.resource"),
+        },
+    };
+    issue.expression = issue.expression.iter().map(prefixed).collect();
+    if issue.expression.is_empty() {
+        issue.expression.push(entry.to_owned());
+    }
+    issue
+}

@@ -1,0 +1,298 @@
+//! One HTTP exchange: a request in, an answer out. Nothing here knows what an interaction does.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use contract::{Interaction, header as contract_header};
+use fhir_core::json::{Document, pretty};
+use fhir_core::{Issue, OperationOutcome, Resource};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use crate::admission::{Admitted, NotAdmitted, admit};
+use crate::call::{Answer, Call, Conditions};
+use crate::error::ServerError;
+use crate::error_answer::ErrorAnswer;
+use crate::negotiation::{self, Format, Return};
+use crate::{Server, bundle, dispatch};
+
+/// Everything that comes over the socket of requests.
+pub(crate) fn router(server: Arc<Server>) -> Router {
+    Router::new().fallback(exchange).with_state(server)
+}
+
+async fn exchange(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    let started = server.clock.monotonic();
+    let (head, body) = request.into_parts();
+    let admitted = match admit(&server, &head) {
+        Ok(admitted) => admitted,
+        Err(error) => return refuse(&error, &head),
+    };
+    let nonce = admitted.grant.nonce.to_string();
+    let mut response = respond(&server, admitted, &head, body).await;
+    let micros = (server.clock.monotonic().saturating_sub(started)).as_micros();
+    let cost = contract::Cost {
+        rows: 0,
+        micros: u32::try_from(micros).unwrap_or(u32::MAX),
+    };
+    let headers = response.headers_mut();
+    set(
+        headers,
+        HeaderName::from_static(contract_header::NONCE),
+        &nonce,
+    );
+    set(
+        headers,
+        HeaderName::from_static(contract_header::COST),
+        &cost.to_header(),
+    );
+    response
+}
+
+/// Answers what the gateway's side does not vouch for, and closes the connection.
+fn refuse(error: &NotAdmitted, head: &Parts) -> Response {
+    let status = error.status();
+    tracing::warn!(
+        target: "hearthgate::security",
+        error = error as &dyn std::error::Error,
+        request_id = request_id(head),
+        status = status.as_u16(),
+        "a request without the gateway's word was refused"
+    );
+    let issue = Issue::error(
+        fhir_core::IssueCode::Forbidden,
+        "this socket answers Hearthgate's gateway alone; send requests to the gateway",
+    );
+    let mut response = Response::new(Body::from(OperationOutcome::of(issue).to_json()));
+    *response.status_mut() = status;
+    set(response.headers_mut(), CONTENT_TYPE, negotiation::FHIR_JSON);
+    set(response.headers_mut(), CONNECTION, "close");
+    response
+}
+
+fn request_id(head: &Parts) -> &str {
+    let id = head
+        .headers
+        .get("x-request-id")
+        .and_then(|value| value.to_str().ok());
+    id.unwrap_or_default()
+}
+
+async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: Body) -> Response {
+    let query = head.uri.query().unwrap_or_default();
+    let negotiated = negotiation::format(&head.headers, query);
+    let format = negotiated.as_ref().copied().unwrap_or_default();
+    let (preference, strict) = negotiation::preference(&head.headers);
+    let carried_out = match negotiated {
+        Ok(_) => carry_out(server, admitted, head, body, preference, strict).await,
+        Err(error) => Err(error),
+    };
+    match carried_out {
+        Ok(answer) => write(server, answer, format, preference),
+        Err(error) => write_error(&error, format, head),
+    }
+}
+
+async fn carry_out(
+    server: &Arc<Server>,
+    admitted: Admitted,
+    head: &Parts,
+    body: Body,
+    preference: Return,
+    strict: bool,
+) -> Result<Answer, ServerError> {
+    let Admitted { grant, interaction } = admitted;
+    let query = head.uri.query().unwrap_or_default();
+    if strict {
+        known_parameters(&interaction, query)?;
+    }
+    let database = &server.databases[&grant.tenant];
+    if !takes_body(&interaction) {
+        let call = Call {
+            server,
+            database,
+            grant: &grant,
+            interaction,
+            query,
+            conditions: conditions(&head.headers),
+            resource: None,
+            preference,
+        };
+        return dispatch::dispatch(call).await;
+    }
+    // What is denied whatever the body says is denied before a byte of it is read.
+    if let contract::Decision::Deny(reason) = contract::decide(&grant, &interaction) {
+        return Err(ServerError::Denied(reason));
+    }
+    let bytes = read_body(server, head, body).await?;
+    if interaction == Interaction::BatchOrTransaction {
+        return bundle::bundle(server, database, Arc::new(grant), bytes, preference).await;
+    }
+    let document = Document::parse(&bytes).map_err(ServerError::InvalidJson)?;
+    let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
+    let call = Call {
+        server,
+        database,
+        grant: &grant,
+        interaction,
+        query,
+        conditions: conditions(&head.headers),
+        resource: Some(resource),
+        preference,
+    };
+    dispatch::dispatch(call).await
+}
+
+fn takes_body(interaction: &Interaction) -> bool {
+    matches!(
+        interaction,
+        Interaction::Create(_) | Interaction::Update(_) | Interaction::BatchOrTransaction
+    )
+}
+
+/// With `Prefer: handling=strict`, parameters that mean nothing here are errors (HTTP-026).
+fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), ServerError> {
+    let history = matches!(interaction, Interaction::HistoryInstance(_));
+    let unknown = negotiation::parameters(query)
+        .map(|(name, _)| name)
+        .find(|name| {
+            let always = matches!(
+                name.as_str(),
+                "_format" | "_pretty" | "_summary" | "_elements"
+            );
+            !always && !(history && matches!(name.as_str(), "_count" | "_since" | "_before"))
+        });
+    unknown.map_or(Ok(()), |name| Err(ServerError::UnsupportedParameter(name)))
+}
+
+async fn read_body(server: &Server, head: &Parts, body: Body) -> Result<Bytes, ServerError> {
+    if let Some(coding) = head.headers.get(CONTENT_ENCODING)
+        && coding != "identity"
+    {
+        let coding = String::from_utf8_lossy(coding.as_bytes()).into_owned();
+        return Err(ServerError::ContentCodingNotSupported(coding));
+    }
+    let limit = server.limits.body_bytes;
+    let length = head.headers.get(http::header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limit) {
+        return Err(ServerError::BodyTooLong { limit });
+    }
+    let collected = Limited::new(body, limit).collect().await.map_err(|error| {
+        if error.downcast_ref::<LengthLimitError>().is_some() {
+            ServerError::BodyTooLong { limit }
+        } else {
+            ServerError::BodyUnreadable
+        }
+    })?;
+    let bytes = collected.to_bytes();
+    negotiation::check_content_type(&head.headers, bytes.first().copied())?;
+    if bytes.is_empty() {
+        return Err(ServerError::BodyMissing);
+    }
+    Ok(bytes)
+}
+
+fn conditions(headers: &HeaderMap) -> Conditions {
+    let text = |name: &str| {
+        let mut lines = headers.get_all(name).iter().peekable();
+        lines.peek()?;
+        let lines: Vec<_> = lines
+            .map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned())
+            .collect();
+        Some(lines.join(", "))
+    };
+    Conditions {
+        if_match: text(IF_MATCH.as_str()),
+        if_none_match: text(IF_NONE_MATCH.as_str()),
+        if_modified_since: text(IF_MODIFIED_SINCE.as_str()),
+        if_none_exist: text("if-none-exist"),
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    match HeaderValue::from_str(value) {
+        Ok(value) => {
+            headers.insert(name, value);
+        }
+        Err(error) => tracing::error!(%error, %name, "a header could not be written"),
+    }
+}
+
+fn write(server: &Server, answer: Answer, format: Format, preference: Return) -> Response {
+    let body = match (preference, answer.remark) {
+        (Return::OperationOutcome, remark) if answer.status.is_success() => {
+            let remark = remark.unwrap_or_else(|| Issue::information("done as asked"));
+            Some(Bytes::from(OperationOutcome::of(remark).to_json()))
+        }
+        _ => answer.body,
+    };
+    let mut response = with_body(answer.status, body, format);
+    let headers = response.headers_mut();
+    if let Some((version, instant)) = answer.version {
+        set(headers, ETAG, &format!("W/\"{version}\""));
+        set(headers, LAST_MODIFIED, &http_date(instant));
+    }
+    if let Some(location) = answer.location {
+        set(
+            headers,
+            LOCATION,
+            &format!("{}/{location}", server.base.as_str()),
+        );
+    }
+    response
+}
+
+fn http_date(instant: fhir_core::Instant) -> String {
+    let seconds = u64::try_from(instant.as_seconds()).unwrap_or(0);
+    httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+}
+
+fn write_error(error: &ServerError, format: Format, head: &Parts) -> Response {
+    let answer = ErrorAnswer::of(error);
+    if answer.is_our_fault() {
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            request_id = request_id(head),
+            "a request failed by our fault"
+        );
+    }
+    let mut response = with_body(answer.status, Some(answer.outcome.to_json().into()), format);
+    let headers = response.headers_mut();
+    if let Some(seconds) = answer.retry_after {
+        set(headers, RETRY_AFTER, &seconds.to_string());
+    }
+    if let Some(version) = answer.deleted {
+        set(headers, ETAG, &format!("W/\"{version}\""));
+    }
+    response
+}
+
+fn with_body(status: StatusCode, body: Option<Bytes>, format: Format) -> Response {
+    let body = match body {
+        Some(json) if format.pretty => pretty(&json).map_or(Some(json), |text| Some(text.into())),
+        body => body,
+    };
+    let written = body.is_some();
+    let mut response = Response::new(body.map_or_else(Body::empty, Body::from));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if written {
+        set(headers, CONTENT_TYPE, format.media_type);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers.insert(
+        VARY,
+        HeaderValue::from_static("Accept, Prefer, Authorization"),
+    );
+    response
+}

@@ -1,0 +1,104 @@
+//! create (FHIR R4, 3.1.0.8) and conditional create by identifier (3.1.0.8.1).
+
+use database::{Action, Body, Change, Condition, Expect, Method, Transaction, Visibility};
+use fhir_core::ResourceType;
+use http::StatusCode;
+
+use super::write;
+use crate::call::{Answer, Call, location};
+use crate::criteria::Criteria;
+use crate::error::ServerError;
+use crate::negotiation::Return;
+
+/// How often a conditional create is prepared again when others touched what it looks for.
+const TRIES: usize = 8;
+
+pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer, ServerError> {
+    call.unrestricted()?;
+    let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
+    if resource.resource_type() != of {
+        let found = resource.resource_type().clone();
+        return Err(ServerError::TypeDiffers {
+            expected: of.clone(),
+            found,
+        });
+    }
+    write::check_alone(call, resource)?;
+    let id = write::new_id(call.server);
+    let schema = call.database.schema();
+    let body = Body::of(resource, &id, &write::as_it_came(), schema);
+    let change = Change {
+        resource_type: of.clone(),
+        id: id.clone(),
+        action: Action::Write {
+            body,
+            method: Method::Post,
+        },
+        expect: Expect::New,
+    };
+    match &call.conditions.if_none_exist {
+        None => {
+            let written = write::commit_one(call, change).await?;
+            write::answer(call, of, &id, written).await
+        }
+        Some(criteria) => if_none_exist(call, change, criteria).await,
+    }
+}
+
+async fn if_none_exist(
+    call: &Call<'_>,
+    change: Change,
+    criteria_text: &str,
+) -> Result<Answer, ServerError> {
+    let of = change.resource_type.clone();
+    call.may_search(&of)?;
+    let criteria = Criteria::if_none_exist(&of, criteria_text)?;
+    for _ in 0..TRIES {
+        let snapshot = call.database.snapshot(Visibility::everything());
+        let found = snapshot.identified(&of, &criteria.identifier).await?;
+        match found.as_slice() {
+            [] => {}
+            [existing] => return exists(call, &of, existing).await,
+            _ => {
+                let criteria = criteria_text.to_owned();
+                return Err(ServerError::MultipleMatches { criteria });
+            }
+        }
+        let transaction = Transaction {
+            id: database::CommitId(call.server.ids.next()),
+            prepared_at: snapshot.at(),
+            changes: vec![change.clone()],
+            conditions: vec![Condition {
+                resource_type: of.clone(),
+                identifier: criteria.identifier.clone(),
+                found,
+            }],
+        };
+        match call.database.commit(transaction).await {
+            Ok(receipt) => {
+                let written = write::written(&receipt, 0)?;
+                return write::answer(call, &of, &change.id, written).await;
+            }
+            Err(database::CommitError::Raced) => {}
+            Err(error) => return Err(write::refused(error).1),
+        }
+    }
+    Err(ServerError::Contended)
+}
+
+/// One match: nothing is written, and the answer is about that resource (HTTP-082).
+async fn exists(
+    call: &Call<'_>,
+    of: &ResourceType,
+    id: &fhir_core::ResourceId,
+) -> Result<Answer, ServerError> {
+    let snapshot = call.database.snapshot(Visibility::everything());
+    let found = snapshot.read(of, id).await?.ok_or(ServerError::Contended)?;
+    let version = found.entry.version;
+    let mut answer = Answer::version(StatusCode::OK, found);
+    answer.location = Some(location(of, id, version));
+    if call.preference == Return::Minimal {
+        answer.body = None;
+    }
+    Ok(answer)
+}

@@ -1,0 +1,11 @@
+//! The interactions of the RESTful API (FHIR R4, 3.1.0), one file each.
+
+pub(crate) mod capabilities;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod history_instance;
+pub(crate) mod preconditions;
+pub(crate) mod read;
+pub(crate) mod update;
+pub(crate) mod vread;
+pub(crate) mod write;

@@ -1,0 +1,102 @@
+//! update (FHIR R4, 3.1.0.4) with update-as-create (3.1.0.4.1).
+
+use contract::Instance;
+use database::{Action, Body, Change, Expect, Method};
+
+use super::preconditions::expected;
+use super::write;
+use crate::call::{Answer, Call, Conditions};
+use crate::error::ServerError;
+
+pub(crate) async fn update(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
+    let of = &instance.resource_type;
+    let may_create = may_write(call, instance)?;
+    let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
+    check_identity(resource, instance)?;
+    write::check_alone(call, resource)?;
+    let body = Body::of(
+        resource,
+        &instance.id,
+        &write::as_it_came(),
+        call.database.schema(),
+    );
+    let change = Change {
+        resource_type: of.clone(),
+        id: instance.id.clone(),
+        action: Action::Write {
+            body,
+            method: Method::Put,
+        },
+        expect: may_create.narrow(expected(&call.conditions)?),
+    };
+    let written = write::commit_one(call, change).await;
+    let written = written.map_err(|error| may_create.explain(error, &call.conditions))?;
+    write::answer(call, of, &instance.id, written).await
+}
+
+/// Whether an update may create what is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MayCreate {
+    Yes,
+    No,
+}
+
+impl MayCreate {
+    /// What to expect of the resource when `expect` is all that the request says.
+    pub(crate) fn narrow(self, expect: Expect) -> Expect {
+        match (self, expect) {
+            (Self::No, Expect::Any | Expect::Absent) => Expect::Exists,
+            (_, expect) => expect,
+        }
+    }
+
+    /// The error to show for `error` of a narrowed update.
+    pub(crate) fn explain(self, error: ServerError, conditions: &Conditions) -> ServerError {
+        match error {
+            ServerError::VersionConflict { newest: None }
+                if self == Self::No && conditions.if_match.is_none() =>
+            {
+                ServerError::MayNotChooseIds
+            }
+            error => error,
+        }
+    }
+}
+
+/// Whether the caller may write under this id. An id the caller cannot see is answered as if it
+/// did not exist, whether it does or not (contract, Existence).
+pub(crate) fn may_write(call: &Call<'_>, instance: &Instance) -> Result<MayCreate, ServerError> {
+    let of = &instance.resource_type;
+    match contract::decide(call.grant, &call.interaction) {
+        contract::Decision::Deny(reason) => Err(ServerError::Denied(reason)),
+        contract::Decision::AllowWithin(restriction) => {
+            match database::Visibility::within(&restriction, of) {
+                Ok(visibility) if !visibility.shows(of, &instance.id) => Err(ServerError::NotFound),
+                _ => Err(ServerError::NotEnforcedYet),
+            }
+        }
+        // Under a rule within all the caller sees every id of the type; creating under one takes
+        // the right to create as well.
+        contract::Decision::Allow if contract::may_choose_ids(call.grant, of) => Ok(MayCreate::Yes),
+        contract::Decision::Allow => Ok(MayCreate::No),
+    }
+}
+
+/// Checks that the body is the resource of the URL (HTTP-075, HTTP-091).
+pub(crate) fn check_identity(
+    resource: &fhir_core::Resource<'_>,
+    instance: &Instance,
+) -> Result<(), ServerError> {
+    if *resource.resource_type() != instance.resource_type {
+        return Err(ServerError::TypeDiffers {
+            expected: instance.resource_type.clone(),
+            found: resource.resource_type().clone(),
+        });
+    }
+    match resource.value().get_str("id") {
+        Some(id) if id == instance.id.as_str() => Ok(()),
+        found => Err(ServerError::IdDiffers {
+            found: found.map(|id| id.into_owned()),
+        }),
+    }
+}

@@ -1,0 +1,120 @@
+//! What all writes share: checking content that comes in alone, committing, answering.
+
+use database::{Change, CommitError, Precondition, Receipt, Transaction, Written};
+use fhir_core::json::Replacements;
+use fhir_core::{Issue, IssueCode, Reference, Resource};
+use http::StatusCode;
+
+use crate::Server;
+use crate::bundle::walk::{Place, walk};
+use crate::call::{Answer, Call, location};
+use crate::error::ServerError;
+use crate::negotiation::Return;
+
+/// Checks a resource that is written outside a transaction: references that only a transaction
+/// can resolve are refused, never stored as text (HTTP-183).
+pub(crate) fn check_alone(call: &Call<'_>, resource: &Resource<'_>) -> Result<(), ServerError> {
+    let mut issues = Vec::new();
+    walk(
+        call.database.schema(),
+        resource,
+        &mut |place, value, path| {
+            if place != Place::Reference {
+                return;
+            }
+            let Some(text) = value.as_str() else { return };
+            if let Ok(Reference::Conditional(..)) = Reference::parse(&text) {
+                let text = "a conditional reference is resolved in a transaction only; send the \
+                        resource in one, or refer to Type/id";
+                issues.push(Issue::error(IssueCode::Value, text).at(path.to_string()));
+            }
+        },
+    );
+    if issues.is_empty() {
+        Ok(())
+    } else {
+        Err(ServerError::InvalidContent(issues))
+    }
+}
+
+/// A body as it came, but for what is the server's.
+pub(crate) fn as_it_came() -> Replacements {
+    Replacements::default()
+}
+
+/// Commits one change.
+pub(crate) async fn commit_one(call: &Call<'_>, change: Change) -> Result<Written, ServerError> {
+    let at = call
+        .database
+        .snapshot(database::Visibility::everything())
+        .at();
+    let transaction = Transaction {
+        id: database::CommitId(call.server.ids.next()),
+        prepared_at: at,
+        changes: vec![change],
+        conditions: Vec::new(),
+    };
+    let receipt = call
+        .database
+        .commit(transaction)
+        .await
+        .map_err(|error| refused(error).1)?;
+    written(&receipt, 0)
+}
+
+/// What became of one change.
+pub(crate) fn written(receipt: &Receipt, index: usize) -> Result<Written, ServerError> {
+    receipt
+        .written
+        .get(index)
+        .copied()
+        .ok_or(ServerError::Interrupted)
+}
+
+/// A failed commit as an error, with the index of the change that failed.
+pub(crate) fn refused(error: CommitError) -> (Option<usize>, ServerError) {
+    match error {
+        CommitError::Precondition { change, failed } => {
+            let error = match failed {
+                Precondition::Missing => ServerError::VersionConflict { newest: None },
+                Precondition::VersionConflict { newest } => ServerError::VersionConflict {
+                    newest: Some(newest),
+                },
+                Precondition::Present => ServerError::AlreadyThere,
+            };
+            (Some(change), error)
+        }
+        other => (None, ServerError::Commit(other)),
+    }
+}
+
+/// The answer to a create or update.
+pub(crate) async fn answer(
+    call: &Call<'_>,
+    of: &fhir_core::ResourceType,
+    id: &fhir_core::ResourceId,
+    written: Written,
+) -> Result<Answer, ServerError> {
+    let version = written.version.ok_or(ServerError::Interrupted)?;
+    let status = if written.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    let mut answer = Answer {
+        version: Some((version, written.instant)),
+        location: Some(location(of, id, version)),
+        ..Answer::empty(status)
+    };
+    if matches!(call.preference, Return::Representation | Return::Default) {
+        let snapshot = call.database.snapshot(database::Visibility::everything());
+        let stored = snapshot.vread(of, id, version).await?;
+        answer.body = stored.and_then(|stored| stored.json);
+    }
+    Ok(answer)
+}
+
+/// A new id of the server's.
+pub(crate) fn new_id(server: &Server) -> fhir_core::ResourceId {
+    fhir_core::ResourceId::from_uuid(server.ids.next())
+}

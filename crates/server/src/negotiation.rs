@@ -1,0 +1,369 @@
+//! Formats and preferences (FHIR R4, 3.1.0.1.9 to 3.1.0.1.11 and 3.1.0.6): JSON in and out.
+
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE};
+
+use crate::error::ServerError;
+
+/// `Prefer: return=`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Return {
+    Minimal,
+    Representation,
+    OperationOutcome,
+    /// Nothing preferred.
+    Default,
+}
+
+/// How to write the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Format {
+    /// The media type to name.
+    pub(crate) media_type: &'static str,
+    pub(crate) pretty: bool,
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Self {
+            media_type: FHIR_JSON,
+            pretty: false,
+        }
+    }
+}
+
+pub(crate) const FHIR_JSON: &str = "application/fhir+json";
+
+/// Values of `_format` and media types that mean JSON, with the type the answer names.
+const JSON_NAMES: [(&str, &str); 6] = [
+    ("json", FHIR_JSON),
+    ("application/fhir+json", FHIR_JSON),
+    ("application/fhir json", FHIR_JSON),
+    ("application/json", "application/json"),
+    ("text/json", "text/json"),
+    ("application/json+fhir", FHIR_JSON),
+];
+
+fn json_name(name: &str) -> Option<&'static str> {
+    let name = name.trim().to_ascii_lowercase();
+    JSON_NAMES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, answer)| *answer)
+}
+
+/// Reads `_format`, `_pretty` and `Accept`; `_format` wins.
+pub(crate) fn format(headers: &HeaderMap, query: &str) -> Result<Format, ServerError> {
+    let mut pretty = false;
+    let mut named = None;
+    for (name, value) in parameters(query) {
+        match name.as_str() {
+            "_pretty" => pretty = value == "true",
+            "_format" => named = Some(value),
+            _ => {}
+        }
+    }
+    let media_type = match named {
+        Some(value) => {
+            let (name, version) = media_type(&value);
+            check_version(version, true)?;
+            json_name(&name).ok_or(ServerError::FormatNotSupported { asked: value })?
+        }
+        None => accepted(headers)?,
+    };
+    Ok(Format { media_type, pretty })
+}
+
+/// A media type's name and its `fhirVersion`.
+fn media_type(text: &str) -> (String, Option<String>) {
+    let mut parts = text.split(';');
+    let name = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
+    let version = parts
+        .filter_map(|part| part.split_once('='))
+        .find_map(|(key, value)| {
+            key.trim()
+                .eq_ignore_ascii_case("fhirVersion")
+                .then(|| value.trim().trim_matches('"').to_owned())
+        });
+    (name, version)
+}
+
+fn check_version(version: Option<String>, accept: bool) -> Result<(), ServerError> {
+    match version {
+        Some(version) if !matches!(version.as_str(), "4.0" | "4.0.1") => {
+            Err(ServerError::FhirVersionNotSupported { version, accept })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The best JSON type that `Accept` takes (RFC 9110, 12.5.1).
+fn accepted(headers: &HeaderMap) -> Result<&'static str, ServerError> {
+    let mut best: Option<(u32, &'static str)> = None;
+    let mut asked = Vec::new();
+    let mut refused_version = None;
+    for line in headers.get_all(ACCEPT) {
+        let Ok(line) = line.to_str() else { continue };
+        for range in line
+            .split(',')
+            .map(str::trim)
+            .filter(|range| !range.is_empty())
+        {
+            asked.push(range.to_owned());
+            let (name, version) = media_type(range);
+            let answer = match name.as_str() {
+                "*/*" | "application/*" => Some(FHIR_JSON),
+                _ => json_name(&name),
+            };
+            let Some(answer) = answer else { continue };
+            if let Err(error) = check_version(version, true) {
+                refused_version = Some(error);
+                continue;
+            }
+            let quality = quality(range);
+            if quality > 0 && best.is_none_or(|(known, _)| quality > known) {
+                best = Some((quality, answer));
+            }
+        }
+    }
+    match (best, refused_version) {
+        (Some((_, answer)), _) => Ok(answer),
+        (None, Some(error)) => Err(error),
+        (None, None) if asked.is_empty() => Ok(FHIR_JSON),
+        (None, None) => Err(ServerError::FormatNotSupported {
+            asked: asked.join(", "),
+        }),
+    }
+}
+
+/// The `q` of a media range in thousandths; a malformed one counts as 1.
+fn quality(range: &str) -> u32 {
+    let value = range.split(';').skip(1).find_map(|part| {
+        let (key, value) = part.split_once('=')?;
+        key.trim().eq_ignore_ascii_case("q").then(|| value.trim())
+    });
+    match value.map(str::parse::<f32>) {
+        // Between 0 and 1, so thousandths fit.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 to 1000"
+        )]
+        Some(Ok(value)) => (value.clamp(0.0, 1.0) * 1000.0) as u32,
+        _ => 1000,
+    }
+}
+
+/// Checks that a body is JSON by its `Content-Type`; `begins` is its first byte, by which a body
+/// without a type is known.
+pub(crate) fn check_content_type(
+    headers: &HeaderMap,
+    begins: Option<u8>,
+) -> Result<(), ServerError> {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return match begins {
+            Some(b'{' | b' ' | b'\n' | b'\r' | b'\t') | None => Ok(()),
+            Some(_) => Err(ServerError::ContentTypeNotSupported { given: None }),
+        };
+    };
+    let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let (name, version) = media_type(&text);
+    if json_name(&name).is_none() {
+        return Err(ServerError::ContentTypeNotSupported { given: Some(text) });
+    }
+    check_version(version, false)
+}
+
+/// Reads `Prefer` (RFC 7240): what to return, and whether unknown parameters are errors.
+pub(crate) fn preference(headers: &HeaderMap) -> (Return, bool) {
+    let mut preferred = Return::Default;
+    let mut strict = false;
+    for line in headers.get_all("prefer") {
+        let Ok(line) = line.to_str() else { continue };
+        for part in line.split([',', ';']) {
+            match part.trim().to_ascii_lowercase().replace('"', "").as_str() {
+                "return=minimal" => preferred = Return::Minimal,
+                "return=representation" => preferred = Return::Representation,
+                "return=operationoutcome" => preferred = Return::OperationOutcome,
+                "handling=strict" => strict = true,
+                "handling=lenient" => strict = false,
+                _ => {}
+            }
+        }
+    }
+    (preferred, strict)
+}
+
+/// The parameters of a query, decoded as a form (`+` is a space); what is not UTF-8 is replaced.
+pub(crate) fn parameters(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        })
+}
+
+/// Resolves `%XX` and `+`.
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = bytes
+            .get(at + 1..at + 3)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        let escaped = hex
+            .filter(|digits| bytes[at] == b'%' && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match escaped {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(if bytes[at] == b'+' { b' ' } else { bytes[at] });
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Return, check_content_type, format, parameters, preference};
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn accept(line: &str, query: &str) -> Option<&'static str> {
+        let lines = [("accept", line)];
+        let lines = if line.is_empty() {
+            &lines[..0]
+        } else {
+            &lines[..]
+        };
+        format(&headers(lines), query)
+            .ok()
+            .map(|format| format.media_type)
+    }
+
+    #[test]
+    fn accept_is_read_with_qualities_and_wildcards() {
+        // HTTP-006, HTTP-009, HTTP-013, HTTP-014
+        let fhir = Some("application/fhir+json");
+        assert_eq!(accept("", ""), fhir);
+        assert_eq!(accept("*/*", ""), fhir);
+        assert_eq!(accept("application/json", ""), Some("application/json"));
+        assert_eq!(
+            accept(
+                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+                ""
+            ),
+            fhir
+        );
+        assert_eq!(
+            accept("application/json;q=0.1, application/fhir+json", ""),
+            fhir
+        );
+        assert_eq!(accept("application/pdf", ""), None);
+        assert_eq!(accept("application/fhir+json;q=0", ""), None);
+        assert_eq!(accept(",, ;q=x,application/fhir+json;q=abc", ""), fhir);
+    }
+
+    #[test]
+    fn the_format_parameter_beats_accept() {
+        // HTTP-010, HTTP-011, HTTP-012
+        let fhir = Some("application/fhir+json");
+        for value in ["json", "application/fhir+json", "application/fhir%2Bjson"] {
+            assert_eq!(
+                accept("application/fhir+xml", &format!("_format={value}")),
+                fhir
+            );
+        }
+        assert_eq!(
+            accept("", "_format=application/json"),
+            Some("application/json")
+        );
+        assert_eq!(accept("application/fhir+json", "_format=xml"), None);
+        assert_eq!(accept("", "_format=ttl"), None);
+    }
+
+    #[test]
+    fn another_fhir_version_is_refused() {
+        // HTTP-015, HTTP-017
+        assert!(accept("application/fhir+json; fhirVersion=4.0", "").is_some());
+        assert!(accept("application/json;fhirVersion=\"4.0.1\"", "").is_some());
+        assert!(accept("application/fhir+json; fhirVersion=3.0", "").is_none());
+        let sent = |value| check_content_type(&headers(&[("content-type", value)]), Some(b'{'));
+        assert!(sent("application/fhir+json; fhirVersion=4.0").is_ok());
+        assert!(sent("application/fhir+json; fhirVersion=5.0").is_err());
+    }
+
+    #[test]
+    fn bodies_are_taken_as_json_by_every_known_name() {
+        // HTTP-007, HTTP-008
+        let sent = |value| check_content_type(&headers(&[("content-type", value)]), Some(b'{'));
+        for name in [
+            "application/fhir+json",
+            "application/json; charset=utf-8",
+            "text/json",
+            "application/json+fhir",
+        ] {
+            assert!(sent(name).is_ok(), "{name}");
+        }
+        for name in ["text/csv", "application/fhir+xml", ""] {
+            assert!(sent(name).is_err(), "{name}");
+        }
+        assert!(check_content_type(&headers(&[]), Some(b'{')).is_ok());
+        assert!(check_content_type(&headers(&[]), Some(b'<')).is_err());
+    }
+
+    #[test]
+    fn preferences_are_read_from_any_number_of_headers() {
+        // HTTP-048
+        let read = |lines: &[&str]| {
+            let lines: Vec<_> = lines.iter().map(|line| ("prefer", *line)).collect();
+            preference(&headers(&lines))
+        };
+        assert_eq!(read(&[]), (Return::Default, false));
+        assert_eq!(
+            read(&["return=minimal, respond-async; handling=strict"]),
+            (Return::Minimal, true)
+        );
+        assert_eq!(
+            read(&["foo=bar", "return=\"representation\""]),
+            (Return::Representation, false)
+        );
+        assert_eq!(
+            read(&["return=OperationOutcome"]),
+            (Return::OperationOutcome, false)
+        );
+    }
+
+    #[test]
+    fn parameters_are_decoded_as_a_form() {
+        // HTTP-027
+        let read: Vec<_> = parameters("a=x%7Cy&b=1+2&%63&=&d=%zz").collect();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            read,
+            [
+                pair("a", "x|y"),
+                pair("b", "1 2"),
+                pair("c", ""),
+                pair("", ""),
+                pair("d", "%zz")
+            ]
+        );
+    }
+}

@@ -1,0 +1,61 @@
+//! The one table of interactions: what each is called in the CapabilityStatement and whether it
+//! is there. Dispatch, the statement and the tests are derived from it.
+
+use contract::Interaction;
+
+/// Where the CapabilityStatement names an interaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// `rest.resource.interaction`, for every type.
+    Type(&'static str),
+    /// `rest.interaction`, each of these.
+    System(&'static [&'static str]),
+    /// Elsewhere or nowhere.
+    Unnamed,
+}
+
+/// One interaction.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// [`Interaction::code`].
+    pub(crate) code: &'static str,
+    pub(crate) place: Place,
+    pub(crate) there: bool,
+}
+
+const fn row(code: &'static str, place: Place, there: bool) -> Row {
+    Row { code, place, there }
+}
+
+/// Every interaction of the contract, in the order of the specification.
+pub(crate) const TABLE: [Row; 18] = [
+    row("read", Place::Type("read"), true),
+    row("vread", Place::Type("vread"), true),
+    row("update", Place::Type("update"), true),
+    row("conditional-update", Place::Unnamed, false),
+    row("patch", Place::Type("patch"), false),
+    row("conditional-patch", Place::Unnamed, false),
+    row("delete", Place::Type("delete"), true),
+    row("conditional-delete", Place::Unnamed, false),
+    row("create", Place::Type("create"), true),
+    row("search-type", Place::Type("search-type"), false),
+    row("search-system", Place::System(&["search-system"]), false),
+    row("search-compartment", Place::Unnamed, false),
+    row("capabilities", Place::Unnamed, true),
+    row(
+        "batch-or-transaction",
+        Place::System(&["transaction", "batch"]),
+        true,
+    ),
+    row("history-instance", Place::Type("history-instance"), true),
+    row("history-type", Place::Type("history-type"), false),
+    row("history-system", Place::System(&["history-system"]), false),
+    row("operation", Place::Unnamed, false),
+];
+
+/// Whether this interaction is there.
+pub(crate) fn is_there(interaction: &Interaction) -> bool {
+    TABLE
+        .iter()
+        .any(|row| row.code == interaction.code() && row.there)
+}
