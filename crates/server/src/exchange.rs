@@ -162,15 +162,14 @@ fn takes_body(interaction: &Interaction) -> bool {
 /// With `Prefer: handling=strict`, parameters that mean nothing here are errors (HTTP-026).
 fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), ServerError> {
     let history = matches!(interaction, Interaction::HistoryInstance(_));
+    let known = |name: &str| match name {
+        "_format" | "_pretty" | "_summary" | "_elements" => true,
+        "_count" | "_since" | "_before" => history,
+        _ => false,
+    };
     let unknown = negotiation::parameters(query)
         .map(|(name, _)| name)
-        .find(|name| {
-            let always = matches!(
-                name.as_str(),
-                "_format" | "_pretty" | "_summary" | "_elements"
-            );
-            !always && !(history && matches!(name.as_str(), "_count" | "_since" | "_before"))
-        });
+        .find(|name| !known(name));
     unknown.map_or(Ok(()), |name| Err(ServerError::UnsupportedParameter(name)))
 }
 

@@ -148,9 +148,11 @@ mod tests {
                 Place::Unnamed => {}
             }
         }
-        assert!(
-            !statement.to_string().contains("search"),
-            "search is not there"
-        );
+        for absent in ["\"search-", "searchParam", "searchInclude"] {
+            assert!(
+                !statement.to_string().contains(absent),
+                "{absent} is not there"
+            );
+        }
     }
 }
