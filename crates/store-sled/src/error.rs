@@ -48,6 +48,12 @@ pub enum OpenError {
         #[source]
         source: DeriveError,
     },
+    /// Another process has the store open.
+    #[error("{} is in use by another process", path.display())]
+    InUse {
+        /// The derived state's directory.
+        path: PathBuf,
+    },
     /// Even a new derived state cannot be written.
     #[error("the derived state cannot be written: {reason}")]
     StateFailed {

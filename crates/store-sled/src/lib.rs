@@ -10,6 +10,8 @@
 
 mod applier;
 mod error;
+#[cfg(test)]
+mod faults;
 mod frame;
 mod keys;
 mod layout;

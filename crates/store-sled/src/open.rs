@@ -16,7 +16,7 @@ use crate::memory::{Memory, Unit};
 use crate::report::{Cut, OpenReport, Rebuild};
 use crate::scan::{Found, Place, ScanError, SegmentScan};
 use crate::segments::Segments;
-use crate::state::{Applied, State, marked_failure};
+use crate::state::{Applied, State, Unopened, marked_failure};
 use crate::tail::Tail;
 use crate::{SledStore, SledStoreOptions};
 
@@ -150,7 +150,7 @@ impl Replay<'_> {
         if !self.layout.state().is_dir() {
             return Err(Obstacle::State("it is missing".to_owned()));
         }
-        let state = State::open(self.layout, self.options).map_err(Obstacle::State)?;
+        let state = self.open_state()?;
         let applied = state.applied().map_err(Obstacle::State)?;
         let applied = applied.ok_or_else(|| Obstacle::State("it is empty".to_owned()))?;
         let mut newest = applied.t;
@@ -165,8 +165,17 @@ impl Replay<'_> {
         Ok(replayed)
     }
 
+    fn open_state(&self) -> Result<State, Obstacle> {
+        State::open(self.layout, self.options).map_err(|unopened| match unopened {
+            Unopened::Unusable(reason) => Obstacle::State(reason),
+            Unopened::InUse => Obstacle::Open(OpenError::InUse {
+                path: self.layout.state(),
+            }),
+        })
+    }
+
     fn from_nothing(&self, cut: &mut Option<Cut>) -> Result<Replayed, Obstacle> {
-        let state = State::open(self.layout, self.options).map_err(Obstacle::State)?;
+        let state = self.open_state()?;
         let applied = state.begin().map_err(Obstacle::State)?;
         self.replay(state, applied, cut)
     }

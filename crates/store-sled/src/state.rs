@@ -12,6 +12,8 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use fhir_core::ResourceId;
 use parking_lot::Mutex;
@@ -25,6 +27,21 @@ use crate::memory::Unit;
 const APPLIED: &[u8] = b"applied";
 /// Bytes of [`Applied`].
 const APPLIED_BYTES: usize = 8 + 32 + 8 + 8 + 8;
+
+/// What sled says when another has its lock. A `sled::Db` of this process that was dropped keeps
+/// it until the last of its threads is done, so it is worth waiting for.
+const LOCK_HELD: &str = "could not acquire lock";
+const LOCK_TRIES: u32 = 400;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// Why the state's files were not opened.
+#[derive(Debug)]
+pub(crate) enum Unopened {
+    /// Another process has them: nothing may be touched.
+    InUse,
+    /// They are not what they must be: why.
+    Unusable(String),
+}
 
 /// How far the state has followed the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +68,17 @@ pub(crate) struct State {
 
 impl State {
     /// Opens the state's files, or makes them.
-    pub(crate) fn open(layout: &Layout, options: &SledStoreOptions) -> Result<Self, String> {
+    pub(crate) fn open(layout: &Layout, options: &SledStoreOptions) -> Result<Self, Unopened> {
+        for _ in 0..LOCK_TRIES {
+            match Self::try_open(layout, options) {
+                Err(reason) if reason.contains(LOCK_HELD) => thread::sleep(LOCK_PAUSE),
+                opened => return opened.map_err(Unopened::Unusable),
+            }
+        }
+        Err(Unopened::InUse)
+    }
+
+    fn try_open(layout: &Layout, options: &SledStoreOptions) -> Result<Self, String> {
         let path = layout.state();
         let flush_every = u64::try_from(options.flush_every.as_millis()).unwrap_or(u64::MAX);
         let config = sled::Config::new()

@@ -305,7 +305,8 @@ impl<'a> Reader<'a> {
         }
         let stored = u32::from_le_bytes(self.array(field)?);
         let inside = self.at;
-        self.take(length, field)?;
+        self.take(length, field)
+            .map_err(|short| error(at, field, short.condition))?;
         let computed = checksum(seed, &self.bytes[at..self.at]);
         if stored != computed {
             let condition = Condition::Checksum { stored, computed };

@@ -1,0 +1,201 @@
+//! What happens when the disk or sled fails under an open store.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use store::suite::block_on;
+use store::suite::fixture::{FirstLine, append, commit, content, put, tenant};
+use store::{AppendError, Commit, ReadError, Store, T};
+use tempfile::TempDir;
+
+use crate::tail::LogFile;
+use crate::{SledStore, SledStoreOptions};
+
+/// A door to the disk that fails as told.
+struct Faulty {
+    file: Box<dyn LogFile>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+#[derive(Default)]
+struct Faults {
+    /// The next write fails so after half of its bytes.
+    write: Option<io::ErrorKind>,
+    sync: Option<io::ErrorKind>,
+    cut: Option<io::ErrorKind>,
+    /// Called before bytes are made durable.
+    before_sync: Option<Box<dyn FnMut() + Send>>,
+}
+
+impl LogFile for Faulty {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.faults.lock().write.take() {
+            None => self.file.write_all(bytes),
+            Some(kind) => {
+                self.file.write_all(&bytes[..bytes.len() / 2])?;
+                Err(kind.into())
+            }
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut faults = self.faults.lock();
+        if let Some(before_sync) = &mut faults.before_sync {
+            before_sync();
+        }
+        match faults.sync.take() {
+            None => self.file.sync_data(),
+            Some(kind) => Err(kind.into()),
+        }
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        match self.faults.lock().cut.take() {
+            None => self.file.set_len(length),
+            Some(kind) => Err(kind.into()),
+        }
+    }
+}
+
+fn open(path: &Path) -> SledStore {
+    let options = SledStoreOptions {
+        cache_bytes: 4 << 20,
+        ..SledStoreOptions::default()
+    };
+    SledStore::open(path, tenant().as_str(), Arc::new(FirstLine), options).unwrap()
+}
+
+/// A store with one commit whose door to the disk can be made to fail.
+fn with_faults(path: &Path) -> (SledStore, Arc<Mutex<Faults>>) {
+    let store = open(path);
+    append(&store, &[put_at(1)]);
+    let faults = Arc::new(Mutex::new(Faults::default()));
+    let own = Arc::clone(&faults);
+    store.wrap_log(|file| Box::new(Faulty { file, faults: own }));
+    (store, faults)
+}
+
+fn put_at(t: u64) -> Commit {
+    let number = format!("{t}");
+    commit(t, vec![put(&format!("Patient/{t}"), 1, &number)])
+}
+
+/// Exactly the commits 1 to `last` are there.
+fn ends_at(store: &SledStore, last: u64) {
+    assert_eq!(store.head().t, T::new(last));
+    for t in 1..=last + 2 {
+        let found = block_on(content(store, &format!("Patient/{t}"), u64::MAX));
+        assert_eq!(found, (t <= last).then(|| t.to_string()), "{t}");
+    }
+}
+
+/// G1, G2: a full disk.
+#[test]
+fn a_failed_write_leaves_nothing_and_the_next_group_is_taken() {
+    let folder = TempDir::new().unwrap();
+    let (store, faults) = with_faults(folder.path());
+    let cases: [(io::ErrorKind, fn(&AppendError) -> bool); 4] = [
+        (io::ErrorKind::StorageFull, |error| {
+            matches!(error, AppendError::DiskFull)
+        }),
+        (io::ErrorKind::QuotaExceeded, |error| {
+            matches!(error, AppendError::DiskFull)
+        }),
+        (io::ErrorKind::ReadOnlyFilesystem, |error| {
+            matches!(error, AppendError::ReadOnly)
+        }),
+        (io::ErrorKind::PermissionDenied, |error| {
+            matches!(error, AppendError::Io(_))
+        }),
+    ];
+    for (kind, expected) in cases {
+        faults.lock().write = Some(kind);
+        let error = store.append(&[put_at(2), put_at(3)]).unwrap_err();
+        assert!(expected(&error), "{kind}: {error:?}");
+        ends_at(&store, 1);
+    }
+    drop(store);
+    let (store, _) = (open(folder.path()), faults);
+    assert_eq!(store.report().cut, None);
+    ends_at(&store, 1);
+    append(&store, &[put_at(2), put_at(3)]);
+    ends_at(&store, 3);
+}
+
+/// G2: after a failed fsync nothing more is acknowledged.
+#[test]
+fn a_failed_fsync_ends_acknowledging_and_not_reading() {
+    let folder = TempDir::new().unwrap();
+    let (store, faults) = with_faults(folder.path());
+    faults.lock().sync = Some(io::ErrorKind::Other);
+    let error = store.append(&[put_at(2)]).unwrap_err();
+    assert!(matches!(error, AppendError::Poisoned(Some(_))), "{error:?}");
+    let error = store.append(&[put_at(2)]).unwrap_err();
+    assert!(matches!(error, AppendError::Poisoned(None)), "{error:?}");
+    ends_at(&store, 1);
+}
+
+/// G1: half a group that could not be cut off again is cut off at the next open.
+#[test]
+fn half_a_group_that_cannot_be_undone_ends_acknowledging_until_the_next_open() {
+    let folder = TempDir::new().unwrap();
+    let (store, faults) = with_faults(folder.path());
+    faults.lock().write = Some(io::ErrorKind::StorageFull);
+    faults.lock().cut = Some(io::ErrorKind::Other);
+    let error = store.append(&[put_at(2)]).unwrap_err();
+    assert!(matches!(error, AppendError::Poisoned(Some(_))), "{error:?}");
+    assert!(store.append(&[put_at(2)]).is_err());
+    ends_at(&store, 1);
+    drop(store);
+    let store = open(folder.path());
+    assert!(store.report().cut.is_some());
+    append(&store, &[put_at(2)]);
+    ends_at(&store, 2);
+}
+
+/// G11.
+#[test]
+fn nothing_is_visible_before_it_is_durable() {
+    let folder = TempDir::new().unwrap();
+    let (store, faults) = with_faults(folder.path());
+    let store = Arc::new(store);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (reader, into) = (Arc::clone(&store), Arc::clone(&seen));
+    faults.lock().before_sync = Some(Box::new(move || {
+        let found = block_on(content(reader.as_ref(), "Patient/2", u64::MAX));
+        into.lock().push((reader.head().t, found));
+    }));
+    append(store.as_ref(), &[put_at(2)]);
+    assert_eq!(*seen.lock(), [(T::new(1), None)]);
+    ends_at(&store, 2);
+    faults.lock().before_sync = None;
+}
+
+/// G7: sled failing in use is said, and mended by the next open.
+#[test]
+fn a_state_that_fails_in_use_is_said_and_rebuilt_at_the_next_open() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = with_faults(folder.path());
+    store.memory.wait_for(T::new(1)).unwrap();
+    store.state.fail("as a test");
+    let patient = store::suite::fixture::resource_type("Patient");
+    let id = store::suite::fixture::resource_id("1");
+    let error = block_on(store.newest(&patient, &id, T::new(1))).unwrap_err();
+    assert!(matches!(error, ReadError::StateFailed { .. }), "{error:?}");
+    append(&store, &[put_at(2)]);
+    assert_eq!(store.memory.wait_for(T::new(2)).unwrap_err(), "as a test");
+    let error = store.append(&[put_at(3)]).unwrap_err();
+    assert!(
+        matches!(error, AppendError::StateFailed { .. }),
+        "{error:?}"
+    );
+    assert!(store.close().is_err());
+    drop(store);
+    let store = open(folder.path());
+    let rebuilt = store.report().rebuilt.as_ref().unwrap();
+    assert_eq!(rebuilt.reason, "as a test");
+    ends_at(&store, 2);
+    store.verify().unwrap();
+}

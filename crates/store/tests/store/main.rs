@@ -1,0 +1,4 @@
+//! The port from outside.
+
+mod model;
+mod record;

@@ -1,0 +1,25 @@
+//! The suite over the model.
+
+use store::model::ModelStore;
+use store::suite::{StoreUnderTest, fixture};
+use store::{Store, suite_tests};
+
+/// The model has no files: a restart or crash finds what was there.
+struct Model(ModelStore);
+
+impl StoreUnderTest for Model {
+    fn store(&self) -> &dyn Store {
+        &self.0
+    }
+
+    fn restart(&mut self) {
+        self.0.close().unwrap();
+        self.0.reopen();
+    }
+
+    fn crash(&mut self) {
+        self.0.reopen();
+    }
+}
+
+suite_tests!(Model(ModelStore::new(fixture::tenant())));
