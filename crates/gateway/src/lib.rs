@@ -1,1 +1,48 @@
-//! The gateway: listeners, callers, limits, grants, logs and metrics.
+//! The gateway: who may ask, how often, and in whose name. What is asked belongs to the server.
+//!
+//! A request is judged (`judge`), given a grant for itself alone (`grant_template`), forwarded
+//! over a Unix socket (`proxy`), and its answer passed on when it shows to be the answer. The
+//! gateway holds no resource, reads no body, and of FHIR knows what `contract` says.
+//! `docs/gateway.md` describes it for an operator.
+
+mod access_log;
+mod admin;
+mod callers;
+mod channel;
+mod config;
+mod connections;
+mod cors;
+mod errors;
+mod framing;
+mod grant_template;
+mod judge;
+mod limiter;
+mod metrics;
+mod proxy;
+mod renewal;
+mod request;
+mod request_id;
+mod run;
+mod small_server;
+mod socket_client;
+mod wire;
+
+pub use access_log::AccessLog;
+pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
+pub use errors::GatewayError;
+pub use limiter::Rate;
+pub use run::{Bound, run};
+
+use std::time::Duration;
+
+use contract::Instant;
+
+/// pingora's debug and trace lines hold whole request heads; they are compiled out of every build
+/// that has the gateway in it.
+const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Warn as usize);
+
+/// The instant that much later.
+fn later(now: Instant, by: Duration) -> Instant {
+    let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+    Instant::from_micros(now.as_micros().saturating_add(micros))
+}

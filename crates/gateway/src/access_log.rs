@@ -1,0 +1,383 @@
+//! The access log: one JSON line a request, written by a thread of its own.
+//!
+//! A line says who asked what kind of thing, how it ended and what it cost. It never holds a
+//! path, an id of a resource, a query, a header or a body: a path can name a patient. Lines are
+//! collected in a bounded buffer and written ten times a second or when it is half full; what
+//! does not fit is dropped and counted, because a full disk must not stop the requests.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use contract::{Cost, Instant};
+use parking_lot::{Condvar, Mutex};
+
+/// Bytes that wait to be written before lines are dropped.
+const MOST_WAITING: usize = 4 * 1024 * 1024;
+/// How long a line may wait to be written.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+
+/// Where the access log goes.
+#[derive(Default)]
+pub enum AccessLog {
+    /// The process's standard output.
+    #[default]
+    Stdout,
+    /// A file, or whatever a test reads back.
+    Writer(Box<dyn Write + Send>),
+    /// Nowhere.
+    Off,
+}
+
+impl std::fmt::Debug for AccessLog {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Stdout => "Stdout",
+            Self::Writer(_) => "Writer",
+            Self::Off => "Off",
+        })
+    }
+}
+
+/// What a line says. Every text is either from a closed set of ours or already checked.
+#[derive(Debug)]
+pub(crate) struct Line<'line> {
+    pub(crate) time: Instant,
+    pub(crate) request_id: &'line str,
+    /// The client's id; none for a request without a caller.
+    pub(crate) client: Option<&'line str>,
+    pub(crate) method: &'static str,
+    pub(crate) route: &'static str,
+    pub(crate) interaction: &'static str,
+    pub(crate) status: u16,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) duration: Duration,
+    pub(crate) upstream: Option<Duration>,
+    /// Rows read and microseconds spent, as the server says.
+    pub(crate) cost: Option<Cost>,
+    pub(crate) refusal: Option<&'static str>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    bytes: Vec<u8>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+    dropped: AtomicU64,
+}
+
+/// The requests' end of the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Lines(Option<Arc<Shared>>);
+
+/// The owner of the thread: writes what waits and joins it when dropped.
+#[derive(Debug)]
+pub(crate) struct LogThread {
+    shared: Option<Arc<Shared>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts the thread.
+pub(crate) fn start(log: AccessLog) -> std::io::Result<(Lines, LogThread)> {
+    let writer: Box<dyn Write + Send> = match log {
+        AccessLog::Off => {
+            let thread = LogThread {
+                shared: None,
+                thread: None,
+            };
+            return Ok((Lines(None), thread));
+        }
+        AccessLog::Stdout => Box::new(std::io::stdout()),
+        AccessLog::Writer(writer) => writer,
+    };
+    let shared = Arc::new(Shared {
+        waiting: Mutex::new(Waiting {
+            bytes: Vec::with_capacity(64 * 1024),
+            closed: false,
+        }),
+        wake: Condvar::new(),
+        dropped: AtomicU64::new(0),
+    });
+    let for_thread = shared.clone();
+    let thread = std::thread::Builder::new()
+        .name("access-log".to_owned())
+        .spawn(move || write_until_closed(&for_thread, writer))?;
+    let thread = LogThread {
+        shared: Some(shared.clone()),
+        thread: Some(thread),
+    };
+    Ok((Lines(Some(shared)), thread))
+}
+
+fn write_until_closed(shared: &Shared, mut writer: Box<dyn Write + Send>) {
+    let mut batch = Vec::new();
+    loop {
+        let closed = {
+            let mut waiting = shared.waiting.lock();
+            if !waiting.closed {
+                shared.wake.wait_for(&mut waiting, LONGEST_WAIT);
+            }
+            std::mem::swap(&mut waiting.bytes, &mut batch);
+            waiting.closed
+        };
+        if !batch.is_empty() {
+            if writer
+                .write_all(&batch)
+                .and_then(|()| writer.flush())
+                .is_err()
+            {
+                let lines = batch.iter().filter(|byte| **byte == b'\n').count();
+                shared
+                    .dropped
+                    .fetch_add(lines.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+            }
+            batch.clear();
+        }
+        if closed {
+            return;
+        }
+    }
+}
+
+impl Lines {
+    /// Whether lines go anywhere.
+    pub(crate) fn are_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Adds a line, or counts it as dropped when the writer cannot keep up.
+    pub(crate) fn write(&self, line: &Line<'_>) {
+        let Some(shared) = &self.0 else { return };
+        let mut waiting = shared.waiting.lock();
+        if waiting.bytes.len() >= MOST_WAITING {
+            drop(waiting);
+            shared.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let before = waiting.bytes.len();
+        render(line, &mut waiting.bytes);
+        let after = waiting.bytes.len();
+        drop(waiting);
+        if before < MOST_WAITING / 2 && after >= MOST_WAITING / 2 {
+            shared.wake.notify_one();
+        }
+    }
+
+    /// Lines that could not be kept or written.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.0
+            .as_ref()
+            .map_or(0, |shared| shared.dropped.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for LogThread {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.waiting.lock().closed = true;
+            shared.wake.notify_one();
+        }
+        if let Some(thread) = self.thread.take() {
+            // A panic of the writer has nothing to tell us any more.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn render(line: &Line<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"time\":\"");
+    out.extend_from_slice(&line.time.text());
+    out.extend_from_slice(b"\",\"requestId\":\"");
+    put_text(line.request_id, out);
+    out.extend_from_slice(b"\",\"client\":");
+    put_optional(line.client, out);
+    out.extend_from_slice(b",\"method\":\"");
+    put_text(line.method, out);
+    out.extend_from_slice(b"\",\"route\":\"");
+    put_text(line.route, out);
+    out.extend_from_slice(b"\",\"interaction\":\"");
+    put_text(line.interaction, out);
+    out.extend_from_slice(b"\",\"status\":");
+    put_number(u64::from(line.status), out);
+    out.extend_from_slice(b",\"bytesIn\":");
+    put_number(line.bytes_in, out);
+    out.extend_from_slice(b",\"bytesOut\":");
+    put_number(line.bytes_out, out);
+    out.extend_from_slice(b",\"durationMicros\":");
+    put_number(micros(line.duration), out);
+    out.extend_from_slice(b",\"upstreamMicros\":");
+    match line.upstream {
+        Some(upstream) => put_number(micros(upstream), out),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"cost\":");
+    match line.cost {
+        Some(cost) => {
+            out.extend_from_slice(b"{\"rows\":");
+            put_number(cost.rows.into(), out);
+            out.extend_from_slice(b",\"micros\":");
+            put_number(cost.micros.into(), out);
+            out.push(b'}');
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"refusal\":");
+    put_optional(line.refusal, out);
+    out.extend_from_slice(b"}\n");
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn put_optional(text: Option<&str>, out: &mut Vec<u8>) {
+    match text {
+        Some(text) => {
+            out.push(b'"');
+            put_text(text, out);
+            out.push(b'"');
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// The inside of a JSON string. Our texts need no escape; one that did would be blunted, so that
+/// no input can ever forge a line.
+fn put_text(text: &str, out: &mut Vec<u8>) {
+    out.extend(text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | 0..=0x1f => b'_',
+        other => other,
+    }));
+}
+
+fn put_number(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> Line<'static> {
+        Line {
+            time: Instant::from_micros(0),
+            request_id: "r-1",
+            client: Some("owner"),
+            method: "GET",
+            route: "fhir",
+            interaction: "read",
+            status: 200,
+            bytes_in: 0,
+            bytes_out: 1234,
+            duration: Duration::from_micros(56),
+            upstream: None,
+            cost: Some(Cost {
+                rows: 1,
+                micros: 20,
+            }),
+            refusal: None,
+        }
+    }
+
+    /// A writer that a test reads back.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_json_object_with_every_field() {
+        let mut out = Vec::new();
+        render(&line(), &mut out);
+        assert_eq!(out.last(), Some(&b'\n'));
+        let parsed: serde_json::Value = serde_json::from_slice(&out).expect("a line is JSON");
+        let expected = serde_json::json!({
+            "time": "1970-01-01T00:00:00.000000Z", "requestId": "r-1", "client": "owner",
+            "method": "GET", "route": "fhir", "interaction": "read", "status": 200,
+            "bytesIn": 0, "bytesOut": 1234, "durationMicros": 56, "upstreamMicros": null,
+            "cost": {"rows": 1, "micros": 20}, "refusal": null,
+        });
+        assert_eq!(parsed, expected);
+    }
+
+    #[test]
+    fn no_text_can_end_its_string_or_its_line() {
+        let mut out = Vec::new();
+        let forged = Line {
+            request_id: "a\"}\n{\\",
+            ..line()
+        };
+        render(&forged, &mut out);
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let parsed: serde_json::Value = serde_json::from_slice(&out).expect("a line is JSON");
+        assert_eq!(parsed["requestId"], "a_}_{_");
+    }
+
+    #[test]
+    fn what_waits_is_written_when_the_owner_goes() {
+        let kept = Kept::default();
+        let (lines, thread) =
+            start(AccessLog::Writer(Box::new(kept.clone()))).expect("the thread starts");
+        for _ in 0..1000 {
+            lines.write(&line());
+        }
+        drop(thread);
+        let written = kept.0.lock();
+        assert_eq!(written.iter().filter(|byte| **byte == b'\n').count(), 1000);
+        assert_eq!(lines.dropped(), 0);
+    }
+
+    #[test]
+    fn lines_beyond_the_bound_are_dropped_and_counted() {
+        /// A disk that never answers.
+        struct Stuck(Arc<Mutex<()>>);
+        impl Write for Stuck {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                let _held = self.0.lock();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let gate = Arc::new(Mutex::new(()));
+        let held = gate.lock();
+        let (lines, thread) =
+            start(AccessLog::Writer(Box::new(Stuck(gate.clone())))).expect("the thread starts");
+        let mut one = Vec::new();
+        render(&line(), &mut one);
+        // Twice the bound fits at most: once in the stuck writer's hands, once waiting.
+        for _ in 0..(2 * MOST_WAITING / one.len() + 10) {
+            lines.write(&line());
+        }
+        assert!(lines.dropped() > 0);
+        drop(held);
+        drop(thread);
+    }
+}

@@ -1,0 +1,117 @@
+//! The admin listener: `/metrics`, `/livez`, `/readyz`. No client of the FHIR API comes here.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::access_log::Lines;
+use crate::channel::ChannelKeeper;
+use crate::metrics::Metrics;
+use crate::small_server::{SmallServer, answer};
+
+/// How long a question's head may take.
+const HEAD_LIMIT: Duration = Duration::from_secs(5);
+
+/// What the admin listener answers from.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lines: Lines,
+    pub(crate) channel: Arc<ChannelKeeper>,
+    pub(crate) shutdown: watch::Receiver<bool>,
+}
+
+/// The parts of readiness, each by the condition that holds or does not.
+#[derive(Debug, Serialize)]
+struct Readiness {
+    ready: bool,
+    parts: Parts,
+}
+
+#[derive(Debug, Serialize)]
+struct Parts {
+    /// The gateway takes new requests: it was not told to stop.
+    gateway: bool,
+    /// The channel's secret is held.
+    channel: bool,
+    /// The server says that it can answer.
+    server: bool,
+}
+
+/// Serves the admin listener for as long as it is polled.
+pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+    let mut server = SmallServer::new(HEAD_LIMIT);
+    loop {
+        let accepted = server.tend(listener.accept()).await;
+        match accepted {
+            Ok((stream, _)) => {
+                let admin = admin.clone();
+                server.begin(stream, move |request| {
+                    let admin = admin.clone();
+                    async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+impl Admin {
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            let mut refused = answer(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n");
+            refused
+                .headers_mut()
+                .insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+            return refused;
+        }
+        match request.uri().path() {
+            "/metrics" => self.metrics(),
+            "/livez" => answer(StatusCode::OK, "text/plain", "alive\n"),
+            "/readyz" => self.readiness().await,
+            _ => answer(
+                StatusCode::NOT_FOUND,
+                "text/plain",
+                "/metrics, /livez, /readyz\n",
+            ),
+        }
+    }
+
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        let dropped = i64::try_from(self.lines.dropped()).unwrap_or(i64::MAX);
+        self.metrics.log_lines_dropped.set(dropped);
+        answer(
+            StatusCode::OK,
+            "text/plain; version=0.0.4",
+            self.metrics.render(),
+        )
+    }
+
+    async fn readiness(&self) -> Response<Full<Bytes>> {
+        let server = self.channel.server_is_ready().await;
+        let parts = Parts {
+            gateway: !*self.shutdown.borrow(),
+            channel: self.channel.current().is_some(),
+            server,
+        };
+        let ready = parts.gateway && parts.channel && parts.server;
+        let status = if ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        let body = serde_json::to_vec(&Readiness { ready, parts }).unwrap_or_default();
+        answer(status, "application/json", body)
+    }
+}

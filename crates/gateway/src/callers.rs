@@ -1,0 +1,328 @@
+//! Who is calling, and what of the answer to that is the same for every request.
+//!
+//! The registry says whom a key stands for on every request, so that a revoked key is refused at
+//! once; what follows from it (the grant's rules, the limit) is kept until the client changes.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{GrantError, GrantFields, Ids, Instant, Interaction, Nonce, TenantName, digest};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+use parking_lot::{Mutex, RwLock};
+use registry::{Caller, Client, ClientId, KeyId, Registry};
+
+use crate::config::Limits;
+use crate::errors::Refusal;
+use crate::grant_template::GrantTemplate;
+use crate::limiter::{Bucket, Buckets, Rate, Taken};
+
+/// Addresses whose buckets are kept at a time.
+const MOST_ADDRESSES: usize = 64 * 1024;
+/// Keys whose callers are kept at a time; more only cost time.
+const MOST_CALLERS: usize = 16 * 1024;
+
+/// Whoever sent a request.
+#[derive(Debug, Clone)]
+pub(crate) enum Who {
+    /// A client of the registry.
+    Client(Arc<Known>),
+    /// Nobody who says so.
+    Public(Arc<Known>),
+}
+
+/// What is the same for every request of a caller.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// The client it was made from; another one means it is out of date.
+    client: Option<Arc<Client>>,
+    pub(crate) template: GrantTemplate,
+    limit: Option<Limit>,
+}
+
+/// A limit with its bucket and what the answers say about it.
+#[derive(Debug)]
+struct Limit {
+    rate: Rate,
+    bucket: Arc<Bucket>,
+    policy: HeaderValue,
+}
+
+/// What a limited answer says about the limit.
+#[derive(Debug, Clone)]
+pub(crate) struct LimitState {
+    pub(crate) policy: HeaderValue,
+    pub(crate) state: HeaderValue,
+}
+
+impl Who {
+    pub(crate) fn known(&self) -> &Known {
+        match self {
+            Self::Client(known) | Self::Public(known) => known,
+        }
+    }
+
+    /// The client's id, for the log.
+    pub(crate) fn client_id(&self) -> Option<&str> {
+        match self {
+            Self::Client(known) => known.client.as_ref().map(|client| client.id.as_str()),
+            Self::Public(_) => None,
+        }
+    }
+
+    pub(crate) fn is_public(&self) -> bool {
+        matches!(self, Self::Public(_))
+    }
+}
+
+/// Finds out who is calling and counts what they ask.
+pub(crate) struct Callers {
+    registry: Arc<Registry>,
+    ids: Arc<dyn Ids>,
+    tenant: TenantName,
+    default_budget: u64,
+    default_rate: Option<Rate>,
+    public: Arc<Known>,
+    public_policy: HeaderValue,
+    public_requests: Buckets<IpAddr>,
+    failures: Buckets<IpAddr>,
+    known: RwLock<HashMap<KeyId, Arc<Known>>>,
+    buckets: Mutex<HashMap<ClientId, Arc<Bucket>>>,
+}
+
+impl Callers {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        ids: Arc<dyn Ids>,
+        tenant: TenantName,
+        default_budget: u64,
+        limits: &Limits,
+    ) -> Result<Self, GrantError> {
+        let public = Known {
+            client: None,
+            template: GrantTemplate::new(blank(&tenant, ids.as_ref()), ids.as_ref())?,
+            limit: None,
+        };
+        Ok(Self {
+            public: Arc::new(public),
+            public_policy: policy("address", limits.public),
+            public_requests: Buckets::new(limits.public, MOST_ADDRESSES),
+            failures: Buckets::new(limits.failed_authentications, MOST_ADDRESSES),
+            known: RwLock::default(),
+            buckets: Mutex::default(),
+            default_rate: limits.client,
+            registry,
+            ids,
+            tenant,
+            default_budget,
+        })
+    }
+
+    /// Whom the credentials in these headers stand for.
+    ///
+    /// Failures are counted by address. A valid key passes however many fail beside it: 256 bits
+    /// cannot be guessed, and one broken program must not lock out its neighbours behind the same
+    /// address.
+    pub(crate) fn identify(
+        &self,
+        headers: &HeaderMap,
+        address: IpAddr,
+        now: Duration,
+    ) -> Result<Who, Refusal> {
+        let mut given = headers.get_all(AUTHORIZATION).iter();
+        let credentials = match (given.next(), given.next()) {
+            (None, _) => return Ok(Who::Public(self.public.clone())),
+            (Some(credentials), None) => credentials,
+            _ => return Err(self.failed(address, now, Refusal::CredentialsAmbiguous)),
+        };
+        let Some(key) = bearer(credentials) else {
+            return Err(self.failed(address, now, Refusal::CredentialsAmbiguous));
+        };
+        let Some(caller) = self.registry.authenticate(key) else {
+            return Err(self.failed(address, now, Refusal::CredentialsInvalid));
+        };
+        self.known(caller, now).map(Who::Client)
+    }
+
+    /// Counts one request against its caller's limit.
+    pub(crate) fn admit(
+        &self,
+        who: &Who,
+        address: IpAddr,
+        now: Duration,
+    ) -> Result<Option<LimitState>, (Refusal, LimitState)> {
+        let (name, policy, taken) = match who {
+            Who::Public(_) => {
+                let taken = self.public_requests.take(network(address), now);
+                ("address", &self.public_policy, taken)
+            }
+            Who::Client(known) => {
+                let Some(limit) = &known.limit else {
+                    return Ok(None);
+                };
+                ("client", &limit.policy, limit.bucket.take(limit.rate, now))
+            }
+        };
+        let state = |remaining, seconds| LimitState {
+            policy: policy.clone(),
+            state: ascii(format!("\"{name}\";r={remaining};t={seconds}")),
+        };
+        match taken {
+            Taken::Admitted { remaining, full_in } => Ok(Some(state(remaining, full_in))),
+            Taken::Refused { retry_after } => {
+                Err((Refusal::RateLimited { retry_after }, state(0, retry_after)))
+            }
+        }
+    }
+
+    fn failed(&self, address: IpAddr, now: Duration, refusal: Refusal) -> Refusal {
+        match self.failures.take(network(address), now) {
+            Taken::Admitted { .. } => refusal,
+            Taken::Refused { retry_after } => Refusal::TooManyFailedAuthentications { retry_after },
+        }
+    }
+
+    fn known(&self, caller: Caller, now: Duration) -> Result<Arc<Known>, Refusal> {
+        if let Some(known) = self.known.read().get(&caller.key)
+            && known
+                .client
+                .as_ref()
+                .is_some_and(|client| Arc::ptr_eq(client, &caller.client))
+        {
+            return Ok(known.clone());
+        }
+        let known = Arc::new(self.learn(&caller, now)?);
+        let mut all = self.known.write();
+        if all.len() >= MOST_CALLERS {
+            all.clear();
+        }
+        all.insert(caller.key, known.clone());
+        Ok(known)
+    }
+
+    fn learn(&self, caller: &Caller, now: Duration) -> Result<Known, Refusal> {
+        let fields = fields_of(
+            caller,
+            self.default_budget,
+            blank(&self.tenant, self.ids.as_ref()),
+        );
+        let template = GrantTemplate::new(fields, self.ids.as_ref()).map_err(|error| {
+            tracing::error!(
+                client = caller.client.id.as_str(),
+                error = &error as &dyn std::error::Error,
+                "no grant can be made for the client"
+            );
+            Refusal::GrantImpossible
+        })?;
+        let rate = caller
+            .client
+            .limit
+            .and_then(|limit| Rate::new(limit.per_second, limit.burst))
+            .or(self.default_rate);
+        let limit = rate.map(|rate| Limit {
+            rate,
+            policy: policy("client", rate),
+            bucket: self
+                .buckets
+                .lock()
+                .entry(caller.client.id.clone())
+                .or_insert_with(|| Arc::new(Bucket::full(rate, now)))
+                .clone(),
+        });
+        Ok(Known {
+            client: Some(caller.client.clone()),
+            template,
+            limit,
+        })
+    }
+}
+
+/// A caller's members of a grant, the request's taken from `request`.
+pub(crate) fn fields_of(caller: &Caller, default_budget: u64, request: GrantFields) -> GrantFields {
+    let client = &caller.client;
+    GrantFields {
+        client: Some(client.id.as_str().to_owned()),
+        authorization: Some(caller.authorization.clone()),
+        patient: client.patient.clone(),
+        rules: client.rules.clone(),
+        powers: client.powers.clone(),
+        lane: client.lane,
+        budget: client.budget.unwrap_or(default_budget),
+        ..request
+    }
+}
+
+/// The members of a request that does not exist: for templates alone.
+fn blank(tenant: &TenantName, ids: &dyn Ids) -> GrantFields {
+    GrantFields::of_request(
+        tenant.clone(),
+        &Interaction::Capabilities,
+        digest("", "", None),
+        Nonce::generate(ids),
+        Instant::from_micros(0),
+    )
+}
+
+/// The key in `Bearer KEY` (RFC 6750, section 2.1).
+fn bearer(credentials: &HeaderValue) -> Option<&str> {
+    let (scheme, key) = credentials.to_str().ok()?.split_once(' ')?;
+    let key = key.trim_matches(' ');
+    let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
+    (scheme.eq_ignore_ascii_case("bearer") && plain).then_some(key)
+}
+
+/// The address that limits are counted by: one customer has at least a /64 of IPv6.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(network.into())
+        }
+        canonical @ IpAddr::V4(_) => canonical,
+    }
+}
+
+/// `RateLimit-Policy`, as the IETF's draft on RateLimit headers has it.
+fn policy(name: &str, rate: Rate) -> HeaderValue {
+    ascii(format!(
+        "\"{name}\";q={};w={}",
+        rate.burst,
+        rate.window_seconds()
+    ))
+}
+
+fn ascii(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("names and numbers are visible ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_bearer(credentials: &str, expected: Option<&str>) {
+        let value = HeaderValue::from_bytes(credentials.as_bytes()).expect("a value");
+        assert_eq!(bearer(&value), expected, "{credentials}");
+    }
+
+    #[test]
+    fn bearer_is_read_in_any_case_and_nothing_else_is() {
+        check_bearer("Bearer abc", Some("abc"));
+        check_bearer("bEARER  abc", Some("abc"));
+        check_bearer("Bearer", None);
+        check_bearer("Bearer ", None);
+        check_bearer("Bearer a b", None);
+        check_bearer("Basic abc", None);
+        check_bearer("Bearer\u{e9} abc", None);
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_share_a_bucket() {
+        let network = |text: &str| network(text.parse().expect("an address"));
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:0:0:2"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+    }
+}

@@ -1,0 +1,127 @@
+//! The gateway's end of the channel: the server's secret and the version both sides speak.
+//!
+//! Read from the channel socket when the gateway starts, again until the server is there, and
+//! once more whenever the server says (421) that it does not know the secret: it was restarted.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use contract::{ChannelDocument, Versions, negotiate};
+use http::{HeaderValue, StatusCode};
+use prometheus::IntCounterVec;
+use tokio::sync::Mutex;
+
+use crate::socket_client::{self, AskError};
+
+/// How long one reading may take.
+const LONGEST_READING: Duration = Duration::from_secs(2);
+/// Pauses between readings while the server is not there.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a request needs to be heard by the server.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) secret: HeaderValue,
+    pub(crate) version: HeaderValue,
+}
+
+/// Why the secret cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChannelError {
+    #[error("the channel socket gives no answer")]
+    Silent(#[from] AskError),
+    #[error("the channel socket answers with status {0}")]
+    Status(StatusCode),
+    #[error("the channel document cannot be read")]
+    Unreadable,
+    #[error("the two sides have no version of the contract in common")]
+    Version(#[from] contract::NoCommonVersion),
+}
+
+/// The secret, as it stands, and how to read it again.
+#[derive(Debug)]
+pub(crate) struct ChannelKeeper {
+    socket: PathBuf,
+    current: ArcSwapOption<Channel>,
+    reading: Mutex<()>,
+    fetches: IntCounterVec,
+}
+
+impl ChannelKeeper {
+    pub(crate) fn new(socket: PathBuf, fetches: IntCounterVec) -> Self {
+        Self {
+            socket,
+            current: ArcSwapOption::empty(),
+            reading: Mutex::new(()),
+            fetches,
+        }
+    }
+
+    /// The channel, once the server was heard.
+    pub(crate) fn current(&self) -> Option<Arc<Channel>> {
+        self.current.load_full()
+    }
+
+    /// Reads the secret until the server gives it.
+    pub(crate) async fn read_until_known(&self) {
+        let mut pause = FIRST_PAUSE;
+        while self.current.load().is_none() {
+            if let Err(error) = self.replace(None).await {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "the server's channel is not there yet"
+                );
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    /// Reads the secret again because the server did not know `stale`. Of many requests that
+    /// find this out together, one reads and the others take what it found.
+    pub(crate) async fn replace(&self, stale: Option<&Arc<Channel>>) -> Result<(), ChannelError> {
+        let _reading = self.reading.lock().await;
+        let replaced = match (&*self.current.load(), stale) {
+            (Some(current), Some(stale)) => !Arc::ptr_eq(current, stale),
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if replaced {
+            return Ok(());
+        }
+        let read = self.read().await;
+        let result = if read.is_ok() { "read" } else { "failed" };
+        self.fetches.with_label_values(&[result]).inc();
+        self.current.store(Some(Arc::new(read?)));
+        Ok(())
+    }
+
+    async fn read(&self) -> Result<Channel, ChannelError> {
+        let (status, body) = socket_client::get(&self.socket, "/channel", LONGEST_READING).await?;
+        if status != StatusCode::OK {
+            return Err(ChannelError::Status(status));
+        }
+        // The reason is not passed on: it could quote the secret.
+        let document: ChannelDocument =
+            serde_json::from_slice(&body).map_err(|_| ChannelError::Unreadable)?;
+        let version = negotiate(Versions::HERE, document.versions)?;
+        let mut secret = HeaderValue::try_from(document.secret.to_header())
+            .map_err(|_| ChannelError::Unreadable)?;
+        secret.set_sensitive(true);
+        Ok(Channel {
+            secret,
+            version: HeaderValue::from(version),
+        })
+    }
+
+    /// Whether the server says that it can answer.
+    pub(crate) async fn server_is_ready(&self) -> bool {
+        matches!(
+            socket_client::get(&self.socket, "/ready", LONGEST_READING).await,
+            Ok((StatusCode::OK, _))
+        )
+    }
+}

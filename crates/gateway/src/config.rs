@@ -1,0 +1,191 @@
+//! What an operator decides about the gateway, as already checked values.
+//!
+//! Reading the configuration file is the binary's work; nothing is read from disk here.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use contract::TenantName;
+
+use crate::access_log::AccessLog;
+use crate::errors::GatewayError;
+use crate::limiter::Rate;
+
+/// The gateway's configuration.
+#[derive(Debug)]
+pub struct GatewayConfig {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where `/metrics`, `/livez` and `/readyz` are.
+    pub admin_listen: SocketAddr,
+    /// The server's forwarding socket.
+    pub server_socket: PathBuf,
+    /// The server's channel socket, which never carries client requests.
+    pub channel_socket: PathBuf,
+    /// The socket the gateway makes for the server's renewals and the revocation feed.
+    pub renewal_socket: PathBuf,
+    /// The path under which FHIR is served: `/fhir`. Begins with a slash, does not end with one.
+    pub base_path: String,
+    /// The tenant that every request is for.
+    pub tenant: TenantName,
+    /// The interactions open to requests without credentials, by the contract's codes. Being
+    /// open here does not widen what the server permits to nobody: it permits its capabilities.
+    pub public_open: Vec<String>,
+    /// Rows that answering a request may read, for a client without a budget of its own.
+    pub default_budget: u64,
+    /// Sizes, counts and rates.
+    pub limits: Limits,
+    /// How long the server may take to be reached, and be silent.
+    pub upstream: UpstreamTimeouts,
+    /// Which web pages of other origins may ask; none when absent.
+    pub cors: Option<Cors>,
+    /// How long requests in flight may take to finish once the gateway is told to stop.
+    pub drain: Duration,
+    /// Where the access log goes.
+    pub access_log: AccessLog,
+}
+
+/// Sizes, counts and rates a client is held to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// A request's head, in bytes.
+    pub header_bytes: usize,
+    /// A request's header fields. The server reads at most 100, and the gateway adds some.
+    pub header_count: usize,
+    /// A request's body, in bytes.
+    pub body_bytes: u64,
+    /// A request's target, in bytes.
+    pub uri_bytes: usize,
+    /// From a head's first byte to its last.
+    pub header_timeout: Duration,
+    /// How long a connection may be silent: between requests, or within a body.
+    pub idle: Duration,
+    /// How often a client may ask that has no limit of its own; no limit when absent.
+    pub client: Option<Rate>,
+    /// How often an address may ask without credentials.
+    pub public: Rate,
+    /// How often an address may present credentials that are wrong.
+    pub failed_authentications: Rate,
+    /// Connections from one address at a time.
+    pub connections_per_address: usize,
+    /// Connections in all.
+    pub connections: usize,
+}
+
+/// How long the server may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamTimeouts {
+    /// To accept a connection.
+    pub connect: Duration,
+    /// Between two bytes of an answer, the first among them.
+    pub read: Duration,
+}
+
+/// Which web pages of other origins may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cors {
+    /// Origins as browsers write them (`https://app.example.org`), compared exactly.
+    pub origins: Vec<String>,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Self {
+            listen: loopback(8080),
+            admin_listen: loopback(9090),
+            server_socket: PathBuf::from("data/run/server.sock"),
+            channel_socket: PathBuf::from("data/run/channel.sock"),
+            renewal_socket: PathBuf::from("data/run/renewal.sock"),
+            base_path: "/fhir".to_owned(),
+            tenant: "default"
+                .parse()
+                .expect("`default` is the name of a tenant"),
+            public_open: vec!["capabilities".to_owned()],
+            default_budget: 1_000_000,
+            limits: Limits::default(),
+            upstream: UpstreamTimeouts::default(),
+            cors: None,
+            drain: Duration::from_secs(30),
+            access_log: AccessLog::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let rate = |per_second, burst| {
+            Rate::new(per_second, burst).expect("the default rates are above zero")
+        };
+        Self {
+            header_bytes: 32 * 1024,
+            header_count: 90,
+            body_bytes: 64 * 1024 * 1024,
+            uri_bytes: 16 * 1024,
+            header_timeout: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            client: None,
+            public: rate(50, 100),
+            failed_authentications: rate(1, 20),
+            connections_per_address: 1024,
+            connections: 16 * 1024,
+        }
+    }
+}
+
+impl Default for UpstreamTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            read: Duration::from_secs(120),
+        }
+    }
+}
+
+impl GatewayConfig {
+    /// Checks what the types cannot.
+    pub(crate) fn check(&self) -> Result<(), GatewayError> {
+        let base = &self.base_path;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+        if !base.starts_with('/') || base.ends_with('/') || base.contains("//") {
+            return Err(GatewayError::BasePath(base.clone()));
+        }
+        let dots = base.split('/').any(|segment| matches!(segment, "." | ".."));
+        if dots || !base.bytes().all(plain) {
+            return Err(GatewayError::BasePath(base.clone()));
+        }
+        if self.server_socket.to_str().is_none() {
+            return Err(GatewayError::SocketPath(self.server_socket.clone()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(base_path: &str, accepted: bool) {
+        let config = GatewayConfig {
+            base_path: base_path.to_owned(),
+            ..GatewayConfig::default()
+        };
+        assert_eq!(config.check().is_ok(), accepted, "{base_path}");
+    }
+
+    #[test]
+    fn a_base_path_is_a_plain_path_without_an_end_slash() {
+        check("/fhir", true);
+        check("/clinic-1/fhir", true);
+        check("fhir", false);
+        check("/fhir/", false);
+        check("/", false);
+        check("", false);
+        check("/a//b", false);
+        check("/a/../b", false);
+        check("/fh ir", false);
+        check("/fhir?x", false);
+        check("/%66hir", false);
+    }
+}

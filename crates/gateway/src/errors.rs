@@ -1,0 +1,417 @@
+//! The gateway's own answers: every reason to refuse, with its status, headers and words.
+//!
+//! This file alone turns a reason into an answer. Texts are safe for any client: none names what
+//! exists behind the gateway. An answer of the server is never changed here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use contract::{NotFhir, Reason};
+use http::{HeaderValue, header};
+use pingora::http::ResponseHeader;
+use pingora::{ErrorSource, ErrorType};
+
+/// Why the gateway cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// Another process has the address.
+    #[error(
+        "the address {address} for {purpose} is in use: stop what listens there, or choose another"
+    )]
+    AddressInUse {
+        /// The address.
+        address: SocketAddr,
+        /// What it is for.
+        purpose: &'static str,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} for {purpose}: choose an address of this machine")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What it is for.
+        purpose: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another gateway answers renewals on the socket.
+    #[error("the renewal socket {0} is in use: stop the other gateway, or choose another path")]
+    RenewalSocketInUse(PathBuf),
+    /// The renewal socket cannot be made.
+    #[error("cannot make the renewal socket {path}: see that its directory exists and is ours")]
+    RenewalSocket {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The base path is not a plain absolute path.
+    #[error("the base path {0:?} must begin with a slash, not end with one, and be plain ASCII")]
+    BasePath(String),
+    /// A socket's path is too long or not text.
+    #[error("the path {0} cannot be a socket's: use a shorter one, in UTF-8")]
+    SocketPath(PathBuf),
+    /// The access log's thread cannot start.
+    #[error("cannot start the access log")]
+    AccessLog(#[source] std::io::Error),
+    /// Requests without a caller cannot be given a grant.
+    #[error("cannot make the grant of requests without a caller")]
+    PublicGrant(#[source] contract::GrantError),
+    /// The metrics cannot be registered.
+    #[error("cannot register the metrics")]
+    Metrics(#[source] prometheus::Error),
+}
+
+/// Why a request got an answer of the gateway's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    MalformedHead,
+    AmbiguousFraming,
+    AmbiguousHost,
+    UnsupportedTarget,
+    UriTooLong,
+    HeadTooLarge,
+    BodyTooLarge,
+    NoRoute,
+    NoSuchUrl,
+    MethodNotAllowed {
+        allow: String,
+    },
+    InvalidUrl,
+    CredentialsMissing,
+    CredentialsInvalid,
+    CredentialsAmbiguous,
+    TooManyFailedAuthentications {
+        retry_after: u32,
+    },
+    RateLimited {
+        retry_after: u32,
+    },
+    Denied {
+        reason: &'static str,
+    },
+    GrantImpossible,
+    ServerUnreachable,
+    ChannelUnknown,
+    ServerTooSlow,
+    ServerBroken,
+    AnswerDiscarded,
+    ClientTooSlow,
+    /// Nobody is left to read the answer.
+    ClientGone,
+    Internal,
+}
+
+/// What a refusal says on the wire.
+struct Words {
+    status: u16,
+    /// The OperationOutcome's issue code.
+    issue: &'static str,
+    /// The stable code in logs and metrics.
+    reason: &'static str,
+    text: &'static str,
+}
+
+const fn words(
+    status: u16,
+    issue: &'static str,
+    reason: &'static str,
+    text: &'static str,
+) -> Words {
+    Words {
+        status,
+        issue,
+        reason,
+        text,
+    }
+}
+
+impl Refusal {
+    fn words(&self) -> Words {
+        match self {
+            Self::MalformedHead => words(
+                400,
+                "structure",
+                "malformed-head",
+                "The request's head is not HTTP.",
+            ),
+            Self::AmbiguousFraming => words(
+                400,
+                "structure",
+                "ambiguous-framing",
+                "The request's length or lines can be read in two ways.",
+            ),
+            Self::AmbiguousHost => words(
+                400,
+                "structure",
+                "ambiguous-host",
+                "A request has exactly one Host header.",
+            ),
+            Self::UnsupportedTarget => words(
+                400,
+                "structure",
+                "unsupported-target",
+                "The request's target is not a path.",
+            ),
+            Self::UriTooLong => words(
+                414,
+                "too-long",
+                "uri-too-long",
+                "The URL is too long; a search can be sent as POST.",
+            ),
+            Self::HeadTooLarge => words(
+                431,
+                "too-long",
+                "head-too-large",
+                "The request's headers are too many or too long.",
+            ),
+            Self::BodyTooLarge => words(
+                413,
+                "too-long",
+                "body-too-large",
+                "The request's body is larger than this server accepts.",
+            ),
+            Self::NoRoute => words(404, "not-found", "no-route", "Nothing is served here."),
+            Self::NoSuchUrl => words(
+                404,
+                "not-found",
+                "no-such-url",
+                "The URL is none of those that FHIR defines.",
+            ),
+            Self::MethodNotAllowed { .. } => words(
+                405,
+                "not-supported",
+                "method-not-allowed",
+                "The URL does not take this method.",
+            ),
+            Self::InvalidUrl => words(
+                400,
+                "invalid",
+                "invalid-url",
+                "The URL has a part that is not well formed.",
+            ),
+            Self::CredentialsMissing => words(
+                401,
+                "login",
+                "credentials-missing",
+                "Credentials are needed: Authorization: Bearer KEY.",
+            ),
+            Self::CredentialsInvalid => words(
+                401,
+                "login",
+                "credentials-invalid",
+                "The credentials are not valid.",
+            ),
+            Self::CredentialsAmbiguous => words(
+                401,
+                "login",
+                "credentials-ambiguous",
+                "A request has at most one Authorization header, of the form Bearer KEY.",
+            ),
+            Self::TooManyFailedAuthentications { .. } => words(
+                429,
+                "throttled",
+                "too-many-failed-authentications",
+                "Too many invalid credentials came from this address.",
+            ),
+            Self::RateLimited { .. } => words(
+                429,
+                "throttled",
+                "rate-limited",
+                "Too many requests; see Retry-After.",
+            ),
+            Self::Denied { reason } => words(
+                403,
+                "forbidden",
+                reason,
+                "The credentials do not permit this.",
+            ),
+            Self::GrantImpossible => words(
+                500,
+                "exception",
+                "grant-impossible",
+                "The client's rules cannot be expressed; the operator has to shorten them.",
+            ),
+            Self::ServerUnreachable => words(
+                503,
+                "transient",
+                "server-unreachable",
+                "The server cannot be reached; try again soon.",
+            ),
+            Self::ChannelUnknown => words(
+                503,
+                "transient",
+                "channel-unknown",
+                "The server is starting; try again soon.",
+            ),
+            Self::ServerTooSlow => words(
+                504,
+                "timeout",
+                "server-too-slow",
+                "The server did not answer in time.",
+            ),
+            Self::ServerBroken => words(
+                502,
+                "exception",
+                "server-broken",
+                "The server's answer broke off or was not HTTP.",
+            ),
+            Self::AnswerDiscarded => words(
+                502,
+                "exception",
+                "answer-discarded",
+                "The server's answer was not one to this request.",
+            ),
+            Self::ClientTooSlow => words(
+                408,
+                "timeout",
+                "client-too-slow",
+                "The request did not arrive in time.",
+            ),
+            Self::ClientGone => words(400, "incomplete", "client-gone", "The request broke off."),
+            Self::Internal => words(500, "exception", "internal", "The gateway failed."),
+        }
+    }
+
+    /// The answer's status.
+    pub(crate) fn status(&self) -> u16 {
+        self.words().status
+    }
+
+    /// The stable code in logs and metrics.
+    pub(crate) fn reason(&self) -> &'static str {
+        self.words().reason
+    }
+
+    /// Whether the bytes that follow on the connection cannot be trusted to be a request.
+    pub(crate) fn ends_the_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::AmbiguousFraming
+                | Self::AmbiguousHost
+                | Self::UnsupportedTarget
+                | Self::UriTooLong
+                | Self::HeadTooLarge
+                | Self::BodyTooLarge
+                | Self::ClientTooSlow
+        )
+    }
+
+    /// The answer's body.
+    pub(crate) fn body(&self, request_id: &str) -> Bytes {
+        let words = self.words();
+        contract::refusal(words.status, words.issue, words.text, request_id).into()
+    }
+
+    /// What the contract says about a URL or method that is not FHIR's.
+    pub(crate) fn of_url(not_fhir: &NotFhir) -> Self {
+        match not_fhir {
+            NotFhir::BadEncoding | NotFhir::InvalidId => Self::InvalidUrl,
+            NotFhir::NoSuchUrl => Self::NoSuchUrl,
+            NotFhir::MethodNotAllowed { allowed } => Self::MethodNotAllowed {
+                allow: allowed.join(", "),
+            },
+        }
+    }
+
+    /// What the contract's decision says about a caller.
+    pub(crate) fn of_denial(reason: Reason) -> Self {
+        match reason {
+            Reason::NoCaller => Self::CredentialsMissing,
+            Reason::NoRuleForType | Reason::NoRuleForAction | Reason::PowerMissing(_) => {
+                Self::Denied {
+                    reason: reason.code(),
+                }
+            }
+        }
+    }
+
+    /// What a failure on the way to or from the server means. pingora's list of error types is
+    /// open, so the rest is told apart by the side it happened on.
+    pub(crate) fn of_failure(error: &pingora::Error) -> Self {
+        match (error.esource(), error.etype()) {
+            (
+                ErrorSource::Upstream,
+                ErrorType::ConnectTimedout
+                | ErrorType::ConnectRefused
+                | ErrorType::ConnectNoRoute
+                | ErrorType::ConnectError
+                | ErrorType::ConnectProxyFailure
+                | ErrorType::SocketError
+                | ErrorType::BindError,
+            ) => Self::ServerUnreachable,
+            (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
+                Self::ServerTooSlow
+            }
+            (ErrorSource::Upstream, _) => Self::ServerBroken,
+            (ErrorSource::Downstream, ErrorType::ReadTimedout) => Self::ClientTooSlow,
+            (
+                ErrorSource::Downstream,
+                ErrorType::ReadError
+                | ErrorType::WriteError
+                | ErrorType::WriteTimedout
+                | ErrorType::ConnectionClosed,
+            ) => Self::ClientGone,
+            (ErrorSource::Downstream, _) => Self::AmbiguousFraming,
+            (ErrorSource::Internal | ErrorSource::Unset, _) => Self::Internal,
+        }
+    }
+
+    /// The seconds after which it is worth to ask again.
+    fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::TooManyFailedAuthentications { retry_after }
+            | Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::ServerUnreachable | Self::ChannelUnknown => Some(1),
+            _ => None,
+        }
+    }
+
+    fn challenge(&self) -> Option<HeaderValue> {
+        match self {
+            Self::CredentialsMissing => Some(HeaderValue::from_static("Bearer")),
+            Self::CredentialsInvalid => {
+                Some(HeaderValue::from_static("Bearer error=\"invalid_token\""))
+            }
+            Self::CredentialsAmbiguous => {
+                Some(HeaderValue::from_static("Bearer error=\"invalid_request\""))
+            }
+            Self::Denied { .. } => Some(HeaderValue::from_static(
+                "Bearer error=\"insufficient_scope\"",
+            )),
+            _ => None,
+        }
+    }
+
+    /// The answer's head, for a body of this length.
+    pub(crate) fn head(&self, body_length: usize) -> pingora::Result<Box<ResponseHeader>> {
+        let mut head = ResponseHeader::build_no_case(self.status(), Some(12))?;
+        head.insert_header(header::CONTENT_TYPE, "application/fhir+json")?;
+        head.insert_header(header::CONTENT_LENGTH, body_length)?;
+        head.insert_header(header::CACHE_CONTROL, "no-store")?;
+        if let Some(seconds) = self.retry_after() {
+            head.insert_header(header::RETRY_AFTER, seconds)?;
+        }
+        if let Some(challenge) = self.challenge() {
+            head.insert_header(header::WWW_AUTHENTICATE, challenge)?;
+        }
+        if let Self::MethodNotAllowed { allow } = self {
+            head.insert_header(header::ALLOW, allow.as_str())?;
+        }
+        Ok(Box::new(head))
+    }
+
+    /// The whole answer to a head that never became a request.
+    pub(crate) fn malformed_head_answer() -> Bytes {
+        let body = Self::MalformedHead.body("-");
+        let head = format!(
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/fhir+json\r\n\
+             Content-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        [head.as_bytes(), &body].concat().into()
+    }
+}

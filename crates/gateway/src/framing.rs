@@ -1,0 +1,212 @@
+//! What is refused before anything else is asked: a request whose bytes could be read in two
+//! ways, or that is larger than allowed (RFC 9112, sections 3.2, 5 and 6).
+//!
+//! pingora parses leniently (bare line feeds, Content-Length beside Transfer-Encoding, a missing
+//! Host), so the head is judged here a second time, over its bytes as they came. Bodies are
+//! bounded in `proxy`, as they pass.
+
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue};
+
+use crate::config::Limits;
+use crate::errors::Refusal;
+
+/// How long a request's body will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyLength {
+    /// As declared; zero when nothing is.
+    Known(u64),
+    /// Told piece by piece.
+    Chunked,
+}
+
+/// Judges a request's head: `raw` are its bytes, `target` its request target.
+pub(crate) fn judge_head(
+    raw: &[u8],
+    target: &[u8],
+    headers: &HeaderMap<HeaderValue>,
+    limits: &Limits,
+) -> Result<BodyLength, Refusal> {
+    if target.len() > limits.uri_bytes {
+        return Err(Refusal::UriTooLong);
+    }
+    if raw.len() > limits.header_bytes || headers.len() > limits.header_count {
+        return Err(Refusal::HeadTooLarge);
+    }
+    judge_lines(raw)?;
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), None) => {}
+        _ => return Err(Refusal::AmbiguousHost),
+    }
+    let length = judge_body_framing(raw, headers)?;
+    if let BodyLength::Known(length) = length
+        && length > limits.body_bytes
+    {
+        return Err(Refusal::BodyTooLarge);
+    }
+    Ok(length)
+}
+
+/// Every line ends in CR LF, has no other CR, and none continues the one before.
+fn judge_lines(raw: &[u8]) -> Result<(), Refusal> {
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', raw) {
+        let line = &raw[start..end];
+        let Some(line) = line.strip_suffix(b"\r") else {
+            return Err(Refusal::AmbiguousFraming);
+        };
+        let folded = start > 0 && matches!(line.first(), Some(b' ' | b'\t'));
+        if folded || memchr::memchr2(b'\r', 0, line).is_some() {
+            return Err(Refusal::AmbiguousFraming);
+        }
+        start = end + 1;
+    }
+    Ok(())
+}
+
+/// One way, and one way only, to tell where the body ends.
+fn judge_body_framing(raw: &[u8], headers: &HeaderMap<HeaderValue>) -> Result<BodyLength, Refusal> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        // pingora has already dropped a Content-Length that stood beside it.
+        if !chunked || codings.next().is_some() || has_field(raw, b"content-length") {
+            return Err(Refusal::AmbiguousFraming);
+        }
+        return Ok(BodyLength::Chunked);
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else {
+        return Ok(BodyLength::Known(0));
+    };
+    let length = length.as_bytes();
+    let digits = !length.is_empty() && length.len() <= 18 && length.iter().all(u8::is_ascii_digit);
+    if !digits || lengths.next().is_some() {
+        return Err(Refusal::AmbiguousFraming);
+    }
+    let number = length
+        .iter()
+        .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    Ok(BodyLength::Known(number))
+}
+
+/// Whether the head, as it came, has a field of this (lower-case) name.
+fn has_field(raw: &[u8], name: &[u8]) -> bool {
+    raw.split(|byte| *byte == b'\n').skip(1).any(|line| {
+        line.iter()
+            .position(|byte| *byte == b':')
+            .is_some_and(|colon| line[..colon].trim_ascii().eq_ignore_ascii_case(name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Parses nothing: takes the fields as given and writes the head they would come from.
+    fn judge(fields: &[(&str, &str)]) -> Result<BodyLength, Refusal> {
+        let mut raw = b"GET /fhir HTTP/1.1\r\n".to_vec();
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            raw.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+            headers.append(
+                http::HeaderName::from_bytes(name.as_bytes()).expect("a name"),
+                HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
+            );
+        }
+        raw.extend_from_slice(b"\r\n");
+        if headers.contains_key(TRANSFER_ENCODING) {
+            headers.remove(CONTENT_LENGTH);
+        }
+        judge_head(&raw, b"/fhir", &headers, &Limits::default())
+    }
+
+    fn check(fields: &[(&str, &str)], expected: Result<BodyLength, Refusal>) {
+        assert_eq!(judge(fields), expected, "{fields:?}");
+    }
+
+    #[test]
+    fn one_host_and_one_length_pass() {
+        check(&[("Host", "a")], Ok(BodyLength::Known(0)));
+        check(
+            &[("Host", "a"), ("Content-Length", "12")],
+            Ok(BodyLength::Known(12)),
+        );
+        check(
+            &[("Host", "a"), ("Transfer-Encoding", "Chunked")],
+            Ok(BodyLength::Chunked),
+        );
+    }
+
+    #[test]
+    fn no_host_and_two_hosts_are_refused() {
+        check(&[], Err(Refusal::AmbiguousHost));
+        check(&[("Host", "a"), ("host", "a")], Err(Refusal::AmbiguousHost));
+    }
+
+    // GW-023
+    #[test]
+    fn every_second_way_to_read_a_body_length_is_refused() {
+        for fields in [
+            [("Content-Length", "3"), ("Transfer-Encoding", "chunked")],
+            [("Content-Length", "3"), ("Content-Length", "3")],
+            [("Content-Length", "3"), ("Content-Length", "4")],
+            [("Content-Length", "3, 3"), ("X", "y")],
+            [("Content-Length", "+3"), ("X", "y")],
+            [("Content-Length", ""), ("X", "y")],
+            [("Content-Length", "9999999999999999999"), ("X", "y")],
+            [("Transfer-Encoding", "gzip, chunked"), ("X", "y")],
+            [("Transfer-Encoding", "identity"), ("X", "y")],
+            [
+                ("Transfer-Encoding", "chunked"),
+                ("Transfer-Encoding", "chunked"),
+            ],
+        ] {
+            check(
+                &[&[("Host", "a")], &fields[..]].concat(),
+                Err(Refusal::AmbiguousFraming),
+            );
+        }
+    }
+
+    #[test]
+    fn bare_line_ends_nul_and_folded_lines_are_refused() {
+        for raw in [
+            &b"GET / HTTP/1.1\nHost: a\r\n\r\n"[..],
+            b"GET / HTTP/1.1\r\nHost: a\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\0\r\n\r\n",
+        ] {
+            assert_eq!(
+                judge_lines(raw),
+                Err(Refusal::AmbiguousFraming),
+                "{}",
+                raw.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_named() {
+        let long = "x".repeat(33 * 1024);
+        check(&[("Host", "a"), ("X", &long)], Err(Refusal::HeadTooLarge));
+        let many: Vec<(String, &str)> = (0..90).map(|n| (format!("x-{n}"), "y")).collect();
+        let mut fields: Vec<(&str, &str)> = vec![("Host", "a")];
+        fields.extend(many.iter().map(|(name, value)| (name.as_str(), *value)));
+        check(&fields, Err(Refusal::HeadTooLarge));
+        check(
+            &[("Host", "a"), ("Content-Length", "67108865")],
+            Err(Refusal::BodyTooLarge),
+        );
+        check(
+            &[("Host", "a"), ("Content-Length", "67108864")],
+            Ok(BodyLength::Known(64 * 1024 * 1024)),
+        );
+        let headers = HeaderMap::new();
+        let target = vec![b'a'; 16 * 1024 + 1];
+        let judged = judge_head(b"", &target, &headers, &Limits::default());
+        assert_eq!(judged, Err(Refusal::UriTooLong));
+    }
+}

@@ -1,0 +1,300 @@
+//! The gateway's metrics, in Prometheus' text form.
+//!
+//! Every label comes from a closed set (routes, methods, kinds of interaction, status classes,
+//! reasons), so that no client can make series. A request finds its counters by array index:
+//! they are made at the first request that needs them and never looked up by text again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::Method;
+use parking_lot::RwLock;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
+};
+
+/// Upper bounds of the duration histograms, in seconds.
+const BUCKETS: [f64; 13] = [
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
+
+/// The methods that have a label of their own.
+const METHODS: [&str; 8] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other",
+];
+
+/// The status classes that have a label, the first digit less one.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Where a request's path led.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Route {
+    /// No route takes the path, or the request was refused before one was looked for.
+    #[default]
+    None,
+    /// The FHIR server.
+    Fhir,
+}
+
+impl Route {
+    /// The label's text.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Fhir => "fhir",
+        }
+    }
+}
+
+/// The label of a method; a method that HTTP does not define is "other", whatever it spells.
+pub(crate) fn method_label(method: &Method) -> &'static str {
+    METHODS[method_index(method)]
+}
+
+fn method_index(method: &Method) -> usize {
+    let other = METHODS.len() - 1;
+    METHODS[..other]
+        .iter()
+        .position(|known| *known == method.as_str())
+        .unwrap_or(other)
+}
+
+/// All metrics.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    series: RwLock<HashMap<(&'static str, &'static str), Arc<Series>>>,
+    pub(crate) upstream_duration: Histogram,
+    pub(crate) bytes_in: IntCounter,
+    pub(crate) bytes_out: IntCounter,
+    pub(crate) in_flight: IntGauge,
+    pub(crate) refusals: IntCounterVec,
+    pub(crate) channel_fetches: IntCounterVec,
+    pub(crate) answers_discarded: IntCounter,
+    pub(crate) retries: IntCounter,
+    pub(crate) connections: IntCounter,
+    pub(crate) connections_open: IntGauge,
+    pub(crate) connections_refused: IntCounterVec,
+    pub(crate) log_lines_dropped: IntGauge,
+}
+
+/// The counters of one kind of interaction on one route.
+#[derive(Debug)]
+pub(crate) struct Series {
+    route: &'static str,
+    interaction: &'static str,
+    requests: IntCounterVec,
+    counters: [[OnceLock<IntCounter>; CLASSES.len()]; METHODS.len()],
+    duration: Histogram,
+}
+
+impl Series {
+    /// Counts one finished request.
+    pub(crate) fn finished(&self, method: &Method, status: u16, duration: Duration) {
+        let method = method_index(method);
+        let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
+        self.counters[method][class]
+            .get_or_init(|| {
+                self.requests.with_label_values(&[
+                    self.route,
+                    METHODS[method],
+                    self.interaction,
+                    CLASSES[class],
+                ])
+            })
+            .inc();
+        self.duration.observe(duration.as_secs_f64());
+    }
+}
+
+impl Metrics {
+    /// Registers every metric.
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let make = Maker(&registry);
+        Ok(Self {
+            requests: make.counters(
+                "hearthgate_gateway_requests_total",
+                "Finished requests.",
+                &["route", "method", "interaction", "status"],
+            )?,
+            durations: make.histograms(
+                "hearthgate_gateway_request_duration_seconds",
+                "Time from a request's whole head to its answer's end.",
+                &["route", "interaction"],
+            )?,
+            upstream_duration: make.histogram(
+                "hearthgate_gateway_upstream_duration_seconds",
+                "Time from a forwarded request's head to its answer's head.",
+            )?,
+            bytes_in: make.counter(
+                "hearthgate_gateway_request_body_bytes_total",
+                "Bytes of request bodies read from clients.",
+            )?,
+            bytes_out: make.counter(
+                "hearthgate_gateway_response_body_bytes_total",
+                "Bytes of answers' bodies sent to clients.",
+            )?,
+            in_flight: make.gauge(
+                "hearthgate_gateway_requests_in_flight",
+                "Requests whose answer has not ended.",
+            )?,
+            refusals: make.counters(
+                "hearthgate_gateway_refusals_total",
+                "Requests the gateway answered itself, by reason.",
+                &["reason"],
+            )?,
+            channel_fetches: make.counters(
+                "hearthgate_gateway_channel_fetches_total",
+                "Readings of the channel secret, by result.",
+                &["result"],
+            )?,
+            answers_discarded: make.counter(
+                "hearthgate_gateway_answers_discarded_total",
+                "Answers that did not carry their request's nonce.",
+            )?,
+            retries: make.counter(
+                "hearthgate_gateway_retries_total",
+                "Requests sent a second time.",
+            )?,
+            connections: make.counter(
+                "hearthgate_gateway_connections_total",
+                "Client connections accepted.",
+            )?,
+            connections_open: make.gauge(
+                "hearthgate_gateway_connections_open",
+                "Client connections open now.",
+            )?,
+            connections_refused: make.counters(
+                "hearthgate_gateway_connections_refused_total",
+                "Client connections closed at once, by reason.",
+                &["reason"],
+            )?,
+            log_lines_dropped: make.gauge(
+                "hearthgate_gateway_access_log_lines_dropped",
+                "Access log lines that could not be kept or written since the start.",
+            )?,
+            series: RwLock::default(),
+            registry,
+        })
+    }
+
+    /// The counters of one kind of interaction (`interaction` from a closed set).
+    pub(crate) fn series(&self, route: Route, interaction: &'static str) -> Arc<Series> {
+        let key = (route.label(), interaction);
+        if let Some(series) = self.series.read().get(&key) {
+            return series.clone();
+        }
+        self.series
+            .write()
+            .entry(key)
+            .or_insert_with(|| {
+                Arc::new(Series {
+                    route: key.0,
+                    interaction,
+                    requests: self.requests.clone(),
+                    counters: Default::default(),
+                    duration: self.durations.with_label_values(&[key.0, interaction]),
+                })
+            })
+            .clone()
+    }
+
+    /// The text for a scrape.
+    pub(crate) fn render(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(16 * 1024);
+        // Writing to memory does not fail, and a scrape of nothing says as much as an error.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        text
+    }
+}
+
+/// Makes metrics and registers them.
+struct Maker<'registry>(&'registry Registry);
+
+impl Maker<'_> {
+    fn registered<M: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        metric: M,
+    ) -> Result<M, prometheus::Error> {
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.registered(IntCounter::new(name, help)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.registered(IntGauge::new(name, help)?)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.registered(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn histogram(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+        self.registered(Histogram::with_opts(options)?)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+        self.registered(HistogramVec::new(options, labels)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(metrics: &Metrics) -> String {
+        String::from_utf8(metrics.render()).expect("metrics are text")
+    }
+
+    #[test]
+    fn a_finished_request_is_counted_under_its_labels() {
+        let metrics = Metrics::new().expect("the names are valid");
+        metrics
+            .series(Route::Fhir, "read")
+            .finished(&Method::GET, 404, Duration::from_millis(3));
+        let text = text(&metrics);
+        let line = "hearthgate_gateway_requests_total\
+                    {interaction=\"read\",method=\"GET\",route=\"fhir\",status=\"4xx\"} 1";
+        assert!(text.contains(line), "{text}");
+        assert!(text.contains(
+            "request_duration_seconds_bucket{interaction=\"read\",route=\"fhir\",le=\"0.005\"} 1"
+        ));
+    }
+
+    // GW-050
+    #[test]
+    fn methods_that_clients_invent_share_one_label() {
+        let metrics = Metrics::new().expect("the names are valid");
+        let series = metrics.series(Route::None, "none");
+        for name in ["BREW", "PATIENT-42", "X"] {
+            let method = Method::from_bytes(name.as_bytes()).expect("a token");
+            series.finished(&method, 405, Duration::ZERO);
+        }
+        let text = text(&metrics);
+        assert!(
+            text.contains("method=\"other\",route=\"none\",status=\"4xx\"} 3"),
+            "{text}"
+        );
+        assert!(!text.contains("PATIENT-42"));
+    }
+}

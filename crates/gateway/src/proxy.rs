@@ -1,0 +1,451 @@
+//! The gateway as pingora's hooks: judge, forward, check the answer, log.
+//!
+//! Bodies pass in pieces, both ways, and are never looked at. An answer of the server goes to the
+//! client byte for byte, once it has shown to be the answer to this very request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use contract::{Clock, Cost, Ids, header};
+use http::header::AUTHORIZATION;
+use http::{Method, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType};
+
+use crate::access_log::{Line, Lines};
+use crate::callers::Callers;
+use crate::channel::ChannelKeeper;
+use crate::config::{Cors, Limits};
+use crate::cors;
+use crate::errors::Refusal;
+use crate::framing::BodyLength;
+use crate::judge::Judged;
+use crate::metrics::{Metrics, method_label};
+use crate::request::{Pass, Request, Tries};
+use crate::request_id;
+use crate::wire::Wire;
+
+/// How long, and how much, a client may go on sending a body that nobody wants, so that it gets
+/// to read why instead of a reset connection.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+const STALE_CHANNEL: ErrorType = ErrorType::new("StaleChannel");
+const FOREIGN_ANSWER: ErrorType = ErrorType::new("ForeignAnswer");
+const BODY_TOO_LARGE: ErrorType = ErrorType::new("BodyTooLarge");
+
+/// The gateway.
+pub(crate) struct Gateway {
+    pub(crate) base_path: String,
+    pub(crate) public_open: Vec<String>,
+    pub(crate) limits: Limits,
+    pub(crate) cors: Option<Cors>,
+    pub(crate) callers: Callers,
+    pub(crate) channel: Arc<ChannelKeeper>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lines: Lines,
+    pub(crate) peer: HttpPeer,
+}
+
+impl Gateway {
+    /// Writes an answer of our own.
+    async fn refuse(
+        &self,
+        session: &mut Session,
+        request: &mut Request,
+        refusal: Refusal,
+    ) -> pingora::Result<()> {
+        let body = refusal.body(request_id::text(&request.id));
+        let mut head = refusal.head(body.len())?;
+        request.dress(&mut head)?;
+        if refusal.ends_the_connection() {
+            session.set_keepalive(None);
+        }
+        request.refusal = Some(refusal);
+        session.write_response_header(head, false).await?;
+        session.write_response_body(Some(body), true).await?;
+        linger(session).await;
+        Ok(())
+    }
+
+    /// Answers a preflight.
+    async fn answer_preflight(
+        &self,
+        session: &mut Session,
+        request: &Request,
+    ) -> pingora::Result<()> {
+        let mut head = cors::preflight_answer()?;
+        request.dress(&mut head)?;
+        session.write_response_header(head, true).await
+    }
+
+    /// Checks that an answer's head is the answer to this request and takes the contract's
+    /// headers out of it.
+    fn accept_answer(
+        &self,
+        answer: &mut ResponseHeader,
+        request: &mut Request,
+    ) -> pingora::Result<()> {
+        let Some(pass) = &request.pass else {
+            return Err(Error::new_in(ErrorType::InternalError));
+        };
+        if answer.status == StatusCode::CONTINUE {
+            // Says nothing but "go on": of its headers, none is needed.
+            strip_contract(answer);
+            return Ok(());
+        }
+        if answer.status == StatusCode::MISDIRECTED_REQUEST {
+            request.stale = Some(pass.channel.clone());
+            return Err(Error::new_up(STALE_CHANNEL));
+        }
+        if !carries_nonce(answer, pass) {
+            self.metrics.answers_discarded.inc();
+            request.refusal = Some(Refusal::AnswerDiscarded);
+            tracing::error!(
+                request_id = request_id::text(&request.id),
+                "security: an answer without its request's nonce was discarded"
+            );
+            return Err(Error::new_up(FOREIGN_ANSWER));
+        }
+        request.cost = answer
+            .headers
+            .get(header::COST)
+            .and_then(|cost| Cost::from_header(cost.to_str().ok()?));
+        strip_contract(answer);
+        request.dress(answer)
+    }
+
+    /// Says in the log what went wrong, without a word of the request or the answer.
+    fn tell_of_failure(&self, error: &Error, refusal: &Refusal, request: &Request) {
+        if refusal.status() < 500 {
+            return;
+        }
+        tracing::warn!(
+            request_id = request_id::text(&request.id),
+            refusal = refusal.reason(),
+            failure = error.etype().as_str(),
+            side = error.esource().as_str(),
+            "a request could not be answered by the server"
+        );
+    }
+}
+
+fn carries_nonce(answer: &ResponseHeader, pass: &Pass) -> bool {
+    let mut nonces = answer.headers.get_all(header::NONCE).iter();
+    match (nonces.next(), nonces.next()) {
+        (Some(nonce), None) => nonce.to_str().is_ok_and(|nonce| pass.nonce.matches(nonce)),
+        _ => false,
+    }
+}
+
+fn strip_contract(answer: &mut ResponseHeader) {
+    answer.remove_header(header::NONCE);
+    answer.remove_header(header::COST);
+    // No other is ever sent back; what a later version adds must not reach clients either.
+    let others: Vec<_> = answer
+        .headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(header::PREFIX))
+        .cloned()
+        .collect();
+    for name in &others {
+        answer.remove_header(name);
+    }
+}
+
+/// Reads and forgets what is left of a body, within limits.
+async fn linger(session: &mut Session) {
+    if session.is_body_done() {
+        return;
+    }
+    let drain = async {
+        let mut left = LINGER_BYTES;
+        while let Ok(Some(piece)) = session.downstream_session.read_request_body().await {
+            match left.checked_sub(piece.len()) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    // Whoever is not done by then sees the connection end.
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+/// The connection beneath a session.
+fn wire(session: &Session) -> Option<&Wire> {
+    (**session.downstream_session.stream()?)
+        .as_any()
+        .downcast_ref()
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Request;
+
+    fn new_ctx(&self) -> Request {
+        Request::new(&self.metrics.in_flight)
+    }
+
+    /// No modules: not even the idle compression that pingora adds by itself.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut Request,
+    ) -> pingora::Result<()> {
+        request.started = self.clock.monotonic();
+        if let Some(wire) = wire(session) {
+            wire.head_is_read();
+        }
+        let idle = self.limits.idle;
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(idle.as_secs().max(1)));
+        }
+        session.set_read_timeout(Some(idle));
+        session.set_write_timeout(Some(idle));
+        Ok(())
+    }
+
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut Request,
+    ) -> pingora::Result<bool> {
+        let Some(address) = wire(session).map(|wire| wire.peer().ip()) else {
+            return Err(Error::new_in(ErrorType::InternalError));
+        };
+        match self.judge(session, request, address) {
+            Ok(Judged::Forward) => return Ok(false),
+            Ok(Judged::Preflight) => self.answer_preflight(session, request).await?,
+            Err(refusal) => self.refuse(session, request, refusal).await?,
+        }
+        Ok(true)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        request: &mut Request,
+    ) -> pingora::Result<()> {
+        if request.body != BodyLength::Chunked {
+            return Ok(());
+        }
+        let length = body.as_ref().map_or(0, Bytes::len);
+        request.body_passed += u64::try_from(length).unwrap_or(u64::MAX);
+        if request.body_passed > self.limits.body_bytes {
+            request.refusal = Some(Refusal::BodyTooLarge);
+            return Err(Error::new_down(BODY_TOO_LARGE));
+        }
+        Ok(())
+    }
+
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        request: &mut Request,
+    ) -> pingora::Result<Box<HttpPeer>> {
+        if let Some(stale) = request.stale.take() {
+            if let Err(error) = self.channel.replace(Some(&stale)).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the server does not know the channel's secret, and gives no other"
+                );
+                request.refusal = Some(Refusal::ChannelUnknown);
+                return Err(Error::new_up(STALE_CHANNEL));
+            }
+            if let (Some(pass), Some(channel)) = (&mut request.pass, self.channel.current()) {
+                pass.channel = channel;
+            }
+        }
+        Ok(Box::new(self.peer.clone()))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream: &mut RequestHeader,
+        request: &mut Request,
+    ) -> pingora::Result<()> {
+        let (Some(pass), Some(wire)) = (&request.pass, wire(session)) else {
+            return Err(Error::new_in(ErrorType::InternalError));
+        };
+        upstream.remove_header(&AUTHORIZATION);
+        upstream.insert_header(header::CONTRACT, &pass.channel.version)?;
+        upstream.insert_header(header::CHANNEL, &pass.channel.secret)?;
+        upstream.insert_header(header::GRANT, &pass.grant)?;
+        upstream.insert_header(request_id::NAME, &request.id)?;
+        upstream.insert_header("forwarded", wire.forwarded())?;
+        upstream.insert_header("x-forwarded-for", wire.forwarded_for())?;
+        request.sent = Some(self.clock.monotonic());
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        answer: &mut ResponseHeader,
+        request: &mut Request,
+    ) -> pingora::Result<()> {
+        if let Some(sent) = request.sent
+            && answer.status != StatusCode::CONTINUE
+        {
+            request.upstream = Some(self.clock.monotonic().saturating_sub(sent));
+        }
+        self.accept_answer(answer, request)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        request: &mut Request,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        error.set_retry(false);
+        request.refusal = Some(Refusal::ServerUnreachable);
+        error
+    }
+
+    /// Sends a request a second time only when the server cannot have acted on the first: it said
+    /// so itself (421), or a kept connection turned out to be closed and the method changes
+    /// nothing. Never once a byte of a body may have been sent.
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        request: &mut Request,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let untouched = request.tries == Tries::First
+            && request.body == BodyLength::Known(0)
+            && session.response_written().is_none();
+        let method = &session.req_header().method;
+        let safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
+        let closed_meanwhile = client_reused
+            && safe
+            && *error.esource() == ErrorSource::Upstream
+            && matches!(
+                error.etype(),
+                ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed
+            );
+        let again = untouched && (request.stale.is_some() || closed_meanwhile);
+        if again {
+            request.tries = Tries::Second;
+            self.metrics.retries.inc();
+        }
+        error.set_retry(again);
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        request: &mut Request,
+    ) -> FailToProxy {
+        if let Some(stale) = request.stale.take() {
+            // Not for this request any more, but for those that follow.
+            let replaced = self.channel.replace(Some(&stale)).await;
+            if let Err(error) = replaced {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the server does not know the channel's secret, and gives no other"
+                );
+            }
+            request.refusal = Some(Refusal::ChannelUnknown);
+        }
+        let refusal = request
+            .refusal
+            .take()
+            .unwrap_or_else(|| Refusal::of_failure(error));
+        self.tell_of_failure(error, &refusal, request);
+        let status = refusal.status();
+        let written = session.response_written().is_some();
+        if written || refusal == Refusal::ClientGone {
+            request.refusal = Some(refusal);
+        } else if self.refuse(session, request, refusal).await.is_err() {
+            tracing::debug!("the client went away before it could be refused");
+        }
+        FailToProxy {
+            error_code: status,
+            can_reuse_downstream: false,
+        }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, request: &mut Request) {
+        let duration = self.clock.monotonic().saturating_sub(request.started);
+        let refusal = request.refusal.as_ref();
+        let status = session
+            .response_written()
+            .map(|head| head.status.as_u16())
+            .or_else(|| refusal.map(Refusal::status))
+            .unwrap_or(500);
+        let count = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+        let bytes_in = count(session.body_bytes_read());
+        let bytes_out = count(session.body_bytes_sent());
+        let method = &session.req_header().method;
+
+        let metrics = &self.metrics;
+        metrics
+            .series(request.route, request.interaction)
+            .finished(method, status, duration);
+        metrics.bytes_in.inc_by(bytes_in);
+        metrics.bytes_out.inc_by(bytes_out);
+        if let Some(upstream) = request.upstream {
+            metrics.upstream_duration.observe(upstream.as_secs_f64());
+        }
+        if let Some(refusal) = refusal {
+            metrics
+                .refusals
+                .with_label_values(&[refusal.reason()])
+                .inc();
+        }
+        if self.lines.are_kept() {
+            self.lines.write(&Line {
+                time: self.clock.now(),
+                request_id: request_id::text(&request.id),
+                client: request.who.as_ref().and_then(|who| who.client_id()),
+                method: method_label(method),
+                route: request.route.label(),
+                interaction: request.interaction,
+                status,
+                bytes_in,
+                bytes_out,
+                duration,
+                upstream: request.upstream,
+                cost: request.cost,
+                refusal: refusal.map(Refusal::reason),
+            });
+        }
+    }
+
+    /// pingora's own error lines name method, path and host: a path can name a patient.
+    fn suppress_error_log(&self, _: &Session, _: &Request, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Request,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _: &Session, request: &Request) -> String {
+        format!("request {}", request_id::text(&request.id))
+    }
+}

@@ -1,0 +1,182 @@
+//! The renewal socket: where the server asks whether work that outlives its request may go on,
+//! and what was revoked meanwhile. Answered from the registry as it is at that moment.
+//!
+//! `POST /renew` takes a `Renewal`; `GET /revocations?after=CURSOR` gives the feed. Only processes
+//! of our own user may ask.
+
+use std::convert::Infallible;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use contract::{
+    Clock, Grant, GrantError, GrantFields, Ids, Interaction, Nonce, Renewal, RenewalAnswer,
+    TenantName,
+};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use registry::{Registry, Renewed};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::callers::fields_of;
+use crate::errors::GatewayError;
+use crate::small_server::{SmallServer, answer};
+
+/// The longest question.
+const LONGEST_QUESTION: usize = 4 * 1024;
+/// How long a question's head may take.
+const HEAD_LIMIT: Duration = Duration::from_secs(5);
+/// Entries of the revocation feed in one answer.
+const PAGE: usize = 1000;
+/// How long a renewed grant is good: less than [`Renewal::MAX_LIFE`] by what two clocks may differ.
+const LIFE: Duration = Duration::from_secs(4);
+
+/// What renewals are answered from.
+pub(crate) struct Renewals {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) tenant: TenantName,
+    pub(crate) default_budget: u64,
+}
+
+/// The socket, and its path to take away again.
+#[derive(Debug)]
+pub(crate) struct RenewalSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    owner: u32,
+}
+
+impl Drop for RenewalSocket {
+    fn drop(&mut self) {
+        // A path left behind is taken over by the next start.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl RenewalSocket {
+    /// Makes the socket, for our own user alone. One that nobody listens on is taken over.
+    pub(crate) fn bind(path: &Path) -> Result<Self, GatewayError> {
+        let failed = |source| GatewayError::RenewalSocket {
+            path: path.to_owned(),
+            source,
+        };
+        if path.exists() {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(GatewayError::RenewalSocketInUse(path.to_owned()));
+            }
+            std::fs::remove_file(path).map_err(failed)?;
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(path, private).map_err(failed)?;
+        let owner = std::fs::metadata(path).map_err(failed)?.uid();
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            owner,
+        })
+    }
+
+    fn is_ours(&self, stream: &UnixStream) -> bool {
+        stream
+            .peer_cred()
+            .is_ok_and(|peer| peer.uid() == self.owner)
+    }
+}
+
+/// Serves the renewal socket for as long as it is polled.
+pub(crate) async fn serve(socket: RenewalSocket, renewals: Arc<Renewals>) {
+    let mut server = SmallServer::new(HEAD_LIMIT);
+    loop {
+        match server.tend(socket.listener.accept()).await {
+            Ok((stream, _)) if socket.is_ours(&stream) => {
+                let renewals = renewals.clone();
+                server.begin(stream, move |request| {
+                    let renewals = renewals.clone();
+                    async move { Ok::<_, Infallible>(renewals.answer(request).await) }
+                });
+            }
+            Ok(_) => tracing::warn!("security: another user asked on the renewal socket"),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+impl Renewals {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let uri = request.uri().clone();
+        match (request.method(), uri.path()) {
+            (&Method::POST, "/renew") => self.renew(request.into_body()).await,
+            (&Method::GET, "/revocations") => self.revocations(uri.query()),
+            _ => said(StatusCode::NOT_FOUND, "POST /renew, GET /revocations"),
+        }
+    }
+
+    async fn renew(&self, body: Incoming) -> Response<Full<Bytes>> {
+        let Ok(body) = Limited::new(body, LONGEST_QUESTION).collect().await else {
+            return said(StatusCode::PAYLOAD_TOO_LARGE, "the question is too long");
+        };
+        let Ok(renewal) = serde_json::from_slice::<Renewal>(&body.to_bytes()) else {
+            return said(StatusCode::BAD_REQUEST, "not a renewal");
+        };
+        match self.renewed(&renewal) {
+            Ok(answered) => json(&answered),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "no grant can be renewed for the authorization"
+                );
+                said(StatusCode::INTERNAL_SERVER_ERROR, "no grant can be made")
+            }
+        }
+    }
+
+    /// What the authorization is worth now.
+    fn renewed(&self, renewal: &Renewal) -> Result<RenewalAnswer, GrantError> {
+        let caller = match self.registry.renew(&renewal.authorization) {
+            Renewed::Standing(caller) => caller,
+            Renewed::Gone => return Ok(RenewalAnswer::Gone),
+        };
+        let request = GrantFields::of_request(
+            self.tenant.clone(),
+            &Interaction::Capabilities,
+            renewal.digest(),
+            Nonce::generate(self.ids.as_ref()),
+            crate::later(self.clock.now(), LIFE),
+        );
+        let fields = GrantFields {
+            interaction: Renewal::INTERACTION.to_owned(),
+            ..fields_of(&caller, self.default_budget, request)
+        };
+        Ok(RenewalAnswer::Grant(Grant::new(fields)?.encode()?))
+    }
+
+    fn revocations(&self, query: Option<&str>) -> Response<Full<Bytes>> {
+        let cursor = query
+            .and_then(|query| query.strip_prefix("after="))
+            .and_then(|cursor| cursor.parse().ok());
+        match cursor {
+            Some(cursor) => json(&self.registry.revocations(cursor, PAGE)),
+            None => said(StatusCode::BAD_REQUEST, "after=CURSOR is missing"),
+        }
+    }
+}
+
+fn json(document: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_vec(document) {
+        Ok(body) => answer(StatusCode::OK, "application/json", body),
+        Err(_) => said(StatusCode::INTERNAL_SERVER_ERROR, "the answer has no text"),
+    }
+}
+
+fn said(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    answer(status, "text/plain", text)
+}

@@ -1,0 +1,107 @@
+//! What the gateway knows of one request while it passes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{Cost, Nonce};
+use http::HeaderValue;
+use pingora::http::ResponseHeader;
+use prometheus::IntGauge;
+
+use crate::callers::{LimitState, Who};
+use crate::channel::Channel;
+use crate::errors::Refusal;
+use crate::framing::BodyLength;
+use crate::metrics::Route;
+use crate::request_id;
+
+/// The label of what was never classified.
+pub(crate) const NO_INTERACTION: &str = "none";
+
+/// One request's way through the gateway.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) started: Duration,
+    pub(crate) id: HeaderValue,
+    pub(crate) who: Option<Who>,
+    pub(crate) route: Route,
+    pub(crate) interaction: &'static str,
+    pub(crate) body: BodyLength,
+    /// Bytes of a chunked body that passed so far.
+    pub(crate) body_passed: u64,
+    pub(crate) pass: Option<Pass>,
+    pub(crate) limit: Option<LimitState>,
+    pub(crate) allowed_origin: Option<HeaderValue>,
+    /// The channel that the server said it does not know.
+    pub(crate) stale: Option<Arc<Channel>>,
+    pub(crate) tries: Tries,
+    pub(crate) sent: Option<Duration>,
+    pub(crate) upstream: Option<Duration>,
+    pub(crate) cost: Option<Cost>,
+    pub(crate) refusal: Option<Refusal>,
+    _in_flight: InFlight,
+}
+
+/// What the server needs to see, made once the request may pass.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    pub(crate) grant: HeaderValue,
+    pub(crate) nonce: Nonce,
+    pub(crate) channel: Arc<Channel>,
+}
+
+/// How often the request was sent to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tries {
+    First,
+    Second,
+}
+
+/// Counts a request in flight for as long as it is.
+#[derive(Debug)]
+struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Request {
+    /// A request of which nothing is known yet.
+    pub(crate) fn new(in_flight: &IntGauge) -> Self {
+        in_flight.inc();
+        Self {
+            started: Duration::ZERO,
+            id: HeaderValue::from_static("-"),
+            who: None,
+            route: Route::None,
+            interaction: NO_INTERACTION,
+            body: BodyLength::Known(0),
+            body_passed: 0,
+            pass: None,
+            limit: None,
+            allowed_origin: None,
+            stale: None,
+            tries: Tries::First,
+            sent: None,
+            upstream: None,
+            cost: None,
+            refusal: None,
+            _in_flight: InFlight(in_flight.clone()),
+        }
+    }
+
+    /// Adds what every answer to this request says, the server's and our own.
+    pub(crate) fn dress(&self, head: &mut ResponseHeader) -> pingora::Result<()> {
+        head.insert_header(request_id::NAME, &self.id)?;
+        if let Some(limit) = &self.limit {
+            head.insert_header("ratelimit-policy", &limit.policy)?;
+            head.insert_header("ratelimit", &limit.state)?;
+        }
+        if let Some(origin) = &self.allowed_origin {
+            crate::cors::allow(head, origin)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,245 @@
+//! One client connection, as pingora sees it: the TCP stream with a write buffer and a deadline.
+//!
+//! pingora's own stream type keeps its buffer sizes and its header timer to itself. This one
+//! joins an answer's head and body into one send, bounds the *whole* time a request's head may
+//! take (pingora restarts its timer at every byte), and gives the two answers that pingora writes
+//! before any hook runs (a head it cannot parse) the same form as every other answer of ours.
+//! It knows nothing of requests beyond "in the head" and "past the head".
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::HeaderValue;
+use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use crate::connections::MalformedHeads;
+
+/// An answer of up to this size leaves in one send with its head; larger bodies go straight out.
+const WRITE_BUFFER: usize = 8 * 1024;
+
+/// A client connection.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    stream: BufWriter<TcpStream>,
+    peer: SocketAddr,
+    /// `Forwarded` and `X-Forwarded-For`, the same for every request of a connection.
+    forwarded: HeaderValue,
+    forwarded_for: HeaderValue,
+    digest: Arc<SocketDigest>,
+    /// A [`Phase`]; set through shared references, by whoever holds the request.
+    phase: AtomicU8,
+    head_limit: Duration,
+    deadline: Option<Pin<Box<Sleep>>>,
+    malformed: Arc<MalformedHeads>,
+    answer: OwnAnswer,
+}
+
+/// Where the connection is between two requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    /// No byte of the next head has come.
+    Idle,
+    /// Some have.
+    InHead,
+    /// All have: body and answer are under way.
+    PastHead,
+}
+
+/// What becomes of bytes that are written while no request was handed out yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OwnAnswer {
+    /// None were written; our answer would take their place.
+    Ready,
+    /// Our answer took their place; the rest is swallowed.
+    Given,
+}
+
+impl Wire {
+    /// Wraps an accepted connection. A request's head may take `head_limit` from its first byte
+    /// to its last.
+    pub(crate) fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        head_limit: Duration,
+        malformed: Arc<MalformedHeads>,
+    ) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+        // Set by hand, so that nobody asks the kernel for it again.
+        let _ = digest.peer_addr.set(Some(PingoraAddr::Inet(peer)));
+        let (forwarded, forwarded_for) = forwarded_values(peer);
+        Ok(Self {
+            stream: BufWriter::with_capacity(WRITE_BUFFER, stream),
+            peer,
+            forwarded,
+            forwarded_for,
+            digest: Arc::new(digest),
+            phase: AtomicU8::new(Phase::Idle as u8),
+            head_limit,
+            deadline: None,
+            malformed,
+            answer: OwnAnswer::Ready,
+        })
+    }
+
+    /// The client's address.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The value of `Forwarded` for this connection's requests.
+    pub(crate) fn forwarded(&self) -> &HeaderValue {
+        &self.forwarded
+    }
+
+    /// The value of `X-Forwarded-For` for this connection's requests.
+    pub(crate) fn forwarded_for(&self) -> &HeaderValue {
+        &self.forwarded_for
+    }
+
+    /// A whole head was read: the head's deadline ends, writes are answers.
+    pub(crate) fn head_is_read(&self) {
+        self.enter(Phase::PastHead);
+    }
+
+    /// The connection waits for its next request.
+    pub(crate) fn await_next_head(&self) {
+        self.enter(Phase::Idle);
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    fn is_in(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::Relaxed) == phase as u8
+    }
+}
+
+fn forwarded_values(peer: SocketAddr) -> (HeaderValue, HeaderValue) {
+    let address = peer.ip();
+    let quoted = if address.is_ipv6() {
+        format!("for=\"[{address}]\";proto=http")
+    } else {
+        format!("for={address};proto=http")
+    };
+    let header = |text: String| {
+        HeaderValue::try_from(text).expect("an address is written in visible ASCII alone")
+    };
+    (header(quoted), header(address.to_string()))
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        match read {
+            Poll::Ready(_) if self.is_in(Phase::Idle) => {
+                self.enter(Phase::InHead);
+                self.deadline = None;
+                read
+            }
+            // The whole head mostly comes in one piece, so that no timer is ever made.
+            Poll::Pending if self.is_in(Phase::InHead) => {
+                let limit = self.head_limit;
+                let deadline = self
+                    .deadline
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+                match deadline.as_mut().poll(context) {
+                    Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+            other => other,
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_in(Phase::PastHead) {
+            return Pin::new(&mut self.stream).poll_write(context, bytes);
+        }
+        if self.answer == OwnAnswer::Given {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        // Smaller than the empty buffer: taken whole, at once.
+        let malformed = self.malformed.clone();
+        match Pin::new(&mut self.stream).poll_write(context, &malformed.answer) {
+            Poll::Ready(Ok(_)) => {
+                self.answer = OwnAnswer::Given;
+                malformed.refused();
+                Poll::Ready(Ok(bytes.len()))
+            }
+            other => other,
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Wire {
+    async fn shutdown(&mut self) {
+        // The client may be gone already; there is nobody left to tell.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Wire {
+    fn id(&self) -> UniqueIDType {
+        self.stream.get_ref().as_raw_fd()
+    }
+}
+
+impl Ssl for Wire {}
+
+impl GetTimingDigest for Wire {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Wire {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Wire {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(self.digest.clone())
+    }
+}
+
+#[async_trait]
+impl Peek for Wire {}
