@@ -1,0 +1,418 @@
+//! What an operator decides: one TOML file, or nothing at all.
+//!
+//! Flags of the command line win over the file, the file over the defaults. The keys stand in one
+//! table (`table`), from which reading, `check-config` and docs/configuration.md are made. The
+//! configuration names files that hold secrets and never holds one.
+
+mod file;
+mod setting;
+mod table;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use contract::TenantName;
+
+pub use file::ConfigError;
+pub use setting::{BaseUrl, Level};
+pub use table::reference;
+
+/// Everything decided, defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Where the halves' sockets stand; in the data directory where absent.
+    pub run: Option<PathBuf>,
+    /// The tenant that requests are for.
+    pub tenant: TenantName,
+    /// The FHIR base as clients see it.
+    pub public_base_url: Option<BaseUrl>,
+    /// Where the first start writes the owner's key.
+    pub owner_key_file: Option<PathBuf>,
+    /// The gateway's part.
+    pub gateway: Gateway,
+    /// From which level on the process logs.
+    pub log_level: Level,
+}
+
+/// The gateway's part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "the table says it of each key, for the operator too"
+)]
+pub struct Gateway {
+    pub listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    pub public: Vec<String>,
+    pub cors_origins: Vec<String>,
+    pub header_bytes: usize,
+    pub header_count: usize,
+    pub uri_bytes: usize,
+    pub body_bytes: u64,
+    pub header: Duration,
+    pub idle: Duration,
+    pub client_per_second: Option<u32>,
+    pub client_burst: u32,
+    pub public_per_second: u32,
+    pub public_burst: u32,
+    pub failures_per_second: u32,
+    pub failures_burst: u32,
+    pub connections: usize,
+    pub connections_per_address: usize,
+    pub upstream_connect: Duration,
+    pub upstream_read: Duration,
+    pub drain: Duration,
+}
+
+/// What the command line decides for `serve`, `gateway`, `server` and `check-config`.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Flags {
+    /// The configuration file (TOML); none is needed
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data directory [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where clients connect [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Where /metrics, /livez and /readyz are [default: 127.0.0.1:9090]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub admin: Option<SocketAddr>,
+    /// Where the first start also writes the owner's key (0600)
+    #[arg(long, value_name = "FILE")]
+    pub owner_key_file: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("./data"),
+            run: None,
+            tenant: "default".parse().expect("`default` is a tenant's name"),
+            public_base_url: None,
+            owner_key_file: None,
+            gateway: Gateway::default(),
+            log_level: Level::Info,
+        }
+    }
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            listen: loopback(8080),
+            admin_listen: loopback(9090),
+            public: vec!["capabilities".to_owned()],
+            cors_origins: Vec::new(),
+            header_bytes: 32 << 10,
+            header_count: 90,
+            uri_bytes: 16 << 10,
+            body_bytes: 64 << 20,
+            header: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            client_per_second: None,
+            client_burst: 100,
+            public_per_second: 50,
+            public_burst: 100,
+            failures_per_second: 1,
+            failures_burst: 20,
+            connections: 16 << 10,
+            connections_per_address: 1 << 10,
+            upstream_connect: Duration::from_secs(2),
+            upstream_read: Duration::from_secs(120),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Config {
+    /// What the file and the flags decide together.
+    ///
+    /// # Errors
+    /// [`ConfigError`], in one line that names file, line and key.
+    pub fn resolve(flags: &Flags) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        if let Some(path) = &flags.config {
+            file::read(path, &mut config)?;
+        }
+        if let Some(data) = &flags.data {
+            config.data.clone_from(data);
+        }
+        if let Some(listen) = flags.listen {
+            config.gateway.listen = listen;
+        }
+        if let Some(admin) = flags.admin {
+            config.gateway.admin_listen = admin;
+        }
+        if let Some(file) = &flags.owner_key_file {
+            config.owner_key_file = Some(file.clone());
+        }
+        Ok(config)
+    }
+
+    /// Where the halves' sockets stand.
+    #[must_use]
+    pub fn run_dir(&self) -> PathBuf {
+        self.run.clone().unwrap_or_else(|| self.data.join("run"))
+    }
+
+    /// The FHIR base that links are built on.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        match &self.public_base_url {
+            Some(url) => url.as_str().to_owned(),
+            None => format!("http://{}{FHIR_BASE}", self.gateway.listen),
+        }
+    }
+
+    /// The whole configuration as a file that decides the same.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        table::to_toml(self)
+    }
+}
+
+/// The path under which FHIR is served.
+pub const FHIR_BASE: &str = "/fhir";
+
+/// Whether a tenant's data is in the data directory: then an empty registry is no first start.
+///
+/// # Errors
+/// What the file system says when it cannot tell.
+pub fn beside(data: &Path) -> std::io::Result<registry::Beside> {
+    match std::fs::read_dir(data.join("tenants")) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(registry::Beside::NoTenant),
+            Some(entry) => entry.map(|_| registry::Beside::ExistingTenant),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(registry::Beside::NoTenant)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(text: &str, flags: Flags) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hearthgate.toml");
+        std::fs::write(&path, text).unwrap();
+        let config = Some(path.clone());
+        Config::resolve(&Flags { config, ..flags }).map_err(|error| {
+            let line = crate::failure::one_line(&error);
+            line.replace(path.to_str().unwrap(), "FILE")
+        })
+    }
+
+    fn error(text: &str) -> String {
+        resolved(text, Flags::default()).unwrap_err()
+    }
+
+    #[test]
+    fn without_a_file_the_documented_defaults_stand() {
+        let config = Config::resolve(&Flags::default()).unwrap();
+        assert_eq!(config, Config::default());
+        assert_eq!(config.data, Path::new("./data"));
+        assert_eq!(config.gateway.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.gateway.admin_listen.to_string(), "127.0.0.1:9090");
+        assert_eq!(config.base_url(), "http://127.0.0.1:8080/fhir");
+        assert_eq!(config.run_dir(), Path::new("./data/run"));
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_the_defaults() {
+        let flags = Flags {
+            listen: Some(SocketAddr::from(([0, 0, 0, 0], 81))),
+            ..Flags::default()
+        };
+        let text = "data = \"/srv/hg\"\n[gateway]\nlisten = \"127.0.0.1:80\"\nadmin_listen = \"127.0.0.1:90\"\n";
+        let config = resolved(text, flags).unwrap();
+        assert_eq!(config.data, Path::new("/srv/hg"));
+        assert_eq!(config.gateway.listen.to_string(), "0.0.0.0:81");
+        assert_eq!(config.gateway.admin_listen.to_string(), "127.0.0.1:90");
+        assert_eq!(config.gateway.idle, Duration::from_secs(75));
+    }
+
+    #[test]
+    fn what_check_config_prints_decides_the_same() {
+        // GW-060
+        let text = "public_base_url = \"https://ehr.example.org/fhir\"\nowner_key_file = \"k\"\n\
+                    [gateway]\npublic = []\ncors_origins = [\"https://a.example.org\"]\n\
+                    client_per_second = 7\nidle_seconds = 1_0\n[log]\nlevel = \"debug\"\n";
+        let config = resolved(text, Flags::default()).unwrap();
+        assert_ne!(config, Config::default());
+        let printed = config.to_toml();
+        assert_eq!(
+            resolved(&printed, Flags::default()).unwrap(),
+            config,
+            "{printed}"
+        );
+        let defaults = Config::default().to_toml();
+        assert_eq!(
+            resolved(&defaults, Flags::default()).unwrap(),
+            Config::default()
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
+        // GW-060
+        for (text, line, key, nearest) in [
+            (
+                "[gateway]\nlisten_on = \"a\"",
+                2,
+                "gateway.listen_on",
+                "gateway.listen",
+            ),
+            ("dta = \"x\"", 1, "dta", "data"),
+            ("listen = \"x\"", 1, "listen", "gateway.listen"),
+            ("\n\n[gatway]\nlisten = \"x\"", 3, "gatway", "gateway"),
+            (
+                "gateway.idle = 1",
+                1,
+                "gateway.idle",
+                "gateway.idle_seconds",
+            ),
+            (
+                "[gateway]\n[gateway.limits]\nx = 1",
+                2,
+                "gateway.limits",
+                "",
+            ),
+        ] {
+            let error = error(text);
+            let start = format!("FILE line {line}: there is no key `{key}`; ");
+            assert!(error.starts_with(&start), "{text}: {error}");
+            assert!(error.contains(nearest), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_its_line_and_what_is_expected() {
+        for (text, line, key, expected) in [
+            ("\ndata = 7", 2, "data", "a path"),
+            ("data = \"\"", 1, "data", "a path"),
+            ("gateway = 7", 1, "gateway", "a section"),
+            (
+                "[gateway]\nlisten = \"8080\"",
+                2,
+                "gateway.listen",
+                "an address and port",
+            ),
+            (
+                "[gateway]\nlisten = \"localhost:80\"",
+                2,
+                "gateway.listen",
+                "an address and port",
+            ),
+            (
+                "[gateway]\nbody_bytes = 0",
+                2,
+                "gateway.body_bytes",
+                "a whole number, at least 1",
+            ),
+            (
+                "[gateway]\nbody_bytes = -1",
+                2,
+                "gateway.body_bytes",
+                "a whole number",
+            ),
+            (
+                "[gateway]\nbody_bytes = 1.5",
+                2,
+                "gateway.body_bytes",
+                "a whole number",
+            ),
+            (
+                "[gateway]\npublic_burst = 99999999999",
+                2,
+                "gateway.public_burst",
+                "a whole number",
+            ),
+            (
+                "[gateway]\nidle_seconds = \"75\"",
+                2,
+                "gateway.idle_seconds",
+                "seconds",
+            ),
+            (
+                "[gateway]\npublic = \"all\"",
+                2,
+                "gateway.public",
+                "a list of texts",
+            ),
+            (
+                "[log]\nlevel = \"loud\"",
+                2,
+                "log.level",
+                "one of error, warn, info, debug, trace",
+            ),
+            ("tenant = \"../x\"", 1, "tenant", "a tenant's name"),
+            (
+                "public_base_url = \"ehr.example.org\"",
+                1,
+                "public_base_url",
+                "a URL",
+            ),
+        ] {
+            let error = error(text);
+            let start = format!("FILE line {line}: `{key}` takes {expected}");
+            assert!(error.starts_with(&start), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_url_with_credentials_is_refused_and_not_repeated() {
+        let error = error("public_base_url = \"https://user:planted@ehr.example.org/fhir\"");
+        assert!(error.contains("`public_base_url` takes a URL"), "{error}");
+        assert!(!error.contains("planted"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_toml_is_said_with_its_line_in_one_line() {
+        for (text, line) in [
+            ("data = ", 1),
+            ("a = 1\nb = [\n", 2),
+            ("data = \"a\"\ndata = \"b\"", 2),
+        ] {
+            let error = error(text);
+            let prefix = error.split_once(": ").unwrap().0;
+            assert!(prefix.starts_with("FILE line "), "{error}");
+            assert!(prefix[10..].parse::<usize>().unwrap() >= line, "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let config = Some(dir.path().join("absent.toml"));
+        let missing = Config::resolve(&Flags {
+            config,
+            ..Flags::default()
+        })
+        .unwrap_err();
+        let line = crate::failure::one_line(&missing);
+        assert!(
+            line.contains("absent.toml") && line.contains("; "),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn any_entry_among_the_tenants_counts_as_data() {
+        let data = tempfile::tempdir().unwrap();
+        assert_eq!(beside(data.path()).unwrap(), registry::Beside::NoTenant);
+        std::fs::create_dir(data.path().join("tenants")).unwrap();
+        assert_eq!(beside(data.path()).unwrap(), registry::Beside::NoTenant);
+        std::fs::create_dir(data.path().join("tenants/default")).unwrap();
+        assert_eq!(
+            beside(data.path()).unwrap(),
+            registry::Beside::ExistingTenant
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! Reads the file: every key must be in the table, every value one it takes.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::Config;
+use super::table::{Key, keys};
+
+/// Why a configuration file was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It could not be read.
+    #[error("cannot read the configuration file {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// It is not TOML.
+    #[error("{} line {line}: {message}; mend the syntax there", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: usize,
+        /// What the reader said.
+        message: String,
+    },
+    /// A key that is not in the table.
+    #[error("{} line {line}: there is no key `{key}`; {mend}", path.display())]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: usize,
+        /// The key, with its section.
+        key: String,
+        /// The nearest known key, or where they all stand.
+        mend: String,
+    },
+    /// A value that its key does not take.
+    #[error("{} line {line}: `{key}` takes {takes}; correct the value", path.display())]
+    WrongValue {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: usize,
+        /// The key, with its section.
+        key: String,
+        /// What it takes.
+        takes: &'static str,
+    },
+}
+
+/// Reads `path` into `config`.
+pub(crate) fn read(path: &Path, config: &mut Config) -> Result<(), ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let table = DeTable::parse(&text).map_err(|error| ConfigError::Syntax {
+        path: path.to_owned(),
+        line: line_of(&text, &error.span().unwrap_or(0..0)),
+        message: error
+            .message()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" "),
+    })?;
+    let reader = Reader {
+        path,
+        text: &text,
+        keys: keys(),
+    };
+    reader.section("", table.get_ref(), config)
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+    keys: Vec<Key>,
+}
+
+impl Reader<'_> {
+    fn section(
+        &self,
+        section: &str,
+        table: &DeTable<'_>,
+        config: &mut Config,
+    ) -> Result<(), ConfigError> {
+        for (name, value) in table {
+            let key = match section {
+                "" => name.get_ref().to_string(),
+                section => format!("{section}.{}", name.get_ref()),
+            };
+            let line = line_of(self.text, &name.span());
+            if let Some(known) = self.keys.iter().find(|known| known.name == key) {
+                if !(known.decide)(config, value.get_ref()) {
+                    return Err(self.wrong_value(line, key, known.takes));
+                }
+            } else if self.is_section(&key) {
+                match value.get_ref() {
+                    DeValue::Table(inner) => self.section(&key, inner, config)?,
+                    _ => return Err(self.wrong_value(line, key, "a section of keys")),
+                }
+            } else {
+                let mend = self.mend(&key);
+                return Err(ConfigError::UnknownKey {
+                    path: self.path.to_owned(),
+                    line,
+                    key,
+                    mend,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn wrong_value(&self, line: usize, key: String, takes: &'static str) -> ConfigError {
+        ConfigError::WrongValue {
+            path: self.path.to_owned(),
+            line,
+            key,
+            takes,
+        }
+    }
+
+    fn is_section(&self, key: &str) -> bool {
+        self.sections().any(|section| section == key)
+    }
+
+    fn sections(&self) -> impl Iterator<Item = &'static str> {
+        let keys = self.keys.iter();
+        keys.filter_map(|key| Some(key.name.rsplit_once('.')?.0))
+    }
+
+    /// Points to the nearest known key, where one is near.
+    fn mend(&self, key: &str) -> String {
+        let split = |key: &'static str| key.rsplit_once('.').unwrap_or(("", key));
+        let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
+        let near = |known: &'static str| {
+            let (known_section, known_name) = split(known);
+            let by_name = strsim::jaro_winkler(known_name, name);
+            if known_section == section {
+                return by_name;
+            }
+            // The right name in the wrong section is nearer than any misspelling.
+            strsim::jaro_winkler(known, key)
+                .min(0.9)
+                .max(by_name * 0.95)
+        };
+        let known = self.keys.iter().map(|key| key.name).chain(self.sections());
+        let nearest = known
+            .map(|known| (near(known), known))
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        match nearest {
+            Some((nearness, known)) if nearness > 0.75 => format!("did you mean `{known}`?"),
+            _ => "docs/configuration.md lists the keys".to_owned(),
+        }
+    }
+}
+
+/// The line, counted from 1, in which a span begins.
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    let before = &text.as_bytes()[..span.start.min(text.len())];
+    1 + before.iter().filter(|&&byte| byte == b'\n').count()
+}

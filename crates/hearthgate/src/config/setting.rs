@@ -1,0 +1,243 @@
+//! The kinds of values that keys take: how each is read from TOML and written to it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use contract::TenantName;
+use toml::de::DeValue;
+
+/// One kind of value.
+pub(crate) trait Setting: Sized {
+    /// What the kind takes, for people.
+    const TAKES: &'static str;
+
+    /// Reads it; `None` when the value is of another kind or out of range.
+    fn read(value: &DeValue<'_>) -> Option<Self>;
+
+    /// Writes it as TOML.
+    fn write(&self) -> String;
+}
+
+/// The FHIR base as clients see it: `http` or `https`, a host, a path; no credentials, query,
+/// fragment, and no slash at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseUrl(String);
+
+/// From which level on the process logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the usual five")]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+const LEVELS: [(Level, &str); 5] = [
+    (Level::Error, "error"),
+    (Level::Warn, "warn"),
+    (Level::Info, "info"),
+    (Level::Debug, "debug"),
+    (Level::Trace, "trace"),
+];
+
+impl BaseUrl {
+    /// The URL as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for BaseUrl {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = reqwest::Url::parse(text).map_err(|_| ())?;
+        let plain = matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && !text.ends_with('/')
+            && !text.chars().any(|c| c.is_whitespace() || c.is_control());
+        plain.then(|| Self(text.to_owned())).ok_or(())
+    }
+}
+
+impl Level {
+    /// The level's word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        LEVELS
+            .iter()
+            .find(|(level, _)| *level == self)
+            .map_or("info", |(_, word)| word)
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.word())
+    }
+}
+
+impl Setting for PathBuf {
+    const TAKES: &'static str = "a path";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        let text = value.as_str()?;
+        (!text.is_empty() && !text.contains('\0')).then(|| Self::from(text))
+    }
+
+    fn write(&self) -> String {
+        quoted(&self.to_string_lossy())
+    }
+}
+
+impl Setting for Option<PathBuf> {
+    const TAKES: &'static str = "a path, or \"\" for none";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        match value.as_str() {
+            Some("") => Some(None),
+            _ => PathBuf::read(value).map(Some),
+        }
+    }
+
+    fn write(&self) -> String {
+        self.as_ref().map_or_else(|| quoted(""), Setting::write)
+    }
+}
+
+impl Setting for SocketAddr {
+    const TAKES: &'static str = "an address and port like \"127.0.0.1:8080\"";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        value.as_str()?.parse().ok()
+    }
+
+    fn write(&self) -> String {
+        quoted(&self.to_string())
+    }
+}
+
+impl Setting for TenantName {
+    const TAKES: &'static str = "a tenant's name: lower-case letters, digits and hyphens";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        value.as_str()?.parse().ok()
+    }
+
+    fn write(&self) -> String {
+        quoted(self.as_str())
+    }
+}
+
+impl Setting for Option<BaseUrl> {
+    const TAKES: &'static str = "a URL like \"https://ehr.example.org/fhir\" without credentials, query or a slash at the end, or \"\" for none";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        match value.as_str()? {
+            "" => Some(None),
+            text => text.parse().ok().map(Some),
+        }
+    }
+
+    fn write(&self) -> String {
+        quoted(self.as_ref().map_or("", BaseUrl::as_str))
+    }
+}
+
+impl Setting for Level {
+    const TAKES: &'static str = "one of error, warn, info, debug, trace";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        let word = value.as_str()?;
+        let found = LEVELS.iter().find(|(_, known)| *known == word)?;
+        Some(found.0)
+    }
+
+    fn write(&self) -> String {
+        quoted(self.word())
+    }
+}
+
+impl Setting for Vec<String> {
+    const TAKES: &'static str = "a list of texts";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        let texts = value.as_array()?.iter();
+        texts
+            .map(|text| text.get_ref().as_str().map(str::to_owned))
+            .collect()
+    }
+
+    fn write(&self) -> String {
+        let texts: Vec<String> = self.iter().map(|text| quoted(text)).collect();
+        format!("[{}]", texts.join(", "))
+    }
+}
+
+impl Setting for Duration {
+    const TAKES: &'static str = "seconds, at least 1";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        // A day is longer than anything here waits, and keeps sums of durations in range.
+        let seconds = number(value)?;
+        (1..=86_400)
+            .contains(&seconds)
+            .then(|| Self::from_secs(seconds))
+    }
+
+    fn write(&self) -> String {
+        self.as_secs().to_string()
+    }
+}
+
+impl Setting for Option<u32> {
+    const TAKES: &'static str = "a whole number, 0 for none";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        let number = u32::try_from(number(value)?).ok()?;
+        Some((number > 0).then_some(number))
+    }
+
+    fn write(&self) -> String {
+        self.unwrap_or(0).to_string()
+    }
+}
+
+macro_rules! counts {
+    ($($kind:ty),*) => {$(
+        impl Setting for $kind {
+            const TAKES: &'static str = "a whole number, at least 1";
+
+            fn read(value: &DeValue<'_>) -> Option<Self> {
+                <$kind>::try_from(number(value)?).ok().filter(|number| *number > 0)
+            }
+
+            fn write(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
+}
+
+counts!(u32, u64, usize);
+
+fn number(value: &DeValue<'_>) -> Option<u64> {
+    let number = value.as_integer()?;
+    let signed = i64::from_str_radix(number.as_str(), number.radix()).ok()?;
+    u64::try_from(signed).ok()
+}
+
+/// A basic string of TOML.
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}

@@ -1,0 +1,177 @@
+//! The one table of keys.
+
+use std::fmt::Write as _;
+
+use toml::de::DeValue;
+
+use super::Config;
+use super::setting::Setting;
+
+/// One key.
+pub(crate) struct Key {
+    /// Section and name, with a dot between.
+    pub(crate) name: &'static str,
+    /// What it decides, for the operator.
+    pub(crate) says: &'static str,
+    /// What it takes, for people.
+    pub(crate) takes: &'static str,
+    /// Decides it; false when the value is none it takes.
+    pub(crate) decide: fn(&mut Config, &DeValue<'_>) -> bool,
+    /// What is decided, as TOML.
+    pub(crate) decided: fn(&Config) -> String,
+}
+
+fn takes<T: Setting>(_: fn(&Config) -> &T) -> &'static str {
+    T::TAKES
+}
+
+macro_rules! keys {
+    ($($name:literal => $($field:ident).+: $says:literal,)*) => {
+        /// Every key, sections together.
+        pub(crate) fn keys() -> Vec<Key> {
+            vec![$(Key {
+                name: $name,
+                says: $says,
+                takes: takes(|config| &config.$($field).+),
+                decide: |config, value| match Setting::read(value) {
+                    Some(read) => {
+                        config.$($field).+ = read;
+                        true
+                    }
+                    None => false,
+                },
+                decided: |config| config.$($field).+.write(),
+            }),*]
+        }
+    };
+}
+
+keys! {
+    "data" => data:
+        "The data directory: everything that is kept. Made at the first start. `--data` wins.",
+    "run" => run:
+        "The directory of the sockets between the two halves. `run` in the data directory where none is named.",
+    "tenant" => tenant:
+        "The tenant that requests are for.",
+    "public_base_url" => public_base_url:
+        "The FHIR base as clients see it, from which links in answers are built. `http://LISTEN/fhir` where none is named: name it as soon as anything stands between the clients and this machine.",
+    "owner_key_file" => owner_key_file:
+        "Where the first start writes the owner's key (0600), besides printing it once. Never written over. `--owner-key-file` wins.",
+    "gateway.listen" => gateway.listen:
+        "Where clients connect. Plain HTTP: keep it on loopback, behind whatever ends TLS. `--listen` wins.",
+    "gateway.admin_listen" => gateway.admin_listen:
+        "Where `/metrics`, `/livez` and `/readyz` are. `--admin` wins.",
+    "gateway.public" => gateway.public:
+        "Interactions that are passed on without credentials. Being named here does not widen what the server shows to nobody.",
+    "gateway.cors_origins" => gateway.cors_origins:
+        "Origins of web pages that may ask, as browsers write them.",
+    "gateway.header_bytes" => gateway.header_bytes:
+        "The longest head of a request, in bytes.",
+    "gateway.header_count" => gateway.header_count:
+        "The most header fields in a request.",
+    "gateway.uri_bytes" => gateway.uri_bytes:
+        "The longest target of a request, in bytes.",
+    "gateway.body_bytes" => gateway.body_bytes:
+        "The longest body of a request, in bytes.",
+    "gateway.header_seconds" => gateway.header:
+        "How long a request's head may take from its first byte to its last.",
+    "gateway.idle_seconds" => gateway.idle:
+        "How long a connection may be silent.",
+    "gateway.client_per_second" => gateway.client_per_second:
+        "Requests a second of a client that has no limit of its own.",
+    "gateway.client_burst" => gateway.client_burst:
+        "Requests at once of such a client after a pause.",
+    "gateway.public_per_second" => gateway.public_per_second:
+        "Requests a second from one address without credentials.",
+    "gateway.public_burst" => gateway.public_burst:
+        "Requests at once from such an address after a pause.",
+    "gateway.failures_per_second" => gateway.failures_per_second:
+        "Wrong credentials a second from one address; more are refused without a look.",
+    "gateway.failures_burst" => gateway.failures_burst:
+        "Wrong credentials at once from such an address after a pause.",
+    "gateway.connections" => gateway.connections:
+        "The most connections at a time.",
+    "gateway.connections_per_address" => gateway.connections_per_address:
+        "The most connections from one address at a time.",
+    "gateway.upstream_connect_seconds" => gateway.upstream_connect:
+        "How long the server may take to accept a connection.",
+    "gateway.upstream_read_seconds" => gateway.upstream_read:
+        "How long the server may be silent within an answer.",
+    "gateway.drain_seconds" => gateway.drain:
+        "How long requests in flight may take once the process is told to stop.",
+    "log.level" => log_level:
+        "From which level on the process logs to stderr. The access log is not meant.",
+}
+
+/// The configuration as a file that decides the same.
+pub(crate) fn to_toml(config: &Config) -> String {
+    let mut text = String::new();
+    let mut section = "";
+    for key in keys() {
+        let (in_section, name) = key.name.rsplit_once('.').unwrap_or(("", key.name));
+        if in_section != section {
+            section = in_section;
+            let _ = write!(text, "\n[{section}]\n");
+        }
+        let _ = writeln!(text, "{name} = {}", (key.decided)(config));
+    }
+    text
+}
+
+/// docs/configuration.md.
+#[must_use]
+pub fn reference() -> String {
+    let mut text = String::from(
+        "# Configuration\n\n\
+         No file is needed. Where one is wanted it is TOML, named by `--config FILE`. A flag of the \
+         command line wins over the file, the file over the default. A key that is not in this \
+         table, or a value that a key does not take, is refused with its line. Relative paths \
+         count from the directory the command is given in. The file holds no secrets: keys are in \
+         the registry (docs/registry.md).\n\n\
+         `hearthgate check-config --config FILE` checks a file and prints everything that is \
+         decided, as a file that decides the same. `hearthgate check-config --reference` prints \
+         this page.\n\n\
+         | key | default | takes | decides |\n|---|---|---|---|\n",
+    );
+    let defaults = Config::default();
+    for key in keys() {
+        let _ = writeln!(
+            text,
+            "| `{}` | `{}` | {} | {} |",
+            key.name,
+            (key.decided)(&defaults),
+            key.takes,
+            key.says
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_keys_are_those_of_the_table() {
+        // GW-060
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+        let documented = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            documented == reference(),
+            "docs/configuration.md is not what `hearthgate check-config --reference` prints"
+        );
+    }
+
+    #[test]
+    fn every_key_has_a_name_of_its_own_and_says_what_it_decides() {
+        let mut names = std::collections::HashSet::new();
+        for key in keys() {
+            assert!(names.insert(key.name), "{} stands twice", key.name);
+            assert!(
+                key.says.ends_with('.') && !key.says.contains('|'),
+                "{}",
+                key.name
+            );
+        }
+    }
+}

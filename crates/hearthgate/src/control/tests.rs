@@ -1,0 +1,182 @@
+use std::sync::Arc;
+
+use registry::{Beside, Opened, Renewed};
+use tokio::io::AsyncReadExt as _;
+
+use super::*;
+use crate::doors::{SystemClock, SystemIds};
+
+fn open(data: &Path) -> Opened {
+    let clock = Arc::new(SystemClock::start());
+    let ids = Arc::new(SystemIds::open().unwrap());
+    Registry::open(&data.join("registry"), Beside::NoTenant, clock, ids).unwrap()
+}
+
+fn creating(client: &str, role: Option<RoleName>, patient: Option<&str>) -> Request {
+    Request::CreateKey(CreateKey {
+        client: client.to_owned(),
+        label: "a label".to_owned(),
+        role,
+        patient: patient.map(str::to_owned),
+    })
+}
+
+fn actor() -> Actor {
+    Actor::new("test").unwrap()
+}
+
+fn refusal(registry: &Registry, request: Request) -> String {
+    match execute(registry, request, &actor()) {
+        Answer::Refused(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn created(answer: Answer) -> (String, String, bool) {
+    match answer {
+        Answer::Created {
+            key,
+            secret,
+            with_client,
+        } => (key, secret, with_client),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_role_makes_the_client_once_and_its_rules_are_not_changed_by_another() {
+    let data = tempfile::tempdir().unwrap();
+    let registry = open(data.path()).registry;
+    let run = |request| execute(&registry, request, &actor());
+
+    let why = refusal(&registry, creating("lab", None, None));
+    assert!(why.contains("--role"), "{why}");
+    let (_, secret, with_client) = created(run(creating("lab", Some(RoleName::Reader), None)));
+    assert!(with_client);
+    let caller = registry.authenticate(&secret).unwrap();
+    assert_eq!(caller.client.id.as_str(), "lab");
+    for again in [None, Some(RoleName::Reader)] {
+        assert!(!created(run(creating("lab", again, None))).2);
+    }
+    let why = refusal(&registry, creating("lab", Some(RoleName::Owner), None));
+    assert!(why.contains("other rules than the role owner"), "{why}");
+    assert_eq!(registry.keys().len(), 3);
+}
+
+#[test]
+fn the_patient_role_needs_its_patient_and_no_other_role_takes_one() {
+    let data = tempfile::tempdir().unwrap();
+    let registry = open(data.path()).registry;
+    for (role, patient, part) in [
+        (Some(RoleName::Patient), None, "--patient ID"),
+        (Some(RoleName::Patient), Some("a/b"), "no resource id"),
+        (Some(RoleName::Reader), Some("1"), "--role patient"),
+        (None, Some("1"), "--role patient"),
+    ] {
+        let why = refusal(&registry, creating("phone", role, patient));
+        assert!(why.contains(part), "{why}");
+        assert!(!why.contains('\n'));
+    }
+    assert!(registry.clients().is_empty());
+    let request = creating("phone", Some(RoleName::Patient), Some("p-1"));
+    let (_, secret, _) = created(execute(&registry, request, &actor()));
+    let client = registry.authenticate(&secret).unwrap().client;
+    assert_eq!(client.patient.as_ref().unwrap().as_str(), "p-1");
+    // Another patient is other rules.
+    let other = creating("phone", Some(RoleName::Patient), Some("p-2"));
+    assert!(refusal(&registry, other).contains("other rules"));
+}
+
+#[test]
+fn revoking_twice_is_revoked_and_an_unknown_id_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let registry = open(data.path()).registry;
+    let request = creating("lab", Some(RoleName::Owner), None);
+    let (key, secret, _) = created(execute(&registry, request, &actor()));
+    for _ in 0..2 {
+        let answer = execute(&registry, Request::RevokeKey(key.clone()), &actor());
+        assert_eq!(answer, Answer::Revoked);
+        assert!(registry.authenticate(&secret).is_none());
+    }
+    for unknown in ["", "xyz", "0000000000000000"] {
+        refusal(&registry, Request::RevokeKey(unknown.to_owned()));
+    }
+    let Answer::Keys(keys) = execute(&registry, Request::ListKeys, &actor()) else {
+        panic!("no list");
+    };
+    assert_eq!(keys.len(), 1);
+    assert!(keys[0].revoked.is_some() && keys[0].label == "a label");
+}
+
+#[tokio::test]
+async fn the_socket_answers_this_account_and_names_it_in_the_audit() {
+    let data = tempfile::tempdir().unwrap();
+    let registry = Arc::new(open(data.path()).registry);
+    let path = socket_path(data.path());
+    std::fs::write(&path, "left behind").unwrap();
+    let socket = ControlSocket::bind(data.path()).unwrap();
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(socket.serve(registry.clone(), stopped));
+
+    let request = creating("lab", Some(RoleName::Owner), None);
+    let (key, secret, _) = created(ask(data.path(), &request).await.unwrap());
+    assert!(registry.authenticate(&secret).is_some());
+    let changes = registry.changes(None, 0, 10).unwrap();
+    assert_eq!(changes[0].actor, format!("uid {}", own_uid().unwrap()));
+    let revoked = ask(data.path(), &Request::RevokeKey(key.clone()))
+        .await
+        .unwrap();
+    assert_eq!(revoked, Answer::Revoked);
+    assert!(matches!(
+        registry.renew(&format!("key:{key}")),
+        Renewed::Gone
+    ));
+
+    // An idle connection does not hold up the end.
+    let mut idle = UnixStream::connect(&path).await.unwrap();
+    idle.write_all(b"\"listKeys\"\n").await.unwrap();
+    let mut answer = Vec::new();
+    let mut reader = BufReader::new(&mut idle);
+    reader.read_until(b'\n', &mut answer).await.unwrap();
+    assert!(answer.starts_with(b"{\"keys\":"));
+    stop.send(true).unwrap();
+    tasks.join_next().await.unwrap().unwrap();
+    assert!(!path.exists());
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_refused_and_an_endless_one_is_cut_off() {
+    let data = tempfile::tempdir().unwrap();
+    let registry = Arc::new(open(data.path()).registry);
+    let socket = ControlSocket::bind(data.path()).unwrap();
+    let (_stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(socket.serve(registry.clone(), stopped));
+
+    let mut stream = UnixStream::connect(socket_path(data.path())).await.unwrap();
+    stream
+        .write_all(b"{\"deleteEverything\":1}\n\"listKeys\"\n")
+        .await
+        .unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.unwrap();
+    let lines: Vec<&str> = answers.lines().collect();
+    assert!(lines[0].starts_with("{\"refused\":"), "{answers}");
+    assert_eq!(lines[1], "{\"keys\":[]}");
+
+    let mut stream = UnixStream::connect(socket_path(data.path())).await.unwrap();
+    let endless = vec![b'['; LONGEST_REQUEST as usize];
+    stream.write_all(&endless).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("{\"refused\":"), "{answer}");
+    assert!(registry.changes(None, 0, 1).unwrap().is_empty());
+}

@@ -1,0 +1,110 @@
+//! Time and chance as the system gives them: the only place that asks it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use contract::{Clock, Ids, Instant};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use uuid::Uuid;
+
+/// The system's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    start: std::time::Instant,
+}
+
+impl SystemClock {
+    /// Clocks whose monotonic time counts from now.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is where the system's time comes in"
+    )]
+    pub fn start() -> Self {
+        Self {
+            start: std::time::Instant::now(),
+        }
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is where the system's time comes in"
+    )]
+    fn now(&self) -> Instant {
+        let now = SystemTime::now();
+        let micros = match now.duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |m| -m),
+        };
+        Instant::from_micros(micros)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+/// The system's cryptographic source, and UUIDs of version 7 from it.
+#[derive(Debug)]
+pub struct SystemIds {
+    random: SystemRandom,
+}
+
+/// The system has no source of randomness: nothing secret can be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the system gives no random bytes; nothing can be kept secret without them")]
+pub struct NoRandomness;
+
+impl SystemIds {
+    /// The system's source, tried once, so that it works from then on.
+    ///
+    /// # Errors
+    /// [`NoRandomness`].
+    pub fn open() -> Result<Self, NoRandomness> {
+        let random = SystemRandom::new();
+        random.fill(&mut [0; 32]).map_err(|_| NoRandomness)?;
+        Ok(Self { random })
+    }
+}
+
+impl Ids for SystemIds {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is where the system's ids come in"
+    )]
+    fn next(&self) -> u128 {
+        Uuid::now_v7().as_u128()
+    }
+
+    fn fill(&self, bytes: &mut [u8]) {
+        self.random
+            .fill(bytes)
+            .expect("the system's source gives bytes for ever once it gave some");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_on_and_is_of_this_century() {
+        let clock = SystemClock::start();
+        let (first, second) = (clock.monotonic(), clock.monotonic());
+        assert!(first <= second);
+        assert!(clock.now().as_seconds() > 1_767_225_600);
+    }
+
+    #[test]
+    fn ids_are_version_7_uuids_and_all_different() {
+        let ids = SystemIds::open().unwrap();
+        let drawn: std::collections::HashSet<u128> = (0..1000).map(|_| ids.next()).collect();
+        assert_eq!(drawn.len(), 1000);
+        assert!(drawn.iter().all(|id| id >> 76 & 0xf == 7));
+        let (mut one, mut other) = ([0; 32], [0; 32]);
+        ids.fill(&mut one);
+        ids.fill(&mut other);
+        assert!(one != other && one != [0; 32]);
+    }
+}

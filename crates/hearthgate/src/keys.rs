@@ -1,0 +1,124 @@
+//! `hearthgate keys`: asks the running gateway half, or opens the registry itself when none runs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use registry::{Actor, OpenError, Registry};
+
+use crate::config;
+use crate::control::{self, Answer, Request};
+use crate::doors::{NoRandomness, SystemClock, SystemIds};
+use crate::lock::{Half, Lock, LockError};
+
+/// How long a process that has the lock is waited for to answer: it may be starting.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// There is nothing to command.
+    #[error("there is no registry in {}; name the data directory with --data", data.display())]
+    NoRegistry {
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// Somebody has the registry and does not answer.
+    #[error("{holder}, and its control socket does not answer; wait for it or stop it")]
+    Silent {
+        /// What the lock says.
+        holder: String,
+        /// What the socket said.
+        source: io::Error,
+    },
+    /// The lock could not be tried.
+    #[error(transparent)]
+    Lock(LockError),
+    /// The registry does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// The file system refused.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// On which path.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The command was understood and refused.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Carries out `request` on the registry of `data`.
+///
+/// # Errors
+/// [`KeysError`]; a refusal is one too.
+pub async fn run(data: &Path, request: Request) -> Result<Answer, KeysError> {
+    if !data.join("registry").is_dir() {
+        return Err(KeysError::NoRegistry {
+            data: data.to_owned(),
+        });
+    }
+    let answer = match Lock::take(data, Half::Gateway, "keys") {
+        Ok(lock) => {
+            let answer = alone(data, request)?;
+            drop(lock);
+            answer
+        }
+        Err(held @ LockError::Held { .. }) => ask(data, &request, &held).await?,
+        Err(error) => return Err(KeysError::Lock(error)),
+    };
+    match answer {
+        Answer::Refused(why) => Err(KeysError::Refused(why)),
+        done => Ok(done),
+    }
+}
+
+/// With the lock in hand.
+fn alone(data: &Path, request: Request) -> Result<Answer, KeysError> {
+    let failed = |source| KeysError::Io {
+        path: data.to_owned(),
+        source,
+    };
+    let beside = config::beside(data).map_err(failed)?;
+    let uid = control::own_uid().map_err(failed)?;
+    let clock = Arc::new(SystemClock::start());
+    let ids = Arc::new(SystemIds::open()?);
+    let opened = Registry::open(&data.join("registry"), beside, clock, ids)?;
+    Ok(control::execute(
+        &opened.registry,
+        request,
+        &Actor::local_user(uid),
+    ))
+}
+
+async fn ask(data: &Path, request: &Request, held: &LockError) -> Result<Answer, KeysError> {
+    let mut attempt = 1;
+    loop {
+        match control::ask(data, request).await {
+            Ok(answer) => return Ok(answer),
+            // Not there yet. Anything later may have carried the command out.
+            Err(error)
+                if attempt < ATTEMPTS
+                    && matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                    ) =>
+            {
+                attempt += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(source) => {
+                let holder = held.to_string();
+                let holder = holder.split(';').next().unwrap_or_default().to_owned();
+                return Err(KeysError::Silent { holder, source });
+            }
+        }
+    }
+}
