@@ -160,9 +160,9 @@ pub enum InvalidClient {
     /// A limit that would let nothing through.
     #[error("a limit has at least 1 request a second and a burst of at least 1")]
     Limit,
-    /// No request of it could be granted: the contract's reason, as code and text.
-    #[error("no request of the client could be granted: {1}")]
-    Grant(&'static str, String),
+    /// No request of it could be granted, in the contract's words.
+    #[error("no request of the client could be granted: {0}")]
+    Grant(String),
     /// Its rules leave no room in a grant for the rest of it.
     #[error("the client's rules are too long for a grant")]
     TooLong,
@@ -260,7 +260,7 @@ impl NewClient {
     fn check_grant(&self, ids: &dyn Ids) -> Result<(), InvalidClient> {
         let refused = |error| match error {
             GrantError::TooLong(_) => InvalidClient::TooLong,
-            other => InvalidClient::Grant(other.code(), other.to_string()),
+            other => InvalidClient::Grant(other.to_string()),
         };
         let request = GrantFields::of_request(
             "default".parse().expect("`default` is a tenant's name"),
