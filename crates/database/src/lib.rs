@@ -23,4 +23,6 @@ pub use transaction::{
 pub use visibility::{NarrowerThanEnforced, Visibility};
 pub use writer::{Database, Options};
 
-pub use store::{CloseError, CommitId, IdentifierKey, Method, Store, T, TenantText, VersionEntry};
+pub use store::{
+    CloseError, CommitId, IdentifierKey, InvalidTenant, Method, Store, T, TenantText, VersionEntry,
+};

@@ -112,7 +112,7 @@ impl Connections {
         loop {
             tokio::select! {
                 // An owner that is gone cannot tell us any more: its end is the signal.
-                _ = shutdown.wait_for(|stop| *stop) => break,
+                () = async { drop(shutdown.wait_for(|stop| *stop).await) } => break,
                 Some(ended) = self.open.join_next(), if !self.open.is_empty() => {
                     self.forget(ended);
                 }

@@ -1,1 +1,17 @@
-//! The binary: serve, gateway, server, import, keys, demo-data, check-config.
+//! What the `hearthgate` command is made of: wiring only, and the commands that need no server.
+//!
+//! `command` reads the command line and calls the rest. The doors through which time and chance
+//! come in are here, the configuration file, the lock on the data directory, and the control
+//! socket.
+
+pub mod command;
+pub mod config;
+pub mod control;
+pub mod demo_data;
+pub mod doors;
+pub mod failure;
+pub mod import;
+pub mod keys;
+pub mod lock;
+pub mod logging;
+pub mod serve;

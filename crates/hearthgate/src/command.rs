@@ -1,0 +1,306 @@
+//! The command line: which commands there are, and what they print.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config, ConfigError};
+use crate::control::{Answer, CreateKey, ListedKey, Request, RoleName};
+use crate::demo_data::{self, DemoData};
+use crate::import::{self, Import};
+use crate::keys::{self, KeysError};
+use crate::serve::{Halves, ServeError, serve};
+
+/// Open FHIR R4 server and healthcare API gateway
+#[derive(Debug, Parser)]
+#[command(name = "hearthgate", version, arg_required_else_help = true)]
+pub struct Command {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a clinic: gateway and server in one process
+    Serve(config::Flags),
+    /// Run the gateway's half alone
+    Gateway(config::Flags),
+    /// Run the server's half alone, for a gateway beside it
+    Server(config::Flags),
+    /// Send files of FHIR resources to a server, over HTTP
+    Import(Import),
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Print made-up patients as transaction Bundles, one a line
+    DemoData(DemoData),
+    /// Check a configuration and print everything it decides
+    CheckConfig(CheckConfig),
+}
+
+#[derive(Debug, Subcommand)]
+enum Keys {
+    /// Make a key, and its client where --role says how
+    Create(Create),
+    /// List the keys; never their secrets
+    List(DataDir),
+    /// Revoke a key: it is refused from now on
+    Revoke(Revoke),
+}
+
+/// Which data directory.
+#[derive(Debug, Args)]
+struct DataDir {
+    /// The data directory
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    #[command(flatten)]
+    data: DataDir,
+    /// The client the key is for
+    #[arg(long, value_name = "ID")]
+    client: String,
+    /// What the key is for, in your words
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    label: String,
+    /// Makes the client, with the rules of this role
+    #[arg(long)]
+    role: Option<RoleName>,
+    /// The patient of the role patient
+    #[arg(long, value_name = "ID")]
+    patient: Option<String>,
+    /// Print the key alone on the last line of stdout, for scripts
+    #[arg(long)]
+    print_key: bool,
+}
+
+#[derive(Debug, Args)]
+struct Revoke {
+    #[command(flatten)]
+    data: DataDir,
+    /// The key's id, as `keys list` shows it
+    key: String,
+}
+
+#[derive(Debug, Args)]
+struct CheckConfig {
+    #[command(flatten)]
+    flags: config::Flags,
+    /// Print the page that documents every key instead
+    #[arg(long)]
+    reference: bool,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Serving.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// A command for the registry.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// An import that could not go on at all.
+    #[error(transparent)]
+    Import(#[from] import::ImportError),
+    /// Sample patients that could not be written.
+    #[error(transparent)]
+    DemoData(#[from] demo_data::DemoDataError),
+    /// The answer could not be printed.
+    #[error("cannot print")]
+    Print(#[source] io::Error),
+    /// The process got no threads.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+}
+
+impl CommandError {
+    /// 2 for a wrong configuration, 1 for the rest.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl Command {
+    /// Carries the command out.
+    ///
+    /// # Errors
+    /// [`CommandError`], to be said in one line.
+    pub fn run(self) -> Result<ExitCode, CommandError> {
+        match self.verb {
+            Verb::Serve(flags) => run_halves(&flags, Halves::Both),
+            Verb::Gateway(flags) => run_halves(&flags, Halves::Gateway),
+            Verb::Server(flags) => run_halves(&flags, Halves::Server),
+            Verb::Import(import) => {
+                let complete = runtime()?.block_on(import.run())?;
+                Ok(if complete {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::FAILURE
+                })
+            }
+            Verb::Keys(command) => run_keys(command),
+            Verb::DemoData(demo) => {
+                demo.run()?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Verb::CheckConfig(check) => {
+                let text = if check.reference {
+                    config::reference()
+                } else {
+                    Config::resolve(&check.flags)?.to_toml()
+                };
+                print(&text)
+            }
+        }
+    }
+}
+
+fn run_halves(flags: &config::Flags, halves: Halves) -> Result<ExitCode, CommandError> {
+    let config = Config::resolve(flags)?;
+    crate::logging::start(config.log_level);
+    runtime()?.block_on(serve(config, halves))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
+    match command {
+        Keys::Create(create) => {
+            let request = Request::CreateKey(CreateKey {
+                client: create.client.clone(),
+                label: create.label,
+                role: create.role,
+                patient: create.patient,
+            });
+            match runtime()?.block_on(keys::run(&create.data.data, request))? {
+                Answer::Created {
+                    key,
+                    secret,
+                    with_client,
+                } => {
+                    let made = if with_client { "new client" } else { "client" };
+                    let note = format!(
+                        "Key {key} of the {made} {}. It is shown this once:\n",
+                        create.client
+                    );
+                    if create.print_key {
+                        let _ = io::stderr().write_all(note.as_bytes());
+                        print(&format!("{secret}\n"))
+                    } else {
+                        print(&format!("{note}\n{secret}\n"))
+                    }
+                }
+                other => unexpected(&other),
+            }
+        }
+        Keys::List(data) => match runtime()?.block_on(keys::run(&data.data, Request::ListKeys))? {
+            Answer::Keys(keys) => print(&table_of(&keys)),
+            other => unexpected(&other),
+        },
+        Keys::Revoke(revoke) => {
+            let request = Request::RevokeKey(revoke.key.clone());
+            match runtime()?.block_on(keys::run(&revoke.data.data, request))? {
+                Answer::Revoked => print(&format!("Key {} is revoked.\n", revoke.key)),
+                other => unexpected(&other),
+            }
+        }
+    }
+}
+
+/// Another release answered on the control socket.
+fn unexpected(answer: &Answer) -> Result<ExitCode, CommandError> {
+    Err(KeysError::Refused(format!(
+        "the running process answered something else ({answer:?}); use its own release of this command"
+    ))
+    .into())
+}
+
+fn table_of(keys: &[ListedKey]) -> String {
+    let rows: Vec<[String; 5]> = keys
+        .iter()
+        .map(|key| {
+            [
+                key.id.clone(),
+                key.client.clone(),
+                seconds(&key.created),
+                key.revoked.as_deref().map_or("-".to_owned(), seconds),
+                key.label.clone(),
+            ]
+        })
+        .collect();
+    columns(&["KEY", "CLIENT", "CREATED", "REVOKED", "LABEL"], &rows)
+}
+
+/// An instant without its fraction.
+fn seconds(instant: &str) -> String {
+    let whole = instant.split_once('.').map_or(instant, |(whole, _)| whole);
+    format!("{whole}Z")
+}
+
+/// Rows under a head, each column as wide as its widest text.
+pub(crate) fn columns<const N: usize>(head: &[&str; N], rows: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        let texts = rows.iter().map(|row| row[column].chars().count());
+        texts.chain([head[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut text = String::new();
+    let head = head.map(str::to_owned);
+    for row in std::iter::once(&head).chain(rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn print(text: &str) -> Result<ExitCode, CommandError> {
+    let mut stdout = io::stdout();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(CommandError::Print)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CommandError::Runtime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Command::command().debug_assert();
+    }
+
+    #[test]
+    fn a_table_lines_up_its_columns() {
+        let rows = [
+            ["a".to_owned(), "xyz".to_owned()],
+            ["bbbb".to_owned(), String::new()],
+        ];
+        assert_eq!(columns(&["K", "L"], &rows), "K     L\na     xyz\nbbbb\n");
+    }
+}

@@ -1,0 +1,466 @@
+//! `hearthgate serve`, `gateway` and `server`: the halves, started, watched and stopped. The one
+//! place that picks a backend.
+//!
+//! One process runs the same `run` functions as two do, over the same sockets. The gateway's half
+//! comes first, so that a port in use is said before any data is made; it is not ready until the
+//! server answers.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use contract::TenantName;
+use database::{Database, DeriveFromBody, InvalidTenant, Options, Store, TenantText};
+use fhir_schema::Schema;
+use gateway::{Bound, GatewayConfig, GatewayError};
+use registry::{Actor, ChangeError, Registry};
+use server::{InvalidPublicBase, Limits, PublicBase, RunError, ServerConfig};
+use store_sled::{SledStore, SledStoreOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::config::{self, Config};
+use crate::control::{self, ControlSocket, ControlSocketError};
+use crate::doors::{NoRandomness, SystemClock, SystemIds};
+use crate::lock::{Half, Lock, LockError};
+
+/// Which halves this process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Halves {
+    /// Both: a clinic.
+    Both,
+    /// The gateway's side alone.
+    Gateway,
+    /// The server alone.
+    Server,
+}
+
+/// Why the process could not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Somebody else has the data.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The registry does not open.
+    #[error(transparent)]
+    Registry(#[from] registry::OpenError),
+    /// The owner's key could not be made.
+    #[error("the owner's key could not be made")]
+    Owner(#[source] ChangeError),
+    /// The owner's key could not be written to its file.
+    #[error("the owner's key cannot be written to {}", path.display())]
+    OwnerKeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] ControlSocketError),
+    /// The gateway's half.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// The store of a tenant does not open.
+    #[error(transparent)]
+    Store(#[from] store_sled::OpenError),
+    /// The name of the tenant is none that a log can hold.
+    #[error(transparent)]
+    Tenant(#[from] InvalidTenant),
+    /// The server's half.
+    #[error(transparent)]
+    Server(#[from] RunError),
+    /// The public base URL.
+    #[error(transparent)]
+    PublicBase(#[from] InvalidPublicBase),
+    /// The system gives no random bytes.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// What the system refused.
+    #[error("cannot {doing}")]
+    System {
+        /// What was tried.
+        doing: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A half ended by a panic, or its thread was lost.
+    #[error("the {0} half ended unexpectedly; the log above says why")]
+    Lost(&'static str),
+}
+
+fn system(doing: &'static str) -> impl FnOnce(io::Error) -> ServeError {
+    move |source| ServeError::System { doing, source }
+}
+
+/// Runs the halves until the process is told to stop (SIGINT, SIGTERM), then drains them.
+///
+/// # Errors
+/// [`ServeError`], to be said in one line.
+pub async fn serve(config: Config, halves: Halves) -> Result<(), ServeError> {
+    let stop = stop_signal()?;
+    let process = Process {
+        clock: Arc::new(SystemClock::start()),
+        ids: Arc::new(SystemIds::open()?),
+        config,
+    };
+    let verb = match halves {
+        Halves::Both => "serve",
+        Halves::Gateway => "gateway",
+        Halves::Server => "server",
+    };
+    let take = |half| Lock::take(&process.config.data, half, verb);
+    let server_lock = (halves != Halves::Gateway)
+        .then(|| take(Half::Server))
+        .transpose()?;
+    let gateway_lock = (halves != Halves::Server)
+        .then(|| take(Half::Gateway))
+        .transpose()?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(process.config.run_dir())
+        .map_err(system("make the directory of the sockets"))?;
+    let mut base_url = process.config.base_url();
+    let gateway = match gateway_lock {
+        None => None,
+        Some(lock) => {
+            let half = process.start_gateway(lock).await?;
+            if process.config.public_base_url.is_none() {
+                base_url = format!("http://{}{}", half.bound.listen, config::FHIR_BASE);
+            }
+            Some(half)
+        }
+    };
+    let server = match server_lock {
+        None => None,
+        Some(lock) => Some(process.start_server(lock, &base_url).await?),
+    };
+    say(&match &gateway {
+        Some(half) => format!(
+            "Hearthgate answers at {base_url} (metrics and readiness: http://{})",
+            half.bound.admin_listen
+        ),
+        None => format!("Hearthgate's server answers its gateway for {base_url}"),
+    });
+    run_until(stop, gateway, server).await
+}
+
+/// A line for whoever started the process.
+fn say(line: &str) {
+    // Where stderr is gone there is no one to tell.
+    drop(writeln!(io::stderr(), "{line}"));
+}
+
+/// Completes when the process is told to stop.
+fn stop_signal() -> Result<impl Future<Output = ()>, ServeError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+struct Process {
+    config: Config,
+    clock: Arc<SystemClock>,
+    ids: Arc<SystemIds>,
+}
+
+/// A half on the runtime's threads.
+struct Running<E> {
+    name: &'static str,
+    task: JoinSet<Result<(), E>>,
+}
+
+impl<E: Into<ServeError> + Send + 'static> Running<E> {
+    fn start(
+        name: &'static str,
+        half: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) -> Self {
+        let mut task = JoinSet::new();
+        task.spawn(half);
+        Self { name, task }
+    }
+
+    /// The half's end; `Ok` at once when it was already told.
+    async fn ended(&mut self) -> Result<(), ServeError> {
+        match self.task.join_next().await {
+            None => Ok(()),
+            Some(Ok(result)) => result.map_err(Into::into),
+            Some(Err(error)) => {
+                tracing::error!(%error, half = self.name, "a half ended by a panic");
+                Err(ServeError::Lost(self.name))
+            }
+        }
+    }
+
+    /// The end of a half that should go on.
+    async fn lost(&mut self) -> ServeError {
+        match self.ended().await {
+            Ok(()) => ServeError::Lost(self.name),
+            Err(error) => error,
+        }
+    }
+}
+
+/// The gateway's half, running.
+struct GatewayHalf {
+    bound: Bound,
+    running: Running<GatewayError>,
+    stop: watch::Sender<bool>,
+    control: JoinSet<()>,
+    _lock: Lock,
+}
+
+/// The server's half, running.
+struct ServerHalf {
+    running: Running<RunError>,
+    stop: watch::Sender<bool>,
+    database: Arc<Database>,
+    _lock: Lock,
+}
+
+impl Process {
+    async fn start_gateway(&self, lock: Lock) -> Result<GatewayHalf, ServeError> {
+        let registry = Arc::new(self.open_registry()?);
+        let (stop, stopping) = watch::channel(false);
+        let control = ControlSocket::bind(&self.config.data)?;
+        let mut controls = JoinSet::new();
+        controls.spawn(control.serve(Arc::clone(&registry), stopping.clone()));
+        let (started, bound) = oneshot::channel();
+        let (clock, ids) = (self.clock.clone(), self.ids.clone());
+        let half = gateway::run(
+            self.gateway_config(),
+            registry,
+            clock,
+            ids,
+            started,
+            stopping,
+        );
+        let mut running = Running::start("gateway", half);
+        let Ok(bound) = bound.await else {
+            return Err(running.lost().await);
+        };
+        Ok(GatewayHalf {
+            bound,
+            running,
+            stop,
+            control: controls,
+            _lock: lock,
+        })
+    }
+
+    /// Opens the registry; at the first start makes the owner's key, prints it once and writes
+    /// it to its file.
+    fn open_registry(&self) -> Result<Registry, ServeError> {
+        let data = &self.config.data;
+        let beside = config::beside(data).map_err(system("read the data directory"))?;
+        let dir = data.join("registry");
+        let opened = Registry::open(&dir, beside, self.clock.clone(), self.ids.clone())?;
+        if let Some(cut) = &opened.report.cut {
+            tracing::warn!(
+                ?cut,
+                "the registry's log ended in an unfinished change, now cut off"
+            );
+        }
+        if opened.first_start {
+            // Before the key is made, so that a file that cannot be written costs nothing.
+            let file = self
+                .config
+                .owner_key_file
+                .as_deref()
+                .map(new_key_file)
+                .transpose()?;
+            let uid = control::own_uid().map_err(system("ask for this account"))?;
+            let by = Actor::local_user(uid);
+            if let Some(created) = opened.registry.owner(&by).map_err(ServeError::Owner)? {
+                let key = created.secret.expose();
+                if let Some((mut file, path)) = file {
+                    writeln!(file, "{key}")
+                        .and_then(|()| file.sync_all())
+                        .map_err(|source| ServeError::OwnerKeyFile { path, source })?;
+                }
+                say(&format!("The owner's key, shown this once: {key}"));
+            }
+        }
+        Ok(opened.registry)
+    }
+
+    fn gateway_config(&self) -> GatewayConfig {
+        let run = self.config.run_dir();
+        let from = &self.config.gateway;
+        let rate = gateway::Rate::new;
+        let defaults = gateway::Limits::default();
+        GatewayConfig {
+            listen: from.listen,
+            admin_listen: from.admin_listen,
+            server_socket: run.join("server.sock"),
+            channel_socket: run.join("channel.sock"),
+            renewal_socket: run.join("renewal.sock"),
+            base_path: config::FHIR_BASE.to_owned(),
+            tenant: self.config.tenant.clone(),
+            public_open: from.public.clone(),
+            limits: gateway::Limits {
+                header_bytes: from.header_bytes,
+                header_count: from.header_count,
+                body_bytes: from.body_bytes,
+                uri_bytes: from.uri_bytes,
+                header_timeout: from.header,
+                idle: from.idle,
+                client: from
+                    .client_per_second
+                    .and_then(|per_second| rate(per_second, from.client_burst)),
+                public: rate(from.public_per_second, from.public_burst).unwrap_or(defaults.public),
+                failed_authentications: rate(from.failures_per_second, from.failures_burst)
+                    .unwrap_or(defaults.failed_authentications),
+                connections_per_address: from.connections_per_address,
+                connections: from.connections,
+            },
+            upstream: gateway::UpstreamTimeouts {
+                connect: from.upstream_connect,
+                read: from.upstream_read,
+            },
+            cors: (!from.cors_origins.is_empty()).then(|| gateway::Cors {
+                origins: from.cors_origins.clone(),
+            }),
+            drain: from.drain,
+            ..GatewayConfig::default()
+        }
+    }
+
+    async fn start_server(&self, lock: Lock, base_url: &str) -> Result<ServerHalf, ServeError> {
+        let public_base: PublicBase = base_url.parse()?;
+        let database = Arc::new(self.open_database().await?);
+        let run = self.config.run_dir();
+        let body_bytes = usize::try_from(self.config.gateway.body_bytes).unwrap_or(usize::MAX);
+        let config = ServerConfig {
+            socket: run.join("server.sock"),
+            channel_socket: run.join("channel.sock"),
+            public_base,
+            limits: Limits {
+                body_bytes,
+                drain: self.config.gateway.drain,
+                ..Limits::default()
+            },
+        };
+        let databases: BTreeMap<TenantName, Arc<Database>> =
+            BTreeMap::from([(self.config.tenant.clone(), Arc::clone(&database))]);
+        let (stop, stopping) = watch::channel(false);
+        let (ready, is_ready) = oneshot::channel();
+        let half = server::run(
+            config,
+            databases,
+            self.clock.clone(),
+            self.ids.clone(),
+            ready,
+            stopping,
+        );
+        let mut running = Running::start("server", half);
+        if is_ready.await.is_err() {
+            return Err(running.lost().await);
+        }
+        Ok(ServerHalf {
+            running,
+            stop,
+            database,
+            _lock: lock,
+        })
+    }
+
+    async fn open_database(&self) -> Result<Database, ServeError> {
+        let tenant = self.config.tenant.clone();
+        let directory = self.config.data.join("tenants").join(tenant.as_str());
+        let schema = Schema::r4();
+        let name = tenant.as_str().to_owned();
+        let open = move || {
+            let derive = Arc::new(DeriveFromBody::new(schema));
+            SledStore::open(&directory, &name, derive, SledStoreOptions::default())
+        };
+        let store = tokio::task::spawn_blocking(open)
+            .await
+            .map_err(|_| ServeError::Lost("server"))??;
+        let report = store.report();
+        if let Some(cut) = &report.cut {
+            tracing::warn!(
+                ?cut,
+                "the log ended in a group that was never acknowledged, now cut off"
+            );
+        }
+        if let Some(rebuilt) = &report.rebuilt {
+            tracing::warn!(?rebuilt, "the derived state was rebuilt from the log");
+        }
+        let store: Arc<dyn Store> = Arc::new(store);
+        let tenant = TenantText::new(tenant.as_str())?;
+        Database::open(
+            store,
+            tenant,
+            schema,
+            self.clock.clone(),
+            Options::default(),
+        )
+        .map_err(system("start the thread that commits"))
+    }
+}
+
+/// A new file of mode 0600; one that exists is never written over.
+fn new_key_file(path: &Path) -> Result<(std::fs::File, PathBuf), ServeError> {
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    let path = path.to_owned();
+    match file {
+        Ok(file) => Ok((file, path)),
+        Err(source) => Err(ServeError::OwnerKeyFile { path, source }),
+    }
+}
+
+/// Runs what there is until told to stop or until a half ends; then drains the gateway, so that
+/// what it accepted is answered, and the server after it.
+async fn run_until(
+    stop: impl Future<Output = ()>,
+    mut gateway: Option<GatewayHalf>,
+    mut server: Option<ServerHalf>,
+) -> Result<(), ServeError> {
+    let mut result = tokio::select! {
+        () = stop => Ok(()),
+        error = lost(gateway.as_mut().map(|half| &mut half.running)) => Err(error),
+        error = lost(server.as_mut().map(|half| &mut half.running)) => Err(error),
+    };
+    if let Some(mut half) = gateway {
+        half.stop.send_replace(true);
+        result = result.and(half.running.ended().await);
+        half.control.join_all().await;
+    }
+    if let Some(mut half) = server {
+        half.stop.send_replace(true);
+        result = result.and(half.running.ended().await);
+        match tokio::task::spawn_blocking(move || half.database.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the next start has more to replay"),
+            Err(error) => tracing::error!(%error, "closing the database failed"),
+        }
+    }
+    result
+}
+
+/// The end of a half; never, when it does not run here.
+async fn lost<E: Into<ServeError> + Send + 'static>(
+    running: Option<&mut Running<E>>,
+) -> ServeError {
+    match running {
+        Some(running) => running.lost().await,
+        None => std::future::pending().await,
+    }
+}
