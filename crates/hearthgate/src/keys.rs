@@ -19,8 +19,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    /// There is nothing to command.
-    #[error("there is no registry in {}; name the data directory with --data", data.display())]
+    /// There is nothing to command: the first start makes the owner, and has not been.
+    #[error("no registry was started in {}; start the server once, or name the data directory with --data", data.display())]
     NoRegistry {
         /// The data directory.
         data: PathBuf,
@@ -60,14 +60,15 @@ pub enum KeysError {
 /// # Errors
 /// [`KeysError`]; a refusal is one too.
 pub async fn run(data: &Path, request: Request) -> Result<Answer, KeysError> {
+    let no_registry = || KeysError::NoRegistry {
+        data: data.to_owned(),
+    };
     if !data.join("registry").is_dir() {
-        return Err(KeysError::NoRegistry {
-            data: data.to_owned(),
-        });
+        return Err(no_registry());
     }
     let answer = match Lock::take(data, Half::Gateway, "keys") {
         Ok(lock) => {
-            let answer = alone(data, request)?;
+            let answer = alone(data, request)?.ok_or_else(no_registry)?;
             drop(lock);
             answer
         }
@@ -80,8 +81,8 @@ pub async fn run(data: &Path, request: Request) -> Result<Answer, KeysError> {
     }
 }
 
-/// With the lock in hand.
-fn alone(data: &Path, request: Request) -> Result<Answer, KeysError> {
+/// With the lock in hand; `None` where nothing was started yet.
+fn alone(data: &Path, request: Request) -> Result<Option<Answer>, KeysError> {
     let failed = |source| KeysError::Io {
         path: data.to_owned(),
         source,
@@ -91,11 +92,11 @@ fn alone(data: &Path, request: Request) -> Result<Answer, KeysError> {
     let clock = Arc::new(SystemClock::start());
     let ids = Arc::new(SystemIds::open()?);
     let opened = Registry::open(&data.join("registry"), beside, clock, ids)?;
-    Ok(control::execute(
-        &opened.registry,
-        request,
-        &Actor::local_user(uid),
-    ))
+    if opened.first_start {
+        return Ok(None);
+    }
+    let by = Actor::local_user(uid);
+    Ok(Some(control::execute(&opened.registry, request, &by)))
 }
 
 async fn ask(data: &Path, request: &Request, held: &LockError) -> Result<Answer, KeysError> {

@@ -1,2 +1,23 @@
-//! The `hearthgate` command.
-fn main() {}
+//! The `hearthgate` command. Exit status: 0 done, 1 failed (also when an import left anything
+//! out), 2 used or configured wrongly.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use hearthgate::command::Command;
+use hearthgate::failure::one_line;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match Command::parse().run() {
+        Ok(code) => code,
+        Err(failure) => {
+            // Where stderr is gone, the status still says it.
+            let _ = writeln!(std::io::stderr(), "hearthgate: {}", one_line(&failure));
+            failure.exit_code()
+        }
+    }
+}

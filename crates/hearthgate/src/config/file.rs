@@ -155,6 +155,8 @@ impl Reader<'_> {
                 .max(by_name * 0.95)
         };
         let known = self.keys.iter().map(|key| key.name).chain(self.sections());
+        // Its own section is where it stands already.
+        let known = known.filter(|known| *known != section);
         let nearest = known
             .map(|known| (near(known), known))
             .max_by(|a, b| a.0.total_cmp(&b.0));
