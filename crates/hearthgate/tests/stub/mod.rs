@@ -14,33 +14,34 @@ use tokio::task::JoinSet;
 
 /// One request as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sent {
-    pub line: String,
-    pub authorization: Option<String>,
-    pub content_type: Option<String>,
-    pub body: String,
+pub(crate) struct Sent {
+    pub(crate) line: String,
+    pub(crate) authorization: Option<String>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) body: String,
 }
 
 /// What to answer.
-pub enum Answer {
+pub(crate) enum Answer {
     /// Status, `Retry-After`, body.
     With(u16, Option<&'static str>, String),
     /// Nothing: the connection ends after the request was read.
     BreakOff,
 }
 
-pub type Script = Arc<dyn Fn(usize, &Sent) -> Answer + Send + Sync>;
+pub(crate) type Script = Arc<dyn Fn(usize, &Sent) -> Answer + Send + Sync>;
 
-pub struct Stub {
-    pub url: String,
+pub(crate) struct Stub {
+    pub(crate) url: String,
     sent: Arc<Mutex<Vec<Sent>>>,
+    _tasks: JoinSet<()>,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Stub {
     /// A server on a port of its own; `script` is given the number of the request, from 0. It may
     /// block: each connection has a thread to wait in.
-    pub fn start(script: Script) -> Self {
+    pub(crate) fn start(script: Script) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(8)
             .enable_all()
@@ -49,24 +50,21 @@ impl Stub {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}/fhir", listener.local_addr().unwrap());
         let sent = Arc::new(Mutex::new(Vec::new()));
-        let remembered = sent.clone();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the runtime owns it and ends with the test"
-        )]
-        runtime.block_on(async { tokio::spawn(accept(listener, script, remembered)) });
+        let mut tasks = JoinSet::new();
+        tasks.spawn_on(accept(listener, script, sent.clone()), runtime.handle());
         Self {
             url,
             sent,
+            _tasks: tasks,
             _runtime: runtime,
         }
     }
 
-    pub fn sent(&self) -> Vec<Sent> {
+    pub(crate) fn sent(&self) -> Vec<Sent> {
         self.sent.lock().unwrap().clone()
     }
 
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.sent().into_iter().map(|sent| sent.line).collect()
     }
 }
@@ -126,7 +124,7 @@ async fn answer(
 }
 
 /// The answer to a transaction: `status` for each of `entries`.
-pub fn answered(statuses: &[&str]) -> Answer {
+pub(crate) fn answered(statuses: &[&str]) -> Answer {
     let entries: Vec<String> = statuses
         .iter()
         .map(|status| format!("{{\"response\":{{\"status\":\"{status}\"}}}}"))
@@ -139,7 +137,7 @@ pub fn answered(statuses: &[&str]) -> Answer {
 }
 
 /// An OperationOutcome with one error.
-pub fn outcome(status: u16, text: &str) -> Answer {
+pub(crate) fn outcome(status: u16, text: &str) -> Answer {
     let body = serde_json::json!({
         "resourceType": "OperationOutcome",
         "issue": [{ "severity": "error", "code": "invalid", "diagnostics": text }]
