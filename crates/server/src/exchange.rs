@@ -91,7 +91,13 @@ async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: B
     let query = head.uri.query().unwrap_or_default();
     let negotiated = negotiation::format(&head.headers, query);
     let format = negotiated.as_ref().copied().unwrap_or_default();
-    let (preference, strict) = negotiation::preference(&head.headers);
+    let (preferred, strict) = negotiation::preference(&head.headers);
+    // What to return is asked of writes (FHIR R4, 3.1.0.6); a read returns what it reads.
+    let preference = if writes(&admitted.interaction) {
+        preferred
+    } else {
+        Return::Default
+    };
     let carried_out = match negotiated {
         Ok(_) => carry_out(server, admitted, head, body, preference, strict).await,
         Err(error) => Err(error),
@@ -150,6 +156,10 @@ async fn carry_out(
         preference,
     };
     dispatch::dispatch(call).await
+}
+
+fn writes(interaction: &Interaction) -> bool {
+    takes_body(interaction) || matches!(interaction, Interaction::Delete(_))
 }
 
 fn takes_body(interaction: &Interaction) -> bool {
@@ -228,14 +238,19 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 fn write(server: &Server, answer: Answer, format: Format, preference: Return) -> Response {
-    let body = match (preference, answer.remark) {
-        (Return::OperationOutcome, remark) if answer.status.is_success() => {
-            let remark = remark.unwrap_or_else(|| Issue::information("done as asked"));
-            Some(Bytes::from(OperationOutcome::of(remark).to_json()))
+    let (mut status, mut body) = (answer.status, answer.body);
+    // A Bundle's answer says of each entry what an outcome would say of the whole.
+    let of_bundle = answer.version.is_none() && answer.location.is_none() && body.is_some();
+    if preference == Return::OperationOutcome && status.is_success() && !of_bundle {
+        let remark = answer
+            .remark
+            .unwrap_or_else(|| Issue::information("done as asked"));
+        body = Some(Bytes::from(OperationOutcome::of(remark).to_json()));
+        if status == StatusCode::NO_CONTENT {
+            status = StatusCode::OK;
         }
-        _ => answer.body,
-    };
-    let mut response = with_body(answer.status, body, format);
+    }
+    let mut response = with_body(status, body, format);
     let headers = response.headers_mut();
     if let Some((version, instant)) = answer.version {
         set(headers, ETAG, &format!("W/\"{version}\""));
