@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use contract::{Grant, Interaction};
 use database::{Database, StoredVersion, Visibility};
-use fhir_core::{Instant, Issue, Resource, ResourceId, ResourceType, VersionId};
+use fhir_core::{Instant, Resource, ResourceId, ResourceType, VersionId};
 use http::StatusCode;
 
 use crate::Server;
@@ -44,8 +44,6 @@ pub(crate) struct Answer {
     pub(crate) version: Option<(VersionId, Instant)>,
     /// `Location`, relative to the base.
     pub(crate) location: Option<String>,
-    /// Remarks for whoever prefers an OperationOutcome.
-    pub(crate) remark: Option<Issue>,
 }
 
 impl Answer {
@@ -56,7 +54,6 @@ impl Answer {
             body: None,
             version: None,
             location: None,
-            remark: None,
         }
     }
 

@@ -242,10 +242,8 @@ fn write(server: &Server, answer: Answer, format: Format, preference: Return) ->
     // A Bundle's answer says of each entry what an outcome would say of the whole.
     let of_bundle = answer.version.is_none() && answer.location.is_none() && body.is_some();
     if preference == Return::OperationOutcome && status.is_success() && !of_bundle {
-        let remark = answer
-            .remark
-            .unwrap_or_else(|| Issue::information("done as asked"));
-        body = Some(Bytes::from(OperationOutcome::of(remark).to_json()));
+        let done = Issue::information("done as asked");
+        body = Some(Bytes::from(OperationOutcome::of(done).to_json()));
         if status == StatusCode::NO_CONTENT {
             status = StatusCode::OK;
         }
