@@ -65,7 +65,7 @@ impl Gateway {
         let body = refusal.body(request_id::text(&request.id));
         let mut head = refusal.head(body.len())?;
         request.dress(&mut head)?;
-        if refusal.ends_the_connection() {
+        if refusal.ends_the_connection() || session.is_process_shutting_down() {
             session.set_keepalive(None);
         }
         request.refusal = Some(refusal);
@@ -292,10 +292,13 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         answer: &mut ResponseHeader,
         request: &mut Request,
     ) -> pingora::Result<()> {
+        if session.is_process_shutting_down() {
+            session.set_keepalive(None);
+        }
         if let Some(sent) = request.sent
             && answer.status != StatusCode::CONTINUE
         {

@@ -1,0 +1,191 @@
+//! Answers: passed on when they are answers to the request, and what is said when there is none.
+
+use contract::{ChannelSecret, Nonce, Versions};
+
+use crate::harness::{CountedIds, start, start_alone};
+use crate::stub::{Script, Stub};
+
+// GW-010
+#[tokio::test]
+async fn the_servers_status_headers_and_body_pass_as_they_are() {
+    let (running, stub) = start().await;
+    for status in [200, 201, 304, 400, 404, 409, 412, 422, 500, 501] {
+        stub.script([Script::Status(status, "{\"as\": \"it is\"}")]);
+        let answer = running.get("/fhir/Patient/1").await;
+        assert_eq!(answer.status, status);
+        if status != 304 {
+            assert_eq!(answer.body, "{\"as\": \"it is\"}");
+        }
+        assert_eq!(answer.field("etag"), Some("W/\"1\""));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_the_requests_nonce_is_discarded_and_its_connection_closed() {
+    let (running, stub) = start().await;
+    assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
+    let foreign = Nonce::generate(&CountedIds::default()).to_header();
+    let mut connections = stub.connections();
+    for nonces in [
+        vec![],
+        vec![foreign.clone()],
+        vec![foreign.clone(), foreign],
+    ] {
+        stub.script([Script::Nonces(nonces)]);
+        let answer = running.get("/fhir/Patient/1").await;
+        answer.is_refusal(502);
+        assert!(!answer.body.contains("not for you"));
+        assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
+        connections += 1;
+        assert_eq!(stub.connections(), connections);
+    }
+    assert_eq!(
+        running
+            .metric("hearthgate_gateway_answers_discarded_total")
+            .await,
+        3.0
+    );
+}
+
+#[tokio::test]
+async fn requests_share_one_kept_connection_to_the_server() {
+    let (running, stub) = start().await;
+    for _ in 0..5 {
+        assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
+    }
+    assert_eq!(stub.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_server_with_a_new_secret_is_heard_again_and_the_request_sent_once_more() {
+    let (running, stub) = start().await;
+    assert_eq!(stub.fetches(), 1);
+    stub.change_secret();
+    assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
+    assert_eq!(stub.fetches(), 2);
+    assert_eq!(stub.seen().len(), 1);
+    assert_eq!(
+        running.metric("hearthgate_gateway_retries_total").await,
+        1.0
+    );
+    // And a request without a body of any method: the server said that it did nothing.
+    stub.change_secret();
+    let delete = running.request("DELETE", "/fhir/Patient/1", &[], "");
+    assert_eq!(running.send(&delete).await.status, 200);
+    assert_eq!(stub.fetches(), 3);
+}
+
+#[tokio::test]
+async fn a_request_whose_body_was_sent_is_not_sent_again() {
+    let (running, stub) = start().await;
+    stub.change_secret();
+    let bytes = running.request("POST", "/fhir/Patient", &[], "{}");
+    let answer = running.send(&bytes).await;
+    answer.is_refusal(503);
+    assert_eq!(answer.field("retry-after"), Some("1"));
+    assert!(stub.seen().is_empty());
+    // The secret was read for those that follow.
+    assert_eq!(running.send(&bytes).await.status, 200);
+    assert_eq!(stub.only().body, b"{}");
+    assert_eq!(stub.fetches(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_never_knows_the_secret_is_asked_twice_and_no_more() {
+    let (running, stub) = start().await;
+    stub.script([Script::Misdirected, Script::Misdirected]);
+    running.get("/fhir/Patient/1").await.is_refusal(503);
+    assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
+}
+
+// GW-007
+#[tokio::test]
+async fn a_post_that_the_server_drops_is_seen_once() {
+    let (running, stub) = start().await;
+    // A kept connection, which is where a second try would tempt.
+    running.get("/fhir/Patient/1").await;
+    stub.script([Script::Hangup]);
+    let bytes = running.request("POST", "/fhir/Patient", &[], "{}");
+    running.send(&bytes).await.is_refusal(502);
+    let posts = stub.seen().into_iter().filter(|seen| seen.method == "POST");
+    assert_eq!(posts.count(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_passed_off_as_whole() {
+    let (running, stub) = start().await;
+    stub.script([Script::BreakOff]);
+    let mut connection = running.connect().await;
+    let bytes = running.request("GET", "/fhir/Patient/1", &[], "");
+    connection.write(bytes.as_bytes()).await;
+    let head = connection.read_head().await;
+    assert_eq!(head.field("content-length"), Some("100"));
+    assert_eq!(connection.read_exact(9).await, "only this");
+    assert!(connection.is_closed().await);
+    let log = running.stop().await.text();
+    assert!(log.contains("\"refusal\":\"server-broken\""), "{log}");
+}
+
+#[tokio::test]
+async fn without_a_server_the_answer_is_503_and_a_server_that_comes_is_found() {
+    let running = start_alone(|_| {}).await;
+    let answer = running.get("/fhir/Patient/1").await;
+    answer.is_refusal(503);
+    assert_eq!(answer.field("retry-after"), Some("1"));
+    let stub = Stub::start(&running.dir);
+    running.until_ready().await;
+    assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
+    drop(stub);
+    running.until_readyz(503).await;
+    running.get("/fhir/Patient/1").await.is_refusal(503);
+    // Restarted with another secret, it is found again.
+    let secret = ChannelSecret::generate(&skipped_ids());
+    let _stub = Stub::start_with_secret(&running.dir, secret);
+    assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_server_of_another_contract_is_not_spoken_to() {
+    let running = start_alone(|_| {}).await;
+    let stub = Stub::start_speaking(
+        &running.dir,
+        Versions {
+            newest: 9,
+            oldest: 8,
+        },
+    );
+    running.get("/fhir/Patient/1").await.is_refusal(503);
+    stub.until_fetched().await;
+    running.get("/fhir/Patient/1").await.is_refusal(503);
+    assert!(stub.seen().is_empty());
+}
+
+#[tokio::test]
+async fn head_is_answered_without_a_body_and_the_connection_goes_on() {
+    let (running, _stub) = start().await;
+    let mut connection = running.connect().await;
+    for target in ["/fhir/Patient/1", "/fhir/patient/1"] {
+        let bytes = running.request("HEAD", target, &[], "");
+        connection.write(bytes.as_bytes()).await;
+        let answer = connection.read_answer_to(&bytes).await;
+        assert!(
+            answer
+                .field("content-length")
+                .is_some_and(|length| length != "0")
+        );
+    }
+    connection
+        .write(
+            running
+                .request("GET", "/fhir/Patient/1", &[], "")
+                .as_bytes(),
+        )
+        .await;
+    assert_eq!(connection.read_answer().await.status, 200);
+}
+
+fn skipped_ids() -> CountedIds {
+    let ids = CountedIds::default();
+    let _used: ChannelSecret = ChannelSecret::generate(&ids);
+    ids
+}

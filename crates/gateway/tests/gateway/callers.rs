@@ -1,0 +1,232 @@
+//! Who is calling, how often, and what they may never do.
+
+use std::time::Duration;
+
+use contract::ResourceId;
+use gateway::Rate;
+use registry::{ClientId, RateLimit, Role};
+
+use crate::harness::{Answer, Running, actor, request, start, start_with};
+
+async fn get_with(running: &Running, fields: &[(&str, &str)]) -> Answer {
+    running
+        .send(&request("GET", "/fhir/Patient/1", fields, ""))
+        .await
+}
+
+async fn get_as(running: &Running, key: &str, target: &str) -> Answer {
+    let authorization = format!("Bearer {key}");
+    let fields = [("Authorization", authorization.as_str())];
+    running.send(&request("GET", target, &fields, "")).await
+}
+
+#[tokio::test]
+async fn a_key_of_the_registry_is_a_caller() {
+    let (running, stub) = start().await;
+    let answer = running.get("/fhir/Patient/1").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let grant = stub.only().grant;
+    assert_eq!(grant.client.as_deref(), Some("owner"));
+    assert!(
+        grant
+            .authorization
+            .as_deref()
+            .is_some_and(|id| id.starts_with("key:"))
+    );
+    assert_eq!(grant.interaction, "read");
+    assert_eq!(grant.tenant.as_str(), "default");
+    assert!(grant.powers.is_empty());
+}
+
+// GW-032
+#[tokio::test]
+async fn without_credentials_all_but_capabilities_is_401() {
+    let (running, stub) = start().await;
+    for (target, method) in [
+        ("/fhir/Patient/1", "GET"),
+        ("/fhir/Patient", "GET"),
+        ("/fhir", "POST"),
+    ] {
+        let answer = running.send(&request(method, target, &[], "")).await;
+        answer.is_refusal(401);
+        assert_eq!(answer.field("www-authenticate"), Some("Bearer"));
+    }
+    assert!(stub.seen().is_empty());
+    let answer = running
+        .send(&request("GET", "/fhir/metadata", &[], ""))
+        .await;
+    assert_eq!(answer.status, 200);
+    assert!(stub.only().grant.is_public());
+}
+
+#[tokio::test]
+async fn what_is_open_to_nobody_is_configured() {
+    let (running, stub) = start_with(|config| config.public_open.clear()).await;
+    running
+        .send(&request("GET", "/fhir/metadata", &[], ""))
+        .await
+        .is_refusal(401);
+    assert!(stub.seen().is_empty());
+}
+
+// GW-032
+#[tokio::test]
+async fn wrong_credentials_are_401_and_say_what_is_wrong_with_them_alone() {
+    let (running, stub) = start().await;
+    let other = running.owner_key.replace("hg_", "hg-");
+    let changed = format!("{}x", &running.owner_key[..running.owner_key.len() - 1]);
+    for (credentials, error) in [
+        (format!("Bearer {other}"), "invalid_token"),
+        (format!("Bearer {changed}"), "invalid_token"),
+        (format!("Basic {}", running.owner_key), "invalid_request"),
+        ("Bearer".to_owned(), "invalid_request"),
+    ] {
+        let answer = get_with(&running, &[("Authorization", &credentials)]).await;
+        answer.is_refusal(401);
+        let challenge = answer.field("www-authenticate").expect("a challenge");
+        assert_eq!(challenge, format!("Bearer error=\"{error}\""));
+    }
+    let good = format!("Bearer {}", running.owner_key);
+    let twice = [
+        ("Authorization", good.as_str()),
+        ("authorization", good.as_str()),
+    ];
+    get_with(&running, &twice).await.is_refusal(401);
+    // Wrong credentials are wrong even where none are needed.
+    let bad = request(
+        "GET",
+        "/fhir/metadata",
+        &[("Authorization", "Bearer x")],
+        "",
+    );
+    running.send(&bad).await.is_refusal(401);
+    assert!(stub.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_refused_at_once() {
+    let (running, stub) = start().await;
+    let owner = ClientId::new("owner").expect("an id");
+    let (id, key) = running.key_of(&owner);
+    assert_eq!(get_as(&running, &key, "/fhir/Patient/1").await.status, 200);
+    running.registry.revoke_key(&id, &actor()).expect("a key");
+    get_as(&running, &key, "/fhir/Patient/1")
+        .await
+        .is_refusal(401);
+    assert_eq!(stub.seen().len(), 1);
+}
+
+// GW-032
+#[tokio::test]
+async fn what_a_client_may_never_do_is_403_and_does_not_reach_the_server() {
+    let (running, stub) = start().await;
+    let key = running.client("reader", &Role::Reader, None);
+    assert_eq!(get_as(&running, &key, "/fhir/Patient/1").await.status, 200);
+    let authorization = format!("Bearer {key}");
+    let fields = [("Authorization", authorization.as_str())];
+    for (method, target) in [
+        ("PUT", "/fhir/Patient/1"),
+        ("DELETE", "/fhir/Patient/1"),
+        ("POST", "/fhir/Patient"),
+        ("POST", "/fhir/$reindex"),
+    ] {
+        let answer = running.send(&request(method, target, &fields, "")).await;
+        answer.is_refusal(403);
+        let challenge = answer.field("www-authenticate").expect("a challenge");
+        assert!(challenge.contains("insufficient_scope"));
+    }
+    assert_eq!(stub.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_patients_rules_reach_the_server_with_their_patient() {
+    let (running, stub) = start().await;
+    let patient = ResourceId::new("p-1").expect("an id");
+    let key = running.client("portal", &Role::Patient(patient.clone()), None);
+    // Whose record it is, the server decides: another patient's id passes here.
+    assert_eq!(
+        get_as(&running, &key, "/fhir/Patient/p-2").await.status,
+        200
+    );
+    let grant = stub.only().grant;
+    assert_eq!(grant.patient.as_ref(), Some(&patient));
+    assert_eq!(grant.rules.len(), 1);
+}
+
+// GW-043
+#[tokio::test]
+async fn a_clients_limit_is_kept_to_and_told() {
+    let (running, stub) = start().await;
+    let limit = RateLimit {
+        per_second: 2,
+        burst: 3,
+    };
+    let key = running.client("app", &Role::Owner, Some(limit));
+    let ask = || get_as(&running, &key, "/fhir/Patient/1");
+    for left in ["2;t=1", "1;t=1", "0;t=2"] {
+        let answer = ask().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.field("ratelimit-policy"), Some("\"client\";q=3;w=2"));
+        assert_eq!(
+            answer.field("ratelimit"),
+            Some(format!("\"client\";r={left}").as_str())
+        );
+    }
+    let answer = ask().await;
+    answer.is_refusal(429);
+    assert_eq!(answer.field("retry-after"), Some("1"));
+    assert_eq!(answer.field("ratelimit"), Some("\"client\";r=0;t=1"));
+    running.clock.advance(Duration::from_millis(500));
+    assert_eq!(ask().await.status, 200);
+    ask().await.is_refusal(429);
+    assert_eq!(stub.seen().len(), 4);
+    // Another client is not touched by it.
+    assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
+}
+
+#[tokio::test]
+async fn two_keys_of_a_client_share_its_limit() {
+    let (running, _stub) = start_with(|config| config.limits.client = Rate::new(1, 1)).await;
+    let owner = ClientId::new("owner").expect("an id");
+    let (_, second) = running.key_of(&owner);
+    assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
+    get_as(&running, &second, "/fhir/Patient/1")
+        .await
+        .is_refusal(429);
+}
+
+// GW-028
+#[tokio::test]
+async fn failures_of_an_address_are_bounded_and_leave_valid_keys_alone() {
+    let change = |config: &mut gateway::GatewayConfig| {
+        config.limits.failed_authentications = Rate::new(1, 3).expect("a rate");
+    };
+    let (running, _stub) = start_with(change).await;
+    for _ in 0..3 {
+        get_as(&running, "hg_wrong", "/fhir/Patient/1")
+            .await
+            .is_refusal(401);
+    }
+    let answer = get_as(&running, "hg_wrong", "/fhir/Patient/1").await;
+    answer.is_refusal(429);
+    assert_eq!(answer.field("retry-after"), Some("1"));
+    assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
+    running.clock.advance(Duration::from_secs(1));
+    get_as(&running, "hg_wrong", "/fhir/Patient/1")
+        .await
+        .is_refusal(401);
+}
+
+#[tokio::test]
+async fn an_address_without_credentials_has_a_limit_of_its_own() {
+    let change = |config: &mut gateway::GatewayConfig| {
+        config.limits.public = Rate::new(1, 2).expect("a rate");
+    };
+    let (running, _stub) = start_with(change).await;
+    let bytes = request("GET", "/fhir/metadata", &[], "");
+    for _ in 0..2 {
+        assert_eq!(running.send(&bytes).await.status, 200);
+    }
+    running.send(&bytes).await.is_refusal(429);
+    assert_eq!(running.get("/fhir/metadata").await.status, 200);
+}

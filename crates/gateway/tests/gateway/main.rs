@@ -1,0 +1,12 @@
+//! The gateway from outside: real sockets, a registry of its own, and a stub for the server.
+
+mod answers;
+mod bodies;
+mod callers;
+mod framing;
+mod harness;
+mod identity;
+mod operating;
+mod renewals;
+mod secrets;
+mod stub;

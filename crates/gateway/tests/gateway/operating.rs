@@ -1,0 +1,218 @@
+//! What an operator sees and does: readiness, metrics, stopping, limits of connections.
+
+use std::sync::Arc;
+
+use gateway::{GatewayConfig, GatewayError};
+use tokio::sync::{oneshot, watch};
+
+use crate::harness::{CountedIds, HandClock, start, start_alone, start_with, within};
+use crate::stub::{Script, Stub};
+
+// GW-054
+#[tokio::test]
+async fn readiness_follows_the_server_and_names_what_is_missing() {
+    let running = start_alone(|_| {}).await;
+    let answer = running.until_readyz(503).await;
+    let parts = answer.json()["parts"].clone();
+    assert_eq!(
+        parts,
+        serde_json::json!({"gateway": true, "channel": false, "server": false})
+    );
+    let stub = Stub::start(&running.dir);
+    let answer = running.until_readyz(200).await;
+    assert_eq!(answer.json()["ready"], true);
+    drop(stub);
+    let answer = running.until_readyz(503).await;
+    assert_eq!(answer.json()["parts"]["server"], false);
+    assert_eq!(running.admin("/livez").await.status, 200);
+}
+
+// GW-050
+#[tokio::test]
+async fn distinct_paths_make_no_series() {
+    let (running, _stub) = start().await;
+    let series = async || running.admin("/metrics").await.body.lines().count();
+    let requests = |number: usize| {
+        [
+            running.request("GET", &format!("/fhir/Patient/{number}"), &[], ""),
+            running.request("GET", &format!("/nowhere/{number}"), &[], ""),
+            running.request(&format!("M{number}"), "/fhir/Patient/1", &[], ""),
+        ]
+    };
+    let mut connection = running.connect().await;
+    let mut before = 0;
+    for number in 0..300 {
+        for bytes in requests(number) {
+            connection.write(bytes.as_bytes()).await;
+            connection.read_answer().await;
+        }
+        if number == 0 {
+            before = series().await;
+        }
+    }
+    assert_eq!(series().await, before);
+    let line = "hearthgate_gateway_requests_total{interaction=\"read\",method=\"GET\",\
+                route=\"fhir\",status=\"2xx\"}";
+    assert_eq!(running.metric(line).await, 300.0);
+}
+
+#[tokio::test]
+async fn what_is_refused_is_counted_by_its_reason() {
+    let (running, _stub) = start().await;
+    running.get("/nowhere").await;
+    running.get("/fhir/patient").await;
+    let reason = |reason: &str| format!("hearthgate_gateway_refusals_total{{reason=\"{reason}\"}}");
+    assert_eq!(running.metric(&reason("no-route")).await, 1.0);
+    assert_eq!(running.metric(&reason("no-such-url")).await, 1.0);
+    assert_eq!(
+        running
+            .metric("hearthgate_gateway_requests_in_flight")
+            .await,
+        0.0
+    );
+}
+
+// GW-062
+#[tokio::test]
+async fn stopping_finishes_what_is_in_flight_and_closes_what_is_idle() {
+    let (running, stub) = start().await;
+    let mut idle = running.connect().await;
+    idle.write(
+        running
+            .request("GET", "/fhir/Patient/1", &[], "")
+            .as_bytes(),
+    )
+    .await;
+    assert_eq!(idle.read_answer().await.status, 200);
+    stub.until_begun().await;
+    stub.script([Script::AfterGo]);
+    let mut busy = running.connect().await;
+    busy.write(
+        running
+            .request("GET", "/fhir/Patient/2", &[], "")
+            .as_bytes(),
+    )
+    .await;
+    stub.until_begun().await;
+
+    running.tell_to_stop();
+    assert!(idle.is_closed().await);
+    let answer = running.until_readyz(503).await;
+    assert_eq!(answer.json()["parts"]["gateway"], false);
+    let refused = within("the listener's end", async {
+        while tokio::net::TcpStream::connect(running.bound.listen)
+            .await
+            .is_ok()
+        {
+            tokio::task::yield_now().await;
+        }
+    });
+    refused.await;
+    stub.go();
+    let answer = busy.read_answer().await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.field("connection"), Some("close"));
+    assert!(busy.is_closed().await);
+    let log = running.until_stopped().await.text();
+    assert_eq!(log.lines().count(), 2, "{log}");
+}
+
+#[tokio::test]
+async fn what_does_not_finish_in_time_is_cut_off() {
+    let (running, stub) = start_with(|config| config.drain = std::time::Duration::ZERO).await;
+    stub.script([Script::AfterGo]);
+    let mut busy = running.connect().await;
+    busy.write(
+        running
+            .request("GET", "/fhir/Patient/2", &[], "")
+            .as_bytes(),
+    )
+    .await;
+    stub.until_begun().await;
+    running.stop().await;
+    assert!(busy.is_closed().await);
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections_and_no_more() {
+    let two = |config: &mut GatewayConfig| config.limits.connections_per_address = 2;
+    let (running, _stub) = start_with(two).await;
+    let request = running.request("GET", "/fhir/Patient/1", &[], "");
+    let mut open = [running.connect().await, running.connect().await];
+    for connection in &mut open {
+        connection.write(request.as_bytes()).await;
+        assert_eq!(connection.read_answer().await.status, 200);
+    }
+    assert!(running.connect().await.is_closed().await);
+    let refused = "hearthgate_gateway_connections_refused_total{reason=\"too-many-from-address\"}";
+    assert_eq!(running.metric(refused).await, 1.0);
+    drop(open);
+    let served = async {
+        loop {
+            let mut connection = running.connect().await;
+            if connection.try_write(request.as_bytes()).await && !connection.is_closed().await {
+                return;
+            }
+        }
+    };
+    within("a place for another connection", served).await;
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_said_in_one_line_with_what_to_do() {
+    let (running, _stub) = start().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = GatewayConfig {
+        listen: running.bound.listen,
+        renewal_socket: dir.path().join("renewal.sock"),
+        ..GatewayConfig::default()
+    };
+    let (started, _bound) = oneshot::channel();
+    let (_shutdown, stopped) = watch::channel(false);
+    let run = gateway::run(
+        config,
+        running.registry.clone(),
+        Arc::new(HandClock::default()),
+        Arc::new(CountedIds::default()),
+        started,
+        stopped,
+    );
+    let error = within("the refusal", run)
+        .await
+        .expect_err("the address is in use");
+    assert!(
+        matches!(error, GatewayError::AddressInUse { .. }),
+        "{error:?}"
+    );
+    let text = error.to_string();
+    assert!(text.contains(&running.bound.listen.to_string()), "{text}");
+    assert!(
+        !text.contains('\n') && text.contains("choose another"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn an_owner_that_is_gone_stops_the_gateway() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (running, _stub) = start().await;
+    let any_port = "127.0.0.1:0".parse().expect("an address");
+    let config = GatewayConfig {
+        listen: any_port,
+        admin_listen: any_port,
+        renewal_socket: dir.path().join("renewal.sock"),
+        ..GatewayConfig::default()
+    };
+    let (started, _bound) = oneshot::channel();
+    let (shutdown, stopped) = watch::channel(false);
+    drop(shutdown);
+    let run = gateway::run(
+        config,
+        running.registry.clone(),
+        Arc::new(HandClock::default()),
+        Arc::new(CountedIds::default()),
+        started,
+        stopped,
+    );
+    within("the end", run).await.expect("no error");
+}

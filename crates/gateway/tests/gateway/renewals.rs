@@ -1,0 +1,110 @@
+//! The renewal socket, asked as the server asks it.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use contract::{Clock as _, Renewal, RenewalAnswer, RevocationFeed};
+use registry::ClientId;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+
+use crate::harness::{Running, actor, socket, start_alone, within};
+
+async fn ask(running: &Running, bytes: &str) -> (u16, String) {
+    let path = socket(&running.dir, "renewal.sock");
+    let mut stream = UnixStream::connect(path)
+        .await
+        .expect("the socket is there");
+    stream.write_all(bytes.as_bytes()).await.expect("it reads");
+    let mut text = String::new();
+    within("an answer", stream.read_to_string(&mut text))
+        .await
+        .expect("text");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).expect("a status");
+    (status.parse().expect("a status"), body.to_owned())
+}
+
+async fn renew(running: &Running, renewal: &Renewal) -> RenewalAnswer {
+    let body = serde_json::to_string(renewal).expect("a renewal");
+    let length = body.len();
+    let bytes = format!(
+        "POST /renew HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    let (status, answer) = ask(running, &bytes).await;
+    assert_eq!(status, 200, "{answer}");
+    serde_json::from_str(&answer).expect("an answer")
+}
+
+async fn feed(running: &Running, cursor: u64) -> RevocationFeed {
+    let bytes =
+        format!("GET /revocations?after={cursor} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let (status, answer) = ask(running, &bytes).await;
+    assert_eq!(status, 200, "{answer}");
+    serde_json::from_str(&answer).expect("a feed")
+}
+
+#[tokio::test]
+async fn an_authorization_is_renewed_for_seconds_until_its_key_is_revoked() {
+    let running = start_alone(|_| {}).await;
+    let owner = ClientId::new("owner").expect("an id");
+    let (key, _) = running.key_of(&owner);
+    let renewal = Renewal {
+        authorization: key.authorization(),
+    };
+    let answer = renew(&running, &renewal).await;
+    let now = running.clock.now();
+    let grant = renewal
+        .accept(&answer, now)
+        .expect("usable")
+        .expect("a grant");
+    assert_eq!(grant.client.as_deref(), Some("owner"));
+    assert_eq!(grant.tenant.as_str(), "default");
+
+    let before = feed(&running, 0).await;
+    running.registry.revoke_key(&key, &actor()).expect("a key");
+    assert_eq!(renew(&running, &renewal).await, RenewalAnswer::Gone);
+    let after = feed(&running, before.cursor).await;
+    let entries = after.since(before.cursor).expect("it follows");
+    assert_eq!(entries.len(), 1);
+    assert!(entries[0].ends(&grant));
+}
+
+#[tokio::test]
+async fn what_never_was_is_gone() {
+    let running = start_alone(|_| {}).await;
+    let renewal = Renewal {
+        authorization: "key:ffffffffffffffff".to_owned(),
+    };
+    assert_eq!(renew(&running, &renewal).await, RenewalAnswer::Gone);
+}
+
+#[tokio::test]
+async fn other_questions_are_refused() {
+    let running = start_alone(|_| {}).await;
+    for (line, status) in [
+        ("GET /renew", 404),
+        ("GET /revocations", 400),
+        ("GET /revocations?after=x", 400),
+        ("POST /renew", 400),
+        ("GET /channel", 404),
+    ] {
+        let bytes = format!("{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        assert_eq!(ask(&running, &bytes).await.0, status, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_socket_is_for_its_owner_alone_and_goes_with_the_gateway() {
+    let running = start_alone(|_| {}).await;
+    let path = socket(&running.dir, "renewal.sock");
+    let mode = std::fs::metadata(&path)
+        .expect("a socket")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let kept = path.clone();
+    running.tell_to_stop();
+    running
+        .until_stopped_in_place(|| assert!(!kept.exists()))
+        .await;
+}
