@@ -6,14 +6,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{OperationName, json, names::InvalidName};
+use fhir_core::InvalidName;
+
+use crate::{Interaction, OperationName, json};
 
 /// One thing to do, written `read` or `operation:$everything`; or, in rules alone, a wildcard.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(
-    missing_docs,
-    reason = "most variants are the specification's own words"
-)]
+#[expect(missing_docs, reason = "most variants are the specification's own words")]
 pub enum Action {
     Create,
     Read,
@@ -100,9 +99,39 @@ impl FromStr for Action {
         if let Some((action, _)) = WORDS.iter().find(|(_, word)| *word == text) {
             return Ok(action.clone());
         }
-        let name = text
-            .strip_prefix("operation:")
-            .ok_or(InvalidName("action"))?;
+        let name = text.strip_prefix("operation:").ok_or(InvalidName("action"))?;
         name.parse().map(Self::Operation)
+    }
+}
+
+impl Actions {
+    /// Whether these actions, of one rule, suffice for `interaction`.
+    ///
+    /// As in SMART's `r` and `s`: a version is read by whoever may read; the history of a type or
+    /// of the system lists resources, so it takes `search` beside `history`. A criterion in a URL
+    /// tells what exists, so conditional interactions take `search` as well.
+    #[must_use]
+    pub fn suffice_for(&self, interaction: &Interaction) -> bool {
+        use Action::{Create, Delete, History, Read, Search, Update};
+        let needed: &[Action] = match interaction {
+            Interaction::Operation(name, _) => {
+                return self.contains(&Action::Operation(name.clone()));
+            }
+            Interaction::Capabilities | Interaction::BatchOrTransaction => &[],
+            Interaction::Read(_) | Interaction::Vread(..) => &[Read],
+            Interaction::Update(_) | Interaction::Patch(_) => &[Update],
+            Interaction::ConditionalUpdate(_) | Interaction::ConditionalPatch(_) => {
+                &[Update, Search]
+            }
+            Interaction::Delete(_) => &[Delete],
+            Interaction::ConditionalDelete(_) => &[Delete, Search],
+            Interaction::HistoryInstance(_) => &[History],
+            Interaction::HistoryType(_) | Interaction::HistorySystem => &[History, Search],
+            Interaction::Create(_) => &[Create],
+            Interaction::SearchType(_)
+            | Interaction::SearchSystem
+            | Interaction::SearchCompartment(..) => &[Search],
+        };
+        needed.iter().all(|action| self.contains(action))
     }
 }

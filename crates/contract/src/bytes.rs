@@ -65,9 +65,7 @@ impl<const N: usize> Bytes<N> {
     /// Whether `header` is these bytes; takes the same time wherever they differ.
     #[must_use]
     pub fn matches(&self, header: &str) -> bool {
-        header
-            .parse()
-            .is_ok_and(|other: Self| self.0.ct_eq(&other.0).into())
+        header.parse().is_ok_and(|other: Self| self.0.ct_eq(&other.0).into())
     }
 }
 

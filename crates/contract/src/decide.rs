@@ -83,7 +83,7 @@ fn judge(grant: &Grant, interaction: &Interaction) -> Decision {
     let mut clauses = Vec::new();
     for rule in grant.rules.iter().filter(|rule| rule.types.touch(of)) {
         reason = Reason::NoRuleForAction;
-        if interaction.is_within(&rule.actions) {
+        if rule.actions.suffice_for(interaction) {
             if rule.is_unrestricted() && (of.is_some() || rule.types == Types::All) {
                 return Decision::Allow;
             }

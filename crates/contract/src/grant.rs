@@ -26,28 +26,16 @@ pub struct GrantFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// That subject as a resource: `Practitioner/7`.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "json::optional"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "json::optional")]
     pub fhir_user: Option<Instance>,
     /// What durable work renews by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorization: Option<String>,
     /// Launch context: the patient.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "json::optional"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "json::optional")]
     pub patient: Option<ResourceId>,
     /// Launch context: the encounter.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "json::optional"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "json::optional")]
     pub encounter: Option<ResourceId>,
     /// Purpose of use.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -217,9 +205,7 @@ impl GrantFields {
         match (&rule.within, &self.patient) {
             (Within::Compartment(of), patient) if of.resource_type.as_str() == "Patient" => {
                 let patient = patient.as_ref().ok_or(GrantError::PatientMissing)?;
-                (*patient == of.id)
-                    .then_some(())
-                    .ok_or(GrantError::PatientDiffers)
+                (*patient == of.id).then_some(()).ok_or(GrantError::PatientDiffers)
             }
             (Within::CareTeamOf, _) if self.fhir_user.is_none() => {
                 Err(GrantError::CallerMissing("careTeamOf(user)"))
@@ -251,11 +237,7 @@ impl Grant {
     /// [`GrantError`] when `request` has a caller's members, or a rule has a wildcard.
     pub fn public(request: GrantFields, opened: Vec<Rule>) -> Result<Self, GrantError> {
         let (client, rules) = (None, opened);
-        Self::new(GrantFields {
-            client,
-            rules,
-            ..request
-        })
+        Self::new(GrantFields { client, rules, ..request })
     }
 
     /// Whether there is no caller.
@@ -299,11 +281,7 @@ impl Deref for Grant {
 impl fmt::Debug for GrantFields {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = formatter.debug_struct("GrantFields");
-        shown
-            .field("tenant", &self.tenant)
-            .field("client", &self.client);
-        shown
-            .field("interaction", &self.interaction)
-            .finish_non_exhaustive()
+        shown.field("tenant", &self.tenant).field("client", &self.client);
+        shown.field("interaction", &self.interaction).finish_non_exhaustive()
     }
 }

@@ -32,8 +32,7 @@ impl Grant {
         let json = serde_json::to_vec(&**self).map_err(GrantError::NotJson)?;
         let header = URL_SAFE_NO_PAD.encode(json);
         let fits = header.len() <= Self::MAX_LENGTH;
-        fits.then_some(header.len())
-            .ok_or(GrantError::TooLong(header.len()))?;
+        fits.then_some(header.len()).ok_or(GrantError::TooLong(header.len()))?;
         Ok(header)
     }
 
@@ -46,9 +45,7 @@ impl Grant {
         if header.len() > Self::MAX_LENGTH {
             return Err(GrantError::TooLong(header.len()));
         }
-        let json = URL_SAFE_NO_PAD
-            .decode(header)
-            .map_err(GrantError::NotBase64)?;
+        let json = URL_SAFE_NO_PAD.decode(header).map_err(GrantError::NotBase64)?;
         let names = serde_json::Deserializer::from_slice(&json).deserialize_map(DistinctNames);
         let fields = names.and_then(|()| serde_json::from_slice(&json));
         Self::new(fields.map_err(GrantError::NotJson)?)

@@ -8,35 +8,32 @@
 mod actions;
 mod bytes;
 mod channel;
-mod classify;
 mod decide;
 mod existence;
 mod grant;
 mod grant_codec;
 pub mod header;
-mod interaction;
 mod json;
-mod names;
 mod refusal;
 mod renewal;
 mod rule;
+mod tenant;
 mod version;
 
 pub use actions::{Action, Actions};
 pub use bytes::{Bytes, Digest, InvalidBytes, Nonce, digest};
 pub use channel::{ChannelDocument, ChannelSecret};
-pub use classify::NotFhir;
 pub use decide::{Clause, Decision, Reason, Restriction, decide, may_choose_ids};
 pub use existence::{EXISTENCE, Reveals, Situation};
 pub use grant::{Grant, GrantError, GrantFields, Lane, Power};
 pub use grant_codec::Disagreement;
 pub use header::Cost;
-pub use interaction::{Interaction, Level};
-pub use names::{Instance, InvalidName, OperationName, TenantName};
 pub use refusal::refusal;
 pub use renewal::{Renewal, RenewalAnswer, RenewalError};
 pub use renewal::{Revocation, RevocationFeed, Revoked, UnusableFeed};
 pub use rule::{Rule, Types, Within};
+pub use tenant::TenantName;
 pub use version::{NoCommonVersion, VERSION, Versions, negotiate, speaks};
 
 pub use fhir_core::{Clock, Ids, Instant, Redacted, ResourceId, ResourceType};
+pub use fhir_core::{Instance, Interaction, InvalidName, Level, NotFhir, OperationName};

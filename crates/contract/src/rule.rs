@@ -7,7 +7,7 @@ use std::str::FromStr;
 use fhir_core::{ResourceId, ResourceType};
 use serde::{Deserialize, Serialize};
 
-use crate::{Actions, Instance, json, names::InvalidName};
+use crate::{Actions, Instance, InvalidName, json};
 
 /// One rule of a grant; the union of its rules is what it allows. A member unknown here could
 /// narrow the rule, so a rule that has one is refused, whatever `critical` says.
@@ -58,13 +58,7 @@ impl Rule {
     /// Everything of these types, for these actions.
     #[must_use]
     pub const fn within_all(types: Types, actions: Actions) -> Self {
-        Self {
-            types,
-            actions,
-            within: Within::All,
-            filter: None,
-            without_labels: Vec::new(),
-        }
+        Self { types, actions, within: Within::All, filter: None, without_labels: Vec::new() }
     }
 
     /// Whether nothing of its types is out of the rule's reach.
@@ -93,9 +87,7 @@ impl TryFrom<Vec<String>> for Types {
             return Ok(Self::All);
         }
         let types: Result<_, _> = names.iter().map(|name| name.parse()).collect();
-        types
-            .map(Self::Only)
-            .map_err(|_| InvalidName("list of types"))
+        types.map(Self::Only).map_err(|_| InvalidName("list of types"))
     }
 }
 

@@ -28,10 +28,8 @@ pub struct NoCommonVersion(pub Versions, pub Versions);
 
 impl Versions {
     /// What this side speaks.
-    pub const HERE: Self = Self {
-        newest: VERSION,
-        oldest: if VERSION > 1 { VERSION - 1 } else { 1 },
-    };
+    pub const HERE: Self =
+        Self { newest: VERSION, oldest: if VERSION > 1 { VERSION - 1 } else { 1 } };
 }
 
 /// The newest version that both sides speak.

@@ -86,18 +86,12 @@ fn path() -> impl Strategy<Value = String> {
 }
 
 fn method() -> impl Strategy<Value = String> {
-    let words = vec![
-        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "get", "",
-    ];
+    let words = vec!["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "get", ""];
     prop_oneof![9 => select(words).prop_map(str::to_owned), 1 => any::<String>()]
 }
 
 fn query() -> impl Strategy<Value = Option<String>> {
-    option::of(prop_oneof![
-        Just(String::new()),
-        Just("a=b".to_owned()),
-        any::<String>()
-    ])
+    option::of(prop_oneof![Just(String::new()), Just("a=b".to_owned()), any::<String>()])
 }
 
 /// Paths that some method is allowed on, so that the properties meet more than refusals.
@@ -113,18 +107,7 @@ fn known_path() -> impl Strategy<Value = String> {
         (of, word(&["_history", "_search"])).prop_map(|(of, word)| format!("/{of}/{word}")),
         (of, id).prop_map(|(of, id)| format!("/{of}/{id}")),
         (of, name).prop_map(|(of, name)| format!("/{of}/{name}")),
-        (
-            of,
-            id,
-            word(&[
-                "_history",
-                "_search",
-                "*",
-                "*/_search",
-                "$x",
-                "_history/1/$x"
-            ])
-        )
+        (of, id, word(&["_history", "_search", "*", "*/_search", "$x", "_history/1/$x"]))
             .prop_map(|(of, id, rest)| format!("/{of}/{id}/{rest}")),
         (of, id, of).prop_map(|(of, id, found)| format!("/{of}/{id}/{found}")),
         (of, id, of).prop_map(|(of, id, found)| format!("/{of}/{id}/{found}/_search")),
@@ -251,18 +234,10 @@ fn rule() -> impl Strategy<Value = Rule> {
         "*",
     ];
     let actions = vec(select(actions.to_vec()), 1..5).prop_map(|words| {
-        let actions = words
-            .into_iter()
-            .map(|word| word.parse::<Action>().expect("an action"));
+        let actions = words.into_iter().map(|word| word.parse::<Action>().expect("an action"));
         actions.collect::<Actions>()
     });
-    let within = [
-        "all",
-        "compartment(Patient/123)",
-        "group(Group/1)",
-        "careTeamOf(user)",
-        "own",
-    ];
+    let within = ["all", "compartment(Patient/123)", "group(Group/1)", "careTeamOf(user)", "own"];
     let within = select(within.to_vec()).prop_map(|word| word.parse::<Within>().expect("a part"));
     let filter = option::of("[a-z]{1,8}=[a-z0-9|:/.\"\\\\ü-]{1,12}");
     let labels = vec("[a-z:/.]{1,8}\\|[A-Z]{1,3}", 0..3);
@@ -282,48 +257,38 @@ fn grant() -> impl Strategy<Value = Grant> {
     let powers = [Power::Expunge, Power::Reindex, Power::Audit];
     let lane = [Lane::Interactive, Lane::System, Lane::Bulk];
     let who = ("[ -~]{1,20}", text(), text(), text(), text());
-    let what = (
-        vec(rule(), 0..4),
-        vec(select(powers.to_vec()), 0..3),
-        select(lane.to_vec()),
-    );
-    (
-        who,
-        what,
-        any::<u64>(),
-        -60_000_000_000_000_000_i64..250_000_000_000_000_000,
-    )
-        .prop_map(
-            |(
-                (client, user, authorization, purpose, break_glass),
-                (rules, powers, lane),
+    let what = (vec(rule(), 0..4), vec(select(powers.to_vec()), 0..3), select(lane.to_vec()));
+    (who, what, any::<u64>(), -60_000_000_000_000_000_i64..250_000_000_000_000_000).prop_map(
+        |(
+            (client, user, authorization, purpose, break_glass),
+            (rules, powers, lane),
+            budget,
+            at,
+        )| {
+            let request = GrantFields::of_request(
+                "default".parse().expect("a tenant"),
+                &Interaction::SearchSystem,
+                digest("GET", "/", None),
+                "AAECAwQFBgcICQoLDA0ODw".parse::<Nonce>().expect("a nonce"),
+                Instant::from_micros(at),
+            );
+            Grant::new(GrantFields {
+                client: Some(client),
+                user,
+                authorization,
+                purpose,
+                break_glass,
+                fhir_user: Some("Practitioner/7".parse().expect("a resource")),
+                patient: Some("123".parse().expect("an id")),
+                rules,
+                powers,
+                lane,
                 budget,
-                at,
-            )| {
-                let request = GrantFields::of_request(
-                    "default".parse().expect("a tenant"),
-                    &Interaction::SearchSystem,
-                    digest("GET", "/", None),
-                    "AAECAwQFBgcICQoLDA0ODw".parse::<Nonce>().expect("a nonce"),
-                    Instant::from_micros(at),
-                );
-                Grant::new(GrantFields {
-                    client: Some(client),
-                    user,
-                    authorization,
-                    purpose,
-                    break_glass,
-                    fhir_user: Some("Practitioner/7".parse().expect("a resource")),
-                    patient: Some("123".parse().expect("an id")),
-                    rules,
-                    powers,
-                    lane,
-                    budget,
-                    ..request
-                })
-                .expect("a grant")
-            },
-        )
+                ..request
+            })
+            .expect("a grant")
+        },
+    )
 }
 
 /// Each interaction on the types the rules speak of.
@@ -358,18 +323,9 @@ fn world() -> Vec<Interaction> {
 fn reach(clause: &Clause) -> (String, bool, usize, BTreeSet<&'static str>) {
     let within = clause.within.to_string();
     let kind = within.split('(').next().unwrap_or_default().to_owned();
-    let of = |of: &&str| {
-        clause
-            .types
-            .touch(Some(&ResourceType::new(of).expect("a type")))
-    };
+    let of = |of: &&str| clause.types.touch(Some(&ResourceType::new(of).expect("a type")));
     let types = TYPES.into_iter().filter(of).collect();
-    (
-        kind,
-        clause.filter.is_some(),
-        clause.without_labels.len(),
-        types,
-    )
+    (kind, clause.filter.is_some(), clause.without_labels.len(), types)
 }
 
 /// Whether `later` reaches nothing that `earlier` does not.

@@ -12,9 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 fn vectors<T: DeserializeOwned>(name: &str) -> T {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("vectors")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors").join(name);
     let text = std::fs::read_to_string(path).expect("the vectors are beside the tests");
     serde_json::from_str(&text).expect("the vectors have the form the test reads")
 }
@@ -59,10 +57,7 @@ fn described(answer: Result<Interaction, NotFhir>) -> BTreeMap<String, Value> {
             }
             if let Interaction::Operation(name, level) = &interaction {
                 say("operation", Some(name.as_str().to_owned()));
-                assert_eq!(
-                    *level == Level::System,
-                    interaction.resource_type().is_none()
-                );
+                assert_eq!(*level == Level::System, interaction.resource_type().is_none());
             }
         }
         Err(error) => {
@@ -120,15 +115,9 @@ fn grants_that_could_mean_more_than_was_meant_are_refused() {
         let error = Grant::decode(&vector.header).expect_err(&vector.name);
         let expected = vector.error.unwrap();
         let shown = format!("{error:?}");
-        assert!(
-            shown.starts_with(&expected),
-            "{}: {shown}, not {expected}",
-            vector.name
-        );
+        assert!(shown.starts_with(&expected), "{}: {shown}, not {expected}", vector.name);
         // What is judged when a grant is read is judged when it is made.
-        let fields = vector
-            .json
-            .map(|json| serde_json::from_str::<GrantFields>(&json));
+        let fields = vector.json.map(|json| serde_json::from_str::<GrantFields>(&json));
         if let (Some(Ok(fields)), true) = (fields, expected != "NotJson") {
             assert!(Grant::new(fields).is_err(), "{}", vector.name);
         }
@@ -248,13 +237,7 @@ fn headers_that_name_a_caller_or_another_request_are_stripped_in_any_spelling() 
     for name in headers.kept {
         assert!(!header::must_be_stripped(&name), "{name}");
     }
-    for name in [
-        header::CONTRACT,
-        header::CHANNEL,
-        header::GRANT,
-        header::NONCE,
-        header::COST,
-    ] {
+    for name in [header::CONTRACT, header::CHANNEL, header::GRANT, header::NONCE, header::COST] {
         assert!(name.starts_with(header::PREFIX) && header::must_be_stripped(name));
     }
 }
@@ -308,9 +291,7 @@ fn a_renewed_grant_is_for_that_authorization_and_five_seconds() {
             let now: Instant = vector.now.parse().unwrap();
             let answer: RenewalAnswer = serde_json::from_str(&vector.answer).unwrap();
             assert_eq!(serde_json::to_string(&answer).unwrap(), vector.answer);
-            let asked = Renewal {
-                authorization: vector.authorization,
-            };
+            let asked = Renewal { authorization: vector.authorization };
             let outcome = match asked.accept(&answer, now) {
                 Ok(Some(_)) => "accepted",
                 Ok(None) => "gone",
@@ -325,12 +306,7 @@ fn a_renewed_grant_is_for_that_authorization_and_five_seconds() {
 fn a_nonce_matches_its_own_header_alone() {
     let nonce: Nonce = "AAECAwQFBgcICQoLDA0ODw".parse().unwrap();
     assert!(nonce.matches(&nonce.to_header()));
-    for other in [
-        "",
-        "AAECAwQFBgcICQoLDA0ODg",
-        "AAECAwQFBgcICQoLDA0ODw==",
-        "AAEC",
-    ] {
+    for other in ["", "AAECAwQFBgcICQoLDA0ODg", "AAECAwQFBgcICQoLDA0ODw==", "AAEC"] {
         assert!(!nonce.matches(other), "{other}");
     }
 }

@@ -87,14 +87,9 @@ impl<'a> Bundle<'a> {
             Some(_) => reader.fail(IssueCode::Structure, "Bundle.entry", "must be an array"),
         }
         if reader.issues.is_empty() {
-            Ok(Self {
-                bundle_type,
-                entries,
-            })
+            Ok(Self { bundle_type, entries })
         } else {
-            Err(MalformedBundle {
-                issues: reader.issues,
-            })
+            Err(MalformedBundle { issues: reader.issues })
         }
     }
 }
@@ -106,8 +101,7 @@ struct Reader {
 impl Reader {
     fn fail(&mut self, code: IssueCode, expression: &str, text: &str) {
         if self.issues.len() < MAX_ISSUES {
-            self.issues
-                .push(Issue::error(code, format!("{expression}: {text}")).at(expression));
+            self.issues.push(Issue::error(code, format!("{expression}: {text}")).at(expression));
         }
     }
 
@@ -116,11 +110,7 @@ impl Reader {
         let value = object.get(name)?;
         let text = value.as_str();
         if text.is_none() {
-            self.fail(
-                IssueCode::Structure,
-                &format!("{path}.{name}"),
-                "must be a string",
-            );
+            self.fail(IssueCode::Structure, &format!("{path}.{name}"), "must be a string");
         }
         text
     }
@@ -129,17 +119,15 @@ impl Reader {
         if entry.kind() != Kind::Object {
             self.fail(IssueCode::Structure, path, "must be an object");
         }
-        let resource = entry
-            .get("resource")
-            .and_then(|value| match Resource::new(value) {
-                Ok(resource) => Some(resource),
-                Err(error) => {
-                    let issue = error.issue();
-                    let at = format!("{path}.resource.resourceType");
-                    self.fail(issue.code, &at, &issue.diagnostics);
-                    None
-                }
-            });
+        let resource = entry.get("resource").and_then(|value| match Resource::new(value) {
+            Ok(resource) => Some(resource),
+            Err(error) => {
+                let issue = error.issue();
+                let at = format!("{path}.resource.resourceType");
+                self.fail(issue.code, &at, &issue.diagnostics);
+                None
+            }
+        });
         BundleEntry {
             full_url: self.text(entry, "fullUrl", path),
             resource,
@@ -181,21 +169,16 @@ mod tests {
                 assert_eq!(bundle.bundle_type, BundleType::Transaction);
                 Ok(bundle.entries.len())
             }
-            Err(malformed) => Err(malformed
-                .issues
-                .into_iter()
-                .flat_map(|issue| issue.expression)
-                .collect()),
+            Err(malformed) => {
+                Err(malformed.issues.into_iter().flat_map(|issue| issue.expression).collect())
+            }
         }
     }
 
     #[test]
     fn a_bundle_without_entries_is_whole() {
         // HTTP-239
-        assert_eq!(
-            check(r#"{"resourceType":"Bundle","type":"transaction"}"#),
-            Ok(0)
-        );
+        assert_eq!(check(r#"{"resourceType":"Bundle","type":"transaction"}"#), Ok(0));
     }
 
     #[test]

@@ -23,11 +23,7 @@ impl ResourceId {
     /// [`InvalidResourceId`] when the text is empty, longer than 64 characters, or has another
     /// character than those allowed.
     pub fn new(text: &str) -> Result<Self, InvalidResourceId> {
-        if Self::is_valid(text) {
-            Ok(Self(Arc::from(text)))
-        } else {
-            Err(InvalidResourceId)
-        }
+        if Self::is_valid(text) { Ok(Self(Arc::from(text))) } else { Err(InvalidResourceId) }
     }
 
     /// The id of a resource that the server names itself: a UUID in its usual form.
@@ -40,9 +36,7 @@ impl ResourceId {
     #[must_use]
     pub fn is_valid(text: &str) -> bool {
         (1..=Self::MAX_LENGTH).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.')
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.')
     }
 
     /// The id as text.

@@ -88,11 +88,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -120,8 +116,7 @@ fn days_in_month(year: i64, month: i64) -> i64 {
 
 fn digits(bytes: &[u8]) -> Option<i64> {
     bytes.iter().try_fold(0_i64, |number, byte| {
-        byte.is_ascii_digit()
-            .then(|| number * 10 + i64::from(byte - b'0'))
+        byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0'))
     })
 }
 
@@ -174,9 +169,7 @@ fn parse(text: &str) -> Option<Instant> {
         + second.min(59)
         - offset_minutes * 60;
     let micros = seconds * MICROS_PER_SECOND + fraction;
-    (MIN_MICROS..=MAX_MICROS)
-        .contains(&micros)
-        .then_some(Instant(micros))
+    (MIN_MICROS..=MAX_MICROS).contains(&micros).then_some(Instant(micros))
 }
 
 impl FromStr for Instant {
@@ -218,10 +211,7 @@ mod tests {
     #[test]
     fn offsets_and_short_fractions_are_read() {
         let expected: Instant = "2026-01-02T03:04:05.600000Z".parse().unwrap();
-        for text in [
-            "2026-01-02T04:04:05.6+01:00",
-            "2026-01-01T22:34:05.60-04:30",
-        ] {
+        for text in ["2026-01-02T04:04:05.6+01:00", "2026-01-01T22:34:05.60-04:30"] {
             assert_eq!(text.parse::<Instant>().unwrap(), expected);
         }
     }

@@ -5,9 +5,12 @@
 //! data (`fhir-schema`), so [`ResourceType`] checks syntax alone.
 
 mod bundle;
+mod classify;
 mod door;
 mod id;
+mod instance;
 mod instant;
+mod interaction;
 pub mod json;
 mod outcome;
 mod redacted;
@@ -17,9 +20,12 @@ mod resource_type;
 mod version_id;
 
 pub use bundle::{Bundle, BundleEntry, BundleRequest, BundleType, MalformedBundle};
+pub use classify::NotFhir;
 pub use door::{Clock, Ids};
 pub use id::{InvalidResourceId, ResourceId};
+pub use instance::{Instance, InvalidName, OperationName};
 pub use instant::{Instant, InvalidInstant};
+pub use interaction::{Interaction, Level};
 pub use outcome::{Issue, IssueCode, OperationOutcome, Severity};
 pub use redacted::Redacted;
 pub use reference::{InvalidReference, Reference, Target};

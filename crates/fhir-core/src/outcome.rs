@@ -39,10 +39,7 @@ pub enum Severity {
 
 /// `issue.code`, those of the value set issue-type that Hearthgate gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(
-    missing_docs,
-    reason = "each variant is the code of that name in issue-type"
-)]
+#[expect(missing_docs, reason = "each variant is the code of that name in issue-type")]
 pub enum IssueCode {
     Invalid,
     Structure,
@@ -170,9 +167,7 @@ impl OperationOutcome {
     /// An outcome of one issue.
     #[must_use]
     pub fn of(issue: Issue) -> Self {
-        Self {
-            issues: vec![issue],
-        }
+        Self { issues: vec![issue] }
     }
 
     /// The resource as compact JSON.
@@ -205,11 +200,7 @@ impl Issue {
             separator = b",";
             write_string(expression, out);
         }
-        out.extend_from_slice(if self.expression.is_empty() {
-            b"}"
-        } else {
-            b"]}"
-        });
+        out.extend_from_slice(if self.expression.is_empty() { b"}" } else { b"]}" });
     }
 }
 
@@ -244,10 +235,7 @@ mod tests {
     fn an_issue_within_an_entry_names_the_entry() {
         let check = |expression: &str, expected: &str| {
             let issue = Issue::error(IssueCode::Invalid, "x").at(expression);
-            assert_eq!(
-                issue.within("Bundle.entry[2].resource").expression,
-                [expected]
-            );
+            assert_eq!(issue.within("Bundle.entry[2].resource").expression, [expected]);
         };
         check("", "Bundle.entry[2].resource");
         check("Patient", "Bundle.entry[2].resource");

@@ -73,9 +73,7 @@ impl<'a> Reference<'a> {
 fn has_scheme(text: &str) -> bool {
     text.split_once(':').is_some_and(|(scheme, _)| {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-            && scheme
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
     })
 }
 
@@ -130,27 +128,15 @@ mod tests {
         check("#", "contained ");
         check("Patient/1", "relative Patient/1");
         check("Patient/1/_history/3", "relative Patient/1/_history/3");
-        check(
-            "http://a.example/fhir/Patient/1",
-            "absolute http://a.example/fhir Patient/1",
-        );
-        check(
-            "https://a/Patient/1/_history/x",
-            "absolute https://a Patient/1/_history/x",
-        );
-        check(
-            "Patient?identifier=a|b",
-            "conditional Patient identifier=a|b",
-        );
+        check("http://a.example/fhir/Patient/1", "absolute http://a.example/fhir Patient/1");
+        check("https://a/Patient/1/_history/x", "absolute https://a Patient/1/_history/x");
+        check("Patient?identifier=a|b", "conditional Patient identifier=a|b");
         check(
             "urn:uuid:d98ae128-2a42-4c85-b9aa-cebdf6bddb1d",
             "other urn:uuid:d98ae128-2a42-4c85-b9aa-cebdf6bddb1d",
         );
         check("urn:oid:1.2.3", "other urn:oid:1.2.3");
-        check(
-            "http://example.org/anything",
-            "other http://example.org/anything",
-        );
+        check("http://example.org/anything", "other http://example.org/anything");
     }
 
     #[test]

@@ -46,15 +46,10 @@ impl<'a> Resource<'a> {
         if value.kind() != Kind::Object {
             return Err(InvalidResource::NotAnObject);
         }
-        let name = value
-            .get("resourceType")
-            .ok_or(InvalidResource::MissingType)?;
+        let name = value.get("resourceType").ok_or(InvalidResource::MissingType)?;
         let name = name.as_str().ok_or(InvalidResource::InvalidType)?;
         let resource_type = ResourceType::new(&name).map_err(|_| InvalidResource::InvalidType)?;
-        Ok(Self {
-            resource_type,
-            value,
-        })
+        Ok(Self { resource_type, value })
     }
 
     /// The type.

@@ -24,11 +24,7 @@ impl ResourceType {
     /// [`InvalidResourceType`] when the text is not a capital letter followed by at most 63
     /// letters.
     pub fn new(text: &str) -> Result<Self, InvalidResourceType> {
-        if Self::is_valid(text) {
-            Ok(Self(Arc::from(text)))
-        } else {
-            Err(InvalidResourceType)
-        }
+        if Self::is_valid(text) { Ok(Self(Arc::from(text))) } else { Err(InvalidResourceType) }
     }
 
     /// Whether `text` has the form of a type name.
@@ -76,14 +72,7 @@ mod tests {
         for good in ["Patient", "X", "MedicinalProductUndesirableEffect"] {
             assert_eq!(ResourceType::new(good).unwrap().as_str(), good);
         }
-        for bad in [
-            "",
-            "patient",
-            "Patient1",
-            "Pat ient",
-            "Ünit",
-            &"X".repeat(65),
-        ] {
+        for bad in ["", "patient", "Patient1", "Pat ient", "Ünit", &"X".repeat(65)] {
             assert!(ResourceType::new(bad).is_err(), "{bad}");
         }
     }

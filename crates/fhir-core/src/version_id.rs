@@ -63,16 +63,7 @@ mod tests {
     fn version_ids_are_read_only_in_their_canonical_form() {
         // HTTP-066
         assert_eq!("12".parse::<VersionId>().unwrap().get(), 12);
-        for bad in [
-            "",
-            "0",
-            "01",
-            "+1",
-            "-1",
-            "abc",
-            "1.0",
-            "99999999999999999999",
-        ] {
+        for bad in ["", "0", "01", "+1", "-1", "abc", "1.0", "99999999999999999999"] {
             assert!(bad.parse::<VersionId>().is_err(), "{bad}");
         }
         assert_eq!(VersionId::FIRST.next().to_string(), "2");

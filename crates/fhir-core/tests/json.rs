@@ -20,34 +20,20 @@ fn compact(text: &str) -> String {
 #[test]
 fn numbers_stay_exactly_as_written() {
     // HTTP-079
-    for number in [
-        "1.0",
-        "0.010",
-        "1e3",
-        "1E+3",
-        "-0",
-        "-0.00e-07",
-        "123456789012345678901234567890.10",
-    ] {
+    for number in
+        ["1.0", "0.010", "1e3", "1E+3", "-0", "-0.00e-07", "123456789012345678901234567890.10"]
+    {
         assert_eq!(compact(&format!("[ {number} ]")), format!("[{number}]"));
         let text = format!("{{\"value\":{number}}}");
         let document = Document::parse(text.as_bytes()).unwrap();
-        assert_eq!(
-            document.root().get("value").unwrap().as_number(),
-            Some(number)
-        );
+        assert_eq!(document.root().get("value").unwrap().as_number(), Some(number));
     }
 }
 
 #[test]
 fn what_is_no_number_is_refused() {
-    for number in [
-        "01", "-01", "1.", ".5", "1e", "1e+", "-", "--1", "+1", "0x1", "NaN", "1.e3",
-    ] {
-        assert!(
-            Document::parse(format!("[{number}]").as_bytes()).is_err(),
-            "{number}"
-        );
+    for number in ["01", "-01", "1.", ".5", "1e", "1e+", "-", "--1", "+1", "0x1", "NaN", "1.e3"] {
+        assert!(Document::parse(format!("[{number}]").as_bytes()).is_err(), "{number}");
     }
 }
 
@@ -55,18 +41,12 @@ fn what_is_no_number_is_refused() {
 fn a_name_twice_in_one_object_is_refused_also_when_spelled_differently() {
     // HTTP-223
     let twice = |text: &str, name: &str| {
-        assert_eq!(
-            refused(text.as_bytes()),
-            JsonProblem::DuplicateName(name.to_owned()),
-            "{text}"
-        );
+        assert_eq!(refused(text.as_bytes()), JsonProblem::DuplicateName(name.to_owned()), "{text}");
     };
     twice(r#"{"id":"1","id":"2"}"#, "id");
     twice(r#"{"id":"1","\u0069d":"2"}"#, "id");
     twice(r#"{"a":{"x":1,"y":{"z":1},"x":2}}"#, "x");
-    let many: Vec<String> = (0..40)
-        .map(|count| format!("\"n{count}\":{count}"))
-        .collect();
+    let many: Vec<String> = (0..40).map(|count| format!("\"n{count}\":{count}")).collect();
     twice(&format!("{{{},\"n7\":0}}", many.join(",")), "n7");
     assert!(Document::parse(br#"{"a":{"id":1},"b":{"id":1},"id":{"a":1}}"#).is_ok());
 }
@@ -78,10 +58,7 @@ fn nesting_is_limited_and_never_overflows_the_stack() {
     assert!(Document::parse(&nested(MAX_DEPTH)).is_ok());
     assert_eq!(refused(&nested(MAX_DEPTH + 1)), JsonProblem::TooDeep);
     assert_eq!(refused(&vec![b'['; 100_000]), JsonProblem::TooDeep);
-    assert_eq!(
-        refused("{\"a\":".repeat(100_000).as_bytes()),
-        JsonProblem::TooDeep
-    );
+    assert_eq!(refused("{\"a\":".repeat(100_000).as_bytes()), JsonProblem::TooDeep);
 }
 
 #[test]
@@ -131,10 +108,7 @@ fn replaced_strings_are_written_and_all_else_is_kept() {
         let document = Document::parse(text.as_bytes()).unwrap();
         let inner = document.root().get("b").unwrap().items().nth(1).unwrap();
         let mut replacements = Replacements::default();
-        replacements.push(
-            document.root().get("a").unwrap(),
-            "new \"a\"\u{1}".to_owned(),
-        );
+        replacements.push(document.root().get("a").unwrap(), "new \"a\"\u{1}".to_owned());
         replacements.push(inner.get("c").unwrap(), "new c".to_owned());
         let mut out = Vec::new();
         document.root().write(&replacements, &mut out);
@@ -153,10 +127,7 @@ fn pretty_text_is_the_same_value_over_more_lines() {
     // HTTP-018
     let text = r#"{"a":[1.0,{}],"b":{"c":[]}}"#;
     let shown = String::from_utf8(pretty(text.as_bytes()).unwrap()).unwrap();
-    assert_eq!(
-        shown,
-        "{\n  \"a\": [\n    1.0,\n    {}\n  ],\n  \"b\": {\n    \"c\": []\n  }\n}\n"
-    );
+    assert_eq!(shown, "{\n  \"a\": [\n    1.0,\n    {}\n  ],\n  \"b\": {\n    \"c\": []\n  }\n}\n");
     assert_eq!(compact(&shown), text);
 }
 

@@ -58,11 +58,7 @@ impl std::error::Error for JsonError {}
 
 impl fmt::Display for JsonError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{} at line {}, column {}",
-            self.problem, self.line, self.column
-        )
+        write!(formatter, "{} at line {}, column {}", self.problem, self.line, self.column)
     }
 }
 
@@ -76,24 +72,13 @@ impl fmt::Display for JsonProblem {
             }
             Self::UnexpectedEnd => formatter.write_str("the text ends too early"),
             Self::Unexpected { found, expected } => {
-                write!(
-                    formatter,
-                    "'{}' where {expected} was expected",
-                    found.escape_ascii()
-                )
+                write!(formatter, "'{}' where {expected} was expected", found.escape_ascii())
             }
             Self::DuplicateName(name) => {
-                write!(
-                    formatter,
-                    "the name \"{}\" stands twice in one object",
-                    name.escape_debug()
-                )
+                write!(formatter, "the name \"{}\" stands twice in one object", name.escape_debug())
             }
             Self::TooDeep => {
-                write!(
-                    formatter,
-                    "more than {MAX_DEPTH} objects and arrays inside each other"
-                )
+                write!(formatter, "more than {MAX_DEPTH} objects and arrays inside each other")
             }
             Self::ControlCharacter => formatter
                 .write_str("a control character in a string; write it as an escape such as \\n"),
@@ -110,20 +95,13 @@ impl JsonError {
     pub(super) fn at(text: &[u8], offset: usize, problem: JsonProblem) -> Self {
         let offset = offset.min(text.len());
         let before = &text[..offset];
-        let line_start = before
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |at| at + 1);
+        let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let is_character_start = |byte: &&u8| **byte & 0xC0 != 0x80;
         Self {
             problem,
             offset,
             line: before.iter().filter(|&&byte| byte == b'\n').count() + 1,
-            column: before[line_start..]
-                .iter()
-                .filter(is_character_start)
-                .count()
-                + 1,
+            column: before[line_start..].iter().filter(is_character_start).count() + 1,
             expression: expression_at(before),
         }
     }
@@ -144,11 +122,9 @@ fn expression_at(before: &[u8]) -> String {
     let mut at = 0;
     while at < before.len() {
         match before[at] {
-            b'{' | b'[' => stack.push(Open {
-                is_array: before[at] == b'[',
-                index: 0,
-                name: String::new(),
-            }),
+            b'{' | b'[' => {
+                stack.push(Open { is_array: before[at] == b'[', index: 0, name: String::new() })
+            }
             b'}' | b']' => {
                 stack.pop();
             }

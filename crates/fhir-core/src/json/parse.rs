@@ -105,12 +105,7 @@ impl Parser<'_> {
     /// Begins a node here; returns its place.
     fn begin(&mut self, kind: NodeKind) -> usize {
         let start = u32::try_from(self.at).expect("the length was checked against u32");
-        self.nodes.push(Node {
-            kind,
-            start,
-            end: start,
-            next: 0,
-        });
+        self.nodes.push(Node { kind, start, end: start, next: 0 });
         self.nodes.len() - 1
     }
 
@@ -152,8 +147,7 @@ impl Parser<'_> {
             if self.peek() != Some(b'"') {
                 return self.unexpected("a name in quotes");
             }
-            self.names
-                .push(u32::try_from(self.nodes.len()).expect("fewer nodes than bytes"));
+            self.names.push(u32::try_from(self.nodes.len()).expect("fewer nodes than bytes"));
             self.string()?;
             self.skip_space();
             if self.peek() != Some(b':') {
@@ -185,16 +179,10 @@ impl Parser<'_> {
         let node = |place: u32| nodes[place as usize];
         let raw = |place: u32| &text[node(place).start as usize..node(place).end as usize];
         let duplicate = |place: u32, name: String| {
-            Err((
-                node(place).start as usize - 1,
-                JsonProblem::DuplicateName(name),
-            ))
+            Err((node(place).start as usize - 1, JsonProblem::DuplicateName(name)))
         };
         let names = &mut self.names[first..];
-        if names
-            .iter()
-            .any(|&place| node(place).kind == NodeKind::EscapedString)
-        {
+        if names.iter().any(|&place| node(place).kind == NodeKind::EscapedString) {
             // Rare: two spellings of one name must not pass as two names.
             let mut seen = std::collections::HashSet::new();
             for &place in names.iter() {
@@ -205,10 +193,7 @@ impl Parser<'_> {
             }
         } else if names.len() <= FEW_NAMES {
             for (count, &place) in names.iter().enumerate() {
-                if names[..count]
-                    .iter()
-                    .any(|&earlier| raw(earlier) == raw(place))
-                {
+                if names[..count].iter().any(|&earlier| raw(earlier) == raw(place)) {
                     return duplicate(place, raw(place).to_owned());
                 }
             }

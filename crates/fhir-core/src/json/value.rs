@@ -53,22 +53,13 @@ pub enum Kind {
 
 impl<'a> Document<'a> {
     pub(super) fn new(text: &'a str, nodes: Vec<Node>, compact: bool) -> Self {
-        Self {
-            text,
-            nodes,
-            compact,
-        }
+        Self { text, nodes, compact }
     }
 
     /// The whole value.
     #[must_use]
     pub fn root(&self) -> Value<'_> {
-        Value {
-            text: self.text,
-            nodes: &self.nodes,
-            at: 0,
-            compact: self.compact,
-        }
+        Value { text: self.text, nodes: &self.nodes, at: 0, compact: self.compact }
     }
 }
 
@@ -150,9 +141,7 @@ impl<'a> Value<'a> {
     /// The member of this object with this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Value<'a>> {
-        self.members()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
+        self.members().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     /// The content of the string member with this name.
@@ -165,16 +154,8 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn members(&self) -> Members<'a> {
         let node = self.node();
-        let end = if node.kind == NodeKind::Object {
-            node.next
-        } else {
-            self.at + 1
-        };
-        Members {
-            of: *self,
-            at: self.at + 1,
-            end,
-        }
+        let end = if node.kind == NodeKind::Object { node.next } else { self.at + 1 };
+        Members { of: *self, at: self.at + 1, end }
     }
 
     /// The members of this object in order, names as they were written (quotes included).
@@ -197,16 +178,8 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn items(&self) -> Items<'a> {
         let node = self.node();
-        let end = if node.kind == NodeKind::Array {
-            node.next
-        } else {
-            self.at + 1
-        };
-        Items {
-            of: *self,
-            at: self.at + 1,
-            end,
-        }
+        let end = if node.kind == NodeKind::Array { node.next } else { self.at + 1 };
+        Items { of: *self, at: self.at + 1, end }
     }
 
     /// The items of an array, or the one value that is none.
@@ -220,10 +193,7 @@ impl<'a> Value<'a> {
     pub fn position(&self) -> (usize, usize) {
         let before = &self.text[..self.node().start as usize];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (
-            before.matches('\n').count() + 1,
-            before[line_start..].chars().count() + 1,
-        )
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
 }
 
@@ -304,8 +274,5 @@ fn unicode(escape: &str) -> (char, usize) {
     } else {
         (first, 6)
     };
-    (
-        char::from_u32(code).expect("surrogates were checked when the text was read"),
-        length,
-    )
+    (char::from_u32(code).expect("surrogates were checked when the text was read"), length)
 }

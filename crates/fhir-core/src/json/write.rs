@@ -17,9 +17,7 @@ impl Replacements {
     pub fn push(&mut self, value: Value<'_>, content: String) {
         debug_assert!(value.kind() == Kind::String, "only strings are replaced");
         debug_assert!(
-            self.entries
-                .last()
-                .is_none_or(|(place, _)| *place < value.at),
+            self.entries.last().is_none_or(|(place, _)| *place < value.at),
             "replacements are given in reading order"
         );
         self.entries.push((value.at, content));
@@ -72,10 +70,7 @@ impl Value<'_> {
     fn raw_start(&self) -> usize {
         let node = self.node();
         node.start as usize
-            - usize::from(matches!(
-                node.kind,
-                NodeKind::String | NodeKind::EscapedString
-            ))
+            - usize::from(matches!(node.kind, NodeKind::String | NodeKind::EscapedString))
     }
 
     fn walk(&self, replacements: &Replacements, out: &mut Vec<u8>) {

@@ -5,9 +5,7 @@
 
 use std::borrow::Cow;
 
-use fhir_core::{ResourceId, ResourceType};
-
-use crate::{Instance, Interaction, Level};
+use crate::{Instance, Interaction, Level, ResourceId, ResourceType};
 
 /// The request is no FHIR request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,11 +81,7 @@ fn offers(segments: &[&str], criteria: &str) -> Result<Offers, NotFhir> {
     };
     let &[first, ref rest @ ..] = segments else {
         let options = ("OPTIONS", Capabilities);
-        return Ok(vec![
-            (GET, SearchSystem),
-            (POST, BatchOrTransaction),
-            options,
-        ]);
+        return Ok(vec![(GET, SearchSystem), (POST, BatchOrTransaction), options]);
     };
     match segments {
         ["metadata"] => return Ok(vec![(GET, Capabilities), ("OPTIONS", Capabilities)]),
@@ -106,10 +100,7 @@ fn offers(segments: &[&str], criteria: &str) -> Result<Offers, NotFhir> {
         (name, []) if name.starts_with('$') => return operation(name, Level::Type(of)),
         _ => {}
     }
-    let of = Instance {
-        resource_type: of,
-        id: resource_id(id)?,
-    };
+    let of = Instance { resource_type: of, id: resource_id(id)? };
     Ok(match rest {
         [] => on_instance(of),
         ["_history"] => vec![(GET, HistoryInstance(of))],
@@ -138,12 +129,7 @@ fn on_type(of: ResourceType, criteria: &str) -> Offers {
 fn on_instance(of: Instance) -> Offers {
     use Interaction::{Delete, Patch, Read, Update};
     let (read, update, patch) = (Read(of.clone()), Update(of.clone()), Patch(of.clone()));
-    vec![
-        (GET, read),
-        ("PUT", update),
-        ("PATCH", patch),
-        ("DELETE", Delete(of)),
-    ]
+    vec![(GET, read), ("PUT", update), ("PATCH", patch), ("DELETE", Delete(of))]
 }
 
 /// Whether an operation may be invoked by GET, its definition says, and so the server.

@@ -1,20 +1,15 @@
-//! The contract's own small words: tenants, operations, instances.
+//! What a URL names: one resource, one operation (FHIR R4, 3.1.0.1.2 and 3.2.0).
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use fhir_core::{ResourceId, ResourceType};
+use crate::{ResourceId, ResourceType};
 
 /// The text does not have the form of this word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid {0}")]
-pub struct InvalidName(pub(crate) &'static str);
-
-/// Which database: 1 to 63 lower-case letters, digits and hyphens, beginning with a letter or
-/// digit. Safe as a component of a path.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TenantName(Arc<str>);
+pub struct InvalidName(pub &'static str);
 
 /// The name of an operation with its `$`: a letter, then letters, digits, hyphens and underscores,
 /// 64 characters in all.
@@ -30,34 +25,11 @@ pub struct Instance {
     pub id: ResourceId,
 }
 
-impl TenantName {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl OperationName {
     /// The name as text, with its `$`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl FromStr for TenantName {
-    type Err = InvalidName;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let valid = (1..=63).contains(&text.len())
-            && !text.starts_with('-')
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-        valid
-            .then(|| Self(text.into()))
-            .ok_or(InvalidName("tenant name"))
     }
 }
 
@@ -68,12 +40,8 @@ impl FromStr for OperationName {
         let name = text.strip_prefix('$').unwrap_or_default();
         let valid = text.len() <= 64
             && name.starts_with(|first: char| first.is_ascii_alphabetic())
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        valid
-            .then(|| Self(text.into()))
-            .ok_or(InvalidName("operation name"))
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        valid.then(|| Self(text.into())).ok_or(InvalidName("operation name"))
     }
 }
 
@@ -86,12 +54,6 @@ impl FromStr for Instance {
             .and_then(|(resource_type, id)| Some((resource_type.parse().ok()?, id.parse().ok()?)));
         let (resource_type, id) = parts.ok_or(InvalidName("type and id"))?;
         Ok(Self { resource_type, id })
-    }
-}
-
-impl fmt::Display for TenantName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
     }
 }
 

@@ -1,16 +1,11 @@
 //! What a request asks for: the interactions of the RESTful API (FHIR R4, 3.1.0).
 
-use fhir_core::{ResourceId, ResourceType};
-
-use crate::{Action, Actions, Instance, OperationName};
+use crate::{Instance, OperationName, ResourceId, ResourceType};
 
 /// One interaction, with what its URL names. Read from a request by
 /// [`Interaction::classify`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "the variants are the specification's own words"
-)]
+#[expect(missing_docs, reason = "the variants are the specification's own words")]
 pub enum Interaction {
     Capabilities,
     Read(Instance),
@@ -37,10 +32,7 @@ pub enum Interaction {
 
 /// What an operation is invoked on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "the variants are the specification's own words"
-)]
+#[expect(missing_docs, reason = "the variants are the specification's own words")]
 pub enum Level {
     System,
     Type(ResourceType),
@@ -49,48 +41,29 @@ pub enum Level {
 }
 
 impl Interaction {
-    /// Each interaction's code, and the actions it takes: an operation takes its own.
-    ///
-    /// As in SMART's `r` and `s`: a version is read by whoever may read; the history of a type or
-    /// of the system lists resources, so it takes `search` beside `history`. A criterion in a URL
-    /// tells what exists, so conditional interactions take `search` as well.
-    const fn row(&self) -> (&'static str, &'static [Action]) {
-        use Action::{Create, Delete, History, Read, Search, Update};
-        match self {
-            Self::Capabilities => ("capabilities", &[]),
-            Self::Read(_) => ("read", &[Read]),
-            Self::Vread(..) => ("vread", &[Read]),
-            Self::Update(_) => ("update", &[Update]),
-            Self::ConditionalUpdate(_) => ("conditional-update", &[Update, Search]),
-            Self::Patch(_) => ("patch", &[Update]),
-            Self::ConditionalPatch(_) => ("conditional-patch", &[Update, Search]),
-            Self::Delete(_) => ("delete", &[Delete]),
-            Self::ConditionalDelete(_) => ("conditional-delete", &[Delete, Search]),
-            Self::HistoryInstance(_) => ("history-instance", &[History]),
-            Self::HistoryType(_) => ("history-type", &[History, Search]),
-            Self::HistorySystem => ("history-system", &[History, Search]),
-            Self::Create(_) => ("create", &[Create]),
-            Self::SearchType(_) => ("search-type", &[Search]),
-            Self::SearchSystem => ("search-system", &[Search]),
-            Self::SearchCompartment(..) => ("search-compartment", &[Search]),
-            Self::BatchOrTransaction => ("batch-or-transaction", &[]),
-            Self::Operation(..) => ("operation", &[]),
-        }
-    }
-
     /// A label that never changes: in logs, metrics and the grant. FHIR's own code
     /// (`restful-interaction`) where there is one.
     #[must_use]
     pub const fn code(&self) -> &'static str {
-        self.row().0
-    }
-
-    /// Whether one rule's actions suffice for this interaction.
-    #[must_use]
-    pub fn is_within(&self, actions: &Actions) -> bool {
         match self {
-            Self::Operation(name, _) => actions.contains(&Action::Operation(name.clone())),
-            _ => self.row().1.iter().all(|action| actions.contains(action)),
+            Self::Capabilities => "capabilities",
+            Self::Read(_) => "read",
+            Self::Vread(..) => "vread",
+            Self::Update(_) => "update",
+            Self::ConditionalUpdate(_) => "conditional-update",
+            Self::Patch(_) => "patch",
+            Self::ConditionalPatch(_) => "conditional-patch",
+            Self::Delete(_) => "delete",
+            Self::ConditionalDelete(_) => "conditional-delete",
+            Self::HistoryInstance(_) => "history-instance",
+            Self::HistoryType(_) => "history-type",
+            Self::HistorySystem => "history-system",
+            Self::Create(_) => "create",
+            Self::SearchType(_) => "search-type",
+            Self::SearchSystem => "search-system",
+            Self::SearchCompartment(..) => "search-compartment",
+            Self::BatchOrTransaction => "batch-or-transaction",
+            Self::Operation(..) => "operation",
         }
     }
 
