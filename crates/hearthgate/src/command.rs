@@ -145,11 +145,7 @@ impl Command {
             Verb::Server(flags) => run_halves(&flags, Halves::Server),
             Verb::Import(import) => {
                 let complete = runtime()?.block_on(import.run())?;
-                Ok(if complete {
-                    ExitCode::SUCCESS
-                } else {
-                    ExitCode::FAILURE
-                })
+                Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Verb::Keys(command) => run_keys(command),
             Verb::DemoData(demo) => {
@@ -185,11 +181,7 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
                 patient: create.patient,
             });
             match runtime()?.block_on(keys::run(&create.data.data, request))? {
-                Answer::Created {
-                    key,
-                    secret,
-                    with_client,
-                } => {
+                Answer::Created { key, secret, with_client } => {
                     let made = if with_client { "new client" } else { "client" };
                     let note = format!(
                         "Key {key} of the {made} {}. It is shown this once:\n",
@@ -271,18 +263,12 @@ pub(crate) fn columns<const N: usize>(head: &[&str; N], rows: &[[String; N]]) ->
 
 fn print(text: &str) -> Result<ExitCode, CommandError> {
     let mut stdout = io::stdout();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(CommandError::Print)?;
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(CommandError::Print)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(CommandError::Runtime)
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CommandError::Runtime)
 }
 
 #[cfg(test)]
@@ -297,10 +283,7 @@ mod tests {
 
     #[test]
     fn a_table_lines_up_its_columns() {
-        let rows = [
-            ["a".to_owned(), "xyz".to_owned()],
-            ["bbbb".to_owned(), String::new()],
-        ];
+        let rows = [["a".to_owned(), "xyz".to_owned()], ["bbbb".to_owned(), String::new()]];
         assert_eq!(columns(&["K", "L"], &rows), "K     L\na     xyz\nbbbb\n");
     }
 }

@@ -39,10 +39,7 @@ pub struct Config {
 
 /// The gateway's part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "the table says it of each key, for the operator too"
-)]
+#[expect(missing_docs, reason = "the table says it of each key, for the operator too")]
 pub struct Gateway {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
@@ -229,10 +226,8 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_the_defaults() {
-        let flags = Flags {
-            listen: Some(SocketAddr::from(([0, 0, 0, 0], 81))),
-            ..Flags::default()
-        };
+        let flags =
+            Flags { listen: Some(SocketAddr::from(([0, 0, 0, 0], 81))), ..Flags::default() };
         let text = "data = \"/srv/hg\"\n[gateway]\nlisten = \"127.0.0.1:80\"\nadmin_listen = \"127.0.0.1:90\"\n";
         let config = resolved(text, flags).unwrap();
         assert_eq!(config.data, Path::new("/srv/hg"));
@@ -250,43 +245,21 @@ mod tests {
         let config = resolved(text, Flags::default()).unwrap();
         assert_ne!(config, Config::default());
         let printed = config.to_toml();
-        assert_eq!(
-            resolved(&printed, Flags::default()).unwrap(),
-            config,
-            "{printed}"
-        );
+        assert_eq!(resolved(&printed, Flags::default()).unwrap(), config, "{printed}");
         let defaults = Config::default().to_toml();
-        assert_eq!(
-            resolved(&defaults, Flags::default()).unwrap(),
-            Config::default()
-        );
+        assert_eq!(resolved(&defaults, Flags::default()).unwrap(), Config::default());
     }
 
     #[test]
     fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
         // GW-060
         for (text, line, key, nearest) in [
-            (
-                "[gateway]\nlisten_on = \"a\"",
-                2,
-                "gateway.listen_on",
-                "gateway.listen",
-            ),
+            ("[gateway]\nlisten_on = \"a\"", 2, "gateway.listen_on", "gateway.listen"),
             ("dta = \"x\"", 1, "dta", "data"),
             ("listen = \"x\"", 1, "listen", "gateway.listen"),
             ("\n\n[gatway]\nlisten = \"x\"", 3, "gatway", "gateway"),
-            (
-                "gateway.idle = 1",
-                1,
-                "gateway.idle",
-                "gateway.idle_seconds",
-            ),
-            (
-                "[gateway]\n[gateway.limits]\nx = 1",
-                2,
-                "gateway.limits",
-                "",
-            ),
+            ("gateway.idle = 1", 1, "gateway.idle", "gateway.idle_seconds"),
+            ("[gateway]\n[gateway.limits]\nx = 1", 2, "gateway.limits", ""),
         ] {
             let error = error(text);
             let start = format!("FILE line {line}: there is no key `{key}`; ");
@@ -301,67 +274,17 @@ mod tests {
             ("\ndata = 7", 2, "data", "a path"),
             ("data = \"\"", 1, "data", "a path"),
             ("gateway = 7", 1, "gateway", "a section"),
-            (
-                "[gateway]\nlisten = \"8080\"",
-                2,
-                "gateway.listen",
-                "an address and port",
-            ),
-            (
-                "[gateway]\nlisten = \"localhost:80\"",
-                2,
-                "gateway.listen",
-                "an address and port",
-            ),
-            (
-                "[gateway]\nbody_bytes = 0",
-                2,
-                "gateway.body_bytes",
-                "a whole number, at least 1",
-            ),
-            (
-                "[gateway]\nbody_bytes = -1",
-                2,
-                "gateway.body_bytes",
-                "a whole number",
-            ),
-            (
-                "[gateway]\nbody_bytes = 1.5",
-                2,
-                "gateway.body_bytes",
-                "a whole number",
-            ),
-            (
-                "[gateway]\npublic_burst = 99999999999",
-                2,
-                "gateway.public_burst",
-                "a whole number",
-            ),
-            (
-                "[gateway]\nidle_seconds = \"75\"",
-                2,
-                "gateway.idle_seconds",
-                "seconds",
-            ),
-            (
-                "[gateway]\npublic = \"all\"",
-                2,
-                "gateway.public",
-                "a list of texts",
-            ),
-            (
-                "[log]\nlevel = \"loud\"",
-                2,
-                "log.level",
-                "one of error, warn, info, debug, trace",
-            ),
+            ("[gateway]\nlisten = \"8080\"", 2, "gateway.listen", "an address and port"),
+            ("[gateway]\nlisten = \"localhost:80\"", 2, "gateway.listen", "an address and port"),
+            ("[gateway]\nbody_bytes = 0", 2, "gateway.body_bytes", "a whole number, at least 1"),
+            ("[gateway]\nbody_bytes = -1", 2, "gateway.body_bytes", "a whole number"),
+            ("[gateway]\nbody_bytes = 1.5", 2, "gateway.body_bytes", "a whole number"),
+            ("[gateway]\npublic_burst = 99999999999", 2, "gateway.public_burst", "a whole number"),
+            ("[gateway]\nidle_seconds = \"75\"", 2, "gateway.idle_seconds", "seconds"),
+            ("[gateway]\npublic = \"all\"", 2, "gateway.public", "a list of texts"),
+            ("[log]\nlevel = \"loud\"", 2, "log.level", "one of error, warn, info, debug, trace"),
             ("tenant = \"../x\"", 1, "tenant", "a tenant's name"),
-            (
-                "public_base_url = \"ehr.example.org\"",
-                1,
-                "public_base_url",
-                "a URL",
-            ),
+            ("public_base_url = \"ehr.example.org\"", 1, "public_base_url", "a URL"),
         ] {
             let error = error(text);
             let start = format!("FILE line {line}: `{key}` takes {expected}");
@@ -378,11 +301,9 @@ mod tests {
 
     #[test]
     fn what_is_not_toml_is_said_with_its_line_in_one_line() {
-        for (text, line) in [
-            ("data = ", 1),
-            ("a = 1\nb = [\n", 2),
-            ("data = \"a\"\ndata = \"b\"", 2),
-        ] {
+        for (text, line) in
+            [("data = ", 1), ("a = 1\nb = [\n", 2), ("data = \"a\"\ndata = \"b\"", 2)]
+        {
             let error = error(text);
             let prefix = error.split_once(": ").unwrap().0;
             assert!(prefix.starts_with("FILE line "), "{error}");
@@ -391,16 +312,9 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let config = Some(dir.path().join("absent.toml"));
-        let missing = Config::resolve(&Flags {
-            config,
-            ..Flags::default()
-        })
-        .unwrap_err();
+        let missing = Config::resolve(&Flags { config, ..Flags::default() }).unwrap_err();
         let line = crate::failure::one_line(&missing);
-        assert!(
-            line.contains("absent.toml") && line.contains("; "),
-            "{line}"
-        );
+        assert!(line.contains("absent.toml") && line.contains("; "), "{line}");
     }
 
     #[test]
@@ -410,9 +324,6 @@ mod tests {
         std::fs::create_dir(data.path().join("tenants")).unwrap();
         assert_eq!(beside(data.path()).unwrap(), registry::Beside::NoTenant);
         std::fs::create_dir(data.path().join("tenants/default")).unwrap();
-        assert_eq!(
-            beside(data.path()).unwrap(),
-            registry::Beside::ExistingTenant
-        );
+        assert_eq!(beside(data.path()).unwrap(), registry::Beside::ExistingTenant);
     }
 }

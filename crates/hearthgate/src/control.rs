@@ -238,11 +238,7 @@ impl ControlSocket {
             Ok((listener, own_uid()?))
         })();
         match bound {
-            Ok((listener, own_uid)) => Ok(Self {
-                listener,
-                path,
-                own_uid,
-            }),
+            Ok((listener, own_uid)) => Ok(Self { listener, path, own_uid }),
             Err(source) => Err(ControlSocketError { path, source }),
         }
     }
@@ -305,10 +301,7 @@ async fn try_to_converse(
 ) -> io::Result<()> {
     let peer = stream.peer_cred()?;
     if !may_command(peer, own_uid) {
-        tracing::warn!(
-            uid = peer.uid(),
-            "another account called the control socket"
-        );
+        tracing::warn!(uid = peer.uid(), "another account called the control socket");
         let refused = Answer::Refused("this account may not command the registry".to_owned());
         return stream.write_all(&line_of(&refused)?).await;
     }

@@ -53,10 +53,7 @@ impl DemoData {
                 path.display().to_string(),
                 File::create(path).and_then(|file| self.write(BufWriter::new(file))),
             ),
-            None => (
-                "stdout".to_owned(),
-                self.write(BufWriter::new(io::stdout().lock())),
-            ),
+            None => ("stdout".to_owned(), self.write(BufWriter::new(io::stdout().lock()))),
         };
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -95,11 +92,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     fn written(patients: u32, seed: u64) -> String {
-        let demo = DemoData {
-            patients,
-            seed,
-            out: None,
-        };
+        let demo = DemoData { patients, seed, out: None };
         let mut bytes = Vec::new();
         demo.write(&mut bytes).unwrap();
         String::from_utf8(bytes).unwrap()
@@ -107,9 +100,7 @@ mod tests {
 
     fn bundles(patients: u32, seed: u64) -> Vec<Value> {
         let text = written(patients, seed);
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     fn entries(bundle: &Value) -> &Vec<Value> {
@@ -136,10 +127,7 @@ mod tests {
     fn a_seed_gives_the_same_bytes_and_another_seed_other_patients() {
         let once = written(20, 1);
         assert_eq!(once, written(20, 1));
-        assert!(
-            written(21, 1).starts_with(&once),
-            "more patients change none"
-        );
+        assert!(written(21, 1).starts_with(&once), "more patients change none");
         let other = written(20, 2);
         assert!(other.lines().zip(once.lines()).all(|(a, b)| a != b));
         assert!(other.contains("\"demo-s2-1\"") && once.contains("\"demo-1\""));
@@ -167,10 +155,8 @@ mod tests {
     #[test]
     fn every_reference_is_to_a_resource_of_the_same_bundle() {
         for bundle in bundles(30, 3) {
-            let urls: BTreeSet<&str> = entries(&bundle)
-                .iter()
-                .map(|entry| entry["fullUrl"].as_str().unwrap())
-                .collect();
+            let urls: BTreeSet<&str> =
+                entries(&bundle).iter().map(|entry| entry["fullUrl"].as_str().unwrap()).collect();
             assert_eq!(urls.len(), entries(&bundle).len(), "a fullUrl stands once");
             let mut references = Vec::new();
             members(&bundle, "reference", &mut references);
@@ -272,12 +258,8 @@ mod tests {
                 .to_owned();
             for entry in entries(&bundle) {
                 let resource = &entry["resource"];
-                for path in [
-                    "/period/start",
-                    "/effectiveDateTime",
-                    "/onsetDateTime",
-                    "/authoredOn",
-                ] {
+                for path in ["/period/start", "/effectiveDateTime", "/onsetDateTime", "/authoredOn"]
+                {
                     if let Some(time) = resource.pointer(path).and_then(Value::as_str) {
                         assert!(time[..10] >= birth[..], "{time} before birth {birth}");
                         assert!(time < "2026", "{time}");

@@ -15,22 +15,14 @@ pub struct SystemClock {
 impl SystemClock {
     /// Clocks whose monotonic time counts from now.
     #[must_use]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is where the system's time comes in"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is where the system's time comes in")]
     pub fn start() -> Self {
-        Self {
-            start: std::time::Instant::now(),
-        }
+        Self { start: std::time::Instant::now() }
     }
 }
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is where the system's time comes in"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is where the system's time comes in")]
     fn now(&self) -> Instant {
         let now = SystemTime::now();
         let micros = match now.duration_since(UNIX_EPOCH) {
@@ -69,10 +61,7 @@ impl SystemIds {
 }
 
 impl Ids for SystemIds {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is where the system's ids come in"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is where the system's ids come in")]
     fn next(&self) -> u128 {
         Uuid::now_v7().as_u128()
     }

@@ -90,10 +90,7 @@ mod tests {
 
     #[test]
     fn a_mend_of_its_own_is_the_only_one() {
-        assert_eq!(
-            one_line(&Test::Mended(denied())),
-            "two lines; do this: permission denied"
-        );
+        assert_eq!(one_line(&Test::Mended(denied())), "two lines; do this: permission denied");
     }
 
     #[test]

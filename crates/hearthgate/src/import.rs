@@ -132,9 +132,7 @@ impl Import {
         let mut tally = Tally::new(inputs.skipped());
 
         let began = clock.monotonic();
-        let ended = self
-            .send(inputs, sender, &progress, &mut tally, stop)
-            .await?;
+        let ended = self.send(inputs, sender, &progress, &mut tally, stop).await?;
         tally.took(clock.monotonic().saturating_sub(began));
         progress.clear();
 
@@ -144,9 +142,7 @@ impl Import {
         }
         let text = tally.text();
         let mut stdout = io::stdout();
-        stdout
-            .write_all(text.as_bytes())
-            .map_err(ImportError::Print)?;
+        stdout.write_all(text.as_bytes()).map_err(ImportError::Print)?;
         stdout.flush().map_err(ImportError::Print)?;
         match ended {
             Some(why) => Err(ImportError::Stopped(why)),
@@ -226,9 +222,8 @@ fn read_in_thread(
     let runtime = tokio::runtime::Handle::current();
     let reserve = move |shipment: &mut Shipment| {
         let kibibytes = shipment.body.len() / 1024 + 1;
-        let kibibytes = u32::try_from(kibibytes).map_or(KIBIBYTES_IN_FLIGHT, |wanted| {
-            wanted.min(KIBIBYTES_IN_FLIGHT)
-        });
+        let kibibytes = u32::try_from(kibibytes)
+            .map_or(KIBIBYTES_IN_FLIGHT, |wanted| wanted.min(KIBIBYTES_IN_FLIGHT));
         let permit = runtime.block_on(memory.clone().acquire_many_owned(kibibytes));
         shipment.memory = permit.ok();
     };
@@ -239,15 +234,11 @@ fn read_in_thread(
 }
 
 fn read_key(path: &Path) -> Result<Redacted<String>, ImportError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ImportError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ImportError::Unreadable { path: path.to_owned(), source })?;
     let key = text.trim();
     if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(ImportError::NoKey {
-            path: path.to_owned(),
-        });
+        return Err(ImportError::NoKey { path: path.to_owned() });
     }
     Ok(Redacted::new(key.to_owned()))
 }
@@ -256,9 +247,6 @@ fn read_key(path: &Path) -> Result<Redacted<String>, ImportError> {
 fn create(path: &Path) -> Result<(PathBuf, File), ImportError> {
     match File::create(path) {
         Ok(file) => Ok((path.to_owned(), file)),
-        Err(source) => Err(ImportError::Report {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) => Err(ImportError::Report { path: path.to_owned(), source }),
     }
 }

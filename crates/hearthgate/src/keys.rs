@@ -60,9 +60,7 @@ pub enum KeysError {
 /// # Errors
 /// [`KeysError`]; a refusal is one too.
 pub async fn run(data: &Path, request: Request) -> Result<Answer, KeysError> {
-    let no_registry = || KeysError::NoRegistry {
-        data: data.to_owned(),
-    };
+    let no_registry = || KeysError::NoRegistry { data: data.to_owned() };
     if !data.join("registry").is_dir() {
         return Err(no_registry());
     }
@@ -83,10 +81,7 @@ pub async fn run(data: &Path, request: Request) -> Result<Answer, KeysError> {
 
 /// With the lock in hand; `None` where nothing was started yet.
 fn alone(data: &Path, request: Request) -> Result<Option<Answer>, KeysError> {
-    let failed = |source| KeysError::Io {
-        path: data.to_owned(),
-        source,
-    };
+    let failed = |source| KeysError::Io { path: data.to_owned(), source };
     let beside = config::beside(data).map_err(failed)?;
     let uid = control::own_uid().map_err(failed)?;
     let clock = Arc::new(SystemClock::start());

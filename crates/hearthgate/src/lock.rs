@@ -75,11 +75,7 @@ impl Lock {
         let dir = half.dir(data);
         let failed = |doing, path: &Path| {
             let path = path.to_owned();
-            move |source| LockError::Io {
-                doing,
-                path,
-                source,
-            }
+            move |source| LockError::Io { doing, path, source }
         };
         DirBuilder::new()
             .recursive(true)
@@ -116,9 +112,7 @@ impl Lock {
 /// What the holder of `file` wrote about itself; it may be just about to.
 fn holder(file: &mut File) -> String {
     let mut text = String::new();
-    let read = file
-        .rewind()
-        .and_then(|()| file.take(LONGEST_HOLDER).read_to_string(&mut text));
+    let read = file.rewind().and_then(|()| file.take(LONGEST_HOLDER).read_to_string(&mut text));
     let line = text.lines().next().unwrap_or_default();
     if read.is_err() || line.is_empty() || line.chars().any(char::is_control) {
         return UNNAMED.to_owned();
@@ -176,9 +170,6 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let error = Lock::take(&file, Half::Server, "serve").unwrap_err();
         let line = crate::failure::one_line(&error);
-        assert!(
-            line.contains(file.to_str().unwrap()) && line.contains(';'),
-            "{line}"
-        );
+        assert!(line.contains(file.to_str().unwrap()) && line.contains(';'), "{line}");
     }
 }

@@ -116,12 +116,8 @@ pub async fn serve(config: Config, halves: Halves) -> Result<(), ServeError> {
         Halves::Server => "server",
     };
     let take = |half| Lock::take(&process.config.data, half, verb);
-    let server_lock = (halves != Halves::Gateway)
-        .then(|| take(Half::Server))
-        .transpose()?;
-    let gateway_lock = (halves != Halves::Server)
-        .then(|| take(Half::Gateway))
-        .transpose()?;
+    let server_lock = (halves != Halves::Gateway).then(|| take(Half::Server)).transpose()?;
+    let gateway_lock = (halves != Halves::Server).then(|| take(Half::Gateway)).transpose()?;
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -239,25 +235,12 @@ impl Process {
         controls.spawn(control.serve(Arc::clone(&registry), stopping.clone()));
         let (started, bound) = oneshot::channel();
         let (clock, ids) = (self.clock.clone(), self.ids.clone());
-        let half = gateway::run(
-            self.gateway_config(),
-            registry,
-            clock,
-            ids,
-            started,
-            stopping,
-        );
+        let half = gateway::run(self.gateway_config(), registry, clock, ids, started, stopping);
         let mut running = Running::start("gateway", half);
         let Ok(bound) = bound.await else {
             return Err(running.lost().await);
         };
-        Ok(GatewayHalf {
-            bound,
-            running,
-            stop,
-            control: controls,
-            _lock: lock,
-        })
+        Ok(GatewayHalf { bound, running, stop, control: controls, _lock: lock })
     }
 
     /// Opens the registry; at the first start makes the owner's key, prints it once and writes
@@ -268,19 +251,11 @@ impl Process {
         let dir = data.join("registry");
         let opened = Registry::open(&dir, beside, self.clock.clone(), self.ids.clone())?;
         if let Some(cut) = &opened.report.cut {
-            tracing::warn!(
-                ?cut,
-                "the registry's log ended in an unfinished change, now cut off"
-            );
+            tracing::warn!(?cut, "the registry's log ended in an unfinished change, now cut off");
         }
         if opened.first_start {
             // Before the key is made, so that a file that cannot be written costs nothing.
-            let file = self
-                .config
-                .owner_key_file
-                .as_deref()
-                .map(new_key_file)
-                .transpose()?;
+            let file = self.config.owner_key_file.as_deref().map(new_key_file).transpose()?;
             let uid = control::own_uid().map_err(system("ask for this account"))?;
             let by = Actor::local_user(uid);
             if let Some(created) = opened.registry.owner(&by).map_err(ServeError::Owner)? {
@@ -330,9 +305,8 @@ impl Process {
                 connect: from.upstream_connect,
                 read: from.upstream_read,
             },
-            cors: (!from.cors_origins.is_empty()).then(|| gateway::Cors {
-                origins: from.cors_origins.clone(),
-            }),
+            cors: (!from.cors_origins.is_empty())
+                .then(|| gateway::Cors { origins: from.cors_origins.clone() }),
             drain: from.drain,
             ..GatewayConfig::default()
         }
@@ -347,34 +321,19 @@ impl Process {
             socket: run.join("server.sock"),
             channel_socket: run.join("channel.sock"),
             public_base,
-            limits: Limits {
-                body_bytes,
-                drain: self.config.gateway.drain,
-                ..Limits::default()
-            },
+            limits: Limits { body_bytes, drain: self.config.gateway.drain, ..Limits::default() },
         };
         let databases: BTreeMap<TenantName, Arc<Database>> =
             BTreeMap::from([(self.config.tenant.clone(), Arc::clone(&database))]);
         let (stop, stopping) = watch::channel(false);
         let (ready, is_ready) = oneshot::channel();
-        let half = server::run(
-            config,
-            databases,
-            self.clock.clone(),
-            self.ids.clone(),
-            ready,
-            stopping,
-        );
+        let half =
+            server::run(config, databases, self.clock.clone(), self.ids.clone(), ready, stopping);
         let mut running = Running::start("server", half);
         if is_ready.await.is_err() {
             return Err(running.lost().await);
         }
-        Ok(ServerHalf {
-            running,
-            stop,
-            database,
-            _lock: lock,
-        })
+        Ok(ServerHalf { running, stop, database, _lock: lock })
     }
 
     async fn open_database(&self) -> Result<Database, ServeError> {
@@ -386,9 +345,8 @@ impl Process {
             let derive = Arc::new(DeriveFromBody::new(schema));
             SledStore::open(&directory, &name, derive, SledStoreOptions::default())
         };
-        let store = tokio::task::spawn_blocking(open)
-            .await
-            .map_err(|_| ServeError::Lost("server"))??;
+        let store =
+            tokio::task::spawn_blocking(open).await.map_err(|_| ServeError::Lost("server"))??;
         let report = store.report();
         if let Some(cut) = &report.cut {
             tracing::warn!(
@@ -401,24 +359,14 @@ impl Process {
         }
         let store: Arc<dyn Store> = Arc::new(store);
         let tenant = TenantText::new(tenant.as_str())?;
-        Database::open(
-            store,
-            tenant,
-            schema,
-            self.clock.clone(),
-            Options::default(),
-        )
-        .map_err(system("start the thread that commits"))
+        Database::open(store, tenant, schema, self.clock.clone(), Options::default())
+            .map_err(system("start the thread that commits"))
     }
 }
 
 /// A new file of mode 0600; one that exists is never written over.
 fn new_key_file(path: &Path) -> Result<(std::fs::File, PathBuf), ServeError> {
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let path = path.to_owned();
     match file {
         Ok(file) => Ok((file, path)),

@@ -78,10 +78,7 @@ fn keys_are_made_listed_and_revoked_while_nothing_runs() {
     drop(registry);
 
     let listed = text(&run(&["keys", "list"]).stdout);
-    assert!(
-        listed.contains(caller.key.as_str()) && listed.contains("my phone"),
-        "{listed}"
-    );
+    assert!(listed.contains(caller.key.as_str()) && listed.contains("my phone"), "{listed}");
     let secret = &key[key.len() - 43..];
     assert!(!listed.contains(secret), "{listed}");
 
@@ -114,15 +111,7 @@ fn keys_go_through_the_socket_of_the_process_that_has_the_registry() {
         let socket = ControlSocket::bind(&data).unwrap();
         tasks.spawn(socket.serve(registry.clone(), stopped));
     });
-    let create = [
-        "keys",
-        "create",
-        "--client",
-        "lab",
-        "--role",
-        "reader",
-        "--print-key",
-    ];
+    let create = ["keys", "create", "--client", "lab", "--role", "reader", "--print-key"];
     let created = hearthgate(dir.path(), &create);
     assert!(created.status.success(), "{created:?}");
     let key = text(&created.stdout).trim_end().to_owned();
@@ -140,12 +129,41 @@ fn keys_go_through_the_socket_of_the_process_that_has_the_registry() {
     // It has the lock still and answers no more: said, with who it is.
     let silent = hearthgate(dir.path(), &["keys", "list"]);
     let line = failure(&silent, 1);
-    assert!(
-        line.contains(&format!("pid {} (gateway)", std::process::id())),
-        "{line}"
-    );
+    assert!(line.contains(&format!("pid {} (gateway)", std::process::id())), "{line}");
     drop(lock);
     assert!(hearthgate(dir.path(), &["keys", "list"]).status.success());
+}
+
+#[test]
+fn serve_says_in_one_line_why_it_cannot_start_and_makes_no_data() {
+    let dir = started();
+    let data = dir.path().join("data");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let serve = || {
+        let any = "127.0.0.1:0";
+        failure(&hearthgate(dir.path(), &["serve", "--listen", &address, "--admin", any]), 1)
+    };
+    let line = serve();
+    assert!(line.contains(&address) && line.contains("in use"), "{line}");
+
+    for half in [Half::Server, Half::Gateway] {
+        let lock = Lock::take(&data, half, "serve").unwrap();
+        let line = serve();
+        let holder = format!("is held by pid {} (serve); stop", std::process::id());
+        assert!(line.contains(&holder), "{line}");
+        drop(lock);
+    }
+
+    fs::write(data.join("registry/format"), "hearthgate registry 9\n").unwrap();
+    let line = serve();
+    assert!(line.contains("has format 9") && line.contains("start the release"), "{line}");
+    assert!(!data.join("tenants").exists());
+
+    fs::create_dir_all(data.join("tenants/default")).unwrap();
+    fs::remove_dir_all(data.join("registry")).unwrap();
+    let line = serve();
+    assert!(line.contains("missing or empty although") && !line.contains("hg_"), "{line}");
 }
 
 #[test]
@@ -157,10 +175,7 @@ fn keys_make_no_registry_and_no_owner() {
     assert!(failure(&hearthgate(dir.path(), &create), 1).contains("start the server once"));
     fs::create_dir_all(dir.path().join("data/tenants/default")).unwrap();
     let line = failure(&hearthgate(dir.path(), &create), 1);
-    assert!(
-        line.contains("missing or empty although") && line.contains("backup"),
-        "{line}"
-    );
+    assert!(line.contains("missing or empty although") && line.contains("backup"), "{line}");
 }
 
 #[test]
@@ -172,10 +187,7 @@ fn a_wrong_configuration_is_refused_in_one_line_with_status_2() {
         hearthgate(dir.path(), &["check-config", "--config", "hg.toml"])
     };
     let line = failure(&check("[gateway]\nlisten_adress = \"x\"\n"), 2);
-    assert!(
-        line.contains("hg.toml line 2: there is no key `gateway.listen_adress`"),
-        "{line}"
-    );
+    assert!(line.contains("hg.toml line 2: there is no key `gateway.listen_adress`"), "{line}");
     assert!(line.contains("did you mean `gateway.listen`?"), "{line}");
     failure(&check("data = \n"), 2);
     let good = check("data = \"/srv\"\n");
@@ -188,28 +200,16 @@ fn a_wrong_configuration_is_refused_in_one_line_with_status_2() {
 #[test]
 fn check_config_shows_no_key_that_lies_beside_the_data() {
     let dir = started();
-    let created = hearthgate(
-        dir.path(),
-        &["keys", "create", "--client", "owner", "--print-key"],
-    );
+    let created = hearthgate(dir.path(), &["keys", "create", "--client", "owner", "--print-key"]);
     let key = text(&created.stdout);
     fs::write(dir.path().join("owner.key"), &key).unwrap();
     let checked = hearthgate(
         dir.path(),
-        &[
-            "check-config",
-            "--data",
-            "data",
-            "--owner-key-file",
-            "owner.key",
-        ],
+        &["check-config", "--data", "data", "--owner-key-file", "owner.key"],
     );
     assert!(checked.status.success(), "{checked:?}");
     let printed = text(&checked.stdout);
-    assert!(
-        printed.contains("owner_key_file = \"owner.key\""),
-        "{printed}"
-    );
+    assert!(printed.contains("owner_key_file = \"owner.key\""), "{printed}");
     assert!(!printed.contains(key.trim_end()), "{printed}");
 }
 

@@ -20,9 +20,7 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-        }
+        Self { dir: tempfile::tempdir().unwrap() }
     }
 
     fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
@@ -78,19 +76,13 @@ fn every_kind_of_file_arrives_as_it_was_written() {
     case.file("a/notes.txt", "not imported");
     let output = case.import(&stub, &["--in-flight", "1", "a"]);
     assert!(output.status.success(), "{output:?}");
-    let sent: Vec<(String, String)> = stub
-        .sent()
-        .into_iter()
-        .map(|sent| (sent.line, sent.body))
-        .collect();
+    let sent: Vec<(String, String)> =
+        stub.sent().into_iter().map(|sent| (sent.line, sent.body)).collect();
     let expected = [
         ("POST /fhir", transaction.to_owned()),
         ("PUT /fhir/Basic/1", basic("1")),
         ("PUT /fhir/Basic/2", basic("2")),
-        (
-            "POST /fhir/Basic",
-            r#"{"resourceType":"Basic","n":0.010}"#.to_owned(),
-        ),
+        ("POST /fhir/Basic", r#"{"resourceType":"Basic","n":0.010}"#.to_owned()),
     ];
     assert_eq!(sent, expected.map(|(line, body)| (line.to_owned(), body)));
     assert!(
@@ -132,10 +124,7 @@ fn an_argument_is_begun_when_the_one_before_is_answered() {
                 // The last of the first argument is answered late: whoever does not wait for it
                 // comes meanwhile.
                 let limit = Duration::from_millis(300);
-                seen = changed
-                    .wait_timeout_while(seen, limit, |seen| !seen.1)
-                    .unwrap()
-                    .0;
+                seen = changed.wait_timeout_while(seen, limit, |seen| !seen.1).unwrap().0;
             }
             seen.0 += 1;
         }
@@ -167,10 +156,8 @@ fn as_many_are_in_flight_as_was_said_and_no_more() {
         changed.notify_all();
         // Nobody is answered before as many came at once as may.
         let limit = Duration::from_secs(10);
-        let mut counts = changed
-            .wait_timeout_while(counts, limit, |counts| counts.1 < 3)
-            .unwrap()
-            .0;
+        let mut counts =
+            changed.wait_timeout_while(counts, limit, |counts| counts.1 < 3).unwrap().0;
         counts.0 -= 1;
         Answer::With(201, None, String::new())
     }));
@@ -234,17 +221,9 @@ fn a_post_without_an_answer_is_reported_and_not_repeated_and_a_put_is_repeated()
     assert_eq!(report["types"]["Basic"]["unknown"], 1);
     assert_eq!(report["types"]["Basic"]["created"], 2);
     let failures = report["failures"].as_array().unwrap();
-    let kinds: Vec<(&Value, &Value)> = failures
-        .iter()
-        .map(|failure| (&failure["line"], &failure["kind"]))
-        .collect();
-    assert_eq!(
-        kinds,
-        [
-            (&json!(1), &json!("unknown")),
-            (&json!(2), &json!("unknown"))
-        ]
-    );
+    let kinds: Vec<(&Value, &Value)> =
+        failures.iter().map(|failure| (&failure["line"], &failure["kind"])).collect();
+    assert_eq!(kinds, [(&json!(1), &json!("unknown")), (&json!(2), &json!("unknown"))]);
 }
 
 #[test]
@@ -268,10 +247,7 @@ fn what_fails_is_said_with_its_place_and_reason_and_the_rest_goes_on() {
         r#"{{"resourceType":"Bundle","type":"batch","entry":[{{"resource":{0}}},{{"resource":{0}}}]}}"#,
         basic("b")
     );
-    case.file(
-        "x.ndjson",
-        [&basic("bad"), "{oops", &batch, &basic("good")].join("\n"),
-    );
+    case.file("x.ndjson", [&basic("bad"), "{oops", &batch, &basic("good")].join("\n"));
     let output = case.import(&stub, &["x.ndjson"]);
     assert_eq!(output.status.code(), Some(1));
     let stdout = text(&output.stdout);
@@ -280,10 +256,7 @@ fn what_fails_is_said_with_its_place_and_reason_and_the_rest_goes_on() {
         "refused: x.ndjson:3 entry 2 (Basic): 404 no such thing",
         "Basic  4     1        1         2       0",
     ] {
-        assert!(
-            stdout.lines().any(|found| found == line),
-            "{line}:\n{stdout}"
-        );
+        assert!(stdout.lines().any(|found| found == line), "{line}:\n{stdout}");
     }
     assert!(stdout.contains("unreadable: x.ndjson:2: "), "{stdout}");
     let report = case.report();
@@ -319,12 +292,7 @@ fn the_key_is_sent_and_shown_nowhere() {
         "{stderr}"
     );
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    assert!(
-        case.report()["endedEarly"]
-            .as_str()
-            .unwrap()
-            .contains("who are you")
-    );
+    assert!(case.report()["endedEarly"].as_str().unwrap().contains("who are you"));
 
     let output = case.import(&stub, &["--key-file", "no.key", "x.json"]);
     assert_eq!(output.status.code(), Some(1));
@@ -352,10 +320,7 @@ fn a_server_that_stays_away_ends_the_import_with_one_line() {
     assert!(stderr.contains("the import ended early"), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     let stdout = text(&output.stdout);
-    assert!(
-        !stdout.contains("Basic  100 "),
-        "the rest was not tried: {stdout}"
-    );
+    assert!(!stdout.contains("Basic  100 "), "the rest was not tried: {stdout}");
 }
 
 #[test]

@@ -51,17 +51,11 @@ impl Audit {
                     0 => ViewReport::Current,
                     behind => ViewReport::CaughtUp(behind),
                 };
-                let audit = Self {
-                    dir: dir.to_owned(),
-                    view: Some(view),
-                };
+                let audit = Self { dir: dir.to_owned(), view: Some(view) };
                 (audit, report)
             }
             Err(_) => {
-                let mut audit = Self {
-                    dir: dir.to_owned(),
-                    view: None,
-                };
+                let mut audit = Self { dir: dir.to_owned(), view: None };
                 let aside = audit.rebuild(changes);
                 (audit, ViewReport::Rebuilt(aside))
             }
@@ -181,10 +175,7 @@ fn build(dir: &Path, changes: &[(Entry, Change)]) -> Result<View, ViewError> {
 }
 
 fn pairs(changes: &[(Entry, Change)]) -> Vec<(&Entry, &Change)> {
-    changes
-        .iter()
-        .map(|(entry, change)| (entry, change))
-        .collect()
+    changes.iter().map(|(entry, change)| (entry, change)).collect()
 }
 
 impl RecordedChange {

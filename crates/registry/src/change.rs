@@ -57,11 +57,7 @@ impl Actor {
     /// # Errors
     /// [`InvalidActor`] when the text is empty, too long, or has control characters.
     pub fn new(text: &str) -> Result<Self, InvalidActor> {
-        if is_plain_text(text) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidActor)
-        }
+        if is_plain_text(text) { Ok(Self(text.to_owned())) } else { Err(InvalidActor) }
     }
 
     /// The account on this machine that gave the command.
@@ -96,15 +92,13 @@ impl Change {
     /// Whom the change is about.
     pub(crate) fn subjects(&self) -> Vec<Subject> {
         match self {
-            Self::FirstStart { client, key } => vec![
-                Subject::Client(client.id.clone()),
-                Subject::Key(key.id.clone()),
-            ],
+            Self::FirstStart { client, key } => {
+                vec![Subject::Client(client.id.clone()), Subject::Key(key.id.clone())]
+            }
             Self::CreateClient { client } => vec![Subject::Client(client.id.clone())],
-            Self::CreateKey { key } => vec![
-                Subject::Client(key.client.clone()),
-                Subject::Key(key.id.clone()),
-            ],
+            Self::CreateKey { key } => {
+                vec![Subject::Client(key.client.clone()), Subject::Key(key.id.clone())]
+            }
             Self::RevokeKey { key, client } => {
                 vec![Subject::Client(client.clone()), Subject::Key(key.clone())]
             }
@@ -116,11 +110,9 @@ impl Change {
 impl fmt::Display for Change {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::FirstStart { client, key } => write!(
-                formatter,
-                "first start: client {} and its key {}",
-                client.id, key.id
-            ),
+            Self::FirstStart { client, key } => {
+                write!(formatter, "first start: client {} and its key {}", client.id, key.id)
+            }
             Self::CreateClient { client } => write!(formatter, "create client {}", client.id),
             Self::CreateKey { key } => {
                 write!(formatter, "create key {} for client {}", key.id, key.client)

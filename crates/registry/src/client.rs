@@ -37,14 +37,8 @@ impl ClientId {
     pub fn new(text: &str) -> Result<Self, InvalidClientId> {
         let valid = (1..=64).contains(&text.len())
             && text.starts_with(|first: char| first.is_ascii_alphanumeric())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
-        if valid {
-            Ok(Self(Arc::from(text)))
-        } else {
-            Err(InvalidClientId)
-        }
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+        if valid { Ok(Self(Arc::from(text))) } else { Err(InvalidClientId) }
     }
 
     /// The id as text.
@@ -107,11 +101,7 @@ pub struct NewClient {
     /// A name for people, at most [`MAX_TEXT`] bytes.
     pub name: String,
     /// The patient in whose context it works, which rules within a compartment need.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "patient_text"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "patient_text")]
     pub patient: Option<ResourceId>,
     /// What it may do: the union of these.
     pub rules: Vec<Rule>,
@@ -195,11 +185,7 @@ impl NewClient {
     /// A client of this role, in the interactive lane, without powers, with default limits.
     #[must_use]
     pub fn with_role(id: ClientId, name: &str, role: &Role) -> Self {
-        let looking = || {
-            [Action::Read, Action::Search, Action::History]
-                .into_iter()
-                .collect()
-        };
+        let looking = || [Action::Read, Action::Search, Action::History].into_iter().collect();
         let (actions, within, patient) = match role {
             Role::Owner => (Actions::all(), Within::All, None),
             Role::Reader => (looking(), Within::All, None),
@@ -246,10 +232,7 @@ impl NewClient {
         if !is_plain_text(&self.name) {
             return Err(InvalidClient::Name);
         }
-        if self
-            .limit
-            .is_some_and(|limit| limit.per_second == 0 || limit.burst == 0)
-        {
+        if self.limit.is_some_and(|limit| limit.per_second == 0 || limit.burst == 0) {
             return Err(InvalidClient::Limit);
         }
         self.check_grant(ids)

@@ -128,10 +128,6 @@ pub enum ChangeError {
 impl OpenError {
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io {
-            doing,
-            path: path.clone(),
-            source,
-        }
+        move |source| Self::Io { doing, path: path.clone(), source }
     }
 }

@@ -96,11 +96,7 @@ pub(crate) fn free_name_beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn private_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

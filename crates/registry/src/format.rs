@@ -22,11 +22,9 @@ pub(crate) fn found(dir: &Path) -> Result<Option<u32>, OpenError> {
     };
     match read(&bytes) {
         None => Err(OpenError::FormatUnreadable { path }),
-        Some(version) if version > VERSION => Err(OpenError::NewerFormat {
-            dir: dir.to_owned(),
-            found: version,
-            supported: VERSION,
-        }),
+        Some(version) if version > VERSION => {
+            Err(OpenError::NewerFormat { dir: dir.to_owned(), found: version, supported: VERSION })
+        }
         known => Ok(known),
     }
 }

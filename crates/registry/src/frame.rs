@@ -68,10 +68,7 @@ pub(crate) fn scan(log: &[u8], offset: usize) -> Scanned<'_> {
         return Scanned::End;
     }
     // Where the last byte that was surely written ends.
-    let written = rest
-        .iter()
-        .rposition(|&byte| byte != 0)
-        .map_or(0, |at| at + 1);
+    let written = rest.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
     let Some(head) = rest.first_chunk::<HEAD>() else {
         return Scanned::Torn;
     };
@@ -102,14 +99,7 @@ pub(crate) fn scan(log: &[u8], offset: usize) -> Scanned<'_> {
     let Some((actor, change)) = split(body) else {
         return Scanned::Damaged("a change names no actor");
     };
-    Scanned::Whole(Frame {
-        sequence,
-        micros,
-        actor,
-        change,
-        length,
-        checksum: number(24),
-    })
+    Scanned::Whole(Frame { sequence, micros, actor, change, length, checksum: number(24) })
 }
 
 fn split(body: &[u8]) -> Option<(&str, &[u8])> {

@@ -69,11 +69,7 @@ impl KeyId {
     /// # Errors
     /// [`InvalidKeyId`] when the text is not one.
     pub fn new(text: &str) -> Result<Self, InvalidKeyId> {
-        if is_key_id(text) {
-            Ok(Self(Arc::from(text)))
-        } else {
-            Err(InvalidKeyId)
-        }
+        if is_key_id(text) { Ok(Self(Arc::from(text))) } else { Err(InvalidKeyId) }
     }
 
     /// The id as text.
@@ -97,9 +93,7 @@ impl KeyId {
 
 fn is_key_id(text: &str) -> bool {
     text.len() == 2 * ID_BYTES
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// Draws an id.
@@ -234,8 +228,7 @@ mod tests {
         let (secret, hash) = draw_secret(&Counting, &id);
         let text = secret.expose();
         assert!(
-            text.bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)),
+            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)),
             "{text}"
         );
         assert_eq!(read_presented(text), Some((id.as_str(), hash)));
@@ -247,14 +240,7 @@ mod tests {
         let (secret, _) = draw_secret(&Counting, &id);
         let text = secret.expose().as_str();
         let upper = text.replace("f0f1", "F0F1");
-        for bad in [
-            "",
-            "hg_",
-            "hg__",
-            &text[1..],
-            &text[..text.len() - 1],
-            &upper,
-        ] {
+        for bad in ["", "hg_", "hg__", &text[1..], &text[..text.len() - 1], &upper] {
             assert!(read_presented(bad).is_none(), "{bad}");
         }
         assert!(read_presented(&format!("{text}A")).is_none());

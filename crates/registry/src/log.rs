@@ -180,11 +180,7 @@ impl ChangeLog {
             .set_len(self.end)
             .and_then(|()| self.file.sync_all())
             .map_err(OpenError::io("cut the torn end of", &self.path))?;
-        Ok(Some(Cut {
-            offset: self.end,
-            bytes: torn.len() as u64,
-            copy,
-        }))
+        Ok(Some(Cut { offset: self.end, bytes: torn.len() as u64, copy }))
     }
 }
 
@@ -218,18 +214,10 @@ fn read_all(path: &Path, bytes: &[u8]) -> Result<(Vec<Entry>, usize), OpenError>
 }
 
 impl Head {
-    pub(crate) const EMPTY: Self = Self {
-        sequence: 0,
-        instant: Instant::MIN,
-        checksum: 0,
-    };
+    pub(crate) const EMPTY: Self = Self { sequence: 0, instant: Instant::MIN, checksum: 0 };
 
     pub(crate) fn of(entry: &Entry) -> Self {
-        Self {
-            sequence: entry.sequence,
-            instant: entry.instant,
-            checksum: entry.checksum,
-        }
+        Self { sequence: entry.sequence, instant: entry.instant, checksum: entry.checksum }
     }
 }
 
@@ -260,8 +248,7 @@ mod tests {
         assert!(entries.is_empty() && cut.is_none());
         let mut ends = vec![0];
         for change in CHANGES {
-            log.append(Instant::from_micros(5), "test", change.to_vec())
-                .unwrap();
+            log.append(Instant::from_micros(5), "test", change.to_vec()).unwrap();
             ends.push(usize::try_from(log.end).unwrap());
         }
         let bytes = std::fs::read(&path).unwrap();
@@ -269,10 +256,7 @@ mod tests {
     }
 
     fn contents(entries: &[Entry]) -> Vec<&[u8]> {
-        entries
-            .iter()
-            .map(|entry| entry.change.as_slice())
-            .collect()
+        entries.iter().map(|entry| entry.change.as_slice()).collect()
     }
 
     #[test]
@@ -307,8 +291,7 @@ mod tests {
                 }
             }
             // And the log goes on where it was cut.
-            log.append(Instant::from_micros(9), "test", b"{}".to_vec())
-                .unwrap();
+            log.append(Instant::from_micros(9), "test", b"{}".to_vec()).unwrap();
             assert_eq!(log.entries().unwrap().len(), whole + 1);
         }
         assert!(dir.path().read_dir().unwrap().count() > 10);
@@ -340,10 +323,7 @@ mod tests {
         let missing = [&bytes[..ends[1]], &bytes[ends[2]..]].concat();
         for broken in [repeated, missing] {
             std::fs::write(&path, broken).unwrap();
-            assert!(matches!(
-                ChangeLog::open(&path),
-                Err(OpenError::Damaged { .. })
-            ));
+            assert!(matches!(ChangeLog::open(&path), Err(OpenError::Damaged { .. })));
         }
     }
 }

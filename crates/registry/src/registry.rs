@@ -110,9 +110,7 @@ impl Registry {
         let path = dir.join(LOG);
         let format = format::found(dir)?;
         if beside == Beside::ExistingTenant && files::is_absent_or_empty(&path) {
-            return Err(OpenError::RegistryMissing {
-                dir: dir.to_owned(),
-            });
+            return Err(OpenError::RegistryMissing { dir: dir.to_owned() });
         }
         files::private_dir(dir).map_err(OpenError::io("create", dir))?;
         match format {
@@ -122,9 +120,7 @@ impl Registry {
         }
         let (log, entries, cut) = ChangeLog::open(&path)?;
         if beside == Beside::ExistingTenant && entries.is_empty() {
-            return Err(OpenError::RegistryMissing {
-                dir: dir.to_owned(),
-            });
+            return Err(OpenError::RegistryMissing { dir: dir.to_owned() });
         }
         let changes = read_changes(&path, entries)?;
         let state = replay(&path, &changes)?;
@@ -138,11 +134,7 @@ impl Registry {
                 ids,
             },
             first_start,
-            report: OpenReport {
-                changes: changes.len() as u64,
-                cut,
-                view,
-            },
+            report: OpenReport { changes: changes.len() as u64, cut, view },
         })
     }
 
@@ -170,14 +162,10 @@ impl Registry {
     pub fn create_client(&self, client: NewClient, by: &Actor) -> Result<Arc<Client>, ChangeError> {
         // Here and not when the log is replayed: a later release may judge more strictly, and
         // must still open.
-        client
-            .check(self.ids.as_ref())
-            .map_err(CannotFollow::from)?;
+        client.check(self.ids.as_ref()).map_err(CannotFollow::from)?;
         let id = client.id.clone();
         self.change(&Change::CreateClient { client }, by)?;
-        Ok(self
-            .client(&id)
-            .expect("a client stands once its change is published"))
+        Ok(self.client(&id).expect("a client stands once its change is published"))
     }
 
     /// The client of this id.
@@ -267,9 +255,7 @@ impl Registry {
     pub fn revocations(&self, cursor: u64, limit: usize) -> RevocationFeed {
         let state = self.state.load();
         let after = if cursor > state.sequence { 0 } else { cursor };
-        let from = state
-            .revocations
-            .partition_point(|revoked| revoked.sequence <= after);
+        let from = state.revocations.partition_point(|revoked| revoked.sequence <= after);
         let left = &state.revocations[from..];
         let page = &left[..left.len().min(limit)];
         let cursor = match page.last() {
@@ -282,11 +268,7 @@ impl Registry {
             id: revoked.key.authorization(),
             since: revoked.since,
         });
-        RevocationFeed {
-            after,
-            cursor,
-            entries: entries.collect(),
-        }
+        RevocationFeed { after, cursor, entries: entries.collect() }
     }
 
     /// The change audit: changes about `subject` (all where `None`) after number `after`, oldest
@@ -307,12 +289,7 @@ impl Registry {
     fn draw_key(&self, client: &ClientId, label: &str) -> (NewKey, CreatedKey) {
         let id = key::draw_id(self.ids.as_ref());
         let (secret, hash) = key::draw_secret(self.ids.as_ref(), &id);
-        let key = NewKey {
-            id: id.clone(),
-            client: client.clone(),
-            label: label.to_owned(),
-            hash,
-        };
+        let key = NewKey { id: id.clone(), client: client.clone(), label: label.to_owned(), hash };
         (key, CreatedKey { key_id: id, secret })
     }
 
@@ -323,14 +300,11 @@ impl Registry {
         let instant = writer.log.next_instant(self.clock.now());
         let sequence = writer.log.head().sequence + 1;
         let next = self.state.load().after(change, sequence, instant)?;
-        let entry = writer
-            .log
-            .append(instant, by.as_str(), json)
-            .map_err(|error| match error {
-                AppendError::TooLong => ChangeError::TooLong,
-                AppendError::Io(error) => ChangeError::Io(error),
-                AppendError::Broken => ChangeError::Broken,
-            })?;
+        let entry = writer.log.append(instant, by.as_str(), json).map_err(|error| match error {
+            AppendError::TooLong => ChangeError::TooLong,
+            AppendError::Io(error) => ChangeError::Io(error),
+            AppendError::Broken => ChangeError::Broken,
+        })?;
         self.state.store(Arc::new(next));
         writer.audit.add(&entry, change);
         Ok(())
@@ -359,14 +333,14 @@ pub(crate) fn read_changes(
 fn replay(path: &Path, changes: &[(Entry, Change)]) -> Result<State, OpenError> {
     let mut state = State::default();
     for (entry, change) in changes {
-        state
-            .apply(change, entry.sequence, entry.instant)
-            .map_err(|source| OpenError::CannotFollow {
+        state.apply(change, entry.sequence, entry.instant).map_err(|source| {
+            OpenError::CannotFollow {
                 path: path.to_owned(),
                 offset: entry.offset,
                 sequence: entry.sequence,
                 source,
-            })?;
+            }
+        })?;
     }
     Ok(state)
 }

@@ -109,11 +109,7 @@ impl State {
                     return Err(CannotFollow::RevokedAlready(key.clone()));
                 }
                 record.revoked = Some(instant);
-                self.revocations.push(Revoked {
-                    sequence,
-                    key: key.clone(),
-                    since: instant,
-                });
+                self.revocations.push(Revoked { sequence, key: key.clone(), since: instant });
             }
         }
         self.sequence = sequence;

@@ -58,11 +58,7 @@ impl View {
     pub(crate) fn shows(&self) -> Result<Shows, ViewError> {
         fenced(|| {
             let Some(meta) = self.db.get(META)? else {
-                return Ok(if self.db.is_empty() {
-                    Shows::Nothing
-                } else {
-                    Shows::Doubtful
-                });
+                return Ok(if self.db.is_empty() { Shows::Nothing } else { Shows::Doubtful });
             };
             let (head, entries) = read_meta(&meta)?;
             let mut found = 0_u64;
@@ -70,11 +66,7 @@ impl View {
                 entry?;
                 found += 1;
             }
-            Ok(if found == entries + 1 {
-                Shows::UpTo(head)
-            } else {
-                Shows::Doubtful
-            })
+            Ok(if found == entries + 1 { Shows::UpTo(head) } else { Shows::Doubtful })
         })
     }
 
@@ -116,10 +108,7 @@ impl View {
             let mut offsets = Vec::new();
             for entry in self.db.range(from..=to).take(limit) {
                 let (_, value) = entry?;
-                let value: [u8; 8] = value
-                    .as_ref()
-                    .try_into()
-                    .map_err(|_| ViewError::Malformed)?;
+                let value: [u8; 8] = value.as_ref().try_into().map_err(|_| ViewError::Malformed)?;
                 offsets.push(u64::from_be_bytes(value));
             }
             Ok(offsets)

@@ -50,10 +50,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-            ids: Arc::new(Counting(AtomicU64::new(1))),
-        }
+        Self { dir: tempfile::tempdir().unwrap(), ids: Arc::new(Counting(AtomicU64::new(1))) }
     }
 
     fn path(&self) -> PathBuf {
@@ -115,15 +112,8 @@ fn the_first_start_makes_the_owner_and_its_key_once() {
     let place = Place::new();
     let opened = place.open();
     assert!(opened.first_start);
-    let created = opened
-        .registry
-        .owner(&Actor::first_start())
-        .unwrap()
-        .unwrap();
-    let caller = opened
-        .registry
-        .authenticate(created.secret.expose())
-        .unwrap();
+    let created = opened.registry.owner(&Actor::first_start()).unwrap().unwrap();
+    let caller = opened.registry.authenticate(created.secret.expose()).unwrap();
     assert_eq!(caller.client.id.as_str(), "owner");
     assert!(caller.client.powers.is_empty());
     assert_eq!(caller.authorization, format!("key:{}", created.key_id));
@@ -134,10 +124,7 @@ fn the_first_start_makes_the_owner_and_its_key_once() {
     assert!(!reopened.first_start);
     assert!(reopened.registry.owner(&actor()).unwrap().is_none());
     assert_eq!(reopened.registry.keys().len(), 1);
-    let caller = reopened
-        .registry
-        .authenticate(created.secret.expose())
-        .unwrap();
+    let caller = reopened.registry.authenticate(created.secret.expose()).unwrap();
     assert_eq!(caller.key, created.key_id);
 }
 
@@ -146,10 +133,7 @@ fn an_empty_or_missing_registry_beside_a_tenant_is_an_error_and_makes_nothing() 
     let place = Place::new();
     let missing = |place: &Place| {
         let error = place.try_open(Beside::ExistingTenant).unwrap_err();
-        assert!(
-            matches!(error, OpenError::RegistryMissing { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, OpenError::RegistryMissing { .. }), "{error}");
         assert!(error.to_string().contains("backup"), "{error}");
     };
     missing(&place);
@@ -176,10 +160,7 @@ fn an_empty_or_missing_registry_beside_a_tenant_is_an_error_and_makes_nothing() 
     // The format alone says that a log was lost.
     fs::remove_file(place.log()).unwrap();
     missing(&place);
-    assert!(matches!(
-        place.try_open(Beside::NoTenant),
-        Err(OpenError::LogMissing { .. })
-    ));
+    assert!(matches!(place.try_open(Beside::NoTenant), Err(OpenError::LogMissing { .. })));
 }
 
 #[test]
@@ -188,28 +169,17 @@ fn a_revoked_key_authenticates_nobody_and_its_authorization_is_gone_also_after_a
     let opened = place.open();
     let registry = &opened.registry;
     registry.create_client(reader("lab"), &actor()).unwrap();
-    let old = registry
-        .create_key(&client_id("lab"), "old", &actor())
-        .unwrap();
-    let new = registry
-        .create_key(&client_id("lab"), "new", &actor())
-        .unwrap();
+    let old = registry.create_key(&client_id("lab"), "old", &actor()).unwrap();
+    let new = registry.create_key(&client_id("lab"), "new", &actor()).unwrap();
     let authorization = format!("key:{}", old.key_id);
-    assert!(matches!(
-        registry.renew(&authorization),
-        Renewed::Standing(_)
-    ));
+    assert!(matches!(registry.renew(&authorization), Renewed::Standing(_)));
 
     registry.revoke_key(&old.key_id, &actor()).unwrap();
     let check = |registry: &Registry| {
         assert!(registry.authenticate(old.secret.expose()).is_none());
         assert!(registry.authenticate(new.secret.expose()).is_some());
         assert!(matches!(registry.renew(&authorization), Renewed::Gone));
-        let revoked: Vec<bool> = registry
-            .keys()
-            .iter()
-            .map(|key| key.revoked.is_some())
-            .collect();
+        let revoked: Vec<bool> = registry.keys().iter().map(|key| key.revoked.is_some()).collect();
         assert_eq!(revoked, [true, false]);
     };
     check(registry);
@@ -227,22 +197,12 @@ fn only_the_whole_key_authenticates() {
     let opened = place.open();
     let registry = &opened.registry;
     registry.create_client(reader("lab"), &actor()).unwrap();
-    let one = registry
-        .create_key(&client_id("lab"), "", &actor())
-        .unwrap();
-    let two = registry
-        .create_key(&client_id("lab"), "", &actor())
-        .unwrap();
+    let one = registry.create_key(&client_id("lab"), "", &actor()).unwrap();
+    let two = registry.create_key(&client_id("lab"), "", &actor()).unwrap();
     let text = one.secret.expose().as_str();
     let crossed = text.replace(one.key_id.as_str(), two.key_id.as_str());
     assert_ne!(crossed, text);
-    for wrong in [
-        "",
-        "hg_",
-        &text[..text.len() - 1],
-        &crossed,
-        &text.to_uppercase(),
-    ] {
+    for wrong in ["", "hg_", &text[..text.len() - 1], &crossed, &text.to_uppercase()] {
         assert!(registry.authenticate(wrong).is_none(), "{wrong}");
     }
     // Every character counts.
@@ -291,14 +251,8 @@ fn what_cannot_follow_is_refused_and_writes_nothing() {
         }
     };
     assert_eq!(invalid(&|client| client.name.clear()), InvalidClient::Name);
-    let limit = RateLimit {
-        per_second: 0,
-        burst: 5,
-    };
-    assert_eq!(
-        invalid(&|client| client.limit = Some(limit)),
-        InvalidClient::Limit
-    );
+    let limit = RateLimit { per_second: 0, burst: 5 };
+    assert_eq!(invalid(&|client| client.limit = Some(limit)), InvalidClient::Limit);
     let patient = Role::Patient(ResourceId::new("1").unwrap());
     let within = NewClient::with_role(client_id("other"), "p", &patient);
     match invalid(&|client| client.rules.clone_from(&within.rules)) {
@@ -320,15 +274,9 @@ fn a_client_survives_a_reopen_with_everything_it_has() {
     let opened = place.open();
     let role = Role::Patient(ResourceId::new("p-1").unwrap());
     let mut client = NewClient::with_role(client_id("phone"), "Phone", &role);
-    client.limit = Some(RateLimit {
-        per_second: 3,
-        burst: 9,
-    });
+    client.limit = Some(RateLimit { per_second: 3, burst: 9 });
     client.budget = Some(1000);
-    let made = opened
-        .registry
-        .create_client(client.clone(), &actor())
-        .unwrap();
+    let made = opened.registry.create_client(client.clone(), &actor()).unwrap();
     assert!(client.permits_the_same_as(&made));
     drop(opened);
     let found = place.open().registry.client(&client_id("phone")).unwrap();
@@ -341,13 +289,8 @@ fn a_log_cut_anywhere_leaves_a_state_that_was_once_acknowledged() {
     let opened = place.open();
     let registry = &opened.registry;
     let owner = registry.owner(&actor()).unwrap().unwrap();
-    let mut ends = vec![
-        (0, 0, false),
-        (fs::metadata(place.log()).unwrap().len(), 1, true),
-    ];
-    let second = registry
-        .create_key(&client_id("owner"), "second", &actor())
-        .unwrap();
+    let mut ends = vec![(0, 0, false), (fs::metadata(place.log()).unwrap().len(), 1, true)];
+    let second = registry.create_key(&client_id("owner"), "second", &actor()).unwrap();
     ends.push((fs::metadata(place.log()).unwrap().len(), 2, true));
     registry.revoke_key(&owner.key_id, &actor()).unwrap();
     ends.push((fs::metadata(place.log()).unwrap().len(), 2, false));
@@ -356,23 +299,15 @@ fn a_log_cut_anywhere_leaves_a_state_that_was_once_acknowledged() {
 
     // Each cut opens the whole registry: a prime step keeps the test short, the log's own tests
     // cut at every byte.
-    let places = (0..=bytes.len())
-        .step_by(13)
-        .chain(ends.iter().map(|end| end.0 as usize));
+    let places = (0..=bytes.len()).step_by(13).chain(ends.iter().map(|end| end.0 as usize));
     for cut_at in places {
         fs::write(place.log(), &bytes[..cut_at]).unwrap();
         let opened = place.open();
         let (_, keys, owner_stands) = ends.iter().rfind(|end| end.0 as usize <= cut_at).unwrap();
         assert_eq!(opened.registry.keys().len(), *keys, "cut at {cut_at}");
-        let stands = opened
-            .registry
-            .authenticate(owner.secret.expose())
-            .is_some();
+        let stands = opened.registry.authenticate(owner.secret.expose()).is_some();
         assert_eq!(stands, *owner_stands, "cut at {cut_at}");
-        let second_stands = opened
-            .registry
-            .authenticate(second.secret.expose())
-            .is_some();
+        let second_stands = opened.registry.authenticate(second.secret.expose()).is_some();
         assert_eq!(second_stands, *keys == 2, "cut at {cut_at}");
         assert_eq!(opened.first_start, *keys == 0, "cut at {cut_at}");
     }
@@ -396,12 +331,7 @@ fn a_registry_left_without_a_close_opens_with_everything_acknowledged() {
         fs::copy(&file, target).unwrap();
     }
     let reopened = copy.open();
-    assert!(
-        reopened
-            .registry
-            .authenticate(key.secret.expose())
-            .is_some()
-    );
+    assert!(reopened.registry.authenticate(key.secret.expose()).is_some());
     assert_eq!(reopened.registry.changes(None, 0, 10).unwrap().len(), 1);
 }
 
@@ -411,24 +341,13 @@ fn damage_is_an_error_that_names_file_offset_and_mend() {
     let opened = place.open();
     opened.registry.owner(&actor()).unwrap();
     let first = fs::metadata(place.log()).unwrap().len();
-    opened
-        .registry
-        .create_key(&client_id("owner"), "", &actor())
-        .unwrap();
+    opened.registry.create_key(&client_id("owner"), "", &actor()).unwrap();
     drop(opened);
     let mut bytes = fs::read(place.log()).unwrap();
     bytes[first as usize + 40] ^= 1;
     fs::write(place.log(), &bytes).unwrap();
-    let error = place
-        .try_open(Beside::ExistingTenant)
-        .unwrap_err()
-        .to_string();
-    for part in [
-        "changes.log",
-        &format!("at byte {first}"),
-        "after change 1",
-        "backup",
-    ] {
+    let error = place.try_open(Beside::ExistingTenant).unwrap_err().to_string();
+    for part in ["changes.log", &format!("at byte {first}"), "after change 1", "backup"] {
         assert!(error.contains(part), "{part}: {error}");
     }
     assert!(!error.contains('\n'));
@@ -440,31 +359,13 @@ fn another_format_is_refused() {
     let place = Place::new();
     drop(place.open());
     let format = place.path().join("format");
-    assert_eq!(
-        fs::read_to_string(&format).unwrap(),
-        "hearthgate registry 1\n"
-    );
+    assert_eq!(fs::read_to_string(&format).unwrap(), "hearthgate registry 1\n");
     fs::write(&format, "hearthgate registry 2\n").unwrap();
     for beside in [Beside::NoTenant, Beside::ExistingTenant] {
         let error = place.try_open(beside).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                OpenError::NewerFormat {
-                    found: 2,
-                    supported: 1,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, OpenError::NewerFormat { found: 2, supported: 1, .. }), "{error}");
     }
-    for unreadable in [
-        "",
-        "hearthgate registry 1",
-        "hearthgate registry 01\n",
-        "1\n",
-    ] {
+    for unreadable in ["", "hearthgate registry 1", "hearthgate registry 01\n", "1\n"] {
         fs::write(&format, unreadable).unwrap();
         assert!(matches!(
             place.try_open(Beside::NoTenant),
@@ -479,12 +380,8 @@ fn the_change_audit_answers_for_all_for_a_client_and_for_a_key() {
     let opened = place.open();
     let registry = &opened.registry;
     let owner = registry.owner(&Actor::first_start()).unwrap().unwrap();
-    registry
-        .create_client(reader("lab"), &Actor::local_user(7))
-        .unwrap();
-    let lab = registry
-        .create_key(&client_id("lab"), "", &actor())
-        .unwrap();
+    registry.create_client(reader("lab"), &Actor::local_user(7)).unwrap();
+    let lab = registry.create_key(&client_id("lab"), "", &actor()).unwrap();
     // An id that another begins with.
     registry.create_client(reader("lab2"), &actor()).unwrap();
     registry.revoke_key(&owner.key_id, &actor()).unwrap();
@@ -532,18 +429,11 @@ fn the_change_audit_answers_for_all_for_a_client_and_for_a_key() {
                 fs::write(file, bytes).unwrap();
             })
         },
-        &|| {
-            files_below(&view)
-                .iter()
-                .for_each(|file| fs::write(file, b"").unwrap())
-        },
+        &|| files_below(&view).iter().for_each(|file| fs::write(file, b"").unwrap()),
         &|| {
             let other = Place::new();
             let opened = other.open();
-            opened
-                .registry
-                .create_client(reader("else"), &actor())
-                .unwrap();
+            opened.registry.create_client(reader("else"), &actor()).unwrap();
             drop(opened);
             fs::remove_dir_all(&view).unwrap();
             fs::rename(other.path().join("view"), &view).unwrap();
@@ -574,14 +464,8 @@ fn a_view_that_is_behind_is_brought_up_to_date() {
         .unwrap();
     assert!(copied.success());
     let opened = place.open();
-    opened
-        .registry
-        .create_client(reader("lab"), &actor())
-        .unwrap();
-    opened
-        .registry
-        .create_client(reader("ward"), &actor())
-        .unwrap();
+    opened.registry.create_client(reader("lab"), &actor()).unwrap();
+    opened.registry.create_client(reader("ward"), &actor()).unwrap();
     drop(opened);
     fs::remove_dir_all(place.path().join("view")).unwrap();
     fs::rename(kept, place.path().join("view")).unwrap();
@@ -603,16 +487,11 @@ fn no_file_and_no_debug_text_holds_a_key() {
         opened.registry.keys(),
         opened.registry.changes(None, 0, 10).unwrap()
     );
-    assert!(
-        debug.contains("[redacted]") && !debug.contains(&secret),
-        "{debug}"
-    );
+    assert!(debug.contains("[redacted]") && !debug.contains(&secret), "{debug}");
     drop(opened);
     let raw = {
         use base64::Engine as _;
-        base64::engine::general_purpose::URL_SAFE_NO_PAD
-            .decode(&secret)
-            .unwrap()
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(&secret).unwrap()
     };
     let hexadecimal: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
     let files = files_below(&place.path());
@@ -647,12 +526,7 @@ fn the_revocation_feed_tells_each_revocation_once_to_whoever_follows_its_cursor(
     let registry = &opened.registry;
     registry.create_client(reader("lab"), &actor()).unwrap();
     let keys: Vec<KeyId> = (0..5)
-        .map(|_| {
-            registry
-                .create_key(&client_id("lab"), "", &actor())
-                .unwrap()
-                .key_id
-        })
+        .map(|_| registry.create_key(&client_id("lab"), "", &actor()).unwrap().key_id)
         .collect();
     assert_eq!(registry.revocations(0, 10).entries, []);
     for key in &keys {
@@ -666,12 +540,7 @@ fn the_revocation_feed_tells_each_revocation_once_to_whoever_follows_its_cursor(
     let mut cursor = 0;
     loop {
         let feed = registry.revocations(cursor, 2);
-        heard.extend(
-            feed.since(cursor)
-                .unwrap()
-                .iter()
-                .map(|entry| entry.id.clone()),
-        );
+        heard.extend(feed.since(cursor).unwrap().iter().map(|entry| entry.id.clone()));
         if feed.cursor == cursor {
             break;
         }
@@ -684,17 +553,6 @@ fn the_revocation_feed_tells_each_revocation_once_to_whoever_follows_its_cursor(
     let nothing = registry.revocations(0, 0);
     assert_eq!((nothing.cursor, nothing.entries.len()), (0, 0));
     // A cursor of another registry is noticed by its asker.
-    assert!(
-        registry
-            .revocations(cursor + 1, 2)
-            .since(cursor + 1)
-            .is_err()
-    );
-    assert!(
-        registry
-            .revocations(cursor, 2)
-            .since(cursor)
-            .unwrap()
-            .is_empty()
-    );
+    assert!(registry.revocations(cursor + 1, 2).since(cursor + 1).is_err());
+    assert!(registry.revocations(cursor, 2).since(cursor).unwrap().is_empty());
 }

@@ -58,25 +58,14 @@ pub enum ConfigError {
 
 /// Reads `path` into `config`.
 pub(crate) fn read(path: &Path, config: &mut Config) -> Result<(), ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let table = DeTable::parse(&text).map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
         line: line_of(&text, &error.span().unwrap_or(0..0)),
-        message: error
-            .message()
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" "),
+        message: error.message().split_whitespace().collect::<Vec<_>>().join(" "),
     })?;
-    let reader = Reader {
-        path,
-        text: &text,
-        keys: keys(),
-    };
+    let reader = Reader { path, text: &text, keys: keys() };
     reader.section("", table.get_ref(), config)
 }
 
@@ -122,12 +111,7 @@ impl Reader<'_> {
     }
 
     fn wrong_value(&self, line: usize, key: String, takes: &'static str) -> ConfigError {
-        ConfigError::WrongValue {
-            path: self.path.to_owned(),
-            line,
-            key,
-            takes,
-        }
+        ConfigError::WrongValue { path: self.path.to_owned(), line, key, takes }
     }
 
     fn is_section(&self, key: &str) -> bool {
@@ -150,16 +134,12 @@ impl Reader<'_> {
                 return by_name;
             }
             // The right name in the wrong section is nearer than any misspelling.
-            strsim::jaro_winkler(known, key)
-                .min(0.9)
-                .max(by_name * 0.95)
+            strsim::jaro_winkler(known, key).min(0.9).max(by_name * 0.95)
         };
         let known = self.keys.iter().map(|key| key.name).chain(self.sections());
         // Its own section is where it stands already.
         let known = known.filter(|known| *known != section);
-        let nearest = known
-            .map(|known| (near(known), known))
-            .max_by(|a, b| a.0.total_cmp(&b.0));
+        let nearest = known.map(|known| (near(known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
         match nearest {
             Some((nearness, known)) if nearness > 0.75 => format!("did you mean `{known}`?"),
             _ => "docs/configuration.md lists the keys".to_owned(),

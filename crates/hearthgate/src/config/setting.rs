@@ -74,10 +74,7 @@ impl Level {
     /// The level's word.
     #[must_use]
     pub fn word(self) -> &'static str {
-        LEVELS
-            .iter()
-            .find(|(level, _)| *level == self)
-            .map_or("info", |(_, word)| word)
+        LEVELS.iter().find(|(level, _)| *level == self).map_or("info", |(_, word)| word)
     }
 }
 
@@ -173,9 +170,7 @@ impl Setting for Vec<String> {
 
     fn read(value: &DeValue<'_>) -> Option<Self> {
         let texts = value.as_array()?.iter();
-        texts
-            .map(|text| text.get_ref().as_str().map(str::to_owned))
-            .collect()
+        texts.map(|text| text.get_ref().as_str().map(str::to_owned)).collect()
     }
 
     fn write(&self) -> String {
@@ -190,9 +185,7 @@ impl Setting for Duration {
     fn read(value: &DeValue<'_>) -> Option<Self> {
         // A day is longer than anything here waits, and keeps sums of durations in range.
         let seconds = number(value)?;
-        (1..=86_400)
-            .contains(&seconds)
-            .then(|| Self::from_secs(seconds))
+        (1..=86_400).contains(&seconds).then(|| Self::from_secs(seconds))
     }
 
     fn write(&self) -> String {

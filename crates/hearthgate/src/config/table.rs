@@ -167,11 +167,7 @@ mod tests {
         let mut names = std::collections::HashSet::new();
         for key in keys() {
             assert!(names.insert(key.name), "{} stands twice", key.name);
-            assert!(
-                key.says.ends_with('.') && !key.says.contains('|'),
-                "{}",
-                key.name
-            );
+            assert!(key.says.ends_with('.') && !key.says.contains('|'), "{}", key.name);
         }
     }
 }

@@ -34,11 +34,7 @@ fn refusal(registry: &Registry, request: Request) -> String {
 
 fn created(answer: Answer) -> (String, String, bool) {
     match answer {
-        Answer::Created {
-            key,
-            secret,
-            with_client,
-        } => (key, secret, with_client),
+        Answer::Created { key, secret, with_client } => (key, secret, with_client),
         other => panic!("{other:?}"),
     }
 }
@@ -127,14 +123,9 @@ async fn the_socket_answers_this_account_and_names_it_in_the_audit() {
     assert!(registry.authenticate(&secret).is_some());
     let changes = registry.changes(None, 0, 10).unwrap();
     assert_eq!(changes[0].actor, format!("uid {}", own_uid().unwrap()));
-    let revoked = ask(data.path(), &Request::RevokeKey(key.clone()))
-        .await
-        .unwrap();
+    let revoked = ask(data.path(), &Request::RevokeKey(key.clone())).await.unwrap();
     assert_eq!(revoked, Answer::Revoked);
-    assert!(matches!(
-        registry.renew(&format!("key:{key}")),
-        Renewed::Gone
-    ));
+    assert!(matches!(registry.renew(&format!("key:{key}")), Renewed::Gone));
 
     // An idle connection does not hold up the end.
     let mut idle = UnixStream::connect(&path).await.unwrap();
@@ -161,10 +152,7 @@ async fn what_is_no_request_is_refused_and_an_endless_one_is_cut_off() {
     tasks.spawn(socket.serve(registry.clone(), stopped));
 
     let mut stream = UnixStream::connect(socket_path(data.path())).await.unwrap();
-    stream
-        .write_all(b"{\"deleteEverything\":1}\n\"listKeys\"\n")
-        .await
-        .unwrap();
+    stream.write_all(b"{\"deleteEverything\":1}\n\"listKeys\"\n").await.unwrap();
     stream.shutdown().await.unwrap();
     let mut answers = String::new();
     stream.read_to_string(&mut answers).await.unwrap();

@@ -44,11 +44,7 @@ struct Request {
 
 impl Bundle {
     pub(crate) fn new() -> Self {
-        Self {
-            resource_type: "Bundle",
-            r#type: "transaction",
-            entry: Vec::new(),
-        }
+        Self { resource_type: "Bundle", r#type: "transaction", entry: Vec::new() }
     }
 
     /// Adds a resource under an id of its own; a reference to it.
@@ -59,11 +55,8 @@ impl Bundle {
         id: &str,
         members: Value,
     ) -> Value {
-        let request = Request {
-            method: "PUT",
-            url: format!("{resource_type}/{id}"),
-            if_none_exist: None,
-        };
+        let request =
+            Request { method: "PUT", url: format!("{resource_type}/{id}"), if_none_exist: None };
         self.add(random, resource_type, Some(id.to_owned()), members, request)
     }
 
@@ -99,12 +92,7 @@ impl Bundle {
         let reference = json!({ "reference": full_url });
         self.entry.push(Entry {
             full_url,
-            resource: Resource {
-                resource_type,
-                id,
-                meta: test_data(),
-                members,
-            },
+            resource: Resource { resource_type, id, meta: test_data(), members },
             request,
         });
         reference

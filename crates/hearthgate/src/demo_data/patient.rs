@@ -48,15 +48,7 @@ pub(crate) fn bundle(random: &mut Random, id: &str) -> Bundle {
         for illness in illnesses.drain(..found).collect::<Vec<_>>() {
             condition(&mut bundle, random, &subject, illness, start, &encounter);
             if let Some(medication) = illness.medication {
-                prescription(
-                    &mut bundle,
-                    random,
-                    &subject,
-                    illness,
-                    medication,
-                    start,
-                    &encounter,
-                );
+                prescription(&mut bundle, random, &subject, illness, medication, start, &encounter);
             }
         }
     }
@@ -91,17 +83,10 @@ fn subject(bundle: &mut Bundle, random: &mut Random, id: &str) -> Subject {
         "managingOrganization": organization
     });
     let reference = bundle.put(random, "Patient", id, members);
-    let height = if age < 18 {
-        80 + 5 * age + random.between(-6, 6)
-    } else {
-        random.between(152, 194)
-    };
+    let height =
+        if age < 18 { 80 + 5 * age + random.between(-6, 6) } else { random.between(152, 194) };
     // A body mass index of 16 to 20 for children, 19 to 34 for adults.
-    let index = if age < 18 {
-        random.between(16, 20)
-    } else {
-        random.between(19, 34)
-    };
+    let index = if age < 18 { random.between(16, 20) } else { random.between(19, 34) };
     Subject {
         id: id.to_owned(),
         age,
@@ -115,9 +100,8 @@ fn subject(bundle: &mut Bundle, random: &mut Random, id: &str) -> Subject {
 
 /// When the patient came, in the last three years, by day.
 fn visits(random: &mut Random, subject: &Subject) -> Vec<i64> {
-    let mut days: Vec<i64> = (0..random.between(2, 6))
-        .map(|_| random.between(1, 3 * 365 - 1))
-        .collect();
+    let mut days: Vec<i64> =
+        (0..random.between(2, 6)).map(|_| random.between(1, 3 * 365 - 1)).collect();
     days.sort_unstable();
     days.dedup();
     debug_assert!(subject.age > 3, "the visits are in the patient's life");
@@ -170,18 +154,8 @@ fn vital_signs(
     let systolic = random.between(98, 158);
     let diastolic = random.between(58, 94).min(systolic - 20);
     let measured = [
-        (
-            "height",
-            "8302-2",
-            "Body height",
-            quantity(json!(subject.height), "cm", "cm"),
-        ),
-        (
-            "weight",
-            "29463-7",
-            "Body weight",
-            quantity(tenths(weight), "kg", "kg"),
-        ),
+        ("height", "8302-2", "Body height", quantity(json!(subject.height), "cm", "cm")),
+        ("weight", "29463-7", "Body weight", quantity(tenths(weight), "kg", "kg")),
         (
             "bmi",
             "39156-5",
@@ -324,10 +298,7 @@ fn quantity(value: Value, unit: &str, code: &str) -> Value {
 
 /// A number given in tenths.
 fn tenths(number: i64) -> Value {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a measurement in tenths has few digits"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "a measurement in tenths has few digits")]
     let number = number as f64 / 10.0;
     json!(number)
 }

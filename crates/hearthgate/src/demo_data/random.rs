@@ -11,9 +11,7 @@ impl Random {
     pub(crate) fn of(seed: u64, stream: u64) -> Self {
         let mut random = Self { state: seed };
         let seed = random.next();
-        Self {
-            state: seed ^ stream.wrapping_mul(0xd134_2543_de82_ef95),
-        }
+        Self { state: seed ^ stream.wrapping_mul(0xd134_2543_de82_ef95) }
     }
 
     fn next(&mut self) -> u64 {
@@ -75,9 +73,7 @@ mod tests {
     fn numbers_follow_from_seed_and_stream() {
         let drawn = |seed, stream| {
             let mut random = Random::of(seed, stream);
-            (0..8)
-                .map(|_| random.between(0, 1 << 40))
-                .collect::<Vec<_>>()
+            (0..8).map(|_| random.between(0, 1 << 40)).collect::<Vec<_>>()
         };
         assert_eq!(drawn(1, 1), drawn(1, 1));
         assert_ne!(drawn(1, 1), drawn(1, 2));

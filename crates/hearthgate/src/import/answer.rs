@@ -94,12 +94,7 @@ impl Outcome {
     fn text(&self) -> String {
         let is_error =
             |issue: &&Issue| matches!(issue.severity.as_deref(), None | Some("error" | "fatal"));
-        let mut texts: Vec<String> = self
-            .issue
-            .iter()
-            .filter(is_error)
-            .map(Issue::text)
-            .collect();
+        let mut texts: Vec<String> = self.issue.iter().filter(is_error).map(Issue::text).collect();
         if texts.is_empty() {
             texts = self.issue.iter().map(Issue::text).collect();
         }
@@ -109,10 +104,7 @@ impl Outcome {
 
 impl Issue {
     fn text(&self) -> String {
-        let said = self
-            .details
-            .as_ref()
-            .and_then(|details| details.text.as_ref());
+        let said = self.details.as_ref().and_then(|details| details.text.as_ref());
         let said = said.or(self.diagnostics.as_ref()).or(self.code.as_ref());
         let mut text = said.cloned().unwrap_or_default();
         if !self.expression.is_empty() {
@@ -150,16 +142,11 @@ mod tests {
         let body = br#"{"resourceType":"Bundle","entry":[
             {"response":{"status":"201 Created","outcome":{"issue":[{"code":"x"}]}}},
             {"response":{"status":"404","outcome":{"issue":[{"diagnostics":"gone"}]}},"resource":{}}]}"#;
-        let expected = [(201, ""), (404, "gone")].map(|(status, text)| EntryAnswer {
-            status,
-            text: text.to_owned(),
-        });
+        let expected = [(201, ""), (404, "gone")]
+            .map(|(status, text)| EntryAnswer { status, text: text.to_owned() });
         assert_eq!(entries(body).unwrap(), expected);
-        for bad in [
-            &b"{"[..],
-            br#"{"entry":[{}]}"#,
-            br#"{"entry":[{"response":{"status":"ok"}}]}"#,
-        ] {
+        for bad in [&b"{"[..], br#"{"entry":[{}]}"#, br#"{"entry":[{"response":{"status":"ok"}}]}"#]
+        {
             assert_eq!(entries(bad), None);
         }
     }

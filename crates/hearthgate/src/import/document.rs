@@ -124,15 +124,9 @@ fn take_bundle_apart(
         Some("batch") => give(whole(What::Batch(types()))),
         Some("collection" | "searchset") => {
             for (at, entry) in bundle.entry.iter().enumerate() {
-                let place = Place {
-                    entry: Some(at + 1),
-                    ..place.clone()
-                };
+                let place = Place { entry: Some(at + 1), ..place.clone() };
                 let Some(resource) = entry.resource else {
-                    give(Read::Unreadable(
-                        place,
-                        "an entry without a resource".to_owned(),
-                    ))?;
+                    give(Read::Unreadable(place, "an entry without a resource".to_owned()))?;
                     continue;
                 };
                 let body = Bytes::copy_from_slice(resource.get().as_bytes());
@@ -158,12 +152,7 @@ fn single(head: &Head<'_>, body: Bytes, place: Place) -> Read {
         Some(Ok(id)) => What::Put(resource_type, id),
         Some(Err(error)) => return Read::Unreadable(place, error.to_string()),
     };
-    Read::Shipment(Shipment {
-        place,
-        what,
-        body,
-        memory: None,
-    })
+    Read::Shipment(Shipment { place, what, body, memory: None })
 }
 
 /// The type that an entry is about: its resource's, or the one in the request's URL.
@@ -201,11 +190,7 @@ mod tests {
     use super::*;
 
     fn place() -> Place {
-        Place {
-            file: "f".into(),
-            line: 7,
-            entry: None,
-        }
+        Place { file: "f".into(), line: 7, entry: None }
     }
 
     /// Each part as `entry what body`, or `entry ! why`.
@@ -276,14 +261,8 @@ mod tests {
     #[test]
     fn another_bundle_is_a_resource_like_others() {
         for (bundle, what) in [
-            (
-                r#"{"resourceType":"Bundle","type":"document","id":"d"}"#,
-                "0 PUT Bundle/d",
-            ),
-            (
-                r#"{"resourceType":"Bundle","type":"message"}"#,
-                "0 POST Bundle",
-            ),
+            (r#"{"resourceType":"Bundle","type":"document","id":"d"}"#, "0 PUT Bundle/d"),
+            (r#"{"resourceType":"Bundle","type":"message"}"#, "0 POST Bundle"),
         ] {
             assert_eq!(parts(bundle), [format!("{what} {bundle}")]);
         }
@@ -304,10 +283,7 @@ mod tests {
             r#"{"resourceType":"Bundle","type":"collection","entry":7}"#,
         ] {
             let parts = parts(bad);
-            assert!(
-                parts.len() == 1 && parts[0].starts_with("0 ! "),
-                "{bad}: {parts:?}"
-            );
+            assert!(parts.len() == 1 && parts[0].starts_with("0 ! "), "{bad}: {parts:?}");
         }
     }
 }

@@ -28,10 +28,7 @@ impl Inputs {
     /// of their names; those that Synthea names `hospitalInformation…` and
     /// `practitionerInformation…` go first, each kind on its own, since the others refer to them.
     pub(crate) fn find(paths: &[PathBuf]) -> Result<Self, ImportError> {
-        let mut inputs = Self {
-            files: Vec::new(),
-            skipped: 0,
-        };
+        let mut inputs = Self { files: Vec::new(), skipped: 0 };
         for path in paths {
             inputs.add(path)?;
         }
@@ -49,10 +46,7 @@ impl Inputs {
     }
 
     fn add(&mut self, path: &Path) -> Result<(), ImportError> {
-        let unreadable = |source| ImportError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
+        let unreadable = |source| ImportError::Unreadable { path: path.to_owned(), source };
         let metadata = fs::metadata(path).map_err(unreadable)?;
         if !metadata.is_dir() {
             self.files.push(Input {
@@ -65,29 +59,20 @@ impl Inputs {
         let mut found = Vec::new();
         self.walk(path, &mut found)?;
         if found.is_empty() {
-            return Err(ImportError::Nothing {
-                path: path.to_owned(),
-            });
+            return Err(ImportError::Nothing { path: path.to_owned() });
         }
         found.sort_by_cached_key(|(path, _)| (rank(path), path.clone()));
         let mut last = None;
         for (path, bytes) in found {
             let rank = rank(&path);
             let begins_group = last.replace(rank) != Some(rank);
-            self.files.push(Input {
-                path,
-                bytes,
-                begins_group,
-            });
+            self.files.push(Input { path, bytes, begins_group });
         }
         Ok(())
     }
 
     fn walk(&mut self, dir: &Path, found: &mut Vec<(PathBuf, u64)>) -> Result<(), ImportError> {
-        let unreadable = |source| ImportError::Unreadable {
-            path: dir.to_owned(),
-            source,
-        };
+        let unreadable = |source| ImportError::Unreadable { path: dir.to_owned(), source };
         for entry in fs::read_dir(dir).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
             // A link to a folder is not followed: it could lead round in a circle.
@@ -116,16 +101,12 @@ pub(crate) fn without_zst(path: &Path) -> (&Path, bool) {
 /// Whether a line of the file is a document.
 pub(crate) fn is_ndjson(path: &Path) -> bool {
     let (path, _) = without_zst(path);
-    path.extension()
-        .is_some_and(|extension| extension == "ndjson" || extension == "jsonl")
+    path.extension().is_some_and(|extension| extension == "ndjson" || extension == "jsonl")
 }
 
 fn is_fhir(path: &Path) -> bool {
     let (plain, _) = without_zst(path);
-    is_ndjson(path)
-        || plain
-            .extension()
-            .is_some_and(|extension| extension == "json")
+    is_ndjson(path) || plain.extension().is_some_and(|extension| extension == "json")
 }
 
 fn rank(path: &Path) -> u8 {
@@ -178,10 +159,7 @@ mod tests {
             ("z.json", false),
             ("readme.txt", true),
         ];
-        assert_eq!(
-            found,
-            expected.map(|(name, begins)| (name.to_owned(), begins))
-        );
+        assert_eq!(found, expected.map(|(name, begins)| (name.to_owned(), begins)));
         assert_eq!((inputs.skipped(), inputs.bytes()), (2, 14));
     }
 

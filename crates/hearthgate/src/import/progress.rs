@@ -29,18 +29,12 @@ impl Progress {
             bar.set_style(style);
         }
         let began = clock.monotonic();
-        Self {
-            bar,
-            clock: Some((clock, began)),
-        }
+        Self { bar, clock: Some((clock, began)) }
     }
 
     /// None.
     pub(crate) fn hidden() -> Self {
-        Self {
-            bar: ProgressBar::hidden(),
-            clock: None,
-        }
+        Self { bar: ProgressBar::hidden(), clock: None }
     }
 
     /// Counts what is read from `reader`.
@@ -55,8 +49,7 @@ impl Progress {
         };
         let elapsed = clock.monotonic().saturating_sub(*began);
         let rate = super::tally::per_second(resources, elapsed);
-        self.bar
-            .set_message(format!("{resources} resources, {rate:.0}/s"));
+        self.bar.set_message(format!("{resources} resources, {rate:.0}/s"));
     }
 
     /// Takes the bar off the screen.

@@ -37,15 +37,8 @@ pub(crate) fn read_all(
     send: &mpsc::Sender<Read>,
 ) {
     for input in &inputs.files {
-        let begun = if input.begins_group {
-            give(send, Read::NextArgument)
-        } else {
-            Ok(())
-        };
-        if begun
-            .and_then(|()| read_file(input, progress, reserve, send))
-            .is_err()
-        {
+        let begun = if input.begins_group { give(send, Read::NextArgument) } else { Ok(()) };
+        if begun.and_then(|()| read_file(input, progress, reserve, send)).is_err() {
             return;
         }
     }
@@ -59,11 +52,7 @@ fn read_file(
 ) -> Result<(), Closed> {
     let file: Arc<str> = input.path.display().to_string().into();
     let mut line = 1;
-    let place = |line| Place {
-        file: file.clone(),
-        line,
-        entry: None,
-    };
+    let place = |line| Place { file: file.clone(), line, entry: None };
     let mut documents = match Documents::open(&input.path, progress) {
         Ok(documents) => documents,
         Err(error) => return give(send, Read::Unreadable(place(line), error.to_string())),
@@ -121,11 +110,7 @@ impl Documents {
         } else {
             Box::new(BufReader::with_capacity(64 << 10, file))
         };
-        Ok(Self {
-            reader,
-            by_line: is_ndjson(path),
-            is_start: true,
-        })
+        Ok(Self { reader, by_line: is_ndjson(path), is_start: true })
     }
 
     /// The next document; `None` at the end of the file.
@@ -203,10 +188,7 @@ mod tests {
     #[test]
     fn a_json_file_is_one_document_however_many_lines_it_has() {
         let text = "{\n \"resourceType\": \"Basic\",\n \"n\": 1.50\n}\n";
-        assert_eq!(
-            read("x.json", text.as_bytes()),
-            [format!("1: {}", text.trim())]
-        );
+        assert_eq!(read("x.json", text.as_bytes()), [format!("1: {}", text.trim())]);
     }
 
     #[test]
@@ -215,13 +197,7 @@ mod tests {
         let mut bytes = zstd::encode_all(&line[..], 1).unwrap();
         bytes.extend(zstd::encode_all(&line[..], 19).unwrap());
         let found = read("x.ndjson.zst", &bytes);
-        assert_eq!(
-            found,
-            [
-                "1: {\"resourceType\":\"Basic\"}",
-                "2: {\"resourceType\":\"Basic\"}"
-            ]
-        );
+        assert_eq!(found, ["1: {\"resourceType\":\"Basic\"}", "2: {\"resourceType\":\"Basic\"}"]);
     }
 
     #[test]

@@ -76,16 +76,12 @@ impl Sender {
         clock: Arc<dyn Clock>,
         stopped: watch::Receiver<bool>,
     ) -> Result<Self, ImportError> {
-        let base = base(url).ok_or_else(|| ImportError::Url {
-            url: shown(url).to_owned(),
-        })?;
+        let base = base(url).ok_or_else(|| ImportError::Url { url: shown(url).to_owned() })?;
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, FHIR_JSON);
         headers.insert(header::CONTENT_TYPE, FHIR_JSON);
-        headers.insert(
-            HeaderName::from_static("prefer"),
-            HeaderValue::from_static("return=minimal"),
-        );
+        headers
+            .insert(HeaderName::from_static("prefer"), HeaderValue::from_static("return=minimal"));
         if let Some(key) = key {
             let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
                 .expect("a key was checked to be visible ASCII");
@@ -104,13 +100,7 @@ impl Sender {
             .read_timeout(SILENCE)
             .build()
             .map_err(ImportError::Client)?;
-        Ok(Self {
-            client,
-            base,
-            patience,
-            clock,
-            stopped,
-        })
+        Ok(Self { client, base, patience, clock, stopped })
     }
 
     /// Sends `shipment`, again where that is safe and patience lasts.
@@ -132,11 +122,7 @@ impl Sender {
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         };
-        Arrived {
-            place: shipment.place,
-            what: shipment.what,
-            fate,
-        }
+        Arrived { place: shipment.place, what: shipment.what, fate }
     }
 
     /// Waits for `pause`; true when told to stop.
@@ -222,11 +208,7 @@ impl Sender {
 
 /// Sent, and no whole answer came.
 fn unanswered(repeatable: bool, why: String) -> Try {
-    if repeatable {
-        Try::Again(None, why)
-    } else {
-        Try::Over(Fate::Unknown(why))
-    }
+    if repeatable { Try::Again(None, why) } else { Try::Over(Fate::Unknown(why)) }
 }
 
 async fn read(mut response: Response) -> Result<Bytes, String> {
@@ -283,10 +265,7 @@ mod tests {
     #[test]
     fn a_base_is_plain_http_without_a_slash_at_its_end() {
         for (url, expected) in [
-            (
-                "http://127.0.0.1:8080/fhir",
-                Some("http://127.0.0.1:8080/fhir"),
-            ),
+            ("http://127.0.0.1:8080/fhir", Some("http://127.0.0.1:8080/fhir")),
             ("http://localhost/fhir/", Some("http://localhost/fhir")),
             ("https://ehr.example.org/fhir", None),
             ("http://user:pw@localhost/fhir", None),
@@ -296,9 +275,6 @@ mod tests {
         ] {
             assert_eq!(base(url).as_deref(), expected, "{url}");
         }
-        assert_eq!(
-            shown("http://user:planted@host/fhir?k=planted"),
-            "host/fhir"
-        );
+        assert_eq!(shown("http://user:planted@host/fhir?k=planted"), "host/fhir");
     }
 }

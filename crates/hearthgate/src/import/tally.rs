@@ -88,10 +88,7 @@ struct Report<'a> {
 
 impl Tally {
     pub(crate) fn new(skipped: u64) -> Self {
-        Self {
-            skipped,
-            ..Self::default()
-        }
+        Self { skipped, ..Self::default() }
     }
 
     /// How long sending took.
@@ -151,10 +148,7 @@ impl Tally {
                 continue;
             }
             counts.failed += 1;
-            let place = Place {
-                entry: Some(at + 1),
-                ..place.clone()
-            };
+            let place = Place { entry: Some(at + 1), ..place.clone() };
             self.keep(Failure {
                 of: Some(name.clone()),
                 status: Some(entry.status),
@@ -193,11 +187,7 @@ impl Tally {
             What::Batch(types) => format!("batch of {}", types.len()),
             What::Put(name, _) | What::Create(name) => name.to_string(),
         });
-        self.keep(Failure {
-            of,
-            status,
-            ..Failure::at(place, kind, text)
-        });
+        self.keep(Failure { of, status, ..Failure::at(place, kind, text) });
     }
 
     fn keep(&mut self, failure: Failure) {
@@ -221,11 +211,8 @@ impl Tally {
 
     /// The table, the rate, the first failures.
     pub(crate) fn text(&self) -> String {
-        let mut rows: Vec<[String; 6]> = self
-            .types
-            .iter()
-            .map(|(name, counts)| counts.row(name))
-            .collect();
+        let mut rows: Vec<[String; 6]> =
+            self.types.iter().map(|(name, counts)| counts.row(name)).collect();
         rows.push(self.total().row("total"));
         let head = ["TYPE", "SENT", "CREATED", "EXISTING", "FAILED", "UNKNOWN"];
         let mut text = columns(&head, &rows);
@@ -236,10 +223,7 @@ impl Tally {
             per_second(self.sent(), self.took)
         ));
         if self.skipped > 0 {
-            text.push_str(&format!(
-                "{} other files in the folders were left out\n",
-                self.skipped
-            ));
+            text.push_str(&format!("{} other files in the folders were left out\n", self.skipped));
         }
         for failure in self.failures.iter().take(PRINTED) {
             text.push_str(&failure.line());
@@ -341,10 +325,7 @@ pub(crate) fn per_second(count: u64, took: Duration) -> f64 {
     if seconds <= 0.0 {
         return 0.0;
     }
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a rate is shown in whole numbers"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "a rate is shown in whole numbers")]
     let count = count as f64;
     count / seconds
 }
@@ -355,31 +336,18 @@ mod tests {
     use contract::{ResourceId, ResourceType};
 
     fn place() -> Place {
-        Place {
-            file: "f.ndjson".into(),
-            line: 3,
-            entry: None,
-        }
+        Place { file: "f.ndjson".into(), line: 3, entry: None }
     }
 
     fn put() -> What {
-        What::Put(
-            ResourceType::new("Basic").unwrap(),
-            ResourceId::new("1").unwrap(),
-        )
+        What::Put(ResourceType::new("Basic").unwrap(), ResourceId::new("1").unwrap())
     }
 
     fn tallied(arrivals: Vec<(What, Fate)>) -> (Tally, Vec<Option<String>>) {
         let mut tally = Tally::new(0);
         let ends = arrivals
             .into_iter()
-            .map(|(what, fate)| {
-                tally.add(Arrived {
-                    place: place(),
-                    what,
-                    fate,
-                })
-            })
+            .map(|(what, fate)| tally.add(Arrived { place: place(), what, fate }))
             .collect();
         tally.took(Duration::from_secs(2));
         (tally, ends)
@@ -388,17 +356,12 @@ mod tests {
     #[test]
     fn everything_sent_is_counted_under_its_type_and_its_fate() {
         let types = || vec!["Patient".to_owned(), "Basic".to_owned()];
-        let answers = [(201, ""), (422, "no")].map(|(status, text)| EntryAnswer {
-            status,
-            text: text.to_owned(),
-        });
+        let answers = [(201, ""), (422, "no")]
+            .map(|(status, text)| EntryAnswer { status, text: text.to_owned() });
         let (tally, ends) = tallied(vec![
             (What::Batch(types()), Fate::Answered(answers.into())),
             (What::Transaction(types()), Fate::Unknown("cut".to_owned())),
-            (
-                What::Transaction(types()),
-                Fate::Refused(422, "bad".to_owned()),
-            ),
+            (What::Transaction(types()), Fate::Refused(422, "bad".to_owned())),
             (put(), Fate::Stands(200)),
             (put(), Fate::Stands(201)),
         ]);
@@ -451,10 +414,6 @@ mod tests {
             "file": "f.ndjson", "line": 3, "kind": "unreadable", "text": "no JSON"
         });
         assert_eq!(report["failures"][0], expected);
-        assert!(
-            tally
-                .text()
-                .contains(&format!("and {} more", KEPT + 5 - PRINTED))
-        );
+        assert!(tally.text().contains(&format!("and {} more", KEPT + 5 - PRINTED)));
     }
 }

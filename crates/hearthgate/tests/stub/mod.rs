@@ -52,12 +52,7 @@ impl Stub {
         let sent = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();
         tasks.spawn_on(accept(listener, script, sent.clone()), runtime.handle());
-        Self {
-            url,
-            sent,
-            _tasks: tasks,
-            _runtime: runtime,
-        }
+        Self { url, sent, _tasks: tasks, _runtime: runtime }
     }
 
     pub(crate) fn sent(&self) -> Vec<Sent> {
@@ -77,9 +72,7 @@ async fn accept(listener: TcpListener, script: Script, sent: Arc<Mutex<Vec<Sent>
         connections.spawn(async move {
             let service = service_fn(move |request| answer(request, script.clone(), sent.clone()));
             let io = TokioIo::new(stream);
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(io, service)
-                .await;
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
         });
     }
 }
@@ -96,20 +89,14 @@ async fn answer(
     let line = format!("{} {}", request.method(), request.uri());
     let (authorization, content_type) = (header("authorization"), header("content-type"));
     let body = request.into_body().collect().await.unwrap().to_bytes();
-    let sent = Sent {
-        line,
-        authorization,
-        content_type,
-        body: String::from_utf8(body.to_vec()).unwrap(),
-    };
+    let sent =
+        Sent { line, authorization, content_type, body: String::from_utf8(body.to_vec()).unwrap() };
     let number = {
         let mut all = all.lock().unwrap();
         all.push(sent.clone());
         all.len() - 1
     };
-    let answer = tokio::task::spawn_blocking(move || script(number, &sent))
-        .await
-        .unwrap();
+    let answer = tokio::task::spawn_blocking(move || script(number, &sent)).await.unwrap();
     match answer {
         Answer::BreakOff => Err(io::Error::other("broken off")),
         Answer::With(status, retry_after, body) => {
