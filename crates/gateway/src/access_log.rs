@@ -89,20 +89,14 @@ pub(crate) struct LogThread {
 pub(crate) fn start(log: AccessLog) -> std::io::Result<(Lines, LogThread)> {
     let writer: Box<dyn Write + Send> = match log {
         AccessLog::Off => {
-            let thread = LogThread {
-                shared: None,
-                thread: None,
-            };
+            let thread = LogThread { shared: None, thread: None };
             return Ok((Lines(None), thread));
         }
         AccessLog::Stdout => Box::new(std::io::stdout()),
         AccessLog::Writer(writer) => writer,
     };
     let shared = Arc::new(Shared {
-        waiting: Mutex::new(Waiting {
-            bytes: Vec::with_capacity(64 * 1024),
-            closed: false,
-        }),
+        waiting: Mutex::new(Waiting { bytes: Vec::with_capacity(64 * 1024), closed: false }),
         wake: Condvar::new(),
         dropped: AtomicU64::new(0),
     });
@@ -110,10 +104,7 @@ pub(crate) fn start(log: AccessLog) -> std::io::Result<(Lines, LogThread)> {
     let thread = std::thread::Builder::new()
         .name("access-log".to_owned())
         .spawn(move || write_until_closed(&for_thread, writer))?;
-    let thread = LogThread {
-        shared: Some(shared.clone()),
-        thread: Some(thread),
-    };
+    let thread = LogThread { shared: Some(shared.clone()), thread: Some(thread) };
     Ok((Lines(Some(shared)), thread))
 }
 
@@ -129,15 +120,9 @@ fn write_until_closed(shared: &Shared, mut writer: Box<dyn Write + Send>) {
             waiting.closed
         };
         if !batch.is_empty() {
-            if writer
-                .write_all(&batch)
-                .and_then(|()| writer.flush())
-                .is_err()
-            {
+            if writer.write_all(&batch).and_then(|()| writer.flush()).is_err() {
                 let lines = batch.iter().filter(|byte| **byte == b'\n').count();
-                shared
-                    .dropped
-                    .fetch_add(lines.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+                shared.dropped.fetch_add(lines.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
             }
             batch.clear();
         }
@@ -173,9 +158,7 @@ impl Lines {
 
     /// Lines that could not be kept or written.
     pub(crate) fn dropped(&self) -> u64 {
-        self.0
-            .as_ref()
-            .map_or(0, |shared| shared.dropped.load(Ordering::Relaxed))
+        self.0.as_ref().map_or(0, |shared| shared.dropped.load(Ordering::Relaxed))
     }
 }
 
@@ -289,10 +272,7 @@ mod tests {
             bytes_out: 1234,
             duration: Duration::from_micros(56),
             upstream: None,
-            cost: Some(Cost {
-                rows: 1,
-                micros: 20,
-            }),
+            cost: Some(Cost { rows: 1, micros: 20 }),
             refusal: None,
         }
     }
@@ -329,10 +309,7 @@ mod tests {
     #[test]
     fn no_text_can_end_its_string_or_its_line() {
         let mut out = Vec::new();
-        let forged = Line {
-            request_id: "a\"}\n{\\",
-            ..line()
-        };
+        let forged = Line { request_id: "a\"}\n{\\", ..line() };
         render(&forged, &mut out);
         assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
         let parsed: serde_json::Value = serde_json::from_slice(&out).expect("a line is JSON");

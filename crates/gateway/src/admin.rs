@@ -80,22 +80,14 @@ impl Admin {
             "/metrics" => self.metrics(),
             "/livez" => answer(StatusCode::OK, "text/plain", "alive\n"),
             "/readyz" => self.readiness().await,
-            _ => answer(
-                StatusCode::NOT_FOUND,
-                "text/plain",
-                "/metrics, /livez, /readyz\n",
-            ),
+            _ => answer(StatusCode::NOT_FOUND, "text/plain", "/metrics, /livez, /readyz\n"),
         }
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
         let dropped = i64::try_from(self.lines.dropped()).unwrap_or(i64::MAX);
         self.metrics.log_lines_dropped.set(dropped);
-        answer(
-            StatusCode::OK,
-            "text/plain; version=0.0.4",
-            self.metrics.render(),
-        )
+        answer(StatusCode::OK, "text/plain; version=0.0.4", self.metrics.render())
     }
 
     async fn readiness(&self) -> Response<Full<Bytes>> {
@@ -106,11 +98,7 @@ impl Admin {
             server,
         };
         let ready = parts.gateway && parts.channel && parts.server;
-        let status = if ready {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        };
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let body = serde_json::to_vec(&Readiness { ready, parts }).unwrap_or_default();
         answer(status, "application/json", body)
     }

@@ -186,10 +186,7 @@ impl Callers {
 
     fn known(&self, caller: Caller, now: Duration) -> Result<Arc<Known>, Refusal> {
         if let Some(known) = self.known.read().get(&caller.key)
-            && known
-                .client
-                .as_ref()
-                .is_some_and(|client| Arc::ptr_eq(client, &caller.client))
+            && known.client.as_ref().is_some_and(|client| Arc::ptr_eq(client, &caller.client))
         {
             return Ok(known.clone());
         }
@@ -203,11 +200,7 @@ impl Callers {
     }
 
     fn learn(&self, caller: &Caller, now: Duration) -> Result<Known, Refusal> {
-        let fields = fields_of(
-            caller,
-            self.default_budget,
-            blank(&self.tenant, self.ids.as_ref()),
-        );
+        let fields = fields_of(caller, self.default_budget, blank(&self.tenant, self.ids.as_ref()));
         let template = GrantTemplate::new(fields, self.ids.as_ref()).map_err(|error| {
             tracing::error!(
                 client = caller.client.id.as_str(),
@@ -231,11 +224,7 @@ impl Callers {
                 .or_insert_with(|| Arc::new(Bucket::full(rate, now)))
                 .clone(),
         });
-        Ok(Known {
-            client: Some(caller.client.clone()),
-            template,
-            limit,
-        })
+        Ok(Known { client: Some(caller.client.clone()), template, limit })
     }
 }
 
@@ -286,11 +275,7 @@ fn network(address: IpAddr) -> IpAddr {
 
 /// `RateLimit-Policy`, as the IETF's draft on RateLimit headers has it.
 fn policy(name: &str, rate: Rate) -> HeaderValue {
-    ascii(format!(
-        "\"{name}\";q={};w={}",
-        rate.burst,
-        rate.window_seconds()
-    ))
+    ascii(format!("\"{name}\";q={};w={}", rate.burst, rate.window_seconds()))
 }
 
 fn ascii(text: String) -> HeaderValue {

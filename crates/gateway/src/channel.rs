@@ -52,12 +52,7 @@ pub(crate) struct ChannelKeeper {
 
 impl ChannelKeeper {
     pub(crate) fn new(socket: PathBuf, fetches: IntCounterVec) -> Self {
-        Self {
-            socket,
-            current: ArcSwapOption::empty(),
-            reading: Mutex::new(()),
-            fetches,
-        }
+        Self { socket, current: ArcSwapOption::empty(), reading: Mutex::new(()), fetches }
     }
 
     /// The channel, once the server was heard.
@@ -111,10 +106,7 @@ impl ChannelKeeper {
         let mut secret = HeaderValue::try_from(document.secret.to_header())
             .map_err(|_| ChannelError::Unreadable)?;
         secret.set_sensitive(true);
-        Ok(Channel {
-            secret,
-            version: HeaderValue::from(version),
-        })
+        Ok(Channel { secret, version: HeaderValue::from(version) })
     }
 
     /// Whether the server says that it can answer.

@@ -99,9 +99,7 @@ impl Default for GatewayConfig {
             channel_socket: PathBuf::from("data/run/channel.sock"),
             renewal_socket: PathBuf::from("data/run/renewal.sock"),
             base_path: "/fhir".to_owned(),
-            tenant: "default"
-                .parse()
-                .expect("`default` is the name of a tenant"),
+            tenant: "default".parse().expect("`default` is the name of a tenant"),
             public_open: vec!["capabilities".to_owned()],
             default_budget: 1_000_000,
             limits: Limits::default(),
@@ -136,10 +134,7 @@ impl Default for Limits {
 
 impl Default for UpstreamTimeouts {
     fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(2),
-            read: Duration::from_secs(120),
-        }
+        Self { connect: Duration::from_secs(2), read: Duration::from_secs(120) }
     }
 }
 
@@ -167,10 +162,7 @@ mod tests {
     use super::*;
 
     fn check(base_path: &str, accepted: bool) {
-        let config = GatewayConfig {
-            base_path: base_path.to_owned(),
-            ..GatewayConfig::default()
-        };
+        let config = GatewayConfig { base_path: base_path.to_owned(), ..GatewayConfig::default() };
         assert_eq!(config.check().is_ok(), accepted, "{base_path}");
     }
 

@@ -49,10 +49,7 @@ impl MalformedHeads {
     /// Counts and logs one.
     pub(crate) fn refused(&self) {
         let refusal = Refusal::MalformedHead;
-        self.metrics
-            .refusals
-            .with_label_values(&[refusal.reason()])
-            .inc();
+        self.metrics.refusals.with_label_values(&[refusal.reason()]).inc();
         self.lines.write(&Line {
             time: self.clock.now(),
             request_id: "-",
@@ -129,14 +126,7 @@ impl Connections {
     }
 
     async fn finish(self) {
-        let Self {
-            listener,
-            proxy,
-            drain,
-            mut open,
-            metrics,
-            ..
-        } = self;
+        let Self { listener, proxy, drain, mut open, metrics, .. } = self;
         drop(listener);
         proxy.http_cleanup().await;
         let drained = async { while open.join_next().await.is_some() {} };
@@ -161,18 +151,10 @@ impl Connections {
             None
         };
         if let Some(reason) = reason {
-            self.metrics
-                .connections_refused
-                .with_label_values(&[reason])
-                .inc();
+            self.metrics.connections_refused.with_label_values(&[reason]).inc();
             return;
         }
-        let wire = Wire::new(
-            stream,
-            peer,
-            self.limits.header_timeout,
-            self.malformed.clone(),
-        );
+        let wire = Wire::new(stream, peer, self.limits.header_timeout, self.malformed.clone());
         // Fails for a client that is gone already.
         let Ok(wire) = wire else { return };
         self.by_address.insert(address, from_address + 1);
@@ -193,10 +175,7 @@ impl Connections {
             Ok(address) => address,
             Err(error) => {
                 // Whose it was is lost with it, so that its address keeps the count.
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "a connection failed"
-                );
+                tracing::error!(error = &error as &dyn std::error::Error, "a connection failed");
                 return;
             }
         };

@@ -121,41 +121,27 @@ const fn words(
     reason: &'static str,
     text: &'static str,
 ) -> Words {
-    Words {
-        status,
-        issue,
-        reason,
-        text,
-    }
+    Words { status, issue, reason, text }
 }
 
 impl Refusal {
     fn words(&self) -> Words {
         match self {
-            Self::MalformedHead => words(
-                400,
-                "structure",
-                "malformed-head",
-                "The request's head is not HTTP.",
-            ),
+            Self::MalformedHead => {
+                words(400, "structure", "malformed-head", "The request's head is not HTTP.")
+            }
             Self::AmbiguousFraming => words(
                 400,
                 "structure",
                 "ambiguous-framing",
                 "The request's length or lines can be read in two ways.",
             ),
-            Self::AmbiguousHost => words(
-                400,
-                "structure",
-                "ambiguous-host",
-                "A request has exactly one Host header.",
-            ),
-            Self::UnsupportedTarget => words(
-                400,
-                "structure",
-                "unsupported-target",
-                "The request's target is not a path.",
-            ),
+            Self::AmbiguousHost => {
+                words(400, "structure", "ambiguous-host", "A request has exactly one Host header.")
+            }
+            Self::UnsupportedTarget => {
+                words(400, "structure", "unsupported-target", "The request's target is not a path.")
+            }
             Self::UriTooLong => words(
                 414,
                 "too-long",
@@ -187,24 +173,18 @@ impl Refusal {
                 "method-not-allowed",
                 "The URL does not take this method.",
             ),
-            Self::InvalidUrl => words(
-                400,
-                "invalid",
-                "invalid-url",
-                "The URL has a part that is not well formed.",
-            ),
+            Self::InvalidUrl => {
+                words(400, "invalid", "invalid-url", "The URL has a part that is not well formed.")
+            }
             Self::CredentialsMissing => words(
                 401,
                 "login",
                 "credentials-missing",
                 "Credentials are needed: Authorization: Bearer KEY.",
             ),
-            Self::CredentialsInvalid => words(
-                401,
-                "login",
-                "credentials-invalid",
-                "The credentials are not valid.",
-            ),
+            Self::CredentialsInvalid => {
+                words(401, "login", "credentials-invalid", "The credentials are not valid.")
+            }
             Self::CredentialsAmbiguous => words(
                 401,
                 "login",
@@ -217,18 +197,12 @@ impl Refusal {
                 "too-many-failed-authentications",
                 "Too many invalid credentials came from this address.",
             ),
-            Self::RateLimited { .. } => words(
-                429,
-                "throttled",
-                "rate-limited",
-                "Too many requests; see Retry-After.",
-            ),
-            Self::Denied { reason } => words(
-                403,
-                "forbidden",
-                reason,
-                "The credentials do not permit this.",
-            ),
+            Self::RateLimited { .. } => {
+                words(429, "throttled", "rate-limited", "Too many requests; see Retry-After.")
+            }
+            Self::Denied { reason } => {
+                words(403, "forbidden", reason, "The credentials do not permit this.")
+            }
             Self::GrantImpossible => words(
                 500,
                 "exception",
@@ -247,12 +221,9 @@ impl Refusal {
                 "channel-unknown",
                 "The server is starting; try again soon.",
             ),
-            Self::ServerTooSlow => words(
-                504,
-                "timeout",
-                "server-too-slow",
-                "The server did not answer in time.",
-            ),
+            Self::ServerTooSlow => {
+                words(504, "timeout", "server-too-slow", "The server did not answer in time.")
+            }
             Self::ServerBroken => words(
                 502,
                 "exception",
@@ -265,12 +236,9 @@ impl Refusal {
                 "answer-discarded",
                 "The server's answer was not one to this request.",
             ),
-            Self::ClientTooSlow => words(
-                408,
-                "timeout",
-                "client-too-slow",
-                "The request did not arrive in time.",
-            ),
+            Self::ClientTooSlow => {
+                words(408, "timeout", "client-too-slow", "The request did not arrive in time.")
+            }
             Self::ClientGone => words(400, "incomplete", "client-gone", "The request broke off."),
             Self::Internal => words(500, "exception", "internal", "The gateway failed."),
         }
@@ -311,9 +279,9 @@ impl Refusal {
         match not_fhir {
             NotFhir::BadEncoding | NotFhir::InvalidId => Self::InvalidUrl,
             NotFhir::NoSuchUrl => Self::NoSuchUrl,
-            NotFhir::MethodNotAllowed { allowed } => Self::MethodNotAllowed {
-                allow: allowed.join(", "),
-            },
+            NotFhir::MethodNotAllowed { allowed } => {
+                Self::MethodNotAllowed { allow: allowed.join(", ") }
+            }
         }
     }
 
@@ -322,9 +290,7 @@ impl Refusal {
         match reason {
             Reason::NoCaller => Self::CredentialsMissing,
             Reason::NoRuleForType | Reason::NoRuleForAction | Reason::PowerMissing(_) => {
-                Self::Denied {
-                    reason: reason.code(),
-                }
+                Self::Denied { reason: reason.code() }
             }
         }
     }
@@ -379,9 +345,9 @@ impl Refusal {
             Self::CredentialsAmbiguous => {
                 Some(HeaderValue::from_static("Bearer error=\"invalid_request\""))
             }
-            Self::Denied { .. } => Some(HeaderValue::from_static(
-                "Bearer error=\"insufficient_scope\"",
-            )),
+            Self::Denied { .. } => {
+                Some(HeaderValue::from_static("Bearer error=\"insufficient_scope\""))
+            }
             _ => None,
         }
     }

@@ -85,9 +85,7 @@ fn judge_body_framing(raw: &[u8], headers: &HeaderMap<HeaderValue>) -> Result<Bo
     if !digits || lengths.next().is_some() {
         return Err(Refusal::AmbiguousFraming);
     }
-    let number = length
-        .iter()
-        .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    let number = length.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
     Ok(BodyLength::Known(number))
 }
 
@@ -129,14 +127,8 @@ mod tests {
     #[test]
     fn one_host_and_one_length_pass() {
         check(&[("Host", "a")], Ok(BodyLength::Known(0)));
-        check(
-            &[("Host", "a"), ("Content-Length", "12")],
-            Ok(BodyLength::Known(12)),
-        );
-        check(
-            &[("Host", "a"), ("Transfer-Encoding", "Chunked")],
-            Ok(BodyLength::Chunked),
-        );
+        check(&[("Host", "a"), ("Content-Length", "12")], Ok(BodyLength::Known(12)));
+        check(&[("Host", "a"), ("Transfer-Encoding", "Chunked")], Ok(BodyLength::Chunked));
     }
 
     #[test]
@@ -158,15 +150,9 @@ mod tests {
             [("Content-Length", "9999999999999999999"), ("X", "y")],
             [("Transfer-Encoding", "gzip, chunked"), ("X", "y")],
             [("Transfer-Encoding", "identity"), ("X", "y")],
-            [
-                ("Transfer-Encoding", "chunked"),
-                ("Transfer-Encoding", "chunked"),
-            ],
+            [("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")],
         ] {
-            check(
-                &[&[("Host", "a")], &fields[..]].concat(),
-                Err(Refusal::AmbiguousFraming),
-            );
+            check(&[&[("Host", "a")], &fields[..]].concat(), Err(Refusal::AmbiguousFraming));
         }
     }
 
@@ -179,12 +165,25 @@ mod tests {
             b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: a\0\r\n\r\n",
         ] {
-            assert_eq!(
-                judge_lines(raw),
-                Err(Refusal::AmbiguousFraming),
-                "{}",
-                raw.escape_ascii()
-            );
+            assert_eq!(judge_lines(raw), Err(Refusal::AmbiguousFraming), "{}", raw.escape_ascii());
+        }
+    }
+
+    proptest::proptest! {
+        /// The scan against its definition, over texts that are mostly line ends.
+        #[test]
+        fn lines_are_judged_as_they_are_defined(raw in "[\\r\\n a\\t\\x00]{0,12}") {
+            let raw = raw.as_bytes();
+            let bare_feed = (0..raw.len())
+                .any(|at| raw[at] == b'\n' && (at == 0 || raw[at - 1] != b'\r'));
+            let whole = raw.iter().rposition(|byte| *byte == b'\n').map_or(&raw[..0], |at| &raw[..at]);
+            let bare_return = (0..whole.len())
+                .any(|at| whole[at] == b'\r' && at + 1 < whole.len() && whole[at + 1] != b'\n');
+            let folded = (1..whole.len())
+                .any(|at| whole[at - 1] == b'\n' && matches!(whole[at], b' ' | b'\t'));
+            let nul = whole.contains(&0);
+            let ambiguous = bare_feed || bare_return || folded || nul;
+            proptest::prop_assert_eq!(judge_lines(raw).is_err(), ambiguous);
         }
     }
 
@@ -196,10 +195,7 @@ mod tests {
         let mut fields: Vec<(&str, &str)> = vec![("Host", "a")];
         fields.extend(many.iter().map(|(name, value)| (name.as_str(), *value)));
         check(&fields, Err(Refusal::HeadTooLarge));
-        check(
-            &[("Host", "a"), ("Content-Length", "67108865")],
-            Err(Refusal::BodyTooLarge),
-        );
+        check(&[("Host", "a"), ("Content-Length", "67108865")], Err(Refusal::BodyTooLarge));
         check(
             &[("Host", "a"), ("Content-Length", "67108864")],
             Ok(BodyLength::Known(64 * 1024 * 1024)),

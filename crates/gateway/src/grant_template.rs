@@ -118,9 +118,10 @@ impl Marks {
         let number = ids.next();
         let interaction = format!("{word}-{number:x}");
         // Some microsecond of the years 1970 to 2100.
-        let micros = micros.to_header().bytes().fold(number, |sum, byte| {
-            sum.wrapping_mul(31).wrapping_add(byte.into())
-        });
+        let micros = micros
+            .to_header()
+            .bytes()
+            .fold(number, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         let micros = i64::try_from(micros % 4_000_000_000_000_000).unwrap_or(0);
         Self {
             not_after: Instant::from_micros(micros),
@@ -143,10 +144,7 @@ impl Marks {
     fn cut(&self, json: &str) -> Option<Cut> {
         let not_after = self.not_after.text();
         let marks = [
-            (
-                Hole::NotAfter,
-                std::str::from_utf8(&not_after).ok()?.to_owned(),
-            ),
+            (Hole::NotAfter, std::str::from_utf8(&not_after).ok()?.to_owned()),
             (Hole::Interaction, self.interaction.clone()),
             (Hole::Digest, self.digest.to_string()),
             (Hole::Nonce, self.nonce.to_string()),
@@ -167,10 +165,7 @@ impl Marks {
             before.push((json.get(from..start)?.to_owned(), hole));
             from = end;
         }
-        Some(Cut {
-            before: before.try_into().ok()?,
-            rest: json[from..].to_owned(),
-        })
+        Some(Cut { before: before.try_into().ok()?, rest: json[from..].to_owned() })
     }
 }
 
@@ -217,10 +212,7 @@ mod tests {
             u128::from(self.0.fetch_add(1, Ordering::Relaxed)) << 64
         }
         fn fill(&self, bytes: &mut [u8]) {
-            let number = self
-                .0
-                .fetch_add(1, Ordering::Relaxed)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let number = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             for (at, byte) in bytes.iter_mut().enumerate() {
                 *byte = number.to_be_bytes()[at % 8].wrapping_add(u8::try_from(at).unwrap_or(0));
             }
@@ -257,11 +249,7 @@ mod tests {
         assert!(template.cut.is_some());
         for (micros, interaction, path) in [
             (1, "read", "/fhir/Patient/1"),
-            (
-                1_790_000_000_000_000,
-                "history-instance",
-                "/fhir/Patient/1/_history",
-            ),
+            (1_790_000_000_000_000, "history-instance", "/fhir/Patient/1/_history"),
         ] {
             let filling = Filling {
                 not_after: Instant::from_micros(micros),

@@ -84,15 +84,9 @@ impl Gateway {
             digest: digest(method, head.uri.path(), head.uri.query()),
             nonce,
         };
-        let grant = template
-            .fill(&filling)
-            .map_err(|_| Refusal::GrantImpossible)?;
+        let grant = template.fill(&filling).map_err(|_| Refusal::GrantImpossible)?;
         strip_identity(head);
-        request.pass = Some(Pass {
-            grant,
-            nonce,
-            channel,
-        });
+        request.pass = Some(Pass { grant, nonce, channel });
         Ok(Judged::Forward)
     }
 
@@ -103,9 +97,7 @@ impl Gateway {
     }
 
     fn is_open(&self, interaction: &Interaction) -> bool {
-        self.public_open
-            .iter()
-            .any(|open| open == interaction.code())
+        self.public_open.iter().any(|open| open == interaction.code())
     }
 }
 
@@ -120,9 +112,7 @@ fn make_origin_form(head: &mut RequestHeader) -> Result<(), Refusal> {
         return Ok(());
     }
     let scheme = |scheme: &[u8]| {
-        target
-            .get(..scheme.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     };
     if !scheme(b"http://") && !scheme(b"https://") {
         return Err(Refusal::UnsupportedTarget);
@@ -133,8 +123,7 @@ fn make_origin_form(head: &mut RequestHeader) -> Result<(), Refusal> {
         .map(|path| path.as_str().to_owned())
         .filter(|path| path.starts_with('/'))
         .ok_or(Refusal::UnsupportedTarget)?;
-    head.set_raw_path(path.as_bytes())
-        .map_err(|_| Refusal::UnsupportedTarget)
+    head.set_raw_path(path.as_bytes()).map_err(|_| Refusal::UnsupportedTarget)
 }
 
 /// Takes out what a client may not say about itself or about the request.

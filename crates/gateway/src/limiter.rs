@@ -27,10 +27,7 @@ impl Rate {
     /// `None` when either number is zero.
     #[must_use]
     pub fn new(per_second: u32, burst: u32) -> Option<Self> {
-        Some(Self {
-            per_second: NonZeroU32::new(per_second)?,
-            burst: NonZeroU32::new(burst)?,
-        })
+        Some(Self { per_second: NonZeroU32::new(per_second)?, burst: NonZeroU32::new(burst)? })
     }
 
     fn capacity(self) -> u64 {
@@ -63,10 +60,7 @@ pub(crate) struct Level {
 impl Level {
     /// A full bucket.
     pub(crate) fn full(rate: Rate, now: Duration) -> Self {
-        Self {
-            at: now,
-            units: rate.capacity(),
-        }
+        Self { at: now, units: rate.capacity() }
     }
 
     fn refill(&mut self, rate: Rate, now: Duration) {
@@ -125,11 +119,7 @@ pub(crate) struct Buckets<Key> {
 impl<Key: Eq + Hash> Buckets<Key> {
     /// Buckets for at most `most` keys at a time.
     pub(crate) fn new(rate: Rate, most: usize) -> Self {
-        Self {
-            rate,
-            most,
-            levels: Mutex::new(HashMap::new()),
-        }
+        Self { rate, most, levels: Mutex::new(HashMap::new()) }
     }
 
     /// Takes one token of this key's bucket if there is one.
@@ -148,10 +138,7 @@ impl<Key: Eq + Hash> Buckets<Key> {
                 return Taken::Refused { retry_after: 1 };
             }
         }
-        levels
-            .entry(key)
-            .or_insert_with(|| Level::full(rate, now))
-            .take(rate, now)
+        levels.entry(key).or_insert_with(|| Level::full(rate, now)).take(rate, now)
     }
 }
 
@@ -170,10 +157,7 @@ mod tests {
         (0..requests)
             .filter(|number| {
                 let at = u64::try_from(u128::from(*number) * step).expect("fits");
-                matches!(
-                    bucket.take(rate, Duration::from_nanos(at)),
-                    Taken::Admitted { .. }
-                )
+                matches!(bucket.take(rate, Duration::from_nanos(at)), Taken::Admitted { .. })
             })
             .count() as u64
     }
@@ -203,28 +187,10 @@ mod tests {
         let rate = rate(1, 2);
         let bucket = Bucket::full(rate, Duration::ZERO);
         let at = |seconds| bucket.take(rate, Duration::from_secs(seconds));
-        assert_eq!(
-            at(0),
-            Taken::Admitted {
-                remaining: 1,
-                full_in: 1
-            }
-        );
-        assert_eq!(
-            at(0),
-            Taken::Admitted {
-                remaining: 0,
-                full_in: 2
-            }
-        );
+        assert_eq!(at(0), Taken::Admitted { remaining: 1, full_in: 1 });
+        assert_eq!(at(0), Taken::Admitted { remaining: 0, full_in: 2 });
         assert_eq!(at(0), Taken::Refused { retry_after: 1 });
-        assert_eq!(
-            at(1),
-            Taken::Admitted {
-                remaining: 0,
-                full_in: 2
-            }
-        );
+        assert_eq!(at(1), Taken::Admitted { remaining: 0, full_in: 2 });
     }
 
     #[test]
@@ -242,9 +208,8 @@ mod tests {
         let rate = rate(u32::MAX, 3);
         let bucket = Bucket::full(rate, Duration::ZERO);
         let later = Duration::from_secs(10 * 365 * 24 * 3600);
-        let admitted = (0..10)
-            .filter(|_| matches!(bucket.take(rate, later), Taken::Admitted { .. }))
-            .count();
+        let admitted =
+            (0..10).filter(|_| matches!(bucket.take(rate, later), Taken::Admitted { .. })).count();
         assert_eq!(admitted, 3);
     }
 

@@ -16,14 +16,11 @@ use prometheus::{
 };
 
 /// Upper bounds of the duration histograms, in seconds.
-const BUCKETS: [f64; 13] = [
-    0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
-];
+const BUCKETS: [f64; 13] =
+    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// The methods that have a label of their own.
-const METHODS: [&str; 8] = [
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other",
-];
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
 
 /// The status classes that have a label, the first digit less one.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -55,10 +52,7 @@ pub(crate) fn method_label(method: &Method) -> &'static str {
 
 fn method_index(method: &Method) -> usize {
     let other = METHODS.len() - 1;
-    METHODS[..other]
-        .iter()
-        .position(|known| *known == method.as_str())
-        .unwrap_or(other)
+    METHODS[..other].iter().position(|known| *known == method.as_str()).unwrap_or(other)
 }
 
 /// All metrics.
@@ -157,18 +151,12 @@ impl Metrics {
                 "hearthgate_gateway_answers_discarded_total",
                 "Answers that did not carry their request's nonce.",
             )?,
-            retries: make.counter(
-                "hearthgate_gateway_retries_total",
-                "Requests sent a second time.",
-            )?,
-            connections: make.counter(
-                "hearthgate_gateway_connections_total",
-                "Client connections accepted.",
-            )?,
-            connections_open: make.gauge(
-                "hearthgate_gateway_connections_open",
-                "Client connections open now.",
-            )?,
+            retries: make
+                .counter("hearthgate_gateway_retries_total", "Requests sent a second time.")?,
+            connections: make
+                .counter("hearthgate_gateway_connections_total", "Client connections accepted.")?,
+            connections_open: make
+                .gauge("hearthgate_gateway_connections_open", "Client connections open now.")?,
             connections_refused: make.counters(
                 "hearthgate_gateway_connections_refused_total",
                 "Client connections closed at once, by reason.",
@@ -269,9 +257,7 @@ mod tests {
     #[test]
     fn a_finished_request_is_counted_under_its_labels() {
         let metrics = Metrics::new().expect("the names are valid");
-        metrics
-            .series(Route::Fhir, "read")
-            .finished(&Method::GET, 404, Duration::from_millis(3));
+        metrics.series(Route::Fhir, "read").finished(&Method::GET, 404, Duration::from_millis(3));
         let text = text(&metrics);
         let line = "hearthgate_gateway_requests_total\
                     {interaction=\"read\",method=\"GET\",route=\"fhir\",status=\"4xx\"} 1";
@@ -291,10 +277,7 @@ mod tests {
             series.finished(&method, 405, Duration::ZERO);
         }
         let text = text(&metrics);
-        assert!(
-            text.contains("method=\"other\",route=\"none\",status=\"4xx\"} 3"),
-            "{text}"
-        );
+        assert!(text.contains("method=\"other\",route=\"none\",status=\"4xx\"} 3"), "{text}");
         assert!(!text.contains("PATIENT-42"));
     }
 }

@@ -180,9 +180,7 @@ async fn linger(session: &mut Session) {
 
 /// The connection beneath a session.
 fn wire(session: &Session) -> Option<&Wire> {
-    (**session.downstream_session.stream()?)
-        .as_any()
-        .downcast_ref()
+    (**session.downstream_session.stream()?).as_any().downcast_ref()
 }
 
 #[async_trait]
@@ -368,10 +366,7 @@ impl ProxyHttp for Gateway {
             }
             request.refusal = Some(Refusal::ChannelUnknown);
         }
-        let refusal = request
-            .refusal
-            .take()
-            .unwrap_or_else(|| Refusal::of_failure(error));
+        let refusal = request.refusal.take().unwrap_or_else(|| Refusal::of_failure(error));
         self.tell_of_failure(error, &refusal, request);
         let status = refusal.status();
         let written = session.response_written().is_some();
@@ -380,10 +375,7 @@ impl ProxyHttp for Gateway {
         } else if self.refuse(session, request, refusal).await.is_err() {
             tracing::debug!("the client went away before it could be refused");
         }
-        FailToProxy {
-            error_code: status,
-            can_reuse_downstream: false,
-        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, request: &mut Request) {
@@ -400,19 +392,14 @@ impl ProxyHttp for Gateway {
         let method = &session.req_header().method;
 
         let metrics = &self.metrics;
-        metrics
-            .series(request.route, request.interaction)
-            .finished(method, status, duration);
+        metrics.series(request.route, request.interaction).finished(method, status, duration);
         metrics.bytes_in.inc_by(bytes_in);
         metrics.bytes_out.inc_by(bytes_out);
         if let Some(upstream) = request.upstream {
             metrics.upstream_duration.observe(upstream.as_secs_f64());
         }
         if let Some(refusal) = refusal {
-            metrics
-                .refusals
-                .with_label_values(&[refusal.reason()])
-                .inc();
+            metrics.refusals.with_label_values(&[refusal.reason()]).inc();
         }
         if self.lines.are_kept() {
             self.lines.write(&Line {

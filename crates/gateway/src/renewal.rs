@@ -61,10 +61,7 @@ impl Drop for RenewalSocket {
 impl RenewalSocket {
     /// Makes the socket, for our own user alone. One that nobody listens on is taken over.
     pub(crate) fn bind(path: &Path) -> Result<Self, GatewayError> {
-        let failed = |source| GatewayError::RenewalSocket {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source| GatewayError::RenewalSocket { path: path.to_owned(), source };
         if path.exists() {
             if std::os::unix::net::UnixStream::connect(path).is_ok() {
                 return Err(GatewayError::RenewalSocketInUse(path.to_owned()));
@@ -75,17 +72,11 @@ impl RenewalSocket {
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(path, private).map_err(failed)?;
         let owner = std::fs::metadata(path).map_err(failed)?.uid();
-        Ok(Self {
-            listener,
-            path: path.to_owned(),
-            owner,
-        })
+        Ok(Self { listener, path: path.to_owned(), owner })
     }
 
     fn is_ours(&self, stream: &UnixStream) -> bool {
-        stream
-            .peer_cred()
-            .is_ok_and(|peer| peer.uid() == self.owner)
+        stream.peer_cred().is_ok_and(|peer| peer.uid() == self.owner)
     }
 }
 

@@ -25,9 +25,7 @@ pub(crate) fn text(id: &HeaderValue) -> &str {
 
 fn is_harmless(text: &[u8]) -> bool {
     (1..=LONGEST).contains(&text.len())
-        && text
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
 }
 
 fn make(ids: &dyn Ids) -> HeaderValue {
@@ -61,16 +59,9 @@ mod tests {
     fn check(given: &[&str], expected: &str) {
         let mut headers = HeaderMap::new();
         for value in given {
-            headers.append(
-                NAME,
-                HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
-            );
+            headers.append(NAME, HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
         }
-        assert_eq!(
-            text(&keep_or_make(&headers, &Counting)),
-            expected,
-            "{given:?}"
-        );
+        assert_eq!(text(&keep_or_make(&headers, &Counting)), expected, "{given:?}");
     }
 
     // GW-053

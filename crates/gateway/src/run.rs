@@ -57,20 +57,16 @@ pub async fn run(
     let admin_listener = listen(config.admin_listen, "the admin listener").await?;
     let renewal_socket = RenewalSocket::bind(&config.renewal_socket)?;
     let bound = Bound {
-        listen: listener
-            .local_addr()
-            .map_err(|source| GatewayError::Listen {
-                address: config.listen,
-                purpose: "clients",
-                source,
-            })?,
-        admin_listen: admin_listener
-            .local_addr()
-            .map_err(|source| GatewayError::Listen {
-                address: config.admin_listen,
-                purpose: "the admin listener",
-                source,
-            })?,
+        listen: listener.local_addr().map_err(|source| GatewayError::Listen {
+            address: config.listen,
+            purpose: "clients",
+            source,
+        })?,
+        admin_listen: admin_listener.local_addr().map_err(|source| GatewayError::Listen {
+            address: config.admin_listen,
+            purpose: "the admin listener",
+            source,
+        })?,
     };
     let peer = server_peer(&config)?;
     let metrics = Arc::new(Metrics::new().map_err(GatewayError::Metrics)?);
@@ -128,14 +124,8 @@ pub async fn run(
     let mut options = pingora::apps::HttpServerOptions::default();
     options.allow_connect_method_proxying = true;
     proxy.server_options = Some(options);
-    let connections = Connections::new(
-        listener,
-        Arc::new(proxy),
-        limits,
-        config.drain,
-        malformed,
-        shutdown,
-    );
+    let connections =
+        Connections::new(listener, Arc::new(proxy), limits, config.drain, malformed, shutdown);
 
     // Nobody waiting for it is no reason not to run.
     let _ = started.send(bound);
@@ -156,16 +146,10 @@ pub async fn run(
 }
 
 async fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, GatewayError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| match source.kind() {
-            std::io::ErrorKind::AddrInUse => GatewayError::AddressInUse { address, purpose },
-            _ => GatewayError::Listen {
-                address,
-                purpose,
-                source,
-            },
-        })
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        std::io::ErrorKind::AddrInUse => GatewayError::AddressInUse { address, purpose },
+        _ => GatewayError::Listen { address, purpose, source },
+    })
 }
 
 fn server_peer(config: &GatewayConfig) -> Result<HttpPeer, GatewayError> {

@@ -26,10 +26,7 @@ pub(crate) struct SmallServer {
 impl SmallServer {
     /// A server without connections; a question's head may take `head_limit`.
     pub(crate) fn new(head_limit: Duration) -> Self {
-        Self {
-            head_limit,
-            open: JoinSet::new(),
-        }
+        Self { head_limit, open: JoinSet::new() }
     }
 
     /// Waits for `accepting`, and meanwhile for connections that end.
@@ -54,17 +51,14 @@ impl SmallServer {
     {
         let head_limit = self.head_limit;
         self.open.spawn(async move {
-            let service = service_fn(move |request| answer(request));
+            let service = service_fn(answer);
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(head_limit)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
             if let Err(error) = served {
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    "a connection failed"
-                );
+                tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
             }
         });
     }

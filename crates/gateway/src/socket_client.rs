@@ -33,15 +33,11 @@ pub(crate) async fn get(
     target: &str,
     limit: Duration,
 ) -> Result<(StatusCode, Bytes), AskError> {
-    tokio::time::timeout(limit, ask(path, target))
-        .await
-        .unwrap_or(Err(AskError::TimedOut(limit)))
+    tokio::time::timeout(limit, ask(path, target)).await.unwrap_or(Err(AskError::TimedOut(limit)))
 }
 
 async fn ask(path: &Path, target: &str) -> Result<(StatusCode, Bytes), AskError> {
-    let stream = UnixStream::connect(path)
-        .await
-        .map_err(AskError::Unreachable)?;
+    let stream = UnixStream::connect(path).await.map_err(AskError::Unreachable)?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let question = async move {
@@ -49,9 +45,7 @@ async fn ask(path: &Path, target: &str) -> Result<(StatusCode, Bytes), AskError>
         if let Ok(uri) = target.parse() {
             *request.uri_mut() = uri;
         }
-        request
-            .headers_mut()
-            .insert(header::HOST, header::HeaderValue::from_static("localhost"));
+        request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("localhost"));
         let answer = sender.send_request(request).await?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), LONGEST_ANSWER)

@@ -161,9 +161,8 @@ impl AsyncRead for Wire {
             // The whole head mostly comes in one piece, so that no timer is ever made.
             Poll::Pending if self.is_in(Phase::InHead) => {
                 let limit = self.head_limit;
-                let deadline = self
-                    .deadline
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+                let deadline =
+                    self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
                 match deadline.as_mut().poll(context) {
                     Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
                     Poll::Pending => Poll::Pending,

@@ -26,11 +26,7 @@ async fn an_answer_without_the_requests_nonce_is_discarded_and_its_connection_cl
     assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
     let foreign = Nonce::generate(&CountedIds::default()).to_header();
     let mut connections = stub.connections();
-    for nonces in [
-        vec![],
-        vec![foreign.clone()],
-        vec![foreign.clone(), foreign],
-    ] {
+    for nonces in [vec![], vec![foreign.clone()], vec![foreign.clone(), foreign]] {
         stub.script([Script::Nonces(nonces)]);
         let answer = running.get("/fhir/Patient/1").await;
         answer.is_refusal(502);
@@ -39,12 +35,7 @@ async fn an_answer_without_the_requests_nonce_is_discarded_and_its_connection_cl
         connections += 1;
         assert_eq!(stub.connections(), connections);
     }
-    assert_eq!(
-        running
-            .metric("hearthgate_gateway_answers_discarded_total")
-            .await,
-        3.0
-    );
+    assert_eq!(running.metric("hearthgate_gateway_answers_discarded_total").await, 3.0);
 }
 
 #[tokio::test]
@@ -64,10 +55,7 @@ async fn a_server_with_a_new_secret_is_heard_again_and_the_request_sent_once_mor
     assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
     assert_eq!(stub.fetches(), 2);
     assert_eq!(stub.seen().len(), 1);
-    assert_eq!(
-        running.metric("hearthgate_gateway_retries_total").await,
-        1.0
-    );
+    assert_eq!(running.metric("hearthgate_gateway_retries_total").await, 1.0);
     // And a request without a body of any method: the server said that it did nothing.
     stub.change_secret();
     let delete = running.request("DELETE", "/fhir/Patient/1", &[], "");
@@ -147,13 +135,7 @@ async fn without_a_server_the_answer_is_503_and_a_server_that_comes_is_found() {
 #[tokio::test]
 async fn a_server_of_another_contract_is_not_spoken_to() {
     let running = start_alone(|_| {}).await;
-    let stub = Stub::start_speaking(
-        &running.dir,
-        Versions {
-            newest: 9,
-            oldest: 8,
-        },
-    );
+    let stub = Stub::start_speaking(&running.dir, Versions { newest: 9, oldest: 8 });
     running.get("/fhir/Patient/1").await.is_refusal(503);
     stub.until_fetched().await;
     running.get("/fhir/Patient/1").await.is_refusal(503);
@@ -168,19 +150,9 @@ async fn head_is_answered_without_a_body_and_the_connection_goes_on() {
         let bytes = running.request("HEAD", target, &[], "");
         connection.write(bytes.as_bytes()).await;
         let answer = connection.read_answer_to(&bytes).await;
-        assert!(
-            answer
-                .field("content-length")
-                .is_some_and(|length| length != "0")
-        );
+        assert!(answer.field("content-length").is_some_and(|length| length != "0"));
     }
-    connection
-        .write(
-            running
-                .request("GET", "/fhir/Patient/1", &[], "")
-                .as_bytes(),
-        )
-        .await;
+    connection.write(running.request("GET", "/fhir/Patient/1", &[], "").as_bytes()).await;
     assert_eq!(connection.read_answer().await.status, 200);
 }
 

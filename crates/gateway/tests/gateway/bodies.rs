@@ -42,10 +42,7 @@ async fn a_chunked_body_may_reach_the_limit_and_not_pass_it() {
         |lengths: &[usize]| running.request("POST", "/fhir/Patient", &fields, &chunks(lengths));
     assert_eq!(running.send(&request(&[400, 400, 200])).await.status, 200);
     assert_eq!(stub.only().body.len(), 1000);
-    running
-        .send(&request(&[400, 400, 201]))
-        .await
-        .is_refusal(413);
+    running.send(&request(&[400, 400, 201])).await.is_refusal(413);
     assert_eq!(stub.seen().len(), 1);
 }
 
@@ -94,16 +91,12 @@ async fn an_answer_passes_while_it_is_still_being_made() {
     let mut connection = running.connect().await;
     let request = running.request("GET", "/fhir/Patient", &[], "");
     connection.write(request.as_bytes()).await;
-    stub.pieces
-        .send(Bytes::from_static(b"first"))
-        .expect("the stub is there");
+    stub.pieces.send(Bytes::from_static(b"first")).expect("the stub is there");
     let head = connection.read_head().await;
     assert_eq!(head.field("transfer-encoding"), Some("chunked"));
     assert_eq!(connection.read_exact(10).await, "5\r\nfirst\r\n");
     // The server has not made the second piece yet: it is made only now.
-    stub.pieces
-        .send(Bytes::from_static(b"then"))
-        .expect("the stub is there");
+    stub.pieces.send(Bytes::from_static(b"then")).expect("the stub is there");
     assert_eq!(connection.read_exact(9).await, "4\r\nthen\r\n");
 }
 
@@ -113,12 +106,7 @@ async fn bytes_both_ways_are_counted() {
     let bytes = running.request("POST", "/fhir/Patient", &[], "{\"a\": 1}");
     let answer = running.send(&bytes).await;
     let sent = answer.body.len();
-    assert_eq!(
-        running
-            .metric("hearthgate_gateway_request_body_bytes_total")
-            .await,
-        8.0
-    );
+    assert_eq!(running.metric("hearthgate_gateway_request_body_bytes_total").await, 8.0);
     let log = running.stop().await.text();
     let line: serde_json::Value = serde_json::from_str(log.trim_end()).expect("one line");
     assert_eq!(line["bytesIn"], 8);

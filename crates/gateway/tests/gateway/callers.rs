@@ -9,9 +9,7 @@ use registry::{ClientId, RateLimit, Role};
 use crate::harness::{Answer, Running, actor, request, start, start_with};
 
 async fn get_with(running: &Running, fields: &[(&str, &str)]) -> Answer {
-    running
-        .send(&request("GET", "/fhir/Patient/1", fields, ""))
-        .await
+    running.send(&request("GET", "/fhir/Patient/1", fields, "")).await
 }
 
 async fn get_as(running: &Running, key: &str, target: &str) -> Answer {
@@ -27,12 +25,7 @@ async fn a_key_of_the_registry_is_a_caller() {
     assert_eq!(answer.status, 200, "{answer:?}");
     let grant = stub.only().grant;
     assert_eq!(grant.client.as_deref(), Some("owner"));
-    assert!(
-        grant
-            .authorization
-            .as_deref()
-            .is_some_and(|id| id.starts_with("key:"))
-    );
+    assert!(grant.authorization.as_deref().is_some_and(|id| id.starts_with("key:")));
     assert_eq!(grant.interaction, "read");
     assert_eq!(grant.tenant.as_str(), "default");
     assert!(grant.powers.is_empty());
@@ -42,19 +35,15 @@ async fn a_key_of_the_registry_is_a_caller() {
 #[tokio::test]
 async fn without_credentials_all_but_capabilities_is_401() {
     let (running, stub) = start().await;
-    for (target, method) in [
-        ("/fhir/Patient/1", "GET"),
-        ("/fhir/Patient", "GET"),
-        ("/fhir", "POST"),
-    ] {
+    for (target, method) in
+        [("/fhir/Patient/1", "GET"), ("/fhir/Patient", "GET"), ("/fhir", "POST")]
+    {
         let answer = running.send(&request(method, target, &[], "")).await;
         answer.is_refusal(401);
         assert_eq!(answer.field("www-authenticate"), Some("Bearer"));
     }
     assert!(stub.seen().is_empty());
-    let answer = running
-        .send(&request("GET", "/fhir/metadata", &[], ""))
-        .await;
+    let answer = running.send(&request("GET", "/fhir/metadata", &[], "")).await;
     assert_eq!(answer.status, 200);
     assert!(stub.only().grant.is_public());
 }
@@ -62,10 +51,7 @@ async fn without_credentials_all_but_capabilities_is_401() {
 #[tokio::test]
 async fn what_is_open_to_nobody_is_configured() {
     let (running, stub) = start_with(|config| config.public_open.clear()).await;
-    running
-        .send(&request("GET", "/fhir/metadata", &[], ""))
-        .await
-        .is_refusal(401);
+    running.send(&request("GET", "/fhir/metadata", &[], "")).await.is_refusal(401);
     assert!(stub.seen().is_empty());
 }
 
@@ -87,18 +73,10 @@ async fn wrong_credentials_are_401_and_say_what_is_wrong_with_them_alone() {
         assert_eq!(challenge, format!("Bearer error=\"{error}\""));
     }
     let good = format!("Bearer {}", running.owner_key);
-    let twice = [
-        ("Authorization", good.as_str()),
-        ("authorization", good.as_str()),
-    ];
+    let twice = [("Authorization", good.as_str()), ("authorization", good.as_str())];
     get_with(&running, &twice).await.is_refusal(401);
     // Wrong credentials are wrong even where none are needed.
-    let bad = request(
-        "GET",
-        "/fhir/metadata",
-        &[("Authorization", "Bearer x")],
-        "",
-    );
+    let bad = request("GET", "/fhir/metadata", &[("Authorization", "Bearer x")], "");
     running.send(&bad).await.is_refusal(401);
     assert!(stub.seen().is_empty());
 }
@@ -110,9 +88,7 @@ async fn a_revoked_key_is_refused_at_once() {
     let (id, key) = running.key_of(&owner);
     assert_eq!(get_as(&running, &key, "/fhir/Patient/1").await.status, 200);
     running.registry.revoke_key(&id, &actor()).expect("a key");
-    get_as(&running, &key, "/fhir/Patient/1")
-        .await
-        .is_refusal(401);
+    get_as(&running, &key, "/fhir/Patient/1").await.is_refusal(401);
     assert_eq!(stub.seen().len(), 1);
 }
 
@@ -144,10 +120,7 @@ async fn a_patients_rules_reach_the_server_with_their_patient() {
     let patient = ResourceId::new("p-1").expect("an id");
     let key = running.client("portal", &Role::Patient(patient.clone()), None);
     // Whose record it is, the server decides: another patient's id passes here.
-    assert_eq!(
-        get_as(&running, &key, "/fhir/Patient/p-2").await.status,
-        200
-    );
+    assert_eq!(get_as(&running, &key, "/fhir/Patient/p-2").await.status, 200);
     let grant = stub.only().grant;
     assert_eq!(grant.patient.as_ref(), Some(&patient));
     assert_eq!(grant.rules.len(), 1);
@@ -157,20 +130,14 @@ async fn a_patients_rules_reach_the_server_with_their_patient() {
 #[tokio::test]
 async fn a_clients_limit_is_kept_to_and_told() {
     let (running, stub) = start().await;
-    let limit = RateLimit {
-        per_second: 2,
-        burst: 3,
-    };
+    let limit = RateLimit { per_second: 2, burst: 3 };
     let key = running.client("app", &Role::Owner, Some(limit));
     let ask = || get_as(&running, &key, "/fhir/Patient/1");
     for left in ["2;t=1", "1;t=1", "0;t=2"] {
         let answer = ask().await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.field("ratelimit-policy"), Some("\"client\";q=3;w=2"));
-        assert_eq!(
-            answer.field("ratelimit"),
-            Some(format!("\"client\";r={left}").as_str())
-        );
+        assert_eq!(answer.field("ratelimit"), Some(format!("\"client\";r={left}").as_str()));
     }
     let answer = ask().await;
     answer.is_refusal(429);
@@ -190,12 +157,9 @@ async fn two_keys_of_a_client_share_its_limit() {
     let owner = ClientId::new("owner").expect("an id");
     let (_, second) = running.key_of(&owner);
     assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
-    get_as(&running, &second, "/fhir/Patient/1")
-        .await
-        .is_refusal(429);
+    get_as(&running, &second, "/fhir/Patient/1").await.is_refusal(429);
 }
 
-// GW-028
 #[tokio::test]
 async fn failures_of_an_address_are_bounded_and_leave_valid_keys_alone() {
     let change = |config: &mut gateway::GatewayConfig| {
@@ -203,18 +167,14 @@ async fn failures_of_an_address_are_bounded_and_leave_valid_keys_alone() {
     };
     let (running, _stub) = start_with(change).await;
     for _ in 0..3 {
-        get_as(&running, "hg_wrong", "/fhir/Patient/1")
-            .await
-            .is_refusal(401);
+        get_as(&running, "hg_wrong", "/fhir/Patient/1").await.is_refusal(401);
     }
     let answer = get_as(&running, "hg_wrong", "/fhir/Patient/1").await;
     answer.is_refusal(429);
     assert_eq!(answer.field("retry-after"), Some("1"));
     assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
     running.clock.advance(Duration::from_secs(1));
-    get_as(&running, "hg_wrong", "/fhir/Patient/1")
-        .await
-        .is_refusal(401);
+    get_as(&running, "hg_wrong", "/fhir/Patient/1").await.is_refusal(401);
 }
 
 #[tokio::test]

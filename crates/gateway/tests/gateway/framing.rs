@@ -59,11 +59,7 @@ async fn smuggled_requests_are_refused_and_the_connection_closed() {
 async fn a_broken_chunk_ends_the_request() {
     let (running, stub) = start().await;
     let fields = [("Transfer-Encoding", "chunked")];
-    for body in [
-        "zz\r\nabc\r\n0\r\n\r\n",
-        "3\r\nabcd\r\n0\r\n\r\n",
-        "-1\r\n\r\n",
-    ] {
+    for body in ["zz\r\nabc\r\n0\r\n\r\n", "3\r\nabcd\r\n0\r\n\r\n", "-1\r\n\r\n"] {
         let bytes = running.request("POST", "/fhir/Patient", &fields, body);
         let mut connection = running.connect().await;
         connection.write(bytes.as_bytes()).await;
@@ -102,11 +98,7 @@ async fn as_many_headers_as_are_allowed_reach_the_server() {
     let fields: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "y")).collect();
     let bytes = running.request("GET", "/fhir/Patient/1", &fields, "");
     assert_eq!(running.send(&bytes).await.status, 200);
-    assert!(
-        names
-            .iter()
-            .all(|name| stub.only().headers.contains_key(name))
-    );
+    assert!(names.iter().all(|name| stub.only().headers.contains_key(name)));
 }
 
 // GW-022
@@ -144,11 +136,7 @@ async fn two_requests_sent_at_once_are_answered_in_order() {
 #[tokio::test]
 async fn refusals_of_the_first_line_have_the_same_form_as_all_others() {
     let (running, _stub) = start().await;
-    for bytes in [
-        "\u{1}\u{2}\u{3}\r\n\r\n",
-        "GET\r\n\r\n",
-        "GET /fhir HTTP/2.0\r\n\r\n",
-    ] {
+    for bytes in ["\u{1}\u{2}\u{3}\r\n\r\n", "GET\r\n\r\n", "GET /fhir HTTP/2.0\r\n\r\n"] {
         running.send(bytes).await.is_refusal(400);
     }
     let options = request("OPTIONS", "*", &[], "");

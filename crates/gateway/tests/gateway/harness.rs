@@ -65,10 +65,8 @@ impl Ids for CountedIds {
     fn fill(&self, bytes: &mut [u8]) {
         for piece in bytes.chunks_mut(8) {
             // SplitMix64: every number gives another.
-            let mut word = self
-                .0
-                .fetch_add(1, Ordering::SeqCst)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut word =
+                self.0.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             word ^= word >> 31;
@@ -90,10 +88,7 @@ impl Kept {
 
 impl Write for Kept {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0
-            .lock()
-            .expect("no writer panicked")
-            .extend_from_slice(bytes);
+        self.0.lock().expect("no writer panicked").extend_from_slice(bytes);
         Ok(bytes.len())
     }
     fn flush(&mut self) -> std::io::Result<()> {
@@ -137,13 +132,9 @@ pub(crate) async fn start_alone(change: impl FnOnce(&mut GatewayConfig)) -> Runn
     let dir = tempfile::tempdir().expect("a directory");
     let clock = Arc::new(HandClock::default());
     let ids = Arc::new(CountedIds::default());
-    let opened = Registry::open(
-        &dir.path().join("registry"),
-        Beside::NoTenant,
-        clock.clone(),
-        ids.clone(),
-    )
-    .expect("a registry opens");
+    let opened =
+        Registry::open(&dir.path().join("registry"), Beside::NoTenant, clock.clone(), ids.clone())
+            .expect("a registry opens");
     let registry = Arc::new(opened.registry);
     let owner = registry.owner(&actor()).expect("an owner is made");
     let owner_key = owner.expect("a first start").secret.expose().clone();
@@ -162,27 +153,9 @@ pub(crate) async fn start_alone(change: impl FnOnce(&mut GatewayConfig)) -> Runn
     let (shutdown, stopped) = watch::channel(false);
     let (started, bound) = oneshot::channel();
     let mut tasks = JoinSet::new();
-    tasks.spawn(gateway::run(
-        config,
-        registry.clone(),
-        clock.clone(),
-        ids,
-        started,
-        stopped,
-    ));
-    let bound = within("the start", bound)
-        .await
-        .expect("the gateway starts");
-    Running {
-        bound,
-        registry,
-        clock,
-        log,
-        owner_key,
-        dir,
-        shutdown,
-        tasks,
-    }
+    tasks.spawn(gateway::run(config, registry.clone(), clock.clone(), ids, started, stopped));
+    let bound = within("the start", bound).await.expect("the gateway starts");
+    Running { bound, registry, clock, log, owner_key, dir, shutdown, tasks }
 }
 
 pub(crate) fn actor() -> Actor {
@@ -193,13 +166,8 @@ impl Running {
     /// Makes a client with a role and a limit, and gives its key.
     pub(crate) fn client(&self, id: &str, role: &Role, limit: Option<RateLimit>) -> String {
         let id = ClientId::new(id).expect("a client's id");
-        let client = NewClient {
-            limit,
-            ..NewClient::with_role(id.clone(), "A client", role)
-        };
-        self.registry
-            .create_client(client, &actor())
-            .expect("a new client");
+        let client = NewClient { limit, ..NewClient::with_role(id.clone(), "A client", role) };
+        self.registry.create_client(client, &actor()).expect("a new client");
         self.key_of(&id).1
     }
 
@@ -281,10 +249,7 @@ impl Running {
     /// Waits for the gateway's end, after which its log is whole.
     pub(crate) async fn until_stopped(mut self) -> Kept {
         let ended = within("the end", self.tasks.join_next()).await;
-        ended
-            .expect("one task")
-            .expect("no panic")
-            .expect("no error");
+        ended.expect("one task").expect("no panic").expect("no error");
         self.log
     }
 
@@ -324,10 +289,7 @@ pub(crate) struct Connection {
 
 pub(crate) async fn connect(address: SocketAddr) -> Connection {
     let stream = within("a connection", TcpStream::connect(address)).await;
-    Connection {
-        stream: stream.expect("the gateway listens"),
-        read: Vec::new(),
-    }
+    Connection { stream: stream.expect("the gateway listens"), read: Vec::new() }
 }
 
 /// An answer as it came.
@@ -361,16 +323,12 @@ impl Answer {
 
 impl Connection {
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
-        within("writing", self.stream.write_all(bytes))
-            .await
-            .expect("the gateway reads");
+        within("writing", self.stream.write_all(bytes)).await.expect("the gateway reads");
     }
 
     /// Writes as far as the gateway reads; whether all was taken.
     pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> bool {
-        within("writing", self.stream.write_all(bytes))
-            .await
-            .is_ok()
+        within("writing", self.stream.write_all(bytes)).await.is_ok()
     }
 
     /// Reads an answer's head: what stands in `read` after it belongs to the body.
@@ -379,11 +337,7 @@ impl Connection {
             if let Some(at) = find(&self.read, b"\r\n\r\n") {
                 break at;
             }
-            assert!(
-                self.read_more().await,
-                "no answer but {}",
-                self.read.escape_ascii()
-            );
+            assert!(self.read_more().await, "no answer but {}", self.read.escape_ascii());
         };
         let rest = self.read.split_off(end + 4);
         let head = String::from_utf8(std::mem::replace(&mut self.read, rest)).expect("text");
@@ -440,11 +394,7 @@ impl Connection {
             };
             let line = self.read_exact(at + 2).await;
             let length = usize::from_str_radix(line.trim_end(), 16).expect("a length");
-            body += self
-                .read_exact(length + 2)
-                .await
-                .strip_suffix("\r\n")
-                .expect("an end");
+            body += self.read_exact(length + 2).await.strip_suffix("\r\n").expect("an end");
             if length == 0 {
                 return body;
             }

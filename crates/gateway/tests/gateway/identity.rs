@@ -46,11 +46,7 @@ async fn forged_identity_headers_are_replaced_in_every_spelling() {
 async fn headers_named_by_connection_do_not_take_the_gateways_away() {
     let (running, stub) = start().await;
     let nominated = "hearthgate-grant, hearthgate-channel, x-request-id, x-mine";
-    let fields = [
-        ("Connection", nominated),
-        ("X-Mine", "1"),
-        ("Accept", "a/b"),
-    ];
+    let fields = [("Connection", nominated), ("X-Mine", "1"), ("Accept", "a/b")];
     let bytes = running.request("GET", "/fhir/Patient/1", &fields, "");
     assert_eq!(running.send(&bytes).await.status, 200);
     let seen = stub.only();
@@ -125,26 +121,14 @@ async fn path_and_query_reach_the_server_byte_for_byte() {
 #[tokio::test]
 async fn an_absolute_target_is_forwarded_as_its_path() {
     let (running, stub) = start().await;
-    assert_eq!(
-        running
-            .get("http://localhost/fhir/Patient/1?x=y")
-            .await
-            .status,
-        200
-    );
+    assert_eq!(running.get("http://localhost/fhir/Patient/1?x=y").await.status, 200);
     assert_eq!(stub.only().target, "/fhir/Patient/1?x=y");
 }
 
 #[tokio::test]
 async fn nothing_but_the_base_is_routed() {
     let (running, stub) = start().await;
-    for target in [
-        "/",
-        "/fhirx/Patient/1",
-        "/FHIR/Patient/1",
-        "/metadata",
-        "/fhi",
-    ] {
+    for target in ["/", "/fhirx/Patient/1", "/FHIR/Patient/1", "/metadata", "/fhi"] {
         running.get(target).await.is_refusal(404);
     }
     assert!(stub.seen().is_empty());
@@ -167,22 +151,15 @@ async fn urls_that_are_none_of_fhirs_are_answered_by_the_gateway() {
         ("BREW", "/fhir/Patient/1", 405),
         ("CONNECT", "/fhir/Patient/1", 405),
     ] {
-        let answer = running
-            .send(&running.request(method, target, &[], ""))
-            .await;
+        let answer = running.send(&running.request(method, target, &[], "")).await;
         answer.is_refusal(status);
         assert_eq!(answer.field("allow").is_some(), status == 405, "{target}");
     }
-    let answer = running
-        .send(&running.request("POST", "/fhir/Patient/1", &[], ""))
-        .await;
+    let answer = running.send(&running.request("POST", "/fhir/Patient/1", &[], "")).await;
     answer.is_refusal(405);
     let allow = answer.field("allow").expect("methods");
     for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE"] {
-        assert!(
-            allow.split(", ").any(|allowed| allowed == method),
-            "{allow}"
-        );
+        assert!(allow.split(", ").any(|allowed| allowed == method), "{allow}");
     }
     assert!(stub.seen().is_empty());
 }
@@ -196,7 +173,6 @@ async fn no_header_of_the_contract_reaches_a_client() {
     assert_eq!(answer.field("etag"), Some("W/\"1\""));
 }
 
-// GW-026
 #[tokio::test]
 async fn pages_of_other_origins_may_ask_only_when_they_are_named() {
     let origin = "https://app.example";
@@ -207,34 +183,19 @@ async fn pages_of_other_origins_may_ask_only_when_they_are_named() {
     running.send(&bytes).await.is_refusal(405);
 
     let change = |config: &mut gateway::GatewayConfig| {
-        config.cors = Some(gateway::Cors {
-            origins: vec![origin.to_owned()],
-        });
+        config.cors = Some(gateway::Cors { origins: vec![origin.to_owned()] });
     };
     let (running, stub) = crate::harness::start_with(change).await;
     let answer = running.send(&bytes).await;
     assert_eq!(answer.status, 204, "{answer:?}");
     assert_eq!(answer.field("access-control-allow-origin"), Some(origin));
-    assert!(
-        answer
-            .field("access-control-allow-methods")
-            .is_some_and(|all| all.contains("PUT"))
-    );
+    assert!(answer.field("access-control-allow-methods").is_some_and(|all| all.contains("PUT")));
     assert!(stub.seen().is_empty());
-    let other = request(
-        "OPTIONS",
-        "/fhir/Patient/1",
-        &[("Origin", "https://evil.example")],
-        "",
-    );
+    let other = request("OPTIONS", "/fhir/Patient/1", &[("Origin", "https://evil.example")], "");
     let answer = running.send(&other).await;
     assert_eq!(answer.field("access-control-allow-origin"), None);
     let read = running.request("GET", "/fhir/Patient/1", &[("Origin", origin)], "");
     let answer = running.send(&read).await;
     assert_eq!(answer.field("access-control-allow-origin"), Some(origin));
-    assert!(
-        answer
-            .field("access-control-expose-headers")
-            .is_some_and(|all| all.contains("etag"))
-    );
+    assert!(answer.field("access-control-expose-headers").is_some_and(|all| all.contains("etag")));
 }

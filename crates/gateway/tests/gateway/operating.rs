@@ -14,10 +14,7 @@ async fn readiness_follows_the_server_and_names_what_is_missing() {
     let running = start_alone(|_| {}).await;
     let answer = running.until_readyz(503).await;
     let parts = answer.json()["parts"].clone();
-    assert_eq!(
-        parts,
-        serde_json::json!({"gateway": true, "channel": false, "server": false})
-    );
+    assert_eq!(parts, serde_json::json!({"gateway": true, "channel": false, "server": false}));
     let stub = Stub::start(&running.dir);
     let answer = running.until_readyz(200).await;
     assert_eq!(answer.json()["ready"], true);
@@ -64,35 +61,19 @@ async fn what_is_refused_is_counted_by_its_reason() {
     let reason = |reason: &str| format!("hearthgate_gateway_refusals_total{{reason=\"{reason}\"}}");
     assert_eq!(running.metric(&reason("no-route")).await, 1.0);
     assert_eq!(running.metric(&reason("no-such-url")).await, 1.0);
-    assert_eq!(
-        running
-            .metric("hearthgate_gateway_requests_in_flight")
-            .await,
-        0.0
-    );
+    assert_eq!(running.metric("hearthgate_gateway_requests_in_flight").await, 0.0);
 }
 
-// GW-062
 #[tokio::test]
 async fn stopping_finishes_what_is_in_flight_and_closes_what_is_idle() {
     let (running, stub) = start().await;
     let mut idle = running.connect().await;
-    idle.write(
-        running
-            .request("GET", "/fhir/Patient/1", &[], "")
-            .as_bytes(),
-    )
-    .await;
+    idle.write(running.request("GET", "/fhir/Patient/1", &[], "").as_bytes()).await;
     assert_eq!(idle.read_answer().await.status, 200);
     stub.until_begun().await;
     stub.script([Script::AfterGo]);
     let mut busy = running.connect().await;
-    busy.write(
-        running
-            .request("GET", "/fhir/Patient/2", &[], "")
-            .as_bytes(),
-    )
-    .await;
+    busy.write(running.request("GET", "/fhir/Patient/2", &[], "").as_bytes()).await;
     stub.until_begun().await;
 
     running.tell_to_stop();
@@ -100,10 +81,7 @@ async fn stopping_finishes_what_is_in_flight_and_closes_what_is_idle() {
     let answer = running.until_readyz(503).await;
     assert_eq!(answer.json()["parts"]["gateway"], false);
     let refused = within("the listener's end", async {
-        while tokio::net::TcpStream::connect(running.bound.listen)
-            .await
-            .is_ok()
-        {
+        while tokio::net::TcpStream::connect(running.bound.listen).await.is_ok() {
             tokio::task::yield_now().await;
         }
     });
@@ -122,12 +100,7 @@ async fn what_does_not_finish_in_time_is_cut_off() {
     let (running, stub) = start_with(|config| config.drain = std::time::Duration::ZERO).await;
     stub.script([Script::AfterGo]);
     let mut busy = running.connect().await;
-    busy.write(
-        running
-            .request("GET", "/fhir/Patient/2", &[], "")
-            .as_bytes(),
-    )
-    .await;
+    busy.write(running.request("GET", "/fhir/Patient/2", &[], "").as_bytes()).await;
     stub.until_begun().await;
     running.stop().await;
     assert!(busy.is_closed().await);
@@ -177,19 +150,11 @@ async fn an_address_in_use_is_said_in_one_line_with_what_to_do() {
         started,
         stopped,
     );
-    let error = within("the refusal", run)
-        .await
-        .expect_err("the address is in use");
-    assert!(
-        matches!(error, GatewayError::AddressInUse { .. }),
-        "{error:?}"
-    );
+    let error = within("the refusal", run).await.expect_err("the address is in use");
+    assert!(matches!(error, GatewayError::AddressInUse { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.contains(&running.bound.listen.to_string()), "{text}");
-    assert!(
-        !text.contains('\n') && text.contains("choose another"),
-        "{text}"
-    );
+    assert!(!text.contains('\n') && text.contains("choose another"), "{text}");
 }
 
 #[tokio::test]

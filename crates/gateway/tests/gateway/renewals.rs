@@ -11,14 +11,10 @@ use crate::harness::{Running, actor, socket, start_alone, within};
 
 async fn ask(running: &Running, bytes: &str) -> (u16, String) {
     let path = socket(&running.dir, "renewal.sock");
-    let mut stream = UnixStream::connect(path)
-        .await
-        .expect("the socket is there");
+    let mut stream = UnixStream::connect(path).await.expect("the socket is there");
     stream.write_all(bytes.as_bytes()).await.expect("it reads");
     let mut text = String::new();
-    within("an answer", stream.read_to_string(&mut text))
-        .await
-        .expect("text");
+    within("an answer", stream.read_to_string(&mut text)).await.expect("text");
     let (head, body) = text.split_once("\r\n\r\n").expect("a head");
     let status = head.split(' ').nth(1).expect("a status");
     (status.parse().expect("a status"), body.to_owned())
@@ -48,15 +44,10 @@ async fn an_authorization_is_renewed_for_seconds_until_its_key_is_revoked() {
     let running = start_alone(|_| {}).await;
     let owner = ClientId::new("owner").expect("an id");
     let (key, _) = running.key_of(&owner);
-    let renewal = Renewal {
-        authorization: key.authorization(),
-    };
+    let renewal = Renewal { authorization: key.authorization() };
     let answer = renew(&running, &renewal).await;
     let now = running.clock.now();
-    let grant = renewal
-        .accept(&answer, now)
-        .expect("usable")
-        .expect("a grant");
+    let grant = renewal.accept(&answer, now).expect("usable").expect("a grant");
     assert_eq!(grant.client.as_deref(), Some("owner"));
     assert_eq!(grant.tenant.as_str(), "default");
 
@@ -72,9 +63,7 @@ async fn an_authorization_is_renewed_for_seconds_until_its_key_is_revoked() {
 #[tokio::test]
 async fn what_never_was_is_gone() {
     let running = start_alone(|_| {}).await;
-    let renewal = Renewal {
-        authorization: "key:ffffffffffffffff".to_owned(),
-    };
+    let renewal = Renewal { authorization: "key:ffffffffffffffff".to_owned() };
     assert_eq!(renew(&running, &renewal).await, RenewalAnswer::Gone);
 }
 
@@ -97,14 +86,9 @@ async fn other_questions_are_refused() {
 async fn the_socket_is_for_its_owner_alone_and_goes_with_the_gateway() {
     let running = start_alone(|_| {}).await;
     let path = socket(&running.dir, "renewal.sock");
-    let mode = std::fs::metadata(&path)
-        .expect("a socket")
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(&path).expect("a socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let kept = path.clone();
     running.tell_to_stop();
-    running
-        .until_stopped_in_place(|| assert!(!kept.exists()))
-        .await;
+    running.until_stopped_in_place(|| assert!(!kept.exists())).await;
 }

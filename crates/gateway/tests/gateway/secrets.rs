@@ -72,12 +72,7 @@ async fn planted_secrets_stand_in_no_log() {
     let body = "{\"family\": \"planted-body\"}";
     let plain = running.request("POST", "/fhir/Patient?x=planted-query", &[], body);
     let fields = [("X-Secret", "planted-header"), ("Cookie", "planted-cookie")];
-    let read = running.request(
-        "GET",
-        "/fhir/Patient/planted-id?name=planted-query",
-        &fields,
-        "",
-    );
+    let read = running.request("GET", "/fhir/Patient/planted-id?name=planted-query", &fields, "");
     let own_method = running.request("PLANTED-METHOD", "/fhir/Patient/planted-id", &[], "");
     let requests = [
         plain.clone(),
@@ -87,22 +82,13 @@ async fn planted_secrets_stand_in_no_log() {
         running.request("GET", "/planted-route/x", &[], ""),
         running.request("GET", "/fhir/planted-id/x/y/z", &[], ""),
         running.request("GET", "/fhir/Patient/planted_id", &[], ""),
-        request(
-            "GET",
-            "/fhir/Patient/planted-id",
-            &[("Authorization", "Bearer planted-key")],
-            "",
-        ),
+        request("GET", "/fhir/Patient/planted-id", &[("Authorization", "Bearer planted-key")], ""),
         request("GET", "/fhir/Patient/planted-id", &[], ""),
-        format!(
-            "GET /fhir/planted-id HTTP/1.1\r\nHost: planted-host\r\nX\u{1}planted-header\r\n\r\n"
-        ),
+        "GET /fhir/planted-id HTTP/1.1\r\nHost: planted-host\r\nX\u{1}planted-header\r\n\r\n"
+            .to_owned(),
         "POST /fhir/planted-id HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n"
             .to_owned(),
-        read.replace(
-            "Host: localhost\r\n",
-            "Host: planted-host\r\nHost: planted-host\r\n",
-        ),
+        read.replace("Host: localhost\r\n", "Host: planted-host\r\nHost: planted-host\r\n"),
     ];
     for bytes in &requests {
         running.send(bytes).await;
@@ -136,17 +122,11 @@ async fn planted_secrets_stand_in_no_log() {
         serde_json::from_str::<serde_json::Value>(line).expect("each line is JSON");
     }
     let said = SAID.lock().expect("no panic").clone();
-    assert!(
-        said.contains("an answer without its request's nonce"),
-        "the capture works"
-    );
+    assert!(said.contains("an answer without its request's nonce"), "the capture works");
     for text in [&log, &said] {
         let lower = text.to_lowercase();
         if let Some(at) = lower.find("planted") {
-            panic!(
-                "{}",
-                &text[at.saturating_sub(200)..(at + 100).min(text.len())]
-            );
+            panic!("{}", &text[at.saturating_sub(200)..(at + 100).min(text.len())]);
         }
         assert!(!text.contains(&key));
         assert!(!text.contains("localhost"));

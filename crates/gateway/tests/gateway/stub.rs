@@ -94,11 +94,7 @@ impl Stub {
 
     /// The same, speaking other versions of the contract.
     pub(crate) fn start_speaking(dir: &TempDir, versions: Versions) -> Self {
-        Self::start_as(
-            dir,
-            ChannelSecret::generate(&CountedIds::default()),
-            versions,
-        )
+        Self::start_as(dir, ChannelSecret::generate(&CountedIds::default()), versions)
     }
 
     /// The same with a given secret.
@@ -130,13 +126,7 @@ impl Stub {
             let listener = UnixListener::bind(path).expect("a socket");
             tasks.spawn(serve(listener, state.clone(), serves));
         }
-        Self {
-            state,
-            arrivals,
-            pieces: give,
-            tasks,
-            paths,
-        }
+        Self { state, arrivals, pieces: give, tasks, paths }
     }
 
     /// The next requests are answered like this, one each; after them by echo.
@@ -246,12 +236,7 @@ impl State {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Answering>, HungUp> {
-        let script = self
-            .scripts
-            .lock()
-            .expect("no panic")
-            .pop_front()
-            .unwrap_or(Script::Echo);
+        let script = self.scripts.lock().expect("no panic").pop_front().unwrap_or(Script::Echo);
         let (head, mut body) = request.into_parts();
         let channel = one(&head.headers, header::CHANNEL);
         let known = self.secret.lock().expect("no panic").matches(&channel);
@@ -284,14 +269,7 @@ impl State {
         self.seen.lock().expect("no panic").push(seen);
 
         let mut answer = Response::builder()
-            .header(
-                header::COST,
-                contract::Cost {
-                    rows: 3,
-                    micros: 40,
-                }
-                .to_header(),
-            )
+            .header(header::COST, contract::Cost { rows: 3, micros: 40 }.to_header())
             .header("hearthgate-later", "unknown")
             .header("etag", "W/\"1\"")
             .header("x-request-id", "the server's own");
@@ -386,9 +364,9 @@ impl Body for Answering {
                 }
                 None => Poll::Ready(Some(Err(HungUp))),
             },
-            Self::Pieces(pieces) => pieces
-                .poll_recv(context)
-                .map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
+            Self::Pieces(pieces) => {
+                pieces.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+            }
         }
     }
 
