@@ -59,7 +59,7 @@ impl Body {
             length,
             content_hash: ContentHash::of(&bytes),
             bytes: Bytes::from(bytes),
-            identifiers: identifiers(resource, schema),
+            identifiers: identifiers_as_written(resource, replacements, schema),
         }
     }
 }
@@ -89,17 +89,18 @@ fn write(resource: &Resource<'_>, id: &ResourceId, replacements: &Replacements) 
         out.push(b':');
         value.write(replacements, out);
     };
+    // A name may be written with escapes: what it is, is compared; how it is written, is kept.
     if let Some(meta) = value.get("meta") {
-        for (name, part) in meta.raw_members() {
-            if !matches!(name, "\"versionId\"" | "\"lastUpdated\"") {
-                member(name, part, &mut out);
+        for ((name, _), (written, part)) in meta.members().zip(meta.raw_members()) {
+            if !matches!(&*name, "versionId" | "lastUpdated") {
+                member(written, part, &mut out);
             }
         }
     }
     out.push(b'}');
-    for (name, part) in value.raw_members() {
-        if !matches!(name, "\"resourceType\"" | "\"id\"" | "\"meta\"") {
-            member(name, part, &mut out);
+    for ((name, _), (written, part)) in value.members().zip(value.raw_members()) {
+        if !matches!(&*name, "resourceType" | "id" | "meta") {
+            member(written, part, &mut out);
         }
     }
     out.push(b'}');
@@ -111,11 +112,9 @@ pub(crate) fn fill(entry: &VersionEntry, stored: &[u8]) -> Result<Bytes, ReadErr
     let plain = expand(entry.dictionary, entry.length, stored)?;
     let mut start = Vec::with_capacity(plain.len() + 90);
     prefix(&entry.resource_type, &entry.id, &mut start);
-    let rest = plain
-        .strip_prefix(start.as_slice())
-        .ok_or_else(|| ReadError::UnreadableBody {
-            reason: "it does not begin with its type and id".to_owned(),
-        })?;
+    let rest = plain.strip_prefix(start.as_slice()).ok_or_else(|| ReadError::UnreadableBody {
+        reason: "it does not begin with its type and id".to_owned(),
+    })?;
     version_members(entry.version, entry.instant, &mut start);
     if !rest.starts_with(b"}") {
         start.push(b',');
@@ -139,8 +138,11 @@ pub(crate) fn expand(
     stored: &[u8],
 ) -> Result<std::borrow::Cow<'_, [u8]>, ReadError> {
     let unreadable = |reason: String| ReadError::UnreadableBody { reason };
+    let of_other_length =
+        |found: usize| Err(unreadable(format!("{found} bytes instead of {length}")));
     match coding {
-        BodyCoding::AS_IS => Ok(stored.into()),
+        BodyCoding::AS_IS if stored.len() == length as usize => Ok(stored.into()),
+        BodyCoding::AS_IS => of_other_length(stored.len()),
         BodyCoding::ZSTD => DECOMPRESSOR.with_borrow_mut(|kept| {
             let decompressor = match kept {
                 Some(decompressor) => decompressor,
@@ -154,10 +156,7 @@ pub(crate) fn expand(
             if plain.len() == length as usize {
                 Ok(plain.into())
             } else {
-                Err(unreadable(format!(
-                    "{} bytes instead of {length}",
-                    plain.len()
-                )))
+                Err(unreadable(format!("{} bytes instead of {length}", plain.len())))
             }
         }),
         BodyCoding(other) => Err(unreadable(format!("coding {other} is not known"))),
@@ -182,16 +181,34 @@ fn compress(json: &[u8]) -> Option<Vec<u8>> {
 /// The identifiers by which the search parameter `identifier` finds this resource.
 #[must_use]
 pub fn identifiers(resource: &Resource<'_>, schema: &Schema) -> Vec<IdentifierKey> {
+    identifiers_as_written(resource, &Replacements::default(), schema)
+}
+
+/// The identifiers of the resource as [`write()`] writes it: a replay finds those.
+fn identifiers_as_written(
+    resource: &Resource<'_>,
+    replacements: &Replacements,
+    schema: &Schema,
+) -> Vec<IdentifierKey> {
     let mut keys = Vec::new();
+    let mut found = |identifier: Value<'_>| {
+        if let Some(value) = identifier.get_str("value") {
+            let system = identifier.get_str("system");
+            let key = IdentifierKey::new(system.as_deref(), &value);
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+    };
     for path in schema.identifier_paths(resource.resource_type().as_str()) {
         follow(resource.value(), path, &mut |identifier| {
-            if let Some(value) = identifier.get_str("value") {
-                let system = identifier.get_str("system");
-                let key = IdentifierKey::new(system.as_deref(), &value);
-                if !keys.contains(&key) {
-                    keys.push(key);
-                }
+            if replacements.is_empty() {
+                return found(identifier);
             }
+            let mut json = Vec::new();
+            identifier.write(replacements, &mut json);
+            let written = Document::parse(&json).expect("what was read and written is JSON");
+            found(written.root());
         });
     }
     keys

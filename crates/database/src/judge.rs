@@ -46,10 +46,7 @@ impl Judge<'_> {
             let since = transaction.prepared_at;
             let of = &condition.resource_type;
             let same = self.recent.unborne(of, &condition.identifier, since)
-                && condition
-                    .found
-                    .iter()
-                    .all(|id| self.recent.untouched(of, id, since));
+                && condition.found.iter().all(|id| self.recent.untouched(of, id, since));
             if !same && !self.still(condition).await? {
                 return Err(CommitError::Raced);
             }
@@ -59,10 +56,7 @@ impl Judge<'_> {
         for (index, change) in transaction.changes.into_iter().enumerate() {
             let state = self.state(&change).await.map_err(CommitError::Read)?;
             if let Some(failed) = unmet(&change.expect, state) {
-                return Err(CommitError::Precondition {
-                    change: index,
-                    failed,
-                });
+                return Err(CommitError::Precondition { change: index, failed });
             }
             let version = state.map_or(VersionId::FIRST, |state| state.version.next());
             let there = state.is_some_and(|state| !state.deleted);
@@ -84,18 +78,11 @@ impl Judge<'_> {
             versions.push(stored(change, version));
         }
         for version in &versions {
-            let state = State {
-                version: version.version,
-                deleted: version.flags.is_deleted(),
-                instant,
-            };
-            self.group
-                .insert((version.resource_type.clone(), version.id.clone()), state);
+            let state =
+                State { version: version.version, deleted: version.flags.is_deleted(), instant };
+            self.group.insert((version.resource_type.clone(), version.id.clone()), state);
         }
-        Ok(Judged {
-            versions,
-            receipt: Receipt { t, written },
-        })
+        Ok(Judged { versions, receipt: Receipt { t, written } })
     }
 
     /// Asks a condition again at the last durable position. What this very group touched cannot
@@ -103,10 +90,7 @@ impl Judge<'_> {
     async fn still(&self, condition: &crate::Condition) -> Result<bool, CommitError> {
         let (of, at) = (&condition.resource_type, self.durable.at());
         let in_group = !self.recent.unborne(of, &condition.identifier, at)
-            || condition
-                .found
-                .iter()
-                .any(|id| self.group.contains_key(&(of.clone(), id.clone())));
+            || condition.found.iter().any(|id| self.group.contains_key(&(of.clone(), id.clone())));
         if in_group {
             return Ok(false);
         }
@@ -122,10 +106,7 @@ impl Judge<'_> {
         if let Some(state) = self.group.get(&key) {
             return Ok(Some(*state));
         }
-        let newest = self
-            .durable
-            .newest(&change.resource_type, &change.id)
-            .await?;
+        let newest = self.durable.newest(&change.resource_type, &change.id).await?;
         Ok(newest.map(|entry| State {
             version: entry.version,
             deleted: entry.flags.is_deleted(),
@@ -142,9 +123,7 @@ fn unmet(expect: &Expect, state: Option<State>) -> Option<Precondition> {
         (Expect::Exists | Expect::Versions(_), None) => Some(Precondition::Missing),
         (Expect::Absent, Some(_)) => Some(Precondition::Present),
         (Expect::Versions(versions), Some(state)) => (!versions.contains(&state.version))
-            .then_some(Precondition::VersionConflict {
-                newest: state.version,
-            }),
+            .then_some(Precondition::VersionConflict { newest: state.version }),
     }
 }
 

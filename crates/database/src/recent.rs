@@ -27,10 +27,7 @@ pub(crate) struct Recent {
 impl Recent {
     /// Remembers from `floor` on.
     pub(crate) fn since(floor: T) -> Self {
-        Self {
-            floor,
-            ..Self::default()
-        }
+        Self { floor, ..Self::default() }
     }
 
     /// Remembers what `commit` touches.
@@ -39,10 +36,7 @@ impl Recent {
             let of = &version.resource_type;
             self.touch(commit.t, Touched::Resource(of.clone(), version.id.clone()));
             for identifier in &version.identifiers {
-                self.touch(
-                    commit.t,
-                    Touched::Identifier(of.clone(), identifier.clone()),
-                );
+                self.touch(commit.t, Touched::Identifier(of.clone(), identifier.clone()));
             }
         }
         while self.order.len() > LIMIT {

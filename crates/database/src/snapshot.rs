@@ -36,12 +36,7 @@ impl Snapshot {
         visibility: Visibility,
         at: T,
     ) -> Self {
-        Self {
-            store,
-            schema,
-            visibility,
-            at,
-        }
+        Self { store, schema, visibility, at }
     }
 
     /// The position it shows.
@@ -96,11 +91,7 @@ impl Snapshot {
         if !self.visibility.shows(resource_type, id) {
             return Ok(None);
         }
-        match self
-            .store
-            .version(resource_type, id, version, self.at)
-            .await?
-        {
+        match self.store.version(resource_type, id, version, self.at).await? {
             Some(entry) => self.load(entry).await.map(Some),
             None => Ok(None),
         }
@@ -145,10 +136,7 @@ impl Snapshot {
         identifier: &IdentifierKey,
     ) -> Result<Vec<ResourceId>, ReadError> {
         let mut found = Vec::new();
-        let candidates = self
-            .store
-            .identified(resource_type, identifier, self.at)
-            .await?;
+        let candidates = self.store.identified(resource_type, identifier, self.at).await?;
         for id in candidates {
             // Candidates bore the identifier once; whether they do now is in their newest version.
             let version = self.read(resource_type, &id).await?;

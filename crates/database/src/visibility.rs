@@ -51,11 +51,7 @@ impl Visibility {
             }
             _ => Err(NarrowerThanEnforced),
         };
-        let patients = restriction
-            .clauses
-            .iter()
-            .map(patient)
-            .collect::<Result<_, _>>()?;
+        let patients = restriction.clauses.iter().map(patient).collect::<Result<_, _>>()?;
         Ok(Self(Part::Patients(patients)))
     }
 
@@ -92,10 +88,7 @@ mod tests {
     fn a_compartment_shows_its_patient_and_no_one_else() {
         let visibility = visibility(vec![clause("compartment(Patient/1)")], "Patient").unwrap();
         let shows = |of: &str, id: &str| {
-            visibility.shows(
-                &ResourceType::new(of).unwrap(),
-                &ResourceId::new(id).unwrap(),
-            )
+            visibility.shows(&ResourceType::new(of).unwrap(), &ResourceId::new(id).unwrap())
         };
         assert!(shows("Patient", "1"));
         assert!(!shows("Patient", "2"));
@@ -104,14 +97,10 @@ mod tests {
 
     #[test]
     fn what_is_not_enforced_yet_is_refused() {
-        let filtered = Clause {
-            filter: Some("active=true".into()),
-            ..clause("compartment(Patient/1)")
-        };
-        let labelled = Clause {
-            without_labels: vec!["s|R".into()],
-            ..clause("compartment(Patient/1)")
-        };
+        let filtered =
+            Clause { filter: Some("active=true".into()), ..clause("compartment(Patient/1)") };
+        let labelled =
+            Clause { without_labels: vec!["s|R".into()], ..clause("compartment(Patient/1)") };
         for clauses in [
             vec![clause("own")],
             vec![clause("group(Group/1)")],
@@ -123,9 +112,6 @@ mod tests {
             assert_eq!(visibility(clauses, "Patient"), Err(NarrowerThanEnforced));
         }
         let clauses = vec![clause("compartment(Patient/1)")];
-        assert_eq!(
-            visibility(clauses, "Observation"),
-            Err(NarrowerThanEnforced)
-        );
+        assert_eq!(visibility(clauses, "Observation"), Err(NarrowerThanEnforced));
     }
 }

@@ -33,11 +33,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            queue: 4096,
-            group: 1024,
-            group_bytes: 8 << 20,
-        }
+        Self { queue: 4096, group: 1024, group_bytes: 8 << 20 }
     }
 }
 
@@ -79,28 +75,13 @@ impl Database {
     ) -> std::io::Result<Self> {
         let published = AtomicU64::new(store.head().t.get());
         let failed = AtomicBool::new(false);
-        let shared = Arc::new(Shared {
-            store,
-            schema,
-            clock,
-            tenant,
-            options,
-            published,
-            failed,
-        });
+        let shared = Arc::new(Shared { store, schema, clock, tenant, options, published, failed });
         let (queue, jobs) = sync_channel(options.queue);
-        let writer = Writer {
-            shared: Arc::clone(&shared),
-            jobs,
-        };
+        let writer = Writer { shared: Arc::clone(&shared), jobs };
         let writer = std::thread::Builder::new()
             .name("hearthgate-commit".to_owned())
             .spawn(move || writer.run())?;
-        Ok(Self {
-            shared,
-            queue: Mutex::new(Some(queue)),
-            writer: Mutex::new(Some(writer)),
-        })
+        Ok(Self { shared, queue: Mutex::new(Some(queue)), writer: Mutex::new(Some(writer)) })
     }
 
     /// The newest data that `visibility` shows.
@@ -130,10 +111,7 @@ impl Database {
     pub async fn commit(&self, transaction: Transaction) -> Result<Receipt, CommitError> {
         let (answer, answered) = oneshot::channel();
         let queue = self.queue.lock().clone().ok_or(CommitError::Closed)?;
-        match queue.try_send(Job {
-            transaction,
-            answer,
-        }) {
+        match queue.try_send(Job { transaction, answer }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(CommitError::Overloaded),
             Err(TrySendError::Disconnected(_)) => return Err(CommitError::Closed),
@@ -165,9 +143,7 @@ impl Shared {
 
     /// An instant after `previous`, now if possible.
     fn instant_after(&self, previous: Instant) -> Instant {
-        self.clock
-            .now()
-            .max(Instant::from_micros(previous.as_micros() + 1))
+        self.clock.now().max(Instant::from_micros(previous.as_micros() + 1))
     }
 }
 
@@ -176,11 +152,16 @@ struct Writer {
     jobs: Receiver<Job>,
 }
 
+/// Without its writer a database takes no commits, also when a panic ended it: then whoever waits
+/// is told that the outcome is unknown.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.failed.store(true, Ordering::Release);
+    }
+}
+
 /// A transaction of the group, its answer waiting for the group to be durable.
-type Answer = (
-    oneshot::Sender<Result<Receipt, CommitError>>,
-    Result<Receipt, CommitError>,
-);
+type Answer = (oneshot::Sender<Result<Receipt, CommitError>>, Result<Receipt, CommitError>);
 
 impl Writer {
     fn run(self) {
@@ -218,17 +199,10 @@ impl Writer {
             bytes += size;
             let next_instant = self.shared.instant_after(instant);
             let id = job.transaction.id;
-            let mut judge = Judge {
-                durable: &durable,
-                group: &mut states,
-                recent,
-            };
+            let mut judge = Judge { durable: &durable, group: &mut states, recent };
             let judged = judge.judge(job.transaction, t.next(), next_instant);
             let answer = match futures_executor::block_on(judged) {
-                Ok(judged) if judged.versions.is_empty() => Ok(Receipt {
-                    t,
-                    ..judged.receipt
-                }),
+                Ok(judged) if judged.versions.is_empty() => Ok(Receipt { t, ..judged.receipt }),
                 Ok(judged) => {
                     (t, instant) = (t.next(), next_instant);
                     let tenant = self.shared.tenant.clone();
@@ -261,16 +235,10 @@ impl Writer {
             })
         };
         let failed = appended.err().map(|error| {
-            if matches!(
-                error,
-                AppendError::Poisoned(_) | AppendError::StateFailed { .. }
-            ) {
+            if matches!(error, AppendError::Poisoned(_) | AppendError::StateFailed { .. }) {
                 self.shared.failed.store(true, Ordering::Release);
             }
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "a group was not written"
-            );
+            tracing::error!(error = &error as &dyn std::error::Error, "a group was not written");
             Arc::new(error)
         });
         for (sender, answer) in answers {

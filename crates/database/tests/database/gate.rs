@@ -1,0 +1,160 @@
+//! A store between the database and a backend whose appends a test can hold, fail, and count.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fhir_core::{ResourceId, ResourceType, VersionId};
+use parking_lot::{Condvar, Mutex};
+use store::{
+    AppendError, CloseError, Commit, Head, IdentifierKey, ReadError, Store, T, VersionEntry,
+};
+
+/// How long a test waits for the writer before it says what it waits for.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Passes everything on to the backend, appends as the test says.
+pub(crate) struct Gate {
+    backend: Arc<dyn Store>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    hold: Option<Hold>,
+    held: bool,
+    /// What comes of the next appends; those after them pass.
+    outcomes: VecDeque<Outcome>,
+    groups: Vec<usize>,
+}
+
+/// Where an append waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Before the backend has it.
+    Before,
+    /// When the backend has made it durable, before the database learns of it.
+    After,
+}
+
+/// What comes of an append.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Passes,
+    Fails(AppendError),
+    Panics,
+}
+
+impl Gate {
+    pub(crate) fn new(backend: Arc<dyn Store>) -> Self {
+        Self { backend, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Holds the next append until [`Gate::release`].
+    pub(crate) fn hold(&self, at: Hold) {
+        self.state.lock().hold = Some(at);
+    }
+
+    /// Waits until an append is held.
+    pub(crate) fn wait_until_held(&self) {
+        let mut state = self.state.lock();
+        while !state.held {
+            let timeout = self.changed.wait_for(&mut state, LIMIT).timed_out();
+            assert!(!timeout, "no append came: {state:?}");
+        }
+    }
+
+    /// Lets the held append and all after it go on.
+    pub(crate) fn release(&self) {
+        self.state.lock().hold = None;
+        self.changed.notify_all();
+    }
+
+    /// Says what comes of the next appends.
+    pub(crate) fn next(&self, outcomes: impl IntoIterator<Item = Outcome>) {
+        self.state.lock().outcomes = outcomes.into_iter().collect();
+    }
+
+    /// How many commits each append had since this was last asked.
+    pub(crate) fn groups(&self) -> Vec<usize> {
+        std::mem::take(&mut self.state.lock().groups)
+    }
+
+    fn pass(&self, at: Hold) {
+        let mut state = self.state.lock();
+        while state.hold == Some(at) {
+            state.held = true;
+            self.changed.notify_all();
+            self.changed.wait(&mut state);
+        }
+        state.held = false;
+    }
+}
+
+#[async_trait]
+impl Store for Gate {
+    fn head(&self) -> Head {
+        self.backend.head()
+    }
+
+    fn append(&self, group: &[Commit]) -> Result<Head, AppendError> {
+        self.state.lock().groups.push(group.len());
+        self.pass(Hold::Before);
+        let outcome = self.state.lock().outcomes.pop_front();
+        let appended = match outcome {
+            None | Some(Outcome::Passes) => self.backend.append(group),
+            Some(Outcome::Fails(error)) => Err(error),
+            Some(Outcome::Panics) => panic!("this append panics, as the test asked"),
+        };
+        self.pass(Hold::After);
+        appended
+    }
+
+    async fn newest(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        at: T,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        self.backend.newest(resource_type, id, at).await
+    }
+
+    async fn version(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        version: VersionId,
+        at: T,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        self.backend.version(resource_type, id, version, at).await
+    }
+
+    async fn versions(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        at: T,
+    ) -> Result<Vec<VersionEntry>, ReadError> {
+        self.backend.versions(resource_type, id, at).await
+    }
+
+    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
+        self.backend.body(entry).await
+    }
+
+    async fn identified(
+        &self,
+        resource_type: &ResourceType,
+        identifier: &IdentifierKey,
+        at: T,
+    ) -> Result<Vec<ResourceId>, ReadError> {
+        self.backend.identified(resource_type, identifier, at).await
+    }
+
+    fn close(&self) -> Result<(), CloseError> {
+        self.backend.close()
+    }
+}

@@ -1,0 +1,200 @@
+//! G4 and G5: what a snapshot shows, and that it shows what was answered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use contract::{Clause, Restriction, Types};
+use database::{Expect, Snapshot, Visibility};
+use store::T;
+
+use crate::support::{
+    Clinic, at_once, block_on, commit, create, delete, everything, identified, json, key, patient,
+    put, resource, said, version,
+};
+
+over_each_backend! {
+    a_snapshot_stays_as_it_was_while_everything_changes
+    snapshots_show_exactly_the_commits_up_to_their_position_while_others_commit
+    whoever_got_an_answer_sees_it_in_every_later_read
+    a_restricted_snapshot_shows_no_one_else
+}
+
+/// G4.
+fn a_snapshot_stays_as_it_was_while_everything_changes(clinic: &mut Clinic) {
+    clinic.write(put("Patient/1", &patient("a", &["x"]), Expect::Any));
+    clinic.write(put("Patient/1", &patient("b", &["x"]), Expect::Any));
+    clinic.write(put("Patient/2", &patient("a", &[]), Expect::Any));
+    let snapshot = clinic.snapshot();
+    clinic.write(delete("Patient/1", Expect::Any));
+    clinic.write(put("Patient/2", &patient("b", &["x"]), Expect::Any));
+    clinic.write(create("Patient/3", &patient("a", &["x"])));
+    let (of, id) = resource("Patient/1");
+    assert_eq!(snapshot.at(), T::new(3));
+    let shown = |name: &str| block_on(json(&snapshot, name)).map(|json| said(&json));
+    assert_eq!(shown("Patient/1").as_deref(), Some("b"));
+    assert_eq!(shown("Patient/2").as_deref(), Some("a"));
+    assert_eq!(shown("Patient/3"), None);
+    assert_eq!(block_on(identified(&snapshot, "x")), ["1"]);
+    let history = block_on(snapshot.history(&of, &id)).unwrap();
+    assert_eq!(history.len(), 2);
+    let deletion = block_on(snapshot.vread(&of, &id, version(3))).unwrap();
+    assert!(deletion.is_none());
+    let now = clinic.snapshot();
+    assert_eq!(block_on(json(&now, "Patient/1")), None);
+    assert_eq!(block_on(identified(&now, "x")), ["2", "3"]);
+    assert_eq!(block_on(now.history(&of, &id)).unwrap().len(), 3);
+}
+
+/// What one snapshot showed: its position, and each resource's text and length of history.
+type Seen = (T, Vec<Option<(String, usize)>>);
+
+const NAMES: [&str; 4] = ["Patient/a", "Patient/b", "Patient/c", "Patient/d"];
+
+async fn look(snapshot: &Snapshot) -> Seen {
+    let mut seen = Vec::new();
+    for name in NAMES {
+        let (of, id) = resource(name);
+        let history = snapshot.history(&of, &id).await.unwrap().len();
+        let text = json(snapshot, name).await.map(|json| (said(&json), history));
+        seen.push(text);
+    }
+    (snapshot.at(), seen)
+}
+
+/// G4: the receipts say what each position made of each resource; every snapshot agrees, at once
+/// and when it is asked again at the end.
+fn snapshots_show_exactly_the_commits_up_to_their_position_while_others_commit(
+    clinic: &mut Clinic,
+) {
+    let writing = Arc::new(AtomicBool::new(true));
+    let readers = (0..3).map(|_| {
+        let (database, writing) = (Arc::clone(clinic.database()), Arc::clone(&writing));
+        async move {
+            let mut kept = Vec::new();
+            let mut last = T::ZERO;
+            while writing.load(Ordering::SeqCst) {
+                let snapshot = everything(&database);
+                assert!(snapshot.at() >= last);
+                last = snapshot.at();
+                kept.push((look(&snapshot).await, snapshot));
+                tokio::task::yield_now().await;
+            }
+            let mut seen = Vec::new();
+            for (first, snapshot) in kept {
+                assert_eq!(look(&snapshot).await, first);
+                seen.push(first);
+            }
+            (Vec::new(), seen)
+        }
+    });
+    let writer = |task: u64| {
+        let database = Arc::clone(clinic.database());
+        async move {
+            let mut written = Vec::new();
+            for step in 0..25 {
+                let text = format!("{task}-{step}");
+                let from = usize::try_from(task + step).unwrap() % 3;
+                let names = &NAMES[from..from + 2];
+                let changes = names.iter().map(|name| put(name, &patient(&text, &[]), Expect::Any));
+                let receipt = commit(&database, changes.collect()).await.unwrap();
+                written.push((receipt.t, names, text));
+                tokio::task::yield_now().await;
+            }
+            written
+        }
+    };
+    let writers: Vec<_> = (0..6).map(writer).collect();
+    let writers = std::iter::once({
+        let writing = Arc::clone(&writing);
+        async move {
+            let mut tasks: tokio::task::JoinSet<_> = writers.into_iter().collect();
+            let mut written = Vec::new();
+            while let Some(of_one) = tasks.join_next().await {
+                written.extend(of_one.unwrap());
+            }
+            writing.store(false, Ordering::SeqCst);
+            (written, Vec::new())
+        }
+    });
+    type Part = (Vec<(T, &'static [&'static str], String)>, Vec<Seen>);
+    type Task = std::pin::Pin<Box<dyn Future<Output = Part> + Send>>;
+    let tasks = readers
+        .map(|task| Box::pin(task) as Task)
+        .chain(writers.map(|task| Box::pin(task) as Task));
+    let (mut written, mut seen) = (BTreeMap::new(), Vec::new());
+    for (of_writers, of_reader) in at_once(tasks) {
+        seen.extend(of_reader);
+        for (t, names, text) in of_writers {
+            assert!(written.insert(t, (names, text)).is_none(), "{t} twice");
+        }
+    }
+    assert_eq!(written.len(), 150);
+    assert_eq!(written.keys().last(), Some(&T::new(150)));
+    assert!(!seen.is_empty());
+    for (at, shown) in seen {
+        for (name, shown) in NAMES.iter().zip(shown) {
+            let of_resource = written.range(..=at).filter(|(_, (names, _))| names.contains(name));
+            let texts: Vec<_> = of_resource.map(|(_, (_, text))| text.clone()).collect();
+            let expected = texts.last().map(|text| (text.clone(), texts.len()));
+            assert_eq!(shown, expected, "{name} at {at}");
+        }
+    }
+}
+
+/// G5, and of G11 that nothing is answered before it is visible.
+fn whoever_got_an_answer_sees_it_in_every_later_read(clinic: &mut Clinic) {
+    let tasks = (0..32).map(|task| {
+        let database = Arc::clone(clinic.database());
+        async move {
+            let name = format!("Patient/{task}");
+            let (of, id) = resource(&name);
+            for step in 0..15 {
+                let value = format!("{task}-{step}");
+                let change = put(&name, &patient(&value, &[&value]), Expect::Any);
+                let receipt = commit(&database, vec![change]).await.unwrap();
+                // Someone else, who was told.
+                let other = Arc::clone(&database);
+                let mut others = tokio::task::JoinSet::new();
+                others.spawn(async move { everything(&other) });
+                let of_other = others.join_next().await.unwrap().unwrap();
+                for snapshot in [everything(&database), of_other] {
+                    assert!(snapshot.at() >= receipt.t);
+                    let found = snapshot.read(&of, &id).await.unwrap().unwrap();
+                    assert_eq!(Some(found.entry.version), receipt.written[0].version);
+                    assert_eq!(found.entry.instant, receipt.written[0].instant);
+                    assert_eq!(identified(&snapshot, &value).await, [id.to_string()]);
+                }
+            }
+        }
+    });
+    assert_eq!(at_once(tasks).len(), 32);
+}
+
+fn a_restricted_snapshot_shows_no_one_else(clinic: &mut Clinic) {
+    for id in ["1", "2"] {
+        clinic.write(create(&format!("Patient/{id}"), &patient("a", &["x"])));
+    }
+    let clause = Clause {
+        types: Types::All,
+        within: "compartment(Patient/1)".parse().unwrap(),
+        filter: None,
+        without_labels: Vec::new(),
+    };
+    let (of, one) = resource("Patient/1");
+    let (_, two) = resource("Patient/2");
+    let clauses = vec![clause];
+    let visibility = Visibility::within(&Restriction { clauses }, &of).unwrap();
+    let snapshot = clinic.database().snapshot(visibility);
+    let first = version(1);
+    assert!(block_on(snapshot.read(&of, &one)).unwrap().is_some());
+    assert!(block_on(snapshot.read(&of, &two)).unwrap().is_none());
+    assert!(block_on(snapshot.newest(&of, &one)).unwrap().is_some());
+    assert!(block_on(snapshot.newest(&of, &two)).unwrap().is_none());
+    assert!(block_on(snapshot.vread(&of, &one, first)).unwrap().is_some());
+    assert!(block_on(snapshot.vread(&of, &two, first)).unwrap().is_none());
+    assert_eq!(block_on(snapshot.history(&of, &one)).unwrap().len(), 1);
+    assert!(block_on(snapshot.history(&of, &two)).unwrap().is_empty());
+    let found = block_on(snapshot.identified(&of, &key("x"))).unwrap();
+    assert_eq!(found, [one]);
+}

@@ -1,0 +1,331 @@
+//! A clinic: a database over a backend, and the words in which tests speak to it.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use database::{
+    Action, Body, Change, CommitError, Condition, Database, DeriveFromBody, Expect, IdentifierKey,
+    Method, Options, Receipt, Snapshot, Transaction, Visibility, Written,
+};
+use fhir_core::json::{Document, Replacements};
+use fhir_core::{Clock, Instant, Resource, ResourceId, ResourceType, VersionId};
+use fhir_schema::Schema;
+use store::model::ModelStore;
+use store::{CommitId, Store, T, TenantText};
+use store_sled::{SledStore, SledStoreOptions};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+pub(crate) use store::suite::block_on;
+
+use crate::gate::Gate;
+
+/// A database over a fresh store, with a clock that the test sets.
+pub(crate) struct Clinic {
+    backend: Backend,
+    pub(crate) clock: Arc<SetClock>,
+    open: Option<Open>,
+}
+
+enum Backend {
+    Model(Arc<ModelStore>),
+    Sled(TempDir),
+}
+
+/// What goes away when the clinic closes.
+struct Open {
+    gate: Arc<Gate>,
+    database: Arc<Database>,
+}
+
+/// A clock that stands until it is set.
+pub(crate) struct SetClock(AtomicI64);
+
+impl SetClock {
+    pub(crate) fn at(micros: i64) -> Self {
+        Self(AtomicI64::new(micros))
+    }
+
+    pub(crate) fn set(&self, micros: i64) {
+        self.0.store(micros, Ordering::SeqCst);
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> Instant {
+        Instant::from_micros(self.0.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl Clinic {
+    pub(crate) fn over_the_model() -> Self {
+        Self::over(Backend::Model(Arc::new(ModelStore::new(tenant()))))
+    }
+
+    pub(crate) fn over_sled() -> Self {
+        Self::over(Backend::Sled(TempDir::new().unwrap()))
+    }
+
+    fn over(backend: Backend) -> Self {
+        let clock = Arc::new(SetClock::at(1_800_000_000_000_000));
+        let mut clinic = Self { backend, clock, open: None };
+        clinic.open(Options::default());
+        clinic
+    }
+
+    fn open(&mut self, options: Options) {
+        let store: Arc<dyn Store> = match &self.backend {
+            Backend::Model(store) => {
+                store.reopen();
+                Arc::clone(store) as _
+            }
+            Backend::Sled(folder) => {
+                let derive = Arc::new(DeriveFromBody::new(Schema::r4()));
+                let options =
+                    SledStoreOptions { cache_bytes: 4 << 20, ..SledStoreOptions::default() };
+                let path = folder.path().join("clinic");
+                Arc::new(SledStore::open(&path, tenant().as_str(), derive, options).unwrap())
+            }
+        };
+        let gate = Arc::new(Gate::new(store));
+        let database = Database::open(
+            Arc::clone(&gate) as _,
+            tenant(),
+            Schema::r4(),
+            Arc::clone(&self.clock) as _,
+            options,
+        );
+        let database = Arc::new(database.unwrap());
+        self.open = Some(Open { gate, database });
+    }
+
+    /// Closes the database and its store and opens them again.
+    pub(crate) fn reopen(&mut self) {
+        self.reopen_with(Options::default());
+    }
+
+    pub(crate) fn reopen_with(&mut self, options: Options) {
+        self.close();
+        self.open(options);
+    }
+
+    /// Closes, removes what is derived from the log, and opens again.
+    pub(crate) fn reopen_without_derived_data(&mut self) {
+        self.close();
+        if let Backend::Sled(folder) = &self.backend {
+            std::fs::remove_dir_all(folder.path().join("clinic/state")).unwrap();
+        }
+        self.open(Options::default());
+    }
+
+    fn close(&mut self) {
+        let open = self.open.take().unwrap();
+        open.database.close().unwrap();
+        let sole = Arc::into_inner(open.database);
+        assert!(sole.is_some(), "the test still holds the database");
+    }
+
+    pub(crate) fn database(&self) -> &Arc<Database> {
+        &self.open.as_ref().unwrap().database
+    }
+
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.open.as_ref().unwrap().gate
+    }
+
+    /// The newest file of the log, when the backend has files.
+    pub(crate) fn log_file(&self) -> Option<PathBuf> {
+        let Backend::Sled(folder) = &self.backend else {
+            return None;
+        };
+        let log = folder.path().join("clinic/log");
+        let files = std::fs::read_dir(log).unwrap();
+        files.map(|file| file.unwrap().path()).max()
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        everything(self.database())
+    }
+
+    /// Commits changes that look nothing up.
+    pub(crate) fn commit(&self, changes: Vec<Change>) -> Result<Receipt, CommitError> {
+        block_on(commit(self.database(), changes))
+    }
+
+    /// Commits one change, which must succeed.
+    pub(crate) fn write(&self, change: Change) -> Written {
+        self.commit(vec![change]).unwrap().written[0]
+    }
+
+    /// The JSON of the newest version, if there is one and it is no deletion.
+    pub(crate) fn json(&self, name: &str) -> Option<String> {
+        block_on(json(&self.snapshot(), name))
+    }
+
+    /// Hands these transactions to the writer while it waits for the disk with an earlier
+    /// commit, so that they are one group in this order; returns their answers.
+    pub(crate) fn as_one_group(
+        &self,
+        transactions: Vec<Transaction>,
+    ) -> Vec<Result<Receipt, CommitError>> {
+        self.gate().hold(crate::gate::Hold::Before);
+        let mut first = enqueue(self.database(), transaction(T::ZERO, vec![filler()]));
+        self.gate().wait_until_held();
+        let mut waiting: Vec<_> = transactions
+            .into_iter()
+            .map(|transaction| enqueue(self.database(), transaction))
+            .collect();
+        self.gate().release();
+        block_on(&mut first).unwrap();
+        waiting.iter_mut().map(block_on).collect()
+    }
+}
+
+/// A change that no test looks at.
+pub(crate) fn filler() -> Change {
+    put("Basic/filler", "{\"resourceType\":\"Basic\"}", Expect::Any)
+}
+
+pub(crate) fn tenant() -> TenantText {
+    TenantText::new("clinic").unwrap()
+}
+
+pub(crate) fn everything(database: &Database) -> Snapshot {
+    database.snapshot(Visibility::everything())
+}
+
+/// Type and id in `Type/id`.
+pub(crate) fn resource(name: &str) -> (ResourceType, ResourceId) {
+    let (resource_type, id) = name.split_once('/').unwrap();
+    (resource_type.parse().unwrap(), id.parse().unwrap())
+}
+
+pub(crate) fn version(number: u64) -> VersionId {
+    VersionId::new(number).unwrap()
+}
+
+/// A resource's JSON made ready to be stored.
+pub(crate) fn body(id: &ResourceId, json: &str) -> Body {
+    let document = Document::parse(json.as_bytes()).unwrap();
+    let resource = Resource::new(document.root()).unwrap();
+    Body::of(&resource, id, &Replacements::default(), Schema::r4())
+}
+
+pub(crate) fn put(name: &str, json: &str, expect: Expect) -> Change {
+    let (resource_type, id) = resource(name);
+    let action = Action::Write { body: body(&id, json), method: Method::Put };
+    Change { resource_type, id, action, expect }
+}
+
+/// A resource under an id that was never there.
+pub(crate) fn create(name: &str, json: &str) -> Change {
+    let mut change = put(name, json, Expect::New);
+    if let Action::Write { method, .. } = &mut change.action {
+        *method = Method::Post;
+    }
+    change
+}
+
+pub(crate) fn delete(name: &str, expect: Expect) -> Change {
+    let (resource_type, id) = resource(name);
+    Change { resource_type, id, action: Action::Delete, expect }
+}
+
+/// A patient that says `text` and bears these identifiers of system `urn:n`.
+pub(crate) fn patient(text: &str, identifiers: &[&str]) -> String {
+    let identifiers: Vec<_> = identifiers
+        .iter()
+        .map(|value| format!("{{\"system\":\"urn:n\",\"value\":\"{value}\"}}"))
+        .collect();
+    format!(
+        "{{\"resourceType\":\"Patient\",\"identifier\":[{}],\"gender\":\"{text}\"}}",
+        identifiers.join(",")
+    )
+}
+
+/// What [`patient`] said.
+pub(crate) fn said(json: &str) -> String {
+    let document = Document::parse(json.as_bytes()).unwrap();
+    document.root().get_str("gender").unwrap().into_owned()
+}
+
+pub(crate) fn key(value: &str) -> IdentifierKey {
+    IdentifierKey::new(Some("urn:n"), value)
+}
+
+/// "These patients alone bear this identifier."
+pub(crate) fn condition(value: &str, found: &[&str]) -> Condition {
+    Condition {
+        resource_type: "Patient".parse().unwrap(),
+        identifier: key(value),
+        found: found.iter().map(|id| id.parse().unwrap()).collect(),
+    }
+}
+
+pub(crate) fn transaction(prepared_at: T, changes: Vec<Change>) -> Transaction {
+    static IDS: AtomicU64 = AtomicU64::new(1);
+    Transaction {
+        id: CommitId(u128::from(IDS.fetch_add(1, Ordering::Relaxed))),
+        prepared_at,
+        changes,
+        conditions: Vec::new(),
+    }
+}
+
+pub(crate) async fn commit(
+    database: &Database,
+    changes: Vec<Change>,
+) -> Result<Receipt, CommitError> {
+    let at = everything(database).at();
+    database.commit(transaction(at, changes)).await
+}
+
+/// An answer that is waited for.
+pub(crate) type Waiting = Pin<Box<dyn Future<Output = Result<Receipt, CommitError>> + Send>>;
+
+/// Hands a transaction to the writer; it waits in the queue when this returns.
+pub(crate) fn enqueue(database: &Arc<Database>, transaction: Transaction) -> Waiting {
+    let database = Arc::clone(database);
+    let mut waiting: Waiting = Box::pin(async move { database.commit(transaction).await });
+    assert!(is_pending(&mut waiting), "it waits for the writer");
+    waiting
+}
+
+pub(crate) fn is_pending(waiting: &mut Waiting) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    matches!(waiting.as_mut().poll(&mut context), Poll::Pending)
+}
+
+pub(crate) async fn json(snapshot: &Snapshot, name: &str) -> Option<String> {
+    let (resource_type, id) = resource(name);
+    let version = snapshot.read(&resource_type, &id).await.unwrap()?;
+    let json = version.json?;
+    Some(String::from_utf8(json.to_vec()).unwrap())
+}
+
+pub(crate) async fn identified(snapshot: &Snapshot, value: &str) -> Vec<String> {
+    let of = "Patient".parse().unwrap();
+    let found = snapshot.identified(&of, &key(value)).await.unwrap();
+    found.iter().map(ToString::to_string).collect()
+}
+
+/// Runs tasks at once on several threads; returns what they return, in no order.
+pub(crate) fn at_once<F>(tasks: impl IntoIterator<Item = F>) -> Vec<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
+    runtime.block_on(async {
+        let tasks: JoinSet<_> = tasks.into_iter().collect();
+        tasks.join_all().await
+    })
+}
