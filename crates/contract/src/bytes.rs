@@ -28,7 +28,7 @@ pub struct InvalidBytes(pub usize);
 /// so that no two requests share their framing; the query by a byte first, 0 when there is none
 /// (then nothing follows) and 1 when there is one, be it empty.
 ///
-/// `path` is relative to the FHIR base and, like `query`, as it was received.
+/// `path` is the whole path of the request line, the base included; it and `query` as received.
 #[must_use]
 pub fn digest(method: &str, path: &str, query: Option<&str>) -> Digest {
     let mut context = Context::new(&SHA256);
