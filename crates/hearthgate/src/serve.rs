@@ -228,11 +228,10 @@ struct ServerHalf {
 
 impl Process {
     async fn start_gateway(&self, lock: Lock) -> Result<GatewayHalf, ServeError> {
-        let registry = Arc::new(self.open_registry()?);
+        let (registry, first_start) = self.open_registry()?;
+        let registry = Arc::new(registry);
         let (stop, stopping) = watch::channel(false);
-        let control = ControlSocket::bind(&self.config.data)?;
-        let mut controls = JoinSet::new();
-        controls.spawn(control.serve(Arc::clone(&registry), stopping.clone()));
+        let (asked, told) = (Arc::clone(&registry), stopping.clone());
         let (started, bound) = oneshot::channel();
         let (clock, ids) = (self.clock.clone(), self.ids.clone());
         let half = gateway::run(self.gateway_config(), registry, clock, ids, started, stopping);
@@ -240,12 +239,19 @@ impl Process {
         let Ok(bound) = bound.await else {
             return Err(running.lost().await);
         };
+        if first_start {
+            // Once the ports are ours: a start that comes to nothing uses up no key.
+            self.make_owner(&asked)?;
+        }
+        // After the owner, who must be the first change.
+        let control = ControlSocket::bind(&self.config.data)?;
+        let mut controls = JoinSet::new();
+        controls.spawn(control.serve(asked, told));
         Ok(GatewayHalf { bound, running, stop, control: controls, _lock: lock })
     }
 
-    /// Opens the registry; at the first start makes the owner's key, prints it once and writes
-    /// it to its file.
-    fn open_registry(&self) -> Result<Registry, ServeError> {
+    /// Opens the registry, and says whether its owner is still to be made.
+    fn open_registry(&self) -> Result<(Registry, bool), ServeError> {
         let data = &self.config.data;
         let beside = config::beside(data).map_err(system("read the data directory"))?;
         let dir = data.join("registry");
@@ -253,22 +259,25 @@ impl Process {
         if let Some(cut) = &opened.report.cut {
             tracing::warn!(?cut, "the registry's log ended in an unfinished change, now cut off");
         }
-        if opened.first_start {
-            // Before the key is made, so that a file that cannot be written costs nothing.
-            let file = self.config.owner_key_file.as_deref().map(new_key_file).transpose()?;
-            let uid = control::own_uid().map_err(system("ask for this account"))?;
-            let by = Actor::local_user(uid);
-            if let Some(created) = opened.registry.owner(&by).map_err(ServeError::Owner)? {
-                let key = created.secret.expose();
-                if let Some((mut file, path)) = file {
-                    writeln!(file, "{key}")
-                        .and_then(|()| file.sync_all())
-                        .map_err(|source| ServeError::OwnerKeyFile { path, source })?;
-                }
-                say(&format!("The owner's key, shown this once: {key}"));
+        Ok((opened.registry, opened.first_start))
+    }
+
+    /// Makes the owner's key, writes it to its file and prints it once.
+    fn make_owner(&self, registry: &Registry) -> Result<(), ServeError> {
+        // Before the key is made, so that a file that cannot be written costs nothing.
+        let file = self.config.owner_key_file.as_deref().map(new_key_file).transpose()?;
+        let uid = control::own_uid().map_err(system("ask for this account"))?;
+        let by = Actor::local_user(uid);
+        if let Some(created) = registry.owner(&by).map_err(ServeError::Owner)? {
+            let key = created.secret.expose();
+            if let Some((mut file, path)) = file {
+                writeln!(file, "{key}")
+                    .and_then(|()| file.sync_all())
+                    .map_err(|source| ServeError::OwnerKeyFile { path, source })?;
             }
+            say(&format!("The owner's key, shown this once: {key}"));
         }
-        Ok(opened.registry)
+        Ok(())
     }
 
     fn gateway_config(&self) -> GatewayConfig {

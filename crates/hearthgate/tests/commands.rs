@@ -147,6 +147,12 @@ fn serve_says_in_one_line_why_it_cannot_start_and_makes_no_data() {
     let line = serve();
     assert!(line.contains(&address) && line.contains("in use"), "{line}");
 
+    // Also where it would be the first start: the key is for a start that comes to something.
+    let fresh = ["serve", "--data", "fresh", "--listen", &address, "--admin", "127.0.0.1:0"];
+    let line = failure(&hearthgate(dir.path(), &fresh), 1);
+    assert!(line.contains("in use"), "{line}");
+    assert!(!dir.path().join("fresh/tenants").exists());
+
     for half in [Half::Server, Half::Gateway] {
         let lock = Lock::take(&data, half, "serve").unwrap();
         let line = serve();
