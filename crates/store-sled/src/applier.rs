@@ -9,10 +9,6 @@ use parking_lot::Mutex;
 use crate::memory::{Memory, Order};
 use crate::state::{Applied, State};
 
-/// How many keys go to the state before the position they reach is noted and memory trimmed.
-/// Inserted one by one: a batch would hold readers up.
-const KEYS_AT_ONCE: usize = 256;
-
 /// The thread and its owner's hold on it: dropping this ends it.
 #[derive(Debug)]
 pub(crate) struct Applier {
@@ -31,10 +27,7 @@ impl Applier {
         let thread = Builder::new()
             .name("store-applier".to_owned())
             .spawn(move || apply(&from, &to, applied))?;
-        Ok(Self {
-            memory: Arc::clone(memory),
-            thread: Mutex::new(Some(thread)),
-        })
+        Ok(Self { memory: Arc::clone(memory), thread: Mutex::new(Some(thread)) })
     }
 
     /// Ends the thread as `order` says and waits for its end.
@@ -54,7 +47,7 @@ impl Drop for Applier {
 }
 
 fn apply(memory: &Memory, state: &State, mut applied: Applied) {
-    while let Some(units) = memory.take(KEYS_AT_ONCE) {
+    while let Some(units) = memory.take() {
         match state.apply(&units, &mut applied) {
             Ok(()) => memory.trim(&units),
             Err(reason) => {

@@ -61,10 +61,8 @@ impl SegmentHeader {
     /// The header that `bytes` begins with, and its length.
     pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, usize), Flaw> {
         const WHAT: &str = "segment's header";
-        let short = |needed: usize| Flaw::Short {
-            needed: needed as u64,
-            available: bytes.len() as u64,
-        };
+        let short =
+            |needed: usize| Flaw::Short { needed: needed as u64, available: bytes.len() as u64 };
         if bytes.len() < SEGMENT_FIXED {
             return Err(short(SEGMENT_FIXED));
         }
@@ -118,10 +116,7 @@ impl GroupHeader {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
         const WHAT: &str = "group's header";
         if bytes.len() < GROUP_HEADER {
-            return Err(Flaw::Short {
-                needed: GROUP_HEADER as u64,
-                available: bytes.len() as u64,
-            });
+            return Err(Flaw::Short { needed: GROUP_HEADER as u64, available: bytes.len() as u64 });
         }
         let header = &bytes[..GROUP_HEADER];
         if &header[..4] != GROUP_MAGIC {
@@ -156,11 +151,7 @@ fn verify_checksum(what: &'static str, bytes: &[u8]) -> Result<(), Flaw> {
     if stored == computed {
         return Ok(());
     }
-    Err(Flaw::Checksum {
-        what,
-        stored,
-        computed,
-    })
+    Err(Flaw::Checksum { what, stored, computed })
 }
 
 fn number_4(bytes: &[u8]) -> u32 {

@@ -81,25 +81,31 @@ impl Pointer {
             flags: self.flags,
             dictionary: self.dictionary,
             length: self.json_length,
-            location: Location {
-                segment: self.segment,
-                offset: self.offset,
-                length: self.length,
-            },
+            location: Location { segment: self.segment, offset: self.offset, length: self.length },
         }
     }
 }
 
 /// The key of a resource's version at `t`.
 pub(crate) fn version_key(resource_type: &ResourceType, id: &ResourceId, t: T) -> Vec<u8> {
-    let (resource_type, id) = (resource_type.as_str(), id.as_str());
-    let mut key = Vec::with_capacity(resource_type.len() + id.len() + 2 + POSITION);
-    key.extend_from_slice(resource_type.as_bytes());
-    key.push(0);
-    key.extend_from_slice(id.as_bytes());
-    key.push(0);
-    key.extend_from_slice(&(!t.get()).to_be_bytes());
+    let names = resource_type.as_str().len() + id.as_str().len();
+    let mut key = Vec::with_capacity(names + 2 + POSITION);
+    put_version_key(resource_type, id, t, &mut key);
     key
+}
+
+/// Appends the key of a resource's version at `t`.
+pub(crate) fn put_version_key(
+    resource_type: &ResourceType,
+    id: &ResourceId,
+    t: T,
+    into: &mut Vec<u8>,
+) {
+    into.extend_from_slice(resource_type.as_str().as_bytes());
+    into.push(0);
+    into.extend_from_slice(id.as_str().as_bytes());
+    into.push(0);
+    into.extend_from_slice(&(!t.get()).to_be_bytes());
 }
 
 /// The keys of a resource's versions up to `at`, the newest first.
@@ -119,25 +125,29 @@ pub(crate) fn position(key: &[u8]) -> Option<T> {
 
 /// The key that begins those of everyone of a type who bears an identifier.
 pub(crate) fn bearers_key(resource_type: &ResourceType, identifier: &IdentifierKey) -> Vec<u8> {
-    let (resource_type, identifier) = (resource_type.as_str(), identifier.as_bytes());
-    let length = resource_type.len() + 2 + identifier.len() + ResourceId::MAX_LENGTH;
-    let mut key = Vec::with_capacity(length);
-    key.extend_from_slice(resource_type.as_bytes());
-    key.push(0);
-    key.push(u8::try_from(identifier.len()).expect("an identifier's key has at most 255 bytes"));
-    key.extend_from_slice(identifier);
+    let mut key = Vec::new();
+    put_bearers_key(resource_type, identifier, &mut key);
     key
 }
 
-/// The key of a resource as a bearer of an identifier.
-pub(crate) fn bearer_key(
+fn put_bearers_key(resource_type: &ResourceType, identifier: &IdentifierKey, into: &mut Vec<u8>) {
+    let identifier = identifier.as_bytes();
+    let length = u8::try_from(identifier.len());
+    into.extend_from_slice(resource_type.as_str().as_bytes());
+    into.push(0);
+    into.push(length.expect("an identifier's key has at most 255 bytes"));
+    into.extend_from_slice(identifier);
+}
+
+/// Appends the key of a resource as a bearer of an identifier.
+pub(crate) fn put_bearer_key(
     resource_type: &ResourceType,
     identifier: &IdentifierKey,
     id: &ResourceId,
-) -> Vec<u8> {
-    let mut key = bearers_key(resource_type, identifier);
-    key.extend_from_slice(id.as_str().as_bytes());
-    key
+    into: &mut Vec<u8>,
+) {
+    put_bearers_key(resource_type, identifier, into);
+    into.extend_from_slice(id.as_str().as_bytes());
 }
 
 /// The resource in a bearer's key that begins with `prefix`.
@@ -198,9 +208,12 @@ mod tests {
         let patient = ResourceType::new("Patient").unwrap();
         let id = ResourceId::new("b").unwrap();
         let short = bearers_key(&patient, &IdentifierKey::new(None, "a"));
-        let long = bearer_key(&patient, &IdentifierKey::new(None, "ab"), &id);
-        assert_eq!(bearer(&short, &long), None);
-        let own = bearer_key(&patient, &IdentifierKey::new(None, "a"), &id);
-        assert_eq!(bearer(&short, &own), Some(id));
+        let bearer_key = |value: &str| {
+            let mut key = Vec::new();
+            put_bearer_key(&patient, &IdentifierKey::new(None, value), &id, &mut key);
+            key
+        };
+        assert_eq!(bearer(&short, &bearer_key("ab")), None);
+        assert_eq!(bearer(&short, &bearer_key("a")), Some(id.clone()));
     }
 }

@@ -24,9 +24,7 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn new(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-        }
+        Self { root: root.to_owned() }
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -91,11 +89,7 @@ impl Layout {
         tenant: &TenantText,
         base: Head,
     ) -> io::Result<()> {
-        let header = SegmentHeader {
-            number,
-            base,
-            tenant: tenant.clone(),
-        };
+        let header = SegmentHeader { number, base, tenant: tenant.clone() };
         write_whole(&self.segment(number), &header.encode())
     }
 
@@ -137,18 +131,13 @@ impl Layout {
         // `format` is written last: without it the directory was never in use, and the log can
         // have no more than the first segment's header.
         let first = self.segment(FIRST_SEGMENT);
-        let header = SegmentHeader {
-            number: FIRST_SEGMENT,
-            base: Head::EMPTY,
-            tenant: tenant.clone(),
-        };
+        let header =
+            SegmentHeader { number: FIRST_SEGMENT, base: Head::EMPTY, tenant: tenant.clone() };
         match self.listed_segments()?.as_slice() {
             [] => write_whole(&first, &header.encode()).map_err(io_error(&first))?,
             [FIRST_SEGMENT] if fs::read(&first).is_ok_and(|bytes| bytes == header.encode()) => {}
             _ => {
-                return Err(OpenError::FormatMissing {
-                    path: self.format(),
-                });
+                return Err(OpenError::FormatMissing { path: self.format() });
             }
         }
         let format = format!("{FORMAT_WORDS}{FORMAT}\n");
@@ -161,14 +150,10 @@ impl Layout {
             .and_then(|rest| rest.trim_end_matches('\n').parse().ok());
         match number {
             Some(1..=FORMAT) => Ok(()),
-            Some(found) if found > FORMAT => Err(OpenError::NewerFormat {
-                path: self.root.clone(),
-                found,
-                known: FORMAT,
-            }),
-            _ => Err(OpenError::FormatUnreadable {
-                path: self.format(),
-            }),
+            Some(found) if found > FORMAT => {
+                Err(OpenError::NewerFormat { path: self.root.clone(), found, known: FORMAT })
+            }
+            _ => Err(OpenError::FormatUnreadable { path: self.format() }),
         }
     }
 
@@ -191,10 +176,7 @@ impl Layout {
 /// Turns the system's error about `path` into one that names it.
 pub(crate) fn io_error(path: &Path) -> impl Fn(io::Error) -> OpenError + use<> {
     let path = path.to_owned();
-    move |source| OpenError::Io {
-        path: path.clone(),
-        source,
-    }
+    move |source| OpenError::Io { path: path.clone(), source }
 }
 
 /// Makes a directory and those above it, durably; does nothing when it is there.
@@ -202,10 +184,7 @@ fn create_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         create_directory(parent)?;
         DirBuilder::new().mode(0o700).create(path)?;
         return sync_directory(parent);
@@ -216,12 +195,8 @@ fn create_directory(path: &Path) -> io::Result<()> {
 /// Makes a file with these bytes, whole or not at all, durably.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = path.with_extension("unfinished");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
@@ -232,11 +207,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 pub(crate) fn create_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {

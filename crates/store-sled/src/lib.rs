@@ -24,6 +24,7 @@ mod segments;
 mod state;
 mod store;
 mod tail;
+mod unit;
 mod verify;
 
 pub use error::{Damage, Flaw, OpenError, VerifyError};

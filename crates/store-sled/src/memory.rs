@@ -4,80 +4,23 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fhir_core::ResourceId;
-use parking_lot::{Condvar, Mutex, RwLock};
-use store::{Commit, CommitHash, T};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use store::T;
 
 use crate::SledStoreOptions;
-use crate::keys::{Pointer, bearer, bearer_key, position, version_key};
+use crate::keys::{Pointer, bearer, position};
+use crate::unit::{Key, Unit};
 
-pub(crate) type Key = Arc<[u8]>;
+/// How many keys go to the state before the position they reach is noted and memory trimmed.
+/// Inserted one by one: a batch would hold readers up.
+const KEYS_AT_ONCE: usize = 256;
 
-/// What a key and its value cost here beside the key's bytes, roughly.
-const ENTRY_BYTES: usize = 160;
-
-/// The keys of one commit.
-#[derive(Debug)]
-pub(crate) struct Unit {
-    pub(crate) t: T,
-    pub(crate) hash: CommitHash,
-    pub(crate) segment: u64,
-    pub(crate) versions: Vec<(Key, Pointer)>,
-    pub(crate) identifiers: Vec<Key>,
-}
-
-impl Unit {
-    /// The keys of `commit`, whose versions lie at `places`: offset and length.
-    pub(crate) fn new(
-        commit: &Commit,
-        hash: CommitHash,
-        segment: u64,
-        places: impl Iterator<Item = (u64, u32)>,
-    ) -> Self {
-        let mut versions = Vec::with_capacity(commit.versions.len());
-        let mut identifiers = Vec::new();
-        for (version, (offset, length)) in commit.versions.iter().zip(places) {
-            let key = version_key(&version.resource_type, &version.id, commit.t);
-            let pointer = Pointer {
-                segment,
-                offset,
-                length,
-                ordinal: 0,
-                version: version.version,
-                flags: version.flags,
-                dictionary: version.dictionary,
-                json_length: version.length,
-                instant: commit.instant,
-            };
-            versions.push((Key::from(key), pointer));
-            for identifier in &version.identifiers {
-                let key = bearer_key(&version.resource_type, identifier, &version.id);
-                identifiers.push(Key::from(key));
-            }
-        }
-        // The state counts each key once.
-        identifiers.sort_unstable();
-        identifiers.dedup();
-        Self {
-            t: commit.t,
-            hash,
-            segment,
-            versions,
-            identifiers,
-        }
-    }
-
-    pub(crate) fn keys(&self) -> usize {
-        self.versions.len() + self.identifiers.len()
-    }
-
-    fn bytes(&self) -> usize {
-        let versions = self.versions.iter().map(|(key, _)| key.len());
-        let identifiers = self.identifiers.iter().map(|key| key.len());
-        ENTRY_BYTES * (self.keys() + 1) + versions.chain(identifiers).sum::<usize>()
-    }
-}
+/// How long the applier lets few commits become more: each round costs it a key of its own and
+/// the committing thread a wake-up.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// The table and how far the applier is.
 #[derive(Debug)]
@@ -105,8 +48,10 @@ struct Progress {
     versions: usize,
     bytes: usize,
     units: usize,
+    keys: usize,
     applied: T,
     order: Order,
+    pace: Pace,
     failed: Option<String>,
 }
 
@@ -121,6 +66,14 @@ pub(crate) enum Order {
     Stop,
 }
 
+/// Whether the applier may let commits gather.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Gather,
+    /// Somebody waits for it.
+    Hurry,
+}
+
 impl Memory {
     pub(crate) fn new(options: &SledStoreOptions, applied: T) -> Self {
         Self {
@@ -129,8 +82,10 @@ impl Memory {
                 versions: 0,
                 bytes: 0,
                 units: 0,
+                keys: 0,
                 applied,
                 order: Order::Run,
+                pace: Pace::Gather,
                 failed: None,
             }),
             work: Condvar::new(),
@@ -150,7 +105,7 @@ impl Memory {
             if progress.versions <= self.lag_versions && progress.bytes <= self.lag_bytes {
                 return Ok(());
             }
-            self.done.wait(&mut progress);
+            self.hurry(&mut progress);
         }
     }
 
@@ -164,60 +119,74 @@ impl Memory {
             if progress.applied >= t {
                 return Ok(());
             }
-            self.done.wait(&mut progress);
+            self.hurry(&mut progress);
         }
     }
 
+    /// Waits until the applier, which now lets nothing gather, has done something.
+    fn hurry(&self, progress: &mut MutexGuard<'_, Progress>) {
+        progress.pace = Pace::Hurry;
+        self.work.notify_one();
+        self.done.wait(progress);
+    }
+
     /// Makes the versions of durable commits findable, all at once.
-    pub(crate) fn insert(&self, units: Vec<Unit>) {
-        let (mut versions, mut bytes) = (0, 0);
-        let count = units.len();
+    pub(crate) fn insert(&self, unit: Unit) {
+        let (versions, bytes, keys) = (unit.versions.len(), unit.bytes(), unit.keys());
         {
             let mut table = self.table.write();
-            for unit in units {
-                versions += unit.versions.len();
-                bytes += unit.bytes();
-                for (key, pointer) in &unit.versions {
-                    table.versions.insert(Arc::clone(key), *pointer);
-                }
-                for key in &unit.identifiers {
-                    table.identifiers.entry(Arc::clone(key)).or_insert(unit.t);
-                }
-                table.queue.push_back(Arc::new(unit));
+            for (key, pointer) in &unit.versions {
+                table.versions.insert(Arc::clone(key), *pointer);
             }
+            for (key, t) in &unit.identifiers {
+                table.identifiers.entry(Arc::clone(key)).or_insert(*t);
+            }
+            table.queue.push_back(Arc::new(unit));
         }
         let mut progress = self.progress.lock();
         progress.versions += versions;
         progress.bytes += bytes;
-        progress.units += count;
-        self.work.notify_one();
+        progress.keys += keys;
+        progress.units += 1;
+        if progress.units == 1 || progress.keys >= KEYS_AT_ONCE {
+            self.work.notify_one();
+        }
     }
 
-    /// The next commits for the state, of at most about `keys` keys; waits for them. `None` when
-    /// there is nothing more to do.
-    pub(crate) fn take(&self, keys: usize) -> Option<Vec<Arc<Unit>>> {
-        {
-            let mut progress = self.progress.lock();
-            loop {
-                match progress.order {
-                    Order::Stop => return None,
-                    _ if progress.units > 0 => break,
-                    Order::Drain => return None,
-                    Order::Run => self.work.wait(&mut progress),
-                }
-            }
-        }
+    /// The next commits for the state, of at most about [`KEYS_AT_ONCE`] keys; waits for them.
+    /// `None` when there is nothing more to do.
+    pub(crate) fn take(&self) -> Option<Vec<Arc<Unit>>> {
+        self.wait_for_work()?;
         let table = self.table.read();
         let mut taken = Vec::new();
-        let mut count = 0;
+        let mut keys = 0;
         for unit in &table.queue {
-            if !taken.is_empty() && count + unit.keys() > keys {
+            if !taken.is_empty() && keys + unit.keys() > KEYS_AT_ONCE {
                 break;
             }
-            count += unit.keys();
+            keys += unit.keys();
             taken.push(Arc::clone(unit));
         }
         Some(taken)
+    }
+
+    fn wait_for_work(&self) -> Option<()> {
+        let mut progress = self.progress.lock();
+        let mut gathered = false;
+        loop {
+            let few = progress.keys < KEYS_AT_ONCE && progress.pace == Pace::Gather;
+            match progress.order {
+                Order::Stop => return None,
+                Order::Drain if progress.units == 0 => return None,
+                Order::Run if progress.units == 0 => self.work.wait(&mut progress),
+                Order::Run if few && !gathered => {
+                    gathered = self.work.wait_for(&mut progress, GATHER).timed_out();
+                }
+                Order::Run | Order::Drain => break,
+            }
+        }
+        progress.pace = Pace::Gather;
+        Some(())
     }
 
     /// Forgets commits that the state has now.
@@ -228,8 +197,8 @@ impl Memory {
                 for (key, _) in &unit.versions {
                     table.versions.remove(key);
                 }
-                for key in &unit.identifiers {
-                    if table.identifiers.get(key) == Some(&unit.t) {
+                for (key, t) in &unit.identifiers {
+                    if table.identifiers.get(key) == Some(t) {
                         table.identifiers.remove(key);
                     }
                 }
@@ -241,6 +210,7 @@ impl Memory {
             progress.versions -= unit.versions.len();
             progress.bytes -= unit.bytes();
             progress.units -= 1;
+            progress.keys -= unit.keys();
             progress.applied = unit.t;
         }
         self.done.notify_all();
@@ -273,10 +243,7 @@ impl Memory {
     /// Adds the resources whose keys begin with `prefix` and that stood there at `at`.
     pub(crate) fn bearers(&self, prefix: &[u8], at: T, into: &mut BTreeSet<ResourceId>) {
         let table = self.table.read();
-        let from = (
-            std::ops::Bound::Included(prefix),
-            std::ops::Bound::Unbounded,
-        );
+        let from = (std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded);
         for (key, first) in table.identifiers.range::<[u8], _>(from) {
             if !key.starts_with(prefix) {
                 return;
@@ -289,10 +256,7 @@ impl Memory {
 impl Table {
     fn range(&self, keys: &RangeInclusive<Vec<u8>>) -> impl Iterator<Item = (T, Pointer)> + '_ {
         let (start, end) = (keys.start().as_slice(), keys.end().as_slice());
-        let bounds = (
-            std::ops::Bound::Included(start),
-            std::ops::Bound::Included(end),
-        );
+        let bounds = (std::ops::Bound::Included(start), std::ops::Bound::Included(end));
         self.versions
             .range::<[u8], _>(bounds)
             .filter_map(|(key, pointer)| Some((position(key)?, *pointer)))

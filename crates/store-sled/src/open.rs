@@ -12,12 +12,13 @@ use store::{Derive, Head, T, TenantText};
 use crate::applier::Applier;
 use crate::error::{OpenError, VerifyError};
 use crate::layout::{Layout, io_error};
-use crate::memory::{Memory, Unit};
+use crate::memory::Memory;
 use crate::report::{Cut, OpenReport, Rebuild};
 use crate::scan::{Found, Place, ScanError, SegmentScan};
 use crate::segments::Segments;
 use crate::state::{Applied, State, Unopened, marked_failure};
 use crate::tail::Tail;
+use crate::unit::{Unit, UnitBuilder};
 use crate::{SledStore, SledStoreOptions};
 
 /// Opens the tenant's store, or makes it.
@@ -38,12 +39,12 @@ pub(crate) fn open(
         options: &options,
     };
     let mut cut = None;
-    let (replayed, rebuilt) = match replay.from_stored_state(&mut cut) {
+    let (replayed, rebuilt) = match replay.replay_onto_stored_state(&mut cut) {
         Ok(replayed) => (replayed, None),
         Err(Obstacle::Open(error)) => return Err(error),
         Err(Obstacle::State(reason)) => {
             let moved_to = layout.move_state_aside()?;
-            let replayed = match replay.from_nothing(&mut cut) {
+            let replayed = match replay.replay_onto_nothing(&mut cut) {
                 Ok(replayed) => replayed,
                 Err(Obstacle::Open(error)) => return Err(error),
                 Err(Obstacle::State(reason)) => return Err(OpenError::StateFailed { reason }),
@@ -67,10 +68,7 @@ pub(crate) fn open(
     if let Some(rebuild) = &report.rebuilt {
         tracing::warn!(?rebuild, "the derived state was rebuilt from the log");
     }
-    let newest = *replay
-        .segments
-        .last()
-        .expect("segments() found at least one");
+    let newest = *replay.segments.last().expect("segments() found at least one");
     let path = layout.segment(newest);
     let tail = Tail::open(&path, newest, replayed.end).map_err(io_error(&path))?;
     Ok(SledStore::assemble(
@@ -106,11 +104,7 @@ pub(crate) struct Parts {
 
 impl Replayed {
     fn into_parts(self) -> Parts {
-        Parts {
-            state: self.state,
-            memory: self.memory,
-            applier: self.applier,
-        }
+        Parts { state: self.state, memory: self.memory, applier: self.applier }
     }
 }
 
@@ -143,7 +137,7 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    fn from_stored_state(&self, cut: &mut Option<Cut>) -> Result<Replayed, Obstacle> {
+    fn replay_onto_stored_state(&self, cut: &mut Option<Cut>) -> Result<Replayed, Obstacle> {
         if let Some(reason) = marked_failure(self.layout) {
             return Err(Obstacle::State(reason));
         }
@@ -168,13 +162,11 @@ impl Replay<'_> {
     fn open_state(&self) -> Result<State, Obstacle> {
         State::open(self.layout, self.options).map_err(|unopened| match unopened {
             Unopened::Unusable(reason) => Obstacle::State(reason),
-            Unopened::InUse => Obstacle::Open(OpenError::InUse {
-                path: self.layout.state(),
-            }),
+            Unopened::InUse => Obstacle::Open(OpenError::InUse { path: self.layout.state() }),
         })
     }
 
-    fn from_nothing(&self, cut: &mut Option<Cut>) -> Result<Replayed, Obstacle> {
+    fn replay_onto_nothing(&self, cut: &mut Option<Cut>) -> Result<Replayed, Obstacle> {
         let state = self.open_state()?;
         let applied = state.begin().map_err(Obstacle::State)?;
         self.replay(state, applied, cut)
@@ -193,15 +185,8 @@ impl Replay<'_> {
         let memory = Arc::new(Memory::new(self.options, applied.t));
         let applier = Applier::start(&memory, &state, applied);
         let applier = applier.map_err(io_error(&self.layout.state()))?;
-        let mut replayed = Replayed {
-            state,
-            memory,
-            applier,
-            head: Head::EMPTY,
-            end: 0,
-            commits: 0,
-            versions: 0,
-        };
+        let mut replayed =
+            Replayed { state, memory, applier, head: Head::EMPTY, end: 0, commits: 0, versions: 0 };
         let mut before = None;
         for &number in &self.segments[from..] {
             let place = match self.segments.last() {
@@ -236,8 +221,7 @@ impl Replay<'_> {
         into.commits += 1;
         into.versions += decoded.commit.versions.len() as u64;
         into.memory.wait_for_room().map_err(Obstacle::State)?;
-        into.memory
-            .insert(vec![unit(&decoded, segment, found.offset)]);
+        into.memory.insert(unit(&decoded, segment, found.offset));
         Ok(())
     }
 
@@ -285,7 +269,9 @@ pub(crate) fn unit(decoded: &Decoded, segment: u64, offset: u64) -> Unit {
         let length = u32::try_from(block.len()).expect("a block is shorter than a record");
         (offset + block.start as u64, length)
     });
-    Unit::new(&decoded.commit, decoded.hash, segment, places)
+    let mut builder = UnitBuilder::new(segment, decoded.commit.versions.len());
+    builder.add(&decoded.commit, decoded.hash, places);
+    builder.finish()
 }
 
 /// A stored version whose identifiers could not be derived.
@@ -297,11 +283,7 @@ pub(crate) struct Underivable {
 
 impl From<Underivable> for VerifyError {
     fn from(lost: Underivable) -> Self {
-        Self::Underivable {
-            t: lost.t,
-            resource: lost.resource,
-            source: lost.source,
-        }
+        Self::Underivable { t: lost.t, resource: lost.resource, source: lost.source }
     }
 }
 

@@ -166,20 +166,14 @@ impl SegmentScan {
         };
         let available = self.window.length - offset;
         if header.length > available {
-            let flaw = Flaw::Short {
-                needed: header.length,
-                available,
-            };
+            let flaw = Flaw::Short { needed: header.length, available };
             return self.torn_or(offset, header.length, flaw);
         }
         let bytes = self.read(offset, header.length)?;
         if bytes[bytes.len() - GROUP_TRAILER..] != header.trailer() {
             return self.torn_or(offset, header.length, Flaw::Magic("group's trailer"));
         }
-        let last = header
-            .first
-            .get()
-            .saturating_add(u64::from(header.commits) - 1);
+        let last = header.first.get().saturating_add(u64::from(header.commits) - 1);
         let group = Group {
             bytes,
             offset,
@@ -214,9 +208,7 @@ impl SegmentScan {
     }
 
     fn next_commit(&mut self, group: &mut Group) -> Result<Found, ScanError> {
-        let bytes = group
-            .bytes
-            .slice(group.at..group.bytes.len() - GROUP_TRAILER);
+        let bytes = group.bytes.slice(group.at..group.bytes.len() - GROUP_TRAILER);
         let offset = group.offset + group.at as u64;
         let after = self.head.t;
         let read = if after.next() > self.verified_only {
@@ -245,11 +237,7 @@ impl SegmentScan {
         group.at += length;
         group.commits_left -= 1;
         self.head = head;
-        Ok(Found {
-            head,
-            offset,
-            decoded,
-        })
+        Ok(Found { head, offset, decoded })
     }
 
     fn group_lost(&self, group: &Group, flaw: Flaw) -> ScanError {
@@ -284,11 +272,7 @@ struct Read {
 impl From<Decoded> for Read {
     fn from(decoded: Decoded) -> Self {
         Self {
-            head: Head {
-                t: decoded.commit.t,
-                instant: decoded.commit.instant,
-                hash: decoded.hash,
-            },
+            head: Head { t: decoded.commit.t, instant: decoded.commit.instant, hash: decoded.hash },
             previous: decoded.previous,
             tenant: decoded.commit.tenant.clone(),
             length: decoded.length,
@@ -300,11 +284,7 @@ impl From<Decoded> for Read {
 impl From<RecordHead<'_>> for Read {
     fn from(record: RecordHead<'_>) -> Self {
         Self {
-            head: Head {
-                t: record.t,
-                instant: record.instant,
-                hash: record.hash,
-            },
+            head: Head { t: record.t, instant: record.instant, hash: record.hash },
             previous: record.previous,
             tenant: TenantText::new(record.tenant).expect("check() checked the tenant"),
             length: record.length,
@@ -318,10 +298,7 @@ fn lost_from(t: T) -> String {
 }
 
 fn scan_io(path: &Path, source: io::Error) -> ScanError {
-    ScanError::Io {
-        path: path.to_owned(),
-        source,
-    }
+    ScanError::Io { path: path.to_owned(), source }
 }
 
 impl From<ScanError> for OpenError {
@@ -355,12 +332,7 @@ impl Window {
     fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
-        Ok(Self {
-            file,
-            length,
-            start: 0,
-            bytes: Bytes::new(),
-        })
+        Ok(Self { file, length, start: 0, bytes: Bytes::new() })
     }
 
     /// The bytes at `offset`, as many of `length` as the file has.

@@ -26,10 +26,7 @@ pub(crate) struct Segments {
 
 impl Segments {
     pub(crate) fn new(layout: Layout) -> Self {
-        Self {
-            layout,
-            files: RwLock::default(),
-        }
+        Self { layout, files: RwLock::default() }
     }
 
     /// The bytes at `location`; `what` names what is lost without them.
@@ -38,28 +35,17 @@ impl Segments {
         location: &Location,
         what: impl Fn() -> String,
     ) -> Result<Bytes, ReadError> {
-        let &Location {
-            segment,
-            offset,
-            length,
-        } = location;
+        let &Location { segment, offset, length } = location;
         let damaged = |flaw| {
             let lost = what();
-            ReadError::from(Damage {
-                segment,
-                offset,
-                lost,
-                flaw,
-            })
+            ReadError::from(Damage { segment, offset, lost, flaw })
         };
         let length = length as usize;
         if length > MAX_LENGTH {
             return Err(damaged(Flaw::Field("pointer to it")));
         }
         let mut bytes = vec![0; length];
-        let read = self
-            .file(segment)
-            .and_then(|file| file.read_exact_at(&mut bytes, offset));
+        let read = self.file(segment).and_then(|file| file.read_exact_at(&mut bytes, offset));
         match read {
             Ok(()) => Ok(Bytes::from(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -74,11 +60,7 @@ impl Segments {
                         .map_or(0, |metadata| metadata.len()),
                 }))
             }
-            Err(source) => Err(ReadError::Io {
-                segment,
-                offset,
-                source,
-            }),
+            Err(source) => Err(ReadError::Io { segment, offset, source }),
         }
     }
 

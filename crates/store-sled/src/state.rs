@@ -22,7 +22,7 @@ use store::{CommitHash, T};
 use crate::SledStoreOptions;
 use crate::keys::{Pointer, bearer, first_position, position};
 use crate::layout::{Layout, create_file};
-use crate::memory::Unit;
+use crate::unit::Unit;
 
 const APPLIED: &[u8] = b"applied";
 /// Bytes of [`Applied`].
@@ -114,17 +114,9 @@ impl State {
 
     /// Begins an empty state.
     pub(crate) fn begin(&self) -> Result<Applied, String> {
-        let applied = Applied {
-            t: T::ZERO,
-            hash: CommitHash::ZERO,
-            segment: 1,
-            keys: 0,
-            sum: 0,
-        };
+        let applied = Applied { t: T::ZERO, hash: CommitHash::ZERO, segment: 1, keys: 0, sum: 0 };
         self.guarded(|| {
-            self.db
-                .insert(APPLIED, applied.encode().as_slice())
-                .map_err(text)?;
+            self.db.insert(APPLIED, applied.encode().as_slice()).map_err(text)?;
             self.db.flush().map_err(text).map(|_| ())
         })?;
         Ok(applied)
@@ -170,8 +162,8 @@ impl State {
                     self.versions.insert(key, value.as_slice()).map_err(text)?;
                     applied.count(key, &value);
                 }
-                for key in &unit.identifiers {
-                    self.apply_identifier(key, unit.t, applied)?;
+                for (key, t) in &unit.identifiers {
+                    self.apply_identifier(key, *t, applied)?;
                 }
                 (applied.t, applied.hash, applied.segment) = (unit.t, unit.hash, unit.segment);
             }
@@ -184,15 +176,16 @@ impl State {
     /// is there when a crash forgot that its commit had been applied.
     fn apply_identifier(&self, key: &[u8], t: T, applied: &mut Applied) -> Result<(), String> {
         let value = t.get().to_le_bytes();
-        if let Some(stored) = self.identifiers.get(key).map_err(text)? {
-            let first = first_position(&stored).ok_or_else(|| malformed("identifier"))?;
-            if first < t {
+        let absent = None::<&[u8]>;
+        let placed = self.identifiers.compare_and_swap(key, absent, Some(value.as_slice()));
+        if let Err(there) = placed.map_err(text)? {
+            let first = there.current.as_deref().and_then(first_position);
+            if first.ok_or_else(|| malformed("identifier"))? < t {
                 return Ok(());
             }
+            let placed = self.identifiers.insert(key, value.as_slice());
+            placed.map_err(text)?;
         }
-        self.identifiers
-            .insert(key, value.as_slice())
-            .map_err(text)?;
         applied.count(key, &value);
         Ok(())
     }
@@ -381,10 +374,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     format!("panicked: {}", text.unwrap_or("without a message"))
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "given to map_err, which hands the error over"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "given to map_err, which hands the error over")]
 fn text(error: sled::Error) -> String {
     error.to_string()
 }

@@ -22,12 +22,13 @@ use crate::error::{Damage, Flaw, OpenError};
 use crate::frame::{GROUP_HEADER, GROUP_TRAILER, GroupHeader};
 use crate::keys::{Pointer, bearers_key, version_keys};
 use crate::layout::Layout;
-use crate::memory::{Memory, Order, Unit};
+use crate::memory::{Memory, Order};
 use crate::open::{self, Parts};
 use crate::report::OpenReport;
 use crate::segments::Segments;
 use crate::state::State;
 use crate::tail::{Tail, append_error};
+use crate::unit::{Unit, UnitBuilder};
 
 /// The most bytes of one group.
 const MAX_GROUP: u64 = 1 << 30;
@@ -190,14 +191,14 @@ impl Store for SledStore {
         let offset = writer.tail.length();
         let Writer { tail, buffer, .. } = &mut *writer;
         tail.append(&buffer[..length])?;
-        let units = writer.units(group, offset);
+        let unit = writer.unit(group, offset);
         let last = group.last().expect("the group has a first commit");
         let head = Head {
             t: last.t,
             instant: last.instant,
             hash: *writer.hashes.last().expect("encode() hashed every commit"),
         };
-        self.memory.insert(units);
+        self.memory.insert(unit);
         *self.head.write() = head;
         writer.tidy();
         Ok(head)
@@ -283,21 +284,14 @@ impl Writer {
         let framing = GROUP_HEADER + GROUP_TRAILER;
         let length = framing + group.iter().map(record::length).sum::<usize>();
         if length as u64 > MAX_GROUP {
-            return Err(AppendError::TooLarge {
-                length: length as u64,
-                limit: MAX_GROUP,
-            });
+            return Err(AppendError::TooLarge { length: length as u64, limit: MAX_GROUP });
         }
         self.buffer.clear();
         self.blocks.clear();
         self.hashes.clear();
         self.buffer.reserve(length);
         let commits = u32::try_from(group.len()).expect("each commit has bytes, all fit 1 GB");
-        let header = GroupHeader {
-            commits,
-            length: length as u64,
-            first,
-        };
+        let header = GroupHeader { commits, length: length as u64, first };
         self.buffer.extend_from_slice(&header.encode());
         let mut previous = head.hash;
         for commit in group {
@@ -313,19 +307,18 @@ impl Writer {
     }
 
     /// The keys of the group in the buffer, which stands at `offset` of the newest segment.
-    fn units(&self, group: &[Commit], offset: u64) -> Vec<Unit> {
+    fn unit(&self, group: &[Commit], offset: u64) -> Unit {
+        let mut builder = UnitBuilder::new(self.tail.segment(), self.blocks.len());
         let mut blocks = self.blocks.iter();
-        let commits = group.iter().zip(&self.hashes);
-        commits
-            .map(|(commit, hash)| {
-                let own = blocks.by_ref().take(commit.versions.len());
-                let places = own.map(|block| {
-                    let length = u32::try_from(block.len()).expect("a block is below 1 GB");
-                    (offset + block.start as u64, length)
-                });
-                Unit::new(commit, *hash, self.tail.segment(), places)
-            })
-            .collect()
+        for (commit, hash) in group.iter().zip(&self.hashes) {
+            let own = blocks.by_ref().take(commit.versions.len());
+            let places = own.map(|block| {
+                let length = u32::try_from(block.len()).expect("a block is below 1 GB");
+                (offset + block.start as u64, length)
+            });
+            builder.add(commit, *hash, places);
+        }
+        builder.finish()
     }
 
     fn tidy(&mut self) {

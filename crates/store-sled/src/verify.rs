@@ -6,10 +6,10 @@ use store::{ContentHash, Head, Store, T};
 use crate::SledStore;
 use crate::error::{Damage, Flaw, VerifyError};
 use crate::keys::position;
-use crate::memory::Unit;
 use crate::open::{derive_identifiers, unit};
 use crate::report::VerifyReport;
 use crate::scan::{Found, Place, SegmentScan};
+use crate::unit::Unit;
 
 impl SledStore {
     /// Verifies everything up to the head. Blocks, reads the whole log, and may run while commits
@@ -23,10 +23,7 @@ impl SledStore {
         let versions = self.verify_log(head)?;
         let found = self.state.count_versions(head.t).map_err(state_failed)?;
         if found != versions {
-            return Err(VerifyError::KeysBeyondLog {
-                found,
-                expected: versions,
-            });
+            return Err(VerifyError::KeysBeyondLog { found, expected: versions });
         }
         Ok(VerifyReport { head, versions })
     }
@@ -52,10 +49,7 @@ impl SledStore {
                     segment: number,
                     offset: scan.end(),
                     lost: format!("commit {} and what follows it", scan.head().t.next()),
-                    flaw: Flaw::Short {
-                        needed: length + 1,
-                        available: length,
-                    },
+                    flaw: Flaw::Short { needed: length + 1, available: length },
                 }));
             }
             before = Some(scan.head());
@@ -93,7 +87,7 @@ impl SledStore {
                 return Err(VerifyError::PointerLost { t, resource });
             }
         }
-        for key in &unit.identifiers {
+        for (key, _) in &unit.identifiers {
             let first = self.state.first_borne(key).map_err(state_failed)?;
             if first.is_none_or(|first| first > t) {
                 let resource = resource_name(key);

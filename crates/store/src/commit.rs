@@ -219,10 +219,7 @@ impl fmt::Debug for Version {
 /// Prints neither key nor digest: whoever has them may repeat the request.
 impl fmt::Debug for Idempotency {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Idempotency")
-            .field("client", &self.client)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Idempotency").field("client", &self.client).finish_non_exhaustive()
     }
 }
 
@@ -246,9 +243,7 @@ mod tests {
 
     #[test]
     fn reserved_bits_and_contradicting_bits_are_no_flags() {
-        let known = (0..=255)
-            .filter(|bits| VersionFlags::from_bits(*bits).is_some())
-            .count();
+        let known = (0..=255).filter(|bits| VersionFlags::from_bits(*bits).is_some()).count();
         assert_eq!(known, 4);
     }
 }

@@ -13,10 +13,7 @@ pub fn judge_group(head: &Head, tenant: &TenantText, group: &[Commit]) -> Result
         return Ok(());
     };
     if first.t != head.t.next() {
-        return Err(AppendError::HeadMoved {
-            head: head.t,
-            first: first.t,
-        });
+        return Err(AppendError::HeadMoved { head: head.t, first: first.t });
     }
     let (mut t, mut instant) = (head.t, head.instant);
     for commit in group {
@@ -29,9 +26,7 @@ pub fn judge_group(head: &Head, tenant: &TenantText, group: &[Commit]) -> Result
             }));
         }
         if commit.instant <= instant {
-            return Err(AppendError::Malformed(MalformedGroup::InstantNotAfter {
-                t: commit.t,
-            }));
+            return Err(AppendError::Malformed(MalformedGroup::InstantNotAfter { t: commit.t }));
         }
         (t, instant) = (commit.t, commit.instant);
     }

@@ -62,10 +62,7 @@ mod tests {
 
     #[test]
     fn a_missing_system_is_not_an_empty_one() {
-        assert_ne!(
-            IdentifierKey::new(None, "1"),
-            IdentifierKey::new(Some(""), "1")
-        );
+        assert_ne!(IdentifierKey::new(None, "1"), IdentifierKey::new(Some(""), "1"));
     }
 
     #[test]

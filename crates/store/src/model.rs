@@ -102,11 +102,7 @@ impl Store for ModelStore {
                 let t = commit.t;
                 AppendError::Malformed(MalformedGroup::Unencodable { t, source })
             })?;
-            head = Head {
-                t: commit.t,
-                instant: commit.instant,
-                hash,
-            };
+            head = Head { t: commit.t, instant: commit.instant, hash };
         }
         for commit in group {
             state.insert(commit);
@@ -146,11 +142,7 @@ impl Store for ModelStore {
     }
 
     async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
-        let Location {
-            segment,
-            offset,
-            length,
-        } = entry.location;
+        let Location { segment, offset, length } = entry.location;
         let state = self.state();
         let version = state.at(entry.t, length as usize).filter(|version| {
             (&version.resource_type, &version.id, version.version)
@@ -174,10 +166,7 @@ impl Store for ModelStore {
         let key = (resource_type.clone(), identifier.clone());
         let state = self.state();
         let bearers = state.identifiers.get(&key).into_iter().flatten();
-        Ok(bearers
-            .filter(|(_, first)| **first <= at)
-            .map(|(id, _)| id.clone())
-            .collect())
+        Ok(bearers.filter(|(_, first)| **first <= at).map(|(id, _)| id.clone()).collect())
     }
 
     fn close(&self) -> Result<(), CloseError> {
@@ -220,10 +209,7 @@ impl State {
         let resource = (resource_type.clone(), id.clone());
         let positions = self.resources.get(&resource).into_iter().flatten();
         let visible: Vec<_> = positions.filter(|(t, _)| *t <= at).collect();
-        visible
-            .into_iter()
-            .rev()
-            .filter_map(|&(t, ordinal)| self.entry(t, ordinal))
+        visible.into_iter().rev().filter_map(|&(t, ordinal)| self.entry(t, ordinal))
     }
 
     fn entry(&self, t: T, ordinal: usize) -> Option<VersionEntry> {

@@ -79,11 +79,7 @@ pub struct Head {
 
 impl Head {
     /// The head of a log without commits.
-    pub const EMPTY: Self = Self {
-        t: T::ZERO,
-        instant: Instant::MIN,
-        hash: CommitHash::ZERO,
-    };
+    pub const EMPTY: Self = Self { t: T::ZERO, instant: Instant::MIN, hash: CommitHash::ZERO };
 }
 
 impl fmt::Debug for CommitHash {
@@ -99,7 +95,5 @@ impl fmt::Debug for ContentHash {
 }
 
 fn hexadecimal(bytes: &[u8], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes
-        .iter()
-        .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    bytes.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
 }

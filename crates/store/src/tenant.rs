@@ -23,11 +23,7 @@ impl TenantText {
     /// [`InvalidTenant`] when the text is empty, too long, begins with a dot or has another
     /// character than those allowed.
     pub fn new(text: &str) -> Result<Self, InvalidTenant> {
-        if Self::is_valid(text) {
-            Ok(Self(Arc::from(text)))
-        } else {
-            Err(InvalidTenant)
-        }
+        if Self::is_valid(text) { Ok(Self(Arc::from(text))) } else { Err(InvalidTenant) }
     }
 
     /// Whether `text` can name a tenant.
@@ -67,18 +63,7 @@ mod tests {
         for good in ["default", "Clinic_2", "a.b-c", &"x".repeat(64)] {
             assert_eq!(TenantText::new(good).unwrap().as_str(), good);
         }
-        for bad in [
-            "",
-            ".",
-            "..",
-            ".hidden",
-            "a/b",
-            "a\\b",
-            "a b",
-            "ä",
-            "a\0",
-            &"x".repeat(65),
-        ] {
+        for bad in ["", ".", "..", ".hidden", "a/b", "a\\b", "a b", "ä", "a\0", &"x".repeat(65)] {
             assert!(TenantText::new(bad).is_err(), "{bad:?}");
         }
     }

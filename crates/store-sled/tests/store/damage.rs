@@ -25,12 +25,7 @@ fn a_flipped_bit_anywhere_in_the_newest_segment_is_named_and_nothing_is_deleted(
         let damage = damage(folder.open_with(options()).unwrap_err());
         assert_eq!(damage.segment, 1, "byte {at}");
         let offset = usize::try_from(damage.offset).unwrap();
-        let part = |of| {
-            [0, header, whole]
-                .into_iter()
-                .rev()
-                .find(|start| *start <= of)
-        };
+        let part = |of| [0, header, whole].into_iter().rev().find(|start| *start <= of);
         assert_eq!(part(offset), part(at), "byte {at}: {damage}");
         assert!(damage.lost.starts_with("commit "), "byte {at}: {damage}");
         assert!(files(&folder.path()) == before, "byte {at}");
@@ -67,9 +62,7 @@ fn a_flipped_bit_anywhere_in_an_older_segment_is_named_by_verify_and_by_reads() 
         assert!(damage.offset <= at as u64, "byte {at}: {damage}");
         for t in [1, 2, 3] {
             let (patient, id) = resource(&format!("Patient/{t}"));
-            let entry = block_on(store.newest(&patient, &id, T::new(3)))
-                .unwrap()
-                .unwrap();
+            let entry = block_on(store.newest(&patient, &id, T::new(3))).unwrap().unwrap();
             match block_on(store.body(&entry)) {
                 Ok(body) => assert!(body.ends_with(format!("\n{t}").as_bytes())),
                 Err(error) => {
@@ -99,10 +92,7 @@ fn a_missing_segment_is_an_error_that_names_it() {
     for number in [2, 1] {
         fs::rename(folder.segment(number), folder.path().join("elsewhere")).unwrap();
         let damage = damage(folder.open_with(small.clone()).unwrap_err());
-        assert_eq!(
-            (damage.segment, damage.flaw),
-            (number, Flaw::SegmentMissing)
-        );
+        assert_eq!((damage.segment, damage.flaw), (number, Flaw::SegmentMissing));
         fs::rename(folder.path().join("elsewhere"), folder.segment(number)).unwrap();
     }
     holds(&folder.open_with(small).unwrap(), 3);
@@ -119,10 +109,7 @@ fn a_segment_without_commits_continues_the_one_before() {
     fill(&store, 2, 2);
     close(store);
     let second = fs::read(folder.segment(2)).unwrap();
-    let header = second
-        .windows(4)
-        .position(|bytes| bytes == b"HGG1")
-        .unwrap();
+    let header = second.windows(4).position(|bytes| bytes == b"HGG1").unwrap();
     fs::write(before.segment(2), &second[..header]).unwrap();
     let store = before.open_with(small).unwrap();
     assert_eq!(store.report().cut, None);

@@ -19,39 +19,17 @@ fn a_newer_format_is_refused_naming_both() {
     fs::write(&format, "hearthgate store 2\n").unwrap();
     let before = files(&folder.path());
     let error = folder.open_with(options()).unwrap_err();
-    let named = matches!(
-        &error,
-        OpenError::NewerFormat {
-            found: 2,
-            known: 1,
-            ..
-        }
-    );
+    let named = matches!(&error, OpenError::NewerFormat { found: 2, known: 1, .. });
     assert!(named, "{error:?}");
-    assert!(
-        error
-            .to_string()
-            .contains("format 2, this release knows up to 1")
-    );
-    for text in [
-        "",
-        "hearthgate store 0\n",
-        "hearthgate store one\n",
-        "something else\n",
-    ] {
+    assert!(error.to_string().contains("format 2, this release knows up to 1"));
+    for text in ["", "hearthgate store 0\n", "hearthgate store one\n", "something else\n"] {
         fs::write(&format, text).unwrap();
         let error = folder.open_with(options()).unwrap_err();
-        assert!(
-            matches!(error, OpenError::FormatUnreadable { .. }),
-            "{text:?}: {error:?}"
-        );
+        assert!(matches!(error, OpenError::FormatUnreadable { .. }), "{text:?}: {error:?}");
     }
     fs::remove_file(&format).unwrap();
     let error = folder.open_with(options()).unwrap_err();
-    assert!(
-        matches!(error, OpenError::FormatMissing { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, OpenError::FormatMissing { .. }), "{error:?}");
     fs::write(&format, "hearthgate store 2\n").unwrap();
     assert!(files(&folder.path()) == before);
 }

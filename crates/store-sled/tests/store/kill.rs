@@ -20,10 +20,7 @@ const ACKNOWLEDGED: &str = "acknowledged ";
 /// Commit `t`: a few resources that say so, in numbers and sizes that vary.
 fn numbered(t: u64) -> Commit {
     let versions = (0..=t % 5).map(|n| {
-        let text = format!(
-            "{t} {}",
-            "x".repeat(usize::try_from(t * 37 % 3000).unwrap())
-        );
+        let text = format!("{t} {}", "x".repeat(usize::try_from(t * 37 % 3000).unwrap()));
         let value = t.to_string();
         put_identified(&format!("Patient/{t}-{n}"), 1, &[("urn:n", &value)], &text)
     });
@@ -45,9 +42,7 @@ fn child_commits_until_killed() {
         append(&store, &group);
         t = group.last().unwrap().t.get();
         // One write, so that what the parent reads is a whole line.
-        output
-            .write_all(format!("\n{ACKNOWLEDGED}{t}\n").as_bytes())
-            .unwrap();
+        output.write_all(format!("\n{ACKNOWLEDGED}{t}\n").as_bytes()).unwrap();
     }
 }
 
@@ -90,10 +85,7 @@ fn a_killed_process_leaves_every_acknowledged_commit_and_no_part_of_another() {
         assert!(acknowledged > before, "round {round}");
         let store = folder.open_with(options()).unwrap();
         let head = store.head().t;
-        assert!(
-            head >= T::new(acknowledged),
-            "round {round}: {head} of {acknowledged}"
-        );
+        assert!(head >= T::new(acknowledged), "round {round}: {head} of {acknowledged}");
         for t in before + 1..=head.get() {
             for version in numbered(t).versions {
                 let name = format!("{}/{}", version.resource_type, version.id);

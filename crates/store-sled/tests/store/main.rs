@@ -1,9 +1,18 @@
 //! The embedded backend from outside.
 
+#[cfg(test)]
 mod damage;
+#[cfg(test)]
+mod document;
+#[cfg(test)]
 mod folder;
+#[cfg(test)]
 mod kill;
+#[cfg(test)]
 mod state;
+#[cfg(test)]
 mod suite;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
 mod torn_tail;

@@ -37,10 +37,7 @@ fn rebuilds_after(folder: &Folder, harm: impl FnOnce(&Path)) -> String {
     holds(&store, MANY);
     close(store);
     let store = open(folder);
-    assert_eq!(
-        (&store.report().rebuilt, store.report().replayed_commits),
-        (&None, 0)
-    );
+    assert_eq!((&store.report().rebuilt, store.report().replayed_commits), (&None, 0));
     rebuilt.reason
 }
 
@@ -84,10 +81,7 @@ fn a_state_that_lost_or_changed_a_key_comes_back_equal() {
         versions.pop_min().unwrap().unwrap();
         db.flush().unwrap();
     });
-    assert!(
-        reason.contains(&format!("{} keys", 2 * MANY - 1)),
-        "{reason}"
-    );
+    assert!(reason.contains(&format!("{} keys", 2 * MANY - 1)), "{reason}");
     rebuilds_after(&folder, |state| {
         let (versions, db) = tree(state, "versions");
         let (key, mut value) = versions.first().unwrap().unwrap();
@@ -106,10 +100,7 @@ fn a_state_that_lost_or_changed_a_key_comes_back_equal() {
 #[test]
 fn verify_names_what_the_state_lost() {
     let folder = many();
-    let unchecked = SledStoreOptions {
-        checked_keys: 0,
-        ..options()
-    };
+    let unchecked = SledStoreOptions { checked_keys: 0, ..options() };
     let harm = |tree: &str, harm: &dyn Fn(&sled::Tree)| {
         let copy = folder.copy();
         {
@@ -124,19 +115,13 @@ fn verify_names_what_the_state_lost() {
     let lost = harm("versions", &|tree| drop(tree.pop_min().unwrap()));
     assert!(matches!(lost, VerifyError::PointerLost { .. }), "{lost:?}");
     let lost = harm("identifiers", &|tree| drop(tree.pop_max().unwrap()));
-    assert!(
-        matches!(lost, VerifyError::IdentifierLost { .. }),
-        "{lost:?}"
-    );
+    assert!(matches!(lost, VerifyError::IdentifierLost { .. }), "{lost:?}");
     let beyond = harm("versions", &|tree| {
         let (mut key, value) = tree.first().unwrap().unwrap();
         key[8] = b'x';
         tree.insert(key, value).unwrap();
     });
-    assert!(
-        matches!(beyond, VerifyError::KeysBeyondLog { .. }),
-        "{beyond:?}"
-    );
+    assert!(matches!(beyond, VerifyError::KeysBeyondLog { .. }), "{beyond:?}");
 }
 
 /// G7.
@@ -144,10 +129,7 @@ fn verify_names_what_the_state_lost() {
 fn a_state_behind_the_log_catches_up() {
     let (folder, _) = two_groups();
     let store = open(&folder);
-    assert_eq!(
-        (&store.report().rebuilt, store.report().replayed_commits),
-        (&None, 2)
-    );
+    assert_eq!((&store.report().rebuilt, store.report().replayed_commits), (&None, 2));
     holds(&store, 4);
 }
 

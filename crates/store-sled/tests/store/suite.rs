@@ -17,11 +17,7 @@ impl Sled {
     fn new(options: SledStoreOptions) -> Self {
         let folder = Folder::new();
         let store = Some(folder.open_with(options.clone()).unwrap());
-        Self {
-            folder,
-            store,
-            options,
-        }
+        Self { folder, store, options }
     }
 }
 
@@ -33,10 +29,7 @@ impl StoreUnderTest for Sled {
     fn restart(&mut self) {
         self.store.take().unwrap().close().unwrap();
         let store = self.folder.open_with(self.options.clone()).unwrap();
-        assert_eq!(
-            (&store.report().cut, &store.report().rebuilt),
-            (&None, &None)
-        );
+        assert_eq!((&store.report().cut, &store.report().rebuilt), (&None, &None));
         assert_eq!(store.report().replayed_commits, 0);
         self.store = Some(store);
     }

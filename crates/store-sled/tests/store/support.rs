@@ -16,18 +16,12 @@ use tempfile::TempDir;
 
 /// Small enough for many stores at once.
 pub(crate) fn options() -> SledStoreOptions {
-    SledStoreOptions {
-        cache_bytes: 4 << 20,
-        ..SledStoreOptions::default()
-    }
+    SledStoreOptions { cache_bytes: 4 << 20, ..SledStoreOptions::default() }
 }
 
 /// So small that every group begins a segment.
 pub(crate) fn small_segments() -> SledStoreOptions {
-    SledStoreOptions {
-        segment_bytes: 200,
-        ..options()
-    }
+    SledStoreOptions { segment_bytes: 200, ..options() }
 }
 
 /// A tenant's folder.
@@ -98,10 +92,7 @@ pub(crate) fn fill(store: &SledStore, from: u64, to: u64) {
         .map(|t| {
             let text = t.to_string();
             let name = format!("Patient/{t}");
-            commit(
-                t,
-                vec![put_identified(&name, 1, &[("urn:n", &text)], &text)],
-            )
+            commit(t, vec![put_identified(&name, 1, &[("urn:n", &text)], &text)])
         })
         .collect();
     append(store, &commits);

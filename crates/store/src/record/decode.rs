@@ -282,8 +282,7 @@ impl<'a> Reader<'a> {
         let at = self.at;
         let [length] = self.array(field)?;
         let text = std::str::from_utf8(self.take(usize::from(length), field)?).ok();
-        text.filter(|text| is_valid(text))
-            .ok_or_else(|| error(at, field, Condition::Malformed))
+        text.filter(|text| is_valid(text)).ok_or_else(|| error(at, field, Condition::Malformed))
     }
 
     /// Text with its length in two bytes.
@@ -305,17 +304,13 @@ impl<'a> Reader<'a> {
         }
         let stored = u32::from_le_bytes(self.array(field)?);
         let inside = self.at;
-        self.take(length, field)
-            .map_err(|short| error(at, field, short.condition))?;
+        self.take(length, field).map_err(|short| error(at, field, short.condition))?;
         let computed = checksum(seed, &self.bytes[at..self.at]);
         if stored != computed {
             let condition = Condition::Checksum { stored, computed };
             return Err(error(at, field, condition));
         }
-        Ok(Reader {
-            bytes: &self.bytes[..self.at],
-            at: inside,
-        })
+        Ok(Reader { bytes: &self.bytes[..self.at], at: inside })
     }
 
     fn finish(&self, field: &'static str) -> Result<(), DecodeError> {
@@ -327,9 +322,5 @@ impl<'a> Reader<'a> {
 }
 
 fn error(offset: usize, field: &'static str, condition: Condition) -> DecodeError {
-    DecodeError {
-        offset,
-        field,
-        condition,
-    }
+    DecodeError { offset, field, condition }
 }

@@ -17,10 +17,8 @@ const FIXED_BLOCK: usize = 1 + 1 + 8 + 1 + 8 + 4 + 32 + 4 + 4;
 /// How many bytes [`encode`] will append for this commit.
 #[must_use]
 pub fn length(commit: &Commit) -> usize {
-    let idempotency = commit
-        .idempotency
-        .as_ref()
-        .map_or(0, |of| 2 + of.client.len() + 2 + of.key.len() + 32);
+    let idempotency =
+        commit.idempotency.as_ref().map_or(0, |of| 2 + of.client.len() + 2 + of.key.len() + 32);
     let head = FRAME_HEADER + FIXED_HEAD + commit.tenant.as_str().len() + idempotency;
     head + commit.versions.iter().map(block_length).sum::<usize>()
 }
@@ -136,11 +134,7 @@ fn put_short(text: &str, into: &mut Vec<u8>) {
 fn check(commit: &Commit) -> Result<(), EncodeError> {
     let fits = |field, length: usize, limit: usize| {
         if length > limit {
-            return Err(EncodeError::FieldTooLong {
-                field,
-                length,
-                limit,
-            });
+            return Err(EncodeError::FieldTooLong { field, length, limit });
         }
         Ok(())
     };
@@ -150,11 +144,7 @@ fn check(commit: &Commit) -> Result<(), EncodeError> {
         fits("idempotency key", idempotency.key.len(), limit)?;
     }
     let bodiless = |version: &Version| version.body.is_empty() && version.length == 0;
-    if !commit
-        .versions
-        .iter()
-        .all(|version| !version.flags.is_deleted() || bodiless(version))
-    {
+    if !commit.versions.iter().all(|version| !version.flags.is_deleted() || bodiless(version)) {
         return Err(EncodeError::BodyOfDeleted);
     }
     fits("the record", length(commit), MAX_LENGTH)

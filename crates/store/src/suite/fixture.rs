@@ -62,10 +62,8 @@ pub fn put_identified(
     identifiers: &[(&str, &str)],
     content: &str,
 ) -> Version {
-    let identifiers: Vec<_> = identifiers
-        .iter()
-        .map(|(system, value)| format!("{system}|{value}"))
-        .collect();
+    let identifiers: Vec<_> =
+        identifiers.iter().map(|(system, value)| format!("{system}|{value}")).collect();
     let body = format!("{}\n{content}", identifiers.join(" "));
     let mut version = version(name, number, Method::Put, Bytes::from(body));
     version.identifiers = first_line(&version.body);

@@ -76,11 +76,7 @@ async fn append_group(store: &dyn Store, model: &ModelStore, chance: &mut Chance
             commit(t, vec![put_identified(&name, 1, &[("urn:a", "1")], &name)])
         })
         .collect();
-    assert_eq!(
-        model.append(&group).ok(),
-        store.append(&group).ok(),
-        "{place}"
-    );
+    assert_eq!(model.append(&group).ok(), store.append(&group).ok(), "{place}");
 }
 
 async fn random_commit(model: &ModelStore, chance: &mut Chance, t: u64) -> Commit {
@@ -106,10 +102,8 @@ async fn random_version(model: &ModelStore, chance: &mut Chance, name: &str, t: 
     let values: Vec<_> = (0..chance.below(3))
         .map(|_| (chance.one_of(&SYSTEMS), chance.below(6).to_string()))
         .collect();
-    let identifiers: Vec<_> = values
-        .iter()
-        .map(|(system, value)| (*system, value.as_str()))
-        .collect();
+    let identifiers: Vec<_> =
+        values.iter().map(|(system, value)| (*system, value.as_str())).collect();
     let size = usize::try_from(chance.below(3000)).unwrap_or(0);
     let content = format!("{t} {}", "x".repeat(size));
     put_identified(name, number, &identifiers, &content)
@@ -171,18 +165,11 @@ async fn compare_resource(store: &dyn Store, model: &ModelStore, name: &str, at:
     let found = found.unwrap_or_else(|error| panic!("{place}: {name} at {at}: {error}"));
     let known = |entries: &[VersionEntry]| entries.iter().map(without_location).collect::<Vec<_>>();
     assert_eq!(known(&found), known(&expected), "{place}: {name} at {at}");
-    assert_eq!(
-        newest(store, name, at).await.as_ref(),
-        found.first(),
-        "{place}: {name} at {at}"
-    );
+    assert_eq!(newest(store, name, at).await.as_ref(), found.first(), "{place}: {name} at {at}");
     for (found, expected) in found.iter().zip(&expected) {
         let body = store.body(found).await;
         let body = body.unwrap_or_else(|error| panic!("{place}: {name} at {at}: {error}"));
-        let same = model
-            .body(expected)
-            .await
-            .is_ok_and(|expected| expected == body);
+        let same = model.body(expected).await.is_ok_and(|expected| expected == body);
         assert!(same, "{place}: the body of {name} at {at}");
         let by_number = store.version(&resource_type, &id, found.version, at).await;
         let by_number = by_number.expect("a version is known");

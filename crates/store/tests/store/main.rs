@@ -1,4 +1,6 @@
 //! The port from outside.
 
+#[cfg(test)]
 mod model;
+#[cfg(test)]
 mod record;

@@ -40,11 +40,7 @@ fn version() -> impl Strategy<Value = Version> {
 
 fn idempotency() -> impl Strategy<Value = Idempotency> {
     ("[a-zä]{0,9}", "[ -~]{0,40}", any::<[u8; 32]>()).prop_map(|(client, key, digest)| {
-        Idempotency {
-            client: client.into(),
-            key: key.into(),
-            digest,
-        }
+        Idempotency { client: client.into(), key: key.into(), digest }
     })
 }
 
@@ -188,11 +184,8 @@ fn the_hash_depends_on_everything_but_on_the_body_by_its_content_hash() {
         |commit| commit.id = CommitId(1),
         |commit| commit.tenant = TenantText::new("other").unwrap(),
         |commit| {
-            commit.idempotency = Some(Idempotency {
-                client: "app".into(),
-                key: "1".into(),
-                digest: [0; 32],
-            });
+            commit.idempotency =
+                Some(Idempotency { client: "app".into(), key: "1".into(), digest: [0; 32] });
         },
         |commit| commit.versions.clear(),
         |commit| commit.versions[0].version = VersionId::FIRST,
@@ -212,18 +205,12 @@ fn the_hash_depends_on_everything_but_on_the_body_by_its_content_hash() {
 #[test]
 fn what_does_not_fit_is_refused_and_nothing_is_written() {
     let mut commit = small();
-    commit.idempotency = Some(Idempotency {
-        client: "app".into(),
-        key: "k".repeat(65_536).into(),
-        digest: [0; 32],
-    });
+    commit.idempotency =
+        Some(Idempotency { client: "app".into(), key: "k".repeat(65_536).into(), digest: [0; 32] });
     let (mut bytes, mut blocks) = (vec![1], Vec::new());
     let refused = record::encode(&commit, &CommitHash::ZERO, &mut bytes, &mut blocks);
-    let expected = EncodeError::FieldTooLong {
-        field: "idempotency key",
-        length: 65_536,
-        limit: 65_535,
-    };
+    let expected =
+        EncodeError::FieldTooLong { field: "idempotency key", length: 65_536, limit: 65_535 };
     assert_eq!(refused, Err(expected));
     assert_eq!((bytes.len(), blocks.len()), (1, 0));
 }
@@ -235,10 +222,7 @@ fn an_unknown_format_is_named() {
     let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..4]), &bytes[8..]);
     bytes[4..8].copy_from_slice(&crc.to_le_bytes());
     let error = record::check(&bytes).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "format at byte 8 of the record: 2 is not known"
-    );
+    assert_eq!(error.to_string(), "format at byte 8 of the record: 2 is not known");
 }
 
 /// The worked example of docs/storage.md: lines of offset, bytes and meaning.
@@ -258,12 +242,7 @@ fn the_documented_record_is_what_is_written() {
     }
     let previous = CommitHash(std::array::from_fn(|at| u8::try_from(at).unwrap()));
     let (written, _) = encode(&small(), &previous);
-    let hexadecimal = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
+    let hexadecimal =
+        |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
     assert_eq!(hexadecimal(&documented), hexadecimal(&written));
 }
