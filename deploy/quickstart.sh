@@ -87,6 +87,7 @@ check_port() {
 
 build() {
     install_packages
+    # shellcheck disable=SC2119 # no components needed
     install_rust
     printf 'Building (minutes, the first time).\n'
     (cd "$root" && cargo build --release --locked --package hearthgate)
