@@ -162,6 +162,7 @@ impl Replay<'_> {
     fn open_state(&self) -> Result<State, Obstacle> {
         State::open(self.layout, self.options).map_err(|unopened| match unopened {
             Unopened::Unusable(reason) => Obstacle::State(reason),
+            Unopened::Disk(error) => Obstacle::Open(io_error(&self.layout.state())(error)),
             Unopened::InUse => Obstacle::Open(OpenError::InUse { path: self.layout.state() }),
         })
     }

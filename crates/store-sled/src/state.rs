@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
-use std::io::Write;
+use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,6 +39,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 pub(crate) enum Unopened {
     /// Another process has them: nothing may be touched.
     InUse,
+    /// The disk takes no writes: that says nothing about them.
+    Disk(io::Error),
     /// They are not what they must be: why.
     Unusable(String),
 }
@@ -71,34 +73,34 @@ impl State {
     pub(crate) fn open(layout: &Layout, options: &SledStoreOptions) -> Result<Self, Unopened> {
         for _ in 0..LOCK_TRIES {
             match Self::try_open(layout, options) {
-                Err(reason) if reason.contains(LOCK_HELD) => thread::sleep(LOCK_PAUSE),
-                opened => return opened.map_err(Unopened::Unusable),
+                Err(Unopened::InUse) => thread::sleep(LOCK_PAUSE),
+                opened => return opened,
             }
         }
         Err(Unopened::InUse)
     }
 
-    fn try_open(layout: &Layout, options: &SledStoreOptions) -> Result<Self, String> {
+    fn try_open(layout: &Layout, options: &SledStoreOptions) -> Result<Self, Unopened> {
         let path = layout.state();
         let flush_every = u64::try_from(options.flush_every.as_millis()).unwrap_or(u64::MAX);
         let config = sled::Config::new()
             .path(&path)
             .cache_capacity(options.cache_bytes)
             .flush_every_ms(Some(flush_every.max(1)));
-        caught(|| {
+        let open = || {
             if !path.exists() {
-                let made = DirBuilder::new().mode(0o700).create(&path);
-                made.map_err(|error| error.to_string())?;
+                DirBuilder::new().mode(0o700).create(&path)?;
             }
-            let db = config.open().map_err(text)?;
+            let db = config.open()?;
             Ok(Self {
-                versions: db.open_tree("versions").map_err(text)?,
-                identifiers: db.open_tree("identifiers").map_err(text)?,
+                versions: db.open_tree("versions")?,
+                identifiers: db.open_tree("identifiers")?,
                 db,
                 layout: layout.clone(),
                 failed: Mutex::new(None),
             })
-        })
+        };
+        caught(|| Ok(open())).map_err(Unopened::Unusable)?.map_err(unopened)
     }
 
     /// How far the state is; `None` when it does not say.
@@ -306,6 +308,21 @@ impl State {
     }
 }
 
+/// What an error of sled's at open says about the state.
+fn unopened(error: sled::Error) -> Unopened {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match error {
+        sled::Error::Io(error) if error.to_string().contains(LOCK_HELD) => Unopened::InUse,
+        sled::Error::Io(error) => match error.kind() {
+            StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied => {
+                Unopened::Disk(error)
+            }
+            _ => Unopened::Unusable(error.to_string()),
+        },
+        other => Unopened::Unusable(other.to_string()),
+    }
+}
+
 /// Why the last use of the state put it out of use, when it did.
 pub(crate) fn marked_failure(layout: &Layout) -> Option<String> {
     let path = layout.state_failed();
@@ -381,4 +398,31 @@ fn text(error: sled::Error) -> String {
 
 fn malformed(what: &str) -> String {
     format!("a {what} in it is not one")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, ErrorKind};
+
+    use super::{Unopened, unopened};
+
+    /// G8: a state is not given up for what is no fault of its files.
+    #[test]
+    fn a_disk_that_takes_no_writes_is_no_reason_to_rebuild_the_state() {
+        let opened = |kind: ErrorKind| unopened(sled::Error::Io(kind.into()));
+        for kind in [
+            ErrorKind::StorageFull,
+            ErrorKind::QuotaExceeded,
+            ErrorKind::ReadOnlyFilesystem,
+            ErrorKind::PermissionDenied,
+        ] {
+            let found = opened(kind);
+            assert!(matches!(&found, Unopened::Disk(error) if error.kind() == kind));
+        }
+        assert!(matches!(opened(ErrorKind::InvalidData), Unopened::Unusable(_)));
+        let corrupt = sled::Error::Corruption { at: None, bt: () };
+        assert!(matches!(unopened(corrupt), Unopened::Unusable(_)));
+        let held = io::Error::other("could not acquire lock on \"db\"");
+        assert!(matches!(unopened(sled::Error::Io(held)), Unopened::InUse));
+    }
 }
