@@ -67,9 +67,7 @@ pub(crate) fn admit(server: &Server, head: &Parts) -> Result<Admitted, NotAdmitt
     let (method, path, query) = (head.method.as_str(), head.uri.path(), head.uri.query());
     let inner = server.base.strip(path).ok_or(NotAdmitted::OutsideBase)?;
     let interaction = Interaction::classify(method, inner, query).map_err(NotAdmitted::NotFhir)?;
-    grant
-        .agrees(method, path, query, &interaction)
-        .map_err(NotAdmitted::Disagrees)?;
+    grant.agrees(method, path, query, &interaction).map_err(NotAdmitted::Disagrees)?;
     if grant.expired(server.clock.now()) {
         return Err(NotAdmitted::Expired);
     }

@@ -57,22 +57,16 @@ impl FromStr for PublicBase {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let url = text.trim_end_matches('/');
-        let rest = url
-            .strip_prefix("https://")
-            .or_else(|| url.strip_prefix("http://"));
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
         let rest = rest.ok_or(InvalidPublicBase)?;
         let host = rest.split('/').next().unwrap_or_default();
-        let plain = rest
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !b"?#\"\\<>".contains(&byte));
+        let plain =
+            rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"\\<>".contains(&byte));
         if host.is_empty() || !plain || rest.contains("//") {
             return Err(InvalidPublicBase);
         }
         let path = url.len() - rest.len() + host.len();
-        Ok(Self {
-            url: url.to_owned(),
-            path,
-        })
+        Ok(Self { url: url.to_owned(), path })
     }
 }
 
@@ -90,15 +84,9 @@ mod tests {
         assert_eq!(base("http://h:8080/fhir/").as_str(), "http://h:8080/fhir");
         assert_eq!(base("https://h").path(), "");
         assert_eq!(base("https://h/a/b").path(), "/a/b");
-        for bad in [
-            "",
-            "h/fhir",
-            "ftp://h",
-            "http://",
-            "http:///fhir",
-            "http://h/a?b",
-            "http://h//a",
-        ] {
+        for bad in
+            ["", "h/fhir", "ftp://h", "http://", "http:///fhir", "http://h/a?b", "http://h//a"]
+        {
             assert!(bad.parse::<PublicBase>().is_err(), "{bad}");
         }
     }
@@ -116,19 +104,12 @@ mod tests {
     fn entry_urls_are_relative_to_the_base_or_equal_to_it() {
         // HTTP-161
         let base = base("http://h/fhir");
-        for url in [
-            "Patient/1",
-            "/Patient/1",
-            "http://h/fhir/Patient/1",
-            "https://h/fhir/Patient/1",
-        ] {
+        for url in
+            ["Patient/1", "/Patient/1", "http://h/fhir/Patient/1", "https://h/fhir/Patient/1"]
+        {
             assert_eq!(base.relative(url), Some("Patient/1"), "{url}");
         }
-        for url in [
-            "http://other/fhir/Patient/1",
-            "http://h/fhirx/Patient/1",
-            "urn://h",
-        ] {
+        for url in ["http://other/fhir/Patient/1", "http://h/fhirx/Patient/1", "urn://h"] {
             assert_eq!(base.relative(url), None, "{url}");
         }
     }

@@ -49,20 +49,12 @@ pub(crate) struct Answer {
 impl Answer {
     /// An answer without a body.
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self {
-            status,
-            body: None,
-            version: None,
-            location: None,
-        }
+        Self { status, body: None, version: None, location: None }
     }
 
     /// A resource that has no version of its own.
     pub(crate) fn of(body: impl Into<Bytes>) -> Self {
-        Self {
-            body: Some(body.into()),
-            ..Self::empty(StatusCode::OK)
-        }
+        Self { body: Some(body.into()), ..Self::empty(StatusCode::OK) }
     }
 
     /// A stored version in full.

@@ -13,17 +13,11 @@ use http::{StatusCode, header};
 use crate::Server;
 
 pub(crate) fn router(server: Arc<Server>) -> Router {
-    Router::new()
-        .route("/channel", get(channel))
-        .route("/ready", get(ready))
-        .with_state(server)
+    Router::new().route("/channel", get(channel)).route("/ready", get(ready)).with_state(server)
 }
 
 async fn channel(State(server): State<Arc<Server>>) -> Response {
-    let document = ChannelDocument {
-        secret: server.secret.clone(),
-        versions: Versions::HERE,
-    };
+    let document = ChannelDocument { secret: server.secret.clone(), versions: Versions::HERE };
     json(StatusCode::OK, &document)
 }
 
@@ -34,11 +28,7 @@ async fn ready(State(server): State<Arc<Server>>) -> Response {
         .filter(|(_, database)| !database.takes_commits())
         .map(|(tenant, _)| tenant.as_str())
         .collect();
-    let status = if failed.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if failed.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let parts = serde_json::json!({
         "database": if failed.is_empty() { "ready" } else { "takes no writes" },
         "failed": failed,

@@ -2,6 +2,7 @@
 
 use database::IdentifierKey;
 use fhir_core::ResourceType;
+use fhir_schema::Schema;
 
 use crate::error::ServerError;
 use crate::negotiation::parameters;
@@ -19,12 +20,19 @@ impl Criteria {
     ///
     /// # Errors
     /// [`ServerError::CriteriaNotSupported`] for all but exactly one identifier with its system
-    /// (`system|value`, or `|value` for one without a system).
-    pub(crate) fn read(of: &ResourceType, query: &str) -> Result<Self, ServerError> {
+    /// (`system|value`, or `|value` for one without a system), of a type that has identifiers.
+    pub(crate) fn read(
+        schema: &Schema,
+        of: &ResourceType,
+        query: &str,
+    ) -> Result<Self, ServerError> {
         let unsupported = |reason: &str| ServerError::CriteriaNotSupported {
             criteria: query.to_owned(),
             reason: reason.to_owned(),
         };
+        if schema.identifier_paths(of.as_str()).is_empty() {
+            return Err(unsupported(&format!("{of} has no identifiers")));
+        }
         let mut identifier = None;
         for (name, value) in parameters(query) {
             match name.as_str() {
@@ -44,16 +52,11 @@ impl Criteria {
             unsupported("an identifier without its system cannot be searched yet")
         })?;
         if value.is_empty() || value.contains('|') {
-            return Err(unsupported(
-                "the identifier's value is missing or has another \"|\"",
-            ));
+            return Err(unsupported("the identifier's value is missing or has another \"|\""));
         }
         let system = (!system.is_empty()).then_some(system);
         let identifier = IdentifierKey::new(system, value);
-        Ok(Self {
-            resource_type: of.clone(),
-            identifier,
-        })
+        Ok(Self { resource_type: of.clone(), identifier })
     }
 
     /// Reads the value of `If-None-Exist`: the criteria alone; a leading `?` or `Type?` is
@@ -61,10 +64,14 @@ impl Criteria {
     ///
     /// # Errors
     /// As [`Criteria::read`].
-    pub(crate) fn if_none_exist(of: &ResourceType, value: &str) -> Result<Self, ServerError> {
+    pub(crate) fn if_none_exist(
+        schema: &Schema,
+        of: &ResourceType,
+        value: &str,
+    ) -> Result<Self, ServerError> {
         let value = value.trim();
         let query = value.strip_prefix(of.as_str()).unwrap_or(value);
-        Self::read(of, query.strip_prefix('?').unwrap_or(value))
+        Self::read(schema, of, query.strip_prefix('?').unwrap_or(value))
     }
 }
 
@@ -73,12 +80,12 @@ mod tests {
     use super::Criteria;
     use database::IdentifierKey;
     use fhir_core::ResourceType;
+    use fhir_schema::Schema;
+    use proptest::prelude::*;
 
-    fn read(value: &str) -> Option<IdentifierKey> {
-        let of = ResourceType::new("Patient").unwrap();
-        Criteria::if_none_exist(&of, value)
-            .ok()
-            .map(|criteria| criteria.identifier)
+    fn read(of: &str, value: &str) -> Option<IdentifierKey> {
+        let of = ResourceType::new(of).unwrap();
+        Criteria::if_none_exist(Schema::r4(), &of, value).ok().map(|criteria| criteria.identifier)
     }
 
     #[test]
@@ -90,9 +97,10 @@ mod tests {
             "?identifier=urn:x%7C4%207",
             "Patient?identifier=urn%3Ax%7c4+7&_format=json",
         ] {
-            assert_eq!(read(value), expected, "{value}");
+            assert_eq!(read("Patient", value), expected, "{value}");
         }
-        assert_eq!(read("identifier=|47"), Some(IdentifierKey::new(None, "47")));
+        let no_system = Some(IdentifierKey::new(None, "47"));
+        assert_eq!(read("Patient", "identifier=|47"), no_system);
     }
 
     #[test]
@@ -111,7 +119,23 @@ mod tests {
             "identifier=x|1&name=y",
             "identifier:of-type=a|b|c",
         ] {
-            assert_eq!(read(value), None, "{value}");
+            assert_eq!(read("Patient", value), None, "{value}");
+        }
+        // Types without the search parameter: nothing could ever match.
+        assert_eq!(read("AuditEvent", "identifier=x|1"), None);
+        assert_eq!(read("NoSuchType", "identifier=x|1"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(value in r"\PC{0,40}", rest in "[?=&|%a-z+\\\\,0-9é]{0,40}") {
+            for value in [value, format!("Patient?identifier={rest}"), rest] {
+                let of = ResourceType::new("Patient").unwrap();
+                if let Ok(criteria) = Criteria::if_none_exist(Schema::r4(), &of, &value) {
+                    prop_assert!(value.contains("identifier") || value.contains('%'));
+                    prop_assert_eq!(criteria.resource_type, of);
+                }
+            }
         }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) enum ServerError {
     NotFound,
     #[error("the resource was deleted")]
     Deleted { version: VersionId },
+    #[error("the same transaction deletes the resource")]
+    DeletedHere,
     #[error("there is no such version of the resource")]
     VersionNotFound,
     #[error("the grant does not allow this")]
@@ -28,18 +30,14 @@ pub(crate) enum ServerError {
     #[error("the parameter {0} is not supported here")]
     UnsupportedParameter(String),
     #[error("the parameter {name} cannot be read")]
-    InvalidParameter {
-        name: &'static str,
-        mend: &'static str,
-    },
+    InvalidParameter { name: &'static str, mend: &'static str },
     #[error("the URL of the entry is not one of this server's")]
-    InvalidEntryUrl {
-        url: String,
-        problem: Option<NotFhir>,
-    },
+    InvalidEntryUrl { url: String, problem: Option<NotFhir> },
 
     #[error("the format {asked} is not supported")]
     FormatNotSupported { asked: String },
+    #[error("one FHIR version is sent and another asked for")]
+    FhirVersionsDiffer { sent: String, asked: String },
     #[error("the FHIR version {version} is not supported")]
     FhirVersionNotSupported { version: String, accept: bool },
     #[error("the content type of the body is not supported")]
@@ -57,10 +55,7 @@ pub(crate) enum ServerError {
     #[error("the body is no resource")]
     InvalidResource(#[source] InvalidResource),
     #[error("the body is a {found}, the URL says {expected}")]
-    TypeDiffers {
-        expected: ResourceType,
-        found: ResourceType,
-    },
+    TypeDiffers { expected: ResourceType, found: ResourceType },
     #[error("the resource must have the id of its URL")]
     IdDiffers { found: Option<String> },
     #[error("the content breaks a rule")]
@@ -89,7 +84,7 @@ pub(crate) enum ServerError {
         #[source]
         source: Box<ServerError>,
     },
-    #[error("a reference cannot be resolved")]
+    #[error("it is about {expression}")]
     AtExpression {
         expression: String,
         #[source]
@@ -106,24 +101,14 @@ pub(crate) enum ServerError {
 }
 
 impl ServerError {
+    /// The same error, about the element or header at `expression`.
+    pub(crate) fn at(self, expression: impl Into<String>) -> Self {
+        Self::AtExpression { expression: expression.into(), source: Box::new(self) }
+    }
+
     /// The same error, in this entry of a Bundle.
     pub(crate) fn in_entry(self, index: usize) -> Self {
-        Self::InEntry {
-            index,
-            source: Box::new(self),
-        }
-    }
-}
-
-impl ServerError {
-    /// The same error about the element at `expression`, in this entry of a Bundle.
-    pub(crate) fn at_expression(self, expression: &str, entry: usize) -> Self {
-        let expression = expression.to_owned();
-        Self::AtExpression {
-            expression,
-            source: Box::new(self),
-        }
-        .in_entry(entry)
+        Self::InEntry { index, source: Box::new(self) }
     }
 }
 

@@ -26,12 +26,7 @@ impl ErrorAnswer {
             ServerError::Deleted { version } => Some(*version),
             _ => None,
         };
-        Self {
-            status,
-            outcome: OperationOutcome { issues },
-            retry_after,
-            deleted,
-        }
+        Self { status, outcome: OperationOutcome { issues }, retry_after, deleted }
     }
 
     /// Whether it is a fault of our own, to be logged with its chain.
@@ -56,17 +51,16 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             IssueCode::NotSupported,
             format!("{of} is not a resource type of FHIR R4; type names are case-sensitive"),
         ),
-        E::NotFound => one(
-            StatusCode::NOT_FOUND,
-            IssueCode::NotFound,
-            "not found".into(),
-        ),
+        E::NotFound => one(StatusCode::NOT_FOUND, IssueCode::NotFound, "not found".into()),
         E::Deleted { .. } => one(StatusCode::GONE, IssueCode::Deleted, "deleted".into()),
-        E::VersionNotFound => one(
-            StatusCode::NOT_FOUND,
-            IssueCode::NotFound,
-            "there is no such version".into(),
+        E::DeletedHere => one(
+            StatusCode::GONE,
+            IssueCode::Deleted,
+            "this transaction deletes what this entry reads; entries that delete come first".into(),
         ),
+        E::VersionNotFound => {
+            one(StatusCode::NOT_FOUND, IssueCode::NotFound, "there is no such version".into())
+        }
         E::Denied(reason) => one(
             StatusCode::FORBIDDEN,
             IssueCode::Forbidden,
@@ -124,19 +118,20 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             format!("\"{asked}\" cannot be answered; ask for application/fhir+json"),
             "http.Accept",
         ),
+        E::FhirVersionsDiffer { sent, asked } => at(
+            BAD_REQUEST,
+            IssueCode::Value,
+            format!(
+                "the body is sent as FHIR version \"{sent}\" and the answer asked for as \
+                 \"{asked}\"; use fhirVersion=4.0 for both"
+            ),
+            "http.Accept",
+        ),
         E::FhirVersionNotSupported { version, accept } => at(
-            if *accept {
-                StatusCode::NOT_ACCEPTABLE
-            } else {
-                StatusCode::UNSUPPORTED_MEDIA_TYPE
-            },
+            if *accept { StatusCode::NOT_ACCEPTABLE } else { StatusCode::UNSUPPORTED_MEDIA_TYPE },
             IssueCode::NotSupported,
             format!("FHIR version \"{version}\" is not spoken here; use fhirVersion=4.0"),
-            if *accept {
-                "http.Accept"
-            } else {
-                "http.Content-Type"
-            },
+            if *accept { "http.Accept" } else { "http.Content-Type" },
         ),
         E::ContentTypeNotSupported { given } => at(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -246,23 +241,11 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
         E::InEntry { index, source } => {
             let (status, issues) = describe(source);
             let entry = format!("Bundle.entry[{index}]");
-            (
-                status,
-                issues
-                    .into_iter()
-                    .map(|issue| in_entry(issue, &entry))
-                    .collect(),
-            )
+            (status, issues.into_iter().map(|issue| in_entry(issue, &entry)).collect())
         }
         E::AtExpression { expression, source } => {
             let (status, issues) = describe(source);
-            (
-                status,
-                issues
-                    .into_iter()
-                    .map(|issue| issue.at(expression.as_str()))
-                    .collect(),
-            )
+            (status, issues.into_iter().map(|issue| issue.at(expression.as_str())).collect())
         }
         E::Contended => one(
             StatusCode::CONFLICT,
@@ -318,6 +301,7 @@ fn in_entry(mut issue: Issue, entry: &str) -> Issue {
     let prefixed = |expression: &String| match expression.as_str() {
         "http.If-Match" => format!("{entry}.request.ifMatch"),
         "http.If-None-Match" => format!("{entry}.request.ifNoneMatch"),
+        "http.If-None-Exist" => format!("{entry}.request.ifNoneExist"),
         "request" | "request.url" | "request.method" => format!("{entry}.{expression}"),
         inner if inner.starts_with("Bundle.entry[") || inner.starts_with("http.") => inner.into(),
         inner @ ("id" | "resourceType") => format!("{entry}.resource.{inner}"),

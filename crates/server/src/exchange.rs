@@ -40,21 +40,10 @@ async fn exchange(State(server): State<Arc<Server>>, request: Request<Body>) -> 
     let nonce = admitted.grant.nonce.to_string();
     let mut response = respond(&server, admitted, &head, body).await;
     let micros = (server.clock.monotonic().saturating_sub(started)).as_micros();
-    let cost = contract::Cost {
-        rows: 0,
-        micros: u32::try_from(micros).unwrap_or(u32::MAX),
-    };
+    let cost = contract::Cost { rows: 0, micros: u32::try_from(micros).unwrap_or(u32::MAX) };
     let headers = response.headers_mut();
-    set(
-        headers,
-        HeaderName::from_static(contract_header::NONCE),
-        &nonce,
-    );
-    set(
-        headers,
-        HeaderName::from_static(contract_header::COST),
-        &cost.to_header(),
-    );
+    set(headers, HeaderName::from_static(contract_header::NONCE), &nonce);
+    set(headers, HeaderName::from_static(contract_header::COST), &cost.to_header());
     response
 }
 
@@ -80,30 +69,28 @@ fn refuse(error: &NotAdmitted, head: &Parts) -> Response {
 }
 
 fn request_id(head: &Parts) -> &str {
-    let id = head
-        .headers
-        .get("x-request-id")
-        .and_then(|value| value.to_str().ok());
+    let id = head.headers.get("x-request-id").and_then(|value| value.to_str().ok());
     id.unwrap_or_default()
 }
 
 async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: Body) -> Response {
     let query = head.uri.query().unwrap_or_default();
-    let negotiated = negotiation::format(&head.headers, query);
+    let negotiated = negotiation::check_one_version(&head.headers, query)
+        .and_then(|()| negotiation::format(&head.headers, query));
     let format = negotiated.as_ref().copied().unwrap_or_default();
     let (preferred, strict) = negotiation::preference(&head.headers);
     // What to return is asked of writes (FHIR R4, 3.1.0.6); a read returns what it reads.
-    let preference = if writes(&admitted.interaction) {
-        preferred
-    } else {
-        Return::Default
-    };
+    let preference = if writes(&admitted.interaction) { preferred } else { Return::Default };
+    // A Bundle's answer says of each entry what an outcome would say of the whole.
+    let outcome_preferred = preference == Return::OperationOutcome
+        && admitted.interaction != Interaction::BatchOrTransaction;
     let carried_out = match negotiated {
         Ok(_) => carry_out(server, admitted, head, body, preference, strict).await,
         Err(error) => Err(error),
     };
     match carried_out {
-        Ok(answer) => write(server, answer, format, preference),
+        Ok(answer) if outcome_preferred => write(server, with_outcome(answer), format),
+        Ok(answer) => write(server, answer, format),
         Err(error) => write_error(&error, format, head),
     }
 }
@@ -173,13 +160,12 @@ fn takes_body(interaction: &Interaction) -> bool {
 fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), ServerError> {
     let history = matches!(interaction, Interaction::HistoryInstance(_));
     let known = |name: &str| match name {
-        "_format" | "_pretty" | "_summary" | "_elements" => true,
+        "_format" | "_pretty" => true,
+        "mode" => *interaction == Interaction::Capabilities,
         "_count" | "_since" | "_before" => history,
         _ => false,
     };
-    let unknown = negotiation::parameters(query)
-        .map(|(name, _)| name)
-        .find(|name| !known(name));
+    let unknown = negotiation::parameters(query).map(|(name, _)| name).find(|name| !known(name));
     unknown.map_or(Ok(()), |name| Err(ServerError::UnsupportedParameter(name)))
 }
 
@@ -215,9 +201,8 @@ fn conditions(headers: &HeaderMap) -> Conditions {
     let text = |name: &str| {
         let mut lines = headers.get_all(name).iter().peekable();
         lines.peek()?;
-        let lines: Vec<_> = lines
-            .map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned())
-            .collect();
+        let lines: Vec<_> =
+            lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect();
         Some(lines.join(", "))
     };
     Conditions {
@@ -237,29 +222,26 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-fn write(server: &Server, answer: Answer, format: Format, preference: Return) -> Response {
-    let (mut status, mut body) = (answer.status, answer.body);
-    // A Bundle's answer says of each entry what an outcome would say of the whole.
-    let of_bundle = answer.version.is_none() && answer.location.is_none() && body.is_some();
-    if preference == Return::OperationOutcome && status.is_success() && !of_bundle {
-        let done = Issue::information("done as asked");
-        body = Some(Bytes::from(OperationOutcome::of(done).to_json()));
-        if status == StatusCode::NO_CONTENT {
-            status = StatusCode::OK;
-        }
-    }
-    let mut response = with_body(status, body, format);
+/// The answer with an OperationOutcome in its body (`Prefer: return=OperationOutcome`).
+fn with_outcome(answer: Answer) -> Answer {
+    let outcome = OperationOutcome::of(Issue::information("done as asked"));
+    let status = match answer.status {
+        // What has a body cannot say that it has none.
+        StatusCode::NO_CONTENT => StatusCode::OK,
+        status => status,
+    };
+    Answer { status, body: Some(Bytes::from(outcome.to_json())), ..answer }
+}
+
+fn write(server: &Server, answer: Answer, format: Format) -> Response {
+    let mut response = with_body(answer.status, answer.body, format);
     let headers = response.headers_mut();
     if let Some((version, instant)) = answer.version {
         set(headers, ETAG, &format!("W/\"{version}\""));
         set(headers, LAST_MODIFIED, &http_date(instant));
     }
     if let Some(location) = answer.location {
-        set(
-            headers,
-            LOCATION,
-            &format!("{}/{location}", server.base.as_str()),
-        );
+        set(headers, LOCATION, &format!("{}/{location}", server.base.as_str()));
     }
     response
 }
@@ -302,9 +284,6 @@ fn with_body(status: StatusCode, body: Option<Bytes>, format: Format) -> Respons
         set(headers, CONTENT_TYPE, format.media_type);
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    headers.insert(
-        VARY,
-        HeaderValue::from_static("Accept, Prefer, Authorization"),
-    );
+    headers.insert(VARY, HeaderValue::from_static("Accept, Prefer, Authorization"));
     response
 }

@@ -25,31 +25,22 @@ pub(crate) struct Format {
 
 impl Default for Format {
     fn default() -> Self {
-        Self {
-            media_type: FHIR_JSON,
-            pretty: false,
-        }
+        Self { media_type: FHIR_JSON, pretty: false }
     }
 }
 
 pub(crate) const FHIR_JSON: &str = "application/fhir+json";
 
-/// Values of `_format` and media types that mean JSON, with the type the answer names.
-const JSON_NAMES: [(&str, &str); 6] = [
-    ("json", FHIR_JSON),
-    ("application/fhir+json", FHIR_JSON),
-    ("application/fhir json", FHIR_JSON),
+/// Media types that mean JSON, with the type the answer names.
+const JSON_TYPES: [(&str, &str); 4] = [
+    (FHIR_JSON, FHIR_JSON),
     ("application/json", "application/json"),
     ("text/json", "text/json"),
     ("application/json+fhir", FHIR_JSON),
 ];
 
-fn json_name(name: &str) -> Option<&'static str> {
-    let name = name.trim().to_ascii_lowercase();
-    JSON_NAMES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, answer)| *answer)
+fn json_type(name: &str) -> Option<&'static str> {
+    JSON_TYPES.iter().find(|(known, _)| *known == name).map(|(_, answer)| *answer)
 }
 
 /// Reads `_format`, `_pretty` and `Accept`; `_format` wins.
@@ -67,24 +58,63 @@ pub(crate) fn format(headers: &HeaderMap, query: &str) -> Result<Format, ServerE
         Some(value) => {
             let (name, version) = media_type(&value);
             check_version(version, true)?;
-            json_name(&name).ok_or(ServerError::FormatNotSupported { asked: value })?
+            let media_type = match name.as_str() {
+                // An unescaped plus sign arrives as a space.
+                "json" | "application/fhir json" => Some(FHIR_JSON),
+                name => json_type(name),
+            };
+            media_type.ok_or(ServerError::FormatNotSupported { asked: value })?
         }
         None => accepted(headers)?,
     };
     Ok(Format { media_type, pretty })
 }
 
+/// Checks that a body is not sent in one FHIR version and its answer asked for in another
+/// (HTTP-015).
+///
+/// # Errors
+/// [`ServerError::FhirVersionsDiffer`].
+pub(crate) fn check_one_version(headers: &HeaderMap, query: &str) -> Result<(), ServerError> {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let version_of = |text: &str| media_type(text).1;
+    let Some(sent) = headers.get(CONTENT_TYPE).and_then(|value| version_of(&text(value))) else {
+        return Ok(());
+    };
+    let named = parameters(query).filter(|(name, _)| name == "_format").last();
+    let asked: Vec<String> = match named {
+        Some((_, value)) => vec![value],
+        None => headers.get_all(ACCEPT).iter().map(text).collect(),
+    };
+    // Whoever takes any version as well asks for none.
+    let asked = asked.iter().flat_map(|line| line.split(',')).map(version_of);
+    let asked: Option<Vec<String>> = asked.collect();
+    let same = |one: &str, other: &str| release(one) == release(other);
+    match asked
+        .unwrap_or_default()
+        .into_iter()
+        .reduce(|known, next| if same(&known, &sent) { known } else { next })
+    {
+        Some(asked) if !same(&asked, &sent) => Err(ServerError::FhirVersionsDiffer { sent, asked }),
+        _ => Ok(()),
+    }
+}
+
+/// `4.0` of `4.0.1`: publication and major version.
+fn release(version: &str) -> &str {
+    let mut dots = version.match_indices('.');
+    dots.nth(1).map_or(version, |(at, _)| &version[..at])
+}
+
 /// A media type's name and its `fhirVersion`.
 fn media_type(text: &str) -> (String, Option<String>) {
     let mut parts = text.split(';');
     let name = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
-    let version = parts
-        .filter_map(|part| part.split_once('='))
-        .find_map(|(key, value)| {
-            key.trim()
-                .eq_ignore_ascii_case("fhirVersion")
-                .then(|| value.trim().trim_matches('"').to_owned())
-        });
+    let version = parts.filter_map(|part| part.split_once('=')).find_map(|(key, value)| {
+        key.trim()
+            .eq_ignore_ascii_case("fhirVersion")
+            .then(|| value.trim().trim_matches('"').to_owned())
+    });
     (name, version)
 }
 
@@ -104,16 +134,12 @@ fn accepted(headers: &HeaderMap) -> Result<&'static str, ServerError> {
     let mut refused_version = None;
     for line in headers.get_all(ACCEPT) {
         let Ok(line) = line.to_str() else { continue };
-        for range in line
-            .split(',')
-            .map(str::trim)
-            .filter(|range| !range.is_empty())
-        {
+        for range in line.split(',').map(str::trim).filter(|range| !range.is_empty()) {
             asked.push(range.to_owned());
             let (name, version) = media_type(range);
             let answer = match name.as_str() {
                 "*/*" | "application/*" => Some(FHIR_JSON),
-                _ => json_name(&name),
+                name => json_type(name),
             };
             let Some(answer) = answer else { continue };
             if let Err(error) = check_version(version, true) {
@@ -130,9 +156,7 @@ fn accepted(headers: &HeaderMap) -> Result<&'static str, ServerError> {
         (Some((_, answer)), _) => Ok(answer),
         (None, Some(error)) => Err(error),
         (None, None) if asked.is_empty() => Ok(FHIR_JSON),
-        (None, None) => Err(ServerError::FormatNotSupported {
-            asked: asked.join(", "),
-        }),
+        (None, None) => Err(ServerError::FormatNotSupported { asked: asked.join(", ") }),
     }
 }
 
@@ -144,11 +168,7 @@ fn quality(range: &str) -> u32 {
     });
     match value.map(str::parse::<f32>) {
         // Between 0 and 1, so thousandths fit.
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "0 to 1000"
-        )]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1000")]
         Some(Ok(value)) => (value.clamp(0.0, 1.0) * 1000.0) as u32,
         _ => 1000,
     }
@@ -168,7 +188,7 @@ pub(crate) fn check_content_type(
     };
     let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
     let (name, version) = media_type(&text);
-    if json_name(&name).is_none() {
+    if json_type(&name).is_none() {
         return Err(ServerError::ContentTypeNotSupported { given: Some(text) });
     }
     check_version(version, false)
@@ -196,13 +216,10 @@ pub(crate) fn preference(headers: &HeaderMap) -> (Return, bool) {
 
 /// The parameters of a query, decoded as a form (`+` is a space); what is not UTF-8 is replaced.
 pub(crate) fn parameters(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
-        })
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode(name), decode(value))
+    })
 }
 
 /// Resolves `%XX` and `+`.
@@ -211,9 +228,7 @@ fn decode(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let hex = bytes
-            .get(at + 1..at + 3)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
+        let hex = bytes.get(at + 1..at + 3).and_then(|digits| std::str::from_utf8(digits).ok());
         let escaped = hex
             .filter(|digits| bytes[at] == b'%' && digits.bytes().all(|b| b.is_ascii_hexdigit()))
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
@@ -233,8 +248,9 @@ fn decode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Return, check_content_type, format, parameters, preference};
+    use super::{Return, check_content_type, check_one_version, format, parameters, preference};
     use http::{HeaderMap, HeaderName, HeaderValue};
+    use proptest::prelude::*;
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -247,14 +263,8 @@ mod tests {
 
     fn accept(line: &str, query: &str) -> Option<&'static str> {
         let lines = [("accept", line)];
-        let lines = if line.is_empty() {
-            &lines[..0]
-        } else {
-            &lines[..]
-        };
-        format(&headers(lines), query)
-            .ok()
-            .map(|format| format.media_type)
+        let lines = if line.is_empty() { &lines[..0] } else { &lines[..] };
+        format(&headers(lines), query).ok().map(|format| format.media_type)
     }
 
     #[test]
@@ -265,16 +275,10 @@ mod tests {
         assert_eq!(accept("*/*", ""), fhir);
         assert_eq!(accept("application/json", ""), Some("application/json"));
         assert_eq!(
-            accept(
-                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-                ""
-            ),
+            accept("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", ""),
             fhir
         );
-        assert_eq!(
-            accept("application/json;q=0.1, application/fhir+json", ""),
-            fhir
-        );
+        assert_eq!(accept("application/json;q=0.1, application/fhir+json", ""), fhir);
         assert_eq!(accept("application/pdf", ""), None);
         assert_eq!(accept("application/fhir+json;q=0", ""), None);
         assert_eq!(accept(",, ;q=x,application/fhir+json;q=abc", ""), fhir);
@@ -285,15 +289,9 @@ mod tests {
         // HTTP-010, HTTP-011, HTTP-012
         let fhir = Some("application/fhir+json");
         for value in ["json", "application/fhir+json", "application/fhir%2Bjson"] {
-            assert_eq!(
-                accept("application/fhir+xml", &format!("_format={value}")),
-                fhir
-            );
+            assert_eq!(accept("application/fhir+xml", &format!("_format={value}")), fhir);
         }
-        assert_eq!(
-            accept("", "_format=application/json"),
-            Some("application/json")
-        );
+        assert_eq!(accept("", "_format=application/json"), Some("application/json"));
         assert_eq!(accept("application/fhir+json", "_format=xml"), None);
         assert_eq!(accept("", "_format=ttl"), None);
     }
@@ -344,10 +342,7 @@ mod tests {
             read(&["foo=bar", "return=\"representation\""]),
             (Return::Representation, false)
         );
-        assert_eq!(
-            read(&["return=OperationOutcome"]),
-            (Return::OperationOutcome, false)
-        );
+        assert_eq!(read(&["return=OperationOutcome"]), (Return::OperationOutcome, false));
     }
 
     #[test]
@@ -357,13 +352,26 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
             read,
-            [
-                pair("a", "x|y"),
-                pair("b", "1 2"),
-                pair("c", ""),
-                pair("", ""),
-                pair("d", "%zz")
-            ]
+            [pair("a", "x|y"), pair("b", "1 2"), pair("c", ""), pair("", ""), pair("d", "%zz")]
         );
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_and_query_are_read_or_refused(
+            accept in "[a-z/*;=,.+q0-9 \\\"]{0,40}",
+            sent in "(application/(fhir\\+)?json)?[a-zV;=\\\"., 0-9-]{0,24}",
+            prefer in "(return=|handling=)?[a-zO,;= \\\"]{0,24}",
+            query in r"(_format=|_pretty=)?[a-z/%+&=é0-9]{0,32}",
+        ) {
+            let headers = headers(&[("accept", &accept), ("content-type", &sent), ("prefer", &prefer)]);
+            drop(format(&headers, &query));
+            drop(check_one_version(&headers, &query));
+            drop(check_content_type(&headers, Some(b'{')));
+            preference(&headers);
+            let decoded: usize = parameters(&query).map(|(name, value)| name.len() + value.len()).sum();
+            // A byte that is no UTF-8 becomes a character of three.
+            prop_assert!(decoded <= 3 * query.len());
+        }
     }
 }

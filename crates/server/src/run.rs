@@ -64,11 +64,7 @@ pub async fn run(
     let channel = bind(config.channel_socket.clone())?;
     // Nobody may be waiting for the word: then serving is all the same.
     drop(ready.send(Ready));
-    let requests = serve(
-        requests,
-        exchange::router(Arc::clone(&server)),
-        shutdown.clone(),
-    );
+    let requests = serve(requests, exchange::router(Arc::clone(&server)), shutdown.clone());
     let channel = serve(channel, channel::router(server), shutdown.clone());
     let drained = async { tokio::try_join!(requests, channel).map(|_| ()) };
     let result = tokio::select! {
@@ -91,9 +87,7 @@ async fn serve(
     router: Router,
     shutdown: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    axum::serve(listener, router)
-        .with_graceful_shutdown(asked_to_stop(shutdown))
-        .await
+    axum::serve(listener, router).with_graceful_shutdown(asked_to_stop(shutdown)).await
 }
 
 async fn asked_to_stop(mut shutdown: watch::Receiver<bool>) {

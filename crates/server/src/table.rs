@@ -42,11 +42,7 @@ pub(crate) const TABLE: [Row; 18] = [
     row("search-system", Place::System(&["search-system"]), false),
     row("search-compartment", Place::Unnamed, false),
     row("capabilities", Place::Unnamed, true),
-    row(
-        "batch-or-transaction",
-        Place::System(&["transaction", "batch"]),
-        true,
-    ),
+    row("batch-or-transaction", Place::System(&["transaction", "batch"]), true),
     row("history-instance", Place::Type("history-instance"), true),
     row("history-type", Place::Type("history-type"), false),
     row("history-system", Place::System(&["history-system"]), false),
@@ -55,7 +51,5 @@ pub(crate) const TABLE: [Row; 18] = [
 
 /// Whether this interaction is there.
 pub(crate) fn is_there(interaction: &Interaction) -> bool {
-    TABLE
-        .iter()
-        .any(|row| row.code == interaction.code() && row.there)
+    TABLE.iter().any(|row| row.code == interaction.code() && row.there)
 }

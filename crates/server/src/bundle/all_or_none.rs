@@ -1,14 +1,14 @@
 //! transaction: all entries or none (FHIR R4, 3.1.0.11.2).
 
-use database::{CommitError, CommitId, Receipt, Transaction, Visibility};
-use fhir_core::Bundle;
+use database::{CommitError, CommitId, Receipt, Transaction, Visibility, Written};
+use fhir_core::{Bundle, BundleRequest};
 use http::StatusCode;
 
 use super::Context;
 use super::plan::{Plan, Planned, Planner};
 use super::respond::{Kind, Response};
 use super::target::{Step, Target};
-use crate::call::{Answer, location};
+use crate::call::Answer;
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
@@ -20,23 +20,16 @@ const TRIES: usize = 16;
 pub(crate) async fn transaction(
     context: &Context<'_>,
     bundle: &Bundle<'_>,
+    requests: &[&BundleRequest<'_>],
 ) -> Result<Answer, ServerError> {
-    let targets =
-        bundle.entries.iter().enumerate().map(|(index, entry)| {
-            Target::of(context, entry).map_err(|error| error.in_entry(index))
-        });
+    let targets = requests.iter().enumerate().map(|(index, request)| {
+        Target::of(context, request).map_err(|error| error.in_entry(index))
+    });
     let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
     for _ in 0..TRIES {
         let snapshot = context.database.snapshot(Visibility::everything());
-        let plan = Planner::new(context, &snapshot, bundle, &targets)
-            .plan()
-            .await?;
-        let Plan {
-            changes,
-            entry_of,
-            conditions,
-            entries,
-        } = plan;
+        let plan = Planner::new(context, &snapshot, bundle, &targets).plan().await?;
+        let Plan { changes, entry_of, conditions, entries } = plan;
         let identities: Vec<_> = changes
             .iter()
             .map(|change| (change.resource_type.clone(), change.id.clone()))
@@ -101,23 +94,22 @@ async fn respond(
                 let written = write::written(receipt, *index)?;
                 if target.step() == Step::Delete {
                     let version = written.version.map(|version| (version, written.instant));
-                    Answer {
-                        version,
-                        ..Answer::empty(StatusCode::NO_CONTENT)
-                    }
+                    Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) }
                 } else {
                     write::answer(&call, of, id, written).await?
                 }
             }
             Planned::Existing(of, id) => {
                 let found = snapshot.newest(of, id).await?;
-                let version = found.map(|entry| (entry.version, entry.instant));
-                let location = version.map(|(version, _)| location(of, id, version));
-                Answer {
-                    version,
-                    location,
-                    ..Answer::empty(StatusCode::OK)
-                }
+                // It was there when the transaction was committed; versions only grow.
+                let entry = found.ok_or(ServerError::Interrupted)?;
+                let written = Written {
+                    version: Some(entry.version),
+                    instant: entry.instant,
+                    created: false,
+                    changed: false,
+                };
+                write::answer(&call, of, id, written).await?
             }
             Planned::Read => match dispatch(call).await {
                 Ok(answer) => answer,

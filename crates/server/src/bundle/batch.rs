@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use fhir_core::{Bundle, Issue, IssueCode, Resource};
+use fhir_core::{Bundle, BundleRequest, Issue, IssueCode, Resource};
 
 use super::Context;
 use super::respond::{Kind, Response};
@@ -12,26 +12,20 @@ use crate::call::Answer;
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
+use crate::interactions::write::refuse_any;
 
 /// Carries out the entries in the order of a transaction (HTTP-238); answers in their own.
 pub(crate) async fn batch(
     context: &Context<'_>,
     bundle: &Bundle<'_>,
+    requests: &[&BundleRequest<'_>],
 ) -> Result<Answer, ServerError> {
-    let targets: Vec<_> = bundle
-        .entries
-        .iter()
-        .map(|entry| Target::of(context, entry))
-        .collect();
+    let targets: Vec<_> = requests.iter().map(|request| Target::of(context, request)).collect();
     let created: HashSet<&str> = bundle
         .entries
         .iter()
-        .zip(&targets)
-        .filter(|(_, target)| {
-            target
-                .as_ref()
-                .is_ok_and(|target| target.step() == Step::Create)
-        })
+        .zip(requests)
+        .filter(|(_, request)| request.method == "POST")
         .filter_map(|(entry, _)| entry.full_url.as_deref())
         .collect();
     let mut order: Vec<usize> = (0..targets.len()).collect();
@@ -76,27 +70,21 @@ async fn carry_out(
     })
 }
 
-/// Entries of a batch do not refer to each other (HTTP-162).
+/// Entries of a batch do not refer to each other, and nothing but a `fullUrl` of its Bundle is
+/// meant by a `urn:uuid:` (HTTP-162).
 fn independent(
     context: &Context<'_>,
     resource: &Resource<'_>,
     created: &HashSet<&str>,
 ) -> Result<(), ServerError> {
     let mut issues = Vec::new();
-    walk(
-        context.database.schema(),
-        resource,
-        &mut |place, value, trail| {
-            let text = value.as_str().unwrap_or_default();
-            if place == Place::Reference && created.contains(text.as_ref()) {
-                let text = "entries of a batch cannot refer to each other; send a transaction";
-                issues.push(Issue::error(IssueCode::Value, text).at(trail.to_string()));
-            }
-        },
-    );
-    if issues.is_empty() {
-        Ok(())
-    } else {
-        Err(ServerError::InvalidContent(issues))
-    }
+    walk(context.database.schema(), resource, &mut |place, value, trail| {
+        let text = value.as_str().unwrap_or_default();
+        let of_bundle = created.contains(text.as_ref()) || text.starts_with("urn:uuid:");
+        if place == Place::Reference && of_bundle {
+            let text = "entries of a batch cannot refer to each other; send a transaction";
+            issues.push(Issue::error(IssueCode::Value, text).at(trail.to_string()));
+        }
+    });
+    refuse_any(issues)
 }

@@ -19,16 +19,20 @@ use bytes::Bytes;
 use contract::Grant;
 use database::Database;
 use fhir_core::json::Document;
-use fhir_core::{Bundle, BundleType, Issue, IssueCode, Resource, ResourceType};
+use fhir_core::{Bundle, BundleRequest, BundleType, Issue, IssueCode, Resource, ResourceType};
 
 use crate::Server;
 use crate::call::Answer;
 use crate::error::ServerError;
+use crate::interactions::write::refuse_any;
 use crate::negotiation::Return;
 
 /// Bundles up to this many bytes are worked on where their request is: in about half a
 /// millisecond. Larger ones leave the asynchronous threads.
 const SMALL: usize = 32 << 10;
+
+/// How many issues one answer lists.
+const MAX_ISSUES: usize = 50;
 
 /// Carries out the Bundle in `bytes`.
 pub(crate) async fn bundle(
@@ -44,12 +48,10 @@ pub(crate) async fn bundle(
     let (server, database) = (Arc::clone(server), Arc::clone(database));
     let runtime = tokio::runtime::Handle::current();
     let work = move || runtime.block_on(carry_out(&server, &database, &grant, &bytes, preference));
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| {
-            tracing::error!(%error, "the work on a Bundle ended early");
-            Err(ServerError::Interrupted)
-        })
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "the work on a Bundle ended early");
+        Err(ServerError::Interrupted)
+    })
 }
 
 async fn carry_out(
@@ -72,22 +74,36 @@ async fn carry_out(
     if count > limit {
         return Err(ServerError::TooManyEntries { count, limit });
     }
-    let context = Context {
-        server,
-        database,
-        grant,
-        preference,
-    };
+    let context = Context { server, database, grant, preference };
+    if bundle.bundle_type == BundleType::Other {
+        let text = "only a batch or transaction is carried out; to store a Bundle of another \
+                    type, post it to /Bundle";
+        let issue = Issue::error(IssueCode::Value, text).at("Bundle.type");
+        return Err(ServerError::InvalidContent(vec![issue]));
+    }
+    let requests = requests(&bundle)?;
     match bundle.bundle_type {
-        BundleType::Batch => batch::batch(&context, &bundle).await,
-        BundleType::Transaction => all_or_none::transaction(&context, &bundle).await,
-        BundleType::Other => {
-            let text = "only a batch or transaction is carried out; to store a Bundle of another \
-                        type, post it to /Bundle";
-            let issue = Issue::error(IssueCode::Value, text).at("Bundle.type");
-            Err(ServerError::InvalidContent(vec![issue]))
+        BundleType::Batch => batch::batch(&context, &bundle, &requests).await,
+        _ => all_or_none::transaction(&context, &bundle, &requests).await,
+    }
+}
+
+/// The request of each entry; without one, the whole Bundle is malformed (bdl-3, HTTP-171).
+fn requests<'b, 'a>(bundle: &'b Bundle<'a>) -> Result<Vec<&'b BundleRequest<'a>>, ServerError> {
+    let mut issues = Vec::new();
+    let mut requests = Vec::with_capacity(bundle.entries.len());
+    for (index, entry) in bundle.entries.iter().enumerate() {
+        match &entry.request {
+            Some(request) => requests.push(request),
+            None if issues.len() < MAX_ISSUES => {
+                let text = "an entry of a batch or transaction needs a request";
+                let expression = format!("Bundle.entry[{index}].request");
+                issues.push(Issue::error(IssueCode::Required, text).at(expression));
+            }
+            None => {}
         }
     }
+    refuse_any(issues).map(|()| requests)
 }
 
 /// What every entry of one Bundle shares.

@@ -40,11 +40,7 @@ fn next_link(div: &str, at: usize) -> Option<(usize, usize)> {
             continue;
         };
         let value = value.trim_start();
-        let Some(quote) = value
-            .chars()
-            .next()
-            .filter(|quote| ['"', '\''].contains(quote))
-        else {
+        let Some(quote) = value.chars().next().filter(|quote| ['"', '\''].contains(quote)) else {
             continue;
         };
         let start = div.len() - value.len() + 1;
@@ -56,6 +52,7 @@ fn next_link(div: &str, at: usize) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::rewrite;
+    use proptest::prelude::*;
 
     fn check(div: &str, expected: Option<&str>) {
         let resolve = |url: &str| (url == "urn:uuid:1").then(|| "Patient/9".to_owned());
@@ -69,13 +66,48 @@ mod tests {
             r#"<div><a href="urn:uuid:1">x</a><img alt='a' src = 'urn:uuid:1'/></div>"#,
             Some(r#"<div><a href="Patient/9">x</a><img alt='a' src = 'Patient/9'/></div>"#),
         );
-        check(
-            r#"<div><a href="urn:uuid:2">urn:uuid:1 href</a></div>"#,
-            None,
-        );
+        check(r#"<div><a href="urn:uuid:2">urn:uuid:1 href</a></div>"#, None);
         check(r#"<div data-href="urn:uuid:1">src="</div>"#, None);
         check("<div>href", None);
         check(r#"<a href="urn:uuid:1"#, None);
         check("", None);
+    }
+
+    /// Texts made of what the reader looks for, so that its every branch is met.
+    fn narrative() -> impl Strategy<Value = String> {
+        let part = prop_oneof![
+            prop::sample::select(vec![
+                "<a ",
+                "<img",
+                "href",
+                "src",
+                "=",
+                " ",
+                "\n",
+                "\"",
+                "'",
+                "urn:uuid:1",
+                "é",
+                "😀",
+                ">",
+            ])
+            .prop_map(str::to_owned),
+            r"\PC{0,6}",
+        ];
+        prop::collection::vec(part, 0..24).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_rewritten_in_its_links_alone(div in narrative()) {
+            let resolve = |url: &str| (url == "urn:uuid:1").then(|| "Patient/9".to_owned());
+            match rewrite(&div, resolve) {
+                None => {}
+                Some(rewritten) => {
+                    prop_assert_ne!(&rewritten, &div);
+                    prop_assert_eq!(rewritten.replace("Patient/9", "urn:uuid:1"), div);
+                }
+            }
+        }
     }
 }

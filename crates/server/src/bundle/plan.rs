@@ -13,6 +13,7 @@ use super::target::{Step, Target};
 use crate::criteria::Criteria;
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
+use crate::interactions::create::IF_NONE_EXIST;
 use crate::interactions::preconditions::expected;
 use crate::interactions::{update, write};
 
@@ -54,7 +55,10 @@ pub(crate) struct Planner<'a> {
     bundle: &'a Bundle<'a>,
     targets: &'a [Target],
     writes: Vec<Write<'a>>,
+    /// The entry that writes each resource.
     written: HashMap<Identity, usize>,
+    /// The entry that writes each resource, or finds it by its condition.
+    touched: HashMap<Identity, usize>,
     destinations: Destinations,
     conditions: HashMap<Criteria, Vec<ResourceId>>,
     /// Conditional creates that found nothing, by what they looked for.
@@ -76,6 +80,7 @@ impl<'a> Planner<'a> {
             targets,
             writes: Vec::new(),
             written: HashMap::new(),
+            touched: HashMap::new(),
             destinations: Destinations::default(),
             conditions: HashMap::new(),
             creating: HashMap::new(),
@@ -90,19 +95,15 @@ impl<'a> Planner<'a> {
     pub(crate) async fn plan(mut self) -> Result<Plan, ServerError> {
         for (index, target) in self.targets.iter().enumerate() {
             let planned = self.entry(index, target).await;
-            self.entries
-                .push(planned.map_err(|error| error.in_entry(index))?);
+            self.entries.push(planned.map_err(|error| error.in_entry(index))?);
         }
         self.check_reads().await?;
         let changes = self.changes().await?;
-        let conditions = self
-            .conditions
-            .into_iter()
-            .map(|(criteria, found)| Condition {
-                resource_type: criteria.resource_type,
-                identifier: criteria.identifier,
-                found,
-            });
+        let conditions = self.conditions.into_iter().map(|(criteria, found)| Condition {
+            resource_type: criteria.resource_type,
+            identifier: criteria.identifier,
+            found,
+        });
         Ok(Plan {
             changes,
             entry_of: self.writes.iter().map(|write| write.entry).collect(),
@@ -122,20 +123,14 @@ impl<'a> Planner<'a> {
                 let may_create = update::may_write(&call, instance)?;
                 let resource = self.resource(index)?;
                 update::check_identity(resource, instance)?;
-                let expect = may_create.narrow(expected(&target.conditions)?);
+                let expect = may_create.narrow(expected(&target.conditions)?)?;
                 let identity = (instance.resource_type.clone(), instance.id.clone());
                 self.write(index, identity, Some(resource), Method::Put, expect)
             }
             Interaction::Delete(instance) => {
                 target.call(self.context, None).unrestricted()?;
                 let identity = (instance.resource_type.clone(), instance.id.clone());
-                self.write(
-                    index,
-                    identity,
-                    None,
-                    Method::Delete,
-                    expected(&target.conditions)?,
-                )
+                self.write(index, identity, None, Method::Delete, expected(&target.conditions)?)
             }
             _ if target.step() == Step::Read => Ok(Planned::Read),
             other => Err(ServerError::NotThereYet(other.code())),
@@ -143,10 +138,7 @@ impl<'a> Planner<'a> {
     }
 
     fn resource(&self, index: usize) -> Result<&'a Resource<'a>, ServerError> {
-        self.bundle.entries[index]
-            .resource
-            .as_ref()
-            .ok_or(ServerError::BodyMissing)
+        self.bundle.entries[index].resource.as_ref().ok_or(ServerError::BodyMissing)
     }
 
     async fn create(
@@ -160,25 +152,24 @@ impl<'a> Planner<'a> {
         let resource = self.resource(index)?;
         if resource.resource_type() != of {
             let found = resource.resource_type().clone();
-            return Err(ServerError::TypeDiffers {
-                expected: of.clone(),
-                found,
-            });
+            return Err(ServerError::TypeDiffers { expected: of.clone(), found });
         }
         if let Some(text) = &target.conditions.if_none_exist {
             call.may_search(of)?;
-            let criteria = Criteria::if_none_exist(of, text)?;
+            let schema = self.context.database.schema();
+            let criteria = Criteria::if_none_exist(schema, of, text)
+                .map_err(|error| error.at(IF_NONE_EXIST))?;
             match self.find(&criteria).await? {
                 [] => {}
                 [existing] => {
                     let identity = (of.clone(), existing.clone());
+                    self.touch(index, &identity)?;
                     self.lead(index, &identity, false)?;
                     return Ok(Planned::Existing(identity.0, identity.1));
                 }
                 _ => {
-                    return Err(ServerError::MultipleMatches {
-                        criteria: text.clone(),
-                    });
+                    let criteria = text.clone();
+                    return Err(ServerError::MultipleMatches { criteria }.at(IF_NONE_EXIST));
                 }
             }
             if let Some(other) = self.creating.insert(criteria, index) {
@@ -205,7 +196,23 @@ impl<'a> Planner<'a> {
         Ok(&self.conditions[criteria])
     }
 
-    /// Notes what the entry writes; no resource may be written twice (HTTP-176).
+    /// Notes which resource the entry writes or finds by its condition; each may be touched once
+    /// (HTTP-176).
+    fn touch(&mut self, index: usize, identity: &Identity) -> Result<(), ServerError> {
+        let Some(other) = self.touched.insert(identity.clone(), index) else {
+            return Ok(());
+        };
+        Err(ServerError::InvalidTransaction {
+            expression: format!("Bundle.entry[{index}].request.url"),
+            text: format!(
+                "entries {other} and {index} are both about {}/{}; a transaction touches each \
+                 resource once",
+                identity.0, identity.1
+            ),
+        })
+    }
+
+    /// Notes what the entry writes.
     fn write(
         &mut self,
         index: usize,
@@ -214,28 +221,14 @@ impl<'a> Planner<'a> {
         method: Method,
         expect: Expect,
     ) -> Result<Planned, ServerError> {
-        if let Some(other) = self.written.insert(identity.clone(), index) {
-            return Err(ServerError::InvalidTransaction {
-                expression: format!("Bundle.entry[{index}].request.url"),
-                text: format!(
-                    "entries {other} and {index} both write {}/{}; a transaction writes each \
-                     resource once",
-                    identity.0, identity.1
-                ),
-            });
-        }
-        if resource.is_some() {
+        self.touch(index, &identity)?;
+        self.written.insert(identity.clone(), index);
+        if let Some(resource) = resource {
+            write::check_shape(resource)?;
             self.lead(index, &identity, method == Method::Post)?;
         }
         let full_url = self.bundle.entries[index].full_url.as_deref();
-        self.writes.push(Write {
-            entry: index,
-            identity,
-            full_url,
-            resource,
-            method,
-            expect,
-        });
+        self.writes.push(Write { entry: index, identity, full_url, resource, method, expect });
         Ok(Planned::Change(self.writes.len() - 1))
     }
 
@@ -245,14 +238,7 @@ impl<'a> Planner<'a> {
             return Ok(());
         };
         let (resource_type, id) = identity.clone();
-        if self.destinations.insert(
-            full_url,
-            Destination {
-                resource_type,
-                id,
-                is_new,
-            },
-        ) {
+        if self.destinations.insert(full_url, Destination { resource_type, id, is_new }) {
             return Ok(());
         }
         Err(ServerError::InvalidTransaction {
@@ -268,27 +254,32 @@ impl<'a> Planner<'a> {
             if target.step() != Step::Read {
                 continue;
             }
-            let written = match &target.interaction {
-                Interaction::Read(instance) | Interaction::HistoryInstance(instance) => self
-                    .written
-                    .get(&(instance.resource_type.clone(), instance.id.clone()))
-                    .is_some_and(|entry| self.bundle.entries[*entry].resource.is_some()),
-                _ => false,
-            };
             let call = target.call(self.context, None);
-            if written {
-                if let contract::Decision::Deny(reason) =
-                    contract::decide(call.grant, &call.interaction)
-                {
-                    return Err(ServerError::Denied(reason).in_entry(index));
+            let checked = match self.written_step(&target.interaction) {
+                Some(Step::Delete) if matches!(target.interaction, Interaction::Read(_)) => {
+                    Err(ServerError::DeletedHere)
                 }
-                continue;
-            }
-            dispatch(call)
-                .await
-                .map_err(|error| error.in_entry(index))?;
+                Some(Step::Create | Step::Update) => {
+                    match contract::decide(call.grant, &call.interaction) {
+                        contract::Decision::Deny(reason) => Err(ServerError::Denied(reason)),
+                        _ => Ok(()),
+                    }
+                }
+                _ => dispatch(call).await.map(|_| ()),
+            };
+            checked.map_err(|error| error.in_entry(index))?;
         }
         Ok(())
+    }
+
+    /// How the transaction writes the resource that is to be read.
+    fn written_step(&self, read: &Interaction) -> Option<Step> {
+        let (Interaction::Read(of) | Interaction::HistoryInstance(of)) = read else {
+            return None;
+        };
+        let identity = (of.resource_type.clone(), of.id.clone());
+        let entry = self.written.get(&identity)?;
+        Some(self.targets[*entry].step())
     }
 
     async fn changes(&mut self) -> Result<Vec<Change>, ServerError> {
@@ -327,12 +318,7 @@ impl<'a> Planner<'a> {
                 },
                 None => Action::Delete,
             };
-            changes.push(Change {
-                resource_type,
-                id,
-                action,
-                expect: write.expect.clone(),
-            });
+            changes.push(Change { resource_type, id, action, expect: write.expect.clone() });
         }
         Ok(changes)
     }
@@ -358,14 +344,11 @@ impl<'a> Planner<'a> {
             }
             let entry = self.writes[index].entry;
             let call = self.targets[entry].call(self.context, None);
-            call.may_search(&criteria.resource_type)
-                .map_err(|error| error.in_entry(entry))?;
+            call.may_search(&criteria.resource_type).map_err(|error| error.in_entry(entry))?;
             let mut found: BTreeSet<ResourceId> =
                 self.find(criteria).await?.iter().cloned().collect();
             found.retain(|id| {
-                !self
-                    .written
-                    .contains_key(&(criteria.resource_type.clone(), id.clone()))
+                !self.written.contains_key(&(criteria.resource_type.clone(), id.clone()))
             });
             let borne = borne.get_or_insert_with(|| self.borne());
             let key = (criteria.resource_type.clone(), criteria.identifier.clone());
@@ -374,16 +357,14 @@ impl<'a> Planner<'a> {
             let one = match (found.next(), found.next()) {
                 (Some(one), None) => one,
                 (None, _) => {
-                    return Err(ServerError::NoMatch {
-                        criteria: text.clone(),
-                    }
-                    .at_expression(&rewritten.expression, entry));
+                    let criteria = text.clone();
+                    let error = ServerError::NoMatch { criteria };
+                    return Err(error.at(&rewritten.expression).in_entry(entry));
                 }
                 (Some(_), Some(_)) => {
-                    return Err(ServerError::MultipleMatches {
-                        criteria: text.clone(),
-                    }
-                    .at_expression(&rewritten.expression, entry));
+                    let criteria = text.clone();
+                    let error = ServerError::MultipleMatches { criteria };
+                    return Err(error.at(&rewritten.expression).in_entry(entry));
                 }
             };
             matches.insert(criteria.clone(), one);

@@ -63,8 +63,7 @@ impl Response {
     }
 
     fn begin(&mut self) {
-        self.out
-            .extend_from_slice(if self.first { b",\"entry\":[{" } else { b",{" });
+        self.out.extend_from_slice(if self.first { b",\"entry\":[{" } else { b",{" });
         self.first = false;
     }
 
@@ -80,8 +79,7 @@ impl Response {
     }
 
     pub(crate) fn finish(mut self) -> Vec<u8> {
-        self.out
-            .extend_from_slice(if self.first { b"}" } else { b"]}" });
+        self.out.extend_from_slice(if self.first { b"}" } else { b"]}" });
         self.out
     }
 }

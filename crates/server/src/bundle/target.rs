@@ -1,7 +1,7 @@
 //! What one entry asks for: method and URL as an interaction.
 
 use contract::Interaction;
-use fhir_core::{BundleEntry, BundleRequest, Resource};
+use fhir_core::{BundleRequest, Resource};
 
 use super::Context;
 use crate::call::{Call, Conditions};
@@ -30,15 +30,11 @@ impl Target {
     /// Reads the request of an entry.
     ///
     /// # Errors
-    /// When there is none, or it is no request of this server.
-    pub(crate) fn of(context: &Context<'_>, entry: &BundleEntry<'_>) -> Result<Self, ServerError> {
-        let request = entry
-            .request
-            .as_ref()
-            .ok_or_else(|| ServerError::InvalidTransaction {
-                expression: "request".to_owned(),
-                text: "an entry of a batch or transaction needs a request".to_owned(),
-            })?;
+    /// When it is no request of this server.
+    pub(crate) fn of(
+        context: &Context<'_>,
+        request: &BundleRequest<'_>,
+    ) -> Result<Self, ServerError> {
         let invalid = |problem| ServerError::InvalidEntryUrl {
             url: request.url.clone().into_owned(),
             problem,
@@ -50,11 +46,7 @@ impl Target {
                 text: format!("\"{method}\" is not one of GET, HEAD, POST, PUT, PATCH, DELETE"),
             });
         }
-        let url = context
-            .server
-            .base
-            .relative(&request.url)
-            .ok_or_else(|| invalid(None))?;
+        let url = context.server.base.relative(&request.url).ok_or_else(|| invalid(None))?;
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
         let path = format!("/{path}");
         let query_given = url.contains('?').then_some(query);
@@ -68,12 +60,7 @@ impl Target {
         }
         let head = method == "HEAD";
         let conditions = conditions(request);
-        Ok(Self {
-            interaction,
-            query: query.to_owned(),
-            head,
-            conditions,
-        })
+        Ok(Self { interaction, query: query.to_owned(), head, conditions })
     }
 
     /// When it is processed.
@@ -125,9 +112,7 @@ fn conditions(request: &BundleRequest<'_>) -> Conditions {
 
 /// `ifModifiedSince` is an instant in a Bundle and an HTTP date in a header.
 fn as_http_date(instant: &str) -> String {
-    let seconds = instant
-        .parse()
-        .map(|instant: fhir_core::Instant| instant.as_seconds());
+    let seconds = instant.parse().map(|instant: fhir_core::Instant| instant.as_seconds());
     match seconds.map(u64::try_from) {
         Ok(Ok(seconds)) => {
             let since = std::time::Duration::from_secs(seconds);

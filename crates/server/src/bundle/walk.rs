@@ -124,11 +124,7 @@ mod tests {
         let resource = Resource::new(document.root()).unwrap();
         let mut found = Vec::new();
         walk(Schema::r4(), &resource, &mut |place, value, trail| {
-            found.push((
-                place,
-                trail.to_string(),
-                value.as_str().unwrap().into_owned(),
-            ));
+            found.push((place, trail.to_string(), value.as_str().unwrap().into_owned()));
         });
         let found: Vec<_> = found
             .iter()
@@ -150,33 +146,13 @@ mod tests {
                 "_status":{"extension":[{"valueUuid":"g"}]}}"##,
             &[
                 (Place::Narrative, "DocumentReference.text.div", "<div/>"),
-                (
-                    Place::Reference,
-                    "DocumentReference.contained[0].link[0].other.reference",
-                    "a",
-                ),
-                (
-                    Place::Reference,
-                    "DocumentReference.extension[0].valueReference.reference",
-                    "b",
-                ),
+                (Place::Reference, "DocumentReference.contained[0].link[0].other.reference", "a"),
+                (Place::Reference, "DocumentReference.extension[0].valueReference.reference", "b"),
                 (Place::Uri, "DocumentReference.extension[1].valueUri", "c"),
                 (Place::Reference, "DocumentReference.subject.reference", "d"),
-                (
-                    Place::Uri,
-                    "DocumentReference.subject._reference.extension[0].valueUrl",
-                    "e",
-                ),
-                (
-                    Place::Uri,
-                    "DocumentReference.content[0].attachment.url",
-                    "f",
-                ),
-                (
-                    Place::Uri,
-                    "DocumentReference._status.extension[0].valueUuid",
-                    "g",
-                ),
+                (Place::Uri, "DocumentReference.subject._reference.extension[0].valueUrl", "e"),
+                (Place::Uri, "DocumentReference.content[0].attachment.url", "f"),
+                (Place::Uri, "DocumentReference._status.extension[0].valueUuid", "g"),
             ],
         );
     }
@@ -196,11 +172,7 @@ mod tests {
                     "Parameters.parameter[2].valueIdentifier.assigner.reference",
                     "y",
                 ),
-                (
-                    Place::Reference,
-                    "Parameters.parameter[4].part[0].valueReference.reference",
-                    "z",
-                ),
+                (Place::Reference, "Parameters.parameter[4].part[0].valueReference.reference", "z"),
             ],
         );
     }

@@ -21,9 +21,7 @@ pub(crate) struct Statement {
 impl Statement {
     pub(crate) fn new(base: &PublicBase, started: Instant) -> Self {
         let statement = statement(base, started, Schema::r4());
-        Self {
-            json: Bytes::from(statement.to_string()),
-        }
+        Self { json: Bytes::from(statement.to_string()) }
     }
 }
 
@@ -39,10 +37,7 @@ pub(crate) fn capabilities(call: &Call<'_>) -> Result<Answer, ServerError> {
             });
         }
     }
-    Ok(Answer {
-        status: StatusCode::OK,
-        ..Answer::of(call.server.capabilities.json.clone())
-    })
+    Ok(Answer { status: StatusCode::OK, ..Answer::of(call.server.capabilities.json.clone()) })
 }
 
 fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
@@ -128,9 +123,7 @@ mod tests {
         let rest = &statement["rest"][0];
         let codes = |list: &serde_json::Value| -> Vec<String> {
             let list = list.as_array().unwrap();
-            list.iter()
-                .map(|item| item["code"].as_str().unwrap().to_owned())
-                .collect()
+            list.iter().map(|item| item["code"].as_str().unwrap().to_owned()).collect()
         };
         let types = rest["resource"].as_array().unwrap();
         assert_eq!(types.len(), Schema::r4().resource_types().count());
@@ -149,10 +142,7 @@ mod tests {
             }
         }
         for absent in ["\"search-", "searchParam", "searchInclude"] {
-            assert!(
-                !statement.to_string().contains(absent),
-                "{absent} is not there"
-            );
+            assert!(!statement.to_string().contains(absent), "{absent} is not there");
         }
     }
 }

@@ -13,15 +13,15 @@ use crate::negotiation::Return;
 /// How often a conditional create is prepared again when others touched what it looks for.
 const TRIES: usize = 8;
 
+/// Where the criteria of a conditional create stand, for errors.
+pub(crate) const IF_NONE_EXIST: &str = "http.If-None-Exist";
+
 pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer, ServerError> {
     call.unrestricted()?;
     let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
     if resource.resource_type() != of {
         let found = resource.resource_type().clone();
-        return Err(ServerError::TypeDiffers {
-            expected: of.clone(),
-            found,
-        });
+        return Err(ServerError::TypeDiffers { expected: of.clone(), found });
     }
     write::check_alone(call, resource)?;
     let id = write::new_id(call.server);
@@ -30,10 +30,7 @@ pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer,
     let change = Change {
         resource_type: of.clone(),
         id: id.clone(),
-        action: Action::Write {
-            body,
-            method: Method::Post,
-        },
+        action: Action::Write { body, method: Method::Post },
         expect: Expect::New,
     };
     match &call.conditions.if_none_exist {
@@ -52,7 +49,9 @@ async fn if_none_exist(
 ) -> Result<Answer, ServerError> {
     let of = change.resource_type.clone();
     call.may_search(&of)?;
-    let criteria = Criteria::if_none_exist(&of, criteria_text)?;
+    let schema = call.database.schema();
+    let criteria = Criteria::if_none_exist(schema, &of, criteria_text)
+        .map_err(|error| error.at(IF_NONE_EXIST))?;
     for _ in 0..TRIES {
         let snapshot = call.database.snapshot(Visibility::everything());
         let found = snapshot.identified(&of, &criteria.identifier).await?;
@@ -61,7 +60,7 @@ async fn if_none_exist(
             [existing] => return exists(call, &of, existing).await,
             _ => {
                 let criteria = criteria_text.to_owned();
-                return Err(ServerError::MultipleMatches { criteria });
+                return Err(ServerError::MultipleMatches { criteria }.at(IF_NONE_EXIST));
             }
         }
         let transaction = Transaction {

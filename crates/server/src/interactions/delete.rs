@@ -20,8 +20,5 @@ pub(crate) async fn delete(call: &Call<'_>, instance: &Instance) -> Result<Answe
     };
     let written = write::commit_one(call, change).await?;
     let version = written.version.map(|version| (version, written.instant));
-    Ok(Answer {
-        version,
-        ..Answer::empty(StatusCode::NO_CONTENT)
-    })
+    Ok(Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) })
 }

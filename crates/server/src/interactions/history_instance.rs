@@ -1,5 +1,7 @@
 //! history of an instance (FHIR R4, 3.1.0.9): all versions, the newest first, in pages.
 
+use std::collections::HashSet;
+
 use contract::Instance;
 use database::{Method, Snapshot};
 use fhir_core::json::write_string;
@@ -20,40 +22,30 @@ struct Page {
 
 impl Page {
     fn read(query: &str, most: usize) -> Result<Self, ServerError> {
-        let mut page = Self {
-            count: most,
-            since: None,
-            before: None,
-        };
+        let mut page = Self { count: most, since: None, before: None };
         let mut seen = Vec::new();
         for (name, value) in parameters(query) {
-            let invalid = |name, mend| Err(ServerError::InvalidParameter { name, mend });
-            match name.as_str() {
-                "_count" => match value.parse::<usize>() {
-                    Ok(count) => page.count = count.min(most),
-                    Err(_) => return invalid("_count", "write a whole number"),
-                },
-                // A plus sign of an offset arrives as a space.
-                "_since" => match value.replace(' ', "+").parse() {
-                    Ok(since) => page.since = Some(since),
-                    Err(_) => {
-                        return invalid("_since", "write an instant like 2026-01-02T03:04:05Z");
-                    }
-                },
-                "_before" => match value.parse() {
-                    Ok(version) => page.before = Some(version),
-                    Err(_) => return invalid("_before", "follow the next link as it was given"),
-                },
+            let (name, mend) = match name.as_str() {
+                "_count" => ("_count", "write a whole number"),
+                "_since" => ("_since", "write an instant like 2026-01-02T03:04:05Z"),
+                "_before" => ("_before", "follow the next link as it was given"),
                 "_at" | "_list" | "_sort" => return Err(ServerError::UnsupportedParameter(name)),
                 _ => continue,
-            }
+            };
             if seen.contains(&name) {
-                return Err(ServerError::InvalidParameter {
-                    name: "of history",
-                    mend: "give each of _count and _since once",
-                });
+                let mend = "give it once";
+                return Err(ServerError::InvalidParameter { name, mend });
             }
             seen.push(name);
+            let read = match name {
+                "_count" => value.parse().ok().map(|count: usize| page.count = count.min(most)),
+                // A plus sign of an offset arrives as a space.
+                "_since" => {
+                    value.replace(' ', "+").parse().ok().map(|since| page.since = Some(since))
+                }
+                _ => value.parse().ok().map(|version| page.before = Some(version)),
+            };
+            read.ok_or(ServerError::InvalidParameter { name, mend })?;
         }
         Ok(page)
     }
@@ -66,12 +58,17 @@ pub(crate) async fn history_instance(
     let visibility = call.visibility(&instance.resource_type)?;
     let page = Page::read(call.query, call.server.limits.history_page)?;
     let snapshot = call.database.snapshot(visibility);
-    let mut entries = snapshot
-        .history(&instance.resource_type, &instance.id)
-        .await?;
+    let mut entries = snapshot.history(&instance.resource_type, &instance.id).await?;
     if entries.is_empty() {
         return Err(ServerError::NotFound);
     }
+    // A version that follows none, or a deletion, brought the resource into being.
+    let created: HashSet<VersionId> = entries
+        .iter()
+        .zip(entries.iter().skip(1).map(Some).chain([None]))
+        .filter(|(_, before)| before.is_none_or(|before| before.flags.is_deleted()))
+        .map(|(entry, _)| entry.version)
+        .collect();
     entries.retain(|entry| page.since.is_none_or(|since| entry.instant >= since));
     let total = entries.len();
     entries.retain(|entry| page.before.is_none_or(|before| entry.version < before));
@@ -81,7 +78,12 @@ pub(crate) async fn history_instance(
     let next = entries.last().filter(|_| more).map(|entry| entry.version);
     let mut bundle = Writer::new(call, instance, total, page, next);
     for entry in entries {
-        bundle.entry(&snapshot, entry).await?;
+        let status = match entry.flags.method() {
+            Method::Delete => "204",
+            _ if created.contains(&entry.version) => "201",
+            _ => "200",
+        };
+        bundle.entry(&snapshot, entry, status).await?;
     }
     Ok(Answer::of(bundle.finish()))
 }
@@ -123,44 +125,25 @@ impl Writer {
             write_string(&link(next), &mut out);
         }
         out.extend_from_slice(b"}]");
-        Self {
-            out,
-            full_url,
-            first: true,
-        }
+        Self { out, full_url, first: true }
     }
 
     async fn entry(
         &mut self,
         snapshot: &Snapshot,
         entry: database::VersionEntry,
+        status: &str,
     ) -> Result<(), ServerError> {
         let stored = snapshot.load(entry).await?;
         let entry = &stored.entry;
-        let (method, url, status) = match entry.flags.method() {
-            Method::Post => ("POST", entry.resource_type.to_string(), "201"),
-            Method::Put => (
-                "PUT",
-                format!("{}/{}", entry.resource_type, entry.id),
-                "200",
-            ),
-            Method::Patch => (
-                "PATCH",
-                format!("{}/{}", entry.resource_type, entry.id),
-                "200",
-            ),
-            Method::Delete => (
-                "DELETE",
-                format!("{}/{}", entry.resource_type, entry.id),
-                "204",
-            ),
+        let instance = || format!("{}/{}", entry.resource_type, entry.id);
+        let (method, url) = match entry.flags.method() {
+            Method::Post => ("POST", entry.resource_type.to_string()),
+            // A patch is shown as the update it amounts to (HTTP-146).
+            Method::Put | Method::Patch => ("PUT", instance()),
+            Method::Delete => ("DELETE", instance()),
         };
-        // FHIR R4 3.1.0.9.2 (bdl-3, bdl-4): a patch is shown as the update it amounts to.
-        let method = if method == "PATCH" { "PUT" } else { method };
-        let created = method == "PUT" && entry.version == VersionId::FIRST;
-        let status = if created { "201" } else { status };
-        self.out
-            .extend_from_slice(if self.first { b",\"entry\":[{" } else { b",{" });
+        self.out.extend_from_slice(if self.first { b",\"entry\":[{" } else { b",{" });
         self.first = false;
         self.member("\"fullUrl\":", &self.full_url.clone());
         if let Some(json) = &stored.json {
@@ -182,8 +165,7 @@ impl Writer {
     }
 
     fn finish(mut self) -> Vec<u8> {
-        self.out
-            .extend_from_slice(if self.first { b"}" } else { b"]}" });
+        self.out.extend_from_slice(if self.first { b"}" } else { b"]}" });
         self.out
     }
 }
@@ -196,10 +178,7 @@ mod tests {
     fn what_cannot_be_read_or_stands_twice_is_refused() {
         // HTTP-155, HTTP-237
         let read = |query| Page::read(query, 100).map(|page| page.count);
-        assert_eq!(
-            read("_count=7&_since=2026-01-02T03:04:05%2B01:00").ok(),
-            Some(7)
-        );
+        assert_eq!(read("_count=7&_since=2026-01-02T03:04:05%2B01:00").ok(), Some(7));
         assert_eq!(read("_since=2026-01-02T03:04:05+01:00").ok(), Some(100));
         assert_eq!(read("_count=1000000").ok(), Some(100));
         for query in [

@@ -50,16 +50,12 @@ pub(crate) fn expected(conditions: &Conditions) -> Result<Expect, ServerError> {
             return Err(invalid());
         }
         // A tag that is no version of ours matches nothing, which is no error of syntax.
-        return Ok(Expect::Versions(
-            tags.iter().filter_map(|tag| tag.parse().ok()).collect(),
-        ));
+        return Ok(Expect::Versions(tags.iter().filter_map(|tag| tag.parse().ok()).collect()));
     }
     match conditions.if_none_match.as_deref().map(str::trim) {
         None => Ok(Expect::Any),
         Some("*") => Ok(Expect::Absent),
-        Some(_) => Err(ServerError::InvalidCondition {
-            header: "If-None-Match",
-        }),
+        Some(_) => Err(ServerError::InvalidCondition { header: "If-None-Match" }),
     }
 }
 
@@ -69,12 +65,10 @@ mod tests {
     use crate::call::Conditions;
     use database::Expect;
     use fhir_core::{Instant, VersionId};
+    use proptest::prelude::*;
 
     fn if_match(value: &str) -> Option<Expect> {
-        let conditions = Conditions {
-            if_match: Some(value.into()),
-            ..Conditions::default()
-        };
+        let conditions = Conditions { if_match: Some(value.into()), ..Conditions::default() };
         expected(&conditions).ok()
     }
 
@@ -82,12 +76,7 @@ mod tests {
     fn if_match_is_read_in_every_form() {
         // HTTP-033, HTTP-037
         let versions = |numbers: &[u64]| {
-            Some(Expect::Versions(
-                numbers
-                    .iter()
-                    .map(|n| VersionId::new(*n).unwrap())
-                    .collect(),
-            ))
+            Some(Expect::Versions(numbers.iter().map(|n| VersionId::new(*n).unwrap()).collect()))
         };
         for form in ["W/\"3\"", "\"3\"", "3"] {
             assert_eq!(if_match(form), versions(&[3]), "{form}");
@@ -110,10 +99,7 @@ mod tests {
             };
             not_modified(&conditions, VersionId::FIRST, instant)
         };
-        let (same, before) = (
-            "Fri, 02 Jan 2026 03:04:05 GMT",
-            "Fri, 02 Jan 2026 03:04:04 GMT",
-        );
+        let (same, before) = ("Fri, 02 Jan 2026 03:04:05 GMT", "Fri, 02 Jan 2026 03:04:04 GMT");
         assert!(check(Some("W/\"1\""), None));
         assert!(check(Some("W/\"9\", W/\"1\""), None));
         assert!(!check(Some("W/\"2\""), None));
@@ -123,5 +109,32 @@ mod tests {
         assert!(!check(Some("W/\"2\""), Some(same)));
         assert!(check(Some("W/\"1\""), Some(before)));
         assert!(!check(None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn any_condition_is_read_or_refused(
+            tag in "[W/\\\\\"*, 0-9é]{0,16}",
+            date in r"\PC{0,40}",
+            version in 1_u64..20,
+        ) {
+            let version = VersionId::new(version).unwrap();
+            let conditions = Conditions {
+                if_match: Some(tag.clone()),
+                if_none_match: None,
+                if_modified_since: Some(date),
+                if_none_exist: None,
+            };
+            if let Ok(Expect::Versions(versions)) = expected(&conditions) {
+                // What matches by one header is what does not have to be sent by the other.
+                let none_match = Conditions { if_none_match: Some(tag), ..Conditions::default() };
+                let instant = Instant::from_micros(0);
+                prop_assert_eq!(
+                    versions.contains(&version),
+                    not_modified(&none_match, version, instant)
+                );
+            }
+            not_modified(&conditions, version, Instant::from_micros(0));
+        }
     }
 }

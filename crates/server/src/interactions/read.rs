@@ -13,15 +13,9 @@ pub(crate) async fn read(call: &Call<'_>, instance: &Instance) -> Result<Answer,
     let version = snapshot.read(&instance.resource_type, &instance.id).await?;
     let version = version.ok_or(ServerError::NotFound)?;
     if version.entry.flags.is_deleted() {
-        return Err(ServerError::Deleted {
-            version: version.entry.version,
-        });
+        return Err(ServerError::Deleted { version: version.entry.version });
     }
-    let unchanged = not_modified(
-        &call.conditions,
-        version.entry.version,
-        version.entry.instant,
-    );
+    let unchanged = not_modified(&call.conditions, version.entry.version, version.entry.instant);
     let mut answer = Answer::version(StatusCode::OK, version);
     if unchanged {
         answer.status = StatusCode::NOT_MODIFIED;

@@ -14,20 +14,12 @@ pub(crate) async fn update(call: &Call<'_>, instance: &Instance) -> Result<Answe
     let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
     check_identity(resource, instance)?;
     write::check_alone(call, resource)?;
-    let body = Body::of(
-        resource,
-        &instance.id,
-        &write::as_it_came(),
-        call.database.schema(),
-    );
+    let body = Body::of(resource, &instance.id, &write::as_it_came(), call.database.schema());
     let change = Change {
         resource_type: of.clone(),
         id: instance.id.clone(),
-        action: Action::Write {
-            body,
-            method: Method::Put,
-        },
-        expect: may_create.narrow(expected(&call.conditions)?),
+        action: Action::Write { body, method: Method::Put },
+        expect: may_create.narrow(expected(&call.conditions)?)?,
     };
     let written = write::commit_one(call, change).await;
     let written = written.map_err(|error| may_create.explain(error, &call.conditions))?;
@@ -43,10 +35,14 @@ pub(crate) enum MayCreate {
 
 impl MayCreate {
     /// What to expect of the resource when `expect` is all that the request says.
-    pub(crate) fn narrow(self, expect: Expect) -> Expect {
+    ///
+    /// # Errors
+    /// When the request insists on creating and may not.
+    pub(crate) fn narrow(self, expect: Expect) -> Result<Expect, ServerError> {
         match (self, expect) {
-            (Self::No, Expect::Any | Expect::Absent) => Expect::Exists,
-            (_, expect) => expect,
+            (Self::No, Expect::Absent) => Err(ServerError::MayNotChooseIds),
+            (Self::No, Expect::Any) => Ok(Expect::Exists),
+            (_, expect) => Ok(expect),
         }
     }
 
@@ -95,8 +91,6 @@ pub(crate) fn check_identity(
     }
     match resource.value().get_str("id") {
         Some(id) if id == instance.id.as_str() => Ok(()),
-        found => Err(ServerError::IdDiffers {
-            found: found.map(|id| id.into_owned()),
-        }),
+        found => Err(ServerError::IdDiffers { found: found.map(|id| id.into_owned()) }),
     }
 }

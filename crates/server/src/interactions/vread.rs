@@ -15,19 +15,12 @@ pub(crate) async fn vread(
 ) -> Result<Answer, ServerError> {
     let visibility = call.visibility(&instance.resource_type)?;
     // What is no number of ours is a version that never was.
-    let version: VersionId = version
-        .as_str()
-        .parse()
-        .map_err(|_| ServerError::VersionNotFound)?;
+    let version: VersionId = version.as_str().parse().map_err(|_| ServerError::VersionNotFound)?;
     let snapshot = call.database.snapshot(visibility);
-    let found = snapshot
-        .vread(&instance.resource_type, &instance.id, version)
-        .await?;
+    let found = snapshot.vread(&instance.resource_type, &instance.id, version).await?;
     let found = found.ok_or(ServerError::VersionNotFound)?;
     if found.entry.flags.is_deleted() {
-        return Err(ServerError::Deleted {
-            version: found.entry.version,
-        });
+        return Err(ServerError::Deleted { version: found.entry.version });
     }
     let unchanged = not_modified(&call.conditions, found.entry.version, found.entry.instant);
     let mut answer = Answer::version(StatusCode::OK, found);

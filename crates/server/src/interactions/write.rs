@@ -1,7 +1,7 @@
 //! What all writes share: checking content that comes in alone, committing, answering.
 
 use database::{Change, CommitError, Precondition, Receipt, Transaction, Written};
-use fhir_core::json::Replacements;
+use fhir_core::json::{Kind, Replacements};
 use fhir_core::{Issue, IssueCode, Reference, Resource};
 use http::StatusCode;
 
@@ -11,30 +11,50 @@ use crate::call::{Answer, Call, location};
 use crate::error::ServerError;
 use crate::negotiation::Return;
 
+/// Checks the parts of a resource that the server itself writes anew: `meta` must be an object, or
+/// what it holds would be lost; and names beside `id` and `meta` are written without escapes, or
+/// a second `id` could hide in one.
+pub(crate) fn check_shape(resource: &Resource<'_>) -> Result<(), ServerError> {
+    let mut issues = Vec::new();
+    let (of, value) = (resource.resource_type(), resource.value());
+    let meta = value.get("meta");
+    if meta.is_some_and(|meta| meta.kind() != Kind::Object) {
+        issues.push(
+            Issue::error(IssueCode::Structure, "meta must be an object").at(format!("{of}.meta")),
+        );
+    }
+    let in_meta = meta.into_iter().flat_map(|meta| meta.raw_members());
+    for (name, _) in value.raw_members().chain(in_meta) {
+        if name.contains('\\') {
+            let text = format!("the name {name} is written with an escape; write it plainly");
+            issues.push(Issue::error(IssueCode::Structure, text).at(of.as_str()));
+        }
+    }
+    refuse_any(issues)
+}
+
 /// Checks a resource that is written outside a transaction: references that only a transaction
 /// can resolve are refused, never stored as text (HTTP-183).
 pub(crate) fn check_alone(call: &Call<'_>, resource: &Resource<'_>) -> Result<(), ServerError> {
+    check_shape(resource)?;
     let mut issues = Vec::new();
-    walk(
-        call.database.schema(),
-        resource,
-        &mut |place, value, path| {
-            if place != Place::Reference {
-                return;
-            }
-            let Some(text) = value.as_str() else { return };
-            if let Ok(Reference::Conditional(..)) = Reference::parse(&text) {
-                let text = "a conditional reference is resolved in a transaction only; send the \
+    walk(call.database.schema(), resource, &mut |place, value, path| {
+        if place != Place::Reference {
+            return;
+        }
+        let Some(text) = value.as_str() else { return };
+        if let Ok(Reference::Conditional(..)) = Reference::parse(&text) {
+            let text = "a conditional reference is resolved in a transaction only; send the \
                         resource in one, or refer to Type/id";
-                issues.push(Issue::error(IssueCode::Value, text).at(path.to_string()));
-            }
-        },
-    );
-    if issues.is_empty() {
-        Ok(())
-    } else {
-        Err(ServerError::InvalidContent(issues))
-    }
+            issues.push(Issue::error(IssueCode::Value, text).at(path.to_string()));
+        }
+    });
+    refuse_any(issues)
+}
+
+/// Content with an issue is refused.
+pub(crate) fn refuse_any(issues: Vec<Issue>) -> Result<(), ServerError> {
+    if issues.is_empty() { Ok(()) } else { Err(ServerError::InvalidContent(issues)) }
 }
 
 /// A body as it came, but for what is the server's.
@@ -44,31 +64,20 @@ pub(crate) fn as_it_came() -> Replacements {
 
 /// Commits one change.
 pub(crate) async fn commit_one(call: &Call<'_>, change: Change) -> Result<Written, ServerError> {
-    let at = call
-        .database
-        .snapshot(database::Visibility::everything())
-        .at();
+    let at = call.database.snapshot(database::Visibility::everything()).at();
     let transaction = Transaction {
         id: database::CommitId(call.server.ids.next()),
         prepared_at: at,
         changes: vec![change],
         conditions: Vec::new(),
     };
-    let receipt = call
-        .database
-        .commit(transaction)
-        .await
-        .map_err(|error| refused(error).1)?;
+    let receipt = call.database.commit(transaction).await.map_err(|error| refused(error).1)?;
     written(&receipt, 0)
 }
 
 /// What became of one change.
 pub(crate) fn written(receipt: &Receipt, index: usize) -> Result<Written, ServerError> {
-    receipt
-        .written
-        .get(index)
-        .copied()
-        .ok_or(ServerError::Interrupted)
+    receipt.written.get(index).copied().ok_or(ServerError::Interrupted)
 }
 
 /// A failed commit as an error, with the index of the change that failed.
@@ -77,9 +86,9 @@ pub(crate) fn refused(error: CommitError) -> (Option<usize>, ServerError) {
         CommitError::Precondition { change, failed } => {
             let error = match failed {
                 Precondition::Missing => ServerError::VersionConflict { newest: None },
-                Precondition::VersionConflict { newest } => ServerError::VersionConflict {
-                    newest: Some(newest),
-                },
+                Precondition::VersionConflict { newest } => {
+                    ServerError::VersionConflict { newest: Some(newest) }
+                }
                 Precondition::Present => ServerError::AlreadyThere,
             };
             (Some(change), error)
@@ -96,11 +105,7 @@ pub(crate) async fn answer(
     written: Written,
 ) -> Result<Answer, ServerError> {
     let version = written.version.ok_or(ServerError::Interrupted)?;
-    let status = if written.created {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
+    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
     let mut answer = Answer {
         version: Some((version, written.instant)),
         location: Some(location(of, id, version)),
