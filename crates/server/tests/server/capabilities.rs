@@ -1,0 +1,161 @@
+//! capabilities: what the statement says is what the server does.
+
+use std::collections::BTreeSet;
+
+use fhir_schema::Schema;
+use serde_json::Value;
+
+use crate::support::{Access, BASE, Site};
+
+fn codes(list: &Value) -> BTreeSet<&str> {
+    let list = list.as_array().unwrap();
+    list.iter().map(|item| item["code"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_statement_is_served_to_everyone() {
+    // HTTP-208, HTTP-212
+    let site = Site::start().await;
+    let answer = site.ask("GET", "metadata").by(&Access::nobody()).send().await.is(200);
+    let statement = answer.json();
+    let text = |name: &str| statement[name].as_str().unwrap();
+    assert_eq!(text("resourceType"), "CapabilityStatement");
+    assert_eq!(text("kind"), "instance");
+    assert_eq!(text("fhirVersion"), "4.0.1");
+    assert_eq!(text("status"), "active");
+    assert_eq!(text("date"), "2026-01-02T03:04:05.678901Z");
+    assert_eq!(statement["implementation"]["url"], BASE);
+    assert_eq!(statement["rest"][0]["mode"], "server");
+    let types: Vec<&str> = statement["rest"][0]["resource"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|resource| resource["type"].as_str().unwrap())
+        .collect();
+    let distinct: BTreeSet<_> = types.iter().copied().collect();
+    assert_eq!(types.len(), distinct.len());
+    assert_eq!(distinct, Schema::r4().resource_types().collect());
+}
+
+#[tokio::test]
+async fn modes_that_are_not_there_are_refused() {
+    // HTTP-209
+    let site = Site::start().await;
+    for mode in ["full", "normative"] {
+        let answer = site.get(&format!("metadata?mode={mode}")).await.is(200);
+        assert_eq!(answer.json()["resourceType"], "CapabilityStatement");
+    }
+    site.get("metadata?mode=terminology").await.is(501);
+    site.get("metadata?mode=bogus").await.is(400);
+}
+
+#[tokio::test]
+async fn options_answers_with_the_statement() {
+    // HTTP-216
+    let site = Site::start().await;
+    for target in ["", "metadata"] {
+        let answer = site.ask("OPTIONS", target).send().await.is(200);
+        assert_eq!(answer.json()["resourceType"], "CapabilityStatement", "{target}");
+    }
+}
+
+/// What each interaction answers when it is there; every other answer says 501.
+struct Probe {
+    code: &'static str,
+    method: &'static str,
+    target: &'static str,
+    body: &'static str,
+}
+
+const fn probe(
+    code: &'static str,
+    method: &'static str,
+    target: &'static str,
+    body: &'static str,
+) -> Probe {
+    Probe { code, method, target, body }
+}
+
+const PATIENT: &str = r#"{"resourceType":"Patient","id":"1"}"#;
+
+/// Every interaction that R4's restful-interaction names.
+const PROBES: [Probe; 16] = [
+    probe("update", "PUT", "Patient/1", PATIENT),
+    probe("read", "GET", "Patient/1", ""),
+    probe("vread", "GET", "Patient/1/_history/1", ""),
+    probe("patch", "PATCH", "Patient/1", "[]"),
+    probe("history-instance", "GET", "Patient/1/_history", ""),
+    probe("history-type", "GET", "Patient/_history", ""),
+    probe("create", "POST", "Patient", PATIENT),
+    probe("search-type", "GET", "Patient", ""),
+    probe("search-type", "GET", "Patient/?name=x", ""),
+    probe("search-type", "POST", "Patient/_search", ""),
+    probe("delete", "DELETE", "Patient/1", ""),
+    probe("search-system", "GET", "", ""),
+    probe("search-system", "POST", "_search", ""),
+    probe("history-system", "GET", "_history", ""),
+    probe("transaction", "POST", "", r#"{"resourceType":"Bundle","type":"transaction"}"#),
+    probe("batch", "POST", "", r#"{"resourceType":"Bundle","type":"batch"}"#),
+];
+
+#[tokio::test]
+async fn each_interaction_is_named_exactly_when_it_is_there() {
+    // HTTP-210, HTTP-211
+    let site = Site::start().await;
+    let statement = site.get("metadata").await.is(200).json();
+    let rest = &statement["rest"][0];
+    let resources = rest["resource"].as_array().unwrap();
+    let patient = resources.iter().find(|of| of["type"] == "Patient").unwrap();
+    let mut named = codes(&patient["interaction"]);
+    named.extend(codes(&rest["interaction"]));
+    let mut there = BTreeSet::new();
+    for probe in &PROBES {
+        let ask = site.ask(probe.method, probe.target);
+        let ask = if probe.body.is_empty() { ask } else { ask.body(probe.body) };
+        let answer = ask.send().await;
+        if answer.status == 501 {
+            assert_eq!(answer.code(), "not-supported");
+        } else {
+            assert!(answer.status < 300, "{}: {}", probe.code, answer.text());
+            there.insert(probe.code);
+        }
+    }
+    assert_eq!(named, there);
+    for resource in resources {
+        assert_eq!(resource["interaction"], patient["interaction"], "{resource}");
+    }
+    assert_eq!(rest.get("operation"), None);
+    assert_eq!(patient.get("searchParam"), None);
+    site.get("Patient/1/$everything").await.is(501);
+    site.get("Patient/1/Observation").await.is(501);
+}
+
+#[tokio::test]
+async fn each_feature_of_a_type_is_stated_as_it_is() {
+    // HTTP-210
+    let site = Site::start().await;
+    let statement = site.get("metadata").await.is(200).json();
+    let resources = statement["rest"][0]["resource"].as_array().unwrap().clone();
+    for resource in resources {
+        let of = resource["type"].as_str().unwrap();
+        let body = format!(r#"{{"resourceType":"{of}","id":"1"}}"#);
+        assert_eq!(resource["versioning"], "versioned");
+        assert_eq!(resource["updateCreate"], true);
+        assert_eq!(resource["readHistory"], true);
+        assert_eq!(resource["conditionalRead"], "full-support");
+        let instance = format!("{of}/1");
+        site.put(&instance, &body).await.is(201);
+        site.get(&format!("{of}/1/_history/1")).await.is(200);
+        let read = site.ask("GET", &instance).header("if-none-match", "W/\"1\"");
+        read.send().await.is(304);
+        let ask = site.ask("POST", of).header("if-none-exist", "identifier=a|b");
+        let conditional_create = ask.body(&body).send().await.status;
+        let expected = if resource["conditionalCreate"] == true { 201 } else { 400 };
+        assert_eq!(conditional_create, expected, "{of}");
+        let criteria = format!("{of}?identifier=a|b");
+        let conditional_update = site.put(&criteria, &body).await.status;
+        assert_eq!(resource["conditionalUpdate"] == false, conditional_update == 501);
+        let conditional_delete = site.delete(&criteria).await.status;
+        assert_eq!(resource["conditionalDelete"] == "not-supported", conditional_delete == 501);
+    }
+}

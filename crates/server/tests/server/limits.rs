@@ -1,0 +1,162 @@
+//! Bounds, and JSON that is none.
+
+use server::Limits;
+use std::sync::Arc;
+
+use contract::Grant;
+
+use crate::support::{Site, raw};
+
+fn small() -> Limits {
+    Limits { body_bytes: 1000, bundle_entries: 2, ..Limits::default() }
+}
+
+fn patient(bytes: usize) -> String {
+    let frame = r#"{"resourceType":"Patient","language":""}"#;
+    frame.replace("\"\"", &format!("\"{}\"", "x".repeat(bytes - frame.len())))
+}
+
+#[tokio::test]
+async fn a_body_longer_than_the_limit_is_413() {
+    // HTTP-221
+    let site = Site::limited(small()).await;
+    site.post("Patient", patient(1000)).await.is(201);
+    let refused = site.post("Patient", patient(1001)).await.is(413);
+    assert_eq!(refused.code(), "too-long");
+    assert_eq!(site.position(), 1);
+}
+
+#[tokio::test]
+async fn a_length_beyond_the_limit_is_refused_before_the_body_comes() {
+    // HTTP-221
+    let site = Site::limited(small()).await;
+    let ask = site.ask("POST", "Patient");
+    let grant = Grant::new(ask.grant()).unwrap().encode().unwrap();
+    let lines = "content-type: application/fhir+json\r\ncontent-length: 1073741824\r\n";
+    let answer = raw(&site.socket, ask.head(&grant, lines).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_is_read_no_further_than_the_limit() {
+    // HTTP-221
+    let site = Site::limited(small()).await;
+    let ask = site.ask("POST", "Patient");
+    let grant = Grant::new(ask.grant()).unwrap().encode().unwrap();
+    let lines = "content-type: application/fhir+json\r\ntransfer-encoding: chunked\r\n";
+    // The second chunk is announced and never comes.
+    let chunks = format!("{:x}\r\n{}\r\nffff\r\n{{", 900, "x".repeat(900));
+    let partly = format!("{}{chunks}{}", ask.head(&grant, lines), "x".repeat(200));
+    let answer = raw(&site.socket, partly.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_bundle_with_more_entries_than_the_limit_is_413() {
+    // HTTP-196
+    let site = Site::limited(small()).await;
+    let entry =
+        r#"{"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient"}}"#;
+    for of in ["batch", "transaction"] {
+        let bundle = |entries: &[&str]| {
+            let entries = entries.join(",");
+            format!(r#"{{"resourceType":"Bundle","type":"{of}","entry":[{entries}]}}"#)
+        };
+        site.post("", bundle(&[entry; 2])).await.is(200);
+        let position = site.position();
+        let refused = site.post("", bundle(&[entry; 3])).await.is(413);
+        assert_eq!(
+            (refused.code(), refused.expressions()),
+            ("too-costly".into(), vec!["Bundle.entry".into()])
+        );
+        assert_eq!(site.position(), position);
+    }
+}
+
+#[tokio::test]
+async fn nesting_beyond_the_limit_is_refused() {
+    // HTTP-222
+    let site = Site::start().await;
+    let nested = |depth: usize| {
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        format!(r#"{{"resourceType":"Basic","x":{open}{close}}}"#)
+    };
+    site.post("Basic", nested(127)).await.is(201);
+    for depth in [128, 100_000] {
+        assert_eq!(site.post("Basic", nested(depth)).await.is(400).code(), "structure");
+    }
+    let bare = site.post("Basic", "[".repeat(100_000)).await;
+    bare.is(400);
+    let objects = format!("{}{}", r#"{"a":"#.repeat(100_000), "1");
+    site.post("", objects).await.is(400);
+    assert_eq!(site.position(), 1);
+}
+
+#[tokio::test]
+async fn a_name_given_twice_is_refused_wherever_it_stands() {
+    // HTTP-223
+    let site = Site::start().await;
+    let check = async |body: &str, expression: &str| {
+        let refused = site.put("Patient/1", body).await.is(400);
+        assert_eq!(refused.expressions(), [expression], "{body}");
+    };
+    check(r#"{"resourceType":"Patient","id":"1","id":"2"}"#, "Patient").await;
+    check(r#"{"resourceType":"Patient","id":"1","i\u0064":"2"}"#, "Patient").await;
+    check(
+        r#"{"resourceType":"Patient","id":"1","name":[{"text":"a","text":"a"}]}"#,
+        "Patient.name[0]",
+    )
+    .await;
+    let bundle = r#"{"resourceType":"Bundle","type":"batch","entry":[{"resource":{"resourceType":"Patient","active":true,"active":true},"request":{"method":"POST","url":"Patient"}}]}"#;
+    site.post("", bundle).await.is(400);
+    assert_eq!(site.position(), 0);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_utf8_or_follow_the_resource_are_refused() {
+    // HTTP-019
+    let site = Site::start().await;
+    let check = async |body: &[u8]| {
+        let ask = site.ask("POST", "Patient").bytes("application/fhir+json", body.to_vec());
+        assert_eq!(ask.send().await.is(400).code(), "structure", "{body:?}");
+    };
+    check(b"{\"resourceType\":\"Patient\",\"language\":\"\xFF\"}").await;
+    check(b"{\"resourceType\":\"Patient\",\"language\":\"\xED\xA0\x80\"}").await;
+    check(b"\xEF\xBB\xBF{\"resourceType\":\"Patient\"}").await;
+    check(b"\xFF\xFE{\x00}\x00").await;
+    check(b"{\"resourceType\":\"Patient\"}x").await;
+    check(b"{\"resourceType\":\"Patient\"}{}").await;
+    check(b"{\"resourceType\":\"Patient\"}\0").await;
+    check(b"{\"resourceType\":\"Patient\",\"language\":\"\\ud800\"}").await;
+    check(b"{\"resourceType\":\"Patient\",\"language\":\"a\nb\"}").await;
+    check(b"{\"resourceType\":\"Patient\",}").await;
+    check(b"{'resourceType':'Patient'}").await;
+    assert_eq!(site.position(), 0);
+    // White space around it is no fault.
+    site.post("Patient", " \r\n\t{\"resourceType\":\"Patient\"}\n\n").await.is(201);
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_is_no_write() {
+    let site = Arc::new(Site::start().await);
+    let ask = site.ask("POST", "Patient");
+    let grant = Grant::new(ask.grant()).unwrap().encode().unwrap();
+    let whole = r#"{"resourceType":"Patient"}"#;
+    let lines = format!(
+        "content-type: application/fhir+json\r\nconnection: close\r\ncontent-length: {}\r\n",
+        whole.len() + 1
+    );
+    {
+        use tokio::io::AsyncWriteExt as _;
+        let mut stream = tokio::net::UnixStream::connect(&site.socket).await.unwrap();
+        let request = format!("{}{whole}", ask.head(&grant, &lines));
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        // Whatever it answers: nothing is written.
+        drop(tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer).await);
+        assert!(!String::from_utf8(answer).unwrap().contains(" 201 "));
+    }
+    site.put("Patient/1", r#"{"resourceType":"Patient","id":"1"}"#).await.is(201);
+    assert_eq!(site.position(), 1);
+}

@@ -1,0 +1,23 @@
+//! The server from outside: everything it does, over its sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail at once")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access;
+mod admission;
+mod batch;
+mod capabilities;
+mod conditional_create;
+mod create;
+mod delete;
+mod history;
+mod limits;
+mod negotiation;
+mod numbers;
+mod outcomes;
+mod read;
+mod references;
+mod transaction;
+mod update;

@@ -1,0 +1,63 @@
+//! Who asks: the part of a grant that does not depend on the request.
+
+use contract::{GrantFields, Rule};
+use serde_json::{Value, json};
+
+/// A caller's rules and context.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    caller: Caller,
+    rules: Vec<Rule>,
+    patient: Option<&'static str>,
+    pub(crate) tenant: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    Known,
+    Nobody,
+}
+
+/// A rule from the JSON of the contract: types, actions, part of the data.
+pub(crate) fn rule(types: &[&str], actions: &[&str], within: &str) -> Rule {
+    let rule: Value = json!({ "types": types, "actions": actions, "within": within });
+    serde_json::from_value(rule).expect("a rule")
+}
+
+impl Access {
+    /// Everything.
+    pub(crate) fn owner() -> Self {
+        Self::of(vec![rule(&["*"], &["*"], "all")])
+    }
+
+    /// These rules.
+    pub(crate) fn of(rules: Vec<Rule>) -> Self {
+        Self { caller: Caller::Known, rules, patient: None, tenant: super::TENANTS[0] }
+    }
+
+    /// Every action within one patient's compartment.
+    pub(crate) fn of_patient(id: &'static str) -> Self {
+        let within = format!("compartment(Patient/{id})");
+        Self { patient: Some(id), ..Self::of(vec![rule(&["*"], &["*"], &within)]) }
+    }
+
+    /// No caller at all.
+    pub(crate) fn nobody() -> Self {
+        Self { caller: Caller::Nobody, ..Self::of(Vec::new()) }
+    }
+
+    /// The same in another tenant.
+    pub(crate) fn in_tenant(self, tenant: &'static str) -> Self {
+        Self { tenant, ..self }
+    }
+
+    /// The whole grant of a request.
+    pub(crate) fn fields(&self, request: GrantFields) -> GrantFields {
+        GrantFields {
+            client: (self.caller == Caller::Known).then(|| "clinic-app".to_owned()),
+            patient: self.patient.map(|id| id.parse().expect("an id")),
+            rules: self.rules.clone(),
+            ..request
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! A running server for tests: real sockets in a temporary directory, time and ids that the test
+//! knows, and requests that the gateway's side vouches for.
+
+mod access;
+mod answer;
+pub(crate) mod bundle;
+mod door;
+mod exchange;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::TenantName;
+use database::{Database, DeriveFromBody, Options, Store, TenantText};
+use fhir_schema::Schema;
+use server::{Limits, Ready, RunError, ServerConfig};
+use store::model::ModelStore;
+use store_sled::{SledStore, SledStoreOptions};
+use tempfile::TempDir;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+pub(crate) use access::{Access, rule};
+pub(crate) use answer::Answer;
+pub(crate) use door::{CountingIds, HeldClock};
+pub(crate) use exchange::{Ask, check_issues, raw};
+
+/// The base that clients know; its path is what requests over the socket begin with.
+pub(crate) const BASE: &str = "http://clinic.example/fhir";
+
+/// How long a test waits for anything before it fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The tenants that every site has.
+pub(crate) const TENANTS: [&str; 2] = ["default", "other"];
+
+/// A server, its sockets, its data.
+pub(crate) struct Site {
+    pub(crate) clock: Arc<HeldClock>,
+    pub(crate) socket: PathBuf,
+    pub(crate) channel_socket: PathBuf,
+    /// The channel's secret, as fetched.
+    pub(crate) secret: String,
+    databases: Databases,
+    stop: watch::Sender<bool>,
+    running: JoinSet<Result<(), RunError>>,
+    directory: TempDir,
+}
+
+/// Where a site keeps its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    InMemory,
+    OnDisk,
+}
+
+impl Site {
+    /// A site in memory.
+    pub(crate) async fn start() -> Self {
+        Self::with(Keeps::InMemory, Limits::default()).await
+    }
+
+    /// A site over the embedded backend.
+    pub(crate) async fn on_disk() -> Self {
+        Self::with(Keeps::OnDisk, Limits::default()).await
+    }
+
+    /// A site in memory with bounds of its own.
+    pub(crate) async fn limited(limits: Limits) -> Self {
+        Self::with(Keeps::InMemory, limits).await
+    }
+
+    async fn with(keeps: Keeps, limits: Limits) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let clock = Arc::new(HeldClock::default());
+        let databases = open(keeps, &directory, &clock);
+        Self::over(databases, clock, limits, directory).await
+    }
+
+    /// The same data on disk, opened again by a server that starts anew.
+    pub(crate) async fn restart(mut self) -> Self {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.running.join_next().await {
+            ended.expect("no panic").expect("a clean stop");
+        }
+        for database in self.databases.values() {
+            database.close().expect("the store closes");
+        }
+        self.databases.clear();
+        let databases = open(Keeps::OnDisk, &self.directory, &self.clock);
+        Self::over(databases, self.clock, Limits::default(), self.directory).await
+    }
+
+    async fn over(
+        databases: Databases,
+        clock: Arc<HeldClock>,
+        limits: Limits,
+        directory: TempDir,
+    ) -> Self {
+        let socket = directory.path().join("run/server.sock");
+        let channel_socket = directory.path().join("run/channel.sock");
+        let config = ServerConfig {
+            socket: socket.clone(),
+            channel_socket: channel_socket.clone(),
+            public_base: BASE.parse().expect("a base"),
+            limits,
+        };
+        let (stop, stopping) = watch::channel(false);
+        let (ready, is_ready) = oneshot::channel::<Ready>();
+        let mut running = JoinSet::new();
+        running.spawn(server::run(
+            config,
+            databases.clone(),
+            Arc::clone(&clock) as Arc<dyn contract::Clock>,
+            Arc::new(CountingIds::default()),
+            ready,
+            stopping,
+        ));
+        is_ready.await.expect("the server gets ready");
+        let mut site = Self {
+            clock,
+            socket,
+            channel_socket,
+            secret: String::new(),
+            databases,
+            stop,
+            running,
+            directory,
+        };
+        site.secret = site.fetch_secret().await;
+        site
+    }
+
+    async fn fetch_secret(&self) -> String {
+        let request = "GET /channel HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+        let answer = raw(&self.channel_socket, request.as_bytes()).await;
+        let (_, body) = answer.split_once("\r\n\r\n").expect("an answer");
+        let document: contract::ChannelDocument = serde_json::from_str(body).expect("a document");
+        document.secret.to_header()
+    }
+
+    /// The last position that was written: how many transactions there were.
+    pub(crate) fn position(&self) -> u64 {
+        let tenant: TenantName = TENANTS[0].parse().expect("a tenant's name");
+        self.databases[&tenant].snapshot(database::Visibility::everything()).at().get()
+    }
+
+    /// A request of the owner; `target` is relative to the base.
+    pub(crate) fn ask<'a>(&'a self, method: &'a str, target: &'a str) -> Ask<'a> {
+        Ask::new(self, method, target)
+    }
+
+    pub(crate) async fn get(&self, target: &str) -> Answer {
+        self.ask("GET", target).send().await
+    }
+
+    pub(crate) async fn post(&self, target: &str, body: impl ToString) -> Answer {
+        self.ask("POST", target).body(body).send().await
+    }
+
+    pub(crate) async fn put(&self, target: &str, body: impl ToString) -> Answer {
+        self.ask("PUT", target).body(body).send().await
+    }
+
+    pub(crate) async fn delete(&self, target: &str) -> Answer {
+        self.ask("DELETE", target).send().await
+    }
+}
+
+type Databases = BTreeMap<TenantName, Arc<Database>>;
+
+/// Opens the databases of all tenants.
+fn open(keeps: Keeps, directory: &TempDir, clock: &Arc<HeldClock>) -> Databases {
+    let schema = Schema::r4();
+    let databases = TENANTS.map(|name| {
+        let tenant = TenantText::new(name).expect("a tenant's name");
+        let store: Arc<dyn Store> = match keeps {
+            Keeps::InMemory => Arc::new(ModelStore::new(tenant.clone())),
+            Keeps::OnDisk => {
+                let derive = Arc::new(DeriveFromBody::new(schema));
+                let path = directory.path().join("tenants").join(name);
+                let options =
+                    SledStoreOptions { cache_bytes: 8 << 20, ..SledStoreOptions::default() };
+                Arc::new(SledStore::open(&path, name, derive, options).expect("a store"))
+            }
+        };
+        let clock = Arc::clone(clock) as Arc<dyn contract::Clock>;
+        let database = Database::open(store, tenant, schema, clock, Options::default());
+        let name: TenantName = name.parse().expect("a tenant's name");
+        (name, Arc::new(database.expect("a database")))
+    });
+    databases.into()
+}
+
+/// Numbers 0 to `count` in an order that looks random and is the same each time.
+pub(crate) fn shuffled(count: usize, seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    for at in (1..count).rev() {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let other = usize::try_from(state % (at as u64 + 1)).expect("at most `at`");
+        order.swap(at, other);
+    }
+    order
+}
