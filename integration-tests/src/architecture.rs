@@ -67,10 +67,7 @@ fn check_dependency(
     } else {
         check_library(row, dependency)?
     };
-    Some(Violation {
-        path: format!("{} -> {dependency}", row.name),
-        rule,
-    })
+    Some(Violation { path: format!("{} -> {dependency}", row.name), rule })
 }
 
 /// The table's first column.
@@ -122,11 +119,7 @@ fn check_library(row: &Row, dependency: &Dependency) -> Option<String> {
         .filter(|other| other.libraries.iter().any(is_allowed))
         .map(|other| other.name)
         .collect();
-    Some(format!(
-        "{} is confined to {}",
-        dependency.name,
-        owners.join(", ")
-    ))
+    Some(format!("{} is confined to {}", dependency.name, owners.join(", ")))
 }
 
 /// The shortest path from a crate to each library that a ban keeps from it, at whatever distance.
@@ -138,10 +131,7 @@ fn check_ban(workspace: &Workspace, ban: &Ban, from: &str) -> Vec<Violation> {
     let mut report = |name: &str, path: &str| {
         let is_banned = ban.libraries.iter().any(|library| library.covers(name));
         if is_banned {
-            found.push(Violation {
-                path: path.to_owned(),
-                rule: ban.reason.to_owned(),
-            });
+            found.push(Violation { path: path.to_owned(), rule: ban.reason.to_owned() });
         }
         is_banned
     };

@@ -1,3 +1,20 @@
-//! What the black-box tests share.
+//! What the black-box tests share: the product as child processes, clients of it, and the data
+//! that goes through it.
+//!
+//! What stands here panics where something does not happen that must: it is a test's hand. Only
+//! the words of the contract and the door of time are taken from the product; everything else is
+//! asked from outside.
 
 pub mod architecture;
+pub mod binary;
+pub mod bundle;
+pub mod client;
+pub mod document;
+pub mod kills;
+pub mod private_disk;
+pub mod process;
+pub mod raw;
+pub mod site;
+pub mod socket;
+pub mod test_data;
+pub mod waiting;

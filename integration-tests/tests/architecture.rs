@@ -2,10 +2,7 @@
 //! workspaces with a violation planted into a copy of its manifests do not.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail at once")]
-#![expect(
-    clippy::print_stdout,
-    reason = "the path of a violation is what this test is for"
-)]
+#![expect(clippy::print_stdout, reason = "the path of a violation is what this test is for")]
 
 use std::fs;
 use std::path::Path;
@@ -22,10 +19,7 @@ fn root() -> &'static Path {
 }
 
 fn lines(workspace: &Workspace) -> Vec<String> {
-    violations(workspace)
-        .iter()
-        .map(ToString::to_string)
-        .collect()
+    violations(workspace).iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -40,11 +34,7 @@ fn this_workspace_keeps_to_the_table_of_crates() {
 #[test]
 fn rows_and_widenings_name_what_the_table_knows() {
     for name in ROWS.iter().map(|row| row.name) {
-        assert_eq!(
-            ROWS.iter().filter(|row| row.name == name).count(),
-            1,
-            "{name}"
-        );
+        assert_eq!(ROWS.iter().filter(|row| row.name == name).count(), 1, "{name}");
     }
     for widening in WIDENINGS {
         assert!(row(widening.crate_name).is_some(), "{widening:?}");
@@ -89,11 +79,7 @@ impl PlantedWorkspace {
     }
 
     fn manifest(&self, crate_name: &str) -> std::path::PathBuf {
-        self.folder
-            .path()
-            .join("crates")
-            .join(crate_name)
-            .join("Cargo.toml")
+        self.folder.path().join("crates").join(crate_name).join("Cargo.toml")
     }
 
     /// Adds dependencies to `table` of a crate's manifest, given as TOML.
@@ -144,11 +130,7 @@ fn a_forbidden_crate_edge_is_found() {
         .plant("gateway", &["dependencies"], "server.workspace = true")
         .check(&["gateway -> server"]);
     PlantedWorkspace::new()
-        .plant(
-            "store",
-            &["build-dependencies"],
-            "contract.workspace = true",
-        )
+        .plant("store", &["build-dependencies"], "contract.workspace = true")
         .check(&["store -> contract (build)"]);
 }
 
@@ -162,11 +144,7 @@ fn jsonwebtoken_in_the_server_is_found() {
 #[test]
 fn jsonwebtoken_in_the_server_behind_an_optional_feature_is_found() {
     PlantedWorkspace::new()
-        .plant(
-            "server",
-            &["dependencies"],
-            "jsonwebtoken = { version = '9', optional = true }",
-        )
+        .plant("server", &["dependencies"], "jsonwebtoken = { version = '9', optional = true }")
         .plant("server", &["features"], "tokens = ['dep:jsonwebtoken']")
         .check(&["server -> jsonwebtoken (optional, feature \"tokens\")"]);
     // Without a feature of another name, its own is the one that turns it on.
@@ -189,44 +167,25 @@ fn axum_in_a_fhir_library_is_found() {
 #[test]
 fn sled_in_the_gateway_for_one_target_only_is_found() {
     PlantedWorkspace::new()
-        .plant(
-            "gateway",
-            &["target", "cfg(windows)", "dependencies"],
-            "sled.workspace = true",
-        )
+        .plant("gateway", &["target", "cfg(windows)", "dependencies"], "sled.workspace = true")
         .check(&["gateway -> sled (only for cfg(windows))"]);
 }
 
 #[test]
 fn an_unregistered_crate_is_found() {
     PlantedWorkspace::new()
-        .add_crate(
-            "shortcuts",
-            "[package]\nname = 'shortcuts'\nversion = '0.1.0'\n",
-        )
-        .plant(
-            "server",
-            &["dependencies"],
-            "shortcuts = { path = '../shortcuts' }",
-        )
+        .add_crate("shortcuts", "[package]\nname = 'shortcuts'\nversion = '0.1.0'\n")
+        .plant("server", &["dependencies"], "shortcuts = { path = '../shortcuts' }")
         .check(&["server -> shortcuts", "shortcuts"]);
 }
 
 #[test]
 fn tests_of_the_gateway_may_not_name_the_server_and_those_of_the_server_may_name_their_side() {
     PlantedWorkspace::new()
-        .plant(
-            "gateway",
-            &["dev-dependencies"],
-            "database.workspace = true",
-        )
+        .plant("gateway", &["dev-dependencies"], "database.workspace = true")
         .check(&["gateway -> database (dev)"]);
     PlantedWorkspace::new()
-        .plant(
-            "server",
-            &["dev-dependencies"],
-            "hearthgate.workspace = true",
-        )
+        .plant("server", &["dev-dependencies"], "hearthgate.workspace = true")
         .check(&["server -> hearthgate (dev)"]);
     PlantedWorkspace::new()
         .plant(
@@ -260,18 +219,12 @@ fn small_workspace(crates: &[(&str, &[&str])], locked: &[(&str, &[&str])]) -> Wo
 fn a_runtime_behind_a_library_is_found_by_its_path() {
     let workspace = small_workspace(
         &[("fhir-core", &["quiet"]), ("fhir-schema", &["fhir-core"])],
-        &[
-            ("quiet", &["client"]),
-            ("client", &["tokio"]),
-            ("tokio", &[]),
-        ],
+        &[("quiet", &["client"]), ("client", &["tokio"]), ("tokio", &[])],
     );
     assert_eq!(
         lines(&workspace),
-        [
-            "fhir-core -> quiet -> client -> tokio: the FHIR libraries are plain functions of \
-             their inputs: no runtime, no network"
-        ]
+        ["fhir-core -> quiet -> client -> tokio: the FHIR libraries are plain functions of \
+             their inputs: no runtime, no network"]
     );
 }
 
@@ -281,23 +234,14 @@ fn tokens_behind_a_crate_or_a_library_of_the_server_are_found() {
         &[("server", &["smart"]), ("smart", &["jsonwebtoken"])],
         &[("jsonwebtoken", &[])],
     );
-    let paths: Vec<String> = violations(&workspace)
-        .into_iter()
-        .map(|it| it.path)
-        .collect();
-    assert_eq!(
-        paths,
-        ["server -> smart", "server -> smart -> jsonwebtoken"]
-    );
+    let paths: Vec<String> = violations(&workspace).into_iter().map(|it| it.path).collect();
+    assert_eq!(paths, ["server -> smart", "server -> smart -> jsonwebtoken"]);
 
     let workspace = small_workspace(
         &[("store", &["signing"])],
         &[("signing", &["jsonwebtoken"]), ("jsonwebtoken", &[])],
     );
-    let paths: Vec<String> = violations(&workspace)
-        .into_iter()
-        .map(|it| it.path)
-        .collect();
+    let paths: Vec<String> = violations(&workspace).into_iter().map(|it| it.path).collect();
     assert_eq!(paths, ["store -> signing -> jsonwebtoken"]);
 }
 

@@ -9,6 +9,7 @@
 mod answer;
 mod document;
 mod inputs;
+mod locations;
 mod progress;
 mod reading;
 mod sending;
@@ -29,6 +30,7 @@ use tokio::task::JoinSet;
 use crate::doors::SystemClock;
 use document::Shipment;
 use inputs::Inputs;
+use locations::Locations;
 use progress::Progress;
 use reading::Read;
 use sending::{Arrived, Sender};
@@ -56,6 +58,9 @@ pub struct Import {
     /// Write counts and failures to FILE, as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Write where each resource is to FILE, one line of JSON each
+    #[arg(long, value_name = "FILE")]
+    pub locations: Option<PathBuf>,
 }
 
 /// Bytes of documents read and not yet answered, in KiB: what an import holds in memory.
@@ -125,6 +130,9 @@ impl Import {
         let inputs = Inputs::find(&self.paths)?;
         let key = self.key_file.as_deref().map(read_key).transpose()?;
         let report = self.report.as_deref().map(create).transpose()?;
+        let (locations_path, locations) =
+            self.locations.as_deref().map(create).transpose()?.unzip();
+        let mut locations = Locations::to(locations);
         let (stop, stopped) = watch::channel(false);
         let patience = Duration::from_secs(u64::from(self.retry_seconds));
         let sender = Sender::new(&self.url, key, patience, clock.clone(), stopped)?;
@@ -132,9 +140,14 @@ impl Import {
         let mut tally = Tally::new(inputs.skipped());
 
         let began = clock.monotonic();
-        let ended = self.send(inputs, sender, &progress, &mut tally, stop).await?;
+        let ended = self.send(inputs, sender, &progress, &mut tally, &mut locations, stop).await?;
         tally.took(clock.monotonic().saturating_sub(began));
         progress.clear();
+        let unwritten = |source| {
+            let path = locations_path.unwrap_or_default();
+            ImportError::Report { path, source }
+        };
+        let located = locations.finish().map_err(unwritten);
 
         if let Some((path, file)) = report {
             let failed = |source| ImportError::Report { path, source };
@@ -146,7 +159,7 @@ impl Import {
         stdout.flush().map_err(ImportError::Print)?;
         match ended {
             Some(why) => Err(ImportError::Stopped(why)),
-            None => Ok(tally.is_complete()),
+            None => located.map(|()| tally.is_complete()),
         }
     }
 
@@ -157,6 +170,7 @@ impl Import {
         sender: Sender,
         progress: &Progress,
         tally: &mut Tally,
+        locations: &mut Locations,
         stop: watch::Sender<bool>,
     ) -> Result<Option<String>, ImportError> {
         let in_flight = usize::from(self.in_flight);
@@ -175,7 +189,7 @@ impl Import {
             tokio::select! {
                 Some(arrived) = sending.join_next() => {
                     waiting &= !sending.is_empty();
-                    match arrived.map(|arrived| tally.add(arrived)) {
+                    match arrived.map(|arrived| { locations.add(&arrived); tally.add(arrived) }) {
                         Ok(None) => {}
                         Ok(Some(why)) => { ended.get_or_insert(why); }
                         Err(panic) => { ended.get_or_insert(format!("a request broke off: {panic}")); }

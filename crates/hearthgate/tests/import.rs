@@ -108,6 +108,37 @@ fn every_kind_of_file_arrives_as_it_was_written() {
 }
 
 #[test]
+fn where_everything_is_now_is_written_down_when_asked_for() {
+    let case = Case::new();
+    let stub = Stub::start(Arc::new(|_, sent: &Sent| match sent.line.as_str() {
+        "POST /fhir" => Answer::With(
+            200,
+            None,
+            r#"{"resourceType":"Bundle","entry":[
+                {"response":{"status":"201 Created","location":"Patient/7/_history/1"}},
+                {"response":{"status":"422 Unprocessable","location":"Patient/8/_history/1"}}]}"#
+                .to_owned(),
+        ),
+        "PUT /fhir/Basic/bad" => outcome(422, "no"),
+        _ => Answer::With(200, None, String::new()),
+    }));
+    let entry = r#"{"resource":{"resourceType":"Patient"}}"#;
+    let batch = format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{entry},{entry}]}}"#);
+    case.file("a.ndjson", format!("{}\n{batch}\n{}\n", basic("1"), basic("bad")));
+    let arguments = ["--in-flight", "1", "--locations", "locations.ndjson", "a.ndjson"];
+    let output = case.import(&stub, &arguments);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let written = fs::read_to_string(case.dir.path().join("locations.ndjson")).unwrap();
+    let lines: Vec<Value> =
+        written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let expected = [
+        json!({ "file": "a.ndjson", "line": 1, "location": "Basic/1" }),
+        json!({ "file": "a.ndjson", "line": 2, "entry": 1, "location": "Patient/7/_history/1" }),
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn an_argument_is_begun_when_the_one_before_is_answered() {
     let case = Case::new();
     // How many of the first argument are answered, and whether one of the second came before.

@@ -55,9 +55,9 @@ impl Library {
     pub fn covers(&self, name: &str) -> bool {
         match self {
             Self::Named(own) => name == *own,
-            Self::Family(own) => name
-                .strip_prefix(own)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('-')),
+            Self::Family(own) => {
+                name.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            }
             Self::Group(members) => members.iter().any(|member| member.covers(name)),
         }
     }
@@ -90,12 +90,8 @@ use MayName::{All, These};
 
 /// Serving HTTP. hyper and its parts are what axum stands on, and whoever may use the one may
 /// need the others to serve a socket.
-const HTTP_SERVER: Library = Group(&[
-    Family("axum"),
-    Named("hyper"),
-    Named("hyper-util"),
-    Named("http-body-util"),
-]);
+const HTTP_SERVER: Library =
+    Group(&[Family("axum"), Named("hyper"), Named("hyper-util"), Named("http-body-util")]);
 
 const POSTGRESQL_CLIENT: Library =
     Group(&[Family("tokio-postgres"), Named("postgres"), Family("sqlx")]);
@@ -103,30 +99,10 @@ const POSTGRESQL_CLIENT: Library =
 /// The table.
 pub const ROWS: &[Row] = &[
     row_of("fhir-core", Side::Shared, These(&[]), &[Named("sonic-rs")]),
-    row_of(
-        "fhir-schema",
-        Side::Server,
-        These(&["fhir-core"]),
-        &[Named("zstd"), Named("tar")],
-    ),
-    row_of(
-        "fhirpath",
-        Side::Server,
-        These(&["fhir-core", "fhir-schema"]),
-        &[],
-    ),
-    row_of(
-        "fhir-xml",
-        Side::Server,
-        These(&["fhir-core", "fhir-schema"]),
-        &[Named("quick-xml")],
-    ),
-    row_of(
-        "fhir-terminology",
-        Side::Server,
-        These(&["fhir-core", "fhir-schema"]),
-        &[],
-    ),
+    row_of("fhir-schema", Side::Server, These(&["fhir-core"]), &[Named("zstd"), Named("tar")]),
+    row_of("fhirpath", Side::Server, These(&["fhir-core", "fhir-schema"]), &[]),
+    row_of("fhir-xml", Side::Server, These(&["fhir-core", "fhir-schema"]), &[Named("quick-xml")]),
+    row_of("fhir-terminology", Side::Server, These(&["fhir-core", "fhir-schema"]), &[]),
     row_of(
         "fhir-validation",
         Side::Server,
@@ -141,18 +117,8 @@ pub const ROWS: &[Row] = &[
     ),
     row_of("contract", Side::Shared, These(&["fhir-core"]), &[]),
     row_of("store", Side::Server, These(&["fhir-core"]), &[]),
-    row_of(
-        "store-sled",
-        Side::Server,
-        These(&["store", "fhir-core"]),
-        &[Named("sled")],
-    ),
-    row_of(
-        "store-postgres",
-        Side::Server,
-        These(&["store", "fhir-core"]),
-        &[POSTGRESQL_CLIENT],
-    ),
+    row_of("store-sled", Side::Server, These(&["store", "fhir-core"]), &[Named("sled")]),
+    row_of("store-postgres", Side::Server, These(&["store", "fhir-core"]), &[POSTGRESQL_CLIENT]),
     row_of(
         "search-index",
         Side::Server,
@@ -162,14 +128,7 @@ pub const ROWS: &[Row] = &[
     row_of(
         "database",
         Side::Server,
-        These(&[
-            "fhir-core",
-            "fhir-schema",
-            "fhir-search",
-            "store",
-            "search-index",
-            "contract",
-        ]),
+        These(&["fhir-core", "fhir-schema", "fhir-search", "store", "search-index", "contract"]),
         &[],
     ),
     row_of(
@@ -188,18 +147,8 @@ pub const ROWS: &[Row] = &[
         ]),
         &[HTTP_SERVER],
     ),
-    row_of(
-        "smart",
-        Side::Gateway,
-        These(&["contract"]),
-        &[Named("jsonwebtoken")],
-    ),
-    row_of(
-        "registry",
-        Side::Gateway,
-        These(&["contract"]),
-        &[Named("sled"), POSTGRESQL_CLIENT],
-    ),
+    row_of("smart", Side::Gateway, These(&["contract"]), &[Named("jsonwebtoken")]),
+    row_of("registry", Side::Gateway, These(&["contract"]), &[Named("sled"), POSTGRESQL_CLIENT]),
     row_of(
         "gateway",
         Side::Gateway,
@@ -314,10 +263,5 @@ const fn row_of(
     may_name: MayName,
     libraries: &'static [Library],
 ) -> Row {
-    Row {
-        name,
-        side,
-        may_name,
-        libraries,
-    }
+    Row { name, side, may_name, libraries }
 }

@@ -92,11 +92,7 @@ impl fmt::Display for Dependency {
         }
         if let Some(features) = &self.optional {
             remarks.push("optional".to_owned());
-            remarks.extend(
-                features
-                    .iter()
-                    .map(|feature| format!("feature {feature:?}")),
-            );
+            remarks.extend(features.iter().map(|feature| format!("feature {feature:?}")));
         }
         if let Some(target) = &self.target {
             remarks.push(format!("only for {target}"));
@@ -105,11 +101,7 @@ impl fmt::Display for Dependency {
             remarks.push(format!("as {name}"));
         }
         formatter.write_str(&self.name)?;
-        if remarks.is_empty() {
-            Ok(())
-        } else {
-            write!(formatter, " ({})", remarks.join(", "))
-        }
+        if remarks.is_empty() { Ok(()) } else { write!(formatter, " ({})", remarks.join(", ")) }
     }
 }
 
@@ -131,18 +123,12 @@ impl Workspace {
             .collect();
         let lock: toml::Table = fs::read_to_string(root.join("Cargo.lock"))?.parse()?;
         let lock = serde_json::to_value(lock).unwrap_or_default();
-        Ok(Self {
-            crates,
-            locked: locked(&lock),
-        })
+        Ok(Self { crates, locked: locked(&lock) })
     }
 
     /// The packages, as `name version`, that a crate's dependency of this name was resolved to.
     pub(super) fn locked_dependency(&self, crate_name: &str, name: &str) -> Vec<String> {
-        let own = self
-            .locked
-            .iter()
-            .filter(|(id, _)| name_of(id) == crate_name);
+        let own = self.locked.iter().filter(|(id, _)| name_of(id) == crate_name);
         own.flat_map(|(_, dependencies)| dependencies)
             .filter(|id| name_of(id) == name)
             .cloned()
@@ -170,9 +156,7 @@ fn dependencies(package: &Package) -> Vec<Dependency> {
                     _ => Purpose::Normal,
                 },
                 renamed: dependency.rename.clone(),
-                optional: dependency
-                    .optional
-                    .then(|| features_that_enable(package, used_as)),
+                optional: dependency.optional.then(|| features_that_enable(package, used_as)),
                 target: dependency.target.as_ref().map(ToString::to_string),
             }
         })
@@ -183,9 +167,7 @@ fn features_that_enable(package: &Package, used_as: &str) -> Vec<String> {
     let enables = |part: &String| {
         part == used_as
             || part.strip_prefix("dep:") == Some(used_as)
-            || part
-                .split_once('/')
-                .is_some_and(|(name, _)| name == used_as)
+            || part.split_once('/').is_some_and(|(name, _)| name == used_as)
     };
     package
         .features

@@ -12,6 +12,8 @@ const LONGEST_TEXT: usize = 500;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct EntryAnswer {
     pub(crate) status: u16,
+    /// Where the resource is, as the server says.
+    pub(crate) location: Option<String>,
     /// Why, where it failed.
     pub(crate) text: String,
 }
@@ -32,6 +34,7 @@ struct Entry<'a> {
 struct Response<'a> {
     #[serde(borrow)]
     status: Cow<'a, str>,
+    location: Option<String>,
     #[serde(borrow)]
     outcome: Option<&'a RawValue>,
 }
@@ -70,7 +73,7 @@ pub(crate) fn entries(body: &[u8]) -> Option<Vec<EntryAnswer>> {
                 Some(outcome) if status >= 400 => text_of(outcome.get().as_bytes()),
                 _ => String::new(),
             };
-            Some(EntryAnswer { status, text })
+            Some(EntryAnswer { status, location: response.location, text })
         })
         .collect()
 }
@@ -140,10 +143,13 @@ mod tests {
     #[test]
     fn the_entries_of_an_answer_have_statuses_and_reasons() {
         let body = br#"{"resourceType":"Bundle","entry":[
-            {"response":{"status":"201 Created","outcome":{"issue":[{"code":"x"}]}}},
+            {"response":{"status":"201 Created","location":"Basic/1/_history/1","outcome":{"issue":[{"code":"x"}]}}},
             {"response":{"status":"404","outcome":{"issue":[{"diagnostics":"gone"}]}},"resource":{}}]}"#;
-        let expected = [(201, ""), (404, "gone")]
-            .map(|(status, text)| EntryAnswer { status, text: text.to_owned() });
+        let made = Some("Basic/1/_history/1".to_owned());
+        let expected = [
+            EntryAnswer { status: 201, location: made, text: String::new() },
+            EntryAnswer { status: 404, location: None, text: "gone".to_owned() },
+        ];
         assert_eq!(entries(body).unwrap(), expected);
         for bad in [&b"{"[..], br#"{"entry":[{}]}"#, br#"{"entry":[{"response":{"status":"ok"}}]}"#]
         {

@@ -38,8 +38,8 @@ pub(crate) struct Arrived {
 /// What became of a shipment.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// A resource stands: 201 made, 200 made before.
-    Stands(u16),
+    /// A resource stands, and where: 201 made, 200 made before.
+    Stands(u16, Option<String>),
     /// A Bundle was answered entry by entry.
     Answered(Vec<EntryAnswer>),
     /// The server refused it and did nothing.
@@ -149,11 +149,17 @@ impl Sender {
         };
         let status = response.status();
         let after = self.retry_after(&response);
+        let location = response.headers().get(header::LOCATION);
+        let location = location.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = match read(response).await {
             Ok(body) => body,
             Err(why) => return unanswered(repeatable, format!("{status}, then {why}")),
         };
-        self.judge(&shipment.what, status, after, &body)
+        let mut judged = self.judge(&shipment.what, status, after, &body);
+        if let Try::Over(Fate::Stands(_, told)) = &mut judged {
+            *told = location;
+        }
+        judged
     }
 
     fn judge(&self, what: &What, status: StatusCode, after: Option<Duration>, body: &[u8]) -> Try {
@@ -174,7 +180,7 @@ impl Sender {
                 ))
             }
             status if status.is_success() => match what {
-                What::Put(..) | What::Create(_) => Fate::Stands(status.as_u16()),
+                What::Put(..) | What::Create(_) => Fate::Stands(status.as_u16(), None),
                 What::Transaction(types) | What::Batch(types) => match answer::entries(body) {
                     Some(entries) if entries.len() == types.len() => Fate::Answered(entries),
                     Some(entries) => Fate::Unknown(format!(

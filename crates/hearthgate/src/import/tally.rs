@@ -119,7 +119,7 @@ impl Tally {
                 self.add_entries(&place, types, entries);
             }
             (_, Fate::Answered(_)) => {}
-            (_, Fate::Stands(status)) => self.count(&what, |counts| {
+            (_, Fate::Stands(status, _)) => self.count(&what, |counts| {
                 counts.stands(status);
             }),
             (_, Fate::Refused(status, text)) => {
@@ -356,14 +356,17 @@ mod tests {
     #[test]
     fn everything_sent_is_counted_under_its_type_and_its_fate() {
         let types = || vec!["Patient".to_owned(), "Basic".to_owned()];
-        let answers = [(201, ""), (422, "no")]
-            .map(|(status, text)| EntryAnswer { status, text: text.to_owned() });
+        let answers = [(201, ""), (422, "no")].map(|(status, text)| EntryAnswer {
+            status,
+            location: None,
+            text: text.to_owned(),
+        });
         let (tally, ends) = tallied(vec![
             (What::Batch(types()), Fate::Answered(answers.into())),
             (What::Transaction(types()), Fate::Unknown("cut".to_owned())),
             (What::Transaction(types()), Fate::Refused(422, "bad".to_owned())),
-            (put(), Fate::Stands(200)),
-            (put(), Fate::Stands(201)),
+            (put(), Fate::Stands(200, None)),
+            (put(), Fate::Stands(201, None)),
         ]);
         assert!(ends.iter().all(Option::is_none));
         let counts = |created, existing, failed, unknown| Counts {
