@@ -1,7 +1,7 @@
 //! transaction: all entries or none (FHIR R4, 3.1.0.11.2).
 
-use database::{CommitError, CommitId, Receipt, Transaction, Visibility, Written};
-use fhir_core::{Bundle, BundleRequest};
+use database::{CommitError, CommitId, Receipt, Snapshot, Transaction, Visibility};
+use fhir_core::{Bundle, BundleRequest, ResourceId, ResourceType};
 use http::StatusCode;
 
 use super::Context;
@@ -12,7 +12,7 @@ use crate::call::Answer;
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
-use crate::interactions::{update, write};
+use crate::interactions::{create, update, write};
 
 /// How often a transaction is planned again when others touched what it looked up.
 const TRIES: usize = 16;
@@ -42,7 +42,8 @@ pub(crate) async fn transaction(
         };
         match context.database.commit(transaction).await {
             Ok(receipt) => {
-                return respond(context, &targets, &entries, &identities, &receipt).await;
+                let committed = Committed { snapshot, identities, receipt };
+                return respond(context, &targets, &entries, &committed).await;
             }
             Err(CommitError::Raced) => {}
             Err(error) => return Err(failed(context, &targets, &entry_of, error)),
@@ -75,23 +76,28 @@ fn failed(
     error.in_entry(entry)
 }
 
-type Identity = (fhir_core::ResourceType, fhir_core::ResourceId);
+/// A committed plan.
+struct Committed {
+    /// What it was planned against; what it found there by conditions is still so.
+    snapshot: Snapshot,
+    /// What each change is about.
+    identities: Vec<(ResourceType, ResourceId)>,
+    receipt: Receipt,
+}
 
 async fn respond(
     context: &Context<'_>,
     targets: &[Target],
     entries: &[Planned],
-    identities: &[Identity],
-    receipt: &Receipt,
+    committed: &Committed,
 ) -> Result<Answer, ServerError> {
-    let snapshot = context.database.snapshot(Visibility::everything());
     let mut response = Response::new(Kind::Transaction, entries.len());
     for (target, planned) in targets.iter().zip(entries) {
         let call = target.call(context, None);
         let answer = match planned {
             Planned::Change(index) => {
-                let (of, id) = &identities[*index];
-                let written = write::written(receipt, *index)?;
+                let (of, id) = &committed.identities[*index];
+                let written = write::written(&committed.receipt, *index)?;
                 if target.step() == Step::Delete {
                     let version = written.version.map(|version| (version, written.instant));
                     Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) }
@@ -99,18 +105,7 @@ async fn respond(
                     write::answer(&call, of, id, written).await?
                 }
             }
-            Planned::Existing(of, id) => {
-                let found = snapshot.newest(of, id).await?;
-                // It was there when the transaction was committed; versions only grow.
-                let entry = found.ok_or(ServerError::Interrupted)?;
-                let written = Written {
-                    version: Some(entry.version),
-                    instant: entry.instant,
-                    created: false,
-                    changed: false,
-                };
-                write::answer(&call, of, id, written).await?
-            }
+            Planned::Existing(of, id) => create::exists(&call, &committed.snapshot, of, id).await?,
             Planned::Read => match dispatch(call).await {
                 Ok(answer) => answer,
                 // It was there a moment ago; another request has taken it away since.

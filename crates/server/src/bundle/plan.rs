@@ -224,7 +224,7 @@ impl<'a> Planner<'a> {
         self.touch(index, &identity)?;
         self.written.insert(identity.clone(), index);
         if let Some(resource) = resource {
-            write::check_shape(resource)?;
+            write::check_meta(resource)?;
             self.lead(index, &identity, method == Method::Post)?;
         }
         let full_url = self.bundle.entries[index].full_url.as_deref();

@@ -1,14 +1,16 @@
 //! create (FHIR R4, 3.1.0.8) and conditional create by identifier (3.1.0.8.1).
 
-use database::{Action, Body, Change, Condition, Expect, Method, Transaction, Visibility};
-use fhir_core::ResourceType;
+use contract::{Decision, Instance, Interaction};
+use database::{
+    Action, Body, Change, Condition, Expect, Method, Snapshot, Transaction, Visibility, Written,
+};
+use fhir_core::{ResourceId, ResourceType};
 use http::StatusCode;
 
 use super::write;
-use crate::call::{Answer, Call, location};
+use crate::call::{Answer, Call};
 use crate::criteria::Criteria;
 use crate::error::ServerError;
-use crate::negotiation::Return;
 
 /// How often a conditional create is prepared again when others touched what it looks for.
 const TRIES: usize = 8;
@@ -57,7 +59,7 @@ async fn if_none_exist(
         let found = snapshot.identified(&of, &criteria.identifier).await?;
         match found.as_slice() {
             [] => {}
-            [existing] => return exists(call, &of, existing).await,
+            [existing] => return exists(call, &snapshot, &of, existing).await,
             _ => {
                 let criteria = criteria_text.to_owned();
                 return Err(ServerError::MultipleMatches { criteria }.at(IF_NONE_EXIST));
@@ -85,19 +87,24 @@ async fn if_none_exist(
     Err(ServerError::Contended)
 }
 
-/// One match: nothing is written, and the answer is about that resource (HTTP-082).
-async fn exists(
+/// One match in `snapshot`: nothing is written, and the answer is about that resource (HTTP-082).
+/// Whoever may not read it learns of nothing but the match (LEAK-13).
+pub(crate) async fn exists(
     call: &Call<'_>,
+    snapshot: &Snapshot,
     of: &ResourceType,
-    id: &fhir_core::ResourceId,
+    id: &ResourceId,
 ) -> Result<Answer, ServerError> {
-    let snapshot = call.database.snapshot(Visibility::everything());
-    let found = snapshot.read(of, id).await?.ok_or(ServerError::Contended)?;
-    let version = found.entry.version;
-    let mut answer = Answer::version(StatusCode::OK, found);
-    answer.location = Some(location(of, id, version));
-    if call.preference == Return::Minimal {
-        answer.body = None;
+    let read = Interaction::Read(Instance { resource_type: of.clone(), id: id.clone() });
+    if contract::decide(call.grant, &read) != Decision::Allow {
+        return Ok(Answer::empty(StatusCode::OK));
     }
-    Ok(answer)
+    let found = snapshot.newest(of, id).await?.ok_or(ServerError::Interrupted)?;
+    let existing = Written {
+        version: Some(found.version),
+        instant: found.instant,
+        created: false,
+        changed: false,
+    };
+    write::answer(call, of, id, existing).await
 }

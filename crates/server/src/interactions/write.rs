@@ -11,32 +11,22 @@ use crate::call::{Answer, Call, location};
 use crate::error::ServerError;
 use crate::negotiation::Return;
 
-/// Checks the parts of a resource that the server itself writes anew: `meta` must be an object, or
-/// what it holds would be lost; and names beside `id` and `meta` are written without escapes, or
-/// a second `id` could hide in one.
-pub(crate) fn check_shape(resource: &Resource<'_>) -> Result<(), ServerError> {
-    let mut issues = Vec::new();
-    let (of, value) = (resource.resource_type(), resource.value());
-    let meta = value.get("meta");
-    if meta.is_some_and(|meta| meta.kind() != Kind::Object) {
-        issues.push(
-            Issue::error(IssueCode::Structure, "meta must be an object").at(format!("{of}.meta")),
-        );
+/// Checks the part of a resource that the server writes anew: what a `meta` holds that is no
+/// object would be lost.
+pub(crate) fn check_meta(resource: &Resource<'_>) -> Result<(), ServerError> {
+    let meta = resource.value().get("meta");
+    if meta.is_none_or(|meta| meta.kind() == Kind::Object) {
+        return Ok(());
     }
-    let in_meta = meta.into_iter().flat_map(|meta| meta.raw_members());
-    for (name, _) in value.raw_members().chain(in_meta) {
-        if name.contains('\\') {
-            let text = format!("the name {name} is written with an escape; write it plainly");
-            issues.push(Issue::error(IssueCode::Structure, text).at(of.as_str()));
-        }
-    }
-    refuse_any(issues)
+    let expression = format!("{}.meta", resource.resource_type());
+    let issue = Issue::error(IssueCode::Structure, "meta must be an object").at(expression);
+    Err(ServerError::InvalidContent(vec![issue]))
 }
 
 /// Checks a resource that is written outside a transaction: references that only a transaction
 /// can resolve are refused, never stored as text (HTTP-183).
 pub(crate) fn check_alone(call: &Call<'_>, resource: &Resource<'_>) -> Result<(), ServerError> {
-    check_shape(resource)?;
+    check_meta(resource)?;
     let mut issues = Vec::new();
     walk(call.database.schema(), resource, &mut |place, value, path| {
         if place != Place::Reference {

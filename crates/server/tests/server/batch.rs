@@ -47,7 +47,7 @@ async fn each_entry_succeeds_or_fails_alone_and_answers_in_its_place() {
 
 #[tokio::test]
 async fn entries_name_their_place_in_every_form_of_url() {
-    // HTTP-161
+    // HTTP-161, HTTP-004, HTTP-102
     let site = Site::start().await;
     let https = BASE.replace("http:", "https:");
     let urls = [
@@ -69,6 +69,7 @@ async fn entries_name_their_place_in_every_form_of_url() {
         ("Patient/%2e%2e/Patient/1", 400),
         ("Patient/1/2/3", 404),
         ("metadata", 405),
+        ("Patient", 405),
         ("", 405),
     ] {
         let answer = site.post("", batch([entry("PUT", url, patient("1"))])).await.is(200);
@@ -160,7 +161,7 @@ async fn written_resources_are_returned_where_that_is_preferred() {
 
 #[tokio::test]
 async fn a_bundle_within_a_bundle_and_an_unknown_method_are_refused() {
-    // HTTP-168, HTTP-166
+    // HTTP-080, HTTP-166, HTTP-168
     let site = Site::start().await;
     site.put("Patient/1", patient("1")).await.is(201);
     let inner = batch([entry("POST", "Patient", patient("x"))]);
@@ -174,13 +175,14 @@ async fn a_bundle_within_a_bundle_and_an_unknown_method_are_refused() {
                 entry("TRACE", "Patient/1", Value::Null),
                 entry("get", "Patient/1", Value::Null),
                 entry("POST", "Patient", Value::Null),
+                entry("POST", "Patient/1", patient("1")),
                 entry("HEAD", "Patient/1", Value::Null),
             ]),
         )
         .await
         .is(200);
-    assert_eq!(answer.statuses(), [400, 400, 400, 400, 400, 400, 200]);
-    assert_eq!(answer.json()["entry"][6].get("resource"), None);
+    assert_eq!(answer.statuses(), [400, 400, 400, 400, 400, 400, 405, 200]);
+    assert_eq!(answer.json()["entry"][7].get("resource"), None);
     assert_eq!(site.position(), 1);
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use crate::support::bundle::{entry, identified, transaction, when};
 use crate::support::{Access, Answer, Site, rule};
 
 fn patient(value: &str, language: &str) -> String {
@@ -126,4 +127,24 @@ async fn a_condition_takes_the_right_to_search() {
     assert_eq!(one.body, none.body);
     assert_eq!((one.header("etag"), one.header("location")), (None, None));
     assert_eq!(site.position(), 1);
+}
+
+#[tokio::test]
+async fn whoever_may_not_read_the_match_learns_nothing_of_it() {
+    // LEAK-13
+    let site = Site::start().await;
+    site.post("Patient", patient("47", "secret")).await.is(201);
+    let access = Access::of(vec![rule(&["Patient"], &["create", "search"], "all")]);
+    let criteria = "identifier=urn:mrn|47";
+    let ask = site.ask("POST", "Patient").by(&access).header("if-none-exist", criteria);
+    let found = ask.body(patient("47", "new")).send().await.is(200);
+    assert!(found.body.is_empty());
+    for name in ["location", "etag", "last-modified", "content-location"] {
+        assert_eq!(found.header(name), None, "{name}");
+    }
+    let create = when(entry("POST", "Patient", identified("47")), "ifNoneExist", criteria);
+    let ask = site.ask("POST", "").by(&access).header("prefer", "return=representation");
+    let found = ask.body(transaction([create])).send().await.is(200);
+    let expected = r#"{"resourceType":"Bundle","type":"transaction-response","entry":[{"response":{"status":"200 OK"}}]}"#;
+    assert_eq!(found.text(), expected);
 }

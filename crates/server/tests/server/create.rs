@@ -2,7 +2,12 @@
 
 use serde_json::{Value, json};
 
+use crate::support::bundle::{entry, transaction};
 use crate::support::{BASE, Site};
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
 
 const PATIENT: &str = r#"{"resourceType":"Patient","active":true}"#;
 
@@ -160,23 +165,39 @@ async fn what_only_a_transaction_can_resolve_is_not_stored() {
 }
 
 #[tokio::test]
-async fn a_meta_that_is_no_object_and_a_hidden_second_id_are_refused() {
+async fn a_meta_that_is_no_object_is_refused() {
     let site = Site::start().await;
-    let check = async |members: &str, expression: &str| {
-        let body = format!("{{\"resourceType\":\"Patient\",\"id\":\"1\"{members}}}");
-        let refused = site.put("Patient/1", &body).await.is(400);
-        assert_eq!(refused.expressions(), [expression], "{members}");
-        let entry: Value = json!({ "method": "PUT", "url": "Patient/1" });
-        let bundle = format!(
-            r#"{{"resourceType":"Bundle","type":"transaction","entry":[{{"resource":{body},"request":{entry}}}]}}"#
-        );
-        site.post("", bundle).await.is(400);
-    };
-    check(r#","meta":"text""#, "Patient.meta").await;
-    check(r#","meta":[]"#, "Patient.meta").await;
-    check(r#","m\u0065ta":{}"#, "Patient").await;
-    check(r#","meta":{"version\u0049d":"9"}"#, "Patient").await;
+    for meta in ["\"text\"", "[]", "null", "1"] {
+        let patient = format!(r#"{{"resourceType":"Patient","id":"1","meta":{meta}}}"#);
+        for refused in [
+            site.put("Patient/1", &patient).await,
+            site.post("Patient", &patient).await,
+            site.post("", transaction([entry("PUT", "Patient/1", parsed(&patient))])).await,
+        ] {
+            let at = refused.is(400).expressions();
+            assert!(at[0].ends_with(".meta"), "{at:?}");
+        }
+    }
     assert_eq!(site.position(), 0);
+}
+
+#[tokio::test]
+async fn no_second_id_hides_behind_an_escape() {
+    let site = Site::start().await;
+    let hidden = r#"{"resourceType":"Patient","\u0069d":"1","m\u0065ta":{"version\u0049d":"9"}}"#;
+    let expected = r#"{"resourceType":"Patient","id":"1","meta":{"versionId":"1","lastUpdated":"2026-01-02T03:04:05.678901Z"}}"#;
+    assert_eq!(site.put("Patient/1", hidden).await.is(201).text(), expected);
+    site.post("Patient", hidden).await.is(201);
+    assert_eq!(site.get("Patient/1").await.text(), expected);
+}
+
+#[tokio::test]
+async fn a_reference_to_what_is_not_there_is_taken() {
+    // HTTP-099
+    let site = Site::start().await;
+    let body = r#"{"resourceType":"Observation","subject":{"reference":"Patient/not-there-yet"}}"#;
+    let created = site.post("Observation", body).await.is(201);
+    assert_eq!(created.json()["subject"]["reference"], "Patient/not-there-yet");
 }
 
 #[tokio::test]

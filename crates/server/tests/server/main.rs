@@ -12,6 +12,7 @@ mod capabilities;
 mod conditional_create;
 mod create;
 mod delete;
+mod faults;
 mod history;
 mod limits;
 mod negotiation;

@@ -386,3 +386,26 @@ async fn no_reader_sees_half_a_transaction() {
     }
     writing.join_all().await;
 }
+
+#[tokio::test]
+async fn a_large_transaction_is_resolved_like_a_small_one() {
+    let site = Site::on_disk().await;
+    let count = 2000;
+    let entries = (0..count).map(|index| {
+        let next = format!("urn:uuid:{}", (index + 1) % count);
+        let other = json!({ "other": { "reference": next }, "type": "seealso" });
+        let resource = json!({ "resourceType": "Patient", "link": [other] });
+        creation(&format!("urn:uuid:{index}"), resource)
+    });
+    let answer = site.post("", transaction(entries)).await.is(200);
+    assert_eq!(site.position(), 1);
+    let bundle = answer.json();
+    let reference = |index: usize| {
+        let location = bundle["entry"][index]["response"]["location"].as_str().unwrap();
+        location.split_once("/_history/").unwrap().0
+    };
+    for index in [0, 1, 999, count - 1] {
+        let stored = site.get(reference(index)).await.is(200).json();
+        assert_eq!(stored["link"][0]["other"]["reference"], reference((index + 1) % count));
+    }
+}

@@ -6,6 +6,7 @@ mod answer;
 pub(crate) mod bundle;
 mod door;
 mod exchange;
+mod failing;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,10 +23,13 @@ use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
+use failing::FailingStore;
+
 pub(crate) use access::{Access, rule};
 pub(crate) use answer::Answer;
 pub(crate) use door::{CountingIds, HeldClock};
 pub(crate) use exchange::{Ask, check_issues, raw};
+pub(crate) use failing::Fault;
 
 /// The base that clients know; its path is what requests over the socket begin with.
 pub(crate) const BASE: &str = "http://clinic.example/fhir";
@@ -43,7 +47,8 @@ pub(crate) struct Site {
     pub(crate) channel_socket: PathBuf,
     /// The channel's secret, as fetched.
     pub(crate) secret: String,
-    databases: Databases,
+    stores: Stores,
+    databases: BTreeMap<TenantName, Arc<Database>>,
     stop: watch::Sender<bool>,
     running: JoinSet<Result<(), RunError>>,
     directory: TempDir,
@@ -75,8 +80,8 @@ impl Site {
     async fn with(keeps: Keeps, limits: Limits) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(HeldClock::default());
-        let databases = open(keeps, &directory, &clock);
-        Self::over(databases, clock, limits, directory).await
+        let stores = open(keeps, &directory);
+        Self::over(stores, clock, limits, directory).await
     }
 
     /// The same data on disk, opened again by a server that starts anew.
@@ -89,16 +94,26 @@ impl Site {
             database.close().expect("the store closes");
         }
         self.databases.clear();
-        let databases = open(Keeps::OnDisk, &self.directory, &self.clock);
-        Self::over(databases, self.clock, Limits::default(), self.directory).await
+        self.stores.clear();
+        let stores = open(Keeps::OnDisk, &self.directory);
+        Self::over(stores, self.clock, Limits::default(), self.directory).await
     }
 
     async fn over(
-        databases: Databases,
+        stores: Stores,
         clock: Arc<HeldClock>,
         limits: Limits,
         directory: TempDir,
     ) -> Self {
+        let databases = stores.iter().map(|(name, store)| {
+            let store = Arc::clone(store) as Arc<dyn Store>;
+            let tenant = TenantText::new(name).expect("a tenant's name");
+            let clock = Arc::clone(&clock) as Arc<dyn contract::Clock>;
+            let database = Database::open(store, tenant, Schema::r4(), clock, Options::default());
+            let name: TenantName = name.parse().expect("a tenant's name");
+            (name, Arc::new(database.expect("a database")))
+        });
+        let databases: BTreeMap<TenantName, Arc<Database>> = databases.collect();
         let socket = directory.path().join("run/server.sock");
         let channel_socket = directory.path().join("run/channel.sock");
         let config = ServerConfig {
@@ -124,6 +139,7 @@ impl Site {
             socket,
             channel_socket,
             secret: String::new(),
+            stores,
             databases,
             stop,
             running,
@@ -145,6 +161,13 @@ impl Site {
     pub(crate) fn position(&self) -> u64 {
         let tenant: TenantName = TENANTS[0].parse().expect("a tenant's name");
         self.databases[&tenant].snapshot(database::Visibility::everything()).at().get()
+    }
+
+    /// From now on the stores fail in this way.
+    pub(crate) fn fail(&self, fault: Fault) {
+        for store in self.stores.values() {
+            store.fail(fault);
+        }
     }
 
     /// A request of the owner; `target` is relative to the base.
@@ -169,29 +192,27 @@ impl Site {
     }
 }
 
-type Databases = BTreeMap<TenantName, Arc<Database>>;
+type Stores = BTreeMap<&'static str, Arc<FailingStore>>;
 
-/// Opens the databases of all tenants.
-fn open(keeps: Keeps, directory: &TempDir, clock: &Arc<HeldClock>) -> Databases {
-    let schema = Schema::r4();
-    let databases = TENANTS.map(|name| {
-        let tenant = TenantText::new(name).expect("a tenant's name");
+/// Opens the stores of all tenants.
+fn open(keeps: Keeps, directory: &TempDir) -> Stores {
+    let stores = TENANTS.map(|name| {
         let store: Arc<dyn Store> = match keeps {
-            Keeps::InMemory => Arc::new(ModelStore::new(tenant.clone())),
+            Keeps::InMemory => {
+                let tenant = TenantText::new(name).expect("a tenant's name");
+                Arc::new(ModelStore::new(tenant))
+            }
             Keeps::OnDisk => {
-                let derive = Arc::new(DeriveFromBody::new(schema));
+                let derive = Arc::new(DeriveFromBody::new(Schema::r4()));
                 let path = directory.path().join("tenants").join(name);
                 let options =
                     SledStoreOptions { cache_bytes: 8 << 20, ..SledStoreOptions::default() };
                 Arc::new(SledStore::open(&path, name, derive, options).expect("a store"))
             }
         };
-        let clock = Arc::clone(clock) as Arc<dyn contract::Clock>;
-        let database = Database::open(store, tenant, schema, clock, Options::default());
-        let name: TenantName = name.parse().expect("a tenant's name");
-        (name, Arc::new(database.expect("a database")))
+        (name, Arc::new(FailingStore::new(store)))
     });
-    databases.into()
+    stores.into()
 }
 
 /// Numbers 0 to `count` in an order that looks random and is the same each time.

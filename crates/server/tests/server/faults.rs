@@ -1,0 +1,67 @@
+//! Faults of our own: what the client learns when the store fails.
+
+use crate::support::bundle::{entry, patient, transaction};
+use crate::support::{Answer, Fault, Site, raw};
+
+async fn writes(site: &Site) -> [Answer; 3] {
+    [
+        site.put("Patient/1", patient("1")).await,
+        site.delete("Patient/2").await,
+        site.post("", transaction([entry("PUT", "Patient/3", patient("3"))])).await,
+    ]
+}
+
+async fn is_ready(site: &Site) -> bool {
+    let request = "GET /ready HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+    let answer = raw(&site.channel_socket, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") || answer.starts_with("HTTP/1.1 503 "));
+    answer.starts_with("HTTP/1.1 200 ")
+}
+
+#[tokio::test]
+async fn a_full_disk_is_503_until_there_is_room_again() {
+    // HTTP-206
+    let site = Site::start().await;
+    site.put("Patient/2", patient("2")).await.is(201);
+    site.fail(Fault::DiskFull);
+    for answer in writes(&site).await {
+        let answer = answer.is(503);
+        assert_eq!(
+            (answer.code().as_str(), answer.header("retry-after")),
+            ("transient", Some("1"))
+        );
+        assert!(answer.text().contains("disk is full"), "{}", answer.text());
+    }
+    assert_eq!(site.position(), 1);
+    site.get("Patient/2").await.is(200);
+    site.get("Patient/1").await.is(404);
+    assert!(is_ready(&site).await);
+    site.fail(Fault::None);
+    assert_eq!(writes(&site).await.map(|answer| answer.status), [201, 204, 200]);
+}
+
+#[tokio::test]
+async fn a_store_that_takes_no_more_is_503_and_not_ready_and_still_read() {
+    let site = Site::start().await;
+    site.put("Patient/2", patient("2")).await.is(201);
+    assert!(is_ready(&site).await);
+    site.fail(Fault::Poisoned);
+    for answer in writes(&site).await {
+        answer.is(503);
+    }
+    assert!(!is_ready(&site).await);
+    site.get("Patient/2").await.is(200);
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_500_and_tells_nothing_of_the_inside() {
+    // HTTP-204, HTTP-206
+    let site = Site::start().await;
+    site.put("Patient/2", patient("2")).await.is(201);
+    site.fail(Fault::BodiesUnreadable);
+    for target in ["Patient/2", "Patient/2/_history/1", "Patient/2/_history"] {
+        let answer = site.get(target).await.is(500);
+        assert_eq!(answer.code(), "exception");
+        assert!(!answer.text().contains("/srv") && !answer.text().contains("type and id"));
+    }
+}

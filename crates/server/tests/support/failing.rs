@@ -1,0 +1,102 @@
+//! A store that can be told to fail.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fhir_core::{ResourceId, ResourceType, VersionId};
+use store::{
+    AppendError, CloseError, Commit, Head, IdentifierKey, ReadError, Store, T, VersionEntry,
+};
+
+/// How a store fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    DiskFull,
+    Poisoned,
+    BodiesUnreadable,
+}
+
+pub(crate) struct FailingStore {
+    inner: Arc<dyn Store>,
+    fault: Mutex<Fault>,
+}
+
+impl FailingStore {
+    pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, fault: Mutex::new(Fault::None) }
+    }
+
+    /// Fails in this way from now on.
+    pub(crate) fn fail(&self, fault: Fault) {
+        *self.fault.lock().expect("no test panicked") = fault;
+    }
+
+    fn fault(&self) -> Fault {
+        *self.fault.lock().expect("no test panicked")
+    }
+}
+
+#[async_trait]
+impl Store for FailingStore {
+    fn head(&self) -> Head {
+        self.inner.head()
+    }
+
+    fn append(&self, group: &[Commit]) -> Result<Head, AppendError> {
+        match self.fault() {
+            Fault::DiskFull => Err(AppendError::DiskFull),
+            Fault::Poisoned => Err(AppendError::Poisoned(None)),
+            Fault::None | Fault::BodiesUnreadable => self.inner.append(group),
+        }
+    }
+
+    async fn newest(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        at: T,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        self.inner.newest(resource_type, id, at).await
+    }
+
+    async fn version(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        version: VersionId,
+        at: T,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        self.inner.version(resource_type, id, version, at).await
+    }
+
+    async fn versions(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        at: T,
+    ) -> Result<Vec<VersionEntry>, ReadError> {
+        self.inner.versions(resource_type, id, at).await
+    }
+
+    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
+        match self.fault() {
+            Fault::BodiesUnreadable => Ok(Bytes::from_static(b"/srv/data: not what was stored")),
+            _ => self.inner.body(entry).await,
+        }
+    }
+
+    async fn identified(
+        &self,
+        resource_type: &ResourceType,
+        identifier: &IdentifierKey,
+        at: T,
+    ) -> Result<Vec<ResourceId>, ReadError> {
+        self.inner.identified(resource_type, identifier, at).await
+    }
+
+    fn close(&self) -> Result<(), CloseError> {
+        self.inner.close()
+    }
+}
