@@ -54,7 +54,11 @@ fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// Functions that are tests: marked so, or of the suite that stores are run against.
+/// Macros that make tests of the functions they list.
+const MAKERS: [&str; 2] = ["for_both_deployments! {", "over_each_backend! {"];
+
+/// Functions that are tests: marked so, made so by a macro, or of the suite that stores are run
+/// against.
 fn tests() -> BTreeSet<String> {
     let mut sources = Vec::new();
     for folder in ["crates", "integration-tests"] {
@@ -65,7 +69,12 @@ fn tests() -> BTreeSet<String> {
         let in_suite = path.components().any(|part| part.as_os_str() == "suite");
         let source = fs::read_to_string(&path).unwrap();
         let mut is_marked = false;
+        let mut is_listed = false;
         for line in source.lines().map(str::trim) {
+            if is_listed {
+                names.insert(line.trim_end_matches(',').to_owned());
+            }
+            is_listed = MAKERS.contains(&line) || is_listed && line != "}";
             let is_attribute = line.starts_with("#[");
             is_marked |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
             let Some((_, after)) = line.split_once("fn ").filter(|_| !line.starts_with("//"))
