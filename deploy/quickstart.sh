@@ -49,9 +49,18 @@ done
 
 readonly program=${CARGO_TARGET_DIR:-$root/target}/release/hearthgate
 
+# As a word of a command that is to be pasted.
+word() {
+    printf '%q' "$1"
+}
+
 # Whether a process has the data directory $1: the kernel knows, whatever files stayed behind.
 is_running() {
-    [[ -e $1/lock ]] && ! flock --nonblock --shared "$1/lock" true
+    local status=0
+    [[ -e $1/lock ]] || return 1
+    flock --nonblock --shared "$1/lock" true || status=$?
+    # What flock says of a lock that another has; anything else is another fault.
+    ((status == 1))
 }
 
 holder() {
@@ -64,11 +73,11 @@ say_running() {
     cat <<TEXT
 A clinic is running on $data already, as process $pid:
 
-  $(tr '\0' ' ' <"/proc/$pid/cmdline")
+  $(xargs -0 printf '%q ' <"/proc/$pid/cmdline")
 
 Its owner's key was shown at its first start and is kept nowhere. To make another:
 
-  $program keys create --data $data --client owner
+  $(word "$program") keys create --data $(word "$data") --client owner
 
 To stop it:
 
@@ -169,8 +178,8 @@ To see what the server can do, to read a patient, and to record an observation:
 To stop it, to start it again, and to make another key:
 
   kill $pid
-  $root/deploy/quickstart.sh --data $data --listen $listen --admin $admin
-  $program keys create --data $data --client owner
+  $(word "$root/deploy/quickstart.sh") --data $(word "$data") --listen $listen --admin $admin
+  $(word "$program") keys create --data $(word "$data") --client owner
 TEXT
 }
 
@@ -188,7 +197,7 @@ Its owner's key was shown at its first start and is kept nowhere. To stop it, an
 key:
 
   kill $pid
-  $program keys create --data $data --client owner
+  $(word "$program") keys create --data $(word "$data") --client owner
 TEXT
 }
 
@@ -203,8 +212,10 @@ run() {
     build
     # There from the first start until its key was shown, also when that start was broken off.
     key_file=$data/owner-key
+    # An empty one is of a start that ended before there was an owner.
+    [[ -s $key_file ]] || rm -f -- "$key_file"
     start
-    if [[ -e $key_file ]]; then
+    if [[ -s $key_file ]]; then
         first_time
     else
         say_restarted
