@@ -17,7 +17,7 @@ use pingora::{ErrorSource, ErrorType};
 pub enum GatewayError {
     /// Another process has the address.
     #[error(
-        "the address {address} for {purpose} is in use: stop what listens there, or choose another"
+        "the address {address} for {purpose} is in use; stop what listens there, or choose another"
     )]
     AddressInUse {
         /// The address.
@@ -37,7 +37,7 @@ pub enum GatewayError {
         source: std::io::Error,
     },
     /// Another gateway answers renewals on the socket.
-    #[error("the renewal socket {0} is in use: stop the other gateway, or choose another path")]
+    #[error("the renewal socket {0} is in use; stop the other gateway, or choose another path")]
     RenewalSocketInUse(PathBuf),
     /// The renewal socket cannot be made.
     #[error("cannot make the renewal socket {path}: see that its directory exists and is ours")]

@@ -370,6 +370,9 @@ impl ProxyHttp for Gateway {
         self.tell_of_failure(error, &refusal, request);
         let status = refusal.status();
         let written = session.response_written().is_some();
+        // The connection ends with this request: a client that is not told would send its next
+        // one into it.
+        session.set_keepalive(None);
         if written || refusal == Refusal::ClientGone {
             request.refusal = Some(refusal);
         } else if self.refuse(session, request, refusal).await.is_err() {

@@ -8,11 +8,13 @@ mod file;
 mod setting;
 mod table;
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use contract::TenantName;
+use store_sled::SledStore;
 
 pub use file::ConfigError;
 pub use setting::{BaseUrl, Level};
@@ -177,19 +179,23 @@ impl Config {
 /// The path under which FHIR is served.
 pub const FHIR_BASE: &str = "/fhir";
 
-/// Whether a tenant's data is in the data directory: then an empty registry is no first start.
+/// Whether a tenant's data is in the data directory: then an empty registry is no first start. A
+/// tenant without a commit has no data: the server's half may have been first to start.
 ///
 /// # Errors
 /// What the file system says when it cannot tell.
-pub fn beside(data: &Path) -> std::io::Result<registry::Beside> {
+pub fn beside(data: &Path) -> io::Result<registry::Beside> {
     match std::fs::read_dir(data.join("tenants")) {
-        Ok(mut entries) => match entries.next() {
-            None => Ok(registry::Beside::NoTenant),
-            Some(entry) => entry.map(|_| registry::Beside::ExistingTenant),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Ok(entries) => {
+            for entry in entries {
+                let path = entry?.path();
+                if !path.is_dir() || !SledStore::holds_nothing(&path).map_err(io::Error::other)? {
+                    return Ok(registry::Beside::ExistingTenant);
+                }
+            }
             Ok(registry::Beside::NoTenant)
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(registry::Beside::NoTenant),
         Err(error) => Err(error),
     }
 }
@@ -197,6 +203,11 @@ pub fn beside(data: &Path) -> std::io::Result<registry::Beside> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
+    use database::DeriveFromBody;
+    use fhir_schema::Schema;
+    use store_sled::SledStoreOptions;
 
     fn resolved(text: &str, flags: Flags) -> Result<Config, String> {
         let dir = tempfile::tempdir().unwrap();
@@ -318,12 +329,24 @@ mod tests {
     }
 
     #[test]
-    fn any_entry_among_the_tenants_counts_as_data() {
+    fn whatever_stands_among_the_tenants_counts_as_data_but_a_store_without_a_commit() {
         let data = tempfile::tempdir().unwrap();
         assert_eq!(beside(data.path()).unwrap(), registry::Beside::NoTenant);
         std::fs::create_dir(data.path().join("tenants")).unwrap();
         assert_eq!(beside(data.path()).unwrap(), registry::Beside::NoTenant);
-        std::fs::create_dir(data.path().join("tenants/default")).unwrap();
+        let tenant = data.path().join("tenants/default");
+        std::fs::create_dir(&tenant).unwrap();
+        assert_eq!(beside(data.path()).unwrap(), registry::Beside::NoTenant);
+        let derive = DeriveFromBody::new(Schema::r4());
+        let options = SledStoreOptions::default();
+        let store = SledStore::open(&tenant, "default", Arc::new(derive), options).unwrap();
+        assert_eq!(beside(data.path()).unwrap(), registry::Beside::NoTenant);
+        drop(store);
+        std::fs::remove_dir_all(tenant.join("log")).unwrap();
+        assert_eq!(beside(data.path()).unwrap(), registry::Beside::ExistingTenant);
+        std::fs::remove_dir_all(&tenant).unwrap();
+        assert_eq!(beside(data.path()).unwrap(), registry::Beside::NoTenant);
+        std::fs::write(&tenant, "").unwrap();
         assert_eq!(beside(data.path()).unwrap(), registry::Beside::ExistingTenant);
     }
 }

@@ -8,15 +8,14 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 
 use contract::TenantName;
 use database::{Database, DeriveFromBody, InvalidTenant, Options, Store, TenantText};
 use fhir_schema::Schema;
 use gateway::{Bound, GatewayConfig, GatewayError};
-use registry::{Actor, ChangeError, Registry};
+use registry::{Actor, Registry};
 use server::{InvalidPublicBase, Limits, PublicBase, RunError, ServerConfig};
 use store_sled::{SledStore, SledStoreOptions};
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,6 +26,7 @@ use crate::config::{self, Config};
 use crate::control::{self, ControlSocket, ControlSocketError};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::lock::{Half, Lock, LockError};
+use crate::owner_key::{self, OwnerKeyError};
 
 /// Which halves this process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,18 +48,9 @@ pub enum ServeError {
     /// The registry does not open.
     #[error(transparent)]
     Registry(#[from] registry::OpenError),
-    /// The owner's key could not be made.
-    #[error("the owner's key could not be made")]
-    Owner(#[source] ChangeError),
-    /// The owner's key could not be written to its file.
-    #[error("the owner's key cannot be written to {}", path.display())]
-    OwnerKeyFile {
-        /// The file.
-        path: PathBuf,
-        /// What the file system said.
-        #[source]
-        source: io::Error,
-    },
+    /// The owner's key could not be made or kept.
+    #[error(transparent)]
+    Owner(#[from] OwnerKeyError),
     /// The control socket.
     #[error(transparent)]
     Control(#[from] ControlSocketError),
@@ -239,10 +230,8 @@ impl Process {
         let Ok(bound) = bound.await else {
             return Err(running.lost().await);
         };
-        if first_start {
-            // Once the ports are ours: a start that comes to nothing uses up no key.
-            self.make_owner(&asked)?;
-        }
+        // Once the ports are ours: a start that comes to nothing uses up no key.
+        self.settle_owner(&asked, first_start)?;
         // After the owner, who must be the first change.
         let control = ControlSocket::bind(&self.config.data)?;
         let mut controls = JoinSet::new();
@@ -262,20 +251,15 @@ impl Process {
         Ok((opened.registry, opened.first_start))
     }
 
-    /// Makes the owner's key, writes it to its file and prints it once.
-    fn make_owner(&self, registry: &Registry) -> Result<(), ServeError> {
-        // Before the key is made, so that a file that cannot be written costs nothing.
-        let file = self.config.owner_key_file.as_deref().map(new_key_file).transpose()?;
+    /// Makes the owner's key where there is none yet, and prints it once.
+    fn settle_owner(&self, registry: &Registry, first_start: bool) -> Result<(), ServeError> {
+        let file = self.config.owner_key_file.as_deref();
+        if !first_start {
+            return Ok(file.map_or(Ok(()), |file| owner_key::finish(registry, file))?);
+        }
         let uid = control::own_uid().map_err(system("ask for this account"))?;
-        let by = Actor::local_user(uid);
-        if let Some(created) = registry.owner(&by).map_err(ServeError::Owner)? {
-            let key = created.secret.expose();
-            if let Some((mut file, path)) = file {
-                writeln!(file, "{key}")
-                    .and_then(|()| file.sync_all())
-                    .map_err(|source| ServeError::OwnerKeyFile { path, source })?;
-            }
-            say(&format!("The owner's key, shown this once: {key}"));
+        if let Some(created) = owner_key::make(registry, &Actor::local_user(uid), file)? {
+            say(&format!("The owner's key, shown this once: {}", created.secret.expose()));
         }
         Ok(())
     }
@@ -370,16 +354,6 @@ impl Process {
         let tenant = TenantText::new(tenant.as_str())?;
         Database::open(store, tenant, schema, self.clock.clone(), Options::default())
             .map_err(system("start the thread that commits"))
-    }
-}
-
-/// A new file of mode 0600; one that exists is never written over.
-fn new_key_file(path: &Path) -> Result<(std::fs::File, PathBuf), ServeError> {
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let path = path.to_owned();
-    match file {
-        Ok(file) => Ok((file, path)),
-        Err(source) => Err(ServeError::OwnerKeyFile { path, source }),
     }
 }
 

@@ -13,7 +13,11 @@ pub enum OpenError {
     #[error("the tenant cannot be named so")]
     InvalidTenant(#[from] store::InvalidTenant),
     /// The directory was written by a newer release.
-    #[error("{} has format {found}, this release knows up to {known}", path.display())]
+    #[error(
+        "{} has format {found}, this release knows up to {known}; start the release that wrote it \
+         or a later one",
+        path.display()
+    )]
     NewerFormat {
         /// The tenant's directory.
         path: PathBuf,

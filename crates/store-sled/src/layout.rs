@@ -2,7 +2,7 @@
 //! new name is on the disk before anything relies on it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,8 @@ use crate::frame::SegmentHeader;
 const FORMAT: u32 = 1;
 const FORMAT_WORDS: &str = "hearthgate store ";
 const FIRST_SEGMENT: u64 = 1;
+/// No segment's header has more bytes.
+const LONGEST_HEADER: u64 = 4096;
 
 /// A tenant's directory.
 #[derive(Debug, Clone)]
@@ -56,6 +58,22 @@ impl Layout {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.create(tenant),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => self.check_format(""),
             Err(error) => Err(io_error(&self.format())(error)),
+        }
+    }
+
+    /// Whether nothing was ever stored here: the log is absent and with it all that is made after
+    /// it, or the log is the first segment's header alone.
+    pub(crate) fn holds_nothing(&self) -> Result<bool, OpenError> {
+        match self.listed_segments()?.as_slice() {
+            [] => Ok(!self.format().exists() && !self.state().exists()),
+            [FIRST_SEGMENT] => {
+                let path = self.segment(FIRST_SEGMENT);
+                let mut bytes = Vec::new();
+                let file = File::open(&path).map_err(io_error(&path))?;
+                file.take(LONGEST_HEADER + 1).read_to_end(&mut bytes).map_err(io_error(&path))?;
+                Ok(SegmentHeader::decode(&bytes).is_ok_and(|(_, length)| length == bytes.len()))
+            }
+            _ => Ok(false),
         }
     }
 

@@ -74,6 +74,15 @@ impl SledStore {
         open::open(directory, tenant, derive, options)
     }
 
+    /// Whether nothing was ever stored in `directory`: no store was made there yet, or one without
+    /// a commit. Touches nothing, and may be asked while the store is open.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] when the file system does not tell.
+    pub fn holds_nothing(directory: &Path) -> Result<bool, OpenError> {
+        Layout::new(directory).holds_nothing()
+    }
+
     /// What happened while the store was opened.
     #[must_use]
     pub fn report(&self) -> &OpenReport {

@@ -63,7 +63,7 @@ async fn a_transaction_is_done_whole_or_not_at_all(deployment: Deployment) {
         r#"{"resourceType":"Observation","performer":[{"reference":"Practitioner?identifier=urn:x|none"}]}"#,
         "Observation",
     );
-    for (failing, status) in [(put("b", r#","ifMatch":"W/\"3\"""#), 412), (dangling, 412)] {
+    for (failing, status) in [(put("b", r#","ifMatch":"W/\"3\"""#), 412), (dangling, 400)] {
         let answer = owner.post("", transaction(&[put("a", ""), failing])).await.is(status);
         assert_eq!(answer.json()["resourceType"], "OperationOutcome");
         assert_eq!(owner.get("/Patient/a").await.status, 404);

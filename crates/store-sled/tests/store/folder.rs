@@ -47,6 +47,34 @@ fn a_folder_whose_making_was_interrupted_is_made_whole() {
 }
 
 #[test]
+fn a_folder_holds_nothing_until_something_is_committed() {
+    let check = |folder: &Folder, expected: bool, what: &str| {
+        assert_eq!(SledStore::holds_nothing(&folder.path()).unwrap(), expected, "{what}");
+    };
+    let folder = Folder::new();
+    check(&folder, true, "not there");
+    let store = open(&folder);
+    check(&folder, true, "open and empty");
+    close(store);
+    check(&folder, true, "closed and empty");
+    // What was there and is lost is not what never was.
+    let log = folder.path().join("log");
+    fs::rename(&log, folder.path().join("aside")).unwrap();
+    check(&folder, false, "its log is gone");
+    fs::rename(folder.path().join("aside"), &log).unwrap();
+    let header = fs::read(folder.segment(1)).unwrap();
+    fs::write(folder.segment(1), "").unwrap();
+    check(&folder, false, "its log is empty");
+    fs::write(folder.segment(1), &header).unwrap();
+    check(&folder, true, "as it was");
+    let store = open(&folder);
+    fill(&store, 1, 2);
+    check(&folder, false, "one commit, open");
+    close(store);
+    check(&folder, false, "one commit, closed");
+}
+
+#[test]
 fn a_log_is_opened_for_its_own_tenant_alone() {
     let (folder, _) = two_groups();
     let derive = std::sync::Arc::new(store::suite::fixture::FirstLine);
