@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use contract::Interaction;
+use contract::{Instance, Interaction};
 use database::{Action, Body, Change, Condition, Expect, IdentifierKey, Method, Snapshot};
 use fhir_core::json::Replacements;
 use fhir_core::{Bundle, Resource, ResourceId, ResourceType};
@@ -38,6 +38,9 @@ pub(crate) enum Planned {
 }
 
 type Identity = (ResourceType, ResourceId);
+
+/// The resources that a transaction writes, by type and identifier.
+type Borne = HashMap<(ResourceType, IdentifierKey), Vec<ResourceId>>;
 
 /// What an entry writes, before its references are resolved.
 struct Write<'a> {
@@ -247,39 +250,39 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// What is read must be there, or the whole transaction fails: what the transaction does not
-    /// write itself is asked for now.
+    /// What is read must be there, or the whole transaction fails.
     async fn check_reads(&self) -> Result<(), ServerError> {
         for (index, target) in self.targets.iter().enumerate() {
-            if target.step() != Step::Read {
-                continue;
+            if target.step() == Step::Read {
+                self.check_read(target).await.map_err(|error| error.in_entry(index))?;
             }
-            let call = target.call(self.context, None);
-            let checked = match self.written_step(&target.interaction) {
-                Some(Step::Delete) if matches!(target.interaction, Interaction::Read(_)) => {
-                    Err(ServerError::DeletedHere)
-                }
-                Some(Step::Create | Step::Update) => {
-                    match contract::decide(call.grant, &call.interaction) {
-                        contract::Decision::Deny(reason) => Err(ServerError::Denied(reason)),
-                        _ => Ok(()),
-                    }
-                }
-                _ => dispatch(call).await.map(|_| ()),
-            };
-            checked.map_err(|error| error.in_entry(index))?;
         }
         Ok(())
     }
 
-    /// How the transaction writes the resource that is to be read.
-    fn written_step(&self, read: &Interaction) -> Option<Step> {
+    /// What the transaction does not write itself is asked for now.
+    async fn check_read(&self, target: &Target) -> Result<(), ServerError> {
+        let call = target.call(self.context, None);
+        let Some((of, step)) = self.written_here(&target.interaction) else {
+            return dispatch(call).await.map(drop);
+        };
+        if !call.visibility(&of.resource_type)?.shows(&of.resource_type, &of.id) {
+            return Err(ServerError::NotFound);
+        }
+        match (step, &target.interaction) {
+            (Step::Delete, Interaction::Read(_)) => Err(ServerError::DeletedHere),
+            (Step::Delete, _) => dispatch(call).await.map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// The resource to be read and how the transaction writes it, when it does.
+    fn written_here<'r>(&self, read: &'r Interaction) -> Option<(&'r Instance, Step)> {
         let (Interaction::Read(of) | Interaction::HistoryInstance(of)) = read else {
             return None;
         };
-        let identity = (of.resource_type.clone(), of.id.clone());
-        let entry = self.written.get(&identity)?;
-        Some(self.targets[*entry].step())
+        let entry = self.written.get(&(of.resource_type.clone(), of.id.clone()))?;
+        Some((of, self.targets[*entry].step()))
     }
 
     async fn changes(&mut self) -> Result<Vec<Change>, ServerError> {
@@ -323,58 +326,56 @@ impl<'a> Planner<'a> {
         Ok(changes)
     }
 
-    /// The one match of each conditional reference: among what was there before, less what the
-    /// transaction deletes, and what it writes (HTTP-184).
+    /// The one match of each conditional reference.
     async fn matches(
         &mut self,
         rewrites: &[Vec<Rewritten<'a>>],
     ) -> Result<HashMap<Criteria, ResourceId>, ServerError> {
         let mut matches = HashMap::new();
         let mut borne = None;
-        let mut all = Vec::new();
         for (index, list) in rewrites.iter().enumerate() {
-            all.extend(list.iter().map(|rewritten| (index, rewritten)));
-        }
-        for (index, rewritten) in all {
-            let Becomes::Match(criteria, text) = &rewritten.becomes else {
-                continue;
-            };
-            if matches.contains_key(criteria) {
-                continue;
+            for rewritten in list {
+                let Becomes::Match(criteria, text) = &rewritten.becomes else { continue };
+                if matches.contains_key(criteria) {
+                    continue;
+                }
+                let entry = self.writes[index].entry;
+                let borne = borne.get_or_insert_with(|| self.borne());
+                let one = self.one_match(entry, criteria, text, borne).await;
+                let one = one.map_err(|error| error.at(&rewritten.expression).in_entry(entry))?;
+                matches.insert(criteria.clone(), one);
             }
-            let entry = self.writes[index].entry;
-            let call = self.targets[entry].call(self.context, None);
-            call.may_search(&criteria.resource_type).map_err(|error| error.in_entry(entry))?;
-            let mut found: BTreeSet<ResourceId> =
-                self.find(criteria).await?.iter().cloned().collect();
-            found.retain(|id| {
-                !self.written.contains_key(&(criteria.resource_type.clone(), id.clone()))
-            });
-            let borne = borne.get_or_insert_with(|| self.borne());
-            let key = (criteria.resource_type.clone(), criteria.identifier.clone());
-            found.extend(borne.get(&key).into_iter().flatten().cloned());
-            let mut found = found.into_iter();
-            let one = match (found.next(), found.next()) {
-                (Some(one), None) => one,
-                (None, _) => {
-                    let criteria = text.clone();
-                    let error = ServerError::NoMatch { criteria };
-                    return Err(error.at(&rewritten.expression).in_entry(entry));
-                }
-                (Some(_), Some(_)) => {
-                    let criteria = text.clone();
-                    let error = ServerError::MultipleMatches { criteria };
-                    return Err(error.at(&rewritten.expression).in_entry(entry));
-                }
-            };
-            matches.insert(criteria.clone(), one);
         }
         Ok(matches)
     }
 
+    /// The one match among what was there before, less what the transaction deletes, and what it
+    /// writes (HTTP-184).
+    async fn one_match(
+        &mut self,
+        entry: usize,
+        criteria: &Criteria,
+        text: &str,
+        borne: &Borne,
+    ) -> Result<ResourceId, ServerError> {
+        let of = &criteria.resource_type;
+        self.targets[entry].call(self.context, None).may_search(of)?;
+        let mut found: BTreeSet<ResourceId> = self.find(criteria).await?.iter().cloned().collect();
+        found.retain(|id| !self.written.contains_key(&(of.clone(), id.clone())));
+        let written = borne.get(&(of.clone(), criteria.identifier.clone()));
+        found.extend(written.into_iter().flatten().cloned());
+        let mut found = found.into_iter();
+        let criteria = text.to_owned();
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok(one),
+            (None, _) => Err(ServerError::NoMatch { criteria }),
+            (Some(_), Some(_)) => Err(ServerError::MultipleMatches { criteria }),
+        }
+    }
+
     /// Which of the resources written bear which identifiers.
-    fn borne(&self) -> HashMap<(ResourceType, IdentifierKey), Vec<ResourceId>> {
-        let mut borne: HashMap<_, Vec<ResourceId>> = HashMap::new();
+    fn borne(&self) -> Borne {
+        let mut borne = Borne::new();
         for write in &self.writes {
             let Some(resource) = write.resource else {
                 continue;

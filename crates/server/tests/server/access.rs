@@ -247,3 +247,25 @@ async fn the_entries_of_a_bundle_are_judged_like_requests() {
     assert_eq!(send(reads).await.is(200).statuses(), [200, 200]);
     assert_eq!(site.position(), position);
 }
+
+#[tokio::test]
+async fn what_a_transaction_writes_is_read_by_those_alone_who_may() {
+    // LEAK-11
+    let site = clinic().await;
+    let position = site.position();
+    let put = || entry("PUT", "Patient/hidden", patient("hidden"));
+    let delete = || entry("DELETE", "Patient/hidden", Value::Null);
+    let read = || entry("GET", "Patient/hidden", Value::Null);
+    let write = || rule(&["Patient"], &["create", "update", "delete"], "all");
+    let own = rule(&["Patient"], &["read", "history"], "compartment(Patient/1)");
+    for (access, status) in
+        [(Access::of(vec![write()]), 403), (Access::of(vec![write(), own]).launched_for("1"), 404)]
+    {
+        for written in [put(), delete()] {
+            let bundle = transaction([written, read()]);
+            let refused = site.ask("POST", "").by(&access).body(bundle).send().await.is(status);
+            assert_eq!(refused.expressions(), ["Bundle.entry[1]"]);
+        }
+    }
+    assert_eq!(site.position(), position);
+}

@@ -38,7 +38,12 @@ impl Access {
     /// Every action within one patient's compartment.
     pub(crate) fn of_patient(id: &'static str) -> Self {
         let within = format!("compartment(Patient/{id})");
-        Self { patient: Some(id), ..Self::of(vec![rule(&["*"], &["*"], &within)]) }
+        Self::of(vec![rule(&["*"], &["*"], &within)]).launched_for(id)
+    }
+
+    /// The same with this patient as its launch context.
+    pub(crate) fn launched_for(self, id: &'static str) -> Self {
+        Self { patient: Some(id), ..self }
     }
 
     /// No caller at all.
