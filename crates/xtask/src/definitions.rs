@@ -44,11 +44,7 @@ impl Definitions {
             source.version,
             source.licence,
             schema.resource_types().count(),
-            definitions
-                .types
-                .iter()
-                .map(|it| it.elements.len())
-                .sum::<usize>(),
+            definitions.types.iter().map(|it| it.elements.len()).sum::<usize>(),
             file.len(),
             out.display(),
         )?;

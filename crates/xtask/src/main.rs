@@ -1,10 +1,16 @@
 //! The developer's commands, run as `cargo xtask`.
 
+mod bench;
 mod definitions;
+mod soak;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// As in the product's binary: what is measured here is measured with its allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The developer's commands of Hearthgate.
 #[derive(Parser)]
@@ -18,11 +24,19 @@ struct Xtask {
 enum Command {
     /// Compile a FHIR core package into the file that `fhir-schema` builds in.
     Definitions(definitions::Definitions),
+    /// Do for long what the black-box tests do for seconds.
+    #[command(subcommand)]
+    Soak(soak::Soak),
+    /// Measure the product against peers that do the least that could do, started beside it.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
     let outcome = match Xtask::parse().command {
         Command::Definitions(command) => command.run(),
+        Command::Soak(command) => command.run(),
+        Command::Bench(command) => command.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -34,10 +48,7 @@ fn main() -> ExitCode {
 }
 
 /// The error and what caused it, on one line.
-#[expect(
-    clippy::print_stderr,
-    reason = "this is a command line program speaking to its user"
-)]
+#[expect(clippy::print_stderr, reason = "this is a command line program speaking to its user")]
 fn report(error: &dyn std::error::Error) {
     let mut line = error.to_string();
     let mut source = error.source();

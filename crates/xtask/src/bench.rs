@@ -1,0 +1,80 @@
+//! `cargo xtask bench`: the product's rates as ratios to those of peers that do the least that
+//! could do, since absolute figures of a shared machine mean little.
+//!
+//! Product and peers run as processes of this same program, in turns within one run, so that a
+//! slow minute of the machine slows both. docs/performance.md has the figures and what they say.
+
+mod child;
+mod directory;
+mod figures;
+mod gateway;
+mod http;
+mod load;
+mod patient;
+mod peers;
+mod product;
+mod raw_log;
+mod read;
+mod turns;
+mod write;
+
+use std::error::Error;
+use std::time::Duration;
+
+/// What can be measured.
+#[derive(clap::Subcommand)]
+pub(crate) enum Bench {
+    /// Reads of one resource: the server against a bare handler that answers the same bytes.
+    Read(Rounds),
+    /// Durable creates: the database and the server against a raw log of the same bytes.
+    Write(Rounds),
+    /// Reads through the gateway: its whole chain against a bare proxy of the same kind.
+    Gateway(Rounds),
+    /// A process under test or a peer; ends when its standard input does.
+    #[command(hide = true, subcommand)]
+    Child(child::Child),
+}
+
+/// How long to measure.
+#[derive(clap::Args, Clone, Copy)]
+pub(crate) struct Rounds {
+    /// Rounds; each measures every target once.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Seconds that a target is measured in each round.
+    #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
+    seconds: f64,
+    /// Seconds before that.
+    #[arg(long, default_value_t = 0.5, value_name = "SECONDS")]
+    warm_up: f64,
+}
+
+impl Rounds {
+    fn window(self) -> load::Window {
+        load::Window {
+            warm_up: Duration::from_secs_f64(self.warm_up),
+            measured: Duration::from_secs_f64(self.seconds),
+        }
+    }
+}
+
+/// What can go wrong here is told to the developer in one line.
+type Failure = Box<dyn Error + Send + Sync>;
+
+impl Bench {
+    /// Measures and prints, or plays a child's part.
+    pub(crate) fn run(self) -> Result<(), Box<dyn Error>> {
+        let done = match self {
+            Self::Read(rounds) => read::run(rounds),
+            Self::Write(rounds) => write::run(rounds),
+            Self::Gateway(rounds) => gateway::run(rounds),
+            Self::Child(child) => child.run(),
+        };
+        done.map_err(|failure| failure as Box<dyn Error>)
+    }
+}
+
+/// A runtime as the product's: a thread for each processor.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}

@@ -1,0 +1,151 @@
+//! The processes under test and their peers: this program again, told what to be.
+//!
+//! A child says `ready` and what must be known of it in one line, and ends when its standard
+//! input does: no child outlives a run, however the run ends.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::{Failure, peers, product, runtime};
+
+/// What a child is.
+#[derive(clap::Subcommand, Clone)]
+pub(crate) enum Child {
+    /// A bare handler that answers the bytes of a file.
+    BareReader {
+        /// Its socket.
+        socket: PathBuf,
+        /// The file.
+        answer: PathBuf,
+    },
+    /// A bare handler that writes what it is sent to a raw log.
+    BareWriter {
+        /// Its socket.
+        socket: PathBuf,
+        /// The log.
+        log: PathBuf,
+    },
+    /// The product's server.
+    Server {
+        /// Where its data and sockets are.
+        directory: PathBuf,
+    },
+    /// A server that speaks the contract's channel and answers the bytes of a file.
+    Stub {
+        /// Where its sockets are.
+        directory: PathBuf,
+        /// The file.
+        answer: PathBuf,
+    },
+    /// A bare proxy.
+    BareProxy {
+        /// The socket it passes requests on to.
+        upstream: PathBuf,
+    },
+    /// The product's gateway.
+    Gateway {
+        /// Where its registry and the server's sockets are.
+        directory: PathBuf,
+    },
+}
+
+impl Child {
+    /// Plays the part until the standard input ends.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        if let Self::BareProxy { upstream } = &self {
+            let address = peers::start_bare_proxy(upstream)?;
+            ready(&address.to_string())?;
+            return wait_for_end();
+        }
+        runtime()?.block_on(async {
+            match self {
+                Self::BareReader { socket, answer } => peers::bare_reader(&socket, &answer).await,
+                Self::BareWriter { socket, log } => peers::bare_writer(&socket, &log).await,
+                Self::Server { directory } => product::server(&directory).await,
+                Self::Stub { directory, answer } => peers::stub(&directory, &answer).await,
+                Self::Gateway { directory } => product::gateway(&directory).await,
+                Self::BareProxy { .. } => Ok(()),
+            }
+        })
+    }
+
+    /// Starts a process that is this.
+    pub(crate) fn start(&self) -> Result<Process, Failure> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bench", "child"]).args(self.arguments());
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let output = process.stdout.take().ok_or("a child has no standard output")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        let told = line.strip_prefix("ready ").ok_or("a child ended before it was ready")?;
+        Ok(Process { process, told: told.trim().to_owned() })
+    }
+
+    fn arguments(&self) -> Vec<PathBuf> {
+        let word = |word: &str| PathBuf::from(word);
+        match self.clone() {
+            Self::BareReader { socket, answer } => vec![word("bare-reader"), socket, answer],
+            Self::BareWriter { socket, log } => vec![word("bare-writer"), socket, log],
+            Self::Server { directory } => vec![word("server"), directory],
+            Self::Stub { directory, answer } => vec![word("stub"), directory, answer],
+            Self::BareProxy { upstream } => vec![word("bare-proxy"), upstream],
+            Self::Gateway { directory } => vec![word("gateway"), directory],
+        }
+    }
+}
+
+/// Says that this child answers now, and what must be known of it.
+pub(crate) fn ready(told: &str) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    writeln!(output, "ready {told}")?;
+    Ok(output.flush()?)
+}
+
+/// Waits until this child shall end.
+pub(crate) fn wait_for_end() -> Result<(), Failure> {
+    io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// The same on a runtime.
+pub(crate) async fn end() {
+    // Whatever comes of waiting, the child shall end.
+    drop(tokio::task::spawn_blocking(wait_for_end).await);
+}
+
+/// A child that runs; it ends when this is dropped.
+pub(crate) struct Process {
+    process: std::process::Child,
+    told: String,
+}
+
+impl Process {
+    /// What it said when it was ready.
+    pub(crate) fn told(&self) -> &str {
+        &self.told
+    }
+
+    /// Processor time that it has used.
+    pub(crate) fn cpu(&self) -> Result<Duration, Failure> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // The second field is the program's name in parentheses, which may hold anything.
+        let (_, fields) = stat.rsplit_once(')').ok_or("a process without a name")?;
+        let mut fields = fields.split_whitespace().skip(11);
+        let mut ticks = || -> Result<u64, Failure> {
+            let field = fields.next().ok_or("a process without times")?;
+            Ok(field.parse()?)
+        };
+        // Linux counts these in hundredths of a second, on every machine (proc_pid_stat(5)).
+        Ok(Duration::from_millis(10) * u32::try_from(ticks()? + ticks()?)?)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        // It has nothing more to tell, and its parent nothing to do about how it ends.
+        drop(self.process.wait());
+    }
+}

@@ -1,0 +1,170 @@
+//! The product as it is started, with a data directory of its own, and a caller of its server.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use contract::{
+    Actions, ChannelDocument, ChannelSecret, Clock, Grant, GrantFields, Ids, Instant, Interaction,
+    Nonce, Rule, TenantName, Types, VERSION, digest, header,
+};
+use database::{Database, DeriveFromBody, Options, Store, TenantText};
+use fhir_schema::Schema;
+use gateway::{AccessLog, GatewayConfig};
+use hearthgate::doors::{SystemClock, SystemIds};
+use registry::{Actor, Beside, Registry};
+use server::{Limits, ServerConfig};
+use store_sled::{SledStore, SledStoreOptions};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::{Failure, child, http};
+
+const TENANT: &str = "default";
+/// The path under which FHIR is served.
+pub(crate) const BASE: &str = "/fhir";
+
+/// The server's socket for requests.
+pub(crate) fn server_socket(directory: &Path) -> PathBuf {
+    directory.join("server.sock")
+}
+
+/// The server's socket for its channel.
+pub(crate) fn channel_socket(directory: &Path) -> PathBuf {
+    directory.join("channel.sock")
+}
+
+/// A database over the embedded store, as `hearthgate serve` opens it.
+pub(crate) fn open_database(directory: &Path) -> Result<Database, Failure> {
+    let schema = Schema::r4();
+    let derive = Arc::new(DeriveFromBody::new(schema));
+    let path = directory.join("tenants").join(TENANT);
+    let store = SledStore::open(&path, TENANT, derive, SledStoreOptions::default())?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let tenant = TenantText::new(TENANT)?;
+    let clock = Arc::new(SystemClock::start());
+    Ok(Database::open(store, tenant, schema, clock, Options::default())?)
+}
+
+/// Runs the server until this process shall end.
+pub(crate) async fn server(directory: &Path) -> Result<(), Failure> {
+    let database = Arc::new(open_database(directory)?);
+    let config = ServerConfig {
+        socket: server_socket(directory),
+        channel_socket: channel_socket(directory),
+        public_base: format!("http://127.0.0.1:8080{BASE}").parse()?,
+        limits: Limits::default(),
+    };
+    let databases = BTreeMap::from([(TENANT.parse::<TenantName>()?, Arc::clone(&database))]);
+    let clock = Arc::new(SystemClock::start());
+    let ids = Arc::new(SystemIds::open()?);
+    let (stop, stopping) = watch::channel(false);
+    let (ready, is_ready) = oneshot::channel();
+    let mut running = JoinSet::new();
+    running.spawn(server::run(config, databases, clock, ids, ready, stopping));
+    if is_ready.await.is_ok() {
+        child::ready("")?;
+        child::end().await;
+    }
+    stop.send_replace(true);
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    Ok(tokio::task::spawn_blocking(move || database.close()).await??)
+}
+
+/// Runs the gateway until this process shall end; tells its address and a key.
+pub(crate) async fn gateway(directory: &Path) -> Result<(), Failure> {
+    let clock = Arc::new(SystemClock::start());
+    let ids = Arc::new(SystemIds::open()?);
+    let path = directory.join("registry");
+    let opened = Registry::open(&path, Beside::NoTenant, clock.clone(), ids.clone())?;
+    let registry = Arc::new(opened.registry);
+    let owner = registry.owner(&Actor::first_start())?.ok_or("the registry is not new")?;
+    let config = GatewayConfig {
+        listen: "127.0.0.1:0".parse()?,
+        admin_listen: "127.0.0.1:0".parse()?,
+        server_socket: server_socket(directory),
+        channel_socket: channel_socket(directory),
+        renewal_socket: directory.join("renewal.sock"),
+        access_log: AccessLog::Writer(Box::new(std::fs::File::create(
+            directory.join("access.log"),
+        )?)),
+        ..GatewayConfig::default()
+    };
+    let (stop, stopping) = watch::channel(false);
+    let (started, bound) = oneshot::channel();
+    let mut running = JoinSet::new();
+    running.spawn(gateway::run(config, registry, clock, ids, started, stopping));
+    if let Ok(bound) = bound.await {
+        child::ready(&format!("{} {}", bound.listen, owner.secret.expose()))?;
+        child::end().await;
+    }
+    stop.send_replace(true);
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+/// Whoever the server takes for its gateway.
+pub(crate) struct Caller {
+    secret: ChannelSecret,
+    clock: SystemClock,
+    ids: SystemIds,
+}
+
+impl Caller {
+    /// Fetches the channel's secret.
+    pub(crate) fn of(directory: &Path) -> Result<Self, Failure> {
+        let question = b"GET /channel HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        let (_, body) = http::ask(&channel_socket(directory), question)?;
+        let document: ChannelDocument = serde_json::from_slice(&body)?;
+        Ok(Self { secret: document.secret, clock: SystemClock::start(), ids: SystemIds::open()? })
+    }
+
+    /// A request of an owner, as the gateway writes it, good for an hour.
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        fields: &str,
+        body: &str,
+    ) -> Result<Vec<u8>, Failure> {
+        let whole = format!("{BASE}/{path}");
+        let interaction = Interaction::classify(method, &whole[BASE.len()..], None)?;
+        let hour = 3_600_000_000;
+        let request = GrantFields::of_request(
+            TENANT.parse()?,
+            &interaction,
+            digest(method, &whole, None),
+            Nonce::generate(&self.ids),
+            Instant::from_micros(self.clock.now().as_micros() + hour),
+        );
+        let grant = Grant::new(GrantFields {
+            client: Some("owner".to_owned()),
+            authorization: Some("key:0123456789abcdef".to_owned()),
+            rules: vec![Rule::within_all(Types::All, Actions::all())],
+            budget: 1_000_000,
+            ..request
+        })?;
+        let id = format!("{:032x}", self.ids.next());
+        let mut text = format!(
+            "{method} {whole} HTTP/1.1\r\nhost: 127.0.0.1:8080\r\naccept: application/fhir+json\r\n\
+             {fields}{}: {VERSION}\r\n{}: {}\r\n{}: {}\r\nx-request-id: {id}\r\n\
+             forwarded: for=127.0.0.1;proto=http\r\nx-forwarded-for: 127.0.0.1\r\n",
+            header::CONTRACT,
+            header::CHANNEL,
+            self.secret.to_header(),
+            header::GRANT,
+            grant.encode()?,
+        );
+        if !body.is_empty() {
+            text.push_str(&format!(
+                "content-type: application/fhir+json\r\ncontent-length: {}\r\n",
+                body.len()
+            ));
+        }
+        Ok(format!("{text}\r\n{body}").into_bytes())
+    }
+}
