@@ -21,32 +21,43 @@ pub(crate) fn rewrite(div: &str, resolve: impl Fn(&str) -> Option<String>) -> Op
     Some(out)
 }
 
-/// Start and end of the next attribute value, from `at` on.
-fn next_link(div: &str, at: usize) -> Option<(usize, usize)> {
-    let mut at = at;
+/// Start and end of the next link's text, from `at` on. A tag is left where its attributes could
+/// not be read further, so that the time taken grows with the text and no faster.
+fn next_link(div: &str, mut at: usize) -> Option<(usize, usize)> {
     loop {
-        let rest = &div[at..];
-        let found = ["href", "src"]
-            .iter()
-            .filter_map(|name| rest.find(name).map(|offset| (offset, name.len())))
-            .min()?;
-        let name_start = at + found.0;
-        at = name_start + found.1;
-        if !div[..name_start].ends_with([' ', '\t', '\n', '\r']) {
+        at += div[at..].find('<')? + 1;
+        let tag = &div[at..];
+        if tag.starts_with("!--") {
+            at += tag.find("-->")?;
             continue;
         }
-        let value = div[at..].trim_start();
-        let Some(value) = value.strip_prefix('=') else {
-            continue;
+        let length = tag.find(|char: char| !char.is_ascii_alphanumeric()).unwrap_or(tag.len());
+        let wanted = match &tag[..length] {
+            "a" => "href",
+            "img" => "src",
+            _ => continue,
         };
-        let value = value.trim_start();
-        let Some(quote) = value.chars().next().filter(|quote| ['"', '\''].contains(quote)) else {
-            continue;
-        };
-        let start = div.len() - value.len() + 1;
-        let end = start + div[start..].find(quote)?;
-        return Some((start, end));
+        at += length;
+        while let Some((name, start, end)) = attribute(div, at) {
+            if name == wanted {
+                return Some((start, end));
+            }
+            at = end + 1;
+        }
     }
+}
+
+/// The attribute that stands at `at`: its name, start and end of its value.
+fn attribute(div: &str, at: usize) -> Option<(&str, usize, usize)> {
+    let of_name = |char: char| char.is_ascii_alphanumeric() || "-_:.".contains(char);
+    let rest = div[at..].trim_start();
+    let length = rest.find(|char| !of_name(char))?;
+    let (name, rest) = rest.split_at(length);
+    let value = rest.trim_start().strip_prefix('=')?.trim_start();
+    let quote = value.chars().next().filter(|quote| ['"', '\''].contains(quote))?;
+    let start = div.len() - value.len() + 1;
+    let length = div[start..].find(quote)?;
+    Some((name, start, start + length))
 }
 
 #[cfg(test)]
@@ -68,6 +79,13 @@ mod tests {
         );
         check(r#"<div><a href="urn:uuid:2">urn:uuid:1 href</a></div>"#, None);
         check(r#"<div data-href="urn:uuid:1">src="</div>"#, None);
+        check(r#"<p href="urn:uuid:1">write: href="urn:uuid:1"</p>"#, None);
+        check(r#"<abbr href="urn:uuid:1"/><a data-href="urn:uuid:1"/>"#, None);
+        check(r#"<!-- <a href="urn:uuid:1"/> --><a>href="urn:uuid:1"</a>"#, None);
+        check(
+            r#"<a title='>' href="urn:uuid:1">x</a>"#,
+            Some(r#"<a title='>' href="Patient/9">x</a>"#),
+        );
         check("<div>href", None);
         check(r#"<a href="urn:uuid:1"#, None);
         check("", None);
@@ -78,7 +96,9 @@ mod tests {
         let part = prop_oneof![
             prop::sample::select(vec![
                 "<a ",
-                "<img",
+                "<img ",
+                "<!--",
+                "-->",
                 "href",
                 "src",
                 "=",
