@@ -18,6 +18,7 @@ use crate::config::Limits;
 use crate::errors::Refusal;
 use crate::grant_template::GrantTemplate;
 use crate::limiter::{Bucket, Buckets, Rate, Taken};
+use crate::network::network;
 
 /// Addresses whose buckets are kept at a time.
 const MOST_ADDRESSES: usize = 64 * 1024;
@@ -262,17 +263,6 @@ fn bearer(credentials: &HeaderValue) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && plain).then_some(key)
 }
 
-/// The address that limits are counted by: one customer has at least a /64 of IPv6.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let network = u128::from(address) & !u128::from(u64::MAX);
-            IpAddr::V6(network.into())
-        }
-        canonical @ IpAddr::V4(_) => canonical,
-    }
-}
-
 /// `RateLimit-Policy`, as the IETF's draft on RateLimit headers has it.
 fn policy(name: &str, rate: Rate) -> HeaderValue {
     ascii(format!("\"{name}\";q={};w={}", rate.burst, rate.window_seconds()))
@@ -300,14 +290,5 @@ mod tests {
         check_bearer("Bearer a b", None);
         check_bearer("Basic abc", None);
         check_bearer("Bearer\u{e9} abc", None);
-    }
-
-    #[test]
-    fn addresses_of_one_ipv6_network_share_a_bucket() {
-        let network = |text: &str| network(text.parse().expect("an address"));
-        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:0:0:2"));
-        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
-        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
-        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
     }
 }

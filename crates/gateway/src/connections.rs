@@ -24,6 +24,7 @@ use crate::access_log::{Line, Lines};
 use crate::config::Limits;
 use crate::errors::Refusal;
 use crate::metrics::{Metrics, Route};
+use crate::network::network;
 use crate::proxy::Gateway;
 use crate::request::NO_INTERACTION;
 use crate::wire::Wire;
@@ -141,7 +142,7 @@ impl Connections {
     }
 
     fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let address = peer.ip().to_canonical();
+        let address = network(peer.ip());
         let from_address = self.by_address.get(&address).copied().unwrap_or(0);
         let reason = if self.open.len() >= self.limits.connections {
             Some("too-many")

@@ -18,6 +18,7 @@ mod grant_template;
 mod judge;
 mod limiter;
 mod metrics;
+mod network;
 mod proxy;
 mod renewal;
 mod request;

@@ -113,13 +113,24 @@ impl Bucket {
 pub(crate) struct Buckets<Key> {
     rate: Rate,
     most: usize,
-    levels: Mutex<HashMap<Key, Level>>,
+    kept: Mutex<Kept<Key>>,
 }
+
+#[derive(Debug)]
+struct Kept<Key> {
+    levels: HashMap<Key, Level>,
+    /// When full buckets were last looked for: all of them, so not for every new key.
+    swept: Option<Duration>,
+}
+
+/// How long the places that a sweep left taken stay taken.
+const BETWEEN_SWEEPS: Duration = Duration::from_secs(1);
 
 impl<Key: Eq + Hash> Buckets<Key> {
     /// Buckets for at most `most` keys at a time.
     pub(crate) fn new(rate: Rate, most: usize) -> Self {
-        Self { rate, most, levels: Mutex::new(HashMap::new()) }
+        let kept = Kept { levels: HashMap::new(), swept: None };
+        Self { rate, most, kept: Mutex::new(kept) }
     }
 
     /// Takes one token of this key's bucket if there is one.
@@ -128,12 +139,15 @@ impl<Key: Eq + Hash> Buckets<Key> {
     /// comes from that many addresses at once must not be able to push the others' state out.
     pub(crate) fn take(&self, key: Key, now: Duration) -> Taken {
         let rate = self.rate;
-        let mut levels = self.levels.lock();
+        let Kept { levels, swept } = &mut *self.kept.lock();
         if levels.len() >= self.most && !levels.contains_key(&key) {
-            levels.retain(|_, level| {
-                level.refill(rate, now);
-                level.units < rate.capacity()
-            });
+            if swept.is_none_or(|swept| now.saturating_sub(swept) >= BETWEEN_SWEEPS) {
+                *swept = Some(now);
+                levels.retain(|_, level| {
+                    level.refill(rate, now);
+                    level.units < rate.capacity()
+                });
+            }
             if levels.len() >= self.most {
                 return Taken::Refused { retry_after: 1 };
             }
@@ -222,6 +236,17 @@ mod tests {
         assert!(matches!(buckets.take("c", now), Taken::Refused { .. }));
         let later = Duration::from_secs(1);
         assert!(matches!(buckets.take("c", later), Taken::Admitted { .. }));
-        assert_eq!(buckets.levels.lock().len(), 1);
+        assert_eq!(buckets.kept.lock().levels.len(), 1);
+    }
+
+    #[test]
+    fn a_crowd_of_new_keys_is_refused_without_looking_at_every_bucket_each_time() {
+        let buckets = Buckets::new(rate(2, 1), 1);
+        let at = Duration::from_millis;
+        assert!(matches!(buckets.take(0, at(0)), Taken::Admitted { .. }));
+        // Not yet full: looked for, in vain. Full half a second later, and not looked for.
+        assert!(matches!(buckets.take(1, at(100)), Taken::Refused { .. }));
+        assert!(matches!(buckets.take(2, at(600)), Taken::Refused { .. }));
+        assert!(matches!(buckets.take(3, at(1100)), Taken::Admitted { .. }));
     }
 }
