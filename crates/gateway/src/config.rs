@@ -3,7 +3,7 @@
 //! Reading the configuration file is the binary's work; nothing is read from disk here.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use contract::TenantName;
@@ -150,16 +150,30 @@ impl GatewayConfig {
         if dots || !base.bytes().all(plain) {
             return Err(GatewayError::BasePath(base.clone()));
         }
-        if self.server_socket.to_str().is_none() {
-            return Err(GatewayError::SocketPath(self.server_socket.clone()));
+        let sockets = [&self.server_socket, &self.channel_socket, &self.renewal_socket];
+        match sockets.into_iter().find(|path| !can_be_a_socket(path)) {
+            Some(path) => Err(GatewayError::SocketPath(path.clone())),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// Whether the system takes the path for a socket, and pingora takes it as text.
+fn can_be_a_socket(path: &Path) -> bool {
+    std::os::unix::net::SocketAddr::from_pathname(path).is_ok() && path.to_str().is_some()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_path_that_no_system_takes_is_refused_by_name() {
+        let long = PathBuf::from("/run").join("x".repeat(120)).join("renewal.sock");
+        let config = GatewayConfig { renewal_socket: long.clone(), ..GatewayConfig::default() };
+        assert!(matches!(config.check(), Err(GatewayError::SocketPath(path)) if path == long));
+        assert!(GatewayConfig::default().check().is_ok());
+    }
 
     fn check(base_path: &str, accepted: bool) {
         let config = GatewayConfig { base_path: base_path.to_owned(), ..GatewayConfig::default() };

@@ -52,7 +52,7 @@ pub enum GatewayError {
     #[error("the base path {0:?} must begin with a slash, not end with one, and be plain ASCII")]
     BasePath(String),
     /// A socket's path is too long or not text.
-    #[error("the path {0} cannot be a socket's: use a shorter one, in UTF-8")]
+    #[error("the path {0} cannot be a socket's; use a shorter one, in UTF-8")]
     SocketPath(PathBuf),
     /// The access log's thread cannot start.
     #[error("cannot start the access log")]
