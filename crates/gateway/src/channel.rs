@@ -1,7 +1,8 @@
 //! The gateway's end of the channel: the server's secret and the version both sides speak.
 //!
-//! Read from the channel socket when the gateway starts, again until the server is there, and
-//! once more whenever the server says (421) that it does not know the secret: it was restarted.
+//! Read from the channel socket when the gateway starts, and again whenever the server may have
+//! been restarted: when it said (421) that it does not know the secret, and until it is there
+//! once it could not be reached.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,21 +12,29 @@ use arc_swap::ArcSwapOption;
 use contract::{ChannelDocument, Versions, negotiate};
 use http::{HeaderValue, StatusCode};
 use prometheus::IntCounterVec;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use crate::socket_client::{self, AskError};
 
 /// How long one reading may take.
 const LONGEST_READING: Duration = Duration::from_secs(2);
-/// Pauses between readings while the server is not there.
+/// Pauses between readings while the server is not there. A request whose body was sent is not
+/// sent again once it is refused for a stale secret, so such requests may fail for as long as the
+/// longest of them after a restart.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// What a request needs to be heard by the server.
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) secret: HeaderValue,
     pub(crate) version: HeaderValue,
+}
+
+impl Channel {
+    fn is(&self, other: &Self) -> bool {
+        self.secret == other.secret && self.version == other.version
+    }
 }
 
 /// Why the secret cannot be read.
@@ -47,12 +56,19 @@ pub(crate) struct ChannelKeeper {
     socket: PathBuf,
     current: ArcSwapOption<Channel>,
     reading: Mutex<()>,
+    doubted: Notify,
     fetches: IntCounterVec,
 }
 
 impl ChannelKeeper {
     pub(crate) fn new(socket: PathBuf, fetches: IntCounterVec) -> Self {
-        Self { socket, current: ArcSwapOption::empty(), reading: Mutex::new(()), fetches }
+        Self {
+            socket,
+            current: ArcSwapOption::empty(),
+            reading: Mutex::new(()),
+            doubted: Notify::new(),
+            fetches,
+        }
     }
 
     /// The channel, once the server was heard.
@@ -60,31 +76,44 @@ impl ChannelKeeper {
         self.current.load_full()
     }
 
-    /// Reads the secret until the server gives it.
-    pub(crate) async fn read_until_known(&self) {
-        let mut pause = FIRST_PAUSE;
-        while self.current.load().is_none() {
-            if let Err(error) = self.replace(None).await {
+    /// Reads the secret until the server gives it, and anew at every [`Self::doubt`].
+    pub(crate) async fn keep_current(&self) {
+        loop {
+            let mut pause = FIRST_PAUSE;
+            while let Err(error) = self.refresh().await {
                 tracing::debug!(
                     error = &error as &dyn std::error::Error,
-                    "the server's channel is not there yet"
+                    "the server's channel is not there"
                 );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
+            self.doubted.notified().await;
         }
+    }
+
+    /// Says that the server was away: when it is back it may have another secret.
+    pub(crate) fn doubt(&self) {
+        self.doubted.notify_one();
+    }
+
+    /// Reads the secret, and takes it when it is another one.
+    async fn refresh(&self) -> Result<(), ChannelError> {
+        let _reading = self.reading.lock().await;
+        let read = self.read().await?;
+        let known = self.current.load().as_ref().is_some_and(|current| current.is(&read));
+        if !known {
+            self.fetches.with_label_values(&["read"]).inc();
+            self.current.store(Some(Arc::new(read)));
+        }
+        Ok(())
     }
 
     /// Reads the secret again because the server did not know `stale`. Of many requests that
     /// find this out together, one reads and the others take what it found.
-    pub(crate) async fn replace(&self, stale: Option<&Arc<Channel>>) -> Result<(), ChannelError> {
+    pub(crate) async fn replace(&self, stale: &Arc<Channel>) -> Result<(), ChannelError> {
         let _reading = self.reading.lock().await;
-        let replaced = match (&*self.current.load(), stale) {
-            (Some(current), Some(stale)) => !Arc::ptr_eq(current, stale),
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        if replaced {
+        if self.current.load().as_ref().is_some_and(|current| !Arc::ptr_eq(current, stale)) {
             return Ok(());
         }
         let read = self.read().await;

@@ -30,10 +30,10 @@ use crate::request::{Pass, Request, Tries};
 use crate::request_id;
 use crate::wire::Wire;
 
-/// How long, and how much, a client may go on sending a body that nobody wants, so that it gets
-/// to read why instead of a reset connection.
+/// How long a client may go on sending a body that nobody wants, so that it gets to read why (and
+/// after how many seconds to try again) instead of a reset connection. Of any length: throwing
+/// bytes away costs less than forwarding them.
 const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 1024 * 1024;
 
 const STALE_CHANNEL: ErrorType = ErrorType::new("StaleChannel");
 const FOREIGN_ANSWER: ErrorType = ErrorType::new("ForeignAnswer");
@@ -160,20 +160,13 @@ fn strip_contract(answer: &mut ResponseHeader) {
     }
 }
 
-/// Reads and forgets what is left of a body, within limits.
+/// Reads and forgets what is left of a body, for a while.
 async fn linger(session: &mut Session) {
     if session.is_body_done() {
         return;
     }
-    let drain = async {
-        let mut left = LINGER_BYTES;
-        while let Ok(Some(piece)) = session.downstream_session.read_request_body().await {
-            match left.checked_sub(piece.len()) {
-                Some(rest) => left = rest,
-                None => break,
-            }
-        }
-    };
+    let drain =
+        async { while let Ok(Some(_)) = session.downstream_session.read_request_body().await {} };
     // Whoever is not done by then sees the connection end.
     let _ = tokio::time::timeout(LINGER, drain).await;
 }
@@ -253,7 +246,7 @@ impl ProxyHttp for Gateway {
         request: &mut Request,
     ) -> pingora::Result<Box<HttpPeer>> {
         if let Some(stale) = request.stale.take() {
-            if let Err(error) = self.channel.replace(Some(&stale)).await {
+            if let Err(error) = self.channel.replace(&stale).await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the server does not know the channel's secret, and gives no other"
@@ -357,7 +350,7 @@ impl ProxyHttp for Gateway {
     ) -> FailToProxy {
         if let Some(stale) = request.stale.take() {
             // Not for this request any more, but for those that follow.
-            let replaced = self.channel.replace(Some(&stale)).await;
+            let replaced = self.channel.replace(&stale).await;
             if let Err(error) = replaced {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -367,6 +360,9 @@ impl ProxyHttp for Gateway {
             request.refusal = Some(Refusal::ChannelUnknown);
         }
         let refusal = request.refusal.take().unwrap_or_else(|| Refusal::of_failure(error));
+        if matches!(refusal, Refusal::ServerUnreachable | Refusal::ServerBroken) {
+            self.channel.doubt();
+        }
         self.tell_of_failure(error, &refusal, request);
         let status = refusal.status();
         let written = session.response_written().is_some();

@@ -132,7 +132,7 @@ pub async fn run(
     tracing::info!(listen = %bound.listen, admin = %bound.admin_listen, "the gateway listens");
     let beside = async {
         tokio::join!(
-            channel.read_until_known(),
+            channel.keep_current(),
             admin::serve(admin_listener, admin),
             renewal::serve(renewal_socket, renewals),
         )

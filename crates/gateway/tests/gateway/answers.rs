@@ -2,7 +2,7 @@
 
 use contract::{ChannelSecret, Nonce, Versions};
 
-use crate::harness::{CountedIds, start, start_alone};
+use crate::harness::{CountedIds, start, start_alone, within};
 use crate::stub::{Script, Stub};
 
 // GW-010
@@ -130,6 +130,26 @@ async fn without_a_server_the_answer_is_503_and_a_server_that_comes_is_found() {
     let secret = ChannelSecret::generate(&skipped_ids());
     let _stub = Stub::start_with_secret(&running.dir, secret);
     assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_server_that_was_missed_and_is_back_takes_a_body_at_once() {
+    let (running, stub) = start().await;
+    drop(stub);
+    running.until_readyz(503).await;
+    let post = running.request("POST", "/fhir/Patient", &[], "{}");
+    running.send(&post).await.is_refusal(503);
+    let secret = ChannelSecret::generate(&skipped_ids());
+    let _stub = Stub::start_with_secret(&running.dir, secret);
+    // Without a request that would find out: the first one could not be sent again.
+    let fetched = "hearthgate_gateway_channel_fetches_total{result=\"read\"}";
+    within("the new secret", async {
+        while running.metric(fetched).await < 2.0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(running.send(&post).await.status, 200);
 }
 
 #[tokio::test]

@@ -58,6 +58,20 @@ async fn a_client_that_goes_on_sending_still_gets_to_read_why_not() {
     assert!(connection.is_closed().await);
 }
 
+#[tokio::test]
+async fn a_client_that_is_refused_in_the_middle_of_a_large_body_reads_why() {
+    let (running, _stub) = start().await;
+    let mut connection = running.connect().await;
+    let body = vec![b'x'; 16 * 1024 * 1024];
+    let head = format!(
+        "POST /fhir/Patient HTTP/1.1\r\nHost: hearthgate.example\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    connection.write(head.as_bytes()).await;
+    connection.write(&body).await;
+    connection.read_answer().await.is_refusal(401);
+}
+
 // GW-011
 #[tokio::test]
 async fn a_request_body_passes_while_it_is_still_being_sent() {
