@@ -144,13 +144,30 @@ impl Registry {
     /// # Errors
     /// [`ChangeError`] when the change could not be made durable.
     pub fn owner(&self, by: &Actor) -> Result<Option<CreatedKey>, ChangeError> {
+        self.owner_kept(by, |_| Ok(()))
+    }
+
+    /// Like [`Self::owner`], with the key in `keep`'s hands before anybody is owner: where it
+    /// fails, nothing is changed, and what it kept is worth nothing.
+    ///
+    /// # Errors
+    /// `keep`'s, or [`ChangeError`] when the change could not be made durable.
+    pub fn owner_kept<E: From<ChangeError>>(
+        &self,
+        by: &Actor,
+        keep: impl FnOnce(&CreatedKey) -> Result<(), E>,
+    ) -> Result<Option<CreatedKey>, E> {
+        if self.state.load().sequence > 0 {
+            return Ok(None);
+        }
         let id = ClientId::new(OWNER).expect("the owner's id has a client id's form");
         let client = NewClient::with_role(id.clone(), "Owner", &Role::Owner);
         let (key, created) = self.draw_key(&id, "made at the first start");
+        keep(&created)?;
         match self.change(&Change::FirstStart { client, key }, by) {
             Ok(()) => Ok(Some(created)),
             Err(ChangeError::Refused(CannotFollow::StartedBefore)) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 
