@@ -59,7 +59,6 @@ impl Client {
     }
 
     /// A request for `path` below the base.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.key {
@@ -69,7 +68,6 @@ impl Client {
     }
 
     /// A request with a body of FHIR JSON.
-    #[must_use]
     pub fn with_body(&self, method: Method, path: &str, body: impl Into<Bytes>) -> RequestBuilder {
         let request = self.request(method, path);
         request.header(http::header::CONTENT_TYPE, "application/fhir+json").body(body.into())

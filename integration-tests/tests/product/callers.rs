@@ -11,7 +11,7 @@ for_both_deployments! {
 }
 
 async fn without_a_key_or_with_a_wrong_one_it_is_401(deployment: Deployment) {
-    // GW-031, GW-032
+    // GW-032
     let site = Site::start(deployment).await;
     let owner = site.owner();
     let _ = owner.put("/Patient/there", r#"{"resourceType":"Patient","id":"there"}"#).await.is(201);

@@ -19,7 +19,6 @@ fn fill(path: &Path) {
 
 #[tokio::test]
 async fn a_full_disk_is_503_loses_nothing_and_writing_goes_on_once_there_is_room() {
-    // GW-062 stands aside here: the process must not need a restart.
     let Some(disk) = PrivateDisk::mount("size=24m") else { return };
     let mut site = Site::prepare(Deployment::OneProcess);
     site.settle(&disk.place().join("data"), disk.launcher());

@@ -21,7 +21,6 @@ for_both_deployments! {
 }
 
 async fn anyone_reads_what_the_server_can_do(deployment: Deployment) {
-    // GW-002: the route reaches the server.
     let site = Site::start(deployment).await;
     let statement = site.anyone().get("/metadata").await.is(200).json();
     assert_eq!(statement["resourceType"], "CapabilityStatement");
@@ -64,6 +63,8 @@ async fn a_resource_lives_from_create_to_delete_and_back(deployment: Deployment)
 
     assert!(matches!(owner.delete(&path).await.status, 200 | 204));
     owner.get(&path).await.is_outcome(410, "deleted");
+    owner.get("/Patient/never").await.is_outcome(404, "not-found");
+    assert_eq!(owner.get(&version(9)).await.status, 404);
     assert_eq!(owner.get(&version(3)).await.status, 410);
     assert_eq!(owner.get(&version(2)).await.status, 200);
     assert_eq!(owner.put(&path, second).await.is(201).header("etag"), Some("W/\"4\""));
@@ -218,8 +219,10 @@ async fn nonsense_is_refused_with_an_outcome(deployment: Deployment) {
         let answer = owner.post(path, body).await.is(status);
         assert_eq!(answer.json()["resourceType"], "OperationOutcome", "{body}");
     }
-    let answer = owner.put("/Patient/a", r#"{"resourceType":"Patient","id":"b"}"#).await.is(400);
-    assert_eq!(answer.json()["resourceType"], "OperationOutcome");
+    for body in [r#"{"resourceType":"Patient","id":"b"}"#, r#"{"resourceType":"Patient"}"#] {
+        let answer = owner.put("/Patient/a", body).await.is(400);
+        assert_eq!(answer.json()["resourceType"], "OperationOutcome");
+    }
     assert_eq!(owner.get("/Patient/a").await.status, 404);
     assert_eq!(owner.get("/Patient/b").await.status, 404);
 }

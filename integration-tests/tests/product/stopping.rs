@@ -71,7 +71,6 @@ async fn stop_in_the_middle_of_a_request(deployment: Deployment, signal: Signal)
 }
 
 async fn an_idle_connection_does_not_hold_the_stop_up(deployment: Deployment) {
-    // GW-062
     let mut site = Site::start(deployment).await;
     // Kept open by the client's pool, and one that never said anything.
     let owner = site.owner();

@@ -32,7 +32,7 @@ fn letters(length: usize) -> String {
 }
 
 async fn a_large_body_goes_through_in_pieces(deployment: Deployment) {
-    // GW-010, GW-011
+    // GW-011
     let site = Site::start(deployment).await;
     let owner = site.owner();
     let _ = owner.get("/metadata").await.is(200);
@@ -52,7 +52,6 @@ async fn a_large_body_goes_through_in_pieces(deployment: Deployment) {
 }
 
 async fn a_body_beyond_the_limit_is_413_whether_its_length_is_said_or_not(deployment: Deployment) {
-    // GW-022
     let mut site = Site::prepare(deployment);
     site.configure("[gateway]\nbody_bytes = 100_000\n");
     site.launch(integration_tests::site::First::Gateway).await;
