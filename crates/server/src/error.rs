@@ -38,8 +38,10 @@ pub(crate) enum ServerError {
     FormatNotSupported { asked: String },
     #[error("one FHIR version is sent and another asked for")]
     FhirVersionsDiffer { sent: String, asked: String },
-    #[error("the FHIR version {version} is not supported")]
-    FhirVersionNotSupported { version: String, accept: bool },
+    #[error("answers are not written in FHIR version {version}")]
+    FhirVersionNotAnswered { version: String },
+    #[error("bodies are not taken in FHIR version {version}")]
+    FhirVersionNotTaken { version: String },
     #[error("the content type of the body is not supported")]
     ContentTypeNotSupported { given: Option<String> },
     #[error("the content coding {0} is not supported")]

@@ -127,11 +127,17 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             ),
             "http.Accept",
         ),
-        E::FhirVersionNotSupported { version, accept } => at(
-            if *accept { StatusCode::NOT_ACCEPTABLE } else { StatusCode::UNSUPPORTED_MEDIA_TYPE },
+        E::FhirVersionNotAnswered { version } => at(
+            StatusCode::NOT_ACCEPTABLE,
             IssueCode::NotSupported,
-            format!("FHIR version \"{version}\" is not spoken here; use fhirVersion=4.0"),
-            if *accept { "http.Accept" } else { "http.Content-Type" },
+            unspoken(version),
+            "http.Accept",
+        ),
+        E::FhirVersionNotTaken { version } => at(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            IssueCode::NotSupported,
+            unspoken(version),
+            "http.Content-Type",
         ),
         E::ContentTypeNotSupported { given } => at(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -264,6 +270,10 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             "the request could not be completed; the operator's log has the reason".into(),
         ),
     }
+}
+
+fn unspoken(version: &str) -> String {
+    format!("FHIR version \"{version}\" is not spoken here; use fhirVersion=4.0")
 }
 
 fn describe_commit(error: &CommitError) -> (StatusCode, Vec<Issue>) {

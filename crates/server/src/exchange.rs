@@ -22,7 +22,7 @@ use crate::admission::{Admitted, NotAdmitted, admit};
 use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
-use crate::negotiation::{self, Format, Return};
+use crate::negotiation::{self, Format, Handling, Return};
 use crate::{Server, bundle, dispatch};
 
 /// Everything that comes over the socket of requests.
@@ -78,14 +78,18 @@ async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: B
     let negotiated = negotiation::check_one_version(&head.headers, query)
         .and_then(|()| negotiation::format(&head.headers, query));
     let format = negotiated.as_ref().copied().unwrap_or_default();
-    let (preferred, strict) = negotiation::preference(&head.headers);
+    let (preferred, handling) = negotiation::preference(&head.headers);
     // What to return is asked of writes (FHIR R4, 3.1.0.6); a read returns what it reads.
     let preference = if writes(&admitted.interaction) { preferred } else { Return::Default };
     // A Bundle's answer says of each entry what an outcome would say of the whole.
     let outcome_preferred = preference == Return::OperationOutcome
         && admitted.interaction != Interaction::BatchOrTransaction;
-    let carried_out = match negotiated {
-        Ok(_) => carry_out(server, admitted, head, body, preference, strict).await,
+    let understood = negotiated.and_then(|_| match handling {
+        Handling::Strict => known_parameters(&admitted.interaction, query),
+        Handling::Lenient => Ok(()),
+    });
+    let carried_out = match understood {
+        Ok(()) => carry_out(server, admitted, head, body, preference).await,
         Err(error) => Err(error),
     };
     match carried_out {
@@ -101,48 +105,34 @@ async fn carry_out(
     head: &Parts,
     body: Body,
     preference: Return,
-    strict: bool,
 ) -> Result<Answer, ServerError> {
     let Admitted { grant, interaction } = admitted;
-    let query = head.uri.query().unwrap_or_default();
-    if strict {
-        known_parameters(&interaction, query)?;
-    }
+    let grant = Arc::new(grant);
     let database = &server.databases[&grant.tenant];
-    if !takes_body(&interaction) {
-        let call = Call {
-            server,
-            database,
-            grant: &grant,
-            interaction,
-            query,
-            conditions: conditions(&head.headers),
-            resource: None,
-            preference,
-        };
-        return dispatch::dispatch(call).await;
-    }
-    // What is denied whatever the body says is denied before a byte of it is read.
-    if let contract::Decision::Deny(reason) = contract::decide(&grant, &interaction) {
-        return Err(ServerError::Denied(reason));
-    }
-    let bytes = read_body(server, head, body).await?;
-    if interaction == Interaction::BatchOrTransaction {
-        return bundle::bundle(server, database, Arc::new(grant), bytes, preference).await;
-    }
-    let document = Document::parse(&bytes).map_err(ServerError::InvalidJson)?;
-    let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
     let call = Call {
         server,
         database,
         grant: &grant,
         interaction,
-        query,
+        query: head.uri.query().unwrap_or_default(),
         conditions: conditions(&head.headers),
-        resource: Some(resource),
+        resource: None,
         preference,
     };
-    dispatch::dispatch(call).await
+    if !takes_body(&call.interaction) {
+        return dispatch::dispatch(call).await;
+    }
+    // What is denied whatever the body says is denied before a byte of it is read.
+    if let contract::Decision::Deny(reason) = contract::decide(&grant, &call.interaction) {
+        return Err(ServerError::Denied(reason));
+    }
+    let bytes = read_body(server, head, body).await?;
+    if call.interaction == Interaction::BatchOrTransaction {
+        return bundle::bundle(server, database, Arc::clone(&grant), bytes, preference).await;
+    }
+    let document = Document::parse(&bytes).map_err(ServerError::InvalidJson)?;
+    let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
+    dispatch::dispatch(Call { resource: Some(resource), ..call }).await
 }
 
 fn writes(interaction: &Interaction) -> bool {

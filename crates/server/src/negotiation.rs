@@ -15,6 +15,13 @@ pub(crate) enum Return {
     Default,
 }
 
+/// `Prefer: handling=`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handling {
+    Lenient,
+    Strict,
+}
+
 /// How to write the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Format {
@@ -57,7 +64,7 @@ pub(crate) fn format(headers: &HeaderMap, query: &str) -> Result<Format, ServerE
     let media_type = match named {
         Some(value) => {
             let (name, version) = media_type(&value);
-            check_version(version, true)?;
+            spoken(version).map_err(|version| ServerError::FhirVersionNotAnswered { version })?;
             let media_type = match name.as_str() {
                 // An unescaped plus sign arrives as a space.
                 "json" | "application/fhir json" => Some(FHIR_JSON),
@@ -89,13 +96,12 @@ pub(crate) fn check_one_version(headers: &HeaderMap, query: &str) -> Result<(), 
     // Whoever takes any version as well asks for none.
     let asked = asked.iter().flat_map(|line| line.split(',')).map(version_of);
     let asked: Option<Vec<String>> = asked.collect();
-    let same = |one: &str, other: &str| release(one) == release(other);
-    match asked
-        .unwrap_or_default()
-        .into_iter()
-        .reduce(|known, next| if same(&known, &sent) { known } else { next })
-    {
-        Some(asked) if !same(&asked, &sent) => Err(ServerError::FhirVersionsDiffer { sent, asked }),
+    match asked {
+        Some(asked)
+            if !asked.is_empty() && asked.iter().all(|it| release(it) != release(&sent)) =>
+        {
+            Err(ServerError::FhirVersionsDiffer { sent, asked: asked.join(", ") })
+        }
         _ => Ok(()),
     }
 }
@@ -118,11 +124,10 @@ fn media_type(text: &str) -> (String, Option<String>) {
     (name, version)
 }
 
-fn check_version(version: Option<String>, accept: bool) -> Result<(), ServerError> {
+/// Whether this version is spoken here; one that is not is given back.
+fn spoken(version: Option<String>) -> Result<(), String> {
     match version {
-        Some(version) if !matches!(version.as_str(), "4.0" | "4.0.1") => {
-            Err(ServerError::FhirVersionNotSupported { version, accept })
-        }
+        Some(version) if !matches!(version.as_str(), "4.0" | "4.0.1") => Err(version),
         _ => Ok(()),
     }
 }
@@ -142,8 +147,8 @@ fn accepted(headers: &HeaderMap) -> Result<&'static str, ServerError> {
                 name => json_type(name),
             };
             let Some(answer) = answer else { continue };
-            if let Err(error) = check_version(version, true) {
-                refused_version = Some(error);
+            if let Err(version) = spoken(version) {
+                refused_version = Some(ServerError::FhirVersionNotAnswered { version });
                 continue;
             }
             let quality = quality(range);
@@ -191,13 +196,13 @@ pub(crate) fn check_content_type(
     if json_type(&name).is_none() {
         return Err(ServerError::ContentTypeNotSupported { given: Some(text) });
     }
-    check_version(version, false)
+    spoken(version).map_err(|version| ServerError::FhirVersionNotTaken { version })
 }
 
-/// Reads `Prefer` (RFC 7240): what to return, and whether unknown parameters are errors.
-pub(crate) fn preference(headers: &HeaderMap) -> (Return, bool) {
+/// Reads `Prefer` (RFC 7240): what to return, and what to do with unknown parameters.
+pub(crate) fn preference(headers: &HeaderMap) -> (Return, Handling) {
     let mut preferred = Return::Default;
-    let mut strict = false;
+    let mut handling = Handling::Lenient;
     for line in headers.get_all("prefer") {
         let Ok(line) = line.to_str() else { continue };
         for part in line.split([',', ';']) {
@@ -205,13 +210,13 @@ pub(crate) fn preference(headers: &HeaderMap) -> (Return, bool) {
                 "return=minimal" => preferred = Return::Minimal,
                 "return=representation" => preferred = Return::Representation,
                 "return=operationoutcome" => preferred = Return::OperationOutcome,
-                "handling=strict" => strict = true,
-                "handling=lenient" => strict = false,
+                "handling=strict" => handling = Handling::Strict,
+                "handling=lenient" => handling = Handling::Lenient,
                 _ => {}
             }
         }
     }
-    (preferred, strict)
+    (preferred, handling)
 }
 
 /// The parameters of a query, decoded as a form (`+` is a space); what is not UTF-8 is replaced.
@@ -248,7 +253,9 @@ fn decode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Return, check_content_type, check_one_version, format, parameters, preference};
+    use super::{
+        Handling, Return, check_content_type, check_one_version, format, parameters, preference,
+    };
     use http::{HeaderMap, HeaderName, HeaderValue};
     use proptest::prelude::*;
 
@@ -333,16 +340,19 @@ mod tests {
             let lines: Vec<_> = lines.iter().map(|line| ("prefer", *line)).collect();
             preference(&headers(&lines))
         };
-        assert_eq!(read(&[]), (Return::Default, false));
+        assert_eq!(read(&[]), (Return::Default, Handling::Lenient));
         assert_eq!(
             read(&["return=minimal, respond-async; handling=strict"]),
-            (Return::Minimal, true)
+            (Return::Minimal, Handling::Strict)
         );
         assert_eq!(
             read(&["foo=bar", "return=\"representation\""]),
-            (Return::Representation, false)
+            (Return::Representation, Handling::Lenient)
         );
-        assert_eq!(read(&["return=OperationOutcome"]), (Return::OperationOutcome, false));
+        assert_eq!(
+            read(&["return=OperationOutcome"]),
+            (Return::OperationOutcome, Handling::Lenient)
+        );
     }
 
     #[test]
