@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -12,6 +13,9 @@ use crate::demo_data::{self, DemoData};
 use crate::import::{self, Import};
 use crate::keys::{self, KeysError};
 use crate::serve::{Halves, ServeError, serve};
+
+/// How long work that blocks a thread may go on once the halves have ended.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Open FHIR R4 server and healthcare API gateway
 #[derive(Debug, Parser)]
@@ -167,7 +171,11 @@ impl Command {
 fn run_halves(flags: &config::Flags, halves: Halves) -> Result<ExitCode, CommandError> {
     let config = Config::resolve(flags)?;
     crate::logging::start(config.log_level);
-    runtime()?.block_on(serve(config, halves))?;
+    let runtime = runtime()?;
+    let served = runtime.block_on(serve(config, halves));
+    // A log that is being opened cannot be told to stop; it may be left at any time.
+    runtime.shutdown_timeout(LAST_MOMENT);
+    served?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -214,10 +214,18 @@ pub struct ControlSocket {
 
 /// Why the control socket could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make the control socket {}", path.display())]
-pub struct ControlSocketError {
-    path: PathBuf,
-    source: io::Error,
+pub enum ControlSocketError {
+    /// No system takes the path for a socket.
+    #[error("the path {} is too long for a socket; name a data directory with a shorter one", .0.display())]
+    PathTooLong(PathBuf),
+    /// The file system refused.
+    #[error("cannot make the control socket {}", path.display())]
+    Io {
+        /// Its path.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
 }
 
 impl ControlSocket {
@@ -228,6 +236,9 @@ impl ControlSocket {
     /// [`ControlSocketError`] when the file system refuses or the path is too long for a socket.
     pub fn bind(data: &Path) -> Result<Self, ControlSocketError> {
         let path = socket_path(data);
+        if std::os::unix::net::SocketAddr::from_pathname(&path).is_err() {
+            return Err(ControlSocketError::PathTooLong(path));
+        }
         let bound = (|| {
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -239,7 +250,7 @@ impl ControlSocket {
         })();
         match bound {
             Ok((listener, own_uid)) => Ok(Self { listener, path, own_uid }),
-            Err(source) => Err(ControlSocketError { path, source }),
+            Err(source) => Err(ControlSocketError::Io { path, source }),
         }
     }
 

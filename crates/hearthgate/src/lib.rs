@@ -13,6 +13,6 @@ pub mod failure;
 pub mod import;
 pub mod keys;
 pub mod lock;
-pub mod owner_key;
 pub mod logging;
+pub mod owner_key;
 pub mod serve;

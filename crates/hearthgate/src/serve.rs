@@ -18,7 +18,7 @@ use gateway::{Bound, GatewayConfig, GatewayError};
 use registry::{Actor, Registry};
 use server::{InvalidPublicBase, Limits, PublicBase, RunError, ServerConfig};
 use store_sled::{SledStore, SledStoreOptions};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -90,52 +90,23 @@ fn system(doing: &'static str) -> impl FnOnce(io::Error) -> ServeError {
     move |source| ServeError::System { doing, source }
 }
 
-/// Runs the halves until the process is told to stop (SIGINT, SIGTERM), then drains them.
+/// Runs the halves until the process is told to stop (SIGINT, SIGTERM), then drains them. Told
+/// again, or before the halves have started, it ends as it is: nothing acknowledged is lost by
+/// that.
 ///
 /// # Errors
 /// [`ServeError`], to be said in one line.
 pub async fn serve(config: Config, halves: Halves) -> Result<(), ServeError> {
-    let stop = stop_signal()?;
+    let mut stop = StopSignals::listen()?;
     let process = Process {
         clock: Arc::new(SystemClock::start()),
         ids: Arc::new(SystemIds::open()?),
         config,
     };
-    let verb = match halves {
-        Halves::Both => "serve",
-        Halves::Gateway => "gateway",
-        Halves::Server => "server",
+    let (gateway, server) = tokio::select! {
+        started = process.start(halves) => started?,
+        () = stop.told() => return Ok(()),
     };
-    let take = |half| Lock::take(&process.config.data, half, verb);
-    let server_lock = (halves != Halves::Gateway).then(|| take(Half::Server)).transpose()?;
-    let gateway_lock = (halves != Halves::Server).then(|| take(Half::Gateway)).transpose()?;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(process.config.run_dir())
-        .map_err(system("make the directory of the sockets"))?;
-    let mut base_url = process.config.base_url();
-    let gateway = match gateway_lock {
-        None => None,
-        Some(lock) => {
-            let half = process.start_gateway(lock).await?;
-            if process.config.public_base_url.is_none() {
-                base_url = format!("http://{}{}", half.bound.listen, config::FHIR_BASE);
-            }
-            Some(half)
-        }
-    };
-    let server = match server_lock {
-        None => None,
-        Some(lock) => Some(process.start_server(lock, &base_url).await?),
-    };
-    say(&match &gateway {
-        Some(half) => format!(
-            "Hearthgate answers at {base_url} (metrics and readiness: http://{})",
-            half.bound.admin_listen
-        ),
-        None => format!("Hearthgate's server answers its gateway for {base_url}"),
-    });
     run_until(stop, gateway, server).await
 }
 
@@ -145,16 +116,27 @@ fn say(line: &str) {
     drop(writeln!(io::stderr(), "{line}"));
 }
 
-/// Completes when the process is told to stop.
-fn stop_signal() -> Result<impl Future<Output = ()>, ServeError> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
-    Ok(async move {
+/// The signals by which the process is told to stop.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> Result<Self, ServeError> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?,
+            terminate: signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?,
+        })
+    }
+
+    /// Completes at the next of them.
+    async fn told(&mut self) {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-    })
+    }
 }
 
 struct Process {
@@ -218,6 +200,49 @@ struct ServerHalf {
 }
 
 impl Process {
+    /// Starts the halves, the gateway first.
+    async fn start(
+        &self,
+        halves: Halves,
+    ) -> Result<(Option<GatewayHalf>, Option<ServerHalf>), ServeError> {
+        let verb = match halves {
+            Halves::Both => "serve",
+            Halves::Gateway => "gateway",
+            Halves::Server => "server",
+        };
+        let take = |half| Lock::take(&self.config.data, half, verb);
+        let server_lock = (halves != Halves::Gateway).then(|| take(Half::Server)).transpose()?;
+        let gateway_lock = (halves != Halves::Server).then(|| take(Half::Gateway)).transpose()?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(self.config.run_dir())
+            .map_err(system("make the directory of the sockets"))?;
+        let mut base_url = self.config.base_url();
+        let gateway = match gateway_lock {
+            None => None,
+            Some(lock) => {
+                let half = self.start_gateway(lock).await?;
+                if self.config.public_base_url.is_none() {
+                    base_url = format!("http://{}{}", half.bound.listen, config::FHIR_BASE);
+                }
+                Some(half)
+            }
+        };
+        let server = match server_lock {
+            None => None,
+            Some(lock) => Some(self.start_server(lock, &base_url).await?),
+        };
+        say(&match &gateway {
+            Some(half) => format!(
+                "Hearthgate answers at {base_url} (metrics and readiness: http://{})",
+                half.bound.admin_listen
+            ),
+            None => format!("Hearthgate's server answers its gateway for {base_url}"),
+        });
+        Ok((gateway, server))
+    }
+
     async fn start_gateway(&self, lock: Lock) -> Result<GatewayHalf, ServeError> {
         let (registry, first_start) = self.open_registry()?;
         let registry = Arc::new(registry);
@@ -357,21 +382,33 @@ impl Process {
     }
 }
 
-/// Runs what there is until told to stop or until a half ends; then drains the gateway, so that
-/// what it accepted is answered, and the server after it.
+/// Runs what there is until told to stop or until a half ends; then drains it, unless told again.
 async fn run_until(
-    stop: impl Future<Output = ()>,
+    mut stop: StopSignals,
     mut gateway: Option<GatewayHalf>,
     mut server: Option<ServerHalf>,
 ) -> Result<(), ServeError> {
-    let mut result = tokio::select! {
-        () = stop => Ok(()),
+    let result = tokio::select! {
+        () = stop.told() => Ok(()),
         error = lost(gateway.as_mut().map(|half| &mut half.running)) => Err(error),
         error = lost(server.as_mut().map(|half| &mut half.running)) => Err(error),
     };
+    let drained = tokio::select! {
+        drained = drain(gateway, server) => drained,
+        () = stop.told() => {
+            tracing::warn!("told to stop a second time: requests in flight are cut off");
+            Ok(())
+        }
+    };
+    result.and(drained)
+}
+
+/// Drains the gateway, so that what it accepted is answered, and the server after it.
+async fn drain(gateway: Option<GatewayHalf>, server: Option<ServerHalf>) -> Result<(), ServeError> {
+    let mut result = Ok(());
     if let Some(mut half) = gateway {
         half.stop.send_replace(true);
-        result = result.and(half.running.ended().await);
+        result = half.running.ended().await;
         half.control.join_all().await;
     }
     if let Some(mut half) = server {

@@ -3,9 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
+
+use contract::Clock as _;
 
 use hearthgate::control::ControlSocket;
 use hearthgate::doors::{SystemClock, SystemIds};
@@ -49,6 +54,96 @@ fn failure(output: &Output, status: i32) -> String {
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     assert!(stderr.starts_with("hearthgate: "), "{stderr}");
     stderr
+}
+
+/// A process that ends with the test, whatever comes.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    fn start(dir: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hearthgate"));
+        command.current_dir(dir).args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
+        Self(command.spawn().unwrap())
+    }
+
+    fn tell_to_stop(&self) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Ends within seconds, and well.
+    fn ends(&mut self) {
+        until("the process to end", || self.0.try_wait().unwrap().is_some());
+        assert_eq!(self.0.wait().unwrap().code(), Some(0));
+    }
+}
+
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let clock = SystemClock::start();
+    while !condition() {
+        assert!(clock.monotonic() < Duration::from_secs(10), "waited too long for {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_server_that_is_told_to_stop_while_it_opens_its_data_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let tenant = dir.path().join("data/tenants/default");
+    fs::create_dir_all(&tenant).unwrap();
+    // Whoever reads this waits for ever.
+    let pipe = tenant.join("format");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut running = Running::start(dir.path(), &["server"]);
+    // Opens only once the server reads it, too.
+    let _writer = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    running.tell_to_stop();
+    running.ends();
+}
+
+#[test]
+fn a_process_that_is_told_to_stop_twice_waits_for_no_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let arguments = [&["serve", "--owner-key-file", "key"], &ports[..]].concat();
+    let mut running = Running::start(dir.path(), &arguments);
+    let mut lines = BufReader::new(running.0.stderr.take().unwrap()).lines();
+    let address = loop {
+        let line = lines.next().unwrap().unwrap();
+        if let Some((_, rest)) = line.split_once("answers at http://") {
+            break rest.split_once('/').unwrap().0.to_owned();
+        }
+    };
+    let key = fs::read_to_string(dir.path().join("key")).unwrap();
+    until("the halves to find each other", || {
+        let mut client = TcpStream::connect(&address).unwrap();
+        client.write_all(b"GET /fhir/metadata HTTP/1.0\r\nHost: a\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
+    });
+    let mut client = TcpStream::connect(&address).unwrap();
+    let head = format!(
+        "POST /fhir/Patient HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/fhir+json\r\nContent-Length: 100\r\n\
+         Expect: 100-continue\r\n\r\n",
+        key.trim_end()
+    );
+    client.write_all(head.as_bytes()).unwrap();
+    let mut go_on = [0; 12];
+    client.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100");
+    running.tell_to_stop();
+    until("the listener to close", || TcpStream::connect(&address).is_err());
+    assert!(running.0.try_wait().unwrap().is_none(), "the request is waited for");
+    running.tell_to_stop();
+    running.ends();
 }
 
 #[test]
@@ -166,7 +261,7 @@ fn serve_says_in_one_line_why_it_cannot_start_and_makes_no_data() {
     assert!(line.contains("has format 9") && line.contains("start the release"), "{line}");
     assert!(!data.join("tenants").exists());
 
-    fs::create_dir_all(data.join("tenants/default")).unwrap();
+    fs::create_dir_all(data.join("tenants/default/state")).unwrap();
     fs::remove_dir_all(data.join("registry")).unwrap();
     let line = serve();
     assert!(line.contains("missing or empty although") && !line.contains("hg_"), "{line}");
@@ -179,7 +274,7 @@ fn keys_make_no_registry_and_no_owner() {
     assert!(failure(&hearthgate(dir.path(), &create), 1).contains("--data"));
     fs::create_dir_all(dir.path().join("data/registry")).unwrap();
     assert!(failure(&hearthgate(dir.path(), &create), 1).contains("start the server once"));
-    fs::create_dir_all(dir.path().join("data/tenants/default")).unwrap();
+    fs::create_dir_all(dir.path().join("data/tenants/default/state")).unwrap();
     let line = failure(&hearthgate(dir.path(), &create), 1);
     assert!(line.contains("missing or empty although") && line.contains("backup"), "{line}");
 }
