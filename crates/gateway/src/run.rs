@@ -127,6 +127,16 @@ pub async fn run(
     let connections =
         Connections::new(listener, Arc::new(proxy), limits, config.drain, malformed, shutdown);
 
+    for (address, what) in
+        [(bound.listen, "keys and patients' data"), (bound.admin_listen, "metrics")]
+    {
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                %address,
+                "{what} leave this machine in clear text; listen on loopback behind a proxy with TLS"
+            );
+        }
+    }
     // Nobody waiting for it is no reason not to run.
     let _ = started.send(bound);
     tracing::info!(listen = %bound.listen, admin = %bound.admin_listen, "the gateway listens");

@@ -109,6 +109,20 @@ fn a_server_that_is_told_to_stop_while_it_opens_its_data_stops() {
 }
 
 #[test]
+fn listening_beyond_this_machine_without_tls_is_warned_of() {
+    for (listen, warned) in [("127.0.0.1:0", false), ("[::1]:0", false), ("0.0.0.0:0", true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let arguments = ["gateway", "--listen", listen, "--admin", "127.0.0.1:0"];
+        let mut running = Running::start(dir.path(), &arguments);
+        let lines = BufReader::new(running.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let until_up: Vec<String> =
+            lines.take_while(|line| !line.contains("answers at http://")).collect();
+        let found = until_up.iter().any(|line| line.contains("clear text"));
+        assert_eq!(found, warned, "{listen}: {until_up:?}");
+    }
+}
+
+#[test]
 fn a_process_that_is_told_to_stop_twice_waits_for_no_request() {
     let dir = tempfile::tempdir().unwrap();
     let ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
