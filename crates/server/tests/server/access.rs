@@ -189,6 +189,10 @@ async fn types_and_actions_without_a_rule_are_403() {
     check("GET", "Patient/1/_history", "", 403).await;
     check("GET", "Observation/o", "", 403).await;
     check("GET", "Observation/never", "", 403).await;
+    // Nor does it learn what is not there yet.
+    check("GET", "Observation?code=x", "", 403).await;
+    check("GET", "Patient/1/$everything", "", 403).await;
+    check("PATCH", "Patient/1", "[]", 403).await;
     check("DELETE", "Patient/1", "", 403).await;
     // Denied whatever the body says: it is not even read.
     check("PUT", "Patient/1", "{ no JSON", 403).await;
