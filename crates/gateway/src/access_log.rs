@@ -18,6 +18,8 @@ use parking_lot::{Condvar, Mutex};
 const MOST_WAITING: usize = 4 * 1024 * 1024;
 /// How long a line may wait to be written.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// How long the last lines may take. Whoever reads them may have stopped reading for ever.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Where the access log goes.
 #[derive(Default)]
@@ -65,12 +67,15 @@ pub(crate) struct Line<'line> {
 struct Waiting {
     bytes: Vec<u8>,
     closed: bool,
+    /// All is written.
+    done: bool,
 }
 
 #[derive(Debug)]
 struct Shared {
     waiting: Mutex<Waiting>,
     wake: Condvar,
+    ended: Condvar,
     dropped: AtomicU64,
 }
 
@@ -78,7 +83,7 @@ struct Shared {
 #[derive(Debug, Clone)]
 pub(crate) struct Lines(Option<Arc<Shared>>);
 
-/// The owner of the thread: writes what waits and joins it when dropped.
+/// The owner of the thread: when dropped, waits for the last lines to be written, but not for ever.
 #[derive(Debug)]
 pub(crate) struct LogThread {
     shared: Option<Arc<Shared>>,
@@ -96,8 +101,13 @@ pub(crate) fn start(log: AccessLog) -> std::io::Result<(Lines, LogThread)> {
         AccessLog::Writer(writer) => writer,
     };
     let shared = Arc::new(Shared {
-        waiting: Mutex::new(Waiting { bytes: Vec::with_capacity(64 * 1024), closed: false }),
+        waiting: Mutex::new(Waiting {
+            bytes: Vec::with_capacity(64 * 1024),
+            closed: false,
+            done: false,
+        }),
         wake: Condvar::new(),
+        ended: Condvar::new(),
         dropped: AtomicU64::new(0),
     });
     let for_thread = shared.clone();
@@ -127,6 +137,8 @@ fn write_until_closed(shared: &Shared, mut writer: Box<dyn Write + Send>) {
             batch.clear();
         }
         if closed {
+            shared.waiting.lock().done = true;
+            shared.ended.notify_one();
             return;
         }
     }
@@ -165,8 +177,13 @@ impl Lines {
 impl Drop for LogThread {
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
-            shared.waiting.lock().closed = true;
+            let mut waiting = shared.waiting.lock();
+            waiting.closed = true;
             shared.wake.notify_one();
+            shared.ended.wait_while_for(&mut waiting, |waiting| !waiting.done, LAST_MOMENT);
+            if !waiting.done {
+                return;
+            }
         }
         if let Some(thread) = self.thread.take() {
             // A panic of the writer has nothing to tell us any more.
@@ -330,19 +347,31 @@ mod tests {
         assert_eq!(lines.dropped(), 0);
     }
 
+    /// A disk that never answers.
+    struct Stuck(Arc<Mutex<()>>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _held = self.0.lock();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_writer_that_is_stuck_for_ever_keeps_nobody_from_stopping() {
+        let gate = Arc::new(Mutex::new(()));
+        let _held = gate.lock();
+        let (lines, thread) =
+            start(AccessLog::Writer(Box::new(Stuck(gate.clone())))).expect("the thread starts");
+        lines.write(&line());
+        drop(thread);
+    }
+
     #[test]
     fn lines_beyond_the_bound_are_dropped_and_counted() {
-        /// A disk that never answers.
-        struct Stuck(Arc<Mutex<()>>);
-        impl Write for Stuck {
-            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-                let _held = self.0.lock();
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
-        }
         let gate = Arc::new(Mutex::new(()));
         let held = gate.lock();
         let (lines, thread) =
