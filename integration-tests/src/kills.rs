@@ -154,14 +154,26 @@ async fn send_until_it_breaks(
 }
 
 /// How much of a Bundle is there.
-#[derive(Debug, PartialEq, Eq)]
-enum There {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum There {
+    /// All of it.
     Whole,
+    /// Nothing of it.
     Absent,
-    Partly { present: usize, of: usize },
+    /// What must never be.
+    Partly {
+        /// Resources that are there.
+        present: usize,
+        /// Resources that it has.
+        of: usize,
+    },
 }
 
-async fn there(owner: &Client, instances: &[String]) -> There {
+/// How much of a Bundle with these instances is there.
+///
+/// # Panics
+/// When a resource is neither there nor absent.
+pub async fn there(owner: &Client, instances: &[String]) -> There {
     let answer = sent(owner.with_body(Method::POST, "", reads(instances))).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let answers: Answers = serde_json::from_slice(&answer.body).expect("a batch's answer");
