@@ -215,7 +215,9 @@ fn no_changed_byte_of_a_body_is_a_panic() {
     }
 }
 
-over_each_backend! { a_byte_changed_in_the_log_is_an_error_of_that_body_alone }
+over_each_backend! {
+    a_byte_changed_in_the_log_is_an_error_of_that_body_alone
+}
 
 fn a_byte_changed_in_the_log_is_an_error_of_that_body_alone(clinic: &mut Clinic) {
     let [short, long] = patients();

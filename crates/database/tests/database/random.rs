@@ -15,7 +15,9 @@ use crate::support::{
     transaction, version,
 };
 
-over_each_backend! { random_transactions_agree_with_a_map }
+over_each_backend! {
+    random_transactions_agree_with_a_map
+}
 
 const SEEDS: u64 = 8;
 const STEPS: u64 = 25;

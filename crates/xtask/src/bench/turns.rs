@@ -9,7 +9,7 @@ use super::child::Process;
 use super::figures::Target;
 use super::http::{Address, Connection, Requests};
 use super::load::measure;
-use super::{Failure, Rounds, runtime};
+use super::{Failure, Rounds};
 
 /// A process, and what it is asked.
 pub(crate) struct Turn<'a> {
@@ -29,7 +29,9 @@ pub(crate) fn take<const COUNT: usize>(
 ) -> Result<[Target; COUNT], Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let mut targets = turns.each_ref().map(|turn| Target::new(turn.name));
-    runtime()?.block_on(async {
+    // One thread asks: it takes as little as it can from those that answer.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
         for _ in 0..rounds.rounds {
             for (turn, target) in turns.iter().zip(&mut targets) {
                 let Turn { address, requests, expected, .. } = turn;
