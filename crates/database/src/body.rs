@@ -178,7 +178,7 @@ fn compress(json: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// The identifiers by which the search parameter `identifier` finds this resource.
+/// The identifiers by which the search parameter `identifier` finds this resource, each once.
 #[must_use]
 pub fn identifiers(resource: &Resource<'_>, schema: &Schema) -> Vec<IdentifierKey> {
     identifiers_as_written(resource, &Replacements::default(), schema)
@@ -194,10 +194,7 @@ fn identifiers_as_written(
     let mut found = |identifier: Value<'_>| {
         if let Some(value) = identifier.get_str("value") {
             let system = identifier.get_str("system");
-            let key = IdentifierKey::new(system.as_deref(), &value);
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
+            keys.push(IdentifierKey::new(system.as_deref(), &value));
         }
     };
     for path in schema.identifier_paths(resource.resource_type().as_str()) {
@@ -211,6 +208,8 @@ fn identifiers_as_written(
             found(written.root());
         });
     }
+    keys.sort_unstable();
+    keys.dedup();
     keys
 }
 

@@ -295,6 +295,18 @@ fn identifiers_are_those_of_the_text_that_is_stored() {
     assert!(block_on(json(&clinic.snapshot(), "Patient/1")).is_some());
 }
 
+/// Were each compared with all before it, this would take the better part of an hour.
+#[test]
+fn very_many_identifiers_are_taken_each_once() {
+    let many = 200_000;
+    let list = (0..many).map(|number| format!("{{\"value\":\"{}\"}}", number % (many / 2)));
+    let list = list.collect::<Vec<_>>().join(",");
+    let text = format!("{{\"resourceType\":\"Patient\",\"identifier\":[{list}]}}");
+    let document = Document::parse(text.as_bytes()).unwrap();
+    let given = Resource::new(document.root()).unwrap();
+    assert_eq!(identifiers(&given, Schema::r4()).len(), many / 2);
+}
+
 #[test]
 fn a_short_body_is_stored_as_it_is_and_a_long_one_compressed() {
     for (length, coding) in [(10, BodyCoding::AS_IS), (3000, BodyCoding::ZSTD)] {
