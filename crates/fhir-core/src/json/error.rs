@@ -114,26 +114,33 @@ struct Open {
     name: String,
 }
 
+/// How many levels a path names.
+const MOST_LEVELS: usize = 40;
+
 /// The path of the element in which `before` ends. Slow and forgiving: for error texts alone.
 fn expression_at(before: &[u8]) -> String {
     let mut stack: Vec<Open> = Vec::new();
+    // What is open inside those is counted alone: a text may open as much as it has bytes.
+    let mut deeper = 0_usize;
     let mut root = String::new();
     let mut last_string = String::new();
     let mut at = 0;
     while at < before.len() {
         match before[at] {
+            b'{' | b'[' if stack.len() == MOST_LEVELS => deeper += 1,
+            b'}' | b']' if deeper > 0 => deeper -= 1,
             b'{' | b'[' => {
                 stack.push(Open { is_array: before[at] == b'[', index: 0, name: String::new() })
             }
             b'}' | b']' => {
                 stack.pop();
             }
-            b',' => match stack.last_mut() {
+            b',' if deeper == 0 => match stack.last_mut() {
                 Some(open) if open.is_array => open.index += 1,
                 Some(open) => open.name.clear(),
                 None => {}
             },
-            b':' => {
+            b':' if deeper == 0 => {
                 if let Some(open) = stack.last_mut() {
                     open.name = std::mem::take(&mut last_string);
                 }
@@ -155,7 +162,7 @@ fn expression_at(before: &[u8]) -> String {
         at += 1;
     }
     let mut expression = root;
-    for open in stack.iter().take(40) {
+    for open in &stack {
         if open.is_array {
             expression.push_str(&format!("[{}]", open.index));
         } else if !open.name.is_empty() {
