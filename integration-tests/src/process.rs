@@ -93,12 +93,6 @@ impl Process {
         .await
     }
 
-    /// Ends it as `kill -9` does, and waits until it is gone.
-    pub async fn kill(mut self) {
-        self.signal(Signal::Kill);
-        self.ended().await;
-    }
-
     /// The most memory it ever had resident, in bytes.
     ///
     /// # Panics

@@ -59,6 +59,18 @@ pub async fn exchange(
     rest(stream).await
 }
 
+/// Reads the head of an answer and no byte more.
+///
+/// # Panics
+/// When the connection ends before it.
+pub async fn read_head(mut stream: impl AsyncRead + Unpin) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.push(stream.read_u8().await.expect("the head of an answer"));
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// Reads an answer until the other side closes the connection.
 ///
 /// # Panics

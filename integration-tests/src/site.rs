@@ -359,12 +359,15 @@ impl Site {
         }
     }
 
-    /// Ends the server's own process as `kill -9` does.
+    /// Ends the server's own process as `signal` does; unless killed, it ends in order.
     ///
     /// # Panics
-    /// When there is none.
-    pub async fn kill_server(&mut self) {
-        self.back.take().expect("the server was started by itself").kill().await;
+    /// When there is none, or it ends otherwise.
+    pub async fn end_server(&mut self, signal: Signal) {
+        let mut server = self.back.take().expect("the server was started by itself");
+        server.signal(signal);
+        let status = server.ended().await;
+        assert!(signal == Signal::Kill || status.success(), "{}", server.stderr());
     }
 
     /// Everything that any process wrote so far.

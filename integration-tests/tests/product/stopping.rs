@@ -1,12 +1,12 @@
 //! Ctrl-C and SIGTERM: what was accepted is answered, and then the process ends with status 0.
 
 use integration_tests::process::Signal;
-use integration_tests::raw::rest;
+use integration_tests::raw::{read_head, rest};
 use integration_tests::site::{Deployment, First, Site};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::waiting::{SOON, until};
+use crate::waiting::{SOON, until, within};
 
 for_both_deployments! {
     ctrl_c_answers_what_was_accepted_and_ends_in_order,
@@ -34,24 +34,17 @@ async fn stop_in_the_middle_of_a_request(deployment: Deployment, signal: Signal)
     let mut stream = TcpStream::connect(site.address()).await.unwrap();
     let head = format!(
         "PUT /fhir/Patient/late HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
-         content-type: application/fhir+json\r\ncontent-length: {}\r\n\r\n{begun}",
+         content-type: application/fhir+json\r\ncontent-length: {}\r\n\
+         expect: 100-continue\r\n\r\n",
         site.address(),
         site.owner().key(),
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    until("the request is in flight", SOON, async || {
-        let metrics = site.admin().get("/metrics").await.is(200);
-        let line = metrics
-            .text()
-            .lines()
-            .find(|line| line.starts_with("hearthgate_gateway_requests_in_flight "));
-        match line {
-            Some(line) if line.ends_with(" 1") => Ok(()),
-            line => Err(format!("{line:?}")),
-        }
-    })
-    .await;
+    // Said by the server once it reads the body: both halves have the request in hand.
+    let go_on = within("the server asks for the body", SOON, read_head(&mut stream)).await;
+    assert!(go_on.starts_with("HTTP/1.1 100 "), "{go_on}");
+    stream.write_all(begun.as_bytes()).await.unwrap();
     for process in site.processes() {
         process.signal(signal);
     }
