@@ -12,7 +12,7 @@ use crate::call::Answer;
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
-use crate::interactions::write::refuse_any;
+use crate::interactions::write::Issues;
 
 /// Carries out the entries in the order of a transaction (HTTP-238); answers in their own.
 pub(crate) async fn batch(
@@ -77,14 +77,14 @@ fn independent(
     resource: &Resource<'_>,
     created: &HashSet<&str>,
 ) -> Result<(), ServerError> {
-    let mut issues = Vec::new();
+    let mut issues = Issues::default();
     walk(context.database.schema(), resource, &mut |place, value, trail| {
         let text = value.as_str().unwrap_or_default();
         let of_bundle = created.contains(text.as_ref()) || text.starts_with("urn:uuid:");
         if place == Place::Reference && of_bundle {
             let text = "entries of a batch cannot refer to each other; send a transaction";
-            issues.push(Issue::error(IssueCode::Value, text).at(trail.to_string()));
+            issues.note(|| Issue::error(IssueCode::Value, text).at(trail.to_string()));
         }
     });
-    refuse_any(issues)
+    issues.refuse_any()
 }

@@ -12,6 +12,7 @@ use super::walk::{Place, walk};
 use crate::PublicBase;
 use crate::criteria::Criteria;
 use crate::error::ServerError;
+use crate::interactions::write::Issues;
 
 /// Where an entry's `fullUrl` leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +99,7 @@ impl Destinations {
         full_url: Option<&str>,
     ) -> Result<Vec<Rewritten<'a>>, ServerError> {
         let mut rewritten = Vec::new();
-        let mut issues = Vec::new();
+        let mut issues = Issues::default();
         let mut failed = None;
         walk(schema, resource, &mut |place, value, trail| {
             let Some(text) = value.as_str() else { return };
@@ -112,12 +113,13 @@ impl Destinations {
                     None => match unresolved(schema, base, &text) {
                         Ok(criteria) => criteria,
                         Err(Unresolvable::Dangling) => {
-                            let text = format!(
-                                "\"{text}\" is the fullUrl of no entry; add the entry or refer \
-                                 to Type/id"
-                            );
-                            let issue = Issue::error(IssueCode::NotFound, text);
-                            issues.push(issue.at(trail.to_string()));
+                            issues.note(|| {
+                                let text = format!(
+                                    "\"{text}\" is the fullUrl of no entry; add the entry or \
+                                     refer to Type/id"
+                                );
+                                Issue::error(IssueCode::NotFound, text).at(trail.to_string())
+                            });
                             None
                         }
                         Err(Unresolvable::Criteria(error)) => {
@@ -137,8 +139,7 @@ impl Destinations {
         });
         match failed {
             Some(error) => Err(error),
-            None if issues.is_empty() => Ok(rewritten),
-            None => Err(ServerError::InvalidContent(issues)),
+            None => issues.refuse_any().map(|()| rewritten),
         }
     }
 }
@@ -157,13 +158,21 @@ fn unresolved(
     if text.starts_with("urn:uuid:") || text.starts_with("urn:oid:") {
         return Err(Unresolvable::Dangling);
     }
-    // Criteria may be written under our own base as well.
-    let relative = if text.contains('?') { base.relative(text).unwrap_or(text) } else { text };
-    match Reference::parse(relative) {
-        Ok(Reference::Conditional(of, criteria)) => Criteria::read(schema, &of, criteria)
+    match conditional(base, text) {
+        Some((of, criteria)) => Criteria::read(schema, &of, criteria)
             .map(|criteria| Some(Becomes::Match(criteria, text.to_owned())))
             .map_err(Unresolvable::Criteria),
-        _ => Ok(None),
+        None => Ok(None),
+    }
+}
+
+/// The type and criteria of a conditional reference, which may be written under our own base as
+/// well.
+pub(crate) fn conditional<'t>(base: &PublicBase, text: &'t str) -> Option<(ResourceType, &'t str)> {
+    let relative = if text.contains('?') { base.relative(text)? } else { return None };
+    match Reference::parse(relative) {
+        Ok(Reference::Conditional(of, criteria)) => Some((of, criteria)),
+        _ => None,
     }
 }
 

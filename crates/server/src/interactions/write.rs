@@ -2,10 +2,11 @@
 
 use database::{Change, CommitError, Precondition, Receipt, Transaction, Written};
 use fhir_core::json::{Kind, Replacements};
-use fhir_core::{Issue, IssueCode, Reference, Resource};
+use fhir_core::{Issue, IssueCode, Resource};
 use http::StatusCode;
 
 use crate::Server;
+use crate::bundle::references::conditional;
 use crate::bundle::walk::{Place, walk};
 use crate::call::{Answer, Call, location};
 use crate::error::ServerError;
@@ -27,24 +28,40 @@ pub(crate) fn check_meta(resource: &Resource<'_>) -> Result<(), ServerError> {
 /// can resolve are refused, never stored as text (HTTP-183).
 pub(crate) fn check_alone(call: &Call<'_>, resource: &Resource<'_>) -> Result<(), ServerError> {
     check_meta(resource)?;
-    let mut issues = Vec::new();
+    let mut issues = Issues::default();
     walk(call.database.schema(), resource, &mut |place, value, path| {
         if place != Place::Reference {
             return;
         }
         let Some(text) = value.as_str() else { return };
-        if let Ok(Reference::Conditional(..)) = Reference::parse(&text) {
+        if conditional(&call.server.base, &text).is_some() {
             let text = "a conditional reference is resolved in a transaction only; send the \
                         resource in one, or refer to Type/id";
-            issues.push(Issue::error(IssueCode::Value, text).at(path.to_string()));
+            issues.note(|| Issue::error(IssueCode::Value, text).at(path.to_string()));
         }
     });
-    refuse_any(issues)
+    issues.refuse_any()
 }
 
-/// Content with an issue is refused.
-pub(crate) fn refuse_any(issues: Vec<Issue>) -> Result<(), ServerError> {
-    if issues.is_empty() { Ok(()) } else { Err(ServerError::InvalidContent(issues)) }
+/// How many issues one answer lists.
+const MAX_ISSUES: usize = 50;
+
+/// What is wrong with content, as far as an answer lists it.
+#[derive(Debug, Default)]
+pub(crate) struct Issues(Vec<Issue>);
+
+impl Issues {
+    /// Adds an issue unless there are enough.
+    pub(crate) fn note(&mut self, issue: impl FnOnce() -> Issue) {
+        if self.0.len() < MAX_ISSUES {
+            self.0.push(issue());
+        }
+    }
+
+    /// Content with an issue is refused.
+    pub(crate) fn refuse_any(self) -> Result<(), ServerError> {
+        if self.0.is_empty() { Ok(()) } else { Err(ServerError::InvalidContent(self.0)) }
+    }
 }
 
 /// A body as it came, but for what is the server's.

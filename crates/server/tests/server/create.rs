@@ -154,12 +154,21 @@ async fn a_method_in_a_header_is_not_obeyed() {
 async fn what_only_a_transaction_can_resolve_is_not_stored() {
     // HTTP-183
     let site = Site::start().await;
-    let body = r#"{"resourceType":"Observation","id":"1","subject":{"reference":"Patient?identifier=a|b"}}"#;
-    for refused in [
-        site.post("Observation", body).await.is(400),
-        site.put("Observation/1", body).await.is(400),
+    for reference in [
+        "Patient?identifier=a|b",
+        "/Patient?identifier=a|b",
+        "http://clinic.example/fhir/Patient?identifier=a|b",
+        "https://clinic.example/fhir/Patient?identifier=a|b",
     ] {
-        assert_eq!(refused.expressions(), ["Observation.subject.reference"]);
+        let body = format!(
+            r#"{{"resourceType":"Observation","id":"1","subject":{{"reference":"{reference}"}}}}"#
+        );
+        for refused in [
+            site.post("Observation", &body).await.is(400),
+            site.put("Observation/1", &body).await.is(400),
+        ] {
+            assert_eq!(refused.expressions(), ["Observation.subject.reference"], "{reference}");
+        }
     }
     assert_eq!(site.position(), 0);
 }

@@ -73,6 +73,43 @@ async fn a_bundle_with_more_entries_than_the_limit_is_413() {
     }
 }
 
+/// Entries that are none are counted as well, before anything is made of them.
+#[tokio::test]
+async fn entries_are_counted_before_they_are_read() {
+    let site = Site::limited(small()).await;
+    let bundle = |entries: &str| {
+        format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{entries}]}}"#)
+    };
+    assert_eq!(site.post("", bundle("1,1")).await.is(400).code(), "structure");
+    assert_eq!(site.post("", bundle("1,1,1")).await.is(413).code(), "too-costly");
+}
+
+#[tokio::test]
+async fn an_answer_lists_no_more_than_fifty_issues() {
+    let site = Site::start().await;
+    let list = |reference: &str| {
+        let item = format!(r#"{{"item":{{"reference":"{reference}"}}}}"#);
+        let items = vec![item; 1000].join(",");
+        format!(
+            r#"{{"resourceType":"List","status":"current","mode":"working","entry":[{items}]}}"#
+        )
+    };
+    let bundle = |of: &str, entries: String| {
+        format!(r#"{{"resourceType":"Bundle","type":"{of}","entry":[{entries}]}}"#)
+    };
+    let request = r#""request":{"method":"POST","url":"List"}"#;
+    let entry = format!(r#"{{"resource":{},{request}}}"#, list("urn:uuid:1"));
+    let malformed = vec![r#"{"fullUrl":"urn:uuid:1"}"#; 1000].join(",");
+    for answer in [
+        site.post("List", list("Patient?identifier=a|b")).await.is(400),
+        site.post("", bundle("transaction", entry.clone())).await.is(400),
+        site.post("", bundle("batch", entry)).await.is(200),
+        site.post("", bundle("batch", malformed)).await.is(400),
+    ] {
+        assert_eq!(answer.text().matches("\"severity\"").count(), 50);
+    }
+}
+
 #[tokio::test]
 async fn nesting_beyond_the_limit_is_refused() {
     // HTTP-222
