@@ -27,6 +27,8 @@ pub struct Body {
     pub(crate) coding: BodyCoding,
     pub(crate) length: u32,
     pub(crate) bytes: Bytes,
+    /// The JSON before coding.
+    pub(crate) plain: Bytes,
     pub(crate) content_hash: ContentHash,
     pub(crate) identifiers: Vec<IdentifierKey>,
 }
@@ -48,17 +50,18 @@ impl Body {
         replacements: &Replacements,
         schema: &Schema,
     ) -> Self {
-        let json = write(resource, id, replacements);
-        let length = u32::try_from(json.len()).expect("a request's body is far below 4 GiB");
-        let (coding, bytes) = match compress(&json) {
-            Some(compressed) => (BodyCoding::ZSTD, compressed),
-            None => (BodyCoding::AS_IS, json),
+        let plain = Bytes::from(write(resource, id, replacements));
+        let length = u32::try_from(plain.len()).expect("a request's body is far below 4 GiB");
+        let (coding, bytes) = match compress(&plain) {
+            Some(compressed) => (BodyCoding::ZSTD, Bytes::from(compressed)),
+            None => (BodyCoding::AS_IS, plain.clone()),
         };
         Self {
             coding,
             length,
             content_hash: ContentHash::of(&bytes),
-            bytes: Bytes::from(bytes),
+            bytes,
+            plain,
             identifiers: identifiers_as_written(resource, replacements, schema),
         }
     }
@@ -110,12 +113,23 @@ fn write(resource: &Resource<'_>, id: &ResourceId, replacements: &Replacements) 
 /// The JSON of a stored version, `versionId` and `lastUpdated` put into their hole.
 pub(crate) fn fill(entry: &VersionEntry, stored: &[u8]) -> Result<Bytes, ReadError> {
     let plain = expand(entry.dictionary, entry.length, stored)?;
+    let name = (&entry.resource_type, &entry.id);
+    fill_plain(&plain, name, entry.version, entry.instant)
+}
+
+/// The same from what it was before coding.
+pub(crate) fn fill_plain(
+    plain: &[u8],
+    (resource_type, id): (&ResourceType, &ResourceId),
+    version: VersionId,
+    instant: Instant,
+) -> Result<Bytes, ReadError> {
     let mut start = Vec::with_capacity(plain.len() + 90);
-    prefix(&entry.resource_type, &entry.id, &mut start);
+    prefix(resource_type, id, &mut start);
     let rest = plain.strip_prefix(start.as_slice()).ok_or_else(|| ReadError::UnreadableBody {
         reason: "it does not begin with its type and id".to_owned(),
     })?;
-    version_members(entry.version, entry.instant, &mut start);
+    version_members(version, instant, &mut start);
     if !rest.starts_with(b"}") {
         start.push(b',');
     }

@@ -5,6 +5,7 @@
 //! the store's; what a request means is the server's; who may see what comes in as
 //! [`Visibility`], without which no snapshot opens.
 
+mod bodies;
 mod body;
 mod error;
 mod judge;

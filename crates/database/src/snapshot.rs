@@ -8,6 +8,7 @@ use fhir_core::{Resource, ResourceId, ResourceType, VersionId};
 use fhir_schema::Schema;
 use store::{IdentifierKey, Store, T, VersionEntry};
 
+use crate::bodies::Bodies;
 use crate::{ReadError, Visibility, body};
 
 /// Shows exactly the commits up to one position (guarantee G4), and of them what its
@@ -15,6 +16,7 @@ use crate::{ReadError, Visibility, body};
 #[derive(Clone)]
 pub struct Snapshot {
     store: Arc<dyn Store>,
+    bodies: Arc<Bodies>,
     schema: &'static Schema,
     visibility: Visibility,
     at: T,
@@ -32,11 +34,12 @@ pub struct StoredVersion {
 impl Snapshot {
     pub(crate) fn new(
         store: Arc<dyn Store>,
+        bodies: Arc<Bodies>,
         schema: &'static Schema,
         visibility: Visibility,
         at: T,
     ) -> Self {
-        Self { store, schema, visibility, at }
+        Self { store, bodies, schema, visibility, at }
     }
 
     /// The position it shows.
@@ -117,12 +120,19 @@ impl Snapshot {
     /// # Errors
     /// [`ReadError`] when the body cannot be read.
     pub async fn load(&self, entry: VersionEntry) -> Result<StoredVersion, ReadError> {
-        let json = if entry.flags.is_deleted() {
-            None
-        } else {
-            let stored = self.store.body(&entry).await?;
-            Some(body::fill(&entry, &stored)?)
+        if entry.flags.is_deleted() {
+            return Ok(StoredVersion { entry, json: None });
+        }
+        let key = (entry.t, entry.resource_type.clone(), entry.id.clone());
+        let json = match self.bodies.get(&key) {
+            Some(json) => json,
+            None => {
+                let json = body::fill(&entry, &self.store.body(&entry).await?)?;
+                self.bodies.keep(key, &json);
+                json
+            }
         };
+        let json = Some(json);
         Ok(StoredVersion { entry, json })
     }
 

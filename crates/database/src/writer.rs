@@ -10,15 +10,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use fhir_core::{Clock, Instant};
+use bytes::Bytes;
+use fhir_core::{Clock, Instant, ResourceId, ResourceType};
 use fhir_schema::Schema;
 use parking_lot::Mutex;
 use store::{AppendError, Commit, Store, T, TenantText};
 use tokio::sync::oneshot;
 
+use crate::bodies::Bodies;
 use crate::judge::{self, Judge};
 use crate::recent::Recent;
-use crate::{CommitError, Receipt, Snapshot, Transaction, Visibility};
+use crate::{Action, Change, CommitError, Receipt, Snapshot, Transaction, Visibility, body};
+
+/// Of a transaction with more changes nothing is kept for readers.
+const MOST_KEPT: usize = 8;
 
 /// Bounds of the serial step.
 #[derive(Debug, Clone, Copy)]
@@ -29,11 +34,14 @@ pub struct Options {
     pub group: usize,
     /// Bytes of bodies in one group; a larger transaction is a group of its own.
     pub group_bytes: usize,
+    /// Bytes of resources that are kept in memory, since what was read or written is soon read
+    /// again.
+    pub kept_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { queue: 4096, group: 1024, group_bytes: 8 << 20 }
+        Self { queue: 4096, group: 1024, group_bytes: 8 << 20, kept_bytes: 16 << 20 }
     }
 }
 
@@ -46,6 +54,7 @@ pub struct Database {
 
 struct Shared {
     store: Arc<dyn Store>,
+    bodies: Arc<Bodies>,
     schema: &'static Schema,
     clock: Arc<dyn Clock>,
     tenant: TenantText,
@@ -75,7 +84,9 @@ impl Database {
     ) -> std::io::Result<Self> {
         let published = AtomicU64::new(store.head().t.get());
         let failed = AtomicBool::new(false);
-        let shared = Arc::new(Shared { store, schema, clock, tenant, options, published, failed });
+        let bodies = Arc::new(Bodies::new(options.kept_bytes));
+        let shared =
+            Arc::new(Shared { store, bodies, schema, clock, tenant, options, published, failed });
         let (queue, jobs) = sync_channel(options.queue);
         let writer = Writer { shared: Arc::clone(&shared), jobs };
         let writer = std::thread::Builder::new()
@@ -109,6 +120,7 @@ impl Database {
     /// [`CommitError`]: nothing of it was committed, except after
     /// [`CommitError::OutcomeUnknown`].
     pub async fn commit(&self, transaction: Transaction) -> Result<Receipt, CommitError> {
+        let writes = writes_of(&transaction);
         let (answer, answered) = oneshot::channel();
         let queue = self.queue.lock().clone().ok_or(CommitError::Closed)?;
         match queue.try_send(Job { transaction, answer }) {
@@ -117,7 +129,21 @@ impl Database {
             Err(TrySendError::Disconnected(_)) => return Err(CommitError::Closed),
         }
         drop(queue);
-        answered.await.unwrap_or(Err(CommitError::OutcomeUnknown))
+        let receipt = answered.await.unwrap_or(Err(CommitError::OutcomeUnknown))?;
+        self.keep(writes, &receipt);
+        Ok(receipt)
+    }
+
+    /// Keeps what was written for whoever reads it next.
+    fn keep(&self, writes: Vec<Write>, receipt: &Receipt) {
+        for Write { change, resource_type, id, plain } in writes {
+            let written = &receipt.written[change];
+            let Some(version) = written.version else { continue };
+            let name = (&resource_type, &id);
+            if let Ok(json) = body::fill_plain(&plain, name, version, written.instant) {
+                self.shared.bodies.keep((receipt.t, resource_type, id), &json);
+            }
+        }
     }
 
     /// Commits what waits, then closes the store. Blocks; a second call does nothing.
@@ -135,10 +161,36 @@ impl Database {
     }
 }
 
+/// What one change of a transaction writes.
+struct Write {
+    change: usize,
+    resource_type: ResourceType,
+    id: ResourceId,
+    plain: Bytes,
+}
+
+/// What a transaction writes, when it is small: an import would only push out what is read.
+fn writes_of(transaction: &Transaction) -> Vec<Write> {
+    if transaction.changes.len() > MOST_KEPT {
+        return Vec::new();
+    }
+    let write = |(change, of): (usize, &Change)| match &of.action {
+        Action::Delete => None,
+        Action::Write { body, .. } => Some(Write {
+            change,
+            resource_type: of.resource_type.clone(),
+            id: of.id.clone(),
+            plain: body.plain.clone(),
+        }),
+    };
+    transaction.changes.iter().enumerate().filter_map(write).collect()
+}
+
 impl Shared {
     fn snapshot(&self, visibility: Visibility) -> Snapshot {
         let at = T::new(self.published.load(Ordering::Acquire));
-        Snapshot::new(Arc::clone(&self.store), self.schema, visibility, at)
+        let (store, bodies) = (Arc::clone(&self.store), Arc::clone(&self.bodies));
+        Snapshot::new(store, bodies, self.schema, visibility, at)
     }
 
     /// An instant after `previous`, now if possible.

@@ -107,7 +107,8 @@ fn over_a_liar(json: &str) -> (Arc<Liar>, Database) {
         tenant(),
         Schema::r4(),
         Arc::new(SetClock::at(0)),
-        Options::default(),
+        // What is read must be what lies there.
+        Options { kept_bytes: 0, ..Options::default() },
     )
     .unwrap();
     block_on(commit(&database, vec![put("Patient/1", json, Expect::Any)])).unwrap();
@@ -220,6 +221,7 @@ over_each_backend! {
 }
 
 fn a_byte_changed_in_the_log_is_an_error_of_that_body_alone(clinic: &mut Clinic) {
+    clinic.reopen_with(Options { kept_bytes: 0, ..Options::default() });
     let [short, long] = patients();
     clinic.write(put("Patient/1", &short, Expect::Any));
     clinic.write(put("Patient/2", &long, Expect::Any));

@@ -18,6 +18,7 @@ over_each_backend! {
     snapshots_show_exactly_the_commits_up_to_their_position_while_others_commit
     whoever_got_an_answer_sees_it_in_every_later_read
     a_restricted_snapshot_shows_no_one_else
+    what_is_kept_in_memory_is_what_lies_in_the_log
 }
 
 /// G4.
@@ -197,4 +198,37 @@ fn a_restricted_snapshot_shows_no_one_else(clinic: &mut Clinic) {
     assert!(block_on(snapshot.history(&of, &two)).unwrap().is_empty());
     let found = block_on(snapshot.identified(&of, &key("x"))).unwrap();
     assert_eq!(found, [one]);
+}
+
+/// Read from memory, from the log once nothing is in memory, and from memory again.
+fn what_is_kept_in_memory_is_what_lies_in_the_log(clinic: &mut Clinic) {
+    let names: Vec<_> = (0..12).map(|id| format!("Patient/{id}")).collect();
+    // Small and large transactions, updates, and a deletion among the changes.
+    for (text, count) in [("a", 12), ("b", 3), ("c", 12), ("d", 1)] {
+        let put = |name: &String| put(name, &patient(text, &[]), Expect::Any);
+        let mut changes: Vec<_> = names[..count].iter().map(put).collect();
+        changes.insert(0, delete("Patient/never", Expect::Any));
+        clinic.commit(changes).unwrap();
+    }
+    let read = |clinic: &Clinic| -> Vec<_> {
+        let mut all = Vec::new();
+        let snapshot = clinic.snapshot();
+        for name in &names {
+            let (of, id) = resource(name);
+            for entry in block_on(snapshot.history(&of, &id)).unwrap() {
+                let version = block_on(snapshot.vread(&of, &id, entry.version)).unwrap().unwrap();
+                assert_eq!(version.entry, entry);
+                all.push((entry, version.json.unwrap()));
+            }
+        }
+        all
+    };
+    let first = read(clinic);
+    assert_eq!(first.len(), 28);
+    assert_eq!(read(clinic), first);
+    clinic.reopen();
+    assert_eq!(read(clinic), first);
+    assert_eq!(read(clinic), first);
+    clinic.reopen_with(database::Options { kept_bytes: 0, ..database::Options::default() });
+    assert_eq!(read(clinic), first);
 }

@@ -1,0 +1,129 @@
+//! Resources read or written lately, as JSON with their `meta` filled: what is asked for again
+//! need not be read from the log and expanded again.
+//!
+//! A version never changes, so nothing here grows old; it only makes room. Whether a version
+//! exists and may be seen is decided before, by the store and the snapshot.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
+
+use bytes::Bytes;
+use fhir_core::{ResourceId, ResourceType};
+use parking_lot::Mutex;
+use store::T;
+
+/// Parts with a lock of their own.
+const SHARDS: usize = 16;
+/// What keeping one costs beside its JSON, roughly.
+const ENTRY_BYTES: usize = 200;
+
+/// A version: the position of its commit, and which of the commit's resources.
+pub(crate) type Key = (T, ResourceType, ResourceId);
+
+/// The JSON of versions, up to a number of bytes: the oldest ones make room.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    shards: Vec<Mutex<Shard>>,
+    hasher: RandomState,
+    /// The most bytes of a shard.
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    json: HashMap<Key, Bytes>,
+    order: VecDeque<Key>,
+    bytes: usize,
+}
+
+impl Bodies {
+    /// Keeps about this many bytes; none when 0.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let mut shards = Vec::new();
+        shards.resize_with(SHARDS, Mutex::default);
+        Self { shards, hasher: RandomState::new(), limit: bytes / SHARDS }
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<Bytes> {
+        self.shard(key).lock().json.get(key).cloned()
+    }
+
+    /// Keeps `json`, unless it would take the room of very many others.
+    pub(crate) fn keep(&self, key: Key, json: &Bytes) {
+        let size = json.len() + ENTRY_BYTES;
+        if size > self.limit / 8 {
+            return;
+        }
+        let mut shard = self.shard(&key).lock();
+        if shard.json.contains_key(&key) {
+            return;
+        }
+        shard.bytes += size;
+        shard.order.push_back(key.clone());
+        shard.json.insert(key, json.clone());
+        while shard.bytes > self.limit
+            && let Some(oldest) = shard.order.pop_front()
+        {
+            if let Some(json) = shard.json.remove(&oldest) {
+                shard.bytes -= json.len() + ENTRY_BYTES;
+            }
+        }
+    }
+
+    fn shard(&self, key: &Key) -> &Mutex<Shard> {
+        // The remainder of a division by 16 is below 16.
+        let number = self.hasher.hash_one(key) % SHARDS as u64;
+        &self.shards[number as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bodies, ENTRY_BYTES, Key, SHARDS};
+    use bytes::Bytes;
+    use store::T;
+
+    fn key(t: u64) -> Key {
+        (T::new(t), "Patient".parse().unwrap(), "1".parse().unwrap())
+    }
+
+    fn kept(bodies: &Bodies, keys: std::ops::Range<u64>) -> usize {
+        keys.filter(|t| bodies.get(&key(*t)).is_some()).count()
+    }
+
+    #[test]
+    fn the_oldest_make_room_for_the_newest() {
+        let json = Bytes::from(vec![b'x'; 1000]);
+        let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
+        for t in 0..1000 {
+            bodies.keep(key(t), &json);
+            assert_eq!(bodies.get(&key(t)), Some(json.clone()));
+        }
+        // Shards fill unevenly, yet each is full with ten.
+        assert_eq!(kept(&bodies, 0..1000), SHARDS * 10);
+        assert_eq!(kept(&bodies, 0..500), 0);
+    }
+
+    #[test]
+    fn what_is_kept_twice_takes_room_once() {
+        let json = Bytes::from(vec![b'x'; 1000]);
+        let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
+        for _ in 0..100 {
+            for t in 0..5 {
+                bodies.keep(key(t), &json);
+            }
+        }
+        assert_eq!(kept(&bodies, 0..5), 5);
+    }
+
+    #[test]
+    fn what_is_very_large_is_not_kept_and_without_room_nothing_is() {
+        let bodies = Bodies::new(SHARDS * 80_000);
+        bodies.keep(key(1), &Bytes::from(vec![b'x'; 10_000]));
+        bodies.keep(key(2), &Bytes::from(vec![b'x'; 9_000]));
+        assert_eq!((kept(&bodies, 1..2), kept(&bodies, 2..3)), (0, 1));
+        let none = Bodies::new(0);
+        none.keep(key(1), &Bytes::from_static(b"{}"));
+        assert_eq!(kept(&none, 1..2), 0);
+    }
+}
