@@ -3,6 +3,8 @@
 //! A test is a function of a [`support::Clinic`]; `over_each_backend!` makes it a `#[test]` over
 //! the model and over the embedded store. docs/storage.md says which guarantee which test holds.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail at once")]
+
 /// Makes each of these functions a test over each backend.
 macro_rules! over_each_backend {
     ($($name:ident)*) => {
