@@ -291,6 +291,9 @@ fn write_error(error: &ServerError, format: Format, head: &Parts) -> Response {
     response
 }
 
+/// More headers than any answer has, those that its connection adds included.
+const HEADERS: usize = 12;
+
 fn with_body(status: StatusCode, body: Option<Bytes>, format: Format) -> Response {
     let body = match body {
         Some(json) if format.pretty => pretty(&json).map_or(Some(json), |text| Some(text.into())),
@@ -300,6 +303,8 @@ fn with_body(status: StatusCode, body: Option<Bytes>, format: Format) -> Respons
     let mut response = Response::new(body.map_or_else(Body::empty, Body::from));
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    // Room for all that an answer has, found once.
+    headers.reserve(HEADERS);
     if written {
         set(headers, CONTENT_TYPE, format.media_type);
     }

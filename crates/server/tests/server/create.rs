@@ -156,6 +156,7 @@ async fn what_only_a_transaction_can_resolve_is_not_stored() {
     let site = Site::start().await;
     for reference in [
         "Patient?identifier=a|b",
+        r"Patient\u003fidentifier=a|b",
         "/Patient?identifier=a|b",
         "http://clinic.example/fhir/Patient?identifier=a|b",
         "https://clinic.example/fhir/Patient?identifier=a|b",

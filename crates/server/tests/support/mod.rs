@@ -109,7 +109,9 @@ impl Site {
             let store = Arc::clone(store) as Arc<dyn Store>;
             let tenant = TenantText::new(name).expect("a tenant's name");
             let clock = Arc::clone(&clock) as Arc<dyn contract::Clock>;
-            let database = Database::open(store, tenant, Schema::r4(), clock, Options::default());
+            // Every read asks the store, so that its faults are met.
+            let options = Options { kept_bytes: 0, ..Options::default() };
+            let database = Database::open(store, tenant, Schema::r4(), clock, options);
             let name: TenantName = name.parse().expect("a tenant's name");
             (name, Arc::new(database.expect("a database")))
         });
