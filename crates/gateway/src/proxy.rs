@@ -310,33 +310,37 @@ impl ProxyHttp for Gateway {
         error
     }
 
-    /// Sends a request a second time only when the server cannot have acted on the first: it said
-    /// so itself (421), or a kept connection turned out to be closed and the method changes
-    /// nothing. Never once a byte of a body may have been sent.
+    /// Sends a request a second time only when nothing is done twice: the server said that it did
+    /// nothing (421), or the connection ended before any answer and the method changes nothing. A
+    /// server that stops or dies then costs a reader no more than a 503. Never once a byte of a
+    /// body may have been sent.
     fn error_while_proxy(
         &self,
         _peer: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
         request: &mut Request,
-        client_reused: bool,
+        _client_reused: bool,
     ) -> Box<Error> {
         let untouched = request.tries == Tries::First
             && request.body == BodyLength::Known(0)
             && session.response_written().is_none();
         let method = &session.req_header().method;
         let safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
-        let closed_meanwhile = client_reused
-            && safe
+        let unanswered = safe
+            && session.response_written().is_none()
             && *error.esource() == ErrorSource::Upstream
             && matches!(
                 error.etype(),
                 ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed
             );
-        let again = untouched && (request.stale.is_some() || closed_meanwhile);
+        let again = untouched && (request.stale.is_some() || unanswered);
         if again {
             request.tries = Tries::Second;
             self.metrics.retries.inc();
+        } else if unanswered {
+            // Whether it was there a moment ago is nothing to someone who only reads.
+            request.refusal = Some(Refusal::ServerUnreachable);
         }
         error.set_retry(again);
         error

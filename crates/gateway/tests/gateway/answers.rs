@@ -99,6 +99,26 @@ async fn a_post_that_the_server_drops_is_seen_once() {
     assert_eq!(posts.count(), 1);
 }
 
+// GW-007
+#[tokio::test]
+async fn a_get_that_the_server_drops_is_sent_once_more_and_no_more() {
+    let (running, stub) = start().await;
+    // The first is on a connection of its own, where nothing says that it is an old one.
+    stub.script([Script::Hangup]);
+    assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
+    assert_eq!(stub.seen().len(), 2);
+    stub.script([Script::Hangup, Script::Hangup]);
+    let answer = running.get("/fhir/Patient/1").await;
+    answer.is_refusal(503);
+    assert_eq!(answer.field("retry-after"), Some("1"));
+    assert_eq!(stub.seen().len(), 4);
+    // Deleting twice is the same as well, but not what was asked.
+    stub.script([Script::Hangup]);
+    let delete = running.request("DELETE", "/fhir/Patient/1", &[], "");
+    running.send(&delete).await.is_refusal(502);
+    assert_eq!(stub.seen().len(), 5);
+}
+
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_not_passed_off_as_whole() {
     let (running, stub) = start().await;
