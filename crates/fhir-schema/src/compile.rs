@@ -46,14 +46,8 @@ pub fn compile(package: &Package) -> Result<Definitions, SchemaError> {
         .compartment_definitions
         .iter()
         .find(|compartment| &*compartment.url == PATIENT_COMPARTMENT)
-        .ok_or(SchemaError::Missing(
-            "definition of the patient compartment",
-        ))?;
-    for resource in compartment
-        .resource
-        .iter()
-        .filter(|it| !it.param.is_empty())
-    {
+        .ok_or(SchemaError::Missing("definition of the patient compartment"))?;
+    for resource in compartment.resource.iter().filter(|it| !it.param.is_empty()) {
         let mut paths: Vec<PlainPath> = Vec::new();
         for code in &resource.param {
             for path in search_params.plain_paths(&resource.code, code, Wanted::Reference) {
@@ -62,9 +56,7 @@ pub fn compile(package: &Package) -> Result<Definitions, SchemaError> {
                 }
             }
         }
-        definitions
-            .patient_compartment
-            .insert(resource.code.clone(), paths);
+        definitions.patient_compartment.insert(resource.code.clone(), paths);
     }
     definitions.unresolved = search_params.unresolved;
     Ok(definitions)
@@ -75,10 +67,7 @@ fn source(package: &Package) -> Result<Source, SchemaError> {
     Ok(Source {
         package: manifest.name.clone(),
         version: manifest.version.clone(),
-        licence: manifest
-            .license
-            .clone()
-            .ok_or(SchemaError::Missing("licence"))?,
+        licence: manifest.license.clone().ok_or(SchemaError::Missing("licence"))?,
         fhir_version: manifest
             .fhir_versions
             .first()
@@ -142,20 +131,15 @@ fn type_definition(
 }
 
 fn element_definition(element: &PackageElement) -> Result<ElementDefinition, SchemaError> {
-    let invalid = |problem| SchemaError::Element {
-        path: element.path.to_string(),
-        problem,
-    };
+    let invalid = |problem| SchemaError::Element { path: element.path.to_string(), problem };
     if element.slice_name.is_some() {
         return Err(invalid("is sliced in a base type"));
     }
     let max = match element.max.as_deref() {
         Some("*") => None,
-        Some(number) => Some(
-            number
-                .parse()
-                .map_err(|_| invalid("has a max that is neither a number nor *"))?,
-        ),
+        Some(number) => {
+            Some(number.parse().map_err(|_| invalid("has a max that is neither a number nor *"))?)
+        }
         None => return Err(invalid("has no max")),
     };
     let content_reference = element
@@ -183,10 +167,7 @@ fn by_type_and_code(search_parameters: &[SearchParameter]) -> ByTypeAndCode<'_> 
     let mut by_type_and_code = ByTypeAndCode::new();
     for search_param in search_parameters {
         for base in &search_param.base {
-            by_type_and_code
-                .entry((base, &search_param.code))
-                .or_default()
-                .push(search_param);
+            by_type_and_code.entry((base, &search_param.code)).or_default().push(search_param);
         }
     }
     by_type_and_code
@@ -219,15 +200,11 @@ impl SearchParams<'_> {
                 }
             }
         }
-        self.unresolved.extend(
-            unresolved
-                .into_iter()
-                .map(|expression| UnresolvedExpression {
-                    resource_type: resource_type.into(),
-                    search_param: code.into(),
-                    expression: expression.into(),
-                }),
-        );
+        self.unresolved.extend(unresolved.into_iter().map(|expression| UnresolvedExpression {
+            resource_type: resource_type.into(),
+            search_param: code.into(),
+            expression: expression.into(),
+        }));
         paths
     }
 }

@@ -49,25 +49,14 @@ pub fn encode(definitions: &Definitions) -> Result<Vec<u8>, SchemaError> {
     file.extend_from_slice(MAGIC);
     file.extend_from_slice(&FORMAT.to_le_bytes());
     let source = &definitions.source;
-    for text in [
-        &source.package,
-        &source.version,
-        &source.licence,
-        &source.fhir_version,
-    ] {
+    for text in [&source.package, &source.version, &source.licence, &source.fhir_version] {
         put_string(&mut file, text);
     }
     put_number(&mut file, body.len());
     let mut compressor =
         zstd::bulk::Compressor::new(COMPRESSION_LEVEL).map_err(SchemaError::Compression)?;
-    compressor
-        .include_checksum(true)
-        .map_err(SchemaError::Compression)?;
-    file.extend(
-        compressor
-            .compress(&body)
-            .map_err(SchemaError::Compression)?,
-    );
+    compressor.include_checksum(true).map_err(SchemaError::Compression)?;
+    file.extend(compressor.compress(&body).map_err(SchemaError::Compression)?);
     Ok(file)
 }
 
@@ -104,10 +93,7 @@ fn read_header(reader: &mut Reader<'_>) -> Result<Header, SchemaError> {
     }
     let format = u16::from_le_bytes([reader.byte()?, reader.byte()?]);
     if format != FORMAT {
-        return Err(SchemaError::UnknownFormat {
-            found: format,
-            known: FORMAT,
-        });
+        return Err(SchemaError::UnknownFormat { found: format, known: FORMAT });
     }
     Ok(Header {
         format,
@@ -127,11 +113,7 @@ fn encode_body(definitions: &Definitions) -> Vec<u8> {
     for text in &strings {
         put_string(&mut body, text);
     }
-    let ids = strings
-        .iter()
-        .enumerate()
-        .map(|(id, text)| (*text, id))
-        .collect();
+    let ids = strings.iter().enumerate().map(|(id, text)| (*text, id)).collect();
     let mut writer = Writer { body, ids };
 
     writer.number(definitions.types.len());
@@ -274,10 +256,8 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn bytes(&mut self, count: usize) -> Result<&'a [u8], SchemaError> {
-        let (bytes, rest) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or(SchemaError::Damaged("it ends too early"))?;
+        let (bytes, rest) =
+            self.rest.split_at_checked(count).ok_or(SchemaError::Damaged("it ends too early"))?;
         self.rest = rest;
         Ok(bytes)
     }
@@ -329,8 +309,7 @@ impl BodyReader<'_> {
 
     fn string_at(&self, id: usize) -> Result<Box<str>, SchemaError> {
         let text = self.strings.get(id);
-        text.cloned()
-            .ok_or(SchemaError::Damaged("it names a string that is not there"))
+        text.cloned().ok_or(SchemaError::Damaged("it names a string that is not there"))
     }
 
     fn text(&mut self) -> Result<Box<str>, SchemaError> {
@@ -398,12 +377,6 @@ impl BodyReader<'_> {
                 content_reference: self.optional_text()?,
             });
         }
-        Ok(TypeDefinition {
-            name,
-            kind,
-            is_abstract,
-            base,
-            elements,
-        })
+        Ok(TypeDefinition { name, kind, is_abstract, base, elements })
     }
 }

@@ -85,9 +85,7 @@ impl ElementDefinition {
     /// The last part of the path: `name` for `Patient.name`.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.path
-            .rsplit_once('.')
-            .map_or(&*self.path, |(_, name)| name)
+        self.path.rsplit_once('.').map_or(&*self.path, |(_, name)| name)
     }
 
     /// The name before `[x]` if the element is a choice of types.

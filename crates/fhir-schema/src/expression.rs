@@ -35,10 +35,7 @@ pub(crate) fn resolve<'a>(
     expression: &'a str,
     wanted: Wanted,
 ) -> Resolved<'a> {
-    let mut resolved = Resolved {
-        paths: Vec::new(),
-        unresolved: Vec::new(),
-    };
+    let mut resolved = Resolved { paths: Vec::new(), unresolved: Vec::new() };
     for member in union_members(expression) {
         let is_other_type = |word| word != resource_type && schema.is_resource_type(word);
         if first_word(member).is_some_and(is_other_type) {
@@ -96,9 +93,7 @@ fn union_members(expression: &str) -> Vec<&str> {
 }
 
 fn first_word(member: &str) -> Option<&str> {
-    member
-        .split(|letter: char| !letter.is_ascii_alphanumeric())
-        .find(|word| !word.is_empty())
+    member.split(|letter: char| !letter.is_ascii_alphanumeric()).find(|word| !word.is_empty())
 }
 
 /// One way from a type along named elements.
@@ -144,18 +139,10 @@ fn follow(schema: &Schema, route: &Route<'_>, wanted: Wanted) -> Vec<PlainPath> 
 
 /// The JSON elements that a step names: one, or the alternatives of a choice.
 fn elements_of_step(schema: &Schema, node: Node, step: &Step<'_>) -> Vec<(Box<str>, Kind)> {
-    if let Some(element) = schema
-        .element(node, step.name)
-        .filter(|element| !element.is_choice)
-    {
-        let matches = step
-            .of_type
-            .is_none_or(|of_type| schema.kind_of(of_type) == Some(element.kind));
-        return if matches {
-            vec![(step.name.into(), element.kind)]
-        } else {
-            Vec::new()
-        };
+    if let Some(element) = schema.element(node, step.name).filter(|element| !element.is_choice) {
+        let matches =
+            step.of_type.is_none_or(|of_type| schema.kind_of(of_type) == Some(element.kind));
+        return if matches { vec![(step.name.into(), element.kind)] } else { Vec::new() };
     }
     let mut alternatives: Vec<_> = schema
         .type_names()
@@ -163,9 +150,7 @@ fn elements_of_step(schema: &Schema, node: Node, step: &Step<'_>) -> Vec<(Box<st
         .filter_map(|type_name| {
             let name = choice_json_name(step.name, type_name);
             let element = schema.element(node, &name)?;
-            element
-                .is_choice
-                .then(|| (name.into_boxed_str(), element.kind))
+            element.is_choice.then(|| (name.into_boxed_str(), element.kind))
         })
         .collect();
     alternatives.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -174,10 +159,7 @@ fn elements_of_step(schema: &Schema, node: Node, step: &Step<'_>) -> Vec<(Box<st
 
 /// Reads an expression; `None` when it says more than paths.
 fn parse(expression: &str) -> Option<Vec<Route<'_>>> {
-    let mut parser = Parser {
-        rest: expression,
-        depth: 0,
-    };
+    let mut parser = Parser { rest: expression, depth: 0 };
     let routes = parser.union()?;
     parser.rest.trim().is_empty().then_some(routes)
 }
@@ -218,19 +200,13 @@ impl<'a> Parser<'a> {
             routes
         } else {
             let root = self.word()?;
-            vec![Route {
-                root,
-                steps: Vec::new(),
-            }]
+            vec![Route { root, steps: Vec::new() }]
         };
         while self.take(".") {
             let name = self.word()?;
             if !self.take("(") {
                 for route in &mut routes {
-                    route.steps.push(Step {
-                        name,
-                        of_type: None,
-                    });
+                    route.steps.push(Step { name, of_type: None });
                 }
                 continue;
             }
@@ -254,13 +230,10 @@ impl<'a> Parser<'a> {
 
     fn word(&mut self) -> Option<&'a str> {
         let rest = self.rest.trim_start();
-        let end = rest
-            .find(|letter: char| !letter.is_ascii_alphanumeric())
-            .unwrap_or(rest.len());
+        let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(rest.len());
         let (word, rest) = rest.split_at(end);
         self.rest = rest;
-        word.starts_with(|letter: char| letter.is_ascii_alphabetic())
-            .then_some(word)
+        word.starts_with(|letter: char| letter.is_ascii_alphabetic()).then_some(word)
     }
 
     fn take(&mut self, token: &str) -> bool {
@@ -330,11 +303,7 @@ mod tests {
 
     #[test]
     fn a_path_goes_through_backbones_and_content_references() {
-        check(
-            "Bundle",
-            "Bundle.entry.resource",
-            &["!Bundle.entry.resource"],
-        );
+        check("Bundle", "Bundle.entry.resource", &["!Bundle.entry.resource"]);
         check(
             "Provenance",
             "Provenance.entity.agent.who.where(resolve() is Patient)",
@@ -377,10 +346,7 @@ mod tests {
         check(
             "Patient",
             "Patient.telecom.where(system='a|b') | Patient.generalPractitioner",
-            &[
-                "generalPractitioner",
-                "!Patient.telecom.where(system='a|b')",
-            ],
+            &["generalPractitioner", "!Patient.telecom.where(system='a|b')"],
         );
     }
 }

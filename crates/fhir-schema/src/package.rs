@@ -26,11 +26,7 @@ pub struct PackageLimits {
 impl Default for PackageLimits {
     /// Three times what the largest core packages hold.
     fn default() -> Self {
-        Self {
-            entries: 50_000,
-            file_bytes: 32 << 20,
-            total_bytes: 384 << 20,
-        }
+        Self { entries: 50_000, file_bytes: 32 << 20, total_bytes: 384 << 20 }
     }
 }
 
@@ -180,10 +176,7 @@ impl Package {
             let mut entry = entry.map_err(archive_error)?;
             entries += 1;
             if entries > limits.entries {
-                return Err(SchemaError::TooLarge {
-                    what: "entries",
-                    limit: limits.entries,
-                });
+                return Err(SchemaError::TooLarge { what: "entries", limit: limits.entries });
             }
             let Some(file) = resource_file_name(&entry) else {
                 continue;
@@ -234,18 +227,13 @@ fn resource_file_name<R: Read>(entry: &tar::Entry<'_, R>) -> Option<String> {
 }
 
 fn parse<'a, T: Deserialize<'a>>(file: &str, bytes: &'a [u8]) -> Result<T, SchemaError> {
-    serde_json::from_slice(bytes).map_err(|source| SchemaError::Json {
-        file: file.to_owned(),
-        source,
-    })
+    serde_json::from_slice(bytes)
+        .map_err(|source| SchemaError::Json { file: file.to_owned(), source })
 }
 
 fn archive_error(source: io::Error, limits: PackageLimits) -> SchemaError {
     if source.kind() == io::ErrorKind::FileTooLarge {
-        SchemaError::TooLarge {
-            what: "unpacked bytes",
-            limit: limits.total_bytes,
-        }
+        SchemaError::TooLarge { what: "unpacked bytes", limit: limits.total_bytes }
     } else {
         SchemaError::Archive(source)
     }

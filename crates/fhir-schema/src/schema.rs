@@ -14,11 +14,9 @@ use crate::{SchemaError, compiled};
 static R4_FILE: &[u8] = include_bytes!("../definitions/r4.zst");
 
 static R4: LazyLock<Schema> = LazyLock::new(|| {
-    compiled::decode(R4_FILE)
-        .and_then(|definitions| Schema::new(&definitions))
-        .expect(
-            "the definitions built in were written by `compiled::encode`, and a test reads them",
-        )
+    compiled::decode(R4_FILE).and_then(|definitions| Schema::new(&definitions)).expect(
+        "the definitions built in were written by `compiled::encode`, and a test reads them",
+    )
 });
 
 /// An object in JSON: a resource, a datatype, or an element with elements of its own. Nodes are
@@ -178,18 +176,14 @@ impl Schema {
     #[must_use]
     pub fn resource(&self, resource_type: &str) -> Option<Node> {
         let found = self.types.get(resource_type)?;
-        (found.kind == TypeKind::Resource && !found.is_abstract)
-            .then_some(found.node)
-            .flatten()
+        (found.kind == TypeKind::Resource && !found.is_abstract).then_some(found.node).flatten()
     }
 
     /// The root of a complex datatype: `Extension`, `Element`. Primitive types have none.
     #[must_use]
     pub fn datatype(&self, name: &str) -> Option<Node> {
         let found = self.types.get(name)?;
-        (found.kind == TypeKind::Complex)
-            .then_some(found.node)
-            .flatten()
+        (found.kind == TypeKind::Complex).then_some(found.node).flatten()
     }
 
     /// What an element of this type holds.
@@ -207,10 +201,8 @@ impl Schema {
             return Some(edge.element);
         }
         let edge = self.edge(node, json_name.strip_prefix('_')?)?;
-        edge.has_sibling.then_some(Element {
-            kind: Kind::Complex(self.element_node),
-            ..edge.element
-        })
+        edge.has_sibling
+            .then_some(Element { kind: Kind::Complex(self.element_node), ..edge.element })
     }
 
     /// Where a node is defined: `Patient.contact` for a contact, `Quantity` for any quantity.
@@ -299,9 +291,7 @@ fn hash(node: Node, name: &str) -> usize {
     for word in words {
         state = mix(state, u64::from_le_bytes(*word));
     }
-    let last = rest
-        .iter()
-        .fold(0, |last, byte| last << 8 | u64::from(*byte));
+    let last = rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte));
     state = mix(state, last);
     (state ^ (state >> 32)) as usize
 }
@@ -327,18 +317,11 @@ impl<'a> Layout<'a> {
             };
             layout.types.insert(
                 definition.name.clone(),
-                Type {
-                    kind: definition.kind,
-                    is_abstract: definition.is_abstract,
-                    node,
-                },
+                Type { kind: definition.kind, is_abstract: definition.is_abstract, node },
             );
             if node.is_some() {
-                let parents: HashSet<&str> = definition
-                    .elements
-                    .iter()
-                    .map(ElementDefinition::parent)
-                    .collect();
+                let parents: HashSet<&str> =
+                    definition.elements.iter().map(ElementDefinition::parent).collect();
                 for element in &definition.elements {
                     if parents.contains(&*element.path) {
                         layout.add_node(&element.path)?;
@@ -449,10 +432,7 @@ impl<'a> Layout<'a> {
     /// a FHIRPath system type is a bare value.
     fn has_sibling(&self, type_code: &str) -> bool {
         type_code != "xhtml"
-            && self
-                .types
-                .get(type_code)
-                .is_some_and(|it| it.kind == TypeKind::Primitive)
+            && self.types.get(type_code).is_some_and(|it| it.kind == TypeKind::Primitive)
     }
 }
 
@@ -475,13 +455,7 @@ impl Edges {
                 start
             }
         };
-        self.edges.push(Edge {
-            node,
-            name_start,
-            name_length: length(name),
-            element,
-            has_sibling,
-        });
+        self.edges.push(Edge { node, name_start, name_length: length(name), element, has_sibling });
     }
 }
 
@@ -505,10 +479,7 @@ impl Schema {
 }
 
 fn invalid(path: &str, problem: &'static str) -> SchemaError {
-    SchemaError::Element {
-        path: path.to_owned(),
-        problem,
-    }
+    SchemaError::Element { path: path.to_owned(), problem }
 }
 
 #[cfg(test)]

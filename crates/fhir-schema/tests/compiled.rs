@@ -32,14 +32,8 @@ fn what_is_written_is_read_and_written_the_same_again() {
 fn another_format_is_refused_by_its_number() {
     let mut file = R4_FILE.to_vec();
     file[8] = 9;
-    for error in [
-        compiled::decode(&file).unwrap_err(),
-        compiled::header(&file).unwrap_err(),
-    ] {
-        assert!(matches!(
-            error,
-            SchemaError::UnknownFormat { found: 9, known: 1 }
-        ));
+    for error in [compiled::decode(&file).unwrap_err(), compiled::header(&file).unwrap_err()] {
+        assert!(matches!(error, SchemaError::UnknownFormat { found: 9, known: 1 }));
     }
 }
 
@@ -48,10 +42,7 @@ fn a_file_cut_short_anywhere_is_damaged() {
     let file = compiled::encode(&small()).unwrap();
     for length in 0..file.len() {
         let error = compiled::decode(&file[..length]).unwrap_err();
-        assert!(
-            matches!(error, SchemaError::Damaged(_)),
-            "{length}: {error}"
-        );
+        assert!(matches!(error, SchemaError::Damaged(_)), "{length}: {error}");
     }
 }
 
@@ -61,10 +52,7 @@ fn a_length_that_asks_for_too_much_memory_is_refused() {
     file.extend([0; 4]);
     file.extend([0xff, 0xff, 0xff, 0x7f]);
     let error = compiled::decode(&file).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the compiled definitions are damaged: its body is too long"
-    );
+    assert_eq!(error.to_string(), "the compiled definitions are damaged: its body is too long");
 }
 
 proptest! {
@@ -138,18 +126,9 @@ fn definitions_that_contradict_themselves_are_refused() {
         types: types.iter().map(|code| Box::from(*code)).collect(),
         content_reference: content_reference.map(Box::from),
     };
-    check_refused(
-        element("Thing.other", &["string"], None),
-        "Thing.other is defined twice",
-    );
-    check_refused(
-        element("Thing.a.b", &["string"], None),
-        "Thing.a.b has no parent",
-    );
-    check_refused(
-        element("Thing.a", &["Missing"], None),
-        "Thing.a has a type that is not there",
-    );
+    check_refused(element("Thing.other", &["string"], None), "Thing.other is defined twice");
+    check_refused(element("Thing.a.b", &["string"], None), "Thing.a.b has no parent");
+    check_refused(element("Thing.a", &["Missing"], None), "Thing.a has a type that is not there");
     check_refused(
         element("Thing.a", &["string", "Thing"], None),
         "Thing.a is no choice and has not one type",

@@ -9,11 +9,8 @@ use fhir_schema::{Schema, SchemaError, compile};
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-const LIMITS: PackageLimits = PackageLimits {
-    entries: 20,
-    file_bytes: 4096,
-    total_bytes: 64 * 1024,
-};
+const LIMITS: PackageLimits =
+    PackageLimits { entries: 20, file_bytes: 4096, total_bytes: 64 * 1024 };
 
 /// A tgz of entries with names as given, whatever they are.
 #[derive(Default)]
@@ -105,42 +102,15 @@ fn clinic() -> Archive {
     ];
     Archive::default()
         .manifest()
-        .file(
-            "package/a.json",
-            &structure("Element", "complex-type", None, &[]),
-        )
-        .file(
-            "package/b.json",
-            &structure("BackboneElement", "complex-type", None, &[]),
-        )
-        .file(
-            "package/c.json",
-            &structure("Reference", "complex-type", None, &[]),
-        )
-        .file(
-            "package/d.json",
-            &structure("Identifier", "complex-type", None, &[]),
-        )
-        .file(
-            "package/e.json",
-            &structure("Visit", "resource", Some("specialization"), &visit),
-        )
-        .file(
-            "package/f.json",
-            &search_param("identifier", &["Visit"], "Visit.identifier"),
-        )
-        .file(
-            "package/g.json",
-            &search_param("who", &["Visit"], "Visit.party.who"),
-        )
-        .file(
-            "package/h.json",
-            &search_param("twice", &["Visit"], "Visit.party.who"),
-        )
-        .file(
-            "package/i.json",
-            &search_param("filtered", &["Visit"], "Visit.party[0].who"),
-        )
+        .file("package/a.json", &structure("Element", "complex-type", None, &[]))
+        .file("package/b.json", &structure("BackboneElement", "complex-type", None, &[]))
+        .file("package/c.json", &structure("Reference", "complex-type", None, &[]))
+        .file("package/d.json", &structure("Identifier", "complex-type", None, &[]))
+        .file("package/e.json", &structure("Visit", "resource", Some("specialization"), &visit))
+        .file("package/f.json", &search_param("identifier", &["Visit"], "Visit.identifier"))
+        .file("package/g.json", &search_param("who", &["Visit"], "Visit.party.who"))
+        .file("package/h.json", &search_param("twice", &["Visit"], "Visit.party.who"))
+        .file("package/i.json", &search_param("filtered", &["Visit"], "Visit.party[0].who"))
         .file("package/j.json", &compartment)
 }
 
@@ -148,20 +118,14 @@ fn clinic() -> Archive {
 fn a_package_becomes_a_schema() {
     let package = clinic()
         // Profiles and logical models of the same name change nothing.
-        .file(
-            "package/p.json",
-            &structure("Visit", "resource", Some("constraint"), &[]),
-        )
+        .file("package/p.json", &structure("Visit", "resource", Some("constraint"), &[]))
         .file("package/q.json", &structure("Visit", "logical", None, &[]))
         .read()
         .unwrap();
     let schema = Schema::new(&compile::compile(&package).unwrap()).unwrap();
 
     assert_eq!(schema.resource_types().collect::<Vec<_>>(), ["Visit"]);
-    assert_eq!(
-        schema.identifier_paths("Visit")[0].to_string(),
-        "identifier"
-    );
+    assert_eq!(schema.identifier_paths("Visit")[0].to_string(), "identifier");
     let paths = schema.patient_compartment("Visit");
     assert_eq!(paths.len(), 1, "the same path twice is one path");
     assert_eq!(paths[0].to_string(), "party.who");
@@ -172,10 +136,7 @@ fn a_package_becomes_a_schema() {
         .iter()
         .map(|it| (&*it.search_param, &*it.expression))
         .collect();
-    assert_eq!(
-        unresolved,
-        [("filtered", "Visit.party[0].who"), ("missing", "")]
-    );
+    assert_eq!(unresolved, [("filtered", "Visit.party[0].who"), ("missing", "")]);
 }
 
 #[test]
@@ -183,9 +144,7 @@ fn the_order_of_the_files_changes_nothing() {
     let first = structure("Aa", "complex-type", None, &[]);
     let last = structure("Zz", "complex-type", None, &[]);
     let names = |one: &Value, other: &Value| {
-        let archive = clinic()
-            .file("package/y.json", one)
-            .file("package/z.json", other);
+        let archive = clinic().file("package/y.json", one).file("package/z.json", other);
         compile::compile(&archive.read().unwrap()).unwrap()
     };
     assert_eq!(names(&first, &last), names(&last, &first));
@@ -206,9 +165,11 @@ fn only_regular_json_files_directly_in_the_folder_are_read() {
     ] {
         archive = archive.entry(name, tar::EntryType::Regular, broken);
     }
-    let archive = archive
-        .entry("package/link.json", tar::EntryType::Symlink, b"")
-        .entry("package/hard.json", tar::EntryType::Link, b"");
+    let archive = archive.entry("package/link.json", tar::EntryType::Symlink, b"").entry(
+        "package/hard.json",
+        tar::EntryType::Link,
+        b"",
+    );
     let package = Package::read(&archive.tgz()[..], PackageLimits::default()).unwrap();
     assert_eq!(package.structure_definitions.len(), 5);
 }
@@ -243,19 +204,13 @@ fn an_archive_that_holds_too_much_is_refused() {
 
 #[test]
 fn an_archive_that_is_not_a_package_is_refused() {
-    check_refused(
-        clinic().file("package/a.json", &json!({})),
-        "the package holds a.json twice",
-    );
+    check_refused(clinic().file("package/a.json", &json!({})), "the package holds a.json twice");
     check_refused(
         Archive::default().entry("package/x.json", tar::EntryType::Regular, b"{"),
         "x.json is not valid",
     );
     check_refused(
-        Archive::default().file(
-            "package/x.json",
-            &json!({"resourceType": "SearchParameter"}),
-        ),
+        Archive::default().file("package/x.json", &json!({"resourceType": "SearchParameter"})),
         "x.json is not valid",
     );
     check_refused(Archive::default(), "the package has no package.json");
@@ -277,10 +232,9 @@ fn check_not_compiled(archive: Archive, expected: &str) {
 #[test]
 fn a_package_that_cannot_be_a_fhir_version_is_refused() {
     check_not_compiled(
-        Archive::default().manifest().file(
-            "package/a.json",
-            &structure("Element", "complex-type", None, &[]),
-        ),
+        Archive::default()
+            .manifest()
+            .file("package/a.json", &structure("Element", "complex-type", None, &[])),
         "the package has no definition of the patient compartment",
     );
     check_not_compiled(
@@ -298,27 +252,16 @@ fn a_package_that_cannot_be_a_fhir_version_is_refused() {
         "the definition of Bare has no snapshot",
     );
     for (member, value, problem) in [
-        (
-            "max",
-            json!("many"),
-            "has a max that is neither a number nor *",
-        ),
+        ("max", json!("many"), "has a max that is neither a number nor *"),
         ("max", Value::Null, "has no max"),
         ("min", Value::Null, "has no min"),
         ("sliceName", json!("a"), "is sliced in a base type"),
-        (
-            "contentReference",
-            json!("Odd"),
-            "has a content reference without #",
-        ),
+        ("contentReference", json!("Odd"), "has a content reference without #"),
     ] {
         let mut odd = element("Odd.x", "1", "string");
         odd[member] = value;
         check_not_compiled(
-            clinic().file(
-                "package/x.json",
-                &structure("Odd", "complex-type", None, &[odd]),
-            ),
+            clinic().file("package/x.json", &structure("Odd", "complex-type", None, &[odd])),
             &format!("Odd.x {problem}"),
         );
     }

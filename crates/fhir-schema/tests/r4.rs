@@ -61,10 +61,7 @@ fn elements_have_the_types_of_the_specification() {
     check("SampledData.dimensions", "Primitive");
     check("Timing.repeat", "Timing.repeat");
     check("Timing.repeat.boundsPeriod", "Period");
-    check(
-        "ElementDefinition.slicing.discriminator",
-        "ElementDefinition.slicing.discriminator[]",
-    );
+    check("ElementDefinition.slicing.discriminator", "ElementDefinition.slicing.discriminator[]");
 }
 
 #[test]
@@ -79,19 +76,13 @@ fn backbone_elements_have_nodes_of_their_own() {
 #[test]
 fn content_references_lead_to_the_elements_they_name() {
     check("Questionnaire.item.item", "Questionnaire.item[]");
-    check(
-        "Questionnaire.item.item.item.item.enableWhen",
-        "Questionnaire.item.enableWhen[]",
-    );
+    check("Questionnaire.item.item.item.item.enableWhen", "Questionnaire.item.enableWhen[]");
     check("Bundle.entry.link", "Bundle.link[]");
     check("Bundle.entry.link.url", "Uri");
     check("Parameters.parameter.part", "Parameters.parameter[]");
     check("Parameters.parameter.part.part.valueReference", "Reference");
     check("Observation.component.referenceRange.low", "Quantity");
-    check(
-        "ClaimResponse.adjudication",
-        "ClaimResponse.item.adjudication[]",
-    );
+    check("ClaimResponse.adjudication", "ClaimResponse.item.adjudication[]");
     check("Consent.provision.provision", "Consent.provision[]");
 }
 
@@ -143,10 +134,7 @@ fn an_underscore_leads_to_the_id_and_extensions_of_a_primitive() {
 fn extensions_are_everywhere_and_nest() {
     check("Patient.extension", "Extension[]");
     check("Patient.modifierExtension", "Extension[]");
-    check(
-        "Patient.contact.modifierExtension.valueReference",
-        "Reference",
-    );
+    check("Patient.contact.modifierExtension.valueReference", "Reference");
     check("Patient.name.extension.extension.url", "Primitive");
     check_absent("HumanName.modifierExtension");
 }
@@ -186,9 +174,7 @@ fn resource_types_are_the_concrete_ones() {
         assert!(schema.is_abstract(name), "{name}");
         assert!(!schema.is_resource_type(name) && schema.resource(name).is_none());
     }
-    for name in [
-        "patient", "Quantity", "string", "Event", "BodySite", "Citation", "",
-    ] {
+    for name in ["patient", "Quantity", "string", "Event", "BodySite", "Citation", ""] {
         assert!(!schema.is_resource_type(name), "{name}");
     }
     assert!(schema.datatype("Patient").is_none());
@@ -206,14 +192,8 @@ fn identifier_covers_what_its_search_parameter_says() {
     assert_eq!(paths("Patient"), ["identifier"]);
     assert_eq!(paths("Practitioner"), ["identifier"]);
     assert_eq!(paths("Bundle"), ["identifier"]);
-    assert_eq!(
-        paths("DocumentReference"),
-        ["masterIdentifier", "identifier"]
-    );
-    assert_eq!(
-        paths("DocumentManifest"),
-        ["masterIdentifier", "identifier"]
-    );
+    assert_eq!(paths("DocumentReference"), ["masterIdentifier", "identifier"]);
+    assert_eq!(paths("DocumentManifest"), ["masterIdentifier", "identifier"]);
     assert!(paths("Binary").is_empty() && paths("Nothing").is_empty());
 }
 
@@ -226,36 +206,21 @@ fn the_patient_compartment_has_the_parameters_of_its_definition_and_no_others() 
     };
     assert_eq!(paths("Observation"), ["subject", "performer"]);
     assert_eq!(paths("Patient"), ["link.other"]);
-    assert_eq!(
-        paths("AllergyIntolerance"),
-        ["patient", "recorder", "asserter"]
-    );
+    assert_eq!(paths("AllergyIntolerance"), ["patient", "recorder", "asserter"]);
     assert_eq!(paths("AuditEvent"), ["agent.who", "entity.what"]);
     assert_eq!(paths("Appointment"), ["participant.actor"]);
     assert_eq!(paths("CarePlan"), ["subject", "activity.detail.performer"]);
-    assert_eq!(
-        paths("Coverage"),
-        ["policyHolder", "subscriber", "beneficiary", "payor"]
-    );
+    assert_eq!(paths("Coverage"), ["policyHolder", "subscriber", "beneficiary", "payor"]);
     assert_eq!(paths("EnrollmentRequest"), ["candidate"]);
     assert_eq!(paths("Group"), ["member.entity"]);
     assert_eq!(paths("Encounter"), ["subject"]);
 
     let schema = Schema::r4();
-    for outside in [
-        "Medication",
-        "Organization",
-        "Practitioner",
-        "Binary",
-        "Device",
-        "Nothing",
-    ] {
+    for outside in ["Medication", "Organization", "Practitioner", "Binary", "Device", "Nothing"] {
         assert!(!schema.in_patient_compartment(outside), "{outside}");
         assert!(paths(outside).is_empty(), "{outside}");
     }
-    let inside = schema
-        .resource_types()
-        .filter(|name| schema.in_patient_compartment(name));
+    let inside = schema.resource_types().filter(|name| schema.in_patient_compartment(name));
     assert_eq!(inside.count(), 66);
 }
 
@@ -294,13 +259,7 @@ fn the_file_says_what_it_was_compiled_from() {
 #[test]
 fn the_whole_element_tree_is_in_the_file() {
     let definitions = compiled::decode(include_bytes!("../definitions/r4.zst")).unwrap();
-    let count = |kind| {
-        definitions
-            .types
-            .iter()
-            .filter(|it| it.kind == kind)
-            .count()
-    };
+    let count = |kind| definitions.types.iter().filter(|it| it.kind == kind).count();
     assert_eq!(count(TypeKind::Resource), 148);
     assert_eq!(count(TypeKind::Complex), 41);
     assert_eq!(count(TypeKind::Primitive), 20);
@@ -319,9 +278,7 @@ fn the_whole_element_tree_is_in_the_file() {
     let code = element("Observation.component.code");
     assert_eq!((code.min, &*code.types[0]), (1, "CodeableConcept"));
     assert_eq!(element("Extension.value[x]").types.len(), 50);
-    let part = element("Parameters.parameter.part")
-        .content_reference
-        .as_deref();
+    let part = element("Parameters.parameter.part").content_reference.as_deref();
     assert_eq!(part, Some("Parameters.parameter"));
     let id = &element("Patient.id").types;
     assert_eq!(&*id[0], "http://hl7.org/fhirpath/System.String");

@@ -43,13 +43,10 @@ fn walk(node: Node, value: &Value) -> usize {
     let mut keys = 0;
     for (name, value) in object {
         let place = || format!("{}.{name}", schema.node_path(node));
-        let element = schema
-            .element(node, name)
-            .unwrap_or_else(|| panic!("{} is no element", place()));
+        let element =
+            schema.element(node, name).unwrap_or_else(|| panic!("{} is no element", place()));
         assert_eq!(value.is_array(), element.is_array, "{}", place());
-        let values = value
-            .as_array()
-            .map_or(std::slice::from_ref(value), |it| it);
+        let values = value.as_array().map_or(std::slice::from_ref(value), |it| it);
         keys += 1;
         for value in values {
             keys += match element.kind {
@@ -77,10 +74,7 @@ fn every_key_of_every_synthea_resource_is_an_element() {
     for file in ["bundles.ndjson.zst", "bundles-uscore.ndjson.zst"] {
         let file = File::open(folder.join("synthea").join(file)).unwrap();
         let bundles = zstd::decode_all(file).unwrap();
-        for bundle in bundles
-            .split(|byte| *byte == b'\n')
-            .filter(|it| !it.is_empty())
-        {
+        for bundle in bundles.split(|byte| *byte == b'\n').filter(|it| !it.is_empty()) {
             let bundle: Value = serde_json::from_slice(bundle).unwrap();
             resources += bundle["entry"].as_array().unwrap().len();
             keys += walk_resource(&bundle);
