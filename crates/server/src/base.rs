@@ -39,7 +39,10 @@ impl PublicBase {
     /// FHIR R4 3.1.0.1.2); a URL that is relative already stays itself.
     #[must_use]
     pub fn relative<'a>(&self, url: &'a str) -> Option<&'a str> {
-        let Some((_, rest)) = url.split_once("://") else {
+        // A scheme stands before everything else: criteria may name a system that is a URL.
+        let absolute =
+            url.split_once("://").filter(|(scheme, _)| !scheme.contains(['/', '?', '#']));
+        let Some((_, rest)) = absolute else {
             return Some(url.strip_prefix('/').unwrap_or(url));
         };
         let (_, own) = self.url.split_once("://").unwrap_or(("", &self.url));
@@ -108,6 +111,10 @@ mod tests {
             ["Patient/1", "/Patient/1", "http://h/fhir/Patient/1", "https://h/fhir/Patient/1"]
         {
             assert_eq!(base.relative(url), Some("Patient/1"), "{url}");
+        }
+        let criteria = "Patient?identifier=http://other/ids|1";
+        for url in [criteria, &format!("/{criteria}"), &format!("https://h/fhir/{criteria}")] {
+            assert_eq!(base.relative(url), Some(criteria), "{url}");
         }
         for url in ["http://other/fhir/Patient/1", "http://h/fhirx/Patient/1", "urn://h"] {
             assert_eq!(base.relative(url), None, "{url}");

@@ -27,13 +27,12 @@ const PATIENT: &str = "urn:uuid:3f1ec2aa-6f21-4b2e-8f0e-5a4d2f1b7c01";
 async fn references_between_entries_lead_to_what_was_made(deployment: Deployment) {
     let site = Site::start(deployment).await;
     let owner = site.owner();
-    let practitioner =
-        r#"{"resourceType":"Practitioner","id":"p","identifier":[{"system":"urn:x","value":"7"}]}"#;
+    let practitioner = r#"{"resourceType":"Practitioner","id":"p","identifier":[{"system":"http://example.org/ids","value":"7"}]}"#;
     let _ = owner.put("/Practitioner/p", practitioner).await.is(201);
     let observation = format!(
         r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},
         "subject":{{"reference":"{PATIENT}"}},
-        "performer":[{{"reference":"Practitioner?identifier=urn:x|7"}}]}}"#
+        "performer":[{{"reference":"Practitioner?identifier=http://example.org/ids|7"}}]}}"#
     );
     // What refers stands before what it refers to.
     let entries = [
@@ -60,7 +59,7 @@ async fn a_transaction_is_done_whole_or_not_at_all(deployment: Deployment) {
     };
     let dangling = create(
         PATIENT,
-        r#"{"resourceType":"Observation","performer":[{"reference":"Practitioner?identifier=urn:x|none"}]}"#,
+        r#"{"resourceType":"Observation","performer":[{"reference":"Practitioner?identifier=http://example.org/ids|none"}]}"#,
         "Observation",
     );
     for (failing, status) in [(put("b", r#","ifMatch":"W/\"3\"""#), 412), (dangling, 400)] {

@@ -249,6 +249,7 @@ mod tests {
         // HTTP-183
         check("Patient?identifier=a|b", None, "match of Patient");
         check("http://own/fhir/Patient?identifier=a|b", None, "match of Patient");
+        check("Patient?identifier=http://other/ids|b", None, "match of Patient");
         let unsupported = becomes("Patient?name=x", None);
         assert!(matches!(
             unsupported,
