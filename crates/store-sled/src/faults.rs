@@ -161,26 +161,83 @@ fn nothing_is_visible_before_it_is_durable() {
     faults.lock().before_sync = None;
 }
 
-/// G7: sled failing in use is said, and mended by the next open.
-#[test]
-fn a_state_that_fails_in_use_is_said_and_rebuilt_at_the_next_open() {
-    let folder = TempDir::new().unwrap();
-    let (store, _) = with_faults(folder.path());
-    store.memory.wait_for(T::new(1)).unwrap();
-    store.state.fail("as a test");
+/// A store whose state fails; it is put right behind the reader, who is told until then.
+fn fail_state(store: &SledStore) {
+    store.memory.wait_for(store.head().t).unwrap();
+    store.state.get().unwrap().fail("as a test");
     let patient = store::suite::fixture::resource_type("Patient");
     let id = store::suite::fixture::resource_id("1");
     let error = block_on(store.newest(&patient, &id, T::new(1))).unwrap_err();
     assert!(matches!(error, ReadError::StateFailed { .. }), "{error:?}");
-    append(&store, &[put_at(2)]);
-    assert_eq!(store.memory.wait_for(T::new(2)).unwrap_err(), "as a test");
-    let error = store.append(&[put_at(3)]).unwrap_err();
-    assert!(matches!(error, AppendError::StateFailed { .. }), "{error:?}");
-    assert!(store.close().is_err());
+}
+
+/// G7: sled failing in use is said, and mended without a restart.
+#[test]
+fn a_state_that_fails_in_use_is_said_and_put_right_from_the_log() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = with_faults(folder.path());
+    for round in 0..3 {
+        fail_state(&store);
+        while !store.takes_commits() {
+            std::thread::yield_now();
+        }
+        ends_at(&store, round + 1);
+        append(&store, &[put_at(round + 2)]);
+        ends_at(&store, round + 2);
+        store.verify().unwrap();
+    }
+    assert!(!folder.path().join("state.failed").exists());
+    store.close().unwrap();
     drop(store);
     let store = open(folder.path());
-    let rebuilt = store.report().rebuilt.as_ref().unwrap();
-    assert_eq!(rebuilt.reason, "as a test");
+    assert_eq!(store.report().rebuilt, None);
+    ends_at(&store, 4);
+}
+
+/// G7, G8: files that are no state any more are moved aside, and the log makes new ones.
+#[test]
+fn a_state_whose_files_are_lost_in_use_is_rebuilt_from_the_log() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = with_faults(folder.path());
+    append(&store, &[put_at(2)]);
+    store.memory.wait_for(T::new(2)).unwrap();
+    std::fs::remove_dir_all(folder.path().join("state")).unwrap();
+    fail_state(&store);
+    while !store.takes_commits() {
+        std::thread::yield_now();
+    }
     ends_at(&store, 2);
     store.verify().unwrap();
+    assert!(folder.path().join("state.damaged-1").exists());
+}
+
+/// G7: a process that ends while its state is failed finds that out at the next open.
+#[test]
+fn a_state_that_failed_before_a_crash_is_rebuilt_at_the_next_open() {
+    let folder = TempDir::new().unwrap();
+    drop(with_faults(folder.path()));
+    std::fs::write(folder.path().join("state.failed"), "as a test").unwrap();
+    let store = open(folder.path());
+    assert_eq!(store.report().rebuilt.as_ref().unwrap().reason, "as a test");
+    ends_at(&store, 1);
+    store.verify().unwrap();
+}
+
+/// A disk on which too little is free takes no commits, and its state stays as it is.
+#[test]
+fn a_nearly_full_disk_takes_no_commits_and_is_read() {
+    let folder = TempDir::new().unwrap();
+    append(&open(folder.path()), &[put_at(1)]);
+    let whole = SledStoreOptions {
+        cache_bytes: 4 << 20,
+        reserve_bytes: u64::MAX,
+        reserve_share: 1,
+        ..SledStoreOptions::default()
+    };
+    let store = SledStore::open(folder.path(), tenant().as_str(), Arc::new(FirstLine), whole);
+    let store = store.unwrap();
+    let error = store.append(&[put_at(2)]).unwrap_err();
+    assert!(matches!(error, AppendError::DiskFull), "{error:?}");
+    ends_at(&store, 1);
+    assert!(store.takes_commits());
 }

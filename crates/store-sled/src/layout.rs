@@ -120,14 +120,17 @@ impl Layout {
             fs::rename(&state, &aside).map_err(io_error(&state))?;
             moved = Some(aside);
         }
-        match fs::remove_file(self.state_failed()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error(&self.state_failed())(error));
-            }
-            _ => {}
-        }
+        self.unmark_state().map_err(io_error(&self.state_failed()))?;
         sync_directory(&self.root).map_err(io_error(&self.root))?;
         Ok(moved)
+    }
+
+    /// Takes away the mark of a state that failed.
+    pub(crate) fn unmark_state(&self) -> io::Result<()> {
+        match fs::remove_file(self.state_failed()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Keeps bytes that are about to be cut off after commit `t`, durably, and returns where.

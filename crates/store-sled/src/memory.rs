@@ -66,6 +66,22 @@ pub(crate) enum Order {
     Stop,
 }
 
+/// Whether the state can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Sound,
+    Failed,
+}
+
+/// What the applier has to do.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Take these into the state.
+    Apply(Vec<Arc<Unit>>),
+    /// Put the state right, which has failed.
+    Mend,
+}
+
 /// Whether the applier may let commits gather.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
@@ -155,8 +171,10 @@ impl Memory {
 
     /// The next commits for the state, of at most about [`KEYS_AT_ONCE`] keys; waits for them.
     /// `None` when there is nothing more to do.
-    pub(crate) fn take(&self) -> Option<Vec<Arc<Unit>>> {
-        self.wait_for_work()?;
+    pub(crate) fn take(&self) -> Option<Work> {
+        if let Condition::Failed = self.wait_for_work()? {
+            return Some(Work::Mend);
+        }
         let table = self.table.read();
         let mut taken = Vec::new();
         let mut keys = 0;
@@ -167,13 +185,16 @@ impl Memory {
             keys += unit.keys();
             taken.push(Arc::clone(unit));
         }
-        Some(taken)
+        Some(Work::Apply(taken))
     }
 
-    fn wait_for_work(&self) -> Option<()> {
+    fn wait_for_work(&self) -> Option<Condition> {
         let mut progress = self.progress.lock();
         let mut gathered = false;
         loop {
+            if progress.failed.is_some() {
+                return (progress.order == Order::Run).then_some(Condition::Failed);
+            }
             let few = progress.keys < KEYS_AT_ONCE && progress.pace == Pace::Gather;
             match progress.order {
                 Order::Stop => return None,
@@ -186,7 +207,27 @@ impl Memory {
             }
         }
         progress.pace = Pace::Gather;
-        Some(())
+        Some(Condition::Sound)
+    }
+
+    /// Waits that long, or until there is something else to do than run.
+    pub(crate) fn pause(&self, pause: Duration) {
+        let mut progress = self.progress.lock();
+        while progress.order == Order::Run {
+            if self.work.wait_for(&mut progress, pause).timed_out() {
+                return;
+            }
+        }
+    }
+
+    /// Whether the applier was told to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.progress.lock().order != Order::Run
+    }
+
+    /// Bytes of memory that wait for the state.
+    pub(crate) fn lag(&self) -> usize {
+        self.progress.lock().bytes
     }
 
     /// Forgets commits that the state has now.
@@ -216,10 +257,22 @@ impl Memory {
         self.done.notify_all();
     }
 
-    /// Says that the state takes nothing more.
+    /// Says that the state takes nothing until it has been put right.
     pub(crate) fn fail(&self, reason: &str) {
         self.progress.lock().failed = Some(reason.to_owned());
         self.done.notify_all();
+        self.work.notify_all();
+    }
+
+    /// Says that the state is right again.
+    pub(crate) fn mended(&self) {
+        self.progress.lock().failed = None;
+        self.done.notify_all();
+    }
+
+    /// Why the state takes nothing now, when it does not.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.progress.lock().failed.clone()
     }
 
     /// Tells the applier what to do.

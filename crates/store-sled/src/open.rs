@@ -16,6 +16,7 @@ use crate::memory::Memory;
 use crate::report::{Cut, OpenReport, Rebuild};
 use crate::scan::{Found, Place, ScanError, SegmentScan};
 use crate::segments::Segments;
+use crate::slot::Slot;
 use crate::state::{Applied, State, Unopened, marked_failure};
 use crate::tail::Tail;
 use crate::unit::{Unit, UnitBuilder};
@@ -85,7 +86,7 @@ pub(crate) fn open(
 
 /// What the log was read into.
 struct Replayed {
-    state: Arc<State>,
+    state: Arc<Slot>,
     memory: Arc<Memory>,
     applier: Applier,
     head: Head,
@@ -97,7 +98,7 @@ struct Replayed {
 
 /// The derived state and what feeds it.
 pub(crate) struct Parts {
-    pub(crate) state: Arc<State>,
+    pub(crate) state: Arc<Slot>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) applier: Applier,
 }
@@ -182,7 +183,7 @@ impl Replay<'_> {
     ) -> Result<Replayed, Obstacle> {
         let from = self.segments.binary_search(&applied.segment);
         let from = from.map_err(|_| Obstacle::State("it is ahead of the log".to_owned()))?;
-        let state = Arc::new(state);
+        let state = Arc::new(Slot::of(state));
         let memory = Arc::new(Memory::new(self.options, applied.t));
         let applier = Applier::start(&memory, &state, applied);
         let applier = applier.map_err(io_error(&self.layout.state()))?;

@@ -18,6 +18,10 @@ pub struct SledStoreOptions {
     /// Up to this many keys, opening compares sled's keys with the count and sum it kept of
     /// them; with more, [`crate::SledStore::verify`] alone does.
     pub checked_keys: u64,
+    /// Free bytes of the disk that appends leave alone.
+    pub reserve_bytes: u64,
+    /// They leave no more alone than the disk's size divided by this.
+    pub reserve_share: u64,
 }
 
 impl Default for SledStoreOptions {
@@ -29,6 +33,8 @@ impl Default for SledStoreOptions {
             lag_versions: 50_000,
             lag_bytes: 32 << 20,
             checked_keys: 1_000_000,
+            reserve_bytes: 1 << 30,
+            reserve_share: 20,
         }
     }
 }

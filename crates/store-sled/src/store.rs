@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fhir_core::{ResourceId, ResourceType, VersionId};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use store::record;
 use store::{
     AppendError, CloseError, Commit, CommitHash, Derive, Head, IdentifierKey, MalformedGroup,
@@ -23,9 +23,12 @@ use crate::frame::{GROUP_HEADER, GROUP_TRAILER, GroupHeader};
 use crate::keys::{Pointer, bearers_key, version_keys};
 use crate::layout::Layout;
 use crate::memory::{Memory, Order};
+use crate::mend::Mender;
 use crate::open::{self, Parts};
 use crate::report::OpenReport;
+use crate::room;
 use crate::segments::Segments;
+use crate::slot::Slot;
 use crate::state::State;
 use crate::tail::{Tail, append_error};
 use crate::unit::{Unit, UnitBuilder};
@@ -46,7 +49,7 @@ pub struct SledStore {
     writer: Mutex<Writer>,
     segments: Segments,
     pub(crate) memory: Arc<Memory>,
-    pub(crate) state: Arc<State>,
+    pub(crate) state: Arc<Slot>,
     applier: Applier,
 }
 
@@ -103,6 +106,12 @@ impl SledStore {
         tail: Tail,
         report: OpenReport,
     ) -> Self {
+        parts.applier.mend_by(Mender {
+            layout: layout.clone(),
+            tenant: tenant.clone(),
+            derive: Arc::clone(&derive),
+            options: options.clone(),
+        });
         Self {
             tenant,
             layout,
@@ -143,6 +152,32 @@ impl SledStore {
             // The new segment stands there and says that it continues this head: nothing may be
             // appended to the one before it any more.
             Err(error) if path.symlink_metadata().is_ok() => Err(writer.tail.poison(error)),
+            Err(error) => Err(append_error(error)),
+        }
+    }
+
+    /// Asks the derived state. One that fails is put right behind this.
+    pub(crate) fn in_state<R>(
+        &self,
+        ask: impl FnOnce(&State) -> Result<R, String>,
+    ) -> Result<R, ReadError> {
+        let failed = |reason| ReadError::StateFailed { reason };
+        let state = self.state.get().map_err(failed)?;
+        ask(&state).map_err(|reason| {
+            if state.failure().is_some()
+                && self.state.get().is_ok_and(|now| Arc::ptr_eq(&now, &state))
+            {
+                self.memory.fail(&reason);
+            }
+            failed(reason)
+        })
+    }
+
+    /// Refuses what leaves too little room on the disk.
+    fn check_room(&self, length: usize) -> Result<(), AppendError> {
+        match room::fits(&self.layout.log(), &self.options, length as u64, self.memory.lag()) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(AppendError::DiskFull),
             Err(error) => Err(append_error(error)),
         }
     }
@@ -194,6 +229,7 @@ impl Store for SledStore {
             return Ok(head);
         };
         let length = writer.encode(first.t, head, group)?;
+        self.check_room(length)?;
         let room = self.memory.wait_for_room();
         room.map_err(|reason| AppendError::StateFailed { reason })?;
         self.rotate(&mut writer, head)?;
@@ -213,6 +249,12 @@ impl Store for SledStore {
         Ok(head)
     }
 
+    fn takes_commits(&self) -> bool {
+        // A writer at work may be waiting for the disk, and is well.
+        let ready = |writer: MutexGuard<'_, Writer>| writer.tail.ready().is_ok();
+        self.writer.try_lock().is_none_or(ready) && self.memory.failure().is_none()
+    }
+
     async fn newest(
         &self,
         resource_type: &ResourceType,
@@ -222,7 +264,7 @@ impl Store for SledStore {
         let keys = version_keys(resource_type, id, at);
         // Memory first: what leaves it is in the state before it does.
         let found = match self.memory.first(&keys) {
-            None => self.state.first(&keys).map_err(state_failed)?,
+            None => self.in_state(|state| state.first(&keys))?,
             found => found,
         };
         Ok(found.map(|(t, pointer)| pointer.entry(resource_type, id, t)))
@@ -239,7 +281,7 @@ impl Store for SledStore {
         let wanted = |pointer: &Pointer| pointer.version == version;
         let mut in_memory = self.memory.all(&keys).into_iter();
         let found = match in_memory.find(|(_, pointer)| wanted(pointer)) {
-            None => self.state.find(&keys, wanted).map_err(state_failed)?,
+            None => self.in_state(|state| state.find(&keys, wanted))?,
             found => found,
         };
         Ok(found.map(|(t, pointer)| pointer.entry(resource_type, id, t)))
@@ -256,7 +298,7 @@ impl Store for SledStore {
         // Memory has the newest ones without a gap; the state goes on where it ends.
         let older = found.last().map_or(at, |(t, _)| T::new(t.get() - 1));
         let keys = version_keys(resource_type, id, older);
-        self.state.all(&keys, &mut found).map_err(state_failed)?;
+        self.in_state(|state| state.all(&keys, &mut found))?;
         let entry = |(t, pointer): (T, Pointer)| pointer.entry(resource_type, id, t);
         Ok(found.into_iter().map(entry).collect())
     }
@@ -274,15 +316,14 @@ impl Store for SledStore {
         let prefix = bearers_key(resource_type, identifier);
         let mut bearers = BTreeSet::new();
         self.memory.bearers(&prefix, at, &mut bearers);
-        let state = self.state.bearers(&prefix, at, &mut bearers);
-        state.map_err(state_failed)?;
+        self.in_state(|state| state.bearers(&prefix, at, &mut bearers))?;
         Ok(bearers.into_iter().collect())
     }
 
     fn close(&self) -> Result<(), CloseError> {
         self.writer.lock().tail.close();
         self.applier.end(Order::Drain);
-        let flushed = self.state.flush();
+        let flushed = self.state.get().and_then(|state| state.flush());
         flushed.map_err(|reason| CloseError::StateFailed { reason })
     }
 }
@@ -335,10 +376,6 @@ impl Writer {
             self.buffer = Vec::new();
         }
     }
-}
-
-fn state_failed(reason: String) -> ReadError {
-    ReadError::StateFailed { reason }
 }
 
 impl fmt::Debug for SledStore {

@@ -21,7 +21,11 @@ impl SledStore {
         let head = self.head();
         self.memory.wait_for(head.t).map_err(state_failed)?;
         let versions = self.verify_log(head)?;
-        let found = self.state.count_versions(head.t).map_err(state_failed)?;
+        let found = self
+            .state
+            .get()
+            .and_then(|state| state.count_versions(head.t))
+            .map_err(state_failed)?;
         if found != versions {
             return Err(VerifyError::KeysBeyondLog { found, expected: versions });
         }
@@ -81,14 +85,16 @@ impl SledStore {
         let t = unit.t;
         for (key, pointer) in &unit.versions {
             let keys = key.to_vec()..=key.to_vec();
-            let stored = self.state.first(&keys).map_err(state_failed)?;
+            let stored =
+                self.state.get().and_then(|state| state.first(&keys)).map_err(state_failed)?;
             if stored != position(key).map(|t| (t, *pointer)) {
                 let resource = resource_name(key);
                 return Err(VerifyError::PointerLost { t, resource });
             }
         }
         for (key, _) in &unit.identifiers {
-            let first = self.state.first_borne(key).map_err(state_failed)?;
+            let first =
+                self.state.get().and_then(|state| state.first_borne(key)).map_err(state_failed)?;
             if first.is_none_or(|first| first > t) {
                 let resource = resource_name(key);
                 return Err(VerifyError::IdentifierLost { t, resource });

@@ -38,8 +38,8 @@ pub enum AppendError {
     /// not be cut off again. Nothing more is acknowledged until the store is opened anew.
     #[error("the log takes no more commits since what is on the disk is unknown")]
     Poisoned(#[source] Option<io::Error>),
-    /// The derived state cannot follow the log. Opening the store anew rebuilds it.
-    #[error("the derived state failed and is rebuilt when the store is opened again: {reason}")]
+    /// The derived state failed. It is being put right, or else the next open does that.
+    #[error("the derived state failed and is being put right: {reason}")]
     StateFailed {
         /// What failed.
         reason: String,
@@ -122,7 +122,7 @@ pub enum ReadError {
         source: io::Error,
     },
     /// The derived state failed. Opening the store anew rebuilds it.
-    #[error("the derived state failed and is rebuilt when the store is opened again: {reason}")]
+    #[error("the derived state failed and is being put right: {reason}")]
     StateFailed {
         /// What failed.
         reason: String,

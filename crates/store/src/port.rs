@@ -27,6 +27,11 @@ pub trait Store: Send + Sync + 'static {
     /// a restart.
     fn append(&self, group: &[Commit]) -> Result<Head, AppendError>;
 
+    /// Whether an append can succeed now, as far as that is known without trying.
+    fn takes_commits(&self) -> bool {
+        true
+    }
+
     /// The newest version of a resource; a deletion is one.
     ///
     /// # Errors
