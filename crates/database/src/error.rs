@@ -28,7 +28,8 @@ pub enum CommitError {
     /// What the judgement needs cannot be read.
     #[error("what the transaction depends on cannot be read")]
     Read(#[source] ReadError),
-    /// It is unknown whether it was committed: the writer ended while it was being written.
+    /// It is unknown whether it was committed: the writer ended, or the disk failed, while it was
+    /// being written.
     #[error("the outcome of the commit is unknown")]
     OutcomeUnknown,
 }
@@ -38,6 +39,14 @@ impl CommitError {
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Self::Store(error) if matches!(**error, AppendError::DiskFull))
+    }
+}
+
+impl ReadError {
+    /// Whether it may pass without a restart: the store is putting itself right.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Store(store::ReadError::StateFailed { .. }))
     }
 }
 

@@ -61,7 +61,7 @@ struct Shared {
     options: Options,
     /// The last position that is durable and visible.
     published: AtomicU64,
-    /// The store takes no more commits.
+    /// The store takes no commits until it is opened again.
     failed: AtomicBool,
 }
 
@@ -107,10 +107,12 @@ impl Database {
         self.shared.schema
     }
 
-    /// Whether the store still takes commits.
+    /// Whether the store takes commits now.
     #[must_use]
     pub fn takes_commits(&self) -> bool {
-        !self.shared.failed.load(Ordering::Acquire) && self.queue.lock().is_some()
+        !self.shared.failed.load(Ordering::Acquire)
+            && self.queue.lock().is_some()
+            && self.shared.store.takes_commits()
     }
 
     /// Commits a transaction: when this answers, it is durable and every snapshot opened from
@@ -287,17 +289,21 @@ impl Writer {
             })
         };
         let failed = appended.err().map(|error| {
-            if matches!(error, AppendError::Poisoned(_) | AppendError::StateFailed { .. }) {
+            if matches!(error, AppendError::Poisoned(_)) {
                 self.shared.failed.store(true, Ordering::Release);
             }
             tracing::error!(error = &error as &dyn std::error::Error, "a group was not written");
             Arc::new(error)
         });
         for (sender, answer) in answers {
-            let answer = match &failed {
+            let answer = match (&failed, answer) {
+                (None, answer) => answer,
+                // The write was begun, and what became of it the next open finds.
+                (Some(error), Ok(_)) if matches!(**error, AppendError::Poisoned(Some(_))) => {
+                    Err(CommitError::OutcomeUnknown)
+                }
                 // Even a refusal may rest on a commit of this group, which now is not there.
-                Some(error) => Err(CommitError::Store(Arc::clone(error))),
-                None => answer,
+                (Some(error), _) => Err(CommitError::Store(Arc::clone(error))),
             };
             // A caller that is gone does not undo its commit.
             drop(sender.send(answer));

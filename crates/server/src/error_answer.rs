@@ -259,6 +259,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             "others kept changing what this request depends on; send it again".into(),
         ),
         E::Commit(error) => describe_commit(error),
+        E::Read(error) if error.is_passing() => rebuilding(),
         E::Read(_) => one(
             StatusCode::INTERNAL_SERVER_ERROR,
             IssueCode::Exception,
@@ -276,6 +277,12 @@ fn unspoken(version: &str) -> String {
     format!("FHIR version \"{version}\" is not spoken here; use fhirVersion=4.0")
 }
 
+/// What finds versions is being put right from the log.
+fn rebuilding() -> (StatusCode, Vec<Issue>) {
+    let text = "the server is rebuilding what it finds resources by; try again later";
+    (StatusCode::SERVICE_UNAVAILABLE, vec![Issue::error(IssueCode::Transient, text)])
+}
+
 fn describe_commit(error: &CommitError) -> (StatusCode, Vec<Issue>) {
     let later = |text: &str| {
         let issue = Issue::error(IssueCode::Transient, text);
@@ -291,6 +298,7 @@ fn describe_commit(error: &CommitError) -> (StatusCode, Vec<Issue>) {
         }
         CommitError::Store(_) => later("the server cannot write now; nothing was acknowledged"),
         CommitError::Precondition { .. } | CommitError::Raced => describe(&ServerError::Contended),
+        CommitError::Read(error) if error.is_passing() => rebuilding(),
         CommitError::Read(_) => describe(&ServerError::Interrupted),
         CommitError::OutcomeUnknown => (
             StatusCode::INTERNAL_SERVER_ERROR,

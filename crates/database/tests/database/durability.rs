@@ -16,7 +16,9 @@ over_each_backend! {
     nothing_is_visible_or_answered_before_it_is_durable
     nothing_is_answered_before_it_is_visible
     a_failed_append_fails_its_whole_group_and_later_commits_work
-    a_store_that_lost_its_log_or_state_ends_commits_and_not_reads
+    a_store_that_lost_its_log_ends_commits_and_not_reads
+    of_a_write_that_the_disk_failed_in_the_outcome_is_unknown
+    a_state_that_is_being_put_right_refuses_and_does_not_end_commits
     a_writer_that_panics_ends_commits_and_says_so
     one_more_than_may_wait_is_refused
     closing_commits_what_waits_and_takes_nothing_more
@@ -116,22 +118,33 @@ fn a_failed_append_fails_its_whole_group_and_later_commits_work(clinic: &mut Cli
     assert_eq!(block_on(identified(&clinic.snapshot(), "x")), ["4"]);
 }
 
-fn a_store_that_lost_its_log_or_state_ends_commits_and_not_reads(clinic: &mut Clinic) {
-    let lost = [
-        || AppendError::Poisoned(None),
-        || AppendError::StateFailed { reason: "as the test asked".to_owned() },
-    ];
-    for (round, lost) in lost.into_iter().enumerate() {
-        let name = format!("Patient/{round}");
-        clinic.write(create(&name, &patient("a", &[])));
-        assert!(clinic.database().takes_commits());
-        clinic.gate().next([Outcome::Fails(lost())]);
-        let refused = clinic.commit(vec![filler()]).unwrap_err();
-        assert!(matches!(refused, CommitError::Store(_)) && !refused.is_disk_full());
-        assert!(!clinic.database().takes_commits());
-        assert!(clinic.json(&name).is_some());
-        clinic.reopen();
-    }
+fn a_store_that_lost_its_log_ends_commits_and_not_reads(clinic: &mut Clinic) {
+    clinic.write(create("Patient/1", &patient("a", &[])));
+    assert!(clinic.database().takes_commits());
+    clinic.gate().next([Outcome::Fails(AppendError::Poisoned(None))]);
+    let refused = clinic.commit(vec![filler()]).unwrap_err();
+    assert!(matches!(refused, CommitError::Store(_)) && !refused.is_disk_full());
+    assert!(!clinic.database().takes_commits());
+    assert!(clinic.json("Patient/1").is_some());
+    clinic.reopen();
+    assert!(clinic.database().takes_commits());
+    clinic.write(filler());
+}
+
+/// The bytes may be on the disk: a client that is told they are not would send them again.
+fn of_a_write_that_the_disk_failed_in_the_outcome_is_unknown(clinic: &mut Clinic) {
+    let failed = std::io::Error::other("as the test asked");
+    clinic.gate().next([Outcome::Fails(AppendError::Poisoned(Some(failed)))]);
+    let unknown = clinic.commit(vec![filler()]).unwrap_err();
+    assert!(matches!(unknown, CommitError::OutcomeUnknown), "{unknown:?}");
+    assert!(!clinic.database().takes_commits());
+}
+
+fn a_state_that_is_being_put_right_refuses_and_does_not_end_commits(clinic: &mut Clinic) {
+    let reason = "as the test asked".to_owned();
+    clinic.gate().next([Outcome::Fails(AppendError::StateFailed { reason })]);
+    let refused = clinic.commit(vec![filler()]).unwrap_err();
+    assert!(matches!(refused, CommitError::Store(_)) && !refused.is_disk_full());
     assert!(clinic.database().takes_commits());
     clinic.write(filler());
 }

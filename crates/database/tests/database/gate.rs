@@ -113,6 +113,10 @@ impl Store for Gate {
         appended
     }
 
+    fn takes_commits(&self) -> bool {
+        self.backend.takes_commits()
+    }
+
     async fn newest(
         &self,
         resource_type: &ResourceType,

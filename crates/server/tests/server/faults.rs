@@ -54,6 +54,28 @@ async fn a_store_that_takes_no_more_is_503_and_not_ready_and_still_read() {
 }
 
 #[tokio::test]
+async fn a_store_that_is_putting_itself_right_is_503_and_not_ready_until_it_has() {
+    // HTTP-206
+    let site = Site::start().await;
+    site.put("Patient/2", patient("2")).await.is(201);
+    site.fail(Fault::StateFailed);
+    assert!(!is_ready(&site).await);
+    let read = [site.get("Patient/2").await];
+    for answer in read.into_iter().chain(writes(&site).await) {
+        let answer = answer.is(503);
+        assert_eq!(
+            (answer.code().as_str(), answer.header("retry-after")),
+            ("transient", Some("1"))
+        );
+        assert!(!answer.text().contains("/srv"), "{}", answer.text());
+    }
+    site.fail(Fault::None);
+    assert!(is_ready(&site).await);
+    site.get("Patient/2").await.is(200);
+    assert_eq!(writes(&site).await.map(|answer| answer.status), [201, 204, 200]);
+}
+
+#[tokio::test]
 async fn a_body_that_cannot_be_read_is_500_and_tells_nothing_of_the_inside() {
     // HTTP-204, HTTP-206
     let site = Site::start().await;

@@ -16,7 +16,11 @@ pub(crate) enum Fault {
     DiskFull,
     Poisoned,
     BodiesUnreadable,
+    StateFailed,
 }
+
+/// What no client may be told.
+const INSIDE: &str = "/srv/data: not what was stored";
 
 pub(crate) struct FailingStore {
     inner: Arc<dyn Store>,
@@ -48,8 +52,13 @@ impl Store for FailingStore {
         match self.fault() {
             Fault::DiskFull => Err(AppendError::DiskFull),
             Fault::Poisoned => Err(AppendError::Poisoned(None)),
+            Fault::StateFailed => Err(AppendError::StateFailed { reason: INSIDE.to_owned() }),
             Fault::None | Fault::BodiesUnreadable => self.inner.append(group),
         }
+    }
+
+    fn takes_commits(&self) -> bool {
+        self.fault() != Fault::StateFailed
     }
 
     async fn newest(
@@ -58,6 +67,9 @@ impl Store for FailingStore {
         id: &ResourceId,
         at: T,
     ) -> Result<Option<VersionEntry>, ReadError> {
+        if self.fault() == Fault::StateFailed {
+            return Err(ReadError::StateFailed { reason: INSIDE.to_owned() });
+        }
         self.inner.newest(resource_type, id, at).await
     }
 
@@ -82,7 +94,7 @@ impl Store for FailingStore {
 
     async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
         match self.fault() {
-            Fault::BodiesUnreadable => Ok(Bytes::from_static(b"/srv/data: not what was stored")),
+            Fault::BodiesUnreadable => Ok(Bytes::from_static(INSIDE.as_bytes())),
             _ => self.inner.body(entry).await,
         }
     }
