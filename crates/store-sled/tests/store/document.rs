@@ -17,10 +17,11 @@ fn every_test_that_the_storage_document_names_is_there() {
     }
 }
 
-/// The sources of both crates, tests among them.
+/// The sources of the crates that hold the guarantees, tests among them.
 fn sources() -> String {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders = vec![own.to_owned(), own.parent().unwrap().join("store")];
+    let beside = |name: &str| own.parent().unwrap().join(name);
+    let mut folders = vec![own.to_owned(), beside("store"), beside("database")];
     let mut sources = String::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
