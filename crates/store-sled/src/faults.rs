@@ -3,6 +3,8 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use store::suite::block_on;
@@ -209,6 +211,38 @@ fn a_state_whose_files_are_lost_in_use_is_rebuilt_from_the_log() {
     ends_at(&store, 2);
     store.verify().unwrap();
     assert!(folder.path().join("state.damaged-1").exists());
+}
+
+/// G7: those who ask meanwhile do not keep it from being tried again.
+#[test]
+fn a_state_that_cannot_be_put_right_at_once_is_tried_again_while_it_is_asked() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = with_faults(folder.path());
+    let (log, away) = (folder.path().join("log"), folder.path().join("log-away"));
+    store.memory.wait_for(T::new(1)).unwrap();
+    std::fs::rename(&log, &away).unwrap();
+    fail_state(&store);
+    let (store, asked) = (Arc::new(store), Arc::new(AtomicBool::new(true)));
+    let (right, is_right) = std::sync::mpsc::channel();
+    let (reader, asking) = (Arc::clone(&store), Arc::clone(&asked));
+    let reader = std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
+        while asking.load(Ordering::Relaxed) && !reader.takes_commits() {
+            let id = store::suite::fixture::resource_id("1");
+            let patient = store::suite::fixture::resource_type("Patient");
+            drop(block_on(reader.newest(&patient, &id, T::new(1))));
+        }
+        // Nobody listens when it took too long.
+        let _ = right.send(());
+    });
+    let reader = reader.unwrap();
+    let early = is_right.recv_timeout(Duration::from_millis(300));
+    std::fs::rename(&away, &log).unwrap();
+    early.expect_err("without the log nothing is put right");
+    let waited = is_right.recv_timeout(Duration::from_secs(20));
+    asked.store(false, Ordering::Relaxed);
+    reader.join().unwrap();
+    waited.expect("it is tried again each second");
+    ends_at(&store, 1);
 }
 
 /// G7: a process that ends while its state is failed finds that out at the next open.

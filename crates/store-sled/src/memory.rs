@@ -259,9 +259,13 @@ impl Memory {
 
     /// Says that the state takes nothing until it has been put right.
     pub(crate) fn fail(&self, reason: &str) {
-        self.progress.lock().failed = Some(reason.to_owned());
-        self.done.notify_all();
-        self.work.notify_all();
+        let mut progress = self.progress.lock();
+        // Rung once: whoever asks again would begin the pause between two tries anew.
+        if progress.failed.is_none() {
+            progress.failed = Some(reason.to_owned());
+            self.done.notify_all();
+            self.work.notify_all();
+        }
     }
 
     /// Says that the state is right again.
