@@ -3,10 +3,11 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::Deserializer as _;
-use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
+use serde::{Deserialize as _, Deserializer as _};
 
-use crate::{Grant, GrantError, Interaction, digest};
+use crate::{Grant, GrantError, GrantFields, Interaction, digest};
 
 /// The names of the members, as `critical` may list them.
 pub(crate) const MEMBERS: &str = "tenant client user fhirUser authorization patient encounter \
@@ -46,8 +47,9 @@ impl Grant {
             return Err(GrantError::TooLong(header.len()));
         }
         let json = URL_SAFE_NO_PAD.decode(header).map_err(GrantError::NotBase64)?;
-        let names = serde_json::Deserializer::from_slice(&json).deserialize_map(DistinctNames);
-        let fields = names.and_then(|()| serde_json::from_slice(&json));
+        let mut text = serde_json::Deserializer::from_slice(&json);
+        let fields = text.deserialize_map(DistinctNames);
+        let fields = fields.and_then(|fields| text.end().map(|()| fields));
         Self::new(fields.map_err(GrantError::NotJson)?)
     }
 
@@ -70,25 +72,46 @@ impl Grant {
     }
 }
 
-/// Looks through an object's names: none may stand twice, not even an unknown one.
+/// Reads the members of an object whose names differ: none may stand twice, not even an unknown
+/// one.
 struct DistinctNames;
 
 impl<'de> Visitor<'de> for DistinctNames {
-    type Value = ();
+    type Value = GrantFields;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen: Vec<&'de str> = Vec::with_capacity(18);
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<GrantFields, A::Error> {
+        let members = Members { map, seen: Vec::with_capacity(18) };
+        GrantFields::deserialize(MapAccessDeserializer::new(members))
+    }
+}
+
+/// An object's members, their names looked at on the way.
+struct Members<'de, A> {
+    map: A,
+    seen: Vec<&'de str>,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'de, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
         // Names are borrowed: one written with escapes is refused as well.
-        while let Some((name, IgnoredAny)) = map.next_entry()? {
-            if seen.contains(&name) {
-                return Err(A::Error::custom("a name given twice"));
-            }
-            seen.push(name);
+        let Some(name) = self.map.next_key::<&'de str>()? else { return Ok(None) };
+        if self.seen.contains(&name) {
+            return Err(A::Error::custom("a name given twice"));
         }
-        Ok(())
+        self.seen.push(name);
+        seed.deserialize(BorrowedStrDeserializer::new(name)).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
     }
 }
