@@ -27,6 +27,9 @@ pub struct Limits {
     pub bundle_entries: usize,
     /// Versions on a page of a history.
     pub history_page: usize,
+    /// Bytes of resources on a page of a history (one is always there), and of all that a
+    /// Bundle's entries read.
+    pub answer_bytes: usize,
     /// How long requests in flight may take to end when the server stops.
     pub drain: Duration,
 }
@@ -37,6 +40,7 @@ impl Default for Limits {
             body_bytes: 64 << 20,
             bundle_entries: 20_000,
             history_page: 100,
+            answer_bytes: 64 << 20,
             drain: Duration::from_secs(30),
         }
     }

@@ -64,6 +64,8 @@ pub(crate) enum ServerError {
     InvalidContent(Vec<Issue>),
     #[error("the Bundle has {count} entries, {limit} are taken")]
     TooManyEntries { count: usize, limit: usize },
+    #[error("what the Bundle reads is longer than {limit} bytes")]
+    AnswerTooLong { limit: usize },
 
     #[error("a condition of the request cannot be read")]
     InvalidCondition { header: &'static str },

@@ -20,7 +20,10 @@ pub(crate) struct ErrorAnswer {
 impl ErrorAnswer {
     /// The answer to `error`.
     pub(crate) fn of(error: &ServerError) -> Self {
-        let (status, issues) = describe(error);
+        let (status, mut issues) = describe(error);
+        for issue in &mut issues {
+            shorten(&mut issue.diagnostics);
+        }
         let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
         let deleted = match error {
             ServerError::Deleted { version } => Some(*version),
@@ -32,6 +35,16 @@ impl ErrorAnswer {
     /// Whether it is a fault of our own, to be logged with its chain.
     pub(crate) fn is_our_fault(&self) -> bool {
         self.status.is_server_error() && self.status != StatusCode::NOT_IMPLEMENTED
+    }
+}
+
+/// Bytes of a text for the client, which may repeat what was sent.
+const MAX_TEXT: usize = 1000;
+
+fn shorten(text: &mut String) {
+    if text.len() > MAX_TEXT {
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+        text.push('…');
     }
 }
 
@@ -197,6 +210,11 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             IssueCode::TooCostly,
             format!("the Bundle has {count} entries, {limit} are taken; send it in parts"),
             "Bundle.entry",
+        ),
+        E::AnswerTooLong { limit } => one(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            IssueCode::TooCostly,
+            format!("this Bundle reads more than {limit} bytes; read in parts"),
         ),
         E::InvalidCondition { header } => at(
             BAD_REQUEST,

@@ -5,10 +5,11 @@ use fhir_core::{Bundle, BundleRequest, ResourceId, ResourceType};
 use http::StatusCode;
 
 use super::Context;
+use super::allowance::Allowance;
 use super::plan::{Plan, Planned, Planner};
 use super::respond::{Kind, Response};
 use super::target::{Step, Target};
-use crate::call::Answer;
+use crate::call::{Answer, Call};
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
@@ -92,6 +93,7 @@ async fn respond(
     committed: &Committed,
 ) -> Result<Answer, ServerError> {
     let mut response = Response::new(Kind::Transaction, entries.len());
+    let mut allowance = Allowance::of(context);
     for (target, planned) in targets.iter().zip(entries) {
         let call = target.call(context, None);
         let answer = match planned {
@@ -106,9 +108,10 @@ async fn respond(
                 }
             }
             Planned::Existing(of, id) => create::exists(&call, &committed.snapshot, of, id).await?,
-            Planned::Read => match dispatch(call).await {
+            Planned::Read => match read(call, &mut allowance).await {
                 Ok(answer) => answer,
-                // It was there a moment ago; another request has taken it away since.
+                // It was there a moment ago, and no longer than may be; another request has
+                // changed that since.
                 Err(error) => {
                     response.error(&ErrorAnswer::of(&error));
                     continue;
@@ -118,4 +121,9 @@ async fn respond(
         response.answer(&answer, target.head);
     }
     Ok(Answer::of(response.finish()))
+}
+
+async fn read(call: Call<'_>, allowance: &mut Allowance) -> Result<Answer, ServerError> {
+    allowance.check()?;
+    allowance.take(dispatch(call).await?)
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use fhir_core::{Bundle, BundleRequest, Issue, IssueCode, Resource};
 
 use super::Context;
+use super::allowance::Allowance;
 use super::respond::{Kind, Response};
 use super::target::{Step, Target};
 use super::walk::{Place, walk};
@@ -30,11 +31,15 @@ pub(crate) async fn batch(
         .collect();
     let mut order: Vec<usize> = (0..targets.len()).collect();
     order.sort_by_key(|&index| targets[index].as_ref().map_or(Step::Delete, Target::step));
+    let mut allowance = Allowance::of(context);
     let mut answers: Vec<Option<Result<Answer, ErrorAnswer>>> = vec![None; targets.len()];
     for index in order {
         let entry = &bundle.entries[index];
         let answer = match &targets[index] {
-            Ok(target) => carry_out(context, target, entry.resource.as_ref(), &created).await,
+            Ok(target) => {
+                let resource = entry.resource.as_ref();
+                carry_out(context, target, resource, &created, &mut allowance).await
+            }
             Err(error) => Err(ErrorAnswer::of(error)),
         };
         answers[index] = Some(answer);
@@ -54,13 +59,21 @@ async fn carry_out(
     target: &Target,
     resource: Option<&Resource<'_>>,
     created: &HashSet<&str>,
+    allowance: &mut Allowance,
 ) -> Result<Answer, ErrorAnswer> {
     let resource = resource.filter(|_| matches!(target.step(), Step::Create | Step::Update));
-    let result = match resource.map(|resource| independent(context, resource, created)) {
-        Some(Err(error)) => Err(error),
-        _ => dispatch(target.call(context, resource.cloned())).await,
+    let call = target.call(context, resource.cloned());
+    let result = async {
+        if let Some(resource) = resource {
+            independent(context, resource, created)?;
+        }
+        if target.step() != Step::Read {
+            return dispatch(call).await;
+        }
+        allowance.check()?;
+        allowance.take(dispatch(call).await?)
     };
-    result.map_err(|error| {
+    result.await.map_err(|error| {
         let answer = ErrorAnswer::of(&error);
         if answer.is_our_fault() {
             let error = &error as &dyn std::error::Error;

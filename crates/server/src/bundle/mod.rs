@@ -5,6 +5,7 @@
 //! meanwhile it is planned again.
 
 mod all_or_none;
+mod allowance;
 mod batch;
 mod narrative;
 mod plan;

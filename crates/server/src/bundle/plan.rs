@@ -8,6 +8,7 @@ use fhir_core::json::Replacements;
 use fhir_core::{Bundle, Resource, ResourceId, ResourceType};
 
 use super::Context;
+use super::allowance::Allowance;
 use super::references::{Becomes, Destination, Destinations, Rewritten};
 use super::target::{Step, Target};
 use crate::criteria::Criteria;
@@ -252,26 +253,32 @@ impl<'a> Planner<'a> {
 
     /// What is read must be there, or the whole transaction fails.
     async fn check_reads(&self) -> Result<(), ServerError> {
+        let mut allowance = Allowance::of(self.context);
         for (index, target) in self.targets.iter().enumerate() {
             if target.step() == Step::Read {
-                self.check_read(target).await.map_err(|error| error.in_entry(index))?;
+                let read = self.check_read(target, &mut allowance).await;
+                read.map_err(|error| error.in_entry(index))?;
             }
         }
         Ok(())
     }
 
     /// What the transaction does not write itself is asked for now.
-    async fn check_read(&self, target: &Target) -> Result<(), ServerError> {
+    async fn check_read(
+        &self,
+        target: &Target,
+        allowance: &mut Allowance,
+    ) -> Result<(), ServerError> {
         let call = target.call(self.context, None);
         let Some((of, step)) = self.written_here(&target.interaction) else {
-            return dispatch(call).await.map(drop);
+            return allowance.take(dispatch(call).await?).map(drop);
         };
         if !call.visibility(&of.resource_type)?.shows(&of.resource_type, &of.id) {
             return Err(ServerError::NotFound);
         }
         match (step, &target.interaction) {
             (Step::Delete, Interaction::Read(_)) => Err(ServerError::DeletedHere),
-            (Step::Delete, _) => dispatch(call).await.map(drop),
+            (Step::Delete, _) => allowance.take(dispatch(call).await?).map(drop),
             _ => Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use contract::Instance;
-use database::{Method, Snapshot};
+use database::{Method, Snapshot, VersionEntry};
 use fhir_core::json::write_string;
 use fhir_core::{Instant, VersionId};
 
@@ -72,8 +72,9 @@ pub(crate) async fn history_instance(
     entries.retain(|entry| page.since.is_none_or(|since| entry.instant >= since));
     let total = entries.len();
     entries.retain(|entry| page.before.is_none_or(|before| entry.version < before));
-    let more = entries.len() > page.count;
-    entries.truncate(page.count);
+    let fitting = fitting(&entries, page.count, call.server.limits.answer_bytes);
+    let more = entries.len() > fitting;
+    entries.truncate(fitting);
     // A count of nought asks for the total alone.
     let next = entries.last().filter(|_| more).map(|entry| entry.version);
     let mut bundle = Writer::new(call, instance, total, page, next);
@@ -86,6 +87,17 @@ pub(crate) async fn history_instance(
         bundle.entry(&snapshot, entry, status).await?;
     }
     Ok(Answer::of(bundle.finish()))
+}
+
+/// How many of these fit a page: `count` at most, and as many as have `bytes`, one at least.
+fn fitting(entries: &[VersionEntry], count: usize, bytes: usize) -> usize {
+    let mut length = 0;
+    let within = |entry: &&VersionEntry| {
+        length += entry.length as usize;
+        length <= bytes
+    };
+    let fitting = entries.iter().take(count).take_while(within).count();
+    fitting.max(count.min(1))
 }
 
 /// Writes the Bundle; stored bytes are put into it unparsed.
@@ -131,7 +143,7 @@ impl Writer {
     async fn entry(
         &mut self,
         snapshot: &Snapshot,
-        entry: database::VersionEntry,
+        entry: VersionEntry,
         status: &str,
     ) -> Result<(), ServerError> {
         let stored = snapshot.load(entry).await?;

@@ -134,6 +134,23 @@ async fn a_page_has_no_more_than_the_server_allows() {
 }
 
 #[tokio::test]
+async fn a_page_of_long_versions_ends_early_and_has_one_at_least() {
+    let site = Site::limited(Limits { answer_bytes: 5000, ..Limits::default() }).await;
+    for length in [100, 2000, 2000, 9000] {
+        site.put("Patient/1", patient(&"x".repeat(length))).await;
+    }
+    let mut pages = Vec::new();
+    let mut target = Some("Patient/1/_history".to_owned());
+    while let Some(page) = target {
+        let bundle = site.get(&page).await.is(200).json();
+        assert_eq!(bundle["total"], 4);
+        pages.push(versions(&bundle).len());
+        target = next(&bundle);
+    }
+    assert_eq!(pages, [1, 3]);
+}
+
+#[tokio::test]
 async fn parameters_that_cannot_be_read_or_repeat_are_refused() {
     // HTTP-155, HTTP-237
     let site = site().await;

@@ -110,6 +110,48 @@ async fn an_answer_lists_no_more_than_fifty_issues() {
     }
 }
 
+/// A short Bundle can name a long resource often.
+#[tokio::test]
+async fn a_bundle_reads_no_more_than_the_limit() {
+    let site = Site::limited(Limits { answer_bytes: 5000, ..Limits::default() }).await;
+    let long = patient(2000).replacen('{', r#"{"id":"1","#, 1);
+    site.put("Patient/1", long).await.is(201);
+    let read =
+        |count: usize| vec![r#"{"request":{"method":"GET","url":"Patient/1"}}"#; count].join(",");
+    let bundle = |of: &str, entries: String| {
+        format!(r#"{{"resourceType":"Bundle","type":"{of}","entry":[{entries}]}}"#)
+    };
+    let batch = site.post("", bundle("batch", read(4))).await.is(200).json();
+    let statuses = batch["entry"].as_array().unwrap().iter();
+    let statuses: Vec<_> = statuses
+        .map(|entry| entry["response"]["status"].as_str().unwrap()[..3].to_owned())
+        .collect();
+    assert_eq!(statuses, ["200", "200", "413", "413"]);
+    site.post("", bundle("transaction", read(2))).await.is(200);
+    let write =
+        r#"{"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient"}}"#;
+    let refused =
+        site.post("", bundle("transaction", format!("{write},{}", read(3)))).await.is(413);
+    assert_eq!(
+        (refused.code(), refused.expressions()),
+        ("too-costly".into(), vec!["Bundle.entry[3]".into()])
+    );
+    assert_eq!(site.position(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_repeats_little_of_what_was_sent() {
+    let site = Site::start().await;
+    let long = "é".repeat(10_000);
+    let url = format!(
+        r#"{{"resourceType":"Bundle","type":"batch","entry":[{{"request":{{"method":"GET","url":"http://x/{long}"}}}}]}}"#
+    );
+    let name = format!(r#"{{"resourceType":"Patient","{long}":1,"{long}":1}}"#);
+    for answer in [site.post("", url).await.is(200), site.post("Patient", name).await.is(400)] {
+        assert!(answer.text().len() < 3000, "{}", answer.text().len());
+    }
+}
+
 #[tokio::test]
 async fn nesting_beyond_the_limit_is_refused() {
     // HTTP-222
