@@ -121,7 +121,8 @@ async fn carry_out(
     let database = Arc::clone(&server.databases[&grant.tenant]);
     let query = head.uri.query().unwrap_or_default().to_owned();
     let conditions = conditions(&head.headers);
-    let work = async move {
+    // On the heap: it would be copied with every future around it.
+    let work = Box::pin(async move {
         let call = Call {
             server: &server,
             database: &database,
@@ -136,12 +137,13 @@ async fn carry_out(
             return dispatch::dispatch(call).await;
         };
         if call.interaction == Interaction::BatchOrTransaction {
-            return bundle::bundle(&server, &database, &grant, &bytes, preference).await;
+            // The largest by far, and the rarest.
+            return Box::pin(bundle::bundle(&server, &database, &grant, &bytes, preference)).await;
         }
         let document = Document::parse(&bytes).map_err(ServerError::InvalidJson)?;
         let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
         dispatch::dispatch(Call { resource: Some(resource), ..call }).await
-    };
+    });
     where_it_belongs(length, work).await
 }
 

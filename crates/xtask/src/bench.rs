@@ -15,6 +15,7 @@ mod peers;
 mod product;
 mod raw_log;
 mod read;
+mod traced;
 mod turns;
 mod write;
 
@@ -26,7 +27,7 @@ use std::time::Duration;
 pub(crate) enum Bench {
     /// Reads of one resource: the server against a bare handler that answers the same bytes.
     Read(Rounds),
-    /// Durable creates: the database and the server against a raw log of the same bytes.
+    /// Durable creates: the database and the server against a raw log.
     Write(Rounds),
     /// Reads through the gateway: its whole chain against a bare proxy of the same kind.
     Gateway(Rounds),

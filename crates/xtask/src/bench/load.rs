@@ -61,21 +61,33 @@ pub(crate) async fn measure<C: Client>(
     while let Some(worked) = working.join_next().await {
         micros.append(&mut worked??);
     }
-    if micros.is_empty() {
-        return Err("nothing was answered".into());
+    Round::of(micros.len(), elapsed, micros, used.zip(used_after).map(|(used, after)| after - used))
+}
+
+impl Round {
+    /// A round in which `answers` were given within `elapsed`, after times of `micros`.
+    pub(crate) fn of(
+        answers: usize,
+        elapsed: Duration,
+        mut micros: Vec<u32>,
+        cpu: Option<Duration>,
+    ) -> Result<Self, Failure> {
+        if micros.is_empty() {
+            return Err("nothing was answered".into());
+        }
+        micros.sort_unstable();
+        let answers = u32::try_from(answers)?;
+        let at = |hundredths: usize| {
+            let index = micros.len() * hundredths / 100;
+            Duration::from_micros(micros[index.min(micros.len() - 1)].into())
+        };
+        Ok(Self {
+            rate: f64::from(answers) / elapsed.as_secs_f64(),
+            median: at(50),
+            slowest_of_100: at(99),
+            cpu: cpu.map(|cpu| cpu / answers),
+        })
     }
-    micros.sort_unstable();
-    let answers = u32::try_from(micros.len())?;
-    let at = |part: f64| {
-        let index = (f64::from(answers) * part) as usize;
-        Duration::from_micros(micros[index.min(micros.len() - 1)].into())
-    };
-    Ok(Round {
-        rate: f64::from(answers) / elapsed.as_secs_f64(),
-        median: at(0.5),
-        slowest_of_100: at(0.99),
-        cpu: used.zip(used_after).map(|(used, after)| (after - used) / answers),
-    })
 }
 
 async fn work<C: Client>(

@@ -34,21 +34,23 @@ pub(crate) fn channel_socket(directory: &Path) -> PathBuf {
     directory.join("channel.sock")
 }
 
-/// A database over the embedded store, as `hearthgate serve` opens it.
-pub(crate) fn open_database(directory: &Path) -> Result<Database, Failure> {
-    let schema = Schema::r4();
-    let derive = Arc::new(DeriveFromBody::new(schema));
+/// The embedded store, as `hearthgate serve` opens it.
+pub(crate) fn open_store(directory: &Path) -> Result<Arc<dyn Store>, Failure> {
+    let derive = Arc::new(DeriveFromBody::new(Schema::r4()));
     let path = directory.join("tenants").join(TENANT);
-    let store = SledStore::open(&path, TENANT, derive, SledStoreOptions::default())?;
-    let store: Arc<dyn Store> = Arc::new(store);
-    let tenant = TenantText::new(TENANT)?;
+    Ok(Arc::new(SledStore::open(&path, TENANT, derive, SledStoreOptions::default())?))
+}
+
+/// A database over a store, as `hearthgate serve` opens it.
+pub(crate) fn open_database(store: Arc<dyn Store>) -> Result<Database, Failure> {
     let clock = Arc::new(SystemClock::start());
-    Ok(Database::open(store, tenant, schema, clock, Options::default())?)
+    let tenant = TenantText::new(TENANT)?;
+    Ok(Database::open(store, tenant, Schema::r4(), clock, Options::default())?)
 }
 
 /// Runs the server until this process shall end.
 pub(crate) async fn server(directory: &Path) -> Result<(), Failure> {
-    let database = Arc::new(open_database(directory)?);
+    let database = Arc::new(open_database(open_store(directory)?)?);
     let config = ServerConfig {
         socket: server_socket(directory),
         channel_socket: channel_socket(directory),

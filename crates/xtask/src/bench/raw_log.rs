@@ -8,9 +8,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use fhir_core::Clock;
 use tokio::sync::oneshot;
 
 use super::Failure;
+use super::load::{Round, Window};
 
 /// As many as the database takes into one group.
 const GROUP: usize = 1024;
@@ -42,6 +44,33 @@ impl RawLog {
         queue.try_send(Entry { bytes, answer }).map_err(|_| "the raw log takes nothing")?;
         Ok(answered.await?)
     }
+}
+
+/// Appends `record` in groups of these sizes, over and over, each made durable before the next:
+/// what the disk gives to whoever does nothing else. The times are a group's.
+pub(crate) fn replay(
+    path: &Path,
+    record: &[u8],
+    groups: &[usize],
+    window: Window,
+    clock: &dyn Clock,
+) -> Result<Round, Failure> {
+    let mut file = File::options().create(true).append(true).open(path)?;
+    let (mut buffer, mut micros, mut records) = (Vec::new(), Vec::new(), 0);
+    let began = clock.monotonic();
+    for size in groups.iter().cycle() {
+        let group_began = clock.monotonic();
+        if group_began - began >= window.measured {
+            break;
+        }
+        buffer.clear();
+        (0..*size).for_each(|_| buffer.extend_from_slice(record));
+        file.write_all(&buffer)?;
+        file.sync_data()?;
+        records += *size;
+        micros.push(u32::try_from((clock.monotonic() - group_began).as_micros())?);
+    }
+    Round::of(records, clock.monotonic() - began, micros, None)
 }
 
 fn write(mut file: File, entries: Receiver<Entry>) -> std::io::Result<()> {

@@ -1,0 +1,88 @@
+//! A store that notes how many commits each group had, and passes everything on.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fhir_core::{ResourceId, ResourceType, VersionId};
+use store::{
+    AppendError, CloseError, Commit, Head, IdentifierKey, ReadError, Store, T, VersionEntry,
+};
+
+/// The store, and the sizes of its groups.
+pub(crate) struct Traced {
+    store: Arc<dyn Store>,
+    groups: Mutex<Vec<usize>>,
+}
+
+impl Traced {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, groups: Mutex::default() }
+    }
+
+    /// The sizes of the groups since this was last asked.
+    pub(crate) fn groups(&self) -> Vec<usize> {
+        std::mem::take(&mut *self.groups.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Store for Traced {
+    fn head(&self) -> Head {
+        self.store.head()
+    }
+
+    fn append(&self, group: &[Commit]) -> Result<Head, AppendError> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).push(group.len());
+        self.store.append(group)
+    }
+
+    fn takes_commits(&self) -> bool {
+        self.store.takes_commits()
+    }
+
+    async fn newest(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        at: T,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        self.store.newest(resource_type, id, at).await
+    }
+
+    async fn version(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        version: VersionId,
+        at: T,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        self.store.version(resource_type, id, version, at).await
+    }
+
+    async fn versions(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        at: T,
+    ) -> Result<Vec<VersionEntry>, ReadError> {
+        self.store.versions(resource_type, id, at).await
+    }
+
+    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
+        self.store.body(entry).await
+    }
+
+    async fn identified(
+        &self,
+        resource_type: &ResourceType,
+        identifier: &IdentifierKey,
+        at: T,
+    ) -> Result<Vec<ResourceId>, ReadError> {
+        self.store.identified(resource_type, identifier, at).await
+    }
+
+    fn close(&self) -> Result<(), CloseError> {
+        self.store.close()
+    }
+}
