@@ -1,6 +1,8 @@
 //! A directory for one run's data, on the disk that `target` is on: removed when the run is over.
 
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 /// The directory; removed with all in it when this is dropped.
@@ -10,7 +12,8 @@ impl Directory {
     /// A new one. Its path is short enough for sockets: it is relative to the working directory.
     pub(crate) fn new(name: &str) -> io::Result<Self> {
         let path = PathBuf::from(format!("target/bench/{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path)?;
+        // As the server and the gateway want the directories of their sockets.
+        DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
         Ok(Self(path))
     }
 
