@@ -72,7 +72,10 @@ impl<'a> Bundle<'a> {
             Some("transaction") => BundleType::Transaction,
             Some(_) => BundleType::Other,
             None => {
-                reader.fail(IssueCode::Required, "Bundle.type", "a Bundle needs a type");
+                // What is there and no string was reported when it was read.
+                if value.get("type").is_none() {
+                    reader.fail(IssueCode::Required, "Bundle.type", "a Bundle needs a type");
+                }
                 BundleType::Other
             }
         };
@@ -198,5 +201,12 @@ mod tests {
             .map(str::to_owned)
             .to_vec())
         );
+    }
+
+    #[test]
+    fn a_type_that_is_no_string_is_named_once() {
+        let named = Err(vec!["Bundle.type".to_owned()]);
+        assert_eq!(check(r#"{"resourceType":"Bundle","type":1}"#), named);
+        assert_eq!(check(r#"{"resourceType":"Bundle","type":null}"#), named);
     }
 }
