@@ -5,7 +5,7 @@
 //! of our own user may ask.
 
 use std::convert::Infallible;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,15 +54,18 @@ pub(crate) struct RenewalSocket {
 impl Drop for RenewalSocket {
     fn drop(&mut self) {
         // A path left behind is taken over by the next start.
-        let _ = std::fs::remove_file(&self.path);
+        if is_socket(&self.path) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
 impl RenewalSocket {
-    /// Makes the socket, for our own user alone. One that nobody listens on is taken over.
+    /// Makes the socket, for our own user alone. One that nobody listens on is taken over;
+    /// anything else that stands there is somebody's and stays.
     pub(crate) fn bind(path: &Path) -> Result<Self, GatewayError> {
         let failed = |source| GatewayError::RenewalSocket { path: path.to_owned(), source };
-        if path.exists() {
+        if is_socket(path) {
             if std::os::unix::net::UnixStream::connect(path).is_ok() {
                 return Err(GatewayError::RenewalSocketInUse(path.to_owned()));
             }
@@ -78,6 +81,11 @@ impl RenewalSocket {
     fn is_ours(&self, stream: &UnixStream) -> bool {
         stream.peer_cred().is_ok_and(|peer| peer.uid() == self.owner)
     }
+}
+
+/// Whether a socket itself, not a link to one, stands at `path`.
+fn is_socket(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket())
 }
 
 /// Serves the renewal socket for as long as it is polled.
@@ -170,4 +178,40 @@ fn json(document: &impl serde::Serialize) -> Response<Full<Bytes>> {
 
 fn said(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     answer(status, "text/plain", text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RenewalSocket;
+    use crate::errors::GatewayError;
+    use std::fs;
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_not_removed_and_a_dead_socket_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("renewal.sock");
+        fs::write(&path, "somebody's").unwrap();
+        let refused = RenewalSocket::bind(&path).unwrap_err();
+        assert!(matches!(refused, GatewayError::RenewalSocket { .. }), "{refused}");
+        assert_eq!(fs::read(&path).unwrap(), b"somebody's");
+        fs::remove_file(&path).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let alive = RenewalSocket::bind(&path).unwrap();
+        let refused = RenewalSocket::bind(&path).unwrap_err();
+        assert!(matches!(refused, GatewayError::RenewalSocketInUse(_)), "{refused}");
+        // What was put in the socket's place is not ours to remove.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "somebody's").unwrap();
+        drop(alive);
+        assert_eq!(fs::read(&path).unwrap(), b"somebody's");
+    }
+
+    #[tokio::test]
+    async fn a_link_is_not_followed_and_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, nowhere) = (folder.path().join("renewal.sock"), folder.path().join("nowhere"));
+        std::os::unix::fs::symlink(&nowhere, &path).unwrap();
+        assert!(RenewalSocket::bind(&path).is_err());
+        assert!(path.symlink_metadata().unwrap().is_symlink());
+    }
 }
