@@ -8,13 +8,19 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::memory::{Memory, Order, Work};
+use crate::memory::{Memory, Order, Tidiness, Work};
 use crate::mend::Mender;
 use crate::slot::Slot;
 use crate::state::Applied;
 
 /// How long to wait before a state is tried to be put right again.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How many entries are merged before it is asked what else there is to do: a millisecond or so.
+const TIDIED_AT_ONCE: usize = 4096;
+/// How many entries are merged for each that is taken in, when there are so many: more than each
+/// is merged on its way to the largest run, so that merging keeps up.
+const TIDIED_FOR_EACH: usize = 8;
 
 /// The thread and its owner's hold on it: dropping this ends it.
 pub(crate) struct Applier {
@@ -74,19 +80,21 @@ struct Thread {
 
 impl Thread {
     fn run(mut self) {
-        while let Some(work) = self.memory.take() {
+        while let Some(work) = self.memory.take(self.tidiness()) {
             match work {
-                Work::Apply(units) => {
-                    let mut applied = self.applied;
-                    let state = self.slot.get();
-                    match state.and_then(|state| state.apply(&units, &mut applied)) {
+                Work::Apply(table) => {
+                    let keys = table.keys();
+                    let applied = self.slot.get().and_then(|state| state.apply(&table));
+                    match applied {
                         Ok(()) => {
-                            self.applied = applied;
-                            self.memory.trim(&units);
+                            self.applied = table.through();
+                            self.memory.applied(table);
+                            self.tidy(keys * TIDIED_FOR_EACH);
                         }
                         Err(reason) => self.memory.fail(&reason),
                     }
                 }
+                Work::Tidy => self.tidy(TIDIED_AT_ONCE),
                 Work::Mend => {
                     let Some(mender) = self.mender.get() else {
                         return;
@@ -103,6 +111,23 @@ impl Thread {
                     }
                 }
             }
+        }
+    }
+
+    fn tidiness(&self) -> Tidiness {
+        match self.slot.get() {
+            Ok(state) if state.is_untidy() => Tidiness::Untidy,
+            _ => Tidiness::Tidy,
+        }
+    }
+
+    /// Tidies the state by about so many entries.
+    fn tidy(&self, mut entries: usize) {
+        while entries > 0 && self.tidiness() == Tidiness::Untidy && !self.memory.is_stopping() {
+            if let Err(reason) = self.slot.get().and_then(|state| state.tidy(TIDIED_AT_ONCE)) {
+                return self.memory.fail(&reason);
+            }
+            entries = entries.saturating_sub(TIDIED_AT_ONCE);
         }
     }
 }

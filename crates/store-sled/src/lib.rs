@@ -26,8 +26,9 @@ mod segments;
 mod slot;
 mod state;
 mod store;
+mod table;
 mod tail;
-mod unit;
+mod varint;
 mod verify;
 
 pub use error::{Damage, Flaw, OpenError, VerifyError};

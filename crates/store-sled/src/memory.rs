@@ -1,7 +1,10 @@
 //! What is in the log and not yet in the derived state: found here first, copied behind the
 //! commit path by the applier, and bounded, since an append waits while there is too much.
+//!
+//! Commits go into the filling table. The applier takes that table away whole, to write it, and
+//! another fills meanwhile; readers see both, the older until the state has it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,21 +14,20 @@ use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use store::T;
 
 use crate::SledStoreOptions;
-use crate::keys::{Pointer, bearer, position};
-use crate::unit::{Key, Unit};
+use crate::keys::{Pointer, bearer};
+use crate::state::Applied;
+use crate::table::{Table, Unit};
 
-/// How many keys go to the state before the position they reach is noted and memory trimmed.
-/// Inserted one by one: a batch would hold readers up.
-const KEYS_AT_ONCE: usize = 256;
+/// A table with so many keys is worth a run of its own.
+pub(crate) const KEYS_OF_A_RUN: usize = 8192;
 
-/// How long the applier lets few commits become more: each round costs it a key of its own and
-/// the committing thread a wake-up.
-const GATHER: Duration = Duration::from_millis(20);
+/// How long the applier lets fewer keys become more.
+const GATHER: Duration = Duration::from_millis(500);
 
-/// The table and how far the applier is.
+/// The tables and how far the applier is. Who needs both locks takes the tables' first.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    table: RwLock<Table>,
+    tables: RwLock<Tables>,
     progress: Mutex<Progress>,
     /// Rung when the applier has something to do.
     work: Condvar,
@@ -35,24 +37,41 @@ pub(crate) struct Memory {
     lag_bytes: usize,
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    versions: BTreeMap<Key, Pointer>,
-    /// The first position since the state's at which a resource bore an identifier.
-    identifiers: BTreeMap<Key, T>,
-    queue: VecDeque<Arc<Unit>>,
+#[derive(Debug)]
+struct Tables {
+    filling: Table,
+    /// What the applier is writing.
+    full: Option<Arc<Table>>,
+}
+
+impl Tables {
+    /// The newer first.
+    fn each(&self) -> impl Iterator<Item = &Table> {
+        std::iter::once(&self.filling).chain(self.full.as_deref())
+    }
 }
 
 #[derive(Debug)]
 struct Progress {
+    /// In both tables.
     versions: usize,
     bytes: usize,
-    units: usize,
+    /// In the filling table.
     keys: usize,
+    /// Whether the applier has a table that the state has not.
+    full: Held,
     applied: T,
+    newest: T,
     order: Order,
     pace: Pace,
     failed: Option<String>,
+}
+
+/// Whether there is a full table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    No,
+    Yes,
 }
 
 /// What the applier is to do.
@@ -70,16 +89,26 @@ pub(crate) enum Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Condition {
     Sound,
+    Idle,
     Failed,
 }
 
 /// What the applier has to do.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// Take these into the state.
-    Apply(Vec<Arc<Unit>>),
+    /// Take this into the state.
+    Apply(Arc<Table>),
+    /// Tidy the state: there is nothing to take into it yet.
+    Tidy,
     /// Put the state right, which has failed.
     Mend,
+}
+
+/// Whether the state has something to tidy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tidiness {
+    Tidy,
+    Untidy,
 }
 
 /// Whether the applier may let commits gather.
@@ -91,15 +120,16 @@ enum Pace {
 }
 
 impl Memory {
-    pub(crate) fn new(options: &SledStoreOptions, applied: T) -> Self {
+    pub(crate) fn new(options: &SledStoreOptions, applied: Applied) -> Self {
         Self {
-            table: RwLock::default(),
+            tables: RwLock::new(Tables { filling: Table::after(applied), full: None }),
             progress: Mutex::new(Progress {
                 versions: 0,
                 bytes: 0,
-                units: 0,
                 keys: 0,
-                applied,
+                full: Held::No,
+                applied: applied.t,
+                newest: applied.t,
                 order: Order::Run,
                 pace: Pace::Gather,
                 failed: None,
@@ -148,60 +178,66 @@ impl Memory {
 
     /// Makes the versions of durable commits findable, all at once.
     pub(crate) fn insert(&self, unit: Unit) {
-        let (versions, bytes, keys) = (unit.versions.len(), unit.bytes(), unit.keys());
-        {
-            let mut table = self.table.write();
-            for (key, pointer) in &unit.versions {
-                table.versions.insert(Arc::clone(key), *pointer);
-            }
-            for (key, t) in &unit.identifiers {
-                table.identifiers.entry(Arc::clone(key)).or_insert(*t);
-            }
-            table.queue.push_back(Arc::new(unit));
-        }
+        let (versions, bytes, t) = (unit.versions, unit.bytes, unit.through.t);
+        let mut tables = self.tables.write();
+        tables.filling.insert(unit);
+        let keys = tables.filling.keys();
         let mut progress = self.progress.lock();
+        drop(tables);
+        let before = progress.keys;
         progress.versions += versions;
         progress.bytes += bytes;
-        progress.keys += keys;
-        progress.units += 1;
-        if progress.units == 1 || progress.keys >= KEYS_AT_ONCE {
+        progress.newest = t;
+        progress.keys = keys;
+        if before == 0 || (before < KEYS_OF_A_RUN && keys >= KEYS_OF_A_RUN) {
             self.work.notify_one();
         }
     }
 
-    /// The next commits for the state, of at most about [`KEYS_AT_ONCE`] keys; waits for them.
-    /// `None` when there is nothing more to do.
-    pub(crate) fn take(&self) -> Option<Work> {
-        if let Condition::Failed = self.wait_for_work()? {
-            return Some(Work::Mend);
+    /// What to do next; waits for it. `None` when there is nothing more to do.
+    pub(crate) fn take(&self, tidiness: Tidiness) -> Option<Work> {
+        match self.wait_for_work(tidiness)? {
+            Condition::Failed => return Some(Work::Mend),
+            Condition::Idle => return Some(Work::Tidy),
+            Condition::Sound => {}
         }
-        let table = self.table.read();
-        let mut taken = Vec::new();
-        let mut keys = 0;
-        for unit in &table.queue {
-            if !taken.is_empty() && keys + unit.keys() > KEYS_AT_ONCE {
-                break;
-            }
-            keys += unit.keys();
-            taken.push(Arc::clone(unit));
+        let mut tables = self.tables.write();
+        if let Some(full) = &tables.full {
+            // It was not taken in before the state failed.
+            return Some(Work::Apply(Arc::clone(full)));
         }
-        Some(Work::Apply(taken))
+        let next = Table::after(tables.filling.through());
+        let full = Arc::new(std::mem::replace(&mut tables.filling, next));
+        tables.full = Some(Arc::clone(&full));
+        let mut progress = self.progress.lock();
+        progress.keys = 0;
+        progress.full = Held::Yes;
+        Some(Work::Apply(full))
     }
 
-    fn wait_for_work(&self) -> Option<Condition> {
+    fn wait_for_work(&self, tidiness: Tidiness) -> Option<Condition> {
         let mut progress = self.progress.lock();
         let mut gathered = false;
         loop {
             if progress.failed.is_some() {
                 return (progress.order == Order::Run).then_some(Condition::Failed);
             }
-            let few = progress.keys < KEYS_AT_ONCE && progress.pace == Pace::Gather;
+            let nothing = progress.applied == progress.newest && progress.full == Held::No;
+            let few = progress.keys < KEYS_OF_A_RUN
+                && progress.pace == Pace::Gather
+                && progress.full == Held::No;
             match progress.order {
                 Order::Stop => return None,
-                Order::Drain if progress.units == 0 => return None,
-                Order::Run if progress.units == 0 => self.work.wait(&mut progress),
-                Order::Run if few && !gathered => {
-                    gathered = self.work.wait_for(&mut progress, GATHER).timed_out();
+                Order::Drain if nothing => return None,
+                Order::Run if nothing || (few && !gathered) => {
+                    if tidiness == Tidiness::Untidy {
+                        return Some(Condition::Idle);
+                    }
+                    if nothing {
+                        self.work.wait(&mut progress);
+                    } else {
+                        gathered = self.work.wait_for(&mut progress, GATHER).timed_out();
+                    }
                 }
                 Order::Run | Order::Drain => break,
             }
@@ -230,31 +266,20 @@ impl Memory {
         self.progress.lock().bytes
     }
 
-    /// Forgets commits that the state has now.
-    pub(crate) fn trim(&self, units: &[Arc<Unit>]) {
-        {
-            let mut table = self.table.write();
-            for unit in units {
-                for (key, _) in &unit.versions {
-                    table.versions.remove(key);
-                }
-                for (key, t) in &unit.identifiers {
-                    if table.identifiers.get(key) == Some(t) {
-                        table.identifiers.remove(key);
-                    }
-                }
-            }
-            table.queue.drain(..units.len());
-        }
+    /// Forgets the table that the state has now.
+    pub(crate) fn applied(&self, table: Arc<Table>) {
+        // Dropped when no lock is held: it takes as long as it has keys.
+        let mut tables = self.tables.write();
+        let full = tables.full.take();
         let mut progress = self.progress.lock();
-        for unit in units {
-            progress.versions -= unit.versions.len();
-            progress.bytes -= unit.bytes();
-            progress.units -= 1;
-            progress.keys -= unit.keys();
-            progress.applied = unit.t;
-        }
+        drop(tables);
+        progress.versions -= table.versions();
+        progress.bytes -= table.bytes();
+        progress.full = Held::No;
+        progress.applied = table.through().t;
         self.done.notify_all();
+        drop(progress);
+        drop((full, table));
     }
 
     /// Says that the state takes nothing until it has been put right.
@@ -287,35 +312,19 @@ impl Memory {
 
     /// The first of these keys, which is the newest version's.
     pub(crate) fn first(&self, keys: &RangeInclusive<Vec<u8>>) -> Option<(T, Pointer)> {
-        let table = self.table.read();
-        table.range(keys).next()
+        self.tables.read().each().find_map(|table| table.versions_of(keys).next())
     }
 
     /// All of these keys, the newest version's first.
     pub(crate) fn all(&self, keys: &RangeInclusive<Vec<u8>>) -> Vec<(T, Pointer)> {
-        let table = self.table.read();
-        table.range(keys).collect()
+        self.tables.read().each().flat_map(|table| table.versions_of(keys)).collect()
     }
 
     /// Adds the resources whose keys begin with `prefix` and that stood there at `at`.
     pub(crate) fn bearers(&self, prefix: &[u8], at: T, into: &mut BTreeSet<ResourceId>) {
-        let table = self.table.read();
-        let from = (std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded);
-        for (key, first) in table.identifiers.range::<[u8], _>(from) {
-            if !key.starts_with(prefix) {
-                return;
-            }
-            into.extend(bearer(prefix, key).filter(|_| *first <= at));
+        for table in self.tables.read().each() {
+            let bearers = table.bearers_of(prefix).filter(|(_, first)| *first <= at);
+            into.extend(bearers.filter_map(|(key, _)| bearer(prefix, key)));
         }
-    }
-}
-
-impl Table {
-    fn range(&self, keys: &RangeInclusive<Vec<u8>>) -> impl Iterator<Item = (T, Pointer)> + '_ {
-        let (start, end) = (keys.start().as_slice(), keys.end().as_slice());
-        let bounds = (std::ops::Bound::Included(start), std::ops::Bound::Included(end));
-        self.versions
-            .range::<[u8], _>(bounds)
-            .filter_map(|(key, pointer)| Some((position(key)?, *pointer)))
     }
 }

@@ -8,12 +8,13 @@ use store::{Derive, T, TenantText};
 
 use crate::SledStoreOptions;
 use crate::layout::Layout;
-use crate::memory::Memory;
+use crate::memory::{KEYS_OF_A_RUN, Memory};
 use crate::open::{derive_identifiers, unit};
 use crate::room;
 use crate::scan::{Place, ScanError, SegmentScan};
 use crate::slot::Slot;
 use crate::state::{Applied, State, Unopened};
+use crate::table::Table;
 
 /// What mending needs to know.
 pub(crate) struct Mender {
@@ -57,9 +58,9 @@ impl Mender {
     /// The state as its files have it, brought up to `through`.
     fn stored(&self, memory: &Memory, through: &Applied) -> Result<(State, Applied), Unusable> {
         let state = self.open()?;
-        let applied = state.applied().map_err(Unusable::Rebuild)?;
-        let applied = applied.ok_or_else(|| Unusable::Rebuild("it is empty".to_owned()))?;
-        state.check(&applied).map_err(Unusable::Rebuild)?;
+        let applied = state.load().map_err(Unusable::Rebuild)?;
+        let applied = applied.ok_or_else(|| Unusable::Rebuild("it has no manifest".to_owned()))?;
+        state.check().map_err(Unusable::Rebuild)?;
         if applied.t > through.t {
             return Err(Unusable::Rebuild("it is ahead of what was applied".to_owned()));
         }
@@ -87,13 +88,14 @@ impl Mender {
     fn replay(
         &self,
         state: &State,
-        mut applied: Applied,
+        applied: Applied,
         memory: &Memory,
         through: &Applied,
     ) -> Result<Applied, Unusable> {
         let mut before = None;
+        let mut table = Table::after(applied);
         for number in applied.segment.. {
-            if applied.t >= through.t {
+            if table.through().t >= through.t {
                 break;
             }
             let path = self.layout.segment(number);
@@ -114,7 +116,7 @@ impl Mender {
                 if memory.is_stopping() {
                     return Err(Unusable::Later("the store is closing".to_owned()));
                 }
-                self.take_in(state, &mut applied, number, found.offset, decoded)?;
+                self.take_in(state, &mut table, number, found.offset, decoded)?;
             }
             if scan.head().t < through.t && scan.torn().is_some() {
                 let t = scan.head().t;
@@ -122,16 +124,18 @@ impl Mender {
             }
             before = Some(scan.head());
         }
+        let applied = table.through();
         if (applied.t, applied.hash) != (through.t, through.hash) {
             return Err(Unusable::Rebuild("it does not follow this log".to_owned()));
         }
+        state.apply(&table).map_err(Unusable::Later)?;
         Ok(applied)
     }
 
     fn take_in(
         &self,
         state: &State,
-        applied: &mut Applied,
+        table: &mut Table,
         segment: u64,
         offset: u64,
         mut decoded: Decoded,
@@ -139,8 +143,13 @@ impl Mender {
         let t: T = decoded.commit.t;
         derive_identifiers(self.derive.as_ref(), &mut decoded)
             .map_err(|_| Unusable::Later(format!("commit {t} cannot be read")))?;
-        let unit = Arc::new(unit(&decoded, segment, offset));
-        state.apply(&[unit], applied).map_err(Unusable::Later)
+        table.insert(unit(&decoded, segment, offset));
+        if table.keys() < KEYS_OF_A_RUN {
+            return Ok(());
+        }
+        state.apply(table).map_err(Unusable::Later)?;
+        *table = Table::after(table.through());
+        Ok(())
     }
 }
 

@@ -18,8 +18,8 @@ use crate::scan::{Found, Place, ScanError, SegmentScan};
 use crate::segments::Segments;
 use crate::slot::Slot;
 use crate::state::{Applied, State, Unopened, marked_failure};
+use crate::table::{Unit, UnitBuilder};
 use crate::tail::Tail;
-use crate::unit::{Unit, UnitBuilder};
 use crate::{SledStore, SledStoreOptions};
 
 /// Opens the tenant's store, or makes it.
@@ -146,15 +146,14 @@ impl Replay<'_> {
             return Err(Obstacle::State("it is missing".to_owned()));
         }
         let state = self.open_state()?;
-        let applied = state.applied().map_err(Obstacle::State)?;
-        let applied = applied.ok_or_else(|| Obstacle::State("it is empty".to_owned()))?;
-        let mut newest = applied.t;
-        if applied.keys <= self.options.checked_keys {
-            newest = newest.max(state.check(&applied).map_err(Obstacle::State)?);
+        let applied = state.load().map_err(Obstacle::State)?;
+        let applied = applied.ok_or_else(|| Obstacle::State("it has no manifest".to_owned()))?;
+        if state.keys() <= self.options.checked_keys {
+            state.check().map_err(Obstacle::State)?;
         }
         let replayed = self.replay(state, applied, cut)?;
-        if replayed.head.t < newest {
-            let reason = format!("it has seen commit {newest}, the log ends before that");
+        if replayed.head.t < applied.t {
+            let reason = format!("it has seen commit {}, the log ends before that", applied.t);
             return Err(Obstacle::State(reason));
         }
         Ok(replayed)
@@ -184,7 +183,7 @@ impl Replay<'_> {
         let from = self.segments.binary_search(&applied.segment);
         let from = from.map_err(|_| Obstacle::State("it is ahead of the log".to_owned()))?;
         let state = Arc::new(Slot::of(state));
-        let memory = Arc::new(Memory::new(self.options, applied.t));
+        let memory = Arc::new(Memory::new(self.options, applied));
         let applier = Applier::start(&memory, &state, applied);
         let applier = applier.map_err(io_error(&self.layout.state()))?;
         let mut replayed =

@@ -1,8 +1,19 @@
-//! The derived state in sled: where each version lies and who bears which identifier.
+//! The derived state in sled: where each version lies and who bears which identifier, as a few
+//! sorted runs of blocks, and a manifest that names them.
+//!
+//! A table of memory becomes a run; runs that are alike are merged, a little at a time, behind
+//! everything else. The manifest is replaced last: a crash leaves what no manifest names, which
+//! the next open removes.
 //!
 //! sled is not trusted: its errors and panics are caught, the state is then out of use until it
-//! is rebuilt at the next open (a marker file sees to that), and a count and a sum of its keys
-//! stand beside the position it has reached, so that lost keys are noticed.
+//! is rebuilt (a marker file sees to that), each block has a checksum, and the manifest has a
+//! count and a sum of each run's keys, so that lost keys are noticed.
+
+mod block;
+mod filter;
+mod manifest;
+mod merge;
+mod run;
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -16,17 +27,23 @@ use std::thread;
 use std::time::Duration;
 
 use fhir_core::ResourceId;
-use parking_lot::Mutex;
-use store::{CommitHash, T};
+use parking_lot::{Mutex, RwLock};
+use store::T;
 
+use self::filter::Sought;
+use self::manifest::{Manifest, RunEntry};
+use self::merge::Merge;
+use self::run::{Run, RunWriter, Trees};
 use crate::SledStoreOptions;
-use crate::keys::{Pointer, bearer, first_position, position};
+use crate::keys::{Pointer, all_versions, bearer, first_position, position, sought};
 use crate::layout::{Layout, create_file};
-use crate::unit::Unit;
+use crate::table::Table;
 
-const APPLIED: &[u8] = b"applied";
-/// Bytes of [`Applied`].
-const APPLIED_BYTES: usize = 8 + 32 + 8 + 8 + 8;
+pub(crate) use self::manifest::Applied;
+
+const MANIFEST: &[u8] = b"manifest";
+/// How many values of a run that is no more are removed at once.
+const REMOVED_AT_ONCE: usize = 64;
 
 /// What sled says when another has its lock. A `sled::Db` of this process that was dropped keeps
 /// it until the last of its threads is done, so it is worth waiting for.
@@ -45,27 +62,28 @@ pub(crate) enum Unopened {
     Unusable(String),
 }
 
-/// How far the state has followed the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Applied {
-    /// The last commit whose keys are all in the state.
-    pub(crate) t: T,
-    pub(crate) hash: CommitHash,
-    /// The segment that commit lies in.
-    pub(crate) segment: u64,
-    /// How many keys there are up to `t`, and the sum of their checksums.
-    pub(crate) keys: u64,
-    pub(crate) sum: u64,
-}
-
 /// The state, open.
 #[derive(Debug)]
 pub(crate) struct State {
     db: sled::Db,
-    versions: sled::Tree,
-    identifiers: sled::Tree,
+    trees: Trees,
     layout: Layout,
+    /// What readers find, the oldest run first.
+    runs: RwLock<Runs>,
+    work: Mutex<Work>,
     failed: Mutex<Option<String>>,
+}
+
+type Runs = Arc<Vec<Arc<Run>>>;
+
+/// What writing goes on from.
+#[derive(Debug)]
+struct Work {
+    applied: Applied,
+    next_run: u64,
+    merge: Option<Merge>,
+    /// Runs that were merged; each is removed once no reader has it any more.
+    retired: Vec<Arc<Run>>,
 }
 
 impl State {
@@ -93,102 +111,179 @@ impl State {
             }
             let db = config.open()?;
             Ok(Self {
-                versions: db.open_tree("versions")?,
-                identifiers: db.open_tree("identifiers")?,
+                trees: Trees { blocks: db.open_tree("blocks")?, filters: db.open_tree("filters")? },
                 db,
                 layout: layout.clone(),
+                runs: RwLock::default(),
+                work: Mutex::new(Work {
+                    applied: Applied::NOTHING,
+                    next_run: 1,
+                    merge: None,
+                    retired: Vec::new(),
+                }),
                 failed: Mutex::new(None),
             })
         };
         caught(|| Ok(open())).map_err(Unopened::Unusable)?.map_err(unopened)
     }
 
-    /// How far the state is; `None` when it does not say.
-    pub(crate) fn applied(&self) -> Result<Option<Applied>, String> {
+    /// Reads the manifest and what it names, and removes what it does not name. Says how far the
+    /// state is; `None` when it does not say.
+    pub(crate) fn load(&self) -> Result<Option<Applied>, String> {
         self.guarded(|| {
-            let stored = self.db.get(APPLIED).map_err(text)?;
-            stored.map_or(Ok(None), |bytes| {
-                let applied = Applied::decode(&bytes);
-                applied.map(Some).ok_or_else(|| malformed("position"))
-            })
+            let Some(stored) = self.db.get(MANIFEST).map_err(text)? else {
+                return Ok(None);
+            };
+            let manifest = Manifest::decode(&stored).ok_or("its manifest is not one")?;
+            for number in run::numbers(&self.trees)? {
+                if manifest.runs.iter().all(|run| run.number != number) {
+                    while run::remove(&self.trees, number, REMOVED_AT_ONCE)? {}
+                }
+            }
+            let load = |entry: &RunEntry| Run::load(&self.trees, *entry).map(Arc::new);
+            let runs = manifest.runs.iter().map(load).collect::<Result<_, _>>()?;
+            *self.runs.write() = Arc::new(runs);
+            let mut work = self.work.lock();
+            (work.applied, work.next_run) = (manifest.applied, manifest.next_run);
+            Ok(Some(manifest.applied))
         })
     }
 
     /// Begins an empty state.
     pub(crate) fn begin(&self) -> Result<Applied, String> {
-        let applied = Applied { t: T::ZERO, hash: CommitHash::ZERO, segment: 1, keys: 0, sum: 0 };
         self.guarded(|| {
-            self.db.insert(APPLIED, applied.encode().as_slice()).map_err(text)?;
-            self.db.flush().map_err(text).map(|_| ())
-        })?;
-        Ok(applied)
-    }
-
-    /// Compares the keys with what `applied` says of them. Returns the newest position in a key.
-    pub(crate) fn check(&self, applied: &Applied) -> Result<T, String> {
-        self.guarded(|| {
-            let (mut keys, mut sum, mut newest) = (0_u64, 0_u64, T::ZERO);
-            let mut note = |key: &[u8], value: &[u8], t: Option<T>| {
-                let t = t.ok_or_else(|| malformed("key"))?;
-                newest = newest.max(t);
-                if t <= applied.t {
-                    keys += 1;
-                    sum = sum.wrapping_add(key_sum(key, value));
-                }
-                Ok::<(), String>(())
-            };
-            for entry in &self.versions {
-                let (key, value) = entry.map_err(text)?;
-                note(&key, &value, position(&key))?;
-            }
-            for entry in &self.identifiers {
-                let (key, value) = entry.map_err(text)?;
-                note(&key, &value, first_position(&value))?;
-            }
-            if (keys, sum) == (applied.keys, applied.sum) {
-                return Ok(newest);
-            }
-            Err(format!(
-                "{keys} keys with sum {sum:016x} are there, {} with sum {:016x} must be",
-                applied.keys, applied.sum
-            ))
+            self.write_manifest(&self.work.lock(), &[])?;
+            self.db.flush().map_err(text)?;
+            Ok(Applied::NOTHING)
         })
     }
 
-    /// Takes in the keys of the commits after `applied`, then notes that it has them.
-    pub(crate) fn apply(&self, units: &[Arc<Unit>], applied: &mut Applied) -> Result<(), String> {
+    /// How many keys there are.
+    pub(crate) fn keys(&self) -> u64 {
+        self.runs().iter().map(|run| run.entry.entries).sum()
+    }
+
+    /// Compares the keys with what the manifest says of them.
+    pub(crate) fn check(&self) -> Result<(), String> {
         self.guarded(|| {
-            for unit in units {
-                for (key, pointer) in &unit.versions {
-                    let value = pointer.encode();
-                    self.versions.insert(key, value.as_slice()).map_err(text)?;
-                    applied.count(key, &value);
-                }
-                for (key, t) in &unit.identifiers {
-                    self.apply_identifier(key, *t, applied)?;
-                }
-                (applied.t, applied.hash, applied.segment) = (unit.t, unit.hash, unit.segment);
-            }
-            let applied = self.db.insert(APPLIED, applied.encode().as_slice());
-            applied.map_err(text).map(|_| ())
+            let runs = self.runs();
+            runs.iter().try_for_each(|run| run::check(&self.trees, &run.entry))
         })
     }
 
-    /// Keeps the first position at which a resource bore an identifier. A key of this very `t`
-    /// is there when a crash forgot that its commit had been applied.
-    fn apply_identifier(&self, key: &[u8], t: T, applied: &mut Applied) -> Result<(), String> {
-        let value = t.get().to_le_bytes();
-        let absent = None::<&[u8]>;
-        let placed = self.identifiers.compare_and_swap(key, absent, Some(value.as_slice()));
-        if let Err(there) = placed.map_err(text)? {
-            let first = there.current.as_deref().and_then(first_position);
-            if first.ok_or_else(|| malformed("identifier"))? < t {
+    /// Takes in the keys of a table, then notes that it has them.
+    pub(crate) fn apply(&self, table: &Table) -> Result<(), String> {
+        self.guarded(|| {
+            let mut work = self.work.lock();
+            let mut runs = Vec::clone(&self.runs());
+            if table.keys() > 0 {
+                let number = work.next_run;
+                let mut writer = RunWriter::new(&self.trees, number, table.keys() as u64);
+                let mut bytes = Vec::new();
+                for (key, value) in table.entries() {
+                    bytes.clear();
+                    value.put(&mut bytes);
+                    writer.push(key, &bytes)?;
+                }
+                runs.push(Arc::new(writer.finish()?));
+                work.next_run += 1;
+            }
+            work.applied = table.through();
+            self.publish(&work, runs)
+        })
+    }
+
+    /// Whether there is something to tidy.
+    pub(crate) fn is_untidy(&self) -> bool {
+        let work = self.work.lock();
+        work.merge.is_some()
+            || work.retired.iter().any(is_unread)
+            || merge::next(&entries(&self.runs())).is_some()
+    }
+
+    /// Merges some runs further, by about so many entries, or removes a part of those that were.
+    pub(crate) fn tidy(&self, entries: usize) -> Result<(), String> {
+        self.guarded(|| {
+            let mut work = self.work.lock();
+            if let Some(at) = work.retired.iter().position(is_unread) {
+                let number = work.retired[at].entry.number;
+                if !run::remove(&self.trees, number, REMOVED_AT_ONCE)? {
+                    work.retired.remove(at);
+                }
                 return Ok(());
             }
-            let placed = self.identifiers.insert(key, value.as_slice());
-            placed.map_err(text)?;
+            let merge = match work.merge.take() {
+                Some(merge) => Some(merge),
+                None => self.start_merge(&mut work)?,
+            };
+            let Some(mut merge) = merge else {
+                return Ok(());
+            };
+            if merge.step(entries)? {
+                work.merge = Some(merge);
+                return Ok(());
+            }
+            self.end_merge(&mut work, merge)
+        })
+    }
+
+    fn start_merge(&self, work: &mut Work) -> Result<Option<Merge>, String> {
+        let entries = entries(&self.runs());
+        let Some(range) = merge::next(&entries) else {
+            return Ok(None);
+        };
+        let number = work.next_run;
+        work.next_run += 1;
+        Merge::start(&self.trees, number, &entries[range]).map(Some)
+    }
+
+    fn end_merge(&self, work: &mut Work, merge: Merge) -> Result<(), String> {
+        let mut runs = Vec::clone(&self.runs());
+        let first = runs.iter().position(|run| merge.of.first() == Some(&run.entry.number));
+        let first = first.expect("only a merge takes runs away, and there is one at a time");
+        let range = first..first + merge.of.len();
+        let merged = merge.finish()?;
+        work.retired.extend(runs.splice(range, [Arc::new(merged)]));
+        self.publish(work, runs)
+    }
+
+    /// Makes these the runs there are.
+    fn publish(&self, work: &Work, runs: Vec<Arc<Run>>) -> Result<(), String> {
+        self.write_manifest(work, &runs)?;
+        *self.runs.write() = Arc::new(runs);
+        Ok(())
+    }
+
+    fn write_manifest(&self, work: &Work, runs: &[Arc<Run>]) -> Result<(), String> {
+        let (applied, next_run) = (work.applied, work.next_run);
+        let manifest = Manifest { applied, next_run, runs: entries(runs) };
+        self.db.insert(MANIFEST, manifest.encode()).map_err(text).map(|_| ())
+    }
+
+    /// The runs, for one use: what was merged meanwhile stays until it ends.
+    fn runs(&self) -> Runs {
+        Arc::clone(&self.runs.read())
+    }
+
+    /// Calls `found` for each key within `keys`, which are sought by the same, run by run, the
+    /// newest run first, until it answers false.
+    fn each(
+        &self,
+        keys: &RangeInclusive<Vec<u8>>,
+        mut found: impl FnMut(&[u8], &[u8]) -> Result<bool, String>,
+    ) -> Result<(), String> {
+        let common = sought(keys.start()).ok_or("what is sought in it is no key")?;
+        let common = Sought::of(common);
+        let mut more = true;
+        for run in self.runs().iter().rev().filter(|run| run.may_hold(common)) {
+            run::each(&self.trees, run.entry.number, keys, |key, value| {
+                more = found(key, value)?;
+                Ok(more)
+            })?;
+            if !more {
+                break;
+            }
         }
-        applied.count(key, &value);
         Ok(())
     }
 
@@ -197,10 +292,7 @@ impl State {
         &self,
         keys: &RangeInclusive<Vec<u8>>,
     ) -> Result<Option<(T, Pointer)>, String> {
-        self.guarded(|| {
-            let mut entries = self.versions.range(bounds(keys));
-            entries.next().map(version_entry).transpose()
-        })
+        self.find(keys, |_| true)
     }
 
     /// The first of these keys whose version is wanted.
@@ -210,13 +302,16 @@ impl State {
         wanted: impl Fn(&Pointer) -> bool,
     ) -> Result<Option<(T, Pointer)>, String> {
         self.guarded(|| {
-            for entry in self.versions.range(bounds(keys)) {
-                let (t, pointer) = version_entry(entry)?;
+            let mut wanted_one = None;
+            // A newer run has the newer versions.
+            self.each(keys, |key, value| {
+                let (t, pointer) = version(key, value)?;
                 if wanted(&pointer) {
-                    return Ok(Some((t, pointer)));
+                    wanted_one = Some((t, pointer));
                 }
-            }
-            Ok(None)
+                Ok(wanted_one.is_none())
+            })?;
+            Ok(wanted_one)
         })
     }
 
@@ -227,38 +322,45 @@ impl State {
         into: &mut Vec<(T, Pointer)>,
     ) -> Result<(), String> {
         self.guarded(|| {
-            for entry in self.versions.range(bounds(keys)) {
-                into.push(version_entry(entry)?);
-            }
-            Ok(())
+            self.each(keys, |key, value| {
+                into.push(version(key, value)?);
+                Ok(true)
+            })
         })
     }
 
-    /// Adds the resources whose keys begin with `prefix` and that stood there at `at`.
+    /// Adds the resources whose keys begin with `prefix`, a bearers' key, and that stood there at
+    /// `at`.
     pub(crate) fn bearers(
         &self,
         prefix: &[u8],
         at: T,
         into: &mut BTreeSet<ResourceId>,
     ) -> Result<(), String> {
+        // No id begins with this byte.
+        let end = [prefix, &[u8::MAX]].concat();
         self.guarded(|| {
-            for entry in self.identifiers.scan_prefix(prefix) {
-                let (key, value) = entry.map_err(text)?;
-                let first = first_position(&value).ok_or_else(|| malformed("identifier"))?;
-                let id = bearer(prefix, &key).ok_or_else(|| malformed("bearer"))?;
+            self.each(&(prefix.to_vec()..=end), |key, value| {
+                let first = first_position(value).ok_or_else(|| malformed("identifier"))?;
+                let id = bearer(prefix, key).ok_or_else(|| malformed("bearer"))?;
                 if first <= at {
                     into.insert(id);
                 }
-            }
-            Ok(())
+                Ok(true)
+            })
         })
     }
 
     /// The first position at which the resource of this key bore its identifier.
     pub(crate) fn first_borne(&self, key: &[u8]) -> Result<Option<T>, String> {
         self.guarded(|| {
-            let stored = self.identifiers.get(key).map_err(text)?;
-            Ok(stored.and_then(|value| first_position(&value)))
+            let mut first: Option<T> = None;
+            self.each(&(key.to_vec()..=key.to_vec()), |_, value| {
+                let borne = first_position(value).ok_or_else(|| malformed("identifier"))?;
+                first = Some(first.map_or(borne, |first| first.min(borne)));
+                Ok(true)
+            })?;
+            Ok(first)
         })
     }
 
@@ -266,9 +368,12 @@ impl State {
     pub(crate) fn count_versions(&self, at: T) -> Result<u64, String> {
         self.guarded(|| {
             let mut count = 0;
-            for entry in &self.versions {
-                let (t, _) = version_entry(entry)?;
-                count += u64::from(t <= at);
+            for run in self.runs().iter() {
+                run::each(&self.trees, run.entry.number, &all_versions(), |key, value| {
+                    let (t, _) = version(key, value)?;
+                    count += u64::from(t <= at);
+                    Ok(true)
+                })?;
             }
             Ok(count)
         })
@@ -330,52 +435,19 @@ pub(crate) fn marked_failure(layout: &Layout) -> Option<String> {
     Some(fs::read_to_string(path).unwrap_or_default())
 }
 
-impl Applied {
-    fn count(&mut self, key: &[u8], value: &[u8]) {
-        self.keys += 1;
-        self.sum = self.sum.wrapping_add(key_sum(key, value));
-    }
-
-    fn encode(&self) -> [u8; APPLIED_BYTES] {
-        let mut bytes = [0; APPLIED_BYTES];
-        bytes[0..8].copy_from_slice(&self.t.get().to_le_bytes());
-        bytes[8..40].copy_from_slice(&self.hash.0);
-        bytes[40..48].copy_from_slice(&self.segment.to_le_bytes());
-        bytes[48..56].copy_from_slice(&self.keys.to_le_bytes());
-        bytes[56..64].copy_from_slice(&self.sum.to_le_bytes());
-        bytes
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; APPLIED_BYTES] = bytes.try_into().ok()?;
-        let eight = |at: usize| bytes[at..at + 8].try_into().map(u64::from_le_bytes).ok();
-        Some(Self {
-            t: T::new(eight(0)?),
-            hash: CommitHash(bytes[8..40].try_into().ok()?),
-            segment: eight(40)?,
-            keys: eight(48)?,
-            sum: eight(56)?,
-        })
-    }
+fn entries(runs: &[Arc<Run>]) -> Vec<RunEntry> {
+    runs.iter().map(|run| run.entry).collect()
 }
 
-fn key_sum(key: &[u8], value: &[u8]) -> u64 {
-    let high = crc32c::crc32c(key);
-    let low = crc32c::crc32c_append(high, value);
-    (u64::from(high) << 32) | u64::from(low)
+/// Whether no reader has the run any more, nor will again.
+fn is_unread(run: &Arc<Run>) -> bool {
+    Arc::strong_count(run) == 1
 }
 
-type Entry = sled::Result<(sled::IVec, sled::IVec)>;
-
-fn version_entry(entry: Entry) -> Result<(T, Pointer), String> {
-    let (key, value) = entry.map_err(text)?;
-    let t = position(&key).ok_or_else(|| malformed("key"))?;
-    let pointer = Pointer::decode(&value).ok_or_else(|| malformed("pointer"))?;
+fn version(key: &[u8], value: &[u8]) -> Result<(T, Pointer), String> {
+    let t = position(key).ok_or_else(|| malformed("key"))?;
+    let pointer = Pointer::decode(value).ok_or_else(|| malformed("pointer"))?;
     Ok((t, pointer))
-}
-
-fn bounds(keys: &RangeInclusive<Vec<u8>>) -> RangeInclusive<&[u8]> {
-    keys.start().as_slice()..=keys.end().as_slice()
 }
 
 /// Does `work` and turns a panic into an error.

@@ -30,8 +30,8 @@ use crate::room;
 use crate::segments::Segments;
 use crate::slot::Slot;
 use crate::state::State;
+use crate::table::{Unit, UnitBuilder};
 use crate::tail::{Tail, append_error};
-use crate::unit::{Unit, UnitBuilder};
 
 /// The most bytes of one group.
 const MAX_GROUP: u64 = 1 << 30;

@@ -5,11 +5,11 @@ use store::{ContentHash, Head, Store, T};
 
 use crate::SledStore;
 use crate::error::{Damage, Flaw, VerifyError};
-use crate::keys::position;
+use crate::keys::{Value, position, resource_name};
 use crate::open::{derive_identifiers, unit};
 use crate::report::VerifyReport;
 use crate::scan::{Found, Place, SegmentScan};
-use crate::unit::Unit;
+use crate::table::Unit;
 
 impl SledStore {
     /// Verifies everything up to the head. Blocks, reads the whole log, and may run while commits
@@ -78,40 +78,32 @@ impl SledStore {
         derive_identifiers(self.derive.as_ref(), &mut decoded)?;
         let unit = unit(&decoded, segment, found.offset);
         self.verify_keys(&unit)?;
-        Ok(unit.versions.len() as u64)
+        Ok(unit.versions as u64)
     }
 
     fn verify_keys(&self, unit: &Unit) -> Result<(), VerifyError> {
-        let t = unit.t;
-        for (key, pointer) in &unit.versions {
-            let keys = key.to_vec()..=key.to_vec();
-            let stored =
-                self.state.get().and_then(|state| state.first(&keys)).map_err(state_failed)?;
-            if stored != position(key).map(|t| (t, *pointer)) {
-                let resource = resource_name(key);
-                return Err(VerifyError::PointerLost { t, resource });
-            }
-        }
-        for (key, _) in &unit.identifiers {
-            let first =
-                self.state.get().and_then(|state| state.first_borne(key)).map_err(state_failed)?;
-            if first.is_none_or(|first| first > t) {
-                let resource = resource_name(key);
-                return Err(VerifyError::IdentifierLost { t, resource });
+        let t = unit.through.t;
+        let state = self.state.get().map_err(state_failed)?;
+        for (key, value) in &unit.entries {
+            match value {
+                Value::Version(pointer) => {
+                    let keys = key.to_vec()..=key.to_vec();
+                    let stored = state.first(&keys).map_err(state_failed)?;
+                    if stored != position(key).map(|t| (t, *pointer)) {
+                        let resource = resource_name(key);
+                        return Err(VerifyError::PointerLost { t, resource });
+                    }
+                }
+                Value::Bearer(_) => {
+                    let first = state.first_borne(key).map_err(state_failed)?;
+                    if first.is_none_or(|first| first > t) {
+                        let resource = resource_name(key);
+                        return Err(VerifyError::IdentifierLost { t, resource });
+                    }
+                }
             }
         }
         Ok(())
-    }
-}
-
-/// The type, and for a version the id, in a key. Of an identifier's key no more is shown.
-fn resource_name(key: &[u8]) -> String {
-    let mut parts = key.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-    match (parts.next(), parts.next()) {
-        (Some(resource_type), Some(id)) if fhir_core::ResourceId::is_valid(&id) => {
-            format!("{resource_type}/{id}")
-        }
-        (resource_type, _) => resource_type.unwrap_or_default().into_owned(),
     }
 }
 
