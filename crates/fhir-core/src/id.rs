@@ -29,7 +29,8 @@ impl ResourceId {
     /// The id of a resource that the server names itself: a UUID in its usual form.
     #[must_use]
     pub fn from_uuid(uuid: u128) -> Self {
-        Self(Arc::from(hyphenated(uuid).as_str()))
+        let text = hyphenated(uuid);
+        Self(Arc::from(std::str::from_utf8(&text).expect("digits and hyphens are ASCII")))
     }
 
     /// Whether `text` is an id.
@@ -47,16 +48,16 @@ impl ResourceId {
 }
 
 /// 8-4-4-4-12 lower-case hexadecimal digits.
-fn hyphenated(uuid: u128) -> String {
-    let digits = format!("{uuid:032x}");
-    format!(
-        "{}-{}-{}-{}-{}",
-        &digits[..8],
-        &digits[8..12],
-        &digits[12..16],
-        &digits[16..20],
-        &digits[20..]
-    )
+fn hyphenated(uuid: u128) -> [u8; 36] {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let mut text = [b'-'; 36];
+    let places = (0..36).filter(|place| !matches!(place, 8 | 13 | 18 | 23));
+    let mut rest = uuid;
+    for place in places.rev() {
+        text[place] = DIGITS[(rest & 0xf) as usize];
+        rest >>= 4;
+    }
+    text
 }
 
 impl FromStr for ResourceId {
