@@ -19,6 +19,15 @@ pub enum CommitError {
     /// Too much is waiting: nothing was written.
     #[error("too many transactions are waiting")]
     Overloaded,
+    /// The clock stands so far behind the newest data that one of them is wrong: nothing is
+    /// written until they agree.
+    #[error("the clock says {now}, the newest data is of {newest}: one of them is wrong")]
+    ClockBehind {
+        /// What the clock says.
+        now: fhir_core::Instant,
+        /// The instant of the newest data.
+        newest: fhir_core::Instant,
+    },
     /// The database is closing: nothing was written.
     #[error("the database is closing")]
     Closed,

@@ -17,12 +17,42 @@ pub(crate) struct State {
     instant: Instant,
 }
 
+/// What the commits of a group make of resources. A group of nothing but new resources is never
+/// asked: so they are entered only when one is.
+#[derive(Debug, Default)]
+pub(crate) struct GroupStates {
+    states: HashMap<(ResourceType, ResourceId), State>,
+    /// How many of the group's commits are entered.
+    entered: usize,
+}
+
+impl GroupStates {
+    /// The states that `commits`, all of the group so far, make.
+    fn after(&mut self, commits: &[Commit]) -> &HashMap<(ResourceType, ResourceId), State> {
+        for commit in &commits[self.entered..] {
+            for version in &commit.versions {
+                let state = State {
+                    version: version.version,
+                    deleted: version.flags.is_deleted(),
+                    instant: commit.instant,
+                };
+                let name = (version.resource_type.clone(), version.id.clone());
+                self.states.insert(name, state);
+            }
+        }
+        self.entered = commits.len();
+        &self.states
+    }
+}
+
 /// Everything a judgement looks at.
 pub(crate) struct Judge<'a> {
     /// All data at the last durable position.
     pub(crate) durable: &'a Snapshot,
-    /// What the commits of this group, not durable yet, make of resources.
-    pub(crate) group: &'a mut HashMap<(ResourceType, ResourceId), State>,
+    /// The commits of this group, not durable yet.
+    pub(crate) commits: &'a [Commit],
+    /// What they make of resources, as far as that was asked.
+    pub(crate) group: &'a mut GroupStates,
     /// What was touched lately, this group included.
     pub(crate) recent: &'a Recent,
 }
@@ -77,20 +107,16 @@ impl Judge<'_> {
             });
             versions.push(stored(change, version));
         }
-        for version in &versions {
-            let state =
-                State { version: version.version, deleted: version.flags.is_deleted(), instant };
-            self.group.insert((version.resource_type.clone(), version.id.clone()), state);
-        }
         Ok(Judged { versions, receipt: Receipt { t, written } })
     }
 
     /// Asks a condition again at the last durable position. What this very group touched cannot
     /// be asked for yet: then the transaction is prepared again, after the group.
-    async fn still(&self, condition: &crate::Condition) -> Result<bool, CommitError> {
+    async fn still(&mut self, condition: &crate::Condition) -> Result<bool, CommitError> {
         let (of, at) = (&condition.resource_type, self.durable.at());
+        let states = self.group.after(self.commits);
         let in_group = !self.recent.unborne(of, &condition.identifier, at)
-            || condition.found.iter().any(|id| self.group.contains_key(&(of.clone(), id.clone())));
+            || condition.found.iter().any(|id| states.contains_key(&(of.clone(), id.clone())));
         if in_group {
             return Ok(false);
         }
@@ -98,12 +124,12 @@ impl Judge<'_> {
         Ok(found.map_err(CommitError::Read)? == condition.found)
     }
 
-    async fn state(&self, change: &Change) -> Result<Option<State>, ReadError> {
+    async fn state(&mut self, change: &Change) -> Result<Option<State>, ReadError> {
         if change.expect == Expect::New {
             return Ok(None);
         }
         let key = (change.resource_type.clone(), change.id.clone());
-        if let Some(state) = self.group.get(&key) {
+        if let Some(state) = self.group.after(self.commits).get(&key) {
             return Ok(Some(*state));
         }
         let newest = self.durable.newest(&change.resource_type, &change.id).await?;
@@ -119,37 +145,49 @@ impl Judge<'_> {
 fn unmet(expect: &Expect, state: Option<State>) -> Option<Precondition> {
     let there = state.filter(|state| !state.deleted);
     match (expect, there) {
+        (Expect::Versions(versions), None)
+            if state.is_some_and(|state| versions.contains(&state.version)) =>
+        {
+            None
+        }
         (Expect::New | Expect::Any, _) | (Expect::Exists, Some(_)) | (Expect::Absent, None) => None,
-        (Expect::Exists | Expect::Versions(_), None) => Some(Precondition::Missing),
+        (Expect::Exists | Expect::Versions(_) | Expect::Existing(_), None) => {
+            Some(Precondition::Missing)
+        }
         (Expect::Absent, Some(_)) => Some(Precondition::Present),
-        (Expect::Versions(versions), Some(state)) => (!versions.contains(&state.version))
-            .then_some(Precondition::VersionConflict { newest: state.version }),
+        (Expect::Versions(versions) | Expect::Existing(versions), Some(state)) => (!versions
+            .contains(&state.version))
+        .then_some(Precondition::VersionConflict { newest: state.version }),
     }
 }
 
 fn stored(change: Change, version: VersionId) -> Version {
-    let blank = Version {
-        resource_type: change.resource_type,
-        id: change.id,
-        version,
-        flags: VersionFlags::of(store::Method::Delete),
-        owner: OwnerKeyId::NONE,
-        dictionary: store::BodyCoding::AS_IS,
-        content_hash: store::ContentHash::of(b""),
-        length: 0,
-        body: bytes::Bytes::new(),
-        identifiers: Vec::new(),
-    };
-    match change.action {
-        Action::Delete => blank,
+    let Change { resource_type, id, action, .. } = change;
+    let owner = OwnerKeyId::NONE;
+    match action {
         Action::Write { body, method } => Version {
+            resource_type,
+            id,
+            version,
             flags: VersionFlags::of(method),
+            owner,
             dictionary: body.coding,
             content_hash: body.content_hash,
             length: body.length,
             body: body.bytes,
             identifiers: body.identifiers,
-            ..blank
+        },
+        Action::Delete => Version {
+            resource_type,
+            id,
+            version,
+            flags: VersionFlags::of(store::Method::Delete),
+            owner,
+            dictionary: store::BodyCoding::AS_IS,
+            content_hash: store::ContentHash::of(b""),
+            length: 0,
+            body: bytes::Bytes::new(),
+            identifiers: Vec::new(),
         },
     }
 }

@@ -19,6 +19,15 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// Bytes of memory that its bodies take while it waits.
+    pub(crate) fn held(&self) -> usize {
+        let held = |change: &Change| match &change.action {
+            Action::Write { body, .. } => body.bytes.len() + body.plain.len(),
+            Action::Delete => 0,
+        };
+        self.changes.iter().map(held).sum()
+    }
+
     /// Bytes of its bodies.
     pub(crate) fn size(&self) -> usize {
         let size = |change: &Change| match &change.action {
@@ -65,8 +74,10 @@ pub enum Expect {
     Any,
     /// There is a resource, not deleted (`If-Match: *`).
     Exists,
-    /// One of these versions is the newest one and not deleted (`If-Match`).
+    /// One of these versions is the newest one, be it a deletion (`If-Match`).
     Versions(Vec<VersionId>),
+    /// One of these versions is the newest one and no deletion: for who may not bring back.
+    Existing(Vec<VersionId>),
     /// There is none or it is deleted (`If-None-Match: *`).
     Absent,
 }

@@ -29,9 +29,13 @@ async fn ready(State(server): State<Arc<Server>>) -> Response {
         .map(|(tenant, _)| tenant.as_str())
         .collect();
     let status = if failed.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    // Also for whoever looks after the gateway: no more than its operator may know.
+    let mut reasons = server.databases.values().filter_map(|database| database.clock_behind());
+    let reason = reasons.next().map(|error| format!("{error}; set the server's clock right"));
     let parts = serde_json::json!({
         "database": if failed.is_empty() { "ready" } else { "takes no writes" },
         "failed": failed,
+        "reason": reason,
     });
     json(status, &parts)
 }

@@ -33,8 +33,12 @@ impl ErrorAnswer {
     }
 
     /// Whether it is a fault of our own, to be logged with its chain.
+    ///
+    /// What passes (503) is said in the log when it begins and ends, not at each request.
     pub(crate) fn is_our_fault(&self) -> bool {
-        self.status.is_server_error() && self.status != StatusCode::NOT_IMPLEMENTED
+        self.status.is_server_error()
+            && self.status != StatusCode::NOT_IMPLEMENTED
+            && self.status != StatusCode::SERVICE_UNAVAILABLE
     }
 }
 
@@ -310,6 +314,11 @@ fn describe_commit(error: &CommitError) -> (StatusCode, Vec<Issue>) {
         CommitError::Overloaded => {
             later("too much is waiting to be written; nothing was written, try again later")
         }
+        CommitError::ClockBehind { now, newest } => later(&format!(
+            "the server's clock says {now}, its newest data is of {newest}, and no more than a \
+             minute may be between them; nothing was written: the operator must set the clock \
+             right, and writes are taken again when it has passed that less a minute"
+        )),
         CommitError::Closed => later("the server is stopping; nothing was written"),
         CommitError::Store(_) if error.is_disk_full() => {
             later("the server's disk is full; nothing was written")

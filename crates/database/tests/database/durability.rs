@@ -21,6 +21,8 @@ over_each_backend! {
     a_state_that_is_being_put_right_refuses_and_does_not_end_commits
     a_writer_that_panics_ends_commits_and_says_so
     one_more_than_may_wait_is_refused
+    more_bytes_than_may_wait_are_refused
+    a_clock_far_behind_the_data_ends_writes_until_it_is_right
     closing_commits_what_waits_and_takes_nothing_more
     a_caller_that_goes_away_does_not_undo_its_commit
 }
@@ -185,6 +187,56 @@ fn one_more_than_may_wait_is_refused(clinic: &mut Clinic) {
     }
     assert_eq!(clinic.json("Patient/5"), None);
     clinic.write(create("Patient/5", &patient("a", &[])));
+}
+
+fn more_bytes_than_may_wait_are_refused(clinic: &mut Clinic) {
+    clinic.reopen_with(Options { queue_bytes: 3000, ..Options::default() });
+    let mut waiting = vec![held(clinic, Hold::Before)];
+    let long = patient(&"a".repeat(4000), &[]);
+    waiting.push(enqueue(clinic.database(), alone(create("Patient/2", &long))));
+    // What has no body waits for nothing but its turn, and even so it is one too many.
+    for change in [create("Patient/3", &patient("a", &[])), delete("Patient/1", Expect::Any)] {
+        let refused = clinic.commit(vec![change]);
+        assert!(matches!(refused, Err(CommitError::Overloaded)), "{refused:?}");
+    }
+    clinic.gate().release();
+    for answer in waiting {
+        block_on(answer).unwrap();
+    }
+    assert_eq!(clinic.json("Patient/3"), None);
+    assert!(clinic.json("Patient/1").is_some());
+    clinic.write(create("Patient/3", &long));
+}
+
+fn a_clock_far_behind_the_data_ends_writes_until_it_is_right(clinic: &mut Clinic) {
+    const NOW: i64 = 1_800_000_000_000_000;
+    const MINUTE: i64 = 60_000_000;
+    clinic.clock.set(NOW);
+    clinic.write(put("Patient/1", &patient("a", &[]), Expect::Any));
+    clinic.clock.set(NOW - MINUTE);
+    let written = clinic.write(put("Patient/1", &patient("b", &[]), Expect::Any));
+    assert_eq!(written.instant.as_micros(), NOW + 1);
+    // Also when it is so from the start.
+    for reopens in [false, true] {
+        clinic.clock.set(NOW - MINUTE);
+        if reopens {
+            clinic.reopen();
+        }
+        assert!(!clinic.database().takes_commits());
+        let refused = clinic.commit(vec![put("Patient/1", &patient("c", &[]), Expect::Any)]);
+        match refused {
+            Err(CommitError::ClockBehind { now, newest }) => {
+                assert_eq!((now.as_micros(), newest.as_micros()), (NOW - MINUTE, NOW + 1));
+            }
+            other => panic!("{other:?}"),
+        }
+        let (of, id) = resource("Patient/1");
+        assert_eq!(block_on(clinic.snapshot().history(&of, &id)).unwrap().len(), 2);
+        assert!(clinic.json("Patient/1").unwrap().contains("\"b\""));
+    }
+    clinic.clock.set(NOW + 1 - MINUTE);
+    assert!(clinic.database().takes_commits());
+    clinic.write(put("Patient/1", &patient("c", &[]), Expect::Any));
 }
 
 fn closing_commits_what_waits_and_takes_nothing_more(clinic: &mut Clinic) {

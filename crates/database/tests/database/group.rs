@@ -45,7 +45,7 @@ fn commits_of_one_group_judge_by_those_before_them(clinic: &mut Clinic) {
         put("d", Expect::Versions(vec![version(2)])),
         put("e", Expect::Absent),
         delete(),
-        put("f", Expect::Versions(vec![version(4)])),
+        put("f", Expect::Versions(vec![version(3)])),
         put("g", Expect::Exists),
         delete(),
         put("h", Expect::Absent),

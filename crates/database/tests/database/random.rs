@@ -112,7 +112,7 @@ fn random_transactions_agree_with_a_map(clinic: &mut Clinic) {
             compare_all(snapshot, truth, &format!("kept, end of seed {seed}"));
         }
         compare_all(&clinic.snapshot(), &truth, &format!("end of seed {seed}"));
-        clinic.clock.set(1_800_000_000_000_000 + (seed as i64 % 3) * 60_000_000);
+        clinic.clock.set(1_800_000_000_000_000 + (seed as i64 % 3) * 20_000_000);
     }
 }
 
@@ -160,6 +160,7 @@ fn expectation(versions: usize, chance: &mut Chance) -> Expect {
         0 => Expect::Absent,
         1 => Expect::Exists,
         2 if versions > 0 => Expect::Versions(vec![version(1 + chance.below(versions + 1))]),
+        4 if versions > 0 => Expect::Existing(vec![version(versions)]),
         3 if versions > 0 => Expect::Versions(vec![version(versions), version(versions + 1)]),
         _ => Expect::Any,
     }
@@ -307,8 +308,12 @@ impl Truth {
                 Expect::New | Expect::Any => None,
                 Expect::Exists => (!is_there).then_some(Precondition::Missing),
                 Expect::Absent => is_there.then_some(Precondition::Present),
-                Expect::Versions(_) if !is_there => Some(Precondition::Missing),
-                Expect::Versions(any) => {
+                Expect::Versions(any) if number > 0 && any.contains(&version(number)) => None,
+                Expect::Existing(any) if is_there && any.contains(&version(number)) => None,
+                Expect::Versions(_) | Expect::Existing(_) if !is_there => {
+                    Some(Precondition::Missing)
+                }
+                Expect::Versions(any) | Expect::Existing(any) => {
                     let newest = version(number);
                     let conflict = Precondition::VersionConflict { newest };
                     (!any.contains(&newest)).then_some(conflict)

@@ -42,6 +42,8 @@ impl MayCreate {
         match (self, expect) {
             (Self::No, Expect::Absent) => Err(ServerError::MayNotChooseIds),
             (Self::No, Expect::Any) => Ok(Expect::Exists),
+            // The version of a deletion brings back what was deleted, which is creating.
+            (Self::No, Expect::Versions(versions)) => Ok(Expect::Existing(versions)),
             (_, expect) => Ok(expect),
         }
     }

@@ -1,5 +1,7 @@
 //! Faults of our own: what the client learns when the store fails.
 
+use std::time::Duration;
+
 use crate::support::bundle::{entry, patient, transaction};
 use crate::support::{Answer, Fault, Site, raw};
 
@@ -37,6 +39,32 @@ async fn a_full_disk_is_503_until_there_is_room_again() {
     site.get("Patient/1").await.is(404);
     assert!(is_ready(&site).await);
     site.fail(Fault::None);
+    assert_eq!(writes(&site).await.map(|answer| answer.status), [201, 204, 200]);
+}
+
+#[tokio::test]
+async fn a_clock_behind_the_data_is_503_that_says_so_until_it_is_right() {
+    // HTTP-206
+    let site = Site::start().await;
+    site.put("Patient/2", patient("2")).await.is(201);
+    site.clock.back(Duration::from_secs(61));
+    let (now, newest) = ("2026-01-02T03:03:04.678901Z", "2026-01-02T03:04:05.678901Z");
+    for answer in writes(&site).await {
+        let answer = answer.is(503);
+        assert_eq!(
+            (answer.code().as_str(), answer.header("retry-after")),
+            ("transient", Some("1"))
+        );
+        let text = answer.text();
+        assert!(text.contains(now) && text.contains(newest) && text.contains("clock"), "{text}");
+    }
+    let request = "GET /ready HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+    let ready = raw(&site.channel_socket, request.as_bytes()).await;
+    assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains(newest), "{ready}");
+    site.get("Patient/2").await.is(200);
+    site.get("Patient/1").await.is(404);
+    site.clock.advance(Duration::from_secs(61));
+    assert!(is_ready(&site).await);
     assert_eq!(writes(&site).await.map(|answer| answer.status), [201, 204, 200]);
 }
 

@@ -1,5 +1,6 @@
 //! update, its conditions, and update-as-create.
 
+use crate::support::bundle::{entry, transaction, when};
 use crate::support::{Access, Answer, Site, rule};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -86,7 +87,7 @@ async fn if_match_never_creates() {
     site.get("Patient/new").await.is(404);
     site.put("Patient/1", patient("1", "en")).await.is(201);
     site.delete("Patient/1").await.is(204);
-    put_if_match(&site, "1", "W/\"2\"").await.is(412);
+    put_if_match(&site, "1", "W/\"1\"").await.is(412);
     put_if_match(&site, "1", "*").await.is(412);
     site.get("Patient/1").await.is(410);
 }
@@ -129,6 +130,24 @@ async fn an_update_revives_what_was_deleted() {
 }
 
 #[tokio::test]
+async fn the_etag_of_what_is_gone_brings_it_back() {
+    // HTTP-058
+    let site = Site::start().await;
+    site.put("Patient/1", patient("1", "en")).await.is(201);
+    site.delete("Patient/1").await.is(204);
+    let gone = site.get("Patient/1").await.is(410);
+    let tag = gone.header("etag").unwrap().to_owned();
+    let back = put_if_match(&site, "1", &tag).await.is(201);
+    assert_eq!(back.header("etag"), Some("W/\"3\""));
+    put_if_match(&site, "1", &tag).await.is(412);
+    // In a transaction too.
+    site.delete("Patient/1").await.is(204);
+    let put = entry("PUT", "Patient/1", json!({ "resourceType": "Patient", "id": "1" }));
+    let answer = site.post("", transaction([when(put, "ifMatch", "W/\"4\"")])).await.is(200);
+    assert_eq!(answer.statuses(), [201]);
+}
+
+#[tokio::test]
 async fn whoever_may_not_create_cannot_choose_ids() {
     let site = Site::start().await;
     site.put("Patient/1", patient("1", "en")).await.is(201);
@@ -149,6 +168,7 @@ async fn whoever_may_not_create_cannot_choose_ids() {
     put("1", none).await.is(200);
     site.delete("Patient/1").await.is(204);
     put("1", none).await.is(403);
+    put("1", ("if-match", "W/\"3\"")).await.is(412);
     site.get("Patient/1").await.is(410);
 }
 

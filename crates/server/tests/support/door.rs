@@ -23,6 +23,11 @@ impl HeldClock {
         let by = i64::try_from(by.as_micros()).expect("a short time");
         self.micros.fetch_add(by, Ordering::SeqCst);
     }
+
+    pub(crate) fn back(&self, by: Duration) {
+        let by = i64::try_from(by.as_micros()).expect("a short time");
+        self.micros.fetch_sub(by, Ordering::SeqCst);
+    }
 }
 
 impl Clock for HeldClock {
