@@ -5,12 +5,14 @@
 //! exists and may be seen is decided before, by the store and the snapshot.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, BuildHasherDefault, RandomState};
 
 use bytes::Bytes;
 use fhir_core::{ResourceId, ResourceType};
 use parking_lot::Mutex;
 use store::T;
+
+use crate::recent::AsItIs;
 
 /// Parts with a lock of their own.
 const SHARDS: usize = 16;
@@ -31,8 +33,9 @@ pub(crate) struct Bodies {
 
 #[derive(Debug, Default)]
 struct Shard {
-    json: HashMap<Key, Bytes>,
-    order: VecDeque<Key>,
+    /// By the hash of their key. Should two share a hash, the first is kept.
+    json: HashMap<u64, (Key, Bytes), BuildHasherDefault<AsItIs>>,
+    order: VecDeque<u64>,
     bytes: usize,
 }
 
@@ -45,7 +48,10 @@ impl Bodies {
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<Bytes> {
-        self.shard(key).lock().json.get(key).cloned()
+        let hash = self.hasher.hash_one(key);
+        let shard = self.shard(hash).lock();
+        let (kept, json) = shard.json.get(&hash)?;
+        (kept == key).then(|| json.clone())
     }
 
     /// Keeps `json`, unless it would take the room of very many others.
@@ -54,25 +60,27 @@ impl Bodies {
         if size > self.limit / 8 {
             return;
         }
-        let mut shard = self.shard(&key).lock();
-        if shard.json.contains_key(&key) {
+        let hash = self.hasher.hash_one(&key);
+        let mut shard = self.shard(hash).lock();
+        if shard.json.contains_key(&hash) {
             return;
         }
         shard.bytes += size;
-        shard.order.push_back(key.clone());
-        shard.json.insert(key, json.clone());
+        shard.order.push_back(hash);
+        shard.json.insert(hash, (key, json.clone()));
         while shard.bytes > self.limit
             && let Some(oldest) = shard.order.pop_front()
         {
-            if let Some(json) = shard.json.remove(&oldest) {
+            if let Some((_, json)) = shard.json.remove(&oldest) {
                 shard.bytes -= json.len() + ENTRY_BYTES;
             }
         }
     }
 
-    fn shard(&self, key: &Key) -> &Mutex<Shard> {
-        // The remainder of a division by 16 is below 16.
-        let number = self.hasher.hash_one(key) % SHARDS as u64;
+    fn shard(&self, hash: u64) -> &Mutex<Shard> {
+        // The remainder of a division by 16 is below 16. These bits are not those by which the
+        // map of a shard finds a place.
+        let number = (hash >> 32) % SHARDS as u64;
         &self.shards[number as usize]
     }
 }

@@ -6,8 +6,9 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 use fhir_core::{ResourceId, ResourceType};
 use store::{Commit, IdentifierKey, T};
 
-/// How many touched things are remembered.
-const LIMIT: usize = 200_000;
+/// How many touched things are remembered: many times what waits in the queue, and few enough
+/// for a processor's cache.
+const LIMIT: usize = 1 << 16;
 
 /// A resource or an identifier, hashed with a key drawn at start. Should two share a hash, one
 /// may seem touched that is not, and is asked again: never the other way round.
@@ -26,7 +27,7 @@ pub(crate) struct Recent {
 
 /// What is a hash already needs no other.
 #[derive(Debug, Default)]
-struct AsItIs(u64);
+pub(crate) struct AsItIs(u64);
 
 impl Hasher for AsItIs {
     fn write(&mut self, bytes: &[u8]) {
