@@ -1,8 +1,11 @@
 //! batch: each entry by itself (FHIR R4, 3.1.0.11.1).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use fhir_core::{Bundle, BundleRequest, Issue, IssueCode, Resource};
+use contract::{Instance, Interaction};
+use fhir_core::{Bundle, BundleRequest, Issue, IssueCode, Resource, ResourceType};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 
 use super::Context;
 use super::allowance::Allowance;
@@ -29,20 +32,31 @@ pub(crate) async fn batch(
         .filter(|(_, request)| request.method == "POST")
         .filter_map(|(entry, _)| entry.full_url.as_deref())
         .collect();
-    let mut order: Vec<usize> = (0..targets.len()).collect();
-    order.sort_by_key(|&index| targets[index].as_ref().map_or(Step::Delete, Target::step));
-    let mut allowance = Allowance::of(context);
-    let mut answers: Vec<Option<Result<Answer, ErrorAnswer>>> = vec![None; targets.len()];
-    for index in order {
-        let entry = &bundle.entries[index];
-        let answer = match &targets[index] {
-            Ok(target) => {
-                let resource = entry.resource.as_ref();
-                carry_out(context, target, resource, &created, &mut allowance).await
+    let mut answers: Vec<Option<Result<Answer, ErrorAnswer>>> = targets
+        .iter()
+        .map(|target| target.as_ref().err().map(|error| Err(ErrorAnswer::of(error))))
+        .collect();
+    let batch = Batch { context, bundle, targets: &targets, created: &created };
+    // Each step begins when the one before it has ended.
+    for step in [Step::Delete, Step::Create, Step::Update] {
+        let mut chains = chains(&targets, step).into_iter();
+        let mut running: FuturesUnordered<_> =
+            chains.by_ref().take(AT_ONCE).map(|chain| batch.writes(chain)).collect();
+        while let Some(ended) = running.next().await {
+            for (index, answer) in ended {
+                answers[index] = Some(answer);
             }
-            Err(error) => Err(ErrorAnswer::of(error)),
-        };
-        answers[index] = Some(answer);
+            running.extend(chains.next().map(|chain| batch.writes(chain)));
+        }
+    }
+    // What may be read in all is counted in the entries' order.
+    let mut allowance = Allowance::of(context);
+    for (index, target) in targets.iter().enumerate() {
+        if let Ok(target) = target
+            && target.step() == Step::Read
+        {
+            answers[index] = Some(read(context, target, &mut allowance).await);
+        }
     }
     let mut response = Response::new(Kind::Batch, answers.len());
     for (answer, target) in answers.into_iter().flatten().zip(&targets) {
@@ -54,33 +68,107 @@ pub(crate) async fn batch(
     Ok(Answer::of(response.finish()))
 }
 
-async fn carry_out(
+/// How many entries are committed at once: they share the disk's syncs.
+const AT_ONCE: usize = 64;
+
+/// What an entry shares with those that it must follow in order: the resource it is about; for
+/// creates, where one has a condition that others of its type may come to meet, the type.
+#[derive(PartialEq, Eq, Hash)]
+enum Follows<'t> {
+    Instance(&'t Instance),
+    Type(&'t ResourceType),
+}
+
+/// The entries of a step in lists: the entries of a list one after the other, the lists in any
+/// order.
+fn chains(targets: &[Result<Target, ServerError>], step: Step) -> Vec<Vec<usize>> {
+    let of_step = |target: &&Target| target.step() == step;
+    let conditional: HashSet<&ResourceType> = targets
+        .iter()
+        .flatten()
+        .filter(of_step)
+        .filter(|target| target.conditions.if_none_exist.is_some())
+        .filter_map(|target| target.interaction.resource_type())
+        .collect();
+    let mut chains: Vec<Vec<usize>> = Vec::new();
+    let mut chain_of: HashMap<Follows<'_>, usize> = HashMap::new();
+    for (index, target) in targets.iter().enumerate() {
+        let Some(target) = target.as_ref().ok().filter(of_step) else { continue };
+        let follows = match &target.interaction {
+            Interaction::Delete(instance)
+            | Interaction::Update(instance)
+            | Interaction::Patch(instance) => Some(Follows::Instance(instance)),
+            other => other.resource_type().filter(|of| conditional.contains(of)).map(Follows::Type),
+        };
+        let chain = match follows {
+            Some(follows) => *chain_of.entry(follows).or_insert(chains.len()),
+            None => chains.len(),
+        };
+        if chain == chains.len() {
+            chains.push(Vec::new());
+        }
+        chains[chain].push(index);
+    }
+    chains
+}
+
+/// What the entries of one batch share.
+struct Batch<'b, 'a> {
+    context: &'b Context<'b>,
+    bundle: &'b Bundle<'a>,
+    targets: &'b [Result<Target, ServerError>],
+    created: &'b HashSet<&'b str>,
+}
+
+type Answered = (usize, Result<Answer, ErrorAnswer>);
+
+impl Batch<'_, '_> {
+    /// Carries out these entries one after the other.
+    async fn writes(&self, chain: Vec<usize>) -> Vec<Answered> {
+        let mut answers = Vec::with_capacity(chain.len());
+        for index in chain {
+            let Ok(target) = &self.targets[index] else { continue };
+            let resource = self.bundle.entries[index].resource.as_ref();
+            let answer = self.write(target, resource).await;
+            answers.push((index, answer.map_err(|error| failed(&error))));
+        }
+        answers
+    }
+
+    async fn write(
+        &self,
+        target: &Target,
+        resource: Option<&Resource<'_>>,
+    ) -> Result<Answer, ServerError> {
+        let resource = resource.filter(|_| matches!(target.step(), Step::Create | Step::Update));
+        if let Some(resource) = resource {
+            independent(self.context, resource, self.created)?;
+        }
+        dispatch(target.call(self.context, resource.cloned())).await
+    }
+}
+
+async fn read(
     context: &Context<'_>,
     target: &Target,
-    resource: Option<&Resource<'_>>,
-    created: &HashSet<&str>,
     allowance: &mut Allowance,
 ) -> Result<Answer, ErrorAnswer> {
-    let resource = resource.filter(|_| matches!(target.step(), Step::Create | Step::Update));
-    let call = target.call(context, resource.cloned());
+    let call = target.call(context, None);
     let result = async {
-        if let Some(resource) = resource {
-            independent(context, resource, created)?;
-        }
-        if target.step() != Step::Read {
-            return dispatch(call).await;
-        }
         allowance.check()?;
         allowance.take(dispatch(call).await?)
     };
-    result.await.map_err(|error| {
-        let answer = ErrorAnswer::of(&error);
-        if answer.is_our_fault() {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "an entry of a batch failed by our fault");
-        }
-        answer
-    })
+    result.await.map_err(|error| failed(&error))
+}
+
+/// The answer of an entry that failed, a fault of our own logged.
+fn failed(error: &ServerError) -> ErrorAnswer {
+    let answer = ErrorAnswer::of(error);
+    if answer.is_our_fault() {
+        let error = error as &dyn std::error::Error;
+        tracing::error!(error, "an entry of a batch failed by our fault");
+    }
+    answer
 }
 
 /// Entries of a batch do not refer to each other, and nothing but a `fullUrl` of its Bundle is

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use contract::{Instance, Interaction};
 use database::{Action, Body, Change, Condition, Expect, IdentifierKey, Method, Snapshot};
 use fhir_core::json::Replacements;
-use fhir_core::{Bundle, Resource, ResourceId, ResourceType};
+use fhir_core::{Bundle, Resource, ResourceId, ResourceType, VersionId};
 
 use super::Context;
 use super::allowance::Allowance;
@@ -278,6 +278,21 @@ impl<'a> Planner<'a> {
         }
         match (step, &target.interaction) {
             (Step::Delete, Interaction::Read(_)) => Err(ServerError::DeletedHere),
+            // Entries that read come last (FHIR R4, 3.1.0.11.2): the version that this
+            // transaction makes is there by then.
+            (step, Interaction::Vread(_, asked)) => {
+                let newest = self.snapshot.newest(&of.resource_type, &of.id).await?;
+                let is_there = newest.as_ref().is_some_and(|it| !it.flags.is_deleted());
+                let next = newest.map_or(VersionId::FIRST, |newest| newest.version.next());
+                match step {
+                    _ if asked.as_str() != next.to_string() => {
+                        allowance.take(dispatch(call).await?).map(drop)
+                    }
+                    Step::Delete if is_there => Err(ServerError::DeletedHere),
+                    Step::Delete => Err(ServerError::VersionNotFound),
+                    _ => Ok(()),
+                }
+            }
             (Step::Delete, _) => allowance.take(dispatch(call).await?).map(drop),
             _ => Ok(()),
         }
@@ -285,7 +300,9 @@ impl<'a> Planner<'a> {
 
     /// The resource to be read and how the transaction writes it, when it does.
     fn written_here<'r>(&self, read: &'r Interaction) -> Option<(&'r Instance, Step)> {
-        let (Interaction::Read(of) | Interaction::HistoryInstance(of)) = read else {
+        let (Interaction::Read(of) | Interaction::Vread(of, _) | Interaction::HistoryInstance(of)) =
+            read
+        else {
             return None;
         };
         let entry = self.written.get(&(of.resource_type.clone(), of.id.clone()))?;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::bundle::{batch, creation, entry, identified, observation, patient, when};
-use crate::support::{Access, BASE, Site, check_issues, rule};
+use crate::support::{Access, BASE, Fault, PATIENCE, Site, check_issues, rule};
 
 #[tokio::test]
 async fn each_entry_succeeds_or_fails_alone_and_answers_in_its_place() {
@@ -203,6 +203,69 @@ async fn permission_is_judged_entry_by_entry() {
     let answer = site.ask("POST", "").by(&access).body(batch(entries)).send().await.is(200);
     assert_eq!(answer.statuses(), [200, 403, 403, 403, 403, 403]);
     assert_eq!(site.position(), 1);
+}
+
+#[tokio::test]
+async fn entries_about_one_resource_stay_in_order() {
+    // HTTP-238
+    let site = Site::start().await;
+    let put = |id: &str, language: &str| {
+        let resource = json!({ "resourceType": "Patient", "id": id, "language": language });
+        entry("PUT", &format!("Patient/{id}"), resource)
+    };
+    let others = (0..200).map(|id| put(&format!("o{id}"), "en"));
+    let one = ["a", "b", "c", "d"].map(|language| put("1", language));
+    let entries = one.into_iter().take(2).chain(others).chain([put("1", "c"), put("1", "d")]);
+    let answer = site.post("", batch(entries)).await.is(200);
+    let tag = |index: usize| answer.entry(index)["etag"].as_str().unwrap().to_owned();
+    assert_eq!([0, 1, 202, 203].map(tag), ["W/\"1\"", "W/\"2\"", "W/\"3\"", "W/\"4\""]);
+    assert_eq!(site.get("Patient/1").await.json()["language"], "d");
+    // What is deleted is brought back, what is written is read, wherever the entries stand.
+    let get = || entry("GET", "Patient/1", Value::Null);
+    let delete = || entry("DELETE", "Patient/1", Value::Null);
+    let answer = site.post("", batch([get(), put("1", "e"), delete(), delete()])).await.is(200);
+    assert_eq!(answer.statuses(), [200, 201, 204, 204]);
+    assert_eq!(answer.json()["entry"][0]["resource"]["meta"]["versionId"], "6");
+}
+
+#[tokio::test]
+async fn entries_about_different_resources_are_committed_at_once_and_not_too_many() {
+    let site = Site::start().await;
+    let entries =
+        (0..200).map(|id| entry("PUT", &format!("Patient/{id}"), patient(&id.to_string())));
+    let before = site.ids.given();
+    site.fail(Fault::Held);
+    let release = async {
+        let begun = async {
+            while site.ids.given() < before + 64 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let begun = tokio::time::timeout(PATIENCE, begun).await;
+        // While the first waits for the disk, each commit that was begun has its id.
+        let given = site.ids.given() - before;
+        site.fail(Fault::None);
+        assert!(begun.is_ok(), "{given} commits were begun");
+        assert_eq!(given, 64);
+    };
+    let (answer, ()) = tokio::join!(site.post("", batch(entries)), release);
+    assert_eq!(answer.is(200).statuses(), [201; 200]);
+}
+
+#[tokio::test]
+async fn creates_with_one_condition_create_once() {
+    let site = Site::start().await;
+    let create =
+        || when(entry("POST", "Patient", identified("47")), "ifNoneExist", "identifier=urn:mrn|47");
+    let answer = site.post("", batch((0..100).map(|_| create()))).await.is(200);
+    assert_eq!(answer.statuses()[0], 201);
+    assert_eq!(answer.statuses()[1..], [200; 99]);
+    // One that stands before it, without a condition, is found by it.
+    let plain = entry("POST", "Patient", identified("48"));
+    let found =
+        when(entry("POST", "Patient", identified("48")), "ifNoneExist", "identifier=urn:mrn|48");
+    let answer = site.post("", batch([plain, found])).await.is(200);
+    assert_eq!(answer.statuses(), [201, 200]);
 }
 
 #[tokio::test]

@@ -266,6 +266,31 @@ async fn reading_what_the_transaction_deletes_undoes_all() {
 }
 
 #[tokio::test]
+async fn a_version_that_the_transaction_writes_is_read_in_it() {
+    // HTTP-174
+    let site = Site::start().await;
+    let put = |id: &str| entry("PUT", &format!("Patient/{id}"), patient(id));
+    let read = |id: &str, version: &str| {
+        entry("GET", &format!("Patient/{id}/_history/{version}"), Value::Null)
+    };
+    let answer = site.post("", transaction([read("1", "1"), put("1")])).await.is(200);
+    assert_eq!(answer.statuses(), [200, 201]);
+    let sent = [read("1", "2"), read("1", "1"), put("1")];
+    let answer = site.post("", transaction(sent)).await.is(200);
+    assert_eq!(answer.json()["entry"][0]["resource"]["meta"]["versionId"], "2");
+    assert_eq!(answer.json()["entry"][1]["resource"]["meta"]["versionId"], "1");
+    // What it does not write is not there, and what it deletes is gone.
+    refused(&site, vec![read("1", "4"), put("1")], 404, &["Bundle.entry[0]"]).await;
+    refused(&site, vec![read("1", "x"), put("1")], 404, &["Bundle.entry[0]"]).await;
+    refused(&site, vec![read("2", "1"), put("1")], 404, &["Bundle.entry[0]"]).await;
+    let delete = |id: &str| entry("DELETE", &format!("Patient/{id}"), Value::Null);
+    refused(&site, vec![read("1", "3"), delete("1")], 410, &["Bundle.entry[0]"]).await;
+    refused(&site, vec![read("2", "1"), delete("2")], 404, &["Bundle.entry[0]"]).await;
+    let answer = site.post("", transaction([read("1", "2"), delete("1")])).await.is(200);
+    assert_eq!(answer.statuses(), [200, 204]);
+}
+
+#[tokio::test]
 async fn a_conditional_create_within_finds_or_creates() {
     // HTTP-185
     let site = Site::on_disk().await;

@@ -46,6 +46,13 @@ pub(crate) struct CountingIds {
     last: AtomicU64,
 }
 
+impl CountingIds {
+    /// How many were given.
+    pub(crate) fn given(&self) -> u64 {
+        self.last.load(Ordering::SeqCst)
+    }
+}
+
 impl Ids for CountingIds {
     fn next(&self) -> u128 {
         u128::from(self.last.fetch_add(1, Ordering::SeqCst) + 1)

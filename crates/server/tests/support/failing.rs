@@ -17,6 +17,8 @@ pub(crate) enum Fault {
     Poisoned,
     BodiesUnreadable,
     StateFailed,
+    /// An append waits for another fault, or for none.
+    Held,
 }
 
 /// What no client may be told.
@@ -49,11 +51,14 @@ impl Store for FailingStore {
     }
 
     fn append(&self, group: &[Commit]) -> Result<Head, AppendError> {
+        while self.fault() == Fault::Held {
+            std::thread::yield_now();
+        }
         match self.fault() {
             Fault::DiskFull => Err(AppendError::DiskFull),
             Fault::Poisoned => Err(AppendError::Poisoned(None)),
             Fault::StateFailed => Err(AppendError::StateFailed { reason: INSIDE.to_owned() }),
-            Fault::None | Fault::BodiesUnreadable => self.inner.append(group),
+            Fault::None | Fault::BodiesUnreadable | Fault::Held => self.inner.append(group),
         }
     }
 

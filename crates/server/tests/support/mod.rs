@@ -43,6 +43,7 @@ pub(crate) const TENANTS: [&str; 2] = ["default", "other"];
 /// A server, its sockets, its data.
 pub(crate) struct Site {
     pub(crate) clock: Arc<HeldClock>,
+    pub(crate) ids: Arc<CountingIds>,
     pub(crate) socket: PathBuf,
     pub(crate) channel_socket: PathBuf,
     /// The channel's secret, as fetched.
@@ -124,6 +125,7 @@ impl Site {
             public_base: BASE.parse().expect("a base"),
             limits,
         };
+        let ids = Arc::new(CountingIds::default());
         let (stop, stopping) = watch::channel(false);
         let (ready, is_ready) = oneshot::channel::<Ready>();
         let mut running = JoinSet::new();
@@ -131,13 +133,14 @@ impl Site {
             config,
             databases.clone(),
             Arc::clone(&clock) as Arc<dyn contract::Clock>,
-            Arc::new(CountingIds::default()),
+            Arc::clone(&ids) as Arc<dyn contract::Ids>,
             ready,
             stopping,
         ));
         is_ready.await.expect("the server gets ready");
         let mut site = Self {
             clock,
+            ids,
             socket,
             channel_socket,
             secret: String::new(),
