@@ -29,6 +29,14 @@ pub(crate) enum Change {
         key: KeyId,
         client: ClientId,
     },
+    /// The registry came out of a backup: of what was revoked since, it knows nothing, so every
+    /// key of it stands still until it is confirmed.
+    SuspendKeys {},
+    /// A key that stood still is good again.
+    ConfirmKey {
+        key: KeyId,
+        client: ClientId,
+    },
 }
 
 /// A key to be made, with what is kept of its secret.
@@ -99,7 +107,8 @@ impl Change {
             Self::CreateKey { key } => {
                 vec![Subject::Client(key.client.clone()), Subject::Key(key.id.clone())]
             }
-            Self::RevokeKey { key, client } => {
+            Self::SuspendKeys {} => Vec::new(),
+            Self::RevokeKey { key, client } | Self::ConfirmKey { key, client } => {
                 vec![Subject::Client(client.clone()), Subject::Key(key.clone())]
             }
         }
@@ -119,6 +128,10 @@ impl fmt::Display for Change {
             }
             Self::RevokeKey { key, client } => {
                 write!(formatter, "revoke key {key} of client {client}")
+            }
+            Self::SuspendKeys {} => formatter.write_str("suspend every key, after a restore"),
+            Self::ConfirmKey { key, client } => {
+                write!(formatter, "confirm key {key} of client {client}")
             }
         }
     }

@@ -47,6 +47,8 @@ pub struct Key {
     pub created: Instant,
     /// When it was revoked.
     pub revoked: Option<Instant>,
+    /// Since when it waits to be confirmed, its registry having come out of a backup.
+    pub suspended: Option<Instant>,
 }
 
 /// A key just made: the only moment at which its text exists.

@@ -31,6 +31,6 @@ pub use client::{
 };
 pub use error::{ChangeError, OpenError};
 pub use key::{CreatedKey, InvalidKeyId, Key, KeyId};
-pub use log::Cut;
+pub use log::{Cut, whole_changes, write_whole_changes};
 pub use registry::{Beside, Caller, OWNER, OpenReport, Opened, Registry, Renewed};
 pub use state::CannotFollow;

@@ -184,6 +184,30 @@ impl ChangeLog {
     }
 }
 
+/// The whole changes of the log in `dir`, which another process may be adding to, as they stand
+/// in it, verified.
+///
+/// # Errors
+/// [`OpenError`] when the log cannot be read or is damaged.
+pub fn whole_changes(dir: &Path) -> Result<Vec<u8>, OpenError> {
+    let path = dir.join(crate::registry::LOG);
+    let mut bytes = std::fs::read(&path).map_err(OpenError::io("read", &path))?;
+    let (_, end) = read_all(&path, &bytes)?;
+    bytes.truncate(end);
+    Ok(bytes)
+}
+
+/// Makes in `dir`, where there is no registry, one whose log is `changes`, durably.
+///
+/// # Errors
+/// [`OpenError`] when it cannot be written.
+pub fn write_whole_changes(dir: &Path, changes: &[u8]) -> Result<(), OpenError> {
+    files::private_dir(dir).map_err(OpenError::io("create", dir))?;
+    let path = dir.join(crate::registry::LOG);
+    crate::format::begin(dir, &path)?;
+    files::write_atomically(&path, changes).map_err(OpenError::io("write", &path))
+}
+
 /// The whole frames of `bytes` and where they end.
 fn read_all(path: &Path, bytes: &[u8]) -> Result<(Vec<Entry>, usize), OpenError> {
     let mut entries: Vec<Entry> = Vec::new();

@@ -24,7 +24,7 @@ use crate::state::{CannotFollow, State};
 /// The id of the client that the first start makes.
 pub const OWNER: &str = "owner";
 
-const LOG: &str = "changes.log";
+pub(crate) const LOG: &str = "changes.log";
 const VIEW: &str = "view";
 
 /// Clients, keys and revocations, durable.
@@ -87,7 +87,7 @@ pub struct Caller {
 pub enum Renewed {
     /// It stands, with the client as it is now.
     Standing(Caller),
-    /// It was revoked, or never was.
+    /// It was revoked, stands still, or never was.
     Gone,
 }
 
@@ -233,7 +233,31 @@ impl Registry {
         self.change(&Change::RevokeKey { key, client }, by)
     }
 
-    /// Whom a presented key stands for; `None` for every other text, and for a revoked key.
+    /// Makes every key that is good stand still until it is confirmed: what was revoked after a
+    /// backup was made is not known to it.
+    ///
+    /// # Errors
+    /// [`ChangeError`] when the change could not be made durable.
+    pub fn suspend_keys(&self, by: &Actor) -> Result<(), ChangeError> {
+        self.change(&Change::SuspendKeys {}, by)
+    }
+
+    /// Makes a suspended key good again.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] when there is no such key, it is revoked, or it is not suspended;
+    /// otherwise the change could not be made durable.
+    pub fn confirm_key(&self, key: &KeyId, by: &Actor) -> Result<(), ChangeError> {
+        let client = match self.state.load().keys.get(key) {
+            Some(record) => record.client.id.clone(),
+            None => return Err(CannotFollow::UnknownKey(key.clone()).into()),
+        };
+        let key = key.clone();
+        self.change(&Change::ConfirmKey { key, client }, by)
+    }
+
+    /// Whom a presented key stands for; `None` for every other text, and for a key that is revoked
+    /// or suspended.
     ///
     /// The secret's hash is compared in constant time. That an id exists is no secret: ids stand
     /// in lists and logs.
@@ -243,7 +267,7 @@ impl Registry {
         let state = self.state.load();
         let (key, record) = state.keys.get_key_value(id)?;
         let same = bool::from(record.hash.0.ct_eq(&hash.0));
-        (same && record.revoked.is_none()).then(|| Caller {
+        (same && record.is_good()).then(|| Caller {
             client: record.client.clone(),
             key: key.clone(),
             authorization: key.authorization(),
@@ -257,7 +281,7 @@ impl Registry {
             return Renewed::Gone;
         };
         match self.state.load().keys.get(&id) {
-            Some(record) if record.revoked.is_none() => Renewed::Standing(Caller {
+            Some(record) if record.is_good() => Renewed::Standing(Caller {
                 client: record.client.clone(),
                 authorization: id.authorization(),
                 key: id,
@@ -266,7 +290,8 @@ impl Registry {
         }
     }
 
-    /// What was revoked after `cursor`, at most `limit` entries. A cursor that this registry
+    /// What was revoked after `cursor`, at most `limit` entries, and those that the last one's change
+    /// revoked with it. A cursor that this registry
     /// never gave is answered from 0, which its asker notices.
     #[must_use]
     pub fn revocations(&self, cursor: u64, limit: usize) -> RevocationFeed {
@@ -274,7 +299,14 @@ impl Registry {
         let after = if cursor > state.sequence { 0 } else { cursor };
         let from = state.revocations.partition_point(|revoked| revoked.sequence <= after);
         let left = &state.revocations[from..];
-        let page = &left[..left.len().min(limit)];
+        // What one change revoked is told together: the cursor is that change's number.
+        let end = match left.get(limit.saturating_sub(1)) {
+            Some(last) if limit > 0 => {
+                left.partition_point(|revoked| revoked.sequence <= last.sequence)
+            }
+            _ => left.len().min(limit),
+        };
+        let page = &left[..end];
         let cursor = match page.last() {
             Some(last) if page.len() < left.len() => last.sequence,
             None if !left.is_empty() => after,

@@ -28,6 +28,15 @@ pub(crate) struct KeyRecord {
     pub(crate) label: String,
     pub(crate) created: Instant,
     pub(crate) revoked: Option<Instant>,
+    /// Since when it stands still, waiting to be confirmed.
+    pub(crate) suspended: Option<Instant>,
+}
+
+impl KeyRecord {
+    /// Whether the key authenticates.
+    pub(crate) fn is_good(&self) -> bool {
+        self.revoked.is_none() && self.suspended.is_none()
+    }
 }
 
 /// A key that stands no more.
@@ -56,6 +65,9 @@ pub enum CannotFollow {
     /// It was revoked before.
     #[error("the key {0} is revoked already")]
     RevokedAlready(KeyId),
+    /// It does not wait to be confirmed.
+    #[error("the key {0} is not suspended")]
+    NotSuspended(KeyId),
     /// The label is too long or has control characters.
     #[error("a label has at most 200 bytes without control characters")]
     Label,
@@ -111,6 +123,32 @@ impl State {
                 record.revoked = Some(instant);
                 self.revocations.push(Revoked { sequence, key: key.clone(), since: instant });
             }
+            Change::SuspendKeys {} => {
+                let mut suspended = Vec::new();
+                for (key, record) in &mut self.keys {
+                    if record.is_good() {
+                        record.suspended = Some(instant);
+                        suspended.push(key.clone());
+                    }
+                }
+                // The feed tells of them as of keys revoked: whoever holds one is cut off.
+                suspended.sort();
+                let told = |key| Revoked { sequence, key, since: instant };
+                self.revocations.extend(suspended.into_iter().map(told));
+            }
+            Change::ConfirmKey { key, client } => {
+                let record = self
+                    .keys
+                    .get_mut(key)
+                    .filter(|record| record.client.id == *client)
+                    .ok_or_else(|| CannotFollow::UnknownKey(key.clone()))?;
+                if record.revoked.is_some() {
+                    return Err(CannotFollow::RevokedAlready(key.clone()));
+                }
+                if record.suspended.take().is_none() {
+                    return Err(CannotFollow::NotSuspended(key.clone()));
+                }
+            }
         }
         self.sequence = sequence;
         Ok(())
@@ -127,6 +165,7 @@ impl State {
                 label: record.label.clone(),
                 created: record.created,
                 revoked: record.revoked,
+                suspended: record.suspended,
             })
             .collect();
         keys.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
@@ -157,6 +196,7 @@ impl State {
             label: key.label.clone(),
             created: instant,
             revoked: None,
+            suspended: None,
         };
         self.keys.insert(key.id.clone(), record);
         Ok(())

@@ -191,6 +191,47 @@ fn a_revoked_key_authenticates_nobody_and_its_authorization_is_gone_also_after_a
     check(&place.open().registry);
 }
 
+/// G10: of what was revoked since the backup a restored registry knows nothing.
+#[test]
+fn suspended_keys_authenticate_nobody_until_each_is_confirmed_also_after_a_reopen() {
+    let place = Place::new();
+    let opened = place.open();
+    let registry = &opened.registry;
+    registry.create_client(reader("lab"), &actor()).unwrap();
+    let [gone, kept, waiting] = ["gone", "kept", "waiting"]
+        .map(|label| registry.create_key(&client_id("lab"), label, &actor()).unwrap());
+    registry.revoke_key(&gone.key_id, &actor()).unwrap();
+    let before = registry.revocations(0, 100).cursor;
+    registry.suspend_keys(&actor()).unwrap();
+    for key in [&gone, &kept, &waiting] {
+        assert!(registry.authenticate(key.secret.expose()).is_none());
+        assert!(matches!(registry.renew(&format!("key:{}", key.key_id)), Renewed::Gone));
+    }
+    // However small the page, all that one change ended is told.
+    let told = registry.revocations(before, 1);
+    assert_eq!((told.entries.len(), registry.revocations(told.cursor, 1).entries.len()), (2, 0));
+    let later = registry.create_key(&client_id("lab"), "later", &actor()).unwrap();
+    registry.confirm_key(&kept.key_id, &actor()).unwrap();
+    let check = |registry: &Registry| {
+        let good = [&gone, &kept, &waiting, &later]
+            .map(|key| registry.authenticate(key.secret.expose()).is_some());
+        assert_eq!(good, [false, true, false, true]);
+        let suspended = registry.keys().iter().filter(|key| key.suspended.is_some()).count();
+        assert_eq!(suspended, 1);
+    };
+    check(registry);
+    assert_eq!(
+        refused(registry.confirm_key(&kept.key_id, &actor())),
+        CannotFollow::NotSuspended(kept.key_id.clone())
+    );
+    assert_eq!(
+        refused(registry.confirm_key(&gone.key_id, &actor())),
+        CannotFollow::RevokedAlready(gone.key_id.clone())
+    );
+    drop(opened);
+    check(&place.open().registry);
+}
+
 #[test]
 fn only_the_whole_key_authenticates() {
     let place = Place::new();

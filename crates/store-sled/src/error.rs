@@ -122,6 +122,12 @@ pub enum VerifyError {
         /// What failed.
         reason: String,
     },
+    /// The log has another commit where an earlier walk through it ended, or ends before that.
+    #[error("the log is not the one that was read before: it has no such commit {after}")]
+    OtherLog {
+        /// Where the earlier walk ended.
+        after: T,
+    },
     /// A file or directory cannot be used.
     #[error("{} cannot be used", path.display())]
     Io {

@@ -9,6 +9,7 @@
 //! backup.
 
 mod applier;
+mod copy;
 mod error;
 #[cfg(test)]
 mod faults;
@@ -31,6 +32,7 @@ mod tail;
 mod varint;
 mod verify;
 
+pub use copy::{LogExtent, Reached, SegmentExtent, cut_after, extent};
 pub use error::{Damage, Flaw, OpenError, VerifyError};
 pub use options::SledStoreOptions;
 pub use report::{Cut, OpenReport, Rebuild, VerifyReport};

@@ -1,6 +1,8 @@
 //! The embedded backend from outside.
 
 #[cfg(test)]
+mod copy;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod document;

@@ -1,0 +1,186 @@
+//! A log that another process may be appending to: how far it is whole at this moment, and how a
+//! copy of it is cut back to an instant.
+//!
+//! Segments only grow and what stands in them never changes, so that whoever copies them up to
+//! the end of a whole group has the log as it was at one position, without asking anyone. What
+//! was acknowledged before the walk is within it.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use fhir_core::Instant;
+use store::{ContentHash, Head, T, TenantText};
+
+use crate::error::{Damage, Flaw, OpenError, VerifyError};
+use crate::frame::{GROUP_HEADER, GroupHeader};
+use crate::layout::{Layout, sync_directory};
+use crate::scan::{Place, SegmentScan};
+
+/// Up to where a log was whole when it was walked through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogExtent {
+    /// The last commit within it.
+    pub head: Head,
+    /// The segments from the first one walked through on, in order.
+    pub segments: Vec<SegmentExtent>,
+    /// How many versions were verified.
+    pub versions: u64,
+}
+
+/// Up to where a segment was whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentExtent {
+    /// Its number.
+    pub number: u64,
+    /// Its file.
+    pub path: PathBuf,
+    /// Bytes from its beginning.
+    pub length: u64,
+}
+
+/// Where an earlier walk through the same log ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// The head then.
+    pub head: Head,
+    /// The last segment then.
+    pub segment: u64,
+}
+
+/// Walks through the log in a tenant's directory, verifying frames, checksums, chain and the
+/// bodies' hashes, from the segment that an earlier walk `reached` on. Reads alone: the store may
+/// be open in this or another process.
+///
+/// # Errors
+/// [`VerifyError`] for the first thing found wrong; [`VerifyError::OtherLog`] when the log is not
+/// the one that the earlier walk went through.
+pub fn extent(
+    directory: &Path,
+    tenant: &TenantText,
+    reached: Option<&Reached>,
+) -> Result<LogExtent, VerifyError> {
+    let layout = Layout::new(directory);
+    let numbers = segments(&layout)?;
+    let first = reached.map_or(1, |reached| reached.segment);
+    let mut extent = LogExtent { head: Head::EMPTY, segments: Vec::new(), versions: 0 };
+    let mut before = None;
+    let other =
+        || VerifyError::OtherLog { after: reached.map_or(T::ZERO, |reached| reached.head.t) };
+    for &number in numbers.iter().filter(|number| **number >= first) {
+        let path = layout.segment(number);
+        let known = reached.map_or(T::ZERO, |reached| reached.head.t);
+        // The writer may be in the midst of a group, or of beginning the next segment.
+        let mut scan = SegmentScan::open(&path, number, Place::Last, tenant, before, known)?;
+        check_reached(reached, &scan.head()).ok_or_else(other)?;
+        while let Some(found) = scan.next()? {
+            check_reached(reached, &found.head).ok_or_else(other)?;
+            let Some(decoded) = &found.decoded else {
+                continue;
+            };
+            for (version, block) in decoded.commit.versions.iter().zip(&decoded.blocks) {
+                extent.versions += 1;
+                if ContentHash::of(&version.body) != version.content_hash {
+                    return Err(VerifyError::Damaged(Damage {
+                        segment: number,
+                        offset: found.offset + block.start as u64,
+                        lost: format!("{}/{}", version.resource_type, version.id),
+                        flaw: Flaw::ContentHash,
+                    }));
+                }
+            }
+        }
+        extent.head = scan.head();
+        extent.segments.push(SegmentExtent { number, path, length: scan.end() });
+        before = Some(scan.head());
+        if scan.torn().is_some() {
+            break;
+        }
+    }
+    if reached.is_some_and(|reached| extent.head.t < reached.head.t) {
+        return Err(other());
+    }
+    Ok(extent)
+}
+
+fn segments(layout: &Layout) -> Result<Vec<u64>, VerifyError> {
+    layout.segments().map_err(|error| match error {
+        OpenError::Damaged(damage) => VerifyError::Damaged(damage),
+        OpenError::Io { path, source } => VerifyError::Io { path, source },
+        other => VerifyError::Io { path: layout.log(), source: std::io::Error::other(other) },
+    })
+}
+
+/// `None` when the log has another commit at the position that was reached.
+fn check_reached(reached: Option<&Reached>, head: &Head) -> Option<()> {
+    match reached {
+        Some(reached) if reached.head.t == head.t && reached.head.hash != head.hash => None,
+        _ => Some(()),
+    }
+}
+
+/// Cuts a copy of a log, of which no store is open, back to the commits up to `at`. Returns the
+/// last of them.
+///
+/// # Errors
+/// [`VerifyError`] when the copy is not whole or cannot be written.
+pub fn cut_after(directory: &Path, tenant: &TenantText, at: Instant) -> Result<Head, VerifyError> {
+    let layout = Layout::new(directory);
+    let numbers = segments(&layout)?;
+    let mut before = None;
+    for (index, &number) in numbers.iter().enumerate() {
+        let path = layout.segment(number);
+        let place = if index + 1 == numbers.len() { Place::Last } else { Place::Inner };
+        let mut scan = SegmentScan::open(&path, number, place, tenant, before, T::new(u64::MAX))?;
+        loop {
+            let (kept, group) = (scan.head(), scan.end());
+            let Some(found) = scan.next()? else {
+                break;
+            };
+            if found.head.instant > at {
+                let cut = Cut { group, first: found.offset };
+                let written = cut.write(&path, kept.t).and_then(|()| {
+                    for &later in &numbers[index + 1..] {
+                        fs::remove_file(layout.segment(later))?;
+                    }
+                    sync_directory(&layout.log())
+                });
+                written.map_err(|source| VerifyError::Io { path: path.clone(), source })?;
+                return Ok(kept);
+            }
+        }
+        before = Some(scan.head());
+    }
+    Ok(before.unwrap_or(Head::EMPTY))
+}
+
+/// Where a segment is cut.
+struct Cut {
+    /// Where the group begins that the first commit to go stands in.
+    group: u64,
+    /// Where that commit's record begins.
+    first: u64,
+}
+
+impl Cut {
+    /// Cuts; what stays of the group, whose last commit is then `last`, is framed anew.
+    fn write(&self, path: &Path, last: T) -> std::io::Result<()> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let mut header = [0; GROUP_HEADER];
+        file.read_exact_at(&mut header, self.group)?;
+        let whole = GroupHeader::decode(&header)
+            .map_err(|flaw| std::io::Error::new(std::io::ErrorKind::InvalidData, flaw))?;
+        let commits = (last.get() + 1).saturating_sub(whole.first.get());
+        if commits == 0 {
+            file.set_len(self.group)?;
+        } else {
+            let commits = u32::try_from(commits).map_err(std::io::Error::other)?;
+            let mut kept = GroupHeader { commits, length: 0, first: whole.first };
+            kept.length = self.first - self.group + kept.trailer().len() as u64;
+            file.set_len(self.first)?;
+            file.write_all_at(&kept.trailer(), self.first)?;
+            file.write_all_at(&kept.encode(), self.group)?;
+        }
+        file.sync_all()
+    }
+}
