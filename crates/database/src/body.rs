@@ -5,8 +5,6 @@
 //! is the hole: `versionId` and `lastUpdated` are put there when the version is read, so that
 //! everything costly (writing, compressing, hashing) happens before its position is known.
 
-use std::cell::RefCell;
-
 use bytes::Bytes;
 use fhir_core::json::{Document, Kind, Replacements, Value};
 use fhir_core::{Instant, Resource, ResourceId, ResourceType, VersionId};
@@ -14,12 +12,7 @@ use fhir_schema::{PlainPath, Schema};
 use store::{BodyCoding, ContentHash, Derive, DeriveError, IdentifierKey, VersionEntry};
 
 use crate::ReadError;
-
-/// Bodies shorter than this are stored as they are: compressing them gains little.
-const COMPRESS_FROM: usize = 256;
-
-/// The level that pays for itself at the size of a resource.
-const LEVEL: i32 = 1;
+use crate::dictionary::{self, expand};
 
 /// A resource made ready to be stored under an id; its version is not known yet.
 #[derive(Debug, Clone)]
@@ -31,12 +24,6 @@ pub struct Body {
     pub(crate) plain: Bytes,
     pub(crate) content_hash: ContentHash,
     pub(crate) identifiers: Vec<IdentifierKey>,
-}
-
-thread_local! {
-    /// A compressor's tables are larger than a resource: each thread keeps one.
-    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
-    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
 impl Body {
@@ -52,8 +39,8 @@ impl Body {
     ) -> Self {
         let plain = Bytes::from(write(resource, id, replacements));
         let length = u32::try_from(plain.len()).expect("a request's body is far below 4 GiB");
-        let (coding, bytes) = match compress(&plain) {
-            Some(compressed) => (BodyCoding::ZSTD, Bytes::from(compressed)),
+        let (coding, bytes) = match dictionary::code(resource.resource_type().as_str(), &plain) {
+            Some((coding, compressed)) => (coding, Bytes::from(compressed)),
             None => (BodyCoding::AS_IS, plain.clone()),
         };
         Self {
@@ -64,6 +51,12 @@ impl Body {
             plain,
             identifiers: identifiers_as_written(resource, replacements, schema),
         }
+    }
+
+    /// The JSON as it is stored, before coding: without `versionId` and `lastUpdated`.
+    #[must_use]
+    pub fn plain(&self) -> &Bytes {
+        &self.plain
     }
 }
 
@@ -143,53 +136,6 @@ fn version_members(version: VersionId, instant: Instant, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\",\"lastUpdated\":\"");
     out.extend_from_slice(&instant.text());
     out.push(b'"');
-}
-
-/// The JSON as it was before coding.
-pub(crate) fn expand(
-    coding: BodyCoding,
-    length: u32,
-    stored: &[u8],
-) -> Result<std::borrow::Cow<'_, [u8]>, ReadError> {
-    let unreadable = |reason: String| ReadError::UnreadableBody { reason };
-    let of_other_length =
-        |found: usize| Err(unreadable(format!("{found} bytes instead of {length}")));
-    match coding {
-        BodyCoding::AS_IS if stored.len() == length as usize => Ok(stored.into()),
-        BodyCoding::AS_IS => of_other_length(stored.len()),
-        BodyCoding::ZSTD => DECOMPRESSOR.with_borrow_mut(|kept| {
-            let decompressor = match kept {
-                Some(decompressor) => decompressor,
-                none => {
-                    let made = zstd::bulk::Decompressor::new();
-                    none.insert(made.map_err(|error| unreadable(error.to_string()))?)
-                }
-            };
-            let plain = decompressor.decompress(stored, length as usize);
-            let plain = plain.map_err(|error| unreadable(error.to_string()))?;
-            if plain.len() == length as usize {
-                Ok(plain.into())
-            } else {
-                Err(unreadable(format!("{} bytes instead of {length}", plain.len())))
-            }
-        }),
-        BodyCoding(other) => Err(unreadable(format!("coding {other} is not known"))),
-    }
-}
-
-/// The compressed text, when that is worth it.
-fn compress(json: &[u8]) -> Option<Vec<u8>> {
-    if json.len() < COMPRESS_FROM {
-        return None;
-    }
-    COMPRESSOR.with_borrow_mut(|kept| {
-        let compressor = match kept {
-            Some(compressor) => compressor,
-            none => none.insert(zstd::bulk::Compressor::new(LEVEL).ok()?),
-        };
-        let compressed = compressor.compress(json).ok()?;
-        (compressed.len() < json.len()).then_some(compressed)
-    })
 }
 
 /// The identifiers by which the search parameter `identifier` finds this resource, each once.

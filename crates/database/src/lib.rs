@@ -7,6 +7,7 @@
 
 mod bodies;
 mod body;
+pub mod dictionary;
 mod error;
 mod judge;
 mod recent;

@@ -158,7 +158,9 @@ impl OwnerKeyId {
     pub const NONE: Self = Self(0);
 }
 
-/// How a body is coded: as is, or by zstd with the dictionary of that number.
+/// How a body is coded: as is, or by zstd. From 2 on, the number is that of the dictionary; which
+/// there are, the store does not know. A number never changes its meaning: what was coded under
+/// it lies in logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BodyCoding(pub u32);
 

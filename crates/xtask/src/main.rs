@@ -2,6 +2,7 @@
 
 mod bench;
 mod definitions;
+mod dictionaries;
 mod soak;
 
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ struct Xtask {
 enum Command {
     /// Compile a FHIR core package into the file that `fhir-schema` builds in.
     Definitions(definitions::Definitions),
+    /// Train the compression dictionaries that `database` builds in, or measure them.
+    Dictionaries(dictionaries::Dictionaries),
     /// Do for long what the black-box tests do for seconds.
     #[command(subcommand)]
     Soak(soak::Soak),
@@ -35,6 +38,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Xtask::parse().command {
         Command::Definitions(command) => command.run(),
+        Command::Dictionaries(command) => command.run(),
         Command::Soak(command) => command.run(),
         Command::Bench(command) => command.run(),
     };

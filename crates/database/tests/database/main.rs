@@ -29,6 +29,7 @@ macro_rules! over_each_backend {
 
 mod bodies;
 mod damage;
+mod dictionaries;
 mod durability;
 mod gate;
 mod group;
