@@ -34,6 +34,20 @@ build_tests() {
     cargo test --workspace --locked --no-run
 }
 
+# For the backend in PostgreSQL, whose tests begin a cluster of their own.
+install_postgresql() {
+    local -a missing=()
+    compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || missing+=(postgresql)
+    command -v openssl >/dev/null || missing+=(openssl)
+    ((${#missing[@]})) || return 0
+    command -v apt-get >/dev/null ||
+        fail "this machine has no apt-get; install by hand: ${missing[*]}"
+    printf 'Installing %s.\n' "${missing[*]}"
+    as_root apt-get update -q
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
 run_tests() {
     cargo test --workspace --locked
 }
@@ -44,7 +58,10 @@ documentation() {
 
 # Not a step, for set -e to hold within it.
 install_packages
+install_postgresql
 install_rust clippy rustfmt
+# Without PostgreSQL its tests fail then, instead of being skipped.
+export HEARTHGATE_REQUIRE_POSTGRES=1
 
 step "scripts" scripts_parse
 step "format" cargo fmt --all --check

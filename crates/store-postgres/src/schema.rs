@@ -1,0 +1,97 @@
+//! The tables, made when they are missing, and the format they have.
+
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use crate::error::{Failure, OpenError};
+
+/// The format that this program makes and knows.
+const FORMAT: i32 = 1;
+
+/// How often making the tables is tried: two servers that begin at once may meet.
+const TRIES: usize = 5;
+
+const TABLES: &str = "\
+BEGIN;
+CREATE SCHEMA IF NOT EXISTS hearthgate;
+CREATE TABLE hearthgate.format (component text PRIMARY KEY, version integer NOT NULL);
+CREATE TABLE hearthgate.heads (
+    tenant text PRIMARY KEY, log_id text NOT NULL,
+    t bigint NOT NULL, instant bigint NOT NULL, hash bytea NOT NULL
+);
+CREATE TABLE hearthgate.leases (
+    tenant text PRIMARY KEY, epoch bigint NOT NULL, holder text NOT NULL,
+    since bigint NOT NULL, expires bigint NOT NULL
+);
+CREATE TABLE hearthgate.commits (
+    tenant text NOT NULL, t bigint NOT NULL, instant bigint NOT NULL, id bytea NOT NULL,
+    kind smallint NOT NULL, fhir_version smallint NOT NULL,
+    client bytea, key bytea, digest bytea,
+    previous bytea NOT NULL, hash bytea NOT NULL, versions integer NOT NULL,
+    PRIMARY KEY (tenant, t), UNIQUE (tenant, id)
+);
+CREATE TABLE hearthgate.versions (
+    tenant text NOT NULL, type text NOT NULL, id text NOT NULL, version bigint NOT NULL,
+    t bigint NOT NULL, ordinal integer NOT NULL, instant bigint NOT NULL,
+    flags smallint NOT NULL, owner bigint NOT NULL, dictionary bigint NOT NULL,
+    content_hash bytea NOT NULL, length bigint NOT NULL, body bytea NOT NULL,
+    PRIMARY KEY (tenant, type, id, version), UNIQUE (tenant, t, ordinal)
+);
+CREATE TABLE hearthgate.identifiers (
+    tenant text NOT NULL, type text NOT NULL, identifier bytea NOT NULL, id text NOT NULL,
+    t bigint NOT NULL,
+    PRIMARY KEY (tenant, type, identifier, id)
+);
+INSERT INTO hearthgate.format VALUES ('store', 1);
+COMMIT";
+
+/// Makes the tables where there are none, and the tenant's rows; refuses those of a newer format.
+pub(crate) async fn prepare(client: &Client, tenant: &str) -> Result<(), OpenError> {
+    let mut tries = 0;
+    let found = loop {
+        if let Some(found) = format(client).await? {
+            break found;
+        }
+        tries += 1;
+        match client.batch_execute(TABLES).await {
+            Ok(()) => {}
+            Err(error) if tries < TRIES && is_met_another(&error) => {
+                client.batch_execute("ROLLBACK").await.map_err(Failure::from)?;
+            }
+            Err(error) => return Err(Failure::from(error).into()),
+        }
+    };
+    if found > FORMAT {
+        return Err(OpenError::NewerFormat { found, known: FORMAT });
+    }
+    let head = "INSERT INTO hearthgate.heads SELECT $1::text, gen_random_uuid()::text, 0, $2::bigint, $3::bytea \
+                ON CONFLICT DO NOTHING";
+    let empty = store::Head::EMPTY;
+    let (instant, hash) = (empty.instant.as_micros(), empty.hash.0.as_slice());
+    client.execute(head, &[&tenant, &instant, &hash]).await.map_err(Failure::from)?;
+    let lease = "INSERT INTO hearthgate.leases VALUES ($1, 0, '', 0, 0) ON CONFLICT DO NOTHING";
+    client.execute(lease, &[&tenant]).await.map_err(Failure::from)?;
+    Ok(())
+}
+
+/// The format of the tables; `None` when there are none.
+async fn format(client: &Client) -> Result<Option<i32>, Failure> {
+    let there = "SELECT to_regclass('hearthgate.format') IS NOT NULL";
+    let there: bool = client.query_one(there, &[]).await?.try_get(0)?;
+    if !there {
+        return Ok(None);
+    }
+    let version = "SELECT version FROM hearthgate.format WHERE component = 'store'";
+    Ok(Some(client.query_one(version, &[]).await?.try_get(0)?))
+}
+
+fn is_met_another(error: &tokio_postgres::Error) -> bool {
+    let met = [
+        SqlState::UNIQUE_VIOLATION,
+        SqlState::DUPLICATE_TABLE,
+        SqlState::DUPLICATE_SCHEMA,
+        SqlState::DUPLICATE_OBJECT,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+    ];
+    error.code().is_some_and(|code| met.contains(code))
+}

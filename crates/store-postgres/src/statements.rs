@@ -1,0 +1,77 @@
+//! The SQL that runs all the time. Plain enough for Citus, YugabyteDB and CockroachDB: no
+//! advisory locks, no sequences, one writer's rows found by the tenant first.
+//!
+//! Instants are microseconds since 1970. `t`, `version` and `owner` are the same 64 bits as in
+//! the record.
+
+/// The database's clock.
+pub(crate) const CLOCK: &str = "SELECT (extract(epoch FROM now()) * 1000000)::bigint";
+
+pub(crate) const HEAD: &str = "SELECT t, instant, hash FROM hearthgate.heads WHERE tenant = $1";
+
+/// Waits until a transaction that moves the head has ended.
+pub(crate) const HEAD_SETTLED: &str = "SELECT t FROM hearthgate.heads WHERE tenant = $1 FOR UPDATE";
+
+pub(crate) const COMMIT_BY_ID: &str =
+    "SELECT t, hash FROM hearthgate.commits WHERE tenant = $1 AND id = $2";
+
+pub(crate) const COMMITS_FROM: &str = "SELECT t, instant, hash FROM hearthgate.commits \
+     WHERE tenant = $1 AND t >= $2 ORDER BY t LIMIT 2";
+
+/// Only if the head is still where the group begins.
+pub(crate) const MOVE_HEAD: &str = "UPDATE hearthgate.heads SET t = $4, instant = $5, hash = $6 \
+     WHERE tenant = $1 AND t = $2 AND hash = $3";
+
+pub(crate) const INSERT_COMMITS: &str = "INSERT INTO hearthgate.commits \
+     (tenant, t, instant, id, kind, fhir_version, client, key, digest, previous, hash, versions) \
+     SELECT $1::text, * FROM unnest($2::bigint[], $3::bigint[], $4::bytea[], $5::smallint[], \
+     $6::smallint[], $7::bytea[], $8::bytea[], $9::bytea[], $10::bytea[], $11::bytea[], \
+     $12::integer[])";
+
+pub(crate) const INSERT_VERSIONS: &str = "INSERT INTO hearthgate.versions \
+     (tenant, type, id, version, t, ordinal, instant, flags, owner, dictionary, content_hash, \
+     length, body) \
+     SELECT $1::text, * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::integer[], \
+     $7::bigint[], $8::smallint[], $9::bigint[], $10::bigint[], $11::bytea[], $12::bigint[], \
+     $13::bytea[])";
+
+/// Whoever bore an identifier first keeps the position of that.
+pub(crate) const INSERT_IDENTIFIERS: &str = "INSERT INTO hearthgate.identifiers \
+     (tenant, type, identifier, id, t) \
+     SELECT $1::text, * FROM unnest($2::text[], $3::bytea[], $4::text[], $5::bigint[]) \
+     ON CONFLICT DO NOTHING";
+
+/// Only while the epoch is ours; extends the lease.
+pub(crate) const RENEW: &str = "UPDATE hearthgate.leases \
+     SET expires = (extract(epoch FROM now()) * 1000000)::bigint + $3 \
+     WHERE tenant = $1 AND epoch = $2";
+
+pub(crate) const LEASE: &str = "SELECT epoch, holder, since, \
+     expires - (extract(epoch FROM now()) * 1000000)::bigint \
+     FROM hearthgate.leases WHERE tenant = $1 FOR UPDATE";
+
+pub(crate) const TAKE_LEASE: &str = "UPDATE hearthgate.leases SET epoch = $2, holder = $3, \
+     since = (extract(epoch FROM now()) * 1000000)::bigint, \
+     expires = (extract(epoch FROM now()) * 1000000)::bigint + $4 WHERE tenant = $1";
+
+/// Ends the epoch too, so that a renewal still on its way changes nothing.
+pub(crate) const RELEASE: &str = "UPDATE hearthgate.leases SET expires = 0, epoch = epoch + 1 \
+     WHERE tenant = $1 AND epoch = $2";
+
+pub(crate) const NEWEST: &str = "SELECT version, t, ordinal, instant, flags, dictionary, length \
+     FROM hearthgate.versions WHERE tenant = $1 AND type = $2 AND id = $3 AND t <= $4 \
+     ORDER BY version DESC LIMIT 1";
+
+pub(crate) const VERSION: &str = "SELECT version, t, ordinal, instant, flags, dictionary, length \
+     FROM hearthgate.versions WHERE tenant = $1 AND type = $2 AND id = $3 AND t <= $4 \
+     AND version = $5";
+
+pub(crate) const VERSIONS: &str = "SELECT version, t, ordinal, instant, flags, dictionary, length \
+     FROM hearthgate.versions WHERE tenant = $1 AND type = $2 AND id = $3 AND t <= $4 \
+     ORDER BY version DESC";
+
+pub(crate) const BODY: &str = "SELECT t, ordinal, flags, dictionary, length, content_hash, body \
+     FROM hearthgate.versions WHERE tenant = $1 AND type = $2 AND id = $3 AND version = $4";
+
+pub(crate) const IDENTIFIED: &str = "SELECT id FROM hearthgate.identifiers \
+     WHERE tenant = $1 AND type = $2 AND identifier = $3 AND t <= $4";

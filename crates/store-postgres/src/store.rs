@@ -1,0 +1,411 @@
+//! The store itself: opening, and the port over the store's own runtime, so that it can be asked
+//! from any thread and any executor.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fhir_core::{Clock, Instant, ResourceId, ResourceType, VersionId};
+use parking_lot::{Mutex, RwLock};
+use store::{
+    AppendError, CloseError, Commit, CommitHash, Head, IdentifierKey, Location, ReadError, Store,
+    T, TenantText, VersionEntry, judge_group,
+};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_postgres::Client;
+
+use crate::append::{Appending, Writer};
+use crate::connect::{Connector, Pool, Session};
+use crate::error::{Failure, LeaseLost, OpenError};
+use crate::lease::{self, Lease};
+use crate::options::PostgresOptions;
+use crate::reads::{self, Resource};
+use crate::rows::Rows;
+use crate::{schema, statements};
+
+/// How far this machine's clock and the database's may be apart.
+const MAX_CLOCK_DIFFERENCE: u64 = 60;
+
+/// One tenant's store in a PostgreSQL database.
+pub struct PostgresStore {
+    shared: Arc<Shared>,
+    /// Held while appending.
+    appending: Mutex<()>,
+    runtime: Option<Runtime>,
+}
+
+struct Shared {
+    tenant: TenantText,
+    options: PostgresOptions,
+    connector: Arc<Connector>,
+    lease: Arc<Lease>,
+    readers: Pool,
+    writer: Mutex<Option<Writer>>,
+    head: RwLock<Head>,
+    ended: Mutex<Ended>,
+}
+
+/// Whether commits are taken no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    No,
+    /// What became of a commit is unknown.
+    Poisoned,
+    Closed,
+}
+
+impl PostgresStore {
+    /// Opens the store of `tenant` in the database that `options` reach, or makes it, and takes
+    /// its lease. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(
+        tenant: &str,
+        options: PostgresOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        let tenant = TenantText::new(tenant)?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("store-postgres")
+            .enable_all()
+            .build()
+            .map_err(OpenError::Threads)?;
+        let connector = Arc::new(Connector::new(&options, runtime.handle().clone()));
+        let opening = open(tenant, options, Arc::clone(&connector), clock);
+        let shared = match blocking(&runtime, opening) {
+            Ok(shared) => Arc::new(shared),
+            Err(error) => {
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
+        runtime.spawn(Arc::clone(&shared.lease).keep(connector));
+        Ok(Self { shared, appending: Mutex::new(()), runtime: Some(runtime) })
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("drop() alone takes it")
+    }
+
+    /// Asks on a session that reads, once more on another one if it was gone.
+    async fn ask<R, F>(
+        &self,
+        question: impl Fn(Arc<Session>) -> F + Send + Sync + 'static,
+    ) -> Result<R, ReadError>
+    where
+        R: Send + 'static,
+        F: Future<Output = Result<R, Failure>> + Send,
+    {
+        let shared = Arc::clone(&self.shared);
+        let (sender, answer) = oneshot::channel();
+        // On the store's own runtime, which has the timer and the network.
+        self.runtime().spawn(async move {
+            let limit = shared.options.patience;
+            let asking = timeout(limit, shared.ask(question));
+            let answer = asking.await.unwrap_or(Err(Failure::Silent(limit)));
+            // Judged afterwards: what was read while the lease was ours is what was there.
+            let answer = answer.map_err(|failure| failure.to_string());
+            drop(sender.send(answer.and_then(|answer| shared.judge_lease().map(|()| answer))));
+        });
+        let answer = answer.await.unwrap_or_else(|_| Err("the store was dropped".to_owned()));
+        answer.map_err(|reason| ReadError::StateFailed { reason })
+    }
+
+    /// A resource at a position that is never beyond what was acknowledged.
+    fn resource(&self, resource_type: &ResourceType, id: &ResourceId, at: T) -> Resource {
+        Resource {
+            tenant: self.shared.tenant.as_str().to_owned(),
+            resource_type: resource_type.clone(),
+            id: id.clone(),
+            at: at.min(self.head().t),
+        }
+    }
+}
+
+async fn open(
+    tenant: TenantText,
+    options: PostgresOptions,
+    connector: Arc<Connector>,
+    clock: Arc<dyn Clock>,
+) -> Result<Shared, OpenError> {
+    let mut client = connector.connect().await?;
+    check_clocks(&client, clock.as_ref()).await?;
+    schema::prepare(&client, tenant.as_str()).await?;
+    let lease = lease::take(&mut client, tenant.as_str(), &options, clock).await?;
+    // Read after the lease was taken: whoever had it before can move the head no more.
+    let head = match read_head(&client, tenant.as_str()).await {
+        Ok(head) => head,
+        Err(error) => {
+            if let Err(error) = lease.release(&connector).await {
+                tracing::warn!(%error, "the lease could not be given back");
+            }
+            return Err(error);
+        }
+    };
+    Ok(Shared {
+        tenant,
+        readers: Pool::new(options.read_connections),
+        options,
+        connector,
+        lease: Arc::new(lease),
+        writer: Mutex::new(None),
+        head: RwLock::new(head),
+        ended: Mutex::new(Ended::No),
+    })
+}
+
+async fn check_clocks(client: &Client, clock: &dyn Clock) -> Result<(), OpenError> {
+    let row = client.query_one(statements::CLOCK, &[]).await.map_err(Failure::from)?;
+    let theirs: i64 = row.try_get(0).map_err(Failure::from)?;
+    let seconds = clock.now().as_micros().abs_diff(theirs) / 1_000_000;
+    if seconds > MAX_CLOCK_DIFFERENCE {
+        return Err(OpenError::Clocks { seconds });
+    }
+    Ok(())
+}
+
+/// The head, which must be the last commit's.
+async fn read_head(client: &Client, tenant: &str) -> Result<Head, OpenError> {
+    let row = client.query_one(statements::HEAD, &[&tenant]).await.map_err(Failure::from)?;
+    let (t, head) = head_of(&row)?;
+    let found = client.query(statements::COMMITS_FROM, &[&tenant, &t]).await;
+    let found = found.map_err(Failure::from)?;
+    let damaged = |condition| OpenError::Damaged { t: head.t, condition };
+    match found.as_slice() {
+        [] if head == Head::EMPTY => Ok(head),
+        [] => Err(damaged("it is not there, and the head is it")),
+        [row] if head_of(row)?.1 == head => Ok(head),
+        [_] => Err(damaged("it is not the one that the head names")),
+        _ => Err(damaged("others follow it, and the head is it")),
+    }
+}
+
+fn head_of(row: &tokio_postgres::Row) -> Result<(i64, Head), Failure> {
+    let (t, instant): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let hash: &[u8] = row.try_get(2)?;
+    let hash = hash.try_into().map_err(|_| Failure::Impossible("hash"))?;
+    let head = Head {
+        t: T::new(t.cast_unsigned()),
+        instant: Instant::from_micros(instant),
+        hash: CommitHash(hash),
+    };
+    Ok((t, head))
+}
+
+/// Carries `what` out on the runtime and waits for it, on whatever thread that is.
+fn blocking<R: Send + 'static>(
+    runtime: &Runtime,
+    what: impl Future<Output = R> + Send + 'static,
+) -> R {
+    let (sender, answer) = mpsc::sync_channel(1);
+    runtime.spawn(async move { drop(sender.send(what.await)) });
+    answer.recv().expect("the runtime lives as long as the store, and tasks do not panic")
+}
+
+impl Shared {
+    async fn ask<R, F>(&self, question: impl Fn(Arc<Session>) -> F) -> Result<R, Failure>
+    where
+        F: Future<Output = Result<R, Failure>>,
+    {
+        let session = self.readers.session(&self.connector).await?;
+        match question(session).await {
+            Err(failure) if failure.is_disconnected() || failure.is_lost_race() => {
+                question(self.readers.session(&self.connector).await?).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Whether what is read is all that was ever acknowledged. A closed store shows what it had.
+    fn judge_lease(&self) -> Result<(), String> {
+        if *self.ended.lock() == Ended::Closed || self.lease.is_sure() {
+            Ok(())
+        } else if self.lease.is_lost() {
+            Err(LeaseLost.to_string())
+        } else {
+            Err("the lease could not be renewed: another server may have it".to_owned())
+        }
+    }
+
+    async fn append(&self, rows: &Rows) -> Result<Head, AppendError> {
+        let appending = Appending {
+            tenant: self.tenant.as_str(),
+            lease: &self.lease,
+            connector: &self.connector,
+            patience: self.options.patience,
+            outcome_patience: self.options.outcome_patience,
+        };
+        let mut session = self.writer.lock().take();
+        let appended = appending.append(&mut session, rows).await;
+        *self.writer.lock() = session;
+        if matches!(appended, Err(AppendError::Poisoned(_))) {
+            self.end(Ended::Poisoned);
+        }
+        appended?;
+        *self.head.write() = rows.after;
+        Ok(rows.after)
+    }
+
+    /// Takes commits no more. Says whether that is new.
+    fn end(&self, how: Ended) -> bool {
+        let mut ended = self.ended.lock();
+        let is_new = *ended != Ended::Closed && *ended != how;
+        if is_new {
+            *ended = how;
+        }
+        is_new
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    fn head(&self) -> Head {
+        *self.shared.head.read()
+    }
+
+    fn append(&self, group: &[Commit]) -> Result<Head, AppendError> {
+        let _alone = self.appending.lock();
+        match *self.shared.ended.lock() {
+            Ended::No => {}
+            Ended::Poisoned => return Err(AppendError::Poisoned(None)),
+            Ended::Closed => return Err(AppendError::Closed),
+        }
+        let head = self.head();
+        judge_group(&head, &self.shared.tenant, group)?;
+        if group.is_empty() {
+            return Ok(head);
+        }
+        if self.shared.lease.is_lost() {
+            return Err(AppendError::Io(std::io::Error::other(LeaseLost)));
+        }
+        let rows = Rows::of(group, &head)?;
+        let shared = Arc::clone(&self.shared);
+        blocking(self.runtime(), async move { shared.append(&rows).await })
+    }
+
+    fn takes_commits(&self) -> bool {
+        *self.shared.ended.lock() == Ended::No && !self.shared.lease.is_lost()
+    }
+
+    async fn newest(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        at: T,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        let resource = Arc::new(self.resource(resource_type, id, at));
+        self.ask(move |session| {
+            let resource = Arc::clone(&resource);
+            async move { resource.newest(&session).await }
+        })
+        .await
+    }
+
+    async fn version(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        version: VersionId,
+        at: T,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        let resource = Arc::new(self.resource(resource_type, id, at));
+        self.ask(move |session| {
+            let resource = Arc::clone(&resource);
+            async move { resource.version(version, &session).await }
+        })
+        .await
+    }
+
+    async fn versions(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+        at: T,
+    ) -> Result<Vec<VersionEntry>, ReadError> {
+        let resource = Arc::new(self.resource(resource_type, id, at));
+        self.ask(move |session| {
+            let resource = Arc::clone(&resource);
+            async move { resource.versions(&session).await }
+        })
+        .await
+    }
+
+    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
+        let Location { segment, offset, .. } = entry.location;
+        let (tenant, wanted) = (self.shared.tenant.clone(), Arc::new(entry.clone()));
+        let body = self.ask(move |session| {
+            let (tenant, wanted) = (tenant.clone(), Arc::clone(&wanted));
+            async move { reads::body(tenant.as_str(), &wanted, &session).await }
+        });
+        body.await?.map_err(|flaw| ReadError::Damaged {
+            segment,
+            offset,
+            lost: format!("{}/{} version {}", entry.resource_type, entry.id, entry.version),
+            source: Box::new(flaw),
+        })
+    }
+
+    async fn identified(
+        &self,
+        resource_type: &ResourceType,
+        identifier: &IdentifierKey,
+        at: T,
+    ) -> Result<Vec<ResourceId>, ReadError> {
+        let at = at.min(self.head().t);
+        let wanted =
+            Arc::new((self.shared.tenant.clone(), resource_type.clone(), identifier.clone()));
+        self.ask(move |session| {
+            let wanted = Arc::clone(&wanted);
+            async move {
+                let (tenant, resource_type, identifier) = wanted.as_ref();
+                reads::identified(tenant.as_str(), resource_type, identifier, at, &session).await
+            }
+        })
+        .await
+    }
+
+    fn close(&self) -> Result<(), CloseError> {
+        let _alone = self.appending.lock();
+        if !self.shared.end(Ended::Closed) {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        let limit = self.shared.options.patience;
+        // Undone, the next server waits for the lease to expire: nothing else is lost.
+        let released = blocking(self.runtime(), async move {
+            timeout(limit, shared.lease.release(&shared.connector)).await
+        });
+        let reason = match released {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(failure)) => failure.to_string(),
+            Err(_) => Failure::Silent(limit).to_string(),
+        };
+        Err(CloseError::StateFailed { reason: format!("the lease was not given back: {reason}") })
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        // Also within another runtime, where waiting is not allowed.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PostgresStore")
+            .field("tenant", &self.shared.tenant)
+            .field("head", &self.head())
+            .finish_non_exhaustive()
+    }
+}

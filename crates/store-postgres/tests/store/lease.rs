@@ -1,0 +1,110 @@
+//! One server at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fhir_core::{Clock, Instant, ResourceId, ResourceType};
+use store::suite::block_on;
+use store::suite::fixture::{append, commit, put, tenant};
+use store::{AppendError, Store, T};
+use store_postgres::{OpenError, PostgresStore};
+
+use crate::cluster::{SystemClock, database, open, wait_until};
+
+#[test]
+fn a_second_server_is_refused_and_told_by_whom() {
+    let Some(database) = database() else { return };
+    let store = database.open();
+    let refused = open(database.options()).unwrap_err();
+    let OpenError::Held { holder, left, .. } = &refused else { panic!("{refused:?}") };
+    assert_eq!(holder, "clinic.example, process 7");
+    assert!(*left <= Duration::from_secs(15));
+    let told = refused.to_string();
+    assert!(told.starts_with("clinic.example, process 7 holds tenant clinic since 20"), "{told}");
+    append(&store, &[commit(1, vec![])]);
+    store.close().unwrap();
+    assert_eq!(database.open().head().t, T::new(1));
+}
+
+#[test]
+fn a_server_whose_tenant_was_taken_over_appends_nothing_and_shows_nothing_old() {
+    let Some(database) = database() else { return };
+    let old = database.open();
+    append(&old, &[commit(1, vec![put("Patient/a", 1, "")])]);
+    let new = database.take_over();
+    let refused = old.append(&[commit(2, vec![put("Patient/b", 1, "")])]);
+    assert!(matches!(refused, Err(AppendError::Io(_))), "{refused:?}");
+    assert!(!old.takes_commits());
+    let (patient, id) = (ResourceType::new("Patient").unwrap(), ResourceId::new("a").unwrap());
+    assert!(block_on(old.newest(&patient, &id, T::new(9))).is_err());
+    append(&new, &[commit(2, vec![put("Patient/a", 2, "")])]);
+    assert!(old.append(&[commit(2, vec![])]).is_err());
+    // Closing gives back nothing that it does not have.
+    old.close().unwrap();
+    append(&new, &[commit(3, vec![])]);
+    assert_eq!(database.sql("SELECT count(*) FROM hearthgate.commits"), "3");
+    assert!(matches!(open(database.options()), Err(OpenError::Held { .. })));
+}
+
+#[test]
+fn a_lease_is_renewed_while_its_holder_does_nothing_and_lost_when_it_ends() {
+    let Some(database) = database() else { return };
+    let mut options = database.options();
+    options.lease = Duration::from_millis(900);
+    let expires = || database.sql("SELECT expires FROM hearthgate.leases").parse::<i64>().unwrap();
+    let store = open(options.clone()).unwrap();
+    let first = expires();
+    wait_until("the lease is renewed", || expires() > first + 1_000_000);
+    assert!(matches!(open(options.clone()), Err(OpenError::Held { .. })));
+    drop(store);
+    wait_until("the lease expires", || open(options.clone()).is_ok());
+}
+
+#[test]
+fn a_holder_notices_by_itself_that_it_was_taken_over() {
+    let Some(database) = database() else { return };
+    let mut options = database.options();
+    options.lease = Duration::from_millis(900);
+    let old = open(options).unwrap();
+    let _new = database.take_over();
+    wait_until("the old holder notices", || !old.takes_commits());
+}
+
+#[test]
+fn clocks_that_disagree_by_more_than_a_minute_are_refused() {
+    struct Shifted(i64);
+    impl Clock for Shifted {
+        fn now(&self) -> Instant {
+            Instant::from_micros(SystemClock.now().as_micros() + self.0 * 1_000_000)
+        }
+
+        fn monotonic(&self) -> Duration {
+            SystemClock.monotonic()
+        }
+    }
+    let Some(database) = database() else { return };
+    for (seconds, is_refused) in [(-90, true), (-30, false), (0, false), (30, false), (90, true)] {
+        let (options, clock) = (database.options(), Arc::new(Shifted(seconds)));
+        match PostgresStore::open(tenant().as_str(), options, clock) {
+            Ok(store) => {
+                assert!(!is_refused, "{seconds}");
+                store.close().unwrap();
+            }
+            Err(error) => {
+                assert!(is_refused && matches!(error, OpenError::Clocks { .. }), "{error:?}");
+                assert!(error.to_string().contains("NTP"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tenants_of_one_database_are_apart() {
+    let Some(database) = database() else { return };
+    let store = database.open();
+    append(&store, &[commit(1, vec![put("Patient/a", 1, "")])]);
+    let other = PostgresStore::open("another", database.options(), Arc::new(SystemClock)).unwrap();
+    assert_eq!(other.head().t, T::ZERO);
+    let (patient, id) = (ResourceType::new("Patient").unwrap(), ResourceId::new("a").unwrap());
+    assert_eq!(block_on(other.newest(&patient, &id, T::new(9))).unwrap(), None);
+}

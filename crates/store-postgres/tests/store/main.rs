@@ -1,0 +1,16 @@
+//! The backend in PostgreSQL from outside, on a private cluster of the installed PostgreSQL.
+
+#[cfg(test)]
+mod cluster;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod lease;
+#[cfg(test)]
+mod outcome;
+#[cfg(test)]
+mod proxy;
+#[cfg(test)]
+mod suite;
+#[cfg(test)]
+mod tls;
