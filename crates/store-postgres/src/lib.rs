@@ -1,7 +1,7 @@
 //! The system of record in PostgreSQL, one node: the log's commits, versions and identifiers as
 //! rows, written a whole group in one transaction.
 //!
-//! One server writes: it holds a [`lease`] with an epoch that every append checks within its
+//! One server writes: it holds a lease (`lease`) with an epoch that every append checks within its
 //! transaction. An append whose outcome is unknown is asked for by its commit id (`append`)
 //! before it is answered. docs/postgresql.md has the tables, what is guaranteed and what to do
 //! when a server is refused.
@@ -19,6 +19,6 @@ mod schema;
 mod statements;
 mod store;
 
-pub use error::{InvalidConnection, OpenError};
+pub use error::{Failure, InvalidConnection, OpenError};
 pub use options::{PostgresOptions, Takeover, Transport};
 pub use store::PostgresStore;
