@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
@@ -16,28 +15,27 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::admission::{Admitted, NotAdmitted, admit};
 use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
+use crate::holding::HeldBody;
 use crate::negotiation::{self, Format, Handling, Return};
 use crate::{Server, bundle, dispatch};
 
-/// Everything that comes over the socket of requests.
-pub(crate) fn router(server: Arc<Server>) -> Router {
-    Router::new().fallback(exchange).with_state(server)
-}
-
-async fn exchange(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+/// Answers whatever comes over the socket of requests.
+pub(crate) async fn exchange(
+    State(server): State<Arc<Server>>,
+    request: Request<Body>,
+) -> Response {
     let started = server.clock.monotonic();
     let (head, body) = request.into_parts();
     let admitted = match admit(&server, &head) {
         Ok(admitted) => admitted,
         Err(error) => return refuse(&error, &head),
     };
-    let nonce = admitted.grant.nonce.to_string();
+    let nonce = admitted.grant.nonce.to_header();
     let mut response = respond(&server, admitted, &head, body).await;
     let micros = (server.clock.monotonic().saturating_sub(started)).as_micros();
     let cost = contract::Cost { rows: 0, micros: u32::try_from(micros).unwrap_or(u32::MAX) };
@@ -93,8 +91,15 @@ async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: B
         Err(error) => Err(error),
     };
     match carried_out {
-        Ok(answer) if outcome_preferred => write(server, with_outcome(answer), format),
-        Ok(answer) => write(server, answer, format),
+        Ok(answer) => {
+            let answer = if outcome_preferred { with_outcome(answer) } else { answer };
+            let format = format.named_as_in(&head.headers, query);
+            let mut response = write(server, answer, format);
+            if outcome_preferred || preference != Return::OperationOutcome {
+                applied(response.headers_mut(), preference);
+            }
+            response
+        }
         Err(error) => write_error(&error, format, head),
     }
 }
@@ -107,7 +112,7 @@ async fn carry_out(
     preference: Return,
 ) -> Result<Answer, ServerError> {
     let Admitted { grant, interaction } = admitted;
-    let bytes = if takes_body(&interaction) {
+    let body = if takes_body(&interaction) {
         // What is denied whatever the body says is denied before a byte of it is read.
         if let contract::Decision::Deny(reason) = contract::decide(&grant, &interaction) {
             return Err(ServerError::Denied(reason));
@@ -116,7 +121,7 @@ async fn carry_out(
     } else {
         None
     };
-    let length = bytes.as_ref().map_or(0, Bytes::len);
+    let length = body.as_ref().map_or(0, |body| body.bytes.len());
     let server = Arc::clone(server);
     let database = Arc::clone(&server.databases[&grant.tenant]);
     let query = head.uri.query().unwrap_or_default().to_owned();
@@ -133,14 +138,14 @@ async fn carry_out(
             resource: None,
             preference,
         };
-        let Some(bytes) = bytes else {
+        let Some(HeldBody { bytes, .. }) = &body else {
             return dispatch::dispatch(call).await;
         };
         if call.interaction == Interaction::BatchOrTransaction {
             // The largest by far, and the rarest.
-            return Box::pin(bundle::bundle(&server, &database, &grant, &bytes, preference)).await;
+            return Box::pin(bundle::bundle(&server, &database, &grant, bytes, preference)).await;
         }
-        let document = Document::parse(&bytes).map_err(ServerError::InvalidJson)?;
+        let document = Document::parse(bytes).map_err(ServerError::InvalidJson)?;
         let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
         dispatch::dispatch(Call { resource: Some(resource), ..call }).await
     });
@@ -191,7 +196,7 @@ fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), Server
     unknown.map_or(Ok(()), |name| Err(ServerError::UnsupportedParameter(name)))
 }
 
-async fn read_body(server: &Server, head: &Parts, body: Body) -> Result<Bytes, ServerError> {
+async fn read_body(server: &Server, head: &Parts, body: Body) -> Result<HeldBody, ServerError> {
     if let Some(coding) = head.headers.get(CONTENT_ENCODING)
         && coding != "identity"
     {
@@ -204,19 +209,12 @@ async fn read_body(server: &Server, head: &Parts, body: Body) -> Result<Bytes, S
     if length.is_some_and(|length| length > limit) {
         return Err(ServerError::BodyTooLong { limit });
     }
-    let collected = Limited::new(body, limit).collect().await.map_err(|error| {
-        if error.downcast_ref::<LengthLimitError>().is_some() {
-            ServerError::BodyTooLong { limit }
-        } else {
-            ServerError::BodyUnreadable
-        }
-    })?;
-    let bytes = collected.to_bytes();
-    negotiation::check_content_type(&head.headers, bytes.first().copied())?;
-    if bytes.is_empty() {
+    let body = server.holding.read(body, limit).await?;
+    negotiation::check_content_type(&head.headers, body.bytes.first().copied())?;
+    if body.bytes.is_empty() {
         return Err(ServerError::BodyMissing);
     }
-    Ok(bytes)
+    Ok(body)
 }
 
 fn conditions(headers: &HeaderMap) -> Conditions {
@@ -268,6 +266,18 @@ fn write(server: &Server, answer: Answer, format: Format) -> Response {
     response
 }
 
+/// Says which preference was followed (RFC 7240, 3).
+fn applied(headers: &mut HeaderMap, preference: Return) {
+    let text = match preference {
+        Return::Default => return,
+        Return::Minimal => "return=minimal",
+        Return::Representation => "return=representation",
+        Return::OperationOutcome => "return=OperationOutcome",
+    };
+    let name = HeaderName::from_static("preference-applied");
+    headers.insert(name, HeaderValue::from_static(text));
+}
+
 fn http_date(instant: fhir_core::Instant) -> String {
     let seconds = u64::try_from(instant.as_seconds()).unwrap_or(0);
     httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
@@ -308,7 +318,7 @@ fn with_body(status: StatusCode, body: Option<Bytes>, format: Format) -> Respons
     // Room for all that an answer has, found once.
     headers.reserve(HEADERS);
     if written {
-        set(headers, CONTENT_TYPE, format.media_type);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type));
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(VARY, HeaderValue::from_static("Accept, Prefer, Authorization"));

@@ -1,5 +1,7 @@
 //! Formats and preferences (FHIR R4, 3.1.0.1.9 to 3.1.0.1.11 and 3.1.0.6): JSON in and out.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 
@@ -38,6 +40,30 @@ impl Default for Format {
 
 pub(crate) const FHIR_JSON: &str = "application/fhir+json";
 
+impl Format {
+    /// The same format, its media type naming the FHIR version when the request names one
+    /// (HTTP-016).
+    pub(crate) fn named_as_in(self, headers: &HeaderMap, query: &str) -> Self {
+        let mut values = [ACCEPT, CONTENT_TYPE].into_iter().flat_map(|name| headers.get_all(name));
+        if !values.any(|value| names_version(value.as_bytes())) && !names_version(query.as_bytes())
+        {
+            return self;
+        }
+        let media_type = match self.media_type {
+            FHIR_JSON => "application/fhir+json; fhirVersion=4.0",
+            "application/json" => "application/json; fhirVersion=4.0",
+            "text/json" => "text/json; fhirVersion=4.0",
+            other => other,
+        };
+        Self { media_type, ..self }
+    }
+}
+
+fn names_version(text: &[u8]) -> bool {
+    const NAME: &[u8] = b"fhirVersion";
+    text.windows(NAME.len()).any(|part| part.eq_ignore_ascii_case(NAME))
+}
+
 /// Media types that mean JSON, with the type the answer names.
 const JSON_TYPES: [(&str, &str); 4] = [
     (FHIR_JSON, FHIR_JSON),
@@ -46,8 +72,10 @@ const JSON_TYPES: [(&str, &str); 4] = [
     ("application/json+fhir", FHIR_JSON),
 ];
 
+/// The answer to a media type, whatever its letters' case.
 fn json_type(name: &str) -> Option<&'static str> {
-    JSON_TYPES.iter().find(|(known, _)| *known == name).map(|(_, answer)| *answer)
+    let known = JSON_TYPES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    known.map(|(_, answer)| *answer)
 }
 
 /// Reads `_format`, `_pretty` and `Accept`; `_format` wins.
@@ -65,11 +93,10 @@ pub(crate) fn format(headers: &HeaderMap, query: &str) -> Result<Format, ServerE
         Some(value) => {
             let (name, version) = media_type(&value);
             spoken(version).map_err(|version| ServerError::FhirVersionNotAnswered { version })?;
-            let media_type = match name.as_str() {
-                // An unescaped plus sign arrives as a space.
-                "json" | "application/fhir json" => Some(FHIR_JSON),
-                name => json_type(name),
-            };
+            // An unescaped plus sign arrives as a space.
+            let short = ["json", "application/fhir json"];
+            let short = short.iter().any(|short| name.eq_ignore_ascii_case(short));
+            let media_type = if short { Some(FHIR_JSON) } else { json_type(name) };
             media_type.ok_or(ServerError::FormatNotSupported { asked: value })?
         }
         None => accepted(headers)?,
@@ -83,24 +110,25 @@ pub(crate) fn format(headers: &HeaderMap, query: &str) -> Result<Format, ServerE
 /// # Errors
 /// [`ServerError::FhirVersionsDiffer`].
 pub(crate) fn check_one_version(headers: &HeaderMap, query: &str) -> Result<(), ServerError> {
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let version_of = |text: &str| media_type(text).1;
-    let Some(sent) = headers.get(CONTENT_TYPE).and_then(|value| version_of(&text(value))) else {
+    fn text(value: &http::HeaderValue) -> Cow<'_, str> {
+        String::from_utf8_lossy(value.as_bytes())
+    }
+    let content_type = headers.get(CONTENT_TYPE).map(text).unwrap_or_default();
+    let Some(sent) = media_type(&content_type).1 else {
         return Ok(());
     };
     let named = parameters(query).filter(|(name, _)| name == "_format").last();
-    let asked: Vec<String> = match named {
-        Some((_, value)) => vec![value],
+    let asked: Vec<Cow<'_, str>> = match named {
+        Some((_, value)) => vec![value.into()],
         None => headers.get_all(ACCEPT).iter().map(text).collect(),
     };
     // Whoever takes any version as well asks for none.
-    let asked = asked.iter().flat_map(|line| line.split(',')).map(version_of);
-    let asked: Option<Vec<String>> = asked.collect();
+    let asked = asked.iter().flat_map(|line| line.split(',')).map(|text| media_type(text).1);
+    let asked: Option<Vec<&str>> = asked.collect();
     match asked {
-        Some(asked)
-            if !asked.is_empty() && asked.iter().all(|it| release(it) != release(&sent)) =>
-        {
-            Err(ServerError::FhirVersionsDiffer { sent, asked: asked.join(", ") })
+        Some(asked) if !asked.is_empty() && asked.iter().all(|it| release(it) != release(sent)) => {
+            let (sent, asked) = (sent.to_owned(), asked.join(", "));
+            Err(ServerError::FhirVersionsDiffer { sent, asked })
         }
         _ => Ok(()),
     }
@@ -113,21 +141,19 @@ fn release(version: &str) -> &str {
 }
 
 /// A media type's name and its `fhirVersion`.
-fn media_type(text: &str) -> (String, Option<String>) {
+fn media_type(text: &str) -> (&str, Option<&str>) {
     let mut parts = text.split(';');
-    let name = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
+    let name = parts.next().unwrap_or_default().trim();
     let version = parts.filter_map(|part| part.split_once('=')).find_map(|(key, value)| {
-        key.trim()
-            .eq_ignore_ascii_case("fhirVersion")
-            .then(|| value.trim().trim_matches('"').to_owned())
+        key.trim().eq_ignore_ascii_case("fhirVersion").then(|| value.trim().trim_matches('"'))
     });
     (name, version)
 }
 
 /// Whether this version is spoken here; one that is not is given back.
-fn spoken(version: Option<String>) -> Result<(), String> {
+fn spoken(version: Option<&str>) -> Result<(), String> {
     match version {
-        Some(version) if !matches!(version.as_str(), "4.0" | "4.0.1") => Err(version),
+        Some(version) if !matches!(version, "4.0" | "4.0.1") => Err(version.to_owned()),
         _ => Ok(()),
     }
 }
@@ -140,12 +166,11 @@ fn accepted(headers: &HeaderMap) -> Result<&'static str, ServerError> {
     for line in headers.get_all(ACCEPT) {
         let Ok(line) = line.to_str() else { continue };
         for range in line.split(',').map(str::trim).filter(|range| !range.is_empty()) {
-            asked.push(range.to_owned());
+            asked.push(range);
             let (name, version) = media_type(range);
-            let answer = match name.as_str() {
-                "*/*" | "application/*" => Some(FHIR_JSON),
-                name => json_type(name),
-            };
+            let any = ["*/*", "application/*"];
+            let any = any.iter().any(|any| name.eq_ignore_ascii_case(any));
+            let answer = if any { Some(FHIR_JSON) } else { json_type(name) };
             let Some(answer) = answer else { continue };
             if let Err(version) = spoken(version) {
                 refused_version = Some(ServerError::FhirVersionNotAnswered { version });
@@ -191,10 +216,11 @@ pub(crate) fn check_content_type(
             Some(_) => Err(ServerError::ContentTypeNotSupported { given: None }),
         };
     };
-    let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let text = String::from_utf8_lossy(value.as_bytes());
     let (name, version) = media_type(&text);
-    if json_type(&name).is_none() {
-        return Err(ServerError::ContentTypeNotSupported { given: Some(text) });
+    if json_type(name).is_none() {
+        let given = Some(text.into_owned());
+        return Err(ServerError::ContentTypeNotSupported { given });
     }
     spoken(version).map_err(|version| ServerError::FhirVersionNotTaken { version })
 }

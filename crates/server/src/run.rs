@@ -5,14 +5,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::Router;
+use axum::handler::Handler as _;
 use contract::{ChannelSecret, Clock, Ids, TenantName};
 use database::Database;
 use tokio::sync::{oneshot, watch};
 
+use crate::exchange::exchange;
+use crate::holding::Holding;
 use crate::interactions::capabilities::Statement;
 use crate::listener::OwnUserListener;
-use crate::{Server, ServerConfig, channel, exchange};
+use crate::{Server, ServerConfig, channel};
 
 /// Both sockets are bound: requests that come from now on are answered.
 #[derive(Debug)]
@@ -52,6 +54,7 @@ pub async fn run(
         capabilities: Statement::new(&config.public_base, clock.now()),
         base: config.public_base,
         limits: config.limits,
+        holding: Holding::new(config.limits.held_bytes),
         databases,
         secret: ChannelSecret::generate(&*ids),
         clock,
@@ -64,8 +67,12 @@ pub async fn run(
     let channel = bind(config.channel_socket.clone())?;
     // Nobody may be waiting for the word: then serving is all the same.
     drop(ready.send(Ready));
-    let requests = serve(requests, exchange::router(Arc::clone(&server)), shutdown.clone());
-    let channel = serve(channel, channel::router(server), shutdown.clone());
+    // One way for every request: no router between.
+    let requests = axum::serve(requests, exchange.with_state(Arc::clone(&server)))
+        .with_graceful_shutdown(asked_to_stop(shutdown.clone()));
+    let channel = axum::serve(channel, channel::router(server))
+        .with_graceful_shutdown(asked_to_stop(shutdown.clone()));
+    let (requests, channel) = (requests.into_future(), channel.into_future());
     let drained = async { tokio::try_join!(requests, channel).map(|_| ()) };
     let result = tokio::select! {
         result = drained => result.map_err(RunError::Serve),
@@ -80,14 +87,6 @@ pub async fn run(
         }
     }
     result
-}
-
-async fn serve(
-    listener: OwnUserListener,
-    router: Router,
-    shutdown: watch::Receiver<bool>,
-) -> io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(asked_to_stop(shutdown)).await
 }
 
 async fn asked_to_stop(mut shutdown: watch::Receiver<bool>) {
