@@ -1,10 +1,11 @@
 //! Time and chance as the system gives them: the only place that asks it.
 
+use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use contract::{Clock, Ids, Instant};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use uuid::Uuid;
+use uuid::Builder;
 
 /// The system's clocks.
 #[derive(Debug)]
@@ -37,6 +38,37 @@ impl Clock for SystemClock {
     }
 }
 
+/// The random bytes of one id.
+const OF_ONE: usize = 10;
+
+thread_local! {
+    static DRAWN: RefCell<Drawn> = const { RefCell::new(Drawn::none()) };
+}
+
+/// Random bytes that the system gave for many ids at once: asking it for each costs more than all
+/// else that an id takes. They are forgotten as they are taken.
+struct Drawn {
+    bytes: [u8; 64 * OF_ONE],
+    left: usize,
+}
+
+impl Drawn {
+    const fn none() -> Self {
+        Self { bytes: [0; 64 * OF_ONE], left: 0 }
+    }
+
+    /// The next bytes; `fill` draws when there are none.
+    fn take(&mut self, fill: &dyn Fn(&mut [u8])) -> [u8; OF_ONE] {
+        if self.left == 0 {
+            fill(&mut self.bytes);
+            self.left = self.bytes.len() / OF_ONE;
+        }
+        self.left -= 1;
+        let (of_ids, _) = self.bytes.as_chunks_mut::<OF_ONE>();
+        std::mem::take(&mut of_ids[self.left])
+    }
+}
+
 /// The system's cryptographic source, and UUIDs of version 7 from it.
 #[derive(Debug)]
 pub struct SystemIds {
@@ -61,9 +93,12 @@ impl SystemIds {
 }
 
 impl Ids for SystemIds {
-    #[expect(clippy::disallowed_methods, reason = "this is where the system's ids come in")]
+    #[expect(clippy::disallowed_methods, reason = "this is where the system's time comes in")]
     fn next(&self) -> u128 {
-        Uuid::now_v7().as_u128()
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let chance = DRAWN.with_borrow_mut(|drawn| drawn.take(&|bytes| self.fill(bytes)));
+        Builder::from_unix_timestamp_millis(millis, &chance).into_uuid().as_u128()
     }
 
     fn fill(&self, bytes: &mut [u8]) {
@@ -83,6 +118,22 @@ mod tests {
         let (first, second) = (clock.monotonic(), clock.monotonic());
         assert!(first <= second);
         assert!(clock.now().as_seconds() > 1_767_225_600);
+    }
+
+    #[test]
+    fn what_was_drawn_is_given_once_and_forgotten() {
+        let draws = std::cell::Cell::new(0_u8);
+        let fill = |bytes: &mut [u8]| {
+            draws.set(draws.get() + 1);
+            let numbers = (0..u32::MAX).flat_map(u32::to_be_bytes);
+            bytes.iter_mut().zip(numbers).for_each(|(byte, number)| *byte = number ^ draws.get());
+        };
+        let mut drawn = Drawn::none();
+        let given: std::collections::HashSet<_> = (0..64).map(|_| drawn.take(&fill)).collect();
+        assert_eq!((given.len(), draws.get()), (64, 1));
+        assert!(drawn.bytes.iter().all(|byte| *byte == 0), "nothing given is kept");
+        drawn.take(&fill);
+        assert_eq!(draws.get(), 2);
     }
 
     #[test]
