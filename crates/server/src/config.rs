@@ -23,6 +23,9 @@ pub struct ServerConfig {
 pub struct Limits {
     /// Bytes of a request's body; the gateway has a bound of its own before this one.
     pub body_bytes: usize,
+    /// Bytes of the bodies of all requests that are worked on at once; of one more, the request
+    /// is refused for now.
+    pub held_bytes: usize,
     /// Entries of a batch or transaction.
     pub bundle_entries: usize,
     /// Versions on a page of a history.
@@ -38,6 +41,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 64 << 20,
+            held_bytes: 256 << 20,
             bundle_entries: 20_000,
             history_page: 100,
             answer_bytes: 64 << 20,

@@ -48,6 +48,8 @@ pub(crate) enum ServerError {
     ContentCodingNotSupported(String),
     #[error("the body is longer than {limit} bytes")]
     BodyTooLong { limit: usize },
+    #[error("the bodies of other requests take all the room there is")]
+    TooMuchHeld,
     #[error("the body ended early or could not be read")]
     BodyUnreadable,
     #[error("the body is missing")]
@@ -60,6 +62,8 @@ pub(crate) enum ServerError {
     TypeDiffers { expected: ResourceType, found: ResourceType },
     #[error("the resource must have the id of its URL")]
     IdDiffers { found: Option<String> },
+    #[error("the resource is a part of what a read left out the rest of")]
+    Subsetted,
     #[error("the content breaks a rule")]
     InvalidContent(Vec<Issue>),
     #[error("the Bundle has {count} entries, {limit} are taken")]

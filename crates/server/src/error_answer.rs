@@ -176,6 +176,12 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             IssueCode::TooLong,
             format!("the body is longer than the {limit} bytes taken; send it in parts"),
         ),
+        E::TooMuchHeld => one(
+            StatusCode::SERVICE_UNAVAILABLE,
+            IssueCode::Transient,
+            "too many bytes of requests are being worked on; nothing was written, try again later"
+                .into(),
+        ),
         E::BodyUnreadable => one(
             BAD_REQUEST,
             IssueCode::Structure,
@@ -207,6 +213,14 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
                 None => "the resource has no id; an update must repeat the id in the URL".into(),
             },
             "id",
+        ),
+        E::Subsetted => at(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            IssueCode::BusinessRule,
+            "the resource is tagged SUBSETTED: parts were left out when it was read, and would be \
+             lost; read it whole, and send that without the tag"
+                .into(),
+            "Resource.meta.tag",
         ),
         E::InvalidContent(issues) => (BAD_REQUEST, issues.clone()),
         E::TooManyEntries { count, limit } => at(

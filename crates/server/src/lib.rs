@@ -15,6 +15,7 @@ mod dispatch;
 mod error;
 mod error_answer;
 mod exchange;
+mod holding;
 mod interactions;
 mod listener;
 mod negotiation;
@@ -35,6 +36,7 @@ use database::Database;
 pub(crate) struct Server {
     pub(crate) base: PublicBase,
     pub(crate) limits: Limits,
+    pub(crate) holding: Arc<holding::Holding>,
     pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
     pub(crate) secret: ChannelSecret,
     pub(crate) clock: Arc<dyn Clock>,

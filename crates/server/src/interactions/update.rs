@@ -2,6 +2,7 @@
 
 use contract::Instance;
 use database::{Action, Body, Change, Expect, Method};
+use fhir_core::json::{Kind, Value};
 
 use super::preconditions::expected;
 use super::write;
@@ -92,7 +93,23 @@ pub(crate) fn check_identity(
         });
     }
     match resource.value().get_str("id") {
-        Some(id) if id == instance.id.as_str() => Ok(()),
+        Some(id) if id == instance.id.as_str() => check_whole(resource),
         found => Err(ServerError::IdDiffers { found: found.map(|id| id.into_owned()) }),
+    }
+}
+
+/// Checks that the body is no part of a resource, which would replace the whole (HTTP-098).
+fn check_whole(resource: &fhir_core::Resource<'_>) -> Result<(), ServerError> {
+    const SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
+    let meta = resource.value().get("meta").filter(|meta| meta.kind() == Kind::Object);
+    let tags = meta.and_then(|meta| meta.get("tag")).filter(|tags| tags.kind() == Kind::Array);
+    let subsetted = |tag: Value<'_>| {
+        tag.kind() == Kind::Object
+            && tag.get_str("code").is_some_and(|code| code == "SUBSETTED")
+            && tag.get_str("system").is_some_and(|system| system == SYSTEM)
+    };
+    match tags.is_some_and(|tags| tags.items().any(subsetted)) {
+        true => Err(ServerError::Subsetted),
+        false => Ok(()),
     }
 }

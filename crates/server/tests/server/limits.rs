@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use contract::Grant;
 
-use crate::support::{Site, raw};
+use crate::support::{Fault, PATIENCE, Site, raw};
 
 fn small() -> Limits {
     Limits { body_bytes: 1000, bundle_entries: 2, ..Limits::default() }
@@ -14,6 +14,34 @@ fn small() -> Limits {
 fn patient(bytes: usize) -> String {
     let frame = r#"{"resourceType":"Patient","language":""}"#;
     frame.replace("\"\"", &format!("\"{}\"", "x".repeat(bytes - frame.len())))
+}
+
+#[tokio::test]
+async fn bodies_that_are_held_together_are_bounded_and_one_more_is_503() {
+    // HTTP-206
+    let site = Site::limited(Limits { held_bytes: 1500, ..Limits::default() }).await;
+    let before = site.ids.given();
+    site.fail(Fault::Held);
+    let meanwhile = async {
+        let begun = async {
+            while site.ids.given() < before + 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let begun = tokio::time::timeout(PATIENCE, begun).await;
+        let refused = site.post("Patient", patient(600)).await;
+        site.fail(Fault::None);
+        assert!(begun.is_ok(), "the first was not begun");
+        let refused = refused.is(503);
+        assert_eq!(
+            (refused.code().as_str(), refused.header("retry-after")),
+            ("transient", Some("1"))
+        );
+    };
+    let (first, ()) = tokio::join!(site.post("Patient", patient(1000)), meanwhile);
+    first.is(201);
+    assert_eq!(site.position(), 1);
+    site.post("Patient", patient(1400)).await.is(201);
 }
 
 #[tokio::test]

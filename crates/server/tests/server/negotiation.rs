@@ -155,3 +155,41 @@ async fn links_are_built_on_the_configured_base_whatever_the_host_says() {
     let created = ask.body(r#"{"resourceType":"Patient"}"#).send().await.is(201);
     assert!(created.header("location").unwrap().starts_with("http://clinic.example/fhir/"));
 }
+
+#[tokio::test]
+async fn a_fhir_version_that_is_named_is_named_back() {
+    // HTTP-016
+    let site = site().await;
+    let named = |media_type: &str| Some(format!("{media_type}; fhirVersion=4.0"));
+    for (accept, query, expected) in [
+        ("application/fhir+json; fhirVersion=4.0", "", named("application/fhir+json")),
+        ("application/json;FHIRVERSION=\"4.0.1\"", "", named("application/json")),
+        ("*/*", "?_format=text/json;fhirVersion=4.0", named("text/json")),
+        ("application/json", "", Some("application/json".to_owned())),
+    ] {
+        let answer = read(&site, accept, query).await;
+        assert_eq!(answer.header("content-type"), expected.as_deref(), "{accept} {query}");
+    }
+    let sent = site.ask("POST", "Patient").body(r#"{"resourceType":"Patient"}"#);
+    let sent = sent.header("content-type", "application/fhir+json; fhirVersion=4.0");
+    let expected = named("application/fhir+json");
+    assert_eq!(sent.send().await.is(201).header("content-type"), expected.as_deref());
+}
+
+#[tokio::test]
+async fn a_preference_that_is_followed_is_named() {
+    let site = site().await;
+    let post = async |prefer: &str| {
+        let ask = site.ask("POST", "Patient").header("prefer", prefer);
+        ask.body(r#"{"resourceType":"Patient"}"#).send().await.is(201)
+    };
+    for of in ["return=minimal", "return=representation", "return=OperationOutcome"] {
+        assert_eq!(post(of).await.header("preference-applied"), Some(of));
+    }
+    assert_eq!(post("return=other").await.header("preference-applied"), None);
+    let read = site.ask("GET", "Patient/1").header("prefer", "return=minimal").send().await;
+    assert_eq!(read.is(200).header("preference-applied"), None);
+    let bundle = r#"{"resourceType":"Bundle","type":"batch"}"#;
+    let batch = site.ask("POST", "").header("prefer", "return=OperationOutcome").body(bundle);
+    assert_eq!(batch.send().await.is(200).header("preference-applied"), None);
+}

@@ -148,6 +148,22 @@ async fn the_etag_of_what_is_gone_brings_it_back() {
 }
 
 #[tokio::test]
+async fn a_part_of_a_resource_does_not_replace_the_whole() {
+    // HTTP-098
+    let site = Site::start().await;
+    site.put("Patient/1", patient("1", "en")).await.is(201);
+    let tagged = |tag: serde_json::Value| json!({ "resourceType": "Patient", "id": "1", "meta": { "tag": [{}, tag] } });
+    let system = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
+    let part = tagged(json!({ "system": system, "code": "SUBSETTED" }));
+    let refused = site.put("Patient/1", &part).await.is(422);
+    assert_eq!(refused.expressions(), ["Resource.meta.tag"]);
+    let within = transaction([entry("PUT", "Patient/1", part)]);
+    site.post("", within).await.is(422);
+    assert_eq!(site.get("Patient/1").await.header("etag"), Some("W/\"1\""));
+    site.put("Patient/1", tagged(json!({ "system": "urn:x", "code": "SUBSETTED" }))).await.is(200);
+}
+
+#[tokio::test]
 async fn whoever_may_not_create_cannot_choose_ids() {
     let site = Site::start().await;
     site.put("Patient/1", patient("1", "en")).await.is(201);
