@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod columns;
+#[cfg(test)]
 mod damage;
+#[cfg(test)]
+mod document;
 #[cfg(test)]
 mod lease;
 #[cfg(test)]

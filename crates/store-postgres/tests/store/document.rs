@@ -1,0 +1,22 @@
+//! docs/postgresql.md names the tests that hold its guarantees: they are there.
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn every_test_that_the_document_names_is_there() {
+    let document = include_str!("../../../../docs/postgresql.md");
+    let (_, guarantees) = document.split_once("## Tests").unwrap();
+    let is_test = |text: &str| text.starts_with("a_") || text.starts_with("an_");
+    let named: Vec<_> =
+        guarantees.split('`').skip(1).step_by(2).filter(|text| is_test(text)).collect();
+    assert!(named.len() >= 12, "{named:?}");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/store");
+    let sources: String = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    for name in named {
+        assert!(sources.contains(&format!("fn {name}(")), "{name}");
+    }
+}
