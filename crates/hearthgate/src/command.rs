@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::backup::{Backup, BackupError, Restore, Verify};
 use crate::config::{self, Config, ConfigError};
 use crate::control::{Answer, CreateKey, ListedKey, Request, RoleName};
 use crate::demo_data::{self, DemoData};
@@ -38,6 +39,12 @@ enum Verb {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(Keys),
+    /// Copy the data to a backup, also while the server runs; later times copy what came since
+    Backup(Backup),
+    /// Make a data directory from a backup, as it was at one instant
+    Restore(Restore),
+    /// Read everything and say whether it is whole
+    Verify(Verify),
     /// Print made-up patients as transaction Bundles, one a line
     DemoData(DemoData),
     /// Check a configuration and print everything it decides
@@ -52,6 +59,8 @@ enum Keys {
     List(DataDir),
     /// Revoke a key: it is refused from now on
     Revoke(Revoke),
+    /// Make a key good again that a restore made stand still
+    Confirm(Confirm),
 }
 
 /// Which data directory.
@@ -92,6 +101,14 @@ struct Revoke {
 }
 
 #[derive(Debug, Args)]
+struct Confirm {
+    #[command(flatten)]
+    data: DataDir,
+    /// The key's id, as `keys list` shows it
+    key: String,
+}
+
+#[derive(Debug, Args)]
 struct CheckConfig {
     #[command(flatten)]
     flags: config::Flags,
@@ -115,6 +132,9 @@ pub enum CommandError {
     /// An import that could not go on at all.
     #[error(transparent)]
     Import(#[from] import::ImportError),
+    /// A backup, a restore or what verifying found.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// Sample patients that could not be written.
     #[error(transparent)]
     DemoData(#[from] demo_data::DemoDataError),
@@ -152,6 +172,9 @@ impl Command {
                 Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Verb::Keys(command) => run_keys(command),
+            Verb::Backup(backup) => print(&backup.run()?),
+            Verb::Restore(restore) => print(&restore.run()?),
+            Verb::Verify(verify) => print(&verify.run()?),
             Verb::DemoData(demo) => {
                 demo.run()?;
                 Ok(ExitCode::SUCCESS)
@@ -216,6 +239,13 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
                 other => unexpected(&other),
             }
         }
+        Keys::Confirm(confirm) => {
+            let request = Request::ConfirmKey(confirm.key.clone());
+            match runtime()?.block_on(keys::run(&confirm.data.data, request))? {
+                Answer::Confirmed => print(&format!("Key {} is good again.\n", confirm.key)),
+                other => unexpected(&other),
+            }
+        }
     }
 }
 
@@ -228,6 +258,11 @@ fn unexpected(answer: &Answer) -> Result<ExitCode, CommandError> {
 }
 
 fn table_of(keys: &[ListedKey]) -> String {
+    let state = |key: &ListedKey| match (&key.revoked, &key.suspended) {
+        (Some(revoked), _) => format!("revoked {}", seconds(revoked)),
+        (None, Some(since)) => format!("suspended {}", seconds(since)),
+        (None, None) => "good".to_owned(),
+    };
     let rows: Vec<[String; 5]> = keys
         .iter()
         .map(|key| {
@@ -235,12 +270,12 @@ fn table_of(keys: &[ListedKey]) -> String {
                 key.id.clone(),
                 key.client.clone(),
                 seconds(&key.created),
-                key.revoked.as_deref().map_or("-".to_owned(), seconds),
+                state(key),
                 key.label.clone(),
             ]
         })
         .collect();
-    columns(&["KEY", "CLIENT", "CREATED", "REVOKED", "LABEL"], &rows)
+    columns(&["KEY", "CLIENT", "CREATED", "STATE", "LABEL"], &rows)
 }
 
 /// An instant without its fraction.

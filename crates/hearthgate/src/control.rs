@@ -35,6 +35,8 @@ pub enum Request {
     ListKeys,
     /// Revoke the key of this id.
     RevokeKey(String),
+    /// Confirm the key of this id, which a restore suspended.
+    ConfirmKey(String),
 }
 
 /// What `keys create` asks for.
@@ -80,6 +82,8 @@ pub enum Answer {
     Keys(Vec<ListedKey>),
     /// The key is revoked.
     Revoked,
+    /// The key is good again.
+    Confirmed,
     /// It was not done; why, and the mend.
     Refused(String),
 }
@@ -98,6 +102,9 @@ pub struct ListedKey {
     pub created: String,
     /// When it was revoked.
     pub revoked: Option<String>,
+    /// Since when it waits to be confirmed.
+    #[serde(default)]
+    pub suspended: Option<String>,
 }
 
 /// Why a command could not be followed.
@@ -130,6 +137,7 @@ pub fn execute(registry: &Registry, request: Request, by: &Actor) -> Answer {
         Request::CreateKey(request) => create(registry, &request, by),
         Request::ListKeys => Ok(list(registry)),
         Request::RevokeKey(id) => revoke(registry, &id, by),
+        Request::ConfirmKey(id) => confirm(registry, &id, by),
     };
     done.unwrap_or_else(|refusal| Answer::Refused(crate::failure::one_line(&refusal)))
 }
@@ -184,6 +192,7 @@ fn list(registry: &Registry) -> Answer {
             label: key.label,
             created: key.created.to_string(),
             revoked: key.revoked.map(|instant| instant.to_string()),
+            suspended: key.suspended.map(|instant| instant.to_string()),
         })
         .collect(),
     )
@@ -194,6 +203,15 @@ fn revoke(registry: &Registry, id: &str, by: &Actor) -> Result<Answer, Refusal> 
     match registry.revoke_key(&id, by) {
         // Whoever asks for a key to be revoked wants it revoked: it is.
         Ok(()) | Err(ChangeError::Refused(CannotFollow::RevokedAlready(_))) => Ok(Answer::Revoked),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn confirm(registry: &Registry, id: &str, by: &Actor) -> Result<Answer, Refusal> {
+    let id = KeyId::new(id).map_err(|_| Refusal::KeyId(id.to_owned()))?;
+    match registry.confirm_key(&id, by) {
+        // Whoever asks for a key to be good wants it good: it is.
+        Ok(()) | Err(ChangeError::Refused(CannotFollow::NotSuspended(_))) => Ok(Answer::Confirmed),
         Err(error) => Err(error.into()),
     }
 }
@@ -368,6 +386,7 @@ impl std::fmt::Debug for Answer {
             Self::Created { key, .. } => write!(formatter, "Created({key})"),
             Self::Keys(keys) => write!(formatter, "Keys({keys:?})"),
             Self::Revoked => formatter.write_str("Revoked"),
+            Self::Confirmed => formatter.write_str("Confirmed"),
             Self::Refused(why) => write!(formatter, "Refused({why:?})"),
         }
     }

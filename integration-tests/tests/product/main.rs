@@ -26,6 +26,7 @@ macro_rules! for_both_deployments {
 }
 
 mod access_log;
+mod backup;
 mod callers;
 mod configuration;
 mod disk;

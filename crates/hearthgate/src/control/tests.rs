@@ -104,6 +104,27 @@ fn revoking_twice_is_revoked_and_an_unknown_id_is_refused() {
     assert!(keys[0].revoked.is_some() && keys[0].label == "a label");
 }
 
+#[test]
+fn a_suspended_key_is_listed_and_confirmed_and_an_unknown_one_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let registry = open(data.path()).registry;
+    let request = creating("lab", Some(RoleName::Owner), None);
+    let (key, secret, _) = created(execute(&registry, request, &actor()));
+    registry.suspend_keys(&actor()).unwrap();
+    let Answer::Keys(keys) = execute(&registry, Request::ListKeys, &actor()) else {
+        panic!("no list");
+    };
+    assert!(keys[0].suspended.is_some() && registry.authenticate(&secret).is_none());
+    for _ in 0..2 {
+        let answer = execute(&registry, Request::ConfirmKey(key.clone()), &actor());
+        assert_eq!(answer, Answer::Confirmed);
+        assert!(registry.authenticate(&secret).is_some());
+    }
+    for unknown in ["", "xyz", "0000000000000000"] {
+        refusal(&registry, Request::ConfirmKey(unknown.to_owned()));
+    }
+}
+
 #[tokio::test]
 async fn the_socket_answers_this_account_and_names_it_in_the_audit() {
     let data = tempfile::tempdir().unwrap();

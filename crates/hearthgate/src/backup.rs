@@ -1,0 +1,475 @@
+//! `hearthgate backup`: copies the logs of a data directory, whether or not a process runs on it.
+//!
+//! A backup is a directory of pieces, each written once, and a manifest for each time it was
+//! made. The first time copies everything; each later time into the same directory copies only
+//! what came since. Nobody is asked: what stands in a log never changes, and the walk that finds
+//! how far it is whole verifies it. What was acknowledged before the command is in the backup.
+//!
+//! The derived state is not copied (it is rebuilt), nor locks, sockets and what stands aside.
+
+mod manifest;
+mod restore;
+mod verify;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use contract::Clock as _;
+use ring::digest::{Context, SHA256};
+use store::TenantText;
+use store_sled::{Reached, VerifyError, extent};
+
+pub use self::restore::Restore;
+pub use self::verify::Verify;
+
+use self::manifest::{FORMAT, LastCommit, Manifest, Piece, Segment, Tenant, hexadecimal};
+use crate::doors::SystemClock;
+
+/// What `backup` takes.
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The data directory
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    data: PathBuf,
+    /// The backup's directory, best on another disk; made where there is none
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+}
+
+/// Why a backup was not made, restored or verified.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// There is nothing to back up.
+    #[error("{} holds no tenant; name the data directory with --data", .0.display())]
+    NoTenant(PathBuf),
+    /// A directory under `tenants/` has no tenant's name.
+    #[error("{} is no tenant's name; move it out of the data directory", .0.display())]
+    TenantName(PathBuf),
+    /// A log is not whole, or not the one backed up before.
+    #[error("the log of tenant {tenant} was not taken")]
+    Log {
+        /// Whose.
+        tenant: String,
+        /// What is wrong.
+        #[source]
+        source: Box<VerifyError>,
+    },
+    /// The registry is not whole.
+    #[error(transparent)]
+    Registry(#[from] registry::OpenError),
+    /// Somebody else writes there.
+    #[error("another process is writing to the backup {}; wait for it", .0.display())]
+    InUse(PathBuf),
+    /// There is no backup.
+    #[error("{} holds no backup; name the directory that `hearthgate backup --to` was given", .0.display())]
+    NoBackup(PathBuf),
+    /// There is none of that number.
+    #[error("there is no backup {number} in {}; its numbers are {known}", backup.display())]
+    NoSuchNumber {
+        /// Where.
+        backup: PathBuf,
+        /// Which.
+        number: u64,
+        /// Which there are.
+        known: String,
+    },
+    /// A manifest is none that this release reads.
+    #[error("{} is no manifest that this release reads: {reason}; a newer release may", path.display())]
+    Manifest {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// A piece is not what its manifest says.
+    #[error("{} is not what the backup's manifest says: {found} instead of {expected}; restore another backup, and look at the disk", path.display())]
+    Piece {
+        /// Which.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+        /// What must be there.
+        expected: String,
+    },
+    /// The restored log ends elsewhere.
+    #[error(
+        "the log of tenant {tenant} as restored ends at commit {found}, not at {expected}; restore another backup"
+    )]
+    OtherHead {
+        /// Whose.
+        tenant: String,
+        /// Where it ends.
+        found: u64,
+        /// Where it should.
+        expected: u64,
+    },
+    /// The place for the data is taken.
+    #[error("{} is there already; name a directory that is not, with --data", .0.display())]
+    Occupied(PathBuf),
+    /// The instant is none.
+    #[error("{0} is no instant; write it like 2026-11-23T14:30:00Z")]
+    Instant(String),
+    /// The instant is after the backup.
+    #[error("the backup ends at {last}; name no later instant, or leave --at out")]
+    BeyondBackup {
+        /// The last instant of it.
+        last: String,
+    },
+    /// What verifying found.
+    #[error("the data of tenant {tenant} is not whole")]
+    NotWhole {
+        /// Whose.
+        tenant: String,
+        /// What is wrong.
+        #[source]
+        source: Box<VerifyError>,
+    },
+    /// A store does not open.
+    #[error(transparent)]
+    Store(Box<store_sled::OpenError>),
+    /// A store does not close.
+    #[error(transparent)]
+    Close(#[from] store::CloseError),
+    /// Restored keys could not be suspended.
+    #[error(transparent)]
+    Change(#[from] registry::ChangeError),
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] crate::doors::NoRandomness),
+    /// A lock could not be tried.
+    #[error(transparent)]
+    Lock(#[from] crate::lock::LockError),
+    /// The file system refused.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupError + use<> {
+    let path = path.to_owned();
+    move |source| BackupError::Io { doing, path, source }
+}
+
+impl Backup {
+    /// Makes the backup. Returns what to print.
+    ///
+    /// # Errors
+    /// [`BackupError`]; the backups made before are then as they were.
+    pub fn run(&self) -> Result<String, BackupError> {
+        let tenants = tenants(&self.data)?;
+        make_directory(&self.to)?;
+        let _lock = lock(&self.to)?;
+        let last = match manifest::list(&self.to).map_err(failed("read", &self.to))?.pop() {
+            Some((_, path)) => Some(read_manifest(&path)?),
+            None => None,
+        };
+        let number = last.as_ref().map_or(1, |last| last.number + 1);
+        let mut target = Target { backup: &self.to, number, copied: 0 };
+        // The registry first: a key made while the logs are copied is missing, no commit is.
+        let registry = target.registry(&self.data.join("registry"), last.as_ref())?;
+        let mut manifest = Manifest {
+            format: FORMAT,
+            number,
+            made: SystemClock::start().now(),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            tenants: std::collections::BTreeMap::new(),
+            registry,
+        };
+        for tenant in tenants {
+            let before = last.as_ref().and_then(|last| last.tenants.get(tenant.as_str()));
+            let directory = self.data.join("tenants").join(tenant.as_str());
+            let copied = target.tenant(&tenant, &directory, before)?;
+            manifest.tenants.insert(tenant.as_str().to_owned(), copied);
+        }
+        let copied = target.copied;
+        let json = serde_json::to_vec_pretty(&manifest).map_err(io::Error::from);
+        let path = self.to.join(Manifest::file_name(number));
+        json.and_then(|json| write_whole(&path, &json)).map_err(failed("write", &path))?;
+        Ok(report(&manifest, copied, &self.to))
+    }
+}
+
+fn report(manifest: &Manifest, copied: u64, backup: &Path) -> String {
+    let mut text = format!("Backup {} in {}\n", manifest.number, backup.display());
+    for (name, tenant) in &manifest.tenants {
+        text.push_str(&format!(
+            "  tenant {name}: up to commit {} of {}, {} bytes\n",
+            tenant.head.t,
+            tenant.head.instant,
+            tenant.length()
+        ));
+    }
+    let registry = match &manifest.registry {
+        Some(piece) => format!("{} bytes", piece.length),
+        None => "none in this data directory; back up the gateway's".to_owned(),
+    };
+    text.push_str(&format!("  registry: {registry}\n  copied now: {copied} bytes\n"));
+    text
+}
+
+/// The backup being written.
+struct Target<'a> {
+    backup: &'a Path,
+    number: u64,
+    copied: u64,
+}
+
+impl Target<'_> {
+    fn tenant(
+        &mut self,
+        name: &TenantText,
+        directory: &Path,
+        before: Option<&Tenant>,
+    ) -> Result<Tenant, BackupError> {
+        let reached = before.and_then(|before| {
+            let segment = before.segments.last()?.number;
+            Some(Reached { head: before.head.head()?, segment })
+        });
+        let taken = extent(directory, name, reached.as_ref());
+        let tenant = name.as_str().to_owned();
+        let taken =
+            taken.map_err(|source| BackupError::Log { tenant, source: Box::new(source) })?;
+        let format = directory.join("format");
+        let store_format = fs::read_to_string(&format).map_err(failed("read", &format))?;
+        let mut segments = before.map_or(Vec::new(), |before| before.segments.clone());
+        for segment in &taken.segments {
+            let mut known = match segments.last() {
+                Some(last) if last.number == segment.number => segments.pop().unwrap_or_default(),
+                _ => Segment { number: segment.number, pieces: Vec::new() },
+            };
+            let from = known.length();
+            if segment.length > from {
+                let file = format!(
+                    "tenants/{}/log/{:016}/{from:012}-{:012}",
+                    name.as_str(),
+                    segment.number,
+                    segment.length
+                );
+                known.pieces.push(self.copy(&segment.path, from..segment.length, file)?);
+            }
+            segments.push(known);
+        }
+        Ok(Tenant { head: LastCommit::of(&taken.head), store_format, segments })
+    }
+
+    fn registry(
+        &mut self,
+        directory: &Path,
+        last: Option<&Manifest>,
+    ) -> Result<Option<Piece>, BackupError> {
+        if !directory.join("format").exists() {
+            return Ok(None);
+        }
+        let changes = registry::whole_changes(directory)?;
+        let sha256 = digest(&changes);
+        if let Some(piece) = last.and_then(|last| last.registry.as_ref())
+            && piece.sha256 == sha256
+        {
+            return Ok(Some(piece.clone()));
+        }
+        let file = format!("registry/changes-{:06}", self.number);
+        let path = self.place(&file)?;
+        write_whole(&path, &changes).map_err(failed("write", &path))?;
+        self.copied += changes.len() as u64;
+        Ok(Some(Piece { file, length: changes.len() as u64, sha256 }))
+    }
+
+    /// Copies a part of a file that holds it for good.
+    fn copy(
+        &mut self,
+        from: &Path,
+        range: std::ops::Range<u64>,
+        file: String,
+    ) -> Result<Piece, BackupError> {
+        let path = self.place(&file)?;
+        let mut source = File::open(from).map_err(failed("open", from))?;
+        source.seek(SeekFrom::Start(range.start)).map_err(failed("read", from))?;
+        let length = range.end - range.start;
+        let mut source = source.take(length);
+        let unfinished = unfinished(&path);
+        let mut target = create(&unfinished).map_err(failed("create", &unfinished))?;
+        let mut hash = Context::new(&SHA256);
+        let mut buffer = vec![0; 1 << 20];
+        let mut copied = 0;
+        loop {
+            let read = source.read(&mut buffer).map_err(failed("read", from))?;
+            if read == 0 {
+                break;
+            }
+            hash.update(&buffer[..read]);
+            target.write_all(&buffer[..read]).map_err(failed("write", &unfinished))?;
+            copied += read as u64;
+        }
+        if copied != length {
+            return Err(failed("read", from)(io::ErrorKind::UnexpectedEof.into()));
+        }
+        target.sync_all().map_err(failed("sync", &unfinished))?;
+        finish(&unfinished, &path).map_err(failed("name", &path))?;
+        self.copied += length;
+        Ok(Piece { file, length, sha256: hexadecimal(hash.finish().as_ref()) })
+    }
+
+    /// Where a file of the backup goes; its directory is there then.
+    fn place(&self, file: &str) -> Result<PathBuf, BackupError> {
+        let path = self.backup.join(file);
+        make_directory(path.parent().unwrap_or(self.backup))?;
+        Ok(path)
+    }
+}
+
+impl Default for Segment {
+    fn default() -> Self {
+        Self { number: 1, pieces: Vec::new() }
+    }
+}
+
+/// The tenants of a data directory, by name.
+fn tenants(data: &Path) -> Result<Vec<TenantText>, BackupError> {
+    let directory = data.join("tenants");
+    let entries = match fs::read_dir(&directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(BackupError::NoTenant(data.to_owned()));
+        }
+        entries => entries.map_err(failed("read", &directory))?,
+    };
+    let mut tenants = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed("read", &directory))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let tenant = name.and_then(|name| TenantText::new(name).ok());
+        tenants.push(tenant.ok_or(BackupError::TenantName(path))?);
+    }
+    if tenants.is_empty() {
+        return Err(BackupError::NoTenant(data.to_owned()));
+    }
+    tenants.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    Ok(tenants)
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, BackupError> {
+    let bytes = fs::read(path).map_err(failed("read", path))?;
+    let unreadable = |reason: String| BackupError::Manifest { path: path.to_owned(), reason };
+    let manifest: Manifest =
+        serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    if manifest.format != FORMAT {
+        return Err(unreadable(format!("it is of format {}, not {FORMAT}", manifest.format)));
+    }
+    Ok(manifest)
+}
+
+/// The manifest of this number, or the newest.
+fn find_manifest(backup: &Path, number: Option<u64>) -> Result<Manifest, BackupError> {
+    let mut found = manifest::list(backup).map_err(failed("read", backup))?;
+    let Some(number) = number else {
+        let (_, path) = found.pop().ok_or_else(|| BackupError::NoBackup(backup.to_owned()))?;
+        return read_manifest(&path);
+    };
+    match found.iter().find(|(known, _)| *known == number) {
+        Some((_, path)) => read_manifest(path),
+        None if found.is_empty() => Err(BackupError::NoBackup(backup.to_owned())),
+        None => {
+            let known: Vec<String> = found.iter().map(|(known, _)| known.to_string()).collect();
+            let (backup, known) = (backup.to_owned(), known.join(", "));
+            Err(BackupError::NoSuchNumber { backup, number, known })
+        }
+    }
+}
+
+/// Hands the bytes of a piece on, having compared all of them with what the manifest says.
+fn read_piece(
+    backup: &Path,
+    piece: &Piece,
+    mut take: impl FnMut(&[u8]) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
+    let path = backup.join(&piece.file);
+    let mut file = File::open(&path).map_err(failed("open", &path))?;
+    let (mut hash, mut length) = (Context::new(&SHA256), 0);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = file.read(&mut buffer).map_err(failed("read", &path))?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+        length += read as u64;
+        take(&buffer[..read])?;
+    }
+    let found = hexadecimal(hash.finish().as_ref());
+    if (length, &found) == (piece.length, &piece.sha256) {
+        return Ok(());
+    }
+    Err(BackupError::Piece {
+        path,
+        found: format!("{length} bytes of SHA-256 {found}"),
+        expected: format!("{} of {}", piece.length, piece.sha256),
+    })
+}
+
+fn digest(bytes: &[u8]) -> String {
+    hexadecimal(ring::digest::digest(&SHA256, bytes).as_ref())
+}
+
+/// Keeps others from writing to the backup; let go when dropped.
+fn lock(backup: &Path) -> Result<File, BackupError> {
+    let path = backup.join("lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = file.map_err(failed("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(BackupError::InUse(backup.to_owned())),
+        Err(fs::TryLockError::Error(source)) => Err(failed("lock", &path)(source)),
+    }
+}
+
+/// Makes a directory and those above it (0700), durably.
+fn make_directory(path: &Path) -> Result<(), BackupError> {
+    if path.is_dir() || path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_directory(parent)?;
+    }
+    let made = DirBuilder::new().mode(0o700).create(path).and_then(|()| sync_parent(path));
+    made.map_err(failed("create", path))
+}
+
+/// Writes a file at once or not at all, durably. What an earlier try left is overwritten: no
+/// manifest names it.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = unfinished(path);
+    let mut file = create(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    finish(&unfinished, path)
+}
+
+fn finish(unfinished: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(unfinished, path)?;
+    sync_parent(path)
+}
+
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".unfinished");
+    PathBuf::from(name)
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}

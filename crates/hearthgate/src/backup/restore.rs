@@ -1,0 +1,160 @@
+//! `hearthgate restore`: makes a data directory from a backup, as it was at one instant.
+//!
+//! It is made beside its place under another name, verified, and then named: an end in the midst
+//! leaves nothing at the place. Every key of a restored registry stands still until it is
+//! confirmed: it may have been revoked after the backup.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use contract::Instant;
+use registry::{Actor, Beside, Registry};
+use store::TenantText;
+use store_sled::{cut_after, extent};
+
+use super::manifest::{Manifest, Tenant};
+use super::{
+    BackupError, create, failed, find_manifest, finish, make_directory, read_piece, write_whole,
+};
+use crate::doors::{SystemClock, SystemIds};
+
+/// What `restore` takes.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The backup's directory
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// The data directory to make
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    data: PathBuf,
+    /// Which backup in the directory; the newest when left out
+    #[arg(long, value_name = "N")]
+    backup: Option<u64>,
+    /// Leave out what was committed after this instant, like 2026-11-23T14:30:00Z
+    #[arg(long, value_name = "INSTANT")]
+    at: Option<String>,
+}
+
+impl Restore {
+    /// Restores. Returns what to print.
+    ///
+    /// # Errors
+    /// [`BackupError`]; there is then no new data directory.
+    pub fn run(&self) -> Result<String, BackupError> {
+        if self.data.symlink_metadata().is_ok() {
+            return Err(BackupError::Occupied(self.data.clone()));
+        }
+        let at = self.at.as_deref().map(instant).transpose()?;
+        let manifest = find_manifest(&self.from, self.backup)?;
+        check_instant(&manifest, at)?;
+        let mut unfinished = self.data.as_os_str().to_owned();
+        unfinished.push(".restoring");
+        let unfinished = PathBuf::from(unfinished);
+        if unfinished.symlink_metadata().is_ok() {
+            fs::remove_dir_all(&unfinished).map_err(failed("remove", &unfinished))?;
+        }
+        let made = self.make(&unfinished, &manifest, at).and_then(|text| {
+            finish(&unfinished, &self.data).map_err(failed("name", &self.data))?;
+            Ok(format!("{text}Restored to {}\n", self.data.display()))
+        });
+        if made.is_err() {
+            // What cannot be removed is only untidy: the next try removes it first.
+            drop(fs::remove_dir_all(&unfinished));
+        }
+        made
+    }
+
+    fn make(
+        &self,
+        into: &Path,
+        manifest: &Manifest,
+        at: Option<Instant>,
+    ) -> Result<String, BackupError> {
+        make_directory(into)?;
+        let mut text = format!("Backup {} of {}\n", manifest.number, manifest.made);
+        for (name, tenant) in &manifest.tenants {
+            text.push_str(&self.tenant(into, name, tenant, at)?);
+        }
+        text.push_str(&self.registry(into, manifest)?);
+        Ok(text)
+    }
+
+    fn tenant(
+        &self,
+        into: &Path,
+        name: &str,
+        tenant: &Tenant,
+        at: Option<Instant>,
+    ) -> Result<String, BackupError> {
+        let directory = into.join("tenants").join(name);
+        let text = TenantText::new(name);
+        let text = text.map_err(|_| BackupError::TenantName(directory.clone()))?;
+        let log = directory.join("log");
+        make_directory(&log)?;
+        for segment in &tenant.segments {
+            let path = log.join(format!("{:016}.log", segment.number));
+            let mut file = create(&path).map_err(failed("create", &path))?;
+            for piece in &segment.pieces {
+                read_piece(&self.from, piece, |bytes| {
+                    file.write_all(bytes).map_err(failed("write", &path))
+                })?;
+            }
+            file.sync_all().map_err(failed("sync", &path))?;
+        }
+        let format = directory.join("format");
+        let written = write_whole(&format, tenant.store_format.as_bytes());
+        written.map_err(failed("write", &format))?;
+        let not_whole =
+            |source| BackupError::NotWhole { tenant: name.to_owned(), source: Box::new(source) };
+        let whole = extent(&directory, &text, None).map_err(not_whole)?;
+        if tenant.head.head() != Some(whole.head) {
+            let (found, expected) = (whole.head.t.get(), tenant.head.t);
+            return Err(BackupError::OtherHead { tenant: name.to_owned(), found, expected });
+        }
+        let head = match at {
+            Some(at) => cut_after(&directory, &text, at).map_err(not_whole)?,
+            None => whole.head,
+        };
+        Ok(format!("  tenant {name}: up to commit {} of {}\n", head.t, head.instant))
+    }
+
+    fn registry(&self, into: &Path, manifest: &Manifest) -> Result<String, BackupError> {
+        let Some(piece) = &manifest.registry else {
+            return Ok("  registry: none in this backup; restore the gateway's\n".to_owned());
+        };
+        let mut changes = Vec::new();
+        read_piece(&self.from, piece, |bytes| {
+            changes.extend_from_slice(bytes);
+            Ok(())
+        })?;
+        let directory = into.join("registry");
+        registry::write_whole_changes(&directory, &changes)?;
+        let (clock, ids) = (Arc::new(SystemClock::start()), Arc::new(SystemIds::open()?));
+        let registry = Registry::open(&directory, Beside::NoTenant, clock, ids)?.registry;
+        // Made a moment ago by this account.
+        let made = fs::metadata(&directory).map_err(failed("read", &directory))?;
+        registry.suspend_keys(&Actor::local_user(made.uid()))?;
+        let suspended = registry.keys().iter().filter(|key| key.suspended.is_some()).count();
+        Ok(format!(
+            "  registry: {suspended} keys stand still until `hearthgate keys confirm` names them\n"
+        ))
+    }
+}
+
+fn instant(text: &str) -> Result<Instant, BackupError> {
+    text.parse().map_err(|_| BackupError::Instant(text.to_owned()))
+}
+
+/// Refuses an instant of which the backup does not know all.
+fn check_instant(manifest: &Manifest, at: Option<Instant>) -> Result<(), BackupError> {
+    match at {
+        Some(at) if at > manifest.made => {
+            Err(BackupError::BeyondBackup { last: manifest.made.to_string() })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,207 @@
+//! Backups made while the product is written to, restored to instants, and what is wrong noticed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use integration_tests::binary;
+use integration_tests::client::Client;
+use integration_tests::site::{Deployment, First, Site};
+
+for_both_deployments! {
+    a_backup_made_under_load_is_restored_to_any_instant_equal,
+}
+
+/// How many versions the patient gets while backups are made.
+const VERSIONS: usize = 120;
+
+fn patient(number: usize) -> String {
+    format!(r#"{{"resourceType":"Patient","id":"p","multipleBirthInteger":{number}}}"#)
+}
+
+/// Puts one version and returns its instant.
+async fn put(client: &Client, number: usize) -> String {
+    let answer = client.put("/Patient/p", patient(number)).await;
+    assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+    answer.json()["meta"]["lastUpdated"].as_str().unwrap().to_owned()
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    binary::run(folder, arguments)
+}
+
+fn succeeds(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    binary::text(&output.stdout).to_owned()
+}
+
+/// The one line that a failed command says.
+fn fails(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    binary::text(&output.stderr).trim_end().to_owned()
+}
+
+/// G10: one `t`, whatever goes on; to any instant in range; keys stand still until confirmed.
+async fn a_backup_made_under_load_is_restored_to_any_instant_equal(deployment: Deployment) {
+    let mut site = Site::start(deployment).await;
+    let (owner, folder) = (site.owner(), site.folder().to_owned());
+    let data = site.data().to_str().unwrap().to_owned();
+    let mut instants = vec![put(&owner, 1).await];
+    let (backups, told) = std::sync::mpsc::channel();
+    let maker = std::thread::Builder::new().spawn({
+        let (folder, data) = (folder.clone(), data.clone());
+        move || {
+            for _ in 0..3 {
+                let made = run(&folder, &["backup", "--data", &data, "--to", "backup"]);
+                backups.send(made).unwrap();
+            }
+        }
+    });
+    let mut made = Vec::new();
+    let mut number = 2;
+    // Goes on until all backups are made, so that they were made meanwhile.
+    while made.len() < 3 || number <= VERSIONS {
+        instants.push(put(&owner, number).await);
+        number += 1;
+        made.extend(told.try_recv());
+    }
+    maker.unwrap().join().unwrap();
+    for output in &made {
+        succeeds(output);
+    }
+    let last = succeeds(&run(&folder, &["backup", "--data", &data, "--to", "backup"]));
+    assert!(last.starts_with("Backup 4 "), "{last}");
+    let verified = succeeds(&run(&folder, &["verify", "--backup", "backup"]));
+    assert_eq!(verified.lines().count(), 4, "{verified}");
+    let _ = owner.put("/Patient/later", r#"{"resourceType":"Patient","id":"later"}"#).await;
+    let key = owner.key().to_owned();
+    site.stop().await;
+
+    for kept in [instants.len(), 1, instants.len() / 2] {
+        let mut restored = Site::prepare(deployment);
+        let place = restored.folder().join("restored");
+        let to = place.to_str().unwrap();
+        let at = &instants[kept - 1];
+        let from = folder.join("backup");
+        let arguments = ["restore", "--from", from.to_str().unwrap(), "--data", to, "--at", at];
+        succeeds(&run(restored.folder(), &arguments));
+        succeeds(&run(restored.folder(), &["verify", "--data", to]));
+        restored.settle(&place, Vec::new());
+        restored.launch(First::Gateway).await;
+        let client = restored.client(&key);
+        assert_eq!(client.get("/Patient/p").await.status, 401);
+        let id = key.split('_').nth(1).unwrap();
+        let confirmed = succeeds(&restored.keys(&["confirm", id]));
+        assert!(confirmed.contains("good again"), "{confirmed}");
+        let newest = client.get("/Patient/p").await.is(200).json();
+        assert_eq!(newest["multipleBirthInteger"], kept);
+        assert_eq!(newest["meta"]["lastUpdated"], at.as_str());
+        let history = client.get("/Patient/p/_history?_count=1").await.is(200).json();
+        assert_eq!(history["total"], kept);
+        assert_eq!(client.get("/Patient/later").await.status, 404);
+        let next = put(&client, kept + 1).await;
+        assert!(&next > at);
+        restored.stop().await;
+    }
+}
+
+/// A site that was backed up and stopped: its folder, the data and the backup in it.
+async fn backed_up() -> (Site, PathBuf, PathBuf) {
+    let mut site = Site::start(Deployment::OneProcess).await;
+    let owner = site.owner();
+    for number in 1..=5 {
+        put(&owner, number).await;
+    }
+    site.stop().await;
+    let (data, backup) = (site.data().to_owned(), site.folder().join("backup"));
+    let (from, to) = (data.to_str().unwrap(), backup.to_str().unwrap());
+    succeeds(&run(site.folder(), &["backup", "--data", from, "--to", to]));
+    (site, data, backup)
+}
+
+/// The one file under `folder` of a name that begins so.
+fn file_under(folder: &Path, beginning: &str) -> PathBuf {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().unwrap().to_str().unwrap().starts_with(beginning) {
+                return path;
+            }
+        }
+    }
+    panic!("no {beginning}");
+}
+
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// G6, G10: what is wrong in a backup is said, and nothing half restored stays.
+#[tokio::test]
+async fn a_damaged_backup_is_named_and_not_restored() {
+    let (site, data, backup) = backed_up().await;
+    let (folder, from) = (site.folder(), backup.to_str().unwrap());
+    let restore = ["restore", "--from", from, "--data", "new"];
+    let occupied = ["restore", "--from", from, "--data", data.to_str().unwrap()];
+    assert!(fails(&run(folder, &occupied)).contains("there already"));
+    for beginning in ["000000000000-", "changes-"] {
+        let path = file_under(&backup, beginning);
+        let whole = fs::read(&path).unwrap();
+        flip(&path);
+        for arguments in [&restore[..], &["verify", "--backup", from]] {
+            let line = fails(&run(folder, arguments));
+            assert!(line.contains(path.file_name().unwrap().to_str().unwrap()), "{line}");
+            assert!(!folder.join("new").exists());
+        }
+        fs::write(path, whole).unwrap();
+    }
+    for (arguments, said) in [
+        (&["restore", "--from", from, "--data", "new", "--at", "yesterday"][..], "no instant"),
+        (&["restore", "--from", from, "--data", "new", "--at", "2999-01-01T00:00:00Z"], "ends at"),
+        (&["restore", "--from", from, "--data", "new", "--backup", "7"], "numbers are 1"),
+        (&["restore", "--from", "nowhere", "--data", "new"], "no backup"),
+        (&["backup", "--data", "nowhere", "--to", "other"], "no tenant"),
+    ] {
+        let line = fails(&run(folder, arguments));
+        assert!(line.contains(said) && !line.contains('\n'), "{line}");
+    }
+    // What an earlier try left is no obstacle.
+    fs::create_dir(folder.join("new.restoring")).unwrap();
+    succeeds(&run(folder, &restore));
+    assert!(!folder.join("new.restoring").exists());
+}
+
+/// G10: a log that is not the one backed up before is not mixed with it.
+#[tokio::test]
+async fn another_log_is_not_added_to_a_backup() {
+    let (site, _, backup) = backed_up().await;
+    let (other, other_data, _) = backed_up().await;
+    let before = fs::read_dir(&backup).unwrap().count();
+    let (from, to) = (other_data.to_str().unwrap(), backup.to_str().unwrap());
+    let line = fails(&run(site.folder(), &["backup", "--data", from, "--to", to]));
+    assert!(line.contains("not the one"), "{line}");
+    assert_eq!(fs::read_dir(&backup).unwrap().count(), before);
+    drop(other);
+}
+
+/// G6: `verify` reads everything, with a server running or not.
+#[tokio::test]
+async fn verify_says_what_is_whole_and_names_what_is_not() {
+    let (mut site, data, _) = backed_up().await;
+    let arguments = ["verify", "--data", data.to_str().unwrap()];
+    let text = succeeds(&run(site.folder(), &arguments));
+    assert!(text.contains("5 versions") && text.contains("log and derived state"), "{text}");
+    site.launch(First::Gateway).await;
+    let text = succeeds(&run(site.folder(), &arguments));
+    assert!(text.contains("5 versions") && text.contains("not read"), "{text}");
+    site.stop().await;
+    flip(&file_under(&data, "0000000000000001.log"));
+    let line = fails(&run(site.folder(), &arguments));
+    assert!(line.contains("0000000000000001") || line.contains("segment 1"), "{line}");
+}
