@@ -34,6 +34,9 @@ pub(crate) struct Admin {
 struct Readiness {
     ready: bool,
     parts: Parts,
+    /// Why the server is not ready, where it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,15 +94,16 @@ impl Admin {
     }
 
     async fn readiness(&self) -> Response<Full<Bytes>> {
-        let server = self.channel.server_is_ready().await;
+        let server = self.channel.server_readiness().await;
         let parts = Parts {
             gateway: !*self.shutdown.borrow(),
             channel: self.channel.current().is_some(),
-            server,
+            server: server.ready,
         };
+        let reason = server.reason;
         let ready = parts.gateway && parts.channel && parts.server;
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let body = serde_json::to_vec(&Readiness { ready, parts }).unwrap_or_default();
+        let body = serde_json::to_vec(&Readiness { ready, parts, reason }).unwrap_or_default();
         answer(status, "application/json", body)
     }
 }

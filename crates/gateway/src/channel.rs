@@ -138,11 +138,27 @@ impl ChannelKeeper {
         Ok(Channel { secret, version: HeaderValue::from(version) })
     }
 
-    /// Whether the server says that it can answer.
-    pub(crate) async fn server_is_ready(&self) -> bool {
-        matches!(
-            socket_client::get(&self.socket, "/ready", LONGEST_READING).await,
-            Ok((StatusCode::OK, _))
-        )
+    /// Whether the server says that it can answer, and what it says of why not.
+    pub(crate) async fn server_readiness(&self) -> ServerReadiness {
+        #[derive(serde::Deserialize)]
+        struct Said {
+            reason: Option<String>,
+        }
+        match socket_client::get(&self.socket, "/ready", LONGEST_READING).await {
+            Ok((StatusCode::OK, _)) => ServerReadiness { ready: true, reason: None },
+            Ok((_, body)) => {
+                let said = serde_json::from_slice::<Said>(&body).ok();
+                ServerReadiness { ready: false, reason: said.and_then(|said| said.reason) }
+            }
+            Err(_) => ServerReadiness { ready: false, reason: None },
+        }
     }
+}
+
+/// What the server says of itself.
+#[derive(Debug)]
+pub(crate) struct ServerReadiness {
+    pub(crate) ready: bool,
+    /// For the operator.
+    pub(crate) reason: Option<String>,
 }

@@ -18,6 +18,10 @@ async fn readiness_follows_the_server_and_names_what_is_missing() {
     let stub = Stub::start(&running.dir);
     let answer = running.until_readyz(200).await;
     assert_eq!(answer.json()["ready"], true);
+    assert_eq!(answer.json().get("reason"), None);
+    stub.is_unready("the clock is wrong");
+    let answer = running.until_readyz(503).await;
+    assert_eq!(answer.json()["reason"], "the clock is wrong");
     drop(stub);
     let answer = running.until_readyz(503).await;
     assert_eq!(answer.json()["parts"]["server"], false);

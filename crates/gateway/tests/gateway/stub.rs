@@ -66,6 +66,8 @@ struct State {
     begun: Notify,
     connections: Mutex<usize>,
     fetches: Mutex<usize>,
+    /// Why it says that it is not ready.
+    unready: Mutex<Option<String>>,
 }
 
 /// The stub and its tasks. Dropped, it is gone as if killed.
@@ -119,6 +121,7 @@ impl Stub {
             begun: Notify::new(),
             connections: Mutex::default(),
             fetches: Mutex::default(),
+            unready: Mutex::default(),
         });
         let paths = [socket(dir, "server.sock"), socket(dir, "channel.sock")];
         let mut tasks = JoinSet::new();
@@ -155,6 +158,11 @@ impl Stub {
     /// How many connections were accepted for requests.
     pub(crate) fn connections(&self) -> usize {
         *self.state.connections.lock().expect("no panic")
+    }
+
+    /// From now on it says that it is not ready, and why.
+    pub(crate) fn is_unready(&self, reason: &str) {
+        *self.state.unready.lock().expect("no panic") = Some(reason.to_owned());
     }
 
     /// How often the channel's document was read.
@@ -223,7 +231,13 @@ struct HungUp;
 impl State {
     fn answer_channel(&self, request: &Request<Incoming>) -> Response<Answering> {
         if request.uri().path() == "/ready" {
-            return Response::new(Answering::whole("ready"));
+            let reason = self.unready.lock().expect("no panic").clone();
+            let said = serde_json::json!({ "reason": reason }).to_string();
+            let mut answer = Response::new(Answering::whole(said));
+            if reason.is_some() {
+                *answer.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+            }
+            return answer;
         }
         assert_eq!(request.uri().path(), "/channel");
         *self.fetches.lock().expect("no panic") += 1;
