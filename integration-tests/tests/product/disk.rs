@@ -52,7 +52,7 @@ async fn a_full_disk_is_503_loses_nothing_and_writing_goes_on_once_there_is_room
         is_refused_for_now(&put(id).await);
     }
     // The log tells of it once, not at each refusal.
-    let said = site.back().stderr();
+    let said = site.front().stderr();
     assert_eq!(said.matches("the disk is full").count(), 1, "{said}");
     assert!(!said.contains("failed by our fault"), "{said}");
     // What was acknowledged is read while the disk is full, or refused for now where even what
