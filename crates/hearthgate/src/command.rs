@@ -11,6 +11,7 @@ use crate::backup::{Backup, BackupError, Restore, Verify};
 use crate::config::{self, Config, ConfigError};
 use crate::control::{Answer, CreateKey, ListedKey, Request, RoleName};
 use crate::demo_data::{self, DemoData};
+use crate::doctor::{self, Doctor, Grade};
 use crate::import::{self, Import};
 use crate::keys::{self, KeysError};
 use crate::serve::{Halves, ServeError, serve};
@@ -45,6 +46,8 @@ enum Verb {
     Restore(Restore),
     /// Read everything and say whether it is whole
     Verify(Verify),
+    /// Look at disk, clock, permissions and limits, and say what will hurt
+    Doctor(Doctor),
     /// Print made-up patients as transaction Bundles, one a line
     DemoData(DemoData),
     /// Check a configuration and print everything it decides
@@ -135,6 +138,9 @@ pub enum CommandError {
     /// A backup, a restore or what verifying found.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// A data directory that is not there.
+    #[error("cannot look at the data directory; name it with --data")]
+    Doctor(#[source] io::Error),
     /// Sample patients that could not be written.
     #[error(transparent)]
     DemoData(#[from] demo_data::DemoDataError),
@@ -175,6 +181,12 @@ impl Command {
             Verb::Backup(backup) => print(&backup.run()?),
             Verb::Restore(restore) => print(&restore.run()?),
             Verb::Verify(verify) => print(&verify.run()?),
+            Verb::Doctor(doctor) => {
+                let findings = doctor.run().map_err(CommandError::Doctor)?;
+                print(&doctor::report(&findings))?;
+                let bad = findings.iter().any(|finding| finding.grade == Grade::Bad);
+                Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+            }
             Verb::DemoData(demo) => {
                 demo.run()?;
                 Ok(ExitCode::SUCCESS)

@@ -9,6 +9,7 @@ pub mod command;
 pub mod config;
 pub mod control;
 pub mod demo_data;
+pub mod doctor;
 pub mod doors;
 pub mod failure;
 pub mod import;

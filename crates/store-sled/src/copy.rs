@@ -103,6 +103,21 @@ pub fn extent(
     Ok(extent)
 }
 
+/// The last commit of the log in a tenant's directory, which another process may be appending to.
+/// Reads the newest segment alone.
+///
+/// # Errors
+/// [`VerifyError`] when that segment is not whole.
+pub fn newest_commit(directory: &Path, tenant: &TenantText) -> Result<Head, VerifyError> {
+    let layout = Layout::new(directory);
+    let number = *segments(&layout)?.last().expect("segments() found at least one");
+    let path = layout.segment(number);
+    let everything = T::new(u64::MAX);
+    let mut scan = SegmentScan::open(&path, number, Place::Last, tenant, None, everything)?;
+    while scan.next()?.is_some() {}
+    Ok(scan.head())
+}
+
 fn segments(layout: &Layout) -> Result<Vec<u64>, VerifyError> {
     layout.segments().map_err(|error| match error {
         OpenError::Damaged(damage) => VerifyError::Damaged(damage),

@@ -32,8 +32,9 @@ mod tail;
 mod varint;
 mod verify;
 
-pub use copy::{LogExtent, Reached, SegmentExtent, cut_after, extent};
+pub use copy::{LogExtent, Reached, SegmentExtent, cut_after, extent, newest_commit};
 pub use error::{Damage, Flaw, OpenError, VerifyError};
 pub use options::SledStoreOptions;
 pub use report::{Cut, OpenReport, Rebuild, VerifyReport};
+pub use room::{Room, room};
 pub use store::SledStore;

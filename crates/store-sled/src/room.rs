@@ -17,11 +17,31 @@ pub(crate) fn fits(
     bytes: u64,
     lag: usize,
 ) -> io::Result<bool> {
-    let disk = rustix::fs::statvfs(path)?;
-    let (whole, free) = (size(disk.f_blocks, disk.f_frsize), size(disk.f_bavail, disk.f_frsize));
-    let kept = options.reserve_bytes.min(whole / options.reserve_share.max(1));
+    let room = room(path, options)?;
     let state = (lag as u64).saturating_mul(STATE_PER_LAG);
-    Ok(free >= kept.saturating_add(bytes).saturating_add(state))
+    Ok(room.free >= room.reserve.saturating_add(bytes).saturating_add(state))
+}
+
+/// What is free where `path` is, and what of it appends leave alone.
+///
+/// # Errors
+/// When the file system does not tell.
+pub fn room(path: &Path, options: &SledStoreOptions) -> io::Result<Room> {
+    let disk = rustix::fs::statvfs(path)?;
+    let whole = size(disk.f_blocks, disk.f_frsize);
+    Ok(Room {
+        free: size(disk.f_bavail, disk.f_frsize),
+        reserve: options.reserve_bytes.min(whole / options.reserve_share.max(1)),
+    })
+}
+
+/// Free bytes of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// That this account may fill.
+    pub free: u64,
+    /// Of those, how many appends leave alone.
+    pub reserve: u64,
 }
 
 fn size(blocks: u64, of: u64) -> u64 {

@@ -1,4 +1,4 @@
-//! Backups made while the product is written to, restored to instants, and what is wrong noticed.
+//! Backups made while the product is written to, restored to instants; what is wrong is noticed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -204,4 +204,19 @@ async fn verify_says_what_is_whole_and_names_what_is_not() {
     flip(&file_under(&data, "0000000000000001.log"));
     let line = fails(&run(site.folder(), &arguments));
     assert!(line.contains("0000000000000001") || line.contains("segment 1"), "{line}");
+}
+
+/// What the data stands on is looked at, beside a running server too.
+#[tokio::test]
+async fn doctor_looks_at_a_running_site_and_finds_nothing_bad() {
+    let (mut site, data, _) = backed_up().await;
+    let arguments = ["doctor", "--data", data.to_str().unwrap()];
+    for _ in 0..2 {
+        let text = succeeds(&run(site.folder(), &arguments));
+        assert!(text.contains("the newest data is of 20") && !text.contains("BAD"), "{text}");
+        if site.processes().next().is_none() {
+            site.launch(First::Gateway).await;
+        }
+    }
+    assert!(fails(&run(site.folder(), &["doctor", "--data", "nowhere"])).contains("--data"));
 }

@@ -6,7 +6,9 @@ use fhir_core::Instant;
 use store::suite::block_on;
 use store::suite::fixture::{resource_id, resource_type, tenant};
 use store::{Store, T};
-use store_sled::{LogExtent, Reached, SledStoreOptions, VerifyError, cut_after, extent};
+use store_sled::{
+    LogExtent, Reached, SledStoreOptions, VerifyError, cut_after, extent, newest_commit,
+};
 
 use crate::support::{Folder, close, fill, holds, open, options};
 
@@ -41,6 +43,7 @@ fn a_log_copied_while_its_store_is_open_opens_equal() {
         fill(&store, first, first + 2);
         let found = extent_of(&folder, None).unwrap();
         assert_eq!((found.head, found.versions), (store.head(), first + 2));
+        assert_eq!(newest_commit(&folder.path(), &tenant()).unwrap(), store.head());
     }
     let found = extent_of(&folder, None).unwrap();
     assert!(found.segments.len() > 3);
