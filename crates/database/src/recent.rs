@@ -9,6 +9,9 @@ use store::{Commit, IdentifierKey, T};
 /// How many touched things are remembered: many times what waits in the queue, and few enough
 /// for a processor's cache.
 const LIMIT: usize = 1 << 16;
+/// For so many commits after a transaction with conditions it is remembered what is touched: most
+/// data comes without conditions, and remembering costs more than all else of a judgement.
+const REMEMBERED_FOR: u64 = 1 << 16;
 
 /// A resource or an identifier, hashed with a key drawn at start. Should two share a hash, one
 /// may seem touched that is not, and is asked again: never the other way round.
@@ -20,6 +23,8 @@ struct Touched(u64);
 pub(crate) struct Recent {
     /// Everything after this position is remembered.
     floor: T,
+    /// Up to this position commits are remembered.
+    until: T,
     hasher: RandomState,
     last: HashMap<Touched, T, BuildHasherDefault<AsItIs>>,
     order: VecDeque<(T, Touched)>,
@@ -51,8 +56,31 @@ impl Recent {
         Self { floor, ..Self::default() }
     }
 
-    /// Remembers what `commit` touches.
+    /// Remembers, for a while, what commits after `head` touch, of which `commits` are already
+    /// judged: conditions are being judged.
+    pub(crate) fn remember_after(&mut self, head: T, commits: &[Commit]) {
+        let remembered = self.until > head && self.floor <= head;
+        self.until = T::new(head.get().saturating_add(REMEMBERED_FOR));
+        if !remembered {
+            self.forget(head);
+            commits.iter().for_each(|commit| self.note(commit));
+        }
+    }
+
+    /// Remembers nothing up to `floor`.
+    fn forget(&mut self, floor: T) {
+        self.floor = floor;
+        if !self.order.is_empty() {
+            self.last.clear();
+            self.order.clear();
+        }
+    }
+
+    /// Remembers what `commit` touches, or that it does not.
     pub(crate) fn note(&mut self, commit: &Commit) {
+        if commit.t > self.until {
+            return self.forget(commit.t);
+        }
         for version in &commit.versions {
             let of = &version.resource_type;
             self.touch(commit.t, self.resource(of, &version.id));
@@ -95,5 +123,51 @@ impl Recent {
 
     fn before(&self, touched: Touched, since: T) -> bool {
         since >= self.floor && self.last.get(&touched).is_none_or(|&last| last <= since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::{CommitId, CommitKind, FhirVersion, TenantText};
+
+    fn commit(t: u64) -> Commit {
+        Commit {
+            t: T::new(t),
+            instant: fhir_core::Instant::from_micros(1),
+            id: CommitId(u128::from(t)),
+            idempotency: None,
+            tenant: TenantText::new("clinic").unwrap(),
+            fhir_version: FhirVersion::R4,
+            kind: CommitKind::Resources,
+            versions: vec![store::suite::fixture::put("Patient/a", 1, "text")],
+        }
+    }
+
+    fn untouched(recent: &Recent, id: &str, since: u64) -> bool {
+        let patient = ResourceType::new("Patient").unwrap();
+        recent.untouched(&patient, &ResourceId::new(id).unwrap(), T::new(since))
+    }
+
+    /// G3: what is not remembered is not certain.
+    #[test]
+    fn what_came_before_conditions_were_judged_is_not_certain() {
+        let mut recent = Recent::since(T::ZERO);
+        recent.note(&commit(1));
+        assert!(!untouched(&recent, "a", 0) && !untouched(&recent, "b", 0));
+        assert!(untouched(&recent, "a", 1) && untouched(&recent, "b", 1));
+        // Conditions come when two commits of a group are judged, then another follows.
+        recent.note(&commit(2));
+        recent.note(&commit(3));
+        recent.remember_after(T::new(1), &[commit(2), commit(3)]);
+        recent.note(&commit(4));
+        recent.remember_after(T::new(4), &[]);
+        for since in 1..4 {
+            assert!(!untouched(&recent, "a", since) && untouched(&recent, "b", since));
+        }
+        assert!(untouched(&recent, "a", 4) && !untouched(&recent, "b", 0));
+        // When none come for long, nothing is remembered any more.
+        recent.note(&commit(5 + REMEMBERED_FOR));
+        assert!(!untouched(&recent, "b", 4) && recent.last.is_empty());
     }
 }

@@ -364,6 +364,9 @@ impl Writer {
             let next_instant = self.shared.instant_after(instant);
             let id = job.transaction.id;
             let (durable, group) = (&durable, &mut states);
+            if !job.transaction.conditions.is_empty() {
+                recent.remember_after(head.t, &commits);
+            }
             let mut judge = Judge { durable, commits: &commits, group, recent };
             let judged = judge.judge(job.transaction, t.next(), next_instant);
             let result = match futures_executor::block_on(judged) {

@@ -19,7 +19,7 @@ use crate::state::Applied;
 use crate::table::{Table, Unit};
 
 /// A table with so many keys is worth a run of its own.
-pub(crate) const KEYS_OF_A_RUN: usize = 8192;
+pub(crate) const KEYS_OF_A_RUN: usize = 16_384;
 
 /// How long the applier lets fewer keys become more.
 const GATHER: Duration = Duration::from_millis(500);

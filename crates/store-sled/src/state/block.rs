@@ -4,7 +4,7 @@
 //! that follow those, the length of its value (varints), then those bytes and the value. At the
 //! end stands the CRC-32C of the block's own key in sled and of what is before it.
 //!
-//! Why blocks: an insert costs sled about the same whether it is of 50 bytes or of 2,000, and it
+//! Why blocks: an insert costs sled about the same whether it is of 50 bytes or of 4,000, and it
 //! keeps at most sixteen entries to a page. A page of blocks stays below the 128 KB from which
 //! sled would put it into a file of its own, which it never reclaims.
 
@@ -13,7 +13,7 @@ use std::ops::Range;
 use crate::varint;
 
 /// A block that has this many bytes is full.
-const FULL: usize = 2048;
+const FULL: usize = 4096;
 const CHECKSUM: usize = 4;
 
 /// Gathers entries, in the order of their keys, into one block.

@@ -10,12 +10,12 @@ use super::run::{Cursor, Run, RunWriter, Trees};
 use crate::keys::first_position;
 use crate::varint;
 
-/// So many runs become one.
-const WIDTH: usize = 4;
+/// So many runs become one: each entry is written again for each eightfold growth.
+const WIDTH: usize = 8;
 /// Runs are alike when none has more than this many times what the others have together.
-const ALIKE: u64 = 4;
+const ALIKE: u64 = 1;
 /// With more runs, also those that are not alike are merged.
-const MOST: usize = 24;
+const MOST: usize = 40;
 
 /// Which runs to merge: the newest that are alike, or, when there are too many, those whose
 /// merging costs least.
@@ -125,11 +125,11 @@ mod tests {
     #[test]
     fn the_newest_runs_that_are_alike_are_merged() {
         assert_eq!(next(&runs(&[])), None);
-        assert_eq!(next(&runs(&[8, 8, 8])), None);
-        assert_eq!(next(&runs(&[8, 8, 8, 8])), Some(0..4));
-        assert_eq!(next(&runs(&[1000, 8, 8, 8])), None);
-        assert_eq!(next(&runs(&[1000, 8, 8, 8, 8])), Some(1..5));
-        assert_eq!(next(&runs(&[32, 32, 8, 8, 1])), Some(1..5));
+        assert_eq!(next(&runs(&[8; 7])), None);
+        assert_eq!(next(&runs(&[8; 8])), Some(0..8));
+        assert_eq!(next(&runs(&[1000, 8, 8, 8, 8, 8, 8, 8])), None);
+        assert_eq!(next(&runs(&[1000, 8, 8, 8, 8, 8, 8, 8, 8])), Some(1..9));
+        assert_eq!(next(&runs(&[64, 32, 32, 8, 8, 8, 8, 8, 1])), Some(1..9));
     }
 
     /// However commits come, there are few runs, and each entry is merged seldom.
