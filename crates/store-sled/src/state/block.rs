@@ -92,13 +92,40 @@ impl BlockReader {
         if self.at == end {
             return Ok(false);
         }
-        let entry = self.entry(end).ok_or("a block of it is not one")?;
-        let (shared, key, value) = entry;
+        let entry = self.entry(end).filter(|(shared, ..)| *shared <= self.key.len());
+        let (shared, key, value) = entry.ok_or("a block of it is not one")?;
         self.key.truncate(shared);
         self.key.extend_from_slice(&self.bytes[key]);
         self.at = value.end;
         self.value = value;
         Ok(true)
+    }
+
+    /// Goes to the first entry whose key is `start` or comes after it, from before the first one;
+    /// says whether there is one.
+    pub(crate) fn seek(&mut self, start: &[u8]) -> Result<bool, String> {
+        let end = self.bytes.len() - CHECKSUM;
+        // How much of `start` the last key passed over has. That key comes before `start`, so one
+        // that shares more with it does too, and one that shares less comes after.
+        let mut matched = 0;
+        while self.at < end {
+            let entry = self.entry(end).filter(|(shared, ..)| self.at > 0 || *shared == 0);
+            let (shared, key, value) = entry.ok_or("a block of it is not one")?;
+            self.at = value.end;
+            if shared > matched {
+                continue;
+            }
+            let (rest, sought) = (&self.bytes[key], &start[shared..]);
+            if shared < matched || rest >= sought {
+                self.key.clear();
+                self.key.extend_from_slice(&start[..shared]);
+                self.key.extend_from_slice(rest);
+                self.value = value;
+                return Ok(true);
+            }
+            matched += rest.iter().zip(sought).take_while(|(a, b)| a == b).count();
+        }
+        Ok(false)
     }
 
     /// How much of its key the next entry shares, and where the rest and the value stand.
@@ -109,7 +136,7 @@ impl BlockReader {
         let begin = end - rest.len();
         let middle = begin.checked_add(key)?;
         let value = middle..middle.checked_add(value)?;
-        (shared <= self.key.len() && value.end <= end).then_some((shared, begin..middle, value))
+        (value.end <= end).then_some((shared, begin..middle, value))
     }
 
     /// The key of the entry gone to.
@@ -165,12 +192,37 @@ mod tests {
         }
 
         #[test]
+        fn a_seek_finds_what_reading_in_order_finds(
+            entries in prop::collection::btree_map("[ab]{0,6}", "[a-z]{0,5}", 1..30),
+            start in "[abc]{0,6}",
+        ) {
+            let mut writer = BlockWriter::default();
+            for (key, value) in &entries {
+                writer.push(key.as_bytes(), value.as_bytes());
+            }
+            let bytes = writer.finish(b"here").to_vec();
+            let mut reader = BlockReader::new(b"here", bytes.as_slice().into()).unwrap();
+            let mut expected = entries.range(start.clone()..);
+            let mut there = reader.seek(start.as_bytes()).unwrap();
+            while let Some((key, value)) = expected.next() {
+                prop_assert!(there);
+                prop_assert_eq!((reader.key(), reader.value()), (key.as_bytes(), value.as_bytes()));
+                there = reader.advance().unwrap();
+            }
+            prop_assert!(!there);
+        }
+
+        #[test]
         fn any_content_with_a_right_checksum_is_a_block_or_an_error(
             mut bytes in prop::collection::vec(any::<u8>(), 0..60),
         ) {
             let checksum = checksum(b"here", &bytes);
             bytes.extend_from_slice(&checksum.to_le_bytes());
             drop(read(b"here", &bytes));
+            for start in [&b""[..], b"a", b"ab"] {
+                let mut reader = BlockReader::new(b"here", bytes.as_slice().into()).unwrap();
+                drop(reader.seek(start));
+            }
         }
     }
 }

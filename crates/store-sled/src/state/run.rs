@@ -67,12 +67,8 @@ impl Cursor {
             return Ok(None);
         };
         let mut cursor = Self { blocks: trees.blocks.clone(), number, place, block };
-        while cursor.advance()? {
-            if cursor.key() >= start {
-                return Ok(Some(cursor));
-            }
-        }
-        Ok(None)
+        // The block's last key is not before `start`.
+        Ok(cursor.block.seek(start)?.then_some(cursor))
     }
 
     /// Goes to the next entry; says whether there is one.
