@@ -23,6 +23,8 @@ struct Touched(u64);
 pub(crate) struct Recent {
     /// Everything after this position is remembered.
     floor: T,
+    /// Remembering began here; what was dropped since, being too much, is below the floor.
+    began: T,
     /// Up to this position commits are remembered.
     until: T,
     hasher: RandomState,
@@ -53,13 +55,13 @@ impl Hasher for AsItIs {
 impl Recent {
     /// Remembers from `floor` on.
     pub(crate) fn since(floor: T) -> Self {
-        Self { floor, ..Self::default() }
+        Self { floor, began: floor, ..Self::default() }
     }
 
     /// Remembers, for a while, what commits after `head` touch, of which `commits` are already
     /// judged: conditions are being judged.
     pub(crate) fn remember_after(&mut self, head: T, commits: &[Commit]) {
-        let remembered = self.until > head && self.floor <= head;
+        let remembered = self.until > head && self.began <= head;
         self.until = T::new(head.get().saturating_add(REMEMBERED_FOR));
         if !remembered {
             self.forget(head);
@@ -69,7 +71,7 @@ impl Recent {
 
     /// Remembers nothing up to `floor`.
     fn forget(&mut self, floor: T) {
-        self.floor = floor;
+        (self.floor, self.began) = (floor, floor);
         if !self.order.is_empty() {
             self.last.clear();
             self.order.clear();

@@ -13,7 +13,7 @@ mod verify;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -45,6 +45,30 @@ pub enum BackupError {
     /// There is nothing to back up.
     #[error("{} holds no tenant; name the data directory with --data", .0.display())]
     NoTenant(PathBuf),
+    /// What was backed up before is not there any more.
+    #[error(
+        "{0} is in the backup and not in the data directory any more; look for it, or begin a backup in another directory"
+    )]
+    Gone(String),
+    /// The registry is not the one backed up before.
+    #[error("{} is not the registry that was backed up before; begin a backup in another directory", .0.display())]
+    OtherRegistry(PathBuf),
+    /// Others may write to the backup.
+    #[error("other accounts may write to {}; take that right from them: chmod go-w", .0.display())]
+    WritableByOthers(PathBuf),
+    /// A manifest names a file that is none of the backup's.
+    #[error("the backup's manifest names {0}, which is no file of the backup")]
+    Elsewhere(String),
+    /// The derived state was not whole.
+    #[error(
+        "the derived state of tenant {tenant} was not whole and has been rebuilt from the log: {reason}; verify again, and look at the disk"
+    )]
+    Rebuilt {
+        /// Whose.
+        tenant: String,
+        /// Why.
+        reason: String,
+    },
     /// A directory under `tenants/` has no tenant's name.
     #[error("{} is no tenant's name; move it out of the data directory", .0.display())]
     TenantName(PathBuf),
@@ -166,6 +190,7 @@ impl Backup {
     /// [`BackupError`]; the backups made before are then as they were.
     pub fn run(&self) -> Result<String, BackupError> {
         let tenants = tenants(&self.data)?;
+        private(&self.to)?;
         make_directory(&self.to)?;
         let _lock = lock(&self.to)?;
         let last = match manifest::list(&self.to).map_err(failed("read", &self.to))?.pop() {
@@ -173,6 +198,13 @@ impl Backup {
             None => None,
         };
         let number = last.as_ref().map_or(1, |last| last.number + 1);
+        if let Some(gone) = last
+            .iter()
+            .flat_map(|last| last.tenants.keys())
+            .find(|known| tenants.iter().all(|tenant| tenant.as_str() != known.as_str()))
+        {
+            return Err(BackupError::Gone(format!("tenant {gone}")));
+        }
         let mut target = Target { backup: &self.to, number, copied: 0 };
         // The registry first: a key made while the logs are copied is missing, no commit is.
         let registry = target.registry(&self.data.join("registry"), last.as_ref())?;
@@ -266,15 +298,21 @@ impl Target<'_> {
         directory: &Path,
         last: Option<&Manifest>,
     ) -> Result<Option<Piece>, BackupError> {
+        let known = last.and_then(|last| last.registry.as_ref());
         if !directory.join("format").exists() {
-            return Ok(None);
+            return known.map_or(Ok(None), |_| Err(BackupError::Gone("the registry".to_owned())));
         }
         let changes = registry::whole_changes(directory)?;
         let sha256 = digest(&changes);
-        if let Some(piece) = last.and_then(|last| last.registry.as_ref())
-            && piece.sha256 == sha256
-        {
-            return Ok(Some(piece.clone()));
+        if let Some(piece) = known {
+            if piece.sha256 == sha256 {
+                return Ok(Some(piece.clone()));
+            }
+            // Changes are only ever added.
+            let before = usize::try_from(piece.length).ok().and_then(|end| changes.get(..end));
+            if before.is_none_or(|before| digest(before) != piece.sha256) {
+                return Err(BackupError::OtherRegistry(directory.to_owned()));
+            }
         }
         let file = format!("registry/changes-{:06}", self.number);
         let path = self.place(&file)?;
@@ -336,8 +374,12 @@ impl Default for Segment {
 fn tenants(data: &Path) -> Result<Vec<TenantText>, BackupError> {
     let directory = data.join("tenants");
     let entries = match fs::read_dir(&directory) {
+        // A gateway's own directory has a registry alone.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(BackupError::NoTenant(data.to_owned()));
+            return match data.join("registry/format").exists() {
+                true => Ok(Vec::new()),
+                false => Err(BackupError::NoTenant(data.to_owned())),
+            };
         }
         entries => entries.map_err(failed("read", &directory))?,
     };
@@ -347,9 +389,6 @@ fn tenants(data: &Path) -> Result<Vec<TenantText>, BackupError> {
         let name = path.file_name().and_then(|name| name.to_str());
         let tenant = name.and_then(|name| TenantText::new(name).ok());
         tenants.push(tenant.ok_or(BackupError::TenantName(path))?);
-    }
-    if tenants.is_empty() {
-        return Err(BackupError::NoTenant(data.to_owned()));
     }
     tenants.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     Ok(tenants)
@@ -390,8 +429,16 @@ fn read_piece(
     piece: &Piece,
     mut take: impl FnMut(&[u8]) -> Result<(), BackupError>,
 ) -> Result<(), BackupError> {
-    let path = backup.join(&piece.file);
-    let mut file = File::open(&path).map_err(failed("open", &path))?;
+    let named = Path::new(&piece.file);
+    let inside = named.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    let path = backup.join(named);
+    let plain = fs::symlink_metadata(&path).map_err(failed("open", &path))?.is_file();
+    if !inside || !plain {
+        return Err(BackupError::Elsewhere(piece.file.clone()));
+    }
+    let file = File::open(&path).map_err(failed("open", &path))?;
+    // One more than there may be, to notice that there is more.
+    let mut file = file.take(piece.length.saturating_add(1));
     let (mut hash, mut length) = (Context::new(&SHA256), 0);
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -463,8 +510,22 @@ fn unfinished(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Makes a file that is this account's own; what an earlier try left there goes.
 fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => OpenOptions::new().write(true).create_new(true).mode(0o600).open(path),
+    }
+}
+
+/// Refuses a directory that others may write to: what they plant there would be trusted.
+fn private(path: &Path) -> Result<(), BackupError> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.mode() & 0o022 != 0 => {
+            Err(BackupError::WritableByOthers(path.to_owned()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {

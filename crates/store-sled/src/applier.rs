@@ -17,10 +17,10 @@ use crate::state::Applied;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How many entries are merged before it is asked what else there is to do: a millisecond or so.
-const TIDIED_AT_ONCE: usize = 4096;
+pub(crate) const TIDIED_AT_ONCE: usize = 4096;
 /// How many entries are merged for each that is taken in, when there are so many: more than each
 /// is merged on its way to the largest run, so that merging keeps up.
-const TIDIED_FOR_EACH: usize = 8;
+pub(crate) const TIDIED_FOR_EACH: usize = 8;
 
 /// The thread and its owner's hold on it: dropping this ends it.
 pub(crate) struct Applier {
@@ -124,10 +124,10 @@ impl Thread {
     /// Tidies the state by about so many entries.
     fn tidy(&self, mut entries: usize) {
         while entries > 0 && self.tidiness() == Tidiness::Untidy && !self.memory.is_stopping() {
-            if let Err(reason) = self.slot.get().and_then(|state| state.tidy(TIDIED_AT_ONCE)) {
-                return self.memory.fail(&reason);
+            match self.slot.get().and_then(|state| state.tidy(TIDIED_AT_ONCE)) {
+                Ok(took) => entries = entries.saturating_sub(took),
+                Err(reason) => return self.memory.fail(&reason),
             }
-            entries = entries.saturating_sub(TIDIED_AT_ONCE);
         }
     }
 }

@@ -70,9 +70,15 @@ pub fn extent(
     for &number in numbers.iter().filter(|number| **number >= first) {
         let path = layout.segment(number);
         let known = reached.map_or(T::ZERO, |reached| reached.head.t);
-        // The writer may be in the midst of a group, or of beginning the next segment.
-        let mut scan = SegmentScan::open(&path, number, Place::Last, tenant, before, known)?;
+        // The writer may be in the midst of a group, in the newest segment alone: it begins the
+        // next one after the last whole group of this.
+        let place = if numbers.last() == Some(&number) { Place::Last } else { Place::Inner };
+        let mut scan = SegmentScan::open(&path, number, place, tenant, before, known)?;
         check_reached(reached, &scan.head()).ok_or_else(other)?;
+        // The segment that was reached began at or before what was reached.
+        if before.is_none() && reached.is_some_and(|reached| scan.head().t > reached.head.t) {
+            return Err(other());
+        }
         while let Some(found) = scan.next()? {
             check_reached(reached, &found.head).ok_or_else(other)?;
             let Some(decoded) = &found.decoded else {
@@ -93,9 +99,6 @@ pub fn extent(
         extent.head = scan.head();
         extent.segments.push(SegmentExtent { number, path, length: scan.end() });
         before = Some(scan.head());
-        if scan.torn().is_some() {
-            break;
-        }
     }
     if reached.is_some_and(|reached| extent.head.t < reached.head.t) {
         return Err(other());

@@ -7,6 +7,7 @@ use store::record::Decoded;
 use store::{Derive, T, TenantText};
 
 use crate::SledStoreOptions;
+use crate::applier::{TIDIED_AT_ONCE, TIDIED_FOR_EACH};
 use crate::layout::Layout;
 use crate::memory::{KEYS_OF_A_RUN, Memory};
 use crate::open::{derive_identifiers, unit};
@@ -148,6 +149,12 @@ impl Mender {
             return Ok(());
         }
         state.apply(table).map_err(Unusable::Later)?;
+        // A rebuild makes many runs: they are merged as they would be in use.
+        let mut entries = table.keys() * TIDIED_FOR_EACH;
+        while entries > 0 && state.is_untidy() {
+            let took = state.tidy(TIDIED_AT_ONCE).map_err(Unusable::Later)?;
+            entries = entries.saturating_sub(took);
+        }
         *table = Table::after(table.through());
         Ok(())
     }

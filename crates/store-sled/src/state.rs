@@ -37,13 +37,18 @@ use self::run::{Run, RunWriter, Trees};
 use crate::SledStoreOptions;
 use crate::keys::{Pointer, all_versions, bearer, first_position, position, sought};
 use crate::layout::{Layout, create_file};
+use crate::room;
 use crate::table::Table;
 
 pub(crate) use self::manifest::Applied;
 
 const MANIFEST: &[u8] = b"manifest";
-/// How many values of a run that is no more are removed at once.
+/// How many values of a run that is no more are removed at once, and how many merged entries
+/// that takes as long as.
 const REMOVED_AT_ONCE: usize = 64;
+const REMOVAL: usize = 512;
+/// What a merged entry takes on the disk at most, the old ones still being there.
+const MERGED_ENTRY_BYTES: u64 = 200;
 
 /// What sled says when another has its lock. A `sled::Db` of this process that was dropped keeps
 /// it until the last of its threads is done, so it is worth waiting for.
@@ -72,6 +77,7 @@ pub(crate) struct State {
     runs: RwLock<Runs>,
     work: Mutex<Work>,
     failed: Mutex<Option<String>>,
+    options: SledStoreOptions,
 }
 
 type Runs = Arc<Vec<Arc<Run>>>;
@@ -84,6 +90,8 @@ struct Work {
     merge: Option<Merge>,
     /// Runs that were merged; each is removed once no reader has it any more.
     retired: Vec<Arc<Run>>,
+    /// Runs that a crash left and no manifest names.
+    unnamed: Vec<u64>,
 }
 
 impl State {
@@ -120,31 +128,35 @@ impl State {
                     next_run: 1,
                     merge: None,
                     retired: Vec::new(),
+                    unnamed: Vec::new(),
                 }),
+                options: options.clone(),
                 failed: Mutex::new(None),
             })
         };
         caught(|| Ok(open())).map_err(Unopened::Unusable)?.map_err(unopened)
     }
 
-    /// Reads the manifest and what it names, and removes what it does not name. Says how far the
-    /// state is; `None` when it does not say.
+    /// Reads the manifest and what it names; what it does not name is tidied away later. Says how
+    /// far the state is; `None` when it does not say.
     pub(crate) fn load(&self) -> Result<Option<Applied>, String> {
         self.guarded(|| {
             let Some(stored) = self.db.get(MANIFEST).map_err(text)? else {
                 return Ok(None);
             };
             let manifest = Manifest::decode(&stored).ok_or("its manifest is not one")?;
-            for number in run::numbers(&self.trees)? {
-                if manifest.runs.iter().all(|run| run.number != number) {
-                    while run::remove(&self.trees, number, REMOVED_AT_ONCE)? {}
-                }
-            }
+            let named = |number: &u64| manifest.runs.iter().any(|run| run.number == *number);
+            let mut unnamed = run::numbers(&self.trees)?;
+            unnamed.retain(|number| !named(number));
+            // The next run must not be among what is still to be removed.
+            let highest = unnamed.iter().max().copied().unwrap_or(0);
+            let free = highest.checked_add(1).ok_or("a run in it has an impossible number")?;
             let load = |entry: &RunEntry| Run::load(&self.trees, *entry).map(Arc::new);
             let runs = manifest.runs.iter().map(load).collect::<Result<_, _>>()?;
             *self.runs.write() = Arc::new(runs);
             let mut work = self.work.lock();
-            (work.applied, work.next_run) = (manifest.applied, manifest.next_run);
+            (work.applied, work.next_run) = (manifest.applied, manifest.next_run.max(free));
+            work.unnamed = unnamed;
             Ok(Some(manifest.applied))
         })
     }
@@ -196,45 +208,69 @@ impl State {
     /// Whether there is something to tidy.
     pub(crate) fn is_untidy(&self) -> bool {
         let work = self.work.lock();
-        work.merge.is_some()
-            || work.retired.iter().any(is_unread)
-            || merge::next(&entries(&self.runs())).is_some()
+        if !work.unnamed.is_empty() || work.retired.iter().any(is_unread) {
+            return true;
+        }
+        if work.merge.is_some() { self.fits(0) } else { self.next_merge().is_some() }
     }
 
-    /// Merges some runs further, by about so many entries, or removes a part of those that were.
-    pub(crate) fn tidy(&self, entries: usize) -> Result<(), String> {
+    /// The runs to merge next, where the disk has room for what becomes of them.
+    fn next_merge(&self) -> Option<Vec<RunEntry>> {
+        let entries = entries(&self.runs());
+        let range = merge::next(&entries)?;
+        let merged = entries[range].to_vec();
+        let written = merged.iter().map(|run| run.entries).sum::<u64>();
+        self.fits(written.saturating_mul(MERGED_ENTRY_BYTES)).then_some(merged)
+    }
+
+    /// Whether so many bytes fit the disk beside what memory may still hand over. Where the
+    /// system does not tell, nothing is merged.
+    fn fits(&self, bytes: u64) -> bool {
+        room::fits(&self.layout.log(), &self.options, bytes, self.options.lag_bytes)
+            .unwrap_or(false)
+    }
+
+    /// Merges some runs further, by about so many entries, or removes a part of those that are no
+    /// more. Returns what that took, in merged entries.
+    pub(crate) fn tidy(&self, entries: usize) -> Result<usize, String> {
         self.guarded(|| {
             let mut work = self.work.lock();
+            if let Some(number) = work.unnamed.last() {
+                if !run::remove(&self.trees, *number, REMOVED_AT_ONCE)? {
+                    work.unnamed.pop();
+                }
+                return Ok(REMOVAL);
+            }
             if let Some(at) = work.retired.iter().position(is_unread) {
                 let number = work.retired[at].entry.number;
                 if !run::remove(&self.trees, number, REMOVED_AT_ONCE)? {
                     work.retired.remove(at);
                 }
-                return Ok(());
+                return Ok(REMOVAL);
             }
             let merge = match work.merge.take() {
                 Some(merge) => Some(merge),
                 None => self.start_merge(&mut work)?,
             };
             let Some(mut merge) = merge else {
-                return Ok(());
+                return Ok(entries);
             };
             if merge.step(entries)? {
                 work.merge = Some(merge);
-                return Ok(());
+            } else {
+                self.end_merge(&mut work, merge)?;
             }
-            self.end_merge(&mut work, merge)
+            Ok(entries)
         })
     }
 
     fn start_merge(&self, work: &mut Work) -> Result<Option<Merge>, String> {
-        let entries = entries(&self.runs());
-        let Some(range) = merge::next(&entries) else {
+        let Some(runs) = self.next_merge() else {
             return Ok(None);
         };
         let number = work.next_run;
         work.next_run += 1;
-        Merge::start(&self.trees, number, &entries[range]).map(Some)
+        Merge::start(&self.trees, number, &runs).map(Some)
     }
 
     fn end_merge(&self, work: &mut Work, merge: Merge) -> Result<(), String> {

@@ -185,9 +185,49 @@ async fn another_log_is_not_added_to_a_backup() {
     let before = fs::read_dir(&backup).unwrap().count();
     let (from, to) = (other_data.to_str().unwrap(), backup.to_str().unwrap());
     let line = fails(&run(site.folder(), &["backup", "--data", from, "--to", to]));
-    assert!(line.contains("not the one"), "{line}");
+    assert!(line.contains("backed up before"), "{line}");
     assert_eq!(fs::read_dir(&backup).unwrap().count(), before);
     drop(other);
+}
+
+/// A gateway's own directory, and what must not be left out of a later backup without a word.
+#[tokio::test]
+async fn what_was_backed_up_before_is_not_left_out_and_a_registry_alone_is_enough() {
+    let (site, data, backup) = backed_up().await;
+    let folder = site.folder();
+    let (from, to) = (data.to_str().unwrap(), backup.to_str().unwrap());
+    let again = ["backup", "--data", from, "--to", to];
+    let (tenants, aside) = (data.join("tenants"), data.join("aside"));
+    fs::rename(&tenants, &aside).unwrap();
+    assert!(fails(&run(folder, &again)).contains("tenant default"));
+    let gateways = ["backup", "--data", from, "--to", "gateways"];
+    assert!(succeeds(&run(folder, &gateways)).contains("registry: "));
+    succeeds(&run(folder, &["restore", "--from", "gateways", "--data", "gateway/"]));
+    assert!(folder.join("gateway/registry/changes.log").exists());
+    fs::rename(&aside, &tenants).unwrap();
+    fs::rename(data.join("registry"), data.join("aside")).unwrap();
+    assert!(fails(&run(folder, &again)).contains("the registry"));
+    fs::rename(folder.join("gateway/registry"), data.join("registry")).unwrap();
+    succeeds(&run(folder, &again));
+    fs::remove_dir_all(data.join("registry")).unwrap();
+    fs::rename(data.join("aside"), data.join("registry")).unwrap();
+    assert!(fails(&run(folder, &again)).contains("not the registry"));
+}
+
+/// A manifest is not trusted with other files.
+#[tokio::test]
+async fn a_manifest_that_names_files_elsewhere_is_refused() {
+    let (site, _, backup) = backed_up().await;
+    let manifest = backup.join("backup-000001.json");
+    let whole = fs::read_to_string(&manifest).unwrap();
+    fs::write(site.folder().join("secret"), "secret").unwrap();
+    for elsewhere in ["/etc/passwd", "../secret", "."] {
+        let text = whole.replace("registry/changes-000001", elsewhere);
+        assert_ne!(text, whole);
+        fs::write(&manifest, text).unwrap();
+        let line = fails(&run(site.folder(), &["verify", "--backup", backup.to_str().unwrap()]));
+        assert!(line.contains("no file of the backup"), "{line}");
+    }
 }
 
 /// G6: `verify` reads everything, with a server running or not.
@@ -201,6 +241,10 @@ async fn verify_says_what_is_whole_and_names_what_is_not() {
     let text = succeeds(&run(site.folder(), &arguments));
     assert!(text.contains("5 versions") && text.contains("not read"), "{text}");
     site.stop().await;
+    fs::write(data.join("tenants/default/state/db"), vec![0xaa; 100_000]).unwrap();
+    let line = fails(&run(site.folder(), &arguments));
+    assert!(line.contains("rebuilt"), "{line}");
+    succeeds(&run(site.folder(), &arguments));
     flip(&file_under(&data, "0000000000000001.log"));
     let line = fails(&run(site.folder(), &arguments));
     assert!(line.contains("0000000000000001") || line.contains("segment 1"), "{line}");

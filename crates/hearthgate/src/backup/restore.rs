@@ -14,11 +14,12 @@ use clap::Args;
 use contract::Instant;
 use registry::{Actor, Beside, Registry};
 use store::TenantText;
-use store_sled::{cut_after, extent};
+use store_sled::{cut_after, extent, newest_commit};
 
 use super::manifest::{Manifest, Tenant};
 use super::{
-    BackupError, create, failed, find_manifest, finish, make_directory, read_piece, write_whole,
+    BackupError, create, failed, find_manifest, finish, make_directory, read_piece, sync_parent,
+    write_whole,
 };
 use crate::doors::{SystemClock, SystemIds};
 
@@ -45,21 +46,23 @@ impl Restore {
     /// # Errors
     /// [`BackupError`]; there is then no new data directory.
     pub fn run(&self) -> Result<String, BackupError> {
-        if self.data.symlink_metadata().is_ok() {
-            return Err(BackupError::Occupied(self.data.clone()));
+        // Without a slash at its end, which would make its neighbour a child.
+        let data: PathBuf = self.data.components().collect();
+        if data.symlink_metadata().is_ok() {
+            return Err(BackupError::Occupied(data));
         }
         let at = self.at.as_deref().map(instant).transpose()?;
         let manifest = find_manifest(&self.from, self.backup)?;
         check_instant(&manifest, at)?;
-        let mut unfinished = self.data.as_os_str().to_owned();
+        let mut unfinished = data.as_os_str().to_owned();
         unfinished.push(".restoring");
         let unfinished = PathBuf::from(unfinished);
         if unfinished.symlink_metadata().is_ok() {
             fs::remove_dir_all(&unfinished).map_err(failed("remove", &unfinished))?;
         }
         let made = self.make(&unfinished, &manifest, at).and_then(|text| {
-            finish(&unfinished, &self.data).map_err(failed("name", &self.data))?;
-            Ok(format!("{text}Restored to {}\n", self.data.display()))
+            finish(&unfinished, &data).map_err(failed("name", &data))?;
+            Ok(format!("{text}Restored to {}\n", data.display()))
         });
         if made.is_err() {
             // What cannot be removed is only untidy: the next try removes it first.
@@ -103,7 +106,7 @@ impl Restore {
                     file.write_all(bytes).map_err(failed("write", &path))
                 })?;
             }
-            file.sync_all().map_err(failed("sync", &path))?;
+            file.sync_all().and_then(|()| sync_parent(&path)).map_err(failed("sync", &path))?;
         }
         let format = directory.join("format");
         let written = write_whole(&format, tenant.store_format.as_bytes());
@@ -119,6 +122,11 @@ impl Restore {
             Some(at) => cut_after(&directory, &text, at).map_err(not_whole)?,
             None => whole.head,
         };
+        let found = newest_commit(&directory, &text).map_err(not_whole)?;
+        if found != head {
+            let (found, expected) = (found.t.get(), head.t.get());
+            return Err(BackupError::OtherHead { tenant: name.to_owned(), found, expected });
+        }
         Ok(format!("  tenant {name}: up to commit {} of {}\n", head.t, head.instant))
     }
 
@@ -151,10 +159,11 @@ fn instant(text: &str) -> Result<Instant, BackupError> {
 
 /// Refuses an instant of which the backup does not know all.
 fn check_instant(manifest: &Manifest, at: Option<Instant>) -> Result<(), BackupError> {
+    // The clock may have been set back between the last commit and the backup.
+    let heads = manifest.tenants.values().map(|tenant| tenant.head.instant);
+    let last = heads.fold(manifest.made, Instant::max);
     match at {
-        Some(at) if at > manifest.made => {
-            Err(BackupError::BeyondBackup { last: manifest.made.to_string() })
-        }
+        Some(at) if at > last => Err(BackupError::BeyondBackup { last: last.to_string() }),
         _ => Ok(()),
     }
 }

@@ -96,20 +96,30 @@ fn verify_data(data: &Path) -> Result<String, BackupError> {
     Ok(text)
 }
 
+/// The log first, as it stands: opening a store mends what it can.
 fn with_state(tenant: &TenantText, directory: &Path) -> Result<(u64, u64), BackupError> {
+    log_alone(tenant, directory)?;
+    // A restore leaves none: it is made now, and nothing was wrong with it.
+    let had_state = directory.join("state").exists();
     let derive = Arc::new(DeriveFromBody::new(Schema::r4()));
     let options = SledStoreOptions::default();
     let store = SledStore::open(directory, tenant.as_str(), derive, options);
     let store = store.map_err(|error| BackupError::Store(Box::new(error)))?;
     let verified = store.verify();
+    let rebuilt = store.report().rebuilt.clone();
     store.close()?;
     let tenant = tenant.as_str().to_owned();
+    if let Some(rebuilt) = rebuilt.filter(|_| had_state) {
+        return Err(BackupError::Rebuilt { tenant, reason: rebuilt.reason });
+    }
     let verified =
         verified.map_err(|source| BackupError::NotWhole { tenant, source: Box::new(source) })?;
     Ok((verified.versions, verified.head.t.get()))
 }
 
 fn log_alone(tenant: &TenantText, directory: &Path) -> Result<(u64, u64), BackupError> {
+    let format = directory.join("format");
+    std::fs::metadata(&format).map_err(super::failed("read", &format))?;
     let found = extent(directory, tenant, None);
     let tenant = tenant.as_str().to_owned();
     let found =

@@ -202,9 +202,8 @@ mod tests {
             }
             let bytes = writer.finish(b"here").to_vec();
             let mut reader = BlockReader::new(b"here", bytes.as_slice().into()).unwrap();
-            let mut expected = entries.range(start.clone()..);
             let mut there = reader.seek(start.as_bytes()).unwrap();
-            while let Some((key, value)) = expected.next() {
+            for (key, value) in entries.range(start.clone()..) {
                 prop_assert!(there);
                 prop_assert_eq!((reader.key(), reader.value()), (key.as_bytes(), value.as_bytes()));
                 there = reader.advance().unwrap();

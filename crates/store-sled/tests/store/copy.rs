@@ -81,6 +81,11 @@ fn a_walk_goes_on_from_where_an_earlier_one_ended() {
     other.head.hash.0[0] ^= 1;
     let found = extent_of(&folder, Some(&other)).unwrap_err();
     assert!(matches!(found, VerifyError::OtherLog { after } if after == reached.head.t));
+    // A log whose segment of that number begins later.
+    other = reached;
+    other.segment += 2;
+    let found = extent_of(&folder, Some(&other)).unwrap_err();
+    assert!(matches!(found, VerifyError::OtherLog { .. }), "{found:?}");
     other = reached;
     other.head.t = T::new(71);
     let found = extent_of(&folder, Some(&other)).unwrap_err();
@@ -101,6 +106,30 @@ fn a_flipped_bit_is_noticed_by_the_walk() {
         flipped[at] ^= 4;
         fs::write(&path, flipped).unwrap();
         assert!(extent_of(&folder, None).is_err(), "byte {at}");
+    }
+}
+
+/// G6, G10: only the newest segment may end in what was not finished.
+#[test]
+fn a_segment_cut_short_or_zeroed_before_others_is_noticed_by_the_walk() {
+    let folder = Folder::new();
+    let store = folder.open_with(short_segments()).unwrap();
+    for first in (1..=40).step_by(2) {
+        fill(&store, first, first + 1);
+    }
+    close(store);
+    let found = extent_of(&folder, None).unwrap();
+    let [inner, _, .., newest] = &found.segments[..] else { panic!("too few segments") };
+    for (segment, noticed) in [(inner, true), (newest, false)] {
+        let whole = fs::read(&segment.path).unwrap();
+        let cut = whole[..whole.len() - 5].to_vec();
+        let mut zeroed = whole.clone();
+        zeroed[whole.len() - 20..].fill(0);
+        for bytes in [cut, zeroed] {
+            fs::write(&segment.path, bytes).unwrap();
+            assert_eq!(extent_of(&folder, None).is_err(), noticed);
+        }
+        fs::write(&segment.path, whole).unwrap();
     }
 }
 

@@ -151,7 +151,7 @@ fn what_no_manifest_names_is_removed_at_open() {
     let before = {
         let db = sled();
         let before = count(&db);
-        for number in [900_u64, 901, u64::MAX] {
+        for number in [900_u64, 901] {
             for tree in ["blocks", "filters"] {
                 let key = [number.to_be_bytes().as_slice(), b"vPatient"].concat();
                 db.open_tree(tree).unwrap().insert(key, b"half written").unwrap();
@@ -160,14 +160,18 @@ fn what_no_manifest_names_is_removed_at_open() {
         db.flush().unwrap();
         before
     };
-    {
+    // It is removed behind everything else, and a close does not wait for that.
+    for _ in 0..100 {
         let store = open(&folder);
         assert_eq!(store.report().rebuilt, None);
         holds(&store, MANY);
         store.verify().unwrap();
-        store.close().unwrap();
+        close(store);
+        if count(&sled()) == before {
+            return;
+        }
     }
-    assert_eq!(count(&sled()), before);
+    panic!("what no manifest names is still there");
 }
 
 /// Runs are merged and removed while they are read, and nothing is missed.
