@@ -26,6 +26,10 @@ pub struct Limits {
     /// Bytes of the bodies of all requests that are worked on at once; of one more, the request
     /// is refused for now.
     pub held_bytes: usize,
+    /// How long a body may stop coming.
+    pub body_grace: Duration,
+    /// Bytes a second that a body must come with on average; that grace aside.
+    pub body_rate: u32,
     /// Entries of a batch or transaction.
     pub bundle_entries: usize,
     /// Versions on a page of a history.
@@ -42,6 +46,8 @@ impl Default for Limits {
         Self {
             body_bytes: 64 << 20,
             held_bytes: 256 << 20,
+            body_grace: Duration::from_secs(30),
+            body_rate: 16 << 10,
             bundle_entries: 20_000,
             history_page: 100,
             answer_bytes: 64 << 20,

@@ -50,6 +50,8 @@ pub(crate) enum ServerError {
     BodyTooLong { limit: usize },
     #[error("the bodies of other requests take all the room there is")]
     TooMuchHeld,
+    #[error("the body came too slowly")]
+    BodyTooSlow,
     #[error("the body ended early or could not be read")]
     BodyUnreadable,
     #[error("the body is missing")]

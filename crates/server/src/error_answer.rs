@@ -182,6 +182,12 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             "too many bytes of requests are being worked on; nothing was written, try again later"
                 .into(),
         ),
+        E::BodyTooSlow => one(
+            StatusCode::REQUEST_TIMEOUT,
+            IssueCode::Timeout,
+            "the body came too slowly; nothing was written, send it again faster or in parts"
+                .into(),
+        ),
         E::BodyUnreadable => one(
             BAD_REQUEST,
             IssueCode::Structure,

@@ -209,7 +209,7 @@ async fn read_body(server: &Server, head: &Parts, body: Body) -> Result<HeldBody
     if length.is_some_and(|length| length > limit) {
         return Err(ServerError::BodyTooLong { limit });
     }
-    let body = server.holding.read(body, limit).await?;
+    let body = server.holding.read(body, limit, &*server.clock).await?;
     negotiation::check_content_type(&head.headers, body.bytes.first().copied())?;
     if body.bytes.is_empty() {
         return Err(ServerError::BodyMissing);

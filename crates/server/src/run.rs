@@ -11,7 +11,7 @@ use database::Database;
 use tokio::sync::{oneshot, watch};
 
 use crate::exchange::exchange;
-use crate::holding::Holding;
+use crate::holding::{Holding, Pace};
 use crate::interactions::capabilities::Statement;
 use crate::listener::OwnUserListener;
 use crate::{Server, ServerConfig, channel};
@@ -54,7 +54,10 @@ pub async fn run(
         capabilities: Statement::new(&config.public_base, clock.now()),
         base: config.public_base,
         limits: config.limits,
-        holding: Holding::new(config.limits.held_bytes),
+        holding: Holding::new(
+            config.limits.held_bytes,
+            Pace { grace: config.limits.body_grace, rate: config.limits.body_rate },
+        ),
         databases,
         secret: ChannelSecret::generate(&*ids),
         clock,
