@@ -22,6 +22,10 @@ impl Transaction {
     /// Bytes of memory that its bodies take while it waits.
     pub(crate) fn held(&self) -> usize {
         let held = |change: &Change| match &change.action {
+            // As it is, it is there once.
+            Action::Write { body, .. } if body.bytes.as_ptr() == body.plain.as_ptr() => {
+                body.plain.len()
+            }
             Action::Write { body, .. } => body.bytes.len() + body.plain.len(),
             Action::Delete => 0,
         };

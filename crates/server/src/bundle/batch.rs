@@ -37,11 +37,12 @@ pub(crate) async fn batch(
         .map(|target| target.as_ref().err().map(|error| Err(ErrorAnswer::of(error))))
         .collect();
     let batch = Batch { context, bundle, targets: &targets, created: &created };
+    let at_once = at_once(bundle);
     // Each step begins when the one before it has ended.
     for step in [Step::Delete, Step::Create, Step::Update] {
         let mut chains = chains(&targets, step).into_iter();
         let mut running: FuturesUnordered<_> =
-            chains.by_ref().take(AT_ONCE).map(|chain| batch.writes(chain)).collect();
+            chains.by_ref().take(at_once).map(|chain| batch.writes(chain)).collect();
         while let Some(ended) = running.next().await {
             for (index, answer) in ended {
                 answers[index] = Some(answer);
@@ -70,6 +71,16 @@ pub(crate) async fn batch(
 
 /// How many entries are committed at once: they share the disk's syncs.
 const AT_ONCE: usize = 64;
+/// Of how many bytes at once: a part of what may wait for the disk, so that a batch alone never
+/// overloads it.
+const BYTES_AT_ONCE: usize = 8 << 20;
+
+/// How many of these entries are committed at once.
+fn at_once(bundle: &Bundle<'_>) -> usize {
+    let resources = bundle.entries.iter().filter_map(|entry| entry.resource.as_ref());
+    let longest = resources.map(|resource| resource.value().raw().len()).max().unwrap_or(0);
+    (BYTES_AT_ONCE / longest.max(1)).clamp(1, AT_ONCE)
+}
 
 /// What an entry shares with those that it must follow in order: the resource it is about; for
 /// creates, where one has a condition that others of its type may come to meet, the type.
@@ -188,4 +199,33 @@ fn independent(
         }
     });
     issues.refuse_any()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::at_once;
+    use fhir_core::json::Document;
+    use fhir_core::{Bundle, Resource};
+
+    /// Of the largest entry, `text` bytes long, so many are committed at once.
+    fn check(text: usize, expected: usize) {
+        let json = format!(
+            r#"{{"resourceType":"Bundle","type":"batch","entry":[
+            {{"resource":{{"resourceType":"Basic","id":"a"}},
+            "request":{{"method":"PUT","url":"Basic/a"}}}},
+            {{"resource":{{"resourceType":"Basic","id":"{}"}},
+            "request":{{"method":"PUT","url":"Basic/b"}}}}]}}"#,
+            "x".repeat(text)
+        );
+        let document = Document::parse(json.as_bytes()).unwrap();
+        let resource = Resource::new(document.root()).unwrap();
+        assert_eq!(at_once(&Bundle::read(&resource).unwrap()), expected);
+    }
+
+    #[test]
+    fn few_large_entries_are_committed_at_once_and_many_small_ones() {
+        check(10, 64);
+        check(1 << 20, 7);
+        check(9 << 20, 1);
+    }
 }
