@@ -10,12 +10,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use fhir_core::Instant;
-use store::{ContentHash, Head, T, TenantText};
+use store::{Head, T, TenantText};
 
-use crate::error::{Damage, Flaw, OpenError, VerifyError};
+use crate::error::{OpenError, VerifyError};
 use crate::frame::{GROUP_HEADER, GroupHeader};
 use crate::layout::{Layout, sync_directory};
 use crate::scan::{Place, SegmentScan};
+use crate::verify::check_bodies;
 
 /// Up to where a log was whole when it was walked through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,17 +85,8 @@ pub fn extent(
             let Some(decoded) = &found.decoded else {
                 continue;
             };
-            for (version, block) in decoded.commit.versions.iter().zip(&decoded.blocks) {
-                extent.versions += 1;
-                if ContentHash::of(&version.body) != version.content_hash {
-                    return Err(VerifyError::Damaged(Damage {
-                        segment: number,
-                        offset: found.offset + block.start as u64,
-                        lost: format!("{}/{}", version.resource_type, version.id),
-                        flaw: Flaw::ContentHash,
-                    }));
-                }
-            }
+            check_bodies(number, found.offset, decoded)?;
+            extent.versions += decoded.commit.versions.len() as u64;
         }
         extent.head = scan.head();
         extent.segments.push(SegmentExtent { number, path, length: scan.end() });

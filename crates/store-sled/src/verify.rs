@@ -1,6 +1,7 @@
 //! Verifies everything that a store has: the log, the bodies' hashes, and that the derived state
 //! finds every version and every identifier and nothing else.
 
+use store::record::Decoded;
 use store::{ContentHash, Head, Store, T};
 
 use crate::SledStore;
@@ -65,16 +66,7 @@ impl SledStore {
         let Some(mut decoded) = found.decoded else {
             return Ok(0);
         };
-        for (version, block) in decoded.commit.versions.iter().zip(&decoded.blocks) {
-            if ContentHash::of(&version.body) != version.content_hash {
-                return Err(VerifyError::Damaged(Damage {
-                    segment,
-                    offset: found.offset + block.start as u64,
-                    lost: format!("{}/{}", version.resource_type, version.id),
-                    flaw: Flaw::ContentHash,
-                }));
-            }
-        }
+        check_bodies(segment, found.offset, &decoded)?;
         derive_identifiers(self.derive.as_ref(), &mut decoded)?;
         let unit = unit(&decoded, segment, found.offset);
         self.verify_keys(&unit)?;
@@ -105,6 +97,25 @@ impl SledStore {
         }
         Ok(())
     }
+}
+
+/// Compares the bodies of a commit, whose record stands at `offset`, with their hashes.
+pub(crate) fn check_bodies(
+    segment: u64,
+    offset: u64,
+    decoded: &Decoded,
+) -> Result<(), VerifyError> {
+    for (version, block) in decoded.commit.versions.iter().zip(&decoded.blocks) {
+        if ContentHash::of(&version.body) != version.content_hash {
+            return Err(VerifyError::Damaged(Damage {
+                segment,
+                offset: offset + block.start as u64,
+                lost: format!("{}/{}", version.resource_type, version.id),
+                flaw: Flaw::ContentHash,
+            }));
+        }
+    }
+    Ok(())
 }
 
 fn state_failed(reason: String) -> VerifyError {
