@@ -7,13 +7,13 @@
 //!
 //! The derived state is not copied (it is rebuilt), nor locks, sockets and what stands aside.
 
+mod files;
 mod manifest;
 mod restore;
 mod verify;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -25,6 +25,7 @@ use store_sled::{Reached, VerifyError, extent};
 pub use self::restore::Restore;
 pub use self::verify::Verify;
 
+use self::files::{create, finish, lock, make_directory, private, unfinished, write_whole};
 use self::manifest::{FORMAT, LastCommit, Manifest, Piece, Segment, Tenant, hexadecimal};
 use crate::doors::SystemClock;
 
@@ -68,6 +69,16 @@ pub enum BackupError {
         tenant: String,
         /// Why.
         reason: String,
+    },
+    /// The log ended in what was never acknowledged.
+    #[error("the log of tenant {tenant} ended in {bytes} bytes of an unfinished group, now cut off and kept in {}; nothing acknowledged is lost by that; verify again", copied_to.display())]
+    Cut {
+        /// Whose.
+        tenant: String,
+        /// How many.
+        bytes: u64,
+        /// Where they are.
+        copied_to: PathBuf,
     },
     /// A directory under `tenants/` has no tenant's name.
     #[error("{} is no tenant's name; move it out of the data directory", .0.display())]
@@ -371,7 +382,7 @@ impl Default for Segment {
 }
 
 /// The tenants of a data directory, by name.
-fn tenants(data: &Path) -> Result<Vec<TenantText>, BackupError> {
+pub(crate) fn tenants(data: &Path) -> Result<Vec<TenantText>, BackupError> {
     let directory = data.join("tenants");
     let entries = match fs::read_dir(&directory) {
         // A gateway's own directory has a registry alone.
@@ -463,74 +474,4 @@ fn read_piece(
 
 fn digest(bytes: &[u8]) -> String {
     hexadecimal(ring::digest::digest(&SHA256, bytes).as_ref())
-}
-
-/// Keeps others from writing to the backup; let go when dropped.
-fn lock(backup: &Path) -> Result<File, BackupError> {
-    let path = backup.join("lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = file.map_err(failed("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(BackupError::InUse(backup.to_owned())),
-        Err(fs::TryLockError::Error(source)) => Err(failed("lock", &path)(source)),
-    }
-}
-
-/// Makes a directory and those above it (0700), durably.
-fn make_directory(path: &Path) -> Result<(), BackupError> {
-    if path.is_dir() || path.as_os_str().is_empty() {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        make_directory(parent)?;
-    }
-    let made = DirBuilder::new().mode(0o700).create(path).and_then(|()| sync_parent(path));
-    made.map_err(failed("create", path))
-}
-
-/// Writes a file at once or not at all, durably. What an earlier try left is overwritten: no
-/// manifest names it.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = unfinished(path);
-    let mut file = create(&unfinished)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    finish(&unfinished, path)
-}
-
-fn finish(unfinished: &Path, path: &Path) -> io::Result<()> {
-    fs::rename(unfinished, path)?;
-    sync_parent(path)
-}
-
-fn unfinished(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".unfinished");
-    PathBuf::from(name)
-}
-
-/// Makes a file that is this account's own; what an earlier try left there goes.
-fn create(path: &Path) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => OpenOptions::new().write(true).create_new(true).mode(0o600).open(path),
-    }
-}
-
-/// Refuses a directory that others may write to: what they plant there would be trusted.
-fn private(path: &Path) -> Result<(), BackupError> {
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.mode() & 0o022 != 0 => {
-            Err(BackupError::WritableByOthers(path.to_owned()))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
-    }
 }

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use clap::Args;
 use contract::{Clock, Instant};
-use store::TenantText;
 use store_sled::{Room, SledStoreOptions, newest_commit, room};
 
+use crate::backup::{BackupError, tenants};
 use crate::doors::SystemClock;
+use crate::failure::one_line;
 
 /// What `doctor` takes.
 #[derive(Debug, Args)]
@@ -162,17 +163,14 @@ fn time(data: &Path, now: Instant) -> Finding {
 
 /// The instant of the newest commit of any tenant.
 fn newest(data: &Path) -> Result<Option<Instant>, String> {
-    let entries = match fs::read_dir(data.join("tenants")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        entries => entries.map_err(|error| error.to_string())?,
+    let tenants = match tenants(data) {
+        Err(BackupError::NoTenant(_)) => return Ok(None),
+        tenants => tenants.map_err(|error| one_line(&error))?,
     };
     let mut newest = None;
-    for entry in entries {
-        let path = entry.map_err(|error| error.to_string())?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let tenant = TenantText::new(name).map_err(|_| format!("{name} is no tenant's name"))?;
-        let head =
-            newest_commit(&path, &tenant).map_err(|error| crate::failure::one_line(&error))?;
+    for tenant in tenants {
+        let path = data.join("tenants").join(tenant.as_str());
+        let head = newest_commit(&path, &tenant).map_err(|error| one_line(&error))?;
         newest = newest.max((head.t != store::T::ZERO).then_some(head.instant));
     }
     Ok(newest)

@@ -16,11 +16,9 @@ use registry::{Actor, Beside, Registry};
 use store::TenantText;
 use store_sled::{cut_after, extent, newest_commit};
 
+use super::files::{create, finish, make_directory, sync_parent, write_whole};
 use super::manifest::{Manifest, Tenant};
-use super::{
-    BackupError, create, failed, find_manifest, finish, make_directory, read_piece, sync_parent,
-    write_whole,
-};
+use super::{BackupError, failed, find_manifest, read_piece};
 use crate::doors::{SystemClock, SystemIds};
 
 /// What `restore` takes.

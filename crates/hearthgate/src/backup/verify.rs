@@ -96,9 +96,9 @@ fn verify_data(data: &Path) -> Result<String, BackupError> {
     Ok(text)
 }
 
-/// The log first, as it stands: opening a store mends what it can.
+/// Opening a store mends what it can: what it mended is said, and was not whole.
 fn with_state(tenant: &TenantText, directory: &Path) -> Result<(u64, u64), BackupError> {
-    log_alone(tenant, directory)?;
+    check_format(directory)?;
     // A restore leaves none: it is made now, and nothing was wrong with it.
     let had_state = directory.join("state").exists();
     let derive = Arc::new(DeriveFromBody::new(Schema::r4()));
@@ -106,20 +106,29 @@ fn with_state(tenant: &TenantText, directory: &Path) -> Result<(u64, u64), Backu
     let store = SledStore::open(directory, tenant.as_str(), derive, options);
     let store = store.map_err(|error| BackupError::Store(Box::new(error)))?;
     let verified = store.verify();
-    let rebuilt = store.report().rebuilt.clone();
+    let report = store.report().clone();
     store.close()?;
     let tenant = tenant.as_str().to_owned();
-    if let Some(rebuilt) = rebuilt.filter(|_| had_state) {
+    if let Some(rebuilt) = report.rebuilt.filter(|_| had_state) {
         return Err(BackupError::Rebuilt { tenant, reason: rebuilt.reason });
+    }
+    if let Some(cut) = report.cut {
+        let (bytes, copied_to) = (cut.bytes, cut.copied_to);
+        return Err(BackupError::Cut { tenant, bytes, copied_to });
     }
     let verified =
         verified.map_err(|source| BackupError::NotWhole { tenant, source: Box::new(source) })?;
     Ok((verified.versions, verified.head.t.get()))
 }
 
-fn log_alone(tenant: &TenantText, directory: &Path) -> Result<(u64, u64), BackupError> {
+/// Where the file is gone a store would begin an empty one.
+fn check_format(directory: &Path) -> Result<(), BackupError> {
     let format = directory.join("format");
-    std::fs::metadata(&format).map_err(super::failed("read", &format))?;
+    std::fs::metadata(&format).map_err(super::failed("read", &format)).map(|_| ())
+}
+
+fn log_alone(tenant: &TenantText, directory: &Path) -> Result<(u64, u64), BackupError> {
+    check_format(directory)?;
     let found = extent(directory, tenant, None);
     let tenant = tenant.as_str().to_owned();
     let found =

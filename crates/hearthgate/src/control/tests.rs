@@ -1,3 +1,5 @@
+//! Commands for the registry, carried out directly and over the control socket.
+
 use std::sync::Arc;
 
 use registry::{Beside, Opened, Renewed};
