@@ -115,7 +115,10 @@ impl PostgresStore {
             drop(sender.send(answer.and_then(|answer| shared.judge_lease().map(|()| answer))));
         });
         let answer = answer.await.unwrap_or_else(|_| Err("the store was dropped".to_owned()));
-        answer.map_err(|reason| ReadError::StateFailed { reason })
+        answer.map_err(|reason| {
+            tracing::warn!(reason, "PostgreSQL was asked in vain");
+            ReadError::StateFailed { reason }
+        })
     }
 
     /// A resource at a position that is never beyond what was acknowledged.

@@ -2,10 +2,11 @@
 //! process however that ends.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -106,6 +107,22 @@ impl Database {
         self.cluster.psql(&self.name, sql)
     }
 
+    /// Keeps everybody from a table until it is opened.
+    pub(crate) fn lock(&self, table: &str) -> Gate {
+        let mut session = self.cluster.session_command(&self.name);
+        let mut session = session.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let stdin = session.stdin.as_mut().unwrap();
+        writeln!(stdin, "BEGIN; LOCK TABLE {table};").unwrap();
+        wait_until("the table is locked", || {
+            let held = format!(
+                "SELECT count(*) FROM pg_locks WHERE relation = '{table}'::regclass \
+                 AND mode = 'AccessExclusiveLock' AND granted"
+            );
+            self.sql(&held) == "1"
+        });
+        Gate(session)
+    }
+
     /// The certificate of the authority that signed the server's.
     pub(crate) fn authority(&self) -> Vec<u8> {
         fs::read(self.cluster.directory.join("ca.pem")).unwrap()
@@ -114,6 +131,17 @@ impl Database {
     /// A certificate of an authority that signed nothing.
     pub(crate) fn other_authority(&self) -> Vec<u8> {
         fs::read(self.cluster.directory.join("other.pem")).unwrap()
+    }
+}
+
+/// A locked table.
+pub(crate) struct Gate(Child);
+
+impl Gate {
+    pub(crate) fn open(mut self) {
+        // The session ends with its input, and the lock with the session.
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
     }
 }
 
@@ -155,11 +183,18 @@ impl Cluster {
         Some(cluster)
     }
 
-    fn psql_command(&self, database: &str, sql: &str) -> Command {
+    /// What takes SQL from its input.
+    fn session_command(&self, database: &str) -> Command {
         let mut command = Command::new(self.binaries.join("psql"));
         command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres"]);
         command.arg("-h").arg(&self.directory).args(["-p", &self.port.to_string()]);
-        command.args(["-d", database, "-c", sql]);
+        command.args(["-d", database]);
+        command
+    }
+
+    fn psql_command(&self, database: &str, sql: &str) -> Command {
+        let mut command = self.session_command(database);
+        command.args(["-c", sql]);
         command
     }
 

@@ -7,7 +7,7 @@ use store::suite::fixture::{append, commit, content, put};
 use store::{AppendError, Commit, Store, T};
 use store_postgres::{PostgresStore, Transport};
 
-use crate::cluster::{Database, database, open};
+use crate::cluster::{Database, database, open, wait_until};
 use crate::proxy::{Fate, Proxy};
 
 fn patient(t: u64) -> Commit {
@@ -25,7 +25,7 @@ fn through_proxy(database: &Database) -> (Proxy, PostgresStore) {
     let proxy = Proxy::before(database.cluster.port);
     let place = format!("host=127.0.0.1 port={}", proxy.port);
     let mut options = database.options_at(&place, Transport::Local);
-    options.outcome_patience = Duration::from_secs(2);
+    options.outcome_patience = Duration::from_secs(5);
     (proxy, open(options).unwrap())
 }
 
@@ -85,13 +85,23 @@ fn a_commit_still_under_way_when_it_is_asked_for_is_waited_for() {
     let (proxy, store) = through_proxy(&database);
     append(&store, &[patient(1)]);
     database.sql(
-        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-         PERFORM pg_sleep(0.7); RETURN NEW; END $$; \
-         CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT ON hearthgate.commits \
-         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle()",
+        "CREATE TABLE gate(); \
+         CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         PERFORM 1 FROM gate; RETURN NEW; END $$; \
+         CREATE CONSTRAINT TRIGGER pass AFTER INSERT ON hearthgate.commits \
+         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pass()",
     );
+    let gate = database.lock("gate");
     proxy.next_commit(Fate::CutAfterQuestion);
-    append(&store, &[patient(2)]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| append(&store, &[patient(2)]));
+        wait_until("COMMIT waits at the gate, and the question for COMMIT", || {
+            let waiting = "SELECT count(*) FROM pg_stat_activity \
+                 WHERE wait_event_type = 'Lock' AND datname = current_database()";
+            database.sql(waiting) == "2"
+        });
+        gate.open();
+    });
     assert_eq!(proxy.fate(), Fate::Pass, "the connection was cut");
     holds(&store, 2);
     assert_eq!(database.sql("SELECT count(*) FROM hearthgate.commits"), "2");
