@@ -186,7 +186,7 @@ pub const WIDENINGS: &[Widening] = &[
     Widening {
         crate_name: "xtask",
         libraries: &[HTTP_SERVER, Family("pingora"), Named("zstd")],
-        reason: "bench starts bare peers of the product's own kind, and reads compressed data",
+        reason: "bench starts bare peers of the product's own kind, reads compressed data, and trains dictionaries",
     },
     Widening {
         crate_name: "integration-tests",
