@@ -14,6 +14,7 @@ mod commit;
 mod error;
 mod group;
 mod identifier;
+pub mod keys;
 pub mod model;
 mod port;
 mod position;
