@@ -1,9 +1,8 @@
 //! What is read, and the statements for it.
 
-use bytes::Bytes;
 use fhir_core::{ResourceId, ResourceType, VersionId};
 use futures_util::future::join5;
-use store::{IdentifierKey, T, VersionEntry};
+use store::{IdentifierKey, StoredBody, T, VersionEntry};
 use tokio_postgres::{Client, Statement};
 
 use crate::connect::Session;
@@ -18,6 +17,7 @@ pub(crate) struct Statements {
     versions: Statement,
     body: Statement,
     identified: Statement,
+    walk: Statement,
 }
 
 impl Statements {
@@ -31,7 +31,9 @@ impl Statements {
         )
         .await;
         let (newest, version, versions) = (newest?, version?, versions?);
-        Ok(Self { newest, version, versions, body: body?, identified: identified? })
+        let (body, identified) = (body?, identified?);
+        let walk = client.prepare(statements::WALK).await?;
+        Ok(Self { newest, version, versions, body, identified, walk })
     }
 }
 
@@ -83,7 +85,7 @@ pub(crate) async fn body(
     tenant: &str,
     entry: &VersionEntry,
     session: &Session,
-) -> Result<Result<Bytes, Flaw>, Failure> {
+) -> Result<Result<StoredBody, Flaw>, Failure> {
     let (client, statement) = (&session.client, &session.statements.body);
     let (resource_type, id) = (entry.resource_type.as_str(), entry.id.as_str());
     let version = signed(entry.version.get());
@@ -110,4 +112,16 @@ pub(crate) async fn identified(
     // By the bytes, whatever the database's collation.
     ids.sort_unstable();
     Ok(ids)
+}
+
+/// The versions of the commits after `after` and up to `through`.
+pub(crate) async fn walk(
+    tenant: &str,
+    (after, through): (T, T),
+    session: &Session,
+) -> Result<Vec<rows::WalkedRow>, Failure> {
+    let (client, statement) = (&session.client, &session.statements.walk);
+    let (after, through) = (signed(after.get()), signed(through.get()));
+    let found = client.query(statement, &[&tenant, &after, &through]).await?;
+    found.iter().map(rows::walked).collect()
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use store::{
-    AppendError, BodyCoding, Commit, CommitId, ContentHash, Head, Location, MalformedGroup, T,
-    Version, VersionEntry, VersionFlags, record,
+    AppendError, BodyCoding, Commit, CommitId, CommitKind, ContentHash, Head, Location,
+    MalformedGroup, OwnerKeyId, StoredBody, T, Version, VersionEntry, VersionFlags, Walked, record,
 };
 use tokio_postgres::Row;
 
@@ -215,15 +215,65 @@ pub(crate) fn entry(
         location: Location {
             segment: 0,
             offset: t,
-            length: number(row.try_get::<_, i32>(2)?.into(), "ordinal")?,
+            length: 0,
+            ordinal: number(row.try_get::<_, i32>(2)?.into(), "ordinal")?,
+            into_commit: 0,
+        },
+    })
+}
+
+/// A version's row of WALK.
+#[derive(Debug)]
+pub(crate) struct WalkedRow {
+    t: T,
+    instant: Instant,
+    commit: CommitId,
+    kind: CommitKind,
+    ordinal: u32,
+    version: Version,
+}
+
+impl WalkedRow {
+    pub(crate) fn as_walked(&self) -> Walked<'_> {
+        let &Self { t, instant, commit, kind, ordinal, ref version } = self;
+        Walked { t, instant, commit, kind, ordinal, version }
+    }
+}
+
+pub(crate) fn walked(row: &Row) -> Result<WalkedRow, Failure> {
+    let possible = |field| Failure::Impossible(field);
+    let number = |found: i64, field| u32::try_from(found).map_err(|_| possible(field));
+    let id: &[u8] = row.try_get(2)?;
+    let kind = u8::try_from(row.try_get::<_, i16>(3)?).ok().and_then(CommitKind::from_number);
+    let flags = u8::try_from(row.try_get::<_, i16>(8)?).ok().and_then(VersionFlags::from_bits);
+    let hash: &[u8] = row.try_get(11)?;
+    let body: &[u8] = row.try_get(13)?;
+    Ok(WalkedRow {
+        t: T::new(row.try_get::<_, i64>(0)?.cast_unsigned()),
+        instant: Instant::from_micros(row.try_get(1)?),
+        commit: CommitId(u128::from_be_bytes(id.try_into().map_err(|_| possible("commit id"))?)),
+        kind: kind.ok_or(possible("kind"))?,
+        ordinal: number(row.try_get::<_, i32>(4)?.into(), "ordinal")?,
+        version: Version {
+            resource_type: ResourceType::new(row.try_get(5)?).map_err(|_| possible("type"))?,
+            id: ResourceId::new(row.try_get(6)?).map_err(|_| possible("id"))?,
+            version: VersionId::new(row.try_get::<_, i64>(7)?.cast_unsigned())
+                .ok_or(possible("version"))?,
+            flags: flags.ok_or(possible("flags"))?,
+            owner: OwnerKeyId(row.try_get::<_, i64>(9)?.cast_unsigned()),
+            dictionary: BodyCoding(number(row.try_get(10)?, "dictionary")?),
+            content_hash: ContentHash(hash.try_into().map_err(|_| possible("content hash"))?),
+            length: number(row.try_get(12)?, "length")?,
+            body: Bytes::copy_from_slice(body),
+            identifiers: Vec::new(),
         },
     })
 }
 
 /// The body in a row of BODY, if the row is the one that `entry` was made of and is unharmed.
-pub(crate) fn body(row: &Row, entry: &VersionEntry) -> Result<Result<Bytes, Flaw>, Failure> {
+pub(crate) fn body(row: &Row, entry: &VersionEntry) -> Result<Result<StoredBody, Flaw>, Failure> {
     let place = (row.try_get::<_, i64>(0)?, i64::from(row.try_get::<_, i32>(1)?));
-    let expected = (signed(entry.location.offset), i64::from(entry.location.length));
+    let expected = (signed(entry.location.offset), i64::from(entry.location.ordinal));
     if place != expected || place.0 != signed(entry.t.get()) {
         return Ok(Err(Flaw::OtherVersion));
     }
@@ -235,7 +285,14 @@ pub(crate) fn body(row: &Row, entry: &VersionEntry) -> Result<Result<Bytes, Flaw
     if ContentHash::of(body).0 != hash {
         return Ok(Err(Flaw::ContentHash));
     }
-    Ok(Ok(Bytes::copy_from_slice(body)))
+    let id: &[u8] = row.try_get(8)?;
+    let id = id.try_into().map_err(|_| Failure::Impossible("commit id"))?;
+    Ok(Ok(StoredBody {
+        owner: OwnerKeyId(row.try_get::<_, i64>(7)?.cast_unsigned()),
+        commit: CommitId(u128::from_be_bytes(id)),
+        ordinal: entry.location.ordinal,
+        bytes: Bytes::copy_from_slice(body),
+    }))
 }
 
 /// What is wrong with a stored version.

@@ -70,8 +70,14 @@ pub(crate) const VERSIONS: &str = "SELECT version, t, ordinal, instant, flags, d
      FROM hearthgate.versions WHERE tenant = $1 AND type = $2 AND id = $3 AND t <= $4 \
      ORDER BY version DESC";
 
-pub(crate) const BODY: &str = "SELECT t, ordinal, flags, dictionary, length, content_hash, body \
-     FROM hearthgate.versions WHERE tenant = $1 AND type = $2 AND id = $3 AND version = $4";
+pub(crate) const BODY: &str = "SELECT v.t, v.ordinal, v.flags, v.dictionary, v.length, v.content_hash, v.body, v.owner, c.id \
+     FROM hearthgate.versions v JOIN hearthgate.commits c ON c.tenant = v.tenant AND c.t = v.t \
+     WHERE v.tenant = $1 AND v.type = $2 AND v.id = $3 AND v.version = $4";
 
 pub(crate) const IDENTIFIED: &str = "SELECT id FROM hearthgate.identifiers \
      WHERE tenant = $1 AND type = $2 AND identifier = $3 AND t <= $4";
+
+pub(crate) const WALK: &str = "SELECT c.t, c.instant, c.id, c.kind, v.ordinal, v.type, v.id, v.version, v.flags, \
+     v.owner, v.dictionary, v.content_hash, v.length, v.body \
+     FROM hearthgate.commits c JOIN hearthgate.versions v ON v.tenant = c.tenant AND v.t = c.t \
+     WHERE c.tenant = $1 AND c.t > $2 AND c.t <= $3 ORDER BY c.t, v.ordinal";

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use fhir_core::{Clock, Instant, ResourceId, ResourceType, VersionId};
 use parking_lot::{Mutex, RwLock};
 use store::{
     AppendError, CloseError, Commit, CommitHash, Head, IdentifierKey, Location, ReadError, Store,
-    T, TenantText, VersionEntry, judge_group,
+    StoredBody, T, TenantText, VersionEntry, Walked, judge_group,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -30,6 +29,8 @@ use crate::{schema, statements};
 
 /// How far this machine's clock and the database's may be apart.
 const MAX_CLOCK_DIFFERENCE: u64 = 60;
+/// How many commits a walk through the log asks for at once.
+const WALKED_COMMITS: u64 = 100;
 
 /// One tenant's store in a PostgreSQL database.
 pub struct PostgresStore {
@@ -340,7 +341,7 @@ impl Store for PostgresStore {
         .await
     }
 
-    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
+    async fn stored(&self, entry: &VersionEntry) -> Result<StoredBody, ReadError> {
         let Location { segment, offset, .. } = entry.location;
         let (tenant, wanted) = (self.shared.tenant.clone(), Arc::new(entry.clone()));
         let body = self.ask(move |session| {
@@ -353,6 +354,25 @@ impl Store for PostgresStore {
             lost: format!("{}/{} version {}", entry.resource_type, entry.id, entry.version),
             source: Box::new(flaw),
         })
+    }
+
+    async fn walk(
+        &self,
+        at: T,
+        each: &mut (dyn for<'a> FnMut(Walked<'a>) + Send),
+    ) -> Result<(), ReadError> {
+        let (mut after, at) = (T::ZERO, at.min(self.head().t));
+        while after < at {
+            let through = T::new(after.get().saturating_add(WALKED_COMMITS)).min(at);
+            let tenant = self.shared.tenant.clone();
+            let rows = self.ask(move |session| {
+                let tenant = tenant.clone();
+                async move { reads::walk(tenant.as_str(), (after, through), &session).await }
+            });
+            rows.await?.iter().for_each(|row| each(row.as_walked()));
+            after = through;
+        }
+        Ok(())
     }
 
     async fn identified(

@@ -51,8 +51,10 @@ pub(crate) struct Pointer {
     pub(crate) segment: u64,
     pub(crate) offset: u64,
     pub(crate) length: u32,
-    /// The number of the resource within its tenant. Reserved: 0.
+    /// Which of its commit's versions it is.
     pub(crate) ordinal: u32,
+    /// How far before it the commit's record begins.
+    pub(crate) into_commit: u32,
     pub(crate) version: VersionId,
     pub(crate) flags: VersionFlags,
     pub(crate) dictionary: BodyCoding,
@@ -61,8 +63,8 @@ pub(crate) struct Pointer {
 }
 
 impl Pointer {
-    /// Flags (1 byte), then segment, offset, length, ordinal, version, dictionary, length of the
-    /// JSON and microseconds of the instant as varints.
+    /// Flags (1 byte), then segment, offset, length, ordinal, distance from the commit's beginning,
+    /// version, dictionary, length of the JSON and microseconds of the instant as varints.
     fn put(&self, into: &mut Vec<u8>) {
         into.push(self.flags.bits());
         for number in [
@@ -70,6 +72,7 @@ impl Pointer {
             self.offset,
             self.length.into(),
             self.ordinal.into(),
+            self.into_commit.into(),
             self.version.get(),
             self.dictionary.0.into(),
             self.json_length.into(),
@@ -89,6 +92,7 @@ impl Pointer {
             offset: next()?,
             length: u32::try_from(next()?).ok()?,
             ordinal: u32::try_from(next()?).ok()?,
+            into_commit: u32::try_from(next()?).ok()?,
             version: VersionId::new(next()?)?,
             dictionary: BodyCoding(u32::try_from(next()?).ok()?),
             json_length: u32::try_from(next()?).ok()?,
@@ -113,7 +117,13 @@ impl Pointer {
             flags: self.flags,
             dictionary: self.dictionary,
             length: self.json_length,
-            location: Location { segment: self.segment, offset: self.offset, length: self.length },
+            location: Location {
+                segment: self.segment,
+                offset: self.offset,
+                length: self.length,
+                ordinal: self.ordinal,
+                into_commit: self.into_commit,
+            },
         }
     }
 }
@@ -359,7 +369,7 @@ mod tests {
 
         #[test]
         fn values_survive_their_bytes(
-            (segment, offset, length, ordinal) in any::<(u64, u64, u32, u32)>(),
+            (segment, offset, length, ordinal, into_commit) in any::<(u64, u64, u32, u32, u32)>(),
             (version, dictionary, json_length, micros) in (1..u64::MAX, any::<u32>(), any::<u32>(), 0..1_i64 << 50),
         ) {
             let pointer = Pointer {
@@ -367,6 +377,7 @@ mod tests {
                 offset,
                 length,
                 ordinal,
+                into_commit,
                 version: VersionId::new(version).unwrap(),
                 flags: VersionFlags::of(Method::Patch),
                 dictionary: BodyCoding(dictionary),

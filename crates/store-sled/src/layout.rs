@@ -11,8 +11,11 @@ use store::{Head, T, TenantText};
 use crate::error::{Damage, Flaw, OpenError};
 use crate::frame::SegmentHeader;
 
-/// The format of the directory that this release writes.
-const FORMAT: u32 = 1;
+/// The format of the directory that this release writes. 1 has no sealed bodies; the first open
+/// makes it 2.
+const FORMAT: u32 = 2;
+/// The last one whose bodies are all readable.
+const UNSEALED: u32 = 1;
 const FORMAT_WORDS: &str = "hearthgate store ";
 const FIRST_SEGMENT: u64 = 1;
 /// No segment's header has more bytes.
@@ -54,9 +57,21 @@ impl Layout {
     pub(crate) fn prepare(&self, tenant: &TenantText) -> Result<(), OpenError> {
         create_directory(&self.root).map_err(io_error(&self.root))?;
         match fs::read_to_string(self.format()) {
-            Ok(text) => self.check_format(&text),
+            Ok(text) if self.check_format(&text)? < FORMAT => self.write_format(),
+            Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.create(tenant),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => self.check_format(""),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.check_format("").map(|_| ())
+            }
+            Err(error) => Err(io_error(&self.format())(error)),
+        }
+    }
+
+    /// Whether its format is one in which bodies are sealed.
+    pub(crate) fn may_be_sealed(&self) -> Result<bool, OpenError> {
+        match fs::read_to_string(self.format()) {
+            Ok(text) => Ok(self.check_format(&text)? > UNSEALED),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) => Err(io_error(&self.format())(error)),
         }
     }
@@ -161,16 +176,20 @@ impl Layout {
                 return Err(OpenError::FormatMissing { path: self.format() });
             }
         }
+        self.write_format()
+    }
+
+    fn write_format(&self) -> Result<(), OpenError> {
         let format = format!("{FORMAT_WORDS}{FORMAT}\n");
         write_whole(&self.format(), format.as_bytes()).map_err(io_error(&self.format()))
     }
 
-    fn check_format(&self, text: &str) -> Result<(), OpenError> {
+    fn check_format(&self, text: &str) -> Result<u32, OpenError> {
         let number = text
             .strip_prefix(FORMAT_WORDS)
             .and_then(|rest| rest.trim_end_matches('\n').parse().ok());
         match number {
-            Some(1..=FORMAT) => Ok(()),
+            Some(known @ 1..=FORMAT) => Ok(known),
             Some(found) if found > FORMAT => {
                 Err(OpenError::NewerFormat { path: self.root.clone(), found, known: FORMAT })
             }

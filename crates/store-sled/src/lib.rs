@@ -5,8 +5,8 @@
 //! behind the commit path. Opening (`open`) replays what sled has not, or everything when
 //! sled's files are missing or harmed. docs/storage.md has the layout and the guarantees.
 //!
-//! Deliberately absent: the lock on the data directory (the binary takes it), sealing, purge and
-//! backup.
+//! Deliberately absent: the lock on the data directory (the binary takes it), what is sealed and
+//! purged (the database's), and the files of a backup.
 
 mod applier;
 mod copy;
@@ -14,6 +14,7 @@ mod error;
 #[cfg(test)]
 mod faults;
 mod frame;
+mod key_files;
 mod keys;
 mod layout;
 mod memory;
@@ -31,9 +32,11 @@ mod table;
 mod tail;
 mod varint;
 mod verify;
+mod walk;
 
 pub use copy::{LogExtent, Reached, SegmentExtent, cut_after, extent, newest_commit};
 pub use error::{Damage, Flaw, OpenError, VerifyError};
+pub use key_files::KeyFolder;
 pub use options::SledStoreOptions;
 pub use report::{Cut, OpenReport, Rebuild, VerifyReport};
 pub use room::{Room, room};

@@ -271,7 +271,7 @@ pub(crate) fn unit(decoded: &Decoded, segment: u64, offset: u64) -> Unit {
         (offset + block.start as u64, length)
     });
     let mut builder = UnitBuilder::new(segment, decoded.commit.versions.len());
-    builder.add(&decoded.commit, decoded.hash, places);
+    builder.add(&decoded.commit, decoded.hash, offset, places);
     builder.finish()
 }
 
@@ -293,17 +293,12 @@ pub(crate) fn derive_identifiers(
     derive: &dyn Derive,
     decoded: &mut Decoded,
 ) -> Result<(), Underivable> {
-    let t = decoded.commit.t;
-    for version in &mut decoded.commit.versions {
+    let (t, commit) = (decoded.commit.t, decoded.commit.id);
+    for (ordinal, version) in (0..).zip(&mut decoded.commit.versions) {
         if version.flags.is_deleted() {
             continue;
         }
-        let identifiers = derive.identifiers(
-            &version.resource_type,
-            version.dictionary,
-            version.length,
-            &version.body,
-        );
+        let identifiers = derive.identifiers_of(version, commit, ordinal);
         version.identifiers = identifiers.map_err(|source| Underivable {
             t,
             resource: format!("{}/{}", version.resource_type, version.id),

@@ -8,11 +8,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use store::record::MAX_LENGTH;
-use store::{Location, ReadError};
+use store::record::{self, MAX_LENGTH};
+use store::{CommitId, Location, ReadError};
 
 use crate::error::{Damage, Flaw};
 use crate::layout::Layout;
+
+/// What stands before a version in its commit is read with it when it is no longer than this.
+const READ_THROUGH: usize = 4096;
 
 /// How many segments stay open.
 const MOST_OPEN: usize = 256;
@@ -29,19 +32,42 @@ impl Segments {
         Self { layout, files: RwLock::default() }
     }
 
-    /// The bytes at `location`; `what` names what is lost without them.
-    pub(crate) fn read(
+    /// The bytes at `location`, and the id of the commit they are of; `what` names what is lost
+    /// without them. The id is as it stands there: what was sealed under it opens under no other.
+    pub(crate) fn read_with_commit(
         &self,
         location: &Location,
+        what: impl Fn() -> String + Copy,
+    ) -> Result<(CommitId, Bytes), ReadError> {
+        let &Location { segment, offset, length, into_commit, .. } = location;
+        let before = into_commit as usize;
+        let malformed = || {
+            let flaw = Flaw::Field("pointer to it");
+            ReadError::from(Damage { segment, offset, lost: what(), flaw })
+        };
+        let start = offset.checked_sub(into_commit.into()).ok_or_else(malformed)?;
+        if before > READ_THROUGH {
+            let head = self.read(segment, start, record::ID_END, what)?;
+            let commit = record::commit_id(&head).ok_or_else(malformed)?;
+            return Ok((commit, self.read(segment, offset, length as usize, what)?));
+        }
+        let bytes = self.read(segment, start, before + length as usize, what)?;
+        let commit = record::commit_id(&bytes).ok_or_else(malformed)?;
+        Ok((commit, bytes.slice(before..)))
+    }
+
+    fn read(
+        &self,
+        segment: u64,
+        offset: u64,
+        length: usize,
         what: impl Fn() -> String,
     ) -> Result<Bytes, ReadError> {
-        let &Location { segment, offset, length } = location;
         let damaged = |flaw| {
             let lost = what();
             ReadError::from(Damage { segment, offset, lost, flaw })
         };
-        let length = length as usize;
-        if length > MAX_LENGTH {
+        if length > MAX_LENGTH + READ_THROUGH {
             return Err(damaged(Flaw::Field("pointer to it")));
         }
         let mut bytes = vec![0; length];

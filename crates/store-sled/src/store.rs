@@ -7,13 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use fhir_core::{ResourceId, ResourceType, VersionId};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use store::record;
 use store::{
     AppendError, CloseError, Commit, CommitHash, Derive, Head, IdentifierKey, MalformedGroup,
-    ReadError, Store, T, TenantText, VersionEntry, judge_group,
+    ReadError, Store, StoredBody, T, TenantText, VersionEntry, Walked, judge_group,
 };
 
 use crate::SledStoreOptions;
@@ -59,6 +58,8 @@ struct Writer {
     buffer: Vec<u8>,
     blocks: Vec<Range<usize>>,
     hashes: Vec<CommitHash>,
+    /// Where each commit's record begins in the buffer.
+    starts: Vec<usize>,
 }
 
 impl SledStore {
@@ -124,6 +125,7 @@ impl SledStore {
                 buffer: Vec::new(),
                 blocks: Vec::new(),
                 hashes: Vec::new(),
+                starts: Vec::new(),
             }),
             segments,
             memory: parts.memory,
@@ -182,7 +184,7 @@ impl SledStore {
         }
     }
 
-    fn read_version(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
+    fn read_version(&self, entry: &VersionEntry) -> Result<StoredBody, ReadError> {
         let name = || {
             let (resource_type, id) = (&entry.resource_type, &entry.id);
             format!("{resource_type}/{id} version {}", entry.version)
@@ -195,14 +197,15 @@ impl SledStore {
                 flaw,
             })
         };
-        let block = self.segments.read(&entry.location, name)?;
+        let (commit, block) = self.segments.read_with_commit(&entry.location, name)?;
         let version = record::decode_block(&block, self.tenant.as_str(), entry.t)
             .map_err(|error| damaged(Flaw::Record(error)))?;
         let found = (&version.resource_type, &version.id, version.version);
         if found != (&entry.resource_type, &entry.id, entry.version) {
             return Err(damaged(Flaw::OtherVersion));
         }
-        Ok(version.body)
+        let (owner, ordinal, bytes) = (version.owner, entry.location.ordinal, version.body);
+        Ok(StoredBody { owner, commit, ordinal, bytes })
     }
 
     #[cfg(test)]
@@ -303,8 +306,16 @@ impl Store for SledStore {
         Ok(found.into_iter().map(entry).collect())
     }
 
-    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
+    async fn stored(&self, entry: &VersionEntry) -> Result<StoredBody, ReadError> {
         self.read_version(entry)
+    }
+
+    async fn walk(
+        &self,
+        at: T,
+        each: &mut (dyn for<'a> FnMut(Walked<'a>) + Send),
+    ) -> Result<(), ReadError> {
+        self.walk_log(at.min(self.head().t), each)
     }
 
     async fn identified(
@@ -339,12 +350,14 @@ impl Writer {
         self.buffer.clear();
         self.blocks.clear();
         self.hashes.clear();
+        self.starts.clear();
         self.buffer.reserve(length);
         let commits = u32::try_from(group.len()).expect("each commit has bytes, all fit 1 GB");
         let header = GroupHeader { commits, length: length as u64, first };
         self.buffer.extend_from_slice(&header.encode());
         let mut previous = head.hash;
         for commit in group {
+            self.starts.push(self.buffer.len());
             let hash = record::encode(commit, &previous, &mut self.buffer, &mut self.blocks);
             previous = hash.map_err(|source| {
                 let t = commit.t;
@@ -360,13 +373,13 @@ impl Writer {
     fn unit(&self, group: &[Commit], offset: u64) -> Unit {
         let mut builder = UnitBuilder::new(self.tail.segment(), self.blocks.len());
         let mut blocks = self.blocks.iter();
-        for (commit, hash) in group.iter().zip(&self.hashes) {
+        for ((commit, hash), start) in group.iter().zip(&self.hashes).zip(&self.starts) {
             let own = blocks.by_ref().take(commit.versions.len());
             let places = own.map(|block| {
                 let length = u32::try_from(block.len()).expect("a block is below 1 GB");
                 (offset + block.start as u64, length)
             });
-            builder.add(commit, *hash, places);
+            builder.add(commit, *hash, offset + *start as u64, places);
         }
         builder.finish()
     }

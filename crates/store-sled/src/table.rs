@@ -44,21 +44,26 @@ impl UnitBuilder {
         }
     }
 
-    /// Adds the keys of `commit`, whose versions lie at `places`: offset and length.
+    /// Adds the keys of `commit`, whose record begins at `start` and whose versions lie at
+    /// `places`: offset and length.
     pub(crate) fn add(
         &mut self,
         commit: &Commit,
         hash: CommitHash,
+        start: u64,
         places: impl Iterator<Item = (u64, u32)>,
     ) {
         let segment = self.unit.through.segment;
         self.unit.through = Applied { t: commit.t, hash, segment };
-        for (version, (offset, length)) in commit.versions.iter().zip(places) {
+        for (ordinal, (version, (offset, length))) in (0..).zip(commit.versions.iter().zip(places))
+        {
             let pointer = Pointer {
                 segment,
                 offset,
                 length,
-                ordinal: 0,
+                ordinal,
+                into_commit: u32::try_from(offset - start)
+                    .expect("a version lies within its commit's record, which is below 1 GB"),
                 version: version.version,
                 flags: version.flags,
                 dictionary: version.dictionary,

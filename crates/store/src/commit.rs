@@ -48,13 +48,14 @@ pub enum FhirVersion {
     R4 = 1,
 }
 
-/// What a commit changes, by the number that the record has for it. Others (a purge among them)
-/// are reserved.
+/// What a commit changes, by the number that the record has for it. Others are reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum CommitKind {
     /// Versions of resources.
     Resources = 1,
+    /// A patient's key is destroyed: the one version is a deletion of the Patient, with the key.
+    Purge = 2,
 }
 
 /// A new version of one resource.
@@ -68,7 +69,7 @@ pub struct Version {
     pub version: VersionId,
     /// How it came to be.
     pub flags: VersionFlags,
-    /// The key that its body is sealed with.
+    /// The key that its body is sealed with; in a purge, the key that is destroyed.
     pub owner: OwnerKeyId,
     /// How its body is coded.
     pub dictionary: BodyCoding,
@@ -188,6 +189,7 @@ impl CommitKind {
     pub const fn from_number(number: u8) -> Option<Self> {
         match number {
             1 => Some(Self::Resources),
+            2 => Some(Self::Purge),
             _ => None,
         }
     }

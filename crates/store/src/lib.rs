@@ -29,6 +29,6 @@ pub use commit::{
 pub use error::{AppendError, CloseError, MalformedGroup, ReadError};
 pub use group::judge_group;
 pub use identifier::IdentifierKey;
-pub use port::{Derive, DeriveError, Location, Store, VersionEntry};
+pub use port::{Derive, DeriveError, Location, Store, StoredBody, VersionEntry, Walked};
 pub use position::{CommitHash, CommitId, ContentHash, Head, T};
 pub use tenant::{InvalidTenant, TenantText};

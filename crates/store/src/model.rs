@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use fhir_core::{ResourceId, ResourceType, VersionId};
 
 use crate::{
     AppendError, CloseError, Commit, Head, IdentifierKey, Location, MalformedGroup, ReadError,
-    Store, T, TenantText, Version, VersionEntry, judge_group, record,
+    Store, StoredBody, T, TenantText, Version, VersionEntry, Walked, judge_group, record,
 };
 
 /// A [`Store`] in memory.
@@ -141,10 +140,10 @@ impl Store for ModelStore {
         Ok(self.state().entries(resource_type, id, at).collect())
     }
 
-    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
-        let Location { segment, offset, length } = entry.location;
+    async fn stored(&self, entry: &VersionEntry) -> Result<StoredBody, ReadError> {
+        let Location { segment, offset, ordinal, .. } = entry.location;
         let state = self.state();
-        let version = state.at(entry.t, length as usize).filter(|version| {
+        let version = state.at(entry.t, ordinal as usize).filter(|version| {
             (&version.resource_type, &version.id, version.version)
                 == (&entry.resource_type, &entry.id, entry.version)
         });
@@ -154,7 +153,23 @@ impl Store for ModelStore {
             lost: format!("{}/{}", entry.resource_type, entry.id),
             source: "nothing of that name stands there".into(),
         })?;
-        Ok(version.body.clone())
+        let commit = state.commit(entry.t).expect("the version was found in it");
+        let (owner, bytes) = (version.owner, version.body.clone());
+        Ok(StoredBody { owner, commit: commit.id, ordinal, bytes })
+    }
+
+    async fn walk(
+        &self,
+        at: T,
+        each: &mut (dyn for<'a> FnMut(Walked<'a>) + Send),
+    ) -> Result<(), ReadError> {
+        for commit in self.commits().iter().take_while(|commit| commit.t <= at) {
+            for (ordinal, version) in (0..).zip(&commit.versions) {
+                let (t, instant, id, kind) = (commit.t, commit.instant, commit.id, commit.kind);
+                each(Walked { t, instant, commit: id, kind, ordinal, version });
+            }
+        }
+        Ok(())
     }
 
     async fn identified(
@@ -226,7 +241,9 @@ impl State {
             location: Location {
                 segment: 0,
                 offset: t.get(),
-                length: u32::try_from(ordinal).ok()?,
+                length: 0,
+                ordinal: u32::try_from(ordinal).ok()?,
+                into_commit: 0,
             },
         })
     }

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 
 use crate::{
-    AppendError, BodyCoding, CloseError, Commit, Head, IdentifierKey, ReadError, T, VersionFlags,
+    AppendError, BodyCoding, CloseError, Commit, CommitId, CommitKind, Head, IdentifierKey,
+    OwnerKeyId, ReadError, T, Version, VersionFlags,
 };
 
 /// One tenant's log and what finds versions in it.
@@ -71,7 +72,26 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`ReadError`] when it cannot be read or is not what was asked for.
-    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError>;
+    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
+        Ok(self.stored(entry).await?.bytes)
+    }
+
+    /// The same, with what opens it where it is sealed.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it cannot be read or is not what was asked for.
+    async fn stored(&self, entry: &VersionEntry) -> Result<StoredBody, ReadError>;
+
+    /// Calls `each` with every version up to `at`, in the log's order. For what no index answers:
+    /// it reads all there is, and may block.
+    ///
+    /// # Errors
+    /// [`ReadError`] for the first thing that cannot be read.
+    async fn walk(
+        &self,
+        at: T,
+        each: &mut (dyn for<'a> FnMut(Walked<'a>) + Send),
+    ) -> Result<(), ReadError>;
 
     /// The resources that bear this identifier, or bore it in an earlier version, in the order of
     /// their ids: candidates, to be verified on their newest version.
@@ -125,6 +145,40 @@ pub struct Location {
     pub offset: u64,
     /// How long it is there.
     pub length: u32,
+    /// Which of its commit's versions it is, from 0.
+    pub ordinal: u32,
+    /// How far before it its commit begins.
+    pub into_commit: u32,
+}
+
+/// A body as it was stored, and where: what a sealed one is opened with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBody {
+    /// The key it is sealed with; [`OwnerKeyId::NONE`] when it is not.
+    pub owner: OwnerKeyId,
+    /// The id of its commit.
+    pub commit: CommitId,
+    /// Which of the commit's versions it is, from 0.
+    pub ordinal: u32,
+    /// The body.
+    pub bytes: Bytes,
+}
+
+/// A version that [`Store::walk`] comes by.
+#[derive(Debug, Clone, Copy)]
+pub struct Walked<'a> {
+    /// The position of its commit.
+    pub t: T,
+    /// The commit's instant.
+    pub instant: Instant,
+    /// The commit's id.
+    pub commit: CommitId,
+    /// What the commit is.
+    pub kind: CommitKind,
+    /// Which of the commit's versions it is, from 0.
+    pub ordinal: u32,
+    /// The version; its identifiers are not there.
+    pub version: &'a Version,
 }
 
 /// Why [`Derive`] could not read a stored version.
@@ -145,4 +199,20 @@ pub trait Derive: Send + Sync + 'static {
         length: u32,
         body: &[u8],
     ) -> Result<Vec<IdentifierKey>, DeriveError>;
+
+    /// The same of a version whose body may be sealed: the one at `ordinal` of the commit with
+    /// this id. None of one whose key was destroyed.
+    ///
+    /// # Errors
+    /// When the body cannot be opened, decoded or read.
+    fn identifiers_of(
+        &self,
+        version: &Version,
+        commit: CommitId,
+        ordinal: u32,
+    ) -> Result<Vec<IdentifierKey>, DeriveError> {
+        let _ = (commit, ordinal);
+        let Version { resource_type, dictionary, length, body, .. } = version;
+        self.identifiers(resource_type, *dictionary, *length, body)
+    }
 }

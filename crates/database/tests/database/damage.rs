@@ -11,8 +11,8 @@ use fhir_schema::Schema;
 use parking_lot::Mutex;
 use store::model::ModelStore;
 use store::{
-    AppendError, BodyCoding, CloseError, Commit, Derive, Head, IdentifierKey, Store, T,
-    VersionEntry,
+    AppendError, BodyCoding, CloseError, Commit, Derive, Head, IdentifierKey, Store, StoredBody, T,
+    VersionEntry, Walked,
 };
 
 use crate::support::{Clinic, SetClock, block_on, commit, everything, put, resource, tenant};
@@ -78,12 +78,18 @@ impl Store for Liar {
         self.store.versions(resource_type, id, at).await
     }
 
-    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, store::ReadError> {
+    async fn stored(&self, entry: &VersionEntry) -> Result<StoredBody, store::ReadError> {
         let lie = self.lie.lock().body.clone();
-        match lie {
-            Some(body) => Ok(body),
-            None => self.store.body(entry).await,
-        }
+        let stored = self.store.stored(entry).await?;
+        Ok(StoredBody { bytes: lie.unwrap_or(stored.bytes.clone()), ..stored })
+    }
+
+    async fn walk(
+        &self,
+        at: T,
+        each: &mut (dyn for<'a> FnMut(Walked<'a>) + Send),
+    ) -> Result<(), store::ReadError> {
+        self.store.walk(at, each).await
     }
 
     async fn identified(

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use fhir_core::{ResourceId, ResourceType, VersionId};
 use parking_lot::{Condvar, Mutex};
 use store::{
-    AppendError, CloseError, Commit, Head, IdentifierKey, ReadError, Store, T, VersionEntry,
+    AppendError, CloseError, Commit, Head, IdentifierKey, ReadError, Store, StoredBody, T,
+    VersionEntry, Walked,
 };
 
 /// How long a test waits for the writer before it says what it waits for.
@@ -145,8 +145,16 @@ impl Store for Gate {
         self.backend.versions(resource_type, id, at).await
     }
 
-    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
-        self.backend.body(entry).await
+    async fn stored(&self, entry: &VersionEntry) -> Result<StoredBody, ReadError> {
+        self.backend.stored(entry).await
+    }
+
+    async fn walk(
+        &self,
+        at: T,
+        each: &mut (dyn for<'a> FnMut(Walked<'a>) + Send),
+    ) -> Result<(), ReadError> {
+        self.backend.walk(at, each).await
     }
 
     async fn identified(

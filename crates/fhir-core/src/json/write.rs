@@ -29,6 +29,13 @@ impl Replacements {
         self.entries.is_empty()
     }
 
+    /// What the string `value` is written as instead; `None` when it is not replaced.
+    #[must_use]
+    pub fn content(&self, value: Value<'_>) -> Option<&str> {
+        let place = self.entries.binary_search_by_key(&value.at, |(place, _)| *place).ok()?;
+        Some(&self.entries[place].1)
+    }
+
     /// The replacements within the nodes `from..to`.
     fn within(&self, from: u32, to: u32) -> &[(u32, String)] {
         let first = self.entries.partition_point(|(place, _)| *place < from);

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fhir_core::{ResourceId, ResourceType, VersionId};
 use store::{
-    AppendError, CloseError, Commit, Head, IdentifierKey, ReadError, Store, T, VersionEntry,
+    AppendError, CloseError, Commit, Head, IdentifierKey, ReadError, Store, StoredBody, T,
+    VersionEntry, Walked,
 };
 
 /// How a store fails.
@@ -97,11 +98,22 @@ impl Store for FailingStore {
         self.inner.versions(resource_type, id, at).await
     }
 
-    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
+    async fn stored(&self, entry: &VersionEntry) -> Result<StoredBody, ReadError> {
         match self.fault() {
-            Fault::BodiesUnreadable => Ok(Bytes::from_static(INSIDE.as_bytes())),
-            _ => self.inner.body(entry).await,
+            Fault::BodiesUnreadable => {
+                let stored = self.inner.stored(entry).await?;
+                Ok(StoredBody { bytes: Bytes::from_static(INSIDE.as_bytes()), ..stored })
+            }
+            _ => self.inner.stored(entry).await,
         }
+    }
+
+    async fn walk(
+        &self,
+        at: T,
+        each: &mut (dyn for<'a> FnMut(Walked<'a>) + Send),
+    ) -> Result<(), ReadError> {
+        self.inner.walk(at, each).await
     }
 
     async fn identified(

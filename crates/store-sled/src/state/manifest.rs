@@ -7,7 +7,7 @@
 
 use store::{CommitHash, T};
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// How far the state has followed the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -45,7 +45,7 @@ pub struct Keyring {
     cache: [Mutex<HashMap<u64, [u8; SECRET]>>; SHARDS],
     nonces: Mutex<Nonces>,
     shared: Mutex<Shared>,
-    /// Grows with every key that is closed or destroyed.
+    /// Grows with every key that is closed or destroyed; 0 when none ever was.
     epoch: AtomicU64,
 }
 
@@ -186,6 +186,7 @@ impl Keyring {
         let shared = Shared { key: shared_key(&index, ids.as_ref()), sealed: 0 };
         let begun = ledger.iter().filter(|entry| entry.state == PurgeState::Begun);
         let closed = begun.map(|entry| entry.key).collect();
+        let epoch = AtomicU64::new(ledger.len() as u64);
         let keyring = Self {
             tenant: tenant.clone(),
             tenant_key,
@@ -197,7 +198,7 @@ impl Keyring {
             cache: std::array::from_fn(|_| Mutex::default()),
             nonces: Mutex::new(Nonces { bytes: [0; NONCE_LEN * DRAWN], left: 0 }),
             shared: Mutex::new(shared),
-            epoch: AtomicU64::new(0),
+            epoch,
         };
         keyring.destroy_what_is_done()?;
         Ok(keyring)
@@ -281,7 +282,7 @@ impl Keyring {
     }
 
     /// Grows with every key that is closed or destroyed: while it stays, whatever was sealed may
-    /// be committed, and whatever was opened may be kept.
+    /// be committed, and whatever was opened may be kept. 0 when nobody was ever purged.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)

@@ -46,14 +46,28 @@ mod encode;
 pub use decode::{Decoded, RecordHead, check, decode, decode_block};
 pub use encode::{encode, length};
 
+use crate::CommitId;
+
 /// The format that this codec writes and reads.
 pub const FORMAT: u8 = 1;
 
 /// Bytes before the part of a frame or block that its length counts.
 pub const FRAME_HEADER: usize = 8;
 
+/// Bytes at the beginning of a record that hold its commit's id.
+pub const ID_END: usize = FRAME_HEADER + 4 + 8 + 8 + 16;
+
 /// The longest record, in bytes.
 pub const MAX_LENGTH: usize = 1 << 30;
+
+/// The id of the commit whose record begins with `bytes`, without a look at anything else: whoever
+/// reads one version of a large commit need not read all of it. `None` when there are fewer than
+/// [`ID_END`].
+#[must_use]
+pub fn commit_id(bytes: &[u8]) -> Option<CommitId> {
+    let id = bytes.get(ID_END - 16..ID_END)?;
+    Some(CommitId(u128::from_le_bytes(id.try_into().ok()?)))
+}
 
 /// A field of a commit does not fit the record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

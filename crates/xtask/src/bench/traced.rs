@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use fhir_core::{ResourceId, ResourceType, VersionId};
 use store::{
-    AppendError, CloseError, Commit, Head, IdentifierKey, ReadError, Store, T, VersionEntry,
+    AppendError, CloseError, Commit, Head, IdentifierKey, ReadError, Store, StoredBody, T,
+    VersionEntry, Walked,
 };
 
 /// The store, and the sizes of its groups.
@@ -69,8 +69,16 @@ impl Store for Traced {
         self.store.versions(resource_type, id, at).await
     }
 
-    async fn body(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
-        self.store.body(entry).await
+    async fn stored(&self, entry: &VersionEntry) -> Result<StoredBody, ReadError> {
+        self.store.stored(entry).await
+    }
+
+    async fn walk(
+        &self,
+        at: T,
+        each: &mut (dyn for<'a> FnMut(Walked<'a>) + Send),
+    ) -> Result<(), ReadError> {
+        self.store.walk(at, each).await
     }
 
     async fn identified(
