@@ -17,19 +17,19 @@ pub(crate) struct State {
     instant: Instant,
 }
 
-/// What the commits of a group make of resources. A group of nothing but new resources is never
-/// asked: so they are entered only when one is.
+/// What commits that are not durable yet make of resources. A group of nothing but new resources
+/// is never asked: so they are entered only when one is.
 #[derive(Debug, Default)]
 pub(crate) struct GroupStates {
     states: HashMap<(ResourceType, ResourceId), State>,
-    /// How many of the group's commits are entered.
+    /// How many commits are entered.
     entered: usize,
 }
 
 impl GroupStates {
-    /// The states that `commits`, all of the group so far, make.
-    fn after(&mut self, commits: &[Commit]) -> &HashMap<(ResourceType, ResourceId), State> {
-        for commit in &commits[self.entered..] {
+    /// The states that `commits`, all so far, make.
+    fn after(&mut self, commits: &NotDurable<'_>) -> &HashMap<(ResourceType, ResourceId), State> {
+        for commit in commits.iter().skip(self.entered) {
             for version in &commit.versions {
                 let state = State {
                     version: version.version,
@@ -40,8 +40,23 @@ impl GroupStates {
                 self.states.insert(name, state);
             }
         }
-        self.entered = commits.len();
+        self.entered = commits.before.len() + commits.own.len();
         &self.states
+    }
+}
+
+/// The commits that are judged good and not durable yet, in their order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NotDurable<'a> {
+    /// Those of the group that is being written.
+    pub(crate) before: &'a [Commit],
+    /// Those of this group.
+    pub(crate) own: &'a [Commit],
+}
+
+impl<'a> NotDurable<'a> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'a Commit> + use<'a> {
+        self.before.iter().chain(self.own)
     }
 }
 
@@ -49,11 +64,11 @@ impl GroupStates {
 pub(crate) struct Judge<'a> {
     /// All data at the last durable position.
     pub(crate) durable: &'a Snapshot,
-    /// The commits of this group, not durable yet.
-    pub(crate) commits: &'a [Commit],
+    /// What was judged since.
+    pub(crate) commits: NotDurable<'a>,
     /// What they make of resources, as far as that was asked.
     pub(crate) group: &'a mut GroupStates,
-    /// What was touched lately, this group included.
+    /// What was touched lately, all of those included.
     pub(crate) recent: &'a Recent,
 }
 
@@ -110,11 +125,11 @@ impl Judge<'_> {
         Ok(Judged { versions, receipt: Receipt { t, written } })
     }
 
-    /// Asks a condition again at the last durable position. What this very group touched cannot
-    /// be asked for yet: then the transaction is prepared again, after the group.
+    /// Asks a condition again at the last durable position. What was touched since cannot be
+    /// asked for yet: then the transaction is prepared again, after that is durable.
     async fn still(&mut self, condition: &crate::Condition) -> Result<bool, CommitError> {
         let (of, at) = (&condition.resource_type, self.durable.at());
-        let states = self.group.after(self.commits);
+        let states = self.group.after(&self.commits);
         let in_group = !self.recent.unborne(of, &condition.identifier, at)
             || condition.found.iter().any(|id| states.contains_key(&(of.clone(), id.clone())));
         if in_group {
@@ -129,7 +144,7 @@ impl Judge<'_> {
             return Ok(None);
         }
         let key = (change.resource_type.clone(), change.id.clone());
-        if let Some(state) = self.group.after(self.commits).get(&key) {
+        if let Some(state) = self.group.after(&self.commits).get(&key) {
             return Ok(Some(*state));
         }
         let newest = self.durable.newest(&change.resource_type, &change.id).await?;

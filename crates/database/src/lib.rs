@@ -7,9 +7,11 @@
 
 mod bodies;
 mod body;
+mod database;
 pub mod dictionary;
 mod error;
 mod judge;
+mod line;
 mod recent;
 mod snapshot;
 mod transaction;
@@ -17,13 +19,13 @@ mod visibility;
 mod writer;
 
 pub use body::{Body, DeriveFromBody, identifiers};
+pub use database::{Database, Options};
 pub use error::{CommitError, ReadError};
 pub use snapshot::{Snapshot, StoredVersion};
 pub use transaction::{
     Action, Change, Condition, Expect, Precondition, Receipt, Transaction, Written,
 };
 pub use visibility::{NarrowerThanEnforced, Visibility};
-pub use writer::{Database, Options};
 
 pub use store::{
     CloseError, CommitId, IdentifierKey, InvalidTenant, Method, Store, T, TenantText, VersionEntry,

@@ -60,12 +60,16 @@ impl Recent {
 
     /// Remembers, for a while, what commits after `head` touch, of which `commits` are already
     /// judged: conditions are being judged.
-    pub(crate) fn remember_after(&mut self, head: T, commits: &[Commit]) {
+    pub(crate) fn remember_after<'a>(
+        &mut self,
+        head: T,
+        commits: impl IntoIterator<Item = &'a Commit>,
+    ) {
         let remembered = self.until > head && self.began <= head;
         self.until = T::new(head.get().saturating_add(REMEMBERED_FOR));
         if !remembered {
             self.forget(head);
-            commits.iter().for_each(|commit| self.note(commit));
+            commits.into_iter().for_each(|commit| self.note(commit));
         }
     }
 

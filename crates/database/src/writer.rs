@@ -1,272 +1,45 @@
-//! The database and its one writer: the serial step.
+//! The serial step: judges transactions one after the other, appends what was judged good as one
+//! group, publishes the new head, and only then answers any of them (guarantees G3, G11).
 //!
-//! Transactions wait in a bounded queue. The writer takes all that wait, judges them one after
-//! the other, appends what was judged good as one group, publishes the new head, and only then
-//! answers any of them (guarantees G3, G11). While it waits for the disk the next group gathers.
+//! Two threads take turns ([`crate::line`]): while one writes a group, the other judges the next
+//! by what that group will have done. Should it then not be written, the next is not either.
 
-use std::cell::Cell;
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use bytes::Bytes;
-use fhir_core::{Clock, Instant, ResourceId, ResourceType};
-use fhir_schema::Schema;
+use fhir_core::Instant;
 use parking_lot::Mutex;
-use store::{AppendError, Commit, Store, T, TenantText};
+use store::{AppendError, Commit, T};
 use tokio::sync::oneshot;
 
-use crate::bodies::Bodies;
-use crate::judge::{self, GroupStates, Judge};
+use crate::database::{Held, Job, Shared};
+use crate::judge::{self, GroupStates, Judge, NotDurable};
+use crate::line::{Basis, Next};
 use crate::recent::Recent;
-use crate::{Action, Change, CommitError, Receipt, Snapshot, Transaction, Visibility, body};
+use crate::{CommitError, Receipt, Visibility};
 
-/// Of a transaction with more changes nothing is kept for readers.
-const MOST_KEPT: usize = 8;
-
-/// How far the clock may stand behind the newest data, in microseconds. Within it instants go on
-/// a microsecond at a time; beyond it they would say for long what is not so.
-const MOST_BEHIND: i64 = 60_000_000;
-
-/// Bounds of the serial step.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// Transactions that may wait; one more is refused with [`CommitError::Overloaded`].
-    pub queue: usize,
-    /// Bytes of bodies that may wait before no further transaction does; the one that passes
-    /// them is taken, so that a large one need not find the queue empty.
-    pub queue_bytes: usize,
-    /// Transactions in one group.
-    pub group: usize,
-    /// Bytes of bodies in one group; a larger transaction is a group of its own.
-    pub group_bytes: usize,
-    /// Bytes of resources that are kept in memory, since what was read or written is soon read
-    /// again.
-    pub kept_bytes: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            queue: 4096,
-            queue_bytes: 64 << 20,
-            group: 1024,
-            group_bytes: 8 << 20,
-            kept_bytes: 16 << 20,
-        }
-    }
-}
-
-/// One tenant's data. Dropping it without [`Database::close`] loses nothing acknowledged.
-pub struct Database {
+/// The threads of the serial step, and what passes from one to the other.
+pub(crate) struct Writers {
     shared: Arc<Shared>,
-    queue: Mutex<Option<SyncSender<Job>>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Of the one that judges.
+    judging: Mutex<Judging>,
+    /// Why a group was last not written.
+    failure: Mutex<Option<Arc<AppendError>>>,
+    said: Mutex<Standing>,
 }
 
-struct Shared {
-    store: Arc<dyn Store>,
-    bodies: Arc<Bodies>,
-    schema: &'static Schema,
-    clock: Arc<dyn Clock>,
-    tenant: TenantText,
-    options: Options,
-    /// The last position that is durable and visible.
-    published: AtomicU64,
-    /// The store takes no commits until it is opened again.
-    failed: AtomicBool,
-    /// Bytes of the bodies that wait.
-    waiting: AtomicUsize,
-}
-
-/// The bytes of one transaction among those that wait; given back when it goes.
-struct Held {
-    shared: Arc<Shared>,
-    bytes: usize,
-}
-
-impl Held {
-    /// Counts `bytes` in, unless as many as may wait do already.
-    fn take(shared: &Arc<Shared>, bytes: usize) -> Option<Self> {
-        let before = shared.waiting.fetch_add(bytes, Ordering::AcqRel);
-        let held = Self { shared: Arc::clone(shared), bytes };
-        (before < shared.options.queue_bytes).then_some(held)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.shared.waiting.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
-}
-
-struct Job {
-    transaction: Transaction,
-    held: Held,
-    answer: oneshot::Sender<Result<Receipt, CommitError>>,
-}
-
-impl Database {
-    /// Opens the database of `tenant` over its store and starts its writer.
-    ///
-    /// # Errors
-    /// When the thread of the writer cannot be started.
-    pub fn open(
-        store: Arc<dyn Store>,
-        tenant: TenantText,
-        schema: &'static Schema,
-        clock: Arc<dyn Clock>,
-        options: Options,
-    ) -> std::io::Result<Self> {
-        let published = AtomicU64::new(store.head().t.get());
-        let failed = AtomicBool::new(false);
-        let bodies = Arc::new(Bodies::new(options.kept_bytes));
-        let waiting = AtomicUsize::new(0);
-        let shared = Arc::new(Shared {
-            store,
-            bodies,
-            schema,
-            clock,
-            tenant,
-            options,
-            published,
-            failed,
-            waiting,
-        });
-        let (queue, jobs) = sync_channel(options.queue);
-        let writer = Writer { shared: Arc::clone(&shared), jobs, said: Cell::default() };
-        let writer = std::thread::Builder::new()
-            .name("hearthgate-commit".to_owned())
-            .spawn(move || writer.run())?;
-        Ok(Self { shared, queue: Mutex::new(Some(queue)), writer: Mutex::new(Some(writer)) })
-    }
-
-    /// The newest data that `visibility` shows.
-    #[must_use]
-    pub fn snapshot(&self, visibility: Visibility) -> Snapshot {
-        self.shared.snapshot(visibility)
-    }
-
-    /// The definitions the data is read by.
-    #[must_use]
-    pub fn schema(&self) -> &'static Schema {
-        self.shared.schema
-    }
-
-    /// Why every commit would be refused now, when the clock is the reason.
-    #[must_use]
-    pub fn clock_behind(&self) -> Option<CommitError> {
-        self.shared.clock_behind()
-    }
-
-    /// Whether the store takes commits now.
-    #[must_use]
-    pub fn takes_commits(&self) -> bool {
-        self.clock_behind().is_none()
-            && !self.shared.failed.load(Ordering::Acquire)
-            && self.queue.lock().is_some()
-            && self.shared.store.takes_commits()
-    }
-
-    /// Commits a transaction: when this answers, it is durable and every snapshot opened from
-    /// now on shows it.
-    ///
-    /// # Errors
-    /// [`CommitError`]: nothing of it was committed, except after
-    /// [`CommitError::OutcomeUnknown`].
-    pub async fn commit(&self, transaction: Transaction) -> Result<Receipt, CommitError> {
-        let writes = writes_of(&transaction);
-        let (answer, answered) = oneshot::channel();
-        let queue = self.queue.lock().clone().ok_or(CommitError::Closed)?;
-        let held = Held::take(&self.shared, transaction.held()).ok_or(CommitError::Overloaded)?;
-        match queue.try_send(Job { transaction, held, answer }) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(CommitError::Overloaded),
-            Err(TrySendError::Disconnected(_)) => return Err(CommitError::Closed),
-        }
-        drop(queue);
-        let receipt = answered.await.unwrap_or(Err(CommitError::OutcomeUnknown))?;
-        self.keep(writes, &receipt);
-        Ok(receipt)
-    }
-
-    /// Keeps what was written for whoever reads it next.
-    fn keep(&self, writes: Vec<Write>, receipt: &Receipt) {
-        for Write { change, resource_type, id, plain } in writes {
-            let written = &receipt.written[change];
-            let Some(version) = written.version else { continue };
-            let name = (&resource_type, &id);
-            if let Ok(json) = body::fill_plain(&plain, name, version, written.instant) {
-                self.shared.bodies.keep((receipt.t, resource_type, id), &json);
-            }
-        }
-    }
-
-    /// Commits what waits, then closes the store. Blocks; a second call does nothing.
-    ///
-    /// # Errors
-    /// When the store's derived state could not be written; nothing acknowledged is lost.
-    pub fn close(&self) -> Result<(), store::CloseError> {
-        drop(self.queue.lock().take());
-        if let Some(writer) = self.writer.lock().take()
-            && writer.join().is_err()
-        {
-            tracing::error!("the writer of the database ended by a panic");
-        }
-        self.shared.store.close()
-    }
-}
-
-/// What one change of a transaction writes.
-struct Write {
-    change: usize,
-    resource_type: ResourceType,
-    id: ResourceId,
-    plain: Bytes,
-}
-
-/// What a transaction writes, when it is small: an import would only push out what is read.
-fn writes_of(transaction: &Transaction) -> Vec<Write> {
-    if transaction.changes.len() > MOST_KEPT {
-        return Vec::new();
-    }
-    let write = |(change, of): (usize, &Change)| match &of.action {
-        Action::Delete => None,
-        Action::Write { body, .. } => Some(Write {
-            change,
-            resource_type: of.resource_type.clone(),
-            id: of.id.clone(),
-            plain: body.plain.clone(),
-        }),
-    };
-    transaction.changes.iter().enumerate().filter_map(write).collect()
-}
-
-impl Shared {
-    fn snapshot(&self, visibility: Visibility) -> Snapshot {
-        let at = T::new(self.published.load(Ordering::Acquire));
-        let (store, bodies) = (Arc::clone(&self.store), Arc::clone(&self.bodies));
-        Snapshot::new(store, bodies, self.schema, visibility, at)
-    }
-
-    /// The refusal of whatever would be written, while the clock is too far behind the data.
-    fn clock_behind(&self) -> Option<CommitError> {
-        let (now, newest) = (self.clock.now(), self.store.head().instant);
-        let behind = newest.as_micros().saturating_sub(now.as_micros());
-        (behind > MOST_BEHIND).then_some(CommitError::ClockBehind { now, newest })
-    }
-
-    /// An instant after `previous`, now if possible.
-    fn instant_after(&self, previous: Instant) -> Instant {
-        self.clock.now().max(Instant::from_micros(previous.as_micros() + 1))
-    }
-}
-
-struct Writer {
-    shared: Arc<Shared>,
-    jobs: Receiver<Job>,
-    said: Cell<Standing>,
+/// What the judgement of a group leaves for the next.
+struct Judging {
+    recent: Recent,
+    /// The group judged last.
+    commits: Arc<Vec<Commit>>,
+    /// Where it ends.
+    t: T,
+    instant: Instant,
+    /// The failures when that was judged.
+    failures: u64,
 }
 
 /// Whether writes are refused for a reason that passes, as the log was last told: it is told
@@ -279,41 +52,71 @@ enum Standing {
     ClockBehind,
 }
 
-/// Without its writer a database takes no commits, also when a panic ended it: then whoever waits
-/// is told that the outcome is unknown.
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.shared.failed.store(true, Ordering::Release);
-    }
-}
-
-/// A transaction of the group, its answer waiting for the group to be durable.
+/// A transaction of a group, its answer waiting for the group to be durable.
 struct Answer {
     held: Held,
     to: oneshot::Sender<Result<Receipt, CommitError>>,
     result: Result<Receipt, CommitError>,
 }
 
-impl Writer {
-    fn run(self) {
-        self.refusal_by_clock();
-        let mut recent = Recent::since(self.shared.store.head().t);
-        let mut held = None;
-        loop {
-            let first = match held.take() {
-                Some(job) => job,
-                None => match self.jobs.recv() {
-                    Ok(job) => job,
-                    Err(_) => return,
-                },
-            };
-            held = self.group(first, &mut recent);
+/// A group that is judged.
+struct Group {
+    basis: Basis,
+    commits: Arc<Vec<Commit>>,
+    answers: Vec<Answer>,
+}
+
+/// Without both of its writers a database takes no commits. When a panic ends one, whoever waits
+/// is told that the outcome is unknown.
+struct UntilItEnds(Arc<Shared>);
+
+impl Drop for UntilItEnds {
+    fn drop(&mut self) {
+        self.0.failed.store(true, Ordering::Release);
+        if std::thread::panicking() {
+            self.0.line.end();
+        }
+    }
+}
+
+impl Writers {
+    /// Starts both threads.
+    pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
+        let head = shared.store.head();
+        let writers = Arc::new(Self {
+            shared: Arc::clone(shared),
+            judging: Mutex::new(Judging {
+                recent: Recent::since(head.t),
+                commits: Arc::default(),
+                t: head.t,
+                instant: head.instant,
+                failures: 0,
+            }),
+            failure: Mutex::default(),
+            said: Mutex::default(),
+        });
+        writers.refusal_by_clock();
+        let start = |number| {
+            let writers = Arc::clone(&writers);
+            std::thread::Builder::new()
+                .name(format!("hearthgate-commit-{number}"))
+                .spawn(move || writers.run())
+        };
+        [1, 2].map(start).into_iter().collect::<io::Result<_>>().inspect_err(|_| shared.line.end())
+    }
+
+    fn run(&self) {
+        let _ends = UntilItEnds(Arc::clone(&self.shared));
+        while let Some(basis) = self.shared.line.judge() {
+            if let Some(group) = self.judge(basis) {
+                self.write(group);
+            }
         }
     }
 
     /// Says in the log how it stands, when that has changed.
     fn say(&self, standing: Standing, error: Option<&CommitError>) {
-        if self.said.replace(standing) == standing {
+        if std::mem::replace(&mut *self.said.lock(), standing) == standing {
             return;
         }
         let error = error.map(|error| error as &dyn std::error::Error);
@@ -337,98 +140,141 @@ impl Writer {
         refusal
     }
 
-    /// Writes one group beginning with `first`; returns a job that did not fit in any more.
-    fn group(&self, first: Job, recent: &mut Recent) -> Option<Job> {
-        if let Some(error) = self.refusal_by_clock() {
-            let Job { held, answer, .. } = first;
-            drop(held);
-            drop(answer.send(Err(error)));
-            return None;
-        }
-        let options = self.shared.options;
+    /// Judges what waits, and what comes while the disk is busy, as one group. With it comes the
+    /// disk; `None` when there is no group.
+    fn judge(&self, basis: Basis) -> Option<Group> {
+        let Shared { line, .. } = &*self.shared;
+        let judging = &mut *self.judging.lock();
+        let basis = self.settle(basis, judging);
+        let nothing: Arc<Vec<Commit>> = Arc::default();
+        let before = if basis.over_the_group_before { &judging.commits } else { &nothing };
+        let before = Arc::clone(before);
+        // What became durable since the line said so is seen twice, which changes nothing.
         let durable = self.shared.snapshot(Visibility::everything());
-        let head = self.shared.store.head();
-        let (mut t, mut instant) = (head.t, head.instant);
+        let (mut t, mut instant) = (judging.t, judging.instant);
         let mut states = GroupStates::default();
         let mut commits: Vec<Commit> = Vec::new();
         let mut answers: Vec<Answer> = Vec::new();
-        let mut bytes = 0;
-        let mut next = Some(first);
-        while let Some(job) = next.take() {
-            let size = job.transaction.size();
-            if !answers.is_empty() && bytes + size > options.group_bytes {
-                next = Some(job);
-                break;
+        loop {
+            let (job, size) = match line.next() {
+                Next::Job(job, size) => (job, size),
+                Next::Disk => break,
+                Next::Nothing | Next::Ended => return None,
+            };
+            let Job { transaction, held, answer: to } = job;
+            if answers.is_empty()
+                && let Some(refusal) = self.refusal_by_clock()
+            {
+                line.leave_out(size);
+                drop(held);
+                drop(to.send(Err(refusal)));
+                continue;
             }
-            bytes += size;
             let next_instant = self.shared.instant_after(instant);
-            let id = job.transaction.id;
-            let (durable, group) = (&durable, &mut states);
-            if !job.transaction.conditions.is_empty() {
-                recent.remember_after(head.t, &commits);
+            let id = transaction.id;
+            let not_durable = NotDurable { before: &before, own: &commits };
+            if !transaction.conditions.is_empty() {
+                judging.recent.remember_after(durable.at(), not_durable.iter());
             }
-            let mut judge = Judge { durable, commits: &commits, group, recent };
-            let judged = judge.judge(job.transaction, t.next(), next_instant);
+            let mut judge = Judge {
+                durable: &durable,
+                commits: not_durable,
+                group: &mut states,
+                recent: &judging.recent,
+            };
+            let judged = judge.judge(transaction, t.next(), next_instant);
             let result = match futures_executor::block_on(judged) {
                 Ok(judged) if judged.versions.is_empty() => Ok(Receipt { t, ..judged.receipt }),
                 Ok(judged) => {
                     (t, instant) = (t.next(), next_instant);
                     let tenant = self.shared.tenant.clone();
                     let commit = judge::commit(id, tenant, t, instant, judged.versions);
-                    recent.note(&commit);
+                    judging.recent.note(&commit);
                     commits.push(commit);
                     Ok(judged.receipt)
                 }
                 Err(error) => Err(error),
             };
-            answers.push(Answer { held: job.held, to: job.answer, result });
-            if answers.len() < options.group {
-                next = self.jobs.try_recv().ok();
-            }
+            answers.push(Answer { held, to, result });
         }
-        if !self.append(&commits, answers) {
-            // What it remembers of this group never happened.
-            *recent = Recent::since(head.t);
-        }
-        next
+        let commits = Arc::new(commits);
+        (judging.t, judging.instant) = (t, instant);
+        judging.commits = Arc::clone(&commits);
+        Some(Group { basis, commits, answers })
     }
 
-    /// Appends, publishes and answers; says whether the commits are in the log.
-    fn append(&self, commits: &[Commit], answers: Vec<Answer>) -> bool {
-        let appended = if commits.is_empty() {
-            Ok(())
+    /// What a group rests on, with the head it follows: nothing is judged by a group that is
+    /// known not to be written.
+    fn settle(&self, basis: Basis, judging: &mut Judging) -> Basis {
+        let Shared { line, store, .. } = &*self.shared;
+        let failed = basis.failures != judging.failures;
+        let basis = if failed { line.wait_for_the_group_before() } else { basis };
+        if !basis.over_the_group_before {
+            let head = store.head();
+            (judging.t, judging.instant) = (head.t, head.instant);
+            if failed {
+                // What it remembers of groups that were not written never happened.
+                judging.recent = Recent::since(head.t);
+                judging.failures = basis.failures;
+            }
+        }
+        basis
+    }
+
+    /// Appends, publishes, leaves the disk to the next group, and answers.
+    fn write(&self, Group { basis, commits, answers }: Group) {
+        let Shared { line, .. } = &*self.shared;
+        let failure = if line.holds(basis) {
+            self.append(&commits).err()
         } else {
-            self.shared.store.append(commits).map(|head| {
-                self.shared.published.store(head.t.get(), Ordering::Release);
-                self.say(Standing::Writes, None);
-            })
+            self.failure.lock().clone().map(|error| Failure { error, begun: false })
         };
-        let failed = appended.err().map(|error| {
-            if matches!(error, AppendError::Poisoned(_)) {
-                self.shared.failed.store(true, Ordering::Release);
-            }
-            if matches!(error, AppendError::DiskFull) {
-                self.say(Standing::DiskFull, None);
-            } else {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "a group was not written");
-            }
-            Arc::new(error)
-        });
+        line.give_up_the_disk();
         for Answer { held, to, result } in answers {
-            let answer = match (&failed, result) {
+            let answer = match (&failure, result) {
                 (None, answer) => answer,
-                // The write was begun, and what became of it the next open finds.
-                (Some(error), Ok(_)) if matches!(**error, AppendError::Poisoned(Some(_))) => {
-                    Err(CommitError::OutcomeUnknown)
-                }
-                // Even a refusal may rest on a commit of this group, which now is not there.
-                (Some(error), _) => Err(CommitError::Store(Arc::clone(error))),
+                (Some(Failure { begun: true, .. }), Ok(_)) => Err(CommitError::OutcomeUnknown),
+                // Even a refusal may rest on a commit that now is not there.
+                (Some(Failure { error, .. }), _) => Err(CommitError::Store(Arc::clone(error))),
             };
             // A caller that is gone does not undo its commit.
             drop(held);
             drop(to.send(answer));
         }
-        failed.is_none()
     }
+
+    fn append(&self, commits: &[Commit]) -> Result<(), Failure> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        let error = match self.shared.store.append(commits) {
+            Ok(head) => {
+                self.shared.published.store(head.t.get(), Ordering::Release);
+                self.say(Standing::Writes, None);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        if matches!(error, AppendError::Poisoned(_)) {
+            self.shared.failed.store(true, Ordering::Release);
+        }
+        if matches!(error, AppendError::DiskFull) {
+            self.say(Standing::DiskFull, None);
+        } else {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "a group was not written");
+        }
+        let begun = matches!(error, AppendError::Poisoned(Some(_)));
+        let error = Arc::new(error);
+        *self.failure.lock() = Some(Arc::clone(&error));
+        self.shared.line.fail();
+        Err(Failure { error, begun })
+    }
+}
+
+/// Why a group is not in the log.
+struct Failure {
+    error: Arc<AppendError>,
+    /// The write was begun, and what became of it the next open finds.
+    begun: bool,
 }

@@ -33,6 +33,7 @@ mod dictionaries;
 mod durability;
 mod gate;
 mod group;
+mod pipeline;
 mod random;
 mod serial;
 mod snapshots;

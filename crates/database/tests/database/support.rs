@@ -43,22 +43,30 @@ struct Open {
     database: Arc<Database>,
 }
 
-/// A clock that stands until it is set.
-pub(crate) struct SetClock(AtomicI64);
+/// A clock that stands until it is set, and counts how often it is asked.
+pub(crate) struct SetClock {
+    micros: AtomicI64,
+    asked: AtomicU64,
+}
 
 impl SetClock {
     pub(crate) fn at(micros: i64) -> Self {
-        Self(AtomicI64::new(micros))
+        Self { micros: AtomicI64::new(micros), asked: AtomicU64::new(0) }
     }
 
     pub(crate) fn set(&self, micros: i64) {
-        self.0.store(micros, Ordering::SeqCst);
+        self.micros.store(micros, Ordering::SeqCst);
+    }
+
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
     }
 }
 
 impl Clock for SetClock {
     fn now(&self) -> Instant {
-        Instant::from_micros(self.0.load(Ordering::SeqCst))
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Instant::from_micros(self.micros.load(Ordering::SeqCst))
     }
 
     fn monotonic(&self) -> Duration {

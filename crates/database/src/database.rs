@@ -1,0 +1,260 @@
+//! The database: what everyone asks, and what they share with the serial step ([`crate::writer`]).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use fhir_core::{Clock, Instant, ResourceId, ResourceType};
+use fhir_schema::Schema;
+use parking_lot::Mutex;
+use store::{Store, T, TenantText};
+use tokio::sync::oneshot;
+
+use crate::bodies::Bodies;
+use crate::line::{Line, NotTaken};
+use crate::writer::Writers;
+use crate::{Action, Change, CommitError, Receipt, Snapshot, Transaction, Visibility, body};
+
+/// Of a transaction with more changes nothing is kept for readers.
+const MOST_KEPT: usize = 8;
+
+/// How far the clock may stand behind the newest data, in microseconds. Within it instants go on
+/// a microsecond at a time; beyond it they would say for long what is not so.
+const MOST_BEHIND: i64 = 60_000_000;
+
+/// Bounds of the serial step.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Transactions that may wait; one more is refused with [`CommitError::Overloaded`].
+    pub queue: usize,
+    /// Bytes of bodies that may wait before no further transaction does; the one that passes
+    /// them is taken, so that a large one need not find the queue empty.
+    pub queue_bytes: usize,
+    /// Transactions in one group.
+    pub group: usize,
+    /// Bytes of bodies in one group; a larger transaction is a group of its own.
+    pub group_bytes: usize,
+    /// Bytes of resources that are kept in memory, since what was read or written is soon read
+    /// again.
+    pub kept_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            queue: 4096,
+            queue_bytes: 64 << 20,
+            group: 1024,
+            group_bytes: 8 << 20,
+            kept_bytes: 16 << 20,
+        }
+    }
+}
+
+/// One tenant's data. Dropping it without [`Database::close`] loses nothing acknowledged.
+pub struct Database {
+    shared: Arc<Shared>,
+    writers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the database and its writers share.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) line: Line<Job>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tenant: TenantText,
+    pub(crate) options: Options,
+    /// The last position that is durable and visible.
+    pub(crate) published: AtomicU64,
+    /// The store takes no commits until it is opened again.
+    pub(crate) failed: AtomicBool,
+    bodies: Arc<Bodies>,
+    schema: &'static Schema,
+    /// Bytes of the bodies that wait.
+    waiting: AtomicUsize,
+}
+
+/// The bytes of one transaction among those that wait; given back when it goes.
+pub(crate) struct Held {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Counts `bytes` in, unless as many as may wait do already.
+    fn take(shared: &Arc<Shared>, bytes: usize) -> Option<Self> {
+        let before = shared.waiting.fetch_add(bytes, Ordering::AcqRel);
+        let held = Self { shared: Arc::clone(shared), bytes };
+        (before < shared.options.queue_bytes).then_some(held)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shared.waiting.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// A transaction that waits for its turn.
+pub(crate) struct Job {
+    pub(crate) transaction: Transaction,
+    pub(crate) held: Held,
+    pub(crate) answer: oneshot::Sender<Result<Receipt, CommitError>>,
+}
+
+impl Database {
+    /// Opens the database of `tenant` over its store and starts its writers.
+    ///
+    /// # Errors
+    /// When the threads of the writers cannot be started.
+    pub fn open(
+        store: Arc<dyn Store>,
+        tenant: TenantText,
+        schema: &'static Schema,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> std::io::Result<Self> {
+        let published = AtomicU64::new(store.head().t.get());
+        let failed = AtomicBool::new(false);
+        let bodies = Arc::new(Bodies::new(options.kept_bytes));
+        let waiting = AtomicUsize::new(0);
+        let shared = Arc::new(Shared {
+            store,
+            bodies,
+            schema,
+            clock,
+            tenant,
+            line: Line::new(options.queue, options.group, options.group_bytes),
+            options,
+            published,
+            failed,
+            waiting,
+        });
+        let writers = Writers::start(&shared)?;
+        Ok(Self { shared, writers: Mutex::new(writers) })
+    }
+
+    /// The newest data that `visibility` shows.
+    #[must_use]
+    pub fn snapshot(&self, visibility: Visibility) -> Snapshot {
+        self.shared.snapshot(visibility)
+    }
+
+    /// The definitions the data is read by.
+    #[must_use]
+    pub fn schema(&self) -> &'static Schema {
+        self.shared.schema
+    }
+
+    /// Why every commit would be refused now, when the clock is the reason.
+    #[must_use]
+    pub fn clock_behind(&self) -> Option<CommitError> {
+        self.shared.clock_behind()
+    }
+
+    /// Whether the store takes commits now.
+    #[must_use]
+    pub fn takes_commits(&self) -> bool {
+        self.clock_behind().is_none()
+            && !self.shared.failed.load(Ordering::Acquire)
+            && self.shared.line.is_open()
+            && self.shared.store.takes_commits()
+    }
+
+    /// Commits a transaction: when this answers, it is durable and every snapshot opened from
+    /// now on shows it.
+    ///
+    /// # Errors
+    /// [`CommitError`]: nothing of it was committed, except after
+    /// [`CommitError::OutcomeUnknown`].
+    pub async fn commit(&self, transaction: Transaction) -> Result<Receipt, CommitError> {
+        let writes = writes_of(&transaction);
+        let (answer, answered) = oneshot::channel();
+        if !self.shared.line.is_open() {
+            return Err(CommitError::Closed);
+        }
+        let (held, size) = (transaction.held(), transaction.size());
+        let held = Held::take(&self.shared, held).ok_or(CommitError::Overloaded)?;
+        self.shared.line.join(Job { transaction, held, answer }, size).map_err(
+            |not| match not {
+                NotTaken::Full => CommitError::Overloaded,
+                NotTaken::Closed => CommitError::Closed,
+            },
+        )?;
+        let receipt = answered.await.unwrap_or(Err(CommitError::OutcomeUnknown))?;
+        self.keep(writes, &receipt);
+        Ok(receipt)
+    }
+
+    /// Keeps what was written for whoever reads it next.
+    fn keep(&self, writes: Vec<Write>, receipt: &Receipt) {
+        for Write { change, resource_type, id, plain } in writes {
+            let written = &receipt.written[change];
+            let Some(version) = written.version else { continue };
+            let name = (&resource_type, &id);
+            if let Ok(json) = body::fill_plain(&plain, name, version, written.instant) {
+                self.shared.bodies.keep((receipt.t, resource_type, id), &json);
+            }
+        }
+    }
+
+    /// Commits what waits, then closes the store. Blocks; a second call does nothing.
+    ///
+    /// # Errors
+    /// When the store's derived state could not be written; nothing acknowledged is lost.
+    pub fn close(&self) -> Result<(), store::CloseError> {
+        self.shared.line.close();
+        for writer in self.writers.lock().drain(..) {
+            if writer.join().is_err() {
+                tracing::error!("a writer of the database ended by a panic");
+            }
+        }
+        self.shared.store.close()
+    }
+}
+
+/// What one change of a transaction writes.
+struct Write {
+    change: usize,
+    resource_type: ResourceType,
+    id: ResourceId,
+    plain: Bytes,
+}
+
+/// What a transaction writes, when it is small: an import would only push out what is read.
+fn writes_of(transaction: &Transaction) -> Vec<Write> {
+    if transaction.changes.len() > MOST_KEPT {
+        return Vec::new();
+    }
+    let write = |(change, of): (usize, &Change)| match &of.action {
+        Action::Delete => None,
+        Action::Write { body, .. } => Some(Write {
+            change,
+            resource_type: of.resource_type.clone(),
+            id: of.id.clone(),
+            plain: body.plain.clone(),
+        }),
+    };
+    transaction.changes.iter().enumerate().filter_map(write).collect()
+}
+
+impl Shared {
+    pub(crate) fn snapshot(&self, visibility: Visibility) -> Snapshot {
+        let at = T::new(self.published.load(Ordering::Acquire));
+        let (store, bodies) = (Arc::clone(&self.store), Arc::clone(&self.bodies));
+        Snapshot::new(store, bodies, self.schema, visibility, at)
+    }
+
+    /// The refusal of whatever would be written, while the clock is too far behind the data.
+    pub(crate) fn clock_behind(&self) -> Option<CommitError> {
+        let (now, newest) = (self.clock.now(), self.store.head().instant);
+        let behind = newest.as_micros().saturating_sub(now.as_micros());
+        (behind > MOST_BEHIND).then_some(CommitError::ClockBehind { now, newest })
+    }
+
+    /// An instant after `previous`, now if possible.
+    pub(crate) fn instant_after(&self, previous: Instant) -> Instant {
+        self.clock.now().max(Instant::from_micros(previous.as_micros() + 1))
+    }
+}

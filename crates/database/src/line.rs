@@ -1,0 +1,242 @@
+//! Who waits for the serial step, and which of two threads does which part of it.
+//!
+//! The step has two places: one thread judges, one has the disk. Whoever judges keeps adding to
+//! its group while the disk is busy, then takes the disk and leaves the judging to the other.
+//! With little to do one thread does both in turn and the other is not woken.
+
+use std::collections::VecDeque;
+
+use parking_lot::{Condvar, Mutex};
+
+/// While the disk is busy, judging begins when so many wait: waking a thread for each would cost
+/// more than it gains.
+const WORTH_WAKING: usize = 16;
+
+/// The line, of jobs `J` with a size in bytes.
+#[derive(Debug)]
+pub(crate) struct Line<J> {
+    state: Mutex<State<J>>,
+    /// Threads without a place wait here.
+    place: Condvar,
+    /// The one that judges waits here.
+    judge: Condvar,
+    /// The most that wait.
+    limit: usize,
+    /// The most of a group, and their most bytes; the first of a group may be larger.
+    group: usize,
+    group_bytes: usize,
+}
+
+#[derive(Debug)]
+struct State<J> {
+    jobs: VecDeque<(J, usize)>,
+    open: bool,
+    /// A thread ended by a panic: nothing of what is here is done any more.
+    ended: bool,
+    judging: bool,
+    disk_busy: bool,
+    /// What the one that judges waits for.
+    judge_waits: Waits,
+    /// What it has taken in, and their bytes.
+    gathered: usize,
+    gathered_bytes: usize,
+    /// How many groups were not written.
+    failures: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    No,
+    ForJobsOrTheDisk,
+    ForTheDisk,
+}
+
+/// Why a job was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    Full,
+    Closed,
+}
+
+/// On what a group is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Basis {
+    /// The group before is still being written.
+    pub(crate) over_the_group_before: bool,
+    /// How many groups were not written until then.
+    pub(crate) failures: u64,
+}
+
+/// What the one that judges does next.
+#[derive(Debug)]
+pub(crate) enum Next<J> {
+    /// Judge this one too; its size in bytes.
+    Job(J, usize),
+    /// Its group is ready, the disk is its own, and another may judge.
+    Disk,
+    /// There was nothing in its group, and another may judge.
+    Nothing,
+    /// All has ended.
+    Ended,
+}
+
+impl<J> Line<J> {
+    pub(crate) fn new(limit: usize, group: usize, group_bytes: usize) -> Self {
+        let state = State {
+            jobs: VecDeque::new(),
+            open: true,
+            ended: false,
+            judging: false,
+            disk_busy: false,
+            judge_waits: Waits::No,
+            gathered: 0,
+            gathered_bytes: 0,
+            failures: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            place: Condvar::new(),
+            judge: Condvar::new(),
+            limit,
+            group,
+            group_bytes,
+        }
+    }
+
+    /// Puts a job of `size` bytes at the end.
+    pub(crate) fn join(&self, job: J, size: usize) -> Result<(), NotTaken> {
+        let mut state = self.state.lock();
+        if !state.open {
+            return Err(NotTaken::Closed);
+        }
+        if state.jobs.len() + state.gathered >= self.limit {
+            return Err(NotTaken::Full);
+        }
+        state.jobs.push_back((job, size));
+        let worth = !state.disk_busy || state.jobs.len() >= WORTH_WAKING;
+        let (judging, judge_waits) = (state.judging, state.judge_waits);
+        drop(state);
+        if worth && judge_waits == Waits::ForJobsOrTheDisk {
+            self.judge.notify_one();
+        } else if worth && !judging {
+            self.place.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Whether anything may join.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state.lock().open
+    }
+
+    /// Takes nothing more; what is here is still done.
+    pub(crate) fn close(&self) {
+        self.state.lock().open = false;
+        self.place.notify_all();
+    }
+
+    /// Ends at once, when a thread cannot go on: what waits is dropped.
+    pub(crate) fn end(&self) {
+        let mut state = self.state.lock();
+        (state.open, state.ended) = (false, true);
+        let jobs = std::mem::take(&mut state.jobs);
+        drop(state);
+        self.place.notify_all();
+        self.judge.notify_all();
+        drop(jobs);
+    }
+
+    /// Waits until there is something to judge and nobody does; `None` when all is done.
+    pub(crate) fn judge(&self) -> Option<Basis> {
+        let mut state = self.state.lock();
+        loop {
+            if state.ended || (!state.open && state.jobs.is_empty()) {
+                drop(state);
+                self.place.notify_all();
+                return None;
+            }
+            let worth = !state.disk_busy || state.jobs.len() >= WORTH_WAKING;
+            if !state.judging && !state.jobs.is_empty() && worth {
+                break;
+            }
+            self.place.wait(&mut state);
+        }
+        state.judging = true;
+        (state.gathered, state.gathered_bytes) = (0, 0);
+        Some(Basis { over_the_group_before: state.disk_busy, failures: state.failures })
+    }
+
+    /// For the one that judges: waits until the group before is written or not, and says what its
+    /// own rests on then.
+    pub(crate) fn wait_for_the_group_before(&self) -> Basis {
+        let mut state = self.state.lock();
+        while state.disk_busy && !state.ended {
+            state.judge_waits = Waits::ForTheDisk;
+            self.judge.wait(&mut state);
+            state.judge_waits = Waits::No;
+        }
+        Basis { over_the_group_before: false, failures: state.failures }
+    }
+
+    /// For the one that judges: what next.
+    pub(crate) fn next(&self) -> Next<J> {
+        let mut state = self.state.lock();
+        loop {
+            if state.ended {
+                return Next::Ended;
+            }
+            let takes_more = state.gathered < self.group;
+            let fits =
+                |size| state.gathered == 0 || state.gathered_bytes + size <= self.group_bytes;
+            let more = takes_more && state.jobs.front().is_none_or(|&(_, size)| fits(size));
+            if more && let Some((job, size)) = state.jobs.pop_front() {
+                state.gathered += 1;
+                state.gathered_bytes += size;
+                return Next::Job(job, size);
+            }
+            let nothing = state.gathered == 0;
+            if nothing || !state.disk_busy {
+                state.judging = false;
+                state.disk_busy |= !nothing;
+                state.gathered = 0;
+                let worth = state.jobs.len() >= WORTH_WAKING;
+                drop(state);
+                if worth {
+                    self.place.notify_one();
+                }
+                return if nothing { Next::Nothing } else { Next::Disk };
+            }
+            state.judge_waits = if more { Waits::ForJobsOrTheDisk } else { Waits::ForTheDisk };
+            self.judge.wait(&mut state);
+            state.judge_waits = Waits::No;
+        }
+    }
+
+    /// For the one that judges: the job it took last is not in its group.
+    pub(crate) fn leave_out(&self, size: usize) {
+        let mut state = self.state.lock();
+        state.gathered -= 1;
+        state.gathered_bytes -= size;
+    }
+
+    /// For the one that has the disk: whether what its group rests on was written.
+    pub(crate) fn holds(&self, basis: Basis) -> bool {
+        self.state.lock().failures == basis.failures
+    }
+
+    /// For the one that has the disk: its group was not written.
+    pub(crate) fn fail(&self) {
+        self.state.lock().failures += 1;
+    }
+
+    /// For the one that has the disk: gives it up.
+    pub(crate) fn give_up_the_disk(&self) {
+        let mut state = self.state.lock();
+        state.disk_busy = false;
+        let judge_waits = state.judge_waits != Waits::No;
+        drop(state);
+        if judge_waits {
+            self.judge.notify_one();
+        }
+    }
+}
