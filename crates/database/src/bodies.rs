@@ -1,10 +1,11 @@
-//! Resources read or written lately, as JSON with their `meta` filled: what is asked for again
-//! need not be read from the log and expanded again.
+//! Resources read or written lately, as JSON: what is asked for again need not be read from the
+//! log and expanded again.
 //!
 //! A version never changes, so nothing here grows old; it only makes room. Whether a version
 //! exists and may be seen is decided before, by the store and the snapshot.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::hash::{BuildHasher as _, BuildHasherDefault, RandomState};
 
 use bytes::Bytes;
@@ -22,6 +23,23 @@ const ENTRY_BYTES: usize = 200;
 /// A version: the position of its commit, and which of the commit's resources.
 pub(crate) type Key = (T, ResourceType, ResourceId);
 
+/// The JSON of a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// As it was before coding, `meta` not filled: most of what is written is not read soon.
+    Plain(Bytes),
+    /// `meta` filled.
+    Filled(Bytes),
+}
+
+impl Kept {
+    fn len(&self) -> usize {
+        match self {
+            Self::Plain(json) | Self::Filled(json) => json.len(),
+        }
+    }
+}
+
 /// The JSON of versions, up to a number of bytes: the oldest ones make room.
 #[derive(Debug)]
 pub(crate) struct Bodies {
@@ -34,7 +52,7 @@ pub(crate) struct Bodies {
 #[derive(Debug, Default)]
 struct Shard {
     /// By the hash of their key. Should two share a hash, the first is kept.
-    json: HashMap<u64, (Key, Bytes), BuildHasherDefault<AsItIs>>,
+    json: HashMap<u64, (Key, Kept), BuildHasherDefault<AsItIs>>,
     order: VecDeque<u64>,
     bytes: usize,
 }
@@ -47,7 +65,7 @@ impl Bodies {
         Self { shards, hasher: RandomState::new(), limit: bytes / SHARDS }
     }
 
-    pub(crate) fn get(&self, key: &Key) -> Option<Bytes> {
+    pub(crate) fn get(&self, key: &Key) -> Option<Kept> {
         let hash = self.hasher.hash_one(key);
         let shard = self.shard(hash).lock();
         let (kept, json) = shard.json.get(&hash)?;
@@ -55,19 +73,28 @@ impl Bodies {
     }
 
     /// Keeps `json`, unless it would take the room of very many others.
-    pub(crate) fn keep(&self, key: Key, json: &Bytes) {
+    pub(crate) fn keep(&self, key: Key, json: Kept) {
         let size = json.len() + ENTRY_BYTES;
         if size > self.limit / 8 {
             return;
         }
         let hash = self.hasher.hash_one(&key);
         let mut shard = self.shard(hash).lock();
-        if shard.json.contains_key(&hash) {
-            return;
+        let shard = &mut *shard;
+        match shard.json.entry(hash) {
+            // What is filled takes the place of what was not.
+            Entry::Occupied(mut there) => {
+                if there.get().0 == key {
+                    shard.bytes = shard.bytes + json.len() - there.get().1.len();
+                    there.get_mut().1 = json;
+                }
+            }
+            Entry::Vacant(free) => {
+                free.insert((key, json));
+                shard.order.push_back(hash);
+                shard.bytes += size;
+            }
         }
-        shard.bytes += size;
-        shard.order.push_back(hash);
-        shard.json.insert(hash, (key, json.clone()));
         while shard.bytes > self.limit
             && let Some(oldest) = shard.order.pop_front()
         {
@@ -87,7 +114,7 @@ impl Bodies {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bodies, ENTRY_BYTES, Key, SHARDS};
+    use super::{Bodies, ENTRY_BYTES, Kept, Key, SHARDS};
     use bytes::Bytes;
     use store::T;
 
@@ -101,10 +128,10 @@ mod tests {
 
     #[test]
     fn the_oldest_make_room_for_the_newest() {
-        let json = Bytes::from(vec![b'x'; 1000]);
+        let json = Kept::Filled(Bytes::from(vec![b'x'; 1000]));
         let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
         for t in 0..1000 {
-            bodies.keep(key(t), &json);
+            bodies.keep(key(t), json.clone());
             assert_eq!(bodies.get(&key(t)), Some(json.clone()));
         }
         // Shards fill unevenly, yet each is full with ten.
@@ -114,24 +141,36 @@ mod tests {
 
     #[test]
     fn what_is_kept_twice_takes_room_once() {
-        let json = Bytes::from(vec![b'x'; 1000]);
+        let json = Kept::Filled(Bytes::from(vec![b'x'; 1000]));
         let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
         for _ in 0..100 {
             for t in 0..5 {
-                bodies.keep(key(t), &json);
+                bodies.keep(key(t), json.clone());
             }
         }
         assert_eq!(kept(&bodies, 0..5), 5);
     }
 
     #[test]
+    fn what_is_filled_takes_the_place_of_what_was_not() {
+        let [plain, filled] = [900, 1000].map(|length| Bytes::from(vec![b'x'; length]));
+        let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
+        for t in 0..1000 {
+            bodies.keep(key(t), Kept::Plain(plain.clone()));
+            bodies.keep(key(t), Kept::Filled(filled.clone()));
+            assert_eq!(bodies.get(&key(t)), Some(Kept::Filled(filled.clone())));
+        }
+        assert_eq!(kept(&bodies, 0..1000), SHARDS * 10);
+    }
+
+    #[test]
     fn what_is_very_large_is_not_kept_and_without_room_nothing_is() {
         let bodies = Bodies::new(SHARDS * 80_000);
-        bodies.keep(key(1), &Bytes::from(vec![b'x'; 10_000]));
-        bodies.keep(key(2), &Bytes::from(vec![b'x'; 9_000]));
+        bodies.keep(key(1), Kept::Plain(Bytes::from(vec![b'x'; 10_000])));
+        bodies.keep(key(2), Kept::Plain(Bytes::from(vec![b'x'; 9_000])));
         assert_eq!((kept(&bodies, 1..2), kept(&bodies, 2..3)), (0, 1));
         let none = Bodies::new(0);
-        none.keep(key(1), &Bytes::from_static(b"{}"));
+        none.keep(key(1), Kept::Plain(Bytes::from_static(b"{}")));
         assert_eq!(kept(&none, 1..2), 0);
     }
 }

@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 use store::{Store, T, TenantText};
 use tokio::sync::oneshot;
 
-use crate::bodies::Bodies;
+use crate::bodies::{Bodies, Kept};
 use crate::line::{Line, NotTaken};
 use crate::writer::Writers;
-use crate::{Action, Change, CommitError, Receipt, Snapshot, Transaction, Visibility, body};
+use crate::{Action, Change, CommitError, Receipt, Snapshot, Transaction, Visibility};
 
 /// Of a transaction with more changes nothing is kept for readers.
 const MOST_KEPT: usize = 8;
@@ -191,10 +191,8 @@ impl Database {
     fn keep(&self, writes: Vec<Write>, receipt: &Receipt) {
         for Write { change, resource_type, id, plain } in writes {
             let written = &receipt.written[change];
-            let Some(version) = written.version else { continue };
-            let name = (&resource_type, &id);
-            if let Ok(json) = body::fill_plain(&plain, name, version, written.instant) {
-                self.shared.bodies.keep((receipt.t, resource_type, id), &json);
+            if written.version.is_some() {
+                self.shared.bodies.keep((receipt.t, resource_type, id), Kept::Plain(plain));
             }
         }
     }

@@ -5,12 +5,18 @@
 //! With little to do one thread does both in turn and the other is not woken.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 /// While the disk is busy, judging begins when so many wait: waking a thread for each would cost
 /// more than it gains.
 const WORTH_WAKING: usize = 16;
+/// While a group is smaller than the last ones it waits for more, even for an idle disk, as long
+/// as one came within this time: those whose answers just left are asking again.
+const EXPECTED_WITHIN: Duration = Duration::from_micros(150);
+/// It waits so often at most.
+const WAITS: u32 = 6;
 
 /// The line, of jobs `J` with a size in bytes.
 #[derive(Debug)]
@@ -40,8 +46,36 @@ struct State<J> {
     /// What it has taken in, and their bytes.
     gathered: usize,
     gathered_bytes: usize,
+    /// How many it had when it last waited for more, and how often it did.
+    waited_with: usize,
+    waits: u32,
     /// How many groups were not written.
     failures: u64,
+    /// The sizes of the last two groups.
+    sizes: [usize; 2],
+}
+
+impl<J> State<J> {
+    /// How many a group is expected to have: half of those who lately asked at once, so that
+    /// while their group is written the other half makes its own ready.
+    fn expected(&self) -> usize {
+        self.sizes[0].max(self.sizes[1]) / 2
+    }
+
+    /// Whether the group that is judged should wait for more while the disk is idle.
+    fn may_grow(&self) -> bool {
+        let small = self.gathered > 0 && self.gathered < self.expected();
+        small && self.gathered > self.waited_with && self.waits < WAITS
+    }
+
+    /// Whether what waits is worth waking the one that judges.
+    fn is_worth_waking(&self) -> bool {
+        let waiting = self.jobs.len();
+        if self.disk_busy {
+            return waiting >= WORTH_WAKING;
+        }
+        self.gathered == 0 || self.gathered + waiting >= self.expected()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +125,10 @@ impl<J> Line<J> {
             judge_waits: Waits::No,
             gathered: 0,
             gathered_bytes: 0,
+            waited_with: 0,
+            waits: 0,
             failures: 0,
+            sizes: [0; 2],
         };
         Self {
             state: Mutex::new(state),
@@ -113,7 +150,7 @@ impl<J> Line<J> {
             return Err(NotTaken::Full);
         }
         state.jobs.push_back((job, size));
-        let worth = !state.disk_busy || state.jobs.len() >= WORTH_WAKING;
+        let worth = state.is_worth_waking();
         let (judging, judge_waits) = (state.judging, state.judge_waits);
         drop(state);
         if worth && judge_waits == Waits::ForJobsOrTheDisk {
@@ -163,6 +200,7 @@ impl<J> Line<J> {
         }
         state.judging = true;
         (state.gathered, state.gathered_bytes) = (0, 0);
+        (state.waited_with, state.waits) = (0, 0);
         Some(Basis { over_the_group_before: state.disk_busy, failures: state.failures })
     }
 
@@ -196,8 +234,18 @@ impl<J> Line<J> {
             }
             let nothing = state.gathered == 0;
             if nothing || !state.disk_busy {
+                if more && state.may_grow() {
+                    (state.waited_with, state.waits) = (state.gathered, state.waits + 1);
+                    state.judge_waits = Waits::ForJobsOrTheDisk;
+                    self.judge.wait_for(&mut state, EXPECTED_WITHIN);
+                    state.judge_waits = Waits::No;
+                    continue;
+                }
                 state.judging = false;
                 state.disk_busy |= !nothing;
+                if !nothing {
+                    state.sizes = [state.sizes[1], state.gathered];
+                }
                 state.gathered = 0;
                 let worth = state.jobs.len() >= WORTH_WAKING;
                 drop(state);

@@ -25,6 +25,8 @@ struct Faulty {
 struct Faults {
     /// The next write fails so after half of its bytes.
     write: Option<io::ErrorKind>,
+    /// The next write of nothing but zeros fails so after half of them.
+    ahead: Option<io::ErrorKind>,
     sync: Option<io::ErrorKind>,
     cut: Option<io::ErrorKind>,
     /// Called before bytes are made durable.
@@ -32,11 +34,13 @@ struct Faults {
 }
 
 impl LogFile for Faulty {
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self.faults.lock().write.take() {
-            None => self.file.write_all(bytes),
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut faults = self.faults.lock();
+        let zeros = bytes.iter().all(|byte| *byte == 0);
+        match if zeros { faults.ahead.take() } else { faults.write.take() } {
+            None => self.file.write_all_at(bytes, offset),
             Some(kind) => {
-                self.file.write_all(&bytes[..bytes.len() / 2])?;
+                self.file.write_all_at(&bytes[..bytes.len() / 2], offset)?;
                 Err(kind.into())
             }
         }
@@ -112,6 +116,25 @@ fn a_failed_write_leaves_nothing_and_the_next_group_is_taken() {
     ends_at(&store, 1);
     append(&store, &[put_at(2), put_at(3)]);
     ends_at(&store, 3);
+}
+
+/// Room for a commit is enough.
+#[test]
+fn without_room_for_zeros_ahead_commits_are_taken() {
+    let folder = TempDir::new().unwrap();
+    let segment = folder.path().join("log/0000000000000001.log");
+    let (store, faults) = with_faults(folder.path());
+    faults.lock().write = Some(io::ErrorKind::PermissionDenied);
+    drop(store.append(&[put_at(2)]).unwrap_err());
+    faults.lock().ahead = Some(io::ErrorKind::StorageFull);
+    append(&store, &[put_at(2)]);
+    let length = segment.metadata().unwrap().len();
+    assert!(length < 2000, "{length}");
+    append(&store, &[put_at(3)]);
+    assert!(segment.metadata().unwrap().len() > 500_000);
+    ends_at(&store, 3);
+    drop(store);
+    ends_at(&open(folder.path()), 3);
 }
 
 /// G2: after a failed fsync nothing more is acknowledged.

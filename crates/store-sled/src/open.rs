@@ -71,7 +71,8 @@ pub(crate) fn open(
     }
     let newest = *replay.segments.last().expect("segments() found at least one");
     let path = layout.segment(newest);
-    let tail = Tail::open(&path, newest, replayed.end).map_err(io_error(&path))?;
+    let tail = Tail::open(&path, newest, replayed.end, options.segment_bytes);
+    let tail = tail.map_err(io_error(&path))?;
     Ok(SledStore::assemble(
         tenant,
         Segments::new(layout.clone()),
@@ -226,8 +227,9 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Cuts a torn tail off and makes the rest durable: a group that was written whole by a
-    /// process that was killed before its fsync becomes readable now.
+    /// Cuts a torn tail off, and the zeros that were written ahead, and makes the rest durable: a
+    /// group that was written whole by a process that was killed before its fsync becomes readable
+    /// now.
     fn settle(
         &self,
         path: &Path,
@@ -238,6 +240,8 @@ impl Replay<'_> {
         let mut file = file.map_err(io_error(path))?;
         if let Some(length) = scan.torn() {
             *cut = Some(self.cut(&mut file, path, scan, length)?);
+        } else if scan.is_followed_by_zeros() {
+            file.set_len(scan.end()).map_err(io_error(path))?;
         }
         file.sync_all().map_err(io_error(path))
     }

@@ -2,8 +2,9 @@
 //! hashes, the tenant.
 //!
 //! Only in the log's last segment can a group be torn: it ends with the file, short of its
-//! length, or only zeros follow the part of it that is there. Everything else that is not whole
-//! is damage.
+//! length, or only zeros follow the part of it that is there, or, since a disk writes blocks in
+//! any order, whole blocks of it are still the zeros that stood there before. Zeros alone were
+//! written ahead and are no group. Everything else that is not whole is damage.
 
 use std::fs::File;
 use std::io;
@@ -19,6 +20,8 @@ use crate::frame::{GROUP_HEADER, GROUP_TRAILER, GroupHeader, MAX_SEGMENT_HEADER,
 
 /// Bytes read at a time, at least.
 const WINDOW: usize = 1 << 20;
+/// The least that a disk writes whole or not at all, in bytes.
+const BLOCK: u64 = 512;
 
 /// Where a segment stands in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub(crate) struct SegmentScan {
     end: u64,
     group: Option<Group>,
     torn: Option<u64>,
+    /// Where the zeros begin that the file ends with, once that was asked.
+    written: Option<u64>,
 }
 
 /// A group being walked through.
@@ -97,6 +102,7 @@ impl SegmentScan {
             end: 0,
             group: None,
             torn: None,
+            written: None,
         };
         let bytes = scan.read(0, MAX_SEGMENT_HEADER as u64)?;
         let (header, length) =
@@ -126,6 +132,12 @@ impl SegmentScan {
     /// Where the last whole group ends.
     pub(crate) fn end(&self) -> u64 {
         self.end
+    }
+
+    /// Whether nothing but zeros that were written ahead follows the last whole group, once the
+    /// walk is over.
+    pub(crate) fn is_followed_by_zeros(&self) -> bool {
+        self.torn.is_none() && self.end < self.window.length
     }
 
     /// The length of the file when a torn group ends it, once the walk is over.
@@ -173,6 +185,10 @@ impl SegmentScan {
         if bytes[bytes.len() - GROUP_TRAILER..] != header.trailer() {
             return self.torn_or(offset, header.length, Flaw::Magic("group's trailer"));
         }
+        if self.is_torn_within(offset, &bytes)? {
+            self.torn = Some(self.window.length);
+            return Ok(None);
+        }
         let last = header.first.get().saturating_add(u64::from(header.commits) - 1);
         let group = Group {
             bytes,
@@ -189,7 +205,7 @@ impl SegmentScan {
     }
 
     /// A group of `length` bytes at `offset` is not whole: torn when nothing but zeros stands
-    /// where it ends, and damaged otherwise.
+    /// where it ends, or blocks of it were never written, and damaged otherwise.
     fn torn_or(
         &mut self,
         offset: u64,
@@ -197,14 +213,60 @@ impl SegmentScan {
         flaw: Flaw,
     ) -> Result<Option<Group>, ScanError> {
         if self.place == Place::Last {
-            let written = self.window.written();
-            let written = written.map_err(|source| scan_io(&self.path, source))?;
-            if written < offset.saturating_add(length) {
+            let written = self.written()?;
+            if written <= offset {
+                return Ok(None);
+            }
+            let torn = written < offset.saturating_add(length) || self.is_written_now(offset)? || {
+                let rest = self.read(offset, written - offset)?;
+                has_empty_block(offset, &rest) && !has_group(&rest[1..])
+            };
+            if torn {
                 self.torn = Some(self.window.length);
                 return Ok(None);
             }
         }
         Err(self.all_lost(offset, flaw))
+    }
+
+    /// Whether the group at `offset`, which was not whole a moment ago, is now: the log is being
+    /// appended to.
+    fn is_written_now(&mut self, offset: u64) -> Result<bool, ScanError> {
+        self.window.forget();
+        let header = self.read(offset, GROUP_HEADER as u64)?;
+        let Ok(header) = GroupHeader::decode(&header) else {
+            return Ok(false);
+        };
+        let group = self.read(offset, header.length)?;
+        Ok(group.ends_with(&header.trailer()))
+    }
+
+    /// Whether the group at `offset`, which begins and ends as it should, is the last one and
+    /// blocks of it were never written.
+    fn is_torn_within(&mut self, offset: u64, group: &[u8]) -> Result<bool, ScanError> {
+        if self.place != Place::Last || !has_empty_block(offset, group) {
+            return Ok(false);
+        }
+        if self.written()? > offset + group.len() as u64 {
+            return Ok(false);
+        }
+        let mut records = &group[GROUP_HEADER..group.len() - GROUP_TRAILER];
+        while !records.is_empty() {
+            match record::check(records) {
+                Ok(read) => records = &records[read.length..],
+                Err(_) => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn written(&mut self) -> Result<u64, ScanError> {
+        if let Some(written) = self.written {
+            return Ok(written);
+        }
+        let written = self.window.written().map_err(|source| scan_io(&self.path, source))?;
+        self.written = Some(written);
+        Ok(written)
     }
 
     fn next_commit(&mut self, group: &mut Group) -> Result<Found, ScanError> {
@@ -258,6 +320,25 @@ impl SegmentScan {
         let read = self.window.read(offset, length);
         read.map_err(|source| scan_io(&self.path, source))
     }
+}
+
+/// Whether a block of the disk, or what `bytes`, which stand at `offset`, have of it, is all zeros.
+fn has_empty_block(offset: u64, bytes: &[u8]) -> bool {
+    let first = (BLOCK - offset % BLOCK).min(bytes.len() as u64) as usize;
+    let (first, rest) = bytes.split_at(first);
+    let empty = |block: &[u8]| !block.is_empty() && is_zeros(block);
+    empty(first) || rest.chunks(BLOCK as usize).any(empty)
+}
+
+/// Whether at most a block of bytes is zeros.
+fn is_zeros(block: &[u8]) -> bool {
+    const ZEROS: &[u8] = &[0; BLOCK as usize];
+    block == &ZEROS[..block.len()]
+}
+
+/// Whether a group begins anywhere in `bytes`.
+fn has_group(bytes: &[u8]) -> bool {
+    bytes.windows(GROUP_HEADER).any(|bytes| GroupHeader::decode(bytes).is_ok())
 }
 
 /// A record that was verified, and decoded when that was asked for.
@@ -353,6 +434,11 @@ impl Window {
         Ok(self.bytes.slice(..length))
     }
 
+    /// Reads anew what is asked for next.
+    fn forget(&mut self) {
+        self.bytes = Bytes::new();
+    }
+
     /// Where the zeros begin that the file ends with.
     fn written(&self) -> io::Result<u64> {
         let mut end = self.length;
@@ -361,8 +447,14 @@ impl Window {
             let start = end.saturating_sub(WINDOW as u64);
             let piece = &mut bytes[..usize::try_from(end - start).unwrap_or(WINDOW)];
             self.file.read_exact_at(piece, start)?;
-            if let Some(last) = piece.iter().rposition(|byte| *byte != 0) {
-                return Ok(start + last as u64 + 1);
+            let mut written = piece.len();
+            for block in piece.rchunks(BLOCK as usize) {
+                if !is_zeros(block) {
+                    let last = block.iter().rposition(|byte| *byte != 0);
+                    let zeros = last.map_or(block.len(), |last| block.len() - last - 1);
+                    return Ok(start + (written - zeros) as u64);
+                }
+                written -= block.len();
             }
             end = start;
         }

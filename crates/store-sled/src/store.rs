@@ -139,13 +139,14 @@ impl SledStore {
         if writer.tail.length() < self.options.segment_bytes {
             return Ok(());
         }
+        writer.tail.finish()?;
         let number = writer.tail.segment() + 1;
         let path = self.layout.segment(number);
         let opened = self
             .layout
             .create_segment(number, &self.tenant, head)
             .and_then(|()| Ok(path.metadata()?.len()))
-            .and_then(|length| Tail::open(&path, number, length));
+            .and_then(|length| Tail::open(&path, number, length, self.options.segment_bytes));
         match opened {
             Ok(tail) => {
                 writer.tail = tail;
@@ -232,7 +233,10 @@ impl Store for SledStore {
             return Ok(head);
         };
         let length = writer.encode(first.t, head, group)?;
-        self.check_room(length)?;
+        // What the file has already needs no more room.
+        if writer.tail.growth(length) > 0 {
+            self.check_room(length)?;
+        }
         let room = self.memory.wait_for_room();
         room.map_err(|reason| AppendError::StateFailed { reason })?;
         self.rotate(&mut writer, head)?;

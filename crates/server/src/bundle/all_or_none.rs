@@ -104,7 +104,7 @@ async fn respond(
                     let version = written.version.map(|version| (version, written.instant));
                     Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) }
                 } else {
-                    write::answer(&call, of, id, written).await?
+                    write::answer(&call, of, id, (committed.receipt.t, written)).await?
                 }
             }
             Planned::Existing(of, id) => create::exists(&call, &committed.snapshot, of, id).await?,

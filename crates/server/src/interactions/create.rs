@@ -77,7 +77,7 @@ async fn if_none_exist(
         };
         match call.database.commit(transaction).await {
             Ok(receipt) => {
-                let written = write::written(&receipt, 0)?;
+                let written = (receipt.t, write::written(&receipt, 0)?);
                 return write::answer(call, &of, &change.id, written).await;
             }
             Err(database::CommitError::Raced) => {}
@@ -106,5 +106,5 @@ pub(crate) async fn exists(
         created: false,
         changed: false,
     };
-    write::answer(call, of, id, existing).await
+    write::answer(call, of, id, (found.t, existing)).await
 }

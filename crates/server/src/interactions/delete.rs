@@ -18,7 +18,7 @@ pub(crate) async fn delete(call: &Call<'_>, instance: &Instance) -> Result<Answe
         action: Action::Delete,
         expect: expected(&call.conditions)?,
     };
-    let written = write::commit_one(call, change).await?;
+    let (_, written) = write::commit_one(call, change).await?;
     let version = written.version.map(|version| (version, written.instant));
     Ok(Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) })
 }

@@ -1,6 +1,6 @@
 //! What all writes share: checking content that comes in alone, committing, answering.
 
-use database::{Change, CommitError, Precondition, Receipt, Transaction, Written};
+use database::{Change, CommitError, Precondition, Receipt, T, Transaction, Written};
 use fhir_core::json::{Kind, Replacements};
 use fhir_core::{Issue, IssueCode, Resource};
 use http::StatusCode;
@@ -75,8 +75,11 @@ pub(crate) fn as_it_came() -> Replacements {
     Replacements::default()
 }
 
-/// Commits one change.
-pub(crate) async fn commit_one(call: &Call<'_>, change: Change) -> Result<Written, ServerError> {
+/// Commits one change. Says with what became of it where its commit is.
+pub(crate) async fn commit_one(
+    call: &Call<'_>,
+    change: Change,
+) -> Result<(T, Written), ServerError> {
     let at = call.database.snapshot(database::Visibility::everything()).at();
     let transaction = Transaction {
         id: database::CommitId(call.server.ids.next()),
@@ -85,7 +88,7 @@ pub(crate) async fn commit_one(call: &Call<'_>, change: Change) -> Result<Writte
         conditions: Vec::new(),
     };
     let receipt = call.database.commit(transaction).await.map_err(|error| refused(error).1)?;
-    written(&receipt, 0)
+    Ok((receipt.t, written(&receipt, 0)?))
 }
 
 /// What became of one change.
@@ -110,12 +113,12 @@ pub(crate) fn refused(error: CommitError) -> (Option<usize>, ServerError) {
     }
 }
 
-/// The answer to a create or update.
+/// The answer to a create or update, whose version the commit at `t` made.
 pub(crate) async fn answer(
     call: &Call<'_>,
     of: &fhir_core::ResourceType,
     id: &fhir_core::ResourceId,
-    written: Written,
+    (t, written): (T, Written),
 ) -> Result<Answer, ServerError> {
     let version = written.version.ok_or(ServerError::Interrupted)?;
     let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
@@ -126,8 +129,7 @@ pub(crate) async fn answer(
     };
     if matches!(call.preference, Return::Representation | Return::Default) {
         let snapshot = call.database.snapshot(database::Visibility::everything());
-        let stored = snapshot.vread(of, id, version).await?;
-        answer.body = stored.and_then(|stored| stored.json);
+        answer.body = snapshot.written(of, id, t, (version, written.instant)).await?;
     }
     Ok(answer)
 }
