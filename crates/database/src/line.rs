@@ -288,3 +288,107 @@ impl<J> Line<J> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Line, Next, NotTaken, WAITS};
+
+    fn line() -> Line<u32> {
+        Line::new(6, 4, 100)
+    }
+
+    /// What one that judges takes, and how it ends.
+    fn gather(line: &Line<u32>) -> (Vec<u32>, Next<u32>) {
+        let mut taken = Vec::new();
+        loop {
+            match line.next() {
+                Next::Job(job, _) => taken.push(job),
+                end => return (taken, end),
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_keeps_its_bounds_and_the_first_may_pass_them() {
+        let line = line();
+        for (job, size) in [(1, 500), (2, 60), (3, 40), (4, 1)] {
+            line.join(job, size).unwrap();
+        }
+        for expected in [&[1][..], &[2, 3], &[4]] {
+            let basis = line.judge().unwrap();
+            assert!(!basis.over_the_group_before && line.holds(basis));
+            let (taken, end) = gather(&line);
+            assert!(matches!(end, Next::Disk));
+            assert_eq!(taken, expected);
+            line.give_up_the_disk();
+        }
+    }
+
+    #[test]
+    fn as_many_as_may_wait_are_taken_those_that_are_judged_included() {
+        let line = line();
+        (0..6).for_each(|job| line.join(job, 1).unwrap());
+        assert_eq!(line.join(6, 1), Err(NotTaken::Full));
+        line.judge().unwrap();
+        assert!(matches!(line.next(), Next::Job(0, 1)));
+        assert_eq!(line.join(6, 1), Err(NotTaken::Full));
+        assert_eq!(gather(&line).0, [1, 2, 3]);
+        line.join(6, 1).unwrap();
+        line.close();
+        assert_eq!(line.join(7, 1), Err(NotTaken::Closed));
+    }
+
+    #[test]
+    fn what_is_left_out_makes_no_group() {
+        let line = line();
+        line.join(1, 5).unwrap();
+        line.judge().unwrap();
+        assert!(matches!(line.next(), Next::Job(1, 5)));
+        line.leave_out(5);
+        assert!(matches!(line.next(), Next::Nothing));
+        line.join(2, 5).unwrap();
+        assert!(!line.judge().unwrap().over_the_group_before);
+    }
+
+    /// Whoever is alone after many waits for none of them for long.
+    #[test]
+    fn a_group_smaller_than_the_last_ones_comes_to_the_disk_all_the_same() {
+        let line = Line::new(1000, 1000, 1000);
+        let mut sizes = Vec::new();
+        for size in [64, 64, 1, 1, 1, 1] {
+            (0..size).for_each(|job| line.join(job, 0).unwrap());
+            line.judge().unwrap();
+            let (taken, end) = gather(&line);
+            assert!(matches!(end, Next::Disk));
+            sizes.push((taken.len(), line.state.lock().waits));
+            line.give_up_the_disk();
+        }
+        // Nobody came: it waited once, and no more when the many are forgotten.
+        assert_eq!(sizes, [(64, 0), (64, 0), (1, 1), (1, 1), (1, 0), (1, 0)]);
+        const { assert!(WAITS > 1) };
+    }
+
+    #[test]
+    fn a_group_that_was_not_written_is_known_to_the_one_that_rests_on_it() {
+        let line = line();
+        line.join(1, 1).unwrap();
+        let first = line.judge().unwrap();
+        gather(&line);
+        (0..4).for_each(|job| line.join(job, 1).unwrap());
+        line.fail();
+        assert!(!line.holds(first));
+        line.give_up_the_disk();
+        let second = line.judge().unwrap();
+        assert!(line.holds(second) && second != first);
+    }
+
+    #[test]
+    fn the_end_is_an_end_for_all() {
+        let line = line();
+        line.join(1, 1).unwrap();
+        line.judge().unwrap();
+        line.end();
+        assert!(matches!(line.next(), Next::Ended));
+        assert!(line.judge().is_none() && !line.is_open());
+    }
+}
