@@ -237,7 +237,16 @@ impl Backup {
         let json = serde_json::to_vec_pretty(&manifest).map_err(io::Error::from);
         let path = self.to.join(Manifest::file_name(number));
         json.and_then(|json| write_whole(&path, &json)).map_err(failed("write", &path))?;
-        Ok(report(&manifest, copied, &self.to))
+        let elsewhere =
+            crate::storage::in_postgres(&self.data).map_err(failed("read", &self.data))?;
+        let mut text = report(&manifest, copied, &self.to);
+        for tenant in elsewhere {
+            text.push_str(&format!(
+                "Tenant {tenant} is in PostgreSQL and not in this backup: back that database up \
+                 too\n"
+            ));
+        }
+        Ok(text)
     }
 }
 

@@ -17,7 +17,7 @@ use contract::TenantName;
 use store_sled::SledStore;
 
 pub use file::ConfigError;
-pub use setting::{BaseUrl, Level};
+pub use setting::{BaseUrl, Level, PostgresConnection, WithoutTls};
 pub use table::reference;
 
 /// Everything decided, defaults filled in.
@@ -35,6 +35,10 @@ pub struct Config {
     pub owner_key_file: Option<PathBuf>,
     /// The gateway's part.
     pub gateway: Gateway,
+    /// The server's part.
+    pub server: Server,
+    /// Where the tenant's data is.
+    pub storage: Storage,
     /// From which level on the process logs.
     pub log_level: Level,
 }
@@ -66,6 +70,26 @@ pub struct Gateway {
     pub drain: Duration,
 }
 
+/// The server's part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table says it of each key, for the operator too")]
+pub struct Server {
+    pub held_bytes: usize,
+    pub body_grace: Duration,
+    pub body_rate: u32,
+    pub queue_bytes: usize,
+}
+
+/// Where the tenant's data is: in the data directory, or in PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table says it of each key, for the operator too")]
+pub struct Storage {
+    pub postgres: Option<PostgresConnection>,
+    pub password_file: Option<PathBuf>,
+    pub authority_file: Option<PathBuf>,
+    pub without_tls: WithoutTls,
+}
+
 /// What the command line decides for `serve`, `gateway`, `server` and `check-config`.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Flags {
@@ -95,7 +119,32 @@ impl Default for Config {
             public_base_url: None,
             owner_key_file: None,
             gateway: Gateway::default(),
+            server: Server::default(),
+            storage: Storage::default(),
             log_level: Level::Info,
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let limits = server::Limits::default();
+        Self {
+            held_bytes: limits.held_bytes,
+            body_grace: limits.body_grace,
+            body_rate: limits.body_rate,
+            queue_bytes: database::Options::default().queue_bytes,
+        }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            postgres: None,
+            password_file: None,
+            authority_file: None,
+            without_tls: WithoutTls::Local,
         }
     }
 }
@@ -151,7 +200,26 @@ impl Config {
         if let Some(file) = &flags.owner_key_file {
             config.owner_key_file = Some(file.clone());
         }
+        config.check()?;
         Ok(config)
+    }
+
+    /// What no key by itself can say.
+    fn check(&self) -> Result<(), ConfigError> {
+        let Storage { postgres, password_file, authority_file, without_tls } = &self.storage;
+        let contradiction = if (self.server.held_bytes as u64) < self.gateway.body_bytes {
+            "`server.held_bytes` is less than `gateway.body_bytes`: a body of that length would \
+             never be taken; raise the one or lower the other"
+        } else if postgres.is_none() && (password_file.is_some() || authority_file.is_some()) {
+            "`storage.postgres_password_file` and `storage.postgres_authority_file` say nothing \
+             without `storage.postgres`: name the connection or leave them out"
+        } else if authority_file.is_some() && *without_tls == WithoutTls::InsecureAnywhere {
+            "`storage.postgres_without_tls` says insecure-anywhere beside \
+             `storage.postgres_authority_file`: leave it out, and PostgreSQL is reached by TLS"
+        } else {
+            return Ok(());
+        };
+        Err(ConfigError::Contradiction(contradiction))
     }
 
     /// Where the halves' sockets stand.
@@ -293,6 +361,11 @@ mod tests {
             ("[gateway]\npublic_burst = 99999999999", 2, "gateway.public_burst", "a whole number"),
             ("[gateway]\nidle_seconds = \"75\"", 2, "gateway.idle_seconds", "seconds"),
             ("[gateway]\npublic = \"all\"", 2, "gateway.public", "a list of texts"),
+            ("[server]\nqueue_bytes = 0", 2, "server.queue_bytes", "a whole number, at least 1"),
+            ("[server]\nbody_grace_seconds = 0", 2, "server.body_grace_seconds", "seconds"),
+            ("[server]\nbody_bytes_per_second = -1", 2, "server.body_bytes_per_second", "a whole"),
+            ("storage.postgres_without_tls = \"yes\"", 1, "storage.postgres_without_tls", "one of"),
+            ("storage = \"postgres\"", 1, "storage", "a section"),
             ("[log]\nlevel = \"loud\"", 2, "log.level", "one of error, warn, info, debug, trace"),
             ("tenant = \"../x\"", 1, "tenant", "a tenant's name"),
             ("public_base_url = \"ehr.example.org\"", 1, "public_base_url", "a URL"),
@@ -300,6 +373,37 @@ mod tests {
             let error = error(text);
             let start = format!("FILE line {line}: `{key}` takes {expected}");
             assert!(error.starts_with(&start), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn values_that_contradict_each_other_are_refused() {
+        for (text, expected) in [
+            ("[server]\nheld_bytes = 1000", "`server.held_bytes` is less"),
+            ("[gateway]\nbody_bytes = 300000000", "`server.held_bytes` is less"),
+            ("[storage]\npostgres_password_file = \"p\"", "name the connection"),
+            ("[storage]\npostgres_authority_file = \"p\"", "name the connection"),
+            (
+                "storage = { postgres = \"host=db\", postgres_authority_file = \"a\", \
+                 postgres_without_tls = \"insecure-anywhere\" }",
+                "reached by TLS",
+            ),
+        ] {
+            let error = error(text);
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        let fine = "gateway.body_bytes = 1000\nserver.held_bytes = 1000\n\
+                    storage = { postgres = \"host=/run/postgresql\" }\n";
+        let config = resolved(fine, Flags::default()).unwrap();
+        assert_eq!(config.storage.postgres.unwrap().as_str(), "host=/run/postgresql");
+    }
+
+    #[test]
+    fn a_connection_with_a_password_is_refused_and_not_repeated() {
+        for connection in ["host=db password=planted", "postgresql://u:planted@db/x", "planted"] {
+            let error = error(&format!("storage.postgres = \"{connection}\""));
+            assert!(error.contains("without a password"), "{error}");
+            assert!(!error.contains("planted"), "{error}");
         }
     }
 

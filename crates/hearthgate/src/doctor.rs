@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use clap::Args;
 use contract::{Clock, Instant};
+use store_postgres::Condition;
 use store_sled::{Room, SledStoreOptions, newest_commit, room};
 
 use crate::backup::{BackupError, tenants};
+use crate::config::{Config, Flags};
 use crate::doors::SystemClock;
 use crate::failure::one_line;
+use crate::storage;
 
 /// What `doctor` takes.
 #[derive(Debug, Args)]
@@ -22,6 +25,9 @@ pub struct Doctor {
     /// The data directory
     #[arg(long, value_name = "DIR", default_value = "./data")]
     data: PathBuf,
+    /// The configuration file, where the data is in PostgreSQL
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// How bad a finding is.
@@ -63,15 +69,68 @@ impl Doctor {
     pub fn run(&self) -> io::Result<Vec<Finding>> {
         let data = fs::canonicalize(&self.data)?;
         let clock = SystemClock::start();
-        Ok(vec![
+        let mut findings = vec![
             disk(room(&data, &SledStoreOptions::default())),
             sync(sync_time(&data, &clock)),
             time(&data, clock.now()),
             permissions(&data),
             descriptors(fs::read_to_string("/proc/self/limits")),
             encryption(&data),
-        ])
+        ];
+        findings.extend(self.postgres(&data, &clock));
+        Ok(findings)
     }
+}
+
+impl Doctor {
+    /// How the tenant stands in PostgreSQL, where that holds one.
+    fn postgres(&self, data: &Path, clock: &dyn Clock) -> Option<Finding> {
+        let of = "PostgreSQL";
+        let bad = |text| Some(Finding { grade: Grade::Bad, of, text });
+        let marked = match storage::in_postgres(data) {
+            Ok(marked) => marked,
+            Err(error) => return Some(unknown(of, &error)),
+        };
+        let Some(file) = &self.config else {
+            let tenant = marked.first()?;
+            let text = format!("holds the tenant {tenant}; name --config FILE to look at it");
+            return Some(Finding { grade: Grade::Note, of, text });
+        };
+        let flags = Flags { config: Some(file.clone()), ..Flags::default() };
+        let config = match Config::resolve(&flags) {
+            Ok(config) => config,
+            Err(error) => return bad(one_line(&error)),
+        };
+        match storage::condition(&config, clock) {
+            Ok(condition) => condition.map(|condition| postgres(&condition)),
+            Err(error) => bad(one_line(&error)),
+        }
+    }
+}
+
+fn postgres(condition: &Condition) -> Finding {
+    let of = "PostgreSQL";
+    let head = condition.head.map_or_else(
+        || "there is no data".to_owned(),
+        |(t, instant)| format!("the newest commit is {t} of {instant}"),
+    );
+    let held = condition.held.as_ref().map_or_else(
+        || "no server holds it".to_owned(),
+        |(holder, left)| format!("{holder} holds it for {} s more", left.as_secs()),
+    );
+    let text = format!("version {}; {head}; {held}", condition.server);
+    if let [first, ..] = condition.unsafe_settings.as_slice() {
+        let text = format!("{text}; {first} is off: what was acknowledged may be lost; set it on");
+        return Finding { grade: Grade::Bad, of, text };
+    }
+    if condition.clock_ahead.abs() > CLOCK_APART {
+        let text = format!(
+            "{text}; its clock and this machine's disagree by {} s: set both by NTP",
+            condition.clock_ahead.abs() / 1_000_000
+        );
+        return Finding { grade: Grade::Bad, of, text };
+    }
+    Finding { grade: Grade::Good, of, text }
 }
 
 /// The findings as lines.
@@ -330,14 +389,46 @@ mod tests {
     }
 
     #[test]
+    fn what_loses_commits_in_postgresql_is_bad() {
+        let sound = Condition {
+            server: "15.1".to_owned(),
+            clock_ahead: -59_000_000,
+            unsafe_settings: Vec::new(),
+            head: None,
+            held: Some(("a, process 1".to_owned(), Duration::from_secs(9))),
+        };
+        let told = postgres(&sound);
+        assert_eq!(told.grade, Grade::Good);
+        assert!(told.text.contains("a, process 1 holds it for 9 s"), "{}", told.text);
+        let apart = Condition { clock_ahead: -61_000_000, ..sound.clone() };
+        assert_eq!(postgres(&apart).grade, Grade::Bad);
+        let risky = Condition { unsafe_settings: vec!["fsync".to_owned()], ..sound };
+        assert!(postgres(&risky).text.contains("fsync is off"));
+    }
+
+    #[test]
+    fn a_tenant_elsewhere_is_named_and_asked_for_its_configuration() {
+        let data = tempfile::tempdir().unwrap();
+        fs::write(data.path().join("postgres-clinic"), "").unwrap();
+        let doctor = |config| Doctor { data: data.path().to_owned(), config };
+        let last = |doctor: Doctor| doctor.run().unwrap().pop().unwrap();
+        let noted = last(doctor(None));
+        assert_eq!(noted.grade, Grade::Note);
+        assert!(noted.text.contains("the tenant clinic; name --config"), "{}", noted.text);
+        let file = data.path().join("c.toml");
+        fs::write(&file, "storage.postgres = \"host=/nowhere\"").unwrap();
+        assert_eq!(last(doctor(Some(file))).grade, Grade::Bad);
+    }
+
+    #[test]
     fn everything_is_looked_at_and_nothing_left_behind() {
         let data = tempfile::tempdir().unwrap();
-        let doctor = Doctor { data: data.path().to_owned() };
+        let doctor = Doctor { data: data.path().to_owned(), config: None };
         let findings = doctor.run().unwrap();
         assert_eq!(findings.len(), 6);
         assert_eq!(report(&findings).lines().count(), 6);
         assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0);
-        let doctor = Doctor { data: data.path().join("absent") };
+        let doctor = Doctor { data: data.path().join("absent"), config: None };
         assert!(doctor.run().is_err());
     }
 }

@@ -18,3 +18,4 @@ pub mod lock;
 pub mod logging;
 pub mod owner_key;
 pub mod serve;
+mod storage;

@@ -1,5 +1,4 @@
-//! `hearthgate serve`, `gateway` and `server`: the halves, started, watched and stopped. The one
-//! place that picks a backend.
+//! `hearthgate serve`, `gateway` and `server`: the halves, started, watched and stopped.
 //!
 //! One process runs the same `run` functions as two do, over the same sockets. The gateway's half
 //! comes first, so that a port in use is said before any data is made; it is not ready until the
@@ -12,12 +11,11 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 
 use contract::TenantName;
-use database::{Database, DeriveFromBody, InvalidTenant, Options, Store, TenantText};
+use database::{Database, InvalidTenant, Options, TenantText};
 use fhir_schema::Schema;
 use gateway::{Bound, GatewayConfig, GatewayError};
 use registry::{Actor, Registry};
 use server::{InvalidPublicBase, Limits, PublicBase, RunError, ServerConfig};
-use store_sled::{SledStore, SledStoreOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -27,6 +25,7 @@ use crate::control::{self, ControlSocket, ControlSocketError};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::lock::{Half, Lock, LockError};
 use crate::owner_key::{self, OwnerKeyError};
+use crate::storage::{self, StorageError};
 
 /// Which halves this process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +58,7 @@ pub enum ServeError {
     Gateway(#[from] GatewayError),
     /// The store of a tenant does not open.
     #[error(transparent)]
-    Store(#[from] store_sled::OpenError),
+    Store(#[from] StorageError),
     /// The name of the tenant is none that a log can hold.
     #[error(transparent)]
     Tenant(#[from] InvalidTenant),
@@ -244,7 +243,7 @@ impl Process {
     }
 
     async fn start_gateway(&self, lock: Lock) -> Result<GatewayHalf, ServeError> {
-        let (registry, first_start) = self.open_registry()?;
+        let (registry, first_start) = self.open_registry().await?;
         let registry = Arc::new(registry);
         let (stop, stopping) = watch::channel(false);
         let (asked, told) = (Arc::clone(&registry), stopping.clone());
@@ -265,10 +264,12 @@ impl Process {
     }
 
     /// Opens the registry, and says whether its owner is still to be made.
-    fn open_registry(&self) -> Result<(Registry, bool), ServeError> {
-        let data = &self.config.data;
-        let beside = config::beside(data).map_err(system("read the data directory"))?;
-        let dir = data.join("registry");
+    async fn open_registry(&self) -> Result<(Registry, bool), ServeError> {
+        let (config, clock) = (self.config.clone(), Arc::clone(&self.clock));
+        let beside = move || storage::beside(&config, &*clock);
+        let beside = tokio::task::spawn_blocking(beside).await;
+        let beside = beside.map_err(|_| ServeError::Lost("gateway"))??;
+        let dir = self.config.data.join("registry");
         let opened = Registry::open(&dir, beside, self.clock.clone(), self.ids.clone())?;
         if let Some(cut) = &opened.report.cut {
             tracing::warn!(?cut, "the registry's log ended in an unfinished change, now cut off");
@@ -335,11 +336,20 @@ impl Process {
         let database = Arc::new(self.open_database().await?);
         let run = self.config.run_dir();
         let body_bytes = usize::try_from(self.config.gateway.body_bytes).unwrap_or(usize::MAX);
+        let from = &self.config.server;
+        let limits = Limits {
+            body_bytes,
+            held_bytes: from.held_bytes,
+            body_grace: from.body_grace,
+            body_rate: from.body_rate,
+            drain: self.config.gateway.drain,
+            ..Limits::default()
+        };
         let config = ServerConfig {
             socket: run.join("server.sock"),
             channel_socket: run.join("channel.sock"),
             public_base,
-            limits: Limits { body_bytes, drain: self.config.gateway.drain, ..Limits::default() },
+            limits,
         };
         let databases: BTreeMap<TenantName, Arc<Database>> =
             BTreeMap::from([(self.config.tenant.clone(), Arc::clone(&database))]);
@@ -355,29 +365,13 @@ impl Process {
     }
 
     async fn open_database(&self) -> Result<Database, ServeError> {
-        let tenant = self.config.tenant.clone();
-        let directory = self.config.data.join("tenants").join(tenant.as_str());
-        let schema = Schema::r4();
-        let name = tenant.as_str().to_owned();
-        let open = move || {
-            let derive = Arc::new(DeriveFromBody::new(schema));
-            SledStore::open(&directory, &name, derive, SledStoreOptions::default())
-        };
+        let (config, clock) = (self.config.clone(), self.clock.clone());
+        let open = move || storage::open(&config, clock);
         let store =
             tokio::task::spawn_blocking(open).await.map_err(|_| ServeError::Lost("server"))??;
-        let report = store.report();
-        if let Some(cut) = &report.cut {
-            tracing::warn!(
-                ?cut,
-                "the log ended in a group that was never acknowledged, now cut off"
-            );
-        }
-        if let Some(rebuilt) = &report.rebuilt {
-            tracing::warn!(?rebuilt, "the derived state was rebuilt from the log");
-        }
-        let store: Arc<dyn Store> = Arc::new(store);
-        let tenant = TenantText::new(tenant.as_str())?;
-        Database::open(store, tenant, schema, self.clock.clone(), Options::default())
+        let tenant = TenantText::new(self.config.tenant.as_str())?;
+        let options = Options { queue_bytes: self.config.server.queue_bytes, ..Options::default() };
+        Database::open(store, tenant, Schema::r4(), self.clock.clone(), options)
             .map_err(system("start the thread that commits"))
     }
 }

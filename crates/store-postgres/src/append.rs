@@ -290,8 +290,11 @@ enum Outcome {
 
 /// Somebody else moved the head, while the lease was ours.
 #[derive(Debug, thiserror::Error)]
-#[error("the head in the database is not the one this server knows")]
-struct HeadElsewhere;
+#[error(
+    "the head in the database is not the one this server knows: another program wrote to its \
+     tables, or they were restored; restart the server once that is understood"
+)]
+pub(crate) struct HeadElsewhere;
 
 fn signed_head(head: &store::Head) -> (i64, i64, &[u8]) {
     (crate::rows::signed(head.t.get()), head.instant.as_micros(), &head.hash.0)

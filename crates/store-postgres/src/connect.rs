@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{Client, Config, NoTls, Socket};
+use tokio_postgres::{Client, Config, NoTls, Socket, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::Failure;
@@ -83,6 +83,8 @@ pub(crate) struct Pool {
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) statements: crate::reads::Statements,
+    /// Asks whether the lease is held.
+    pub(crate) held: Statement,
 }
 
 impl Pool {
@@ -101,7 +103,8 @@ impl Pool {
         }
         let client = connector.connect().await?;
         let statements = crate::reads::Statements::prepare(&client).await?;
-        let session = Arc::new(Session { client, statements });
+        let held = client.prepare(crate::statements::HELD).await?;
+        let session = Arc::new(Session { client, statements, held });
         *slot.lock() = Some(Arc::clone(&session));
         Ok(session)
     }

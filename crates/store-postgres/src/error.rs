@@ -14,6 +14,9 @@ pub enum InvalidConnection {
     /// Not of the form.
     #[error("the connection is not in libpq's form: host=… user=… dbname=… or postgresql://…")]
     Text,
+    /// It holds a password.
+    #[error("the connection holds a password: put that into a file of its own")]
+    Password,
     /// It does not say where.
     #[error("the connection names no host")]
     NoHost,

@@ -1,7 +1,8 @@
 //! Who may write: a lease with an epoch, one row a tenant.
 //!
-//! The database's clock judges whether it expired. Its holder counts from before it asked, by a
-//! clock of its own that never goes back, and so believes in it no longer than the database does.
+//! The database's clock alone judges whether it expired: with each append, and with each read
+//! just after it, on the same connection. Its holder's own clock may have stood still meanwhile
+//! (a machine that slept), and only says how it stands.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use fhir_core::{Clock, Instant};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
-use crate::connect::Connector;
+use crate::connect::{Connector, Session};
 use crate::error::{Failure, LeaseLost, OpenError, instant_text};
 use crate::options::{PostgresOptions, Takeover};
 use crate::statements;
@@ -26,6 +27,16 @@ pub(crate) struct Lease {
     until: AtomicU64,
     lost: AtomicBool,
     given_back: AtomicBool,
+}
+
+/// How a lease stands by the database's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    Held,
+    /// Nobody else has it yet, and anybody may.
+    Expired,
+    /// Another server has it.
+    Lost,
 }
 
 /// Takes the tenant's lease, or refuses because another server holds it.
@@ -104,8 +115,8 @@ impl Lease {
         self.given_back.load(Ordering::Acquire)
     }
 
-    /// Whether no other server can have it, and so have written what is not seen here.
-    pub(crate) fn is_sure(&self) -> bool {
+    /// Whether, by this machine's clock, it lasts still.
+    pub(crate) fn seems_held(&self) -> bool {
         let now = u64::try_from(self.clock.monotonic().as_micros()).unwrap_or(u64::MAX);
         !self.is_lost() && now < self.until.load(Ordering::Acquire)
     }
@@ -142,6 +153,24 @@ impl Lease {
             client.execute(statements::RENEW, &[&self.tenant, &self.epoch, &length]).await?;
         *session = Some(client);
         Ok(renewed)
+    }
+
+    /// Whether it is held, by the database's clock: sent behind what is read on this session, it
+    /// says so of the moment of reading.
+    pub(crate) async fn held(&self, session: &Session) -> Result<Hold, Failure> {
+        let asked = session.client.query_opt(&session.held, &[&self.tenant, &self.epoch]).await?;
+        let (ours, lasts) = match asked {
+            Some(row) => (row.try_get(0)?, row.try_get(1)?),
+            None => (false, false),
+        };
+        if !ours {
+            self.lose();
+        }
+        Ok(match (ours, lasts) {
+            (false, _) => Hold::Lost,
+            (true, false) => Hold::Expired,
+            (true, true) => Hold::Held,
+        })
     }
 
     /// Gives it back, so that the next server need not wait.

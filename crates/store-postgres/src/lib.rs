@@ -9,6 +9,7 @@
 //! Deliberately absent: several writing nodes, the registry's tables, sealing, purge and backup.
 
 mod append;
+mod condition;
 mod connect;
 mod error;
 mod lease;
@@ -19,6 +20,7 @@ mod schema;
 mod statements;
 mod store;
 
+pub use condition::Condition;
 pub use error::{Failure, InvalidConnection, OpenError};
-pub use options::{PostgresOptions, Takeover, Transport};
+pub use options::{PostgresOptions, Takeover, Transport, check_connection};
 pub use store::PostgresStore;

@@ -124,6 +124,22 @@ impl PostgresOptions {
     }
 }
 
+/// Checks that `connection` is in libpq's form, says where, and holds no password: it stands in
+/// a configuration file.
+///
+/// # Errors
+/// [`InvalidConnection`], which repeats nothing of the text.
+pub fn check_connection(connection: &str) -> Result<(), InvalidConnection> {
+    let config: Config = connection.parse().map_err(|_| InvalidConnection::Text)?;
+    if config.get_password().is_some() {
+        return Err(InvalidConnection::Password);
+    }
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return Err(InvalidConnection::NoHost);
+    }
+    Ok(())
+}
+
 /// Whether every address is a Unix socket or this machine's own.
 fn is_local(config: &Config) -> bool {
     let by_name = |host: &Host| match host {

@@ -46,9 +46,19 @@ pub(crate) const RENEW: &str = "UPDATE hearthgate.leases \
      SET expires = (extract(epoch FROM now()) * 1000000)::bigint + $3 \
      WHERE tenant = $1 AND epoch = $2";
 
+/// Whether the epoch is ours, and whether the lease lasts, by the database's clock.
+pub(crate) const HELD: &str = "SELECT epoch = $2, \
+     expires > (extract(epoch FROM now()) * 1000000)::bigint \
+     FROM hearthgate.leases WHERE tenant = $1";
+
 pub(crate) const LEASE: &str = "SELECT epoch, holder, since, \
      expires - (extract(epoch FROM now()) * 1000000)::bigint \
      FROM hearthgate.leases WHERE tenant = $1 FOR UPDATE";
+
+/// Who holds the lease, and for how long still; locks nothing.
+pub(crate) const HOLDER: &str = "SELECT holder, \
+     expires - (extract(epoch FROM now()) * 1000000)::bigint \
+     FROM hearthgate.leases WHERE tenant = $1";
 
 pub(crate) const TAKE_LEASE: &str = "UPDATE hearthgate.leases SET epoch = $2, holder = $3, \
      since = (extract(epoch FROM now()) * 1000000)::bigint, \

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 
 use async_trait::async_trait;
 use fhir_core::{Clock, Instant, ResourceId, ResourceType, VersionId};
+use futures_util::future::join;
 use parking_lot::{Mutex, RwLock};
 use store::{
     AppendError, CloseError, Commit, CommitHash, Head, IdentifierKey, Location, ReadError, Store,
@@ -18,10 +19,10 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use crate::append::{Appending, Writer};
+use crate::append::{Appending, HeadElsewhere, Writer};
 use crate::connect::{Connector, Pool, Session};
 use crate::error::{Failure, LeaseLost, OpenError};
-use crate::lease::{self, Lease};
+use crate::lease::{self, Hold, Lease};
 use crate::options::PostgresOptions;
 use crate::reads::{self, Resource};
 use crate::rows::Rows;
@@ -31,6 +32,10 @@ use crate::{schema, statements};
 const MAX_CLOCK_DIFFERENCE: u64 = 60;
 /// How many commits a walk through the log asks for at once.
 const WALKED_COMMITS: u64 = 100;
+
+/// Said where nobody is known to have taken over, and anybody may.
+const LEASE_EXPIRED: &str = "PostgreSQL was not reached in time to renew the lease: another \
+                             server may have the tenant by now";
 
 /// One tenant's store in a PostgreSQL database.
 pub struct PostgresStore {
@@ -57,6 +62,8 @@ enum Ended {
     No,
     /// What became of a commit is unknown.
     Poisoned,
+    /// The head is not where this server left it.
+    HeadElsewhere,
     Closed,
 }
 
@@ -111,9 +118,12 @@ impl PostgresStore {
             let limit = shared.options.patience;
             let asking = timeout(limit, shared.ask(question));
             let answer = asking.await.unwrap_or(Err(Failure::Silent(limit)));
-            // Judged afterwards: what was read while the lease was ours is what was there.
             let answer = answer.map_err(|failure| failure.to_string());
-            drop(sender.send(answer.and_then(|answer| shared.judge_lease().map(|()| answer))));
+            drop(
+                sender.send(
+                    answer.and_then(|(answer, hold)| shared.judge_hold(hold).map(|()| answer)),
+                ),
+            );
         });
         let answer = answer.await.unwrap_or_else(|_| Err("the store was dropped".to_owned()));
         answer.map_err(|reason| {
@@ -165,6 +175,11 @@ async fn open(
     })
 }
 
+fn is_head_elsewhere(error: &AppendError) -> bool {
+    matches!(error, AppendError::Io(error)
+        if error.get_ref().is_some_and(|inner| inner.is::<HeadElsewhere>()))
+}
+
 async fn check_clocks(client: &Client, clock: &dyn Clock) -> Result<(), OpenError> {
     let row = client.query_one(statements::CLOCK, &[]).await.map_err(Failure::from)?;
     let theirs: i64 = row.try_get(0).map_err(Failure::from)?;
@@ -214,27 +229,39 @@ fn blocking<R: Send + 'static>(
 }
 
 impl Shared {
-    async fn ask<R, F>(&self, question: impl Fn(Arc<Session>) -> F) -> Result<R, Failure>
+    async fn ask<R, F>(&self, question: impl Fn(Arc<Session>) -> F) -> Result<(R, Hold), Failure>
     where
         F: Future<Output = Result<R, Failure>>,
     {
-        let session = self.readers.session(&self.connector).await?;
-        match question(session).await {
+        match self.ask_once(&question).await {
             Err(failure) if failure.is_disconnected() || failure.is_lost_race() => {
-                question(self.readers.session(&self.connector).await?).await
+                self.ask_once(&question).await
             }
             answer => answer,
         }
     }
 
-    /// Whether what is read is all that was ever acknowledged. A closed store shows what it had.
-    fn judge_lease(&self) -> Result<(), String> {
-        if *self.ended.lock() == Ended::Closed || self.lease.is_sure() {
-            Ok(())
-        } else if self.lease.is_lost() {
-            Err(LeaseLost.to_string())
-        } else {
-            Err("the lease could not be renewed: another server may have it".to_owned())
+    /// Asks, and right behind it, without waiting in between, whether the lease is held: what was
+    /// read while it was ours is all that was ever acknowledged.
+    async fn ask_once<R, F>(
+        &self,
+        question: &impl Fn(Arc<Session>) -> F,
+    ) -> Result<(R, Hold), Failure>
+    where
+        F: Future<Output = Result<R, Failure>>,
+    {
+        let session = self.readers.session(&self.connector).await?;
+        let (answer, hold) = join(question(Arc::clone(&session)), self.lease.held(&session)).await;
+        Ok((answer?, hold?))
+    }
+
+    /// Whether what was read may be shown. A closed store shows what it had.
+    fn judge_hold(&self, hold: Hold) -> Result<(), String> {
+        match hold {
+            Hold::Held => Ok(()),
+            _ if *self.ended.lock() == Ended::Closed => Ok(()),
+            Hold::Lost => Err(LeaseLost.to_string()),
+            Hold::Expired => Err(LEASE_EXPIRED.to_owned()),
         }
     }
 
@@ -249,8 +276,10 @@ impl Shared {
         let mut session = self.writer.lock().take();
         let appended = appending.append(&mut session, rows).await;
         *self.writer.lock() = session;
-        if matches!(appended, Err(AppendError::Poisoned(_))) {
-            self.end(Ended::Poisoned);
+        match &appended {
+            Err(AppendError::Poisoned(_)) => drop(self.end(Ended::Poisoned)),
+            Err(error) if is_head_elsewhere(error) => drop(self.end(Ended::HeadElsewhere)),
+            _ => {}
         }
         appended?;
         *self.head.write() = rows.after;
@@ -279,6 +308,9 @@ impl Store for PostgresStore {
         match *self.shared.ended.lock() {
             Ended::No => {}
             Ended::Poisoned => return Err(AppendError::Poisoned(None)),
+            Ended::HeadElsewhere => {
+                return Err(AppendError::Io(std::io::Error::other(HeadElsewhere)));
+            }
             Ended::Closed => return Err(AppendError::Closed),
         }
         let head = self.head();
@@ -295,7 +327,18 @@ impl Store for PostgresStore {
     }
 
     fn takes_commits(&self) -> bool {
-        *self.shared.ended.lock() == Ended::No && !self.shared.lease.is_lost()
+        *self.shared.ended.lock() == Ended::No && self.shared.lease.seems_held()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let (ended, lease) = (*self.shared.ended.lock(), &self.shared.lease);
+        match ended {
+            Ended::No if lease.is_lost() => Some(LeaseLost.to_string()),
+            Ended::No if !lease.seems_held() => Some(LEASE_EXPIRED.to_owned()),
+            Ended::No | Ended::Closed => None,
+            Ended::Poisoned => Some(AppendError::Poisoned(None).to_string()),
+            Ended::HeadElsewhere => Some(HeadElsewhere.to_string()),
+        }
     }
 
     async fn newest(

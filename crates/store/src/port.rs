@@ -33,6 +33,11 @@ pub trait Store: Send + Sync + 'static {
         true
     }
 
+    /// Why it takes no commits now, for the operator, where it knows more than that.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// The newest version of a resource; a deletion is one.
     ///
     /// # Errors

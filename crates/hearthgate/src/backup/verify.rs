@@ -88,6 +88,12 @@ fn verify_data(data: &Path) -> Result<String, BackupError> {
             tenant.as_str()
         ));
     }
+    for tenant in crate::storage::in_postgres(data).map_err(super::failed("read", data))? {
+        text.push_str(&format!(
+            "Tenant {tenant}: is in PostgreSQL and is not read here; `hearthgate doctor --config \
+             FILE` says how it stands\n"
+        ));
+    }
     let registry = data.join("registry");
     if registry.join("format").exists() {
         let changes = registry::whole_changes(&registry)?;

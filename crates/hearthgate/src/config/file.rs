@@ -42,6 +42,9 @@ pub enum ConfigError {
         /// The nearest known key, or where they all stand.
         mend: String,
     },
+    /// Two values that cannot both be.
+    #[error("{0}")]
+    Contradiction(&'static str),
     /// A value that its key does not take.
     #[error("{} line {line}: `{key}` takes {takes}; correct the value", path.display())]
     WrongValue {

@@ -26,6 +26,22 @@ pub(crate) trait Setting: Sized {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(String);
 
+/// How a PostgreSQL database is reached, in libpq's form; holds no password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresConnection(String);
+
+/// What protects the bytes between this machine and PostgreSQL where no authority is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutTls {
+    /// They go to a Unix socket or a loopback address and nowhere else.
+    Local,
+    /// Nothing does.
+    InsecureAnywhere,
+}
+
+const WITHOUT_TLS: [(WithoutTls, &str); 2] =
+    [(WithoutTls::Local, "local"), (WithoutTls::InsecureAnywhere, "insecure-anywhere")];
+
 /// From which level on the process logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the usual five")]
@@ -67,6 +83,14 @@ impl FromStr for BaseUrl {
             && !text.ends_with('/')
             && !text.chars().any(|c| c.is_whitespace() || c.is_control());
         plain.then(|| Self(text.to_owned())).ok_or(())
+    }
+}
+
+impl PostgresConnection {
+    /// The connection as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -148,6 +172,37 @@ impl Setting for Option<BaseUrl> {
 
     fn write(&self) -> String {
         quoted(self.as_ref().map_or("", BaseUrl::as_str))
+    }
+}
+
+impl Setting for Option<PostgresConnection> {
+    const TAKES: &'static str = "a connection like \"host=db.example.org user=hearthgate dbname=hearthgate\" without a password, or \"\" for none";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        match value.as_str()? {
+            "" => Some(None),
+            text => store_postgres::check_connection(text)
+                .is_ok()
+                .then(|| Some(PostgresConnection(text.to_owned()))),
+        }
+    }
+
+    fn write(&self) -> String {
+        quoted(self.as_ref().map_or("", PostgresConnection::as_str))
+    }
+}
+
+impl Setting for WithoutTls {
+    const TAKES: &'static str = "one of local, insecure-anywhere";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        let word = value.as_str()?;
+        WITHOUT_TLS.iter().find(|(_, known)| *known == word).map(|found| found.0)
+    }
+
+    fn write(&self) -> String {
+        let found = WITHOUT_TLS.iter().find(|(without, _)| without == self);
+        quoted(found.map_or("local", |(_, word)| word))
     }
 }
 

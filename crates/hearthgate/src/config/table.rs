@@ -99,6 +99,22 @@ keys! {
         "How long the server may be silent within an answer.",
     "gateway.drain_seconds" => gateway.drain:
         "How long requests in flight may take once the process is told to stop.",
+    "server.held_bytes" => server.held_bytes:
+        "Bytes of the bodies of all requests that are worked on at once; a request that has no room among them gets 503. At least `gateway.body_bytes`.",
+    "server.body_grace_seconds" => server.body_grace:
+        "How long a body may stop coming before its request gets 408.",
+    "server.body_bytes_per_second" => server.body_rate:
+        "Bytes a second that a body must come with on average, that grace aside.",
+    "server.queue_bytes" => server.queue_bytes:
+        "Bytes of bodies that may wait to be written before a write gets 503; the one that passes them is taken.",
+    "storage.postgres" => storage.postgres:
+        "The PostgreSQL database that holds the tenant, in libpq's form (docs/postgresql.md). The data directory holds it where none is named. What is in one is not moved to the other.",
+    "storage.postgres_password_file" => storage.password_file:
+        "The file that holds the password for it, for this account alone; systemd's credentials are such files.",
+    "storage.postgres_authority_file" => storage.authority_file:
+        "The certificate, in PEM, of the authority that signed PostgreSQL's: then it is reached by TLS, and must show one by it.",
+    "storage.postgres_without_tls" => storage.without_tls:
+        "Where PostgreSQL may be without an authority: `local` is a Unix socket or a loopback address. `insecure-anywhere` sends patients' data readable.",
     "log.level" => log_level:
         "From which level on the process logs to stderr. The access log is not meant.",
 }

@@ -7,7 +7,7 @@ use fhir_core::{Clock, Instant, ResourceId, ResourceType};
 use store::suite::block_on;
 use store::suite::fixture::{append, commit, put, tenant};
 use store::{AppendError, Store, T};
-use store_postgres::{OpenError, PostgresStore};
+use store_postgres::{Condition, OpenError, PostgresStore};
 
 use crate::cluster::{SystemClock, database, open, wait_until};
 
@@ -44,6 +44,82 @@ fn a_server_whose_tenant_was_taken_over_appends_nothing_and_shows_nothing_old() 
     append(&new, &[commit(3, vec![])]);
     assert_eq!(database.sql("SELECT count(*) FROM hearthgate.commits"), "3");
     assert!(matches!(open(database.options()), Err(OpenError::Held { .. })));
+}
+
+/// As on a machine that slept: the holder's own clock says that no time has passed.
+#[test]
+fn a_server_that_was_taken_over_while_it_slept_shows_nothing_old() {
+    struct Asleep;
+    impl Clock for Asleep {
+        fn now(&self) -> Instant {
+            SystemClock.now()
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+    let Some(database) = database() else { return };
+    let old = PostgresStore::open(tenant().as_str(), database.options(), Arc::new(Asleep)).unwrap();
+    append(&old, &[commit(1, vec![put("Patient/a", 1, "")])]);
+    let (patient, id) = (ResourceType::new("Patient").unwrap(), ResourceId::new("a").unwrap());
+    let newest = || block_on(old.newest(&patient, &id, T::new(9)));
+    assert!(newest().unwrap().is_some());
+    // Expired, and nobody has it yet: somebody may, at any moment.
+    database.sql("UPDATE hearthgate.leases SET expires = 0");
+    let refused = newest().unwrap_err().to_string();
+    assert!(refused.contains("another server may have the tenant"), "{refused}");
+    // Whoever appends still has it, and so it lasts again.
+    append(&old, &[commit(2, vec![put("Patient/a", 2, "")])]);
+    assert!(newest().unwrap().is_some());
+    let new = database.take_over();
+    append(&new, &[commit(3, vec![put("Patient/a", 3, "")])]);
+    let refused = newest().unwrap_err().to_string();
+    assert!(refused.contains("took this tenant over"), "{refused}");
+    assert!(!old.takes_commits());
+    assert!(old.trouble().unwrap().contains("took this tenant over"));
+}
+
+#[test]
+fn a_head_that_was_moved_by_others_ends_the_writing_and_is_said() {
+    let Some(database) = database() else { return };
+    let store = database.open();
+    append(&store, &[commit(1, vec![])]);
+    assert_eq!((store.takes_commits(), store.trouble()), (true, None));
+    database.sql("UPDATE hearthgate.heads SET t = 5");
+    assert!(matches!(store.append(&[commit(2, vec![])]), Err(AppendError::Io(_))));
+    assert!(!store.takes_commits());
+    let trouble = store.trouble().unwrap();
+    assert!(trouble.contains("the head in the database"), "{trouble}");
+    // It stays so, whatever the head is now: what happened in between is not known.
+    database.sql("UPDATE hearthgate.heads SET t = 1");
+    assert!(matches!(store.append(&[commit(2, vec![])]), Err(AppendError::Io(_))));
+    store.close().unwrap();
+}
+
+#[test]
+fn how_a_tenant_stands_is_told_without_touching_it() {
+    let Some(database) = database() else { return };
+    let condition = || {
+        let options = database.options();
+        Condition::of(tenant().as_str(), &options, &SystemClock).unwrap()
+    };
+    let before = condition();
+    assert!(before.is_empty() && before.held.is_none(), "{before:?}");
+    assert!(before.clock_ahead.abs() < 60_000_000, "{before:?}");
+    // The cluster of the tests is set so.
+    assert_eq!(before.unsafe_settings, ["fsync"]);
+    assert_eq!(database.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'hearthgate'"), "0");
+    let store = database.open();
+    append(&store, &[commit(1, vec![])]);
+    let held = condition();
+    assert_eq!(held.head, Some((T::new(1), store.head().instant)));
+    let (holder, left) = held.held.unwrap();
+    assert_eq!(holder, "clinic.example, process 7");
+    assert!(left <= Duration::from_secs(15));
+    append(&store, &[commit(2, vec![])]);
+    store.close().unwrap();
+    assert_eq!(condition().held, None);
 }
 
 #[test]

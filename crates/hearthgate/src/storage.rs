@@ -1,0 +1,260 @@
+//! Which backend holds a tenant, and how it is opened: the one place that picks one.
+//!
+//! A tenant in PostgreSQL leaves a marker in the data directory, so that a start without its
+//! configuration is refused and does not begin an empty log.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use contract::Clock;
+use database::{DeriveFromBody, Store};
+use fhir_core::Redacted;
+use fhir_schema::Schema;
+use store_postgres::{Condition, InvalidConnection, PostgresOptions, PostgresStore, Transport};
+use store_sled::{SledStore, SledStoreOptions};
+
+use crate::config::{Config, Storage, WithoutTls};
+
+/// The bits of a file's mode by which other accounts read it.
+const OTHERS: u32 = 0o007;
+
+/// Why a tenant's store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The embedded store does not open.
+    #[error(transparent)]
+    Embedded(#[from] store_sled::OpenError),
+    /// The store in PostgreSQL does not open.
+    #[error(transparent)]
+    Postgres(#[from] store_postgres::OpenError),
+    /// PostgreSQL cannot be reached as configured.
+    #[error("PostgreSQL cannot be reached as `storage` says")]
+    Connection(#[from] InvalidConnection),
+    /// A file that the configuration names.
+    #[error("cannot read {} (`{key}`)", path.display())]
+    Unreadable {
+        /// The key that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Others may read the password.
+    #[error("other accounts may read {}; take that right from them: chmod o=", .0.display())]
+    PasswordReadable(PathBuf),
+    /// The configuration names no PostgreSQL, and the tenant is there.
+    #[error(
+        "{} says that the tenant is in PostgreSQL, and `storage.postgres` names none: name it, or remove that file to begin an empty tenant here",
+        .0.display()
+    )]
+    Elsewhere(PathBuf),
+    /// The configuration names PostgreSQL, and the tenant is here.
+    #[error(
+        "{} holds the tenant's data, and `storage.postgres` names another place: leave it out, or move that directory away to begin there",
+        .0.display()
+    )]
+    Here(PathBuf),
+    /// The data directory.
+    #[error("cannot {doing} {}", path.display())]
+    Directory {
+        /// What was tried.
+        doing: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The file that says that a tenant is in PostgreSQL.
+pub(crate) fn marker(data: &Path, tenant: &str) -> PathBuf {
+    data.join(format!("postgres-{tenant}"))
+}
+
+/// The tenants that the markers in a data directory name.
+pub(crate) fn in_postgres(data: &Path) -> io::Result<Vec<String>> {
+    let mut tenants = Vec::new();
+    for entry in fs::read_dir(data)? {
+        let name = entry?.file_name();
+        tenants.extend(
+            name.to_str().and_then(|name| name.strip_prefix("postgres-")).map(str::to_owned),
+        );
+    }
+    tenants.sort();
+    Ok(tenants)
+}
+
+/// Opens the store of the tenant wherever it is. Blocks.
+pub(crate) fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, StorageError> {
+    let tenant = config.tenant.as_str();
+    let directory = config.data.join("tenants").join(tenant);
+    let marker = marker(&config.data, tenant);
+    match postgres_options(&config.storage)? {
+        Some(options) => {
+            if !SledStore::holds_nothing(&directory)? {
+                return Err(StorageError::Here(directory));
+            }
+            let store = PostgresStore::open(tenant, options, clock)?;
+            mark(&marker, tenant)?;
+            Ok(Arc::new(store))
+        }
+        None if marker.exists() => Err(StorageError::Elsewhere(marker)),
+        None => embedded(&directory, tenant),
+    }
+}
+
+fn embedded(directory: &Path, tenant: &str) -> Result<Arc<dyn Store>, StorageError> {
+    let derive = Arc::new(DeriveFromBody::new(Schema::r4()));
+    let store = SledStore::open(directory, tenant, derive, SledStoreOptions::default())?;
+    let report = store.report();
+    if let Some(cut) = &report.cut {
+        tracing::warn!(?cut, "the log ended in a group that was never acknowledged, now cut off");
+    }
+    if let Some(rebuilt) = &report.rebuilt {
+        tracing::warn!(?rebuilt, "the derived state was rebuilt from the log");
+    }
+    Ok(Arc::new(store))
+}
+
+fn mark(marker: &Path, tenant: &str) -> Result<(), StorageError> {
+    if marker.exists() {
+        return Ok(());
+    }
+    let text = format!(
+        "The data of tenant {tenant} is in PostgreSQL: `storage.postgres` in the configuration \
+         names it. While this file is here, no start begins an empty tenant in this directory.\n"
+    );
+    let written = fs::write(marker, text).and_then(|()| fs::File::open(marker)?.sync_all());
+    written.map_err(|source| StorageError::Directory {
+        doing: "write",
+        path: marker.to_owned(),
+        source,
+    })
+}
+
+/// How PostgreSQL is reached; `None` where the data directory holds the tenant.
+fn postgres_options(storage: &Storage) -> Result<Option<PostgresOptions>, StorageError> {
+    let Some(connection) = &storage.postgres else { return Ok(None) };
+    let password = storage.password_file.as_deref().map(password).transpose()?;
+    let transport = match (&storage.authority_file, storage.without_tls) {
+        (Some(path), _) => {
+            let pem =
+                fs::read(path).map_err(unreadable("storage.postgres_authority_file", path))?;
+            Transport::verified_by(&pem)?
+        }
+        (None, WithoutTls::Local) => Transport::Local,
+        (None, WithoutTls::InsecureAnywhere) => Transport::InsecurePlain,
+    };
+    Ok(Some(PostgresOptions::new(connection.as_str(), password, transport, holder())?))
+}
+
+fn password(path: &Path) -> Result<Redacted<String>, StorageError> {
+    let key = "storage.postgres_password_file";
+    let metadata = fs::metadata(path).map_err(unreadable(key, path))?;
+    if metadata.mode() & OTHERS != 0 {
+        return Err(StorageError::PasswordReadable(path.to_owned()));
+    }
+    let text = fs::read_to_string(path).map_err(unreadable(key, path))?;
+    Ok(Redacted::new(text.trim_end_matches(['\n', '\r']).to_owned()))
+}
+
+fn unreadable(key: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
+    move |source| StorageError::Unreadable { key, path: path.to_owned(), source }
+}
+
+/// Who this server is, for the one that is refused because of it.
+fn holder() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "a host without a name" } else { host.trim() };
+    format!("{host}, process {}", std::process::id())
+}
+
+/// How the tenant stands in PostgreSQL; `None` where the data directory holds it. Blocks.
+pub(crate) fn condition(
+    config: &Config,
+    clock: &dyn Clock,
+) -> Result<Option<Condition>, StorageError> {
+    let Some(options) = postgres_options(&config.storage)? else { return Ok(None) };
+    Ok(Some(Condition::of(config.tenant.as_str(), &options, clock)?))
+}
+
+/// Whether there is a tenant with data, which no registry may begin empty beside. PostgreSQL is
+/// asked only where the registry could be one that begins. Blocks.
+pub(crate) fn beside(config: &Config, clock: &dyn Clock) -> Result<registry::Beside, StorageError> {
+    let here = crate::config::beside(&config.data).map_err(|source| StorageError::Directory {
+        doing: "read",
+        path: config.data.clone(),
+        source,
+    })?;
+    let begun = config.data.join("registry/format").exists();
+    if here == registry::Beside::ExistingTenant || begun {
+        return Ok(here);
+    }
+    let empty = condition(config, clock)?.is_none_or(|condition| condition.is_empty());
+    Ok(if empty { registry::Beside::NoTenant } else { registry::Beside::ExistingTenant })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doors::SystemClock;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn config(data: &Path, storage: &str) -> Config {
+        let file = data.join("hearthgate.toml");
+        fs::write(&file, storage).unwrap();
+        let flags = crate::config::Flags {
+            config: Some(file),
+            data: Some(data.to_owned()),
+            ..Default::default()
+        };
+        Config::resolve(&flags).unwrap()
+    }
+
+    fn opened(config: &Config) -> Result<Arc<dyn Store>, String> {
+        open(config, Arc::new(SystemClock::start())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_tenant_that_is_elsewhere_is_never_begun_empty() {
+        let data = tempfile::tempdir().unwrap();
+        let here = config(data.path(), "");
+        mark(&marker(data.path(), "default"), "default").unwrap();
+        assert_eq!(in_postgres(data.path()).unwrap(), ["default"]);
+        let Err(refused) = opened(&here) else { panic!("it was opened") };
+        assert!(refused.contains("`storage.postgres` names none"), "{refused}");
+        assert!(!data.path().join("tenants").exists());
+    }
+
+    #[test]
+    fn a_tenant_with_data_here_is_not_looked_for_elsewhere() {
+        let data = tempfile::tempdir().unwrap();
+        let log = data.path().join("tenants/default/log");
+        fs::create_dir_all(&log).unwrap();
+        fs::write(log.join("0000000000000001.log"), [1; 4096]).unwrap();
+        let elsewhere = config(data.path(), "storage.postgres = \"host=/nowhere\"");
+        let Err(refused) = opened(&elsewhere) else { panic!("it was opened") };
+        assert!(refused.contains("holds the tenant's data"), "{refused}");
+    }
+
+    #[test]
+    fn a_password_that_others_may_read_is_refused() {
+        let data = tempfile::tempdir().unwrap();
+        let file = data.path().join("password");
+        fs::write(&file, "planted\n").unwrap();
+        let mode = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o604);
+        let refused = password(&file).unwrap_err().to_string();
+        assert!(refused.contains("chmod o=") && !refused.contains("planted"), "{refused}");
+        mode(0o600);
+        assert_eq!(password(&file).unwrap().expose(), "planted");
+        let missing = password(&data.path().join("absent")).unwrap_err().to_string();
+        assert!(missing.contains("storage.postgres_password_file"), "{missing}");
+    }
+}
