@@ -26,10 +26,10 @@ const OTHERS: u32 = 0o007;
 pub enum StorageError {
     /// The embedded store does not open.
     #[error(transparent)]
-    Embedded(#[from] store_sled::OpenError),
+    Embedded(Box<store_sled::OpenError>),
     /// The store in PostgreSQL does not open.
     #[error(transparent)]
-    Postgres(#[from] store_postgres::OpenError),
+    Postgres(Box<store_postgres::OpenError>),
     /// PostgreSQL cannot be reached as configured.
     #[error("PostgreSQL cannot be reached as `storage` says")]
     Connection(#[from] InvalidConnection),
@@ -70,6 +70,18 @@ pub enum StorageError {
         #[source]
         source: io::Error,
     },
+}
+
+impl From<store_sled::OpenError> for StorageError {
+    fn from(error: store_sled::OpenError) -> Self {
+        Self::Embedded(Box::new(error))
+    }
+}
+
+impl From<store_postgres::OpenError> for StorageError {
+    fn from(error: store_postgres::OpenError) -> Self {
+        Self::Postgres(Box::new(error))
+    }
 }
 
 /// The file that says that a tenant is in PostgreSQL.
