@@ -1,8 +1,10 @@
 //! What is read, and the statements for it.
 
-use fhir_core::{ResourceId, ResourceType, VersionId};
-use futures_util::future::join5;
-use store::{IdentifierKey, StoredBody, T, VersionEntry};
+use std::ops::Range;
+
+use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
+use futures_util::future::{join_all, join5};
+use store::{HistoryOrder, HistoryVersion, IdentifierKey, Place, StoredBody, T, VersionEntry};
 use tokio_postgres::{Client, Statement};
 
 use crate::connect::Session;
@@ -18,7 +20,19 @@ pub(crate) struct Statements {
     body: Statement,
     identified: Statement,
     walk: Statement,
+    histories: [Statement; 7],
 }
+
+/// In the order of [`Statements::histories`].
+const HISTORIES: [&str; 7] = [
+    statements::HISTORY_NEWEST_FIRST,
+    statements::HISTORY_OLDEST_FIRST,
+    statements::TYPE_NEWEST_FIRST,
+    statements::TYPE_OLDEST_FIRST,
+    statements::COUNT_HISTORY,
+    statements::COUNT_TYPE,
+    statements::POSITION_AT,
+];
 
 impl Statements {
     pub(crate) async fn prepare(client: &Client) -> Result<Self, Failure> {
@@ -33,7 +47,10 @@ impl Statements {
         let (newest, version, versions) = (newest?, version?, versions?);
         let (body, identified) = (body?, identified?);
         let walk = client.prepare(statements::WALK).await?;
-        Ok(Self { newest, version, versions, body, identified, walk })
+        let histories = join_all(HISTORIES.map(|statement| client.prepare(statement))).await;
+        let histories: Vec<_> = histories.into_iter().collect::<Result<_, _>>()?;
+        let histories = histories.try_into().expect("as many were prepared as there are");
+        Ok(Self { newest, version, versions, body, identified, walk, histories })
     }
 }
 
@@ -124,4 +141,74 @@ pub(crate) async fn walk(
     let (after, through) = (signed(after.get()), signed(through.get()));
     let found = client.query(statement, &[&tenant, &after, &through]).await?;
     found.iter().map(rows::walked).collect()
+}
+
+/// A part of a history.
+#[derive(Clone)]
+pub(crate) struct History {
+    pub(crate) tenant: String,
+    pub(crate) of: Option<ResourceType>,
+    pub(crate) range: Range<Place>,
+}
+
+impl History {
+    pub(crate) async fn versions(
+        &self,
+        order: HistoryOrder,
+        most: i64,
+        session: &Session,
+    ) -> Result<Vec<HistoryVersion>, Failure> {
+        let (client, [all_newest, all_oldest, type_newest, type_oldest, ..]) =
+            (&session.client, &session.statements.histories);
+        let (tenant, [t, to_t], [ordinal, to_ordinal]) = self.key();
+        let newest_first = order == HistoryOrder::NewestFirst;
+        let found = match &self.of {
+            None => {
+                let statement = if newest_first { all_newest } else { all_oldest };
+                client.query(statement, &[&tenant, &t, &ordinal, &to_t, &to_ordinal, &most]).await?
+            }
+            Some(of) => {
+                let statement = if newest_first { type_newest } else { type_oldest };
+                let of = of.as_str();
+                client
+                    .query(statement, &[&tenant, &t, &ordinal, &to_t, &to_ordinal, &most, &of])
+                    .await?
+            }
+        };
+        found.iter().map(rows::history_version).collect()
+    }
+
+    pub(crate) async fn count(&self, session: &Session) -> Result<u64, Failure> {
+        let (client, [.., all, of_type, _]) = (&session.client, &session.statements.histories);
+        let (tenant, [t, to_t], [ordinal, to_ordinal]) = self.key();
+        let row = match &self.of {
+            None => client.query_one(all, &[&tenant, &t, &ordinal, &to_t, &to_ordinal]).await?,
+            Some(of) => {
+                let of = of.as_str();
+                client.query_one(of_type, &[&tenant, &t, &ordinal, &to_t, &to_ordinal, &of]).await?
+            }
+        };
+        Ok(row.try_get::<_, i64>(0)?.cast_unsigned())
+    }
+
+    /// Positions and ordinals of the first place and of the one after the last. What lies beyond
+    /// the largest signed number is beyond every commit.
+    fn key(&self) -> (&str, [i64; 2], [i32; 2]) {
+        let t = |place: Place| i64::try_from(place.t.get()).unwrap_or(i64::MAX);
+        let ordinal = |place: Place| i32::try_from(place.ordinal).unwrap_or(i32::MAX);
+        let (from, to) = (self.range.start, self.range.end);
+        (&self.tenant, [t(from), t(to)], [ordinal(from), ordinal(to)])
+    }
+}
+
+/// The last commit at or before an instant.
+pub(crate) async fn position_at(
+    tenant: &str,
+    instant: Instant,
+    session: &Session,
+) -> Result<T, Failure> {
+    let (client, [.., position_at]) = (&session.client, &session.statements.histories);
+    let row = client.query_opt(position_at, &[&tenant, &instant.as_micros()]).await?;
+    let t = row.map_or(Ok(0), |row| row.try_get::<_, i64>(0))?;
+    Ok(T::new(t.cast_unsigned()))
 }

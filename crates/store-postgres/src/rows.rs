@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use store::{
-    AppendError, BodyCoding, Commit, CommitId, CommitKind, ContentHash, Head, Location,
-    MalformedGroup, OwnerKeyId, StoredBody, T, Version, VersionEntry, VersionFlags, Walked, record,
+    AppendError, BodyCoding, Commit, CommitId, CommitKind, ContentHash, Head, HistoryVersion,
+    Location, MalformedGroup, OwnerKeyId, Place, StoredBody, T, Version, VersionEntry,
+    VersionFlags, Walked, record,
 };
 use tokio_postgres::Row;
 
@@ -268,6 +269,16 @@ pub(crate) fn walked(row: &Row) -> Result<WalkedRow, Failure> {
             identifiers: Vec::new(),
         },
     })
+}
+
+/// A version's row of a history.
+pub(crate) fn history_version(row: &Row) -> Result<HistoryVersion, Failure> {
+    let resource_type =
+        ResourceType::new(row.try_get(7)?).map_err(|_| Failure::Impossible("type"))?;
+    let id = ResourceId::new(row.try_get(8)?).map_err(|_| Failure::Impossible("id"))?;
+    let entry = entry(row, &resource_type, &id)?;
+    let place = Place { t: entry.t, ordinal: entry.location.ordinal };
+    Ok(HistoryVersion { place, entry })
 }
 
 /// The body in a row of BODY, if the row is the one that `entry` was made of and is unharmed.

@@ -45,6 +45,12 @@ CREATE TABLE hearthgate.identifiers (
 INSERT INTO hearthgate.format VALUES ('store', 1);
 COMMIT";
 
+/// What histories and instants are found by. Made after the tables, so that tables of an earlier
+/// Hearthgate get it too.
+const INDEXES: &str = "\
+CREATE INDEX IF NOT EXISTS versions_by_type ON hearthgate.versions (tenant, type, t, ordinal);
+CREATE INDEX IF NOT EXISTS commits_by_instant ON hearthgate.commits (tenant, instant)";
+
 /// Makes the tables where there are none, and the tenant's rows; refuses those of a newer format.
 pub(crate) async fn prepare(client: &Client, tenant: &str) -> Result<(), OpenError> {
     let mut tries = 0;
@@ -63,6 +69,13 @@ pub(crate) async fn prepare(client: &Client, tenant: &str) -> Result<(), OpenErr
     };
     if found > FORMAT {
         return Err(OpenError::NewerFormat { found, known: FORMAT });
+    }
+    tries = 0;
+    while let Err(error) = client.batch_execute(INDEXES).await {
+        tries += 1;
+        if tries >= TRIES || !is_met_another(&error) {
+            return Err(Failure::from(error).into());
+        }
     }
     let head = "INSERT INTO hearthgate.heads SELECT $1::text, gen_random_uuid()::text, 0, $2::bigint, $3::bytea \
                 ON CONFLICT DO NOTHING";

@@ -91,3 +91,33 @@ pub(crate) const WALK: &str = "SELECT c.t, c.instant, c.id, c.kind, v.ordinal, v
      v.owner, v.dictionary, v.content_hash, v.length, v.body \
      FROM hearthgate.commits c JOIN hearthgate.versions v ON v.tenant = c.tenant AND v.t = c.t \
      WHERE c.tenant = $1 AND c.t > $2 AND c.t <= $3 ORDER BY c.t, v.ordinal";
+
+/// $2 and $3 are the first place, $4 and $5 the one after the last.
+pub(crate) const HISTORY_NEWEST_FIRST: &str = "SELECT version, t, ordinal, instant, flags, \
+     dictionary, length, type, id FROM hearthgate.versions \
+     WHERE tenant = $1 AND (t, ordinal) >= ($2, $3) AND (t, ordinal) < ($4, $5) \
+     ORDER BY t DESC, ordinal DESC LIMIT $6";
+
+pub(crate) const HISTORY_OLDEST_FIRST: &str = "SELECT version, t, ordinal, instant, flags, \
+     dictionary, length, type, id FROM hearthgate.versions \
+     WHERE tenant = $1 AND (t, ordinal) >= ($2, $3) AND (t, ordinal) < ($4, $5) \
+     ORDER BY t, ordinal LIMIT $6";
+
+pub(crate) const TYPE_NEWEST_FIRST: &str = "SELECT version, t, ordinal, instant, flags, \
+     dictionary, length, type, id FROM hearthgate.versions \
+     WHERE tenant = $1 AND type = $7 AND (t, ordinal) >= ($2, $3) AND (t, ordinal) < ($4, $5) \
+     ORDER BY t DESC, ordinal DESC LIMIT $6";
+
+pub(crate) const TYPE_OLDEST_FIRST: &str = "SELECT version, t, ordinal, instant, flags, \
+     dictionary, length, type, id FROM hearthgate.versions \
+     WHERE tenant = $1 AND type = $7 AND (t, ordinal) >= ($2, $3) AND (t, ordinal) < ($4, $5) \
+     ORDER BY t, ordinal LIMIT $6";
+
+pub(crate) const COUNT_HISTORY: &str = "SELECT count(*) FROM hearthgate.versions \
+     WHERE tenant = $1 AND (t, ordinal) >= ($2, $3) AND (t, ordinal) < ($4, $5)";
+
+pub(crate) const COUNT_TYPE: &str = "SELECT count(*) FROM hearthgate.versions \
+     WHERE tenant = $1 AND type = $6 AND (t, ordinal) >= ($2, $3) AND (t, ordinal) < ($4, $5)";
+
+pub(crate) const POSITION_AT: &str = "SELECT t FROM hearthgate.commits \
+     WHERE tenant = $1 AND instant <= $2 ORDER BY instant DESC LIMIT 1";

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -11,8 +12,9 @@ use fhir_core::{Clock, Instant, ResourceId, ResourceType, VersionId};
 use futures_util::future::join;
 use parking_lot::{Mutex, RwLock};
 use store::{
-    AppendError, CloseError, Commit, CommitHash, Head, IdentifierKey, Location, ReadError, Store,
-    StoredBody, T, TenantText, VersionEntry, Walked, judge_group,
+    AppendError, CloseError, Commit, CommitHash, Head, HistoryOrder, HistoryVersion, IdentifierKey,
+    Location, Place, ReadError, Store, StoredBody, T, TenantText, VersionEntry, Walked,
+    judge_group,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -24,7 +26,7 @@ use crate::connect::{Connector, Pool, Session};
 use crate::error::{Failure, LeaseLost, OpenError};
 use crate::lease::{self, Hold, Lease};
 use crate::options::PostgresOptions;
-use crate::reads::{self, Resource};
+use crate::reads::{self, History, Resource};
 use crate::rows::Rows;
 use crate::{schema, statements};
 
@@ -139,6 +141,16 @@ impl PostgresStore {
             resource_type: resource_type.clone(),
             id: id.clone(),
             at: at.min(self.head().t),
+        }
+    }
+
+    /// The part of a history that is durable.
+    fn part(&self, of: Option<&ResourceType>, range: Range<Place>) -> History {
+        let end = range.end.min(Place::first_of(self.head().t.next()));
+        History {
+            tenant: self.shared.tenant.as_str().to_owned(),
+            of: of.cloned(),
+            range: range.start..end,
         }
     }
 }
@@ -435,6 +447,45 @@ impl Store for PostgresStore {
             }
         })
         .await
+    }
+
+    async fn history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+        order: HistoryOrder,
+        most: usize,
+    ) -> Result<Vec<HistoryVersion>, ReadError> {
+        let history = Arc::new(self.part(of, range));
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        self.ask(move |session| {
+            let history = Arc::clone(&history);
+            async move { history.versions(order, most, &session).await }
+        })
+        .await
+    }
+
+    async fn count_history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+    ) -> Result<u64, ReadError> {
+        let history = Arc::new(self.part(of, range));
+        self.ask(move |session| {
+            let history = Arc::clone(&history);
+            async move { history.count(&session).await }
+        })
+        .await
+    }
+
+    async fn position_at(&self, instant: Instant) -> Result<T, ReadError> {
+        let head = self.head().t;
+        let tenant = self.shared.tenant.clone();
+        let asked = self.ask(move |session| {
+            let tenant = tenant.clone();
+            async move { reads::position_at(tenant.as_str(), instant, &session).await }
+        });
+        Ok(asked.await?.min(head))
     }
 
     fn close(&self) -> Result<(), CloseError> {

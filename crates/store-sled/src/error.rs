@@ -116,6 +116,24 @@ pub enum VerifyError {
         /// Versions in the log.
         expected: u64,
     },
+    /// What the histories of types and of everything are read by is not what the segment has.
+    #[error(
+        "the history of segment {segment} is not the segment's; remove history/{segment:016}.run, \
+         it is made again"
+    )]
+    HistoryDiffers {
+        /// The number of the segment.
+        segment: u64,
+    },
+    /// That cannot be read.
+    #[error("the history of segment {segment} cannot be read")]
+    HistoryUnreadable {
+        /// The number of the segment.
+        segment: u64,
+        /// Why not.
+        #[source]
+        source: store::ReadError,
+    },
     /// The derived state failed.
     #[error("the derived state failed: {reason}")]
     StateFailed {

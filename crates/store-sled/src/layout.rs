@@ -49,6 +49,17 @@ impl Layout {
         self.root.join("state.failed")
     }
 
+    /// The history of a segment that another one follows.
+    pub(crate) fn history(&self, number: u64) -> PathBuf {
+        self.root.join("history").join(format!("{number:016}.run"))
+    }
+
+    /// Writes the history of a segment, whole or not at all.
+    pub(crate) fn write_history(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
+        create_directory(&self.root.join("history"))?;
+        write_whole(&self.history(number), bytes)
+    }
+
     fn format(&self) -> PathBuf {
         self.root.join("format")
     }

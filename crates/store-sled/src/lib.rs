@@ -14,6 +14,7 @@ mod error;
 #[cfg(test)]
 mod faults;
 mod frame;
+mod history;
 mod key_files;
 mod keys;
 mod layout;

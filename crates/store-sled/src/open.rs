@@ -11,6 +11,7 @@ use store::{Derive, Head, T, TenantText};
 
 use crate::applier::Applier;
 use crate::error::{OpenError, VerifyError};
+use crate::history::{Histories, Rows};
 use crate::layout::{Layout, io_error};
 use crate::memory::Memory;
 use crate::report::{Cut, OpenReport, Rebuild};
@@ -73,13 +74,15 @@ pub(crate) fn open(
     let path = layout.segment(newest);
     let tail = Tail::open(&path, newest, replayed.end, options.segment_bytes);
     let tail = tail.map_err(io_error(&path))?;
+    let (parts, rows) = replayed.into_parts();
     Ok(SledStore::assemble(
-        tenant,
+        tenant.clone(),
         Segments::new(layout.clone()),
+        Histories::new(layout.clone(), tenant, newest, rows),
         layout,
         derive,
         options,
-        replayed.into_parts(),
+        parts,
         tail,
         report,
     ))
@@ -93,6 +96,8 @@ struct Replayed {
     head: Head,
     /// Where the newest segment ends.
     end: u64,
+    /// The newest segment's versions.
+    rows: Rows,
     commits: u64,
     versions: u64,
 }
@@ -105,8 +110,9 @@ pub(crate) struct Parts {
 }
 
 impl Replayed {
-    fn into_parts(self) -> Parts {
-        Parts { state: self.state, memory: self.memory, applier: self.applier }
+    fn into_parts(self) -> (Parts, Rows) {
+        let parts = Parts { state: self.state, memory: self.memory, applier: self.applier };
+        (parts, self.rows)
     }
 }
 
@@ -187,8 +193,16 @@ impl Replay<'_> {
         let memory = Arc::new(Memory::new(self.options, applied));
         let applier = Applier::start(&memory, &state, applied);
         let applier = applier.map_err(io_error(&self.layout.state()))?;
-        let mut replayed =
-            Replayed { state, memory, applier, head: Head::EMPTY, end: 0, commits: 0, versions: 0 };
+        let mut replayed = Replayed {
+            state,
+            memory,
+            applier,
+            head: Head::EMPTY,
+            end: 0,
+            rows: Rows::after(Head::EMPTY),
+            commits: 0,
+            versions: 0,
+        };
         let mut before = None;
         for &number in &self.segments[from..] {
             let place = match self.segments.last() {
@@ -197,6 +211,9 @@ impl Replay<'_> {
             };
             let path = self.layout.segment(number);
             let mut scan = SegmentScan::open(&path, number, place, self.tenant, before, applied.t)?;
+            if place == Place::Last {
+                scan = scan.with_rows();
+            }
             same_log(&applied, &scan.head())?;
             while let Some(found) = scan.next()? {
                 same_log(&applied, &found.head)?;
@@ -207,6 +224,9 @@ impl Replay<'_> {
             }
             before = Some(scan.head());
             (replayed.head, replayed.end) = (scan.head(), scan.end());
+            if let Some(rows) = scan.rows() {
+                replayed.rows = rows;
+            }
         }
         Ok(replayed)
     }

@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ use store::{CommitHash, Head, T, TenantText};
 
 use crate::error::{Damage, Flaw, OpenError, VerifyError};
 use crate::frame::{GROUP_HEADER, GROUP_TRAILER, GroupHeader, MAX_SEGMENT_HEADER, SegmentHeader};
+use crate::history::Rows;
 
 /// Bytes read at a time, at least.
 const WINDOW: usize = 1 << 20;
@@ -67,6 +69,8 @@ pub(crate) struct SegmentScan {
     torn: Option<u64>,
     /// Where the zeros begin that the file ends with, once that was asked.
     written: Option<u64>,
+    /// The versions walked through, when they were asked for.
+    rows: Option<Rows>,
 }
 
 /// A group being walked through.
@@ -103,6 +107,7 @@ impl SegmentScan {
             group: None,
             torn: None,
             written: None,
+            rows: None,
         };
         let bytes = scan.read(0, MAX_SEGMENT_HEADER as u64)?;
         let (header, length) =
@@ -122,6 +127,17 @@ impl SegmentScan {
         scan.head = header.base;
         scan.end = length as u64;
         Ok(scan)
+    }
+
+    /// Remembers where the versions lie that are walked through from now on.
+    pub(crate) fn with_rows(mut self) -> Self {
+        self.rows = Some(Rows::after(self.head));
+        self
+    }
+
+    /// Where the versions lie, when that was asked for.
+    pub(crate) fn rows(self) -> Option<Rows> {
+        self.rows
     }
 
     /// The head of the log after what was walked through.
@@ -273,10 +289,22 @@ impl SegmentScan {
         let bytes = group.bytes.slice(group.at..group.bytes.len() - GROUP_TRAILER);
         let offset = group.offset + group.at as u64;
         let after = self.head.t;
+        let mut rows = self.rows.as_mut();
+        let mut push = |of: &str, block: Range<usize>| {
+            if let Some(rows) = &mut rows {
+                let length = u32::try_from(block.len()).expect("a block is shorter than a record");
+                rows.push(of, offset + block.start as u64, length);
+            }
+        };
         let read = if after.next() > self.verified_only {
-            record::decode(&bytes).map(Read::from)
+            record::decode(&bytes).map(|decoded| {
+                for (version, block) in decoded.commit.versions.iter().zip(&decoded.blocks) {
+                    push(version.resource_type.as_str(), block.clone());
+                }
+                Read::from(decoded)
+            })
         } else {
-            record::check(&bytes).map(Read::from)
+            record::check_each(&bytes, |block, of| push(of, block)).map(Read::from)
         };
         let read = read.map_err(|error| {
             ScanError::Damaged(Damage {
@@ -294,6 +322,9 @@ impl SegmentScan {
         if read.tenant != self.tenant {
             let flaw = Flaw::OtherTenant(read.tenant.to_string());
             return Err(self.all_lost(offset, flaw));
+        }
+        if let Some(rows) = &mut self.rows {
+            rows.end_commit(head.instant);
         }
         let (length, decoded) = (read.length, read.decoded);
         group.at += length;

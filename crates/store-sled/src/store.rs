@@ -7,18 +7,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use fhir_core::{ResourceId, ResourceType, VersionId};
+use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use store::record;
 use store::{
-    AppendError, CloseError, Commit, CommitHash, Derive, Head, IdentifierKey, MalformedGroup,
-    ReadError, Store, StoredBody, T, TenantText, VersionEntry, Walked, judge_group,
+    AppendError, CloseError, Commit, CommitHash, Derive, Head, HistoryOrder, HistoryVersion,
+    IdentifierKey, Location, MalformedGroup, Place, ReadError, Store, StoredBody, T, TenantText,
+    VersionEntry, Walked, judge_group,
 };
 
 use crate::SledStoreOptions;
 use crate::applier::Applier;
 use crate::error::{Damage, Flaw, OpenError};
 use crate::frame::{GROUP_HEADER, GROUP_TRAILER, GroupHeader};
+use crate::history::{Found, Histories};
 use crate::keys::{Pointer, bearers_key, version_keys};
 use crate::layout::Layout;
 use crate::memory::{Memory, Order};
@@ -47,6 +49,7 @@ pub struct SledStore {
     head: RwLock<Head>,
     writer: Mutex<Writer>,
     segments: Segments,
+    pub(crate) histories: Histories,
     pub(crate) memory: Arc<Memory>,
     pub(crate) state: Arc<Slot>,
     applier: Applier,
@@ -100,6 +103,7 @@ impl SledStore {
     pub(crate) fn assemble(
         tenant: TenantText,
         segments: Segments,
+        histories: Histories,
         layout: Layout,
         derive: Arc<dyn Derive>,
         options: SledStoreOptions,
@@ -128,6 +132,7 @@ impl SledStore {
                 starts: Vec::new(),
             }),
             segments,
+            histories,
             memory: parts.memory,
             state: parts.state,
             applier: parts.applier,
@@ -150,6 +155,7 @@ impl SledStore {
         match opened {
             Ok(tail) => {
                 writer.tail = tail;
+                self.histories.rotate(number, head);
                 Ok(())
             }
             // The new segment stands there and says that it continues this head: nothing may be
@@ -209,6 +215,34 @@ impl SledStore {
         Ok(StoredBody { owner, commit, ordinal, bytes })
     }
 
+    /// What a history found, as the state knows it: one of this type, when one is asked for.
+    fn history_version(
+        &self,
+        found: &Found,
+        of: Option<&ResourceType>,
+    ) -> Result<HistoryVersion, ReadError> {
+        let &Found { place, segment, offset, length } = found;
+        let name = || format!("version {} of commit {}", place.ordinal, place.t);
+        let damaged = |flaw| ReadError::from(Damage { segment, offset, lost: name(), flaw });
+        let block = self.segments.read(&found.location(), name)?;
+        let version = record::decode_block(&block, self.tenant.as_str(), place.t)
+            .map_err(|error| damaged(Flaw::Record(error)))?;
+        let keys = version_keys(&version.resource_type, &version.id, place.t);
+        let known = match self.memory.first(&keys) {
+            None => self.in_state(|state| state.first(&keys))?,
+            known => known,
+        };
+        let entry = known.map(|(t, pointer)| pointer.entry(&version.resource_type, &version.id, t));
+        let entry = entry.filter(|entry| {
+            let at = entry.location;
+            (entry.t, at.ordinal) == (place.t, place.ordinal)
+                && (at.segment, at.offset, at.length) == (segment, offset, length)
+                && of.is_none_or(|of| entry.resource_type == *of)
+        });
+        let entry = entry.ok_or_else(|| damaged(Flaw::OtherVersion))?;
+        Ok(HistoryVersion { place, entry })
+    }
+
     #[cfg(test)]
     pub(crate) fn wrap_log(
         &self,
@@ -250,6 +284,7 @@ impl Store for SledStore {
             instant: last.instant,
             hash: *writer.hashes.last().expect("encode() hashed every commit"),
         };
+        self.histories.insert(group, &writer.blocks, offset);
         self.memory.insert(unit);
         *self.head.write() = head;
         writer.tidy();
@@ -335,8 +370,32 @@ impl Store for SledStore {
         Ok(bearers.into_iter().collect())
     }
 
+    async fn history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+        order: HistoryOrder,
+        most: usize,
+    ) -> Result<Vec<HistoryVersion>, ReadError> {
+        let found = self.histories.find(of, &range, order, most)?;
+        found.iter().map(|found| self.history_version(found, of)).collect()
+    }
+
+    async fn count_history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+    ) -> Result<u64, ReadError> {
+        self.histories.count(of, &range)
+    }
+
+    async fn position_at(&self, instant: Instant) -> Result<T, ReadError> {
+        self.histories.position_at(instant)
+    }
+
     fn close(&self) -> Result<(), CloseError> {
         self.writer.lock().tail.close();
+        self.histories.settle();
         self.applier.end(Order::Drain);
         let flushed = self.state.get().and_then(|state| state.flush());
         flushed.map_err(|reason| CloseError::StateFailed { reason })

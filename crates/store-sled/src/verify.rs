@@ -39,14 +39,17 @@ impl SledStore {
             // What comes after the head may be half written at this moment.
             let path = self.layout.segment(number);
             let mut scan =
-                SegmentScan::open(&path, number, Place::Last, &self.tenant, before, T::ZERO)?;
+                SegmentScan::open(&path, number, Place::Last, &self.tenant, before, T::ZERO)?
+                    .with_rows();
             while scan.head().t < head.t {
                 let Some(found) = scan.next()? else {
                     break;
                 };
                 versions += self.verify_commit(number, found)?;
             }
-            if scan.head().t >= head.t {
+            let reached = scan.head();
+            if reached.t >= head.t {
+                self.verify_history(number, scan)?;
                 break;
             }
             if let Some(length) = scan.torn() {
@@ -57,9 +60,20 @@ impl SledStore {
                     flaw: Flaw::Short { needed: length + 1, available: length },
                 }));
             }
-            before = Some(scan.head());
+            before = Some(reached);
+            self.verify_history(number, scan)?;
         }
         Ok(versions)
+    }
+
+    /// Compares what is kept of a segment's history with the segment, as far as it was read.
+    fn verify_history(&self, segment: u64, scan: SegmentScan) -> Result<(), VerifyError> {
+        let rows = scan.rows().expect("they were asked for");
+        match self.histories.agrees(segment, &rows) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(VerifyError::HistoryDiffers { segment }),
+            Err(error) => Err(VerifyError::HistoryUnreadable { segment, source: error }),
+        }
     }
 
     fn verify_commit(&self, segment: u64, found: Found) -> Result<u64, VerifyError> {

@@ -2,14 +2,16 @@
 //! Durable for as long as the value lives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use fhir_core::{ResourceId, ResourceType, VersionId};
+use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 
 use crate::{
-    AppendError, CloseError, Commit, Head, IdentifierKey, Location, MalformedGroup, ReadError,
-    Store, StoredBody, T, TenantText, Version, VersionEntry, Walked, judge_group, record,
+    AppendError, CloseError, Commit, Head, HistoryOrder, HistoryVersion, IdentifierKey, Location,
+    MalformedGroup, Place, ReadError, Store, StoredBody, T, TenantText, Version, VersionEntry,
+    Walked, judge_group, record,
 };
 
 /// A [`Store`] in memory.
@@ -184,6 +186,35 @@ impl Store for ModelStore {
         Ok(bearers.filter(|(_, first)| **first <= at).map(|(id, _)| id.clone()).collect())
     }
 
+    async fn history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+        order: HistoryOrder,
+        most: usize,
+    ) -> Result<Vec<HistoryVersion>, ReadError> {
+        let mut found = self.state().history(of, &range);
+        if order == HistoryOrder::NewestFirst {
+            found.reverse();
+        }
+        found.truncate(most);
+        Ok(found)
+    }
+
+    async fn count_history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+    ) -> Result<u64, ReadError> {
+        Ok(self.state().history(of, &range).len() as u64)
+    }
+
+    async fn position_at(&self, instant: Instant) -> Result<T, ReadError> {
+        let state = self.state();
+        let commits = state.commits.partition_point(|commit| commit.instant <= instant);
+        Ok(T::new(commits as u64))
+    }
+
     fn close(&self) -> Result<(), CloseError> {
         self.state().closed = Closed::Yes;
         Ok(())
@@ -225,6 +256,22 @@ impl State {
         let positions = self.resources.get(&resource).into_iter().flatten();
         let visible: Vec<_> = positions.filter(|(t, _)| *t <= at).collect();
         visible.into_iter().rev().filter_map(|&(t, ordinal)| self.entry(t, ordinal))
+    }
+
+    /// The versions in `range`, the oldest first.
+    fn history(&self, of: Option<&ResourceType>, range: &Range<Place>) -> Vec<HistoryVersion> {
+        let mut found = Vec::new();
+        for commit in &self.commits {
+            for (ordinal, version) in (0..).zip(&commit.versions) {
+                let place = Place { t: commit.t, ordinal };
+                let wanted = of.is_none_or(|of| version.resource_type == *of);
+                if wanted && range.contains(&place) {
+                    let entry = self.entry(commit.t, ordinal as usize);
+                    found.extend(entry.map(|entry| HistoryVersion { place, entry }));
+                }
+            }
+        }
+        found
     }
 
     fn entry(&self, t: T, ordinal: usize) -> Option<VersionEntry> {

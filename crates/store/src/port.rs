@@ -1,14 +1,15 @@
 //! The port itself: what a backend does, and what it is told.
 
 use std::error::Error;
+use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 
 use crate::{
-    AppendError, BodyCoding, CloseError, Commit, CommitId, CommitKind, Head, IdentifierKey,
-    OwnerKeyId, ReadError, T, Version, VersionFlags,
+    AppendError, BodyCoding, CloseError, Commit, CommitId, CommitKind, Head, HistoryOrder,
+    HistoryVersion, IdentifierKey, OwnerKeyId, Place, ReadError, T, Version, VersionFlags,
 };
 
 /// One tenant's log and what finds versions in it.
@@ -109,6 +110,36 @@ pub trait Store: Send + Sync + 'static {
         identifier: &IdentifierKey,
         at: T,
     ) -> Result<Vec<ResourceId>, ReadError>;
+
+    /// Versions in the order of the log: of one type, or of all when `of` is `None`, at the places
+    /// in `range`, `most` of them at most. Costs in proportion to what it answers, not to what the
+    /// log holds.
+    ///
+    /// # Errors
+    /// [`ReadError`] when they cannot be known.
+    async fn history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+        order: HistoryOrder,
+        most: usize,
+    ) -> Result<Vec<HistoryVersion>, ReadError>;
+
+    /// How many versions [`Store::history`] has in `range`.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it cannot be known.
+    async fn count_history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+    ) -> Result<u64, ReadError>;
+
+    /// The position of the last commit at or before `instant`; [`T::ZERO`] when there is none.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it cannot be known.
+    async fn position_at(&self, instant: Instant) -> Result<T, ReadError>;
 
     /// Takes no more commits and writes what was still to be written. Blocks; a second call does
     /// nothing. Without it the next open has more to replay, and nothing is lost.

@@ -1,18 +1,19 @@
 //! A body that is damaged where it lies is an error that says so, never a panic and never half a
 //! resource.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use database::{Database, DeriveFromBody, Expect, Options, ReadError};
-use fhir_core::{ResourceId, ResourceType, VersionId};
+use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use fhir_schema::Schema;
 use parking_lot::Mutex;
 use store::model::ModelStore;
 use store::{
-    AppendError, BodyCoding, CloseError, Commit, Derive, Head, IdentifierKey, Store, StoredBody, T,
-    VersionEntry, Walked,
+    AppendError, BodyCoding, CloseError, Commit, Derive, Head, HistoryOrder, HistoryVersion,
+    IdentifierKey, Place, Store, StoredBody, T, VersionEntry, Walked,
 };
 
 use crate::support::{Clinic, SetClock, block_on, commit, everything, put, resource, tenant};
@@ -99,6 +100,28 @@ impl Store for Liar {
         at: T,
     ) -> Result<Vec<ResourceId>, store::ReadError> {
         self.store.identified(resource_type, identifier, at).await
+    }
+
+    async fn history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+        order: HistoryOrder,
+        most: usize,
+    ) -> Result<Vec<HistoryVersion>, store::ReadError> {
+        self.store.history(of, range, order, most).await
+    }
+
+    async fn count_history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+    ) -> Result<u64, store::ReadError> {
+        self.store.count_history(of, range).await
+    }
+
+    async fn position_at(&self, instant: Instant) -> Result<T, store::ReadError> {
+        self.store.position_at(instant).await
     }
 
     fn close(&self) -> Result<(), CloseError> {

@@ -1,15 +1,16 @@
 //! A store between the database and a backend whose appends a test can hold, fail, and count.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fhir_core::{ResourceId, ResourceType, VersionId};
+use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use parking_lot::{Condvar, Mutex};
 use store::{
-    AppendError, CloseError, Commit, Head, IdentifierKey, ReadError, Store, StoredBody, T,
-    VersionEntry, Walked,
+    AppendError, CloseError, Commit, Head, HistoryOrder, HistoryVersion, IdentifierKey, Place,
+    ReadError, Store, StoredBody, T, VersionEntry, Walked,
 };
 
 /// How long a test waits for the writer before it says what it waits for.
@@ -164,6 +165,28 @@ impl Store for Gate {
         at: T,
     ) -> Result<Vec<ResourceId>, ReadError> {
         self.backend.identified(resource_type, identifier, at).await
+    }
+
+    async fn history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+        order: HistoryOrder,
+        most: usize,
+    ) -> Result<Vec<HistoryVersion>, ReadError> {
+        self.backend.history(of, range, order, most).await
+    }
+
+    async fn count_history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+    ) -> Result<u64, ReadError> {
+        self.backend.count_history(of, range).await
+    }
+
+    async fn position_at(&self, instant: Instant) -> Result<T, ReadError> {
+        self.backend.position_at(instant).await
     }
 
     fn close(&self) -> Result<(), CloseError> {

@@ -1,13 +1,14 @@
 //! A store that can be told to fail.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use fhir_core::{ResourceId, ResourceType, VersionId};
+use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use store::{
-    AppendError, CloseError, Commit, Head, IdentifierKey, ReadError, Store, StoredBody, T,
-    VersionEntry, Walked,
+    AppendError, CloseError, Commit, Head, HistoryOrder, HistoryVersion, IdentifierKey, Place,
+    ReadError, Store, StoredBody, T, VersionEntry, Walked,
 };
 
 /// How a store fails.
@@ -123,6 +124,28 @@ impl Store for FailingStore {
         at: T,
     ) -> Result<Vec<ResourceId>, ReadError> {
         self.inner.identified(resource_type, identifier, at).await
+    }
+
+    async fn history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+        order: HistoryOrder,
+        most: usize,
+    ) -> Result<Vec<HistoryVersion>, ReadError> {
+        self.inner.history(of, range, order, most).await
+    }
+
+    async fn count_history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+    ) -> Result<u64, ReadError> {
+        self.inner.count_history(of, range).await
+    }
+
+    async fn position_at(&self, instant: Instant) -> Result<T, ReadError> {
+        self.inner.position_at(instant).await
     }
 
     fn close(&self) -> Result<(), CloseError> {

@@ -60,6 +60,18 @@ pub fn check(bytes: &[u8]) -> Result<RecordHead<'_>, DecodeError> {
     walk(bytes, |_, _| ())
 }
 
+/// Verifies the record that `bytes` begins with, and tells of each version where its block lies
+/// in the record and its type.
+///
+/// # Errors
+/// [`DecodeError`] when there is no whole and unharmed record.
+pub fn check_each<'a>(
+    bytes: &'a [u8],
+    mut each: impl FnMut(Range<usize>, &'a str),
+) -> Result<RecordHead<'a>, DecodeError> {
+    walk(bytes, |range, block| each(range, block.resource_type))
+}
+
 /// Reads the record that `bytes` begins with. Bodies share the memory of `bytes`.
 ///
 /// # Errors

@@ -43,7 +43,7 @@
 mod decode;
 mod encode;
 
-pub use decode::{Decoded, RecordHead, check, decode, decode_block};
+pub use decode::{Decoded, RecordHead, check, check_each, decode, decode_block};
 pub use encode::{encode, length};
 
 use crate::CommitId;

@@ -6,6 +6,7 @@
 
 pub mod fixture;
 mod guarantees;
+mod history;
 mod random;
 
 use std::future::Future;
@@ -17,6 +18,10 @@ use std::thread::{self, Thread};
 use crate::Store;
 
 pub use guarantees::*;
+pub use history::{
+    a_history_is_read_in_parts, an_instant_leads_to_what_there_was_then,
+    histories_follow_the_order_of_the_log,
+};
 pub use random::random_operations_agree_with_the_model;
 
 /// A store that can be opened again and crashed. It begins empty, belongs to
@@ -50,6 +55,9 @@ macro_rules! suite_tests {
             bodies_of_all_sizes_come_back
             a_body_is_not_given_under_another_name
             identifiers_find_everyone_who_ever_bore_them
+            histories_follow_the_order_of_the_log
+            a_history_is_read_in_parts
+            an_instant_leads_to_what_there_was_then
             the_head_chains_the_commits
             a_closed_store_reads_and_takes_no_commits
             random_operations_agree_with_the_model

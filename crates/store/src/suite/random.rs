@@ -2,6 +2,7 @@
 
 use super::StoreUnderTest;
 use super::fixture::{commit, delete, put_identified, resource_id, resource_type, tenant};
+use super::history::compare_histories;
 use crate::model::ModelStore;
 use crate::{AppendError, Commit, IdentifierKey, Store, T, Version, VersionEntry};
 
@@ -127,6 +128,8 @@ async fn compare_some(store: &dyn Store, model: &ModelStore, chance: &mut Chance
     let value = chance.below(6).to_string();
     let key = IdentifierKey::new(Some(chance.one_of(&SYSTEMS)), &value);
     compare_identifier(store, model, chance.one_of(&TYPES), &key, at, place).await;
+    let part = (chance.below(at.get() + 1), at.get());
+    compare_histories(store, model, part, 5, place).await;
 }
 
 async fn compare_all(store: &dyn Store, model: &ModelStore, place: &str) {
@@ -140,6 +143,7 @@ async fn compare_all(store: &dyn Store, model: &ModelStore, place: &str) {
             compare_identifier(store, model, resource_type.as_str(), &key, at, place).await;
         }
     }
+    compare_histories(store, model, (0, head.get() + 1), usize::MAX, place).await;
 }
 
 async fn compare_identifier(

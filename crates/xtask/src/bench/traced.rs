@@ -1,12 +1,13 @@
 //! A store that notes how many commits each group had, and passes everything on.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use fhir_core::{ResourceId, ResourceType, VersionId};
+use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use store::{
-    AppendError, CloseError, Commit, Head, IdentifierKey, ReadError, Store, StoredBody, T,
-    VersionEntry, Walked,
+    AppendError, CloseError, Commit, Head, HistoryOrder, HistoryVersion, IdentifierKey, Place,
+    ReadError, Store, StoredBody, T, VersionEntry, Walked,
 };
 
 /// The store, and the sizes of its groups.
@@ -88,6 +89,28 @@ impl Store for Traced {
         at: T,
     ) -> Result<Vec<ResourceId>, ReadError> {
         self.store.identified(resource_type, identifier, at).await
+    }
+
+    async fn history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+        order: HistoryOrder,
+        most: usize,
+    ) -> Result<Vec<HistoryVersion>, ReadError> {
+        self.store.history(of, range, order, most).await
+    }
+
+    async fn count_history(
+        &self,
+        of: Option<&ResourceType>,
+        range: Range<Place>,
+    ) -> Result<u64, ReadError> {
+        self.store.count_history(of, range).await
+    }
+
+    async fn position_at(&self, instant: Instant) -> Result<T, ReadError> {
+        self.store.position_at(instant).await
     }
 
     fn close(&self) -> Result<(), CloseError> {
