@@ -141,6 +141,12 @@ impl Database {
         self.shared.snapshot(visibility)
     }
 
+    /// The data as of `t`, or the newest when that is earlier, as far as `visibility` shows it.
+    #[must_use]
+    pub fn snapshot_at(&self, t: T, visibility: Visibility) -> Snapshot {
+        self.shared.snapshot(visibility).as_of(t)
+    }
+
     /// The definitions the data is read by.
     #[must_use]
     pub fn schema(&self) -> &'static Schema {

@@ -10,6 +10,7 @@ mod body;
 mod database;
 pub mod dictionary;
 mod error;
+mod history;
 mod judge;
 mod line;
 mod recent;
@@ -28,5 +29,6 @@ pub use transaction::{
 pub use visibility::{NarrowerThanEnforced, Visibility};
 
 pub use store::{
-    CloseError, CommitId, IdentifierKey, InvalidTenant, Method, Store, T, TenantText, VersionEntry,
+    CloseError, CommitId, HistoryOrder, HistoryVersion, IdentifierKey, InvalidTenant, Method,
+    Place, Store, T, TenantText, VersionEntry, places,
 };

@@ -15,10 +15,10 @@ use crate::{ReadError, Visibility, body};
 /// [`Visibility`] lets through: what is not visible is answered as if it did not exist.
 #[derive(Clone)]
 pub struct Snapshot {
-    store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
     bodies: Arc<Bodies>,
     schema: &'static Schema,
-    visibility: Visibility,
+    pub(crate) visibility: Visibility,
     at: T,
 }
 
@@ -40,6 +40,12 @@ impl Snapshot {
         at: T,
     ) -> Self {
         Self { store, bodies, schema, visibility, at }
+    }
+
+    /// The same data as of `t`, or as of here when that is earlier.
+    #[must_use]
+    pub fn as_of(&self, t: T) -> Self {
+        Self { at: t.min(self.at), ..self.clone() }
     }
 
     /// The position it shows.

@@ -55,6 +55,22 @@ impl Visibility {
         Ok(Self(Part::Patients(patients)))
     }
 
+    /// Whether nothing is hidden.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.0 == Part::Everything
+    }
+
+    /// The resources that alone may be seen, where it names them, in a fixed order.
+    pub(crate) fn named(&self) -> Vec<(ResourceType, ResourceId)> {
+        match &self.0 {
+            Part::Everything => Vec::new(),
+            Part::Patients(ids) => {
+                let patient = ResourceType::new("Patient").expect("the name of a type");
+                ids.iter().map(|id| (patient.clone(), id.clone())).collect()
+            }
+        }
+    }
+
     /// Whether this resource may be seen, should it exist.
     #[must_use]
     pub fn shows(&self, resource_type: &ResourceType, id: &ResourceId) -> bool {

@@ -17,5 +17,6 @@ pub mod keys;
 pub mod lock;
 pub mod logging;
 pub mod owner_key;
+pub mod page_key;
 pub mod serve;
 mod storage;

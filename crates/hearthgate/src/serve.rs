@@ -25,6 +25,7 @@ use crate::control::{self, ControlSocket, ControlSocketError};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::lock::{Half, Lock, LockError};
 use crate::owner_key::{self, OwnerKeyError};
+use crate::page_key::{self, PageKeyError};
 use crate::storage::{self, StorageError};
 
 /// Which halves this process runs.
@@ -50,6 +51,9 @@ pub enum ServeError {
     /// The owner's key could not be made or kept.
     #[error(transparent)]
     Owner(#[from] OwnerKeyError),
+    /// The key that page links are sealed with.
+    #[error(transparent)]
+    PageKey(#[from] PageKeyError),
     /// The control socket.
     #[error(transparent)]
     Control(#[from] ControlSocketError),
@@ -349,6 +353,7 @@ impl Process {
             socket: run.join("server.sock"),
             channel_socket: run.join("channel.sock"),
             public_base,
+            page_key: page_key::open(&self.config.data, &*self.ids)?,
             limits,
         };
         let databases: BTreeMap<TenantName, Arc<Database>> =

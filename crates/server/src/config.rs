@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::PublicBase;
+use crate::{PageKey, PublicBase};
 
 /// Where the server answers and within which bounds.
 #[derive(Debug, Clone)]
@@ -14,6 +14,9 @@ pub struct ServerConfig {
     pub channel_socket: PathBuf,
     /// The base URL that clients know.
     pub public_base: PublicBase,
+    /// What links to other pages are sealed with: kept with the data, so that they outlive a
+    /// restart.
+    pub page_key: PageKey,
     /// Bounds.
     pub limits: Limits,
 }

@@ -4,7 +4,7 @@ use contract::Interaction;
 
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
-use crate::interactions::{capabilities, create, delete, history_instance, read, update, vread};
+use crate::interactions::{capabilities, create, delete, history, read, update, vread};
 use crate::table;
 
 /// Carries out any interaction but a batch or transaction, which is made of these.
@@ -23,9 +23,9 @@ pub(crate) async fn dispatch(call: Call<'_>) -> Result<Answer, ServerError> {
         Interaction::Capabilities => capabilities::capabilities(&call),
         Interaction::Read(instance) => read::read(&call, &instance).await,
         Interaction::Vread(instance, version) => vread::vread(&call, &instance, &version).await,
-        Interaction::HistoryInstance(instance) => {
-            history_instance::history_instance(&call, &instance).await
-        }
+        Interaction::HistoryInstance(instance) => history::history_instance(&call, &instance).await,
+        Interaction::HistoryType(of) => history::history_type(&call, &of).await,
+        Interaction::HistorySystem => history::history_system(&call).await,
         Interaction::Create(of) => create::create(&call, &of).await,
         Interaction::Update(instance) => update::update(&call, &instance).await,
         Interaction::Delete(instance) => delete::delete(&call, &instance).await,
@@ -33,8 +33,6 @@ pub(crate) async fn dispatch(call: Call<'_>) -> Result<Answer, ServerError> {
         | Interaction::Patch(_)
         | Interaction::ConditionalPatch(_)
         | Interaction::ConditionalDelete(_)
-        | Interaction::HistoryType(_)
-        | Interaction::HistorySystem
         | Interaction::SearchType(_)
         | Interaction::SearchSystem
         | Interaction::SearchCompartment(..)

@@ -31,6 +31,10 @@ pub(crate) enum ServerError {
     UnsupportedParameter(String),
     #[error("the parameter {name} cannot be read")]
     InvalidParameter { name: &'static str, mend: &'static str },
+    #[error("the link to a page is none of this server's, of another caller or of another URL")]
+    PageLinkInvalid,
+    #[error("the link to a page is too old")]
+    PageLinkExpired,
     #[error("the URL of the entry is not one of this server's")]
     InvalidEntryUrl { url: String, problem: Option<NotFhir> },
 

@@ -87,7 +87,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             StatusCode::FORBIDDEN,
             IssueCode::Forbidden,
             "your access is limited to a part of the data, and within such limits this server \
-             only serves read, vread and instance history of the Patient itself"
+             only serves read, vread and history of the Patient itself"
                 .into(),
         ),
         E::MayNotChooseIds => one(
@@ -113,6 +113,20 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             IssueCode::Value,
             format!("the parameter {name} cannot be read: {mend}"),
             &format!("http.{name}"),
+        ),
+        E::PageLinkInvalid => at(
+            BAD_REQUEST,
+            IssueCode::Value,
+            "the link to this page is not one that you were given for this URL, or your access has \
+             changed since; begin again without _page"
+                .into(),
+            "http._page",
+        ),
+        E::PageLinkExpired => at(
+            StatusCode::GONE,
+            IssueCode::Expired,
+            "the link to this page has lived its 24 hours; begin again without _page".into(),
+            "http._page",
         ),
         E::InvalidEntryUrl { url, problem } => {
             let (status, reason) = match problem {

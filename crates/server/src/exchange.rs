@@ -21,6 +21,7 @@ use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::holding::HeldBody;
+use crate::interactions::history;
 use crate::negotiation::{self, Format, Handling, Return};
 use crate::{Server, bundle, dispatch};
 
@@ -185,11 +186,14 @@ fn takes_body(interaction: &Interaction) -> bool {
 
 /// With `Prefer: handling=strict`, parameters that mean nothing here are errors (HTTP-026).
 fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), ServerError> {
-    let history = matches!(interaction, Interaction::HistoryInstance(_));
+    let history = matches!(
+        interaction,
+        Interaction::HistoryInstance(_) | Interaction::HistoryType(_) | Interaction::HistorySystem
+    );
     let known = |name: &str| match name {
         "_format" | "_pretty" => true,
         "mode" => *interaction == Interaction::Capabilities,
-        "_count" | "_since" | "_before" => history,
+        name if history::PARAMETERS.contains(&name) => history,
         _ => false,
     };
     let unknown = negotiation::parameters(query).map(|(name, _)| name).find(|name| !known(name));

@@ -19,11 +19,13 @@ mod holding;
 mod interactions;
 mod listener;
 mod negotiation;
+mod page_link;
 mod run;
 mod table;
 
 pub use base::{InvalidPublicBase, PublicBase};
 pub use config::{Limits, ServerConfig};
+pub use page_link::PageKey;
 pub use run::{Ready, RunError, run};
 
 use std::collections::BTreeMap;
@@ -39,6 +41,7 @@ pub(crate) struct Server {
     pub(crate) holding: Arc<holding::Holding>,
     pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
     pub(crate) secret: ChannelSecret,
+    pub(crate) page_key: PageKey,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) capabilities: interactions::capabilities::Statement,

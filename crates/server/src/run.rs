@@ -60,6 +60,7 @@ pub async fn run(
         ),
         databases,
         secret: ChannelSecret::generate(&*ids),
+        page_key: config.page_key,
         clock,
         ids,
     });

@@ -44,8 +44,8 @@ pub(crate) const TABLE: [Row; 18] = [
     row("capabilities", Place::Unnamed, true),
     row("batch-or-transaction", Place::System(&["transaction", "batch"]), true),
     row("history-instance", Place::Type("history-instance"), true),
-    row("history-type", Place::Type("history-type"), false),
-    row("history-system", Place::System(&["history-system"]), false),
+    row("history-type", Place::Type("history-type"), true),
+    row("history-system", Place::System(&["history-system"]), true),
     row("operation", Place::Unnamed, false),
 ];
 

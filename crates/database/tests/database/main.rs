@@ -27,6 +27,7 @@ macro_rules! over_each_backend {
     };
 }
 
+mod as_of;
 mod bodies;
 mod damage;
 mod dictionaries;

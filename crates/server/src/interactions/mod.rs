@@ -3,7 +3,7 @@
 pub(crate) mod capabilities;
 pub(crate) mod create;
 pub(crate) mod delete;
-pub(crate) mod history_instance;
+pub(crate) mod history;
 pub(crate) mod preconditions;
 pub(crate) mod read;
 pub(crate) mod update;

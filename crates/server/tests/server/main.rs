@@ -14,6 +14,8 @@ mod create;
 mod delete;
 mod faults;
 mod history;
+mod history_pages;
+mod history_types;
 mod limits;
 mod negotiation;
 mod numbers;

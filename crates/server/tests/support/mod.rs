@@ -123,6 +123,7 @@ impl Site {
             socket: socket.clone(),
             channel_socket: channel_socket.clone(),
             public_base: BASE.parse().expect("a base"),
+            page_key: server::PageKey::new(&[7; 32]),
             limits,
         };
         let ids = Arc::new(CountingIds::default());

@@ -55,6 +55,7 @@ pub(crate) async fn server(directory: &Path) -> Result<(), Failure> {
         socket: server_socket(directory),
         channel_socket: channel_socket(directory),
         public_base: format!("http://127.0.0.1:8080{BASE}").parse()?,
+        page_key: server::PageKey::new(&[0; 32]),
         limits: Limits::default(),
     };
     let databases = BTreeMap::from([(TENANT.parse::<TenantName>()?, Arc::clone(&database))]);
