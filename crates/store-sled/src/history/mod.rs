@@ -332,3 +332,73 @@ fn partition(count: u32, is: impl Fn(u32) -> io::Result<bool>) -> io::Result<u32
     }
     Ok(low)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io;
+
+    use fhir_core::{Instant, ResourceType};
+    use store::{Head, Place, T};
+
+    use super::{InOrder, Rows, numbers, one};
+
+    /// Counts what is looked at.
+    struct Counted<'a>(&'a Rows, Cell<u32>);
+
+    impl Counted<'_> {
+        fn count(&self) -> &Rows {
+            self.1.set(self.1.get() + 1);
+            self.0
+        }
+    }
+
+    impl InOrder for Counted<'_> {
+        fn base(&self) -> Head {
+            self.0.base()
+        }
+        fn commits(&self) -> u32 {
+            self.0.commits()
+        }
+        fn rows(&self) -> u32 {
+            self.0.rows()
+        }
+        fn rows_of(&self, of: &ResourceType) -> u32 {
+            self.0.rows_of(of)
+        }
+        fn instant(&self, commit: u32) -> io::Result<Instant> {
+            self.count().instant(commit)
+        }
+        fn end(&self, commit: u32) -> io::Result<u32> {
+            self.count().end(commit)
+        }
+        fn place(&self, row: u32) -> io::Result<(u64, u32)> {
+            self.count().place(row)
+        }
+        fn row_of(&self, of: &ResourceType, number: u32) -> io::Result<u32> {
+            self.count().row_of(of, number)
+        }
+    }
+
+    #[test]
+    fn a_page_of_a_million_versions_looks_at_a_few_for_each_entry() {
+        let mut rows = Rows::after(Head::EMPTY);
+        for t in 1..=1_000_000 {
+            rows.push(if t % 1000 == 0 { "Patient" } else { "Observation" }, t, 100);
+            rows.end_commit(Instant::from_micros(t.cast_signed()));
+        }
+        let counted = Counted(&rows, Cell::new(0));
+        let patient: ResourceType = "Patient".parse().unwrap();
+        let range = Place::first_of(T::new(3))..Place::first_of(T::new(700_001));
+        for (of, step) in [(None, 1), (Some(&patient), 1000)] {
+            counted.1.set(0);
+            let numbers = numbers(&counted, of, &range).unwrap();
+            let page = numbers.rev().take(50).map(|number| one(&counted, of, 1, number).unwrap());
+            let found: Vec<_> = page.map(|found| found.place.t.get()).collect();
+            let expected = (0..50).map(|back| 700_000 - back * step);
+            assert_eq!(found, expected.collect::<Vec<_>>());
+            // Halving a million takes twenty.
+            assert!(counted.1.get() < 50 * 30 + 100, "{}", counted.1.get());
+        }
+    }
+}

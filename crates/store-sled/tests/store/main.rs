@@ -9,6 +9,8 @@ mod document;
 #[cfg(test)]
 mod folder;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod state;
