@@ -56,7 +56,8 @@ impl Segments {
         Ok((commit, bytes.slice(before..)))
     }
 
-    fn read(
+    /// The bytes of a segment there; `what` names what is lost without them.
+    pub(crate) fn read(
         &self,
         segment: u64,
         offset: u64,

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use store::record;
 use store::{
     AppendError, CloseError, Commit, CommitHash, Derive, Head, HistoryOrder, HistoryVersion,
-    IdentifierKey, Location, MalformedGroup, Place, ReadError, Store, StoredBody, T, TenantText,
+    IdentifierKey, MalformedGroup, Place, ReadError, Store, StoredBody, T, TenantText,
     VersionEntry, Walked, judge_group,
 };
 
@@ -224,7 +224,7 @@ impl SledStore {
         let &Found { place, segment, offset, length } = found;
         let name = || format!("version {} of commit {}", place.ordinal, place.t);
         let damaged = |flaw| ReadError::from(Damage { segment, offset, lost: name(), flaw });
-        let block = self.segments.read(&found.location(), name)?;
+        let block = self.segments.read(segment, offset, length as usize, name)?;
         let version = record::decode_block(&block, self.tenant.as_str(), place.t)
             .map_err(|error| damaged(Flaw::Record(error)))?;
         let keys = version_keys(&version.resource_type, &version.id, place.t);

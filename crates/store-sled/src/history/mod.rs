@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use fhir_core::{Instant, ResourceType};
 use parking_lot::{Mutex, RwLock};
-use store::{Commit, Head, HistoryOrder, Location, Place, ReadError, T, TenantText};
+use store::{Commit, Head, HistoryOrder, Place, ReadError, T, TenantText};
 
 use crate::error::{Damage, Flaw};
 use crate::frame::{MAX_SEGMENT_HEADER, SegmentHeader};
@@ -52,15 +52,6 @@ pub(crate) struct Found {
     /// Where its block lies in the segment.
     pub(crate) offset: u64,
     pub(crate) length: u32,
-}
-
-impl Found {
-    /// Where its block is read.
-    pub(crate) fn location(&self) -> Location {
-        let &Self { place, segment, offset, length } = self;
-        // Where the commit begins is not asked for.
-        Location { segment, offset, length, ordinal: place.ordinal, into_commit: 0 }
-    }
 }
 
 /// What histories are read from.
