@@ -102,7 +102,6 @@ async fn what_is_not_there_yet_says_so(deployment: Deployment) {
     for path in ["/Patient?name=x", "/Patient", "/?_type=Patient", "/Patient/1/Observation"] {
         owner.get(path).await.is_outcome(501, "not-supported");
     }
-    owner.get("/Patient/_history").await.is_outcome(501, "not-supported");
     owner.get("/Patient/1/$everything").await.is_outcome(501, "not-supported");
 }
 
