@@ -24,6 +24,7 @@ use store_sled::{Reached, VerifyError, extent};
 
 pub use self::restore::Restore;
 pub use self::verify::Verify;
+pub(crate) use self::verify::{whole_log, whole_with_state};
 
 use self::files::{create, finish, lock, make_directory, private, unfinished, write_whole};
 use self::manifest::{FORMAT, LastCommit, Manifest, Piece, Segment, Tenant, hexadecimal};
@@ -69,16 +70,6 @@ pub enum BackupError {
         tenant: String,
         /// Why.
         reason: String,
-    },
-    /// The log ended in what was never acknowledged.
-    #[error("the log of tenant {tenant} ended in {bytes} bytes of an unfinished group, now cut off and kept in {}; nothing acknowledged is lost by that; verify again", copied_to.display())]
-    Cut {
-        /// Whose.
-        tenant: String,
-        /// How many.
-        bytes: u64,
-        /// Where they are.
-        copied_to: PathBuf,
     },
     /// A directory under `tenants/` has no tenant's name.
     #[error("{} is no tenant's name; move it out of the data directory", .0.display())]
@@ -144,6 +135,9 @@ pub enum BackupError {
     /// The place for the data is taken.
     #[error("{} is there already; name a directory that is not, with --data", .0.display())]
     Occupied(PathBuf),
+    /// An earlier restore did not come to its end.
+    #[error("{} is what an earlier restore left; look at it, remove it, and restore again", .0.display())]
+    Unfinished(PathBuf),
     /// The instant is none.
     #[error("{0} is no instant; write it like 2026-11-23T14:30:00Z")]
     Instant(String),

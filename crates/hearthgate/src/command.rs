@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::backup::{Backup, BackupError, Restore, Verify};
+use crate::compact::{Compact, CompactError};
 use crate::config::{self, Config, ConfigError};
 use crate::control::{Answer, CreateKey, ListedKey, Request, RoleName};
 use crate::demo_data::{self, DemoData};
@@ -46,6 +47,8 @@ enum Verb {
     Restore(Restore),
     /// Read everything and say whether it is whole
     Verify(Verify),
+    /// Give back room on the disk that holds nothing any more
+    Compact(Compact),
     /// Look at disk, clock, permissions and limits, and say what will hurt
     Doctor(Doctor),
     /// Print made-up patients as transaction Bundles, one a line
@@ -138,6 +141,9 @@ pub enum CommandError {
     /// A backup, a restore or what verifying found.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// Room that could not be given back.
+    #[error(transparent)]
+    Compact(#[from] CompactError),
     /// A data directory that is not there.
     #[error("cannot look at the data directory; name it with --data")]
     Doctor(#[source] io::Error),
@@ -181,6 +187,7 @@ impl Command {
             Verb::Backup(backup) => print(&backup.run()?),
             Verb::Restore(restore) => print(&restore.run()?),
             Verb::Verify(verify) => print(&verify.run()?),
+            Verb::Compact(compact) => print(&compact.run()?),
             Verb::Doctor(doctor) => {
                 let findings = doctor.run().map_err(CommandError::Doctor)?;
                 print(&doctor::report(&findings))?;

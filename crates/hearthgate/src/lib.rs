@@ -6,6 +6,7 @@
 
 pub mod backup;
 pub mod command;
+pub mod compact;
 pub mod config;
 pub mod control;
 pub mod demo_data;

@@ -14,6 +14,8 @@ for_both_deployments! {
 
 /// How many versions the patient gets while backups are made.
 const VERSIONS: usize = 120;
+/// How many others write meanwhile.
+const OTHERS: usize = 3;
 
 fn patient(number: usize) -> String {
     format!(r#"{{"resourceType":"Patient","id":"p","multipleBirthInteger":{number}}}"#)
@@ -47,6 +49,22 @@ async fn a_backup_made_under_load_is_restored_to_any_instant_equal(deployment: D
     let (owner, folder) = (site.owner(), site.folder().to_owned());
     let data = site.data().to_str().unwrap().to_owned();
     let mut instants = vec![put(&owner, 1).await];
+    // Others write beside, each a patient of its own.
+    let (end, ending) = tokio::sync::watch::channel(false);
+    let mut others = tokio::task::JoinSet::new();
+    for other in 0..OTHERS {
+        let (client, ending) = (site.owner(), ending.clone());
+        others.spawn(async move {
+            let mut acknowledged = Vec::new();
+            while !*ending.borrow() {
+                let body = format!(r#"{{"resourceType":"Patient","id":"other{other}"}}"#);
+                let answer = client.put(&format!("/Patient/other{other}"), body).await;
+                let instant = answer.json()["meta"]["lastUpdated"].as_str().unwrap().to_owned();
+                acknowledged.push(instant);
+            }
+            (other, acknowledged)
+        });
+    }
     let (backups, told) = std::sync::mpsc::channel();
     let maker = std::thread::Builder::new().spawn({
         let (folder, data) = (folder.clone(), data.clone());
@@ -66,6 +84,8 @@ async fn a_backup_made_under_load_is_restored_to_any_instant_equal(deployment: D
         made.extend(told.try_recv());
     }
     maker.unwrap().join().unwrap();
+    end.send_replace(true);
+    let others = others.join_all().await;
     for output in &made {
         succeeds(output);
     }
@@ -98,6 +118,15 @@ async fn a_backup_made_under_load_is_restored_to_any_instant_equal(deployment: D
         assert_eq!(newest["meta"]["lastUpdated"], at.as_str());
         let history = client.get("/Patient/p/_history?_count=1").await.is(200).json();
         assert_eq!(history["total"], kept);
+        for (other, acknowledged) in &others {
+            let by_then = acknowledged.iter().filter(|instant| *instant <= at).count();
+            let history = client.get(&format!("/Patient/other{other}/_history?_count=0")).await;
+            if by_then == 0 {
+                assert_eq!(history.status, 404);
+            } else {
+                assert_eq!(history.is(200).json()["total"], by_then, "other {other} at {at}");
+            }
+        }
         assert_eq!(client.get("/Patient/later").await.status, 404);
         let next = put(&client, kept + 1).await;
         assert!(&next > at);
@@ -171,10 +200,103 @@ async fn a_damaged_backup_is_named_and_not_restored() {
         let line = fails(&run(folder, arguments));
         assert!(line.contains(said) && !line.contains('\n'), "{line}");
     }
-    // What an earlier try left is no obstacle.
-    fs::create_dir(folder.join("new.restoring")).unwrap();
+    // What an earlier try left is not removed unasked.
+    let left = folder.join("new.restoring");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("kept"), "kept").unwrap();
+    let line = fails(&run(folder, &restore));
+    assert!(line.contains("new.restoring") && line.contains("remove it"), "{line}");
+    assert!(left.join("kept").exists() && !folder.join("new").exists());
+    fs::remove_dir_all(&left).unwrap();
     succeeds(&run(folder, &restore));
-    assert!(!folder.join("new.restoring").exists());
+    assert!(!left.exists());
+}
+
+/// G6, G10: what an earlier time copied is read again by `verify`, however many times followed.
+#[tokio::test]
+async fn an_earlier_piece_that_is_damaged_is_named_after_later_backups() {
+    let (mut site, data, backup) = backed_up().await;
+    let (from, to) = (data.to_str().unwrap().to_owned(), backup.to_str().unwrap().to_owned());
+    let first = file_under(&backup, "000000000000-");
+    site.launch(First::Gateway).await;
+    let owner = site.owner();
+    for number in 6..9 {
+        put(&owner, number).await;
+        succeeds(&run(site.folder(), &["backup", "--data", &from, "--to", &to]));
+    }
+    site.stop().await;
+    let verify = ["verify", "--backup", &to];
+    let text = succeeds(&run(site.folder(), &verify));
+    assert_eq!(text.lines().filter(|line| line.contains("are whole")).count(), 4, "{text}");
+    assert!(text.lines().last().unwrap().contains("5 pieces"), "{text}");
+    flip(&first);
+    let line = fails(&run(site.folder(), &verify));
+    assert!(line.contains(first.file_name().unwrap().to_str().unwrap()), "{line}");
+    let restore = ["restore", "--from", &to, "--data", "new"];
+    let line = fails(&run(site.folder(), &restore));
+    assert!(line.contains(first.file_name().unwrap().to_str().unwrap()), "{line}");
+}
+
+/// What a crash left of a group is no damage, and said.
+#[tokio::test]
+async fn a_torn_tail_is_said_by_verify_and_is_no_failure() {
+    let (site, data, _) = backed_up().await;
+    let arguments = ["verify", "--data", data.to_str().unwrap()];
+    let log = file_under(&data, "0000000000000001.log");
+    let mut bytes = fs::read(&log).unwrap();
+    bytes.extend_from_slice(b"HGG1\x01\x00\x00\x00half");
+    fs::write(&log, bytes).unwrap();
+    let text = succeeds(&run(site.folder(), &arguments));
+    assert!(text.contains("12 bytes of an unfinished group") && text.contains("cut-5"), "{text}");
+    assert!(text.contains("5 versions up to commit 5: log and derived state are whole"), "{text}");
+    assert_eq!(succeeds(&run(site.folder(), &arguments)).lines().count(), 2);
+}
+
+/// Room that holds nothing any more is given back, and nothing else goes.
+#[tokio::test]
+async fn compact_gives_back_what_was_set_aside_and_loses_nothing() {
+    let (mut site, data, _) = backed_up().await;
+    let folder = site.folder().to_owned();
+    let compact = ["compact", "--data", data.to_str().unwrap()];
+    let tenant = data.join("tenants/default");
+    let set_aside = || {
+        fs::write(tenant.join("log/cut-3"), vec![1; 1000]).unwrap();
+        fs::create_dir(tenant.join("state.damaged-1")).unwrap();
+        fs::write(tenant.join("state.damaged-1/db"), vec![1; 500]).unwrap();
+    };
+    let is_gone = || {
+        !tenant.join("log/cut-3").exists()
+            && !tenant.join("state.damaged-1").exists()
+            && !tenant.join("state.replaced").exists()
+    };
+    let log = fs::read(tenant.join("log/0000000000000001.log")).unwrap();
+    set_aside();
+    // A start that died while the state was written anew left the old one aside.
+    fs::rename(tenant.join("state"), tenant.join("state.replaced")).unwrap();
+    let text = succeeds(&run(&folder, &compact));
+    for said in ["log/cut-3: 1000 bytes", "state.damaged-1: 500 bytes", "written anew"] {
+        assert!(text.contains(said), "{text}");
+    }
+    assert!(is_gone());
+    site.launch(First::Gateway).await;
+    set_aside();
+    let text = succeeds(&run(&folder, &compact));
+    assert!(text.contains("cut-3") && text.contains("state: left as it is, pid"), "{text}");
+    assert!(is_gone());
+    let owner = site.owner();
+    put(&owner, 6).await;
+    let history = owner.get("/Patient/p/_history").await.is(200).json();
+    assert_eq!(history["total"], 6);
+    site.stop().await;
+    succeeds(&run(&folder, &["verify", "--data", data.to_str().unwrap()]));
+    let now = fs::read(tenant.join("log/0000000000000001.log")).unwrap();
+    assert!(now.starts_with(&log) && now.len() > log.len());
+    // Beside what is not whole nothing is removed.
+    set_aside();
+    flip(&file_under(&data, "0000000000000001.log"));
+    let line = fails(&run(&folder, &compact));
+    assert!(line.contains("nothing was removed") && line.contains("segment 1"), "{line}");
+    assert!(tenant.join("log/cut-3").exists() && tenant.join("state.damaged-1").exists());
 }
 
 /// G10: a log that is not the one backed up before is not mixed with it.

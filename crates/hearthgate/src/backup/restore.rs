@@ -56,14 +56,14 @@ impl Restore {
         unfinished.push(".restoring");
         let unfinished = PathBuf::from(unfinished);
         if unfinished.symlink_metadata().is_ok() {
-            fs::remove_dir_all(&unfinished).map_err(failed("remove", &unfinished))?;
+            return Err(BackupError::Unfinished(unfinished));
         }
         let made = self.make(&unfinished, &manifest, at).and_then(|text| {
             finish(&unfinished, &data).map_err(failed("name", &data))?;
             Ok(format!("{text}Restored to {}\n", data.display()))
         });
         if made.is_err() {
-            // What cannot be removed is only untidy: the next try removes it first.
+            // It was made here. What cannot be removed is named by the next try.
             drop(fs::remove_dir_all(&unfinished));
         }
         made

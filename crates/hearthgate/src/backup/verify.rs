@@ -1,6 +1,7 @@
 //! `hearthgate verify`: reads everything of a data directory or of a backup and says whether it is
 //! whole. Where no server runs on the directory, also that the derived state finds every version.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use clap::Args;
 use database::DeriveFromBody;
 use fhir_schema::Schema;
 use store::{Store as _, TenantText};
-use store_sled::{SledStore, SledStoreOptions, extent};
+use store_sled::{Cut, SledStore, SledStoreOptions, extent};
 
 use super::{BackupError, find_manifest, read_piece, tenants};
 use crate::lock::{Half, Lock, LockError};
@@ -39,18 +40,18 @@ impl Verify {
 
 fn verify_backup(backup: &Path) -> Result<String, BackupError> {
     let mut text = String::new();
+    // A piece that later backups name too is read once; one that they name otherwise, again.
+    let mut read = BTreeSet::new();
     for (number, _) in super::manifest::list(backup).map_err(super::failed("read", backup))? {
         let manifest = find_manifest(backup, Some(number))?;
         let mut pieces = 0;
-        for tenant in manifest.tenants.values() {
-            for piece in tenant.segments.iter().flat_map(|segment| &segment.pieces) {
-                read_piece(backup, piece, |_| Ok(()))?;
-                pieces += 1;
-            }
-        }
-        if let Some(piece) = &manifest.registry {
-            read_piece(backup, piece, |_| Ok(()))?;
+        let segments = manifest.tenants.values().flat_map(|tenant| &tenant.segments);
+        let of_logs = segments.flat_map(|segment| &segment.pieces);
+        for piece in of_logs.chain(&manifest.registry) {
             pieces += 1;
+            if read.insert((piece.file.clone(), piece.length, piece.sha256.clone())) {
+                read_piece(backup, piece, |_| Ok(()))?;
+            }
         }
         text.push_str(&format!(
             "Backup {number} of {}: {pieces} pieces are whole\n",
@@ -78,10 +79,18 @@ fn verify_data(data: &Path) -> Result<String, BackupError> {
     };
     for tenant in tenants {
         let directory = data.join("tenants").join(tenant.as_str());
-        let (versions, t) = match lock {
-            Some(_) => with_state(&tenant, &directory)?,
-            None => log_alone(&tenant, &directory)?,
+        let Whole { versions, t, cut } = match lock {
+            Some(_) => whole_with_state(&tenant, &directory)?,
+            None => whole_log(&tenant, &directory)?,
         };
+        if let Some(Cut { bytes, copied_to, .. }) = cut {
+            text.push_str(&format!(
+                "Tenant {}: {bytes} bytes of an unfinished group ended the log, were cut off and \
+                 kept in {}; nothing acknowledged is lost by that\n",
+                tenant.as_str(),
+                copied_to.display()
+            ));
+        }
         let what = if lock.is_some() { "log and derived state" } else { "log" };
         text.push_str(&format!(
             "Tenant {}: {versions} versions up to commit {t}: {what} are whole\n",
@@ -102,8 +111,20 @@ fn verify_data(data: &Path) -> Result<String, BackupError> {
     Ok(text)
 }
 
-/// Opening a store mends what it can: what it mended is said, and was not whole.
-fn with_state(tenant: &TenantText, directory: &Path) -> Result<(u64, u64), BackupError> {
+/// What is whole.
+pub(crate) struct Whole {
+    versions: u64,
+    t: u64,
+    /// A torn tail, which was never acknowledged.
+    cut: Option<Cut>,
+}
+
+/// Verifies a tenant's log and derived state. Opening a store mends what it can: a state that was
+/// mended was not whole.
+pub(crate) fn whole_with_state(
+    tenant: &TenantText,
+    directory: &Path,
+) -> Result<Whole, BackupError> {
     check_format(directory)?;
     // A restore leaves none: it is made now, and nothing was wrong with it.
     let had_state = directory.join("state").exists();
@@ -118,13 +139,9 @@ fn with_state(tenant: &TenantText, directory: &Path) -> Result<(u64, u64), Backu
     if let Some(rebuilt) = report.rebuilt.filter(|_| had_state) {
         return Err(BackupError::Rebuilt { tenant, reason: rebuilt.reason });
     }
-    if let Some(cut) = report.cut {
-        let (bytes, copied_to) = (cut.bytes, cut.copied_to);
-        return Err(BackupError::Cut { tenant, bytes, copied_to });
-    }
     let verified =
         verified.map_err(|source| BackupError::NotWhole { tenant, source: Box::new(source) })?;
-    Ok((verified.versions, verified.head.t.get()))
+    Ok(Whole { versions: verified.versions, t: verified.head.t.get(), cut: report.cut })
 }
 
 /// Where the file is gone a store would begin an empty one.
@@ -133,11 +150,12 @@ fn check_format(directory: &Path) -> Result<(), BackupError> {
     std::fs::metadata(&format).map_err(super::failed("read", &format)).map(|_| ())
 }
 
-fn log_alone(tenant: &TenantText, directory: &Path) -> Result<(u64, u64), BackupError> {
+/// Verifies a tenant's log, beside a running server too.
+pub(crate) fn whole_log(tenant: &TenantText, directory: &Path) -> Result<Whole, BackupError> {
     check_format(directory)?;
     let found = extent(directory, tenant, None);
     let tenant = tenant.as_str().to_owned();
     let found =
         found.map_err(|source| BackupError::NotWhole { tenant, source: Box::new(source) })?;
-    Ok((found.versions, found.head.t.get()))
+    Ok(Whole { versions: found.versions, t: found.head.t.get(), cut: None })
 }
