@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use server::Limits;
 
-use crate::support::{Access, BASE, Site};
+use crate::support::{Access, BASE, Site, rule};
 
 async fn put(site: &Site, id: usize, language: &str) {
     let body = format!(r#"{{"resourceType":"Patient","id":"{id}","language":"{language}"}}"#);
@@ -148,6 +148,8 @@ async fn a_link_opens_for_its_caller_and_its_url_alone() {
     refused(&next, &Access::of_patient("1")).await;
     refused(&next, &Access::owner().in_tenant("other")).await;
     refused(&next, &Access::owner().launched_for("1")).await;
+    let other_rules = Access::of(vec![rule(&["Patient"], &["history", "search"], "all")]);
+    refused(&next, &other_rules).await;
     refused(&format!("{next}&_count=9"), &owner).await;
     refused(&format!("{next}&_page={sealed}"), &owner).await;
     for changed in
