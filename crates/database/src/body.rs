@@ -144,6 +144,26 @@ pub fn identifiers(resource: &Resource<'_>, schema: &Schema) -> Vec<IdentifierKe
     identifiers_as_written(resource, &Replacements::default(), schema)
 }
 
+/// Those of the identifiers that are of this system.
+pub(crate) fn identifiers_of_system(
+    resource: &Resource<'_>,
+    wanted: &str,
+    schema: &Schema,
+) -> Vec<IdentifierKey> {
+    let mut keys = Vec::new();
+    for path in schema.identifier_paths(resource.resource_type().as_str()) {
+        follow(resource.value(), path, &mut |identifier| {
+            let system = identifier.get_str("system").filter(|system| system == wanted);
+            if let (Some(system), Some(value)) = (system, identifier.get_str("value")) {
+                keys.push(IdentifierKey::new(Some(&system), &value));
+            }
+        });
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
 /// The identifiers of the resource as [`write()`] writes it: a replay finds those.
 fn identifiers_as_written(
     resource: &Resource<'_>,

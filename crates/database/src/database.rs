@@ -14,7 +14,9 @@ use tokio::sync::oneshot;
 use crate::bodies::{Bodies, Kept};
 use crate::line::{Line, NotTaken};
 use crate::writer::Writers;
-use crate::{Action, Change, CommitError, Receipt, Snapshot, Transaction, Visibility};
+use crate::{
+    Action, Change, CommitError, Receipt, Rules, Snapshot, Terms, Transaction, Visibility, rules,
+};
 
 /// Of a transaction with more changes nothing is kept for readers.
 const MOST_KEPT: usize = 8;
@@ -56,6 +58,7 @@ impl Default for Options {
 pub struct Database {
     shared: Arc<Shared>,
     writers: Mutex<Vec<JoinHandle<()>>>,
+    rules: Rules,
 }
 
 /// What the database and its writers share.
@@ -99,6 +102,7 @@ impl Drop for Held {
 /// A transaction that waits for its turn.
 pub(crate) struct Job {
     pub(crate) transaction: Transaction,
+    pub(crate) terms: Terms,
     pub(crate) held: Held,
     pub(crate) answer: oneshot::Sender<Result<Receipt, CommitError>>,
 }
@@ -132,7 +136,19 @@ impl Database {
             waiting,
         });
         let writers = Writers::start(&shared)?;
-        Ok(Self { shared, writers: Mutex::new(writers) })
+        Ok(Self { shared, writers: Mutex::new(writers), rules: Rules::default() })
+    }
+
+    /// Judges all that is written from now on by these rules, too.
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// Why the store takes no commits, for the operator, where it knows more than that.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.store.trouble()
     }
 
     /// The newest data that `visibility` shows.
@@ -175,19 +191,49 @@ impl Database {
     /// [`CommitError`]: nothing of it was committed, except after
     /// [`CommitError::OutcomeUnknown`].
     pub async fn commit(&self, transaction: Transaction) -> Result<Receipt, CommitError> {
+        self.commit_under(transaction, Terms::default()).await
+    }
+
+    /// As [`Database::commit`], bound to `terms` besides.
+    ///
+    /// # Errors
+    /// As [`Database::commit`].
+    pub async fn commit_under(
+        &self,
+        transaction: Transaction,
+        terms: Terms,
+    ) -> Result<Receipt, CommitError> {
+        if rules::concern(&self.rules.unique_identifiers, &transaction, &terms) {
+            return Box::pin(self.commit_by_rules(transaction, terms)).await;
+        }
+        self.judge_and_write(transaction, terms).await
+    }
+
+    /// The rules by which it judges.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Gives it to the serial step.
+    pub(crate) async fn judge_and_write(
+        &self,
+        transaction: Transaction,
+        terms: Terms,
+    ) -> Result<Receipt, CommitError> {
         let writes = writes_of(&transaction);
         let (answer, answered) = oneshot::channel();
         if !self.shared.line.is_open() {
             return Err(CommitError::Closed);
         }
-        let (held, size) = (transaction.held(), transaction.size());
+        let (held, size) = (transaction.held() + terms.held(), transaction.size());
         let held = Held::take(&self.shared, held).ok_or(CommitError::Overloaded)?;
-        self.shared.line.join(Job { transaction, held, answer }, size).map_err(
-            |not| match not {
+        self.shared.line.join(Job { transaction, terms, held, answer }, size).map_err(|not| {
+            match not {
                 NotTaken::Full => CommitError::Overloaded,
                 NotTaken::Closed => CommitError::Closed,
-            },
-        )?;
+            }
+        })?;
         let receipt = answered.await.unwrap_or(Err(CommitError::OutcomeUnknown))?;
         self.keep(writes, &receipt);
         Ok(receipt)

@@ -13,6 +13,17 @@ pub enum CommitError {
         /// What does not hold.
         failed: crate::Precondition,
     },
+    /// A change breaks a rule of the tenant.
+    #[error("change {change} breaks a rule of the tenant")]
+    Rule {
+        /// The index of the change.
+        change: usize,
+        /// What it breaks.
+        broken: crate::Broken,
+    },
+    /// A commit that answers a request of the same name may be there by now: look it up again.
+    #[error("a request of the same name may have been answered meanwhile")]
+    Repeated,
     /// What was looked up while preparing has changed since: prepare again.
     #[error("what the transaction was prepared with has changed since")]
     Raced,

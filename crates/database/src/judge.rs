@@ -6,6 +6,7 @@ use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use store::{Commit, OwnerKeyId, T, Version, VersionFlags};
 
 use crate::recent::Recent;
+use crate::terms::Terms;
 use crate::transaction::{Action, Change, Expect, Precondition, Receipt, Transaction, Written};
 use crate::{CommitError, ReadError, Snapshot};
 
@@ -15,6 +16,12 @@ pub(crate) struct State {
     version: VersionId,
     deleted: bool,
     instant: Instant,
+}
+
+impl State {
+    pub(crate) fn is_deleted(self) -> bool {
+        self.deleted
+    }
 }
 
 /// What commits that are not durable yet make of resources. A group of nothing but new resources
@@ -83,10 +90,13 @@ impl Judge<'_> {
     /// Judges `transaction`, to be written at `t` and `instant`.
     pub(crate) async fn judge(
         &mut self,
-        transaction: Transaction,
+        (transaction, terms): (Transaction, &Terms),
         t: T,
         instant: Instant,
     ) -> Result<Judged, CommitError> {
+        if terms.are_judged() {
+            self.judge_terms(terms, &transaction).await?;
+        }
         for condition in &transaction.conditions {
             let since = transaction.prepared_at;
             let of = &condition.resource_type;
@@ -143,11 +153,20 @@ impl Judge<'_> {
         if change.expect == Expect::New {
             return Ok(None);
         }
-        let key = (change.resource_type.clone(), change.id.clone());
+        self.state_of(&change.resource_type, &change.id).await
+    }
+
+    /// The state of a resource, with all that is judged good.
+    pub(crate) async fn state_of(
+        &mut self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+    ) -> Result<Option<State>, ReadError> {
+        let key = (resource_type.clone(), id.clone());
         if let Some(state) = self.group.after(&self.commits).get(&key) {
             return Ok(Some(*state));
         }
-        let newest = self.durable.newest(&change.resource_type, &change.id).await?;
+        let newest = self.durable.newest(resource_type, id).await?;
         Ok(newest.map(|entry| State {
             version: entry.version,
             deleted: entry.flags.is_deleted(),

@@ -5,6 +5,7 @@
 //! the store's; what a request means is the server's; who may see what comes in as
 //! [`Visibility`], without which no snapshot opens.
 
+mod answered;
 mod bodies;
 mod body;
 mod database;
@@ -14,21 +15,28 @@ mod history;
 mod judge;
 mod line;
 mod recent;
+mod rules;
 mod snapshot;
+mod terms;
 mod transaction;
 mod visibility;
 mod writer;
 
+pub use answered::{Answered, KNOWN_FOR, Lookup};
 pub use body::{Body, DeriveFromBody, identifiers};
 pub use database::{Database, Options};
 pub use error::{CommitError, ReadError};
+pub use rules::{
+    CheckedReferences, InvalidCheckedReferences, InvalidUniqueIdentifier, Rules, UniqueIdentifier,
+};
 pub use snapshot::{Snapshot, StoredVersion};
+pub use terms::{Broken, Named, Required, Terms};
 pub use transaction::{
     Action, Change, Condition, Expect, Precondition, Receipt, Transaction, Written,
 };
 pub use visibility::{NarrowerThanEnforced, Visibility};
 
 pub use store::{
-    CloseError, CommitId, HistoryOrder, HistoryVersion, IdentifierKey, InvalidTenant, Method,
-    Place, Store, T, TenantText, VersionEntry, places,
+    CloseError, CommitId, HistoryOrder, HistoryVersion, Idempotency, IdentifierKey, InvalidTenant,
+    Method, Place, Store, T, TenantText, VersionEntry, places,
 };

@@ -87,6 +87,9 @@ impl Recent {
         if commit.t > self.until {
             return self.forget(commit.t);
         }
+        if let Some((of, name, _)) = commit.answers() {
+            self.touch(commit.t, self.identifier(&of, &name));
+        }
         for version in &commit.versions {
             let of = &version.resource_type;
             self.touch(commit.t, self.resource(of, &version.id));

@@ -161,7 +161,7 @@ impl Writers {
                 Next::Disk => break,
                 Next::Nothing | Next::Ended => return None,
             };
-            let Job { transaction, held, answer: to } = job;
+            let Job { transaction, terms, held, answer: to } = job;
             if answers.is_empty()
                 && let Some(refusal) = self.refusal_by_clock()
             {
@@ -173,7 +173,7 @@ impl Writers {
             let next_instant = self.shared.instant_after(instant);
             let id = transaction.id;
             let not_durable = NotDurable { before: &before, own: &commits };
-            if !transaction.conditions.is_empty() {
+            if !transaction.conditions.is_empty() || terms.are_judged() {
                 judging.recent.remember_after(durable.at(), not_durable.iter());
             }
             let mut judge = Judge {
@@ -182,13 +182,17 @@ impl Writers {
                 group: &mut states,
                 recent: &judging.recent,
             };
-            let judged = judge.judge(transaction, t.next(), next_instant);
+            let judged = judge.judge((transaction, &terms), t.next(), next_instant);
             let result = match futures_executor::block_on(judged) {
-                Ok(judged) if judged.versions.is_empty() => Ok(Receipt { t, ..judged.receipt }),
+                // What answers a named request is written down even if it changes nothing.
+                Ok(judged) if judged.versions.is_empty() && terms.named.is_none() => {
+                    Ok(Receipt { t, ..judged.receipt })
+                }
                 Ok(judged) => {
                     (t, instant) = (t.next(), next_instant);
                     let tenant = self.shared.tenant.clone();
-                    let commit = judge::commit(id, tenant, t, instant, judged.versions);
+                    let mut commit = judge::commit(id, tenant, t, instant, judged.versions);
+                    commit.idempotency = terms.named.map(|named| named.request);
                     judging.recent.note(&commit);
                     commits.push(commit);
                     Ok(judged.receipt)

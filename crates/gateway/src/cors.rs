@@ -8,8 +8,9 @@ use pingora::http::ResponseHeader;
 use crate::config::Cors;
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-const ALLOWED_HEADERS: &str = "accept, authorization, content-type, if-match, if-modified-since, \
-                               if-none-exist, if-none-match, prefer, x-request-id";
+const ALLOWED_HEADERS: &str = "accept, authorization, content-type, idempotency-key, if-match, \
+                               if-modified-since, if-none-exist, if-none-match, prefer, \
+                               x-request-id";
 const EXPOSED_HEADERS: &str = "etag, location, content-location, last-modified, x-request-id, \
                                ratelimit, ratelimit-policy, retry-after";
 

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use contract::TenantName;
+use database::Rules;
 use store_sled::SledStore;
 
 pub use file::ConfigError;
@@ -37,6 +38,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// The server's part.
     pub server: Server,
+    /// The tenant's rules for what is written.
+    pub rules: Rules,
     /// Where the tenant's data is.
     pub storage: Storage,
     /// From which level on the process logs.
@@ -120,6 +123,7 @@ impl Default for Config {
             owner_key_file: None,
             gateway: Gateway::default(),
             server: Server::default(),
+            rules: Rules::default(),
             storage: Storage::default(),
             log_level: Level::Info,
         }
@@ -320,7 +324,9 @@ mod tests {
         // GW-060
         let text = "public_base_url = \"https://ehr.example.org/fhir\"\nowner_key_file = \"k\"\n\
                     [gateway]\npublic = []\ncors_origins = [\"https://a.example.org\"]\n\
-                    client_per_second = 7\nidle_seconds = 1_0\n[log]\nlevel = \"debug\"\n";
+                    client_per_second = 7\nidle_seconds = 1_0\n\
+                    [rules]\nunique_identifiers = [\"Patient urn:x\"]\n\
+                    references_exist = [\"*\", \"Observation.subject\"]\n[log]\nlevel = \"debug\"\n";
         let config = resolved(text, Flags::default()).unwrap();
         assert_ne!(config, Config::default());
         let printed = config.to_toml();
@@ -366,6 +372,14 @@ mod tests {
             ("[server]\nbody_bytes_per_second = -1", 2, "server.body_bytes_per_second", "a whole"),
             ("storage.postgres_without_tls = \"yes\"", 1, "storage.postgres_without_tls", "one of"),
             ("storage = \"postgres\"", 1, "storage", "a section"),
+            ("rules.unique_identifiers = [\"Patient\"]", 1, "rules.unique_identifiers", "a list"),
+            (
+                "rules.unique_identifiers = [\"Patients urn:x\"]",
+                1,
+                "rules.unique_identifiers",
+                "a l",
+            ),
+            ("rules.references_exist = [\"Observations\"]", 1, "rules.references_exist", "a list"),
             ("[log]\nlevel = \"loud\"", 2, "log.level", "one of error, warn, info, debug, trace"),
             ("tenant = \"../x\"", 1, "tenant", "a tenant's name"),
             ("public_base_url = \"ehr.example.org\"", 1, "public_base_url", "a URL"),

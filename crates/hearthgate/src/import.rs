@@ -4,12 +4,14 @@
 //! collections and search results, and single resources, are PUT under their id, or POSTed where
 //! they have none; any other Bundle is a resource like others. Files are read as a stream and
 //! nothing is parsed further than to its type and id, so that what is sent is what was read.
-//! What was sent and not answered is never sent twice unless doing it twice is the same.
+//! What was sent and not answered is never sent twice unless doing it twice is the same. Each POST
+//! has a name ([`named`]), so that a whole import may be done again.
 
 mod answer;
 mod document;
 mod inputs;
 mod locations;
+mod named;
 mod progress;
 mod reading;
 mod sending;
@@ -23,14 +25,15 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use contract::{Clock, Redacted};
+use contract::{Clock, Ids as _, Redacted};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::doors::SystemClock;
+use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use document::Shipment;
 use inputs::Inputs;
 use locations::Locations;
+use named::Names;
 use progress::Progress;
 use reading::Read;
 use sending::{Arrived, Sender};
@@ -55,6 +58,9 @@ pub struct Import {
     /// How long to try again when the server is away or busy
     #[arg(long, value_name = "N", default_value_t = 60)]
     pub retry_seconds: u32,
+    /// Do also what an import of the same files within 7 days did
+    #[arg(long)]
+    pub anew: bool,
     /// Write counts and failures to FILE, as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -108,6 +114,9 @@ pub enum ImportError {
         /// What the file system said.
         source: io::Error,
     },
+    /// The system gives no random bytes.
+    #[error(transparent)]
+    Random(NoRandomness),
     /// The reading thread.
     #[error("cannot start reading")]
     Thread(#[source] io::Error),
@@ -135,7 +144,13 @@ impl Import {
         let mut locations = Locations::to(locations);
         let (stop, stopped) = watch::channel(false);
         let patience = Duration::from_secs(u64::from(self.retry_seconds));
-        let sender = Sender::new(&self.url, key, patience, clock.clone(), stopped)?;
+        let names = if self.anew {
+            let ids = SystemIds::open().map_err(ImportError::Random)?;
+            Names::Anew(ids.next().to_be_bytes())
+        } else {
+            Names::Lasting
+        };
+        let sender = Sender::new((&self.url, names), key, patience, clock.clone(), stopped)?;
         let progress = Progress::show(inputs.bytes(), clock.clone());
         let mut tally = Tally::new(inputs.skipped());
 

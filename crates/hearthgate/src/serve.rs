@@ -376,8 +376,9 @@ impl Process {
             tokio::task::spawn_blocking(open).await.map_err(|_| ServeError::Lost("server"))??;
         let tenant = TenantText::new(self.config.tenant.as_str())?;
         let options = Options { queue_bytes: self.config.server.queue_bytes, ..Options::default() };
-        Database::open(store, tenant, Schema::r4(), self.clock.clone(), options)
-            .map_err(system("start the thread that commits"))
+        let database = Database::open(store, tenant, Schema::r4(), self.clock.clone(), options)
+            .map_err(system("start the thread that commits"))?;
+        Ok(database.with_rules(self.config.rules.clone()))
     }
 }
 

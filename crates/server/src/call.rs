@@ -3,15 +3,16 @@
 
 use bytes::Bytes;
 use contract::{Grant, Interaction};
-use database::{Database, StoredVersion, Visibility};
+use database::{Change, Database, Named, StoredVersion, Terms, Visibility};
 use fhir_core::{Instant, Resource, ResourceId, ResourceType, VersionId};
 use http::StatusCode;
 
-use crate::Server;
 use crate::error::ServerError;
 use crate::negotiation::Return;
+use crate::{Server, references_exist};
 
 /// An interaction with all that its request says.
+#[derive(Clone)]
 pub(crate) struct Call<'a> {
     pub(crate) server: &'a Server,
     pub(crate) database: &'a Database,
@@ -23,6 +24,8 @@ pub(crate) struct Call<'a> {
     /// `None` where the interaction takes none.
     pub(crate) resource: Option<Resource<'a>>,
     pub(crate) preference: Return,
+    /// The name that the client gave the request.
+    pub(crate) named: Option<&'a Named>,
 }
 
 /// The conditional headers, or the elements of `entry.request` that stand for them.
@@ -67,12 +70,28 @@ impl Answer {
     }
 }
 
+/// What a commit of these changes is bound to besides them.
+pub(crate) fn terms(
+    server: &Server,
+    database: &Database,
+    named: Option<&Named>,
+    changes: &[Change],
+) -> Result<Terms, ServerError> {
+    let required = references_exist::required(database, &server.base, changes)?;
+    Ok(Terms { required, named: named.map(|named| Box::new(named.clone())) })
+}
+
 /// `Type/id/_history/version`
 pub(crate) fn location(of: &ResourceType, id: &ResourceId, version: VersionId) -> String {
     format!("{of}/{id}/_history/{version}")
 }
 
 impl Call<'_> {
+    /// What a commit of these changes is bound to besides them.
+    pub(crate) fn terms(&self, changes: &[Change]) -> Result<Terms, ServerError> {
+        terms(self.server, self.database, self.named, changes)
+    }
+
     /// Checks that resources of this type exist in this version of FHIR.
     pub(crate) fn known(&self, of: &ResourceType) -> Result<(), ServerError> {
         if self.database.schema().is_resource_type(of.as_str()) {

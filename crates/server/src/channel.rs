@@ -32,6 +32,7 @@ async fn ready(State(server): State<Arc<Server>>) -> Response {
     // Also for whoever looks after the gateway: no more than its operator may know.
     let mut reasons = server.databases.values().filter_map(|database| database.clock_behind());
     let reason = reasons.next().map(|error| format!("{error}; set the server's clock right"));
+    let reason = reason.or_else(|| server.databases.values().find_map(|it| it.trouble()));
     let parts = serde_json::json!({
         "database": if failed.is_empty() { "ready" } else { "takes no writes" },
         "failed": failed,

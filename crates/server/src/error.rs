@@ -104,6 +104,12 @@ pub(crate) enum ServerError {
         #[source]
         source: Box<ServerError>,
     },
+    #[error("the key of the request cannot be used")]
+    InvalidIdempotencyKey { mend: &'static str },
+    #[error("the key of the request names another request")]
+    IdempotencyKeyReused,
+    #[error("a rule of the tenant is broken")]
+    Rule(database::Broken),
     #[error("the resource was changed by others again and again")]
     Contended,
     #[error("the commit failed")]

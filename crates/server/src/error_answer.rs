@@ -1,6 +1,6 @@
 //! What each error is over HTTP: status, issues and headers (the one place that says so).
 
-use database::CommitError;
+use database::{Broken, CommitError};
 use fhir_core::{Issue, IssueCode, OperationOutcome, Severity};
 use http::StatusCode;
 
@@ -309,6 +309,38 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             let (status, issues) = describe(source);
             (status, issues.into_iter().map(|issue| issue.at(expression.as_str())).collect())
         }
+        E::InvalidIdempotencyKey { mend } => at(
+            BAD_REQUEST,
+            IssueCode::Value,
+            format!("the Idempotency-Key cannot be used: {mend}"),
+            "http.Idempotency-Key",
+        ),
+        E::IdempotencyKeyReused => one(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            IssueCode::BusinessRule,
+            "this Idempotency-Key named another request within the last 7 days; use a new key for \
+             each request"
+                .into(),
+        ),
+        // It names no other resource: the caller may not be allowed to know of it.
+        E::Rule(Broken::NotUnique { element, system }) => at(
+            StatusCode::CONFLICT,
+            IssueCode::Duplicate,
+            format!(
+                "an identifier of the system {system} belongs to one resource of this type alone, \
+                 and another one bears this one already; update that one, or correct the identifier"
+            ),
+            element,
+        ),
+        E::Rule(Broken::Dangling { element, reference }) => at(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            IssueCode::NotFound,
+            format!(
+                "there is no {reference}, and references here must lead to what is there; create \
+                 it first, or in the same transaction"
+            ),
+            element,
+        ),
         E::Contended => one(
             StatusCode::CONFLICT,
             IssueCode::Conflict,
@@ -358,7 +390,10 @@ fn describe_commit(error: &CommitError) -> (StatusCode, Vec<Issue>) {
             later("the server's disk is full; nothing was written")
         }
         CommitError::Store(_) => later("the server cannot write now; nothing was acknowledged"),
-        CommitError::Precondition { .. } | CommitError::Raced => describe(&ServerError::Contended),
+        CommitError::Rule { broken, .. } => describe(&ServerError::Rule(broken.clone())),
+        CommitError::Precondition { .. } | CommitError::Raced | CommitError::Repeated => {
+            describe(&ServerError::Contended)
+        }
         CommitError::Read(error) if error.is_passing() => rebuilding(),
         CommitError::Read(_) => describe(&ServerError::Interrupted),
         CommitError::OutcomeUnknown => (

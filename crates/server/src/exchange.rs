@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use contract::{Interaction, header as contract_header};
+use database::Idempotency;
 use fhir_core::json::{Document, pretty};
 use fhir_core::{Issue, OperationOutcome, Resource};
 use http::header::{
@@ -21,9 +22,10 @@ use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::holding::HeldBody;
+use crate::idempotency::Turn;
 use crate::interactions::history;
 use crate::negotiation::{self, Format, Handling, Return};
-use crate::{Server, bundle, dispatch};
+use crate::{Server, bundle, dispatch, idempotency};
 
 /// Answers whatever comes over the socket of requests.
 pub(crate) async fn exchange(
@@ -127,6 +129,12 @@ async fn carry_out(
     let database = Arc::clone(&server.databases[&grant.tenant]);
     let query = head.uri.query().unwrap_or_default().to_owned();
     let conditions = conditions(&head.headers);
+    let named = if writes(&interaction) && head.headers.contains_key(idempotency::HEADER) {
+        let body = body.as_ref().map_or(&[][..], |body| &body.bytes);
+        idempotency::named(head, &grant, body)?
+    } else {
+        None
+    };
     // On the heap: it would be copied with every future around it.
     let work = Box::pin(async move {
         let call = Call {
@@ -138,19 +146,50 @@ async fn carry_out(
             conditions,
             resource: None,
             preference,
+            named: None,
         };
         let Some(HeldBody { bytes, .. }) = &body else {
-            return dispatch::dispatch(call).await;
+            return perform(call, named).await;
         };
         if call.interaction == Interaction::BatchOrTransaction {
             // The largest by far, and the rarest.
-            return Box::pin(bundle::bundle(&server, &database, &grant, bytes, preference)).await;
+            return Box::pin(bundle::bundle(
+                &server,
+                &database,
+                &grant,
+                bytes,
+                (preference, named),
+            ))
+            .await;
         }
         let document = Document::parse(bytes).map_err(ServerError::InvalidJson)?;
         let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
-        dispatch::dispatch(Call { resource: Some(resource), ..call }).await
+        perform(Call { resource: Some(resource), ..call }, named).await
     });
     where_it_belongs(length, work).await
+}
+
+/// Carries the call out; one that its client named, once.
+async fn perform(call: Call<'_>, named: Option<Idempotency>) -> Result<Answer, ServerError> {
+    match named {
+        None => dispatch::dispatch(call).await,
+        Some(request) => Box::pin(once(call, request)).await,
+    }
+}
+
+async fn once(call: Call<'_>, request: Idempotency) -> Result<Answer, ServerError> {
+    for _ in 0..idempotency::TRIES {
+        let done = match idempotency::turn((call.server, call.database), &request).await? {
+            Turn::Replay(answered) => return idempotency::answer(&call, &answered).await,
+            Turn::Perform(named) => {
+                dispatch::dispatch(Call { named: Some(&named), ..call.clone() }).await
+            }
+        };
+        if !idempotency::came_between(&done) {
+            return done;
+        }
+    }
+    Err(ServerError::Contended)
 }
 
 /// Bodies up to this many bytes are worked on where their request is: in about half a

@@ -16,10 +16,12 @@ mod error;
 mod error_answer;
 mod exchange;
 mod holding;
+mod idempotency;
 mod interactions;
 mod listener;
 mod negotiation;
 mod page_link;
+mod references_exist;
 mod run;
 mod table;
 

@@ -106,12 +106,17 @@ impl Rows {
                 AppendError::Malformed(MalformedGroup::Unencodable { t: commit.t, source })
             })?;
             rows.commits.push(commit, previous.0, hash.0);
+            if let Some((of, name, bearer)) = commit.answers() {
+                // No other commit of the group has this position.
+                rows.identifiers.push(commit.t, (&of, &bearer), name.as_bytes());
+            }
             for (ordinal, version) in (0..).zip(&commit.versions) {
                 rows.chunk(version.body.len()).push(commit, ordinal, version);
                 for identifier in &version.identifiers {
                     let key = identifier.as_bytes();
                     if bearers.insert((&version.resource_type, key, &version.id)) {
-                        rows.identifiers.push(commit.t, version, key);
+                        let bearer = (&version.resource_type, &version.id);
+                        rows.identifiers.push(commit.t, bearer, key);
                     }
                 }
             }
@@ -186,10 +191,10 @@ impl VersionColumns {
 }
 
 impl IdentifierColumns {
-    fn push(&mut self, t: T, version: &Version, key: &[u8]) {
-        self.resource_type.push(version.resource_type.as_str().to_owned());
+    fn push(&mut self, t: T, bearer: (&ResourceType, &ResourceId), key: &[u8]) {
+        self.resource_type.push(bearer.0.as_str().to_owned());
         self.identifier.push(key.to_vec());
-        self.id.push(version.id.as_str().to_owned());
+        self.id.push(bearer.1.as_str().to_owned());
         self.t.push(signed(t.get()));
     }
 }

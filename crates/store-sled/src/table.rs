@@ -55,6 +55,10 @@ impl UnitBuilder {
     ) {
         let segment = self.unit.through.segment;
         self.unit.through = Applied { t: commit.t, hash, segment };
+        if let Some((of, name, bearer)) = commit.answers() {
+            let put = |key: &mut Vec<u8>| put_bearer_key(&of, &name, &bearer, key);
+            self.push(put, Value::Bearer(commit.t));
+        }
         for (ordinal, (version, (offset, length))) in (0..).zip(commit.versions.iter().zip(places))
         {
             let pointer = Pointer {

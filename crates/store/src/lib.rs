@@ -14,6 +14,7 @@ mod commit;
 mod error;
 mod group;
 mod history;
+mod idempotency;
 mod identifier;
 pub mod keys;
 pub mod model;
@@ -30,6 +31,7 @@ pub use commit::{
 pub use error::{AppendError, CloseError, MalformedGroup, ReadError};
 pub use group::judge_group;
 pub use history::{HistoryOrder, HistoryVersion, Place, places};
+pub use idempotency::Earlier;
 pub use identifier::IdentifierKey;
 pub use port::{Derive, DeriveError, Location, Store, StoredBody, VersionEntry, Walked};
 pub use position::{CommitHash, CommitId, ContentHash, Head, T};

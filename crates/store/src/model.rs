@@ -233,6 +233,10 @@ impl State {
                 bearers.entry(version.id.clone()).or_insert(commit.t);
             }
         }
+        if let Some((of, key, bearer)) = commit.answers() {
+            let bearers = self.identifiers.entry((of, key)).or_default();
+            bearers.entry(bearer).or_insert(commit.t);
+        }
         self.commits.push(commit.clone());
     }
 

@@ -100,7 +100,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<(), ReadError>;
 
     /// The resources that bear this identifier, or bore it in an earlier version, in the order of
-    /// their ids: candidates, to be verified on their newest version.
+    /// their ids: candidates, to be verified on their newest version. A commit bears the name of
+    /// the request that it answers in the same way ([`crate::Commit::answers`]).
     ///
     /// # Errors
     /// [`ReadError`] when they cannot be known.

@@ -9,6 +9,7 @@ use integration_tests::binary;
 use integration_tests::bundle::Bundle;
 use integration_tests::client::{Client, instance};
 use integration_tests::document::Document;
+use integration_tests::process::{Process, Signal};
 use integration_tests::site::{Deployment, Site};
 use integration_tests::test_data::{documents, folder, say};
 use serde_json::Value;
@@ -189,4 +190,48 @@ async fn targets_that_match_several_resources_are_412_and_none_is_made() {
     fs::write(&plain, lines.join("\n")).unwrap();
     let both = import(&site, &[data.join(TARGETS), plain]).await;
     assert_eq!(both.status, Some(0), "{:#}", both.report);
+}
+
+/// How many Patients there are, a version each.
+async fn patients(site: &Site) -> u64 {
+    let history = site.owner().get("/Patient/_history?_count=1").await.is(200).json();
+    history["total"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn an_import_that_was_killed_and_is_done_again_doubles_nothing() {
+    const LINES: u64 = 2000;
+    let site = Site::start(Deployment::OneProcess).await;
+    let file = site.folder().join("people.ndjson");
+    let patient = r#"{"resourceType":"Patient","gender":"other"}"#;
+    let transaction = format!(
+        r#"{{"resourceType":"Bundle","type":"transaction","entry":[{{"resource":{patient},"request":{{"method":"POST","url":"Patient"}}}}]}}"#
+    );
+    let batch = transaction.replace("transaction", "batch");
+    let lines = (0..LINES).map(|line| match line % 10 {
+        3 => &transaction,
+        7 => &batch,
+        _ => patient,
+    });
+    fs::write(&file, lines.flat_map(|line| [line, "\n"]).collect::<String>()).unwrap();
+    let importing = || {
+        let mut command = Command::new(binary::hearthgate());
+        command.args(["import", "--in-flight", "4", "--url", site.owner().base(), "--key-file"]);
+        command.arg(site.owner_key_file()).arg(&file);
+        command
+    };
+    let mut killed = Process::start(importing(), site.folder(), "killed");
+    while patients(&site).await < 100 {
+        assert!(killed.end_so_far().is_none(), "it ended by itself: {}", killed.stderr());
+    }
+    killed.signal(Signal::Kill);
+    killed.ended().await;
+    let done = patients(&site).await;
+    assert!(done < LINES, "it was killed in the middle");
+    // Whole, whatever of it was done; and once more.
+    for _ in 0..2 {
+        let imported = importing().output().unwrap();
+        assert!(imported.status.success(), "{imported:?}");
+        assert_eq!(patients(&site).await, LINES, "of which {done} were done before");
+    }
 }

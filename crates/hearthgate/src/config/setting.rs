@@ -7,6 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use contract::TenantName;
+use database::{CheckedReferences, UniqueIdentifier};
+use fhir_schema::Schema;
 use toml::de::DeValue;
 
 /// One kind of value.
@@ -232,6 +234,44 @@ impl Setting for Vec<String> {
         let texts: Vec<String> = self.iter().map(|text| quoted(text)).collect();
         format!("[{}]", texts.join(", "))
     }
+}
+
+impl Setting for Vec<UniqueIdentifier> {
+    const TAKES: &'static str = "a list of texts like \"Patient https://hospital.example/mrn\": a type that has identifiers, and a system";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        let rules: Self = parsed(value)?;
+        let known = |rule: &UniqueIdentifier| {
+            !Schema::r4().identifier_paths(rule.resource_type().as_str()).is_empty()
+        };
+        rules.iter().all(known).then_some(rules)
+    }
+
+    fn write(&self) -> String {
+        self.iter().map(ToString::to_string).collect::<Vec<_>>().write()
+    }
+}
+
+impl Setting for Vec<CheckedReferences> {
+    const TAKES: &'static str =
+        "a list of texts: \"*\", a type, or an element like \"Observation.subject\"";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        let rules: Self = parsed(value)?;
+        let known = |rule: &CheckedReferences| {
+            rule.resource_type().is_none_or(|of| Schema::r4().is_resource_type(of))
+        };
+        rules.iter().all(known).then_some(rules)
+    }
+
+    fn write(&self) -> String {
+        self.iter().map(ToString::to_string).collect::<Vec<_>>().write()
+    }
+}
+
+/// A list of texts, each read as what it is.
+fn parsed<T: FromStr>(value: &DeValue<'_>) -> Option<Vec<T>> {
+    Vec::<String>::read(value)?.iter().map(|text| text.parse().ok()).collect()
 }
 
 impl Setting for Duration {

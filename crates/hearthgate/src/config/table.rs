@@ -107,6 +107,10 @@ keys! {
         "Bytes a second that a body must come with on average, that grace aside.",
     "server.queue_bytes" => server.queue_bytes:
         "Bytes of bodies that may wait to be written before a write gets 503; the one that passes them is taken.",
+    "rules.unique_identifiers" => rules.unique_identifiers:
+        "Identifiers that one resource of a type alone bears: what would be a second one gets 409 (docs/operations.md).",
+    "rules.references_exist" => rules.references_exist:
+        "References that must lead to what is there, and is not deleted: what has others gets 422 (docs/operations.md).",
     "storage.postgres" => storage.postgres:
         "The PostgreSQL database that holds the tenant, in libpq's form (docs/postgresql.md). The data directory holds it where none is named. What is in one is not moved to the other.",
     "storage.postgres_password_file" => storage.password_file:

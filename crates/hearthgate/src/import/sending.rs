@@ -17,11 +17,13 @@ use tokio::sync::watch;
 use super::ImportError;
 use super::answer::{self, EntryAnswer};
 use super::document::{Place, Shipment, What};
+use super::named::Names;
 
 /// Sends shipments to one FHIR base.
 pub(crate) struct Sender {
     client: Client,
     base: String,
+    names: Names,
     patience: Duration,
     clock: Arc<dyn Clock>,
     stopped: watch::Receiver<bool>,
@@ -70,7 +72,7 @@ const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json")
 
 impl Sender {
     pub(crate) fn new(
-        url: &str,
+        (url, names): (&str, Names),
         key: Option<Redacted<String>>,
         patience: Duration,
         clock: Arc<dyn Clock>,
@@ -100,7 +102,7 @@ impl Sender {
             .read_timeout(SILENCE)
             .build()
             .map_err(ImportError::Client)?;
-        Ok(Self { client, base, patience, clock, stopped })
+        Ok(Self { client, base, names, patience, clock, stopped })
     }
 
     /// Sends `shipment`, again where that is safe and patience lasts.
@@ -141,7 +143,10 @@ impl Sender {
             What::Put(name, id) => (Method::PUT, format!("{}/{name}/{id}", self.base)),
         };
         let repeatable = method == Method::PUT;
-        let request = self.client.request(method, url);
+        let mut request = self.client.request(method, url);
+        if !repeatable {
+            request = request.header("idempotency-key", self.names.of(shipment));
+        }
         let response = match request.body(shipment.body.clone()).send().await {
             Ok(response) => response,
             Err(error) if error.is_connect() => return Try::Again(None, cause(&error)),

@@ -1,6 +1,9 @@
 //! transaction: all entries or none (FHIR R4, 3.1.0.11.2).
 
-use database::{CommitError, CommitId, Receipt, Snapshot, Transaction, Visibility};
+use database::{
+    Action, Answered, Change, CommitError, CommitId, Expect, Receipt, Snapshot, Transaction,
+    VersionEntry, Visibility, Written,
+};
 use fhir_core::{Bundle, BundleRequest, ResourceId, ResourceType};
 use http::StatusCode;
 
@@ -9,7 +12,7 @@ use super::allowance::Allowance;
 use super::plan::{Plan, Planned, Planner};
 use super::respond::{Kind, Response};
 use super::target::{Step, Target};
-use crate::call::{Answer, Call};
+use crate::call::{Answer, Call, terms};
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
@@ -23,10 +26,7 @@ pub(crate) async fn transaction(
     bundle: &Bundle<'_>,
     requests: &[&BundleRequest<'_>],
 ) -> Result<Answer, ServerError> {
-    let targets = requests.iter().enumerate().map(|(index, request)| {
-        Target::of(context, request).map_err(|error| error.in_entry(index))
-    });
-    let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
+    let targets = targets(context, requests)?;
     for _ in 0..TRIES {
         let snapshot = context.database.snapshot(Visibility::everything());
         let plan = Planner::new(context, &snapshot, bundle, &targets).plan().await?;
@@ -41,7 +41,8 @@ pub(crate) async fn transaction(
             changes,
             conditions,
         };
-        match context.database.commit(transaction).await {
+        let terms = terms(context.server, context.database, context.named, &transaction.changes)?;
+        match context.database.commit_under(transaction, terms).await {
             Ok(receipt) => {
                 let committed = Committed { snapshot, identities, receipt };
                 return respond(context, &targets, &entries, &committed).await;
@@ -51,6 +52,58 @@ pub(crate) async fn transaction(
         }
     }
     Err(ServerError::Contended)
+}
+
+fn targets(
+    context: &Context<'_>,
+    requests: &[&BundleRequest<'_>],
+) -> Result<Vec<Target>, ServerError> {
+    let targets = requests.iter().enumerate().map(|(index, request)| {
+        Target::of(context, request).map_err(|error| error.in_entry(index))
+    });
+    targets.collect()
+}
+
+/// The answer to a transaction that was carried out: planned again on the data it was judged by,
+/// it comes to the same changes, each of which the commit has a version of unless it deleted
+/// what was not there.
+pub(crate) async fn replay(
+    context: &Context<'_>,
+    bundle: &Bundle<'_>,
+    requests: &[&BundleRequest<'_>],
+    answered: Answered,
+) -> Result<Answer, ServerError> {
+    let targets = targets(context, requests)?;
+    let snapshot = answered.before;
+    let plan = Planner::new(context, &snapshot, bundle, &targets).plan().await?;
+    let mut versions = answered.versions.into_iter().peekable();
+    let mut identities = Vec::with_capacity(plan.changes.len());
+    let mut written = Vec::with_capacity(plan.changes.len());
+    for change in plan.changes {
+        if let Some((entry, made)) = versions.next_if(|(entry, _)| is_of(entry, &change)) {
+            identities.push((entry.resource_type, entry.id));
+            written.push(made);
+            continue;
+        }
+        let newest = snapshot.newest(&change.resource_type, &change.id).await?;
+        let nothing = Written {
+            version: newest.as_ref().map(|newest| newest.version),
+            instant: newest.map_or(context.server.clock.now(), |newest| newest.instant),
+            created: false,
+            changed: false,
+        };
+        identities.push((change.resource_type, change.id));
+        written.push(nothing);
+    }
+    let receipt = Receipt { t: answered.t, written };
+    respond(context, &targets, &plan.entries, &Committed { snapshot, identities, receipt }).await
+}
+
+/// Whether this version is the one that such a change makes.
+fn is_of(entry: &VersionEntry, change: &Change) -> bool {
+    entry.resource_type == change.resource_type
+        && (change.expect == Expect::New || entry.id == change.id)
+        && entry.flags.is_deleted() == matches!(change.action, Action::Delete)
 }
 
 /// A failed commit, in the entry that failed.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use contract::{Instance, Interaction};
+use database::Idempotency;
 use fhir_core::{Bundle, BundleRequest, Issue, IssueCode, Resource, ResourceType};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -16,6 +17,7 @@ use crate::call::Answer;
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
+use crate::idempotency::{self, Turn};
 use crate::interactions::write::Issues;
 
 /// Carries out the entries in the order of a transaction (HTTP-238); answers in their own.
@@ -23,6 +25,7 @@ pub(crate) async fn batch(
     context: &Context<'_>,
     bundle: &Bundle<'_>,
     requests: &[&BundleRequest<'_>],
+    named: Option<&Idempotency>,
 ) -> Result<Answer, ServerError> {
     let targets: Vec<_> = requests.iter().map(|request| Target::of(context, request)).collect();
     let created: HashSet<&str> = bundle
@@ -36,7 +39,7 @@ pub(crate) async fn batch(
         .iter()
         .map(|target| target.as_ref().err().map(|error| Err(ErrorAnswer::of(error))))
         .collect();
-    let batch = Batch { context, bundle, targets: &targets, created: &created };
+    let batch = Batch { context, bundle, requests, named, targets: &targets, created: &created };
     let at_once = at_once(bundle);
     // Each step begins when the one before it has ended.
     for step in [Step::Delete, Step::Create, Step::Update] {
@@ -127,6 +130,9 @@ fn chains(targets: &[Result<Target, ServerError>], step: Step) -> Vec<Vec<usize>
 struct Batch<'b, 'a> {
     context: &'b Context<'b>,
     bundle: &'b Bundle<'a>,
+    requests: &'b [&'b BundleRequest<'a>],
+    /// The name that the client gave the batch.
+    named: Option<&'b Idempotency>,
     targets: &'b [Result<Target, ServerError>],
     created: &'b HashSet<&'b str>,
 }
@@ -140,22 +146,68 @@ impl Batch<'_, '_> {
         for index in chain {
             let Ok(target) = &self.targets[index] else { continue };
             let resource = self.bundle.entries[index].resource.as_ref();
-            let answer = self.write(target, resource).await;
+            let answer = match self.named {
+                None => self.write(self.context, target, resource).await,
+                Some(batch) => self.write_once(batch, index, resource).await,
+            };
             answers.push((index, answer.map_err(|error| failed(&error))));
         }
         answers
     }
 
+    /// As [`Self::write`], unless it was done when the batch was sent before.
+    async fn write_once(
+        &self,
+        batch: &Idempotency,
+        index: usize,
+        resource: Option<&Resource<'_>>,
+    ) -> Result<Answer, ServerError> {
+        let Ok(target) = &self.targets[index] else { return Err(ServerError::Interrupted) };
+        let request = self.requests[index];
+        let part = |text: &Option<std::borrow::Cow<'_, str>>| {
+            text.as_deref().unwrap_or_default().as_bytes().to_vec()
+        };
+        let named = idempotency::entry(
+            batch,
+            index,
+            &[
+                request.method.as_bytes(),
+                request.url.as_bytes(),
+                &part(&request.if_match),
+                &part(&request.if_none_match),
+                &part(&request.if_none_exist),
+                resource.map_or("", |resource| resource.value().raw()).as_bytes(),
+            ],
+        );
+        let whole = self.context;
+        for _ in 0..idempotency::TRIES {
+            let done = match idempotency::turn((whole.server, whole.database), &named).await? {
+                Turn::Replay(answered) => {
+                    return idempotency::answer(&target.call(whole, None), &answered).await;
+                }
+                Turn::Perform(named) => {
+                    let context = Context { named: Some(&named), ..*whole };
+                    self.write(&context, target, resource).await
+                }
+            };
+            if !idempotency::came_between(&done) {
+                return done;
+            }
+        }
+        Err(ServerError::Contended)
+    }
+
     async fn write(
         &self,
+        context: &Context<'_>,
         target: &Target,
         resource: Option<&Resource<'_>>,
     ) -> Result<Answer, ServerError> {
         let resource = resource.filter(|_| matches!(target.step(), Step::Create | Step::Update));
         if let Some(resource) = resource {
-            independent(self.context, resource, self.created)?;
+            independent(context, resource, self.created)?;
         }
-        dispatch(target.call(self.context, resource.cloned())).await
+        dispatch(target.call(context, resource.cloned())).await
     }
 }
 

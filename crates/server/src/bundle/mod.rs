@@ -15,13 +15,14 @@ mod target;
 pub(crate) mod walk;
 
 use contract::Grant;
-use database::Database;
+use database::{Database, Idempotency, Named};
 use fhir_core::json::Document;
 use fhir_core::{Bundle, BundleRequest, BundleType, Issue, IssueCode, Resource, ResourceType};
 
 use crate::Server;
 use crate::call::Answer;
 use crate::error::ServerError;
+use crate::idempotency::{self, Turn};
 use crate::interactions::write::Issues;
 use crate::negotiation::Return;
 
@@ -31,7 +32,7 @@ pub(crate) async fn bundle(
     database: &Database,
     grant: &Grant,
     bytes: &[u8],
-    preference: Return,
+    (preference, request): (Return, Option<Idempotency>),
 ) -> Result<Answer, ServerError> {
     let document = Document::parse(bytes).map_err(ServerError::InvalidJson)?;
     let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
@@ -48,7 +49,7 @@ pub(crate) async fn bundle(
     }
     let bundle = Bundle::read(&resource)
         .map_err(|malformed| ServerError::InvalidContent(malformed.issues))?;
-    let context = Context { server, database, grant, preference };
+    let context = Context { server, database, grant, preference, named: None };
     if bundle.bundle_type == BundleType::Other {
         let text = "only a batch or transaction is carried out; to store a Bundle of another \
                     type, post it to /Bundle";
@@ -56,10 +57,37 @@ pub(crate) async fn bundle(
         return Err(ServerError::InvalidContent(vec![issue]));
     }
     let requests = requests(&bundle)?;
-    match bundle.bundle_type {
-        BundleType::Batch => batch::batch(&context, &bundle, &requests).await,
-        _ => all_or_none::transaction(&context, &bundle, &requests).await,
+    match (bundle.bundle_type, request) {
+        (BundleType::Batch, request) => {
+            batch::batch(&context, &bundle, &requests, request.as_ref()).await
+        }
+        (_, None) => all_or_none::transaction(&context, &bundle, &requests).await,
+        (_, Some(request)) => once(&context, &bundle, &requests, &request).await,
     }
+}
+
+/// Carries a named transaction out, unless it was.
+async fn once(
+    whole: &Context<'_>,
+    bundle: &Bundle<'_>,
+    requests: &[&BundleRequest<'_>],
+    request: &Idempotency,
+) -> Result<Answer, ServerError> {
+    for _ in 0..idempotency::TRIES {
+        let done = match idempotency::turn((whole.server, whole.database), request).await? {
+            Turn::Replay(answered) => {
+                return all_or_none::replay(whole, bundle, requests, answered).await;
+            }
+            Turn::Perform(named) => {
+                let context = Context { named: Some(&named), ..*whole };
+                all_or_none::transaction(&context, bundle, requests).await
+            }
+        };
+        if !idempotency::came_between(&done) {
+            return done;
+        }
+    }
+    Err(ServerError::Contended)
 }
 
 /// The request of each entry; without one, the whole Bundle is malformed (bdl-3, HTTP-171).
@@ -85,4 +113,6 @@ pub(crate) struct Context<'a> {
     pub(crate) database: &'a Database,
     pub(crate) grant: &'a Grant,
     pub(crate) preference: Return,
+    /// The name that the client gave the whole, while it is carried out.
+    pub(crate) named: Option<&'a Named>,
 }

@@ -96,6 +96,7 @@ impl Target {
             conditions: self.conditions.clone(),
             resource,
             preference,
+            named: context.named,
         }
     }
 }

@@ -75,7 +75,8 @@ async fn if_none_exist(
                 found,
             }],
         };
-        match call.database.commit(transaction).await {
+        let terms = call.terms(&transaction.changes)?;
+        match call.database.commit_under(transaction, terms).await {
             Ok(receipt) => {
                 let written = (receipt.t, write::written(&receipt, 0)?);
                 return write::answer(call, &of, &change.id, written).await;

@@ -87,7 +87,9 @@ pub(crate) async fn commit_one(
         changes: vec![change],
         conditions: Vec::new(),
     };
-    let receipt = call.database.commit(transaction).await.map_err(|error| refused(error).1)?;
+    let terms = call.terms(&transaction.changes)?;
+    let receipt = call.database.commit_under(transaction, terms).await;
+    let receipt = receipt.map_err(|error| refused(error).1)?;
     Ok((receipt.t, written(&receipt, 0)?))
 }
 
@@ -109,6 +111,7 @@ pub(crate) fn refused(error: CommitError) -> (Option<usize>, ServerError) {
             };
             (Some(change), error)
         }
+        CommitError::Rule { change, broken } => (Some(change), ServerError::Rule(broken)),
         other => (None, ServerError::Commit(other)),
     }
 }

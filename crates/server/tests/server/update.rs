@@ -232,3 +232,25 @@ async fn of_updates_at_once_without_if_match_none_is_lost() {
     languages.sort_unstable();
     assert_eq!(languages, (0..20).collect::<Vec<_>>());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_64_at_once_that_match_one_version_one_wins() {
+    let site = std::sync::Arc::new(Site::on_disk().await);
+    site.put("Patient/a", r#"{"resourceType":"Patient","id":"a"}"#).await.is(201);
+    let mut updates = tokio::task::JoinSet::new();
+    for number in 0..64 {
+        let site = std::sync::Arc::clone(&site);
+        updates.spawn(async move {
+            let body = format!(r#"{{"resourceType":"Patient","id":"a","language":"x-{number}"}}"#);
+            let ask = site.ask("PUT", "Patient/a").header("if-match", "W/\"1\"");
+            (number, ask.body(body).send().await.status)
+        });
+    }
+    let answers = updates.join_all().await;
+    let won: Vec<_> = answers.iter().filter(|(_, status)| *status == 200).collect();
+    let lost = answers.iter().filter(|(_, status)| *status == 412).count();
+    assert_eq!((won.len(), lost), (1, 63));
+    let newest = site.get("Patient/a").await.is(200);
+    assert_eq!(newest.json()["language"], format!("x-{}", won[0].0));
+    assert_eq!((newest.header("etag"), site.position()), (Some("W/\"2\""), 2));
+}

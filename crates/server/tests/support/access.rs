@@ -10,6 +10,7 @@ pub(crate) struct Access {
     rules: Vec<Rule>,
     patient: Option<&'static str>,
     pub(crate) tenant: &'static str,
+    client: &'static str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,8 @@ impl Access {
 
     /// These rules.
     pub(crate) fn of(rules: Vec<Rule>) -> Self {
-        Self { caller: Caller::Known, rules, patient: None, tenant: super::TENANTS[0] }
+        let tenant = super::TENANTS[0];
+        Self { caller: Caller::Known, rules, patient: None, tenant, client: "clinic-app" }
     }
 
     /// Every action within one patient's compartment.
@@ -56,10 +58,15 @@ impl Access {
         Self { tenant, ..self }
     }
 
+    /// The same by another app.
+    pub(crate) fn sent_by(self, client: &'static str) -> Self {
+        Self { client, ..self }
+    }
+
     /// The whole grant of a request.
     pub(crate) fn fields(&self, request: GrantFields) -> GrantFields {
         GrantFields {
-            client: (self.caller == Caller::Known).then(|| "clinic-app".to_owned()),
+            client: (self.caller == Caller::Known).then(|| self.client.to_owned()),
             patient: self.patient.map(|id| id.parse().expect("an id")),
             rules: self.rules.clone(),
             ..request

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::TenantName;
-use database::{Database, DeriveFromBody, Options, Store, TenantText};
+use database::{Database, DeriveFromBody, Options, Rules, Store, TenantText};
 use fhir_schema::Schema;
 use server::{Limits, Ready, RunError, ServerConfig};
 use store::model::ModelStore;
@@ -78,11 +78,20 @@ impl Site {
         Self::with(Keeps::InMemory, limits).await
     }
 
+    /// A site over the embedded backend, with rules for what is written.
+    pub(crate) async fn ruled(rules: Rules) -> Self {
+        Self::made(Keeps::OnDisk, Limits::default(), rules).await
+    }
+
     async fn with(keeps: Keeps, limits: Limits) -> Self {
+        Self::made(keeps, limits, Rules::default()).await
+    }
+
+    async fn made(keeps: Keeps, limits: Limits, rules: Rules) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(HeldClock::default());
         let stores = open(keeps, &directory);
-        Self::over(stores, clock, limits, directory).await
+        Self::over(stores, clock, (limits, rules), directory).await
     }
 
     /// The same data on disk, opened again by a server that starts anew.
@@ -97,13 +106,13 @@ impl Site {
         self.databases.clear();
         self.stores.clear();
         let stores = open(Keeps::OnDisk, &self.directory);
-        Self::over(stores, self.clock, Limits::default(), self.directory).await
+        Self::over(stores, self.clock, (Limits::default(), Rules::default()), self.directory).await
     }
 
     async fn over(
         stores: Stores,
         clock: Arc<HeldClock>,
-        limits: Limits,
+        (limits, rules): (Limits, Rules),
         directory: TempDir,
     ) -> Self {
         let databases = stores.iter().map(|(name, store)| {
@@ -114,7 +123,7 @@ impl Site {
             let options = Options { kept_bytes: 0, ..Options::default() };
             let database = Database::open(store, tenant, Schema::r4(), clock, options);
             let name: TenantName = name.parse().expect("a tenant's name");
-            (name, Arc::new(database.expect("a database")))
+            (name, Arc::new(database.expect("a database").with_rules(rules.clone())))
         });
         let databases: BTreeMap<TenantName, Arc<Database>> = databases.collect();
         let socket = directory.path().join("run/server.sock");

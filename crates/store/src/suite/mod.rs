@@ -7,6 +7,7 @@
 pub mod fixture;
 mod guarantees;
 mod history;
+mod named;
 mod random;
 
 use std::future::Future;
@@ -22,6 +23,7 @@ pub use history::{
     a_history_is_read_in_parts, an_instant_leads_to_what_there_was_then,
     histories_follow_the_order_of_the_log,
 };
+pub use named::a_commit_is_found_by_the_name_of_its_request;
 pub use random::random_operations_agree_with_the_model;
 
 /// A store that can be opened again and crashed. It begins empty, belongs to
@@ -58,6 +60,7 @@ macro_rules! suite_tests {
             histories_follow_the_order_of_the_log
             a_history_is_read_in_parts
             an_instant_leads_to_what_there_was_then
+            a_commit_is_found_by_the_name_of_its_request
             the_head_chains_the_commits
             a_closed_store_reads_and_takes_no_commits
             random_operations_agree_with_the_model
