@@ -15,6 +15,7 @@ mod peers;
 mod product;
 mod raw_log;
 mod read;
+mod store;
 mod traced;
 mod turns;
 mod write;
@@ -29,6 +30,8 @@ pub(crate) enum Bench {
     Read(Rounds),
     /// Durable creates: the database and the server against a raw log.
     Write(Rounds),
+    /// The embedded store and the database over it: commits, bulk, reads, what opening costs.
+    Store(store::Sizes),
     /// Reads through the gateway: its whole chain against a bare proxy of the same kind.
     Gateway(Rounds),
     /// A process under test or a peer; ends when its standard input does.
@@ -68,6 +71,7 @@ impl Bench {
         let done = match self {
             Self::Read(rounds) => read::run(rounds),
             Self::Write(rounds) => write::run(rounds),
+            Self::Store(sizes) => store::run(&sizes),
             Self::Gateway(rounds) => gateway::run(rounds),
             Self::Child(child) => child.run(),
         };

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{Failure, peers, product, runtime};
+use super::{Failure, peers, product, runtime, store};
 
 /// What a child is.
 #[derive(clap::Subcommand, Clone)]
@@ -39,6 +39,18 @@ pub(crate) enum Child {
         /// The file.
         answer: PathBuf,
     },
+    /// A store that is filled, and then waits to be killed.
+    Filled {
+        /// Where its data is.
+        directory: PathBuf,
+        /// How many versions.
+        versions: u64,
+    },
+    /// A store that is opened and read from; tells how long that took and what memory it has.
+    Opened {
+        /// Where its data is.
+        directory: PathBuf,
+    },
     /// A bare proxy.
     BareProxy {
         /// The socket it passes requests on to.
@@ -66,6 +78,8 @@ impl Child {
                 Self::Server { directory } => product::server(&directory).await,
                 Self::Stub { directory, answer } => peers::stub(&directory, &answer).await,
                 Self::Gateway { directory } => product::gateway(&directory).await,
+                Self::Filled { directory, versions } => store::filled(&directory, versions).await,
+                Self::Opened { directory } => store::opened(&directory).await,
                 Self::BareProxy { .. } => Ok(()),
             }
         })
@@ -92,6 +106,10 @@ impl Child {
             Self::Stub { directory, answer } => vec![word("stub"), directory, answer],
             Self::BareProxy { upstream } => vec![word("bare-proxy"), upstream],
             Self::Gateway { directory } => vec![word("gateway"), directory],
+            Self::Filled { directory, versions } => {
+                vec![word("filled"), directory, PathBuf::from(versions.to_string())]
+            }
+            Self::Opened { directory } => vec![word("opened"), directory],
         }
     }
 }
@@ -125,6 +143,11 @@ impl Process {
     /// What it said when it was ready.
     pub(crate) fn told(&self) -> &str {
         &self.told
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    pub(crate) fn kill(mut self) -> io::Result<()> {
+        self.process.kill()
     }
 
     /// Processor time that it has used.

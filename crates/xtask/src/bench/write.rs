@@ -47,7 +47,8 @@ fn through_the_database(rounds: Rounds) -> Result<(), Failure> {
     let mut committing = Target::new("database, patients made ready before");
     let mut creating = Target::new("database, from JSON");
     for _ in 0..rounds.rounds {
-        let clients = Committing::clients(&database, &mut next, rounds.window())?;
+        let many = (CLIENTS, MOST_PER_SECOND);
+        let clients = Committing::clients(&database, &mut next, rounds.window(), many)?;
         let round = measure(clients, rounds.window(), &clock, || Ok(None));
         committing.rounds.push(runtime.block_on(round)?);
         let of_round = store.groups();
@@ -75,20 +76,21 @@ fn through_the_database(rounds: Rounds) -> Result<(), Failure> {
 }
 
 /// A client of the database whose transactions are ready: parsed, written, compressed, hashed.
-struct Committing {
+pub(super) struct Committing {
     database: Arc<Database>,
     ready: Vec<Transaction>,
 }
 
 impl Committing {
-    /// Clients with enough to do for a window.
-    fn clients(
+    /// So many clients, with enough to do for a window at `most` commits a second.
+    pub(super) fn clients(
         database: &Arc<Database>,
         next: &mut u64,
         window: Window,
+        (clients, most): (usize, f64),
     ) -> Result<Vec<Self>, Failure> {
-        let each = MOST_PER_SECOND * (window.warm_up + window.measured).as_secs_f64();
-        let each = (each / CLIENTS as f64) as usize;
+        let each = most * (window.warm_up + window.measured).as_secs_f64();
+        let each = (each / clients as f64) as usize;
         let patient = patient();
         let client = |_| {
             let ready = (0..each).map(|_| {
@@ -98,7 +100,7 @@ impl Committing {
             let ready = ready.collect::<Result<_, _>>()?;
             Ok(Self { database: Arc::clone(database), ready })
         };
-        (0..CLIENTS).map(client).collect()
+        (0..clients).map(client).collect()
     }
 }
 
@@ -139,7 +141,11 @@ impl Client for Creating {
 }
 
 /// A create of the patient with this number.
-fn transaction(database: &Database, number: u64, patient: &str) -> Result<Transaction, Failure> {
+pub(super) fn transaction(
+    database: &Database,
+    number: u64,
+    patient: &str,
+) -> Result<Transaction, Failure> {
     let json = patient.replace(NUMBER, &format!("{number:010}"));
     Ok(Transaction {
         id: CommitId(number.into()),
@@ -161,7 +167,7 @@ fn create(number: u64, json: &str) -> Result<Change, Failure> {
 
 /// The bytes that the embedded store writes for one such create: what the database wrote into a
 /// model is written down as a record.
-fn record_of_a_patient() -> Result<Bytes, Failure> {
+pub(super) fn record_of_a_patient() -> Result<Bytes, Failure> {
     let tenant = TenantText::new("default")?;
     let model = Arc::new(store::model::ModelStore::new(tenant));
     let database = open_database(Arc::clone(&model) as _)?;
