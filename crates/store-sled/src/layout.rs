@@ -68,14 +68,26 @@ impl Layout {
     pub(crate) fn prepare(&self, tenant: &TenantText) -> Result<(), OpenError> {
         create_directory(&self.root).map_err(io_error(&self.root))?;
         match fs::read_to_string(self.format()) {
-            Ok(text) if self.check_format(&text)? < FORMAT => self.write_format(),
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.create(tenant),
+            Ok(text) if self.check_format(&text)? < FORMAT => self.write_format()?,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.create(tenant)?,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                self.check_format("").map(|_| ())
+                self.check_format("")?;
             }
-            Err(error) => Err(io_error(&self.format())(error)),
+            Err(error) => return Err(io_error(&self.format())(error)),
         }
+        // A process that was killed between giving a file its name and syncing its directory left
+        // a name that is not on the disk: nothing is appended behind such a name (G2).
+        for directory in [self.root.clone(), self.log()] {
+            match sync_directory(&directory) {
+                // A log that is not there is said where its segments are looked for.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_error(&directory)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Whether its format is one in which bodies are sealed.
