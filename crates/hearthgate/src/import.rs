@@ -5,7 +5,7 @@
 //! they have none; any other Bundle is a resource like others. Files are read as a stream and
 //! nothing is parsed further than to its type and id, so that what is sent is what was read.
 //! What was sent and not answered is never sent twice unless doing it twice is the same. Each POST
-//! has a name ([`named`]), so that a whole import may be done again.
+//! has a name (`named`), so that a whole import may be done again.
 
 mod answer;
 mod document;
