@@ -76,13 +76,19 @@ pub(crate) async fn replay(
     let targets = targets(context, requests)?;
     let snapshot = answered.before;
     let plan = Planner::new(context, &snapshot, bundle, &targets).plan().await?;
-    let mut versions = answered.versions.into_iter().peekable();
+    // What was written and what was deleted stand each in their order, and not in one.
+    let deletes = |entry: &VersionEntry| entry.flags.is_deleted();
+    let (deleted, made): (Vec<_>, Vec<_>) =
+        answered.versions.into_iter().partition(|(entry, _)| deletes(entry));
+    let (mut deleted, mut made) = (deleted.into_iter().peekable(), made.into_iter().peekable());
     let mut identities = Vec::with_capacity(plan.changes.len());
     let mut written = Vec::with_capacity(plan.changes.len());
     for change in plan.changes {
-        if let Some((entry, made)) = versions.next_if(|(entry, _)| is_of(entry, &change)) {
+        let versions =
+            if matches!(change.action, Action::Delete) { &mut deleted } else { &mut made };
+        if let Some((entry, version)) = versions.next_if(|(entry, _)| is_of(entry, &change)) {
             identities.push((entry.resource_type, entry.id));
-            written.push(made);
+            written.push(version);
             continue;
         }
         let newest = snapshot.newest(&change.resource_type, &change.id).await?;
@@ -99,11 +105,10 @@ pub(crate) async fn replay(
     respond(context, &targets, &plan.entries, &Committed { snapshot, identities, receipt }).await
 }
 
-/// Whether this version is the one that such a change makes.
+/// Whether this version is the one that such a change, a deletion or not as it is, makes.
 fn is_of(entry: &VersionEntry, change: &Change) -> bool {
     entry.resource_type == change.resource_type
         && (change.expect == Expect::New || entry.id == change.id)
-        && entry.flags.is_deleted() == matches!(change.action, Action::Delete)
 }
 
 /// A failed commit, in the entry that failed.
