@@ -104,6 +104,13 @@ impl Bodies {
         }
     }
 
+    /// Keeps nothing of what was kept until now.
+    pub(crate) fn forget_all(&self) {
+        for shard in &self.shards {
+            *shard.lock() = Shard::default();
+        }
+    }
+
     fn shard(&self, hash: u64) -> &Mutex<Shard> {
         // The remainder of a division by 16 is below 16. These bits are not those by which the
         // map of a shard finds a place.

@@ -9,10 +9,15 @@ use bytes::Bytes;
 use fhir_core::json::{Document, Kind, Replacements, Value};
 use fhir_core::{Instant, Resource, ResourceId, ResourceType, VersionId};
 use fhir_schema::{PlainPath, Schema};
-use store::{BodyCoding, ContentHash, Derive, DeriveError, IdentifierKey, VersionEntry};
+use store::{
+    BodyCoding, CommitId, ContentHash, Derive, DeriveError, IdentifierKey, OwnerKeyId, StoredBody,
+    Version, VersionEntry,
+};
 
 use crate::ReadError;
+use crate::compartment::Compartments;
 use crate::dictionary::{self, expand};
+use crate::seal::Sealing;
 
 /// A resource made ready to be stored under an id; its version is not known yet.
 #[derive(Debug, Clone)]
@@ -22,8 +27,21 @@ pub struct Body {
     pub(crate) bytes: Bytes,
     /// The JSON before coding.
     pub(crate) plain: Bytes,
-    pub(crate) content_hash: ContentHash,
     pub(crate) identifiers: Vec<IdentifierKey>,
+    /// Whose data it is.
+    pub(crate) compartments: Compartments,
+    /// What became of it when it was sealed; `None` before.
+    pub(crate) stored: Option<Stored>,
+}
+
+/// What is known of a body once it is as it will be stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored {
+    /// The key it is sealed with.
+    pub(crate) owner: OwnerKeyId,
+    pub(crate) content_hash: ContentHash,
+    /// The epoch of the keys when it was sealed.
+    pub(crate) epoch: u64,
 }
 
 impl Body {
@@ -46,11 +64,16 @@ impl Body {
         Self {
             coding,
             length,
-            content_hash: ContentHash::of(&bytes),
             bytes,
             plain,
             identifiers: identifiers_as_written(resource, replacements, schema),
+            compartments: Compartments::of(resource, id, replacements, schema),
+            stored: None,
         }
+    }
+
+    pub(crate) fn stored(&self) -> Stored {
+        self.stored.expect("a transaction is sealed before it joins the line")
     }
 
     /// The JSON as it is stored, before coding: without `versionId` and `lastUpdated`.
@@ -212,16 +235,23 @@ fn follow<'a>(value: Value<'a>, path: &PlainPath, found: &mut dyn FnMut(Value<'a
 }
 
 /// Reads identifiers out of stored bodies for a store that replays its log.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct DeriveFromBody {
     schema: &'static Schema,
+    sealing: Sealing,
 }
 
 impl DeriveFromBody {
-    /// Reads by these definitions.
+    /// Reads by these definitions what is not sealed.
     #[must_use]
     pub fn new(schema: &'static Schema) -> Self {
-        Self { schema }
+        Self::sealed(schema, Sealing::none())
+    }
+
+    /// Reads by these definitions what may be sealed.
+    #[must_use]
+    pub fn sealed(schema: &'static Schema, sealing: Sealing) -> Self {
+        Self { schema, sealing }
     }
 }
 
@@ -237,5 +267,22 @@ impl Derive for DeriveFromBody {
         let document = Document::parse(&json)?;
         let resource = Resource::new(document.root())?;
         Ok(identifiers(&resource, self.schema))
+    }
+    fn identifiers_of(
+        &self,
+        version: &Version,
+        commit: CommitId,
+        ordinal: u32,
+    ) -> Result<Vec<IdentifierKey>, DeriveError> {
+        let (owner, bytes) = (version.owner, version.body.clone());
+        let stored = StoredBody { owner, commit, ordinal, bytes };
+        match self.sealing.open_named((&version.resource_type, &version.id), stored) {
+            Ok(body) => {
+                self.identifiers(&version.resource_type, version.dictionary, version.length, &body)
+            }
+            // Who was purged is found by nothing.
+            Err(ReadError::Purged) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
     }
 }

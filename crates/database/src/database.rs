@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::bodies::{Bodies, Kept};
 use crate::line::{Line, NotTaken};
+use crate::seal::Sealing;
 use crate::writer::Writers;
 use crate::{
     Action, Change, CommitError, Receipt, Rules, Snapshot, Terms, Transaction, Visibility, rules,
@@ -20,6 +21,10 @@ use crate::{
 
 /// Of a transaction with more changes nothing is kept for readers.
 const MOST_KEPT: usize = 8;
+
+/// A transaction with more changes is sealed off the runtime's threads: each takes a microsecond
+/// or two.
+const SEALED_AT_ONCE: usize = 200;
 
 /// How far the clock may stand behind the newest data, in microseconds. Within it instants go on
 /// a microsecond at a time; beyond it they would say for long what is not so.
@@ -56,7 +61,7 @@ impl Default for Options {
 
 /// One tenant's data. Dropping it without [`Database::close`] loses nothing acknowledged.
 pub struct Database {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     writers: Mutex<Vec<JoinHandle<()>>>,
     rules: Rules,
 }
@@ -72,8 +77,11 @@ pub(crate) struct Shared {
     pub(crate) published: AtomicU64,
     /// The store takes no commits until it is opened again.
     pub(crate) failed: AtomicBool,
-    bodies: Arc<Bodies>,
-    schema: &'static Schema,
+    pub(crate) bodies: Arc<Bodies>,
+    pub(crate) schema: &'static Schema,
+    pub(crate) sealing: Sealing,
+    /// A purge is under way.
+    pub(crate) purging: AtomicBool,
     /// Bytes of the bodies that wait.
     waiting: AtomicUsize,
 }
@@ -108,7 +116,7 @@ pub(crate) struct Job {
 }
 
 impl Database {
-    /// Opens the database of `tenant` over its store and starts its writers.
+    /// Opens the database of `tenant` over its store, without keys: nothing is sealed.
     ///
     /// # Errors
     /// When the threads of the writers cannot be started.
@@ -119,6 +127,21 @@ impl Database {
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> std::io::Result<Self> {
+        Self::open_sealed(store, tenant, schema, clock, options, Sealing::none())
+    }
+
+    /// Opens the database of `tenant` over its store and starts its writers.
+    ///
+    /// # Errors
+    /// When the threads of the writers cannot be started.
+    pub fn open_sealed(
+        store: Arc<dyn Store>,
+        tenant: TenantText,
+        schema: &'static Schema,
+        clock: Arc<dyn Clock>,
+        options: Options,
+        sealing: Sealing,
+    ) -> std::io::Result<Self> {
         let published = AtomicU64::new(store.head().t.get());
         let failed = AtomicBool::new(false);
         let bodies = Arc::new(Bodies::new(options.kept_bytes));
@@ -127,6 +150,8 @@ impl Database {
             store,
             bodies,
             schema,
+            sealing,
+            purging: AtomicBool::new(false),
             clock,
             tenant,
             line: Line::new(options.queue, options.group, options.group_bytes),
@@ -221,7 +246,9 @@ impl Database {
         transaction: Transaction,
         terms: Terms,
     ) -> Result<Receipt, CommitError> {
+        let epoch = self.shared.sealing.epoch();
         let writes = writes_of(&transaction);
+        let transaction = self.seal(transaction).await?;
         let (answer, answered) = oneshot::channel();
         if !self.shared.line.is_open() {
             return Err(CommitError::Closed);
@@ -236,7 +263,24 @@ impl Database {
         })?;
         let receipt = answered.await.unwrap_or(Err(CommitError::OutcomeUnknown))?;
         self.keep(writes, &receipt);
+        self.shared.forget_if_purged_since(epoch);
         Ok(receipt)
+    }
+
+    /// Seals a transaction's bodies: a large one's where no request waits for it.
+    async fn seal(&self, mut transaction: Transaction) -> Result<Transaction, CommitError> {
+        let runtime = tokio::runtime::Handle::try_current();
+        let (Ok(runtime), true) = (runtime, transaction.changes.len() > SEALED_AT_ONCE) else {
+            self.shared.sealing.seal(&mut transaction)?;
+            return Ok(transaction);
+        };
+        let sealing = self.shared.sealing.clone();
+        let sealed = runtime.spawn_blocking(move || {
+            sealing.seal(&mut transaction)?;
+            Ok(transaction)
+        });
+        // It is only lost when the runtime ends: nothing was written.
+        sealed.await.unwrap_or(Err(CommitError::Closed))
     }
 
     /// Keeps what was written for whoever reads it next.
@@ -278,7 +322,7 @@ fn writes_of(transaction: &Transaction) -> Vec<Write> {
         return Vec::new();
     }
     let write = |(change, of): (usize, &Change)| match &of.action {
-        Action::Delete => None,
+        Action::Delete | Action::Purge { .. } => None,
         Action::Write { body, .. } => Some(Write {
             change,
             resource_type: of.resource_type.clone(),
@@ -293,7 +337,14 @@ impl Shared {
     pub(crate) fn snapshot(&self, visibility: Visibility) -> Snapshot {
         let at = T::new(self.published.load(Ordering::Acquire));
         let (store, bodies) = (Arc::clone(&self.store), Arc::clone(&self.bodies));
-        Snapshot::new(store, bodies, self.schema, visibility, at)
+        Snapshot::new(store, bodies, self.schema, self.sealing.clone(), visibility, at)
+    }
+
+    /// Forgets what is kept in memory if somebody was purged since `epoch`.
+    pub(crate) fn forget_if_purged_since(&self, epoch: u64) {
+        if self.sealing.epoch() != epoch {
+            self.bodies.forget_all();
+        }
     }
 
     /// The refusal of whatever would be written, while the clock is too far behind the data.

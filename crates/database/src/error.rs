@@ -45,6 +45,9 @@ pub enum CommitError {
     /// The store did not take it.
     #[error("the store did not take the commit")]
     Store(#[source] std::sync::Arc<AppendError>),
+    /// It is data of a patient who was purged: nothing of theirs is stored any more.
+    #[error("a resource belongs to a patient who was purged")]
+    OwnerPurged,
     /// What the judgement needs cannot be read.
     #[error("what the transaction depends on cannot be read")]
     Read(#[source] ReadError),
@@ -76,6 +79,9 @@ pub enum ReadError {
     /// The store cannot read it.
     #[error("the store cannot read it")]
     Store(#[from] store::ReadError),
+    /// Its key was destroyed when its patient was purged: nobody can read it any more.
+    #[error("the patient whose data it was has been purged")]
+    Purged,
     /// The stored body is not what this version of the program writes.
     #[error("a stored body cannot be understood: {reason}")]
     UnreadableBody {

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
-use store::{Commit, OwnerKeyId, T, Version, VersionFlags};
+use store::{Commit, CommitKind, OwnerKeyId, T, Version, VersionFlags};
 
 use crate::recent::Recent;
+use crate::seal::Sealing;
 use crate::terms::Terms;
 use crate::transaction::{Action, Change, Expect, Precondition, Receipt, Transaction, Written};
 use crate::{CommitError, ReadError, Snapshot};
@@ -77,6 +78,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) group: &'a mut GroupStates,
     /// What was touched lately, all of those included.
     pub(crate) recent: &'a Recent,
+    /// Whether somebody was purged since a change was sealed.
+    pub(crate) sealing: &'a Sealing,
 }
 
 /// A transaction judged good: what it writes (unless nothing), and the answer.
@@ -106,6 +109,9 @@ impl Judge<'_> {
                 return Err(CommitError::Raced);
             }
         }
+        for change in &transaction.changes {
+            self.sealing.refuse_purged_since(change)?;
+        }
         let mut versions = Vec::with_capacity(transaction.changes.len());
         let mut written = Vec::with_capacity(transaction.changes.len());
         for (index, change) in transaction.changes.into_iter().enumerate() {
@@ -132,6 +138,9 @@ impl Judge<'_> {
             });
             versions.push(stored(change, version));
         }
+        // A body is sealed as the one of this number: deletions, of which some are not written,
+        // come after.
+        versions.sort_by_key(|version: &Version| version.flags.is_deleted());
         Ok(Judged { versions, receipt: Receipt { t, written } })
     }
 
@@ -197,7 +206,11 @@ fn unmet(expect: &Expect, state: Option<State>) -> Option<Precondition> {
 
 fn stored(change: Change, version: VersionId) -> Version {
     let Change { resource_type, id, action, .. } = change;
-    let owner = OwnerKeyId::NONE;
+    let owner = match &action {
+        Action::Write { body, .. } => body.stored().owner,
+        Action::Delete => OwnerKeyId::NONE,
+        Action::Purge { key } => *key,
+    };
     match action {
         Action::Write { body, method } => Version {
             resource_type,
@@ -206,12 +219,12 @@ fn stored(change: Change, version: VersionId) -> Version {
             flags: VersionFlags::of(method),
             owner,
             dictionary: body.coding,
-            content_hash: body.content_hash,
+            content_hash: body.stored().content_hash,
             length: body.length,
             body: body.bytes,
             identifiers: body.identifiers,
         },
-        Action::Delete => Version {
+        Action::Delete | Action::Purge { .. } => Version {
             resource_type,
             id,
             version,
@@ -234,6 +247,9 @@ pub(crate) fn commit(
     instant: Instant,
     versions: Vec<Version>,
 ) -> Commit {
+    let purges =
+        |version: &Version| version.flags.is_deleted() && version.owner != OwnerKeyId::NONE;
+    let kind = if versions.iter().any(purges) { CommitKind::Purge } else { CommitKind::Resources };
     Commit {
         t,
         instant,
@@ -241,7 +257,7 @@ pub(crate) fn commit(
         idempotency: None,
         tenant,
         fhir_version: store::FhirVersion::R4,
-        kind: store::CommitKind::Resources,
+        kind,
         versions,
     }
 }

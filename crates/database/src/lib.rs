@@ -8,14 +8,17 @@
 mod answered;
 mod bodies;
 mod body;
+mod compartment;
 mod database;
 pub mod dictionary;
 mod error;
 mod history;
 mod judge;
 mod line;
+mod purge;
 mod recent;
 mod rules;
+mod seal;
 mod snapshot;
 mod terms;
 mod transaction;
@@ -26,9 +29,11 @@ pub use answered::{Answered, KNOWN_FOR, Lookup};
 pub use body::{Body, DeriveFromBody, identifiers};
 pub use database::{Database, Options};
 pub use error::{CommitError, ReadError};
+pub use purge::{Obstacle, Purge, PurgeError, Purged};
 pub use rules::{
     CheckedReferences, InvalidCheckedReferences, InvalidUniqueIdentifier, Rules, UniqueIdentifier,
 };
+pub use seal::Sealing;
 pub use snapshot::{Snapshot, StoredVersion};
 pub use terms::{Broken, Named, Required, Terms};
 pub use transaction::{
@@ -38,5 +43,5 @@ pub use visibility::{NarrowerThanEnforced, Visibility};
 
 pub use store::{
     CloseError, CommitId, HistoryOrder, HistoryVersion, Idempotency, IdentifierKey, InvalidTenant,
-    Method, Place, Store, T, TenantText, VersionEntry, places,
+    Method, Place, Store, T, TenantText, VersionEntry, keys, places,
 };

@@ -9,6 +9,7 @@ use fhir_schema::Schema;
 use store::{IdentifierKey, Store, T, VersionEntry};
 
 use crate::bodies::{Bodies, Kept};
+use crate::seal::Sealing;
 use crate::{ReadError, Visibility, body};
 
 /// Shows exactly the commits up to one position (guarantee G4), and of them what its
@@ -18,6 +19,7 @@ pub struct Snapshot {
     pub(crate) store: Arc<dyn Store>,
     bodies: Arc<Bodies>,
     schema: &'static Schema,
+    sealing: Sealing,
     pub(crate) visibility: Visibility,
     at: T,
 }
@@ -36,10 +38,11 @@ impl Snapshot {
         store: Arc<dyn Store>,
         bodies: Arc<Bodies>,
         schema: &'static Schema,
+        sealing: Sealing,
         visibility: Visibility,
         at: T,
     ) -> Self {
-        Self { store, bodies, schema, visibility, at }
+        Self { store, bodies, schema, sealing, visibility, at }
     }
 
     /// The same data as of `t`, or as of here when that is earlier.
@@ -151,23 +154,40 @@ impl Snapshot {
     /// The resource of a version, its body read.
     ///
     /// # Errors
-    /// [`ReadError`] when the body cannot be read.
+    /// [`ReadError`] when the body cannot be read; [`ReadError::Purged`] when nobody can any more.
     pub async fn load(&self, entry: VersionEntry) -> Result<StoredVersion, ReadError> {
         if entry.flags.is_deleted() {
             return Ok(StoredVersion { entry, json: None });
         }
         let key = (entry.t, entry.resource_type.clone(), entry.id.clone());
+        let epoch = self.sealing.epoch();
         let json = match self.bodies.get(&key) {
             Some(Kept::Filled(json)) => return Ok(StoredVersion { entry, json: Some(json) }),
             Some(Kept::Plain(plain)) => {
                 let name = (&entry.resource_type, &entry.id);
                 body::fill_plain(&plain, name, entry.version, entry.instant)?
             }
-            None => body::fill(&entry, &self.store.body(&entry).await?)?,
+            None => {
+                let stored = self.store.stored(&entry).await?;
+                body::fill(&entry, &self.sealing.open(&entry, stored)?)?
+            }
         };
         self.bodies.keep(key, Kept::Filled(json.clone()));
+        if self.sealing.epoch() != epoch {
+            // Whose it is may have been purged meanwhile.
+            self.bodies.forget_all();
+        }
         let json = Some(json);
         Ok(StoredVersion { entry, json })
+    }
+
+    /// A version's body as it was coded, read and opened: for whoever looks at how bodies are
+    /// stored.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it cannot be read.
+    pub async fn coded(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
+        self.sealing.open(entry, self.store.stored(entry).await?)
     }
 
     /// The resources whose newest version bears this identifier, in the order of their ids.
@@ -183,7 +203,11 @@ impl Snapshot {
         let candidates = self.store.identified(resource_type, identifier, self.at).await?;
         for id in candidates {
             // Candidates bore the identifier once; whether they do now is in their newest version.
-            let version = self.read(resource_type, &id).await?;
+            let version = match self.read(resource_type, &id).await {
+                // Who was purged is found by nothing.
+                Err(ReadError::Purged) => continue,
+                read => read?,
+            };
             let Some(json) = version.and_then(|version| version.json) else {
                 continue;
             };

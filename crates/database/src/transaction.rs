@@ -1,7 +1,7 @@
 //! What is asked of the serial step, and what it answers.
 
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
-use store::{CommitId, IdentifierKey, Method, T};
+use store::{CommitId, IdentifierKey, Method, OwnerKeyId, T};
 
 use crate::Body;
 
@@ -27,7 +27,7 @@ impl Transaction {
                 body.plain.len()
             }
             Action::Write { body, .. } => body.bytes.len() + body.plain.len(),
-            Action::Delete => 0,
+            Action::Delete | Action::Purge { .. } => 0,
         };
         self.changes.iter().map(held).sum()
     }
@@ -36,7 +36,7 @@ impl Transaction {
     pub(crate) fn size(&self) -> usize {
         let size = |change: &Change| match &change.action {
             Action::Write { body, .. } => body.bytes.len(),
-            Action::Delete => 0,
+            Action::Delete | Action::Purge { .. } => 0,
         };
         self.changes.iter().map(size).sum()
     }
@@ -67,6 +67,11 @@ pub enum Action {
     },
     /// Deleted. When there is nothing to delete, nothing is written.
     Delete,
+    /// A Patient, deleted because its key is destroyed; written also when there is none.
+    Purge {
+        /// The key.
+        key: OwnerKeyId,
+    },
 }
 
 /// The state a change expects.

@@ -181,6 +181,7 @@ impl Writers {
                 commits: not_durable,
                 group: &mut states,
                 recent: &judging.recent,
+                sealing: &self.shared.sealing,
             };
             let judged = judge.judge((transaction, &terms), t.next(), next_instant);
             let result = match futures_executor::block_on(judged) {

@@ -1,6 +1,6 @@
 //! What each error is over HTTP: status, issues and headers (the one place that says so).
 
-use database::{Broken, CommitError};
+use database::{Broken, CommitError, ReadError};
 use fhir_core::{Issue, IssueCode, OperationOutcome, Severity};
 use http::StatusCode;
 
@@ -70,6 +70,11 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
         ),
         E::NotFound => one(StatusCode::NOT_FOUND, IssueCode::NotFound, "not found".into()),
         E::Deleted { .. } => one(StatusCode::GONE, IssueCode::Deleted, "deleted".into()),
+        E::Read(ReadError::Purged) => one(
+            StatusCode::GONE,
+            IssueCode::Deleted,
+            "the patient whose data it was has been purged: it cannot be read any more".into(),
+        ),
         E::DeletedHere => one(
             StatusCode::GONE,
             IssueCode::Deleted,
@@ -394,6 +399,14 @@ fn describe_commit(error: &CommitError) -> (StatusCode, Vec<Issue>) {
         CommitError::Precondition { .. } | CommitError::Raced | CommitError::Repeated => {
             describe(&ServerError::Contended)
         }
+        CommitError::OwnerPurged => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            vec![Issue::error(
+                IssueCode::BusinessRule,
+                "it belongs to a patient who has been purged; nothing of theirs is stored any \
+                 more. Use a new id for the patient if that was not meant",
+            )],
+        ),
         CommitError::Read(error) if error.is_passing() => rebuilding(),
         CommitError::Read(_) => describe(&ServerError::Interrupted),
         CommitError::OutcomeUnknown => (

@@ -1,6 +1,6 @@
 //! What is stored comes back: to the digit, in its order, with the server's id and meta.
 
-use database::{Body, DeriveFromBody, Expect, IdentifierKey, Method, identifiers};
+use database::{Body, Expect, IdentifierKey, Method, identifiers};
 use fhir_core::Resource;
 use fhir_core::json::{Document, Replacements};
 use fhir_schema::Schema;
@@ -227,7 +227,7 @@ fn any_resource_comes_back_as_it_was_written(clinic: &mut Clinic) {
 
 /// What the backend was told when the version was appended, and what a replay makes of its body.
 fn a_replay_derives_what_the_writer_derived(clinic: &mut Clinic) {
-    let derive = DeriveFromBody::new(Schema::r4());
+    let derive = clinic.derive();
     let mut runner = TestRunner::new(Config::with_cases(150));
     let result = runner.run(&spaced(), |(_, text)| {
         let document = Document::parse(text.as_bytes()).unwrap();
@@ -236,7 +236,7 @@ fn a_replay_derives_what_the_writer_derived(clinic: &mut Clinic) {
         clinic.write(put("Patient/1", &text, Expect::Any));
         let (of, id) = resource("Patient/1");
         let entry = block_on(clinic.snapshot().newest(&of, &id)).unwrap().unwrap();
-        let stored = block_on(clinic.gate().body(&entry)).unwrap();
+        let stored = clinic.coded(&entry);
         let derived = derive.identifiers(&of, entry.dictionary, entry.length, &stored);
         prop_assert_eq!(derived.unwrap(), expected.clone());
         for key in expected {
@@ -318,7 +318,7 @@ fn a_short_body_is_stored_as_it_is_and_a_long_one_with_the_dictionary_of_its_typ
         clinic.write(put("Basic/1", &text, Expect::Any));
         let (of, id) = resource("Basic/1");
         let entry = block_on(clinic.snapshot().newest(&of, &id)).unwrap().unwrap();
-        let stored = block_on(clinic.gate().body(&entry)).unwrap();
+        let stored = clinic.coded(&entry);
         assert_eq!(entry.dictionary, coding);
         assert_eq!(stored.len() < entry.length as usize, coding == shared);
         clinic.reopen();

@@ -1,6 +1,8 @@
 //! A clinic: a database over a backend, and the words in which tests speak to it.
 
 use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,15 +10,18 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use database::{
     Action, Body, Change, CommitError, Condition, Database, DeriveFromBody, Expect, IdentifierKey,
-    Method, Options, Receipt, Snapshot, Transaction, Visibility, Written,
+    Method, Options, Receipt, Sealing, Snapshot, Transaction, Visibility, Written,
 };
 use fhir_core::json::{Document, Replacements};
-use fhir_core::{Clock, Instant, Resource, ResourceId, ResourceType, VersionId};
+use fhir_core::{Clock, Ids, Instant, Resource, ResourceId, ResourceType, VersionId};
 use fhir_schema::Schema;
+use parking_lot::Mutex;
+use store::keys::{FirstKeys, KeyFile, KeyStore, Keyring, MemoryKeyStore, TenantKey};
 use store::model::ModelStore;
-use store::{CommitId, Store, T, TenantText};
+use store::{CommitId, Store, T, TenantText, VersionEntry};
 use store_sled::{SledStore, SledStoreOptions};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -28,6 +33,7 @@ use crate::gate::Gate;
 /// A database over a fresh store, with a clock that the test sets.
 pub(crate) struct Clinic {
     backend: Backend,
+    pub(crate) keys: Arc<Disk>,
     pub(crate) clock: Arc<SetClock>,
     open: Option<Open>,
 }
@@ -41,6 +47,58 @@ enum Backend {
 struct Open {
     gate: Arc<Gate>,
     database: Arc<Database>,
+    sealing: Sealing,
+}
+
+/// Keys that can be opened again. A test says which write of a file fails.
+#[derive(Default)]
+pub(crate) struct Disk {
+    files: MemoryKeyStore,
+    /// This many more writes succeed, when it is said.
+    pub(crate) writes: Mutex<Option<usize>>,
+}
+
+impl KeyStore for Disk {
+    fn read(&self, file: KeyFile) -> io::Result<Option<Vec<u8>>> {
+        self.files.read(file)
+    }
+
+    fn replace(&self, file: KeyFile, bytes: &[u8]) -> io::Result<()> {
+        match &mut *self.writes.lock() {
+            Some(0) => return Err(io::Error::other("the disk refuses")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        self.files.replace(file, bytes)
+    }
+
+    fn place(&self) -> String {
+        "the test's keys".to_owned()
+    }
+}
+
+/// The keys on that disk.
+pub(crate) fn keyring(disk: &Arc<Disk>) -> Keyring {
+    let key = TenantKey::parse(&"5a".repeat(32)).unwrap();
+    let (ids, first) = (Arc::new(Chance(RandomState::new())), FirstKeys::MayBeMade);
+    Keyring::open(Box::new(Arc::clone(disk)), &tenant(), key, ids, first).unwrap()
+}
+
+/// Chance as good as tests need it.
+struct Chance(RandomState);
+
+impl Ids for Chance {
+    fn next(&self) -> u128 {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        u128::from(self.0.hash_one(count)) << 64 | u128::from(self.0.hash_one((count, count)))
+    }
+
+    fn fill(&self, bytes: &mut [u8]) {
+        for piece in bytes.chunks_mut(16) {
+            piece.copy_from_slice(&self.next().to_le_bytes()[..piece.len()]);
+        }
+    }
 }
 
 /// A clock that stands until it is set, and counts how often it is asked.
@@ -85,19 +143,29 @@ impl Clinic {
 
     fn over(backend: Backend) -> Self {
         let clock = Arc::new(SetClock::at(1_800_000_000_000_000));
-        let mut clinic = Self { backend, clock, open: None };
+        let mut clinic = Self { backend, keys: Arc::default(), clock, open: None };
         clinic.open(Options::default());
         clinic
     }
 
+    /// What is sealed with: the model's clinic has no keys, so that everything is tried without
+    /// them too.
+    fn sealing(&self) -> Sealing {
+        match &self.backend {
+            Backend::Model(_) => Sealing::none(),
+            Backend::Sled(_) => Sealing::with(tenant(), Arc::new(keyring(&self.keys))),
+        }
+    }
+
     fn open(&mut self, options: Options) {
+        let sealing = self.sealing();
         let store: Arc<dyn Store> = match &self.backend {
             Backend::Model(store) => {
                 store.reopen();
                 Arc::clone(store) as _
             }
             Backend::Sled(folder) => {
-                let derive = Arc::new(DeriveFromBody::new(Schema::r4()));
+                let derive = Arc::new(DeriveFromBody::sealed(Schema::r4(), sealing.clone()));
                 let options =
                     SledStoreOptions { cache_bytes: 4 << 20, ..SledStoreOptions::default() };
                 let path = folder.path().join("clinic");
@@ -105,15 +173,35 @@ impl Clinic {
             }
         };
         let gate = Arc::new(Gate::new(store));
-        let database = Database::open(
+        let database = Database::open_sealed(
             Arc::clone(&gate) as _,
             tenant(),
             Schema::r4(),
             Arc::clone(&self.clock) as _,
             options,
+            sealing.clone(),
         );
         let database = Arc::new(database.unwrap());
-        self.open = Some(Open { gate, database });
+        self.open = Some(Open { gate, database, sealing });
+    }
+
+    /// The body that was stored for a version, before it was sealed.
+    pub(crate) fn coded(&self, entry: &VersionEntry) -> Bytes {
+        let open = self.open.as_ref().unwrap();
+        block_on(everything(&open.database).coded(entry)).unwrap()
+    }
+
+    /// What reads identifiers out of stored bodies here.
+    pub(crate) fn derive(&self) -> DeriveFromBody {
+        DeriveFromBody::sealed(Schema::r4(), self.open.as_ref().unwrap().sealing.clone())
+    }
+
+    /// The tenant's folder, when the backend has one.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        match &self.backend {
+            Backend::Model(_) => None,
+            Backend::Sled(folder) => Some(folder.path().join("clinic")),
+        }
     }
 
     /// Closes the database and its store and opens them again.

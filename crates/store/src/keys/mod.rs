@@ -6,7 +6,7 @@
 //! without asking each other, nothing is synced for a new patient, and no copy of the secret ever
 //! lacks a key. To destroy one key is to replace the secrets on the way to its leaf by those
 //! beside the way: all other keys can still be derived, and that one cannot, by anybody, from
-//! what is left. docs/adr/0009 has the reasons.
+//! what is left. docs/adr/0013 has the reasons.
 //!
 //! The tree and the purge ledger lie in a [`KeyStore`], the tree wrapped by the tenant's key.
 //! AES-256-GCM seals (NIST SP 800-38D).
