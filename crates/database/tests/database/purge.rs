@@ -170,7 +170,10 @@ fn what_was_sealed_before_the_purge_is_not_committed_after_it() {
     clinic.gate().wait_until_held();
     let late = enqueue(database, transaction(at, vec![own()]));
     let purging = std::sync::Arc::clone(database);
-    let purging = std::thread::spawn(move || block_on(purging.purge(asked("1"))));
+    let purging = std::thread::Builder::new()
+        .name("purging".to_owned())
+        .spawn(move || block_on(purging.purge(asked("1"))))
+        .unwrap();
     clinic.gate().release();
     block_on(first).unwrap();
     let late = block_on(late);
