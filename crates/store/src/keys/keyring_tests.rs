@@ -1,3 +1,5 @@
+//! A tenant's keys: made, kept over a restart, destroyed for good.
+
 use fhir_core::Instant;
 use proptest::prelude::*;
 
