@@ -1,9 +1,10 @@
 //! A log that another process may be appending to: how far it is whole at this moment, and how a
 //! copy of it is cut back to an instant.
 //!
-//! Segments only grow and what stands in them never changes, so that whoever copies them up to
-//! the end of a whole group has the log as it was at one position, without asking anyone. What
-//! was acknowledged before the walk is within it.
+//! A whole group never changes, so that whoever copies segments up to the end of one has the log
+//! as it was at one position, without asking anyone. What stands behind the last whole group may
+//! change at any moment: zeros become a group there, or are cut off. What was acknowledged before
+//! the walk is within it.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
