@@ -17,7 +17,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use contract::Clock as _;
+use contract::{Clock as _, Instant};
 use ring::digest::{Context, SHA256};
 use store::TenantText;
 use store_sled::{Reached, VerifyError, extent};
@@ -29,6 +29,8 @@ pub(crate) use self::verify::{whole_log, whole_with_state};
 use self::files::{create, finish, lock, make_directory, private, unfinished, write_whole};
 use self::manifest::{FORMAT, LastCommit, Manifest, Piece, Segment, Tenant, hexadecimal};
 use crate::doors::SystemClock;
+use crate::key_copies::{self, Folder, KeyCopyError};
+use crate::tenant_key::TenantKeyError;
 
 /// What `backup` takes.
 #[derive(Debug, Args)]
@@ -39,6 +41,9 @@ pub struct Backup {
     /// The backup's directory, best on another disk; made where there is none
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
+    /// A directory to copy the keys to, apart from the backup; made where there is none
+    #[arg(long, value_name = "DIR")]
+    keys_to: Option<PathBuf>,
 }
 
 /// Why a backup was not made, restored or verified.
@@ -86,6 +91,18 @@ pub enum BackupError {
     /// The registry is not whole.
     #[error(transparent)]
     Registry(#[from] registry::OpenError),
+    /// Keys were not copied.
+    #[error(transparent)]
+    KeyCopy(#[from] KeyCopyError),
+    /// The tenant's keys.
+    #[error(transparent)]
+    Keys(#[from] TenantKeyError),
+    /// Keys beside what they open.
+    #[error(
+        "{} is in the backup, and whoever has keys and backup can read it; name another directory with --keys-to",
+        .0.display()
+    )]
+    KeysInBackup(PathBuf),
     /// Somebody else writes there.
     #[error("another process is writing to the backup {}; wait for it", .0.display())]
     InUse(PathBuf),
@@ -197,6 +214,7 @@ impl Backup {
         let tenants = tenants(&self.data)?;
         private(&self.to)?;
         make_directory(&self.to)?;
+        let keys_to = self.keys_to.as_deref().map(|to| self.place_of_keys(to)).transpose()?;
         let _lock = lock(&self.to)?;
         let last = match manifest::list(&self.to).map_err(failed("read", &self.to))?.pop() {
             Some((_, path)) => Some(read_manifest(&path)?),
@@ -221,10 +239,10 @@ impl Backup {
             tenants: std::collections::BTreeMap::new(),
             registry,
         };
-        for tenant in tenants {
+        for tenant in &tenants {
             let before = last.as_ref().and_then(|last| last.tenants.get(tenant.as_str()));
             let directory = self.data.join("tenants").join(tenant.as_str());
-            let copied = target.tenant(&tenant, &directory, before)?;
+            let copied = target.tenant(tenant, &directory, before)?;
             manifest.tenants.insert(tenant.as_str().to_owned(), copied);
         }
         let copied = target.copied;
@@ -234,6 +252,9 @@ impl Backup {
         let elsewhere =
             crate::storage::in_postgres(&self.data).map_err(failed("read", &self.data))?;
         let mut text = report(&manifest, copied, &self.to);
+        for tenant in &tenants {
+            text.push_str(&self.keys(tenant, keys_to.as_deref(), manifest.made)?);
+        }
         for tenant in elsewhere {
             text.push_str(&format!(
                 "Tenant {tenant} is in PostgreSQL and not in this backup: back that database up \
@@ -241,6 +262,46 @@ impl Backup {
             ));
         }
         Ok(text)
+    }
+
+    /// The directory for the keys, made and by its whole name.
+    fn place_of_keys(&self, to: &Path) -> Result<PathBuf, BackupError> {
+        private(to)?;
+        make_directory(to)?;
+        let whole = |path: &Path| fs::canonicalize(path).map_err(failed("find", path));
+        let (keys, backup) = (whole(to)?, whole(&self.to)?);
+        if keys.starts_with(&backup) || backup.starts_with(&keys) {
+            return Err(BackupError::KeysInBackup(to.to_owned()));
+        }
+        Ok(keys)
+    }
+
+    /// Copies a tenant's keys where the operator wants them, and says so.
+    fn keys(
+        &self,
+        tenant: &TenantText,
+        to: Option<&Path>,
+        made: Instant,
+    ) -> Result<String, BackupError> {
+        let directory = self.data.join("tenants").join(tenant.as_str());
+        let keys = Folder::of_tenant(&directory);
+        let Some(to) = to else {
+            return Ok(match keys.has_keys() {
+                true => format!(
+                    "The keys of tenant {tenant} are not in it: --keys-to DIR copies them, apart\n"
+                ),
+                false => String::new(),
+            });
+        };
+        if !keys.has_keys() {
+            return Ok(format!("Tenant {tenant} has no keys: nothing of it is sealed\n"));
+        }
+        key_copies::copy(&keys, to, tenant, made)?;
+        Ok(format!(
+            "Keys of tenant {tenant} in {}, good with the tenant's own key, which is not in it: \
+             keep that apart too\n",
+            to.display()
+        ))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::demo_data::{self, DemoData};
 use crate::doctor::{self, Doctor, Grade};
 use crate::import::{self, Import};
 use crate::keys::{self, KeysError};
+use crate::purge::{Purge, PurgeCommandError};
 use crate::serve::{Halves, ServeError, serve};
 
 /// How long work that blocks a thread may go on once the halves have ended.
@@ -47,6 +48,8 @@ enum Verb {
     Restore(Restore),
     /// Read everything and say whether it is whole
     Verify(Verify),
+    /// Destroy a patient's key: nobody can read any of their data any more
+    Purge(Purge),
     /// Give back room on the disk that holds nothing any more
     Compact(Compact),
     /// Look at disk, clock, permissions and limits, and say what will hurt
@@ -141,6 +144,9 @@ pub enum CommandError {
     /// A backup, a restore or what verifying found.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// A purge that was refused or not finished.
+    #[error(transparent)]
+    Purge(#[from] PurgeCommandError),
     /// Room that could not be given back.
     #[error(transparent)]
     Compact(#[from] CompactError),
@@ -187,6 +193,7 @@ impl Command {
             Verb::Backup(backup) => print(&backup.run()?),
             Verb::Restore(restore) => print(&restore.run()?),
             Verb::Verify(verify) => print(&verify.run()?),
+            Verb::Purge(purge) => print(&runtime()?.block_on(purge.run())?),
             Verb::Compact(compact) => print(&compact.run()?),
             Verb::Doctor(doctor) => {
                 let findings = doctor.run().map_err(CommandError::Doctor)?;

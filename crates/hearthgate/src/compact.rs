@@ -11,11 +11,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use database::Sealing;
 use store::TenantText;
 use store_sled::{SledStoreOptions, room};
 
 use crate::backup::{BackupError, tenants, whole_log, whole_with_state};
 use crate::lock::{Half, Lock, LockError};
+use crate::tenant_key::{TenantKeyArgument, TenantKeyError};
 
 /// What `compact` takes.
 #[derive(Debug, Args)]
@@ -23,6 +25,8 @@ pub struct Compact {
     /// The data directory
     #[arg(long, value_name = "DIR", default_value = "./data")]
     data: PathBuf,
+    #[command(flatten)]
+    tenant_key: TenantKeyArgument,
 }
 
 /// Why nothing, or not everything, was given back. What was removed before was of no use.
@@ -31,6 +35,9 @@ pub enum CompactError {
     /// Something is not whole: beside it nothing is removed.
     #[error("nothing was removed beside what is not whole")]
     NotWhole(#[from] BackupError),
+    /// Without its keys the state cannot be written anew.
+    #[error(transparent)]
+    Keys(#[from] TenantKeyError),
     /// A lock could not be tried.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -71,14 +78,17 @@ impl Compact {
         for tenant in tenants {
             let directory = self.data.join("tenants").join(tenant.as_str());
             text.push_str(&format!("Tenant {}\n", tenant.as_str()));
-            if lock.is_some() {
-                whole_with_state(&tenant, &directory)?;
-            } else {
-                whole_log(&tenant, &directory)?;
-            }
+            let sealing = match &lock {
+                Some(_) => Some(self.tenant_key.sealing(&self.data, &tenant)?),
+                None => None,
+            };
+            match &sealing {
+                Some(sealing) => whole_with_state(&tenant, &directory, sealing.clone())?,
+                None => whole_log(&tenant, &directory)?,
+            };
             text.push_str(&remove_set_aside(&directory)?);
-            text.push_str(&match lock {
-                Some(_) => rewrite_state(&tenant, &directory)?,
+            text.push_str(&match sealing {
+                Some(sealing) => rewrite_state(&tenant, &directory, sealing)?,
                 None => format!(
                     "  state: left as it is, {holder} uses it; stop that process to write it anew\n"
                 ),
@@ -106,7 +116,11 @@ fn remove_set_aside(directory: &Path) -> Result<String, CompactError> {
 }
 
 /// Makes the state anew from the log beside the old one, which goes once the new one is verified.
-fn rewrite_state(tenant: &TenantText, directory: &Path) -> Result<String, CompactError> {
+fn rewrite_state(
+    tenant: &TenantText,
+    directory: &Path,
+    sealing: Sealing,
+) -> Result<String, CompactError> {
     let (state, replaced) = (directory.join("state"), directory.join(REPLACED));
     let before = size(&state)?;
     let room =
@@ -118,7 +132,7 @@ fn rewrite_state(tenant: &TenantText, directory: &Path) -> Result<String, Compac
         ));
     }
     rename(&state, &replaced)?;
-    if let Err(error) = whole_with_state(tenant, directory) {
+    if let Err(error) = whole_with_state(tenant, directory, sealing) {
         // The old one was whole a moment ago.
         remove(&state)?;
         rename(&replaced, &state)?;

@@ -17,6 +17,8 @@ use contract::TenantName;
 use database::Rules;
 use store_sled::SledStore;
 
+use crate::tenant_key::KeySource;
+
 pub use file::ConfigError;
 pub use setting::{BaseUrl, Level, PostgresConnection, WithoutTls};
 pub use table::reference;
@@ -30,6 +32,8 @@ pub struct Config {
     pub run: Option<PathBuf>,
     /// The tenant that requests are for.
     pub tenant: TenantName,
+    /// Where the tenant's key comes from.
+    pub tenant_key: KeySource,
     /// The FHIR base as clients see it.
     pub public_base_url: Option<BaseUrl>,
     /// Where the first start writes the owner's key.
@@ -119,6 +123,7 @@ impl Default for Config {
             data: PathBuf::from("./data"),
             run: None,
             tenant: "default".parse().expect("`default` is a tenant's name"),
+            tenant_key: KeySource::default(),
             public_base_url: None,
             owner_key_file: None,
             gateway: Gateway::default(),

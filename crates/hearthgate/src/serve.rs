@@ -26,7 +26,10 @@ use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::lock::{Half, Lock, LockError};
 use crate::owner_key::{self, OwnerKeyError};
 use crate::page_key::{self, PageKeyError};
+use crate::purge::{self, Tenant};
+use crate::server_control::ServerControl;
 use crate::storage::{self, StorageError};
+use crate::tenant_key;
 
 /// Which halves this process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +66,9 @@ pub enum ServeError {
     /// The store of a tenant does not open.
     #[error(transparent)]
     Store(#[from] StorageError),
+    /// A purge that had begun cannot be finished.
+    #[error(transparent)]
+    Purge(#[from] database::PurgeError),
     /// The name of the tenant is none that a log can hold.
     #[error(transparent)]
     Tenant(#[from] InvalidTenant),
@@ -199,6 +205,7 @@ struct ServerHalf {
     running: Running<RunError>,
     stop: watch::Sender<bool>,
     database: Arc<Database>,
+    control: JoinSet<()>,
     _lock: Lock,
 }
 
@@ -337,7 +344,8 @@ impl Process {
 
     async fn start_server(&self, lock: Lock, base_url: &str) -> Result<ServerHalf, ServeError> {
         let public_base: PublicBase = base_url.parse()?;
-        let database = Arc::new(self.open_database().await?);
+        let tenant = self.open_tenant().await?;
+        let database = Arc::clone(&tenant.database);
         let run = self.config.run_dir();
         let body_bytes = usize::try_from(self.config.gateway.body_bytes).unwrap_or(usize::MAX);
         let from = &self.config.server;
@@ -359,6 +367,7 @@ impl Process {
         let databases: BTreeMap<TenantName, Arc<Database>> =
             BTreeMap::from([(self.config.tenant.clone(), Arc::clone(&database))]);
         let (stop, stopping) = watch::channel(false);
+        let told = stopping.clone();
         let (ready, is_ready) = oneshot::channel();
         let half =
             server::run(config, databases, self.clock.clone(), self.ids.clone(), ready, stopping);
@@ -366,19 +375,37 @@ impl Process {
         if is_ready.await.is_err() {
             return Err(running.lost().await);
         }
-        Ok(ServerHalf { running, stop, database, _lock: lock })
+        let control = ServerControl::bind(&self.config.data)?;
+        let mut controls = JoinSet::new();
+        controls.spawn(control.serve(tenant, told));
+        Ok(ServerHalf { running, stop, database, control: controls, _lock: lock })
     }
 
-    async fn open_database(&self) -> Result<Database, ServeError> {
-        let (config, clock) = (self.config.clone(), self.clock.clone());
-        let open = move || storage::open(&config, clock);
-        let store =
-            tokio::task::spawn_blocking(open).await.map_err(|_| ServeError::Lost("server"))??;
-        let tenant = TenantText::new(self.config.tenant.as_str())?;
+    async fn open_tenant(&self) -> Result<Tenant, ServeError> {
+        let (config, clock, ids) = (self.config.clone(), self.clock.clone(), self.ids.clone());
+        let open = move || storage::open(&config, clock, ids);
+        let opened = tokio::task::spawn_blocking(open).await;
+        let opened = opened.map_err(|_| ServeError::Lost("server"))??;
+        if let Some(path) = opened.keys.as_ref().and_then(|keys| keys.made.as_deref()) {
+            say(&tenant_key::advice(path));
+        }
+        let name = TenantText::new(self.config.tenant.as_str())?;
+        let directory = self.config.data.join("tenants").join(name.as_str());
         let options = Options { queue_bytes: self.config.server.queue_bytes, ..Options::default() };
-        let database = Database::open(store, tenant, Schema::r4(), self.clock.clone(), options)
+        let (schema, clock) = (Schema::r4(), self.clock.clone());
+        let (store, sealing) = (opened.store, opened.sealing);
+        let database = Database::open_sealed(store, name.clone(), schema, clock, options, sealing)
             .map_err(system("start the thread that commits"))?;
-        Ok(database.with_rules(self.config.rules.clone()))
+        let database = Arc::new(database.with_rules(self.config.rules.clone()));
+        let (ids, turn) = (self.ids.clone(), Arc::default());
+        let tenant = Tenant { name, directory, database, ids, turn };
+        if opened.keys.is_some() {
+            let (opened, runtime) = (tenant.clone(), tokio::runtime::Handle::current());
+            let finish = move || purge::finish(&opened, &runtime);
+            let finished = tokio::task::spawn_blocking(finish).await;
+            finished.map_err(|_| ServeError::Lost("server"))??;
+        }
+        Ok(tenant)
     }
 }
 
@@ -414,6 +441,7 @@ async fn drain(gateway: Option<GatewayHalf>, server: Option<ServerHalf>) -> Resu
     if let Some(mut half) = server {
         half.stop.send_replace(true);
         result = result.and(half.running.ended().await);
+        half.control.join_all().await;
         match tokio::task::spawn_blocking(move || half.database.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the next start has more to replay"),

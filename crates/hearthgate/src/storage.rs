@@ -9,14 +9,15 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::Clock;
-use database::{DeriveFromBody, Store};
+use contract::{Clock, Ids};
+use database::{DeriveFromBody, InvalidTenant, Sealing, Store, TenantText};
 use fhir_core::Redacted;
 use fhir_schema::Schema;
 use store_postgres::{Condition, InvalidConnection, PostgresOptions, PostgresStore, Transport};
 use store_sled::{SledStore, SledStoreOptions};
 
 use crate::config::{Config, Storage, WithoutTls};
+use crate::tenant_key::{OpenKeys, TenantKeyError, TenantKeys};
 
 /// The bits of a file's mode by which other accounts read it.
 const OTHERS: u32 = 0o007;
@@ -30,6 +31,12 @@ pub enum StorageError {
     /// The store in PostgreSQL does not open.
     #[error(transparent)]
     Postgres(Box<store_postgres::OpenError>),
+    /// The keys that bodies are sealed with.
+    #[error(transparent)]
+    Keys(Box<TenantKeyError>),
+    /// The name of the tenant is none that a log can hold.
+    #[error(transparent)]
+    Tenant(#[from] InvalidTenant),
     /// PostgreSQL cannot be reached as configured.
     #[error("PostgreSQL cannot be reached as `storage` says")]
     Connection(#[from] InvalidConnection),
@@ -84,6 +91,20 @@ impl From<store_postgres::OpenError> for StorageError {
     }
 }
 
+impl From<TenantKeyError> for StorageError {
+    fn from(error: TenantKeyError) -> Self {
+        Self::Keys(Box::new(error))
+    }
+}
+
+/// A tenant's store, and the keys its bodies are sealed with.
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn Store>,
+    /// None where the tenant is in PostgreSQL: nothing is sealed there.
+    pub(crate) keys: Option<OpenKeys>,
+    pub(crate) sealing: Sealing,
+}
+
 /// The file that says that a tenant is in PostgreSQL.
 pub(crate) fn marker(data: &Path, tenant: &str) -> PathBuf {
     data.join(format!("postgres-{tenant}"))
@@ -102,8 +123,12 @@ pub(crate) fn in_postgres(data: &Path) -> io::Result<Vec<String>> {
     Ok(tenants)
 }
 
-/// Opens the store of the tenant wherever it is. Blocks.
-pub(crate) fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, StorageError> {
+/// Opens the store of the tenant wherever it is, and its keys. Blocks.
+pub(crate) fn open(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+) -> Result<Opened, StorageError> {
     let tenant = config.tenant.as_str();
     let directory = config.data.join("tenants").join(tenant);
     let marker = marker(&config.data, tenant);
@@ -114,16 +139,28 @@ pub(crate) fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Sto
             }
             let store = PostgresStore::open(tenant, options, clock)?;
             mark(&marker, tenant)?;
-            Ok(Arc::new(store))
+            Ok(Opened { store: Arc::new(store), keys: None, sealing: Sealing::none() })
         }
         None if marker.exists() => Err(StorageError::Elsewhere(marker)),
-        None => embedded(&directory, tenant),
+        None => {
+            let tenant = TenantText::new(tenant)?;
+            let source = &config.tenant_key;
+            let keys = TenantKeys { data: &config.data, tenant: &tenant, source };
+            let keys = keys.open_or_make(ids)?;
+            let sealing = Sealing::with(tenant.clone(), Arc::clone(&keys.keyring));
+            let store = embedded(&directory, &tenant, sealing.clone())?;
+            Ok(Opened { store, keys: Some(keys), sealing })
+        }
     }
 }
 
-fn embedded(directory: &Path, tenant: &str) -> Result<Arc<dyn Store>, StorageError> {
-    let derive = Arc::new(DeriveFromBody::new(Schema::r4()));
-    let store = SledStore::open(directory, tenant, derive, SledStoreOptions::default())?;
+fn embedded(
+    directory: &Path,
+    tenant: &TenantText,
+    sealing: Sealing,
+) -> Result<Arc<dyn Store>, StorageError> {
+    let derive = Arc::new(DeriveFromBody::sealed(Schema::r4(), sealing));
+    let store = SledStore::open(directory, tenant.as_str(), derive, SledStoreOptions::default())?;
     let report = store.report();
     if let Some(cut) = &report.cut {
         tracing::warn!(?cut, "the log ended in a group that was never acknowledged, now cut off");
@@ -215,7 +252,7 @@ pub(crate) fn beside(config: &Config, clock: &dyn Clock) -> Result<registry::Bes
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doors::SystemClock;
+    use crate::doors::{SystemClock, SystemIds};
     use std::os::unix::fs::PermissionsExt as _;
 
     fn config(data: &Path, storage: &str) -> Config {
@@ -229,8 +266,9 @@ mod tests {
         Config::resolve(&flags).unwrap()
     }
 
-    fn opened(config: &Config) -> Result<Arc<dyn Store>, String> {
-        open(config, Arc::new(SystemClock::start())).map_err(|error| error.to_string())
+    fn opened(config: &Config) -> Result<Opened, String> {
+        let (clock, ids) = (SystemClock::start(), SystemIds::open().unwrap());
+        open(config, Arc::new(clock), Arc::new(ids)).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -114,7 +114,7 @@ pub fn newest_commit(directory: &Path, tenant: &TenantText) -> Result<Head, Veri
     Ok(scan.head())
 }
 
-fn segments(layout: &Layout) -> Result<Vec<u64>, VerifyError> {
+pub(crate) fn segments(layout: &Layout) -> Result<Vec<u64>, VerifyError> {
     layout.segments().map_err(|error| match error {
         OpenError::Damaged(damage) => VerifyError::Damaged(damage),
         OpenError::Io { path, source } => VerifyError::Io { path, source },

@@ -163,6 +163,45 @@ impl Layout {
         Ok(moved)
     }
 
+    /// A file whose presence says that the state holds what must not be kept.
+    fn state_to_forget(&self) -> PathBuf {
+        self.root.join("state.forget")
+    }
+
+    /// Marks the state as one that the next open lets go, durably; false when it was marked.
+    pub(crate) fn mark_state_to_forget(&self) -> Result<bool, OpenError> {
+        let mark = self.state_to_forget();
+        if mark.symlink_metadata().is_ok() {
+            return Ok(false);
+        }
+        write_whole(&mark, b"").map_err(io_error(&mark))?;
+        Ok(true)
+    }
+
+    /// Takes that mark away.
+    pub(crate) fn keep_state(&self) -> Result<(), OpenError> {
+        let mark = self.state_to_forget();
+        match fs::remove_file(&mark) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(&mark)(error)),
+            _ => sync_directory(&self.root).map_err(io_error(&self.root)),
+        }
+    }
+
+    /// Lets a marked state go: everything in it stands in the log but what was purged.
+    pub(crate) fn forget_marked_state(&self) -> Result<(), OpenError> {
+        if self.state_to_forget().symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let state = self.state();
+        match fs::remove_dir_all(&state) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error(&state)(error));
+            }
+            _ => sync_directory(&self.root).map_err(io_error(&self.root))?,
+        }
+        self.keep_state()
+    }
+
     /// Takes away the mark of a state that failed.
     pub(crate) fn unmark_state(&self) -> io::Result<()> {
         match fs::remove_file(self.state_failed()) {

@@ -33,6 +33,7 @@ pub(crate) fn open(
     let tenant = TenantText::new(tenant)?;
     let layout = Layout::new(directory);
     layout.prepare(&tenant)?;
+    layout.forget_marked_state()?;
     let replay = Replay {
         segments: layout.segments()?,
         layout: &layout,

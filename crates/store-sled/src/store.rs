@@ -90,6 +90,33 @@ impl SledStore {
         Layout::new(directory).holds_nothing()
     }
 
+    /// Has the next open of the store in `directory` rebuild the derived state from the log and
+    /// keep nothing of the old one: it may hold identifiers of who was purged. The store may be
+    /// open. False when that was noted before.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] when it cannot be noted.
+    pub fn forget_state_at_open(directory: &Path) -> Result<bool, OpenError> {
+        Layout::new(directory).mark_state_to_forget()
+    }
+
+    /// Takes back what [`SledStore::forget_state_at_open`] noted.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] when it cannot be taken back.
+    pub fn keep_state(directory: &Path) -> Result<(), OpenError> {
+        Layout::new(directory).keep_state()
+    }
+
+    /// Lets a state go at once that [`SledStore::forget_state_at_open`] marked. The store is not
+    /// open.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] when it cannot be removed.
+    pub fn forget_state(directory: &Path) -> Result<(), OpenError> {
+        Layout::new(directory).forget_marked_state()
+    }
+
     /// What happened while the store was opened.
     #[must_use]
     pub fn report(&self) -> &OpenReport {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use crate::purge::give_tenant_key;
 use integration_tests::binary;
 use integration_tests::client::Client;
 use integration_tests::site::{Deployment, First, Site};
@@ -89,7 +90,8 @@ async fn a_backup_made_under_load_is_restored_to_any_instant_equal(deployment: D
     for output in &made {
         succeeds(output);
     }
-    let last = succeeds(&run(&folder, &["backup", "--data", &data, "--to", "backup"]));
+    let with_keys = ["backup", "--data", &data, "--to", "backup", "--keys-to", "keys"];
+    let last = succeeds(&run(&folder, &with_keys));
     assert!(last.starts_with("Backup 4 "), "{last}");
     let verified = succeeds(&run(&folder, &["verify", "--backup", "backup"]));
     assert_eq!(verified.lines().count(), 4, "{verified}");
@@ -103,8 +105,11 @@ async fn a_backup_made_under_load_is_restored_to_any_instant_equal(deployment: D
         let to = place.to_str().unwrap();
         let at = &instants[kept - 1];
         let from = folder.join("backup");
-        let arguments = ["restore", "--from", from.to_str().unwrap(), "--data", to, "--at", at];
-        succeeds(&run(restored.folder(), &arguments));
+        let (from, keys) = (from.to_str().unwrap(), folder.join("keys"));
+        let keys = ["--keys-from", keys.to_str().unwrap()];
+        let arguments = [&["restore", "--from", from, "--data", to, "--at", at], &keys[..]];
+        succeeds(&run(restored.folder(), &arguments.concat()));
+        give_tenant_key(site.data(), &place);
         succeeds(&run(restored.folder(), &["verify", "--data", to]));
         restored.settle(&place, Vec::new());
         restored.launch(First::Gateway).await;

@@ -34,6 +34,8 @@ mod forgery;
 mod import;
 mod kills;
 mod patient_key;
+mod purge;
+mod races;
 mod readiness;
 mod rest;
 mod starting;

@@ -14,12 +14,14 @@ use clap::Args;
 use contract::Instant;
 use registry::{Actor, Beside, Registry};
 use store::TenantText;
-use store_sled::{cut_after, extent, newest_commit};
+use store_sled::{cut_after, extent, holds_sealed, newest_commit};
 
 use super::files::{create, finish, make_directory, sync_parent, write_whole};
 use super::manifest::{Manifest, Tenant};
 use super::{BackupError, failed, find_manifest, read_piece};
 use crate::doors::{SystemClock, SystemIds};
+use crate::key_copies::{self, Folder};
+use crate::tenant_key::{KeySource, TenantKeyArgument};
 
 /// What `restore` takes.
 #[derive(Debug, Args)]
@@ -36,6 +38,14 @@ pub struct Restore {
     /// Leave out what was committed after this instant, like 2026-11-23T14:30:00Z
     #[arg(long, value_name = "INSTANT")]
     at: Option<String>,
+    /// Where `backup --keys-to` copied the keys
+    #[arg(long, value_name = "DIR")]
+    keys_from: Option<PathBuf>,
+    /// Data directories, or other copies of the keys, whose purges are kept too
+    #[arg(long, value_name = "DIR", requires = "keys_from")]
+    purges_from: Vec<PathBuf>,
+    #[command(flatten)]
+    tenant_key: TenantKeyArgument,
 }
 
 impl Restore {
@@ -125,7 +135,52 @@ impl Restore {
             let (found, expected) = (found.t.get(), head.t.get());
             return Err(BackupError::OtherHead { tenant: name.to_owned(), found, expected });
         }
-        Ok(format!("  tenant {name}: up to commit {} of {}\n", head.t, head.instant))
+        let keys = self.keys(into, &text, &directory)?;
+        Ok(format!("  tenant {name}: up to commit {} of {}\n{keys}", head.t, head.instant))
+    }
+
+    /// Puts a tenant's keys back, and what was purged since with them. Where the tenant's own key
+    /// is at hand they are opened, and what was purged is destroyed in them at once; else the
+    /// first start does it.
+    fn keys(
+        &self,
+        into: &Path,
+        tenant: &TenantText,
+        directory: &Path,
+    ) -> Result<String, BackupError> {
+        let Some(place) = &self.keys_from else {
+            let not_whole = |source| BackupError::NotWhole {
+                tenant: tenant.to_string(),
+                source: Box::new(source),
+            };
+            return Ok(match holds_sealed(directory, tenant).map_err(not_whole)? {
+                true => "  keys: none, and what is sealed cannot be read without them; restore \
+                         with --keys-from\n"
+                    .to_owned(),
+                false => String::new(),
+            });
+        };
+        let from = Folder::copied(place, tenant);
+        let others = self.purges_from.iter().map(|place| {
+            let directory = place.join("tenants").join(tenant.as_str());
+            match directory.is_dir() {
+                true => Folder::of_tenant(&directory),
+                false => Folder::copied(place, tenant),
+            }
+        });
+        let others: Vec<_> = others.collect();
+        let purges = key_copies::restore(&from, &others, directory)?;
+        let mut text = format!("  keys: restored, {purges} purges are kept\n");
+        if self.tenant_key.is_given() {
+            self.tenant_key.keyring(into, tenant)?;
+        } else {
+            let path = KeySource::DataDirectory.path(&self.data, tenant).unwrap_or_default();
+            text.push_str(&format!(
+                "  tenant's key: put it into {}, or name it with `tenant_key`\n",
+                path.display()
+            ));
+        }
+        Ok(text)
     }
 
     fn registry(&self, into: &Path, manifest: &Manifest) -> Result<String, BackupError> {

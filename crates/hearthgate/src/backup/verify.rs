@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use database::DeriveFromBody;
+use database::{DeriveFromBody, Sealing};
 use fhir_schema::Schema;
 use store::{Store as _, TenantText};
 use store_sled::{Cut, SledStore, SledStoreOptions, extent};
 
 use super::{BackupError, find_manifest, read_piece, tenants};
+use crate::failure::one_line;
 use crate::lock::{Half, Lock, LockError};
+use crate::tenant_key::TenantKeyArgument;
 
 /// What `verify` takes.
 #[derive(Debug, Args)]
@@ -23,6 +25,8 @@ pub struct Verify {
     /// A backup's directory instead
     #[arg(long, value_name = "DIR")]
     backup: Option<PathBuf>,
+    #[command(flatten)]
+    tenant_key: TenantKeyArgument,
 }
 
 impl Verify {
@@ -33,7 +37,7 @@ impl Verify {
     pub fn run(&self) -> Result<String, BackupError> {
         match &self.backup {
             Some(backup) => verify_backup(backup),
-            None => verify_data(&self.data),
+            None => verify_data(&self.data, &self.tenant_key),
         }
     }
 }
@@ -64,7 +68,7 @@ fn verify_backup(backup: &Path) -> Result<String, BackupError> {
     Ok(text)
 }
 
-fn verify_data(data: &Path) -> Result<String, BackupError> {
+fn verify_data(data: &Path, key: &TenantKeyArgument) -> Result<String, BackupError> {
     let tenants = tenants(data)?;
     let mut text = String::new();
     let lock = match Lock::take(data, Half::Server, "verify") {
@@ -79,8 +83,24 @@ fn verify_data(data: &Path) -> Result<String, BackupError> {
     };
     for tenant in tenants {
         let directory = data.join("tenants").join(tenant.as_str());
-        let Whole { versions, t, cut } = match lock {
-            Some(_) => whole_with_state(&tenant, &directory)?,
+        let sealing = match &lock {
+            Some(_) => match key.sealing(data, &tenant) {
+                Ok(sealing) => Some(sealing),
+                Err(error) if error.is_missing() => {
+                    text.push_str(&format!(
+                        "Tenant {tenant}: only checksums are compared, no body is opened and the \
+                         derived state is not read: {}\n",
+                        one_line(&error)
+                    ));
+                    None
+                }
+                Err(error) => return Err(error.into()),
+            },
+            None => None,
+        };
+        let with_state = sealing.is_some();
+        let Whole { versions, t, cut } = match sealing {
+            Some(sealing) => whole_with_state(&tenant, &directory, sealing)?,
             None => whole_log(&tenant, &directory)?,
         };
         if let Some(Cut { bytes, copied_to, .. }) = cut {
@@ -91,7 +111,7 @@ fn verify_data(data: &Path) -> Result<String, BackupError> {
                 copied_to.display()
             ));
         }
-        let what = if lock.is_some() { "log and derived state" } else { "log" };
+        let what = if with_state { "log and derived state" } else { "log" };
         text.push_str(&format!(
             "Tenant {}: {versions} versions up to commit {t}: {what} are whole\n",
             tenant.as_str()
@@ -119,16 +139,19 @@ pub(crate) struct Whole {
     cut: Option<Cut>,
 }
 
-/// Verifies a tenant's log and derived state. Opening a store mends what it can: a state that was
+/// Verifies a tenant's log and derived state, opening every body that is sealed. Opening a store mends what it can: a state that was
 /// mended was not whole.
 pub(crate) fn whole_with_state(
     tenant: &TenantText,
     directory: &Path,
+    sealing: Sealing,
 ) -> Result<Whole, BackupError> {
     check_format(directory)?;
+    // What a purge has marked is let go by any open, and nothing is wrong with that.
+    SledStore::forget_state(directory).map_err(|error| BackupError::Store(Box::new(error)))?;
     // A restore leaves none: it is made now, and nothing was wrong with it.
     let had_state = directory.join("state").exists();
-    let derive = Arc::new(DeriveFromBody::new(Schema::r4()));
+    let derive = Arc::new(DeriveFromBody::sealed(Schema::r4(), sealing));
     let options = SledStoreOptions::default();
     let store = SledStore::open(directory, tenant.as_str(), derive, options);
     let store = store.map_err(|error| BackupError::Store(Box::new(error)))?;

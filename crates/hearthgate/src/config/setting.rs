@@ -11,6 +11,8 @@ use database::{CheckedReferences, UniqueIdentifier};
 use fhir_schema::Schema;
 use toml::de::DeValue;
 
+use crate::tenant_key::KeySource;
+
 /// One kind of value.
 pub(crate) trait Setting: Sized {
     /// What the kind takes, for people.
@@ -135,6 +137,18 @@ impl Setting for Option<PathBuf> {
 
     fn write(&self) -> String {
         self.as_ref().map_or_else(|| quoted(""), Setting::write)
+    }
+}
+
+impl Setting for KeySource {
+    const TAKES: &'static str = "\"file:PATH\", \"env:NAME\" or \"credential:NAME\", or \"\" for a file in the data directory";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        value.as_str()?.parse().ok()
+    }
+
+    fn write(&self) -> String {
+        quoted(&self.to_string())
     }
 }
 

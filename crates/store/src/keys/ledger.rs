@@ -51,7 +51,9 @@ pub struct LedgerError {
     pub offset: usize,
 }
 
-pub(super) fn encode(entries: &[LedgerEntry]) -> Vec<u8> {
+/// A ledger's bytes.
+#[must_use]
+pub fn encode(entries: &[LedgerEntry]) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     for entry in entries {
         let mut content = vec![entry.state as u8];
@@ -74,7 +76,11 @@ pub(super) fn encode(entries: &[LedgerEntry]) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Vec<LedgerEntry>, LedgerError> {
+/// The purges in a ledger's bytes, in the order they were begun.
+///
+/// # Errors
+/// [`LedgerError`] when it is not what [`encode`] wrote.
+pub fn decode(bytes: &[u8]) -> Result<Vec<LedgerEntry>, LedgerError> {
     let mut rest = bytes.strip_prefix(MAGIC).ok_or(LedgerError { offset: 0 })?;
     let mut entries = Vec::new();
     while !rest.is_empty() {

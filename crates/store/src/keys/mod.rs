@@ -24,5 +24,7 @@ pub mod tree;
 pub use file::WrapError;
 pub use key_store::{KeyFile, KeyStore, MemoryKeyStore};
 pub use keyring::{FirstKeys, KeyDestroyed, Keyring, KeysError, SEAL_BYTES, UnsealError};
-pub use ledger::{LedgerEntry, LedgerError, PurgeState};
+pub use ledger::{
+    LedgerEntry, LedgerError, PurgeState, decode as decode_ledger, encode as encode_ledger,
+};
 pub use tenant_key::{InvalidTenantKey, TenantKey};

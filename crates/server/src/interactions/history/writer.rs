@@ -1,6 +1,6 @@
 //! The Bundle of a history; stored bytes are put into it unparsed.
 
-use database::{Method, Snapshot, VersionEntry};
+use database::{Method, ReadError, Snapshot, VersionEntry};
 use fhir_core::json::write_string;
 
 use crate::error::ServerError;
@@ -10,6 +10,13 @@ pub(super) struct Writer<'a> {
     out: Vec<u8>,
     links: usize,
     entries: usize,
+}
+
+/// What became of a version's body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Body {
+    AsStored,
+    Purged,
 }
 
 impl<'a> Writer<'a> {
@@ -41,10 +48,18 @@ impl<'a> Writer<'a> {
         entry: VersionEntry,
     ) -> Result<(), ServerError> {
         let created = snapshot.brought_into_being(&entry).await?;
-        let stored = snapshot.load(entry).await?;
-        let entry = &stored.entry;
+        let (json, body) = match snapshot.load(entry.clone()).await {
+            Ok(stored) => (stored.json, Body::AsStored),
+            // One version that nobody can read leaves the others to be read (docs/adr/0014).
+            Err(ReadError::Purged) => (None, Body::Purged),
+            Err(error) => return Err(error.into()),
+        };
         let instance = format!("{}/{}", entry.resource_type, entry.id);
-        let method = entry.flags.method();
+        let method = match body {
+            Body::AsStored => entry.flags.method(),
+            // PUT and POST would say that a resource stands here.
+            Body::Purged => Method::Delete,
+        };
         let (shown, url) = match method {
             Method::Post => ("POST", entry.resource_type.to_string()),
             // A patch is shown as the update it amounts to (HTTP-146).
@@ -52,13 +67,14 @@ impl<'a> Writer<'a> {
             Method::Delete => ("DELETE", instance.clone()),
         };
         let status = match method {
+            _ if body == Body::Purged => "410",
             Method::Delete => "204",
             _ if created => "201",
             _ => "200",
         };
         self.begin_entry();
         self.member("\"fullUrl\":", &format!("{}/{instance}", self.base));
-        if let Some(json) = &stored.json {
+        if let Some(json) = &json {
             self.out.extend_from_slice(b",\"resource\":");
             self.out.extend_from_slice(json);
         }

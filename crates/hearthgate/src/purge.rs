@@ -1,0 +1,420 @@
+//! `hearthgate purge`: destroys a patient's key, and says what was destroyed and what is left.
+//!
+//! Where a server runs on the data directory, it does it (`server_control`); otherwise this process
+//! takes the lock and does it itself. What it does is said once, here.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use contract::Ids as _;
+use database::{Database, Obstacle, Purge as Asked, PurgeError, Sealing};
+use fhir_schema::Schema;
+use serde::{Deserialize, Serialize};
+use store::TenantText;
+use store_sled::{SledStore, SledStoreOptions};
+
+use crate::control::own_uid;
+use crate::doors::{NoRandomness, SystemClock, SystemIds};
+use crate::failure::one_line;
+use crate::key_copies::{self, Folder};
+use crate::lock::{Half, Lock, LockError};
+use crate::server_control;
+use crate::tenant_key::{TenantKeyArgument, TenantKeyError};
+
+/// What `purge` takes.
+#[derive(Debug, Args)]
+pub struct Purge {
+    /// Whose data: Patient/ID
+    #[arg(value_name = "PATIENT")]
+    patient: String,
+    /// Why, for the purge ledger
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// The data directory
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    data: PathBuf,
+    /// The tenant
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    tenant: String,
+    #[command(flatten)]
+    tenant_key: TenantKeyArgument,
+    /// Print the certificate as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why nobody was purged.
+#[derive(Debug, thiserror::Error)]
+pub enum PurgeCommandError {
+    /// The argument names no patient.
+    #[error("{0} names no patient; write it like Patient/123")]
+    Patient(String),
+    /// The name of the tenant is none.
+    #[error(transparent)]
+    Tenant(#[from] store::InvalidTenant),
+    /// Nothing of that tenant is there.
+    #[error("{} is not there; name the data directory with --data", .0.display())]
+    NoTenant(PathBuf),
+    /// The purge was refused or is not finished.
+    #[error("{0}")]
+    Refused(String),
+    /// The running server does not answer.
+    #[error("the server that runs on the data directory does not answer on its control socket")]
+    Socket(#[source] std::io::Error),
+    /// The data directory is held by something that takes no commands.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The tenant's keys.
+    #[error(transparent)]
+    Keys(#[from] TenantKeyError),
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] store_sled::OpenError),
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// What the system refused.
+    #[error("cannot {doing}")]
+    System {
+        /// What was tried.
+        doing: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A purge, as it is asked for on the control socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PurgeRequest {
+    /// The tenant.
+    pub tenant: String,
+    /// The patient's id.
+    pub patient: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What was destroyed, and what is left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Certificate {
+    /// The tenant.
+    pub tenant: String,
+    /// Whose data.
+    pub patient: String,
+    /// Why.
+    pub reason: String,
+    /// Who asked for it.
+    pub by: String,
+    /// When it was asked for.
+    pub asked: String,
+    /// The position of the commit that says it in the log.
+    pub commit: u64,
+    /// The number of the key that was destroyed.
+    pub key: String,
+    /// How many versions nobody can read any more, by type.
+    pub versions: BTreeMap<String, u64>,
+    /// Bytes of them that stand in the log, sealed with the destroyed key.
+    pub sealed_bytes_in_log: u64,
+    /// Copies of the keys in which it was destroyed too.
+    pub copies_told: Vec<String>,
+    /// Copies of the keys that may still hold it, and why.
+    pub copies_not_told: Vec<String>,
+    /// What else is left.
+    pub left: Vec<String>,
+}
+
+/// A tenant's database and what a purge needs beside it.
+#[derive(Clone)]
+pub(crate) struct Tenant {
+    pub(crate) name: TenantText,
+    /// `data/tenants/NAME`.
+    pub(crate) directory: PathBuf,
+    pub(crate) database: Arc<Database>,
+    pub(crate) ids: Arc<SystemIds>,
+    /// Purges wait for each other.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Purge {
+    /// Purges. Returns what to print.
+    ///
+    /// # Errors
+    /// [`PurgeCommandError`], in one line or, where versions are in the way, with their list.
+    pub async fn run(self) -> Result<String, PurgeCommandError> {
+        let id = self.patient.strip_prefix("Patient/");
+        let id = id.filter(|id| contract::ResourceId::is_valid(id));
+        let id = id.ok_or_else(|| PurgeCommandError::Patient(self.patient.clone()))?;
+        let name = TenantText::new(&self.tenant)?;
+        let directory = self.data.join("tenants").join(name.as_str());
+        if !directory.join("format").exists() {
+            return Err(PurgeCommandError::NoTenant(directory));
+        }
+        let request = PurgeRequest {
+            tenant: self.tenant.clone(),
+            patient: id.to_owned(),
+            reason: self.reason.clone(),
+        };
+        let certificate = match Lock::take(&self.data, Half::Server, "purge") {
+            Ok(lock) => self.without_a_server(name, directory, request, lock).await?,
+            Err(LockError::Held { dir, holder }) => {
+                match server_control::ask(&self.data, &request).await {
+                    Ok(answer) => answer.map_err(PurgeCommandError::Refused)?,
+                    // Another command holds the lock, not a server.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                        return Err(LockError::Held { dir, holder }.into());
+                    }
+                    Err(error) => return Err(PurgeCommandError::Socket(error)),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if self.json {
+            let json = serde_json::to_string_pretty(&certificate);
+            return Ok(json.unwrap_or_default() + "\n");
+        }
+        Ok(certificate.text())
+    }
+
+    async fn without_a_server(
+        &self,
+        name: TenantText,
+        directory: PathBuf,
+        request: PurgeRequest,
+        _lock: Lock,
+    ) -> Result<Certificate, PurgeCommandError> {
+        let system = |doing| move |source| PurgeCommandError::System { doing, source };
+        let ids = Arc::new(SystemIds::open()?);
+        let Some(keyring) = self.tenant_key.keyring(&self.data, &name)? else {
+            return Err(PurgeCommandError::Refused(refusal(&PurgeError::NotSealed)));
+        };
+        let by = by(own_uid().map_err(system("ask for this account"))?);
+        let opened = tokio::task::spawn_blocking(move || {
+            let sealing = Sealing::with(name.clone(), keyring);
+            let database = Arc::new(open_database(&name, &directory, sealing)?);
+            let turn = Arc::default();
+            Ok::<_, PurgeCommandError>(Tenant { name, directory, database, ids, turn })
+        });
+        let tenant = opened.await.map_err(std::io::Error::other);
+        let tenant = tenant.map_err(system("open the data"))??;
+        let purged = carry_out(&tenant, request, by).await;
+        let closing = Arc::clone(&tenant.database);
+        let closed = tokio::task::spawn_blocking(move || closing.close()).await;
+        drop(closed);
+        let mut certificate = purged.map_err(PurgeCommandError::Refused)?;
+        // Nobody uses the derived state now: it is let go at once.
+        drop(tenant.database);
+        if SledStore::forget_state(&tenant.directory).is_ok() {
+            certificate.left.retain(|line| line != STATE_LEFT);
+        }
+        Ok(certificate)
+    }
+}
+
+const STATE_LEFT: &str = "state/ of the tenant: identifiers of the purged data, readable, until \
+                          the next start of the server rebuilds it";
+
+fn open_database(
+    name: &TenantText,
+    directory: &Path,
+    sealing: Sealing,
+) -> Result<Database, PurgeCommandError> {
+    let schema = Schema::r4();
+    let derive = Arc::new(database::DeriveFromBody::sealed(schema, sealing.clone()));
+    let options = SledStoreOptions::default();
+    let store = Arc::new(SledStore::open(directory, name.as_str(), derive, options)?);
+    let (clock, options) = (Arc::new(SystemClock::start()), database::Options::default());
+    let opened = Database::open_sealed(store, name.clone(), schema, clock, options, sealing);
+    opened.map_err(|source| PurgeCommandError::System { doing: "start the writer", source })
+}
+
+/// Who asks, for the ledger.
+pub(crate) fn by(uid: u32) -> String {
+    format!("uid {uid}")
+}
+
+/// Purges, tells the copies of the keys, and writes the certificate.
+///
+/// # Errors
+/// Why not, for the operator.
+pub(crate) async fn carry_out(
+    tenant: &Tenant,
+    request: PurgeRequest,
+    by: String,
+) -> Result<Certificate, String> {
+    let patient = request.patient.parse().map_err(|_| "the id is none".to_owned())?;
+    let asked = Asked {
+        patient,
+        reason: request.reason,
+        by,
+        commit: database::CommitId(tenant.ids.next()),
+    };
+    let _turn = tenant.turn.lock().await;
+    let (tenant, runtime) = (tenant.clone(), tokio::runtime::Handle::current());
+    // It reads the whole log, and waits for the disk.
+    let purged = tokio::task::spawn_blocking(move || purge(&tenant, asked, &runtime)).await;
+    purged.map_err(|error| error.to_string())?
+}
+
+fn purge(
+    tenant: &Tenant,
+    asked: Asked,
+    runtime: &tokio::runtime::Handle,
+) -> Result<Certificate, String> {
+    // First: what ends in the midst is finished by the next start, which then forgets, too.
+    let marked = SledStore::forget_state_at_open(&tenant.directory);
+    let purged = runtime.block_on(tenant.database.purge(asked)).map_err(|error| {
+        if !matches!(error, PurgeError::Begun(_)) && matches!(marked, Ok(true)) {
+            // What stays marked costs the next start a rebuild, and nothing else.
+            drop(SledStore::keep_state(&tenant.directory));
+        }
+        refusal(&error)
+    })?;
+    let mut left = vec![
+        format!(
+            "log/ of the tenant and every backup of it: {} bytes sealed with the destroyed key, \
+             and for each version its type, id, number and instant, readable",
+            purged.bytes
+        ),
+        "exports, answers that left the server before, and copies of keys and data that were made \
+         by other means than `hearthgate backup`"
+            .to_owned(),
+    ];
+    match marked {
+        Ok(_) => left.push(STATE_LEFT.to_owned()),
+        Err(error) => left.push(format!(
+            "state/ of the tenant: identifiers of the purged data, readable; remove the folder \
+             while no server runs, it is rebuilt ({})",
+            one_line(&error)
+        )),
+    }
+    if let Some(damaged) = damaged_states(&tenant.directory) {
+        left.push(damaged);
+    }
+    let (copies_told, copies_not_told) = tell(tenant);
+    Ok(Certificate {
+        tenant: tenant.name.to_string(),
+        patient: format!("Patient/{}", purged.entry.patient),
+        reason: purged.entry.reason.to_string(),
+        by: purged.entry.by.to_string(),
+        asked: purged.entry.instant.to_string(),
+        commit: purged.t.get(),
+        key: format!("{:016x}", purged.entry.key.0),
+        versions: purged.versions,
+        sealed_bytes_in_log: purged.bytes,
+        copies_told,
+        copies_not_told,
+        left,
+    })
+}
+
+/// Tells the copies of the keys: which of them hold the destroyed key no more, and which may.
+fn tell(tenant: &Tenant) -> (Vec<String>, Vec<String>) {
+    let told = match key_copies::tell(&Folder::of_tenant(&tenant.directory), &tenant.name) {
+        Ok(told) => told,
+        Err(error) => return (Vec::new(), vec![one_line(&error)]),
+    };
+    let place = |copy: &key_copies::Copied| copy.place.display().to_string();
+    let not_told = told.not_told.iter();
+    (
+        told.told.iter().map(place).collect(),
+        not_told
+            .map(|(copy, why)| format!("{}, made {}: {}", place(copy), copy.made, one_line(why)))
+            .collect(),
+    )
+}
+
+/// Finishes the purges that had begun when the process last ended, and tells the copies of the
+/// keys of every purge they may not know. Blocks.
+///
+/// # Errors
+/// [`PurgeError::Begun`] when one cannot be finished now either.
+pub(crate) fn finish(tenant: &Tenant, runtime: &tokio::runtime::Handle) -> Result<(), PurgeError> {
+    for entry in runtime.block_on(tenant.database.finish_purges())? {
+        let key = format!("{:016x}", entry.key.0);
+        tracing::warn!(key, "a purge that had begun when the process last ended was finished");
+        if let Err(error) = SledStore::forget_state_at_open(&tenant.directory) {
+            let error = one_line(&error);
+            tracing::error!(error, "the derived state may keep identifiers of who was purged");
+        }
+    }
+    let folder = Folder::of_tenant(&tenant.directory);
+    if folder.ledger().is_ok_and(|ledger| ledger.is_empty()) {
+        return Ok(());
+    }
+    for copy in tell(tenant).1 {
+        tracing::warn!(copy, "a copy of the keys may hold keys of who was purged");
+    }
+    Ok(())
+}
+
+/// States that were set aside, which may hold identifiers.
+fn damaged_states(directory: &Path) -> Option<String> {
+    let entries = std::fs::read_dir(directory).ok()?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let names: Vec<_> = names.filter(|name| name.starts_with("state.damaged-")).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "{}: may hold identifiers, readable; look at them and remove them",
+            names.join(", ")
+        )
+    })
+}
+
+/// Why not, for the operator; with the list where versions are in the way.
+fn refusal(error: &PurgeError) -> String {
+    match error {
+        PurgeError::Refused { patient, count, obstacles } => {
+            let line = |of: &Obstacle| {
+                format!("\n  {}/{} version {}: {}", of.resource_type, of.id, of.version, of.why)
+            };
+            let mut text = format!(
+                "Patient/{patient} was not purged and nothing was changed: {count} versions would \
+                 stay readable, or another's would be lost"
+            );
+            text.extend(obstacles.iter().map(line));
+            let more = count.saturating_sub(obstacles.len() as u64);
+            if more > 0 {
+                text.push_str(&format!("\n  and {more} more"));
+            }
+            text.push_str(
+                "\nThe log is never rewritten, so these versions stay as they are. What is left to \
+                 do: import what may be kept into a new data directory, and destroy this one with \
+                 its keys and backups.",
+            );
+            text
+        }
+        other => one_line(other),
+    }
+}
+
+impl Certificate {
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "{} of tenant {} is purged.\n  asked for at {} by {}: {}\n  key {} is destroyed; commit {} says so in the log\n  nobody can read any more:\n",
+            self.patient, self.tenant, self.asked, self.by, self.reason, self.key, self.commit
+        );
+        for (of, count) in &self.versions {
+            text.push_str(&format!("    {count} versions of {of}\n"));
+        }
+        let mut list = |head: &str, lines: &[String]| {
+            if !lines.is_empty() {
+                text.push_str(&format!("  {head}:\n"));
+                lines.iter().for_each(|line| text.push_str(&format!("    {line}\n")));
+            }
+        };
+        list("the key is destroyed in these copies of the keys too", &self.copies_told);
+        list(
+            "these copies of the keys may still hold it: bring them within reach and run `hearthgate backup --keys-to` for each, or destroy them",
+            &self.copies_not_told,
+        );
+        list("what is left", &self.left);
+        text
+    }
+}

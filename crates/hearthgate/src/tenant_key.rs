@@ -1,0 +1,575 @@
+//! Where the tenant's key comes from, and the tenant's keys opened with it.
+//!
+//! The key is in a file, in the environment or in a systemd credential. A file is made at the first
+//! start; the others are the operator's. Where `serve` took it from is noted in the tenant's
+//! folder, so that `verify` and `purge` find it too.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use clap::Args;
+use contract::Ids;
+use database::Sealing;
+use store::TenantText;
+use store::keys::{FirstKeys, InvalidTenantKey, Keyring, KeysError, TenantKey};
+use store_sled::{KeyFolder, VerifyError, holds_sealed};
+
+use crate::doors::{NoRandomness, SystemIds};
+
+/// Where the tenant's key comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum KeySource {
+    /// A file in the data directory, made at the first start.
+    #[default]
+    DataDirectory,
+    /// This file, made at the first start.
+    File(PathBuf),
+    /// This variable of the environment.
+    Environment(String),
+    /// This credential that systemd gives the service.
+    Credential(String),
+}
+
+/// The directory that systemd puts credentials into.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// The bits of a file's mode by which other accounts read it. A group's are its owner's choice:
+/// systemd gives a service its credentials so.
+const OTHERS: u32 = 0o007;
+/// More than a key needs, in bytes.
+const LONGEST_KEY: u64 = 1024;
+/// The note of where the key came from, in the folder of the keys.
+const NOTE: &str = "source";
+
+/// The text names no source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a tenant's key comes from \"file:PATH\", \"env:NAME\" or \"credential:NAME\", or from \"\": a file in the data directory"
+)]
+pub struct InvalidKeySource;
+
+/// Why the tenant's keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TenantKeyError {
+    /// The key is not where it should be.
+    #[error(
+        "the key of tenant {tenant} is not in {place}, and without it nothing stored can be read; put it back from its copy, or say where it is with `tenant_key`"
+    )]
+    Missing {
+        /// Whose.
+        tenant: String,
+        /// Where it should be.
+        place: String,
+    },
+    /// There is none yet, and it is the operator's to make.
+    #[error(
+        "the key of tenant {tenant} is not in {place}; make one (`openssl rand -hex 32`), put it there, and keep a copy apart"
+    )]
+    NotMade {
+        /// Whose.
+        tenant: String,
+        /// Where it should be.
+        place: String,
+    },
+    /// What is there is none.
+    #[error("what is in {place} is no key: {source}; put the key back from its copy")]
+    Invalid {
+        /// Where.
+        place: String,
+        /// What a key is.
+        #[source]
+        source: InvalidTenantKey,
+    },
+    /// Others may read it.
+    #[error(
+        "other accounts may read the tenant's key in {}; take that right from them: chmod o=",
+        .0.display()
+    )]
+    ReadableByOthers(PathBuf),
+    /// The log cannot be looked at.
+    #[error("it cannot be told whether anything in the log is sealed")]
+    Log(#[source] Box<VerifyError>),
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// A file cannot be read or written.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// The keys that it wraps.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The tenant's directory.
+    #[error(transparent)]
+    Store(#[from] Box<store_sled::OpenError>),
+}
+
+/// A tenant's keys, open.
+#[derive(Debug)]
+pub struct OpenKeys {
+    /// The keys.
+    pub keyring: Arc<Keyring>,
+    /// The file that was made for the tenant's key, when it was made now.
+    pub made: Option<PathBuf>,
+}
+
+/// Which tenant, and where its key is.
+#[derive(Debug, Clone)]
+pub struct TenantKeys<'a> {
+    /// The data directory.
+    pub data: &'a Path,
+    /// The tenant.
+    pub tenant: &'a TenantText,
+    /// Where its key comes from.
+    pub source: &'a KeySource,
+}
+
+impl KeySource {
+    /// Where `serve` took the tenant's key from, or the default.
+    #[must_use]
+    pub fn noted(data: &Path, tenant: &TenantText) -> Self {
+        let text = fs::read_to_string(note(data, tenant));
+        text.ok().and_then(|text| text.trim_end().parse().ok()).unwrap_or_default()
+    }
+
+    pub(crate) fn path(&self, data: &Path, tenant: &TenantText) -> Option<PathBuf> {
+        match self {
+            Self::DataDirectory => Some(data.join("tenant-keys").join(tenant.as_str())),
+            Self::File(path) => Some(path.clone()),
+            Self::Environment(_) => None,
+            Self::Credential(name) => {
+                environment(CREDENTIALS).map(|dir| Path::new(&dir).join(name))
+            }
+        }
+    }
+
+    fn place(&self, data: &Path, tenant: &TenantText) -> String {
+        match self {
+            Self::Environment(name) => format!("the environment's {name}"),
+            Self::Credential(name) => format!("the systemd credential {name}"),
+            Self::DataDirectory | Self::File(_) => {
+                self.path(data, tenant).unwrap_or_default().display().to_string()
+            }
+        }
+    }
+}
+
+impl TenantKeys<'_> {
+    /// Opens the tenant's keys; at a first start makes them, and the file of the tenant's key
+    /// before them.
+    ///
+    /// # Errors
+    /// [`TenantKeyError`]; nothing is made where something is stored already.
+    pub fn open_or_make(&self, ids: Arc<dyn Ids>) -> Result<OpenKeys, TenantKeyError> {
+        let first = self.first_keys()?;
+        let path = self.source.path(self.data, self.tenant);
+        let may_make = first == FirstKeys::MayBeMade && !self.folder().has_keys();
+        let mut made = None;
+        let key = match (self.read()?, &self.source, path) {
+            (Some(key), ..) => key,
+            (None, KeySource::DataDirectory | KeySource::File(_), Some(path)) if may_make => {
+                let key = TenantKey::draw(ids.as_ref());
+                let written = write_key(&path, &key);
+                written.map_err(|source| io_error("write", &path)(source))?;
+                made = Some(path);
+                key
+            }
+            (None, ..) => return Err(self.missing(may_make)),
+        };
+        let keyring = Keyring::open(Box::new(self.folder()), self.tenant, key, ids, first)?;
+        let note = note(self.data, self.tenant);
+        let source = match self.source {
+            KeySource::File(path) => {
+                KeySource::File(std::path::absolute(path).map_err(io_error("find", path))?)
+            }
+            other => other.clone(),
+        };
+        let text = format!("{source}\n");
+        if fs::read_to_string(&note).ok().as_deref() != Some(&text) {
+            fs::write(&note, text).map_err(io_error("write", &note))?;
+        }
+        Ok(OpenKeys { keyring: Arc::new(keyring), made })
+    }
+
+    /// Opens the keys of a tenant that has some; `None` when nothing of it was ever sealed.
+    ///
+    /// # Errors
+    /// [`TenantKeyError`].
+    pub fn open(&self, ids: Arc<dyn Ids>) -> Result<Option<Arc<Keyring>>, TenantKeyError> {
+        if !self.folder().has_keys() && self.first_keys()? == FirstKeys::MayBeMade {
+            return Ok(None);
+        }
+        let key = self.read()?.ok_or_else(|| self.missing(false))?;
+        let first = FirstKeys::MustBeThere;
+        let keyring = Keyring::open(Box::new(self.folder()), self.tenant, key, ids, first)?;
+        Ok(Some(Arc::new(keyring)))
+    }
+
+    /// Where keys are missing, what is sealed is lost without them. A directory that says it may
+    /// hold sealed bodies need not hold any.
+    fn first_keys(&self) -> Result<FirstKeys, TenantKeyError> {
+        let directory = self.directory();
+        let first = KeyFolder::first_keys(&directory).map_err(Box::new)?;
+        if first == FirstKeys::MayBeMade || self.folder().has_keys() {
+            return Ok(first);
+        }
+        let sealed = holds_sealed(&directory, self.tenant);
+        match sealed.map_err(|error| TenantKeyError::Log(Box::new(error)))? {
+            true => Ok(FirstKeys::MustBeThere),
+            false => Ok(FirstKeys::MayBeMade),
+        }
+    }
+
+    fn directory(&self) -> PathBuf {
+        directory(self.data, self.tenant)
+    }
+
+    fn folder(&self) -> KeyFolder {
+        KeyFolder::of_tenant(&self.directory())
+    }
+
+    fn missing(&self, may_make: bool) -> TenantKeyError {
+        let (tenant, place) = (self.tenant.to_string(), self.source.place(self.data, self.tenant));
+        match may_make {
+            true => TenantKeyError::NotMade { tenant, place },
+            false => TenantKeyError::Missing { tenant, place },
+        }
+    }
+
+    fn read(&self) -> Result<Option<TenantKey>, TenantKeyError> {
+        let text = match &self.source {
+            KeySource::Environment(name) => environment(name),
+            _ => match self.source.path(self.data, self.tenant) {
+                Some(path) => read_file(&path)?,
+                None => None,
+            },
+        };
+        let invalid = |source| TenantKeyError::Invalid {
+            place: self.source.place(self.data, self.tenant),
+            source,
+        };
+        text.map(|text| TenantKey::parse(&text).map_err(invalid)).transpose()
+    }
+}
+
+/// The tenant's key for a command that runs without the server.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct TenantKeyArgument {
+    /// Where the tenant's key is: file:PATH, env:NAME or credential:NAME [default: where the
+    /// server took it from]
+    #[arg(long = "tenant-key", value_name = "SOURCE")]
+    source: Option<KeySource>,
+}
+
+impl TenantKeyArgument {
+    pub(crate) fn source(&self, data: &Path, tenant: &TenantText) -> KeySource {
+        self.source.clone().unwrap_or_else(|| KeySource::noted(data, tenant))
+    }
+
+    /// Opens the tenant's keys; `None` where nothing was ever sealed.
+    pub(crate) fn keyring(
+        &self,
+        data: &Path,
+        tenant: &TenantText,
+    ) -> Result<Option<Arc<Keyring>>, TenantKeyError> {
+        let source = self.source(data, tenant);
+        TenantKeys { data, tenant, source: &source }.open(Arc::new(SystemIds::open()?))
+    }
+
+    /// What opens the tenant's bodies.
+    pub(crate) fn sealing(
+        &self,
+        data: &Path,
+        tenant: &TenantText,
+    ) -> Result<Sealing, TenantKeyError> {
+        let keyring = self.keyring(data, tenant)?;
+        Ok(keyring.map_or(Sealing::none(), |keys| Sealing::with(tenant.clone(), keys)))
+    }
+
+    pub(crate) fn is_given(&self) -> bool {
+        self.source.is_some()
+    }
+}
+
+impl TenantKeyError {
+    /// Whether it is the key, or the keys, that are not there; nothing is wrong with them.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::Keys(KeysError::Missing { .. }))
+    }
+}
+
+/// The advice that goes with a key that was made.
+pub fn advice(path: &Path) -> String {
+    format!(
+        "The tenant's key was made: {}. Without it nothing that is stored can be read: keep a copy \
+         of it apart from the data and from the data's backups.",
+        path.display()
+    )
+}
+
+fn directory(data: &Path, tenant: &TenantText) -> PathBuf {
+    data.join("tenants").join(tenant.as_str())
+}
+
+fn note(data: &Path, tenant: &TenantText) -> PathBuf {
+    directory(data, tenant).join("keys").join(NOTE)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a container's secret or a systemd credential, where the configuration names it"
+)]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// A key's text, unless others may read it too.
+fn read_file(path: &Path) -> Result<Option<String>, TenantKeyError> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(io_error("read", path))?,
+    };
+    let metadata = file.metadata().map_err(io_error("read", path))?;
+    if metadata.mode() & OTHERS != 0 {
+        return Err(TenantKeyError::ReadableByOthers(path.to_owned()));
+    }
+    let mut text = String::new();
+    // What is no text is no key; nor is anything long.
+    let read = (&mut file).take(LONGEST_KEY).read_to_string(&mut text);
+    match read {
+        Err(error) if error.kind() != io::ErrorKind::InvalidData => {
+            Err(io_error("read", path)(error))
+        }
+        _ => Ok(Some(text)),
+    }
+}
+
+/// Makes the file of a key, durably, over nothing that is there.
+fn write_key(path: &Path, key: &TenantKey) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !parent.is_dir() {
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        if let Some(above) = parent.parent().filter(|above| !above.as_os_str().is_empty()) {
+            File::open(above)?.sync_all()?;
+        }
+    }
+    // A start that ended in the midst left no key, and nothing that is read as one.
+    let unfinished = path.with_extension("part");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&unfinished)?;
+    writeln!(file, "{}", key.to_text())?;
+    file.sync_all()?;
+    fs::hard_link(&unfinished, path)?;
+    fs::remove_file(&unfinished)?;
+    File::open(parent)?.sync_all()
+}
+
+fn io_error(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> TenantKeyError + use<> {
+    let path = path.to_owned();
+    move |source| TenantKeyError::Io { doing, path: path.clone(), source }
+}
+
+impl FromStr for KeySource {
+    type Err = InvalidKeySource;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_name = |name: &str| {
+            !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0', '='])
+        };
+        match text.split_once(':') {
+            None if text.is_empty() => Ok(Self::DataDirectory),
+            Some(("file", path)) if !path.is_empty() && !path.contains('\0') => {
+                Ok(Self::File(path.into()))
+            }
+            Some(("env", name)) if is_name(name) => Ok(Self::Environment(name.to_owned())),
+            Some(("credential", name)) if is_name(name) => Ok(Self::Credential(name.to_owned())),
+            _ => Err(InvalidKeySource),
+        }
+    }
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DataDirectory => Ok(()),
+            Self::File(path) => write!(formatter, "file:{}", path.display()),
+            Self::Environment(name) => write!(formatter, "env:{name}"),
+            Self::Credential(name) => write!(formatter, "credential:{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use crate::doors::SystemIds;
+    use crate::failure::one_line;
+
+    struct Place(tempfile::TempDir);
+
+    impl Place {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn data(&self) -> PathBuf {
+            self.0.path().join("data")
+        }
+
+        fn open(&self, source: &KeySource) -> Result<OpenKeys, TenantKeyError> {
+            let tenant = TenantText::new("default").unwrap();
+            let data = self.data();
+            let keys = TenantKeys { data: &data, tenant: &tenant, source };
+            keys.open_or_make(Arc::new(SystemIds::open().unwrap()))
+        }
+    }
+
+    #[test]
+    fn a_first_start_makes_the_key_for_this_account_alone_and_says_where_once() {
+        let place = Place::new();
+        let path = place.data().join("tenant-keys/default");
+        let source = KeySource::DataDirectory;
+        assert_eq!(place.open(&source).unwrap().made.as_ref(), Some(&path));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        assert!(advice(&path).contains("keep a copy"));
+        assert_eq!(place.open(&source).unwrap().made, None);
+    }
+
+    #[test]
+    fn a_lost_key_is_an_error_and_never_made_anew() {
+        let place = Place::new();
+        let elsewhere = place.0.path().join("apart/key");
+        for source in [KeySource::DataDirectory, KeySource::File(elsewhere)] {
+            let place = Place::new();
+            let made = place.open(&source).unwrap().made.unwrap();
+            let key = fs::read(&made).unwrap();
+            fs::remove_file(&made).unwrap();
+            let line = one_line(&place.open(&source).unwrap_err());
+            assert!(line.contains(made.to_str().unwrap()) && line.contains("copy"), "{line}");
+            assert!(!made.exists());
+            let put = |text: &[u8]| {
+                fs::write(&made, text).unwrap();
+                fs::set_permissions(&made, fs::Permissions::from_mode(0o600)).unwrap();
+            };
+            put(b"nothing like a key\n");
+            let line = one_line(&place.open(&source).unwrap_err());
+            assert!(line.contains("64 hexadecimal digits"), "{line}");
+            put(format!("{}\n", "ab".repeat(32)).as_bytes());
+            let line = one_line(&place.open(&source).unwrap_err());
+            assert!(line.contains("not the one it was wrapped with"), "{line}");
+            put(&key);
+            fs::set_permissions(&made, fs::Permissions::from_mode(0o604)).unwrap();
+            let line = one_line(&place.open(&source).unwrap_err());
+            assert!(line.contains("chmod o="), "{line}");
+            put(&key);
+            assert!(place.open(&source).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_the_operators_is_asked_for_and_not_made() {
+        let place = Place::new();
+        for source in ["env:NO_SUCH_VARIABLE", "credential:no-such"] {
+            let line = one_line(&place.open(&source.parse().unwrap()).unwrap_err());
+            assert!(line.contains("make one") && line.contains("openssl"), "{line}");
+        }
+        // One that is there in every process, and no key.
+        let line = one_line(&place.open(&"env:PATH".parse().unwrap()).unwrap_err());
+        assert!(line.contains("the environment's PATH is no key"), "{line}");
+        assert!(!line.contains("/bin"), "what it holds is not shown: {line}");
+    }
+
+    /// Writes one resource of the tenant.
+    fn write(place: &Place, id: &str, sealing: Sealing) {
+        use database::{Action, Body, Change, Expect, Method, Transaction};
+        let tenant = TenantText::new("default").unwrap();
+        let schema = fhir_schema::Schema::r4();
+        let derive = Arc::new(database::DeriveFromBody::sealed(schema, sealing.clone()));
+        let options = store_sled::SledStoreOptions::default();
+        let directory = directory(&place.data(), &tenant);
+        let store = store_sled::SledStore::open(&directory, "default", derive, options).unwrap();
+        let (store, clock) = (Arc::new(store), Arc::new(crate::doors::SystemClock::start()));
+        let options = database::Options::default();
+        let database =
+            database::Database::open_sealed(store, tenant, schema, clock, options, sealing);
+        let database = database.unwrap();
+        let json = format!("{{\"resourceType\":\"Basic\",\"id\":\"{id}\"}}");
+        let document = fhir_core::json::Document::parse(json.as_bytes()).unwrap();
+        let resource = fhir_core::Resource::new(document.root()).unwrap();
+        let id: fhir_core::ResourceId = id.parse().unwrap();
+        let body =
+            Body::of(&resource, &id, &fhir_core::json::Replacements::default(), schema).unwrap();
+        let change = Change {
+            resource_type: "Basic".parse().unwrap(),
+            id,
+            action: Action::Write { body, method: Method::Put },
+            expect: Expect::New,
+        };
+        let transaction = Transaction {
+            id: database::CommitId(SystemIds::open().unwrap().next()),
+            prepared_at: store::T::ZERO,
+            changes: vec![change],
+            conditions: Vec::new(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(database.commit(transaction)).unwrap();
+        database.close().unwrap();
+    }
+
+    #[test]
+    fn data_of_before_there_were_keys_gets_keys_and_sealed_data_never_new_ones() {
+        let (place, source) = (Place::new(), KeySource::DataDirectory);
+        let tenant = TenantText::new("default").unwrap();
+        let keys = place.data().join("tenants/default/keys");
+        write(&place, "before", Sealing::none());
+        let opened = place.open(&source).unwrap();
+        assert!(opened.made.is_some());
+        // Nothing was sealed with them yet, so that others do as well.
+        fs::remove_dir_all(&keys).unwrap();
+        let opened = place.open(&source).unwrap();
+        write(&place, "since", Sealing::with(tenant, opened.keyring));
+        fs::remove_dir_all(&keys).unwrap();
+        let line = one_line(&place.open(&source).unwrap_err());
+        assert!(line.contains("missing from") && line.contains("restore"), "{line}");
+        assert!(!keys.exists());
+    }
+
+    #[test]
+    fn sources_are_read_as_they_are_written() {
+        for text in ["", "file:/etc/key", "env:KEY", "credential:key"] {
+            assert_eq!(text.parse::<KeySource>().unwrap().to_string(), text);
+        }
+        for bad in ["key", "file:", "env:", "env:A=B", "credential:../key", "credential:.x", "x:y"]
+        {
+            assert!(bad.parse::<KeySource>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn where_the_key_came_from_is_noted_for_other_commands() {
+        let place = Place::new();
+        let tenant = TenantText::new("default").unwrap();
+        assert_eq!(KeySource::noted(&place.data(), &tenant), KeySource::DataDirectory);
+        let source = KeySource::File(place.0.path().join("key"));
+        place.open(&source).unwrap();
+        assert_eq!(KeySource::noted(&place.data(), &tenant), source);
+    }
+}
