@@ -515,8 +515,7 @@ mod tests {
         let document = fhir_core::json::Document::parse(json.as_bytes()).unwrap();
         let resource = fhir_core::Resource::new(document.root()).unwrap();
         let id: fhir_core::ResourceId = id.parse().unwrap();
-        let body =
-            Body::of(&resource, &id, &fhir_core::json::Replacements::default(), schema).unwrap();
+        let body = Body::of(&resource, &id, &fhir_core::json::Replacements::default(), schema);
         let change = Change {
             resource_type: "Basic".parse().unwrap(),
             id,
