@@ -22,7 +22,8 @@ fn every_test_that_the_storage_document_names_is_there() {
 fn sources() -> String {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     let beside = |name: &str| own.parent().unwrap().join(name);
-    let mut folders = vec![own.to_owned(), beside("store"), beside("database"), beside("server")];
+    let mut folders = vec![own.to_owned(), beside("../integration-tests")];
+    folders.extend(["store", "database", "server", "hearthgate"].map(beside));
     let mut sources = String::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
