@@ -17,7 +17,9 @@ use crate::backup::{BackupError, tenants};
 use crate::config::{Config, Flags};
 use crate::doors::SystemClock;
 use crate::failure::one_line;
+use crate::key_copies::Folder;
 use crate::storage;
+use crate::tenant_key::{KeptKey, KeySource, TenantKeys};
 
 /// What `doctor` takes.
 #[derive(Debug, Args)]
@@ -74,6 +76,7 @@ impl Doctor {
             sync(sync_time(&data, &clock)),
             time(&data, clock.now()),
             permissions(&data),
+            keys(&data),
             descriptors(fs::read_to_string("/proc/self/limits")),
             encryption(&data),
         ];
@@ -275,6 +278,60 @@ fn permissions(data: &Path) -> Finding {
     }
 }
 
+/// Whether what is sealed can be opened, and whether what opens it is there a second time.
+fn keys(data: &Path) -> Finding {
+    let of = "keys";
+    let tenants = match tenants(data) {
+        Err(BackupError::NoTenant(_)) => Vec::new(),
+        Ok(tenants) => tenants,
+        Err(error) => return unknown(of, &one_line(&error)),
+    };
+    let (mut grade, mut texts) = (Grade::Good, Vec::new());
+    for tenant in tenants {
+        let folder = Folder::of_tenant(&data.join("tenants").join(tenant.as_str()));
+        if !folder.has_keys() {
+            texts.push(format!("tenant {tenant} has none"));
+            continue;
+        }
+        let source = KeySource::noted(data, &tenant);
+        let kept = TenantKeys { data, tenant: &tenant, source: &source }.look();
+        let copies = folder.copies();
+        let (found, text) = match kept {
+            Err(error) => (Grade::Bad, one_line(&error)),
+            Ok(KeptKey::BesideTheData(place)) => (
+                Grade::Note,
+                format!(
+                    "the key of tenant {tenant} is {place}, in the data directory: keep a copy \
+                     apart; `tenant_key` names another place"
+                ),
+            ),
+            Ok(KeptKey::Apart(place)) => {
+                (Grade::Good, format!("the key of tenant {tenant} is {place}"))
+            }
+            Ok(KeptKey::Elsewhere(place)) => {
+                (Grade::Good, format!("the key of tenant {tenant} is in {place}"))
+            }
+        };
+        grade = grade.max(found);
+        texts.push(text);
+        match copies {
+            Ok(copies) if copies.is_empty() => {
+                grade = grade.max(Grade::Note);
+                texts.push("the keys it wraps were never copied: `backup --keys-to`".to_owned());
+            }
+            Ok(copies) => texts.push(format!("{} copies of the keys it wraps", copies.len())),
+            Err(error) => {
+                grade = Grade::Bad;
+                texts.push(one_line(&error));
+            }
+        }
+    }
+    if texts.is_empty() {
+        texts.push("there is no data yet".to_owned());
+    }
+    Finding { grade, of, text: texts.join("; ") }
+}
+
 fn descriptors(limits: io::Result<String>) -> Finding {
     let of = "open files";
     let limits = match limits {
@@ -425,8 +482,8 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let doctor = Doctor { data: data.path().to_owned(), config: None };
         let findings = doctor.run().unwrap();
-        assert_eq!(findings.len(), 6);
-        assert_eq!(report(&findings).lines().count(), 6);
+        assert_eq!(findings.len(), 7);
+        assert_eq!(report(&findings).lines().count(), 7);
         assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0);
         let doctor = Doctor { data: data.path().join("absent"), config: None };
         assert!(doctor.run().is_err());

@@ -4,6 +4,7 @@
 //! takes the lock and does it itself. What it does is said once, here.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use crate::failure::one_line;
 use crate::key_copies::{self, Folder};
 use crate::lock::{Half, Lock, LockError};
 use crate::server_control;
+use crate::storage::marker;
 use crate::tenant_key::{TenantKeyArgument, TenantKeyError};
 
 /// What `purge` takes.
@@ -54,6 +56,12 @@ pub enum PurgeCommandError {
     /// The name of the tenant is none.
     #[error(transparent)]
     Tenant(#[from] store::InvalidTenant),
+    /// The ledger is to say why.
+    #[error("the reason is empty; say in a few words why, for the purge ledger")]
+    Reason,
+    /// It is not here.
+    #[error("the tenant {0} is in PostgreSQL, where nothing is sealed: there is no key to destroy")]
+    InPostgres(String),
     /// Nothing of that tenant is there.
     #[error("{} is not there; name the data directory with --data", .0.display())]
     NoTenant(PathBuf),
@@ -62,7 +70,7 @@ pub enum PurgeCommandError {
     Refused(String),
     /// The running server does not answer.
     #[error("the server that runs on the data directory does not answer on its control socket")]
-    Socket(#[source] std::io::Error),
+    Socket(#[source] io::Error),
     /// The data directory is held by something that takes no commands.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -82,7 +90,7 @@ pub enum PurgeCommandError {
         doing: &'static str,
         /// What the system said.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -149,7 +157,13 @@ impl Purge {
         let id = self.patient.strip_prefix("Patient/");
         let id = id.filter(|id| contract::ResourceId::is_valid(id));
         let id = id.ok_or_else(|| PurgeCommandError::Patient(self.patient.clone()))?;
+        if self.reason.trim().is_empty() {
+            return Err(PurgeCommandError::Reason);
+        }
         let name = TenantText::new(&self.tenant)?;
+        if marker(&self.data, name.as_str()).exists() {
+            return Err(PurgeCommandError::InPostgres(self.tenant));
+        }
         let directory = self.data.join("tenants").join(name.as_str());
         if !directory.join("format").exists() {
             return Err(PurgeCommandError::NoTenant(directory));
@@ -161,12 +175,17 @@ impl Purge {
         };
         let certificate = match Lock::take(&self.data, Half::Server, "purge") {
             Ok(lock) => self.without_a_server(name, directory, request, lock).await?,
-            Err(LockError::Held { dir, holder }) => {
+            Err(held @ LockError::Held { .. }) => {
                 match server_control::ask(&self.data, &request).await {
                     Ok(answer) => answer.map_err(PurgeCommandError::Refused)?,
-                    // Another command holds the lock, not a server.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                        return Err(LockError::Held { dir, holder }.into());
+                    // Another command holds the lock, or a server that is not up yet.
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                        ) =>
+                    {
+                        return Err(held.into());
                     }
                     Err(error) => return Err(PurgeCommandError::Socket(error)),
                 }
@@ -199,7 +218,7 @@ impl Purge {
             let turn = Arc::default();
             Ok::<_, PurgeCommandError>(Tenant { name, directory, database, ids, turn })
         });
-        let tenant = opened.await.map_err(std::io::Error::other);
+        let tenant = opened.await.map_err(io::Error::other);
         let tenant = tenant.map_err(system("open the data"))??;
         let purged = carry_out(&tenant, request, by).await;
         let closing = Arc::clone(&tenant.database);

@@ -5,6 +5,7 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -18,6 +19,10 @@ use crate::purge::{Certificate, PurgeRequest, Tenant, by, carry_out};
 const LONGEST_REQUEST: u64 = 64 << 10;
 /// Connections at a time; more wait.
 const CONNECTIONS: usize = 4;
+
+/// How long a process that has the data is waited for to answer.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What came of it: the certificate, or why not.
 type Answer = Result<Certificate, String>;
@@ -126,7 +131,24 @@ fn line_of(answer: &impl serde::Serialize) -> io::Result<Vec<u8>> {
 /// # Errors
 /// What the system says when nobody answers or the answer is none.
 pub(crate) async fn ask(data: &Path, request: &PurgeRequest) -> io::Result<Answer> {
-    let mut stream = UnixStream::connect(socket_path(data)).await?;
+    let mut attempt = 1;
+    let mut stream = loop {
+        match UnixStream::connect(socket_path(data)).await {
+            Ok(stream) => break stream,
+            // Whoever has the data may be starting.
+            Err(error)
+                if attempt < ATTEMPTS
+                    && matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                    ) =>
+            {
+                attempt += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+    };
     stream.write_all(&line_of(request)?).await?;
     let mut line = Vec::new();
     BufReader::new(stream).read_until(b'\n', &mut line).await?;

@@ -135,6 +135,17 @@ pub struct TenantKeys<'a> {
     pub source: &'a KeySource,
 }
 
+/// Where a tenant's key is kept, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum KeptKey {
+    /// In a file in the data directory.
+    BesideTheData(String),
+    /// In a file elsewhere.
+    Apart(String),
+    /// In what another process was given.
+    Elsewhere(String),
+}
+
 impl KeySource {
     /// Where `serve` took the tenant's key from, or the default.
     #[must_use]
@@ -247,6 +258,28 @@ impl TenantKeys<'_> {
         }
     }
 
+    /// What is to be said of the key where it is: whether it is one, and how it is kept.
+    ///
+    /// # Errors
+    /// [`TenantKeyError`] when it is not there or cannot be used; nothing is made.
+    pub(crate) fn look(&self) -> Result<KeptKey, TenantKeyError> {
+        let place = self.source.place(self.data, self.tenant);
+        let path = match self.source {
+            KeySource::DataDirectory | KeySource::File(_) => {
+                self.source.path(self.data, self.tenant)
+            }
+            // Another process has another environment.
+            KeySource::Environment(_) | KeySource::Credential(_) => None,
+        };
+        let Some(path) = path else { return Ok(KeptKey::Elsewhere(place)) };
+        self.read()?.ok_or_else(|| self.missing(false))?;
+        let whole = |path: &Path| fs::canonicalize(path).map_err(io_error("find", path));
+        Ok(match whole(&path)?.starts_with(whole(self.data)?) {
+            true => KeptKey::BesideTheData(place),
+            false => KeptKey::Apart(place),
+        })
+    }
+
     fn read(&self) -> Result<Option<TenantKey>, TenantKeyError> {
         let text = match &self.source {
             KeySource::Environment(name) => environment(name),
@@ -355,7 +388,7 @@ fn read_file(path: &Path) -> Result<Option<String>, TenantKeyError> {
     }
 }
 
-/// Makes the file of a key, durably, over nothing that is there.
+/// Makes the file of a key, durably. There was none a moment ago.
 fn write_key(path: &Path, key: &TenantKey) -> io::Result<()> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -374,8 +407,7 @@ fn write_key(path: &Path, key: &TenantKey) -> io::Result<()> {
     let mut file = options.open(&unfinished)?;
     writeln!(file, "{}", key.to_text())?;
     file.sync_all()?;
-    fs::hard_link(&unfinished, path)?;
-    fs::remove_file(&unfinished)?;
+    fs::rename(&unfinished, path)?;
     File::open(parent)?.sync_all()
 }
 

@@ -17,7 +17,7 @@ use crate::error::{OpenError, VerifyError};
 use crate::frame::{GROUP_HEADER, GroupHeader};
 use crate::layout::{Layout, sync_directory};
 use crate::scan::{Place, SegmentScan};
-use crate::verify::check_bodies;
+use crate::verify::{check_bodies, unsealed};
 
 /// Up to where a log was whole when it was walked through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct LogExtent {
     pub segments: Vec<SegmentExtent>,
     /// How many versions were verified.
     pub versions: u64,
+    /// How many bodies of them are not sealed.
+    pub unsealed: u64,
 }
 
 /// Up to where a segment was whole.
@@ -65,7 +67,8 @@ pub fn extent(
     let layout = Layout::new(directory);
     let numbers = segments(&layout)?;
     let first = reached.map_or(1, |reached| reached.segment);
-    let mut extent = LogExtent { head: Head::EMPTY, segments: Vec::new(), versions: 0 };
+    let mut extent =
+        LogExtent { head: Head::EMPTY, segments: Vec::new(), versions: 0, unsealed: 0 };
     let mut before = None;
     let other =
         || VerifyError::OtherLog { after: reached.map_or(T::ZERO, |reached| reached.head.t) };
@@ -88,6 +91,7 @@ pub fn extent(
             };
             check_bodies(number, found.offset, decoded)?;
             extent.versions += decoded.commit.versions.len() as u64;
+            extent.unsealed += unsealed(decoded);
         }
         extent.head = scan.head();
         extent.segments.push(SegmentExtent { number, path, length: scan.end() });

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use store::suite::block_on;
 use store::suite::fixture::{FirstLine, append, commit, content, put, tenant};
-use store::{AppendError, Commit, ReadError, Store, T};
+use store::{AppendError, Commit, CommitKind, ReadError, Store, T};
 use tempfile::TempDir;
 
 use crate::tail::LogFile;
@@ -297,4 +297,8 @@ fn a_nearly_full_disk_takes_no_commits_and_is_read() {
     assert!(matches!(error, AppendError::DiskFull), "{error:?}");
     ends_at(&store, 1);
     assert!(store.takes_commits());
+    // Who must be forgotten is, on what is kept back.
+    let purge = Commit { kind: CommitKind::Purge, ..put_at(2) };
+    store.append(&[purge]).unwrap();
+    ends_at(&store, 2);
 }

@@ -48,4 +48,6 @@ pub struct VerifyReport {
     pub head: Head,
     /// How many versions that were.
     pub versions: u64,
+    /// How many bodies of them are not sealed.
+    pub unsealed: u64,
 }

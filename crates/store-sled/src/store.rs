@@ -11,9 +11,9 @@ use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use store::record;
 use store::{
-    AppendError, CloseError, Commit, CommitHash, Derive, Head, HistoryOrder, HistoryVersion,
-    IdentifierKey, MalformedGroup, Place, ReadError, Store, StoredBody, T, TenantText,
-    VersionEntry, Walked, judge_group,
+    AppendError, CloseError, Commit, CommitHash, CommitKind, Derive, Head, HistoryOrder,
+    HistoryVersion, IdentifierKey, MalformedGroup, Place, ReadError, Store, StoredBody, T,
+    TenantText, VersionEntry, Walked, judge_group,
 };
 
 use crate::SledStoreOptions;
@@ -294,8 +294,9 @@ impl Store for SledStore {
             return Ok(head);
         };
         let length = writer.encode(first.t, head, group)?;
-        // What the file has already needs no more room.
-        if writer.tail.growth(length) > 0 {
+        // What the file has already needs no more room; a purge is what the rest is kept for.
+        let purges = group.iter().any(|commit| commit.kind == CommitKind::Purge);
+        if writer.tail.growth(length) > 0 && !purges {
             self.check_room(length)?;
         }
         let room = self.memory.wait_for_room();

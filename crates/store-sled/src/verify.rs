@@ -2,7 +2,7 @@
 //! finds every version and every identifier and nothing else.
 
 use store::record::Decoded;
-use store::{ContentHash, Head, Store, T};
+use store::{ContentHash, Head, OwnerKeyId, Store, T, Version};
 
 use crate::SledStore;
 use crate::error::{Damage, Flaw, VerifyError};
@@ -21,7 +21,7 @@ impl SledStore {
     pub fn verify(&self) -> Result<VerifyReport, VerifyError> {
         let head = self.head();
         self.memory.wait_for(head.t).map_err(state_failed)?;
-        let versions = self.verify_log(head)?;
+        let (versions, unsealed) = self.verify_log(head)?;
         let found = self
             .state
             .get()
@@ -30,11 +30,12 @@ impl SledStore {
         if found != versions {
             return Err(VerifyError::KeysBeyondLog { found, expected: versions });
         }
-        Ok(VerifyReport { head, versions })
+        Ok(VerifyReport { head, versions, unsealed })
     }
 
-    fn verify_log(&self, head: Head) -> Result<u64, VerifyError> {
-        let (mut versions, mut before) = (0, None);
+    /// Counts versions, and bodies of them that are not sealed.
+    fn verify_log(&self, head: Head) -> Result<(u64, u64), VerifyError> {
+        let (mut versions, mut plain, mut before) = (0, 0, None);
         for number in 1.. {
             // What comes after the head may be half written at this moment.
             let path = self.layout.segment(number);
@@ -45,6 +46,7 @@ impl SledStore {
                 let Some(found) = scan.next()? else {
                     break;
                 };
+                plain += found.decoded.as_ref().map_or(0, unsealed);
                 versions += self.verify_commit(number, found)?;
             }
             let reached = scan.head();
@@ -63,7 +65,7 @@ impl SledStore {
             before = Some(reached);
             self.verify_history(number, scan)?;
         }
-        Ok(versions)
+        Ok((versions, plain))
     }
 
     /// Compares what is kept of a segment's history with the segment, as far as it was read.
@@ -111,6 +113,13 @@ impl SledStore {
         }
         Ok(())
     }
+}
+
+/// How many bodies of a commit are not sealed.
+pub(crate) fn unsealed(decoded: &Decoded) -> u64 {
+    let plain =
+        |version: &&Version| version.owner == OwnerKeyId::NONE && !version.flags.is_deleted();
+    decoded.commit.versions.iter().filter(plain).count() as u64
 }
 
 /// Compares the bodies of a commit, whose record stands at `offset`, with their hashes.

@@ -385,9 +385,15 @@ async fn doctor_looks_at_a_running_site_and_finds_nothing_bad() {
     for _ in 0..2 {
         let text = succeeds(&run(site.folder(), &arguments));
         assert!(text.contains("the newest data is of 20") && !text.contains("BAD"), "{text}");
+        assert!(text.contains("in the data directory: keep a copy") && text.contains("--keys-to"));
         if site.processes().next().is_none() {
             site.launch(First::Gateway).await;
         }
     }
+    site.stop().await;
+    fs::remove_file(data.join("tenant-keys/default")).unwrap();
+    let found = run(site.folder(), &arguments);
+    let text = binary::text(&found.stdout);
+    assert!(!found.status.success() && text.contains("BAD   keys: the key of tenant"), "{text}");
     assert!(fails(&run(site.folder(), &["doctor", "--data", "nowhere"])).contains("--data"));
 }

@@ -9,6 +9,8 @@ use integration_tests::client::Client;
 use integration_tests::site::{Deployment, First, Site};
 use serde_json::Value;
 
+use crate::waiting::{SOON, until};
+
 for_both_deployments! {
     a_purged_patient_is_gone_at_once_and_after_every_restart_and_restore,
 }
@@ -219,6 +221,10 @@ async fn without_a_server_the_command_purges_itself_and_lets_the_old_state_go() 
     assert!(binary::failure(&again, 1).contains("Patient/gone was purged at "), "{again:?}");
     let unknown = purge(&folder, &data, "Patient/never", &[]);
     assert!(binary::failure(&unknown, 1).contains("compare the id"), "{unknown:?}");
+    let wordless =
+        [&["purge", "Patient/kept", "--reason", " ", "--data"], &[data.to_str().unwrap()][..]];
+    let wordless = binary::run(&folder, &wordless.concat());
+    assert!(binary::failure(&wordless, 1).contains("reason is empty"), "{wordless:?}");
     let wrong = purge(&folder, &data, "Observation/of-kept", &[]);
     assert!(binary::failure(&wrong, 1).contains("names no patient"), "{wrong:?}");
     let nowhere = purge(&folder, &folder.join("nowhere"), "Patient/gone", &[]);
@@ -262,6 +268,41 @@ async fn a_patient_whose_data_is_not_theirs_alone_is_refused_with_the_list() {
     assert_eq!(refused(&site), said);
     site.launch(First::Gateway).await;
     assert_eq!(site.owner().get("/Patient/gone").await.is(200).json()["birthDate"], "1974-04-04");
+    site.stop().await;
+}
+
+/// Once the ledger says that it has begun, a purge is finished, by the next start if need be.
+#[tokio::test]
+async fn a_purge_cut_off_by_a_kill_is_finished_by_the_next_start() {
+    let mut site = Site::start(Deployment::OneProcess).await;
+    let ledger = site.data().join("tenants/default/keys/purges");
+    for round in 0..6 {
+        let id = format!("p{round}");
+        let owner = site.owner();
+        let _ = owner.put(&format!("/Patient/{id}"), person(&id, "1971-01-01")).await.is(201);
+        let before = fs::read(&ledger).unwrap();
+        let mut command = std::process::Command::new(binary::hearthgate());
+        command.args(["purge", &format!("Patient/{id}"), "--reason", "a test", "--data"]);
+        command.arg(site.data()).stdout(std::process::Stdio::null());
+        let mut purging = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+        until("the purge begins", SOON, async || {
+            let begun = fs::read(&ledger).unwrap() != before;
+            begun.then_some(()).ok_or_else(|| "nothing in the ledger".to_owned())
+        })
+        .await;
+        site.kill().await;
+        purging.wait().unwrap();
+        site.launch(First::Gateway).await;
+        let owner = site.owner();
+        for path in [format!("/Patient/{id}"), format!("/Patient/{id}/_history/1")] {
+            owner.get(&path).await.is_outcome(410, "deleted");
+        }
+        let history = owner.get(&format!("/Patient/{id}/_history")).await.is(200).json();
+        assert_eq!(entries(&history), [("DELETE", "204", false), ("DELETE", "410", false)]);
+    }
+    site.stop().await;
+    site.launch(First::Gateway).await;
+    assert_eq!(files_with(site.data(), NUMBER), [] as [PathBuf; 0]);
     site.stop().await;
 }
 

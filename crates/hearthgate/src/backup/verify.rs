@@ -99,7 +99,7 @@ fn verify_data(data: &Path, key: &TenantKeyArgument) -> Result<String, BackupErr
             None => None,
         };
         let with_state = sealing.is_some();
-        let Whole { versions, t, cut } = match sealing {
+        let Whole { versions, unsealed, t, cut } = match sealing {
             Some(sealing) => whole_with_state(&tenant, &directory, sealing)?,
             None => whole_log(&tenant, &directory)?,
         };
@@ -116,6 +116,12 @@ fn verify_data(data: &Path, key: &TenantKeyArgument) -> Result<String, BackupErr
             "Tenant {}: {versions} versions up to commit {t}: {what} are whole\n",
             tenant.as_str()
         ));
+        if unsealed > 0 {
+            text.push_str(&format!(
+                "Tenant {tenant}: {unsealed} of them are not sealed: they were stored before \
+                 there were keys, and whoever has the log reads them\n"
+            ));
+        }
     }
     for tenant in crate::storage::in_postgres(data).map_err(super::failed("read", data))? {
         text.push_str(&format!(
@@ -134,6 +140,7 @@ fn verify_data(data: &Path, key: &TenantKeyArgument) -> Result<String, BackupErr
 /// What is whole.
 pub(crate) struct Whole {
     versions: u64,
+    unsealed: u64,
     t: u64,
     /// A torn tail, which was never acknowledged.
     cut: Option<Cut>,
@@ -164,7 +171,8 @@ pub(crate) fn whole_with_state(
     }
     let verified =
         verified.map_err(|source| BackupError::NotWhole { tenant, source: Box::new(source) })?;
-    Ok(Whole { versions: verified.versions, t: verified.head.t.get(), cut: report.cut })
+    let (versions, unsealed) = (verified.versions, verified.unsealed);
+    Ok(Whole { versions, unsealed, t: verified.head.t.get(), cut: report.cut })
 }
 
 /// Where the file is gone a store would begin an empty one.
@@ -180,5 +188,6 @@ pub(crate) fn whole_log(tenant: &TenantText, directory: &Path) -> Result<Whole, 
     let tenant = tenant.as_str().to_owned();
     let found =
         found.map_err(|source| BackupError::NotWhole { tenant, source: Box::new(source) })?;
-    Ok(Whole { versions: found.versions, t: found.head.t.get(), cut: None })
+    let (versions, unsealed) = (found.versions, found.unsealed);
+    Ok(Whole { versions, unsealed, t: found.head.t.get(), cut: None })
 }

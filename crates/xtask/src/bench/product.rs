@@ -8,13 +8,14 @@ use contract::{
     Actions, ChannelDocument, ChannelSecret, Clock, Grant, GrantFields, Ids, Instant, Interaction,
     Nonce, Rule, TenantName, Types, VERSION, digest, header,
 };
-use database::{Database, DeriveFromBody, Options, Store, TenantText};
+use database::keys::{FirstKeys, KeyStore, Keyring, TenantKey};
+use database::{Database, DeriveFromBody, Options, Sealing, Store, TenantText};
 use fhir_schema::Schema;
 use gateway::{AccessLog, GatewayConfig};
 use hearthgate::doors::{SystemClock, SystemIds};
 use registry::{Actor, Beside, Registry};
 use server::{Limits, ServerConfig};
-use store_sled::{SledStore, SledStoreOptions};
+use store_sled::{KeyFolder, SledStore, SledStoreOptions};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -35,22 +36,39 @@ pub(crate) fn channel_socket(directory: &Path) -> PathBuf {
 }
 
 /// The embedded store, as `hearthgate serve` opens it.
-pub(crate) fn open_store(directory: &Path) -> Result<Arc<dyn Store>, Failure> {
-    let derive = Arc::new(DeriveFromBody::new(Schema::r4()));
+pub(crate) fn open_store(directory: &Path) -> Result<(Arc<dyn Store>, Sealing), Failure> {
     let path = directory.join("tenants").join(TENANT);
-    Ok(Arc::new(SledStore::open(&path, TENANT, derive, SledStoreOptions::default())?))
+    let sealing = sealing(Box::new(KeyFolder::of_tenant(&path)))?;
+    let derive = Arc::new(DeriveFromBody::sealed(Schema::r4(), sealing.clone()));
+    let store = SledStore::open(&path, TENANT, derive, SledStoreOptions::default())?;
+    Ok((Arc::new(store), sealing))
+}
+
+/// What bodies are sealed with, the keys kept there.
+pub(crate) fn sealing(keys: Box<dyn KeyStore>) -> Result<Sealing, Failure> {
+    let tenant = TenantText::new(TENANT)?;
+    let (key, ids) = (TenantKey::parse(&"17".repeat(32))?, Arc::new(SystemIds::open()?));
+    let keys = Keyring::open(keys, &tenant, key, ids, FirstKeys::MayBeMade)?;
+    Ok(Sealing::with(tenant, Arc::new(keys)))
 }
 
 /// A database over a store, as `hearthgate serve` opens it.
-pub(crate) fn open_database(store: Arc<dyn Store>) -> Result<Database, Failure> {
+pub(crate) fn open_database(store: Arc<dyn Store>, sealing: Sealing) -> Result<Database, Failure> {
     let clock = Arc::new(SystemClock::start());
     let tenant = TenantText::new(TENANT)?;
-    Ok(Database::open(store, tenant, Schema::r4(), clock, Options::default())?)
+    let options = Options::default();
+    Ok(Database::open_sealed(store, tenant, Schema::r4(), clock, options, sealing)?)
+}
+
+/// A database over the embedded store.
+pub(crate) fn open(directory: &Path) -> Result<Database, Failure> {
+    let (store, sealing) = open_store(directory)?;
+    open_database(store, sealing)
 }
 
 /// Runs the server until this process shall end.
 pub(crate) async fn server(directory: &Path) -> Result<(), Failure> {
-    let database = Arc::new(open_database(open_store(directory)?)?);
+    let database = Arc::new(open(directory)?);
     let config = ServerConfig {
         socket: server_socket(directory),
         channel_socket: channel_socket(directory),

@@ -16,7 +16,7 @@ use super::child::{self, Child};
 use super::directory::Directory;
 use super::figures::{Target, print, ratio, table, verdict};
 use super::load::measure;
-use super::product::{open_database, open_store};
+use super::product::{open, open_database, open_store};
 use super::traced::Traced;
 use super::write::{Committing, record_of_a_patient};
 use super::{Failure, Rounds, raw_log, runtime};
@@ -58,8 +58,9 @@ pub(crate) fn run(sizes: &Sizes) -> Result<(), Failure> {
 fn commits(rounds: Rounds, (clients, wanted, most): (usize, f64, f64)) -> Result<(), Failure> {
     let directory = Directory::new("commits")?;
     let record = record_of_a_patient()?;
-    let store = Arc::new(Traced::new(open_store(directory.path())?));
-    let database = Arc::new(open_database(Arc::clone(&store) as _)?);
+    let (store, sealing) = open_store(directory.path())?;
+    let store = Arc::new(Traced::new(store));
+    let database = Arc::new(open_database(Arc::clone(&store) as _, sealing)?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let raw_file = directory.path().join("raw.log");
     let (runtime, mut next) = (runtime()?, 0);
@@ -133,7 +134,7 @@ async fn fill(database: &Database, versions: u64, clock: &dyn Clock) -> Result<f
 fn bulk_and_reads(path: &Path) -> Result<(), Failure> {
     const VERSIONS: u64 = 200_000;
     let clock = SystemClock::start();
-    let database = open_database(open_store(path)?)?;
+    let database = open(path)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let rate = runtime.block_on(fill(&database, VERSIONS, &clock))?;
     print("\nbulk commits of 500 Observations from JSON, one after the other\n")?;
@@ -209,7 +210,7 @@ fn bytes_in(directory: &Path) -> Result<f64, Failure> {
 
 /// Fills a store and waits to be killed.
 pub(crate) async fn filled(directory: &Path, versions: u64) -> Result<(), Failure> {
-    let database = open_database(open_store(directory)?)?;
+    let database = open(directory)?;
     fill(&database, versions, &SystemClock::start()).await?;
     child::ready("")?;
     child::end().await;
@@ -220,7 +221,7 @@ pub(crate) async fn filled(directory: &Path, versions: u64) -> Result<(), Failur
 pub(crate) async fn opened(directory: &Path) -> Result<(), Failure> {
     let clock = SystemClock::start();
     let began = clock.monotonic();
-    let database = open_database(open_store(directory)?)?;
+    let database = open(directory)?;
     let snapshot = database.snapshot(Visibility::everything());
     snapshot.read(&observations()?, &id(7)).await?.ok_or("what was committed is not there")?;
     let seconds = (clock.monotonic() - began).as_secs_f64();

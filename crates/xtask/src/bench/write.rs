@@ -19,10 +19,11 @@ use super::figures::{Target, print, ratio, table, verdict};
 use super::http::{Address, Requests};
 use super::load::{Client, Window, measure};
 use super::patient::{NUMBER, patient};
-use super::product::{BASE, Caller, open_database, open_store, server_socket};
+use super::product::{BASE, Caller, open_database, open_store, sealing, server_socket};
 use super::traced::Traced;
 use super::turns::{self, Turn};
 use super::{Failure, Rounds, raw_log, runtime};
+use database::keys::MemoryKeyStore;
 
 const CLIENTS: usize = 64;
 const WANTED: f64 = 0.5;
@@ -37,8 +38,9 @@ pub(crate) fn run(rounds: Rounds) -> Result<(), Failure> {
 fn through_the_database(rounds: Rounds) -> Result<(), Failure> {
     let directory = Directory::new("commit")?;
     let record = record_of_a_patient()?;
-    let store = Arc::new(Traced::new(open_store(directory.path())?));
-    let database = Arc::new(open_database(Arc::clone(&store) as _)?);
+    let (store, sealing) = open_store(directory.path())?;
+    let store = Arc::new(Traced::new(store));
+    let database = Arc::new(open_database(Arc::clone(&store) as _, sealing)?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let raw_log = directory.path().join("raw.log");
     let (runtime, mut groups) = (runtime()?, Vec::new());
@@ -170,7 +172,8 @@ fn create(number: u64, json: &str) -> Result<Change, Failure> {
 pub(super) fn record_of_a_patient() -> Result<Bytes, Failure> {
     let tenant = TenantText::new("default")?;
     let model = Arc::new(store::model::ModelStore::new(tenant));
-    let database = open_database(Arc::clone(&model) as _)?;
+    let sealing = sealing(Box::new(MemoryKeyStore::default()))?;
+    let database = open_database(Arc::clone(&model) as _, sealing)?;
     let transaction = transaction(&database, 0, &patient())?;
     runtime()?.block_on(database.commit(transaction))?;
     database.close()?;
