@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use store::{Head, T, TenantText};
 
 use crate::error::{Damage, Flaw, OpenError};
-use crate::frame::SegmentHeader;
+use crate::frame::{MAX_SEGMENT_HEADER, SegmentHeader};
 
 /// The format of the directory that this release writes. 1 has no sealed bodies; the first open
 /// makes it 2.
@@ -18,8 +18,8 @@ const FORMAT: u32 = 2;
 const UNSEALED: u32 = 1;
 const FORMAT_WORDS: &str = "hearthgate store ";
 const FIRST_SEGMENT: u64 = 1;
-/// No segment's header has more bytes.
-const LONGEST_HEADER: u64 = 4096;
+/// Bytes read at a time.
+const PIECE: u64 = 1 << 16;
 
 /// A tenant's directory.
 #[derive(Debug, Clone)]
@@ -100,16 +100,13 @@ impl Layout {
     }
 
     /// Whether nothing was ever stored here: the log is absent and with it all that is made after
-    /// it, or the log is the first segment's header alone.
+    /// it, or the log is the first segment's header alone, be it that zeros were written ahead.
     pub(crate) fn holds_nothing(&self) -> Result<bool, OpenError> {
         match self.listed_segments()?.as_slice() {
             [] => Ok(!self.format().exists() && !self.state().exists()),
             [FIRST_SEGMENT] => {
                 let path = self.segment(FIRST_SEGMENT);
-                let mut bytes = Vec::new();
-                let file = File::open(&path).map_err(io_error(&path))?;
-                file.take(LONGEST_HEADER + 1).read_to_end(&mut bytes).map_err(io_error(&path))?;
-                Ok(SegmentHeader::decode(&bytes).is_ok_and(|(_, length)| length == bytes.len()))
+                is_header_alone(&path).map_err(io_error(&path))
             }
             _ => Ok(false),
         }
@@ -314,6 +311,26 @@ pub(crate) fn create_file(path: &Path) -> io::Result<File> {
 
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+/// Whether a segment is its header, and zeros at most.
+fn is_header_alone(path: &Path) -> io::Result<bool> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    (&file).take(MAX_SEGMENT_HEADER as u64).read_to_end(&mut bytes)?;
+    let Ok((_, length)) = SegmentHeader::decode(&bytes) else {
+        return Ok(false);
+    };
+    bytes.drain(..length);
+    loop {
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        bytes.clear();
+        if (&file).take(PIECE).read_to_end(&mut bytes)? == 0 {
+            return Ok(true);
+        }
+    }
 }
 
 /// The first of the numbered paths at which nothing is.

@@ -1,15 +1,17 @@
 //! Walks through a segment of the log, verifying it: frames, checksums, positions, the chain of
 //! hashes, the tenant.
 //!
-//! Only in the log's last segment can a group be torn: it ends with the file, short of its
-//! length, or only zeros follow the part of it that is there, or, since a disk writes blocks in
-//! any order, whole blocks of it are still the zeros that stood there before. Zeros alone were
-//! written ahead and are no group. Everything else that is not whole is damage.
+//! Only in the log's last segment can a group be torn ([`torn`]): it ends with the file, short of
+//! its length, or only zeros follow the part of it that is there, or, since a disk writes blocks
+//! in any order, whole blocks of it are still the zeros that stood there before. Zeros alone were
+//! written ahead and are no group. Everything else that is not whole is damage, unless it changes
+//! while it is looked at: the log is being appended to.
 
-use std::fs::File;
+mod torn;
+mod window;
+
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -20,10 +22,8 @@ use crate::error::{Damage, Flaw, OpenError, VerifyError};
 use crate::frame::{GROUP_HEADER, GROUP_TRAILER, GroupHeader, MAX_SEGMENT_HEADER, SegmentHeader};
 use crate::history::Rows;
 
-/// Bytes read at a time, at least.
-const WINDOW: usize = 1 << 20;
-/// The least that a disk writes whole or not at all, in bytes.
-const BLOCK: u64 = 512;
+use torn::{has_empty_block, may_be_one_group};
+use window::Window;
 
 /// Where a segment stands in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +67,6 @@ pub(crate) struct SegmentScan {
     end: u64,
     group: Option<Group>,
     torn: Option<u64>,
-    /// Where the zeros begin that the file ends with, once that was asked.
-    written: Option<u64>,
     /// The versions walked through, when they were asked for.
     rows: Option<Rows>,
 }
@@ -81,6 +79,8 @@ struct Group {
     at: usize,
     commits_left: u32,
     last: T,
+    /// The head of the log before it.
+    before: Head,
 }
 
 impl SegmentScan {
@@ -106,7 +106,6 @@ impl SegmentScan {
             end: 0,
             group: None,
             torn: None,
-            written: None,
             rows: None,
         };
         let bytes = scan.read(0, MAX_SEGMENT_HEADER as u64)?;
@@ -153,7 +152,7 @@ impl SegmentScan {
     /// Whether nothing but zeros that were written ahead follows the last whole group, once the
     /// walk is over.
     pub(crate) fn is_followed_by_zeros(&self) -> bool {
-        self.torn.is_none() && self.end < self.window.length
+        self.torn.is_none() && self.end < self.window.length()
     }
 
     /// The length of the file when a torn group ends it, once the walk is over.
@@ -169,7 +168,14 @@ impl SegmentScan {
         let Some(mut group) = self.group.take() else {
             return Ok(None);
         };
-        let found = self.next_commit(&mut group)?;
+        let found = loop {
+            match self.next_commit(&mut group) {
+                Ok(found) => break found,
+                Err(error) if !self.read_again(&mut group)? => return Err(error),
+                Err(_) if group.bytes.is_empty() => return Ok(None),
+                Err(_) => {}
+            }
+        };
         if group.commits_left == 0 {
             if group.at != group.bytes.len() - GROUP_TRAILER {
                 let flaw = Flaw::Field("group's length");
@@ -184,25 +190,25 @@ impl SegmentScan {
 
     fn next_group(&mut self) -> Result<Option<Group>, ScanError> {
         let offset = self.end;
-        if offset == self.window.length || self.torn.is_some() {
+        if offset >= self.window.length() || self.torn.is_some() {
             return Ok(None);
         }
-        let header = self.read(offset, GROUP_HEADER as u64)?;
-        let header = match GroupHeader::decode(&header) {
+        let bytes = self.read(offset, GROUP_HEADER as u64)?;
+        let header = match GroupHeader::decode(&bytes) {
             Ok(header) => header,
-            Err(flaw) => return self.torn_or(offset, GROUP_HEADER as u64, flaw),
+            Err(flaw) => return self.torn_or(offset, &bytes, GROUP_HEADER as u64, flaw),
         };
-        let available = self.window.length - offset;
-        if header.length > available {
-            let flaw = Flaw::Short { needed: header.length, available };
-            return self.torn_or(offset, header.length, flaw);
-        }
         let bytes = self.read(offset, header.length)?;
+        if (bytes.len() as u64) < header.length {
+            let flaw = Flaw::Short { needed: header.length, available: bytes.len() as u64 };
+            return self.torn_or(offset, &bytes, header.length, flaw);
+        }
         if bytes[bytes.len() - GROUP_TRAILER..] != header.trailer() {
-            return self.torn_or(offset, header.length, Flaw::Magic("group's trailer"));
+            let flaw = Flaw::Magic("group's trailer");
+            return self.torn_or(offset, &bytes, header.length, flaw);
         }
         if self.is_torn_within(offset, &bytes)? {
-            self.torn = Some(self.window.length);
+            self.torn = Some(self.window.length());
             return Ok(None);
         }
         let last = header.first.get().saturating_add(u64::from(header.commits) - 1);
@@ -212,6 +218,7 @@ impl SegmentScan {
             at: GROUP_HEADER,
             commits_left: header.commits,
             last: T::new(last),
+            before: self.head,
         };
         if header.first != self.head.t.next() {
             let after = self.head.t;
@@ -220,11 +227,14 @@ impl SegmentScan {
         Ok(Some(group))
     }
 
-    /// A group of `length` bytes at `offset` is not whole: torn when nothing but zeros stands
-    /// where it ends, or blocks of it were never written, and damaged otherwise.
+    /// A group of `length` bytes at `offset`, of which `judged` was read, is not whole: its header
+    /// when it is as long as that, and otherwise its trailer. Torn when nothing but zeros stands
+    /// where it ends, or when it is the last group and the blocks of that were never written;
+    /// and damaged otherwise.
     fn torn_or(
         &mut self,
         offset: u64,
+        judged: &[u8],
         length: u64,
         flaw: Flaw,
     ) -> Result<Option<Group>, ScanError> {
@@ -233,34 +243,56 @@ impl SegmentScan {
             if written <= offset {
                 return Ok(None);
             }
-            let torn = written < offset.saturating_add(length) || self.is_written_now(offset)? || {
+            let end = offset.saturating_add(length);
+            let torn = written < end || {
+                let header_lost = length == GROUP_HEADER as u64;
                 let rest = self.read(offset, written - offset)?;
-                has_empty_block(offset, &rest) && !has_group(&rest[1..])
+                let lost = if header_lost { 0..GROUP_HEADER } else { trailer_of(judged) };
+                // Behind a header that says where its group ends, nothing may stand yet.
+                (header_lost || written == end)
+                    && has_empty_block(offset, &rest, lost)
+                    && may_be_one_group(offset, &rest, self.head.t.next())
             };
-            if torn {
-                self.torn = Some(self.window.length);
+            if torn || self.has_changed(offset, judged, length)? {
+                self.torn = Some(self.window.length());
                 return Ok(None);
             }
         }
         Err(self.all_lost(offset, flaw))
     }
 
-    /// Whether the group at `offset`, which was not whole a moment ago, is now: the log is being
-    /// appended to.
-    fn is_written_now(&mut self, offset: u64) -> Result<bool, ScanError> {
-        self.window.forget();
-        let header = self.read(offset, GROUP_HEADER as u64)?;
-        let Ok(header) = GroupHeader::decode(&header) else {
+    /// Whether the `length` bytes at `offset`, of which `judged` was read a moment ago, read
+    /// otherwise now: the log is being appended to, and a whole group is there or soon will be.
+    fn has_changed(&mut self, offset: u64, judged: &[u8], length: u64) -> Result<bool, ScanError> {
+        self.window.renew().map_err(|source| scan_io(&self.path, source))?;
+        Ok(self.read(offset, length)? != judged)
+    }
+
+    /// Reads a group anew that is not whole although it begins and ends as it should. `false`
+    /// when it is the same as before; without bytes when it is gone.
+    fn read_again(&mut self, group: &mut Group) -> Result<bool, ScanError> {
+        let length = group.bytes.len() as u64;
+        if self.place != Place::Last || !self.has_changed(group.offset, &group.bytes, length)? {
             return Ok(false);
+        }
+        let now = self.read(group.offset, length)?;
+        let framed = |bytes: &[u8]| {
+            let trailer = bytes.len().checked_sub(GROUP_TRAILER).map(|at| bytes[at..].to_vec());
+            (bytes.get(..GROUP_HEADER).map(<[u8]>::to_vec), trailer)
         };
-        let group = self.read(offset, header.length)?;
-        Ok(group.ends_with(&header.trailer()))
+        let same = now.len() == group.bytes.len() && framed(&now) == framed(&group.bytes);
+        group.bytes = if same { now } else { Bytes::new() };
+        if !same {
+            // Its write failed and was undone: nobody was told of any of its commits.
+            (self.head, self.torn) = (group.before, Some(self.window.length()));
+        }
+        Ok(true)
     }
 
     /// Whether the group at `offset`, which begins and ends as it should, is the last one and
     /// blocks of it were never written.
     fn is_torn_within(&mut self, offset: u64, group: &[u8]) -> Result<bool, ScanError> {
-        if self.place != Place::Last || !has_empty_block(offset, group) {
+        if self.place != Place::Last || !has_empty_block(offset, group, 0..group.len()) {
             return Ok(false);
         }
         if self.written()? > offset + group.len() as u64 {
@@ -276,13 +308,10 @@ impl SegmentScan {
         Ok(false)
     }
 
+    /// Where the zeros begin that the file ends with at this moment.
     fn written(&mut self) -> Result<u64, ScanError> {
-        if let Some(written) = self.written {
-            return Ok(written);
-        }
-        let written = self.window.written().map_err(|source| scan_io(&self.path, source))?;
-        self.written = Some(written);
-        Ok(written)
+        let written = self.window.renew().and_then(|()| self.window.written());
+        written.map_err(|source| scan_io(&self.path, source))
     }
 
     fn next_commit(&mut self, group: &mut Group) -> Result<Found, ScanError> {
@@ -353,23 +382,9 @@ impl SegmentScan {
     }
 }
 
-/// Whether a block of the disk, or what `bytes`, which stand at `offset`, have of it, is all zeros.
-fn has_empty_block(offset: u64, bytes: &[u8]) -> bool {
-    let first = (BLOCK - offset % BLOCK).min(bytes.len() as u64) as usize;
-    let (first, rest) = bytes.split_at(first);
-    let empty = |block: &[u8]| !block.is_empty() && is_zeros(block);
-    empty(first) || rest.chunks(BLOCK as usize).any(empty)
-}
-
-/// Whether at most a block of bytes is zeros.
-fn is_zeros(block: &[u8]) -> bool {
-    const ZEROS: &[u8] = &[0; BLOCK as usize];
-    block == &ZEROS[..block.len()]
-}
-
-/// Whether a group begins anywhere in `bytes`.
-fn has_group(bytes: &[u8]) -> bool {
-    bytes.windows(GROUP_HEADER).any(|bytes| GroupHeader::decode(bytes).is_ok())
+/// Where in a group its trailer stands.
+fn trailer_of(group: &[u8]) -> Range<usize> {
+    group.len().saturating_sub(GROUP_TRAILER)..group.len()
 }
 
 /// A record that was verified, and decoded when that was asked for.
@@ -431,64 +446,5 @@ impl From<ScanError> for VerifyError {
     }
 }
 
-/// A file read forward in large pieces.
-#[derive(Debug)]
-struct Window {
-    file: File,
-    length: u64,
-    start: u64,
-    bytes: Bytes,
-}
-
-impl Window {
-    fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
-        Ok(Self { file, length, start: 0, bytes: Bytes::new() })
-    }
-
-    /// The bytes at `offset`, as many of `length` as the file has.
-    fn read(&mut self, offset: u64, length: u64) -> io::Result<Bytes> {
-        let length = length.min(self.length.saturating_sub(offset));
-        // A piece of a file that is in memory has a length that fits memory.
-        let length = usize::try_from(length).map_err(io::Error::other)?;
-        let inside = offset.checked_sub(self.start).map(usize::try_from);
-        if let Some(Ok(at)) = inside
-            && at + length <= self.bytes.len()
-        {
-            return Ok(self.bytes.slice(at..at + length));
-        }
-        let rest = usize::try_from(self.length - offset).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; length.max(WINDOW).min(rest)];
-        self.file.read_exact_at(&mut bytes, offset)?;
-        (self.start, self.bytes) = (offset, Bytes::from(bytes));
-        Ok(self.bytes.slice(..length))
-    }
-
-    /// Reads anew what is asked for next.
-    fn forget(&mut self) {
-        self.bytes = Bytes::new();
-    }
-
-    /// Where the zeros begin that the file ends with.
-    fn written(&self) -> io::Result<u64> {
-        let mut end = self.length;
-        let mut bytes = vec![0; WINDOW];
-        while end > 0 {
-            let start = end.saturating_sub(WINDOW as u64);
-            let piece = &mut bytes[..usize::try_from(end - start).unwrap_or(WINDOW)];
-            self.file.read_exact_at(piece, start)?;
-            let mut written = piece.len();
-            for block in piece.rchunks(BLOCK as usize) {
-                if !is_zeros(block) {
-                    let last = block.iter().rposition(|byte| *byte != 0);
-                    let zeros = last.map_or(block.len(), |last| block.len() - last - 1);
-                    return Ok(start + (written - zeros) as u64);
-                }
-                written -= block.len();
-            }
-            end = start;
-        }
-        Ok(0)
-    }
-}
+#[cfg(test)]
+mod tests;

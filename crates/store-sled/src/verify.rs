@@ -54,7 +54,9 @@ impl SledStore {
                 self.verify_history(number, scan)?;
                 break;
             }
-            if let Some(length) = scan.torn() {
+            // Another segment follows, so that nothing may stand behind the groups of this one.
+            let behind = scan.is_followed_by_zeros().then_some(scan.end());
+            if let Some(length) = scan.torn().or(behind) {
                 return Err(VerifyError::Damaged(Damage {
                     segment: number,
                     offset: scan.end(),
