@@ -166,8 +166,9 @@ impl Database {
 
     /// Judges all that is written from now on by these rules, too.
     #[must_use]
-    pub fn with_rules(self, rules: Rules) -> Self {
-        Self { rules, ..self }
+    pub fn with_rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self
     }
 
     /// Why the store takes no commits, for the operator, where it knows more than that.
@@ -305,6 +306,13 @@ impl Database {
             }
         }
         self.shared.store.close()
+    }
+}
+
+/// Its threads end with it, and with the last of them the store's hold on its files.
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.shared.line.close();
     }
 }
 

@@ -5,8 +5,8 @@
 //! by what that group will have done. Should it then not be written, the next is not either.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use fhir_core::Instant;
@@ -33,8 +33,8 @@ pub(crate) struct Writers {
 /// What the judgement of a group leaves for the next.
 struct Judging {
     recent: Recent,
-    /// The group judged last.
-    commits: Arc<Vec<Commit>>,
+    /// The group judged last, until it is written and visible, or failed.
+    commits: Weak<Vec<Commit>>,
     /// Where it ends.
     t: T,
     instant: Instant,
@@ -87,7 +87,7 @@ impl Writers {
             shared: Arc::clone(shared),
             judging: Mutex::new(Judging {
                 recent: Recent::since(head.t),
-                commits: Arc::default(),
+                commits: Weak::new(),
                 t: head.t,
                 instant: head.instant,
                 failures: 0,
@@ -146,9 +146,8 @@ impl Writers {
         let Shared { line, .. } = &*self.shared;
         let judging = &mut *self.judging.lock();
         let basis = self.settle(basis, judging);
-        let nothing: Arc<Vec<Commit>> = Arc::default();
-        let before = if basis.over_the_group_before { &judging.commits } else { &nothing };
-        let before = Arc::clone(before);
+        let before = basis.over_the_group_before.then(|| judging.commits.upgrade()).flatten();
+        let before = before.unwrap_or_default();
         // What became durable since the line said so is seen twice, which changes nothing.
         let durable = self.shared.snapshot(Visibility::everything());
         let (mut t, mut instant) = (judging.t, judging.instant);
@@ -204,7 +203,7 @@ impl Writers {
         }
         let commits = Arc::new(commits);
         (judging.t, judging.instant) = (t, instant);
-        judging.commits = Arc::clone(&commits);
+        judging.commits = Arc::downgrade(&commits);
         Some(Group { basis, commits, answers })
     }
 

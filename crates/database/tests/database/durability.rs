@@ -9,10 +9,11 @@ use store::{AppendError, Store, T};
 use crate::gate::{Hold, Outcome};
 use crate::support::{
     Clinic, Waiting, block_on, condition, create, delete, enqueue, everything, filler, identified,
-    is_pending, json, patient, put, resource, transaction, version,
+    is_pending, json, patient, put, resource, said, transaction, version,
 };
 
 over_each_backend! {
+    a_database_that_is_dropped_lets_go_of_its_store
     nothing_is_visible_or_answered_before_it_is_durable
     nothing_is_answered_before_it_is_visible
     a_failed_append_fails_its_whole_group_and_later_commits_work
@@ -276,4 +277,13 @@ fn a_caller_that_goes_away_does_not_undo_its_commit(clinic: &mut Clinic) {
     block_on(next).unwrap();
     let snapshot = everything(&Arc::clone(clinic.database()));
     assert!(block_on(json(&snapshot, "Patient/1")).is_some());
+}
+
+/// G2.
+fn a_database_that_is_dropped_lets_go_of_its_store(clinic: &mut Clinic) {
+    clinic.write(put("Patient/1", &patient("a", &[]), Expect::Any));
+    clinic.reopen_after_a_drop();
+    assert_eq!(said(&clinic.json("Patient/1").unwrap()), "a");
+    clinic.write(put("Patient/1", &patient("b", &[]), Expect::Any));
+    assert_eq!(said(&clinic.json("Patient/1").unwrap()), "b");
 }

@@ -14,6 +14,8 @@ over_each_backend! {
     a_group_is_judged_by_the_one_that_is_being_written
     what_rests_on_a_group_that_is_not_written_is_not_written_either
     only_the_group_that_was_begun_has_an_unknown_outcome
+    a_disk_that_fails_twice_in_a_row_is_written_to_again
+    a_writer_that_panics_leaves_nobody_waiting
     a_full_group_waits_for_the_disk_and_the_line_stays_bounded
 }
 
@@ -134,6 +136,40 @@ fn only_the_group_that_was_begun_has_an_unknown_outcome(clinic: &mut Clinic) {
         assert!(matches!(answer, Err(CommitError::Store(_))), "{answer:?}");
     }
     assert!(!clinic.database().takes_commits());
+}
+
+fn a_disk_that_fails_twice_in_a_row_is_written_to_again(clinic: &mut Clinic) {
+    let full = || Outcome::Fails(AppendError::DiskFull);
+    clinic.gate().next([full(), full()]);
+    for round in 0..2 {
+        let first = alone(create("Patient/1", &patient("a", &[])));
+        let mut waiting = judge_behind(clinic, first, creates(0..MANY).collect());
+        for answer in answers(clinic, &mut waiting) {
+            assert!(matches!(answer, Err(CommitError::Store(_))), "{round}: {answer:?}");
+        }
+        assert_eq!(clinic.gate().groups(), [1]);
+    }
+    let first = alone(create("Patient/1", &patient("a", &[])));
+    let mut waiting = judge_behind(clinic, first, creates(0..MANY).collect());
+    let t: Vec<_> =
+        answers(clinic, &mut waiting).into_iter().map(|answer| answer.unwrap().t.get()).collect();
+    assert_eq!(t, Vec::from_iter(1..=1 + MANY));
+    clinic.reopen_without_derived_data();
+    assert_eq!(clinic.snapshot().at(), T::new(1 + MANY));
+}
+
+/// Neither those of its group, nor those that were judged meanwhile, nor who comes later.
+fn a_writer_that_panics_leaves_nobody_waiting(clinic: &mut Clinic) {
+    clinic.gate().next([Outcome::Panics]);
+    let first = alone(create("Patient/1", &patient("a", &[])));
+    let mut waiting = judge_behind(clinic, first, creates(0..MANY).collect());
+    for answer in answers(clinic, &mut waiting) {
+        assert!(matches!(answer, Err(CommitError::OutcomeUnknown)), "{answer:?}");
+    }
+    let later = clinic.commit(vec![create("Patient/2", &patient("a", &[]))]);
+    assert!(matches!(later, Err(CommitError::Closed)), "{later:?}");
+    assert!(!clinic.database().takes_commits());
+    assert_eq!(clinic.snapshot().at(), T::ZERO);
 }
 
 fn a_full_group_waits_for_the_disk_and_the_line_stays_bounded(clinic: &mut Clinic) {

@@ -101,6 +101,9 @@ impl Ids for Chance {
     }
 }
 
+/// How often a test looks, with other threads' turns between, before it gives up.
+const MOST_LOOKS: u32 = 10_000_000;
+
 /// A clock that stands until it is set, and counts how often it is asked.
 pub(crate) struct SetClock {
     micros: AtomicI64,
@@ -228,6 +231,20 @@ impl Clinic {
         open.database.close().unwrap();
         let sole = Arc::into_inner(open.database);
         assert!(sole.is_some(), "the test still holds the database");
+    }
+
+    /// Drops the database as it is, and opens the store again once its threads let go of it.
+    pub(crate) fn reopen_after_a_drop(&mut self) {
+        let Open { gate, database, .. } = self.open.take().unwrap();
+        assert!(Arc::into_inner(database).is_some(), "the test still holds the database");
+        for _ in 0..MOST_LOOKS {
+            if Arc::strong_count(&gate) == 1 {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        assert!(Arc::into_inner(gate).is_some(), "somebody still holds the store");
+        self.open(Options::default());
     }
 
     pub(crate) fn database(&self) -> &Arc<Database> {
