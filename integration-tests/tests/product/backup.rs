@@ -182,6 +182,7 @@ async fn a_damaged_backup_is_named_and_not_restored() {
     let (site, data, backup) = backed_up().await;
     let (folder, from) = (site.folder(), backup.to_str().unwrap());
     let restore = ["restore", "--from", from, "--data", "new"];
+    let at = data.to_str().unwrap();
     let occupied = ["restore", "--from", from, "--data", data.to_str().unwrap()];
     assert!(fails(&run(folder, &occupied)).contains("there already"));
     for beginning in ["000000000000-", "changes-"] {
@@ -200,6 +201,9 @@ async fn a_damaged_backup_is_named_and_not_restored() {
         (&["restore", "--from", from, "--data", "new", "--at", "2999-01-01T00:00:00Z"], "ends at"),
         (&["restore", "--from", from, "--data", "new", "--backup", "7"], "numbers are 1"),
         (&["restore", "--from", "nowhere", "--data", "new"], "no backup"),
+        (&["restore", "--from", from, "--data", "new", "--keys-from", "nowhere"], "has no keys"),
+        (&["backup", "--data", at, "--to", from, "--keys-to", "backup/keys"], "is in the backup"),
+        (&["backup", "--data", at, "--to", from, "--keys-to", "."], "is in the backup"),
         (&["backup", "--data", "nowhere", "--to", "other"], "no tenant"),
     ] {
         let line = fails(&run(folder, arguments));

@@ -172,6 +172,7 @@ async fn a_purged_patient_is_gone_at_once_and_after_every_restart_and_restore(
     check_gone(&site.owner()).await;
     let key = owner.key().to_owned();
     site.stop().await;
+    restores_with_the_tenants_key(&folder, &data);
 
     for (keys, purges) in [("keys", None), ("stick", Some(at)), ("stick", Some("keys"))] {
         let mut restored = Site::prepare(deployment);
@@ -195,6 +196,29 @@ async fn a_purged_patient_is_gone_at_once_and_after_every_restart_and_restore(
         restored.stop().await;
         succeeds(&binary::run(restored.folder(), &["verify", "--data", to]));
     }
+}
+
+/// With the tenant's key named, a restore opens the keys: what was purged is destroyed in them at
+/// once, and a key that is another's makes no data directory.
+fn restores_with_the_tenants_key(folder: &Path, data: &Path) {
+    let at = data.to_str().unwrap();
+    let own = format!("file:{}", data.join("tenant-keys/default").display());
+    let restore = |source: &str| {
+        let rest = ["--keys-from", "stick", "--purges-from", at, "--tenant-key", source];
+        binary::run(folder, &[&["restore", "--from", "b", "--data", "tried"], &rest[..]].concat())
+    };
+    fs::copy(data.join("tenant-keys/default"), folder.join("other")).unwrap();
+    fs::write(folder.join("other"), "23".repeat(32)).unwrap();
+    let line = binary::failure(&restore("file:other"), 1);
+    assert!(line.contains("not the one it was wrapped with"), "{line}");
+    assert!(!folder.join("tried").exists() && !folder.join("tried.restoring").exists());
+    succeeds(&restore(&own));
+    let tree = |place: &str| fs::read(folder.join(place)).unwrap();
+    let (whole, punctured) = (tree("stick/default/tree"), tree("tried/tenants/default/keys/tree"));
+    assert!(punctured.len() > whole.len(), "the key was taken out of the tree");
+    let verified =
+        succeeds(&binary::run(folder, &["verify", "--data", "tried", "--tenant-key", &own]));
+    assert!(verified.contains("log and derived state are whole"), "{verified}");
 }
 
 /// A site that has two patients and was stopped.
@@ -335,6 +359,16 @@ async fn nothing_of_a_body_stands_readable_in_the_data_or_its_backup() {
     for planted in [FAMILY, CITY, "1971-01-01", "1972-02-02", "pulse", "the practice"] {
         assert_eq!(files_with(&folder, planted), [] as [PathBuf; 0], "{planted}");
     }
+    // Nor what opens them: neither the tree, which this begins, nor the tenant's key.
+    let tenant_key = fs::read_to_string(data.join("tenant-keys/default")).unwrap();
+    for (secret, at) in [
+        ("HGATEKEY", ["data/tenants/default/keys/tree", "keys/default/tree"].as_slice()),
+        (tenant_key.trim(), &["data/tenant-keys/default"]),
+    ] {
+        let mut found = files_with(&folder, secret);
+        found.sort();
+        assert_eq!(found, at.iter().map(PathBuf::from).collect::<Vec<_>>());
+    }
     // Ids stand in the log, identifiers in what is derived from it; not in keys or backup.
     let with_number = files_with(&folder, NUMBER);
     assert!(!with_number.is_empty());
@@ -387,4 +421,56 @@ async fn a_start_without_the_tenants_key_is_refused_and_makes_no_new_one() {
     site.launch(First::Gateway).await;
     let _ = site.owner().get("/Patient/gone").await.is(200);
     site.stop().await;
+}
+
+/// The tenant's key from a file elsewhere, from the environment, from a systemd credential: other
+/// commands find it where the server did.
+#[tokio::test]
+async fn the_tenants_key_comes_from_where_the_configuration_says() {
+    let given = "5a".repeat(32);
+    let credentials = tempfile::tempdir().unwrap();
+    fs::write(credentials.path().join("clinic"), &given).unwrap();
+    let mode = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o440);
+    fs::set_permissions(credentials.path().join("clinic"), mode).unwrap();
+    let directory = format!("CREDENTIALS_DIRECTORY={}", credentials.path().display());
+    let environment = format!("CLINIC_KEY={given}");
+    for (source, variable) in [
+        ("file:apart/key", ""),
+        ("env:CLINIC_KEY", &environment),
+        ("credential:clinic", &directory),
+    ] {
+        let mut site = Site::prepare(Deployment::OneProcess);
+        let data = site.data().to_owned();
+        let launcher = if variable.is_empty() { vec![] } else { vec!["env", variable] };
+        site.settle(&data, launcher.iter().map(|word| (*word).to_owned()).collect());
+        site.configure(&format!("tenant_key = \"{source}\"\n"));
+        site.launch(First::Gateway).await;
+        let _ = site.owner().put("/Patient/gone", person("gone", "1971-01-01")).await.is(201);
+        site.stop().await;
+        assert!(!data.join("tenant-keys").exists(), "{source}");
+        let verify = ["verify", "--data", data.to_str().unwrap()];
+        let mut command = match launcher.as_slice() {
+            [] => std::process::Command::new(binary::hearthgate()),
+            words => {
+                let mut command = std::process::Command::new(words[0]);
+                command.args(&words[1..]).arg(binary::hearthgate());
+                command
+            }
+        };
+        let verified = succeeds(&command.args(verify).current_dir("/").output().unwrap());
+        assert!(verified.contains("log and derived state are whole"), "{source}: {verified}");
+        if variable.is_empty() {
+            assert!(
+                site.everything_written().contains("The tenant's key was made: apart/key"),
+                "{source}"
+            );
+        } else {
+            let verified = succeeds(&binary::run(site.folder(), &verify));
+            assert!(verified.contains("only checksums are compared"), "{source}: {verified}");
+        }
+        // Another key than the one that the keys are wrapped with is refused, and none is made.
+        site.configure("tenant_key = \"\"\n");
+        let line = binary::failure_of(&mut site.command("server"), 1);
+        assert!(line.contains("is not in") && !data.join("tenant-keys").exists(), "{line}");
+    }
 }

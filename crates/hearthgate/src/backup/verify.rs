@@ -111,9 +111,9 @@ fn verify_data(data: &Path, key: &TenantKeyArgument) -> Result<String, BackupErr
                 copied_to.display()
             ));
         }
-        let what = if with_state { "log and derived state" } else { "log" };
+        let what = if with_state { "log and derived state are" } else { "the log is" };
         text.push_str(&format!(
-            "Tenant {}: {versions} versions up to commit {t}: {what} are whole\n",
+            "Tenant {}: {versions} versions up to commit {t}: {what} whole\n",
             tenant.as_str()
         ));
         if unsealed > 0 {
