@@ -437,3 +437,55 @@ impl Certificate {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::keys::{LedgerEntry, PurgeState};
+
+    use crate::tenant_key::tests::{Place, write};
+
+    /// A process that ends once the ledger says that a purge has begun: the next start finishes
+    /// it, tells the copies of the keys, and has the state forgotten that it derived meanwhile.
+    #[test]
+    fn a_start_finishes_what_had_begun_and_forgets_what_it_derived_before() {
+        let place = Place::new();
+        let name = TenantText::new("default").unwrap();
+        let directory = place.data().join("tenants/default");
+        let keyring = || place.open(&Default::default()).unwrap().keyring;
+        let keys = keyring();
+        write(&place, "Patient/1", Sealing::with(name.clone(), Arc::clone(&keys)));
+        let copies = place.data().join("copies");
+        std::fs::create_dir(&copies).unwrap();
+        let folder = Folder::of_tenant(&directory);
+        key_copies::copy(&folder, &copies, &name, contract::Instant::from_micros(1)).unwrap();
+        let patient: contract::ResourceId = "1".parse().unwrap();
+        let key = keys.of_patient(&patient);
+        let entry = LedgerEntry {
+            state: PurgeState::Begun,
+            key,
+            commit: database::CommitId(7),
+            instant: contract::Instant::from_micros(1),
+            patient,
+            reason: "a test".into(),
+            by: "uid 1".into(),
+        };
+        SledStore::forget_state_at_open(&directory).unwrap();
+        keys.begin_purge(entry).unwrap();
+        drop(keys);
+
+        let sealing = Sealing::with(name.clone(), keyring());
+        let database = Arc::new(open_database(&name, &directory, sealing).unwrap());
+        let (ids, turn) = (Arc::new(SystemIds::open().unwrap()), Arc::default());
+        let tenant = Tenant { name: name.clone(), directory, database, ids, turn };
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        finish(&tenant, runtime.handle()).unwrap();
+        tenant.database.close().unwrap();
+        assert_eq!(keyring().ledger()[0].state, PurgeState::Done);
+        assert!(keyring().is_closed(key));
+        let told = Folder::copied(&copies, &name).ledger().unwrap();
+        assert_eq!(told[0].state, PurgeState::Done);
+        let forgotten = SledStore::forget_state_at_open(&tenant.directory).unwrap();
+        assert!(!forgotten, "it was marked, since it was derived while the key was there");
+    }
+}

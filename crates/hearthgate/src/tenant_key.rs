@@ -447,25 +447,25 @@ impl fmt::Display for KeySource {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
 
     use crate::doors::SystemIds;
     use crate::failure::one_line;
 
-    struct Place(tempfile::TempDir);
+    pub(crate) struct Place(tempfile::TempDir);
 
     impl Place {
-        fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Self(tempfile::tempdir().unwrap())
         }
 
-        fn data(&self) -> PathBuf {
+        pub(crate) fn data(&self) -> PathBuf {
             self.0.path().join("data")
         }
 
-        fn open(&self, source: &KeySource) -> Result<OpenKeys, TenantKeyError> {
+        pub(crate) fn open(&self, source: &KeySource) -> Result<OpenKeys, TenantKeyError> {
             let tenant = TenantText::new("default").unwrap();
             let data = self.data();
             let keys = TenantKeys { data: &data, tenant: &tenant, source };
@@ -529,8 +529,8 @@ mod tests {
         assert!(!line.contains("/bin"), "what it holds is not shown: {line}");
     }
 
-    /// Writes one resource of the tenant.
-    fn write(place: &Place, id: &str, sealing: Sealing) {
+    /// Writes one resource of the tenant, which bears its id as identifier.
+    pub(crate) fn write(place: &Place, name: &str, sealing: Sealing) {
         use database::{Action, Body, Change, Expect, Method, Transaction};
         let tenant = TenantText::new("default").unwrap();
         let schema = fhir_schema::Schema::r4();
@@ -543,13 +543,16 @@ mod tests {
         let database =
             database::Database::open_sealed(store, tenant, schema, clock, options, sealing);
         let database = database.unwrap();
-        let json = format!("{{\"resourceType\":\"Basic\",\"id\":\"{id}\"}}");
+        let (of, id) = name.split_once('/').unwrap();
+        let json = format!(
+            "{{\"resourceType\":\"{of}\",\"id\":\"{id}\",\"identifier\":[{{\"value\":\"nr-{id}\"}}]}}"
+        );
         let document = fhir_core::json::Document::parse(json.as_bytes()).unwrap();
         let resource = fhir_core::Resource::new(document.root()).unwrap();
         let id: fhir_core::ResourceId = id.parse().unwrap();
         let body = Body::of(&resource, &id, &fhir_core::json::Replacements::default(), schema);
         let change = Change {
-            resource_type: "Basic".parse().unwrap(),
+            resource_type: of.parse().unwrap(),
             id,
             action: Action::Write { body, method: Method::Put },
             expect: Expect::New,
@@ -570,13 +573,13 @@ mod tests {
         let (place, source) = (Place::new(), KeySource::DataDirectory);
         let tenant = TenantText::new("default").unwrap();
         let keys = place.data().join("tenants/default/keys");
-        write(&place, "before", Sealing::none());
+        write(&place, "Basic/before", Sealing::none());
         let opened = place.open(&source).unwrap();
         assert!(opened.made.is_some());
         // Nothing was sealed with them yet, so that others do as well.
         fs::remove_dir_all(&keys).unwrap();
         let opened = place.open(&source).unwrap();
-        write(&place, "since", Sealing::with(tenant, opened.keyring));
+        write(&place, "Basic/since", Sealing::with(tenant, opened.keyring));
         fs::remove_dir_all(&keys).unwrap();
         let line = one_line(&place.open(&source).unwrap_err());
         assert!(line.contains("missing from") && line.contains("restore"), "{line}");
