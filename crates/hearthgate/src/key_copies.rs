@@ -179,6 +179,10 @@ impl Folder {
         let mut copies = self.copies()?;
         copies.retain(|copy| copy.place != place);
         copies.push(Copied { made: made.to_string(), place: place.to_owned() });
+        self.list(copies)
+    }
+
+    fn list(&self, copies: Vec<Copied>) -> Result<(), KeyCopyError> {
         let line = |copy: &Copied| format!("{}\t{}\n", copy.made, copy.place.display());
         let text: String = copies.iter().map(line).collect();
         self.files.replace(KeyFile::Copies, text.as_bytes()).map_err(failed("write", &self.path))
@@ -254,11 +258,13 @@ pub(crate) fn tell(from: &Folder, tenant: &TenantText) -> Result<Told, KeyCopyEr
 
 /// Puts the keys of a copy into a restored tenant's directory, with every purge that any of
 /// `purges` knows. Returns how many purges there are; the first open of the keys destroys what
-/// they name.
+/// they name. The copy, and those that any of `purges` knows, are listed beside the restored keys:
+/// they are to be told of what is purged from now on.
 pub(crate) fn restore(
-    from: &Folder,
+    (place, from): (&Path, &Folder),
     purges: &[Folder],
     directory: &Path,
+    made: Instant,
 ) -> Result<usize, KeyCopyError> {
     let into = Folder::of_tenant(directory);
     let mut content = from.content()?;
@@ -280,6 +286,13 @@ pub(crate) fn restore(
     if let Some(number) = from.number() {
         into.keep_number(Some(number))?;
     }
+    let mut copies = Vec::new();
+    for folder in purges {
+        copies.extend(folder.copies()?);
+    }
+    into.list(copies)?;
+    let whole = fs::canonicalize(place).map_err(failed("find", place))?;
+    into.note(made, &whole)?;
     Ok(ledger.len())
 }
 
@@ -349,6 +362,11 @@ mod tests {
         copy(&clinic.keys(), place, &tenant(), Instant::from_micros(7))
     }
 
+    fn restore_from(place: &Path, purges: &[Folder], directory: &Path) -> usize {
+        let from = Folder::copied(place, &tenant());
+        restore((place, &from), purges, directory, Instant::from_micros(8)).unwrap()
+    }
+
     #[test]
     fn a_copy_within_reach_is_told_of_a_purge_and_one_that_is_not_is_named() {
         let clinic = Clinic::new();
@@ -366,7 +384,7 @@ mod tests {
         assert_eq!(named(told.told.iter().collect()), places[..1]);
         assert_eq!(named(told.not_told.iter().map(|(copy, _)| copy).collect()), places[1..]);
         let restored = clinic.0.path().join("restored");
-        restore(&Folder::copied(&places[0], &tenant()), &[], &restored).unwrap();
+        restore_from(&places[0], &[], &restored);
         assert!(open(&restored).is_closed(key));
     }
 
@@ -376,14 +394,19 @@ mod tests {
         let place = clinic.0.path().join("away");
         copy_to(&clinic, &place).unwrap();
         let key = clinic.purge("1");
-        let from = Folder::copied(&place, &tenant());
+        let elsewhere = clinic.0.path().join("elsewhere");
+        copy_to(&clinic, &elsewhere).unwrap();
         let restored = |name: &str, purges: &[Folder]| {
             let directory = clinic.0.path().join(name);
-            let known = restore(&from, purges, &directory).unwrap();
+            let known = restore_from(&place, purges, &directory);
             (known, open(&directory).is_closed(key))
         };
         assert_eq!(restored("without", &[]), (0, false));
         assert_eq!(restored("with", &[clinic.keys()]), (1, true));
+        // What is purged there is told to every copy that is known.
+        let known = Folder::of_tenant(&clinic.0.path().join("with")).copies().unwrap();
+        let known: Vec<_> = known.into_iter().map(|copy| copy.place).collect();
+        assert_eq!(known, [elsewhere, place]);
     }
 
     #[test]
@@ -397,7 +420,7 @@ mod tests {
         assert_eq!(fs::read(place.join("default/tree")).unwrap(), before);
         // What the copy was restored from before the purge knows nothing of it.
         let restored = clinic.0.path().join("restored");
-        restore(&Folder::copied(&place, &tenant()), &[], &restored).unwrap();
+        restore_from(&place, &[], &restored);
         clinic.purge("1");
         copy_to(&clinic, &place).unwrap();
         let again = copy(&Folder::of_tenant(&restored), &place, &tenant(), Instant::from_micros(9));

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use contract::Instant;
+use contract::{Clock as _, Instant};
 use registry::{Actor, Beside, Registry};
 use store::TenantText;
 use store_sled::{cut_after, extent, holds_sealed, newest_commit};
@@ -169,7 +169,8 @@ impl Restore {
             }
         });
         let others: Vec<_> = others.collect();
-        let purges = key_copies::restore(&from, &others, directory)?;
+        let now = SystemClock::start().now();
+        let purges = key_copies::restore((place, &from), &others, directory, now)?;
         let mut text = format!("  keys: restored, {purges} purges are kept\n");
         if self.tenant_key.is_given() {
             self.tenant_key.keyring(into, tenant)?;
