@@ -34,15 +34,6 @@ pub fn run(folder: &Path, arguments: &[&str]) -> Output {
     output.expect("the program can be started")
 }
 
-/// The one line with which a command ends in this status.
-///
-/// # Panics
-/// When it ends otherwise.
-#[must_use]
-pub fn failure_of(command: &mut Command, status: i32) -> String {
-    failure(&command.output().expect("the program can be started"), status)
-}
-
 /// What a command wrote to one of its outputs.
 #[must_use]
 pub fn text(bytes: &[u8]) -> String {

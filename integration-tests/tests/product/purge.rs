@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use integration_tests::binary;
 use integration_tests::client::Client;
+use integration_tests::process::Process;
 use integration_tests::site::{Deployment, First, Site};
 use serde_json::Value;
 
@@ -389,6 +390,14 @@ async fn nothing_of_a_body_stands_readable_in_the_data_or_its_backup() {
     assert!(!files_with(&data, &format!("{NUMBER}-kept")).is_empty());
 }
 
+/// What the server's half says when it does not start.
+async fn refused_start(site: &Site) -> String {
+    let mut process = Process::start(site.command("server"), site.folder(), "refused");
+    let status = process.ended().await;
+    assert_eq!(status.code(), Some(1), "{}", process.stderr());
+    process.stderr()
+}
+
 /// A start without the right key says so in one line, changes nothing, and works again with it.
 #[tokio::test]
 async fn a_start_without_the_tenants_key_is_refused_and_makes_no_new_one() {
@@ -398,15 +407,14 @@ async fn a_start_without_the_tenants_key_is_refused_and_makes_no_new_one() {
     let key = data.join("tenant-keys/default");
     let aside = folder.join("aside");
     fs::rename(&key, &aside).unwrap();
-    let start = |site: &Site| binary::failure_of(&mut site.command("server"), 1);
-    let line = start(&site);
+    let line = refused_start(&site).await;
     assert!(line.contains(key.to_str().unwrap()) && line.contains("from its copy"), "{line}");
     assert!(!key.exists());
     fs::write(&key, format!("{}\n", "17".repeat(32))).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o604)).unwrap();
-    assert!(start(&site).contains("chmod o="));
+    assert!(refused_start(&site).await.contains("chmod o="));
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(start(&site).contains("not the one it was wrapped with"));
+    assert!(refused_start(&site).await.contains("not the one it was wrapped with"));
     // Checksums are compared without a key, and it is said.
     fs::remove_file(&key).unwrap();
     let verified = succeeds(&binary::run(&folder, &["verify", "--data", data.to_str().unwrap()]));
@@ -414,7 +422,7 @@ async fn a_start_without_the_tenants_key_is_refused_and_makes_no_new_one() {
     fs::rename(&aside, &key).unwrap();
     let (keys, keys_aside) = (data.join("tenants/default/keys"), folder.join("keys-aside"));
     fs::rename(&keys, &keys_aside).unwrap();
-    let line = start(&site);
+    let line = refused_start(&site).await;
     assert!(line.contains("are missing from") && line.contains("--keys-to"), "{line}");
     assert!(!keys.exists());
     fs::rename(&keys_aside, &keys).unwrap();
@@ -470,7 +478,7 @@ async fn the_tenants_key_comes_from_where_the_configuration_says() {
         }
         // Another key than the one that the keys are wrapped with is refused, and none is made.
         site.configure("tenant_key = \"\"\n");
-        let line = binary::failure_of(&mut site.command("server"), 1);
+        let line = refused_start(&site).await;
         assert!(line.contains("is not in") && !data.join("tenant-keys").exists(), "{line}");
     }
 }
