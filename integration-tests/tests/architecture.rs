@@ -254,3 +254,45 @@ fn what_only_tests_use_is_not_followed() {
     }
     assert_eq!(lines(&workspace), [""; 0]);
 }
+
+/// G2, G8: what is crashed at each of its calls to the disk makes no others.
+#[test]
+fn the_embedded_store_changes_files_through_one_door() {
+    const CHANGING: [&str; 12] = [
+        "OpenOptions",
+        "DirBuilder",
+        "File::create",
+        "fs::write",
+        "fs::rename",
+        "fs::remove",
+        "fs::create_dir",
+        "fs::copy",
+        "fs::set_permissions",
+        "FileExt::write",
+        "set_permissions(",
+        "hard_link",
+    ];
+    let sources = root().join("crates/store-sled/src");
+    let (mut folders, mut read) = (vec![sources.clone()], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let name = path.strip_prefix(&sources).unwrap().display().to_string();
+            read += 1;
+            // The door, tests, and the folder that sled fills, which is derived.
+            if ["disk.rs", "faults.rs", "scan/tests.rs"].contains(&name.as_str()) {
+                continue;
+            }
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let found: Vec<_> = CHANGING.iter().filter(|call| code.contains(**call)).collect();
+            let of_sled: &[&&str] = if name == "state.rs" { &[&"DirBuilder"] } else { &[] };
+            assert_eq!(found, of_sled, "{name}");
+        }
+    }
+    assert!(read > 20, "{read}");
+}

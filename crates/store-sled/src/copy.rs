@@ -6,16 +6,16 @@
 //! change at any moment: zeros become a group there, or are cut off. What was acknowledged before
 //! the walk is within it.
 
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use fhir_core::Instant;
 use store::{Head, T, TenantText};
 
+use crate::disk::Disk;
 use crate::error::{OpenError, VerifyError};
 use crate::frame::{GROUP_HEADER, GroupHeader};
-use crate::layout::{Layout, sync_directory};
+use crate::layout::Layout;
 use crate::scan::{Place, SegmentScan};
 use crate::verify::{check_bodies, unsealed};
 
@@ -154,11 +154,11 @@ pub fn cut_after(directory: &Path, tenant: &TenantText, at: Instant) -> Result<H
             };
             if found.head.instant > at {
                 let cut = Cut { group, first: found.offset };
-                let written = cut.write(&path, kept.t).and_then(|()| {
+                let written = cut.write(layout.disk(), &path, kept.t).and_then(|()| {
                     for &later in &numbers[index + 1..] {
-                        fs::remove_file(layout.segment(later))?;
+                        layout.disk().remove(&layout.segment(later))?;
                     }
-                    sync_directory(&layout.log())
+                    layout.disk().sync_directory(&layout.log())
                 });
                 written.map_err(|source| VerifyError::Io { path: path.clone(), source })?;
                 return Ok(kept);
@@ -179,10 +179,10 @@ struct Cut {
 
 impl Cut {
     /// Cuts; what stays of the group, whose last commit is then `last`, is framed anew.
-    fn write(&self, path: &Path, last: T) -> std::io::Result<()> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+    fn write(&self, disk: &Disk, path: &Path, last: T) -> std::io::Result<()> {
+        let file = disk.open(path)?;
         let mut header = [0; GROUP_HEADER];
-        file.read_exact_at(&mut header, self.group)?;
+        file.reader().read_exact_at(&mut header, self.group)?;
         let whole = GroupHeader::decode(&header)
             .map_err(|flaw| std::io::Error::new(std::io::ErrorKind::InvalidData, flaw))?;
         let commits = (last.get() + 1).saturating_sub(whole.first.get());
@@ -196,6 +196,6 @@ impl Cut {
             file.write_all_at(&kept.trailer(), self.first)?;
             file.write_all_at(&kept.encode(), self.group)?;
         }
-        file.sync_all()
+        file.sync()
     }
 }

@@ -6,33 +6,40 @@
 //! elsewhere than where it is told (flash, copy on write) keeps such blocks for a while all the
 //! same; what is in them is wrapped by the tenant's key.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use store::keys::{FirstKeys, KeyFile, KeyStore};
 
+use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
-use crate::layout::{Layout, sync_directory};
+use crate::layout::Layout;
 
 /// The key files in a folder.
 #[derive(Debug, Clone)]
 pub struct KeyFolder {
     path: PathBuf,
+    disk: Disk,
 }
 
 impl KeyFolder {
     /// The key files in `path`, which is made when the first is written.
     #[must_use]
     pub fn at(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        Self { path: path.to_owned(), disk: Disk::default() }
     }
 
     /// Those of the tenant in `directory` (`data/tenants/NAME`).
     #[must_use]
     pub fn of_tenant(directory: &Path) -> Self {
-        Self { path: directory.join("keys") }
+        Self::at(&directory.join("keys"))
+    }
+
+    /// The same files on this disk.
+    #[must_use]
+    pub fn on(self, disk: Disk) -> Self {
+        Self { disk, ..self }
     }
 
     /// Whether the keys of the tenant in `directory` may be made: nothing is stored there yet, or
@@ -55,18 +62,6 @@ impl KeyFolder {
     fn file(&self, file: KeyFile) -> PathBuf {
         self.path.join(file.name())
     }
-
-    fn make(&self) -> io::Result<()> {
-        if self.path.is_dir() {
-            return Ok(());
-        }
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
-        // Each name on the way may be new.
-        for folder in self.path.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
-            sync_directory(folder)?;
-        }
-        Ok(())
-    }
 }
 
 impl KeyStore for KeyFolder {
@@ -78,21 +73,11 @@ impl KeyStore for KeyFolder {
     }
 
     fn replace(&self, file: KeyFile, bytes: &[u8]) -> io::Result<()> {
-        self.make()?;
+        self.disk.create_directory(&self.path)?;
         let path = self.file(file);
-        let unfinished = path.with_extension("unfinished");
-        let replaced = OpenOptions::new().write(true).open(&path).ok();
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut written = options.open(&unfinished)?;
-        written.write_all(bytes)?;
-        written.sync_all()?;
-        fs::rename(&unfinished, &path)?;
-        sync_directory(&self.path)?;
-        match replaced {
-            Some(replaced) => overwrite(replaced),
-            None => Ok(()),
-        }
+        let replaced = self.disk.open(&path).ok();
+        self.disk.write_whole(&path, bytes)?;
+        replaced.map_or(Ok(()), |replaced| overwrite(&replaced))
     }
 
     fn place(&self) -> String {
@@ -101,8 +86,8 @@ impl KeyStore for KeyFolder {
 }
 
 /// Writes zeros over a file that has no name any more.
-fn overwrite(mut file: File) -> io::Result<()> {
-    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-    file.write_all(&vec![0; length])?;
-    file.sync_all()
+fn overwrite(file: &DiskFile) -> io::Result<()> {
+    let length = usize::try_from(file.length()?).map_err(io::Error::other)?;
+    file.write_all_at(&vec![0; length], 0)?;
+    file.sync()
 }

@@ -1,13 +1,13 @@
 //! Where a tenant's files are, and how they come to be: directories 0700, files 0600, and every
 //! new name is on the disk before anything relies on it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use store::{Head, T, TenantText};
 
+use crate::disk::Disk;
 use crate::error::{Damage, Flaw, OpenError};
 use crate::frame::{MAX_SEGMENT_HEADER, SegmentHeader};
 
@@ -25,11 +25,22 @@ const PIECE: u64 = 1 << 16;
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     root: PathBuf,
+    disk: Disk,
 }
 
 impl Layout {
     pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self::on(root, Disk::default())
+    }
+
+    /// The directory on this disk.
+    pub(crate) fn on(root: &Path, disk: Disk) -> Self {
+        Self { root: root.to_owned(), disk }
+    }
+
+    /// The disk that it is on.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -56,8 +67,8 @@ impl Layout {
 
     /// Writes the history of a segment, whole or not at all.
     pub(crate) fn write_history(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
-        create_directory(&self.root.join("history"))?;
-        write_whole(&self.history(number), bytes)
+        self.disk.create_directory(&self.root.join("history"))?;
+        self.disk.write_whole(&self.history(number), bytes)
     }
 
     fn format(&self) -> PathBuf {
@@ -66,7 +77,7 @@ impl Layout {
 
     /// Makes what a new tenant's directory has, or checks an old one's format.
     pub(crate) fn prepare(&self, tenant: &TenantText) -> Result<(), OpenError> {
-        create_directory(&self.root).map_err(io_error(&self.root))?;
+        self.disk.create_directory(&self.root).map_err(io_error(&self.root))?;
         match fs::read_to_string(self.format()) {
             Ok(text) if self.check_format(&text)? < FORMAT => self.write_format()?,
             Ok(_) => {}
@@ -79,7 +90,7 @@ impl Layout {
         // A process that was killed between giving a file its name and syncing its directory left
         // a name that is not on the disk: nothing is appended behind such a name (G2).
         for directory in [self.root.clone(), self.log()] {
-            match sync_directory(&directory) {
+            match self.disk.sync_directory(&directory) {
                 // A log that is not there is said where its segments are looked for.
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(io_error(&directory)(error));
@@ -143,7 +154,7 @@ impl Layout {
         base: Head,
     ) -> io::Result<()> {
         let header = SegmentHeader { number, base, tenant: tenant.clone() };
-        write_whole(&self.segment(number), &header.encode())
+        self.disk.write_whole(&self.segment(number), &header.encode())
     }
 
     /// Moves the state aside and returns where to; `None` when there is none.
@@ -152,11 +163,11 @@ impl Layout {
         let mut moved = None;
         if state.symlink_metadata().is_ok() {
             let aside = unused(|number| self.root.join(format!("state.damaged-{number}")));
-            fs::rename(&state, &aside).map_err(io_error(&state))?;
+            self.disk.rename(&state, &aside).map_err(io_error(&state))?;
             moved = Some(aside);
         }
         self.unmark_state().map_err(io_error(&self.state_failed()))?;
-        sync_directory(&self.root).map_err(io_error(&self.root))?;
+        self.disk.sync_directory(&self.root).map_err(io_error(&self.root))?;
         Ok(moved)
     }
 
@@ -171,16 +182,16 @@ impl Layout {
         if mark.symlink_metadata().is_ok() {
             return Ok(false);
         }
-        write_whole(&mark, b"").map_err(io_error(&mark))?;
+        self.disk.write_whole(&mark, b"").map_err(io_error(&mark))?;
         Ok(true)
     }
 
     /// Takes that mark away.
     pub(crate) fn keep_state(&self) -> Result<(), OpenError> {
         let mark = self.state_to_forget();
-        match fs::remove_file(&mark) {
+        match self.disk.remove(&mark) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(&mark)(error)),
-            _ => sync_directory(&self.root).map_err(io_error(&self.root)),
+            _ => self.disk.sync_directory(&self.root).map_err(io_error(&self.root)),
         }
     }
 
@@ -190,46 +201,51 @@ impl Layout {
             return Ok(());
         }
         let state = self.state();
-        match fs::remove_dir_all(&state) {
+        match self.disk.remove_tree(&state) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(io_error(&state)(error));
             }
-            _ => sync_directory(&self.root).map_err(io_error(&self.root))?,
+            _ => self.disk.sync_directory(&self.root).map_err(io_error(&self.root))?,
         }
         self.keep_state()
     }
 
     /// Takes away the mark of a state that failed.
     pub(crate) fn unmark_state(&self) -> io::Result<()> {
-        match fs::remove_file(self.state_failed()) {
+        match self.disk.remove(&self.state_failed()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
 
     /// Keeps bytes that are about to be cut off after commit `t`, durably, and returns where.
-    pub(crate) fn keep_cut(&self, t: T, from: &mut dyn io::Read) -> io::Result<PathBuf> {
+    pub(crate) fn keep_cut(&self, t: T, mut from: impl io::Read) -> io::Result<PathBuf> {
         let path = unused(|number| match number {
             1 => self.log().join(format!("cut-{t}")),
             _ => self.log().join(format!("cut-{t}-{number}")),
         });
-        let mut file = create_file(&path)?;
-        io::copy(from, &mut file)?;
-        file.sync_all()?;
-        sync_directory(&self.log())?;
+        let file = self.disk.create_new(&path)?;
+        let (mut bytes, mut written) = (Vec::new(), 0);
+        while from.by_ref().take(PIECE).read_to_end(&mut bytes)? > 0 {
+            file.write_all_at(&bytes, written)?;
+            written += bytes.len() as u64;
+            bytes.clear();
+        }
+        file.sync()?;
+        self.disk.sync_directory(&self.log())?;
         Ok(path)
     }
 
     fn create(&self, tenant: &TenantText) -> Result<(), OpenError> {
         let log = self.log();
-        create_directory(&log).map_err(io_error(&log))?;
+        self.disk.create_directory(&log).map_err(io_error(&log))?;
         // `format` is written last: without it the directory was never in use, and the log can
         // have no more than the first segment's header.
         let first = self.segment(FIRST_SEGMENT);
         let header =
             SegmentHeader { number: FIRST_SEGMENT, base: Head::EMPTY, tenant: tenant.clone() };
         match self.listed_segments()?.as_slice() {
-            [] => write_whole(&first, &header.encode()).map_err(io_error(&first))?,
+            [] => self.disk.write_whole(&first, &header.encode()).map_err(io_error(&first))?,
             [FIRST_SEGMENT] if fs::read(&first).is_ok_and(|bytes| bytes == header.encode()) => {}
             _ => {
                 return Err(OpenError::FormatMissing { path: self.format() });
@@ -240,7 +256,7 @@ impl Layout {
 
     fn write_format(&self) -> Result<(), OpenError> {
         let format = format!("{FORMAT_WORDS}{FORMAT}\n");
-        write_whole(&self.format(), format.as_bytes()).map_err(io_error(&self.format()))
+        self.disk.write_whole(&self.format(), format.as_bytes()).map_err(io_error(&self.format()))
     }
 
     fn check_format(&self, text: &str) -> Result<u32, OpenError> {
@@ -276,41 +292,6 @@ impl Layout {
 pub(crate) fn io_error(path: &Path) -> impl Fn(io::Error) -> OpenError + use<> {
     let path = path.to_owned();
     move |source| OpenError::Io { path: path.clone(), source }
-}
-
-/// Makes a directory and those above it, durably; does nothing when it is there.
-fn create_directory(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        create_directory(parent)?;
-        DirBuilder::new().mode(0o700).create(path)?;
-        return sync_directory(parent);
-    }
-    DirBuilder::new().mode(0o700).create(path)
-}
-
-/// Makes a file with these bytes, whole or not at all, durably.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_extension("unfinished");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    match path.parent() {
-        Some(parent) => sync_directory(parent),
-        None => Ok(()),
-    }
-}
-
-pub(crate) fn create_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
-pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 /// Whether a segment is its header, and zeros at most.

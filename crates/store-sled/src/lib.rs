@@ -10,6 +10,7 @@
 
 mod applier;
 mod copy;
+pub mod disk;
 mod error;
 #[cfg(test)]
 mod faults;

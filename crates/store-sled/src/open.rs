@@ -1,8 +1,7 @@
 //! From a directory to an open store: the log verified, its torn tail cut off, and the derived
 //! state brought up to it, or rebuilt from it where it cannot be used.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use store::record::Decoded;
 use store::{Derive, Head, T, TenantText};
 
 use crate::applier::Applier;
+use crate::disk::DiskFile;
 use crate::error::{OpenError, VerifyError};
 use crate::history::{Histories, Rows};
 use crate::layout::{Layout, io_error};
@@ -31,7 +31,7 @@ pub(crate) fn open(
     options: SledStoreOptions,
 ) -> Result<SledStore, OpenError> {
     let tenant = TenantText::new(tenant)?;
-    let layout = Layout::new(directory);
+    let layout = Layout::on(directory, options.disk.clone());
     layout.prepare(&tenant)?;
     layout.forget_marked_state()?;
     let replay = Replay {
@@ -73,7 +73,7 @@ pub(crate) fn open(
     }
     let newest = *replay.segments.last().expect("segments() found at least one");
     let path = layout.segment(newest);
-    let tail = Tail::open(&path, newest, replayed.end, options.segment_bytes);
+    let tail = Tail::open(layout.disk(), &path, newest, replayed.end, options.segment_bytes);
     let tail = tail.map_err(io_error(&path))?;
     let (parts, rows) = replayed.into_parts();
     Ok(SledStore::assemble(
@@ -257,27 +257,27 @@ impl Replay<'_> {
         scan: &SegmentScan,
         cut: &mut Option<Cut>,
     ) -> Result<(), OpenError> {
-        let file = OpenOptions::new().read(true).write(true).open(path);
-        let mut file = file.map_err(io_error(path))?;
+        let file = self.layout.disk().open(path).map_err(io_error(path))?;
         if let Some(length) = scan.torn() {
-            *cut = Some(self.cut(&mut file, path, scan, length)?);
+            *cut = Some(self.cut(&file, path, scan, length)?);
         } else if scan.is_followed_by_zeros() {
             file.set_len(scan.end()).map_err(io_error(path))?;
         }
-        file.sync_all().map_err(io_error(path))
+        file.sync().map_err(io_error(path))
     }
 
     fn cut(
         &self,
-        file: &mut File,
+        file: &DiskFile,
         path: &Path,
         scan: &SegmentScan,
         length: u64,
     ) -> Result<Cut, OpenError> {
         let offset = scan.end();
-        file.seek(SeekFrom::Start(offset)).map_err(io_error(path))?;
-        let mut tail = file.take(length - offset);
-        let copied_to = self.layout.keep_cut(scan.head().t, &mut tail);
+        let mut reader = file.reader();
+        reader.seek(SeekFrom::Start(offset)).map_err(io_error(path))?;
+        let tail = reader.take(length - offset);
+        let copied_to = self.layout.keep_cut(scan.head().t, tail);
         let copied_to = copied_to.map_err(io_error(&self.layout.log()))?;
         file.set_len(offset).map_err(io_error(path))?;
         Ok(Cut {

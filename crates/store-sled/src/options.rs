@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::disk::Disk;
+
 /// Sizes and intervals of one tenant's store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SledStoreOptions {
@@ -22,6 +24,8 @@ pub struct SledStoreOptions {
     pub reserve_bytes: u64,
     /// They leave no more alone than the disk's size divided by this.
     pub reserve_share: u64,
+    /// The disk, with whoever watches it.
+    pub disk: Disk,
 }
 
 impl Default for SledStoreOptions {
@@ -35,6 +39,7 @@ impl Default for SledStoreOptions {
             checked_keys: 1_000_000,
             reserve_bytes: 1 << 30,
             reserve_share: 20,
+            disk: Disk::default(),
         }
     }
 }

@@ -18,7 +18,7 @@ mod run;
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
-use std::io::{self, Write};
+use std::io;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,7 +36,7 @@ use self::merge::Merge;
 use self::run::{Run, RunWriter, Trees};
 use crate::SledStoreOptions;
 use crate::keys::{Pointer, all_versions, bearer, first_position, position, sought};
-use crate::layout::{Layout, create_file};
+use crate::layout::Layout;
 use crate::room;
 use crate::table::Table;
 
@@ -442,7 +442,8 @@ impl State {
         *failed = Some(reason.to_owned());
         tracing::error!(reason, "the derived state failed");
         let path = self.layout.state_failed();
-        let marked = create_file(&path).and_then(|mut file| file.write_all(reason.as_bytes()));
+        let marked = (self.layout.disk().create_new(&path))
+            .and_then(|file| file.write_all_at(reason.as_bytes(), 0));
         if let Err(error) = marked {
             tracing::error!(%error, "the derived state cannot be marked as failed");
         }

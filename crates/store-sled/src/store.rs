@@ -178,7 +178,9 @@ impl SledStore {
             .layout
             .create_segment(number, &self.tenant, head)
             .and_then(|()| Ok(path.metadata()?.len()))
-            .and_then(|length| Tail::open(&path, number, length, self.options.segment_bytes));
+            .and_then(|length| {
+                Tail::open(self.layout.disk(), &path, number, length, self.options.segment_bytes)
+            });
         match opened {
             Ok(tail) => {
                 writer.tail = tail;

@@ -5,14 +5,14 @@
 //! which halves its time. They are cut off when the segment is finished or closed; after a crash
 //! they are what the log ends with.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use store::AppendError;
 
-/// The door through which commits go to the disk.
+use crate::disk::{Disk, DiskFile};
+
+/// The file that commits go to.
 pub(crate) trait LogFile: Send {
     /// Writes all of `bytes` at `offset`.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
@@ -22,13 +22,13 @@ pub(crate) trait LogFile: Send {
     fn set_len(&self, length: u64) -> io::Result<()>;
 }
 
-impl LogFile for File {
+impl LogFile for DiskFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        FileExt::write_all_at(self, bytes, offset)
+        Self::write_all_at(self, bytes, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        Self::sync_data(self)
+        self.sync()
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
@@ -63,9 +63,15 @@ enum Condition {
 impl Tail {
     /// Opens the newest segment, which has `length` bytes, all of them durable, and is finished
     /// when it has `limit`.
-    pub(crate) fn open(path: &Path, segment: u64, length: u64, limit: u64) -> io::Result<Self> {
+    pub(crate) fn open(
+        disk: &Disk,
+        path: &Path,
+        segment: u64,
+        length: u64,
+        limit: u64,
+    ) -> io::Result<Self> {
         Ok(Self {
-            file: Box::new(OpenOptions::new().write(true).open(path)?),
+            file: Box::new(disk.open(path)?),
             segment,
             length,
             filled: length,
@@ -162,7 +168,7 @@ impl Tail {
         }
     }
 
-    /// Puts another door before the disk.
+    /// Puts another file in its place.
     #[cfg(test)]
     pub(crate) fn wrap(&mut self, wrap: impl FnOnce(Box<dyn LogFile>) -> Box<dyn LogFile>) {
         struct Nothing;

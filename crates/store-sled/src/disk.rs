@@ -1,0 +1,223 @@
+//! The door to the disk: every call that changes a file of the store's own is made here, and
+//! nowhere else in this crate. What sled keeps under `state/` is derived, and sled's.
+//!
+//! A [`Watch`] may stand at the door: it sees each call before it is made, and makes it, or makes
+//! a part of it, or lets it fail. That is how a disk that loses what was not synced, tears what
+//! was written, or is full is put under a store, and how a process is killed at any of its calls.
+//! Without one the door costs a look at an `Option`.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A call that changes the disk. A file is named by the number that its opening gave it, since a
+/// path may come to mean another file, and by the path that it was opened at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Call<'a> {
+    /// A directory comes to be; the one above it is there.
+    CreateDirectory(&'a Path),
+    /// A file comes to be, or is emptied if it is there.
+    Create(&'a Path, FileNumber),
+    /// A file that is there is opened for writing, which changes nothing yet.
+    Open(&'a Path, FileNumber),
+    /// Bytes are written at an offset.
+    Write(&'a Path, FileNumber, u64, &'a [u8]),
+    /// A file is given a length.
+    SetLength(&'a Path, FileNumber, u64),
+    /// What was written to a file, and its length, become durable.
+    Sync(&'a Path, FileNumber),
+    /// A name comes to mean the file of another name, which goes.
+    Rename(&'a Path, &'a Path),
+    /// A name goes.
+    Remove(&'a Path),
+    /// A directory goes, and all in it.
+    RemoveTree(&'a Path),
+    /// The names in a directory become durable.
+    SyncDirectory(&'a Path),
+}
+
+impl Call<'_> {
+    /// The path that it is about.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::CreateDirectory(path)
+            | Self::Create(path, _)
+            | Self::Open(path, _)
+            | Self::Write(path, ..)
+            | Self::SetLength(path, ..)
+            | Self::Sync(path, _)
+            | Self::Rename(path, _)
+            | Self::Remove(path)
+            | Self::RemoveTree(path)
+            | Self::SyncDirectory(path) => path,
+        }
+    }
+}
+
+/// The number of a file that was opened, one of its own for each time.
+pub type FileNumber = u64;
+
+/// Whoever stands at the door.
+pub trait Watch: Send + Sync {
+    /// Is asked to make `call`, which `make` does, and says what came of it.
+    ///
+    /// # Errors
+    /// What the store then takes for the disk's error.
+    fn make(&self, call: &Call<'_>, make: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()>;
+}
+
+/// The disk, watched or not.
+#[derive(Clone, Default)]
+pub struct Disk(Option<Arc<dyn Watch>>);
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Disk(watched)" } else { "Disk" })
+    }
+}
+
+/// The same when the same one watches, or none does.
+impl PartialEq for Disk {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Disk {}
+
+impl Disk {
+    /// The disk with this watch at its door.
+    #[must_use]
+    pub fn watched(watch: Arc<dyn Watch>) -> Self {
+        Self(Some(watch))
+    }
+
+    fn make(&self, call: &Call<'_>, mut make: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        match &self.0 {
+            None => make(),
+            Some(watch) => watch.make(call, &mut make),
+        }
+    }
+
+    /// Opens with `options`; `call` is told the file's number.
+    fn opened<'a>(
+        &self,
+        path: &'a Path,
+        options: &OpenOptions,
+        call: impl FnOnce(&'a Path, FileNumber) -> Call<'a>,
+    ) -> io::Result<DiskFile> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let mut opened = None;
+        self.make(&call(path, number), || {
+            opened = Some(options.open(path)?);
+            Ok(())
+        })?;
+        let file = opened.ok_or_else(|| io::Error::other("the file was not opened"))?;
+        Ok(DiskFile { file, path: path.to_owned(), number, disk: self.clone() })
+    }
+
+    /// Makes a file that is not there, readable to its owner alone.
+    pub(crate) fn create_new(&self, path: &Path) -> io::Result<DiskFile> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        self.opened(path, &options, Call::Create)
+    }
+
+    /// Opens a file that is there.
+    pub(crate) fn open(&self, path: &Path) -> io::Result<DiskFile> {
+        self.opened(path, OpenOptions::new().read(true).write(true), Call::Open)
+    }
+
+    /// Makes a directory and those above it, durably; does nothing when it is there.
+    pub(crate) fn create_directory(&self, path: &Path) -> io::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        let make = || DirBuilder::new().mode(0o700).create(path);
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            self.create_directory(parent)?;
+            self.make(&Call::CreateDirectory(path), make)?;
+            return self.sync_directory(parent);
+        }
+        self.make(&Call::CreateDirectory(path), make)
+    }
+
+    /// Makes a file with these bytes, whole or not at all, durably.
+    pub(crate) fn write_whole(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let unfinished = path.with_extension("unfinished");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let file = self.opened(&unfinished, &options, Call::Create)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync()?;
+        self.rename(&unfinished, path)?;
+        match path.parent() {
+            Some(parent) => self.sync_directory(parent),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.make(&Call::Rename(from, to), || fs::rename(from, to))
+    }
+
+    pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
+        self.make(&Call::Remove(path), || fs::remove_file(path))
+    }
+
+    pub(crate) fn remove_tree(&self, path: &Path) -> io::Result<()> {
+        self.make(&Call::RemoveTree(path), || fs::remove_dir_all(path))
+    }
+
+    pub(crate) fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        self.make(&Call::SyncDirectory(path), || File::open(path)?.sync_all())
+    }
+}
+
+/// A file that is written to.
+#[derive(Debug)]
+pub(crate) struct DiskFile {
+    file: File,
+    path: PathBuf,
+    number: FileNumber,
+    disk: Disk,
+}
+
+impl DiskFile {
+    /// The file, to be read.
+    pub(crate) fn reader(&self) -> &File {
+        &self.file
+    }
+
+    pub(crate) fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    pub(crate) fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let call = Call::Write(&self.path, self.number, offset, bytes);
+        self.disk.make(&call, || self.file.write_all_at(bytes, offset))
+    }
+
+    /// Cuts the file off, or adds zeros.
+    pub(crate) fn set_len(&self, length: u64) -> io::Result<()> {
+        let call = Call::SetLength(&self.path, self.number, length);
+        self.disk.make(&call, || self.file.set_len(length))
+    }
+
+    /// Makes what was written durable, and the length.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.disk.make(&Call::Sync(&self.path, self.number), || self.file.sync_data())
+    }
+}
