@@ -14,6 +14,7 @@ use http::Method;
 use tokio::task::JoinSet;
 
 use crate::bundle::{Answers, Chosen, reads, under_chosen_ids};
+use crate::chance::Chance;
 use crate::client::{Client, sent, try_send};
 use crate::site::{Deployment, First, Site};
 use crate::test_data::say;
@@ -68,7 +69,7 @@ enum Fate {
 pub async fn run(plan: Plan, bundles: &[String]) -> Report {
     say(&format!("kills: seed {}, {} rounds, {:?}", plan.seed, plan.rounds, plan.deployment));
     let clock = SystemClock::start();
-    let mut chance = Chance(plan.seed);
+    let mut chance = Chance::new(plan.seed);
     let mut report = Report::default();
     let mut acknowledged: Vec<Vec<String>> = Vec::new();
     let mut site = Site::start(plan.deployment).await;
@@ -190,23 +191,5 @@ pub async fn there(owner: &Client, instances: &[String]) -> There {
         0 => There::Absent,
         all if all == instances.len() => There::Whole,
         present => There::Partly { present, of: instances.len() },
-    }
-}
-
-/// Numbers that look like chance and are the same for the same seed (splitmix64).
-struct Chance(u64);
-
-impl Chance {
-    fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn duration(&mut self, most: Duration) -> Duration {
-        let micros = u64::try_from(most.as_micros()).expect("less than an age");
-        Duration::from_micros(self.number() % micros)
     }
 }

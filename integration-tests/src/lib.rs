@@ -3,17 +3,21 @@
 //!
 //! What stands here panics where something does not happen that must: it is a test's hand. Only
 //! the words of the contract and the door of time are taken from the product; everything else is
-//! asked from outside.
+//! asked from outside. The embedded store alone is also taken by itself, to be crashed at each of
+//! its calls to the disk ([`crashes`]).
 
 pub mod architecture;
 pub mod binary;
 pub mod bundle;
+pub mod chance;
 pub mod client;
+pub mod crashes;
 pub mod document;
 pub mod kills;
 pub mod private_disk;
 pub mod process;
 pub mod raw;
+pub mod simulated_disk;
 pub mod site;
 pub mod socket;
 pub mod test_data;

@@ -1,12 +1,16 @@
 //! `cargo xtask soak`: what the black-box tests do a few times, as often as one likes. Runs the
-//! release build of `hearthgate`, which has to be there.
+//! release build of `hearthgate`, which has to be there, and for the store alone itself.
 
 use std::error::Error;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use contract::Ids as _;
 use hearthgate::doors::SystemIds;
+use integration_tests::crashes::{Hits, crash};
 use integration_tests::kills::{self, Plan};
 use integration_tests::site::Deployment;
 use integration_tests::test_data::{documents, folder, say};
@@ -19,6 +23,22 @@ const READY_AGAIN: Duration = Duration::from_secs(2);
 pub(crate) enum Soak {
     /// Kill the product in the middle of an import and look at what is left of it.
     Kills(Kills),
+    /// Crash the embedded store at its calls to a disk that forgets.
+    Store(Seeds),
+}
+
+/// Which runs of the store to crash.
+#[derive(Debug, Args)]
+pub(crate) struct Seeds {
+    /// How many.
+    #[arg(long, default_value_t = 1_000)]
+    seeds: u64,
+    /// The first one.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// How many calls of each run besides one of each kind.
+    #[arg(long, default_value_t = 4)]
+    more: usize,
 }
 
 /// How to kill.
@@ -40,7 +60,47 @@ impl Soak {
     pub(crate) fn run(&self) -> Result<(), Box<dyn Error>> {
         match self {
             Self::Kills(kills) => kills.run(),
+            Self::Store(seeds) => seeds.run(),
         }
+    }
+}
+
+impl Seeds {
+    fn run(&self) -> Result<(), Box<dyn Error>> {
+        let next = AtomicU64::new(self.from);
+        let end = self.from + self.seeds;
+        let work = || {
+            let mut hits = Hits::default();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= end {
+                    return Ok(hits);
+                }
+                hits.add(&crash(seed, self.more).inspect_err(|_| {
+                    next.store(end, Ordering::Relaxed);
+                })?);
+            }
+        };
+        let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let found: Vec<Result<Hits, String>> = std::thread::scope(|scope| {
+            let working: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            let ended = |worker: ScopedJoinHandle<'_, _>| {
+                worker.join().unwrap_or_else(|_| Err("a run panicked".to_owned()))
+            };
+            working.into_iter().map(ended).collect()
+        });
+        let mut hits = Hits::default();
+        for worker in found {
+            hits.add(&worker?);
+        }
+        say(&format!(
+            "{} runs, {} crashes: nothing acknowledged or seen was lost, no group was there in \
+             part, every store went on. Crashes by the call they came at:\n{}",
+            self.seeds,
+            hits.total(),
+            hits.table()
+        ));
+        Ok(())
     }
 }
 
