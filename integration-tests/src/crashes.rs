@@ -4,7 +4,7 @@
 //! dropped and opened again, the disk full at some calls. The run is recorded
 //! ([`crate::simulated_disk`]); then at calls of every kind what a crash may leave is opened.
 //! Everything acknowledged or visible by then must be there, no group in part, and the store must
-//! go on.
+//! go on. The same runs are made by a process that kills itself at one of its calls.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,6 +12,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -489,6 +490,150 @@ pub fn crash(seed: u64, more: usize) -> Result<Hits, String> {
         *hits.0.entry(step.point.clone()).or_default() += 1;
     }
     Ok(hits)
+}
+
+/// Makes the run of a seed in `directory` and, at its call of this number, kills this process as
+/// kill -9 does, before the call or after it. Says on `told` what the run was told, a line each.
+///
+/// # Errors
+/// When the run fails, or has no call of that number.
+pub fn run_to_a_kill(
+    directory: &Path,
+    seed: u64,
+    call: usize,
+    told: Box<dyn io::Write + Send>,
+) -> Result<(), String> {
+    let kill = Arc::new(Kill { left: AtomicUsize::new(call), told: Mutex::new(told) });
+    run(directory, seed, &Disk::watched(Arc::clone(&kill) as _), &*kill)?;
+    Err(format!("the run of seed {seed} has no call {call}"))
+}
+
+/// Ends the process at a call.
+struct Kill {
+    left: AtomicUsize,
+    told: Mutex<Box<dyn io::Write + Send>>,
+}
+
+impl Kill {
+    fn say(&self, line: std::fmt::Arguments<'_>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        writeln!(told, "{line}").and_then(|()| told.flush()).expect("the parent listens");
+    }
+
+    fn die(&self, call: &Call<'_>) {
+        self.say(format_args!("killed {}", point(call)));
+        // The signal is there before kill() returns; the loop ends with the process.
+        let process = rustix::process::getpid();
+        rustix::process::kill_process(process, rustix::process::Signal::KILL)
+            .expect("a process may kill itself");
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+impl Watch for Kill {
+    fn make(&self, call: &Call<'_>, make: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        // Twice for each call: before it and after it.
+        if self.left.fetch_sub(1, Ordering::SeqCst) == 0 {
+            self.die(call);
+        }
+        let made = make();
+        if self.left.fetch_sub(1, Ordering::SeqCst) == 0 {
+            self.die(call);
+        }
+        made
+    }
+}
+
+impl Told for Kill {
+    fn begins(&self, _: &Group) {
+        self.say(format_args!("begins"));
+    }
+
+    fn acknowledged(&self, t: u64) {
+        self.say(format_args!("acknowledged {t}"));
+    }
+
+    fn keys(&self, acknowledged: u64, begun: u64) {
+        self.say(format_args!("keys {acknowledged} {begun}"));
+    }
+
+    fn opened(&self, _: &Arc<SledStore>) {}
+
+    /// A run that is killed has a disk with room.
+    fn fills_the_disk(&self, _: Option<usize>) {}
+}
+
+/// What a run without a full disk is made of.
+#[derive(Default)]
+struct Plan {
+    groups: Mutex<Vec<Group>>,
+    calls: AtomicUsize,
+}
+
+impl Watch for Plan {
+    fn make(&self, _: &Call<'_>, make: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        make()
+    }
+}
+
+impl Told for Plan {
+    fn begins(&self, group: &Group) {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).push(group.clone());
+    }
+
+    fn acknowledged(&self, _: u64) {}
+
+    fn keys(&self, _: u64, _: u64) {}
+
+    fn opened(&self, _: &Arc<SledStore>) {}
+
+    fn fills_the_disk(&self, _: Option<usize>) {}
+}
+
+/// Has `process` make the run of a seed until it kills itself at one of its calls, and looks at
+/// what is left. `process` is given the directory and the number for [`run_to_a_kill`], and
+/// returns what it told.
+///
+/// # Errors
+/// What was lost, half there or could not be opened, with the seed and the call.
+pub fn kill(
+    seed: u64,
+    process: impl Fn(&Path, usize) -> io::Result<String>,
+) -> Result<Hits, String> {
+    let folder = TempDir::new().map_err(|error| error.to_string())?;
+    let plan = Arc::new(Plan::default());
+    run(&folder.path().join("plan"), seed, &Disk::watched(Arc::clone(&plan) as _), &*plan)?;
+    let calls = plan.calls.load(Ordering::SeqCst);
+    // Histories are written behind, so that the number of calls before a moment varies a little.
+    let at = Chance::new(!seed).below(2 * calls);
+    let killed = folder.path().join("killed");
+    let told = process(&killed, at).map_err(|error| error.to_string())?;
+    let groups = plan.groups.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let (mut begun, mut acknowledged, mut keys, mut hit) = (0, 0, (0, 0), String::new());
+    for line in told.lines() {
+        let mut words = line.split(' ');
+        let kind = words.next().unwrap_or_default();
+        let mut number = || words.next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+        match kind {
+            "begins" => begun += 1,
+            "acknowledged" => acknowledged = number(),
+            "keys" => keys = (number(), number()),
+            "killed" => hit = line.trim_start_matches("killed ").to_owned(),
+            other => return Err(format!("seed {seed}: the process said {other:?}")),
+        }
+    }
+    if hit.is_empty() {
+        return Err(format!("seed {seed}: the process was not killed at {at} of {calls}"));
+    }
+    let groups = groups.get(..begun).ok_or("more groups were begun than the run has")?;
+    let expected = Expected { at_least: acknowledged, groups, keys };
+    expected
+        .check(&killed)
+        .map_err(|found| format!("seed {seed}, killed at {at} ({hit}): {found}"))?;
+    Ok(Hits(BTreeMap::from([(hit, 1)])))
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {

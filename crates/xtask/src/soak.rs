@@ -3,6 +3,8 @@
 
 use std::error::Error;
 use std::num::NonZero;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use contract::Ids as _;
 use hearthgate::doors::SystemIds;
-use integration_tests::crashes::{Hits, crash};
+use integration_tests::crashes::{Hits, crash, kill, run_to_a_kill};
 use integration_tests::kills::{self, Plan};
 use integration_tests::site::Deployment;
 use integration_tests::test_data::{documents, folder, say};
@@ -25,6 +27,11 @@ pub(crate) enum Soak {
     Kills(Kills),
     /// Crash the embedded store at its calls to a disk that forgets.
     Store(Seeds),
+    /// Kill a process with the embedded store at its calls to the disk.
+    StoreKills(Seeds),
+    /// A process that kills itself.
+    #[command(hide = true)]
+    StoreKilled(Killed),
 }
 
 /// Which runs of the store to crash.
@@ -39,6 +46,14 @@ pub(crate) struct Seeds {
     /// How many calls of each run besides one of each kind.
     #[arg(long, default_value_t = 4)]
     more: usize,
+}
+
+/// A run that ends in a kill.
+#[derive(Debug, Args)]
+pub(crate) struct Killed {
+    directory: PathBuf,
+    seed: u64,
+    call: usize,
 }
 
 /// How to kill.
@@ -60,13 +75,31 @@ impl Soak {
     pub(crate) fn run(&self) -> Result<(), Box<dyn Error>> {
         match self {
             Self::Kills(kills) => kills.run(),
-            Self::Store(seeds) => seeds.run(),
+            Self::Store(seeds) => seeds.run("crashes", &|seed| crash(seed, seeds.more)),
+            Self::StoreKills(seeds) => seeds.run("kills", &|seed| {
+                kill(seed, |directory, call| {
+                    let process = Command::new(std::env::current_exe()?)
+                        .args(["soak", "store-killed"])
+                        .arg(directory)
+                        .args([seed.to_string(), call.to_string()])
+                        .output()?;
+                    Ok(String::from_utf8_lossy(&process.stdout).into_owned())
+                })
+            }),
+            Self::StoreKilled(Killed { directory, seed, call }) => {
+                Ok(run_to_a_kill(directory, *seed, *call, Box::new(std::io::stdout()))?)
+            }
         }
     }
 }
 
 impl Seeds {
-    fn run(&self) -> Result<(), Box<dyn Error>> {
+    /// Does `one` for each seed, as many at once as there are processors.
+    fn run(
+        &self,
+        what: &str,
+        one: &(dyn Fn(u64) -> Result<Hits, String> + Sync),
+    ) -> Result<(), Box<dyn Error>> {
         let next = AtomicU64::new(self.from);
         let end = self.from + self.seeds;
         let work = || {
@@ -76,7 +109,7 @@ impl Seeds {
                 if seed >= end {
                     return Ok(hits);
                 }
-                hits.add(&crash(seed, self.more).inspect_err(|_| {
+                hits.add(&one(seed).inspect_err(|_| {
                     next.store(end, Ordering::Relaxed);
                 })?);
             }
@@ -94,8 +127,8 @@ impl Seeds {
             hits.add(&worker?);
         }
         say(&format!(
-            "{} runs, {} crashes: nothing acknowledged or seen was lost, no group was there in \
-             part, every store went on. Crashes by the call they came at:\n{}",
+            "{} runs, {} {what}: nothing acknowledged or seen was lost, no group was there in \
+             part, every store went on. By the call they came at:\n{}",
             self.seeds,
             hits.total(),
             hits.table()
