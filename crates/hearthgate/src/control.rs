@@ -5,7 +5,6 @@
 //! when nothing runs (`keys`): what a command does is said once, here.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,16 +13,9 @@ use registry::{
     Actor, CannotFollow, ChangeError, ClientId, InvalidClientId, KeyId, NewClient, Registry, Role,
 };
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::unix::UCred;
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
-/// The longest request, in bytes.
-const LONGEST_REQUEST: u64 = 64 << 10;
-/// Connections at a time; more wait.
-const CONNECTIONS: usize = 16;
+use crate::command_socket::{self, CommandSocket, CommandSocketError, Commands};
 
 /// A command for the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,159 +216,51 @@ pub fn socket_path(data: &Path) -> PathBuf {
 
 /// The bound socket. Its file goes with it.
 #[derive(Debug)]
-pub struct ControlSocket {
-    listener: UnixListener,
-    path: PathBuf,
-    own_uid: u32,
-}
-
-/// Why the control socket could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlSocketError {
-    /// No system takes the path for a socket.
-    #[error("the path {} is too long for a socket; name a data directory with a shorter one", .0.display())]
-    PathTooLong(PathBuf),
-    /// The file system refused.
-    #[error("cannot make the control socket {}", path.display())]
-    Io {
-        /// Its path.
-        path: PathBuf,
-        /// What the file system said.
-        source: io::Error,
-    },
-}
+pub struct ControlSocket(CommandSocket);
 
 impl ControlSocket {
     /// Binds the socket. The caller holds the gateway half's lock, so that a socket file that is
     /// there already was left behind.
     ///
     /// # Errors
-    /// [`ControlSocketError`] when the file system refuses or the path is too long for a socket.
-    pub fn bind(data: &Path) -> Result<Self, ControlSocketError> {
-        let path = socket_path(data);
-        if std::os::unix::net::SocketAddr::from_pathname(&path).is_err() {
-            return Err(ControlSocketError::PathTooLong(path));
-        }
-        let bound = (|| {
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let listener = UnixListener::bind(&path)?;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-            Ok((listener, own_uid()?))
-        })();
-        match bound {
-            Ok((listener, own_uid)) => Ok(Self { listener, path, own_uid }),
-            Err(source) => Err(ControlSocketError::Io { path, source }),
-        }
+    /// [`CommandSocketError`] when the file system refuses or the path is too long for a socket.
+    pub fn bind(data: &Path) -> Result<Self, CommandSocketError> {
+        CommandSocket::bind(socket_path(data)).map(Self)
     }
 
     /// Answers until `shutdown` says true; connections that are open then are closed.
-    pub async fn serve(self, registry: Arc<Registry>, mut shutdown: watch::Receiver<bool>) {
-        let mut connections = JoinSet::new();
-        loop {
-            let free = connections.len() < CONNECTIONS;
-            let accepted = tokio::select! {
-                _ = shutdown.wait_for(|stop| *stop) => break,
-                Some(_) = connections.join_next() => continue,
-                accepted = self.listener.accept(), if free => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let registry = registry.clone();
-                    connections.spawn(converse(stream, self.own_uid, registry));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the control socket does not accept");
-                    // Out of descriptors: they come back when connections end.
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                }
-            }
-        }
-        connections.shutdown().await;
+    pub async fn serve(self, registry: Arc<Registry>, shutdown: watch::Receiver<bool>) {
+        self.0.serve(OfRegistry(registry), shutdown).await;
     }
 }
 
-impl Drop for ControlSocket {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+/// Carries commands out on the registry.
+#[derive(Clone)]
+struct OfRegistry(Arc<Registry>);
+
+impl Commands for OfRegistry {
+    type Request = Request;
+    type Answer = Answer;
+
+    async fn carry_out(&self, request: Request, uid: u32) -> io::Result<Answer> {
+        let (registry, by) = (Arc::clone(&self.0), Actor::local_user(uid));
+        // Changes wait for the disk.
+        tokio::task::spawn_blocking(move || execute(&registry, request, &by))
+            .await
+            .map_err(io::Error::other)
+    }
+
+    fn refused(why: &str) -> Answer {
+        Answer::Refused(why.to_owned())
     }
 }
 
-/// The account of this process.
-///
-/// # Errors
-/// What the system says when it makes no pair of sockets.
-pub fn own_uid() -> io::Result<u32> {
-    let (stream, _other) = UnixStream::pair()?;
-    stream.peer_cred().map(|peer| peer.uid())
-}
-
-fn may_command(peer: UCred, own_uid: u32) -> bool {
-    peer.uid() == own_uid || peer.uid() == 0
-}
-
-async fn converse(stream: UnixStream, own_uid: u32, registry: Arc<Registry>) {
-    if let Err(error) = try_to_converse(stream, own_uid, registry).await {
-        tracing::debug!(%error, "a conversation on the control socket broke off");
-    }
-}
-
-async fn try_to_converse(
-    mut stream: UnixStream,
-    own_uid: u32,
-    registry: Arc<Registry>,
-) -> io::Result<()> {
-    let peer = stream.peer_cred()?;
-    if !may_command(peer, own_uid) {
-        tracing::warn!(uid = peer.uid(), "another account called the control socket");
-        let refused = Answer::Refused("this account may not command the registry".to_owned());
-        return stream.write_all(&line_of(&refused)?).await;
-    }
-    let (read, mut write) = stream.split();
-    let mut reader = BufReader::new(read);
-    loop {
-        let mut line = Vec::new();
-        let mut limited = (&mut reader).take(LONGEST_REQUEST);
-        if limited.read_until(b'\n', &mut line).await? == 0 {
-            return Ok(());
-        }
-        let answer = match serde_json::from_slice(&line) {
-            Ok(request) => {
-                let registry = registry.clone();
-                let by = Actor::local_user(peer.uid());
-                // Changes wait for the disk.
-                tokio::task::spawn_blocking(move || execute(&registry, request, &by))
-                    .await
-                    .map_err(io::Error::other)?
-            }
-            Err(_) => Answer::Refused("the request is none that this release knows".to_owned()),
-        };
-        write.write_all(&line_of(&answer)?).await?;
-        if !line.ends_with(b"\n") {
-            // Too long or cut off: what follows would not be a request.
-            return Ok(());
-        }
-    }
-}
-
-fn line_of<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(message)?;
-    line.push(b'\n');
-    Ok(line)
-}
-
-/// Asks a running gateway half.
+/// Asks a running gateway half, or one that is starting.
 ///
 /// # Errors
 /// What the system says when nobody answers or the answer is none.
 pub async fn ask(data: &Path, request: &Request) -> io::Result<Answer> {
-    let mut stream = UnixStream::connect(socket_path(data)).await?;
-    stream.write_all(&line_of(request)?).await?;
-    let mut line = Vec::new();
-    BufReader::new(stream).read_until(b'\n', &mut line).await?;
-    serde_json::from_slice(&line).map_err(io::Error::other)
+    command_socket::ask_once_there(&socket_path(data), request).await
 }
 
 /// A created key's text is not for a log.

@@ -3,18 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use registry::{Actor, OpenError, Registry};
 
+use crate::command_socket;
 use crate::config;
 use crate::control::{self, Answer, Request};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::lock::{Half, Lock, LockError};
-
-/// How long a process that has the lock is waited for to answer: it may be starting.
-const ATTEMPTS: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +79,7 @@ pub async fn run(data: &Path, request: Request) -> Result<Answer, KeysError> {
 fn alone(data: &Path, request: Request) -> Result<Option<Answer>, KeysError> {
     let failed = |source| KeysError::Io { path: data.to_owned(), source };
     let beside = config::beside(data).map_err(failed)?;
-    let uid = control::own_uid().map_err(failed)?;
+    let uid = command_socket::own_uid().map_err(failed)?;
     let clock = Arc::new(SystemClock::start());
     let ids = Arc::new(SystemIds::open()?);
     let opened = Registry::open(&data.join("registry"), beside, clock, ids)?;
@@ -95,26 +91,9 @@ fn alone(data: &Path, request: Request) -> Result<Option<Answer>, KeysError> {
 }
 
 async fn ask(data: &Path, request: &Request, held: &LockError) -> Result<Answer, KeysError> {
-    let mut attempt = 1;
-    loop {
-        match control::ask(data, request).await {
-            Ok(answer) => return Ok(answer),
-            // Not there yet. Anything later may have carried the command out.
-            Err(error)
-                if attempt < ATTEMPTS
-                    && matches!(
-                        error.kind(),
-                        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-                    ) =>
-            {
-                attempt += 1;
-                tokio::time::sleep(PAUSE).await;
-            }
-            Err(source) => {
-                let holder = held.to_string();
-                let holder = holder.split(';').next().unwrap_or_default().to_owned();
-                return Err(KeysError::Silent { holder, source });
-            }
-        }
-    }
+    control::ask(data, request).await.map_err(|source| {
+        let holder = held.to_string();
+        let holder = holder.split(';').next().unwrap_or_default().to_owned();
+        KeysError::Silent { holder, source }
+    })
 }

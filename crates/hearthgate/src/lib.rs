@@ -6,6 +6,7 @@
 
 pub mod backup;
 pub mod command;
+pub mod command_socket;
 pub mod compact;
 pub mod config;
 pub mod control;

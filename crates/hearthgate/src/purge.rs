@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use store::TenantText;
 use store_sled::{SledStore, SledStoreOptions};
 
-use crate::control::own_uid;
+use crate::command_socket::{is_not_there, own_uid};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::failure::one_line;
 use crate::key_copies::{self, Folder};
@@ -179,14 +179,7 @@ impl Purge {
                 match server_control::ask(&self.data, &request).await {
                     Ok(answer) => answer.map_err(PurgeCommandError::Refused)?,
                     // Another command holds the lock, or a server that is not up yet.
-                    Err(error)
-                        if matches!(
-                            error.kind(),
-                            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-                        ) =>
-                    {
-                        return Err(held.into());
-                    }
+                    Err(error) if is_not_there(&error) => return Err(held.into()),
                     Err(error) => return Err(PurgeCommandError::Socket(error)),
                 }
             }

@@ -20,8 +20,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::command_socket::{self, CommandSocketError};
 use crate::config::{self, Config};
-use crate::control::{self, ControlSocket, ControlSocketError};
+use crate::control::ControlSocket;
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::lock::{Half, Lock, LockError};
 use crate::owner_key::{self, OwnerKeyError};
@@ -59,7 +60,7 @@ pub enum ServeError {
     PageKey(#[from] PageKeyError),
     /// The control socket.
     #[error(transparent)]
-    Control(#[from] ControlSocketError),
+    Control(#[from] CommandSocketError),
     /// The gateway's half.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
@@ -294,7 +295,7 @@ impl Process {
         if !first_start {
             return Ok(file.map_or(Ok(()), |file| owner_key::finish(registry, file))?);
         }
-        let uid = control::own_uid().map_err(system("ask for this account"))?;
+        let uid = command_socket::own_uid().map_err(system("ask for this account"))?;
         if let Some(created) = owner_key::make(registry, &Actor::local_user(uid), file)? {
             say(&format!("The owner's key, shown this once: {}", created.secret.expose()));
         }

@@ -1,11 +1,14 @@
 //! Commands for the registry, carried out directly and over the control socket.
 
-use std::sync::Arc;
+use std::os::unix::fs::PermissionsExt as _;
 
 use registry::{Beside, Opened, Renewed};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
 
 use super::*;
+use crate::command_socket::{LONGEST_REQUEST, own_uid};
 use crate::doors::{SystemClock, SystemIds};
 
 fn open(data: &Path) -> Opened {
