@@ -1,7 +1,7 @@
 //! Crashes of the embedded store at each of its calls to the disk.
 //!
 //! A seed makes a run: groups appended, segments begun, key files replaced, the store closed,
-//! dropped and opened again, the disk full at some calls. The run is recorded
+//! dropped and opened again, the disk full at some calls, a sync failed. The run is recorded
 //! ([`crate::simulated_disk`]); then at calls of every kind what a crash may leave is opened.
 //! Everything acknowledged or visible by then must be there, no group in part, and the store must
 //! go on. The same runs are made by a process that kills itself at one of its calls.
@@ -69,6 +69,8 @@ struct Record {
     keys: (u64, u64),
     /// The call after so many more fails as on a full disk.
     full_after: Option<usize>,
+    /// The next sync of the log fails; by chance that follows from this number.
+    sync_fails: Option<u64>,
     store: Weak<SledStore>,
 }
 
@@ -147,6 +149,12 @@ impl Watch for Recorder {
                     let made = Made::Write(*file, *offset, half.to_vec());
                     (written.and(Err(io::ErrorKind::StorageFull.into())), made)
                 }
+                Call::Sync(_, file)
+                    if point == "log/segment.sync" && record.sync_fails.is_some() =>
+                {
+                    let seed = record.sync_fails.take().unwrap_or_default();
+                    (Err(io::Error::other("EIO")), Made::SyncFailed(*file, seed))
+                }
                 _ if fails => (Err(io::ErrorKind::StorageFull.into()), Made::Nothing),
                 _ => match make() {
                     Ok(()) => (Ok(()), Made::of(call)),
@@ -200,6 +208,8 @@ trait Told {
     fn opened(&self, store: &Arc<SledStore>);
     /// The disk is full at a call that is soon made, where that can be.
     fn fills_the_disk(&self, after: Option<usize>);
+    /// The next sync of the log fails, where that can be.
+    fn fails_a_sync(&self, seed: u64);
 }
 
 impl Told for Recorder {
@@ -221,6 +231,10 @@ impl Told for Recorder {
 
     fn fills_the_disk(&self, after: Option<usize>) {
         self.with(|record| record.full_after = after);
+    }
+
+    fn fails_a_sync(&self, seed: u64) {
+        self.with(|record| record.sync_fails = Some(seed));
     }
 }
 
@@ -277,6 +291,9 @@ fn run(directory: &Path, seed: u64, disk: &Disk, told: &dyn Told) -> Result<(), 
             }
             action => {
                 told.fills_the_disk((action == 3).then(|| chance.below(3)));
+                if action == 4 {
+                    told.fails_a_sync(chance.number());
+                }
                 let group = begin(&mut chance, &known, store.head().t.get());
                 told.begins(&group);
                 match store.append(&group.to_commits()) {
@@ -285,7 +302,7 @@ fn run(directory: &Path, seed: u64, disk: &Disk, told: &dyn Told) -> Result<(), 
                         known.push(group);
                     }
                     Err(AppendError::DiskFull) if action == 3 => {}
-                    Err(AppendError::Poisoned(_)) if action == 3 => {
+                    Err(AppendError::Poisoned(_)) if action == 3 || action == 4 => {
                         store = reopened(store, directory, segment_bytes, disk, told)?;
                         if store.head().t.get() == group.last() {
                             known.push(group);
@@ -563,6 +580,8 @@ impl Told for Kill {
 
     /// A run that is killed has a disk with room.
     fn fills_the_disk(&self, _: Option<usize>) {}
+
+    fn fails_a_sync(&self, _: u64) {}
 }
 
 /// What a run without a full disk is made of.
@@ -591,6 +610,8 @@ impl Told for Plan {
     fn opened(&self, _: &Arc<SledStore>) {}
 
     fn fills_the_disk(&self, _: Option<usize>) {}
+
+    fn fails_a_sync(&self, _: u64) {}
 }
 
 /// Has `process` make the run of a seed until it kills itself at one of its calls, and looks at

@@ -36,6 +36,9 @@ pub enum Made {
     Remove(PathBuf),
     /// As [`Call::SyncDirectory`].
     SyncDirectory(PathBuf),
+    /// A sync failed: what was written is on the disk or never will be, as the number says, and
+    /// the system takes it for written. Readers see all of it until the crash.
+    SyncFailed(FileNumber, u64),
     /// It failed and changed nothing.
     Nothing,
 }
@@ -210,6 +213,15 @@ impl SimulatedDisk {
                 if let Some(inode) = self.open.get(file).map(|inode| &mut self.inodes[*inode]) {
                     for change in std::mem::take(&mut inode.pending) {
                         change.apply(&mut inode.durable, || true);
+                    }
+                }
+            }
+            Made::SyncFailed(file, seed) => {
+                if let Some(inode) = self.open.get(file).map(|inode| &mut self.inodes[*inode]) {
+                    let mut chance = Chance::new(*seed);
+                    let kept = chance.below(3);
+                    for change in std::mem::take(&mut inode.pending) {
+                        change.apply(&mut inode.durable, || chance.below(2) < kept);
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! From a directory to an open store: the log verified, its torn tail cut off, and the derived
 //! state brought up to it, or rebuilt from it where it cannot be used.
 
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -250,7 +250,8 @@ impl Replay<'_> {
 
     /// Cuts a torn tail off, and the zeros that were written ahead, and makes the rest durable: a
     /// group that was written whole by a process that was killed before its fsync becomes readable
-    /// now.
+    /// now. The last group is written anew: after an fsync that failed the system has it in memory
+    /// and takes it for written, and would not write it again. Those before it were acknowledged.
     fn settle(
         &self,
         path: &Path,
@@ -263,7 +264,19 @@ impl Replay<'_> {
         } else if scan.is_followed_by_zeros() {
             file.set_len(scan.end()).map_err(io_error(path))?;
         }
+        self.write_again(&file, scan).map_err(io_error(path))?;
         file.sync().map_err(io_error(path))
+    }
+
+    fn write_again(&self, file: &DiskFile, scan: &SegmentScan) -> io::Result<()> {
+        let mut reader = file.reader();
+        reader.seek(SeekFrom::Start(scan.last()))?;
+        let mut group = Vec::new();
+        reader.take(scan.end() - scan.last()).read_to_end(&mut group)?;
+        if group.is_empty() {
+            return Ok(());
+        }
+        file.write_all_at(&group, scan.last())
     }
 
     fn cut(

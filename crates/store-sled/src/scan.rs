@@ -65,6 +65,8 @@ pub(crate) struct SegmentScan {
     head: Head,
     /// Where the last whole group ends.
     end: u64,
+    /// Where that begins, or the header ends.
+    last: u64,
     group: Option<Group>,
     torn: Option<u64>,
     /// The versions walked through, when they were asked for.
@@ -104,6 +106,7 @@ impl SegmentScan {
             verified_only,
             head: Head::EMPTY,
             end: 0,
+            last: 0,
             group: None,
             torn: None,
             rows: None,
@@ -124,7 +127,7 @@ impl SegmentScan {
             return Err(scan.all_lost(0, flaw));
         }
         scan.head = header.base;
-        scan.end = length as u64;
+        (scan.end, scan.last) = (length as u64, length as u64);
         Ok(scan)
     }
 
@@ -147,6 +150,11 @@ impl SegmentScan {
     /// Where the last whole group ends.
     pub(crate) fn end(&self) -> u64 {
         self.end
+    }
+
+    /// Where the last whole group begins; where the header ends when there is none.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
     }
 
     /// Whether nothing but zeros that were written ahead follows the last whole group, once the
@@ -181,7 +189,7 @@ impl SegmentScan {
                 let flaw = Flaw::Field("group's length");
                 return Err(self.group_lost(&group, flaw));
             }
-            self.end = group.offset + group.bytes.len() as u64;
+            (self.last, self.end) = (group.offset, group.offset + group.bytes.len() as u64);
         } else {
             self.group = Some(group);
         }
