@@ -148,6 +148,9 @@ impl Database {
             by: purge.by.into(),
         });
         if let Err(error) = keys.begin_purge(entry.clone()) {
+            if keys.ledger().iter().any(|entry| entry.key == key) {
+                return Err(PurgeError::Begun(Box::new(error)));
+            }
             keys.reopen(key);
             return Err(PurgeError::Keys(error));
         }

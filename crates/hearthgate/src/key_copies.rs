@@ -139,6 +139,19 @@ impl Folder {
         Ok(Content { tree, ledger })
     }
 
+    /// Refuses to be written over by keys that do not know of a purge that is known here: it
+    /// would be undone.
+    fn knows_no_more_than(&self, ledger: &[LedgerEntry]) -> Result<(), KeyCopyError> {
+        let known = |there: &LedgerEntry| ledger.iter().any(|entry| entry.key == there.key);
+        match self.ledger()?.iter().find(|there| !known(there)) {
+            None => Ok(()),
+            Some(unknown) => Err(KeyCopyError::UnknownPurge {
+                place: self.path.clone(),
+                patient: unknown.patient.to_string(),
+            }),
+        }
+    }
+
     fn put(&self, content: &Content) -> Result<(), KeyCopyError> {
         let put = |file, bytes| self.files.replace(file, bytes);
         put(KeyFile::Ledger, &content.ledger)
@@ -204,13 +217,7 @@ pub(crate) fn copy(
     if to.has_keys() && to.number().is_none_or(|there| there != number) {
         return Err(KeyCopyError::OtherKeys(to.path));
     }
-    let known = from.ledger()?;
-    if let Some(unknown) =
-        to.ledger()?.iter().find(|there| known.iter().all(|entry| entry.key != there.key))
-    {
-        let (place, patient) = (to.path.clone(), unknown.patient.to_string());
-        return Err(KeyCopyError::UnknownPurge { place, patient });
-    }
+    to.knows_no_more_than(&from.ledger()?)?;
     from.note(made, place)?;
     let folder = DirBuilder::new().recursive(true).mode(0o700).create(&to.path);
     folder.map_err(failed("create", &to.path))?;
@@ -237,7 +244,7 @@ pub(crate) struct Told {
 /// Replaces every copy that is within reach by the keys as they are now.
 pub(crate) fn tell(from: &Folder, tenant: &TenantText) -> Result<Told, KeyCopyError> {
     let _turn = from.turn()?;
-    let content = from.content()?;
+    let (content, known) = (from.content()?, from.ledger()?);
     let number = from.number();
     let mut result = Told::default();
     for copy in from.copies()? {
@@ -245,7 +252,7 @@ pub(crate) fn tell(from: &Folder, tenant: &TenantText) -> Result<Told, KeyCopyEr
         let told = match to.content() {
             Ok(_) if to.number() != number => Err(KeyCopyError::OtherKeys(to.path.clone())),
             Ok(there) if there == content => Ok(()),
-            Ok(_) => to.put(&content),
+            Ok(_) => to.knows_no_more_than(&known).and_then(|()| to.put(&content)),
             Err(error) => Err(error),
         };
         match told {
@@ -270,7 +277,10 @@ pub(crate) fn restore(
     let mut content = from.content()?;
     let mut ledger = from.ledger()?;
     for folder in purges {
-        if folder.has_keys() && folder.number() != from.number() {
+        if !folder.has_keys() {
+            return Err(KeyCopyError::NoKeys(folder.path.clone()));
+        }
+        if folder.number() != from.number() {
             return Err(KeyCopyError::OtherKeys(folder.path.clone()));
         }
         for entry in folder.ledger()? {
@@ -402,6 +412,13 @@ mod tests {
             (known, open(&directory).is_closed(key))
         };
         assert_eq!(restored("without", &[]), (0, false));
+        // A place that is not there, or is not within reach, knows of no purge.
+        let (from, nowhere) = (Folder::copied(&place, &tenant()), clinic.0.path().join("nowhere"));
+        let directory = clinic.0.path().join("refused");
+        let purges = [Folder::copied(&nowhere, &tenant())];
+        let refused = restore((&place, &from), &purges, &directory, Instant::from_micros(8));
+        assert!(matches!(refused, Err(KeyCopyError::NoKeys(_))), "{refused:?}");
+        assert!(!Folder::of_tenant(&directory).has_keys());
         assert_eq!(restored("with", &[clinic.keys()]), (1, true));
         // What is purged there is told to every copy that is known.
         let known = Folder::of_tenant(&clinic.0.path().join("with")).copies().unwrap();
@@ -426,5 +443,15 @@ mod tests {
         let again = copy(&Folder::of_tenant(&restored), &place, &tenant(), Instant::from_micros(9));
         let line = one_line(&again.unwrap_err());
         assert!(line.contains("Patient/1 was purged"), "{line}");
+        // Nor does a purge of its own undo that one in the copy that both know.
+        let keyring = open(&restored);
+        let key = keyring.of_patient(&"2".parse().unwrap());
+        keyring.begin_purge(entry("2", key)).unwrap();
+        keyring.destroy(key).unwrap();
+        let told = tell(&Folder::of_tenant(&restored), &tenant()).unwrap();
+        assert!(told.told.is_empty(), "{told:?}");
+        assert!(matches!(told.not_told[0].1, KeyCopyError::UnknownPurge { .. }), "{told:?}");
+        let kept = Folder::copied(&place, &tenant()).ledger().unwrap();
+        assert_eq!(kept.iter().map(|entry| entry.patient.as_str()).collect::<Vec<_>>(), ["1"]);
     }
 }

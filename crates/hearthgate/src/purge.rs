@@ -14,6 +14,7 @@ use database::{Database, Obstacle, Purge as Asked, PurgeError, Sealing};
 use fhir_schema::Schema;
 use serde::{Deserialize, Serialize};
 use store::TenantText;
+use store::keys::PurgeState;
 use store_sled::{SledStore, SledStoreOptions};
 
 use crate::command_socket::{is_not_there, own_uid};
@@ -346,17 +347,20 @@ fn tell(tenant: &Tenant) -> (Vec<String>, Vec<String>) {
 /// # Errors
 /// [`PurgeError::Begun`] when one cannot be finished now either.
 pub(crate) fn finish(tenant: &Tenant, runtime: &tokio::runtime::Handle) -> Result<(), PurgeError> {
+    let folder = Folder::of_tenant(&tenant.directory);
+    let ledger = folder.ledger().map_err(|error| PurgeError::Begun(Box::new(error)))?;
+    if ledger.is_empty() {
+        return Ok(());
+    }
+    if ledger.iter().any(|entry| entry.state == PurgeState::Begun) {
+        // The open just now made the state while the key was there. First, so that no moment
+        // leaves a purge done and the state unmarked.
+        SledStore::forget_state_at_open(&tenant.directory)
+            .map_err(|error| PurgeError::Begun(Box::new(error)))?;
+    }
     for entry in runtime.block_on(tenant.database.finish_purges())? {
         let key = format!("{:016x}", entry.key.0);
         tracing::warn!(key, "a purge that had begun when the process last ended was finished");
-        if let Err(error) = SledStore::forget_state_at_open(&tenant.directory) {
-            let error = one_line(&error);
-            tracing::error!(error, "the derived state may keep identifiers of who was purged");
-        }
-    }
-    let folder = Folder::of_tenant(&tenant.directory);
-    if folder.ledger().is_ok_and(|ledger| ledger.is_empty()) {
-        return Ok(());
     }
     for copy in tell(tenant).1 {
         tracing::warn!(copy, "a copy of the keys may hold keys of who was purged");
@@ -434,7 +438,7 @@ impl Certificate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use store::keys::{LedgerEntry, PurgeState};
+    use store::keys::LedgerEntry;
 
     use crate::tenant_key::tests::{Place, write};
 
@@ -472,6 +476,12 @@ mod tests {
         let (ids, turn) = (Arc::new(SystemIds::open().unwrap()), Arc::default());
         let tenant = Tenant { name: name.clone(), directory, database, ids, turn };
         let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        // What comes first is there when the rest fails.
+        let obstacle = tenant.directory.join("keys/purges.unfinished");
+        std::fs::create_dir(&obstacle).unwrap();
+        assert!(matches!(finish(&tenant, runtime.handle()), Err(PurgeError::Begun(_))));
+        assert!(!SledStore::forget_state_at_open(&tenant.directory).unwrap(), "it is not marked");
+        std::fs::remove_dir(&obstacle).unwrap();
         finish(&tenant, runtime.handle()).unwrap();
         tenant.database.close().unwrap();
         assert_eq!(keyring().ledger()[0].state, PurgeState::Done);

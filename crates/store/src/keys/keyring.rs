@@ -351,21 +351,6 @@ impl Keyring {
         })
     }
 
-    /// The tree as it is kept, wrapped, and the ledger: what a copy of the keys has.
-    ///
-    /// # Errors
-    /// [`KeysError::Io`] when they cannot be read.
-    pub fn copy_to(&self, to: &dyn KeyStore) -> Result<(), KeysError> {
-        // The ledger first: a copy without the newest purge in it must not outlive this.
-        for file in [KeyFile::Ledger, KeyFile::Tree] {
-            let bytes = self.store.read(file).map_err(|source| self.failed(source))?;
-            let bytes = bytes.unwrap_or_default();
-            to.replace(file, &bytes)
-                .map_err(|source| KeysError::Io { place: to.place(), source })?;
-        }
-        Ok(())
-    }
-
     fn destroy_what_is_done(&self) -> Result<(), KeysError> {
         let mut kept = self.kept.write();
         let mut tree = kept.tree.clone();
@@ -389,10 +374,16 @@ impl Keyring {
         let mut kept = self.kept.write();
         let mut ledger = kept.ledger.clone();
         change(&mut ledger);
-        let written = self.store.replace(KeyFile::Ledger, &ledger::encode(&ledger));
-        written.map_err(|source| self.failed(source))?;
-        kept.ledger = ledger;
-        Ok(())
+        let bytes = ledger::encode(&ledger);
+        let written = self.store.replace(KeyFile::Ledger, &bytes);
+        // A file that says it was not replaced may have been: then it says what it says, and a
+        // purge in it has begun.
+        let there = written.is_ok()
+            || self.store.read(KeyFile::Ledger).is_ok_and(|there| there.as_ref() == Some(&bytes));
+        if there {
+            kept.ledger = ledger;
+        }
+        written.map_err(|source| self.failed(source))
     }
 
     fn cipher(&self, key: OwnerKeyId) -> Option<LessSafeKey> {
