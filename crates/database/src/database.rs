@@ -59,7 +59,8 @@ impl Default for Options {
     }
 }
 
-/// One tenant's data. Dropping it without [`Database::close`] loses nothing acknowledged.
+/// One tenant's data. Dropping it without [`Database::close`] loses nothing acknowledged; what
+/// waits is still committed, and the store is let go of after that, not before the drop returns.
 pub struct Database {
     pub(crate) shared: Arc<Shared>,
     writers: Mutex<Vec<JoinHandle<()>>>,

@@ -27,6 +27,8 @@ const SEGMENT_FORMAT: u32 = 1;
 /// Up to and including the length of the tenant.
 const SEGMENT_FIXED: usize = 8 + 4 + 4 + 8 + 8 + 8 + 32 + 1;
 const GROUP_MAGIC: &[u8; 4] = b"HGG1";
+/// The most commits of a group.
+pub(crate) const MAX_GROUP_COMMITS: usize = 1 << 16;
 /// What a group's trailer ends with.
 pub(crate) const TRAILER_MAGIC: &[u8; 4] = b"HGE1";
 const CRC: usize = 4;

@@ -89,7 +89,10 @@ impl Layout {
         }
         // A process that was killed between giving a file its name and syncing its directory left
         // a name that is not on the disk: nothing is appended behind such a name (G2).
-        for directory in [self.root.clone(), self.log()] {
+        let above = self.root.parent().filter(|above| !above.as_os_str().is_empty());
+        for directory in
+            above.map(Path::to_owned).into_iter().chain([self.root.clone(), self.log()])
+        {
             match self.disk.sync_directory(&directory) {
                 // A log that is not there is said where its segments are looked for.
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

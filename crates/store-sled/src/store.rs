@@ -19,7 +19,7 @@ use store::{
 use crate::SledStoreOptions;
 use crate::applier::Applier;
 use crate::error::{Damage, Flaw, OpenError};
-use crate::frame::{GROUP_HEADER, GROUP_TRAILER, GroupHeader};
+use crate::frame::{GROUP_HEADER, GROUP_TRAILER, GroupHeader, MAX_GROUP_COMMITS};
 use crate::history::{Found, Histories};
 use crate::keys::{Pointer, bearers_key, version_keys};
 use crate::layout::Layout;
@@ -435,6 +435,10 @@ impl Store for SledStore {
 impl Writer {
     /// Writes the group into the buffer, as it will stand in the log. Returns its length.
     fn encode(&mut self, first: T, head: Head, group: &[Commit]) -> Result<usize, AppendError> {
+        if group.len() > MAX_GROUP_COMMITS {
+            let (commits, limit) = (group.len(), MAX_GROUP_COMMITS);
+            return Err(AppendError::TooMany { commits, limit });
+        }
         let framing = GROUP_HEADER + GROUP_TRAILER;
         let length = framing + group.iter().map(record::length).sum::<usize>();
         if length as u64 > MAX_GROUP {

@@ -28,6 +28,14 @@ pub enum AppendError {
         /// How long it may be, in bytes.
         limit: u64,
     },
+    /// The group has more commits than one may have. Nothing was written.
+    #[error("a group of {commits} commits was refused: {limit} may be in one")]
+    TooMany {
+        /// How many there are.
+        commits: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// No room on the disk, or in its quota.
     #[error("the disk is full")]
     DiskFull,

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use store::T;
 
-use crate::frame::{GROUP_HEADER, GROUP_TRAILER, GroupHeader, TRAILER_MAGIC};
+use crate::frame::{GROUP_HEADER, GROUP_TRAILER, GroupHeader, MAX_GROUP_COMMITS, TRAILER_MAGIC};
 
 /// The least that a disk writes whole or not at all, in bytes.
 pub(super) const BLOCK: u64 = 512;
@@ -41,7 +41,8 @@ pub(super) fn may_be_one_group(offset: u64, rest: &[u8], first: T) -> bool {
     let trailer = written_of_trailer(offset, rest);
     let is_trailer = trailer.ends_with(TRAILER_MAGIC) || TRAILER_MAGIC.ends_with(trailer);
     let expected = || {
-        (1..=rest.len() / LEAST_RECORD).any(|commits| {
+        // The fewer are tried, the less likely it is that another's trailer fits by chance.
+        (1..=MAX_GROUP_COMMITS.min(rest.len() / LEAST_RECORD)).any(|commits| {
             let commits = u32::try_from(commits).unwrap_or(u32::MAX);
             let header = GroupHeader { commits, length: rest.len() as u64, first };
             header.trailer().ends_with(trailer)
