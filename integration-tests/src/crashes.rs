@@ -444,6 +444,12 @@ impl Hits {
         self.0.contains_key(point)
     }
 
+    /// How many kinds of calls were among them.
+    #[must_use]
+    pub fn kinds(&self) -> usize {
+        self.0.len()
+    }
+
     /// A line for each.
     #[must_use]
     pub fn table(&self) -> String {
@@ -490,21 +496,30 @@ pub fn crash(seed: u64, more: usize) -> Result<Hits, String> {
         let left = folder.path().join(format!("crashed-{index}"));
         std::fs::create_dir_all(&left).map_err(|error| error.to_string())?;
         disk.crash((&root, &left), unsynced, &mut chance).map_err(|error| error.to_string())?;
-        // What sled has may be behind the log, ahead of it, or gone.
-        if left.join("log").is_dir() && chance.below(2) == 0 {
-            copy(&root.join("state"), &left.join("state")).map_err(|error| error.to_string())?;
-        }
         let expected = Expected {
             at_least: step.acknowledged.max(step.visible),
             groups: &record.groups[..step.begun],
             keys: step.keys,
         };
-        expected.check(&left).map_err(|found| {
+        let failed = |found| {
             let point = &step.point;
             format!("seed {seed}, call {index} ({point}), not synced {unsynced:?}: {found}")
-        })?;
-        std::fs::remove_dir_all(&left).map_err(|error| error.to_string())?;
+        };
         *hits.0.entry(step.point.clone()).or_default() += 1;
+        let mut left = left;
+        if chance.below(3) == 0 {
+            let again = folder.path().join(format!("crashed-again-{index}"));
+            let point = crash_the_open(&left, &again, &mut chance).map_err(failed)?;
+            *hits.0.entry(format!("open: {point}")).or_default() += 1;
+            std::fs::remove_dir_all(&left).map_err(|error| error.to_string())?;
+            left = again;
+        }
+        // What sled has may be behind the log, ahead of it, or gone.
+        if left.join("log").is_dir() && chance.below(2) == 0 {
+            copy(&root.join("state"), &left.join("state")).map_err(|error| error.to_string())?;
+        }
+        expected.check(&left).map_err(failed)?;
+        std::fs::remove_dir_all(&left).map_err(|error| error.to_string())?;
     }
     Ok(hits)
 }
@@ -629,7 +644,7 @@ pub fn kill(
     run(&folder.path().join("plan"), seed, &Disk::watched(Arc::clone(&plan) as _), &*plan)?;
     let calls = plan.calls.load(Ordering::SeqCst);
     // Histories are written behind, so that the number of calls before a moment varies a little.
-    let at = Chance::new(!seed).below(2 * calls);
+    let at = Chance::new(!seed).below(2 * calls * 9 / 10);
     let killed = folder.path().join("killed");
     let told = process(&killed, at).map_err(|error| error.to_string())?;
     let groups = plan.groups.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -655,6 +670,26 @@ pub fn kill(
         .check(&killed)
         .map_err(|found| format!("seed {seed}, killed at {at} ({hit}): {found}"))?;
     Ok(Hits(BTreeMap::from([(hit, 1)])))
+}
+
+/// Opens what a crash left, crashes that at one of its calls, and puts what is left then into
+/// `again`. Returns the call.
+fn crash_the_open(left: &Path, again: &Path, chance: &mut Chance) -> Result<String, String> {
+    let text = |error: io::Error| error.to_string();
+    let mut disk = SimulatedDisk::holding(left).map_err(text)?;
+    let recorder = Arc::new(Recorder::default());
+    drop(open(left, 2_000, Disk::watched(Arc::clone(&recorder) as _))?);
+    let steps = recorder.with(|record| std::mem::take(&mut record.steps));
+    // The rarer kinds of calls come no less often than those that every open makes.
+    let mut kinds: Vec<&str> = steps.iter().map(|step| step.point.as_str()).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let kind = kinds[chance.below(kinds.len())];
+    let last = steps.iter().rposition(|step| step.point == kind).unwrap_or_default();
+    steps[..=last].iter().for_each(|step| disk.make(&step.made));
+    std::fs::create_dir_all(again).map_err(text)?;
+    disk.crash((left, again), Unsynced::Torn, chance).map_err(text)?;
+    Ok(kind.to_owned())
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {

@@ -181,6 +181,32 @@ pub struct SimulatedDisk {
 }
 
 impl SimulatedDisk {
+    /// A disk on which what is in the directory `root` is durable, and nothing else is.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn holding(root: &Path) -> io::Result<Self> {
+        let mut disk = Self::default();
+        disk.take_in(root)?;
+        disk.durable_names = disk.names.clone();
+        Ok(disk)
+    }
+
+    fn take_in(&mut self, directory: &Path) -> io::Result<()> {
+        self.names.insert(directory.to_owned(), Node::Directory);
+        for entry in std::fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                self.take_in(&path)?;
+                continue;
+            }
+            let durable = std::fs::read(&path)?;
+            self.names.insert(path, Node::File(self.inodes.len()));
+            self.inodes.push(Inode { durable, pending: Vec::new() });
+        }
+        Ok(())
+    }
+
     /// Takes a call as made.
     pub fn make(&mut self, made: &Made) {
         match made {

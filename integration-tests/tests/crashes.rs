@@ -33,6 +33,10 @@ fn a_crash_at_any_call_leaves_everything_acknowledged_and_no_group_in_part() {
         "keys.sync-directory",
         "format.rename",
         "history/run.write",
+        "open: log/cut.write",
+        "open: log/segment.set-length",
+        "open: log/segment.write",
+        "open: log/segment.sync",
     ] {
         assert!(hits.has(point), "no crash came at {point}:\n{}", hits.table());
     }
@@ -74,5 +78,5 @@ fn a_process_killed_at_any_call_leaves_everything_acknowledged_and_no_group_in_p
         };
         hits.add(&kill(seed, process).unwrap_or_else(|found| panic!("{found}")));
     }
-    assert_eq!(hits.total(), 20);
+    assert!(hits.kinds() > 5, "{}", hits.table());
 }
