@@ -3,6 +3,8 @@
 use fhir_core::Instant;
 use proptest::prelude::*;
 
+use std::sync::atomic::AtomicBool;
+
 use super::super::MemoryKeyStore;
 use super::*;
 use crate::CommitId;
@@ -30,6 +32,8 @@ impl Ids for Counting {
 struct Disk {
     files: MemoryKeyStore,
     refuses: Mutex<Option<KeyFile>>,
+    /// What is replaced is there, and said not to be.
+    says_no: AtomicBool,
 }
 
 impl KeyStore for Disk {
@@ -41,7 +45,11 @@ impl KeyStore for Disk {
         if *self.refuses.lock() == Some(file) {
             return Err(io::Error::other("refused"));
         }
-        self.files.replace(file, bytes)
+        self.files.replace(file, bytes)?;
+        match self.says_no.load(Ordering::SeqCst) {
+            true => Err(io::Error::other("its folder was not synced")),
+            false => Ok(()),
+        }
     }
 
     fn place(&self) -> String {
@@ -241,4 +249,24 @@ proptest! {
             prop_assert_eq!(cut, Err(UnsealError::Altered));
         }
     }
+}
+
+/// A purge that is in the ledger has begun, whatever the disk said of it: the next open finishes
+/// it, and another purge does not take it out of the ledger.
+#[test]
+fn a_purge_that_may_have_been_written_down_has_begun() {
+    let disk = Arc::new(Disk::default());
+    let keyring = made(&disk);
+    disk.says_no.store(true, Ordering::SeqCst);
+    keyring.begin_purge(purge(&keyring, "1")).unwrap_err();
+    assert_eq!(keyring.ledger().len(), 1);
+    disk.says_no.store(false, Ordering::SeqCst);
+    *disk.refuses.lock() = Some(KeyFile::Ledger);
+    keyring.begin_purge(purge(&keyring, "2")).unwrap_err();
+    assert_eq!(keyring.ledger().len(), 1);
+    *disk.refuses.lock() = None;
+    keyring.begin_purge(purge(&keyring, "3")).unwrap();
+    drop(keyring);
+    let patients = again(&disk).ledger().into_iter().map(|entry| entry.patient.to_string());
+    assert_eq!(patients.collect::<Vec<_>>(), ["1", "3"]);
 }
