@@ -15,6 +15,7 @@ mod peers;
 mod product;
 mod raw_log;
 mod read;
+mod stall;
 mod store;
 mod traced;
 mod turns;
@@ -32,6 +33,8 @@ pub(crate) enum Bench {
     Write(Rounds),
     /// The embedded store and the database over it: commits, bulk, reads, what opening costs.
     Store(store::Sizes),
+    /// Large transactions beside small writes and reads: how long those wait.
+    Stall(stall::Sizes),
     /// Reads through the gateway: its whole chain against a bare proxy of the same kind.
     Gateway(Rounds),
     /// A process under test or a peer; ends when its standard input does.
@@ -72,6 +75,7 @@ impl Bench {
             Self::Read(rounds) => read::run(rounds),
             Self::Write(rounds) => write::run(rounds),
             Self::Store(sizes) => store::run(&sizes),
+            Self::Stall(sizes) => stall::run(sizes),
             Self::Gateway(rounds) => gateway::run(rounds),
             Self::Child(child) => child.run(),
         };

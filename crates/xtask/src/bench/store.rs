@@ -2,6 +2,7 @@
 //! bare appends of the same bytes in groups of the same sizes; bulk commits; reads by id on one
 //! thread; and what opening costs after a kill.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -83,7 +84,7 @@ fn commits(rounds: Rounds, (clients, wanted, most): (usize, f64, f64)) -> Result
 }
 
 /// An Observation of about the size that they have.
-fn observation(number: u64) -> String {
+pub(super) fn observation(number: u64) -> String {
     format!(
         r#"{{"resourceType":"Observation","status":"final","category":[{{"coding":[{{"system":"http://terminology.hl7.org/CodeSystem/observation-category","code":"vital-signs","display":"Vital signs"}}]}}],"code":{{"coding":[{{"system":"http://loinc.org","code":"8302-2","display":"Body Height"}}],"text":"Body Height"}},"subject":{{"reference":"Patient/{:032x}"}},"encounter":{{"reference":"Encounter/{:032x}"}},"effectiveDateTime":"2026-11-{:02}T{:02}:15:00+00:00","issued":"2026-11-24T10:15:00.000+00:00","valueQuantity":{{"value":{}.{},"unit":"cm","system":"http://unitsofmeasure.org","code":"cm"}}}}"#,
         u128::from(number / 40) * 0x9e37_79b9_7f4a_7c15,
@@ -99,33 +100,43 @@ fn observations() -> Result<ResourceType, Failure> {
     Ok(ResourceType::new("Observation")?)
 }
 
-fn id(number: u64) -> ResourceId {
+pub(super) fn id(number: u64) -> ResourceId {
     // Spread as random ids are.
     ResourceId::from_uuid(
         u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835),
     )
 }
 
+/// A transaction that creates these Observations, from JSON.
+pub(super) fn bulk(database: &Database, numbers: Range<u64>) -> Result<Transaction, Failure> {
+    let of = observations()?;
+    let id_of_commit = CommitId(u128::from(numbers.start) | 1 << 100);
+    let change = |number| -> Result<Change, Failure> {
+        let json = observation(number);
+        let document = Document::parse(json.as_bytes())?;
+        let resource = Resource::new(document.root())?;
+        let id = id(number);
+        let body = Body::of(&resource, &id, &Replacements::default(), Schema::r4());
+        let action = Action::Write { body, method: Method::Post };
+        Ok(Change { resource_type: of.clone(), id, action, expect: Expect::New })
+    };
+    Ok(Transaction {
+        id: id_of_commit,
+        prepared_at: database.snapshot(Visibility::everything()).at(),
+        changes: numbers.map(change).collect::<Result<_, _>>()?,
+        conditions: Vec::new(),
+    })
+}
+
 /// Commits Observations from JSON, many in each commit. Returns how many a second.
-async fn fill(database: &Database, versions: u64, clock: &dyn Clock) -> Result<f64, Failure> {
-    let (began, of) = (clock.monotonic(), observations()?);
+pub(super) async fn fill(
+    database: &Database,
+    versions: u64,
+    clock: &dyn Clock,
+) -> Result<f64, Failure> {
+    let began = clock.monotonic();
     for first in (0..versions).step_by(usize::try_from(COMMIT)?) {
-        let change = |number| -> Result<Change, Failure> {
-            let json = observation(number);
-            let document = Document::parse(json.as_bytes())?;
-            let resource = Resource::new(document.root())?;
-            let id = id(number);
-            let body = Body::of(&resource, &id, &Replacements::default(), Schema::r4());
-            let action = Action::Write { body, method: Method::Post };
-            Ok(Change { resource_type: of.clone(), id, action, expect: Expect::New })
-        };
-        let changes = (first..versions.min(first + COMMIT)).map(change);
-        let transaction = Transaction {
-            id: CommitId(u128::from(first) | 1 << 100),
-            prepared_at: database.snapshot(Visibility::everything()).at(),
-            changes: changes.collect::<Result<_, _>>()?,
-            conditions: Vec::new(),
-        };
+        let transaction = bulk(database, first..versions.min(first + COMMIT))?;
         database.commit(transaction).await?;
     }
     Ok(versions as f64 / (clock.monotonic() - began).as_secs_f64())
