@@ -11,9 +11,9 @@ use crate::disk::Disk;
 use crate::error::{Damage, Flaw, OpenError};
 use crate::frame::{MAX_SEGMENT_HEADER, SegmentHeader};
 
-/// The format of the directory that this release writes. 1 has no sealed bodies; the first open
-/// makes it 2.
-const FORMAT: u32 = 2;
+/// The format of the directory that this release writes. 1 has no sealed bodies, 2 no records of
+/// format 2; the first open makes either 3.
+const FORMAT: u32 = 3;
 /// The last one whose bodies are all readable.
 const UNSEALED: u32 = 1;
 const FORMAT_WORDS: &str = "hearthgate store ";

@@ -156,7 +156,7 @@ fn a_directory_of_before_there_were_keys_opens_and_seals_from_then_on() {
     let before = fs::metadata(path.join("log/0000000000000001.log")).unwrap().len();
     let keys = Arc::new(keyring(&Arc::default()));
     let sealed = open(&path, Sealing::with(tenant(), keys));
-    assert_eq!(fs::read_to_string(path.join("format")).unwrap(), "hearthgate store 2\n");
+    assert_eq!(fs::read_to_string(path.join("format")).unwrap(), "hearthgate store 3\n");
     assert_eq!(KeyFolder::first_keys(&path).unwrap(), FirstKeys::MustBeThere);
     block_on(commit(&sealed, vec![put("Basic/2", &short(), Expect::Any)])).unwrap();
     for name in ["Basic/1", "Basic/2"] {

@@ -15,13 +15,13 @@ use crate::support::{
 fn a_newer_format_is_refused_naming_both() {
     let (folder, _) = two_groups();
     let format = folder.path().join("format");
-    assert_eq!(fs::read_to_string(&format).unwrap(), "hearthgate store 2\n");
-    fs::write(&format, "hearthgate store 3\n").unwrap();
+    assert_eq!(fs::read_to_string(&format).unwrap(), "hearthgate store 3\n");
+    fs::write(&format, "hearthgate store 4\n").unwrap();
     let before = files(&folder.path());
     let error = folder.open_with(options()).unwrap_err();
-    let named = matches!(&error, OpenError::NewerFormat { found: 3, known: 2, .. });
+    let named = matches!(&error, OpenError::NewerFormat { found: 4, known: 3, .. });
     assert!(named, "{error:?}");
-    assert!(error.to_string().contains("format 3, this release knows up to 2"));
+    assert!(error.to_string().contains("format 4, this release knows up to 3"));
     for text in ["", "hearthgate store 0\n", "hearthgate store one\n", "something else\n"] {
         fs::write(&format, text).unwrap();
         let error = folder.open_with(options()).unwrap_err();
@@ -30,7 +30,7 @@ fn a_newer_format_is_refused_naming_both() {
     fs::remove_file(&format).unwrap();
     let error = folder.open_with(options()).unwrap_err();
     assert!(matches!(error, OpenError::FormatMissing { .. }), "{error:?}");
-    fs::write(&format, "hearthgate store 3\n").unwrap();
+    fs::write(&format, "hearthgate store 4\n").unwrap();
     assert!(files(&folder.path()) == before);
 }
 

@@ -1,4 +1,4 @@
-//! Any bytes are a record or an error, and a record is written in one way alone.
+//! Any bytes are a record or an error, and a format writes a record in one way alone.
 //!
 //! The first byte chooses whether the checksums in front are made right, so that the fields
 //! behind them are reached.
@@ -26,7 +26,8 @@ fuzz_target!(|data: &[u8]| {
         Ok(decoded) => {
             assert!(checked);
             let mut again = Vec::new();
-            let hash = record::encode(
+            let hash = record::encode_in(
+                decoded.format,
                 &decoded.commit,
                 &decoded.previous,
                 &mut again,

@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
-use ring::digest::{Context, SHA256};
+use ring::digest::Context;
 
-use super::encode::{block_seed, checksum};
-use super::{Condition, DecodeError, FORMAT, MAX_LENGTH};
+use super::encode::{block_seed, checksum, hash_id, hash_of_head};
+use super::{Condition, DecodeError, Format, MAX_LENGTH, PACKED};
 use crate::{
     BodyCoding, Commit, CommitHash, CommitId, CommitKind, ContentHash, FhirVersion, Idempotency,
     OwnerKeyId, T, TenantText, Version, VersionFlags,
@@ -17,6 +17,8 @@ use crate::{
 /// A commit and what its record adds to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decoded {
+    /// The format of the record.
+    pub format: Format,
     /// The commit. Its versions' identifiers are empty: they are not in the record.
     pub commit: Commit,
     /// The hash of the commit before.
@@ -46,6 +48,7 @@ pub struct RecordHead<'a> {
     pub versions: u32,
     /// The length of the record, in bytes: the next one begins there.
     pub length: usize,
+    format: Format,
     id: CommitId,
     fhir_version: FhirVersion,
     kind: CommitKind,
@@ -84,6 +87,7 @@ pub fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
     })?;
     let tenant = TenantText::new(head.tenant).expect("walk() checked the tenant");
     Ok(Decoded {
+        format: head.format,
         commit: Commit {
             t: head.t,
             instant: head.instant,
@@ -111,23 +115,38 @@ pub fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
 /// [`DecodeError`] when it is not whole and unharmed, or of another tenant or position.
 pub fn decode_block(bytes: &Bytes, tenant: &str, t: T) -> Result<Version, DecodeError> {
     let mut reader = Reader { bytes, at: 0 };
-    let block = block(&mut reader, block_seed(tenant, t))?;
+    let block = block(&mut reader, block_seed(tenant, t), None)?;
     reader.finish("block")?;
     Ok(block.to_version(bytes))
+}
+
+/// An id as it stands in a block.
+enum Id<'a> {
+    Text(&'a str),
+    Uuid(u128),
+}
+
+impl Id<'_> {
+    fn to_id(&self) -> ResourceId {
+        match *self {
+            Self::Text(text) => ResourceId::new(text).expect("Reader::id() checked the id"),
+            Self::Uuid(uuid) => ResourceId::from_uuid(uuid),
+        }
+    }
 }
 
 /// A block's fields, checked.
 struct Block<'a> {
     resource_type: &'a str,
-    id: &'a str,
+    id: Id<'a>,
     version: VersionId,
     flags: VersionFlags,
     owner: OwnerKeyId,
     dictionary: BodyCoding,
     content_hash: ContentHash,
     length: u32,
-    /// Everything up to the body: what the commit's hash covers.
-    hashed: &'a [u8],
+    /// What the commit's hash covers of it before the id and after.
+    hashed: [&'a [u8]; 2],
     body: Range<usize>,
 }
 
@@ -135,7 +154,7 @@ impl Block<'_> {
     fn to_version(&self, bytes: &Bytes) -> Version {
         Version {
             resource_type: ResourceType::new(self.resource_type).expect("block() checked the type"),
-            id: ResourceId::new(self.id).expect("block() checked the id"),
+            id: self.id.to_id(),
             version: self.version,
             flags: self.flags,
             owner: self.owner,
@@ -145,6 +164,16 @@ impl Block<'_> {
             body: bytes.slice(self.body.clone()),
             identifiers: Vec::new(),
         }
+    }
+
+    fn hash(&self, context: &mut Context) {
+        let [before, after] = self.hashed;
+        context.update(before);
+        match &self.id {
+            Id::Text(text) => hash_id(text, context),
+            Id::Uuid(uuid) => hash_id(ResourceId::from_uuid(*uuid).as_str(), context),
+        }
+        context.update(after);
     }
 }
 
@@ -156,13 +185,12 @@ fn walk<'a>(
     let mut reader = outer.framed("record", 0)?;
     let start = reader.at;
     let mut head = head(&mut reader)?;
-    let mut context = Context::new(&SHA256);
-    context.update(&reader.bytes[start..reader.at]);
+    let mut context = hash_of_head(&reader.bytes[start + 1..reader.at]);
     let seed = block_seed(head.tenant, head.t);
     for _ in 0..head.versions {
         let at = reader.at;
-        let block = block(&mut reader, seed)?;
-        context.update(block.hashed);
+        let block = block(&mut reader, seed, Some(head.format))?;
+        block.hash(&mut context);
         each(at..reader.at, block);
     }
     reader.finish("record")?;
@@ -175,9 +203,8 @@ fn head<'a>(reader: &mut Reader<'a>) -> Result<RecordHead<'a>, DecodeError> {
     let known = |at, field, number: u64| error(at, field, Condition::Unknown(number));
     let at = reader.at;
     let [format, kind, fhir_version, reserved] = reader.array("format")?;
-    if format != FORMAT {
-        return Err(known(at, "format", u64::from(format)));
-    }
+    let format =
+        Format::from_number(format).ok_or_else(|| known(at, "format", u64::from(format)))?;
     let kind =
         CommitKind::from_number(kind).ok_or_else(|| known(at + 1, "kind", u64::from(kind)))?;
     let fhir_version = FhirVersion::from_number(fhir_version)
@@ -214,6 +241,7 @@ fn head<'a>(reader: &mut Reader<'a>) -> Result<RecordHead<'a>, DecodeError> {
         hash: CommitHash::ZERO,
         versions: u32::from_le_bytes(reader.array("number of versions")?),
         length: 0,
+        format,
         id,
         fhir_version,
         kind,
@@ -221,11 +249,18 @@ fn head<'a>(reader: &mut Reader<'a>) -> Result<RecordHead<'a>, DecodeError> {
     })
 }
 
-fn block<'a>(outer: &mut Reader<'a>, seed: u32) -> Result<Block<'a>, DecodeError> {
+/// A block of a record in `format`, or in any.
+fn block<'a>(
+    outer: &mut Reader<'a>,
+    seed: u32,
+    format: Option<Format>,
+) -> Result<Block<'a>, DecodeError> {
     let mut reader = outer.framed("block", seed)?;
     let start = reader.at;
     let resource_type = reader.short("type", ResourceType::is_valid)?;
-    let id = reader.short("id", ResourceId::is_valid)?;
+    let before_id = &reader.bytes[start..reader.at];
+    let id = reader.id(format)?;
+    let after_id = reader.at;
     let at = reader.at;
     let version = VersionId::new(u64::from_le_bytes(reader.array("version number")?))
         .ok_or_else(|| error(at, "version number", Condition::OutOfRange(0)))?;
@@ -243,7 +278,7 @@ fn block<'a>(outer: &mut Reader<'a>, seed: u32) -> Result<Block<'a>, DecodeError
         let condition = Condition::OutOfRange(i128::from(length.max(stored)));
         return Err(error(at, "body of a deleted version", condition));
     }
-    let hashed = &reader.bytes[start..reader.at];
+    let hashed = [before_id, &reader.bytes[after_id..reader.at]];
     let body = reader.at..reader.at + reader.take(stored as usize, "body")?.len();
     reader.finish("block")?;
     outer.at = reader.at;
@@ -295,6 +330,20 @@ impl<'a> Reader<'a> {
         let [length] = self.array(field)?;
         let text = std::str::from_utf8(self.take(usize::from(length), field)?).ok();
         text.filter(|text| is_valid(text)).ok_or_else(|| error(at, field, Condition::Malformed))
+    }
+
+    /// An id, in the one way that `format` has for it.
+    fn id(&mut self, format: Option<Format>) -> Result<Id<'a>, DecodeError> {
+        let at = self.at;
+        if format != Some(Format::One) && self.bytes.get(at) == Some(&PACKED) {
+            self.at += 1;
+            return Ok(Id::Uuid(u128::from_be_bytes(self.array("id")?)));
+        }
+        let text = self.short("id", ResourceId::is_valid)?;
+        if format == Some(Format::Two) && ResourceId::uuid_of(text).is_some() {
+            return Err(error(at, "id", Condition::Malformed));
+        }
+        Ok(Id::Text(text))
     }
 
     /// Text with its length in two bytes.

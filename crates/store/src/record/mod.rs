@@ -1,4 +1,4 @@
-//! Record v1: a commit as bytes.
+//! The record: a commit as bytes.
 //!
 //! All numbers are little-endian. A frame, from its first byte:
 //!
@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 4 | length of what follows the checksum |
 //! | 4 | CRC-32C over the length and what follows the checksum |
-//! | 1 | format: 1 |
+//! | 1 | format: 2, or 1 |
 //! | 1 | kind |
 //! | 1 | FHIR version |
 //! | 1 | reserved: 0 |
@@ -25,7 +25,8 @@
 //! |---|---|
 //! | 4 | length of what follows the checksum |
 //! | 4 | CRC-32C over tenant (with its length), `t`, the length and what follows the checksum |
-//! | 1 + n, 1 + n | type, id |
+//! | 1 + n | type |
+//! | 1 + n | id; in format 2, one that is a UUID in lower case: 0, then its 16 bytes |
 //! | 8 | version number |
 //! | 1 | flags |
 //! | 8 | owner key id |
@@ -36,20 +37,58 @@
 //!
 //! A block carries a checksum of its own so that one version can be read and verified without
 //! the rest of its commit. A commit's hash is SHA-256 over everything after the frame's checksum
-//! but the blocks' lengths, checksums and bodies.
+//! but the blocks' lengths, checksums and bodies, in format 1, whatever the record's own is: so
+//! it does not depend on where and how a commit is kept.
 //!
-//! There is one way to write a commit: what decodes encodes to the same bytes.
+//! A format has one way to write a commit: what decodes encodes to the same bytes. Records of
+//! format 1 were written before there was 2; all that are written have 2.
 
 mod decode;
 mod encode;
 
 pub use decode::{Decoded, RecordHead, check, check_each, decode, decode_block};
-pub use encode::{encode, length};
+pub use encode::{encode, encode_in, length};
+
+use fhir_core::ResourceId;
 
 use crate::CommitId;
 
-/// The format that this codec writes and reads.
-pub const FORMAT: u8 = 1;
+/// The format of a record, by the number it has there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Every id is text.
+    One = 1,
+    /// An id that is a UUID is its 16 bytes.
+    Two = 2,
+}
+
+impl Format {
+    /// The one that is written.
+    pub const NEWEST: Self = Self::Two;
+
+    /// The format with this number in the record.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::One),
+            2 => Some(Self::Two),
+            _ => None,
+        }
+    }
+
+    /// The number that stands for this id.
+    fn packed(self, id: &ResourceId) -> Option<u128> {
+        match self {
+            Self::One => None,
+            Self::Two => id.as_uuid(),
+        }
+    }
+}
+
+/// In place of an id's length: the bytes of a UUID follow. No id is empty.
+const PACKED: u8 = 0;
+/// So many.
+const UUID_BYTES: usize = 16;
 
 /// Bytes before the part of a frame or block that its length counts.
 pub const FRAME_HEADER: usize = 8;
