@@ -12,7 +12,7 @@ use store::{Store, T, TenantText};
 use tokio::sync::oneshot;
 
 use crate::bodies::{Bodies, Kept};
-use crate::line::{Line, NotTaken};
+use crate::line::{Line, NotTaken, Weight};
 use crate::seal::Sealing;
 use crate::writer::Writers;
 use crate::{
@@ -25,6 +25,10 @@ const MOST_KEPT: usize = 8;
 /// A transaction with more changes is sealed off the runtime's threads: each takes a microsecond
 /// or two.
 const SEALED_AT_ONCE: usize = 200;
+
+/// A transaction of so many changes, or bytes, or more waits aside for the serial step while
+/// small ones go.
+const LARGE: (usize, usize) = (200, 256 << 10);
 
 /// How far the clock may stand behind the newest data, in microseconds. Within it instants go on
 /// a microsecond at a time; beyond it they would say for long what is not so.
@@ -256,12 +260,12 @@ impl Database {
             return Err(CommitError::Closed);
         }
         let (held, size) = (transaction.held() + terms.held(), transaction.size());
+        let weight = weight(transaction.changes.len(), size);
         let held = Held::take(&self.shared, held).ok_or(CommitError::Overloaded)?;
-        self.shared.line.join(Job { transaction, terms, held, answer }, size).map_err(|not| {
-            match not {
-                NotTaken::Full => CommitError::Overloaded,
-                NotTaken::Closed => CommitError::Closed,
-            }
+        let job = Job { transaction, terms, held, answer };
+        self.shared.line.join(job, size, weight).map_err(|not| match not {
+            NotTaken::Full => CommitError::Overloaded,
+            NotTaken::Closed => CommitError::Closed,
         })?;
         let receipt = answered.await.unwrap_or(Err(CommitError::OutcomeUnknown))?;
         self.keep(writes, &receipt);
@@ -315,6 +319,11 @@ impl Drop for Database {
     fn drop(&mut self) {
         self.shared.line.close();
     }
+}
+
+/// How much work a transaction is for the serial step.
+fn weight(changes: usize, bytes: usize) -> Weight {
+    if changes >= LARGE.0 || bytes >= LARGE.1 { Weight::Large } else { Weight::Small }
 }
 
 /// What one change of a transaction writes.

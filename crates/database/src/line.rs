@@ -3,6 +3,10 @@
 //! The step has two places: one thread judges, one has the disk. Whoever judges keeps adding to
 //! its group while the disk is busy, then takes the disk and leaves the judging to the other.
 //! With little to do one thread does both in turn and the other is not woken.
+//!
+//! Large jobs wait aside and are groups of their own: a few groups of small ones go before each,
+//! and at least one between two of them, so that no small one waits for more than one large, and
+//! no large one for more than those few ([`PASSED_OVER`]).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,6 +21,18 @@ const WORTH_WAKING: usize = 16;
 const EXPECTED_WITHIN: Duration = Duration::from_micros(150);
 /// It waits so often at most.
 const WAITS: u32 = 6;
+/// While small jobs wait, so many of their groups go before a large job does.
+const PASSED_OVER: u32 = 4;
+/// The most bytes of a group of large jobs, of which the first may be larger: small ones wait
+/// while it is judged and written.
+const LARGE_GROUP_BYTES: usize = 1 << 20;
+
+/// How much work a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    Small,
+    Large,
+}
 
 /// The line, of jobs `J` with a size in bytes.
 #[derive(Debug)]
@@ -35,7 +51,10 @@ pub(crate) struct Line<J> {
 
 #[derive(Debug)]
 struct State<J> {
-    jobs: VecDeque<(J, usize)>,
+    small: VecDeque<(J, usize)>,
+    large: VecDeque<(J, usize)>,
+    /// Groups of small jobs since a large one, if any waits, was passed over first.
+    passed_over: u32,
     open: bool,
     /// A thread ended by a panic: nothing of what is here is done any more.
     ended: bool,
@@ -43,7 +62,8 @@ struct State<J> {
     disk_busy: bool,
     /// What the one that judges waits for.
     judge_waits: Waits,
-    /// What it has taken in, and their bytes.
+    /// What it has taken in, and their bytes; all of them are of one weight.
+    weight: Weight,
     gathered: usize,
     gathered_bytes: usize,
     /// How many it had when it last waited for more, and how often it did.
@@ -56,6 +76,16 @@ struct State<J> {
 }
 
 impl<J> State<J> {
+    fn waiting(&self) -> usize {
+        self.small.len() + self.large.len()
+    }
+
+    /// What a group that has nothing yet takes in.
+    fn weight_of_next(&self) -> Weight {
+        let passes = !self.small.is_empty() && self.passed_over < PASSED_OVER;
+        if self.large.is_empty() || passes { Weight::Small } else { Weight::Large }
+    }
+
     /// How many a group is expected to have: half of those who lately asked at once, so that
     /// while their group is written the other half makes its own ready.
     fn expected(&self) -> usize {
@@ -64,13 +94,16 @@ impl<J> State<J> {
 
     /// Whether the group that is judged should wait for more while the disk is idle.
     fn may_grow(&self) -> bool {
-        let small = self.gathered > 0 && self.gathered < self.expected();
-        small && self.gathered > self.waited_with && self.waits < WAITS
+        let few = self.gathered > 0 && self.gathered < self.expected();
+        self.weight == Weight::Small
+            && few
+            && self.gathered > self.waited_with
+            && self.waits < WAITS
     }
 
     /// Whether what waits is worth waking the one that judges.
     fn is_worth_waking(&self) -> bool {
-        let waiting = self.jobs.len();
+        let waiting = self.waiting();
         if self.disk_busy {
             return waiting >= WORTH_WAKING;
         }
@@ -117,12 +150,15 @@ pub(crate) enum Next<J> {
 impl<J> Line<J> {
     pub(crate) fn new(limit: usize, group: usize, group_bytes: usize) -> Self {
         let state = State {
-            jobs: VecDeque::new(),
+            small: VecDeque::new(),
+            large: VecDeque::new(),
+            passed_over: 0,
             open: true,
             ended: false,
             judging: false,
             disk_busy: false,
             judge_waits: Waits::No,
+            weight: Weight::Small,
             gathered: 0,
             gathered_bytes: 0,
             waited_with: 0,
@@ -140,16 +176,19 @@ impl<J> Line<J> {
         }
     }
 
-    /// Puts a job of `size` bytes at the end.
-    pub(crate) fn join(&self, job: J, size: usize) -> Result<(), NotTaken> {
+    /// Puts a job of `size` bytes at the end of those of its weight.
+    pub(crate) fn join(&self, job: J, size: usize, weight: Weight) -> Result<(), NotTaken> {
         let mut state = self.state.lock();
         if !state.open {
             return Err(NotTaken::Closed);
         }
-        if state.jobs.len() + state.gathered >= self.limit {
+        if state.waiting() + state.gathered >= self.limit {
             return Err(NotTaken::Full);
         }
-        state.jobs.push_back((job, size));
+        match weight {
+            Weight::Small => state.small.push_back((job, size)),
+            Weight::Large => state.large.push_back((job, size)),
+        }
         let worth = state.is_worth_waking();
         let (judging, judge_waits) = (state.judging, state.judge_waits);
         drop(state);
@@ -176,7 +215,7 @@ impl<J> Line<J> {
     pub(crate) fn end(&self) {
         let mut state = self.state.lock();
         (state.open, state.ended) = (false, true);
-        let jobs = std::mem::take(&mut state.jobs);
+        let jobs = (std::mem::take(&mut state.small), std::mem::take(&mut state.large));
         drop(state);
         self.place.notify_all();
         self.judge.notify_all();
@@ -187,13 +226,13 @@ impl<J> Line<J> {
     pub(crate) fn judge(&self) -> Option<Basis> {
         let mut state = self.state.lock();
         loop {
-            if state.ended || (!state.open && state.jobs.is_empty()) {
+            if state.ended || (!state.open && state.waiting() == 0) {
                 drop(state);
                 self.place.notify_all();
                 return None;
             }
-            let worth = !state.disk_busy || state.jobs.len() >= WORTH_WAKING;
-            if !state.judging && !state.jobs.is_empty() && worth {
+            let worth = !state.disk_busy || state.waiting() >= WORTH_WAKING;
+            if !state.judging && state.waiting() > 0 && worth {
                 break;
             }
             self.place.wait(&mut state);
@@ -223,11 +262,19 @@ impl<J> Line<J> {
             if state.ended {
                 return Next::Ended;
             }
-            let takes_more = state.gathered < self.group;
-            let fits =
-                |size| state.gathered == 0 || state.gathered_bytes + size <= self.group_bytes;
-            let more = takes_more && state.jobs.front().is_none_or(|&(_, size)| fits(size));
-            if more && let Some((job, size)) = state.jobs.pop_front() {
+            if state.gathered == 0 {
+                state.weight = state.weight_of_next();
+            }
+            let large = state.weight == Weight::Large;
+            let bytes =
+                if large { self.group_bytes.min(LARGE_GROUP_BYTES) } else { self.group_bytes };
+            let fits = |size| state.gathered == 0 || state.gathered_bytes + size <= bytes;
+            let queue = if large { &state.large } else { &state.small };
+            // Nobody waits for another large one to come.
+            let more = state.gathered < self.group
+                && queue.front().map_or(!large, |&(_, size)| fits(size));
+            let queue = if large { &mut state.large } else { &mut state.small };
+            if more && let Some((job, size)) = queue.pop_front() {
                 state.gathered += 1;
                 state.gathered_bytes += size;
                 return Next::Job(job, size);
@@ -243,11 +290,14 @@ impl<J> Line<J> {
                 }
                 state.judging = false;
                 state.disk_busy |= !nothing;
-                if !nothing {
+                if large {
+                    state.passed_over = 0;
+                } else if !nothing {
                     state.sizes = [state.sizes[1], state.gathered];
+                    state.passed_over += u32::from(!state.large.is_empty());
                 }
                 state.gathered = 0;
-                let worth = state.jobs.len() >= WORTH_WAKING;
+                let worth = state.waiting() >= WORTH_WAKING;
                 drop(state);
                 if worth {
                     self.place.notify_one();
@@ -291,7 +341,7 @@ impl<J> Line<J> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, Next, NotTaken, WAITS};
+    use super::{LARGE_GROUP_BYTES, Line, Next, NotTaken, PASSED_OVER, WAITS, Weight};
 
     fn line() -> Line<u32> {
         Line::new(6, 4, 100)
@@ -312,7 +362,7 @@ mod tests {
     fn a_group_keeps_its_bounds_and_the_first_may_pass_them() {
         let line = line();
         for (job, size) in [(1, 500), (2, 60), (3, 40), (4, 1)] {
-            line.join(job, size).unwrap();
+            line.join(job, size, Weight::Small).unwrap();
         }
         for expected in [&[1][..], &[2, 3], &[4]] {
             let basis = line.judge().unwrap();
@@ -327,26 +377,26 @@ mod tests {
     #[test]
     fn as_many_as_may_wait_are_taken_those_that_are_judged_included() {
         let line = line();
-        (0..6).for_each(|job| line.join(job, 1).unwrap());
-        assert_eq!(line.join(6, 1), Err(NotTaken::Full));
+        (0..6).for_each(|job| line.join(job, 1, Weight::Small).unwrap());
+        assert_eq!(line.join(6, 1, Weight::Small), Err(NotTaken::Full));
         line.judge().unwrap();
         assert!(matches!(line.next(), Next::Job(0, 1)));
-        assert_eq!(line.join(6, 1), Err(NotTaken::Full));
+        assert_eq!(line.join(6, 1, Weight::Small), Err(NotTaken::Full));
         assert_eq!(gather(&line).0, [1, 2, 3]);
-        line.join(6, 1).unwrap();
+        line.join(6, 1, Weight::Small).unwrap();
         line.close();
-        assert_eq!(line.join(7, 1), Err(NotTaken::Closed));
+        assert_eq!(line.join(7, 1, Weight::Small), Err(NotTaken::Closed));
     }
 
     #[test]
     fn what_is_left_out_makes_no_group() {
         let line = line();
-        line.join(1, 5).unwrap();
+        line.join(1, 5, Weight::Small).unwrap();
         line.judge().unwrap();
         assert!(matches!(line.next(), Next::Job(1, 5)));
         line.leave_out(5);
         assert!(matches!(line.next(), Next::Nothing));
-        line.join(2, 5).unwrap();
+        line.join(2, 5, Weight::Small).unwrap();
         assert!(!line.judge().unwrap().over_the_group_before);
     }
 
@@ -356,7 +406,7 @@ mod tests {
         let line = Line::new(1000, 1000, 1000);
         let mut sizes = Vec::new();
         for size in [64, 64, 1, 1, 1, 1] {
-            (0..size).for_each(|job| line.join(job, 0).unwrap());
+            (0..size).for_each(|job| line.join(job, 0, Weight::Small).unwrap());
             line.judge().unwrap();
             let (taken, end) = gather(&line);
             assert!(matches!(end, Next::Disk));
@@ -371,10 +421,10 @@ mod tests {
     #[test]
     fn a_group_that_was_not_written_is_known_to_the_one_that_rests_on_it() {
         let line = line();
-        line.join(1, 1).unwrap();
+        line.join(1, 1, Weight::Small).unwrap();
         let first = line.judge().unwrap();
         gather(&line);
-        (0..4).for_each(|job| line.join(job, 1).unwrap());
+        (0..4).for_each(|job| line.join(job, 1, Weight::Small).unwrap());
         line.fail();
         assert!(!line.holds(first));
         line.give_up_the_disk();
@@ -382,10 +432,67 @@ mod tests {
         assert!(line.holds(second) && second != first);
     }
 
+    /// The jobs of the next group, which is then written.
+    fn group(line: &Line<u32>) -> Vec<u32> {
+        line.judge().unwrap();
+        let (taken, end) = gather(line);
+        assert!(matches!(end, Next::Disk));
+        line.give_up_the_disk();
+        taken
+    }
+
+    #[test]
+    fn a_large_job_waits_for_a_few_groups_of_small_ones_and_no_longer() {
+        let line = line();
+        line.join(100, 1, Weight::Large).unwrap();
+        for passed in 0..PASSED_OVER {
+            line.join(passed, 1, Weight::Small).unwrap();
+            assert_eq!(group(&line), [passed]);
+        }
+        line.join(50, 1, Weight::Small).unwrap();
+        assert_eq!(group(&line), [100]);
+        assert_eq!(group(&line), [50]);
+    }
+
+    #[test]
+    fn between_two_large_jobs_small_ones_go_that_came_meanwhile() {
+        let line = Line::new(100, 4, LARGE_GROUP_BYTES);
+        let size = LARGE_GROUP_BYTES / 2 + 1;
+        line.join(100, size, Weight::Large).unwrap();
+        line.join(101, size, Weight::Large).unwrap();
+        // None waits: the first goes at once, and alone, since both are too much.
+        assert_eq!(group(&line), [100]);
+        line.join(1, 1, Weight::Small).unwrap();
+        assert_eq!(group(&line), [1]);
+        assert_eq!(group(&line), [101]);
+    }
+
+    #[test]
+    fn large_jobs_share_a_group_when_no_small_ones_wait_and_they_are_not_too_much() {
+        let line = Line::new(100, 100, 1 << 30);
+        for job in 0..5 {
+            line.join(job, LARGE_GROUP_BYTES / 4, Weight::Large).unwrap();
+        }
+        assert_eq!((group(&line), group(&line)), (vec![0, 1, 2, 3], vec![4]));
+        line.join(1, LARGE_GROUP_BYTES * 9, Weight::Large).unwrap();
+        assert_eq!(group(&line), [1]);
+    }
+
+    #[test]
+    fn a_group_that_waits_for_the_disk_takes_no_large_job_in() {
+        let line = line();
+        line.join(1, 1, Weight::Small).unwrap();
+        line.judge().unwrap();
+        assert!(matches!(line.next(), Next::Job(1, 1)));
+        line.join(100, 1, Weight::Large).unwrap();
+        line.join(2, 1, Weight::Small).unwrap();
+        assert_eq!(gather(&line).0, [2]);
+    }
+
     #[test]
     fn the_end_is_an_end_for_all() {
         let line = line();
-        line.join(1, 1).unwrap();
+        line.join(1, 1, Weight::Small).unwrap();
         line.judge().unwrap();
         line.end();
         assert!(matches!(line.next(), Next::Ended));

@@ -205,6 +205,19 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupE
     move |source| BackupError::Io { doing, path, source }
 }
 
+/// Lets whatever else runs go before what this thread does from now on: a backup has time, and
+/// those who write have not.
+pub fn behind_all_others() {
+    // Where the system refuses it the backup is made all the same.
+    let _ = rustix::process::nice(LEAST);
+}
+
+/// The least that a thread can ask for of the processors.
+const LEAST: i32 = 19;
+/// What is copied is synced after so many bytes: the disk would be busy for long with all of it at
+/// once, while others wait for theirs.
+const SYNCED_AT_ONCE: u64 = 4 << 20;
+
 impl Backup {
     /// Makes the backup. Returns what to print.
     ///
@@ -412,7 +425,7 @@ impl Target<'_> {
         let mut target = create(&unfinished).map_err(failed("create", &unfinished))?;
         let mut hash = Context::new(&SHA256);
         let mut buffer = vec![0; 1 << 20];
-        let mut copied = 0;
+        let (mut copied, mut unsynced) = (0, 0);
         loop {
             let read = source.read(&mut buffer).map_err(failed("read", from))?;
             if read == 0 {
@@ -421,6 +434,11 @@ impl Target<'_> {
             hash.update(&buffer[..read]);
             target.write_all(&buffer[..read]).map_err(failed("write", &unfinished))?;
             copied += read as u64;
+            unsynced += read as u64;
+            if unsynced >= SYNCED_AT_ONCE {
+                target.sync_data().map_err(failed("sync", &unfinished))?;
+                unsynced = 0;
+            }
         }
         if copied != length {
             return Err(failed("read", from)(io::ErrorKind::UnexpectedEof.into()));

@@ -190,7 +190,10 @@ impl Command {
                 Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Verb::Keys(command) => run_keys(command),
-            Verb::Backup(backup) => print(&backup.run()?),
+            Verb::Backup(backup) => {
+                crate::backup::behind_all_others();
+                print(&backup.run()?)
+            }
             Verb::Restore(restore) => print(&restore.run()?),
             Verb::Verify(verify) => print(&verify.run()?),
             Verb::Purge(purge) => print(&runtime()?.block_on(purge.run())?),

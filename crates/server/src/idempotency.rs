@@ -30,11 +30,7 @@ const EXPRESSION: &str = "http.Idempotency-Key";
 ///
 /// # Errors
 /// When the name is none, or nobody's.
-pub(crate) fn named(
-    head: &Parts,
-    grant: &Grant,
-    body: &[u8],
-) -> Result<Option<Idempotency>, ServerError> {
+pub(crate) fn named(head: &Parts, grant: &Grant) -> Result<Option<OfHead>, ServerError> {
     let Some(key) = key(&head.headers)? else { return Ok(None) };
     let Some(client) = &grant.client else {
         let mend = "a key belongs to a client: send credentials, or leave it out";
@@ -50,8 +46,22 @@ pub(crate) fn named(
             part(&mut digest, value.as_bytes());
         }
     }
-    part(&mut digest, body);
-    Ok(Some(request(client, key.to_owned(), digest)))
+    Ok(Some(OfHead { client: client.clone(), key: key.to_owned(), digest }))
+}
+
+/// The name of a request, as far as its head tells it.
+pub(crate) struct OfHead {
+    client: String,
+    key: String,
+    digest: Context,
+}
+
+impl OfHead {
+    /// The whole name. A long body takes its time.
+    pub(crate) fn with_body(mut self, body: &[u8]) -> Idempotency {
+        part(&mut self.digest, body);
+        request(&self.client, self.key, self.digest)
+    }
 }
 
 /// An entry of a batch, by the batch's name and its place in it.

@@ -41,6 +41,8 @@ pub(crate) struct Server {
     pub(crate) base: PublicBase,
     pub(crate) limits: Limits,
     pub(crate) holding: Arc<holding::Holding>,
+    /// Admits large bodies to be worked on.
+    pub(crate) large: Arc<tokio::sync::Semaphore>,
     pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
     pub(crate) secret: ChannelSecret,
     pub(crate) page_key: PageKey,

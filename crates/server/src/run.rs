@@ -8,9 +8,9 @@ use std::sync::Arc;
 use axum::handler::Handler as _;
 use contract::{ChannelSecret, Clock, Ids, TenantName};
 use database::Database;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
-use crate::exchange::exchange;
+use crate::exchange::{exchange, large_at_once};
 use crate::holding::{Holding, Pace};
 use crate::interactions::capabilities::Statement;
 use crate::listener::OwnUserListener;
@@ -58,6 +58,7 @@ pub async fn run(
             config.limits.held_bytes,
             Pace { grace: config.limits.body_grace, rate: config.limits.body_rate },
         ),
+        large: Arc::new(Semaphore::new(large_at_once())),
         databases,
         secret: ChannelSecret::generate(&*ids),
         page_key: config.page_key,

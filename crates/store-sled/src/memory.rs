@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fhir_core::ResourceId;
-use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 use store::T;
 
 use crate::SledStoreOptions;
@@ -24,9 +24,14 @@ pub(crate) const KEYS_OF_A_RUN: usize = 16_384;
 /// How long the applier lets fewer keys become more.
 const GATHER: Duration = Duration::from_millis(500);
 
-/// The tables and how far the applier is. Who needs both locks takes the tables' first.
+/// How many keys readers wait for at most while those of a large group are entered.
+const ENTERED_AT_ONCE: usize = 256;
+
+/// The tables and how far the applier is. Who needs several locks takes them in this order.
 #[derive(Debug)]
 pub(crate) struct Memory {
+    /// Held while a unit is entered, in pieces: a table that is taken away has all of it or none.
+    entering: Mutex<()>,
     tables: RwLock<Tables>,
     progress: Mutex<Progress>,
     /// Rung when the applier has something to do.
@@ -122,6 +127,7 @@ enum Pace {
 impl Memory {
     pub(crate) fn new(options: &SledStoreOptions, applied: Applied) -> Self {
         Self {
+            entering: Mutex::default(),
             tables: RwLock::new(Tables { filling: Table::after(applied), full: None }),
             progress: Mutex::new(Progress {
                 versions: 0,
@@ -176,10 +182,17 @@ impl Memory {
         self.done.wait(progress);
     }
 
-    /// Makes the versions of durable commits findable, all at once.
-    pub(crate) fn insert(&self, unit: Unit) {
+    /// Makes the versions of durable commits findable. Nobody asks for their positions before the
+    /// last is, so they are entered in pieces, between which readers go.
+    pub(crate) fn insert(&self, mut unit: Unit) {
         let (versions, bytes, t) = (unit.versions, unit.bytes, unit.through.t);
+        let _entering = self.entering.lock();
         let mut tables = self.tables.write();
+        while unit.entries.len() > ENTERED_AT_ONCE {
+            let rest = unit.entries.len() - ENTERED_AT_ONCE;
+            tables.filling.enter(unit.entries.drain(rest..));
+            RwLockWriteGuard::bump(&mut tables);
+        }
         tables.filling.insert(unit);
         let keys = tables.filling.keys();
         let mut progress = self.progress.lock();
@@ -201,6 +214,7 @@ impl Memory {
             Condition::Idle => return Some(Work::Tidy),
             Condition::Sound => {}
         }
+        let _entering = self.entering.lock();
         let mut tables = self.tables.write();
         if let Some(full) = &tables.full {
             // It was not taken in before the state failed.
@@ -325,6 +339,49 @@ impl Memory {
         for table in self.tables.read().each() {
             let bearers = table.bearers_of(prefix).filter(|(_, first)| *first <= at);
             into.extend(bearers.filter_map(|(key, _)| bearer(prefix, key)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{Key, Value};
+
+    /// A group at `t` with these keys, the first of which it has once more at its end.
+    fn unit(keys: std::ops::Range<u32>, t: u64) -> Unit {
+        let key = |number: u32| Key::from(number.to_be_bytes().as_slice());
+        let versions = keys.len();
+        let all = keys.clone().chain([keys.start]).zip(t..);
+        let entries: Vec<_> =
+            all.map(|(number, t)| (key(number), Value::Bearer(T::new(t)))).collect();
+        let through = Applied { t: T::new(t), ..Applied::NOTHING };
+        Unit { entries, through, versions, bytes: 1 }
+    }
+
+    /// What the applier takes away while a group is entered has all of it.
+    #[test]
+    fn a_large_group_is_entered_in_pieces_and_taken_away_whole() {
+        let keys = 40 * u32::try_from(ENTERED_AT_ONCE).unwrap();
+        for _ in 0..20 {
+            let memory = Memory::new(&SledStoreOptions::default(), Applied::NOTHING);
+            memory.order(Order::Drain);
+            memory.insert(unit(0..1, 1));
+            let work = std::thread::scope(|scope| {
+                let taker = scope.spawn(|| {
+                    while memory.tables.read().filling.keys() == 1 {
+                        std::thread::yield_now();
+                    }
+                    memory.take(Tidiness::Tidy)
+                });
+                memory.insert(unit(1..keys, 2));
+                taker.join().unwrap()
+            });
+            let Some(Work::Apply(table)) = work else { panic!("there was work") };
+            assert_eq!((table.keys(), table.through().t), (keys as usize, T::new(2)));
+            // Of a bearer's key the first position counts, in whatever order it was entered.
+            let first = table.bearers_of(&1_u32.to_be_bytes()).next().map(|(_, first)| first);
+            assert_eq!(first, Some(T::new(2)));
         }
     }
 }

@@ -2,6 +2,7 @@
 //! together, and, gathered, those that memory holds.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::{Bound, RangeInclusive};
 
 use store::{Commit, CommitHash, T};
@@ -112,11 +113,26 @@ impl Table {
         Self { entries: BTreeMap::new(), through, versions: 0, bytes: 0 }
     }
 
-    /// Takes in the commits that follow. Of a bearer's key the first position counts.
-    pub(crate) fn insert(&mut self, unit: Unit) {
-        for (key, value) in unit.entries {
-            self.entries.entry(key).or_insert(value);
+    /// Takes in some keys of the commits that follow, before [`Self::insert`] takes the rest. Of a
+    /// bearer's key the first position counts.
+    pub(crate) fn enter(&mut self, entries: impl Iterator<Item = (Key, Value)>) {
+        for (key, value) in entries {
+            match self.entries.entry(key) {
+                Entry::Vacant(free) => {
+                    free.insert(value);
+                }
+                Entry::Occupied(mut there) => {
+                    if let (Value::Bearer(first), Value::Bearer(other)) = (there.get_mut(), value) {
+                        *first = (*first).min(other);
+                    }
+                }
+            }
         }
+    }
+
+    /// Takes in the commits that follow.
+    pub(crate) fn insert(&mut self, unit: Unit) {
+        self.enter(unit.entries.into_iter());
         self.through = unit.through;
         self.versions += unit.versions;
         self.bytes += unit.bytes;

@@ -4,6 +4,7 @@
 //! Product and peers run as processes of this same program, in turns within one run, so that a
 //! slow minute of the machine slows both. docs/performance.md has the figures and what they say.
 
+mod backed_up;
 mod child;
 mod directory;
 mod figures;
@@ -17,6 +18,7 @@ mod raw_log;
 mod read;
 mod stall;
 mod store;
+mod synthea;
 mod traced;
 mod turns;
 mod write;

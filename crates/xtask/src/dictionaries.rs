@@ -6,7 +6,7 @@
 //! newest of their type are added under new numbers, for people to look at before they commit.
 
 mod measure;
-mod samples;
+pub(crate) mod samples;
 
 use std::collections::BTreeMap;
 use std::error::Error;

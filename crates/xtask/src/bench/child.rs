@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{Failure, peers, product, runtime, store};
+use super::{Failure, backed_up, peers, product, runtime, store};
 
 /// What a child is.
 #[derive(clap::Subcommand, Clone)]
@@ -51,6 +51,13 @@ pub(crate) enum Child {
         /// Where its data is.
         directory: PathBuf,
     },
+    /// Full backups, one after the other.
+    Backups {
+        /// Of what.
+        directory: PathBuf,
+        /// Where to.
+        to: PathBuf,
+    },
     /// A bare proxy.
     BareProxy {
         /// The socket it passes requests on to.
@@ -80,6 +87,7 @@ impl Child {
                 Self::Gateway { directory } => product::gateway(&directory).await,
                 Self::Filled { directory, versions } => store::filled(&directory, versions).await,
                 Self::Opened { directory } => store::opened(&directory).await,
+                Self::Backups { directory, to } => backed_up::backups(directory, to).await,
                 Self::BareProxy { .. } => Ok(()),
             }
         })
@@ -110,6 +118,7 @@ impl Child {
                 vec![word("filled"), directory, PathBuf::from(versions.to_string())]
             }
             Self::Opened { directory } => vec![word("opened"), directory],
+            Self::Backups { directory, to } => vec![word("backups"), directory, to],
         }
     }
 }

@@ -20,7 +20,7 @@ use super::load::measure;
 use super::product::{open, open_database, open_store};
 use super::traced::Traced;
 use super::write::{Committing, record_of_a_patient};
-use super::{Failure, Rounds, raw_log, runtime};
+use super::{Failure, Rounds, backed_up, raw_log, runtime, synthea};
 
 /// Clients, the ratio wanted to bare appends, and more commits a second than any machine that was
 /// seen makes of so many.
@@ -32,6 +32,8 @@ const BULK: f64 = 30_000.0;
 const READS: f64 = 150_000.0;
 /// Wanted of opening: seconds to the first read, and megabytes of memory then.
 const OPENED: (f64, f64) = (3.0, 300.0);
+/// Wanted of rebuilding the derived state, in versions a second.
+const REBUILT: f64 = 50_000.0;
 /// Versions in one bulk commit.
 const COMMIT: u64 = 500;
 /// As many as are warm at once in a cache of the default size.
@@ -51,8 +53,12 @@ pub(crate) fn run(sizes: &Sizes) -> Result<(), Failure> {
     for clients in CLIENTS {
         commits(sizes.rounds, clients)?;
     }
-    let directory = Directory::new("store")?;
-    bulk_and_reads(directory.path())?;
+    {
+        let directory = Directory::new("store")?;
+        bulk_and_reads(directory.path())?;
+    }
+    synthea::run()?;
+    backed_up::run(sizes.rounds)?;
     after_a_kill(sizes.versions)
 }
 
@@ -191,7 +197,7 @@ fn after_a_kill(versions: u64) -> Result<(), Failure> {
     let log = bytes_in(&path.join("tenants/default/log"))? / versions as f64;
     let state = bytes_in(&path.join("tenants/default/state"))? / versions as f64;
     filled.kill()?;
-    let opened = Child::Opened { directory: path }.start()?;
+    let opened = Child::Opened { directory: path.clone() }.start()?;
     let told = opened.told().split_once(' ').ok_or("nothing was told of the open store")?;
     let (seconds, megabytes): (f64, f64) = (told.0.parse()?, told.1.parse()?);
     print(&format!(
@@ -201,10 +207,17 @@ fn after_a_kill(versions: u64) -> Result<(), Failure> {
     print(&verdict("seconds to the first read", seconds, seconds <= most, &format!("<= {most}")))?;
     let what = "megabytes resident then";
     print(&verdict(what, megabytes, megabytes <= memory, &format!("<= {memory}")))?;
+    drop(opened);
+    std::fs::remove_dir_all(path.join("tenants/default/state"))?;
+    let rebuilt = Child::Opened { directory: path }.start()?;
+    let told = rebuilt.told().split_once(' ').ok_or("nothing was told of the rebuilt store")?;
+    let rate = versions as f64 / told.0.parse::<f64>()?;
+    let what = "versions/s of the rebuild, without state/, to the first read";
+    print(&verdict(what, rate, rate >= REBUILT, &format!(">= {REBUILT}")))?;
     Ok(())
 }
 
-fn bytes_in(directory: &Path) -> Result<f64, Failure> {
+pub(super) fn bytes_in(directory: &Path) -> Result<f64, Failure> {
     use std::os::unix::fs::MetadataExt as _;
     let mut blocks = 0;
     for entry in std::fs::read_dir(directory)? {
