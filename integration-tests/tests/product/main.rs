@@ -31,6 +31,7 @@ mod callers;
 mod configuration;
 mod disk;
 mod forgery;
+mod golden;
 mod import;
 mod kills;
 mod patient_key;
