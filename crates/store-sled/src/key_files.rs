@@ -6,7 +6,6 @@
 //! elsewhere than where it is told (flash, copy on write) keeps such blocks for a while all the
 //! same; what is in them is wrapped by the tenant's key.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -66,7 +65,7 @@ impl KeyFolder {
 
 impl KeyStore for KeyFolder {
     fn read(&self, file: KeyFile) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.file(file)) {
+        match self.disk.read(&self.file(file)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             read => read.map(Some),
         }
