@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
 /// A call that changes the disk. A file is named by the number that its opening gave it, since a
 /// path may come to mean another file, and by the path that it was opened at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub enum Call<'a> {
     Write(&'a Path, FileNumber, u64, &'a [u8]),
     /// A file is given a length.
     SetLength(&'a Path, FileNumber, u64),
+    /// Blocks of the disk are taken for a file of so many bytes, which are zeros.
+    Allocate(&'a Path, FileNumber, u64),
     /// What was written to a file, and its length, become durable.
     Sync(&'a Path, FileNumber),
     /// A name comes to mean the file of another name, which goes.
@@ -52,6 +57,7 @@ impl Call<'_> {
             | Self::Open(path, _)
             | Self::Write(path, ..)
             | Self::SetLength(path, ..)
+            | Self::Allocate(path, ..)
             | Self::Sync(path, _)
             | Self::Rename(path, _)
             | Self::Remove(path)
@@ -160,6 +166,13 @@ impl Disk {
         self.opened(path, &options, Call::Create)
     }
 
+    /// Makes a file, or empties the one that is there.
+    pub(crate) fn create(&self, path: &Path) -> io::Result<DiskFile> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        self.opened(path, &options, Call::Create)
+    }
+
     /// Opens a file that is there.
     pub(crate) fn open(&self, path: &Path) -> io::Result<DiskFile> {
         self.opened(path, OpenOptions::new().read(true).write(true), Call::Open)
@@ -210,9 +223,7 @@ impl Disk {
     /// Makes a file with these bytes, whole or not at all, durably.
     pub(crate) fn write_whole(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let unfinished = path.with_extension("unfinished");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let file = self.opened(&unfinished, &options, Call::Create)?;
+        let file = self.create(&unfinished)?;
         file.write_all_at(bytes, 0)?;
         file.sync()?;
         self.rename(&unfinished, path)?;
@@ -336,6 +347,22 @@ impl DiskFile {
     pub(crate) fn set_len(&self, length: u64) -> io::Result<()> {
         let call = Call::SetLength(&self.path, self.number, length);
         self.disk.make(&call, || self.file.file.set_len(length))
+    }
+
+    /// Takes blocks of the disk for an empty file that is to have this length.
+    pub(crate) fn allocate(&self, length: u64) -> io::Result<()> {
+        let call = Call::Allocate(&self.path, self.number, length);
+        self.disk.make(&call, || {
+            let file = &self.file.file;
+            match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length) {
+                // A file system that takes blocks by writing alone.
+                Err(Errno::OPNOTSUPP) => {
+                    let mut zeros = io::repeat(0).take(length);
+                    io::copy(&mut zeros, &mut &*file).map(drop)
+                }
+                taken => Ok(taken?),
+            }
+        })
     }
 
     /// Makes what was written durable, and the length.

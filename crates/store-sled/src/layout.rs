@@ -10,6 +10,7 @@ use store::{Head, T, TenantText};
 use crate::disk::{Disk, Reading};
 use crate::error::{Damage, Flaw, OpenError};
 use crate::frame::{MAX_SEGMENT_HEADER, SegmentHeader};
+use crate::reserve::Reserve;
 
 /// The format of the directory that this release writes. 1 has no sealed bodies; the first open
 /// makes it 2.
@@ -36,6 +37,11 @@ impl Layout {
     /// The directory on this disk.
     pub(crate) fn on(root: &Path, disk: Disk) -> Self {
         Self { root: root.to_owned(), disk }
+    }
+
+    /// The room on it that is a purge's own.
+    pub(crate) fn reserve(&self) -> Reserve {
+        Reserve::of_tenant(&self.root, self.disk.clone())
     }
 
     /// The disk that it is on.

@@ -75,6 +75,7 @@ pub(crate) fn open(
     let path = layout.segment(newest);
     let tail = Tail::open(layout.disk(), &path, newest, replayed.end, options.segment_bytes);
     let tail = tail.map_err(io_error(&path))?;
+    layout.reserve().take(&options);
     let (parts, rows) = replayed.into_parts();
     Ok(SledStore::assemble(
         tenant.clone(),
