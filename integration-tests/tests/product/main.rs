@@ -29,6 +29,7 @@ mod access_log;
 mod backup;
 mod callers;
 mod configuration;
+mod descriptors;
 mod disk;
 mod forgery;
 mod golden;
