@@ -95,6 +95,7 @@ fn point(call: &Call<'_>) -> String {
         Call::Write(_, _, _, bytes) if bytes.iter().all(|byte| *byte == 0) => "write-zeros",
         Call::Write(..) => "write",
         Call::SetLength(..) => "set-length",
+        Call::Allocate(..) => "allocate",
         Call::Sync(..) => "sync",
         Call::Rename(..) => "rename",
         Call::Remove(_) | Call::RemoveTree(_) => "remove",
@@ -112,6 +113,7 @@ fn point(call: &Call<'_>) -> String {
         ("keys", _) => "keys/file",
         (_, name) if name.starts_with("format") => "format",
         (_, name) if name.starts_with("state") => "state",
+        (_, "reserve") => "reserve",
         (_, "log" | "keys" | "history") => &*name,
         _ => "tenant",
     };
@@ -130,11 +132,11 @@ impl Watch for Recorder {
                 record.visible = record.visible.max(store.head().t.get());
             }
             let fails = match (call, &mut record.full_after) {
-                (Call::Write(..) | Call::Create(..), Some(0)) => {
+                (Call::Write(..) | Call::Create(..) | Call::Allocate(..), Some(0)) => {
                     record.full_after = None;
                     true
                 }
-                (Call::Write(..) | Call::Create(..), Some(left)) => {
+                (Call::Write(..) | Call::Create(..) | Call::Allocate(..), Some(left)) => {
                     *left -= 1;
                     false
                 }
@@ -180,6 +182,7 @@ fn options(segment_bytes: u64, disk: Disk) -> SledStoreOptions {
         cache_bytes: 1 << 20,
         flush_every: Duration::from_secs(600),
         segment_bytes,
+        purge_bytes: 4096,
         disk,
         ..SledStoreOptions::default()
     }

@@ -52,7 +52,9 @@ impl Made {
             Call::Create(path, file) => Self::Create(path.to_owned(), file),
             Call::Open(path, file) => Self::Open(path.to_owned(), file),
             Call::Write(_, file, offset, bytes) => Self::Write(file, offset, bytes.to_vec()),
-            Call::SetLength(_, file, length) => Self::SetLength(file, length),
+            Call::SetLength(_, file, length) | Call::Allocate(_, file, length) => {
+                Self::SetLength(file, length)
+            }
             Call::Sync(_, file) => Self::Sync(file),
             Call::Rename(from, to) => Self::Rename(from.to_owned(), to.to_owned()),
             Call::Remove(path) | Call::RemoveTree(path) => Self::Remove(path.to_owned()),

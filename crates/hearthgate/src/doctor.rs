@@ -332,6 +332,12 @@ fn keys(data: &Path) -> Finding {
     Finding { grade, of, text: texts.join("; ") }
 }
 
+/// What a start says of the descriptors that this process may have, when they are few.
+pub(crate) fn few_descriptors() -> Option<String> {
+    let found = descriptors(fs::read_to_string("/proc/self/limits"));
+    (found.grade != Grade::Good).then(|| format!("{}: {}", found.of, found.text))
+}
+
 fn descriptors(limits: io::Result<String>) -> Finding {
     let of = "open files";
     let limits = match limits {

@@ -113,6 +113,9 @@ pub async fn serve(config: Config, halves: Halves) -> Result<(), ServeError> {
         ids: Arc::new(SystemIds::open()?),
         config,
     };
+    if let Some(few) = crate::doctor::few_descriptors() {
+        tracing::warn!("{few}");
+    }
     let (gateway, server) = tokio::select! {
         started = process.start(halves) => started?,
         () = stop.told() => return Ok(()),

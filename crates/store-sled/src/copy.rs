@@ -6,7 +6,6 @@
 //! change at any moment: zeros become a group there, or are cut off. What was acknowledged before
 //! the walk is within it.
 
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use fhir_core::Instant;
@@ -78,7 +77,8 @@ pub fn extent(
         // The writer may be in the midst of a group, in the newest segment alone: it begins the
         // next one after the last whole group of this.
         let place = if numbers.last() == Some(&number) { Place::Last } else { Place::Inner };
-        let mut scan = SegmentScan::open(&path, number, place, tenant, before, known)?;
+        let mut scan =
+            SegmentScan::open(layout.disk(), &path, number, place, tenant, before, known)?;
         check_reached(reached, &scan.head()).ok_or_else(other)?;
         // The segment that was reached began at or before what was reached.
         if before.is_none() && reached.is_some_and(|reached| scan.head().t > reached.head.t) {
@@ -113,7 +113,8 @@ pub fn newest_commit(directory: &Path, tenant: &TenantText) -> Result<Head, Veri
     let number = *segments(&layout)?.last().expect("segments() found at least one");
     let path = layout.segment(number);
     let everything = T::new(u64::MAX);
-    let mut scan = SegmentScan::open(&path, number, Place::Last, tenant, None, everything)?;
+    let mut scan =
+        SegmentScan::open(layout.disk(), &path, number, Place::Last, tenant, None, everything)?;
     while scan.next()?.is_some() {}
     Ok(scan.head())
 }
@@ -145,8 +146,16 @@ pub fn cut_after(directory: &Path, tenant: &TenantText, at: Instant) -> Result<H
     let mut before = None;
     for (index, &number) in numbers.iter().enumerate() {
         let path = layout.segment(number);
-        let place = if index + 1 == numbers.len() { Place::Last } else { Place::Inner };
-        let mut scan = SegmentScan::open(&path, number, place, tenant, before, T::new(u64::MAX))?;
+        let place = if index + 1 == numbers.len() { Place::Resting } else { Place::Inner };
+        let mut scan = SegmentScan::open(
+            layout.disk(),
+            &path,
+            number,
+            place,
+            tenant,
+            before,
+            T::new(u64::MAX),
+        )?;
         loop {
             let (kept, group) = (scan.head(), scan.end());
             let Some(found) = scan.next()? else {

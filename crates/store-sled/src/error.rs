@@ -58,6 +58,12 @@ pub enum OpenError {
         /// The derived state's directory.
         path: PathBuf,
     },
+    /// The system does not let the derived state be read, which says nothing against its files.
+    #[error("the derived state cannot be read: {reason}")]
+    StateUnreadable {
+        /// What failed.
+        reason: String,
+    },
     /// Even a new derived state cannot be written.
     #[error("the derived state cannot be written: {reason}")]
     StateFailed {

@@ -6,7 +6,6 @@
 //! elsewhere than where it is told (flash, copy on write) keeps such blocks for a while all the
 //! same; what is in them is wrapped by the tenant's key.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,25 +14,29 @@ use store::keys::{FirstKeys, KeyFile, KeyStore};
 use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
 use crate::layout::Layout;
+use crate::reserve::Reserve;
+use crate::tail::is_full;
 
 /// The key files in a folder.
 #[derive(Debug, Clone)]
 pub struct KeyFolder {
     path: PathBuf,
     disk: Disk,
+    /// What is let go when there is no room for a file.
+    reserve: Option<PathBuf>,
 }
 
 impl KeyFolder {
     /// The key files in `path`, which is made when the first is written.
     #[must_use]
     pub fn at(path: &Path) -> Self {
-        Self { path: path.to_owned(), disk: Disk::default() }
+        Self { path: path.to_owned(), disk: Disk::default(), reserve: None }
     }
 
     /// Those of the tenant in `directory` (`data/tenants/NAME`).
     #[must_use]
     pub fn of_tenant(directory: &Path) -> Self {
-        Self::at(&directory.join("keys"))
+        Self { reserve: Some(directory.to_owned()), ..Self::at(&directory.join("keys")) }
     }
 
     /// The same files on this disk.
@@ -66,22 +69,35 @@ impl KeyFolder {
 
 impl KeyStore for KeyFolder {
     fn read(&self, file: KeyFile) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.file(file)) {
+        match self.disk.read(&self.file(file)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             read => read.map(Some),
         }
     }
 
     fn replace(&self, file: KeyFile, bytes: &[u8]) -> io::Result<()> {
+        let replaced = self.try_to_replace(file, bytes);
+        match (&replaced, &self.reserve) {
+            (Err(error), Some(tenant)) if is_full(error) => {
+                let reserve = Reserve::of_tenant(tenant, self.disk.clone());
+                if reserve.release()? { self.try_to_replace(file, bytes) } else { replaced }
+            }
+            _ => replaced,
+        }
+    }
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+impl KeyFolder {
+    fn try_to_replace(&self, file: KeyFile, bytes: &[u8]) -> io::Result<()> {
         self.disk.create_directory(&self.path)?;
         let path = self.file(file);
         let replaced = self.disk.open(&path).ok();
         self.disk.write_whole(&path, bytes)?;
         replaced.map_or(Ok(()), |replaced| overwrite(&replaced))
-    }
-
-    fn place(&self) -> String {
-        self.path.display().to_string()
     }
 }
 

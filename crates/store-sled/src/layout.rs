@@ -1,15 +1,16 @@
 //! Where a tenant's files are, and how they come to be: directories 0700, files 0600, and every
 //! new name is on the disk before anything relies on it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use store::{Head, T, TenantText};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Reading};
 use crate::error::{Damage, Flaw, OpenError};
 use crate::frame::{MAX_SEGMENT_HEADER, SegmentHeader};
+use crate::reserve::Reserve;
 
 /// The format of the directory that this release writes. 1 has no sealed bodies, 2 no records of
 /// format 2; the first open makes either 3.
@@ -36,6 +37,11 @@ impl Layout {
     /// The directory on this disk.
     pub(crate) fn on(root: &Path, disk: Disk) -> Self {
         Self { root: root.to_owned(), disk }
+    }
+
+    /// The room on it that is a purge's own.
+    pub(crate) fn reserve(&self) -> Reserve {
+        Reserve::of_tenant(&self.root, self.disk.clone())
     }
 
     /// The disk that it is on.
@@ -78,7 +84,7 @@ impl Layout {
     /// Makes what a new tenant's directory has, or checks an old one's format.
     pub(crate) fn prepare(&self, tenant: &TenantText) -> Result<(), OpenError> {
         self.disk.create_directory(&self.root).map_err(io_error(&self.root))?;
-        match fs::read_to_string(self.format()) {
+        match self.disk.read_to_string(&self.format()) {
             Ok(text) if self.check_format(&text)? < FORMAT => self.write_format()?,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.create(tenant)?,
@@ -106,7 +112,7 @@ impl Layout {
 
     /// Whether its format is one in which bodies are sealed.
     pub(crate) fn may_be_sealed(&self) -> Result<bool, OpenError> {
-        match fs::read_to_string(self.format()) {
+        match self.disk.read_to_string(&self.format()) {
             Ok(text) => Ok(self.check_format(&text)? > UNSEALED),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) => Err(io_error(&self.format())(error)),
@@ -120,7 +126,8 @@ impl Layout {
             [] => Ok(!self.format().exists() && !self.state().exists()),
             [FIRST_SEGMENT] => {
                 let path = self.segment(FIRST_SEGMENT);
-                is_header_alone(&path).map_err(io_error(&path))
+                let alone = self.disk.open_to_read(&path).and_then(|file| is_header_alone(&file));
+                alone.map_err(io_error(&path))
             }
             _ => Ok(false),
         }
@@ -221,8 +228,9 @@ impl Layout {
         }
     }
 
-    /// Keeps bytes that are about to be cut off after commit `t`, durably, and returns where.
-    pub(crate) fn keep_cut(&self, t: T, mut from: impl io::Read) -> io::Result<PathBuf> {
+    /// Keeps bytes that are about to be cut off after commit `t`, durably; returns where, and how
+    /// many they are.
+    pub(crate) fn keep_cut(&self, t: T, mut from: impl io::Read) -> io::Result<(PathBuf, u64)> {
         let path = unused(|number| match number {
             1 => self.log().join(format!("cut-{t}")),
             _ => self.log().join(format!("cut-{t}-{number}")),
@@ -236,7 +244,7 @@ impl Layout {
         }
         file.sync()?;
         self.disk.sync_directory(&self.log())?;
-        Ok(path)
+        Ok((path, written))
     }
 
     fn create(&self, tenant: &TenantText) -> Result<(), OpenError> {
@@ -249,7 +257,8 @@ impl Layout {
             SegmentHeader { number: FIRST_SEGMENT, base: Head::EMPTY, tenant: tenant.clone() };
         match self.listed_segments()?.as_slice() {
             [] => self.disk.write_whole(&first, &header.encode()).map_err(io_error(&first))?,
-            [FIRST_SEGMENT] if fs::read(&first).is_ok_and(|bytes| bytes == header.encode()) => {}
+            [FIRST_SEGMENT]
+                if self.disk.read(&first).map_err(io_error(&first))? == header.encode() => {}
             _ => {
                 return Err(OpenError::FormatMissing { path: self.format() });
             }
@@ -298,10 +307,10 @@ pub(crate) fn io_error(path: &Path) -> impl Fn(io::Error) -> OpenError + use<> {
 }
 
 /// Whether a segment is its header, and zeros at most.
-fn is_header_alone(path: &Path) -> io::Result<bool> {
-    let file = File::open(path)?;
+fn is_header_alone(file: &Reading) -> io::Result<bool> {
+    let mut rest = file.from(0);
     let mut bytes = Vec::new();
-    (&file).take(MAX_SEGMENT_HEADER as u64).read_to_end(&mut bytes)?;
+    let mut end = rest.by_ref().take(MAX_SEGMENT_HEADER as u64).read_to_end(&mut bytes)?;
     let Ok((_, length)) = SegmentHeader::decode(&bytes) else {
         return Ok(false);
     };
@@ -311,9 +320,11 @@ fn is_header_alone(path: &Path) -> io::Result<bool> {
             return Ok(false);
         }
         bytes.clear();
-        if (&file).take(PIECE).read_to_end(&mut bytes)? == 0 {
-            return Ok(true);
+        let more = rest.by_ref().take(PIECE).read_to_end(&mut bytes)?;
+        if more == 0 {
+            return file.ends_by(end as u64).map(|()| true);
         }
+        end += more;
     }
 }
 

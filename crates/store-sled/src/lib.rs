@@ -24,6 +24,7 @@ mod mend;
 mod open;
 mod options;
 mod report;
+mod reserve;
 mod room;
 mod scan;
 mod sealed;

@@ -14,7 +14,7 @@ use crate::open::{derive_identifiers, unit};
 use crate::room;
 use crate::scan::{Place, ScanError, SegmentScan};
 use crate::slot::Slot;
-use crate::state::{Applied, State, Unopened};
+use crate::state::{Applied, State, Unopened, is_of_the_system};
 use crate::table::Table;
 
 /// What mending needs to know.
@@ -59,9 +59,9 @@ impl Mender {
     /// The state as its files have it, brought up to `through`.
     fn stored(&self, memory: &Memory, through: &Applied) -> Result<(State, Applied), Unusable> {
         let state = self.open()?;
-        let applied = state.load().map_err(Unusable::Rebuild)?;
+        let applied = state.load().map_err(Unusable::of)?;
         let applied = applied.ok_or_else(|| Unusable::Rebuild("it has no manifest".to_owned()))?;
-        state.check().map_err(Unusable::Rebuild)?;
+        state.check().map_err(Unusable::of)?;
         if applied.t > through.t {
             return Err(Unusable::Rebuild("it is ahead of what was applied".to_owned()));
         }
@@ -101,9 +101,16 @@ impl Mender {
             }
             let path = self.layout.segment(number);
             // What comes after `through` may be half written at this moment.
-            let mut scan =
-                SegmentScan::open(&path, number, Place::Last, &self.tenant, before, applied.t)
-                    .map_err(later)?;
+            let mut scan = SegmentScan::open(
+                self.layout.disk(),
+                &path,
+                number,
+                Place::Last,
+                &self.tenant,
+                before,
+                applied.t,
+            )
+            .map_err(later)?;
             while scan.head().t < through.t {
                 let Some(found) = scan.next().map_err(later)? else {
                     break;
@@ -169,6 +176,11 @@ enum Unusable {
 }
 
 impl Unusable {
+    /// Why the state could not be read: a fault of its files, or none of theirs (G8).
+    fn of(reason: String) -> Self {
+        if is_of_the_system(&reason) { Self::Later(reason) } else { Self::Rebuild(reason) }
+    }
+
     fn reason(self) -> String {
         match self {
             Self::Later(reason) | Self::Rebuild(reason) => reason,

@@ -1,7 +1,7 @@
 //! From a directory to an open store: the log verified, its torn tail cut off, and the derived
 //! state brought up to it, or rebuilt from it where it cannot be used.
 
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::report::{Cut, OpenReport, Rebuild};
 use crate::scan::{Found, Place, ScanError, SegmentScan};
 use crate::segments::Segments;
 use crate::slot::Slot;
-use crate::state::{Applied, State, Unopened, marked_failure};
+use crate::state::{Applied, State, Unopened, is_of_the_system, marked_failure};
 use crate::table::{Unit, UnitBuilder};
 use crate::tail::Tail;
 use crate::{SledStore, SledStoreOptions};
@@ -75,6 +75,7 @@ pub(crate) fn open(
     let path = layout.segment(newest);
     let tail = Tail::open(layout.disk(), &path, newest, replayed.end, options.segment_bytes);
     let tail = tail.map_err(io_error(&path))?;
+    layout.reserve().take(&options);
     let (parts, rows) = replayed.into_parts();
     Ok(SledStore::assemble(
         tenant.clone(),
@@ -125,6 +126,16 @@ enum Obstacle {
     State(String),
 }
 
+impl Obstacle {
+    /// Why the state could not be read: a fault of its files, or none of theirs (G8).
+    fn of(reason: String) -> Self {
+        if is_of_the_system(&reason) {
+            return Self::Open(OpenError::StateUnreadable { reason });
+        }
+        Self::State(reason)
+    }
+}
+
 impl From<OpenError> for Obstacle {
     fn from(error: OpenError) -> Self {
         Self::Open(error)
@@ -154,10 +165,10 @@ impl Replay<'_> {
             return Err(Obstacle::State("it is missing".to_owned()));
         }
         let state = self.open_state()?;
-        let applied = state.load().map_err(Obstacle::State)?;
+        let applied = state.load().map_err(Obstacle::of)?;
         let applied = applied.ok_or_else(|| Obstacle::State("it has no manifest".to_owned()))?;
         if state.keys() <= self.options.checked_keys {
-            state.check().map_err(Obstacle::State)?;
+            state.check().map_err(Obstacle::of)?;
         }
         let replayed = self.replay(state, applied, cut)?;
         if replayed.head.t < applied.t {
@@ -207,12 +218,20 @@ impl Replay<'_> {
         let mut before = None;
         for &number in &self.segments[from..] {
             let place = match self.segments.last() {
-                Some(last) if *last == number => Place::Last,
+                Some(last) if *last == number => Place::Resting,
                 _ => Place::Inner,
             };
             let path = self.layout.segment(number);
-            let mut scan = SegmentScan::open(&path, number, place, self.tenant, before, applied.t)?;
-            if place == Place::Last {
+            let mut scan = SegmentScan::open(
+                self.layout.disk(),
+                &path,
+                number,
+                place,
+                self.tenant,
+                before,
+                applied.t,
+            )?;
+            if place == Place::Resting {
                 scan = scan.with_rows();
             }
             same_log(&applied, &scan.head())?;
@@ -220,7 +239,7 @@ impl Replay<'_> {
                 same_log(&applied, &found.head)?;
                 self.take_in(&mut replayed, number, found)?;
             }
-            if place == Place::Last {
+            if place == Place::Resting {
                 self.settle(&path, &scan, cut)?;
             }
             before = Some(scan.head());
@@ -264,19 +283,10 @@ impl Replay<'_> {
         } else if scan.is_followed_by_zeros() {
             file.set_len(scan.end()).map_err(io_error(path))?;
         }
-        self.write_again(&file, scan).map_err(io_error(path))?;
+        // What was verified, not what another read would give.
+        let last = scan.last();
+        file.write_all_at(last, scan.end() - last.len() as u64).map_err(io_error(path))?;
         file.sync().map_err(io_error(path))
-    }
-
-    fn write_again(&self, file: &DiskFile, scan: &SegmentScan) -> io::Result<()> {
-        let mut reader = file.reader();
-        reader.seek(SeekFrom::Start(scan.last()))?;
-        let mut group = Vec::new();
-        reader.take(scan.end() - scan.last()).read_to_end(&mut group)?;
-        if group.is_empty() {
-            return Ok(());
-        }
-        file.write_all_at(&group, scan.last())
     }
 
     fn cut(
@@ -287,11 +297,12 @@ impl Replay<'_> {
         length: u64,
     ) -> Result<Cut, OpenError> {
         let offset = scan.end();
-        let mut reader = file.reader();
-        reader.seek(SeekFrom::Start(offset)).map_err(io_error(path))?;
-        let tail = reader.take(length - offset);
-        let copied_to = self.layout.keep_cut(scan.head().t, tail);
-        let copied_to = copied_to.map_err(io_error(&self.layout.log()))?;
+        let tail = file.reader().from(offset).take(length - offset);
+        let (copied_to, kept) =
+            (self.layout.keep_cut(scan.head().t, tail)).map_err(io_error(&self.layout.log()))?;
+        if kept != length - offset {
+            return Err(io_error(path)(io::ErrorKind::UnexpectedEof.into()));
+        }
         file.set_len(offset).map_err(io_error(path))?;
         Ok(Cut {
             segment: *self.segments.last().expect("segments() found at least one"),

@@ -24,6 +24,9 @@ pub struct SledStoreOptions {
     pub reserve_bytes: u64,
     /// They leave no more alone than the disk's size divided by this.
     pub reserve_share: u64,
+    /// Bytes that are kept for purges alone; no more than the disk's size divided by
+    /// `reserve_share`.
+    pub purge_bytes: u64,
     /// The disk, with whoever watches it.
     pub disk: Disk,
 }
@@ -39,6 +42,7 @@ impl Default for SledStoreOptions {
             checked_keys: 1_000_000,
             reserve_bytes: 1 << 30,
             reserve_share: 20,
+            purge_bytes: 16 << 20,
             disk: Disk::default(),
         }
     }

@@ -22,6 +22,13 @@ pub(crate) fn fits(
     Ok(room.free >= room.reserve.saturating_add(bytes).saturating_add(state))
 }
 
+/// How many bytes of the disk of `path` are a purge's own.
+pub(crate) fn of_purges(path: &Path, options: &SledStoreOptions) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    let whole = size(disk.f_blocks, disk.f_frsize);
+    Ok(options.purge_bytes.min(whole / options.reserve_share.max(1)))
+}
+
 /// What is free where `path` is, and what of it appends leave alone.
 ///
 /// # Errors

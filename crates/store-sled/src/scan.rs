@@ -18,6 +18,7 @@ use bytes::Bytes;
 use store::record::{self, Decoded, RecordHead};
 use store::{CommitHash, Head, T, TenantText};
 
+use crate::disk::Disk;
 use crate::error::{Damage, Flaw, OpenError, VerifyError};
 use crate::frame::{GROUP_HEADER, GROUP_TRAILER, GroupHeader, MAX_SEGMENT_HEADER, SegmentHeader};
 use crate::history::Rows;
@@ -30,8 +31,11 @@ use window::Window;
 pub(crate) enum Place {
     /// Others follow it.
     Inner,
-    /// It is the newest one, whose end a crash may have torn.
+    /// It is the newest one, whose end a crash may have torn, and may be appended to meanwhile.
     Last,
+    /// It is the newest one, and nobody appends to it: what reads differently the next time is no
+    /// group that came or went, but a disk that fails.
+    Resting,
 }
 
 /// Why a scan could not go on.
@@ -65,8 +69,8 @@ pub(crate) struct SegmentScan {
     head: Head,
     /// Where the last whole group ends.
     end: u64,
-    /// Where that begins, or the header ends.
-    last: u64,
+    /// The bytes of that one; none where there is none.
+    last: Bytes,
     group: Option<Group>,
     torn: Option<u64>,
     /// The versions walked through, when they were asked for.
@@ -89,6 +93,7 @@ impl SegmentScan {
     /// Opens a segment, whose header must continue `head` when that is known. Commits up to
     /// `verified_only` are verified and not decoded.
     pub(crate) fn open(
+        disk: &Disk,
         path: &Path,
         number: u64,
         place: Place,
@@ -96,7 +101,7 @@ impl SegmentScan {
         head: Option<Head>,
         verified_only: T,
     ) -> Result<Self, ScanError> {
-        let window = Window::open(path).map_err(|source| scan_io(path, source))?;
+        let window = Window::open(disk, path).map_err(|source| scan_io(path, source))?;
         let mut scan = Self {
             path: path.to_owned(),
             number,
@@ -106,7 +111,7 @@ impl SegmentScan {
             verified_only,
             head: Head::EMPTY,
             end: 0,
-            last: 0,
+            last: Bytes::new(),
             group: None,
             torn: None,
             rows: None,
@@ -127,7 +132,7 @@ impl SegmentScan {
             return Err(scan.all_lost(0, flaw));
         }
         scan.head = header.base;
-        (scan.end, scan.last) = (length as u64, length as u64);
+        scan.end = length as u64;
         Ok(scan)
     }
 
@@ -152,9 +157,9 @@ impl SegmentScan {
         self.end
     }
 
-    /// Where the last whole group begins; where the header ends when there is none.
-    pub(crate) fn last(&self) -> u64 {
-        self.last
+    /// The bytes of the last whole group, as they were verified; none when there is none.
+    pub(crate) fn last(&self) -> &Bytes {
+        &self.last
     }
 
     /// Whether nothing but zeros that were written ahead follows the last whole group, once the
@@ -189,7 +194,8 @@ impl SegmentScan {
                 let flaw = Flaw::Field("group's length");
                 return Err(self.group_lost(&group, flaw));
             }
-            (self.last, self.end) = (group.offset, group.offset + group.bytes.len() as u64);
+            self.end = group.offset + group.bytes.len() as u64;
+            self.last = group.bytes;
         } else {
             self.group = Some(group);
         }
@@ -246,7 +252,7 @@ impl SegmentScan {
         length: u64,
         flaw: Flaw,
     ) -> Result<Option<Group>, ScanError> {
-        if self.place == Place::Last {
+        if self.place != Place::Inner {
             let written = self.written()?;
             if written <= offset {
                 return Ok(None);
@@ -261,7 +267,8 @@ impl SegmentScan {
                     && has_empty_block(offset, &rest, lost)
                     && may_be_one_group(offset, &rest, self.head.t.next())
             };
-            if torn || self.has_changed(offset, judged, length)? {
+            let live = self.place == Place::Last;
+            if torn || live && self.has_changed(offset, judged, length)? {
                 self.torn = Some(self.window.length());
                 return Ok(None);
             }
@@ -300,7 +307,7 @@ impl SegmentScan {
     /// Whether the group at `offset`, which begins and ends as it should, is the last one and
     /// blocks of it were never written.
     fn is_torn_within(&mut self, offset: u64, group: &[u8]) -> Result<bool, ScanError> {
-        if self.place != Place::Last || !has_empty_block(offset, group, 0..group.len()) {
+        if self.place == Place::Inner || !has_empty_block(offset, group, 0..group.len()) {
             return Ok(false);
         }
         if self.written()? > offset + group.len() as u64 {

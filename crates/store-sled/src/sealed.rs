@@ -21,7 +21,8 @@ pub fn holds_sealed(directory: &Path, tenant: &TenantText) -> Result<bool, Verif
     for &number in &numbers {
         let place = if numbers.last() == Some(&number) { Place::Last } else { Place::Inner };
         let path = layout.segment(number);
-        let mut scan = SegmentScan::open(&path, number, place, tenant, before, T::ZERO)?;
+        let mut scan =
+            SegmentScan::open(layout.disk(), &path, number, place, tenant, before, T::ZERO)?;
         while let Some(found) = scan.next()? {
             let versions = found.decoded.iter().flat_map(|decoded| &decoded.commit.versions);
             if versions.into_iter().any(|version| version.owner != OwnerKeyId::NONE) {

@@ -1,9 +1,7 @@
 //! The log's segments, open for reading at any place by any thread.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +9,7 @@ use parking_lot::RwLock;
 use store::record::{self, MAX_LENGTH};
 use store::{CommitId, Location, ReadError};
 
+use crate::disk::Reading;
 use crate::error::{Damage, Flaw};
 use crate::layout::Layout;
 
@@ -24,7 +23,7 @@ const MOST_OPEN: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Segments {
     layout: Layout,
-    files: RwLock<HashMap<u64, Arc<File>>>,
+    files: RwLock<HashMap<u64, Arc<Reading>>>,
 }
 
 impl Segments {
@@ -78,24 +77,25 @@ impl Segments {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(damaged(Flaw::SegmentMissing))
             }
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(damaged(Flaw::Short {
-                    needed: offset.saturating_add(length as u64),
-                    available: self
-                        .file(segment)
-                        .and_then(|file| file.metadata())
-                        .map_or(0, |metadata| metadata.len()),
-                }))
+            Err(source) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                let needed = offset.saturating_add(length as u64);
+                match self.file(segment).and_then(|file| file.length()) {
+                    Ok(available) if available < needed => {
+                        Err(damaged(Flaw::Short { needed, available }))
+                    }
+                    // The file is as long as it must be: the disk did not give it.
+                    _ => Err(ReadError::Io { segment, offset, source }),
+                }
             }
             Err(source) => Err(ReadError::Io { segment, offset, source }),
         }
     }
 
-    fn file(&self, number: u64) -> io::Result<Arc<File>> {
+    fn file(&self, number: u64) -> io::Result<Arc<Reading>> {
         if let Some(file) = self.files.read().get(&number) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(File::open(self.layout.segment(number))?);
+        let file = Arc::new(self.layout.disk().open_to_read(&self.layout.segment(number))?);
         let mut files = self.files.write();
         if files.len() >= MOST_OPEN {
             // Which one goes matters little: opening it again costs microseconds.

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use fhir_core::ResourceId;
 use parking_lot::{Mutex, RwLock};
+use rustix::io::Errno;
 use store::T;
 
 use self::filter::Sought;
@@ -459,10 +460,19 @@ fn unopened(error: sled::Error) -> Unopened {
             StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied => {
                 Unopened::Disk(error)
             }
+            _ if is_of_the_system(&error.to_string()) => Unopened::Disk(error),
             _ => Unopened::Unusable(error.to_string()),
         },
         other => Unopened::Unusable(other.to_string()),
     }
+}
+
+/// Whether it is the disk that cannot be read (EIO), or descriptors or memory that are used up.
+/// Of some errors sled keeps the text alone.
+pub(crate) fn is_of_the_system(reason: &str) -> bool {
+    [Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM]
+        .iter()
+        .any(|errno| reason.contains(&format!("(os error {})", errno.raw_os_error())))
 }
 
 /// Why the last use of the state put it out of use, when it did.
@@ -517,7 +527,7 @@ mod tests {
 
     /// G8: a state is not given up for what is no fault of its files.
     #[test]
-    fn a_disk_that_takes_no_writes_is_no_reason_to_rebuild_the_state() {
+    fn a_disk_that_takes_no_writes_or_gives_no_bytes_is_no_reason_to_rebuild_the_state() {
         let opened = |kind: ErrorKind| unopened(sled::Error::Io(kind.into()));
         for kind in [
             ErrorKind::StorageFull,
@@ -527,6 +537,14 @@ mod tests {
         ] {
             let found = opened(kind);
             assert!(matches!(&found, Unopened::Disk(error) if error.kind() == kind));
+        }
+        for number in [5, 24] {
+            let bare = io::Error::from_raw_os_error(number);
+            let in_words = io::Error::other(format!("cannot read: {bare}"));
+            for error in [bare, in_words] {
+                let found = unopened(sled::Error::Io(error));
+                assert!(matches!(found, Unopened::Disk(_)), "{found:?}");
+            }
         }
         assert!(matches!(opened(ErrorKind::InvalidData), Unopened::Unusable(_)));
         let corrupt = sled::Error::Corruption { at: None, bt: () };

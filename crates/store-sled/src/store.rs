@@ -220,6 +220,11 @@ impl SledStore {
         }
     }
 
+    /// Lets the room go that is a purge's own; false where there is none.
+    fn release(&self) -> Result<bool, AppendError> {
+        self.layout.reserve().release().map_err(append_error)
+    }
+
     fn read_version(&self, entry: &VersionEntry) -> Result<StoredBody, ReadError> {
         let name = || {
             let (resource_type, id) = (&entry.resource_type, &entry.id);
@@ -300,13 +305,24 @@ impl Store for SledStore {
         let purges = group.iter().any(|commit| commit.kind == CommitKind::Purge);
         if writer.tail.growth(length) > 0 && !purges {
             self.check_room(length)?;
+            self.layout.reserve().take(&self.options);
         }
         let room = self.memory.wait_for_room();
         room.map_err(|reason| AppendError::StateFailed { reason })?;
-        self.rotate(&mut writer, head)?;
+        match self.rotate(&mut writer, head) {
+            Err(AppendError::DiskFull) if purges && self.release()? => {
+                self.rotate(&mut writer, head)?;
+            }
+            rotated => rotated?,
+        }
         let offset = writer.tail.length();
         let Writer { tail, buffer, .. } = &mut *writer;
-        tail.append(&buffer[..length])?;
+        match tail.append(&buffer[..length]) {
+            Err(AppendError::DiskFull) if purges && self.release()? => {
+                tail.append(&buffer[..length])?;
+            }
+            appended => appended?,
+        }
         let unit = writer.unit(group, offset);
         let last = group.last().expect("the group has a first commit");
         let head = Head {

@@ -188,10 +188,15 @@ impl Tail {
     }
 }
 
+/// Whether it says that the disk, or its quota, has no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// The condition that a failed write, undone, stands for.
 pub(crate) fn append_error(error: io::Error) -> AppendError {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => AppendError::DiskFull,
+        _ if is_full(&error) => AppendError::DiskFull,
         io::ErrorKind::ReadOnlyFilesystem => AppendError::ReadOnly,
         _ => AppendError::Io(error),
     }

@@ -39,9 +39,16 @@ impl SledStore {
         for number in 1.. {
             // What comes after the head may be half written at this moment.
             let path = self.layout.segment(number);
-            let mut scan =
-                SegmentScan::open(&path, number, Place::Last, &self.tenant, before, T::ZERO)?
-                    .with_rows();
+            let mut scan = SegmentScan::open(
+                self.layout.disk(),
+                &path,
+                number,
+                Place::Last,
+                &self.tenant,
+                before,
+                T::ZERO,
+            )?
+            .with_rows();
             while scan.head().t < head.t {
                 let Some(found) = scan.next()? else {
                     break;

@@ -16,7 +16,15 @@ impl SledStore {
         for number in 1.. {
             // What comes after the head may be half written at this moment.
             let path = self.layout.segment(number);
-            let scan = SegmentScan::open(&path, number, Place::Last, &self.tenant, before, T::ZERO);
+            let scan = SegmentScan::open(
+                self.layout.disk(),
+                &path,
+                number,
+                Place::Last,
+                &self.tenant,
+                before,
+                T::ZERO,
+            );
             let mut scan = scan.map_err(|error| read_error(number, error))?;
             while scan.head().t < at {
                 let Some(found) = scan.next().map_err(|error| read_error(number, error))? else {

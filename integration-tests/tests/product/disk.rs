@@ -2,8 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::{Command, Output};
 
+use integration_tests::binary;
 use integration_tests::client::{Answer, Client};
 use integration_tests::private_disk::PrivateDisk;
 use integration_tests::site::{Deployment, First, Site};
@@ -94,6 +97,58 @@ async fn a_full_disk_is_503_loses_nothing_and_writing_goes_on_once_there_is_room
     site.kill().await;
     site.launch(First::Gateway).await;
     all_there(&site.owner()).await;
+}
+
+/// Runs the program where the site's processes run.
+fn run(site: &Site, disk: &PrivateDisk, arguments: &[&str]) -> Output {
+    let launcher = disk.launcher();
+    let (program, words) = launcher.split_first().unwrap();
+    let mut command = Command::new(program);
+    command.args(words).arg(binary::hearthgate()).args(arguments);
+    command.arg("--data").arg(site.data()).current_dir(site.folder()).output().unwrap()
+}
+
+/// A disk that others filled to the last byte takes a purge all the same, from the room that is
+/// kept for it, which is taken again once there is some.
+#[tokio::test]
+async fn a_purge_completes_on_a_disk_without_a_byte_left() {
+    let Some(disk) = PrivateDisk::mount("size=64m") else { return };
+    let mut site = Site::prepare(Deployment::OneProcess);
+    site.settle(&disk.place().join("data"), disk.launcher());
+    site.launch(First::Gateway).await;
+    let owner = site.owner();
+    for id in ["gone", "kept"] {
+        let body = format!(r#"{{"resourceType":"Patient","id":"{id}","active":true}}"#);
+        let _ = owner.put(&format!("/Patient/{id}"), body).await.is(201);
+    }
+    let reserve = disk.from_outside().join("data/tenants/default/reserve");
+    // Its blocks are taken, not its length alone.
+    let is_kept = || fs::metadata(&reserve).is_ok_and(|file| file.blocks() * 512 > 1_000_000);
+    assert!(is_kept());
+    // What was written is in the derived state before there is no room for it.
+    site.stop().await;
+    site.launch(First::Gateway).await;
+    let owner = site.owner();
+    let filler = disk.from_outside().join("filler");
+    fill(&filler);
+    let refused = owner.put("/Patient/new", r#"{"resourceType":"Patient","id":"new"}"#).await;
+    is_refused_for_now(&refused);
+
+    let purged = run(&site, &disk, &["purge", "Patient/gone", "--reason", "asked for"]);
+    assert!(purged.status.success(), "{purged:?}\n{}", site.front().stderr());
+    assert!(!reserve.exists(), "{}", site.front().stderr());
+    assert_eq!(owner.get("/Patient/gone").await.status, 410);
+    let kept = owner.get("/Patient/kept").await;
+    assert_eq!(kept.status, 200, "{}", kept.text());
+
+    // It lasts, and the room is kept again.
+    site.kill().await;
+    fs::remove_file(&filler).unwrap();
+    site.launch(First::Gateway).await;
+    let owner = site.owner();
+    assert_eq!(owner.get("/Patient/gone").await.status, 410);
+    let _ = owner.get("/Patient/kept").await.is(200);
+    assert!(is_kept());
 }
 
 /// 503, and worth to ask again.

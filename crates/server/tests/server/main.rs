@@ -9,6 +9,7 @@ mod access;
 mod admission;
 mod batch;
 mod capabilities;
+mod clock;
 mod conditional_create;
 mod create;
 mod delete;

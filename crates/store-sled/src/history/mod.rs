@@ -11,8 +11,7 @@ mod rows;
 mod run;
 mod sealed;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::ops::Range;
 
 use fhir_core::{Instant, ResourceType};
@@ -244,8 +243,8 @@ impl Histories {
             return Ok(*head);
         }
         let mut bytes = Vec::new();
-        File::open(self.layout.segment(segment))
-            .and_then(|file| file.take(MAX_SEGMENT_HEADER as u64).read_to_end(&mut bytes))
+        let file = self.layout.disk().open_to_read(&self.layout.segment(segment));
+        file.and_then(|file| file.from(0).take(MAX_SEGMENT_HEADER as u64).read_to_end(&mut bytes))
             .map_err(|source| ReadError::Io { segment, offset: 0, source })?;
         let damaged = |flaw| {
             let lost = "the history of what it holds".to_owned();

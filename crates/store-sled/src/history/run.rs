@@ -13,9 +13,7 @@
 //! the column, filled up with zeros, the checksum of them (4) and four zeros.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use fhir_core::{Instant, ResourceType};
@@ -23,6 +21,7 @@ use store::{CommitHash, Head, T};
 
 use super::InOrder;
 use super::rows::Rows;
+use crate::disk::{Disk, Reading};
 
 const MAGIC: &[u8; 8] = b"HGATERUN";
 const FORMAT: u32 = 1;
@@ -38,6 +37,7 @@ const LONGEST_HEADER: usize = 1 << 20;
 /// What stands in a run's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Run {
+    disk: Disk,
     path: PathBuf,
     base: Head,
     end: Head,
@@ -124,10 +124,16 @@ fn count(length: usize) -> u32 {
 
 impl Run {
     /// Reads the header of the run at `path`: that of segment `number`, between these heads.
-    pub(super) fn open(path: &Path, number: u64, base: Head, end: Head) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+    pub(super) fn open(
+        disk: &Disk,
+        path: &Path,
+        number: u64,
+        base: Head,
+        end: Head,
+    ) -> io::Result<Self> {
+        let file = disk.open_to_read(path)?;
         let mut header = vec![0; PAGE];
-        file.read_exact(&mut header)?;
+        file.read_exact_at(&mut header, 0)?;
         let length = number_4(&header[12..]) as usize;
         if &header[..8] != MAGIC
             || number_4(&header[8..]) != FORMAT
@@ -137,7 +143,7 @@ impl Run {
         }
         if length > PAGE {
             header.resize(length, 0);
-            file.read_exact(&mut header[PAGE..])?;
+            file.read_exact_at(&mut header[PAGE..], PAGE as u64)?;
         }
         let (header, checksum) = header[..length].split_at(length - 4);
         if crc32c::crc32c(header) != number_4(checksum) {
@@ -159,18 +165,27 @@ impl Run {
             page += u64::from(count).div_ceil((PAGE_BYTES / bytes) as u64);
         }
         columns[TYPED.0] = page;
-        Ok(Self { path: path.to_owned(), base, end, commits, rows, types, columns })
+        Ok(Self {
+            disk: disk.clone(),
+            path: path.to_owned(),
+            base,
+            end,
+            commits,
+            rows,
+            types,
+            columns,
+        })
     }
 
     /// Opens the file, to read what its columns hold.
     pub(super) fn reader(&self) -> io::Result<Reader<'_>> {
         let page = RefCell::new((0, Vec::new()));
-        Ok(Reader { run: self, file: File::open(&self.path)?, page })
+        Ok(Reader { run: self, file: self.disk.open_to_read(&self.path)?, page })
     }
 
     /// Whether the file is, byte by byte, the one that is derived from these rows.
     pub(super) fn is_of(&self, number: u64, rows: &Rows) -> io::Result<bool> {
-        Ok(std::fs::read(&self.path)? == encode(number, rows, self.end))
+        Ok(self.disk.read(&self.path)? == encode(number, rows, self.end))
     }
 
     /// How many versions it has, of one type or of all.
@@ -198,7 +213,7 @@ fn types(count: u32, mut bytes: &[u8]) -> Option<Vec<(ResourceType, u32)>> {
 /// A run whose file is open.
 pub(super) struct Reader<'a> {
     run: &'a Run,
-    file: File,
+    file: Reading,
     /// The page that was read last, checked.
     page: RefCell<(u64, Vec<u8>)>,
 }

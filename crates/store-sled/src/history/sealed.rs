@@ -96,6 +96,7 @@ impl Sealed {
         let part = self.part(segment, &ends)?;
         match asked(&part) {
             Ok(answer) => Ok(answer),
+            Err(error) if !is_harm(&error) => Err(unreadable(segment, &error)),
             Err(error) => {
                 tracing::warn!(%error, segment, "a history cannot be read and is made again");
                 self.kept.lock().remove(&segment);
@@ -117,7 +118,7 @@ impl Sealed {
             // The segment was read up to an earlier head.
             return Ok(true);
         }
-        let run = Run::open(&self.layout.history(segment), segment, base, end);
+        let run = Run::open(self.layout.disk(), &self.layout.history(segment), segment, base, end);
         match run.and_then(|run| run.is_of(segment, rows)) {
             Ok(same) => Ok(same),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
@@ -140,12 +141,13 @@ impl Sealed {
             return Ok(part.clone());
         }
         let (base, end) = ends()?;
-        match Run::open(&self.layout.history(segment), segment, base, end) {
+        match Run::open(self.layout.disk(), &self.layout.history(segment), segment, base, end) {
             Ok(run) => {
                 let part = Part::File(Arc::new(run));
                 self.kept.lock().insert(segment, part.clone());
                 Ok(part)
             }
+            Err(error) if !is_harm(&error) => Err(unreadable(segment, &error)),
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
                     tracing::warn!(%error, segment, "a history cannot be read and is made again");
@@ -163,7 +165,15 @@ impl Sealed {
         };
         let path = self.layout.segment(segment);
         let (tenant, whole) = (&self.tenant, T::new(u64::MAX));
-        let scan = SegmentScan::open(&path, segment, Place::Inner, tenant, Some(base), whole);
+        let scan = SegmentScan::open(
+            self.layout.disk(),
+            &path,
+            segment,
+            Place::Inner,
+            tenant,
+            Some(base),
+            whole,
+        );
         let mut scan = scan.map_err(failed)?.with_rows();
         while scan.next().map_err(failed)?.is_some() {}
         let rows = scan.rows().expect("they were asked for");
@@ -187,7 +197,19 @@ impl Drop for Sealed {
 
 fn write(layout: &Layout, segment: u64, rows: &Rows, end: Head) -> io::Result<Run> {
     layout.write_history(segment, &run::encode(segment, rows, end))?;
-    Run::open(&layout.history(segment), segment, rows.base(), end)
+    Run::open(layout.disk(), &layout.history(segment), segment, rows.base(), end)
+}
+
+/// Whether the file is gone or not what was written, so that it is made again. A disk that cannot
+/// be read says nothing against it (G8).
+fn is_harm(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    matches!(error.kind(), InvalidData | NotFound | UnexpectedEof)
+}
+
+fn unreadable(segment: u64, error: &io::Error) -> ReadError {
+    let source = io::Error::new(error.kind(), format!("its history: {error}"));
+    ReadError::Io { segment, offset: 0, source }
 }
 
 fn not_written(segment: u64, error: &io::Error) {

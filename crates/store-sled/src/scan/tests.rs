@@ -24,7 +24,8 @@ fn segment(folder: &Path) -> PathBuf {
 }
 
 fn scan(path: &Path) -> SegmentScan {
-    SegmentScan::open(path, 1, Place::Last, &tenant(), None, T::ZERO).unwrap()
+    SegmentScan::open(&crate::disk::Disk::default(), path, 1, Place::Last, &tenant(), None, T::ZERO)
+        .unwrap()
 }
 
 /// Text of so many bytes without a zero.

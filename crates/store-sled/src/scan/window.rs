@@ -1,31 +1,33 @@
 //! A segment's file, read forward in large pieces while it may grow, or lose the zeros behind its
 //! last group.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use bytes::Bytes;
+
+use crate::disk::{Disk, Reading};
 
 use super::torn::{BLOCK, is_zeros};
 
 /// Bytes read at a time, at least.
 const WINDOW: usize = 1 << 20;
+/// How often a read that gives nothing of a longer file is made again.
+const TRIES: u32 = 3;
 
 /// A file and a piece of it.
 #[derive(Debug)]
 pub(super) struct Window {
-    file: File,
+    file: Reading,
     length: u64,
     start: u64,
     bytes: Bytes,
 }
 
 impl Window {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
+    pub(super) fn open(disk: &Disk, path: &Path) -> io::Result<Self> {
+        let file = disk.open_to_read(path)?;
+        let length = file.length()?;
         Ok(Self { file, length, start: 0, bytes: Bytes::new() })
     }
 
@@ -59,7 +61,7 @@ impl Window {
     /// Looks at the file anew: its length, and what is read from now on.
     pub(super) fn renew(&mut self) -> io::Result<()> {
         self.bytes = Bytes::new();
-        self.length = self.file.metadata()?.len();
+        self.length = self.file.length()?;
         Ok(())
     }
 
@@ -86,15 +88,20 @@ impl Window {
         Ok(0)
     }
 
-    /// Fills `bytes` as far as the file goes: it may be cut off at this moment.
+    /// Fills `bytes` as far as the file goes: it may be cut off at this moment. A disk that ends
+    /// before the file does has failed, and is not a log that ends there.
     fn read_at(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut read = 0;
+        let (mut read, mut tries) = (0, 0);
         while read < bytes.len() {
-            match self.file.read_at(&mut bytes[read..], offset + read as u64) {
-                Ok(0) => {
-                    self.length = self.length.min(offset + read as u64);
+            let at = offset + read as u64;
+            match self.file.read_at(&mut bytes[read..], at) {
+                Ok(0) if self.file.length()? <= at => {
+                    self.length = self.length.min(at);
                     break;
                 }
+                // It may have been cut off and written to in between.
+                Ok(0) if tries < TRIES => tries += 1,
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(more) => read += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

@@ -13,6 +13,8 @@ mod history;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod reading;
+#[cfg(test)]
 mod state;
 #[cfg(test)]
 mod suite;
