@@ -10,11 +10,12 @@ use fhir_core::json::{Document, Kind, Replacements, Value};
 use fhir_core::{Instant, Resource, ResourceId, ResourceType, VersionId};
 use fhir_schema::{PlainPath, Schema};
 use store::{
-    BodyCoding, CommitId, ContentHash, Derive, DeriveError, IdentifierKey, OwnerKeyId, StoredBody,
-    Version, VersionEntry,
+    BodyCoding, CommitId, ContentHash, Derive, DeriveError, IdentifierKey, OwnerKeyId, ReadBlob,
+    StoredBody, Version, VersionEntry,
 };
 
 use crate::ReadError;
+use crate::blob::{self, Unwritten};
 use crate::compartment::Compartments;
 use crate::dictionary::{self, expand};
 use crate::seal::Sealing;
@@ -30,6 +31,8 @@ pub struct Body {
     pub(crate) identifiers: Vec<IdentifierKey>,
     /// Whose data it is.
     pub(crate) compartments: Compartments,
+    /// What `bytes` refer to, until it is written.
+    pub(crate) blob: Option<Unwritten>,
     /// What became of it when it was sealed; `None` before.
     pub(crate) stored: Option<Stored>,
 }
@@ -40,6 +43,8 @@ pub(crate) struct Stored {
     /// The key it is sealed with.
     pub(crate) owner: OwnerKeyId,
     pub(crate) content_hash: ContentHash,
+    /// Whether the body is a reference to a blob.
+    pub(crate) is_blob: bool,
     /// The epoch of the keys when it was sealed.
     pub(crate) epoch: u64,
 }
@@ -68,12 +73,18 @@ impl Body {
             plain,
             identifiers: identifiers_as_written(resource, replacements, schema),
             compartments: Compartments::of(resource, id, replacements, schema),
+            blob: None,
             stored: None,
         }
     }
 
     pub(crate) fn stored(&self) -> Stored {
         self.stored.expect("a transaction is sealed before it joins the line")
+    }
+
+    /// Bytes of it as it is stored.
+    pub(crate) fn stored_bytes(&self) -> usize {
+        self.bytes.len() + self.blob.as_ref().map_or(0, |blob| blob.bytes.len())
     }
 
     /// The JSON as it is stored, before coding: without `versionId` and `lastUpdated`.
@@ -273,10 +284,21 @@ impl Derive for DeriveFromBody {
         version: &Version,
         commit: CommitId,
         ordinal: u32,
+        read: ReadBlob<'_>,
     ) -> Result<Vec<IdentifierKey>, DeriveError> {
         let (owner, bytes) = (version.owner, version.body.clone());
         let stored = StoredBody { owner, commit, ordinal, bytes };
-        match self.sealing.open_named((&version.resource_type, &version.id), stored) {
+        let name = (&version.resource_type, &version.id);
+        let opened = if version.flags.is_blob() {
+            if self.sealing.is_destroyed(owner) {
+                return Ok(Vec::new());
+            }
+            let reference = blob::reference(&stored.bytes)?;
+            self.sealing.open_blob(name, &stored, &reference, read(&reference)?)
+        } else {
+            self.sealing.open_named(name, stored)
+        };
+        match opened {
             Ok(body) => {
                 self.identifiers(&version.resource_type, version.dictionary, version.length, &body)
             }

@@ -9,8 +9,10 @@ use fhir_core::{Clock, Instant, ResourceId, ResourceType};
 use fhir_schema::Schema;
 use parking_lot::Mutex;
 use store::{Store, T, TenantText};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::blob;
 use crate::bodies::{Bodies, Kept};
 use crate::line::{Line, NotTaken, Weight};
 use crate::seal::Sealing;
@@ -21,10 +23,6 @@ use crate::{
 
 /// Of a transaction with more changes nothing is kept for readers.
 const MOST_KEPT: usize = 8;
-
-/// A transaction with more changes is sealed off the runtime's threads: each takes a microsecond
-/// or two.
-const SEALED_AT_ONCE: usize = 200;
 
 /// A transaction of so many changes, or bytes, or more waits aside for the serial step while
 /// small ones go.
@@ -255,19 +253,13 @@ impl Database {
         let epoch = self.shared.sealing.epoch();
         let writes = writes_of(&transaction);
         let transaction = self.seal(transaction).await?;
-        let (answer, answered) = oneshot::channel();
         if !self.shared.line.is_open() {
             return Err(CommitError::Closed);
         }
-        let (held, size) = (transaction.held() + terms.held(), transaction.size());
-        let weight = weight(transaction.changes.len(), size);
+        let held = transaction.held() + terms.held();
         let held = Held::take(&self.shared, held).ok_or(CommitError::Overloaded)?;
-        let job = Job { transaction, terms, held, answer };
-        self.shared.line.join(job, size, weight).map_err(|not| match not {
-            NotTaken::Full => CommitError::Overloaded,
-            NotTaken::Closed => CommitError::Closed,
-        })?;
-        let receipt = answered.await.unwrap_or(Err(CommitError::OutcomeUnknown))?;
+        let shared = Arc::clone(&self.shared);
+        let receipt = shared.write_and_join(transaction, terms, held).await?;
         self.keep(writes, &receipt);
         self.shared.forget_if_purged_since(epoch);
         Ok(receipt)
@@ -275,8 +267,8 @@ impl Database {
 
     /// Seals a transaction's bodies: a large one's where no request waits for it.
     async fn seal(&self, mut transaction: Transaction) -> Result<Transaction, CommitError> {
-        let runtime = tokio::runtime::Handle::try_current();
-        let (Ok(runtime), true) = (runtime, transaction.changes.len() > SEALED_AT_ONCE) else {
+        let runtime = Handle::try_current();
+        let (Ok(runtime), true) = (runtime, transaction.is_long()) else {
             self.shared.sealing.seal(&mut transaction)?;
             return Ok(transaction);
         };
@@ -351,7 +343,69 @@ fn writes_of(transaction: &Transaction) -> Vec<Write> {
     transaction.changes.iter().enumerate().filter_map(write).collect()
 }
 
+/// Whether it is certain that nothing of a transaction was or will be written.
+fn is_not_there(answer: &Result<Receipt, CommitError>) -> bool {
+    match answer {
+        Ok(_) | Err(CommitError::OutcomeUnknown) => false,
+        Err(CommitError::Store(error)) => !matches!(**error, store::AppendError::Poisoned(_)),
+        Err(_) => true,
+    }
+}
+
 impl Shared {
+    /// Writes a transaction's blobs, where it has any, and gives it to the serial step.
+    async fn write_and_join(
+        self: Arc<Self>,
+        mut transaction: Transaction,
+        terms: Terms,
+        held: Held,
+    ) -> Result<Receipt, CommitError> {
+        let blobs = blob::take(&mut transaction);
+        if blobs.is_empty() {
+            return self.join(transaction, terms, held).await;
+        }
+        let shared = Arc::clone(&self);
+        let Ok(runtime) = Handle::try_current() else {
+            let written = blob::write(&self.store, blobs)?;
+            let answer = shared.join(transaction, terms, held).await;
+            if is_not_there(&answer) {
+                blob::discard(&self.store, &written);
+            }
+            return answer;
+        };
+        // In a task of its own: whoever asked may go, and what was refused is removed all the same.
+        let blocking = runtime.clone();
+        let task = runtime.spawn(async move {
+            let store = Arc::clone(&self.store);
+            let writing = blocking.spawn_blocking(move || blob::write(&store, blobs)).await;
+            let written = writing.unwrap_or(Err(CommitError::Closed))?;
+            let answer = shared.join(transaction, terms, held).await;
+            if is_not_there(&answer) {
+                let store = Arc::clone(&self.store);
+                drop(blocking.spawn_blocking(move || blob::discard(&store, &written)).await);
+            }
+            answer
+        });
+        task.await.unwrap_or(Err(CommitError::OutcomeUnknown))
+    }
+
+    async fn join(
+        &self,
+        transaction: Transaction,
+        terms: Terms,
+        held: Held,
+    ) -> Result<Receipt, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        let size = transaction.size();
+        let weight = weight(transaction.changes.len(), size);
+        let job = Job { transaction, terms, held, answer };
+        self.line.join(job, size, weight).map_err(|not| match not {
+            NotTaken::Full => CommitError::Overloaded,
+            NotTaken::Closed => CommitError::Closed,
+        })?;
+        answered.await.unwrap_or(Err(CommitError::OutcomeUnknown))
+    }
+
     pub(crate) fn snapshot(&self, visibility: Visibility) -> Snapshot {
         let at = T::new(self.published.load(Ordering::Acquire));
         let (store, bodies) = (Arc::clone(&self.store), Arc::clone(&self.bodies));

@@ -216,7 +216,10 @@ fn stored(change: Change, version: VersionId) -> Version {
             resource_type,
             id,
             version,
-            flags: VersionFlags::of(method),
+            flags: match body.stored().is_blob {
+                true => VersionFlags::of(method).with_blob(),
+                false => VersionFlags::of(method),
+            },
             owner,
             dictionary: body.coding,
             content_hash: body.stored().content_hash,

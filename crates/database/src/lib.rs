@@ -6,6 +6,7 @@
 //! [`Visibility`], without which no snapshot opens.
 
 mod answered;
+mod blob;
 mod bodies;
 mod body;
 mod compartment;

@@ -4,17 +4,18 @@
 //! In this order, each step durable before the next: nothing more is sealed with the key; all that
 //! is stored is looked through for data of the patient that another key, or none, protects, and
 //! the purge refused if there is any; the ledger says that it has begun; a commit says it in the
-//! log; the key is destroyed; what memory holds is forgotten; the ledger says that it is done. A
-//! purge that has begun is finished at the next open ([`Database::finish_purges`]).
+//! log; the key is destroyed; what memory holds is forgotten; the blobs that nobody can open any
+//! more are removed; the ledger says that it is done. A purge that has begun is finished at the next open ([`Database::finish_purges`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use fhir_core::json::{Document, Replacements};
 use fhir_core::{Resource, ResourceId, ResourceType, VersionId};
 use store::keys::{Keyring, KeysError, LedgerEntry, PurgeState};
-use store::{CommitId, OwnerKeyId, StoredBody, T, Version, Walked};
+use store::{BlobReference, CommitId, OwnerKeyId, StoredBody, T, Version, Walked};
 
 use crate::compartment::Compartments;
 use crate::dictionary::expand;
@@ -48,6 +49,10 @@ pub struct Purged {
     pub versions: BTreeMap<String, u64>,
     /// Bytes of them that still stand in the log, sealed.
     pub bytes: u64,
+    /// How many blobs were removed.
+    pub blobs: u64,
+    /// Bytes of those.
+    pub blob_bytes: u64,
 }
 
 /// A version that keeps a patient from being purged: destroying the key would not make it
@@ -86,7 +91,7 @@ pub enum PurgeError {
         patient: ResourceId,
         /// How many.
         count: u64,
-        /// The first of them, in the log's order.
+        /// The first of them, in the log's order; those in blobs last.
         obstacles: Vec<Obstacle>,
     },
     /// What is stored cannot be looked through.
@@ -154,9 +159,11 @@ impl Database {
             keys.reopen(key);
             return Err(PurgeError::Keys(error));
         }
-        let t = self.finish(keys, &entry).await?;
+        let t = self.finish(keys, &entry, &found.blobs).await?;
         let entry = LedgerEntry { state: PurgeState::Done, ..entry };
-        Ok(Purged { entry, t, versions: found.versions, bytes: found.bytes })
+        let blob_bytes = found.blobs.iter().map(|blob| blob.length).sum();
+        let (versions, bytes, blobs) = (found.versions, found.bytes, found.blobs.len() as u64);
+        Ok(Purged { entry, t, versions, bytes, blobs, blob_bytes })
     }
 
     /// Finishes every purge that had begun when the process ended. Returns whose.
@@ -171,7 +178,9 @@ impl Database {
         let mut finished = Vec::new();
         for entry in keys.ledger() {
             if entry.state == PurgeState::Begun {
-                self.finish(keys, &entry).await?;
+                let blobs = self.blobs_of(entry.key).await;
+                let blobs = blobs.map_err(|error| PurgeError::Begun(error.into()))?;
+                self.finish(keys, &entry, &blobs).await?;
                 finished.push(entry);
             }
         }
@@ -186,7 +195,12 @@ impl Database {
     }
 
     /// What follows once the ledger says that it has begun.
-    async fn finish(&self, keys: &Arc<Keyring>, entry: &LedgerEntry) -> Result<T, PurgeError> {
+    async fn finish(
+        &self,
+        keys: &Arc<Keyring>,
+        entry: &LedgerEntry,
+        blobs: &[BlobReference],
+    ) -> Result<T, PurgeError> {
         let begun = |error: Box<dyn std::error::Error + Send + Sync>| PurgeError::Begun(error);
         let committed = self.committed(entry).await.map_err(|error| begun(error.into()))?;
         let t = match committed {
@@ -202,9 +216,25 @@ impl Database {
                 receipt.map_err(|error| begun(error.into()))?.t
             }
         };
-        keys.destroy(entry.key).map_err(|error| begun(error.into()))?;
+        keys.destroy_begun(entry.key).map_err(|error| begun(error.into()))?;
         self.shared.bodies.forget_all();
+        for blob in blobs {
+            let removed = self.shared.store.remove_blob(blob.id);
+            removed.map_err(|error| begun(error.into()))?;
+        }
+        keys.conclude(entry.key).map_err(|error| begun(error.into()))?;
         Ok(t)
+    }
+
+    /// The blobs of every version that has this key.
+    async fn blobs_of(&self, key: OwnerKeyId) -> Result<Vec<BlobReference>, ReadError> {
+        let mut blobs = Vec::new();
+        let store = &self.shared.store;
+        let mut look_at = |walked: Walked<'_>| {
+            blobs.extend(walked.version.blob().filter(|_| walked.version.owner == key));
+        };
+        store.walk(store.head().t, &mut look_at).await?;
+        Ok(blobs)
     }
 
     /// Where the log says it already.
@@ -227,11 +257,19 @@ impl Database {
             patient: &purge.patient,
             key: keys.of_patient(&purge.patient),
             found: Found::default(),
+            with_blobs: Vec::new(),
             failed: None,
         };
         let at = self.shared.store.head().t;
         let walked = self.shared.store.walk(at, &mut |walked| search.look_at(walked)).await;
         walked.map_err(ReadError::from)?;
+        for (commit, ordinal, version) in std::mem::take(&mut search.with_blobs) {
+            let stored = stored_body(&version, commit, ordinal);
+            let name = (&version.resource_type, &version.id);
+            let shared = &self.shared;
+            let coded = shared.sealing.read_blob(shared.store.as_ref(), name, stored).await;
+            search.judge(&version, coded);
+        }
         if let Some(error) = search.failed {
             return Err(error.into());
         }
@@ -255,11 +293,16 @@ fn patient() -> ResourceType {
     ResourceType::new("Patient").expect("Patient is a type's name")
 }
 
+fn stored_body(version: &Version, commit: CommitId, ordinal: u32) -> StoredBody {
+    StoredBody { owner: version.owner, commit, ordinal, bytes: version.body.clone() }
+}
+
 /// What was found of a patient.
 #[derive(Debug, Default)]
 struct Found {
     versions: BTreeMap<String, u64>,
     bytes: u64,
+    blobs: Vec<BlobReference>,
     count: u64,
     obstacles: Vec<Obstacle>,
 }
@@ -268,6 +311,7 @@ impl Found {
     fn count_in(&mut self, version: &Version) {
         *self.versions.entry(version.resource_type.to_string()).or_default() += 1;
         self.bytes += version.body.len() as u64;
+        self.blobs.extend(version.blob());
     }
 }
 
@@ -276,6 +320,8 @@ struct Search<'a> {
     patient: &'a ResourceId,
     key: OwnerKeyId,
     found: Found,
+    /// The versions that must be looked at and have blobs, which no walk reads.
+    with_blobs: Vec<(CommitId, u32, Version)>,
     failed: Option<ReadError>,
 }
 
@@ -288,33 +334,49 @@ impl Search<'_> {
         if version.flags.is_deleted() || !may_be || self.failed.is_some() {
             return;
         }
-        match self.compartments(&walked) {
+        let &Walked { commit, ordinal, .. } = &walked;
+        if version.flags.is_blob() {
+            self.with_blobs.push((commit, ordinal, version.clone()));
+            return;
+        }
+        let name = (&version.resource_type, &version.id);
+        let stored = stored_body(version, commit, ordinal);
+        let coded = self.database.shared.sealing.open_named(name, stored);
+        self.judge(version, coded);
+    }
+
+    /// Judges a version by its coded body.
+    fn judge(&mut self, version: &Version, coded: Result<Bytes, ReadError>) {
+        let own = version.owner == self.key;
+        if self.failed.is_some() {
+            return;
+        }
+        match coded.and_then(|coded| self.compartments(version, &coded)) {
             // A purge that is asked for again.
             Err(ReadError::Purged) if own => self.found.count_in(version),
             Err(error) => self.failed = Some(error),
             Ok(of) if own && of.owner() == Some(self.patient) => self.found.count_in(version),
-            Ok(_) if own => self.refuse(&walked, "it is not this patient's, and has the same key"),
+            Ok(_) if own => self.refuse(version, "it is not this patient's, and has the same key"),
             Ok(of) if !of.name(self.patient) => {}
             Ok(_) if version.owner == OwnerKeyId::NONE => {
-                self.refuse(&walked, "it was stored before there were keys, and is not sealed");
+                self.refuse(version, "it was stored before there were keys, and is not sealed");
             }
             Ok(of) => {
                 let others = of.patients.iter().filter(|other| *other != self.patient);
                 let others: Vec<_> = others.map(|other| format!("Patient/{other}")).collect();
                 if others.is_empty() {
-                    self.refuse(&walked, "it names a patient by a URL, which may be another's");
+                    self.refuse(version, "it names a patient by a URL, which may be another's");
                 } else {
                     let why = format!("it stands also in the compartment of {}", others.join(", "));
-                    self.refuse(&walked, &why);
+                    self.refuse(version, &why);
                 }
             }
         }
     }
 
-    fn refuse(&mut self, walked: &Walked<'_>, why: &str) {
+    fn refuse(&mut self, version: &Version, why: &str) {
         self.found.count += 1;
         if self.found.obstacles.len() < MOST_LISTED {
-            let version = walked.version;
             self.found.obstacles.push(Obstacle {
                 resource_type: version.resource_type.clone(),
                 id: version.id.clone(),
@@ -324,14 +386,9 @@ impl Search<'_> {
         }
     }
 
-    fn compartments(&self, walked: &Walked<'_>) -> Result<Compartments, ReadError> {
-        let &Walked { commit, ordinal, version, .. } = walked;
-        let (owner, bytes) = (version.owner, version.body.clone());
-        let stored = StoredBody { owner, commit, ordinal, bytes };
+    fn compartments(&self, version: &Version, coded: &[u8]) -> Result<Compartments, ReadError> {
         let shared = &self.database.shared;
-        let name = (&version.resource_type, &version.id);
-        let coded = shared.sealing.open_named(name, stored)?;
-        let json = expand(version.dictionary, version.length, &coded)?;
+        let json = expand(version.dictionary, version.length, coded)?;
         let unreadable = |reason: String| ReadError::UnreadableBody { reason };
         let document = Document::parse(&json).map_err(|error| unreadable(error.to_string()))?;
         let resource =

@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fhir_core::{ResourceId, ResourceType};
-use store::keys::{Keyring, UnsealError};
-use store::{CommitId, ContentHash, OwnerKeyId, StoredBody, TenantText, VersionEntry};
+use store::keys::{KeyDestroyed, Keyring, UnsealError};
+use store::{
+    BLOB_FROM, BlobId, BlobReference, CommitId, ContentHash, OwnerKeyId, StoredBody, TenantText,
+};
 
-use crate::body::Stored;
+use crate::blob::{self, Unwritten};
+use crate::body::{Body, Stored};
 use crate::compartment::Compartments;
 use crate::transaction::{Action, Change, Transaction};
 use crate::{CommitError, ReadError};
@@ -56,25 +59,61 @@ impl Sealing {
         let mut ordinal = 0;
         for change in &mut transaction.changes {
             let Action::Write { body, .. } = &mut change.action else { continue };
-            let mut owner = OwnerKeyId::NONE;
-            if let Some((tenant, keys)) = &self.keys {
-                if epoch != 0 {
-                    self.refuse_purged(&body.compartments)?;
-                }
-                owner = match body.compartments.owner() {
-                    Some(patient) => keys.of_patient(patient),
-                    None => keys.of_tenant(),
-                };
-                let name = (&change.resource_type, &change.id);
-                let place = place(tenant, transaction.id, ordinal, name);
-                let sealed = keys.seal(owner, &place, &body.bytes);
-                body.bytes = Bytes::from(sealed.map_err(|_| CommitError::OwnerPurged)?);
+            if epoch != 0 {
+                self.refuse_purged(&body.compartments)?;
+            }
+            let name = (&change.resource_type, &change.id);
+            let id = blob::new_id(transaction.id, ordinal);
+            let is_blob = body.bytes.len() > BLOB_FROM;
+            let sealed = self.sealed((transaction.id, ordinal), name, body, is_blob.then_some(id));
+            let (owner, bytes) = sealed.map_err(|_| CommitError::OwnerPurged)?;
+            if is_blob {
+                let reference = BlobReference::of(id, &bytes);
+                body.bytes = Bytes::copy_from_slice(&reference.to_bytes());
+                body.blob = Some(Unwritten { id, bytes });
+            } else {
+                body.bytes = bytes;
             }
             let content_hash = ContentHash::of(&body.bytes);
-            body.stored = Some(Stored { owner, content_hash, epoch });
+            body.stored = Some(Stored { owner, content_hash, is_blob, epoch });
             ordinal += 1;
         }
         Ok(())
+    }
+
+    /// A body as it is stored in its place, as a blob where it has an id, and with whose key.
+    fn sealed(
+        &self,
+        (commit, ordinal): (CommitId, u32),
+        name: (&ResourceType, &ResourceId),
+        body: &Body,
+        blob: Option<BlobId>,
+    ) -> Result<(OwnerKeyId, Bytes), KeyDestroyed> {
+        let Some((tenant, keys)) = &self.keys else {
+            return Ok((OwnerKeyId::NONE, body.bytes.clone()));
+        };
+        let owner = match (body.compartments.owner(), blob) {
+            (Some(patient), _) => keys.of_patient(patient),
+            (None, None) => keys.of_tenant(),
+            (None, Some(_)) => keys.of_tenant_for(blob::chunks_of(body.bytes.len())),
+        };
+        let place = place(tenant, commit, ordinal, name);
+        let sealed = match blob {
+            Some(id) => blob::sealed(keys, owner, &place, id, &body.bytes)?,
+            None => Bytes::from(keys.seal(owner, &place, &body.bytes)?),
+        };
+        Ok((owner, sealed))
+    }
+
+    /// The keys, for what is sealed.
+    pub(crate) fn with_keys(&self) -> Result<(&TenantText, &Keyring), ReadError> {
+        match &self.keys {
+            Some((tenant, keys)) => Ok((tenant, keys)),
+            None => {
+                let reason = "it is sealed, and there are no keys".to_owned();
+                Err(ReadError::UnreadableBody { reason })
+            }
+        }
     }
 
     /// Refuses a change that was sealed before somebody was purged, if it is that patient's.
@@ -96,18 +135,10 @@ impl Sealing {
         if of.patients.iter().any(purged) { Err(CommitError::OwnerPurged) } else { Ok(()) }
     }
 
-    /// The body of a version before it was sealed.
+    /// The body of a version that stands in the log, before it was sealed.
     ///
     /// # Errors
     /// [`ReadError::Purged`] when its key was destroyed.
-    pub(crate) fn open(
-        &self,
-        entry: &VersionEntry,
-        stored: StoredBody,
-    ) -> Result<Bytes, ReadError> {
-        self.open_named((&entry.resource_type, &entry.id), stored)
-    }
-
     pub(crate) fn open_named(
         &self,
         name: (&ResourceType, &ResourceId),
@@ -116,10 +147,7 @@ impl Sealing {
         if stored.owner == OwnerKeyId::NONE {
             return Ok(stored.bytes);
         }
-        let Some((tenant, keys)) = &self.keys else {
-            let reason = "it is sealed, and there are no keys".to_owned();
-            return Err(ReadError::UnreadableBody { reason });
-        };
+        let (tenant, keys) = self.with_keys()?;
         let place = place(tenant, stored.commit, stored.ordinal, name);
         match keys.unseal(stored.owner, &place, &stored.bytes) {
             Ok(body) => Ok(Bytes::from(body)),
@@ -130,7 +158,7 @@ impl Sealing {
 }
 
 /// Where a body is sealed: lengths stand before texts, so that no two places are written alike.
-fn place(
+pub(crate) fn place(
     tenant: &TenantText,
     commit: CommitId,
     ordinal: u32,

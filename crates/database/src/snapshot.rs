@@ -168,8 +168,8 @@ impl Snapshot {
                 body::fill_plain(&plain, name, entry.version, entry.instant)?
             }
             None => {
-                let stored = self.store.stored(&entry).await?;
-                body::fill(&entry, &self.sealing.open(&entry, stored)?)?
+                let coded = self.sealing.read(self.store.as_ref(), &entry).await?;
+                body::fill(&entry, &coded)?
             }
         };
         self.bodies.keep(key, Kept::Filled(json.clone()));
@@ -187,7 +187,7 @@ impl Snapshot {
     /// # Errors
     /// [`ReadError`] when it cannot be read.
     pub async fn coded(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
-        self.sealing.open(entry, self.store.stored(entry).await?)
+        self.sealing.read(self.store.as_ref(), entry).await
     }
 
     /// The resources whose newest version bears this identifier, in the order of their ids.

@@ -1,9 +1,12 @@
 //! What is asked of the serial step, and what it answers.
 
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
-use store::{CommitId, IdentifierKey, Method, OwnerKeyId, T};
+use store::{BLOB_FROM, CommitId, IdentifierKey, Method, OwnerKeyId, T};
 
 use crate::Body;
+
+/// A transaction with more changes is sealed off the runtime's threads.
+const SEALED_AT_ONCE: usize = 200;
 
 /// Changes that become visible together or not at all.
 #[derive(Debug, Clone)]
@@ -26,10 +29,16 @@ impl Transaction {
             Action::Write { body, .. } if body.bytes.as_ptr() == body.plain.as_ptr() => {
                 body.plain.len()
             }
-            Action::Write { body, .. } => body.bytes.len() + body.plain.len(),
+            Action::Write { body, .. } => body.stored_bytes() + body.plain.len(),
             Action::Delete | Action::Purge { .. } => 0,
         };
         self.changes.iter().map(held).sum()
+    }
+
+    /// Whether sealing it takes longer than may be waited for on the runtime's threads: a change
+    /// takes a microsecond or two, and a large body some milliseconds.
+    pub(crate) fn is_long(&self) -> bool {
+        self.changes.len() > SEALED_AT_ONCE || self.size() > BLOB_FROM
     }
 
     /// Bytes of its bodies.

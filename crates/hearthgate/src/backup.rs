@@ -7,6 +7,7 @@
 //!
 //! The derived state is not copied (it is rebuilt), nor locks, sockets and what stands aside.
 
+mod blobs;
 mod files;
 mod manifest;
 mod restore;
@@ -22,6 +23,7 @@ use ring::digest::{Context, SHA256};
 use store::TenantText;
 use store_sled::{Reached, VerifyError, extent};
 
+pub(crate) use self::blobs::remove as remove_blobs;
 pub use self::restore::Restore;
 pub use self::verify::Verify;
 pub(crate) use self::verify::{whole_log, whole_with_state};
@@ -87,6 +89,19 @@ pub enum BackupError {
         /// What is wrong.
         #[source]
         source: Box<VerifyError>,
+    },
+    /// A blob that the log names is not there, or not as it was written.
+    #[error("{resource}, written by commit {t} of tenant {tenant}, is lost")]
+    Blob {
+        /// Whose.
+        tenant: String,
+        /// Type and id.
+        resource: String,
+        /// The position of the commit.
+        t: u64,
+        /// What is wrong.
+        #[source]
+        source: Box<store::ReadError>,
     },
     /// The registry is not whole.
     #[error(transparent)]
@@ -378,7 +393,9 @@ impl Target<'_> {
             }
             segments.push(known);
         }
-        Ok(Tenant { head: LastCommit::of(&taken.head), store_format, segments })
+        let known = before.map_or_else(Default::default, |before| before.blobs.clone());
+        let blobs = self.blobs(name, directory, &taken, known)?;
+        Ok(Tenant { head: LastCommit::of(&taken.head), store_format, segments, blobs })
     }
 
     fn registry(

@@ -15,7 +15,7 @@ use database::Sealing;
 use store::TenantText;
 use store_sled::{SledStoreOptions, room};
 
-use crate::backup::{BackupError, tenants, whole_log, whole_with_state};
+use crate::backup::{BackupError, remove_blobs, tenants, whole_log, whole_with_state};
 use crate::lock::{Half, Lock, LockError};
 use crate::tenant_key::{TenantKeyArgument, TenantKeyError};
 
@@ -82,11 +82,19 @@ impl Compact {
                 Some(_) => Some(self.tenant_key.sealing(&self.data, &tenant)?),
                 None => None,
             };
-            match &sealing {
+            let whole = match &sealing {
                 Some(sealing) => whole_with_state(&tenant, &directory, sealing.clone())?,
                 None => whole_log(&tenant, &directory)?,
             };
             text.push_str(&remove_set_aside(&directory)?);
+            // A server at work may be about to name them.
+            if sealing.is_some() && !whole.blobs.unnamed.is_empty() {
+                let bytes = remove_blobs(&directory, &whole.blobs.unnamed)?;
+                let count = whole.blobs.unnamed.len();
+                text.push_str(&format!(
+                    "  blobs: {count} that nothing names, {bytes} bytes given back\n"
+                ));
+            }
             text.push_str(&match sealing {
                 Some(sealing) => rewrite_state(&tenant, &directory, sealing)?,
                 None => format!(

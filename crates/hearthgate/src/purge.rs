@@ -129,6 +129,12 @@ pub struct Certificate {
     pub versions: BTreeMap<String, u64>,
     /// Bytes of them that stand in the log, sealed with the destroyed key.
     pub sealed_bytes_in_log: u64,
+    /// How many blobs of them were removed from the data directory.
+    #[serde(default)]
+    pub blobs_removed: u64,
+    /// Bytes of those.
+    #[serde(default)]
+    pub blob_bytes_removed: u64,
     /// Copies of the keys in which it was destroyed too.
     pub copies_told: Vec<String>,
     /// Copies of the keys that may still hold it, and why.
@@ -319,6 +325,8 @@ fn purge(
         key: format!("{:016x}", purged.entry.key.0),
         versions: purged.versions,
         sealed_bytes_in_log: purged.bytes,
+        blobs_removed: purged.blobs,
+        blob_bytes_removed: purged.blob_bytes,
         copies_told,
         copies_not_told,
         left,
@@ -418,6 +426,12 @@ impl Certificate {
         );
         for (of, count) in &self.versions {
             text.push_str(&format!("    {count} versions of {of}\n"));
+        }
+        if self.blobs_removed > 0 {
+            text.push_str(&format!(
+                "  {} blobs of {} bytes are removed; backups have them, sealed with that key\n",
+                self.blobs_removed, self.blob_bytes_removed
+            ));
         }
         let mut list = |head: &str, lines: &[String]| {
             if !lines.is_empty() {

@@ -9,6 +9,7 @@
 //! Deliberately absent: several writing nodes, the registry's tables, sealing, purge and backup.
 
 mod append;
+mod blobs;
 mod condition;
 mod connect;
 mod error;

@@ -84,6 +84,21 @@ pub(crate) const BODY: &str = "SELECT v.t, v.ordinal, v.flags, v.dictionary, v.l
      FROM hearthgate.versions v JOIN hearthgate.commits c ON c.tenant = v.tenant AND c.t = v.t \
      WHERE v.tenant = $1 AND v.type = $2 AND v.id = $3 AND v.version = $4";
 
+/// A chunk a row, its number counted from 0. It is there as a whole or not at all, and is not
+/// written over.
+pub(crate) const INSERT_BLOB: &str = "INSERT INTO hearthgate.blobs (tenant, id, number, bytes) \
+     SELECT $1::text, $2::bytea, * FROM unnest($3::integer[], $4::bytea[])";
+
+pub(crate) const BLOB: &str = "SELECT bytes FROM hearthgate.blobs \
+     WHERE tenant = $1 AND id = $2 ORDER BY number";
+
+pub(crate) const BLOB_LENGTHS: &str = "SELECT id, sum(length(bytes))::bigint \
+     FROM hearthgate.blobs WHERE tenant = $1 AND id = ANY($2) GROUP BY id";
+
+pub(crate) const REMOVE_BLOB: &str = "DELETE FROM hearthgate.blobs WHERE tenant = $1 AND id = $2";
+
+pub(crate) const BLOBS: &str = "SELECT DISTINCT id FROM hearthgate.blobs WHERE tenant = $1";
+
 pub(crate) const IDENTIFIED: &str = "SELECT id FROM hearthgate.identifiers \
      WHERE tenant = $1 AND type = $2 AND identifier = $3 AND t <= $4";
 

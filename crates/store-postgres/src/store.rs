@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use fhir_core::{Clock, Instant, ResourceId, ResourceType, VersionId};
 use futures_util::future::join;
 use parking_lot::{Mutex, RwLock};
 use store::{
-    AppendError, CloseError, Commit, CommitHash, Head, HistoryOrder, HistoryVersion, IdentifierKey,
-    Location, Place, ReadError, Store, StoredBody, T, TenantText, VersionEntry, Walked,
-    judge_group,
+    AppendError, BlobError, BlobFlaw, BlobId, BlobReference, CloseError, Commit, CommitHash, Head,
+    HistoryOrder, HistoryVersion, IdentifierKey, Location, MalformedGroup, Place, ReadError, Store,
+    StoredBody, T, TenantText, VersionEntry, Walked, judge_group, named_blobs,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -22,8 +23,9 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use crate::append::{Appending, HeadElsewhere, Writer};
+use crate::blobs;
 use crate::connect::{Connector, Pool, Session};
-use crate::error::{Failure, LeaseLost, OpenError};
+use crate::error::{Failure, LeaseLost, OpenError, append_error};
 use crate::lease::{self, Hold, Lease};
 use crate::options::PostgresOptions;
 use crate::reads::{self, History, Resource};
@@ -132,6 +134,41 @@ impl PostgresStore {
             tracing::warn!(reason, "PostgreSQL was asked in vain");
             ReadError::StateFailed { reason }
         })
+    }
+
+    /// Asks on a session and waits for the answer, on whatever thread that is.
+    fn ask_now<R, F>(
+        &self,
+        question: impl Fn(Arc<Session>) -> F + Send + Sync + 'static,
+    ) -> Result<R, Failure>
+    where
+        R: Send + 'static,
+        F: Future<Output = Result<R, Failure>> + Send,
+    {
+        let shared = Arc::clone(&self.shared);
+        blocking(self.runtime(), async move {
+            let limit = shared.options.patience;
+            let asking = timeout(limit, shared.ask(question)).await;
+            asking.unwrap_or(Err(Failure::Silent(limit))).map(|(answer, _)| answer)
+        })
+    }
+
+    /// Refuses a group that names a blob which is not there.
+    fn check_blobs(&self, group: &[Commit]) -> Result<(), AppendError> {
+        let named: Vec<_> = named_blobs(group).collect();
+        if named.is_empty() {
+            return Ok(());
+        }
+        let wanted: Arc<Vec<_>> = Arc::new(named.iter().map(|(_, of)| *of).collect());
+        let tenant = self.shared.tenant.clone();
+        let missing = self.ask_now(move |session| {
+            let (tenant, wanted) = (tenant.clone(), Arc::clone(&wanted));
+            async move { blobs::missing(tenant.as_str(), &wanted, &session).await }
+        });
+        let Some(blob) = missing.map_err(append_error)? else { return Ok(()) };
+        let of = named.iter().find(|(_, of)| of.id == blob);
+        let t = of.map_or(T::ZERO, |(t, _)| *t);
+        Err(AppendError::Malformed(MalformedGroup::BlobMissing { t, blob }))
     }
 
     /// A resource at a position that is never beyond what was acknowledged.
@@ -333,9 +370,52 @@ impl Store for PostgresStore {
         if self.shared.lease.is_lost() {
             return Err(AppendError::Io(std::io::Error::other(LeaseLost)));
         }
+        self.check_blobs(group)?;
         let rows = Rows::of(group, &head)?;
         let shared = Arc::clone(&self.shared);
         blocking(self.runtime(), async move { shared.append(&rows).await })
+    }
+
+    fn write_blob(&self, id: BlobId, bytes: &Bytes) -> Result<(), AppendError> {
+        if *self.shared.ended.lock() == Ended::Closed {
+            return Err(AppendError::Closed);
+        }
+        let (tenant, bytes) = (self.shared.tenant.clone(), bytes.clone());
+        let written = self.ask_now(move |session| {
+            let (tenant, bytes) = (tenant.clone(), bytes.clone());
+            async move { blobs::write(tenant.as_str(), id, &bytes, &session).await }
+        });
+        written.map_err(append_error)
+    }
+
+    async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
+        let (tenant, id) = (self.shared.tenant.clone(), reference.id);
+        let found = self.ask(move |session| {
+            let tenant = tenant.clone();
+            async move { blobs::read(tenant.as_str(), id, &session).await }
+        });
+        let damaged = |source| ReadError::Blob { id, source };
+        let found = found.await?.ok_or_else(|| damaged(BlobFlaw::Missing))?;
+        reference.check(&found).map_err(damaged)?;
+        Ok(found)
+    }
+
+    fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError> {
+        let tenant = self.shared.tenant.clone();
+        let removed = self.ask_now(move |session| {
+            let tenant = tenant.clone();
+            async move { blobs::remove(tenant.as_str(), id, &session).await }
+        });
+        removed.map_err(|failure| BlobError::Failed { reason: failure.to_string() })
+    }
+
+    fn blobs(&self) -> Result<Vec<BlobId>, BlobError> {
+        let tenant = self.shared.tenant.clone();
+        let found = self.ask_now(move |session| {
+            let tenant = tenant.clone();
+            async move { blobs::list(tenant.as_str(), &session).await }
+        });
+        found.map_err(|failure| BlobError::Failed { reason: failure.to_string() })
     }
 
     fn takes_commits(&self) -> bool {

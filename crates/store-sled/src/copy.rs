@@ -6,11 +6,14 @@
 //! change at any moment: zeros become a group there, or are cut off. What was acknowledged before
 //! the walk is within it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use fhir_core::Instant;
-use store::{Head, T, TenantText};
+use store::record::Decoded;
+use store::{CommitKind, Head, OwnerKeyId, T, TenantText};
 
+use crate::blobs::NamedBlob;
 use crate::disk::Disk;
 use crate::error::{OpenError, VerifyError};
 use crate::frame::{GROUP_HEADER, GroupHeader};
@@ -29,6 +32,27 @@ pub struct LogExtent {
     pub versions: u64,
     /// How many bodies of them are not sealed.
     pub unsealed: u64,
+    /// The versions whose bodies are blobs, which were not looked at.
+    pub blobs: Vec<NamedBlob>,
+    /// The keys that commits say are destroyed.
+    pub purged: BTreeSet<OwnerKeyId>,
+}
+
+impl LogExtent {
+    fn note_blobs(&mut self, decoded: &Decoded) {
+        let commit = &decoded.commit;
+        for version in &commit.versions {
+            if commit.kind == CommitKind::Purge {
+                self.purged.insert(version.owner);
+            }
+            self.blobs.extend(version.blob().map(|reference| NamedBlob {
+                t: commit.t,
+                owner: version.owner,
+                resource: format!("{}/{}", version.resource_type, version.id),
+                reference,
+            }));
+        }
+    }
 }
 
 /// Up to where a segment was whole.
@@ -66,8 +90,14 @@ pub fn extent(
     let layout = Layout::new(directory);
     let numbers = segments(&layout)?;
     let first = reached.map_or(1, |reached| reached.segment);
-    let mut extent =
-        LogExtent { head: Head::EMPTY, segments: Vec::new(), versions: 0, unsealed: 0 };
+    let mut extent = LogExtent {
+        head: Head::EMPTY,
+        segments: Vec::new(),
+        versions: 0,
+        unsealed: 0,
+        blobs: Vec::new(),
+        purged: BTreeSet::new(),
+    };
     let mut before = None;
     let other =
         || VerifyError::OtherLog { after: reached.map_or(T::ZERO, |reached| reached.head.t) };
@@ -92,6 +122,7 @@ pub fn extent(
             check_bodies(number, found.offset, decoded)?;
             extent.versions += decoded.commit.versions.len() as u64;
             extent.unsealed += unsealed(decoded);
+            extent.note_blobs(decoded);
         }
         extent.head = scan.head();
         extent.segments.push(SegmentExtent { number, path, length: scan.end() });

@@ -13,7 +13,7 @@ use crate::frame::{MAX_SEGMENT_HEADER, SegmentHeader};
 use crate::reserve::Reserve;
 
 /// The format of the directory that this release writes. 1 has no sealed bodies, 2 no records of
-/// format 2; the first open makes either 3.
+/// format 2 and no blobs; the first open makes either 3.
 const FORMAT: u32 = 3;
 /// The last one whose bodies are all readable.
 const UNSEALED: u32 = 1;
@@ -59,6 +59,11 @@ impl Layout {
 
     pub(crate) fn state(&self) -> PathBuf {
         self.root.join("state")
+    }
+
+    /// Where bodies are that are too large for the log.
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
     }
 
     /// A file whose presence says that the state failed while it was in use.

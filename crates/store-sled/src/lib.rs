@@ -9,6 +9,7 @@
 //! purged (the database's), and the files of a backup.
 
 mod applier;
+mod blobs;
 mod copy;
 pub mod disk;
 mod error;
@@ -38,6 +39,7 @@ mod varint;
 mod verify;
 mod walk;
 
+pub use blobs::{NamedBlob, blob_path, list_blobs, read_blob, remove_blob};
 pub use copy::{LogExtent, Reached, SegmentExtent, cut_after, extent, newest_commit};
 pub use error::{Damage, Flaw, OpenError, VerifyError};
 pub use key_files::KeyFolder;

@@ -8,6 +8,7 @@ use store::{Derive, T, TenantText};
 
 use crate::SledStoreOptions;
 use crate::applier::{TIDIED_AT_ONCE, TIDIED_FOR_EACH};
+use crate::blobs::Blobs;
 use crate::layout::Layout;
 use crate::memory::{KEYS_OF_A_RUN, Memory};
 use crate::open::{derive_identifiers, unit};
@@ -149,7 +150,8 @@ impl Mender {
         mut decoded: Decoded,
     ) -> Result<(), Unusable> {
         let t: T = decoded.commit.t;
-        derive_identifiers(self.derive.as_ref(), &mut decoded)
+        let blobs = Blobs::new(self.layout.clone());
+        derive_identifiers(self.derive.as_ref(), &blobs, &mut decoded)
             .map_err(|_| Unusable::Later(format!("commit {t} cannot be read")))?;
         table.insert(unit(&decoded, segment, offset));
         if table.keys() < KEYS_OF_A_RUN {

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use store::record::Decoded;
-use store::{Derive, Head, T, TenantText};
+use store::{BlobReference, Derive, Head, T, TenantText};
 
 use crate::applier::Applier;
+use crate::blobs::Blobs;
 use crate::disk::DiskFile;
 use crate::error::{OpenError, VerifyError};
 use crate::history::{Histories, Rows};
@@ -33,12 +34,15 @@ pub(crate) fn open(
     let tenant = TenantText::new(tenant)?;
     let layout = Layout::on(directory, options.disk.clone());
     layout.prepare(&tenant)?;
+    let blobs = Blobs::new(layout.clone());
+    blobs.remove_unfinished().map_err(io_error(&layout.blobs()))?;
     layout.forget_marked_state()?;
     let replay = Replay {
         segments: layout.segments()?,
         layout: &layout,
         tenant: &tenant,
         derive: derive.as_ref(),
+        blobs: &blobs,
         options: &options,
     };
     let mut cut = None;
@@ -82,6 +86,7 @@ pub(crate) fn open(
         Segments::new(layout.clone()),
         Histories::new(layout.clone(), tenant, newest, rows),
         layout,
+        blobs,
         derive,
         options,
         parts,
@@ -153,6 +158,7 @@ struct Replay<'a> {
     layout: &'a Layout,
     tenant: &'a TenantText,
     derive: &'a dyn Derive,
+    blobs: &'a Blobs,
     options: &'a SledStoreOptions,
 }
 
@@ -255,10 +261,8 @@ impl Replay<'_> {
         let Some(mut decoded) = found.decoded else {
             return Ok(());
         };
-        derive_identifiers(self.derive, &mut decoded).map_err(|lost| OpenError::Underivable {
-            t: lost.t,
-            resource: lost.resource,
-            source: lost.source,
+        derive_identifiers(self.derive, self.blobs, &mut decoded).map_err(|lost| {
+            OpenError::Underivable { t: lost.t, resource: lost.resource, source: lost.source }
         })?;
         into.commits += 1;
         into.versions += decoded.commit.versions.len() as u64;
@@ -340,6 +344,7 @@ impl From<Underivable> for VerifyError {
 /// Fills in what the record does not hold.
 pub(crate) fn derive_identifiers(
     derive: &dyn Derive,
+    blobs: &Blobs,
     decoded: &mut Decoded,
 ) -> Result<(), Underivable> {
     let (t, commit) = (decoded.commit.t, decoded.commit.id);
@@ -347,7 +352,8 @@ pub(crate) fn derive_identifiers(
         if version.flags.is_deleted() {
             continue;
         }
-        let identifiers = derive.identifiers_of(version, commit, ordinal);
+        let read = |reference: &BlobReference| blobs.read(reference);
+        let identifiers = derive.identifiers_of(version, commit, ordinal, &read);
         version.identifiers = identifiers.map_err(|source| Underivable {
             t,
             resource: format!("{}/{}", version.resource_type, version.id),

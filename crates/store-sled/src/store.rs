@@ -7,17 +7,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use store::record;
 use store::{
-    AppendError, CloseError, Commit, CommitHash, CommitKind, Derive, Head, HistoryOrder,
-    HistoryVersion, IdentifierKey, MalformedGroup, Place, ReadError, Store, StoredBody, T,
-    TenantText, VersionEntry, Walked, judge_group,
+    AppendError, BlobError, BlobId, BlobReference, CloseError, Commit, CommitHash, CommitKind,
+    Derive, Head, HistoryOrder, HistoryVersion, IdentifierKey, MalformedGroup, Place, ReadError,
+    Store, StoredBody, T, TenantText, VersionEntry, Walked, judge_group, named_blobs,
 };
 
 use crate::SledStoreOptions;
 use crate::applier::Applier;
+use crate::blobs::Blobs;
 use crate::error::{Damage, Flaw, OpenError};
 use crate::frame::{GROUP_HEADER, GROUP_TRAILER, GroupHeader, MAX_GROUP_COMMITS};
 use crate::history::{Found, Histories};
@@ -43,6 +45,7 @@ const KEPT_BUFFER: usize = 8 << 20;
 pub struct SledStore {
     pub(crate) tenant: TenantText,
     pub(crate) layout: Layout,
+    pub(crate) blobs: Blobs,
     pub(crate) derive: Arc<dyn Derive>,
     options: SledStoreOptions,
     report: OpenReport,
@@ -132,6 +135,7 @@ impl SledStore {
         segments: Segments,
         histories: Histories,
         layout: Layout,
+        blobs: Blobs,
         derive: Arc<dyn Derive>,
         options: SledStoreOptions,
         parts: Parts,
@@ -147,6 +151,7 @@ impl SledStore {
         Self {
             tenant,
             layout,
+            blobs,
             derive,
             options,
             head: RwLock::new(report.head),
@@ -225,6 +230,16 @@ impl SledStore {
         self.layout.reserve().release().map_err(append_error)
     }
 
+    /// Refuses a group that names a blob which is not there.
+    fn check_blobs(&self, group: &[Commit]) -> Result<(), AppendError> {
+        for (t, BlobReference { id: blob, length, .. }) in named_blobs(group) {
+            if self.blobs.length(blob).map_err(append_error)? != Some(length) {
+                return Err(AppendError::Malformed(MalformedGroup::BlobMissing { t, blob }));
+            }
+        }
+        Ok(())
+    }
+
     fn read_version(&self, entry: &VersionEntry) -> Result<StoredBody, ReadError> {
         let name = || {
             let (resource_type, id) = (&entry.resource_type, &entry.id);
@@ -297,6 +312,7 @@ impl Store for SledStore {
         let head = self.head();
         writer.tail.ready()?;
         judge_group(&head, &self.tenant, group)?;
+        self.check_blobs(group)?;
         let Some(first) = group.first() else {
             return Ok(head);
         };
@@ -335,6 +351,23 @@ impl Store for SledStore {
         *self.head.write() = head;
         writer.tidy();
         Ok(head)
+    }
+
+    fn write_blob(&self, id: BlobId, bytes: &Bytes) -> Result<(), AppendError> {
+        self.check_room(bytes.len())?;
+        self.blobs.write(id, bytes).map_err(append_error)
+    }
+
+    async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
+        self.blobs.read(reference)
+    }
+
+    fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError> {
+        self.blobs.remove(id)
+    }
+
+    fn blobs(&self) -> Result<Vec<BlobId>, BlobError> {
+        self.blobs.list()
     }
 
     fn takes_commits(&self) -> bool {

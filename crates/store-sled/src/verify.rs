@@ -92,7 +92,8 @@ impl SledStore {
             return Ok(0);
         };
         check_bodies(segment, found.offset, &decoded)?;
-        derive_identifiers(self.derive.as_ref(), &mut decoded)?;
+        // Every blob is read by this but those of whom was purged.
+        derive_identifiers(self.derive.as_ref(), &self.blobs, &mut decoded)?;
         let unit = unit(&decoded, segment, found.offset);
         self.verify_keys(&unit)?;
         Ok(unit.versions as u64)

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 
-use crate::{CommitId, ContentHash, IdentifierKey, T, TenantText};
+use crate::{BlobReference, CommitId, ContentHash, IdentifierKey, T, TenantText};
 
 /// One atomic change of the tenant's data. The hash of the commit before and its own are not
 /// here: [`crate::record`] computes them from the head.
@@ -73,11 +73,11 @@ pub struct Version {
     pub owner: OwnerKeyId,
     /// How its body is coded.
     pub dictionary: BodyCoding,
-    /// The hash of `body`.
+    /// The hash of `body`: of a blob that of the reference, which has the blob's.
     pub content_hash: ContentHash,
     /// Bytes of the JSON before coding; 0 when deleted.
     pub length: u32,
-    /// The body as stored; empty when deleted.
+    /// The body as stored; empty when deleted; a [`BlobReference`] when the flags say so.
     pub body: Bytes,
     /// The identifiers the resource bears. Not in the record: derived from the body.
     pub identifiers: Vec<IdentifierKey>,
@@ -106,6 +106,8 @@ impl VersionFlags {
     pub const DELETED: u8 = 0b0000_0001;
     /// The bits of the method.
     pub const METHOD: u8 = 0b0000_0110;
+    /// The bit of a version whose body is a blob; never of a deletion.
+    pub const BLOB: u8 = 0b0000_1000;
     const METHOD_SHIFT: u32 = 1;
 
     /// The flags of a version made by `method`: deleted exactly when that is DELETE.
@@ -118,12 +120,19 @@ impl VersionFlags {
         Self(((method as u8) << Self::METHOD_SHIFT) | deleted)
     }
 
-    /// The flags with these bits; `None` when a reserved bit is set, or when DELETED and the
-    /// method disagree.
+    /// The same of a version whose body is a blob; a deletion has none.
+    #[must_use]
+    pub const fn with_blob(self) -> Self {
+        Self(if self.is_deleted() { self.0 } else { self.0 | Self::BLOB })
+    }
+
+    /// The flags with these bits; `None` when a reserved bit is set, when DELETED and the method
+    /// disagree, or when a deletion has a blob.
     #[must_use]
     pub fn from_bits(bits: u8) -> Option<Self> {
         let flags = Self(bits);
-        (Self::of(flags.method()) == flags).then_some(flags)
+        let plain = Self::of(flags.method());
+        (flags == plain || flags == plain.with_blob()).then_some(flags)
     }
 
     /// The bits as stored.
@@ -138,6 +147,12 @@ impl VersionFlags {
         self.0 & Self::DELETED != 0
     }
 
+    /// Whether the body that stands in the record is a reference to a blob.
+    #[must_use]
+    pub const fn is_blob(self) -> bool {
+        self.0 & Self::BLOB != 0
+    }
+
     /// The interaction that made the version.
     #[must_use]
     pub const fn method(self) -> Method {
@@ -147,6 +162,14 @@ impl VersionFlags {
             2 => Method::Patch,
             _ => Method::Delete,
         }
+    }
+}
+
+impl Version {
+    /// The blob that is its body, if one is.
+    #[must_use]
+    pub fn blob(&self) -> Option<BlobReference> {
+        self.flags.is_blob().then(|| BlobReference::from_bytes(&self.body)).flatten()
     }
 }
 
@@ -242,12 +265,16 @@ mod tests {
             let flags = VersionFlags::of(method);
             assert_eq!((flags.method(), flags.is_deleted()), (method, deleted));
             assert_eq!(VersionFlags::from_bits(flags.bits()), Some(flags));
+            assert!(!flags.is_blob());
+            let of_blob = flags.with_blob();
+            assert_eq!((of_blob.method(), of_blob.is_blob()), (method, !deleted));
+            assert_eq!(VersionFlags::from_bits(of_blob.bits()), Some(of_blob));
         }
     }
 
     #[test]
     fn reserved_bits_and_contradicting_bits_are_no_flags() {
         let known = (0..=255).filter(|bits| VersionFlags::from_bits(*bits).is_some()).count();
-        assert_eq!(known, 4);
+        assert_eq!(known, 7);
     }
 }

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use crate::T;
 use crate::record::EncodeError;
+use crate::{BlobFlaw, BlobId, T};
 
 /// Why a group was not appended. But for [`AppendError::Poisoned`], none of it is visible now or
 /// after a restart.
@@ -91,6 +91,14 @@ pub enum MalformedGroup {
         /// Its type and id.
         resource: String,
     },
+    /// A blob that was not written before, or not as the commit says.
+    #[error("commit {t} names the blob {blob}, which is not there")]
+    BlobMissing {
+        /// The commit's position.
+        t: T,
+        /// The blob.
+        blob: BlobId,
+    },
     /// A field that the record cannot hold.
     #[error("commit {t} cannot be written down")]
     Unencodable {
@@ -125,6 +133,24 @@ pub enum ReadError {
         segment: u64,
         /// Where in the segment, in bytes.
         offset: u64,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// A blob is not as it was written.
+    #[error("blob {id} is damaged: the body that it holds is lost")]
+    Blob {
+        /// Which.
+        id: BlobId,
+        /// What is wrong with it.
+        #[source]
+        source: BlobFlaw,
+    },
+    /// A blob cannot be read.
+    #[error("blob {id} cannot be read")]
+    BlobIo {
+        /// Which.
+        id: BlobId,
         /// The system's error.
         #[source]
         source: io::Error,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::{AppendError, Commit, Head, MalformedGroup, TenantText};
+use crate::{AppendError, BlobReference, Commit, Head, MalformedGroup, T, TenantText};
 
 /// Judges whether `group` may follow `head` in the log of `tenant`.
 ///
@@ -31,6 +31,13 @@ pub fn judge_group(head: &Head, tenant: &TenantText, group: &[Commit]) -> Result
         (t, instant) = (commit.t, commit.instant);
     }
     Ok(())
+}
+
+/// The blobs that the commits of a group name, each with its commit's position.
+pub fn named_blobs(group: &[Commit]) -> impl Iterator<Item = (T, BlobReference)> + '_ {
+    group.iter().flat_map(|commit| {
+        commit.versions.iter().filter_map(|version| Some((commit.t, version.blob()?)))
+    })
 }
 
 fn judge_commit(commit: &Commit, tenant: &TenantText) -> Result<(), MalformedGroup> {

@@ -10,6 +10,7 @@
 //! judges and gives them), search, and any knowledge of what a body says ([`Derive`] asks for
 //! what must be known).
 
+mod blob;
 mod commit;
 mod error;
 mod group;
@@ -24,12 +25,13 @@ pub mod record;
 pub mod suite;
 mod tenant;
 
+pub use blob::{BLOB_CHUNK, BLOB_FROM, BlobError, BlobFlaw, BlobId, BlobReference, ReadBlob};
 pub use commit::{
     BodyCoding, Commit, CommitKind, FhirVersion, Idempotency, Method, OwnerKeyId, Version,
     VersionFlags,
 };
 pub use error::{AppendError, CloseError, MalformedGroup, ReadError};
-pub use group::judge_group;
+pub use group::{judge_group, named_blobs};
 pub use history::{HistoryOrder, HistoryVersion, Place, places};
 pub use idempotency::Earlier;
 pub use identifier::IdentifierKey;

@@ -6,12 +6,13 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 
 use crate::{
-    AppendError, CloseError, Commit, Head, HistoryOrder, HistoryVersion, IdentifierKey, Location,
-    MalformedGroup, Place, ReadError, Store, StoredBody, T, TenantText, Version, VersionEntry,
-    Walked, judge_group, record,
+    AppendError, BlobError, BlobFlaw, BlobId, BlobReference, CloseError, Commit, Head,
+    HistoryOrder, HistoryVersion, IdentifierKey, Location, MalformedGroup, Place, ReadError, Store,
+    StoredBody, T, TenantText, Version, VersionEntry, Walked, judge_group, named_blobs, record,
 };
 
 /// A [`Store`] in memory.
@@ -27,6 +28,7 @@ struct State {
     closed: Closed,
     /// The commit at `t` is the one at index `t - 1`.
     commits: Vec<Commit>,
+    blobs: BTreeMap<BlobId, Bytes>,
     /// The positions of a resource's versions, in order.
     resources: BTreeMap<(ResourceType, ResourceId), Vec<(T, usize)>>,
     /// The first position at which a resource bore an identifier.
@@ -49,6 +51,7 @@ impl ModelStore {
                 head: Head::EMPTY,
                 closed: Closed::No,
                 commits: Vec::new(),
+                blobs: BTreeMap::new(),
                 resources: BTreeMap::new(),
                 identifiers: BTreeMap::new(),
             }),
@@ -58,6 +61,21 @@ impl ModelStore {
     /// Takes commits again after [`Store::close`].
     pub fn reopen(&self) {
         self.state().closed = Closed::No;
+    }
+
+    /// What stands there of a blob, whole or not.
+    #[must_use]
+    pub fn blob_bytes(&self, id: BlobId) -> Option<Bytes> {
+        self.state().blobs.get(&id).cloned()
+    }
+
+    /// Puts other bytes where a blob is, or takes it away.
+    pub fn harm_blob(&self, id: BlobId, bytes: Option<Bytes>) {
+        let blobs = &mut self.state().blobs;
+        match bytes {
+            Some(bytes) => drop(blobs.insert(id, bytes)),
+            None => drop(blobs.remove(&id)),
+        }
     }
 
     /// Every commit, in order.
@@ -95,6 +113,12 @@ impl Store for ModelStore {
             return Err(AppendError::Closed);
         }
         judge_group(&state.head, &self.tenant, group)?;
+        for (t, BlobReference { id: blob, length, .. }) in named_blobs(group) {
+            let there = state.blobs.get(&blob).is_some_and(|bytes| bytes.len() as u64 == length);
+            if !there {
+                return Err(AppendError::Malformed(MalformedGroup::BlobMissing { t, blob }));
+            }
+        }
         let mut head = state.head;
         let (mut bytes, mut blocks) = (Vec::new(), Vec::new());
         for commit in group {
@@ -110,6 +134,34 @@ impl Store for ModelStore {
         }
         state.head = head;
         Ok(head)
+    }
+
+    fn write_blob(&self, id: BlobId, bytes: &Bytes) -> Result<(), AppendError> {
+        let mut state = self.state();
+        if state.closed == Closed::Yes {
+            return Err(AppendError::Closed);
+        }
+        if state.blobs.contains_key(&id) {
+            return Err(AppendError::Io(std::io::ErrorKind::AlreadyExists.into()));
+        }
+        state.blobs.insert(id, bytes.clone());
+        Ok(())
+    }
+
+    async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
+        let (id, found) = (reference.id, self.state().blobs.get(&reference.id).cloned());
+        let damaged = |source| ReadError::Blob { id, source };
+        let found = found.ok_or_else(|| damaged(BlobFlaw::Missing))?;
+        reference.check(&found).map_err(damaged)?;
+        Ok(found)
+    }
+
+    fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError> {
+        Ok(self.state().blobs.remove(&id).is_some())
+    }
+
+    fn blobs(&self) -> Result<Vec<BlobId>, BlobError> {
+        Ok(self.state().blobs.keys().copied().collect())
     }
 
     async fn newest(

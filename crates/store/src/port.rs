@@ -8,8 +8,9 @@ use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 
 use crate::{
-    AppendError, BodyCoding, CloseError, Commit, CommitId, CommitKind, Head, HistoryOrder,
-    HistoryVersion, IdentifierKey, OwnerKeyId, Place, ReadError, T, Version, VersionFlags,
+    AppendError, BlobError, BlobId, BlobReference, BodyCoding, CloseError, Commit, CommitId,
+    CommitKind, Head, HistoryOrder, HistoryVersion, IdentifierKey, OwnerKeyId, Place, ReadBlob,
+    ReadError, T, Version, VersionFlags,
 };
 
 /// One tenant's log and what finds versions in it.
@@ -28,6 +29,32 @@ pub trait Store: Send + Sync + 'static {
     /// Unless it is [`AppendError::Poisoned`], nothing of the group is visible, nor will be after
     /// a restart.
     fn append(&self, group: &[Commit]) -> Result<Head, AppendError>;
+
+    /// Makes a blob durable, under an id that was never used. Blocks; many may be written at once,
+    /// and beside appends. A commit that names it is appended after this has answered.
+    ///
+    /// # Errors
+    /// [`AppendError`]: what there is of it then is an orphan.
+    fn write_blob(&self, id: BlobId, bytes: &Bytes) -> Result<(), AppendError>;
+
+    /// A blob, checked to be the one that the reference was made of.
+    ///
+    /// # Errors
+    /// [`ReadError::Blob`] when it is not, or not there.
+    async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError>;
+
+    /// Removes a blob, durably: one that no commit names, or that nobody can open any more. Says
+    /// whether it was there. Blocks.
+    ///
+    /// # Errors
+    /// [`BlobError`] when it may still be there.
+    fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError>;
+
+    /// Every blob there is, also those that no commit names. Blocks.
+    ///
+    /// # Errors
+    /// [`BlobError`] when that cannot be known.
+    fn blobs(&self) -> Result<Vec<BlobId>, BlobError>;
 
     /// Whether an append can succeed now, as far as that is known without trying.
     fn takes_commits(&self) -> bool {
@@ -74,7 +101,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<VersionEntry>, ReadError>;
 
     /// The body of a version as it was stored, checked to be whole and that of this tenant, type,
-    /// id, version and position. Empty for a deletion.
+    /// id, version and position. Empty for a deletion; a reference where the entry's flags say
+    /// that it is a blob.
     ///
     /// # Errors
     /// [`ReadError`] when it cannot be read or is not what was asked for.
@@ -237,8 +265,8 @@ pub trait Derive: Send + Sync + 'static {
         body: &[u8],
     ) -> Result<Vec<IdentifierKey>, DeriveError>;
 
-    /// The same of a version whose body may be sealed: the one at `ordinal` of the commit with
-    /// this id. None of one whose key was destroyed.
+    /// The same of a version whose body may be sealed and may be a blob: the one at `ordinal` of
+    /// the commit with this id. None of one whose key was destroyed, whose blob is not asked for.
     ///
     /// # Errors
     /// When the body cannot be opened, decoded or read.
@@ -247,9 +275,15 @@ pub trait Derive: Send + Sync + 'static {
         version: &Version,
         commit: CommitId,
         ordinal: u32,
+        blob: ReadBlob<'_>,
     ) -> Result<Vec<IdentifierKey>, DeriveError> {
         let _ = (commit, ordinal);
         let Version { resource_type, dictionary, length, body, .. } = version;
-        self.identifiers(resource_type, *dictionary, *length, body)
+        match version.blob() {
+            Some(reference) => {
+                self.identifiers(resource_type, *dictionary, *length, &blob(&reference)?)
+            }
+            None => self.identifiers(resource_type, *dictionary, *length, body),
+        }
     }
 }

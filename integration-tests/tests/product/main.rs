@@ -27,6 +27,7 @@ macro_rules! for_both_deployments {
 
 mod access_log;
 mod backup;
+mod blobs;
 mod callers;
 mod configuration;
 mod descriptors;

@@ -12,8 +12,8 @@ use fhir_schema::Schema;
 use parking_lot::Mutex;
 use store::model::ModelStore;
 use store::{
-    AppendError, BodyCoding, CloseError, Commit, Derive, Head, HistoryOrder, HistoryVersion,
-    IdentifierKey, Place, Store, StoredBody, T, VersionEntry, Walked,
+    AppendError, BlobError, BlobId, BlobReference, BodyCoding, CloseError, Commit, Derive, Head,
+    HistoryOrder, HistoryVersion, IdentifierKey, Place, Store, StoredBody, T, VersionEntry, Walked,
 };
 
 use crate::support::{Clinic, SetClock, block_on, commit, everything, put, resource, tenant};
@@ -48,6 +48,22 @@ impl Store for Liar {
 
     fn append(&self, group: &[Commit]) -> Result<Head, AppendError> {
         self.store.append(group)
+    }
+
+    fn write_blob(&self, id: BlobId, bytes: &Bytes) -> Result<(), AppendError> {
+        self.store.write_blob(id, bytes)
+    }
+
+    async fn blob(&self, reference: &BlobReference) -> Result<Bytes, store::ReadError> {
+        self.store.blob(reference).await
+    }
+
+    fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError> {
+        self.store.remove_blob(id)
+    }
+
+    fn blobs(&self) -> Result<Vec<BlobId>, BlobError> {
+        self.store.blobs()
     }
 
     async fn newest(

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use parking_lot::{Condvar, Mutex};
 use store::{
-    AppendError, CloseError, Commit, Head, HistoryOrder, HistoryVersion, IdentifierKey, Place,
-    ReadError, Store, StoredBody, T, VersionEntry, Walked,
+    AppendError, BlobError, BlobId, BlobReference, CloseError, Commit, Head, HistoryOrder,
+    HistoryVersion, IdentifierKey, Place, ReadError, Store, StoredBody, T, VersionEntry, Walked,
 };
 
 /// How long a test waits for the writer before it says what it waits for.
@@ -116,6 +117,22 @@ impl Store for Gate {
 
     fn takes_commits(&self) -> bool {
         self.backend.takes_commits()
+    }
+
+    fn write_blob(&self, id: BlobId, bytes: &Bytes) -> Result<(), AppendError> {
+        self.backend.write_blob(id, bytes)
+    }
+
+    async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
+        self.backend.blob(reference).await
+    }
+
+    fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError> {
+        self.backend.remove_blob(id)
+    }
+
+    fn blobs(&self) -> Result<Vec<BlobId>, BlobError> {
+        self.backend.blobs()
     }
 
     async fn newest(

@@ -28,6 +28,7 @@ macro_rules! over_each_backend {
 }
 
 mod as_of;
+mod blobs;
 mod bodies;
 mod damage;
 mod dictionaries;

@@ -7,8 +7,8 @@ use store::{AppendError, CommitId, CommitKind, Store as _, T, VersionEntry, Walk
 
 use crate::gate::{Hold, Outcome};
 use crate::support::{
-    Clinic, block_on, delete, enqueue, identified, patient, put, resource, said, transaction,
-    version,
+    Clinic, block_on, delete, document, enqueue, identified, patient, put, resource, said,
+    transaction, version,
 };
 
 fn observation(subject: &str, text: &str) -> String {
@@ -19,7 +19,7 @@ fn observation(subject: &str, text: &str) -> String {
     )
 }
 
-/// Two patients, each with an identifier, several versions and an observation.
+/// Two patients, each with an identifier, several versions, an observation and a large document.
 fn two_patients(clinic: &Clinic) {
     for (id, other) in [("1", "2"), ("2", "1")] {
         let name = format!("Patient/{id}");
@@ -28,7 +28,10 @@ fn two_patients(clinic: &Clinic) {
         clinic.write(put(&name, &patient("other", &[id]), Expect::Any));
         let text = observation(&name, id);
         clinic.write(put(&format!("Observation/{id}"), &text, Expect::Any));
+        let text = document(&name, 400_000);
+        clinic.write(put(&format!("DocumentReference/{id}"), &text, Expect::Any));
     }
+    assert_eq!(clinic.gate().blobs().unwrap().len(), 2);
 }
 
 fn asked(id: &str) -> Purge {
@@ -65,6 +68,8 @@ fn check_gone(clinic: &Clinic, name: &str, identifiers: &[&str]) {
         let stored = block_on(clinic.snapshot().coded(&entry));
         assert!(entry.flags.is_deleted() || matches!(stored, Err(ReadError::Purged)));
     }
+    // Of the large documents the other patient's is left.
+    assert_eq!(clinic.gate().blobs().unwrap().len(), 1);
     for identifier in identifiers {
         let found = block_on(identified(&clinic.snapshot(), identifier));
         assert!(!found.contains(&id.to_string()), "{identifier} finds {found:?}");
@@ -75,6 +80,7 @@ fn check_gone(clinic: &Clinic, name: &str, identifiers: &[&str]) {
 fn check_other(clinic: &Clinic) {
     assert_eq!(said(&clinic.json("Patient/2").unwrap()), "other");
     assert!(clinic.json("Observation/2").is_some());
+    assert!(clinic.json("DocumentReference/2").is_some());
     let (of, id) = resource("Patient/2");
     let first = block_on(clinic.snapshot().vread(&of, &id, version(1))).unwrap().unwrap();
     assert!(first.json.is_some());
@@ -90,7 +96,8 @@ fn a_purged_patient_cannot_be_read_by_anybody_and_everybody_else_can() {
     let held = clinic.snapshot();
     let done = purge(&clinic, "1").unwrap();
     let counts: Vec<_> = done.versions.iter().map(|(of, count)| (of.as_str(), *count)).collect();
-    assert_eq!(counts, [("Observation", 1), ("Patient", 3)]);
+    assert_eq!(counts, [("DocumentReference", 1), ("Observation", 1), ("Patient", 3)]);
+    assert!(done.blobs == 1 && done.blob_bytes > 256 << 10);
     assert!(done.bytes > 0 && done.entry.state == PurgeState::Done);
     let (of, id) = resource("Patient/1");
     // A snapshot of before is no way around it.
@@ -100,6 +107,7 @@ fn a_purged_patient_cannot_be_read_by_anybody_and_everybody_else_can() {
     for _ in 0..2 {
         check_gone(&clinic, "Patient/1", &["1"]);
         check_gone(&clinic, "Observation/1", &["o-1"]);
+        check_gone(&clinic, "DocumentReference/1", &[]);
         check_other(&clinic);
         clinic.reopen();
     }
@@ -256,6 +264,7 @@ fn a_purge_that_was_interrupted_anywhere_is_finished_at_the_next_open_or_never_b
             finished += 1;
             check_gone(&clinic, "Patient/1", &["1"]);
             check_gone(&clinic, "Observation/1", &["o-1"]);
+            check_gone(&clinic, "DocumentReference/1", &[]);
             assert_eq!(history(&clinic, "Patient/1").len(), 4, "it is said once");
         } else {
             never_began += 1;
@@ -278,7 +287,7 @@ fn a_purge_that_failed_can_be_asked_for_again() {
         assert!(matches!(purge(&clinic, "1"), Err(PurgeError::Begun(_))));
         *clinic.keys.writes.lock() = None;
         let done = purge(&clinic, "1").unwrap();
-        assert_eq!(done.versions.values().sum::<u64>(), 4);
+        assert_eq!(done.versions.values().sum::<u64>(), 5);
         check_gone(&clinic, "Patient/1", &["1"]);
         assert_eq!(history(&clinic, "Patient/1").len(), 4, "it is said once");
     }

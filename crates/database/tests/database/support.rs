@@ -365,6 +365,23 @@ pub(crate) fn patient(text: &str, identifiers: &[&str]) -> String {
     )
 }
 
+/// A document of a patient with an attachment of so many characters, which hardly compress.
+pub(crate) fn document(subject: &str, length: usize) -> String {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut state = length as u64 | 1;
+    let next = |_| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(ALPHABET[(state >> 58) as usize])
+    };
+    let data: String = (0..length).map(next).collect();
+    format!(
+        "{{\"resourceType\":\"DocumentReference\",\"status\":\"current\",\
+         \"subject\":{{\"reference\":\"{subject}\"}},\
+         \"content\":[{{\"attachment\":{{\"data\":\"{data}\"}}}}]}}"
+    )
+}
+
 /// What [`patient`] said.
 pub(crate) fn said(json: &str) -> String {
     let document = Document::parse(json.as_bytes()).unwrap();

@@ -39,6 +39,9 @@ pub(super) struct Tenant {
     /// The file `format` of the tenant's directory.
     pub(super) store_format: String,
     pub(super) segments: Vec<Segment>,
+    /// The blobs that the log names, by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) blobs: BTreeMap<String, Piece>,
 }
 
 /// The last commit that a backup has.
@@ -78,9 +81,10 @@ impl Segment {
 }
 
 impl Tenant {
-    /// The bytes of its log.
+    /// The bytes of its log and its blobs.
     pub(super) fn length(&self) -> u64 {
-        self.segments.iter().map(Segment::length).sum()
+        let blobs: u64 = self.blobs.values().map(|piece| piece.length).sum();
+        self.segments.iter().map(Segment::length).sum::<u64>() + blobs
     }
 }
 

@@ -18,7 +18,7 @@ use store_sled::{cut_after, extent, holds_sealed, newest_commit};
 
 use super::files::{create, finish, make_directory, sync_parent, write_whole};
 use super::manifest::{Manifest, Tenant};
-use super::{BackupError, failed, find_manifest, read_piece};
+use super::{BackupError, blobs, failed, find_manifest, read_piece};
 use crate::doors::{SystemClock, SystemIds};
 use crate::key_copies::{self, Folder};
 use crate::tenant_key::{KeySource, TenantKeyArgument};
@@ -136,6 +136,10 @@ impl Restore {
             return Err(BackupError::OtherHead { tenant: name.to_owned(), found, expected });
         }
         let keys = self.keys(into, &text, &directory)?;
+        let purged = blobs::purged_in(&Folder::of_tenant(&directory))?;
+        let log = extent(&directory, &text, None).map_err(not_whole)?;
+        let logs = (&whole, &log);
+        blobs::restore(&self.from, &text, &directory, logs, &tenant.blobs, purged)?;
         Ok(format!("  tenant {name}: up to commit {} of {}\n{keys}", head.t, head.instant))
     }
 

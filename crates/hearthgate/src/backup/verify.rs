@@ -11,8 +11,10 @@ use fhir_schema::Schema;
 use store::{Store as _, TenantText};
 use store_sled::{Cut, SledStore, SledStoreOptions, extent};
 
+use super::blobs::{self, Blobs};
 use super::{BackupError, find_manifest, read_piece, tenants};
 use crate::failure::one_line;
+use crate::key_copies::Folder;
 use crate::lock::{Half, Lock, LockError};
 use crate::tenant_key::TenantKeyArgument;
 
@@ -51,7 +53,8 @@ fn verify_backup(backup: &Path) -> Result<String, BackupError> {
         let mut pieces = 0;
         let segments = manifest.tenants.values().flat_map(|tenant| &tenant.segments);
         let of_logs = segments.flat_map(|segment| &segment.pieces);
-        for piece in of_logs.chain(&manifest.registry) {
+        let of_blobs = manifest.tenants.values().flat_map(|tenant| tenant.blobs.values());
+        for piece in of_logs.chain(of_blobs).chain(&manifest.registry) {
             pieces += 1;
             if read.insert((piece.file.clone(), piece.length, piece.sha256.clone())) {
                 read_piece(backup, piece, |_| Ok(()))?;
@@ -99,7 +102,7 @@ fn verify_data(data: &Path, key: &TenantKeyArgument) -> Result<String, BackupErr
             None => None,
         };
         let with_state = sealing.is_some();
-        let Whole { versions, unsealed, t, cut } = match sealing {
+        let Whole { versions, unsealed, t, cut, blobs } = match sealing {
             Some(sealing) => whole_with_state(&tenant, &directory, sealing)?,
             None => whole_log(&tenant, &directory)?,
         };
@@ -116,6 +119,19 @@ fn verify_data(data: &Path, key: &TenantKeyArgument) -> Result<String, BackupErr
             "Tenant {}: {versions} versions up to commit {t}: {what} whole\n",
             tenant.as_str()
         ));
+        if blobs.whole > 0 {
+            text.push_str(&format!(
+                "Tenant {tenant}: {} blobs of {} bytes are whole\n",
+                blobs.whole, blobs.bytes
+            ));
+        }
+        if !blobs.unnamed.is_empty() {
+            text.push_str(&format!(
+                "Tenant {tenant}: nothing that can be read names {} blobs; with no server running, \
+                 `hearthgate compact` removes what is left of them\n",
+                blobs.unnamed.len()
+            ));
+        }
         if unsealed > 0 {
             text.push_str(&format!(
                 "Tenant {tenant}: {unsealed} of them are not sealed: they were stored before \
@@ -144,6 +160,7 @@ pub(crate) struct Whole {
     t: u64,
     /// A torn tail, which was never acknowledged.
     cut: Option<Cut>,
+    pub(crate) blobs: Blobs,
 }
 
 /// Verifies a tenant's log and derived state, opening every body that is sealed. Opening a store mends what it can: a state that was
@@ -165,6 +182,7 @@ pub(crate) fn whole_with_state(
     let verified = store.verify();
     let report = store.report().clone();
     store.close()?;
+    let name = tenant;
     let tenant = tenant.as_str().to_owned();
     if let Some(rebuilt) = report.rebuilt.filter(|_| had_state) {
         return Err(BackupError::Rebuilt { tenant, reason: rebuilt.reason });
@@ -172,7 +190,8 @@ pub(crate) fn whole_with_state(
     let verified =
         verified.map_err(|source| BackupError::NotWhole { tenant, source: Box::new(source) })?;
     let (versions, unsealed) = (verified.versions, verified.unsealed);
-    Ok(Whole { versions, unsealed, t: verified.head.t.get(), cut: report.cut })
+    let blobs = whole_log(name, directory)?.blobs;
+    Ok(Whole { versions, unsealed, t: verified.head.t.get(), cut: report.cut, blobs })
 }
 
 /// Where the file is gone a store would begin an empty one.
@@ -184,10 +203,14 @@ fn check_format(directory: &Path) -> Result<(), BackupError> {
 /// Verifies a tenant's log, beside a running server too.
 pub(crate) fn whole_log(tenant: &TenantText, directory: &Path) -> Result<Whole, BackupError> {
     check_format(directory)?;
-    let found = extent(directory, tenant, None);
-    let tenant = tenant.as_str().to_owned();
-    let found =
-        found.map_err(|source| BackupError::NotWhole { tenant, source: Box::new(source) })?;
+    // Listed first: a blob that is named after that is no orphan.
+    let listed = blobs::listed(directory)?;
+    let found = extent(directory, tenant, None).map_err(|source| BackupError::NotWhole {
+        tenant: tenant.to_string(),
+        source: Box::new(source),
+    })?;
+    let purged = blobs::purged_in(&Folder::of_tenant(directory))?;
+    let blobs = blobs::check(tenant, directory, &found, &purged, &listed)?;
     let (versions, unsealed) = (found.versions, found.unsealed);
-    Ok(Whole { versions, unsealed, t: found.head.t.get(), cut: None })
+    Ok(Whole { versions, unsealed, t: found.head.t.get(), cut: None, blobs })
 }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use store::{
-    AppendError, CloseError, Commit, Head, HistoryOrder, HistoryVersion, IdentifierKey, Place,
-    ReadError, Store, StoredBody, T, VersionEntry, Walked,
+    AppendError, BlobError, BlobId, BlobReference, CloseError, Commit, Head, HistoryOrder,
+    HistoryVersion, IdentifierKey, Place, ReadError, Store, StoredBody, T, VersionEntry, Walked,
 };
 
 /// How a store fails.
@@ -66,6 +66,22 @@ impl Store for FailingStore {
 
     fn takes_commits(&self) -> bool {
         self.fault() != Fault::StateFailed
+    }
+
+    fn write_blob(&self, id: BlobId, bytes: &Bytes) -> Result<(), AppendError> {
+        self.inner.write_blob(id, bytes)
+    }
+
+    async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
+        self.inner.blob(reference).await
+    }
+
+    fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError> {
+        self.inner.remove_blob(id)
+    }
+
+    fn blobs(&self) -> Result<Vec<BlobId>, BlobError> {
+        self.inner.blobs()
     }
 
     async fn newest(

@@ -1,7 +1,7 @@
 //! The store's suite over PostgreSQL, a database a test.
 
-use store::suite::StoreUnderTest;
-use store::{Store, suite_tests};
+use store::suite::{Harm, StoreUnderTest};
+use store::{BLOB_CHUNK, BlobId, Store, suite_tests};
 use store_postgres::PostgresStore;
 
 use crate::cluster::{Database, database};
@@ -33,6 +33,25 @@ impl StoreUnderTest for Postgres {
     fn crash(&mut self) {
         drop(self.store.take());
         self.store = Some(self.database.take_over());
+    }
+
+    fn harm_blob(&mut self, id: BlobId, harm: Harm) {
+        let chunk = |number: u64| format!("WHERE id = '\\x{id}' AND number = {number}");
+        let last = format!(
+            "WHERE id = '\\x{id}' AND number = (SELECT max(number) FROM hearthgate.blobs b WHERE b.id = '\\x{id}')"
+        );
+        self.database.sql(&match harm {
+            Harm::Flipped(at) => {
+                let (number, at) = (at / BLOB_CHUNK as u64, at % BLOB_CHUNK as u64);
+                let flipped = format!("set_byte(bytes, {at}, get_byte(bytes, {at}) # 64)");
+                format!("UPDATE hearthgate.blobs SET bytes = {flipped} {}", chunk(number))
+            }
+            Harm::Cut => format!(
+                "UPDATE hearthgate.blobs SET bytes = substr(bytes, 1, length(bytes) - 1) {last}"
+            ),
+            Harm::LastChunkLost => format!("DELETE FROM hearthgate.blobs {last}"),
+            Harm::Lost => format!("DELETE FROM hearthgate.blobs WHERE id = '\\x{id}'"),
+        });
     }
 }
 

@@ -2,8 +2,8 @@
 //! appends wait until the state has the group before.
 
 use crate::support::{self, Folder};
-use store::suite::StoreUnderTest;
-use store::{Store, suite_tests};
+use store::suite::{Harm, StoreUnderTest};
+use store::{BlobId, Store, suite_tests};
 use store_sled::SledStoreOptions;
 
 /// A store in a folder; a crash is a copy of the folder taken while the store is in use.
@@ -42,6 +42,14 @@ impl StoreUnderTest for Sled {
         assert_eq!(store.report().cut, None);
         store.verify().unwrap();
         self.store = Some(store);
+    }
+
+    fn harm_blob(&mut self, id: BlobId, harm: Harm) {
+        let path = store_sled::blob_path(&self.folder.path(), id);
+        match harm.applied(&std::fs::read(&path).unwrap()) {
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
     }
 }
 

@@ -217,11 +217,17 @@ impl Keyring {
     /// The key of what belongs to no one patient, for one more body.
     #[must_use]
     pub fn of_tenant(&self) -> OwnerKeyId {
+        self.of_tenant_for(1)
+    }
+
+    /// The same for a body that is sealed in so many chunks.
+    #[must_use]
+    pub fn of_tenant_for(&self, chunks: u64) -> OwnerKeyId {
         let mut shared = self.shared.lock();
-        if shared.sealed == MOST_SEALED {
+        if shared.sealed + chunks > MOST_SEALED {
             *shared = Shared { key: shared_key(&self.index, self.ids.as_ref()), sealed: 0 };
         }
-        shared.sealed += 1;
+        shared.sealed += chunks;
         shared.key
     }
 
@@ -295,6 +301,12 @@ impl Keyring {
         kept.closed.contains(&key) || kept.tree.key(key.0).is_none()
     }
 
+    /// Whether this key is destroyed: nothing that was sealed with it can be opened.
+    #[must_use]
+    pub fn is_destroyed(&self, key: OwnerKeyId) -> bool {
+        self.kept.read().tree.key(key.0).is_none()
+    }
+
     /// Seals nothing more with this key, until it is destroyed or [`Keyring::reopen`]ed.
     pub fn close(&self, key: OwnerKeyId) {
         self.kept.write().closed.insert(key);
@@ -334,6 +346,16 @@ impl Keyring {
     /// # Errors
     /// [`KeysError::Io`] when it is not certain: then it is tried again at the next open.
     pub fn destroy(&self, key: OwnerKeyId) -> Result<(), KeysError> {
+        self.destroy_begun(key)?;
+        self.conclude(key)
+    }
+
+    /// The same without a word in the ledger: what is still to be done before it may say that the
+    /// purge is done, is finished by the next open where this process ends.
+    ///
+    /// # Errors
+    /// As [`Keyring::destroy`].
+    pub fn destroy_begun(&self, key: OwnerKeyId) -> Result<(), KeysError> {
         let mut kept = self.kept.write();
         let mut tree = kept.tree.clone();
         if tree.destroy(key.0) {
@@ -344,6 +366,14 @@ impl Keyring {
         self.shard(key).lock().remove(&key.0);
         drop(kept);
         self.epoch.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Says in the ledger, durably, that a purge is done.
+    ///
+    /// # Errors
+    /// As [`Keyring::destroy`].
+    pub fn conclude(&self, key: OwnerKeyId) -> Result<(), KeysError> {
         self.change_ledger(|ledger| {
             for entry in ledger.iter_mut().filter(|entry| entry.key == key) {
                 entry.state = PurgeState::Done;

@@ -10,8 +10,8 @@ use ring::digest::Context;
 use super::encode::{block_seed, checksum, hash_id, hash_of_head};
 use super::{Condition, DecodeError, Format, MAX_LENGTH, PACKED};
 use crate::{
-    BodyCoding, Commit, CommitHash, CommitId, CommitKind, ContentHash, FhirVersion, Idempotency,
-    OwnerKeyId, T, TenantText, Version, VersionFlags,
+    BlobReference, BodyCoding, Commit, CommitHash, CommitId, CommitKind, ContentHash, FhirVersion,
+    Idempotency, OwnerKeyId, T, TenantText, Version, VersionFlags,
 };
 
 /// A commit and what its record adds to it.
@@ -279,7 +279,12 @@ fn block<'a>(
         return Err(error(at, "body of a deleted version", condition));
     }
     let hashed = [before_id, &reader.bytes[after_id..reader.at]];
-    let body = reader.at..reader.at + reader.take(stored as usize, "body")?.len();
+    let at = reader.at;
+    let bytes = reader.take(stored as usize, "body")?;
+    if flags.is_blob() && BlobReference::from_bytes(bytes).is_none() {
+        return Err(error(at, "reference to a blob", Condition::Malformed));
+    }
+    let body = at..reader.at;
     reader.finish("block")?;
     outer.at = reader.at;
     Ok(Block {

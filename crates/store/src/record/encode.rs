@@ -200,5 +200,9 @@ fn check(format: Format, commit: &Commit) -> Result<(), EncodeError> {
     if !commit.versions.iter().all(|version| !version.flags.is_deleted() || bodiless(version)) {
         return Err(EncodeError::BodyOfDeleted);
     }
+    let blobs = commit.versions.iter().filter(|version| version.flags.is_blob());
+    if blobs.into_iter().any(|version| version.blob().is_none()) {
+        return Err(EncodeError::NoBlobReference);
+    }
     fits("the record", length_in(format, commit), MAX_LENGTH)
 }

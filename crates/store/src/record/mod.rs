@@ -33,7 +33,7 @@
 //! | 4 | dictionary |
 //! | 32 | content hash |
 //! | 4 | length of the JSON before coding |
-//! | 4 + n | body |
+//! | 4 + n | body; a reference of 56 bytes where the flags say that the body is a blob |
 //!
 //! A block carries a checksum of its own so that one version can be read and verified without
 //! the rest of its commit. A commit's hash is SHA-256 over everything after the frame's checksum
@@ -121,6 +121,9 @@ pub enum EncodeError {
         /// The most that is taken.
         limit: usize,
     },
+    /// A version whose body is said to be a blob, and is no reference to one.
+    #[error("the body of a version with a blob is a reference to it")]
+    NoBlobReference,
     /// A deletion with a body.
     #[error("a deleted version has no body and no length")]
     BodyOfDeleted,

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 
 use crate::{
-    BodyCoding, Commit, CommitId, CommitKind, ContentHash, Derive, DeriveError, FhirVersion,
-    IdentifierKey, Method, OwnerKeyId, Store, T, TenantText, Version, VersionEntry, VersionFlags,
+    BlobReference, BodyCoding, Commit, CommitId, CommitKind, ContentHash, Derive, DeriveError,
+    FhirVersion, IdentifierKey, Method, OwnerKeyId, Store, T, TenantText, Version, VersionEntry,
+    VersionFlags,
 };
 
 /// The tenant of every commit made here.
@@ -67,6 +68,16 @@ pub fn put_identified(
     let body = format!("{}\n{content}", identifiers.join(" "));
     let mut version = version(name, number, Method::Put, Bytes::from(body));
     version.identifiers = first_line(&version.body);
+    version
+}
+
+/// The same version with a blob as its body.
+#[must_use]
+pub fn with_blob(mut version: Version, reference: &BlobReference) -> Version {
+    version.flags = version.flags.with_blob();
+    version.body = Bytes::copy_from_slice(&reference.to_bytes());
+    version.content_hash = ContentHash::of(&version.body);
+    version.length = u32::try_from(reference.length).expect("tests' bodies are small");
     version
 }
 

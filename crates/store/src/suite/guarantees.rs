@@ -128,6 +128,7 @@ fn condition(error: &AppendError) -> &'static str {
             MalformedGroup::InstantNotAfter { .. } => "instant not after",
             MalformedGroup::OtherTenant { .. } => "other tenant",
             MalformedGroup::ResourceTwice { .. } => "resource twice",
+            MalformedGroup::BlobMissing { .. } => "blob missing",
             MalformedGroup::Unencodable { .. } => "unencodable",
         },
         _ => "something else",

@@ -4,6 +4,7 @@
 //! [`suite_tests!`](crate::suite_tests), which makes each guarantee a test of its own.
 //! docs/storage.md says which guarantee which test holds.
 
+mod blobs;
 pub mod fixture;
 mod guarantees;
 mod history;
@@ -16,8 +17,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use crate::Store;
+use crate::{BlobId, Store};
 
+pub use blobs::*;
 pub use guarantees::*;
 pub use history::{
     a_history_is_read_in_parts, an_instant_leads_to_what_there_was_then,
@@ -37,6 +39,40 @@ pub trait StoreUnderTest {
 
     /// Loses the process at this moment, without closing the store, and opens it again.
     fn crash(&mut self);
+
+    /// Harms a stored blob, behind the store's back.
+    fn harm_blob(&mut self, id: BlobId, harm: Harm);
+}
+
+/// What happens to a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// A bit of the byte there is flipped.
+    Flipped(u64),
+    /// Its last byte goes.
+    Cut,
+    /// Its last chunk goes.
+    LastChunkLost,
+    /// All of it goes.
+    Lost,
+}
+
+impl Harm {
+    /// What is left of these bytes; `None` when nothing is.
+    #[must_use]
+    pub fn applied(self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut bytes = bytes.to_vec();
+        match self {
+            Self::Flipped(at) => bytes[usize::try_from(at).ok()?] ^= 0x40,
+            Self::Cut => drop(bytes.pop()),
+            Self::LastChunkLost => {
+                let last = (bytes.len() - 1) / crate::BLOB_CHUNK * crate::BLOB_CHUNK;
+                bytes.truncate(last);
+            }
+            Self::Lost => return None,
+        }
+        Some(bytes)
+    }
 }
 
 /// Makes each test of the suite a `#[test]`; the expression makes a fresh [`StoreUnderTest`].
@@ -61,6 +97,12 @@ macro_rules! suite_tests {
             a_history_is_read_in_parts
             an_instant_leads_to_what_there_was_then
             a_commit_is_found_by_the_name_of_its_request
+            blobs_of_acknowledged_commits_are_there_after_a_restart_and_a_crash
+            a_blob_that_was_harmed_is_named_and_never_given_in_part
+            a_blob_is_not_given_under_another_name
+            a_commit_that_names_a_blob_that_is_not_there_is_refused
+            a_blob_that_is_removed_is_gone_and_the_others_stay
+            identifiers_in_a_blob_are_found
             the_head_chains_the_commits
             a_closed_store_reads_and_takes_no_commits
             random_operations_agree_with_the_model

@@ -1,8 +1,8 @@
 //! The suite over the model.
 
 use store::model::ModelStore;
-use store::suite::{StoreUnderTest, fixture};
-use store::{Store, suite_tests};
+use store::suite::{Harm, StoreUnderTest, fixture};
+use store::{BlobId, Store, suite_tests};
 
 /// The model has no files: a restart or crash finds what was there.
 struct Model(ModelStore);
@@ -19,6 +19,11 @@ impl StoreUnderTest for Model {
 
     fn crash(&mut self) {
         self.0.reopen();
+    }
+
+    fn harm_blob(&mut self, id: BlobId, harm: Harm) {
+        let there = self.0.blob_bytes(id).unwrap();
+        self.0.harm_blob(id, harm.applied(&there).map(Into::into));
     }
 }
 

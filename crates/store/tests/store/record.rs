@@ -6,8 +6,8 @@ use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use proptest::prelude::*;
 use store::record::{self, Condition, EncodeError, Format};
 use store::{
-    BodyCoding, Commit, CommitHash, CommitId, CommitKind, ContentHash, FhirVersion, Idempotency,
-    Method, OwnerKeyId, T, TenantText, Version, VersionFlags,
+    BlobId, BlobReference, BodyCoding, Commit, CommitHash, CommitId, CommitKind, ContentHash,
+    FhirVersion, Idempotency, Method, OwnerKeyId, T, TenantText, Version, VersionFlags,
 };
 
 fn version() -> impl Strategy<Value = Version> {
@@ -24,14 +24,24 @@ fn version() -> impl Strategy<Value = Version> {
     let names = ("[A-Z][A-Za-z]{0,63}", id, 1..u64::MAX);
     let numbers = any::<(u64, u32, u32)>();
     let body = proptest::collection::vec(any::<u8>(), 0..60);
-    (names, method, numbers, body).prop_map(|(names, method, numbers, body)| {
+    let blob = proptest::option::of((any::<u128>(), 1..u64::MAX, any::<[u8; 32]>()));
+    (names, method, numbers, body, blob).prop_map(|(names, method, numbers, body, blob)| {
         let deleted = method == Method::Delete;
-        let body = if deleted { Vec::new() } else { body };
+        let blob = blob.filter(|_| !deleted);
+        let reference =
+            blob.map(|(id, length, sha256)| BlobReference { id: BlobId(id), length, sha256 });
+        let body = match reference {
+            Some(reference) => reference.to_bytes().to_vec(),
+            None if deleted => Vec::new(),
+            None => body,
+        };
+        let flags = VersionFlags::of(method);
+        let flags = if reference.is_some() { flags.with_blob() } else { flags };
         Version {
             resource_type: ResourceType::new(&names.0).unwrap(),
             id: names.1,
             version: VersionId::new(names.2).unwrap(),
-            flags: VersionFlags::of(method),
+            flags,
             owner: OwnerKeyId(numbers.0),
             dictionary: BodyCoding(numbers.1),
             content_hash: ContentHash::of(&body),
@@ -287,6 +297,26 @@ fn an_id_written_as_another_format_has_it_is_refused() {
         let error = record::check(&bytes).unwrap_err();
         assert_eq!((error.field, error.condition), ("id", Condition::Malformed));
     }
+}
+
+#[test]
+fn a_version_with_a_blob_has_a_reference_to_it_and_nothing_else() {
+    let reference = BlobReference { id: BlobId(5), length: 9, sha256: [3; 32] }.to_bytes();
+    let with_body = |body: &[u8]| {
+        let mut commit = small();
+        let version = &mut commit.versions[0];
+        version.flags = version.flags.with_blob();
+        version.body = Bytes::copy_from_slice(body);
+        commit
+    };
+    let (mut bytes, mut blocks) = (Vec::new(), Vec::new());
+    for wrong in [&reference[1..], b"", &[&reference[..], &[0]].concat()] {
+        let refused = record::encode(&with_body(wrong), &CommitHash::ZERO, &mut bytes, &mut blocks);
+        assert_eq!(refused, Err(EncodeError::NoBlobReference));
+    }
+    let (bytes, _) = encode(&with_body(&reference), &CommitHash::ZERO);
+    let decoded = record::decode(&Bytes::from(bytes)).unwrap();
+    assert_eq!(decoded.commit.versions[0].blob().unwrap().id, BlobId(5));
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use store::{
-    AppendError, CloseError, Commit, Head, HistoryOrder, HistoryVersion, IdentifierKey, Place,
-    ReadError, Store, StoredBody, T, VersionEntry, Walked,
+    AppendError, BlobError, BlobId, BlobReference, CloseError, Commit, Head, HistoryOrder,
+    HistoryVersion, IdentifierKey, Place, ReadError, Store, StoredBody, T, VersionEntry, Walked,
 };
 
 /// The store, and the sizes of its groups.
@@ -40,6 +41,22 @@ impl Store for Traced {
 
     fn takes_commits(&self) -> bool {
         self.store.takes_commits()
+    }
+
+    fn write_blob(&self, id: BlobId, bytes: &Bytes) -> Result<(), AppendError> {
+        self.store.write_blob(id, bytes)
+    }
+
+    async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
+        self.store.blob(reference).await
+    }
+
+    fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError> {
+        self.store.remove_blob(id)
+    }
+
+    fn blobs(&self) -> Result<Vec<BlobId>, BlobError> {
+        self.store.blobs()
     }
 
     async fn newest(

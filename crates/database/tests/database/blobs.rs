@@ -1,0 +1,194 @@
+//! Large bodies stand beside the log and are read as all others are; what is refused leaves none.
+
+use std::fs;
+use std::sync::Arc;
+
+use database::{CommitError, Expect, Options, ReadError};
+use store::{AppendError, BLOB_CHUNK, BLOB_FROM, Store as _, T};
+
+use crate::gate::Outcome;
+use crate::support::{
+    Clinic, block_on, document, enqueue, identified, patient, put, resource, transaction, version,
+};
+
+over_each_backend! {
+    large_bodies_come_back_to_the_byte_and_small_ones_stand_in_the_log
+    identifiers_of_a_large_resource_are_found_when_they_are_derived_anew
+    what_is_refused_leaves_no_blob
+    of_an_unknown_outcome_the_blob_stays
+    a_transaction_that_is_prepared_again_leaves_one_blob
+}
+
+fn write(clinic: &Clinic, name: &str, text: &str) {
+    clinic.write(put(name, text, Expect::Any));
+}
+
+/// The JSON without what the server puts into `meta`.
+fn read(clinic: &Clinic, name: &str) -> Option<String> {
+    let json = clinic.json(name)?;
+    let (start, rest) = json.split_once("\"meta\":{")?;
+    let (_, rest) = rest.split_once('}')?;
+    Some(format!("{start}\"meta\":{{}}{rest}"))
+}
+
+fn stored(name: &str, text: &str) -> String {
+    let (of, id) = resource(name);
+    let rest = text.strip_prefix(&format!("{{\"resourceType\":\"{of}\"")).unwrap();
+    format!("{{\"resourceType\":\"{of}\",\"id\":\"{id}\",\"meta\":{{}}{rest}")
+}
+
+fn blobs(clinic: &Clinic) -> usize {
+    clinic.gate().blobs().unwrap().len()
+}
+
+fn large_bodies_come_back_to_the_byte_and_small_ones_stand_in_the_log(clinic: &mut Clinic) {
+    // Coded it is about three quarters as long.
+    let sizes = [100, BLOB_FROM, 2 * BLOB_FROM, 2 * BLOB_CHUNK, 8 * BLOB_CHUNK];
+    let texts: Vec<_> = sizes.iter().map(|size| document("Patient/1", *size)).collect();
+    for (number, text) in texts.iter().enumerate() {
+        write(clinic, &format!("DocumentReference/{number}"), text);
+    }
+    // A small version after a large one, and a large one after that.
+    for text in [&texts[2], &texts[0], &texts[3]] {
+        write(clinic, "DocumentReference/9", text);
+    }
+    for _ in 0..3 {
+        for (number, text) in texts.iter().enumerate() {
+            let name = format!("DocumentReference/{number}");
+            assert!(read(clinic, &name).unwrap() == stored(&name, text), "{name} differs");
+            let (of, id) = resource(&name);
+            let entry = block_on(clinic.snapshot().newest(&of, &id)).unwrap().unwrap();
+            assert_eq!(entry.flags.is_blob(), number > 1, "{name}");
+        }
+        let name = "DocumentReference/9";
+        let (of, id) = resource(name);
+        for (number, text) in (1..).zip([&texts[2], &texts[0], &texts[3]]) {
+            let found = block_on(clinic.snapshot().vread(&of, &id, version(number))).unwrap();
+            let json = found.unwrap().json.unwrap();
+            let whole = stored(name, text).len();
+            assert!(json.len() > whole && json.len() < whole + 100, "version {number}");
+        }
+        assert_eq!(blobs(clinic), 5);
+        clinic.reopen();
+    }
+}
+
+fn identifiers_of_a_large_resource_are_found_when_they_are_derived_anew(clinic: &mut Clinic) {
+    let large = document("Patient/1", 2 * BLOB_FROM);
+    let photo = large.rsplit_once("\"data\":\"").unwrap().1.split('"').next().unwrap();
+    let small = patient("female", &["large"]);
+    let with_photo =
+        format!("{},\"photo\":[{{\"data\":\"{photo}\"}}]}}", &small[..small.len() - 1]);
+    write(clinic, "Patient/1", &with_photo);
+    assert_eq!(blobs(clinic), 1);
+    clinic.reopen_without_derived_data();
+    assert_eq!(block_on(identified(&clinic.snapshot(), "large")), ["1"]);
+}
+
+fn what_is_refused_leaves_no_blob(clinic: &mut Clinic) {
+    write(clinic, "DocumentReference/1", &document("Patient/1", 2 * BLOB_FROM));
+    let large = |expect| put("DocumentReference/1", &document("Patient/1", 3 * BLOB_FROM), expect);
+    let conflict = clinic.commit(vec![large(Expect::Absent)]);
+    assert!(matches!(conflict, Err(CommitError::Precondition { .. })), "{conflict:?}");
+    assert_eq!(blobs(clinic), 1);
+    clinic.gate().next([Outcome::Fails(AppendError::DiskFull)]);
+    let full = clinic.commit(vec![large(Expect::Any)]);
+    assert!(matches!(&full, Err(error) if error.is_disk_full()), "{full:?}");
+    assert_eq!(blobs(clinic), 1);
+    clinic.reopen_with(Options { queue: 0, ..Options::default() });
+    let overloaded = clinic.commit(vec![large(Expect::Any)]);
+    assert!(matches!(overloaded, Err(CommitError::Overloaded)), "{overloaded:?}");
+    assert_eq!(blobs(clinic), 1);
+    // Whoever asked may be gone by then.
+    clinic.reopen();
+    let database = Arc::clone(clinic.database());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    clinic.gate().next([Outcome::Fails(AppendError::DiskFull)]);
+    clinic.gate().hold(crate::gate::Hold::Before);
+    runtime.block_on(async {
+        let change = large(Expect::Any);
+        let asking =
+            tokio::spawn(async move { database.commit(transaction(T::ZERO, vec![change])).await });
+        let gate = Arc::clone(clinic.gate());
+        let held = tokio::task::spawn_blocking(move || gate.wait_until_held()).await;
+        assert!(held.is_ok() && clinic.gate().blobs().unwrap().len() == 2);
+        asking.abort();
+        drop(asking.await);
+        clinic.gate().release();
+        for _ in 0..10_000_000 {
+            if clinic.gate().blobs().unwrap().len() == 1 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("the blob of a refused transaction stays");
+    });
+}
+
+fn of_an_unknown_outcome_the_blob_stays(clinic: &mut Clinic) {
+    let failed = std::io::Error::other("the disk");
+    clinic.gate().next([Outcome::Fails(AppendError::Poisoned(Some(failed)))]);
+    let change = put("DocumentReference/1", &document("Patient/1", 2 * BLOB_FROM), Expect::Any);
+    let unknown = clinic.commit(vec![change]);
+    assert!(matches!(unknown, Err(CommitError::OutcomeUnknown)), "{unknown:?}");
+    assert_eq!(blobs(clinic), 1, "the log may name it");
+}
+
+fn a_transaction_that_is_prepared_again_leaves_one_blob(clinic: &mut Clinic) {
+    // The same transaction, prepared twice under its id while the first waits.
+    let change = put("DocumentReference/1", &document("Patient/1", 2 * BLOB_FROM), Expect::Absent);
+    let transaction = transaction(T::ZERO, vec![change]);
+    clinic.gate().hold(crate::gate::Hold::Before);
+    let first = enqueue(clinic.database(), transaction.clone());
+    clinic.gate().wait_until_held();
+    let second = enqueue(clinic.database(), transaction);
+    clinic.gate().release();
+    block_on(first).unwrap();
+    assert!(matches!(block_on(second), Err(CommitError::Precondition { .. })));
+    assert_eq!(blobs(clinic), 1);
+    assert!(clinic.json("DocumentReference/1").is_some());
+}
+
+#[test]
+fn nothing_of_a_blob_is_readable_in_its_file() {
+    let clinic = Clinic::over_sled();
+    let text = document("Patient/1", 4 * BLOB_FROM);
+    let planted = &text[text.len() / 2..][..40];
+    write(&clinic, "DocumentReference/1", &text);
+    let folder = clinic.folder().unwrap().join("blobs");
+    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    let [file] = files.as_slice() else { panic!("{files:?}") };
+    let bytes = fs::read(file).unwrap();
+    assert!(bytes.len() > BLOB_FROM);
+    let found = bytes.windows(planted.len()).any(|window| window == planted.as_bytes());
+    assert!(!found && !bytes.windows(17).any(|window| window == b"DocumentReference"));
+}
+
+#[test]
+fn a_harmed_blob_is_an_error_of_that_body_alone_and_never_an_empty_answer() {
+    let clinic = Clinic::over_sled();
+    let text = document("Patient/1", 3 * BLOB_CHUNK);
+    for name in ["DocumentReference/1", "DocumentReference/2"] {
+        write(&clinic, name, &text);
+    }
+    // So much is not kept in memory.
+    let (of, id) = resource("DocumentReference/1");
+    let entry = block_on(clinic.snapshot().newest(&of, &id)).unwrap().unwrap();
+    let stored = block_on(clinic.gate().stored(&entry)).unwrap();
+    let reference = store::BlobReference::from_bytes(&stored.bytes).unwrap();
+    let path = clinic.folder().unwrap().join("blobs").join(reference.id.to_string());
+    let whole = fs::read(&path).unwrap();
+    let mut swapped = whole[BLOB_CHUNK..2 * BLOB_CHUNK].to_vec();
+    swapped.extend_from_slice(&whole[..BLOB_CHUNK]);
+    swapped.extend_from_slice(&whole[2 * BLOB_CHUNK..]);
+    for harmed in [&whole[..whole.len() - 1], &whole[..2 * BLOB_CHUNK], &swapped, b""] {
+        fs::write(&path, harmed).unwrap();
+        let found = block_on(clinic.snapshot().read(&of, &id));
+        let named = matches!(&found, Err(ReadError::Store(store::ReadError::Blob { id, .. }))
+            if *id == reference.id);
+        assert!(named, "{found:?}");
+    }
+    assert!(read(&clinic, "DocumentReference/2").is_some());
+    fs::write(&path, whole).unwrap();
+    assert!(read(&clinic, "DocumentReference/1").is_some());
+}

@@ -1,0 +1,79 @@
+//! Large bodies: rows of a chunk each, in a table beside the versions that refer to them.
+
+use bytes::Bytes;
+use store::{BLOB_CHUNK, BlobId, BlobReference};
+
+use crate::connect::Session;
+use crate::error::Failure;
+use crate::statements;
+
+/// Writes a blob, all of it or nothing.
+pub(crate) async fn write(
+    tenant: &str,
+    id: BlobId,
+    bytes: &Bytes,
+    session: &Session,
+) -> Result<(), Failure> {
+    let chunks: Vec<&[u8]> = bytes.chunks(BLOB_CHUNK).collect();
+    let numbers: Vec<i32> = (0..).take(chunks.len()).collect();
+    let id = id.0.to_be_bytes();
+    let id = id.as_slice();
+    let insert = statements::INSERT_BLOB;
+    session.client.execute(insert, &[&tenant, &id, &numbers, &chunks]).await?;
+    Ok(())
+}
+
+/// What is there of a blob; `None` when nothing is.
+pub(crate) async fn read(
+    tenant: &str,
+    id: BlobId,
+    session: &Session,
+) -> Result<Option<Bytes>, Failure> {
+    let id = id.0.to_be_bytes();
+    let rows = session.client.query(statements::BLOB, &[&tenant, &id.as_slice()]).await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::with_capacity(rows.len() * BLOB_CHUNK);
+    for row in &rows {
+        bytes.extend_from_slice(row.try_get(0)?);
+    }
+    Ok(Some(Bytes::from(bytes)))
+}
+
+/// The first of these blobs that is not there, or not as long.
+pub(crate) async fn missing(
+    tenant: &str,
+    wanted: &[BlobReference],
+    session: &Session,
+) -> Result<Option<BlobId>, Failure> {
+    let ids: Vec<_> = wanted.iter().map(|of| of.id.0.to_be_bytes()).collect();
+    let ids: Vec<&[u8]> = ids.iter().map(<[u8; 16]>::as_slice).collect();
+    let rows = session.client.query(statements::BLOB_LENGTHS, &[&tenant, &ids]).await?;
+    let mut there = Vec::with_capacity(rows.len());
+    for row in &rows {
+        there.push((blob_id(row)?, row.try_get::<_, i64>(1)?.cast_unsigned()));
+    }
+    let lost = wanted.iter().find(|of| !there.contains(&(of.id, of.length)));
+    Ok(lost.map(|of| of.id))
+}
+
+/// Removes a blob. Says whether it was there.
+pub(crate) async fn remove(tenant: &str, id: BlobId, session: &Session) -> Result<bool, Failure> {
+    let id = id.0.to_be_bytes();
+    let id = id.as_slice();
+    let removed = session.client.execute(statements::REMOVE_BLOB, &[&tenant, &id]).await?;
+    Ok(removed > 0)
+}
+
+/// Every blob of the tenant.
+pub(crate) async fn list(tenant: &str, session: &Session) -> Result<Vec<BlobId>, Failure> {
+    let rows = session.client.query(statements::BLOBS, &[&tenant]).await?;
+    rows.iter().map(blob_id).collect()
+}
+
+fn blob_id(row: &tokio_postgres::Row) -> Result<BlobId, Failure> {
+    let id: &[u8] = row.try_get(0)?;
+    let id = id.try_into().map_err(|_| Failure::Impossible("blob"))?;
+    Ok(BlobId(u128::from_be_bytes(id)))
+}
