@@ -21,7 +21,7 @@ const TARGETS: &str = "synthea/targets-uscore.json";
 const US_CORE: &str = "synthea/bundles-uscore.ndjson.zst";
 const PLAIN: &str = "synthea/bundles.ndjson.zst";
 
-for_both_deployments! {
+for_every_deployment! {
     every_resource_of_an_import_comes_back_as_it_was,
 }
 
