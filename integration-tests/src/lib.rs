@@ -14,6 +14,7 @@ pub mod client;
 pub mod crashes;
 pub mod document;
 pub mod kills;
+pub mod postgres;
 pub mod private_disk;
 pub mod process;
 pub mod raw;

@@ -3,13 +3,15 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::binary;
 use crate::client::{Answer, Client};
+use crate::postgres::{Database, Postgres};
 use crate::process::{Process, Signal};
-use crate::waiting::{SOON, until};
+use crate::waiting::{SOON, until, within};
 
 /// How the product is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub enum Deployment {
     OneProcess,
     /// `hearthgate gateway` and `hearthgate server`
     TwoProcesses,
+    /// `hearthgate serve` over PostgreSQL
+    OverPostgres,
 }
 
 /// Which of two processes is started before the other.
@@ -29,6 +33,18 @@ pub enum First {
     Server,
 }
 
+/// How a start ended.
+enum Launched {
+    Answers,
+    /// Somebody else had the port.
+    PortTaken,
+    /// The server before was killed, and its lease in PostgreSQL lasts still.
+    TenantHeld,
+}
+
+/// How long a lease lasts that nobody renews, and the machine's stalls.
+const LEASE: Duration = Duration::from_secs(40);
+
 /// How often another port is tried where the system gave the first away meanwhile.
 const PORTS_TRIED: u32 = 5;
 
@@ -39,6 +55,7 @@ pub struct Site {
     folder: TempDir,
     data: PathBuf,
     config: Option<PathBuf>,
+    database: Option<Database>,
     launcher: Vec<String>,
     starts: u32,
     listen: SocketAddr,
@@ -64,16 +81,28 @@ impl Site {
     /// A new place where nothing runs yet.
     ///
     /// # Panics
-    /// When the system gives no folder.
+    /// When the system gives no folder, or there is no PostgreSQL where it is to be.
     #[must_use]
     pub fn prepare(deployment: Deployment) -> Self {
+        let database = (deployment == Deployment::OverPostgres)
+            .then(|| Postgres::shared().expect("the test was skipped without").database());
+        Self::over(deployment, database)
+    }
+
+    /// The same over this database.
+    ///
+    /// # Panics
+    /// When the system gives no folder.
+    #[must_use]
+    pub fn over(deployment: Deployment, database: Option<Database>) -> Self {
         let folder = tempfile::tempdir().expect("the system gives a folder");
         let data = folder.path().join("data");
-        Self {
+        let mut site = Self {
             deployment,
             folder,
             data,
             config: None,
+            database,
             launcher: Vec::new(),
             starts: 0,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -81,7 +110,11 @@ impl Site {
             back: None,
             base: String::new(),
             admin: String::new(),
+        };
+        if site.database.is_some() {
+            site.configure("");
         }
+        site
     }
 
     /// Writes a configuration file for the next start.
@@ -90,8 +123,27 @@ impl Site {
     /// When it cannot be written.
     pub fn configure(&mut self, text: &str) {
         let path = self.folder.path().join("hearthgate.toml");
-        std::fs::write(&path, text).expect("the test's folder takes files");
+        let storage = self.database.as_ref().map(Database::configuration).unwrap_or_default();
+        std::fs::write(&path, storage + text).expect("the test's folder takes files");
         self.config = Some(path);
+    }
+
+    /// The database that holds the tenant.
+    ///
+    /// # Panics
+    /// When it is the data directory that does.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        self.database.as_ref().expect("the site is over PostgreSQL")
+    }
+
+    /// The configuration file.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        self.config.as_deref().expect("the site was configured")
     }
 
     /// Keeps the data elsewhere, and starts processes through `launcher`.
@@ -123,19 +175,27 @@ impl Site {
     /// # Panics
     /// When it does not come to that.
     pub async fn launch(&mut self, first: First) {
-        for _ in 0..PORTS_TRIED {
-            if self.try_to_launch(first).await {
-                self.becomes_ready().await;
-                return;
+        let mut ports = 0;
+        let launching = async {
+            loop {
+                match self.try_to_launch(first).await {
+                    Launched::Answers => break,
+                    Launched::TenantHeld => tokio::time::sleep(Duration::from_secs(1)).await,
+                    Launched::PortTaken => {
+                        ports += 1;
+                        assert!(ports < PORTS_TRIED, "no port stayed free");
+                    }
+                }
             }
-        }
-        panic!("no port stayed free");
+        };
+        within("the site starts", LEASE, launching).await;
+        self.becomes_ready().await;
     }
 
-    /// Starts what there is; false where somebody else had the port.
-    async fn try_to_launch(&mut self, first: First) -> bool {
+    /// Starts what there is.
+    async fn try_to_launch(&mut self, first: First) -> Launched {
         match self.deployment {
-            Deployment::OneProcess => {
+            Deployment::OneProcess | Deployment::OverPostgres => {
                 self.front = Some(self.spawn("serve"));
                 self.front_answers().await
             }
@@ -146,14 +206,13 @@ impl Site {
                     self.start_server().await;
                 }
                 self.front = Some(self.spawn("gateway"));
-                if !self.front_answers().await {
+                let launched = self.front_answers().await;
+                if !matches!(launched, Launched::Answers) {
                     self.back = None;
-                    return false;
-                }
-                if first == First::Gateway {
+                } else if first == First::Gateway {
                     self.start_server().await;
                 }
-                true
+                launched
             }
         }
     }
@@ -169,7 +228,7 @@ impl Site {
             .expect("the server starts");
     }
 
-    async fn front_answers(&mut self) -> bool {
+    async fn front_answers(&mut self) -> Launched {
         let process = self.front.take().expect("it was just started");
         match said(process, &mut self.front, "Hearthgate answers at ").await {
             Ok(line) => {
@@ -177,9 +236,10 @@ impl Site {
                     line.split(['(', ')', ' ']).filter(|word| word.starts_with("http://"));
                 let mut url = || urls.next().expect("the line has two addresses").to_owned();
                 (self.base, self.admin) = (url(), url());
-                true
+                Launched::Answers
             }
-            Err(stderr) if stderr.contains("in use") => false,
+            Err(stderr) if stderr.contains("in use") => Launched::PortTaken,
+            Err(stderr) if stderr.contains("must renew that within") => Launched::TenantHeld,
             Err(stderr) => panic!("it ended at its start: {stderr}"),
         }
     }

@@ -179,6 +179,21 @@ pub enum BackupError {
         /// The last instant of it.
         last: String,
     },
+    /// What verifying found in PostgreSQL.
+    #[error("the data of tenant {tenant} in PostgreSQL is not whole, or cannot be read")]
+    NotWholeInPostgres {
+        /// Whose.
+        tenant: String,
+        /// What is wrong.
+        #[source]
+        source: Box<store_postgres::VerifyError>,
+    },
+    /// PostgreSQL cannot be reached as configured.
+    #[error(transparent)]
+    Storage(#[from] crate::storage::StorageError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
     /// What verifying found.
     #[error("the data of tenant {tenant} is not whole")]
     NotWhole {
@@ -277,17 +292,16 @@ impl Backup {
         let json = serde_json::to_vec_pretty(&manifest).map_err(io::Error::from);
         let path = self.to.join(Manifest::file_name(number));
         json.and_then(|json| write_whole(&path, &json)).map_err(failed("write", &path))?;
-        let elsewhere =
-            crate::storage::in_postgres(&self.data).map_err(failed("read", &self.data))?;
         let mut text = report(&manifest, copied, &self.to);
         for tenant in &tenants {
             text.push_str(&self.keys(tenant, keys_to.as_deref(), manifest.made)?);
         }
-        for tenant in elsewhere {
+        for tenant in &in_postgres(&self.data)? {
             text.push_str(&format!(
                 "Tenant {tenant} is in PostgreSQL and not in this backup: back that database up \
                  too\n"
             ));
+            text.push_str(&self.keys(tenant, keys_to.as_deref(), manifest.made)?);
         }
         Ok(text)
     }
@@ -480,13 +494,22 @@ impl Default for Segment {
     }
 }
 
-/// The tenants of a data directory, by name.
+/// The tenants that are in PostgreSQL and have their keys here, by name.
+pub(crate) fn in_postgres(data: &Path) -> Result<Vec<TenantText>, BackupError> {
+    let names = crate::storage::in_postgres(data).map_err(failed("read", data))?;
+    let named =
+        |name: String| TenantText::new(&name).map_err(|_| BackupError::TenantName(data.join(name)));
+    names.into_iter().map(named).collect()
+}
+
+/// The tenants whose logs are in a data directory, by name.
 pub(crate) fn tenants(data: &Path) -> Result<Vec<TenantText>, BackupError> {
     let directory = data.join("tenants");
     let entries = match fs::read_dir(&directory) {
         // A gateway's own directory has a registry alone.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return match data.join("registry/format").exists() {
+            let elsewhere = || in_postgres(data).is_ok_and(|tenants| !tenants.is_empty());
+            return match data.join("registry/format").exists() || elsewhere() {
                 true => Ok(Vec::new()),
                 false => Err(BackupError::NoTenant(data.to_owned())),
             };
@@ -500,6 +523,8 @@ pub(crate) fn tenants(data: &Path) -> Result<Vec<TenantText>, BackupError> {
         let tenant = name.and_then(|name| TenantText::new(name).ok());
         tenants.push(tenant.ok_or(BackupError::TenantName(path))?);
     }
+    let elsewhere = in_postgres(data)?;
+    tenants.retain(|tenant| !elsewhere.contains(tenant));
     tenants.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     Ok(tenants)
 }

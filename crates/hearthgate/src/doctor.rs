@@ -13,7 +13,7 @@ use contract::{Clock, Instant};
 use store_postgres::Condition;
 use store_sled::{Room, SledStoreOptions, newest_commit, room};
 
-use crate::backup::{BackupError, tenants};
+use crate::backup::{BackupError, in_postgres, tenants};
 use crate::config::{Config, Flags};
 use crate::doors::SystemClock;
 use crate::failure::one_line;
@@ -281,11 +281,15 @@ fn permissions(data: &Path) -> Finding {
 /// Whether what is sealed can be opened, and whether what opens it is there a second time.
 fn keys(data: &Path) -> Finding {
     let of = "keys";
-    let tenants = match tenants(data) {
+    let mut tenants = match tenants(data) {
         Err(BackupError::NoTenant(_)) => Vec::new(),
         Ok(tenants) => tenants,
         Err(error) => return unknown(of, &one_line(&error)),
     };
+    match in_postgres(data) {
+        Ok(elsewhere) => tenants.extend(elsewhere),
+        Err(error) => return unknown(of, &one_line(&error)),
+    }
     let (mut grade, mut texts) = (Grade::Good, Vec::new());
     for tenant in tenants {
         let folder = Folder::of_tenant(&data.join("tenants").join(tenant.as_str()));

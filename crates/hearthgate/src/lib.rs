@@ -26,3 +26,4 @@ pub mod serve;
 pub mod server_control;
 mod storage;
 pub mod tenant_key;
+mod traces;

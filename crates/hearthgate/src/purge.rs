@@ -18,13 +18,15 @@ use store::keys::PurgeState;
 use store_sled::{SledStore, SledStoreOptions};
 
 use crate::command_socket::{is_not_there, own_uid};
+use crate::config::{Config, ConfigError, Flags};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::failure::one_line;
 use crate::key_copies::{self, Folder};
 use crate::lock::{Half, Lock, LockError};
 use crate::server_control;
-use crate::storage::marker;
-use crate::tenant_key::{TenantKeyArgument, TenantKeyError};
+use crate::storage::{self, Backend, StorageError, marker};
+use crate::tenant_key::{TenantKeyArgument, TenantKeyError, TenantKeys};
+use crate::traces::{STATE_LEFT, Traces};
 
 /// What `purge` takes.
 #[derive(Debug, Args)]
@@ -35,12 +37,15 @@ pub struct Purge {
     /// Why, for the purge ledger
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// The data directory
-    #[arg(long, value_name = "DIR", default_value = "./data")]
-    data: PathBuf,
-    /// The tenant
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    tenant: String,
+    /// The data directory [default: the configuration's, or ./data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The tenant [default: the configuration's, or `default`]
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    /// The configuration file, where the data is in PostgreSQL and no server runs
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     tenant_key: TenantKeyArgument,
     /// Print the certificate as JSON
@@ -61,8 +66,19 @@ pub enum PurgeCommandError {
     #[error("the reason is empty; say in a few words why, for the purge ledger")]
     Reason,
     /// It is not here.
-    #[error("the tenant {0} is in PostgreSQL, where nothing is sealed: there is no key to destroy")]
+    #[error(
+        "the tenant {0} is in PostgreSQL, and no server runs on the data directory: say with --config FILE how to reach it"
+    )]
     InPostgres(String),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The name of the tenant is none that the configuration takes.
+    #[error(transparent)]
+    TenantName(#[from] fhir_core::InvalidName),
+    /// The store does not open.
+    #[error(transparent)]
+    Opened(#[from] StorageError),
     /// Nothing of that tenant is there.
     #[error("{} is not there; name the data directory with --data", .0.display())]
     NoTenant(PathBuf),
@@ -149,10 +165,18 @@ pub(crate) struct Tenant {
     pub(crate) name: TenantText,
     /// `data/tenants/NAME`.
     pub(crate) directory: PathBuf,
+    pub(crate) backend: Backend,
+    pub(crate) sealing: Sealing,
     pub(crate) database: Arc<Database>,
     pub(crate) ids: Arc<SystemIds>,
     /// Purges wait for each other.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Tenant {
+    fn traces(&self) -> Traces<'_> {
+        Traces { directory: &self.directory, backend: &self.backend, sealing: &self.sealing }
+    }
 }
 
 impl Purge {
@@ -167,23 +191,21 @@ impl Purge {
         if self.reason.trim().is_empty() {
             return Err(PurgeCommandError::Reason);
         }
-        let name = TenantText::new(&self.tenant)?;
-        if marker(&self.data, name.as_str()).exists() {
-            return Err(PurgeCommandError::InPostgres(self.tenant));
-        }
-        let directory = self.data.join("tenants").join(name.as_str());
-        if !directory.join("format").exists() {
+        let config = self.configuration()?;
+        let name = TenantText::new(config.tenant.as_str())?;
+        let directory = config.data.join("tenants").join(name.as_str());
+        if !directory.join("format").exists() && !marker(&config.data, name.as_str()).exists() {
             return Err(PurgeCommandError::NoTenant(directory));
         }
         let request = PurgeRequest {
-            tenant: self.tenant.clone(),
+            tenant: name.to_string(),
             patient: id.to_owned(),
             reason: self.reason.clone(),
         };
-        let certificate = match Lock::take(&self.data, Half::Server, "purge") {
-            Ok(lock) => self.without_a_server(name, directory, request, lock).await?,
+        let certificate = match Lock::take(&config.data, Half::Server, "purge") {
+            Ok(lock) => without_a_server(config, name, directory, request, lock).await?,
             Err(held @ LockError::Held { .. }) => {
-                match server_control::ask(&self.data, &request).await {
+                match server_control::ask(&config.data, &request).await {
                     Ok(answer) => answer.map_err(PurgeCommandError::Refused)?,
                     // Another command holds the lock, or a server that is not up yet.
                     Err(error) if is_not_there(&error) => return Err(held.into()),
@@ -199,56 +221,98 @@ impl Purge {
         Ok(certificate.text())
     }
 
-    async fn without_a_server(
-        &self,
-        name: TenantText,
-        directory: PathBuf,
-        request: PurgeRequest,
-        _lock: Lock,
-    ) -> Result<Certificate, PurgeCommandError> {
-        let system = |doing| move |source| PurgeCommandError::System { doing, source };
-        let ids = Arc::new(SystemIds::open()?);
-        let Some(keyring) = self.tenant_key.keyring(&self.data, &name)? else {
-            return Err(PurgeCommandError::Refused(refusal(&PurgeError::NotSealed)));
+    /// What the configuration says, where there is one, and the arguments.
+    fn configuration(&self) -> Result<Config, PurgeCommandError> {
+        let flags =
+            Flags { data: self.data.clone(), config: self.config.clone(), ..Flags::default() };
+        let mut config = match self.config {
+            Some(_) => Config::resolve(&flags)?,
+            None => {
+                Config { data: flags.data.unwrap_or(Config::default().data), ..Config::default() }
+            }
         };
-        let by = by(own_uid().map_err(system("ask for this account"))?);
-        let opened = tokio::task::spawn_blocking(move || {
-            let sealing = Sealing::with(name.clone(), keyring);
-            let database = Arc::new(open_database(&name, &directory, sealing)?);
-            let turn = Arc::default();
-            Ok::<_, PurgeCommandError>(Tenant { name, directory, database, ids, turn })
-        });
-        let tenant = opened.await.map_err(io::Error::other);
-        let tenant = tenant.map_err(system("open the data"))??;
-        let purged = carry_out(&tenant, request, by).await;
-        let closing = Arc::clone(&tenant.database);
-        let closed = tokio::task::spawn_blocking(move || closing.close()).await;
-        drop(closed);
-        let mut certificate = purged.map_err(PurgeCommandError::Refused)?;
-        // Nobody uses the derived state now: it is let go at once.
-        drop(tenant.database);
-        if SledStore::forget_state(&tenant.directory).is_ok() {
-            certificate.left.retain(|line| line != STATE_LEFT);
+        if let Some(tenant) = &self.tenant {
+            TenantText::new(tenant)?;
+            config.tenant = tenant.parse()?;
         }
-        Ok(certificate)
+        let name = TenantText::new(config.tenant.as_str())?;
+        if self.config.is_none() || self.tenant_key.is_given() {
+            config.tenant_key = self.tenant_key.source(&config.data, &name);
+        }
+        Ok(config)
     }
 }
 
-const STATE_LEFT: &str = "state/ of the tenant: identifiers of the purged data, readable, until \
-                          the next start of the server rebuilds it";
+async fn without_a_server(
+    config: Config,
+    name: TenantText,
+    directory: PathBuf,
+    request: PurgeRequest,
+    _lock: Lock,
+) -> Result<Certificate, PurgeCommandError> {
+    let system = |doing| move |source| PurgeCommandError::System { doing, source };
+    if config.storage.postgres.is_none() && marker(&config.data, name.as_str()).exists() {
+        return Err(PurgeCommandError::InPostgres(name.to_string()));
+    }
+    let ids = Arc::new(SystemIds::open()?);
+    let by = by(own_uid().map_err(system("ask for this account"))?);
+    let opened = tokio::task::spawn_blocking(move || open(&config, name, directory, ids)).await;
+    let tenant = opened.map_err(io::Error::other).map_err(system("open the data"))??;
+    let purged = carry_out(&tenant, request, by).await;
+    let closing = Arc::clone(&tenant.database);
+    let closed = tokio::task::spawn_blocking(move || closing.close()).await;
+    drop(closed);
+    let mut certificate = purged.map_err(PurgeCommandError::Refused)?;
+    // Nobody uses the derived state now: it is let go at once.
+    drop(tenant.database);
+    if matches!(tenant.backend, Backend::Embedded)
+        && SledStore::forget_state(&tenant.directory).is_ok()
+    {
+        certificate.left.retain(|line| line != STATE_LEFT);
+    }
+    Ok(certificate)
+}
 
-fn open_database(
+/// Opens a tenant that has keys, wherever it is. Blocks.
+fn open(
+    config: &Config,
+    name: TenantText,
+    directory: PathBuf,
+    ids: Arc<SystemIds>,
+) -> Result<Tenant, PurgeCommandError> {
+    let not_sealed = || PurgeCommandError::Refused(refusal(&PurgeError::NotSealed));
+    let clock = Arc::new(SystemClock::start());
+    let (store, backend, sealing): (Arc<dyn store::Store>, _, _) =
+        if config.storage.postgres.is_some() {
+            if !Folder::of_tenant(&directory).has_keys() {
+                return Err(not_sealed());
+            }
+            let opened = storage::open(config, clock.clone(), ids.clone())?;
+            (opened.store, opened.backend, opened.sealing)
+        } else {
+            let (data, source) = (&config.data, &config.tenant_key);
+            let keys = TenantKeys { data, tenant: &name, source }.open(ids.clone())?;
+            let sealing = Sealing::with(name.clone(), keys.ok_or_else(not_sealed)?);
+            (embedded(&name, &directory, sealing.clone())?, Backend::Embedded, sealing)
+        };
+    let options = database::Options::default();
+    let schema = Schema::r4();
+    let database =
+        Database::open_sealed(store, name.clone(), schema, clock, options, sealing.clone());
+    let database = database
+        .map_err(|source| PurgeCommandError::System { doing: "start the writer", source })?;
+    let (database, turn) = (Arc::new(database), Arc::default());
+    Ok(Tenant { name, directory, backend, sealing, database, ids, turn })
+}
+
+fn embedded(
     name: &TenantText,
     directory: &Path,
     sealing: Sealing,
-) -> Result<Database, PurgeCommandError> {
-    let schema = Schema::r4();
-    let derive = Arc::new(database::DeriveFromBody::sealed(schema, sealing.clone()));
+) -> Result<Arc<SledStore>, PurgeCommandError> {
+    let derive = Arc::new(database::DeriveFromBody::sealed(Schema::r4(), sealing));
     let options = SledStoreOptions::default();
-    let store = Arc::new(SledStore::open(directory, name.as_str(), derive, options)?);
-    let (clock, options) = (Arc::new(SystemClock::start()), database::Options::default());
-    let opened = Database::open_sealed(store, name.clone(), schema, clock, options, sealing);
-    opened.map_err(|source| PurgeCommandError::System { doing: "start the writer", source })
+    Ok(Arc::new(SledStore::open(directory, name.as_str(), derive, options)?))
 }
 
 /// Who asks, for the ledger.
@@ -285,35 +349,21 @@ fn purge(
     runtime: &tokio::runtime::Handle,
 ) -> Result<Certificate, String> {
     // First: what ends in the midst is finished by the next start, which then forgets, too.
-    let marked = SledStore::forget_state_at_open(&tenant.directory);
+    let traces = tenant.traces();
+    let noted = traces.note();
     let purged = runtime.block_on(tenant.database.purge(asked)).map_err(|error| {
-        if !matches!(error, PurgeError::Begun(_)) && matches!(marked, Ok(true)) {
-            // What stays marked costs the next start a rebuild, and nothing else.
-            drop(SledStore::keep_state(&tenant.directory));
+        if !matches!(error, PurgeError::Begun(_)) && matches!(noted, Ok(true)) {
+            // What stays noted costs the next start some work, and nothing else.
+            drop(traces.keep());
         }
         refusal(&error)
     })?;
-    let mut left = vec![
-        format!(
-            "log/ of the tenant and every backup of it: {} bytes sealed with the destroyed key, \
-             and for each version its type, id, number and instant, readable",
-            purged.bytes
-        ),
+    let mut left = traces.left(noted, purged.bytes);
+    left.push(
         "exports, answers that left the server before, and copies of keys and data that were made \
          by other means than `hearthgate backup`"
             .to_owned(),
-    ];
-    match marked {
-        Ok(_) => left.push(STATE_LEFT.to_owned()),
-        Err(error) => left.push(format!(
-            "state/ of the tenant: identifiers of the purged data, readable; remove the folder \
-             while no server runs, it is rebuilt ({})",
-            one_line(&error)
-        )),
-    }
-    if let Some(damaged) = damaged_states(&tenant.directory) {
-        left.push(damaged);
-    }
+    );
     let (copies_told, copies_not_told) = tell(tenant);
     Ok(Certificate {
         tenant: tenant.name.to_string(),
@@ -361,32 +411,22 @@ pub(crate) fn finish(tenant: &Tenant, runtime: &tokio::runtime::Handle) -> Resul
         return Ok(());
     }
     if ledger.iter().any(|entry| entry.state == PurgeState::Begun) {
-        // The open just now made the state while the key was there. First, so that no moment
+        // The embedded store's open just now made the state while the key was there. First, so that no moment
         // leaves a purge done and the state unmarked.
-        SledStore::forget_state_at_open(&tenant.directory)
-            .map_err(|error| PurgeError::Begun(Box::new(error)))?;
+        tenant.traces().note().map_err(|error| PurgeError::Begun(Box::new(error)))?;
     }
     for entry in runtime.block_on(tenant.database.finish_purges())? {
         let key = format!("{:016x}", entry.key.0);
         tracing::warn!(key, "a purge that had begun when the process last ended was finished");
     }
+    if let Err(error) = tenant.traces().finish() {
+        let error = one_line(&error);
+        tracing::error!(error, "identifiers of who was purged stay until the next start");
+    }
     for copy in tell(tenant).1 {
         tracing::warn!(copy, "a copy of the keys may hold keys of who was purged");
     }
     Ok(())
-}
-
-/// States that were set aside, which may hold identifiers.
-fn damaged_states(directory: &Path) -> Option<String> {
-    let entries = std::fs::read_dir(directory).ok()?;
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let names: Vec<_> = names.filter(|name| name.starts_with("state.damaged-")).collect();
-    (!names.is_empty()).then(|| {
-        format!(
-            "{}: may hold identifiers, readable; look at them and remove them",
-            names.join(", ")
-        )
-    })
 }
 
 /// Why not, for the operator; with the list where versions are in the way.
@@ -486,9 +526,20 @@ mod tests {
         drop(keys);
 
         let sealing = Sealing::with(name.clone(), keyring());
-        let database = Arc::new(open_database(&name, &directory, sealing).unwrap());
+        let store = embedded(&name, &directory, sealing.clone()).unwrap();
+        let (clock, options) = (Arc::new(SystemClock::start()), database::Options::default());
+        let opened = Database::open_sealed(
+            store,
+            name.clone(),
+            Schema::r4(),
+            clock,
+            options,
+            sealing.clone(),
+        );
+        let (database, backend) = (Arc::new(opened.unwrap()), Backend::Embedded);
         let (ids, turn) = (Arc::new(SystemIds::open().unwrap()), Arc::default());
-        let tenant = Tenant { name: name.clone(), directory, database, ids, turn };
+        let name_ = name.clone();
+        let tenant = Tenant { name: name_, directory, backend, sealing, database, ids, turn };
         let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
         // What comes first is there when the rest fails.
         let obstacle = tenant.directory.join("keys/purges.unfinished");

@@ -390,7 +390,7 @@ impl Process {
         let open = move || storage::open(&config, clock, ids);
         let opened = tokio::task::spawn_blocking(open).await;
         let opened = opened.map_err(|_| ServeError::Lost("server"))??;
-        if let Some(path) = opened.keys.as_ref().and_then(|keys| keys.made.as_deref()) {
+        if let Some(path) = opened.keys.made.as_deref() {
             say(&tenant_key::advice(path));
         }
         let name = TenantText::new(self.config.tenant.as_str())?;
@@ -398,17 +398,17 @@ impl Process {
         let options = Options { queue_bytes: self.config.server.queue_bytes, ..Options::default() };
         let (schema, clock) = (Schema::r4(), self.clock.clone());
         let (store, sealing) = (opened.store, opened.sealing);
-        let database = Database::open_sealed(store, name.clone(), schema, clock, options, sealing)
-            .map_err(system("start the thread that commits"))?;
+        let database =
+            Database::open_sealed(store, name.clone(), schema, clock, options, sealing.clone())
+                .map_err(system("start the thread that commits"))?;
         let database = Arc::new(database.with_rules(self.config.rules.clone()));
         let (ids, turn) = (self.ids.clone(), Arc::default());
-        let tenant = Tenant { name, directory, database, ids, turn };
-        if opened.keys.is_some() {
-            let (opened, runtime) = (tenant.clone(), tokio::runtime::Handle::current());
-            let finish = move || purge::finish(&opened, &runtime);
-            let finished = tokio::task::spawn_blocking(finish).await;
-            finished.map_err(|_| ServeError::Lost("server"))??;
-        }
+        let backend = opened.backend;
+        let tenant = Tenant { name, directory, backend, sealing, database, ids, turn };
+        let (opened, runtime) = (tenant.clone(), tokio::runtime::Handle::current());
+        let finish = move || purge::finish(&opened, &runtime);
+        let finished = tokio::task::spawn_blocking(finish).await;
+        finished.map_err(|_| ServeError::Lost("server"))??;
         Ok(tenant)
     }
 }

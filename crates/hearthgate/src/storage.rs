@@ -1,7 +1,8 @@
 //! Which backend holds a tenant, and how it is opened: the one place that picks one.
 //!
 //! A tenant in PostgreSQL leaves a marker in the data directory, so that a start without its
-//! configuration is refused and does not begin an empty log.
+//! configuration is refused and does not begin an empty log. Its keys are in the data directory as
+//! everybody's are: whoever has the database alone, or a dump of it, has none.
 
 use std::fs;
 use std::io;
@@ -13,7 +14,12 @@ use contract::{Clock, Ids};
 use database::{DeriveFromBody, InvalidTenant, Sealing, Store, TenantText};
 use fhir_core::Redacted;
 use fhir_schema::Schema;
-use store_postgres::{Condition, InvalidConnection, PostgresOptions, PostgresStore, Transport};
+use store::Derive as _;
+use store::keys::FirstKeys;
+use store_postgres::{
+    Condition, Failure, InvalidConnection, PostgresOptions, PostgresStore, Transport, Verified,
+    VerifyError,
+};
 use store_sled::{SledStore, SledStoreOptions};
 
 use crate::config::{Config, Storage, WithoutTls};
@@ -66,6 +72,21 @@ pub enum StorageError {
         .0.display()
     )]
     Here(PathBuf),
+    /// PostgreSQL does not say what is sealed.
+    #[error("it cannot be told whether anything in PostgreSQL is sealed")]
+    Sealed(#[source] Failure),
+    /// Keys of other data.
+    #[error(
+        "the keys in {} do not open what is sealed in PostgreSQL: put the keys back that the data was sealed with, from the data directory that it was used with or from a copy of its keys",
+        place.display()
+    )]
+    OtherKeys {
+        /// Where the keys are.
+        place: PathBuf,
+        /// How a body was refused.
+        #[source]
+        source: store::DeriveError,
+    },
     /// The data directory.
     #[error("cannot {doing} {}", path.display())]
     Directory {
@@ -100,9 +121,18 @@ impl From<TenantKeyError> for StorageError {
 /// A tenant's store, and the keys its bodies are sealed with.
 pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Store>,
-    /// None where the tenant is in PostgreSQL: nothing is sealed there.
-    pub(crate) keys: Option<OpenKeys>,
+    pub(crate) backend: Backend,
+    pub(crate) keys: OpenKeys,
     pub(crate) sealing: Sealing,
+}
+
+/// What a store is beyond the port.
+#[derive(Clone)]
+pub(crate) enum Backend {
+    /// Files in the tenant's directory.
+    Embedded,
+    /// A database of PostgreSQL.
+    Postgres(Arc<PostgresStore>),
 }
 
 /// The file that says that a tenant is in PostgreSQL.
@@ -138,8 +168,14 @@ pub(crate) fn open(
                 return Err(StorageError::Here(directory));
             }
             let store = PostgresStore::open(tenant, options, clock)?;
-            mark(&marker, tenant)?;
-            Ok(Opened { store: Arc::new(store), keys: None, sealing: Sealing::none() })
+            let store = Arc::new(store);
+            let opened = mark(&marker, tenant).and_then(|()| with_keys(config, &store, ids));
+            if opened.is_err()
+                && let Err(error) = store.close()
+            {
+                tracing::warn!(%error, "the next start waits until the lease has expired");
+            }
+            opened
         }
         None if marker.exists() => Err(StorageError::Elsewhere(marker)),
         None => {
@@ -149,9 +185,33 @@ pub(crate) fn open(
             let keys = keys.open_or_make(ids)?;
             let sealing = Sealing::with(tenant.clone(), Arc::clone(&keys.keyring));
             let store = embedded(&directory, &tenant, sealing.clone())?;
-            Ok(Opened { store, keys: Some(keys), sealing })
+            Ok(Opened { store, backend: Backend::Embedded, keys, sealing })
         }
     }
+}
+
+/// Opens the keys of a tenant in PostgreSQL. They are made where nothing is sealed yet, and must
+/// open what is.
+fn with_keys(
+    config: &Config,
+    store: &Arc<PostgresStore>,
+    ids: Arc<dyn Ids>,
+) -> Result<Opened, StorageError> {
+    let tenant = TenantText::new(config.tenant.as_str())?;
+    let sealed = store.newest_sealed().map_err(StorageError::Sealed)?;
+    let first = if sealed.is_some() { FirstKeys::MustBeThere } else { FirstKeys::MayBeMade };
+    let keys = TenantKeys { data: &config.data, tenant: &tenant, source: &config.tenant_key };
+    let keys = keys.open_or_make_where(first, ids)?;
+    let sealing = Sealing::with(tenant.clone(), Arc::clone(&keys.keyring));
+    if let Some((version, commit, ordinal)) = sealed {
+        let derive = DeriveFromBody::sealed(Schema::r4(), sealing.clone());
+        derive.identifiers_of(&version, commit, ordinal).map_err(|source| {
+            let place = config.data.join("tenants").join(tenant.as_str()).join("keys");
+            StorageError::OtherKeys { place, source }
+        })?;
+    }
+    let backend = Backend::Postgres(Arc::clone(store));
+    Ok(Opened { store: Arc::clone(store) as Arc<dyn Store>, backend, keys, sealing })
 }
 
 fn embedded(
@@ -231,6 +291,19 @@ pub(crate) fn condition(
 ) -> Result<Option<Condition>, StorageError> {
     let Some(options) = postgres_options(&config.storage)? else { return Ok(None) };
     Ok(Some(Condition::of(config.tenant.as_str(), &options, clock)?))
+}
+
+/// Verifies the tenant in PostgreSQL, beside a server too; without `sealing` hashes alone. `None`
+/// where the data directory holds it. Blocks.
+pub(crate) fn verify(
+    config: &Config,
+    sealing: Option<Sealing>,
+) -> Result<Option<Result<Verified, VerifyError>>, StorageError> {
+    let Some(options) = postgres_options(&config.storage)? else { return Ok(None) };
+    let derive = sealing.map(|sealing| -> Arc<dyn store::Derive> {
+        Arc::new(DeriveFromBody::sealed(Schema::r4(), sealing))
+    });
+    Ok(Some(store_postgres::verify(config.tenant.as_str(), &options, derive)))
 }
 
 /// Whether there is a tenant with data, which no registry may begin empty beside. PostgreSQL is

@@ -19,6 +19,7 @@ use store::TenantText;
 use store::keys::{FirstKeys, InvalidTenantKey, Keyring, KeysError, TenantKey};
 use store_sled::{KeyFolder, VerifyError, holds_sealed};
 
+use crate::config::Config;
 use crate::doors::{NoRandomness, SystemIds};
 
 /// Where the tenant's key comes from.
@@ -184,6 +185,18 @@ impl TenantKeys<'_> {
     /// [`TenantKeyError`]; nothing is made where something is stored already.
     pub fn open_or_make(&self, ids: Arc<dyn Ids>) -> Result<OpenKeys, TenantKeyError> {
         let first = self.first_keys()?;
+        self.open_or_make_where(first, ids)
+    }
+
+    /// The same where it is known from elsewhere whether keys may be made.
+    ///
+    /// # Errors
+    /// [`TenantKeyError`].
+    pub(crate) fn open_or_make_where(
+        &self,
+        first: FirstKeys,
+        ids: Arc<dyn Ids>,
+    ) -> Result<OpenKeys, TenantKeyError> {
         let path = self.source.path(self.data, self.tenant);
         let may_make = first == FirstKeys::MayBeMade && !self.folder().has_keys();
         let mut made = None;
@@ -327,6 +340,19 @@ impl TenantKeyArgument {
         tenant: &TenantText,
     ) -> Result<Sealing, TenantKeyError> {
         let keyring = self.keyring(data, tenant)?;
+        Ok(keyring.map_or(Sealing::none(), |keys| Sealing::with(tenant.clone(), keys)))
+    }
+
+    /// What opens the bodies of a tenant that has keys, where the argument says, or else the
+    /// configuration.
+    pub(crate) fn sealing_of(
+        &self,
+        config: &Config,
+        tenant: &TenantText,
+    ) -> Result<Sealing, TenantKeyError> {
+        let source = self.source.as_ref().unwrap_or(&config.tenant_key);
+        let keys = TenantKeys { data: &config.data, tenant, source };
+        let keyring = keys.open(Arc::new(SystemIds::open()?))?;
         Ok(keyring.map_or(Sealing::none(), |keys| Sealing::with(tenant.clone(), keys)))
     }
 

@@ -6,7 +6,10 @@
 //! before it is answered. docs/postgresql.md has the tables, what is guaranteed and what to do
 //! when a server is refused.
 //!
-//! Deliberately absent: several writing nodes, the registry's tables, sealing, purge and backup.
+//! `verify` reads all of it and says whether it is whole; `sealing` is what purge needs beside the
+//! port. Keys are never here: they stay in the data directory, so that a dump holds none.
+//!
+//! Deliberately absent: several writing nodes, the registry's tables, backup.
 
 mod append;
 mod blobs;
@@ -18,10 +21,14 @@ mod options;
 mod reads;
 mod rows;
 mod schema;
+mod sealing;
 mod statements;
 mod store;
+mod verify;
 
 pub use condition::Condition;
 pub use error::{Failure, InvalidConnection, OpenError};
 pub use options::{PostgresOptions, Takeover, Transport, check_connection};
+pub use sealing::{ForgetError, Sealed};
 pub use store::PostgresStore;
+pub use verify::{Verified, VerifyError, verify};

@@ -77,6 +77,12 @@ pub(crate) fn id_bytes(id: CommitId) -> Vec<u8> {
     id.0.to_be_bytes().to_vec()
 }
 
+/// A commit id as it was stored.
+pub(crate) fn commit_id(bytes: &[u8]) -> Result<CommitId, Failure> {
+    let bytes = bytes.try_into().map_err(|_| Failure::Impossible("commit id"))?;
+    Ok(CommitId(u128::from_be_bytes(bytes)))
+}
+
 /// A 64-bit number of the port as the same bits in PostgreSQL, which has signed ones alone.
 /// Positions and version numbers stay far below the sign.
 pub(crate) fn signed(number: u64) -> i64 {
@@ -191,7 +197,7 @@ impl VersionColumns {
 }
 
 impl IdentifierColumns {
-    fn push(&mut self, t: T, bearer: (&ResourceType, &ResourceId), key: &[u8]) {
+    pub(crate) fn push(&mut self, t: T, bearer: (&ResourceType, &ResourceId), key: &[u8]) {
         self.resource_type.push(bearer.0.as_str().to_owned());
         self.identifier.push(key.to_vec());
         self.id.push(bearer.1.as_str().to_owned());
@@ -231,12 +237,12 @@ pub(crate) fn entry(
 /// A version's row of WALK.
 #[derive(Debug)]
 pub(crate) struct WalkedRow {
-    t: T,
+    pub(crate) t: T,
     instant: Instant,
-    commit: CommitId,
+    pub(crate) commit: CommitId,
     kind: CommitKind,
-    ordinal: u32,
-    version: Version,
+    pub(crate) ordinal: u32,
+    pub(crate) version: Version,
 }
 
 impl WalkedRow {
@@ -257,7 +263,7 @@ pub(crate) fn walked(row: &Row) -> Result<WalkedRow, Failure> {
     Ok(WalkedRow {
         t: T::new(row.try_get::<_, i64>(0)?.cast_unsigned()),
         instant: Instant::from_micros(row.try_get(1)?),
-        commit: CommitId(u128::from_be_bytes(id.try_into().map_err(|_| possible("commit id"))?)),
+        commit: commit_id(id)?,
         kind: kind.ok_or(possible("kind"))?,
         ordinal: number(row.try_get::<_, i32>(4)?.into(), "ordinal")?,
         version: Version {
@@ -301,11 +307,9 @@ pub(crate) fn body(row: &Row, entry: &VersionEntry) -> Result<Result<StoredBody,
     if ContentHash::of(body).0 != hash {
         return Ok(Err(Flaw::ContentHash));
     }
-    let id: &[u8] = row.try_get(8)?;
-    let id = id.try_into().map_err(|_| Failure::Impossible("commit id"))?;
     Ok(Ok(StoredBody {
         owner: OwnerKeyId(row.try_get::<_, i64>(7)?.cast_unsigned()),
-        commit: CommitId(u128::from_be_bytes(id)),
+        commit: commit_id(row.try_get(8)?)?,
         ordinal: entry.location.ordinal,
         bytes: Bytes::copy_from_slice(body),
     }))

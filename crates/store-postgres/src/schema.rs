@@ -71,9 +71,7 @@ pub(crate) async fn prepare(client: &Client, tenant: &str) -> Result<(), OpenErr
             Err(error) => return Err(Failure::from(error).into()),
         }
     };
-    if found > FORMAT {
-        return Err(OpenError::NewerFormat { found, known: FORMAT });
-    }
+    check(found)?;
     tries = 0;
     while let Err(error) = client.batch_execute(INDEXES).await {
         tries += 1;
@@ -88,6 +86,14 @@ pub(crate) async fn prepare(client: &Client, tenant: &str) -> Result<(), OpenErr
     client.execute(head, &[&tenant, &instant, &hash]).await.map_err(Failure::from)?;
     let lease = "INSERT INTO hearthgate.leases VALUES ($1, 0, '', 0, 0) ON CONFLICT DO NOTHING";
     client.execute(lease, &[&tenant]).await.map_err(Failure::from)?;
+    Ok(())
+}
+
+/// Refuses tables of a newer format.
+pub(crate) fn check(found: i32) -> Result<(), OpenError> {
+    if found > FORMAT {
+        return Err(OpenError::NewerFormat { found, known: FORMAT });
+    }
     Ok(())
 }
 

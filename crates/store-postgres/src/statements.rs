@@ -136,3 +136,48 @@ pub(crate) const COUNT_TYPE: &str = "SELECT count(*) FROM hearthgate.versions \
 
 pub(crate) const POSITION_AT: &str = "SELECT t FROM hearthgate.commits \
      WHERE tenant = $1 AND instant <= $2 ORDER BY instant DESC LIMIT 1";
+
+/// Backwards through the log to the first sealed body. Columns as of WALK.
+pub(crate) const NEWEST_SEALED: &str = "SELECT c.t, c.instant, c.id, c.kind, v.ordinal, v.type, v.id, v.version, v.flags, \
+     v.owner, v.dictionary, v.content_hash, v.length, v.body \
+     FROM hearthgate.versions v JOIN hearthgate.commits c ON c.tenant = v.tenant AND c.t = v.t \
+     WHERE v.tenant = $1 AND v.owner <> 0 AND v.length > 0 ORDER BY v.t DESC, v.ordinal DESC LIMIT 1";
+
+/// The identifiers of every resource of which a version has one of these keys.
+pub(crate) const BORNE_UNDER: &str = "SELECT i.type, i.identifier, i.id FROM hearthgate.identifiers i \
+     JOIN (SELECT DISTINCT type, id FROM hearthgate.versions WHERE tenant = $1 AND owner = ANY($2)) v \
+     ON v.type = i.type AND v.id = i.id WHERE i.tenant = $1";
+
+pub(crate) const DELETE_IDENTIFIERS: &str = "DELETE FROM hearthgate.identifiers i \
+     USING unnest($2::text[], $3::bytea[], $4::text[]) AS u (type, identifier, id) \
+     WHERE i.tenant = $1 AND i.type = u.type AND i.identifier = u.identifier AND i.id = u.id";
+
+/// Every version with a body of these resources, the oldest first, but for those with one of these
+/// keys. Columns as of WALK.
+pub(crate) const VERSIONS_OF: &str = "SELECT c.t, c.instant, c.id, c.kind, v.ordinal, v.type, v.id, v.version, v.flags, \
+     v.owner, v.dictionary, v.content_hash, v.length, v.body \
+     FROM (SELECT DISTINCT type, id FROM unnest($2::text[], $3::text[]) AS u (type, id)) u \
+     JOIN hearthgate.versions v ON v.tenant = $1 AND v.type = u.type AND v.id = u.id \
+     JOIN hearthgate.commits c ON c.tenant = v.tenant AND c.t = v.t \
+     WHERE v.length > 0 AND v.owner <> ALL($4) ORDER BY c.t, v.ordinal";
+
+pub(crate) const COMMITS_AFTER: &str = "SELECT t, instant, id, kind, fhir_version, client, key, digest, previous, hash, versions \
+     FROM hearthgate.commits WHERE tenant = $1 AND t > $2 ORDER BY t LIMIT 1000";
+
+/// By number in the arrays, from 1; none for what is not there.
+pub(crate) const FIRST_BORNE: &str = "SELECT u.number, i.t \
+     FROM unnest($2::text[], $3::bytea[], $4::text[]) WITH ORDINALITY AS u (type, identifier, id, number) \
+     JOIN hearthgate.identifiers i ON i.tenant = $1 AND i.type = u.type \
+     AND i.identifier = u.identifier AND i.id = u.id";
+
+/// Versions, and those whose instant is not their commit's.
+pub(crate) const COUNT_PLACES: &str = "SELECT count(*), count(*) FILTER (WHERE c.instant IS DISTINCT FROM v.instant) \
+     FROM hearthgate.versions v LEFT JOIN hearthgate.commits c ON c.tenant = v.tenant AND c.t = v.t \
+     WHERE v.tenant = $1";
+
+pub(crate) const SHRINKING_NUMBER: &str = "SELECT type, id FROM \
+     (SELECT type, id, t, lag(t) OVER (PARTITION BY type, id ORDER BY version) AS earlier \
+     FROM hearthgate.versions WHERE tenant = $1) v WHERE earlier >= t LIMIT 1";
+
+pub(crate) const COUNT_IDENTIFIERS: &str =
+    "SELECT count(*) FROM hearthgate.identifiers WHERE tenant = $1";

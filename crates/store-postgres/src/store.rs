@@ -43,17 +43,17 @@ const LEASE_EXPIRED: &str = "PostgreSQL was not reached in time to renew the lea
 
 /// One tenant's store in a PostgreSQL database.
 pub struct PostgresStore {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// Held while appending.
     appending: Mutex<()>,
     runtime: Option<Runtime>,
 }
 
-struct Shared {
-    tenant: TenantText,
-    options: PostgresOptions,
-    connector: Arc<Connector>,
-    lease: Arc<Lease>,
+pub(crate) struct Shared {
+    pub(crate) tenant: TenantText,
+    pub(crate) options: PostgresOptions,
+    pub(crate) connector: Arc<Connector>,
+    pub(crate) lease: Arc<Lease>,
     readers: Pool,
     writer: Mutex<Option<Writer>>,
     head: RwLock<Head>,
@@ -102,7 +102,7 @@ impl PostgresStore {
         Ok(Self { shared, appending: Mutex::new(()), runtime: Some(runtime) })
     }
 
-    fn runtime(&self) -> &Runtime {
+    pub(crate) fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("drop() alone takes it")
     }
 
@@ -255,7 +255,7 @@ async fn read_head(client: &Client, tenant: &str) -> Result<Head, OpenError> {
     }
 }
 
-fn head_of(row: &tokio_postgres::Row) -> Result<(i64, Head), Failure> {
+pub(crate) fn head_of(row: &tokio_postgres::Row) -> Result<(i64, Head), Failure> {
     let (t, instant): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
     let hash: &[u8] = row.try_get(2)?;
     let hash = hash.try_into().map_err(|_| Failure::Impossible("hash"))?;
@@ -268,7 +268,7 @@ fn head_of(row: &tokio_postgres::Row) -> Result<(i64, Head), Failure> {
 }
 
 /// Carries `what` out on the runtime and waits for it, on whatever thread that is.
-fn blocking<R: Send + 'static>(
+pub(crate) fn blocking<R: Send + 'static>(
     runtime: &Runtime,
     what: impl Future<Output = R> + Send + 'static,
 ) -> R {

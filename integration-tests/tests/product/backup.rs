@@ -9,6 +9,7 @@ use integration_tests::binary;
 use integration_tests::client::Client;
 use integration_tests::site::{Deployment, First, Site};
 
+// A backup is of the embedded store's files.
 for_both_deployments! {
     a_backup_made_under_load_is_restored_to_any_instant_equal,
 }

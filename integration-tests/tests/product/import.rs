@@ -21,7 +21,7 @@ const TARGETS: &str = "synthea/targets-uscore.json";
 const US_CORE: &str = "synthea/bundles-uscore.ndjson.zst";
 const PLAIN: &str = "synthea/bundles.ndjson.zst";
 
-for_both_deployments! {
+for_every_deployment! {
     every_resource_of_an_import_comes_back_as_it_was,
 }
 
@@ -114,7 +114,10 @@ async fn check(client: Client, expected: Vec<Expected>) {
 async fn every_resource_of_an_import_comes_back_as_it_was(deployment: Deployment) {
     // HTTP-079
     let Some(data) = folder() else { return };
-    let files = [TARGETS, US_CORE, PLAIN].map(|name| data.join(name));
+    let all = [(TARGETS, 105), (US_CORE, 7_537), (PLAIN, 16_790)];
+    // Over PostgreSQL a part, for the time it takes.
+    let some = if deployment == Deployment::OverPostgres { &all[..2] } else { &all[..] };
+    let files: Vec<_> = some.iter().map(|(name, _)| data.join(name)).collect();
     let site = Site::start(deployment).await;
     let imported = import(&site, &files).await;
     assert_eq!(imported.status, Some(0), "{:#}", imported.report);
@@ -129,7 +132,7 @@ async fn every_resource_of_an_import_comes_back_as_it_was(deployment: Deployment
     let created =
         reported.iter().map(|(name, of)| (name.as_str(), of["created"].as_u64().unwrap()));
     assert_eq!(created.collect::<BTreeMap<_, _>>(), counts);
-    assert_eq!(expected.len(), 105 + 7_537 + 16_790);
+    assert_eq!(expected.len(), some.iter().map(|(_, resources)| resources).sum::<usize>());
     let mut instances: Vec<&str> = expected.iter().map(|of| of.instance.as_str()).collect();
     instances.sort_unstable();
     instances.dedup();
@@ -155,8 +158,9 @@ async fn every_resource_of_an_import_comes_back_as_it_was(deployment: Deployment
     readers.join_all().await;
 }
 
+/// Nothing where the data is in PostgreSQL.
 fn bytes_below(path: &Path) -> u64 {
-    let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
+    let entries = fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap());
     entries
         .map(|entry| match entry.metadata().unwrap() {
             metadata if metadata.is_dir() => bytes_below(&entry.path()),

@@ -14,6 +14,7 @@ const ROUNDS: u32 = 3;
 /// What a start may take on a machine that stalls; `soak` says what it takes on one that does not.
 const LONGEST_START: Duration = Duration::from_secs(10);
 
+// Over PostgreSQL each round waits a lease out: once, in tests/product/postgres.rs.
 for_both_deployments! {
     after_kill_9_what_was_acknowledged_is_whole_and_nothing_is_partly_there,
 }

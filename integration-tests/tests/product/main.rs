@@ -1,6 +1,8 @@
 //! The whole product from outside: real processes, real sockets, real files.
 //!
-//! What holds for one process and for two is one function, run for both.
+//! What holds for one process and for two, and wherever the data is, is one function, run for each.
+//! `for_both_deployments!` is for what has nothing to do with where the data is, or with files of
+//! the embedded store.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
 
@@ -25,6 +27,21 @@ macro_rules! for_both_deployments {
     };
 }
 
+/// Runs each of these functions for one process and for two, and for one over PostgreSQL.
+macro_rules! for_every_deployment {
+    ($($test:ident),+ $(,)?) => {
+        for_both_deployments! { $($test),+ }
+        mod over_postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                if integration_tests::postgres::Postgres::shared().is_some() {
+                    super::$test(crate::site::Deployment::OverPostgres).await;
+                }
+            })+
+        }
+    };
+}
+
 mod access_log;
 mod backup;
 mod blobs;
@@ -37,6 +54,7 @@ mod golden;
 mod import;
 mod kills;
 mod patient_key;
+mod postgres;
 mod purge;
 mod races;
 mod readiness;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::Method;
 use crate::client::sent;
 
-for_both_deployments! {
+for_every_deployment! {
     the_own_patient_is_there_and_others_are_as_if_absent,
     whoever_may_update_within_a_patient_overwrites_and_makes_nothing_else,
     what_is_not_enforced_yet_is_refused_and_never_answered_whole,

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::waiting::{SOON, until};
 
+// Over the embedded store, whose backup it restores; tests/product/postgres.rs purges over PostgreSQL.
 for_both_deployments! {
     a_purged_patient_is_gone_at_once_and_after_every_restart_and_restore,
 }
@@ -38,7 +39,7 @@ fn of(patient: &str) -> String {
 }
 
 /// Two patients, each with two versions and an observation; one resource of nobody.
-async fn two_patients(client: &Client) {
+pub(crate) async fn two_patients(client: &Client) {
     for id in ["gone", "kept"] {
         for (born, status) in [("1971-01-01", 201), ("1972-02-02", 200)] {
             let _ = client.put(&format!("/Patient/{id}"), person(id, born)).await.is(status);
@@ -58,7 +59,7 @@ fn purge(folder: &Path, data: &Path, patient: &str, more: &[&str]) -> std::proce
     binary::run(folder, &arguments)
 }
 
-fn succeeds(output: &std::process::Output) -> String {
+pub(crate) fn succeeds(output: &std::process::Output) -> String {
     assert!(output.status.success(), "{output:?}");
     binary::text(&output.stdout)
 }
@@ -80,7 +81,7 @@ fn entries(bundle: &Value) -> Vec<(&str, &str, bool)> {
 }
 
 /// `gone` cannot be read in any way, and `kept` as before.
-async fn check_gone(client: &Client) {
+pub(crate) async fn check_gone(client: &Client) {
     for path in ["/Patient/gone", "/Patient/gone/_history/1", "/Patient/gone/_history/2"] {
         client.get(path).await.is_outcome(410, "deleted");
     }

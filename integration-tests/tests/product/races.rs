@@ -5,7 +5,7 @@ use integration_tests::client::{Answer, Client, sent};
 use integration_tests::site::{Deployment, Site};
 use tokio::task::JoinSet;
 
-for_both_deployments! {
+for_every_deployment! {
     of_64_conditional_creates_at_once_one_makes_the_resource,
     of_64_updates_of_one_version_at_once_one_wins,
 }

@@ -7,7 +7,7 @@ use integration_tests::site::{Deployment, First, Site};
 
 use crate::waiting::{SOON, until};
 
-for_both_deployments! {
+for_every_deployment! {
     a_running_site_is_alive_and_ready,
     what_was_written_is_there_after_a_restart,
 }

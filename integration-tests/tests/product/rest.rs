@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::Method;
 use crate::client::sent;
 
-for_both_deployments! {
+for_every_deployment! {
     anyone_reads_what_the_server_can_do,
     a_resource_lives_from_create_to_delete_and_back,
     a_stale_if_match_is_412_and_changes_nothing,

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::waiting::{SOON, until, within};
 
-for_both_deployments! {
+for_every_deployment! {
     ctrl_c_answers_what_was_accepted_and_ends_in_order,
     sigterm_answers_what_was_accepted_and_ends_in_order,
     an_idle_connection_does_not_hold_the_stop_up,

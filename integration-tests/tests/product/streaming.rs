@@ -7,7 +7,7 @@ use integration_tests::site::{Deployment, Site};
 
 use crate::waiting::within;
 
-for_both_deployments! {
+for_every_deployment! {
     a_large_body_goes_through_in_pieces,
     a_body_beyond_the_limit_is_413_whether_its_length_is_said_or_not,
 }

@@ -4,7 +4,7 @@ use integration_tests::bundle::transaction;
 use integration_tests::client::{Answer, instance};
 use integration_tests::site::{Deployment, Site};
 
-for_both_deployments! {
+for_every_deployment! {
     references_between_entries_lead_to_what_was_made,
     a_transaction_is_done_whole_or_not_at_all,
     if_none_exist_finds_what_is_there,

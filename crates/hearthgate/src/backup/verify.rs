@@ -1,5 +1,6 @@
 //! `hearthgate verify`: reads everything of a data directory or of a backup and says whether it is
-//! whole. Where no server runs on the directory, also that the derived state finds every version.
+//! whole. Where no server runs on the directory, also that the derived state finds every version. A
+//! tenant in PostgreSQL is read where the configuration says how, a server running or not.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,10 +10,12 @@ use clap::Args;
 use database::{DeriveFromBody, Sealing};
 use fhir_schema::Schema;
 use store::{Store as _, TenantText};
+use store_postgres::Verified;
 use store_sled::{Cut, SledStore, SledStoreOptions, extent};
 
 use super::blobs::{self, Blobs};
-use super::{BackupError, find_manifest, read_piece, tenants};
+use super::{BackupError, find_manifest, in_postgres, read_piece, tenants};
+use crate::config::{Config, Flags};
 use crate::failure::one_line;
 use crate::key_copies::Folder;
 use crate::lock::{Half, Lock, LockError};
@@ -21,12 +24,15 @@ use crate::tenant_key::TenantKeyArgument;
 /// What `verify` takes.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// The data directory
-    #[arg(long, value_name = "DIR", default_value = "./data", conflicts_with = "backup")]
-    data: PathBuf,
+    /// The data directory [default: the configuration's, or ./data]
+    #[arg(long, value_name = "DIR", conflicts_with = "backup")]
+    data: Option<PathBuf>,
     /// A backup's directory instead
     #[arg(long, value_name = "DIR")]
     backup: Option<PathBuf>,
+    /// The configuration file, where the data is in PostgreSQL
+    #[arg(long, value_name = "FILE", conflicts_with = "backup")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     tenant_key: TenantKeyArgument,
 }
@@ -39,7 +45,19 @@ impl Verify {
     pub fn run(&self) -> Result<String, BackupError> {
         match &self.backup {
             Some(backup) => verify_backup(backup),
-            None => verify_data(&self.data, &self.tenant_key),
+            None => {
+                let flags = Flags {
+                    data: self.data.clone(),
+                    config: self.config.clone(),
+                    ..Flags::default()
+                };
+                let config = self.config.as_ref().map(|_| Config::resolve(&flags)).transpose()?;
+                let data = match &config {
+                    Some(config) => config.data.clone(),
+                    None => flags.data.unwrap_or(Config::default().data),
+                };
+                verify_data(&data, config.as_ref(), &self.tenant_key)
+            }
         }
     }
 }
@@ -71,7 +89,11 @@ fn verify_backup(backup: &Path) -> Result<String, BackupError> {
     Ok(text)
 }
 
-fn verify_data(data: &Path, key: &TenantKeyArgument) -> Result<String, BackupError> {
+fn verify_data(
+    data: &Path,
+    config: Option<&Config>,
+    key: &TenantKeyArgument,
+) -> Result<String, BackupError> {
     let tenants = tenants(data)?;
     let mut text = String::new();
     let lock = match Lock::take(data, Half::Server, "verify") {
@@ -132,18 +154,19 @@ fn verify_data(data: &Path, key: &TenantKeyArgument) -> Result<String, BackupErr
                 blobs.unnamed.len()
             ));
         }
-        if unsealed > 0 {
+        text.push_str(&told_of_unsealed(&tenant, unsealed));
+    }
+    let read = match config {
+        Some(config) => verify_postgres(config, key, &mut text)?,
+        None => None,
+    };
+    for tenant in in_postgres(data)? {
+        if read.as_ref() != Some(&tenant) {
             text.push_str(&format!(
-                "Tenant {tenant}: {unsealed} of them are not sealed: they were stored before \
-                 there were keys, and whoever has the log reads them\n"
+                "Tenant {tenant}: is in PostgreSQL and was not read; `hearthgate verify --config \
+                 FILE` reads it\n"
             ));
         }
-    }
-    for tenant in crate::storage::in_postgres(data).map_err(super::failed("read", data))? {
-        text.push_str(&format!(
-            "Tenant {tenant}: is in PostgreSQL and is not read here; `hearthgate doctor --config \
-             FILE` says how it stands\n"
-        ));
     }
     let registry = data.join("registry");
     if registry.join("format").exists() {
@@ -151,6 +174,66 @@ fn verify_data(data: &Path, key: &TenantKeyArgument) -> Result<String, BackupErr
         text.push_str(&format!("Registry: {} bytes of changes are whole\n", changes.len()));
     }
     Ok(text)
+}
+
+/// Verifies the tenant that the configuration puts into PostgreSQL, and says which one that is.
+fn verify_postgres(
+    config: &Config,
+    key: &TenantKeyArgument,
+    text: &mut String,
+) -> Result<Option<TenantText>, BackupError> {
+    if config.storage.postgres.is_none() {
+        return Ok(None);
+    }
+    let Ok(tenant) = TenantText::new(config.tenant.as_str()) else {
+        return Err(BackupError::TenantName(config.data.join(config.tenant.as_str())));
+    };
+    let directory = config.data.join("tenants").join(tenant.as_str());
+    let sealing = if Folder::of_tenant(&directory).has_keys() {
+        key.sealing_of(config, &tenant)
+    } else {
+        // Where something is sealed, reading it will say so.
+        Ok(Sealing::none())
+    };
+    let sealing = match sealing {
+        Ok(sealing) => Some(sealing),
+        Err(error) if error.is_missing() => {
+            text.push_str(&format!(
+                "Tenant {tenant}: only hashes are compared, no body is opened and no identifier \
+                 compared: {}\n",
+                one_line(&error)
+            ));
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let Some(verified) = crate::storage::verify(config, sealing)? else { return Ok(None) };
+    let verified = verified.map_err(|source| BackupError::NotWholeInPostgres {
+        tenant: tenant.to_string(),
+        source: Box::new(source),
+    })?;
+    let Verified { head, versions, unsealed, identifiers } = verified;
+    let found = match identifiers {
+        Some(identifiers) => format!(" and {identifiers} identifiers"),
+        None => String::new(),
+    };
+    text.push_str(&format!(
+        "Tenant {tenant}: {versions} versions up to commit {}{found} are whole in PostgreSQL\n",
+        head.t.get()
+    ));
+    text.push_str(&told_of_unsealed(&tenant, unsealed));
+    Ok(Some(tenant))
+}
+
+/// What there is to say of bodies that are not sealed.
+fn told_of_unsealed(tenant: &TenantText, unsealed: u64) -> String {
+    if unsealed == 0 {
+        return String::new();
+    }
+    format!(
+        "Tenant {tenant}: {unsealed} of them are not sealed: they were stored before there were \
+         keys, and whoever has the log reads them\n"
+    )
 }
 
 /// What is whole.

@@ -13,8 +13,15 @@ mod lease;
 #[cfg(test)]
 mod outcome;
 #[cfg(test)]
+#[path = "../cluster/mod.rs"]
+mod postgres;
+#[cfg(test)]
 mod proxy;
+#[cfg(test)]
+mod sealing;
 #[cfg(test)]
 mod suite;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod verify;

@@ -1,0 +1,162 @@
+//! What sealing and purge need of the tables beside the port: whether anything is sealed, and that
+//! the identifiers of who was purged go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fhir_core::{ResourceId, ResourceType};
+use store::{CommitId, Derive, DeriveError, IdentifierKey, OwnerKeyId, T, Version};
+use tokio::time::timeout;
+use tokio_postgres::{Client, Transaction};
+
+use crate::PostgresStore;
+use crate::error::{Failure, LeaseLost};
+use crate::rows::{self, IdentifierColumns, id_bytes, signed};
+use crate::statements;
+use crate::store::{Shared, blocking};
+
+/// Why the identifiers of who was purged were not deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgetError {
+    /// PostgreSQL did not do it.
+    #[error("PostgreSQL does not do what it is asked to")]
+    Postgres(#[from] Failure),
+    /// Another server has the tenant.
+    #[error("the tenant is not held any more: {}", LeaseLost)]
+    Lost,
+    /// A version that stays cannot be read.
+    #[error("{resource} cannot be read, so that it is not known what it bears")]
+    Derive {
+        /// Of which resource.
+        resource: String,
+        /// Why not.
+        #[source]
+        source: DeriveError,
+    },
+}
+
+impl From<tokio_postgres::Error> for ForgetError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error.into())
+    }
+}
+
+/// A sealed version, with the id of its commit and which of the commit's versions it is.
+pub type Sealed = (Version, CommitId, u32);
+
+impl PostgresStore {
+    /// The last version whose body is sealed; `None` where nothing is. Blocks.
+    ///
+    /// # Errors
+    /// [`Failure`] when PostgreSQL does not say.
+    pub fn newest_sealed(&self) -> Result<Option<Sealed>, Failure> {
+        let shared = Arc::clone(&self.shared);
+        blocking(self.runtime(), async move {
+            let client = shared.connector.connect().await?;
+            let tenant = shared.tenant.as_str();
+            let row = client.query_opt(statements::NEWEST_SEALED, &[&tenant]).await?;
+            let row = row.map(|row| rows::walked(&row)).transpose()?;
+            Ok(row.map(|row| (row.version, row.commit, row.ordinal)))
+        })
+    }
+
+    /// Whether the log has a commit of this id. Blocks.
+    ///
+    /// # Errors
+    /// [`Failure`] when PostgreSQL does not say.
+    pub fn has_commit(&self, id: CommitId) -> Result<bool, Failure> {
+        let shared = Arc::clone(&self.shared);
+        blocking(self.runtime(), async move {
+            let (limit, tenant) = (shared.options.patience, shared.tenant.as_str());
+            let asked = async {
+                let client = shared.connector.connect().await?;
+                let id = id_bytes(id);
+                Ok(client.query_opt(statements::COMMIT_BY_ID, &[&tenant, &id]).await?.is_some())
+            };
+            timeout(limit, asked).await.unwrap_or(Err(Failure::Silent(limit)))
+        })
+    }
+
+    /// Deletes the identifiers of every version that has one of these keys, which are destroyed,
+    /// but for what the resource's other versions bear. Returns how many rows went. Blocks; for
+    /// the last part of it commits wait.
+    ///
+    /// # Errors
+    /// [`ForgetError`]; then nothing was deleted.
+    pub fn forget_identifiers(
+        &self,
+        keys: &[OwnerKeyId],
+        derive: Arc<dyn Derive>,
+    ) -> Result<u64, ForgetError> {
+        let keys: Vec<i64> = keys.iter().map(|key| signed(key.0)).collect();
+        let shared = Arc::clone(&self.shared);
+        blocking(self.runtime(), async move {
+            let mut client = shared.connector.connect().await?;
+            forget(&shared, &mut client, &keys, derive.as_ref()).await
+        })
+    }
+}
+
+async fn forget(
+    shared: &Shared,
+    client: &mut Client,
+    keys: &[i64],
+    derive: &dyn Derive,
+) -> Result<u64, ForgetError> {
+    let tenant = shared.tenant.as_str();
+    // Reads all versions' rows, so before anybody waits. With a destroyed key none is added.
+    let found = client.query(statements::BORNE_UNDER, &[&tenant, &keys]).await?;
+    let mut borne = IdentifierColumns::default();
+    for row in &found {
+        borne.resource_type.push(row.try_get(0)?);
+        borne.identifier.push(row.try_get(1)?);
+        borne.id.push(row.try_get(2)?);
+    }
+    let transaction = client.transaction().await?;
+    // An append moves the head first: none is under way from here on.
+    transaction.query_one(statements::HEAD_SETTLED, &[&tenant]).await?;
+    let held = transaction.query_one(statements::HELD, &[&tenant, &shared.lease.epoch]).await?;
+    if !(held.try_get::<_, bool>(0)? && held.try_get::<_, bool>(1)?) {
+        return Err(ForgetError::Lost);
+    }
+    let IdentifierColumns { resource_type, identifier, id, .. } = &borne;
+    let gone = transaction
+        .execute(statements::DELETE_IDENTIFIERS, &[&tenant, resource_type, identifier, id])
+        .await?;
+    let stay = still_borne(&transaction, tenant, (resource_type, id, keys), derive).await?;
+    let written = stay.t.len() as u64;
+    let IdentifierColumns { resource_type, identifier, id, t } = &stay;
+    transaction
+        .execute(statements::INSERT_IDENTIFIERS, &[&tenant, resource_type, identifier, id, t])
+        .await?;
+    transaction.commit().await?;
+    Ok(gone.saturating_sub(written))
+}
+
+/// What these resources bear in versions that can be read, each from the first of them.
+async fn still_borne(
+    transaction: &Transaction<'_>,
+    tenant: &str,
+    (types, ids, keys): (&[String], &[String], &[i64]),
+    derive: &dyn Derive,
+) -> Result<IdentifierColumns, ForgetError> {
+    let found = transaction.query(statements::VERSIONS_OF, &[&tenant, &types, &ids, &keys]).await?;
+    let mut stay: BTreeMap<(ResourceType, IdentifierKey, ResourceId), T> = BTreeMap::new();
+    for row in &found {
+        let rows::WalkedRow { t, commit, ordinal, version, .. } = rows::walked(row)?;
+        let derived = derive.identifiers_of(&version, commit, ordinal);
+        let derived = derived.map_err(|source| {
+            let resource = format!("{}/{}", version.resource_type, version.id);
+            ForgetError::Derive { resource, source }
+        })?;
+        for identifier in derived {
+            let key = (version.resource_type.clone(), identifier, version.id.clone());
+            stay.entry(key).or_insert(t);
+        }
+    }
+    let mut columns = IdentifierColumns::default();
+    for ((resource_type, identifier, id), t) in &stay {
+        columns.push(*t, (resource_type, id), identifier.as_bytes());
+    }
+    Ok(columns)
+}

@@ -1,0 +1,109 @@
+//! Whether anything is sealed, and what of a purged patient's identifiers stays.
+
+use std::sync::Arc;
+
+use store::suite::block_on;
+use store::suite::fixture::{FirstLine, append, commit, delete, identified, put, put_identified};
+use store::{BodyCoding, CommitId, Derive, DeriveError, IdentifierKey, OwnerKeyId, Version};
+use store_postgres::{ForgetError, VerifyError, verify};
+
+use crate::cluster::database;
+
+const GONE: OwnerKeyId = OwnerKeyId(7);
+/// With the highest bit, which PostgreSQL takes for a sign.
+const KEPT: OwnerKeyId = OwnerKeyId(u64::MAX);
+
+/// Derives nothing from what has the destroyed key.
+struct Destroyed;
+
+impl Derive for Destroyed {
+    fn identifiers(
+        &self,
+        of: &fhir_core::ResourceType,
+        coding: BodyCoding,
+        length: u32,
+        body: &[u8],
+    ) -> Result<Vec<IdentifierKey>, DeriveError> {
+        FirstLine.identifiers(of, coding, length, body)
+    }
+
+    fn identifiers_of(
+        &self,
+        version: &Version,
+        _: CommitId,
+        _: u32,
+    ) -> Result<Vec<IdentifierKey>, DeriveError> {
+        let Version { resource_type, dictionary, length, body, .. } = version;
+        match version.owner {
+            GONE => Ok(Vec::new()),
+            _ => self.identifiers(resource_type, *dictionary, *length, body),
+        }
+    }
+}
+
+fn sealed(owner: OwnerKeyId, name: &str, number: u64, bears: &[&str]) -> Version {
+    let bears: Vec<_> = bears.iter().map(|value| ("n", *value)).collect();
+    Version { owner, ..put_identified(name, number, &bears, "sealed") }
+}
+
+#[test]
+fn the_last_sealed_body_is_found_and_none_where_nothing_is_sealed() {
+    let Some(database) = database() else { return };
+    let store = database.open();
+    assert!(store.newest_sealed().unwrap().is_none());
+    append(&store, &[commit(1, vec![put("Patient/plain", 1, "")])]);
+    assert!(store.newest_sealed().unwrap().is_none());
+    append(&store, &[commit(2, vec![sealed(GONE, "Patient/a", 1, &[])])]);
+    append(&store, &[commit(3, vec![put("Patient/b", 1, ""), sealed(KEPT, "Patient/c", 1, &[])])]);
+    // Neither a deletion, which has a purge's key, nor what is not sealed.
+    let purge = Version { owner: GONE, ..delete("Patient/a", 2) };
+    append(&store, &[commit(4, vec![purge]), commit(5, vec![put("Patient/plain", 2, "")])]);
+    let (version, id, ordinal) = store.newest_sealed().unwrap().unwrap();
+    assert_eq!((version.id.as_str(), version.owner, ordinal), ("c", KEPT, 1));
+    assert_eq!(id, commit(3, vec![]).id);
+    assert!(store.has_commit(id).unwrap());
+    assert!(!store.has_commit(CommitId(1)).unwrap());
+}
+
+#[test]
+fn identifiers_under_a_destroyed_key_go_and_what_others_bear_stays() {
+    let Some(database) = database() else { return };
+    let store = database.open();
+    append(
+        &store,
+        &[
+            commit(1, vec![sealed(GONE, "Patient/gone", 1, &["1"])]),
+            commit(2, vec![sealed(GONE, "Observation/moved", 1, &["2", "3"])]),
+            commit(3, vec![sealed(KEPT, "Observation/moved", 2, &["3"])]),
+            commit(4, vec![sealed(KEPT, "Patient/kept", 1, &["1", "4"])]),
+            commit(5, vec![Version { owner: GONE, ..delete("Patient/gone", 2) }]),
+        ],
+    );
+    let verified = || {
+        let tenant = store::suite::fixture::tenant();
+        verify(tenant.as_str(), &database.options(), Some(Arc::new(Destroyed)))
+    };
+    let before = verified().unwrap_err();
+    assert!(matches!(before, VerifyError::IdentifiersBeyond { extra: 3 }), "{before:?}");
+    assert_eq!(store.forget_identifiers(&[GONE], Arc::new(Destroyed)).unwrap(), 2);
+    let found = |of, value, at| block_on(identified(&store, of, ("n", value), at));
+    assert_eq!(found("Patient", "1", 5), ["kept"]);
+    assert!(found("Observation", "2", 5).is_empty());
+    assert!(found("Observation", "3", 2).is_empty(), "only what can be read bears it");
+    assert_eq!(found("Observation", "3", 3), ["moved"]);
+    assert_eq!(found("Patient", "4", 5), ["kept"]);
+    assert_eq!(verified().unwrap().identifiers, Some(3));
+    assert_eq!(store.forget_identifiers(&[GONE], Arc::new(Destroyed)).unwrap(), 0);
+    assert_eq!(database.sql("SELECT count(*) FROM hearthgate.identifiers"), "3");
+}
+
+#[test]
+fn whoever_was_taken_over_deletes_no_identifiers() {
+    let Some(database) = database() else { return };
+    let store = database.open();
+    append(&store, &[commit(1, vec![sealed(GONE, "Patient/gone", 1, &["1"])])]);
+    let other = database.take_over();
+    let refused = store.forget_identifiers(&[GONE], Arc::new(Destroyed)).unwrap_err();
+    assert!(matches!(refused, ForgetError::Lost), "{refused:?}");
+    assert_eq!(block_on(identified(&other, "Patient", ("n", "1"), 1)), ["gone"]);
+}
