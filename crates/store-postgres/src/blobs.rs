@@ -1,7 +1,8 @@
 //! Large bodies: rows of a chunk each, in a table beside the versions that refer to them.
 
 use bytes::Bytes;
-use store::{BLOB_CHUNK, BlobId, BlobReference};
+use store::{BLOB_CHUNK, BlobFlaw, BlobId, BlobReference, ReadError, Version};
+use tokio_postgres::GenericClient;
 
 use crate::connect::Session;
 use crate::error::Failure;
@@ -27,10 +28,10 @@ pub(crate) async fn write(
 pub(crate) async fn read(
     tenant: &str,
     id: BlobId,
-    session: &Session,
+    client: &impl GenericClient,
 ) -> Result<Option<Bytes>, Failure> {
     let id = id.0.to_be_bytes();
-    let rows = session.client.query(statements::BLOB, &[&tenant, &id.as_slice()]).await?;
+    let rows = client.query(statements::BLOB, &[&tenant, &id.as_slice()]).await?;
     if rows.is_empty() {
         return Ok(None);
     }
@@ -39,6 +40,29 @@ pub(crate) async fn read(
         bytes.extend_from_slice(row.try_get(0)?);
     }
     Ok(Some(Bytes::from(bytes)))
+}
+
+/// The blob of a version, read before [`store::Derive`] asks for it, which it does without waiting.
+pub(crate) struct ReadAhead(Option<Bytes>);
+
+impl ReadAhead {
+    /// Of this version; it may have none.
+    pub(crate) async fn of(
+        tenant: &str,
+        version: &Version,
+        client: &impl GenericClient,
+    ) -> Result<Self, Failure> {
+        let Some(reference) = version.blob() else { return Ok(Self(None)) };
+        read(tenant, reference.id, client).await.map(Self)
+    }
+
+    /// What is there, checked to be the blob that is referred to.
+    pub(crate) fn get(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
+        let damaged = |source| ReadError::Blob { id: reference.id, source };
+        let found = self.0.clone().ok_or_else(|| damaged(BlobFlaw::Missing))?;
+        reference.check(&found).map_err(damaged)?;
+        Ok(found)
+    }
 }
 
 /// The first of these blobs that is not there, or not as long.

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tokio_postgres::{Client, Transaction};
 
 use crate::PostgresStore;
+use crate::blobs::ReadAhead;
 use crate::error::{Failure, LeaseLost};
 use crate::rows::{self, IdentifierColumns, id_bytes, signed};
 use crate::statements;
@@ -144,7 +145,9 @@ async fn still_borne(
     let mut stay: BTreeMap<(ResourceType, IdentifierKey, ResourceId), T> = BTreeMap::new();
     for row in &found {
         let rows::WalkedRow { t, commit, ordinal, version, .. } = rows::walked(row)?;
-        let derived = derive.identifiers_of(&version, commit, ordinal);
+        let blob = ReadAhead::of(tenant, &version, transaction).await?;
+        let derived =
+            derive.identifiers_of(&version, commit, ordinal, &|reference| blob.get(reference));
         let derived = derived.map_err(|source| {
             let resource = format!("{}/{}", version.resource_type, version.id);
             ForgetError::Derive { resource, source }

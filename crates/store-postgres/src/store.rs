@@ -392,7 +392,7 @@ impl Store for PostgresStore {
         let (tenant, id) = (self.shared.tenant.clone(), reference.id);
         let found = self.ask(move |session| {
             let tenant = tenant.clone();
-            async move { blobs::read(tenant.as_str(), id, &session).await }
+            async move { blobs::read(tenant.as_str(), id, &session.client).await }
         });
         let damaged = |source| ReadError::Blob { id, source };
         let found = found.await?.ok_or_else(|| damaged(BlobFlaw::Missing))?;

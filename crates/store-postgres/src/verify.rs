@@ -3,16 +3,17 @@
 //!
 //! It reads one state of the database, so it may run beside the server, and takes no lease.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use fhir_core::{Instant, ResourceId, ResourceType};
 use store::{
     Commit, CommitHash, CommitKind, ContentHash, Derive, DeriveError, FhirVersion, Head,
-    Idempotency, IdentifierKey, OwnerKeyId, T, TenantText, record,
+    Idempotency, IdentifierKey, OwnerKeyId, ReadError, T, TenantText, record,
 };
 use tokio_postgres::{Client, Row};
 
+use crate::blobs::ReadAhead;
 use crate::connect::Connector;
 use crate::error::{Failure, OpenError};
 use crate::options::PostgresOptions;
@@ -64,6 +65,17 @@ pub enum VerifyError {
         /// Why not.
         #[source]
         source: DeriveError,
+    },
+    /// A blob that nobody says was purged.
+    #[error("commit {t}: the blob of {resource} is not whole")]
+    Blob {
+        /// In which commit.
+        t: T,
+        /// Of which resource.
+        resource: String,
+        /// What is wrong with it.
+        #[source]
+        source: ReadError,
     },
     /// An identifier.
     #[error("commit {t}: {resource} is not found by an identifier that it bears")]
@@ -152,6 +164,8 @@ pub fn verify(
             versions: 0,
             unsealed: 0,
             identifiers: 0,
+            lost: Vec::new(),
+            purged: BTreeSet::new(),
         };
         walk.verify().await
     })
@@ -170,6 +184,10 @@ struct Walk<'a> {
     versions: u64,
     unsealed: u64,
     identifiers: u64,
+    /// Blobs that are not whole, which is as it should be where their key was destroyed. Without
+    /// keys a later commit may say so.
+    lost: Vec<(OwnerKeyId, VerifyError)>,
+    purged: BTreeSet<OwnerKeyId>,
 }
 
 /// A row of `commits`.
@@ -212,6 +230,10 @@ impl Walk<'_> {
             return Err(VerifyError::Head { found: self.before.t, head: head.t });
         }
         self.verify_places().await?;
+        let purged = std::mem::take(&mut self.purged);
+        if let Some((_, lost)) = self.lost.drain(..).find(|(owner, _)| !purged.contains(owner)) {
+            return Err(lost);
+        }
         Ok(self.verified(head))
     }
 
@@ -243,12 +265,12 @@ impl Walk<'_> {
             while let Some(version) = rows.next_if(|version| version.t == t) {
                 own.push(version);
             }
-            self.verify_commit(&mut row, own, &mut borne)?;
+            self.verify_commit(&mut row, own, &mut borne).await?;
         }
         self.verify_identifiers(&borne).await
     }
 
-    fn verify_commit(
+    async fn verify_commit(
         &mut self,
         row: &mut CommitRow,
         own: Vec<WalkedRow>,
@@ -275,7 +297,16 @@ impl Walk<'_> {
             }
             if !version.flags.is_deleted() {
                 self.unsealed += u64::from(version.owner == OwnerKeyId::NONE);
-                let derived = self.derive.map(|of| of.identifiers_of(&version, commit, ordinal));
+                let blob = ReadAhead::of(self.tenant.as_str(), &version, self.client).await?;
+                let read = |reference: &_| blob.get(reference);
+                if self.derive.is_none()
+                    && let Some(Err(source)) = version.blob().map(|of| blob.get(&of))
+                {
+                    let lost = VerifyError::Blob { t, resource: resource(), source };
+                    self.lost.push((version.owner, lost));
+                }
+                let derive = |of: &dyn Derive| of.identifiers_of(&version, commit, ordinal, &read);
+                let derived = self.derive.map(derive);
                 let derived = derived.transpose().map_err(|source| VerifyError::Unreadable {
                     t,
                     resource: resource(),
@@ -285,6 +316,9 @@ impl Walk<'_> {
                     let key = (version.resource_type.clone(), identifier, version.id.clone());
                     borne.entry(key).or_insert(t);
                 }
+            }
+            if row.commit.kind == CommitKind::Purge {
+                self.purged.insert(version.owner);
             }
             row.commit.versions.push(version);
         }
