@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use clap::Parser;
 use fhir_core::Clock;
@@ -14,7 +13,7 @@ use hearthgate::doors::SystemClock;
 use super::child::{self, Child};
 use super::directory::Directory;
 use super::figures::{Target, print, ratio, table, verdict};
-use super::load::{Window, measure};
+use super::load::measure;
 use super::product::open;
 use super::store::fill;
 use super::write::Committing;

@@ -6,8 +6,8 @@
 //! processors busy by themselves, and what they wait for would be each other.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use database::{Database, Transaction, Visibility};
@@ -35,9 +35,12 @@ const READ: u64 = 4096;
 /// How much of both.
 #[derive(clap::Args, Clone, Copy)]
 pub(crate) struct Sizes {
-    /// Large transactions, one after the other.
+    /// Large transactions in all.
     #[arg(long, default_value_t = 20)]
     large: u64,
+    /// Who sends them: so many at once, each one after the other.
+    #[arg(long, default_value_t = 1)]
+    senders: usize,
     /// Entries in each.
     #[arg(long, default_value_t = 5_000)]
     entries: u64,
@@ -214,18 +217,27 @@ fn through_the_database(sizes: Sizes) -> Result<(), Failure> {
     let (alone, clients) = runtime.block_on(alone(clients, sizes))?;
     let over = Arc::new(AtomicBool::new(false));
     let small = runtime.spawn(small(clients, sizes.pause(), Arc::clone(&over)));
-    let mut large = Vec::with_capacity(ready.len());
+    let queue = Arc::new(Mutex::new(ready));
     let committed = runtime.block_on(async {
-        for transaction in ready {
-            let began = clock.monotonic();
-            database.commit(transaction).await?;
-            large.push(clock.monotonic() - began);
+        let mut senders = JoinSet::new();
+        for _ in 0..sizes.senders {
+            let (database, queue) = (Arc::clone(&database), Arc::clone(&queue));
+            senders.spawn(async move {
+                let (clock, mut took) = (SystemClock::start(), Vec::new());
+                let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                while let Some(transaction) = next() {
+                    let began = clock.monotonic();
+                    database.commit(transaction).await?;
+                    took.push(clock.monotonic() - began);
+                }
+                Ok(took)
+            });
         }
-        Ok::<_, Failure>(())
+        gathered(senders).await
     });
     over.store(true, Ordering::Relaxed);
     let (beside, _) = runtime.block_on(small)??;
-    committed?;
+    let mut large = committed?;
     let title = title("through the database", sizes);
     tell(&title, alone, beside, &mut large)?;
     Ok(database.close()?)
@@ -246,8 +258,8 @@ async fn alone<C: Client>(
 fn title(through: &str, sizes: Sizes) -> String {
     format!(
         "{CLIENTS} small writers and {CLIENTS} readers {through}, pausing {} µs, beside \
-         transactions of {} entries",
-        sizes.pause, sizes.entries
+         transactions of {} entries from {} at once",
+        sizes.pause, sizes.entries, sizes.senders
     )
 }
 
@@ -283,7 +295,7 @@ fn through_http(sizes: Sizes) -> Result<(), Failure> {
     let sending = std::thread::Builder::new().name("large".to_owned()).spawn({
         let over = Arc::clone(&over);
         move || {
-            let sent = send_large(&address, large, sizes.large);
+            let sent = send_large(&address, &large, sizes);
             over.store(true, Ordering::Relaxed);
             sent
         }
@@ -296,19 +308,43 @@ fn through_http(sizes: Sizes) -> Result<(), Failure> {
     Ok(())
 }
 
-fn send_large(address: &Address, requests: Requests, count: u64) -> Result<Vec<Duration>, Failure> {
-    let clock = SystemClock::start();
+/// Sends the large ones; how long each took.
+fn send_large(
+    address: &Address,
+    requests: &Requests,
+    sizes: Sizes,
+) -> Result<Vec<Duration>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut connection = Connection::open(address, requests, "HTTP/1.1 200").await?;
-        let mut took = Vec::new();
-        for _ in 0..count {
-            let began = clock.monotonic();
-            connection.once().await?;
-            took.push(clock.monotonic() - began);
+        let expected = "HTTP/1.1 200";
+        let open = Connection::open_all(sizes.senders, address, requests, expected).await?;
+        let sent = Arc::new(AtomicU64::new(0));
+        let mut senders = JoinSet::new();
+        for mut connection in open {
+            let sent = Arc::clone(&sent);
+            senders.spawn(async move {
+                let (clock, mut took) = (SystemClock::start(), Vec::new());
+                while sent.fetch_add(1, Ordering::Relaxed) < sizes.large {
+                    let began = clock.monotonic();
+                    connection.once().await?;
+                    took.push(clock.monotonic() - began);
+                }
+                Ok(took)
+            });
         }
-        Ok(took)
+        gathered(senders).await
     })
+}
+
+/// What all senders say.
+async fn gathered(
+    mut senders: JoinSet<Result<Vec<Duration>, Failure>>,
+) -> Result<Vec<Duration>, Failure> {
+    let mut all = Vec::new();
+    while let Some(sent) = senders.join_next().await {
+        all.append(&mut sent??);
+    }
+    Ok(all)
 }
 
 /// Puts the resources that are read, and makes the requests that read them.
