@@ -168,7 +168,7 @@ pub(crate) fn reference(body: &[u8]) -> Result<BlobReference, ReadError> {
 /// The blobs of a transaction that are not written yet.
 pub(crate) fn take(transaction: &mut Transaction) -> Vec<Unwritten> {
     let blob = |action: &mut Action| match action {
-        Action::Write { body, .. } => body.blob.take(),
+        Action::Write { body, .. } => body.blob.take().map(|blob| *blob),
         Action::Delete | Action::Purge { .. } => None,
     };
     transaction.changes.iter_mut().filter_map(|change| blob(&mut change.action)).collect()

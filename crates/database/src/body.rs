@@ -32,7 +32,7 @@ pub struct Body {
     /// Whose data it is.
     pub(crate) compartments: Compartments,
     /// What `bytes` refer to, until it is written.
-    pub(crate) blob: Option<Unwritten>,
+    pub(crate) blob: Option<Box<Unwritten>>,
     /// What became of it when it was sealed; `None` before.
     pub(crate) stored: Option<Stored>,
 }

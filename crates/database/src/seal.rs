@@ -70,7 +70,7 @@ impl Sealing {
             if is_blob {
                 let reference = BlobReference::of(id, &bytes);
                 body.bytes = Bytes::copy_from_slice(&reference.to_bytes());
-                body.blob = Some(Unwritten { id, bytes });
+                body.blob = Some(Box::new(Unwritten { id, bytes }));
             } else {
                 body.bytes = bytes;
             }

@@ -203,9 +203,9 @@ fn with_keys(
     let keys = TenantKeys { data: &config.data, tenant: &tenant, source: &config.tenant_key };
     let keys = keys.open_or_make_where(first, ids)?;
     let sealing = Sealing::with(tenant.clone(), Arc::clone(&keys.keyring));
-    if let Some((version, commit, ordinal)) = sealed {
+    if let Some(sealed) = sealed {
         let derive = DeriveFromBody::sealed(Schema::r4(), sealing.clone());
-        derive.identifiers_of(&version, commit, ordinal).map_err(|source| {
+        sealed.is_read_by(&derive).map_err(|source| {
             let place = config.data.join("tenants").join(tenant.as_str()).join("keys");
             StorageError::OtherKeys { place, source }
         })?;

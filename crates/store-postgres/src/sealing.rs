@@ -42,8 +42,28 @@ impl From<tokio_postgres::Error> for ForgetError {
     }
 }
 
-/// A sealed version, with the id of its commit and which of the commit's versions it is.
-pub type Sealed = (Version, CommitId, u32);
+/// A sealed version, with what it takes to open it.
+pub struct Sealed {
+    /// The version.
+    pub version: Version,
+    /// The id of its commit.
+    pub commit: CommitId,
+    /// Which of the commit's versions it is, from 0.
+    pub ordinal: u32,
+    blob: ReadAhead,
+}
+
+impl Sealed {
+    /// Whether `derive` reads it: whether its keys are those that it was sealed with.
+    ///
+    /// # Errors
+    /// [`DeriveError`] when it does not.
+    pub fn is_read_by(&self, derive: &dyn Derive) -> Result<(), DeriveError> {
+        let Self { version, commit, ordinal, blob } = self;
+        let read = |reference: &_| blob.get(reference);
+        derive.identifiers_of(version, *commit, *ordinal, &read).map(drop)
+    }
+}
 
 impl PostgresStore {
     /// The last version whose body is sealed; `None` where nothing is. Blocks.
@@ -56,8 +76,10 @@ impl PostgresStore {
             let client = shared.connector.connect().await?;
             let tenant = shared.tenant.as_str();
             let row = client.query_opt(statements::NEWEST_SEALED, &[&tenant]).await?;
-            let row = row.map(|row| rows::walked(&row)).transpose()?;
-            Ok(row.map(|row| (row.version, row.commit, row.ordinal)))
+            let Some(row) = row else { return Ok(None) };
+            let rows::WalkedRow { version, commit, ordinal, .. } = rows::walked(&row)?;
+            let blob = ReadAhead::of(tenant, &version, &client).await?;
+            Ok(Some(Sealed { version, commit, ordinal, blob }))
         })
     }
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use store::suite::block_on;
 use store::suite::fixture::{FirstLine, append, commit, delete, identified, put, put_identified};
-use store::{BodyCoding, CommitId, Derive, DeriveError, IdentifierKey, OwnerKeyId, Version};
-use store_postgres::{ForgetError, VerifyError, verify};
+use store::{
+    BodyCoding, CommitId, Derive, DeriveError, IdentifierKey, OwnerKeyId, ReadBlob, Version,
+};
+use store_postgres::{ForgetError, Sealed, VerifyError, verify};
 
 use crate::cluster::database;
 
@@ -32,6 +34,7 @@ impl Derive for Destroyed {
         version: &Version,
         _: CommitId,
         _: u32,
+        _: ReadBlob<'_>,
     ) -> Result<Vec<IdentifierKey>, DeriveError> {
         let Version { resource_type, dictionary, length, body, .. } = version;
         match version.owner {
@@ -58,7 +61,7 @@ fn the_last_sealed_body_is_found_and_none_where_nothing_is_sealed() {
     // Neither a deletion, which has a purge's key, nor what is not sealed.
     let purge = Version { owner: GONE, ..delete("Patient/a", 2) };
     append(&store, &[commit(4, vec![purge]), commit(5, vec![put("Patient/plain", 2, "")])]);
-    let (version, id, ordinal) = store.newest_sealed().unwrap().unwrap();
+    let Sealed { version, commit: id, ordinal, .. } = store.newest_sealed().unwrap().unwrap();
     assert_eq!((version.id.as_str(), version.owner, ordinal), ("c", KEPT, 1));
     assert_eq!(id, commit(3, vec![]).id);
     assert!(store.has_commit(id).unwrap());

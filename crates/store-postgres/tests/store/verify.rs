@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use store::suite::fixture::{FirstLine, append, commit, delete, put_identified, tenant};
-use store::{Idempotency, Store, T};
+use bytes::Bytes;
+use store::suite::fixture::{
+    FirstLine, append, commit, delete, put, put_identified, tenant, with_blob,
+};
+use store::{BlobId, BlobReference, CommitKind, Idempotency, OwnerKeyId, Store, T, Version};
 use store_postgres::{Verified, VerifyError, verify};
 
 use crate::cluster::{Database, database};
@@ -117,4 +120,29 @@ fn every_harm_to_the_rows_is_found_and_said() {
         }
     }
     assert!(verified(&database).is_ok());
+}
+
+#[test]
+fn a_blob_that_is_not_whole_is_found_unless_its_key_was_destroyed() {
+    let Some(database) = database() else { return };
+    let store = database.open();
+    let (id, bytes) = (BlobId(9), Bytes::from_static(b"n|large"));
+    store.write_blob(id, &bytes).unwrap();
+    let owner = OwnerKeyId(7);
+    let reference = BlobReference::of(id, &bytes);
+    let large = Version { owner, ..with_blob(put("Patient/large", 1, ""), &reference) };
+    append(&store, &[commit(1, vec![large])]);
+    let without_keys = || verify(tenant().as_str(), &database.options(), None);
+    assert_eq!(verified(&database).unwrap().versions, 1);
+    assert_eq!(without_keys().unwrap().versions, 1);
+    for harm in ["UPDATE hearthgate.blobs SET bytes = 'n|LARGE'", "DELETE FROM hearthgate.blobs"] {
+        database.sql(harm);
+        let said = without_keys().unwrap_err().to_string();
+        assert!(said.contains("commit 1: the blob of Patient/large"), "{said}");
+        let said = verified(&database).unwrap_err().to_string();
+        assert!(said.contains("commit 1: Patient/large cannot be read"), "{said}");
+    }
+    let gone = Version { owner, ..delete("Patient/large", 2) };
+    append(&store, &[store::Commit { kind: CommitKind::Purge, ..commit(2, vec![gone]) }]);
+    assert_eq!(without_keys().unwrap().versions, 2);
 }

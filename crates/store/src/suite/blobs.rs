@@ -10,7 +10,7 @@ use crate::{
 
 /// Bytes that differ from place to place.
 fn blob(length: usize) -> Bytes {
-    (0..length).map(|at| (at / 3 ^ at >> 11) as u8).collect::<Vec<_>>().into()
+    (0..length).map(|at| ((at / 3) ^ (at >> 11)) as u8).collect::<Vec<_>>().into()
 }
 
 /// Lengths around a chunk's.
