@@ -55,7 +55,8 @@ fn quoted(text: &str) -> Vec<&str> {
 }
 
 /// Macros that make tests of the functions they list.
-const MAKERS: [&str; 2] = ["for_both_deployments! {", "over_each_backend! {"];
+const MAKERS: [&str; 3] =
+    ["for_both_deployments! {", "for_every_deployment! {", "over_each_backend! {"];
 
 /// Functions that are tests: marked so, made so by a macro, or of the suite that stores are run
 /// against.

@@ -11,11 +11,12 @@ fn every_test_that_the_document_names_is_there() {
     let named: Vec<_> =
         guarantees.split('`').skip(1).step_by(2).filter(|text| is_test(text)).collect();
     assert!(named.len() >= 12, "{named:?}");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/store");
-    let sources: String = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
-        .collect();
+    // Its own tests, and the suite that every store passes.
+    let folders = ["tests/store", "../store/src/suite"];
+    let files = folders
+        .map(|folder| fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap());
+    let read = |entry: std::io::Result<fs::DirEntry>| fs::read_to_string(entry.unwrap().path());
+    let sources: String = files.into_iter().flatten().map(|entry| read(entry).unwrap()).collect();
     for name in named {
         assert!(sources.contains(&format!("fn {name}(")), "{name}");
     }
