@@ -70,7 +70,7 @@ pub enum Action {
     /// A new version with this body.
     Write {
         /// The body.
-        body: Body,
+        body: Box<Body>,
         /// The interaction, as history shows it.
         method: Method,
     },

@@ -14,7 +14,6 @@ use contract::{Clock, Ids};
 use database::{DeriveFromBody, InvalidTenant, Sealing, Store, TenantText};
 use fhir_core::Redacted;
 use fhir_schema::Schema;
-use store::Derive as _;
 use store::keys::FirstKeys;
 use store_postgres::{
     Condition, Failure, InvalidConnection, PostgresOptions, PostgresStore, Transport, Verified,

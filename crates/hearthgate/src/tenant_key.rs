@@ -580,7 +580,7 @@ pub(crate) mod tests {
         let change = Change {
             resource_type: of.parse().unwrap(),
             id,
-            action: Action::Write { body, method: Method::Put },
+            action: Action::Write { body: Box::new(body), method: Method::Put },
             expect: Expect::New,
         };
         let transaction = Transaction {

@@ -96,11 +96,12 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 #[test]
 fn a_server_that_is_told_to_stop_while_it_opens_its_data_stops() {
     let dir = tempfile::tempdir().unwrap();
-    let tenant = dir.path().join("data/tenants/default");
-    fs::create_dir_all(&tenant).unwrap();
+    let keys = dir.path().join("data/tenant-keys");
+    fs::create_dir_all(&keys).unwrap();
     // Whoever reads this waits for ever.
-    let pipe = tenant.join("format");
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let pipe = keys.join("default");
+    let made = Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status().unwrap();
+    assert!(made.success());
     let mut running = Running::start(dir.path(), &["server"]);
     // Opens only once the server reads it, too.
     let _writer = fs::OpenOptions::new().write(true).open(&pipe).unwrap();

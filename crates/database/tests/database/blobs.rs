@@ -107,13 +107,12 @@ fn what_is_refused_leaves_no_blob(clinic: &mut Clinic) {
     clinic.gate().hold(crate::gate::Hold::Before);
     runtime.block_on(async {
         let change = large(Expect::Any);
-        let asking =
-            tokio::spawn(async move { database.commit(transaction(T::ZERO, vec![change])).await });
+        let mut asking = tokio::task::JoinSet::new();
+        asking.spawn(async move { database.commit(transaction(T::ZERO, vec![change])).await });
         let gate = Arc::clone(clinic.gate());
         let held = tokio::task::spawn_blocking(move || gate.wait_until_held()).await;
         assert!(held.is_ok() && clinic.gate().blobs().unwrap().len() == 2);
-        asking.abort();
-        drop(asking.await);
+        asking.shutdown().await;
         clinic.gate().release();
         for _ in 0..10_000_000 {
             if clinic.gate().blobs().unwrap().len() == 1 {

@@ -270,7 +270,7 @@ fn identifiers_are_those_of_the_text_that_is_stored() {
     let change = database::Change {
         resource_type: "Patient".parse().unwrap(),
         id,
-        action: database::Action::Write { body: written, method: Method::Post },
+        action: database::Action::Write { body: Box::new(written), method: Method::Post },
         expect: Expect::New,
     };
     clinic.write(change);

@@ -335,7 +335,7 @@ pub(crate) fn body(id: &ResourceId, json: &str) -> Body {
 
 pub(crate) fn put(name: &str, json: &str, expect: Expect) -> Change {
     let (resource_type, id) = resource(name);
-    let action = Action::Write { body: body(&id, json), method: Method::Put };
+    let action = Action::Write { body: Box::new(body(&id, json)), method: Method::Put };
     Change { resource_type, id, action, expect }
 }
 

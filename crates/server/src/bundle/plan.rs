@@ -340,7 +340,7 @@ impl<'a> Planner<'a> {
             let (resource_type, id) = write.identity.clone();
             let action = match write.resource {
                 Some(resource) => Action::Write {
-                    body: Body::of(resource, &id, &replacements, schema),
+                    body: Box::new(Body::of(resource, &id, &replacements, schema)),
                     method: write.method,
                 },
                 None => Action::Delete,

@@ -32,7 +32,7 @@ pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer,
     let change = Change {
         resource_type: of.clone(),
         id: id.clone(),
-        action: Action::Write { body, method: Method::Post },
+        action: Action::Write { body: Box::new(body), method: Method::Post },
         expect: Expect::New,
     };
     match &call.conditions.if_none_exist {

@@ -19,7 +19,7 @@ pub(crate) async fn update(call: &Call<'_>, instance: &Instance) -> Result<Answe
     let change = Change {
         resource_type: of.clone(),
         id: instance.id.clone(),
-        action: Action::Write { body, method: Method::Put },
+        action: Action::Write { body: Box::new(body), method: Method::Put },
         expect: may_create.narrow(expected(&call.conditions)?)?,
     };
     let written = write::commit_one(call, change).await;

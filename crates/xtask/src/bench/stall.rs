@@ -249,10 +249,11 @@ async fn alone<C: Client>(
     sizes: Sizes,
 ) -> Result<(Waits, Vec<(Kind, C)>), Failure> {
     let over = Arc::new(AtomicBool::new(false));
-    let working = tokio::spawn(small(clients, sizes.pause(), Arc::clone(&over)));
+    let mut working = JoinSet::new();
+    working.spawn(small(clients, sizes.pause(), Arc::clone(&over)));
     tokio::time::sleep(Duration::from_secs_f64(sizes.alone)).await;
     over.store(true, Ordering::Relaxed);
-    working.await?
+    working.join_next().await.ok_or("the small ones have ended")??
 }
 
 fn title(through: &str, sizes: Sizes) -> String {

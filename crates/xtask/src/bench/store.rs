@@ -123,7 +123,7 @@ pub(super) fn bulk(database: &Database, numbers: Range<u64>) -> Result<Transacti
         let resource = Resource::new(document.root())?;
         let id = id(number);
         let body = Body::of(&resource, &id, &Replacements::default(), Schema::r4());
-        let action = Action::Write { body, method: Method::Post };
+        let action = Action::Write { body: Box::new(body), method: Method::Post };
         Ok(Change { resource_type: of.clone(), id, action, expect: Expect::New })
     };
     Ok(Transaction {

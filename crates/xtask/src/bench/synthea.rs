@@ -103,7 +103,7 @@ fn create(
         let id = ResourceId::from_uuid(ids.next());
         let body = Body::of(&resource, &id, &Replacements::default(), Schema::r4());
         let resource_type = resource.resource_type().clone();
-        let action = Action::Write { body, method: Method::Post };
+        let action = Action::Write { body: Box::new(body), method: Method::Post };
         Ok(Change { resource_type, id, action, expect: Expect::New })
     };
     Ok(Transaction {

@@ -163,7 +163,7 @@ fn create(number: u64, json: &str) -> Result<Change, Failure> {
     let id = ResourceId::from_uuid(number.into());
     let body = Body::of(&resource, &id, &Replacements::default(), Schema::r4());
     let resource_type = resource.resource_type().clone();
-    let action = Action::Write { body, method: Method::Post };
+    let action = Action::Write { body: Box::new(body), method: Method::Post };
     Ok(Change { resource_type, id, action, expect: Expect::New })
 }
 
