@@ -16,16 +16,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use store::keys::{KeyFile, KeyStore as _};
 use store::suite::block_on;
-use store::suite::fixture::{FirstLine, commit, content, put, tenant};
-use store::{AppendError, Commit, Store as _};
+use store::suite::fixture::{FirstLine, commit, content, put, tenant, with_blob};
+use store::{AppendError, BlobId, BlobReference, Commit, Store as _, Version};
 use store_sled::disk::{Call, Disk, Watch};
 use store_sled::{KeyFolder, SledStore, SledStoreOptions};
 use tempfile::TempDir;
 
 use crate::chance::Chance;
 use crate::simulated_disk::{Made, SimulatedDisk, Unsynced};
+
+/// Bodies of so many bytes are blobs in these runs.
+const BLOB_FROM: usize = 2_500;
 
 /// What a group was to be: the commits from the first position on, each a resource's name, the
 /// number of its version, and its text.
@@ -40,11 +44,34 @@ impl Group {
         self.first + self.commits.len() as u64 - 1
     }
 
+    /// Its large bodies, which are blobs.
+    fn blobs(&self) -> impl Iterator<Item = (BlobReference, Bytes)> {
+        let blob = |(name, number, text): &(String, u64, String)| blob(&put(name, *number, text));
+        self.commits.iter().flatten().filter_map(blob)
+    }
+
     fn to_commits(&self) -> Vec<Commit> {
-        let put = |(name, number, text): &(String, u64, String)| put(name, *number, text);
+        let put = |(name, number, text): &(String, u64, String)| {
+            let version = put(name, *number, text);
+            match blob(&version) {
+                Some((reference, _)) => with_blob(version, &reference),
+                None => version,
+            }
+        };
         let versions = |versions: &Vec<_>| versions.iter().map(put).collect();
         (self.first..).zip(&self.commits).map(|(t, of)| commit(t, versions(of))).collect()
     }
+}
+
+/// The body of a version that is to be a blob, if it is.
+fn blob(version: &Version) -> Option<(BlobReference, Bytes)> {
+    let body = version.body.clone();
+    if body.len() < BLOB_FROM {
+        return None;
+    }
+    let named = BlobReference::of(BlobId(0), &body);
+    let (id, _) = named.sha256.split_first_chunk()?;
+    Some((BlobReference { id: BlobId(u128::from_le_bytes(*id)), ..named }, body))
 }
 
 /// A call of the run, and how far it was when it was made.
@@ -107,6 +134,7 @@ fn point(call: &Call<'_>) -> String {
     let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
     let role = match (&*folder, &*name) {
         ("log", name) if name.starts_with("cut-") => "log/cut",
+        ("blobs", _) => "blobs/blob",
         ("log", name) if name.ends_with(".unfinished") => "log/new-segment",
         ("log", _) => "log/segment",
         ("history", _) => "history/run",
@@ -114,7 +142,7 @@ fn point(call: &Call<'_>) -> String {
         (_, name) if name.starts_with("format") => "format",
         (_, name) if name.starts_with("state") => "state",
         (_, "reserve") => "reserve",
-        (_, "log" | "keys" | "history") => &*name,
+        (_, "log" | "keys" | "history" | "blobs") => &*name,
         _ => "tenant",
     };
     format!("{role}.{kind}")
@@ -299,7 +327,9 @@ fn run(directory: &Path, seed: u64, disk: &Disk, told: &dyn Told) -> Result<(), 
                 }
                 let group = begin(&mut chance, &known, store.head().t.get());
                 told.begins(&group);
-                match store.append(&group.to_commits()) {
+                let written =
+                    group.blobs().try_for_each(|(of, blob)| store.write_blob(of.id, &blob));
+                match written.and_then(|()| store.append(&group.to_commits())) {
                     Ok(head) => {
                         told.acknowledged(head.t.get());
                         known.push(group);

@@ -156,12 +156,16 @@ pub async fn read(store: &dyn Store, name: &str, at: u64) -> Option<(VersionEntr
     Some((entry, body))
 }
 
-/// The content of the newest version of `name`, as it was given to [`put`].
+/// The content of the newest version of `name`, as it was given to [`put`], also from a blob.
 ///
 /// # Panics
 /// When the read fails.
 pub async fn content(store: &dyn Store, name: &str, at: u64) -> Option<String> {
-    let (_, body) = read(store, name, at).await?;
+    let (entry, mut body) = read(store, name, at).await?;
+    if entry.flags.is_blob() {
+        let reference = BlobReference::from_bytes(&body).expect("a record has whole references");
+        body = store.blob(&reference).await.expect("the blob is whole");
+    }
     let text = String::from_utf8(body.to_vec()).expect("tests' bodies are text");
     let (_, content) = text.split_once('\n').unwrap_or_default();
     Some(content.to_owned())
