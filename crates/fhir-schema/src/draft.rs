@@ -83,8 +83,7 @@ impl ElementDraft {
 }
 
 /// Makes the elements of a published snapshot, having checked that they are one: the root is the
-/// type, each element stands among the children of its parent, a slice after what it slices, no
-/// element twice.
+/// type, each element stands among the children of its parent, no element twice.
 pub(crate) fn published_elements(
     structure: &StructureDefinition,
     drafts: Vec<ElementDraft>,
@@ -95,7 +94,7 @@ pub(crate) fn published_elements(
     // The id of each element that is still open, and where what has stood in it is counted.
     let mut open: Vec<Arc<str>> = Vec::new();
     let mut seen: HashMap<Arc<str>, usize> = HashMap::with_capacity(drafts.len());
-    for (at, draft) in drafts.into_iter().enumerate() {
+    for (at, mut draft) in drafts.into_iter().enumerate() {
         let path = Arc::clone(&draft.path);
         let invalid = |problem: &str| SchemaError::Snapshot {
             profile: structure.canonical(),
@@ -122,14 +121,12 @@ pub(crate) fn published_elements(
         let parent_id = if depth > 0 { Some(Arc::clone(&open[depth - 1])) } else { None };
         open.truncate(depth);
         let name = path.rsplit_once('.').map_or(&*path, |(_, name)| name);
-        let id = element_id(parent_id.as_deref(), name, draft.slice_name.as_deref());
-        if let (Some(slice), Some(parent)) = (&draft.slice_name, &parent_id) {
-            let sliced = element_id(Some(parent), name, slice.rsplit_once('/').map(|(of, _)| of));
-            let sliced_at_all = element_id(Some(parent), name, None);
-            if !seen.contains_key(&*sliced) && !seen.contains_key(&*sliced_at_all) {
-                return Err(invalid("is a slice of what does not stand before it"));
-            }
+        // HL7 itself publishes names of slices where nothing is sliced: a mere label.
+        let unsliced = element_id(parent_id.as_deref(), name, None);
+        if !seen.contains_key(&*unsliced) {
+            draft.slice_name = None;
         }
+        let id = element_id(parent_id.as_deref(), name, draft.slice_name.as_deref());
         let id = interner.text(&id);
         if seen.insert(Arc::clone(&id), elements.len()).is_some() {
             return Err(invalid("stands there twice"));
