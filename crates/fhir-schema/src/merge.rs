@@ -76,7 +76,8 @@ pub(crate) fn into(
         element.constraints = all_constraints(&element.constraints, &own, interner);
     }
     element.flags.must_support = draft.must_support.unwrap_or(element.flags.must_support);
-    element.flags.is_modifier = draft.is_modifier.unwrap_or(element.flags.is_modifier);
+    // A profile cannot take it away that an element changes what others mean.
+    element.flags.is_modifier |= draft.is_modifier.unwrap_or_default();
     element.flags.is_summary = draft.is_summary.unwrap_or(element.flags.is_summary);
     Ok(())
 }

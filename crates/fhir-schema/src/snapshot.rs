@@ -34,10 +34,7 @@ pub(crate) fn generate(
     let mut tree = tree_of(&base.elements);
     let root_name = structure.type_name.rsplit('/').next().unwrap_or_default();
     root_name.clone_into(&mut tree.name);
-    if structure.derivation == Derivation::Specialization {
-        tree.element.constraints =
-            merge::with_source(&tree.element.constraints, &base.url, interner);
-    }
+    name_sources(&mut tree, &base.url, interner);
     let mut generator = Generator { structure, interner, find, elements: base.elements.len() };
     let mut stood_at: Vec<(Arc<str>, Vec<Segment>)> = Vec::new();
     for draft in &source.differential {
@@ -45,9 +42,18 @@ pub(crate) fn generate(
         generator.merge(&mut tree, &segments, draft)?;
         stood_at.push((Arc::clone(&draft.path), segments));
     }
+    generator.close_choices(&mut tree);
     let mut elements = Vec::with_capacity(generator.elements);
     flatten(tree, None, None, generator.interner, &mut elements);
     Ok(elements)
+}
+
+/// What a definition says of itself names no source; where it is inherited it does.
+fn name_sources(tree: &mut Tree, source: &Arc<str>, interner: &mut Interner) {
+    tree.element.constraints = merge::with_source(&tree.element.constraints, source, interner);
+    for child in &mut tree.children {
+        name_sources(child, source, interner);
+    }
 }
 
 /// An element with those under it. Slices stand beside what they slice, after it.
@@ -56,6 +62,8 @@ struct Tree {
     name: String,
     slice: Option<Arc<str>>,
     element: ElementDefinition,
+    /// Whether it is a choice of which nobody said that it is sliced by type.
+    is_sliced_by_use: bool,
     children: Vec<Tree>,
 }
 
@@ -81,6 +89,7 @@ fn tree_of(elements: &[ElementDefinition]) -> Tree {
             name: element.name().to_owned(),
             slice: element.slice_name.clone(),
             element: element.clone(),
+            is_sliced_by_use: false,
             children: Vec::new(),
         });
     }
@@ -224,6 +233,7 @@ impl Generator<'_> {
             name: segment.name.clone(),
             slice: None,
             element,
+            is_sliced_by_use: false,
             children: Vec::new(),
         });
         Ok(parent.children.len() - 1)
@@ -250,9 +260,11 @@ impl Generator<'_> {
 
         if parent.children[sliced].element.slicing.is_none() {
             parent.children[sliced].element.slicing = self.implied_slicing(name);
+            parent.children[sliced].is_sliced_by_use = name.ends_with("[x]");
         }
         copy.slice = Some(Arc::clone(slice));
         copy.element.slicing = None;
+        copy.is_sliced_by_use = false;
         copy.element.min = 0;
         if let Some(choice) = name.strip_suffix("[x]") {
             self.narrow_to_alternative(&mut copy.element, choice, slice);
@@ -293,6 +305,44 @@ impl Generator<'_> {
             rules: self.interner.text("open"),
             ordered: false,
         }))
+    }
+
+    /// A choice of which a differential speaks by its alternatives alone (`valueQuantity`) has
+    /// these types and no others.
+    fn close_choices(&mut self, parent: &mut Tree) {
+        for at in 0..parent.children.len() {
+            self.close_choices(&mut parent.children[at]);
+            if !parent.children[at].is_sliced_by_use {
+                continue;
+            }
+            let name = parent.children[at].name.clone();
+            let slices: Vec<&ElementDefinition> = parent
+                .children
+                .iter()
+                .filter(|it| it.name == name && it.slice.is_some())
+                .map(|it| &it.element)
+                .collect();
+            let is_used = |code: &str| {
+                slices.iter().any(|slice| slice.types.iter().any(|it| &*it.code == code))
+            };
+            let types: Vec<TypeReference> = parent.children[at]
+                .element
+                .types
+                .iter()
+                .filter(|it| is_used(&it.code))
+                .cloned()
+                .collect();
+            let least = if let [only] = slices[..] { only.min } else { 0 };
+            let closed = self.interner.text("closed");
+            let types = self.interner.type_list(types);
+            let choice = &mut parent.children[at].element;
+            choice.types = types;
+            choice.min = choice.min.max(least);
+            if let Some(slicing) = &choice.slicing {
+                choice.slicing =
+                    Some(Arc::new(Slicing { rules: closed, ..Slicing::clone(slicing) }));
+            }
+        }
     }
 
     /// A slice of a choice that is named as one alternative has that type alone.
@@ -356,12 +406,13 @@ impl Generator<'_> {
             [first, others @ ..] => (first.clone(), !others.is_empty()),
             [] => return Err(self.error(path, "is under an element without a type")),
         };
-        if others {
-            return Err(self.error(path, "is under a choice of several types"));
-        }
-        let type_name = first.fhir_type.as_deref().unwrap_or(&first.code);
+        // Under a choice of several types stand the elements that all have: id and extensions.
+        let type_name = match others {
+            true => "Element",
+            false => first.fhir_type.as_deref().unwrap_or(&first.code),
+        };
         let profile = match &first.profiles[..] {
-            [only] => (self.find)(only)?,
+            [only] if !others => (self.find)(only)?,
             _ => None,
         };
         let definition = match profile {
@@ -372,8 +423,7 @@ impl Generator<'_> {
         self.grow(count(&elements), path)?;
         tree.children = elements.children;
         for child in &mut tree.children {
-            child.element.constraints =
-                merge::with_source(&child.element.constraints, &definition.url, self.interner);
+            name_sources(child, &definition.url, self.interner);
         }
         Ok(())
     }
