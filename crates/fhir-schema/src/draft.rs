@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::SchemaError;
 use crate::interner::Interner;
 use crate::structure::{
-    Binding, Constraint, ElementDefinition, Flags, Slicing, StructureDefinition, TypeReference,
-    TypedValue,
+    Binding, Constraint, ElementDefinition, Flags, Slicing, StructureDefinition, StructureKind,
+    TypeReference, TypedValue,
 };
 
 /// Elements below each other; published ones have ten.
@@ -89,7 +89,7 @@ pub(crate) fn published_elements(
     drafts: Vec<ElementDraft>,
     interner: &mut Interner,
 ) -> Result<Vec<ElementDefinition>, SchemaError> {
-    let root = structure.type_name.rsplit('/').next().unwrap_or_default();
+    let root = root_name(structure);
     let mut elements = Vec::with_capacity(drafts.len());
     // The id of each element that is still open, and where what has stood in it is counted.
     let mut open: Vec<Arc<str>> = Vec::new();
@@ -135,6 +135,14 @@ pub(crate) fn published_elements(
         elements.push(draft.whole(id, interner).map_err(invalid)?);
     }
     Ok(elements)
+}
+
+/// The path of a definition's root. The type of a logical model may be a URL.
+pub(crate) fn root_name(structure: &StructureDefinition) -> &str {
+    match structure.kind {
+        StructureKind::Logical => structure.type_name.rsplit('/').next().unwrap_or_default(),
+        StructureKind::Type(_) => &structure.type_name,
+    }
 }
 
 fn elements_path<'a>(

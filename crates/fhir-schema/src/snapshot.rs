@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::SchemaError;
-use crate::draft::{ElementDraft, MAX_DEPTH, StructureSource, element_id};
+use crate::draft::{ElementDraft, MAX_DEPTH, StructureSource, element_id, root_name};
 use crate::interner::Interner;
 use crate::merge;
 use crate::structure::{
@@ -32,8 +32,7 @@ pub(crate) fn generate(
 ) -> Result<Vec<ElementDefinition>, SchemaError> {
     let structure = &source.structure;
     let mut tree = tree_of(&base.elements);
-    let root_name = structure.type_name.rsplit('/').next().unwrap_or_default();
-    root_name.clone_into(&mut tree.name);
+    root_name(structure).clone_into(&mut tree.name);
     name_sources(&mut tree, &base.url, interner);
     let mut generator = Generator { structure, interner, find, elements: base.elements.len() };
     let mut stood_at: Vec<(Arc<str>, Vec<Segment>)> = Vec::new();

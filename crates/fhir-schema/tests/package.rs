@@ -64,16 +64,19 @@ fn compiled(package: Package) -> Result<Definitions, SchemaError> {
 fn structure(name: &str, kind: &str, derivation: Option<&str>, elements: &[Value]) -> Value {
     let mut all = vec![json!({"path": name, "min": 0, "max": "*"})];
     all.extend_from_slice(elements);
-    json!({
+    let mut structure = json!({
         "resourceType": "StructureDefinition",
         "url": format!("http://example.org/{name}/{kind}/{derivation:?}"),
         "type": name,
         "kind": kind,
         "abstract": false,
-        "derivation": derivation,
         "baseDefinition": "http://example.org/Base",
         "snapshot": {"element": all},
-    })
+    });
+    if let Some(derivation) = derivation {
+        structure["derivation"] = json!(derivation);
+    }
+    structure
 }
 
 fn element(path: &str, max: &str, code: &str) -> Value {
@@ -438,4 +441,36 @@ fn a_differential_is_merged_with_slices_choices_datatypes_and_constraints() {
     assert!(place("Patient.identifier") < place("Patient.identifier:mrn"));
     assert!(place("Patient.identifier:mrn.system") < place("Patient.identifier:mrn/old"));
     assert!(place("Patient.identifier:mrn/old") < place("Patient.active"));
+}
+
+#[test]
+fn a_published_snapshot_that_is_none_is_refused_with_profile_and_element() {
+    for (elements, problem) in [
+        (&["Person"][..], "Person is the root, and not the type that is defined"),
+        (&["Patient", "Patient"], "Patient is a second root"),
+        (&["Patient", "Patient.link.other"], "Patient.link.other has no parent before it"),
+        (
+            &["Patient", "Patient.name", "Patient.link.other"],
+            "Patient.link.other does not stand among the elements of its parent",
+        ),
+        (&["Patient", "Patient.id", "Patient.id"], "Patient.id stands there twice"),
+        (
+            &["Patient", "Patient.name", "Patient.id"],
+            "Patient.id stands after Patient.name, which its type has later",
+        ),
+    ] {
+        let elements: Vec<Value> =
+            elements.iter().map(|path| json!({"path": path, "min": 0, "max": "1"})).collect();
+        let profile = json!({
+            "resourceType": "StructureDefinition", "url": "http://example.org/One",
+            "kind": "resource", "abstract": false, "type": "Patient",
+            "baseDefinition": "http://hl7.org/fhir/StructureDefinition/Patient",
+            "derivation": "constraint", "snapshot": {"element": elements},
+        });
+        let package = Archive::default().manifest().file("package/a.json", &profile);
+        check_set_refused(
+            vec![package.read().unwrap()],
+            &format!("http://example.org/One: {problem}"),
+        );
+    }
 }
