@@ -159,53 +159,26 @@ impl Package {
     /// [`SchemaError`] when the archive cannot be read, holds more than `limits`, holds a file
     /// twice or one that is not what it says, or lacks `package.json`.
     pub fn read(archive: impl Read, limits: PackageLimits) -> Result<Self, SchemaError> {
-        let unpacked = BoundedReader {
-            inner: flate2::read::GzDecoder::new(archive),
-            left: limits.total_bytes,
-        };
-        let mut archive = tar::Archive::new(unpacked);
-        let archive_error = |source| archive_error(source, limits);
-
         let mut manifest = None;
         let mut structure_definitions = Vec::new();
         let mut search_parameters = Vec::new();
         let mut compartment_definitions = Vec::new();
-        let mut names = BTreeSet::new();
-        let mut entries = 0;
-        for entry in archive.entries().map_err(archive_error)? {
-            let mut entry = entry.map_err(archive_error)?;
-            entries += 1;
-            if entries > limits.entries {
-                return Err(SchemaError::TooLarge { what: "entries", limit: limits.entries });
-            }
-            let Some(file) = resource_file_name(&entry) else {
-                continue;
-            };
-            if !names.insert(file.clone()) {
-                return Err(SchemaError::DuplicateFile(file));
-            }
-            if entry.size() > limits.file_bytes {
-                return Err(SchemaError::TooLarge {
-                    what: "bytes in one file",
-                    limit: limits.file_bytes,
-                });
-            }
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).map_err(archive_error)?;
+        each_file(archive, limits, |file, bytes| {
             if file == "package.json" {
-                manifest = Some(parse(&file, &bytes)?);
-                continue;
+                manifest = Some(parse(file, bytes)?);
+                return Ok(());
             }
-            let any: AnyFile = parse(&file, &bytes)?;
+            let any: AnyFile = parse(file, bytes)?;
             match any.resource_type.as_deref() {
-                Some("StructureDefinition") => structure_definitions.push(parse(&file, &bytes)?),
-                Some("SearchParameter") => search_parameters.push(parse(&file, &bytes)?),
+                Some("StructureDefinition") => structure_definitions.push(parse(file, bytes)?),
+                Some("SearchParameter") => search_parameters.push(parse(file, bytes)?),
                 Some("CompartmentDefinition") => {
-                    compartment_definitions.push(parse(&file, &bytes)?);
+                    compartment_definitions.push(parse(file, bytes)?);
                 }
                 _ => {}
             }
-        }
+            Ok(())
+        })?;
         Ok(Self {
             manifest: manifest.ok_or(SchemaError::Missing("package.json"))?,
             structure_definitions,
@@ -213,6 +186,46 @@ impl Package {
             compartment_definitions,
         })
     }
+}
+
+/// Hands every `.json` file of a package's archive to `take`, in the archive's order, under the
+/// same bounds as [`Package::read`].
+///
+/// # Errors
+/// [`SchemaError`] when the archive cannot be read, holds more than `limits` or a file twice; and
+/// what `take` refuses.
+pub fn each_file(
+    archive: impl Read,
+    limits: PackageLimits,
+    mut take: impl FnMut(&str, &[u8]) -> Result<(), SchemaError>,
+) -> Result<(), SchemaError> {
+    let unpacked =
+        BoundedReader { inner: flate2::read::GzDecoder::new(archive), left: limits.total_bytes };
+    let mut archive = tar::Archive::new(unpacked);
+    let archive_error = |source| archive_error(source, limits);
+    let mut names = BTreeSet::new();
+    let mut entries = 0;
+    for entry in archive.entries().map_err(archive_error)? {
+        let mut entry = entry.map_err(archive_error)?;
+        entries += 1;
+        if entries > limits.entries {
+            return Err(SchemaError::TooLarge { what: "entries", limit: limits.entries });
+        }
+        let Some(file) = resource_file_name(&entry) else {
+            continue;
+        };
+        if !names.insert(file.clone()) {
+            return Err(SchemaError::DuplicateFile(file));
+        }
+        if entry.size() > limits.file_bytes {
+            let limit = limits.file_bytes;
+            return Err(SchemaError::TooLarge { what: "bytes in one file", limit });
+        }
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).map_err(archive_error)?;
+        take(&file, &bytes)?;
+    }
+    Ok(())
 }
 
 /// The name of a regular file directly under `package/` that ends in `.json`.
