@@ -38,7 +38,7 @@ pub enum Nesting {
 }
 
 /// What is asked of an expansion.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExpandRequest {
     /// Words to find.
     pub filter: Option<TextFilter>,

@@ -85,7 +85,7 @@ mod tests {
                 "en", "de-CH", "zh-Hant-TW", "sr-Latn-RS", "es-419", "sl-rozaj-biske", "ast",
                 "de-CH-1996", "en-US-u-islamcal", "x-whatever", "zh-yue-HK", "i-klingon", "EN-us",
             ],
-            &["", "english", "e", "en_US", "en-", "xx", "en-ZZZ9", "de--CH", "1en", "en-QQQ1x", "xx-US", "en-XX"],
+            &["", "english", "e", "en_US", "en-", "xx", "en-ZZZ9", "de--CH", "1en", "xx-US", "en-XX"],
         );
     }
 
@@ -112,7 +112,7 @@ mod tests {
                 "mg", "kg/m2", "mm[Hg]", "Cel", "[degF]", "10*9/L", "{score}", "mg/dL", "[pH]", "1",
                 "ug/kg/min", "%", "m/s2", "/min", "10*-6", "g{creat}", "[IU]/L",
             ],
-            &["", "mgg", "MG", "mmHg2x", "kg//m", "{a", " mg", "m g", "degF"],
+            &["", "mgg", "mmHg2x", "kg//m", "{a", " mg", "m g", "degF"],
         );
         assert!(Grammar::Unit.has_canonical_form("mg", "g"));
         assert!(Grammar::Unit.has_canonical_form("lbs", "g") == Grammar::Unit.accepts("lbs"));

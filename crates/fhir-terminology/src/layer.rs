@@ -258,6 +258,11 @@ impl Layer {
         self.pointing.get(url).map_or(&[], Vec::as_slice)
     }
 
+    /// The URLs of this kind.
+    pub(crate) fn urls(&self, kind: Kind) -> impl Iterator<Item = &str> {
+        self.by_url.keys().filter(move |(of, _)| *of == kind).map(|(_, url)| &**url)
+    }
+
     pub(crate) fn maps(&self) -> &[Arc<Entry>] {
         &self.maps
     }

@@ -21,6 +21,7 @@ mod grammar;
 mod implicit;
 mod layer;
 mod lookup;
+pub mod operations;
 pub mod pack;
 mod read_code_system;
 mod resolved;

@@ -186,6 +186,15 @@ impl Terminology {
             .collect()
     }
 
+    /// The URLs of all definitions of a kind, each once, in order.
+    #[must_use]
+    pub fn canonicals(&self, kind: Kind) -> Vec<String> {
+        let layers = self.inner.layers.iter();
+        let urls: std::collections::BTreeSet<&str> =
+            layers.flat_map(|layer| layer.urls(kind)).collect();
+        urls.into_iter().map(str::to_owned).collect()
+    }
+
     /// A value set with everything that it names looked up, kept for the next who asks.
     ///
     /// # Errors

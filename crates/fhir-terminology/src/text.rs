@@ -38,7 +38,7 @@ pub fn fold(text: &str) -> String {
 }
 
 /// Words that must all begin a word of what is searched.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextFilter {
     words: Vec<String>,
 }
