@@ -152,10 +152,6 @@ impl<'a> Input<'a> {
         }
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.all(name).next().is_some()
-    }
-
     pub(super) fn text(&self, name: &str) -> Result<Option<Cow<'_, str>>, TerminologyError> {
         self.single(name)?.map(Parameter::text).transpose()
     }

@@ -24,5 +24,6 @@ mod outcomes;
 mod read;
 mod references;
 mod rules;
+mod terminology;
 mod transaction;
 mod update;
