@@ -38,7 +38,11 @@ pub fn compare_versions(one: &str, other: &str) -> Ordering {
     let split = |text| {
         let (release, rest) = str::split_once(text, '-').unwrap_or((text, ""));
         // `2019-09-01` is no pre-release of 2019.
-        if rest.starts_with(|first: char| first.is_ascii_digit()) { (text, "") } else { (release, rest) }
+        if rest.starts_with(|first: char| first.is_ascii_digit()) {
+            (text, "")
+        } else {
+            (release, rest)
+        }
     };
     let ((one, one_pre), (other, other_pre)) = (split(one), split(other));
     compare_parts(one, other).then_with(|| match (one_pre.is_empty(), other_pre.is_empty()) {

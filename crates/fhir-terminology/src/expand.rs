@@ -197,7 +197,8 @@ impl<'a> Walk<'a> {
         let Some(system) = part.system.as_deref() else {
             return match part.imports.first() {
                 Some(Import::Set(set)) => {
-                    let mut walk = Walk { of: set, seen: HashSet::new(), items: Vec::new(), ..*self };
+                    let mut walk =
+                        Walk { of: set, seen: HashSet::new(), items: Vec::new(), ..*self };
                     for part in &set.include {
                         walk.part(part)?;
                     }
@@ -260,9 +261,8 @@ impl ExpandRequest {
     }
 
     fn contains<'a>(&self, item: &Item<'a>) -> Contains<'a> {
-        let own = item.concept.map(|(of, concept)| {
-            (of.is_abstract(concept), of.is_inactive(concept))
-        });
+        let own =
+            item.concept.map(|(of, concept)| (of.is_abstract(concept), of.is_inactive(concept)));
         let (is_abstract, is_inactive) = own.unwrap_or_default();
         let designations = if self.include_designations {
             let listed = listed_designations(item.listed);
@@ -315,8 +315,7 @@ fn listed_designations(
 
 /// Every name of an item, its displays first, without a language where none is named.
 fn names<'a>(item: &Item<'a>) -> impl Iterator<Item = Designation<'a>> + use<'a> {
-    let plain =
-        |value| Designation { language: "", use_system: "", use_code: "", value };
+    let plain = |value| Designation { language: "", use_system: "", use_code: "", value };
     let preferred = item.listed.and_then(|listed| listed.display.as_deref()).map(plain);
     let own = item.concept.map(|(of, concept)| plain(of.display(concept)));
     let further = item.concept.into_iter().flat_map(|(of, at)| of.designations(at));
@@ -353,9 +352,7 @@ pub(crate) fn display<'a>(
 
 /// Puts items into their nearest ancestors that are items too.
 fn nest<'a>(items: &[Item<'a>], request: &ExpandRequest) -> Vec<Contains<'a>> {
-    let place = |item: &Item<'_>| {
-        item.concept.map(|(of, concept)| (Arc::as_ptr(of), concept))
-    };
+    let place = |item: &Item<'_>| item.concept.map(|(of, concept)| (Arc::as_ptr(of), concept));
     let at: std::collections::HashMap<_, usize> =
         items.iter().enumerate().filter_map(|(at, item)| Some((place(item)?, at))).collect();
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); items.len()];

@@ -71,7 +71,11 @@ pub(crate) fn select(
     Ok(selected.unwrap_or_else(|| ConceptSet::of(system, |_| true)))
 }
 
-pub(crate) fn refuse(system: &str, filter: &Filter, problem: impl Into<String>) -> TerminologyError {
+pub(crate) fn refuse(
+    system: &str,
+    filter: &Filter,
+    problem: impl Into<String>,
+) -> TerminologyError {
     TerminologyError::Filter {
         system: system.to_owned(),
         property: filter.property.to_string(),
@@ -169,9 +173,7 @@ type Texts<'p> = Box<dyn Fn(&CodeSystem, ConceptIndex, &mut dyn FnMut(&str) -> b
 /// The texts of a property; `None` where the code system has no such property.
 fn texts<'p>(system: &CodeSystem, property: &'p str) -> Option<Texts<'p>> {
     Some(match property {
-        "code" | "concept" => {
-            Box::new(|system, concept, pass| pass(system.code(concept)))
-        }
+        "code" | "concept" => Box::new(|system, concept, pass| pass(system.code(concept))),
         "display" => Box::new(|system, concept, pass| pass(system.display(concept))),
         "definition" => Box::new(|system, concept, pass| pass(system.definition(concept))),
         "parent" => Box::new(|system, concept, pass| {
@@ -180,11 +182,9 @@ fn texts<'p>(system: &CodeSystem, property: &'p str) -> Option<Texts<'p>> {
         "child" => Box::new(|system, concept, pass| {
             system.children(concept).iter().any(|&near| pass(system.code(near)))
         }),
-        "inactive" if system.property("inactive").is_none() => {
-            Box::new(|system, concept, pass| {
-                pass(if system.is_inactive(concept) { "true" } else { "false" })
-            })
-        }
+        "inactive" if system.property("inactive").is_none() => Box::new(|system, concept, pass| {
+            pass(if system.is_inactive(concept) { "true" } else { "false" })
+        }),
         _ if is_property(system, property) => Box::new(move |system, concept, pass| {
             let mut values = system.values(concept).filter(|(code, _)| *code == property);
             values.any(|(_, value)| pass(value.as_text()))

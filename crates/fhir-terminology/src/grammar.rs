@@ -82,10 +82,24 @@ mod tests {
         check(
             Grammar::Language,
             &[
-                "en", "de-CH", "zh-Hant-TW", "sr-Latn-RS", "es-419", "sl-rozaj-biske", "ast",
-                "de-CH-1996", "en-US-u-islamcal", "x-whatever", "zh-yue-HK", "i-klingon", "EN-us",
+                "en",
+                "de-CH",
+                "zh-Hant-TW",
+                "sr-Latn-RS",
+                "es-419",
+                "sl-rozaj-biske",
+                "ast",
+                "de-CH-1996",
+                "en-US-u-islamcal",
+                "x-whatever",
+                "zh-yue-HK",
+                "i-klingon",
+                "EN-us",
             ],
-            &["", "english", "e", "en_US", "en-", "xx", "en-ZZZ9", "de--CH", "1en", "xx-US", "en-XX"],
+            &[
+                "", "english", "e", "en_US", "en-", "xx", "en-ZZZ9", "de--CH", "1en", "xx-US",
+                "en-XX",
+            ],
         );
     }
 
@@ -95,11 +109,29 @@ mod tests {
         check(
             Grammar::MediaType,
             &[
-                "text/plain", "application/fhir+json", "application/hl7-v3+xml", "image/svg+xml",
-                "text/plain; charset=UTF-8", "application/fhir+xml;fhirVersion=4.0",
-                "multipart/form-data; boundary=\"a b\"", "chemical/x-pdb", "xml", "json", "ttl",
+                "text/plain",
+                "application/fhir+json",
+                "application/hl7-v3+xml",
+                "image/svg+xml",
+                "text/plain; charset=UTF-8",
+                "application/fhir+xml;fhirVersion=4.0",
+                "multipart/form-data; boundary=\"a b\"",
+                "chemical/x-pdb",
+                "xml",
+                "json",
+                "ttl",
             ],
-            &["", "text", "text/", "/plain", "text/pla in", "wrong/type", "text/plain;", "text/plain; charset", "text/a/b"],
+            &[
+                "",
+                "text",
+                "text/",
+                "/plain",
+                "text/pla in",
+                "wrong/type",
+                "text/plain;",
+                "text/plain; charset",
+                "text/a/b",
+            ],
         );
     }
 
@@ -109,8 +141,23 @@ mod tests {
         check(
             Grammar::Unit,
             &[
-                "mg", "kg/m2", "mm[Hg]", "Cel", "[degF]", "10*9/L", "{score}", "mg/dL", "[pH]", "1",
-                "ug/kg/min", "%", "m/s2", "/min", "10*-6", "g{creat}", "[IU]/L",
+                "mg",
+                "kg/m2",
+                "mm[Hg]",
+                "Cel",
+                "[degF]",
+                "10*9/L",
+                "{score}",
+                "mg/dL",
+                "[pH]",
+                "1",
+                "ug/kg/min",
+                "%",
+                "m/s2",
+                "/min",
+                "10*-6",
+                "g{creat}",
+                "[IU]/L",
             ],
             &["", "mgg", "mmHg2x", "kg//m", "{a", " mg", "m g", "degF"],
         );

@@ -48,7 +48,9 @@ pub(crate) fn value_set(url: &str) -> Option<ValueSet> {
         "" => Some(of(url, LOINC, None)),
         part if part.starts_with("/LL") => Some(of(url, LOINC, filter("LIST", "=", &part[1..]))),
         part if part.starts_with("/LG") => Some(of(url, LOINC, filter("parent", "=", &part[1..]))),
-        part if part.starts_with("/LP") => Some(of(url, LOINC, filter("ancestor", "=", &part[1..]))),
+        part if part.starts_with("/LP") => {
+            Some(of(url, LOINC, filter("ancestor", "=", &part[1..])))
+        }
         _ => None,
     }
 }

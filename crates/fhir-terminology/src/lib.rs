@@ -37,9 +37,7 @@ pub use code_system::{
     CodeSystem, ConceptIndex, Content, Designation, Hierarchy, Naming, PropertyDefinition,
     PropertyValue, Status,
 };
-pub use concept_map::{
-    ConceptMap, Dependency, Element, Group, Target, Unmapped, read_concept_map,
-};
+pub use concept_map::{ConceptMap, Dependency, Element, Group, Target, Unmapped, read_concept_map};
 pub use error::TerminologyError;
 pub use expand::{Contains, ExpandRequest, Expansion, ExpansionLimits, Nesting};
 pub use grammar::Grammar;
@@ -54,6 +52,4 @@ pub use validate::{
     Abstracts, Coding, Displays, Finding, FindingKind, ValidateOptions, Validation, Verdict,
     validate_in, validate_in_code_system,
 };
-pub use value_set::{
-    Filter, Include, ListedConcept, ListedDesignation, ValueSet, read_value_set,
-};
+pub use value_set::{Filter, Include, ListedConcept, ListedDesignation, ValueSet, read_value_set};

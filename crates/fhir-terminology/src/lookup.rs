@@ -65,10 +65,8 @@ impl Terminology {
         code: &str,
         date: Option<&str>,
     ) -> Result<Looked, TerminologyError> {
-        let unknown_code = || TerminologyError::UnknownCode {
-            system: system.to_string(),
-            code: code.to_owned(),
-        };
+        let unknown_code =
+            || TerminologyError::UnknownCode { system: system.to_string(), code: code.to_owned() };
         let Some(found) = self.code_system(system, date)? else {
             return match Grammar::of(system.url) {
                 Some(grammar) if grammar.accepts(code) => Ok(Looked::Formed(grammar)),

@@ -124,7 +124,11 @@ pub fn perform(
 
 fn languages(input: &Input<'_>) -> Result<Languages, TerminologyError> {
     let asked = input.text("displayLanguage")?;
-    Ok(asked.as_deref().or(input.accept_language.as_deref()).map(Languages::parse).unwrap_or_default())
+    Ok(asked
+        .as_deref()
+        .or(input.accept_language.as_deref())
+        .map(Languages::parse)
+        .unwrap_or_default())
 }
 
 /// The canonical that a parameter and its version parameter name together.

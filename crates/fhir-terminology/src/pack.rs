@@ -94,7 +94,10 @@ pub fn encode(source: &Source, files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, P
             .map_err(|source| PackError::Resource { file: name.clone(), source })?;
         let mut kept = Vec::new();
         strip(document.root(), &mut kept);
-        if blocks.last().is_some_and(|last| last.len() + kept.len() > BLOCK_BYTES && !last.is_empty()) {
+        if blocks
+            .last()
+            .is_some_and(|last| last.len() + kept.len() > BLOCK_BYTES && !last.is_empty())
+        {
             blocks.push(Vec::new());
         }
         let at = blocks.len() - 1;
@@ -122,23 +125,43 @@ pub fn encode(source: &Source, files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, P
 
 /// Members that no question is about.
 const DROPPED: &[&str] = &[
-    "id", "meta", "implicitRules", "text", "extension", "modifierExtension", "identifier",
-    "publisher", "contact", "description", "useContext", "jurisdiction", "purpose", "copyright",
-    "immutable", "experimental",
+    "id",
+    "meta",
+    "implicitRules",
+    "text",
+    "extension",
+    "modifierExtension",
+    "identifier",
+    "publisher",
+    "contact",
+    "description",
+    "useContext",
+    "jurisdiction",
+    "purpose",
+    "copyright",
+    "immutable",
+    "experimental",
 ];
 
 /// Writes a resource without what is dropped. `description` stays in properties; of what is
 /// contained, value sets stay.
 fn strip(resource: Value<'_>, out: &mut Vec<u8>) {
-    write_object(resource, out, |name, value, out| match name {
-        "contained" => {
-            let sets = value
-                .items()
-                .filter(|item| item.get_str("resourceType").as_deref() == Some("ValueSet"));
-            write_list(sets, out, |item, out| write_object(item, out, keep, |name| !DROPPED.contains(&name)));
-        }
-        _ => keep(name, value, out),
-    }, |name| !DROPPED.contains(&name));
+    write_object(
+        resource,
+        out,
+        |name, value, out| match name {
+            "contained" => {
+                let sets = value
+                    .items()
+                    .filter(|item| item.get_str("resourceType").as_deref() == Some("ValueSet"));
+                write_list(sets, out, |item, out| {
+                    write_object(item, out, keep, |name| !DROPPED.contains(&name))
+                });
+            }
+            _ => keep(name, value, out),
+        },
+        |name| !DROPPED.contains(&name),
+    );
 }
 
 /// An object's members but for extensions, each as `member` writes it.
@@ -249,8 +272,7 @@ fn put_string(out: &mut Vec<u8>, text: &str) {
 }
 
 fn put_frame(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), PackError> {
-    let frame =
-        zstd::bulk::compress(bytes, COMPRESSION_LEVEL).map_err(PackError::Compression)?;
+    let frame = zstd::bulk::compress(bytes, COMPRESSION_LEVEL).map_err(PackError::Compression)?;
     put_number(out, bytes.len());
     put_number(out, frame.len());
     out.extend(frame);
@@ -307,6 +329,13 @@ impl<'a> Reader<'a> {
         let status = crate::layer::STATUSES.into_iter().find(|it| *it as u8 == codes[1]);
         let (Some(kind), Some(status)) = (kind, status) else { return Err(unknown) };
         let mut text = || self.text().map(String::into_boxed_str);
-        Ok(Label { kind, status, url: text()?, version: text()?, date: text()?, points_to: text()? })
+        Ok(Label {
+            kind,
+            status,
+            url: text()?,
+            version: text()?,
+            date: text()?,
+            points_to: text()?,
+        })
     }
 }

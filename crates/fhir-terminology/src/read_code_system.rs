@@ -103,7 +103,8 @@ impl Roles {
     fn of(properties: &[PropertyDefinition]) -> Self {
         // A property is known by its URI; by its code where it has none that says otherwise.
         let with = |uris: &[&str], codes: &[&str]| {
-            let standard = |uri: &str| uri.strip_prefix(STANDARD).is_some_and(|it| uris.contains(&it));
+            let standard =
+                |uri: &str| uri.strip_prefix(STANDARD).is_some_and(|it| uris.contains(&it));
             let mut found: Vec<Box<str>> = properties
                 .iter()
                 .filter(|property| match property.uri.as_deref() {

@@ -90,7 +90,10 @@ pub(crate) enum Source {
 pub(crate) enum Selection {
     All,
     Concepts(ConceptSet),
-    Listed { concepts: Vec<Listed>, by_code: HashMap<Box<str>, usize> },
+    Listed {
+        concepts: Vec<Listed>,
+        by_code: HashMap<Box<str>, usize>,
+    },
     OfGrammar(Vec<GrammarFilter>),
     /// What cannot be known, and why.
     Unknown(TerminologyError),
@@ -338,9 +341,8 @@ impl Part {
     }
 
     fn check_own<'a>(&'a self, own: &'a str, code: &str) -> Membership<'a> {
-        let member = |code_system, listed| {
-            Membership::Member(Member { system: own, code_system, listed })
-        };
+        let member =
+            |code_system, listed| Membership::Member(Member { system: own, code_system, listed });
         match (&self.selection, &self.source) {
             (Selection::Unknown(why), Source::System(system)) => {
                 // What is not in a complete code system is in no selection of it.
@@ -544,8 +546,8 @@ fn selection(system: &str, source: &Source, include: &Include) -> Selection {
             select(found, &include.filters).map_or_else(Selection::Unknown, Selection::Concepts)
         }
         Source::Grammar(grammar) => {
-            let filters = include.filters.iter().map(|filter| {
-                match (&*filter.property, &*filter.op) {
+            let filters =
+                include.filters.iter().map(|filter| match (&*filter.property, &*filter.op) {
                     ("canonical", "=") if *grammar == Grammar::Unit => {
                         Ok(GrammarFilter::Canonical(filter.value.clone()))
                     }
@@ -553,8 +555,7 @@ fn selection(system: &str, source: &Source, include: &Include) -> Selection {
                         .map(GrammarFilter::Matches)
                         .map_err(|problem| refuse(system, filter, problem)),
                     _ => Err(refuse(system, filter, "this code system is a grammar without it")),
-                }
-            });
+                });
             let filters: Result<Vec<_>, _> = filters.collect();
             filters.map_or_else(Selection::Unknown, |filters| match filters.is_empty() {
                 true => Selection::All,

@@ -102,7 +102,10 @@ impl Languages {
 
     /// Of names with their languages, the one that is preferred: the tag itself, then what is
     /// left of it when subtags are cut off from its end (RFC 4647, 3.4), and each more special.
-    pub fn choose<'a>(&self, names: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Option<&'a str> {
+    pub fn choose<'a>(
+        &self,
+        names: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    ) -> Option<&'a str> {
         for tag in &self.tags {
             let mut range = tag.as_str();
             loop {
@@ -135,9 +138,8 @@ mod tests {
     #[test]
     fn a_text_filter_takes_beginnings_of_words_in_any_order_without_case_and_accents() {
         // TERM-062
-        let check = |filter: &str, text: &str| {
-            TextFilter::new(filter).unwrap().matches([text].into_iter())
-        };
+        let check =
+            |filter: &str, text: &str| TextFilter::new(filter).unwrap().matches([text].into_iter());
         assert!(check("myo inf", "Acute Myocardial Infarction"));
         assert!(check("INF myo", "Acute Myocardial Infarction"));
         assert!(check("menieres", "Ménières disease"));

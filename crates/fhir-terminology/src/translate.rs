@@ -66,7 +66,11 @@ impl Match {
 impl Terminology {
     /// Translates by all maps that fit the request.
     #[must_use]
-    pub fn translate_by_all(&self, coding: &Coding<'_>, request: &TranslateRequest<'_>) -> Vec<Match> {
+    pub fn translate_by_all(
+        &self,
+        coding: &Coding<'_>,
+        request: &TranslateRequest<'_>,
+    ) -> Vec<Match> {
         let same = |asked: Option<&str>, own: Option<&str>| {
             asked.is_none_or(|asked| {
                 own.is_some_and(|own| Canonical::parse(own).url == Canonical::parse(asked).url)
@@ -129,7 +133,9 @@ impl Terminology {
                         self.translate_through(&other, coding, request, passed, matches);
                     }
                 }
-                Some(Unmapped::Provided) => matches.push(view.unmapped(coding.code, coding.display)),
+                Some(Unmapped::Provided) => {
+                    matches.push(view.unmapped(coding.code, coding.display))
+                }
                 Some(Unmapped::Fixed { code, display }) => {
                     matches.push(view.unmapped(code, display.as_deref()));
                 }
@@ -196,9 +202,9 @@ impl View<'_> {
     fn holds(&self, target: &Target) -> bool {
         target.depends_on.iter().all(|needed| {
             let given = &self.request.dependencies;
-            given.iter().any(|(property, value)| {
-                *property == &*needed.property && *value == &*needed.value
-            })
+            given
+                .iter()
+                .any(|(property, value)| *property == &*needed.property && *value == &*needed.value)
         })
     }
 

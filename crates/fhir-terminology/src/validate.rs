@@ -205,8 +205,7 @@ impl Validation {
                 Displays::Strict => Severity::Error,
                 Displays::Lenient => Severity::Warning,
             };
-            let text =
-                format!("the display of {} is \"{right}\", not \"{given}\"", coding.code);
+            let text = format!("the display of {} is \"{right}\", not \"{given}\"", coding.code);
             self.say(severity, FindingKind::InvalidDisplay, "display", text);
         }
     }
@@ -220,9 +219,7 @@ fn has_name(
     listed: Option<&ListedConcept>,
     options: &ValidateOptions,
 ) -> bool {
-    let plain = |text: &str| {
-        text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
-    };
+    let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
     let given = plain(given);
     let counts = |language: &str| {
         language.is_empty()

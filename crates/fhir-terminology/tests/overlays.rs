@@ -94,7 +94,10 @@ fn a_filter_that_the_system_does_not_have_is_an_error_and_never_all_codes() {
         ("legs", "exists", "maybe"),
     ] {
         let refused = filtered(property, op, value);
-        assert!(matches!(refused, Err(TerminologyError::Filter { .. })), "{property} {op}: {refused:?}");
+        assert!(
+            matches!(refused, Err(TerminologyError::Filter { .. })),
+            "{property} {op}: {refused:?}"
+        );
     }
     let evil = filtered("code", "regex", "(a+)+b").unwrap();
     assert_eq!(evil, "");
@@ -233,7 +236,10 @@ fn an_expansion_nests_where_it_is_asked_to_and_never_on_a_page() {
     let roots: Vec<_> = expansion.contains.iter().map(|it| it.code).collect();
     assert_eq!(roots, ["animal", "pet"]);
     let dog = &expansion.contains[0].contains[0];
-    assert_eq!((dog.code, dog.contains[0].code, dog.designations[0].value), ("dog", "poodle", "Hund"));
+    assert_eq!(
+        (dog.code, dog.contains[0].code, dog.designations[0].value),
+        ("dog", "poodle", "Hund")
+    );
     let page = ExpandRequest { count: Some(3), ..request };
     let page = set.expand(&page, ExpansionLimits::default()).unwrap();
     assert_eq!((page.total, page.contains.len()), (7, 3));
@@ -278,7 +284,9 @@ fn codes_are_translated_both_ways_and_what_has_no_mapping_as_the_map_says() {
         let terminology = with(&[&map, &other]);
         let map = terminology.map("http://x/map").unwrap();
         let found = terminology.translate(&map, &Coding { code, ..Coding::default() }, request);
-        let text = found.iter().map(|it| format!("{}={}", it.equivalence, it.code.as_deref().unwrap_or("-")));
+        let text = found
+            .iter()
+            .map(|it| format!("{}={}", it.equivalence, it.code.as_deref().unwrap_or("-")));
         text.collect::<Vec<_>>().join(" ")
     };
     let plain = TranslateRequest::default();

@@ -122,7 +122,8 @@ fn pages_together_are_the_whole_and_the_total_is_the_whole_ones() {
 #[test]
 fn text_finds_codes_by_beginnings_of_words() {
     // TERM-062
-    let request = ExpandRequest { filter: TextFilter::new("card cred"), ..ExpandRequest::default() };
+    let request =
+        ExpandRequest { filter: TextFilter::new("card cred"), ..ExpandRequest::default() };
     let (_, codes) = expand("http://terminology.hl7.org/ValueSet/v3-ActCode", &request).unwrap();
     assert!(codes.contains(&"CC".to_owned()), "{codes:?}");
     assert!(codes.len() < 10, "{codes:?}");
@@ -160,8 +161,10 @@ fn a_display_is_checked_in_any_language_or_in_the_one_asked_for() {
     // TERM-083, TERM-068
     let set = Terminology::r4().resolve("http://hl7.org/fhir/ValueSet/languages").unwrap();
     let check = |display, languages: &str| {
-        let options =
-            ValidateOptions { languages: Languages::parse(languages), ..ValidateOptions::default() };
+        let options = ValidateOptions {
+            languages: Languages::parse(languages),
+            ..ValidateOptions::default()
+        };
         let coding = Coding {
             system: Some("urn:ietf:bcp:47"),
             code: "ar",
@@ -181,10 +184,8 @@ fn a_display_is_checked_in_any_language_or_in_the_one_asked_for() {
 fn a_code_without_a_system_takes_the_one_that_the_value_set_says() {
     // TERM-081
     let set = Terminology::r4().resolve("http://hl7.org/fhir/ValueSet/observation-status").unwrap();
-    let validation = set.validate(
-        &Coding { code: "final", ..Coding::default() },
-        &ValidateOptions::default(),
-    );
+    let validation =
+        set.validate(&Coding { code: "final", ..Coding::default() }, &ValidateOptions::default());
     assert_eq!(validation.verdict, Verdict::Valid);
     assert_eq!(validation.system.as_deref(), Some("http://hl7.org/fhir/observation-status"));
     assert!(set.check_code("final").is_member());

@@ -30,7 +30,8 @@ pub(crate) struct State {
 
 impl State {
     fn new(at: T, layers: [Arc<Layer>; 3]) -> Self {
-        let all = layers.iter().fold(Terminology::r4(), |below, layer| below.with(Arc::clone(layer)));
+        let all =
+            layers.iter().fold(Terminology::r4(), |below, layer| below.with(Arc::clone(layer)));
         Self { at, layers, all }
     }
 

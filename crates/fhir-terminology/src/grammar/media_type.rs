@@ -6,8 +6,18 @@
 
 /// The top levels that IANA lists, and `chemical`, which is in wide use without being listed.
 const TOP_LEVELS: &[&str] = &[
-    "application", "audio", "chemical", "example", "font", "haptics", "image", "message", "model",
-    "multipart", "text", "video",
+    "application",
+    "audio",
+    "chemical",
+    "example",
+    "font",
+    "haptics",
+    "image",
+    "message",
+    "model",
+    "multipart",
+    "text",
+    "video",
 ];
 
 pub(super) fn is_media_type(code: &str) -> bool {
@@ -51,7 +61,9 @@ fn is_restricted_name(name: &str) -> bool {
 
 fn is_token(text: &str) -> bool {
     !text.is_empty()
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 fn is_parameter(parameter: &str) -> bool {

@@ -3,8 +3,9 @@
 const LONGEST: usize = 512;
 
 pub(super) fn is_unit(code: &str) -> bool {
-    let well_formed =
-        !code.is_empty() && code.len() <= LONGEST && code.bytes().all(|byte| byte.is_ascii_graphic());
+    let well_formed = !code.is_empty()
+        && code.len() <= LONGEST
+        && code.bytes().all(|byte| byte.is_ascii_graphic());
     // Annotations may hold spaces' neighbours, never spaces: UCUM is of visible characters alone.
     well_formed && octofhir_ucum::validate(code).is_ok()
 }

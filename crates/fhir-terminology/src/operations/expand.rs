@@ -12,10 +12,26 @@ use crate::terminology::Terminology;
 use crate::text::TextFilter;
 
 const PARAMETERS: &[&str] = &[
-    "url", "valueSet", "valueSetVersion", "filter", "date", "offset", "count",
-    "includeDesignations", "designation", "includeDefinition", "activeOnly", "excludeNested",
-    "excludeNotForUI", "excludePostCoordinated", "displayLanguage", "exclude-system",
-    "system-version", "check-system-version", "force-system-version", "tx-resource",
+    "url",
+    "valueSet",
+    "valueSetVersion",
+    "filter",
+    "date",
+    "offset",
+    "count",
+    "includeDesignations",
+    "designation",
+    "includeDefinition",
+    "activeOnly",
+    "excludeNested",
+    "excludeNotForUI",
+    "excludePostCoordinated",
+    "displayLanguage",
+    "exclude-system",
+    "system-version",
+    "check-system-version",
+    "force-system-version",
+    "tx-resource",
 ];
 
 /// Those that are said again in the expansion, with the type of their values.

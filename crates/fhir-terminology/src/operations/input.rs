@@ -130,7 +130,11 @@ impl<'a> Input<'a> {
             Some(parameter) => Err(refuse(
                 IssueCode::NotSupported,
                 &*parameter.expression,
-                format!("this operation has no parameter {}; it takes {}", parameter.name, known.join(", ")),
+                format!(
+                    "this operation has no parameter {}; it takes {}",
+                    parameter.name,
+                    known.join(", ")
+                ),
             )),
         }
     }
@@ -180,9 +184,9 @@ impl<'a> Input<'a> {
         self.all(name)
             .map(|parameter| {
                 let text = parameter.text()?;
-                let (system, version) = text
-                    .split_once('|')
-                    .ok_or_else(|| parameter.invalid("is a system and a version: system|version"))?;
+                let (system, version) = text.split_once('|').ok_or_else(|| {
+                    parameter.invalid("is a system and a version: system|version")
+                })?;
                 Ok((system.to_owned(), version.to_owned()))
             })
             .collect()

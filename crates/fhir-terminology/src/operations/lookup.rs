@@ -89,7 +89,9 @@ fn answer(found: &Found, wanted: &[String], languages: &crate::text::Languages) 
     }
     for (of, at) in all {
         let values = of.values(at);
-        for (name, value) in values.filter(|(name, _)| !matches!(*name, "parent" | "child" | "inactive")) {
+        for (name, value) in
+            values.filter(|(name, _)| !matches!(*name, "parent" | "child" | "inactive"))
+        {
             let description = of.property(name).and_then(|it| it.description.as_deref());
             property(name, &value, description);
         }

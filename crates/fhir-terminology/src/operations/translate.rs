@@ -11,8 +11,20 @@ use crate::translate::{Direction, Match, TranslateRequest};
 use crate::validate::Coding;
 
 const PARAMETERS: &[&str] = &[
-    "url", "conceptMap", "conceptMapVersion", "code", "system", "version", "source", "coding",
-    "codeableConcept", "target", "targetsystem", "dependency", "reverse", "tx-resource",
+    "url",
+    "conceptMap",
+    "conceptMapVersion",
+    "code",
+    "system",
+    "version",
+    "source",
+    "coding",
+    "codeableConcept",
+    "target",
+    "targetsystem",
+    "dependency",
+    "reverse",
+    "tx-resource",
 ];
 
 pub(super) fn perform(

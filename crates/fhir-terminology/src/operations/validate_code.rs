@@ -13,14 +13,39 @@ use crate::validate::{
 };
 
 const IN_CODE_SYSTEM: &[&str] = &[
-    "url", "codeSystem", "code", "version", "display", "coding", "codeableConcept", "date",
-    "abstract", "displayLanguage", "lenient-display-validation", "tx-resource",
+    "url",
+    "codeSystem",
+    "code",
+    "version",
+    "display",
+    "coding",
+    "codeableConcept",
+    "date",
+    "abstract",
+    "displayLanguage",
+    "lenient-display-validation",
+    "tx-resource",
 ];
 const IN_VALUE_SET: &[&str] = &[
-    "url", "valueSet", "valueSetVersion", "code", "system", "systemVersion", "display", "coding",
-    "codeableConcept", "date", "abstract", "displayLanguage", "inferSystem", "system-version",
-    "check-system-version", "force-system-version", "exclude-system",
-    "lenient-display-validation", "tx-resource",
+    "url",
+    "valueSet",
+    "valueSetVersion",
+    "code",
+    "system",
+    "systemVersion",
+    "display",
+    "coding",
+    "codeableConcept",
+    "date",
+    "abstract",
+    "displayLanguage",
+    "inferSystem",
+    "system-version",
+    "check-system-version",
+    "force-system-version",
+    "exclude-system",
+    "lenient-display-validation",
+    "tx-resource",
 ];
 
 fn options(input: &Input<'_>) -> Result<ValidateOptions, TerminologyError> {

@@ -30,7 +30,8 @@ pub(crate) async fn invoke(
     name: &OperationName,
     level: &Level,
 ) -> Result<Answer, ServerError> {
-    let operation = of_interaction(name, level).ok_or(ServerError::NotThereYet("this operation"))?;
+    let operation =
+        of_interaction(name, level).ok_or(ServerError::NotThereYet("this operation"))?;
     call.unrestricted()?;
     let input = match &call.resource {
         Some(resource) => Input::from_parameters(resource.value())?,

@@ -94,7 +94,8 @@ async fn questions_without_an_answer_say_why() {
         answer.expressions()
     };
     check("ValueSet/$expand?url=http://nowhere", 404, "not-found").await;
-    check("ValueSet/$expand?url=http://hl7.org/fhir/ValueSet/all-languages", 422, "too-costly").await;
+    check("ValueSet/$expand?url=http://hl7.org/fhir/ValueSet/all-languages", 422, "too-costly")
+        .await;
     check(&format!("CodeSystem/$lookup?system={GENDER}&code=none"), 404, "not-found").await;
     let versions = format!("ValueSet/$expand?url={GENDERS}|1&valueSetVersion=2");
     assert_eq!(check(&versions, 400, "invalid").await, ["http.valueSetVersion"]);
@@ -104,14 +105,17 @@ async fn questions_without_an_answer_say_why() {
     let count = format!("ValueSet/$expand?url={GENDERS}&count=many");
     assert_eq!(check(&count, 400, "value").await, ["http.count"]);
     check("ValueSet/$explode", 501, "not-supported").await;
-    check("CodeSystem/$subsumes?system=http://snomed.info/sct&codeA=1&codeB=2", 404, "not-found").await;
+    check("CodeSystem/$subsumes?system=http://snomed.info/sct&codeA=1&codeB=2", 404, "not-found")
+        .await;
 }
 
 #[tokio::test]
 async fn codes_are_translated_and_compared() {
     // TERM-099, TERM-105, TERM-109
     let site = Site::start().await;
-    let translate = format!("ConceptMap/$translate?system={GENDER}&code=male&targetsystem=http://terminology.hl7.org/CodeSystem/v3-AdministrativeGender");
+    let translate = format!(
+        "ConceptMap/$translate?system={GENDER}&code=male&targetsystem=http://terminology.hl7.org/CodeSystem/v3-AdministrativeGender"
+    );
     let answer = site.get(&translate).await.is(200).json();
     assert_eq!(value(&answer, "result"), true, "{answer}");
     let subsumes = "CodeSystem/$subsumes?system=http://terminology.hl7.org/CodeSystem/v3-ActCode&codeA=_ActAccountCode&codeB=AE";
