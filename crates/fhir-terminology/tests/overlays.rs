@@ -153,6 +153,15 @@ fn value_sets_that_import_each_other_in_a_circle_are_told() {
     long.push(vs("http://x/40", "http://x/vs/animals"));
     let refused = with(&long.iter().map(String::as_str).collect::<Vec<_>>()).resolve("http://x/0");
     assert!(matches!(refused, Err(TerminologyError::ImportsTooDeep { .. })));
+    let twice = |n: usize| {
+        let next = format!("http://x/{}", n + 1);
+        let include = format!(r#"{{"valueSet":["{next}"]}}"#);
+        vs(&format!("http://x/{n}"), &next).replace(&include, &format!("{include},{include}"))
+    };
+    let doubled: Vec<String> = (0..30).map(twice).collect();
+    let refused =
+        with(&doubled.iter().map(String::as_str).collect::<Vec<_>>()).resolve("http://x/0");
+    assert!(matches!(refused, Err(TerminologyError::TooCostly { .. })));
     let missing = with(&[&vs("http://x/a", "http://x/nowhere")]).resolve("http://x/a").unwrap();
     assert!(matches!(missing.check("http://s", "c"), Membership::NotKnown(_)));
 }
