@@ -254,6 +254,8 @@ pub struct CodeSystem {
     pub properties: Vec<PropertyDefinition>,
     /// Codes that stand in it twice; the first counts.
     pub duplicates: Vec<Box<str>>,
+    /// The rows of those, in order.
+    pub(crate) repeated: Vec<ConceptIndex>,
     pub(crate) text: Box<str>,
     pub(crate) concepts: Vec<ConceptRow>,
     pub(crate) designations: Vec<DesignationRow>,
@@ -316,9 +318,10 @@ impl CodeSystem {
         Some(self.by_code[found])
     }
 
-    /// All concepts in the resource's order.
-    pub fn concepts(&self) -> impl Iterator<Item = ConceptIndex> + use<> {
-        0..u32::try_from(self.concepts.len()).expect("concepts are counted by u32")
+    /// All concepts in the resource's order, each code once.
+    pub fn concepts(&self) -> impl Iterator<Item = ConceptIndex> + '_ {
+        let all = 0..u32::try_from(self.concepts.len()).expect("concepts are counted by u32");
+        all.filter(|concept| self.repeated.binary_search(concept).is_err())
     }
 
     /// The code of a concept.

@@ -78,6 +78,7 @@ pub fn read_code_system(resource: Value<'_>) -> Result<CodeSystem, TerminologyEr
         supplements: boxed(resource, "supplements"),
         properties,
         duplicates: Vec::new(),
+        repeated: Vec::new(),
         text: builder.text.into_boxed_str(),
         concepts: builder.rows,
         designations: builder.designations,
@@ -264,16 +265,19 @@ fn finish(
     by_code.sort_by(|&one, &other| {
         system.compare(system.code(one), system.code(other)).then(one.cmp(&other))
     });
-    let mut duplicates = Vec::new();
+    let (mut duplicates, mut repeated) = (Vec::new(), Vec::new());
     by_code.dedup_by(|later, first| {
         let same = system.compare(system.code(*later), system.code(*first)).is_eq();
         if same {
             duplicates.push(system.code(*later).into());
+            repeated.push(*later);
         }
         same
     });
     system.by_code = by_code;
+    repeated.sort_unstable();
     system.duplicates = duplicates;
+    system.repeated = repeated;
 
     let mut pairs = nested;
     for concept in system.concepts() {
@@ -285,6 +289,11 @@ fn finish(
                 pairs.extend(other().map(|parent| (parent, concept)));
             }
         }
+    }
+    if !system.repeated.is_empty() {
+        // What is nested in a repeated code is nested in its first.
+        let first = |concept| system.find(system.code(concept)).unwrap_or(concept);
+        pairs.iter_mut().for_each(|(one, other)| (*one, *other) = (first(*one), first(*other)));
     }
     let mut seen = std::collections::HashSet::new();
     pairs.retain(|pair| pair.0 != pair.1 && seen.insert(*pair));

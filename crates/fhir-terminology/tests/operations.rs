@@ -40,7 +40,7 @@ fn a_lookup_tells_names_properties_and_neighbours_as_they_are_asked_for() {
     // TERM-095, TERM-096, TERM-022
     let answer = ask("CodeSystem", "$lookup", &format!("system={ACT}&code=CC")).unwrap();
     for part in [
-        r#"{"name":"name","valueString":"ActCode"}"#,
+        r#"{"name":"name","valueString":"v3.ActCode"}"#,
         r#"{"name":"display","valueString":"credit card"}"#,
         r#"{"name":"code","valueCode":"parent"},{"name":"value","valueCode":"_ActAccountCode"}"#,
         r#"{"name":"code","valueCode":"child"},{"name":"value","valueCode":"AE"}"#,
