@@ -146,7 +146,7 @@ impl ResolvedSet {
         items.retain(|item| {
             let retired = item.concept.is_some_and(|(of, at)| of.is_inactive(at));
             let left_out = self.excluded_systems.iter().any(|system| system == item.system);
-            let mut stays = !left_out && !(self.active_only && retired);
+            let mut stays = !(left_out || self.active_only && retired);
             for part in &self.exclude {
                 match part.check(item.system, item.code) {
                     crate::Membership::Member(_) => stays = false,

@@ -43,7 +43,7 @@ pub enum PackError {
         file: String,
         /// What is wrong with it.
         #[source]
-        source: crate::TerminologyError,
+        source: Box<crate::TerminologyError>,
     },
 }
 
@@ -87,11 +87,13 @@ pub fn encode(source: &Source, files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, P
     for (name, bytes) in files {
         let unreadable = |problem: String| PackError::Resource {
             file: name.clone(),
-            source: crate::read_code_system::malformed("", problem),
+            source: Box::new(crate::read_code_system::malformed("", problem)),
         };
         let document = Document::parse(bytes).map_err(|error| unreadable(error.to_string()))?;
-        let label = Label::read(document.root())
-            .map_err(|source| PackError::Resource { file: name.clone(), source })?;
+        let label = Label::read(document.root()).map_err(|source| PackError::Resource {
+            file: name.clone(),
+            source: Box::new(source),
+        })?;
         let mut kept = Vec::new();
         strip(document.root(), &mut kept);
         if blocks

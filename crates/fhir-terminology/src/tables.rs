@@ -4,7 +4,7 @@
 //!
 //! Sources: ISO 4217's list one (the maintenance agency is SIX), ISO 3166-1's codes with the
 //! names of the time zone database's `iso3166.tab` (public domain), and the zone names of the
-//! time zone database 2025b (public domain). Withdrawn currencies are not in it.
+//! time zone database 2025b (public domain). Currencies that were withdrawn lately are still in it.
 
 use fhir_core::json::{Document, write_string};
 

@@ -1,5 +1,7 @@
 //! Definitions of one's own on top of what is built in.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail at once")]
+
 use std::sync::Arc;
 
 use fhir_core::json::Document;

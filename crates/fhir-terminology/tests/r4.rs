@@ -1,5 +1,7 @@
 //! What is built in: R4 core's own code systems and value sets.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail at once")]
+
 use fhir_terminology::{
     Canonical, Coding, ExpandRequest, ExpansionLimits, Languages, Membership, Subsumption,
     Terminology, TerminologyError, TextFilter, ValidateOptions, Verdict, subsumes,
