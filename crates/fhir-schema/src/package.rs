@@ -91,27 +91,8 @@ impl Package {
     /// holds more than `limits`, holds a file twice or one that is not what it says, or lacks
     /// `package.json`.
     pub fn read(archive: impl Read, limits: PackageLimits) -> Result<Self, SchemaError> {
-        let unpacked = BoundedReader {
-            inner: flate2::read::GzDecoder::new(archive),
-            left: limits.total_bytes,
-        };
-        let mut archive = tar::Archive::new(unpacked);
-        let archive_error = |source| archive_error(source, limits);
-
-        let mut reading = Reading::new(limits);
-        for entry in archive.entries().map_err(archive_error)? {
-            let mut entry = entry.map_err(archive_error)?;
-            reading.count_entry()?;
-            let name = safe_name(&entry)?;
-            let Some(file) = resource_file_name(&name) else { continue };
-            if entry.header().entry_type() != tar::EntryType::Regular {
-                continue;
-            }
-            reading.check_size(entry.size())?;
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).map_err(archive_error)?;
-            reading.file(file, bytes)?;
-        }
+        let mut reading = Reading::new();
+        each_entry(archive, limits, |file, bytes| reading.file(file, bytes))?;
         reading.package()
     }
 
@@ -124,11 +105,11 @@ impl Package {
         files: impl IntoIterator<Item = io::Result<(String, Vec<u8>)>>,
         limits: PackageLimits,
     ) -> Result<Self, SchemaError> {
-        let mut reading = Reading::new(limits);
-        let mut left = limits.total_bytes;
+        let mut reading = Reading::new();
+        let (mut left, mut entries) = (limits.total_bytes, 0);
         for file in files {
             let (name, bytes) = file.map_err(SchemaError::Archive)?;
-            reading.count_entry()?;
+            limits.count(&mut entries)?;
             left = left
                 .checked_sub(bytes.len() as u64)
                 .ok_or(SchemaError::TooLarge { what: "bytes", limit: limits.total_bytes })?;
@@ -139,7 +120,7 @@ impl Package {
                 });
             }
             if name.ends_with(".json") {
-                reading.check_size(bytes.len() as u64)?;
+                limits.check_size(bytes.len() as u64)?;
                 reading.file(&name, bytes)?;
             }
         }
@@ -147,21 +128,83 @@ impl Package {
     }
 }
 
+/// Hands every `.json` file of a package's archive to `take`, in the archive's order, under the
+/// same bounds as [`Package::read`].
+///
+/// # Errors
+/// [`SchemaError`] when the archive cannot be read, has names that lead out of it or links, holds
+/// more than `limits` or a file twice; and what `take` refuses.
+pub fn each_file(
+    archive: impl Read,
+    limits: PackageLimits,
+    mut take: impl FnMut(&str, &[u8]) -> Result<(), SchemaError>,
+) -> Result<(), SchemaError> {
+    let mut names = BTreeSet::new();
+    each_entry(archive, limits, |file, bytes| {
+        if !names.insert(file.to_owned()) {
+            return Err(SchemaError::DuplicateFile(file.to_owned()));
+        }
+        take(file, &bytes)
+    })
+}
+
+/// The same, a file that is there twice included.
+fn each_entry(
+    archive: impl Read,
+    limits: PackageLimits,
+    mut take: impl FnMut(&str, Vec<u8>) -> Result<(), SchemaError>,
+) -> Result<(), SchemaError> {
+    let unpacked =
+        BoundedReader { inner: flate2::read::GzDecoder::new(archive), left: limits.total_bytes };
+    let mut archive = tar::Archive::new(unpacked);
+    let archive_error = |source| archive_error(source, limits);
+    let mut entries = 0;
+    for entry in archive.entries().map_err(archive_error)? {
+        let mut entry = entry.map_err(archive_error)?;
+        limits.count(&mut entries)?;
+        let name = safe_name(&entry)?;
+        let Some(file) = resource_file_name(&name) else { continue };
+        if entry.header().entry_type() != tar::EntryType::Regular {
+            continue;
+        }
+        limits.check_size(entry.size())?;
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).map_err(archive_error)?;
+        take(file, bytes)?;
+    }
+    Ok(())
+}
+
 /// A package of which some files are read.
 struct Reading {
-    limits: PackageLimits,
-    entries: u64,
     names: BTreeSet<String>,
     interner: Interner,
     has_manifest: bool,
     package: Package,
 }
 
+impl PackageLimits {
+    /// Counts one entry more.
+    fn count(self, entries: &mut u64) -> Result<(), SchemaError> {
+        *entries += 1;
+        if *entries > self.entries {
+            return Err(SchemaError::TooLarge { what: "entries", limit: self.entries });
+        }
+        Ok(())
+    }
+
+    fn check_size(self, bytes: u64) -> Result<(), SchemaError> {
+        if bytes > self.file_bytes {
+            let limit = self.file_bytes;
+            return Err(SchemaError::TooLarge { what: "bytes in one file", limit });
+        }
+        Ok(())
+    }
+}
+
 impl Reading {
-    fn new(limits: PackageLimits) -> Self {
+    fn new() -> Self {
         Self {
-            limits,
-            entries: 0,
             names: BTreeSet::new(),
             interner: Interner::default(),
             has_manifest: false,
@@ -174,22 +217,6 @@ impl Reading {
                 resources: Vec::new(),
             },
         }
-    }
-
-    fn count_entry(&mut self) -> Result<(), SchemaError> {
-        self.entries += 1;
-        if self.entries > self.limits.entries {
-            return Err(SchemaError::TooLarge { what: "entries", limit: self.limits.entries });
-        }
-        Ok(())
-    }
-
-    fn check_size(&self, bytes: u64) -> Result<(), SchemaError> {
-        if bytes > self.limits.file_bytes {
-            let limit = self.limits.file_bytes;
-            return Err(SchemaError::TooLarge { what: "bytes in one file", limit });
-        }
-        Ok(())
     }
 
     fn file(&mut self, file: &str, mut bytes: Vec<u8>) -> Result<(), SchemaError> {

@@ -24,6 +24,7 @@ mod page_link;
 mod references_exist;
 mod run;
 mod table;
+mod terminology;
 
 pub use base::{InvalidPublicBase, PublicBase};
 pub use config::{Limits, ServerConfig};
@@ -44,6 +45,7 @@ pub(crate) struct Server {
     /// Admits large bodies to be worked on.
     pub(crate) large: Arc<tokio::sync::Semaphore>,
     pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
+    pub(crate) terminologies: BTreeMap<TenantName, terminology::Definitions>,
     pub(crate) secret: ChannelSecret,
     pub(crate) page_key: PageKey,
     pub(crate) clock: Arc<dyn Clock>,

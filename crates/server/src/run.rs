@@ -59,6 +59,10 @@ pub async fn run(
             Pace { grace: config.limits.body_grace, rate: config.limits.body_rate },
         ),
         large: Arc::new(Semaphore::new(large_at_once())),
+        terminologies: databases
+            .keys()
+            .map(|tenant| (tenant.clone(), crate::terminology::Definitions::new()))
+            .collect(),
         databases,
         secret: ChannelSecret::generate(&*ids),
         page_key: config.page_key,

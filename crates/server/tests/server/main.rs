@@ -25,5 +25,6 @@ mod outcomes;
 mod read;
 mod references;
 mod rules;
+mod terminology;
 mod transaction;
 mod update;
