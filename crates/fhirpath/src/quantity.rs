@@ -120,11 +120,10 @@ impl Quantity {
             return Relation::Common(self.value, other.value, self.unit.clone());
         }
         if let (Unit::Calendar(left), Unit::Calendar(right)) = (&self.unit, &other.unit) {
-            let (CalendarUnit::Year, CalendarUnit::Month)
-            | (CalendarUnit::Month, CalendarUnit::Year) = (left, right)
-            else {
+            let both_are_of_months = left.max(right) <= &CalendarUnit::Month;
+            if !both_are_of_months {
                 return self.relate_by_ucum(other, towards, Unit::ucum);
-            };
+            }
             let months = |quantity: &Self| match quantity.unit {
                 Unit::Calendar(CalendarUnit::Year) => quantity.value.multiply(Decimal::from(12)),
                 _ => Some(quantity.value),
