@@ -7,10 +7,12 @@ use fhir_core::ResourceType;
 
 use crate::definitions::{
     Definitions, ElementDefinition, PlainPath, Source, TypeDefinition, TypeKind,
-    UnresolvedExpression,
+    UnresolvedExpression, XmlForm,
 };
 use crate::expression::{self, Wanted};
-use crate::package::{Package, PackageElement, SearchParameter, StructureDefinition};
+use crate::package::{
+    Package, PackageElement, PackageElementType, SearchParameter, StructureDefinition,
+};
 use crate::{Schema, SchemaError};
 
 /// The compartment that says whose data a resource is.
@@ -125,9 +127,22 @@ fn type_definition(
             .element
             .iter()
             .skip(1)
-            .map(element_definition)
+            .map(|element| {
+                let mut element = element_definition(element)?;
+                // R4's definitions say `string` of what the specification calls an `id`.
+                if kind == TypeKind::Resource && element.fhir_type.is_some() && is_own_id(&element)
+                {
+                    element.fhir_type = Some("id".into());
+                }
+                Ok(element)
+            })
             .collect::<Result<_, _>>()?,
     })
+}
+
+/// Whether it is the id of a resource, not of an element within one.
+fn is_own_id(element: &ElementDefinition) -> bool {
+    element.name() == "id" && !element.parent().contains('.')
 }
 
 fn element_definition(element: &PackageElement) -> Result<ElementDefinition, SchemaError> {
@@ -152,13 +167,26 @@ fn element_definition(element: &PackageElement) -> Result<ElementDefinition, Sch
             Ok(path.into())
         })
         .transpose()?;
+    let system_type =
+        element.types.iter().find(|it| it.code.starts_with("http://hl7.org/fhirpath/System."));
     Ok(ElementDefinition {
         path: element.path.clone(),
+        fhir_type: system_type.and_then(fhir_type),
+        xml: match element.representation.iter().any(|it| &**it == "xmlAttr") {
+            true => XmlForm::Attribute,
+            false => XmlForm::Element,
+        },
         min: element.min.ok_or_else(|| invalid("has no min"))?,
         max,
         types: element.types.iter().map(|it| it.code.clone()).collect(),
         content_reference,
     })
+}
+
+/// The FHIR type which a system type stands for, by the extension that says so.
+fn fhir_type(system_type: &PackageElementType) -> Option<Box<str>> {
+    const FHIR_TYPE: &str = "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type";
+    system_type.extension.iter().find(|it| &*it.url == FHIR_TYPE)?.value.clone()
 }
 
 type ByTypeAndCode<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a SearchParameter>>;

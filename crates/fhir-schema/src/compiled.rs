@@ -18,11 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::SchemaError;
 use crate::definitions::{
     Definitions, ElementDefinition, PlainPath, Source, TypeDefinition, TypeKind,
-    UnresolvedExpression,
+    UnresolvedExpression, XmlForm,
 };
 
 /// The one format that is written and read.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 const MAGIC: &[u8; 8] = b"HGSCHEMA";
 /// The best ratio below the levels that need much memory to read.
@@ -149,6 +149,7 @@ fn strings_of(definitions: &Definitions) -> BTreeSet<&str> {
             strings.insert(element.name());
             strings.extend(element.types.iter().map(|code| &**code));
             strings.extend(element.content_reference.as_deref());
+            strings.extend(element.fhir_type.as_deref());
         }
     }
     for paths_by_type in [&definitions.identifiers, &definitions.patient_compartment] {
@@ -209,6 +210,11 @@ impl Writer<'_> {
             self.number(element.max.map_or(0, |max| max as usize + 1));
             self.texts(&element.types);
             self.optional_text(element.content_reference.as_deref());
+            self.optional_text(element.fhir_type.as_deref());
+            self.number(match element.xml {
+                XmlForm::Element => 0,
+                XmlForm::Attribute => 1,
+            });
         }
     }
 }
@@ -375,6 +381,12 @@ impl BodyReader<'_> {
                 max: self.small_number()?.checked_sub(1),
                 types: self.many(Self::text)?,
                 content_reference: self.optional_text()?,
+                fhir_type: self.optional_text()?,
+                xml: match self.bytes.number()? {
+                    0 => XmlForm::Element,
+                    1 => XmlForm::Attribute,
+                    _ => return Err(SchemaError::Damaged("an element has no form in XML")),
+                },
             });
         }
         Ok(TypeDefinition { name, kind, is_abstract, base, elements })

@@ -73,6 +73,20 @@ pub struct ElementDefinition {
     pub types: Vec<Box<str>>,
     /// The path of the element whose children are this one's too.
     pub content_reference: Option<Box<str>>,
+    /// Where the type is a FHIRPath system type: the FHIR type that it stands for.
+    pub fhir_type: Option<Box<str>>,
+    /// Whether it is an attribute in XML.
+    pub xml: XmlForm,
+}
+
+/// `ElementDefinition.representation`, as far as it matters in instances of FHIR types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum XmlForm {
+    /// An element, as nearly everything.
+    #[default]
+    Element,
+    /// `xmlAttr`: the id of an element, the url of an extension.
+    Attribute,
 }
 
 impl ElementDefinition {

@@ -16,6 +16,6 @@ mod expression;
 pub mod package;
 mod schema;
 
-pub use definitions::{Definitions, PlainPath};
+pub use definitions::{Definitions, PlainPath, TypeKind};
 pub use error::SchemaError;
 pub use schema::{Element, Kind, Node, Schema};

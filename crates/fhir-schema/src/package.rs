@@ -102,6 +102,9 @@ pub struct PackageElement {
     pub types: Vec<PackageElementType>,
     /// `#` and the path of the element with the same content.
     pub content_reference: Option<Box<str>>,
+    /// `xmlAttr` for an attribute.
+    #[serde(default)]
+    pub representation: Vec<Box<str>>,
 }
 
 /// `ElementDefinition.type`.
@@ -109,6 +112,19 @@ pub struct PackageElement {
 pub struct PackageElementType {
     /// The type's name, or the URL of a FHIRPath system type.
     pub code: Box<str>,
+    /// Among others, the FHIR type that a system type stands for.
+    #[serde(default)]
+    pub extension: Vec<PackageExtension>,
+}
+
+/// An extension of `ElementDefinition.type`.
+#[derive(Debug, Deserialize)]
+pub struct PackageExtension {
+    /// What it says.
+    pub url: Box<str>,
+    /// A value of type url or uri.
+    #[serde(alias = "valueUrl", alias = "valueUri")]
+    pub value: Option<Box<str>>,
 }
 
 /// SearchParameter.

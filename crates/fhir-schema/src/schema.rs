@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::LazyLock;
 
 use crate::definitions::{
-    Definitions, ElementDefinition, PlainPath, Source, TypeKind, UnresolvedExpression,
+    Definitions, ElementDefinition, PlainPath, Source, TypeKind, UnresolvedExpression, XmlForm,
     choice_json_name,
 };
 use crate::{SchemaError, compiled};
@@ -33,6 +33,25 @@ pub struct Element {
     pub is_array: bool,
     /// Whether the name is one of those of a choice of types (`valueQuantity`).
     pub is_choice: bool,
+    /// Whether it is an attribute in XML, as the id of an element and the url of an extension.
+    pub is_attribute: bool,
+    /// The least number of occurrences; of a choice, of all its names together.
+    pub min: u32,
+    /// The greatest number of occurrences; `None` for any number.
+    pub max: Option<u32>,
+    /// Index into the names of types, see [`Schema::type_name`].
+    type_index: u16,
+    /// How much of the JSON name is the choice's.
+    choice_length: u8,
+}
+
+impl Element {
+    /// The name of the choice of types that this JSON name is one of: `value` for
+    /// `valueQuantity`, as FHIRPath and XML's definitions write it.
+    #[must_use]
+    pub fn choice_name<'a>(&self, json_name: &'a str) -> Option<&'a str> {
+        if self.is_choice { json_name.get(..usize::from(self.choice_length)) } else { None }
+    }
 }
 
 /// What an element holds, as far as someone who walks a resource must tell apart.
@@ -91,8 +110,12 @@ pub struct Schema {
     node_paths: Vec<Box<str>>,
     /// The node of the type Element, which a primitive's `_name` leads to.
     element_node: Node,
-    /// Every JSON name of every node, node by node.
+    /// Every JSON name of every node, node by node, in the definition's order.
     edges: Vec<Edge>,
+    /// Where each node's edges begin, and after the last, where its end.
+    edge_starts: Vec<u32>,
+    /// Names of types, for `Element::type_index`.
+    type_names: Vec<Box<str>>,
     /// The names of the edges, each once, one after the other.
     names: String,
     /// Open addressing over `edges`: an edge's index plus one, or nought for a free slot. At
@@ -103,10 +126,10 @@ pub struct Schema {
     unresolved: Vec<UnresolvedExpression>,
 }
 
-#[derive(Clone, Copy)]
 struct Type {
     kind: TypeKind,
     is_abstract: bool,
+    base: Option<Box<str>>,
     /// A primitive has none: in JSON it is a value.
     node: Option<Node>,
 }
@@ -167,8 +190,8 @@ impl Schema {
         self.resource_types.iter().map(|name| &**name)
     }
 
-    /// All types in no order.
-    pub(crate) fn type_names(&self) -> impl Iterator<Item = &str> {
+    /// All types, in no order.
+    pub fn type_names(&self) -> impl Iterator<Item = &str> {
         self.types.keys().map(|name| &**name)
     }
 
@@ -201,8 +224,59 @@ impl Schema {
             return Some(edge.element);
         }
         let edge = self.edge(node, json_name.strip_prefix('_')?)?;
-        edge.has_sibling
-            .then_some(Element { kind: Kind::Complex(self.element_node), ..edge.element })
+        edge.has_sibling.then_some(Element {
+            kind: Kind::Complex(self.element_node),
+            type_index: ELEMENT_TYPE_INDEX,
+            ..edge.element
+        })
+    }
+
+    /// What may stand in an object, in the definition's order: the JSON name of each element, and
+    /// of a choice of types each alternative, one after the other. Names with a leading underscore
+    /// are not listed.
+    pub fn elements(&self, node: Node) -> impl Iterator<Item = (&str, Element)> {
+        self.edges_of(node).iter().map(|edge| (self.name(edge), edge.element))
+    }
+
+    /// The alternatives of a choice of types, by the choice's name without `[x]`; none where the
+    /// node has no such choice.
+    pub fn choice(&self, node: Node, name: &str) -> impl Iterator<Item = (&str, Element)> {
+        self.elements(node)
+            .filter(move |(json_name, element)| element.choice_name(json_name) == Some(name))
+    }
+
+    /// The name of an element's type: `code`, `Quantity`, `Resource`, `xhtml`; `BackboneElement`
+    /// or `Element` where the elements are defined in place. Where the definition gives a FHIRPath
+    /// system type, the FHIR type that it means: `id` and `string` of ids, `uri` of
+    /// `Extension.url`.
+    #[must_use]
+    pub fn type_name(&self, element: Element) -> &str {
+        &self.type_names[usize::from(element.type_index)]
+    }
+
+    /// The type that a type specializes: `Quantity` for `Age`, `string` for `code`.
+    #[must_use]
+    pub fn base_type(&self, name: &str) -> Option<&str> {
+        self.types.get(name)?.base.as_deref()
+    }
+
+    /// Whether the name is of a resource type, a complex or a primitive datatype, or of none.
+    #[must_use]
+    pub fn type_kind(&self, name: &str) -> Option<TypeKind> {
+        self.types.get(name).map(|found| found.kind)
+    }
+
+    /// Whether one type is the other or specializes it, through however many types.
+    #[must_use]
+    pub fn is_subtype(&self, name: &str, of: &str) -> bool {
+        let mut current = Some(name);
+        while let Some(name) = current {
+            if name == of {
+                return true;
+            }
+            current = self.base_type(name);
+        }
+        false
     }
 
     /// Where a node is defined: `Patient.contact` for a contact, `Quantity` for any quantity.
@@ -238,6 +312,11 @@ impl Schema {
         &self.unresolved
     }
 
+    fn edges_of(&self, node: Node) -> &[Edge] {
+        let at = node.0 as usize;
+        &self.edges[self.edge_starts[at] as usize..self.edge_starts[at + 1] as usize]
+    }
+
     fn edge(&self, node: Node, name: &str) -> Option<&Edge> {
         let mask = self.slots.len() - 1;
         let mut slot = hash(node, name) & mask;
@@ -261,7 +340,7 @@ fn paths<'a>(by_type: &'a BTreeMap<Box<str>, Vec<PlainPath>>, name: &str) -> &'a
 }
 
 fn kind_of(types: &HashMap<Box<str>, Type>, type_code: &str) -> Option<Kind> {
-    if type_code.starts_with("http://hl7.org/fhirpath/System.") {
+    if is_system_type(type_code) {
         return Some(Kind::Primitive);
     }
     let found = types.get(type_code)?;
@@ -278,6 +357,10 @@ fn kind_of(types: &HashMap<Box<str>, Type>, type_code: &str) -> Option<Kind> {
         (TypeKind::Primitive, "xhtml") => Kind::Xhtml,
         (TypeKind::Primitive, _) => Kind::Primitive,
     })
+}
+
+fn is_system_type(type_code: &str) -> bool {
+    type_code.starts_with("http://hl7.org/fhirpath/System.")
 }
 
 /// Mixes eight bytes at a time: names are short, and the table is asked for every key of every
@@ -317,7 +400,12 @@ impl<'a> Layout<'a> {
             };
             layout.types.insert(
                 definition.name.clone(),
-                Type { kind: definition.kind, is_abstract: definition.is_abstract, node },
+                Type {
+                    kind: definition.kind,
+                    is_abstract: definition.is_abstract,
+                    base: definition.base.clone(),
+                    node,
+                },
             );
             if node.is_some() {
                 let parents: HashSet<&str> =
@@ -352,6 +440,8 @@ impl<'a> Layout<'a> {
                 self.add_edges(element, &mut edges)?;
             }
         }
+        self.check_bases()?;
+        let edge_starts = edges.sort(self.node_paths.len());
         let element_node = self.nodes_by_path.get("Element").copied();
         let mut resource_types: Vec<Box<str>> = self
             .types
@@ -368,6 +458,8 @@ impl<'a> Layout<'a> {
             node_paths: self.node_paths,
             slots: vec![0; (edges.edges.len() * 2).next_power_of_two()],
             edges: edges.edges,
+            edge_starts,
+            type_names: edges.type_names,
             names: edges.names,
             identifiers: definitions.identifiers.clone(),
             patient_compartment: definitions.patient_compartment.clone(),
@@ -375,6 +467,25 @@ impl<'a> Layout<'a> {
         };
         schema.fill_slots()?;
         Ok(schema)
+    }
+
+    /// Every type's chain of bases must end.
+    fn check_bases(&self) -> Result<(), SchemaError> {
+        if self.types.len() > usize::from(u16::MAX) / 2 {
+            return Err(SchemaError::TooLarge { what: "types", limit: u64::from(u16::MAX) / 2 });
+        }
+        for name in self.types.keys() {
+            let mut current = &**name;
+            let mut steps = 0;
+            while let Some(base) = self.types.get(current).and_then(|it| it.base.as_deref()) {
+                current = base;
+                steps += 1;
+                if steps > self.types.len() {
+                    return Err(invalid(name, "is, through other types, its own base"));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn add_edges(
@@ -387,24 +498,32 @@ impl<'a> Layout<'a> {
             .nodes_by_path
             .get(definition.parent())
             .ok_or_else(|| invalid(path, "has no parent"))?;
+        let choice_length = definition.choice_name().map_or(0, str::len);
+        let choice_length =
+            u8::try_from(choice_length).map_err(|_| invalid(path, "has too long a name"))?;
         let mut add = |name: &str, kind, type_code: &str| {
-            edges.add(
-                node,
-                name,
-                Element {
-                    kind,
-                    is_array: definition.max.is_none_or(|max| max > 1),
-                    is_choice: definition.choice_name().is_some(),
-                },
-                self.has_sibling(type_code),
-            );
+            let type_name = match &definition.fhir_type {
+                Some(fhir_type) if is_system_type(type_code) => fhir_type,
+                _ => type_code,
+            };
+            let element = Element {
+                kind,
+                is_array: definition.max.is_none_or(|max| max > 1),
+                is_choice: definition.choice_name().is_some(),
+                is_attribute: definition.xml == XmlForm::Attribute,
+                min: definition.min,
+                max: definition.max,
+                type_index: edges.type_index(type_name),
+                choice_length,
+            };
+            edges.add(node, name, element, self.has_sibling(type_code));
         };
         if let Some(target) = &definition.content_reference {
             let target = *self
                 .nodes_by_path
                 .get(&**target)
                 .ok_or_else(|| invalid(path, "has the content of an element that is not there"))?;
-            add(definition.name(), Kind::Complex(target), "");
+            add(definition.name(), Kind::Complex(target), "BackboneElement");
             return Ok(());
         }
         let kind_of = |code: &str| {
@@ -436,14 +555,57 @@ impl<'a> Layout<'a> {
     }
 }
 
-#[derive(Default)]
+/// The index of the type Element, which stands first among the names of types.
+const ELEMENT_TYPE_INDEX: u16 = 0;
+
 struct Edges {
     edges: Vec<Edge>,
     names: String,
     starts: HashMap<Box<str>, u32>,
+    type_names: Vec<Box<str>>,
+    type_indexes: HashMap<Box<str>, u16>,
+}
+
+impl Default for Edges {
+    fn default() -> Self {
+        Self {
+            edges: Vec::new(),
+            names: String::new(),
+            starts: HashMap::new(),
+            type_names: vec!["Element".into()],
+            type_indexes: HashMap::from([("Element".into(), ELEMENT_TYPE_INDEX)]),
+        }
+    }
 }
 
 impl Edges {
+    fn type_index(&mut self, name: &str) -> u16 {
+        if let Some(index) = self.type_indexes.get(name) {
+            return *index;
+        }
+        let index = u16::try_from(self.type_names.len()).expect("types are checked to be fewer");
+        self.type_names.push(name.into());
+        self.type_indexes.insert(name.into(), index);
+        index
+    }
+
+    /// Brings the edges of a node together, in the order in which they were added; gives where
+    /// each node's begin.
+    fn sort(&mut self, nodes: usize) -> Vec<u32> {
+        self.edges.sort_by_key(|edge| edge.node.0);
+        let mut starts = Vec::with_capacity(nodes + 1);
+        for (at, edge) in self.edges.iter().enumerate() {
+            let at = u32::try_from(at).expect("a file has fewer elements");
+            let node = edge.node.0 as usize;
+            while starts.len() <= node {
+                starts.push(at);
+            }
+        }
+        let end = u32::try_from(self.edges.len()).expect("a file has fewer elements");
+        starts.resize(nodes + 1, end);
+        starts
+    }
+
     fn add(&mut self, node: Node, name: &str, element: Element, has_sibling: bool) {
         let length = |text: &str| u32::try_from(text.len()).expect("a file holds fewer names");
         let name_start = match self.starts.get(name) {

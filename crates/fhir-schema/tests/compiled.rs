@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use fhir_schema::definitions::{Definitions, ElementDefinition, TypeDefinition, TypeKind};
+use fhir_schema::definitions::{Definitions, ElementDefinition, TypeDefinition, TypeKind, XmlForm};
 use fhir_schema::{Schema, SchemaError, compiled};
 use proptest::prelude::{Just, ProptestConfig, any, prop_oneof, proptest};
 
@@ -33,7 +33,7 @@ fn another_format_is_refused_by_its_number() {
     let mut file = R4_FILE.to_vec();
     file[8] = 9;
     for error in [compiled::decode(&file).unwrap_err(), compiled::header(&file).unwrap_err()] {
-        assert!(matches!(error, SchemaError::UnknownFormat { found: 9, known: 1 }));
+        assert!(matches!(error, SchemaError::UnknownFormat { found: 9, known: 2 }));
     }
 }
 
@@ -48,7 +48,7 @@ fn a_file_cut_short_anywhere_is_damaged() {
 
 #[test]
 fn a_length_that_asks_for_too_much_memory_is_refused() {
-    let mut file = b"HGSCHEMA\x01\x00".to_vec();
+    let mut file = b"HGSCHEMA\x02\x00".to_vec();
     file.extend([0; 4]);
     file.extend([0xff, 0xff, 0xff, 0x7f]);
     let error = compiled::decode(&file).unwrap_err();
@@ -81,7 +81,7 @@ proptest! {
         strings in prop_oneof![Just(&b""[..]), Just(&b"\x03\x01a\x01b\x01c"[..])],
     ) {
         let body = [strings, &body].concat();
-        let mut file = b"HGSCHEMA\x01\x00\x00\x00\x00\x00".to_vec();
+        let mut file = b"HGSCHEMA\x02\x00\x00\x00\x00\x00".to_vec();
         file.push(body.len() as u8);
         file.extend(zstd::bulk::compress(&body, 1).unwrap());
         if let Ok(found) = compiled::decode(&file) {
@@ -103,6 +103,8 @@ fn check_refused(element: ElementDefinition, expected: &str) {
         max: None,
         types: vec!["string".into()],
         content_reference: None,
+        fhir_type: None,
+        xml: XmlForm::Element,
     };
     for (name, elements) in [("Element", vec![]), ("Thing", vec![other, element])] {
         definitions.types.push(TypeDefinition {
@@ -125,6 +127,8 @@ fn definitions_that_contradict_themselves_are_refused() {
         max: Some(1),
         types: types.iter().map(|code| Box::from(*code)).collect(),
         content_reference: content_reference.map(Box::from),
+        fhir_type: None,
+        xml: XmlForm::Element,
     };
     check_refused(element("Thing.other", &["string"], None), "Thing.other is defined twice");
     check_refused(element("Thing.a.b", &["string"], None), "Thing.a.b has no parent");

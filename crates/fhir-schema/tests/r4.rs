@@ -1,7 +1,8 @@
 //! Facts of R4, looked up by hand in the specification, against what is built in.
 
-use fhir_schema::definitions::TypeKind;
-use fhir_schema::{Kind, Schema, compiled};
+#![expect(clippy::unwrap_used, reason = "a test may fail at once")]
+
+use fhir_schema::{Kind, Schema, TypeKind, compiled};
 
 /// Follows JSON names from a resource's root or a datatype; `Kind`, node and `[]` for an array.
 fn describe(path: &str) -> Option<String> {
@@ -283,4 +284,115 @@ fn the_whole_element_tree_is_in_the_file() {
     let id = &element("Patient.id").types;
     assert_eq!(&*id[0], "http://hl7.org/fhirpath/System.String");
     assert_eq!(element("xhtml.extension").max, Some(0));
+}
+
+#[test]
+fn elements_stand_in_the_definition_s_order_with_alternatives_of_a_choice_together() {
+    let schema = Schema::r4();
+    let node = schema.resource("Observation").unwrap();
+    let names: Vec<&str> = schema.elements(node).map(|(name, _)| name).collect();
+    assert_eq!(names[..5], ["id", "meta", "implicitRules", "language", "text"]);
+    let at = names.iter().position(|name| *name == "valueQuantity").unwrap();
+    assert_eq!(
+        names[at - 1..at + 3],
+        ["performer", "valueQuantity", "valueCodeableConcept", "valueString"]
+    );
+    assert_eq!(*names.last().unwrap(), "component");
+    let mut seen = 0;
+    for name in schema.type_names() {
+        let Some(node) = schema.resource(name).or_else(|| schema.datatype(name)) else { continue };
+        for (json_name, element) in schema.elements(node) {
+            assert_eq!(schema.element(node, json_name), Some(element), "{name}.{json_name}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 2_000, "{seen}");
+}
+
+#[test]
+fn a_choice_gives_its_alternatives_and_an_alternative_its_choice() {
+    let schema = Schema::r4();
+    let node = schema.resource("MedicationRequest").unwrap();
+    let alternatives: Vec<_> = schema
+        .choice(node, "medication")
+        .map(|(name, element)| (name, schema.type_name(element), element.min))
+        .collect();
+    assert_eq!(
+        alternatives,
+        [
+            ("medicationCodeableConcept", "CodeableConcept", 1),
+            ("medicationReference", "Reference", 1)
+        ]
+    );
+    let (name, element) = schema.choice(node, "reported").next().unwrap();
+    assert_eq!(element.choice_name(name), Some("reported"));
+    assert_eq!(schema.choice(node, "status").count(), 0, "no choice");
+    assert_eq!(schema.choice(node, "med").count(), 0, "not the whole name");
+}
+
+#[test]
+fn every_element_has_the_name_of_its_fhir_type() {
+    let schema = Schema::r4();
+    for (path, type_name) in [
+        ("Patient.id", "id"),
+        ("Patient.contact", "BackboneElement"),
+        ("Patient.contact.id", "string"),
+        ("Patient.contact.gender", "code"),
+        ("Patient._birthDate", "Element"),
+        ("Patient.text.div", "xhtml"),
+        ("Patient.contained", "Resource"),
+        ("Patient.extension.url", "uri"),
+        ("Patient.extension.valueAge", "Age"),
+        ("Questionnaire.item.item", "BackboneElement"),
+        ("Bundle.entry.link", "BackboneElement"),
+        ("Timing.repeat", "Element"),
+        ("Quantity.id", "string"),
+    ] {
+        let mut names = path.split('.');
+        let root = names.next().unwrap();
+        let mut node = schema.resource(root).or_else(|| schema.datatype(root));
+        let mut found = None;
+        for name in names {
+            found = schema.element(node.unwrap(), name);
+            node = found.unwrap().kind.node();
+        }
+        assert_eq!(schema.type_name(found.unwrap()), type_name, "{path}");
+    }
+}
+
+#[test]
+fn types_have_kinds_and_bases() {
+    let schema = Schema::r4();
+    for (name, kind, base) in [
+        ("Age", TypeKind::Complex, Some("Quantity")),
+        ("code", TypeKind::Primitive, Some("string")),
+        ("string", TypeKind::Primitive, Some("Element")),
+        ("Element", TypeKind::Complex, None),
+        ("Patient", TypeKind::Resource, Some("DomainResource")),
+        ("Bundle", TypeKind::Resource, Some("Resource")),
+    ] {
+        assert_eq!(schema.type_kind(name), Some(kind), "{name}");
+        assert_eq!(schema.base_type(name), base, "{name}");
+    }
+    assert_eq!(schema.type_kind("Nothing"), None);
+    assert!(schema.is_subtype("Patient", "Resource"));
+    assert!(schema.is_subtype("id", "string"));
+    assert!(!schema.is_subtype("string", "id"));
+}
+
+#[test]
+fn ids_of_elements_and_urls_of_extensions_alone_are_attributes_in_xml() {
+    let schema = Schema::r4();
+    for name in schema.type_names() {
+        let Some(node) = schema.resource(name).or_else(|| schema.datatype(name)) else { continue };
+        let is_resource = schema.type_kind(name) == Some(TypeKind::Resource);
+        for (json_name, element) in schema.elements(node) {
+            let expected = match json_name {
+                "id" => !is_resource,
+                "url" => name == "Extension",
+                _ => false,
+            };
+            assert_eq!(element.is_attribute, expected, "{name}.{json_name}");
+        }
+    }
 }
