@@ -101,9 +101,6 @@ pub enum XmlProblem {
     /// An element stands more than once.
     #[error("the element \"{0}\" stands more than once and may stand once; leave one")]
     Repeated(String),
-    /// The repeats of an element do not follow each other.
-    #[error("the element \"{0}\" stands again after others; keep its repeats together")]
-    Scattered(String),
     /// Text in an element that has none.
     #[error("text where there is none; values are written as the attribute value=\"…\"")]
     Text,
@@ -174,7 +171,6 @@ impl XmlProblem {
             | Self::MustBeAttribute(_)
             | Self::WrongOrder { .. }
             | Self::Repeated(_)
-            | Self::Scattered(_)
             | Self::Text
             | Self::ForeignNamespace { .. }
             | Self::EmptyElement

@@ -130,6 +130,8 @@ struct Reader<'a, 's> {
     depth: usize,
     path: Vec<Step<'s>>,
     issues: Vec<(Found, String)>,
+    /// Names of the groups that ended, of all objects that are being read, innermost last.
+    ended: Vec<&'s str>,
     /// What a primitive value has beside the value: the type Element.
     primitive: Option<Node>,
     /// For names with an underscore before them.
@@ -153,6 +155,7 @@ impl<'a, 's> Reader<'a, 's> {
             depth: 0,
             path: Vec::new(),
             issues: Vec::new(),
+            ended: Vec::new(),
             primitive: schema.datatype("Element"),
             name: String::new(),
         }
@@ -304,6 +307,7 @@ impl<'a, 's> Reader<'a, 's> {
         let schema = self.schema;
         let mut rest = schema.elements(node);
         let mut group: Option<Group<'s>> = None;
+        let first_ended = self.ended.len();
         let mut any = false;
         loop {
             let token = self.tokens.next()?;
@@ -338,23 +342,25 @@ impl<'a, 's> Reader<'a, 's> {
                 }
                 _ => {
                     let mut ahead = rest.clone();
-                    let next = ahead.find(|(name, _)| *name == local);
+                    let next = match ahead.find(|(name, _)| *name == local) {
+                        Some(next) => {
+                            rest = ahead;
+                            Some(next)
+                        }
+                        None => self.misplaced(node, &tag, (namespace, local), group.as_ref())?,
+                    };
+                    let next = match next {
+                        Some((name, element)) if self.may_begin(namespace, name, element, &tag)? => {
+                            next.filter(|_| !self.ended[first_ended..].contains(&name))
+                        }
+                        _ => None,
+                    };
                     let Some((name, element)) = next else {
-                        self.misplaced(node, &tag, (namespace, local), group.as_ref())?;
                         self.skip(is_empty)?;
                         continue;
                     };
-                    if !self.is_of(namespace, element.kind, &tag)? {
-                        self.skip(is_empty)?;
-                        continue;
-                    }
-                    if element.is_attribute {
-                        self.issue(at, XmlProblem::MustBeAttribute(name.to_owned()))?;
-                        self.skip(is_empty)?;
-                        continue;
-                    }
-                    rest = ahead;
                     if let Some(before) = group.take() {
+                        self.ended.push(before.name);
                         before.end(&mut self.out);
                     }
                     group = Some(Group::begin(name, element, at, &mut self.out));
@@ -366,7 +372,25 @@ impl<'a, 's> Reader<'a, 's> {
         if let Some(last) = group {
             last.end(&mut self.out);
         }
+        self.ended.truncate(first_ended);
         Ok(any)
+    }
+
+    /// Whether an element is of its namespace, and an element in XML at all; an issue if not.
+    fn may_begin(
+        &mut self,
+        namespace: Namespace<'a>,
+        name: &str,
+        element: Element,
+        tag: &Tag<'a>,
+    ) -> Result<bool, Found> {
+        if !self.is_of(namespace, element.kind, tag)? {
+            return Ok(false);
+        }
+        if element.is_attribute {
+            self.issue(tag.at, XmlProblem::MustBeAttribute(name.to_owned()))?;
+        }
+        Ok(!element.is_attribute)
     }
 
     /// Whether an element is of the namespace that its kind calls for; an issue if not.
@@ -393,30 +417,40 @@ impl<'a, 's> Reader<'a, 's> {
         self.issue(tag.at, XmlProblem::ForeignNamespace { name, namespace })
     }
 
-    /// An element that is not one of those that may come next.
+    /// An element that is not one of those that may come next: an issue. Where it would be known
+    /// further up, that is given back.
     fn misplaced(
         &mut self,
         node: Node,
         tag: &Tag<'a>,
         (namespace, local): (Namespace<'a>, &'a str),
         group: Option<&Group<'s>>,
-    ) -> Result<(), Found> {
+    ) -> Result<Option<(&'s str, Element)>, Found> {
         tag.check_name()?;
         if namespace != Namespace::Fhir {
-            return self.foreign(namespace, tag);
+            self.foreign(namespace, tag)?;
+            return Ok(None);
         }
-        let name = beginning(local);
-        let problem = match (self.schema.element(node, local), group) {
-            (Some(element), Some(group)) if !local.starts_with('_') && !element.is_attribute => {
-                XmlProblem::WrongOrder { name, after: group.name.to_owned() }
+        let schema = self.schema;
+        let known = schema.elements(node).find(|(name, _)| *name == local);
+        let problem = match (&known, group) {
+            (Some((_, element)), _) if element.is_attribute => return Ok(known),
+            (Some((name, element)), Some(group)) => {
+                let choice = element.choice_name(name);
+                if choice.is_some() && choice == group.element.choice_name(group.name) {
+                    // Which alternative comes first has no meaning; that there are two is for
+                    // validation, as in JSON.
+                    return Ok(known);
+                }
+                XmlProblem::WrongOrder { name: beginning(local), after: group.name.to_owned() }
             }
-            (Some(element), _) if element.is_attribute => XmlProblem::MustBeAttribute(name),
             _ => XmlProblem::UnknownElement {
-                name,
-                parent: self.schema.node_path(node).to_owned(),
+                name: beginning(local),
+                parent: schema.node_path(node).to_owned(),
             },
         };
-        self.issue(tag.at, problem)
+        self.issue(tag.at, problem)?;
+        Ok(known)
     }
 
     /// One of the elements of a group, whose tag was entered.

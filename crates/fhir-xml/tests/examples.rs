@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use fhir_core::json::Document;
 use fhir_schema::Schema;
-use fhir_xml::{Limits, Style, to_json, to_xml};
+use fhir_xml::{Limits, Style, XmlIssue, XmlProblem, to_json, to_xml};
 
 /// The folder that an environment variable names; nothing, with a printed reason, without it.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
@@ -79,8 +79,17 @@ fn xml_of_the_fhirpath_suite_is_read_and_comes_back() {
     assert!(files.len() >= 5, "{files:?}");
     for path in files {
         let xml = std::fs::read(&path).unwrap();
-        let json = support::read_bytes(&xml).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-        there_and_back(json.as_bytes(), Style::Compact)
+        let json = match to_json(&xml, Schema::r4(), &Limits::default()) {
+            Ok(converted) => converted.json,
+            // One of them has an extension after its status, which the suite takes.
+            Err(refused) => {
+                let is_order =
+                    |issue: &XmlIssue| matches!(issue.problem, XmlProblem::WrongOrder { .. });
+                assert!(refused.issues.iter().all(is_order), "{path:?}: {refused}");
+                refused.readable.unwrap().json
+            }
+        };
+        there_and_back(&json, Style::Compact)
             .unwrap_or_else(|error| panic!("{path:?}: {error}"));
     }
 }
