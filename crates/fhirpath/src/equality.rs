@@ -216,10 +216,6 @@ impl<'a> DistinctItems<'a> {
     pub(crate) fn items(&self) -> &[Item<'a>] {
         &self.items
     }
-
-    pub(crate) fn into_items(self) -> Vec<Item<'a>> {
-        self.items
-    }
 }
 
 /// What is equal has the same hash.

@@ -200,6 +200,12 @@ impl<'a> Value<'a> {
         self.items().chain(alone)
     }
 
+    /// How many bytes of the text stand before the value; a string begins with its quote.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        self.node().start as usize - usize::from(self.kind() == Kind::String)
+    }
+
     /// Line and column (in characters) of the value's first byte, both from 1.
     #[must_use]
     pub fn position(&self) -> (usize, usize) {
