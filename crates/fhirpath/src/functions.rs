@@ -1,5 +1,5 @@
-//! The functions of the language: N1's, those that FHIR R4 adds, and of FHIRPath 2.1 those that
-//! the official R4 suite knows.
+//! The functions of the language: N1's, those that FHIR R4 adds, of FHIRPath 2.1 those that the
+//! official R4 suite knows, and `hasExtension`, which a search parameter of R4 uses.
 
 /// Names each function once.
 macro_rules! functions {
@@ -131,6 +131,7 @@ functions! {
     Precision "precision" 0 0,
     Comparable "comparable" 1 1,
     Extension "extension" 1 1,
+    HasExtension "hasExtension" 1 1,
     HasValue "hasValue" 0 0,
     GetValue "getValue" 0 0,
     Resolve "resolve" 0 0,

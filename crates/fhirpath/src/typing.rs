@@ -123,6 +123,7 @@ pub(crate) fn result(
         | F::Is
         | F::Comparable
         | F::HasValue
+        | F::HasExtension
         | F::ConformsTo
         | F::MemberOf
         | F::Subsumes

@@ -1,6 +1,6 @@
 //! Which file carries out which function.
 
-use super::{Flow, Run, Scope, Sink};
+use super::{Flow, Run, Scope, Sink, Stop, until_enough};
 use crate::functions::Function;
 use crate::program::Expr;
 use crate::value::Item;
@@ -115,6 +115,14 @@ impl<'a> Run<'a, '_> {
             F::Now | F::Today | F::TimeOfDay => sink(self.time_now(function, at)?),
             F::Type => self.visit(input, scope, &mut |item| sink(self.type_of(&item))),
             F::Extension => self.extension(call, sink),
+            F::HasExtension => {
+                let mut exists = false;
+                until_enough(self.extension(call, &mut |_| {
+                    exists = true;
+                    Err(Stop::Enough)
+                }))?;
+                sink(Item::Boolean(exists))
+            }
             F::GetValue => self.get_value(call)?.map_or(Ok(()), sink),
             F::Resolve => self.resolve(call, sink),
             F::ElementDefinition | F::Slice | F::CheckModifiers => self.by_definition(call, sink),

@@ -272,7 +272,7 @@ impl<'a> Run<'a, '_> {
         let Call { input, arguments, scope, .. } = call;
         let item = self.single(input, scope, "iif()")?;
         let inner = match &item {
-            Some(item) => scope.at(item, 0),
+            Some(item) => scope.at(item, scope.index),
             // Nothing is in focus then; what stands around it stays.
             None => scope,
         };
@@ -382,8 +382,13 @@ impl<'a> Run<'a, '_> {
         rows.sort_by(|(left, _), (right, _)| {
             let orders = left.iter().zip(right).enumerate().map(|(column, (left, right))| {
                 match direction(column) {
-                    Direction::Ascending => left.cmp(right),
-                    Direction::Descending => right.cmp(left),
+                    // What is empty comes first both ways, as the official suite has it.
+                    Direction::Descending
+                        if *left != SortKey::Empty && *right != SortKey::Empty =>
+                    {
+                        right.cmp(left)
+                    }
+                    _ => left.cmp(right),
                 }
             });
             orders.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)

@@ -115,15 +115,6 @@ impl<'a> Run<'a, '_> {
         if call.function == Function::Replace {
             let count = input.matches(pattern).count();
             self.spend_on_text(input.len() + count * substitute.len(), call.at)?;
-            if pattern.is_empty() {
-                // Before each character, and not after the last.
-                let mut spread = String::new();
-                for character in input.chars() {
-                    spread.push_str(&substitute);
-                    spread.push(character);
-                }
-                return Ok(string(spread));
-            }
             return Ok(string(input.replace(pattern, &substitute)));
         }
         if pattern.is_empty() {
