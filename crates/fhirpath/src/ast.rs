@@ -32,7 +32,11 @@ pub(crate) enum AstKind {
     /// `input.name`
     Member(Box<Ast>, String),
     /// `input.name(arguments)`, or without an input.
-    Call { input: Option<Box<Ast>>, name: String, arguments: Vec<Ast> },
+    Call {
+        input: Option<Box<Ast>>,
+        name: String,
+        arguments: Vec<Ast>,
+    },
     /// `input[index]`
     At(Box<Ast>, Box<Ast>),
     /// `-operand`

@@ -70,7 +70,9 @@ pub(crate) fn root_shape(schema: &Schema, path: &str) -> Option<Shape> {
         let mut types = Vec::new();
         for from in shape.types.iter().flatten() {
             match find(schema, *from, name) {
-                Found::Element(_, element) => types.push(StaticType::Fhir(NodeType::Element(element))),
+                Found::Element(_, element) => {
+                    types.push(StaticType::Fhir(NodeType::Element(element)))
+                }
                 Found::Choice(elements) => types
                     .extend(elements.into_iter().map(|it| StaticType::Fhir(NodeType::Element(it)))),
                 Found::System(system_type) => types.push(StaticType::System(system_type)),
@@ -90,10 +92,9 @@ impl Compiler<'_> {
     pub(crate) fn compile(&self, text: &str) -> Result<Expr, CompileError> {
         let ast = parse(text)?;
         let scope = Scope { this: self.root.clone(), total: Shape::unknown(Count::Many) };
-        self.expression(&ast, &scope).map(|(expr, _)| expr).map_err(|(problem, at)| CompileError {
-            problem,
-            at: Position::of(text, at as usize),
-        })
+        self.expression(&ast, &scope)
+            .map(|(expr, _)| expr)
+            .map_err(|(problem, at)| CompileError { problem, at: Position::of(text, at as usize) })
     }
 
     pub(crate) fn is_strict(&self) -> bool {
@@ -187,9 +188,8 @@ impl Compiler<'_> {
     }
 
     fn variable(&self, name: &str) -> (Op, Shape) {
-        let string = |text: String| {
-            (Op::Literal(Literal::String(text)), Shape::system(SystemType::String))
-        };
+        let string =
+            |text: String| (Op::Literal(Literal::String(text)), Shape::system(SystemType::String));
         match name {
             "resource" => (Op::Resource, Shape::unknown(Count::One)),
             "rootResource" => (Op::RootResource, Shape::unknown(Count::One)),
@@ -236,8 +236,7 @@ impl Compiler<'_> {
                 }
             }
             None => {
-                shape.types =
-                    type_named(self.schema, name).map(|it| vec![StaticType::Fhir(it)]);
+                shape.types = type_named(self.schema, name).map(|it| vec![StaticType::Fhir(it)]);
             }
         }
         Ok((Expr { op: Op::OfFocus(TypeTest::Fhir(name.into())), at }, shape))
@@ -298,8 +297,7 @@ impl Compiler<'_> {
             types = None;
             count = Count::Many;
         }
-        let step =
-            Step { name: name.into(), sibling_name: format!("_{name}").into(), known };
+        let step = Step { name: name.into(), sibling_name: format!("_{name}").into(), known };
         let shape = Shape { types, count, is_ordered: shape.is_ordered };
         Ok((Expr { op: Op::Child(Box::new(input), step), at }, shape))
     }
@@ -520,9 +518,7 @@ impl Compiler<'_> {
         };
         let test = self.type_test(&name)?;
         let (op, shape) = match function {
-            Function::Is => {
-                (Op::Is(Box::new(input.0), test), Shape::system(SystemType::Boolean))
-            }
+            Function::Is => (Op::Is(Box::new(input.0), test), Shape::system(SystemType::Boolean)),
             Function::As => self.as_type(input, &test),
             _ => {
                 let (operand, shape) = input;

@@ -112,9 +112,7 @@ impl Decimal {
     #[must_use]
     pub fn truncated_to(self, places: u32) -> Self {
         match self.places.checked_sub(places).and_then(power_of_ten) {
-            Some(divisor) if places < self.places => {
-                Self { digits: self.digits / divisor, places }
-            }
+            Some(divisor) if places < self.places => Self { digits: self.digits / divisor, places },
             _ => self,
         }
     }

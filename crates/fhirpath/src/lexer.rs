@@ -125,9 +125,8 @@ impl<'t> Lexer<'t> {
             if rest.starts_with("//") {
                 self.take_while(|byte| byte != b'\n' && byte != b'\r');
             } else if rest.starts_with("/*") {
-                let end = rest
-                    .find("*/")
-                    .ok_or((CompileProblem::Unterminated("a comment"), self.at))?;
+                let end =
+                    rest.find("*/").ok_or((CompileProblem::Unterminated("a comment"), self.at))?;
                 self.at += end + 2;
             } else if rest.starts_with('\u{feff}') || rest.starts_with('\u{a0}') {
                 self.at += rest.chars().next().map_or(1, char::len_utf8);

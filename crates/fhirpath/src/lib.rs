@@ -36,9 +36,7 @@ pub use calendar::CalendarUnit;
 pub use compile::{OrderCheck, Strictness};
 pub use context::Context;
 pub use decimal::Decimal;
-pub use error::{
-    CompileError, CompileProblem, EvaluationError, EvaluationProblem, Position,
-};
+pub use error::{CompileError, CompileProblem, EvaluationError, EvaluationProblem, Position};
 pub use expression::{Expression, Options};
 pub use host::{Host, NoHost, ReferenceTypes, Resolved, Unavailable};
 pub use model::{NodeType, SystemType};

@@ -175,11 +175,8 @@ impl<'t> Parser<'t> {
                 self.advance()?;
                 let name = self.type_name()?;
                 let left_box = Box::new(left);
-                let kind = if is_test {
-                    AstKind::Is(left_box, name)
-                } else {
-                    AstKind::As(left_box, name)
-                };
+                let kind =
+                    if is_test { AstKind::Is(left_box, name) } else { AstKind::As(left_box, name) };
                 left = self.node(kind, at)?;
             } else {
                 break;

@@ -242,10 +242,7 @@ impl DateTime {
             _ => (self, other),
         };
         let (left_components, right_components) = (left.components(), right.components());
-        compare(
-            &left_components[..left.parts().into()],
-            &right_components[..right.parts().into()],
-        )
+        compare(&left_components[..left.parts().into()], &right_components[..right.parts().into()])
     }
 }
 
@@ -381,9 +378,8 @@ mod tests {
 
     #[test]
     fn the_coarser_of_two_decides_or_says_nothing() {
-        let compare = |left, right| {
-            DateTime::parse(left).unwrap().compare(DateTime::parse(right).unwrap())
-        };
+        let compare =
+            |left, right| DateTime::parse(left).unwrap().compare(DateTime::parse(right).unwrap());
         assert_eq!(compare("2018-03", "2018-03-01"), None);
         assert_eq!(compare("2018-02", "2018-03-01"), Some(Less));
         assert_eq!(compare("2018-03-01T10:30:00", "2018-03-01T10:30:00.0"), Some(Equal));

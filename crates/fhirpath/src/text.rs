@@ -36,9 +36,7 @@ pub(crate) fn substring(text: &str, start: i64, length: Option<i64>) -> Option<&
 
 /// The index, in characters, of where `part` first stands, or -1.
 pub(crate) fn index_of(text: &str, found: Option<usize>) -> i64 {
-    found
-        .and_then(|at| i64::try_from(text[..at].chars().count()).ok())
-        .unwrap_or(-1)
+    found.and_then(|at| i64::try_from(text[..at].chars().count()).ok()).unwrap_or(-1)
 }
 
 /// An encoding of `encode()` and `decode()`.
@@ -115,9 +113,8 @@ impl Encoding {
 fn from_hex(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     let digit = |byte: u8| char::from(byte).to_digit(16);
-    let bytes = pairs.iter().map(|[high, low]| {
-        u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
-    });
+    let bytes =
+        pairs.iter().map(|[high, low]| u8::try_from(digit(*high)? * 16 + digit(*low)?).ok());
     rest.is_empty().then(|| bytes.collect()).flatten()
 }
 

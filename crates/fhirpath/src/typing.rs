@@ -191,9 +191,7 @@ pub(crate) fn result(
             let count = then.count.max(otherwise.count);
             then.merged(otherwise, count)
         }
-        F::Children | F::Descendants => {
-            Shape { is_ordered: false, ..Shape::unknown(Count::Many) }
-        }
+        F::Children | F::Descendants => Shape { is_ordered: false, ..Shape::unknown(Count::Many) },
         F::Extension => match type_named(compiler.schema, "Extension") {
             Some(extension) => Shape::fhir(extension).with_count(Count::Many),
             None => Shape::unknown(Count::Many),

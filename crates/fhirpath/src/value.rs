@@ -160,13 +160,15 @@ impl<'a> FhirValue<'a> {
                     }
                     _ => SystemType::String,
                 };
-                Some(match system_type {
-                    SystemType::Date => Date::parse(&text).map(Item::Date),
-                    SystemType::DateTime => DateTime::parse(&text).map(Item::DateTime),
-                    SystemType::Time => Time::parse(&text).map(Item::Time),
-                    _ => None,
-                }
-                .unwrap_or(Item::String(text)))
+                Some(
+                    match system_type {
+                        SystemType::Date => Date::parse(&text).map(Item::Date),
+                        SystemType::DateTime => DateTime::parse(&text).map(Item::DateTime),
+                        SystemType::Time => Time::parse(&text).map(Item::Time),
+                        _ => None,
+                    }
+                    .unwrap_or(Item::String(text)),
+                )
             }
             JsonKind::Array | JsonKind::Null => None,
         }

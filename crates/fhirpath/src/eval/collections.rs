@@ -58,11 +58,7 @@ impl<'a> Run<'a, '_> {
     }
 
     /// All items of a part, each once.
-    fn distinct(
-        &self,
-        expr: &'a Expr,
-        scope: Scope<'_, 'a>,
-    ) -> Result<DistinctItems<'a>, Stop> {
+    fn distinct(&self, expr: &'a Expr, scope: Scope<'_, 'a>) -> Result<DistinctItems<'a>, Stop> {
         let mut distinct = DistinctItems::new();
         self.visit(expr, scope, &mut |item| {
             self.hand_on_new(&mut distinct, item, expr.at, &mut |_| Ok(()))
@@ -108,12 +104,7 @@ impl<'a> Run<'a, '_> {
     }
 
     /// Whether every item is this truth; an item that is no boolean is an error.
-    fn each_is(
-        &self,
-        call: Call<'_, 'a>,
-        wanted: bool,
-        what: &'static str,
-    ) -> Result<bool, Stop> {
+    fn each_is(&self, call: Call<'_, 'a>, wanted: bool, what: &'static str) -> Result<bool, Stop> {
         let mut each_is = true;
         // To the end, so that what is no boolean is found wherever it stands.
         self.visit(call.input, call.scope, &mut |item| {

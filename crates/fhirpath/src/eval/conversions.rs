@@ -93,7 +93,8 @@ impl<'a> Run<'a, '_> {
         let Some(unit) = self.text(unit, call.scope, call.function.name())? else {
             return Ok(Some(quantity));
         };
-        let code: Cow<'_, str> = match unit.strip_prefix('\'').and_then(|it| it.strip_suffix('\'')) {
+        let code: Cow<'_, str> = match unit.strip_prefix('\'').and_then(|it| it.strip_suffix('\''))
+        {
             Some(code) => Cow::Borrowed(code),
             None => unit,
         };
@@ -111,11 +112,7 @@ fn to_boolean(input: &Item<'_>) -> Option<bool> {
         },
         _ => {
             let number = equality::number(input)?;
-            if number == Decimal::from(1) {
-                Some(true)
-            } else {
-                number.is_zero().then_some(false)
-            }
+            if number == Decimal::from(1) { Some(true) } else { number.is_zero().then_some(false) }
         }
     }
 }

@@ -73,11 +73,12 @@ impl<'a> Run<'a, '_> {
         self.visit(call.input, call.scope, &mut |item| {
             self.spend(1, call.at)?;
             let reference = match &item {
-                Item::Fhir(value) => match value.object().filter(|_| !value.has_primitive_value())
-                {
-                    Some(object) => object.get("reference"),
-                    None => value.value(),
-                },
+                Item::Fhir(value) => {
+                    match value.object().filter(|_| !value.has_primitive_value()) {
+                        Some(object) => object.get("reference"),
+                        None => value.value(),
+                    }
+                }
                 Item::String(text) => return self.resolve_text(text, None, sink),
                 _ => None,
             };
@@ -155,9 +156,7 @@ impl<'a> Run<'a, '_> {
             },
             _ => match self.single(&call.arguments[0], call.scope, what)? {
                 None => return Ok(None),
-                Some(other) if call.function == Function::Subsumes => {
-                    host.subsumes(&input, &other)
-                }
+                Some(other) if call.function == Function::Subsumes => host.subsumes(&input, &other),
                 Some(other) => host.subsumes(&other, &input),
             },
         };

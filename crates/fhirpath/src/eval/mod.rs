@@ -100,9 +100,7 @@ impl<'a> Run<'a, '_> {
                 self.steps.set(rest);
                 Ok(())
             }
-            None => {
-                Err(self.fail(at, EvaluationProblem::BudgetExceeded(self.context.budget())))
-            }
+            None => Err(self.fail(at, EvaluationProblem::BudgetExceeded(self.context.budget()))),
         }
     }
 
@@ -121,9 +119,11 @@ impl<'a> Run<'a, '_> {
             Op::This => sink(scope.this.clone()),
             Op::Index => sink(Item::Integer(i64::try_from(scope.index).unwrap_or(i64::MAX))),
             Op::Total => scope.total.iter().try_for_each(|item| sink(item.clone())),
-            Op::Resource => sink(Item::Fhir(self.context.resource_or(self.focus).ok_or_else(
-                || self.fail(expr.at, EvaluationProblem::UnknownVariable("resource".to_owned())),
-            )?)),
+            Op::Resource => {
+                sink(Item::Fhir(self.context.resource_or(self.focus).ok_or_else(|| {
+                    self.fail(expr.at, EvaluationProblem::UnknownVariable("resource".to_owned()))
+                })?))
+            }
             Op::RootResource => {
                 let root = self.context.root_resource_or(self.focus).ok_or_else(|| {
                     let name = "rootResource".to_owned();
@@ -148,9 +148,9 @@ impl<'a> Run<'a, '_> {
             }
             Op::Child(input, step) => match &input.op {
                 Op::This => self.step_into(scope.this, step, expr.at, sink),
-                _ => self.visit(input, scope, &mut |item| {
-                    self.step_into(&item, step, expr.at, sink)
-                }),
+                _ => {
+                    self.visit(input, scope, &mut |item| self.step_into(&item, step, expr.at, sink))
+                }
             },
             Op::At(input, index) => self.item_at(input, index, scope, sink),
             Op::Negate(operand) => {
@@ -324,9 +324,7 @@ impl<'a> Run<'a, '_> {
     pub(crate) fn is_of_type(&self, item: &Item<'a>, test: &TypeTest) -> bool {
         match (item, test) {
             (_, TypeTest::Never) => false,
-            (Item::Fhir(value), TypeTest::Fhir(name)) => {
-                self.is_fhir_type(value.node_type(), name)
-            }
+            (Item::Fhir(value), TypeTest::Fhir(name)) => self.is_fhir_type(value.node_type(), name),
             (Item::Fhir(value), TypeTest::AnyQuantity) => {
                 self.is_fhir_type(value.node_type(), "Quantity")
             }

@@ -42,8 +42,8 @@ impl<'a> Run<'a, '_> {
                 other => return Err(self.mismatch(call.at, what, &other)),
             })),
             _ => {
-                let number = equality::number(&input)
-                    .ok_or_else(|| self.mismatch(call.at, what, &input))?;
+                let number =
+                    equality::number(&input).ok_or_else(|| self.mismatch(call.at, what, &input))?;
                 let is_integer = matches!(input, Item::Integer(_));
                 self.of_plain_number(call, number, is_integer.then_some(input))
             }
@@ -64,8 +64,7 @@ impl<'a> Run<'a, '_> {
             Some(argument) => match self.single_system(argument, call.scope, what)? {
                 None => return Ok(None),
                 Some(item) => Some((
-                    equality::number(&item)
-                        .ok_or_else(|| self.mismatch(call.at, what, &item))?,
+                    equality::number(&item).ok_or_else(|| self.mismatch(call.at, what, &item))?,
                     matches!(item, Item::Integer(_)),
                 )),
             },
@@ -85,9 +84,7 @@ impl<'a> Run<'a, '_> {
                     Err(_) => return Err(self.mismatch(call.at, what, &Item::Decimal(places))),
                 }
             }
-            (Function::Log, Some((base, _))) => {
-                of_f64(number.to_f64().ln() / base.to_f64().ln())
-            }
+            (Function::Log, Some((base, _))) => of_f64(number.to_f64().ln() / base.to_f64().ln()),
             (Function::Power, Some((exponent, is_integer))) => {
                 let exact = u32::try_from(exponent.truncate()).ok().filter(|_| exponent.is_whole());
                 match exact {
@@ -139,9 +136,9 @@ impl<'a> Run<'a, '_> {
             }
         };
         Ok(match input {
-            Item::Integer(_) | Item::Decimal(_) => {
-                equality::number(input).and_then(|it| of_decimal(it, edge, digits)).map(Item::Decimal)
-            }
+            Item::Integer(_) | Item::Decimal(_) => equality::number(input)
+                .and_then(|it| of_decimal(it, edge, digits))
+                .map(Item::Decimal),
             Item::Quantity(quantity) => of_decimal(quantity.value, edge, digits).map(|value| {
                 Item::Quantity(Box::new(Quantity { value, unit: quantity.unit.clone() }))
             }),

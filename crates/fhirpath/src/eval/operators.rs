@@ -155,8 +155,7 @@ impl<'a> Run<'a, '_> {
         right: &Item<'a>,
         at: u32,
     ) -> Stop {
-        let given =
-            format!("{} and {}", left.type_name(self.schema), right.type_name(self.schema));
+        let given = format!("{} and {}", left.type_name(self.schema), right.type_name(self.schema));
         self.fail(at, EvaluationProblem::TypeMismatch { what, given })
     }
 

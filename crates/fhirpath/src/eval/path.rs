@@ -173,9 +173,7 @@ impl<'a> Run<'a, '_> {
     ) -> Flow {
         self.spend(1, at)?;
         let item = match node_type {
-            NodeType::Element(element) => {
-                FhirValue::element(self.schema, element, value, sibling)
-            }
+            NodeType::Element(element) => FhirValue::element(self.schema, element, value, sibling),
             other => FhirValue::of_type(other, value, sibling),
         };
         item.map_or(Ok(()), |item| sink(Item::Fhir(item)))
@@ -205,7 +203,8 @@ impl<'a> Run<'a, '_> {
         };
         let mut count = 0;
         let flow = self.each_child(item, object, &mut |_, value, sibling, _| {
-            let is_array = |it: Option<Value<'a>>| it.is_some_and(|it| it.kind() == JsonKind::Array);
+            let is_array =
+                |it: Option<Value<'a>>| it.is_some_and(|it| it.kind() == JsonKind::Array);
             if is_array(value) || is_array(sibling) {
                 self.hand_out(value, sibling, NodeType::Unknown, at, &mut |_| {
                     count += 1;
@@ -213,7 +212,8 @@ impl<'a> Run<'a, '_> {
                 })?;
             } else {
                 self.spend(1, at)?;
-                count += usize::from(FhirValue::of_type(NodeType::Unknown, value, sibling).is_some());
+                count +=
+                    usize::from(FhirValue::of_type(NodeType::Unknown, value, sibling).is_some());
             }
             if count >= most { Err(super::Stop::Enough) } else { Ok(()) }
         });

@@ -162,9 +162,8 @@ impl<'a> Run<'a, '_> {
         };
         let mut joined: Option<String> = None;
         self.visit(call.input, call.scope, &mut |item| {
-            let part = item
-                .to_text(self.schema)
-                .ok_or_else(|| self.mismatch(call.at, "join()", &item))?;
+            let part =
+                item.to_text(self.schema).ok_or_else(|| self.mismatch(call.at, "join()", &item))?;
             let joined = match &mut joined {
                 Some(joined) => {
                     joined.push_str(&separator);
@@ -174,7 +173,11 @@ impl<'a> Run<'a, '_> {
             };
             joined.push_str(&part);
             self.spend_on_text(separator.len() + part.len(), call.at)?;
-            if joined.len() > (16 << 20) { self.spend_on_text(joined.len(), call.at) } else { Ok(()) }
+            if joined.len() > (16 << 20) {
+                self.spend_on_text(joined.len(), call.at)
+            } else {
+                Ok(())
+            }
         })?;
         joined.map_or(Ok(()), |joined| sink(Item::String(Cow::Owned(joined))))
     }

@@ -276,9 +276,8 @@ fn begin(element: &BytesStart<'_>, cases: &mut Vec<Case>) -> Result<(), String> 
 }
 
 fn entity(name: &str) -> Result<char, String> {
-    let code = |digits: &str, radix| {
-        u32::from_str_radix(digits, radix).ok().and_then(char::from_u32)
-    };
+    let code =
+        |digits: &str, radix| u32::from_str_radix(digits, radix).ok().and_then(char::from_u32);
     match name {
         "lt" => Some('<'),
         "gt" => Some('>'),
