@@ -10,6 +10,7 @@ mod directory;
 mod figures;
 mod gateway;
 mod http;
+mod knowledge;
 mod load;
 mod patient;
 mod peers;
@@ -39,6 +40,8 @@ pub(crate) enum Bench {
     Stall(stall::Sizes),
     /// Reads through the gateway: its whole chain against a bare proxy of the same kind.
     Gateway(Rounds),
+    /// What knowing FHIR costs on one core: FHIRPath.
+    Knowledge(Rounds),
     /// A process under test or a peer; ends when its standard input does.
     #[command(hide = true, subcommand)]
     Child(child::Child),
@@ -79,6 +82,7 @@ impl Bench {
             Self::Store(sizes) => store::run(&sizes),
             Self::Stall(sizes) => stall::run(sizes),
             Self::Gateway(rounds) => gateway::run(rounds),
+            Self::Knowledge(rounds) => knowledge::run(rounds),
             Self::Child(child) => child.run(),
         };
         done.map_err(|failure| failure as Box<dyn Error>)

@@ -40,7 +40,7 @@ impl Definitions {
         let schema = Schema::new(&compiled::decode(&file)?)?;
 
         if self.out.is_none() {
-            terminology::pack(&self.package, &source_of(&package))?;
+            terminology::pack(&self.package, &source_of(&structures.source))?;
         }
         let out = self.out.unwrap_or_else(|| built_in_file("r4.zst"));
         write_file(&out, &file)?;
@@ -90,11 +90,10 @@ fn built_in_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fhir-schema/definitions").join(name)
 }
 
-fn source_of(package: &Package) -> fhir_terminology::pack::Source {
-    let manifest = &package.manifest;
+fn source_of(source: &fhir_schema::definitions::Source) -> fhir_terminology::pack::Source {
     fhir_terminology::pack::Source {
-        package: manifest.name.to_string(),
-        version: manifest.version.to_string(),
-        licence: manifest.license.as_deref().unwrap_or_default().to_owned(),
+        package: source.package.to_string(),
+        version: source.version.to_string(),
+        licence: source.licence.to_string(),
     }
 }
