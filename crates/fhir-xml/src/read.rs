@@ -72,11 +72,8 @@ pub fn to_json<'a>(
     limits: &Limits,
 ) -> Result<Converted<'a>, Refused<'a>> {
     let most = limits.bytes.min(1 << 30);
-    let text = if xml.len() > most {
-        found(0, XmlProblem::TooLong(most))
-    } else {
-        encoding::decode(xml)
-    };
+    let text =
+        if xml.len() > most { found(0, XmlProblem::TooLong(most)) } else { encoding::decode(xml) };
     let text = match text {
         Ok(text) => text,
         Err(found) => {
@@ -350,7 +347,9 @@ impl<'a, 's> Reader<'a, 's> {
                         None => self.misplaced(node, &tag, (namespace, local), group.as_ref())?,
                     };
                     let next = match next {
-                        Some((name, element)) if self.may_begin(namespace, name, element, &tag)? => {
+                        Some((name, element))
+                            if self.may_begin(namespace, name, element, &tag)? =>
+                        {
                             next.filter(|_| !self.ended[first_ended..].contains(&name))
                         }
                         _ => None,
@@ -479,12 +478,9 @@ impl<'a, 's> Reader<'a, 's> {
                 self.begin_item(group, tag);
                 self.div(tag, is_empty)?;
             }
-            Kind::Uri
-            | Kind::Url
-            | Kind::Oid
-            | Kind::Uuid
-            | Kind::Canonical
-            | Kind::Primitive => self.primitive(node, group, tag, is_empty)?,
+            Kind::Uri | Kind::Url | Kind::Oid | Kind::Uuid | Kind::Canonical | Kind::Primitive => {
+                self.primitive(node, group, tag, is_empty)?
+            }
         }
         self.depth = depth;
         group.count += 1;

@@ -79,8 +79,7 @@ impl<'a> Tokens<'a> {
         let event = self.reader.read_event();
         self.start = self.end;
         self.end = offset(self.reader.buffer_position());
-        let inner =
-            |before: usize, after: usize| &self.text[self.start + before..self.end - after];
+        let inner = |before: usize, after: usize| &self.text[self.start + before..self.end - after];
         Ok(match event {
             Ok(Event::Text(_)) => Token::Text(inner(0, 0)),
             Ok(Event::Start(start)) => Token::Start(self.tag(start.name().0.len(), 1)),

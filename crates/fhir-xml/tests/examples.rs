@@ -22,8 +22,8 @@ fn folder(variable: &str) -> Option<PathBuf> {
 /// JSON to XML to JSON, and what that changed.
 fn there_and_back(json: &[u8], style: Style) -> Result<(), String> {
     let document = Document::parse(json).map_err(|error| error.to_string())?;
-    let xml = to_xml(document.root(), Schema::r4(), style)
-        .map_err(|issues| support::lines(&issues))?;
+    let xml =
+        to_xml(document.root(), Schema::r4(), style).map_err(|issues| support::lines(&issues))?;
     let back = to_json(&xml, Schema::r4(), &Limits::default())
         .map_err(|refused| support::lines(&refused.issues))?;
     let back = Document::parse(&back.json).map_err(|error| error.to_string())?;
@@ -89,7 +89,6 @@ fn xml_of_the_fhirpath_suite_is_read_and_comes_back() {
                 refused.readable.unwrap().json
             }
         };
-        there_and_back(&json, Style::Compact)
-            .unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        there_and_back(&json, Style::Compact).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     }
 }

@@ -86,9 +86,9 @@ pub(crate) fn difference(one: Value<'_>, other: Value<'_>, path: &str) -> Option
                 return differ();
             }
             let pairs = one.items().zip(other.items()).enumerate();
-            pairs.into_iter().find_map(|(at, (one, other))| {
-                difference(one, other, &format!("{path}[{at}]"))
-            })
+            pairs
+                .into_iter()
+                .find_map(|(at, (one, other))| difference(one, other, &format!("{path}[{at}]")))
         }
         Kind::String => {
             let text = |value: Value<'_>| {
