@@ -87,6 +87,18 @@ impl<'a> Value<'a> {
         self.at
     }
 
+    /// The value at another place of the same document, as [`Value::place`] gave it.
+    #[must_use]
+    pub fn at_place(&self, place: u32) -> Option<Self> {
+        ((place as usize) < self.nodes.len()).then(|| self.beside(place))
+    }
+
+    /// The text of the whole document.
+    #[must_use]
+    pub fn document_text(&self) -> &'a str {
+        self.text
+    }
+
     /// The kind of this value.
     #[must_use]
     pub fn kind(&self) -> Kind {
