@@ -5,31 +5,29 @@ use std::collections::BTreeMap;
 
 use fhir_core::ResourceType;
 
+use crate::conformance::SearchParameter;
+use crate::definition_set;
 use crate::definitions::{
     Definitions, ElementDefinition, PlainPath, Source, TypeDefinition, TypeKind,
     UnresolvedExpression, XmlForm,
 };
 use crate::expression::{self, Wanted};
-use crate::package::{
-    Package, PackageElement, PackageElementType, SearchParameter, StructureDefinition,
-};
+use crate::package::{Package, PackageId};
+use crate::structure::{self, StructureDefinition, StructureKind};
+use crate::structures_file::Structures;
 use crate::{Schema, SchemaError};
 
 /// The compartment that says whose data a resource is.
 const PATIENT_COMPARTMENT: &str = "http://hl7.org/fhir/CompartmentDefinition/patient";
 
-/// Takes the definitions of the base types out of a package. The result depends on nothing but
-/// the package.
+/// Takes the definitions of the base types out of a core package. The result depends on nothing
+/// but the package.
 ///
 /// # Errors
 /// [`SchemaError`] when a base type has no snapshot, when its elements contradict each other, or
 /// when the package names no FHIR version, no licence or no patient compartment.
-pub fn compile(package: &Package) -> Result<Definitions, SchemaError> {
-    let mut definitions = Definitions {
-        source: source(package)?,
-        types: types(&package.structure_definitions)?,
-        ..Definitions::default()
-    };
+pub fn compile(package: &Structures) -> Result<Definitions, SchemaError> {
+    let mut definitions = base_types(package.source.clone(), &package.structures)?;
     // Expressions are resolved against the elements, so these become a schema first.
     let schema = Schema::new(&definitions)?;
     let mut search_params = SearchParams {
@@ -45,28 +43,34 @@ pub fn compile(package: &Package) -> Result<Definitions, SchemaError> {
         }
     }
     let compartment = package
-        .compartment_definitions
+        .compartments
         .iter()
         .find(|compartment| &*compartment.url == PATIENT_COMPARTMENT)
         .ok_or(SchemaError::Missing("definition of the patient compartment"))?;
-    for resource in compartment.resource.iter().filter(|it| !it.param.is_empty()) {
+    for resource in compartment.resources.iter().filter(|it| !it.params.is_empty()) {
         let mut paths: Vec<PlainPath> = Vec::new();
-        for code in &resource.param {
+        for code in &resource.params {
             for path in search_params.plain_paths(&resource.code, code, Wanted::Reference) {
                 if !paths.contains(&path) {
                     paths.push(path);
                 }
             }
         }
-        definitions.patient_compartment.insert(resource.code.clone(), paths);
+        definitions.patient_compartment.insert((&*resource.code).into(), paths);
     }
     definitions.unresolved = search_params.unresolved;
     Ok(definitions)
 }
 
-fn source(package: &Package) -> Result<Source, SchemaError> {
+/// All that a core package defines, whole: its types, profiles and extensions with their
+/// snapshots, made where there is only a differential.
+///
+/// # Errors
+/// [`SchemaError`] when the package names no FHIR version or no licence, or a definition is not
+/// whole and cannot be made so.
+pub fn structures(package: Package) -> Result<Structures, SchemaError> {
     let manifest = &package.manifest;
-    Ok(Source {
+    let source = Source {
         package: manifest.name.clone(),
         version: manifest.version.clone(),
         licence: manifest.license.clone().ok_or(SchemaError::Missing("licence"))?,
@@ -75,22 +79,36 @@ fn source(package: &Package) -> Result<Source, SchemaError> {
             .first()
             .cloned()
             .ok_or(SchemaError::Missing("FHIR version"))?,
-    })
+    };
+    let (mut search_parameters, mut compartments, mut operations) =
+        (package.search_parameters, package.compartment_definitions, package.operation_definitions);
+    search_parameters.sort_by(|one, other| one.url.cmp(&other.url));
+    compartments.sort_by(|one, other| one.url.cmp(&other.url));
+    operations.sort_by(|one, other| one.url.cmp(&other.url));
+    let id = PackageId { name: (&*source.package).into(), version: (&*source.version).into() };
+    let structures = definition_set::whole(package.structure_definitions, &id)?;
+    Ok(Structures { source, structures, search_parameters, compartments, operations })
+}
+
+/// The base types among definitions, with the elements of their snapshots: enough for a
+/// [`Schema`]. What search parameters say (identifiers, compartments) is not in it.
+///
+/// # Errors
+/// [`SchemaError`] when the elements of a base type contradict each other.
+pub fn base_types(
+    source: Source,
+    structures: &[StructureDefinition],
+) -> Result<Definitions, SchemaError> {
+    Ok(Definitions { source, types: types(structures)?, ..Definitions::default() })
 }
 
 fn types(structures: &[StructureDefinition]) -> Result<Vec<TypeDefinition>, SchemaError> {
     let mut types = Vec::new();
     for structure in structures {
-        let kind = match &*structure.kind {
-            "resource" => TypeKind::Resource,
-            "complex-type" => TypeKind::Complex,
-            "primitive-type" => TypeKind::Primitive,
-            _ => continue,
-        };
         // Profiles constrain a type that another definition gives.
-        if structure.derivation.as_deref() == Some("constraint") {
+        let (StructureKind::Type(kind), false) = (structure.kind, structure.is_profile()) else {
             continue;
-        }
+        };
         if kind == TypeKind::Resource && !ResourceType::is_valid(&structure.type_name) {
             return Err(SchemaError::Element {
                 path: structure.type_name.to_string(),
@@ -113,80 +131,45 @@ fn type_definition(
     structure: &StructureDefinition,
     kind: TypeKind,
 ) -> Result<TypeDefinition, SchemaError> {
-    let snapshot = structure
-        .snapshot
-        .as_ref()
-        .ok_or_else(|| SchemaError::NoSnapshot(structure.type_name.to_string()))?;
-    let base = structure.base_definition.as_deref();
+    let base = structure.base.as_deref();
+    let elements = structure.elements.iter().skip(1);
     Ok(TypeDefinition {
-        name: structure.type_name.clone(),
+        name: (&*structure.type_name).into(),
         kind,
         is_abstract: structure.is_abstract,
         base: base.map(|url| url.rsplit_once('/').map_or(url, |(_, name)| name).into()),
-        elements: snapshot
-            .element
-            .iter()
-            .skip(1)
-            .map(|element| {
-                let mut element = element_definition(element)?;
-                // R4's definitions say `string` of what the specification calls an `id`.
-                if kind == TypeKind::Resource && element.fhir_type.is_some() && is_own_id(&element)
-                {
-                    element.fhir_type = Some("id".into());
-                }
-                Ok(element)
-            })
-            .collect::<Result<_, _>>()?,
+        elements: elements.map(|it| element_definition(it, kind)).collect::<Result<_, _>>()?,
     })
 }
 
-/// Whether it is the id of a resource, not of an element within one.
-fn is_own_id(element: &ElementDefinition) -> bool {
-    element.name() == "id" && !element.parent().contains('.')
-}
-
-fn element_definition(element: &PackageElement) -> Result<ElementDefinition, SchemaError> {
-    let invalid = |problem| SchemaError::Element { path: element.path.to_string(), problem };
+fn element_definition(
+    element: &structure::ElementDefinition,
+    kind: TypeKind,
+) -> Result<ElementDefinition, SchemaError> {
     if element.slice_name.is_some() {
-        return Err(invalid("is sliced in a base type"));
+        return Err(SchemaError::Element {
+            path: element.path.to_string(),
+            problem: "is sliced in a base type",
+        });
     }
-    let max = match element.max.as_deref() {
-        Some("*") => None,
-        Some(number) => {
-            Some(number.parse().map_err(|_| invalid("has a max that is neither a number nor *"))?)
-        }
-        None => return Err(invalid("has no max")),
-    };
-    let content_reference = element
-        .content_reference
-        .as_deref()
-        .map(|reference| {
-            let (_, path) = reference
-                .split_once('#')
-                .ok_or_else(|| invalid("has a content reference without #"))?;
-            Ok(path.into())
-        })
-        .transpose()?;
-    let system_type =
-        element.types.iter().find(|it| it.code.starts_with("http://hl7.org/fhirpath/System."));
+    let mut fhir_type = element.types.iter().find_map(|it| it.fhir_type.as_deref());
+    // R4's definitions say `string` of what the specification calls an `id`.
+    if kind == TypeKind::Resource
+        && fhir_type.is_some()
+        && element.depth() == 1
+        && element.name() == "id"
+    {
+        fhir_type = Some("id");
+    }
     Ok(ElementDefinition {
-        path: element.path.clone(),
-        fhir_type: system_type.and_then(fhir_type),
-        xml: match element.representation.iter().any(|it| &**it == "xmlAttr") {
-            true => XmlForm::Attribute,
-            false => XmlForm::Element,
-        },
-        min: element.min.ok_or_else(|| invalid("has no min"))?,
-        max,
-        types: element.types.iter().map(|it| it.code.clone()).collect(),
-        content_reference,
+        path: (&*element.path).into(),
+        fhir_type: fhir_type.map(Into::into),
+        xml: if element.flags.is_attribute { XmlForm::Attribute } else { XmlForm::Element },
+        min: element.min,
+        max: element.max,
+        types: element.types.iter().map(|it| (&*it.code).into()).collect(),
+        content_reference: element.content_reference.as_deref().map(Into::into),
     })
-}
-
-/// The FHIR type which a system type stands for, by the extension that says so.
-fn fhir_type(system_type: &PackageElementType) -> Option<Box<str>> {
-    const FHIR_TYPE: &str = "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type";
-    system_type.extension.iter().find(|it| &*it.url == FHIR_TYPE)?.value.clone()
 }
 
 type ByTypeAndCode<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a SearchParameter>>;

@@ -44,11 +44,19 @@ pub struct Header {
 /// # Errors
 /// [`SchemaError::Compression`] when the compressor fails.
 pub fn encode(definitions: &Definitions) -> Result<Vec<u8>, SchemaError> {
-    let body = encode_body(definitions);
+    pack(MAGIC, FORMAT, &definitions.source, &encode_body(definitions))
+}
+
+/// A header and a body as one file.
+pub(crate) fn pack(
+    magic: &[u8; 8],
+    format: u16,
+    source: &Source,
+    body: &[u8],
+) -> Result<Vec<u8>, SchemaError> {
     let mut file = Vec::new();
-    file.extend_from_slice(MAGIC);
-    file.extend_from_slice(&FORMAT.to_le_bytes());
-    let source = &definitions.source;
+    file.extend_from_slice(magic);
+    file.extend_from_slice(&format.to_le_bytes());
     for text in [&source.package, &source.version, &source.licence, &source.fhir_version] {
         put_string(&mut file, text);
     }
@@ -56,7 +64,7 @@ pub fn encode(definitions: &Definitions) -> Result<Vec<u8>, SchemaError> {
     let mut compressor =
         zstd::bulk::Compressor::new(COMPRESSION_LEVEL).map_err(SchemaError::Compression)?;
     compressor.include_checksum(true).map_err(SchemaError::Compression)?;
-    file.extend(compressor.compress(&body).map_err(SchemaError::Compression)?);
+    file.extend(compressor.compress(body).map_err(SchemaError::Compression)?);
     Ok(file)
 }
 
@@ -65,7 +73,7 @@ pub fn encode(definitions: &Definitions) -> Result<Vec<u8>, SchemaError> {
 /// # Errors
 /// [`SchemaError::Damaged`] or [`SchemaError::UnknownFormat`].
 pub fn header(file: &[u8]) -> Result<Header, SchemaError> {
-    read_header(&mut Reader { rest: file })
+    read_header(MAGIC, FORMAT, &mut Reader { rest: file })
 }
 
 /// Reads definitions.
@@ -73,8 +81,18 @@ pub fn header(file: &[u8]) -> Result<Header, SchemaError> {
 /// # Errors
 /// [`SchemaError::Damaged`] or [`SchemaError::UnknownFormat`].
 pub fn decode(file: &[u8]) -> Result<Definitions, SchemaError> {
+    let (source, body) = unpack(MAGIC, FORMAT, file)?;
+    decode_body(&body, source)
+}
+
+/// The header's source and the body of a file that [`pack`] made.
+pub(crate) fn unpack(
+    magic: &[u8; 8],
+    format: u16,
+    file: &[u8],
+) -> Result<(Source, Vec<u8>), SchemaError> {
     let mut reader = Reader { rest: file };
-    let header = read_header(&mut reader)?;
+    let header = read_header(magic, format, &mut reader)?;
     let length = reader.number()?;
     if length > MAX_BODY_BYTES {
         return Err(SchemaError::Damaged("its body is too long"));
@@ -84,16 +102,20 @@ pub fn decode(file: &[u8]) -> Result<Definitions, SchemaError> {
     if body.len() != length {
         return Err(SchemaError::Damaged("its body has another length"));
     }
-    decode_body(&body, header.source)
+    Ok((header.source, body))
 }
 
-fn read_header(reader: &mut Reader<'_>) -> Result<Header, SchemaError> {
-    if reader.bytes(MAGIC.len())? != MAGIC {
+fn read_header(
+    magic: &[u8; 8],
+    known: u16,
+    reader: &mut Reader<'_>,
+) -> Result<Header, SchemaError> {
+    if reader.bytes(magic.len())? != magic {
         return Err(SchemaError::Damaged("it does not begin as one"));
     }
     let format = u16::from_le_bytes([reader.byte()?, reader.byte()?]);
-    if format != FORMAT {
-        return Err(SchemaError::UnknownFormat { found: format, known: FORMAT });
+    if format != known {
+        return Err(SchemaError::UnknownFormat { found: format, known });
     }
     Ok(Header {
         format,
@@ -219,7 +241,7 @@ impl Writer<'_> {
     }
 }
 
-fn put_number(bytes: &mut Vec<u8>, mut number: usize) {
+pub(crate) fn put_number(bytes: &mut Vec<u8>, mut number: usize) {
     while number >= 0x80 {
         bytes.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
@@ -227,7 +249,7 @@ fn put_number(bytes: &mut Vec<u8>, mut number: usize) {
     bytes.push(number as u8);
 }
 
-fn put_string(bytes: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_string(bytes: &mut Vec<u8>, text: &str) {
     put_number(bytes, text.len());
     bytes.extend_from_slice(text.as_bytes());
 }
@@ -256,23 +278,23 @@ fn decode_body(body: &[u8], source: Source) -> Result<Definitions, SchemaError> 
     }
 }
 
-struct Reader<'a> {
-    rest: &'a [u8],
+pub(crate) struct Reader<'a> {
+    pub(crate) rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    fn bytes(&mut self, count: usize) -> Result<&'a [u8], SchemaError> {
+    pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], SchemaError> {
         let (bytes, rest) =
             self.rest.split_at_checked(count).ok_or(SchemaError::Damaged("it ends too early"))?;
         self.rest = rest;
         Ok(bytes)
     }
 
-    fn byte(&mut self) -> Result<u8, SchemaError> {
+    pub(crate) fn byte(&mut self) -> Result<u8, SchemaError> {
         Ok(self.bytes(1)?[0])
     }
 
-    fn number(&mut self) -> Result<usize, SchemaError> {
+    pub(crate) fn number(&mut self) -> Result<usize, SchemaError> {
         let mut number = 0;
         for shift in [0, 7, 14, 21] {
             let byte = self.byte()?;
@@ -284,7 +306,7 @@ impl<'a> Reader<'a> {
         Err(SchemaError::Damaged("a number is too large"))
     }
 
-    fn string(&mut self) -> Result<Box<str>, SchemaError> {
+    pub(crate) fn string(&mut self) -> Result<Box<str>, SchemaError> {
         let length = self.number()?;
         let text = std::str::from_utf8(self.bytes(length)?)
             .map_err(|_| SchemaError::Damaged("a string is not UTF-8"))?;

@@ -1,21 +1,41 @@
-//! FHIR definitions as data: which types there are, what each of their elements holds, and what
-//! of a resource names its patient. R4 core (4.0.1) is built in, see [`Schema::r4`].
+//! FHIR definitions as data: which types there are, what each of their elements holds, what of a
+//! resource names its patient, and what profiles ask. R4 core (4.0.1) is built in.
 //!
-//! Three forms follow each other. A FHIR package ([`package`]) is what HL7 publishes;
-//! [`compile`] takes from it what the product needs, as [`Definitions`]; [`compiled`] writes and
-//! reads these as a small file; and [`Schema`] answers questions about them fast. The first two
-//! run when a developer runs `cargo xtask definitions`, the last two when the product starts.
+//! A FHIR package ([`package`]) is what HL7 and others publish. Two things are made of it.
 //!
-//! Profiles, value sets and invariants are not here: a FHIR version's base types only.
+//! [`Schema`] ([`Schema::r4`]) answers fast what may stand where in a resource. It comes from
+//! [`Definitions`], the base types, which [`compiled`] keeps as a small file.
+//!
+//! [`DefinitionSet`] ([`DefinitionSet::r4`]) has every StructureDefinition whole, profiles and
+//! extensions among them, with search parameters, compartments and operations, and takes in
+//! packages at run time. [`structures_file`] keeps it as a file. Where a package has only a
+//! differential, the snapshot is made.
+//!
+//! Value sets and code systems are not here: a package's are handed on as they are. Invariants and
+//! expressions are text. There is no logic of any type: another FHIR version is other data.
 
+mod builder;
+mod coding;
 pub mod compile;
 pub mod compiled;
+pub mod conformance;
+mod definition_set;
 pub mod definitions;
+mod draft;
 mod error;
 mod expression;
+mod interner;
+mod merge;
 pub mod package;
+mod parse;
 mod schema;
+mod snapshot;
+pub mod structure;
+pub mod structures_file;
+pub mod version;
 
+pub use definition_set::{DefinitionSet, UnmetDependency};
 pub use definitions::{Definitions, PlainPath, TypeKind};
+pub use draft::{ElementDraft, StructureSource};
 pub use error::SchemaError;
 pub use schema::{Element, Kind, Node, Schema};

@@ -1,25 +1,31 @@
 //! Reading a FHIR package: a gzipped tar archive whose folder `package/` holds one resource a
-//! file (FHIR NPM package specification).
+//! file (FHIR NPM package specification), or the files of one that was unpacked.
 //!
-//! Archives come from outside, so nothing is written to disk, names are never used as paths, links
-//! are passed over, and sizes are bounded both as packed and as unpacked. Only the members which
-//! [`crate::compile`] needs are kept.
+//! Packages come from outside, so nothing is written to disk, names are never used as paths, an
+//! archive with names that lead elsewhere or with links is refused, and sizes are bounded both as
+//! packed and as unpacked. Folders beside `package/` and below it (examples, the XML forms) are
+//! not read.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
+use std::sync::Arc;
 
-use serde::Deserialize;
+use fhir_core::json::{Document, Kind, Value};
 
 use crate::SchemaError;
+use crate::conformance::{CompartmentDefinition, OperationDefinition, SearchParameter};
+use crate::draft::StructureSource;
+use crate::interner::Interner;
+use crate::parse::Parser;
 
-/// How much an archive may hold.
+/// How much a package may hold.
 #[derive(Debug, Clone, Copy)]
 pub struct PackageLimits {
     /// Entries of any kind.
     pub entries: u64,
     /// Bytes of one file.
     pub file_bytes: u64,
-    /// Bytes of the unpacked tar stream.
+    /// Bytes of the unpacked tar stream, or of all files together.
     pub total_bytes: u64,
 }
 
@@ -30,22 +36,25 @@ impl Default for PackageLimits {
     }
 }
 
-/// What a package defines, as far as it is used here.
+/// What a package defines.
 #[derive(Debug)]
 pub struct Package {
     /// `package.json`.
     pub manifest: Manifest,
-    /// In the archive's order, as all that follow.
-    pub structure_definitions: Vec<StructureDefinition>,
+    /// In the order of the files, as all that follow.
+    pub structure_definitions: Vec<StructureSource>,
     /// Search parameters.
     pub search_parameters: Vec<SearchParameter>,
     /// Compartment definitions.
     pub compartment_definitions: Vec<CompartmentDefinition>,
+    /// Operation definitions.
+    pub operation_definitions: Vec<OperationDefinition>,
+    /// All other resources, as they were read: value sets, code systems, ….
+    pub resources: Vec<PackageResource>,
 }
 
 /// `package.json`.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default)]
 pub struct Manifest {
     /// The package's name.
     pub name: Box<str>,
@@ -54,126 +63,33 @@ pub struct Manifest {
     /// The SPDX name of the licence.
     pub license: Option<Box<str>>,
     /// The FHIR versions it is for.
-    #[serde(default)]
     pub fhir_versions: Vec<Box<str>>,
+    /// Names of packages, each with the version it asks for.
+    pub dependencies: Vec<(Box<str>, Box<str>)>,
 }
 
-/// StructureDefinition.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StructureDefinition {
-    /// The type it defines or constrains.
-    #[serde(rename = "type")]
-    pub type_name: Box<str>,
-    /// `resource`, `complex-type`, `primitive-type` or `logical`.
-    pub kind: Box<str>,
-    /// Whether no instance can be of this type.
-    #[serde(rename = "abstract")]
-    pub is_abstract: bool,
-    /// `specialization` or `constraint`; none at the root types.
-    pub derivation: Option<Box<str>>,
-    /// The canonical URL of what it derives from.
-    pub base_definition: Option<Box<str>>,
-    /// All elements, with what is inherited.
-    pub snapshot: Option<Snapshot>,
-}
-
-/// `StructureDefinition.snapshot`.
-#[derive(Debug, Deserialize)]
-pub struct Snapshot {
-    /// The elements; the first is the root.
-    pub element: Vec<PackageElement>,
-}
-
-/// ElementDefinition.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PackageElement {
-    /// The path.
-    pub path: Box<str>,
-    /// The name of a slice; base types have none.
-    pub slice_name: Option<Box<str>>,
-    /// The least number of occurrences.
-    pub min: Option<u32>,
-    /// The greatest number, or `*`.
-    pub max: Option<Box<str>>,
-    /// The types.
-    #[serde(default, rename = "type")]
-    pub types: Vec<PackageElementType>,
-    /// `#` and the path of the element with the same content.
-    pub content_reference: Option<Box<str>>,
-    /// `xmlAttr` for an attribute.
-    #[serde(default)]
-    pub representation: Vec<Box<str>>,
-}
-
-/// `ElementDefinition.type`.
-#[derive(Debug, Deserialize)]
-pub struct PackageElementType {
-    /// The type's name, or the URL of a FHIRPath system type.
-    pub code: Box<str>,
-    /// Among others, the FHIR type that a system type stands for.
-    #[serde(default)]
-    pub extension: Vec<PackageExtension>,
-}
-
-/// An extension of `ElementDefinition.type`.
-#[derive(Debug, Deserialize)]
-pub struct PackageExtension {
-    /// What it says.
-    pub url: Box<str>,
-    /// A value of type url or uri.
-    #[serde(alias = "valueUrl", alias = "valueUri")]
-    pub value: Option<Box<str>>,
-}
-
-/// SearchParameter.
-#[derive(Debug, Deserialize)]
-pub struct SearchParameter {
-    /// The name in a query.
-    pub code: Box<str>,
-    /// The resource types it is for.
-    #[serde(default)]
-    pub base: Vec<Box<str>>,
-    /// FHIRPath; a union when it is for several types.
-    pub expression: Option<Box<str>>,
-}
-
-/// CompartmentDefinition.
-#[derive(Debug, Deserialize)]
-pub struct CompartmentDefinition {
-    /// `Patient`, `Encounter`, ….
-    pub code: Box<str>,
-    /// Every resource type, with what puts it into the compartment.
-    #[serde(default)]
-    pub resource: Vec<CompartmentResource>,
-    /// The canonical URL.
-    pub url: Box<str>,
-}
-
-/// `CompartmentDefinition.resource`.
-#[derive(Debug, Deserialize)]
-pub struct CompartmentResource {
-    /// The resource type.
-    pub code: Box<str>,
-    /// Codes of its search parameters.
-    #[serde(default)]
-    pub param: Vec<Box<str>>,
-}
-
-/// The member that says what a file holds.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AnyFile {
-    resource_type: Option<String>,
+/// A resource of a package that says nothing about structure.
+#[derive(Debug)]
+pub struct PackageResource {
+    /// The file's name.
+    pub file: Box<str>,
+    /// `ValueSet`, `CodeSystem`, ….
+    pub resource_type: Box<str>,
+    /// The canonical URL, if it has one.
+    pub url: Option<Box<str>>,
+    /// The business version, if it has one.
+    pub version: Option<Box<str>>,
+    /// The JSON as it was read, without a byte order mark.
+    pub json: Vec<u8>,
 }
 
 impl Package {
     /// Reads a package's archive.
     ///
     /// # Errors
-    /// [`SchemaError`] when the archive cannot be read, holds more than `limits`, holds a file
-    /// twice or one that is not what it says, or lacks `package.json`.
+    /// [`SchemaError`] when the archive cannot be read, has names that lead out of it or links,
+    /// holds more than `limits`, holds a file twice or one that is not what it says, or lacks
+    /// `package.json`.
     pub fn read(archive: impl Read, limits: PackageLimits) -> Result<Self, SchemaError> {
         let unpacked = BoundedReader {
             inner: flate2::read::GzDecoder::new(archive),
@@ -182,69 +98,217 @@ impl Package {
         let mut archive = tar::Archive::new(unpacked);
         let archive_error = |source| archive_error(source, limits);
 
-        let mut manifest = None;
-        let mut structure_definitions = Vec::new();
-        let mut search_parameters = Vec::new();
-        let mut compartment_definitions = Vec::new();
-        let mut names = BTreeSet::new();
-        let mut entries = 0;
+        let mut reading = Reading::new(limits);
         for entry in archive.entries().map_err(archive_error)? {
             let mut entry = entry.map_err(archive_error)?;
-            entries += 1;
-            if entries > limits.entries {
-                return Err(SchemaError::TooLarge { what: "entries", limit: limits.entries });
-            }
-            let Some(file) = resource_file_name(&entry) else {
+            reading.count_entry()?;
+            let name = safe_name(&entry)?;
+            let Some(file) = resource_file_name(&name) else { continue };
+            if entry.header().entry_type() != tar::EntryType::Regular {
                 continue;
-            };
-            if !names.insert(file.clone()) {
-                return Err(SchemaError::DuplicateFile(file));
             }
-            if entry.size() > limits.file_bytes {
-                return Err(SchemaError::TooLarge {
-                    what: "bytes in one file",
-                    limit: limits.file_bytes,
-                });
-            }
+            reading.check_size(entry.size())?;
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).map_err(archive_error)?;
-            if file == "package.json" {
-                manifest = Some(parse(&file, &bytes)?);
-                continue;
+            reading.file(file, bytes)?;
+        }
+        reading.package()
+    }
+
+    /// Reads the files of an unpacked package's folder `package/`: their names and what is in
+    /// them. Names which do not end in `.json` are passed over.
+    ///
+    /// # Errors
+    /// As [`Package::read`], and what the iterator gives.
+    pub fn from_files(
+        files: impl IntoIterator<Item = io::Result<(String, Vec<u8>)>>,
+        limits: PackageLimits,
+    ) -> Result<Self, SchemaError> {
+        let mut reading = Reading::new(limits);
+        let mut left = limits.total_bytes;
+        for file in files {
+            let (name, bytes) = file.map_err(SchemaError::Archive)?;
+            reading.count_entry()?;
+            left = left
+                .checked_sub(bytes.len() as u64)
+                .ok_or(SchemaError::TooLarge { what: "bytes", limit: limits.total_bytes })?;
+            if name.contains(['/', '\\', '\0']) {
+                return Err(SchemaError::UnsafeEntry {
+                    name,
+                    problem: "is not the name of a file in the folder",
+                });
             }
-            let any: AnyFile = parse(&file, &bytes)?;
-            match any.resource_type.as_deref() {
-                Some("StructureDefinition") => structure_definitions.push(parse(&file, &bytes)?),
-                Some("SearchParameter") => search_parameters.push(parse(&file, &bytes)?),
-                Some("CompartmentDefinition") => {
-                    compartment_definitions.push(parse(&file, &bytes)?);
-                }
-                _ => {}
+            if name.ends_with(".json") {
+                reading.check_size(bytes.len() as u64)?;
+                reading.file(&name, bytes)?;
             }
         }
-        Ok(Self {
-            manifest: manifest.ok_or(SchemaError::Missing("package.json"))?,
-            structure_definitions,
-            search_parameters,
-            compartment_definitions,
-        })
+        reading.package()
     }
 }
 
-/// The name of a regular file directly under `package/` that ends in `.json`.
-fn resource_file_name<R: Read>(entry: &tar::Entry<'_, R>) -> Option<String> {
-    if entry.header().entry_type() != tar::EntryType::Regular {
-        return None;
-    }
-    let path = entry.path_bytes();
-    let path = std::str::from_utf8(&path).ok()?;
-    let name = path.strip_prefix("package/")?;
-    (name.ends_with(".json") && !name.contains(['/', '\\'])).then(|| name.to_owned())
+/// A package of which some files are read.
+struct Reading {
+    limits: PackageLimits,
+    entries: u64,
+    names: BTreeSet<String>,
+    interner: Interner,
+    has_manifest: bool,
+    package: Package,
 }
 
-fn parse<'a, T: Deserialize<'a>>(file: &str, bytes: &'a [u8]) -> Result<T, SchemaError> {
-    serde_json::from_slice(bytes)
-        .map_err(|source| SchemaError::Json { file: file.to_owned(), source })
+impl Reading {
+    fn new(limits: PackageLimits) -> Self {
+        Self {
+            limits,
+            entries: 0,
+            names: BTreeSet::new(),
+            interner: Interner::default(),
+            has_manifest: false,
+            package: Package {
+                manifest: Manifest::default(),
+                structure_definitions: Vec::new(),
+                search_parameters: Vec::new(),
+                compartment_definitions: Vec::new(),
+                operation_definitions: Vec::new(),
+                resources: Vec::new(),
+            },
+        }
+    }
+
+    fn count_entry(&mut self) -> Result<(), SchemaError> {
+        self.entries += 1;
+        if self.entries > self.limits.entries {
+            return Err(SchemaError::TooLarge { what: "entries", limit: self.limits.entries });
+        }
+        Ok(())
+    }
+
+    fn check_size(&self, bytes: u64) -> Result<(), SchemaError> {
+        if bytes > self.limits.file_bytes {
+            let limit = self.limits.file_bytes;
+            return Err(SchemaError::TooLarge { what: "bytes in one file", limit });
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, file: &str, mut bytes: Vec<u8>) -> Result<(), SchemaError> {
+        if !self.names.insert(file.to_owned()) {
+            return Err(SchemaError::DuplicateFile(file.to_owned()));
+        }
+        // Dot files are indexes of tools, `.index.json` the best known.
+        if file.starts_with('.') {
+            return Ok(());
+        }
+        // Some published packages have one, and it means nothing in UTF-8.
+        if bytes.starts_with(b"\xEF\xBB\xBF") {
+            bytes.drain(..3);
+        }
+        let resource = self.resource(file, &bytes)?;
+        if let Some(PackageResource { resource_type, url, version, .. }) = resource {
+            let file = file.into();
+            let resource = PackageResource { file, resource_type, url, version, json: bytes };
+            self.package.resources.push(resource);
+        }
+        Ok(())
+    }
+
+    /// Takes what a file defines; gives back what is kept as it is, without its bytes.
+    fn resource(
+        &mut self,
+        file: &str,
+        bytes: &[u8],
+    ) -> Result<Option<PackageResource>, SchemaError> {
+        let document = Document::parse(bytes)
+            .map_err(|source| SchemaError::Json { file: file.to_owned(), source })?;
+        let root = document.root();
+        if file == "package.json" {
+            self.package.manifest = manifest(root)?;
+            self.has_manifest = true;
+            return Ok(None);
+        }
+        let mut parser = Parser { file, interner: &mut self.interner };
+        if root.kind() != Kind::Object {
+            return Err(not_fhir(file, "is not an object"));
+        }
+        let Some(resource_type) = root.get_str("resourceType") else {
+            // A package may have other JSON beside its resources.
+            return Ok(None);
+        };
+        let package = &mut self.package;
+        match &*resource_type {
+            "StructureDefinition" => package.structure_definitions.push(parser.structure(root)?),
+            "SearchParameter" => package.search_parameters.push(parser.search_parameter(root)?),
+            "CompartmentDefinition" => {
+                package.compartment_definitions.push(parser.compartment(root)?);
+            }
+            "OperationDefinition" => package.operation_definitions.push(parser.operation(root)?),
+            other => {
+                return Ok(Some(PackageResource {
+                    file: Box::default(),
+                    resource_type: other.into(),
+                    url: root.get_str("url").map(Into::into),
+                    version: root.get_str("version").map(Into::into),
+                    json: Vec::new(),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn package(self) -> Result<Package, SchemaError> {
+        if self.has_manifest { Ok(self.package) } else { Err(SchemaError::Missing("package.json")) }
+    }
+}
+
+fn not_fhir(file: &str, problem: &str) -> SchemaError {
+    SchemaError::NotFhir { file: file.to_owned(), line: 1, problem: problem.to_owned() }
+}
+
+fn manifest(root: Value<'_>) -> Result<Manifest, SchemaError> {
+    let text = |name: &str| root.get_str(name).map(Box::<str>::from);
+    let required = |name: &str| {
+        text(name).ok_or_else(|| not_fhir("package.json", &format!("{name} is missing")))
+    };
+    let versions = root.get("fhirVersions").or_else(|| root.get("fhir-version-list"));
+    let version_texts = versions.iter().flat_map(Value::items).filter_map(|it| it.as_str());
+    let dependencies = root.get("dependencies");
+    Ok(Manifest {
+        name: required("name")?,
+        version: required("version")?,
+        license: text("license"),
+        fhir_versions: version_texts.map(Into::into).collect(),
+        dependencies: dependencies
+            .iter()
+            .flat_map(Value::members)
+            .map(|(name, version)| (name.into(), version.as_str().unwrap_or_default().into()))
+            .collect(),
+    })
+}
+
+/// The name of an archive's entry, if it and what it is lead nowhere else.
+fn safe_name<R: Read>(entry: &tar::Entry<'_, R>) -> Result<String, SchemaError> {
+    let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+    let problem =
+        if entry.header().entry_type().is_symlink() || entry.header().entry_type().is_hard_link() {
+            "is a link"
+        } else if name.starts_with('/')
+            || name.contains('\\')
+            || name.contains(':') && name.find(':') == Some(1)
+        {
+            "is an absolute path or one of another system"
+        } else if name.split('/').any(|part| part == "..") {
+            "leads out of the package"
+        } else {
+            return Ok(name);
+        };
+    Err(SchemaError::UnsafeEntry { name, problem })
+}
+
+/// The name of a file directly under `package/` that ends in `.json`.
+fn resource_file_name(name: &str) -> Option<&str> {
+    let name = name.strip_prefix("./").unwrap_or(name).strip_prefix("package/")?;
+    (name.ends_with(".json") && !name.contains('/')).then_some(name)
 }
 
 fn archive_error(source: io::Error, limits: PackageLimits) -> SchemaError {
@@ -269,5 +333,20 @@ impl<R: Read> Read for BoundedReader<R> {
             .checked_sub(read as u64)
             .ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
         Ok(read)
+    }
+}
+
+/// A package's name and version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageId {
+    /// `hl7.fhir.us.core`.
+    pub name: Arc<str>,
+    /// `6.1.0`.
+    pub version: Arc<str>,
+}
+
+impl std::fmt::Display for PackageId {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}#{}", self.name, self.version)
     }
 }

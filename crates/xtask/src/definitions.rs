@@ -1,4 +1,4 @@
-//! `cargo xtask definitions`: from a FHIR core package to the file that `fhir-schema` builds in.
+//! `cargo xtask definitions`: from a FHIR core package to the files that `fhir-schema` builds in.
 //! docs/definitions.md says where to get the package.
 
 use std::error::Error;
@@ -7,7 +7,7 @@ use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use fhir_schema::package::{Package, PackageLimits};
-use fhir_schema::{Schema, compile, compiled};
+use fhir_schema::{DefinitionSet, Schema, compile, compiled, structures_file};
 
 /// The arguments of the command.
 #[derive(clap::Args)]
@@ -15,9 +15,12 @@ pub(crate) struct Definitions {
     /// The package: a .tgz file, such as hl7.fhir.r4.core.tgz.
     #[arg(long, value_name = "FILE")]
     package: PathBuf,
-    /// Where the compiled definitions go [default: the file that fhir-schema builds in].
+    /// Where the compiled base types go [default: the file that fhir-schema builds in].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Where all definitions go, whole [default: the file that fhir-schema builds in].
+    #[arg(long, value_name = "FILE")]
+    structures_out: Option<PathBuf>,
 }
 
 impl Definitions {
@@ -26,14 +29,19 @@ impl Definitions {
         let archive = File::open(&self.package)
             .map_err(|error| format!("cannot open {}: {error}", self.package.display()))?;
         let package = Package::read(BufReader::new(archive), PackageLimits::default())?;
-        let definitions = compile::compile(&package)?;
+        let structures = compile::structures(package)?;
+        let structures_file = structures_file::encode(&structures)?;
+        let set = DefinitionSet::new(structures_file::decode(&structures_file)?);
+        let definitions = compile::compile(&structures)?;
         let file = compiled::encode(&definitions)?;
         // What is about to be built in is read as it will be.
         let schema = Schema::new(&compiled::decode(&file)?)?;
 
-        let out = self.out.unwrap_or_else(built_in_file);
-        fs::write(&out, &file)
-            .map_err(|error| format!("cannot write {}: {error}", out.display()))?;
+        let out = self.out.unwrap_or_else(|| built_in_file("r4.zst"));
+        write_file(&out, &file)?;
+        let structures_out =
+            self.structures_out.unwrap_or_else(|| built_in_file("r4-structures.zst"));
+        write_file(&structures_out, &structures_file)?;
 
         let source = schema.source();
         let mut stdout = io::stdout().lock();
@@ -48,6 +56,15 @@ impl Definitions {
             file.len(),
             out.display(),
         )?;
+        writeln!(
+            stdout,
+            "{} structure definitions, {} search parameters, {} operations, {} bytes to {}",
+            set.structures().count(),
+            set.search_parameters().count(),
+            set.operations().count(),
+            structures_file.len(),
+            structures_out.display(),
+        )?;
         for unresolved in schema.unresolved_expressions() {
             writeln!(
                 stdout,
@@ -59,6 +76,11 @@ impl Definitions {
     }
 }
 
-fn built_in_file() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fhir-schema/definitions/r4.zst")
+fn write_file(file: &Path, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
+    fs::write(file, bytes)
+        .map_err(|error| format!("cannot write {}: {error}", file.display()).into())
+}
+
+fn built_in_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fhir-schema/definitions").join(name)
 }

@@ -1,0 +1,100 @@
+//! SearchParameter, CompartmentDefinition and OperationDefinition, as far as a server acts on
+//! them (FHIR R4 3.1, 5.5 and 5.4). Expressions are text; who evaluates them compiles them.
+
+use std::sync::Arc;
+
+/// SearchParameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchParameter {
+    /// The canonical URL.
+    pub url: Arc<str>,
+    /// The business version.
+    pub version: Option<Arc<str>>,
+    /// The name in a query.
+    pub code: Arc<str>,
+    /// The resource types it is for.
+    pub base: Vec<Arc<str>>,
+    /// `token`, `reference`, ….
+    pub kind: Arc<str>,
+    /// FHIRPath; a union when it is for several types.
+    pub expression: Option<Arc<str>>,
+    /// The resource types that a reference may point to.
+    pub targets: Vec<Arc<str>>,
+    /// The parts of a composite.
+    pub components: Vec<SearchComponent>,
+    /// Modifiers that may be used.
+    pub modifiers: Vec<Arc<str>>,
+    /// Comparators that may be used.
+    pub comparators: Vec<Arc<str>>,
+}
+
+/// `SearchParameter.component`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchComponent {
+    /// The canonical URL of the part's search parameter.
+    pub definition: Arc<str>,
+    /// FHIRPath from what the composite's expression gives.
+    pub expression: Arc<str>,
+}
+
+/// CompartmentDefinition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompartmentDefinition {
+    /// The canonical URL.
+    pub url: Arc<str>,
+    /// `Patient`, `Encounter`, ….
+    pub code: Arc<str>,
+    /// Every resource type, with what puts it into the compartment.
+    pub resources: Vec<CompartmentResource>,
+}
+
+/// `CompartmentDefinition.resource`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompartmentResource {
+    /// The resource type.
+    pub code: Arc<str>,
+    /// Codes of its search parameters.
+    pub params: Vec<Arc<str>>,
+}
+
+/// OperationDefinition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationDefinition {
+    /// The canonical URL.
+    pub url: Arc<str>,
+    /// The business version.
+    pub version: Option<Arc<str>>,
+    /// The name in a URL, without `$`.
+    pub code: Arc<str>,
+    /// `operation` or `query`.
+    pub kind: Arc<str>,
+    /// The resource types it is for.
+    pub resources: Vec<Arc<str>>,
+    /// Whether it may change something.
+    pub affects_state: bool,
+    /// Whether it is for the whole system.
+    pub system: bool,
+    /// Whether it is for a type.
+    pub on_type: bool,
+    /// Whether it is for an instance.
+    pub instance: bool,
+    /// What goes in and comes out.
+    pub parameters: Vec<OperationParameter>,
+}
+
+/// `OperationDefinition.parameter`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationParameter {
+    /// The name.
+    pub name: Arc<str>,
+    /// `in` or `out`.
+    pub direction: Arc<str>,
+    /// The least number of occurrences.
+    pub min: u32,
+    /// The greatest number; `None` for `*`.
+    pub max: Option<u32>,
+    /// The type; none where it has parts.
+    pub type_name: Option<Arc<str>>,
+    /// The parts.
+    pub parts: Vec<OperationParameter>,
+}

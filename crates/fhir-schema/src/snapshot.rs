@@ -1,0 +1,497 @@
+//! Snapshots from differentials (FHIR R4 5.1.0.13 and ElementDefinition 2.31.0.1): the base's
+//! elements as a tree, into which each element of the differential is merged in its place.
+//!
+//! On the way to a place, what the base does not spell out is brought in: the elements of a
+//! datatype or of its profile, those of a content reference, and a slice as a copy of what it
+//! slices. Texts for readers are not merged, since nothing here has them.
+
+use std::sync::Arc;
+
+use crate::SchemaError;
+use crate::draft::{ElementDraft, MAX_DEPTH, StructureSource, element_id};
+use crate::interner::Interner;
+use crate::merge;
+use crate::structure::{
+    Derivation, Discriminator, ElementDefinition, Slicing, StructureDefinition, TypeReference,
+};
+
+/// Elements of one snapshot; published ones have some hundreds.
+const MAX_ELEMENTS: usize = 20_000;
+
+/// Finds the whole definition behind a canonical URL or a type's name; an error where it cannot
+/// be made, `None` where it is not known.
+pub(crate) type Find<'f> =
+    &'f mut dyn FnMut(&str) -> Result<Option<Arc<StructureDefinition>>, SchemaError>;
+
+/// Makes the elements of a structure from its base's and its differential.
+pub(crate) fn generate(
+    source: &StructureSource,
+    base: &StructureDefinition,
+    interner: &mut Interner,
+    find: Find<'_>,
+) -> Result<Vec<ElementDefinition>, SchemaError> {
+    let structure = &source.structure;
+    let mut tree = tree_of(&base.elements);
+    let root_name = structure.type_name.rsplit('/').next().unwrap_or_default();
+    root_name.clone_into(&mut tree.name);
+    name_sources(&mut tree, &base.url, interner);
+    let mut generator = Generator { structure, interner, find, elements: base.elements.len() };
+    let mut stood_at: Vec<(Arc<str>, Vec<Segment>)> = Vec::new();
+    for draft in &source.differential {
+        let segments = generator.segments(draft, &stood_at)?;
+        generator.merge(&mut tree, &segments, draft)?;
+        stood_at.push((Arc::clone(&draft.path), segments));
+    }
+    generator.close_choices(&mut tree);
+    let mut elements = Vec::with_capacity(generator.elements);
+    flatten(tree, None, None, generator.interner, &mut elements);
+    Ok(elements)
+}
+
+/// What a definition says of itself names no source; where it is inherited it does.
+fn name_sources(tree: &mut Tree, source: &Arc<str>, interner: &mut Interner) {
+    tree.element.constraints = merge::with_source(&tree.element.constraints, source, interner);
+    for child in &mut tree.children {
+        name_sources(child, source, interner);
+    }
+}
+
+/// An element with those under it. Slices stand beside what they slice, after it.
+#[derive(Clone)]
+struct Tree {
+    name: String,
+    slice: Option<Arc<str>>,
+    element: ElementDefinition,
+    /// Whether it is a choice of which nobody said that it is sliced by type.
+    is_sliced_by_use: bool,
+    children: Vec<Tree>,
+}
+
+/// One step on the way to an element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Segment {
+    name: String,
+    slice: Option<Arc<str>>,
+}
+
+/// A snapshot as a tree. That each element stands among its parent's was checked when it was read.
+fn tree_of(elements: &[ElementDefinition]) -> Tree {
+    let mut open: Vec<Tree> = Vec::new();
+    let close = |open: &mut Vec<Tree>, depth: usize| {
+        while open.len() > depth.max(1) {
+            let done = open.pop().expect("there are more than one");
+            open.last_mut().expect("the root is open").children.push(done);
+        }
+    };
+    for element in elements {
+        close(&mut open, element.depth());
+        open.push(Tree {
+            name: element.name().to_owned(),
+            slice: element.slice_name.clone(),
+            element: element.clone(),
+            is_sliced_by_use: false,
+            children: Vec::new(),
+        });
+    }
+    close(&mut open, 1);
+    open.pop().expect("a whole definition has a root")
+}
+
+fn flatten(
+    tree: Tree,
+    parent_id: Option<&str>,
+    parent_path: Option<&str>,
+    interner: &mut Interner,
+    elements: &mut Vec<ElementDefinition>,
+) {
+    let id = interner.text(&element_id(parent_id, &tree.name, tree.slice.as_deref()));
+    let path = interner.text(&element_id(parent_path, &tree.name, None));
+    let mut element = tree.element;
+    element.id = Arc::clone(&id);
+    element.path = Arc::clone(&path);
+    element.slice_name = tree.slice;
+    elements.push(element);
+    for child in tree.children {
+        flatten(child, Some(&id), Some(&path), interner, elements);
+    }
+}
+
+fn count(tree: &Tree) -> usize {
+    1 + tree.children.iter().map(count).sum::<usize>()
+}
+
+struct Generator<'g> {
+    structure: &'g StructureDefinition,
+    interner: &'g mut Interner,
+    find: Find<'g>,
+    /// How many there are so far.
+    elements: usize,
+}
+
+impl Generator<'_> {
+    fn error(&self, element: &str, problem: impl Into<String>) -> SchemaError {
+        SchemaError::Snapshot {
+            profile: self.structure.canonical(),
+            element: element.to_owned(),
+            problem: problem.into(),
+        }
+    }
+
+    /// The way to an element of the differential: by its id where that fits its path, otherwise
+    /// by its path, below the nearest element before it that is its parent.
+    fn segments(
+        &self,
+        draft: &ElementDraft,
+        stood_at: &[(Arc<str>, Vec<Segment>)],
+    ) -> Result<Vec<Segment>, SchemaError> {
+        let names: Vec<&str> = draft.path.split('.').collect();
+        if names.len() > MAX_DEPTH || names.iter().any(|name| name.is_empty()) {
+            return Err(self.error(&draft.path, "has no path that can be followed"));
+        }
+        if let Some(segments) = draft.id.as_deref().and_then(|id| by_id(id, &names, draft)) {
+            return Ok(segments);
+        }
+        let last =
+            Segment { name: names[names.len() - 1].to_owned(), slice: draft.slice_name.clone() };
+        let parent = draft.path.rsplit_once('.').map_or("", |(parent, _)| parent);
+        let mut segments = match stood_at.iter().rev().find(|(path, _)| &**path == parent) {
+            Some((_, segments)) => segments.clone(),
+            None => names[..names.len() - 1]
+                .iter()
+                .map(|name| Segment { name: (*name).to_owned(), slice: None })
+                .collect(),
+        };
+        segments.push(last);
+        Ok(segments)
+    }
+
+    fn merge(
+        &mut self,
+        tree: &mut Tree,
+        segments: &[Segment],
+        draft: &ElementDraft,
+    ) -> Result<(), SchemaError> {
+        if segments[0].name != tree.name {
+            return Err(self.error(&draft.path, format!("does not begin with {}", tree.name)));
+        }
+        let mut current = tree;
+        for (at, segment) in segments.iter().enumerate().skip(1) {
+            self.expand(current, &draft.path)?;
+            let is_last = at + 1 == segments.len();
+            let place = self.place(current, segment, is_last.then_some(draft), &draft.path)?;
+            current = &mut current.children[place];
+        }
+        merge::into(&mut current.element, draft, self.structure, self.interner)
+            .map_err(|problem| self.error(&draft.path, problem))
+    }
+
+    /// The child that a step leads to, made where it is a slice that is not there yet.
+    fn place(
+        &mut self,
+        parent: &mut Tree,
+        segment: &Segment,
+        draft: Option<&ElementDraft>,
+        path: &str,
+    ) -> Result<usize, SchemaError> {
+        let mut name = segment.name.clone();
+        let mut slice = segment.slice.clone();
+        if !parent.children.iter().any(|child| child.name == name) {
+            if let Some(choice) = choice_of(parent, &name) {
+                // `valueQuantity` is short for the slice of `value[x]` that has this name.
+                slice = slice.or_else(|| Some(self.interner.text(&name)));
+                name = choice;
+            } else if let (Derivation::Specialization, Some(draft)) =
+                (self.structure.derivation, draft)
+            {
+                return self.new_element(parent, segment, draft);
+            } else {
+                return Err(self.error(path, format!("is not defined: the base has no {name}")));
+            }
+        }
+        let found =
+            parent.children.iter().position(|child| child.name == name && child.slice == slice);
+        match (found, slice) {
+            (Some(place), _) => Ok(place),
+            (None, Some(slice)) => self.new_slice(parent, &name, &slice, draft, path),
+            (None, None) => Err(self.error(path, "has slices and is not itself defined")),
+        }
+    }
+
+    /// An element which a specialization adds to its base.
+    fn new_element(
+        &mut self,
+        parent: &mut Tree,
+        segment: &Segment,
+        draft: &ElementDraft,
+    ) -> Result<usize, SchemaError> {
+        self.grow(1, &draft.path)?;
+        let element = draft
+            .clone()
+            .whole(Arc::clone(&draft.path), self.interner)
+            .map_err(|problem| self.error(&draft.path, problem))?;
+        parent.children.push(Tree {
+            name: segment.name.clone(),
+            slice: None,
+            element,
+            is_sliced_by_use: false,
+            children: Vec::new(),
+        });
+        Ok(parent.children.len() - 1)
+    }
+
+    /// A slice begins as a copy of what it slices, and is optional unless it says otherwise.
+    fn new_slice(
+        &mut self,
+        parent: &mut Tree,
+        name: &str,
+        slice: &Arc<str>,
+        draft: Option<&ElementDraft>,
+        path: &str,
+    ) -> Result<usize, SchemaError> {
+        let sliced_name = slice.rsplit_once('/').map(|(sliced, _)| sliced);
+        let of_this_name = |of: Option<&str>| {
+            parent.children.iter().position(|it| it.name == name && it.slice.as_deref() == of)
+        };
+        let sliced = of_this_name(sliced_name)
+            .or_else(|| of_this_name(None))
+            .ok_or_else(|| self.error(path, "is a slice of what is not defined"))?;
+        let mut copy = parent.children[sliced].clone();
+        self.grow(count(&copy), path)?;
+
+        if parent.children[sliced].element.slicing.is_none() {
+            parent.children[sliced].element.slicing = self.implied_slicing(name);
+            parent.children[sliced].is_sliced_by_use = name.ends_with("[x]");
+        }
+        copy.slice = Some(Arc::clone(slice));
+        copy.element.slicing = None;
+        copy.is_sliced_by_use = false;
+        copy.element.min = 0;
+        if let Some(choice) = name.strip_suffix("[x]") {
+            self.narrow_to_alternative(&mut copy.element, choice, slice);
+        }
+        if let Some(draft) = draft {
+            self.take_from_extension(&mut copy.element, draft)?;
+        }
+        // After the last of what is sliced: its slices, and theirs.
+        let belongs = |it: &Tree| {
+            it.name == name
+                && match (sliced_name, it.slice.as_deref()) {
+                    (None, _) => true,
+                    (Some(sliced), Some(own)) => {
+                        own == sliced
+                            || own.strip_prefix(sliced).is_some_and(|rest| rest.starts_with('/'))
+                    }
+                    (Some(_), None) => false,
+                }
+        };
+        let at =
+            parent.children.iter().rposition(belongs).map_or(sliced, |last| last.max(sliced)) + 1;
+        parent.children.insert(at, copy);
+        Ok(at)
+    }
+
+    /// How extensions and choices are sliced where nobody says it.
+    fn implied_slicing(&mut self, name: &str) -> Option<Arc<Slicing>> {
+        let (kind, path) = match name {
+            "extension" | "modifierExtension" => ("value", "url"),
+            _ if name.ends_with("[x]") => ("type", "$this"),
+            _ => return None,
+        };
+        Some(Arc::new(Slicing {
+            discriminators: vec![Discriminator {
+                kind: self.interner.text(kind),
+                path: self.interner.text(path),
+            }],
+            rules: self.interner.text("open"),
+            ordered: false,
+        }))
+    }
+
+    /// A choice of which a differential speaks by its alternatives alone (`valueQuantity`) has
+    /// these types and no others.
+    fn close_choices(&mut self, parent: &mut Tree) {
+        for at in 0..parent.children.len() {
+            self.close_choices(&mut parent.children[at]);
+            if !parent.children[at].is_sliced_by_use {
+                continue;
+            }
+            let name = parent.children[at].name.clone();
+            let slices: Vec<&ElementDefinition> = parent
+                .children
+                .iter()
+                .filter(|it| it.name == name && it.slice.is_some())
+                .map(|it| &it.element)
+                .collect();
+            let is_used = |code: &str| {
+                slices.iter().any(|slice| slice.types.iter().any(|it| &*it.code == code))
+            };
+            let types: Vec<TypeReference> = parent.children[at]
+                .element
+                .types
+                .iter()
+                .filter(|it| is_used(&it.code))
+                .cloned()
+                .collect();
+            let least = if let [only] = slices[..] { only.min } else { 0 };
+            let closed = self.interner.text("closed");
+            let types = self.interner.type_list(types);
+            let choice = &mut parent.children[at].element;
+            choice.types = types;
+            choice.min = choice.min.max(least);
+            if let Some(slicing) = &choice.slicing {
+                choice.slicing =
+                    Some(Arc::new(Slicing { rules: closed, ..Slicing::clone(slicing) }));
+            }
+        }
+    }
+
+    /// A slice of a choice that is named as one alternative has that type alone.
+    fn narrow_to_alternative(
+        &mut self,
+        element: &mut ElementDefinition,
+        choice: &str,
+        slice: &str,
+    ) {
+        let own: Vec<TypeReference> = element
+            .types
+            .iter()
+            .filter(|it| is_alternative(slice, choice, &it.code))
+            .cloned()
+            .collect();
+        if !own.is_empty() {
+            element.types = self.interner.type_list(own);
+        }
+    }
+
+    /// What the root of an extension says holds where the extension is used.
+    fn take_from_extension(
+        &mut self,
+        element: &mut ElementDefinition,
+        draft: &ElementDraft,
+    ) -> Result<(), SchemaError> {
+        let Some([only]) = draft.types.as_deref() else { return Ok(()) };
+        let [profile] = &only.profiles[..] else { return Ok(()) };
+        if &*only.code != "Extension" {
+            return Ok(());
+        }
+        let Some(extension) = (self.find)(profile)? else { return Ok(()) };
+        let Some(root) = extension.elements.first() else { return Ok(()) };
+        if &*extension.type_name != "Extension" {
+            return Err(self.error(&draft.path, format!("{profile} is no extension")));
+        }
+        element.min = root.min;
+        element.max = root.max;
+        element.flags.is_modifier = root.flags.is_modifier;
+        element.constraints =
+            merge::all_constraints(&element.constraints, &root.constraints, self.interner);
+        Ok(())
+    }
+
+    /// Brings in the elements under an element, where they are defined elsewhere.
+    fn expand(&mut self, tree: &mut Tree, path: &str) -> Result<(), SchemaError> {
+        if !tree.children.is_empty() {
+            return Ok(());
+        }
+        if let Some(id) = tree.element.content_reference.clone() {
+            let root = id.split(['.', ':']).next().unwrap_or_default().to_owned();
+            let definition = self.known(&root, path)?;
+            let whole = tree_of(&definition.elements);
+            let target = descend(&whole, &id)
+                .ok_or_else(|| self.error(path, format!("{id} is not defined")))?;
+            self.grow(count(target), path)?;
+            tree.children = target.children.clone();
+            return Ok(());
+        }
+        let (first, others) = match &*tree.element.types {
+            [first, others @ ..] => (first.clone(), !others.is_empty()),
+            [] => return Err(self.error(path, "is under an element without a type")),
+        };
+        // Under a choice of several types stand the elements that all have: id and extensions.
+        let type_name = match others {
+            true => "Element",
+            false => first.fhir_type.as_deref().unwrap_or(&first.code),
+        };
+        let profile = match &first.profiles[..] {
+            [only] if !others => (self.find)(only)?,
+            _ => None,
+        };
+        let definition = match profile {
+            Some(profile) => profile,
+            None => self.known(type_name, path)?,
+        };
+        let elements = tree_of(&definition.elements);
+        self.grow(count(&elements), path)?;
+        tree.children = elements.children;
+        for child in &mut tree.children {
+            name_sources(child, &definition.url, self.interner);
+        }
+        Ok(())
+    }
+
+    fn known(&mut self, name: &str, path: &str) -> Result<Arc<StructureDefinition>, SchemaError> {
+        (self.find)(name)?.ok_or_else(|| self.error(path, format!("{name} is not defined")))
+    }
+
+    fn grow(&mut self, by: usize, path: &str) -> Result<(), SchemaError> {
+        self.elements += by;
+        if self.elements > MAX_ELEMENTS {
+            return Err(self.error(path, format!("makes more than {MAX_ELEMENTS} elements")));
+        }
+        Ok(())
+    }
+}
+
+/// The choice under an element that has a name like `valueQuantity` as an alternative.
+fn choice_of(parent: &Tree, name: &str) -> Option<String> {
+    let choice = parent.children.iter().find(|child| {
+        child.slice.is_none()
+            && child.name.strip_suffix("[x]").is_some_and(|choice| {
+                child.element.types.iter().any(|it| is_alternative(name, choice, &it.code))
+            })
+    })?;
+    Some(choice.name.clone())
+}
+
+fn is_alternative(name: &str, choice: &str, type_code: &str) -> bool {
+    name.strip_prefix(choice).is_some_and(|rest| {
+        let mut letters = type_code.chars();
+        let mut own = rest.chars();
+        letters.next().map(|first| first.to_ascii_uppercase()) == own.next()
+            && letters.as_str() == own.as_str()
+    })
+}
+
+/// The element with this id in a tree.
+fn descend<'t>(tree: &'t Tree, id: &str) -> Option<&'t Tree> {
+    let mut current = tree;
+    for part in id.split('.').skip(1) {
+        let (name, slice) =
+            part.split_once(':').map_or((part, None), |(name, slice)| (name, Some(slice)));
+        current =
+            current.children.iter().find(|it| it.name == name && it.slice.as_deref() == slice)?;
+    }
+    Some(current)
+}
+
+/// An id's parts, if they are the path's with names of slices.
+fn by_id(id: &str, names: &[&str], draft: &ElementDraft) -> Option<Vec<Segment>> {
+    // A slice's name may have a dot in it, a path's part may not.
+    let parts: Vec<&str> = id.split('.').collect();
+    if parts.len() != names.len() {
+        return None;
+    }
+    let mut segments = Vec::with_capacity(parts.len());
+    for (part, name) in parts.iter().zip(names) {
+        let (own, slice) = part.split_once(':').map_or((*part, None), |(own, it)| (own, Some(it)));
+        let is_short = own.strip_suffix("[x]").is_some_and(|choice| name.starts_with(choice));
+        if own != *name && !is_short {
+            return None;
+        }
+        segments.push(Segment { name: own.to_owned(), slice: slice.map(Arc::from) });
+    }
+    let last = segments.last_mut()?;
+    if let Some(slice) = &draft.slice_name {
+        last.slice = Some(Arc::clone(slice));
+    }
+    Some(segments)
+}
