@@ -489,6 +489,9 @@ impl<'a, 's, 'w> Writer<'a, 's, 'w> {
         }
         if type_name == "base64Binary" && text.bytes().any(|it| it.is_ascii_whitespace()) {
             let text: String = text.split_ascii_whitespace().collect();
+            if text.is_empty() {
+                return self.issue(value, XmlProblem::EmptyAttribute("value"));
+            }
             return self.quoted("value", &text, value);
         }
         self.quoted("value", &text, value)

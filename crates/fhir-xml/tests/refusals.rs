@@ -99,6 +99,8 @@ fn values_of_another_kind_are_refused() {
         );
         check_refused(&xml, "Observation.valueQuantity.value", "is no decimal");
     };
+    let data = format!("<Binary {FHIR}><data value=\" &#10;\"/></Binary>");
+    check_refused(&data, "Binary.data", "is no base64Binary");
     for value in ["+1.5", "1.5.1", " ", "1e+"] {
         quantity(value);
     }

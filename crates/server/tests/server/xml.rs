@@ -164,9 +164,8 @@ async fn a_long_bundle_goes_in_and_out_as_xml() {
             )
         })
         .collect();
-    let bundle = format!(
-        "<Bundle xmlns=\"http://hl7.org/fhir\"><type value=\"batch\"/>{entries}</Bundle>"
-    );
+    let bundle =
+        format!("<Bundle xmlns=\"http://hl7.org/fhir\"><type value=\"batch\"/>{entries}</Bundle>");
     assert!(bundle.len() > 32 << 10);
     let answer = sent(site.ask("POST", "").bytes(XML, bundle), XML).await.is(200);
     assert_eq!(answer.statuses(), vec![201; 200]);
