@@ -105,8 +105,9 @@ fn forbidden_after(text: &str, start: usize, length: usize) -> Option<(usize, ch
         .map(|at| (at, text[at..].chars().next().expect("a character begins here")))
 }
 
-/// Whether XML can hold this character.
-pub(crate) fn is_allowed(character: char) -> bool {
+/// Whether XML can hold this character (XML 1.0, 2.2).
+#[must_use]
+pub fn is_allowed(character: char) -> bool {
     !matches!(character, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
 }
 

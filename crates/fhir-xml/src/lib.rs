@@ -22,6 +22,7 @@ mod read;
 mod tokens;
 mod write;
 
+pub use encoding::is_allowed;
 pub use error::{XmlIssue, XmlProblem};
 pub use places::Places;
 pub use read::{Converted, Limits, Refused, to_json};

@@ -1,8 +1,6 @@
 //! XML to JSON (FHIR R4, 2.6.1 and 2.6.2), in one pass over the text: what an element is, and
 //! where it may stand, is looked up in the table.
 
-use std::borrow::Cow;
-
 use fhir_core::json::MAX_DEPTH;
 use fhir_schema::{Element, Kind, Node, Schema};
 
@@ -72,11 +70,8 @@ pub fn to_json<'a>(
     limits: &Limits,
 ) -> Result<Converted<'a>, Refused<'a>> {
     let most = limits.bytes.min(1 << 30);
-    let text = if xml.len() > most {
-        found(0, XmlProblem::TooLong(most))
-    } else {
-        encoding::decode(xml)
-    };
+    let text =
+        if xml.len() > most { found(0, XmlProblem::TooLong(most)) } else { encoding::decode(xml) };
     let text = match text {
         Ok(text) => text,
         Err(found) => {
@@ -350,7 +345,9 @@ impl<'a, 's> Reader<'a, 's> {
                         None => self.misplaced(node, &tag, (namespace, local), group.as_ref())?,
                     };
                     let next = match next {
-                        Some((name, element)) if self.may_begin(namespace, name, element, &tag)? => {
+                        Some((name, element))
+                            if self.may_begin(namespace, name, element, &tag)? =>
+                        {
                             next.filter(|_| !self.ended[first_ended..].contains(&name))
                         }
                         _ => None,
@@ -479,12 +476,9 @@ impl<'a, 's> Reader<'a, 's> {
                 self.begin_item(group, tag);
                 self.div(tag, is_empty)?;
             }
-            Kind::Uri
-            | Kind::Url
-            | Kind::Oid
-            | Kind::Uuid
-            | Kind::Canonical
-            | Kind::Primitive => self.primitive(node, group, tag, is_empty)?,
+            Kind::Uri | Kind::Url | Kind::Oid | Kind::Uuid | Kind::Canonical | Kind::Primitive => {
+                self.primitive(node, group, tag, is_empty)?
+            }
         }
         self.depth = depth;
         group.count += 1;
@@ -556,7 +550,10 @@ impl<'a, 's> Reader<'a, 's> {
             self.unknown_attribute(at, "leave it out")?;
         }
         let mut is_held = false;
-        while !is_empty {
+        loop {
+            if is_empty {
+                break;
+            }
             let token = self.tokens.next()?;
             let at = self.tokens.start;
             let (inner, inner_is_empty) = match token {
@@ -751,10 +748,7 @@ impl<'a, 's> Reader<'a, 's> {
                 }
                 (is_right, "write digits, such as 12 or 0.50, without spaces")
             }
-            "base64Binary" => {
-                self.base64(value)?;
-                (true, "")
-            }
+            "base64Binary" => (self.base64(value)?, "write the content as base64"),
             _ => {
                 self.string(value)?;
                 (true, "")
@@ -768,18 +762,19 @@ impl<'a, 's> Reader<'a, 's> {
         Ok(is_right)
     }
 
-    /// White space in base64 is for line lengths, and no content.
-    fn base64(&mut self, value: Attribute<'a>) -> Result<(), Found> {
-        let text = attribute_text(value.value, value.value_at)?;
-        self.out.push(b"\"");
+    /// White space in base64 is for line lengths, and no content. Whether there is any other.
+    fn base64(&mut self, value: Attribute<'a>) -> Result<bool, Found> {
+        let mut text = attribute_text(value.value, value.value_at)?;
         if text.bytes().any(|byte| byte.is_ascii_whitespace()) {
-            let text: Cow<'_, str> = text.split_ascii_whitespace().collect();
-            text_to_json(&text, &mut self.out.json);
-        } else {
-            text_to_json(&text, &mut self.out.json);
+            text = text.split_ascii_whitespace().collect();
+        }
+        if text.is_empty() {
+            return Ok(false);
         }
         self.out.push(b"\"");
-        Ok(())
+        text_to_json(&text, &mut self.out.json);
+        self.out.push(b"\"");
+        Ok(true)
     }
 }
 

@@ -248,9 +248,7 @@ impl<'a, 's, 'w> Writer<'a, 's, 'w> {
             if let Some(beside) = beside
                 && self.schema.element(node, &format!("_{name}")).is_none()
             {
-                self.path.push(Step { name, index: None });
-                self.issue(beside, XmlProblem::ValueAlone)?;
-                self.path.pop();
+                self.beside_nothing(node, beside, name, element)?;
             }
             if value.is_some() || beside.is_some() {
                 self.entries.push(Entry { name, element, value, beside });
@@ -267,6 +265,24 @@ impl<'a, 's, 'w> Writer<'a, 's, 'w> {
                 self.issue(*value, problem)?;
             }
         }
+        Ok(())
+    }
+
+    /// `_name` of what has no id and extensions beside it.
+    fn beside_nothing(
+        &mut self,
+        node: Node,
+        beside: Value<'a>,
+        name: &'s str,
+        element: Element,
+    ) -> Written {
+        if element.kind.node().is_some() || element.kind == Kind::Resource {
+            let (name, parent) = (format!("_{name}"), self.schema.node_path(node).to_owned());
+            return self.issue(beside, XmlProblem::UnknownElement { name, parent });
+        }
+        self.path.push(Step { name, index: None });
+        self.issue(beside, XmlProblem::ValueAlone)?;
+        self.path.pop();
         Ok(())
     }
 
@@ -373,12 +389,9 @@ impl<'a, 's, 'w> Writer<'a, 's, 'w> {
     fn item(&mut self, entry: Entry<'a, 's>) -> Written {
         let kind = entry.element.kind;
         let content = match kind {
-            Kind::Uri
-            | Kind::Url
-            | Kind::Oid
-            | Kind::Uuid
-            | Kind::Canonical
-            | Kind::Primitive => return self.primitive(entry),
+            Kind::Uri | Kind::Url | Kind::Oid | Kind::Uuid | Kind::Canonical | Kind::Primitive => {
+                return self.primitive(entry);
+            }
             Kind::Xhtml | Kind::Resource => None,
             Kind::Complex(node) | Kind::Reference(node) | Kind::Identifier(node) => Some(node),
         };
@@ -476,6 +489,9 @@ impl<'a, 's, 'w> Writer<'a, 's, 'w> {
         }
         if type_name == "base64Binary" && text.bytes().any(|it| it.is_ascii_whitespace()) {
             let text: String = text.split_ascii_whitespace().collect();
+            if text.is_empty() {
+                return self.issue(value, XmlProblem::EmptyAttribute("value"));
+            }
             return self.quoted("value", &text, value);
         }
         self.quoted("value", &text, value)

@@ -1,16 +1,18 @@
 //! HL7's own examples and the XML of the shared data.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail at once")]
+
+mod round_trip;
 mod support;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use fhir_core::json::Document;
 use fhir_schema::Schema;
-use fhir_xml::{Limits, Style, XmlIssue, XmlProblem, to_json, to_xml};
+use fhir_xml::{Limits, Style, XmlIssue, XmlProblem, to_json};
 
 /// The folder that an environment variable names; nothing, with a printed reason, without it.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+#[expect(clippy::disallowed_methods, reason = "where the test learns where its data is")]
 fn folder(variable: &str) -> Option<PathBuf> {
     let folder = std::env::var_os(variable).map(PathBuf::from);
     if folder.is_none() {
@@ -19,45 +21,15 @@ fn folder(variable: &str) -> Option<PathBuf> {
     folder
 }
 
-/// JSON to XML to JSON, and what that changed.
-fn there_and_back(json: &[u8], style: Style) -> Result<(), String> {
-    let document = Document::parse(json).map_err(|error| error.to_string())?;
-    let xml = to_xml(document.root(), Schema::r4(), style)
-        .map_err(|issues| support::lines(&issues))?;
-    let back = to_json(&xml, Schema::r4(), &Limits::default())
-        .map_err(|refused| support::lines(&refused.issues))?;
-    let back = Document::parse(&back.json).map_err(|error| error.to_string())?;
-    support::difference(document.root(), back.root(), "").map_or(Ok(()), Err)
-}
-
 #[test]
 fn every_example_of_r4_comes_back_to_the_digit() {
     // XML-038
     let Some(folder) = folder("HEARTHGATE_FHIR_PACKAGES") else { return };
     let file = std::fs::File::open(folder.join("hl7.fhir.r4.examples-4.0.1.tgz")).unwrap();
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
-    let mut count = 0;
-    let mut failures = Vec::new();
-    for entry in archive.entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().to_string_lossy().into_owned();
-        let is_resource = name.ends_with(".json")
-            && !matches!(&*name, "package/package.json" | "package/.index.json");
-        if !is_resource {
-            continue;
-        }
-        let mut json = Vec::new();
-        entry.read_to_end(&mut json).unwrap();
-        count += 1;
-        for style in [Style::Compact, Style::Pretty] {
-            if let Err(error) = there_and_back(&json, style) {
-                failures.push(format!("{name} ({style:?}): {error}"));
-                break;
-            }
-        }
-    }
-    assert!(count > 5000, "{count} examples");
-    assert!(failures.is_empty(), "{} of {count}:\n{}", failures.len(), failures.join("\n"));
+    let trips = round_trip::of_package(file).unwrap();
+    assert!(trips.total > 5000, "{} examples", trips.total);
+    assert!(trips.bytes.0 > 0 && trips.bytes.1 > 0);
+    assert_eq!(trips.failures, []);
 }
 
 fn xml_files(folder: &Path, into: &mut Vec<PathBuf>) {
@@ -89,7 +61,7 @@ fn xml_of_the_fhirpath_suite_is_read_and_comes_back() {
                 refused.readable.unwrap().json
             }
         };
-        there_and_back(&json, Style::Compact)
+        round_trip::there_and_back(&json, Style::Compact)
             .unwrap_or_else(|error| panic!("{path:?}: {error}"));
     }
 }

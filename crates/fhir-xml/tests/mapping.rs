@@ -1,5 +1,7 @@
 //! What each form of XML is in JSON, and back.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail at once")]
+
 mod support;
 
 use fhir_core::json::Document;
@@ -84,13 +86,11 @@ fn what_may_repeat_is_an_array_and_what_may_not_is_none() {
 fn ids_and_urls_are_attributes_but_the_id_of_a_resource_is_an_element() {
     // XML-007, XML-028, XML-046
     check_patient(
-        &format!(
-            "<id value=\"1\"/><text id=\"t\"><status value=\"generated\"/><div \
+        "<id value=\"1\"/><text id=\"t\"><status value=\"generated\"/><div \
              xmlns=\"http://www.w3.org/1999/xhtml\" id=\"d\"/></text>\
              <extension id=\"e\" url=\"urn:x\"><valueCode value=\"c\"/></extension>\
              <generalPractitioner id=\"r\"><reference value=\"Practitioner/1\"/>\
-             </generalPractitioner>"
-        ),
+             </generalPractitioner>",
         "\"id\":\"1\",\"text\":{\"id\":\"t\",\"status\":\"generated\",\"div\":\"<div \
          xmlns=\\\"http://www.w3.org/1999/xhtml\\\" id=\\\"d\\\"/>\"},\
          \"extension\":[{\"id\":\"e\",\"url\":\"urn:x\",\"valueCode\":\"c\"}],\
@@ -226,7 +226,7 @@ fn values_have_the_kind_of_their_type_and_numbers_every_digit() {
             &format!("\"valueQuantity\":{{\"value\":{number}}}"),
         );
     }
-    check_observation("<valueInteger value=\"007\"/>".replace("00", "").as_str(), "\"valueInteger\":7");
+    check_observation("<valueInteger value=\"7\"/>", "\"valueInteger\":7");
     check_observation("<valueBoolean value=\"false\"/>", "\"valueBoolean\":false");
     check_observation("<valueString value=\"12\"/>", "\"valueString\":\"12\"");
     let plus = format!(
@@ -293,7 +293,7 @@ fn every_value_of_the_json_knows_its_line_of_the_xml() {
     let xml = format!(
         "<Patient {FHIR}>\n  <name>\n    <given value=\"A\"/>\n    <given value=\"é\" \
          id=\"g\">\n      <extension url=\"urn:x\">\n        <valueCode value=\"c\"/>\n      \
-         </extension>\n    </given>\n  </name>\n  <active value=\"true\"/>\n</Patient>"
+         </extension>\n    </given>\n  </name>\n  <gender value=\"male\"/>\n</Patient>"
     );
     let converted = to_json(xml.as_bytes(), Schema::r4(), &Limits::default()).unwrap();
     let document = Document::parse(&converted.json).unwrap();
@@ -314,7 +314,7 @@ fn every_value_of_the_json_knows_its_line_of_the_xml() {
     check(&["name", "0", "_given", "1", "id"], (4, 22));
     check(&["name", "0", "_given", "1", "extension", "0", "url"], (5, 18));
     check(&["name", "0", "_given", "1", "extension", "0", "valueCode"], (6, 9));
-    check(&["active"], (10, 3));
+    check(&["gender"], (10, 3));
 }
 
 #[test]
@@ -322,7 +322,9 @@ fn pretty_is_one_element_a_line_and_compact_has_no_white_space() {
     let json = "{\"resourceType\":\"Patient\",\"name\":[{\"given\":[\"A\"]}]}";
     assert_eq!(
         write_styled(json, Style::Pretty).as_deref(),
-        Ok("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Patient xmlns=\"http://hl7.org/fhir\">\n  \
-            <name>\n    <given value=\"A\"/>\n  </name>\n</Patient>\n")
+        Ok(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Patient xmlns=\"http://hl7.org/fhir\">\n  \
+            <name>\n    <given value=\"A\"/>\n  </name>\n</Patient>\n"
+        )
     );
 }

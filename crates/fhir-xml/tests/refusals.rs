@@ -1,5 +1,7 @@
 //! What is refused, with its place and the way to mend it.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail at once")]
+
 mod support;
 
 use fhir_core::json::Document;
@@ -99,6 +101,8 @@ fn values_of_another_kind_are_refused() {
         );
         check_refused(&xml, "Observation.valueQuantity.value", "is no decimal");
     };
+    let data = format!("<Binary {FHIR}><data value=\" &#10;\"/></Binary>");
+    check_refused(&data, "Binary.data", "is no base64Binary");
     for value in ["+1.5", "1.5.1", " ", "1e+"] {
         quantity(value);
     }
@@ -156,7 +160,9 @@ fn bytes_that_are_no_xml_are_refused_with_the_place() {
 #[test]
 fn a_narrative_that_is_no_div_is_refused_in_both_formats() {
     // XML-014, XML-015, XML-026
-    let check = |inner: &str, text: &str| check_patient(&format!("<text>{inner}</text>"), "Patient.text", text);
+    let check = |inner: &str, text: &str| {
+        check_patient(&format!("<text>{inner}</text>"), "Patient.text", text)
+    };
     check("<div>a</div>", "not one <div");
     check("<p xmlns=\"http://www.w3.org/1999/xhtml\"/>", "of the namespace");
     let within = |inner: &str, text: &str| {
@@ -203,7 +209,7 @@ fn issues_name_all_places_and_what_can_be_read_is_given_beside() {
         [
             (2, 18, "Patient.active"),
             (3, 3, "Patient"),
-            (6, 20, "Patient.name[0].given[1]"),
+            (6, 19, "Patient.name[0].given[1]"),
             (8, 3, "Patient"),
         ]
     );

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use fhir_core::json::{Document, Kind, Value};
+use fhir_core::json::Document;
 use fhir_schema::Schema;
 use fhir_xml::{Converted, Limits, Style, to_json, to_xml};
 
@@ -62,44 +62,4 @@ pub(crate) fn check_refused(xml: &str, expression: &str, text: &str) {
     let error = read(xml).expect_err(xml);
     let is_right = |line: &str| line.starts_with(&format!("{expression}: ")) && line.contains(text);
     assert!(error.lines().any(is_right), "{xml}\n{error}");
-}
-
-/// Where two resources differ: member order does not count, and white space in base64 neither;
-/// digits do.
-pub(crate) fn difference(one: Value<'_>, other: Value<'_>, path: &str) -> Option<String> {
-    let differ = || Some(format!("{path}: {} is not {}", one.raw(), other.raw()));
-    if one.kind() != other.kind() {
-        return differ();
-    }
-    match one.kind() {
-        Kind::Object => {
-            if one.members().count() != other.members().count() {
-                return differ();
-            }
-            one.members().find_map(|(name, value)| match other.get(&name) {
-                Some(there) => difference(value, there, &format!("{path}.{name}")),
-                None => Some(format!("{path}.{name} is missing")),
-            })
-        }
-        Kind::Array => {
-            if one.items().count() != other.items().count() {
-                return differ();
-            }
-            let pairs = one.items().zip(other.items()).enumerate();
-            pairs.into_iter().find_map(|(at, (one, other))| {
-                difference(one, other, &format!("{path}[{at}]"))
-            })
-        }
-        Kind::String => {
-            let text = |value: Value<'_>| {
-                let text = value.as_str().expect("it is a string").into_owned();
-                let is_base64 = path.ends_with(".data") || path.ends_with("Base64Binary");
-                if is_base64 { text.split_ascii_whitespace().collect() } else { text }
-            };
-            (text(one) != text(other)).then(differ).flatten()
-        }
-        Kind::Number | Kind::Boolean | Kind::Null => {
-            (one.raw() != other.raw()).then(differ).flatten()
-        }
-    }
 }

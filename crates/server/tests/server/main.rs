@@ -28,3 +28,4 @@ mod rules;
 mod terminology;
 mod transaction;
 mod update;
+mod xml;
