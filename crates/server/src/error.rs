@@ -13,7 +13,7 @@ pub(crate) enum ServerError {
     #[error("there is no resource type {0} in this version of FHIR")]
     UnknownType(ResourceType),
     #[error("the terminology has no answer")]
-    Terminology(#[from] fhir_terminology::TerminologyError),
+    Terminology(Box<fhir_terminology::TerminologyError>),
     #[error("there is no such resource")]
     NotFound,
     #[error("the resource was deleted")]
@@ -142,5 +142,11 @@ impl ServerError {
 impl From<ReadError> for ServerError {
     fn from(error: ReadError) -> Self {
         Self::Read(error)
+    }
+}
+
+impl From<fhir_terminology::TerminologyError> for ServerError {
+    fn from(error: fhir_terminology::TerminologyError) -> Self {
+        Self::Terminology(Box::new(error))
     }
 }
