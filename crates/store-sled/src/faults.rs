@@ -142,12 +142,15 @@ fn without_room_for_zeros_ahead_commits_are_taken() {
 fn a_failed_fsync_ends_acknowledging_and_not_reading() {
     let folder = TempDir::new().unwrap();
     let (store, faults) = with_faults(folder.path());
+    assert_eq!((store.takes_commits(), store.trouble()), (true, None));
     faults.lock().sync = Some(io::ErrorKind::Other);
     let error = store.append(&[put_at(2)]).unwrap_err();
     assert!(matches!(error, AppendError::Poisoned(Some(_))), "{error:?}");
     let error = store.append(&[put_at(2)]).unwrap_err();
     assert!(matches!(error, AppendError::Poisoned(None)), "{error:?}");
     ends_at(&store, 1);
+    let trouble = store.trouble().unwrap();
+    assert!(!store.takes_commits() && trouble.contains("look at the disk"), "{trouble}");
 }
 
 /// G1: half a group that could not be cut off again is cut off at the next open.
@@ -245,6 +248,8 @@ fn a_state_that_cannot_be_put_right_at_once_is_tried_again_while_it_is_asked() {
     store.memory.wait_for(T::new(1)).unwrap();
     std::fs::rename(&log, &away).unwrap();
     fail_state(&store);
+    let trouble = store.trouble().unwrap();
+    assert!(trouble.contains("is being put right"), "{trouble}");
     let (store, asked) = (Arc::new(store), Arc::new(AtomicBool::new(true)));
     let (right, is_right) = std::sync::mpsc::channel();
     let (reader, asking) = (Arc::clone(&store), Arc::clone(&asked));

@@ -153,3 +153,33 @@ fn harmed_and_orphaned(folder: &Path, data: &Path) {
         assert!(verify().status.success());
     }
 }
+
+/// What the disk does not give is an error of whoever asked for it, for as long as that is so.
+#[tokio::test]
+async fn a_document_that_cannot_be_read_is_500_of_that_request_alone() {
+    let mut site = Site::start(Deployment::OneProcess).await;
+    let owner = site.owner();
+    let data = attachment(600_000, 3);
+    let _ = owner.put("/Patient/beside", r#"{"resourceType":"Patient","id":"beside"}"#).await;
+    put(&owner, "large", "beside", &data).await;
+    // Nothing of it is in memory.
+    site.stop().await;
+    site.launch(First::Gateway).await;
+    let owner = site.owner();
+    let [blob] = &blobs(site.data())[..] else { panic!("there is one blob") };
+    let aside = blob.with_extension("aside");
+    fs::rename(blob, &aside).unwrap();
+    fs::create_dir(blob).unwrap();
+    for _ in 0..2 {
+        let answer = owner.get("/DocumentReference/large").await;
+        answer.is_outcome(500, "exception");
+        assert!(!answer.text().contains("blobs"), "{}", answer.text());
+        let _ = owner.get("/Patient/beside").await.is(200);
+    }
+    let _ = site.admin().get("/readyz").await.is(200);
+    let said = site.front().stderr();
+    assert!(said.contains("cannot be read"), "{said}");
+    fs::remove_dir(blob).unwrap();
+    fs::rename(&aside, blob).unwrap();
+    check(&owner, "large", &data).await;
+}
