@@ -18,8 +18,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use store::keys::{KeyFile, KeyStore as _};
 use store::suite::block_on;
-use store::suite::fixture::{self, FirstLine, commit, content, put, tenant, with_blob};
-use store::{AppendError, BlobId, BlobReference, Commit, Head, Store as _};
+use store::suite::fixture::{FirstLine, commit, content, put, tenant, with_blob};
+use store::{AppendError, BlobId, BlobReference, Commit, Head, Store as _, Version};
 use store_sled::disk::{Call, Disk, Watch};
 use store_sled::{KeyFolder, SledStore, SledStoreOptions};
 use tempfile::TempDir;
@@ -45,30 +45,34 @@ impl Group {
         self.commits.iter().flatten()
     }
 
-    fn blobs(&self) -> impl Iterator<Item = BlobReference> {
-        self.versions().filter(|(name, ..)| is_blob(name)).map(|(_, _, text)| blob(text))
+    /// Its large bodies, which are blobs.
+    fn blobs(&self) -> impl Iterator<Item = (BlobReference, Bytes)> {
+        let blob = |(name, number, text): &(String, u64, String)| blob(&put(name, *number, text));
+        self.versions().filter_map(blob)
     }
 
     fn to_commits(&self) -> Vec<Commit> {
         let put = |(name, number, text): &(String, u64, String)| {
             let version = put(name, *number, text);
-            if is_blob(name) { with_blob(version, &blob(text)) } else { version }
+            match blob(&version) {
+                Some((reference, _)) => with_blob(version, &reference),
+                None => version,
+            }
         };
         let versions = |versions: &Vec<_>| versions.iter().map(put).collect();
         (self.first..).zip(&self.commits).map(|(t, of)| commit(t, versions(of))).collect()
     }
 }
 
-/// Whether what is named so has a blob as its body.
-fn is_blob(name: &str) -> bool {
-    name.starts_with("Binary/")
-}
-
-/// The reference to the blob of this text, which no other has.
-fn blob(text: &str) -> BlobReference {
-    let BlobReference { sha256, .. } = BlobReference::of(BlobId(0), text.as_bytes());
-    let id = sha256.iter().take(16).fold(0, |id, byte| id << 8 | u128::from(*byte));
-    BlobReference::of(BlobId(id), text.as_bytes())
+/// The body of a version that is to be a blob, if it is.
+fn blob(version: &Version) -> Option<(BlobReference, Bytes)> {
+    if version.resource_type.as_str() != "Binary" {
+        return None;
+    }
+    let body = version.body.clone();
+    let named = BlobReference::of(BlobId(0), &body);
+    let (id, _) = named.sha256.split_first_chunk()?;
+    Some((BlobReference { id: BlobId(u128::from_le_bytes(*id)), ..named }, body))
 }
 
 /// A call of the run, and how far it was when it was made.
@@ -306,7 +310,7 @@ fn run(directory: &Path, seed: u64, disk: &Disk, told: &dyn Told) -> Result<(), 
                     }
                     Err(AppendError::DiskFull) if action == 3 => {
                         // Nothing names its blobs.
-                        for reference in group.blobs() {
+                        for (reference, _) in group.blobs() {
                             let removed = store.remove_blob(reference.id);
                             removed.map_err(|error| format!("a blob stays: {error}"))?;
                         }
@@ -328,9 +332,7 @@ fn run(directory: &Path, seed: u64, disk: &Disk, told: &dyn Told) -> Result<(), 
 
 /// Writes the blobs of a group, then appends it.
 fn append(store: &SledStore, group: &Group) -> Result<Head, AppendError> {
-    for (_, _, text) in group.versions().filter(|(name, ..)| is_blob(name)) {
-        store.write_blob(blob(text).id, &Bytes::from(text.clone()))?;
-    }
+    group.blobs().try_for_each(|(reference, blob)| store.write_blob(reference.id, &blob))?;
     store.append(&group.to_commits())
 }
 
@@ -347,19 +349,6 @@ fn reopened(
     let store = Arc::new(open(directory, segment_bytes, disk.clone())?);
     told.opened(&store);
     Ok(store)
-}
-
-/// The text of the newest version of `name` at a position, that of its blob if it has one.
-fn read(store: &SledStore, name: &str, at: u64) -> Result<Option<String>, String> {
-    if !is_blob(name) {
-        return Ok(block_on(content(store, name, at)));
-    }
-    let Some((_, body)) = block_on(fixture::read(store, name, at)) else {
-        return Ok(None);
-    };
-    let reference = BlobReference::from_bytes(&body).ok_or("the body is no reference")?;
-    let bytes = block_on(store.blob(&reference)).map_err(|error| format!("{name}: {error:?}"))?;
-    String::from_utf8(bytes.to_vec()).map(Some).map_err(|error| error.to_string())
 }
 
 /// What must be there, and what may be.
@@ -429,7 +418,7 @@ impl Expected<'_> {
         for t in 1..=head {
             let versions = commits.get(&t).ok_or_else(|| format!("commit {t} was never begun"))?;
             for (name, number, text) in *versions {
-                let found = read(store, name, t)?;
+                let found = block_on(content(store, name, t));
                 if found.as_ref() != Some(text) {
                     return Err(format!("{name} at {t} is {found:?}"));
                 }
@@ -442,7 +431,7 @@ impl Expected<'_> {
         for name in patients.chain((0..3).map(|name| format!("Binary/{name}"))) {
             let of = |t: &u64| commits[t].iter().find(|(of, ..)| *of == name);
             let last = (1..=head).rev().find_map(|t| of(&t));
-            let found = read(store, &name, u64::MAX)?;
+            let found = block_on(content(store, &name, u64::MAX));
             if found.as_ref() != last.map(|(_, _, text)| text) {
                 return Err(format!("the newest {name} is {found:?}"));
             }
