@@ -20,20 +20,17 @@ use store::{
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_postgres::Client;
 
 use crate::append::{Appending, HeadElsewhere, Writer};
 use crate::blobs;
 use crate::connect::{Connector, Pool, Session};
 use crate::error::{Failure, LeaseLost, OpenError, append_error};
-use crate::lease::{self, Hold, Lease};
+use crate::lease::{Hold, Lease};
+use crate::open::open;
 use crate::options::PostgresOptions;
 use crate::reads::{self, History, Resource};
 use crate::rows::Rows;
-use crate::{schema, statements};
 
-/// How far this machine's clock and the database's may be apart.
-const MAX_CLOCK_DIFFERENCE: u64 = 60;
 /// How many commits a walk through the log asks for at once.
 const WALKED_COMMITS: u64 = 100;
 
@@ -192,67 +189,9 @@ impl PostgresStore {
     }
 }
 
-async fn open(
-    tenant: TenantText,
-    options: PostgresOptions,
-    connector: Arc<Connector>,
-    clock: Arc<dyn Clock>,
-) -> Result<Shared, OpenError> {
-    let mut client = connector.connect().await?;
-    check_clocks(&client, clock.as_ref()).await?;
-    schema::prepare(&client, tenant.as_str()).await?;
-    let lease = lease::take(&mut client, tenant.as_str(), &options, clock).await?;
-    // Read after the lease was taken: whoever had it before can move the head no more.
-    let head = match read_head(&client, tenant.as_str()).await {
-        Ok(head) => head,
-        Err(error) => {
-            if let Err(error) = lease.release(&connector).await {
-                tracing::warn!(%error, "the lease could not be given back");
-            }
-            return Err(error);
-        }
-    };
-    Ok(Shared {
-        tenant,
-        readers: Pool::new(options.read_connections),
-        options,
-        connector,
-        lease: Arc::new(lease),
-        writer: Mutex::new(None),
-        head: RwLock::new(head),
-        ended: Mutex::new(Ended::No),
-    })
-}
-
 fn is_head_elsewhere(error: &AppendError) -> bool {
     matches!(error, AppendError::Io(error)
         if error.get_ref().is_some_and(|inner| inner.is::<HeadElsewhere>()))
-}
-
-async fn check_clocks(client: &Client, clock: &dyn Clock) -> Result<(), OpenError> {
-    let row = client.query_one(statements::CLOCK, &[]).await.map_err(Failure::from)?;
-    let theirs: i64 = row.try_get(0).map_err(Failure::from)?;
-    let seconds = clock.now().as_micros().abs_diff(theirs) / 1_000_000;
-    if seconds > MAX_CLOCK_DIFFERENCE {
-        return Err(OpenError::Clocks { seconds });
-    }
-    Ok(())
-}
-
-/// The head, which must be the last commit's.
-async fn read_head(client: &Client, tenant: &str) -> Result<Head, OpenError> {
-    let row = client.query_one(statements::HEAD, &[&tenant]).await.map_err(Failure::from)?;
-    let (t, head) = head_of(&row)?;
-    let found = client.query(statements::COMMITS_FROM, &[&tenant, &t]).await;
-    let found = found.map_err(Failure::from)?;
-    let damaged = |condition| OpenError::Damaged { t: head.t, condition };
-    match found.as_slice() {
-        [] if head == Head::EMPTY => Ok(head),
-        [] => Err(damaged("it is not there, and the head is it")),
-        [row] if head_of(row)?.1 == head => Ok(head),
-        [_] => Err(damaged("it is not the one that the head names")),
-        _ => Err(damaged("others follow it, and the head is it")),
-    }
 }
 
 pub(crate) fn head_of(row: &tokio_postgres::Row) -> Result<(i64, Head), Failure> {
@@ -278,6 +217,26 @@ pub(crate) fn blocking<R: Send + 'static>(
 }
 
 impl Shared {
+    /// What an opened store has, where the log ends at `head`.
+    pub(crate) fn new(
+        tenant: TenantText,
+        options: PostgresOptions,
+        connector: Arc<Connector>,
+        lease: Lease,
+        head: Head,
+    ) -> Self {
+        Self {
+            tenant,
+            readers: Pool::new(options.read_connections),
+            options,
+            connector,
+            lease: Arc::new(lease),
+            writer: Mutex::new(None),
+            head: RwLock::new(head),
+            ended: Mutex::new(Ended::No),
+        }
+    }
+
     async fn ask<R, F>(&self, question: impl Fn(Arc<Session>) -> F) -> Result<(R, Hold), Failure>
     where
         F: Future<Output = Result<R, Failure>>,
