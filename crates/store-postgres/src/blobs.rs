@@ -3,12 +3,14 @@
 use bytes::Bytes;
 use store::{BLOB_CHUNK, BlobFlaw, BlobId, BlobReference, ReadError, Version};
 use tokio_postgres::GenericClient;
+use tokio_postgres::error::SqlState;
 
 use crate::connect::Session;
 use crate::error::Failure;
 use crate::statements;
 
-/// Writes a blob, all of it or nothing.
+/// Writes a blob, all of it or nothing. It may be asked for again when the answer was lost: the same
+/// bytes that are there already are what was to be written.
 pub(crate) async fn write(
     tenant: &str,
     id: BlobId,
@@ -17,11 +19,20 @@ pub(crate) async fn write(
 ) -> Result<(), Failure> {
     let chunks: Vec<&[u8]> = bytes.chunks(BLOB_CHUNK).collect();
     let numbers: Vec<i32> = (0..).take(chunks.len()).collect();
-    let id = id.0.to_be_bytes();
-    let id = id.as_slice();
+    let key = id.0.to_be_bytes();
+    let key = key.as_slice();
     let insert = statements::INSERT_BLOB;
-    session.client.execute(insert, &[&tenant, &id, &numbers, &chunks]).await?;
-    Ok(())
+    let Err(error) = session.client.execute(insert, &[&tenant, &key, &numbers, &chunks]).await
+    else {
+        return Ok(());
+    };
+    if error.code() != Some(&SqlState::UNIQUE_VIOLATION) {
+        return Err(error.into());
+    }
+    match read(tenant, id, &session.client).await? {
+        Some(there) if there == *bytes => Ok(()),
+        _ => Err(error.into()),
+    }
 }
 
 /// What is there of a blob; `None` when nothing is.
