@@ -1,9 +1,11 @@
 //! Large bodies: rows of a chunk each, in a table beside the versions that refer to them.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use store::{BLOB_CHUNK, BlobFlaw, BlobId, BlobReference, ReadError, Version};
-use tokio_postgres::GenericClient;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, GenericClient};
 
 use crate::connect::Session;
 use crate::error::Failure;
@@ -105,6 +107,33 @@ pub(crate) async fn remove(tenant: &str, id: BlobId, session: &Session) -> Resul
 pub(crate) async fn list(tenant: &str, session: &Session) -> Result<Vec<BlobId>, Failure> {
     let rows = session.client.query(statements::BLOBS, &[&tenant]).await?;
     rows.iter().map(blob_id).collect()
+}
+
+/// Removes every blob that no version names, which is what a server leaves that ended between writing
+/// one and appending its commit, or could not remove it. Nobody writes any meanwhile: the lease is
+/// held, and cannot be taken before this has ended. Returns how many went.
+pub(crate) async fn sweep(tenant: &str, epoch: i64, client: &mut Client) -> Result<usize, Failure> {
+    let transaction = client.transaction().await?;
+    if transaction.query_opt(statements::LOCK_LEASE, &[&tenant, &epoch]).await?.is_none() {
+        return Ok(0);
+    }
+    let rows = transaction.query(statements::BLOBS, &[&tenant]).await?;
+    let mut orphans = rows.iter().map(blob_id).collect::<Result<BTreeSet<_>, _>>()?;
+    if orphans.is_empty() {
+        return Ok(0);
+    }
+    let beginnings: Vec<_> = orphans.iter().map(|id| id.0.to_le_bytes()).collect();
+    let beginnings: Vec<&[u8]> = beginnings.iter().map(<[u8; 16]>::as_slice).collect();
+    for row in transaction.query(statements::NAMED_BLOBS, &[&tenant, &beginnings]).await? {
+        let beginning: &[u8] = row.try_get(0)?;
+        let beginning = beginning.try_into().map_err(|_| Failure::Impossible("reference"))?;
+        orphans.remove(&BlobId(u128::from_le_bytes(beginning)));
+    }
+    let ids: Vec<_> = orphans.iter().map(|id| id.0.to_be_bytes()).collect();
+    let ids: Vec<&[u8]> = ids.iter().map(<[u8; 16]>::as_slice).collect();
+    transaction.execute(statements::REMOVE_BLOBS, &[&tenant, &ids]).await?;
+    transaction.commit().await?;
+    Ok(orphans.len())
 }
 
 fn blob_id(row: &tokio_postgres::Row) -> Result<BlobId, Failure> {

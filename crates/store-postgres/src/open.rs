@@ -10,7 +10,7 @@ use crate::connect::Connector;
 use crate::error::{Failure, OpenError};
 use crate::options::PostgresOptions;
 use crate::store::{Shared, head_of};
-use crate::{lease, schema, statements};
+use crate::{blobs, lease, schema, statements};
 
 /// How far this machine's clock and the database's may be apart.
 const MAX_CLOCK_DIFFERENCE: u64 = 60;
@@ -27,7 +27,7 @@ pub(crate) async fn open(
     check_clocks(&client, clock.as_ref()).await?;
     schema::prepare(&client, tenant.as_str()).await?;
     let lease = lease::take(&mut client, tenant.as_str(), &options, clock).await?;
-    match ready(&client, tenant.as_str()).await {
+    match ready(&mut client, tenant.as_str(), lease.epoch).await {
         Ok(head) => Ok(Shared::new(tenant, options, connector, lease, head)),
         Err(error) => {
             if let Err(error) = lease.release(&connector).await {
@@ -39,10 +39,16 @@ pub(crate) async fn open(
 }
 
 /// What is done with the lease held, before anything is written: the head is read, since whoever had
-/// the lease before can move it no more.
-async fn ready(client: &Client, tenant: &str) -> Result<Head, OpenError> {
+/// the lease before can move it no more, and blobs that no version names go.
+async fn ready(client: &mut Client, tenant: &str, epoch: i64) -> Result<Head, OpenError> {
     let head = read_head(client, tenant).await?;
     schema::raise(client).await?;
+    match blobs::sweep(tenant, epoch, client).await {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "blobs that no version names are removed"),
+        // Nothing but room is lost by it until the next open.
+        Err(error) => tracing::warn!(%error, "blobs that no version names were not removed"),
+    }
     Ok(head)
 }
 

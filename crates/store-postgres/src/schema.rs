@@ -47,15 +47,18 @@ CREATE TABLE hearthgate.identifiers (
 INSERT INTO hearthgate.format VALUES ('store', 2);
 COMMIT";
 
-/// What histories and instants are found by, and where large bodies are: sealed, so that they are
-/// not compressed again. Made after the tables, so that tables of an earlier Hearthgate get it too.
+/// What histories and instants are found by, where large bodies are (sealed, so that they are not
+/// compressed again), and by which of them the versions are found that name them: a reference begins
+/// with the blob's id. Made after the tables, so that tables of an earlier Hearthgate get it too.
 const INDEXES: &str = "\
 CREATE INDEX IF NOT EXISTS versions_by_type ON hearthgate.versions (tenant, type, t, ordinal);
 CREATE INDEX IF NOT EXISTS commits_by_instant ON hearthgate.commits (tenant, instant);
 CREATE TABLE IF NOT EXISTS hearthgate.blobs (
     tenant text NOT NULL, id bytea NOT NULL, number integer NOT NULL, bytes bytea NOT NULL,
     PRIMARY KEY (tenant, id, number)
-)";
+);
+CREATE INDEX IF NOT EXISTS versions_by_blob ON hearthgate.versions (tenant, substr(body, 1, 16))
+    WHERE flags & 8 <> 0";
 
 /// Makes the tables where there are none, and the tenant's rows; refuses those of a newer format.
 pub(crate) async fn prepare(client: &Client, tenant: &str) -> Result<(), OpenError> {

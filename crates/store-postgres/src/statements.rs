@@ -99,6 +99,18 @@ pub(crate) const REMOVE_BLOB: &str = "DELETE FROM hearthgate.blobs WHERE tenant 
 
 pub(crate) const BLOBS: &str = "SELECT DISTINCT id FROM hearthgate.blobs WHERE tenant = $1";
 
+/// Which of these blobs versions name, as the beginnings of their references; by the index
+/// `versions_by_blob`, whose condition it repeats.
+pub(crate) const NAMED_BLOBS: &str = "SELECT substr(body, 1, 16) FROM hearthgate.versions \
+     WHERE tenant = $1 AND flags & 8 <> 0 AND substr(body, 1, 16) = ANY($2)";
+
+pub(crate) const REMOVE_BLOBS: &str =
+    "DELETE FROM hearthgate.blobs WHERE tenant = $1 AND id = ANY($2)";
+
+/// Keeps the lease from being taken until the transaction has ended, if it is ours.
+pub(crate) const LOCK_LEASE: &str = "SELECT epoch FROM hearthgate.leases \
+     WHERE tenant = $1 AND epoch = $2 FOR UPDATE";
+
 pub(crate) const IDENTIFIED: &str = "SELECT id FROM hearthgate.identifiers \
      WHERE tenant = $1 AND type = $2 AND identifier = $3 AND t <= $4";
 

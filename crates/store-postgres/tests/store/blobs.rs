@@ -1,9 +1,12 @@
 //! Large bodies where connections are lost, taken over, or busy.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use store::suite::block_on;
-use store::{BlobId, BlobReference, Store};
-use store_postgres::Transport;
+use store::suite::fixture::{append, commit, put, with_blob};
+use store::{BLOB_CHUNK, BlobId, BlobReference, ContentHash, Store, Version};
+use store_postgres::{PostgresStore, Transport};
 
 use crate::cluster::{database, open};
 use crate::proxy::{BLOB, Fate, Proxy};
@@ -27,4 +30,51 @@ fn a_blob_whose_answer_was_lost_is_written_again_without_harm() {
     }
     assert_eq!(block_on(store.blob(&BlobReference::of(id, &bytes))).unwrap(), bytes);
     assert_eq!(database.sql("SELECT count(*) FROM hearthgate.blobs"), "1");
+}
+
+#[test]
+fn blobs_that_no_version_names_go_at_the_next_open_and_no_others() {
+    let Some(database) = database() else { return };
+    let store = database.open();
+    let bytes = Bytes::from(vec![b'x'; BLOB_CHUNK + 1]);
+    let named = BlobReference::of(BlobId(u128::MAX << 8 | 1), &bytes);
+    let purged = BlobReference::of(BlobId(2), &bytes);
+    let orphans = [BlobId(3), BlobId(1 << 120)];
+    for id in [named.id, purged.id, orphans[0], orphans[1]] {
+        store.write_blob(id, &bytes).unwrap();
+    }
+    let of = |name, reference| with_blob(put(name, 1, ""), reference);
+    append(&store, &[commit(1, vec![of("Binary/1", &named), of("Binary/2", &purged)])]);
+    assert!(store.remove_blob(purged.id).unwrap());
+    // What only looks like a reference to it names nothing.
+    let plain =
+        Version { body: orphans[0].0.to_le_bytes().to_vec().into(), ..put("Basic/1", 1, "") };
+    let plain = Version { content_hash: ContentHash::of(&plain.body), ..plain };
+    append(&store, &[commit(2, vec![plain])]);
+    // Another tenant's of the same ids.
+    let other = || {
+        let clock = Arc::new(crate::cluster::SystemClock);
+        PostgresStore::open("other", database.options(), clock).unwrap()
+    };
+    let others = other();
+    others.write_blob(orphans[0], &bytes).unwrap();
+    assert_eq!(store.blobs().unwrap().len(), 3);
+    drop(store);
+    let store = database.take_over();
+    assert_eq!(store.blobs().unwrap(), [named.id]);
+    assert_eq!(block_on(store.blob(&named)).unwrap(), bytes);
+    assert_eq!(others.blobs().unwrap(), [orphans[0]]);
+    others.close().unwrap();
+    assert_eq!(other().blobs().unwrap(), []);
+}
+
+#[test]
+fn the_versions_that_name_blobs_are_found_by_an_index() {
+    let Some(database) = database() else { return };
+    drop(database.open());
+    let plan = database.sql(
+        "SET enable_seqscan = off; EXPLAIN SELECT substr(body, 1, 16) FROM hearthgate.versions \
+         WHERE tenant = 'clinic' AND flags & 8 <> 0 AND substr(body, 1, 16) = ANY('{a,b}'::bytea[])",
+    );
+    assert!(plan.contains("versions_by_blob"), "{plan}");
 }
