@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use store::{BLOB_CHUNK, BlobFlaw, BlobId, BlobReference, ReadError, Version};
+use store::{BLOB_CHUNK, BlobFlaw, BlobId, BlobReference, ReadError, T, Version};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
@@ -78,21 +78,24 @@ impl ReadAhead {
     }
 }
 
-/// The first of these blobs that is not there, or not as long.
+/// The first of these blobs that is not there, or not as long, and the position that names it.
 pub(crate) async fn missing(
     tenant: &str,
-    wanted: &[BlobReference],
-    session: &Session,
-) -> Result<Option<BlobId>, Failure> {
-    let ids: Vec<_> = wanted.iter().map(|of| of.id.0.to_be_bytes()).collect();
+    wanted: &[(T, BlobReference)],
+    client: &impl GenericClient,
+) -> Result<Option<(T, BlobId)>, Failure> {
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let ids: Vec<_> = wanted.iter().map(|(_, of)| of.id.0.to_be_bytes()).collect();
     let ids: Vec<&[u8]> = ids.iter().map(<[u8; 16]>::as_slice).collect();
-    let rows = session.client.query(statements::BLOB_LENGTHS, &[&tenant, &ids]).await?;
+    let rows = client.query(statements::BLOB_LENGTHS, &[&tenant, &ids]).await?;
     let mut there = Vec::with_capacity(rows.len());
     for row in &rows {
         there.push((blob_id(row)?, row.try_get::<_, i64>(1)?.cast_unsigned()));
     }
-    let lost = wanted.iter().find(|of| !there.contains(&(of.id, of.length)));
-    Ok(lost.map(|of| of.id))
+    let lost = wanted.iter().find(|(_, of)| !there.contains(&(of.id, of.length)));
+    Ok(lost.map(|(t, of)| (*t, of.id)))
 }
 
 /// Removes a blob. Says whether it was there.

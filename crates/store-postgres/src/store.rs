@@ -14,8 +14,8 @@ use futures_util::future::join;
 use parking_lot::{Mutex, RwLock};
 use store::{
     AppendError, BlobError, BlobFlaw, BlobId, BlobReference, CloseError, Commit, CommitHash, Head,
-    HistoryOrder, HistoryVersion, IdentifierKey, Location, MalformedGroup, Place, ReadError, Store,
-    StoredBody, T, TenantText, VersionEntry, Walked, judge_group, named_blobs,
+    HistoryOrder, HistoryVersion, IdentifierKey, Location, Place, ReadError, Store, StoredBody, T,
+    TenantText, VersionEntry, Walked, judge_group, named_blobs,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -52,9 +52,21 @@ pub(crate) struct Shared {
     pub(crate) connector: Arc<Connector>,
     pub(crate) lease: Arc<Lease>,
     readers: Pool,
+    /// What carries large bodies: on a session whatever is asked behind one waits for it.
+    blob_readers: Pool,
+    blob_writers: Pool,
     writer: Mutex<Option<Writer>>,
     head: RwLock<Head>,
     ended: Mutex<Ended>,
+}
+
+/// Which sessions are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sessions {
+    /// Those that answer what is small.
+    Readers,
+    BlobReaders,
+    BlobWriters,
 }
 
 /// Whether commits are taken no more.
@@ -112,12 +124,24 @@ impl PostgresStore {
         R: Send + 'static,
         F: Future<Output = Result<R, Failure>> + Send,
     {
+        self.ask_on(Sessions::Readers, question).await
+    }
+
+    async fn ask_on<R, F>(
+        &self,
+        sessions: Sessions,
+        question: impl Fn(Arc<Session>) -> F + Send + Sync + 'static,
+    ) -> Result<R, ReadError>
+    where
+        R: Send + 'static,
+        F: Future<Output = Result<R, Failure>> + Send,
+    {
         let shared = Arc::clone(&self.shared);
         let (sender, answer) = oneshot::channel();
         // On the store's own runtime, which has the timer and the network.
         self.runtime().spawn(async move {
             let limit = shared.options.patience;
-            let asking = timeout(limit, shared.ask(question));
+            let asking = timeout(limit, shared.ask(sessions, question));
             let answer = asking.await.unwrap_or(Err(Failure::Silent(limit)));
             let answer = answer.map_err(|failure| failure.to_string());
             drop(
@@ -136,6 +160,7 @@ impl PostgresStore {
     /// Asks on a session and waits for the answer, on whatever thread that is.
     fn ask_now<R, F>(
         &self,
+        sessions: Sessions,
         question: impl Fn(Arc<Session>) -> F + Send + Sync + 'static,
     ) -> Result<R, Failure>
     where
@@ -145,27 +170,9 @@ impl PostgresStore {
         let shared = Arc::clone(&self.shared);
         blocking(self.runtime(), async move {
             let limit = shared.options.patience;
-            let asking = timeout(limit, shared.ask(question)).await;
+            let asking = timeout(limit, shared.ask(sessions, question)).await;
             asking.unwrap_or(Err(Failure::Silent(limit))).map(|(answer, _)| answer)
         })
-    }
-
-    /// Refuses a group that names a blob which is not there.
-    fn check_blobs(&self, group: &[Commit]) -> Result<(), AppendError> {
-        let named: Vec<_> = named_blobs(group).collect();
-        if named.is_empty() {
-            return Ok(());
-        }
-        let wanted: Arc<Vec<_>> = Arc::new(named.iter().map(|(_, of)| *of).collect());
-        let tenant = self.shared.tenant.clone();
-        let missing = self.ask_now(move |session| {
-            let (tenant, wanted) = (tenant.clone(), Arc::clone(&wanted));
-            async move { blobs::missing(tenant.as_str(), &wanted, &session).await }
-        });
-        let Some(blob) = missing.map_err(append_error)? else { return Ok(()) };
-        let of = named.iter().find(|(_, of)| of.id == blob);
-        let t = of.map_or(T::ZERO, |(t, _)| *t);
-        Err(AppendError::Malformed(MalformedGroup::BlobMissing { t, blob }))
     }
 
     /// A resource at a position that is never beyond what was acknowledged.
@@ -228,6 +235,8 @@ impl Shared {
         Self {
             tenant,
             readers: Pool::new(options.read_connections),
+            blob_readers: Pool::new(1),
+            blob_writers: Pool::new(1),
             options,
             connector,
             lease: Arc::new(lease),
@@ -237,13 +246,22 @@ impl Shared {
         }
     }
 
-    async fn ask<R, F>(&self, question: impl Fn(Arc<Session>) -> F) -> Result<(R, Hold), Failure>
+    async fn ask<R, F>(
+        &self,
+        sessions: Sessions,
+        question: impl Fn(Arc<Session>) -> F,
+    ) -> Result<(R, Hold), Failure>
     where
         F: Future<Output = Result<R, Failure>>,
     {
-        match self.ask_once(&question).await {
+        let pool = match sessions {
+            Sessions::Readers => &self.readers,
+            Sessions::BlobReaders => &self.blob_readers,
+            Sessions::BlobWriters => &self.blob_writers,
+        };
+        match self.ask_once(pool, &question).await {
             Err(failure) if failure.is_disconnected() || failure.is_lost_race() => {
-                self.ask_once(&question).await
+                self.ask_once(pool, &question).await
             }
             answer => answer,
         }
@@ -253,12 +271,13 @@ impl Shared {
     /// read while it was ours is all that was ever acknowledged.
     async fn ask_once<R, F>(
         &self,
+        pool: &Pool,
         question: &impl Fn(Arc<Session>) -> F,
     ) -> Result<(R, Hold), Failure>
     where
         F: Future<Output = Result<R, Failure>>,
     {
-        let session = self.readers.session(&self.connector).await?;
+        let session = pool.session(&self.connector).await?;
         let (answer, hold) = join(question(Arc::clone(&session)), self.lease.held(&session)).await;
         Ok((answer?, hold?))
     }
@@ -273,9 +292,10 @@ impl Shared {
         }
     }
 
-    async fn append(&self, rows: &Rows) -> Result<Head, AppendError> {
+    async fn append(&self, rows: &Rows, blobs: &[(T, BlobReference)]) -> Result<Head, AppendError> {
         let appending = Appending {
             tenant: self.tenant.as_str(),
+            blobs,
             lease: &self.lease,
             connector: &self.connector,
             patience: self.options.patience,
@@ -329,10 +349,10 @@ impl Store for PostgresStore {
         if self.shared.lease.is_lost() {
             return Err(AppendError::Io(std::io::Error::other(LeaseLost)));
         }
-        self.check_blobs(group)?;
+        let blobs: Vec<_> = named_blobs(group).collect();
         let rows = Rows::of(group, &head)?;
         let shared = Arc::clone(&self.shared);
-        blocking(self.runtime(), async move { shared.append(&rows).await })
+        blocking(self.runtime(), async move { shared.append(&rows, &blobs).await })
     }
 
     fn write_blob(&self, id: BlobId, bytes: &Bytes) -> Result<(), AppendError> {
@@ -340,7 +360,7 @@ impl Store for PostgresStore {
             return Err(AppendError::Closed);
         }
         let (tenant, bytes) = (self.shared.tenant.clone(), bytes.clone());
-        let written = self.ask_now(move |session| {
+        let written = self.ask_now(Sessions::BlobWriters, move |session| {
             let (tenant, bytes) = (tenant.clone(), bytes.clone());
             async move { blobs::write(tenant.as_str(), id, &bytes, &session).await }
         });
@@ -349,7 +369,7 @@ impl Store for PostgresStore {
 
     async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
         let (tenant, id) = (self.shared.tenant.clone(), reference.id);
-        let found = self.ask(move |session| {
+        let found = self.ask_on(Sessions::BlobReaders, move |session| {
             let tenant = tenant.clone();
             async move { blobs::read(tenant.as_str(), id, &session.client).await }
         });
@@ -361,7 +381,7 @@ impl Store for PostgresStore {
 
     fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError> {
         let tenant = self.shared.tenant.clone();
-        let removed = self.ask_now(move |session| {
+        let removed = self.ask_now(Sessions::BlobWriters, move |session| {
             let tenant = tenant.clone();
             async move { blobs::remove(tenant.as_str(), id, &session).await }
         });
@@ -370,7 +390,7 @@ impl Store for PostgresStore {
 
     fn blobs(&self) -> Result<Vec<BlobId>, BlobError> {
         let tenant = self.shared.tenant.clone();
-        let found = self.ask_now(move |session| {
+        let found = self.ask_now(Sessions::BlobReaders, move |session| {
             let tenant = tenant.clone();
             async move { blobs::list(tenant.as_str(), &session).await }
         });

@@ -1,14 +1,17 @@
 //! Large bodies where connections are lost, taken over, or busy.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
+use fhir_core::Clock;
 use store::suite::block_on;
-use store::suite::fixture::{append, commit, put, with_blob};
-use store::{BLOB_CHUNK, BlobId, BlobReference, ContentHash, Store, Version};
+use store::suite::fixture::{append, commit, content, put, with_blob};
+use store::{AppendError, BLOB_CHUNK, BlobId, BlobReference, ContentHash, Store, Version};
 use store_postgres::{PostgresStore, Transport};
 
-use crate::cluster::{database, open};
+use crate::cluster::{SystemClock, database, open, wait_until};
 use crate::proxy::{BLOB, Fate, Proxy};
 
 #[test]
@@ -53,7 +56,7 @@ fn blobs_that_no_version_names_go_at_the_next_open_and_no_others() {
     append(&store, &[commit(2, vec![plain])]);
     // Another tenant's of the same ids.
     let other = || {
-        let clock = Arc::new(crate::cluster::SystemClock);
+        let clock = Arc::new(SystemClock);
         PostgresStore::open("other", database.options(), clock).unwrap()
     };
     let others = other();
@@ -77,4 +80,49 @@ fn the_versions_that_name_blobs_are_found_by_an_index() {
          WHERE tenant = 'clinic' AND flags & 8 <> 0 AND substr(body, 1, 16) = ANY('{a,b}'::bytea[])",
     );
     assert!(plan.contains("versions_by_blob"), "{plan}");
+}
+
+#[test]
+fn whoever_reads_or_commits_waits_for_no_blob_that_is_being_written() {
+    let Some(database) = database() else { return };
+    let store = Arc::new(database.open());
+    let bytes = Bytes::from(vec![b'x'; BLOB_CHUNK + 1]);
+    let [there, slow] = [1, 2].map(|id| BlobReference::of(BlobId(id), &bytes));
+    store.write_blob(there.id, &bytes).unwrap();
+    append(store.as_ref(), &[commit(1, vec![put("Patient/a", 1, "small")])]);
+    database.sql(
+        "CREATE TABLE gate(); GRANT ALL ON gate TO PUBLIC; \
+         CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         PERFORM 1 FROM gate; RETURN NEW; END $$; \
+         CREATE TRIGGER pass BEFORE INSERT ON hearthgate.blobs \
+         FOR EACH ROW EXECUTE FUNCTION pass()",
+    );
+    let gate = database.lock("gate");
+    let writing = {
+        let (store, bytes) = (Arc::clone(&store), bytes.clone());
+        thread::Builder::new().spawn(move || store.write_blob(slow.id, &bytes)).unwrap()
+    };
+    wait_until("the blob is being written", || {
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        database.sql(waits) == "1"
+    });
+    let asked = SystemClock.monotonic();
+    // More often than there are sessions that read.
+    for _ in 0..8 {
+        assert_eq!(block_on(content(store.as_ref(), "Patient/a", 1)).as_deref(), Some("small"));
+        assert_eq!(block_on(store.blob(&there)).unwrap(), bytes);
+    }
+    let named = |name: &str, reference| with_blob(put(name, 1, ""), reference);
+    for (t, name) in (2..10).zip(["1", "2", "3", "4", "5", "6", "7", "8"]) {
+        let version = named(&format!("Binary/{name}"), &there);
+        append(store.as_ref(), &[commit(t, vec![version])]);
+    }
+    let took = SystemClock.monotonic() - asked;
+    assert!(took < Duration::from_secs(15), "all of it waited, {took:?}");
+    assert!(!writing.is_finished());
+    let refused = store.append(&[commit(10, vec![named("Binary/slow", &slow)])]);
+    assert!(matches!(refused, Err(AppendError::Malformed(_))), "{refused:?}");
+    gate.open();
+    writing.join().unwrap().unwrap();
+    append(store.as_ref(), &[commit(10, vec![named("Binary/slow", &slow)])]);
 }
