@@ -15,7 +15,7 @@ use bytes::Bytes;
 use fhir_core::json::{Document, Replacements};
 use fhir_core::{Resource, ResourceId, ResourceType, VersionId};
 use store::keys::{Keyring, KeysError, LedgerEntry, PurgeState};
-use store::{BlobReference, CommitId, OwnerKeyId, StoredBody, T, Version, Walked};
+use store::{BlobFlaw, BlobReference, CommitId, OwnerKeyId, StoredBody, T, Version, Walked};
 
 use crate::compartment::Compartments;
 use crate::dictionary::expand;
@@ -354,6 +354,15 @@ impl Search<'_> {
         match coded.and_then(|coded| self.compartments(version, &coded)) {
             // A purge that is asked for again.
             Err(ReadError::Purged) if own => self.found.count_in(version),
+            // What of it can be read is what the key opens.
+            Err(ReadError::Store(store::ReadError::Blob { .. })) if own => {
+                self.found.count_in(version);
+            }
+            // Nothing of it is there to be read.
+            Err(ReadError::Store(store::ReadError::Blob { source: BlobFlaw::Missing, .. })) => {}
+            Err(ReadError::Store(store::ReadError::Blob { .. })) => {
+                self.refuse(version, "its blob is harmed, and it may name this patient");
+            }
             Err(error) => self.failed = Some(error),
             Ok(of) if own && of.owner() == Some(self.patient) => self.found.count_in(version),
             Ok(_) if own => self.refuse(version, "it is not this patient's, and has the same key"),
