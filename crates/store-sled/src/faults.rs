@@ -360,8 +360,13 @@ fn a_nearly_full_disk_takes_no_commits_and_is_read() {
     assert!(matches!(error, AppendError::DiskFull), "{error:?}");
     ends_at(&store, 1);
     assert!(store.takes_commits());
-    // Who must be forgotten is, on what is kept back.
-    let purge = Commit { kind: CommitKind::Purge, ..put_at(2) };
-    store.append(&[purge]).unwrap();
-    ends_at(&store, 2);
+    // Who must be forgotten is, on what is kept back, and nobody else beside them.
+    let purge = |t| Commit { kind: CommitKind::Purge, ..put_at(t) };
+    for group in [[purge(2), put_at(3)], [put_at(2), purge(3)]] {
+        let error = store.append(&group).unwrap_err();
+        assert!(matches!(error, AppendError::DiskFull), "{error:?}");
+    }
+    ends_at(&store, 1);
+    store.append(&[purge(2), purge(3)]).unwrap();
+    ends_at(&store, 3);
 }
