@@ -271,17 +271,28 @@ fn a_purge_goes_through_beside_writes_that_a_full_disk_refuses() {
     check_gone(&clinic, "Patient/1", &["1"]);
 }
 
-/// Fails at each write of the keys and at the commit in turn: after a restart the purge either
+/// Where a purge fails.
+#[derive(Debug, Clone, Copy)]
+enum Failing {
+    Commit,
+    /// The write of keys after so many.
+    Keys(usize),
+    Removal,
+}
+
+/// Fails at each write of the keys, at the commit and at the removal of blobs in turn: after a restart the purge either
 /// never began, and everything is there, or it is finished, and nothing is.
 #[test]
 fn a_purge_that_was_interrupted_anywhere_is_finished_at_the_next_open_or_never_began() {
     let (mut finished, mut never_began) = (0, 0);
-    for failing in [None, Some(0), Some(1), Some(2)] {
+    let keys = [0, 1, 2].map(Failing::Keys);
+    for failing in [Failing::Commit, Failing::Removal].into_iter().chain(keys) {
         let mut clinic = Clinic::over_sled();
         two_patients(&clinic);
         match failing {
-            None => clinic.gate().next([Outcome::Fails(AppendError::ReadOnly)]),
-            Some(writes) => *clinic.keys.writes.lock() = Some(writes),
+            Failing::Commit => clinic.gate().next([Outcome::Fails(AppendError::ReadOnly)]),
+            Failing::Removal => clinic.gate().keep_blobs(true),
+            Failing::Keys(writes) => *clinic.keys.writes.lock() = Some(writes),
         }
         let error = purge(&clinic, "1").unwrap_err();
         let begun = matches!(error, PurgeError::Begun(_));
@@ -303,18 +314,20 @@ fn a_purge_that_was_interrupted_anywhere_is_finished_at_the_next_open_or_never_b
         check_other(&clinic);
         assert!(block_on(clinic.database().finish_purges()).unwrap().is_empty());
     }
-    assert_eq!((finished, never_began), (3, 1));
+    assert_eq!((finished, never_began), (4, 1));
 }
 
 /// A purge that is asked for again after it failed goes on where it was.
 #[test]
 fn a_purge_that_failed_can_be_asked_for_again() {
-    for writes in [1, 2] {
+    for writes in [Some(1), Some(2), None] {
         let clinic = Clinic::over_sled();
         two_patients(&clinic);
-        *clinic.keys.writes.lock() = Some(writes);
+        *clinic.keys.writes.lock() = writes;
+        clinic.gate().keep_blobs(writes.is_none());
         assert!(matches!(purge(&clinic, "1"), Err(PurgeError::Begun(_))));
         *clinic.keys.writes.lock() = None;
+        clinic.gate().keep_blobs(false);
         let done = purge(&clinic, "1").unwrap();
         assert_eq!(done.versions.values().sum::<u64>(), 5);
         check_gone(&clinic, "Patient/1", &["1"]);
