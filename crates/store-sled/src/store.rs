@@ -320,8 +320,9 @@ impl Store for SledStore {
             return Ok(head);
         };
         let length = writer.encode(first.t, head, group)?;
-        // What the file has already needs no more room; a purge is what the rest is kept for.
-        let purges = group.iter().any(|commit| commit.kind == CommitKind::Purge);
+        // What the file has already needs no more room; a purge is what the rest is kept for, and
+        // not for who comes with it.
+        let purges = group.iter().all(|commit| commit.kind == CommitKind::Purge);
         if writer.tail.growth(length) > 0 && !purges {
             self.check_room(length)?;
             self.layout.reserve().take(&self.options);
