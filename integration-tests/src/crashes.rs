@@ -1,13 +1,12 @@
 //! Crashes of the embedded store at each of its calls to the disk.
 //!
-//! A seed makes a run: groups appended, segments begun, key files replaced, the store closed,
-//! dropped and opened again, the disk full at some calls, a sync failed. The run is recorded
+//! A seed makes a run: groups appended, with blobs and without, segments begun, key files replaced,
+//! the store closed, dropped and opened again, the disk full at some calls, a sync failed. The run is recorded
 //! ([`crate::simulated_disk`]); then at calls of every kind what a crash may leave is opened.
 //! Everything acknowledged or visible by then must be there, no group in part, and the store must
 //! go on. The same runs are made by a process that kills itself at one of its calls.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -20,16 +19,14 @@ use bytes::Bytes;
 use store::keys::{KeyFile, KeyStore as _};
 use store::suite::block_on;
 use store::suite::fixture::{FirstLine, commit, content, put, tenant, with_blob};
-use store::{AppendError, BlobId, BlobReference, Commit, Store as _, Version};
+use store::{AppendError, BlobId, BlobReference, Commit, Head, Store as _, Version};
 use store_sled::disk::{Call, Disk, Watch};
 use store_sled::{KeyFolder, SledStore, SledStoreOptions};
 use tempfile::TempDir;
 
 use crate::chance::Chance;
+use crate::crash_points::{Hits, check_known, point};
 use crate::simulated_disk::{Made, SimulatedDisk, Unsynced};
-
-/// Bodies of so many bytes are blobs in these runs.
-const BLOB_FROM: usize = 2_500;
 
 /// What a group was to be: the commits from the first position on, each a resource's name, the
 /// number of its version, and its text.
@@ -44,10 +41,14 @@ impl Group {
         self.first + self.commits.len() as u64 - 1
     }
 
+    fn versions(&self) -> impl Iterator<Item = &(String, u64, String)> {
+        self.commits.iter().flatten()
+    }
+
     /// Its large bodies, which are blobs.
     fn blobs(&self) -> impl Iterator<Item = (BlobReference, Bytes)> {
         let blob = |(name, number, text): &(String, u64, String)| blob(&put(name, *number, text));
-        self.commits.iter().flatten().filter_map(blob)
+        self.versions().filter_map(blob)
     }
 
     fn to_commits(&self) -> Vec<Commit> {
@@ -65,10 +66,10 @@ impl Group {
 
 /// The body of a version that is to be a blob, if it is.
 fn blob(version: &Version) -> Option<(BlobReference, Bytes)> {
-    let body = version.body.clone();
-    if body.len() < BLOB_FROM {
+    if version.resource_type.as_str() != "Binary" {
         return None;
     }
+    let body = version.body.clone();
     let named = BlobReference::of(BlobId(0), &body);
     let (id, _) = named.sha256.split_first_chunk()?;
     Some((BlobReference { id: BlobId(u128::from_le_bytes(*id)), ..named }, body))
@@ -111,41 +112,6 @@ impl Recorder {
     fn with<R>(&self, change: impl FnOnce(&mut Record) -> R) -> R {
         change(&mut self.record.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// What a call is to the store: its kind, and the kind of file.
-fn point(call: &Call<'_>) -> String {
-    let kind = match call {
-        Call::CreateDirectory(_) => "create-directory",
-        Call::Create(..) => "create",
-        Call::Open(..) => "open",
-        Call::Write(_, _, _, bytes) if bytes.iter().all(|byte| *byte == 0) => "write-zeros",
-        Call::Write(..) => "write",
-        Call::SetLength(..) => "set-length",
-        Call::Allocate(..) => "allocate",
-        Call::Sync(..) => "sync",
-        Call::Rename(..) => "rename",
-        Call::Remove(_) | Call::RemoveTree(_) => "remove",
-        Call::SyncDirectory(_) => "sync-directory",
-        _ => "other",
-    };
-    let path = call.path();
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-    let role = match (&*folder, &*name) {
-        ("log", name) if name.starts_with("cut-") => "log/cut",
-        ("blobs", _) => "blobs/blob",
-        ("log", name) if name.ends_with(".unfinished") => "log/new-segment",
-        ("log", _) => "log/segment",
-        ("history", _) => "history/run",
-        ("keys", _) => "keys/file",
-        (_, name) if name.starts_with("format") => "format",
-        (_, name) if name.starts_with("state") => "state",
-        (_, "reserve") => "reserve",
-        (_, "log" | "keys" | "history" | "blobs") => &*name,
-        _ => "tenant",
-    };
-    format!("{role}.{kind}")
 }
 
 impl Watch for Recorder {
@@ -276,8 +242,12 @@ fn next_group(chance: &mut Chance, head: u64, versions: &BTreeMap<String, u64>) 
         let mut names: Vec<usize> = (0..1 + chance.below(3)).map(|_| chance.below(7)).collect();
         names.sort_unstable();
         names.dedup();
-        let version = |name: usize| {
-            let name = format!("Patient/{name}");
+        let mut names: Vec<String> =
+            names.into_iter().map(|name| format!("Patient/{name}")).collect();
+        if chance.below(5) == 0 {
+            names.push(format!("Binary/{}", chance.below(3)));
+        }
+        let version = |name: String| {
             let number = counted.entry(name.clone()).or_default();
             *number += 1;
             let length = [3, 40, 700, 2_500][chance.below(4)];
@@ -303,7 +273,7 @@ fn run(directory: &Path, seed: u64, disk: &Disk, told: &dyn Told) -> Result<(), 
     for _ in 0..4 + chance.below(9) {
         let begin = |chance: &mut Chance, known: &[Group], head| {
             let mut versions = BTreeMap::new();
-            for (name, number, _) in known.iter().flat_map(|group| group.commits.iter().flatten()) {
+            for (name, number, _) in known.iter().flat_map(Group::versions) {
                 versions.insert(name.clone(), *number);
             }
             next_group(chance, head, &versions)
@@ -316,8 +286,14 @@ fn run(directory: &Path, seed: u64, disk: &Disk, told: &dyn Told) -> Result<(), 
             1 => store = reopened(store, directory, segment_bytes, disk, told)?,
             2 => {
                 told.keys(number, number + 1);
-                keys.replace(KeyFile::Tree, &key_bytes(number + 1)).map_err(|e| e.to_string())?;
-                number += 1;
+                told.fills_the_disk((chance.below(3) == 0).then(|| chance.below(2)));
+                match keys.replace(KeyFile::Tree, &key_bytes(number + 1)) {
+                    Ok(()) => number += 1,
+                    // The room that was kept for it is used up, or was never there.
+                    Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+                    Err(error) => return Err(format!("the keys are not replaced: {error}")),
+                }
+                told.fills_the_disk(None);
                 told.keys(number, number);
             }
             action => {
@@ -327,14 +303,18 @@ fn run(directory: &Path, seed: u64, disk: &Disk, told: &dyn Told) -> Result<(), 
                 }
                 let group = begin(&mut chance, &known, store.head().t.get());
                 told.begins(&group);
-                let written =
-                    group.blobs().try_for_each(|(of, blob)| store.write_blob(of.id, &blob));
-                match written.and_then(|()| store.append(&group.to_commits())) {
+                match append(&store, &group) {
                     Ok(head) => {
                         told.acknowledged(head.t.get());
                         known.push(group);
                     }
-                    Err(AppendError::DiskFull) if action == 3 => {}
+                    Err(AppendError::DiskFull) if action == 3 => {
+                        // Nothing names its blobs.
+                        for (reference, _) in group.blobs() {
+                            let removed = store.remove_blob(reference.id);
+                            removed.map_err(|error| format!("a blob stays: {error}"))?;
+                        }
+                    }
                     Err(AppendError::Poisoned(_)) if action == 3 || action == 4 => {
                         store = reopened(store, directory, segment_bytes, disk, told)?;
                         if store.head().t.get() == group.last() {
@@ -348,6 +328,12 @@ fn run(directory: &Path, seed: u64, disk: &Disk, told: &dyn Told) -> Result<(), 
         }
     }
     store.close().map_err(|error| format!("it does not close: {error}"))
+}
+
+/// Writes the blobs of a group, then appends it.
+fn append(store: &SledStore, group: &Group) -> Result<Head, AppendError> {
+    group.blobs().try_for_each(|(reference, blob)| store.write_blob(reference.id, &blob))?;
+    store.append(&group.to_commits())
 }
 
 /// Lets the store go as it is, and opens it again.
@@ -441,7 +427,8 @@ impl Expected<'_> {
                 }
             }
         }
-        for name in (0..7).map(|name| format!("Patient/{name}")) {
+        let patients = (0..7).map(|name| format!("Patient/{name}"));
+        for name in patients.chain((0..3).map(|name| format!("Binary/{name}"))) {
             let of = |t: &u64| commits[t].iter().find(|(of, ..)| *of == name);
             let last = (1..=head).rev().find_map(|t| of(&t));
             let found = block_on(content(store, &name, u64::MAX));
@@ -450,47 +437,6 @@ impl Expected<'_> {
             }
         }
         Ok(newest)
-    }
-}
-
-/// How often a crash came at each kind of call.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Hits(BTreeMap<String, u64>);
-
-impl Hits {
-    /// Adds others.
-    pub fn add(&mut self, others: &Self) {
-        for (point, hits) in &others.0 {
-            *self.0.entry(point.clone()).or_default() += hits;
-        }
-    }
-
-    /// All of them.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.0.values().sum()
-    }
-
-    /// Whether this kind of call was among them.
-    #[must_use]
-    pub fn has(&self, point: &str) -> bool {
-        self.0.contains_key(point)
-    }
-
-    /// How many kinds of calls were among them.
-    #[must_use]
-    pub fn kinds(&self) -> usize {
-        self.0.len()
-    }
-
-    /// A line for each.
-    #[must_use]
-    pub fn table(&self) -> String {
-        let mut table = String::new();
-        for (point, hits) in &self.0 {
-            let _ = writeln!(table, "  {point:<32}{hits:>10}");
-        }
-        table
     }
 }
 
@@ -510,6 +456,9 @@ pub fn crash(seed: u64, more: usize) -> Result<Hits, String> {
     let mut kinds: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, step) in record.steps.iter().enumerate() {
         kinds.entry(&step.point).or_default().push(index);
+    }
+    for kind in kinds.keys() {
+        check_known(kind).map_err(|found| format!("seed {seed}: {found}"))?;
     }
     let mut chosen: Vec<usize> =
         kinds.values().map(|steps| steps[chance.below(steps.len())]).collect();
@@ -538,12 +487,14 @@ pub fn crash(seed: u64, more: usize) -> Result<Hits, String> {
             let point = &step.point;
             format!("seed {seed}, call {index} ({point}), not synced {unsynced:?}: {found}")
         };
-        *hits.0.entry(step.point.clone()).or_default() += 1;
+        hits.count(&step.point);
         let mut left = left;
-        if chance.below(3) == 0 {
+        // An open has most to do where the log is torn.
+        let torn = unsynced == Unsynced::Torn && step.point.starts_with("log/segment.");
+        if torn || chance.below(3) == 0 {
             let again = folder.path().join(format!("crashed-again-{index}"));
             let point = crash_the_open(&left, &again, &mut chance).map_err(failed)?;
-            *hits.0.entry(format!("open: {point}")).or_default() += 1;
+            hits.count(&format!("open: {point}"));
             std::fs::remove_dir_all(&left).map_err(|error| error.to_string())?;
             left = again;
         }
@@ -702,7 +653,10 @@ pub fn kill(
     expected
         .check(&killed)
         .map_err(|found| format!("seed {seed}, killed at {at} ({hit}): {found}"))?;
-    Ok(Hits(BTreeMap::from([(hit, 1)])))
+    check_known(&hit)?;
+    let mut hits = Hits::default();
+    hits.count(&hit);
+    Ok(hits)
 }
 
 /// Opens what a crash left, crashes that at one of its calls, and puts what is left then into
@@ -717,6 +671,13 @@ fn crash_the_open(left: &Path, again: &Path, chance: &mut Chance) -> Result<Stri
     let mut kinds: Vec<&str> = steps.iter().map(|step| step.point.as_str()).collect();
     kinds.sort_unstable();
     kinds.dedup();
+    kinds.iter().try_for_each(|kind| check_known(&format!("open: {kind}")))?;
+    // Few opens make these.
+    let seldom = ["log/cut.", "log/new-segment.", "log.create-directory", "blobs/"];
+    let rare = |kind: &&str| seldom.iter().any(|begin| kind.starts_with(begin));
+    if kinds.iter().any(rare) && chance.below(4) > 0 {
+        kinds.retain(rare);
+    }
     let kind = kinds[chance.below(kinds.len())];
     let last = steps.iter().rposition(|step| step.point == kind).unwrap_or_default();
     steps[..=last].iter().for_each(|step| disk.make(&step.made));

@@ -11,6 +11,7 @@ pub mod binary;
 pub mod bundle;
 pub mod chance;
 pub mod client;
+pub mod crash_points;
 pub mod crashes;
 pub mod document;
 pub mod kills;

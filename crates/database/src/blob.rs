@@ -192,7 +192,8 @@ pub(crate) fn write(
     Ok(written)
 }
 
-/// Removes blobs that no commit names and none will. What stays, `hearthgate compact` removes.
+/// Removes blobs that no commit names and none will. What stays, `hearthgate compact` removes, in
+/// PostgreSQL the next open.
 /// Blocks.
 pub(crate) fn discard(store: &Arc<dyn Store>, blobs: &[BlobId]) {
     for blob in blobs {

@@ -279,6 +279,11 @@ impl Derive for DeriveFromBody {
         let resource = Resource::new(document.root())?;
         Ok(identifiers(&resource, self.schema))
     }
+
+    fn bears_identifiers(&self, resource_type: &ResourceType) -> bool {
+        !self.schema.identifier_paths(resource_type.as_str()).is_empty()
+    }
+
     fn identifiers_of(
         &self,
         version: &Version,

@@ -27,6 +27,9 @@ const PASSED_OVER: u32 = 4;
 /// while it is judged and written.
 const LARGE_GROUP_BYTES: usize = 1 << 20;
 
+/// A large job of so many bytes is a group of its own.
+pub(crate) const ALONE: usize = LARGE_GROUP_BYTES + 1;
+
 /// How much work a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
@@ -341,7 +344,7 @@ impl<J> Line<J> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LARGE_GROUP_BYTES, Line, Next, NotTaken, PASSED_OVER, WAITS, Weight};
+    use super::{ALONE, LARGE_GROUP_BYTES, Line, Next, NotTaken, PASSED_OVER, WAITS, Weight};
 
     fn line() -> Line<u32> {
         Line::new(6, 4, 100)
@@ -476,6 +479,10 @@ mod tests {
         assert_eq!((group(&line), group(&line)), (vec![0, 1, 2, 3], vec![4]));
         line.join(1, LARGE_GROUP_BYTES * 9, Weight::Large).unwrap();
         assert_eq!(group(&line), [1]);
+        for (job, size) in [(1, 0), (2, ALONE), (3, 0)] {
+            line.join(job, size, Weight::Large).unwrap();
+        }
+        assert_eq!([group(&line), group(&line), group(&line)], [[1], [2], [3]]);
     }
 
     #[test]

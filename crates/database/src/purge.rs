@@ -15,15 +15,18 @@ use bytes::Bytes;
 use fhir_core::json::{Document, Replacements};
 use fhir_core::{Resource, ResourceId, ResourceType, VersionId};
 use store::keys::{Keyring, KeysError, LedgerEntry, PurgeState};
-use store::{BlobReference, CommitId, OwnerKeyId, StoredBody, T, Version, Walked};
+use store::{BlobFlaw, BlobReference, CommitId, OwnerKeyId, StoredBody, T, Version, Walked};
 
 use crate::compartment::Compartments;
 use crate::dictionary::expand;
 use crate::transaction::{Action, Change, Expect, Transaction};
-use crate::{CommitError, Database, ReadError};
+use crate::{CommitError, Database, ReadError, Receipt};
 
 /// The most obstacles that are listed.
 const MOST_LISTED: usize = 1000;
+
+/// So often a commit is tried on a full disk.
+const MOST_TRIES: u32 = 16;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -212,7 +215,7 @@ impl Database {
                     action: Action::Purge { key: entry.key },
                     expect: Expect::Any,
                 };
-                let receipt = self.commit(self.transaction(entry.commit, vec![change])).await;
+                let receipt = self.commit_beside_others(entry.commit, &[change]).await;
                 receipt.map_err(|error| begun(error.into()))?.t
             }
         };
@@ -250,7 +253,7 @@ impl Database {
 
     async fn look_through(&self, keys: &Keyring, purge: &Purge) -> Result<Found, PurgeError> {
         // Behind this stands everything that was judged before the key was closed.
-        let barrier = self.commit(self.transaction(purge.commit, Vec::new())).await;
+        let barrier = self.commit_beside_others(purge.commit, &[]).await;
         barrier.map_err(PurgeError::Commit)?;
         let mut search = Search {
             database: self,
@@ -282,6 +285,22 @@ impl Database {
             return Err(PurgeError::NothingStored(purge.patient.clone()));
         }
         Ok(found)
+    }
+
+    /// Commits on a disk that may be full for others, who ask all the same: what is judged over
+    /// their group fails with it, and is tried again.
+    async fn commit_beside_others(
+        &self,
+        id: CommitId,
+        changes: &[Change],
+    ) -> Result<Receipt, CommitError> {
+        for _ in 1..MOST_TRIES {
+            match self.commit(self.transaction(id, changes.to_vec())).await {
+                Err(error) if error.is_disk_full() => {}
+                answer => return answer,
+            }
+        }
+        self.commit(self.transaction(id, changes.to_vec())).await
     }
 
     fn transaction(&self, id: CommitId, changes: Vec<Change>) -> Transaction {
@@ -354,6 +373,15 @@ impl Search<'_> {
         match coded.and_then(|coded| self.compartments(version, &coded)) {
             // A purge that is asked for again.
             Err(ReadError::Purged) if own => self.found.count_in(version),
+            // What of it can be read is what the key opens.
+            Err(ReadError::Store(store::ReadError::Blob { .. })) if own => {
+                self.found.count_in(version);
+            }
+            // Nothing of it is there to be read.
+            Err(ReadError::Store(store::ReadError::Blob { source: BlobFlaw::Missing, .. })) => {}
+            Err(ReadError::Store(store::ReadError::Blob { .. })) => {
+                self.refuse(version, "its blob is harmed, and it may name this patient");
+            }
             Err(error) => self.failed = Some(error),
             Ok(of) if own && of.owner() == Some(self.patient) => self.found.count_in(version),
             Ok(_) if own => self.refuse(version, "it is not this patient's, and has the same key"),

@@ -4,6 +4,7 @@ use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use store::{BLOB_FROM, CommitId, IdentifierKey, Method, OwnerKeyId, T};
 
 use crate::Body;
+use crate::line::ALONE;
 
 /// A transaction with more changes is sealed off the runtime's threads.
 const SEALED_AT_ONCE: usize = 200;
@@ -38,11 +39,17 @@ impl Transaction {
     /// Whether sealing it takes longer than may be waited for on the runtime's threads: a change
     /// takes a microsecond or two, and a large body some milliseconds.
     pub(crate) fn is_long(&self) -> bool {
-        self.changes.len() > SEALED_AT_ONCE || self.size() > BLOB_FROM
+        self.changes.len() > SEALED_AT_ONCE || self.bytes() > BLOB_FROM
     }
 
-    /// Bytes of its bodies.
+    /// What it counts in the line: the bytes of its bodies. A purge shares its group with nobody,
+    /// since on a full disk a group of purges alone has the room that is kept for them.
     pub(crate) fn size(&self) -> usize {
+        let purges = |change: &Change| matches!(change.action, Action::Purge { .. });
+        if self.changes.iter().any(purges) { ALONE } else { self.bytes() }
+    }
+
+    fn bytes(&self) -> usize {
         let size = |change: &Change| match &change.action {
             Action::Write { body, .. } => body.bytes.len(),
             Action::Delete | Action::Purge { .. } => 0,

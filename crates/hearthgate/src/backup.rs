@@ -21,7 +21,7 @@ use clap::Args;
 use contract::{Clock as _, Instant};
 use ring::digest::{Context, SHA256};
 use store::TenantText;
-use store_sled::{Reached, VerifyError, extent};
+use store_sled::{Reached, VerifyError};
 
 pub(crate) use self::blobs::remove as remove_blobs;
 pub use self::restore::Restore;
@@ -383,10 +383,13 @@ impl Target<'_> {
             let segment = before.segments.last()?.number;
             Some(Reached { head: before.head.head()?, segment })
         });
-        let taken = extent(directory, name, reached.as_ref());
-        let tenant = name.as_str().to_owned();
-        let taken =
-            taken.map_err(|source| BackupError::Log { tenant, source: Box::new(source) })?;
+        // In this order: what is done when the ledger is read stands in the log by then, or in
+        // none.
+        let purged = blobs::done_in(&Folder::of_tenant(directory))?;
+        let taken = blobs::walk(name, directory, reached.as_ref())?;
+        let known = before.map_or_else(Default::default, |before| before.blobs.clone());
+        let (taken, blobs) =
+            self.blobs(name, directory, reached.as_ref(), taken, (purged, known))?;
         let format = directory.join("format");
         let store_format = fs::read_to_string(&format).map_err(failed("read", &format))?;
         let mut segments = before.map_or(Vec::new(), |before| before.segments.clone());
@@ -407,8 +410,6 @@ impl Target<'_> {
             }
             segments.push(known);
         }
-        let known = before.map_or_else(Default::default, |before| before.blobs.clone());
-        let blobs = self.blobs(name, directory, &taken, known)?;
         Ok(Tenant { head: LastCommit::of(&taken.head), store_format, segments, blobs })
     }
 

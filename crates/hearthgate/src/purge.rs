@@ -351,6 +351,14 @@ fn purge(
     // First: what ends in the midst is finished by the next start, which then forgets, too.
     let traces = tenant.traces();
     let noted = traces.note();
+    if let (Err(error), true) = (&noted, traces.are_promised()) {
+        return Err(format!(
+            "nothing is purged now: without that note identifiers of Patient/{} could stay in \
+             PostgreSQL for ever: {}",
+            asked.patient,
+            one_line(error)
+        ));
+    }
     let purged = runtime.block_on(tenant.database.purge(asked)).map_err(|error| {
         if !matches!(error, PurgeError::Begun(_)) && matches!(noted, Ok(true)) {
             // What stays noted costs the next start some work, and nothing else.

@@ -72,6 +72,12 @@ impl Traces<'_> {
         }
     }
 
+    /// Whether the certificate promises that the next start deletes what cannot be deleted now: then
+    /// nothing is purged without the note that makes it do so.
+    pub(crate) fn are_promised(&self) -> bool {
+        matches!(self.backend, Backend::Postgres(_))
+    }
+
     /// Takes the note back: nothing was purged.
     pub(crate) fn keep(&self) -> Result<(), TracesError> {
         match self.backend {

@@ -5,11 +5,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures_util::future::{join, join5};
-use store::AppendError;
+use store::{AppendError, BlobReference, MalformedGroup, T};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
+use crate::blobs;
 use crate::connect::Connector;
 use crate::error::{Failure, LeaseLost, append_error};
 use crate::lease::Lease;
@@ -34,6 +35,8 @@ pub(crate) struct Writer {
 /// What an append needs.
 pub(crate) struct Appending<'a> {
     pub(crate) tenant: &'a str,
+    /// The blobs that the group names, and where.
+    pub(crate) blobs: &'a [(T, BlobReference)],
     pub(crate) lease: &'a Lease,
     pub(crate) connector: &'a Connector,
     pub(crate) patience: Duration,
@@ -115,6 +118,20 @@ impl Appending<'_> {
                 Err(failure) => return Tried::Undone(failure),
             },
         };
+        // Once it is there, this server alone removes it, and not while a transaction waits.
+        let missing = blobs::missing(self.tenant, self.blobs, &writer.client);
+        match within(self.patience, missing).await {
+            Ok(None) => {}
+            Ok(Some((t, blob))) => {
+                *session = Some(writer);
+                let missing = MalformedGroup::BlobMissing { t, blob };
+                return Tried::Refused(AppendError::Malformed(missing));
+            }
+            Err(failure) if failure.is_disconnected() || failure.is_lost_race() => {
+                return Tried::Undone(failure);
+            }
+            Err(failure) => return Tried::Refused(append_error(failure)),
+        }
         let written = within(self.patience, self.write(&writer, rows)).await;
         match written {
             // The session is dropped with its transaction: COMMIT was never sent.

@@ -1,14 +1,18 @@
 //! Large bodies: rows of a chunk each, in a table beside the versions that refer to them.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
-use store::{BLOB_CHUNK, BlobFlaw, BlobId, BlobReference, ReadError, Version};
-use tokio_postgres::GenericClient;
+use store::{BLOB_CHUNK, BlobFlaw, BlobId, BlobReference, ReadError, T, Version};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, GenericClient};
 
 use crate::connect::Session;
 use crate::error::Failure;
 use crate::statements;
 
-/// Writes a blob, all of it or nothing.
+/// Writes a blob, all of it or nothing. It may be asked for again when the answer was lost: the same
+/// bytes that are there already are what was to be written.
 pub(crate) async fn write(
     tenant: &str,
     id: BlobId,
@@ -17,11 +21,20 @@ pub(crate) async fn write(
 ) -> Result<(), Failure> {
     let chunks: Vec<&[u8]> = bytes.chunks(BLOB_CHUNK).collect();
     let numbers: Vec<i32> = (0..).take(chunks.len()).collect();
-    let id = id.0.to_be_bytes();
-    let id = id.as_slice();
+    let key = id.0.to_be_bytes();
+    let key = key.as_slice();
     let insert = statements::INSERT_BLOB;
-    session.client.execute(insert, &[&tenant, &id, &numbers, &chunks]).await?;
-    Ok(())
+    let Err(error) = session.client.execute(insert, &[&tenant, &key, &numbers, &chunks]).await
+    else {
+        return Ok(());
+    };
+    if error.code() != Some(&SqlState::UNIQUE_VIOLATION) {
+        return Err(error.into());
+    }
+    match read(tenant, id, &session.client).await? {
+        Some(there) if there == *bytes => Ok(()),
+        _ => Err(error.into()),
+    }
 }
 
 /// What is there of a blob; `None` when nothing is.
@@ -65,21 +78,24 @@ impl ReadAhead {
     }
 }
 
-/// The first of these blobs that is not there, or not as long.
+/// The first of these blobs that is not there, or not as long, and the position that names it.
 pub(crate) async fn missing(
     tenant: &str,
-    wanted: &[BlobReference],
-    session: &Session,
-) -> Result<Option<BlobId>, Failure> {
-    let ids: Vec<_> = wanted.iter().map(|of| of.id.0.to_be_bytes()).collect();
+    wanted: &[(T, BlobReference)],
+    client: &impl GenericClient,
+) -> Result<Option<(T, BlobId)>, Failure> {
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let ids: Vec<_> = wanted.iter().map(|(_, of)| of.id.0.to_be_bytes()).collect();
     let ids: Vec<&[u8]> = ids.iter().map(<[u8; 16]>::as_slice).collect();
-    let rows = session.client.query(statements::BLOB_LENGTHS, &[&tenant, &ids]).await?;
+    let rows = client.query(statements::BLOB_LENGTHS, &[&tenant, &ids]).await?;
     let mut there = Vec::with_capacity(rows.len());
     for row in &rows {
         there.push((blob_id(row)?, row.try_get::<_, i64>(1)?.cast_unsigned()));
     }
-    let lost = wanted.iter().find(|of| !there.contains(&(of.id, of.length)));
-    Ok(lost.map(|of| of.id))
+    let lost = wanted.iter().find(|(_, of)| !there.contains(&(of.id, of.length)));
+    Ok(lost.map(|(t, of)| (*t, of.id)))
 }
 
 /// Removes a blob. Says whether it was there.
@@ -94,6 +110,33 @@ pub(crate) async fn remove(tenant: &str, id: BlobId, session: &Session) -> Resul
 pub(crate) async fn list(tenant: &str, session: &Session) -> Result<Vec<BlobId>, Failure> {
     let rows = session.client.query(statements::BLOBS, &[&tenant]).await?;
     rows.iter().map(blob_id).collect()
+}
+
+/// Removes every blob that no version names, which is what a server leaves that ended between writing
+/// one and appending its commit, or could not remove it. Nobody writes any meanwhile: the lease is
+/// held, and cannot be taken before this has ended. Returns how many went.
+pub(crate) async fn sweep(tenant: &str, epoch: i64, client: &mut Client) -> Result<usize, Failure> {
+    let transaction = client.transaction().await?;
+    if transaction.query_opt(statements::LOCK_LEASE, &[&tenant, &epoch]).await?.is_none() {
+        return Ok(0);
+    }
+    let rows = transaction.query(statements::BLOBS, &[&tenant]).await?;
+    let mut orphans = rows.iter().map(blob_id).collect::<Result<BTreeSet<_>, _>>()?;
+    if orphans.is_empty() {
+        return Ok(0);
+    }
+    let beginnings: Vec<_> = orphans.iter().map(|id| id.0.to_le_bytes()).collect();
+    let beginnings: Vec<&[u8]> = beginnings.iter().map(<[u8; 16]>::as_slice).collect();
+    for row in transaction.query(statements::NAMED_BLOBS, &[&tenant, &beginnings]).await? {
+        let beginning: &[u8] = row.try_get(0)?;
+        let beginning = beginning.try_into().map_err(|_| Failure::Impossible("reference"))?;
+        orphans.remove(&BlobId(u128::from_le_bytes(beginning)));
+    }
+    let ids: Vec<_> = orphans.iter().map(|id| id.0.to_be_bytes()).collect();
+    let ids: Vec<&[u8]> = ids.iter().map(<[u8; 16]>::as_slice).collect();
+    transaction.execute(statements::REMOVE_BLOBS, &[&tenant, &ids]).await?;
+    transaction.commit().await?;
+    Ok(orphans.len())
 }
 
 fn blob_id(row: &tokio_postgres::Row) -> Result<BlobId, Failure> {

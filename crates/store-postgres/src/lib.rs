@@ -17,6 +17,7 @@ mod condition;
 mod connect;
 mod error;
 mod lease;
+mod open;
 mod options;
 mod reads;
 mod rows;

@@ -5,8 +5,10 @@ use tokio_postgres::error::SqlState;
 
 use crate::error::{Failure, OpenError};
 
-/// The format that this program makes and knows.
-const FORMAT: i32 = 1;
+/// The format that this program makes and knows. Tables of format 1 are of before bodies were sealed
+/// and large ones stood in blobs: they are the same, and what writes such bodies says so by the
+/// number, since a program that knows format 1 alone would take them for plain ones.
+const FORMAT: i32 = 2;
 
 /// How often making the tables is tried: two servers that begin at once may meet.
 const TRIES: usize = 5;
@@ -42,18 +44,21 @@ CREATE TABLE hearthgate.identifiers (
     t bigint NOT NULL,
     PRIMARY KEY (tenant, type, identifier, id)
 );
-INSERT INTO hearthgate.format VALUES ('store', 1);
+INSERT INTO hearthgate.format VALUES ('store', 2);
 COMMIT";
 
-/// What histories and instants are found by, and where large bodies are: sealed, so that they are
-/// not compressed again. Made after the tables, so that tables of an earlier Hearthgate get it too.
+/// What histories and instants are found by, where large bodies are (sealed, so that they are not
+/// compressed again), and by which of them the versions are found that name them: a reference begins
+/// with the blob's id. Made after the tables, so that tables of an earlier Hearthgate get it too.
 const INDEXES: &str = "\
 CREATE INDEX IF NOT EXISTS versions_by_type ON hearthgate.versions (tenant, type, t, ordinal);
 CREATE INDEX IF NOT EXISTS commits_by_instant ON hearthgate.commits (tenant, instant);
 CREATE TABLE IF NOT EXISTS hearthgate.blobs (
     tenant text NOT NULL, id bytea NOT NULL, number integer NOT NULL, bytes bytea NOT NULL,
     PRIMARY KEY (tenant, id, number)
-)";
+);
+CREATE INDEX IF NOT EXISTS versions_by_blob ON hearthgate.versions (tenant, substr(body, 1, 16))
+    WHERE flags & 8 <> 0";
 
 /// Makes the tables where there are none, and the tenant's rows; refuses those of a newer format.
 pub(crate) async fn prepare(client: &Client, tenant: &str) -> Result<(), OpenError> {
@@ -86,6 +91,15 @@ pub(crate) async fn prepare(client: &Client, tenant: &str) -> Result<(), OpenErr
     client.execute(head, &[&tenant, &instant, &hash]).await.map_err(Failure::from)?;
     let lease = "INSERT INTO hearthgate.leases VALUES ($1, 0, '', 0, 0) ON CONFLICT DO NOTHING";
     client.execute(lease, &[&tenant]).await.map_err(Failure::from)?;
+    Ok(())
+}
+
+/// Says that the tables are of this format, if they are of an earlier one. Done with the lease held
+/// and before anything is written: a server of an earlier program that holds the tenant goes on.
+pub(crate) async fn raise(client: &Client) -> Result<(), OpenError> {
+    let raise =
+        "UPDATE hearthgate.format SET version = $1 WHERE component = 'store' AND version < $1";
+    client.execute(raise, &[&FORMAT]).await.map_err(Failure::from)?;
     Ok(())
 }
 

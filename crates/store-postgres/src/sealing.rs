@@ -7,7 +7,8 @@ use std::sync::Arc;
 use fhir_core::{ResourceId, ResourceType};
 use store::{CommitId, Derive, DeriveError, IdentifierKey, OwnerKeyId, T, Version};
 use tokio::time::timeout;
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, GenericClient};
 
 use crate::PostgresStore;
 use crate::blobs::ReadAhead;
@@ -101,8 +102,8 @@ impl PostgresStore {
     }
 
     /// Deletes the identifiers of every version that has one of these keys, which are destroyed,
-    /// but for what the resource's other versions bear. Returns how many rows went. Blocks; for
-    /// the last part of it commits wait.
+    /// but for what the resource's other versions bear. Returns how many rows went. Blocks. Commits
+    /// wait while rows are deleted, and not while bodies are read.
     ///
     /// # Errors
     /// [`ForgetError`]; then nothing was deleted.
@@ -135,6 +136,12 @@ async fn forget(
         borne.identifier.push(row.try_get(1)?);
         borne.id.push(row.try_get(2)?);
     }
+    // So is what the resources bear in the versions that are there now: bodies are opened, and large
+    // ones read. Read behind the head, so that nothing up to it is missed.
+    let head = client.query_one(statements::HEAD, &[&tenant]).await?.try_get::<_, i64>(0)?;
+    let mut stay = Stay::default();
+    let of = (borne.resource_type.as_slice(), borne.id.as_slice(), keys);
+    stay.add(client, tenant, of, 0, derive).await?;
     let transaction = client.transaction().await?;
     // An append moves the head first: none is under way from here on.
     transaction.query_one(statements::HEAD_SETTLED, &[&tenant]).await?;
@@ -146,42 +153,54 @@ async fn forget(
     let gone = transaction
         .execute(statements::DELETE_IDENTIFIERS, &[&tenant, resource_type, identifier, id])
         .await?;
-    let stay = still_borne(&transaction, tenant, (resource_type, id, keys), derive).await?;
-    let written = stay.t.len() as u64;
+    stay.add(&transaction, tenant, of, head, derive).await?;
+    let stay = stay.columns();
     let IdentifierColumns { resource_type, identifier, id, t } = &stay;
-    transaction
+    let back = transaction
         .execute(statements::INSERT_IDENTIFIERS, &[&tenant, resource_type, identifier, id, t])
         .await?;
     transaction.commit().await?;
-    Ok(gone.saturating_sub(written))
+    Ok(gone.saturating_sub(back))
 }
 
-/// What these resources bear in versions that can be read, each from the first of them.
-async fn still_borne(
-    transaction: &Transaction<'_>,
-    tenant: &str,
-    (types, ids, keys): (&[String], &[String], &[i64]),
-    derive: &dyn Derive,
-) -> Result<IdentifierColumns, ForgetError> {
-    let found = transaction.query(statements::VERSIONS_OF, &[&tenant, &types, &ids, &keys]).await?;
-    let mut stay: BTreeMap<(ResourceType, IdentifierKey, ResourceId), T> = BTreeMap::new();
-    for row in &found {
-        let rows::WalkedRow { t, commit, ordinal, version, .. } = rows::walked(row)?;
-        let blob = ReadAhead::of(tenant, &version, transaction).await?;
-        let derived =
-            derive.identifiers_of(&version, commit, ordinal, &|reference| blob.get(reference));
-        let derived = derived.map_err(|source| {
-            let resource = format!("{}/{}", version.resource_type, version.id);
-            ForgetError::Derive { resource, source }
-        })?;
-        for identifier in derived {
-            let key = (version.resource_type.clone(), identifier, version.id.clone());
-            stay.entry(key).or_insert(t);
+/// What resources bear in versions that can be read, each from the first of them.
+#[derive(Default)]
+struct Stay(BTreeMap<(ResourceType, IdentifierKey, ResourceId), T>);
+
+impl Stay {
+    /// Adds what these resources bear in versions after a position, the later ones behind the
+    /// earlier.
+    async fn add(
+        &mut self,
+        client: &impl GenericClient,
+        tenant: &str,
+        (types, ids, keys): (&[String], &[String], &[i64]),
+        after: i64,
+        derive: &dyn Derive,
+    ) -> Result<(), ForgetError> {
+        let of: [&(dyn ToSql + Sync); 5] = [&tenant, &types, &ids, &keys, &after];
+        for row in &client.query(statements::VERSIONS_OF, &of).await? {
+            let rows::WalkedRow { t, commit, ordinal, version, .. } = rows::walked(row)?;
+            let blob = ReadAhead::of(tenant, &version, client).await?;
+            let derived =
+                derive.identifiers_of(&version, commit, ordinal, &|reference| blob.get(reference));
+            let derived = derived.map_err(|source| {
+                let resource = format!("{}/{}", version.resource_type, version.id);
+                ForgetError::Derive { resource, source }
+            })?;
+            for identifier in derived {
+                let key = (version.resource_type.clone(), identifier, version.id.clone());
+                self.0.entry(key).or_insert(t);
+            }
         }
+        Ok(())
     }
-    let mut columns = IdentifierColumns::default();
-    for ((resource_type, identifier, id), t) in &stay {
-        columns.push(*t, (resource_type, id), identifier.as_bytes());
+
+    fn columns(&self) -> IdentifierColumns {
+        let mut columns = IdentifierColumns::default();
+        for ((resource_type, identifier, id), t) in &self.0 {
+            columns.push(*t, (resource_type, id), identifier.as_bytes());
+        }
+        columns
     }
-    Ok(columns)
 }

@@ -99,6 +99,18 @@ pub(crate) const REMOVE_BLOB: &str = "DELETE FROM hearthgate.blobs WHERE tenant 
 
 pub(crate) const BLOBS: &str = "SELECT DISTINCT id FROM hearthgate.blobs WHERE tenant = $1";
 
+/// Which of these blobs versions name, as the beginnings of their references; by the index
+/// `versions_by_blob`, whose condition it repeats.
+pub(crate) const NAMED_BLOBS: &str = "SELECT substr(body, 1, 16) FROM hearthgate.versions \
+     WHERE tenant = $1 AND flags & 8 <> 0 AND substr(body, 1, 16) = ANY($2)";
+
+pub(crate) const REMOVE_BLOBS: &str =
+    "DELETE FROM hearthgate.blobs WHERE tenant = $1 AND id = ANY($2)";
+
+/// Keeps the lease from being taken until the transaction has ended, if it is ours.
+pub(crate) const LOCK_LEASE: &str = "SELECT epoch FROM hearthgate.leases \
+     WHERE tenant = $1 AND epoch = $2 FOR UPDATE";
+
 pub(crate) const IDENTIFIED: &str = "SELECT id FROM hearthgate.identifiers \
      WHERE tenant = $1 AND type = $2 AND identifier = $3 AND t <= $4";
 
@@ -152,14 +164,14 @@ pub(crate) const DELETE_IDENTIFIERS: &str = "DELETE FROM hearthgate.identifiers 
      USING unnest($2::text[], $3::bytea[], $4::text[]) AS u (type, identifier, id) \
      WHERE i.tenant = $1 AND i.type = u.type AND i.identifier = u.identifier AND i.id = u.id";
 
-/// Every version with a body of these resources, the oldest first, but for those with one of these
-/// keys. Columns as of WALK.
+/// Every version with a body of these resources after a position, the oldest first, but for those
+/// with one of these keys. Columns as of WALK.
 pub(crate) const VERSIONS_OF: &str = "SELECT c.t, c.instant, c.id, c.kind, v.ordinal, v.type, v.id, v.version, v.flags, \
      v.owner, v.dictionary, v.content_hash, v.length, v.body \
      FROM (SELECT DISTINCT type, id FROM unnest($2::text[], $3::text[]) AS u (type, id)) u \
      JOIN hearthgate.versions v ON v.tenant = $1 AND v.type = u.type AND v.id = u.id \
      JOIN hearthgate.commits c ON c.tenant = v.tenant AND c.t = v.t \
-     WHERE v.length > 0 AND v.owner <> ALL($4) ORDER BY c.t, v.ordinal";
+     WHERE v.length > 0 AND v.owner <> ALL($4) AND v.t > $5 ORDER BY c.t, v.ordinal";
 
 pub(crate) const COMMITS_AFTER: &str = "SELECT t, instant, id, kind, fhir_version, client, key, digest, previous, hash, versions \
      FROM hearthgate.commits WHERE tenant = $1 AND t > $2 ORDER BY t LIMIT 1000";

@@ -14,26 +14,23 @@ use futures_util::future::join;
 use parking_lot::{Mutex, RwLock};
 use store::{
     AppendError, BlobError, BlobFlaw, BlobId, BlobReference, CloseError, Commit, CommitHash, Head,
-    HistoryOrder, HistoryVersion, IdentifierKey, Location, MalformedGroup, Place, ReadError, Store,
-    StoredBody, T, TenantText, VersionEntry, Walked, judge_group, named_blobs,
+    HistoryOrder, HistoryVersion, IdentifierKey, Location, Place, ReadError, Store, StoredBody, T,
+    TenantText, VersionEntry, Walked, judge_group, named_blobs,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_postgres::Client;
 
 use crate::append::{Appending, HeadElsewhere, Writer};
 use crate::blobs;
 use crate::connect::{Connector, Pool, Session};
 use crate::error::{Failure, LeaseLost, OpenError, append_error};
-use crate::lease::{self, Hold, Lease};
+use crate::lease::{Hold, Lease};
+use crate::open::open;
 use crate::options::PostgresOptions;
 use crate::reads::{self, History, Resource};
 use crate::rows::Rows;
-use crate::{schema, statements};
 
-/// How far this machine's clock and the database's may be apart.
-const MAX_CLOCK_DIFFERENCE: u64 = 60;
 /// How many commits a walk through the log asks for at once.
 const WALKED_COMMITS: u64 = 100;
 
@@ -55,9 +52,21 @@ pub(crate) struct Shared {
     pub(crate) connector: Arc<Connector>,
     pub(crate) lease: Arc<Lease>,
     readers: Pool,
+    /// What carries large bodies: on a session whatever is asked behind one waits for it.
+    blob_readers: Pool,
+    blob_writers: Pool,
     writer: Mutex<Option<Writer>>,
     head: RwLock<Head>,
     ended: Mutex<Ended>,
+}
+
+/// Which sessions are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sessions {
+    /// Those that answer what is small.
+    Readers,
+    BlobReaders,
+    BlobWriters,
 }
 
 /// Whether commits are taken no more.
@@ -115,12 +124,24 @@ impl PostgresStore {
         R: Send + 'static,
         F: Future<Output = Result<R, Failure>> + Send,
     {
+        self.ask_on(Sessions::Readers, question).await
+    }
+
+    async fn ask_on<R, F>(
+        &self,
+        sessions: Sessions,
+        question: impl Fn(Arc<Session>) -> F + Send + Sync + 'static,
+    ) -> Result<R, ReadError>
+    where
+        R: Send + 'static,
+        F: Future<Output = Result<R, Failure>> + Send,
+    {
         let shared = Arc::clone(&self.shared);
         let (sender, answer) = oneshot::channel();
         // On the store's own runtime, which has the timer and the network.
         self.runtime().spawn(async move {
             let limit = shared.options.patience;
-            let asking = timeout(limit, shared.ask(question));
+            let asking = timeout(limit, shared.ask(sessions, question));
             let answer = asking.await.unwrap_or(Err(Failure::Silent(limit)));
             let answer = answer.map_err(|failure| failure.to_string());
             drop(
@@ -139,6 +160,7 @@ impl PostgresStore {
     /// Asks on a session and waits for the answer, on whatever thread that is.
     fn ask_now<R, F>(
         &self,
+        sessions: Sessions,
         question: impl Fn(Arc<Session>) -> F + Send + Sync + 'static,
     ) -> Result<R, Failure>
     where
@@ -148,27 +170,9 @@ impl PostgresStore {
         let shared = Arc::clone(&self.shared);
         blocking(self.runtime(), async move {
             let limit = shared.options.patience;
-            let asking = timeout(limit, shared.ask(question)).await;
+            let asking = timeout(limit, shared.ask(sessions, question)).await;
             asking.unwrap_or(Err(Failure::Silent(limit))).map(|(answer, _)| answer)
         })
-    }
-
-    /// Refuses a group that names a blob which is not there.
-    fn check_blobs(&self, group: &[Commit]) -> Result<(), AppendError> {
-        let named: Vec<_> = named_blobs(group).collect();
-        if named.is_empty() {
-            return Ok(());
-        }
-        let wanted: Arc<Vec<_>> = Arc::new(named.iter().map(|(_, of)| *of).collect());
-        let tenant = self.shared.tenant.clone();
-        let missing = self.ask_now(move |session| {
-            let (tenant, wanted) = (tenant.clone(), Arc::clone(&wanted));
-            async move { blobs::missing(tenant.as_str(), &wanted, &session).await }
-        });
-        let Some(blob) = missing.map_err(append_error)? else { return Ok(()) };
-        let of = named.iter().find(|(_, of)| of.id == blob);
-        let t = of.map_or(T::ZERO, |(t, _)| *t);
-        Err(AppendError::Malformed(MalformedGroup::BlobMissing { t, blob }))
     }
 
     /// A resource at a position that is never beyond what was acknowledged.
@@ -192,67 +196,9 @@ impl PostgresStore {
     }
 }
 
-async fn open(
-    tenant: TenantText,
-    options: PostgresOptions,
-    connector: Arc<Connector>,
-    clock: Arc<dyn Clock>,
-) -> Result<Shared, OpenError> {
-    let mut client = connector.connect().await?;
-    check_clocks(&client, clock.as_ref()).await?;
-    schema::prepare(&client, tenant.as_str()).await?;
-    let lease = lease::take(&mut client, tenant.as_str(), &options, clock).await?;
-    // Read after the lease was taken: whoever had it before can move the head no more.
-    let head = match read_head(&client, tenant.as_str()).await {
-        Ok(head) => head,
-        Err(error) => {
-            if let Err(error) = lease.release(&connector).await {
-                tracing::warn!(%error, "the lease could not be given back");
-            }
-            return Err(error);
-        }
-    };
-    Ok(Shared {
-        tenant,
-        readers: Pool::new(options.read_connections),
-        options,
-        connector,
-        lease: Arc::new(lease),
-        writer: Mutex::new(None),
-        head: RwLock::new(head),
-        ended: Mutex::new(Ended::No),
-    })
-}
-
 fn is_head_elsewhere(error: &AppendError) -> bool {
     matches!(error, AppendError::Io(error)
         if error.get_ref().is_some_and(|inner| inner.is::<HeadElsewhere>()))
-}
-
-async fn check_clocks(client: &Client, clock: &dyn Clock) -> Result<(), OpenError> {
-    let row = client.query_one(statements::CLOCK, &[]).await.map_err(Failure::from)?;
-    let theirs: i64 = row.try_get(0).map_err(Failure::from)?;
-    let seconds = clock.now().as_micros().abs_diff(theirs) / 1_000_000;
-    if seconds > MAX_CLOCK_DIFFERENCE {
-        return Err(OpenError::Clocks { seconds });
-    }
-    Ok(())
-}
-
-/// The head, which must be the last commit's.
-async fn read_head(client: &Client, tenant: &str) -> Result<Head, OpenError> {
-    let row = client.query_one(statements::HEAD, &[&tenant]).await.map_err(Failure::from)?;
-    let (t, head) = head_of(&row)?;
-    let found = client.query(statements::COMMITS_FROM, &[&tenant, &t]).await;
-    let found = found.map_err(Failure::from)?;
-    let damaged = |condition| OpenError::Damaged { t: head.t, condition };
-    match found.as_slice() {
-        [] if head == Head::EMPTY => Ok(head),
-        [] => Err(damaged("it is not there, and the head is it")),
-        [row] if head_of(row)?.1 == head => Ok(head),
-        [_] => Err(damaged("it is not the one that the head names")),
-        _ => Err(damaged("others follow it, and the head is it")),
-    }
 }
 
 pub(crate) fn head_of(row: &tokio_postgres::Row) -> Result<(i64, Head), Failure> {
@@ -278,13 +224,44 @@ pub(crate) fn blocking<R: Send + 'static>(
 }
 
 impl Shared {
-    async fn ask<R, F>(&self, question: impl Fn(Arc<Session>) -> F) -> Result<(R, Hold), Failure>
+    /// What an opened store has, where the log ends at `head`.
+    pub(crate) fn new(
+        tenant: TenantText,
+        options: PostgresOptions,
+        connector: Arc<Connector>,
+        lease: Lease,
+        head: Head,
+    ) -> Self {
+        Self {
+            tenant,
+            readers: Pool::new(options.read_connections),
+            blob_readers: Pool::new(1),
+            blob_writers: Pool::new(1),
+            options,
+            connector,
+            lease: Arc::new(lease),
+            writer: Mutex::new(None),
+            head: RwLock::new(head),
+            ended: Mutex::new(Ended::No),
+        }
+    }
+
+    async fn ask<R, F>(
+        &self,
+        sessions: Sessions,
+        question: impl Fn(Arc<Session>) -> F,
+    ) -> Result<(R, Hold), Failure>
     where
         F: Future<Output = Result<R, Failure>>,
     {
-        match self.ask_once(&question).await {
+        let pool = match sessions {
+            Sessions::Readers => &self.readers,
+            Sessions::BlobReaders => &self.blob_readers,
+            Sessions::BlobWriters => &self.blob_writers,
+        };
+        match self.ask_once(pool, &question).await {
             Err(failure) if failure.is_disconnected() || failure.is_lost_race() => {
-                self.ask_once(&question).await
+                self.ask_once(pool, &question).await
             }
             answer => answer,
         }
@@ -294,12 +271,13 @@ impl Shared {
     /// read while it was ours is all that was ever acknowledged.
     async fn ask_once<R, F>(
         &self,
+        pool: &Pool,
         question: &impl Fn(Arc<Session>) -> F,
     ) -> Result<(R, Hold), Failure>
     where
         F: Future<Output = Result<R, Failure>>,
     {
-        let session = self.readers.session(&self.connector).await?;
+        let session = pool.session(&self.connector).await?;
         let (answer, hold) = join(question(Arc::clone(&session)), self.lease.held(&session)).await;
         Ok((answer?, hold?))
     }
@@ -314,9 +292,10 @@ impl Shared {
         }
     }
 
-    async fn append(&self, rows: &Rows) -> Result<Head, AppendError> {
+    async fn append(&self, rows: &Rows, blobs: &[(T, BlobReference)]) -> Result<Head, AppendError> {
         let appending = Appending {
             tenant: self.tenant.as_str(),
+            blobs,
             lease: &self.lease,
             connector: &self.connector,
             patience: self.options.patience,
@@ -370,10 +349,10 @@ impl Store for PostgresStore {
         if self.shared.lease.is_lost() {
             return Err(AppendError::Io(std::io::Error::other(LeaseLost)));
         }
-        self.check_blobs(group)?;
+        let blobs: Vec<_> = named_blobs(group).collect();
         let rows = Rows::of(group, &head)?;
         let shared = Arc::clone(&self.shared);
-        blocking(self.runtime(), async move { shared.append(&rows).await })
+        blocking(self.runtime(), async move { shared.append(&rows, &blobs).await })
     }
 
     fn write_blob(&self, id: BlobId, bytes: &Bytes) -> Result<(), AppendError> {
@@ -381,7 +360,7 @@ impl Store for PostgresStore {
             return Err(AppendError::Closed);
         }
         let (tenant, bytes) = (self.shared.tenant.clone(), bytes.clone());
-        let written = self.ask_now(move |session| {
+        let written = self.ask_now(Sessions::BlobWriters, move |session| {
             let (tenant, bytes) = (tenant.clone(), bytes.clone());
             async move { blobs::write(tenant.as_str(), id, &bytes, &session).await }
         });
@@ -390,7 +369,7 @@ impl Store for PostgresStore {
 
     async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
         let (tenant, id) = (self.shared.tenant.clone(), reference.id);
-        let found = self.ask(move |session| {
+        let found = self.ask_on(Sessions::BlobReaders, move |session| {
             let tenant = tenant.clone();
             async move { blobs::read(tenant.as_str(), id, &session.client).await }
         });
@@ -402,7 +381,7 @@ impl Store for PostgresStore {
 
     fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError> {
         let tenant = self.shared.tenant.clone();
-        let removed = self.ask_now(move |session| {
+        let removed = self.ask_now(Sessions::BlobWriters, move |session| {
             let tenant = tenant.clone();
             async move { blobs::remove(tenant.as_str(), id, &session).await }
         });
@@ -411,7 +390,7 @@ impl Store for PostgresStore {
 
     fn blobs(&self) -> Result<Vec<BlobId>, BlobError> {
         let tenant = self.shared.tenant.clone();
-        let found = self.ask_now(move |session| {
+        let found = self.ask_now(Sessions::BlobReaders, move |session| {
             let tenant = tenant.clone();
             async move { blobs::list(tenant.as_str(), &session).await }
         });

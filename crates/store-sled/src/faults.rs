@@ -6,14 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use fhir_core::ResourceType;
 use parking_lot::Mutex;
 use store::suite::block_on;
-use store::suite::fixture::{FirstLine, append, commit, content, put, tenant};
-use store::{AppendError, Commit, CommitKind, ReadError, Store, T};
+use store::suite::fixture::{FirstLine, append, commit, content, put, tenant, with_blob};
+use store::{
+    AppendError, BlobId, BlobReference, BodyCoding, Commit, CommitKind, Derive, DeriveError,
+    IdentifierKey, ReadError, Store, T,
+};
 use tempfile::TempDir;
 
 use crate::tail::LogFile;
-use crate::{SledStore, SledStoreOptions};
+use crate::{SledStore, SledStoreOptions, VerifyError};
 
 /// A door to the disk that fails as told.
 struct Faulty {
@@ -142,12 +147,15 @@ fn without_room_for_zeros_ahead_commits_are_taken() {
 fn a_failed_fsync_ends_acknowledging_and_not_reading() {
     let folder = TempDir::new().unwrap();
     let (store, faults) = with_faults(folder.path());
+    assert_eq!((store.takes_commits(), store.trouble()), (true, None));
     faults.lock().sync = Some(io::ErrorKind::Other);
     let error = store.append(&[put_at(2)]).unwrap_err();
     assert!(matches!(error, AppendError::Poisoned(Some(_))), "{error:?}");
     let error = store.append(&[put_at(2)]).unwrap_err();
     assert!(matches!(error, AppendError::Poisoned(None)), "{error:?}");
     ends_at(&store, 1);
+    let trouble = store.trouble().unwrap();
+    assert!(!store.takes_commits() && trouble.contains("look at the disk"), "{trouble}");
 }
 
 /// G1: half a group that could not be cut off again is cut off at the next open.
@@ -236,6 +244,64 @@ fn a_state_whose_files_are_lost_in_use_is_rebuilt_from_the_log() {
     assert!(folder.path().join("state.damaged-1").exists());
 }
 
+/// Bodies of FirstLine's, of which one type bears nothing and must not be read.
+struct NoneOfBinary;
+
+impl Derive for NoneOfBinary {
+    fn identifiers(
+        &self,
+        resource_type: &ResourceType,
+        coding: BodyCoding,
+        length: u32,
+        body: &[u8],
+    ) -> Result<Vec<IdentifierKey>, DeriveError> {
+        FirstLine.identifiers(resource_type, coding, length, body)
+    }
+
+    fn bears_identifiers(&self, resource_type: &ResourceType) -> bool {
+        resource_type.as_str() != "Binary"
+    }
+}
+
+/// G6, G7: a harmed blob is the loss of its body alone, whenever the state is made again; `verify`
+/// names it.
+#[test]
+fn a_harmed_or_missing_blob_is_no_obstacle_to_a_state_and_verify_names_it() {
+    let folder = TempDir::new().unwrap();
+    let (large, other, binary) = (BlobId(1), BlobId(2), BlobId(3));
+    let store = open(folder.path());
+    for (t, name, id) in [(1, "Patient/1", large), (2, "Patient/2", other), (3, "Binary/3", binary)]
+    {
+        let bytes = Bytes::from(format!("\n{t}"));
+        store.write_blob(id, &bytes).unwrap();
+        let version = with_blob(put(name, 1, ""), &BlobReference::of(id, &bytes));
+        append(&store, &[commit(t, vec![version])]);
+    }
+    store.close().unwrap();
+    drop(store);
+    for id in [large, binary] {
+        std::fs::write(folder.path().join("blobs").join(id.to_string()), "harmed").unwrap();
+    }
+    std::fs::remove_file(folder.path().join("blobs").join(other.to_string())).unwrap();
+    std::fs::remove_dir_all(folder.path().join("state")).unwrap();
+    let options = SledStoreOptions { cache_bytes: 4 << 20, ..SledStoreOptions::default() };
+    let derive = Arc::new(NoneOfBinary);
+    let store = SledStore::open(folder.path(), tenant().as_str(), derive, options).unwrap();
+    assert_eq!(store.report().harmed_blobs, 2, "the one of a Binary is not read");
+    append(&store, &[put_at(4)]);
+    store.memory.wait_for(T::new(4)).unwrap();
+    std::fs::remove_dir_all(folder.path().join("state")).unwrap();
+    fail_state(&store);
+    while !store.takes_commits() {
+        std::thread::yield_now();
+    }
+    assert_eq!(block_on(content(&store, "Patient/4", u64::MAX)).as_deref(), Some("4"));
+    let named = store.verify().unwrap_err();
+    let first = matches!(&named, VerifyError::Underivable { resource, .. }
+        if resource == "Patient/1");
+    assert!(first, "{named:?}");
+}
+
 /// G7: those who ask meanwhile do not keep it from being tried again.
 #[test]
 fn a_state_that_cannot_be_put_right_at_once_is_tried_again_while_it_is_asked() {
@@ -245,6 +311,8 @@ fn a_state_that_cannot_be_put_right_at_once_is_tried_again_while_it_is_asked() {
     store.memory.wait_for(T::new(1)).unwrap();
     std::fs::rename(&log, &away).unwrap();
     fail_state(&store);
+    let trouble = store.trouble().unwrap();
+    assert!(trouble.contains("is being put right"), "{trouble}");
     let (store, asked) = (Arc::new(store), Arc::new(AtomicBool::new(true)));
     let (right, is_right) = std::sync::mpsc::channel();
     let (reader, asking) = (Arc::clone(&store), Arc::clone(&asked));
@@ -297,8 +365,13 @@ fn a_nearly_full_disk_takes_no_commits_and_is_read() {
     assert!(matches!(error, AppendError::DiskFull), "{error:?}");
     ends_at(&store, 1);
     assert!(store.takes_commits());
-    // Who must be forgotten is, on what is kept back.
-    let purge = Commit { kind: CommitKind::Purge, ..put_at(2) };
-    store.append(&[purge]).unwrap();
-    ends_at(&store, 2);
+    // Who must be forgotten is, on what is kept back, and nobody else beside them.
+    let purge = |t| Commit { kind: CommitKind::Purge, ..put_at(t) };
+    for group in [[purge(2), put_at(3)], [put_at(2), purge(3)]] {
+        let error = store.append(&group).unwrap_err();
+        assert!(matches!(error, AppendError::DiskFull), "{error:?}");
+    }
+    ends_at(&store, 1);
+    store.append(&[purge(2), purge(3)]).unwrap();
+    ends_at(&store, 3);
 }

@@ -11,7 +11,7 @@ use crate::applier::{TIDIED_AT_ONCE, TIDIED_FOR_EACH};
 use crate::blobs::Blobs;
 use crate::layout::Layout;
 use crate::memory::{KEYS_OF_A_RUN, Memory};
-use crate::open::{derive_identifiers, unit};
+use crate::open::{derive_what_is_left, unit};
 use crate::room;
 use crate::scan::{Place, ScanError, SegmentScan};
 use crate::slot::Slot;
@@ -151,7 +151,7 @@ impl Mender {
     ) -> Result<(), Unusable> {
         let t: T = decoded.commit.t;
         let blobs = Blobs::new(self.layout.clone());
-        derive_identifiers(self.derive.as_ref(), &blobs, &mut decoded)
+        derive_what_is_left(self.derive.as_ref(), &blobs, &mut decoded)
             .map_err(|_| Unusable::Later(format!("commit {t} cannot be read")))?;
         table.insert(unit(&decoded, segment, offset));
         if table.keys() < KEYS_OF_A_RUN {

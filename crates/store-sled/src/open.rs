@@ -1,12 +1,16 @@
 //! From a directory to an open store: the log verified, its torn tail cut off, and the derived
 //! state brought up to it, or rebuilt from it where it cannot be used.
 
+use std::cell::Cell;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use store::record::Decoded;
-use store::{BlobReference, Derive, Head, T, TenantText};
+use store::{
+    BlobReference, CommitId, Derive, DeriveError, Head, IdentifierKey, ReadError, T, TenantText,
+    Version,
+};
 
 use crate::applier::Applier;
 use crate::blobs::Blobs;
@@ -68,6 +72,7 @@ pub(crate) fn open(
         rebuilt,
         replayed_commits: replayed.commits,
         replayed_versions: replayed.versions,
+        harmed_blobs: replayed.harmed_blobs,
     };
     if let Some(cut) = &report.cut {
         tracing::warn!(?cut, "a torn tail of the log was cut off");
@@ -107,6 +112,7 @@ struct Replayed {
     rows: Rows,
     commits: u64,
     versions: u64,
+    harmed_blobs: u64,
 }
 
 /// The derived state and what feeds it.
@@ -220,6 +226,7 @@ impl Replay<'_> {
             rows: Rows::after(Head::EMPTY),
             commits: 0,
             versions: 0,
+            harmed_blobs: 0,
         };
         let mut before = None;
         for &number in &self.segments[from..] {
@@ -261,8 +268,11 @@ impl Replay<'_> {
         let Some(mut decoded) = found.decoded else {
             return Ok(());
         };
-        derive_identifiers(self.derive, self.blobs, &mut decoded).map_err(|lost| {
-            OpenError::Underivable { t: lost.t, resource: lost.resource, source: lost.source }
+        let harmed = derive_what_is_left(self.derive, self.blobs, &mut decoded);
+        into.harmed_blobs += harmed.map_err(|lost| OpenError::Underivable {
+            t: lost.t,
+            resource: lost.resource,
+            source: lost.source,
         })?;
         into.commits += 1;
         into.versions += decoded.commit.versions.len() as u64;
@@ -332,7 +342,7 @@ pub(crate) fn unit(decoded: &Decoded, segment: u64, offset: u64) -> Unit {
 pub(crate) struct Underivable {
     t: T,
     resource: String,
-    source: store::DeriveError,
+    source: DeriveError,
 }
 
 impl From<Underivable> for VerifyError {
@@ -341,20 +351,64 @@ impl From<Underivable> for VerifyError {
     }
 }
 
-/// Fills in what the record does not hold.
+/// Fills in what the record does not hold. Reads every body but those of whom was purged.
 pub(crate) fn derive_identifiers(
     derive: &dyn Derive,
     blobs: &Blobs,
     decoded: &mut Decoded,
+) -> Result<(), Underivable> {
+    derive_each(decoded, |version, commit, ordinal| {
+        derive.identifiers_of(version, commit, ordinal, &|reference| blobs.read(reference))
+    })
+}
+
+/// The same for a state that is made again: no blob is read of a type without identifiers, and
+/// one that is harmed or missing is the loss of that body alone (G6), which is then found by
+/// nothing. Returns how many those are.
+pub(crate) fn derive_what_is_left(
+    derive: &dyn Derive,
+    blobs: &Blobs,
+    decoded: &mut Decoded,
+) -> Result<u64, Underivable> {
+    let (t, mut harmed) = (decoded.commit.t, 0);
+    derive_each(decoded, |version, commit, ordinal| {
+        if version.flags.is_blob() && !derive.bears_identifiers(&version.resource_type) {
+            return Ok(Vec::new());
+        }
+        let flaw = Cell::new(None);
+        let read = |reference: &BlobReference| {
+            blobs.read(reference).inspect_err(|error| {
+                if let ReadError::Blob { id, source } = error {
+                    flaw.set(Some((*id, *source)));
+                }
+            })
+        };
+        match (derive.identifiers_of(version, commit, ordinal, &read), flaw.get()) {
+            (Err(_), Some((blob, flaw))) => {
+                let Version { resource_type, id, version, .. } = version;
+                tracing::error!(
+                    %t, %blob, %flaw,
+                    "{resource_type}/{id} version {version} is lost, and no identifier leads to it"
+                );
+                harmed += 1;
+                Ok(Vec::new())
+            }
+            (derived, _) => derived,
+        }
+    })?;
+    Ok(harmed)
+}
+
+fn derive_each(
+    decoded: &mut Decoded,
+    mut of: impl FnMut(&Version, CommitId, u32) -> Result<Vec<IdentifierKey>, DeriveError>,
 ) -> Result<(), Underivable> {
     let (t, commit) = (decoded.commit.t, decoded.commit.id);
     for (ordinal, version) in (0..).zip(&mut decoded.commit.versions) {
         if version.flags.is_deleted() {
             continue;
         }
-        let read = |reference: &BlobReference| blobs.read(reference);
-        let identifiers = derive.identifiers_of(version, commit, ordinal, &read);
-        version.identifiers = identifiers.map_err(|source| Underivable {
+        version.identifiers = of(version, commit, ordinal).map_err(|source| Underivable {
             t,
             resource: format!("{}/{}", version.resource_type, version.id),
             source,

@@ -17,6 +17,9 @@ pub struct OpenReport {
     pub replayed_commits: u64,
     /// How many versions those have.
     pub replayed_versions: u64,
+    /// How many of those have a blob that is harmed or missing: nothing finds them by an
+    /// identifier. Each is named in the log of the process.
+    pub harmed_blobs: u64,
 }
 
 /// A group that a crash left unfinished, and that was therefore never acknowledged.

@@ -41,6 +41,9 @@ const MAX_GROUP: u64 = 1 << 30;
 /// A buffer that grew beyond this for a large group is not kept.
 const KEPT_BUFFER: usize = 8 << 20;
 
+/// What an operator is told while the state is out of use; the log has the reason.
+const PUT_RIGHT: &str = "the derived state failed and is being put right from the log";
+
 /// One tenant's store in a directory.
 pub struct SledStore {
     pub(crate) tenant: TenantText,
@@ -317,8 +320,9 @@ impl Store for SledStore {
             return Ok(head);
         };
         let length = writer.encode(first.t, head, group)?;
-        // What the file has already needs no more room; a purge is what the rest is kept for.
-        let purges = group.iter().any(|commit| commit.kind == CommitKind::Purge);
+        // What the file has already needs no more room; a purge is what the rest is kept for, and
+        // not for who comes with it.
+        let purges = group.iter().all(|commit| commit.kind == CommitKind::Purge);
         if writer.tail.growth(length) > 0 && !purges {
             self.check_room(length)?;
             self.layout.reserve().take(&self.options);
@@ -374,6 +378,16 @@ impl Store for SledStore {
         // A writer at work may be waiting for the disk, and is well.
         let ready = |writer: MutexGuard<'_, Writer>| writer.tail.ready().is_ok();
         self.writer.try_lock().is_none_or(ready) && self.memory.failure().is_none()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        match self.writer.try_lock()?.tail.ready() {
+            Err(error @ AppendError::Poisoned(_)) => {
+                Some(format!("{error}: look at the disk, then start anew"))
+            }
+            Err(_) => None,
+            Ok(()) => self.memory.failure().map(|_| PUT_RIGHT.to_owned()),
+        }
     }
 
     async fn newest(

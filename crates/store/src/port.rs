@@ -265,7 +265,13 @@ pub trait Derive: Send + Sync + 'static {
         body: &[u8],
     ) -> Result<Vec<IdentifierKey>, DeriveError>;
 
-    /// The same of a version whose body may be sealed and may be a blob: the one at `ordinal` of
+    /// Whether a version of this type can bear any: where not, its body need not be read.
+    fn bears_identifiers(&self, resource_type: &ResourceType) -> bool {
+        let _ = resource_type;
+        true
+    }
+
+    /// The identifiers of a version whose body may be sealed and may be a blob: the one at `ordinal` of
     /// the commit with this id. None of one whose key was destroyed, whose blob is not asked for.
     ///
     /// # Errors

@@ -12,7 +12,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use contract::Ids as _;
 use hearthgate::doors::SystemIds;
-use integration_tests::crashes::{Hits, crash, kill, run_to_a_kill};
+use integration_tests::crash_points::Hits;
+use integration_tests::crashes::{crash, kill, run_to_a_kill};
 use integration_tests::kills::{self, Plan};
 use integration_tests::site::Deployment;
 use integration_tests::test_data::{documents, folder, say};
@@ -75,17 +76,22 @@ impl Soak {
     pub(crate) fn run(&self) -> Result<(), Box<dyn Error>> {
         match self {
             Self::Kills(kills) => kills.run(),
-            Self::Store(seeds) => seeds.run("crashes", &|seed| crash(seed, seeds.more)),
-            Self::StoreKills(seeds) => seeds.run("kills", &|seed| {
-                kill(seed, |directory, call| {
-                    let process = Command::new(std::env::current_exe()?)
-                        .args(["soak", "store-killed"])
-                        .arg(directory)
-                        .args([seed.to_string(), call.to_string()])
-                        .output()?;
-                    Ok(String::from_utf8_lossy(&process.stdout).into_owned())
+            Self::Store(seeds) => {
+                let hits = seeds.run("crashes", &|seed| crash(seed, seeds.more))?;
+                Ok(hits.check_all(seeds.seeds)?)
+            }
+            Self::StoreKills(seeds) => seeds
+                .run("kills", &|seed| {
+                    kill(seed, |directory, call| {
+                        let process = Command::new(std::env::current_exe()?)
+                            .args(["soak", "store-killed"])
+                            .arg(directory)
+                            .args([seed.to_string(), call.to_string()])
+                            .output()?;
+                        Ok(String::from_utf8_lossy(&process.stdout).into_owned())
+                    })
                 })
-            }),
+                .map(drop),
             Self::StoreKilled(Killed { directory, seed, call }) => {
                 Ok(run_to_a_kill(directory, *seed, *call, Box::new(std::io::stdout()))?)
             }
@@ -99,7 +105,7 @@ impl Seeds {
         &self,
         what: &str,
         one: &(dyn Fn(u64) -> Result<Hits, String> + Sync),
-    ) -> Result<(), Box<dyn Error>> {
+    ) -> Result<Hits, Box<dyn Error>> {
         let next = AtomicU64::new(self.from);
         let end = self.from + self.seeds;
         let work = || {
@@ -133,7 +139,7 @@ impl Seeds {
             hits.total(),
             hits.table()
         ));
-        Ok(())
+        Ok(hits)
     }
 }
 

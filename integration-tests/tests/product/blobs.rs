@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use integration_tests::binary;
 use integration_tests::client::Client;
+use integration_tests::postgres::Postgres;
 use integration_tests::site::{Deployment, First, Site};
 
 use crate::purge::{give_tenant_key, person};
@@ -124,6 +125,55 @@ async fn large_documents_survive_a_kill_and_a_restore_and_go_with_their_patient(
     }
 }
 
+#[tokio::test]
+async fn large_documents_in_postgresql_are_whole_tell_nothing_and_go_with_their_patient() {
+    if Postgres::shared().is_none() {
+        return;
+    }
+    let mut site = Site::start(Deployment::OverPostgres).await;
+    let owner = site.owner();
+    let [large, small] = [(8 << 20, 1), (1 << 20, 2)].map(|(size, seed)| attachment(size, seed));
+    for id in ["gone", "kept"] {
+        let _ = owner.put(&format!("/Patient/{id}"), person(id, "1971-01-01")).await.is(201);
+    }
+    put(&owner, "large", "gone", &large).await;
+    put(&owner, "small", "kept", &small).await;
+    site.stop().await;
+    let _ = site.database().sql(
+        "INSERT INTO hearthgate.blobs \
+         VALUES ('default', substr(sha256('left'), 1, 16), 0, 'by a crash')",
+    );
+    let blobs =
+        |site: &Site| site.database().sql("SELECT count(DISTINCT id) FROM hearthgate.blobs");
+    assert_eq!(blobs(&site), "3");
+    let dump = site.database().dump();
+    let planted: String = PLANTED.bytes().map(|byte| format!("{byte:02x}")).collect();
+    assert!(dump.len() > 2 * (6 << 20) && !dump.contains(&planted) && !dump.contains(PLANTED));
+    site.launch(First::Gateway).await;
+    assert_eq!(blobs(&site), "2", "what no version names goes at the start");
+    let owner = site.owner();
+    check(&owner, "large", &large).await;
+    check(&owner, "small", &small).await;
+    let folder = site.folder().to_owned();
+    let (data, config) = (site.data().to_owned(), site.config().to_owned());
+    let at = ["--data", data.to_str().unwrap(), "--config", config.to_str().unwrap()];
+    run(&folder, &[&["verify"], &at[..]].concat());
+    let purge = ["purge", "Patient/gone", "--reason", "asked for by letter"];
+    let certificate = run(&folder, &[&purge, &at[..]].concat());
+    assert!(certificate.contains("1 blobs of "), "{certificate}");
+    assert_eq!(blobs(&site), "1");
+    owner.get("/DocumentReference/large").await.is_outcome(410, "deleted");
+    check(&owner, "small", &small).await;
+    run(&folder, &[&["verify"], &at[..]].concat());
+    site.stop().await;
+    let _ = site.database().sql(
+        "UPDATE hearthgate.blobs SET bytes = set_byte(bytes, 9, 255 - get_byte(bytes, 9)) \
+         WHERE number = 0",
+    );
+    let line = binary::failure(&binary::run(&folder, &[&["verify"], &at[..]].concat()), 1);
+    assert!(line.contains("DocumentReference/small"), "{line}");
+}
+
 /// A blob that is harmed or missing is named, in the data and in the backup; one that nothing
 /// names is no error, and goes by `compact`.
 fn harmed_and_orphaned(folder: &Path, data: &Path) {
@@ -152,4 +202,34 @@ fn harmed_and_orphaned(folder: &Path, data: &Path) {
         fs::write(&blob, bytes).unwrap();
         assert!(verify().status.success());
     }
+}
+
+/// What the disk does not give is an error of whoever asked for it, for as long as that is so.
+#[tokio::test]
+async fn a_document_that_cannot_be_read_is_500_of_that_request_alone() {
+    let mut site = Site::start(Deployment::OneProcess).await;
+    let owner = site.owner();
+    let data = attachment(600_000, 3);
+    let _ = owner.put("/Patient/beside", r#"{"resourceType":"Patient","id":"beside"}"#).await;
+    put(&owner, "large", "beside", &data).await;
+    // Nothing of it is in memory.
+    site.stop().await;
+    site.launch(First::Gateway).await;
+    let owner = site.owner();
+    let [blob] = &blobs(site.data())[..] else { panic!("there is one blob") };
+    let aside = blob.with_extension("aside");
+    fs::rename(blob, &aside).unwrap();
+    fs::create_dir(blob).unwrap();
+    for _ in 0..2 {
+        let answer = owner.get("/DocumentReference/large").await;
+        answer.is_outcome(500, "exception");
+        assert!(!answer.text().contains("blobs"), "{}", answer.text());
+        let _ = owner.get("/Patient/beside").await.is(200);
+    }
+    let _ = site.admin().get("/readyz").await.is(200);
+    let said = site.front().stderr();
+    assert!(said.contains("cannot be read"), "{said}");
+    fs::remove_dir(blob).unwrap();
+    fs::rename(&aside, blob).unwrap();
+    check(&owner, "large", &data).await;
 }

@@ -204,6 +204,32 @@ async fn a_purge_without_a_server_takes_the_lease_and_what_it_left_is_finished_b
 }
 
 #[tokio::test]
+async fn a_purge_that_cannot_be_noted_destroys_nothing() {
+    let Some(mut site) = start().await else { return };
+    two_patients(&site.owner()).await;
+    // A name that leads to where nothing can be made, also by root.
+    let note = site.data().join("tenants/default/identifiers.forget");
+    std::os::unix::fs::symlink(site.folder().join("missing/note"), &note).unwrap();
+    let refused = |output| {
+        let failed = binary::failure(&output, 1);
+        let said = failed.contains("nothing is purged now") && failed.contains("cannot write");
+        assert!(said, "{failed}");
+    };
+    refused(purge(&site));
+    assert_eq!(site.owner().get("/Patient/gone").await.status, 200);
+    site.stop().await;
+    refused(purge(&site));
+    assert_eq!(identifiers(&site, "gone"), "1");
+    fs::remove_file(&note).unwrap();
+    site.launch(First::Gateway).await;
+    assert_eq!(site.owner().get("/Patient/gone").await.status, 200);
+    succeeds(&purge(&site));
+    check_gone(&site.owner()).await;
+    assert_eq!(identifiers(&site, "gone"), "0");
+    site.stop().await;
+}
+
+#[tokio::test]
 async fn verify_finds_a_flipped_bit_and_says_what_it_cannot_read() {
     let Some(mut site) = start().await else { return };
     two_patients(&site.owner()).await;

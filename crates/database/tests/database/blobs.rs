@@ -1,10 +1,14 @@
 //! Large bodies stand beside the log and are read as all others are; what is refused leaves none.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use database::{CommitError, Expect, Options, ReadError};
-use store::{AppendError, BLOB_CHUNK, BLOB_FROM, Store as _, T};
+use database::{CommitError, DeriveFromBody, Expect, Options, Purge, PurgeError, ReadError};
+use fhir_schema::Schema;
+use store::{
+    AppendError, BLOB_CHUNK, BLOB_FROM, BlobReference, CommitId, Derive as _, Store as _, T,
+};
 
 use crate::gate::Outcome;
 use crate::support::{
@@ -35,6 +39,24 @@ fn stored(name: &str, text: &str) -> String {
     let (of, id) = resource(name);
     let rest = text.strip_prefix(&format!("{{\"resourceType\":\"{of}\"")).unwrap();
     format!("{{\"resourceType\":\"{of}\",\"id\":\"{id}\",\"meta\":{{}}{rest}")
+}
+
+/// The blob of a resource's newest version, and its file.
+fn blob_file(clinic: &Clinic, name: &str) -> (BlobReference, PathBuf) {
+    let (of, id) = resource(name);
+    let entry = block_on(clinic.snapshot().newest(&of, &id)).unwrap().unwrap();
+    let stored = block_on(clinic.gate().stored(&entry)).unwrap();
+    let reference = BlobReference::from_bytes(&stored.bytes).unwrap();
+    let path = clinic.folder().unwrap().join("blobs").join(reference.id.to_string());
+    (reference, path)
+}
+
+/// A patient with an identifier and a photo that is too large for the log.
+fn with_photo(identifier: &str) -> String {
+    let large = document("Patient/1", 2 * BLOB_FROM);
+    let photo = large.rsplit_once("\"data\":\"").unwrap().1.split('"').next().unwrap();
+    let small = patient("female", &[identifier]);
+    format!("{},\"photo\":[{{\"data\":\"{photo}\"}}]}}", &small[..small.len() - 1])
 }
 
 fn blobs(clinic: &Clinic) -> usize {
@@ -74,12 +96,7 @@ fn large_bodies_come_back_to_the_byte_and_small_ones_stand_in_the_log(clinic: &m
 }
 
 fn identifiers_of_a_large_resource_are_found_when_they_are_derived_anew(clinic: &mut Clinic) {
-    let large = document("Patient/1", 2 * BLOB_FROM);
-    let photo = large.rsplit_once("\"data\":\"").unwrap().1.split('"').next().unwrap();
-    let small = patient("female", &["large"]);
-    let with_photo =
-        format!("{},\"photo\":[{{\"data\":\"{photo}\"}}]}}", &small[..small.len() - 1]);
-    write(clinic, "Patient/1", &with_photo);
+    write(clinic, "Patient/1", &with_photo("large"));
     assert_eq!(blobs(clinic), 1);
     clinic.reopen_without_derived_data();
     assert_eq!(block_on(identified(&clinic.snapshot(), "large")), ["1"]);
@@ -172,10 +189,7 @@ fn a_harmed_blob_is_an_error_of_that_body_alone_and_never_an_empty_answer() {
     }
     // So much is not kept in memory.
     let (of, id) = resource("DocumentReference/1");
-    let entry = block_on(clinic.snapshot().newest(&of, &id)).unwrap().unwrap();
-    let stored = block_on(clinic.gate().stored(&entry)).unwrap();
-    let reference = store::BlobReference::from_bytes(&stored.bytes).unwrap();
-    let path = clinic.folder().unwrap().join("blobs").join(reference.id.to_string());
+    let (reference, path) = blob_file(&clinic, "DocumentReference/1");
     let whole = fs::read(&path).unwrap();
     let mut swapped = whole[BLOB_CHUNK..2 * BLOB_CHUNK].to_vec();
     swapped.extend_from_slice(&whole[..BLOB_CHUNK]);
@@ -190,4 +204,84 @@ fn a_harmed_blob_is_an_error_of_that_body_alone_and_never_an_empty_answer() {
     assert!(read(&clinic, "DocumentReference/2").is_some());
     fs::write(&path, whole).unwrap();
     assert!(read(&clinic, "DocumentReference/1").is_some());
+}
+
+fn harm(path: &PathBuf) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+fn purge(clinic: &Clinic, id: &str, commit: u128) -> Result<database::Purged, PurgeError> {
+    block_on(clinic.database().purge(Purge {
+        patient: id.parse().unwrap(),
+        reason: "asked for by letter".to_owned(),
+        by: "uid 1000".to_owned(),
+        commit: CommitId(u128::MAX - commit),
+    }))
+}
+
+/// What a lost body is found by is lost with it, and nothing else is.
+#[test]
+fn a_harmed_or_missing_blob_stops_no_start_and_no_purge_of_its_patient() {
+    let mut clinic = Clinic::over_sled();
+    let names = ["Patient/1", "Patient/2", "Patient/3"];
+    for (name, identifier) in names.iter().zip(["one", "two", "three"]) {
+        write(&clinic, name, &with_photo(identifier));
+    }
+    harm(&blob_file(&clinic, "Patient/1").1);
+    fs::remove_file(blob_file(&clinic, "Patient/2").1).unwrap();
+    clinic.reopen_without_derived_data();
+    for (name, identifier) in names.iter().zip(["one", "two", "three"]) {
+        let (of, id) = resource(name);
+        let found = block_on(identified(&clinic.snapshot(), identifier));
+        let read = block_on(clinic.snapshot().read(&of, &id));
+        if *name == "Patient/3" {
+            assert_eq!(found, ["3"]);
+            assert!(read.unwrap().unwrap().json.is_some());
+        } else {
+            assert!(found.is_empty(), "{found:?}");
+            let harmed = matches!(read, Err(ReadError::Store(store::ReadError::Blob { .. })));
+            assert!(harmed, "{name}");
+        }
+    }
+    for (commit, id) in (1..).zip(["1", "2"]) {
+        let done = purge(&clinic, id, commit).unwrap();
+        assert_eq!((done.versions["Patient"], done.blobs), (1, 1));
+        let (of, id) = resource(&format!("Patient/{id}"));
+        let read = block_on(clinic.snapshot().vread(&of, &id, version(1)));
+        assert!(matches!(read, Err(ReadError::Purged)), "{read:?}");
+    }
+    assert_eq!(blobs(&clinic), 1);
+}
+
+/// It may be about anybody.
+#[test]
+fn a_harmed_blob_that_belongs_to_no_patient_alone_keeps_purges_off_and_is_listed() {
+    let clinic = Clinic::over_sled();
+    write(&clinic, "Patient/1", &patient("female", &["one"]));
+    write(&clinic, "Patient/2", &patient("female", &["two"]));
+    write(&clinic, "DocumentReference/1", &document("Device/1", 2 * BLOB_FROM));
+    let path = blob_file(&clinic, "DocumentReference/1").1;
+    let whole = fs::read(&path).unwrap();
+    harm(&path);
+    let refused = purge(&clinic, "1", 1);
+    let Err(PurgeError::Refused { count: 1, obstacles, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(obstacles[0].id.to_string(), "1");
+    assert_eq!(obstacles[0].why, "its blob is harmed, and it may name this patient");
+    fs::write(&path, whole).unwrap();
+    purge(&clinic, "1", 2).unwrap();
+    // Of one that is gone nobody can read anything.
+    fs::remove_file(&path).unwrap();
+    purge(&clinic, "2", 3).unwrap();
+}
+
+#[test]
+fn types_without_identifiers_are_known_without_reading_a_body() {
+    let derive = DeriveFromBody::new(Schema::r4());
+    let bears = |of: &str| derive.bears_identifiers(&of.parse().unwrap());
+    assert!(bears("Patient") && bears("DocumentReference") && !bears("Binary"));
 }

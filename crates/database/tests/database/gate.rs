@@ -31,6 +31,7 @@ struct State {
     /// What comes of the next appends; those after them pass.
     outcomes: VecDeque<Outcome>,
     groups: Vec<usize>,
+    keeps_blobs: bool,
 }
 
 /// Where an append waits.
@@ -78,6 +79,11 @@ impl Gate {
     /// Says what comes of the next appends.
     pub(crate) fn next(&self, outcomes: impl IntoIterator<Item = Outcome>) {
         self.state.lock().outcomes = outcomes.into_iter().collect();
+    }
+
+    /// Has every removal of a blob fail from now on, or none.
+    pub(crate) fn keep_blobs(&self, keep: bool) {
+        self.state.lock().keeps_blobs = keep;
     }
 
     /// How many commits each append had since this was last asked.
@@ -128,6 +134,9 @@ impl Store for Gate {
     }
 
     fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError> {
+        if self.state.lock().keeps_blobs {
+            return Err(std::io::Error::other("the disk refuses").into());
+        }
         self.backend.remove_blob(id)
     }
 

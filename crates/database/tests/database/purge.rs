@@ -1,7 +1,7 @@
 //! A purged patient's data cannot be read by anybody, here, after a restart, from what memory
 //! held, or after a crash at any moment of the purge; everybody else's can.
 
-use database::{Expect, Purge, PurgeError, Purged, ReadError};
+use database::{Action, Change, Expect, Purge, PurgeError, Purged, ReadError};
 use store::keys::PurgeState;
 use store::{AppendError, CommitId, CommitKind, Store as _, T, VersionEntry, Walked};
 
@@ -242,17 +242,57 @@ fn who_is_not_there_is_not_purged_and_nobody_is_purged_twice_or_without_keys() {
     assert!(plain.json("Patient/1").is_some());
 }
 
-/// Fails at each write of the keys and at the commit in turn: after a restart the purge either
+/// On a disk that is full for others what is kept for purges is theirs alone.
+#[test]
+fn a_purge_is_a_group_of_its_own() {
+    let clinic = Clinic::over_sled();
+    two_patients(&clinic);
+    let key = crate::support::keyring(&clinic.keys).of_patient(&"1".parse().unwrap());
+    let (resource_type, id) = resource("Patient/1");
+    let action = Action::Purge { key };
+    let purge = Change { resource_type, id, action, expect: Expect::Any };
+    let write = |id| put(&format!("Patient/{id}"), &patient("male", &[]), Expect::Any);
+    clinic.gate().groups();
+    let transactions = [write(8), purge, write(9)].map(|change| transaction(T::ZERO, vec![change]));
+    for answer in clinic.as_one_group(transactions.into()) {
+        answer.unwrap();
+    }
+    assert_eq!(clinic.gate().groups(), [1, 2, 1]);
+}
+
+/// A full disk fails what is judged over a group that failed; a purge is tried again.
+#[test]
+fn a_purge_goes_through_beside_writes_that_a_full_disk_refuses() {
+    let clinic = Clinic::over_sled();
+    two_patients(&clinic);
+    let full = || Outcome::Fails(AppendError::DiskFull);
+    clinic.gate().next([full(), full()]);
+    purge(&clinic, "1").unwrap();
+    check_gone(&clinic, "Patient/1", &["1"]);
+}
+
+/// Where a purge fails.
+#[derive(Debug, Clone, Copy)]
+enum Failing {
+    Commit,
+    /// The write of keys after so many.
+    Keys(usize),
+    Removal,
+}
+
+/// Fails at each write of the keys, at the commit and at the removal of blobs in turn: after a restart the purge either
 /// never began, and everything is there, or it is finished, and nothing is.
 #[test]
 fn a_purge_that_was_interrupted_anywhere_is_finished_at_the_next_open_or_never_began() {
     let (mut finished, mut never_began) = (0, 0);
-    for failing in [None, Some(0), Some(1), Some(2)] {
+    let keys = [0, 1, 2].map(Failing::Keys);
+    for failing in [Failing::Commit, Failing::Removal].into_iter().chain(keys) {
         let mut clinic = Clinic::over_sled();
         two_patients(&clinic);
         match failing {
-            None => clinic.gate().next([Outcome::Fails(AppendError::DiskFull)]),
-            Some(writes) => *clinic.keys.writes.lock() = Some(writes),
+            Failing::Commit => clinic.gate().next([Outcome::Fails(AppendError::ReadOnly)]),
+            Failing::Removal => clinic.gate().keep_blobs(true),
+            Failing::Keys(writes) => *clinic.keys.writes.lock() = Some(writes),
         }
         let error = purge(&clinic, "1").unwrap_err();
         let begun = matches!(error, PurgeError::Begun(_));
@@ -274,18 +314,20 @@ fn a_purge_that_was_interrupted_anywhere_is_finished_at_the_next_open_or_never_b
         check_other(&clinic);
         assert!(block_on(clinic.database().finish_purges()).unwrap().is_empty());
     }
-    assert_eq!((finished, never_began), (3, 1));
+    assert_eq!((finished, never_began), (4, 1));
 }
 
 /// A purge that is asked for again after it failed goes on where it was.
 #[test]
 fn a_purge_that_failed_can_be_asked_for_again() {
-    for writes in [1, 2] {
+    for writes in [Some(1), Some(2), None] {
         let clinic = Clinic::over_sled();
         two_patients(&clinic);
-        *clinic.keys.writes.lock() = Some(writes);
+        *clinic.keys.writes.lock() = writes;
+        clinic.gate().keep_blobs(writes.is_none());
         assert!(matches!(purge(&clinic, "1"), Err(PurgeError::Begun(_))));
         *clinic.keys.writes.lock() = None;
+        clinic.gate().keep_blobs(false);
         let done = purge(&clinic, "1").unwrap();
         assert_eq!(done.versions.values().sum::<u64>(), 5);
         check_gone(&clinic, "Patient/1", &["1"]);

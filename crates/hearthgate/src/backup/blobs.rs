@@ -6,9 +6,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use store::keys::Keyring;
+use store::keys::{Keyring, PurgeState};
 use store::{BlobFlaw, BlobId, OwnerKeyId, ReadError, TenantText};
-use store_sled::{LogExtent, NamedBlob, blob_path, extent, list_blobs, read_blob};
+use store_sled::{LogExtent, NamedBlob, Reached, blob_path, extent, list_blobs, read_blob};
 
 use super::files::write_whole;
 use super::manifest::Piece;
@@ -18,6 +18,14 @@ use crate::key_copies::Folder;
 /// The keys of whom the purge ledger calls purged; empty where there is none.
 pub(crate) fn purged_in(keys: &Folder) -> Result<BTreeSet<OwnerKeyId>, BackupError> {
     Ok(keys.ledger()?.into_iter().map(|entry| entry.key).collect())
+}
+
+/// Those of them whose purge is done: where the log does not say so, it never will. One that has
+/// begun may still get its commit.
+pub(super) fn done_in(keys: &Folder) -> Result<BTreeSet<OwnerKeyId>, BackupError> {
+    let ledger = keys.ledger()?.into_iter();
+    let done = ledger.filter(|entry| entry.state == PurgeState::Done);
+    Ok(done.map(|entry| entry.key).collect())
 }
 
 /// What was found of the blobs that a log names.
@@ -48,6 +56,7 @@ pub(crate) fn check(
 ) -> Result<Blobs, BackupError> {
     let mut found = Blobs::default();
     let mut named = BTreeSet::new();
+    let mut since = Since::new(tenant, directory, log);
     for blob in &log.blobs {
         if log.purged.contains(&blob.owner) || purged.contains(&blob.owner) {
             continue;
@@ -59,7 +68,7 @@ pub(crate) fn check(
             }
             Err(source) => {
                 // A purge that runs at this moment removes them once its commit is durable.
-                if !is_purged_by_now(tenant, directory, blob.owner)? {
+                if !since.purged(blob.owner)? {
                     return Err(lost(tenant, blob, source));
                 }
             }
@@ -76,32 +85,90 @@ pub(crate) fn listed(directory: &Path) -> Result<BTreeSet<BlobId>, BackupError> 
         .map_err(|error| failed("list", &directory.join("blobs"))(io::Error::other(error)))
 }
 
-fn is_purged_by_now(
+/// What the log of a tenant has gained since it was walked through.
+struct Since<'a> {
+    tenant: &'a TenantText,
+    directory: &'a Path,
+    /// Where the last walk ended.
+    reached: Option<Reached>,
+    purged: BTreeSet<OwnerKeyId>,
+}
+
+impl<'a> Since<'a> {
+    fn new(tenant: &'a TenantText, directory: &'a Path, log: &LogExtent) -> Self {
+        Self { tenant, directory, reached: end_of(log), purged: BTreeSet::new() }
+    }
+
+    /// Whether this key was destroyed meanwhile. The log is walked through, from where it ended,
+    /// only for one that was not found before.
+    fn purged(&mut self, owner: OwnerKeyId) -> Result<bool, BackupError> {
+        if !is_of_a_patient(owner) {
+            return Ok(false);
+        }
+        if !self.purged.contains(&owner) {
+            let log = walk(self.tenant, self.directory, self.reached.as_ref())?;
+            self.reached = end_of(&log).or(self.reached);
+            self.purged.extend(log.purged);
+        }
+        Ok(self.purged.contains(&owner))
+    }
+}
+
+fn end_of(log: &LogExtent) -> Option<Reached> {
+    log.segments.last().map(|last| Reached { head: log.head, segment: last.number })
+}
+
+fn is_of_a_patient(owner: OwnerKeyId) -> bool {
+    !Keyring::is_of_tenant(owner) && owner != OwnerKeyId::NONE
+}
+
+/// Walks through a tenant's log from where an earlier backup ended.
+pub(super) fn walk(
     tenant: &TenantText,
     directory: &Path,
-    owner: OwnerKeyId,
-) -> Result<bool, BackupError> {
-    if Keyring::is_of_tenant(owner) || owner == OwnerKeyId::NONE {
-        return Ok(false);
-    }
-    let log = extent(directory, tenant, None).map_err(|source| BackupError::Log {
-        tenant: tenant.to_string(),
-        source: Box::new(source),
-    })?;
-    Ok(log.purged.contains(&owner))
+    reached: Option<&Reached>,
+) -> Result<LogExtent, BackupError> {
+    extent(directory, tenant, reached)
+        .map_err(|source| BackupError::Log { tenant: tenant.to_string(), source: Box::new(source) })
 }
 
 impl Target<'_> {
-    /// Copies the blobs that `log` names, which are in no backup before.
+    /// Copies the blobs that `log` names, which are in no backup before. Where a purge has removed
+    /// one meanwhile, the log is taken anew, so that it says so: a backup names no blob that it
+    /// does not have. Returns the log that goes with them. `purged` are the keys that the ledger
+    /// called destroyed before the log was taken.
     pub(super) fn blobs(
         &mut self,
         tenant: &TenantText,
         directory: &Path,
+        reached: Option<&Reached>,
+        mut log: LogExtent,
+        (mut purged, mut pieces): (BTreeSet<OwnerKeyId>, BTreeMap<String, Piece>),
+    ) -> Result<(LogExtent, BTreeMap<String, Piece>), BackupError> {
+        while let Some(missing) = self.copy_blobs(tenant, directory, &log, &purged, &mut pieces)? {
+            let (blob, source) = missing;
+            let newer = walk(tenant, directory, reached)?;
+            if is_of_a_patient(blob.owner) && newer.purged.contains(&blob.owner) {
+                log = newer;
+            } else if purged_in(&Folder::of_tenant(directory))?.contains(&blob.owner) {
+                // Of a log that was cut back: it has begun to be purged again.
+                purged.insert(blob.owner);
+            } else {
+                return Err(lost(tenant, &blob, source));
+            }
+        }
+        Ok((log, pieces))
+    }
+
+    /// Returns the first blob that cannot be read.
+    fn copy_blobs(
+        &mut self,
+        tenant: &TenantText,
+        directory: &Path,
         log: &LogExtent,
-        known: BTreeMap<String, Piece>,
-    ) -> Result<BTreeMap<String, Piece>, BackupError> {
-        let mut pieces = known;
-        let purged = purged_in(&Folder::of_tenant(directory))?;
+        purged: &BTreeSet<OwnerKeyId>,
+        pieces: &mut BTreeMap<String, Piece>,
+    ) -> Result<Option<(NamedBlob, ReadError)>, BackupError> {
         for blob in &log.blobs {
             let id = blob.reference.id.to_string();
             if log.purged.contains(&blob.owner)
@@ -112,8 +179,7 @@ impl Target<'_> {
             }
             let bytes = match read_blob(directory, &blob.reference) {
                 Ok(bytes) => bytes,
-                Err(_) if is_purged_by_now(tenant, directory, blob.owner)? => continue,
-                Err(source) => return Err(lost(tenant, blob, source)),
+                Err(source) => return Ok(Some((blob.clone(), source))),
             };
             let file = format!("tenants/{}/blobs/{id}", tenant.as_str());
             let path = self.place(&file)?;
@@ -122,7 +188,7 @@ impl Target<'_> {
             self.copied += length;
             pieces.insert(id, Piece { file, length, sha256: digest(&bytes) });
         }
-        Ok(pieces)
+        Ok(None)
     }
 }
 
@@ -166,4 +232,119 @@ pub(crate) fn remove(directory: &Path, blobs: &[BlobId]) -> Result<u64, BackupEr
             .map_err(|error| failed("remove", &path)(io::Error::other(error)))?;
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use store::suite::fixture::{FirstLine, append, commit, delete, put, tenant, with_blob};
+    use store::{BlobReference, Commit, CommitKind, Store as _};
+    use store_sled::{SledStore, SledStoreOptions};
+
+    use super::*;
+
+    struct Clinic {
+        folder: tempfile::TempDir,
+        store: SledStore,
+    }
+
+    /// Patients that have a blob each, at commits 1 and on.
+    fn clinic(patients: u64) -> Clinic {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SledStoreOptions { cache_bytes: 4 << 20, ..SledStoreOptions::default() };
+        let path = folder.path().join("clinic");
+        let store = SledStore::open(&path, tenant().as_str(), Arc::new(FirstLine), options);
+        let clinic = Clinic { folder, store: store.unwrap() };
+        (1..=patients).for_each(|t| clinic.write(t, t));
+        clinic
+    }
+
+    fn key_of(patient: u64) -> OwnerKeyId {
+        let key = OwnerKeyId(patient << 8 | 0xf0);
+        assert!(is_of_a_patient(key));
+        key
+    }
+
+    impl Clinic {
+        fn directory(&self) -> std::path::PathBuf {
+            self.folder.path().join("clinic")
+        }
+
+        fn blob(patient: u64) -> BlobId {
+            BlobId(u128::from(patient))
+        }
+
+        fn write(&self, t: u64, patient: u64) {
+            let (id, bytes) = (Self::blob(patient), Bytes::from(format!("\nblob {patient}")));
+            self.store.write_blob(id, &bytes).unwrap();
+            let reference = BlobReference::of(id, &bytes);
+            let mut version = with_blob(put(&format!("Patient/{patient}"), 1, ""), &reference);
+            version.owner = key_of(patient);
+            append(&self.store, &[commit(t, vec![version])]);
+        }
+
+        fn purge(&self, t: u64, patient: u64) {
+            let mut version = delete(&format!("Patient/{patient}"), 2);
+            version.owner = key_of(patient);
+            let purge = Commit { kind: CommitKind::Purge, ..commit(t, vec![version]) };
+            append(&self.store, &[purge]);
+            self.store.remove_blob(Self::blob(patient)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_backup_beside_a_purge_has_every_blob_that_its_log_names_or_the_purge() {
+        let clinic = clinic(3);
+        let (directory, backup) = (clinic.directory(), clinic.folder.path().join("backup"));
+        let none = BTreeSet::new();
+        let taken = walk(&tenant(), &directory, None).unwrap();
+        // The purge goes by, and something is written, before the blobs are copied.
+        clinic.purge(4, 2);
+        clinic.write(5, 5);
+        let mut target = Target { backup: &backup, number: 1, copied: 0 };
+        let known = (none, BTreeMap::new());
+        let (log, pieces) = target.blobs(&tenant(), &directory, None, taken, known).unwrap();
+        let ids: Vec<_> = [1, 3, 5].map(|patient| Clinic::blob(patient).to_string()).into();
+        assert_eq!(pieces.keys().cloned().collect::<Vec<_>>(), ids);
+        assert!(log.purged.contains(&key_of(2)) && log.head.t.get() == 5);
+        // Nobody's ledger is needed to restore it.
+        let restored = clinic.folder.path().join("restored");
+        let logs = (&log, &log);
+        let found = restore(&backup, &tenant(), &restored, logs, &pieces, BTreeSet::new());
+        assert_eq!(found.unwrap().whole, 3);
+    }
+
+    #[test]
+    fn a_blob_that_is_missing_without_a_purge_ends_a_backup_by_name() {
+        let clinic = clinic(2);
+        let (directory, backup) = (clinic.directory(), clinic.folder.path().join("backup"));
+        let taken = walk(&tenant(), &directory, None).unwrap();
+        clinic.store.remove_blob(Clinic::blob(2)).unwrap();
+        let mut target = Target { backup: &backup, number: 1, copied: 0 };
+        let none = BTreeSet::new();
+        let known = (none, BTreeMap::new());
+        let lost = target.blobs(&tenant(), &directory, None, taken.clone(), known).unwrap_err();
+        assert!(matches!(lost, BackupError::Blob { t: 2, .. }), "{lost:?}");
+        // A purge that was done before, which a log cut back does not know.
+        let done = BTreeSet::from([key_of(2)]);
+        let known = (done, BTreeMap::new());
+        let (log, pieces) = target.blobs(&tenant(), &directory, None, taken, known).unwrap();
+        assert_eq!((log.head.t.get(), pieces.len()), (2, 1));
+    }
+
+    #[test]
+    fn the_log_is_walked_through_once_for_all_blobs_of_one_purge() {
+        let clinic = clinic(2);
+        let directory = clinic.directory();
+        let tenant = tenant();
+        let taken = walk(&tenant, &directory, None).unwrap();
+        clinic.purge(3, 1);
+        let mut since = Since::new(&tenant, &directory, &taken);
+        assert!(since.purged(key_of(1)).unwrap() && !since.purged(key_of(2)).unwrap());
+        std::fs::rename(directory.join("log"), directory.join("log-away")).unwrap();
+        assert!(since.purged(key_of(1)).unwrap());
+        since.purged(key_of(2)).unwrap_err();
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::bundle::{entry, patient, transaction};
-use crate::support::{Answer, Fault, Site, raw};
+use crate::support::{Answer, Fault, Site, TROUBLE, raw};
 
 async fn writes(site: &Site) -> [Answer; 3] {
     [
@@ -77,7 +77,47 @@ async fn a_store_that_takes_no_more_is_503_and_not_ready_and_still_read() {
     for answer in writes(&site).await {
         answer.is(503);
     }
-    assert!(!is_ready(&site).await);
+    let request = "GET /ready HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+    let ready = raw(&site.channel_socket, request.as_bytes()).await;
+    assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains(TROUBLE), "{ready}");
+    site.get("Patient/2").await.is(200);
+}
+
+#[tokio::test]
+async fn a_disk_that_became_read_only_is_503_and_read_until_it_takes_writes_again() {
+    // HTTP-206
+    let site = Site::start().await;
+    site.put("Patient/2", patient("2")).await.is(201);
+    site.fail(Fault::ReadOnly);
+    for answer in writes(&site).await {
+        let answer = answer.is(503);
+        assert_eq!(
+            (answer.code().as_str(), answer.header("retry-after")),
+            ("transient", Some("1"))
+        );
+    }
+    assert_eq!(site.position(), 1);
+    site.get("Patient/2").await.is(200);
+    site.get("Patient/1").await.is(404);
+    site.fail(Fault::None);
+    assert_eq!(writes(&site).await.map(|answer| answer.status), [201, 204, 200]);
+}
+
+#[tokio::test]
+async fn a_read_that_the_disk_fails_is_an_error_of_that_request_alone() {
+    // HTTP-204, HTTP-206
+    let site = Site::start().await;
+    for id in ["2", "4"] {
+        site.put(&format!("Patient/{id}"), patient(id)).await.is(201);
+    }
+    site.fail(Fault::NotGiven);
+    let answer = site.get("Patient/2").await.is(500);
+    assert_eq!(answer.code(), "exception");
+    assert!(!answer.text().contains("/srv") && !answer.text().contains("4096"));
+    site.get("Patient/4").await.is(200);
+    site.put("Patient/5", patient("5")).await.is(201);
+    assert!(is_ready(&site).await);
+    site.fail(Fault::None);
     site.get("Patient/2").await.is(200);
 }
 

@@ -1,5 +1,6 @@
 //! A store that can be told to fail.
 
+use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -18,6 +19,10 @@ pub(crate) enum Fault {
     DiskFull,
     Poisoned,
     BodiesUnreadable,
+    /// The disk does not give the body of whatever has the id `2`.
+    NotGiven,
+    /// The file system was mounted anew, to be read alone.
+    ReadOnly,
     StateFailed,
     /// An append waits for another fault, or for none.
     Held,
@@ -25,6 +30,9 @@ pub(crate) enum Fault {
 
 /// What no client may be told.
 const INSIDE: &str = "/srv/data: not what was stored";
+
+/// What an operator is told.
+pub(crate) const TROUBLE: &str = "the disk failed; look at it, then start anew";
 
 pub(crate) struct FailingStore {
     inner: Arc<dyn Store>,
@@ -60,12 +68,19 @@ impl Store for FailingStore {
             Fault::DiskFull => Err(AppendError::DiskFull),
             Fault::Poisoned => Err(AppendError::Poisoned(None)),
             Fault::StateFailed => Err(AppendError::StateFailed { reason: INSIDE.to_owned() }),
-            Fault::None | Fault::BodiesUnreadable | Fault::Held => self.inner.append(group),
+            Fault::ReadOnly => Err(AppendError::ReadOnly),
+            Fault::None | Fault::BodiesUnreadable | Fault::NotGiven | Fault::Held => {
+                self.inner.append(group)
+            }
         }
     }
 
     fn takes_commits(&self) -> bool {
         self.fault() != Fault::StateFailed
+    }
+
+    fn trouble(&self) -> Option<String> {
+        (self.fault() == Fault::Poisoned).then(|| TROUBLE.to_owned())
     }
 
     fn write_blob(&self, id: BlobId, bytes: &Bytes) -> Result<(), AppendError> {
@@ -120,6 +135,10 @@ impl Store for FailingStore {
             Fault::BodiesUnreadable => {
                 let stored = self.inner.stored(entry).await?;
                 Ok(StoredBody { bytes: Bytes::from_static(INSIDE.as_bytes()), ..stored })
+            }
+            Fault::NotGiven if entry.id.as_str() == "2" => {
+                let source = io::Error::other(INSIDE);
+                Err(ReadError::Io { segment: 1, offset: 4096, source })
             }
             _ => self.inner.stored(entry).await,
         }

@@ -29,7 +29,7 @@ pub(crate) use access::{Access, rule};
 pub(crate) use answer::Answer;
 pub(crate) use door::{CountingIds, HeldClock};
 pub(crate) use exchange::{Ask, check_issues, raw};
-pub(crate) use failing::Fault;
+pub(crate) use failing::{Fault, TROUBLE};
 
 /// The base that clients know; its path is what requests over the socket begin with.
 pub(crate) const BASE: &str = "http://clinic.example/fhir";

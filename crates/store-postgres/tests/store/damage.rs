@@ -62,11 +62,29 @@ fn a_head_that_is_not_the_last_commits_is_not_opened() {
 fn tables_of_a_newer_program_are_not_touched() {
     let Some(database) = database() else { return };
     database.open().close().unwrap();
-    database.sql("UPDATE hearthgate.format SET version = 2");
+    database.sql("UPDATE hearthgate.format SET version = 3");
     let before = database.sql("SELECT * FROM hearthgate.leases");
     let error = open(database.options()).unwrap_err();
-    assert!(matches!(error, OpenError::NewerFormat { found: 2, known: 1 }), "{error:?}");
+    assert!(matches!(error, OpenError::NewerFormat { found: 3, known: 2 }), "{error:?}");
     assert_eq!(database.sql("SELECT * FROM hearthgate.leases"), before);
+}
+
+/// A program of before would write unsealed beside what is sealed.
+#[test]
+fn tables_of_an_earlier_format_are_raised_by_whoever_gets_the_lease() {
+    let Some(database) = database() else { return };
+    let format = || database.sql("SELECT version FROM hearthgate.format");
+    let store = database.open();
+    assert_eq!(format(), "2", "new tables");
+    append(&store, &[commit(1, vec![put("Patient/a", 1, "of before")])]);
+    database.sql("UPDATE hearthgate.format SET version = 1");
+    let refused = open(database.options()).unwrap_err();
+    assert!(matches!(refused, OpenError::Held { .. }), "{refused:?}");
+    assert_eq!(format(), "1", "the server of before that holds it may start again");
+    store.close().unwrap();
+    let store = database.open();
+    assert_eq!(format(), "2");
+    assert!(block_on(read(&store, "Patient/a", 1)).is_some());
 }
 
 #[test]

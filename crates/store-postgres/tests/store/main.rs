@@ -1,6 +1,8 @@
 //! The backend in PostgreSQL from outside, on a private cluster of the installed PostgreSQL.
 
 #[cfg(test)]
+mod blobs;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod columns;

@@ -8,7 +8,10 @@ use std::thread;
 /// COMMIT as a simple query.
 const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 
-/// What happens to the next COMMIT.
+/// In a blob whose answer is to be lost.
+pub(crate) const BLOB: &[u8] = b"a blob whose answer is lost";
+
+/// What happens to the next COMMIT, or to the next blob of [`BLOB`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It and its answer pass.
@@ -21,6 +24,8 @@ pub(crate) enum Fate {
     CutAfterQuestion,
     /// It arrives, the connection is cut instead of its answer, and nobody gets through again.
     LoseAnswerAndAll,
+    /// The blob arrives, and the connection is cut instead of its answer.
+    LoseAnswerToBlob,
     /// Nobody gets through.
     LoseAll,
 }
@@ -65,6 +70,7 @@ fn serve(client: TcpStream, server: TcpStream, fate: &Arc<Mutex<Fate>>) {
     begin(move || {
         pass(questions, |bytes| {
             let is_commit = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
+            let is_blob = bytes.windows(BLOB.len()).any(|window| window == BLOB);
             let mut fate = fate.lock().unwrap();
             let (passing, next) = match *fate {
                 Fate::LoseAll => (Passing::No, Fate::LoseAll),
@@ -72,6 +78,7 @@ fn serve(client: TcpStream, server: TcpStream, fate: &Arc<Mutex<Fate>>) {
                 Fate::CutAfterQuestion if is_commit => (Passing::Last, Fate::Pass),
                 Fate::LoseAnswer if is_commit => (Passing::Yes, Fate::Pass),
                 Fate::LoseAnswerAndAll if is_commit => (Passing::Yes, Fate::LoseAll),
+                Fate::LoseAnswerToBlob if is_blob => (Passing::Yes, Fate::Pass),
                 _ => return Passing::Yes,
             };
             *fate = next;

@@ -1,6 +1,8 @@
 //! Whether anything is sealed, and what of a purged patient's identifiers stays.
 
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use store::suite::block_on;
 use store::suite::fixture::{FirstLine, append, commit, delete, identified, put, put_identified};
@@ -98,6 +100,69 @@ fn identifiers_under_a_destroyed_key_go_and_what_others_bear_stays() {
     assert_eq!(verified().unwrap().identifiers, Some(3));
     assert_eq!(store.forget_identifiers(&[GONE], Arc::new(Destroyed)).unwrap(), 0);
     assert_eq!(database.sql("SELECT count(*) FROM hearthgate.identifiers"), "3");
+}
+
+/// Derives as [`Destroyed`] does, once it may; says when it is asked.
+struct Slow {
+    asked: Sender<()>,
+    may: Mutex<Receiver<()>>,
+}
+
+impl Derive for Slow {
+    fn identifiers(
+        &self,
+        of: &fhir_core::ResourceType,
+        coding: BodyCoding,
+        length: u32,
+        body: &[u8],
+    ) -> Result<Vec<IdentifierKey>, DeriveError> {
+        Destroyed.identifiers(of, coding, length, body)
+    }
+
+    fn identifiers_of(
+        &self,
+        version: &Version,
+        commit: CommitId,
+        ordinal: u32,
+        read: ReadBlob<'_>,
+    ) -> Result<Vec<IdentifierKey>, DeriveError> {
+        self.asked.send(()).unwrap();
+        // Closed, it waits for nothing.
+        let _ = self.may.lock().unwrap().recv();
+        Destroyed.identifiers_of(version, commit, ordinal, read)
+    }
+}
+
+#[test]
+fn commits_go_on_while_bodies_are_read_to_forget_and_what_they_bear_stays() {
+    let Some(database) = database() else { return };
+    let store = Arc::new(database.open());
+    append(
+        store.as_ref(),
+        &[
+            commit(1, vec![sealed(GONE, "Observation/moved", 1, &["1", "2", "3"])]),
+            commit(2, vec![sealed(KEPT, "Observation/moved", 2, &["2"])]),
+        ],
+    );
+    let ((asked, is_asked), (let_it, may)) = (channel(), channel());
+    let slow = Slow { asked, may: Mutex::new(may) };
+    let forgetting = {
+        let store = Arc::clone(&store);
+        let forget = move || store.forget_identifiers(&[GONE], Arc::new(slow));
+        thread::Builder::new().spawn(forget).unwrap()
+    };
+    is_asked.recv().unwrap();
+    append(store.as_ref(), &[commit(3, vec![sealed(KEPT, "Observation/moved", 3, &["3"])])]);
+    assert!(!forgetting.is_finished());
+    drop(let_it);
+    assert_eq!(forgetting.join().unwrap().unwrap(), 1);
+    let found = |value, at| block_on(identified(store.as_ref(), "Observation", ("n", value), at));
+    assert!(found("1", 3).is_empty());
+    assert_eq!((found("2", 1).len(), found("2", 2).len()), (0, 1));
+    assert_eq!((found("3", 2).len(), found("3", 3).len()), (0, 1));
+    let tenant = store::suite::fixture::tenant();
+    let verified = verify(tenant.as_str(), &database.options(), Some(Arc::new(Destroyed)));
+    assert_eq!(verified.unwrap().identifiers, Some(2));
 }
 
 #[test]

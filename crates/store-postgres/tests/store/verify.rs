@@ -126,7 +126,7 @@ fn every_harm_to_the_rows_is_found_and_said() {
 fn a_blob_that_is_not_whole_is_found_unless_its_key_was_destroyed() {
     let Some(database) = database() else { return };
     let store = database.open();
-    let (id, bytes) = (BlobId(9), Bytes::from_static(b"n|large"));
+    let (id, bytes) = (BlobId(9), Bytes::from_static(b"\nlarge"));
     store.write_blob(id, &bytes).unwrap();
     let owner = OwnerKeyId(7);
     let reference = BlobReference::of(id, &bytes);
@@ -135,7 +135,8 @@ fn a_blob_that_is_not_whole_is_found_unless_its_key_was_destroyed() {
     let without_keys = || verify(tenant().as_str(), &database.options(), None);
     assert_eq!(verified(&database).unwrap().versions, 1);
     assert_eq!(without_keys().unwrap().versions, 1);
-    for harm in ["UPDATE hearthgate.blobs SET bytes = 'n|LARGE'", "DELETE FROM hearthgate.blobs"] {
+    for harm in ["UPDATE hearthgate.blobs SET bytes = E'\\nLARGE'", "DELETE FROM hearthgate.blobs"]
+    {
         database.sql(harm);
         let said = without_keys().unwrap_err().to_string();
         assert!(said.contains("commit 1: the blob of Patient/large"), "{said}");
