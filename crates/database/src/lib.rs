@@ -24,6 +24,7 @@ mod snapshot;
 mod terms;
 mod transaction;
 mod visibility;
+mod waiting;
 mod writer;
 
 pub use answered::{Answered, KNOWN_FOR, Lookup};
