@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::blob;
 use crate::bodies::{Bodies, Kept};
+use crate::large::Few;
 use crate::line::{Line, NotTaken, Weight};
 use crate::seal::Sealing;
 use crate::waiting::{self, Held, Waiting};
@@ -85,6 +86,9 @@ pub(crate) struct Shared {
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) schema: &'static Schema,
     pub(crate) sealing: Sealing,
+    /// Large bodies are read by these, and sealed by those: neither waits for the other.
+    reading: Few,
+    sealers: Few,
     /// A purge is under way.
     pub(crate) purging: AtomicBool,
     /// Bytes of the bodies that wait.
@@ -135,6 +139,8 @@ impl Database {
             bodies,
             schema,
             sealing,
+            reading: Few::new(),
+            sealers: Few::new(),
             purging: AtomicBool::new(false),
             clock,
             tenant,
@@ -247,7 +253,7 @@ impl Database {
         Ok(receipt)
     }
 
-    /// Seals a transaction's bodies: a large one's where no request waits for it.
+    /// Seals a transaction's bodies: large ones, a few at a time, where no request waits for it.
     async fn seal(&self, mut transaction: Transaction) -> Result<Transaction, CommitError> {
         let runtime = Handle::try_current();
         let (Ok(runtime), true) = (runtime, transaction.is_long()) else {
@@ -255,7 +261,7 @@ impl Database {
             return Ok(transaction);
         };
         let sealing = self.shared.sealing.clone();
-        let sealed = runtime.spawn_blocking(move || {
+        let sealed = self.shared.sealers.work(&runtime, move || {
             sealing.seal(&mut transaction)?;
             Ok(transaction)
         });
@@ -394,7 +400,8 @@ impl Shared {
     pub(crate) fn snapshot(&self, visibility: Visibility) -> Snapshot {
         let at = T::new(self.published.load(Ordering::Acquire));
         let (store, bodies) = (Arc::clone(&self.store), Arc::clone(&self.bodies));
-        Snapshot::new(store, bodies, self.schema, self.sealing.clone(), visibility, at)
+        let (sealing, reading) = (self.sealing.clone(), self.reading.clone());
+        Snapshot::new((store, sealing), (bodies, reading), self.schema, visibility, at)
     }
 
     /// Forgets what is kept in memory if somebody was purged since `epoch`.

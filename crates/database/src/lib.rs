@@ -15,6 +15,7 @@ pub mod dictionary;
 mod error;
 mod history;
 mod judge;
+mod large;
 mod line;
 mod purge;
 mod recent;

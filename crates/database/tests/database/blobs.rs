@@ -19,6 +19,7 @@ over_each_backend! {
     a_transaction_that_is_prepared_again_leaves_one_blob
     while_a_large_body_is_written_small_transactions_are_taken
     a_large_body_that_is_written_makes_room_for_the_next
+    while_a_large_body_is_read_other_reads_are_answered
 }
 
 fn write(clinic: &Clinic, name: &str, text: &str) {
@@ -202,6 +203,30 @@ fn a_large_body_that_is_written_makes_room_for_the_next(clinic: &mut Clinic) {
         runtime.block_on(large).unwrap().unwrap();
     }
     assert_eq!(blobs(clinic), 2);
+}
+
+fn while_a_large_body_is_read_other_reads_are_answered(clinic: &mut Clinic) {
+    clinic.reopen_with(Options { kept_bytes: 0, ..Options::default() });
+    let text = document("Patient/1", 2 * BLOB_FROM);
+    write(clinic, "DocumentReference/1", &text);
+    write(clinic, "Patient/2", &patient("a", &[]));
+    // Its one thread answers all.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let read = |name| {
+        let snapshot = clinic.snapshot();
+        runtime.spawn(async move { crate::support::json(&snapshot, name).await.unwrap().len() })
+    };
+    clinic.gate().hold(Hold::Reading);
+    let large = read("DocumentReference/1");
+    clinic.gate().wait_until_held();
+    let small = read("Patient/2");
+    let answered = (0..200).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        small.is_finished()
+    });
+    clinic.gate().release();
+    assert!(answered, "a small read waits for a large one");
+    assert!(runtime.block_on(large).unwrap() > text.len());
 }
 
 #[test]

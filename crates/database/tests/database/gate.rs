@@ -43,6 +43,8 @@ pub(crate) enum Hold {
     After,
     /// Before the backend has a blob.
     Blob,
+    /// Before a blob is read, on the thread that asks for it.
+    Reading,
 }
 
 /// What comes of an append.
@@ -130,6 +132,7 @@ impl Store for Gate {
     }
 
     async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
+        self.pass(Hold::Reading);
         self.backend.blob(reference).await
     }
 
