@@ -174,6 +174,15 @@ pub(crate) fn take(transaction: &mut Transaction) -> Vec<Unwritten> {
     transaction.changes.iter_mut().filter_map(|change| blob(&mut change.action)).collect()
 }
 
+/// Bytes before coding of the bodies that have a blob: they stay when it is written.
+pub(crate) fn plain_bytes(transaction: &Transaction) -> usize {
+    let plain = |action: &Action| match action {
+        Action::Write { body, .. } if body.stored().is_blob => body.plain.len(),
+        Action::Write { .. } | Action::Delete | Action::Purge { .. } => 0,
+    };
+    transaction.changes.iter().map(|change| plain(&change.action)).sum()
+}
+
 /// Writes blobs, all or none of them. Returns which there are now. Blocks.
 pub(crate) fn write(
     store: &Arc<dyn Store>,

@@ -82,11 +82,6 @@ impl Body {
         self.stored.expect("a transaction is sealed before it joins the line")
     }
 
-    /// Bytes of it as it is stored.
-    pub(crate) fn stored_bytes(&self) -> usize {
-        self.bytes.len() + self.blob.as_ref().map_or(0, |blob| blob.bytes.len())
-    }
-
     /// The JSON as it is stored, before coding: without `versionId` and `lastUpdated`.
     #[must_use]
     pub fn plain(&self) -> &Bytes {

@@ -1,7 +1,7 @@
 //! The database: what everyone asks, and what they share with the serial step ([`crate::writer`]).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -14,8 +14,10 @@ use tokio::sync::oneshot;
 
 use crate::blob;
 use crate::bodies::{Bodies, Kept};
+use crate::large::Few;
 use crate::line::{Line, NotTaken, Weight};
 use crate::seal::Sealing;
+use crate::waiting::{self, Held, Waiting};
 use crate::writer::Writers;
 use crate::{
     Action, Change, CommitError, Receipt, Rules, Snapshot, Terms, Transaction, Visibility, rules,
@@ -38,7 +40,8 @@ pub struct Options {
     /// Transactions that may wait; one more is refused with [`CommitError::Overloaded`].
     pub queue: usize,
     /// Bytes of bodies that may wait before no further transaction does; the one that passes
-    /// them is taken, so that a large one need not find the queue empty.
+    /// them is taken, so that a large one need not find the queue empty. Bodies that stand beside
+    /// the log are counted apart, and as many bytes of them may wait.
     pub queue_bytes: usize,
     /// Transactions in one group.
     pub group: usize,
@@ -83,31 +86,13 @@ pub(crate) struct Shared {
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) schema: &'static Schema,
     pub(crate) sealing: Sealing,
+    /// Large bodies are read by these, and sealed by those: neither waits for the other.
+    reading: Few,
+    sealers: Few,
     /// A purge is under way.
     pub(crate) purging: AtomicBool,
     /// Bytes of the bodies that wait.
-    waiting: AtomicUsize,
-}
-
-/// The bytes of one transaction among those that wait; given back when it goes.
-pub(crate) struct Held {
-    shared: Arc<Shared>,
-    bytes: usize,
-}
-
-impl Held {
-    /// Counts `bytes` in, unless as many as may wait do already.
-    fn take(shared: &Arc<Shared>, bytes: usize) -> Option<Self> {
-        let before = shared.waiting.fetch_add(bytes, Ordering::AcqRel);
-        let held = Self { shared: Arc::clone(shared), bytes };
-        (before < shared.options.queue_bytes).then_some(held)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.shared.waiting.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
+    waiting: Arc<Waiting>,
 }
 
 /// A transaction that waits for its turn.
@@ -148,12 +133,14 @@ impl Database {
         let published = AtomicU64::new(store.head().t.get());
         let failed = AtomicBool::new(false);
         let bodies = Arc::new(Bodies::new(options.kept_bytes));
-        let waiting = AtomicUsize::new(0);
+        let waiting = Arc::default();
         let shared = Arc::new(Shared {
             store,
             bodies,
             schema,
             sealing,
+            reading: Few::new(),
+            sealers: Few::new(),
             purging: AtomicBool::new(false),
             clock,
             tenant,
@@ -256,8 +243,9 @@ impl Database {
         if !self.shared.line.is_open() {
             return Err(CommitError::Closed);
         }
-        let held = transaction.held() + terms.held();
-        let held = Held::take(&self.shared, held).ok_or(CommitError::Overloaded)?;
+        let (kept, most) =
+            (waiting::Kept::of(&transaction, &terms), self.shared.options.queue_bytes);
+        let held = Held::take(&self.shared.waiting, kept, most).ok_or(CommitError::Overloaded)?;
         let shared = Arc::clone(&self.shared);
         let receipt = shared.write_and_join(transaction, terms, held).await?;
         self.keep(writes, &receipt);
@@ -265,7 +253,7 @@ impl Database {
         Ok(receipt)
     }
 
-    /// Seals a transaction's bodies: a large one's where no request waits for it.
+    /// Seals a transaction's bodies: large ones, a few at a time, where no request waits for it.
     async fn seal(&self, mut transaction: Transaction) -> Result<Transaction, CommitError> {
         let runtime = Handle::try_current();
         let (Ok(runtime), true) = (runtime, transaction.is_long()) else {
@@ -273,7 +261,7 @@ impl Database {
             return Ok(transaction);
         };
         let sealing = self.shared.sealing.clone();
-        let sealed = runtime.spawn_blocking(move || {
+        let sealed = self.shared.sealers.work(&runtime, move || {
             sealing.seal(&mut transaction)?;
             Ok(transaction)
         });
@@ -358,15 +346,17 @@ impl Shared {
         self: Arc<Self>,
         mut transaction: Transaction,
         terms: Terms,
-        held: Held,
+        mut held: Held,
     ) -> Result<Receipt, CommitError> {
         let blobs = blob::take(&mut transaction);
         if blobs.is_empty() {
             return self.join(transaction, terms, held).await;
         }
         let shared = Arc::clone(&self);
+        let plain = blob::plain_bytes(&transaction);
         let Ok(runtime) = Handle::try_current() else {
             let written = blob::write(&self.store, blobs)?;
+            held.lower_beside(plain);
             let answer = shared.join(transaction, terms, held).await;
             if is_not_there(&answer) {
                 blob::discard(&self.store, &written);
@@ -379,6 +369,7 @@ impl Shared {
             let store = Arc::clone(&self.store);
             let writing = blocking.spawn_blocking(move || blob::write(&store, blobs)).await;
             let written = writing.unwrap_or(Err(CommitError::Closed))?;
+            held.lower_beside(plain);
             let answer = shared.join(transaction, terms, held).await;
             if is_not_there(&answer) {
                 let store = Arc::clone(&self.store);
@@ -409,7 +400,8 @@ impl Shared {
     pub(crate) fn snapshot(&self, visibility: Visibility) -> Snapshot {
         let at = T::new(self.published.load(Ordering::Acquire));
         let (store, bodies) = (Arc::clone(&self.store), Arc::clone(&self.bodies));
-        Snapshot::new(store, bodies, self.schema, self.sealing.clone(), visibility, at)
+        let (sealing, reading) = (self.sealing.clone(), self.reading.clone());
+        Snapshot::new((store, sealing), (bodies, reading), self.schema, visibility, at)
     }
 
     /// Forgets what is kept in memory if somebody was purged since `epoch`.

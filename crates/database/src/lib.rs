@@ -15,6 +15,7 @@ pub mod dictionary;
 mod error;
 mod history;
 mod judge;
+mod large;
 mod line;
 mod purge;
 mod recent;
@@ -24,6 +25,7 @@ mod snapshot;
 mod terms;
 mod transaction;
 mod visibility;
+mod waiting;
 mod writer;
 
 pub use answered::{Answered, KNOWN_FOR, Lookup};

@@ -6,9 +6,11 @@ use bytes::Bytes;
 use fhir_core::json::Document;
 use fhir_core::{Instant, Resource, ResourceId, ResourceType, VersionId};
 use fhir_schema::Schema;
-use store::{IdentifierKey, Store, T, VersionEntry};
+use store::{BLOB_FROM, IdentifierKey, Store, T, VersionEntry};
+use tokio::runtime::Handle;
 
 use crate::bodies::{Bodies, Kept};
+use crate::large::Few;
 use crate::seal::Sealing;
 use crate::{ReadError, Visibility, body};
 
@@ -18,6 +20,7 @@ use crate::{ReadError, Visibility, body};
 pub struct Snapshot {
     pub(crate) store: Arc<dyn Store>,
     bodies: Arc<Bodies>,
+    reading: Few,
     schema: &'static Schema,
     sealing: Sealing,
     pub(crate) visibility: Visibility,
@@ -35,14 +38,13 @@ pub struct StoredVersion {
 
 impl Snapshot {
     pub(crate) fn new(
-        store: Arc<dyn Store>,
-        bodies: Arc<Bodies>,
+        (store, sealing): (Arc<dyn Store>, Sealing),
+        (bodies, reading): (Arc<Bodies>, Few),
         schema: &'static Schema,
-        sealing: Sealing,
         visibility: Visibility,
         at: T,
     ) -> Self {
-        Self { store, bodies, schema, sealing, visibility, at }
+        Self { store, bodies, reading, schema, sealing, visibility, at }
     }
 
     /// The same data as of `t`, or as of here when that is earlier.
@@ -167,10 +169,7 @@ impl Snapshot {
                 let name = (&entry.resource_type, &entry.id);
                 body::fill_plain(&plain, name, entry.version, entry.instant)?
             }
-            None => {
-                let coded = self.sealing.read(self.store.as_ref(), &entry).await?;
-                body::fill(&entry, &coded)?
-            }
+            None => self.open(&entry).await?,
         };
         self.bodies.keep(key, Kept::Filled(json.clone()));
         if self.sealing.epoch() != epoch {
@@ -179,6 +178,22 @@ impl Snapshot {
         }
         let json = Some(json);
         Ok(StoredVersion { entry, json })
+    }
+
+    /// The JSON of a version as it is stored. A large one is read, compared with its hash, opened
+    /// and expanded where no other request waits for it.
+    async fn open(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
+        if entry.length as usize > BLOB_FROM
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let (store, sealing) = (Arc::clone(&self.store), self.sealing.clone());
+            let (entry, within) = (entry.clone(), runtime.clone());
+            let opening = move || within.block_on(open(store.as_ref(), &sealing, &entry));
+            if let Some(opened) = self.reading.work(&runtime, opening).await {
+                return opened;
+            }
+        }
+        open(self.store.as_ref(), &self.sealing, entry).await
     }
 
     /// A version's body as it was coded, read and opened: for whoever looks at how bodies are
@@ -221,4 +236,13 @@ impl Snapshot {
         }
         Ok(found)
     }
+}
+
+async fn open(
+    store: &dyn Store,
+    sealing: &Sealing,
+    entry: &VersionEntry,
+) -> Result<Bytes, ReadError> {
+    let coded = sealing.read(store, entry).await?;
+    body::fill(entry, &coded)
 }

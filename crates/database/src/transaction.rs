@@ -23,19 +23,6 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Bytes of memory that its bodies take while it waits.
-    pub(crate) fn held(&self) -> usize {
-        let held = |change: &Change| match &change.action {
-            // As it is, it is there once.
-            Action::Write { body, .. } if body.bytes.as_ptr() == body.plain.as_ptr() => {
-                body.plain.len()
-            }
-            Action::Write { body, .. } => body.stored_bytes() + body.plain.len(),
-            Action::Delete | Action::Purge { .. } => 0,
-        };
-        self.changes.iter().map(held).sum()
-    }
-
     /// Whether sealing it takes longer than may be waited for on the runtime's threads: a change
     /// takes a microsecond or two, and a large body some milliseconds.
     pub(crate) fn is_long(&self) -> bool {

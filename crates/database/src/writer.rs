@@ -14,10 +14,11 @@ use parking_lot::Mutex;
 use store::{AppendError, Commit, T};
 use tokio::sync::oneshot;
 
-use crate::database::{Held, Job, Shared};
+use crate::database::{Job, Shared};
 use crate::judge::{self, GroupStates, Judge, NotDurable};
 use crate::line::{Basis, Next};
 use crate::recent::Recent;
+use crate::waiting::Held;
 use crate::{CommitError, Receipt, Visibility};
 
 /// The threads of the serial step, and what passes from one to the other.

@@ -10,7 +10,7 @@ use store::{
     AppendError, BLOB_CHUNK, BLOB_FROM, BlobReference, CommitId, Derive as _, Store as _, T,
 };
 
-use crate::gate::Outcome;
+use crate::gate::{Hold, Outcome};
 use crate::support::{
     Clinic, block_on, document, enqueue, identified, patient, put, resource, transaction, version,
 };
@@ -21,6 +21,9 @@ over_each_backend! {
     what_is_refused_leaves_no_blob
     of_an_unknown_outcome_the_blob_stays
     a_transaction_that_is_prepared_again_leaves_one_blob
+    while_a_large_body_is_written_small_transactions_are_taken
+    a_large_body_that_is_written_makes_room_for_the_next
+    while_a_large_body_is_read_other_reads_are_answered
 }
 
 fn write(clinic: &Clinic, name: &str, text: &str) {
@@ -121,7 +124,7 @@ fn what_is_refused_leaves_no_blob(clinic: &mut Clinic) {
     let database = Arc::clone(clinic.database());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     clinic.gate().next([Outcome::Fails(AppendError::DiskFull)]);
-    clinic.gate().hold(crate::gate::Hold::Before);
+    clinic.gate().hold(Hold::Before);
     runtime.block_on(async {
         let change = large(Expect::Any);
         let mut asking = tokio::task::JoinSet::new();
@@ -154,7 +157,7 @@ fn a_transaction_that_is_prepared_again_leaves_one_blob(clinic: &mut Clinic) {
     // The same transaction, prepared twice under its id while the first waits.
     let change = put("DocumentReference/1", &document("Patient/1", 2 * BLOB_FROM), Expect::Absent);
     let transaction = transaction(T::ZERO, vec![change]);
-    clinic.gate().hold(crate::gate::Hold::Before);
+    clinic.gate().hold(Hold::Before);
     let first = enqueue(clinic.database(), transaction.clone());
     clinic.gate().wait_until_held();
     let second = enqueue(clinic.database(), transaction);
@@ -163,6 +166,84 @@ fn a_transaction_that_is_prepared_again_leaves_one_blob(clinic: &mut Clinic) {
     assert!(matches!(block_on(second), Err(CommitError::Precondition { .. })));
     assert_eq!(blobs(clinic), 1);
     assert!(clinic.json("DocumentReference/1").is_some());
+}
+
+/// Plain it has fewer bytes than this; with its blob it has more.
+const ONE_LARGE: usize = 4 * BLOB_FROM;
+
+/// Commits a large body on another thread; what comes of it.
+fn commit_large(
+    clinic: &Clinic,
+    runtime: &tokio::runtime::Runtime,
+    name: &str,
+) -> tokio::task::JoinHandle<Result<database::Receipt, CommitError>> {
+    let change = put(name, &document("Patient/1", 3 * BLOB_FROM), Expect::Any);
+    let (database, transaction) =
+        (Arc::clone(clinic.database()), transaction(T::ZERO, vec![change]));
+    runtime.spawn(async move { database.commit(transaction).await })
+}
+
+fn while_a_large_body_is_written_small_transactions_are_taken(clinic: &mut Clinic) {
+    clinic.reopen_with(Options { queue_bytes: ONE_LARGE, ..Options::default() });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    clinic.gate().hold(Hold::Blob);
+    let large = commit_large(clinic, &runtime, "DocumentReference/1");
+    clinic.gate().wait_until_held();
+    let small = clinic.commit(vec![put("Patient/2", &patient("a", &[]), Expect::Any)]);
+    // Of large ones no more than may wait do.
+    let change = put("DocumentReference/2", &document("Patient/1", 3 * BLOB_FROM), Expect::Any);
+    let overloaded = clinic.commit(vec![change]);
+    clinic.gate().release();
+    assert!(small.is_ok(), "{small:?}");
+    assert!(matches!(overloaded, Err(CommitError::Overloaded)), "{overloaded:?}");
+    runtime.block_on(large).unwrap().unwrap();
+    write(clinic, "DocumentReference/2", &document("Patient/1", 3 * BLOB_FROM));
+    assert_eq!(blobs(clinic), 2);
+}
+
+fn a_large_body_that_is_written_makes_room_for_the_next(clinic: &mut Clinic) {
+    clinic.reopen_with(Options { queue_bytes: ONE_LARGE, ..Options::default() });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    clinic.gate().hold(Hold::Before);
+    let first = commit_large(clinic, &runtime, "DocumentReference/1");
+    clinic.gate().wait_until_held();
+    // The first waits for its turn in the log, its blob written.
+    let second = commit_large(clinic, &runtime, "DocumentReference/2");
+    for _ in 0..10_000_000 {
+        if blobs(clinic) == 2 || second.is_finished() {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    clinic.gate().release();
+    for large in [first, second] {
+        runtime.block_on(large).unwrap().unwrap();
+    }
+    assert_eq!(blobs(clinic), 2);
+}
+
+fn while_a_large_body_is_read_other_reads_are_answered(clinic: &mut Clinic) {
+    clinic.reopen_with(Options { kept_bytes: 0, ..Options::default() });
+    let text = document("Patient/1", 2 * BLOB_FROM);
+    write(clinic, "DocumentReference/1", &text);
+    write(clinic, "Patient/2", &patient("a", &[]));
+    // Its one thread answers all.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let read = |name| {
+        let snapshot = clinic.snapshot();
+        runtime.spawn(async move { crate::support::json(&snapshot, name).await.unwrap().len() })
+    };
+    clinic.gate().hold(Hold::Reading);
+    let large = read("DocumentReference/1");
+    clinic.gate().wait_until_held();
+    let small = read("Patient/2");
+    let answered = (0..200).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        small.is_finished()
+    });
+    clinic.gate().release();
+    assert!(answered, "a small read waits for a large one");
+    assert!(runtime.block_on(large).unwrap() > text.len());
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A store between the database and a backend whose appends a test can hold, fail, and count.
+//! A store between the database and a backend: a test can hold, fail and count its appends, and
+//! hold its blobs.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -34,13 +35,17 @@ struct State {
     keeps_blobs: bool,
 }
 
-/// Where an append waits.
+/// Where an append, or a blob, waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hold {
     /// Before the backend has it.
     Before,
     /// When the backend has made it durable, before the database learns of it.
     After,
+    /// Before the backend has a blob.
+    Blob,
+    /// Before a blob is read, on the thread that asks for it.
+    Reading,
 }
 
 /// What comes of an append.
@@ -56,17 +61,17 @@ impl Gate {
         Self { backend, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Holds the next append until [`Gate::release`].
+    /// Holds what comes there next until [`Gate::release`].
     pub(crate) fn hold(&self, at: Hold) {
         self.state.lock().hold = Some(at);
     }
 
-    /// Waits until an append is held.
+    /// Waits until something is held.
     pub(crate) fn wait_until_held(&self) {
         let mut state = self.state.lock();
         while !state.held {
             let timeout = self.changed.wait_for(&mut state, LIMIT).timed_out();
-            assert!(!timeout, "no append came: {state:?}");
+            assert!(!timeout, "nothing came: {state:?}");
         }
     }
 
@@ -93,12 +98,14 @@ impl Gate {
 
     fn pass(&self, at: Hold) {
         let mut state = self.state.lock();
+        let mut held = false;
         while state.hold == Some(at) {
-            state.held = true;
+            (state.held, held) = (true, true);
             self.changed.notify_all();
             self.changed.wait(&mut state);
         }
-        state.held = false;
+        // Others pass meanwhile.
+        state.held &= !held;
     }
 }
 
@@ -126,10 +133,12 @@ impl Store for Gate {
     }
 
     fn write_blob(&self, id: BlobId, bytes: &Bytes) -> Result<(), AppendError> {
+        self.pass(Hold::Blob);
         self.backend.write_blob(id, bytes)
     }
 
     async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
+        self.pass(Hold::Reading);
         self.backend.blob(reference).await
     }
 
