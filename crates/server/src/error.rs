@@ -57,6 +57,8 @@ pub(crate) enum ServerError {
     BodyTooLong { limit: usize },
     #[error("the bodies of other requests take all the room there is")]
     TooMuchHeld,
+    #[error("the large bodies of other requests are worked on")]
+    TooManyLarge,
     #[error("the body came too slowly")]
     BodyTooSlow,
     #[error("the body ended early or could not be read")]

@@ -225,6 +225,12 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             "too many bytes of requests are being worked on; nothing was written, try again later"
                 .into(),
         ),
+        E::TooManyLarge => one(
+            StatusCode::SERVICE_UNAVAILABLE,
+            IssueCode::Transient,
+            "too many large requests are being worked on; nothing was written, try again later"
+                .into(),
+        ),
         E::BodyTooSlow => one(
             StatusCode::REQUEST_TIMEOUT,
             IssueCode::Timeout,

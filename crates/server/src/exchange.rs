@@ -17,7 +17,6 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
-use tokio::sync::Semaphore;
 
 use crate::admission::{Admitted, NotAdmitted, admit};
 use crate::call::{Answer, Call, Conditions};
@@ -26,6 +25,7 @@ use crate::error_answer::ErrorAnswer;
 use crate::holding::HeldBody;
 use crate::idempotency::Turn;
 use crate::interactions::history;
+use crate::large::{SMALL, where_it_belongs};
 use crate::negotiation::{self, Encoding, Format, Handling, Return};
 use crate::{Server, bundle, dispatch, idempotency, representation};
 
@@ -160,12 +160,9 @@ async fn carry_out(
     } else {
         None
     };
-    let length = match &body {
-        // How long an operation takes, its parameters do not say.
-        _ if invoked => usize::MAX,
-        Some((body, _)) => body.bytes.len(),
-        None => 0,
-    };
+    let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
+    // How long an operation takes, its parameters do not say.
+    let length = if invoked { length.max(SMALL + 1) } else { length };
     let server = Arc::clone(server);
     let database = Arc::clone(&server.databases[&grant.tenant]);
     let query = head.uri.query().unwrap_or_default().to_owned();
@@ -175,7 +172,7 @@ async fn carry_out(
     } else {
         None
     };
-    let large = Arc::clone(&server.large);
+    let turns = server.large.clone();
     // On the heap: it would be copied with every future around it.
     let work = Box::pin(async move {
         let all = body.as_ref().map_or(&[][..], |(body, _)| &body.bytes);
@@ -210,7 +207,7 @@ async fn carry_out(
         let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
         perform(Call { resource: Some(resource), ..call }, named).await
     });
-    where_it_belongs(length, large, work).await
+    where_it_belongs(length, &turns, work).await
 }
 
 /// Carries the call out; one that its client named, once.
@@ -234,46 +231,6 @@ async fn once(call: Call<'_>, request: Idempotency) -> Result<Answer, ServerErro
         }
     }
     Err(ServerError::Contended)
-}
-
-/// Bodies up to this many bytes are worked on where their request is: in about half a
-/// millisecond. Larger ones leave the asynchronous threads.
-pub(crate) const SMALL: usize = 32 << 10;
-
-/// Larger ones are worked on a few at a time: together they would keep every processor from the
-/// small ones.
-const LARGE: usize = 1 << 20;
-
-/// How many large bodies are worked on at once: one processor fewer than there are.
-pub(crate) fn large_at_once() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    processors.saturating_sub(1).max(1)
-}
-
-/// Does the work on a body of `length` bytes, of which `large` admits the large.
-async fn where_it_belongs(
-    length: usize,
-    large: Arc<Semaphore>,
-    work: impl Future<Output = Result<Answer, ServerError>> + Send + 'static,
-) -> Result<Answer, ServerError> {
-    if length <= SMALL {
-        return work.await;
-    }
-    let admitted = if length > LARGE {
-        Some(large.acquire_owned().await.map_err(|_| ServerError::Interrupted)?)
-    } else {
-        None
-    };
-    let runtime = tokio::runtime::Handle::current();
-    let work = tokio::task::spawn_blocking(move || {
-        // Whoever asked may be gone; the work goes on, and so it counts.
-        let _admitted = admitted;
-        runtime.block_on(work)
-    });
-    work.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "the work on a body ended early");
-        Err(ServerError::Interrupted)
-    })
 }
 
 fn writes(interaction: &Interaction) -> bool {
@@ -433,44 +390,4 @@ fn with_body(status: StatusCode, body: Option<Bytes>, format: Format) -> Respons
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(VARY, HeaderValue::from_static("Accept, Prefer, Authorization"));
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use http::StatusCode;
-    use tokio::sync::Semaphore;
-
-    use super::{LARGE, large_at_once, where_it_belongs};
-    use crate::call::Answer;
-
-    /// Works on bodies of that length, all at once; the most that were worked on at a time.
-    async fn most_at_once(length: usize, bodies: usize) -> usize {
-        let large = Arc::new(Semaphore::new(1));
-        let [now, most] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
-        let works = (0..bodies).map(|_| {
-            let (now, most) = (Arc::clone(&now), Arc::clone(&most));
-            where_it_belongs(length, Arc::clone(&large), async move {
-                let at_once = now.fetch_add(1, Ordering::SeqCst) + 1;
-                most.fetch_max(at_once, Ordering::SeqCst);
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                now.fetch_sub(1, Ordering::SeqCst);
-                Ok(Answer::empty(StatusCode::OK))
-            })
-        });
-        for done in futures_util::future::join_all(works).await {
-            assert_eq!(done.unwrap().status, StatusCode::OK);
-        }
-        most.load(Ordering::SeqCst)
-    }
-
-    #[tokio::test]
-    async fn large_bodies_are_worked_on_a_few_at_a_time_and_others_are_not_kept_waiting() {
-        assert_eq!(most_at_once(LARGE + 1, 4).await, 1);
-        assert_eq!(most_at_once(LARGE, 4).await, 4);
-        let processors = std::thread::available_parallelism().unwrap().get();
-        assert!(large_at_once() < processors.max(2));
-    }
 }

@@ -18,6 +18,7 @@ mod exchange;
 mod holding;
 mod idempotency;
 mod interactions;
+mod large;
 mod listener;
 mod negotiation;
 mod page_link;
@@ -43,8 +44,7 @@ pub(crate) struct Server {
     pub(crate) base: PublicBase,
     pub(crate) limits: Limits,
     pub(crate) holding: Arc<holding::Holding>,
-    /// Admits large bodies to be worked on.
-    pub(crate) large: Arc<tokio::sync::Semaphore>,
+    pub(crate) large: large::Turns,
     pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
     pub(crate) terminologies: BTreeMap<TenantName, terminology::Definitions>,
     pub(crate) secret: ChannelSecret,

@@ -8,7 +8,7 @@ use fhir_schema::Schema;
 use fhir_xml::{Limits, Style, to_json, to_xml};
 
 use crate::error::ServerError;
-use crate::exchange::SMALL;
+use crate::large::SMALL;
 use crate::negotiation::{Encoding, Format};
 
 /// A body that was sent, as JSON.

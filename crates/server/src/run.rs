@@ -8,11 +8,12 @@ use std::sync::Arc;
 use axum::handler::Handler as _;
 use contract::{ChannelSecret, Clock, Ids, TenantName};
 use database::Database;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
-use crate::exchange::{exchange, large_at_once};
+use crate::exchange::exchange;
 use crate::holding::{Holding, Pace};
 use crate::interactions::capabilities::Statement;
+use crate::large::Turns;
 use crate::listener::OwnUserListener;
 use crate::{Server, ServerConfig, channel};
 
@@ -58,11 +59,11 @@ pub async fn run(
             config.limits.held_bytes,
             Pace { grace: config.limits.body_grace, rate: config.limits.body_rate },
         ),
-        large: Arc::new(Semaphore::new(large_at_once())),
         terminologies: databases
             .keys()
             .map(|tenant| (tenant.clone(), crate::terminology::Definitions::new()))
             .collect(),
+        large: Turns::new(),
         databases,
         secret: ChannelSecret::generate(&*ids),
         page_key: config.page_key,

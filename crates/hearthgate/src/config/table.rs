@@ -108,7 +108,7 @@ keys! {
     "server.body_bytes_per_second" => server.body_rate:
         "Bytes a second that a body must come with on average, that grace aside.",
     "server.queue_bytes" => server.queue_bytes:
-        "Bytes of bodies that may wait to be written before a write gets 503; the one that passes them is taken.",
+        "Bytes of bodies that may wait to be written before a write gets 503; the one that passes them is taken. As many again may wait of bodies that stand beside the log.",
     "rules.unique_identifiers" => rules.unique_identifiers:
         "Identifiers that one resource of a type alone bears: what would be a second one gets 409 (docs/operations.md).",
     "rules.references_exist" => rules.references_exist:

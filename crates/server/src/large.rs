@@ -1,0 +1,199 @@
+//! Where the work on a body is done: on a small one where its request is, on others off the
+//! threads that answer requests, and on large ones a few at a time (ADR 0020).
+//!
+//! A large body has its turn while it uses a processor. While it waits, for its commit, a read or
+//! the disk, another has it: a turn is never held by who needs none.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::error::ServerError;
+
+/// Bodies up to this many bytes are worked on where their request is: in about half a
+/// millisecond. Larger ones leave the asynchronous threads.
+pub(crate) const SMALL: usize = 32 << 10;
+
+/// Larger ones are worked on a few at a time: together they would keep every processor from the
+/// small ones.
+const LARGE: usize = 1 << 20;
+
+/// How long a large body waits for its first turn.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The turns of large bodies.
+#[derive(Debug, Clone)]
+pub(crate) struct Turns {
+    /// One of those that had none yet waits among those that had: who is nearly done does not
+    /// stand behind all who came meanwhile.
+    door: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl Turns {
+    /// As many at once as there are processors but one.
+    pub(crate) fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self::of(processors.saturating_sub(1).max(1), PATIENCE)
+    }
+
+    fn of(at_once: usize, patience: Duration) -> Self {
+        let [door, turns] = [1, at_once].map(|permits| Arc::new(Semaphore::new(permits)));
+        Self { door, turns, patience }
+    }
+
+    /// The first turn of a body: nothing was done with it before.
+    async fn first(&self) -> Result<OwnedSemaphorePermit, ServerError> {
+        let first = async {
+            let _door = self.door.acquire().await;
+            self.next().await
+        };
+        timeout(self.patience, first).await.map_err(|_| ServerError::TooManyLarge)
+    }
+
+    async fn next(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.turns).acquire_owned().await.expect("nobody closes the turns")
+    }
+
+    /// Does the work, from its first turn on, a turn at a time.
+    async fn in_turns<W: Future>(&self, first: OwnedSemaphorePermit, work: W) -> W::Output {
+        let mut work = pin!(work);
+        let mut turn = first;
+        loop {
+            let done = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+            drop(turn);
+            if let Poll::Ready(done) = done {
+                return done;
+            }
+            until_woken().await;
+            turn = self.next().await;
+        }
+    }
+}
+
+/// Waits until whatever this task waits for wakes it.
+async fn until_woken() {
+    let mut woken = false;
+    poll_fn(|_| if std::mem::replace(&mut woken, true) { Poll::Ready(()) } else { Poll::Pending })
+        .await;
+}
+
+/// Does the work on a body of `length` bytes.
+pub(crate) async fn where_it_belongs<D: Send + 'static>(
+    length: usize,
+    turns: &Turns,
+    work: impl Future<Output = Result<D, ServerError>> + Send + 'static,
+) -> Result<D, ServerError> {
+    if length <= SMALL {
+        return work.await;
+    }
+    let turn = if length > LARGE { Some((turns.clone(), turns.first().await?)) } else { None };
+    let runtime = tokio::runtime::Handle::current();
+    let work = tokio::task::spawn_blocking(move || match turn {
+        // Whoever asked may be gone; the work goes on, and so it counts.
+        Some((turns, first)) => runtime.block_on(turns.in_turns(first, work)),
+        None => runtime.block_on(work),
+    });
+    work.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "the work on a body ended early");
+        Err(ServerError::Interrupted)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::error_answer::ErrorAnswer;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// Works on bodies of that length, all at once; the most that were worked on at a time.
+    async fn most_at_once(length: usize, bodies: usize) -> usize {
+        let turns = Turns::of(1, LONG);
+        let [now, most] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let works = (0..bodies).map(|_| {
+            let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+            let work = async move {
+                for _ in 0..3 {
+                    let at_once = now.fetch_add(1, Ordering::SeqCst) + 1;
+                    most.fetch_max(at_once, Ordering::SeqCst);
+                    std::thread::sleep(Duration::from_millis(20));
+                    now.fetch_sub(1, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                }
+                Ok(())
+            };
+            where_it_belongs(length, &turns, work)
+        });
+        let works: Vec<_> = works.collect();
+        join_all(works).await.into_iter().for_each(|done| done.unwrap());
+        most.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test]
+    async fn large_bodies_are_worked_on_a_few_at_a_time_and_others_are_not_kept_waiting() {
+        assert_eq!(most_at_once(LARGE + 1, 4).await, 1);
+        assert_eq!(most_at_once(LARGE, 4).await, 4);
+        let processors = std::thread::available_parallelism().unwrap().get();
+        assert!(Turns::new().turns.available_permits() < processors.max(2));
+    }
+
+    #[tokio::test]
+    async fn a_large_body_that_waits_for_its_commit_keeps_no_other_waiting() {
+        let turns = Turns::of(1, LONG);
+        let (commit, committed) = oneshot::channel();
+        let (begun, begins) = oneshot::channel();
+        let waits = where_it_belongs(LARGE + 1, &turns, async move {
+            begun.send(()).unwrap();
+            committed.await.map_err(|_| ServerError::Interrupted)
+        });
+        let other = async {
+            begins.await.unwrap();
+            let other = where_it_belongs(LARGE + 1, &turns, async { Ok(2) });
+            let other = timeout(LONG, other).await;
+            commit.send(1).unwrap();
+            other
+        };
+        let (first, other) = tokio::join!(waits, other);
+        assert_eq!(other.expect("it waits for the commit of another").unwrap(), 2);
+        assert_eq!(first.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_large_body_whose_turn_does_not_come_is_503_and_may_be_sent_again() {
+        let turns = Turns::of(1, Duration::from_millis(50));
+        let held = turns.first().await.unwrap();
+        let refused = timeout(LONG, where_it_belongs(LARGE + 1, &turns, async { Ok(()) })).await;
+        let refused = refused.expect("it waits for ever").unwrap_err();
+        let answer = ErrorAnswer::of(&refused);
+        assert_eq!((answer.status.as_u16(), answer.retry_after), (503, Some(1)));
+        // What had its first turn is done, however long the next does not come.
+        let (commit, committed) = oneshot::channel();
+        let (begun, begins) = oneshot::channel();
+        drop(held);
+        let work = where_it_belongs(LARGE + 1, &turns, async move {
+            begun.send(()).unwrap();
+            committed.await.map_err(|_| ServerError::Interrupted)
+        });
+        let meanwhile = async {
+            begins.await.unwrap();
+            let held = turns.next().await;
+            commit.send(()).unwrap();
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            drop(held);
+        };
+        let (done, ()) = tokio::join!(work, meanwhile);
+        done.unwrap();
+    }
+}
