@@ -234,7 +234,7 @@ impl Schema {
     /// What may stand in an object, in the definition's order: the JSON name of each element, and
     /// of a choice of types each alternative, one after the other. Names with a leading underscore
     /// are not listed.
-    pub fn elements(&self, node: Node) -> impl Iterator<Item = (&str, Element)> {
+    pub fn elements(&self, node: Node) -> impl Iterator<Item = (&str, Element)> + Clone {
         self.edges_of(node).iter().map(|edge| (self.name(edge), edge.element))
     }
 

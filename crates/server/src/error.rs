@@ -5,6 +5,7 @@ use contract::{NotFhir, Reason};
 use database::{CommitError, ReadError};
 use fhir_core::json::JsonError;
 use fhir_core::{InvalidResource, Issue, ResourceType, VersionId};
+use fhir_xml::XmlIssue;
 
 /// A condition under which a request is not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,10 @@ pub(crate) enum ServerError {
     BodyMissing,
     #[error("the body is not JSON")]
     InvalidJson(#[source] JsonError),
+    #[error("the body is no resource in FHIR's XML")]
+    InvalidXml(Vec<XmlIssue>),
+    #[error("the answer cannot be written as XML")]
+    NotWritableAsXml(Vec<XmlIssue>),
     #[error("the body is no resource")]
     InvalidResource(#[source] InvalidResource),
     #[error("the body is a {found}, the URL says {expected}")]

@@ -2,6 +2,7 @@
 
 use database::{Broken, CommitError, ReadError};
 use fhir_core::{Issue, IssueCode, OperationOutcome, Severity};
+use fhir_xml::XmlIssue;
 use http::StatusCode;
 
 use crate::error::ServerError;
@@ -151,7 +152,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
         E::FormatNotSupported { asked } => at(
             StatusCode::NOT_ACCEPTABLE,
             IssueCode::NotSupported,
-            format!("\"{asked}\" cannot be answered; ask for application/fhir+json"),
+            format!("\"{asked}\" cannot be answered; ask for application/fhir+json or application/fhir+xml"),
             "http.Accept",
         ),
         E::FhirVersionsDiffer { sent, asked } => at(
@@ -179,8 +180,12 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             IssueCode::NotSupported,
             match given {
-                Some(given) => format!("\"{given}\" is not taken; send application/fhir+json"),
-                None => "the body has no Content-Type; send application/fhir+json".to_owned(),
+                Some(given) => format!(
+                    "\"{given}\" is not taken; send application/fhir+json or application/fhir+xml"
+                ),
+                None => "the body has no Content-Type; name it: application/fhir+json or \
+                         application/fhir+xml"
+                    .to_owned(),
             },
             "http.Content-Type",
         ),
@@ -215,11 +220,22 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
         E::BodyMissing => one(
             BAD_REQUEST,
             IssueCode::Required,
-            "the body is missing: send the resource as JSON".into(),
+            "the body is missing: send the resource as JSON or XML".into(),
         ),
         E::InvalidJson(error) => {
             let text = format!("the body cannot be read as JSON: {error}");
             at(BAD_REQUEST, IssueCode::Structure, text, &error.expression)
+        }
+        E::InvalidXml(issues) => (BAD_REQUEST, issues.iter().map(XmlIssue::issue).collect()),
+        E::NotWritableAsXml(issues) => {
+            let explain = |issue: &XmlIssue| {
+                let text = format!(
+                    "what is stored cannot be written as XML: {}; ask for application/fhir+json",
+                    issue.problem
+                );
+                Issue::error(IssueCode::NotSupported, text).at(issue.expression.as_str())
+            };
+            (StatusCode::NOT_ACCEPTABLE, issues.iter().map(explain).collect())
         }
         E::InvalidResource(error) => (BAD_REQUEST, vec![error.issue()]),
         E::TypeDiffers { expected, found } => at(

@@ -8,8 +8,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use contract::{Interaction, header as contract_header};
 use database::Idempotency;
-use fhir_core::json::{Document, pretty};
+use fhir_core::json::Document;
 use fhir_core::{Issue, OperationOutcome, Resource};
+use fhir_schema::Schema;
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY,
@@ -24,8 +25,8 @@ use crate::error_answer::ErrorAnswer;
 use crate::holding::HeldBody;
 use crate::idempotency::Turn;
 use crate::interactions::history;
-use crate::negotiation::{self, Format, Handling, Return};
-use crate::{Server, bundle, dispatch, idempotency};
+use crate::negotiation::{self, Encoding, Format, Handling, Return};
+use crate::{Server, bundle, dispatch, idempotency, representation};
 
 /// Answers whatever comes over the socket of requests.
 pub(crate) async fn exchange(
@@ -89,21 +90,53 @@ async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: B
         Handling::Strict => known_parameters(&admitted.interaction, query),
         Handling::Lenient => Ok(()),
     });
+    let schema = server.databases[&admitted.grant.tenant].schema();
+    let is_write = writes(&admitted.interaction);
     let carried_out = match understood {
         Ok(()) => carry_out(server, admitted, head, body, preference).await,
         Err(error) => Err(error),
     };
-    match carried_out {
+    let format = match &carried_out {
+        Ok(_) => format.named_as_in(&head.headers, query),
+        Err(_) => format,
+    };
+    let written = match carried_out {
         Ok(answer) => {
             let answer = if outcome_preferred { with_outcome(answer) } else { answer };
-            let format = format.named_as_in(&head.headers, query);
+            in_format(schema, answer, format, is_write).await
+        }
+        Err(error) => Err(error),
+    };
+    match written {
+        Ok((answer, format)) => {
             let mut response = write(server, answer, format);
             if outcome_preferred || preference != Return::OperationOutcome {
                 applied(response.headers_mut(), preference);
             }
             response
         }
-        Err(error) => write_error(&error, format, head),
+        Err(error) => write_error(&error, format, head, schema),
+    }
+}
+
+/// The answer with its body in the format asked for, and the format it is in.
+///
+/// # Errors
+/// When the body cannot be written so. What was done is answered as JSON then: an error would
+/// say that it was not.
+async fn in_format(
+    schema: &'static Schema,
+    answer: Answer,
+    format: Format,
+    is_write: bool,
+) -> Result<(Answer, Format), ServerError> {
+    let Some(json) = answer.body.clone() else { return Ok((answer, format)) };
+    match representation::in_format(schema, json, format).await {
+        Ok(body) => Ok((Answer { body: Some(body), ..answer }, format)),
+        Err(ServerError::NotWritableAsXml(_)) if is_write => {
+            Ok((answer, Format { pretty: format.pretty, ..Format::default() }))
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -124,13 +157,13 @@ async fn carry_out(
     } else {
         None
     };
-    let length = body.as_ref().map_or(0, |body| body.bytes.len());
+    let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
     let server = Arc::clone(server);
     let database = Arc::clone(&server.databases[&grant.tenant]);
     let query = head.uri.query().unwrap_or_default().to_owned();
     let conditions = conditions(&head.headers);
     let named = if writes(&interaction) && head.headers.contains_key(idempotency::HEADER) {
-        let body = body.as_ref().map_or(&[][..], |body| &body.bytes);
+        let body = body.as_ref().map_or(&[][..], |(body, _)| &body.bytes);
         idempotency::named(head, &grant, body)?
     } else {
         None
@@ -148,9 +181,10 @@ async fn carry_out(
             preference,
             named: None,
         };
-        let Some(HeldBody { bytes, .. }) = &body else {
+        let Some((body, encoding)) = &body else {
             return perform(call, named).await;
         };
+        let bytes = &representation::as_json(body.bytes.clone(), *encoding, database.schema())?;
         if call.interaction == Interaction::BatchOrTransaction {
             // The largest by far, and the rarest.
             return Box::pin(bundle::bundle(
@@ -194,7 +228,7 @@ async fn once(call: Call<'_>, request: Idempotency) -> Result<Answer, ServerErro
 
 /// Bodies up to this many bytes are worked on where their request is: in about half a
 /// millisecond. Larger ones leave the asynchronous threads.
-const SMALL: usize = 32 << 10;
+pub(crate) const SMALL: usize = 32 << 10;
 
 /// Does the work on a body of `length` bytes.
 async fn where_it_belongs(
@@ -239,7 +273,11 @@ fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), Server
     unknown.map_or(Ok(()), |name| Err(ServerError::UnsupportedParameter(name)))
 }
 
-async fn read_body(server: &Server, head: &Parts, body: Body) -> Result<HeldBody, ServerError> {
+async fn read_body(
+    server: &Server,
+    head: &Parts,
+    body: Body,
+) -> Result<(HeldBody, Encoding), ServerError> {
     if let Some(coding) = head.headers.get(CONTENT_ENCODING)
         && coding != "identity"
     {
@@ -253,11 +291,11 @@ async fn read_body(server: &Server, head: &Parts, body: Body) -> Result<HeldBody
         return Err(ServerError::BodyTooLong { limit });
     }
     let body = server.holding.read(body, limit, &*server.clock).await?;
-    negotiation::check_content_type(&head.headers, body.bytes.first().copied())?;
+    let encoding = negotiation::content_encoding(&head.headers, body.bytes.first().copied())?;
     if body.bytes.is_empty() {
         return Err(ServerError::BodyMissing);
     }
-    Ok(body)
+    Ok((body, encoding))
 }
 
 fn conditions(headers: &HeaderMap) -> Conditions {
@@ -326,7 +364,7 @@ fn http_date(instant: fhir_core::Instant) -> String {
     httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
 }
 
-fn write_error(error: &ServerError, format: Format, head: &Parts) -> Response {
+fn write_error(error: &ServerError, format: Format, head: &Parts, schema: &Schema) -> Response {
     let answer = ErrorAnswer::of(error);
     if answer.is_our_fault() {
         tracing::error!(
@@ -335,7 +373,8 @@ fn write_error(error: &ServerError, format: Format, head: &Parts) -> Response {
             "a request failed by our fault"
         );
     }
-    let mut response = with_body(answer.status, Some(answer.outcome.to_json().into()), format);
+    let body = representation::outcome(&answer.outcome, schema, format);
+    let mut response = with_body(answer.status, Some(body), format);
     let headers = response.headers_mut();
     if let Some(seconds) = answer.retry_after {
         set(headers, RETRY_AFTER, &seconds.to_string());
@@ -350,10 +389,6 @@ fn write_error(error: &ServerError, format: Format, head: &Parts) -> Response {
 const HEADERS: usize = 12;
 
 fn with_body(status: StatusCode, body: Option<Bytes>, format: Format) -> Response {
-    let body = match body {
-        Some(json) if format.pretty => pretty(&json).map_or(Some(json), |text| Some(text.into())),
-        body => body,
-    };
     let written = body.is_some();
     let mut response = Response::new(body.map_or_else(Body::empty, Body::from));
     *response.status_mut() = status;

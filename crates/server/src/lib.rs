@@ -22,6 +22,7 @@ mod listener;
 mod negotiation;
 mod page_link;
 mod references_exist;
+mod representation;
 mod run;
 mod table;
 

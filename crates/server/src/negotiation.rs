@@ -1,4 +1,5 @@
-//! Formats and preferences (FHIR R4, 3.1.0.1.9 to 3.1.0.1.11 and 3.1.0.6): JSON in and out.
+//! Formats and preferences (FHIR R4, 3.1.0.1.9 to 3.1.0.1.11 and 3.1.0.6): JSON and XML, in
+//! and out.
 
 use std::borrow::Cow;
 
@@ -39,8 +40,28 @@ impl Default for Format {
 }
 
 pub(crate) const FHIR_JSON: &str = "application/fhir+json";
+pub(crate) const FHIR_XML: &str = "application/fhir+xml";
+
+/// FHIR's formats that are read and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Json,
+    Xml,
+}
+
+impl Encoding {
+    /// The format that a known media type means.
+    fn of(media_type: &str) -> Self {
+        if media_type.contains("xml") { Self::Xml } else { Self::Json }
+    }
+}
 
 impl Format {
+    /// The format that its media type means.
+    pub(crate) fn encoding(self) -> Encoding {
+        Encoding::of(self.media_type)
+    }
+
     /// The same format, its media type naming the FHIR version when the request names one
     /// (HTTP-016).
     pub(crate) fn named_as_in(self, headers: &HeaderMap, query: &str) -> Self {
@@ -53,6 +74,9 @@ impl Format {
             FHIR_JSON => "application/fhir+json; fhirVersion=4.0",
             "application/json" => "application/json; fhirVersion=4.0",
             "text/json" => "text/json; fhirVersion=4.0",
+            FHIR_XML => "application/fhir+xml; fhirVersion=4.0",
+            "application/xml" => "application/xml; fhirVersion=4.0",
+            "text/xml" => "text/xml; fhirVersion=4.0",
             other => other,
         };
         Self { media_type, ..self }
@@ -64,17 +88,33 @@ fn names_version(text: &[u8]) -> bool {
     text.windows(NAME.len()).any(|part| part.eq_ignore_ascii_case(NAME))
 }
 
-/// Media types that mean JSON, with the type the answer names.
-const JSON_TYPES: [(&str, &str); 4] = [
+/// Media types that are spoken, with the type the answer names.
+const MEDIA_TYPES: [(&str, &str); 8] = [
     (FHIR_JSON, FHIR_JSON),
     ("application/json", "application/json"),
     ("text/json", "text/json"),
     ("application/json+fhir", FHIR_JSON),
+    (FHIR_XML, FHIR_XML),
+    ("application/xml", "application/xml"),
+    ("text/xml", "text/xml"),
+    ("application/xml+fhir", FHIR_XML),
+];
+
+/// What `_format` may say beside a media type. An unescaped plus sign arrives as a space.
+const SHORT: [(&str, &str); 4] = [
+    ("json", FHIR_JSON),
+    ("application/fhir json", FHIR_JSON),
+    ("xml", FHIR_XML),
+    ("application/fhir xml", FHIR_XML),
 ];
 
 /// The answer to a media type, whatever its letters' case.
-fn json_type(name: &str) -> Option<&'static str> {
-    let known = JSON_TYPES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+fn spoken_type(name: &str) -> Option<&'static str> {
+    named_in(&MEDIA_TYPES, name)
+}
+
+fn named_in(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
+    let known = table.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
     known.map(|(_, answer)| *answer)
 }
 
@@ -93,10 +133,7 @@ pub(crate) fn format(headers: &HeaderMap, query: &str) -> Result<Format, ServerE
         Some(value) => {
             let (name, version) = media_type(&value);
             spoken(version).map_err(|version| ServerError::FhirVersionNotAnswered { version })?;
-            // An unescaped plus sign arrives as a space.
-            let short = ["json", "application/fhir json"];
-            let short = short.iter().any(|short| name.eq_ignore_ascii_case(short));
-            let media_type = if short { Some(FHIR_JSON) } else { json_type(name) };
+            let media_type = named_in(&SHORT, name).or_else(|| spoken_type(name));
             media_type.ok_or(ServerError::FormatNotSupported { asked: value })?
         }
         None => accepted(headers)?,
@@ -158,7 +195,7 @@ fn spoken(version: Option<&str>) -> Result<(), String> {
     }
 }
 
-/// The best JSON type that `Accept` takes (RFC 9110, 12.5.1).
+/// The best type that `Accept` takes (RFC 9110, 12.5.1).
 fn accepted(headers: &HeaderMap) -> Result<&'static str, ServerError> {
     let mut best: Option<(u32, &'static str)> = None;
     let mut asked = Vec::new();
@@ -170,7 +207,7 @@ fn accepted(headers: &HeaderMap) -> Result<&'static str, ServerError> {
             let (name, version) = media_type(range);
             let any = ["*/*", "application/*"];
             let any = any.iter().any(|any| name.eq_ignore_ascii_case(any));
-            let answer = if any { Some(FHIR_JSON) } else { json_type(name) };
+            let answer = if any { Some(FHIR_JSON) } else { spoken_type(name) };
             let Some(answer) = answer else { continue };
             if let Err(version) = spoken(version) {
                 refused_version = Some(ServerError::FhirVersionNotAnswered { version });
@@ -204,25 +241,27 @@ fn quality(range: &str) -> u32 {
     }
 }
 
-/// Checks that a body is JSON by its `Content-Type`; `begins` is its first byte, by which a body
+/// The format of a body by its `Content-Type`; `begins` is its first byte, by which a body
 /// without a type is known.
-pub(crate) fn check_content_type(
+pub(crate) fn content_encoding(
     headers: &HeaderMap,
     begins: Option<u8>,
-) -> Result<(), ServerError> {
+) -> Result<Encoding, ServerError> {
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return match begins {
-            Some(b'{' | b' ' | b'\n' | b'\r' | b'\t') | None => Ok(()),
+            Some(b'{' | b' ' | b'\n' | b'\r' | b'\t') | None => Ok(Encoding::Json),
+            Some(b'<') => Ok(Encoding::Xml),
             Some(_) => Err(ServerError::ContentTypeNotSupported { given: None }),
         };
     };
     let text = String::from_utf8_lossy(value.as_bytes());
     let (name, version) = media_type(&text);
-    if json_type(name).is_none() {
+    let Some(known) = spoken_type(name) else {
         let given = Some(text.into_owned());
         return Err(ServerError::ContentTypeNotSupported { given });
-    }
-    spoken(version).map_err(|version| ServerError::FhirVersionNotTaken { version })
+    };
+    spoken(version).map_err(|version| ServerError::FhirVersionNotTaken { version })?;
+    Ok(Encoding::of(known))
 }
 
 /// Reads `Prefer` (RFC 7240): what to return, and what to do with unknown parameters.
@@ -280,7 +319,8 @@ fn decode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        Handling, Return, check_content_type, check_one_version, format, parameters, preference,
+        Encoding, Handling, Return, check_one_version, content_encoding, format, parameters,
+        preference,
     };
     use http::{HeaderMap, HeaderName, HeaderValue};
     use proptest::prelude::*;
@@ -307,9 +347,13 @@ mod tests {
         assert_eq!(accept("", ""), fhir);
         assert_eq!(accept("*/*", ""), fhir);
         assert_eq!(accept("application/json", ""), Some("application/json"));
+        let xml = Some("application/fhir+xml");
+        assert_eq!(accept("application/fhir+xml", ""), xml);
+        assert_eq!(accept("application/fhir+json;q=0.5, application/fhir+xml", ""), xml);
+        assert_eq!(accept("application/fhir+xml;q=0.5, application/fhir+json", ""), fhir);
         assert_eq!(
             accept("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", ""),
-            fhir
+            Some("application/xml")
         );
         assert_eq!(accept("application/json;q=0.1, application/fhir+json", ""), fhir);
         assert_eq!(accept("application/pdf", ""), None);
@@ -325,7 +369,11 @@ mod tests {
             assert_eq!(accept("application/fhir+xml", &format!("_format={value}")), fhir);
         }
         assert_eq!(accept("", "_format=application/json"), Some("application/json"));
-        assert_eq!(accept("application/fhir+json", "_format=xml"), None);
+        for value in ["xml", "application/fhir+xml", "application/fhir%2Bxml"] {
+            let answer = accept("application/fhir+json", &format!("_format={value}"));
+            assert_eq!(answer, Some("application/fhir+xml"));
+        }
+        assert_eq!(accept("", "_format=text/xml"), Some("text/xml"));
         assert_eq!(accept("", "_format=ttl"), None);
     }
 
@@ -335,28 +383,34 @@ mod tests {
         assert!(accept("application/fhir+json; fhirVersion=4.0", "").is_some());
         assert!(accept("application/json;fhirVersion=\"4.0.1\"", "").is_some());
         assert!(accept("application/fhir+json; fhirVersion=3.0", "").is_none());
-        let sent = |value| check_content_type(&headers(&[("content-type", value)]), Some(b'{'));
+        let sent = |value| content_encoding(&headers(&[("content-type", value)]), Some(b'{'));
         assert!(sent("application/fhir+json; fhirVersion=4.0").is_ok());
         assert!(sent("application/fhir+json; fhirVersion=5.0").is_err());
     }
 
     #[test]
-    fn bodies_are_taken_as_json_by_every_known_name() {
-        // HTTP-007, HTTP-008
-        let sent = |value| check_content_type(&headers(&[("content-type", value)]), Some(b'{'));
-        for name in [
-            "application/fhir+json",
-            "application/json; charset=utf-8",
-            "text/json",
-            "application/json+fhir",
+    fn bodies_are_taken_as_what_their_type_says() {
+        // HTTP-007, HTTP-008, XML-032
+        let sent = |value| content_encoding(&headers(&[("content-type", value)]), Some(b'{')).ok();
+        for (name, encoding) in [
+            ("application/fhir+json", Encoding::Json),
+            ("application/json; charset=utf-8", Encoding::Json),
+            ("text/json", Encoding::Json),
+            ("application/json+fhir", Encoding::Json),
+            ("application/fhir+xml", Encoding::Xml),
+            ("Application/XML;charset=utf-8", Encoding::Xml),
+            ("text/xml", Encoding::Xml),
+            ("application/xml+fhir; fhirVersion=4.0", Encoding::Xml),
         ] {
-            assert!(sent(name).is_ok(), "{name}");
+            assert_eq!(sent(name), Some(encoding), "{name}");
         }
-        for name in ["text/csv", "application/fhir+xml", ""] {
-            assert!(sent(name).is_err(), "{name}");
+        for name in ["text/csv", "application/xhtml+xml", ""] {
+            assert_eq!(sent(name), None, "{name}");
         }
-        assert!(check_content_type(&headers(&[]), Some(b'{')).is_ok());
-        assert!(check_content_type(&headers(&[]), Some(b'<')).is_err());
+        let begins = |byte| content_encoding(&headers(&[]), Some(byte)).ok();
+        assert_eq!(begins(b'{'), Some(Encoding::Json));
+        assert_eq!(begins(b'<'), Some(Encoding::Xml));
+        assert_eq!(begins(b'a'), None);
     }
 
     #[test]
@@ -403,7 +457,7 @@ mod tests {
             let headers = headers(&[("accept", &accept), ("content-type", &sent), ("prefer", &prefer)]);
             drop(format(&headers, &query));
             drop(check_one_version(&headers, &query));
-            drop(check_content_type(&headers, Some(b'{')));
+            drop(content_encoding(&headers, Some(b'{')));
             preference(&headers);
             let decoded: usize = parameters(&query).map(|(name, value)| name.len() + value.len()).sum();
             // A byte that is no UTF-8 becomes a character of three.

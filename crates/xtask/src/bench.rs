@@ -9,6 +9,7 @@ mod directory;
 mod figures;
 mod gateway;
 mod http;
+mod knowledge;
 mod load;
 mod patient;
 mod peers;
@@ -34,6 +35,8 @@ pub(crate) enum Bench {
     Store(store::Sizes),
     /// Reads through the gateway: its whole chain against a bare proxy of the same kind.
     Gateway(Rounds),
+    /// What knowing FHIR costs on one core: FHIRPath.
+    Knowledge(Rounds),
     /// A process under test or a peer; ends when its standard input does.
     #[command(hide = true, subcommand)]
     Child(child::Child),
@@ -73,6 +76,7 @@ impl Bench {
             Self::Write(rounds) => write::run(rounds),
             Self::Store(sizes) => store::run(&sizes),
             Self::Gateway(rounds) => gateway::run(rounds),
+            Self::Knowledge(rounds) => knowledge::run(rounds),
             Self::Child(child) => child.run(),
         };
         done.map_err(|failure| failure as Box<dyn Error>)

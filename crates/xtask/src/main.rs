@@ -1,6 +1,7 @@
 //! The developer's commands, run as `cargo xtask`.
 
 mod bench;
+mod conformance;
 mod definitions;
 mod dictionaries;
 mod soak;
@@ -30,6 +31,9 @@ enum Command {
     /// Do for long what the black-box tests do for seconds.
     #[command(subcommand)]
     Soak(soak::Soak),
+    /// Run official suites and say where we differ, and why.
+    #[command(subcommand)]
+    Conformance(conformance::Conformance),
     /// Measure the product against peers that do the least that could do, started beside it.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         Command::Definitions(command) => command.run(),
         Command::Dictionaries(command) => command.run(),
         Command::Soak(command) => command.run(),
+        Command::Conformance(command) => command.run(),
         Command::Bench(command) => command.run(),
     };
     match outcome {

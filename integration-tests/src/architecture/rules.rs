@@ -185,8 +185,14 @@ pub const WIDENINGS: &[Widening] = &[
     },
     Widening {
         crate_name: "xtask",
-        libraries: &[HTTP_SERVER, Family("pingora"), Named("zstd")],
-        reason: "bench starts bare peers of the product's own kind, reads compressed data, and trains dictionaries",
+        libraries: &[
+            HTTP_SERVER,
+            Family("pingora"),
+            Named("quick-xml"),
+            Named("tar"),
+            Named("zstd"),
+        ],
+        reason: "bench starts bare peers of the product's own kind, reads compressed data, and trains dictionaries; conformance reads suites that are XML and packages of examples",
     },
     Widening {
         crate_name: "integration-tests",

@@ -87,6 +87,18 @@ impl<'a> Value<'a> {
         self.at
     }
 
+    /// The value at another place of the same document, as [`Value::place`] gave it.
+    #[must_use]
+    pub fn at_place(&self, place: u32) -> Option<Self> {
+        ((place as usize) < self.nodes.len()).then(|| self.beside(place))
+    }
+
+    /// The text of the whole document.
+    #[must_use]
+    pub fn document_text(&self) -> &'a str {
+        self.text
+    }
+
     /// The kind of this value.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -186,6 +198,12 @@ impl<'a> Value<'a> {
     pub fn each(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
         let alone = (self.kind() != Kind::Array).then_some(*self);
         self.items().chain(alone)
+    }
+
+    /// How many bytes of the text stand before the value; a string begins with its quote.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        self.node().start as usize - usize::from(self.kind() == Kind::String)
     }
 
     /// Line and column (in characters) of the value's first byte, both from 1.

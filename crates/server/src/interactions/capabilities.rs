@@ -91,7 +91,7 @@ fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
         "software": { "name": "Hearthgate", "version": env!("CARGO_PKG_VERSION") },
         "implementation": { "description": "Hearthgate FHIR server", "url": base.as_str() },
         "fhirVersion": schema.fhir_version(),
-        "format": ["json", "application/fhir+json"],
+        "format": ["json", "xml", "application/fhir+json", "application/fhir+xml"],
         "rest": [{
             "mode": "server",
             "documentation": "Order of execution in batch and transaction: DELETE, POST, PUT, \

@@ -26,3 +26,4 @@ mod references;
 mod rules;
 mod transaction;
 mod update;
+mod xml;

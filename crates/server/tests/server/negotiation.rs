@@ -16,7 +16,7 @@ async fn read(site: &Site, accept: &str, query: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn accept_is_honoured_as_far_as_there_is_json() {
+async fn accept_is_honoured_with_its_qualities() {
     // HTTP-009, HTTP-013, HTTP-014
     let site = site().await;
     let check = async |accept: &str, media_type: &str| {
@@ -26,12 +26,14 @@ async fn accept_is_honoured_as_far_as_there_is_json() {
     check("*/*", "application/fhir+json").await;
     check("application/*", "application/fhir+json").await;
     check("application/json", "application/json").await;
-    check("application/fhir+xml, application/json;q=0.5", "application/json").await;
+    check("application/fhir+turtle, application/json;q=0.5", "application/json").await;
+    check("application/fhir+xml, application/json;q=0.5", "application/fhir+xml").await;
+    check("text/xml", "text/xml").await;
     let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
-    check(browser, "application/fhir+json").await;
+    check(browser, "application/xml").await;
     check(";;;, application/fhir+json", "application/fhir+json").await;
     for accept in
-        ["application/pdf", "application/fhir+xml", "text/html", "application/fhir+json;q=0"]
+        ["application/pdf", "application/fhir+turtle", "text/html", "application/fhir+xml;q=0"]
     {
         let refused = read(&site, accept, "").await.is(406);
         assert_eq!(refused.header("content-type"), Some("application/fhir+json"), "{accept}");
@@ -50,14 +52,20 @@ async fn the_format_parameter_wins_over_accept() {
         "application/fhir%2Bjson",
         "application/fhir%20json",
     ] {
-        read(&site, "application/fhir+xml", &format!("?_format={format}")).await.is(200);
+        let answer = read(&site, "application/fhir+xml", &format!("?_format={format}")).await;
+        assert!(answer.is(200).body.starts_with(b"{"), "{format}");
     }
-    for format in ["xml", "ttl", "application/fhir+xml", "html", ""] {
+    for format in ["xml", "application/xml", "text/xml", "application/fhir%2Bxml"] {
+        let answer = read(&site, "application/fhir+json", &format!("?_format={format}")).await;
+        assert!(answer.is(200).body.starts_with(b"<"), "{format}");
+    }
+    for format in ["ttl", "html", ""] {
         read(&site, "application/fhir+json", &format!("?_format={format}")).await.is(406);
     }
     // It never says how the body is read.
-    let ask = site.ask("POST", "Patient?_format=json").bytes("application/fhir+xml", "<Patient/>");
-    ask.send().await.is(415);
+    let xml = "<Patient xmlns=\"http://hl7.org/fhir\"/>";
+    let ask = site.ask("POST", "Patient?_format=json").bytes("application/fhir+xml", xml);
+    assert!(ask.send().await.is(201).body.starts_with(b"{"));
 }
 
 #[tokio::test]
@@ -79,7 +87,7 @@ async fn bodies_come_as_json_by_any_of_its_names() {
     }
     let position = site.position();
     for media_type in
-        ["text/csv", "application/fhir+xml", "application/x-www-form-urlencoded", "json"]
+        ["text/csv", "application/xhtml+xml", "application/x-www-form-urlencoded", "json"]
     {
         assert_eq!(
             post(media_type).await.is(415).expressions(),
@@ -87,7 +95,7 @@ async fn bodies_come_as_json_by_any_of_its_names() {
             "{media_type}"
         );
     }
-    site.ask("POST", "Patient").bytes("", "<Patient/>").send().await.is(415);
+    site.ask("POST", "Patient").bytes("", "%PDF").send().await.is(415);
     let ask = site.ask("POST", "Patient").header("content-encoding", "gzip").body(body);
     ask.send().await.is(415);
     assert_eq!(site.position(), position);

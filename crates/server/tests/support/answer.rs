@@ -29,9 +29,19 @@ impl Answer {
         String::from_utf8(self.body.to_vec()).expect("UTF-8")
     }
 
+    /// The body as JSON; one in XML as the JSON that it means.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("JSON")
+        let body = match self.header("content-type") {
+            Some(media_type) if media_type.contains("xml") => {
+                let schema = fhir_schema::Schema::r4();
+                fhir_xml::to_json(&self.body, schema, &fhir_xml::Limits::default())
+                    .unwrap_or_else(|refused| panic!("{refused}: {}", self.text()))
+                    .json
+            }
+            _ => self.body.to_vec(),
+        };
+        serde_json::from_slice(&body).expect("JSON")
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

@@ -1,0 +1,797 @@
+//! XML to JSON (FHIR R4, 2.6.1 and 2.6.2), in one pass over the text: what an element is, and
+//! where it may stand, is looked up in the table.
+
+use fhir_core::json::MAX_DEPTH;
+use fhir_schema::{Element, Kind, Node, Schema};
+
+use crate::attributes::{self, Attribute};
+use crate::encoding;
+use crate::error::{Found, XmlIssue, XmlProblem, beginning, found, ill_formed};
+use crate::escape::{attribute_text, attribute_to_json, text_to_json};
+use crate::groups::{Group, Out};
+use crate::namespaces::{self, Namespace, Namespaces};
+use crate::narrative;
+use crate::path::{Step, expression};
+use crate::places::Places;
+use crate::tokens::{Tag, Token, Tokens};
+
+/// What is taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of a text; more than 1 GiB are never taken.
+    pub bytes: usize,
+    /// Issues after which reading ends.
+    pub issues: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes: 1 << 30, issues: 100 }
+    }
+}
+
+/// A resource as JSON.
+#[derive(Debug, Clone)]
+pub struct Converted<'a> {
+    /// The text, without white space. It is JSON of one resource; nothing was left out.
+    pub json: Vec<u8>,
+    /// Where its values stood in the XML.
+    pub places: Places<'a>,
+}
+
+/// Why a resource was not converted.
+#[derive(Debug, Clone)]
+pub struct Refused<'a> {
+    /// What is wrong with it, never empty.
+    pub issues: Vec<XmlIssue>,
+    /// What could be read in spite of that, for finding what else is wrong. The issues name what
+    /// is missing from it: it must not be stored.
+    pub readable: Option<Converted<'a>>,
+}
+
+impl std::error::Error for Refused<'_> {}
+
+impl std::fmt::Display for Refused<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (count, issue) in self.issues.iter().enumerate() {
+            write!(formatter, "{}{issue}", if count > 0 { "; " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a resource in FHIR's XML format and writes it in its JSON format.
+///
+/// # Errors
+/// [`Refused`] says all that is wrong with it.
+pub fn to_json<'a>(
+    xml: &'a [u8],
+    schema: &Schema,
+    limits: &Limits,
+) -> Result<Converted<'a>, Refused<'a>> {
+    let most = limits.bytes.min(1 << 30);
+    let text =
+        if xml.len() > most { found(0, XmlProblem::TooLong(most)) } else { encoding::decode(xml) };
+    let text = match text {
+        Ok(text) => text,
+        Err(found) => {
+            let text = String::from_utf8_lossy(&xml[..xml.len().min(found.offset)]);
+            let issues = located(vec![(found, String::new())], &text);
+            return Err(Refused { issues, readable: None });
+        }
+    };
+    let mut reader = Reader::new(&text, schema, limits);
+    let done = reader.document();
+    let Reader { out, mut issues, path, .. } = reader;
+    let is_whole = done.is_ok();
+    if let Err(found) = done {
+        issues.push((found, expression(&path)));
+    }
+    let issues = located(issues, &text);
+    let Out { json, places } = out;
+    let converted = Converted { json, places: Places { text, places } };
+    if issues.is_empty() {
+        return Ok(converted);
+    }
+    Err(Refused { issues, readable: is_whole.then_some(converted) })
+}
+
+/// Finds the lines of all issues in one pass over the text.
+fn located(mut issues: Vec<(Found, String)>, text: &str) -> Vec<XmlIssue> {
+    issues.sort_by_key(|(found, _)| found.offset);
+    let (mut line, mut line_start, mut done) = (1, 0, 0);
+    let mut locate = |(found, expression): (Found, String)| {
+        let offset = text.floor_char_boundary(found.offset);
+        let passed = &text[done..offset];
+        line += passed.matches('\n').count();
+        line_start = passed.rfind('\n').map_or(line_start, |at| done + at + 1);
+        done = offset;
+        let column = text[line_start..offset].chars().count() + 1;
+        XmlIssue { problem: found.problem, line, column, expression }
+    };
+    issues.into_iter().map(&mut locate).collect()
+}
+
+struct Reader<'a, 's> {
+    text: &'a str,
+    schema: &'s Schema,
+    limits: &'a Limits,
+    tokens: Tokens<'a>,
+    namespaces: Namespaces<'a>,
+    /// Of the tag that was read last.
+    attributes: Vec<Attribute<'a>>,
+    out: Out,
+    /// Objects and arrays of the JSON that are open.
+    depth: usize,
+    path: Vec<Step<'s>>,
+    issues: Vec<(Found, String)>,
+    /// Names of the groups that ended, of all objects that are being read, innermost last.
+    ended: Vec<&'s str>,
+    /// What a primitive value has beside the value: the type Element.
+    primitive: Option<Node>,
+    /// For names with an underscore before them.
+    name: String,
+}
+
+impl<'a, 's> Reader<'a, 's> {
+    fn new(text: &'a str, schema: &'s Schema, limits: &'a Limits) -> Self {
+        Self {
+            text,
+            schema,
+            limits,
+            tokens: Tokens::new(text),
+            namespaces: Namespaces::default(),
+            attributes: Vec::new(),
+            out: Out {
+                json: Vec::with_capacity(text.len()),
+                // About one value in thirty bytes; a vector that grows is copied.
+                places: Vec::with_capacity(text.len() / 32),
+            },
+            depth: 0,
+            path: Vec::new(),
+            issues: Vec::new(),
+            ended: Vec::new(),
+            primitive: schema.datatype("Element"),
+            name: String::new(),
+        }
+    }
+
+    /// Notes an issue at the element that is read, and goes on unless there are too many.
+    fn issue(&mut self, offset: usize, problem: XmlProblem) -> Result<(), Found> {
+        if self.issues.len() + 1 >= self.limits.issues {
+            return found(offset, problem);
+        }
+        self.issues.push((Found { offset, problem }, expression(&self.path)));
+        Ok(())
+    }
+
+    fn document(&mut self) -> Result<(), Found> {
+        let mut is_done = false;
+        loop {
+            let token = self.tokens.next()?;
+            let at = self.tokens.start;
+            match token {
+                Token::Text(text) if text.trim_ascii().is_empty() => {}
+                Token::Comment | Token::Instruction => {}
+                Token::Doctype => return found(at, XmlProblem::Doctype),
+                Token::Start(_) | Token::Empty(_) if is_done => {
+                    return ill_formed(at, "more than one element outside of all others");
+                }
+                Token::Start(tag) => self.root(&tag, false)?,
+                Token::Empty(tag) => self.root(&tag, true)?,
+                Token::Eof if is_done => return Ok(()),
+                Token::Eof => return ill_formed(at, "there is no element in it"),
+                Token::Text(_) | Token::Reference(_) | Token::Cdata(_) | Token::End => {
+                    return ill_formed(at, "text outside of all elements");
+                }
+            }
+            is_done |= matches!(token, Token::Start(_) | Token::Empty(_));
+        }
+    }
+
+    fn root(&mut self, tag: &Tag<'a>, is_empty: bool) -> Result<(), Found> {
+        tag.check_name()?;
+        let (namespace, local) = self.enter(tag)?;
+        if namespace != Namespace::Fhir {
+            return found(tag.at, XmlProblem::NotFhir(beginning(local)));
+        }
+        let Some((name, node)) = self.resource_type(local) else {
+            return found(tag.at, XmlProblem::UnknownResource(beginning(local)));
+        };
+        self.path.push(Step { name, index: None });
+        self.resource(tag, name, node, is_empty)?;
+        self.path.pop();
+        Ok(())
+    }
+
+    fn resource_type(&self, name: &str) -> Option<(&'s str, Node)> {
+        let node = self.schema.resource(name)?;
+        Some((self.schema.node_path(node), node))
+    }
+
+    /// Reads the attributes of a tag and what its prefix stands for.
+    fn enter(&mut self, tag: &Tag<'a>) -> Result<(Namespace<'a>, &'a str), Found> {
+        attributes::read(tag, &mut self.attributes)?;
+        self.namespaces.open(&mut self.attributes)?;
+        let (prefix, local) = namespaces::split(tag.name);
+        match self.namespaces.of(prefix) {
+            Some((namespace, _)) => Ok((namespace, local)),
+            None => ill_formed(tag.at, "a prefix that is not declared"),
+        }
+    }
+
+    /// Passes over an element that was entered.
+    fn skip(&mut self, is_empty: bool) -> Result<(), Found> {
+        let mut open = usize::from(!is_empty);
+        while open > 0 {
+            match self.tokens.next()? {
+                Token::Start(_) => open += 1,
+                Token::End => open -= 1,
+                Token::Doctype => return found(self.tokens.start, XmlProblem::Doctype),
+                Token::Eof => return self.ends_early(),
+                _ => {}
+            }
+        }
+        self.namespaces.close();
+        Ok(())
+    }
+
+    fn ends_early<T>(&self) -> Result<T, Found> {
+        ill_formed(self.tokens.start, "the text ends inside an element")
+    }
+
+    /// Goes this many levels of JSON deeper.
+    fn deepen(&mut self, levels: usize, at: usize) -> Result<(), Found> {
+        self.depth += levels;
+        if self.depth > MAX_DEPTH {
+            return found(at, XmlProblem::TooDeep);
+        }
+        Ok(())
+    }
+
+    /// The object of a resource, whose tag was entered.
+    fn resource(
+        &mut self,
+        tag: &Tag<'a>,
+        name: &'s str,
+        node: Node,
+        is_empty: bool,
+    ) -> Result<(), Found> {
+        self.deepen(1, tag.at)?;
+        self.out.place(tag.at);
+        self.out.push(b"{\"resourceType\":\"");
+        self.out.push(name.as_bytes());
+        self.out.push(b"\"");
+        for at in 0..self.attributes.len() {
+            let mend = match self.attributes[at].name {
+                "id" => "a resource's id is an element: <id value=\"…\"/>",
+                _ => "leave it out",
+            };
+            self.unknown_attribute(at, mend)?;
+        }
+        if !is_empty {
+            self.children(node)?;
+        }
+        self.out.push(b"}");
+        self.namespaces.close();
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// An attribute that means nothing here. Where a schema may be found is no harm.
+    fn unknown_attribute(&mut self, at: usize, mend: &'static str) -> Result<(), Found> {
+        let attribute = self.attributes[at];
+        let (prefix, local) = namespaces::split(attribute.name);
+        if !prefix.is_empty() {
+            match self.namespaces.of(prefix) {
+                None => return ill_formed(attribute.at, "a prefix that is not declared"),
+                Some((Namespace::SchemaInstance, _))
+                    if matches!(local, "schemaLocation" | "noNamespaceSchemaLocation") =>
+                {
+                    return Ok(());
+                }
+                Some(_) => {}
+            }
+        }
+        let name = beginning(attribute.name);
+        self.issue(attribute.at, XmlProblem::UnknownAttribute { name, mend })
+    }
+
+    /// The elements of an object up to its end tag, as members. Whether there were any.
+    fn children(&mut self, node: Node) -> Result<bool, Found> {
+        let schema = self.schema;
+        let mut rest = schema.elements(node);
+        let mut group: Option<Group<'s>> = None;
+        let first_ended = self.ended.len();
+        let mut any = false;
+        loop {
+            let token = self.tokens.next()?;
+            let at = self.tokens.start;
+            let (tag, is_empty) = match token {
+                Token::Start(tag) => (tag, false),
+                Token::Empty(tag) => (tag, true),
+                Token::End => break,
+                Token::Text(text) if text.trim_ascii().is_empty() => continue,
+                Token::Comment | Token::Instruction => continue,
+                Token::Text(_) | Token::Reference(_) | Token::Cdata(_) => {
+                    self.issue(at, XmlProblem::Text)?;
+                    continue;
+                }
+                Token::Doctype => return found(at, XmlProblem::Doctype),
+                Token::Eof => return self.ends_early(),
+            };
+            any = true;
+            let (namespace, local) = self.enter(&tag)?;
+            match &group {
+                Some(open) if open.name == local => {
+                    let is_array = open.element.is_array;
+                    if !self.is_of(namespace, open.element.kind, &tag)? {
+                        self.skip(is_empty)?;
+                        continue;
+                    }
+                    if !is_array {
+                        self.issue(at, XmlProblem::Repeated(beginning(local)))?;
+                        self.skip(is_empty)?;
+                        continue;
+                    }
+                }
+                _ => {
+                    let mut ahead = rest.clone();
+                    let next = match ahead.find(|(name, _)| *name == local) {
+                        Some(next) => {
+                            rest = ahead;
+                            Some(next)
+                        }
+                        None => self.misplaced(node, &tag, (namespace, local), group.as_ref())?,
+                    };
+                    let next = match next {
+                        Some((name, element))
+                            if self.may_begin(namespace, name, element, &tag)? =>
+                        {
+                            next.filter(|_| !self.ended[first_ended..].contains(&name))
+                        }
+                        _ => None,
+                    };
+                    let Some((name, element)) = next else {
+                        self.skip(is_empty)?;
+                        continue;
+                    };
+                    if let Some(before) = group.take() {
+                        self.ended.push(before.name);
+                        before.end(&mut self.out);
+                    }
+                    group = Some(Group::begin(name, element, at, &mut self.out));
+                }
+            }
+            let open = group.as_mut().expect("a group was begun or goes on");
+            self.item(node, open, &tag, is_empty)?;
+        }
+        if let Some(last) = group {
+            last.end(&mut self.out);
+        }
+        self.ended.truncate(first_ended);
+        Ok(any)
+    }
+
+    /// Whether an element is of its namespace, and an element in XML at all; an issue if not.
+    fn may_begin(
+        &mut self,
+        namespace: Namespace<'a>,
+        name: &str,
+        element: Element,
+        tag: &Tag<'a>,
+    ) -> Result<bool, Found> {
+        if !self.is_of(namespace, element.kind, tag)? {
+            return Ok(false);
+        }
+        if element.is_attribute {
+            self.issue(tag.at, XmlProblem::MustBeAttribute(name.to_owned()))?;
+        }
+        Ok(!element.is_attribute)
+    }
+
+    /// Whether an element is of the namespace that its kind calls for; an issue if not.
+    fn is_of(
+        &mut self,
+        namespace: Namespace<'a>,
+        kind: Kind,
+        tag: &Tag<'a>,
+    ) -> Result<bool, Found> {
+        let wanted = if kind == Kind::Xhtml { Namespace::Xhtml } else { Namespace::Fhir };
+        if namespace == wanted {
+            return Ok(true);
+        }
+        if kind == Kind::Xhtml {
+            self.issue(tag.at, XmlProblem::NotADiv)?;
+        } else {
+            self.foreign(namespace, tag)?;
+        }
+        Ok(false)
+    }
+
+    fn foreign(&mut self, namespace: Namespace<'a>, tag: &Tag<'a>) -> Result<(), Found> {
+        let (name, namespace) = (beginning(tag.name), beginning(namespace.name()));
+        self.issue(tag.at, XmlProblem::ForeignNamespace { name, namespace })
+    }
+
+    /// An element that is not one of those that may come next: an issue. Where it would be known
+    /// further up, that is given back.
+    fn misplaced(
+        &mut self,
+        node: Node,
+        tag: &Tag<'a>,
+        (namespace, local): (Namespace<'a>, &'a str),
+        group: Option<&Group<'s>>,
+    ) -> Result<Option<(&'s str, Element)>, Found> {
+        tag.check_name()?;
+        if namespace != Namespace::Fhir {
+            self.foreign(namespace, tag)?;
+            return Ok(None);
+        }
+        let schema = self.schema;
+        let known = schema.elements(node).find(|(name, _)| *name == local);
+        let problem = match (&known, group) {
+            (Some((_, element)), _) if element.is_attribute => return Ok(known),
+            (Some((name, element)), Some(group)) => {
+                let choice = element.choice_name(name);
+                if choice.is_some() && choice == group.element.choice_name(group.name) {
+                    // Which alternative comes first has no meaning; that there are two is for
+                    // validation, as in JSON.
+                    return Ok(known);
+                }
+                XmlProblem::WrongOrder { name: beginning(local), after: group.name.to_owned() }
+            }
+            _ => XmlProblem::UnknownElement {
+                name: beginning(local),
+                parent: schema.node_path(node).to_owned(),
+            },
+        };
+        self.issue(tag.at, problem)?;
+        Ok(known)
+    }
+
+    /// One of the elements of a group, whose tag was entered.
+    fn item(
+        &mut self,
+        node: Node,
+        group: &mut Group<'s>,
+        tag: &Tag<'a>,
+        is_empty: bool,
+    ) -> Result<(), Found> {
+        let element = group.element;
+        let index = element.is_array.then_some(group.count);
+        self.path.push(Step { name: group.name, index });
+        let depth = self.depth;
+        self.deepen(usize::from(element.is_array), tag.at)?;
+        match element.kind {
+            Kind::Complex(content) | Kind::Reference(content) | Kind::Identifier(content) => {
+                self.begin_item(group, tag);
+                self.complex(content, tag, is_empty)?;
+            }
+            Kind::Resource => {
+                self.begin_item(group, tag);
+                self.holder(tag, is_empty)?;
+            }
+            Kind::Xhtml => {
+                self.begin_item(group, tag);
+                self.div(tag, is_empty)?;
+            }
+            Kind::Uri | Kind::Url | Kind::Oid | Kind::Uuid | Kind::Canonical | Kind::Primitive => {
+                self.primitive(node, group, tag, is_empty)?
+            }
+        }
+        self.depth = depth;
+        group.count += 1;
+        self.path.pop();
+        Ok(())
+    }
+
+    /// What stands before an item that is not a primitive.
+    fn begin_item(&mut self, group: &mut Group<'s>, tag: &Tag<'a>) {
+        group.has_value = true;
+        if group.element.is_array {
+            self.out.comma();
+        } else {
+            self.out.member("", group.name);
+        }
+        self.out.place(tag.at);
+    }
+
+    fn complex(&mut self, node: Node, tag: &Tag<'a>, is_empty: bool) -> Result<(), Found> {
+        self.deepen(1, tag.at)?;
+        self.out.push(b"{");
+        let mut any = false;
+        for at in 0..self.attributes.len() {
+            let attribute = self.attributes[at];
+            let known = self.schema.element(node, attribute.name);
+            if known.is_some_and(|element| element.is_attribute) {
+                any |= attribute.name != "id";
+                self.attribute(attribute)?;
+            } else {
+                let mend = match attribute.name {
+                    "value" => "this element has elements, and no value of its own",
+                    _ => "leave it out, or make it an element",
+                };
+                self.unknown_attribute(at, mend)?;
+            }
+        }
+        if !is_empty {
+            any |= self.children(node)?;
+        }
+        if !any {
+            self.issue(tag.at, XmlProblem::EmptyElement)?;
+        }
+        self.out.push(b"}");
+        self.namespaces.close();
+        Ok(())
+    }
+
+    /// `id` or `url` as a member.
+    fn attribute(&mut self, attribute: Attribute<'a>) -> Result<(), Found> {
+        if attribute.value.is_empty() {
+            let name = if attribute.name == "id" { "id" } else { "url" };
+            return self.issue(attribute.at, XmlProblem::EmptyAttribute(name));
+        }
+        self.out.member("", attribute.name);
+        self.out.place(attribute.at);
+        self.string(attribute)
+    }
+
+    fn string(&mut self, attribute: Attribute<'a>) -> Result<(), Found> {
+        self.out.push(b"\"");
+        attribute_to_json(attribute.value, attribute.value_at, &mut self.out.json)?;
+        self.out.push(b"\"");
+        Ok(())
+    }
+
+    /// An element that holds a resource.
+    fn holder(&mut self, tag: &Tag<'a>, is_empty: bool) -> Result<(), Found> {
+        for at in 0..self.attributes.len() {
+            self.unknown_attribute(at, "leave it out")?;
+        }
+        let mut is_held = false;
+        loop {
+            if is_empty {
+                break;
+            }
+            let token = self.tokens.next()?;
+            let at = self.tokens.start;
+            let (inner, inner_is_empty) = match token {
+                Token::Start(inner) => (inner, false),
+                Token::Empty(inner) => (inner, true),
+                Token::End => break,
+                Token::Text(text) if text.trim_ascii().is_empty() => continue,
+                Token::Comment | Token::Instruction => continue,
+                Token::Text(_) | Token::Reference(_) | Token::Cdata(_) => {
+                    self.issue(at, XmlProblem::Text)?;
+                    continue;
+                }
+                Token::Doctype => return found(at, XmlProblem::Doctype),
+                Token::Eof => return self.ends_early(),
+            };
+            inner.check_name()?;
+            let (namespace, local) = self.enter(&inner)?;
+            let resource_type = self.resource_type(local);
+            match resource_type {
+                _ if namespace != Namespace::Fhir => self.foreign(namespace, &inner)?,
+                _ if is_held => self.issue(at, XmlProblem::SecondResource)?,
+                Some((name, node)) => {
+                    is_held = true;
+                    self.resource(&inner, name, node, inner_is_empty)?;
+                    continue;
+                }
+                None => {
+                    is_held = true;
+                    self.out.push(b"null");
+                    self.issue(at, XmlProblem::UnknownResource(beginning(local)))?;
+                }
+            }
+            self.skip(inner_is_empty)?;
+        }
+        if !is_held {
+            self.out.push(b"null");
+            self.issue(tag.at, XmlProblem::NoResource)?;
+        }
+        self.namespaces.close();
+        Ok(())
+    }
+
+    fn div(&mut self, tag: &Tag<'a>, is_empty: bool) -> Result<(), Found> {
+        let reading = narrative::Reading {
+            text: self.text,
+            tokens: &mut self.tokens,
+            namespaces: &mut self.namespaces,
+            attributes: &mut self.attributes,
+        };
+        let div = reading.div(tag, is_empty)?;
+        self.out.push(b"\"");
+        div.pieces(|piece| text_to_json(piece, &mut self.out.json));
+        self.out.push(b"\"");
+        Ok(())
+    }
+
+    fn primitive(
+        &mut self,
+        node: Node,
+        group: &mut Group<'s>,
+        tag: &Tag<'a>,
+        is_empty: bool,
+    ) -> Result<(), Found> {
+        let is_array = group.element.is_array;
+        let (mut value, mut id) = (None, None);
+        for at in 0..self.attributes.len() {
+            let attribute = self.attributes[at];
+            match attribute.name {
+                "value" => value = Some(attribute),
+                "id" => id = Some(attribute),
+                _ => self.unknown_attribute(at, "leave it out")?,
+            }
+        }
+        let start = self.out.mark();
+        if is_array {
+            self.out.comma();
+        } else if value.is_some() {
+            self.out.member("", group.name);
+        }
+        self.out.place(tag.at);
+        let is_written = match value {
+            Some(value) => self.value(value, group.element)?,
+            None => false,
+        };
+        group.has_value |= is_written;
+        if !is_written {
+            if is_array {
+                self.out.push(b"null");
+            } else {
+                self.out.back_to(start);
+            }
+        }
+        let has_content = if id.is_none() && is_empty {
+            if let Some(sibling) = &mut group.sibling {
+                sibling.push(b",null");
+            }
+            false
+        } else {
+            self.beside(node, group, tag, (id, is_empty))?
+        };
+        if value.is_none() && !has_content {
+            self.issue(tag.at, XmlProblem::EmptyElement)?;
+        }
+        self.namespaces.close();
+        Ok(())
+    }
+
+    /// The id and extensions of a primitive: the member `_name`. Whether there are extensions.
+    fn beside(
+        &mut self,
+        node: Node,
+        group: &mut Group<'s>,
+        tag: &Tag<'a>,
+        (id, is_empty): (Option<Attribute<'a>>, bool),
+    ) -> Result<bool, Found> {
+        let is_array = group.element.is_array;
+        let is_first = group.sibling.is_none();
+        let mut sibling = is_array.then(|| group.begin_sibling());
+        if let Some(sibling) = &mut sibling {
+            std::mem::swap(&mut self.out, sibling);
+        }
+        let start = self.out.mark();
+        if is_array {
+            self.out.comma();
+        } else {
+            self.out.member("_", group.name);
+        }
+        self.out.place(tag.at);
+        self.deepen(1, tag.at)?;
+        self.out.push(b"{");
+        if let Some(id) = id {
+            self.attribute(id)?;
+        }
+        let has_content = match self.primitive {
+            Some(element) if !is_empty => self.children(element)?,
+            _ => false,
+        };
+        let any = id.is_some() || has_content;
+        if any {
+            self.out.push(b"}");
+        } else {
+            self.out.back_to(start);
+            if is_array {
+                self.out.comma();
+                self.out.push(b"null");
+            }
+        }
+        if let Some(mut sibling) = sibling {
+            std::mem::swap(&mut self.out, &mut sibling);
+            if any || !is_first {
+                group.sibling = Some(sibling);
+            }
+        }
+        if any {
+            self.name.clear();
+            self.name.push('_');
+            self.name.push_str(group.name);
+            if self.schema.element(node, &self.name).is_none() {
+                self.issue(tag.at, XmlProblem::ValueAlone)?;
+            }
+        }
+        Ok(has_content)
+    }
+
+    /// A primitive value, in JSON's kind for its type. Whether it could be written.
+    fn value(&mut self, value: Attribute<'a>, element: Element) -> Result<bool, Found> {
+        if value.value.is_empty() {
+            self.issue(value.at, XmlProblem::EmptyAttribute("value"))?;
+            return Ok(false);
+        }
+        let schema = self.schema;
+        let type_name = schema.type_name(element);
+        let (is_right, mend) = match type_name {
+            "boolean" => {
+                let text = attribute_text(value.value, value.value_at)?;
+                let is_right = matches!(&*text, "true" | "false");
+                if is_right {
+                    self.out.push(text.as_bytes());
+                }
+                (is_right, "write true or false")
+            }
+            "integer" | "positiveInt" | "unsignedInt" | "decimal" => {
+                let text = attribute_text(value.value, value.value_at)?;
+                // JSON has no plus sign.
+                let digits = match type_name {
+                    "decimal" => &*text,
+                    _ => text.strip_prefix('+').filter(|it| !it.starts_with('-')).unwrap_or(&text),
+                };
+                let is_right = is_number(digits);
+                if is_right {
+                    self.out.push(digits.as_bytes());
+                }
+                (is_right, "write digits, such as 12 or 0.50, without spaces")
+            }
+            "base64Binary" => (self.base64(value)?, "write the content as base64"),
+            _ => {
+                self.string(value)?;
+                (true, "")
+            }
+        };
+        if !is_right {
+            let (type_name, text) = (type_name.to_owned(), beginning(value.value));
+            let problem = XmlProblem::InvalidValue { value: text, type_name, mend };
+            self.issue(value.value_at, problem)?;
+        }
+        Ok(is_right)
+    }
+
+    /// White space in base64 is for line lengths, and no content. Whether there is any other.
+    fn base64(&mut self, value: Attribute<'a>) -> Result<bool, Found> {
+        let mut text = attribute_text(value.value, value.value_at)?;
+        if text.bytes().any(|byte| byte.is_ascii_whitespace()) {
+            text = text.split_ascii_whitespace().collect();
+        }
+        if text.is_empty() {
+            return Ok(false);
+        }
+        self.out.push(b"\"");
+        text_to_json(&text, &mut self.out.json);
+        self.out.push(b"\"");
+        Ok(true)
+    }
+}
+
+/// Whether this is a number in JSON, which is what FHIR's decimal is in both formats.
+pub(crate) fn is_number(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (text, None),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (mantissa, None),
+    };
+    let whole = whole.strip_prefix('-').unwrap_or(whole);
+    digits(whole)
+        && (whole.len() == 1 || !whole.starts_with('0'))
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(|it| digits(it.strip_prefix(['+', '-']).unwrap_or(it)))
+}

@@ -1,0 +1,272 @@
+//! Steps from an element to those inside it: by name, by the name of a choice of types, to all
+//! children, to all descendants. What stands under `x` and `_x` in JSON is one element.
+
+use std::borrow::Cow;
+
+use fhir_core::json::{Kind as JsonKind, Value};
+use fhir_schema::{Element, Node};
+use smallvec::SmallVec;
+
+use super::{Flow, Run, Sink};
+use crate::model::NodeType;
+use crate::program::Step;
+use crate::value::{FhirValue, Item};
+
+impl<'a> Run<'a, '_> {
+    /// The elements with the name of `step` inside an item.
+    pub(super) fn step_into(
+        &self,
+        item: &Item<'a>,
+        step: &'a Step,
+        at: u32,
+        sink: Sink<'_, 'a>,
+    ) -> Flow {
+        match item {
+            Item::Fhir(value) => self.named_children(value, step, at, sink),
+            Item::Type(info) => match &*step.name {
+                "namespace" => sink(Item::String(Cow::Borrowed(info.namespace))),
+                "name" => sink(Item::String(Cow::Owned(info.name.clone()))),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn named_children(
+        &self,
+        value: &FhirValue<'a>,
+        step: &'a Step,
+        at: u32,
+        sink: Sink<'_, 'a>,
+    ) -> Flow {
+        let is_primitive = value.has_primitive_value() || value.node_type().is_primitive();
+        if is_primitive && &*step.name == "value" {
+            return match value.to_system(self.schema) {
+                Some(system) => sink(system),
+                None => Ok(()),
+            };
+        }
+        let Some(object) = value.object() else {
+            return Ok(());
+        };
+        let node =
+            if is_primitive { self.schema.datatype("Element") } else { value.node_type().node() };
+        let Some(node) = node else {
+            return self.named(object, step, NodeType::Unknown, at, sink);
+        };
+        if let Some((_, element)) = step.known.iter().find(|(known, _)| *known == node) {
+            return self.named(object, step, NodeType::Element(*element), at, sink);
+        }
+        match self.schema.element(node, &step.name) {
+            Some(element) if !step.name.starts_with('_') => {
+                self.named(object, step, NodeType::Element(element), at, sink)
+            }
+            _ => self.chosen(object, node, step, at, sink),
+        }
+    }
+
+    /// What stands under this very name.
+    fn named(
+        &self,
+        object: Value<'a>,
+        step: &'a Step,
+        node_type: NodeType,
+        at: u32,
+        sink: Sink<'_, 'a>,
+    ) -> Flow {
+        let may_have_sibling = node_type.is_primitive() || node_type == NodeType::Unknown;
+        if !may_have_sibling {
+            return match object.get(&step.name) {
+                Some(value) => self.hand_out(Some(value), None, node_type, at, sink),
+                None => Ok(()),
+            };
+        }
+        let (mut value, mut sibling) = (None, None);
+        for (name, member) in object.members() {
+            if name == *step.name {
+                value = Some(member);
+            } else if name == *step.sibling_name {
+                sibling = Some(member);
+            }
+        }
+        self.hand_out(value, sibling, node_type, at, sink)
+    }
+
+    /// What stands under the name of a choice of types: `valueQuantity` for `value`.
+    fn chosen(
+        &self,
+        object: Value<'a>,
+        node: Node,
+        step: &'a Step,
+        at: u32,
+        sink: Sink<'_, 'a>,
+    ) -> Flow {
+        let mut found: SmallVec<[(Cow<'a, str>, Element); 1]> = SmallVec::new();
+        for (name, _) in object.members() {
+            let bare = name.strip_prefix('_').unwrap_or(&name);
+            let type_part = bare.strip_prefix(&*step.name);
+            if !type_part.is_some_and(|it| it.starts_with(|first: char| first.is_ascii_uppercase()))
+            {
+                continue;
+            }
+            match self.schema.element(node, bare) {
+                Some(element) if element.is_choice => {
+                    if !found.iter().any(|(other, _)| other == bare) {
+                        let bare = match &name {
+                            Cow::Borrowed(name) => {
+                                Cow::Borrowed(name.strip_prefix('_').unwrap_or(name))
+                            }
+                            Cow::Owned(_) => Cow::Owned(bare.to_owned()),
+                        };
+                        found.push((bare, element));
+                    }
+                }
+                _ => {}
+            }
+        }
+        if found.is_empty() {
+            // The schema has no such element; the data may have it all the same.
+            return match object.get(&step.name) {
+                Some(value) => self.hand_out(Some(value), None, NodeType::Unknown, at, sink),
+                None => Ok(()),
+            };
+        }
+        for (name, element) in found {
+            let sibling = sibling_of(object, &name);
+            let node_type = NodeType::Element(element);
+            self.hand_out(object.get(&name), sibling, node_type, at, sink)?;
+        }
+        Ok(())
+    }
+
+    /// The items of an array, or the one value; each with what stands beside it.
+    fn hand_out(
+        &self,
+        value: Option<Value<'a>>,
+        sibling: Option<Value<'a>>,
+        node_type: NodeType,
+        at: u32,
+        sink: Sink<'_, 'a>,
+    ) -> Flow {
+        let is_array = |it: &Option<Value<'a>>| it.is_some_and(|it| it.kind() == JsonKind::Array);
+        if !is_array(&value) && !is_array(&sibling) {
+            return self.hand_out_one(value, sibling, node_type, at, sink);
+        }
+        let mut values = value.into_iter().flat_map(|it| it.each());
+        let mut siblings = sibling.into_iter().flat_map(|it| it.each());
+        loop {
+            let (value, sibling) = (values.next(), siblings.next());
+            if value.is_none() && sibling.is_none() {
+                return Ok(());
+            }
+            self.hand_out_one(value, sibling, node_type, at, sink)?;
+        }
+    }
+
+    fn hand_out_one(
+        &self,
+        value: Option<Value<'a>>,
+        sibling: Option<Value<'a>>,
+        node_type: NodeType,
+        at: u32,
+        sink: Sink<'_, 'a>,
+    ) -> Flow {
+        self.spend(1, at)?;
+        let item = match node_type {
+            NodeType::Element(element) => FhirValue::element(self.schema, element, value, sibling),
+            other => FhirValue::of_type(other, value, sibling),
+        };
+        item.map_or(Ok(()), |item| sink(Item::Fhir(item)))
+    }
+
+    /// All elements inside an item.
+    pub(super) fn children(&self, item: &Item<'a>, at: u32, sink: Sink<'_, 'a>) -> Flow {
+        let Some(object) = item.as_fhir().and_then(FhirValue::object) else {
+            return Ok(());
+        };
+        self.each_child(item, object, &mut |name, value, sibling, node| {
+            let element = node.and_then(|node| self.schema.element(node, name));
+            let node_type = element.map_or(NodeType::Unknown, NodeType::Element);
+            self.hand_out(value, sibling, node_type, at, sink)
+        })
+    }
+
+    /// How many elements there are inside an item, counted no further than to `most`.
+    pub(super) fn count_children(
+        &self,
+        item: &Item<'a>,
+        most: usize,
+        at: u32,
+    ) -> Result<usize, super::Stop> {
+        let Some(object) = item.as_fhir().and_then(FhirValue::object) else {
+            return Ok(0);
+        };
+        let mut count = 0;
+        let flow = self.each_child(item, object, &mut |_, value, sibling, _| {
+            let is_array =
+                |it: Option<Value<'a>>| it.is_some_and(|it| it.kind() == JsonKind::Array);
+            if is_array(value) || is_array(sibling) {
+                self.hand_out(value, sibling, NodeType::Unknown, at, &mut |_| {
+                    count += 1;
+                    if count >= most { Err(super::Stop::Enough) } else { Ok(()) }
+                })?;
+            } else {
+                self.spend(1, at)?;
+                count +=
+                    usize::from(FhirValue::of_type(NodeType::Unknown, value, sibling).is_some());
+            }
+            if count >= most { Err(super::Stop::Enough) } else { Ok(()) }
+        });
+        super::until_enough(flow)?;
+        Ok(count)
+    }
+
+    /// Each name inside an object, with its value and what stands beside it.
+    fn each_child(
+        &self,
+        item: &Item<'a>,
+        object: Value<'a>,
+        visit: &mut dyn FnMut(&str, Option<Value<'a>>, Option<Value<'a>>, Option<Node>) -> Flow,
+    ) -> Flow {
+        let Some(parent) = item.as_fhir() else {
+            return Ok(());
+        };
+        let node = if parent.has_primitive_value() || parent.node_type().is_primitive() {
+            self.schema.datatype("Element")
+        } else {
+            parent.node_type().node()
+        };
+        let has_siblings = object.members().any(|(name, _)| name.starts_with('_'));
+        for (name, value) in object.members() {
+            if name == "resourceType"
+                && node.is_none_or(|node| self.schema.element(node, &name).is_none())
+            {
+                continue;
+            }
+            if !has_siblings {
+                visit(&name, Some(value), None, node)?;
+            } else if let Some(bare) = name.strip_prefix('_') {
+                if object.get(bare).is_none() {
+                    visit(bare, None, Some(value), node)?;
+                }
+            } else {
+                visit(&name, Some(value), sibling_of(object, &name), node)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All elements inside an item, those inside these, and so on.
+    pub(super) fn descendants(&self, item: &Item<'a>, at: u32, sink: Sink<'_, 'a>) -> Flow {
+        self.children(item, at, &mut |child| {
+            sink(child.clone())?;
+            self.descendants(&child, at, sink)
+        })
+    }
+}
+
+/// What stands under a name with an underscore before it.
+fn sibling_of<'a>(object: Value<'a>, name: &str) -> Option<Value<'a>> {
+    let is_sibling = |key: &str| key.strip_prefix('_') == Some(name);
+    object.members().find(|(key, _)| is_sibling(key)).map(|(_, value)| value)
+}
