@@ -11,7 +11,7 @@ use crate::lexer::{Failure, Lexer, Token};
 pub const MAX_LENGTH: usize = 64 * 1024;
 
 /// How many parts of an expression may stand inside each other, each step of a path counted.
-pub const MAX_DEPTH: u32 = 200;
+pub const MAX_DEPTH: u32 = 100;
 
 /// Reads an expression.
 pub(crate) fn parse(text: &str) -> Result<Ast, CompileError> {

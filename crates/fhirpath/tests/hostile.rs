@@ -43,13 +43,13 @@ fn what_is_too_deep_or_too_long_is_refused() {
 
 #[test]
 fn the_deepest_that_is_accepted_is_evaluated() {
-    let given = format!("{}true{}", "(".repeat(190), ")".repeat(190));
+    let given = format!("{}true{}", "(".repeat(95), ")".repeat(95));
     assert_eq!(evaluate(&given, PATIENT, 100_000).unwrap(), 1);
-    let given = "true".to_owned() + &" and true".repeat(190);
+    let given = "true".to_owned() + &" and true".repeat(95);
     assert_eq!(evaluate(&given, PATIENT, 100_000).unwrap(), 1);
-    let given = "name".to_owned() + &".where(true)".repeat(90) + &".select($this)".repeat(90);
+    let given = "name".to_owned() + &".where(true)".repeat(45) + &".select($this)".repeat(45);
     assert_eq!(evaluate(&given, PATIENT, 100_000).unwrap(), 1);
-    let given = "where(".repeat(95) + "true" + &")".repeat(95);
+    let given = "where(".repeat(90) + "true" + &")".repeat(90);
     assert_eq!(evaluate(&given, PATIENT, 100_000).unwrap(), 1);
     let deep = format!(
         r#"{{"resourceType":"Patient","extension":[{}{}]}}"#,

@@ -153,7 +153,45 @@ impl<'a> Value<'a> {
     /// The member of this object with this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Value<'a>> {
-        self.members().find(|(key, _)| key == name).map(|(_, value)| value)
+        let end = self.members().end;
+        let mut at = self.at + 1;
+        while at < end {
+            let value = self.beside(at + 1);
+            if self.beside(at).is_string(name) {
+                return Some(value);
+            }
+            at = value.node().next;
+        }
+        None
+    }
+
+    /// Whether this is the string `content`.
+    #[must_use]
+    pub fn is_string(&self, content: &str) -> bool {
+        let node = self.node();
+        match node.kind {
+            NodeKind::String => {
+                (node.end - node.start) as usize == content.len()
+                    && self.text[node.start as usize..node.end as usize] == *content
+            }
+            NodeKind::EscapedString => self.as_str().is_some_and(|it| it == content),
+            _ => false,
+        }
+    }
+
+    /// The members of this object in order, each name as the string value that it is.
+    pub fn named_members(&self) -> impl Iterator<Item = (Value<'a>, Value<'a>)> + use<'a> {
+        let of = *self;
+        let end = self.members().end;
+        let mut at = self.at + 1;
+        std::iter::from_fn(move || {
+            if at >= end {
+                return None;
+            }
+            let (name, value) = (of.beside(at), of.beside(at + 1));
+            at = value.node().next;
+            Some((name, value))
+        })
     }
 
     /// The content of the string member with this name.

@@ -114,9 +114,40 @@ impl<'a> Run<'a, '_> {
             };
         }
         match &expr.op {
+            Op::This => sink(scope.this.clone()),
+            Op::OfFocus(test) => {
+                if self.is_of_type(scope.this, test) {
+                    sink(scope.this.clone())
+                } else {
+                    Ok(())
+                }
+            }
+            Op::Child(input, step) => match &input.op {
+                Op::This => self.step_into(scope.this, step, expr.at, sink),
+                Op::OfFocus(test) => {
+                    if self.is_of_type(scope.this, test) {
+                        self.step_into(scope.this, step, expr.at, sink)
+                    } else {
+                        Ok(())
+                    }
+                }
+                _ => {
+                    self.visit(input, scope, &mut |item| self.step_into(&item, step, expr.at, sink))
+                }
+            },
+            Op::Call(function, input, arguments) => {
+                self.call(*function, input, arguments, expr.at, scope, sink)
+            }
+            _ => self.visit_rarer(expr, scope, sink),
+        }
+    }
+
+    /// Parts that are less often met, apart so that the frames of `visit` stay small.
+    #[inline(never)]
+    fn visit_rarer(&self, expr: &'a Expr, scope: Scope<'_, 'a>, sink: Sink<'_, 'a>) -> Flow {
+        match &expr.op {
             Op::Literal(literal) => sink(item_of(literal)),
             Op::Empty => Ok(()),
-            Op::This => sink(scope.this.clone()),
             Op::Index => sink(Item::Integer(i64::try_from(scope.index).unwrap_or(i64::MAX))),
             Op::Total => scope.total.iter().try_for_each(|item| sink(item.clone())),
             Op::Resource => {
@@ -137,19 +168,6 @@ impl<'a> Run<'a, '_> {
                 None => {
                     let name = name.to_string();
                     Err(self.fail(expr.at, EvaluationProblem::UnknownVariable(name)))
-                }
-            },
-            Op::OfFocus(test) => {
-                if self.is_of_type(scope.this, test) {
-                    sink(scope.this.clone())
-                } else {
-                    Ok(())
-                }
-            }
-            Op::Child(input, step) => match &input.op {
-                Op::This => self.step_into(scope.this, step, expr.at, sink),
-                _ => {
-                    self.visit(input, scope, &mut |item| self.step_into(&item, step, expr.at, sink))
                 }
             },
             Op::At(input, index) => self.item_at(input, index, scope, sink),
@@ -186,11 +204,12 @@ impl<'a> Run<'a, '_> {
                 Ok(())
             }
             Op::As(mode, input, test) => self.as_type(*mode, input, test, scope, sink),
-            Op::Call(function, input, arguments) => {
-                self.call(*function, input, arguments, expr.at, scope, sink)
-            }
             Op::Sort(input, keys) => self.sorted(input, keys, scope, sink),
-            Op::Compare(..)
+            Op::This
+            | Op::OfFocus(..)
+            | Op::Child(..)
+            | Op::Call(..)
+            | Op::Compare(..)
             | Op::Equal(..)
             | Op::Equivalent(..)
             | Op::In(..)

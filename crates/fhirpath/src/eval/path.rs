@@ -82,12 +82,15 @@ impl<'a> Run<'a, '_> {
             };
         }
         let (mut value, mut sibling) = (None, None);
-        for (name, member) in object.members() {
-            if name == *step.name {
+        for (name, member) in object.named_members() {
+            if name.is_string(&step.name) {
                 value = Some(member);
-            } else if name == *step.sibling_name {
+            } else if name.is_string(&step.sibling_name) {
                 sibling = Some(member);
             }
+        }
+        if value.is_none() && sibling.is_none() {
+            return Ok(());
         }
         self.hand_out(value, sibling, node_type, at, sink)
     }
@@ -202,23 +205,64 @@ impl<'a> Run<'a, '_> {
             return Ok(0);
         };
         let mut count = 0;
-        let flow = self.each_child(item, object, &mut |_, value, sibling, _| {
-            let is_array =
-                |it: Option<Value<'a>>| it.is_some_and(|it| it.kind() == JsonKind::Array);
-            if is_array(value) || is_array(sibling) {
-                self.hand_out(value, sibling, NodeType::Unknown, at, &mut |_| {
-                    count += 1;
-                    if count >= most { Err(super::Stop::Enough) } else { Ok(()) }
-                })?;
-            } else {
-                self.spend(1, at)?;
-                count +=
-                    usize::from(FhirValue::of_type(NodeType::Unknown, value, sibling).is_some());
+        for (name, value) in object.named_members() {
+            self.spend(1, at)?;
+            if name.is_string("resourceType") && self.is_type_marker(item) {
+                continue;
             }
-            if count >= most { Err(super::Stop::Enough) } else { Ok(()) }
-        });
-        super::until_enough(flow)?;
+            // What stands beside a value is counted with it.
+            let raw = name.raw();
+            let is_sibling = raw.starts_with("\"_");
+            let has_value = |bare: &str| object.get(bare).is_some();
+            if is_sibling && name.as_str().is_some_and(|name| has_value(&name[1..])) {
+                continue;
+            }
+            match value.kind() {
+                JsonKind::Array if !is_sibling => {
+                    count += self.count_items(object, &name, value);
+                }
+                JsonKind::Array => {
+                    let is_there = |it: &Value<'a>| it.kind() == JsonKind::Object;
+                    count += value.items().filter(is_there).count();
+                }
+                JsonKind::Null => {}
+                _ => count += 1,
+            }
+            if count >= most {
+                return Ok(most);
+            }
+        }
         Ok(count)
+    }
+
+    /// How many elements an array holds, those that have extensions alone among them.
+    fn count_items(&self, object: Value<'a>, name: &Value<'a>, array: Value<'a>) -> usize {
+        let count = array.items().filter(|it| it.kind() != JsonKind::Null).count();
+        let is_whole = array.items().all(|it| it.kind() != JsonKind::Null);
+        let sibling = name.as_str().and_then(|name| sibling_of(object, &name));
+        match sibling {
+            None => count,
+            Some(sibling) if is_whole && sibling.items().count() <= count => count,
+            Some(sibling) => {
+                let mut values = array.items();
+                let mut siblings = sibling.items();
+                let mut count = 0;
+                loop {
+                    let (value, sibling) = (values.next(), siblings.next());
+                    if value.is_none() && sibling.is_none() {
+                        return count;
+                    }
+                    let item = FhirValue::of_type(NodeType::Unknown, value, sibling);
+                    count += usize::from(item.is_some());
+                }
+            }
+        }
+    }
+
+    /// Whether `resourceType` is no element of this, but says what it is.
+    fn is_type_marker(&self, item: &Item<'a>) -> bool {
+        let node = item.as_fhir().and_then(|parent| parent.node_type().node());
+        node.is_none_or(|node| self.schema.element(node, "resourceType").is_none())
     }
 
     /// Each name inside an object, with its value and what stands beside it.
@@ -236,7 +280,7 @@ impl<'a> Run<'a, '_> {
         } else {
             parent.node_type().node()
         };
-        let has_siblings = object.members().any(|(name, _)| name.starts_with('_'));
+        let has_siblings = object.named_members().any(|(name, _)| name.raw().starts_with("\"_"));
         for (name, value) in object.members() {
             if name == "resourceType"
                 && node.is_none_or(|node| self.schema.element(node, &name).is_none())
