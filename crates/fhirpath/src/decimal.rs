@@ -185,6 +185,10 @@ impl Decimal {
 
     /// `self + other`.
     #[must_use]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a sum can overflow, which the trait cannot say"
+    )]
     pub fn add(self, other: Self) -> Option<Self> {
         let (left, right, places) = self.aligned(other)?;
         Self::from_parts(left.checked_add(right)?, places)

@@ -88,11 +88,11 @@ impl Encoding {
     }
 
     pub(crate) fn decode(self, text: &str) -> Option<String> {
-        let bytes = if self == Self::Hex { from_hex(text)? } else { self.from_base64(text)? };
+        let bytes = if self == Self::Hex { hex_bytes(text)? } else { self.base64_bytes(text)? };
         String::from_utf8(bytes).ok()
     }
 
-    fn from_base64(self, text: &str) -> Option<Vec<u8>> {
+    fn base64_bytes(self, text: &str) -> Option<Vec<u8>> {
         let digits = text.trim_end_matches('=');
         let alphabet = self.alphabet();
         let (mut bits, mut count) = (0_u32, 0);
@@ -110,7 +110,7 @@ impl Encoding {
     }
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+fn hex_bytes(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let bytes =

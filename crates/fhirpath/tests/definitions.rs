@@ -19,6 +19,7 @@ use fhirpath::{
 const EXAMPLES_OF_A_TYPE: usize = 5;
 
 /// The folder of packages, or a line that says why the test is skipped.
+#[expect(clippy::print_stdout, reason = "the output of a test is what this is for")]
 fn folder() -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "where tests learn where their data is")]
     let folder = std::env::var_os("HEARTHGATE_FHIR_PACKAGES").filter(|it| !it.is_empty());

@@ -111,7 +111,13 @@ impl<'a> Run<'a, '_> {
         let symbol = comparison.symbol();
         if let Op::Call(Function::Count, input, _) = &left.op {
             // Counting ends where the answer is sure: one beyond the bound.
-            let bound = self.single_system(right, scope, symbol)?;
+            let bound = match &right.op {
+                Op::Call(Function::Count, other, _) => {
+                    let count = self.count_to(other, usize::MAX, scope)?;
+                    Some(Item::Integer(i64::try_from(count).unwrap_or(i64::MAX)))
+                }
+                _ => self.single_system(right, scope, symbol)?,
+            };
             if let Some(Item::Integer(bound)) = bound {
                 let most = usize::try_from(bound.saturating_add(1)).unwrap_or(0).max(1);
                 let count = self.count_to(input, most, scope)?;

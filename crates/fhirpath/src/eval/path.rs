@@ -12,6 +12,10 @@ use crate::model::NodeType;
 use crate::program::Step;
 use crate::value::{FhirValue, Item};
 
+/// Takes a name, the value under it, what stands beside that, and the node that has the name.
+type EachChild<'s, 'a> =
+    &'s mut dyn FnMut(&str, Option<Value<'a>>, Option<Value<'a>>, Option<Node>) -> Flow;
+
 impl<'a> Run<'a, '_> {
     /// The elements with the name of `step` inside an item.
     pub(super) fn step_into(
@@ -112,19 +116,16 @@ impl<'a> Run<'a, '_> {
             {
                 continue;
             }
-            match self.schema.element(node, bare) {
-                Some(element) if element.is_choice => {
-                    if !found.iter().any(|(other, _)| other == bare) {
-                        let bare = match &name {
-                            Cow::Borrowed(name) => {
-                                Cow::Borrowed(name.strip_prefix('_').unwrap_or(name))
-                            }
-                            Cow::Owned(_) => Cow::Owned(bare.to_owned()),
-                        };
-                        found.push((bare, element));
-                    }
-                }
-                _ => {}
+            let is_new = !found.iter().any(|(other, _)| other == bare);
+            if let Some(element) = self.schema.element(node, bare)
+                && element.is_choice
+                && is_new
+            {
+                let bare = match &name {
+                    Cow::Borrowed(name) => Cow::Borrowed(name.strip_prefix('_').unwrap_or(name)),
+                    Cow::Owned(_) => Cow::Owned(bare.to_owned()),
+                };
+                found.push((bare, element));
             }
         }
         if found.is_empty() {
@@ -266,12 +267,7 @@ impl<'a> Run<'a, '_> {
     }
 
     /// Each name inside an object, with its value and what stands beside it.
-    fn each_child(
-        &self,
-        item: &Item<'a>,
-        object: Value<'a>,
-        visit: &mut dyn FnMut(&str, Option<Value<'a>>, Option<Value<'a>>, Option<Node>) -> Flow,
-    ) -> Flow {
+    fn each_child(&self, item: &Item<'a>, object: Value<'a>, visit: EachChild<'_, 'a>) -> Flow {
         let Some(parent) = item.as_fhir() else {
             return Ok(());
         };
