@@ -91,27 +91,8 @@ impl Package {
     /// holds more than `limits`, holds a file twice or one that is not what it says, or lacks
     /// `package.json`.
     pub fn read(archive: impl Read, limits: PackageLimits) -> Result<Self, SchemaError> {
-        let unpacked = BoundedReader {
-            inner: flate2::read::GzDecoder::new(archive),
-            left: limits.total_bytes,
-        };
-        let mut archive = tar::Archive::new(unpacked);
-        let archive_error = |source| archive_error(source, limits);
-
         let mut reading = Reading::new(limits);
-        for entry in archive.entries().map_err(archive_error)? {
-            let mut entry = entry.map_err(archive_error)?;
-            reading.count_entry()?;
-            let name = safe_name(&entry)?;
-            let Some(file) = resource_file_name(&name) else { continue };
-            if entry.header().entry_type() != tar::EntryType::Regular {
-                continue;
-            }
-            reading.check_size(entry.size())?;
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).map_err(archive_error)?;
-            reading.file(file, bytes)?;
-        }
+        each_file(archive, limits, |file, bytes| reading.file(file, bytes))?;
         reading.package()
     }
 
@@ -145,6 +126,43 @@ impl Package {
         }
         reading.package()
     }
+}
+
+/// Hands every `.json` file of a package's archive to `take`, in the archive's order, under the
+/// same bounds as [`Package::read`].
+///
+/// # Errors
+/// As [`Package::read`], and what `take` refuses.
+pub fn each_file(
+    archive: impl Read,
+    limits: PackageLimits,
+    mut take: impl FnMut(&str, Vec<u8>) -> Result<(), SchemaError>,
+) -> Result<(), SchemaError> {
+    let unpacked =
+        BoundedReader { inner: flate2::read::GzDecoder::new(archive), left: limits.total_bytes };
+    let mut archive = tar::Archive::new(unpacked);
+    let archive_error = |source| archive_error(source, limits);
+    let mut entries = 0;
+    for entry in archive.entries().map_err(archive_error)? {
+        let mut entry = entry.map_err(archive_error)?;
+        entries += 1;
+        if entries > limits.entries {
+            return Err(SchemaError::TooLarge { what: "entries", limit: limits.entries });
+        }
+        let name = safe_name(&entry)?;
+        let Some(file) = resource_file_name(&name) else { continue };
+        if entry.header().entry_type() != tar::EntryType::Regular {
+            continue;
+        }
+        if entry.size() > limits.file_bytes {
+            let limit = limits.file_bytes;
+            return Err(SchemaError::TooLarge { what: "bytes in one file", limit });
+        }
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).map_err(archive_error)?;
+        take(file, bytes)?;
+    }
+    Ok(())
 }
 
 /// A package of which some files are read.

@@ -4,7 +4,7 @@ use contract::Interaction;
 
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
-use crate::interactions::{capabilities, create, delete, history, read, update, vread};
+use crate::interactions::{capabilities, create, delete, history, operation, read, update, vread};
 use crate::table;
 
 /// Carries out any interaction but a batch or transaction, which is made of these.
@@ -28,6 +28,7 @@ pub(crate) async fn dispatch(call: Call<'_>) -> Result<Answer, ServerError> {
         Interaction::HistorySystem => history::history_system(&call).await,
         Interaction::Create(of) => create::create(&call, &of).await,
         Interaction::Update(instance) => update::update(&call, &instance).await,
+        Interaction::Operation(name, level) => operation::invoke(&call, &name, &level).await,
         Interaction::Delete(instance) => delete::delete(&call, &instance).await,
         Interaction::ConditionalUpdate(_)
         | Interaction::Patch(_)
@@ -36,7 +37,6 @@ pub(crate) async fn dispatch(call: Call<'_>) -> Result<Answer, ServerError> {
         | Interaction::SearchType(_)
         | Interaction::SearchSystem
         | Interaction::SearchCompartment(..)
-        | Interaction::BatchOrTransaction
-        | Interaction::Operation(..) => Err(ServerError::NotThereYet(code)),
+        | Interaction::BatchOrTransaction => Err(ServerError::NotThereYet(code)),
     }
 }

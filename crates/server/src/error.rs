@@ -12,6 +12,8 @@ use fhir_xml::XmlIssue;
 pub(crate) enum ServerError {
     #[error("there is no resource type {0} in this version of FHIR")]
     UnknownType(ResourceType),
+    #[error("the terminology has no answer")]
+    Terminology(#[from] fhir_terminology::TerminologyError),
     #[error("there is no such resource")]
     NotFound,
     #[error("the resource was deleted")]

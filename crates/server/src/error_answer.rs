@@ -3,6 +3,7 @@
 use database::{Broken, CommitError, ReadError};
 use fhir_core::{Issue, IssueCode, OperationOutcome, Severity};
 use fhir_xml::XmlIssue;
+use fhir_terminology::TerminologyError;
 use http::StatusCode;
 
 use crate::error::ServerError;
@@ -55,6 +56,23 @@ fn shorten(text: &mut String) {
 
 const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
 
+/// The status of a terminology question without an answer (FHIR R4, 4.7.2).
+fn of_terminology(error: &TerminologyError) -> StatusCode {
+    use TerminologyError as E;
+    match error {
+        E::UnknownCanonical { .. }
+        | E::SystemNotLoaded { .. }
+        | E::SystemInPart { .. }
+        | E::UnknownCode { .. } => StatusCode::NOT_FOUND,
+        E::ImportCycle { .. }
+        | E::ImportsTooDeep { .. }
+        | E::Filter { .. }
+        | E::TooCostly { .. }
+        | E::Malformed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        E::VersionConflict { .. } | E::Parameter { .. } => BAD_REQUEST,
+    }
+}
+
 /// Status and issues of an error; an exhaustive match, so that a new condition must be thought
 /// about here.
 fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
@@ -69,6 +87,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             IssueCode::NotSupported,
             format!("{of} is not a resource type of FHIR R4; type names are case-sensitive"),
         ),
+        E::Terminology(error) => (of_terminology(error), vec![error.issue()]),
         E::NotFound => one(StatusCode::NOT_FOUND, IssueCode::NotFound, "not found".into()),
         E::Deleted { .. } => one(StatusCode::GONE, IssueCode::Deleted, "deleted".into()),
         E::Read(ReadError::Purged) => one(

@@ -148,7 +148,9 @@ async fn carry_out(
     preference: Return,
 ) -> Result<Answer, ServerError> {
     let Admitted { grant, interaction } = admitted;
-    let body = if takes_body(&interaction) {
+    let invoked = matches!(interaction, Interaction::Operation(..));
+    // An operation takes its parameters from the query of a GET, or from a body.
+    let body = if takes_body(&interaction) || (invoked && head.method == http::Method::POST) {
         // What is denied whatever the body says is denied before a byte of it is read.
         if let contract::Decision::Deny(reason) = contract::decide(&grant, &interaction) {
             return Err(ServerError::Denied(reason));
@@ -157,7 +159,12 @@ async fn carry_out(
     } else {
         None
     };
-    let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
+    let length = match &body {
+        // How long an operation takes, its parameters do not say.
+        _ if invoked => usize::MAX,
+        Some(body) => body.bytes.len(),
+        None => 0,
+    };
     let server = Arc::clone(server);
     let database = Arc::clone(&server.databases[&grant.tenant]);
     let query = head.uri.query().unwrap_or_default().to_owned();
@@ -266,6 +273,8 @@ fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), Server
     let known = |name: &str| match name {
         "_format" | "_pretty" => true,
         "mode" => *interaction == Interaction::Capabilities,
+        // An operation judges its own parameters, whatever is preferred.
+        _ if matches!(interaction, Interaction::Operation(..)) => true,
         name if history::PARAMETERS.contains(&name) => history,
         _ => false,
     };

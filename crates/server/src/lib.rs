@@ -25,6 +25,7 @@ mod references_exist;
 mod representation;
 mod run;
 mod table;
+mod terminology;
 
 pub use base::{InvalidPublicBase, PublicBase};
 pub use config::{Limits, ServerConfig};
@@ -43,6 +44,7 @@ pub(crate) struct Server {
     pub(crate) limits: Limits,
     pub(crate) holding: Arc<holding::Holding>,
     pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
+    pub(crate) terminologies: BTreeMap<TenantName, terminology::Definitions>,
     pub(crate) secret: ChannelSecret,
     pub(crate) page_key: PageKey,
     pub(crate) clock: Arc<dyn Clock>,

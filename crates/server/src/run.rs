@@ -58,6 +58,10 @@ pub async fn run(
             config.limits.held_bytes,
             Pace { grace: config.limits.body_grace, rate: config.limits.body_rate },
         ),
+        terminologies: databases
+            .keys()
+            .map(|tenant| (tenant.clone(), crate::terminology::Definitions::new()))
+            .collect(),
         databases,
         secret: ChannelSecret::generate(&*ids),
         page_key: config.page_key,

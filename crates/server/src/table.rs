@@ -10,6 +10,9 @@ pub(crate) enum Place {
     Type(&'static str),
     /// `rest.interaction`, each of these.
     System(&'static [&'static str]),
+    /// `rest.resource.operation`, each of [`fhir_terminology::operations::OPERATIONS`] with its
+    /// type.
+    Operations,
     /// Elsewhere or nowhere.
     Unnamed,
 }
@@ -46,7 +49,7 @@ pub(crate) const TABLE: [Row; 18] = [
     row("history-instance", Place::Type("history-instance"), true),
     row("history-type", Place::Type("history-type"), true),
     row("history-system", Place::System(&["history-system"]), true),
-    row("operation", Place::Unnamed, false),
+    row("operation", Place::Operations, true),
 ];
 
 /// Whether this interaction is there.

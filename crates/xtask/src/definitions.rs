@@ -6,6 +6,8 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
+mod terminology;
+
 use fhir_schema::package::{Package, PackageLimits};
 use fhir_schema::{DefinitionSet, Schema, compile, compiled, structures_file};
 
@@ -37,6 +39,9 @@ impl Definitions {
         // What is about to be built in is read as it will be.
         let schema = Schema::new(&compiled::decode(&file)?)?;
 
+        if self.out.is_none() {
+            terminology::pack(&self.package, &source_of(&package))?;
+        }
         let out = self.out.unwrap_or_else(|| built_in_file("r4.zst"));
         write_file(&out, &file)?;
         let structures_out =
@@ -73,6 +78,15 @@ impl Definitions {
             )?;
         }
         Ok(())
+    }
+}
+
+fn source_of(package: &Package) -> fhir_terminology::pack::Source {
+    let manifest = &package.manifest;
+    fhir_terminology::pack::Source {
+        package: manifest.name.to_string(),
+        version: manifest.version.to_string(),
+        licence: manifest.license.as_deref().unwrap_or_default().to_owned(),
     }
 }
 

@@ -174,6 +174,11 @@ pub const WIDENINGS: &[Widening] = &[
         reason: "bodies are compressed before the serial step, where the transaction is prepared",
     },
     Widening {
+        crate_name: "fhir-terminology",
+        libraries: &[Named("zstd")],
+        reason: "its definitions lie in blocks that are unpacked one by one, as they are asked for",
+    },
+    Widening {
         crate_name: "hearthgate",
         libraries: &[Named("zstd")],
         reason: "import reads .zst files",

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use fhir_core::Instant;
 use fhir_schema::Schema;
+use fhir_terminology::operations::OPERATIONS;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -73,6 +74,17 @@ fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
                 "conditionalDelete": "not-supported",
                 "referencePolicy": ["literal", "logical", "local"],
             });
+            let operations: Vec<Value> = OPERATIONS
+                .iter()
+                .filter(|operation| operation.kind.as_str() == name && is_there("operation"))
+                .map(|operation| {
+                    let name = operation.name.trim_start_matches('$');
+                    json!({ "name": name, "definition": operation.definition })
+                })
+                .collect();
+            if !operations.is_empty() {
+                resource["operation"] = operations.into();
+            }
             if !schema.identifier_paths(name).is_empty() {
                 resource["conditionalCreate"] = true.into();
                 resource["documentation"] = "Conditional create (If-None-Exist, ifNoneExist) and, \
@@ -113,6 +125,7 @@ mod tests {
     use crate::table::{Place, TABLE};
     use fhir_core::Instant;
     use fhir_schema::Schema;
+    use fhir_terminology::operations::OPERATIONS;
 
     #[test]
     fn the_statement_names_what_is_there_and_nothing_else() {
@@ -137,6 +150,10 @@ mod tests {
                         let named = codes(&rest["interaction"]).contains(&(*code).to_owned());
                         assert_eq!(named, row.there, "{code}");
                     }
+                }
+                Place::Operations => {
+                    let named = types.iter().filter_map(|of| of["operation"].as_array()).flatten();
+                    assert_eq!(named.count(), if row.there { OPERATIONS.len() } else { 0 });
                 }
                 Place::Unnamed => {}
             }

@@ -24,6 +24,7 @@ mod outcomes;
 mod read;
 mod references;
 mod rules;
+mod terminology;
 mod transaction;
 mod update;
 mod xml;

@@ -1,0 +1,91 @@
+//! operation (FHIR R4, 3.2): those of the terminology service (4.7.2), on types and instances.
+
+use std::time::Duration;
+
+use contract::{Decision, Interaction, Level, OperationName};
+use fhir_core::json::Document;
+use fhir_core::{Instance, ResourceId, ResourceType};
+use fhir_terminology::Kind;
+use fhir_terminology::operations::{Input, Operation, Surroundings, operation, perform};
+
+use crate::call::{Answer, Call};
+use crate::error::ServerError;
+use crate::negotiation::parameters;
+
+/// From this on an operation is worth a line in the log.
+const LONG: Duration = Duration::from_secs(1);
+
+/// The operation that an interaction invokes, if there is one.
+fn of_interaction(name: &OperationName, level: &Level) -> Option<&'static Operation> {
+    match level {
+        Level::Type(of) => operation(of.as_str(), name.as_str()),
+        Level::Instance(of) => operation(of.resource_type.as_str(), name.as_str())
+            .filter(|operation| operation.on_instances),
+        Level::System | Level::Version(..) => None,
+    }
+}
+
+pub(crate) async fn invoke(
+    call: &Call<'_>,
+    name: &OperationName,
+    level: &Level,
+) -> Result<Answer, ServerError> {
+    let operation =
+        of_interaction(name, level).ok_or(ServerError::NotThereYet("this operation"))?;
+    call.unrestricted()?;
+    let input = match &call.resource {
+        Some(resource) => Input::from_parameters(resource.value())?,
+        None => Input::from_query(parameters(call.query)),
+    };
+    let definitions = call
+        .server
+        .terminologies
+        .get(&call.grant.tenant)
+        .expect("every tenant with a database has its definitions");
+    let state = definitions.follow(call.database).await?;
+    let terminology = state.seen(|kind| sees(call, kind));
+
+    let json;
+    let document;
+    let input = match level {
+        Level::Instance(instance) => {
+            json = read(call, instance).await?;
+            document = Document::parse(&json).map_err(ServerError::InvalidJson)?;
+            input.on(document.root())
+        }
+        _ => input,
+    };
+    let timestamp = call.server.clock.now().to_string();
+    let identifier = urn(call.server.ids.next());
+    let surroundings = Surroundings { timestamp: &timestamp, identifier: &identifier };
+    let started = call.server.clock.monotonic();
+    let answer = perform(operation, &terminology, &input, surroundings)?;
+    if call.server.clock.monotonic().saturating_sub(started) > LONG {
+        tracing::warn!(operation = operation.name, "an operation took more than a second");
+    }
+    Ok(Answer::of(answer))
+}
+
+/// Whether the caller may read the tenant's own resources of this kind: others' definitions do
+/// not count for whoever may not see them.
+fn sees(call: &Call<'_>, kind: Kind) -> bool {
+    let of = ResourceType::new(kind.as_str()).expect("the kinds are names of types");
+    let id: ResourceId = "any".parse().expect("it has the form of an id");
+    let read = Interaction::Read(Instance { resource_type: of, id });
+    matches!(contract::decide(call.grant, &read), Decision::Allow)
+}
+
+/// The resource that an operation is invoked on, as a read would give it.
+async fn read(call: &Call<'_>, instance: &Instance) -> Result<bytes::Bytes, ServerError> {
+    let interaction = Interaction::Read(instance.clone());
+    let call = Call { interaction, resource: None, ..call.clone() };
+    let version = super::read::read(&call, instance).await?;
+    version.body.ok_or(ServerError::NotFound)
+}
+
+/// An identifier as a URI (RFC 9562).
+fn urn(id: u128) -> String {
+    let text = format!("{id:032x}");
+    let parts = [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]];
+    format!("urn:uuid:{}", parts.join("-"))
+}

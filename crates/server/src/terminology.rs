@@ -1,0 +1,137 @@
+//! The terminology of a tenant: what is built in, and on top of it the CodeSystems, ValueSets and
+//! ConceptMaps that the tenant's log has. It follows the log: who asks at a position first reads
+//! what was committed up to it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use database::{Database, HistoryOrder, ReadError, Snapshot, T, VersionEntry, Visibility, places};
+use fhir_core::ResourceType;
+use fhir_core::json::Document;
+use fhir_terminology::{Entry, Kind, Layer, Terminology};
+
+/// Versions that are read from the log at a time.
+const PAGE: usize = 500;
+
+/// The definitions of one tenant.
+#[derive(Debug)]
+pub(crate) struct Definitions {
+    current: Mutex<Arc<State>>,
+}
+
+/// The definitions as of a position.
+#[derive(Debug)]
+pub(crate) struct State {
+    at: T,
+    /// One for each kind, in the order of [`Kind::ALL`].
+    layers: [Arc<Layer>; 3],
+    all: Terminology,
+}
+
+impl State {
+    fn new(at: T, layers: [Arc<Layer>; 3]) -> Self {
+        let all =
+            layers.iter().fold(Terminology::r4(), |below, layer| below.with(Arc::clone(layer)));
+        Self { at, layers, all }
+    }
+
+    /// What someone is answered from who may see these kinds of the tenant's resources.
+    pub(crate) fn seen(&self, sees: impl Fn(Kind) -> bool) -> Terminology {
+        if Kind::ALL.into_iter().all(&sees) {
+            return self.all.clone();
+        }
+        let visible = Kind::ALL.into_iter().zip(&self.layers).filter(|(kind, _)| sees(*kind));
+        visible.fold(Terminology::r4(), |below, (_, layer)| below.with(Arc::clone(layer)))
+    }
+}
+
+impl Definitions {
+    /// Of a tenant whose log nobody read yet.
+    pub(crate) fn new() -> Self {
+        let state = State::new(T::ZERO, std::array::from_fn(|_| Arc::new(Layer::new())));
+        Self { current: Mutex::new(Arc::new(state)) }
+    }
+
+    fn current(&self) -> Arc<State> {
+        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The definitions as of now.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the log cannot be read.
+    pub(crate) async fn follow(&self, database: &Database) -> Result<Arc<State>, ReadError> {
+        // What is kept is never ahead of a snapshot that is taken after it was looked at.
+        let kept = self.current();
+        let snapshot = database.snapshot(Visibility::everything());
+        if snapshot.at() == kept.at {
+            return Ok(kept);
+        }
+        let mut layers = kept.layers.clone();
+        for (kind, layer) in Kind::ALL.into_iter().zip(&mut layers) {
+            let of = ResourceType::new(kind.as_str()).expect("the kinds are names of types");
+            let changed = changed(&snapshot, &of, kept.at).await?;
+            if !changed.is_empty() {
+                let layer = Arc::make_mut(layer);
+                for (name, entry) in changed {
+                    put(&snapshot, layer, &name, entry).await?;
+                }
+            }
+        }
+        let same = layers.iter().zip(&kept.layers).all(|(one, other)| Arc::ptr_eq(one, other));
+        let state = Arc::new(if same {
+            // Nothing of these kinds was written: what was looked up before stays good.
+            State { at: snapshot.at(), layers, all: kept.all.clone() }
+        } else {
+            State::new(snapshot.at(), layers)
+        });
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.at < state.at {
+            *current = Arc::clone(&state);
+        }
+        Ok(state)
+    }
+}
+
+/// The newest version of each resource of a type that was written after a position.
+async fn changed(
+    snapshot: &Snapshot,
+    of: &ResourceType,
+    after: T,
+) -> Result<BTreeMap<String, VersionEntry>, ReadError> {
+    let mut range = places(after, snapshot.at());
+    let mut changed = BTreeMap::new();
+    loop {
+        let order = HistoryOrder::OldestFirst;
+        let page = snapshot.log(Some(of), range.clone(), order, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(changed) };
+        range.start = last.place.next();
+        for version in page {
+            let entry = version.entry;
+            changed.insert(format!("{of}/{}", entry.id), entry);
+        }
+    }
+}
+
+async fn put(
+    snapshot: &Snapshot,
+    layer: &mut Layer,
+    name: &str,
+    entry: VersionEntry,
+) -> Result<(), ReadError> {
+    let json = match snapshot.load(entry).await {
+        Ok(version) => version.json,
+        // Nobody can read it any more.
+        Err(ReadError::Purged) => None,
+        Err(error) => return Err(error),
+    };
+    let read = json.as_ref().and_then(|json| {
+        let document = Document::parse(json).ok()?;
+        Entry::new(document.root()).ok()
+    });
+    match read {
+        Some(entry) => layer.put(name, Arc::new(entry)),
+        None => layer.remove(name),
+    }
+    Ok(())
+}
