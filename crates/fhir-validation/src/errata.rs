@@ -85,9 +85,9 @@ const ERRATA: &[Erratum] = &[
         "compares a CodeableConcept with a string, so it holds of no categorised condition; the \
          intent as R4B says it"),
     expression("per-1", "start.hasValue().not() or end.hasValue().not() or (start <= end)",
-        "start.hasValue().not() or end.hasValue().not() or (start.lowBoundary() <= end.highBoundary()) or (start <= end).empty() and (start.lowBoundary() <= end.highBoundary()).empty()",
-        "empty where one end is less precise; the form of R5, and what cannot be compared (one \
-         time zone missing) is not held against anyone"),
+        "start.hasValue().not() or end.hasValue().not() or iif((start <= end).exists(), start <= end, iif((start.lowBoundary() <= end.highBoundary()).exists(), start.lowBoundary() <= end.highBoundary(), true))",
+        "empty where one end is less precise; there the boundaries are compared, as in R5, and \
+         what cannot be compared at all is not held against anyone"),
     expression("rng-2", "low.empty() or high.empty() or (low <= high)",
         "low.value.empty() or high.value.empty() or (low <= high).empty() or (low <= high)",
         "empty for units that cannot be compared, which R4 says nothing against"),

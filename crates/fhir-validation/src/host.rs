@@ -19,7 +19,6 @@ const MAX_NESTING: u32 = 8;
 /// All that a validation may look at beyond the element.
 pub(crate) struct Surroundings<'a> {
     pub(crate) validator: &'a Validator<'a>,
-    pub(crate) root: Value<'a>,
     pub(crate) entries: Entries<'a>,
     depth: Depth,
     now: Option<DateTime>,
@@ -32,7 +31,7 @@ impl<'a> Surroundings<'a> {
         options: &Options<'_>,
     ) -> Self {
         let entries = Entries::of(root);
-        Self { validator, root, entries, depth: options.depth, now: options.now.clone() }
+        Self { validator, entries, depth: options.depth, now: options.now.clone() }
     }
 
     /// Whether something conforms to a profile; `None` where the profile is not known or this

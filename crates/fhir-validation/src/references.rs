@@ -45,8 +45,10 @@ impl<'a> Run<'a> {
                 && !ids.insert(text)
             {
                 self.enter("contained", Some(index));
+                self.enter("id", None);
                 let said = "another contained resource has this id; give each its own";
                 self.error(IssueCode::Duplicate, id, "contained-id", said);
+                self.leave();
                 self.leave();
             }
         }

@@ -37,6 +37,8 @@ enum Owner {
     /// A resource: `resourceType` is one of them.
     Resource,
     Element,
+    /// A primitive that has a value: there its id alone says something too.
+    BesideValue,
 }
 
 /// The resource that is walked through.
@@ -319,7 +321,7 @@ impl<'a> Run<'a> {
             if is_resource && name_text == "resourceType" {
                 continue;
             }
-            if name_text != "id" {
+            if name_text != "id" || owner == Owner::BesideValue {
                 is_empty = false;
             }
             self.member(program, rule, first_count, &name_text, (name, member), value, scope);
@@ -594,7 +596,9 @@ impl<'a> Run<'a> {
                 return false;
             }
             if let Some(program) = self.validator.type_program("Element") {
-                self.object(program, 0, sibling, Owner::Element, scope);
+                let is_beside = instance.value.is_some();
+                let owner = if is_beside { Owner::BesideValue } else { Owner::Element };
+                self.object(program, 0, sibling, owner, scope);
             }
         }
         let Some(value) = instance.value else { return true };

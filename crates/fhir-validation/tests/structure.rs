@@ -12,7 +12,7 @@ fn patient(members: &str) -> String {
 /// Each is a resource and all errors it has.
 fn assert_errors(cases: &[(&str, &[&str])]) {
     for (json, expected) in cases {
-        let json = if json.starts_with('{') { (*json).to_owned() } else { patient(json) };
+        let json = if json.starts_with(['{', '[']) { (*json).to_owned() } else { patient(json) };
         assert_eq!(errors(&json), *expected, "{json}");
     }
 }
@@ -98,6 +98,7 @@ fn extensions_of_primitives_stand_beside_them() {
     let shorter = format!(r#""name":[{{"given":["a","b","c"],"_given":[{absent}]}}]"#);
     assert_errors(&[
         (&only, &[]),
+        (r#""gender":"male","_gender":{"id":"a"}"#, &[]),
         (&aligned, &[]),
         (&shorter, &[]),
         (r#""name":[{"given":[null],"_given":[null]}]"#, &["null Patient.name[0].given[0]"]),
@@ -129,7 +130,7 @@ fn a_choice_has_one_value_of_an_allowed_type() {
         (&observation(r#""value":1"#), &["unknown-property Observation.value"]),
         (
             &observation(r#""valueString":"x","_valueInteger":{"id":"a"}"#),
-            &["cardinality Observation"],
+            &["ele-1 Observation.value", "cardinality Observation"],
         ),
     ]);
 }

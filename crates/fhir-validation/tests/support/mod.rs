@@ -10,7 +10,7 @@ use fhir_terminology::Terminology;
 use fhir_validation::{Issue, Options, Validator};
 
 /// R4 core, nothing else.
-pub fn r4() -> &'static Validator<'static> {
+pub(crate) fn r4() -> &'static Validator<'static> {
     static VALIDATOR: OnceLock<Validator<'static>> = OnceLock::new();
     VALIDATOR.get_or_init(|| {
         Validator::new(Schema::r4(), DefinitionSet::r4().clone(), Terminology::r4())
@@ -18,18 +18,18 @@ pub fn r4() -> &'static Validator<'static> {
 }
 
 /// The errors of a resource: rule and expression.
-pub fn errors(json: &str) -> Vec<String> {
+pub(crate) fn errors(json: &str) -> Vec<String> {
     errors_of(&r4().validate_json(json.as_bytes(), &Options::default()))
 }
 
-pub fn errors_of(issues: &[Issue]) -> Vec<String> {
+pub(crate) fn errors_of(issues: &[Issue]) -> Vec<String> {
     let errors = issues.iter().filter(|it| it.is_error());
     errors.map(|it| format!("{} {}", it.rule, it.expression)).collect()
 }
 
 /// A folder that an environment variable names, or a line that says why the test is skipped.
 #[expect(clippy::print_stdout, reason = "the output of a test is what this is for")]
-pub fn folder(variable: &str) -> Option<PathBuf> {
+pub(crate) fn folder(variable: &str) -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "where tests learn where their data is")]
     let folder = std::env::var_os(variable).filter(|it| !it.is_empty());
     if folder.is_none() {
