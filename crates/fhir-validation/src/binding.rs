@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use fhir_core::json::{Kind as JsonKind, Value};
 use fhir_core::{IssueCode, Severity};
-use fhir_terminology::{Membership, ResolvedSet};
+use fhir_terminology::{Canonical, Membership, ResolvedSet};
 
 use crate::program::Bound;
 use crate::walk::{Instance, Run};
@@ -77,6 +77,25 @@ pub(crate) fn is_in(set: &ResolvedSet, coded: &Coded<'_>) -> Option<bool> {
 }
 
 impl<'a> Run<'a> {
+    /// A Coding against its code system, where all of that is loaded.
+    pub(crate) fn known_code(&mut self, value: Value<'a>) {
+        let (Some(system), Some(code)) = (value.get_str("system"), value.get("code")) else {
+            return;
+        };
+        let Some(text) = code.as_str() else { return };
+        let version = value.get_str("version");
+        let canonical = Canonical { url: &system, version: version.as_deref() };
+        let Ok(Some(found)) = self.validator.terminology().code_system(canonical, None) else {
+            return;
+        };
+        if found.is_complete() && found.find(&text).is_none() {
+            self.enter("code", None);
+            let said = format!("the code system {system} has no code '{text}'");
+            self.error(IssueCode::CodeInvalid, code, "unknown-code", said);
+            self.leave();
+        }
+    }
+
     /// An element against its binding.
     pub(crate) fn bound(&mut self, bound: &'a Bound, type_name: &str, instance: Instance<'a>) {
         // What has extensions alone has no code to check.
@@ -109,7 +128,11 @@ impl<'a> Run<'a> {
             Err(reason) => {
                 let text = format!("not checked against {url}: {reason}");
                 return self.tell(
-                    Severity::Warning, IssueCode::NotSupported, value, "binding-unknown", text,
+                    Severity::Warning,
+                    IssueCode::NotSupported,
+                    value,
+                    "binding-unknown",
+                    text,
                 );
             }
         };
@@ -127,8 +150,16 @@ impl<'a> Run<'a> {
         match is_in(set, coded) {
             Some(true) => {}
             None => {
-                let text = format!("'{shown}' is not checked against {url}: the code system, or a part of it, is not loaded");
-                self.tell(Severity::Warning, IssueCode::NotSupported, value, "binding-unknown", text);
+                let text = format!(
+                    "'{shown}' is not checked against {url}: the code system, or a part of it, is not loaded"
+                );
+                self.tell(
+                    Severity::Warning,
+                    IssueCode::NotSupported,
+                    value,
+                    "binding-unknown",
+                    text,
+                );
             }
             Some(false) if is_required => {
                 let text = if shown.is_empty() {

@@ -88,8 +88,8 @@ impl<'a> Run<'a> {
                 let id = resource.get_str("id");
                 let name = resource.get_str("resourceType").unwrap_or_default();
                 let is_new = matches!(&*bundle_type, "transaction" | "batch");
-                let is_same =
-                    id.as_deref() == Some(target.id.as_str()) && name == target.resource_type.as_str();
+                let is_same = id.as_deref() == Some(target.id.as_str())
+                    && name == target.resource_type.as_str();
                 if !is_same && !(id.is_none() && is_new) {
                     let said = format!(
                         "the fullUrl ends in {}/{}, so the resource must be of that type and id",

@@ -3,9 +3,7 @@
 
 use fhir_core::json::{Kind as JsonKind, Value};
 use fhir_schema::Node;
-use fhirpath::{
-    DateTime, FhirValue, Host, Item, NodeType, ReferenceTypes, Resolved, Unavailable,
-};
+use fhirpath::{DateTime, FhirValue, Host, Item, NodeType, ReferenceTypes, Resolved, Unavailable};
 
 use crate::binding::{self, Coded};
 use crate::bundle::Entries;

@@ -21,6 +21,7 @@ mod primitive;
 mod profile;
 mod program;
 mod references;
+mod resources;
 mod slicing;
 mod template;
 mod validator;

@@ -5,7 +5,11 @@
 pub(crate) enum Token<'t> {
     Text(&'t str),
     /// `<name …>`, or `<name …/>`.
-    Open { name: &'t str, attributes: Vec<(&'t str, &'t str)>, is_closed: bool },
+    Open {
+        name: &'t str,
+        attributes: Vec<(&'t str, &'t str)>,
+        is_closed: bool,
+    },
     Close(&'t str),
     Comment,
     CharacterData(&'t str),
@@ -137,7 +141,9 @@ pub(crate) fn unknown_reference(text: &str) -> Option<&str> {
                 Some(hex) => u32::from_str_radix(hex, 16),
                 None => number.parse(),
             }
-            .is_ok_and(|it| char::from_u32(it).is_some_and(|it| it >= ' ' || "\t\r\n".contains(it))),
+            .is_ok_and(|it| {
+                char::from_u32(it).is_some_and(|it| it >= ' ' || "\t\r\n".contains(it))
+            }),
             None => false,
         };
         if !is_number && !matches!(name, "amp" | "lt" | "gt" | "quot" | "apos") {

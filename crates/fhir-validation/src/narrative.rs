@@ -15,22 +15,103 @@ const NAMESPACE: &str = "http://www.w3.org/1999/xhtml";
 
 /// HTML 4.0 chapters 7 to 11 (without section 4 of chapter 9) and 15, and links and images.
 const ELEMENTS: &[&str] = &[
-    "p", "br", "div", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span", "b", "em", "i", "strong",
-    "small", "big", "tt", "dfn", "q", "var", "abbr", "acronym", "cite", "blockquote", "hr",
-    "address", "bdo", "kbd", "sub", "sup", "ul", "ol", "li", "dl", "dt", "dd", "pre", "table",
-    "caption", "colgroup", "col", "thead", "tr", "tfoot", "tbody", "th", "td", "code", "samp",
-    "img", "map", "area", "ins", "del", "center", "strike", "s", "u", "font",
+    "p",
+    "br",
+    "div",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "a",
+    "span",
+    "b",
+    "em",
+    "i",
+    "strong",
+    "small",
+    "big",
+    "tt",
+    "dfn",
+    "q",
+    "var",
+    "abbr",
+    "acronym",
+    "cite",
+    "blockquote",
+    "hr",
+    "address",
+    "bdo",
+    "kbd",
+    "sub",
+    "sup",
+    "ul",
+    "ol",
+    "li",
+    "dl",
+    "dt",
+    "dd",
+    "pre",
+    "table",
+    "caption",
+    "colgroup",
+    "col",
+    "thead",
+    "tr",
+    "tfoot",
+    "tbody",
+    "th",
+    "td",
+    "code",
+    "samp",
+    "img",
+    "map",
+    "area",
+    "ins",
+    "del",
+    "center",
+    "strike",
+    "s",
+    "u",
+    "font",
 ];
 
 const ATTRIBUTES: &[&str] = &[
-    "title", "style", "class", "id", "lang", "xml:lang", "dir", "accesskey", "tabindex", "span",
-    "width", "align", "valign", "char", "charoff", "abbr", "axis", "headers", "scope", "rowspan",
-    "colspan", "xmlns", "xml:space", "cite", "datetime", "idref",
+    "title",
+    "style",
+    "class",
+    "id",
+    "lang",
+    "xml:lang",
+    "dir",
+    "accesskey",
+    "tabindex",
+    "span",
+    "width",
+    "align",
+    "valign",
+    "char",
+    "charoff",
+    "abbr",
+    "axis",
+    "headers",
+    "scope",
+    "rowspan",
+    "colspan",
+    "xmlns",
+    "xml:space",
+    "cite",
+    "datetime",
+    "idref",
 ];
 
 /// Attributes of one element.
 const OWN_ATTRIBUTES: &[(&str, &[&str])] = &[
-    ("a", &["href", "name", "target", "rel", "rev", "charset", "type", "hreflang", "shape", "coords"]),
+    (
+        "a",
+        &["href", "name", "target", "rel", "rev", "charset", "type", "hreflang", "shape", "coords"],
+    ),
     ("img", &["src", "alt", "border", "longdesc", "height", "usemap", "ismap", "name"]),
     ("table", &["summary", "border", "frame", "rules", "cellspacing", "cellpadding", "bgcolor"]),
     ("td", &["nowrap", "bgcolor", "height"]),
@@ -107,8 +188,11 @@ impl Reading {
                 Token::CharacterData(text) => self.has_content |= !text.trim().is_empty(),
                 Token::Comment => {}
                 Token::Declaration => {
-                    self.add("txt-1", "DOCTYPE, processing instructions and the like are not \
-                                       taken; leave them out");
+                    self.add(
+                        "txt-1",
+                        "DOCTYPE, processing instructions and the like are not \
+                                       taken; leave them out",
+                    );
                 }
                 Token::Close(name) => {
                     if open.pop() != Some(name) {
@@ -177,7 +261,7 @@ impl Reading {
                 self.add("txt-1", text);
             } else if matches!(*attribute, "href" | "src") && !is_safe_link(attribute, value) {
                 let text = format!(
-                    "'{}' is no link that a narrative may have: http, https, mailto, tel, '#' and \
+                    "'{}' is no link that a narrative may have: http, https, ftp, mailto, tel, '#' and \
                      relative ones, and images as data:",
                     short(value)
                 );
@@ -206,7 +290,7 @@ fn is_safe_link(attribute: &str, value: &str) -> bool {
     let scheme = scheme.filter(|it| !it.contains(['/', '?', '#']));
     match scheme {
         None => true,
-        Some("http" | "https" | "mailto" | "tel") => true,
+        Some("http" | "https" | "ftp" | "mailto" | "tel") => true,
         Some("data") => attribute == "src" && compact.starts_with("data:image/"),
         Some("cid") => attribute == "src",
         Some(_) => false,
@@ -233,7 +317,11 @@ mod tests {
             "<img src=\"data:image/png;base64,AAAA\" alt=\"x\"/>",
             "<!-- a comment --> x",
         ] {
-            assert!(rules(inner).is_empty(), "{inner}: {:?}", check(inner).first().map(|it| it.text.clone()));
+            assert!(
+                rules(inner).is_empty(),
+                "{inner}: {:?}",
+                check(inner).first().map(|it| it.text.clone())
+            );
         }
     }
 
@@ -261,10 +349,12 @@ mod tests {
             assert_eq!(rules(inner), ["txt-1"], "{inner}");
         }
         assert_eq!(rules("  <p> </p> "), ["txt-2"]);
-        for whole in ["<p xmlns=\"http://www.w3.org/1999/xhtml\">x</p>", "<div>x</div>", "text", ""] {
+        for whole in ["<p xmlns=\"http://www.w3.org/1999/xhtml\">x</p>", "<div>x</div>", "text", ""]
+        {
             assert!(!is_valid(whole), "{whole}");
         }
-        let laughs = "<!DOCTYPE x [<!ENTITY a \"b\">]><div xmlns=\"http://www.w3.org/1999/xhtml\">&a;</div>";
+        let laughs =
+            "<!DOCTYPE x [<!ENTITY a \"b\">]><div xmlns=\"http://www.w3.org/1999/xhtml\">&a;</div>";
         assert!(!is_valid(laughs));
     }
 }

@@ -53,7 +53,11 @@ impl<'a> Run<'a> {
                         "the profile {canonical} is not loaded, so nothing was checked against it"
                     );
                     self.tell(
-                        Severity::Warning, IssueCode::NotFound, claim, "profile-unknown", text,
+                        Severity::Warning,
+                        IssueCode::NotFound,
+                        claim,
+                        "profile-unknown",
+                        text,
                     );
                     self.leave();
                     self.leave();
@@ -293,7 +297,8 @@ impl<'a> Run<'a> {
         let schema = self.validator.schema();
         let is_of = |it: &&TypeReference| {
             // A FHIRPath system type is what the base has already asked for.
-            it.code.contains('/') || schema.is_subtype(&name, &it.code)
+            it.code.contains('/')
+                || schema.is_subtype(&name, &it.code)
                 || (&*it.code == "BackboneElement" || &*it.code == "Element")
         };
         let matching: Vec<&TypeReference> = types.iter().filter(is_of).collect();
@@ -346,9 +351,7 @@ impl<'a> Run<'a> {
             }
             _ => {
                 let text = "a profile that is asked for here is not loaded, so it was not checked";
-                self.tell(
-                    Severity::Warning, IssueCode::NotFound, place, "profile-unknown", text,
-                );
+                self.tell(Severity::Warning, IssueCode::NotFound, place, "profile-unknown", text);
             }
         }
     }
@@ -397,9 +400,7 @@ impl<'a> Run<'a> {
                                 "{key} of {} cannot be evaluated: {reason}",
                                 program.structure.url
                             );
-                            self.tell(
-                                Severity::Warning, IssueCode::NotSupported, place, key, text,
-                            );
+                            self.tell(Severity::Warning, IssueCode::NotSupported, place, key, text);
                         }
                     }
                 }
@@ -417,9 +418,7 @@ impl<'a> Run<'a> {
     ) {
         let schema = self.validator.schema();
         let focus = match instance.element {
-            Some(element) => {
-                FhirValue::element(schema, element, instance.value, instance.sibling)
-            }
+            Some(element) => FhirValue::element(schema, element, instance.value, instance.sibling),
             None => instance.value.map(|value| FhirValue::resource(schema, value)),
         };
         let Some(focus) = focus else { return };
@@ -487,8 +486,7 @@ fn occurrences<'a>(
     }
     let is_there = |it: &Value<'a>| it.kind() != JsonKind::Null;
     let element = Some(element);
-    let is_array =
-        [value, sibling].iter().flatten().any(|it| it.kind() == JsonKind::Array);
+    let is_array = [value, sibling].iter().flatten().any(|it| it.kind() == JsonKind::Array);
     if !is_array {
         let value = value.filter(is_there);
         let sibling = sibling.filter(|it| it.kind() == JsonKind::Object);

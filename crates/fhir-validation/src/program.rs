@@ -96,9 +96,7 @@ impl Invariant {
                     Check::Expression { text: text.into(), compiled: OnceLock::new() }
                 }
             },
-            None => {
-                Check::Expression { text: Arc::clone(expression), compiled: OnceLock::new() }
-            }
+            None => Check::Expression { text: Arc::clone(expression), compiled: OnceLock::new() },
         };
         // Best practices are recommendations, whatever severity they were published with.
         let severity = match &*constraint.severity {
@@ -116,7 +114,13 @@ pub(crate) fn compile_expression(
     path: &str,
 ) -> Result<Expression, String> {
     Expression::compile(text, schema, path, Options::default())
-        .or_else(|_| Expression::compile_for_anything(text, schema, Options::default()))
+        .map_err(|error| error.to_string())
+        .or_else(|_| compile_anywhere(text, schema))
+}
+
+/// Compiles an expression of which nobody knows where it is evaluated.
+pub(crate) fn compile_anywhere(text: &str, schema: &Schema) -> Result<Expression, String> {
+    Expression::compile_for_anything(text, schema, Options::default())
         .map_err(|error| error.to_string())
 }
 
@@ -173,9 +177,9 @@ impl Program {
             // A slice of a slice has the outer one's name before a slash.
             let outer = slice.rsplit_once('/').and_then(|(outer, _)| {
                 let slices = self.rules[base as usize].slices.iter();
-                slices.copied().find(|it| {
-                    self.rules[*it as usize].slice_name.as_deref() == Some(outer)
-                })
+                slices
+                    .copied()
+                    .find(|it| self.rules[*it as usize].slice_name.as_deref() == Some(outer))
             });
             Some(outer.unwrap_or(base))
         });
@@ -200,7 +204,9 @@ impl Program {
             let has_own = !rule.children.is_empty();
             let reference = self.structure.elements[*child as usize].content_reference.clone();
             let content = match reference {
-                Some(target) => self.rules.iter().position(|it| it.id == target).map(|it| it as u32),
+                Some(target) => {
+                    self.rules.iter().position(|it| it.id == target).map(|it| it as u32)
+                }
                 None => has_own.then_some(*child),
             };
             for (name, element) in alternatives {
@@ -218,8 +224,8 @@ impl Program {
         for at in (0..self.rules.len()).rev() {
             let rule = &self.rules[at];
             let below = rule.children.iter().chain(&rule.slices);
-            let is_idle = rule.asks_nothing()
-                && below.clone().all(|it| self.rules[*it as usize].is_idle);
+            let is_idle =
+                rule.asks_nothing() && below.clone().all(|it| self.rules[*it as usize].is_idle);
             self.rules[at].is_idle = is_idle;
         }
     }
@@ -251,8 +257,9 @@ impl Rule {
             .constraints
             .iter()
             .filter(|it| {
-                let is_same =
-                    |other: &Arc<Constraint>| other.key == it.key && other.expression == it.expression;
+                let is_same = |other: &Arc<Constraint>| {
+                    other.key == it.key && other.expression == it.expression
+                };
                 let is_of_base = base.is_some_and(|base| base.constraints.iter().any(is_same));
                 // What the type asks is asked by the type's own program.
                 let is_of_type = definition.path.contains('.')
@@ -279,9 +286,12 @@ impl Rule {
             });
         let has_types = has_changed(|one, base| one.types == base.types)
             && !definition.types.is_empty()
-            && (base.is_some() || definition.types.iter().any(|it| {
-                !it.profiles.is_empty() || !it.target_profiles.is_empty()
-            }));
+            && (base.is_some()
+                || definition.types.iter().any(|it| {
+                    !it.profiles.is_empty()
+                        || !it.target_profiles.is_empty()
+                        || !it.aggregation.is_empty()
+                }));
         Self {
             id: Arc::clone(&definition.id),
             path: Arc::clone(&definition.path),
@@ -341,11 +351,13 @@ fn base_element(
         loop {
             let next = format!("{at}.{name}");
             let choice = structure.elements.iter().position(|it| {
-                *it.path == *next || it.path.strip_suffix("[x]").is_some_and(|choice| {
-                    // `valueQuantity` of `value[x]`.
-                    next.strip_prefix(choice)
-                        .is_some_and(|rest| rest.starts_with(|it: char| it.is_ascii_uppercase()))
-                })
+                *it.path == *next
+                    || it.path.strip_suffix("[x]").is_some_and(|choice| {
+                        // `valueQuantity` of `value[x]`.
+                        next.strip_prefix(choice).is_some_and(|rest| {
+                            rest.starts_with(|it: char| it.is_ascii_uppercase())
+                        })
+                    })
             });
             if let Some(choice) = choice {
                 found = choice;
@@ -361,7 +373,8 @@ fn base_element(
             }
             let code = &current.types.first()?.code;
             let next_structure = definitions.type_structure(code)?;
-            if Arc::ptr_eq(next_structure, &structure) && at == structure.elements[0].path.as_ref() {
+            if Arc::ptr_eq(next_structure, &structure) && at == structure.elements[0].path.as_ref()
+            {
                 return None;
             }
             structure = Arc::clone(next_structure);

@@ -10,7 +10,7 @@ use fhir_schema::structure::TypeReference;
 use fhirpath::FhirValue;
 
 use crate::primitive::{base64_length, has_scheme, has_space_around};
-use crate::program::{Program, Rule};
+use crate::program::{Program, Rule, compile_anywhere};
 use crate::validator::Depth;
 use crate::walk::{ExtensionPlace, Instance, Run, Scope};
 
@@ -33,9 +33,7 @@ impl<'a> Run<'a> {
 
     /// What is asked of a resource besides its definition.
     pub(crate) fn about_resource(&mut self, name: &str, value: Value<'a>, scope: Scope<'a>) {
-        if name == "Bundle" {
-            self.about_bundle(value);
-        }
+        self.by_resource_type(name, value);
         let contained = value.get("contained").filter(|it| it.kind() == JsonKind::Array);
         let Some(contained) = contained.filter(|_| !scope.is_contained) else { return };
         let mut ids = HashSet::new();
@@ -101,19 +99,38 @@ impl<'a> Run<'a> {
                     self.error(IssueCode::Invalid, system, "coding-system", said);
                     self.leave();
                 }
+                if self.depth >= Depth::Terminology {
+                    self.known_code(value);
+                }
             }
+            "Expression" => self.about_expression(value),
             "Attachment" => {
-                let stated: Option<usize> = value.get("size").and_then(|it| it.as_number()?.parse().ok());
+                let stated: Option<usize> =
+                    value.get("size").and_then(|it| it.as_number()?.parse().ok());
                 let data = value.get_str("data").and_then(|it| base64_length(&it));
                 if let (Some(stated), Some(data)) = (stated, data)
                     && stated != data
                     && let Some(size) = value.get("size")
                 {
-                    let said = format!("the size is stated as {stated}, and the data has {data} bytes");
+                    let said =
+                        format!("the size is stated as {stated}, and the data has {data} bytes");
                     self.error(IssueCode::Structure, size, "attachment-size", said);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// FHIRPath in a resource is FHIRPath (R4, 2.1.28.0.15).
+    fn about_expression(&mut self, value: Value<'a>) {
+        let is_fhirpath = value.get("language").is_some_and(|it| it.is_string("text/fhirpath"));
+        let Some(expression) = value.get("expression").filter(|_| is_fhirpath) else { return };
+        let Some(text) = expression.as_str() else { return };
+        if let Err(reason) = compile_anywhere(&text, self.validator.schema()) {
+            self.enter("expression", None);
+            let said = format!("this is no FHIRPath: {reason}");
+            self.error(IssueCode::Invalid, expression, "fhirpath", said);
+            self.leave();
         }
     }
 
@@ -190,6 +207,30 @@ impl<'a> Run<'a> {
         self.surroundings.entries.find(reference, full_url.as_deref())
     }
 
+    /// Whether a reference leads where its element allows: into the same resource, the same
+    /// Bundle, or anywhere (ElementDefinition.type.aggregation).
+    fn aggregated(&mut self, types: &[&'a TypeReference], value: Value<'a>, scope: Scope<'a>) {
+        let Some(reference) = value.get("reference") else { return };
+        let Some(text) = reference.as_str() else { return };
+        if types.iter().any(|it| it.aggregation.is_empty()) {
+            return;
+        }
+        let mode = if text.starts_with('#') {
+            "contained"
+        } else if scope.is_bundled && self.target(&text, scope).is_some() {
+            "bundled"
+        } else {
+            "referenced"
+        };
+        let mut allowed = types.iter().flat_map(|it| &it.aggregation);
+        if allowed.all(|it| &**it != mode) {
+            let allowed: Vec<&str> =
+                types.iter().flat_map(|it| &it.aggregation).map(|it| &**it).collect();
+            let said = format!("the target is {mode}, and must be {}", allowed.join(" or "));
+            self.error(IssueCode::Value, reference, "reference-aggregation", said);
+        }
+    }
+
     /// A reference against the types that its element allows.
     pub(crate) fn targets(
         &mut self,
@@ -198,6 +239,7 @@ impl<'a> Run<'a> {
         value: Value<'a>,
         scope: Scope<'a>,
     ) {
+        self.aggregated(types, value, scope);
         if types.iter().any(|it| it.target_profiles.is_empty()) {
             return;
         }
@@ -290,8 +332,10 @@ impl<'a> Run<'a> {
                 "element" => {
                     let expression = context.expression.trim_end_matches("[x]");
                     let schema = self.validator.schema();
-                    place.parent_path.trim_end_matches("[x]") == expression
-                        || schema.is_subtype(place.parent_type, expression)
+                    place.parent_paths.iter().any(|it| {
+                        it.trim_end_matches("[x]") == expression
+                            || is_wider_context(&program.structure.url, it)
+                    }) || schema.is_subtype(place.parent_type, expression)
                         || expression == "Element"
                 }
                 "extension" => place.parent_type == "Extension",
@@ -322,6 +366,10 @@ impl<'a> Run<'a> {
                 let said = "there is white space around the text; take it away";
                 self.tell(Severity::Warning, IssueCode::Value, value, "white-space", said);
             }
+            "url" if !has_scheme(text) && !text.starts_with('#') => {
+                let said = "a url is absolute; this one has no scheme such as https";
+                self.tell(Severity::Warning, IssueCode::Value, value, "relative-url", said);
+            }
             "markdown" if has_tag(text) => {
                 let said = "there are HTML tags in the markdown, which are not shown as such";
                 self.tell(Severity::Warning, IssueCode::Value, value, "markdown-html", said);
@@ -340,6 +388,37 @@ impl<'a> Run<'a> {
             _ => {}
         }
     }
+}
+
+/// Contexts that published definitions lack, though HL7's own definitions use the extension there.
+const WIDER_CONTEXTS: &[(&str, &str)] = &[
+    (
+        "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type",
+        "StructureDefinition.snapshot.element.type",
+    ),
+    (
+        "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type",
+        "ElementDefinition.type",
+    ),
+    ("http://hl7.org/fhir/StructureDefinition/regex", "ElementDefinition.type"),
+    ("http://hl7.org/fhir/StructureDefinition/structuredefinition-normative-version", "CodeSystem"),
+    ("http://hl7.org/fhir/StructureDefinition/structuredefinition-normative-version", "ValueSet"),
+    (
+        "http://hl7.org/fhir/StructureDefinition/structuredefinition-normative-version",
+        "OperationDefinition",
+    ),
+    (
+        "http://hl7.org/fhir/StructureDefinition/structuredefinition-normative-version",
+        "StructureDefinition.snapshot.element",
+    ),
+    (
+        "http://hl7.org/fhir/StructureDefinition/structuredefinition-normative-version",
+        "StructureDefinition.differential.element",
+    ),
+];
+
+fn is_wider_context(url: &str, path: &str) -> bool {
+    WIDER_CONTEXTS.contains(&(url, path))
 }
 
 fn has_tag(text: &str) -> bool {
@@ -364,11 +443,18 @@ fn collect_fragments(value: Value<'_>, found: &mut HashSet<String>, depth: usize
             }
         }
         JsonKind::String => {
-            // Most strings are none; only what begins so is taken out of the text.
-            if let Some(text) = value.as_str()
-                && let Some(id) = text.strip_prefix('#')
-            {
+            let Some(text) = value.as_str() else { return };
+            if let Some(id) = text.strip_prefix('#') {
                 found.insert(id.to_owned());
+            } else if text.starts_with("<div") {
+                // Images and links of the narrative refer too.
+                for attribute in ["src=\"#", "src='#", "href=\"#", "href='#"] {
+                    for (at, _) in text.match_indices(attribute) {
+                        let id = &text[at + attribute.len()..];
+                        let id = id.split(['"', '\'']).next().unwrap_or_default();
+                        found.insert(id.to_owned());
+                    }
+                }
             }
         }
         _ => {}

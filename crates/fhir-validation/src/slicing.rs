@@ -91,9 +91,10 @@ impl<'a> Run<'a> {
             match &matched[..] {
                 [] => {
                     had_unmatched = true;
-                    let default = base.slices.iter().find(|it| {
-                        program.rule(**it).slice_name.as_deref() == Some("@default")
-                    });
+                    let default = base
+                        .slices
+                        .iter()
+                        .find(|it| program.rule(**it).slice_name.as_deref() == Some("@default"));
                     if let Some(default) = default {
                         if let Some(node) = self.node_of(*instance) {
                             self.conform(program, *default, *instance, node, scope);
@@ -175,8 +176,7 @@ impl<'a> Run<'a> {
         scope: Scope<'a>,
     ) -> bool {
         let Some(node) = self.node_of(instance) else { return false };
-        let mut run =
-            Run::silent(self.validator, self.surroundings, self.depth, self.nesting + 1);
+        let mut run = Run::silent(self.validator, self.surroundings, self.depth, self.nesting + 1);
         if run.nesting > 16 {
             return false;
         }
@@ -216,9 +216,9 @@ impl<'a> Run<'a> {
             }
             _ => match expected(program, slice, &steps, self) {
                 Expected::Nothing => false,
-                Expected::Template(template) => found
-                    .iter()
-                    .any(|it| it.value.is_some_and(|value| template.matches(value))),
+                Expected::Template(template) => {
+                    found.iter().any(|it| it.value.is_some_and(|value| template.matches(value)))
+                }
                 Expected::Url(url) => {
                     found.iter().any(|it| it.value.is_some_and(|value| value.is_string(url)))
                 }
@@ -319,11 +319,15 @@ impl<'a> Run<'a> {
                         if let (Some(node), Some(object)) =
                             (self.node_of(instance), instance.object())
                         {
-                            next.extend(self.find_named(node, object, "extension").into_iter().filter(
-                                |it| {
-                                    it.value.and_then(|it| it.get("url")).is_some_and(|it| it.is_string(url))
-                                },
-                            ));
+                            next.extend(
+                                self.find_named(node, object, "extension").into_iter().filter(
+                                    |it| {
+                                        it.value
+                                            .and_then(|it| it.get("url"))
+                                            .is_some_and(|it| it.is_string(url))
+                                    },
+                                ),
+                            );
                         }
                     }
                     Step::OfType(name) => {
@@ -332,9 +336,9 @@ impl<'a> Run<'a> {
                         }
                     }
                     Step::Resolve => {
-                        let reference = instance.value.and_then(|it| {
-                            it.get_str("reference").or_else(|| it.as_str())
-                        });
+                        let reference = instance
+                            .value
+                            .and_then(|it| it.get_str("reference").or_else(|| it.as_str()));
                         if let Some(target) = reference.and_then(|it| self.target(&it, scope)) {
                             let value = Some(target);
                             next.push(Instance { value, sibling: None, element: None });
@@ -401,7 +405,8 @@ fn expected<'r>(
                 _ => None,
             })
             .collect();
-        if let (Some(template), Some(names)) = (rule.fixed.as_ref().or(rule.pattern.as_ref()), &names)
+        if let (Some(template), Some(names)) =
+            (rule.fixed.as_ref().or(rule.pattern.as_ref()), &names)
             && let Some(part) = template.at(names)
         {
             return Expected::Template(part);

@@ -58,8 +58,8 @@ pub(crate) struct Scope<'a> {
 /// Where an extension stands.
 pub(crate) struct ExtensionPlace<'a> {
     pub(crate) is_modifier: bool,
-    /// What it extends, by its path and by its type.
-    pub(crate) parent_path: &'a str,
+    /// What it extends, by its path, that of its content, and its type.
+    pub(crate) parent_paths: [&'a str; 2],
     pub(crate) parent_type: &'a str,
 }
 
@@ -72,8 +72,8 @@ pub(crate) struct Run<'a> {
     pub(crate) refuses_modifiers: bool,
     issues: Vec<Issue>,
     path: Vec<Segment<'a>>,
-    /// Path and type of the elements that are open.
-    elements: Vec<(&'a str, &'a str)>,
+    /// Of the elements that are open the path, the path of what defines their content, the type.
+    elements: Vec<([&'a str; 2], &'a str)>,
     /// How often each child of the objects that are open was met.
     counts: Vec<u32>,
     /// Profiles inside profiles.
@@ -165,11 +165,12 @@ impl<'a> Run<'a> {
 
     /// Where the extension stands that the walk is at.
     pub(crate) fn extension_place(&self) -> ExtensionPlace<'a> {
-        let (path, type_name) = self.elements.iter().rev().nth(1).copied().unwrap_or_default();
+        let (parent_paths, parent_type) =
+            self.elements.iter().rev().nth(1).copied().unwrap_or_default();
         ExtensionPlace {
             is_modifier: self.path.last().is_some_and(|it| it.name == "modifierExtension"),
-            parent_path: path,
-            parent_type: type_name,
+            parent_paths,
+            parent_type,
         }
     }
 
@@ -266,7 +267,7 @@ impl<'a> Run<'a> {
             self.enter(&program.structure.type_name, None);
         }
         let own_name: &'a str = &program.structure.type_name;
-        self.elements.push((own_name, own_name));
+        self.elements.push(([own_name; 2], own_name));
         let instance = Instance { value: Some(value), sibling: None, element: None };
         self.object(program, 0, value, Owner::Resource, scope);
         self.narrative_of(value);
@@ -380,13 +381,16 @@ impl<'a> Run<'a> {
     ) {
         if let Some(found) = rule.names.get(&**name) {
             let sibling_name = format_sibling(name);
-            let sibling = if is_primitive(found.element.kind) {
-                parent.get(&sibling_name)
-            } else {
-                None
-            };
+            let sibling =
+                if is_primitive(found.element.kind) { parent.get(&sibling_name) } else { None };
             return self.occurrences(
-                program, rule, first_count, *found, Some(member), sibling, scope,
+                program,
+                rule,
+                first_count,
+                *found,
+                Some(member),
+                sibling,
+                scope,
             );
         }
         let primitive_name = name.strip_prefix('_');
@@ -398,9 +402,7 @@ impl<'a> Run<'a> {
             if may_have {
                 // Beside a value it was looked at with it.
                 if is_alone {
-                    self.occurrences(
-                        program, rule, first_count, *found, None, Some(member), scope,
-                    );
+                    self.occurrences(program, rule, first_count, *found, None, Some(member), scope);
                 }
                 return;
             }
@@ -518,7 +520,8 @@ impl<'a> Run<'a> {
         scope: Scope<'a>,
     ) {
         let type_name = self.validator.schema().type_name(found.element);
-        self.elements.push((&rule.path, type_name));
+        let content = found.content.map_or(rule, |it| program.rule(it));
+        self.elements.push(([&rule.path, &content.path], type_name));
         self.typed(program, rule, found, type_name, instance, scope);
         self.elements.pop();
     }
@@ -609,13 +612,12 @@ impl<'a> Run<'a> {
         }
         // R4 gives ids of resources the type string, and means id (its own text, 2.26.3.4).
         let is_resource_id = &*rule.path == "Resource.id"
-            || (&*rule.name == "id" && !rule.path.trim_end_matches(".id").contains('.')
+            || (&*rule.name == "id"
+                && !rule.path.trim_end_matches(".id").contains('.')
                 && self.validator.schema().is_resource_type(rule.path.trim_end_matches(".id")));
         let type_name = if is_resource_id { "id" } else { type_name };
         if let Err(problem) = primitive::check(type_name, value) {
-            let code = if value.kind() == JsonKind::String
-                || type_name != "boolean"
-            {
+            let code = if value.kind() == JsonKind::String || type_name != "boolean" {
                 IssueCode::Value
             } else {
                 IssueCode::Structure
@@ -631,10 +633,7 @@ impl<'a> Run<'a> {
 }
 
 fn is_primitive(kind: Kind) -> bool {
-    !matches!(
-        kind,
-        Kind::Complex(_) | Kind::Reference(_) | Kind::Identifier(_) | Kind::Resource
-    )
+    !matches!(kind, Kind::Complex(_) | Kind::Reference(_) | Kind::Identifier(_) | Kind::Resource)
 }
 
 /// `_name`, without allocating for the names that FHIR has.

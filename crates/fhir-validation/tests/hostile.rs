@@ -45,18 +45,38 @@ fn a_thousand_contained_resources_are_looked_at_once() {
     let contained: Vec<String> = (0..1000)
         .map(|at| format!(r#"{{"resourceType":"Organization","id":"o{at}","name":"x"}}"#))
         .collect();
-    let json = format!(
-        r#"{{"resourceType":"Patient","contained":[{}]}}"#,
-        contained.join(",")
-    );
+    let json = format!(r#"{{"resourceType":"Patient","contained":[{}]}}"#, contained.join(","));
     assert_eq!(validate(&json), 1000);
 }
 
 fn any_json() -> impl Strategy<Value = String> {
     let names = prop::sample::select(vec![
-        "resourceType", "id", "name", "_name", "given", "_given", "extension", "url",
-        "valueString", "_valueString", "contained", "entry", "resource", "text", "div", "coding",
-        "system", "code", "subject", "reference", "meta", "profile", "item", "link", "other", "x",
+        "resourceType",
+        "id",
+        "name",
+        "_name",
+        "given",
+        "_given",
+        "extension",
+        "url",
+        "valueString",
+        "_valueString",
+        "contained",
+        "entry",
+        "resource",
+        "text",
+        "div",
+        "coding",
+        "system",
+        "code",
+        "subject",
+        "reference",
+        "meta",
+        "profile",
+        "item",
+        "link",
+        "other",
+        "x",
     ]);
     let leaf = prop_oneof![
         Just("null".to_owned()),

@@ -37,21 +37,29 @@ fn invariants_hold_or_are_told_at_their_element() {
 fn errata_hold_where_published_invariants_misfire() {
     // VAL-091, VAL-094, VAL-100, VAL-209
     let period = |start: &str, end: &str| {
-        patient(&format!(r#""identifier":[{{"value":"1","period":{{"start":"{start}","end":"{end}"}}}}]"#))
+        patient(&format!(
+            r#""identifier":[{{"value":"1","period":{{"start":"{start}","end":"{end}"}}}}]"#
+        ))
     };
     let enable_when = |answer: &str| {
         format!(
-            r#"{{"resourceType":"Questionnaire","status":"draft","item":[{{"linkId":"1","type":"group"}},{{"linkId":"2","type":"group","enableWhen":[{{"question":"1","operator":"exists",{answer}}}]}}]}}"#
+            r#"{{"resourceType":"Questionnaire","status":"draft","item":[{{"linkId":"1","type":"string"}},{{"linkId":"2","type":"string","enableWhen":[{{"question":"1","operator":"exists",{answer}}}]}}]}}"#
         )
     };
     assert_errors(&[
         (&patient(r#""generalPractitioner":[{"display":"x"}]"#), &[]),
-        (&patient(r##""generalPractitioner":[{"reference":"#x"}]"##), &["ref-1 Patient.generalPractitioner[0]"]),
+        (
+            &patient(r##""generalPractitioner":[{"reference":"#x"}]"##),
+            &["ref-1 Patient.generalPractitioner[0]"],
+        ),
         (&period("2020-05", "2020"), &[]),
         (&period("2021", "2020"), &["per-1 Patient.identifier[0].period"]),
         (&enable_when(r#""answerBoolean":true"#), &[]),
         (&enable_when(r#""answerString":"x""#), &["que-7 Questionnaire.item[1].enableWhen[0]"]),
-        (r#"{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"Patient","active":true}}]}"#, &[]),
+        (
+            r#"{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"Patient","active":true}}]}"#,
+            &[],
+        ),
     ]);
 }
 
@@ -75,10 +83,15 @@ fn extensions_have_a_value_or_extensions() {
         (&extension(r#"{"url":"http://a/b","valueString":"x"}"#), &[]),
         (&extension(r#"{"url":"http://a/b"}"#), &["ext-1 Patient.extension[0]"]),
         (
-            &extension(r#"{"url":"http://a/b","valueString":"x","extension":[{"url":"c","valueString":"x"}]}"#),
+            &extension(
+                r#"{"url":"http://a/b","valueString":"x","extension":[{"url":"c","valueString":"x"}]}"#,
+            ),
             &["ext-1 Patient.extension[0]"],
         ),
-        (&extension(r#"{"url":"race","valueString":"x"}"#), &["extension-url Patient.extension[0].url"]),
+        (
+            &extension(r#"{"url":"race","valueString":"x"}"#),
+            &["extension-url Patient.extension[0].url"],
+        ),
     ]);
 }
 
@@ -86,9 +99,12 @@ fn extensions_have_a_value_or_extensions() {
 fn known_extensions_are_held_to_their_definitions() {
     // VAL-148, VAL-149, VAL-151
     let url = "http://hl7.org/fhir/StructureDefinition/patient-birthTime";
-    let good = format!(r#""birthDate":"2020-01-01","_birthDate":{{"extension":[{{"url":"{url}","valueDateTime":"2020-01-01T10:00:00Z"}}]}}"#);
+    let good = format!(
+        r#""birthDate":"2020-01-01","_birthDate":{{"extension":[{{"url":"{url}","valueDateTime":"2020-01-01T10:00:00Z"}}]}}"#
+    );
     let type_wrong = good.replace("valueDateTime\":\"2020-01-01T10:00:00Z", "valueString\":\"x");
-    let elsewhere = format!(r#""extension":[{{"url":"{url}","valueDateTime":"2020-01-01T10:00:00Z"}}]"#);
+    let elsewhere =
+        format!(r#""extension":[{{"url":"{url}","valueDateTime":"2020-01-01T10:00:00Z"}}]"#);
     let modifier = r#""modifierExtension":[{"url":"http://a/b","valueString":"x"}]"#;
     assert_errors(&[
         (&patient(&good), &[]),
@@ -126,17 +142,34 @@ fn what_terminology_is_not_loaded_is_a_warning() {
 fn references_are_of_a_form_and_to_an_allowed_type() {
     // VAL-140, VAL-141, VAL-142
     let observation = |subject: &str| {
-        format!(r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},"subject":{subject}}}"#)
+        format!(
+            r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},"subject":{subject}}}"#
+        )
     };
     assert_errors(&[
         (&observation(r#"{"reference":"Patient/1"}"#), &[]),
         (&observation(r#"{"identifier":{"value":"1"}}"#), &[]),
         (&observation(r#"{"reference":"http://a/fhir/Patient/1"}"#), &[]),
-        (&observation(r#"{"reference":"Organization/1"}"#), &["reference-target Observation.subject"]),
-        (&observation(r#"{"reference":"http://a/fhir/Organization/1"}"#), &["reference-target Observation.subject"]),
-        (&observation(r#"{"reference":"Patient\\1"}"#), &["reference Observation.subject.reference"]),
-        (&observation(r#"{"reference":"/Patient/1"}"#), &["reference Observation.subject.reference"]),
-        (&observation(r#"{"reference":"patient/1"}"#), &["reference Observation.subject.reference"]),
+        (
+            &observation(r#"{"reference":"Organization/1"}"#),
+            &["reference-target Observation.subject"],
+        ),
+        (
+            &observation(r#"{"reference":"http://a/fhir/Organization/1"}"#),
+            &["reference-target Observation.subject"],
+        ),
+        (
+            &observation(r#"{"reference":"Patient\\1"}"#),
+            &["reference Observation.subject.reference"],
+        ),
+        (
+            &observation(r#"{"reference":"/Patient/1"}"#),
+            &["reference Observation.subject.reference"],
+        ),
+        (
+            &observation(r#"{"reference":"patient/1"}"#),
+            &["reference Observation.subject.reference"],
+        ),
         (&observation(r#"{"reference":"1"}"#), &["reference Observation.subject.reference"]),
     ]);
 }
@@ -170,18 +203,27 @@ fn entries_are_validated_in_their_own_context() {
     };
     assert_errors(&[
         (
-            &bundle(r#"{"fullUrl":"http://a/Patient/1","resource":{"resourceType":"Patient","id":"1","gender":"M"}}"#),
+            &bundle(
+                r#"{"fullUrl":"http://a/Patient/1","resource":{"resourceType":"Patient","id":"1","gender":"M"}}"#,
+            ),
             &["binding Bundle.entry[0].resource.gender"],
         ),
         (
-            &bundle(r#"{"fullUrl":"http://a/Patient/2","resource":{"resourceType":"Patient","id":"1","gender":"male"}}"#),
+            &bundle(
+                r#"{"fullUrl":"http://a/Patient/2","resource":{"resourceType":"Patient","id":"1","gender":"male"}}"#,
+            ),
             &["full-url Bundle.entry[0].fullUrl"],
         ),
         (
-            &bundle(r#"{"fullUrl":"Patient/1","resource":{"resourceType":"Patient","id":"1","gender":"male"}}"#),
+            &bundle(
+                r#"{"fullUrl":"Patient/1","resource":{"resourceType":"Patient","id":"1","gender":"male"}}"#,
+            ),
             &["full-url Bundle.entry[0].fullUrl"],
         ),
-        (&bundle(r#"{"fullUrl":"urn:uuid:6a2ee390-978e-42c6-8f88-c17dff3bd8aa"}"#), &["bdl-5 Bundle.entry[0]"]),
+        (
+            &bundle(r#"{"fullUrl":"urn:uuid:6a2ee390-978e-42c6-8f88-c17dff3bd8aa"}"#),
+            &["bdl-5 Bundle.entry[0]"],
+        ),
         (
             r#"{"resourceType":"Bundle","type":"collection","total":1,"entry":[{"resource":{"resourceType":"Patient","gender":"male"}}]}"#,
             &["bdl-1 Bundle"],
@@ -198,7 +240,10 @@ fn profiles_that_are_claimed_are_asked() {
         (&vital.replace("vital-signs", "laboratory"), &["cardinality Observation"]),
         (&vital.replace("\"code\":\"kg\"", "\"code\":\"mm\""), &["binding Observation.value.code"]),
         (&vital.replace("29463-7", "29463-8"), &["cardinality Observation.code"]),
-        (&vital.replace(r#""subject":{"reference":"Patient/1"},"#, ""), &["cardinality Observation"]),
+        (
+            &vital.replace(r#""subject":{"reference":"Patient/1"},"#, ""),
+            &["cardinality Observation"],
+        ),
     ]);
     let unknown = patient(r#""meta":{"profile":["http://a/b"]},"active":true"#);
     assert!(warnings(&unknown).contains(&"profile-unknown".to_owned()));
@@ -229,4 +274,58 @@ fn there_are_never_more_issues_than_the_cap() {
     let json = patient(&format!(r#""name":[{{"given":[{given}]}}]"#));
     let options = Options { cap: 100, ..Options::default() };
     assert_eq!(r4().validate_json(json.as_bytes(), &options).len(), 100);
+}
+
+#[test]
+fn a_code_that_its_loaded_code_system_lacks_is_an_error() {
+    // VAL-121, VAL-129
+    let coding = |code: &str| {
+        patient(&format!(
+            r#""maritalStatus":{{"coding":[{{"system":"http://terminology.hl7.org/CodeSystem/v3-MaritalStatus","code":"{code}"}}]}}"#
+        ))
+    };
+    assert_errors(&[
+        (&coding("M"), &[]),
+        (&coding("nonsense"), &["unknown-code Patient.maritalStatus.coding[0].code"]),
+    ]);
+}
+
+#[test]
+fn resource_types_have_rules_of_their_own() {
+    // VAL-172
+    let system = |property: &str, concept: &str| {
+        format!(
+            r#"{{"resourceType":"CodeSystem","status":"draft","content":"complete","property":[{property}],"concept":[{{"code":"a","property":[{concept}]}}]}}"#
+        )
+    };
+    let one = r#"{"code":"p","type":"string"}"#;
+    let value = r#"{"code":"p","valueString":"x"}"#;
+    let link = r#"{"relation":"self","url":"http://a"}"#;
+    assert_errors(&[
+        (&system(one, value), &[]),
+        (&system(&format!("{one},{one}"), value), &["code-system-property CodeSystem.property[1]"]),
+        (
+            &system(one, r#"{"code":"p","valueInteger":1}"#),
+            &["code-system-property CodeSystem.concept[0].property[0]"],
+        ),
+        (
+            r##"{"resourceType":"ValueSet","status":"draft","compose":{"include":[{"system":"#c"}]}}"##,
+            &["value-set-system ValueSet.compose.include[0].system"],
+        ),
+        (
+            &format!(r#"{{"resourceType":"Bundle","type":"searchset","link":[{link},{link}]}}"#),
+            &["bundle-link Bundle.link[1]"],
+        ),
+        (
+            r#"{"resourceType":"Bundle","type":"searchset","entry":[{"resource":{"resourceType":"Patient","active":true},"search":{"mode":"match"}}]}"#,
+            &["bundle-search Bundle.entry[0].resource"],
+        ),
+    ]);
+}
+
+#[test]
+fn a_picture_of_the_narrative_refers_to_what_is_contained() {
+    // VAL-095
+    let json = r##"{"resourceType":"Patient","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\"><img src=\"#a\"/></div>"},"contained":[{"resourceType":"Binary","id":"a","contentType":"image/png"}]}"##;
+    assert_errors(&[(json, &[])]);
 }

@@ -106,9 +106,8 @@ fn extensions_of_primitives_stand_beside_them() {
         (r#""_birthDate":{"foo":1}"#, &["unknown-property Patient.birthDate.foo"]),
         (r#""_birthDate":"x""#, &["type Patient.birthDate"]),
     ]);
-    let observation = format!(
-        r#"{{"resourceType":"Observation","_status":{absent},"code":{{"text":"x"}}}}"#
-    );
+    let observation =
+        format!(r#"{{"resourceType":"Observation","_status":{absent},"code":{{"text":"x"}}}}"#);
     assert_errors(&[(&observation, &[])]);
 }
 
@@ -122,10 +121,7 @@ fn a_choice_has_one_value_of_an_allowed_type() {
     };
     assert_errors(&[
         (&observation(r#""valueString":"x""#), &[]),
-        (
-            &observation(r#""valueString":"x","valueInteger":1"#),
-            &["cardinality Observation"],
-        ),
+        (&observation(r#""valueString":"x","valueInteger":1"#), &["cardinality Observation"]),
         (&observation(r#""valueDecimal":1"#), &["unknown-property Observation.valueDecimal"]),
         (&observation(r#""value":1"#), &["unknown-property Observation.value"]),
         (
@@ -139,11 +135,14 @@ fn a_choice_has_one_value_of_an_allowed_type() {
 fn cardinality_is_counted_in_each_parent() {
     // VAL-052, VAL-060, VAL-061
     assert_errors(&[
-        (r#""link":[{"type":"seealso"},{"other":{"display":"x"}}]"#, &[
-            "cardinality Patient.link[0]",
-            "cardinality Patient.link[1]",
-        ]),
-        (r#"{"resourceType":"Observation"}"#, &["cardinality Observation", "cardinality Observation"]),
+        (
+            r#""link":[{"type":"seealso"},{"other":{"display":"x"}}]"#,
+            &["cardinality Patient.link[0]", "cardinality Patient.link[1]"],
+        ),
+        (
+            r#"{"resourceType":"Observation"}"#,
+            &["cardinality Observation", "cardinality Observation"],
+        ),
         (
             r#"{"resourceType":"Questionnaire","status":"draft","item":[{"linkId":"1","type":"group","item":[{"linkId":"2"}]}]}"#,
             &["cardinality Questionnaire.item[0].item[0]"],

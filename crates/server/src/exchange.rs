@@ -162,7 +162,7 @@ async fn carry_out(
     let length = match &body {
         // How long an operation takes, its parameters do not say.
         _ if invoked => usize::MAX,
-        Some(body) => body.bytes.len(),
+        Some((body, _)) => body.bytes.len(),
         None => 0,
     };
     let server = Arc::clone(server);

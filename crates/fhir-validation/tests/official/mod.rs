@@ -103,9 +103,10 @@ pub(crate) fn run(folder: &Path) -> Result<Vec<Case>, String> {
         let file = text("file");
         let bytes = fs::read(folder.join(&file)).map_err(|error| format!("{file}: {error}"))?;
         let issues = case.get("reference_issues");
-        let errors = issues.into_iter().flat_map(|it| it.items()).filter(|it| {
-            it.get_str("severity").is_some_and(|it| it == "error" || it == "fatal")
-        });
+        let errors = issues
+            .into_iter()
+            .flat_map(|it| it.items())
+            .filter(|it| it.get_str("severity").is_some_and(|it| it == "error" || it == "fatal"));
         cases.push(Case {
             name: text("name"),
             wants_error: text("want") == "error",

@@ -35,7 +35,8 @@ pub(super) fn run() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    let count = |holds: &dyn Fn(&official::Case) -> bool| cases.iter().filter(|it| holds(it)).count();
+    let count =
+        |holds: &dyn Fn(&official::Case) -> bool| cases.iter().filter(|it| holds(it)).count();
     let wanted = count(&|it| it.wants_error);
     test_data::say(&format!(
         "{} of {} agree; of {wanted} with an error {} missed, of {} without {} refused; of {} where \
