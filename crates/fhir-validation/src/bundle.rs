@@ -90,7 +90,8 @@ impl<'a> Run<'a> {
                 let is_new = matches!(&*bundle_type, "transaction" | "batch");
                 let is_same = id.as_deref() == Some(target.id.as_str())
                     && name == target.resource_type.as_str();
-                if !is_same && !(id.is_none() && is_new) {
+                let may_differ = is_new && id.is_none();
+                if !(is_same || may_differ) {
                     let said = format!(
                         "the fullUrl ends in {}/{}, so the resource must be of that type and id",
                         target.resource_type.as_str(),

@@ -29,7 +29,7 @@ impl<'a> Surroundings<'a> {
         options: &Options<'_>,
     ) -> Self {
         let entries = Entries::of(root);
-        Self { validator, entries, depth: options.depth, now: options.now.clone() }
+        Self { validator, entries, depth: options.depth, now: options.now }
     }
 
     /// Whether something conforms to a profile; `None` where the profile is not known or this
@@ -126,6 +126,6 @@ impl<'a> Host<'a> for Surroundings<'a> {
     }
 
     fn now(&self) -> Option<DateTime> {
-        self.now.clone()
+        self.now
     }
 }

@@ -60,11 +60,11 @@ impl<'a> Run<'a> {
             return;
         };
         let mut referred = HashSet::new();
-        collect_fragments(value, &mut referred, 0);
+        collect_fragments(value, &mut referred);
         for (index, resource) in contained.items().enumerate() {
             let Some(id) = resource.get_str("id") else { continue };
             let mut own = HashSet::new();
-            collect_fragments(resource, &mut own, 0);
+            collect_fragments(resource, &mut own);
             // One that refers to its container is part of what is said too.
             if !referred.contains(&*id) && !own.contains("") {
                 self.enter("contained", Some(index));
@@ -430,16 +430,16 @@ fn has_tag(text: &str) -> bool {
 }
 
 /// Every `#…` that a resource's strings have as their whole or, of canonicals, as their end.
-fn collect_fragments(value: Value<'_>, found: &mut HashSet<String>, depth: usize) {
+fn collect_fragments(value: Value<'_>, found: &mut HashSet<String>) {
     match value.kind() {
         JsonKind::Object => {
             for (_, member) in value.named_members() {
-                collect_fragments(member, found, depth + 1);
+                collect_fragments(member, found);
             }
         }
         JsonKind::Array => {
             for item in value.items() {
-                collect_fragments(item, found, depth + 1);
+                collect_fragments(item, found);
             }
         }
         JsonKind::String => {

@@ -85,11 +85,11 @@ impl<'a> Run<'a> {
             self.enter("property", Some(index));
             if let Some(code) = property.get_str("code") {
                 let type_name = property.get_str("type").unwrap_or_default();
-                if types.contains_key(&code) {
+                if let Some(known) = types.insert(code.clone(), type_name) {
+                    // The first of them is what concepts are held to.
                     let text = format!("a property with the code '{code}' is defined already");
+                    types.insert(code, known);
                     self.error(IssueCode::Duplicate, property, "code-system-property", text);
-                } else {
-                    types.insert(code, type_name);
                 }
             }
             if let Some(uri) = property.get_str("uri")

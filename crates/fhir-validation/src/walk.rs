@@ -1,8 +1,6 @@
 //! The walk through a resource by its types (FHIR R4, 2.6.2, 2.4, 2.24): what may stand where, how
 //! often, with what value. Profiles are asked where it comes by elements that have some.
 
-use std::borrow::Cow;
-
 use fhir_core::json::{Kind as JsonKind, Value};
 use fhir_core::{IssueCode, Severity};
 use fhir_schema::{Element, Kind};
@@ -374,12 +372,12 @@ impl<'a> Run<'a> {
         program: &'a Program,
         rule: &'a Rule,
         first_count: usize,
-        name: &Cow<'a, str>,
+        name: &str,
         (name_value, member): (Value<'a>, Value<'a>),
         parent: Value<'a>,
         scope: Scope<'a>,
     ) {
-        if let Some(found) = rule.names.get(&**name) {
+        if let Some(found) = rule.names.get(name) {
             let sibling_name = format_sibling(name);
             let sibling =
                 if is_primitive(found.element.kind) { parent.get(&sibling_name) } else { None };

@@ -44,23 +44,19 @@ fn load(file: &Path) -> (Validator<'static>, BTreeMap<String, Vec<u8>>) {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "what is found is to be read")]
 fn the_examples_of_us_core_conform_and_broken_copies_do_not() {
     // VAL-051, VAL-076, VAL-083, VAL-149
     let Some(folder) = support::folder("HEARTHGATE_TEST_DATA") else { return };
     let (validator, examples) = load(&folder.join("packages/hl7.fhir.us.core-6.1.0.tgz"));
     let errors =
         |json: &[u8]| support::errors_of(&validator.validate_json(json, &Options::default()));
-    let mut valid = 0;
     for (name, json) in &examples {
         let issues = validator.validate_json(json, &Options::default());
-        let of_it: Vec<_> = issues.iter().filter(|it| it.is_error()).collect();
-        valid += usize::from(of_it.is_empty());
-        for issue in of_it.iter().take(5) {
-            println!("{name}: {issue}");
+        for issue in issues.iter().filter(|it| it.is_error()) {
+            // Two Bundles among them have entries whose fullUrl names another id.
+            assert!(issue.rule == "full-url" && name.contains("Bundle-"), "{name}: {issue}");
         }
     }
-    println!("{valid} of {} have no error", examples.len());
     assert!(examples.len() > 50, "{}", examples.len());
 
     let patient = r#"{"resourceType":"Patient","meta":{"profile":["http://hl7.org/fhir/us/core/StructureDefinition/us-core-patient"]},"extension":[{"url":"http://hl7.org/fhir/us/core/StructureDefinition/us-core-race","extension":[{"url":"ombCategory","valueCoding":{"system":"urn:oid:2.16.840.1.113883.6.238","code":"2106-3"}},{"url":"text","valueString":"White"}]}],"identifier":[{"system":"http://a/b","value":"1"}],"name":[{"family":"x"}],"gender":"male"}"#;

@@ -31,6 +31,7 @@ impl Definitions {
         let archive = File::open(&self.package)
             .map_err(|error| format!("cannot open {}: {error}", self.package.display()))?;
         let package = Package::read(BufReader::new(archive), PackageLimits::default())?;
+        let source_of_terminology = source_of(&package);
         let structures = compile::structures(package)?;
         let structures_file = structures_file::encode(&structures)?;
         let set = DefinitionSet::new(structures_file::decode(&structures_file)?);
@@ -40,7 +41,7 @@ impl Definitions {
         let schema = Schema::new(&compiled::decode(&file)?)?;
 
         if self.out.is_none() {
-            terminology::pack(&self.package, &source_of(&package))?;
+            terminology::pack(&self.package, &source_of_terminology)?;
         }
         let out = self.out.unwrap_or_else(|| built_in_file("r4.zst"));
         write_file(&out, &file)?;
