@@ -145,10 +145,11 @@ impl<'s> Validator<'s> {
         self.program_of(self.definitions.structure_from(from, canonical)?)
     }
 
-    /// Reads and validates a resource in JSON.
+    /// Reads and validates a resource in JSON. A byte order mark before it is passed over, and no
+    /// offset counts it.
     #[must_use]
     pub fn validate_json(&self, json: &[u8], options: &Options<'_>) -> Vec<Issue> {
-        match Document::parse(json) {
+        match Document::parse(json.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(json)) {
             Ok(document) => self.validate(document.root(), options),
             Err(error) => vec![Issue {
                 severity: Severity::Fatal,
