@@ -134,6 +134,10 @@ fn offset(position: u64) -> usize {
 
 /// Whether this is a name in XML, with or without a prefix (XML 1.0, 2.3, and XML namespaces).
 pub(crate) fn is_name(name: &str) -> bool {
+    // All names of FHIR, and nearly all of XHTML.
+    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return true;
+    }
     let part = |part: &str| {
         let mut characters = part.chars();
         characters.next().is_some_and(begins_name) && characters.all(continues_name)

@@ -1,5 +1,7 @@
 //! HL7's own examples and the XML of the shared data.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail at once")]
+
 mod round_trip;
 mod support;
 
@@ -10,6 +12,7 @@ use fhir_xml::{Limits, Style, XmlIssue, XmlProblem, to_json};
 
 /// The folder that an environment variable names; nothing, with a printed reason, without it.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+#[expect(clippy::disallowed_methods, reason = "where the test learns where its data is")]
 fn folder(variable: &str) -> Option<PathBuf> {
     let folder = std::env::var_os(variable).map(PathBuf::from);
     if folder.is_none() {

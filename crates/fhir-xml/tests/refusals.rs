@@ -1,5 +1,7 @@
 //! What is refused, with its place and the way to mend it.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail at once")]
+
 mod support;
 
 use fhir_core::json::Document;

@@ -1,5 +1,7 @@
 //! JSON to XML to JSON, and what that changed; for tests and for `cargo xtask conformance`.
 
+#![allow(dead_code, reason = "each user takes a part")]
+
 use std::io::Read;
 
 use fhir_core::json::{Document, Kind, Value};
