@@ -4,6 +4,7 @@
 mod fhirpath_suite;
 #[path = "../../fhir-xml/tests/round_trip/mod.rs"]
 mod round_trip;
+mod validator;
 
 use std::error::Error;
 use std::fs::File;
@@ -16,6 +17,8 @@ use integration_tests::test_data;
 pub(crate) enum Conformance {
     /// The official FHIRPath suite for R4, from the folder that HEARTHGATE_TEST_DATA names.
     Fhirpath,
+    /// The official validator cases for R4, from the folder that HEARTHGATE_TEST_DATA names.
+    Validator,
     /// HL7's examples for R4 (the package hl7.fhir.r4.examples, a .tgz), from JSON to XML and
     /// back.
     Examples {
@@ -30,6 +33,7 @@ impl Conformance {
     pub(crate) fn run(self) -> Result<(), Box<dyn Error>> {
         match self {
             Self::Fhirpath => fhirpath(),
+            Self::Validator => validator::run(),
             Self::Examples { package } => examples(&package),
         }
     }

@@ -69,5 +69,7 @@ fn is_token(text: &str) -> bool {
 fn is_parameter(parameter: &str) -> bool {
     let Some((name, value)) = parameter.split_once('=') else { return false };
     let quoted = value.len() >= 2 && value.starts_with('"') && value.ends_with('"');
-    is_token(name) && (is_token(value) || quoted)
+    // FHIR's own example of a parameter is a URL without quotes (R4, Signature.targetFormat).
+    let is_plain_url = value.split(['/', ':']).all(|part| part.is_empty() || is_token(part));
+    is_token(name) && !value.is_empty() && (is_plain_url || quoted)
 }

@@ -1,0 +1,180 @@
+//! Codes against the value sets that elements are bound to (FHIR R4, 4.1.5).
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use fhir_core::json::{Kind as JsonKind, Value};
+use fhir_core::{IssueCode, Severity};
+use fhir_terminology::{Canonical, Membership, ResolvedSet};
+
+use crate::program::Bound;
+use crate::walk::{Instance, Run};
+
+/// What an element says in codes.
+pub(crate) enum Coded<'a> {
+    /// A code, without its system.
+    Code(Cow<'a, str>),
+    /// Codings; none where there is text alone.
+    Codings(Vec<Coding<'a>>),
+}
+
+/// A code with the system it says it is of.
+pub(crate) struct Coding<'a> {
+    system: Option<Cow<'a, str>>,
+    code: Option<Cow<'a, str>>,
+}
+
+impl<'a> Coding<'a> {
+    fn of(value: Value<'a>) -> Self {
+        Self { system: value.get_str("system"), code: value.get_str("code") }
+    }
+
+    fn shown(&self) -> String {
+        let part = |it: &Option<Cow<'_, str>>| it.as_deref().unwrap_or("-").to_owned();
+        format!("{}#{}", part(&self.system), part(&self.code))
+    }
+}
+
+impl<'a> Coded<'a> {
+    pub(crate) fn of(type_name: &str, value: Value<'a>) -> Option<Self> {
+        Some(match type_name {
+            "CodeableConcept" => {
+                let codings = value.get("coding").filter(|it| it.kind() == JsonKind::Array);
+                let each = codings.into_iter().flat_map(|it| it.items());
+                Self::Codings(each.map(Coding::of).collect())
+            }
+            "Coding" | "Quantity" | "Age" | "Count" | "Distance" | "Duration" | "Money"
+            | "SimpleQuantity" => Self::Codings(vec![Coding::of(value)]),
+            "code" | "string" | "uri" | "url" | "canonical" | "id" | "oid" => {
+                Self::Code(value.as_str()?)
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// Whether what an element says is in a value set; `None` when nobody can tell.
+pub(crate) fn is_in(set: &ResolvedSet, coded: &Coded<'_>) -> Option<bool> {
+    match coded {
+        Coded::Code(code) => match set.check_code(code) {
+            Membership::Member(_) => Some(true),
+            Membership::Outside => Some(false),
+            Membership::NotKnown(_) => None,
+        },
+        Coded::Codings(codings) => {
+            let mut is_unknown = false;
+            for coding in codings {
+                let (Some(system), Some(code)) = (&coding.system, &coding.code) else { continue };
+                match set.check(system, code) {
+                    Membership::Member(_) => return Some(true),
+                    Membership::Outside => {}
+                    Membership::NotKnown(_) => is_unknown = true,
+                }
+            }
+            if is_unknown { None } else { Some(false) }
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    /// A Coding against its code system, where all of that is loaded.
+    pub(crate) fn known_code(&mut self, value: Value<'a>) {
+        let (Some(system), Some(code)) = (value.get_str("system"), value.get("code")) else {
+            return;
+        };
+        let Some(text) = code.as_str() else { return };
+        let version = value.get_str("version");
+        let canonical = Canonical { url: &system, version: version.as_deref() };
+        let Ok(Some(found)) = self.validator.terminology().code_system(canonical, None) else {
+            return;
+        };
+        if found.is_complete() && found.find(&text).is_none() {
+            self.enter("code", None);
+            let said = format!("the code system {system} has no code '{text}'");
+            self.error(IssueCode::CodeInvalid, code, "unknown-code", said);
+            self.leave();
+        }
+    }
+
+    /// An element against its binding.
+    pub(crate) fn bound(&mut self, bound: &'a Bound, type_name: &str, instance: Instance<'a>) {
+        // What has extensions alone has no code to check.
+        let Some(value) = instance.value else { return };
+        let Some(coded) = Coded::of(type_name, value) else { return };
+        let binding = &bound.binding;
+        if let Some(url) = &binding.value_set
+            && matches!(&*binding.strength, "required" | "extensible")
+        {
+            let is_required = &*binding.strength == "required";
+            self.against(url, &bound.set, &coded, value, is_required);
+        }
+        if let Some(url) = &binding.max_value_set {
+            self.against(url, &bound.max_set, &coded, value, true);
+        }
+    }
+
+    fn against(
+        &mut self,
+        url: &str,
+        set: &'a OnceLock<Result<std::sync::Arc<ResolvedSet>, String>>,
+        coded: &Coded<'_>,
+        value: Value<'a>,
+        is_required: bool,
+    ) {
+        let terminology = self.validator.terminology();
+        let set = set.get_or_init(|| terminology.resolve(url).map_err(|it| it.to_string()));
+        let set = match set {
+            Ok(set) => set,
+            Err(reason) => {
+                let text = format!("not checked against {url}: {reason}");
+                return self.tell(
+                    Severity::Warning,
+                    IssueCode::NotSupported,
+                    value,
+                    "binding-unknown",
+                    text,
+                );
+            }
+        };
+        let shown = match coded {
+            Coded::Code(code) => code.to_string(),
+            Coded::Codings(codings) => {
+                if codings.is_empty() && !is_required {
+                    // Text alone is allowed where the value set may be extended.
+                    return;
+                }
+                let shown: Vec<String> = codings.iter().take(5).map(Coding::shown).collect();
+                shown.join(", ")
+            }
+        };
+        match is_in(set, coded) {
+            Some(true) => {}
+            None => {
+                let text = format!(
+                    "'{shown}' is not checked against {url}: the code system, or a part of it, is not loaded"
+                );
+                self.tell(
+                    Severity::Warning,
+                    IssueCode::NotSupported,
+                    value,
+                    "binding-unknown",
+                    text,
+                );
+            }
+            Some(false) if is_required => {
+                let text = if shown.is_empty() {
+                    format!("a code of {url} is required; add one")
+                } else {
+                    format!("'{shown}' is not in {url}; take a code from there")
+                };
+                self.error(IssueCode::CodeInvalid, value, "binding", text);
+            }
+            Some(false) => {
+                let text = format!(
+                    "'{shown}' is not in {url}; take a code from there if one has the meaning"
+                );
+                self.tell(Severity::Warning, IssueCode::CodeInvalid, value, "binding", text);
+            }
+        }
+    }
+}

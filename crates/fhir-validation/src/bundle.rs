@@ -1,0 +1,107 @@
+//! The entries of a Bundle, by what references call them (FHIR R4, 2.36.4 "Resolving references
+//! in Bundles"), and what is asked of entries beyond their invariants.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use fhir_core::json::{Kind as JsonKind, Value};
+use fhir_core::{IssueCode, Reference, Severity};
+
+use crate::primitive::has_scheme;
+use crate::walk::Run;
+
+/// The resources in the entries of a Bundle.
+#[derive(Default)]
+pub(crate) struct Entries<'a> {
+    by_full_url: HashMap<Cow<'a, str>, Value<'a>>,
+    /// The fullUrls by the place of their resource.
+    full_urls: HashMap<u32, Value<'a>>,
+    /// By `Type/id`.
+    by_name: HashMap<String, Value<'a>>,
+}
+
+impl<'a> Entries<'a> {
+    /// Those of a resource, if it is a Bundle.
+    pub(crate) fn of(root: Value<'a>) -> Self {
+        let mut entries = Self::default();
+        if root.get_str("resourceType").as_deref() != Some("Bundle") {
+            return entries;
+        }
+        for entry in root.get("entry").into_iter().flat_map(|it| it.items()) {
+            let Some(resource) = entry.get("resource") else { continue };
+            if let Some(url) = entry.get("fullUrl") {
+                entries.full_urls.insert(resource.place(), url);
+            }
+            if let Some(url) = entry.get_str("fullUrl") {
+                entries.by_full_url.entry(url).or_insert(resource);
+            }
+            if let (Some(name), Some(id)) =
+                (resource.get_str("resourceType"), resource.get_str("id"))
+            {
+                entries.by_name.entry(format!("{name}/{id}")).or_insert(resource);
+            }
+        }
+        entries
+    }
+
+    /// The fullUrl of the entry that this is the resource of.
+    pub(crate) fn full_url_of(&self, resource: Value<'a>) -> Option<Value<'a>> {
+        self.full_urls.get(&resource.place()).copied()
+    }
+
+    /// What a reference means, from an entry with a fullUrl.
+    pub(crate) fn find(&self, reference: &str, full_url: Option<&str>) -> Option<Value<'a>> {
+        if self.by_full_url.is_empty() && self.by_name.is_empty() {
+            return None;
+        }
+        let reference = reference.split_once("/_history/").map_or(reference, |(before, _)| before);
+        if let Some(found) = self.by_full_url.get(reference) {
+            return Some(*found);
+        }
+        if has_scheme(reference) {
+            return None;
+        }
+        if let Some(Ok(Reference::Absolute(base, _))) = full_url.map(Reference::parse) {
+            let whole = format!("{base}/{reference}");
+            return self.by_full_url.get(&*whole).copied();
+        }
+        self.by_name.get(reference).copied()
+    }
+}
+
+impl<'a> Run<'a> {
+    /// What is asked of a Bundle besides its invariants.
+    pub(crate) fn about_bundle(&mut self, bundle: Value<'a>) {
+        let entries = bundle.get("entry").filter(|it| it.kind() == JsonKind::Array);
+        let bundle_type = bundle.get_str("type").unwrap_or_default();
+        for (index, entry) in entries.into_iter().flat_map(|it| it.items()).enumerate() {
+            let Some(url) = entry.get("fullUrl") else { continue };
+            let Some(text) = url.as_str() else { continue };
+            self.enter("entry", Some(index));
+            self.enter("fullUrl", None);
+            if !has_scheme(&text) {
+                let said = "a fullUrl is absolute: http, https, urn:uuid or urn:oid";
+                self.error(IssueCode::Invalid, url, "full-url", said);
+            } else if let (Ok(Reference::Absolute(_, target)), Some(resource)) =
+                (Reference::parse(&text), entry.get("resource"))
+            {
+                let id = resource.get_str("id");
+                let name = resource.get_str("resourceType").unwrap_or_default();
+                let is_new = matches!(&*bundle_type, "transaction" | "batch");
+                let is_same = id.as_deref() == Some(target.id.as_str())
+                    && name == target.resource_type.as_str();
+                let may_differ = is_new && id.is_none();
+                if !(is_same || may_differ) {
+                    let said = format!(
+                        "the fullUrl ends in {}/{}, so the resource must be of that type and id",
+                        target.resource_type.as_str(),
+                        target.id.as_str()
+                    );
+                    self.tell(Severity::Error, IssueCode::Invalid, url, "full-url", said);
+                }
+            }
+            self.leave();
+            self.leave();
+        }
+    }
+}

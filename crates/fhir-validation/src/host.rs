@@ -1,0 +1,131 @@
+//! What lies around an element when its invariants and profiles are asked: the Bundle, the
+//! terminology, the profiles. FHIRPath asks it as its host.
+
+use fhir_core::json::{Kind as JsonKind, Value};
+use fhir_schema::Node;
+use fhirpath::{DateTime, FhirValue, Host, Item, NodeType, ReferenceTypes, Resolved, Unavailable};
+
+use crate::binding::{self, Coded};
+use crate::bundle::Entries;
+use crate::narrative;
+use crate::validator::{Depth, Options, Validator};
+use crate::walk::{Instance, Run, Scope};
+
+/// Profiles may ask for conformance to profiles, and these to others; not for ever.
+const MAX_NESTING: u32 = 8;
+
+/// All that a validation may look at beyond the element.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) validator: &'a Validator<'a>,
+    pub(crate) entries: Entries<'a>,
+    depth: Depth,
+    now: Option<DateTime>,
+}
+
+impl<'a> Surroundings<'a> {
+    pub(crate) fn new(
+        validator: &'a Validator<'a>,
+        root: Value<'a>,
+        options: &Options<'_>,
+    ) -> Self {
+        let entries = Entries::of(root);
+        Self { validator, entries, depth: options.depth, now: options.now }
+    }
+
+    /// Whether something conforms to a profile; `None` where the profile is not known or this
+    /// goes round in a circle.
+    pub(crate) fn conforms(
+        &'a self,
+        instance: Instance<'a>,
+        node: Node,
+        scope: Scope<'a>,
+        program: &'a crate::program::Program,
+        nesting: u32,
+    ) -> Option<bool> {
+        if nesting >= MAX_NESTING {
+            return None;
+        }
+        let mut run = Run::silent(self.validator, self, self.depth, nesting + 1);
+        run.conform(program, 0, instance, node, scope);
+        Some(!run.has_errors())
+    }
+}
+
+impl<'a> Host<'a> for Surroundings<'a> {
+    fn resolve(&self, reference: &str) -> Resolved<'a> {
+        match self.entries.find(reference, None) {
+            Some(found) => Resolved::Resource(found),
+            None => ReferenceTypes.resolve(reference),
+        }
+    }
+
+    fn member_of(&self, item: &Item<'a>, value_set: &str) -> Result<Option<bool>, Unavailable> {
+        let schema = self.validator.schema();
+        let set = self.validator.terminology().resolve(value_set);
+        let set = set.map_err(|error| Unavailable::from(error.to_string()))?;
+        let unknown = || Unavailable::Borrowed("the code system is not loaded");
+        let coded = match item {
+            Item::Fhir(value) => match value.value() {
+                Some(json) => Coded::of(value.type_name(schema), json),
+                None => None,
+            },
+            _ => None,
+        };
+        match (coded, item.to_text(schema)) {
+            (Some(coded), _) => binding::is_in(&set, &coded).ok_or_else(unknown).map(Some),
+            (None, Some(code)) => match set.check_code(&code) {
+                fhir_terminology::Membership::Member(_) => Ok(Some(true)),
+                fhir_terminology::Membership::Outside => Ok(Some(false)),
+                fhir_terminology::Membership::NotKnown(_) => Err(unknown()),
+            },
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn conforms_to(
+        &self,
+        value: &FhirValue<'a>,
+        profile: &str,
+    ) -> Result<Option<bool>, Unavailable> {
+        let unknown = || Unavailable::Borrowed("the profile is not known here");
+        let program = self.validator.profile(profile).ok_or_else(unknown)?;
+        // A host has no walk to go on with: only a resource or what is one in its document.
+        let Some(json) = value.value() else { return Ok(None) };
+        let type_name = value.type_name(self.validator.schema());
+        let schema = self.validator.schema();
+        let is_type = schema.is_subtype(type_name, &program.structure.type_name);
+        if !is_type {
+            return Ok(Some(false));
+        }
+        if !program.structure.is_profile() {
+            return Ok(Some(true));
+        }
+        let NodeType::Root(_) = value.node_type() else { return Err(unknown()) };
+        let options = Options { depth: self.depth, cap: 1000, ..Options::default() };
+        let surroundings = Surroundings::new(self.validator, json, &options);
+        let (Some(node), true) = (schema.resource(type_name), json.kind() == JsonKind::Object)
+        else {
+            return Err(unknown());
+        };
+        let scope = Scope {
+            resource: *value,
+            root: *value,
+            full_url: None,
+            is_contained: false,
+            is_bundled: false,
+        };
+        let instance = Instance { value: Some(json), sibling: None, element: None };
+        surroundings
+            .conforms(instance, node, scope, program, MAX_NESTING - 2)
+            .map(Some)
+            .ok_or_else(unknown)
+    }
+
+    fn html_checks(&self, xhtml: &str) -> Result<bool, Unavailable> {
+        Ok(narrative::is_valid(xhtml))
+    }
+
+    fn now(&self) -> Option<DateTime> {
+        self.now
+    }
+}

@@ -1,0 +1,94 @@
+//! What validation finds, and where.
+
+use std::fmt;
+
+use fhir_core::{IssueCode, Severity};
+
+/// One thing that validation found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issue {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What kind of issue it is.
+    pub code: IssueCode,
+    /// The element, as a simple FHIRPath with indexes: `Patient.name[0].given[1]`.
+    pub expression: String,
+    /// Where in the text it stands.
+    pub place: Place,
+    /// Which rule is broken: the key of an invariant (`obs-6`), or `cardinality`, `binding`,
+    /// `type`, `unknown-property` and the like. Stable, for machines.
+    pub rule: String,
+    /// What is wrong and how to mend it.
+    pub text: String,
+}
+
+/// A place in the JSON text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// Bytes from the start.
+    pub offset: usize,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl Issue {
+    /// Whether the resource is invalid by it.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        matches!(self.severity, Severity::Error | Severity::Fatal)
+    }
+
+    /// As an issue of an OperationOutcome.
+    #[must_use]
+    pub fn outcome_issue(&self) -> fhir_core::Issue {
+        let diagnostics = format!(
+            "{} [{}, line {}, column {}]",
+            self.text, self.rule, self.place.line, self.place.column
+        );
+        let issue = fhir_core::Issue {
+            severity: self.severity,
+            ..fhir_core::Issue::error(self.code, diagnostics)
+        };
+        issue.at(self.expression.as_str())
+    }
+}
+
+impl fmt::Display for Issue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{}:{} {} {}: {} [{}]",
+            self.place.line,
+            self.place.column,
+            self.severity.as_str(),
+            self.expression,
+            self.text,
+            self.rule
+        )
+    }
+}
+
+/// Gives every issue its line and column, reading the text once.
+pub(crate) fn locate(issues: &mut [Issue], text: &str) {
+    let mut order: Vec<usize> = (0..issues.len()).collect();
+    order.sort_by_key(|at| issues[*at].place.offset);
+    let (mut line, mut line_start, mut done) = (1, 0, 0);
+    for at in order {
+        let place = &mut issues[at].place;
+        let offset = place.offset.min(text.len());
+        for (newline, _) in text[done..offset].match_indices('\n') {
+            line += 1;
+            line_start = done + newline + 1;
+        }
+        done = offset;
+        place.line = line;
+        // A line can be as long as the text, and have every issue on it.
+        let column = text[line_start..offset].chars().take(MOST_COLUMNS).count();
+        place.column = column + 1;
+    }
+}
+
+/// Columns are counted as far as someone would look for one.
+const MOST_COLUMNS: usize = 100_000;

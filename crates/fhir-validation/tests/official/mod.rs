@@ -1,0 +1,145 @@
+//! The official validator cases for R4: run, and compared with what the reference validator says
+//! and with the list of what is known to differ. Shared by this crate's tests and by
+//! `cargo xtask conformance validator`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use fhir_core::Severity;
+use fhir_core::json::{Document, Value};
+use fhir_schema::{DefinitionSet, Schema};
+use fhir_terminology::Terminology;
+use fhir_validation::{Options, Validator};
+
+/// Cases that differ, each with its reason: `name: reason`.
+const KNOWN: &str = include_str!("known_disagreements.txt");
+
+/// One case and what came of it.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) name: String,
+    /// Whether the reference validator finds an error.
+    pub(crate) wants_error: bool,
+    /// Our errors: expression and text.
+    pub(crate) got: Vec<(String, String)>,
+    /// The expressions of the reference validator's errors.
+    pub(crate) reference: Vec<String>,
+}
+
+impl Case {
+    /// Whether both find an error, or neither.
+    pub(crate) fn agrees(&self) -> bool {
+        self.wants_error != self.got.is_empty()
+    }
+
+    /// Whether some error stands at the same path; `None` where not both found one.
+    pub(crate) fn path_agrees(&self) -> Option<bool> {
+        if !self.wants_error || self.got.is_empty() {
+            return None;
+        }
+        let ours: Vec<String> = self.got.iter().map(|(path, _)| plain(path)).collect();
+        Some(self.reference.iter().any(|it| ours.contains(&plain(it))))
+    }
+}
+
+/// A path without the reference validator's remarks in it.
+fn plain(path: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = path;
+    while let Some(at) = ["/*", ".ofType(", "[url="].iter().filter_map(|it| rest.find(it)).min() {
+        plain.push_str(&rest[..at]);
+        let end = if rest[at..].starts_with("/*") {
+            "*/"
+        } else if rest[at..].starts_with('.') {
+            ")"
+        } else {
+            "]"
+        };
+        let length = rest[at + 2..].find(end).map_or(rest.len() - at - 2, |it| it + end.len());
+        rest = &rest[at + 2 + length..];
+    }
+    plain.push_str(rest);
+    plain.trim_end_matches('/').to_owned()
+}
+
+/// The list, by name.
+pub(crate) fn known() -> BTreeMap<&'static str, &'static str> {
+    let lines = KNOWN.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once(": ")).collect()
+}
+
+/// Disagreements that the list does not have, and entries of the list that agree by now.
+pub(crate) fn surprises(cases: &[Case]) -> Vec<String> {
+    let known = known();
+    let mut surprises = Vec::new();
+    for case in cases.iter().filter(|it| !it.agrees() && !known.contains_key(&*it.name)) {
+        surprises.push(format!("{} differs: {:?}", case.name, case.got));
+    }
+    for name in known.keys() {
+        if !cases.iter().any(|it| it.name == *name && !it.agrees()) {
+            surprises.push(format!("{name} agrees by now: take it off the list"));
+        }
+    }
+    surprises
+}
+
+fn texts(value: Option<Value<'_>>) -> Vec<String> {
+    let each = value.into_iter().flat_map(|it| it.items());
+    each.filter_map(|it| it.as_str()).map(Into::into).collect()
+}
+
+/// Runs the cases in `folder`.
+///
+/// # Errors
+/// When they cannot be read.
+pub(crate) fn run(folder: &Path) -> Result<Vec<Case>, String> {
+    let validator = Validator::new(Schema::r4(), DefinitionSet::r4().clone(), Terminology::r4());
+    let list = fs::read(folder.join("cases.json")).map_err(|error| error.to_string())?;
+    let list = Document::parse(&list).map_err(|error| error.to_string())?;
+    let mut cases = Vec::new();
+    for case in list.root().items() {
+        let text = |name: &str| case.get_str(name).unwrap_or_default().into_owned();
+        let file = text("file");
+        let bytes = fs::read(folder.join(&file)).map_err(|error| format!("{file}: {error}"))?;
+        let issues = case.get("reference_issues");
+        let errors = issues
+            .into_iter()
+            .flat_map(|it| it.items())
+            .filter(|it| it.get_str("severity").is_some_and(|it| it == "error" || it == "fatal"));
+        cases.push(Case {
+            name: text("name"),
+            wants_error: text("want") == "error",
+            got: if file.ends_with(".xml") {
+                of_xml(&validator, &bytes)
+            } else {
+                of_json(&validator, &bytes)
+            },
+            reference: errors.flat_map(|it| texts(it.get("expression"))).collect(),
+        });
+    }
+    Ok(cases)
+}
+
+fn of_json(validator: &Validator<'_>, json: &[u8]) -> Vec<(String, String)> {
+    let issues = validator.validate_json(json, &Options::default());
+    let errors = issues.into_iter().filter(|it| it.severity >= Severity::Error);
+    errors.map(|it| (it.expression, format!("[{}] {}", it.rule, it.text))).collect()
+}
+
+fn of_xml(validator: &Validator<'_>, xml: &[u8]) -> Vec<(String, String)> {
+    match fhir_xml::to_json(xml, Schema::r4(), &fhir_xml::Limits::default()) {
+        Ok(converted) => of_json(validator, &converted.json),
+        Err(refused) => {
+            let mut errors: Vec<_> = refused
+                .issues
+                .iter()
+                .map(|it| (it.expression.clone(), it.problem.to_string()))
+                .collect();
+            if let Some(readable) = &refused.readable {
+                errors.extend(of_json(validator, &readable.json));
+            }
+            errors
+        }
+    }
+}

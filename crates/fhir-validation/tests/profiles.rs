@@ -1,0 +1,204 @@
+//! Profiles made for these tests: what each kind of demand finds, and what it lets pass.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
+
+mod support;
+
+use fhir_schema::package::{Package, PackageLimits};
+use fhir_schema::{DefinitionSet, Schema};
+use fhir_terminology::Terminology;
+use fhir_validation::{Options, Validator};
+
+const URL: &str = "http://example.org/StructureDefinition/p";
+
+/// A validator that knows a profile of a type with this differential.
+fn with_profile(type_name: &str, elements: &str) -> Validator<'static> {
+    let manifest = r#"{"name":"example.test","version":"1.0.0","fhirVersions":["4.0.1"]}"#;
+    let profile = format!(
+        r#"{{"resourceType":"StructureDefinition","url":"{URL}","version":"1.0.0","name":"P","status":"draft","kind":"resource","abstract":false,"type":"{type_name}","baseDefinition":"http://hl7.org/fhir/StructureDefinition/{type_name}","derivation":"constraint","differential":{{"element":[{{"id":"{type_name}","path":"{type_name}"}},{elements}]}}}}"#
+    );
+    let files = [("package.json", manifest.to_owned()), ("StructureDefinition-p.json", profile)];
+    let files = files.into_iter().map(|(name, text)| Ok((name.to_owned(), text.into_bytes())));
+    let package = Package::from_files(files, PackageLimits::default()).unwrap();
+    let definitions = DefinitionSet::r4().with_packages(vec![package]).unwrap();
+    Validator::new(Schema::r4(), definitions, Terminology::r4())
+}
+
+/// Patients with these members against a profile, and the errors each has.
+fn assert_errors(elements: &str, cases: &[(&str, &[&str])]) {
+    let validator = with_profile("Patient", elements);
+    let options = Options { profiles: &[URL], ..Options::default() };
+    for (members, expected) in cases {
+        let json = format!(r#"{{"resourceType":"Patient",{members}}}"#);
+        let issues = validator.validate_json(json.as_bytes(), &options);
+        assert_eq!(support::errors_of(&issues), *expected, "{json}");
+    }
+}
+
+/// `identifier`, sliced by its system into `a` (0..1) and `b`.
+fn slices(slicing: &str) -> String {
+    format!(
+        r#"{{"id":"Patient.identifier","path":"Patient.identifier","slicing":{{"discriminator":[{{"type":"value","path":"system"}}],{slicing}}}}},
+        {{"id":"Patient.identifier:a","path":"Patient.identifier","sliceName":"a","min":1,"max":"1"}},
+        {{"id":"Patient.identifier:a.system","path":"Patient.identifier.system","min":1,"fixedUri":"urn:a"}},
+        {{"id":"Patient.identifier:a.value","path":"Patient.identifier.value","min":1}},
+        {{"id":"Patient.identifier:b","path":"Patient.identifier","sliceName":"b","min":0,"max":"*"}},
+        {{"id":"Patient.identifier:b.system","path":"Patient.identifier.system","min":1,"fixedUri":"urn:b"}}"#
+    )
+}
+
+const A: &str = r#"{"system":"urn:a","value":"1"}"#;
+const B: &str = r#"{"system":"urn:b"}"#;
+const C: &str = r#"{"system":"urn:c"}"#;
+
+fn identifiers(each: &[&str]) -> String {
+    format!(r#""identifier":[{}]"#, each.join(","))
+}
+
+#[test]
+fn slices_have_their_own_cardinality_and_content() {
+    // VAL-070, VAL-079
+    assert_errors(
+        &slices(r#""rules":"open""#),
+        &[
+            (&identifiers(&[A, B, C, B]), &[]),
+            (&identifiers(&[B]), &["cardinality Patient"]),
+            (&identifiers(&[A, A]), &["cardinality Patient"]),
+            (&identifiers(&[r#"{"system":"urn:a"}"#]), &["cardinality Patient.identifier[0]"]),
+        ],
+    );
+}
+
+#[test]
+fn what_is_in_no_slice_may_stand_where_the_rules_say() {
+    // VAL-077, VAL-078
+    assert_errors(
+        &slices(r#""rules":"closed""#),
+        &[
+            (&identifiers(&[A, B]), &[]),
+            (&identifiers(&[A, C]), &["slicing Patient.identifier[1]"]),
+        ],
+    );
+    assert_errors(
+        &slices(r#""rules":"openAtEnd""#),
+        &[
+            (&identifiers(&[A, B, C]), &[]),
+            (&identifiers(&[A, C, B]), &["slicing Patient.identifier[2]"]),
+        ],
+    );
+    assert_errors(
+        &slices(r#""rules":"open","ordered":true"#),
+        &[
+            (&identifiers(&[A, B]), &[]),
+            (&identifiers(&[B, A]), &["slicing Patient.identifier[1]"]),
+        ],
+    );
+}
+
+#[test]
+fn an_occurrence_of_two_slices_is_ambiguous() {
+    // VAL-075, VAL-080
+    let elements = r#"{"id":"Patient.name","path":"Patient.name","slicing":{"discriminator":[{"type":"pattern","path":"$this"}],"rules":"open"}},
+        {"id":"Patient.name:a","path":"Patient.name","sliceName":"a","patternHumanName":{"family":"x"}},
+        {"id":"Patient.name:b","path":"Patient.name","sliceName":"b","patternHumanName":{"text":"y"}}"#;
+    assert_errors(
+        elements,
+        &[
+            (r#""name":[{"family":"x"},{"text":"y"}]"#, &[]),
+            (r#""name":[{"family":"x","text":"y"}]"#, &["slicing Patient.name[0]"]),
+        ],
+    );
+}
+
+#[test]
+fn slices_are_told_apart_by_existence_and_by_type() {
+    // VAL-072, VAL-073
+    let exists = r#"{"id":"Patient.name","path":"Patient.name","slicing":{"discriminator":[{"type":"exists","path":"family"}],"rules":"open"}},
+        {"id":"Patient.name:with","path":"Patient.name","sliceName":"with","max":"1"},
+        {"id":"Patient.name:with.family","path":"Patient.name.family","min":1},
+        {"id":"Patient.name:without","path":"Patient.name","sliceName":"without"},
+        {"id":"Patient.name:without.family","path":"Patient.name.family","max":"0"},
+        {"id":"Patient.name:without.text","path":"Patient.name.text","min":1}"#;
+    assert_errors(
+        exists,
+        &[
+            (r#""name":[{"family":"x"},{"text":"y"}]"#, &[]),
+            (r#""name":[{"family":"x"},{"family":"y"}]"#, &["cardinality Patient"]),
+            (r#""name":[{"given":["y"]}]"#, &["cardinality Patient.name[0]"]),
+        ],
+    );
+    let by_type = r#"{"id":"Patient.deceased[x]","path":"Patient.deceased[x]","slicing":{"discriminator":[{"type":"type","path":"$this"}],"rules":"closed"}},
+        {"id":"Patient.deceased[x]:deceasedBoolean","path":"Patient.deceased[x]","sliceName":"deceasedBoolean","type":[{"code":"boolean"}],"min":0,"max":"1"}"#;
+    assert_errors(
+        by_type,
+        &[
+            (r#""deceasedBoolean":true"#, &[]),
+            (r#""deceasedDateTime":"2020""#, &["slicing Patient.deceased"]),
+        ],
+    );
+}
+
+#[test]
+fn values_are_as_the_profile_fixes_bounds_and_forbids_them() {
+    // VAL-039, VAL-051, VAL-062, VAL-063, VAL-064
+    let elements = r#"{"id":"Patient.active","path":"Patient.active","fixedBoolean":true},
+        {"id":"Patient.photo","path":"Patient.photo","max":"0"},
+        {"id":"Patient.name.family","path":"Patient.name.family","maxLength":3},
+        {"id":"Patient.birthDate","path":"Patient.birthDate","minValueDate":"1900-01-01"},
+        {"id":"Patient.multipleBirth[x]","path":"Patient.multipleBirth[x]","type":[{"code":"integer"}]},
+        {"id":"Patient.maritalStatus","path":"Patient.maritalStatus","patternCodeableConcept":{"text":"m"}}"#;
+    assert_errors(
+        elements,
+        &[
+            (
+                r#""active":true,"name":[{"family":"abc"}],"birthDate":"1990","multipleBirthInteger":2,"maritalStatus":{"text":"m","id":"x"}"#,
+                &[],
+            ),
+            (r#""active":false"#, &["fixed Patient.active"]),
+            (r#""photo":[{"title":"x"}]"#, &["cardinality Patient"]),
+            (r#""name":[{"family":"abcd"}]"#, &["max-length Patient.name[0].family"]),
+            (r#""birthDate":"1899-12-31""#, &["min-value Patient.birthDate"]),
+            (r#""multipleBirthBoolean":true"#, &["type Patient.multipleBirth"]),
+            (r#""maritalStatus":{"text":"n"}"#, &["pattern Patient.maritalStatus"]),
+        ],
+    );
+}
+
+#[test]
+fn invariants_of_a_profile_hold_and_one_that_is_none_is_a_warning() {
+    // VAL-107, VAL-112
+    let constraint = |expression: &str, severity: &str| {
+        format!(
+            r#"{{"id":"Patient.name","path":"Patient.name","constraint":[{{"key":"p-1","severity":"{severity}","human":"has a family","expression":"{expression}"}}]}}"#
+        )
+    };
+    let cases: [(&str, &str, usize, usize); 3] = [
+        ("family.exists()", "error", 1, 0),
+        ("family.exists()", "warning", 0, 1),
+        ("family.exists(", "error", 0, 1),
+    ];
+    for (expression, severity, errors, warnings) in cases {
+        let validator = with_profile("Patient", &constraint(expression, severity));
+        let options = Options { profiles: &[URL], ..Options::default() };
+        let json = br#"{"resourceType":"Patient","name":[{"text":"x"}]}"#;
+        let issues = validator.validate_json(json, &options);
+        let ours: Vec<_> = issues.iter().filter(|it| it.rule == "p-1").collect();
+        let count = ours.iter().filter(|it| it.is_error()).count();
+        assert_eq!((count, ours.len() - count), (errors, warnings), "{expression}: {issues:?}");
+    }
+}
+
+#[test]
+fn a_profile_that_is_asked_for_must_be_there_and_be_for_the_type() {
+    // VAL-152, VAL-193
+    let errors = |profile: &str| {
+        let options = Options { profiles: &[profile], ..Options::default() };
+        let json = br#"{"resourceType":"Patient","active":true}"#;
+        support::errors_of(&support::r4().validate_json(json, &options))
+    };
+    assert_eq!(errors("http://a/b"), ["profile-unknown Patient"]);
+    assert_eq!(
+        errors("http://hl7.org/fhir/StructureDefinition/bodyweight"),
+        ["profile-type Patient"]
+    );
+}
