@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use fhir_core::json::{Kind as JsonKind, Value};
 use fhir_core::{IssueCode, Severity};
-use fhir_terminology::{Canonical, Membership, ResolvedSet};
+use fhir_terminology::{Canonical, Membership, ResolvedSet, TerminologyError};
 
 use crate::program::Bound;
 use crate::walk::{Instance, Run};
@@ -53,25 +53,28 @@ impl<'a> Coded<'a> {
     }
 }
 
-/// Whether what an element says is in a value set; `None` when nobody can tell.
-pub(crate) fn is_in(set: &ResolvedSet, coded: &Coded<'_>) -> Option<bool> {
+/// Whether what an element says is in a value set; or why nobody can tell.
+pub(crate) fn is_in<'s>(
+    set: &'s ResolvedSet,
+    coded: &Coded<'_>,
+) -> Result<bool, &'s TerminologyError> {
     match coded {
         Coded::Code(code) => match set.check_code(code) {
-            Membership::Member(_) => Some(true),
-            Membership::Outside => Some(false),
-            Membership::NotKnown(_) => None,
+            Membership::Member(_) => Ok(true),
+            Membership::Outside => Ok(false),
+            Membership::NotKnown(why) => Err(why),
         },
         Coded::Codings(codings) => {
-            let mut is_unknown = false;
+            let mut unknown = None;
             for coding in codings {
                 let (Some(system), Some(code)) = (&coding.system, &coding.code) else { continue };
                 match set.check(system, code) {
-                    Membership::Member(_) => return Some(true),
+                    Membership::Member(_) => return Ok(true),
                     Membership::Outside => {}
-                    Membership::NotKnown(_) => is_unknown = true,
+                    Membership::NotKnown(why) => unknown = Some(why),
                 }
             }
-            if is_unknown { None } else { Some(false) }
+            unknown.map_or(Ok(false), Err)
         }
     }
 }
@@ -148,11 +151,9 @@ impl<'a> Run<'a> {
             }
         };
         match is_in(set, coded) {
-            Some(true) => {}
-            None => {
-                let text = format!(
-                    "'{shown}' is not checked against {url}: the code system, or a part of it, is not loaded"
-                );
+            Ok(true) => {}
+            Err(why) => {
+                let text = format!("'{shown}' is not checked against {url}: {why}");
                 self.tell(
                     Severity::Warning,
                     IssueCode::NotSupported,
@@ -161,7 +162,7 @@ impl<'a> Run<'a> {
                     text,
                 );
             }
-            Some(false) if is_required => {
+            Ok(false) if is_required => {
                 let text = if shown.is_empty() {
                     format!("a code of {url} is required; add one")
                 } else {
@@ -169,7 +170,7 @@ impl<'a> Run<'a> {
                 };
                 self.error(IssueCode::CodeInvalid, value, "binding", text);
             }
-            Some(false) => {
+            Ok(false) => {
                 let text = format!(
                     "'{shown}' is not in {url}; take a code from there if one has the meaning"
                 );

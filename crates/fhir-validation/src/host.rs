@@ -72,7 +72,10 @@ impl<'a> Host<'a> for Surroundings<'a> {
             _ => None,
         };
         match (coded, item.to_text(schema)) {
-            (Some(coded), _) => binding::is_in(&set, &coded).ok_or_else(unknown).map(Some),
+            (Some(coded), _) => {
+                let found = binding::is_in(&set, &coded);
+                found.map(Some).map_err(|why| Unavailable::from(why.to_string()))
+            }
             (None, Some(code)) => match set.check_code(&code) {
                 fhir_terminology::Membership::Member(_) => Ok(Some(true)),
                 fhir_terminology::Membership::Outside => Ok(Some(false)),

@@ -9,7 +9,7 @@ use fhirpath::{Context, FhirValue, Item};
 
 use crate::errata::Native;
 use crate::program::{Check, Invariant, Program, Rule, RuleAt, compile_expression};
-use crate::validator::Depth;
+use crate::validator::{BestPractices, Depth};
 use crate::walk::{Instance, Run, Scope};
 
 /// Steps that one invariant may take on one element.
@@ -370,6 +370,13 @@ impl<'a> Run<'a> {
                 return;
             }
             let key = &*invariant.constraint.key;
+            // The narrative of what is contained stands in its container (R4 2.3.0.2).
+            let is_moot = invariant.constraint.is_best_practice
+                && (self.best_practices == BestPractices::Silent
+                    || (scope.is_contained && key == "dom-6"));
+            if is_moot {
+                continue;
+            }
             match &invariant.check {
                 Check::Native(Native::HasContent | Native::Narrative) => {}
                 Check::Native(Native::ContainedIsReferred) => {

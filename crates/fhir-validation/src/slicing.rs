@@ -237,7 +237,7 @@ impl<'a> Run<'a> {
         let Some(url) = &bound.binding.value_set else { return false };
         let Ok(set) = self.validator.terminology().resolve(url) else { return false };
         let coded = instance.value.and_then(|it| Coded::of(&self.type_of(instance), it));
-        coded.is_some_and(|it| binding::is_in(&set, &it) == Some(true))
+        coded.is_some_and(|it| binding::is_in(&set, &it) == Ok(true))
     }
 
     fn is_type(

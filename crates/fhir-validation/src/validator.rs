@@ -37,6 +37,15 @@ pub enum UnknownExtensions {
     Warn,
 }
 
+/// Whether recommendations are told, such as a narrative for every resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BestPractices {
+    /// As warnings.
+    Warn,
+    /// Not at all.
+    Silent,
+}
+
 /// What one validation is asked.
 #[derive(Debug, Clone)]
 pub struct Options<'o> {
@@ -50,6 +59,8 @@ pub struct Options<'o> {
     pub now: Option<DateTime>,
     /// What becomes of unknown modifier extensions.
     pub unknown_extensions: UnknownExtensions,
+    /// Whether recommendations are told.
+    pub best_practices: BestPractices,
 }
 
 impl Default for Options<'_> {
@@ -60,6 +71,7 @@ impl Default for Options<'_> {
             cap: 1000,
             now: None,
             unknown_extensions: UnknownExtensions::RefuseModifiers,
+            best_practices: BestPractices::Warn,
         }
     }
 }

@@ -9,7 +9,7 @@ use fhirpath::FhirValue;
 use crate::host::Surroundings;
 use crate::issue::{Issue, Place};
 use crate::program::{Member, Program, Rule, RuleAt};
-use crate::validator::{Depth, Options, Validator};
+use crate::validator::{BestPractices, Depth, Options, Validator};
 use crate::{narrative, primitive};
 
 /// One name on the way from the root.
@@ -68,6 +68,7 @@ pub(crate) struct Run<'a> {
     pub(crate) depth: Depth,
     pub(crate) cap: usize,
     pub(crate) refuses_modifiers: bool,
+    pub(crate) best_practices: BestPractices,
     issues: Vec<Issue>,
     path: Vec<Segment<'a>>,
     /// Of the elements that are open the path, the path of what defines their content, the type.
@@ -91,6 +92,7 @@ impl<'a> Run<'a> {
             cap: options.cap.max(1),
             refuses_modifiers: options.unknown_extensions
                 == crate::UnknownExtensions::RefuseModifiers,
+            best_practices: options.best_practices,
             issues: Vec::new(),
             path: Vec::new(),
             elements: Vec::new(),
@@ -112,6 +114,7 @@ impl<'a> Run<'a> {
             depth,
             cap: 1,
             refuses_modifiers: false,
+            best_practices: BestPractices::Silent,
             issues: Vec::new(),
             path: Vec::new(),
             elements: Vec::new(),
