@@ -1,7 +1,7 @@
 //! FHIR's XML format (FHIR R4, 2.6.1) to JSON and back.
 //!
 //! [`to_json`] gives JSON text, which `fhir_core::json` then reads like any other, and a map from
-//! its values to lines of the XML. [`to_xml`] and [`write`] give XML. Both are driven by the
+//! its values to lines of the XML. [`to_xml`] and [`write()`] give XML. Both are driven by the
 //! table of elements in `fhir_schema` alone: the same code serves every FHIR version.
 //!
 //! Numbers keep their digits, strings every character, the narrative its bytes. A DOCTYPE, and
