@@ -10,6 +10,7 @@
 mod blobs;
 mod files;
 mod manifest;
+mod pace;
 mod restore;
 mod verify;
 
@@ -30,6 +31,7 @@ pub(crate) use self::verify::{whole_log, whole_with_state};
 
 use self::files::{create, finish, lock, make_directory, private, unfinished, write_whole};
 use self::manifest::{FORMAT, LastCommit, Manifest, Piece, Segment, Tenant, hexadecimal};
+use self::pace::Pace;
 use crate::doors::SystemClock;
 use crate::key_copies::{self, Folder, KeyCopyError};
 use crate::tenant_key::TenantKeyError;
@@ -46,6 +48,14 @@ pub struct Backup {
     /// A directory to copy the keys to, apart from the backup; made where there is none
     #[arg(long, value_name = "DIR")]
     keys_to: Option<PathBuf>,
+    /// While a process runs on the data directory, work so much of the time; pause for the rest
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value_t = SHARE,
+        value_parser = clap::value_parser!(u8).range(1..=100)
+    )]
+    share: u8,
 }
 
 /// Why a backup was not made, restored or verified.
@@ -244,6 +254,8 @@ pub fn behind_all_others() {
 
 /// The least that a thread can ask for of the processors.
 const LEAST: i32 = 19;
+/// Of a hundred parts of the time a backup works in so many beside a running process.
+const SHARE: u8 = 25;
 /// What is copied is synced after so many bytes: the disk would be busy for long with all of it at
 /// once, while others wait for theirs.
 const SYNCED_AT_ONCE: u64 = 4 << 20;
@@ -271,13 +283,15 @@ impl Backup {
         {
             return Err(BackupError::Gone(format!("tenant {gone}")));
         }
-        let mut target = Target { backup: &self.to, number, copied: 0 };
+        let clock = SystemClock::start();
+        let pace = Pace::beside(&self.data, self.share, &clock);
+        let mut target = Target { backup: &self.to, number, copied: 0, pace };
         // The registry first: a key made while the logs are copied is missing, no commit is.
         let registry = target.registry(&self.data.join("registry"), last.as_ref())?;
         let mut manifest = Manifest {
             format: FORMAT,
             number,
-            made: SystemClock::start().now(),
+            made: clock.now(),
             release: env!("CARGO_PKG_VERSION").to_owned(),
             tenants: std::collections::BTreeMap::new(),
             registry,
@@ -370,6 +384,7 @@ struct Target<'a> {
     backup: &'a Path,
     number: u64,
     copied: u64,
+    pace: Pace<'a>,
 }
 
 impl Target<'_> {
@@ -386,7 +401,7 @@ impl Target<'_> {
         // In this order: what is done when the ledger is read stands in the log by then, or in
         // none.
         let purged = blobs::done_in(&Folder::of_tenant(directory))?;
-        let taken = blobs::walk(name, directory, reached.as_ref())?;
+        let taken = blobs::walk(name, directory, reached.as_ref(), &mut || self.pace.step())?;
         let known = before.map_or_else(Default::default, |before| before.blobs.clone());
         let (taken, blobs) =
             self.blobs(name, directory, reached.as_ref(), taken, (purged, known))?;
@@ -471,6 +486,7 @@ impl Target<'_> {
                 target.sync_data().map_err(failed("sync", &unfinished))?;
                 unsynced = 0;
             }
+            self.pace.step();
         }
         if copied != length {
             return Err(failed("read", from)(io::ErrorKind::UnexpectedEof.into()));

@@ -109,6 +109,12 @@ impl Lock {
     }
 }
 
+/// Whether somebody wrote a name into the lock of `half`: a process that runs there, or one that was
+/// killed there. The lock is not tried, so that whoever takes it at this moment gets it.
+pub(crate) fn is_named(data: &Path, half: Half) -> bool {
+    half.dir(data).join("lock").metadata().is_ok_and(|metadata| metadata.len() > 0)
+}
+
 /// What the holder of `file` wrote about itself; it may be just about to.
 fn holder(file: &mut File) -> String {
     let mut text = String::new();

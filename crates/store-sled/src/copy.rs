@@ -87,6 +87,19 @@ pub fn extent(
     tenant: &TenantText,
     reached: Option<&Reached>,
 ) -> Result<LogExtent, VerifyError> {
+    extent_in_steps(directory, tenant, reached, &mut || {})
+}
+
+/// As [`extent`]; `step` is called for each commit, and may take its time.
+///
+/// # Errors
+/// As [`extent`].
+pub fn extent_in_steps(
+    directory: &Path,
+    tenant: &TenantText,
+    reached: Option<&Reached>,
+    step: &mut dyn FnMut(),
+) -> Result<LogExtent, VerifyError> {
     let layout = Layout::new(directory);
     let numbers = segments(&layout)?;
     let first = reached.map_or(1, |reached| reached.segment);
@@ -115,6 +128,7 @@ pub fn extent(
             return Err(other());
         }
         while let Some(found) = scan.next()? {
+            step();
             check_reached(reached, &found.head).ok_or_else(other)?;
             let Some(decoded) = &found.decoded else {
                 continue;

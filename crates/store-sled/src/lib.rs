@@ -40,7 +40,9 @@ mod verify;
 mod walk;
 
 pub use blobs::{NamedBlob, blob_path, list_blobs, read_blob, remove_blob};
-pub use copy::{LogExtent, Reached, SegmentExtent, cut_after, extent, newest_commit};
+pub use copy::{
+    LogExtent, Reached, SegmentExtent, cut_after, extent, extent_in_steps, newest_commit,
+};
 pub use error::{Damage, Flaw, OpenError, VerifyError};
 pub use key_files::KeyFolder;
 pub use options::SledStoreOptions;

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use store::keys::{Keyring, PurgeState};
 use store::{BlobFlaw, BlobId, OwnerKeyId, ReadError, TenantText};
-use store_sled::{LogExtent, NamedBlob, Reached, blob_path, extent, list_blobs, read_blob};
+use store_sled::{
+    LogExtent, NamedBlob, Reached, blob_path, extent_in_steps, list_blobs, read_blob,
+};
 
 use super::files::write_whole;
 use super::manifest::Piece;
@@ -106,7 +108,7 @@ impl<'a> Since<'a> {
             return Ok(false);
         }
         if !self.purged.contains(&owner) {
-            let log = walk(self.tenant, self.directory, self.reached.as_ref())?;
+            let log = walk(self.tenant, self.directory, self.reached.as_ref(), &mut || {})?;
             self.reached = end_of(&log).or(self.reached);
             self.purged.extend(log.purged);
         }
@@ -122,13 +124,15 @@ fn is_of_a_patient(owner: OwnerKeyId) -> bool {
     !Keyring::is_of_tenant(owner) && owner != OwnerKeyId::NONE
 }
 
-/// Walks through a tenant's log from where an earlier backup ended.
+/// Walks through a tenant's log from where an earlier backup ended; `step` is called for each
+/// commit.
 pub(super) fn walk(
     tenant: &TenantText,
     directory: &Path,
     reached: Option<&Reached>,
+    step: &mut dyn FnMut(),
 ) -> Result<LogExtent, BackupError> {
-    extent(directory, tenant, reached)
+    extent_in_steps(directory, tenant, reached, step)
         .map_err(|source| BackupError::Log { tenant: tenant.to_string(), source: Box::new(source) })
 }
 
@@ -147,7 +151,7 @@ impl Target<'_> {
     ) -> Result<(LogExtent, BTreeMap<String, Piece>), BackupError> {
         while let Some(missing) = self.copy_blobs(tenant, directory, &log, &purged, &mut pieces)? {
             let (blob, source) = missing;
-            let newer = walk(tenant, directory, reached)?;
+            let newer = walk(tenant, directory, reached, &mut || self.pace.step())?;
             if is_of_a_patient(blob.owner) && newer.purged.contains(&blob.owner) {
                 log = newer;
             } else if purged_in(&Folder::of_tenant(directory))?.contains(&blob.owner) {
@@ -186,6 +190,7 @@ impl Target<'_> {
             write_whole(&path, &bytes).map_err(failed("write", &path))?;
             let length = bytes.len() as u64;
             self.copied += length;
+            self.pace.step();
             pieces.insert(id, Piece { file, length, sha256: digest(&bytes) });
         }
         Ok(None)
@@ -243,7 +248,9 @@ mod tests {
     use store::{BlobReference, Commit, CommitKind, Store as _};
     use store_sled::{SledStore, SledStoreOptions};
 
+    use super::super::pace::Pace;
     use super::*;
+    use crate::doors::SystemClock;
 
     struct Clinic {
         folder: tempfile::TempDir,
@@ -299,11 +306,13 @@ mod tests {
         let clinic = clinic(3);
         let (directory, backup) = (clinic.directory(), clinic.folder.path().join("backup"));
         let none = BTreeSet::new();
-        let taken = walk(&tenant(), &directory, None).unwrap();
+        let taken = walk(&tenant(), &directory, None, &mut || {}).unwrap();
         // The purge goes by, and something is written, before the blobs are copied.
         clinic.purge(4, 2);
         clinic.write(5, 5);
-        let mut target = Target { backup: &backup, number: 1, copied: 0 };
+        let clock = SystemClock::start();
+        let pace = Pace::without_pause(&clock);
+        let mut target = Target { backup: &backup, number: 1, copied: 0, pace };
         let known = (none, BTreeMap::new());
         let (log, pieces) = target.blobs(&tenant(), &directory, None, taken, known).unwrap();
         let ids: Vec<_> = [1, 3, 5].map(|patient| Clinic::blob(patient).to_string()).into();
@@ -320,9 +329,11 @@ mod tests {
     fn a_blob_that_is_missing_without_a_purge_ends_a_backup_by_name() {
         let clinic = clinic(2);
         let (directory, backup) = (clinic.directory(), clinic.folder.path().join("backup"));
-        let taken = walk(&tenant(), &directory, None).unwrap();
+        let taken = walk(&tenant(), &directory, None, &mut || {}).unwrap();
         clinic.store.remove_blob(Clinic::blob(2)).unwrap();
-        let mut target = Target { backup: &backup, number: 1, copied: 0 };
+        let clock = SystemClock::start();
+        let pace = Pace::without_pause(&clock);
+        let mut target = Target { backup: &backup, number: 1, copied: 0, pace };
         let none = BTreeSet::new();
         let known = (none, BTreeMap::new());
         let lost = target.blobs(&tenant(), &directory, None, taken.clone(), known).unwrap_err();
@@ -339,7 +350,7 @@ mod tests {
         let clinic = clinic(2);
         let directory = clinic.directory();
         let tenant = tenant();
-        let taken = walk(&tenant, &directory, None).unwrap();
+        let taken = walk(&tenant, &directory, None, &mut || {}).unwrap();
         clinic.purge(3, 1);
         let mut since = Since::new(&tenant, &directory, &taken);
         assert!(since.purged(key_of(1)).unwrap() && !since.purged(key_of(2)).unwrap());

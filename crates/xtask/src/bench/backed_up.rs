@@ -9,6 +9,7 @@ use clap::Parser;
 use fhir_core::Clock;
 use hearthgate::backup::Backup;
 use hearthgate::doors::SystemClock;
+use hearthgate::lock::{Half, Lock};
 
 use super::child::{self, Child};
 use super::directory::Directory;
@@ -29,6 +30,8 @@ const WANTED: f64 = 0.9;
 pub(super) fn run(rounds: Rounds) -> Result<(), Failure> {
     let directory = Directory::new("backed-up")?;
     let data = directory.path().join("data");
+    // As a server's does, so that a backup goes as beside one.
+    let _lock = Lock::take(&data, Half::Server, "bench")?;
     let database = Arc::new(open(&data)?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let runtime = runtime()?;

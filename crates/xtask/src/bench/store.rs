@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use clap::ValueEnum as _;
 use database::{Action, Body, Change, CommitId, Database, Expect, Method, Transaction, Visibility};
 use fhir_core::json::{Document, Replacements};
 use fhir_core::{Clock, Resource, ResourceId, ResourceType};
@@ -47,19 +48,43 @@ pub(crate) struct Sizes {
     /// Versions in the store that is opened after a kill.
     #[arg(long, default_value_t = 1_000_000)]
     versions: u64,
+    /// Only these parts.
+    #[arg(long, value_enum)]
+    part: Vec<Part>,
+}
+
+/// What is measured, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Commits of one client, of some and of many.
+    One,
+    Some,
+    Many,
+    /// Bulk commits, and reads by id.
+    Reads,
+    /// Bytes on disk.
+    Synthea,
+    Backups,
+    /// Opening after a kill, and the rebuild.
+    Opening,
+}
+
+impl Part {
+    fn run(self, sizes: &Sizes) -> Result<(), Failure> {
+        match self {
+            Self::One | Self::Some | Self::Many => commits(sizes.rounds, CLIENTS[self as usize]),
+            Self::Reads => bulk_and_reads(Directory::new("store")?.path()),
+            Self::Synthea => synthea::run(),
+            Self::Backups => backed_up::run(sizes.rounds),
+            Self::Opening => after_a_kill(sizes.versions),
+        }
+    }
 }
 
 pub(crate) fn run(sizes: &Sizes) -> Result<(), Failure> {
-    for clients in CLIENTS {
-        commits(sizes.rounds, clients)?;
-    }
-    {
-        let directory = Directory::new("store")?;
-        bulk_and_reads(directory.path())?;
-    }
-    synthea::run()?;
-    backed_up::run(sizes.rounds)?;
-    after_a_kill(sizes.versions)
+    let all = Part::value_variants().iter();
+    all.filter(|part| sizes.part.is_empty() || sizes.part.contains(part))
+        .try_for_each(|part| part.run(sizes))
 }
 
 fn commits(rounds: Rounds, (clients, wanted, most): (usize, f64, f64)) -> Result<(), Failure> {
