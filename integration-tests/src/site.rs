@@ -38,11 +38,9 @@ enum Launched {
     Answers,
     /// Somebody else had the port.
     PortTaken,
-    /// The server before was killed, and its lease in PostgreSQL lasts still.
-    TenantHeld,
 }
 
-/// How long a lease lasts that nobody renews, and the machine's stalls.
+/// How long a start waits for a lease in PostgreSQL that nobody renews, and the machine's stalls.
 const LEASE: Duration = Duration::from_secs(40);
 
 /// How often another port is tried where the system gave the first away meanwhile.
@@ -180,7 +178,6 @@ impl Site {
             loop {
                 match self.try_to_launch(first).await {
                     Launched::Answers => break,
-                    Launched::TenantHeld => tokio::time::sleep(Duration::from_secs(1)).await,
                     Launched::PortTaken => {
                         ports += 1;
                         assert!(ports < PORTS_TRIED, "no port stayed free");
@@ -223,14 +220,21 @@ impl Site {
     /// When the line does not come.
     pub async fn start_server(&mut self) {
         let process = self.spawn("server");
-        said(process, &mut self.back, "Hearthgate's server answers")
+        let patience = self.patience();
+        said(process, &mut self.back, "Hearthgate's server answers", patience)
             .await
             .expect("the server starts");
     }
 
+    /// How long it takes at most to its start.
+    fn patience(&self) -> Duration {
+        if self.deployment == Deployment::OverPostgres { LEASE } else { SOON }
+    }
+
     async fn front_answers(&mut self) -> Launched {
         let process = self.front.take().expect("it was just started");
-        match said(process, &mut self.front, "Hearthgate answers at ").await {
+        let patience = self.patience();
+        match said(process, &mut self.front, "Hearthgate answers at ", patience).await {
             Ok(line) => {
                 let mut urls =
                     line.split(['(', ')', ' ']).filter(|word| word.starts_with("http://"));
@@ -239,7 +243,6 @@ impl Site {
                 Launched::Answers
             }
             Err(stderr) if stderr.contains("in use") => Launched::PortTaken,
-            Err(stderr) if stderr.contains("must renew that within") => Launched::TenantHeld,
             Err(stderr) => panic!("it ended at its start: {stderr}"),
         }
     }
@@ -277,7 +280,7 @@ impl Site {
     /// # Panics
     /// When it does not.
     pub async fn becomes_ready(&mut self) {
-        until("the site is ready", SOON, async || {
+        until("the site is ready", self.patience(), async || {
             if let Some(status) = self.front.as_mut().and_then(Process::end_so_far) {
                 return Err(format!("the front ended with {status}: {}", self.front().stderr()));
             }
@@ -454,9 +457,10 @@ async fn said(
     process: Process,
     slot: &mut Option<Process>,
     beginning: &str,
+    patience: Duration,
 ) -> Result<String, String> {
     let process = slot.insert(process);
-    until("the process says that it answers", SOON, async || {
+    until("the process says that it answers", patience, async || {
         let ended = process.end_so_far();
         let stderr = process.stderr();
         if let Some(line) = stderr.lines().find(|line| line.starts_with(beginning)) {

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::TenantName;
 use database::{Database, InvalidTenant, Options, TenantText};
@@ -29,8 +30,11 @@ use crate::owner_key::{self, OwnerKeyError};
 use crate::page_key::{self, PageKeyError};
 use crate::purge::{self, Tenant};
 use crate::server_control::ServerControl;
-use crate::storage::{self, StorageError};
+use crate::storage::{self, Opened, StorageError};
 use crate::tenant_key;
+
+/// When a lease has expired for sure.
+const LEASE_MARGIN: Duration = Duration::from_millis(200);
 
 /// Which halves this process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -385,11 +389,21 @@ impl Process {
         Ok(ServerHalf { running, stop, database, control: controls, _lock: lock })
     }
 
-    async fn open_tenant(&self) -> Result<Tenant, ServeError> {
+    async fn open_storage(&self) -> Result<Result<Opened, StorageError>, ServeError> {
         let (config, clock, ids) = (self.config.clone(), self.clock.clone(), self.ids.clone());
         let open = move || storage::open(&config, clock, ids);
-        let opened = tokio::task::spawn_blocking(open).await;
-        let opened = opened.map_err(|_| ServeError::Lost("server"))??;
+        tokio::task::spawn_blocking(open).await.map_err(|_| ServeError::Lost("server"))
+    }
+
+    async fn open_tenant(&self) -> Result<Tenant, ServeError> {
+        let mut opened = self.open_storage().await?;
+        // Whoever was killed a moment ago holds it still, and renews it no more.
+        if let Some((left, error)) = opened.as_ref().err().and_then(StorageError::held) {
+            tracing::warn!(error = error as &dyn std::error::Error, "waits until that expires");
+            tokio::time::sleep(left + LEASE_MARGIN).await;
+            opened = self.open_storage().await?;
+        }
+        let opened = opened?;
         if let Some(path) = opened.keys.made.as_deref() {
             say(&tenant_key::advice(path));
         }

@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::{Clock, Ids};
 use database::{DeriveFromBody, InvalidTenant, Sealing, Store, TenantText};
@@ -97,6 +98,20 @@ pub enum StorageError {
         #[source]
         source: io::Error,
     },
+}
+
+impl StorageError {
+    /// How long whoever holds the tenant in PostgreSQL has it unless it is renewed; `None` when
+    /// that is not the reason.
+    pub(crate) fn held(&self) -> Option<(Duration, &Self)> {
+        match self {
+            Self::Postgres(error) => match **error {
+                store_postgres::OpenError::Held { left, .. } => Some((left, self)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 impl From<store_sled::OpenError> for StorageError {

@@ -23,6 +23,10 @@ pub(crate) const SMALL: usize = 32 << 10;
 /// small ones.
 const LARGE: usize = 1 << 20;
 
+/// So many bodies leave the asynchronous threads at once: half of the threads that there are for
+/// it, since the work on one may wait for another of them.
+const ASIDE: usize = 256;
+
 /// How long a large body waits for its first turn.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -33,6 +37,8 @@ pub(crate) struct Turns {
     /// stand behind all who came meanwhile.
     door: Arc<Semaphore>,
     turns: Arc<Semaphore>,
+    /// Those on threads of their own, of any size.
+    aside: Arc<Semaphore>,
     patience: Duration,
 }
 
@@ -44,8 +50,9 @@ impl Turns {
     }
 
     fn of(at_once: usize, patience: Duration) -> Self {
-        let [door, turns] = [1, at_once].map(|permits| Arc::new(Semaphore::new(permits)));
-        Self { door, turns, patience }
+        let [door, turns, aside] =
+            [1, at_once, ASIDE].map(|permits| Arc::new(Semaphore::new(permits)));
+        Self { door, turns, aside, patience }
     }
 
     /// The first turn of a body: nothing was done with it before.
@@ -95,10 +102,15 @@ pub(crate) async fn where_it_belongs<D: Send + 'static>(
     }
     let turn = if length > LARGE { Some((turns.clone(), turns.first().await?)) } else { None };
     let runtime = tokio::runtime::Handle::current();
-    let work = tokio::task::spawn_blocking(move || match turn {
+    let aside = Arc::clone(&turns.aside).acquire_owned().await;
+    let aside = aside.expect("nobody closes the turns");
+    let work = tokio::task::spawn_blocking(move || {
         // Whoever asked may be gone; the work goes on, and so it counts.
-        Some((turns, first)) => runtime.block_on(turns.in_turns(first, work)),
-        None => runtime.block_on(work),
+        let _aside = aside;
+        match turn {
+            Some((turns, first)) => runtime.block_on(turns.in_turns(first, work)),
+            None => runtime.block_on(work),
+        }
     });
     work.await.unwrap_or_else(|error| {
         tracing::error!(%error, "the work on a body ended early");
@@ -147,6 +159,32 @@ mod tests {
         assert_eq!(most_at_once(LARGE, 4).await, 4);
         let processors = std::thread::available_parallelism().unwrap().get();
         assert!(Turns::new().turns.available_permits() < processors.max(2));
+    }
+
+    /// With as few threads as the runtime has, half of which the works themselves take.
+    #[test]
+    fn works_that_wait_for_a_thread_each_get_one() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .max_blocking_threads(2 * ASIDE)
+            .build()
+            .unwrap();
+        let turns = Turns::of(1, LONG);
+        let works = (0..3 * ASIDE).map(|_| {
+            let turns = turns.clone();
+            runtime.spawn(async move {
+                let nested = async {
+                    tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1)))
+                        .await
+                        .map_err(|_| ServerError::Interrupted)
+                };
+                where_it_belongs(LARGE, &turns, nested).await
+            })
+        });
+        let all = join_all(works.collect::<Vec<_>>());
+        let all = runtime.block_on(async { timeout(LONG, all).await });
+        all.expect("they wait for each other").into_iter().for_each(|one| one.unwrap().unwrap());
     }
 
     #[tokio::test]
