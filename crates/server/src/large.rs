@@ -23,9 +23,10 @@ pub(crate) const SMALL: usize = 32 << 10;
 /// small ones.
 const LARGE: usize = 1 << 20;
 
-/// So many bodies leave the asynchronous threads at once: half of the threads that there are for
-/// it, since the work on one may wait for another of them.
-const ASIDE: usize = 256;
+/// So many bodies leave the asynchronous threads at once, and so many larger ones: half of the
+/// threads that there are for it (512), since the work on one may wait for another of them.
+const ASIDE: usize = 192;
+const LARGE_ASIDE: usize = 64;
 
 /// How long a large body waits for its first turn.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,8 +38,9 @@ pub(crate) struct Turns {
     /// stand behind all who came meanwhile.
     door: Arc<Semaphore>,
     turns: Arc<Semaphore>,
-    /// Those on threads of their own, of any size.
+    /// Threads, of bodies that need no turn and of those that do: these wait with theirs.
     aside: Arc<Semaphore>,
+    large_aside: Arc<Semaphore>,
     patience: Duration,
 }
 
@@ -50,22 +52,24 @@ impl Turns {
     }
 
     fn of(at_once: usize, patience: Duration) -> Self {
-        let [door, turns, aside] =
-            [1, at_once, ASIDE].map(|permits| Arc::new(Semaphore::new(permits)));
-        Self { door, turns, aside, patience }
+        let [door, turns, aside, large_aside] =
+            [1, at_once, ASIDE, LARGE_ASIDE].map(|permits| Arc::new(Semaphore::new(permits)));
+        Self { door, turns, aside, large_aside, patience }
     }
 
-    /// The first turn of a body: nothing was done with it before.
-    async fn first(&self) -> Result<OwnedSemaphorePermit, ServerError> {
+    /// The first turn of a body, and its thread: nothing was done with it before.
+    async fn first(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), ServerError> {
         let first = async {
+            // The thread first: whoever has one may wait for a turn, and not the other way round.
+            let aside = acquired(&self.large_aside).await;
             let _door = self.door.acquire().await;
-            self.next().await
+            (self.next().await, aside)
         };
         timeout(self.patience, first).await.map_err(|_| ServerError::TooManyLarge)
     }
 
     async fn next(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.turns).acquire_owned().await.expect("nobody closes the turns")
+        acquired(&self.turns).await
     }
 
     /// Does the work, from its first turn on, a turn at a time.
@@ -84,6 +88,10 @@ impl Turns {
     }
 }
 
+async fn acquired(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    Arc::clone(permits).acquire_owned().await.expect("nobody closes the turns")
+}
+
 /// Waits until whatever this task waits for wakes it.
 async fn until_woken() {
     let mut woken = false;
@@ -100,10 +108,13 @@ pub(crate) async fn where_it_belongs<D: Send + 'static>(
     if length <= SMALL {
         return work.await;
     }
-    let turn = if length > LARGE { Some((turns.clone(), turns.first().await?)) } else { None };
+    let (turn, aside) = if length > LARGE {
+        let (first, aside) = turns.first().await?;
+        (Some((turns.clone(), first)), aside)
+    } else {
+        (None, acquired(&turns.aside).await)
+    };
     let runtime = tokio::runtime::Handle::current();
-    let aside = Arc::clone(&turns.aside).acquire_owned().await;
-    let aside = aside.expect("nobody closes the turns");
     let work = tokio::task::spawn_blocking(move || {
         // Whoever asked may be gone; the work goes on, and so it counts.
         let _aside = aside;
@@ -161,17 +172,17 @@ mod tests {
         assert!(Turns::new().turns.available_permits() < processors.max(2));
     }
 
-    /// With as few threads as the runtime has, half of which the works themselves take.
-    #[test]
-    fn works_that_wait_for_a_thread_each_get_one() {
+    /// So many works on bodies of that length, each of which waits for a thread, with as many
+    /// threads as the product has.
+    fn all_are_done(length: usize, works: usize) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
-            .max_blocking_threads(2 * ASIDE)
+            .max_blocking_threads(512)
             .build()
             .unwrap();
         let turns = Turns::of(1, LONG);
-        let works = (0..3 * ASIDE).map(|_| {
+        let works = (0..works).map(|_| {
             let turns = turns.clone();
             runtime.spawn(async move {
                 let nested = async {
@@ -179,12 +190,19 @@ mod tests {
                         .await
                         .map_err(|_| ServerError::Interrupted)
                 };
-                where_it_belongs(LARGE, &turns, nested).await
+                where_it_belongs(length, &turns, nested).await
             })
         });
         let all = join_all(works.collect::<Vec<_>>());
         let all = runtime.block_on(async { timeout(LONG, all).await });
         all.expect("they wait for each other").into_iter().for_each(|one| one.unwrap().unwrap());
+    }
+
+    #[test]
+    fn works_that_wait_for_a_thread_each_get_one() {
+        all_are_done(LARGE, 1000);
+        all_are_done(LARGE + 1, 1000);
+        const { assert!(ASIDE + LARGE_ASIDE <= 256) };
     }
 
     #[tokio::test]
