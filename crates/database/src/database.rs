@@ -1,5 +1,6 @@
 //! The database: what everyone asks, and what they share with the serial step ([`crate::writer`]).
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use fhir_core::{Clock, Instant, ResourceId, ResourceType};
 use fhir_schema::Schema;
 use parking_lot::Mutex;
-use store::{Store, T, TenantText};
+use store::{FhirVersion, Store, T, TenantText};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -85,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) failed: AtomicBool,
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) schema: &'static Schema,
+    /// That of the schema, as records have it.
+    pub(crate) fhir_version: FhirVersion,
     pub(crate) sealing: Sealing,
     /// Large bodies are read by these, and sealed by those: neither waits for the other.
     reading: Few,
@@ -114,14 +117,15 @@ impl Database {
         schema: &'static Schema,
         clock: Arc<dyn Clock>,
         options: Options,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         Self::open_sealed(store, tenant, schema, clock, options, Sealing::none())
     }
 
     /// Opens the database of `tenant` over its store and starts its writers.
     ///
     /// # Errors
-    /// When the threads of the writers cannot be started.
+    /// When the threads of the writers cannot be started, or the schema is of a FHIR version that
+    /// records do not know.
     pub fn open_sealed(
         store: Arc<dyn Store>,
         tenant: TenantText,
@@ -129,7 +133,10 @@ impl Database {
         clock: Arc<dyn Clock>,
         options: Options,
         sealing: Sealing,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
+        let version = schema.fhir_version();
+        let unknown = || io::Error::new(io::ErrorKind::Unsupported, format!("FHIR {version}"));
+        let fhir_version = FhirVersion::of(version).ok_or_else(unknown)?;
         let published = AtomicU64::new(store.head().t.get());
         let failed = AtomicBool::new(false);
         let bodies = Arc::new(Bodies::new(options.kept_bytes));
@@ -138,6 +145,7 @@ impl Database {
             store,
             bodies,
             schema,
+            fhir_version,
             sealing,
             reading: Few::new(),
             sealers: Few::new(),

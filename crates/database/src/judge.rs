@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
-use store::{Commit, CommitKind, OwnerKeyId, T, Version, VersionFlags};
+use store::{Commit, CommitKind, FhirVersion, OwnerKeyId, T, Version, VersionFlags};
 
 use crate::recent::Recent;
 use crate::seal::Sealing;
@@ -242,10 +242,10 @@ fn stored(change: Change, version: VersionId) -> Version {
     }
 }
 
-/// A judged transaction as the commit that follows.
+/// A judged transaction as the commit that follows: with this id, of this tenant, of resources of
+/// this FHIR version.
 pub(crate) fn commit(
-    id: store::CommitId,
-    tenant: store::TenantText,
+    (id, tenant, fhir_version): (store::CommitId, store::TenantText, FhirVersion),
     t: T,
     instant: Instant,
     versions: Vec<Version>,
@@ -253,14 +253,5 @@ pub(crate) fn commit(
     let purges =
         |version: &Version| version.flags.is_deleted() && version.owner != OwnerKeyId::NONE;
     let kind = if versions.iter().any(purges) { CommitKind::Purge } else { CommitKind::Resources };
-    Commit {
-        t,
-        instant,
-        id,
-        idempotency: None,
-        tenant,
-        fhir_version: store::FhirVersion::R4,
-        kind,
-        versions,
-    }
+    Commit { t, instant, id, idempotency: None, tenant, fhir_version, kind, versions }
 }

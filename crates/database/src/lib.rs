@@ -45,6 +45,6 @@ pub use transaction::{
 pub use visibility::{NarrowerThanEnforced, Visibility};
 
 pub use store::{
-    CloseError, CommitId, HistoryOrder, HistoryVersion, Idempotency, IdentifierKey, InvalidTenant,
-    Method, Place, Store, T, TenantText, VersionEntry, keys, places,
+    CloseError, CommitId, FhirVersion, HistoryOrder, HistoryVersion, Idempotency, IdentifierKey,
+    InvalidTenant, Method, Place, Store, T, TenantText, VersionEntry, keys, places,
 };

@@ -192,7 +192,8 @@ impl Writers {
                 Ok(judged) => {
                     (t, instant) = (t.next(), next_instant);
                     let tenant = self.shared.tenant.clone();
-                    let mut commit = judge::commit(id, tenant, t, instant, judged.versions);
+                    let of = (id, tenant, self.shared.fhir_version);
+                    let mut commit = judge::commit(of, t, instant, judged.versions);
                     commit.idempotency = terms.named.map(|named| named.request);
                     judging.recent.note(&commit);
                     commits.push(commit);

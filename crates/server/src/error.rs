@@ -7,6 +7,8 @@ use fhir_core::json::JsonError;
 use fhir_core::{InvalidResource, Issue, ResourceType, VersionId};
 use fhir_xml::XmlIssue;
 
+use crate::negotiation::Spoken;
+
 /// A condition under which a request is not carried out.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
@@ -44,11 +46,11 @@ pub(crate) enum ServerError {
     #[error("the format {asked} is not supported")]
     FormatNotSupported { asked: String },
     #[error("one FHIR version is sent and another asked for")]
-    FhirVersionsDiffer { sent: String, asked: String },
+    FhirVersionsDiffer { sent: String, asked: String, spoken: Spoken },
     #[error("answers are not written in FHIR version {version}")]
-    FhirVersionNotAnswered { version: String },
+    FhirVersionNotAnswered { version: String, spoken: Spoken },
     #[error("bodies are not taken in FHIR version {version}")]
-    FhirVersionNotTaken { version: String },
+    FhirVersionNotTaken { version: String, spoken: Spoken },
     #[error("the content type of the body is not supported")]
     ContentTypeNotSupported { given: Option<String> },
     #[error("the content coding {0} is not supported")]

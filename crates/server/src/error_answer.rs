@@ -7,6 +7,7 @@ use fhir_xml::XmlIssue;
 use http::StatusCode;
 
 use crate::error::ServerError;
+use crate::negotiation::Spoken;
 
 /// An error as the client gets it.
 #[derive(Debug, Clone)]
@@ -174,25 +175,26 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             format!("\"{asked}\" cannot be answered; ask for application/fhir+json or application/fhir+xml"),
             "http.Accept",
         ),
-        E::FhirVersionsDiffer { sent, asked } => at(
+        E::FhirVersionsDiffer { sent, asked, spoken } => at(
             BAD_REQUEST,
             IssueCode::Value,
             format!(
                 "the body is sent as FHIR version \"{sent}\" and the answer asked for as \
-                 \"{asked}\"; use fhirVersion=4.0 for both"
+                 \"{asked}\"; use fhirVersion={} for both",
+                spoken.release()
             ),
             "http.Accept",
         ),
-        E::FhirVersionNotAnswered { version } => at(
+        E::FhirVersionNotAnswered { version, spoken } => at(
             StatusCode::NOT_ACCEPTABLE,
             IssueCode::NotSupported,
-            unspoken(version),
+            unspoken(version, *spoken),
             "http.Accept",
         ),
-        E::FhirVersionNotTaken { version } => at(
+        E::FhirVersionNotTaken { version, spoken } => at(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             IssueCode::NotSupported,
-            unspoken(version),
+            unspoken(version, *spoken),
             "http.Content-Type",
         ),
         E::ContentTypeNotSupported { given } => at(
@@ -407,8 +409,9 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
     }
 }
 
-fn unspoken(version: &str) -> String {
-    format!("FHIR version \"{version}\" is not spoken here; use fhirVersion=4.0")
+fn unspoken(version: &str, spoken: Spoken) -> String {
+    let spoken = spoken.release();
+    format!("FHIR version \"{version}\" is not spoken here; use fhirVersion={spoken}")
 }
 
 /// What finds versions is being put right from the log.

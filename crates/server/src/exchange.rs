@@ -26,7 +26,7 @@ use crate::holding::HeldBody;
 use crate::idempotency::Turn;
 use crate::interactions::history;
 use crate::large::{SMALL, where_it_belongs};
-use crate::negotiation::{self, Encoding, Format, Handling, Return};
+use crate::negotiation::{self, Encoding, Format, Handling, Return, Spoken};
 use crate::{Server, bundle, dispatch, idempotency, representation};
 
 /// Answers whatever comes over the socket of requests.
@@ -78,8 +78,10 @@ fn request_id(head: &Parts) -> &str {
 
 async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: Body) -> Response {
     let query = head.uri.query().unwrap_or_default();
-    let negotiated = negotiation::check_one_version(&head.headers, query)
-        .and_then(|()| negotiation::format(&head.headers, query));
+    let schema = server.databases[&admitted.grant.tenant].schema();
+    let spoken = Spoken(schema.fhir_version());
+    let negotiated = negotiation::check_one_version(spoken, &head.headers, query)
+        .and_then(|()| negotiation::format(spoken, &head.headers, query));
     let format = negotiated.as_ref().copied().unwrap_or_default();
     let (preferred, handling) = negotiation::preference(&head.headers);
     // What to return is asked of writes (FHIR R4, 3.1.0.6); a read returns what it reads.
@@ -91,14 +93,13 @@ async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: B
         Handling::Strict => known_parameters(&admitted.interaction, query),
         Handling::Lenient => Ok(()),
     });
-    let schema = server.databases[&admitted.grant.tenant].schema();
     let is_write = writes(&admitted.interaction);
     let carried_out = match understood {
         Ok(()) => carry_out(server, admitted, head, body, preference).await,
         Err(error) => Err(error),
     };
     let format = match &carried_out {
-        Ok(_) => format.named_as_in(&head.headers, query),
+        Ok(_) => format.named_as_in(spoken, &head.headers, query),
         Err(_) => format,
     };
     let written = match carried_out {
@@ -156,7 +157,8 @@ async fn carry_out(
         if let contract::Decision::Deny(reason) = contract::decide(&grant, &interaction) {
             return Err(ServerError::Denied(reason));
         }
-        Some(read_body(server, head, body).await?)
+        let spoken = Spoken(server.databases[&grant.tenant].schema().fhir_version());
+        Some(read_body(server, spoken, head, body).await?)
     } else {
         None
     };
@@ -264,6 +266,7 @@ fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), Server
 
 async fn read_body(
     server: &Server,
+    spoken: Spoken,
     head: &Parts,
     body: Body,
 ) -> Result<(HeldBody, Encoding), ServerError> {
@@ -280,7 +283,8 @@ async fn read_body(
         return Err(ServerError::BodyTooLong { limit });
     }
     let body = server.holding.read(body, limit, &*server.clock).await?;
-    let encoding = negotiation::content_encoding(&head.headers, body.bytes.first().copied())?;
+    let begins = body.bytes.first().copied();
+    let encoding = negotiation::content_encoding(spoken, &head.headers, begins)?;
     if body.bytes.is_empty() {
         return Err(ServerError::BodyMissing);
     }

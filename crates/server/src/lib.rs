@@ -51,5 +51,5 @@ pub(crate) struct Server {
     pub(crate) page_key: PageKey,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
-    pub(crate) capabilities: interactions::capabilities::Statement,
+    pub(crate) capabilities: BTreeMap<TenantName, interactions::capabilities::Statement>,
 }

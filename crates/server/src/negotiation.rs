@@ -25,6 +25,27 @@ pub(crate) enum Handling {
     Strict,
 }
 
+/// The FHIR version that is spoken: that of the tenant's definitions, like `4.0.1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spoken(pub(crate) &'static str);
+
+impl Spoken {
+    /// As media types name it: `4.0`.
+    pub(crate) fn release(self) -> &'static str {
+        release(self.0)
+    }
+
+    /// Whether this version is the one; another is given back.
+    fn is(self, version: Option<&str>) -> Result<(), String> {
+        match version {
+            Some(version) if version != self.0 && version != self.release() => {
+                Err(version.to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// How to write the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Format {
@@ -64,24 +85,40 @@ impl Format {
 
     /// The same format, its media type naming the FHIR version when the request names one
     /// (HTTP-016).
-    pub(crate) fn named_as_in(self, headers: &HeaderMap, query: &str) -> Self {
+    pub(crate) fn named_as_in(self, spoken: Spoken, headers: &HeaderMap, query: &str) -> Self {
         let mut values = [ACCEPT, CONTENT_TYPE].into_iter().flat_map(|name| headers.get_all(name));
         if !values.any(|value| names_version(value.as_bytes())) && !names_version(query.as_bytes())
         {
             return self;
         }
-        let media_type = match self.media_type {
-            FHIR_JSON => "application/fhir+json; fhirVersion=4.0",
-            "application/json" => "application/json; fhirVersion=4.0",
-            "text/json" => "text/json; fhirVersion=4.0",
-            FHIR_XML => "application/fhir+xml; fhirVersion=4.0",
-            "application/xml" => "application/xml; fhirVersion=4.0",
-            "text/xml" => "text/xml; fhirVersion=4.0",
-            other => other,
-        };
-        Self { media_type, ..self }
+        let named = WITH_VERSION.iter().find(|(release, media_types)| {
+            *release == spoken.release() && media_types.iter().any(|(it, _)| *it == self.media_type)
+        });
+        let named = named.and_then(|(_, media_types)| named_in(media_types, self.media_type));
+        Self { media_type: named.unwrap_or(self.media_type), ..self }
     }
 }
+
+/// The media types of an answer, with the same naming the version.
+macro_rules! with_version {
+    ($release:literal) => {
+        (
+            $release,
+            [
+                (FHIR_JSON, concat!("application/fhir+json; fhirVersion=", $release)),
+                ("application/json", concat!("application/json; fhirVersion=", $release)),
+                ("text/json", concat!("text/json; fhirVersion=", $release)),
+                (FHIR_XML, concat!("application/fhir+xml; fhirVersion=", $release)),
+                ("application/xml", concat!("application/xml; fhirVersion=", $release)),
+                ("text/xml", concat!("text/xml; fhirVersion=", $release)),
+            ],
+        )
+    };
+}
+
+/// Of each FHIR version that a tenant may have.
+const WITH_VERSION: [(&str, [(&str, &str); 6]); 3] =
+    [with_version!("4.0"), with_version!("4.3"), with_version!("5.0")];
 
 fn names_version(text: &[u8]) -> bool {
     const NAME: &[u8] = b"fhirVersion";
@@ -119,7 +156,11 @@ fn named_in(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> 
 }
 
 /// Reads `_format`, `_pretty` and `Accept`; `_format` wins.
-pub(crate) fn format(headers: &HeaderMap, query: &str) -> Result<Format, ServerError> {
+pub(crate) fn format(
+    spoken: Spoken,
+    headers: &HeaderMap,
+    query: &str,
+) -> Result<Format, ServerError> {
     let mut pretty = false;
     let mut named = None;
     for (name, value) in parameters(query) {
@@ -132,11 +173,11 @@ pub(crate) fn format(headers: &HeaderMap, query: &str) -> Result<Format, ServerE
     let media_type = match named {
         Some(value) => {
             let (name, version) = media_type(&value);
-            spoken(version).map_err(|version| ServerError::FhirVersionNotAnswered { version })?;
+            spoken.is(version).map_err(|version| not_answered(version, spoken))?;
             let media_type = named_in(&SHORT, name).or_else(|| spoken_type(name));
             media_type.ok_or(ServerError::FormatNotSupported { asked: value })?
         }
-        None => accepted(headers)?,
+        None => accepted(spoken, headers)?,
     };
     Ok(Format { media_type, pretty })
 }
@@ -146,7 +187,11 @@ pub(crate) fn format(headers: &HeaderMap, query: &str) -> Result<Format, ServerE
 ///
 /// # Errors
 /// [`ServerError::FhirVersionsDiffer`].
-pub(crate) fn check_one_version(headers: &HeaderMap, query: &str) -> Result<(), ServerError> {
+pub(crate) fn check_one_version(
+    spoken: Spoken,
+    headers: &HeaderMap,
+    query: &str,
+) -> Result<(), ServerError> {
     fn text(value: &http::HeaderValue) -> Cow<'_, str> {
         String::from_utf8_lossy(value.as_bytes())
     }
@@ -165,7 +210,7 @@ pub(crate) fn check_one_version(headers: &HeaderMap, query: &str) -> Result<(), 
     match asked {
         Some(asked) if !asked.is_empty() && asked.iter().all(|it| release(it) != release(sent)) => {
             let (sent, asked) = (sent.to_owned(), asked.join(", "));
-            Err(ServerError::FhirVersionsDiffer { sent, asked })
+            Err(ServerError::FhirVersionsDiffer { sent, asked, spoken })
         }
         _ => Ok(()),
     }
@@ -187,16 +232,12 @@ fn media_type(text: &str) -> (&str, Option<&str>) {
     (name, version)
 }
 
-/// Whether this version is spoken here; one that is not is given back.
-fn spoken(version: Option<&str>) -> Result<(), String> {
-    match version {
-        Some(version) if !matches!(version, "4.0" | "4.0.1") => Err(version.to_owned()),
-        _ => Ok(()),
-    }
+fn not_answered(version: String, spoken: Spoken) -> ServerError {
+    ServerError::FhirVersionNotAnswered { version, spoken }
 }
 
 /// The best type that `Accept` takes (RFC 9110, 12.5.1).
-fn accepted(headers: &HeaderMap) -> Result<&'static str, ServerError> {
+fn accepted(spoken: Spoken, headers: &HeaderMap) -> Result<&'static str, ServerError> {
     let mut best: Option<(u32, &'static str)> = None;
     let mut asked = Vec::new();
     let mut refused_version = None;
@@ -209,8 +250,8 @@ fn accepted(headers: &HeaderMap) -> Result<&'static str, ServerError> {
             let any = any.iter().any(|any| name.eq_ignore_ascii_case(any));
             let answer = if any { Some(FHIR_JSON) } else { spoken_type(name) };
             let Some(answer) = answer else { continue };
-            if let Err(version) = spoken(version) {
-                refused_version = Some(ServerError::FhirVersionNotAnswered { version });
+            if let Err(version) = spoken.is(version) {
+                refused_version = Some(not_answered(version, spoken));
                 continue;
             }
             let quality = quality(range);
@@ -244,6 +285,7 @@ fn quality(range: &str) -> u32 {
 /// The format of a body by its `Content-Type`; `begins` is its first byte, by which a body
 /// without a type is known.
 pub(crate) fn content_encoding(
+    spoken: Spoken,
     headers: &HeaderMap,
     begins: Option<u8>,
 ) -> Result<Encoding, ServerError> {
@@ -260,7 +302,8 @@ pub(crate) fn content_encoding(
         let given = Some(text.into_owned());
         return Err(ServerError::ContentTypeNotSupported { given });
     };
-    spoken(version).map_err(|version| ServerError::FhirVersionNotTaken { version })?;
+    let not_taken = |version| ServerError::FhirVersionNotTaken { version, spoken };
+    spoken.is(version).map_err(not_taken)?;
     Ok(Encoding::of(known))
 }
 
@@ -319,11 +362,15 @@ fn decode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        Encoding, Handling, Return, check_one_version, content_encoding, format, parameters,
-        preference,
+        Encoding, Handling, Return, Spoken, check_one_version, content_encoding, format,
+        parameters, preference,
     };
     use http::{HeaderMap, HeaderName, HeaderValue};
     use proptest::prelude::*;
+
+    use crate::error::ServerError;
+
+    const R4: Spoken = Spoken("4.0.1");
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -337,7 +384,7 @@ mod tests {
     fn accept(line: &str, query: &str) -> Option<&'static str> {
         let lines = [("accept", line)];
         let lines = if line.is_empty() { &lines[..0] } else { &lines[..] };
-        format(&headers(lines), query).ok().map(|format| format.media_type)
+        format(R4, &headers(lines), query).ok().map(|format| format.media_type)
     }
 
     #[test]
@@ -383,15 +430,25 @@ mod tests {
         assert!(accept("application/fhir+json; fhirVersion=4.0", "").is_some());
         assert!(accept("application/json;fhirVersion=\"4.0.1\"", "").is_some());
         assert!(accept("application/fhir+json; fhirVersion=3.0", "").is_none());
-        let sent = |value| content_encoding(&headers(&[("content-type", value)]), Some(b'{'));
+        let sent = |value| content_encoding(R4, &headers(&[("content-type", value)]), Some(b'{'));
         assert!(sent("application/fhir+json; fhirVersion=4.0").is_ok());
         assert!(sent("application/fhir+json; fhirVersion=5.0").is_err());
+        // A tenant of R5 speaks that, and names it.
+        let r5 = Spoken("5.0.0");
+        let asked = headers(&[("accept", "application/fhir+json; fhirVersion=5.0")]);
+        assert!(format(R4, &asked, "").is_err());
+        let answered = format(r5, &asked, "").unwrap().named_as_in(r5, &asked, "");
+        assert_eq!(answered.media_type, "application/fhir+json; fhirVersion=5.0");
+        let sent = headers(&[("content-type", "text/xml; fhirVersion=4.0")]);
+        let refused = content_encoding(r5, &sent, Some(b'<')).unwrap_err();
+        assert!(matches!(refused, ServerError::FhirVersionNotTaken { spoken, .. } if spoken == r5));
     }
 
     #[test]
     fn bodies_are_taken_as_what_their_type_says() {
         // HTTP-007, HTTP-008, XML-032
-        let sent = |value| content_encoding(&headers(&[("content-type", value)]), Some(b'{')).ok();
+        let sent =
+            |value| content_encoding(R4, &headers(&[("content-type", value)]), Some(b'{')).ok();
         for (name, encoding) in [
             ("application/fhir+json", Encoding::Json),
             ("application/json; charset=utf-8", Encoding::Json),
@@ -407,7 +464,7 @@ mod tests {
         for name in ["text/csv", "application/xhtml+xml", ""] {
             assert_eq!(sent(name), None, "{name}");
         }
-        let begins = |byte| content_encoding(&headers(&[]), Some(byte)).ok();
+        let begins = |byte| content_encoding(R4, &headers(&[]), Some(byte)).ok();
         assert_eq!(begins(b'{'), Some(Encoding::Json));
         assert_eq!(begins(b'<'), Some(Encoding::Xml));
         assert_eq!(begins(b'a'), None);
@@ -455,9 +512,9 @@ mod tests {
             query in r"(_format=|_pretty=)?[a-z/%+&=é0-9]{0,32}",
         ) {
             let headers = headers(&[("accept", &accept), ("content-type", &sent), ("prefer", &prefer)]);
-            drop(format(&headers, &query));
-            drop(check_one_version(&headers, &query));
-            drop(content_encoding(&headers, Some(b'{')));
+            drop(format(R4, &headers, &query));
+            drop(check_one_version(R4, &headers, &query));
+            drop(content_encoding(R4, &headers, Some(b'{')));
             preference(&headers);
             let decoded: usize = parameters(&query).map(|(name, value)| name.len() + value.len()).sum();
             // A byte that is no UTF-8 becomes a character of three.

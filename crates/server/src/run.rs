@@ -52,7 +52,13 @@ pub async fn run(
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), RunError> {
     let server = Arc::new(Server {
-        capabilities: Statement::new(&config.public_base, clock.now()),
+        capabilities: databases
+            .iter()
+            .map(|(tenant, database)| {
+                let statement = Statement::new(&config.public_base, clock.now(), database.schema());
+                (tenant.clone(), statement)
+            })
+            .collect(),
         base: config.public_base,
         limits: config.limits,
         holding: Holding::new(
@@ -60,8 +66,11 @@ pub async fn run(
             Pace { grace: config.limits.body_grace, rate: config.limits.body_rate },
         ),
         terminologies: databases
-            .keys()
-            .map(|tenant| (tenant.clone(), crate::terminology::Definitions::new()))
+            .iter()
+            .map(|(tenant, database)| {
+                let version = database.schema().fhir_version();
+                (tenant.clone(), crate::terminology::Definitions::of(version))
+            })
             .collect(),
         large: Turns::new(),
         databases,

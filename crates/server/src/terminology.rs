@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use database::{Database, HistoryOrder, ReadError, Snapshot, T, VersionEntry, Visibility, places};
+use database::{
+    Database, FhirVersion, HistoryOrder, ReadError, Snapshot, T, VersionEntry, Visibility, places,
+};
 use fhir_core::ResourceType;
 use fhir_core::json::Document;
 use fhir_terminology::{Entry, Kind, Layer, Terminology};
@@ -16,6 +18,8 @@ const PAGE: usize = 500;
 /// The definitions of one tenant.
 #[derive(Debug)]
 pub(crate) struct Definitions {
+    /// Those of FHIR itself, below the tenant's.
+    built_in: Terminology,
     current: Mutex<Arc<State>>,
 }
 
@@ -23,16 +27,17 @@ pub(crate) struct Definitions {
 #[derive(Debug)]
 pub(crate) struct State {
     at: T,
+    built_in: Terminology,
     /// One for each kind, in the order of [`Kind::ALL`].
     layers: [Arc<Layer>; 3],
     all: Terminology,
 }
 
 impl State {
-    fn new(at: T, layers: [Arc<Layer>; 3]) -> Self {
-        let all =
-            layers.iter().fold(Terminology::r4(), |below, layer| below.with(Arc::clone(layer)));
-        Self { at, layers, all }
+    fn new(at: T, built_in: &Terminology, layers: [Arc<Layer>; 3]) -> Self {
+        let below = built_in.clone();
+        let all = layers.iter().fold(below, |below, layer| below.with(Arc::clone(layer)));
+        Self { at, built_in: built_in.clone(), layers, all }
     }
 
     /// What someone is answered from who may see these kinds of the tenant's resources.
@@ -41,15 +46,21 @@ impl State {
             return self.all.clone();
         }
         let visible = Kind::ALL.into_iter().zip(&self.layers).filter(|(kind, _)| sees(*kind));
-        visible.fold(Terminology::r4(), |below, (_, layer)| below.with(Arc::clone(layer)))
+        visible.fold(self.built_in.clone(), |below, (_, layer)| below.with(Arc::clone(layer)))
     }
 }
 
 impl Definitions {
-    /// Of a tenant whose log nobody read yet.
-    pub(crate) fn new() -> Self {
-        let state = State::new(T::ZERO, std::array::from_fn(|_| Arc::new(Layer::new())));
-        Self { current: Mutex::new(Arc::new(state)) }
+    /// Of a tenant whose log nobody read yet, and whose resources are of this FHIR version. Of R4
+    /// all is built in, of others the grammars alone.
+    pub(crate) fn of(fhir_version: &str) -> Self {
+        let built_in = match FhirVersion::of(fhir_version) {
+            Some(FhirVersion::R4) => Terminology::r4(),
+            _ => Terminology::empty(),
+        };
+        let layers = std::array::from_fn(|_| Arc::new(Layer::new()));
+        let state = State::new(T::ZERO, &built_in, layers);
+        Self { built_in, current: Mutex::new(Arc::new(state)) }
     }
 
     fn current(&self) -> Arc<State> {
@@ -81,9 +92,10 @@ impl Definitions {
         let same = layers.iter().zip(&kept.layers).all(|(one, other)| Arc::ptr_eq(one, other));
         let state = Arc::new(if same {
             // Nothing of these kinds was written: what was looked up before stays good.
-            State { at: snapshot.at(), layers, all: kept.all.clone() }
+            let (built_in, all) = (kept.built_in.clone(), kept.all.clone());
+            State { at: snapshot.at(), built_in, layers, all }
         } else {
-            State::new(snapshot.at(), layers)
+            State::new(snapshot.at(), &self.built_in, layers)
         });
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.at < state.at {

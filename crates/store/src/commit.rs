@@ -46,6 +46,10 @@ pub struct Idempotency {
 pub enum FhirVersion {
     /// 4.0.1.
     R4 = 1,
+    /// 4.3.0.
+    R4B = 2,
+    /// 5.0.0.
+    R5 = 3,
 }
 
 /// What a commit changes, by the number that the record has for it. Others are reserved.
@@ -201,6 +205,20 @@ impl FhirVersion {
     pub const fn from_number(number: u8) -> Option<Self> {
         match number {
             1 => Some(Self::R4),
+            2 => Some(Self::R4B),
+            3 => Some(Self::R5),
+            _ => None,
+        }
+    }
+
+    /// The one that a version like `4.0.1` is of, by its publication and major number; `None` for
+    /// those that no record has a number for.
+    #[must_use]
+    pub fn of(version: &str) -> Option<Self> {
+        match version.split('.').take(2).collect::<Vec<_>>()[..] {
+            ["4", "0"] => Some(Self::R4),
+            ["4", "3"] => Some(Self::R4B),
+            ["5", "0"] => Some(Self::R5),
             _ => None,
         }
     }

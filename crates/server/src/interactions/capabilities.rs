@@ -14,14 +14,15 @@ use crate::error::ServerError;
 use crate::negotiation::parameters;
 use crate::table::{Place, TABLE};
 
-/// The statement, written once when the server starts.
+/// The statement for a tenant, written once when the server starts.
 pub(crate) struct Statement {
     json: Bytes,
 }
 
 impl Statement {
-    pub(crate) fn new(base: &PublicBase, started: Instant) -> Self {
-        let statement = statement(base, started, Schema::r4());
+    /// That of a tenant whose resources are of this schema's FHIR version.
+    pub(crate) fn new(base: &PublicBase, started: Instant, schema: &Schema) -> Self {
+        let statement = statement(base, started, schema);
         Self { json: Bytes::from(statement.to_string()) }
     }
 }
@@ -38,7 +39,8 @@ pub(crate) fn capabilities(call: &Call<'_>) -> Result<Answer, ServerError> {
             });
         }
     }
-    Ok(Answer { status: StatusCode::OK, ..Answer::of(call.server.capabilities.json.clone()) })
+    let statement = &call.server.capabilities[&call.grant.tenant];
+    Ok(Answer { status: StatusCode::OK, ..Answer::of(statement.json.clone()) })
 }
 
 fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
