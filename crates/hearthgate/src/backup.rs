@@ -222,6 +222,9 @@ pub enum BackupError {
     /// Restored keys could not be suspended.
     #[error(transparent)]
     Change(#[from] registry::ChangeError),
+    /// The definitions that the resources are of.
+    #[error(transparent)]
+    Definitions(#[from] crate::definitions::DefinitionsError),
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] crate::doors::NoRandomness),
@@ -425,7 +428,33 @@ impl Target<'_> {
             }
             segments.push(known);
         }
-        Ok(Tenant { head: LastCommit::of(&taken.head), store_format, segments, blobs })
+        let definitions = self.definitions(name, directory, before)?;
+        let head = LastCommit::of(&taken.head);
+        Ok(Tenant { head, store_format, definitions, segments, blobs })
+    }
+
+    /// The definitions of the FHIR version that the tenant began with; none where that is R4. They
+    /// never change.
+    fn definitions(
+        &mut self,
+        name: &TenantText,
+        directory: &Path,
+        before: Option<&Tenant>,
+    ) -> Result<Option<Piece>, BackupError> {
+        if let Some(known) = before.and_then(|before| before.definitions.clone()) {
+            return Ok(Some(known));
+        }
+        let path = directory.join(crate::definitions::FILE);
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(failed("read", &path))?,
+        };
+        let file = format!("tenants/{}/definitions", name.as_str());
+        let place = self.place(&file)?;
+        write_whole(&place, &bytes).map_err(failed("write", &place))?;
+        let length = bytes.len() as u64;
+        self.copied += length;
+        Ok(Some(Piece { file, length, sha256: digest(&bytes) }))
     }
 
     fn registry(

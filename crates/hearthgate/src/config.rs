@@ -34,6 +34,8 @@ pub struct Config {
     pub tenant: TenantName,
     /// Where the tenant's key comes from.
     pub tenant_key: KeySource,
+    /// The core package of the FHIR version that the tenant begins with; R4 where absent.
+    pub fhir_package: Option<PathBuf>,
     /// The FHIR base as clients see it.
     pub public_base_url: Option<BaseUrl>,
     /// Where the first start writes the owner's key.
@@ -124,6 +126,7 @@ impl Default for Config {
             run: None,
             tenant: "default".parse().expect("`default` is a tenant's name"),
             tenant_key: KeySource::default(),
+            fhir_package: None,
             public_base_url: None,
             owner_key_file: None,
             gateway: Gateway::default(),

@@ -19,6 +19,7 @@ use store_sled::{SledStore, SledStoreOptions};
 
 use crate::command_socket::{is_not_there, own_uid};
 use crate::config::{Config, ConfigError, Flags};
+use crate::definitions::{self, DefinitionsError};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::failure::one_line;
 use crate::key_copies::{self, Folder};
@@ -59,6 +60,9 @@ pub enum PurgeCommandError {
     /// The argument names no patient.
     #[error("{0} names no patient; write it like Patient/123")]
     Patient(String),
+    /// What the resources are of.
+    #[error(transparent)]
+    Definitions(#[from] DefinitionsError),
     /// The name of the tenant is none.
     #[error(transparent)]
     Tenant(#[from] store::InvalidTenant),
@@ -282,6 +286,7 @@ fn open(
 ) -> Result<Tenant, PurgeCommandError> {
     let not_sealed = || PurgeCommandError::Refused(refusal(&PurgeError::NotSealed));
     let clock = Arc::new(SystemClock::start());
+    let schema = definitions::of(&directory)?;
     let (store, backend, sealing): (Arc<dyn store::Store>, _, _) =
         if config.storage.postgres.is_some() {
             if !Folder::of_tenant(&directory).has_keys() {
@@ -293,10 +298,9 @@ fn open(
             let (data, source) = (&config.data, &config.tenant_key);
             let keys = TenantKeys { data, tenant: &name, source }.open(ids.clone())?;
             let sealing = Sealing::with(name.clone(), keys.ok_or_else(not_sealed)?);
-            (embedded(&name, &directory, sealing.clone())?, Backend::Embedded, sealing)
+            (embedded(&name, &directory, schema, sealing.clone())?, Backend::Embedded, sealing)
         };
     let options = database::Options::default();
-    let schema = Schema::r4();
     let database =
         Database::open_sealed(store, name.clone(), schema, clock, options, sealing.clone());
     let database = database
@@ -308,9 +312,10 @@ fn open(
 fn embedded(
     name: &TenantText,
     directory: &Path,
+    schema: &'static Schema,
     sealing: Sealing,
 ) -> Result<Arc<SledStore>, PurgeCommandError> {
-    let derive = Arc::new(database::DeriveFromBody::sealed(Schema::r4(), sealing));
+    let derive = Arc::new(database::DeriveFromBody::sealed(schema, sealing));
     let options = SledStoreOptions::default();
     Ok(Arc::new(SledStore::open(directory, name.as_str(), derive, options)?))
 }
@@ -534,7 +539,7 @@ mod tests {
         drop(keys);
 
         let sealing = Sealing::with(name.clone(), keyring());
-        let store = embedded(&name, &directory, sealing.clone()).unwrap();
+        let store = embedded(&name, &directory, Schema::r4(), sealing.clone()).unwrap();
         let (clock, options) = (Arc::new(SystemClock::start()), database::Options::default());
         let opened = Database::open_sealed(
             store,

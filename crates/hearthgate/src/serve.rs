@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use contract::TenantName;
 use database::{Database, InvalidTenant, Options, TenantText};
-use fhir_schema::Schema;
 use gateway::{Bound, GatewayConfig, GatewayError};
 use registry::{Actor, Registry};
 use server::{InvalidPublicBase, Limits, PublicBase, RunError, ServerConfig};
@@ -410,7 +409,7 @@ impl Process {
         let name = TenantText::new(self.config.tenant.as_str())?;
         let directory = self.config.data.join("tenants").join(name.as_str());
         let options = Options { queue_bytes: self.config.server.queue_bytes, ..Options::default() };
-        let (schema, clock) = (Schema::r4(), self.clock.clone());
+        let (schema, clock) = (opened.schema, self.clock.clone());
         let (store, sealing) = (opened.store, opened.sealing);
         let database =
             Database::open_sealed(store, name.clone(), schema, clock, options, sealing.clone())

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{Clock, Ids};
-use database::{DeriveFromBody, InvalidTenant, Sealing, Store, TenantText};
+use database::{DeriveFromBody, InvalidTenant, Sealing, Store, T, TenantText};
 use fhir_core::Redacted;
 use fhir_schema::Schema;
 use store::keys::FirstKeys;
@@ -23,6 +23,7 @@ use store_postgres::{
 use store_sled::{SledStore, SledStoreOptions};
 
 use crate::config::{Config, Storage, WithoutTls};
+use crate::definitions::{self, DefinitionsError};
 use crate::tenant_key::{OpenKeys, TenantKeyError, TenantKeys};
 
 /// The bits of a file's mode by which other accounts read it.
@@ -40,6 +41,9 @@ pub enum StorageError {
     /// The keys that bodies are sealed with.
     #[error(transparent)]
     Keys(Box<TenantKeyError>),
+    /// What the resources are of.
+    #[error(transparent)]
+    Definitions(#[from] DefinitionsError),
     /// The name of the tenant is none that a log can hold.
     #[error(transparent)]
     Tenant(#[from] InvalidTenant),
@@ -138,6 +142,8 @@ pub(crate) struct Opened {
     pub(crate) backend: Backend,
     pub(crate) keys: OpenKeys,
     pub(crate) sealing: Sealing,
+    /// What the resources are of.
+    pub(crate) schema: &'static Schema,
 }
 
 /// What a store is beyond the port.
@@ -183,7 +189,12 @@ pub(crate) fn open(
             }
             let store = PostgresStore::open(tenant, options, clock)?;
             let store = Arc::new(store);
-            let opened = mark(&marker, tenant).and_then(|()| with_keys(config, &store, ids));
+            let opened = mark(&marker, tenant).and_then(|()| {
+                let holds_nothing = store.head().t == T::ZERO;
+                let package = config.fhir_package.as_deref();
+                let schema = definitions::at_start(&directory, package, holds_nothing)?;
+                with_keys(config, &store, schema, ids)
+            });
             if opened.is_err()
                 && let Err(error) = store.close()
             {
@@ -194,12 +205,15 @@ pub(crate) fn open(
         None if marker.exists() => Err(StorageError::Elsewhere(marker)),
         None => {
             let tenant = TenantText::new(tenant)?;
+            let holds_nothing = SledStore::holds_nothing(&directory)?;
+            let package = config.fhir_package.as_deref();
+            let schema = definitions::at_start(&directory, package, holds_nothing)?;
             let source = &config.tenant_key;
             let keys = TenantKeys { data: &config.data, tenant: &tenant, source };
             let keys = keys.open_or_make(ids)?;
             let sealing = Sealing::with(tenant.clone(), Arc::clone(&keys.keyring));
-            let store = embedded(&directory, &tenant, sealing.clone())?;
-            Ok(Opened { store, backend: Backend::Embedded, keys, sealing })
+            let store = embedded(&directory, &tenant, schema, sealing.clone())?;
+            Ok(Opened { store, backend: Backend::Embedded, keys, sealing, schema })
         }
     }
 }
@@ -209,6 +223,7 @@ pub(crate) fn open(
 fn with_keys(
     config: &Config,
     store: &Arc<PostgresStore>,
+    schema: &'static Schema,
     ids: Arc<dyn Ids>,
 ) -> Result<Opened, StorageError> {
     let tenant = TenantText::new(config.tenant.as_str())?;
@@ -218,22 +233,23 @@ fn with_keys(
     let keys = keys.open_or_make_where(first, ids)?;
     let sealing = Sealing::with(tenant.clone(), Arc::clone(&keys.keyring));
     if let Some(sealed) = sealed {
-        let derive = DeriveFromBody::sealed(Schema::r4(), sealing.clone());
+        let derive = DeriveFromBody::sealed(schema, sealing.clone());
         sealed.is_read_by(&derive).map_err(|source| {
             let place = config.data.join("tenants").join(tenant.as_str()).join("keys");
             StorageError::OtherKeys { place, source }
         })?;
     }
     let backend = Backend::Postgres(Arc::clone(store));
-    Ok(Opened { store: Arc::clone(store) as Arc<dyn Store>, backend, keys, sealing })
+    Ok(Opened { store: Arc::clone(store) as Arc<dyn Store>, backend, keys, sealing, schema })
 }
 
 fn embedded(
     directory: &Path,
     tenant: &TenantText,
+    schema: &'static Schema,
     sealing: Sealing,
 ) -> Result<Arc<dyn Store>, StorageError> {
-    let derive = Arc::new(DeriveFromBody::sealed(Schema::r4(), sealing));
+    let derive = Arc::new(DeriveFromBody::sealed(schema, sealing));
     let store = SledStore::open(directory, tenant.as_str(), derive, SledStoreOptions::default())?;
     let report = store.report();
     if let Some(cut) = &report.cut {
@@ -314,8 +330,9 @@ pub(crate) fn verify(
     sealing: Option<Sealing>,
 ) -> Result<Option<Result<Verified, VerifyError>>, StorageError> {
     let Some(options) = postgres_options(&config.storage)? else { return Ok(None) };
+    let schema = definitions::of(&config.data.join("tenants").join(config.tenant.as_str()))?;
     let derive = sealing.map(|sealing| -> Arc<dyn store::Derive> {
-        Arc::new(DeriveFromBody::sealed(Schema::r4(), sealing))
+        Arc::new(DeriveFromBody::sealed(schema, sealing))
     });
     Ok(Some(store_postgres::verify(config.tenant.as_str(), &options, derive)))
 }

@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use database::{DeriveFromBody, Sealing};
-use fhir_schema::Schema;
 use store::OwnerKeyId;
 use store::keys::{LedgerEntry, PurgeState};
 use store_postgres::PostgresStore;
 use store_sled::SledStore;
 
+use crate::definitions::{self, DefinitionsError};
 use crate::failure::one_line;
 use crate::key_copies::{Folder, KeyCopyError};
 use crate::storage::Backend;
@@ -29,6 +29,9 @@ pub(crate) const STATE_LEFT: &str = "state/ of the tenant: identifiers of the pu
 /// Why it could not be noted, taken back or done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TracesError {
+    /// What the resources are of.
+    #[error(transparent)]
+    Definitions(#[from] DefinitionsError),
     /// The embedded store.
     #[error(transparent)]
     Embedded(#[from] store_sled::OpenError),
@@ -159,7 +162,8 @@ impl Traces<'_> {
     /// Deletes what is borne under a destroyed key.
     fn forget(&self, store: &PostgresStore) -> Result<u64, TracesError> {
         let keys: Vec<OwnerKeyId> = self.done()?.iter().map(|entry| entry.key).collect();
-        let derive = DeriveFromBody::sealed(Schema::r4(), self.sealing.clone());
+        let schema = definitions::of(self.directory)?;
+        let derive = DeriveFromBody::sealed(schema, self.sealing.clone());
         let rows = store.forget_identifiers(&keys, Arc::new(derive))?;
         let path = self.directory.join(NOTE);
         match fs::remove_file(&path) {

@@ -49,6 +49,7 @@ mod callers;
 mod configuration;
 mod descriptors;
 mod disk;
+mod fhir_version;
 mod forgery;
 mod golden;
 mod import;

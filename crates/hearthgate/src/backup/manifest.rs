@@ -38,6 +38,9 @@ pub(super) struct Tenant {
     pub(super) head: LastCommit,
     /// The file `format` of the tenant's directory.
     pub(super) store_format: String,
+    /// The definitions that its resources are of; none where they are of R4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) definitions: Option<Piece>,
     pub(super) segments: Vec<Segment>,
     /// The blobs that the log names, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

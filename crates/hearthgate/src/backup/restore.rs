@@ -19,6 +19,7 @@ use store_sled::{cut_after, extent, holds_sealed, newest_commit};
 use super::files::{create, finish, make_directory, sync_parent, write_whole};
 use super::manifest::{Manifest, Tenant};
 use super::{BackupError, blobs, failed, find_manifest, read_piece};
+use crate::definitions;
 use crate::doors::{SystemClock, SystemIds};
 use crate::key_copies::{self, Folder};
 use crate::tenant_key::{KeySource, TenantKeyArgument};
@@ -119,6 +120,14 @@ impl Restore {
         let format = directory.join("format");
         let written = write_whole(&format, tenant.store_format.as_bytes());
         written.map_err(failed("write", &format))?;
+        if let Some(piece) = &tenant.definitions {
+            let (path, mut bytes) = (directory.join(definitions::FILE), Vec::new());
+            read_piece(&self.from, piece, |part| {
+                bytes.extend_from_slice(part);
+                Ok(())
+            })?;
+            write_whole(&path, &bytes).map_err(failed("write", &path))?;
+        }
         let not_whole =
             |source| BackupError::NotWhole { tenant: name.to_owned(), source: Box::new(source) };
         let whole = extent(&directory, &text, None).map_err(not_whole)?;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use clap::Args;
 use database::{DeriveFromBody, Sealing};
-use fhir_schema::Schema;
 use store::{Store as _, TenantText};
 use store_postgres::Verified;
 use store_sled::{Cut, SledStore, SledStoreOptions, extent};
@@ -71,8 +70,10 @@ fn verify_backup(backup: &Path) -> Result<String, BackupError> {
         let mut pieces = 0;
         let segments = manifest.tenants.values().flat_map(|tenant| &tenant.segments);
         let of_logs = segments.flat_map(|segment| &segment.pieces);
+        let definitions =
+            manifest.tenants.values().filter_map(|tenant| tenant.definitions.as_ref());
         let of_blobs = manifest.tenants.values().flat_map(|tenant| tenant.blobs.values());
-        for piece in of_logs.chain(of_blobs).chain(&manifest.registry) {
+        for piece in of_logs.chain(definitions).chain(of_blobs).chain(&manifest.registry) {
             pieces += 1;
             if read.insert((piece.file.clone(), piece.length, piece.sha256.clone())) {
                 read_piece(backup, piece, |_| Ok(()))?;
@@ -258,7 +259,8 @@ pub(crate) fn whole_with_state(
     SledStore::forget_state(directory).map_err(|error| BackupError::Store(Box::new(error)))?;
     // A restore leaves none: it is made now, and nothing was wrong with it.
     let had_state = directory.join("state").exists();
-    let derive = Arc::new(DeriveFromBody::sealed(Schema::r4(), sealing));
+    let schema = crate::definitions::of(directory)?;
+    let derive = Arc::new(DeriveFromBody::sealed(schema, sealing));
     let options = SledStoreOptions::default();
     let store = SledStore::open(directory, tenant.as_str(), derive, options);
     let store = store.map_err(|error| BackupError::Store(Box::new(error)))?;

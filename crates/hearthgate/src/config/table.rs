@@ -55,6 +55,8 @@ keys! {
         "The tenant that requests are for.",
     "tenant_key" => tenant_key:
         "Where the tenant's key is, which wraps the keys that resources are sealed with: 64 hexadecimal digits, in a file that other accounts may not read, in the environment, or in a systemd credential. A file is made at the first start, in the data directory as `tenant-keys/TENANT` where none is named. Keep a copy of it apart from the data and from its backups: without it nothing stored can be read.",
+    "fhir_package" => fhir_package:
+        "The core package (.tgz) of the FHIR version that a tenant begins with, such as hl7.fhir.r5.core. Taken up once, when the tenant holds nothing, and kept beside its data. R4, which is built in, where none is named.",
     "public_base_url" => public_base_url:
         "The FHIR base as clients see it, from which links in answers are built. `http://LISTEN/fhir` where none is named: name it as soon as anything stands between the clients and this machine.",
     "owner_key_file" => owner_key_file:
