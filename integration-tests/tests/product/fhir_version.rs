@@ -48,15 +48,14 @@ async fn a_tenant_of_r5_takes_and_gives_resources_of_r5(deployment: Deployment) 
     let xml = sent(xml).await.is(200);
     let text = xml.text();
     assert!(text.contains("<instantiatesReference><reference value="), "{text}");
-    let back = owner.with_body(Method::PUT, "/Observation/o", xml.body.clone());
-    let back = sent(back.header("content-type", "application/fhir+xml; fhirVersion=5.0")).await;
-    assert_eq!(
-        back.is(200).json()["instantiatesReference"]["reference"],
-        "ObservationDefinition/d"
-    );
-    let other =
-        owner.with_body(Method::PUT, "/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#);
-    let other = sent(other.header("content-type", "application/fhir+json; fhirVersion=4.0")).await;
+    let put = |path, of: &str, body: bytes::Bytes| {
+        let media_type = format!("application/fhir+{of}");
+        sent(owner.request(Method::PUT, path).header("content-type", media_type).body(body))
+    };
+    let back = put("/Observation/o", "xml; fhirVersion=5.0", xml.body.clone()).await.is(200).json();
+    assert_eq!(back["instantiatesReference"]["reference"], "ObservationDefinition/d");
+    let patient = r#"{"resourceType":"Patient","id":"p"}"#.into();
+    let other = put("/Patient/p", "json; fhirVersion=4.0", patient).await;
     other.is_outcome(415, "not-supported");
     assert!(other.text().contains("fhirVersion=5.0"), "{}", other.text());
     let gone =
