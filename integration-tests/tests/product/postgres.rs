@@ -123,25 +123,6 @@ async fn a_database_where_nothing_is_sealed_yet_gets_keys_and_seals_from_then_on
     site.stop().await;
 }
 
-/// The newest body that is sealed is a large one, and harmed: that says nothing of the keys.
-#[tokio::test]
-async fn a_harmed_document_stops_no_start() {
-    let Some(mut site) = start().await else { return };
-    two_patients(&site.owner()).await;
-    let data = "QUJD".repeat(200_000);
-    let document =
-        format!(r#"{{"resourceType":"Binary","id":"x","contentType":"a/b","data":"{data}"}}"#);
-    let _ = site.owner().put("/Binary/x", &document).await.is(201);
-    assert_ne!(site.database().sql("SELECT count(*) FROM hearthgate.blobs"), "0");
-    site.stop().await;
-    let harm = "UPDATE hearthgate.blobs SET bytes = set_byte(bytes, 0, get_byte(bytes, 0) # 1)";
-    let _ = site.database().sql(harm);
-    site.launch(First::Gateway).await;
-    let _ = site.owner().get("/Binary/x").await.is(500);
-    let _ = site.owner().get("/Patient/kept").await.is(200);
-    site.stop().await;
-}
-
 #[tokio::test]
 async fn a_purge_beside_the_server_takes_data_identifiers_and_copies_of_the_key() {
     let Some(mut site) = start().await else { return };
