@@ -32,6 +32,13 @@ pub(crate) struct Unwritten {
     pub(crate) bytes: Bytes,
 }
 
+/// A body as it lies in the store: neither compared with its hash nor opened.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    stored: StoredBody,
+    blob: Option<(BlobReference, Bytes)>,
+}
+
 /// An id that was never given: commits' ids are used once, in one process, but a transaction may
 /// be prepared there more than once under its id.
 pub(crate) fn new_id(commit: CommitId, ordinal: u32) -> BlobId {
@@ -127,12 +134,45 @@ impl Sealing {
         store: &dyn Store,
         entry: &VersionEntry,
     ) -> Result<Bytes, ReadError> {
+        let fetched = self.fetch(store, entry).await?;
+        self.open((&entry.resource_type, &entry.id), fetched)
+    }
+
+    /// The body of a version as it lies in the store.
+    ///
+    /// # Errors
+    /// As [`Sealing::read`].
+    pub(crate) async fn fetch(
+        &self,
+        store: &dyn Store,
+        entry: &VersionEntry,
+    ) -> Result<Fetched, ReadError> {
         let stored = store.stored(entry).await?;
-        let name = (&entry.resource_type, &entry.id);
         if entry.flags.is_blob() {
-            return self.read_blob(store, name, stored).await;
+            return self.fetch_blob(store, stored).await;
         }
-        self.open_named(name, stored)
+        Ok(Fetched { stored, blob: None })
+    }
+
+    /// What was fetched, compared with its hash and opened. Takes a processor for as long as the
+    /// body is large.
+    ///
+    /// # Errors
+    /// As [`Sealing::read`].
+    pub(crate) fn open(
+        &self,
+        name: (&ResourceType, &ResourceId),
+        Fetched { stored, blob }: Fetched,
+    ) -> Result<Bytes, ReadError> {
+        let Some((reference, blob)) = blob else { return self.open_named(name, stored) };
+        if let Err(source) = reference.check(&blob) {
+            // Whose it was may have been purged since it was fetched.
+            if self.is_destroyed(stored.owner) {
+                return Err(ReadError::Purged);
+            }
+            return Err(store::ReadError::Blob { id: reference.id, source }.into());
+        }
+        self.open_blob(name, &stored, &reference, blob)
     }
 
     /// The body of a version that has a blob.
@@ -145,12 +185,21 @@ impl Sealing {
         name: (&ResourceType, &ResourceId),
         stored: StoredBody,
     ) -> Result<Bytes, ReadError> {
+        let fetched = self.fetch_blob(store, stored).await?;
+        self.open(name, fetched)
+    }
+
+    async fn fetch_blob(
+        &self,
+        store: &dyn Store,
+        stored: StoredBody,
+    ) -> Result<Fetched, ReadError> {
         let reference = reference(&stored.bytes)?;
         if self.is_destroyed(stored.owner) {
             return Err(ReadError::Purged);
         }
-        match store.blob(&reference).await {
-            Ok(blob) => self.open_blob(name, &stored, &reference, blob),
+        match store.fetch_blob(&reference).await {
+            Ok(blob) => Ok(Fetched { stored, blob: Some((reference, blob)) }),
             // It was removed by a purge at this moment.
             Err(_) if self.is_destroyed(stored.owner) => Err(ReadError::Purged),
             Err(error) => Err(error.into()),

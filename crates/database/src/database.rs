@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::blob;
 use crate::bodies::{Bodies, Kept};
-use crate::large::Few;
+use crate::large::{Few, NotDone, Reading};
 use crate::line::{Line, NotTaken, Weight};
 use crate::seal::Sealing;
 use crate::waiting::{self, Held, Waiting};
@@ -90,7 +90,7 @@ pub(crate) struct Shared {
     pub(crate) fhir_version: FhirVersion,
     pub(crate) sealing: Sealing,
     /// Large bodies are read by these, and sealed by those: neither waits for the other.
-    reading: Few,
+    reading: Reading,
     sealers: Few,
     /// A purge is under way.
     pub(crate) purging: AtomicBool,
@@ -147,7 +147,7 @@ impl Database {
             schema,
             fhir_version,
             sealing,
-            reading: Few::new(),
+            reading: Reading::new(),
             sealers: Few::new(),
             purging: AtomicBool::new(false),
             clock,
@@ -273,8 +273,12 @@ impl Database {
             sealing.seal(&mut transaction)?;
             Ok(transaction)
         });
-        // It is only lost when the runtime ends: nothing was written.
-        sealed.await.unwrap_or(Err(CommitError::Closed))
+        // Nothing was written.
+        match sealed.await {
+            Ok(sealed) => sealed,
+            Err(NotDone::Busy) => Err(CommitError::Overloaded),
+            Err(NotDone::Ended) => Err(CommitError::Closed),
+        }
     }
 
     /// Keeps what was written for whoever reads it next.

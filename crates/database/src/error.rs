@@ -66,7 +66,7 @@ impl CommitError {
 }
 
 impl ReadError {
-    /// Whether it may pass without a restart: the store is putting itself right.
+    /// Whether the store is putting itself right: it may pass without a restart.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Store(store::ReadError::StateFailed { .. }))
@@ -79,6 +79,9 @@ pub enum ReadError {
     /// The store cannot read it.
     #[error("the store cannot read it")]
     Store(#[from] store::ReadError),
+    /// So many large bodies are being read that its turn did not come.
+    #[error("too many large bodies are being read")]
+    Overloaded,
     /// Its key was destroyed when its patient was purged: nobody can read it any more.
     #[error("the patient whose data it was has been purged")]
     Purged,

@@ -32,7 +32,7 @@ pub use answered::{Answered, KNOWN_FOR, Lookup};
 pub use body::{Body, DeriveFromBody, identifiers};
 pub use database::{Database, Options};
 pub use error::{CommitError, ReadError};
-pub use purge::{Obstacle, Purge, PurgeError, Purged};
+pub use purge::{NotLookedAt, Obstacle, Purge, PurgeError, Purged};
 pub use rules::{
     CheckedReferences, InvalidCheckedReferences, InvalidUniqueIdentifier, Rules, UniqueIdentifier,
 };

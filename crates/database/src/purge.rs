@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fhir_core::json::{Document, Replacements};
@@ -25,8 +26,10 @@ use crate::{CommitError, Database, ReadError, Receipt};
 /// The most obstacles that are listed.
 const MOST_LISTED: usize = 1000;
 
-/// So often a commit is tried on a full disk.
+/// So often a commit is tried on a full disk, and so long after the try before: who failed then
+/// is answered by then.
 const MOST_TRIES: u32 = 16;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -56,6 +59,18 @@ pub struct Purged {
     pub blobs: u64,
     /// Bytes of those.
     pub blob_bytes: u64,
+    /// Versions that were not looked at since their blobs are missing, and whose keys stay: a
+    /// backup that has the blobs makes them readable, and they may name the patient.
+    pub not_looked_at: NotLookedAt,
+}
+
+/// Versions that a purge did not look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NotLookedAt {
+    /// How many.
+    pub count: u64,
+    /// The first of them, in the log's order: type and id, and the number.
+    pub listed: Vec<(ResourceType, ResourceId, VersionId)>,
 }
 
 /// A version that keeps a patient from being purged: destroying the key would not make it
@@ -165,11 +180,12 @@ impl Database {
         let t = self.finish(keys, &entry, &found.blobs).await?;
         let entry = LedgerEntry { state: PurgeState::Done, ..entry };
         let blob_bytes = found.blobs.iter().map(|blob| blob.length).sum();
-        let (versions, bytes, blobs) = (found.versions, found.bytes, found.blobs.len() as u64);
-        Ok(Purged { entry, t, versions, bytes, blobs, blob_bytes })
+        let Found { versions, bytes, not_looked_at, .. } = found;
+        let blobs = found.blobs.len() as u64;
+        Ok(Purged { entry, t, versions, bytes, blobs, blob_bytes, not_looked_at })
     }
 
-    /// Finishes every purge that had begun when the process ended. Returns whose.
+    /// Finishes every purge that had begun when the process ended. Returns whose. May block.
     ///
     /// # Errors
     /// [`PurgeError::Begun`] when one cannot be finished now either.
@@ -288,7 +304,7 @@ impl Database {
     }
 
     /// Commits on a disk that may be full for others, who ask all the same: what is judged over
-    /// their group fails with it, and is tried again.
+    /// their group fails with it, and is tried again. Blocks between two tries.
     async fn commit_beside_others(
         &self,
         id: CommitId,
@@ -296,7 +312,7 @@ impl Database {
     ) -> Result<Receipt, CommitError> {
         for _ in 1..MOST_TRIES {
             match self.commit(self.transaction(id, changes.to_vec())).await {
-                Err(error) if error.is_disk_full() => {}
+                Err(error) if error.is_disk_full() => std::thread::sleep(PAUSE),
                 answer => return answer,
             }
         }
@@ -324,6 +340,17 @@ struct Found {
     blobs: Vec<BlobReference>,
     count: u64,
     obstacles: Vec<Obstacle>,
+    not_looked_at: NotLookedAt,
+}
+
+impl NotLookedAt {
+    fn note(&mut self, version: &Version) {
+        self.count += 1;
+        if self.listed.len() < MOST_LISTED {
+            let Version { resource_type, id, version, .. } = version;
+            self.listed.push((resource_type.clone(), id.clone(), *version));
+        }
+    }
 }
 
 impl Found {
@@ -377,8 +404,10 @@ impl Search<'_> {
             Err(ReadError::Store(store::ReadError::Blob { .. })) if own => {
                 self.found.count_in(version);
             }
-            // Nothing of it is there to be read.
-            Err(ReadError::Store(store::ReadError::Blob { source: BlobFlaw::Missing, .. })) => {}
+            // Nothing of it is there to be read: a backup may have it.
+            Err(ReadError::Store(store::ReadError::Blob { source: BlobFlaw::Missing, .. })) => {
+                self.found.not_looked_at.note(version);
+            }
             Err(ReadError::Store(store::ReadError::Blob { .. })) => {
                 self.refuse(version, "its blob is harmed, and it may name this patient");
             }

@@ -9,8 +9,9 @@ use fhir_schema::Schema;
 use store::{BLOB_FROM, IdentifierKey, Store, T, VersionEntry};
 use tokio::runtime::Handle;
 
+use crate::blob::Fetched;
 use crate::bodies::{Bodies, Kept};
-use crate::large::Few;
+use crate::large::{NotDone, Reading};
 use crate::seal::Sealing;
 use crate::{ReadError, Visibility, body};
 
@@ -20,7 +21,7 @@ use crate::{ReadError, Visibility, body};
 pub struct Snapshot {
     pub(crate) store: Arc<dyn Store>,
     bodies: Arc<Bodies>,
-    reading: Few,
+    reading: Reading,
     schema: &'static Schema,
     sealing: Sealing,
     pub(crate) visibility: Visibility,
@@ -39,7 +40,7 @@ pub struct StoredVersion {
 impl Snapshot {
     pub(crate) fn new(
         (store, sealing): (Arc<dyn Store>, Sealing),
-        (bodies, reading): (Arc<Bodies>, Few),
+        (bodies, reading): (Arc<Bodies>, Reading),
         schema: &'static Schema,
         visibility: Visibility,
         at: T,
@@ -180,20 +181,31 @@ impl Snapshot {
         Ok(StoredVersion { entry, json })
     }
 
-    /// The JSON of a version as it is stored. A large one is read, compared with its hash, opened
-    /// and expanded where no other request waits for it.
+    /// The JSON of a version as it is stored. A large one is fetched, and then compared with its
+    /// hash, opened and expanded, where no other request waits for it.
     async fn open(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
         if entry.length as usize > BLOB_FROM
             && let Ok(runtime) = Handle::try_current()
         {
-            let (store, sealing) = (Arc::clone(&self.store), self.sealing.clone());
-            let (entry, within) = (entry.clone(), runtime.clone());
-            let opening = move || within.block_on(open(store.as_ref(), &sealing, &entry));
-            if let Some(opened) = self.reading.work(&runtime, opening).await {
-                return opened;
+            let (store, within) = (Arc::clone(&self.store), runtime.clone());
+            let [fetching, opening] = [(); 2].map(|()| (self.sealing.clone(), entry.clone()));
+            let fetch = move || {
+                let (sealing, entry) = fetching;
+                within.block_on(sealing.fetch(store.as_ref(), &entry))
+            };
+            let open = move |fetched: Result<Fetched, ReadError>| {
+                let (sealing, entry) = opening;
+                let coded = sealing.open((&entry.resource_type, &entry.id), fetched?)?;
+                body::fill(&entry, &coded)
+            };
+            match self.reading.read(&runtime, fetch, open).await {
+                Ok(opened) => return opened,
+                Err(NotDone::Busy) => return Err(ReadError::Overloaded),
+                Err(NotDone::Ended) => {}
             }
         }
-        open(self.store.as_ref(), &self.sealing, entry).await
+        let coded = self.sealing.read(self.store.as_ref(), entry).await?;
+        body::fill(entry, &coded)
     }
 
     /// A version's body as it was coded, read and opened: for whoever looks at how bodies are
@@ -236,13 +248,4 @@ impl Snapshot {
         }
         Ok(found)
     }
-}
-
-async fn open(
-    store: &dyn Store,
-    sealing: &Sealing,
-    entry: &VersionEntry,
-) -> Result<Bytes, ReadError> {
-    let coded = sealing.read(store, entry).await?;
-    body::fill(entry, &coded)
 }

@@ -30,10 +30,12 @@ impl Transaction {
     }
 
     /// What it counts in the line: the bytes of its bodies. A purge shares its group with nobody,
-    /// since on a full disk a group of purges alone has the room that is kept for them.
+    /// since on a full disk a group of purges alone has the room that is kept for them; nor does
+    /// what asks for nothing but its turn, which needs no room and fails with whose group it is in.
     pub(crate) fn size(&self) -> usize {
         let purges = |change: &Change| matches!(change.action, Action::Purge { .. });
-        if self.changes.iter().any(purges) { ALONE } else { self.bytes() }
+        let asks_for_nothing = self.changes.is_empty() && self.conditions.is_empty();
+        if asks_for_nothing || self.changes.iter().any(purges) { ALONE } else { self.bytes() }
     }
 
     fn bytes(&self) -> usize {
@@ -139,4 +141,27 @@ pub struct Written {
     pub created: bool,
     /// Whether a version was written (a deletion of what is not there writes none).
     pub changed: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_purge_waits_behind_shares_its_group_with_nobody() {
+        let nothing = Transaction {
+            id: CommitId(1),
+            prepared_at: T::ZERO,
+            changes: Vec::new(),
+            conditions: Vec::new(),
+        };
+        assert_eq!(nothing.size(), ALONE);
+        let delete = Change {
+            resource_type: ResourceType::new("Patient").unwrap(),
+            id: "1".parse().unwrap(),
+            action: Action::Delete,
+            expect: Expect::Any,
+        };
+        assert_eq!(Transaction { changes: vec![delete], ..nothing }.size(), 0);
+    }
 }

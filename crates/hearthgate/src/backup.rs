@@ -406,8 +406,7 @@ impl Target<'_> {
         let purged = blobs::done_in(&Folder::of_tenant(directory))?;
         let taken = blobs::walk(name, directory, reached.as_ref(), &mut || self.pace.step())?;
         let known = before.map_or_else(Default::default, |before| before.blobs.clone());
-        let (taken, blobs) =
-            self.blobs(name, directory, reached.as_ref(), taken, (purged, known))?;
+        let (taken, blobs) = self.blobs(name, directory, taken, (purged, known))?;
         let format = directory.join("format");
         let store_format = fs::read_to_string(&format).map_err(failed("read", &format))?;
         let mut segments = before.map_or(Vec::new(), |before| before.segments.clone());

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use contract::Ids as _;
-use database::{Database, Obstacle, Purge as Asked, PurgeError, Sealing};
+use database::{Database, NotLookedAt, Obstacle, Purge as Asked, PurgeError, Sealing};
 use fhir_schema::Schema;
 use serde::{Deserialize, Serialize};
 use store::TenantText;
@@ -372,6 +372,7 @@ fn purge(
         refusal(&error)
     })?;
     let mut left = traces.left(noted, purged.bytes);
+    left.extend(not_looked_at(&purged.not_looked_at));
     left.push(
         "exports, answers that left the server before, and copies of keys and data that were made \
          by other means than `hearthgate backup`"
@@ -394,6 +395,22 @@ fn purge(
         copies_not_told,
         left,
     })
+}
+
+/// Versions of which it is not known whether they name the patient.
+fn not_looked_at(NotLookedAt { count, listed }: &NotLookedAt) -> Vec<String> {
+    let line = |(of, id, version): &(_, _, _)| {
+        format!(
+            "{of}/{id} version {version}: not looked at, since its blob is missing here; a backup \
+             that has it makes it readable, and it may name this patient"
+        )
+    };
+    let mut lines: Vec<String> = listed.iter().map(line).collect();
+    let more = count.saturating_sub(listed.len() as u64);
+    if more > 0 {
+        lines.push(format!("{more} more versions, not looked at since their blobs are missing"));
+    }
+    lines
 }
 
 /// Tells the copies of the keys: which of them hold the destroyed key no more, and which may.
@@ -568,5 +585,19 @@ mod tests {
         assert_eq!(told[0].state, PurgeState::Done);
         let forgotten = SledStore::forget_state_at_open(&tenant.directory).unwrap();
         assert!(!forgotten, "it was marked, since it was derived while the key was there");
+    }
+
+    #[test]
+    fn a_certificate_names_what_was_not_looked_at() {
+        let version = |id: &str| {
+            let of = contract::ResourceType::new("DocumentReference").unwrap();
+            (of, id.parse().unwrap(), "2".parse().unwrap())
+        };
+        let listed = vec![version("a"), version("b")];
+        assert!(not_looked_at(&NotLookedAt::default()).is_empty());
+        let lines = not_looked_at(&NotLookedAt { count: 5, listed });
+        assert!(lines[0].starts_with("DocumentReference/a version 2: not looked at"), "{lines:?}");
+        assert!(lines[1].contains("DocumentReference/b") && lines[1].contains("a backup"));
+        assert_eq!(lines[2], "3 more versions, not looked at since their blobs are missing");
     }
 }

@@ -17,8 +17,8 @@ use fhir_core::Redacted;
 use fhir_schema::Schema;
 use store::keys::FirstKeys;
 use store_postgres::{
-    Condition, Failure, InvalidConnection, PostgresOptions, PostgresStore, Transport, Verified,
-    VerifyError,
+    Condition, Failure, InvalidConnection, Opens, PostgresOptions, PostgresStore, Transport,
+    Verified, VerifyError,
 };
 use store_sled::{SledStore, SledStoreOptions};
 
@@ -234,10 +234,17 @@ fn with_keys(
     let sealing = Sealing::with(tenant.clone(), Arc::clone(&keys.keyring));
     if let Some(sealed) = sealed {
         let derive = DeriveFromBody::sealed(schema, sealing.clone());
-        sealed.is_read_by(&derive).map_err(|source| {
+        let opens = sealed.is_read_by(&derive).map_err(|source| {
             let place = config.data.join("tenants").join(tenant.as_str()).join("keys");
             StorageError::OtherKeys { place, source }
         })?;
+        if let Opens::NotKnown(flaw) = opens {
+            tracing::warn!(
+                %flaw,
+                "whether the keys open what is sealed in PostgreSQL is not known: only large \
+                 bodies are, and the newest of them is lost"
+            );
+        }
     }
     let backend = Backend::Postgres(Arc::clone(store));
     Ok(Opened { store: Arc::clone(store) as Arc<dyn Store>, backend, keys, sealing, schema })

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use database::{DeriveFromBody, Sealing};
@@ -51,7 +51,7 @@ pub(crate) enum TracesError {
 
 /// Where a tenant's traces are.
 pub(crate) struct Traces<'a> {
-    pub(crate) directory: &'a std::path::Path,
+    pub(crate) directory: &'a Path,
     pub(crate) backend: &'a Backend,
     pub(crate) sealing: &'a Sealing,
 }
@@ -63,14 +63,7 @@ impl Traces<'_> {
             Backend::Embedded => Ok(SledStore::forget_state_at_open(self.directory)?),
             Backend::Postgres(_) => {
                 let path = self.directory.join(NOTE);
-                if path.exists() {
-                    return Ok(false);
-                }
-                let written = File::create(&path)
-                    .and_then(|file| file.sync_all())
-                    .and_then(|()| File::open(self.directory)?.sync_all());
-                written.map_err(|source| TracesError::Note(path, source))?;
-                Ok(true)
+                write_note(&path, self.directory).map_err(|source| TracesError::Note(path, source))
             }
         }
     }
@@ -185,5 +178,35 @@ impl Traces<'_> {
                 names.join(", ")
             )
         })
+    }
+}
+
+/// Makes the note, durably. False when it was there: whoever made it may have failed before it was
+/// durable.
+fn write_note(path: &Path, directory: &Path) -> io::Result<bool> {
+    let (file, is_new) = match File::create_new(path) {
+        Ok(file) => (file, true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (File::open(path)?, false),
+        Err(error) => return Err(error),
+    };
+    file.sync_all()?;
+    File::open(directory)?.sync_all()?;
+    Ok(is_new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_that_is_there_is_made_durable_before_it_is_relied_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NOTE);
+        assert!(write_note(&path, folder.path()).unwrap());
+        assert!(!write_note(&path, folder.path()).unwrap());
+        // What is there and cannot be made durable is relied on by nobody.
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        write_note(&path, folder.path()).unwrap_err();
     }
 }

@@ -395,6 +395,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             "others kept changing what this request depends on; send it again".into(),
         ),
         E::Commit(error) => describe_commit(error),
+        E::Read(ReadError::Overloaded) => describe(&E::TooManyLarge),
         E::Read(error) if error.is_passing() => rebuilding(),
         E::Read(_) => one(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -451,6 +452,7 @@ fn describe_commit(error: &CommitError) -> (StatusCode, Vec<Issue>) {
                  more. Use a new id for the patient if that was not meant",
             )],
         ),
+        CommitError::Read(ReadError::Overloaded) => describe(&ServerError::TooManyLarge),
         CommitError::Read(error) if error.is_passing() => rebuilding(),
         CommitError::Read(_) => describe(&ServerError::Interrupted),
         CommitError::OutcomeUnknown => (

@@ -25,7 +25,7 @@ use crate::error_answer::ErrorAnswer;
 use crate::holding::HeldBody;
 use crate::idempotency::Turn;
 use crate::interactions::history;
-use crate::large::{SMALL, where_it_belongs};
+use crate::large::{SMALL, Turns, where_it_belongs};
 use crate::negotiation::{self, Encoding, Format, Handling, Return, Spoken};
 use crate::{Server, bundle, dispatch, idempotency, representation};
 
@@ -105,7 +105,7 @@ async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: B
     let written = match carried_out {
         Ok(answer) => {
             let answer = if outcome_preferred { with_outcome(answer) } else { answer };
-            in_format(schema, answer, format, is_write).await
+            in_format((schema, &server.large), answer, format, is_write).await
         }
         Err(error) => Err(error),
     };
@@ -124,20 +124,19 @@ async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: B
 /// The answer with its body in the format asked for, and the format it is in.
 ///
 /// # Errors
-/// When the body cannot be written so. What was done is answered as JSON then: an error would
-/// say that it was not.
+/// When the body cannot be written so, or not now. What was done is answered as plain JSON then:
+/// an error would say that it was not.
 async fn in_format(
-    schema: &'static Schema,
+    (schema, turns): (&'static Schema, &Turns),
     answer: Answer,
     format: Format,
     is_write: bool,
 ) -> Result<(Answer, Format), ServerError> {
     let Some(json) = answer.body.clone() else { return Ok((answer, format)) };
-    match representation::in_format(schema, json, format).await {
+    match representation::in_format(schema, json, format, turns).await {
         Ok(body) => Ok((Answer { body: Some(body), ..answer }, format)),
-        Err(ServerError::NotWritableAsXml(_)) if is_write => {
-            Ok((answer, Format { pretty: format.pretty, ..Format::default() }))
-        }
+        Err(_) if is_write && format.encoding() == Encoding::Json => Ok((answer, format)),
+        Err(_) if is_write => Ok((answer, Format::default())),
         Err(error) => Err(error),
     }
 }
@@ -394,4 +393,58 @@ fn with_body(status: StatusCode, body: Option<Bytes>, format: Format) -> Respons
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(VARY, HeaderValue::from_static("Accept, Prefer, Authorization"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::large::LARGE;
+
+    fn format(query: &str) -> Format {
+        negotiation::format(&HeaderMap::new(), query).unwrap()
+    }
+
+    /// A large Binary, as a read or a write answers it.
+    fn answer() -> Answer {
+        let data = "QUJD".repeat(LARGE / 4);
+        Answer::of(format!(
+            "{{\"resourceType\":\"Binary\",\"contentType\":\"text/plain\",\"data\":\"{data}\"}}"
+        ))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_large_answer_is_written_in_its_turn_and_a_write_is_answered_without_one() {
+        let turns = Turns::of(1, Duration::from_millis(50));
+        let ((begun, begins), (end, ends)) = (tokio::sync::oneshot::channel(), channel::<()>());
+        let busy = where_it_belongs(LARGE + 1, &turns, async move {
+            begun.send(()).unwrap();
+            // It uses a processor, as far as its turn is concerned.
+            ends.recv().map_err(|_| ServerError::Interrupted)
+        });
+        let while_busy = async {
+            begins.await.unwrap();
+            let with = (Schema::r4(), &turns);
+            for query in ["_pretty=true", "_format=xml", "_format=xml&_pretty=true"] {
+                let asked = format(query);
+                let read = in_format(with, answer(), asked, false).await;
+                assert!(matches!(read, Err(ServerError::TooManyLarge)), "{query}");
+                let (written, format) = in_format(with, answer(), asked, true).await.unwrap();
+                assert_eq!(format.encoding(), Encoding::Json, "{query}");
+                assert!(written.body == answer().body, "{query}");
+            }
+            let (plain, _) = in_format(with, answer(), format(""), false).await.unwrap();
+            assert!(plain.body == answer().body);
+            end.send(()).unwrap();
+        };
+        let (done, ()) = tokio::join!(busy, while_busy);
+        done.unwrap();
+        let xml = in_format((Schema::r4(), &turns), answer(), format("_format=xml"), true).await;
+        let (written, format) = xml.unwrap();
+        assert_eq!(format.encoding(), Encoding::Xml);
+        let xml = written.body.unwrap();
+        assert!(xml.starts_with(b"<") && xml.ends_with(b"</Binary>"));
+    }
 }

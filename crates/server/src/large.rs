@@ -21,7 +21,7 @@ pub(crate) const SMALL: usize = 32 << 10;
 
 /// Larger ones are worked on a few at a time: together they would keep every processor from the
 /// small ones.
-const LARGE: usize = 1 << 20;
+pub(crate) const LARGE: usize = 1 << 20;
 
 /// So many bodies leave the asynchronous threads at once, and so many larger ones: half of the
 /// threads that there are for it (512), since the work on one may wait for another of them.
@@ -51,7 +51,7 @@ impl Turns {
         Self::of(processors.saturating_sub(1).max(1), PATIENCE)
     }
 
-    fn of(at_once: usize, patience: Duration) -> Self {
+    pub(crate) fn of(at_once: usize, patience: Duration) -> Self {
         let [door, turns, aside, large_aside] =
             [1, at_once, ASIDE, LARGE_ASIDE].map(|permits| Arc::new(Semaphore::new(permits)));
         Self { door, turns, aside, large_aside, patience }

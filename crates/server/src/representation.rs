@@ -8,7 +8,7 @@ use fhir_schema::Schema;
 use fhir_xml::{Limits, Style, to_json, to_xml};
 
 use crate::error::ServerError;
-use crate::large::SMALL;
+use crate::large::{Turns, where_it_belongs};
 use crate::negotiation::{Encoding, Format};
 
 /// A body that was sent, as JSON.
@@ -29,23 +29,28 @@ pub(crate) fn as_json(
     }
 }
 
-/// A body of JSON in the format that was asked for.
+/// A body of JSON in the format that was asked for, written where bodies of its length are worked
+/// on: so not from within such work, which would wait for another turn while it has one.
 ///
 /// # Errors
-/// [`ServerError::NotWritableAsXml`].
+/// [`ServerError::NotWritableAsXml`]; [`ServerError::TooManyLarge`] when its turn does not come.
 pub(crate) async fn in_format(
     schema: &'static Schema,
     json: Bytes,
     format: Format,
+    turns: &Turns,
 ) -> Result<Bytes, ServerError> {
-    if format.encoding() == Encoding::Json {
-        return Ok(as_pretty(json, format));
+    if format.encoding() == Encoding::Json && !format.pretty {
+        return Ok(json);
     }
-    if json.len() <= SMALL {
-        return as_xml(&json, schema, format);
-    }
-    let work = move || as_xml(&json, schema, format);
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(ServerError::Interrupted))
+    let length = json.len();
+    let work = async move {
+        match format.encoding() {
+            Encoding::Json => Ok(as_pretty(json, format)),
+            Encoding::Xml => as_xml(&json, schema, format),
+        }
+    };
+    where_it_belongs(length, turns, work).await
 }
 
 /// An outcome in the format that was asked for.

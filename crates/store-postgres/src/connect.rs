@@ -93,6 +93,11 @@ impl Pool {
         Self { sessions, next: AtomicUsize::new(0) }
     }
 
+    /// Asks nothing more on the sessions there are.
+    pub(crate) fn forget(&self) {
+        self.sessions.iter().for_each(|slot| *slot.lock() = None);
+    }
+
     /// A session that is connected as far as is known.
     pub(crate) async fn session(&self, connector: &Connector) -> Result<Arc<Session>, Failure> {
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.sessions.len();

@@ -88,6 +88,10 @@ impl Lease {
         micros(self.length)
     }
 
+    pub(crate) fn length(&self) -> Duration {
+        self.length
+    }
+
     /// Now, for [`Lease::extended`] once what is asked from now on has extended it.
     pub(crate) fn now(&self) -> Duration {
         self.clock.monotonic()

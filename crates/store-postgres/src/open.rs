@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 
 use crate::connect::Connector;
 use crate::error::{Failure, OpenError};
+use crate::lease::Lease;
 use crate::options::PostgresOptions;
 use crate::store::{Shared, head_of};
 use crate::{blobs, lease, schema, statements};
@@ -27,7 +28,7 @@ pub(crate) async fn open(
     check_clocks(&client, clock.as_ref()).await?;
     schema::prepare(&client, tenant.as_str()).await?;
     let lease = lease::take(&mut client, tenant.as_str(), &options, clock).await?;
-    match ready(&mut client, tenant.as_str(), lease.epoch).await {
+    match ready(&mut client, tenant.as_str(), &lease).await {
         Ok(head) => Ok(Shared::new(tenant, options, connector, lease, head)),
         Err(error) => {
             if let Err(error) = lease.release(&connector).await {
@@ -40,10 +41,10 @@ pub(crate) async fn open(
 
 /// What is done with the lease held, before anything is written: the head is read, since whoever had
 /// the lease before can move it no more, and blobs that no version names go.
-async fn ready(client: &mut Client, tenant: &str, epoch: i64) -> Result<Head, OpenError> {
+async fn ready(client: &mut Client, tenant: &str, lease: &Lease) -> Result<Head, OpenError> {
     let head = read_head(client, tenant).await?;
     schema::raise(client).await?;
-    match blobs::sweep(tenant, epoch, client).await {
+    match blobs::sweep(tenant, lease, client).await {
         Ok(0) => {}
         Ok(removed) => tracing::info!(removed, "blobs that no version names are removed"),
         // Nothing but room is lost by it until the next open.

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fhir_core::{ResourceId, ResourceType};
-use store::{CommitId, Derive, DeriveError, IdentifierKey, OwnerKeyId, T, Version};
+use store::{BlobFlaw, CommitId, Derive, DeriveError, IdentifierKey, OwnerKeyId, T, Version};
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, GenericClient};
 
 use crate::PostgresStore;
-use crate::blobs::ReadAhead;
+use crate::blobs::{Derived, ReadAhead};
 use crate::error::{Failure, LeaseLost};
 use crate::rows::{self, IdentifierColumns, id_bytes, signed};
 use crate::statements;
@@ -54,33 +54,41 @@ pub struct Sealed {
     blob: ReadAhead,
 }
 
+/// Whether keys open what is sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opens {
+    /// They do.
+    Yes,
+    /// It cannot be known: what is sealed is a blob, which is harmed or missing.
+    NotKnown(BlobFlaw),
+}
+
 impl Sealed {
     /// Whether `derive` reads it: whether its keys are those that it was sealed with.
     ///
     /// # Errors
     /// [`DeriveError`] when it does not.
-    pub fn is_read_by(&self, derive: &dyn Derive) -> Result<(), DeriveError> {
+    pub fn is_read_by(&self, derive: &dyn Derive) -> Result<Opens, DeriveError> {
         let Self { version, commit, ordinal, blob } = self;
-        let read = |reference: &_| blob.get(reference);
-        derive.identifiers_of(version, *commit, *ordinal, &read).map(drop)
+        Ok(match blob.derived(derive, (version, *commit, *ordinal))? {
+            Derived::Bears(_) => Opens::Yes,
+            Derived::Lost { flaw, .. } => Opens::NotKnown(flaw),
+        })
     }
 }
 
 impl PostgresStore {
-    /// The last version whose body is sealed; `None` where nothing is. Blocks.
+    /// The last version whose body is sealed, one in a blob only where all are; `None` where
+    /// nothing is. Blocks.
     ///
     /// # Errors
     /// [`Failure`] when PostgreSQL does not say.
     pub fn newest_sealed(&self) -> Result<Option<Sealed>, Failure> {
         let shared = Arc::clone(&self.shared);
         blocking(self.runtime(), async move {
-            let client = shared.connector.connect().await?;
-            let tenant = shared.tenant.as_str();
-            let row = client.query_opt(statements::NEWEST_SEALED, &[&tenant]).await?;
-            let Some(row) = row else { return Ok(None) };
-            let rows::WalkedRow { version, commit, ordinal, .. } = rows::walked(&row)?;
-            let blob = ReadAhead::of(tenant, &version, &client).await?;
-            Ok(Some(Sealed { version, commit, ordinal, blob }))
+            let limit = shared.options.patience;
+            let found = timeout(limit, newest_sealed(&shared)).await;
+            found.unwrap_or(Err(Failure::Silent(limit)))
         })
     }
 
@@ -119,6 +127,19 @@ impl PostgresStore {
             forget(&shared, &mut client, &keys, derive.as_ref()).await
         })
     }
+}
+
+async fn newest_sealed(shared: &Shared) -> Result<Option<Sealed>, Failure> {
+    let client = shared.connector.connect().await?;
+    let tenant = shared.tenant.as_str();
+    let mut row = client.query_opt(statements::NEWEST_SEALED_ROW, &[&tenant]).await?;
+    if row.is_none() {
+        row = client.query_opt(statements::NEWEST_SEALED, &[&tenant]).await?;
+    }
+    let Some(row) = row else { return Ok(None) };
+    let rows::WalkedRow { version, commit, ordinal, .. } = rows::walked(&row)?;
+    let blob = ReadAhead::of(tenant, &version, &client).await?;
+    Ok(Some(Sealed { version, commit, ordinal, blob }))
 }
 
 async fn forget(
@@ -169,7 +190,7 @@ struct Stay(BTreeMap<(ResourceType, IdentifierKey, ResourceId), T>);
 
 impl Stay {
     /// Adds what these resources bear in versions after a position, the later ones behind the
-    /// earlier.
+    /// earlier. One whose blob is lost bears nothing any more.
     async fn add(
         &mut self,
         client: &impl GenericClient,
@@ -182,13 +203,23 @@ impl Stay {
         for row in &client.query(statements::VERSIONS_OF, &of).await? {
             let rows::WalkedRow { t, commit, ordinal, version, .. } = rows::walked(row)?;
             let blob = ReadAhead::of(tenant, &version, client).await?;
-            let derived =
-                derive.identifiers_of(&version, commit, ordinal, &|reference| blob.get(reference));
+            let derived = blob.derived(derive, (&version, commit, ordinal));
             let derived = derived.map_err(|source| {
                 let resource = format!("{}/{}", version.resource_type, version.id);
                 ForgetError::Derive { resource, source }
             })?;
-            for identifier in derived {
+            let bears = match derived {
+                Derived::Bears(bears) => bears,
+                Derived::Lost { blob, flaw } => {
+                    let Version { resource_type, id, version, .. } = &version;
+                    tracing::error!(
+                        %t, %blob, %flaw,
+                        "{resource_type}/{id} version {version} is lost, and no identifier leads to it"
+                    );
+                    continue;
+                }
+            };
+            for identifier in bears {
                 let key = (version.resource_type.clone(), identifier, version.id.clone());
                 self.0.entry(key).or_insert(t);
             }

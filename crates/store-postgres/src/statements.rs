@@ -41,7 +41,8 @@ pub(crate) const INSERT_IDENTIFIERS: &str = "INSERT INTO hearthgate.identifiers 
      SELECT $1::text, * FROM unnest($2::text[], $3::bytea[], $4::text[], $5::bigint[]) \
      ON CONFLICT DO NOTHING";
 
-/// Only while the epoch is ours; extends the lease.
+/// Only while the epoch is ours; extends the lease, and keeps it from being taken until the
+/// transaction has ended.
 pub(crate) const RENEW: &str = "UPDATE hearthgate.leases \
      SET expires = (extract(epoch FROM now()) * 1000000)::bigint + $3 \
      WHERE tenant = $1 AND epoch = $2";
@@ -99,6 +100,10 @@ pub(crate) const REMOVE_BLOB: &str = "DELETE FROM hearthgate.blobs WHERE tenant 
 
 pub(crate) const BLOBS: &str = "SELECT DISTINCT id FROM hearthgate.blobs WHERE tenant = $1";
 
+/// So many, from behind an id.
+pub(crate) const BLOBS_AFTER: &str = "SELECT DISTINCT id FROM hearthgate.blobs \
+     WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3";
+
 /// Which of these blobs versions name, as the beginnings of their references; by the index
 /// `versions_by_blob`, whose condition it repeats.
 pub(crate) const NAMED_BLOBS: &str = "SELECT substr(body, 1, 16) FROM hearthgate.versions \
@@ -106,10 +111,6 @@ pub(crate) const NAMED_BLOBS: &str = "SELECT substr(body, 1, 16) FROM hearthgate
 
 pub(crate) const REMOVE_BLOBS: &str =
     "DELETE FROM hearthgate.blobs WHERE tenant = $1 AND id = ANY($2)";
-
-/// Keeps the lease from being taken until the transaction has ended, if it is ours.
-pub(crate) const LOCK_LEASE: &str = "SELECT epoch FROM hearthgate.leases \
-     WHERE tenant = $1 AND epoch = $2 FOR UPDATE";
 
 pub(crate) const IDENTIFIED: &str = "SELECT id FROM hearthgate.identifiers \
      WHERE tenant = $1 AND type = $2 AND identifier = $3 AND t <= $4";
@@ -149,7 +150,15 @@ pub(crate) const COUNT_TYPE: &str = "SELECT count(*) FROM hearthgate.versions \
 pub(crate) const POSITION_AT: &str = "SELECT t FROM hearthgate.commits \
      WHERE tenant = $1 AND instant <= $2 ORDER BY instant DESC LIMIT 1";
 
-/// Backwards through the log to the first sealed body. Columns as of WALK.
+/// Backwards through the log to the first sealed body that is in its row, and not in a blob. Columns
+/// as of WALK.
+pub(crate) const NEWEST_SEALED_ROW: &str = "SELECT c.t, c.instant, c.id, c.kind, v.ordinal, v.type, v.id, v.version, v.flags, \
+     v.owner, v.dictionary, v.content_hash, v.length, v.body \
+     FROM hearthgate.versions v JOIN hearthgate.commits c ON c.tenant = v.tenant AND c.t = v.t \
+     WHERE v.tenant = $1 AND v.owner <> 0 AND v.length > 0 AND v.flags & 8 = 0 \
+     ORDER BY v.t DESC, v.ordinal DESC LIMIT 1";
+
+/// As that, wherever the body is. Columns as of WALK.
 pub(crate) const NEWEST_SEALED: &str = "SELECT c.t, c.instant, c.id, c.kind, v.ordinal, v.type, v.id, v.version, v.flags, \
      v.owner, v.dictionary, v.content_hash, v.length, v.body \
      FROM hearthgate.versions v JOIN hearthgate.commits c ON c.tenant = v.tenant AND c.t = v.t \

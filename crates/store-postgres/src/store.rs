@@ -30,6 +30,7 @@ use crate::open::open;
 use crate::options::PostgresOptions;
 use crate::reads::{self, History, Resource};
 use crate::rows::Rows;
+use crate::sessions::{Pools, Sessions};
 
 /// How many commits a walk through the log asks for at once.
 const WALKED_COMMITS: u64 = 100;
@@ -51,22 +52,10 @@ pub(crate) struct Shared {
     pub(crate) options: PostgresOptions,
     pub(crate) connector: Arc<Connector>,
     pub(crate) lease: Arc<Lease>,
-    readers: Pool,
-    /// What carries large bodies: on a session whatever is asked behind one waits for it.
-    blob_readers: Pool,
-    blob_writers: Pool,
+    pools: Pools,
     writer: Mutex<Option<Writer>>,
     head: RwLock<Head>,
     ended: Mutex<Ended>,
-}
-
-/// Which sessions are asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sessions {
-    /// Those that answer what is small.
-    Readers,
-    BlobReaders,
-    BlobWriters,
 }
 
 /// Whether commits are taken no more.
@@ -140,9 +129,7 @@ impl PostgresStore {
         let (sender, answer) = oneshot::channel();
         // On the store's own runtime, which has the timer and the network.
         self.runtime().spawn(async move {
-            let limit = shared.options.patience;
-            let asking = timeout(limit, shared.ask(sessions, question));
-            let answer = asking.await.unwrap_or(Err(Failure::Silent(limit)));
+            let answer = shared.ask_in_turn(sessions, question).await;
             let answer = answer.map_err(|failure| failure.to_string());
             drop(
                 sender.send(
@@ -169,9 +156,7 @@ impl PostgresStore {
     {
         let shared = Arc::clone(&self.shared);
         blocking(self.runtime(), async move {
-            let limit = shared.options.patience;
-            let asking = timeout(limit, shared.ask(sessions, question)).await;
-            asking.unwrap_or(Err(Failure::Silent(limit))).map(|(answer, _)| answer)
+            shared.ask_in_turn(sessions, question).await.map(|(answer, _)| answer)
         })
     }
 
@@ -234,9 +219,7 @@ impl Shared {
     ) -> Self {
         Self {
             tenant,
-            readers: Pool::new(options.read_connections),
-            blob_readers: Pool::new(1),
-            blob_writers: Pool::new(1),
+            pools: Pools::new(options.read_connections),
             options,
             connector,
             lease: Arc::new(lease),
@@ -244,6 +227,24 @@ impl Shared {
             head: RwLock::new(head),
             ended: Mutex::new(Ended::No),
         }
+    }
+
+    /// Asks when it may, for as long as that may take.
+    async fn ask_in_turn<R, F>(
+        &self,
+        sessions: Sessions,
+        question: impl Fn(Arc<Session>) -> F,
+    ) -> Result<(R, Hold), Failure>
+    where
+        F: Future<Output = Result<R, Failure>>,
+    {
+        let _turn = self.pools.turn(sessions).await;
+        let limit = sessions.limit(self.options.patience);
+        let asked = timeout(limit, self.ask(sessions, question)).await;
+        asked.unwrap_or_else(|_| {
+            self.pools.give_up(sessions);
+            Err(Failure::Silent(limit))
+        })
     }
 
     async fn ask<R, F>(
@@ -254,11 +255,7 @@ impl Shared {
     where
         F: Future<Output = Result<R, Failure>>,
     {
-        let pool = match sessions {
-            Sessions::Readers => &self.readers,
-            Sessions::BlobReaders => &self.blob_readers,
-            Sessions::BlobWriters => &self.blob_writers,
-        };
+        let pool = self.pools.of(sessions);
         match self.ask_once(pool, &question).await {
             Err(failure) if failure.is_disconnected() || failure.is_lost_race() => {
                 self.ask_once(pool, &question).await
@@ -360,28 +357,26 @@ impl Store for PostgresStore {
             return Err(AppendError::Closed);
         }
         let (tenant, bytes) = (self.shared.tenant.clone(), bytes.clone());
-        let written = self.ask_now(Sessions::BlobWriters, move |session| {
+        let sessions = Sessions::BlobWriters(bytes.len() as u64);
+        let written = self.ask_now(sessions, move |session| {
             let (tenant, bytes) = (tenant.clone(), bytes.clone());
             async move { blobs::write(tenant.as_str(), id, &bytes, &session).await }
         });
         written.map_err(append_error)
     }
 
-    async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
+    async fn fetch_blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
         let (tenant, id) = (self.shared.tenant.clone(), reference.id);
-        let found = self.ask_on(Sessions::BlobReaders, move |session| {
+        let found = self.ask_on(Sessions::BlobReaders(reference.length), move |session| {
             let tenant = tenant.clone();
             async move { blobs::read(tenant.as_str(), id, &session.client).await }
         });
-        let damaged = |source| ReadError::Blob { id, source };
-        let found = found.await?.ok_or_else(|| damaged(BlobFlaw::Missing))?;
-        reference.check(&found).map_err(damaged)?;
-        Ok(found)
+        found.await?.ok_or(ReadError::Blob { id, source: BlobFlaw::Missing })
     }
 
     fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError> {
         let tenant = self.shared.tenant.clone();
-        let removed = self.ask_now(Sessions::BlobWriters, move |session| {
+        let removed = self.ask_now(Sessions::BlobWriters(0), move |session| {
             let tenant = tenant.clone();
             async move { blobs::remove(tenant.as_str(), id, &session).await }
         });
@@ -390,7 +385,7 @@ impl Store for PostgresStore {
 
     fn blobs(&self) -> Result<Vec<BlobId>, BlobError> {
         let tenant = self.shared.tenant.clone();
-        let found = self.ask_now(Sessions::BlobReaders, move |session| {
+        let found = self.ask_now(Sessions::BlobReaders(0), move |session| {
             let tenant = tenant.clone();
             async move { blobs::list(tenant.as_str(), &session).await }
         });

@@ -362,8 +362,8 @@ impl Store for SledStore {
         self.blobs.write(id, bytes).map_err(append_error)
     }
 
-    async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
-        self.blobs.read(reference)
+    async fn fetch_blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
+        self.blobs.fetch(reference)
     }
 
     fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError> {

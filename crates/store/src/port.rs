@@ -37,11 +37,23 @@ pub trait Store: Send + Sync + 'static {
     /// [`AppendError`]: what there is of it then is an orphan.
     fn write_blob(&self, id: BlobId, bytes: &Bytes) -> Result<(), AppendError>;
 
+    /// What is there of a blob, which is still to be compared with the reference: for whoever
+    /// does that elsewhere than where bytes are waited for.
+    ///
+    /// # Errors
+    /// [`ReadError::Blob`] when it is not there.
+    async fn fetch_blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError>;
+
     /// A blob, checked to be the one that the reference was made of.
     ///
     /// # Errors
     /// [`ReadError::Blob`] when it is not, or not there.
-    async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError>;
+    async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
+        let found = self.fetch_blob(reference).await?;
+        let damaged = |source| ReadError::Blob { id: reference.id, source };
+        reference.check(&found).map_err(damaged)?;
+        Ok(found)
+    }
 
     /// Removes a blob, durably: one that no commit names, or that nobody can open any more. Says
     /// whether it was there. Blocks.

@@ -125,6 +125,26 @@ async fn large_documents_survive_a_kill_and_a_restore_and_go_with_their_patient(
     }
 }
 
+/// The newest body that is sealed is a large one: harmed, it says nothing of the keys.
+#[tokio::test]
+async fn a_document_harmed_in_postgresql_stops_no_start() {
+    if Postgres::shared().is_none() {
+        return;
+    }
+    let mut site = Site::start(Deployment::OverPostgres).await;
+    let _ = site.owner().put("/Patient/7", person("7", "1971-01-01")).await.is(201);
+    put(&site.owner(), "x", "7", &attachment(1 << 20, 7)).await;
+    site.stop().await;
+    let harm = "UPDATE hearthgate.blobs SET bytes = set_byte(bytes, 0, get_byte(bytes, 0) # 1)";
+    let _ = site.database().sql(harm);
+    let sealed = "SELECT flags & 8 FROM hearthgate.versions ORDER BY t DESC LIMIT 1";
+    assert_eq!(site.database().sql(sealed), "8");
+    site.launch(First::Gateway).await;
+    let _ = site.owner().get("/DocumentReference/x").await.is(500);
+    let _ = site.owner().get("/Patient/7").await.is(200);
+    site.stop().await;
+}
+
 #[tokio::test]
 async fn large_documents_in_postgresql_are_whole_tell_nothing_and_go_with_their_patient() {
     if Postgres::shared().is_none() {

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use database::{CommitError, DeriveFromBody, Expect, Options, Purge, PurgeError, ReadError};
+use database::{
+    CommitError, DeriveFromBody, Expect, NotLookedAt, Options, Purge, PurgeError, ReadError,
+};
 use fhir_schema::Schema;
 use store::{
     AppendError, BLOB_CHUNK, BLOB_FROM, BlobReference, CommitId, Derive as _, Store as _, T,
@@ -24,6 +26,7 @@ over_each_backend! {
     while_a_large_body_is_written_small_transactions_are_taken
     a_large_body_that_is_written_makes_room_for_the_next
     while_a_large_body_is_read_other_reads_are_answered
+    while_large_bodies_are_waited_for_others_are_read
 }
 
 fn write(clinic: &Clinic, name: &str, text: &str) {
@@ -246,6 +249,29 @@ fn while_a_large_body_is_read_other_reads_are_answered(clinic: &mut Clinic) {
     assert!(runtime.block_on(large).unwrap() > text.len());
 }
 
+/// A disk or a network that keeps some waiting keeps no other from being opened.
+fn while_large_bodies_are_waited_for_others_are_read(clinic: &mut Clinic) {
+    clinic.reopen_with(Options { kept_bytes: 0, ..Options::default() });
+    write(clinic, "DocumentReference/1", &document("Patient/1", 2 * BLOB_FROM));
+    // More than are opened at a time.
+    let waiting = std::thread::available_parallelism().unwrap().get();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
+    let read = || {
+        let snapshot = clinic.snapshot();
+        let name = "DocumentReference/1";
+        runtime.spawn(async move { crate::support::json(&snapshot, name).await.unwrap().len() })
+    };
+    clinic.gate().hold_most(Hold::Reading, waiting);
+    let waiting_for: Vec<_> = (0..waiting).map(|_| read()).collect();
+    clinic.gate().wait_until_so_many_are_held(waiting);
+    let other = read();
+    let answered = runtime
+        .block_on(async { tokio::time::timeout(std::time::Duration::from_secs(10), other).await });
+    clinic.gate().release();
+    assert!(answered.is_ok(), "a body that is there waits for those that are not");
+    waiting_for.into_iter().for_each(|read| assert!(runtime.block_on(read).unwrap() > BLOB_FROM));
+}
+
 #[test]
 fn nothing_of_a_blob_is_readable_in_its_file() {
     let clinic = Clinic::over_sled();
@@ -354,10 +380,13 @@ fn a_harmed_blob_that_belongs_to_no_patient_alone_keeps_purges_off_and_is_listed
     assert_eq!(obstacles[0].id.to_string(), "1");
     assert_eq!(obstacles[0].why, "its blob is harmed, and it may name this patient");
     fs::write(&path, whole).unwrap();
-    purge(&clinic, "1", 2).unwrap();
-    // Of one that is gone nobody can read anything.
+    let done = purge(&clinic, "1", 2).unwrap();
+    assert_eq!(done.not_looked_at, NotLookedAt::default());
+    // Of one that is gone nobody can read anything here: where it may be, is said.
     fs::remove_file(&path).unwrap();
-    purge(&clinic, "2", 3).unwrap();
+    let NotLookedAt { count, listed } = purge(&clinic, "2", 3).unwrap().not_looked_at;
+    let (of, id) = resource("DocumentReference/1");
+    assert_eq!((count, listed), (1, vec![(of, id, version(1))]));
 }
 
 #[test]

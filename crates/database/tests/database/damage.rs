@@ -54,8 +54,8 @@ impl Store for Liar {
         self.store.write_blob(id, bytes)
     }
 
-    async fn blob(&self, reference: &BlobReference) -> Result<Bytes, store::ReadError> {
-        self.store.blob(reference).await
+    async fn fetch_blob(&self, reference: &BlobReference) -> Result<Bytes, store::ReadError> {
+        self.store.fetch_blob(reference).await
     }
 
     fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError> {

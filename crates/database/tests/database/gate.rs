@@ -11,8 +11,9 @@ use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use parking_lot::{Condvar, Mutex};
 use store::{
-    AppendError, BlobError, BlobId, BlobReference, CloseError, Commit, Head, HistoryOrder,
-    HistoryVersion, IdentifierKey, Place, ReadError, Store, StoredBody, T, VersionEntry, Walked,
+    AppendError, BlobError, BlobId, BlobReference, CloseError, Commit, CommitKind, Head,
+    HistoryOrder, HistoryVersion, IdentifierKey, Place, ReadError, Store, StoredBody, T,
+    VersionEntry, Walked,
 };
 
 /// How long a test waits for the writer before it says what it waits for.
@@ -28,7 +29,10 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 struct State {
     hold: Option<Hold>,
-    held: bool,
+    /// The most that are held; the others pass.
+    most_held: usize,
+    held: usize,
+    is_full_for_others: bool,
     /// What comes of the next appends; those after them pass.
     outcomes: VecDeque<Outcome>,
     groups: Vec<usize>,
@@ -63,13 +67,23 @@ impl Gate {
 
     /// Holds what comes there next until [`Gate::release`].
     pub(crate) fn hold(&self, at: Hold) {
-        self.state.lock().hold = Some(at);
+        self.hold_most(at, usize::MAX);
+    }
+
+    /// Holds so many of those that come there next; who comes after them passes.
+    pub(crate) fn hold_most(&self, at: Hold, most: usize) {
+        let mut state = self.state.lock();
+        (state.hold, state.most_held) = (Some(at), most);
     }
 
     /// Waits until something is held.
     pub(crate) fn wait_until_held(&self) {
+        self.wait_until_so_many_are_held(1);
+    }
+
+    pub(crate) fn wait_until_so_many_are_held(&self, many: usize) {
         let mut state = self.state.lock();
-        while !state.held {
+        while state.held < many {
             let timeout = self.changed.wait_for(&mut state, LIMIT).timed_out();
             assert!(!timeout, "nothing came: {state:?}");
         }
@@ -79,6 +93,11 @@ impl Gate {
     pub(crate) fn release(&self) {
         self.state.lock().hold = None;
         self.changed.notify_all();
+    }
+
+    /// Has every append fail for lack of room but those of purges.
+    pub(crate) fn be_full_for_others(&self) {
+        self.state.lock().is_full_for_others = true;
     }
 
     /// Says what comes of the next appends.
@@ -98,14 +117,15 @@ impl Gate {
 
     fn pass(&self, at: Hold) {
         let mut state = self.state.lock();
-        let mut held = false;
+        if state.hold != Some(at) || state.held >= state.most_held {
+            return;
+        }
+        state.held += 1;
         while state.hold == Some(at) {
-            (state.held, held) = (true, true);
             self.changed.notify_all();
             self.changed.wait(&mut state);
         }
-        // Others pass meanwhile.
-        state.held &= !held;
+        state.held -= 1;
     }
 }
 
@@ -118,6 +138,10 @@ impl Store for Gate {
     fn append(&self, group: &[Commit]) -> Result<Head, AppendError> {
         self.state.lock().groups.push(group.len());
         self.pass(Hold::Before);
+        let of_purges = group.iter().all(|commit| commit.kind == CommitKind::Purge);
+        if self.state.lock().is_full_for_others && !of_purges {
+            return Err(AppendError::DiskFull);
+        }
         let outcome = self.state.lock().outcomes.pop_front();
         let appended = match outcome {
             None | Some(Outcome::Passes) => self.backend.append(group),
@@ -137,9 +161,9 @@ impl Store for Gate {
         self.backend.write_blob(id, bytes)
     }
 
-    async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
+    async fn fetch_blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
         self.pass(Hold::Reading);
-        self.backend.blob(reference).await
+        self.backend.fetch_blob(reference).await
     }
 
     fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError> {

@@ -1,6 +1,8 @@
 //! A purged patient's data cannot be read by anybody, here, after a restart, from what memory
 //! held, or after a crash at any moment of the purge; everybody else's can.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use database::{Action, Change, Expect, Purge, PurgeError, Purged, ReadError};
 use store::keys::PurgeState;
 use store::{AppendError, CommitId, CommitKind, Store as _, T, VersionEntry, Walked};
@@ -268,6 +270,32 @@ fn a_purge_goes_through_beside_writes_that_a_full_disk_refuses() {
     let full = || Outcome::Fails(AppendError::DiskFull);
     clinic.gate().next([full(), full()]);
     purge(&clinic, "1").unwrap();
+    check_gone(&clinic, "Patient/1", &["1"]);
+}
+
+/// As many as ask without a pause share no group with a purge, nor with what it waits behind.
+#[test]
+fn a_purge_goes_through_while_others_keep_writing_to_a_full_disk() {
+    let clinic = Clinic::over_sled();
+    two_patients(&clinic);
+    clinic.gate().be_full_for_others();
+    let done = AtomicBool::new(false);
+    let purged = std::thread::scope(|scope| {
+        for id in 10..14 {
+            let (clinic, done) = (&clinic, &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::SeqCst) {
+                    let change = put(&format!("Patient/{id}"), &patient("male", &[]), Expect::Any);
+                    let refused = clinic.commit(vec![change]).unwrap_err();
+                    assert!(refused.is_disk_full(), "{refused:?}");
+                }
+            });
+        }
+        let purged = purge(&clinic, "1");
+        done.store(true, Ordering::SeqCst);
+        purged
+    });
+    purged.unwrap();
     check_gone(&clinic, "Patient/1", &["1"]);
 }
 

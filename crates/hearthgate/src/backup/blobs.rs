@@ -116,6 +116,20 @@ impl<'a> Since<'a> {
     }
 }
 
+/// A log, and what it gained behind its end.
+fn followed_by(mut log: LogExtent, newer: LogExtent) -> LogExtent {
+    let first = newer.segments.first().map(|first| first.number);
+    // The segment that it ended in is in both.
+    log.segments.retain(|segment| first.is_none_or(|first| segment.number < first));
+    log.segments.extend(newer.segments);
+    log.head = newer.head;
+    log.versions += newer.versions;
+    log.unsealed += newer.unsealed;
+    log.blobs.extend(newer.blobs);
+    log.purged.extend(newer.purged);
+    log
+}
+
 fn end_of(log: &LogExtent) -> Option<Reached> {
     log.segments.last().map(|last| Reached { head: log.head, segment: last.number })
 }
@@ -138,24 +152,26 @@ pub(super) fn walk(
 
 impl Target<'_> {
     /// Copies the blobs that `log` names, which are in no backup before. Where a purge has removed
-    /// one meanwhile, the log is taken anew, so that it says so: a backup names no blob that it
+    /// one meanwhile, the log is taken further, so that it says so: a backup names no blob that it
     /// does not have. Returns the log that goes with them. `purged` are the keys that the ledger
     /// called destroyed before the log was taken.
     pub(super) fn blobs(
         &mut self,
         tenant: &TenantText,
         directory: &Path,
-        reached: Option<&Reached>,
         mut log: LogExtent,
         (mut purged, mut pieces): (BTreeSet<OwnerKeyId>, BTreeMap<String, Piece>),
     ) -> Result<(LogExtent, BTreeMap<String, Piece>), BackupError> {
         while let Some(missing) = self.copy_blobs(tenant, directory, &log, &purged, &mut pieces)? {
             let (blob, source) = missing;
-            let newer = walk(tenant, directory, reached, &mut || self.pace.step())?;
+            let newer = walk(tenant, directory, end_of(&log).as_ref(), &mut || self.pace.step())?;
+            let is_missing = matches!(source, ReadError::Blob { source: BlobFlaw::Missing, .. });
             if is_of_a_patient(blob.owner) && newer.purged.contains(&blob.owner) {
-                log = newer;
-            } else if purged_in(&Folder::of_tenant(directory))?.contains(&blob.owner) {
-                // Of a log that was cut back: it has begun to be purged again.
+                log = followed_by(log, newer);
+            } else if is_missing && purged_in(&Folder::of_tenant(directory))?.contains(&blob.owner)
+            {
+                // Of a log that was cut back: it has begun to be purged again. What is there and
+                // harmed no purge has removed.
                 purged.insert(blob.owner);
             } else {
                 return Err(lost(tenant, &blob, source));
@@ -244,8 +260,9 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
+    use store::keys::{LedgerEntry, encode_ledger};
     use store::suite::fixture::{FirstLine, append, commit, delete, put, tenant, with_blob};
-    use store::{BlobReference, Commit, CommitKind, Store as _};
+    use store::{BlobReference, Commit, CommitId, CommitKind, Store as _};
     use store_sled::{SledStore, SledStoreOptions};
 
     use super::super::pace::Pace;
@@ -259,8 +276,12 @@ mod tests {
 
     /// Patients that have a blob each, at commits 1 and on.
     fn clinic(patients: u64) -> Clinic {
+        clinic_with(patients, SledStoreOptions::default())
+    }
+
+    fn clinic_with(patients: u64, options: SledStoreOptions) -> Clinic {
         let folder = tempfile::tempdir().unwrap();
-        let options = SledStoreOptions { cache_bytes: 4 << 20, ..SledStoreOptions::default() };
+        let options = SledStoreOptions { cache_bytes: 4 << 20, ..options };
         let path = folder.path().join("clinic");
         let store = SledStore::open(&path, tenant().as_str(), Arc::new(FirstLine), options);
         let clinic = Clinic { folder, store: store.unwrap() };
@@ -314,7 +335,8 @@ mod tests {
         let pace = Pace::without_pause(&clock);
         let mut target = Target { backup: &backup, number: 1, copied: 0, pace };
         let known = (none, BTreeMap::new());
-        let (log, pieces) = target.blobs(&tenant(), &directory, None, taken, known).unwrap();
+        let (log, pieces) = target.blobs(&tenant(), &directory, taken, known).unwrap();
+        assert_eq!(log, walk(&tenant(), &directory, None, &mut || {}).unwrap());
         let ids: Vec<_> = [1, 3, 5].map(|patient| Clinic::blob(patient).to_string()).into();
         assert_eq!(pieces.keys().cloned().collect::<Vec<_>>(), ids);
         assert!(log.purged.contains(&key_of(2)) && log.head.t.get() == 5);
@@ -336,13 +358,75 @@ mod tests {
         let mut target = Target { backup: &backup, number: 1, copied: 0, pace };
         let none = BTreeSet::new();
         let known = (none, BTreeMap::new());
-        let lost = target.blobs(&tenant(), &directory, None, taken.clone(), known).unwrap_err();
+        let lost = target.blobs(&tenant(), &directory, taken.clone(), known).unwrap_err();
         assert!(matches!(lost, BackupError::Blob { t: 2, .. }), "{lost:?}");
         // A purge that was done before, which a log cut back does not know.
         let done = BTreeSet::from([key_of(2)]);
         let known = (done, BTreeMap::new());
-        let (log, pieces) = target.blobs(&tenant(), &directory, None, taken, known).unwrap();
+        let (log, pieces) = target.blobs(&tenant(), &directory, taken, known).unwrap();
         assert_eq!((log.head.t.get(), pieces.len()), (2, 1));
+    }
+
+    #[test]
+    fn what_the_log_gained_is_walked_through_and_what_it_had_is_not_again() {
+        let options = SledStoreOptions { segment_bytes: 1, ..SledStoreOptions::default() };
+        let clinic = clinic_with(4, options);
+        let (directory, backup) = (clinic.directory(), clinic.folder.path().join("backup"));
+        let taken = walk(&tenant(), &directory, None, &mut || {}).unwrap();
+        assert!(taken.segments.len() > 2, "{taken:?}");
+        clinic.purge(5, 2);
+        clinic.purge(6, 3);
+        let whole = walk(&tenant(), &directory, None, &mut || {}).unwrap();
+        // Whoever reads it again does not get through.
+        let first = &taken.segments[0];
+        let mut bytes = fs::read(&first.path).unwrap();
+        bytes[first.length as usize / 2] ^= 1;
+        fs::write(&first.path, bytes).unwrap();
+        walk(&tenant(), &directory, None, &mut || {}).unwrap_err();
+        let clock = SystemClock::start();
+        let pace = Pace::without_pause(&clock);
+        let mut target = Target { backup: &backup, number: 1, copied: 0, pace };
+        let known = (BTreeSet::new(), BTreeMap::new());
+        let (log, pieces) = target.blobs(&tenant(), &directory, taken, known).unwrap();
+        assert_eq!((log, pieces.len()), (whole, 2));
+    }
+
+    /// The ledger says that a purge of this patient has begun; the log does not.
+    fn begin_purge(directory: &Path, patient: u64) {
+        let entry = LedgerEntry {
+            state: PurgeState::Begun,
+            key: key_of(patient),
+            commit: CommitId(9),
+            instant: contract::Instant::from_micros(1),
+            patient: patient.to_string().parse().unwrap(),
+            reason: "a test".into(),
+            by: "uid 1".into(),
+        };
+        fs::create_dir_all(directory.join("keys")).unwrap();
+        fs::write(directory.join("keys/purges"), encode_ledger(&[entry])).unwrap();
+    }
+
+    #[test]
+    fn a_harmed_blob_ends_a_backup_also_while_its_patient_is_being_purged() {
+        let clinic = clinic(2);
+        let (directory, backup) = (clinic.directory(), clinic.folder.path().join("backup"));
+        let taken = walk(&tenant(), &directory, None, &mut || {}).unwrap();
+        begin_purge(&directory, 2);
+        let path = blob_path(&directory, Clinic::blob(2));
+        let whole = fs::read(&path).unwrap();
+        let clock = SystemClock::start();
+        let copied = |log: &LogExtent| {
+            let pace = Pace::without_pause(&clock);
+            let mut target = Target { backup: &backup, number: 1, copied: 0, pace };
+            let known = (BTreeSet::new(), BTreeMap::new());
+            target.blobs(&tenant(), &directory, log.clone(), known)
+        };
+        fs::write(&path, &whole[1..]).unwrap();
+        let lost = copied(&taken).unwrap_err();
+        assert!(matches!(lost, BackupError::Blob { t: 2, .. }), "{lost:?}");
+        // One that the purge has removed, of a log that was cut back and says so no more.
+        fs::remove_file(&path).unwrap();
+        assert_eq!(copied(&taken).unwrap().1.len(), 1);
     }
 
     #[test]

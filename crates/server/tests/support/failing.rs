@@ -87,8 +87,8 @@ impl Store for FailingStore {
         self.inner.write_blob(id, bytes)
     }
 
-    async fn blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
-        self.inner.blob(reference).await
+    async fn fetch_blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
+        self.inner.fetch_blob(reference).await
     }
 
     fn remove_blob(&self, id: BlobId) -> Result<bool, BlobError> {

@@ -9,7 +9,7 @@ use fhir_core::Clock;
 use store::suite::block_on;
 use store::suite::fixture::{append, commit, content, put, with_blob};
 use store::{AppendError, BLOB_CHUNK, BlobId, BlobReference, ContentHash, Store, Version};
-use store_postgres::{PostgresStore, Transport};
+use store_postgres::{PostgresStore, Takeover, Transport};
 
 use crate::cluster::{SystemClock, database, open, wait_until};
 use crate::proxy::{BLOB, Fate, Proxy};
@@ -125,4 +125,76 @@ fn whoever_reads_or_commits_waits_for_no_blob_that_is_being_written() {
     gate.open();
     writing.join().unwrap().unwrap();
     append(store.as_ref(), &[commit(10, vec![named("Binary/slow", &slow)])]);
+}
+
+#[test]
+fn a_blob_does_not_wait_for_others_out_of_its_own_time() {
+    let Some(database) = database() else { return };
+    let mut options = database.options();
+    options.patience = Duration::from_secs(3);
+    let store = Arc::new(open(options).unwrap());
+    database.sql(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         PERFORM pg_sleep(1.3); RETURN NEW; END $$; \
+         CREATE TRIGGER slow BEFORE INSERT ON hearthgate.blobs \
+         FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let writing = (1..=4).map(|id| {
+        let store = Arc::clone(&store);
+        let write = move || store.write_blob(BlobId(id), &Bytes::from_static(b"slow"));
+        thread::Builder::new().spawn(write).unwrap()
+    });
+    let writing: Vec<_> = writing.collect();
+    for written in writing {
+        written.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn who_comes_after_a_blob_that_takes_too_long_does_not_wait_for_it() {
+    let Some(database) = database() else { return };
+    let mut options = database.options();
+    options.patience = Duration::from_secs(2);
+    let store = open(options).unwrap();
+    database.sql(
+        "CREATE FUNCTION stuck() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF NEW.bytes = 'stuck' THEN PERFORM pg_sleep(20); END IF; RETURN NEW; END $$; \
+         CREATE TRIGGER stuck BEFORE INSERT ON hearthgate.blobs \
+         FOR EACH ROW EXECUTE FUNCTION stuck()",
+    );
+    assert!(store.write_blob(BlobId(1), &Bytes::from_static(b"stuck")).is_err());
+    store.write_blob(BlobId(2), &Bytes::from_static(b"quick")).unwrap();
+}
+
+#[test]
+fn the_lease_never_runs_out_while_many_blobs_are_removed_at_an_open() {
+    let Some(database) = database() else { return };
+    drop(database.open());
+    // In the order of ids, of which a part removes a hundred.
+    database.sql(
+        "INSERT INTO hearthgate.blobs (tenant, id, number, bytes) \
+         SELECT 'clinic', decode(lpad(to_hex(n), 32, '0'), 'hex'), 0, 'x' \
+         FROM generate_series(1, 901) n; \
+         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         PERFORM pg_sleep(0.5); RETURN NULL; END $$; \
+         CREATE TRIGGER slow AFTER DELETE ON hearthgate.blobs \
+         FOR EACH STATEMENT EXECUTE FUNCTION slow(); \
+         CREATE TABLE renewals (late boolean); \
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF NEW.epoch = OLD.epoch THEN INSERT INTO renewals VALUES \
+         (extract(epoch FROM clock_timestamp()) * 1000000 > OLD.expires); END IF; \
+         RETURN NEW; END $$; \
+         CREATE TRIGGER note BEFORE UPDATE ON hearthgate.leases \
+         FOR EACH ROW EXECUTE FUNCTION note()",
+    );
+    let mut options = database.options();
+    options.lease = Duration::from_secs(4);
+    options.takeover = Takeover::AtOnce;
+    let store = open(options).unwrap();
+    assert_eq!(store.blobs().unwrap(), []);
+    wait_until("the lease is renewed", || {
+        database.sql("SELECT count(*) FROM renewals").parse::<u32>().unwrap() > 1
+    });
+    assert_eq!(database.sql("SELECT count(*) FROM renewals WHERE late"), "0");
+    assert!(store.takes_commits());
 }

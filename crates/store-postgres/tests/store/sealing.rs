@@ -3,13 +3,17 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use store::suite::block_on;
-use store::suite::fixture::{FirstLine, append, commit, delete, identified, put, put_identified};
-use store::{
-    BodyCoding, CommitId, Derive, DeriveError, IdentifierKey, OwnerKeyId, ReadBlob, Version,
+use store::suite::fixture::{
+    FirstLine, append, commit, delete, identified, put, put_identified, with_blob,
 };
-use store_postgres::{ForgetError, Sealed, VerifyError, verify};
+use store::{
+    BlobFlaw, BlobId, BlobReference, BodyCoding, CommitId, Derive, DeriveError, IdentifierKey,
+    OwnerKeyId, ReadBlob, Store as _, Version,
+};
+use store_postgres::{Failure, ForgetError, Opens, PostgresStore, Sealed, VerifyError, verify};
 
 use crate::cluster::database;
 
@@ -36,12 +40,13 @@ impl Derive for Destroyed {
         version: &Version,
         _: CommitId,
         _: u32,
-        _: ReadBlob<'_>,
+        read: ReadBlob<'_>,
     ) -> Result<Vec<IdentifierKey>, DeriveError> {
         let Version { resource_type, dictionary, length, body, .. } = version;
-        match version.owner {
-            GONE => Ok(Vec::new()),
-            _ => self.identifiers(resource_type, *dictionary, *length, body),
+        match (version.owner, version.blob()) {
+            (GONE, _) => Ok(Vec::new()),
+            (_, Some(blob)) => self.identifiers(resource_type, *dictionary, *length, &read(&blob)?),
+            (_, None) => self.identifiers(resource_type, *dictionary, *length, body),
         }
     }
 }
@@ -100,6 +105,73 @@ fn identifiers_under_a_destroyed_key_go_and_what_others_bear_stays() {
     assert_eq!(verified().unwrap().identifiers, Some(3));
     assert_eq!(store.forget_identifiers(&[GONE], Arc::new(Destroyed)).unwrap(), 0);
     assert_eq!(database.sql("SELECT count(*) FROM hearthgate.identifiers"), "3");
+}
+
+/// The same, of what has a blob: what stands in that.
+fn in_a_blob(store: &PostgresStore, number: u64, version: Version) -> (Version, BlobReference) {
+    let id = BlobId(number.into());
+    store.write_blob(id, &version.body).unwrap();
+    let reference = BlobReference::of(id, &version.body);
+    (Version { length: version.length, ..with_blob(version, &reference) }, reference)
+}
+
+fn harm(database: &crate::cluster::Database, blob: u64) {
+    database.sql(&format!(
+        "UPDATE hearthgate.blobs SET bytes = set_byte(bytes, 0, get_byte(bytes, 0) # 1) \
+         WHERE id = decode(lpad(to_hex({blob}), 32, '0'), 'hex')"
+    ));
+}
+
+#[test]
+fn a_body_in_its_row_says_whose_keys_are_needed_and_a_harmed_blob_says_nothing() {
+    let Some(database) = database() else { return };
+    let store = database.open();
+    let (large, _) = in_a_blob(&store, 1, sealed(KEPT, "Patient/large", 1, &["1"]));
+    append(&store, &[commit(1, vec![large])]);
+    let newest = || store.newest_sealed().unwrap().unwrap();
+    assert_eq!(newest().version.id.as_str(), "large");
+    assert_eq!(newest().is_read_by(&Destroyed).unwrap(), Opens::Yes);
+    harm(&database, 1);
+    assert_eq!(newest().is_read_by(&Destroyed).unwrap(), Opens::NotKnown(BlobFlaw::Hash));
+    store.remove_blob(BlobId(1)).unwrap();
+    assert_eq!(newest().is_read_by(&Destroyed).unwrap(), Opens::NotKnown(BlobFlaw::Missing));
+    append(&store, &[commit(2, vec![sealed(KEPT, "Patient/small", 1, &[])])]);
+    let (large, _) = in_a_blob(&store, 2, sealed(KEPT, "Patient/large", 2, &["1"]));
+    append(&store, &[commit(3, vec![large])]);
+    assert_eq!(newest().version.id.as_str(), "small");
+}
+
+#[test]
+fn whether_anything_is_sealed_is_not_waited_for_for_ever() {
+    let Some(database) = database() else { return };
+    let mut options = database.options();
+    options.patience = Duration::from_millis(500);
+    let store = crate::cluster::open(options).unwrap();
+    let gate = database.lock("hearthgate.versions");
+    let silent = store.newest_sealed();
+    gate.open();
+    assert!(matches!(silent, Err(Failure::Silent(_))));
+}
+
+#[test]
+fn a_harmed_blob_keeps_no_identifiers_of_who_was_purged() {
+    let Some(database) = database() else { return };
+    let store = database.open();
+    let (moved, _) = in_a_blob(&store, 1, sealed(KEPT, "Observation/moved", 2, &["1"]));
+    let (whole, _) = in_a_blob(&store, 2, sealed(KEPT, "Observation/moved", 3, &["2"]));
+    append(
+        &store,
+        &[
+            commit(1, vec![sealed(GONE, "Observation/moved", 1, &["1", "2", "3"])]),
+            commit(2, vec![moved]),
+            commit(3, vec![whole]),
+        ],
+    );
+    harm(&database, 1);
+    assert_eq!(store.forget_identifiers(&[GONE], Arc::new(Destroyed)).unwrap(), 2);
+    let found = |value| block_on(identified(&store, "Observation", ("n", value), 3));
+    assert!(found("1").is_empty() && found("3").is_empty());
+    assert_eq!(found("2"), ["moved"]);
 }
 
 /// Derives as [`Destroyed`] does, once it may; says when it is asked.
