@@ -49,6 +49,9 @@ fn the_deepest_that_is_accepted_is_evaluated() {
     assert_eq!(evaluate(&given, PATIENT, 100_000).unwrap(), 1);
     let given = "name".to_owned() + &".where(true)".repeat(45) + &".select($this)".repeat(45);
     assert_eq!(evaluate(&given, PATIENT, 100_000).unwrap(), 1);
+    // Each start stands once in what is compiled, however many stand around it.
+    let given = "1.aggregate(1,".repeat(90) + "1" + &")".repeat(90);
+    assert_eq!(evaluate(&given, PATIENT, 100_000).unwrap(), 1);
     let given = "where(".repeat(90) + "true" + &")".repeat(90);
     assert_eq!(evaluate(&given, PATIENT, 100_000).unwrap(), 1);
     let deep = format!(

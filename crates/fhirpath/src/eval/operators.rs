@@ -30,9 +30,11 @@ impl<'a> Run<'a, '_> {
             Op::Is(operand, test) => self
                 .single(operand, scope, "is")
                 .map(|item| item.map(|item| self.is_of_type(&item, test))),
-            Op::Matches(input, regex) => self
-                .text(input, scope, "matches()")
-                .map(|text| text.map(|text| regex.is_match(&text))),
+            Op::Matches(function, input, pattern) => {
+                self.text(input, scope, function.name()).and_then(|text| {
+                    text.map(|text| self.is_match(pattern, &text, expr.at)).transpose()
+                })
+            }
             Op::Call(function, input, arguments) => {
                 return self.true_or_false(*function, input, arguments, expr.at, scope);
             }

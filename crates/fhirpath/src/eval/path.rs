@@ -298,10 +298,23 @@ impl<'a> Run<'a, '_> {
 
     /// All elements inside an item, those inside these, and so on.
     pub(super) fn descendants(&self, item: &Item<'a>, at: u32, sink: Sink<'_, 'a>) -> Flow {
-        self.children(item, at, &mut |child| {
-            sink(child.clone())?;
-            self.descendants(&child, at, sink)
-        })
+        // What is still to come is listed, not waited for by a call: who takes an item may ask
+        // for descendants again, and that for every level of the JSON.
+        let mut to_come = Vec::new();
+        let mut current = item.clone();
+        loop {
+            let first = to_come.len();
+            self.children(&current, at, &mut |child| {
+                to_come.push(child);
+                Ok(())
+            })?;
+            to_come[first..].reverse();
+            let Some(next) = to_come.pop() else {
+                return Ok(());
+            };
+            sink(next.clone())?;
+            current = next;
+        }
     }
 }
 
