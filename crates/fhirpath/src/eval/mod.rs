@@ -14,6 +14,7 @@ mod fhir;
 mod numbers;
 mod operators;
 mod path;
+mod siblings;
 mod strings;
 
 use std::borrow::Cow;
@@ -66,9 +67,9 @@ impl<'s, 'a> Scope<'s, 'a> {
     }
 }
 
-/// So many parts may wait for each other. An evaluation of so many takes less than half of the
-/// 2 MiB of stack that a thread has.
-const MOST_DEPTH: u32 = 400;
+/// So many parts may wait for each other: twice as many as may stand inside each other. Without
+/// optimization that can take 1.5 MiB of stack; threads have 2.
+const MOST_DEPTH: u32 = 200;
 
 /// A pattern that was compiled in an evaluation, with its text.
 pub(crate) type KeptPattern = (Box<str>, Extent, Rc<Pattern>);
