@@ -146,7 +146,7 @@ impl Date {
             // N1: what is finer than the date is converted by 365 days a year, 30 a month.
             1 => self.moved_by_months((days / 365).checked_mul(12)?)?,
             2 => self.moved_by_months(days / 30)?,
-            _ => Self::from_days(self.days().checked_add(days)?),
+            _ => Self::from_days(self.days().checked_add(days)?)?,
         })
     }
 }

@@ -1,6 +1,8 @@
 //! From what was written to what is evaluated: functions and types are looked up, names are
 //! resolved where the type before them is known, and what cannot work with any data is refused.
 
+use std::cell::Cell;
+
 use fhir_schema::{Element, Node, Schema};
 
 use crate::ast::{Ast, AstKind, BinaryOperator, Literal, TypeName};
@@ -8,9 +10,9 @@ use crate::error::{CompileError, CompileProblem, Position};
 use crate::functions::Function;
 use crate::model::{NodeType, SystemType, TypeTest, is_type_or_derived};
 use crate::parser::parse;
+use crate::pattern::{Extent, Pattern};
 use crate::program::{Arithmetic, AsMode, Comparison, Direction, Expr, Op, Sense, Step};
 use crate::shape::{Count, Found, Shape, StaticType, find, tested, type_named};
-use crate::text::regex_of;
 use crate::typing;
 
 /// What is refused when an expression is compiled.
@@ -34,12 +36,17 @@ pub enum OrderCheck {
     On,
 }
 
+/// Bytes that the patterns of one expression may take.
+const MOST_PATTERNS: usize = 4 << 20;
+
 pub(crate) struct Compiler<'s> {
     pub(crate) schema: &'s Schema,
     pub(crate) strictness: Strictness,
     pub(crate) order_check: OrderCheck,
     /// What the whole expression is evaluated on.
     pub(crate) root: Shape,
+    /// Bytes that the patterns so far take.
+    size_of_patterns: Cell<usize>,
 }
 
 /// What `$this` and `$total` are.
@@ -88,7 +95,16 @@ pub(crate) fn root_shape(schema: &Schema, path: &str) -> Option<Shape> {
     Some(shape)
 }
 
-impl Compiler<'_> {
+impl<'s> Compiler<'s> {
+    pub(crate) fn new(
+        schema: &'s Schema,
+        strictness: Strictness,
+        order_check: OrderCheck,
+        root: Shape,
+    ) -> Self {
+        Self { schema, strictness, order_check, root, size_of_patterns: Cell::new(0) }
+    }
+
     pub(crate) fn compile(&self, text: &str) -> Result<Expr, CompileError> {
         let ast = parse(text)?;
         let scope = Scope { this: self.root.clone(), total: Shape::unknown(Count::Many) };
@@ -437,58 +453,55 @@ impl Compiler<'_> {
             Function::Sort => return self.sort(input, arguments, at, scope),
             _ => {}
         }
-        let inner = self.inner_scope(function, &input.1, arguments, scope)?;
+        // Where `aggregate` starts says what `$total` is inside its other argument.
+        let mut start = match (function, arguments.get(1)) {
+            (Function::Aggregate, Some(start)) => Some(self.expression(start, scope)?),
+            _ => None,
+        };
+        let inner = inner_scope(function, &input.1, start.as_ref().map(|(_, shape)| shape), scope);
         let mut compiled = Vec::with_capacity(arguments.len());
         let mut shapes = Vec::with_capacity(arguments.len());
         for (index, argument) in arguments.iter().enumerate() {
-            // The name that `trace` is given, and where `aggregate` starts, are not evaluated
-            // for each item.
+            // The name that `trace` is given is not evaluated for each item.
             let is_lambda = match function {
-                Function::Trace | Function::Aggregate => {
-                    (function == Function::Trace) == (index == 1)
-                }
+                Function::Trace => index == 1,
                 _ => function.has_lambdas(),
             };
-            let (argument, shape) =
-                self.expression(argument, if is_lambda { &inner } else { scope })?;
+            let (argument, shape) = match start.take_if(|_| index == 1) {
+                Some(start) => start,
+                None => self.expression(argument, if is_lambda { &inner } else { scope })?,
+            };
             compiled.push(argument);
             shapes.push(shape);
         }
         typing::arguments(self, function, &shapes, at)?;
         let shape = typing::result(self, function, &input.1, &shapes);
         let input = Box::new(input.0);
-        if function == Function::Matches
-            && let [Expr { op: Op::Literal(Literal::String(pattern)), at }] = &compiled[..]
+        let extent = match function {
+            Function::Matches => Some(Extent::Anywhere),
+            Function::MatchesFull => Some(Extent::Whole),
+            _ => None,
+        };
+        if let Some(extent) = extent
+            && let [Expr { op: Op::Literal(Literal::String(text)), at }] = &compiled[..]
         {
-            let regex = regex_of(pattern).map_err(|reason| {
-                (CompileProblem::InvalidPattern { pattern: pattern.clone(), reason }, *at)
-            })?;
-            return Ok((Expr { op: Op::Matches(input, regex), at: *at }, shape));
+            let pattern = self.pattern(text, extent, *at)?;
+            return Ok((Expr { op: Op::Matches(function, input, pattern), at: *at }, shape));
         }
         Ok((Expr { op: Op::Call(function, input, compiled), at }, shape))
     }
 
-    /// What stands in focus inside the arguments of a function that works item by item.
-    fn inner_scope(
-        &self,
-        function: Function,
-        input: &Shape,
-        arguments: &[Ast],
-        scope: &Scope,
-    ) -> Compiled<Scope> {
-        Ok(match function {
-            // What it finds is in focus again.
-            Function::Repeat => Scope { this: Shape::unknown(Count::One), ..scope.clone() },
-            Function::Aggregate => {
-                let total = match arguments.get(1) {
-                    Some(start) => self.expression(start, scope)?.1,
-                    None => Shape::unknown(Count::Many),
-                };
-                // Each round may give another type than the start had.
-                Scope { this: input.one_of(), total: Shape::unknown(total.count) }
-            }
-            _ => Scope { this: input.one_of(), total: scope.total.clone() },
-        })
+    /// A pattern that the expression holds. All of them together are bounded too.
+    fn pattern(&self, text: &str, extent: Extent, at: u32) -> Compiled<Pattern> {
+        let pattern = Pattern::compile(text, extent).map_err(|reason| {
+            (CompileProblem::InvalidPattern { pattern: text.to_owned(), reason }, at)
+        })?;
+        let size = self.size_of_patterns.get() + pattern.size();
+        if size > MOST_PATTERNS {
+            return Err((CompileProblem::TooLarge("its regular expressions"), at));
+        }
+        self.size_of_patterns.set(size);
+        Ok(pattern)
     }
 
     fn type_function(
@@ -543,6 +556,21 @@ impl Compiler<'_> {
         }
         let shape = Shape { is_ordered: true, ..shape };
         Ok((Expr { op: Op::Sort(Box::new(input), compiled), at }, shape))
+    }
+}
+
+/// What stands in focus inside the arguments of a function that works item by item; `start` is
+/// where `aggregate` starts.
+fn inner_scope(function: Function, input: &Shape, start: Option<&Shape>, scope: &Scope) -> Scope {
+    match function {
+        // What it finds is in focus again.
+        Function::Repeat => Scope { this: Shape::unknown(Count::One), ..scope.clone() },
+        // Each round may give another type than the start had.
+        Function::Aggregate => Scope {
+            this: input.one_of(),
+            total: Shape::unknown(start.map_or(Count::Many, |start| start.count)),
+        },
+        _ => Scope { this: input.one_of(), total: scope.total.clone() },
     }
 }
 

@@ -22,10 +22,11 @@ fn power_of_ten(exponent: u32) -> Option<i128> {
 }
 
 impl Decimal {
-    /// The digits as a whole number, and how many of them stand behind the point.
+    /// The digits as a whole number, and how many of them stand behind the point. `None` for more
+    /// places than 38, and for the least of all integers, which has no positive counterpart.
     #[must_use]
     pub fn from_parts(digits: i128, places: u32) -> Option<Self> {
-        (places <= MOST_PLACES).then_some(Self { digits, places })
+        (places <= MOST_PLACES && digits != i128::MIN).then_some(Self { digits, places })
     }
 
     /// Reads a number as JSON and FHIRPath write it: `-1.50`, `1e3`.
@@ -359,6 +360,15 @@ mod tests {
         assert_eq!(decimal("-2").divide(decimal("3")).unwrap().to_string(), "-0.6666666666666667");
         assert_eq!(decimal("1").divide(decimal("0.000")), None);
         assert_eq!(decimal("1").remainder(decimal("0")), None);
+    }
+
+    #[test]
+    fn what_has_no_counterpart_with_the_other_sign_is_none() {
+        let least = Decimal::parse(&format!("-{}", i128::MAX)).unwrap();
+        assert_eq!(least.subtract(1.into()), None);
+        assert_eq!(least.add((-1).into()), None);
+        assert_eq!(least.negated().negated().abs().divide((-1).into()), Some(least));
+        assert_eq!(Decimal::from_parts(i128::MIN, 0), None);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use fhir_core::json::{Kind, Value};
 use fhir_schema::Schema;
 
 use crate::decimal::Decimal;
-use crate::quantity::{Quantity, equivalent_decimals};
+use crate::eval::{Flow, Stop};
+use crate::quantity::{LONGEST_CODE, Quantity, equivalent_decimals};
 use crate::text;
 use crate::value::Item;
 
@@ -42,31 +43,77 @@ pub(crate) fn equal(schema: &Schema, left: &Item<'_>, right: &Item<'_>) -> Optio
             }
             match quantities(&left, &right) {
                 Some((left, right)) => left.equal(&right),
+                // A quantity that is said to be less than so much may or may not be the other.
+                None if is_bounded_beside_quantity(schema, &left, &right) => None,
                 None => Some(false),
             }
         }
     }
 }
 
-/// Whether two items mean the same (N1 6.1.2).
-pub(crate) fn equivalent(schema: &Schema, left: &Item<'_>, right: &Item<'_>) -> bool {
+/// How much there is to look at in an item, in steps.
+pub(crate) fn size(schema: &Schema, item: &Item<'_>) -> u64 {
+    let (length, parsed) = match item {
+        Item::Fhir(value) => {
+            let length = value.value().or_else(|| value.sibling()).map_or(0, |it| it.raw().len());
+            let is_quantity = length > 0 && value.is_quantity(schema);
+            (length, if is_quantity { length.min(LONGEST_CODE) as u64 } else { 0 })
+        }
+        Item::String(text) => (text.len(), 0),
+        Item::Quantity(quantity) => (0, quantity.unit.cost()),
+        _ => (0, 0),
+    };
+    1 + length as u64 / 64 + parsed
+}
+
+/// Whether it is an element of which nobody can tell how it compares: one that has extensions
+/// alone, or a quantity without a number or with a comparator.
+pub(crate) fn is_open(schema: &Schema, item: &Item<'_>) -> bool {
+    item.as_fhir().is_some_and(|value| value.value().is_none() || value.is_quantity(schema))
+}
+
+fn is_bounded_beside_quantity(schema: &Schema, left: &Item<'_>, right: &Item<'_>) -> bool {
+    let is_bounded = |item: &Item<'_>| {
+        item.as_fhir().is_some_and(|it| it.is_quantity(schema) && it.has_comparator())
+    };
+    let is_quantity = |item: &Item<'_>| matches!(item, Item::Quantity(_)) || number(item).is_some();
+    is_bounded(left) && is_quantity(right) || is_quantity(left) && is_bounded(right)
+}
+
+/// Takes steps for work, and fails when there are none left.
+type Pay<'p> = &'p dyn Fn(u64) -> Flow;
+
+/// Whether two items mean the same (N1 6.1.2). Lists in them are compared in any order, which
+/// can take long: it is paid for on the way.
+pub(crate) fn equivalent(
+    schema: &Schema,
+    left: &Item<'_>,
+    right: &Item<'_>,
+    pay: Pay<'_>,
+) -> Result<bool, Stop> {
     let (left, right) = (left.clone().into_system(schema), right.clone().into_system(schema));
-    match (&left, &right) {
+    if let (Item::Fhir(left), Item::Fhir(right)) = (&left, &right) {
+        return match (left.value(), right.value(), left.sibling(), right.sibling()) {
+            (Some(left), Some(right), ..) | (None, None, Some(left), Some(right)) => {
+                equivalent_json(left, right, pay)
+            }
+            (None, None, None, None) => Ok(true),
+            _ => Ok(false),
+        };
+    }
+    pay(size(schema, &left) + size(schema, &right))?;
+    Ok(match (&left, &right) {
         (Item::String(left), Item::String(right)) => text::equivalent(left, right),
-        (Item::Fhir(left), Item::Fhir(right)) => match (left.value(), right.value()) {
-            (Some(left), Some(right)) => equivalent_json(left, right),
-            (left, right) => left.is_none() && right.is_none(),
-        },
         _ => {
             if let (Some(left), Some(right)) = (number(&left), number(&right)) {
-                return equivalent_decimals(left, right);
+                return Ok(equivalent_decimals(left, right));
             }
             match quantities(&left, &right) {
                 Some((left, right)) => left.equivalent(&right),
                 None => equal(schema, &left, &right) == Some(true),
             }
         }
-    }
+    })
 }
 
 /// An integer or decimal as a decimal.
@@ -103,15 +150,18 @@ fn equal_json(left: Value<'_>, right: Value<'_>) -> bool {
         return false;
     }
     match left.kind() {
-        Kind::Object => {
-            left.members().count() == right.members().count()
-                && left.members().all(|(name, value)| {
-                    right.get(&name).is_some_and(|other| equal_json(value, other))
-                })
-        }
+        Kind::Object => members_of_both(left, right).is_some_and(|members| {
+            members.into_iter().all(|(left, right)| equal_json(left, right))
+        }),
         Kind::Array => {
-            left.items().count() == right.items().count()
-                && left.items().zip(right.items()).all(|(left, right)| equal_json(left, right))
+            let (mut left, mut right) = (left.items(), right.items());
+            loop {
+                match (left.next(), right.next()) {
+                    (None, None) => return true,
+                    (Some(left), Some(right)) if equal_json(left, right) => {}
+                    _ => return false,
+                }
+            }
         }
         Kind::String => left.as_str() == right.as_str(),
         Kind::Number => equal_numbers(left.raw(), right.raw()),
@@ -119,27 +169,71 @@ fn equal_json(left: Value<'_>, right: Value<'_>) -> bool {
     }
 }
 
+/// The values of two objects in pairs, by name; `None` when one has a name that the other has
+/// not. In time that grows little faster than what the smaller has, also for many members.
+fn members_of_both<'l, 'r>(left: Value<'l>, right: Value<'r>) -> Option<Pairs<'l, 'r>> {
+    let (mut left_members, mut right_members) = (left.named_members(), right.named_members());
+    loop {
+        match (left_members.next(), right_members.next()) {
+            (None, None) => break,
+            (Some(_), Some(_)) => {}
+            _ => return None,
+        }
+    }
+    let mut left: Vec<_> = left.members().collect();
+    let mut right: Vec<_> = right.members().collect();
+    left.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    right.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    left.into_iter()
+        .zip(right)
+        .map(|((left_name, left), (right_name, right))| {
+            (left_name == right_name).then_some((left, right))
+        })
+        .collect()
+}
+
+/// Values of two objects under the same names.
+type Pairs<'l, 'r> = Vec<(Value<'l>, Value<'r>)>;
+
 fn equal_numbers(left: &str, right: &str) -> bool {
     left == right
         || matches!((Decimal::parse(left), Decimal::parse(right)), (Some(left), Some(right)) if left == right)
 }
 
 /// The order of items does not count.
-fn equivalent_json(left: Value<'_>, right: Value<'_>) -> bool {
-    match (left.kind(), right.kind()) {
+fn equivalent_json(left: Value<'_>, right: Value<'_>, pay: Pay<'_>) -> Result<bool, Stop> {
+    let length = |value: Value<'_>| value.raw().len() as u64;
+    let is_leaf = |value: Value<'_>| !matches!(value.kind(), Kind::Object | Kind::Array);
+    pay(1 + if is_leaf(left) { (length(left) + length(right)) / 64 } else { 0 })?;
+    Ok(match (left.kind(), right.kind()) {
         (Kind::Object, Kind::Object) => {
-            left.members().count() == right.members().count()
-                && left.members().all(|(name, value)| {
-                    right.get(&name).is_some_and(|other| equivalent_json(value, other))
-                })
+            pay(length(left).min(length(right)) / 64)?;
+            let Some(members) = members_of_both(left, right) else {
+                return Ok(false);
+            };
+            for (left, right) in members {
+                if !equivalent_json(left, right, pay)? {
+                    return Ok(false);
+                }
+            }
+            true
         }
         (Kind::Array, Kind::Array) => {
+            pay((length(left) + length(right)) / 64)?;
             let mut rest: Vec<Value<'_>> = right.items().collect();
-            left.items().count() == rest.len()
-                && left.items().all(|item| {
-                    let found = rest.iter().position(|other| equivalent_json(item, *other));
-                    found.map(|at| rest.swap_remove(at)).is_some()
-                })
+            if left.items().count() != rest.len() {
+                return Ok(false);
+            }
+            'items: for item in left.items() {
+                for at in 0..rest.len() {
+                    if equivalent_json(item, rest[at], pay)? {
+                        rest.swap_remove(at);
+                        continue 'items;
+                    }
+                }
+                return Ok(false);
+            }
+            true
         }
         (Kind::String, Kind::String) => match (left.as_str(), right.as_str()) {
             (Some(left), Some(right)) => text::equivalent(&left, &right),
@@ -152,7 +246,7 @@ fn equivalent_json(left: Value<'_>, right: Value<'_>) -> bool {
             }
         }
         (left_kind, right_kind) => left_kind == right_kind && left.raw() == right.raw(),
-    }
+    })
 }
 
 /// Items of which no two are equal, in the order in which they came.
@@ -170,14 +264,14 @@ impl<'a> DistinctItems<'a> {
         Self { items: Vec::new(), places: HashMap::new() }
     }
 
-    /// Adds it unless it is there; whether it was added, and with how many it was compared.
-    pub(crate) fn add(&mut self, schema: &Schema, item: Item<'a>) -> (bool, usize) {
+    /// Adds it unless it is there; whether it was added, and what comparing it cost in steps.
+    pub(crate) fn add(&mut self, schema: &Schema, item: Item<'a>) -> (bool, u64) {
         if self.items.len() < FEW {
-            let is_new = !self.items.iter().any(|it| equal(schema, it, &item) == Some(true));
-            if is_new {
+            let (is_there, cost) = is_among(schema, &item, self.items.iter());
+            if !is_there {
                 self.items.push(item);
             }
-            return (is_new, self.items.len());
+            return (!is_there, cost);
         }
         if self.places.is_empty() {
             for (place, item) in self.items.iter().enumerate() {
@@ -185,27 +279,25 @@ impl<'a> DistinctItems<'a> {
             }
         }
         let places = self.places.entry(hash(schema, &item)).or_default();
-        let compared = places.len() + 1;
-        let is_there =
-            places.iter().any(|place| equal(schema, &self.items[*place], &item) == Some(true));
+        let (is_there, cost) =
+            is_among(schema, &item, places.iter().map(|place| &self.items[*place]));
         if !is_there {
             places.push(self.items.len());
             self.items.push(item);
         }
-        (!is_there, compared)
+        (!is_there, cost)
     }
 
-    /// Whether an equal one is there, and with how many it was compared.
-    pub(crate) fn contains(&self, schema: &Schema, item: &Item<'a>) -> (bool, usize) {
-        let is_equal = |it: &Item<'a>| equal(schema, it, item) == Some(true);
+    /// Whether an equal one is there, and what comparing it cost in steps.
+    pub(crate) fn contains(&self, schema: &Schema, item: &Item<'a>) -> (bool, u64) {
         if self.places.is_empty() {
-            return (self.items.iter().any(is_equal), self.items.len());
+            return is_among(schema, item, self.items.iter());
         }
         match self.places.get(&hash(schema, item)) {
             Some(places) => {
-                (places.iter().any(|place| is_equal(&self.items[*place])), places.len())
+                is_among(schema, item, places.iter().map(|place| &self.items[*place]))
             }
-            None => (false, 1),
+            None => (false, size(schema, item)),
         }
     }
 
@@ -216,6 +308,23 @@ impl<'a> DistinctItems<'a> {
     pub(crate) fn items(&self) -> &[Item<'a>] {
         &self.items
     }
+}
+
+/// Whether one of the others is equal to an item, and what it cost in steps to find out.
+fn is_among<'i, 'a: 'i>(
+    schema: &Schema,
+    item: &Item<'a>,
+    others: impl Iterator<Item = &'i Item<'a>>,
+) -> (bool, u64) {
+    let own = size(schema, item);
+    let mut cost = own;
+    for other in others {
+        cost += own + size(schema, other);
+        if equal(schema, other, item) == Some(true) {
+            return (true, cost);
+        }
+    }
+    (false, cost)
 }
 
 /// What is equal has the same hash.

@@ -145,6 +145,9 @@ pub enum EvaluationProblem {
     /// The evaluation did as much as it may.
     #[error("the evaluation was stopped after {0} steps")]
     BudgetExceeded(u64),
+    /// Too many parts wait for each other: items that are handed on, each for the one before.
+    #[error("the evaluation is nested more than {0} deep")]
+    TooDeep(u32),
     /// Nobody gave this variable a value.
     #[error("no variable is named '%{0}'")]
     UnknownVariable(String),

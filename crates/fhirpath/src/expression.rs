@@ -1,6 +1,6 @@
 //! A compiled expression and its evaluation.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use fhir_schema::Schema;
 
@@ -81,7 +81,7 @@ impl Expression {
         options: Options,
     ) -> Result<Self, CompileError> {
         let Options { strictness, order_check } = options;
-        let root = Compiler { schema, strictness, order_check, root }.compile(text)?;
+        let root = Compiler::new(schema, strictness, order_check, root).compile(text)?;
         Ok(Self { text: text.into(), root, schema: identity(schema) })
     }
 
@@ -107,6 +107,8 @@ impl Expression {
             text: &self.text,
             focus,
             steps: Cell::new(context.budget()),
+            depth: Cell::new(0),
+            patterns: RefCell::default(),
         };
         let scope = Scope { this: focus, index: 0, total: &[] };
         work(&run, scope).map_err(|stop| match stop {

@@ -170,7 +170,8 @@ impl<'t> Lexer<'t> {
                 let code = if (0xD800..0xDC00).contains(&first) && self.rest().starts_with("\\u") {
                     self.at += 2;
                     let second = self.unit().ok_or_else(|| invalid.clone())?;
-                    let low = second.checked_sub(0xDC00).ok_or_else(|| invalid.clone())?;
+                    let low = second.checked_sub(0xDC00).filter(|low| *low < 0x400);
+                    let low = low.ok_or_else(|| invalid.clone())?;
                     0x10000 + ((first - 0xD800) << 10) + low
                 } else {
                     first

@@ -24,6 +24,7 @@ mod host;
 mod lexer;
 mod model;
 mod parser;
+mod pattern;
 mod program;
 mod quantity;
 mod shape;

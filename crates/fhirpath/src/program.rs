@@ -2,11 +2,11 @@
 //! type was known, literals are values, patterns are compiled.
 
 use fhir_schema::{Element, Node};
-use regex::Regex;
 
 use crate::ast::Literal;
 use crate::functions::Function;
 use crate::model::TypeTest;
+use crate::pattern::Pattern;
 
 /// A part of a compiled expression.
 #[derive(Debug)]
@@ -47,8 +47,8 @@ pub(crate) enum Op {
     Union(Vec<Expr>),
     Is(Box<Expr>, TypeTest),
     As(AsMode, Box<Expr>, TypeTest),
-    /// A regular expression that the text of the expression holds.
-    Matches(Box<Expr>, Regex),
+    /// A function that looks for a pattern which the text of the expression holds.
+    Matches(Function, Box<Expr>, Pattern),
     Call(Function, Box<Expr>, Vec<Expr>),
     Sort(Box<Expr>, Vec<(Direction, Expr)>),
 }

@@ -58,6 +58,15 @@ impl Unit {
         }
     }
 
+    /// Steps that finding out what it means is worth.
+    pub(crate) fn cost(&self) -> u64 {
+        match self {
+            Self::Calendar(_) => 0,
+            Self::Ucum(code) => code.len().min(LONGEST_CODE) as u64,
+            Self::Other(system, code) => (system.len() + code.len()) as u64 / 64,
+        }
+    }
+
     /// The code in UCUM, a year and a month of the calendar being means.
     fn nearest_ucum(&self) -> Option<&str> {
         match self {
@@ -68,7 +77,13 @@ impl Unit {
     }
 }
 
+/// Bytes of a code in UCUM that is looked into. A longer one is none.
+pub(crate) const LONGEST_CODE: usize = 256;
+
 fn meaning(code: &str) -> Option<EvalResult> {
+    if code.len() > LONGEST_CODE {
+        return None;
+    }
     evaluate(&parse_expression(code).ok()?).ok()
 }
 
@@ -284,6 +299,9 @@ impl Quantity {
         if left == "1" && operator == '.' {
             return Some(Self { value, unit: other.unit.clone() });
         }
+        if left.len() + right.len() > LONGEST_CODE {
+            return None;
+        }
         let code = if right.contains(['.', '/']) {
             format!("{left}{operator}({right})")
         } else {
@@ -384,6 +402,19 @@ mod tests {
         assert_eq!(quotient.to_string(), "2 'g/(m/s)'");
         assert_eq!(quantity("1 'm'").divide(&quantity("1 'm'")).unwrap().to_string(), "1 '1'");
         assert!(quantity("1 'm'").divide(&quantity("0 'm'")).is_none());
+    }
+
+    #[test]
+    fn a_unit_that_is_longer_than_any_is_none() {
+        let mut quantity = quantity("1 'm/m'");
+        let mut times = 0;
+        while let Some(product) = quantity.multiply(&quantity) {
+            quantity = product;
+            times += 1;
+        }
+        assert!(times > 2 && quantity.to_string().len() <= super::LONGEST_CODE + 4);
+        let long = Quantity::parse(&format!("1 'm{}'", ".m".repeat(200))).unwrap();
+        assert_eq!(long.equal(&Quantity::plain(1.into())), None);
     }
 
     #[test]

@@ -212,7 +212,8 @@ impl DateTime {
                 let of_day = shifted.rem_euclid(24 * 60);
                 let part = |number: i64| u8::try_from(number).expect("is within a day");
                 let time = Time { hour: part(of_day / 60), minute: part(of_day % 60), ..time };
-                Self { date: Date::from_days(days), time: Some(time), offset: Some(0) }
+                let date = Date::from_days(days).expect("the day before or after one that was read");
+                Self { date, time: Some(time), offset: Some(0) }
             }
             _ => self,
         }
@@ -277,8 +278,9 @@ impl Date {
         era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
     }
 
-    pub(crate) fn from_days(days: i64) -> Self {
-        let shifted = days + 719_468;
+    /// `None` for days that are too many to count.
+    pub(crate) fn from_days(days: i64) -> Option<Self> {
+        let shifted = days.checked_add(719_468)?;
         let era = shifted.div_euclid(146_097);
         let of_era = shifted.rem_euclid(146_097);
         let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -287,11 +289,11 @@ impl Date {
         let day = of_year - (153 * month + 2) / 5 + 1;
         let month = if month < 10 { month + 3 } else { month - 9 };
         let year = year + era * 400 + i64::from(month <= 2);
-        Self {
-            year: i32::try_from(year).unwrap_or(i32::MAX),
+        Some(Self {
+            year: i32::try_from(year).ok()?,
             month: u8::try_from(month).expect("is a month"),
             day: u8::try_from(day).expect("is a day"),
-        }
+        })
     }
 }
 
@@ -391,10 +393,13 @@ mod tests {
     fn days_are_counted_as_the_calendar_does() {
         for (date, days) in [("1970-01-01", 0), ("2000-03-01", 11_017), ("1969-12-31", -1)] {
             assert_eq!(Date::parse(date).unwrap().days(), days);
-            assert_eq!(Date::from_days(days).to_string(), date);
+            assert_eq!(Date::from_days(days).unwrap().to_string(), date);
         }
         for days in -719_000..200_000 {
-            assert_eq!(Date::from_days(days).days(), days);
+            assert_eq!(Date::from_days(days).unwrap().days(), days);
+        }
+        for days in [i64::MAX, i64::MAX - 719_468, i64::MIN] {
+            assert_eq!(Date::from_days(days), None);
         }
     }
 }

@@ -131,17 +131,24 @@ impl<'a> FhirValue<'a> {
             && std::ptr::eq(self.anchor.document_text(), other.anchor.document_text())
     }
 
+    /// Whether it is a Quantity of FHIR or of a type derived from that.
+    pub(crate) fn is_quantity(&self, schema: &Schema) -> bool {
+        let is_object = self.has_value && self.anchor.kind() == JsonKind::Object;
+        let name = if is_object { self.type_name(schema) } else { "" };
+        name == "Quantity" || (!name.is_empty() && schema.base_type(name) == Some("Quantity"))
+    }
+
+    /// Whether a Quantity says that the true value is less or greater than what it names.
+    pub(crate) fn has_comparator(&self) -> bool {
+        self.value().is_some_and(|value| value.get("comparator").is_some())
+    }
+
     /// As a value of FHIRPath's own types, if it is one of them.
     #[must_use]
     pub fn to_system(&self, schema: &Schema) -> Option<Item<'a>> {
         let value = self.value()?;
         match value.kind() {
-            JsonKind::Object => {
-                let name = self.type_name(schema);
-                let is_quantity = name == "Quantity"
-                    || (schema.base_type(name) == Some("Quantity") && !name.is_empty());
-                is_quantity.then(|| quantity(value)).flatten()
-            }
+            JsonKind::Object => self.is_quantity(schema).then(|| quantity(value)).flatten(),
             JsonKind::Boolean => value.as_bool().map(Item::Boolean),
             JsonKind::Number => {
                 let text = value.as_number()?;
@@ -175,8 +182,12 @@ impl<'a> FhirValue<'a> {
     }
 }
 
-/// A FHIR Quantity as one of FHIRPath's (FHIR R4, FHIRPath page, "Use of FHIR Quantity").
+/// A FHIR Quantity as one of FHIRPath's (FHIR R4, FHIRPath page, "Use of FHIR Quantity"). One with
+/// a comparator is none of these: less than 5 is not 5.
 fn quantity<'a>(value: Value<'_>) -> Option<Item<'a>> {
+    if value.get("comparator").is_some() {
+        return None;
+    }
     let number = Decimal::parse(value.get("value")?.as_number()?)?;
     let system = value.get_str("system");
     let code = value.get_str("code").or_else(|| value.get_str("unit"));

@@ -49,6 +49,9 @@ fn the_deepest_that_is_accepted_is_evaluated() {
     assert_eq!(evaluate(&given, PATIENT, 100_000).unwrap(), 1);
     let given = "name".to_owned() + &".where(true)".repeat(45) + &".select($this)".repeat(45);
     assert_eq!(evaluate(&given, PATIENT, 100_000).unwrap(), 1);
+    // Each start stands once in what is compiled, however many stand around it.
+    let given = "1.aggregate(1,".repeat(90) + "1" + &")".repeat(90);
+    assert_eq!(evaluate(&given, PATIENT, 100_000).unwrap(), 1);
     let given = "where(".repeat(90) + "true" + &")".repeat(90);
     assert_eq!(evaluate(&given, PATIENT, 100_000).unwrap(), 1);
     let deep = format!(
@@ -58,6 +61,128 @@ fn the_deepest_that_is_accepted_is_evaluated() {
     );
     let given = "descendants().select(descendants())".to_owned() + &".where(true)".repeat(90);
     assert!(evaluate(&given, &deep, 10_000_000).is_ok());
+}
+
+fn patient_with(members: &str) -> String {
+    format!(r#"{{"resourceType":"Patient",{members}}}"#)
+}
+
+fn problem(text: &str, json: &str, budget: u64) -> EvaluationProblem {
+    evaluate(text, json, budget).expect_err(text).problem
+}
+
+#[test]
+fn parts_that_wait_for_each_other_do_not_overflow_the_stack() {
+    let deep = patient_with(&format!(
+        r#""extension":[{}{{"id":"z"}}{}]"#,
+        r#"{"url":"a","extension":["#.repeat(60),
+        "]}".repeat(60),
+    ));
+    // For each part of the expression as deep as the JSON.
+    let step = "%resource.descendants().where(id = 'z').select(";
+    let given = step.repeat(30) + "$this" + &")".repeat(30);
+    assert_eq!(evaluate(&given, &deep, 1_000_000).unwrap(), 1);
+    let given = step.repeat(90) + "$this" + &")".repeat(90);
+    assert!(matches!(problem(&given, &deep, 1_000_000), EvaluationProblem::TooDeep(_)));
+    // As deep as the expression has parts, each of which hands on to the next.
+    for part in [
+        "select($this.select($this.select($this.select($this.select($this)))))",
+        "select(iif(true, iif(true, iif(true, iif(true, iif(true, $this))))))",
+        "select(iif(true, repeat(name.given).trace('a').aggregate($this).as(string)) | $this)",
+    ] {
+        let given = "$this".to_owned() + &format!(".{part}").repeat(85);
+        let problem = problem(&given, PATIENT, 1_000_000);
+        assert!(matches!(problem, EvaluationProblem::TooDeep(_)), "{part}: {problem}");
+    }
+}
+
+#[test]
+fn an_object_of_many_members_is_gone_through_once() {
+    let members: Vec<String> = (0..150_000).map(|it| format!(r#""m{it}":1"#)).collect();
+    let beside: Vec<String> = (0..50_000).map(|it| format!(r#""_m{it}":{{}}"#)).collect();
+    let json = format!(
+        r#"{{"resourceType":"Questionnaire","x":{{{},{},"_b":{{}}}}}}"#,
+        members.join(","),
+        beside.join(","),
+    );
+    assert_eq!(evaluate("descendants().linkId.isDistinct()", &json, 1_000_000).unwrap(), 1);
+    assert_eq!(evaluate("x.children().count()", &json, 1_000_000).unwrap(), 1);
+    assert_eq!(evaluate("x.select(children().count())", &json, 1_000_000).unwrap(), 1);
+    // Whoever goes through it again pays for it.
+    let given = "x.select(".to_owned() + &"b | ".repeat(1_000) + "b)";
+    let problem = problem(&given, &json, 1_000_000);
+    assert!(matches!(problem, EvaluationProblem::BudgetExceeded(_)), "{problem}");
+}
+
+#[test]
+fn what_is_compared_is_paid_for_on_both_sides() {
+    let long = "m".repeat(60_000);
+    let names: Vec<String> = (0..20_000).map(|it| format!(r#""n{it}""#)).collect();
+    let backwards: Vec<String> = names.iter().rev().cloned().collect();
+    let json = patient_with(&format!(
+        r#""name":[{{"given":[{}]}},{{"given":[{}]}}],
+        "q":[{{"valueQuantity":{{"value":1,"code":"{long}"}}}}],"x":"{long}""#,
+        names.join(","),
+        backwards.join(","),
+    ));
+    for text in [
+        "name[0] ~ name[1]",
+        "(1|2|3|4|5|6|7|8|9|10).select((1|2|3|4|5|6|7|8|9|10).select('' ~ %resource.x))",
+        "(1|2|3|4|5|6|7|8|9|10).select((1|2|3|4|5|6|7|8|9|10).select('' = %resource.x))",
+        "(1|2|3|4|5|6|7|8|9|10).select(1 'mg/mL' < 2 'kg/L')",
+    ] {
+        let budget = if text.contains("mg") { 150 } else { 50_000 };
+        let problem = problem(text, &json, budget);
+        assert!(matches!(problem, EvaluationProblem::BudgetExceeded(_)), "{text}: {problem}");
+    }
+    // Many members are compared without looking for each of them among all.
+    let members: Vec<String> = (0..100_000).map(|it| format!(r#""m{it}":1"#)).collect();
+    let backwards: Vec<String> = members.iter().rev().cloned().collect();
+    let json =
+        patient_with(&format!(r#""x":[{{{}}},{{{}}}]"#, members.join(","), backwards.join(",")));
+    assert_eq!(evaluate("(x[0] = x[1]).allTrue()", &json, 1_000_000).unwrap(), 1);
+    assert_eq!(evaluate("(x[0] ~ x[1]).allTrue()", &json, 1_000_000).unwrap(), 1);
+}
+
+#[test]
+fn sorting_takes_no_longer_where_much_is_empty() {
+    let names: Vec<&str> = vec!["{}"; 30_000];
+    let json = patient_with(&format!(r#""name":[{},{{"family":"a"}}]"#, names.join(",")));
+    assert_eq!(evaluate("name.sort(family)", &json, 1_000_000).unwrap(), 30_001);
+}
+
+#[test]
+fn units_do_not_grow_without_end() {
+    let chars = format!("'{}'.toChars()", "a".repeat(60));
+    let given = format!("{chars}.aggregate($total * $total, 1 'm/m')");
+    assert_eq!(evaluate(&given, PATIENT, 100_000).unwrap(), 0);
+}
+
+#[test]
+fn patterns_are_paid_for_by_their_size_and_what_they_go_through() {
+    let large = "([a-z]|[0-9]){1,900}!";
+    let exceeds = |text: &str, json: &str, budget: u64| {
+        let problem = problem(text, json, budget);
+        assert!(matches!(problem, EvaluationProblem::BudgetExceeded(_)), "{text}: {problem}");
+    };
+    let text = "a".repeat(200_000);
+    let json = patient_with(&format!(r#""id":"{text}""#));
+    exceeds(&format!("id.matches('{large}')"), &json, 100_000);
+    exceeds(&format!("id.matchesFull('{large}')"), &json, 100_000);
+    exceeds(&format!("id.replaceMatches('{large}', '')"), &json, 100_000);
+    // One that no literal gives is compiled once for many items.
+    let numbers = "'a'.select('".to_owned() + &"1".repeat(2_000) + "').toChars()";
+    let given = format!("{numbers}.select(matches('{large}' & ''))");
+    assert_eq!(evaluate(&given, PATIENT, 200_000).unwrap(), 2_000);
+    // And again for each that differs.
+    exceeds(&format!("{numbers}.select(matches('{large}' & $index.toString()))"), PATIENT, 200_000);
+    // What is replaced is paid for once, however many places there are.
+    let given = "id.replaceMatches('a', 'bb').length()";
+    assert_eq!(evaluate(given, &json, 300_000).unwrap(), 1);
+    // All patterns of one expression have a bound too.
+    let given = format!("'a'.matches('{large}')") + &format!(" or 'a'.matches('{large}')").repeat(90);
+    let error = compile(&given).unwrap_err();
+    assert!(matches!(error.problem, CompileProblem::TooLarge(_)), "{error}");
 }
 
 #[test]
@@ -96,6 +221,20 @@ fn many_items_are_compared_without_looking_at_all_pairs() {
 }
 
 #[test]
+fn the_greatest_numbers_are_moved_beyond_without_a_panic() {
+    let least = "('-170141183460469231731687303715884105727'.toDecimal() - 1)";
+    for text in [
+        format!("{least} / -1"),
+        format!("-{least}"),
+        format!("{least}.abs()"),
+        "@2015-02-03 + 9223372036854775807.0 days".to_owned(),
+        "@2015-02-03T10:00:00 - 9223372036854775807.0 days".to_owned(),
+    ] {
+        assert_eq!(evaluate(&text, PATIENT, 1_000).unwrap(), 0, "{text}");
+    }
+}
+
+#[test]
 fn errors_say_where_they_stand() {
     let error = compile("name.\n  given.foo()").unwrap_err();
     assert_eq!((error.at.line, error.at.column), (2, 9));
@@ -131,6 +270,12 @@ fn pieces() -> impl Strategy<Value = String> {
         Just("1.50 'mg'".to_owned()),
         Just("'a\\u00e4'".to_owned()),
         Just("-170141183460469231731687303715884105728.5".to_owned()),
+        Just("'-170141183460469231731687303715884105727'.toDecimal()".to_owned()),
+        Just(" - 1".to_owned()),
+        Just(" / -1".to_owned()),
+        Just(".abs()".to_owned()),
+        Just("9223372036854775807.0 days".to_owned()),
+        Just("@2015-02-03".to_owned()),
     ];
     prop::collection::vec(piece, 1..12).prop_map(|pieces| pieces.concat())
 }

@@ -46,10 +46,14 @@ impl<'a> Run<'a, '_> {
         if let (Some(left), Some(right)) = (equality::number(&left), equality::number(&right)) {
             return Ok(decimals(operator, left, right));
         }
-        if let Some((left, right)) = equality::quantities(&left, &right)
-            && let Some(result) = quantities(operator, &left, &right)
-        {
-            return Ok(result);
+        if let Some((left, right)) = equality::quantities(&left, &right) {
+            self.spend(left.unit.cost() + right.unit.cost(), at)?;
+            if let Some(result) = quantities(operator, &left, &right) {
+                return Ok(result);
+            }
+        }
+        if equality::is_open(self.schema, &left) || equality::is_open(self.schema, &right) {
+            return Ok(None);
         }
         let mismatch = || self.mismatched(operator.symbol(), &left, &right, at);
         match (operator, &left, &right) {

@@ -4,7 +4,6 @@
 use std::cmp::Ordering;
 
 use super::calls::Call;
-use super::operators::size;
 use super::{Few, Flow, Run, Scope, Sink, Stop, until_enough};
 use crate::decimal::Decimal;
 use crate::equality::DistinctItems;
@@ -48,9 +47,8 @@ impl<'a> Run<'a, '_> {
         at: u32,
         sink: Sink<'_, 'a>,
     ) -> Flow {
-        let cost = size(&item);
-        let (is_new, compared) = distinct.add(self.schema, item);
-        self.spend(cost.saturating_mul(compared as u64), at)?;
+        let (is_new, cost) = distinct.add(self.schema, item);
+        self.spend(cost, at)?;
         match distinct.last() {
             Some(item) if is_new => sink(item.clone()),
             _ => Ok(()),
@@ -72,8 +70,8 @@ impl<'a> Run<'a, '_> {
         item: &Item<'a>,
         at: u32,
     ) -> Result<bool, Stop> {
-        let (is_there, compared) = distinct.contains(self.schema, item);
-        self.spend(size(item).saturating_mul(compared as u64), at)?;
+        let (is_there, cost) = distinct.contains(self.schema, item);
+        self.spend(cost, at)?;
         Ok(is_there)
     }
 
@@ -358,8 +356,9 @@ impl<'a> Run<'a, '_> {
             rows.push((row, item));
         }
         let has_one_kind = |column: usize| {
-            let kinds = rows.iter().filter_map(|(row, _)| row[column].kind());
-            kinds.clone().all(|kind| Some(kind) == kinds.clone().next())
+            let mut kinds = rows.iter().filter_map(|(row, _)| row[column].kind());
+            let first = kinds.next();
+            kinds.all(|kind| Some(kind) == first)
         };
         for column in 0..keys.len().max(1) {
             if !has_one_kind(column) {

@@ -2,8 +2,9 @@
 //! them, who may say that it has enough. So nothing is collected that is only counted or looked
 //! for, and `exists()` ends at the first item.
 //!
-//! Every item and every part costs a step, and steps are limited. How deep this recurses is
-//! bounded by the depth of the expression and of the JSON.
+//! Every item and every part costs a step, and steps are limited. So is how deep this recurses:
+//! whoever takes an item may evaluate further parts while the one that handed it on waits, so
+//! that not the depth of the expression bounds it, but how many parts it has.
 
 mod arithmetic;
 mod calls;
@@ -13,10 +14,12 @@ mod fhir;
 mod numbers;
 mod operators;
 mod path;
+mod siblings;
 mod strings;
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use fhir_schema::Schema;
 use smallvec::SmallVec;
@@ -25,6 +28,7 @@ use crate::ast::Literal;
 use crate::context::Context;
 use crate::error::{EvaluationError, EvaluationProblem, Position};
 use crate::model::{NodeType, SystemType, TypeTest, is_type_or_derived};
+use crate::pattern::{Extent, Pattern};
 use crate::program::{AsMode, Expr, Op};
 use crate::quantity::{Quantity, Unit};
 use crate::value::Item;
@@ -63,6 +67,13 @@ impl<'s, 'a> Scope<'s, 'a> {
     }
 }
 
+/// So many parts may wait for each other: twice as many as may stand inside each other. Without
+/// optimization that can take 1.5 MiB of stack; threads have 2.
+const MOST_DEPTH: u32 = 200;
+
+/// A pattern that was compiled in an evaluation, with its text.
+pub(crate) type KeptPattern = (Box<str>, Extent, Rc<Pattern>);
+
 /// One evaluation.
 pub(crate) struct Run<'a, 'c> {
     pub(crate) context: &'c Context<'a>,
@@ -72,6 +83,10 @@ pub(crate) struct Run<'a, 'c> {
     /// What the whole expression is evaluated on.
     pub(crate) focus: &'c Item<'a>,
     pub(crate) steps: Cell<u64>,
+    /// How many parts are being evaluated, each waiting for the next.
+    pub(crate) depth: Cell<u32>,
+    /// The last patterns that no literal gave.
+    pub(crate) patterns: RefCell<Vec<KeptPattern>>,
 }
 
 /// A flow that was ended since there is enough, as one that was not.
@@ -107,6 +122,18 @@ impl<'a> Run<'a, '_> {
     /// Hands the items of a part to `sink`.
     pub(crate) fn visit(&self, expr: &'a Expr, scope: Scope<'_, 'a>, sink: Sink<'_, 'a>) -> Flow {
         self.spend(1, expr.at)?;
+        let depth = self.depth.get();
+        if depth == MOST_DEPTH {
+            return Err(self.fail(expr.at, EvaluationProblem::TooDeep(MOST_DEPTH)));
+        }
+        self.depth.set(depth + 1);
+        let flow = self.visit_part(expr, scope, sink);
+        self.depth.set(depth);
+        flow
+    }
+
+    #[inline(always)]
+    fn visit_part(&self, expr: &'a Expr, scope: Scope<'_, 'a>, sink: Sink<'_, 'a>) -> Flow {
         if let Some(truth) = self.truth(expr, scope) {
             return match truth? {
                 Some(boolean) => sink(Item::Boolean(boolean)),
@@ -360,12 +387,17 @@ impl<'a> Run<'a, '_> {
 
     /// Pays for a text that is made.
     pub(crate) fn spend_on_text(&self, length: usize, at: u32) -> Flow {
+        self.spend_on_part(length, length, at)
+    }
+
+    /// Pays for a part of a text that is made, which is so long with it.
+    pub(crate) fn spend_on_part(&self, part: usize, length: usize, at: u32) -> Flow {
         /// No text that an evaluation makes is longer.
         const LONGEST: usize = 16 << 20;
         if length > LONGEST {
             return Err(self.fail(at, EvaluationProblem::BudgetExceeded(self.context.budget())));
         }
-        self.spend(length as u64 / 64, at)
+        self.spend(part as u64 / 64, at)
     }
 }
 

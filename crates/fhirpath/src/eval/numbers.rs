@@ -30,6 +30,7 @@ impl<'a> Run<'a, '_> {
                 };
                 let (left, right) = equality::quantities(&input, &other)
                     .ok_or_else(|| self.mismatched(what, &input, &other, call.at))?;
+                self.spend(left.unit.cost() + right.unit.cost(), call.at)?;
                 Ok(Some(Item::Boolean(left.comparable(&right))))
             }
             Function::Abs => Ok(Some(match input {

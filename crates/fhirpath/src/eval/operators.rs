@@ -1,7 +1,7 @@
 //! What is true or false: comparisons, equality, membership, logic with three values (N1 6).
 
-use super::{Few, Flow, Run, Scope, Stop, until_enough};
-use crate::equality;
+use super::{Few, Run, Scope, Stop, until_enough};
+use crate::equality::{self, size};
 use crate::error::EvaluationProblem;
 use crate::functions::Function;
 use crate::program::{Comparison, Expr, Op, Sense};
@@ -30,9 +30,11 @@ impl<'a> Run<'a, '_> {
             Op::Is(operand, test) => self
                 .single(operand, scope, "is")
                 .map(|item| item.map(|item| self.is_of_type(&item, test))),
-            Op::Matches(input, regex) => self
-                .text(input, scope, "matches()")
-                .map(|text| text.map(|text| regex.is_match(&text))),
+            Op::Matches(function, input, pattern) => {
+                self.text(input, scope, function.name()).and_then(|text| {
+                    text.map(|text| self.is_match(pattern, &text, expr.at)).transpose()
+                })
+            }
             Op::Call(function, input, arguments) => {
                 return self.true_or_false(*function, input, arguments, expr.at, scope);
             }
@@ -143,8 +145,11 @@ impl<'a> Run<'a, '_> {
                 {
                     left.compare(right)
                 } else if let Some((left, right)) = equality::quantities(&left, &right) {
+                    self.spend(left.unit.cost() + right.unit.cost(), at)?;
                     left.compare(&right)
-                } else if is_valueless(&left) || is_valueless(&right) {
+                } else if equality::is_open(self.schema, &left)
+                    || equality::is_open(self.schema, &right)
+                {
                     None
                 } else {
                     return Err(self.mismatched(symbol, &left, &right, at));
@@ -178,9 +183,9 @@ impl<'a> Run<'a, '_> {
         if left.len() != right.len() {
             return Ok(Some(false));
         }
-        self.spend_on_looking_at(&left, at)?;
         let mut all = Some(true);
         for (left, right) in left.iter().zip(&right) {
+            self.spend(size(self.schema, left) + size(self.schema, right), at)?;
             match equality::equal(self.schema, left, right) {
                 Some(true) => {}
                 Some(false) => return Ok(Some(false)),
@@ -188,11 +193,6 @@ impl<'a> Run<'a, '_> {
             }
         }
         Ok(all)
-    }
-
-    /// Pays for looking into items.
-    pub(super) fn spend_on_looking_at(&self, items: &[Item<'a>], at: u32) -> Flow {
-        items.iter().try_for_each(|item| self.spend(size(item), at))
     }
 
     fn equivalent(
@@ -207,14 +207,15 @@ impl<'a> Run<'a, '_> {
         if left.len() != right.len() {
             return Ok(false);
         }
-        for item in &left {
-            self.spend(size(item).saturating_mul(right.len() as u64), at)?;
-            let found =
-                right.iter().position(|other| equality::equivalent(self.schema, item, other));
-            match found {
-                Some(place) => drop(right.remove(place)),
-                None => return Ok(false),
+        let pay = |steps| self.spend(steps, at);
+        'items: for item in &left {
+            for (place, other) in right.iter().enumerate() {
+                if equality::equivalent(self.schema, item, other, &pay)? {
+                    right.swap_remove(place);
+                    continue 'items;
+                }
             }
+            return Ok(false);
         }
         Ok(true)
     }
@@ -224,8 +225,9 @@ impl<'a> Run<'a, '_> {
             return Ok(None);
         };
         let mut is_there = false;
+        let cost = size(self.schema, &wanted);
         until_enough(self.visit(collection, scope, &mut |other| {
-            self.spend(size(&other), item.at)?;
+            self.spend(cost + size(self.schema, &other), item.at)?;
             is_there = equality::equal(self.schema, &wanted, &other) == Some(true);
             if is_there { Err(Stop::Enough) } else { Ok(()) }
         }))?;
@@ -304,19 +306,4 @@ impl<'a> Run<'a, '_> {
         }))?;
         Ok(count == 1 && first_has_value)
     }
-}
-
-/// An element that has extensions and no value.
-fn is_valueless(item: &Item<'_>) -> bool {
-    item.as_fhir().is_some_and(|value| value.value().is_none())
-}
-
-/// How much there is to look at in an item.
-pub(super) fn size(item: &Item<'_>) -> u64 {
-    let length = match item {
-        Item::Fhir(value) => value.value().map_or(0, |it| it.raw().len()),
-        Item::String(text) => text.len(),
-        _ => 0,
-    };
-    1 + length as u64 / 64
 }

@@ -7,7 +7,8 @@ use fhir_core::json::{Kind as JsonKind, Value};
 use fhir_schema::{Element, Node};
 use smallvec::SmallVec;
 
-use super::{Flow, Run, Sink};
+use super::siblings::Siblings;
+use super::{Flow, Run, Sink, Stop};
 use crate::model::NodeType;
 use crate::program::Step;
 use crate::value::{FhirValue, Item};
@@ -80,23 +81,52 @@ impl<'a> Run<'a, '_> {
     ) -> Flow {
         let may_have_sibling = node_type.is_primitive() || node_type == NodeType::Unknown;
         if !may_have_sibling {
-            return match object.get(&step.name) {
+            return match self.member(object, &step.name, at)? {
                 Some(value) => self.hand_out(Some(value), None, node_type, at, sink),
                 None => Ok(()),
             };
         }
         let (mut value, mut sibling) = (None, None);
+        let mut looked_at = 0;
         for (name, member) in object.named_members() {
+            looked_at += 1;
             if name.is_string(&step.name) {
                 value = Some(member);
             } else if name.is_string(&step.sibling_name) {
                 sibling = Some(member);
             }
         }
+        self.spend_on_members(looked_at, at)?;
         if value.is_none() && sibling.is_none() {
             return Ok(());
         }
         self.hand_out(value, sibling, node_type, at, sink)
+    }
+
+    /// The member of an object with a name.
+    pub(super) fn member(
+        &self,
+        object: Value<'a>,
+        name: &str,
+        at: u32,
+    ) -> Result<Option<Value<'a>>, Stop> {
+        let mut looked_at = 0;
+        let found = object.named_members().find(|(key, _)| {
+            looked_at += 1;
+            key.is_string(name)
+        });
+        self.spend_on_members(looked_at, at)?;
+        Ok(found.map(|(_, value)| value))
+    }
+
+    /// Pays for going through members of an object: elements have few, for which a step on the way
+    /// to one of them is enough.
+    fn spend_on_members(&self, looked_at: usize, at: u32) -> Flow {
+        const OF_A_STEP: usize = 16;
+        if looked_at < OF_A_STEP {
+            return Ok(());
+        }
+        self.spend((looked_at / OF_A_STEP) as u64, at)
     }
 
     /// What stands under the name of a choice of types: `valueQuantity` for `value`.
@@ -109,7 +139,9 @@ impl<'a> Run<'a, '_> {
         sink: Sink<'_, 'a>,
     ) -> Flow {
         let mut found: SmallVec<[(Cow<'a, str>, Element); 1]> = SmallVec::new();
+        let mut looked_at = 0;
         for (name, _) in object.members() {
+            looked_at += 1;
             let bare = name.strip_prefix('_').unwrap_or(&name);
             let type_part = bare.strip_prefix(&*step.name);
             if !type_part.is_some_and(|it| it.starts_with(|first: char| first.is_ascii_uppercase()))
@@ -128,9 +160,11 @@ impl<'a> Run<'a, '_> {
                 found.push((bare, element));
             }
         }
+        // Once for their names, and twice for each that is found.
+        self.spend_on_members(looked_at * (1 + 2 * found.len()), at)?;
         if found.is_empty() {
             // The schema has no such element; the data may have it all the same.
-            return match object.get(&step.name) {
+            return match self.member(object, &step.name, at)? {
                 Some(value) => self.hand_out(Some(value), None, NodeType::Unknown, at, sink),
                 None => Ok(()),
             };
@@ -188,7 +222,7 @@ impl<'a> Run<'a, '_> {
         let Some(object) = item.as_fhir().and_then(FhirValue::object) else {
             return Ok(());
         };
-        self.each_child(item, object, &mut |name, value, sibling, node| {
+        self.each_child(item, object, at, &mut |name, value, sibling, node| {
             let element = node.and_then(|node| self.schema.element(node, name));
             let node_type = element.map_or(NodeType::Unknown, NodeType::Element);
             self.hand_out(value, sibling, node_type, at, sink)
@@ -201,26 +235,40 @@ impl<'a> Run<'a, '_> {
         item: &Item<'a>,
         most: usize,
         at: u32,
-    ) -> Result<usize, super::Stop> {
+    ) -> Result<usize, Stop> {
         let Some(object) = item.as_fhir().and_then(FhirValue::object) else {
             return Ok(0);
         };
         let mut count = 0;
+        // Looked for when the first member asks for them: often the first is enough.
+        let mut siblings: Option<Siblings<'a>> = None;
         for (name, value) in object.named_members() {
             self.spend(1, at)?;
             if name.is_string("resourceType") && self.is_type_marker(item) {
                 continue;
             }
+            let is_sibling = name.raw().starts_with("\"_");
+            let needs_siblings = is_sibling || value.kind() == JsonKind::Array;
+            let beside = match &siblings {
+                Some(siblings) => Some(siblings),
+                None if needs_siblings => {
+                    let (found, looked_at) = Siblings::of(object);
+                    self.spend_on_members(looked_at, at)?;
+                    Some(&*siblings.insert(found))
+                }
+                None => None,
+            };
+            let text = if needs_siblings { name.as_str() } else { None };
             // What stands beside a value is counted with it.
-            let raw = name.raw();
-            let is_sibling = raw.starts_with("\"_");
-            let has_value = |bare: &str| object.get(bare).is_some();
-            if is_sibling && name.as_str().is_some_and(|name| has_value(&name[1..])) {
+            if let (true, Some(name), Some(beside)) = (is_sibling, &text, beside)
+                && beside.has_value(&name[1..])
+            {
                 continue;
             }
             match value.kind() {
                 JsonKind::Array if !is_sibling => {
-                    count += self.count_items(object, &name, value);
+                    let sibling = text.zip(beside).and_then(|(name, it)| it.beside(&name));
+                    count += count_items(value, sibling);
                 }
                 JsonKind::Array => {
                     let is_there = |it: &Value<'a>| it.kind() == JsonKind::Object;
@@ -236,30 +284,6 @@ impl<'a> Run<'a, '_> {
         Ok(count)
     }
 
-    /// How many elements an array holds, those that have extensions alone among them.
-    fn count_items(&self, object: Value<'a>, name: &Value<'a>, array: Value<'a>) -> usize {
-        let count = array.items().filter(|it| it.kind() != JsonKind::Null).count();
-        let is_whole = array.items().all(|it| it.kind() != JsonKind::Null);
-        let sibling = name.as_str().and_then(|name| sibling_of(object, &name));
-        match sibling {
-            None => count,
-            Some(sibling) if is_whole && sibling.items().count() <= count => count,
-            Some(sibling) => {
-                let mut values = array.items();
-                let mut siblings = sibling.items();
-                let mut count = 0;
-                loop {
-                    let (value, sibling) = (values.next(), siblings.next());
-                    if value.is_none() && sibling.is_none() {
-                        return count;
-                    }
-                    let item = FhirValue::of_type(NodeType::Unknown, value, sibling);
-                    count += usize::from(item.is_some());
-                }
-            }
-        }
-    }
-
     /// Whether `resourceType` is no element of this, but says what it is.
     fn is_type_marker(&self, item: &Item<'a>) -> bool {
         let node = item.as_fhir().and_then(|parent| parent.node_type().node());
@@ -267,7 +291,13 @@ impl<'a> Run<'a, '_> {
     }
 
     /// Each name inside an object, with its value and what stands beside it.
-    fn each_child(&self, item: &Item<'a>, object: Value<'a>, visit: EachChild<'_, 'a>) -> Flow {
+    fn each_child(
+        &self,
+        item: &Item<'a>,
+        object: Value<'a>,
+        at: u32,
+        visit: EachChild<'_, 'a>,
+    ) -> Flow {
         let Some(parent) = item.as_fhir() else {
             return Ok(());
         };
@@ -276,21 +306,18 @@ impl<'a> Run<'a, '_> {
         } else {
             parent.node_type().node()
         };
-        let has_siblings = object.named_members().any(|(name, _)| name.raw().starts_with("\"_"));
+        let (siblings, looked_at) = Siblings::of(object);
+        self.spend_on_members(looked_at, at)?;
         for (name, value) in object.members() {
             if name == "resourceType"
                 && node.is_none_or(|node| self.schema.element(node, &name).is_none())
             {
                 continue;
             }
-            if !has_siblings {
-                visit(&name, Some(value), None, node)?;
-            } else if let Some(bare) = name.strip_prefix('_') {
-                if object.get(bare).is_none() {
-                    visit(bare, None, Some(value), node)?;
-                }
-            } else {
-                visit(&name, Some(value), sibling_of(object, &name), node)?;
+            match name.strip_prefix('_') {
+                Some(bare) if siblings.has_value(bare) => {}
+                Some(bare) => visit(bare, None, Some(value), node)?,
+                None => visit(&name, Some(value), siblings.beside(&name), node)?,
             }
         }
         Ok(())
@@ -298,10 +325,46 @@ impl<'a> Run<'a, '_> {
 
     /// All elements inside an item, those inside these, and so on.
     pub(super) fn descendants(&self, item: &Item<'a>, at: u32, sink: Sink<'_, 'a>) -> Flow {
-        self.children(item, at, &mut |child| {
-            sink(child.clone())?;
-            self.descendants(&child, at, sink)
-        })
+        // What is still to come is listed, not waited for by a call: who takes an item may ask
+        // for descendants again, and that for every level of the JSON.
+        let mut to_come = Vec::new();
+        let mut current = item.clone();
+        loop {
+            let first = to_come.len();
+            self.children(&current, at, &mut |child| {
+                to_come.push(child);
+                Ok(())
+            })?;
+            to_come[first..].reverse();
+            let Some(next) = to_come.pop() else {
+                return Ok(());
+            };
+            sink(next.clone())?;
+            current = next;
+        }
+    }
+}
+
+/// How many elements an array holds, those that have extensions alone among them.
+fn count_items(array: Value<'_>, sibling: Option<Value<'_>>) -> usize {
+    let count = array.items().filter(|it| it.kind() != JsonKind::Null).count();
+    let is_whole = array.items().all(|it| it.kind() != JsonKind::Null);
+    match sibling {
+        None => count,
+        Some(sibling) if is_whole && sibling.items().count() <= count => count,
+        Some(sibling) => {
+            let mut values = array.items();
+            let mut siblings = sibling.items();
+            let mut count = 0;
+            loop {
+                let (value, sibling) = (values.next(), siblings.next());
+                if value.is_none() && sibling.is_none() {
+                    return count;
+                }
+                let item = FhirValue::of_type(NodeType::Unknown, value, sibling);
+                count += usize::from(item.is_some());
+            }
+        }
     }
 }
 

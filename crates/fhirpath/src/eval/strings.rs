@@ -1,11 +1,13 @@
 //! Functions on strings (N1 5.6).
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use super::calls::Call;
 use super::{Flow, Run, Sink, Stop};
 use crate::error::EvaluationProblem;
 use crate::functions::Function;
+use crate::pattern::{Extent, Pattern, substitute_of};
 use crate::text::{self, Encoding};
 use crate::value::Item;
 
@@ -63,12 +65,13 @@ impl<'a> Run<'a, '_> {
             Function::StartsWith => boolean(input.starts_with(&*first)),
             Function::EndsWith => boolean(input.ends_with(&*first)),
             Function::Contains => boolean(input.contains(&*first)),
-            Function::Matches => boolean(self.regex(&first, call.at)?.is_match(input)),
+            Function::Matches => {
+                let pattern = self.pattern(&first, Extent::Anywhere, call.at)?;
+                boolean(self.is_match(&pattern, input, call.at)?)
+            }
             Function::MatchesFull => {
-                let regex = text::regex_of_whole(&first).map_err(|reason| {
-                    self.fail(call.at, EvaluationProblem::InvalidPattern(reason))
-                })?;
-                boolean(regex.is_match(input))
+                let pattern = self.pattern(&first, Extent::Whole, call.at)?;
+                boolean(self.is_match(&pattern, input, call.at)?)
             }
             Function::Replace | Function::ReplaceMatches => {
                 return self.replaced(call, input, &first);
@@ -95,11 +98,32 @@ impl<'a> Run<'a, '_> {
         })
     }
 
-    fn regex(&self, pattern: &str, at: u32) -> Result<regex::Regex, Stop> {
-        // Compiling takes longer than matching.
-        self.spend(100 + pattern.len() as u64, at)?;
-        text::regex_of(pattern)
-            .map_err(|reason| self.fail(at, EvaluationProblem::InvalidPattern(reason)))
+    /// A pattern that is known only now. The last few are kept, since most often the next item
+    /// has the same.
+    fn pattern(&self, text: &str, extent: Extent, at: u32) -> Result<Rc<Pattern>, Stop> {
+        const KEPT: usize = 8;
+        self.spend(1 + text.len() as u64 / 64, at)?;
+        let mut kept = self.patterns.borrow_mut();
+        let same = kept.iter().find(|(other, of, _)| **other == *text && *of == extent);
+        if let Some((_, _, pattern)) = same {
+            return Ok(Rc::clone(pattern));
+        }
+        self.spend(100 + text.len() as u64, at)?;
+        let pattern = Pattern::compile(text, extent)
+            .map_err(|reason| self.fail(at, EvaluationProblem::InvalidPattern(reason)))?;
+        self.spend(pattern.cost(), at)?;
+        if kept.len() == KEPT {
+            kept.remove(0);
+        }
+        let pattern = Rc::new(pattern);
+        kept.push((text.into(), extent, Rc::clone(&pattern)));
+        Ok(pattern)
+    }
+
+    /// Whether a pattern matches a text, which is paid for.
+    pub(super) fn is_match(&self, pattern: &Pattern, text: &str, at: u32) -> Result<bool, Stop> {
+        self.spend(pattern.cost_of_matching(text.len()), at)?;
+        Ok(pattern.regex().is_match(text))
     }
 
     fn replaced(
@@ -120,14 +144,19 @@ impl<'a> Run<'a, '_> {
         if pattern.is_empty() {
             return Ok(string(input.to_owned()));
         }
-        let regex = self.regex(pattern, call.at)?;
-        // Each reference to a group may stand for the whole input.
+        let pattern = self.pattern(pattern, Extent::Anywhere, call.at)?;
+        let substitute = substitute_of(&substitute);
+        // Once to find out how long it becomes, once to make it.
+        self.spend(pattern.cost_of_matching(input.len()).saturating_mul(2), call.at)?;
+        let references = substitute.matches('$').count();
         let mut length = input.len();
-        for found in regex.find_iter(input) {
-            length += substitute.len() + found.len() * substitute.matches('$').count();
-            self.spend_on_text(length, call.at)?;
+        for found in pattern.regex().find_iter(input) {
+            // Each reference to a group may stand for all that was found.
+            let more = substitute.len() + found.len() * references;
+            length += more;
+            self.spend_on_part(more, length, call.at)?;
         }
-        Ok(string(regex.replace_all(input, &*substitute).into_owned()))
+        Ok(string(pattern.regex().replace_all(input, &*substitute).into_owned()))
     }
 
     /// `toChars()` and `split()`.
@@ -172,12 +201,7 @@ impl<'a> Run<'a, '_> {
                 None => joined.insert(String::new()),
             };
             joined.push_str(&part);
-            self.spend_on_text(separator.len() + part.len(), call.at)?;
-            if joined.len() > (16 << 20) {
-                self.spend_on_text(joined.len(), call.at)
-            } else {
-                Ok(())
-            }
+            self.spend_on_part(separator.len() + part.len(), joined.len(), call.at)
         })?;
         joined.map_or(Ok(()), |joined| sink(Item::String(Cow::Owned(joined))))
     }
