@@ -27,13 +27,18 @@ impl Default for ExpansionLimits {
     }
 }
 
+/// How deep codes may be nested, so that readers of JSON and XML, which bound their depth, can
+/// read it.
+pub const NESTING_DEPTH: usize = 50;
+
 /// How codes are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Nesting {
     /// One after the other.
     #[default]
     Flat,
-    /// Within their parents, as the code system has it.
+    /// Within their parents, as the code system has it; flat where that is deeper than
+    /// [`NESTING_DEPTH`].
     Nested,
 }
 
@@ -129,11 +134,9 @@ impl ResolvedSet {
         }
         let page = &items[start..end];
         let nested = request.nesting == Nesting::Nested && !paged && request.filter.is_none();
-        let contains = if nested {
-            nest(page, request)
-        } else {
-            page.iter().map(|item| request.contains(item)).collect()
-        };
+        let nested = if nested { nest(page, request) } else { None };
+        let contains =
+            nested.unwrap_or_else(|| page.iter().map(|item| request.contains(item)).collect());
         Ok(Expansion { total, contains })
     }
 
@@ -350,13 +353,14 @@ pub(crate) fn display<'a>(
     preferred.or(own.map(|(_, display)| display))
 }
 
-/// Puts items into their nearest ancestors that are items too.
-fn nest<'a>(items: &[Item<'a>], request: &ExpandRequest) -> Vec<Contains<'a>> {
+/// Puts items into their nearest ancestors that are items too; `None` where that goes too deep.
+fn nest<'a>(items: &[Item<'a>], request: &ExpandRequest) -> Option<Vec<Contains<'a>>> {
     let place = |item: &Item<'_>| item.concept.map(|(of, concept)| (Arc::as_ptr(of), concept));
     let at: std::collections::HashMap<_, usize> =
         items.iter().enumerate().filter_map(|(at, item)| Some((place(item)?, at))).collect();
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); items.len()];
     let mut roots = Vec::new();
+    let mut depths = vec![1; items.len()];
     for (index, item) in items.iter().enumerate() {
         let parent = item.concept.and_then(|(of, concept)| {
             of.parents(concept)
@@ -365,7 +369,13 @@ fn nest<'a>(items: &[Item<'a>], request: &ExpandRequest) -> Vec<Contains<'a>> {
                 .filter(|&parent| parent < index)
         });
         match parent {
-            Some(parent) => children[parent].push(index),
+            Some(parent) => {
+                depths[index] = depths[parent] + 1;
+                if depths[index] > NESTING_DEPTH {
+                    return None;
+                }
+                children[parent].push(index);
+            }
             None => roots.push(index),
         }
     }
@@ -378,5 +388,5 @@ fn nest<'a>(items: &[Item<'a>], request: &ExpandRequest) -> Vec<Contains<'a>> {
             contains.contains = own;
         }
     }
-    roots.into_iter().filter_map(|root| built[root].take()).collect()
+    Some(roots.into_iter().filter_map(|root| built[root].take()).collect())
 }

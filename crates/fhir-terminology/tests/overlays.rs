@@ -7,8 +7,8 @@ use std::sync::Arc;
 use fhir_core::json::Document;
 use fhir_terminology::{
     Canonical, Coding, Direction, Entry, ExpandRequest, ExpansionLimits, Layer, Looked, Membership,
-    Nesting, Pins, ResolvedSet, Terminology, TerminologyError, TranslateRequest, ValidateOptions,
-    Verdict,
+    NESTING_DEPTH, Nesting, Pins, ResolvedSet, Terminology, TerminologyError, TranslateRequest,
+    ValidateOptions, Verdict,
 };
 
 fn with(resources: &[&str]) -> Terminology {
@@ -255,6 +255,39 @@ fn an_expansion_nests_where_it_is_asked_to_and_never_on_a_page() {
     let page = set.expand(&page, ExpansionLimits::default()).unwrap();
     assert_eq!((page.total, page.contains.len()), (7, 3));
     assert!(page.contains.iter().all(|it| it.contains.is_empty()));
+}
+
+/// A code system of concepts that each stand below the one before.
+fn chain(length: usize) -> String {
+    let concepts: Vec<String> = (0..length)
+        .map(|n| match n {
+            0 => r#"{"code":"c0"}"#.to_owned(),
+            n => format!(
+                r#"{{"code":"c{n}","property":[{{"code":"parent","valueCode":"c{}"}}]}}"#,
+                n - 1
+            ),
+        })
+        .collect();
+    format!(
+        r#"{{"resourceType":"CodeSystem","url":"http://x/chain","status":"active","content":"complete","valueSet":"http://x/vs/chain","concept":[{}]}}"#,
+        concepts.join(",")
+    )
+}
+
+#[test]
+fn a_hierarchy_that_is_too_deep_for_a_reader_is_laid_out_flat() {
+    // TERM-064, TERM-065
+    let depth = |length: usize| {
+        let terminology = with(&[&chain(length)]);
+        let set = terminology.resolve("http://x/vs/chain").unwrap();
+        let request = ExpandRequest { nesting: Nesting::Nested, ..ExpandRequest::default() };
+        let expansion = set.expand(&request, ExpansionLimits::default()).unwrap();
+        assert_eq!(expansion.total, length);
+        std::iter::successors(expansion.contains.first(), |it| it.contains.first()).count()
+    };
+    assert_eq!(depth(NESTING_DEPTH), NESTING_DEPTH);
+    assert_eq!(depth(NESTING_DEPTH + 1), 1);
+    assert_eq!(depth(10_000), 1);
 }
 
 #[test]
