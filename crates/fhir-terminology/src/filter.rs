@@ -8,7 +8,7 @@ use crate::error::TerminologyError;
 use crate::value_set::Filter;
 
 /// A pattern may not compile to more than this: patterns come from outside.
-const PATTERN_BYTES: usize = 1 << 20;
+pub(crate) const PATTERN_BYTES: usize = 1 << 20;
 
 /// Concepts of one code system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,11 @@ impl ConceptSet {
 
     fn remove(&mut self, concept: ConceptIndex) {
         self.words[concept as usize / 64] &= !(1 << (concept % 64));
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.words.len() * size_of::<u64>()
     }
 
     /// Whether the concept is one of them.

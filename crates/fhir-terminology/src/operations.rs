@@ -17,6 +17,7 @@ pub use input::Input;
 
 use crate::canonical::Canonical;
 use crate::error::TerminologyError;
+use crate::kept::CANONICAL_BYTES;
 use crate::layer::{Kind, Layer};
 use crate::resolved::{Pins, ResolvedSet};
 use crate::terminology::Terminology;
@@ -138,6 +139,10 @@ fn canonical(
     version_name: &str,
 ) -> Result<Option<String>, TerminologyError> {
     let Some(text) = input.text(name)? else { return Ok(None) };
+    if text.len() > CANONICAL_BYTES {
+        let problem = format!("{name} is a URL of at most {CANONICAL_BYTES} bytes");
+        return Err(input::refuse(IssueCode::TooLong, format!("http.{name}"), problem));
+    }
     let own = Canonical::parse(&text);
     let named = input.text(version_name)?;
     if let (Some(own), Some(named)) = (own.version, named.as_deref())

@@ -259,6 +259,13 @@ impl ResolvedSet {
         })
     }
 
+    /// Whether every code system that it names is here, or is a grammar.
+    pub(crate) fn knows_its_systems(&self) -> bool {
+        let mut knows = true;
+        self.visit_parts(&mut |part| knows &= !matches!(part.source, Source::Missing { .. }));
+        knows
+    }
+
     /// Each code system that is used, as `system|version`.
     #[must_use]
     pub fn used_systems(&self) -> Vec<String> {

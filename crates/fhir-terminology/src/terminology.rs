@@ -1,22 +1,19 @@
 //! Layers of definitions, and what they have for a canonical.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::canonical::{Canonical, compare_versions};
 use crate::code_system::CodeSystem;
 use crate::concept_map::ConceptMap;
 use crate::error::TerminologyError;
+use crate::kept::Kept;
 use crate::layer::{Entry, Kind, Layer};
 use crate::pack::Pack;
 use crate::resolved::ResolvedSet;
 use crate::value_set::ValueSet;
 
 static R4: &[u8] = include_bytes!("../definitions/r4.zst");
-
-/// How many value sets are kept resolved.
-const KEPT: usize = 4096;
 
 /// Definitions to answer from. Cloning one is cheap; adding a layer leaves the others as they are.
 #[derive(Debug, Clone)]
@@ -28,7 +25,7 @@ pub struct Terminology {
 struct Inner {
     /// The last lies on top.
     layers: Vec<Arc<Layer>>,
-    resolved: RwLock<HashMap<Box<str>, Arc<ResolvedSet>>>,
+    resolved: RwLock<Kept>,
 }
 
 fn built_in() -> &'static (&'static Pack, Terminology) {
@@ -124,17 +121,26 @@ impl Terminology {
         of: Canonical<'_>,
         date: Option<&str>,
     ) -> Result<Arc<ValueSet>, TerminologyError> {
+        let implied = || crate::implicit::value_set(of.url).map(Arc::new);
+        self.defined(of, date)?.or_else(implied).ok_or_else(|| TerminologyError::UnknownCanonical {
+            kind: "ValueSet",
+            canonical: of.to_string(),
+        })
+    }
+
+    /// The value set that a resource defines, or that a code system says has all its codes.
+    fn defined(
+        &self,
+        of: Canonical<'_>,
+        date: Option<&str>,
+    ) -> Result<Option<Arc<ValueSet>>, TerminologyError> {
         if let Some(entry) = self.find(Kind::ValueSet, of, date) {
-            return entry.value_set();
+            return entry.value_set().map(Some);
         }
         let pointing = self.inner.layers.iter().flat_map(|layer| layer.pointing(of.url));
         let systems = pointing.filter(|entry| &*entry.label.points_to == of.url).collect();
-        if let Some(entry) = Self::choose(systems, of.version, date) {
-            return Ok(Arc::new(crate::implicit::all_codes(&*entry.code_system()?, of.url)));
-        }
-        crate::implicit::value_set(of.url).map(Arc::new).ok_or_else(|| {
-            TerminologyError::UnknownCanonical { kind: "ValueSet", canonical: of.to_string() }
-        })
+        let Some(entry) = Self::choose(systems, of.version, date) else { return Ok(None) };
+        Ok(Some(Arc::new(crate::implicit::all_codes(&*entry.code_system()?, of.url))))
     }
 
     /// The concept map with this canonical.
@@ -205,13 +211,17 @@ impl Terminology {
             return Ok(Arc::clone(set));
         }
         drop(kept);
-        let set = self.value_set(Canonical::parse(canonical), None)?;
+        let of = Canonical::parse(canonical);
+        let (set, is_defined) = match self.defined(of, None)? {
+            Some(set) => (set, true),
+            None => (self.value_set(of, None)?, false),
+        };
         let set = Arc::new(ResolvedSet::new(self, &set, &crate::resolved::Pins::default())?);
-        let mut kept = self.inner.resolved.write().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= KEPT {
-            kept.clear();
+        // Any text with the right form implies a value set: there is no end of those.
+        if is_defined || set.knows_its_systems() {
+            let mut kept = self.inner.resolved.write().unwrap_or_else(PoisonError::into_inner);
+            kept.keep(canonical, &set);
         }
-        kept.insert(canonical.into(), Arc::clone(&set));
         Ok(set)
     }
 }

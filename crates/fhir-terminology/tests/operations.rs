@@ -144,6 +144,9 @@ fn parameters_that_are_wrong_are_refused_where_they_stand() {
     check(r#"{"name":"colour","valueCode":"red"}"#, IssueCode::NotSupported, first);
     check(r#"{"name":"url"}"#, IssueCode::Required, first);
     check(r#"{"name":"valueSet","valueString":"x"}"#, IssueCode::Value, first);
+    let long =
+        format!(r#"{{"name":"url","valueUri":"http://x?fhir_vs=isa/{}"}}"#, "1".repeat(2048));
+    check(&long, IssueCode::TooLong, "http.url");
     check(
         r#"{"name":"url","valueUri":"http://x"},{"name":"url","valueUri":"http://y"}"#,
         IssueCode::Invalid,
