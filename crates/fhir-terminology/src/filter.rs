@@ -1,6 +1,8 @@
 //! `include.filter` over a code system (FHIR R4, 4.9.5 and filter-operator): each filter becomes
 //! the set of the concepts that it lets through.
 
+use std::collections::HashSet;
+
 use regex::{Regex, RegexBuilder};
 
 use crate::code_system::{CodeSystem, ConceptIndex};
@@ -9,6 +11,9 @@ use crate::value_set::Filter;
 
 /// A pattern may not compile to more than this: patterns come from outside.
 pub(crate) const PATTERN_BYTES: usize = 1 << 20;
+
+/// What compiling a pattern counts for, which may take milliseconds.
+const PATTERN_STEPS: usize = 500_000;
 
 /// Concepts of one code system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +62,13 @@ impl ConceptSet {
     }
 }
 
+/// How many steps it takes at most to evaluate a filter: concepts, values and neighbours that are
+/// looked at, and what a pattern costs until it can be used.
+pub(crate) fn steps(size: usize, filter: &Filter) -> usize {
+    let pattern = if &*filter.op == "regex" { PATTERN_STEPS } else { 0 };
+    size + pattern + filter.value.len()
+}
+
 /// The concepts that pass all filters.
 ///
 /// # Errors
@@ -92,10 +104,13 @@ pub(crate) fn refuse(
 
 /// A pattern that must match a whole text, by an engine that takes linear time.
 pub(crate) fn whole_match(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(PATTERN_BYTES)
-        .dfa_size_limit(PATTERN_BYTES)
-        .build()
+    let compile = |pattern: &str| {
+        let mut builder = RegexBuilder::new(pattern);
+        builder.size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES).build()
+    };
+    // By itself first: `a)|(b` is none, and would be one between our brackets.
+    compile(pattern)
+        .and_then(|_| compile(&format!("^(?:{pattern})$")))
         .map_err(|_| "the pattern is no regular expression, or too large a one".to_owned())
 }
 
@@ -127,8 +142,8 @@ fn one(system: &CodeSystem, filter: &Filter) -> Result<ConceptSet, TerminologyEr
     Ok(match &*filter.op {
         "=" => any(&|text| same(text, value)),
         "in" | "not-in" => {
-            let list: Vec<&str> = value.split(',').map(str::trim).collect();
-            let set = any(&|text| list.iter().any(|&item| same(text, item)));
+            let list: HashSet<_> = value.split(',').map(|item| system.key(item.trim())).collect();
+            let set = any(&|text| list.contains(&system.key(text)));
             if &*filter.op == "in" { set } else { ConceptSet::complement(system, &set) }
         }
         "exists" => match value {

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::canonical::{Canonical, compare_versions};
-use crate::code_system::CodeSystem;
+use crate::code_system::{CodeSystem, Content, Status};
 use crate::concept_map::ConceptMap;
 use crate::error::TerminologyError;
 use crate::kept::Kept;
@@ -138,7 +138,13 @@ impl Terminology {
             return entry.value_set().map(Some);
         }
         let pointing = self.inner.layers.iter().flat_map(|layer| layer.pointing(of.url));
-        let systems = pointing.filter(|entry| &*entry.label.points_to == of.url).collect();
+        let systems = pointing
+            .filter(|entry| &*entry.label.points_to == of.url)
+            // A supplement points to what it adds to, which is no value set.
+            .filter(|entry| {
+                !entry.code_system().is_ok_and(|system| system.content == Content::Supplement)
+            })
+            .collect();
         let Some(entry) = Self::choose(systems, of.version, date) else { return Ok(None) };
         Ok(Some(Arc::new(crate::implicit::all_codes(&*entry.code_system()?, of.url))))
     }
@@ -175,20 +181,16 @@ impl Terminology {
         maps
     }
 
-    /// Supplements of a code system.
-    ///
-    /// # Errors
-    /// [`TerminologyError::Malformed`] when one cannot be read.
-    pub fn supplements(&self, system: &str) -> Result<Vec<Arc<CodeSystem>>, TerminologyError> {
+    /// The active supplements of a code system. Those that cannot be read are passed over: what
+    /// they add to stands without them.
+    #[must_use]
+    pub fn supplements(&self, system: &str) -> Vec<Arc<CodeSystem>> {
         let layers = self.inner.layers.iter();
         layers
             .flat_map(|layer| layer.pointing(system))
-            .map(|entry| entry.code_system())
-            .filter(|read| {
-                read.as_ref().map_or(true, |system| {
-                    system.content == crate::code_system::Content::Supplement
-                })
-            })
+            .filter(|entry| entry.label.status == Status::Active)
+            .filter_map(|entry| entry.code_system().ok())
+            .filter(|system| system.content == Content::Supplement)
             .collect()
     }
 
