@@ -3,6 +3,7 @@
 //!
 //! A parameter that an operation does not know is refused, never passed over.
 
+mod asked;
 mod expand;
 mod input;
 mod lookup;
@@ -13,6 +14,7 @@ mod validate_code;
 
 use std::sync::Arc;
 
+use asked::Asked;
 pub use input::Input;
 
 use crate::canonical::Canonical;
@@ -175,10 +177,14 @@ fn value_set(
         Some(instance) => Some(crate::layer::Entry::new(instance)?),
         None => input.resource("valueSet", Kind::ValueSet)?,
     };
+    let named = canonical(input, "url", "valueSetVersion")?;
     if let Some(entry) = at_hand {
-        return ResolvedSet::new(terminology, &*entry.value_set()?, &pins).map(Arc::new);
+        let set = entry.value_set()?;
+        let mut asked = Asked::of(named.as_deref());
+        asked.agree_with(&set.naming, "http.url")?;
+        return ResolvedSet::new(terminology, &set, &pins).map(Arc::new);
     }
-    let Some(canonical) = canonical(input, "url", "valueSetVersion")? else {
+    let Some(canonical) = named else {
         let problem = "say which value set: url, or valueSet with the resource";
         return Err(input::refuse(IssueCode::Required, "http.url", problem));
     };

@@ -74,6 +74,9 @@ fn an_expansion_says_how_it_was_asked_for_and_what_it_used() {
     ] {
         assert!(answer.contains(part), "{part} in {answer}");
     }
+    let padded = ask("ValueSet", "$expand", &format!("{set}&count=002&offset=+1")).unwrap();
+    assert!(padded.contains(r#"{"name":"count","valueInteger":2}"#), "{padded}");
+    assert!(padded.contains(r#"{"name":"offset","valueInteger":1}"#), "{padded}");
     let definition = ask("ValueSet", "$expand", &format!("{set}&includeDefinition=true")).unwrap();
     assert!(definition.contains(r#""compose":{"include""#), "{definition}");
 }

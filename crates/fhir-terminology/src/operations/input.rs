@@ -10,6 +10,9 @@ use crate::error::TerminologyError;
 use crate::layer::{Entry, Kind};
 use crate::validate::Coding;
 
+/// How many codings of a CodeableConcept are looked at: each is held against everything.
+const CODINGS: usize = 100;
+
 /// What an operation is called with.
 #[derive(Debug, Clone, Default)]
 pub struct Input<'a> {
@@ -139,6 +142,20 @@ impl<'a> Input<'a> {
         }
     }
 
+    /// Refuses more than one of these, which say the same thing in different ways.
+    pub(super) fn one_of(&self, names: &[&str]) -> Result<(), TerminologyError> {
+        let mut given = self.parameters.iter().filter(|it| names.contains(&&*it.name));
+        let Some(first) = given.next() else { return Ok(()) };
+        match given.find(|it| it.name != first.name) {
+            None => Ok(()),
+            Some(second) => Err(refuse(
+                IssueCode::Invalid,
+                &*second.expression,
+                format!("{} and {} say which code: give one of them", first.name, second.name),
+            )),
+        }
+    }
+
     fn all(&self, name: &str) -> impl Iterator<Item = &Parameter<'a>> {
         self.parameters.iter().filter(move |parameter| parameter.name == name)
     }
@@ -214,6 +231,10 @@ impl<'a> Input<'a> {
         match &parameter.given {
             Given::Value(value) if value.kind() == JsonKind::Object => {
                 let codings = value.get("coding").into_iter().flat_map(|list| list.items());
+                if codings.clone().nth(CODINGS).is_some() {
+                    let problem = format!("a CodeableConcept has at most {CODINGS} codings here");
+                    return Err(refuse(IssueCode::TooCostly, &*parameter.expression, problem));
+                }
                 Ok(Some(codings.map(read).collect()))
             }
             _ => Err(parameter.invalid("is a CodeableConcept, so it takes a POST")),
