@@ -70,15 +70,20 @@ impl<'a> Input<'a> {
     /// From the decoded parameters of a query. Those of every request (`_format`) are passed over.
     #[must_use]
     pub fn from_query(query: impl Iterator<Item = (String, String)>) -> Self {
-        let parameters = query
-            .filter(|(name, _)| !name.starts_with('_'))
-            .map(|(name, text)| Parameter {
+        Self::default().and_query(query)
+    }
+
+    /// The same with the decoded parameters of a query beside them.
+    #[must_use]
+    pub fn and_query(mut self, query: impl Iterator<Item = (String, String)>) -> Self {
+        let parameters =
+            query.filter(|(name, _)| !name.starts_with('_')).map(|(name, text)| Parameter {
                 expression: format!("http.{name}"),
                 name: name.into(),
                 given: Given::Text(text.into()),
-            })
-            .collect();
-        Self { parameters, ..Self::default() }
+            });
+        self.parameters.extend(parameters);
+        self
     }
 
     /// From a Parameters resource.
