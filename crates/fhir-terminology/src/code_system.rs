@@ -1,6 +1,7 @@
 //! A code system laid out for questions: concepts in the order of the resource, found by code,
 //! with their hierarchy in both directions (FHIR R4, 4.8).
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// `CodeSystem.content`.
@@ -288,6 +289,19 @@ impl CodeSystem {
     /// Orders codes as this code system tells them apart.
     pub(crate) fn compare(&self, one: &str, other: &str) -> Ordering {
         if self.case_sensitive { one.cmp(other) } else { compare_folded(one, other) }
+    }
+
+    /// A code as it is found by: two that this code system does not tell apart have the same.
+    pub(crate) fn key<'c>(&self, code: &'c str) -> Cow<'c, str> {
+        match self.case_sensitive {
+            true => Cow::Borrowed(code),
+            false => code.chars().flat_map(char::to_lowercase).collect::<String>().into(),
+        }
+    }
+
+    /// How much there is to go through, for what is counted in steps.
+    pub(crate) fn size(&self) -> usize {
+        self.concepts.len() + self.values.len() + self.parents.to.len()
     }
 
     /// How many concepts are here.

@@ -3,6 +3,7 @@
 //! Order: includes as they stand, listed codes as listed, else the code system's own; so pages
 //! are stable while the definitions are. Identifier and time are the caller's to give.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -19,13 +20,19 @@ pub struct ExpansionLimits {
     pub codes: usize,
     /// Codes looked at.
     pub candidates: usize,
+    /// Looks at a code, each include, exclude and import that it is held against counted.
+    pub steps: usize,
 }
 
 impl Default for ExpansionLimits {
     fn default() -> Self {
-        Self { codes: 10_000, candidates: 1_000_000 }
+        Self { codes: 10_000, candidates: 1_000_000, steps: 50_000_000 }
     }
 }
+
+/// How deep codes may be nested, so that readers of JSON and XML, which bound their depth, can
+/// read it.
+pub const NESTING_DEPTH: usize = 50;
 
 /// How codes are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,7 +40,8 @@ pub enum Nesting {
     /// One after the other.
     #[default]
     Flat,
-    /// Within their parents, as the code system has it.
+    /// Within their parents, as the code system has it; flat where that is deeper than
+    /// [`NESTING_DEPTH`].
     Nested,
 }
 
@@ -112,12 +120,8 @@ impl ResolvedSet {
         request: &ExpandRequest,
         limits: ExpansionLimits,
     ) -> Result<Expansion<'_>, TerminologyError> {
-        let mut walk = Walk { of: self, seen: HashSet::new(), items: Vec::new(), limits };
-        for part in &self.include {
-            walk.part(part)?;
-        }
-        let mut items = walk.items;
-        self.exclude_from(&mut items)?;
+        let steps = Steps { left: Cell::new(limits.steps) };
+        let mut items = Walk::whole(self, limits, &steps)?;
         items.retain(|item| request.keeps(item));
 
         let total = items.len();
@@ -129,11 +133,9 @@ impl ResolvedSet {
         }
         let page = &items[start..end];
         let nested = request.nesting == Nesting::Nested && !paged && request.filter.is_none();
-        let contains = if nested {
-            nest(page, request)
-        } else {
-            page.iter().map(|item| request.contains(item)).collect()
-        };
+        let nested = if nested { nest(page, request) } else { None };
+        let contains =
+            nested.unwrap_or_else(|| page.iter().map(|item| request.contains(item)).collect());
         Ok(Expansion { total, contains })
     }
 
@@ -141,46 +143,104 @@ impl ResolvedSet {
         TerminologyError::TooCostly { canonical: self.naming.canonical(), mend }
     }
 
-    fn exclude_from(&self, items: &mut Vec<Item<'_>>) -> Result<(), TerminologyError> {
+    fn exclude_from(
+        &self,
+        items: &mut Vec<Item<'_>>,
+        steps: &Steps,
+    ) -> Result<(), TerminologyError> {
+        steps.take(items.len(), self.exclude.iter().map(Part::weight).sum(), self)?;
         let mut unknown = None;
         items.retain(|item| {
             let retired = item.concept.is_some_and(|(of, at)| of.is_inactive(at));
             let left_out = self.excluded_systems.iter().any(|system| system == item.system);
-            let mut stays = !(left_out || self.active_only && retired);
+            if left_out || self.active_only && retired {
+                return false;
+            }
+            let mut doubt = None;
             for part in &self.exclude {
                 match part.check(item.system, item.code) {
-                    crate::Membership::Member(_) => stays = false,
-                    crate::Membership::NotKnown(why) => {
-                        unknown.get_or_insert_with(|| why.clone());
-                    }
+                    crate::Membership::Member(_) => return false,
+                    crate::Membership::NotKnown(why) => doubt = doubt.or(Some(why)),
                     crate::Membership::Outside => {}
                 }
             }
-            stays
+            if let Some(why) = doubt {
+                unknown.get_or_insert_with(|| why.clone());
+            }
+            true
         });
         unknown.map_or(Ok(()), Err)
     }
 }
 
-struct Walk<'a> {
+/// How many steps an expansion may still take.
+struct Steps {
+    left: Cell<usize>,
+}
+
+impl Steps {
+    /// Takes as many steps for each of so many codes.
+    fn take(&self, codes: usize, each: usize, of: &ResolvedSet) -> Result<(), TerminologyError> {
+        let left = self.left.get().checked_sub(codes.saturating_mul(each));
+        let mend = "it takes longer than is allowed here; use fewer includes, imports or excludes";
+        self.left.set(left.ok_or_else(|| of.too_costly(mend))?);
+        Ok(())
+    }
+}
+
+impl Part {
+    /// How many parts a check goes through: this one and those of its imports.
+    fn weight(&self) -> usize {
+        let mut count = 1;
+        for import in &self.imports {
+            if let Import::Set(set) = import {
+                set.visit_parts(&mut |_| count += 1);
+            }
+        }
+        count
+    }
+}
+
+struct Walk<'a, 's> {
     of: &'a ResolvedSet,
+    steps: &'s Steps,
     seen: HashSet<(&'a str, &'a str)>,
     items: Vec<Item<'a>>,
     limits: ExpansionLimits,
 }
 
-impl<'a> Walk<'a> {
+impl<'a, 's> Walk<'a, 's> {
+    /// All codes of a value set.
+    fn whole(
+        of: &'a ResolvedSet,
+        limits: ExpansionLimits,
+        steps: &'s Steps,
+    ) -> Result<Vec<Item<'a>>, TerminologyError> {
+        let mut walk = Walk { of, steps, seen: HashSet::new(), items: Vec::new(), limits };
+        for part in &of.include {
+            walk.part(part)?;
+        }
+        of.exclude_from(&mut walk.items, steps)?;
+        Ok(walk.items)
+    }
+
     fn part(&mut self, part: &'a Part) -> Result<(), TerminologyError> {
         let candidates = self.candidates(part)?;
+        self.steps.take(candidates.len(), part.weight(), self.of)?;
         // What comes from the first import alone was checked by it.
         let others = part.imports.iter().skip(usize::from(part.system.is_none()));
         'items: for item in candidates {
+            let mut doubt = None;
             for import in others.clone() {
                 match import.check(item.system, item.code) {
                     crate::Membership::Member(_) => {}
+                    // Whatever the others say of it.
                     crate::Membership::Outside => continue 'items,
-                    crate::Membership::NotKnown(why) => return Err(why.clone()),
+                    crate::Membership::NotKnown(why) => doubt = doubt.or(Some(why)),
                 }
+            }
+            if let Some(why) = doubt {
+                return Err(why.clone());
             }
             if self.seen.insert((item.system, item.code)) {
                 if self.items.len() >= self.limits.candidates {
@@ -196,15 +256,7 @@ impl<'a> Walk<'a> {
     fn candidates(&self, part: &'a Part) -> Result<Vec<Item<'a>>, TerminologyError> {
         let Some(system) = part.system.as_deref() else {
             return match part.imports.first() {
-                Some(Import::Set(set)) => {
-                    let mut walk =
-                        Walk { of: set, seen: HashSet::new(), items: Vec::new(), ..*self };
-                    for part in &set.include {
-                        walk.part(part)?;
-                    }
-                    set.exclude_from(&mut walk.items)?;
-                    Ok(walk.items)
-                }
+                Some(Import::Set(set)) => Walk::whole(set, self.limits, self.steps),
                 Some(Import::Missing(why)) => Err(why.clone()),
                 None => Ok(Vec::new()),
             };
@@ -213,29 +265,33 @@ impl<'a> Walk<'a> {
             (Selection::Unknown(why), _) => Err(why.clone()),
             (Selection::Listed { concepts, .. }, source) => Ok(concepts
                 .iter()
-                .map(|listed| Item {
-                    system,
-                    code: &listed.concept.code,
-                    concept: match (source, listed.index) {
+                .map(|listed| {
+                    let concept = match (source, listed.index) {
                         (Source::System(of), Some(index)) => Some((of, index)),
                         _ => None,
-                    },
-                    listed: Some(&listed.concept),
+                    };
+                    // As the code system writes it, so that it is the same in every include.
+                    let own = concept.map(|(of, concept)| of.code(concept));
+                    let code = own.unwrap_or(&listed.concept.code);
+                    Item { system, code, concept, listed: Some(&listed.concept) }
                 })
                 .collect()),
-            (selection, Source::System(of)) => Ok(of
-                .concepts()
-                .filter(|&concept| match selection {
-                    Selection::Concepts(set) => set.contains(concept),
-                    _ => true,
-                })
-                .map(|concept| Item {
-                    system,
-                    code: of.code(concept),
-                    concept: Some((of, concept)),
-                    listed: None,
-                })
-                .collect()),
+            (selection, Source::System(of)) => {
+                self.steps.take(of.len(), 1, self.of)?;
+                Ok(of
+                    .concepts()
+                    .filter(|&concept| match selection {
+                        Selection::Concepts(set) => set.contains(concept),
+                        _ => true,
+                    })
+                    .map(|concept| Item {
+                        system,
+                        code: of.code(concept),
+                        concept: Some((of, concept)),
+                        listed: None,
+                    })
+                    .collect())
+            }
             (_, Source::Grammar(_)) => Err(self.of.too_costly(
                 "its code system is a grammar with codes without end; validate codes against it",
             )),
@@ -291,14 +347,15 @@ impl ExpandRequest {
     }
 
     fn wants(&self, designation: &Designation<'_>) -> bool {
-        self.designations.is_empty()
+        let wanted = self.designations.is_empty()
             || self.designations.iter().any(|wanted| match wanted.split_once('|') {
                 Some(("urn:ietf:bcp:47", language)) => designation.language == language,
                 Some((system, code)) => {
                     designation.use_system == system && designation.use_code == code
                 }
                 None => designation.language == wanted,
-            })
+            });
+        wanted && !designation.value.is_empty()
     }
 }
 
@@ -341,8 +398,10 @@ pub(crate) fn display<'a>(
             .flat_map(|(of, at)| of.designations(at))
             .map(|it| (it.language, it.value))
             .collect();
-        let main = preferred.or(own.map(|(_, display)| display)).map(|name| (own_language, name));
-        let all = of_listed.chain(main).chain(further.iter().copied());
+        let preferred =
+            listed.and_then(|listed| Some((&*listed.language, listed.display.as_deref()?)));
+        let own = own.map(|(_, display)| (own_language, display));
+        let all = of_listed.chain(preferred).chain(own).chain(further.iter().copied());
         if let Some(name) = languages.choose(all.filter(|(language, _)| !language.is_empty())) {
             return Some(name);
         }
@@ -350,13 +409,14 @@ pub(crate) fn display<'a>(
     preferred.or(own.map(|(_, display)| display))
 }
 
-/// Puts items into their nearest ancestors that are items too.
-fn nest<'a>(items: &[Item<'a>], request: &ExpandRequest) -> Vec<Contains<'a>> {
+/// Puts items into their nearest ancestors that are items too; `None` where that goes too deep.
+fn nest<'a>(items: &[Item<'a>], request: &ExpandRequest) -> Option<Vec<Contains<'a>>> {
     let place = |item: &Item<'_>| item.concept.map(|(of, concept)| (Arc::as_ptr(of), concept));
     let at: std::collections::HashMap<_, usize> =
         items.iter().enumerate().filter_map(|(at, item)| Some((place(item)?, at))).collect();
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); items.len()];
     let mut roots = Vec::new();
+    let mut depths = vec![1; items.len()];
     for (index, item) in items.iter().enumerate() {
         let parent = item.concept.and_then(|(of, concept)| {
             of.parents(concept)
@@ -365,7 +425,13 @@ fn nest<'a>(items: &[Item<'a>], request: &ExpandRequest) -> Vec<Contains<'a>> {
                 .filter(|&parent| parent < index)
         });
         match parent {
-            Some(parent) => children[parent].push(index),
+            Some(parent) => {
+                depths[index] = depths[parent] + 1;
+                if depths[index] > NESTING_DEPTH {
+                    return None;
+                }
+                children[parent].push(index);
+            }
             None => roots.push(index),
         }
     }
@@ -378,5 +444,5 @@ fn nest<'a>(items: &[Item<'a>], request: &ExpandRequest) -> Vec<Contains<'a>> {
             contains.contains = own;
         }
     }
-    roots.into_iter().filter_map(|root| built[root].take()).collect()
+    Some(roots.into_iter().filter_map(|root| built[root].take()).collect())
 }

@@ -1,6 +1,8 @@
 //! `include.filter` over a code system (FHIR R4, 4.9.5 and filter-operator): each filter becomes
 //! the set of the concepts that it lets through.
 
+use std::collections::HashSet;
+
 use regex::{Regex, RegexBuilder};
 
 use crate::code_system::{CodeSystem, ConceptIndex};
@@ -8,7 +10,10 @@ use crate::error::TerminologyError;
 use crate::value_set::Filter;
 
 /// A pattern may not compile to more than this: patterns come from outside.
-const PATTERN_BYTES: usize = 1 << 20;
+pub(crate) const PATTERN_BYTES: usize = 1 << 20;
+
+/// What compiling a pattern counts for, which may take milliseconds.
+const PATTERN_STEPS: usize = 500_000;
 
 /// Concepts of one code system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +40,11 @@ impl ConceptSet {
         self.words[concept as usize / 64] &= !(1 << (concept % 64));
     }
 
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.words.len() * size_of::<u64>()
+    }
+
     /// Whether the concept is one of them.
     pub(crate) fn contains(&self, concept: ConceptIndex) -> bool {
         let word = self.words.get(concept as usize / 64);
@@ -50,6 +60,13 @@ impl ConceptSet {
             *word &= other;
         }
     }
+}
+
+/// How many steps it takes at most to evaluate a filter: concepts, values and neighbours that are
+/// looked at, and what a pattern costs until it can be used.
+pub(crate) fn steps(size: usize, filter: &Filter) -> usize {
+    let pattern = if &*filter.op == "regex" { PATTERN_STEPS } else { 0 };
+    size + pattern + filter.value.len()
 }
 
 /// The concepts that pass all filters.
@@ -87,10 +104,13 @@ pub(crate) fn refuse(
 
 /// A pattern that must match a whole text, by an engine that takes linear time.
 pub(crate) fn whole_match(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(PATTERN_BYTES)
-        .dfa_size_limit(PATTERN_BYTES)
-        .build()
+    let compile = |pattern: &str| {
+        let mut builder = RegexBuilder::new(pattern);
+        builder.size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES).build()
+    };
+    // By itself first: `a)|(b` is none, and would be one between our brackets.
+    compile(pattern)
+        .and_then(|_| compile(&format!("^(?:{pattern})$")))
         .map_err(|_| "the pattern is no regular expression, or too large a one".to_owned())
 }
 
@@ -122,8 +142,8 @@ fn one(system: &CodeSystem, filter: &Filter) -> Result<ConceptSet, TerminologyEr
     Ok(match &*filter.op {
         "=" => any(&|text| same(text, value)),
         "in" | "not-in" => {
-            let list: Vec<&str> = value.split(',').map(str::trim).collect();
-            let set = any(&|text| list.iter().any(|&item| same(text, item)));
+            let list: HashSet<_> = value.split(',').map(|item| system.key(item.trim())).collect();
+            let set = any(&|text| list.contains(&system.key(text)));
             if &*filter.op == "in" { set } else { ConceptSet::complement(system, &set) }
         }
         "exists" => match value {

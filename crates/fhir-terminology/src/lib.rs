@@ -19,6 +19,7 @@ mod expand;
 mod filter;
 mod grammar;
 mod implicit;
+mod kept;
 mod layer;
 mod lookup;
 pub mod operations;
@@ -40,8 +41,9 @@ pub use code_system::{
 };
 pub use concept_map::{ConceptMap, Dependency, Element, Group, Target, Unmapped, read_concept_map};
 pub use error::TerminologyError;
-pub use expand::{Contains, ExpandRequest, Expansion, ExpansionLimits, Nesting};
+pub use expand::{Contains, ExpandRequest, Expansion, ExpansionLimits, NESTING_DEPTH, Nesting};
 pub use grammar::Grammar;
+pub use kept::CANONICAL_BYTES;
 pub use layer::{Entry, Kind, Layer};
 pub use lookup::{Found, Looked, Subsumption, subsumes};
 pub use read_code_system::read_code_system;

@@ -104,7 +104,7 @@ impl Terminology {
             });
         };
         let supplements = self
-            .supplements(&system.naming.url)?
+            .supplements(&system.naming.url)
             .into_iter()
             .filter_map(|supplement| {
                 let concept = supplement.find(code)?;

@@ -3,6 +3,7 @@
 //!
 //! A parameter that an operation does not know is refused, never passed over.
 
+mod asked;
 mod expand;
 mod input;
 mod lookup;
@@ -13,10 +14,12 @@ mod validate_code;
 
 use std::sync::Arc;
 
+use asked::Asked;
 pub use input::Input;
 
 use crate::canonical::Canonical;
 use crate::error::TerminologyError;
+use crate::kept::CANONICAL_BYTES;
 use crate::layer::{Kind, Layer};
 use crate::resolved::{Pins, ResolvedSet};
 use crate::terminology::Terminology;
@@ -138,6 +141,10 @@ fn canonical(
     version_name: &str,
 ) -> Result<Option<String>, TerminologyError> {
     let Some(text) = input.text(name)? else { return Ok(None) };
+    if text.len() > CANONICAL_BYTES {
+        let problem = format!("{name} is a URL of at most {CANONICAL_BYTES} bytes");
+        return Err(input::refuse(IssueCode::TooLong, format!("http.{name}"), problem));
+    }
     let own = Canonical::parse(&text);
     let named = input.text(version_name)?;
     if let (Some(own), Some(named)) = (own.version, named.as_deref())
@@ -170,10 +177,14 @@ fn value_set(
         Some(instance) => Some(crate::layer::Entry::new(instance)?),
         None => input.resource("valueSet", Kind::ValueSet)?,
     };
+    let named = canonical(input, "url", "valueSetVersion")?;
     if let Some(entry) = at_hand {
-        return ResolvedSet::new(terminology, &*entry.value_set()?, &pins).map(Arc::new);
+        let set = entry.value_set()?;
+        let mut asked = Asked::of(named.as_deref());
+        asked.agree_with(&set.naming, "http.url")?;
+        return ResolvedSet::new(terminology, &set, &pins).map(Arc::new);
     }
-    let Some(canonical) = canonical(input, "url", "valueSetVersion")? else {
+    let Some(canonical) = named else {
         let problem = "say which value set: url, or valueSet with the resource";
         return Err(input::refuse(IssueCode::Required, "http.url", problem));
     };

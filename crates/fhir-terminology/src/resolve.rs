@@ -2,12 +2,13 @@
 //! evaluating its filters.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use crate::canonical::Canonical;
 use crate::code_system::Content;
 use crate::error::TerminologyError;
-use crate::filter::{refuse, select, whole_match};
+use crate::filter::{self, refuse, select, whole_match};
 use crate::grammar::Grammar;
 use crate::resolved::{GrammarFilter, Import, Listed, Part, Pins, ResolvedSet, Selection, Source};
 use crate::terminology::Terminology;
@@ -24,6 +25,12 @@ fn pinned<'a>(pins: &'a [(String, String)], system: &str) -> Option<&'a str> {
     pins.iter().find(|(of, _)| of == system).map(|(_, version)| version.as_str())
 }
 
+/// How many filters one include may have.
+const FILTERS: usize = 100;
+
+/// How many steps the filters of a value set and its imports may take; a second or so.
+const STEPS: usize = 50_000_000;
+
 /// A value set that is being resolved.
 pub(crate) struct Resolution<'a> {
     terminology: &'a Terminology,
@@ -32,11 +39,13 @@ pub(crate) struct Resolution<'a> {
     open: Vec<String>,
     /// Includes and excludes so far.
     parts: usize,
+    /// Steps that its filters may still take.
+    steps: usize,
 }
 
 impl<'a> Resolution<'a> {
     pub(crate) fn new(terminology: &'a Terminology, pins: &'a Pins, set: &ValueSet) -> Self {
-        Self { terminology, pins, open: vec![set.naming.canonical()], parts: 0 }
+        Self { terminology, pins, open: vec![set.naming.canonical()], parts: 0, steps: STEPS }
     }
 
     pub(crate) fn set(&mut self, set: &ValueSet) -> Result<ResolvedSet, TerminologyError> {
@@ -66,10 +75,11 @@ impl<'a> Resolution<'a> {
     ) -> Result<Part, TerminologyError> {
         self.parts += 1;
         if self.parts > PARTS {
-            return Err(TerminologyError::TooCostly {
-                canonical: self.open[0].clone(),
-                mend: "its imports come to more includes than are looked at here",
-            });
+            return self.too_costly("its imports come to more includes than are looked at here");
+        }
+        if include.filters.len() > FILTERS {
+            return self
+                .too_costly("one of its includes has more than 100 filters; leave some out");
         }
         let mut imports = Vec::new();
         for canonical in &include.value_sets {
@@ -80,14 +90,32 @@ impl<'a> Resolution<'a> {
             return Ok(Part { system: None, source, selection, imports, gap: None });
         };
         let source = self.source(system, include.version.as_deref(), date)?;
+        let size = match &source {
+            Source::System(found) => found.size(),
+            _ => 0,
+        };
+        let steps = include.filters.iter().map(|filter| filter::steps(size, filter)).sum();
+        let Some(left) = self.steps.checked_sub(steps) else {
+            return self.too_costly("its filters take longer than is allowed here; use fewer");
+        };
+        self.steps = left;
         let selection = selection(system, &source, include);
         let gap = match &source {
             Source::System(found) if !found.is_complete() => {
-                Some(TerminologyError::SystemInPart { system: found.naming.canonical() })
+                let system = found.naming.canonical();
+                Some(match include.filters.is_empty() {
+                    true => TerminologyError::SystemInPart { system },
+                    // Whether a filter would let the code through needs what is not here.
+                    false => TerminologyError::SystemNotLoaded { system },
+                })
             }
             _ => None,
         };
         Ok(Part { system: Some(system.clone()), source, selection, imports, gap })
+    }
+
+    fn too_costly<T>(&self, mend: &'static str) -> Result<T, TerminologyError> {
+        Err(TerminologyError::TooCostly { canonical: self.open[0].clone(), mend })
     }
 
     fn source(
@@ -216,8 +244,12 @@ fn listed(source: &Source, concepts: &[ListedConcept]) -> Selection {
             Source::Grammar(grammar) if !grammar.accepts(&concept.code) => continue,
             _ => None,
         };
-        if !by_code.contains_key(&concept.code) {
-            by_code.insert(concept.code.clone(), kept.len());
+        let key: Box<str> = match source {
+            Source::System(system) => system.key(&concept.code).into(),
+            _ => concept.code.clone(),
+        };
+        if let Entry::Vacant(place) = by_code.entry(key) {
+            place.insert(kept.len());
             kept.push(Listed { concept: concept.clone(), index });
         }
     }

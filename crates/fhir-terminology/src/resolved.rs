@@ -85,6 +85,7 @@ pub(crate) enum Selection {
     Concepts(ConceptSet),
     Listed {
         concepts: Vec<Listed>,
+        /// By the key that the code system finds it by.
         by_code: HashMap<Box<str>, usize>,
     },
     OfGrammar(Vec<GrammarFilter>),
@@ -259,6 +260,13 @@ impl ResolvedSet {
         })
     }
 
+    /// Whether every code system that it names is here, or is a grammar.
+    pub(crate) fn knows_its_systems(&self) -> bool {
+        let mut knows = true;
+        self.visit_parts(&mut |part| knows &= !matches!(part.source, Source::Missing { .. }));
+        knows
+    }
+
     /// Each code system that is used, as `system|version`.
     #[must_use]
     pub fn used_systems(&self) -> Vec<String> {
@@ -276,7 +284,7 @@ impl ResolvedSet {
         used
     }
 
-    fn visit_parts<'a>(&'a self, visit: &mut impl FnMut(&'a Part)) {
+    pub(crate) fn visit_parts<'a>(&'a self, visit: &mut impl FnMut(&'a Part)) {
         for part in self.include.iter().chain(&self.exclude) {
             visit(part);
             for import in &part.imports {
@@ -337,9 +345,7 @@ impl Part {
             (Selection::Unknown(why), _) => Membership::NotKnown(why),
             (Selection::Listed { concepts, by_code }, source) => {
                 let at = match source {
-                    Source::System(system) if !system.case_sensitive => concepts
-                        .iter()
-                        .position(|listed| system.compare(&listed.concept.code, code).is_eq()),
+                    Source::System(system) => by_code.get(&*system.key(code)).copied(),
                     _ => by_code.get(code).copied(),
                 };
                 let Some(at) = at else { return Membership::Outside };

@@ -1,22 +1,19 @@
 //! Layers of definitions, and what they have for a canonical.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::canonical::{Canonical, compare_versions};
-use crate::code_system::CodeSystem;
+use crate::code_system::{CodeSystem, Content, Status};
 use crate::concept_map::ConceptMap;
 use crate::error::TerminologyError;
+use crate::kept::Kept;
 use crate::layer::{Entry, Kind, Layer};
 use crate::pack::Pack;
 use crate::resolved::ResolvedSet;
 use crate::value_set::ValueSet;
 
 static R4: &[u8] = include_bytes!("../definitions/r4.zst");
-
-/// How many value sets are kept resolved.
-const KEPT: usize = 4096;
 
 /// Definitions to answer from. Cloning one is cheap; adding a layer leaves the others as they are.
 #[derive(Debug, Clone)]
@@ -28,7 +25,7 @@ pub struct Terminology {
 struct Inner {
     /// The last lies on top.
     layers: Vec<Arc<Layer>>,
-    resolved: RwLock<HashMap<Box<str>, Arc<ResolvedSet>>>,
+    resolved: RwLock<Kept>,
 }
 
 fn built_in() -> &'static (&'static Pack, Terminology) {
@@ -124,17 +121,32 @@ impl Terminology {
         of: Canonical<'_>,
         date: Option<&str>,
     ) -> Result<Arc<ValueSet>, TerminologyError> {
+        let implied = || crate::implicit::value_set(of.url).map(Arc::new);
+        self.defined(of, date)?.or_else(implied).ok_or_else(|| TerminologyError::UnknownCanonical {
+            kind: "ValueSet",
+            canonical: of.to_string(),
+        })
+    }
+
+    /// The value set that a resource defines, or that a code system says has all its codes.
+    fn defined(
+        &self,
+        of: Canonical<'_>,
+        date: Option<&str>,
+    ) -> Result<Option<Arc<ValueSet>>, TerminologyError> {
         if let Some(entry) = self.find(Kind::ValueSet, of, date) {
-            return entry.value_set();
+            return entry.value_set().map(Some);
         }
         let pointing = self.inner.layers.iter().flat_map(|layer| layer.pointing(of.url));
-        let systems = pointing.filter(|entry| &*entry.label.points_to == of.url).collect();
-        if let Some(entry) = Self::choose(systems, of.version, date) {
-            return Ok(Arc::new(crate::implicit::all_codes(&*entry.code_system()?, of.url)));
-        }
-        crate::implicit::value_set(of.url).map(Arc::new).ok_or_else(|| {
-            TerminologyError::UnknownCanonical { kind: "ValueSet", canonical: of.to_string() }
-        })
+        let systems = pointing
+            .filter(|entry| &*entry.label.points_to == of.url)
+            // A supplement points to what it adds to, which is no value set.
+            .filter(|entry| {
+                !entry.code_system().is_ok_and(|system| system.content == Content::Supplement)
+            })
+            .collect();
+        let Some(entry) = Self::choose(systems, of.version, date) else { return Ok(None) };
+        Ok(Some(Arc::new(crate::implicit::all_codes(&*entry.code_system()?, of.url))))
     }
 
     /// The concept map with this canonical.
@@ -169,20 +181,16 @@ impl Terminology {
         maps
     }
 
-    /// Supplements of a code system.
-    ///
-    /// # Errors
-    /// [`TerminologyError::Malformed`] when one cannot be read.
-    pub fn supplements(&self, system: &str) -> Result<Vec<Arc<CodeSystem>>, TerminologyError> {
+    /// The active supplements of a code system. Those that cannot be read are passed over: what
+    /// they add to stands without them.
+    #[must_use]
+    pub fn supplements(&self, system: &str) -> Vec<Arc<CodeSystem>> {
         let layers = self.inner.layers.iter();
         layers
             .flat_map(|layer| layer.pointing(system))
-            .map(|entry| entry.code_system())
-            .filter(|read| {
-                read.as_ref().map_or(true, |system| {
-                    system.content == crate::code_system::Content::Supplement
-                })
-            })
+            .filter(|entry| entry.label.status == Status::Active)
+            .filter_map(|entry| entry.code_system().ok())
+            .filter(|system| system.content == Content::Supplement)
             .collect()
     }
 
@@ -205,13 +213,17 @@ impl Terminology {
             return Ok(Arc::clone(set));
         }
         drop(kept);
-        let set = self.value_set(Canonical::parse(canonical), None)?;
+        let of = Canonical::parse(canonical);
+        let (set, is_defined) = match self.defined(of, None)? {
+            Some(set) => (set, true),
+            None => (self.value_set(of, None)?, false),
+        };
         let set = Arc::new(ResolvedSet::new(self, &set, &crate::resolved::Pins::default())?);
-        let mut kept = self.inner.resolved.write().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= KEPT {
-            kept.clear();
+        // Any text with the right form implies a value set: there is no end of those.
+        if is_defined || set.knows_its_systems() {
+            let mut kept = self.inner.resolved.write().unwrap_or_else(PoisonError::into_inner);
+            kept.keep(canonical, &set);
         }
-        kept.insert(canonical.into(), Arc::clone(&set));
         Ok(set)
     }
 }

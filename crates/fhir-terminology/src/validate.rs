@@ -239,18 +239,19 @@ fn has_name(
     own.any(same) || listed_names.into_iter().any(same)
 }
 
-/// Validates a code against a code system.
+/// Validates a code against a code system, as it was on this date where no version is named.
 ///
 /// # Errors
 /// [`TerminologyError::Malformed`] when the code system cannot be read.
 pub fn validate_in_code_system(
     terminology: &Terminology,
     coding: &Coding<'_>,
+    date: Option<&str>,
     options: &ValidateOptions,
 ) -> Result<Validation, TerminologyError> {
     let url = coding.system.unwrap_or_default();
     let canonical = Canonical { url, version: coding.version };
-    let system = terminology.code_system(canonical, None)?;
+    let system = terminology.code_system(canonical, date)?;
     Ok(match system {
         Some(system) => validate_in(&system, coding, options),
         None => validate_elsewhere(coding, &canonical.to_string()),
@@ -339,6 +340,7 @@ impl ResolvedSet {
             Membership::NotKnown(why) => {
                 let kind = match why {
                     TerminologyError::SystemNotLoaded { .. } => FindingKind::UnknownSystem,
+                    TerminologyError::SystemInPart { .. } => FindingKind::InvalidCode,
                     _ => FindingKind::NotFound,
                 };
                 let text = format!(

@@ -1,6 +1,8 @@
 //! A value set as its resource defines it (FHIR R4, 4.9.5): what is included and excluded. What
 //! that comes to is [`crate::resolved`]'s.
 
+use std::sync::Arc;
+
 use fhir_core::json::Value;
 
 use crate::code_system::Naming;
@@ -48,6 +50,8 @@ pub struct ListedConcept {
     pub code: Box<str>,
     /// The display that this value set prefers.
     pub display: Option<Box<str>>,
+    /// The language of that, which is the value set's; empty where it names none.
+    pub language: Arc<str>,
     /// Further names.
     pub designations: Vec<ListedDesignation>,
 }
@@ -84,7 +88,7 @@ fn each<'a>(of: Value<'a>, name: &str) -> impl Iterator<Item = Value<'a>> + use<
 ///
 /// # Errors
 /// [`TerminologyError::Malformed`] where it breaks the rules that give it a meaning (vsd-1, vsd-2,
-/// vsd-3).
+/// vsd-3), and where it says of no code that it is in it.
 pub fn read_value_set(resource: Value<'_>) -> Result<ValueSet, TerminologyError> {
     read(resource, Nesting::Outermost)
 }
@@ -105,6 +109,7 @@ fn read(resource: Value<'_>, nesting: Nesting) -> Result<ValueSet, TerminologyEr
         contained: Vec::new(),
         compose: None,
     };
+    let language: Arc<str> = set.naming.language.as_deref().unwrap_or_default().into();
     if let Some(compose) = resource.get("compose") {
         set.inactive = compose.get("inactive").and_then(|it| it.as_bool());
         set.locked_date = boxed(compose, "lockedDate");
@@ -112,14 +117,17 @@ fn read(resource: Value<'_>, nesting: Nesting) -> Result<ValueSet, TerminologyEr
         for (list, into) in [("include", &mut set.include), ("exclude", &mut set.exclude)] {
             for (at, include) in each(compose, list).enumerate() {
                 let path = format!("ValueSet.compose.{list}[{at}]");
-                into.push(read_include(include, &path)?);
+                into.push(read_include(include, &language, &path)?);
             }
         }
         if set.include.is_empty() {
             return Err(malformed("ValueSet.compose", "compose needs at least one include"));
         }
     } else if let Some(expansion) = resource.get("expansion") {
-        set.include = read_expansion(expansion);
+        set.include = read_expansion(expansion, &language);
+    } else {
+        let problem = "has neither compose nor expansion, so which codes are in it is not said";
+        return Err(malformed("ValueSet", problem));
     }
     if nesting == Nesting::Outermost {
         for contained in each(resource, "contained") {
@@ -132,15 +140,17 @@ fn read(resource: Value<'_>, nesting: Nesting) -> Result<ValueSet, TerminologyEr
     Ok(set)
 }
 
-fn read_include(include: Value<'_>, path: &str) -> Result<Include, TerminologyError> {
+fn read_include(
+    include: Value<'_>,
+    language: &Arc<str>,
+    path: &str,
+) -> Result<Include, TerminologyError> {
     let read = Include {
         system: boxed(include, "system"),
         version: boxed(include, "version"),
         concepts: each(include, "concept")
-            .map(|concept| ListedConcept {
-                code: boxed(concept, "code").unwrap_or_default(),
-                display: boxed(concept, "display"),
-                designations: each(concept, "designation").map(read_designation).collect(),
+            .map(|concept| {
+                read_listed(concept, boxed(concept, "code").unwrap_or_default(), language)
             })
             .collect(),
         filters: each(include, "filter")
@@ -170,6 +180,15 @@ fn read_include(include: Value<'_>, path: &str) -> Result<Include, TerminologyEr
     Ok(read)
 }
 
+fn read_listed(concept: Value<'_>, code: Box<str>, language: &Arc<str>) -> ListedConcept {
+    ListedConcept {
+        code,
+        display: boxed(concept, "display"),
+        language: Arc::clone(language),
+        designations: each(concept, "designation").map(read_designation).collect(),
+    }
+}
+
 fn read_designation(designation: Value<'_>) -> ListedDesignation {
     let usage = designation.get("use");
     let of_use = |name| usage.and_then(|usage| boxed(usage, name)).unwrap_or_default();
@@ -183,7 +202,7 @@ fn read_designation(designation: Value<'_>) -> ListedDesignation {
 
 /// A stored expansion as lists of codes: runs of one system and version, in the order of the
 /// expansion; what is nested follows what it is nested in.
-fn read_expansion(expansion: Value<'_>) -> Vec<Include> {
+fn read_expansion(expansion: Value<'_>, language: &Arc<str>) -> Vec<Include> {
     let mut includes: Vec<Include> = Vec::new();
     let mut open = vec![each(expansion, "contains").collect::<Vec<_>>().into_iter()];
     while let Some(items) = open.last_mut() {
@@ -196,11 +215,7 @@ fn read_expansion(expansion: Value<'_>) -> Vec<Include> {
             && !is_abstract
         {
             let version = boxed(item, "version");
-            let concept = ListedConcept {
-                code,
-                display: boxed(item, "display"),
-                designations: each(item, "designation").map(read_designation).collect(),
-            };
+            let concept = read_listed(item, code, language);
             match includes.last_mut() {
                 Some(last) if last.system.as_ref() == Some(&system) && last.version == version => {
                     last.concepts.push(concept);

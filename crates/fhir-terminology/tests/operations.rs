@@ -74,6 +74,9 @@ fn an_expansion_says_how_it_was_asked_for_and_what_it_used() {
     ] {
         assert!(answer.contains(part), "{part} in {answer}");
     }
+    let padded = ask("ValueSet", "$expand", &format!("{set}&count=002&offset=+1")).unwrap();
+    assert!(padded.contains(r#"{"name":"count","valueInteger":2}"#), "{padded}");
+    assert!(padded.contains(r#"{"name":"offset","valueInteger":1}"#), "{padded}");
     let definition = ask("ValueSet", "$expand", &format!("{set}&includeDefinition=true")).unwrap();
     assert!(definition.contains(r#""compose":{"include""#), "{definition}");
 }
@@ -144,6 +147,9 @@ fn parameters_that_are_wrong_are_refused_where_they_stand() {
     check(r#"{"name":"colour","valueCode":"red"}"#, IssueCode::NotSupported, first);
     check(r#"{"name":"url"}"#, IssueCode::Required, first);
     check(r#"{"name":"valueSet","valueString":"x"}"#, IssueCode::Value, first);
+    let long =
+        format!(r#"{{"name":"url","valueUri":"http://x?fhir_vs=isa/{}"}}"#, "1".repeat(2048));
+    check(&long, IssueCode::TooLong, "http.url");
     check(
         r#"{"name":"url","valueUri":"http://x"},{"name":"url","valueUri":"http://y"}"#,
         IssueCode::Invalid,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use fhir_core::json::Document;
 use fhir_terminology::{
     Canonical, Coding, Direction, Entry, ExpandRequest, ExpansionLimits, Layer, Looked, Membership,
-    Nesting, Pins, ResolvedSet, Terminology, TerminologyError, TranslateRequest, ValidateOptions,
-    Verdict,
+    NESTING_DEPTH, Nesting, Pins, ResolvedSet, Subsumption, Terminology, TerminologyError,
+    TranslateRequest, ValidateOptions, Verdict, subsumes,
 };
 
 fn with(resources: &[&str]) -> Terminology {
@@ -93,6 +93,7 @@ fn a_filter_that_the_system_does_not_have_is_an_error_and_never_all_codes() {
         ("concept", "near", "dog"),
         ("concept", "is-a", "unicorn"),
         ("code", "regex", "("),
+        ("code", "regex", "x)|(.*"),
         ("legs", "exists", "maybe"),
     ] {
         let refused = filtered(property, op, value);
@@ -101,8 +102,63 @@ fn a_filter_that_the_system_does_not_have_is_an_error_and_never_all_codes() {
             "{property} {op}: {refused:?}"
         );
     }
-    let evil = filtered("code", "regex", "(a+)+b").unwrap();
-    assert_eq!(evil, "");
+    // Going back and forth over this code would take longer than anyone waits.
+    let long = ANIMALS.replace(r#""dog""#, &format!("\"{}\"", "a".repeat(1000)));
+    let evil = set(
+        r#"{"include":[{"system":"http://x/animals","filter":[{"property":"code","op":"regex","value":"(a+)+b"}]}]}"#,
+    );
+    assert_eq!(codes_of(&[&long, &evil], &ExpandRequest::default()).unwrap(), "");
+}
+
+#[test]
+fn a_code_stands_once_in_an_expansion_however_often_it_is_included() {
+    // TERM-045, TERM-005
+    let compose = r#"{"include":[
+        {"system":"http://x/animals","concept":[{"code":"DOG"},{"code":"dog"}]},
+        {"system":"http://x/animals","concept":[{"code":"Dog"},{"code":"PET"}]},
+        {"system":"http://x/animals","filter":[{"property":"concept","op":"is-a","value":"dog"}]}]}"#;
+    assert_eq!(codes(compose).unwrap(), "dog pet poodle");
+}
+
+#[test]
+fn what_is_not_known_counts_only_where_it_could_change_the_answer() {
+    // TERM-033, TERM-032
+    let unknown = r#"{"valueSet":["http://x/nowhere"]}"#;
+    let animals = r#"{"system":"http://x/animals"}"#;
+    let check = |compose: &str| codes(compose);
+    let excluded = check(&format!(r#"{{"include":[{animals}],"exclude":[{unknown},{animals}]}}"#));
+    assert_eq!(excluded.unwrap(), "");
+    let both = r#"{"system":"http://x/animals","valueSet":["http://x/nowhere","http://hl7.org/fhir/ValueSet/languages"]}"#;
+    assert_eq!(check(&format!(r#"{{"include":[{both}]}}"#)).unwrap(), "");
+    let open =
+        r#"{"system":"http://x/animals","valueSet":["http://x/nowhere","http://x/vs/animals"]}"#;
+    for compose in [
+        format!(r#"{{"include":[{open}]}}"#),
+        format!(r#"{{"include":[{animals}],"exclude":[{unknown}]}}"#),
+    ] {
+        let refused = check(&compose);
+        assert!(matches!(refused, Err(TerminologyError::UnknownCanonical { .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_hierarchy_of_another_meaning_subsumes_nothing() {
+    // TERM-020, TERM-099
+    let check = |meaning: &str, is_a: &str, outcome: Subsumption| {
+        let system = ANIMALS
+            .replace(r#""content""#, &format!(r#""hierarchyMeaning":"{meaning}","content""#));
+        let below = set(
+            r#"{"include":[{"system":"http://x/animals","filter":[{"property":"concept","op":"is-a","value":"dog"}]}]}"#,
+        );
+        assert_eq!(codes_of(&[&system, &below], &ExpandRequest::default()).unwrap(), is_a);
+        let system = with(&[&system]).code_system(Canonical::parse("http://x/animals"), None);
+        let system = system.unwrap().unwrap();
+        assert_eq!(subsumes(&system, "dog", "poodle").unwrap(), outcome, "{meaning}");
+    };
+    check("is-a", "dog poodle", Subsumption::Subsumes);
+    for meaning in ["part-of", "grouped-by", "classified-with"] {
+        check(meaning, "dog", Subsumption::NotSubsumed);
+    }
 }
 
 #[test]
@@ -137,6 +193,9 @@ fn what_breaks_the_rules_of_compose_is_refused() {
     ] {
         assert!(matches!(codes(compose), Err(TerminologyError::Malformed { .. })), "{compose}");
     }
+    let neither = r#"{"resourceType":"ValueSet","url":"http://x/vs/s","status":"active"}"#;
+    let refused = codes_of(&[neither], &ExpandRequest::default());
+    assert!(matches!(refused, Err(TerminologyError::Malformed { .. })), "{refused:?}");
 }
 
 #[test]
@@ -257,6 +316,67 @@ fn an_expansion_nests_where_it_is_asked_to_and_never_on_a_page() {
     assert!(page.contains.iter().all(|it| it.contains.is_empty()));
 }
 
+/// A code system of concepts that each stand below the one before.
+fn chain(length: usize) -> String {
+    let concepts: Vec<String> = (0..length)
+        .map(|n| match n {
+            0 => r#"{"code":"c0"}"#.to_owned(),
+            n => format!(
+                r#"{{"code":"c{n}","property":[{{"code":"parent","valueCode":"c{}"}}]}}"#,
+                n - 1
+            ),
+        })
+        .collect();
+    format!(
+        r#"{{"resourceType":"CodeSystem","url":"http://x/chain","status":"active","content":"complete","valueSet":"http://x/vs/chain","concept":[{}]}}"#,
+        concepts.join(",")
+    )
+}
+
+#[test]
+fn a_hierarchy_that_is_too_deep_for_a_reader_is_laid_out_flat() {
+    // TERM-064, TERM-065
+    let depth = |length: usize| {
+        let terminology = with(&[&chain(length)]);
+        let set = terminology.resolve("http://x/vs/chain").unwrap();
+        let request = ExpandRequest { nesting: Nesting::Nested, ..ExpandRequest::default() };
+        let expansion = set.expand(&request, ExpansionLimits::default()).unwrap();
+        assert_eq!(expansion.total, length);
+        std::iter::successors(expansion.contains.first(), |it| it.contains.first()).count()
+    };
+    assert_eq!(depth(NESTING_DEPTH), NESTING_DEPTH);
+    assert_eq!(depth(NESTING_DEPTH + 1), 1);
+    assert_eq!(depth(10_000), 1);
+}
+
+#[test]
+fn supplements_add_names_and_one_that_is_broken_takes_nothing_away() {
+    // TERM-006, TERM-095
+    let supplement = |status: &str, concept: &str| {
+        format!(
+            r#"{{"resourceType":"CodeSystem","url":"http://x/more","status":"{status}","content":"supplement","supplements":"http://x/animals","concept":[{concept}]}}"#
+        )
+    };
+    let named = |name: &str| format!(r#"{{"code":"dog","designation":[{{"value":"{name}"}}]}}"#);
+    let terminology = with(&[
+        ANIMALS,
+        &supplement("active", &named("Hound")),
+        &supplement("draft", &named("Draft")),
+        &supplement("active", r#"{"display":"no code"}"#),
+    ]);
+    let looked = terminology.lookup(Canonical::parse("http://x/animals"), "dog", None);
+    let Ok(Looked::Up(found)) = looked else { panic!("{looked:?}") };
+    let names: Vec<_> = found
+        .supplements
+        .iter()
+        .flat_map(|(of, at)| of.designations(*at).map(|it| it.value))
+        .collect();
+    assert_eq!(names, ["Hound"]);
+    let alone = with(&[&supplement("active", &named("Hound"))]);
+    let refused = alone.value_set(Canonical::parse("http://x/animals"), None);
+    assert!(matches!(refused, Err(TerminologyError::UnknownCanonical { .. })), "{refused:?}");
+}
+
 #[test]
 fn a_resource_put_again_replaces_the_one_before() {
     // TERM-012
@@ -291,7 +411,10 @@ fn codes_are_translated_both_ways_and_what_has_no_mapping_as_the_map_says() {
     // TERM-105, TERM-106, TERM-107, TERM-108, TERM-110
     let translate = |mode: &str, code: &str, request: &TranslateRequest<'_>| {
         let map = MAP.replace("UNMAPPED", mode);
-        let other = MAP.replace("UNMAPPED", "provided").replace("http://x/map", "http://x/other");
+        let other = MAP
+            .replace("UNMAPPED", "fixed")
+            .replace(r#""code":"other""#, r#""code":"elsewhere""#)
+            .replace("http://x/map", "http://x/other");
         let terminology = with(&[&map, &other]);
         let map = terminology.map("http://x/map").unwrap();
         let found = terminology.translate(&map, &Coding { code, ..Coding::default() }, request);
@@ -305,7 +428,7 @@ fn codes_are_translated_both_ways_and_what_has_no_mapping_as_the_map_says() {
     assert_eq!(translate("fixed", "2", &plain), "unmatched=-");
     assert_eq!(translate("fixed", "9", &plain), "inexact=other");
     assert_eq!(translate("provided", "9", &plain), "inexact=9");
-    assert_eq!(translate("other-map", "9", &plain), "inexact=9");
+    assert_eq!(translate("other-map", "9", &plain), "inexact=elsewhere");
     let given = TranslateRequest { dependencies: vec![("p", "v")], ..plain.clone() };
     assert_eq!(translate("fixed", "3", &given), "equal=three");
     let reverse = TranslateRequest { direction: Direction::Reverse, ..plain };

@@ -122,6 +122,19 @@ fn pages_together_are_the_whole_and_the_total_is_the_whole_ones() {
 }
 
 #[test]
+fn a_value_set_is_kept_resolved_unless_anyone_could_make_it_up() {
+    let is_kept = |canonical: &str| {
+        let resolve = || Terminology::r4().resolve(canonical).unwrap();
+        std::sync::Arc::ptr_eq(&resolve(), &resolve())
+    };
+    assert!(is_kept("http://hl7.org/fhir/ValueSet/administrative-gender"));
+    assert!(is_kept("http://hl7.org/fhir/ValueSet/condition-code"));
+    assert!(is_kept("http://hl7.org/fhir/administrative-gender?fhir_vs"));
+    assert!(!is_kept("http://nowhere?fhir_vs"));
+    assert!(!is_kept("http://snomed.info/sct?fhir_vs=isa/1"));
+}
+
+#[test]
 fn text_finds_codes_by_beginnings_of_words() {
     // TERM-062
     let request =

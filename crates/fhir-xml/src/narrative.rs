@@ -310,6 +310,8 @@ mod tests {
         check("", "not one <div");
         check("text", "not one <div");
         check("<p/>", "not one <div");
+        check("\u{feff}<div/>", "not one <div");
+        check("\u{feff}\u{feff}<div>\u{e9}</div>", "not one <div");
         check("<div/><div/>", "not one <div");
         check("<div xmlns=\"urn:x\"/>", "not one <div");
         check("<!DOCTYPE div><div/>", "DOCTYPE");

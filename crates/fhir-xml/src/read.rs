@@ -342,7 +342,10 @@ impl<'a, 's> Reader<'a, 's> {
                             rest = ahead;
                             Some(next)
                         }
-                        None => self.misplaced(node, &tag, (namespace, local), group.as_ref())?,
+                        None => {
+                            let ended = first_ended;
+                            self.misplaced(node, &tag, (namespace, local), group.as_ref(), ended)?
+                        }
                     };
                     let next = match next {
                         Some((name, element))
@@ -422,6 +425,7 @@ impl<'a, 's> Reader<'a, 's> {
         tag: &Tag<'a>,
         (namespace, local): (Namespace<'a>, &'a str),
         group: Option<&Group<'s>>,
+        first_ended: usize,
     ) -> Result<Option<(&'s str, Element)>, Found> {
         tag.check_name()?;
         if namespace != Namespace::Fhir {
@@ -434,12 +438,15 @@ impl<'a, 's> Reader<'a, 's> {
             (Some((_, element)), _) if element.is_attribute => return Ok(known),
             (Some((name, element)), Some(group)) => {
                 let choice = element.choice_name(name);
-                if choice.is_some() && choice == group.element.choice_name(group.name) {
+                if choice.is_none() || choice != group.element.choice_name(group.name) {
+                    XmlProblem::WrongOrder { name: beginning(local), after: group.name.to_owned() }
+                } else if self.ended[first_ended..].contains(name) {
+                    XmlProblem::Repeated(beginning(local))
+                } else {
                     // Which alternative comes first has no meaning; that there are two is for
                     // validation, as in JSON.
                     return Ok(known);
                 }
-                XmlProblem::WrongOrder { name: beginning(local), after: group.name.to_owned() }
             }
             _ => XmlProblem::UnknownElement {
                 name: beginning(local),

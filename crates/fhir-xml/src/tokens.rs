@@ -58,9 +58,14 @@ impl Tag<'_> {
     }
 }
 
+/// The byte order mark as a character.
+const MARK: char = '\u{feff}';
+
 pub(crate) struct Tokens<'a> {
     text: &'a str,
     reader: Reader<&'a [u8]>,
+    /// Bytes of a byte order mark at the start, which the reader passes over and does not count.
+    mark: usize,
     /// Where the last token begins.
     pub(crate) start: usize,
     /// Where it ends.
@@ -71,14 +76,19 @@ impl<'a> Tokens<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
         let mut reader = Reader::from_str(text);
         reader.config_mut().check_comments = true;
-        Self { text, reader, start: 0, end: 0 }
+        let mark = if text.starts_with(MARK) { MARK.len_utf8() } else { 0 };
+        Self { text, reader, mark, start: 0, end: 0 }
     }
 
-    /// The next token.
+    /// The next token. A mark that the text still has is text.
     pub(crate) fn next(&mut self) -> Result<Token<'a>, Found> {
+        if self.end < self.mark {
+            self.end = self.mark;
+            return Ok(Token::Text(&self.text[..self.mark]));
+        }
         let event = self.reader.read_event();
         self.start = self.end;
-        self.end = offset(self.reader.buffer_position());
+        self.end = self.mark + offset(self.reader.buffer_position());
         let inner = |before: usize, after: usize| &self.text[self.start + before..self.end - after];
         Ok(match event {
             Ok(Event::Text(_)) => Token::Text(inner(0, 0)),
@@ -102,7 +112,8 @@ impl<'a> Tokens<'a> {
             Ok(Event::DocType(_)) => Token::Doctype,
             Ok(Event::Eof) => Token::Eof,
             Err(error) => {
-                let at = offset(self.reader.error_position()).min(self.text.len());
+                let at = self.mark + offset(self.reader.error_position());
+                let at = at.min(self.text.len());
                 let text = match &error {
                     Error::Syntax(error) => error.to_string(),
                     Error::IllFormed(error) => error.to_string(),

@@ -7,7 +7,7 @@ mod support;
 
 use fhir_core::json::Document;
 use fhir_schema::{Element, Kind, Node, Schema};
-use fhir_xml::{Limits, Style, to_json};
+use fhir_xml::{Limits, Style, to_json, to_xml};
 use proptest::prelude::*;
 
 /// Makes a resource out of numbers: each decides one thing, and when there are no more, nothing
@@ -167,6 +167,20 @@ proptest! {
     }
 
     #[test]
+    fn any_narrative_in_json_is_written_or_refused(
+        pieces in proptest::collection::vec(0..NARRATIVES.len(), 0..8)
+    ) {
+        let div: String = pieces.iter().map(|piece| NARRATIVES[*piece]).collect();
+        let json = format!(
+            "{{\"resourceType\":\"Patient\",\"text\":{{\"status\":\"generated\",\"div\":\"{div}\"}}}}"
+        );
+        let document = Document::parse(json.as_bytes()).unwrap();
+        if let Ok(xml) = to_xml(document.root(), Schema::r4(), Style::Compact) {
+            prop_assert!(to_json(&xml, Schema::r4(), &Limits::default()).is_ok(), "{div}");
+        }
+    }
+
+    #[test]
     fn pieces_of_xml_in_any_order_are_read_or_refused(
         pieces in proptest::collection::vec(0..PIECES.len(), 0..30)
     ) {
@@ -186,6 +200,9 @@ proptest! {
         }
     }
 }
+
+const NARRATIVES: [&str; 10] =
+    ["\u{feff}", "\u{e9}", " ", "<div>", "<div/>", "</div>", "<p>", "</p>", "&nbsp;", "<!-- c -->"];
 
 const PIECES: [&str; 20] = [
     "<name>",

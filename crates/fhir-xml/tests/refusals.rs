@@ -78,6 +78,12 @@ fn unknown_names_and_a_wrong_order_are_refused() {
         "Patient",
         "stands more than once",
     );
+    check_patient(
+        "<extension url=\"urn:x\"><valueString value=\"a\"/><valueQuantity><value value=\"1\"/>\
+         </valueQuantity><valueString value=\"b\"/></extension>",
+        "Patient.extension[0]",
+        "\"valueString\" stands more than once",
+    );
     check_patient("<id value=\"1\" id=\"a\"/>", "Patient.id", "a value alone");
 }
 
@@ -155,6 +161,11 @@ fn bytes_that_are_no_xml_are_refused_with_the_place() {
     check(&format!("\n<?xml version=\"1.0\"?><Patient {FHIR}/>"), "at the very beginning");
     check(&format!("<?xml version=\"1.1\"?><Patient {FHIR}/>"), "must say version=\"1.0\"");
     assert!(read_bytes(b"<Patient>\xFF").unwrap_err().contains("not UTF-8"));
+    // A second byte order mark is text.
+    let marked = format!("\u{feff}\u{feff}<Patient {FHIR}/>");
+    assert!(read_bytes(marked.as_bytes()).unwrap_err().contains("text outside of all elements"));
+    let wide: Vec<u8> = marked.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    assert!(read_bytes(&wide).unwrap_err().contains("text outside of all elements"));
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::idempotency::Turn;
 use crate::interactions::history;
 use crate::large::{SMALL, Turns, where_it_belongs};
 use crate::negotiation::{self, Encoding, Format, Handling, Return, Spoken};
-use crate::{Server, bundle, dispatch, idempotency, representation};
+use crate::{Server, bundle, dispatch, idempotency, panics, representation};
 
 /// Answers whatever comes over the socket of requests.
 pub(crate) async fn exchange(
@@ -41,7 +41,10 @@ pub(crate) async fn exchange(
         Err(error) => return refuse(&error, &head),
     };
     let nonce = admitted.grant.nonce.to_header();
-    let mut response = respond(&server, admitted, &head, body).await;
+    let schema = server.databases[&admitted.grant.tenant].schema();
+    let answered = panics::caught(respond(&server, admitted, &head, body)).await;
+    let mut response =
+        answered.unwrap_or_else(|error| write_error(&error, Format::default(), &head, schema));
     let micros = (server.clock.monotonic().saturating_sub(started)).as_micros();
     let cost = contract::Cost { rows: 0, micros: u32::try_from(micros).unwrap_or(u32::MAX) };
     let headers = response.headers_mut();

@@ -22,6 +22,7 @@ mod large;
 mod listener;
 mod negotiation;
 mod page_link;
+mod panics;
 mod references_exist;
 mod representation;
 mod run;

@@ -95,7 +95,7 @@ fn write(
         ("title", naming.title.as_deref()),
     ];
     for (name, value) in texts {
-        if let Some(value) = value {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
             member(&mut out, name, value);
         }
     }
@@ -125,13 +125,20 @@ fn write(
 fn parameters(set: &ResolvedSet, input: &Input<'_>) -> Result<Vec<Vec<u8>>, TerminologyError> {
     let mut parameters = Vec::new();
     for (name, of) in ECHOED {
-        let Some(value) = input.text(name)? else { continue };
+        let Some(value) = input.text(name)?.filter(|value| !value.is_empty()) else { continue };
         let mut out = object(&[("name", Some(name))]);
         out.pop();
-        if matches!(*of, "valueBoolean" | "valueInteger") {
-            out.extend_from_slice(format!(",\"{of}\":{value}").as_bytes());
-        } else {
-            member(&mut out, of, &value);
+        // As they were understood: "007" is no number in JSON.
+        let understood = match *of {
+            "valueBoolean" => input.boolean(name)?.map(|value| value.to_string()),
+            "valueInteger" => input.number(name)?.map(|value| value.to_string()),
+            _ => None,
+        };
+        match understood {
+            Some(understood) => {
+                out.extend_from_slice(format!(",\"{of}\":{understood}").as_bytes());
+            }
+            None => member(&mut out, of, &value),
         }
         out.push(b'}');
         parameters.push(out);

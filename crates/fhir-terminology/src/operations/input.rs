@@ -10,6 +10,9 @@ use crate::error::TerminologyError;
 use crate::layer::{Entry, Kind};
 use crate::validate::Coding;
 
+/// How many codings of a CodeableConcept are looked at: each is held against everything.
+const CODINGS: usize = 100;
+
 /// What an operation is called with.
 #[derive(Debug, Clone, Default)]
 pub struct Input<'a> {
@@ -67,15 +70,20 @@ impl<'a> Input<'a> {
     /// From the decoded parameters of a query. Those of every request (`_format`) are passed over.
     #[must_use]
     pub fn from_query(query: impl Iterator<Item = (String, String)>) -> Self {
-        let parameters = query
-            .filter(|(name, _)| !name.starts_with('_'))
-            .map(|(name, text)| Parameter {
+        Self::default().and_query(query)
+    }
+
+    /// The same with the decoded parameters of a query beside them.
+    #[must_use]
+    pub fn and_query(mut self, query: impl Iterator<Item = (String, String)>) -> Self {
+        let parameters =
+            query.filter(|(name, _)| !name.starts_with('_')).map(|(name, text)| Parameter {
                 expression: format!("http.{name}"),
                 name: name.into(),
                 given: Given::Text(text.into()),
-            })
-            .collect();
-        Self { parameters, ..Self::default() }
+            });
+        self.parameters.extend(parameters);
+        self
     }
 
     /// From a Parameters resource.
@@ -135,6 +143,20 @@ impl<'a> Input<'a> {
                     parameter.name,
                     known.join(", ")
                 ),
+            )),
+        }
+    }
+
+    /// Refuses more than one of these, which say the same thing in different ways.
+    pub(super) fn one_of(&self, names: &[&str]) -> Result<(), TerminologyError> {
+        let mut given = self.parameters.iter().filter(|it| names.contains(&&*it.name));
+        let Some(first) = given.next() else { return Ok(()) };
+        match given.find(|it| it.name != first.name) {
+            None => Ok(()),
+            Some(second) => Err(refuse(
+                IssueCode::Invalid,
+                &*second.expression,
+                format!("{} and {} say which code: give one of them", first.name, second.name),
             )),
         }
     }
@@ -214,6 +236,10 @@ impl<'a> Input<'a> {
         match &parameter.given {
             Given::Value(value) if value.kind() == JsonKind::Object => {
                 let codings = value.get("coding").into_iter().flat_map(|list| list.items());
+                if codings.clone().nth(CODINGS).is_some() {
+                    let problem = format!("a CodeableConcept has at most {CODINGS} codings here");
+                    return Err(refuse(IssueCode::TooCostly, &*parameter.expression, problem));
+                }
                 Ok(Some(codings.map(read).collect()))
             }
             _ => Err(parameter.invalid("is a CodeableConcept, so it takes a POST")),

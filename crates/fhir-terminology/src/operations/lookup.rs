@@ -2,9 +2,9 @@
 
 use fhir_core::IssueCode;
 
+use super::asked::Asked;
 use super::input::{Input, refuse};
 use super::output::{Output, object};
-use crate::canonical::Canonical;
 use crate::code_system::{Designation, PropertyValue};
 use crate::error::TerminologyError;
 use crate::lookup::{Found, Looked};
@@ -18,19 +18,19 @@ pub(super) fn perform(
     input: &Input<'_>,
 ) -> Result<Vec<u8>, TerminologyError> {
     input.only(PARAMETERS)?;
+    input.one_of(&["code", "coding"])?;
     let coding = input.coding("coding")?;
     let coding = coding.as_ref().map(super::input::OwnedCoding::as_coding);
-    let (code, system, version) =
-        (input.text("code")?, input.text("system")?, input.text("version")?);
+    let code = input.text("code")?;
     let code = code.as_deref().or(coding.map(|it| it.code));
-    let system = system.as_deref().or(coding.and_then(|it| it.system));
-    let (Some(code), Some(system)) = (code, system) else {
+    let mut asked = Asked::of_parameters(input, "system")?;
+    if let Some(coding) = &coding {
+        asked.agree(coding.system, coding.version, "http.coding")?;
+    }
+    let (Some(code), Some(canonical)) = (code, asked.canonical()) else {
         let problem = "say which code: code and system, or coding";
         return Err(refuse(IssueCode::Required, "http.code", problem));
     };
-    let named = version.as_deref().or(coding.and_then(|it| it.version));
-    let canonical = Canonical::parse(system);
-    let canonical = Canonical { version: named.or(canonical.version), ..canonical };
     let date = input.text("date")?;
     let found = match terminology.lookup(canonical, code, date.as_deref())? {
         Looked::Up(found) => found,

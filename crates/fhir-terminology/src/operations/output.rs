@@ -23,15 +23,19 @@ impl Output {
         write_string(name, &mut self.items);
     }
 
-    /// A parameter whose value is a text of this type: `valueCode`.
+    /// A parameter whose value is a text of this type: `valueCode`. FHIR has no empty ones, so
+    /// that those are left out.
     pub(super) fn text(&mut self, name: &str, of: &str, value: &str) {
+        if value.is_empty() {
+            return;
+        }
         self.begin(name);
         member(&mut self.items, of, value);
         self.items.push(b'}');
     }
 
     pub(super) fn text_if(&mut self, name: &str, of: &str, value: Option<&str>) {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
+        if let Some(value) = value {
             self.text(name, of, value);
         }
     }
@@ -51,10 +55,17 @@ impl Output {
     }
 
     pub(super) fn coding(&mut self, name: &str, coding: &[(&str, Option<&str>)]) {
-        self.raw(name, "valueCoding", &object(coding));
+        let json = object(coding);
+        if json != b"{}" {
+            self.raw(name, "valueCoding", &json);
+        }
     }
 
+    /// A parameter of parts, if there are any.
     pub(super) fn parts(&mut self, name: &str, parts: Output) {
+        if parts.items.is_empty() {
+            return;
+        }
         self.begin(name);
         self.items.extend_from_slice(b",\"part\":[");
         self.items.extend(parts.items);

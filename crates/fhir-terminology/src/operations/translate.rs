@@ -3,7 +3,7 @@
 use fhir_core::IssueCode;
 
 use super::input::{Input, refuse};
-use super::output::{Output, object};
+use super::output::Output;
 use crate::error::TerminologyError;
 use crate::layer::{Entry, Kind};
 use crate::terminology::Terminology;
@@ -36,6 +36,7 @@ pub(super) fn perform(
         (input.text("code")?, input.text("system")?, input.text("version")?);
     let coding = input.coding("coding")?;
     let concept = input.concept("codeableConcept")?;
+    input.one_of(&["code", "coding", "codeableConcept"])?;
     let codings: Vec<Coding<'_>> = if let Some(code) = code.as_deref() {
         vec![Coding { system: system.as_deref(), version: version.as_deref(), code, display: None }]
     } else if let Some(coding) = &coding {
@@ -87,7 +88,7 @@ fn answer(matches: &[Match]) -> Output {
     for found in matches {
         let mut parts = Output::new();
         parts.text("equivalence", "valueCode", &found.equivalence);
-        if found.code.is_some() {
+        if found.code.as_deref().is_some_and(|code| !code.is_empty()) {
             let fields = [
                 ("system", found.system.as_deref()),
                 ("version", found.version.as_deref()),
@@ -99,12 +100,12 @@ fn answer(matches: &[Match]) -> Output {
         for product in &found.product {
             let mut of = Output::new();
             of.text("element", "valueUri", &product.property);
-            let value = object(&[
+            let fields = [
                 ("system", product.system.as_deref()),
-                ("code", Some(&product.value)),
+                ("code", Some(&*product.value)),
                 ("display", product.display.as_deref()),
-            ]);
-            of.raw("concept", "valueCoding", &value);
+            ];
+            of.coding("concept", &fields);
             parts.parts("product", of);
         }
         parts.text("source", "valueUri", &found.map);

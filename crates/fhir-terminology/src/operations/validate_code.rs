@@ -2,6 +2,7 @@
 
 use fhir_core::{Issue, IssueCode, OperationOutcome, Severity};
 
+use super::asked::Asked;
 use super::input::{Input, OwnedCoding, refuse};
 use super::output::Output;
 use crate::error::TerminologyError;
@@ -48,6 +49,9 @@ const IN_VALUE_SET: &[&str] = &[
     "tx-resource",
 ];
 
+/// The ways to say which code.
+const WAYS: &[&str] = &["code", "coding", "codeableConcept"];
+
 fn options(input: &Input<'_>) -> Result<ValidateOptions, TerminologyError> {
     Ok(ValidateOptions {
         abstracts: match input.boolean("abstract")? {
@@ -87,6 +91,7 @@ pub(super) fn in_code_system(
     input: &Input<'_>,
 ) -> Result<Vec<u8>, TerminologyError> {
     input.only(IN_CODE_SYSTEM)?;
+    input.one_of(WAYS)?;
     let options = options(input)?;
     let at_hand = match input.instance {
         Some(instance) => Some(Entry::new(instance)?.code_system()?),
@@ -95,23 +100,23 @@ pub(super) fn in_code_system(
             None => None,
         },
     };
-    let (url, code, version, display) =
-        (input.text("url")?, input.text("code")?, input.text("version")?, input.text("display")?);
-    let named = super::canonical(input, "url", "version")?;
-    let named = named.as_deref().map(crate::Canonical::parse);
+    let (code, display, date) = (input.text("code")?, input.text("display")?, input.text("date")?);
+    let mut asked = Asked::of_parameters(input, "url")?;
+    if let Some(system) = &at_hand {
+        asked.agree_with(&system.naming, "http.url")?;
+    }
     let check = |coding: &Coding<'_>| match &at_hand {
         Some(system) => Ok(validate_in(system, coding, &options)),
-        None => validate_in_code_system(terminology, coding, &options),
+        None => validate_in_code_system(terminology, coding, date.as_deref(), &options),
     };
     if let Some(code) = code.as_deref() {
-        if at_hand.is_none() && url.is_none() {
+        if at_hand.is_none() && asked.url().is_none() {
             let problem = "say which code system: url, or codeSystem with the resource";
             return Err(refuse(IssueCode::Required, "http.url", problem));
         }
-        let own = at_hand.as_ref().map(|system| &*system.naming.url);
         let coding = Coding {
-            system: named.map(|it| it.url).or(own),
-            version: named.and_then(|it| it.version).or(version.as_deref()),
+            system: asked.url(),
+            version: asked.version(),
             code,
             display: display.as_deref(),
         };
@@ -121,7 +126,7 @@ pub(super) fn in_code_system(
     let mut best: Option<(usize, Validation)> = None;
     for (at, coding) in subject.codings.iter().enumerate() {
         let mut coding = coding.as_coding();
-        let wanted = named.map(|it| it.url).or(at_hand.as_ref().map(|it| &*it.naming.url));
+        let wanted = asked.url();
         // Codings of other code systems are not what is asked about.
         if let (Some(wanted), Some(own)) = (wanted, coding.system)
             && wanted != own
@@ -133,7 +138,7 @@ pub(super) fn in_code_system(
             return Err(refuse(IssueCode::Invalid, "http.coding", problem));
         }
         coding.system = coding.system.or(wanted);
-        coding.version = named.and_then(|it| it.version).or(coding.version);
+        coding.version = asked.version().or(coding.version);
         let validation = check(&coding)?;
         let better = best.as_ref().is_none_or(|(_, it)| it.verdict != Verdict::Valid);
         if better && (best.is_none() || validation.verdict == Verdict::Valid) {
@@ -155,6 +160,7 @@ pub(super) fn in_value_set(
     input: &Input<'_>,
 ) -> Result<Vec<u8>, TerminologyError> {
     input.only(IN_VALUE_SET)?;
+    input.one_of(WAYS)?;
     let options = options(input)?;
     let set = super::value_set(terminology, input)?;
     let (code, system, version, display) = (

@@ -1,5 +1,5 @@
 //! Any bytes: refused with places inside them, or read as JSON; that is written as XML, which
-//! reads as the same JSON.
+//! reads as the same JSON. Bytes that are JSON are written as XML or refused.
 
 #![no_main]
 
@@ -11,6 +11,13 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let schema = Schema::r4();
     let limits = Limits::default();
+    if let Ok(document) = Document::parse(bytes) {
+        for style in [Style::Compact, Style::Pretty] {
+            if let Ok(xml) = to_xml(document.root(), schema, style) {
+                std::str::from_utf8(&xml).expect("what is written is text");
+            }
+        }
+    }
     match to_json(bytes, schema, &limits) {
         Err(refused) => {
             assert!(!refused.issues.is_empty() && refused.issues.len() <= limits.issues);

@@ -45,7 +45,7 @@ pub(crate) async fn transaction(
         match context.database.commit_under(transaction, terms).await {
             Ok(receipt) => {
                 let committed = Committed { snapshot, identities, receipt };
-                return respond(context, &targets, &entries, &committed).await;
+                return respond(context, (bundle, &targets), &entries, &committed).await;
             }
             Err(CommitError::Raced) => {}
             Err(error) => return Err(failed(context, &targets, &entry_of, error)),
@@ -102,7 +102,8 @@ pub(crate) async fn replay(
         written.push(nothing);
     }
     let receipt = Receipt { t: answered.t, written };
-    respond(context, &targets, &plan.entries, &Committed { snapshot, identities, receipt }).await
+    let committed = Committed { snapshot, identities, receipt };
+    respond(context, (bundle, &targets), &plan.entries, &committed).await
 }
 
 /// Whether this version is the one that such a change, a deletion or not as it is, makes.
@@ -146,14 +147,14 @@ struct Committed {
 
 async fn respond(
     context: &Context<'_>,
-    targets: &[Target],
+    (bundle, targets): (&Bundle<'_>, &[Target]),
     entries: &[Planned],
     committed: &Committed,
 ) -> Result<Answer, ServerError> {
     let mut response = Response::new(Kind::Transaction, entries.len());
     let mut allowance = Allowance::of(context);
-    for (target, planned) in targets.iter().zip(entries) {
-        let call = target.call(context, None);
+    for (index, (target, planned)) in targets.iter().zip(entries).enumerate() {
+        let call = target.call(context, target.parameters(&bundle.entries[index]));
         let answer = match planned {
             Planned::Change(index) => {
                 let (of, id) = &committed.identities[*index];

@@ -59,7 +59,8 @@ pub(crate) async fn batch(
         if let Ok(target) = target
             && target.step() == Step::Read
         {
-            answers[index] = Some(read(context, target, &mut allowance).await);
+            let parameters = target.parameters(&bundle.entries[index]);
+            answers[index] = Some(read(context, target, parameters, &mut allowance).await);
         }
     }
     let mut response = Response::new(Kind::Batch, answers.len());
@@ -214,9 +215,10 @@ impl Batch<'_, '_> {
 async fn read(
     context: &Context<'_>,
     target: &Target,
+    parameters: Option<Resource<'_>>,
     allowance: &mut Allowance,
 ) -> Result<Answer, ErrorAnswer> {
-    let call = target.call(context, None);
+    let call = target.call(context, parameters);
     let result = async {
         allowance.check()?;
         allowance.take(dispatch(call).await?)

@@ -256,7 +256,7 @@ impl<'a> Planner<'a> {
         let mut allowance = Allowance::of(self.context);
         for (index, target) in self.targets.iter().enumerate() {
             if target.step() == Step::Read {
-                let read = self.check_read(target, &mut allowance).await;
+                let read = self.check_read(index, target, &mut allowance).await;
                 read.map_err(|error| error.in_entry(index))?;
             }
         }
@@ -266,10 +266,12 @@ impl<'a> Planner<'a> {
     /// What the transaction does not write itself is asked for now.
     async fn check_read(
         &self,
+        index: usize,
         target: &Target,
         allowance: &mut Allowance,
     ) -> Result<(), ServerError> {
-        let call = target.call(self.context, None);
+        let parameters = target.parameters(&self.bundle.entries[index]);
+        let call = target.call(self.context, parameters);
         let Some((of, step)) = self.written_here(&target.interaction) else {
             return allowance.take(dispatch(call).await?).map(drop);
         };

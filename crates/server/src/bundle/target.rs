@@ -1,7 +1,7 @@
 //! What one entry asks for: method and URL as an interaction.
 
 use contract::Interaction;
-use fhir_core::{BundleRequest, Resource};
+use fhir_core::{BundleEntry, BundleRequest, Resource};
 
 use super::Context;
 use crate::call::{Call, Conditions};
@@ -74,6 +74,12 @@ impl Target {
             | Interaction::ConditionalPatch(_) => Step::Update,
             _ => Step::Read,
         }
+    }
+
+    /// The Parameters that an operation is invoked with; what else is read takes no resource.
+    pub(crate) fn parameters<'a>(&self, entry: &BundleEntry<'a>) -> Option<Resource<'a>> {
+        let invokes = matches!(self.interaction, Interaction::Operation(..));
+        entry.resource.clone().filter(|_| invokes)
     }
 
     /// The entry as an interaction to carry out by itself.

@@ -8,7 +8,7 @@ use fhir_core::{Instance, ResourceId, ResourceType};
 use fhir_terminology::Kind;
 use fhir_terminology::operations::{Input, Operation, Surroundings, operation, perform};
 
-use crate::call::{Answer, Call};
+use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::negotiation::parameters;
 
@@ -34,7 +34,10 @@ pub(crate) async fn invoke(
         of_interaction(name, level).ok_or(ServerError::NotThereYet("this operation"))?;
     call.unrestricted()?;
     let input = match &call.resource {
-        Some(resource) => Input::from_parameters(resource.value())?,
+        // What stands in the URL beside a body counts like what stands in it.
+        Some(resource) => {
+            Input::from_parameters(resource.value())?.and_query(parameters(call.query))
+        }
         None => Input::from_query(parameters(call.query)),
     };
     let definitions = call
@@ -78,7 +81,9 @@ fn sees(call: &Call<'_>, kind: Kind) -> bool {
 /// The resource that an operation is invoked on, as a read would give it.
 async fn read(call: &Call<'_>, instance: &Instance) -> Result<bytes::Bytes, ServerError> {
     let interaction = Interaction::Read(instance.clone());
-    let call = Call { interaction, resource: None, ..call.clone() };
+    // Conditions are about the answer of the operation, not about what it is invoked on.
+    let conditions = Conditions::default();
+    let call = Call { interaction, conditions, resource: None, ..call.clone() };
     let version = super::read::read(&call, instance).await?;
     version.body.ok_or(ServerError::NotFound)
 }

@@ -122,3 +122,78 @@ async fn codes_are_translated_and_compared() {
     let answer = site.get(subsumes).await.is(200).json();
     assert_eq!(value(&answer, "outcome"), "subsumes");
 }
+
+#[tokio::test]
+async fn an_operation_on_an_instance_is_about_that_one_whatever_the_client_has_of_it() {
+    // TERM-084, TERM-100
+    let site = Site::start().await;
+    site.ask("PUT", "CodeSystem/colours").body(colours("red")).send().await.is(201);
+    let ask = "CodeSystem/colours/$validate-code?code=red";
+    let answer = site.ask("GET", ask).header("if-none-match", "W/\"1\"").send().await.is(200);
+    assert_eq!(value(&answer.json(), "result"), true);
+    let same = site.get(&format!("{ask}&url=http://x/colours")).await.is(200);
+    assert_eq!(value(&same.json(), "result"), true);
+    let other = site.get(&format!("{ask}&url=http://other")).await.is(400);
+    assert_eq!(
+        (other.code(), other.expressions()),
+        ("invalid".into(), vec!["http.url".to_owned()])
+    );
+}
+
+#[tokio::test]
+async fn parameters_count_in_the_url_beside_a_body_and_in_the_entries_of_a_bundle() {
+    // TERM-001, TERM-080
+    let site = Site::start().await;
+    let parameters = |code: &str| {
+        json!({ "resourceType": "Parameters", "parameter": [
+            { "name": "coding", "valueCoding": { "system": GENDER, "code": code } },
+        ]})
+    };
+    let target = format!("ValueSet/$validate-code?url={GENDERS}");
+    for (code, expected) in [("male", true), ("none", false)] {
+        let answer = site.ask("POST", &target).body(&parameters(code)).send().await.is(200);
+        assert_eq!(value(&answer.json(), "result"), expected);
+        for kind in ["batch", "transaction"] {
+            let entry = json!({
+                "resource": parameters(code), "request": { "method": "POST", "url": target },
+            });
+            let bundle = json!({ "resourceType": "Bundle", "type": kind, "entry": [entry] });
+            let answer = site.ask("POST", "").body(&bundle).send().await.is(200).json();
+            assert_eq!(value(&answer["entry"][0]["resource"], "result"), expected, "{answer}");
+        }
+    }
+    let twice = format!("{target}&coding={GENDER}|male");
+    let refused = site.ask("POST", &twice).body(&parameters("male")).send().await.is(400);
+    assert_eq!(refused.expressions(), ["http.coding"]);
+}
+
+#[tokio::test]
+async fn an_expansion_of_many_levels_is_there_in_xml() {
+    // XML-034, TERM-064
+    let site = Site::start().await;
+    let concepts: Vec<Value> = (0..50)
+        .map(|n| match n {
+            0 => json!({ "code": "c0" }),
+            n => json!({
+                "code": format!("c{n}"),
+                "designation": [{ "use": { "system": "http://u", "code": "u" }, "value": "n" }],
+                "property": [{ "code": "parent", "valueCode": format!("c{}", n - 1) }],
+            }),
+        })
+        .collect();
+    let chain = json!({
+        "resourceType": "CodeSystem", "id": "chain", "url": "http://x/chain",
+        "valueSet": "http://x/vs/chain", "status": "active", "content": "complete",
+        "concept": concepts,
+    });
+    site.ask("PUT", "CodeSystem/chain").body(&chain).send().await.is(201);
+    let ask = "ValueSet/$expand?url=http://x/vs/chain&excludeNested=false&includeDesignations=true";
+    let xml = site.ask("GET", ask).header("accept", "application/fhir+xml").send().await.is(200);
+    assert!(xml.body.starts_with(b"<?xml"), "{}", xml.text());
+    assert_eq!(xml.text().matches("<code value=\"c").count(), 50);
+    let (mut depth, mut expansion) = (0, &xml.json()["expansion"]);
+    while let Some(first) = expansion["contains"].get(0) {
+        (depth, expansion) = (depth + 1, first);
+    }
+    assert_eq!(depth, 50);
+}

@@ -152,6 +152,20 @@ async fn what_xml_cannot_say_is_406_when_read_and_json_when_written() {
 }
 
 #[tokio::test]
+async fn a_byte_order_mark_where_none_belongs_is_refused_and_harms_no_connection() {
+    // XML-015, XML-022
+    let site = Site::start().await;
+    let marked = format!("\u{feff}\u{feff}{}", patient(""));
+    site.ask("POST", "Patient").bytes(XML, marked).send().await.is(400);
+    let json = "{\"resourceType\":\"Patient\",\"id\":\"1\",\"text\":{\"status\":\"generated\",\
+                \"div\":\"\u{feff}<div/>\"}}";
+    let put = site.ask("PUT", "Patient/1").body(json).header("accept", XML).send().await;
+    put.is(201);
+    let read = sent(site.ask("GET", "Patient/1"), XML).await.is(406);
+    assert_eq!(read.expressions(), ["Patient.text.div"]);
+}
+
+#[tokio::test]
 async fn a_long_bundle_goes_in_and_out_as_xml() {
     // XML-034
     let site = Site::start().await;
