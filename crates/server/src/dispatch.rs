@@ -4,7 +4,9 @@ use contract::Interaction;
 
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
-use crate::interactions::{capabilities, create, delete, history, operation, read, update, vread};
+use crate::interactions::{
+    capabilities, create, delete, history, operation, patch, read, update, vread,
+};
 use crate::table;
 
 /// Carries out any interaction but a batch or transaction, which is made of these.
@@ -30,9 +32,9 @@ pub(crate) async fn dispatch(call: Call<'_>) -> Result<Answer, ServerError> {
         Interaction::Update(instance) => update::update(&call, &instance).await,
         Interaction::Operation(name, level) => operation::invoke(&call, &name, &level).await,
         Interaction::Delete(instance) => delete::delete(&call, &instance).await,
+        Interaction::Patch(instance) => patch::patch(&call, &instance).await,
+        Interaction::ConditionalPatch(of) => patch::conditional_patch(&call, &of).await,
         Interaction::ConditionalUpdate(_)
-        | Interaction::Patch(_)
-        | Interaction::ConditionalPatch(_)
         | Interaction::ConditionalDelete(_)
         | Interaction::SearchType(_)
         | Interaction::SearchSystem

@@ -26,7 +26,7 @@ use crate::holding::HeldBody;
 use crate::idempotency::Turn;
 use crate::interactions::history;
 use crate::large::{SMALL, where_it_belongs};
-use crate::negotiation::{self, Encoding, Format, Handling, Return};
+use crate::negotiation::{self, Format, Handling, Return, Sent};
 use crate::{Server, bundle, dispatch, idempotency, representation};
 
 /// Answers whatever comes over the socket of requests.
@@ -156,13 +156,18 @@ async fn carry_out(
         if let contract::Decision::Deny(reason) = contract::decide(&grant, &interaction) {
             return Err(ServerError::Denied(reason));
         }
-        Some(read_body(server, head, body).await?)
+        Some(read_body(server, head, body, &interaction).await?)
     } else {
         None
     };
     let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
-    // How long an operation takes, its parameters do not say.
-    let length = if invoked { length.max(SMALL + 1) } else { length };
+    // How long an operation takes, its parameters do not say, and no patch how long a resource
+    // it is for.
+    let says_little = invoked
+        || patches(&interaction)
+        || (interaction == Interaction::BatchOrTransaction
+            && body.as_ref().is_some_and(|(body, _)| names_patch(&body.bytes)));
+    let length = if says_little { length.max(SMALL + 1) } else { length };
     let server = Arc::clone(server);
     let database = Arc::clone(&server.databases[&grant.tenant]);
     let query = head.uri.query().unwrap_or_default().to_owned();
@@ -185,13 +190,18 @@ async fn carry_out(
             query: &query,
             conditions,
             resource: None,
+            json_patch: None,
             preference,
             named: None,
         };
-        let Some((body, encoding)) = &body else {
+        let Some((body, sent)) = &body else {
             return perform(call, named).await;
         };
-        let bytes = &representation::as_json(body.bytes.clone(), *encoding, database.schema())?;
+        let Sent::Resource(encoding) = *sent else {
+            let document = Document::parse(&body.bytes).map_err(ServerError::InvalidJson)?;
+            return perform(Call { json_patch: Some(document.root()), ..call }, named).await;
+        };
+        let bytes = &representation::as_json(body.bytes.clone(), encoding, database.schema())?;
         if call.interaction == Interaction::BatchOrTransaction {
             // The largest by far, and the rarest.
             return Box::pin(bundle::bundle(
@@ -241,7 +251,11 @@ fn takes_body(interaction: &Interaction) -> bool {
     matches!(
         interaction,
         Interaction::Create(_) | Interaction::Update(_) | Interaction::BatchOrTransaction
-    )
+    ) || patches(interaction)
+}
+
+fn patches(interaction: &Interaction) -> bool {
+    matches!(interaction, Interaction::Patch(_) | Interaction::ConditionalPatch(_))
 }
 
 /// With `Prefer: handling=strict`, parameters that mean nothing here are errors (HTTP-026).
@@ -253,8 +267,9 @@ fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), Server
     let known = |name: &str| match name {
         "_format" | "_pretty" => true,
         "mode" => *interaction == Interaction::Capabilities,
-        // An operation judges its own parameters, whatever is preferred.
+        // An operation judges its own parameters, whatever is preferred, and so do criteria.
         _ if matches!(interaction, Interaction::Operation(..)) => true,
+        _ if matches!(interaction, Interaction::ConditionalPatch(_)) => true,
         name if history::PARAMETERS.contains(&name) => history,
         _ => false,
     };
@@ -262,11 +277,17 @@ fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), Server
     unknown.map_or(Ok(()), |name| Err(ServerError::UnsupportedParameter(name)))
 }
 
+/// Whether a short Bundle has an entry that patches.
+fn names_patch(bundle: &[u8]) -> bool {
+    bundle.len() <= SMALL && bundle.windows(5).any(|part| part == b"PATCH")
+}
+
 async fn read_body(
     server: &Server,
     head: &Parts,
     body: Body,
-) -> Result<(HeldBody, Encoding), ServerError> {
+    interaction: &Interaction,
+) -> Result<(HeldBody, Sent), ServerError> {
     if let Some(coding) = head.headers.get(CONTENT_ENCODING)
         && coding != "identity"
     {
@@ -280,11 +301,16 @@ async fn read_body(
         return Err(ServerError::BodyTooLong { limit });
     }
     let body = server.holding.read(body, limit, &*server.clock).await?;
-    let encoding = negotiation::content_encoding(&head.headers, body.bytes.first().copied())?;
+    let begins = body.bytes.first().copied();
+    let sent = if patches(interaction) {
+        negotiation::patch_sent(&head.headers, begins)?
+    } else {
+        Sent::Resource(negotiation::content_encoding(&head.headers, begins)?)
+    };
     if body.bytes.is_empty() {
         return Err(ServerError::BodyMissing);
     }
-    Ok((body, encoding))
+    Ok((body, sent))
 }
 
 fn conditions(headers: &HeaderMap) -> Conditions {

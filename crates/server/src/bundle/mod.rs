@@ -8,6 +8,7 @@ mod all_or_none;
 mod allowance;
 mod batch;
 mod narrative;
+mod patches;
 mod plan;
 pub(crate) mod references;
 mod respond;

@@ -95,6 +95,7 @@ impl Target {
             query: &self.query,
             conditions: self.conditions.clone(),
             resource,
+            json_patch: None,
             preference,
             named: context.named,
         }

@@ -87,8 +87,8 @@ fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
             }
             if !schema.identifier_paths(name).is_empty() {
                 resource["conditionalCreate"] = true.into();
-                resource["documentation"] = "Conditional create (If-None-Exist, ifNoneExist) and, \
-                    in transactions, conditional references take one identifier with its system: \
+                resource["documentation"] = "Conditional create (If-None-Exist, ifNoneExist), \
+                    conditional patch and, in transactions, conditional references take one identifier with its system: \
                     identifier=system|value."
                     .into();
             }
@@ -103,11 +103,12 @@ fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
         "software": { "name": "Hearthgate", "version": env!("CARGO_PKG_VERSION") },
         "implementation": { "description": "Hearthgate FHIR server", "url": base.as_str() },
         "fhirVersion": schema.fhir_version(),
+        "patchFormat": ["application/json-patch+json", "application/fhir+json", "application/fhir+xml"],
         "format": ["json", "xml", "application/fhir+json", "application/fhir+xml"],
         "rest": [{
             "mode": "server",
-            "documentation": "Order of execution in batch and transaction: DELETE, POST, PUT, \
-                GET. A conditional reference matches what was there before the transaction \
+            "documentation": "Order of execution in batch and transaction: DELETE, POST, PUT \
+                and PATCH, GET. A conditional reference matches what was there before the transaction \
                 and what the transaction writes, less what it deletes.",
             "security": {
                 "cors": false,

@@ -5,6 +5,7 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod history;
 pub(crate) mod operation;
+pub(crate) mod patch;
 pub(crate) mod preconditions;
 pub(crate) mod read;
 pub(crate) mod update;

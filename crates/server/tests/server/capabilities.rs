@@ -14,7 +14,7 @@ fn codes(list: &Value) -> BTreeSet<&str> {
 
 #[tokio::test]
 async fn the_statement_is_served_to_everyone() {
-    // HTTP-208, HTTP-212
+    // HTTP-129, HTTP-208, HTTP-212
     let site = Site::start().await;
     let answer = site.ask("GET", "metadata").by(&Access::nobody()).send().await.is(200);
     let statement = answer.json();
@@ -26,6 +26,8 @@ async fn the_statement_is_served_to_everyone() {
     assert_eq!(text("date"), "2026-01-02T03:04:05.678901Z");
     assert_eq!(statement["implementation"]["url"], BASE);
     assert_eq!(statement["rest"][0]["mode"], "server");
+    let formats = ["application/json-patch+json", "application/fhir+json", "application/fhir+xml"];
+    assert_eq!(statement["patchFormat"], serde_json::json!(formats));
     let types: Vec<&str> = statement["rest"][0]["resource"]
         .as_array()
         .unwrap()
@@ -83,7 +85,7 @@ const PROBES: [Probe; 16] = [
     probe("update", "PUT", "Patient/1", PATIENT),
     probe("read", "GET", "Patient/1", ""),
     probe("vread", "GET", "Patient/1/_history/1", ""),
-    probe("patch", "PATCH", "Patient/1", "[]"),
+    probe("patch", "PATCH", "Patient/1", r#"{"resourceType":"Parameters"}"#),
     probe("history-instance", "GET", "Patient/1/_history", ""),
     probe("history-type", "GET", "Patient/_history", ""),
     probe("create", "POST", "Patient", PATIENT),
