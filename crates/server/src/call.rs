@@ -27,6 +27,8 @@ pub(crate) struct Call<'a> {
     /// A body that is a JSON Patch and no resource.
     pub(crate) json_patch: Option<Value<'a>>,
     pub(crate) preference: Return,
+    /// `Accept-Language`, for what has names in several languages.
+    pub(crate) accept_language: Option<&'a str>,
     /// The name that the client gave the request.
     pub(crate) named: Option<&'a Named>,
 }

@@ -22,7 +22,7 @@ pub(crate) async fn dispatch(call: Call<'_>) -> Result<Answer, ServerError> {
         return Err(ServerError::NotThereYet(code));
     }
     match call.interaction.clone() {
-        Interaction::Capabilities => capabilities::capabilities(&call),
+        Interaction::Capabilities => capabilities::capabilities(&call).await,
         Interaction::Read(instance) => read::read(&call, &instance).await,
         Interaction::Vread(instance, version) => vread::vread(&call, &instance, &version).await,
         Interaction::HistoryInstance(instance) => history::history_instance(&call, &instance).await,

@@ -12,8 +12,8 @@ use fhir_core::json::Document;
 use fhir_core::{Issue, OperationOutcome, Resource};
 use fhir_schema::Schema;
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY,
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
@@ -172,6 +172,7 @@ async fn carry_out(
     let database = Arc::clone(&server.databases[&grant.tenant]);
     let query = head.uri.query().unwrap_or_default().to_owned();
     let conditions = conditions(&head.headers);
+    let languages = text_of(&head.headers, ACCEPT_LANGUAGE.as_str());
     let named = if writes(&interaction) && head.headers.contains_key(idempotency::HEADER) {
         idempotency::named(head, &grant)?
     } else {
@@ -182,6 +183,7 @@ async fn carry_out(
     let work = Box::pin(async move {
         let all = body.as_ref().map_or(&[][..], |(body, _)| &body.bytes);
         let named = named.map(|named| named.with_body(all));
+        let accept_language = languages.as_deref();
         let call = Call {
             server: &server,
             database: &database,
@@ -192,6 +194,7 @@ async fn carry_out(
             resource: None,
             json_patch: None,
             preference,
+            accept_language,
             named: None,
         };
         let Some((body, sent)) = &body else {
@@ -209,7 +212,8 @@ async fn carry_out(
                 &database,
                 &grant,
                 bytes,
-                (preference, named),
+                (preference, accept_language),
+                named,
             ))
             .await;
         }
@@ -313,14 +317,17 @@ async fn read_body(
     Ok((body, sent))
 }
 
+/// The lines of a header as one.
+fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
+    let mut lines = headers.get_all(name).iter().peekable();
+    lines.peek()?;
+    let lines: Vec<_> =
+        lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect();
+    Some(lines.join(", "))
+}
+
 fn conditions(headers: &HeaderMap) -> Conditions {
-    let text = |name: &str| {
-        let mut lines = headers.get_all(name).iter().peekable();
-        lines.peek()?;
-        let lines: Vec<_> =
-            lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect();
-        Some(lines.join(", "))
-    };
+    let text = |name: &str| text_of(headers, name);
     Conditions {
         if_match: text(IF_MATCH.as_str()),
         if_none_match: text(IF_NONE_MATCH.as_str()),
@@ -414,6 +421,7 @@ fn with_body(status: StatusCode, body: Option<Bytes>, format: Format) -> Respons
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type));
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    headers.insert(VARY, HeaderValue::from_static("Accept, Prefer, Authorization"));
+    headers
+        .insert(VARY, HeaderValue::from_static("Accept, Accept-Language, Prefer, Authorization"));
     response
 }

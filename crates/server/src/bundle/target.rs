@@ -97,6 +97,7 @@ impl Target {
             resource,
             json_patch: None,
             preference,
+            accept_language: context.accept_language,
             named: context.named,
         }
     }

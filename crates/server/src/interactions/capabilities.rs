@@ -1,6 +1,8 @@
 //! capabilities (FHIR R4, 3.1.0.10): the CapabilityStatement, derived from the one table of
 //! interactions, so that it says what is there and nothing else.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 use fhir_core::Instant;
 use fhir_schema::Schema;
@@ -8,37 +10,60 @@ use fhir_terminology::operations::OPERATIONS;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::terminology_capabilities::terminology_capabilities;
 use crate::PublicBase;
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 use crate::negotiation::parameters;
 use crate::table::{Place, TABLE};
 
-/// The statement, written once when the server starts.
+/// The statements: the CapabilityStatement, written once when the server starts, and the
+/// TerminologyCapabilities, when somebody first asks for them.
 pub(crate) struct Statement {
     json: Bytes,
+    terminology: Arc<OnceLock<Bytes>>,
+    base: PublicBase,
+    started: Instant,
 }
 
 impl Statement {
     pub(crate) fn new(base: &PublicBase, started: Instant) -> Self {
         let statement = statement(base, started, Schema::r4());
-        Self { json: Bytes::from(statement.to_string()) }
+        let json = Bytes::from(statement.to_string());
+        Self { json, terminology: Arc::default(), base: base.clone(), started }
+    }
+
+    async fn of_terminology(&self) -> Result<Bytes, ServerError> {
+        if let Some(json) = self.terminology.get() {
+            return Ok(json.clone());
+        }
+        let (kept, base, started) =
+            (Arc::clone(&self.terminology), self.base.clone(), self.started);
+        let write = move || kept.get_or_init(|| terminology_capabilities(&base, started)).clone();
+        tokio::task::spawn_blocking(write).await.map_err(|_| ServerError::Interrupted)
     }
 }
 
-pub(crate) fn capabilities(call: &Call<'_>) -> Result<Answer, ServerError> {
+pub(crate) async fn capabilities(call: &Call<'_>) -> Result<Answer, ServerError> {
     let mode = parameters(call.query).find(|(name, _)| name == "mode");
     match mode.as_ref().map(|(_, value)| value.as_str()) {
         None | Some("full" | "normative") => {}
-        Some("terminology") => return Err(ServerError::NotThereYet("TerminologyCapabilities")),
+        Some("terminology") => {
+            return Ok(Answer::of(call.server.capabilities.of_terminology().await?));
+        }
         Some(_) => {
             return Err(ServerError::InvalidParameter {
                 name: "mode",
-                mend: "use full or normative, or leave it out",
+                mend: "use full, normative or terminology, or leave it out",
             });
         }
     }
     Ok(Answer { status: StatusCode::OK, ..Answer::of(call.server.capabilities.json.clone()) })
+}
+
+/// `software` of both statements.
+pub(crate) fn software() -> Value {
+    json!({ "name": "Hearthgate", "version": env!("CARGO_PKG_VERSION") })
 }
 
 fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
@@ -100,7 +125,7 @@ fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
         "status": "active",
         "date": started.to_string(),
         "kind": "instance",
-        "software": { "name": "Hearthgate", "version": env!("CARGO_PKG_VERSION") },
+        "software": software(),
         "implementation": { "description": "Hearthgate FHIR server", "url": base.as_str() },
         "fhirVersion": schema.fhir_version(),
         "patchFormat": ["application/json-patch+json", "application/fhir+json", "application/fhir+xml"],
