@@ -18,7 +18,22 @@ const GONE: OwnerKeyId = OwnerKeyId(7);
 const KEPT: OwnerKeyId = OwnerKeyId(u64::MAX);
 
 /// Derives nothing from what has the destroyed key.
-struct Destroyed;
+struct Destroyed {
+    /// Waits for this first.
+    leave: Option<Leave>,
+}
+
+impl Destroyed {
+    fn at_once() -> Arc<Self> {
+        Arc::new(Self { leave: None })
+    }
+}
+
+/// Says when it is asked, and goes on once it may.
+struct Leave {
+    asked: Sender<()>,
+    may: Mutex<Receiver<()>>,
+}
 
 impl Derive for Destroyed {
     fn identifiers(
@@ -38,6 +53,11 @@ impl Derive for Destroyed {
         _: u32,
         _: ReadBlob<'_>,
     ) -> Result<Vec<IdentifierKey>, DeriveError> {
+        if let Some(leave) = &self.leave {
+            leave.asked.send(()).unwrap();
+            // Closed, it waits for nothing.
+            let _ = leave.may.lock().unwrap().recv();
+        }
         let Version { resource_type, dictionary, length, body, .. } = version;
         match version.owner {
             GONE => Ok(Vec::new()),
@@ -86,11 +106,11 @@ fn identifiers_under_a_destroyed_key_go_and_what_others_bear_stays() {
     );
     let verified = || {
         let tenant = store::suite::fixture::tenant();
-        verify(tenant.as_str(), &database.options(), Some(Arc::new(Destroyed)))
+        verify(tenant.as_str(), &database.options(), Some(Destroyed::at_once()))
     };
     let before = verified().unwrap_err();
     assert!(matches!(before, VerifyError::IdentifiersBeyond { extra: 3 }), "{before:?}");
-    assert_eq!(store.forget_identifiers(&[GONE], Arc::new(Destroyed)).unwrap(), 2);
+    assert_eq!(store.forget_identifiers(&[GONE], Destroyed::at_once()).unwrap(), 2);
     let found = |of, value, at| block_on(identified(&store, of, ("n", value), at));
     assert_eq!(found("Patient", "1", 5), ["kept"]);
     assert!(found("Observation", "2", 5).is_empty());
@@ -98,39 +118,8 @@ fn identifiers_under_a_destroyed_key_go_and_what_others_bear_stays() {
     assert_eq!(found("Observation", "3", 3), ["moved"]);
     assert_eq!(found("Patient", "4", 5), ["kept"]);
     assert_eq!(verified().unwrap().identifiers, Some(3));
-    assert_eq!(store.forget_identifiers(&[GONE], Arc::new(Destroyed)).unwrap(), 0);
+    assert_eq!(store.forget_identifiers(&[GONE], Destroyed::at_once()).unwrap(), 0);
     assert_eq!(database.sql("SELECT count(*) FROM hearthgate.identifiers"), "3");
-}
-
-/// Derives as [`Destroyed`] does, once it may; says when it is asked.
-struct Slow {
-    asked: Sender<()>,
-    may: Mutex<Receiver<()>>,
-}
-
-impl Derive for Slow {
-    fn identifiers(
-        &self,
-        of: &fhir_core::ResourceType,
-        coding: BodyCoding,
-        length: u32,
-        body: &[u8],
-    ) -> Result<Vec<IdentifierKey>, DeriveError> {
-        Destroyed.identifiers(of, coding, length, body)
-    }
-
-    fn identifiers_of(
-        &self,
-        version: &Version,
-        commit: CommitId,
-        ordinal: u32,
-        read: ReadBlob<'_>,
-    ) -> Result<Vec<IdentifierKey>, DeriveError> {
-        self.asked.send(()).unwrap();
-        // Closed, it waits for nothing.
-        let _ = self.may.lock().unwrap().recv();
-        Destroyed.identifiers_of(version, commit, ordinal, read)
-    }
 }
 
 #[test]
@@ -145,7 +134,8 @@ fn commits_go_on_while_bodies_are_read_to_forget_and_what_they_bear_stays() {
         ],
     );
     let ((asked, is_asked), (let_it, may)) = (channel(), channel());
-    let slow = Slow { asked, may: Mutex::new(may) };
+    let leave = Some(Leave { asked, may: Mutex::new(may) });
+    let slow = Destroyed { leave };
     let forgetting = {
         let store = Arc::clone(&store);
         let forget = move || store.forget_identifiers(&[GONE], Arc::new(slow));
@@ -161,7 +151,7 @@ fn commits_go_on_while_bodies_are_read_to_forget_and_what_they_bear_stays() {
     assert_eq!((found("2", 1).len(), found("2", 2).len()), (0, 1));
     assert_eq!((found("3", 2).len(), found("3", 3).len()), (0, 1));
     let tenant = store::suite::fixture::tenant();
-    let verified = verify(tenant.as_str(), &database.options(), Some(Arc::new(Destroyed)));
+    let verified = verify(tenant.as_str(), &database.options(), Some(Destroyed::at_once()));
     assert_eq!(verified.unwrap().identifiers, Some(2));
 }
 
@@ -171,7 +161,7 @@ fn whoever_was_taken_over_deletes_no_identifiers() {
     let store = database.open();
     append(&store, &[commit(1, vec![sealed(GONE, "Patient/gone", 1, &["1"])])]);
     let other = database.take_over();
-    let refused = store.forget_identifiers(&[GONE], Arc::new(Destroyed)).unwrap_err();
+    let refused = store.forget_identifiers(&[GONE], Destroyed::at_once()).unwrap_err();
     assert!(matches!(refused, ForgetError::Lost), "{refused:?}");
     assert_eq!(block_on(identified(&other, "Patient", ("n", "1"), 1)), ["gone"]);
 }
