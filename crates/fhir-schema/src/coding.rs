@@ -79,88 +79,64 @@ fn earlier<T: ?Sized>(seen: &[Arc<T>], number: usize) -> Result<Arc<T>, SchemaEr
     Ok(Arc::clone(found))
 }
 
-impl Coded for Arc<str> {
+/// What is written once, at its first occurrence, and named by number after that.
+trait Shared: Hash + Eq {
+    fn numbers(writer: &mut Writer) -> &mut HashMap<Arc<Self>, usize>;
+    fn read_before<'r>(reader: &'r mut Reader<'_>) -> &'r mut Vec<Arc<Self>>;
+    fn write_once(&self, writer: &mut Writer);
+    fn read_once(reader: &mut Reader<'_>) -> Result<Arc<Self>, SchemaError>;
+}
+
+impl<T: Shared + ?Sized> Coded for Arc<T> {
     fn write(&self, writer: &mut Writer) {
-        let number = known(&mut writer.texts, self);
+        let number = known(T::numbers(writer), self);
         put_number(&mut writer.bytes, number);
         if number == 0 {
-            put_string(&mut writer.bytes, self);
+            self.write_once(writer);
         }
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, SchemaError> {
         match reader.bytes.number()? {
             0 => {
-                let text: Self = reader.bytes.string()?.into();
-                reader.texts.push(Self::clone(&text));
-                Ok(text)
+                let value = T::read_once(reader)?;
+                T::read_before(reader).push(Self::clone(&value));
+                Ok(value)
             }
-            number => earlier(&reader.texts, number),
+            number => earlier(T::read_before(reader), number),
         }
     }
 }
 
-impl Coded for Arc<Constraint> {
-    fn write(&self, writer: &mut Writer) {
-        let number = known(&mut writer.constraints, self);
-        put_number(&mut writer.bytes, number);
-        if number == 0 {
-            Constraint::write(self, writer);
-        }
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self, SchemaError> {
-        match reader.bytes.number()? {
-            0 => {
-                let constraint = Self::new(Constraint::read(reader)?);
-                reader.constraints.push(Self::clone(&constraint));
-                Ok(constraint)
+/// Each type that is shared, and where its values are counted.
+macro_rules! shared {
+    ($($type:ty, $field:ident, $write:expr, $read:expr;)*) => {$(
+        impl Shared for $type {
+            fn numbers(writer: &mut Writer) -> &mut HashMap<Arc<Self>, usize> {
+                &mut writer.$field
             }
-            number => earlier(&reader.constraints, number),
+            fn read_before<'r>(reader: &'r mut Reader<'_>) -> &'r mut Vec<Arc<Self>> {
+                &mut reader.$field
+            }
+            fn write_once(&self, writer: &mut Writer) {
+                $write(self, writer);
+            }
+            fn read_once(reader: &mut Reader<'_>) -> Result<Arc<Self>, SchemaError> {
+                $read(reader)
+            }
         }
-    }
+    )*};
 }
 
-impl Coded for Arc<[Arc<Constraint>]> {
-    fn write(&self, writer: &mut Writer) {
-        let number = known(&mut writer.constraint_lists, self);
-        put_number(&mut writer.bytes, number);
-        if number == 0 {
-            write_all(self, writer);
-        }
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self, SchemaError> {
-        match reader.bytes.number()? {
-            0 => {
-                let list: Self = Vec::read(reader)?.into();
-                reader.constraint_lists.push(Self::clone(&list));
-                Ok(list)
-            }
-            number => earlier(&reader.constraint_lists, number),
-        }
-    }
-}
-
-impl Coded for Arc<[TypeReference]> {
-    fn write(&self, writer: &mut Writer) {
-        let number = known(&mut writer.type_lists, self);
-        put_number(&mut writer.bytes, number);
-        if number == 0 {
-            write_all(self, writer);
-        }
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self, SchemaError> {
-        match reader.bytes.number()? {
-            0 => {
-                let list: Self = Vec::read(reader)?.into();
-                reader.type_lists.push(Self::clone(&list));
-                Ok(list)
-            }
-            number => earlier(&reader.type_lists, number),
-        }
-    }
+shared! {
+    str, texts, |text, writer: &mut Writer| put_string(&mut writer.bytes, text),
+        |reader: &mut Reader<'_>| Ok(reader.bytes.string()?.into());
+    Constraint, constraints, Coded::write,
+        |reader: &mut Reader<'_>| Self::read(reader).map(Arc::new);
+    [Arc<Constraint>], constraint_lists, write_all,
+        |reader: &mut Reader<'_>| Vec::read(reader).map(Arc::from);
+    [TypeReference], type_lists, write_all,
+        |reader: &mut Reader<'_>| Vec::read(reader).map(Arc::from);
 }
 
 impl Coded for u32 {

@@ -76,6 +76,7 @@ fn of(url: &str, system: &str, filter: Option<Filter>) -> ValueSet {
         exclude: Vec::new(),
         inactive: None,
         locked_date: None,
+        supplements: Vec::new(),
         contained: Vec::new(),
         compose: None,
     }

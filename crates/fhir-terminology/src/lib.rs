@@ -27,6 +27,7 @@ pub mod pack;
 mod read_code_system;
 mod resolve;
 mod resolved;
+mod supplement;
 mod tables;
 mod terminology;
 mod text;
@@ -49,7 +50,7 @@ pub use lookup::{Found, Looked, Subsumption, subsumes};
 pub use read_code_system::read_code_system;
 pub use resolve::IMPORT_DEPTH;
 pub use resolved::{Member, Membership, Pins, ResolvedSet};
-pub use terminology::{Terminology, r4_source};
+pub use terminology::{KnownSystem, Terminology, r4_source};
 pub use text::{Languages, TextFilter, fold};
 pub use translate::{Direction, Match, TranslateRequest};
 pub use validate::{

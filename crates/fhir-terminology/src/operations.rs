@@ -4,6 +4,7 @@
 //! A parameter that an operation does not know is refused, never passed over.
 
 mod asked;
+mod context;
 mod expand;
 mod input;
 mod lookup;
@@ -15,6 +16,7 @@ mod validate_code;
 use std::sync::Arc;
 
 use asked::Asked;
+pub use expand::PARAMETERS as EXPANSION_PARAMETERS;
 pub use input::Input;
 
 use crate::canonical::Canonical;
@@ -25,6 +27,7 @@ use crate::resolved::{Pins, ResolvedSet};
 use crate::terminology::Terminology;
 use crate::text::Languages;
 use fhir_core::IssueCode;
+use fhir_schema::DefinitionSet;
 
 /// An operation of the terminology service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +89,8 @@ pub struct Surroundings<'a> {
     pub timestamp: &'a str,
     /// What this expansion is called: a URI that is no other's.
     pub identifier: &'a str,
+    /// The structures whose elements are bound to value sets, for `context`.
+    pub structures: &'a DefinitionSet,
 }
 
 /// The operation of this name on this resource type.
@@ -120,7 +125,7 @@ pub fn perform(
         (Kind::CodeSystem, "$subsumes") => subsumes::perform(terminology, input),
         (Kind::CodeSystem, _) => validate_code::in_code_system(terminology, input),
         (Kind::ValueSet, "$expand") => expand::perform(terminology, input, surroundings),
-        (Kind::ValueSet, _) => validate_code::in_value_set(terminology, input),
+        (Kind::ValueSet, _) => validate_code::in_value_set(terminology, input, surroundings),
         (Kind::ConceptMap, _) => translate::perform(terminology, input),
     }
 }
@@ -163,14 +168,17 @@ fn pins(input: &Input<'_>) -> Result<Pins, TerminologyError> {
         force: input.versions("force-system-version")?,
         check: input.versions("check-system-version")?,
         exclude: input.texts("exclude-system")?,
+        supplements: input.texts("useSupplement")?,
         date: input.text("date")?.map(|date| date.into_owned()),
     })
 }
 
-/// The value set that an operation is about: the instance, the one in a parameter, or one by URL.
+/// The value set that an operation is about: the instance, the one in a parameter, one by URL, or
+/// the one that an element is bound to.
 fn value_set(
     terminology: &Terminology,
     input: &Input<'_>,
+    structures: &DefinitionSet,
 ) -> Result<Arc<ResolvedSet>, TerminologyError> {
     let pins = pins(input)?;
     let at_hand = match input.instance {
@@ -184,8 +192,12 @@ fn value_set(
         asked.agree_with(&set.naming, "http.url")?;
         return ResolvedSet::new(terminology, &set, &pins).map(Arc::new);
     }
+    let named = match named {
+        Some(canonical) => Some(canonical),
+        None => context::bound(structures, input)?,
+    };
     let Some(canonical) = named else {
-        let problem = "say which value set: url, or valueSet with the resource";
+        let problem = "say which value set: url, context, or valueSet with the resource";
         return Err(input::refuse(IssueCode::Required, "http.url", problem));
     };
     if pins.is_empty() {

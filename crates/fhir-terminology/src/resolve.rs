@@ -6,11 +6,12 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use crate::canonical::Canonical;
-use crate::code_system::Content;
+use crate::code_system::{CodeSystem, Content};
 use crate::error::TerminologyError;
 use crate::filter::{self, refuse, select, whole_match};
 use crate::grammar::Grammar;
 use crate::resolved::{GrammarFilter, Import, Listed, Part, Pins, ResolvedSet, Selection, Source};
+use crate::supplement::supplemented;
 use crate::terminology::Terminology;
 use crate::value_set::{Include, ListedConcept, ValueSet};
 
@@ -50,10 +51,14 @@ impl<'a> Resolution<'a> {
 
     pub(crate) fn set(&mut self, set: &ValueSet) -> Result<ResolvedSet, TerminologyError> {
         let date = self.pins.date.as_deref().or(set.locked_date.as_deref());
+        let named = set.supplements.iter().map(|named| &**named);
+        let named = named.chain(self.pins.supplements.iter().map(String::as_str));
+        let supplements = named.map(|it| self.terminology.supplement(Canonical::parse(it)));
+        let supplements = supplements.collect::<Result<Vec<_>, _>>()?;
         let mut parts = [Vec::new(), Vec::new()];
         for (list, parts) in [&set.include, &set.exclude].into_iter().zip(&mut parts) {
             for include in list {
-                parts.push(self.part(set, include, date)?);
+                parts.push(self.part(set, include, date, &supplements)?);
             }
         }
         let [include, exclude] = parts;
@@ -62,6 +67,7 @@ impl<'a> Resolution<'a> {
             compose: set.compose.clone(),
             include,
             exclude,
+            used_supplements: supplements.iter().map(|it| it.naming.canonical()).collect(),
             active_only: set.inactive == Some(false),
             excluded_systems: self.pins.exclude.clone(),
         })
@@ -72,6 +78,7 @@ impl<'a> Resolution<'a> {
         set: &ValueSet,
         include: &Include,
         date: Option<&str>,
+        supplements: &[Arc<CodeSystem>],
     ) -> Result<Part, TerminologyError> {
         self.parts += 1;
         if self.parts > PARTS {
@@ -89,7 +96,10 @@ impl<'a> Resolution<'a> {
             let (source, selection) = (Source::Imports, Selection::All);
             return Ok(Part { system: None, source, selection, imports, gap: None });
         };
-        let source = self.source(system, include.version.as_deref(), date)?;
+        let source = match self.source(system, include.version.as_deref(), date)? {
+            Source::System(found) => Source::System(supplemented(found, supplements)),
+            other => other,
+        };
         let size = match &source {
             Source::System(found) => found.size(),
             _ => 0,

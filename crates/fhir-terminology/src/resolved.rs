@@ -25,6 +25,8 @@ pub struct Pins {
     pub check: Vec<(String, String)>,
     /// `exclude-system`: code systems to leave out.
     pub exclude: Vec<String>,
+    /// `useSupplement`: supplements whose names and properties count.
+    pub supplements: Vec<String>,
     /// `date`: the definitions as of then.
     pub date: Option<String>,
 }
@@ -46,6 +48,8 @@ pub struct ResolvedSet {
     pub compose: Option<Box<str>>,
     pub(crate) include: Vec<Part>,
     pub(crate) exclude: Vec<Part>,
+    /// The supplements that it or the request asked for, as `url|version`.
+    pub(crate) used_supplements: Vec<String>,
     /// Whether retired concepts are left out (`compose.inactive` is false).
     pub(crate) active_only: bool,
     pub(crate) excluded_systems: Vec<String>,

@@ -1,12 +1,14 @@
 //! Layers of definitions, and what they have for a canonical.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::canonical::{Canonical, compare_versions};
 use crate::code_system::{CodeSystem, Content, Status};
 use crate::concept_map::ConceptMap;
 use crate::error::TerminologyError;
+use crate::grammar::Grammar;
 use crate::kept::Kept;
 use crate::layer::{Entry, Kind, Layer};
 use crate::pack::Pack;
@@ -14,6 +16,17 @@ use crate::resolved::ResolvedSet;
 use crate::value_set::ValueSet;
 
 static R4: &[u8] = include_bytes!("../definitions/r4.zst");
+
+/// A code system that questions are answered about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownSystem {
+    /// Its canonical URL.
+    pub url: String,
+    /// The versions that are here; none where it has no version.
+    pub versions: Vec<String>,
+    /// The one that counts where none is named.
+    pub default: Option<String>,
+}
 
 /// Definitions to answer from. Cloning one is cheap; adding a layer leaves the others as they are.
 #[derive(Debug, Clone)]
@@ -194,6 +207,20 @@ impl Terminology {
             .collect()
     }
 
+    /// The supplement with this canonical.
+    ///
+    /// # Errors
+    /// [`TerminologyError::UnknownCanonical`], or [`TerminologyError::Malformed`] when it cannot
+    /// be read.
+    pub fn supplement(&self, of: Canonical<'_>) -> Result<Arc<CodeSystem>, TerminologyError> {
+        let found = self.code_system(of, None)?;
+        let is_one = |it: &Arc<CodeSystem>| it.content == Content::Supplement;
+        found.filter(is_one).ok_or_else(|| TerminologyError::UnknownCanonical {
+            kind: "supplement",
+            canonical: of.to_string(),
+        })
+    }
+
     /// The URLs of all definitions of a kind, each once, in order.
     #[must_use]
     pub fn canonicals(&self, kind: Kind) -> Vec<String> {
@@ -201,6 +228,40 @@ impl Terminology {
         let urls: std::collections::BTreeSet<&str> =
             layers.flat_map(|layer| layer.urls(kind)).collect();
         urls.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The code systems of which concepts or a grammar are here, in the order of their URLs.
+    /// Those that cannot be read are passed over. Lays out every one.
+    #[must_use]
+    pub fn code_systems(&self) -> Vec<KnownSystem> {
+        let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let urls = self.canonicals(Kind::CodeSystem);
+        // R4 has some with a version in their URLs, which no canonical can name.
+        for url in urls.into_iter().filter(|url| !url.contains('|')) {
+            let all = self.versions(Kind::CodeSystem, &url).into_iter();
+            let versions: Vec<String> = all
+                .filter_map(|entry| entry.code_system().ok())
+                .filter(|system| {
+                    !matches!(system.content, Content::Supplement) && !system.is_empty()
+                })
+                .map(|system| system.naming.version.as_deref().unwrap_or_default().to_owned())
+                .collect();
+            if !versions.is_empty() {
+                known.insert(url, versions);
+            }
+        }
+        for grammar in Grammar::ALL {
+            known.entry(grammar.url().to_owned()).or_default();
+        }
+        let known = known.into_iter().map(|(url, mut versions)| {
+            let of = Canonical { url: &url, version: None };
+            let default = self.find(Kind::CodeSystem, of, None);
+            let default = default.map(|entry| entry.label.version.to_string());
+            versions.retain(|version| !version.is_empty());
+            versions.dedup();
+            KnownSystem { default: default.filter(|it| versions.contains(it)), url, versions }
+        });
+        known.collect()
     }
 
     /// A value set with everything that it names looked up, kept for the next who asks.

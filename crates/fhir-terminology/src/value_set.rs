@@ -22,6 +22,8 @@ pub struct ValueSet {
     pub inactive: Option<bool>,
     /// `compose.lockedDate`
     pub locked_date: Option<Box<str>>,
+    /// Supplements that it needs (extension valueset-supplement).
+    pub supplements: Vec<Box<str>>,
     /// Value sets contained in it, by their ids.
     pub contained: Vec<(Box<str>, ValueSet)>,
     /// `compose` as it was written, for whoever asks for it.
@@ -80,6 +82,9 @@ pub struct Filter {
     pub value: Box<str>,
 }
 
+/// The extension by which a value set names supplements that it needs.
+const SUPPLEMENT: &str = "http://hl7.org/fhir/StructureDefinition/valueset-supplement";
+
 fn each<'a>(of: Value<'a>, name: &str) -> impl Iterator<Item = Value<'a>> + use<'a> {
     of.get(name).into_iter().flat_map(|list| list.items())
 }
@@ -106,6 +111,10 @@ fn read(resource: Value<'_>, nesting: Nesting) -> Result<ValueSet, TerminologyEr
         exclude: Vec::new(),
         inactive: None,
         locked_date: None,
+        supplements: each(resource, "extension")
+            .filter(|extension| extension.get_str("url").as_deref() == Some(SUPPLEMENT))
+            .filter_map(|extension| boxed(extension, "valueCanonical"))
+            .collect(),
         contained: Vec::new(),
         compose: None,
     };

@@ -6,12 +6,18 @@ use std::sync::Arc;
 
 use fhir_core::IssueCode;
 use fhir_core::json::Document;
+use fhir_schema::DefinitionSet;
 use fhir_terminology::operations::{Input, Surroundings, operation, perform};
 use fhir_terminology::{Entry, Layer, Terminology, TerminologyError};
 use proptest::prelude::*;
 
-const NOW: Surroundings<'static> =
-    Surroundings { timestamp: "2026-01-02T03:04:05Z", identifier: "urn:uuid:1" };
+fn now() -> Surroundings<'static> {
+    Surroundings {
+        timestamp: "2026-01-02T03:04:05Z",
+        identifier: "urn:uuid:1",
+        structures: DefinitionSet::r4(),
+    }
+}
 
 fn query(text: &str) -> Vec<(String, String)> {
     let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
@@ -21,7 +27,7 @@ fn query(text: &str) -> Vec<(String, String)> {
 fn ask(of: &str, name: &str, text: &str) -> Result<String, TerminologyError> {
     let input = Input::from_query(query(text).into_iter());
     let operation = operation(of, name).unwrap();
-    let answer = perform(operation, &Terminology::r4(), &input, NOW)?;
+    let answer = perform(operation, &Terminology::r4(), &input, now())?;
     Document::parse(&answer).unwrap();
     Ok(String::from_utf8(answer).unwrap())
 }
@@ -30,7 +36,7 @@ fn post(of: &str, name: &str, parameters: &str) -> Result<String, TerminologyErr
     let text = format!(r#"{{"resourceType":"Parameters","parameter":[{parameters}]}}"#);
     let document = Document::parse(text.as_bytes()).unwrap();
     let input = Input::from_parameters(document.root())?;
-    let answer = perform(operation(of, name).unwrap(), &Terminology::r4(), &input, NOW)?;
+    let answer = perform(operation(of, name).unwrap(), &Terminology::r4(), &input, now())?;
     Document::parse(&answer).unwrap();
     Ok(String::from_utf8(answer).unwrap())
 }
@@ -203,5 +209,82 @@ proptest! {
         }
         let _ = fhir_terminology::compare_versions(&code, "1.0");
         let _ = fhir_terminology::Languages::parse(&code).choose([("en", "x"), (&*code, "y")].into_iter());
+    }
+}
+
+const STRUCTURES: &str = "http://hl7.org/fhir/StructureDefinition/";
+
+#[test]
+fn an_element_leads_to_the_value_set_it_is_bound_to() {
+    // TERM-060, TERM-080
+    let check = |context: &str, set: &str| {
+        let answer = ask("ValueSet", "$expand", &format!("context={STRUCTURES}{context}&count=0"));
+        let answer = answer.unwrap_or_else(|error| panic!("{context}: {error}"));
+        let url = format!(r#""url":"http://hl7.org/fhir/ValueSet/{set}""#);
+        assert!(answer.contains(&url), "{context}: {answer}");
+    };
+    check("Patient#Patient.gender", "administrative-gender");
+    check("Patient#Patient.contact.gender", "administrative-gender");
+    check("Patient#Patient.name.use", "name-use");
+    check("Patient#Patient.contact.name.use&contextDirection=outgoing", "name-use");
+    check("HumanName#HumanName.use&contextDirection=incoming", "name-use");
+    let query = format!("context={STRUCTURES}Observation#Observation.status&code=final");
+    let valid = ask("ValueSet", "$validate-code", &query).unwrap();
+    assert!(valid.contains(r#""result","valueBoolean":true"#), "{valid}");
+    for (context, said) in [
+        ("Patient#Patient.nick", "has no element Patient.nick"),
+        ("Patient#Patient.name.use.x", "has no element"),
+        ("Patient#Patient.birthDate", "bound to no value set"),
+        ("Nothing#Nothing.x", "no StructureDefinition"),
+        ("Patient", "the path of an element"),
+        ("Patient#Patient.gender&contextDirection=up", "incoming or outgoing"),
+    ] {
+        let asked = ask("ValueSet", "$expand", &format!("context={STRUCTURES}{context}"));
+        let error = asked.unwrap_err();
+        assert!(error.issue().diagnostics.contains(said), "{context}: {error:?}");
+        assert!(error.issue().expression[0].starts_with("http.context"), "{error:?}");
+    }
+}
+
+#[test]
+fn what_is_accepted_chooses_the_display_unless_one_is_asked_for() {
+    // TERM-009, TERM-068
+    let text = r#"{"resourceType":"Parameters","parameter":[
+        {"name":"tx-resource","resource":{"resourceType":"CodeSystem","url":"http://x/s","status":"active","content":"complete","language":"en","valueSet":"http://x/v",
+          "concept":[{"code":"a","display":"water","designation":[{"language":"de","value":"Wasser"},{"language":"fr","value":"eau"}]}]}},
+        {"name":"url","valueUri":"http://x/v"}ASKED]}"#;
+    let check = |accepted: Option<&str>, asked: &str, display: &str| {
+        let text = text.replace("ASKED", asked);
+        let document = Document::parse(text.as_bytes()).unwrap();
+        let input = Input::from_parameters(document.root()).unwrap().accepting(accepted);
+        let expand = operation("ValueSet", "$expand").unwrap();
+        let answer = perform(expand, &Terminology::r4(), &input, now()).unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.contains(&format!(r#""display":"{display}""#)), "{accepted:?}: {answer}");
+    };
+    check(None, "", "water");
+    check(Some("de-AT, fr;q=0.9"), "", "Wasser");
+    check(Some("fr;q=0.1, de;q=0"), "", "eau");
+    check(Some("*"), "", "water");
+    check(Some("ja"), "", "water");
+    check(Some("de"), r#",{"name":"displayLanguage","valueCode":"fr"}"#, "eau");
+}
+
+#[test]
+fn every_code_system_that_is_known_answers_and_is_named_once() {
+    // TERM-141
+    let known = Terminology::r4().code_systems();
+    let urls: std::collections::BTreeSet<&str> = known.iter().map(|it| &*it.url).collect();
+    assert_eq!(urls.len(), known.len());
+    for url in ["http://hl7.org/fhir/administrative-gender", ACT, "http://unitsofmeasure.org"] {
+        assert!(urls.contains(url), "{url}");
+    }
+    assert!(!urls.contains("http://snomed.info/sct"));
+    let gender = known.iter().find(|it| it.url.ends_with("administrative-gender")).unwrap();
+    assert_eq!((gender.versions.len(), gender.default.as_deref()), (1, Some("4.0.1")));
+    for system in &known {
+        let asked = format!("url={}&code=no such code", system.url);
+        let answer = ask("CodeSystem", "$validate-code", &asked).unwrap();
+        assert!(!answer.contains("can't be found"), "{}: {answer}", system.url);
     }
 }

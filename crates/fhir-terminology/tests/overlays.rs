@@ -450,3 +450,76 @@ fn without_a_map_every_map_between_the_two_is_asked() {
     let found = terminology.translate_by_all(&gender, &TranslateRequest::default());
     assert!(found.iter().any(|it| it.code.as_deref() == Some("F")), "{found:?}");
 }
+
+const IN_FRENCH: &str = r#"{"resourceType":"CodeSystem","url":"http://x/animals-fr","version":"2","language":"fr",
+  "status":"active","content":"supplement","supplements":"http://x/animals",
+  "property":[{"code":"food","type":"string"}],
+  "concept":[
+    {"code":"DOG","display":"chien","designation":[{"language":"it","value":"cane"}],"property":[{"code":"food","valueString":"bones"}]},
+    {"code":"bird","display":"oiseau"},{"code":"unheard","display":"x"}]}"#;
+
+#[test]
+fn a_supplement_adds_names_and_properties_where_it_is_asked_for() {
+    // TERM-007
+    use fhir_terminology::{Languages, TextFilter};
+    let all = set(r#"{"include":[{"system":"http://x/animals"}]}"#);
+    let resources = [ANIMALS, IN_FRENCH, &all];
+    let terminology = with(&resources);
+    let of = |supplements: &[&str]| {
+        let supplements = supplements.iter().map(|it| (*it).to_owned()).collect();
+        let pins = Pins { supplements, ..Pins::default() };
+        let found = terminology.value_set(Canonical::parse("http://x/vs/s"), None).unwrap();
+        ResolvedSet::new(&terminology, &found, &pins)
+    };
+    let french = || ExpandRequest {
+        languages: Languages::parse("fr"),
+        include_designations: true,
+        ..ExpandRequest::default()
+    };
+    let shown = |resolved: &ResolvedSet, code: &str| {
+        let expansion = resolved.expand(&french(), ExpansionLimits::default()).unwrap();
+        let found = expansion.contains.iter().find(|it| it.code == code).unwrap();
+        let names = found.designations.iter().map(|it| it.value).collect::<Vec<_>>().join(" ");
+        (found.display.unwrap().to_owned(), names)
+    };
+    assert_eq!(shown(&of(&[]).unwrap(), "dog"), ("Dog".into(), "Hund".into()));
+    for named in ["http://x/animals-fr", "http://x/animals-fr|2"] {
+        let with_french = of(&[named]).unwrap();
+        assert_eq!(shown(&with_french, "dog"), ("chien".into(), "Hund cane chien".into()));
+        assert_eq!(shown(&with_french, "bird"), ("oiseau".into(), "oiseau".into()));
+        assert_eq!(shown(&with_french, "poodle"), ("Poodle".into(), String::new()));
+        // It adds no code, and what it says is found by a search.
+        assert!(with_french.check("http://x/animals", "unheard").is_outside());
+        let request = ExpandRequest {
+            filter: TextFilter::new("cane"),
+            properties: vec!["food".into(), "legs".into()],
+            ..ExpandRequest::default()
+        };
+        let found = with_french.expand(&request, ExpansionLimits::default()).unwrap();
+        assert_eq!(found.contains.len(), 1);
+        assert_eq!(found.contains[0].properties.len(), 2);
+    }
+    for missing in ["http://x/animals-fr|3", "http://x/none", "http://x/animals"] {
+        let error = of(&[missing]).unwrap_err();
+        assert!(matches!(error, TerminologyError::UnknownCanonical { kind: "supplement", .. }));
+    }
+}
+
+#[test]
+fn a_value_set_may_need_a_supplement() {
+    // TERM-007
+    let needs = r#"{"resourceType":"ValueSet","url":"http://x/vs/n","status":"active",
+        "extension":[{"url":"http://hl7.org/fhir/StructureDefinition/valueset-supplement","valueCanonical":"http://x/animals-fr"}],
+        "compose":{"include":[{"system":"http://x/animals"}]}}"#;
+    let french = Coding {
+        system: Some("http://x/animals"),
+        code: "dog",
+        display: Some("chien"),
+        ..Coding::default()
+    };
+    let resolved = with(&[ANIMALS, IN_FRENCH, needs]).resolve("http://x/vs/n").unwrap();
+    let valid = resolved.validate(&french, &ValidateOptions::default());
+    assert_eq!(valid.verdict, Verdict::Valid, "{:?}", valid.findings);
+    let error = with(&[ANIMALS, needs]).resolve("http://x/vs/n").unwrap_err();
+    assert!(error.to_string().contains("http://x/animals-fr"), "{error}");
+}

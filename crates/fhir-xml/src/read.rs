@@ -297,6 +297,26 @@ impl<'a, 's> Reader<'a, 's> {
         self.issue(attribute.at, XmlProblem::UnknownAttribute { name, mend })
     }
 
+    /// The next element inside of what is open, and whether it is empty; `None` at the end tag.
+    fn child(&mut self) -> Result<Option<(Tag<'a>, bool)>, Found> {
+        loop {
+            let token = self.tokens.next()?;
+            let at = self.tokens.start;
+            match token {
+                Token::Start(tag) => return Ok(Some((tag, false))),
+                Token::Empty(tag) => return Ok(Some((tag, true))),
+                Token::End => return Ok(None),
+                Token::Text(text) if text.trim_ascii().is_empty() => {}
+                Token::Comment | Token::Instruction => {}
+                Token::Text(_) | Token::Reference(_) | Token::Cdata(_) => {
+                    self.issue(at, XmlProblem::Text)?;
+                }
+                Token::Doctype => return found(at, XmlProblem::Doctype),
+                Token::Eof => return self.ends_early(),
+            }
+        }
+    }
+
     /// The elements of an object up to its end tag, as members. Whether there were any.
     fn children(&mut self, node: Node) -> Result<bool, Found> {
         let schema = self.schema;
@@ -304,22 +324,8 @@ impl<'a, 's> Reader<'a, 's> {
         let mut group: Option<Group<'s>> = None;
         let first_ended = self.ended.len();
         let mut any = false;
-        loop {
-            let token = self.tokens.next()?;
+        while let Some((tag, is_empty)) = self.child()? {
             let at = self.tokens.start;
-            let (tag, is_empty) = match token {
-                Token::Start(tag) => (tag, false),
-                Token::Empty(tag) => (tag, true),
-                Token::End => break,
-                Token::Text(text) if text.trim_ascii().is_empty() => continue,
-                Token::Comment | Token::Instruction => continue,
-                Token::Text(_) | Token::Reference(_) | Token::Cdata(_) => {
-                    self.issue(at, XmlProblem::Text)?;
-                    continue;
-                }
-                Token::Doctype => return found(at, XmlProblem::Doctype),
-                Token::Eof => return self.ends_early(),
-            };
             any = true;
             let (namespace, local) = self.enter(&tag)?;
             match &group {
@@ -557,25 +563,8 @@ impl<'a, 's> Reader<'a, 's> {
             self.unknown_attribute(at, "leave it out")?;
         }
         let mut is_held = false;
-        loop {
-            if is_empty {
-                break;
-            }
-            let token = self.tokens.next()?;
+        while !is_empty && let Some((inner, inner_is_empty)) = self.child()? {
             let at = self.tokens.start;
-            let (inner, inner_is_empty) = match token {
-                Token::Start(inner) => (inner, false),
-                Token::Empty(inner) => (inner, true),
-                Token::End => break,
-                Token::Text(text) if text.trim_ascii().is_empty() => continue,
-                Token::Comment | Token::Instruction => continue,
-                Token::Text(_) | Token::Reference(_) | Token::Cdata(_) => {
-                    self.issue(at, XmlProblem::Text)?;
-                    continue;
-                }
-                Token::Doctype => return found(at, XmlProblem::Doctype),
-                Token::Eof => return self.ends_early(),
-            };
             inner.check_name()?;
             let (namespace, local) = self.enter(&inner)?;
             let resource_type = self.resource_type(local);

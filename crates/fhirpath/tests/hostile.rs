@@ -180,7 +180,8 @@ fn patterns_are_paid_for_by_their_size_and_what_they_go_through() {
     let given = "id.replaceMatches('a', 'bb').length()";
     assert_eq!(evaluate(given, &json, 300_000).unwrap(), 1);
     // All patterns of one expression have a bound too.
-    let given = format!("'a'.matches('{large}')") + &format!(" or 'a'.matches('{large}')").repeat(90);
+    let given =
+        format!("'a'.matches('{large}')") + &format!(" or 'a'.matches('{large}')").repeat(90);
     let error = compile(&given).unwrap_err();
     assert!(matches!(error.problem, CompileProblem::TooLarge(_)), "{error}");
 }

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use contract::{Grant, Interaction};
 use database::{Change, Database, Named, StoredVersion, Terms, Visibility};
+use fhir_core::json::Value;
 use fhir_core::{Instant, Resource, ResourceId, ResourceType, VersionId};
 use http::StatusCode;
 
@@ -23,7 +24,11 @@ pub(crate) struct Call<'a> {
     pub(crate) conditions: Conditions,
     /// `None` where the interaction takes none.
     pub(crate) resource: Option<Resource<'a>>,
+    /// A body that is a JSON Patch and no resource.
+    pub(crate) json_patch: Option<Value<'a>>,
     pub(crate) preference: Return,
+    /// `Accept-Language`, for what has names in several languages.
+    pub(crate) accept_language: Option<&'a str>,
     /// The name that the client gave the request.
     pub(crate) named: Option<&'a Named>,
 }

@@ -4,7 +4,9 @@ use contract::Interaction;
 
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
-use crate::interactions::{capabilities, create, delete, history, operation, read, update, vread};
+use crate::interactions::{
+    capabilities, create, delete, history, operation, patch, read, update, vread,
+};
 use crate::table;
 
 /// Carries out any interaction but a batch or transaction, which is made of these.
@@ -20,7 +22,7 @@ pub(crate) async fn dispatch(call: Call<'_>) -> Result<Answer, ServerError> {
         return Err(ServerError::NotThereYet(code));
     }
     match call.interaction.clone() {
-        Interaction::Capabilities => capabilities::capabilities(&call),
+        Interaction::Capabilities => capabilities::capabilities(&call).await,
         Interaction::Read(instance) => read::read(&call, &instance).await,
         Interaction::Vread(instance, version) => vread::vread(&call, &instance, &version).await,
         Interaction::HistoryInstance(instance) => history::history_instance(&call, &instance).await,
@@ -30,9 +32,9 @@ pub(crate) async fn dispatch(call: Call<'_>) -> Result<Answer, ServerError> {
         Interaction::Update(instance) => update::update(&call, &instance).await,
         Interaction::Operation(name, level) => operation::invoke(&call, &name, &level).await,
         Interaction::Delete(instance) => delete::delete(&call, &instance).await,
+        Interaction::Patch(instance) => patch::patch(&call, &instance).await,
+        Interaction::ConditionalPatch(of) => patch::conditional_patch(&call, &of).await,
         Interaction::ConditionalUpdate(_)
-        | Interaction::Patch(_)
-        | Interaction::ConditionalPatch(_)
         | Interaction::ConditionalDelete(_)
         | Interaction::SearchType(_)
         | Interaction::SearchSystem

@@ -81,6 +81,10 @@ pub(crate) enum ServerError {
     IdDiffers { found: Option<String> },
     #[error("the resource is a part of what a read left out the rest of")]
     Subsetted,
+    #[error("the patch cannot be read or applied")]
+    Patch(#[source] Box<fhir_patch::PatchError>),
+    #[error("the resource was changed by others while it was patched")]
+    PatchedMeanwhile,
     #[error("the content breaks a rule")]
     InvalidContent(Vec<Issue>),
     #[error("the Bundle has {count} entries, {limit} are taken")]

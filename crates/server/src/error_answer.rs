@@ -2,6 +2,7 @@
 
 use database::{Broken, CommitError, ReadError};
 use fhir_core::{Issue, IssueCode, OperationOutcome, Severity};
+use fhir_patch::{PatchError, PatchProblem};
 use fhir_terminology::TerminologyError;
 use fhir_xml::XmlIssue;
 use http::StatusCode;
@@ -71,6 +72,16 @@ fn of_terminology(error: &TerminologyError) -> StatusCode {
         | E::TooCostly { .. }
         | E::Malformed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         E::VersionConflict { .. } | E::Parameter { .. } => BAD_REQUEST,
+    }
+}
+
+/// The status of a patch that is not applied (HTTP-114, HTTP-116, HTTP-122).
+fn of_patch(error: &PatchError) -> StatusCode {
+    match error.problem {
+        PatchProblem::Malformed(_) => BAD_REQUEST,
+        PatchProblem::Inapplicable(_) | PatchProblem::TestFailed | PatchProblem::TooCostly(_) => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
     }
 }
 
@@ -202,7 +213,8 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             IssueCode::NotSupported,
             match given {
                 Some(given) => format!(
-                    "\"{given}\" is not taken; send application/fhir+json or application/fhir+xml"
+                    "\"{given}\" is not taken; send application/fhir+json or application/fhir+xml, \
+                     to PATCH application/json-patch+json as well"
                 ),
                 None => "the body has no Content-Type; name it: application/fhir+json or \
                          application/fhir+xml"
@@ -290,6 +302,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
                 .into(),
             "Resource.meta.tag",
         ),
+        E::Patch(error) => (of_patch(error), vec![error.issue()]),
         E::InvalidContent(issues) => (BAD_REQUEST, issues.clone()),
         E::TooManyEntries { count, limit } => at(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -348,6 +361,12 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
         E::InvalidTransaction { expression, text } => {
             at(BAD_REQUEST, IssueCode::Invalid, text.clone(), expression)
         }
+        // What the operation is about is no part of the entry; the operation is.
+        E::InEntry { index, source } if let E::Patch(error) = &**source => {
+            let mut issue = error.issue();
+            issue.expression = vec![format!("Bundle.entry[{index}].resource")];
+            (of_patch(error), vec![issue])
+        }
         E::InEntry { index, source } => {
             let (status, issues) = describe(source);
             let entry = format!("Bundle.entry[{index}]");
@@ -389,7 +408,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             ),
             element,
         ),
-        E::Contended => one(
+        E::Contended | E::PatchedMeanwhile => one(
             StatusCode::CONFLICT,
             IssueCode::Conflict,
             "others kept changing what this request depends on; send it again".into(),

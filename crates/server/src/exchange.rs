@@ -12,8 +12,8 @@ use fhir_core::json::Document;
 use fhir_core::{Issue, OperationOutcome, Resource};
 use fhir_schema::Schema;
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY,
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
@@ -26,7 +26,7 @@ use crate::holding::HeldBody;
 use crate::idempotency::Turn;
 use crate::interactions::history;
 use crate::large::{SMALL, Turns, where_it_belongs};
-use crate::negotiation::{self, Encoding, Format, Handling, Return, Spoken};
+use crate::negotiation::{self, Encoding, Format, Handling, Return, Sent, Spoken};
 use crate::{Server, bundle, dispatch, idempotency, panics, representation};
 
 /// Answers whatever comes over the socket of requests.
@@ -160,17 +160,23 @@ async fn carry_out(
             return Err(ServerError::Denied(reason));
         }
         let spoken = Spoken(server.databases[&grant.tenant].schema().fhir_version());
-        Some(read_body(server, spoken, head, body).await?)
+        Some(read_body(server, (spoken, &interaction), head, body).await?)
     } else {
         None
     };
     let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
-    // How long an operation takes, its parameters do not say.
-    let length = if invoked { length.max(SMALL + 1) } else { length };
+    // How long an operation takes, its parameters do not say, and no patch how long a resource
+    // it is for.
+    let says_little = invoked
+        || patches(&interaction)
+        || (interaction == Interaction::BatchOrTransaction
+            && body.as_ref().is_some_and(|(body, _)| names_patch(&body.bytes)));
+    let length = if says_little { length.max(SMALL + 1) } else { length };
     let server = Arc::clone(server);
     let database = Arc::clone(&server.databases[&grant.tenant]);
     let query = head.uri.query().unwrap_or_default().to_owned();
     let conditions = conditions(&head.headers);
+    let languages = text_of(&head.headers, ACCEPT_LANGUAGE.as_str());
     let named = if writes(&interaction) && head.headers.contains_key(idempotency::HEADER) {
         idempotency::named(head, &grant)?
     } else {
@@ -181,6 +187,7 @@ async fn carry_out(
     let work = Box::pin(async move {
         let all = body.as_ref().map_or(&[][..], |(body, _)| &body.bytes);
         let named = named.map(|named| named.with_body(all));
+        let accept_language = languages.as_deref();
         let call = Call {
             server: &server,
             database: &database,
@@ -189,13 +196,19 @@ async fn carry_out(
             query: &query,
             conditions,
             resource: None,
+            json_patch: None,
             preference,
+            accept_language,
             named: None,
         };
-        let Some((body, encoding)) = &body else {
+        let Some((body, sent)) = &body else {
             return perform(call, named).await;
         };
-        let bytes = &representation::as_json(body.bytes.clone(), *encoding, database.schema())?;
+        let Sent::Resource(encoding) = *sent else {
+            let document = Document::parse(&body.bytes).map_err(ServerError::InvalidJson)?;
+            return perform(Call { json_patch: Some(document.root()), ..call }, named).await;
+        };
+        let bytes = &representation::as_json(body.bytes.clone(), encoding, database.schema())?;
         if call.interaction == Interaction::BatchOrTransaction {
             // The largest by far, and the rarest.
             return Box::pin(bundle::bundle(
@@ -203,7 +216,8 @@ async fn carry_out(
                 &database,
                 &grant,
                 bytes,
-                (preference, named),
+                (preference, accept_language),
+                named,
             ))
             .await;
         }
@@ -245,7 +259,11 @@ fn takes_body(interaction: &Interaction) -> bool {
     matches!(
         interaction,
         Interaction::Create(_) | Interaction::Update(_) | Interaction::BatchOrTransaction
-    )
+    ) || patches(interaction)
+}
+
+fn patches(interaction: &Interaction) -> bool {
+    matches!(interaction, Interaction::Patch(_) | Interaction::ConditionalPatch(_))
 }
 
 /// With `Prefer: handling=strict`, parameters that mean nothing here are errors (HTTP-026).
@@ -257,8 +275,9 @@ fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), Server
     let known = |name: &str| match name {
         "_format" | "_pretty" => true,
         "mode" => *interaction == Interaction::Capabilities,
-        // An operation judges its own parameters, whatever is preferred.
+        // An operation judges its own parameters, whatever is preferred, and so do criteria.
         _ if matches!(interaction, Interaction::Operation(..)) => true,
+        _ if matches!(interaction, Interaction::ConditionalPatch(_)) => true,
         name if history::PARAMETERS.contains(&name) => history,
         _ => false,
     };
@@ -266,12 +285,17 @@ fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), Server
     unknown.map_or(Ok(()), |name| Err(ServerError::UnsupportedParameter(name)))
 }
 
+/// Whether a short Bundle has an entry that patches.
+fn names_patch(bundle: &[u8]) -> bool {
+    bundle.len() <= SMALL && bundle.windows(5).any(|part| part == b"PATCH")
+}
+
 async fn read_body(
     server: &Server,
-    spoken: Spoken,
+    (spoken, interaction): (Spoken, &Interaction),
     head: &Parts,
     body: Body,
-) -> Result<(HeldBody, Encoding), ServerError> {
+) -> Result<(HeldBody, Sent), ServerError> {
     if let Some(coding) = head.headers.get(CONTENT_ENCODING)
         && coding != "identity"
     {
@@ -286,21 +310,28 @@ async fn read_body(
     }
     let body = server.holding.read(body, limit, &*server.clock).await?;
     let begins = body.bytes.first().copied();
-    let encoding = negotiation::content_encoding(spoken, &head.headers, begins)?;
+    let sent = if patches(interaction) {
+        negotiation::patch_sent(spoken, &head.headers, begins)?
+    } else {
+        Sent::Resource(negotiation::content_encoding(spoken, &head.headers, begins)?)
+    };
     if body.bytes.is_empty() {
         return Err(ServerError::BodyMissing);
     }
-    Ok((body, encoding))
+    Ok((body, sent))
+}
+
+/// The lines of a header as one.
+fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
+    let mut lines = headers.get_all(name).iter().peekable();
+    lines.peek()?;
+    let lines: Vec<_> =
+        lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect();
+    Some(lines.join(", "))
 }
 
 fn conditions(headers: &HeaderMap) -> Conditions {
-    let text = |name: &str| {
-        let mut lines = headers.get_all(name).iter().peekable();
-        lines.peek()?;
-        let lines: Vec<_> =
-            lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect();
-        Some(lines.join(", "))
-    };
+    let text = |name: &str| text_of(headers, name);
     Conditions {
         if_match: text(IF_MATCH.as_str()),
         if_none_match: text(IF_NONE_MATCH.as_str()),
@@ -394,7 +425,8 @@ fn with_body(status: StatusCode, body: Option<Bytes>, format: Format) -> Respons
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type));
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    headers.insert(VARY, HeaderValue::from_static("Accept, Prefer, Authorization"));
+    headers
+        .insert(VARY, HeaderValue::from_static("Accept, Accept-Language, Prefer, Authorization"));
     response
 }
 

@@ -131,7 +131,9 @@ pub(crate) fn came_between(done: &Result<Answer, ServerError>) -> bool {
 pub(crate) async fn answer(call: &Call<'_>, answered: &Answered) -> Result<Answer, ServerError> {
     match &call.interaction {
         Interaction::Create(_) => call.unrestricted()?,
-        Interaction::Update(instance) => drop(update::may_write(call, instance)?),
+        Interaction::Update(instance) | Interaction::Patch(instance) => {
+            update::may_write(call, instance)?;
+        }
         _ => call.unrestricted()?,
     }
     let Some((entry, written)) = answered.versions.first() else {

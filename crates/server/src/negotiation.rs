@@ -62,12 +62,22 @@ impl Default for Format {
 
 pub(crate) const FHIR_JSON: &str = "application/fhir+json";
 pub(crate) const FHIR_XML: &str = "application/fhir+xml";
+pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
 
 /// FHIR's formats that are read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Json,
     Xml,
+}
+
+/// What a body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// A resource.
+    Resource(Encoding),
+    /// A JSON Patch (RFC 6902).
+    JsonPatch,
 }
 
 impl Encoding {
@@ -305,6 +315,21 @@ pub(crate) fn content_encoding(
     let not_taken = |version| ServerError::FhirVersionNotTaken { version, spoken };
     spoken.is(version).map_err(not_taken)?;
     Ok(Encoding::of(known))
+}
+
+/// What the body of a PATCH is by its `Content-Type`: a JSON Patch, or a resource as anywhere else.
+pub(crate) fn patch_sent(
+    spoken: Spoken,
+    headers: &HeaderMap,
+    begins: Option<u8>,
+) -> Result<Sent, ServerError> {
+    let given = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let is_json_patch =
+        given.is_some_and(|given| media_type(&given).0.eq_ignore_ascii_case(JSON_PATCH));
+    match is_json_patch {
+        true => Ok(Sent::JsonPatch),
+        false => content_encoding(spoken, headers, begins).map(Sent::Resource),
+    }
 }
 
 /// Reads `Prefer` (RFC 7240): what to return, and what to do with unknown parameters.

@@ -15,6 +15,14 @@ use fhir_terminology::{Entry, Kind, Layer, Terminology};
 /// Versions that are read from the log at a time.
 const PAGE: usize = 500;
 
+/// What is built in of a FHIR version: of R4 all, of others the grammars alone.
+pub(crate) fn built_in(fhir_version: &str) -> Terminology {
+    match FhirVersion::of(fhir_version) {
+        Some(FhirVersion::R4) => Terminology::r4(),
+        _ => Terminology::empty(),
+    }
+}
+
 /// The definitions of one tenant.
 #[derive(Debug)]
 pub(crate) struct Definitions {
@@ -51,13 +59,9 @@ impl State {
 }
 
 impl Definitions {
-    /// Of a tenant whose log nobody read yet, and whose resources are of this FHIR version. Of R4
-    /// all is built in, of others the grammars alone.
+    /// Of a tenant whose log nobody read yet, and whose resources are of this FHIR version.
     pub(crate) fn of(fhir_version: &str) -> Self {
-        let built_in = match FhirVersion::of(fhir_version) {
-            Some(FhirVersion::R4) => Terminology::r4(),
-            _ => Terminology::empty(),
-        };
+        let built_in = built_in(fhir_version);
         let layers = std::array::from_fn(|_| Arc::new(Layer::new()));
         let state = State::new(T::ZERO, &built_in, layers);
         Self { built_in, current: Mutex::new(Arc::new(state)) }

@@ -11,10 +11,13 @@ use crate::resolved::ResolvedSet;
 use crate::terminology::Terminology;
 use crate::text::TextFilter;
 
-const PARAMETERS: &[&str] = &[
+/// The parameters that `$expand` takes.
+pub const PARAMETERS: &[&str] = &[
     "url",
     "valueSet",
     "valueSetVersion",
+    "context",
+    "contextDirection",
     "filter",
     "date",
     "offset",
@@ -31,6 +34,7 @@ const PARAMETERS: &[&str] = &[
     "system-version",
     "check-system-version",
     "force-system-version",
+    "useSupplement",
     "tx-resource",
 ];
 
@@ -53,7 +57,7 @@ pub(super) fn perform(
     surroundings: Surroundings<'_>,
 ) -> Result<Vec<u8>, TerminologyError> {
     input.only(PARAMETERS)?;
-    let set = super::value_set(terminology, input)?;
+    let set = super::value_set(terminology, input, surroundings.structures)?;
     let designations = input.texts("designation")?;
     let request = ExpandRequest {
         filter: input.text("filter")?.as_deref().and_then(TextFilter::new),
@@ -142,6 +146,9 @@ fn parameters(set: &ResolvedSet, input: &Input<'_>) -> Result<Vec<Vec<u8>>, Term
         }
         out.push(b'}');
         parameters.push(out);
+    }
+    for used in &set.used_supplements {
+        parameters.push(object(&[("name", Some("used-supplement")), ("valueUri", Some(used))]));
     }
     for used in set.used_systems() {
         let name = if used.contains('|') { "version" } else { "used-codesystem" };

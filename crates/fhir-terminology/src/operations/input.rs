@@ -130,6 +130,12 @@ impl<'a> Input<'a> {
         Self { accept_language: languages.map(Cow::Borrowed), ..self }
     }
 
+    /// Where a parameter of this name stands, for errors.
+    pub(super) fn expression(&self, name: &str) -> String {
+        let found = self.all(name).next();
+        found.map_or_else(|| format!("http.{name}"), |parameter| parameter.expression.clone())
+    }
+
     /// Refuses what the operation does not know: a parameter that is passed over in silence could
     /// have changed the answer.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), TerminologyError> {

@@ -2,6 +2,7 @@
 
 use fhir_core::{Issue, IssueCode, OperationOutcome, Severity};
 
+use super::Surroundings;
 use super::asked::Asked;
 use super::input::{Input, OwnedCoding, refuse};
 use super::output::Output;
@@ -29,6 +30,7 @@ const IN_CODE_SYSTEM: &[&str] = &[
 ];
 const IN_VALUE_SET: &[&str] = &[
     "url",
+    "context",
     "valueSet",
     "valueSetVersion",
     "code",
@@ -45,6 +47,7 @@ const IN_VALUE_SET: &[&str] = &[
     "check-system-version",
     "force-system-version",
     "exclude-system",
+    "useSupplement",
     "lenient-display-validation",
     "tx-resource",
 ];
@@ -158,11 +161,12 @@ fn path(subject: &Subject<'_>, at: usize) -> String {
 pub(super) fn in_value_set(
     terminology: &Terminology,
     input: &Input<'_>,
+    surroundings: Surroundings<'_>,
 ) -> Result<Vec<u8>, TerminologyError> {
     input.only(IN_VALUE_SET)?;
     input.one_of(WAYS)?;
     let options = options(input)?;
-    let set = super::value_set(terminology, input)?;
+    let set = super::value_set(terminology, input, surroundings.structures)?;
     let (code, system, version, display) = (
         input.text("code")?,
         input.text("system")?,

@@ -1,5 +1,6 @@
 //! transaction: all entries or none (FHIR R4, 3.1.0.11.2).
 
+use contract::Interaction;
 use database::{
     Action, Answered, Change, CommitError, CommitId, Expect, Receipt, Snapshot, Transaction,
     VersionEntry, Visibility, Written,
@@ -9,6 +10,7 @@ use http::StatusCode;
 
 use super::Context;
 use super::allowance::Allowance;
+use super::patches::Patches;
 use super::plan::{Plan, Planned, Planner};
 use super::respond::{Kind, Response};
 use super::target::{Step, Target};
@@ -29,7 +31,10 @@ pub(crate) async fn transaction(
     let targets = targets(context, requests)?;
     for _ in 0..TRIES {
         let snapshot = context.database.snapshot(Visibility::everything());
-        let plan = Planner::new(context, &snapshot, bundle, &targets).plan().await?;
+        let patches = Patches::of(context, &snapshot, bundle, &targets).await?;
+        let documents = patches.documents()?;
+        let patched = patches.resources(&documents)?;
+        let plan = Planner::new(context, &snapshot, bundle, &targets, &patched).plan().await?;
         let Plan { changes, entry_of, conditions, entries } = plan;
         let identities: Vec<_> = changes
             .iter()
@@ -48,6 +53,9 @@ pub(crate) async fn transaction(
                 return respond(context, (bundle, &targets), &entries, &committed).await;
             }
             Err(CommitError::Raced) => {}
+            // What is patched is the newest version; which one is expected, the plan judges.
+            Err(CommitError::Precondition { change, .. })
+                if is_patch(&targets, &entry_of, change) => {}
             Err(error) => return Err(failed(context, &targets, &entry_of, error)),
         }
     }
@@ -75,7 +83,10 @@ pub(crate) async fn replay(
 ) -> Result<Answer, ServerError> {
     let targets = targets(context, requests)?;
     let snapshot = answered.before;
-    let plan = Planner::new(context, &snapshot, bundle, &targets).plan().await?;
+    let patches = Patches::of(context, &snapshot, bundle, &targets).await?;
+    let documents = patches.documents()?;
+    let patched = patches.resources(&documents)?;
+    let plan = Planner::new(context, &snapshot, bundle, &targets, &patched).plan().await?;
     // What was written and what was deleted stand each in their order, and not in one.
     let deletes = |entry: &VersionEntry| entry.flags.is_deleted();
     let (deleted, made): (Vec<_>, Vec<_>) =
@@ -112,6 +123,12 @@ fn is_of(entry: &VersionEntry, change: &Change) -> bool {
         && (change.expect == Expect::New || entry.id == change.id)
 }
 
+/// Whether the change with this index is a patch.
+fn is_patch(targets: &[Target], entry_of: &[usize], change: usize) -> bool {
+    let target = entry_of.get(change).and_then(|entry| targets.get(*entry));
+    target.is_some_and(|target| matches!(target.interaction, Interaction::Patch(_)))
+}
+
 /// A failed commit, in the entry that failed.
 fn failed(
     context: &Context<'_>,
@@ -125,7 +142,7 @@ fn failed(
     };
     let target = &targets[entry];
     let error = match &target.interaction {
-        contract::Interaction::Update(instance) => {
+        Interaction::Update(instance) => {
             match update::may_write(&target.call(context, None), instance) {
                 Ok(may_create) => may_create.explain(error, &target.conditions),
                 Err(refused) => refused,

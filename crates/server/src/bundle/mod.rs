@@ -8,6 +8,7 @@ mod all_or_none;
 mod allowance;
 mod batch;
 mod narrative;
+mod patches;
 mod plan;
 pub(crate) mod references;
 mod respond;
@@ -32,7 +33,8 @@ pub(crate) async fn bundle(
     database: &Database,
     grant: &Grant,
     bytes: &[u8],
-    (preference, request): (Return, Option<Idempotency>),
+    (preference, accept_language): (Return, Option<&str>),
+    request: Option<Idempotency>,
 ) -> Result<Answer, ServerError> {
     let document = Document::parse(bytes).map_err(ServerError::InvalidJson)?;
     let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
@@ -49,7 +51,7 @@ pub(crate) async fn bundle(
     }
     let bundle = Bundle::read(&resource)
         .map_err(|malformed| ServerError::InvalidContent(malformed.issues))?;
-    let context = Context { server, database, grant, preference, named: None };
+    let context = Context { server, database, grant, preference, accept_language, named: None };
     if bundle.bundle_type == BundleType::Other {
         let text = "only a batch or transaction is carried out; to store a Bundle of another \
                     type, post it to /Bundle";
@@ -113,6 +115,8 @@ pub(crate) struct Context<'a> {
     pub(crate) database: &'a Database,
     pub(crate) grant: &'a Grant,
     pub(crate) preference: Return,
+    /// `Accept-Language` of the whole.
+    pub(crate) accept_language: Option<&'a str>,
     /// The name that the client gave the whole, while it is carried out.
     pub(crate) named: Option<&'a Named>,
 }

@@ -1,6 +1,6 @@
 //! A transaction planned against one snapshot: what it writes, and what it found to be so.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use contract::{Instance, Interaction};
 use database::{Action, Body, Change, Condition, Expect, IdentifierKey, Method, Snapshot};
@@ -9,6 +9,7 @@ use fhir_core::{Bundle, Resource, ResourceId, ResourceType, VersionId};
 
 use super::Context;
 use super::allowance::Allowance;
+use super::patches::PatchedResource;
 use super::references::{Becomes, Destination, Destinations, Rewritten};
 use super::target::{Step, Target};
 use crate::criteria::Criteria;
@@ -58,6 +59,7 @@ pub(crate) struct Planner<'a> {
     snapshot: &'a Snapshot,
     bundle: &'a Bundle<'a>,
     targets: &'a [Target],
+    patched: &'a BTreeMap<usize, PatchedResource<'a>>,
     writes: Vec<Write<'a>>,
     /// The entry that writes each resource.
     written: HashMap<Identity, usize>,
@@ -76,12 +78,14 @@ impl<'a> Planner<'a> {
         snapshot: &'a Snapshot,
         bundle: &'a Bundle<'a>,
         targets: &'a [Target],
+        patched: &'a BTreeMap<usize, PatchedResource<'a>>,
     ) -> Self {
         Self {
             context,
             snapshot,
             bundle,
             targets,
+            patched,
             writes: Vec::new(),
             written: HashMap::new(),
             touched: HashMap::new(),
@@ -130,6 +134,13 @@ impl<'a> Planner<'a> {
                 let expect = may_create.narrow(expected(&target.conditions)?)?;
                 let identity = (instance.resource_type.clone(), instance.id.clone());
                 self.write(index, identity, Some(resource), Method::Put, expect)
+            }
+            Interaction::Patch(instance) => {
+                let patched = self.patched.get(&index).ok_or(ServerError::Interrupted)?;
+                update::check_identity(&patched.resource, instance)?;
+                let expect = Expect::Versions(vec![patched.version]);
+                let identity = (instance.resource_type.clone(), instance.id.clone());
+                self.write(index, identity, Some(&patched.resource), Method::Patch, expect)
             }
             Interaction::Delete(instance) => {
                 target.call(self.context, None).unrestricted()?;

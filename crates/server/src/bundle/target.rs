@@ -101,7 +101,9 @@ impl Target {
             query: &self.query,
             conditions: self.conditions.clone(),
             resource,
+            json_patch: None,
             preference,
+            accept_language: context.accept_language,
             named: context.named,
         }
     }

@@ -1,46 +1,79 @@
 //! capabilities (FHIR R4, 3.1.0.10): the CapabilityStatement, derived from the one table of
 //! interactions, so that it says what is there and nothing else.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 use fhir_core::Instant;
 use fhir_schema::Schema;
+use fhir_terminology::Terminology;
 use fhir_terminology::operations::OPERATIONS;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::terminology_capabilities::terminology_capabilities;
 use crate::PublicBase;
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 use crate::negotiation::parameters;
 use crate::table::{Place, TABLE};
+use crate::terminology::built_in;
 
-/// The statement for a tenant, written once when the server starts.
+/// The statements for a tenant: the CapabilityStatement, written once when the server starts, and
+/// the TerminologyCapabilities, when somebody first asks for them.
 pub(crate) struct Statement {
     json: Bytes,
+    terminology: Arc<OnceLock<Bytes>>,
+    base: PublicBase,
+    started: Instant,
+    /// What FHIR itself defines.
+    built_in: Terminology,
 }
 
 impl Statement {
-    /// That of a tenant whose resources are of this schema's FHIR version.
+    /// Those of a tenant whose resources are of this schema's FHIR version.
     pub(crate) fn new(base: &PublicBase, started: Instant, schema: &Schema) -> Self {
         let statement = statement(base, started, schema);
-        Self { json: Bytes::from(statement.to_string()) }
+        let json = Bytes::from(statement.to_string());
+        let built_in = built_in(schema.fhir_version());
+        Self { json, terminology: Arc::default(), base: base.clone(), started, built_in }
+    }
+
+    async fn of_terminology(&self) -> Result<Bytes, ServerError> {
+        if let Some(json) = self.terminology.get() {
+            return Ok(json.clone());
+        }
+        let (kept, base, started) =
+            (Arc::clone(&self.terminology), self.base.clone(), self.started);
+        let built_in = self.built_in.clone();
+        let write = move || {
+            kept.get_or_init(|| terminology_capabilities(&base, started, &built_in)).clone()
+        };
+        tokio::task::spawn_blocking(write).await.map_err(|_| ServerError::Interrupted)
     }
 }
 
-pub(crate) fn capabilities(call: &Call<'_>) -> Result<Answer, ServerError> {
+pub(crate) async fn capabilities(call: &Call<'_>) -> Result<Answer, ServerError> {
     let mode = parameters(call.query).find(|(name, _)| name == "mode");
+    let statement = &call.server.capabilities[&call.grant.tenant];
     match mode.as_ref().map(|(_, value)| value.as_str()) {
         None | Some("full" | "normative") => {}
-        Some("terminology") => return Err(ServerError::NotThereYet("TerminologyCapabilities")),
+        Some("terminology") => {
+            return Ok(Answer::of(statement.of_terminology().await?));
+        }
         Some(_) => {
             return Err(ServerError::InvalidParameter {
                 name: "mode",
-                mend: "use full or normative, or leave it out",
+                mend: "use full, normative or terminology, or leave it out",
             });
         }
     }
-    let statement = &call.server.capabilities[&call.grant.tenant];
     Ok(Answer { status: StatusCode::OK, ..Answer::of(statement.json.clone()) })
+}
+
+/// `software` of both statements.
+pub(crate) fn software() -> Value {
+    json!({ "name": "Hearthgate", "version": env!("CARGO_PKG_VERSION") })
 }
 
 fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
@@ -89,8 +122,8 @@ fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
             }
             if !schema.identifier_paths(name).is_empty() {
                 resource["conditionalCreate"] = true.into();
-                resource["documentation"] = "Conditional create (If-None-Exist, ifNoneExist) and, \
-                    in transactions, conditional references take one identifier with its system: \
+                resource["documentation"] = "Conditional create (If-None-Exist, ifNoneExist), \
+                    conditional patch and, in transactions, conditional references take one identifier with its system: \
                     identifier=system|value."
                     .into();
             }
@@ -102,14 +135,15 @@ fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
         "status": "active",
         "date": started.to_string(),
         "kind": "instance",
-        "software": { "name": "Hearthgate", "version": env!("CARGO_PKG_VERSION") },
+        "software": software(),
         "implementation": { "description": "Hearthgate FHIR server", "url": base.as_str() },
         "fhirVersion": schema.fhir_version(),
+        "patchFormat": ["application/json-patch+json", "application/fhir+json", "application/fhir+xml"],
         "format": ["json", "xml", "application/fhir+json", "application/fhir+xml"],
         "rest": [{
             "mode": "server",
-            "documentation": "Order of execution in batch and transaction: DELETE, POST, PUT, \
-                GET. A conditional reference matches what was there before the transaction \
+            "documentation": "Order of execution in batch and transaction: DELETE, POST, PUT \
+                and PATCH, GET. A conditional reference matches what was there before the transaction \
                 and what the transaction writes, less what it deletes.",
             "security": {
                 "cors": false,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use contract::{Decision, Interaction, Level, OperationName};
 use fhir_core::json::Document;
 use fhir_core::{Instance, ResourceId, ResourceType};
+use fhir_schema::DefinitionSet;
 use fhir_terminology::Kind;
 use fhir_terminology::operations::{Input, Operation, Surroundings, operation, perform};
 
@@ -40,6 +41,7 @@ pub(crate) async fn invoke(
         }
         None => Input::from_query(parameters(call.query)),
     };
+    let input = input.accepting(call.accept_language);
     let definitions = call
         .server
         .terminologies
@@ -60,7 +62,11 @@ pub(crate) async fn invoke(
     };
     let timestamp = call.server.clock.now().to_string();
     let identifier = urn(call.server.ids.next());
-    let surroundings = Surroundings { timestamp: &timestamp, identifier: &identifier };
+    let surroundings = Surroundings {
+        timestamp: &timestamp,
+        identifier: &identifier,
+        structures: DefinitionSet::r4(),
+    };
     let started = call.server.clock.monotonic();
     let answer = perform(operation, &terminology, &input, surroundings)?;
     if call.server.clock.monotonic().saturating_sub(started) > LONG {

@@ -2,6 +2,7 @@
 
 use contract::Instance;
 use database::{Action, Body, Change, Expect, Method};
+use fhir_core::Resource;
 use fhir_core::json::{Kind, Value};
 
 use super::preconditions::expected;
@@ -13,18 +14,34 @@ pub(crate) async fn update(call: &Call<'_>, instance: &Instance) -> Result<Answe
     let of = &instance.resource_type;
     let may_create = may_write(call, instance)?;
     let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
-    check_identity(resource, instance)?;
-    write::check_alone(call, resource)?;
-    let body = Body::of(resource, &instance.id, &write::as_it_came(), call.database.schema());
-    let change = Change {
-        resource_type: of.clone(),
-        id: instance.id.clone(),
-        action: Action::Write { body: Box::new(body), method: Method::Put },
-        expect: may_create.narrow(expected(&call.conditions)?)?,
-    };
+    let expect = may_create.narrow(expected(&call.conditions)?)?;
+    let change = change(call, instance, resource, Method::Put, expect)?;
     let written = write::commit_one(call, change).await;
     let written = written.map_err(|error| may_create.explain(error, &call.conditions))?;
     write::answer(call, of, &instance.id, written).await
+}
+
+/// The change that makes `resource` the newest version, whether it was sent or is what a patch
+/// left.
+///
+/// # Errors
+/// When it is not the resource of the URL, or breaks a rule for what is written.
+pub(crate) fn change(
+    call: &Call<'_>,
+    instance: &Instance,
+    resource: &Resource<'_>,
+    method: Method,
+    expect: Expect,
+) -> Result<Change, ServerError> {
+    check_identity(resource, instance)?;
+    write::check_alone(call, resource)?;
+    let body = Body::of(resource, &instance.id, &write::as_it_came(), call.database.schema());
+    Ok(Change {
+        resource_type: instance.resource_type.clone(),
+        id: instance.id.clone(),
+        action: Action::Write { body: Box::new(body), method },
+        expect,
+    })
 }
 
 /// Whether an update may create what is not there.
@@ -83,7 +100,7 @@ pub(crate) fn may_write(call: &Call<'_>, instance: &Instance) -> Result<MayCreat
 
 /// Checks that the body is the resource of the URL (HTTP-075, HTTP-091).
 pub(crate) fn check_identity(
-    resource: &fhir_core::Resource<'_>,
+    resource: &Resource<'_>,
     instance: &Instance,
 ) -> Result<(), ServerError> {
     if *resource.resource_type() != instance.resource_type {
@@ -99,7 +116,7 @@ pub(crate) fn check_identity(
 }
 
 /// Checks that the body is no part of a resource, which would replace the whole (HTTP-098).
-fn check_whole(resource: &fhir_core::Resource<'_>) -> Result<(), ServerError> {
+fn check_whole(resource: &Resource<'_>) -> Result<(), ServerError> {
     const SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
     let meta = resource.value().get("meta").filter(|meta| meta.kind() == Kind::Object);
     let tags = meta.and_then(|meta| meta.get("tag")).filter(|tags| tags.kind() == Kind::Array);

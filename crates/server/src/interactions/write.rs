@@ -1,6 +1,9 @@
 //! What all writes share: checking content that comes in alone, committing, answering.
 
-use database::{Change, CommitError, Precondition, Receipt, T, Transaction, Written};
+use contract::{Decision, Instance, Interaction};
+use database::{
+    Action, Change, CommitError, Condition, Method, Precondition, Receipt, T, Transaction, Written,
+};
 use fhir_core::json::{Kind, Replacements};
 use fhir_core::{Issue, IssueCode, Resource};
 use http::StatusCode;
@@ -81,15 +84,29 @@ pub(crate) async fn commit_one(
     change: Change,
 ) -> Result<(T, Written), ServerError> {
     let at = call.database.snapshot(database::Visibility::everything()).at();
+    commit(call, change, at, Vec::new()).await
+}
+
+/// Commits one change that was prepared as of `at`, where these conditions had those answers.
+pub(crate) async fn commit(
+    call: &Call<'_>,
+    change: Change,
+    at: T,
+    conditions: Vec<Condition>,
+) -> Result<(T, Written), ServerError> {
+    let is_patch = matches!(change.action, Action::Write { method: Method::Patch, .. });
     let transaction = Transaction {
         id: database::CommitId(call.server.ids.next()),
         prepared_at: at,
         changes: vec![change],
-        conditions: Vec::new(),
+        conditions,
     };
     let terms = call.terms(&transaction.changes)?;
     let receipt = call.database.commit_under(transaction, terms).await;
-    let receipt = receipt.map_err(|error| refused(error).1)?;
+    let receipt = receipt.map_err(|error| match refused(error).1 {
+        ServerError::VersionConflict { .. } if is_patch => ServerError::PatchedMeanwhile,
+        error => error,
+    })?;
     Ok((receipt.t, written(&receipt, 0)?))
 }
 
@@ -130,11 +147,26 @@ pub(crate) async fn answer(
         location: Some(location(of, id, version)),
         ..Answer::empty(status)
     };
-    if matches!(call.preference, Return::Representation | Return::Default) {
+    let preferred = matches!(call.preference, Return::Representation | Return::Default);
+    if preferred && knows_what_it_wrote(call, of, id) {
         let snapshot = call.database.snapshot(database::Visibility::everything());
         answer.body = snapshot.written(of, id, t, (version, written.instant)).await?;
     }
     Ok(answer)
+}
+
+/// Whether the caller may see what its write left: an update sent it whole, a patch did not, and
+/// then it takes the right to read.
+fn knows_what_it_wrote(
+    call: &Call<'_>,
+    of: &fhir_core::ResourceType,
+    id: &fhir_core::ResourceId,
+) -> bool {
+    if !matches!(call.interaction, Interaction::Patch(_) | Interaction::ConditionalPatch(_)) {
+        return true;
+    }
+    let read = Interaction::Read(Instance { resource_type: of.clone(), id: id.clone() });
+    contract::decide(call.grant, &read) == Decision::Allow
 }
 
 /// A new id of the server's.

@@ -139,7 +139,7 @@ async fn everything_else_within_a_compartment_is_refused_for_now() {
     check("GET", "Patient/1/Observation", Value::Null).await;
     check("GET", "Patient/1/$everything", Value::Null).await;
     check("GET", "_history", Value::Null).await;
-    check("PATCH", "Patient/1", json!([])).await;
+    check("PATCH", "Patient/1", json!({ "resourceType": "Parameters" })).await;
     assert_eq!(site.position(), position);
 }
 

@@ -14,7 +14,7 @@ fn codes(list: &Value) -> BTreeSet<&str> {
 
 #[tokio::test]
 async fn the_statement_is_served_to_everyone() {
-    // HTTP-208, HTTP-212
+    // HTTP-129, HTTP-208, HTTP-212
     let site = Site::start().await;
     let answer = site.ask("GET", "metadata").by(&Access::nobody()).send().await.is(200);
     let statement = answer.json();
@@ -26,6 +26,8 @@ async fn the_statement_is_served_to_everyone() {
     assert_eq!(text("date"), "2026-01-02T03:04:05.678901Z");
     assert_eq!(statement["implementation"]["url"], BASE);
     assert_eq!(statement["rest"][0]["mode"], "server");
+    let formats = ["application/json-patch+json", "application/fhir+json", "application/fhir+xml"];
+    assert_eq!(statement["patchFormat"], serde_json::json!(formats));
     let types: Vec<&str> = statement["rest"][0]["resource"]
         .as_array()
         .unwrap()
@@ -45,8 +47,33 @@ async fn modes_that_are_not_there_are_refused() {
         let answer = site.get(&format!("metadata?mode={mode}")).await.is(200);
         assert_eq!(answer.json()["resourceType"], "CapabilityStatement");
     }
-    site.get("metadata?mode=terminology").await.is(501);
     site.get("metadata?mode=bogus").await.is(400);
+}
+
+#[tokio::test]
+async fn what_the_terminology_service_knows_is_stated() {
+    // TERM-141, HTTP-209
+    let site = Site::start().await;
+    let ask = site.ask("GET", "metadata?mode=terminology").by(&Access::nobody());
+    let statement = ask.send().await.is(200).json();
+    assert_eq!(statement["resourceType"], "TerminologyCapabilities");
+    assert_eq!((&statement["kind"], &statement["status"]), (&"instance".into(), &"active".into()));
+    assert_eq!(statement["implementation"]["url"], BASE);
+    let systems = statement["codeSystem"].as_array().unwrap();
+    let gender = systems.iter().find(|it| it["uri"] == "http://hl7.org/fhir/administrative-gender");
+    let version = serde_json::json!([{ "code": "4.0.1", "isDefault": true }]);
+    assert_eq!(gender.unwrap()["version"], version);
+    // Each parameter that it names is taken, and no other.
+    let genders = "ValueSet/$expand?url=http://hl7.org/fhir/ValueSet/administrative-gender";
+    for parameter in statement["expansion"]["parameter"].as_array().unwrap() {
+        let name = parameter["name"].as_str().unwrap();
+        let answer = site.get(&format!("{genders}&{name}=x")).await;
+        assert!(answer.status == 200 || answer.code() != "not-supported", "{name}");
+    }
+    assert_eq!(site.get(&format!("{genders}&unheard=x")).await.is(400).code(), "not-supported");
+    // As XML as well, and again the same.
+    let xml = site.get("metadata?mode=terminology&_format=xml").await.is(200);
+    assert_eq!(xml.json()["codeSystem"].as_array().unwrap().len(), systems.len());
 }
 
 #[tokio::test]
@@ -83,7 +110,7 @@ const PROBES: [Probe; 16] = [
     probe("update", "PUT", "Patient/1", PATIENT),
     probe("read", "GET", "Patient/1", ""),
     probe("vread", "GET", "Patient/1/_history/1", ""),
-    probe("patch", "PATCH", "Patient/1", "[]"),
+    probe("patch", "PATCH", "Patient/1", r#"{"resourceType":"Parameters"}"#),
     probe("history-instance", "GET", "Patient/1/_history", ""),
     probe("history-type", "GET", "Patient/_history", ""),
     probe("create", "POST", "Patient", PATIENT),

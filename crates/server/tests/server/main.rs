@@ -22,6 +22,7 @@ mod limits;
 mod negotiation;
 mod numbers;
 mod outcomes;
+mod patch;
 mod read;
 mod references;
 mod rules;

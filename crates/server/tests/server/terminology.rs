@@ -197,3 +197,52 @@ async fn an_expansion_of_many_levels_is_there_in_xml() {
     }
     assert_eq!(depth, 50);
 }
+
+#[tokio::test]
+async fn displays_are_in_the_language_that_is_accepted() {
+    // TERM-009, TERM-007
+    let site = Site::start().await;
+    let colours = json!({
+        "resourceType": "CodeSystem", "id": "colours", "url": "http://x/colours", "language": "en",
+        "valueSet": "http://x/vs", "status": "active", "content": "complete",
+        "concept": [{ "code": "red", "display": "Red", "designation": [
+            { "language": "de", "value": "Rot" },
+        ] }],
+    });
+    let french = json!({
+        "resourceType": "CodeSystem", "id": "fr", "url": "http://x/fr", "language": "fr",
+        "status": "active", "content": "supplement", "supplements": "http://x/colours",
+        "concept": [{ "code": "red", "display": "Rouge" }],
+    });
+    site.put("CodeSystem/colours", colours).await.is(201);
+    site.put("CodeSystem/fr", french).await.is(201);
+    let expand = "ValueSet/$expand?url=http://x/vs";
+    let shown = async |query: &str, accepted: &str| {
+        let ask = site.ask("GET", query).header("accept-language", accepted);
+        let answer = ask.send().await.is(200);
+        assert!(answer.header("vary").unwrap().contains("Accept-Language"));
+        answer.json()["expansion"]["contains"][0]["display"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(shown(expand, "de-CH, en;q=0.5").await, "Rot");
+    assert_eq!(shown(expand, "fr, en;q=0.5").await, "Red");
+    assert_eq!(shown(&format!("{expand}&useSupplement=http://x/fr"), "fr").await, "Rouge");
+    assert_eq!(shown(&format!("{expand}&displayLanguage=en"), "de").await, "Red");
+    site.get(&format!("{expand}&useSupplement=http://x/none")).await.is(404);
+    let bundle =
+        crate::support::bundle::batch([crate::support::bundle::entry("GET", expand, Value::Null)]);
+    let ask = site.ask("POST", "").header("accept-language", "de").body(bundle);
+    let answer = ask.send().await.is(200).json();
+    let contains = &answer["entry"][0]["resource"]["expansion"]["contains"];
+    assert_eq!(contains[0]["display"], "Rot");
+}
+
+#[tokio::test]
+async fn an_element_names_its_value_set() {
+    // TERM-060
+    let site = Site::start().await;
+    let context = "http://hl7.org/fhir/StructureDefinition/Patient%23Patient.gender";
+    let answer = site.get(&format!("ValueSet/$expand?context={context}")).await.is(200).json();
+    assert_eq!((&answer["url"], &answer["expansion"]["total"]), (&GENDERS.into(), &4.into()));
+    let none = site.get("ValueSet/$expand?context=http://x").await.is(400);
+    assert_eq!(none.expressions(), ["http.context"]);
+}

@@ -90,7 +90,7 @@ async fn one_entry_that_fails_undoes_all() {
         (entry("PUT", "metadata", patient("3")), 405, "Bundle.entry[3].request.url"),
         (
             entry("PATCH", "Patient/3", json!({ "resourceType": "Parameters" })),
-            501,
+            404,
             "Bundle.entry[3]",
         ),
         (entry("GET", "Patient?name=x", Value::Null), 501, "Bundle.entry[3]"),

@@ -31,7 +31,7 @@ use super::{Failure, child, product};
 const HEADERS: [(&str, &str); 7] = [
     ("content-type", "application/fhir+json;charset=utf-8"),
     ("cache-control", "private, no-cache"),
-    ("vary", "Accept, Prefer, Authorization"),
+    ("vary", "Accept, Accept-Language, Prefer, Authorization"),
     ("etag", "W/\"1\""),
     ("last-modified", "Mon, 23 Nov 2026 19:00:00 GMT"),
     ("hearthgate-nonce", "AAAAAAAAAAAAAAAAAAAAAA"),

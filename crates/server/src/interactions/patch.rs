@@ -1,0 +1,173 @@
+//! patch (FHIR R4, 3.1.0.6) and conditional patch by identifier (3.1.0.6.1): JSON Patch and
+//! FHIRPath Patch, applied to the newest version; the result goes the way of an update's body.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use contract::Instance;
+use database::{Condition, Expect, Method, Snapshot, Visibility};
+use fhir_core::json::{Document, Value};
+use fhir_core::{Resource, ResourceType, VersionId};
+use fhir_patch::{FhirPathPatch, JsonPatch, PatchError, check_kept};
+
+use super::preconditions::expected;
+use super::{update, write};
+use crate::call::{Answer, Call};
+use crate::criteria::Criteria;
+use crate::error::ServerError;
+use crate::negotiation::JSON_PATCH;
+
+/// How often a patch is applied anew when others changed the resource meanwhile.
+const TRIES: usize = 16;
+
+/// A resource as a patch leaves it, and the version that was patched.
+#[derive(Debug)]
+pub(crate) struct Patched {
+    pub(crate) json: Vec<u8>,
+    pub(crate) version: VersionId,
+}
+
+pub(crate) async fn patch(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
+    for _ in 0..TRIES {
+        let snapshot = call.database.snapshot(Visibility::everything());
+        let done = attempt(call, instance, &snapshot, Vec::new()).await;
+        if !has_raced(&done) {
+            return done;
+        }
+    }
+    Err(ServerError::Contended)
+}
+
+/// Patches the one match; without one there is nothing to patch (HTTP-126).
+pub(crate) async fn conditional_patch(
+    call: &Call<'_>,
+    of: &ResourceType,
+) -> Result<Answer, ServerError> {
+    call.may_search(of)?;
+    let criteria = Criteria::read(call.database.schema(), of, call.query)?;
+    for _ in 0..TRIES {
+        let snapshot = call.database.snapshot(Visibility::everything());
+        let found = snapshot.identified(of, &criteria.identifier).await?;
+        let [id] = found.as_slice() else {
+            return Err(match found.is_empty() {
+                true => ServerError::NotFound,
+                false => ServerError::MultipleMatches { criteria: call.query.to_owned() },
+            });
+        };
+        let instance = Instance { resource_type: of.clone(), id: id.clone() };
+        let identifier = criteria.identifier.clone();
+        let condition = Condition { resource_type: of.clone(), identifier, found };
+        let done = attempt(call, &instance, &snapshot, vec![condition]).await;
+        if !has_raced(&done) {
+            return done;
+        }
+    }
+    Err(ServerError::Contended)
+}
+
+async fn attempt(
+    call: &Call<'_>,
+    instance: &Instance,
+    snapshot: &Snapshot,
+    conditions: Vec<Condition>,
+) -> Result<Answer, ServerError> {
+    let Patched { json, version } = patched(call, instance, snapshot).await?;
+    let document = Document::parse(&json).map_err(ServerError::InvalidJson)?;
+    let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
+    let expect = Expect::Versions(vec![version]);
+    let change = update::change(call, instance, &resource, Method::Patch, expect)?;
+    let written = write::commit(call, change, snapshot.at(), conditions).await?;
+    write::answer(call, &instance.resource_type, &instance.id, written).await
+}
+
+/// Whether others wrote between the snapshot and the commit. What the request itself expects of
+/// the version is judged on the snapshot, so that is judged anew.
+fn has_raced(done: &Result<Answer, ServerError>) -> bool {
+    use database::CommitError::Raced;
+    matches!(done, Err(ServerError::PatchedMeanwhile | ServerError::Commit(Raced)))
+}
+
+/// The resource as the call's patch leaves it, from what the snapshot has.
+///
+/// # Errors
+/// When the caller may not update it, it is not there, another version was expected, or the patch
+/// cannot be read or applied.
+pub(crate) async fn patched(
+    call: &Call<'_>,
+    instance: &Instance,
+    snapshot: &Snapshot,
+) -> Result<Patched, ServerError> {
+    update::may_write(call, instance)?;
+    let newest = snapshot.read(&instance.resource_type, &instance.id).await?;
+    let newest = newest.ok_or(ServerError::NotFound)?;
+    let version = newest.entry.version;
+    if newest.entry.flags.is_deleted() {
+        return Err(ServerError::Deleted { version });
+    }
+    match expected(&call.conditions)? {
+        Expect::Absent => return Err(ServerError::AlreadyThere),
+        Expect::Versions(versions) if !versions.contains(&version) => {
+            return Err(ServerError::VersionConflict { newest: Some(version) });
+        }
+        _ => {}
+    }
+    let stored = newest.json.ok_or(ServerError::Interrupted)?;
+    let json = apply(call, &stored)?;
+    Ok(Patched { json, version })
+}
+
+/// The stored resource as the call's patch leaves it.
+fn apply(call: &Call<'_>, stored: &[u8]) -> Result<Vec<u8>, ServerError> {
+    let target = Document::parse(stored).map_err(ServerError::InvalidJson)?;
+    let target = target.root();
+    let json = match (call.json_patch, &call.resource) {
+        (Some(patch), _) => json_patch(call, patch, target)?,
+        (None, None) => return Err(ServerError::BodyMissing),
+        (None, Some(binary)) if binary.resource_type().as_str() == "Binary" => {
+            let text = in_binary(binary)?;
+            let patch = Document::parse(&text)
+                .map_err(|error| ServerError::InvalidJson(error).at("Binary.data"))?;
+            json_patch(call, patch.root(), target)?
+        }
+        (None, Some(parameters)) => {
+            let patch = FhirPathPatch::read(parameters).map_err(refused)?;
+            let schema = call.database.schema();
+            patch.apply(schema, target, &limits(call)).map_err(refused)?
+        }
+    };
+    let result = Document::parse(&json).map_err(ServerError::InvalidJson)?;
+    check_kept(target, result.root()).map_err(refused)?;
+    Ok(json)
+}
+
+fn json_patch(
+    call: &Call<'_>,
+    patch: Value<'_>,
+    target: Value<'_>,
+) -> Result<Vec<u8>, ServerError> {
+    let patch = JsonPatch::read(patch).map_err(refused)?;
+    patch.apply(target, &limits(call)).map_err(refused)
+}
+
+/// What a patch makes is no longer than what an update may bring.
+fn limits(call: &Call<'_>) -> fhir_patch::Limits {
+    fhir_patch::Limits { bytes: call.server.limits.body_bytes }
+}
+
+fn refused(error: PatchError) -> ServerError {
+    ServerError::Patch(Box::new(error))
+}
+
+/// The JSON Patch in a Binary: an entry of a Bundle has no other place for it (HTTP-127).
+fn in_binary(binary: &Resource<'_>) -> Result<Vec<u8>, ServerError> {
+    let invalid = |element: &str, text: &str| {
+        let issue = fhir_core::Issue::error(fhir_core::IssueCode::Value, text).at(element);
+        ServerError::InvalidContent(vec![issue])
+    };
+    if binary.value().get_str("contentType").as_deref() != Some(JSON_PATCH) {
+        let text = format!("a Binary is taken as a patch when its contentType is {JSON_PATCH}");
+        return Err(invalid("Binary.contentType", &text));
+    }
+    let data = binary.value().get_str("data").unwrap_or_default();
+    let data: String = data.split_ascii_whitespace().collect();
+    STANDARD.decode(data).map_err(|_| invalid("Binary.data", "the patch must be in base64"))
+}
