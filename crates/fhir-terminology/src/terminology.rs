@@ -1,7 +1,7 @@
 //! Layers of definitions, and what they have for a canonical.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::canonical::{Canonical, compare_versions};

@@ -439,7 +439,7 @@ mod tests {
     use crate::large::LARGE;
 
     fn format(query: &str) -> Format {
-        negotiation::format(&HeaderMap::new(), query).unwrap()
+        negotiation::format(Spoken("4.0.1"), &HeaderMap::new(), query).unwrap()
     }
 
     /// A large Binary, as a read or a write answers it.
