@@ -498,7 +498,8 @@ impl Generator<'_> {
     }
 
     fn known(&mut self, name: &str, path: &str) -> Result<Arc<StructureDefinition>, SchemaError> {
-        (self.find)(name, Need::Whole)?.ok_or_else(|| self.error(path, format!("{name} is not defined")))
+        (self.find)(name, Need::Whole)?
+            .ok_or_else(|| self.error(path, format!("{name} is not defined")))
     }
 
     fn grow(&mut self, by: usize, path: &str) -> Result<(), SchemaError> {

@@ -63,8 +63,7 @@ fn chains_of_bases_are_followed_once_and_may_not_be_long() {
     for length in [70, 3_000] {
         let error = set(&chain(length)).unwrap_err().to_string();
         assert_eq!(
-            error,
-            "the package has more than 64 definitions that derive from each other",
+            error, "the package has more than 64 definitions that derive from each other",
             "{length}"
         );
     }
@@ -172,8 +171,9 @@ fn a_choice_that_a_profile_states_itself_stays_open_beside_an_alternative() {
 
 #[test]
 fn an_exact_version_in_two_packages_is_that_of_the_nearer() {
-    let definition =
-        |min: u32| profile("One", "Patient", PATIENT, &json!([{"path": "Patient.name", "min": min}]));
+    let definition = |min: u32| {
+        profile("One", "Patient", PATIENT, &json!([{"path": "Patient.name", "min": min}]))
+    };
     let user = profile("User", "Patient", "http://example.org/One|1.0.0", &json!([]));
     let set = DefinitionSet::r4()
         .with_packages(vec![

@@ -294,9 +294,7 @@ impl<'a> DistinctItems<'a> {
             return is_among(schema, item, self.items.iter());
         }
         match self.places.get(&hash(schema, item)) {
-            Some(places) => {
-                is_among(schema, item, places.iter().map(|place| &self.items[*place]))
-            }
+            Some(places) => is_among(schema, item, places.iter().map(|place| &self.items[*place])),
             None => (false, size(schema, item)),
         }
     }

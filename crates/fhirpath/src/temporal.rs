@@ -212,7 +212,8 @@ impl DateTime {
                 let of_day = shifted.rem_euclid(24 * 60);
                 let part = |number: i64| u8::try_from(number).expect("is within a day");
                 let time = Time { hour: part(of_day / 60), minute: part(of_day % 60), ..time };
-                let date = Date::from_days(days).expect("the day before or after one that was read");
+                let date =
+                    Date::from_days(days).expect("the day before or after one that was read");
                 Self { date, time: Some(time), offset: Some(0) }
             }
             _ => self,
