@@ -11,6 +11,7 @@ use crate::definition_set::{
 use crate::draft::{StructureSource, published_elements};
 use crate::interner::Interner;
 use crate::package::{Package, PackageId};
+use crate::snapshot::Need;
 use crate::structure::{StructureDefinition, StructureKind};
 use crate::{snapshot, version};
 
@@ -244,19 +245,40 @@ impl Builder {
         Ok(())
     }
 
-    /// Every definition's chain of bases must end, whether or not its snapshot is there.
+    /// Every definition's chain of bases must end, whether or not its snapshot is there. Each
+    /// definition is looked at once, however many derive from it.
     fn check_bases(&self) -> Result<(), SchemaError> {
+        // How many definitions stand in the chain that begins here; 0 while that is not known.
+        let mut lengths = vec![0_usize; self.entries.len()];
+        let mut is_on_the_way = vec![false; self.entries.len()];
         for start in 0..self.entries.len() {
-            let mut way = vec![start];
-            let mut current = start;
-            while let Some(base) = &self.entries[current].base {
-                let Some(next) = self.resolve(base, self.entries[current].package) else { break };
-                way.push(next);
-                if way[..way.len() - 1].contains(&next) {
+            let mut way = Vec::new();
+            let mut next = Some(start);
+            let mut length = 0;
+            while let Some(at) = next {
+                length = lengths[at];
+                if length > 0 {
+                    break;
+                }
+                way.push(at);
+                if is_on_the_way[at] {
                     let circle: Vec<String> = way.iter().map(|at| self.canonical(*at)).collect();
                     return Err(SchemaError::DefinitionCycle(circle.join(" → ")));
                 }
-                current = next;
+                is_on_the_way[at] = true;
+                let Entry { base, package, .. } = &self.entries[at];
+                next = base.as_ref().and_then(|base| self.resolve(base, *package));
+            }
+            for at in way.into_iter().rev() {
+                length += 1;
+                lengths[at] = length;
+                is_on_the_way[at] = false;
+                if length > MAX_DEPTH {
+                    return Err(SchemaError::TooLarge {
+                        what: "definitions that derive from each other",
+                        limit: MAX_DEPTH as u64,
+                    });
+                }
             }
         }
         Ok(())
@@ -307,6 +329,10 @@ impl Builder {
         Ok(structure)
     }
 
+    fn is_being_made(&self, at: usize) -> bool {
+        matches!(self.entries[at].state, State::Working)
+    }
+
     fn make(
         &mut self,
         mut source: StructureSource,
@@ -329,9 +355,10 @@ impl Builder {
         let base = self.whole(at)?;
         let mut interner = Interner::default();
         let elements =
-            snapshot::generate(&source, &base, &mut interner, &mut |canonical| match self
+            snapshot::generate(&source, &base, &mut interner, &mut |canonical, need| match self
                 .resolve(canonical, package)
             {
+                Some(at) if need == Need::IfMade && self.is_being_made(at) => Ok(None),
                 Some(at) => self.whole(at).map(Some),
                 None => Ok(None),
             })?;
@@ -355,7 +382,7 @@ impl Builder {
         let Some(at) = self.resolve(&format!("{BASE_URL}{}", structure.type_name), package) else {
             return Ok(());
         };
-        if matches!(self.entries[at].state, State::Working) {
+        if self.is_being_made(at) {
             return Ok(());
         }
         let base = self.whole(at)?;

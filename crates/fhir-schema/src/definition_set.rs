@@ -149,16 +149,18 @@ pub(crate) fn pick<'a, C>(
     wanted: Option<&str>,
     near: &[usize],
 ) -> Option<C> {
-    let mut best: Option<(C, usize, &str)> = None;
+    let mut best: Option<(C, (bool, usize), &str)> = None;
     for (candidate, version, package) in candidates {
         let version = version.unwrap_or_default();
-        let distance = match wanted {
-            // An exact version goes before one that is merely within it.
-            Some(wanted) if version == wanted => 0,
-            Some(wanted) if version::is_within(version, wanted) => 1,
+        // An exact version goes before one that is merely within it.
+        let is_wider = match wanted {
+            Some(wanted) if version == wanted => false,
+            Some(wanted) if version::is_within(version, wanted) => true,
             Some(_) => continue,
-            None => near.iter().position(|it| *it == package).unwrap_or(near.len()),
+            None => false,
         };
+        let distance = near.iter().position(|it| *it == package).unwrap_or(near.len());
+        let distance = (is_wider, distance);
         let is_better = best.as_ref().is_none_or(|(_, best_distance, best_version)| {
             (*best_distance)
                 .cmp(&distance)

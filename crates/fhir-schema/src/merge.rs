@@ -61,12 +61,23 @@ pub(crate) fn into(
             own.clone_into(place);
         }
     }
+    if let (Some(own), Some(base)) = (draft.max_length, element.max_length)
+        && structure.is_profile()
+        && own > base
+    {
+        return Err(format!("has maxLength {own}, more than {base} of its base"));
+    }
     element.max_length = draft.max_length.or(element.max_length);
     if let Some(binding) = &draft.binding {
         let base = element.binding.as_deref();
+        // Published profiles say less than their bases (US Core's vital signs do). The base's word
+        // holds for what meets the profile all the same.
+        let is_weaker = structure.is_profile()
+            && base.is_some_and(|base| strictness(&binding.strength) < strictness(&base.strength));
+        let said = base.filter(|_| is_weaker).unwrap_or(binding);
         element.binding = Some(Arc::new(Binding {
-            strength: Arc::clone(&binding.strength),
-            value_set: binding.value_set.clone().or_else(|| base?.value_set.clone()),
+            strength: Arc::clone(&said.strength),
+            value_set: said.value_set.clone().or_else(|| base?.value_set.clone()),
             max_value_set: binding.max_value_set.clone().or_else(|| base?.max_value_set.clone()),
         }));
     }
@@ -82,8 +93,18 @@ pub(crate) fn into(
     Ok(())
 }
 
-/// The first list, and of the second what the first does not have by its key; the second's word
-/// counts where both have one.
+/// How much a strength of a binding asks for (FHIR R4 4.1.5).
+fn strictness(strength: &str) -> u8 {
+    match strength {
+        "required" => 3,
+        "extensible" => 2,
+        "preferred" => 1,
+        _ => 0,
+    }
+}
+
+/// The first list, and of the second what the first does not have. Nothing of the first goes: of
+/// two definitions that give one key to different constraints, both hold.
 pub(crate) fn all_constraints(
     base: &[Arc<Constraint>],
     own: &[Arc<Constraint>],
@@ -91,9 +112,14 @@ pub(crate) fn all_constraints(
 ) -> Arc<[Arc<Constraint>]> {
     let mut all = base.to_vec();
     for constraint in own {
-        match all.iter_mut().find(|it| it.key == constraint.key) {
-            Some(same) => *same = Arc::clone(constraint),
-            None => all.push(Arc::clone(constraint)),
+        let is_there = all.iter().any(|it| {
+            it.key == constraint.key
+                && (it.source == constraint.source
+                    || (it.severity == constraint.severity
+                        && it.expression == constraint.expression))
+        });
+        if !is_there {
+            all.push(Arc::clone(constraint));
         }
     }
     interner.constraint_list(all)

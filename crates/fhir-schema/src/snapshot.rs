@@ -15,13 +15,25 @@ use crate::structure::{
     Derivation, Discriminator, ElementDefinition, Slicing, StructureDefinition, TypeReference,
 };
 
+/// How the URLs of FHIRPath's system types begin.
+const SYSTEM_TYPES: &str = "http://hl7.org/fhirpath/System.";
+
 /// Elements of one snapshot; published ones have some hundreds.
 const MAX_ELEMENTS: usize = 20_000;
 
 /// Finds the whole definition behind a canonical URL or a type's name; an error where it cannot
 /// be made, `None` where it is not known.
 pub(crate) type Find<'f> =
-    &'f mut dyn FnMut(&str) -> Result<Option<Arc<StructureDefinition>>, SchemaError>;
+    &'f mut dyn FnMut(&str, Need) -> Result<Option<Arc<StructureDefinition>>, SchemaError>;
+
+/// What is needed of a definition that is still being made itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// All of it: an error then.
+    Whole,
+    /// Nothing then.
+    IfMade,
+}
 
 /// Makes the elements of a structure from its base's and its differential.
 pub(crate) fn generate(
@@ -63,6 +75,8 @@ struct Tree {
     element: ElementDefinition,
     /// Whether it is a choice of which nobody said that it is sliced by type.
     is_sliced_by_use: bool,
+    /// Whether the differential has an element for this itself.
+    is_stated: bool,
     children: Vec<Tree>,
 }
 
@@ -89,6 +103,7 @@ fn tree_of(elements: &[ElementDefinition]) -> Tree {
             slice: element.slice_name.clone(),
             element: element.clone(),
             is_sliced_by_use: false,
+            is_stated: false,
             children: Vec::new(),
         });
     }
@@ -180,8 +195,58 @@ impl Generator<'_> {
             let place = self.place(current, segment, is_last.then_some(draft), &draft.path)?;
             current = &mut current.children[place];
         }
+        current.is_stated = true;
+        if self.structure.is_profile() {
+            self.check_types(&current.element, draft)?;
+        }
         merge::into(&mut current.element, draft, self.structure, self.interner)
             .map_err(|problem| self.error(&draft.path, problem))
+    }
+
+    /// A profile may leave types out, or name one that is derived from one of its base's.
+    fn check_types(
+        &mut self,
+        element: &ElementDefinition,
+        draft: &ElementDraft,
+    ) -> Result<(), SchemaError> {
+        // Where the base has no types, there is a root or the content of another element.
+        let Some(types) = draft.types.as_deref().filter(|_| !element.types.is_empty()) else {
+            return Ok(());
+        };
+        for own in types {
+            let mut is_allowed = false;
+            for base in element.types.iter() {
+                is_allowed = is_allowed || self.is_type_or_derived(own, base)?;
+            }
+            if !is_allowed {
+                let problem = format!("has the type {}, which its base does not have", own.code);
+                return Err(self.error(&draft.path, problem));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_type_or_derived(
+        &mut self,
+        own: &TypeReference,
+        base: &TypeReference,
+    ) -> Result<bool, SchemaError> {
+        // How a system type is written differs: as its URL, or as the FHIR type that it stands for.
+        let is_system = |it: &TypeReference| it.code.starts_with(SYSTEM_TYPES);
+        if own.code == base.code || is_system(own) || is_system(base) {
+            return Ok(true);
+        }
+        let mut name = Arc::clone(&own.code);
+        for _ in 0..MAX_DEPTH {
+            let Some(definition) = (self.find)(&name, Need::IfMade)? else { return Ok(false) };
+            let Some(above) = &definition.base else { return Ok(false) };
+            let above = above.rsplit('/').next().unwrap_or_default();
+            if *above == *base.code {
+                return Ok(true);
+            }
+            name = Arc::from(above);
+        }
+        Ok(false)
     }
 
     /// The child that a step leads to, made where it is a slice that is not there yet.
@@ -233,6 +298,7 @@ impl Generator<'_> {
             slice: None,
             element,
             is_sliced_by_use: false,
+            is_stated: true,
             children: Vec::new(),
         });
         Ok(parent.children.len() - 1)
@@ -264,6 +330,7 @@ impl Generator<'_> {
         copy.slice = Some(Arc::clone(slice));
         copy.element.slicing = None;
         copy.is_sliced_by_use = false;
+        copy.is_stated = false;
         copy.element.min = 0;
         if let Some(choice) = name.strip_suffix("[x]") {
             self.narrow_to_alternative(&mut copy.element, choice, slice);
@@ -311,7 +378,8 @@ impl Generator<'_> {
     fn close_choices(&mut self, parent: &mut Tree) {
         for at in 0..parent.children.len() {
             self.close_choices(&mut parent.children[at]);
-            if !parent.children[at].is_sliced_by_use {
+            // What the differential says of the choice itself says which types it has.
+            if !parent.children[at].is_sliced_by_use || parent.children[at].is_stated {
                 continue;
             }
             let name = parent.children[at].name.clone();
@@ -373,7 +441,9 @@ impl Generator<'_> {
         if &*only.code != "Extension" {
             return Ok(());
         }
-        let Some(extension) = (self.find)(profile)? else { return Ok(()) };
+        // An extension may stand within itself. What its root says is then said by the extension
+        // alone, which holds for what is inside it as well.
+        let Some(extension) = (self.find)(profile, Need::IfMade)? else { return Ok(()) };
         let Some(root) = extension.elements.first() else { return Ok(()) };
         if &*extension.type_name != "Extension" {
             return Err(self.error(&draft.path, format!("{profile} is no extension")));
@@ -411,7 +481,7 @@ impl Generator<'_> {
             false => first.fhir_type.as_deref().unwrap_or(&first.code),
         };
         let profile = match &first.profiles[..] {
-            [only] if !others => (self.find)(only)?,
+            [only] if !others => (self.find)(only, Need::Whole)?,
             _ => None,
         };
         let definition = match profile {
@@ -428,7 +498,8 @@ impl Generator<'_> {
     }
 
     fn known(&mut self, name: &str, path: &str) -> Result<Arc<StructureDefinition>, SchemaError> {
-        (self.find)(name)?.ok_or_else(|| self.error(path, format!("{name} is not defined")))
+        (self.find)(name, Need::Whole)?
+            .ok_or_else(|| self.error(path, format!("{name} is not defined")))
     }
 
     fn grow(&mut self, by: usize, path: &str) -> Result<(), SchemaError> {

@@ -61,6 +61,16 @@ fn keys(element: &ElementDefinition) -> Vec<(&str, Option<&str>)> {
     keys
 }
 
+/// Whether the first has a binding that asks for less than the second's.
+fn is_weaker(one: &ElementDefinition, other: &ElementDefinition) -> bool {
+    let strengths = ["example", "preferred", "extensible", "required"];
+    let strength = |element: &ElementDefinition| {
+        let binding = element.binding.as_ref()?;
+        strengths.iter().position(|it| **it == *binding.strength)
+    };
+    strength(one).zip(strength(other)).is_some_and(|(one, other)| one < other)
+}
+
 /// What the base types say of a path, followed into datatypes.
 fn base_element<'a>(type_name: &str, path: &str) -> Option<&'a ElementDefinition> {
     let structure = DefinitionSet::r4().type_structure(type_name)?;
@@ -115,6 +125,7 @@ fn differences(
         max_length false, None;
         binding false, (binding(made) == binding(published))
             .then_some("the base's greatest value set holds for profiles too"),
+            is_weaker(published, made).then_some("published with a weaker binding than the base's"),
             (published.binding.is_none() && made.slice_name.is_some())
             .then_some("published without the binding that the differential gives a slice"), choice;
         flags false, base.is_some_and(|base| {

@@ -47,7 +47,10 @@ impl<'a> Run<'a, '_> {
             .map_or(NodeType::Unknown, NodeType::Element);
         self.visit(call.input, call.scope, &mut |item| {
             let object = item.as_fhir().and_then(FhirValue::object);
-            let extensions = object.and_then(|object| object.get("extension"));
+            let extensions = match object {
+                Some(object) => self.member(object, "extension", call.at)?,
+                None => None,
+            };
             for extension in extensions.into_iter().flat_map(|it| it.each()) {
                 self.spend(1, call.at)?;
                 if extension.get_str("url").is_some_and(|it| it == url)

@@ -87,16 +87,14 @@ impl<'a> Run<'a, '_> {
             };
         }
         let (mut value, mut sibling) = (None, None);
-        let mut looked_at = 0;
         for (name, member) in object.named_members() {
-            looked_at += 1;
             if name.is_string(&step.name) {
                 value = Some(member);
             } else if name.is_string(&step.sibling_name) {
                 sibling = Some(member);
             }
         }
-        self.spend_on_members(looked_at, at)?;
+        self.spend_on_members(object, 1, at)?;
         if value.is_none() && sibling.is_none() {
             return Ok(());
         }
@@ -110,23 +108,24 @@ impl<'a> Run<'a, '_> {
         name: &str,
         at: u32,
     ) -> Result<Option<Value<'a>>, Stop> {
-        let mut looked_at = 0;
-        let found = object.named_members().find(|(key, _)| {
-            looked_at += 1;
-            key.is_string(name)
-        });
-        self.spend_on_members(looked_at, at)?;
-        Ok(found.map(|(_, value)| value))
+        self.spend_on_members(object, 1, at)?;
+        Ok(object.get(name))
     }
 
-    /// Pays for going through members of an object: elements have few, for which a step on the way
-    /// to one of them is enough.
-    fn spend_on_members(&self, looked_at: usize, at: u32) -> Flow {
+    /// Pays for going through the members of an object so many times. Elements have few, for which
+    /// the step to one of them is enough.
+    #[inline]
+    fn spend_on_members(&self, object: Value<'a>, times: usize, at: u32) -> Flow {
+        /// Bytes of an object that has too few members to count them.
+        const SMALL: usize = 4096;
+        if object.raw().len() < SMALL { Ok(()) } else { self.spend_on_many(object, times, at) }
+    }
+
+    #[inline(never)]
+    fn spend_on_many(&self, object: Value<'a>, times: usize, at: u32) -> Flow {
         const OF_A_STEP: usize = 16;
-        if looked_at < OF_A_STEP {
-            return Ok(());
-        }
-        self.spend((looked_at / OF_A_STEP) as u64, at)
+        let count = object.named_members().count();
+        self.spend((count.saturating_mul(times) / OF_A_STEP) as u64, at)
     }
 
     /// What stands under the name of a choice of types: `valueQuantity` for `value`.
@@ -139,9 +138,7 @@ impl<'a> Run<'a, '_> {
         sink: Sink<'_, 'a>,
     ) -> Flow {
         let mut found: SmallVec<[(Cow<'a, str>, Element); 1]> = SmallVec::new();
-        let mut looked_at = 0;
         for (name, _) in object.members() {
-            looked_at += 1;
             let bare = name.strip_prefix('_').unwrap_or(&name);
             let type_part = bare.strip_prefix(&*step.name);
             if !type_part.is_some_and(|it| it.starts_with(|first: char| first.is_ascii_uppercase()))
@@ -161,7 +158,7 @@ impl<'a> Run<'a, '_> {
             }
         }
         // Once for their names, and twice for each that is found.
-        self.spend_on_members(looked_at * (1 + 2 * found.len()), at)?;
+        self.spend_on_members(object, 1 + 2 * found.len(), at)?;
         if found.is_empty() {
             // The schema has no such element; the data may have it all the same.
             return match self.member(object, &step.name, at)? {
@@ -252,9 +249,8 @@ impl<'a> Run<'a, '_> {
             let beside = match &siblings {
                 Some(siblings) => Some(siblings),
                 None if needs_siblings => {
-                    let (found, looked_at) = Siblings::of(object);
-                    self.spend_on_members(looked_at, at)?;
-                    Some(&*siblings.insert(found))
+                    self.spend_on_members(object, 2, at)?;
+                    Some(&*siblings.insert(Siblings::of(object)))
                 }
                 None => None,
             };
@@ -306,8 +302,8 @@ impl<'a> Run<'a, '_> {
         } else {
             parent.node_type().node()
         };
-        let (siblings, looked_at) = Siblings::of(object);
-        self.spend_on_members(looked_at, at)?;
+        self.spend_on_members(object, 2, at)?;
+        let siblings = Siblings::of(object);
         for (name, value) in object.members() {
             if name == "resourceType"
                 && node.is_none_or(|node| self.schema.element(node, &name).is_none())

@@ -22,12 +22,10 @@ struct Sibling<'a> {
 }
 
 impl<'a> Siblings<'a> {
-    /// Those of an object, and how many members were looked at for it.
-    pub(super) fn of(object: Value<'a>) -> (Self, usize) {
-        let mut looked_at = 0;
+    /// Those of an object, which is gone through twice at most.
+    pub(super) fn of(object: Value<'a>) -> Self {
         let mut all = SmallVec::new();
         for (name, value) in object.members() {
-            looked_at += 1;
             if let Some(name) = without_underscore(name) {
                 all.push(Sibling { name, value, has_value: false });
             }
@@ -36,13 +34,12 @@ impl<'a> Siblings<'a> {
         let mut siblings = Self { all };
         if !siblings.all.is_empty() {
             for (name, _) in object.members() {
-                looked_at += 1;
                 if let Some(at) = siblings.place(&name) {
                     siblings.all[at].has_value = true;
                 }
             }
         }
-        (siblings, looked_at)
+        siblings
     }
 
     fn place(&self, name: &str) -> Option<usize> {
