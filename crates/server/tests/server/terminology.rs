@@ -151,7 +151,7 @@ async fn parameters_count_in_the_url_beside_a_body_and_in_the_entries_of_a_bundl
     };
     let target = format!("ValueSet/$validate-code?url={GENDERS}");
     for (code, expected) in [("male", true), ("none", false)] {
-        let answer = site.ask("POST", &target).body(&parameters(code)).send().await.is(200);
+        let answer = site.ask("POST", &target).body(parameters(code)).send().await.is(200);
         assert_eq!(value(&answer.json(), "result"), expected);
         for kind in ["batch", "transaction"] {
             let entry = json!({
@@ -163,7 +163,7 @@ async fn parameters_count_in_the_url_beside_a_body_and_in_the_entries_of_a_bundl
         }
     }
     let twice = format!("{target}&coding={GENDER}|male");
-    let refused = site.ask("POST", &twice).body(&parameters("male")).send().await.is(400);
+    let refused = site.ask("POST", &twice).body(parameters("male")).send().await.is(400);
     assert_eq!(refused.expressions(), ["http.coding"]);
 }
 
