@@ -61,19 +61,19 @@ pub(crate) const SUITES: [Suite; 6] = [
         name: "synthea",
         package: None,
         bundles: Some("synthea/bundles.ndjson.zst"),
-        sample: Extent::Every(10),
+        sample: Extent::Every(20),
     },
     Suite {
         name: "synthea-newer",
         package: None,
         bundles: Some("synthea/bundles-uscore.ndjson.zst"),
-        sample: Extent::Every(10),
+        sample: Extent::Every(19),
     },
     Suite {
         name: "synthea-newer-us-core-6.1.0",
         package: Some("packages/hl7.fhir.us.core-6.1.0.tgz"),
         bundles: Some("synthea/bundles-uscore.ndjson.zst"),
-        sample: Extent::Every(10),
+        sample: Extent::Every(19),
     },
 ];
 
@@ -290,9 +290,7 @@ pub(crate) fn examples_of(file: &Path) -> Result<BTreeMap<String, Vec<u8>>, Fail
 pub(crate) fn known() -> BTreeMap<(&'static str, &'static str), &'static str> {
     let lines = KNOWN.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let entries = lines.filter_map(|line| line.split_once(": "));
-    entries
-        .filter_map(|(what, reason)| Some((what.split_once(' ')?, reason)))
-        .collect()
+    entries.filter_map(|(what, reason)| Some((what.split_once(' ')?, reason))).collect()
 }
 
 /// Errors that the list does not have; and where the suite was validated whole, entries of the
@@ -302,12 +300,16 @@ pub(crate) fn surprises(suite: &Suite, extent: Extent, outcome: &Outcome) -> Vec
     let mut surprises = Vec::new();
     for (error, found) in &outcome.errors {
         if !known.contains_key(&(suite.name, error.as_str())) {
-            surprises.push(format!("{} {error}: {} times, first {}", suite.name, found.count, found.first));
+            surprises.push(format!(
+                "{} {error}: {} times, first {}",
+                suite.name, found.count, found.first
+            ));
         }
     }
     for (_, error) in known.keys().filter(|(name, _)| *name == suite.name) {
         if extent == Extent::Whole && !outcome.errors.contains_key(*error) {
-            surprises.push(format!("{} {error}: found no longer, take it off the list", suite.name));
+            surprises
+                .push(format!("{} {error}: found no longer, take it off the list", suite.name));
         }
     }
     surprises

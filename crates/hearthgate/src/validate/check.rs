@@ -239,7 +239,8 @@ mod tests {
         let (checker, _, errors) = check(&[vitals], patient);
         assert_eq!(errors, [""; 0]);
         assert!(checker.notes()[0].contains(vitals), "{:?}", checker.notes());
-        let observation = b"{\"resourceType\":\"Observation\",\"status\":\"final\",\"code\":{\"text\":\"x\"}}";
+        let observation =
+            b"{\"resourceType\":\"Observation\",\"status\":\"final\",\"code\":{\"text\":\"x\"}}";
         let (checker, _, errors) = check(&[vitals], Content::Json(observation.to_vec()));
         assert!(errors.iter().any(|it| it.contains("cardinality Observation")), "{errors:?}");
         assert!(checker.notes().is_empty());

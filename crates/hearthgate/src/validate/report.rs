@@ -258,7 +258,9 @@ impl<W: Write> Report<W> {
             kinds.sort_by(|(one, one_alike), (other, other_alike)| {
                 let by_rank = rank(other).cmp(&rank(one));
                 let by_count = other_alike.count.cmp(&one_alike.count);
-                by_rank.then(by_count).then_with(|| (&one.rule, &one.path).cmp(&(&other.rule, &other.path)))
+                by_rank
+                    .then(by_count)
+                    .then_with(|| (&one.rule, &one.path).cmp(&(&other.rule, &other.path)))
             });
             let rows: Vec<[String; 5]> = kinds
                 .iter()
@@ -372,7 +374,10 @@ mod tests {
         let (text, passes) = written(Format::Text, FailOn::Error, false, &many);
         assert!(passes);
         assert_eq!(text.matches("odd").count(), 3, "{text}");
-        assert!(text.contains("7      warning   type  Patient.name[].given[]  f.json:3:5"), "{text}");
+        assert!(
+            text.contains("7      warning   type  Patient.name[].given[]  f.json:3:5"),
+            "{text}"
+        );
     }
 
     #[test]
