@@ -27,15 +27,18 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) enum Extent {
     /// All of it.
     Whole,
-    /// Every so manieth resource or Bundle.
+    /// Every so manieth resource.
     Every(usize),
+    /// What has so many bytes at most.
+    UpTo(usize),
 }
 
 impl Extent {
-    fn has(self, at: usize) -> bool {
+    fn has(self, at: usize, bytes: usize) -> bool {
         match self {
             Self::Whole => true,
             Self::Every(step) => at.is_multiple_of(step),
+            Self::UpTo(most) => bytes <= most,
         }
     }
 }
@@ -61,24 +64,24 @@ pub(crate) const SUITES: [Suite; 6] = [
         name: "synthea",
         package: None,
         bundles: Some("synthea/bundles.ndjson.zst"),
-        sample: Extent::Every(20),
+        sample: Extent::UpTo(140_000),
     },
     Suite {
         name: "synthea-newer",
         package: None,
         bundles: Some("synthea/bundles-uscore.ndjson.zst"),
-        sample: Extent::Every(19),
+        sample: Extent::UpTo(530_000),
     },
     Suite {
         name: "synthea-newer-us-core-6.1.0",
         package: Some("packages/hl7.fhir.us.core-6.1.0.tgz"),
         bundles: Some("synthea/bundles-uscore.ndjson.zst"),
-        sample: Extent::Every(19),
+        sample: Extent::UpTo(530_000),
     },
 ];
 
 const fn examples(name: &'static str, package: &'static str) -> Suite {
-    Suite { name, package: Some(package), bundles: None, sample: Extent::Every(5) }
+    Suite { name, package: Some(package), bundles: None, sample: Extent::Every(8) }
 }
 
 /// What validating a suite came to.
@@ -127,8 +130,8 @@ impl Suite {
             (Some(bundles), _) => {
                 let file = zstd::stream::read::Decoder::new(File::open(folder.join(bundles))?)?;
                 for (at, line) in BufReader::new(file).lines().enumerate() {
-                    if extent.has(at) {
-                        let line = line?;
+                    let line = line?;
+                    if extent.has(at, line.len()) {
                         let name = format!("line {}", at + 1);
                         loaded.validate(&name, line.as_bytes(), &mut outcome);
                     }
@@ -137,7 +140,7 @@ impl Suite {
             (None, Some(package)) => {
                 let examples = examples_of(&folder.join(package))?;
                 for (at, (name, json)) in examples.iter().enumerate() {
-                    if extent.has(at) {
+                    if extent.has(at, json.len()) {
                         loaded.validate(name, json, &mut outcome);
                     }
                 }

@@ -14,6 +14,10 @@ use super::ValidateError;
 use super::packages::Packages;
 use super::reading::{Content, Document, LONGEST_DOCUMENT};
 
+/// Issues of one resource. The validator ends at so many, warnings or not, so that few would hide
+/// what comes after them in a large Bundle.
+const MOST_ISSUES: usize = 100_000;
+
 /// What validates, the same for all resources.
 pub(crate) struct Checker {
     validator: Validator<'static>,
@@ -84,6 +88,10 @@ impl Checker {
             Content::Xml(bytes) => self.xml(&bytes),
             Content::Unreadable(why) => (String::new(), vec![unreadable(why)]),
         };
+        if issues.len() >= MOST_ISSUES {
+            let why = format!("{MOST_ISSUES} issues, and what comes after them was not looked at");
+            issues.push(Issue { code: IssueCode::TooCostly, ..unreadable(why) });
+        }
         for issue in &mut issues {
             issue.place.line += document.line - 1;
         }
@@ -155,7 +163,8 @@ impl Checker {
     }
 
     fn options<'o>(&self, profiles: &'o [&'o str]) -> Options<'o> {
-        Options { depth: self.depth, profiles, now: self.now, ..Options::default() }
+        let (depth, now) = (self.depth, self.now);
+        Options { depth, profiles, now, cap: MOST_ISSUES, ..Options::default() }
     }
 }
 
@@ -230,6 +239,17 @@ mod tests {
         let errors = first(Content::Xml(xml.to_vec()));
         assert!(errors[0].contains(" xml Patient"), "{errors:?}");
         assert!(errors.iter().any(|it| it.ends_with("binding Patient.gender")), "{errors:?}");
+    }
+
+    #[test]
+    fn an_error_is_told_however_many_warnings_stand_before_it() {
+        let entry = r#"{"resource":{"resourceType":"Basic","code":{"text":"x"}}},"#;
+        let json = format!(
+            r#"{{"resourceType":"Bundle","type":"collection","entry":[{}{{"resource":{{"resourceType":"Basic","wrong":1}}}}]}}"#,
+            entry.repeat(2_000)
+        );
+        let (_, _, errors) = check(&[], Content::Json(json.into_bytes()));
+        assert!(errors.iter().any(|it| it.contains("entry[2000]")), "{errors:?}");
     }
 
     #[test]
