@@ -285,11 +285,14 @@ impl<W: Write> Report<W> {
         let Counts { resources, with_errors, errors, warnings, information, files_skipped } =
             &self.counts;
         if *files_skipped > 0 {
-            text.push_str(&format!("{files_skipped} other files in the folders were left out\n"));
+            let files = counted(*files_skipped, "other file");
+            text.push_str(&format!("left out in the folders: {files}\n"));
         }
         text.push_str(&format!(
-            "{resources} resources, {with_errors} with errors: {errors} errors, {warnings} warnings, \
-             {information} information\n"
+            "{}, {with_errors} with errors: {}, {}, {information} information\n",
+            counted(*resources, "resource"),
+            counted(*errors, "error"),
+            counted(*warnings, "warning"),
         ));
         text
     }
@@ -299,6 +302,11 @@ impl<W: Write> Report<W> {
 pub(crate) fn note(text: &str) {
     // Where stderr is gone, there is nobody to tell.
     let _ = writeln!(io::stderr(), "note: {}", harmless(text));
+}
+
+/// A number of things, in words.
+fn counted(count: u64, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A path with nothing in its brackets.
@@ -361,7 +369,7 @@ mod tests {
             text,
             "f.json:3:5  error  Patient.name[0]  type  wrong\n\
              f.json:3:5  warning  Patient          type  odd\n\
-             \n2 resources, 1 with errors: 1 errors, 1 warnings, 0 information\n"
+             \n2 resources, 1 with errors: 1 error, 1 warning, 0 information\n"
         );
         assert!(!passes);
     }
