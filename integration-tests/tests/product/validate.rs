@@ -161,8 +161,7 @@ fn outcomes_are_resources_one_a_line_that_are_valid_themselves() {
 #[test]
 fn lines_without_end_are_validated_in_bounded_memory() {
     let folder = tempfile::tempdir().unwrap();
-    // 180 MB in lines of 4 KiB, within 160 MB of address space beyond what the program maps at
-    // its start, would not go if they were held.
+    // 180 MB in lines of 4 KiB: what is resident at most is less than that.
     let line = format!("{}{}\n", GOOD, " ".repeat(4_000));
     let mut packed = zstd::stream::write::Encoder::new(
         fs::File::create(folder.path().join("many.ndjson.zst")).unwrap(),
