@@ -131,7 +131,7 @@ pub enum ValidateError {
         /// The archive or folder.
         path: PathBuf,
         /// What is wrong with it.
-        source: SchemaError,
+        source: Box<SchemaError>,
     },
     /// A folder without a package in it.
     #[error(
@@ -145,7 +145,7 @@ pub enum ValidateError {
     },
     /// Packages that do not go together.
     #[error("the packages cannot be used together")]
-    Packages(#[source] SchemaError),
+    Packages(#[source] Box<SchemaError>),
     /// A profile that nothing defines.
     #[error("no definition has the canonical {canonical}; {mend}")]
     UnknownProfile {

@@ -48,7 +48,8 @@ impl Packages {
         let definitions = match packages.is_empty() {
             true => DefinitionSet::r4().clone(),
             false => {
-                DefinitionSet::r4().with_packages(packages).map_err(ValidateError::Packages)?
+                let set = DefinitionSet::r4().with_packages(packages);
+                set.map_err(|source| ValidateError::Packages(Box::new(source)))?
             }
         };
         let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -144,7 +145,7 @@ fn read(
 }
 
 fn refused(path: &Path, source: SchemaError) -> ValidateError {
-    ValidateError::Package { path: path.to_owned(), source }
+    ValidateError::Package { path: path.to_owned(), source: Box::new(source) }
 }
 
 #[cfg(test)]

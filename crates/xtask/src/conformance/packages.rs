@@ -55,6 +55,6 @@ pub(super) fn run() -> Result<(), Box<dyn Error>> {
 
 fn most_frequent(found: &BTreeMap<String, Found>) -> Vec<(&str, &Found)> {
     let mut found: Vec<(&str, &Found)> = found.iter().map(|(name, it)| (&**name, it)).collect();
-    found.sort_by(|(_, one), (_, other)| other.count.cmp(&one.count));
+    found.sort_by_key(|(_, found)| std::cmp::Reverse(found.count));
     found
 }
