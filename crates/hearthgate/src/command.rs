@@ -17,6 +17,7 @@ use crate::import::{self, Import};
 use crate::keys::{self, KeysError};
 use crate::purge::{Purge, PurgeCommandError};
 use crate::serve::{Halves, ServeError, serve};
+use crate::validate::{Validate, ValidateError};
 
 /// How long work that blocks a thread may go on once the halves have ended.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
@@ -39,6 +40,8 @@ enum Verb {
     Server(config::Flags),
     /// Send files of FHIR resources to a server, over HTTP
     Import(Import),
+    /// Say what is wrong with files of FHIR resources; needs no server
+    Validate(Validate),
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(Keys),
@@ -141,6 +144,9 @@ pub enum CommandError {
     /// An import that could not go on at all.
     #[error(transparent)]
     Import(#[from] import::ImportError),
+    /// A validation that could not be done.
+    #[error(transparent)]
+    Validate(#[from] ValidateError),
     /// A backup, a restore or what verifying found.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -165,11 +171,11 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// 2 for a wrong configuration, 1 for the rest.
+    /// 2 for a wrong configuration and a validation that could not be done, 1 for the rest.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) => ExitCode::from(2),
+            Self::Config(_) | Self::Validate(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -188,6 +194,10 @@ impl Command {
             Verb::Import(import) => {
                 let complete = runtime()?.block_on(import.run())?;
                 Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            }
+            Verb::Validate(validate) => {
+                let passes = validate.run()?;
+                Ok(if passes { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Verb::Keys(command) => run_keys(command),
             Verb::Backup(backup) => {

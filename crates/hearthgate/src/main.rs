@@ -1,5 +1,5 @@
 //! The `hearthgate` command. Exit status: 0 done, 1 failed (also when an import left anything
-//! out), 2 used or configured wrongly.
+//! out, and when a validation found errors), 2 used or configured wrongly.
 
 use std::io::Write as _;
 use std::process::ExitCode;

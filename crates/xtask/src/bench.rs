@@ -40,8 +40,8 @@ pub(crate) enum Bench {
     Stall(stall::Sizes),
     /// Reads through the gateway: its whole chain against a bare proxy of the same kind.
     Gateway(Rounds),
-    /// What knowing FHIR costs on one core: FHIRPath.
-    Knowledge(Rounds),
+    /// What knowing FHIR costs on one core: FHIRPath, XML, validation.
+    Knowledge(knowledge::Moments),
     /// A process under test or a peer; ends when its standard input does.
     #[command(hide = true, subcommand)]
     Child(child::Child),

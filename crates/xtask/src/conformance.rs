@@ -2,6 +2,7 @@
 
 #[path = "../../fhirpath/tests/official/mod.rs"]
 mod fhirpath_suite;
+mod packages;
 #[path = "../../fhir-xml/tests/round_trip/mod.rs"]
 mod round_trip;
 mod validator;
@@ -19,6 +20,9 @@ pub(crate) enum Conformance {
     Fhirpath,
     /// The official validator cases for R4, from the folder that HEARTHGATE_TEST_DATA names.
     Validator,
+    /// The examples of US Core and IPS against their profiles, and Synthea's Bundles against R4
+    /// and US Core, from the folder that HEARTHGATE_TEST_DATA names.
+    Packages,
     /// HL7's examples for R4 (the package hl7.fhir.r4.examples, a .tgz), from JSON to XML and
     /// back.
     Examples {
@@ -34,6 +38,7 @@ impl Conformance {
         match self {
             Self::Fhirpath => fhirpath(),
             Self::Validator => validator::run(),
+            Self::Packages => packages::run(),
             Self::Examples { package } => examples(&package),
         }
     }

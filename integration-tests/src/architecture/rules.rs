@@ -183,7 +183,7 @@ pub const WIDENINGS: &[Widening] = &[
     Widening {
         crate_name: "hearthgate",
         libraries: &[Named("zstd")],
-        reason: "import reads .zst files",
+        reason: "import and validate read .zst files",
     },
     Widening {
         crate_name: "gateway",

@@ -64,3 +64,4 @@ mod starting;
 mod stopping;
 mod streaming;
 mod transactions;
+mod validate;

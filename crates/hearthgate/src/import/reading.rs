@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::document::{self, Place, Shipment};
 use super::inputs::{Input, Inputs, is_ndjson, without_zst};
-use super::progress::Progress;
+use crate::progress::Progress;
 
 /// What comes out of the files.
 #[derive(Debug)]

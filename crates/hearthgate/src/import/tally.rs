@@ -10,6 +10,7 @@ use super::answer::EntryAnswer;
 use super::document::{Place, What};
 use super::sending::{Arrived, Fate};
 use crate::command::columns;
+use crate::progress::per_second;
 
 /// Failures kept with their texts; more are counted. Memory does not grow with an import.
 const KEPT: usize = 10_000;
@@ -317,17 +318,6 @@ impl Failure {
         line.push_str(&format!(" {}\n", self.text));
         line
     }
-}
-
-/// How many a second; of no time at all, none.
-pub(crate) fn per_second(count: u64, took: Duration) -> f64 {
-    let seconds = took.as_secs_f64();
-    if seconds <= 0.0 {
-        return 0.0;
-    }
-    #[expect(clippy::cast_precision_loss, reason = "a rate is shown in whole numbers")]
-    let count = count as f64;
-    count / seconds
 }
 
 #[cfg(test)]

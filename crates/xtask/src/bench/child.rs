@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{Failure, backed_up, peers, product, runtime, store};
+use super::{Failure, backed_up, knowledge, peers, product, runtime, store};
 
 /// What a child is.
 #[derive(clap::Subcommand, Clone)]
@@ -63,6 +63,11 @@ pub(crate) enum Child {
         /// The socket it passes requests on to.
         upstream: PathBuf,
     },
+    /// A validator of R4 and a package.
+    Knowing {
+        /// The package.
+        package: PathBuf,
+    },
     /// The product's gateway.
     Gateway {
         /// Where its registry and the server's sockets are.
@@ -78,6 +83,9 @@ impl Child {
             ready(&address.to_string())?;
             return wait_for_end();
         }
+        if let Self::Knowing { package } = &self {
+            return knowledge::validation::knowing(package);
+        }
         runtime()?.block_on(async {
             match self {
                 Self::BareReader { socket, answer } => peers::bare_reader(&socket, &answer).await,
@@ -88,7 +96,7 @@ impl Child {
                 Self::Filled { directory, versions } => store::filled(&directory, versions).await,
                 Self::Opened { directory } => store::opened(&directory).await,
                 Self::Backups { directory, to } => backed_up::backups(directory, to).await,
-                Self::BareProxy { .. } => Ok(()),
+                Self::BareProxy { .. } | Self::Knowing { .. } => Ok(()),
             }
         })
     }
@@ -113,6 +121,7 @@ impl Child {
             Self::Server { directory } => vec![word("server"), directory],
             Self::Stub { directory, answer } => vec![word("stub"), directory, answer],
             Self::BareProxy { upstream } => vec![word("bare-proxy"), upstream],
+            Self::Knowing { package } => vec![word("knowing"), package],
             Self::Gateway { directory } => vec![word("gateway"), directory],
             Self::Filled { directory, versions } => {
                 vec![word("filled"), directory, PathBuf::from(versions.to_string())]

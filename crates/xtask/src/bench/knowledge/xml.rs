@@ -9,10 +9,10 @@ use fhir_xml::{Limits, Style, to_json, to_xml};
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
-use super::{Failure, Rounds, best, say};
+use super::{Failure, Moments, best, say};
 
 /// Measures and prints; `json` is a resource.
-pub(super) fn run(rounds: Rounds, json: &str) -> Result<(), Failure> {
+pub(super) fn run(rounds: Moments, json: &str) -> Result<(), Failure> {
     let schema = Schema::r4();
     let document = Document::parse(json.as_bytes())?;
     let xml = to_xml(document.root(), schema, Style::Compact).map_err(|mut all| all.remove(0))?;

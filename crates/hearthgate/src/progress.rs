@@ -7,7 +7,7 @@ use std::time::Duration;
 use contract::Clock;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How far reading has come, by bytes of the files; how fast sending is, by resources.
+/// How far reading has come, by bytes of the files; how fast the work is, by resources.
 #[derive(Clone)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -42,13 +42,13 @@ impl Progress {
         self.bar.wrap_read(reader)
     }
 
-    /// So many resources are answered.
+    /// So many resources are done.
     pub(crate) fn resources(&self, resources: u64) {
         let Some((clock, began)) = &self.clock else {
             return;
         };
         let elapsed = clock.monotonic().saturating_sub(*began);
-        let rate = super::tally::per_second(resources, elapsed);
+        let rate = per_second(resources, elapsed);
         self.bar.set_message(format!("{resources} resources, {rate:.0}/s"));
     }
 
@@ -56,4 +56,15 @@ impl Progress {
     pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// How many a second; of no time at all, none.
+pub(crate) fn per_second(count: u64, took: Duration) -> f64 {
+    let seconds = took.as_secs_f64();
+    if seconds <= 0.0 {
+        return 0.0;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a rate is shown in whole numbers")]
+    let count = count as f64;
+    count / seconds
 }
