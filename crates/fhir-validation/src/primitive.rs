@@ -132,20 +132,24 @@ fn uri(text: &str) -> Result<(), Problem> {
         return Err("a URI has no white space; write a space as %20".into());
     }
     if let Some(uuid) = text.strip_prefix("urn:uuid:") {
-        // A fragment may follow where a document is addressed.
-        let uuid = uuid.split_once('#').map_or(uuid, |(before, _)| before);
-        if !is_uuid(uuid) {
+        if !is_uuid(before_version(uuid)) {
             return Err("urn:uuid: is followed by 32 hexadecimal digits in lower case with four \
                         hyphens"
                 .into());
         }
     }
     if let Some(oid) = text.strip_prefix("urn:oid:")
-        && !is_oid(oid)
+        && !is_oid(before_version(oid))
     {
         return Err("urn:oid: is followed by numbers with dots, the first of them 0, 1 or 2".into());
     }
     Ok(())
+}
+
+/// What stands before a version or a fragment: of a canonical, or of a URI that a definition such as
+/// a value set's expansion takes one as.
+fn before_version(text: &str) -> &str {
+    text.split(['|', '#']).next().unwrap_or_default()
 }
 
 /// Whether a text begins with a scheme, as absolute URIs do.

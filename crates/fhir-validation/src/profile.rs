@@ -8,12 +8,12 @@ use fhir_schema::{Kind, Node, Schema};
 use fhirpath::{Context, FhirValue, Item};
 
 use crate::errata::Native;
+use crate::options::{BestPractices, Contained, Depth};
 use crate::program::{Check, Invariant, Program, Rule, RuleAt, compile_expression};
-use crate::validator::{BestPractices, Depth};
 use crate::walk::{Instance, Run, Scope};
 
 /// Steps that one invariant may take on one element.
-const BUDGET: u64 = 2_000_000;
+pub(crate) const BUDGET: u64 = 2_000_000;
 
 impl<'a> Instance<'a> {
     /// Where the elements in it stand.
@@ -258,33 +258,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// minValue and maxValue of numbers; of dates as far as both are written alike.
-    fn bounds(&mut self, rule: &'a Rule, instance: Instance<'a>, place: Value<'a>) {
-        let Some(value) = instance.value else { return };
-        let compare = |limit: &str| match value.kind() {
-            JsonKind::Number => {
-                value.raw().parse::<f64>().ok()?.partial_cmp(&limit.parse::<f64>().ok()?)
-            }
-            JsonKind::String => {
-                let text = value.as_str()?;
-                let length = text.len().min(limit.len());
-                Some(text.as_bytes()[..length].cmp(&limit.as_bytes()[..length]))
-            }
-            _ => None,
-        };
-        if let Some(least) = &rule.min_value
-            && compare(least).is_some_and(std::cmp::Ordering::is_lt)
-        {
-            self.error(IssueCode::Value, place, "min-value", format!("the least value is {least}"));
-        }
-        if let Some(most) = &rule.max_value
-            && compare(most).is_some_and(std::cmp::Ordering::is_gt)
-        {
-            let text = format!("the greatest value is {most}");
-            self.error(IssueCode::Value, place, "max-value", text);
-        }
-    }
-
     fn types(
         &mut self,
         program: &'a Program,
@@ -372,7 +345,7 @@ impl<'a> Run<'a> {
             let key = &*invariant.constraint.key;
             // The narrative of what is contained stands in its container (R4 2.3.0.2).
             let is_moot = invariant.constraint.is_best_practice
-                && (self.best_practices == BestPractices::Silent
+                && (self.options.best_practices == BestPractices::Silent
                     || (scope.is_contained && key == "dom-6"));
             if is_moot {
                 continue;
@@ -380,7 +353,10 @@ impl<'a> Run<'a> {
             match &invariant.check {
                 Check::Native(Native::HasContent | Native::Narrative) => {}
                 Check::Native(Native::ContainedIsReferred) => {
-                    if let (Some(value), false) = (instance.value, scope.is_contained) {
+                    let is_asked = self.options.contained == Contained::Validate;
+                    if let (Some(value), false, true) =
+                        (instance.value, scope.is_contained, is_asked)
+                    {
                         self.unreferred(value, key);
                     }
                 }
