@@ -154,7 +154,7 @@ impl<'a> Run<'a> {
             return true;
         }
         let type_name = expression.split('.').next().unwrap_or_default();
-        let is_type = schema.resource(type_name).or_else(|| schema.datatype(type_name)).is_some();
+        let is_type = schema.type_kind(type_name).is_some();
         // Of what is no type of this version, such as CanonicalResource, nobody can tell.
         !is_type
             || (expression.contains('.')
