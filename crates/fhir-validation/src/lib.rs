@@ -21,6 +21,7 @@ mod extensions;
 mod host;
 mod issue;
 mod markup;
+mod names;
 mod narrative;
 mod options;
 mod primitive;

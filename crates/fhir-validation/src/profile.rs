@@ -1,6 +1,8 @@
 //! What profiles ask of elements: cardinalities, types, values, bindings, slices, invariants (FHIR
 //! R4, 5.1 and 2.31). A base type's demands on single elements go the same way.
 
+use std::borrow::Cow;
+
 use fhir_core::json::{Kind as JsonKind, Value};
 use fhir_core::{IssueCode, Severity};
 use fhir_schema::structure::TypeReference;
@@ -165,21 +167,24 @@ impl<'a> Run<'a> {
         count: usize,
         parent: Value<'a>,
     ) {
-        let what = match &rule.slice_name {
+        let what = || match &rule.slice_name {
             Some(slice) => format!("{}:{slice}", rule.name),
             None => rule.name.to_string(),
         };
         if count < rule.min as usize {
             let text = format!(
-                "{} asks for at least {} of '{what}', and there are {count}; add what is missing",
-                program.structure.url, rule.min
+                "{} asks for at least {} of '{}', and there are {count}; add what is missing",
+                program.structure.url,
+                rule.min,
+                what()
             );
             self.error(IssueCode::Required, parent, "cardinality", text);
         } else if rule.max.is_some_and(|max| count > max as usize) {
             let text = format!(
-                "{} allows at most {} of '{what}', and there are {count}; leave some out",
+                "{} allows at most {} of '{}', and there are {count}; leave some out",
                 program.structure.url,
-                rule.max.unwrap_or_default()
+                rule.max.unwrap_or_default(),
+                what()
             );
             self.error(IssueCode::Structure, parent, "cardinality", text);
         }
@@ -198,15 +203,13 @@ impl<'a> Run<'a> {
     }
 
     /// The name of an instance's type.
-    pub(crate) fn type_of(&self, instance: Instance<'a>) -> String {
+    pub(crate) fn type_of(&self, instance: Instance<'a>) -> Cow<'a, str> {
+        let schema: &'a Schema = self.validator.schema();
         match instance.element {
             Some(element) if element.kind != Kind::Resource => {
-                self.validator.schema().type_name(element).to_owned()
+                Cow::Borrowed(schema.type_name(element))
             }
-            _ => {
-                let name = instance.value.and_then(|it| it.get_str("resourceType"));
-                name.unwrap_or_default().into_owned()
-            }
+            _ => instance.value.and_then(|it| it.get_str("resourceType")).unwrap_or_default(),
         }
     }
 

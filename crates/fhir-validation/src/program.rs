@@ -4,7 +4,6 @@
 //! type, so that nothing is looked at, or told, twice; parts that add nothing are idle and passed
 //! over.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use fhir_core::Severity;
@@ -17,6 +16,7 @@ use fhirpath::{Expression, Options};
 
 use crate::bounds::Limit;
 use crate::errata::{self, Correction, Native};
+use crate::names::Names;
 use crate::template::Template;
 
 /// Index of a rule in its program.
@@ -73,7 +73,7 @@ pub(crate) struct Rule {
     /// Rules of the elements in this, slices left out.
     pub(crate) children: Vec<RuleAt>,
     /// Of a base type: JSON names to what stands under them.
-    pub(crate) names: HashMap<Box<str>, Member>,
+    pub(crate) names: Names<Box<str>, Member>,
     /// Whether neither this nor anything below asks for something.
     pub(crate) is_idle: bool,
 }
@@ -217,7 +217,7 @@ impl Program {
 
     fn name_members(&mut self, at: RuleAt, node: Node, schema: &Schema) {
         let children = self.rules[at as usize].children.clone();
-        let mut names = HashMap::new();
+        let mut names = Names::default();
         for (child_at, child) in children.iter().enumerate() {
             let child_at = child_at as u32;
             let rule = &self.rules[*child as usize];
@@ -353,7 +353,7 @@ impl Rule {
             slicing: definition.slicing.clone(),
             slices: Vec::new(),
             children: Vec::new(),
-            names: HashMap::new(),
+            names: Names::default(),
             is_idle: false,
         }
     }

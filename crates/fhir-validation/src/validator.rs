@@ -13,6 +13,7 @@ use fhir_terminology::Terminology;
 use crate::comments;
 use crate::host::Surroundings;
 use crate::issue::{Issue, Place, locate};
+use crate::names::Names;
 use crate::options::{Comments, Options};
 use crate::program::Program;
 use crate::vital_signs::VitalSignProfiles;
@@ -33,7 +34,7 @@ pub struct Validator<'s> {
     terminology: Terminology,
     slots: Vec<Slot>,
     by_definition: HashMap<(Arc<str>, Option<Arc<str>>), ProgramAt>,
-    types: HashMap<Arc<str>, ProgramAt>,
+    types: Names<Arc<str>, ProgramAt>,
     vital_signs: VitalSignProfiles,
 }
 
@@ -49,7 +50,7 @@ impl<'s> Validator<'s> {
             by_definition.insert(key, slots.len() as ProgramAt);
             slots.push(Slot { structure: Arc::clone(structure), program: OnceLock::new() });
         }
-        let mut types = HashMap::new();
+        let mut types = Names::default();
         for name in schema.type_names() {
             if let Some(structure) = definitions.type_structure(name) {
                 let key = (Arc::clone(&structure.url), structure.version.clone());
@@ -116,14 +117,21 @@ impl<'s> Validator<'s> {
         };
         match Document::parse(&json) {
             Ok(document) => self.validate(document.root(), options),
-            Err(error) => vec![Issue {
-                severity: Severity::Fatal,
-                code: IssueCode::Structure,
-                expression: error.expression.clone(),
-                place: Place { offset: error.offset, line: error.line, column: error.column },
-                rule: "json".to_owned(),
-                text: error.problem.to_string(),
-            }],
+            Err(error) => {
+                let rest = json.get(error.offset..).unwrap_or_default();
+                let text = match rest {
+                    [b'/', b'/' | b'*', ..] => "JSON has no comments; take this one out".to_owned(),
+                    _ => error.problem.to_string(),
+                };
+                vec![Issue {
+                    severity: Severity::Fatal,
+                    code: IssueCode::Structure,
+                    expression: error.expression.clone(),
+                    place: Place { offset: error.offset, line: error.line, column: error.column },
+                    rule: "json".to_owned(),
+                    text,
+                }]
+            }
         }
     }
 

@@ -323,6 +323,8 @@ impl<'a> Run<'a> {
         let first_count = self.counts.len();
         self.counts.resize(first_count + rule.children.len(), 0);
         let mut is_empty = true;
+        // Looking for `_name` is spared where there is none at all.
+        let has_siblings = value.named_members().any(|(name, _)| may_be_sibling(name.raw()));
         for (name, member) in value.named_members() {
             if self.is_full() {
                 break;
@@ -334,7 +336,8 @@ impl<'a> Run<'a> {
             if name_text != "id" || owner == Owner::BesideValue {
                 is_empty = false;
             }
-            self.member(program, rule, first_count, &name_text, (name, member), value, scope);
+            let parent = has_siblings.then_some(value);
+            self.member(program, rule, first_count, &name_text, (name, member), parent, scope);
         }
         if is_empty && !is_resource {
             let text = "an object without content says nothing; leave it out";
@@ -385,13 +388,12 @@ impl<'a> Run<'a> {
         first_count: usize,
         name: &str,
         (name_value, member): (Value<'a>, Value<'a>),
-        parent: Value<'a>,
+        parent: Option<Value<'a>>,
         scope: Scope<'a>,
     ) {
         if let Some(found) = rule.names.get(name) {
-            let sibling_name = format_sibling(name);
-            let sibling =
-                if is_primitive(found.element.kind) { parent.get(&sibling_name) } else { None };
+            let parent = parent.filter(|_| is_primitive(found.element.kind));
+            let sibling = parent.and_then(|it| it.get(&format_sibling(name)));
             return self.occurrences(
                 program,
                 rule,
@@ -404,7 +406,7 @@ impl<'a> Run<'a> {
         }
         let primitive_name = name.strip_prefix('_');
         if let Some(found) = primitive_name.and_then(|name| rule.names.get(name)) {
-            let is_alone = parent.get(&name[1..]).is_none();
+            let is_alone = parent.is_none_or(|it| it.get(&name[1..]).is_none());
             let may_have = is_primitive(found.element.kind)
                 && found.element.kind != Kind::Xhtml
                 && !found.element.is_attribute;
@@ -627,10 +629,11 @@ impl<'a> Run<'a> {
             return false;
         }
         // R4 gives ids of resources the type string, and means id (its own text, 2.26.3.4).
-        let is_resource_id = &*rule.path == "Resource.id"
-            || (&*rule.name == "id"
-                && !rule.path.trim_end_matches(".id").contains('.')
-                && self.validator.schema().is_resource_type(rule.path.trim_end_matches(".id")));
+        let is_resource_id = &*rule.name == "id"
+            && rule
+                .path
+                .strip_suffix(".id")
+                .is_some_and(|it| it == "Resource" || self.validator.schema().is_resource_type(it));
         let type_name = if is_resource_id { "id" } else { type_name };
         if let Err(problem) = primitive::check(type_name, value) {
             let code = if value.kind() == JsonKind::String || type_name != "boolean" {
@@ -650,6 +653,11 @@ impl<'a> Run<'a> {
 
 fn is_primitive(kind: Kind) -> bool {
     !matches!(kind, Kind::Complex(_) | Kind::Reference(_) | Kind::Identifier(_) | Kind::Resource)
+}
+
+/// Whether a name, as it is written, may begin with `_`; it may be an escape.
+fn may_be_sibling(raw: &str) -> bool {
+    matches!(raw.as_bytes().get(1), Some(b'_' | b'\\'))
 }
 
 /// `_name`, without allocating for the names that FHIR has.
