@@ -43,7 +43,13 @@ enum State {
 }
 
 impl Builder {
+    /// For packages on top of a set.
     pub(crate) fn new(set: &DefinitionSet) -> Self {
+        Self { set: Some(set.clone()), ..Self::beside(set) }
+    }
+
+    /// For a definition that is tried, and does not come into the set.
+    pub(crate) fn beside(set: &DefinitionSet) -> Self {
         let mut builder = Self::empty(set.packages.clone());
         for stored in set.structures.iter() {
             let structure = &stored.item;
@@ -57,7 +63,6 @@ impl Builder {
                 },
             );
         }
-        builder.set = Some(set.clone());
         builder
     }
 
@@ -170,6 +175,19 @@ impl Builder {
         }
         set.packages = self.packages;
         Ok(set)
+    }
+
+    /// A definition by itself, from both of its views where it has both.
+    pub(crate) fn try_source(
+        mut self,
+        source: StructureSource,
+    ) -> Result<StructureDefinition, SchemaError> {
+        let is_profile = source.structure.is_profile();
+        let has_both = source.snapshot.is_some() && !source.differential.is_empty();
+        if is_profile && has_both {
+            self.make(StructureSource { snapshot: None, ..source.clone() }, 0)?;
+        }
+        self.make(source, 0)
     }
 
     /// Notes which packages another depends on; of several that would do, the latest.

@@ -10,6 +10,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
+use fhir_core::json::Value;
+
 use crate::builder::Builder;
 use crate::conformance::{CompartmentDefinition, OperationDefinition, SearchParameter};
 use crate::draft::StructureSource;
@@ -219,6 +221,19 @@ impl DefinitionSet {
     /// cannot be made so.
     pub fn with_packages(&self, packages: Vec<Package>) -> Result<Self, SchemaError> {
         Builder::new(self).build(packages)
+    }
+
+    /// A StructureDefinition as this set would take it: its snapshot, if it has one, is whole and in
+    /// order, and its differential can be laid over its base. The set stays as it is.
+    ///
+    /// # Errors
+    /// [`SchemaError`] when the resource is no StructureDefinition, its base is not known, or one
+    /// of the two views is not what it must be. [`SchemaError::Snapshot`] names the element.
+    pub fn try_structure(&self, resource: Value<'_>) -> Result<StructureDefinition, SchemaError> {
+        let mut interner = crate::interner::Interner::default();
+        let mut parser = crate::parse::Parser { file: "the resource", interner: &mut interner };
+        let source = parser.structure(resource)?;
+        Builder::beside(self).try_source(source)
     }
 
     /// `4.0.1`.

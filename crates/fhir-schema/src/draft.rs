@@ -109,6 +109,9 @@ pub(crate) fn published_elements(
             if &*path != root {
                 return Err(invalid("is the root, and not the type that is defined"));
             }
+            if depth > 0 {
+                return Err(invalid("is the root, and a root's name has no dot"));
+            }
         } else if depth == 0 {
             return Err(invalid("is a second root"));
         } else if depth > open.len() {

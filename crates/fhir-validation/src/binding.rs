@@ -1,12 +1,15 @@
 //! Codes against the value sets that elements are bound to (FHIR R4, 4.1.5).
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use fhir_core::json::{Kind as JsonKind, Value};
 use fhir_core::{IssueCode, Severity};
-use fhir_terminology::{Canonical, Membership, ResolvedSet, TerminologyError};
+use fhir_terminology::{
+    Canonical, CodeSystem, ConceptIndex, Membership, ResolvedSet, TerminologyError, ValidateOptions,
+};
 
+use crate::options::WrongDisplays;
 use crate::program::Bound;
 use crate::walk::{Instance, Run};
 
@@ -80,7 +83,8 @@ pub(crate) fn is_in<'s>(
 }
 
 impl<'a> Run<'a> {
-    /// A Coding against its code system, where all of that is loaded.
+    /// A Coding against its code system, where that is loaded: the code where all of it is, the
+    /// display of what is there.
     pub(crate) fn known_code(&mut self, value: Value<'a>) {
         let (Some(system), Some(code)) = (value.get_str("system"), value.get("code")) else {
             return;
@@ -91,10 +95,48 @@ impl<'a> Run<'a> {
         let Ok(Some(found)) = self.validator.terminology().code_system(canonical, None) else {
             return;
         };
-        if found.is_complete() && found.find(&text).is_none() {
-            self.enter("code", None);
-            let said = format!("the code system {system} has no code '{text}'");
-            self.error(IssueCode::CodeInvalid, code, "unknown-code", said);
+        match found.find(&text) {
+            Some(concept) => self.display_of(&found, concept, value),
+            None if found.is_complete() => {
+                self.enter("code", None);
+                let said = format!("the code system {system} has no code '{text}'");
+                self.error(IssueCode::CodeInvalid, code, "unknown-code", said);
+                self.leave();
+            }
+            None => {}
+        }
+    }
+
+    /// The display of a Coding against the names that its code system has for the concept, in any
+    /// language; case and white space are not regarded.
+    fn display_of(&mut self, system: &Arc<CodeSystem>, concept: ConceptIndex, value: Value<'a>) {
+        if system.is_inactive(concept) {
+            let said = format!("the code {} is no longer in use", system.code(concept));
+            self.tell(Severity::Warning, IssueCode::BusinessRule, value, "inactive-code", said);
+        }
+        let Some(display) = value.get("display") else { return };
+        let right = system.display(concept);
+        if right.is_empty() || display.is_string(right) {
+            return;
+        }
+        let Some(given) = display.as_str() else { return };
+        let coding = fhir_terminology::Coding {
+            system: None,
+            version: None,
+            code: system.code(concept),
+            display: Some(&given),
+        };
+        let judged = fhir_terminology::validate_in(system, &coding, &ValidateOptions::default());
+        let is_wrong = |it: &fhir_terminology::Finding| {
+            it.kind == fhir_terminology::FindingKind::InvalidDisplay
+        };
+        if let Some(finding) = judged.findings.into_iter().find(is_wrong) {
+            let severity = match self.options.wrong_displays {
+                WrongDisplays::Warn => Severity::Warning,
+                WrongDisplays::Refuse => Severity::Error,
+            };
+            self.enter("display", None);
+            self.tell(severity, IssueCode::Invalid, display, "display", finding.text);
             self.leave();
         }
     }

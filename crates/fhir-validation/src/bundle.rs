@@ -24,24 +24,37 @@ impl<'a> Entries<'a> {
     /// Those of a resource, if it is a Bundle.
     pub(crate) fn of(root: Value<'a>) -> Self {
         let mut entries = Self::default();
-        if root.get_str("resourceType").as_deref() != Some("Bundle") {
-            return entries;
-        }
-        for entry in root.get("entry").into_iter().flat_map(|it| it.items()) {
-            let Some(resource) = entry.get("resource") else { continue };
-            if let Some(url) = entry.get("fullUrl") {
-                entries.full_urls.insert(resource.place(), url);
+        match root.get_str("resourceType").as_deref() {
+            Some("Bundle") => {
+                for entry in items(root, "entry") {
+                    entries.add(entry);
+                }
             }
-            if let Some(url) = entry.get_str("fullUrl") {
-                entries.by_full_url.entry(url).or_insert(resource);
-            }
-            if let (Some(name), Some(id)) =
-                (resource.get_str("resourceType"), resource.get_str("id"))
-            {
-                entries.by_name.entry(format!("{name}/{id}")).or_insert(resource);
-            }
+            // What stands together in Parameters is found as in a Bundle without fullUrls.
+            Some("Parameters") => entries.add_parameters(root, "parameter"),
+            _ => {}
         }
         entries
+    }
+
+    fn add(&mut self, entry: Value<'a>) {
+        let Some(resource) = entry.get("resource") else { return };
+        if let Some(url) = entry.get("fullUrl") {
+            self.full_urls.insert(resource.place(), url);
+        }
+        if let Some(url) = entry.get_str("fullUrl") {
+            self.by_full_url.entry(url).or_insert(resource);
+        }
+        if let (Some(name), Some(id)) = (resource.get_str("resourceType"), resource.get_str("id")) {
+            self.by_name.entry(format!("{name}/{id}")).or_insert(resource);
+        }
+    }
+
+    fn add_parameters(&mut self, of: Value<'a>, name: &str) {
+        for parameter in items(of, name) {
+            self.add(parameter);
+            self.add_parameters(parameter, "part");
+        }
     }
 
     /// The fullUrl of the entry that this is the resource of.
@@ -67,6 +80,12 @@ impl<'a> Entries<'a> {
         }
         self.by_name.get(reference).copied()
     }
+}
+
+/// The objects of an array, and nothing of anything else.
+fn items<'a>(of: Value<'a>, name: &str) -> impl Iterator<Item = Value<'a>> {
+    let array = of.get(name).filter(|it| it.kind() == JsonKind::Array);
+    array.into_iter().flat_map(|it| it.items()).filter(|it| it.kind() == JsonKind::Object)
 }
 
 impl<'a> Run<'a> {

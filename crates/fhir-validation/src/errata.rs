@@ -157,6 +157,51 @@ const ERRATA: &[Erratum] = &[
     ),
 ];
 
+/// A published binding that refuses more than it means to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BindingErratum {
+    /// The FHIR version that published it.
+    pub fhir_version: &'static str,
+    /// The path of the element.
+    pub path: &'static str,
+    /// The value set, as it was published.
+    pub value_set: &'static str,
+    /// The strength that it was published with.
+    pub published: &'static str,
+    /// The strength that it is taken with.
+    pub corrected: &'static str,
+    /// Why, and from where the correction is.
+    pub reason: &'static str,
+}
+
+const BINDING_ERRATA: &[BindingErratum] = &[BindingErratum {
+    fhir_version: R4,
+    path: "Observation.component.value[x]",
+    value_set: "http://hl7.org/fhir/ValueSet/ucum-vitals-common|4.0.1",
+    published: "required",
+    corrected: "extensible",
+    reason: "it would refuse a component that is no vital sign itself, a code or a flow among \
+             them; US Core, whose profiles can only narrow this one, has it as extensible",
+}];
+
+/// The table of bindings.
+#[must_use]
+pub fn binding_errata() -> &'static [BindingErratum] {
+    BINDING_ERRATA
+}
+
+/// The strength that a binding is taken with, if it is a defective one.
+pub(crate) fn binding_strength(
+    path: &str,
+    value_set: Option<&str>,
+    strength: &str,
+) -> Option<&'static str> {
+    let found = BINDING_ERRATA
+        .iter()
+        .find(|it| it.path == path && Some(it.value_set) == value_set && it.published == strength);
+    found.map(|it| it.corrected)
+}
+
 const fn native(
     key: &'static str,
     published: &'static str,
@@ -199,6 +244,22 @@ mod tests {
     use fhir_schema::DefinitionSet;
 
     use super::*;
+
+    #[test]
+    fn every_erratum_of_a_binding_is_about_one_that_r4_has_as_quoted() {
+        for erratum in binding_errata() {
+            let is_there = DefinitionSet::r4().structures().any(|structure| {
+                structure.elements.iter().any(|element| {
+                    element.binding.as_ref().is_some_and(|it| {
+                        let value_set = it.value_set.as_deref();
+                        binding_strength(&element.path, value_set, &it.strength)
+                            == Some(erratum.corrected)
+                    })
+                })
+            });
+            assert!(is_there, "{}", erratum.path);
+        }
+    }
 
     #[test]
     fn every_erratum_is_about_an_invariant_that_r4_has_as_quoted() {

@@ -1,6 +1,9 @@
 //! What lies around an element when its invariants and profiles are asked: the Bundle, the
 //! terminology, the profiles. FHIRPath asks it as its host.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use fhir_core::json::{Kind as JsonKind, Value};
 use fhir_schema::Node;
 use fhirpath::{DateTime, FhirValue, Host, Item, NodeType, ReferenceTypes, Resolved, Unavailable};
@@ -8,7 +11,9 @@ use fhirpath::{DateTime, FhirValue, Host, Item, NodeType, ReferenceTypes, Resolv
 use crate::binding::{self, Coded};
 use crate::bundle::Entries;
 use crate::narrative;
-use crate::validator::{Depth, Options, Validator};
+use crate::options::Options;
+use crate::program::Program;
+use crate::validator::Validator;
 use crate::walk::{Instance, Run, Scope};
 
 /// Profiles may ask for conformance to profiles, and these to others; not for ever.
@@ -18,8 +23,11 @@ const MAX_NESTING: u32 = 8;
 pub(crate) struct Surroundings<'a> {
     pub(crate) validator: &'a Validator<'a>,
     pub(crate) entries: Entries<'a>,
-    depth: Depth,
+    /// What a run is asked that only answers.
+    pub(crate) silent: Options<'a>,
     now: Option<DateTime>,
+    /// What was found of targets of references, by their places and profiles.
+    conforming: RefCell<HashMap<(u32, *const Program), Option<bool>>>,
 }
 
 impl<'a> Surroundings<'a> {
@@ -29,7 +37,31 @@ impl<'a> Surroundings<'a> {
         options: &Options<'_>,
     ) -> Self {
         let entries = Entries::of(root);
-        Self { validator, entries, depth: options.depth, now: options.now }
+        let silent = Options::silent(options.depth);
+        Self { validator, entries, silent, now: options.now, conforming: RefCell::default() }
+    }
+
+    /// Whether the target of a reference conforms to a profile; `None` where nobody can tell. Each
+    /// is asked once, however many refer to it, and while it is asked it counts as conforming: so
+    /// a circle ends.
+    pub(crate) fn target_conforms(
+        &'a self,
+        target: Value<'a>,
+        scope: Scope<'a>,
+        program: &'a Program,
+        nesting: u32,
+    ) -> Option<bool> {
+        let key = (target.place(), std::ptr::from_ref(program));
+        if let Some(known) = self.conforming.borrow().get(&key) {
+            return *known;
+        }
+        let schema = self.validator.schema();
+        let node = schema.resource(&target.get_str("resourceType")?)?;
+        self.conforming.borrow_mut().insert(key, Some(true));
+        let instance = Instance { value: Some(target), sibling: None, element: None };
+        let found = self.conforms(instance, node, scope, program, nesting);
+        self.conforming.borrow_mut().insert(key, found);
+        found
     }
 
     /// Whether something conforms to a profile; `None` where the profile is not known or this
@@ -39,13 +71,13 @@ impl<'a> Surroundings<'a> {
         instance: Instance<'a>,
         node: Node,
         scope: Scope<'a>,
-        program: &'a crate::program::Program,
+        program: &'a Program,
         nesting: u32,
     ) -> Option<bool> {
         if nesting >= MAX_NESTING {
             return None;
         }
-        let mut run = Run::silent(self.validator, self, self.depth, nesting + 1);
+        let mut run = Run::silent(self, nesting + 1);
         run.conform(program, 0, instance, node, scope);
         Some(!run.has_errors())
     }
@@ -104,7 +136,7 @@ impl<'a> Host<'a> for Surroundings<'a> {
             return Ok(Some(true));
         }
         let NodeType::Root(_) = value.node_type() else { return Err(unknown()) };
-        let options = Options { depth: self.depth, cap: 1000, ..Options::default() };
+        let options = Options { depth: self.silent.depth, ..Options::default() };
         let surroundings = Surroundings::new(self.validator, json, &options);
         let (Some(node), true) = (schema.resource(type_name), json.kind() == JsonKind::Object)
         else {

@@ -74,21 +74,21 @@ impl fmt::Display for Issue {
 pub(crate) fn locate(issues: &mut [Issue], text: &str) {
     let mut order: Vec<usize> = (0..issues.len()).collect();
     order.sort_by_key(|at| issues[*at].place.offset);
-    let (mut line, mut line_start, mut done) = (1, 0, 0);
+    let (mut line, mut column, mut done) = (1, 1, 0);
     for at in order {
         let place = &mut issues[at].place;
         let offset = place.offset.min(text.len());
-        for (newline, _) in text[done..offset].match_indices('\n') {
-            line += 1;
-            line_start = done + newline + 1;
+        let between = &text[done..offset];
+        let newlines = between.bytes().filter(|byte| *byte == b'\n').count();
+        if newlines > 0 {
+            line += newlines;
+            column = 1;
         }
+        // What stands after the last line feed is on the issue's own line.
+        let own = between.rfind('\n').map_or(between, |newline| &between[newline + 1..]);
+        column += own.chars().count();
         done = offset;
         place.line = line;
-        // A line can be as long as the text, and have every issue on it.
-        let column = text[line_start..offset].chars().take(MOST_COLUMNS).count();
-        place.column = column + 1;
+        place.column = column;
     }
 }
-
-/// Columns are counted as far as someone would look for one.
-const MOST_COLUMNS: usize = 100_000;

@@ -11,22 +11,37 @@
 //! `$validate` and what becomes of an invalid resource are not here.
 
 mod binding;
+mod bounds;
 mod bundle;
+mod comments;
+mod cross_version;
+mod documents;
 mod errata;
+mod extensions;
 mod host;
 mod issue;
 mod markup;
+mod names;
 mod narrative;
+mod options;
 mod primitive;
 mod profile;
 mod program;
 mod references;
 mod resources;
 mod slicing;
+mod structures;
 mod template;
+mod text;
 mod validator;
+mod value_sets;
+mod vital_signs;
 mod walk;
 
-pub use errata::{Erratum, errata};
+pub use errata::{BindingErratum, Correction, Erratum, Native, binding_errata, errata};
 pub use issue::{Issue, Place};
-pub use validator::{BestPractices, Depth, Options, UnknownExtensions, Validator};
+pub use options::{
+    BestPractices, Comments, Contained, Depth, ExampleUrls, Html, Options, Targets,
+    UnknownExtensions, VitalSigns, WrongDisplays,
+};
+pub use validator::Validator;

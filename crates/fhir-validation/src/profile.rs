@@ -1,6 +1,8 @@
 //! What profiles ask of elements: cardinalities, types, values, bindings, slices, invariants (FHIR
 //! R4, 5.1 and 2.31). A base type's demands on single elements go the same way.
 
+use std::borrow::Cow;
+
 use fhir_core::json::{Kind as JsonKind, Value};
 use fhir_core::{IssueCode, Severity};
 use fhir_schema::structure::TypeReference;
@@ -8,12 +10,12 @@ use fhir_schema::{Kind, Node, Schema};
 use fhirpath::{Context, FhirValue, Item};
 
 use crate::errata::Native;
+use crate::options::{BestPractices, Contained, Depth};
 use crate::program::{Check, Invariant, Program, Rule, RuleAt, compile_expression};
-use crate::validator::{BestPractices, Depth};
 use crate::walk::{Instance, Run, Scope};
 
 /// Steps that one invariant may take on one element.
-const BUDGET: u64 = 2_000_000;
+pub(crate) const BUDGET: u64 = 2_000_000;
 
 impl<'a> Instance<'a> {
     /// Where the elements in it stand.
@@ -165,21 +167,24 @@ impl<'a> Run<'a> {
         count: usize,
         parent: Value<'a>,
     ) {
-        let what = match &rule.slice_name {
+        let what = || match &rule.slice_name {
             Some(slice) => format!("{}:{slice}", rule.name),
             None => rule.name.to_string(),
         };
         if count < rule.min as usize {
             let text = format!(
-                "{} asks for at least {} of '{what}', and there are {count}; add what is missing",
-                program.structure.url, rule.min
+                "{} asks for at least {} of '{}', and there are {count}; add what is missing",
+                program.structure.url,
+                rule.min,
+                what()
             );
             self.error(IssueCode::Required, parent, "cardinality", text);
         } else if rule.max.is_some_and(|max| count > max as usize) {
             let text = format!(
-                "{} allows at most {} of '{what}', and there are {count}; leave some out",
+                "{} allows at most {} of '{}', and there are {count}; leave some out",
                 program.structure.url,
-                rule.max.unwrap_or_default()
+                rule.max.unwrap_or_default(),
+                what()
             );
             self.error(IssueCode::Structure, parent, "cardinality", text);
         }
@@ -198,15 +203,13 @@ impl<'a> Run<'a> {
     }
 
     /// The name of an instance's type.
-    pub(crate) fn type_of(&self, instance: Instance<'a>) -> String {
+    pub(crate) fn type_of(&self, instance: Instance<'a>) -> Cow<'a, str> {
+        let schema: &'a Schema = self.validator.schema();
         match instance.element {
             Some(element) if element.kind != Kind::Resource => {
-                self.validator.schema().type_name(element).to_owned()
+                Cow::Borrowed(schema.type_name(element))
             }
-            _ => {
-                let name = instance.value.and_then(|it| it.get_str("resourceType"));
-                name.unwrap_or_default().into_owned()
-            }
+            _ => instance.value.and_then(|it| it.get_str("resourceType")).unwrap_or_default(),
         }
     }
 
@@ -255,33 +258,6 @@ impl<'a> Run<'a> {
         {
             let type_name = self.type_of(instance);
             self.bound(bound, &type_name, instance);
-        }
-    }
-
-    /// minValue and maxValue of numbers; of dates as far as both are written alike.
-    fn bounds(&mut self, rule: &'a Rule, instance: Instance<'a>, place: Value<'a>) {
-        let Some(value) = instance.value else { return };
-        let compare = |limit: &str| match value.kind() {
-            JsonKind::Number => {
-                value.raw().parse::<f64>().ok()?.partial_cmp(&limit.parse::<f64>().ok()?)
-            }
-            JsonKind::String => {
-                let text = value.as_str()?;
-                let length = text.len().min(limit.len());
-                Some(text.as_bytes()[..length].cmp(&limit.as_bytes()[..length]))
-            }
-            _ => None,
-        };
-        if let Some(least) = &rule.min_value
-            && compare(least).is_some_and(std::cmp::Ordering::is_lt)
-        {
-            self.error(IssueCode::Value, place, "min-value", format!("the least value is {least}"));
-        }
-        if let Some(most) = &rule.max_value
-            && compare(most).is_some_and(std::cmp::Ordering::is_gt)
-        {
-            let text = format!("the greatest value is {most}");
-            self.error(IssueCode::Value, place, "max-value", text);
         }
     }
 
@@ -372,7 +348,7 @@ impl<'a> Run<'a> {
             let key = &*invariant.constraint.key;
             // The narrative of what is contained stands in its container (R4 2.3.0.2).
             let is_moot = invariant.constraint.is_best_practice
-                && (self.best_practices == BestPractices::Silent
+                && (self.options.best_practices == BestPractices::Silent
                     || (scope.is_contained && key == "dom-6"));
             if is_moot {
                 continue;
@@ -380,7 +356,10 @@ impl<'a> Run<'a> {
             match &invariant.check {
                 Check::Native(Native::HasContent | Native::Narrative) => {}
                 Check::Native(Native::ContainedIsReferred) => {
-                    if let (Some(value), false) = (instance.value, scope.is_contained) {
+                    let is_asked = self.options.contained == Contained::Validate;
+                    if let (Some(value), false, true) =
+                        (instance.value, scope.is_contained, is_asked)
+                    {
                         self.unreferred(value, key);
                     }
                 }

@@ -4,7 +4,6 @@
 //! type, so that nothing is looked at, or told, twice; parts that add nothing are idle and passed
 //! over.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use fhir_core::Severity;
@@ -15,7 +14,9 @@ use fhir_schema::{DefinitionSet, Element, Kind, Node, Schema};
 use fhir_terminology::ResolvedSet;
 use fhirpath::{Expression, Options};
 
+use crate::bounds::Limit;
 use crate::errata::{self, Correction, Native};
+use crate::names::Names;
 use crate::template::Template;
 
 /// Index of a rule in its program.
@@ -25,6 +26,26 @@ pub(crate) type RuleAt = u32;
 pub(crate) struct Program {
     pub(crate) structure: Arc<StructureDefinition>,
     pub(crate) rules: Vec<Rule>,
+    /// Contexts of an extension that are FHIRPath, and its context invariants.
+    contexts: Vec<Lazy>,
+    context_invariants: Vec<Lazy>,
+}
+
+/// An expression of which nobody knows where it is evaluated, compiled when it is first needed.
+pub(crate) struct Lazy {
+    text: Arc<str>,
+    compiled: OnceLock<Result<Expression, String>>,
+}
+
+impl Lazy {
+    fn new(text: &Arc<str>) -> Self {
+        Self { text: Arc::clone(text), compiled: OnceLock::new() }
+    }
+
+    /// The expression, or why it is none.
+    pub(crate) fn get(&self, schema: &Schema) -> Result<&Expression, &String> {
+        self.compiled.get_or_init(|| compile_anywhere(&self.text, schema)).as_ref()
+    }
 }
 
 /// What is asked of one element.
@@ -41,8 +62,8 @@ pub(crate) struct Rule {
     pub(crate) types: Option<Arc<[TypeReference]>>,
     pub(crate) fixed: Option<Template>,
     pub(crate) pattern: Option<Template>,
-    pub(crate) min_value: Option<Box<str>>,
-    pub(crate) max_value: Option<Box<str>>,
+    pub(crate) min_value: Option<Limit>,
+    pub(crate) max_value: Option<Limit>,
     pub(crate) max_length: Option<u32>,
     pub(crate) binding: Option<Bound>,
     pub(crate) invariants: Vec<Invariant>,
@@ -52,7 +73,7 @@ pub(crate) struct Rule {
     /// Rules of the elements in this, slices left out.
     pub(crate) children: Vec<RuleAt>,
     /// Of a base type: JSON names to what stands under them.
-    pub(crate) names: HashMap<Box<str>, Member>,
+    pub(crate) names: Names<Box<str>, Member>,
     /// Whether neither this nor anything below asks for something.
     pub(crate) is_idle: bool,
 }
@@ -131,7 +152,12 @@ impl Program {
         schema: &Schema,
     ) -> Self {
         let is_profile = structure.is_profile();
-        let mut program = Self { structure: Arc::clone(structure), rules: Vec::new() };
+        let mut program = Self {
+            structure: Arc::clone(structure),
+            rules: Vec::new(),
+            contexts: structure.contexts.iter().map(|it| Lazy::new(&it.expression)).collect(),
+            context_invariants: structure.context_invariants.iter().map(Lazy::new).collect(),
+        };
         // The last rule at each depth: the parent of what follows one deeper.
         let mut open: Vec<RuleAt> = Vec::new();
         for definition in &structure.elements {
@@ -191,7 +217,7 @@ impl Program {
 
     fn name_members(&mut self, at: RuleAt, node: Node, schema: &Schema) {
         let children = self.rules[at as usize].children.clone();
-        let mut names = HashMap::new();
+        let mut names = Names::default();
         for (child_at, child) in children.iter().enumerate() {
             let child_at = child_at as u32;
             let rule = &self.rules[*child as usize];
@@ -233,6 +259,16 @@ impl Program {
     pub(crate) fn rule(&self, at: RuleAt) -> &Rule {
         &self.rules[at as usize]
     }
+
+    /// A context of an extension, as an expression.
+    pub(crate) fn context(&self, at: usize) -> &Lazy {
+        &self.contexts[at]
+    }
+
+    /// A context invariant of an extension.
+    pub(crate) fn context_invariant(&self, at: usize) -> &Lazy {
+        &self.context_invariants[at]
+    }
 }
 
 impl Rule {
@@ -246,8 +282,8 @@ impl Rule {
         let template = |value: &Option<Arc<fhir_schema::structure::TypedValue>>| {
             value.as_ref().and_then(|it| Template::read(&it.json))
         };
-        let raw = |value: &Option<Arc<fhir_schema::structure::TypedValue>>| {
-            value.as_ref().map(|it| Box::from(it.json.trim_matches('"')))
+        let limit = |value: &Option<Arc<fhir_schema::structure::TypedValue>>| {
+            value.as_ref().and_then(|it| Limit::read(it))
         };
         let has_changed = |same: fn(&ElementDefinition, &ElementDefinition) -> bool| {
             base.is_none_or(|base| !same(definition, base))
@@ -280,7 +316,7 @@ impl Rule {
             .as_ref()
             .filter(|it| is_bound(it) && has_changed(|one, base| one.binding == base.binding))
             .map(|it| Bound {
-                binding: Arc::clone(it),
+                binding: corrected_binding(&definition.path, it),
                 set: OnceLock::new(),
                 max_set: OnceLock::new(),
             });
@@ -309,15 +345,15 @@ impl Rule {
             types: has_types.then(|| Arc::clone(&definition.types)),
             fixed: template(&definition.fixed),
             pattern: template(&definition.pattern),
-            min_value: raw(&definition.min_value),
-            max_value: raw(&definition.max_value),
+            min_value: limit(&definition.min_value),
+            max_value: limit(&definition.max_value),
             max_length: definition.max_length,
             binding,
             invariants,
             slicing: definition.slicing.clone(),
             slices: Vec::new(),
             children: Vec::new(),
-            names: HashMap::new(),
+            names: Names::default(),
             is_idle: false,
         }
     }
@@ -335,6 +371,16 @@ impl Rule {
             && self.binding.is_none()
             && self.invariants.is_empty()
             && (!is_closed || self.slices.is_empty())
+    }
+}
+
+/// A binding with the strength that it is taken with.
+fn corrected_binding(path: &str, binding: &Arc<Binding>) -> Arc<Binding> {
+    match errata::binding_strength(path, binding.value_set.as_deref(), &binding.strength) {
+        Some(strength) => {
+            Arc::new(Binding { strength: strength.into(), ..Binding::clone(binding) })
+        }
+        None => Arc::clone(binding),
     }
 }
 

@@ -9,10 +9,10 @@ use fhir_schema::Node;
 use fhir_schema::structure::TypeReference;
 use fhirpath::FhirValue;
 
-use crate::primitive::{base64_length, has_scheme, has_space_around};
-use crate::program::{Program, Rule, compile_anywhere};
-use crate::validator::Depth;
-use crate::walk::{ExtensionPlace, Instance, Run, Scope};
+use crate::options::{Contained, Depth, Targets};
+use crate::primitive::{base64_length, has_scheme};
+use crate::program::{Program, compile_anywhere};
+use crate::walk::{Instance, Run, Scope};
 
 impl<'a> Run<'a> {
     /// A resource inside another, by the element that it stands in.
@@ -32,10 +32,19 @@ impl<'a> Run<'a> {
     }
 
     /// What is asked of a resource besides its definition.
-    pub(crate) fn about_resource(&mut self, name: &str, value: Value<'a>, scope: Scope<'a>) {
-        self.by_resource_type(name, value);
+    ///
+    /// `first_issue` is how many issues there were before it.
+    pub(crate) fn about_resource(
+        &mut self,
+        name: &str,
+        value: Value<'a>,
+        scope: Scope<'a>,
+        first_issue: usize,
+    ) {
+        self.by_resource_type(name, value, first_issue);
         let contained = value.get("contained").filter(|it| it.kind() == JsonKind::Array);
-        let Some(contained) = contained.filter(|_| !scope.is_contained) else { return };
+        let is_asked = !scope.is_contained && self.options.contained == Contained::Validate;
+        let Some(contained) = contained.filter(|_| is_asked) else { return };
         let mut ids = HashSet::new();
         for (index, resource) in contained.items().enumerate() {
             if let Some(id) = resource.get("id")
@@ -104,6 +113,7 @@ impl<'a> Run<'a> {
                 }
             }
             "Expression" => self.about_expression(value),
+            "Identifier" => self.about_identifier(value),
             "Attachment" => {
                 let stated: Option<usize> =
                     value.get("size").and_then(|it| it.as_number()?.parse().ok());
@@ -134,6 +144,18 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The value of an identifier whose system says that it is a URI (R4, Identifier Registry).
+    fn about_identifier(&mut self, identifier: Value<'a>) {
+        let is_uri = identifier.get("system").is_some_and(|it| it.is_string("urn:ietf:rfc:3986"));
+        let Some(value) = identifier.get("value").filter(|_| is_uri) else { return };
+        if value.as_str().is_some_and(|it| !has_scheme(&it)) {
+            self.enter("value", None);
+            let said = "by its system the value is a URI, which begins with a scheme such as urn:";
+            self.tell(Severity::Warning, IssueCode::Value, value, "identifier-uri", said);
+            self.leave();
+        }
+    }
+
     fn about_reference(&mut self, value: Value<'a>, scope: Scope<'a>) {
         let Some(reference) = value.get("reference") else { return };
         let Some(text) = reference.as_str() else { return };
@@ -158,6 +180,15 @@ impl<'a> Run<'a> {
             self.error(IssueCode::Value, reference, "reference", problem);
             self.leave();
             return;
+        }
+        let is_for_here = !has_scheme(&text) || text.starts_with("urn:");
+        if self.options.targets == Targets::Given
+            && scope.is_bundled
+            && is_for_here
+            && self.target(&text, scope).is_none()
+        {
+            let said = format!("'{text}' is not given here; add it, or refer to what is");
+            self.error(IssueCode::NotFound, value, "reference-missing", said);
         }
         if let (Some(named), Some(target)) =
             (value.get("type"), self.target_type(&text, None, scope))
@@ -231,6 +262,76 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether a reference names a version where it must, or must not
+    /// (ElementDefinition.type.versioning).
+    fn versioned(&mut self, types: &[&'a TypeReference], value: Value<'a>) {
+        let Some(reference) = value.get("reference") else { return };
+        let Some(text) = reference.as_str() else { return };
+        let has_version = text.contains("/_history/");
+        let fits = |it: &&TypeReference| match it.versioning.as_deref() {
+            Some("independent") => !has_version,
+            Some("specific") => has_version,
+            _ => true,
+        };
+        if !types.iter().any(|it| fits(it)) {
+            let said = match has_version {
+                true => "the reference must not name a version; leave /_history/… out",
+                false => "the reference must name a version; add /_history/ and the version's id",
+            };
+            self.error(IssueCode::Value, reference, "reference-versioning", said);
+        }
+    }
+
+    /// What a reference leads to, where it is at hand, against the profiles that it must meet one
+    /// of.
+    fn target_profiles(
+        &mut self,
+        program: &'a Program,
+        types: &[&'a TypeReference],
+        name: &str,
+        value: Value<'a>,
+        scope: Scope<'a>,
+    ) {
+        if self.depth < Depth::Profiles {
+            return;
+        }
+        let schema = self.validator.schema();
+        let mut profiles: Vec<&'a Program> = Vec::new();
+        for canonical in types.iter().flat_map(|it| &it.target_profiles) {
+            let Some(profile) = self.validator.profile_from(&program.structure, canonical) else {
+                return;
+            };
+            if schema.is_subtype(name, &profile.structure.type_name) {
+                if !profile.structure.is_profile() {
+                    // Any of its type will do.
+                    return;
+                }
+                profiles.push(profile);
+            }
+        }
+        let Some(reference) = value.get("reference") else { return };
+        let Some(text) = reference.as_str() else { return };
+        let Some(target) = self.target(&text, scope) else { return };
+        let resource = FhirValue::resource(schema, target);
+        let scope = if text.starts_with('#') {
+            Scope { resource, is_contained: true, ..scope }
+        } else {
+            let full_url = self.surroundings.entries.full_url_of(target);
+            Scope { resource, root: resource, full_url, is_contained: false, is_bundled: true }
+        };
+        let surroundings: &'a crate::host::Surroundings<'a> = self.surroundings;
+        let nesting = self.nesting;
+        let conforms = |it: &&'a Program| {
+            surroundings.target_conforms(target, scope, it, nesting) != Some(false)
+        };
+        if profiles.is_empty() || profiles.iter().any(conforms) {
+            return;
+        }
+        let urls: Vec<&str> = profiles.iter().map(|it| &*it.structure.url).collect();
+        let said = format!("what '{text}' refers to conforms to none of {}", urls.join(", "));
+        self.error(IssueCode::Value, reference, "reference-profile", said);
+    }
+
     /// A reference against the types that its element allows.
     pub(crate) fn targets(
         &mut self,
@@ -240,6 +341,7 @@ impl<'a> Run<'a> {
         scope: Scope<'a>,
     ) {
         self.aggregated(types, value, scope);
+        self.versioned(types, value);
         if types.iter().any(|it| it.target_profiles.is_empty()) {
             return;
         }
@@ -258,7 +360,7 @@ impl<'a> Run<'a> {
             }
         }
         if allowed.iter().any(|it| schema.is_subtype(&name, it)) {
-            return;
+            return self.target_profiles(program, types, &name, value, scope);
         }
         allowed.sort_unstable();
         allowed.dedup();
@@ -268,165 +370,6 @@ impl<'a> Run<'a> {
         );
         self.error(IssueCode::Value, reference.unwrap_or(value), "reference-target", text);
     }
-
-    /// An extension against its definition.
-    fn about_extension(
-        &mut self,
-        instance: Instance<'a>,
-        value: Value<'a>,
-        scope: Scope<'a>,
-        node: Node,
-    ) {
-        let Some(url) = value.get("url") else { return };
-        let Some(text) = url.as_str() else { return };
-        let place = self.extension_place();
-        let is_nested = place.parent_type == "Extension";
-        if !has_scheme(&text) {
-            if !is_nested {
-                self.enter("url", None);
-                let said = "the url of an extension is absolute, but for those inside another";
-                self.error(IssueCode::Invalid, url, "extension-url", said);
-                self.leave();
-            }
-            return;
-        }
-        if self.depth < Depth::Profiles {
-            return;
-        }
-        let is_modifier = place.is_modifier;
-        let Some(program) = self.validator.profile(&text) else {
-            let severity = match (is_modifier, self.refuses_modifiers) {
-                (true, true) => Severity::Error,
-                (true, false) => Severity::Warning,
-                (false, _) => Severity::Information,
-            };
-            let said = format!("no definition of the extension {text} is loaded");
-            return self.tell(severity, IssueCode::NotSupported, url, "extension-unknown", said);
-        };
-        if &*program.structure.type_name != "Extension" {
-            let said = format!("{text} is no extension");
-            return self.error(IssueCode::Invalid, url, "extension-url", said);
-        }
-        let defined = &program.structure.elements[0];
-        if defined.flags.is_modifier != is_modifier {
-            let said = match is_modifier {
-                true => "this extension changes no meaning; put it into 'extension'",
-                false => "this extension changes the meaning; put it into 'modifierExtension'",
-            };
-            self.error(IssueCode::Structure, value, "extension-modifier", said);
-        }
-        self.extension_context(program, &place, url);
-        self.conform(program, 0, instance, node, scope);
-    }
-
-    fn extension_context(
-        &mut self,
-        program: &'a Program,
-        place: &ExtensionPlace<'a>,
-        url: Value<'a>,
-    ) {
-        let contexts = &program.structure.contexts;
-        // FHIRPath contexts are not evaluated here, and an extension's need its url.
-        let is_allowed = contexts.is_empty()
-            || contexts.iter().any(|context| match &*context.kind {
-                "element" => {
-                    let expression = context.expression.trim_end_matches("[x]");
-                    let schema = self.validator.schema();
-                    place.parent_paths.iter().any(|it| {
-                        it.trim_end_matches("[x]") == expression
-                            || is_wider_context(&program.structure.url, it)
-                    }) || schema.is_subtype(place.parent_type, expression)
-                        || expression == "Element"
-                }
-                "extension" => place.parent_type == "Extension",
-                _ => true,
-            });
-        if !is_allowed {
-            let wanted: Vec<&str> = contexts.iter().map(|it| &*it.expression).collect();
-            let text = format!(
-                "{} cannot stand here, but at: {}",
-                program.structure.url,
-                wanted.join(", ")
-            );
-            self.error(IssueCode::Structure, url, "extension-context", text);
-        }
-    }
-
-    /// What is asked of strings besides their type.
-    pub(crate) fn about_text(
-        &mut self,
-        rule: &'a Rule,
-        type_name: &str,
-        value: Value<'a>,
-        text: &str,
-        _scope: Scope<'a>,
-    ) {
-        match type_name {
-            "string" if has_space_around(text) => {
-                let said = "there is white space around the text; take it away";
-                self.tell(Severity::Warning, IssueCode::Value, value, "white-space", said);
-            }
-            "url" if !has_scheme(text) && !text.starts_with('#') => {
-                let said = "a url is absolute; this one has no scheme such as https";
-                self.tell(Severity::Warning, IssueCode::Value, value, "relative-url", said);
-            }
-            "markdown" if has_tag(text) => {
-                let said = "there are HTML tags in the markdown, which are not shown as such";
-                self.tell(Severity::Warning, IssueCode::Value, value, "markdown-html", said);
-            }
-            "id" if &*rule.name == "id" && text.starts_with('#') => {
-                let said = "an id stands without '#', which references to it have";
-                self.error(IssueCode::Value, value, "contained-id", said);
-            }
-            "date" | "dateTime" | "instant" => {
-                let year = text.get(..4).and_then(|it| it.parse::<u32>().ok());
-                if year.is_some_and(|it| !(1800..=2200).contains(&it)) {
-                    let said = "the year is far from our time; is it what is meant?";
-                    self.tell(Severity::Warning, IssueCode::Value, value, "implausible-date", said);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Contexts that published definitions lack, though HL7's own definitions use the extension there.
-const WIDER_CONTEXTS: &[(&str, &str)] = &[
-    (
-        "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type",
-        "StructureDefinition.snapshot.element.type",
-    ),
-    (
-        "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type",
-        "ElementDefinition.type",
-    ),
-    ("http://hl7.org/fhir/StructureDefinition/regex", "ElementDefinition.type"),
-    ("http://hl7.org/fhir/StructureDefinition/structuredefinition-normative-version", "CodeSystem"),
-    ("http://hl7.org/fhir/StructureDefinition/structuredefinition-normative-version", "ValueSet"),
-    (
-        "http://hl7.org/fhir/StructureDefinition/structuredefinition-normative-version",
-        "OperationDefinition",
-    ),
-    (
-        "http://hl7.org/fhir/StructureDefinition/structuredefinition-normative-version",
-        "StructureDefinition.snapshot.element",
-    ),
-    (
-        "http://hl7.org/fhir/StructureDefinition/structuredefinition-normative-version",
-        "StructureDefinition.differential.element",
-    ),
-];
-
-fn is_wider_context(url: &str, path: &str) -> bool {
-    WIDER_CONTEXTS.contains(&(url, path))
-}
-
-fn has_tag(text: &str) -> bool {
-    text.match_indices('<').any(|(at, _)| {
-        let rest = text[at + 1..].trim_start_matches('/');
-        rest.starts_with(|it: char| it.is_ascii_alphabetic())
-            && rest.bytes().take(200).any(|it| it == b'>')
-    })
 }
 
 /// Every `#…` that a resource's strings have as their whole or, of canonicals, as their end.

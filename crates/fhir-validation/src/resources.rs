@@ -23,15 +23,20 @@ fn texts<'a>(of: Value<'a>, name: &str) -> Vec<Cow<'a, str>> {
 
 impl<'a> Run<'a> {
     /// The rules of a resource's type.
-    pub(crate) fn by_resource_type(&mut self, name: &str, value: Value<'a>) {
+    pub(crate) fn by_resource_type(&mut self, name: &str, value: Value<'a>, first_issue: usize) {
         match name {
             "Bundle" => {
                 self.about_bundle(value);
                 self.about_links(value);
                 self.about_matches(value);
+                self.about_whole(value);
             }
             "CodeSystem" => self.about_code_system(value),
-            "ValueSet" => self.about_value_set(value),
+            "ValueSet" => {
+                self.about_value_set(value);
+                self.about_filter_expressions(value);
+            }
+            "StructureDefinition" => self.about_structure(value, first_issue),
             "CapabilityStatement" => self.about_capabilities(value),
             "SearchParameter" => self.about_search_parameter(value),
             _ => {}

@@ -176,7 +176,7 @@ impl<'a> Run<'a> {
         scope: Scope<'a>,
     ) -> bool {
         let Some(node) = self.node_of(instance) else { return false };
-        let mut run = Run::silent(self.validator, self.surroundings, self.depth, self.nesting + 1);
+        let mut run = Run::silent(self.surroundings, self.nesting + 1);
         if run.nesting > 16 {
             return false;
         }
@@ -395,58 +395,60 @@ fn expected<'r>(
     steps: &[Step<'_>],
     run: &Run<'r>,
 ) -> Expected<'r> {
-    let mut at = from;
-    for (done, step) in steps.iter().enumerate() {
-        let rule = program.rule(at);
-        let names: Option<Vec<&str>> = steps[done..]
-            .iter()
-            .map(|it| match it {
-                Step::Name(name) => Some(*name),
-                _ => None,
-            })
-            .collect();
-        if let (Some(template), Some(names)) =
-            (rule.fixed.as_ref().or(rule.pattern.as_ref()), &names)
-            && let Some(part) = template.at(names)
-        {
-            return Expected::Template(part);
-        }
-        if let (Step::Name("url"), Some(types)) = (step, &rule.types)
-            && let Some(profile) = types.iter().flat_map(|it| &it.profiles).next()
-        {
-            let url = profile.split_once('|').map_or(&**profile, |(url, _)| url);
-            return Expected::Url(url);
-        }
-        let next = match step {
-            Step::Name(name) => child(program, at, name),
-            Step::Extension(url) => extension(program, at, url),
-            Step::Resolve | Step::OfType(_) => Some(at),
-        };
-        match next {
-            Some(next) => at = next,
-            None => {
-                // The profile of the element's type may fix it.
-                let types = rule.types.as_deref().unwrap_or_default();
-                let profile = types.iter().flat_map(|it| &it.profiles).next();
-                let profile =
-                    profile.and_then(|it| run.validator.profile_from(&program.structure, it));
-                return match profile {
-                    Some(profile) if !std::ptr::eq(profile, program) => {
-                        match expected(profile, 0, &steps[done..], run) {
-                            Expected::Rule(_) => Expected::Nothing,
-                            found => found,
-                        }
-                    }
-                    _ => Expected::Nothing,
-                };
-            }
-        }
+    let rule = program.rule(from);
+    let names: Option<Vec<&str>> = steps
+        .iter()
+        .map(|it| match it {
+            Step::Name(name) => Some(*name),
+            _ => None,
+        })
+        .collect();
+    if let (Some(template), Some(names)) = (rule.fixed.as_ref().or(rule.pattern.as_ref()), &names)
+        && let Some(part) = template.at(names)
+    {
+        return Expected::Template(part);
     }
-    let rule = program.rule(at);
-    match rule.fixed.as_ref().or(rule.pattern.as_ref()) {
-        Some(template) => Expected::Template(template),
-        None if rule.is_idle => Expected::Nothing,
-        None => Expected::Rule(at),
+    let Some((step, rest)) = steps.split_first() else {
+        return if rule.is_idle { Expected::Nothing } else { Expected::Rule(from) };
+    };
+    if let (Step::Name("url"), Some(types)) = (step, &rule.types)
+        && let Some(profile) = types.iter().flat_map(|it| &it.profiles).next()
+    {
+        let url = profile.split_once('|').map_or(&**profile, |(url, _)| url);
+        return Expected::Url(url);
+    }
+    let next = match step {
+        Step::Name(name) => child(program, from, name),
+        Step::Extension(url) => extension(program, from, url),
+        Step::Resolve | Step::OfType(_) => Some(from),
+    };
+    let Some(next) = next else {
+        // The profile of the element's type may fix it.
+        let types = rule.types.as_deref().unwrap_or_default();
+        let profile = types.iter().flat_map(|it| &it.profiles).next();
+        let profile = profile.and_then(|it| run.validator.profile_from(&program.structure, it));
+        return match profile {
+            Some(profile) if !std::ptr::eq(profile, program) => {
+                match expected(profile, 0, steps, run) {
+                    Expected::Rule(_) => Expected::Nothing,
+                    found => found,
+                }
+            }
+            _ => Expected::Nothing,
+        };
+    };
+    match expected(program, next, rest, run) {
+        found @ (Expected::Template(_) | Expected::Url(_)) => found,
+        found => {
+            // An element on the way may have a slice that must be there and fixes the value.
+            let slices = program.rule(next).slices.iter().copied();
+            let mut of_slices = slices
+                .filter(|it| next != from && program.rule(*it).min > 0)
+                .map(|it| expected(program, it, rest, run));
+            let is_fixed =
+                |it: &Expected<'_>| matches!(it, Expected::Template(_) | Expected::Url(_));
+            of_slices.find(is_fixed).unwrap_or(found)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What validates: definitions, terminology, and programs compiled as they are needed.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
@@ -8,73 +9,15 @@ use fhir_core::{IssueCode, Severity};
 use fhir_schema::structure::StructureDefinition;
 use fhir_schema::{DefinitionSet, Schema};
 use fhir_terminology::Terminology;
-use fhirpath::DateTime;
 
+use crate::comments;
 use crate::host::Surroundings;
 use crate::issue::{Issue, Place, locate};
+use crate::names::Names;
+use crate::options::{Comments, Options};
 use crate::program::Program;
+use crate::vital_signs::VitalSignProfiles;
 use crate::walk::Run;
-
-/// How much is asked. Each level has those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Depth {
-    /// Elements, types, cardinalities, references' form and the narrative.
-    Base,
-    /// The types' invariants.
-    Invariants,
-    /// Profiles and known extensions.
-    Profiles,
-    /// Bindings to value sets.
-    Terminology,
-}
-
-/// What becomes of a modifier extension that nobody defined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownExtensions {
-    /// A modifier extension that is not known is an error: its meaning must not be passed over.
-    RefuseModifiers,
-    /// It is a warning.
-    Warn,
-}
-
-/// Whether recommendations are told, such as a narrative for every resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BestPractices {
-    /// As warnings.
-    Warn,
-    /// Not at all.
-    Silent,
-}
-
-/// What one validation is asked.
-#[derive(Debug, Clone)]
-pub struct Options<'o> {
-    /// How much is asked.
-    pub depth: Depth,
-    /// Canonicals of profiles that the resource must meet, besides those it claims.
-    pub profiles: &'o [&'o str],
-    /// How many issues there are at most.
-    pub cap: usize,
-    /// What `now()` is in invariants.
-    pub now: Option<DateTime>,
-    /// What becomes of unknown modifier extensions.
-    pub unknown_extensions: UnknownExtensions,
-    /// Whether recommendations are told.
-    pub best_practices: BestPractices,
-}
-
-impl Default for Options<'_> {
-    fn default() -> Self {
-        Self {
-            depth: Depth::Terminology,
-            profiles: &[],
-            cap: 1000,
-            now: None,
-            unknown_extensions: UnknownExtensions::RefuseModifiers,
-            best_practices: BestPractices::Warn,
-        }
-    }
-}
 
 /// Index of a definition.
 pub(crate) type ProgramAt = u32;
@@ -91,7 +34,8 @@ pub struct Validator<'s> {
     terminology: Terminology,
     slots: Vec<Slot>,
     by_definition: HashMap<(Arc<str>, Option<Arc<str>>), ProgramAt>,
-    types: HashMap<Arc<str>, ProgramAt>,
+    types: Names<Arc<str>, ProgramAt>,
+    vital_signs: VitalSignProfiles,
 }
 
 impl<'s> Validator<'s> {
@@ -106,14 +50,15 @@ impl<'s> Validator<'s> {
             by_definition.insert(key, slots.len() as ProgramAt);
             slots.push(Slot { structure: Arc::clone(structure), program: OnceLock::new() });
         }
-        let mut types = HashMap::new();
+        let mut types = Names::default();
         for name in schema.type_names() {
             if let Some(structure) = definitions.type_structure(name) {
                 let key = (Arc::clone(&structure.url), structure.version.clone());
                 types.insert(name.into(), by_definition[&key]);
             }
         }
-        Self { schema, definitions, terminology, slots, by_definition, types }
+        let vital_signs = VitalSignProfiles::of(&definitions);
+        Self { schema, definitions, terminology, slots, by_definition, types, vital_signs }
     }
 
     pub(crate) fn schema(&self) -> &Schema {
@@ -126,6 +71,10 @@ impl<'s> Validator<'s> {
 
     pub(crate) fn definitions(&self) -> &DefinitionSet {
         &self.definitions
+    }
+
+    pub(crate) fn vital_signs(&self) -> &VitalSignProfiles {
+        &self.vital_signs
     }
 
     pub(crate) fn program(&self, at: ProgramAt) -> &Program {
@@ -161,16 +110,28 @@ impl<'s> Validator<'s> {
     /// offset counts it.
     #[must_use]
     pub fn validate_json(&self, json: &[u8], options: &Options<'_>) -> Vec<Issue> {
-        match Document::parse(json.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(json)) {
+        let json = json.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(json);
+        let json = match options.comments {
+            Comments::Refuse => Cow::Borrowed(json),
+            Comments::PassOver => comments::pass_over(json),
+        };
+        match Document::parse(&json) {
             Ok(document) => self.validate(document.root(), options),
-            Err(error) => vec![Issue {
-                severity: Severity::Fatal,
-                code: IssueCode::Structure,
-                expression: error.expression.clone(),
-                place: Place { offset: error.offset, line: error.line, column: error.column },
-                rule: "json".to_owned(),
-                text: error.problem.to_string(),
-            }],
+            Err(error) => {
+                let rest = json.get(error.offset..).unwrap_or_default();
+                let text = match rest {
+                    [b'/', b'/' | b'*', ..] => "JSON has no comments; take this one out".to_owned(),
+                    _ => error.problem.to_string(),
+                };
+                vec![Issue {
+                    severity: Severity::Fatal,
+                    code: IssueCode::Structure,
+                    expression: error.expression.clone(),
+                    place: Place { offset: error.offset, line: error.line, column: error.column },
+                    rule: "json".to_owned(),
+                    text,
+                }]
+            }
         }
     }
 
@@ -179,7 +140,7 @@ impl<'s> Validator<'s> {
     #[must_use]
     pub fn validate(&self, resource: Value<'_>, options: &Options<'_>) -> Vec<Issue> {
         let surroundings = Surroundings::new(self, resource, options);
-        let mut run = Run::new(self, &surroundings, options);
+        let mut run = Run::new(&surroundings, options);
         run.root(resource, options.profiles);
         let mut issues = run.into_issues();
         locate(&mut issues, resource.document_text());

@@ -8,8 +8,9 @@ use fhirpath::FhirValue;
 
 use crate::host::Surroundings;
 use crate::issue::{Issue, Place};
+use crate::options::{Contained, Depth, Options};
 use crate::program::{Member, Program, Rule, RuleAt};
-use crate::validator::{BestPractices, Depth, Options, Validator};
+use crate::validator::Validator;
 use crate::{narrative, primitive};
 
 /// One name on the way from the root.
@@ -56,23 +57,31 @@ pub(crate) struct Scope<'a> {
 /// Where an extension stands.
 pub(crate) struct ExtensionPlace<'a> {
     pub(crate) is_modifier: bool,
-    /// What it extends, by its path, that of its content, and its type.
-    pub(crate) parent_paths: [&'a str; 2],
-    pub(crate) parent_type: &'a str,
+    /// What it extends.
+    pub(crate) parent: Open<'a>,
+}
+
+/// An element that the walk is in.
+#[derive(Clone, Copy)]
+pub(crate) struct Open<'a> {
+    /// Its path, and the path of what defines its content.
+    pub(crate) paths: [&'a str; 2],
+    /// Its type.
+    pub(crate) type_name: &'a str,
+    pub(crate) instance: Instance<'a>,
 }
 
 /// One validation.
 pub(crate) struct Run<'a> {
     pub(crate) validator: &'a Validator<'a>,
     pub(crate) surroundings: &'a Surroundings<'a>,
+    pub(crate) options: &'a Options<'a>,
     pub(crate) depth: Depth,
-    pub(crate) cap: usize,
-    pub(crate) refuses_modifiers: bool,
-    pub(crate) best_practices: BestPractices,
+    cap: usize,
     issues: Vec<Issue>,
     path: Vec<Segment<'a>>,
-    /// Of the elements that are open the path, the path of what defines their content, the type.
-    elements: Vec<([&'a str; 2], &'a str)>,
+    /// The elements that are open.
+    elements: Vec<Open<'a>>,
     /// How often each child of the objects that are open was met.
     counts: Vec<u32>,
     /// Profiles inside profiles.
@@ -80,19 +89,13 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(crate) fn new(
-        validator: &'a Validator<'a>,
-        surroundings: &'a Surroundings<'a>,
-        options: &Options<'_>,
-    ) -> Self {
+    pub(crate) fn new(surroundings: &'a Surroundings<'a>, options: &'a Options<'a>) -> Self {
         Self {
-            validator,
+            validator: surroundings.validator,
             surroundings,
+            options,
             depth: options.depth,
             cap: options.cap.max(1),
-            refuses_modifiers: options.unknown_extensions
-                == crate::UnknownExtensions::RefuseModifiers,
-            best_practices: options.best_practices,
             issues: Vec::new(),
             path: Vec::new(),
             elements: Vec::new(),
@@ -102,25 +105,8 @@ impl<'a> Run<'a> {
     }
 
     /// A run that only answers whether something holds.
-    pub(crate) fn silent(
-        validator: &'a Validator<'a>,
-        surroundings: &'a Surroundings<'a>,
-        depth: Depth,
-        nesting: u32,
-    ) -> Self {
-        Self {
-            validator,
-            surroundings,
-            depth,
-            cap: 1,
-            refuses_modifiers: false,
-            best_practices: BestPractices::Silent,
-            issues: Vec::new(),
-            path: Vec::new(),
-            elements: Vec::new(),
-            counts: Vec::new(),
-            nesting,
-        }
+    pub(crate) fn silent(surroundings: &'a Surroundings<'a>, nesting: u32) -> Self {
+        Self { nesting, ..Self::new(surroundings, &surroundings.silent) }
     }
 
     pub(crate) fn into_issues(self) -> Vec<Issue> {
@@ -165,14 +151,32 @@ impl<'a> Run<'a> {
     }
 
     /// Where the extension stands that the walk is at.
-    pub(crate) fn extension_place(&self) -> ExtensionPlace<'a> {
-        let (parent_paths, parent_type) =
-            self.elements.iter().rev().nth(1).copied().unwrap_or_default();
-        ExtensionPlace {
+    pub(crate) fn extension_place(&self) -> Option<ExtensionPlace<'a>> {
+        Some(ExtensionPlace {
             is_modifier: self.path.last().is_some_and(|it| it.name == "modifierExtension"),
-            parent_paths,
-            parent_type,
+            parent: *self.elements.iter().rev().nth(1)?,
+        })
+    }
+
+    /// The names on the way from the nearest resource to the parent of what the walk is at, with
+    /// the type of that resource: `Patient.name.given`.
+    pub(crate) fn parent_path(&self, resource_type: &str) -> String {
+        let above = &self.path[..self.path.len().saturating_sub(1)];
+        let begin = above
+            .iter()
+            .rposition(|it| matches!(it.name, "resource" | "contained" | "outcome"))
+            .unwrap_or(0);
+        let mut path = resource_type.to_owned();
+        for segment in above.iter().skip(begin + 1) {
+            path.push('.');
+            path.push_str(segment.name);
         }
+        path
+    }
+
+    /// Whether an error was told since there were as many issues as this.
+    pub(crate) fn has_errors_since(&self, count: usize) -> bool {
+        self.issues[count.min(self.issues.len())..].iter().any(Issue::is_error)
     }
 
     pub(crate) fn tell(
@@ -268,16 +272,20 @@ impl<'a> Run<'a> {
             self.enter(&program.structure.type_name, None);
         }
         let own_name: &'a str = &program.structure.type_name;
-        self.elements.push(([own_name; 2], own_name));
         let instance = Instance { value: Some(value), sibling: None, element: None };
+        self.elements.push(Open { paths: [own_name; 2], type_name: own_name, instance });
+        let first_issue = self.issues.len();
         self.object(program, 0, value, Owner::Resource, scope);
         self.narrative_of(value);
         if self.depth >= Depth::Invariants {
             self.invariants(program.rule(0), instance, scope, program);
         }
-        self.about_resource(&name, value, scope);
+        self.about_resource(&name, value, scope, first_issue);
         if self.depth >= Depth::Profiles {
             self.claimed_profiles(value, node, scope, profiles);
+            if *name == *"Observation" {
+                self.vital_sign(value, node, scope);
+            }
         }
         self.elements.pop();
         if is_outermost {
@@ -315,6 +323,8 @@ impl<'a> Run<'a> {
         let first_count = self.counts.len();
         self.counts.resize(first_count + rule.children.len(), 0);
         let mut is_empty = true;
+        // Looking for `_name` is spared where there is none at all.
+        let has_siblings = value.named_members().any(|(name, _)| may_be_sibling(name.raw()));
         for (name, member) in value.named_members() {
             if self.is_full() {
                 break;
@@ -326,7 +336,8 @@ impl<'a> Run<'a> {
             if name_text != "id" || owner == Owner::BesideValue {
                 is_empty = false;
             }
-            self.member(program, rule, first_count, &name_text, (name, member), value, scope);
+            let parent = has_siblings.then_some(value);
+            self.member(program, rule, first_count, &name_text, (name, member), parent, scope);
         }
         if is_empty && !is_resource {
             let text = "an object without content says nothing; leave it out";
@@ -377,13 +388,12 @@ impl<'a> Run<'a> {
         first_count: usize,
         name: &str,
         (name_value, member): (Value<'a>, Value<'a>),
-        parent: Value<'a>,
+        parent: Option<Value<'a>>,
         scope: Scope<'a>,
     ) {
         if let Some(found) = rule.names.get(name) {
-            let sibling_name = format_sibling(name);
-            let sibling =
-                if is_primitive(found.element.kind) { parent.get(&sibling_name) } else { None };
+            let parent = parent.filter(|_| is_primitive(found.element.kind));
+            let sibling = parent.and_then(|it| it.get(&format_sibling(name)));
             return self.occurrences(
                 program,
                 rule,
@@ -396,7 +406,7 @@ impl<'a> Run<'a> {
         }
         let primitive_name = name.strip_prefix('_');
         if let Some(found) = primitive_name.and_then(|name| rule.names.get(name)) {
-            let is_alone = parent.get(&name[1..]).is_none();
+            let is_alone = parent.is_none_or(|it| it.get(&name[1..]).is_none());
             let may_have = is_primitive(found.element.kind)
                 && found.element.kind != Kind::Xhtml
                 && !found.element.is_attribute;
@@ -522,7 +532,8 @@ impl<'a> Run<'a> {
     ) {
         let type_name = self.validator.schema().type_name(found.element);
         let content = found.content.map_or(rule, |it| program.rule(it));
-        self.elements.push(([&rule.path, &content.path], type_name));
+        let paths: [&'a str; 2] = [&rule.path, &content.path];
+        self.elements.push(Open { paths, type_name, instance });
         self.typed(program, rule, found, type_name, instance, scope);
         self.elements.pop();
     }
@@ -562,6 +573,12 @@ impl<'a> Run<'a> {
             }
             Kind::Resource => {
                 let Some(value) = instance.value else { return };
+                let is_passed_over = &*rule.name == "contained"
+                    && self.options.contained == Contained::PassOver
+                    && value.kind() == JsonKind::Object;
+                if is_passed_over {
+                    return;
+                }
                 self.inner_resource(&rule.name, value, scope);
             }
             Kind::Uri
@@ -612,10 +629,11 @@ impl<'a> Run<'a> {
             return false;
         }
         // R4 gives ids of resources the type string, and means id (its own text, 2.26.3.4).
-        let is_resource_id = &*rule.path == "Resource.id"
-            || (&*rule.name == "id"
-                && !rule.path.trim_end_matches(".id").contains('.')
-                && self.validator.schema().is_resource_type(rule.path.trim_end_matches(".id")));
+        let is_resource_id = &*rule.name == "id"
+            && rule
+                .path
+                .strip_suffix(".id")
+                .is_some_and(|it| it == "Resource" || self.validator.schema().is_resource_type(it));
         let type_name = if is_resource_id { "id" } else { type_name };
         if let Err(problem) = primitive::check(type_name, value) {
             let code = if value.kind() == JsonKind::String || type_name != "boolean" {
@@ -627,7 +645,7 @@ impl<'a> Run<'a> {
             return false;
         }
         if let (JsonKind::String, Some(text)) = (value.kind(), value.as_str()) {
-            self.about_text(rule, type_name, value, &text, scope);
+            self.about_text(rule, type_name, value, &text);
         }
         true
     }
@@ -635,6 +653,11 @@ impl<'a> Run<'a> {
 
 fn is_primitive(kind: Kind) -> bool {
     !matches!(kind, Kind::Complex(_) | Kind::Reference(_) | Kind::Identifier(_) | Kind::Resource)
+}
+
+/// Whether a name, as it is written, may begin with `_`; it may be an escape.
+fn may_be_sibling(raw: &str) -> bool {
+    matches!(raw.as_bytes().get(1), Some(b'_' | b'\\'))
 }
 
 /// `_name`, without allocating for the names that FHIR has.

@@ -80,3 +80,28 @@ fn the_examples_of_us_core_conform_and_broken_copies_do_not() {
         );
     }
 }
+
+#[test]
+fn the_definitions_of_us_core_are_valid_themselves() {
+    // VAL-103, VAL-210, VAL-211
+    let Some(folder) = support::folder("HEARTHGATE_TEST_DATA") else { return };
+    let file = folder.join("packages/hl7.fhir.us.core-6.1.0.tgz");
+    let (validator, _) = load(&file);
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(File::open(&file).unwrap()));
+    let mut count = 0;
+    let mut errors = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().to_string_lossy().into_owned();
+        if !name.starts_with("package/StructureDefinition-") {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        count += 1;
+        let issues = validator.validate_json(&bytes, &Options::default());
+        errors.extend(issues.iter().filter(|it| it.is_error()).map(|it| format!("{name}: {it}")));
+    }
+    assert!(count > 50, "{count} definitions");
+    assert!(errors.is_empty(), "{}", errors.join("\n"));
+}

@@ -1,39 +1,9 @@
 //! Profiles made for these tests: what each kind of demand finds, and what it lets pass.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
-
 mod support;
 
-use fhir_schema::package::{Package, PackageLimits};
-use fhir_schema::{DefinitionSet, Schema};
-use fhir_terminology::Terminology;
-use fhir_validation::{Options, Validator};
-
-const URL: &str = "http://example.org/StructureDefinition/p";
-
-/// A validator that knows a profile of a type with this differential.
-fn with_profile(type_name: &str, elements: &str) -> Validator<'static> {
-    let manifest = r#"{"name":"example.test","version":"1.0.0","fhirVersions":["4.0.1"]}"#;
-    let profile = format!(
-        r#"{{"resourceType":"StructureDefinition","url":"{URL}","version":"1.0.0","name":"P","status":"draft","kind":"resource","abstract":false,"type":"{type_name}","baseDefinition":"http://hl7.org/fhir/StructureDefinition/{type_name}","derivation":"constraint","differential":{{"element":[{{"id":"{type_name}","path":"{type_name}"}},{elements}]}}}}"#
-    );
-    let files = [("package.json", manifest.to_owned()), ("StructureDefinition-p.json", profile)];
-    let files = files.into_iter().map(|(name, text)| Ok((name.to_owned(), text.into_bytes())));
-    let package = Package::from_files(files, PackageLimits::default()).unwrap();
-    let definitions = DefinitionSet::r4().with_packages(vec![package]).unwrap();
-    Validator::new(Schema::r4(), definitions, Terminology::r4())
-}
-
-/// Patients with these members against a profile, and the errors each has.
-fn assert_errors(elements: &str, cases: &[(&str, &[&str])]) {
-    let validator = with_profile("Patient", elements);
-    let options = Options { profiles: &[URL], ..Options::default() };
-    for (members, expected) in cases {
-        let json = format!(r#"{{"resourceType":"Patient",{members}}}"#);
-        let issues = validator.validate_json(json.as_bytes(), &options);
-        assert_eq!(support::errors_of(&issues), *expected, "{json}");
-    }
-}
+use fhir_validation::Options;
+use support::{URL, assert_errors, with_profile};
 
 /// `identifier`, sliced by its system into `a` (0..1) and `b`.
 fn slices(slicing: &str) -> String {

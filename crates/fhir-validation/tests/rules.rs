@@ -38,7 +38,7 @@ fn invariants_hold_or_are_told_at_their_element() {
 
 #[test]
 fn errata_hold_where_published_invariants_misfire() {
-    // VAL-091, VAL-094, VAL-100, VAL-209
+    // VAL-091, VAL-094, VAL-100, VAL-101, VAL-209
     let period = |start: &str, end: &str| {
         patient(&format!(
             r#""identifier":[{{"value":"1","period":{{"start":"{start}","end":"{end}"}}}}]"#

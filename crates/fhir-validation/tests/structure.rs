@@ -46,7 +46,7 @@ fn an_unknown_property_is_an_error_at_its_path() {
 
 #[test]
 fn shapes_are_as_the_cardinality_says_and_one_mistake_is_one_error() {
-    // VAL-003, VAL-004, VAL-011
+    // VAL-003, VAL-004, VAL-009, VAL-011
     assert_errors(&[
         (r#""name":{}"#, &["array Patient.name"]),
         (r#""gender":["male"]"#, &["array Patient.gender"]),
@@ -158,4 +158,64 @@ fn issues_say_line_and_column_and_how_to_mend() {
     let issue = &issues[0];
     assert_eq!((issue.place.line, issue.place.column), (3, 13));
     assert!(issue.text.contains("string in quotes"), "{issue}");
+}
+
+#[test]
+fn decimals_are_taken_as_they_are_written() {
+    // VAL-008
+    let observation = |value: &str| {
+        format!(
+            r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},"valueQuantity":{{"value":{value}}}}}"#
+        )
+    };
+    for value in ["1.00", "1e-10", "0.123456789012345678", "123456789012345678901234567890.10"] {
+        assert_eq!(errors(&observation(value)), [""; 0], "{value}");
+    }
+}
+
+#[test]
+fn xhtml_stands_in_a_narrative_alone() {
+    // VAL-037
+    let div = r#""<div xmlns=\"http://www.w3.org/1999/xhtml\">x</div>""#;
+    assert_errors(&[
+        (&format!(r#""text":{{"status":"generated","div":{div}}}"#), &[]),
+        (
+            &format!(r#""extension":[{{"url":"http://a/b","valueXhtml":{div}}}]"#),
+            &["unknown-property Patient.extension[0].valueXhtml"],
+        ),
+        (
+            &format!(r#""text":{{"status":"generated","div":{div},"_div":{{"id":"a"}}}}"#),
+            &["unknown-property Patient.text._div"],
+        ),
+    ]);
+}
+
+#[test]
+fn parameters_have_any_resource_and_parts_in_parts() {
+    // VAL-053
+    let parameters = |resource: &str| {
+        format!(
+            r#"{{"resourceType":"Parameters","parameter":[{{"name":"a","part":[{{"name":"b","resource":{resource}}}]}}]}}"#
+        )
+    };
+    let resource = r#"{"resourceType":"Patient","gender":"M"}"#;
+    assert_errors(&[
+        (&parameters(r#"{"resourceType":"Patient","active":true}"#), &[]),
+        (&parameters(resource), &["binding Parameters.parameter[0].part[0].resource.gender"]),
+        (
+            &parameters(r#"{"resourceType":"Nothing"}"#),
+            &["resource-type Parameters.parameter[0].part[0].resource"],
+        ),
+    ]);
+}
+
+#[test]
+fn what_supports_or_modifies_is_nothing_to_tell() {
+    // VAL-066, VAL-067
+    let json = r#"{"resourceType":"Patient","active":false,"implicitRules":"http://a/rules"}"#;
+    let options = fhir_validation::Options {
+        best_practices: fhir_validation::BestPractices::Silent,
+        ..fhir_validation::Options::default()
+    };
+    assert_eq!(support::r4().validate_json(json.as_bytes(), &options), []);
 }

@@ -25,5 +25,5 @@ mod write;
 pub use encoding::is_allowed;
 pub use error::{XmlIssue, XmlProblem};
 pub use places::Places;
-pub use read::{Converted, Limits, Refused, to_json};
+pub use read::{Converted, HtmlEntities, Limits, Refused, to_json};
 pub use write::{Style, WriteError, to_xml, write};

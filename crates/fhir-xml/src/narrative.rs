@@ -12,6 +12,7 @@ use crate::attributes::{self, Attribute};
 use crate::error::{Found, XmlProblem, beginning, found, ill_formed};
 use crate::escape;
 use crate::namespaces::{self, Namespace, Namespaces};
+use crate::read::HtmlEntities;
 use crate::tokens::{Tag, Token, Tokens, html_entity};
 
 /// How many elements may stand inside each other.
@@ -75,6 +76,7 @@ pub(crate) fn from_string(text: &str) -> Result<Div<'_>, Found> {
                     tokens: &mut tokens,
                     namespaces: &mut namespaces,
                     attributes: &mut buffer,
+                    html_entities: HtmlEntities::Read,
                 };
                 div = Some(reading.div(&tag, is_empty)?);
             }
@@ -93,6 +95,7 @@ pub(crate) struct Reading<'a, 'r> {
     pub(crate) tokens: &'r mut Tokens<'a>,
     pub(crate) namespaces: &'r mut Namespaces<'a>,
     pub(crate) attributes: &'r mut Vec<Attribute<'a>>,
+    pub(crate) html_entities: HtmlEntities,
 }
 
 impl<'a> Reading<'a, '_> {
@@ -134,7 +137,7 @@ impl<'a> Reading<'a, '_> {
                     }
                 }
                 Token::Reference(name) => {
-                    if let Some(text) = entity(name, at)? {
+                    if let Some(text) = entity(name, at, self.html_entities)? {
                         replace(text);
                     }
                 }
@@ -195,7 +198,7 @@ impl<'a> Reading<'a, '_> {
                     return found(attribute.at, foreign(attribute.name, namespace));
                 }
             }
-            references(attribute, edits)?;
+            references(attribute, self.html_entities, edits)?;
         }
         Ok(())
     }
@@ -212,7 +215,11 @@ impl<'a> Reading<'a, '_> {
 }
 
 /// Checks the references in an attribute's value.
-fn references(attribute: &Attribute<'_>, edits: &mut Vec<Edit>) -> Result<(), Found> {
+fn references(
+    attribute: &Attribute<'_>,
+    html_entities: HtmlEntities,
+    edits: &mut Vec<Edit>,
+) -> Result<(), Found> {
     let value = attribute.value;
     if let Some(at) = value.find('<') {
         return ill_formed(attribute.value_at + at, "'<' in an attribute; write &lt;");
@@ -223,7 +230,7 @@ fn references(attribute: &Attribute<'_>, edits: &mut Vec<Edit>) -> Result<(), Fo
         let Some(length) = value[ampersand..].find(';') else {
             return ill_formed(at, "'&' that begins no reference; write &amp;");
         };
-        if let Some(text) = entity(&value[ampersand + 1..ampersand + length], at)? {
+        if let Some(text) = entity(&value[ampersand + 1..ampersand + length], at, html_entities)? {
             edits.push(Edit { at, length: length + 1, text });
         }
         done = ampersand + length + 1;
@@ -232,16 +239,16 @@ fn references(attribute: &Attribute<'_>, edits: &mut Vec<Edit>) -> Result<(), Fo
 }
 
 /// What a reference becomes: nothing when XML knows it, else the characters of HTML's entity.
-fn entity(name: &str, at: usize) -> Result<Option<String>, Found> {
+fn entity(name: &str, at: usize, html_entities: HtmlEntities) -> Result<Option<String>, Found> {
     match html_entity(name) {
         Some(_) if matches!(name, "amp" | "lt" | "gt" | "quot" | "apos") => Ok(None),
-        Some(characters) => {
+        Some(characters) if html_entities == HtmlEntities::Read => {
             let mut text = String::new();
             // HTML has names for `<` and `&` too (`&LT;`, `&AMP;`).
             escape::text_to_content(characters, &mut text);
             Ok(Some(text.replace('"', "&quot;").replace('\'', "&apos;")))
         }
-        None => escape::reference(name, at).map(|_| None),
+        _ => escape::reference(name, at).map(|_| None),
     }
 }
 

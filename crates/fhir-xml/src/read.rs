@@ -22,11 +22,23 @@ pub struct Limits {
     pub bytes: usize,
     /// Issues after which reading ends.
     pub issues: usize,
+    /// HTML's names of characters in a narrative.
+    pub html_entities: HtmlEntities,
+}
+
+/// What becomes of HTML's names of characters (`&nbsp;`) in a narrative. XML does not have them, and
+/// R4 asks for the characters instead (2.4.1); yet they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HtmlEntities {
+    /// Each becomes its character.
+    Read,
+    /// They are unknown entities, as to any XML reader.
+    Refuse,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 1 << 30, issues: 100 }
+        Self { bytes: 1 << 30, issues: 100, html_entities: HtmlEntities::Read }
     }
 }
 
@@ -598,6 +610,7 @@ impl<'a, 's> Reader<'a, 's> {
             tokens: &mut self.tokens,
             namespaces: &mut self.namespaces,
             attributes: &mut self.attributes,
+            html_entities: self.limits.html_entities,
         };
         let div = reading.div(tag, is_empty)?;
         self.out.push(b"\"");

@@ -6,7 +6,7 @@ mod support;
 
 use fhir_core::json::Document;
 use fhir_schema::Schema;
-use fhir_xml::{Limits, Style, WriteError, XmlProblem, to_json, to_xml};
+use fhir_xml::{HtmlEntities, Limits, Style, WriteError, XmlProblem, to_json, to_xml};
 use support::{DIV, FHIR, check_refused, read, read_bytes, write};
 
 fn check_patient(inner: &str, expression: &str, text: &str) {
@@ -140,6 +140,22 @@ fn entities_and_document_types_are_refused_wherever_they_stand() {
     check_patient("<id value=\"&#0;\"/>", "Patient.id", "U+0000 cannot");
     let raw = format!("<Patient {FHIR}><id value=\"\u{1}\"/></Patient>");
     check_refused(&raw, "", "U+0001 cannot");
+}
+
+#[test]
+fn html_names_of_characters_are_read_unless_they_are_refused() {
+    // XML-044
+    let xml = format!(
+        "<Patient {FHIR}><text><status value=\"generated\"/>\
+         <div xmlns=\"http://www.w3.org/1999/xhtml\">a&nbsp;b</div></text></Patient>"
+    );
+    let read = |html_entities| {
+        let limits = Limits { html_entities, ..Limits::default() };
+        to_json(xml.as_bytes(), Schema::r4(), &limits).map(|_| ()).map_err(|it| it.to_string())
+    };
+    assert_eq!(read(HtmlEntities::Read), Ok(()));
+    let refused = read(HtmlEntities::Refuse).unwrap_err();
+    assert!(refused.contains("\"&nbsp;\" is not known"), "{refused}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
-//! BCP 13 (RFC 6838, 4.2, and RFC 9110, 8.3.1 for parameters): a registered top level, a
-//! well-formed subtype and parameters. Whether a subtype is registered is not asked.
+//! BCP 13 (RFC 6838): a registered top level, a well-formed subtype (4.2) and parameters (4.3).
+//! Whether a subtype is registered is not asked. Nor is what a parameter's value looks like: for
+//! that "there is no defined syntax" (4.3), but that of each type. A transport may be stricter, as
+//! RFC 2045 is for mail and RFC 9110 for HTTP, which put all but tokens into quotes.
 //!
 //! FHIR's own short forms `xml`, `json` and `ttl` count: CapabilityStatement.format is defined to
 //! take them, and is bound to the value set of all media types.
@@ -59,17 +61,10 @@ fn is_restricted_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte))
 }
 
-fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-}
-
 fn is_parameter(parameter: &str) -> bool {
     let Some((name, value)) = parameter.split_once('=') else { return false };
-    let quoted = value.len() >= 2 && value.starts_with('"') && value.ends_with('"');
-    // FHIR's own example of a parameter is a URL without quotes (R4, Signature.targetFormat).
-    let is_plain_url = value.split(['/', ':']).all(|part| part.is_empty() || is_token(part));
-    is_token(name) && !value.is_empty() && (is_plain_url || quoted)
+    let inner = value.strip_prefix('"').map_or(Some(value), |rest| rest.strip_suffix('"'));
+    let is_value = inner.is_some_and(|it| !it.bytes().any(|byte| byte.is_ascii_control()));
+    let is_quoted = value.starts_with('"');
+    is_restricted_name(name) && !value.is_empty() && is_value && (is_quoted || !value.contains('"'))
 }

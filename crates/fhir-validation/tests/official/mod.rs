@@ -10,10 +10,47 @@ use fhir_core::Severity;
 use fhir_core::json::{Document, Value};
 use fhir_schema::{DefinitionSet, Schema};
 use fhir_terminology::Terminology;
-use fhir_validation::{Options, Validator};
+use fhir_validation::{
+    Comments, Contained, ExampleUrls, Html, Options, Targets, UnknownExtensions, Validator,
+};
 
 /// Cases that differ, each with its reason: `name: reason`.
 const KNOWN: &str = include_str!("known_disagreements.txt");
+
+/// What single cases run with: `name: setting`.
+const SETTINGS: &str = include_str!("settings.txt");
+
+/// What all cases run with: the reference validator refuses extensions that it does not know, but
+/// for those of HL7's own tools.
+const ALL: Options<'static> = Options {
+    unknown_extensions: UnknownExtensions::Refuse,
+    extension_domains: &["http://hl7.org/fhir/tools/StructureDefinition/"],
+    ..Options::DEFAULT
+};
+
+/// What a case runs with.
+///
+/// # Errors
+/// When a setting is not known.
+fn options(name: &str) -> Result<Options<'static>, String> {
+    let mut options = ALL;
+    let settings = SETTINGS.lines().filter_map(|line| line.split_once(": "));
+    for (_, setting) in settings.filter(|(case, _)| *case == name) {
+        match setting {
+            "refuse-example-urls" => options.example_urls = ExampleUrls::Refuse,
+            "refuse-html-in-strings" => options.html_in_strings = Html::Refuse,
+            "refuse-html-in-markdown" => options.html_in_markdown = Html::Refuse,
+            "pass-over-contained" => options.contained = Contained::PassOver,
+            "pass-over-comments" => options.comments = Comments::PassOver,
+            "targets-given" => options.targets = Targets::Given,
+            "extension-of-the-case" => {
+                options.extension_domains = &["http://hl7.org/fhir/test/StructureDefinition/"];
+            }
+            other => return Err(format!("{name}: the setting {other} is not known")),
+        }
+    }
+    Ok(options)
+}
 
 /// One case and what came of it.
 #[derive(Debug)]
@@ -107,13 +144,15 @@ pub(crate) fn run(folder: &Path) -> Result<Vec<Case>, String> {
             .into_iter()
             .flat_map(|it| it.items())
             .filter(|it| it.get_str("severity").is_some_and(|it| it == "error" || it == "fatal"));
+        let name = text("name");
+        let options = options(&name)?;
         cases.push(Case {
-            name: text("name"),
+            name,
             wants_error: text("want") == "error",
             got: if file.ends_with(".xml") {
-                of_xml(&validator, &bytes)
+                of_xml(&validator, &bytes, &options)
             } else {
-                of_json(&validator, &bytes)
+                of_json(&validator, &bytes, &options)
             },
             reference: errors.flat_map(|it| texts(it.get("expression"))).collect(),
         });
@@ -121,15 +160,18 @@ pub(crate) fn run(folder: &Path) -> Result<Vec<Case>, String> {
     Ok(cases)
 }
 
-fn of_json(validator: &Validator<'_>, json: &[u8]) -> Vec<(String, String)> {
-    let issues = validator.validate_json(json, &Options::default());
+fn of_json(validator: &Validator<'_>, json: &[u8], options: &Options<'_>) -> Vec<(String, String)> {
+    let issues = validator.validate_json(json, options);
     let errors = issues.into_iter().filter(|it| it.severity >= Severity::Error);
     errors.map(|it| (it.expression, format!("[{}] {}", it.rule, it.text))).collect()
 }
 
-fn of_xml(validator: &Validator<'_>, xml: &[u8]) -> Vec<(String, String)> {
-    match fhir_xml::to_json(xml, Schema::r4(), &fhir_xml::Limits::default()) {
-        Ok(converted) => of_json(validator, &converted.json),
+fn of_xml(validator: &Validator<'_>, xml: &[u8], options: &Options<'_>) -> Vec<(String, String)> {
+    // The reference validator reads XML as an XML reader does, which knows five names.
+    let html_entities = fhir_xml::HtmlEntities::Refuse;
+    let limits = fhir_xml::Limits { html_entities, ..fhir_xml::Limits::default() };
+    match fhir_xml::to_json(xml, Schema::r4(), &limits) {
+        Ok(converted) => of_json(validator, &converted.json, options),
         Err(refused) => {
             let mut errors: Vec<_> = refused
                 .issues
@@ -137,7 +179,7 @@ fn of_xml(validator: &Validator<'_>, xml: &[u8]) -> Vec<(String, String)> {
                 .map(|it| (it.expression.clone(), it.problem.to_string()))
                 .collect();
             if let Some(readable) = &refused.readable {
-                errors.extend(of_json(validator, &readable.json));
+                errors.extend(of_json(validator, &readable.json, options));
             }
             errors
         }

@@ -5,9 +5,13 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use fhir_schema::package::{Package, PackageLimits};
 use fhir_schema::{DefinitionSet, Schema};
 use fhir_terminology::Terminology;
 use fhir_validation::{Issue, Options, Validator};
+
+/// The URL of the profile that [`with_profile`] makes.
+pub(crate) const URL: &str = "http://example.com/StructureDefinition/p";
 
 /// R4 core, nothing else.
 pub(crate) fn r4() -> &'static Validator<'static> {
@@ -36,4 +40,29 @@ pub(crate) fn folder(variable: &str) -> Option<PathBuf> {
         println!("skipped: {variable} names no folder");
     }
     folder.map(PathBuf::from)
+}
+
+/// A validator that knows a profile of a type with this differential.
+pub(crate) fn with_profile(type_name: &str, elements: &str) -> Validator<'static> {
+    let manifest = r#"{"name":"example.test","version":"1.0.0","fhirVersions":["4.0.1"]}"#;
+    let profile = format!(
+        r#"{{"resourceType":"StructureDefinition","url":"{URL}","version":"1.0.0","name":"P","status":"draft","kind":"resource","abstract":false,"type":"{type_name}","baseDefinition":"http://hl7.org/fhir/StructureDefinition/{type_name}","derivation":"constraint","differential":{{"element":[{{"id":"{type_name}","path":"{type_name}"}},{elements}]}}}}"#
+    );
+    let files = [("package.json", manifest.to_owned()), ("StructureDefinition-p.json", profile)];
+    let files = files.into_iter().map(|(name, text)| Ok((name.to_owned(), text.into_bytes())));
+    let package = Package::from_files(files, PackageLimits::default()).expect("is a package");
+    let definitions =
+        DefinitionSet::r4().with_packages(vec![package]).expect("the profile can be made");
+    Validator::new(Schema::r4(), definitions, Terminology::r4())
+}
+
+/// Patients with these members against a profile, and the errors each has.
+pub(crate) fn assert_errors(elements: &str, cases: &[(&str, &[&str])]) {
+    let validator = with_profile("Patient", elements);
+    let options = Options { profiles: &[URL], ..Options::default() };
+    for (members, expected) in cases {
+        let json = format!(r#"{{"resourceType":"Patient",{members}}}"#);
+        let issues = validator.validate_json(json.as_bytes(), &options);
+        assert_eq!(errors_of(&issues), *expected, "{json}");
+    }
 }
