@@ -52,6 +52,11 @@ impl Progress {
         self.bar.set_message(format!("{resources} resources, {rate:.0}/s"));
     }
 
+    /// Takes the bar off the screen while something else is written there.
+    pub(crate) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.bar.suspend(write)
+    }
+
     /// Takes the bar off the screen.
     pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();

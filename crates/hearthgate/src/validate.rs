@@ -190,7 +190,11 @@ impl Validate {
         report.begin().map_err(ValidateError::Print)?;
         let mut done = 0;
         work::run(&inputs, &checker, jobs, &progress, &mut |checked| {
-            report.add(&checked).map_err(ValidateError::Print)?;
+            let added = match checked.issues.is_empty() {
+                true => report.add(&checked),
+                false => progress.aside(|| report.add(&checked)),
+            };
+            added.map_err(ValidateError::Print)?;
             done += 1;
             progress.resources(done);
             Ok(())

@@ -105,10 +105,13 @@ impl Inputs {
             let is_folder = fs::symlink_metadata(&path).is_ok_and(|it| it.is_dir());
             if is_folder {
                 self.walk(&path)?;
-            } else if of_name(&path).1.is_some() {
-                // One that cannot be read is told when its turn comes.
-                let bytes = fs::metadata(&path).map_or(0, |it| it.len());
-                self.add(path, bytes);
+                continue;
+            }
+            // One that cannot be read is told when its turn comes; a pipe would be waited for.
+            let metadata = fs::metadata(&path);
+            let is_file = metadata.as_ref().map_or(true, fs::Metadata::is_file);
+            if is_file && of_name(&path).1.is_some() {
+                self.add(path, metadata.map_or(0, |it| it.len()));
             } else {
                 self.skipped += 1;
             }

@@ -4,6 +4,7 @@
 //! left out) are written a few times and then counted, and the counts come last. What came from a
 //! file is written to a terminal without its control characters.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 
@@ -19,6 +20,8 @@ use crate::command::columns;
 const ALIKE_WRITTEN: u64 = 3;
 /// Kinds of rows that are told apart; more are counted as one.
 const MOST_KINDS: usize = 10_000;
+/// What is said in place of the rest's severity and rule.
+const OTHER: &str = "other";
 /// Kinds in the list at the end.
 const LISTED: usize = 50;
 
@@ -32,6 +35,8 @@ pub(crate) struct Report<W: Write> {
     kinds: HashMap<Kind, Alike>,
     /// The widest that each column was so far.
     widths: [usize; 4],
+    /// What stands before the next result in the JSON.
+    separator: &'static [u8],
 }
 
 /// What makes rows alike.
@@ -89,6 +94,7 @@ impl<W: Write> Report<W> {
             counts: Counts::default(),
             kinds: HashMap::new(),
             widths: [0; 4],
+            separator: b"\n",
         }
     }
 
@@ -192,7 +198,7 @@ impl<W: Write> Report<W> {
             path: without_indexes(&issue.expression),
         };
         if self.kinds.len() >= MOST_KINDS && !self.kinds.contains_key(&kind) {
-            kind = Kind { severity: "any", rule: "other".to_owned(), path: String::new() };
+            kind = Kind { severity: OTHER, rule: OTHER.to_owned(), path: String::new() };
         }
         let alike =
             self.kinds.entry(kind).or_insert_with(|| Alike { count: 0, first: place.to_owned() });
@@ -216,8 +222,8 @@ impl<W: Write> Report<W> {
             resource: &checked.resource,
             issues: rows.collect(),
         };
-        let is_first = std::mem::replace(&mut self.widths[0], 1) == 0;
-        self.out.write_all(if is_first { b"\n" } else { b",\n" })?;
+        self.out.write_all(self.separator)?;
+        self.separator = b",\n";
         Ok(serde_json::to_writer(&mut self.out, &line)?)
     }
 
@@ -251,36 +257,8 @@ impl<W: Write> Report<W> {
         if self.counts.errors + self.counts.warnings + self.counts.information > 0 {
             text.push('\n');
         }
-        let written = self.kinds.values().all(|it| it.count <= ALIKE_WRITTEN);
-        if !written {
-            let mut kinds: Vec<(&Kind, &Alike)> = self.kinds.iter().collect();
-            let rank = |kind: &Kind| ["fatal", "error", "any"].contains(&kind.severity);
-            kinds.sort_by(|(one, one_alike), (other, other_alike)| {
-                let by_rank = rank(other).cmp(&rank(one));
-                let by_count = other_alike.count.cmp(&one_alike.count);
-                by_rank
-                    .then(by_count)
-                    .then_with(|| (&one.rule, &one.path).cmp(&(&other.rule, &other.path)))
-            });
-            let rows: Vec<[String; 5]> = kinds
-                .iter()
-                .take(LISTED)
-                .map(|(kind, alike)| {
-                    [
-                        alike.count.to_string(),
-                        kind.severity.to_owned(),
-                        harmless(&kind.rule),
-                        harmless(&kind.path),
-                        harmless(&alike.first),
-                    ]
-                })
-                .collect();
-            text.push_str(&format!("Of each kind {ALIKE_WRITTEN} at most stand above:\n"));
-            text.push_str(&columns(&["COUNT", "SEVERITY", "RULE", "PATH", "FIRST"], &rows));
-            if kinds.len() > LISTED {
-                text.push_str(&format!("and {} kinds more\n", kinds.len() - LISTED));
-            }
-            text.push('\n');
+        if self.kinds.values().any(|it| it.count > ALIKE_WRITTEN) {
+            self.list(&mut text);
         }
         let Counts { resources, with_errors, errors, warnings, information, files_skipped } =
             &self.counts;
@@ -295,6 +273,34 @@ impl<W: Write> Report<W> {
             counted(*warnings, "warning"),
         ));
         text
+    }
+
+    /// Writes how many there are of each kind, errors first.
+    fn list(&self, text: &mut String) {
+        let mut kinds: Vec<(&Kind, &Alike)> = self.kinds.iter().collect();
+        kinds.sort_by_key(|(kind, alike)| {
+            let is_error = ["fatal", "error", OTHER].contains(&kind.severity);
+            (Reverse((is_error, alike.count)), &kind.rule, &kind.path)
+        });
+        let rows: Vec<[String; 5]> = kinds
+            .iter()
+            .take(LISTED)
+            .map(|(kind, alike)| {
+                [
+                    alike.count.to_string(),
+                    kind.severity.to_owned(),
+                    harmless(&kind.rule),
+                    harmless(&kind.path),
+                    harmless(&alike.first),
+                ]
+            })
+            .collect();
+        text.push_str(&format!("Of each kind {ALIKE_WRITTEN} at most stand above:\n"));
+        text.push_str(&columns(&["COUNT", "SEVERITY", "RULE", "PATH", "FIRST"], &rows));
+        if kinds.len() > LISTED {
+            text.push_str(&format!("and {} kinds more\n", kinds.len() - LISTED));
+        }
+        text.push('\n');
     }
 }
 
