@@ -474,3 +474,19 @@ fn a_published_snapshot_that_is_none_is_refused_with_profile_and_element() {
         );
     }
 }
+
+#[test]
+fn a_root_with_a_dot_in_its_name_is_refused() {
+    let structure = json!({
+        "resourceType": "StructureDefinition", "url": "http://example.org/One",
+        "kind": "logical", "abstract": false, "type": "Patient.name",
+        "baseDefinition": "http://hl7.org/fhir/StructureDefinition/Element",
+        "derivation": "specialization",
+        "snapshot": {"element": [{"path": "Patient.name", "min": 0, "max": "1"}]},
+    });
+    let package = Archive::default().manifest().file("package/a.json", &structure);
+    check_set_refused(
+        vec![package.read().unwrap()],
+        "http://example.org/One: Patient.name is the root, and a root's name has no dot",
+    );
+}

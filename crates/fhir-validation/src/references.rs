@@ -268,12 +268,12 @@ impl<'a> Run<'a> {
         let Some(reference) = value.get("reference") else { return };
         let Some(text) = reference.as_str() else { return };
         let has_version = text.contains("/_history/");
-        let fits = |it: &&TypeReference| match it.versioning.as_deref() {
+        let fits = |it: &&'a TypeReference| match it.versioning.as_deref() {
             Some("independent") => !has_version,
             Some("specific") => has_version,
             _ => true,
         };
-        if !types.iter().any(|it| fits(it)) {
+        if !types.iter().any(fits) {
             let said = match has_version {
                 true => "the reference must not name a version; leave /_history/… out",
                 false => "the reference must name a version; add /_history/ and the version's id",

@@ -85,10 +85,9 @@ pub(crate) fn is_example_url(url: &str) -> bool {
     let host = host.split(':').next().unwrap_or_default().trim_end_matches('.');
     let mut labels = host.rsplit('.');
     let (top, second) = (labels.next().unwrap_or_default(), labels.next().unwrap_or_default());
-    let is_top = |it: &&str| top.eq_ignore_ascii_case(it);
-    let is_reserved = ["example", "test", "invalid"].iter().any(|it| is_top(&it));
-    let is_second = second.eq_ignore_ascii_case("example")
-        && ["com", "net", "org"].iter().any(|it| is_top(&it));
+    let is_top = |all: &[&str]| all.iter().any(|it| top.eq_ignore_ascii_case(it));
+    let is_reserved = is_top(&["example", "test", "invalid"]);
+    let is_second = second.eq_ignore_ascii_case("example") && is_top(&["com", "net", "org"]);
     is_reserved || is_second
 }
 
