@@ -118,7 +118,11 @@ impl<'a> Run<'a, '_> {
     fn spend_on_members(&self, object: Value<'a>, times: usize, at: u32) -> Flow {
         /// Bytes of an object that has too few members to count them.
         const SMALL: usize = 4096;
-        if object.raw().len() < SMALL { Ok(()) } else { self.spend_on_many(object, times, at) }
+        // Most documents are small themselves, which is known at once.
+        if object.document_text().len() < SMALL || object.raw().len() < SMALL {
+            return Ok(());
+        }
+        self.spend_on_many(object, times, at)
     }
 
     #[inline(never)]
