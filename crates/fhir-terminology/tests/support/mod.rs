@@ -36,7 +36,11 @@ pub(crate) fn ask(
     if let Some(instance) = &instance {
         input = input.on(instance.root());
     }
-    let surroundings = Surroundings { timestamp: "2026-01-02T03:04:05Z", identifier: "urn:uuid:1" };
+    let surroundings = Surroundings {
+        timestamp: "2026-01-02T03:04:05Z",
+        identifier: "urn:uuid:1",
+        structures: fhir_schema::DefinitionSet::r4(),
+    };
     let answer = perform(operation(of, name).unwrap(), terminology, &input, surroundings)?;
     // What is answered is JSON.
     Document::parse(&answer).unwrap();
