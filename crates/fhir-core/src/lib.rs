@@ -26,7 +26,7 @@ pub use id::{InvalidResourceId, ResourceId};
 pub use instance::{Instance, InvalidName, OperationName};
 pub use instant::{Instant, InvalidInstant};
 pub use interaction::{Interaction, Level};
-pub use outcome::{Issue, IssueCode, OperationOutcome, Severity};
+pub use outcome::{Issue, IssueCode, OperationOutcome, Position, RULE_SYSTEM, Severity};
 pub use redacted::Redacted;
 pub use reference::{InvalidReference, Reference, Target};
 pub use resource::{InvalidResource, Resource};

@@ -29,4 +29,4 @@ mod walk;
 
 pub use errata::{Erratum, errata};
 pub use issue::{Issue, Place};
-pub use validator::{BestPractices, Depth, Options, UnknownExtensions, Validator};
+pub use validator::{BestPractices, Depth, Options, SentIn, UnknownExtensions, Validator};

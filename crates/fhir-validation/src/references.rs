@@ -11,7 +11,7 @@ use fhirpath::FhirValue;
 
 use crate::primitive::{base64_length, has_scheme, has_space_around};
 use crate::program::{Program, Rule, compile_anywhere};
-use crate::validator::Depth;
+use crate::validator::{Depth, SentIn};
 use crate::walk::{ExtensionPlace, Instance, Run, Scope};
 
 impl<'a> Run<'a> {
@@ -149,7 +149,8 @@ impl<'a> Run<'a> {
                 (!schema.is_resource_type(name))
                     .then(|| format!("'{name}' is no resource type; names are case-sensitive"))
             }
-            Ok(Reference::Conditional(name, _)) => (!scope.is_bundled)
+            Ok(Reference::Conditional(name, _)) => (!scope.is_bundled
+                && self.sent_in == SentIn::Itself)
                 .then(|| format!("{}?… is for transactions alone", name.as_str())),
             Ok(_) => None,
         };

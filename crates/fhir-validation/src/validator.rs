@@ -46,6 +46,15 @@ pub enum BestPractices {
     Silent,
 }
 
+/// What a resource is sent in, and so which references it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SentIn {
+    /// Nothing: it stands for itself.
+    Itself,
+    /// A transaction, which resolves conditional references (FHIR R4, 3.1.0.11.2).
+    Transaction,
+}
+
 /// What one validation is asked.
 #[derive(Debug, Clone)]
 pub struct Options<'o> {
@@ -61,6 +70,8 @@ pub struct Options<'o> {
     pub unknown_extensions: UnknownExtensions,
     /// Whether recommendations are told.
     pub best_practices: BestPractices,
+    /// What the resource is sent in.
+    pub sent_in: SentIn,
 }
 
 impl Default for Options<'_> {
@@ -72,6 +83,7 @@ impl Default for Options<'_> {
             now: None,
             unknown_extensions: UnknownExtensions::RefuseModifiers,
             best_practices: BestPractices::Warn,
+            sent_in: SentIn::Itself,
         }
     }
 }
@@ -155,6 +167,12 @@ impl<'s> Validator<'s> {
         canonical: &str,
     ) -> Option<&Program> {
         self.program_of(self.definitions.structure_from(from, canonical)?)
+    }
+
+    /// Whether a profile with this canonical is loaded.
+    #[must_use]
+    pub fn has_profile(&self, canonical: &str) -> bool {
+        self.definitions.structure(canonical).is_some()
     }
 
     /// Reads and validates a resource in JSON. A byte order mark before it is passed over, and no

@@ -9,7 +9,7 @@ use fhirpath::FhirValue;
 use crate::host::Surroundings;
 use crate::issue::{Issue, Place};
 use crate::program::{Member, Program, Rule, RuleAt};
-use crate::validator::{BestPractices, Depth, Options, Validator};
+use crate::validator::{BestPractices, Depth, Options, SentIn, Validator};
 use crate::{narrative, primitive};
 
 /// One name on the way from the root.
@@ -69,6 +69,7 @@ pub(crate) struct Run<'a> {
     pub(crate) cap: usize,
     pub(crate) refuses_modifiers: bool,
     pub(crate) best_practices: BestPractices,
+    pub(crate) sent_in: SentIn,
     issues: Vec<Issue>,
     path: Vec<Segment<'a>>,
     /// Of the elements that are open the path, the path of what defines their content, the type.
@@ -93,6 +94,7 @@ impl<'a> Run<'a> {
             refuses_modifiers: options.unknown_extensions
                 == crate::UnknownExtensions::RefuseModifiers,
             best_practices: options.best_practices,
+            sent_in: options.sent_in,
             issues: Vec::new(),
             path: Vec::new(),
             elements: Vec::new(),
@@ -115,6 +117,8 @@ impl<'a> Run<'a> {
             cap: 1,
             refuses_modifiers: false,
             best_practices: BestPractices::Silent,
+            // The run that is heard says what is wrong with references.
+            sent_in: SentIn::Transaction,
             issues: Vec::new(),
             path: Vec::new(),
             elements: Vec::new(),

@@ -289,6 +289,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             "Resource.meta.tag",
         ),
         E::InvalidContent(issues) => (BAD_REQUEST, issues.clone()),
+        E::Invalid(issues) => (StatusCode::UNPROCESSABLE_ENTITY, issues.clone()),
         E::TooManyEntries { count, limit } => at(
             StatusCode::PAYLOAD_TOO_LARGE,
             IssueCode::TooCostly,

@@ -27,7 +27,8 @@ use crate::idempotency::Turn;
 use crate::interactions::history;
 use crate::large::{SMALL, where_it_belongs};
 use crate::negotiation::{self, Encoding, Format, Handling, Return};
-use crate::{Server, bundle, dispatch, idempotency, representation};
+use crate::validation::Sent;
+use crate::{Server, bundle, dispatch, idempotency, representation, validation};
 
 /// Answers whatever comes over the socket of requests.
 pub(crate) async fn exchange(
@@ -161,8 +162,9 @@ async fn carry_out(
         None
     };
     let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
-    // How long an operation takes, its parameters do not say.
-    let length = if invoked { length.max(SMALL + 1) } else { length };
+    // How long an operation takes, its parameters do not say; nor a body, how long profiles do.
+    let is_deep = length > 0 && server.validations[&grant.tenant].policy.is_deep();
+    let length = if invoked || is_deep { length.max(SMALL + 1) } else { length };
     let server = Arc::clone(server);
     let database = Arc::clone(&server.databases[&grant.tenant]);
     let query = head.uri.query().unwrap_or_default().to_owned();
@@ -187,25 +189,27 @@ async fn carry_out(
             resource: None,
             preference,
             named: None,
+            sent: Sent::Json,
         };
         let Some((body, encoding)) = &body else {
             return perform(call, named).await;
         };
-        let bytes = &representation::as_json(body.bytes.clone(), *encoding, database.schema())?;
+        let (bytes, places) = representation::as_json(&body.bytes, *encoding, database.schema())?;
+        let sent = places.as_ref().map_or(Sent::Json, Sent::Xml);
         if call.interaction == Interaction::BatchOrTransaction {
             // The largest by far, and the rarest.
             return Box::pin(bundle::bundle(
                 &server,
                 &database,
                 &grant,
-                bytes,
+                (&bytes, sent),
                 (preference, named),
             ))
             .await;
         }
-        let document = Document::parse(bytes).map_err(ServerError::InvalidJson)?;
+        let document = Document::parse(&bytes).map_err(ServerError::InvalidJson)?;
         let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
-        perform(Call { resource: Some(resource), ..call }, named).await
+        perform(Call { resource: Some(resource), sent, ..call }, named).await
     });
     where_it_belongs(length, &turns, work).await
 }
@@ -314,13 +318,17 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 
 /// The answer with an OperationOutcome in its body (`Prefer: return=OperationOutcome`).
 fn with_outcome(answer: Answer) -> Answer {
-    let outcome = OperationOutcome::of(Issue::information("done as asked"));
+    let body = if answer.told.is_empty() {
+        Bytes::from(OperationOutcome::of(Issue::information("done as asked")).to_json())
+    } else {
+        validation::outcome(answer.told.clone())
+    };
     let status = match answer.status {
         // What has a body cannot say that it has none.
         StatusCode::NO_CONTENT => StatusCode::OK,
         status => status,
     };
-    Answer { status, body: Some(Bytes::from(outcome.to_json())), ..answer }
+    Answer { status, body: Some(body), ..answer }
 }
 
 fn write(server: &Server, answer: Answer, format: Format) -> Response {

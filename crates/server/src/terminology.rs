@@ -1,5 +1,5 @@
-//! The terminology of a tenant: what is built in, and on top of it the CodeSystems, ValueSets and
-//! ConceptMaps that the tenant's log has. It follows the log: who asks at a position first reads
+//! The terminology of a tenant: what is built in, on top of it what the tenant's packages have, and
+//! on top of that the CodeSystems, ValueSets and ConceptMaps that the tenant's log has. It follows the log: who asks at a position first reads
 //! what was committed up to it.
 
 use std::collections::BTreeMap;
@@ -23,16 +23,17 @@ pub(crate) struct Definitions {
 #[derive(Debug)]
 pub(crate) struct State {
     at: T,
+    packages: Option<Arc<Layer>>,
     /// One for each kind, in the order of [`Kind::ALL`].
     layers: [Arc<Layer>; 3],
     all: Terminology,
 }
 
 impl State {
-    fn new(at: T, layers: [Arc<Layer>; 3]) -> Self {
-        let all =
-            layers.iter().fold(Terminology::r4(), |below, layer| below.with(Arc::clone(layer)));
-        Self { at, layers, all }
+    fn new(at: T, packages: Option<Arc<Layer>>, layers: [Arc<Layer>; 3]) -> Self {
+        let own = layers.iter();
+        let all = own.fold(below(packages.as_ref()), |below, layer| below.with(Arc::clone(layer)));
+        Self { at, packages, layers, all }
     }
 
     /// What someone is answered from who may see these kinds of the tenant's resources.
@@ -41,14 +42,30 @@ impl State {
             return self.all.clone();
         }
         let visible = Kind::ALL.into_iter().zip(&self.layers).filter(|(kind, _)| sees(*kind));
-        visible.fold(Terminology::r4(), |below, (_, layer)| below.with(Arc::clone(layer)))
+        let below = below(self.packages.as_ref());
+        visible.fold(below, |below, (_, layer)| below.with(Arc::clone(layer)))
     }
+
+    /// Whether its packages have this terminology.
+    fn has(&self, packages: Option<&Arc<Layer>>) -> bool {
+        match (&self.packages, packages) {
+            (None, None) => true,
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            _ => false,
+        }
+    }
+}
+
+/// What lies below the tenant's own resources. Packages are for everybody to read.
+fn below(packages: Option<&Arc<Layer>>) -> Terminology {
+    let built_in = Terminology::r4();
+    packages.map_or(built_in.clone(), |layer| built_in.with(Arc::clone(layer)))
 }
 
 impl Definitions {
     /// Of a tenant whose log nobody read yet.
     pub(crate) fn new() -> Self {
-        let state = State::new(T::ZERO, std::array::from_fn(|_| Arc::new(Layer::new())));
+        let state = State::new(T::ZERO, None, std::array::from_fn(|_| Arc::new(Layer::new())));
         Self { current: Mutex::new(Arc::new(state)) }
     }
 
@@ -56,15 +73,19 @@ impl Definitions {
         Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The definitions as of now.
+    /// The definitions as of now, over those of `packages`.
     ///
     /// # Errors
     /// [`ReadError`] when the log cannot be read.
-    pub(crate) async fn follow(&self, database: &Database) -> Result<Arc<State>, ReadError> {
+    pub(crate) async fn follow(
+        &self,
+        database: &Database,
+        packages: Option<&Arc<Layer>>,
+    ) -> Result<Arc<State>, ReadError> {
         // What is kept is never ahead of a snapshot that is taken after it was looked at.
         let kept = self.current();
         let snapshot = database.snapshot(Visibility::everything());
-        if snapshot.at() == kept.at {
+        if snapshot.at() == kept.at && kept.has(packages) {
             return Ok(kept);
         }
         let mut layers = kept.layers.clone();
@@ -79,14 +100,15 @@ impl Definitions {
             }
         }
         let same = layers.iter().zip(&kept.layers).all(|(one, other)| Arc::ptr_eq(one, other));
-        let state = Arc::new(if same {
+        let state = Arc::new(if same && kept.has(packages) {
             // Nothing of these kinds was written: what was looked up before stays good.
-            State { at: snapshot.at(), layers, all: kept.all.clone() }
+            let (packages, all) = (kept.packages.clone(), kept.all.clone());
+            State { at: snapshot.at(), packages, layers, all }
         } else {
-            State::new(snapshot.at(), layers)
+            State::new(snapshot.at(), packages.cloned(), layers)
         });
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.at < state.at {
+        if current.at < state.at || (current.at == state.at && !current.has(packages)) {
             *current = Arc::clone(&state);
         }
         Ok(state)

@@ -1,5 +1,7 @@
 //! transaction: all entries or none (FHIR R4, 3.1.0.11.2).
 
+use std::sync::OnceLock;
+
 use database::{
     Action, Answered, Change, CommitError, CommitId, Expect, Receipt, Snapshot, Transaction,
     VersionEntry, Visibility, Written,
@@ -17,6 +19,7 @@ use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::interactions::{create, update, write};
+use crate::validation::Judged;
 
 /// How often a transaction is planned again when others touched what it looked up.
 const TRIES: usize = 16;
@@ -27,9 +30,11 @@ pub(crate) async fn transaction(
     requests: &[&BundleRequest<'_>],
 ) -> Result<Answer, ServerError> {
     let targets = targets(context, requests)?;
+    let judgement = OnceLock::new();
     for _ in 0..TRIES {
         let snapshot = context.database.snapshot(Visibility::everything());
-        let plan = Planner::new(context, &snapshot, bundle, &targets).plan().await?;
+        let planner = Planner::new(context, &snapshot, bundle, &targets);
+        let plan = planner.judged_once(&judgement).plan().await?;
         let Plan { changes, entry_of, conditions, entries } = plan;
         let identities: Vec<_> = changes
             .iter()
@@ -45,7 +50,8 @@ pub(crate) async fn transaction(
         match context.database.commit_under(transaction, terms).await {
             Ok(receipt) => {
                 let committed = Committed { snapshot, identities, receipt };
-                return respond(context, &targets, &entries, &committed).await;
+                let judged = judgement.get().map_or(&[][..], Vec::as_slice);
+                return respond(context, &targets, (&entries, judged), &committed).await;
             }
             Err(CommitError::Raced) => {}
             Err(error) => return Err(failed(context, &targets, &entry_of, error)),
@@ -102,7 +108,8 @@ pub(crate) async fn replay(
         written.push(nothing);
     }
     let receipt = Receipt { t: answered.t, written };
-    respond(context, &targets, &plan.entries, &Committed { snapshot, identities, receipt }).await
+    let committed = Committed { snapshot, identities, receipt };
+    respond(context, &targets, (&plan.entries, &[]), &committed).await
 }
 
 /// Whether this version is the one that such a change, a deletion or not as it is, makes.
@@ -147,7 +154,7 @@ struct Committed {
 async fn respond(
     context: &Context<'_>,
     targets: &[Target],
-    entries: &[Planned],
+    (entries, judged): (&[Planned], &[Judged]),
     committed: &Committed,
 ) -> Result<Answer, ServerError> {
     let mut response = Response::new(Kind::Transaction, entries.len());
@@ -162,7 +169,10 @@ async fn respond(
                     let version = written.version.map(|version| (version, written.instant));
                     Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) }
                 } else {
-                    write::answer(&call, of, id, (committed.receipt.t, written)).await?
+                    let told = judged.get(*index).map(|judged| judged.told.clone());
+                    let answer =
+                        write::answer(&call, of, id, (committed.receipt.t, written)).await?;
+                    Answer { told: told.unwrap_or_default(), ..answer }
                 }
             }
             Planned::Existing(of, id) => create::exists(&call, &committed.snapshot, of, id).await?,

@@ -1,11 +1,13 @@
 //! A transaction planned against one snapshot: what it writes, and what it found to be so.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::OnceLock;
 
 use contract::{Instance, Interaction};
 use database::{Action, Body, Change, Condition, Expect, IdentifierKey, Method, Snapshot};
 use fhir_core::json::Replacements;
 use fhir_core::{Bundle, Resource, ResourceId, ResourceType, VersionId};
+use fhir_validation::SentIn;
 
 use super::Context;
 use super::allowance::Allowance;
@@ -16,7 +18,9 @@ use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::interactions::create::IF_NONE_EXIST;
 use crate::interactions::preconditions::expected;
+use crate::interactions::write::Issues;
 use crate::interactions::{update, write};
+use crate::validation::{Judged, judge};
 
 /// A transaction ready to be committed.
 pub(crate) struct Plan {
@@ -68,6 +72,7 @@ pub(crate) struct Planner<'a> {
     /// Conditional creates that found nothing, by what they looked for.
     creating: HashMap<Criteria, usize>,
     entries: Vec<Planned>,
+    judged: Option<&'a OnceLock<Vec<Judged>>>,
 }
 
 impl<'a> Planner<'a> {
@@ -89,7 +94,15 @@ impl<'a> Planner<'a> {
             conditions: HashMap::new(),
             creating: HashMap::new(),
             entries: Vec::new(),
+            judged: None,
         }
+    }
+
+    /// What is written is judged by the tenant's policy, unless `judged` says that it was.
+    /// Without this nothing is: what was carried out is not refused afterwards.
+    pub(crate) fn judged_once(mut self, judged: &'a OnceLock<Vec<Judged>>) -> Self {
+        self.judged = Some(judged);
+        self
     }
 
     /// Plans the whole transaction.
@@ -323,8 +336,9 @@ impl<'a> Planner<'a> {
             });
         }
         let matches = self.matches(&rewrites).await?;
+        let judged = self.judge()?;
         let mut changes = Vec::with_capacity(self.writes.len());
-        for (write, rewrites) in self.writes.iter().zip(rewrites) {
+        for (index, (write, rewrites)) in self.writes.iter().zip(rewrites).enumerate() {
             let mut replacements = Replacements::default();
             for rewritten in rewrites {
                 replacements.push(
@@ -339,15 +353,51 @@ impl<'a> Planner<'a> {
             }
             let (resource_type, id) = write.identity.clone();
             let action = match write.resource {
-                Some(resource) => Action::Write {
-                    body: Box::new(Body::of(resource, &id, &replacements, schema)),
-                    method: write.method,
-                },
+                Some(resource) => {
+                    let body = match judged.get(index) {
+                        Some(judged) => judged.body(resource, &id, &replacements, schema),
+                        None => Body::of(resource, &id, &replacements, schema),
+                    };
+                    Action::Write { body: Box::new(body), method: write.method }
+                }
                 None => Action::Delete,
             };
             changes.push(Change { resource_type, id, action, expect: write.expect.clone() });
         }
         Ok(changes)
+    }
+
+    /// What the tenant's policy says of each of the writes, in their order; of deletions nothing.
+    ///
+    /// # Errors
+    /// [`ServerError::Invalid`], with all that is wrong in all entries.
+    fn judge(&self) -> Result<&'a [Judged], ServerError> {
+        let Some(cell) = self.judged else { return Ok(&[]) };
+        if let Some(judged) = cell.get() {
+            return Ok(judged);
+        }
+        let Context { server, grant, preference, sent, .. } = self.context;
+        let validation = &server.validations[&grant.tenant];
+        let (now, mut issues) = (server.clock.now(), Issues::default());
+        let mut judged = Vec::with_capacity(self.writes.len());
+        for write in &self.writes {
+            let Some(resource) = write.resource else {
+                judged.push(Judged::of_nothing());
+                continue;
+            };
+            let sent_in = SentIn::Transaction;
+            match judge(validation, resource, (*sent, sent_in), *preference, now) {
+                Ok(one) => judged.push(one),
+                Err(found) => {
+                    let entry = format!("Bundle.entry[{}].resource", write.entry);
+                    for issue in found {
+                        issues.note(|| issue.within(&entry));
+                    }
+                }
+            }
+        }
+        issues.refuse_invalid()?;
+        Ok(cell.get_or_init(|| judged))
     }
 
     /// The one match of each conditional reference.

@@ -97,6 +97,7 @@ impl Target {
             resource,
             preference,
             named: context.named,
+            sent: context.sent,
         }
     }
 }

@@ -8,6 +8,7 @@ use fhir_terminology::operations::OPERATIONS;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::validate;
 use crate::PublicBase;
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
@@ -38,7 +39,17 @@ pub(crate) fn capabilities(call: &Call<'_>) -> Result<Answer, ServerError> {
             });
         }
     }
-    Ok(Answer { status: StatusCode::OK, ..Answer::of(call.server.capabilities.json.clone()) })
+    let statement = call.server.capabilities.json.clone();
+    let guides = &call.server.validations[&call.grant.tenant].current().guides;
+    let statement = if guides.is_empty() { statement } else { with_guides(&statement, guides) };
+    Ok(Answer { status: StatusCode::OK, ..Answer::of(statement) })
+}
+
+/// The statement with the implementation guides of the tenant's packages.
+fn with_guides(statement: &[u8], guides: &[String]) -> Bytes {
+    let open = statement.strip_suffix(b"}").unwrap_or(statement);
+    let guides = Value::from(guides.to_vec()).to_string();
+    [open, b",\"implementationGuide\":", guides.as_bytes(), b"}"].concat().into()
 }
 
 fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
@@ -74,12 +85,15 @@ fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
                 "conditionalDelete": "not-supported",
                 "referencePolicy": ["literal", "logical", "local"],
             });
-            let operations: Vec<Value> = OPERATIONS
-                .iter()
-                .filter(|operation| operation.kind.as_str() == name && is_there("operation"))
-                .map(|operation| {
-                    let name = operation.name.trim_start_matches('$');
-                    json!({ "name": name, "definition": operation.definition })
+            let of_type = OPERATIONS.iter().filter(|operation| operation.kind.as_str() == name);
+            let of_type = of_type.map(|operation| (operation.name, operation.definition));
+            let operations: Vec<Value> = [(validate::NAME, validate::DEFINITION)]
+                .into_iter()
+                .chain(of_type)
+                .filter(|_| is_there("operation"))
+                .map(|(name, definition)| {
+                    let name = name.trim_start_matches('$');
+                    json!({ "name": name, "definition": definition })
                 })
                 .collect();
             if !operations.is_empty() {
@@ -153,7 +167,9 @@ mod tests {
                 }
                 Place::Operations => {
                     let named = types.iter().filter_map(|of| of["operation"].as_array()).flatten();
-                    assert_eq!(named.count(), if row.there { OPERATIONS.len() } else { 0 });
+                    // Those of terminology each of its type, and `$validate` of every type.
+                    let all = OPERATIONS.len() + types.len();
+                    assert_eq!(named.count(), if row.there { all } else { 0 });
                 }
                 Place::Unnamed => {}
             }

@@ -8,5 +8,6 @@ pub(crate) mod operation;
 pub(crate) mod preconditions;
 pub(crate) mod read;
 pub(crate) mod update;
+pub(crate) mod validate;
 pub(crate) mod vread;
 pub(crate) mod write;

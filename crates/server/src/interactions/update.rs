@@ -1,7 +1,7 @@
 //! update (FHIR R4, 3.1.0.4) with update-as-create (3.1.0.4.1).
 
 use contract::Instance;
-use database::{Action, Body, Change, Expect, Method};
+use database::{Action, Change, Expect, Method};
 use fhir_core::json::{Kind, Value};
 
 use super::preconditions::expected;
@@ -15,7 +15,9 @@ pub(crate) async fn update(call: &Call<'_>, instance: &Instance) -> Result<Answe
     let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
     check_identity(resource, instance)?;
     write::check_alone(call, resource)?;
-    let body = Body::of(resource, &instance.id, &write::as_it_came(), call.database.schema());
+    let judged = call.judge(resource)?;
+    let schema = call.database.schema();
+    let body = judged.body(resource, &instance.id, &write::as_it_came(), schema);
     let change = Change {
         resource_type: of.clone(),
         id: instance.id.clone(),
@@ -24,7 +26,7 @@ pub(crate) async fn update(call: &Call<'_>, instance: &Instance) -> Result<Answe
     };
     let written = write::commit_one(call, change).await;
     let written = written.map_err(|error| may_create.explain(error, &call.conditions))?;
-    write::answer(call, of, &instance.id, written).await
+    Ok(Answer { told: judged.told, ..write::answer(call, of, &instance.id, written).await? })
 }
 
 /// Whether an update may create what is not there.

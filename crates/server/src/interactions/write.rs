@@ -68,6 +68,11 @@ impl Issues {
     pub(crate) fn refuse_any(self) -> Result<(), ServerError> {
         if self.0.is_empty() { Ok(()) } else { Err(ServerError::InvalidContent(self.0)) }
     }
+
+    /// Content that the tenant's policy finds an issue with is refused.
+    pub(crate) fn refuse_invalid(self) -> Result<(), ServerError> {
+        if self.0.is_empty() { Ok(()) } else { Err(ServerError::Invalid(self.0)) }
+    }
 }
 
 /// A body as it came, but for what is the server's.
