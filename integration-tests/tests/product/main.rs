@@ -63,3 +63,4 @@ mod starting;
 mod stopping;
 mod streaming;
 mod transactions;
+mod validation;
