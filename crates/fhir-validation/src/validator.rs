@@ -196,12 +196,19 @@ impl<'s> Validator<'s> {
     /// whenever it is done.
     #[must_use]
     pub fn validate(&self, resource: Value<'_>, options: &Options<'_>) -> Vec<Issue> {
+        let mut issues = self.find(resource, options);
+        locate(&mut issues, resource.document_text());
+        issues
+    }
+
+    /// As [`Validator::validate`], with offsets alone, and lines and columns of 0: for whoever
+    /// validates many resources of one text.
+    #[must_use]
+    pub fn find(&self, resource: Value<'_>, options: &Options<'_>) -> Vec<Issue> {
         let surroundings = Surroundings::new(self, resource, options);
         let mut run = Run::new(self, &surroundings, options);
         run.root(resource, options.profiles);
-        let mut issues = run.into_issues();
-        locate(&mut issues, resource.document_text());
-        issues
+        run.into_issues()
     }
 }
 

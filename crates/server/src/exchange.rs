@@ -9,7 +9,7 @@ use bytes::Bytes;
 use contract::{Interaction, header as contract_header};
 use database::Idempotency;
 use fhir_core::json::Document;
-use fhir_core::{Issue, OperationOutcome, Resource};
+use fhir_core::{Issue, Lines, OperationOutcome, Resource};
 use fhir_schema::Schema;
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH, IF_MODIFIED_SINCE,
@@ -24,7 +24,7 @@ use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::holding::HeldBody;
 use crate::idempotency::Turn;
-use crate::interactions::history;
+use crate::interactions::{history, validate};
 use crate::large::{SMALL, where_it_belongs};
 use crate::negotiation::{self, Encoding, Format, Handling, Return};
 use crate::validation::Sent;
@@ -189,13 +189,18 @@ async fn carry_out(
             resource: None,
             preference,
             named: None,
-            sent: Sent::Json,
+            sent: Sent::Stored,
         };
         let Some((body, encoding)) = &body else {
             return perform(call, named).await;
         };
-        let (bytes, places) = representation::as_json(&body.bytes, *encoding, database.schema())?;
-        let sent = places.as_ref().map_or(Sent::Json, Sent::Xml);
+        let json = representation::as_json(&body.bytes, *encoding, database.schema());
+        let (bytes, places) = match json {
+            Err(ServerError::InvalidXml(issues)) => return validate::without_json(&call, issues),
+            json => json?,
+        };
+        let lines = Lines::new();
+        let sent = places.as_ref().map_or(Sent::Json(&bytes, &lines), Sent::Xml);
         if call.interaction == Interaction::BatchOrTransaction {
             // The largest by far, and the rarest.
             return Box::pin(bundle::bundle(

@@ -42,7 +42,7 @@ pub enum RunError {
         tenant: TenantName,
         /// Why.
         #[source]
-        source: PackagesError,
+        source: Box<PackagesError>,
     },
     /// Serving ended by an error.
     #[error("the server stopped")]
@@ -65,7 +65,10 @@ pub async fn run(
 ) -> Result<(), RunError> {
     for (tenant, (database, validation)) in &databases {
         let loaded = validation.load(database).await;
-        loaded.map_err(|source| RunError::Packages { tenant: tenant.clone(), source })?;
+        loaded.map_err(|source| RunError::Packages {
+            tenant: tenant.clone(),
+            source: Box::new(source),
+        })?;
         validation.warn_of_unknown_profiles();
     }
     let validations = databases

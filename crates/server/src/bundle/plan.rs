@@ -381,6 +381,10 @@ impl<'a> Planner<'a> {
         let (now, mut issues) = (server.clock.now(), Issues::default());
         let mut judged = Vec::with_capacity(self.writes.len());
         for write in &self.writes {
+            if issues.is_full() {
+                // More would not be told, and nothing will be written.
+                break;
+            }
             let Some(resource) = write.resource else {
                 judged.push(Judged::of_nothing());
                 continue;

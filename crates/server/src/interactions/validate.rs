@@ -7,6 +7,7 @@ use fhir_core::json::Document;
 use fhir_core::json::{Kind, Value};
 use fhir_core::{Instance, Issue, IssueCode, Resource, ResourceType};
 use fhir_validation::{Depth, Options, SentIn};
+use fhir_xml::XmlIssue;
 use fhirpath::DateTime;
 
 use crate::call::{Answer, Call};
@@ -75,6 +76,23 @@ pub(crate) async fn validate(call: &Call<'_>, level: &Level) -> Result<Answer, S
     let document = Document::parse(&json).map_err(ServerError::InvalidJson)?;
     let resource = of_type(document.root(), of)?;
     Ok(answer(found(call, &resource, &asked, Sent::Stored)))
+}
+
+/// The answer about XML that cannot become JSON: to `$validate` what is wrong with it, as long as
+/// it is XML of a resource.
+pub(crate) fn without_json(call: &Call<'_>, issues: Vec<XmlIssue>) -> Result<Answer, ServerError> {
+    let asked = match &call.interaction {
+        Interaction::Operation(name, Level::Type(of)) => Some((name, of)),
+        Interaction::Operation(name, Level::Instance(of)) => Some((name, &of.resource_type)),
+        _ => None,
+    };
+    match asked.filter(|(name, _)| name.as_str() == NAME) {
+        Some((_, of)) if issues.iter().all(|issue| issue.problem.is_of_content()) => {
+            call.known(of)?;
+            Ok(answer(issues.iter().map(XmlIssue::issue).collect()))
+        }
+        _ => Err(ServerError::InvalidXml(issues)),
+    }
 }
 
 impl<'a> Asked<'a> {

@@ -17,7 +17,7 @@ const SYSTEM: &str = "urn:hearthgate:validation";
 /// The tag of what was written although it is invalid.
 const INVALID: &str = "invalid";
 /// How many issues are told of one resource.
-const MOST: usize = 50;
+const MOST: usize = 20;
 
 /// A resource that may be written.
 #[derive(Debug)]

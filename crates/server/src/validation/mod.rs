@@ -12,7 +12,7 @@ mod policy;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use fhir_core::json::Value;
-use fhir_core::{Issue, Position};
+use fhir_core::{Issue, Lines, Position};
 use fhir_schema::{DefinitionSet, Schema};
 use fhir_terminology::{Layer, Terminology};
 use fhir_validation::{Options, Validator};
@@ -100,8 +100,8 @@ impl Validation {
 /// Where in what was sent a resource's issues stand.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Sent<'a> {
-    /// In the JSON itself.
-    Json,
+    /// In this JSON.
+    Json(&'a [u8], &'a Lines),
     /// In the XML that the JSON was made from.
     Xml(&'a Places<'a>),
     /// It was not sent: nobody has its lines.
@@ -115,12 +115,13 @@ pub(crate) fn issues(
     options: &Options<'_>,
     sent: Sent<'_>,
 ) -> Vec<Issue> {
-    let found = validator.validate(resource, options);
+    let found = validator.find(resource, options);
     let told = found.iter().map(|issue| {
+        let offset = issue.place.offset;
         let position = match sent {
-            Sent::Json => issue.outcome_issue().position,
+            Sent::Json(text, lines) => Some(lines.position(text, offset)),
             Sent::Xml(places) => {
-                let (line, column) = places.position_of(issue.place.offset);
+                let (line, column) = places.position_of(offset);
                 Some(Position { line, column })
             }
             Sent::Stored => None,

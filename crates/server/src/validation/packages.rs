@@ -83,11 +83,11 @@ pub enum PackagesError {
         file: String,
         /// What is wrong with it.
         #[source]
-        source: SchemaError,
+        source: Box<SchemaError>,
     },
     /// The packages do not go together.
     #[error("the tenant's packages cannot be used together")]
-    Together(#[source] SchemaError),
+    Together(#[source] Box<SchemaError>),
     /// Nothing was given.
     #[error("no package is given")]
     Nothing,
@@ -99,7 +99,7 @@ pub enum PackagesError {
     Absent(String),
     /// The others do not go without it.
     #[error("without {0} the tenant's other packages cannot be used; remove those first")]
-    Needed(String, #[source] SchemaError),
+    Needed(String, #[source] Box<SchemaError>),
     /// What is stored is no package.
     #[error("the stored package {0} cannot be read")]
     Stored(ResourceId),
@@ -317,8 +317,9 @@ async fn aside<D: Send + 'static>(
 }
 
 fn read(archive: &Archive) -> Result<Package, PackagesError> {
-    Package::read(archive.bytes.as_slice(), PackageLimits::default())
-        .map_err(|source| PackagesError::Archive { file: archive.file.clone(), source })
+    Package::read(archive.bytes.as_slice(), PackageLimits::default()).map_err(|source| {
+        PackagesError::Archive { file: archive.file.clone(), source: Box::new(source) }
+    })
 }
 
 /// Name and version of each archive's package.
@@ -363,7 +364,9 @@ fn definitions(packages: Vec<Package>) -> Result<Definitions, PackagesError> {
         }
     }
     guides.sort();
-    let set = DefinitionSet::r4().with_packages(packages).map_err(PackagesError::Together)?;
+    let set = DefinitionSet::r4()
+        .with_packages(packages)
+        .map_err(|error| PackagesError::Together(Box::new(error)))?;
     let unmet = set.unmet_dependencies().iter();
     let unmet = unmet
         .map(|unmet| format!("{}#{}, which {} depends on", unmet.name, unmet.wanted, unmet.package))

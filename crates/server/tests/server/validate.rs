@@ -156,6 +156,16 @@ async fn xml_is_told_of_with_the_lines_of_the_xml_and_in_xml() {
     let told = answer.json();
     assert_eq!(errors(&told), ["binding"]);
     assert_eq!(told["issue"][0]["extension"][0]["valueInteger"], 3);
+    // What no JSON can be made of is told of all the same, as long as it is XML of a resource.
+    let send = async |xml: &str| {
+        let ask = site.ask("POST", "Patient/$validate");
+        ask.bytes("application/fhir+xml", xml.to_owned()).send().await
+    };
+    let unknown = "<Patient xmlns=\"http://hl7.org/fhir\">\n <colour value=\"red\"/></Patient>";
+    let told = outcome(send(unknown).await);
+    assert_eq!(told["issue"][0]["severity"], "error");
+    assert_eq!(told["issue"][0]["extension"][0]["valueInteger"], 2);
+    drop(send("<Patient").await.is(400));
 }
 
 #[tokio::test]
