@@ -131,12 +131,12 @@ fn uri(text: &str) -> Result<(), Problem> {
     if text.contains(char::is_whitespace) {
         return Err("a URI has no white space; write a space as %20".into());
     }
-    if let Some(uuid) = text.strip_prefix("urn:uuid:") {
-        if !is_uuid(before_version(uuid)) {
-            return Err("urn:uuid: is followed by 32 hexadecimal digits in lower case with four \
+    if let Some(uuid) = text.strip_prefix("urn:uuid:")
+        && !is_uuid(before_version(uuid))
+    {
+        return Err("urn:uuid: is followed by 32 hexadecimal digits in lower case with four \
                         hyphens"
-                .into());
-        }
+            .into());
     }
     if let Some(oid) = text.strip_prefix("urn:oid:")
         && !is_oid(before_version(oid))

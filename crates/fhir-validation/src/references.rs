@@ -274,7 +274,7 @@ impl<'a> Run<'a> {
             Some("specific") => has_version,
             _ => true,
         };
-        if !types.iter().any(|it| fits(it)) {
+        if !types.iter().any(fits) {
             let said = match has_version {
                 true => "the reference must not name a version; leave /_history/… out",
                 false => "the reference must name a version; add /_history/ and the version's id",

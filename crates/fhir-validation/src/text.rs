@@ -86,9 +86,9 @@ pub(crate) fn is_example_url(url: &str) -> bool {
     let mut labels = host.rsplit('.');
     let (top, second) = (labels.next().unwrap_or_default(), labels.next().unwrap_or_default());
     let is_top = |it: &&str| top.eq_ignore_ascii_case(it);
-    let is_reserved = ["example", "test", "invalid"].iter().any(|it| is_top(&it));
-    let is_second = second.eq_ignore_ascii_case("example")
-        && ["com", "net", "org"].iter().any(|it| is_top(&it));
+    let is_reserved = ["example", "test", "invalid"].iter().any(&is_top);
+    let is_second =
+        second.eq_ignore_ascii_case("example") && ["com", "net", "org"].iter().any(is_top);
     is_reserved || is_second
 }
 
