@@ -1,9 +1,13 @@
 //! What the tenant's policy does with what is written.
 
+use std::sync::Arc;
+
+use base64::Engine as _;
 use serde_json::{Value, json};
 use server::{Action, Depth, Policy, WritePolicy};
+use tokio::task::JoinSet;
 
-use crate::support::bundle::{batch, creation, entry, transaction};
+use crate::support::bundle::{batch, creation, entry, identified, transaction, when};
 use crate::support::package::{self, PROFILE};
 use crate::support::{Answer, Site};
 
@@ -195,4 +199,89 @@ async fn a_request_sent_again_is_answered_though_the_policy_would_refuse_it_now(
     let first = send(&site).await;
     let site = site.restart_asking(WritePolicy::default()).await;
     assert_eq!(send(&site).await, first);
+}
+
+/// A patch that adds what R4 has no name for.
+fn spoiling() -> Value {
+    json!([{ "op": "add", "path": "/colour", "value": "red" }])
+}
+
+/// The same patch as an entry of a Bundle has it.
+fn spoiling_entry(target: &str) -> Value {
+    let data = base64::engine::general_purpose::STANDARD.encode(spoiling().to_string());
+    let patch = json!({ "resourceType": "Binary", "contentType": JSON_PATCH, "data": data });
+    entry("PATCH", target, patch)
+}
+
+const JSON_PATCH: &str = "application/json-patch+json";
+
+async fn spoil(site: &Site, target: &str) -> Answer {
+    site.ask("PATCH", target).bytes(JSON_PATCH, spoiling().to_string()).send().await
+}
+
+#[tokio::test]
+async fn what_a_patch_makes_is_judged_as_an_update_is() {
+    // VAL-171
+    let site = Site::asking(WritePolicy::default()).await;
+    let reference = site.post("Patient", identified("1")).await.is(201).reference();
+    let before = site.position();
+    for target in [&*reference, "Patient?identifier=urn:mrn|1"] {
+        let refused = spoil(&site, target).await.is(422);
+        assert_eq!(refused.expressions(), ["Patient.colour"], "{target}");
+        let issue = &refused.json()["issue"][0];
+        assert_eq!(issue["details"]["coding"][0]["code"], "unknown-property");
+        // It has a rule, and no line: nobody sent what is wrong.
+        assert_eq!(issue.get("extension"), None, "{issue}");
+    }
+    let answer = site.post("", batch([spoiling_entry(&reference)])).await.is(200);
+    assert_eq!(answer.statuses(), [422]);
+    let whole = transaction([entry("POST", "Patient", valid()), spoiling_entry(&reference)]);
+    let refused = site.post("", whole).await.is(422);
+    assert_eq!(refused.expressions(), ["Bundle.entry[1].resource.colour"]);
+    assert_eq!(site.position(), before);
+}
+
+#[tokio::test]
+async fn with_warn_what_a_patch_makes_is_tagged_until_a_patch_mends_it() {
+    let site = Site::asking(policy(Depth::Base, Action::Warn)).await;
+    let reference = site.post("Patient", valid()).await.is(201).reference();
+    let patched = spoil(&site, &reference).await.is(200).json();
+    assert_eq!(tags(&patched), ["invalid"]);
+    let mend = json!([{ "op": "remove", "path": "/colour" }]).to_string();
+    let mended = site.ask("PATCH", &reference).bytes(JSON_PATCH, mend).send().await.is(200).json();
+    assert_eq!(tags(&mended), [""; 0]);
+    let whole = transaction([entry("POST", "Patient", valid()), spoiling_entry(&reference)]);
+    let answer = site.post("", whole).await.is(200);
+    assert_eq!(answer.entry(0).get("outcome"), None);
+    let issues = &answer.entry(1)["outcome"]["issue"];
+    assert_eq!(issues[1]["expression"], json!(["Patient.colour"]), "{issues}");
+    assert_eq!(tags(&site.get(&reference).await.json()), ["invalid"]);
+}
+
+/// A transaction that is planned again may find what it would have created: what was judged
+/// stays with its entry.
+#[tokio::test]
+async fn of_transactions_at_once_each_entry_has_its_own_judgement() {
+    let site = Arc::new(Site::asking(policy(Depth::Base, Action::Warn)).await);
+    let mut sent = JoinSet::new();
+    for _ in 0..24 {
+        let site = Arc::clone(&site);
+        sent.spawn(async move {
+            let found = entry("POST", "Patient", identified("1"));
+            let found = when(found, "ifNoneExist", "identifier=urn:mrn|1");
+            let basic = json!({ "resourceType": "Basic", "colour": "red", "code": {} });
+            let whole = transaction([found, entry("POST", "Basic", basic)]);
+            let answer = site.post("", whole).await.is(200);
+            assert_eq!(answer.entry(0).get("outcome"), None);
+            let issues = &answer.entry(1)["outcome"]["issue"];
+            assert_eq!(issues[1]["expression"], json!(["Basic.colour"]), "{issues}");
+            let stored = site.get(&answer.entry_reference(1)).await.json();
+            assert_eq!(tags(&stored), ["invalid"]);
+            answer.entry_reference(0)
+        });
+    }
+    let mut references = sent.join_all().await;
+    references.dedup();
+    assert_eq!(references.len(), 1);
+    assert_eq!(tags(&site.get(&references[0]).await.json()), [""; 0]);
 }
