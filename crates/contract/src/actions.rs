@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use fhir_core::InvalidName;
 
-use crate::{Interaction, OperationName, json};
+use crate::{Interaction, Level, OperationName, json};
 
 /// One thing to do, written `read` or `operation:$everything`; or, in rules alone, a wildcard.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,13 +109,20 @@ impl Actions {
     ///
     /// As in SMART's `r` and `s`: a version is read by whoever may read; the history of a type or
     /// of the system lists resources, so it takes `search` beside `history`. A criterion in a URL
-    /// tells what exists, so conditional interactions take `search` as well.
+    /// tells what exists, so conditional interactions take `search` as well. `$validate` shows
+    /// and writes nothing: whoever may create or read resources of the type may ask of a type
+    /// whether they are valid, and whoever may read a resource, of it.
     #[must_use]
     pub fn suffice_for(&self, interaction: &Interaction) -> bool {
         use Action::{Create, Delete, History, Read, Search, Update};
         let needed: &[Action] = match interaction {
-            Interaction::Operation(name, _) => {
-                return self.contains(&Action::Operation(name.clone()));
+            Interaction::Operation(name, level) => {
+                let (of_type, of_instance) =
+                    (matches!(level, Level::Type(_)), matches!(level, Level::Instance(_)));
+                let reads = (of_type || of_instance) && self.contains(&Read);
+                let validates = name.as_str() == "$validate";
+                return (validates && (reads || of_type && self.contains(&Create)))
+                    || self.contains(&Action::Operation(name.clone()));
             }
             Interaction::Capabilities | Interaction::BatchOrTransaction => &[],
             Interaction::Read(_) | Interaction::Vread(..) => &[Read],

@@ -8,7 +8,7 @@ use std::path::Path;
 use contract::{Decision, Grant, GrantFields, Interaction, Nonce, Power, Rule, decide, digest};
 
 /// One request of each interaction.
-const REQUESTS: [(&str, &str, Option<&str>); 31] = [
+const REQUESTS: [(&str, &str, Option<&str>); 33] = [
     ("GET", "/metadata", None),
     ("GET", "/Patient/123", None),
     ("GET", "/Patient/123/_history/1", None),
@@ -30,6 +30,8 @@ const REQUESTS: [(&str, &str, Option<&str>); 31] = [
     ("GET", "/Observation/1/Patient", None),
     ("GET", "/Patient/123/*", None),
     ("POST", "/", None),
+    ("POST", "/Patient/$validate", None),
+    ("POST", "/Patient/123/$validate", None),
     ("GET", "/$other", None),
     ("GET", "/Patient/$other", None),
     ("GET", "/Patient/123/$other", None),

@@ -6,7 +6,7 @@
 //! everything costly (writing, compressing, hashing) happens before its position is known.
 
 use bytes::Bytes;
-use fhir_core::json::{Document, Kind, Replacements, Value};
+use fhir_core::json::{Document, Kind, Replacements, Value, write_string};
 use fhir_core::{Instant, Resource, ResourceId, ResourceType, VersionId};
 use fhir_schema::{PlainPath, Schema};
 use store::{
@@ -49,7 +49,34 @@ pub(crate) struct Stored {
     pub(crate) epoch: u64,
 }
 
+/// A tag that only the server gives: what a resource says of it itself counts for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnTag<'t> {
+    /// The system of the server's tags; no other tag of it stays.
+    pub system: &'t str,
+    /// The code of the tag to be written, if one is.
+    pub code: Option<&'t str>,
+}
+
 impl Body {
+    /// As [`Body::of`], with the server's own tag in `meta.tag`, which is an array where it is
+    /// there.
+    #[must_use]
+    pub fn tagged(
+        resource: &Resource<'_>,
+        id: &ResourceId,
+        replacements: &Replacements,
+        tag: OwnTag<'_>,
+        schema: &Schema,
+    ) -> Self {
+        Self::written(
+            write(resource, id, replacements, Some(tag)),
+            resource,
+            id,
+            (replacements, schema),
+        )
+    }
+
     /// Makes `resource` ready to be stored as `id`: `id`, `meta.versionId` and
     /// `meta.lastUpdated` are the server's, whatever it says there (HTTP-074, HTTP-092); strings
     /// named by `replacements` are written as those; all else is kept.
@@ -60,7 +87,16 @@ impl Body {
         replacements: &Replacements,
         schema: &Schema,
     ) -> Self {
-        let plain = Bytes::from(write(resource, id, replacements));
+        Self::written(write(resource, id, replacements, None), resource, id, (replacements, schema))
+    }
+
+    fn written(
+        plain: Vec<u8>,
+        resource: &Resource<'_>,
+        id: &ResourceId,
+        (replacements, schema): (&Replacements, &Schema),
+    ) -> Self {
+        let plain = Bytes::from(plain);
         let length = u32::try_from(plain.len()).expect("a request's body is far below 4 GiB");
         let (coding, bytes) = match dictionary::code(resource.resource_type().as_str(), &plain) {
             Some((coding, compressed)) => (coding, Bytes::from(compressed)),
@@ -102,24 +138,44 @@ fn prefix(resource_type: &ResourceType, id: &ResourceId, out: &mut Vec<u8>) {
     }
 }
 
-fn write(resource: &Resource<'_>, id: &ResourceId, replacements: &Replacements) -> Vec<u8> {
+fn write(
+    resource: &Resource<'_>,
+    id: &ResourceId,
+    replacements: &Replacements,
+    own: Option<OwnTag<'_>>,
+) -> Vec<u8> {
     let value = resource.value();
     let mut out = Vec::with_capacity(value.raw().len() + 160);
     prefix(resource.resource_type(), id, &mut out);
-    let member = |name: &str, value: Value<'_>, out: &mut Vec<u8>| {
+    let name_of = |name: &str, out: &mut Vec<u8>| {
         if !out.ends_with(b"{") {
             out.push(b',');
         }
         out.extend_from_slice(name.as_bytes());
         out.push(b':');
+    };
+    let member = |name: &str, value: Value<'_>, out: &mut Vec<u8>| {
+        name_of(name, out);
         value.write(replacements, out);
     };
     // A name may be written with escapes: what it is, is compared; how it is written, is kept.
+    let mut tags = None;
     if let Some(meta) = value.get("meta") {
         for ((name, _), (written, part)) in meta.members().zip(meta.raw_members()) {
-            if !matches!(&*name, "versionId" | "lastUpdated") {
-                member(written, part, &mut out);
+            match &*name {
+                "versionId" | "lastUpdated" => {}
+                "tag" if own.is_some() && part.kind() == Kind::Array => tags = Some(part),
+                _ => member(written, part, &mut out),
             }
+        }
+    }
+    if let Some(own) = own {
+        let tags = written_tags(tags, own, replacements);
+        if !tags.is_empty() {
+            name_of("\"tag\"", &mut out);
+            out.push(b'[');
+            out.extend_from_slice(&tags);
+            out.push(b']');
         }
     }
     out.push(b'}');
@@ -129,6 +185,29 @@ fn write(resource: &Resource<'_>, id: &ResourceId, replacements: &Replacements) 
         }
     }
     out.push(b'}');
+    out
+}
+
+/// The tags of a resource but the server's, and the server's own; commas between.
+fn written_tags(tags: Option<Value<'_>>, own: OwnTag<'_>, replacements: &Replacements) -> Vec<u8> {
+    let mut out = Vec::new();
+    for tag in tags.iter().flat_map(Value::items) {
+        let is_own = tag.kind() == Kind::Object
+            && tag.get_str("system").is_some_and(|system| system == own.system);
+        if !is_own {
+            if !out.is_empty() {
+                out.push(b',');
+            }
+            tag.write(replacements, &mut out);
+        }
+    }
+    if let Some(code) = own.code {
+        out.extend_from_slice(if out.is_empty() { b"{\"system\":" } else { b",{\"system\":" });
+        write_string(own.system, &mut out);
+        out.extend_from_slice(b",\"code\":");
+        write_string(code, &mut out);
+        out.push(b'}');
+    }
     out
 }
 

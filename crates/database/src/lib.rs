@@ -29,7 +29,7 @@ mod waiting;
 mod writer;
 
 pub use answered::{Answered, KNOWN_FOR, Lookup};
-pub use body::{Body, DeriveFromBody, identifiers};
+pub use body::{Body, DeriveFromBody, OwnTag, identifiers};
 pub use database::{Database, Options};
 pub use error::{CommitError, ReadError};
 pub use purge::{NotLookedAt, Obstacle, Purge, PurgeError, Purged};

@@ -22,7 +22,26 @@ pub struct Issue {
     pub diagnostics: String,
     /// Where: simple FHIRPath for content, `http.header` or `http.parameter` for the request.
     pub expression: Vec<String>,
+    /// The rule that is broken, for machines; written as `details.coding`.
+    pub rule: Option<String>,
+    /// Where in the text that was sent; written as the extensions for line and column.
+    pub position: Option<Position>,
 }
+
+/// A place in a text, both from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "there is nothing to add to the words")]
+pub struct Position {
+    pub line: usize,
+    pub column: usize,
+}
+
+/// The system of the codes in `details.coding`: keys of invariants, and names of other rules.
+pub const RULE_SYSTEM: &str = "urn:hearthgate:validation-rule";
+
+/// The extensions that say where in a text an issue stands (FHIR R4, 2.33.3).
+const LINE: &str = "http://hl7.org/fhir/StructureDefinition/operationoutcome-issue-line";
+const COLUMN: &str = "http://hl7.org/fhir/StructureDefinition/operationoutcome-issue-col";
 
 /// `issue.severity`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,6 +141,8 @@ impl Issue {
             code,
             diagnostics: diagnostics.into(),
             expression: Vec::new(),
+            rule: None,
+            position: None,
         }
     }
 
@@ -188,11 +209,26 @@ impl OperationOutcome {
 
 impl Issue {
     fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"severity\":\"");
+        out.push(b'{');
+        if let Some(Position { line, column }) = self.position {
+            let extension =
+                |url, number| format!("{{\"url\":\"{url}\",\"valueInteger\":{number}}}");
+            let (line, column) = (extension(LINE, line), extension(COLUMN, column));
+            out.extend_from_slice(format!("\"extension\":[{line},{column}],").as_bytes());
+        }
+        out.extend_from_slice(b"\"severity\":\"");
         out.extend_from_slice(self.severity.as_str().as_bytes());
         out.extend_from_slice(b"\",\"code\":\"");
         out.extend_from_slice(self.code.as_str().as_bytes());
-        out.extend_from_slice(b"\",\"diagnostics\":");
+        out.push(b'"');
+        if let Some(rule) = &self.rule {
+            out.extend_from_slice(b",\"details\":{\"coding\":[{\"system\":\"");
+            out.extend_from_slice(RULE_SYSTEM.as_bytes());
+            out.extend_from_slice(b"\",\"code\":");
+            write_string(rule, out);
+            out.extend_from_slice(b"}]}");
+        }
+        out.extend_from_slice(b",\"diagnostics\":");
         write_string(&self.diagnostics, out);
         let mut separator: &[u8] = b",\"expression\":[";
         for expression in &self.expression {
@@ -219,7 +255,7 @@ impl fmt::Display for OperationOutcome {
 
 #[cfg(test)]
 mod tests {
-    use super::{Issue, IssueCode, OperationOutcome};
+    use super::{Issue, IssueCode, OperationOutcome, Position};
 
     #[test]
     fn an_outcome_is_written_as_the_resource() {
@@ -228,6 +264,20 @@ mod tests {
         assert_eq!(
             String::from_utf8(OperationOutcome::of(issue).to_json()).unwrap(),
             r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid","diagnostics":"say \"when\"","expression":["Patient.birthDate"]}]}"#
+        );
+    }
+
+    #[test]
+    fn an_issue_says_its_rule_and_where_in_the_text_it_stands() {
+        // VAL-010, VAL-199
+        let issue = Issue {
+            rule: Some("pat-1".to_owned()),
+            position: Some(Position { line: 3, column: 14 }),
+            ..Issue::error(IssueCode::Invariant, "x")
+        };
+        assert_eq!(
+            String::from_utf8(OperationOutcome::of(issue).to_json()).unwrap(),
+            r#"{"resourceType":"OperationOutcome","issue":[{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/operationoutcome-issue-line","valueInteger":3},{"url":"http://hl7.org/fhir/StructureDefinition/operationoutcome-issue-col","valueInteger":14}],"severity":"error","code":"invariant","details":{"coding":[{"system":"urn:hearthgate:validation-rule","code":"pat-1"}]},"diagnostics":"x"}]}"#
         );
     }
 

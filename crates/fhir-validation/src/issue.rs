@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use fhir_core::{IssueCode, Severity};
+use fhir_core::{IssueCode, Position, Severity};
 
 /// One thing that validation found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,16 +40,14 @@ impl Issue {
         matches!(self.severity, Severity::Error | Severity::Fatal)
     }
 
-    /// As an issue of an OperationOutcome.
+    /// As an issue of an OperationOutcome, the rule and the place in elements of their own.
     #[must_use]
     pub fn outcome_issue(&self) -> fhir_core::Issue {
-        let diagnostics = format!(
-            "{} [{}, line {}, column {}]",
-            self.text, self.rule, self.place.line, self.place.column
-        );
         let issue = fhir_core::Issue {
             severity: self.severity,
-            ..fhir_core::Issue::error(self.code, diagnostics)
+            rule: Some(self.rule.clone()),
+            position: Some(Position { line: self.place.line, column: self.place.column }),
+            ..fhir_core::Issue::error(self.code, self.text.as_str())
         };
         issue.at(self.expression.as_str())
     }

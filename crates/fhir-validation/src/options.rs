@@ -101,6 +101,15 @@ pub enum WrongDisplays {
     Refuse,
 }
 
+/// What a resource is sent in, and so which references it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SentIn {
+    /// Nothing: it stands for itself.
+    Itself,
+    /// A transaction, which resolves conditional references (FHIR R4, 3.1.0.11.2).
+    Transaction,
+}
+
 /// What one validation is asked.
 #[derive(Debug, Clone)]
 pub struct Options<'o> {
@@ -134,6 +143,8 @@ pub struct Options<'o> {
     pub targets: Targets,
     /// Displays that the code system does not have.
     pub wrong_displays: WrongDisplays,
+    /// What the resource is sent in.
+    pub sent_in: SentIn,
 }
 
 impl Options<'_> {
@@ -154,6 +165,7 @@ impl Options<'_> {
         vital_signs: VitalSigns::ByCode,
         targets: Targets::Anywhere,
         wrong_displays: WrongDisplays::Warn,
+        sent_in: SentIn::Itself,
     };
 }
 
@@ -171,6 +183,8 @@ impl Options<'_> {
             cap: 1,
             unknown_extensions: UnknownExtensions::Warn,
             best_practices: BestPractices::Silent,
+            // The run that is heard says what is wrong with references.
+            sent_in: SentIn::Transaction,
             ..Self::default()
         }
     }

@@ -9,7 +9,7 @@ use fhir_schema::Node;
 use fhir_schema::structure::TypeReference;
 use fhirpath::FhirValue;
 
-use crate::options::{Contained, Depth, Targets};
+use crate::options::{Contained, Depth, SentIn, Targets};
 use crate::primitive::{base64_length, has_scheme};
 use crate::program::{Program, compile_anywhere};
 use crate::walk::{Instance, Run, Scope};
@@ -171,7 +171,8 @@ impl<'a> Run<'a> {
                 (!schema.is_resource_type(name))
                     .then(|| format!("'{name}' is no resource type; names are case-sensitive"))
             }
-            Ok(Reference::Conditional(name, _)) => (!scope.is_bundled)
+            Ok(Reference::Conditional(name, _)) => (!scope.is_bundled
+                && self.options.sent_in == SentIn::Itself)
                 .then(|| format!("{}?… is for transactions alone", name.as_str())),
             Ok(_) => None,
         };

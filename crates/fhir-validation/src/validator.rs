@@ -106,6 +106,12 @@ impl<'s> Validator<'s> {
         self.program_of(self.definitions.structure_from(from, canonical)?)
     }
 
+    /// Whether a profile with this canonical is loaded.
+    #[must_use]
+    pub fn has_profile(&self, canonical: &str) -> bool {
+        self.definitions.structure(canonical).is_some()
+    }
+
     /// Reads and validates a resource in JSON. A byte order mark before it is passed over, and no
     /// offset counts it.
     #[must_use]
@@ -139,12 +145,19 @@ impl<'s> Validator<'s> {
     /// whenever it is done.
     #[must_use]
     pub fn validate(&self, resource: Value<'_>, options: &Options<'_>) -> Vec<Issue> {
+        let mut issues = self.find(resource, options);
+        locate(&mut issues, resource.document_text());
+        issues
+    }
+
+    /// As [`Validator::validate`], with offsets alone, and lines and columns of 0: for whoever
+    /// validates many resources of one text.
+    #[must_use]
+    pub fn find(&self, resource: Value<'_>, options: &Options<'_>) -> Vec<Issue> {
         let surroundings = Surroundings::new(self, resource, options);
         let mut run = Run::new(&surroundings, options);
         run.root(resource, options.profiles);
-        let mut issues = run.into_issues();
-        locate(&mut issues, resource.document_text());
-        issues
+        run.into_issues()
     }
 }
 

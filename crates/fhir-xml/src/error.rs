@@ -3,7 +3,7 @@
 use std::fmt;
 
 use fhir_core::json::MAX_DEPTH;
-use fhir_core::{Issue, IssueCode};
+use fhir_core::{Issue, IssueCode, Position};
 
 /// One thing that keeps a resource from being converted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,11 @@ impl XmlIssue {
     /// As an issue for the client.
     #[must_use]
     pub fn issue(&self) -> Issue {
-        Issue::error(self.problem.code(), self.to_string()).at(self.expression.as_str())
+        let issue = Issue {
+            position: Some(Position { line: self.line, column: self.column }),
+            ..Issue::error(self.problem.code(), self.to_string())
+        };
+        issue.at(self.expression.as_str())
     }
 }
 
@@ -149,6 +153,39 @@ pub enum XmlProblem {
 }
 
 impl XmlProblem {
+    /// Whether the text is XML of a resource, and this is about what stands in it.
+    #[must_use]
+    pub fn is_of_content(&self) -> bool {
+        match self {
+            Self::UnknownElement { .. }
+            | Self::UnknownAttribute { .. }
+            | Self::MustBeAttribute(_)
+            | Self::WrongOrder { .. }
+            | Self::Repeated(_)
+            | Self::Text
+            | Self::ForeignNamespace { .. }
+            | Self::EmptyAttribute(_)
+            | Self::EmptyElement
+            | Self::InvalidValue { .. }
+            | Self::ValueAlone
+            | Self::NoResource
+            | Self::SecondResource
+            | Self::NotADiv
+            | Self::UnexpectedJson(_) => true,
+            Self::Empty
+            | Self::TooLong(_)
+            | Self::UnknownEncoding(_)
+            | Self::NotInEncoding(_)
+            | Self::ForbiddenCharacter(_)
+            | Self::Doctype
+            | Self::UnknownEntity(_)
+            | Self::IllFormed(_)
+            | Self::NotFhir(_)
+            | Self::UnknownResource(_)
+            | Self::TooDeep => false,
+        }
+    }
+
     /// The kind of issue this is.
     #[must_use]
     pub fn code(&self) -> IssueCode {
@@ -205,11 +242,4 @@ pub(crate) fn beginning(text: &str) -> String {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),
     }
-}
-
-/// Line and column (in characters) of a byte, both from 1.
-pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = &text[..text.floor_char_boundary(offset)];
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }

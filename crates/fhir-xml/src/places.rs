@@ -4,8 +4,7 @@
 use std::borrow::Cow;
 
 use fhir_core::json::Value;
-
-use crate::error::position;
+use fhir_core::{Lines, Position};
 
 /// Which byte of the JSON began at which byte of the XML.
 pub(crate) type Place = (u32, u32);
@@ -16,11 +15,12 @@ pub struct Places<'a> {
     pub(crate) text: Cow<'a, str>,
     /// Sorted by the byte of the JSON.
     pub(crate) places: Vec<Place>,
+    pub(crate) lines: Lines,
 }
 
 impl Places<'_> {
-    /// Line and column (in characters, both from 1) of the element or attribute that a value of
-    /// the JSON was made from.
+    /// Line and column (in characters, no more than 100,000, both from 1) of the element or
+    /// attribute that a value of the JSON was made from.
     #[must_use]
     pub fn position(&self, value: Value<'_>) -> (usize, usize) {
         self.position_of(value.offset())
@@ -31,6 +31,7 @@ impl Places<'_> {
     pub fn position_of(&self, json_offset: usize) -> (usize, usize) {
         let after = self.places.partition_point(|(json, _)| *json as usize <= json_offset);
         let xml = after.checked_sub(1).map_or(0, |at| self.places[at].1);
-        position(&self.text, xml as usize)
+        let Position { line, column } = self.lines.position(self.text.as_bytes(), xml as usize);
+        (line, column)
     }
 }

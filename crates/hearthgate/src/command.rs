@@ -15,6 +15,7 @@ use crate::demo_data::{self, DemoData};
 use crate::doctor::{self, Doctor, Grade};
 use crate::import::{self, Import};
 use crate::keys::{self, KeysError};
+use crate::packages::{Packages, PackagesCommandError};
 use crate::purge::{Purge, PurgeCommandError};
 use crate::serve::{Halves, ServeError, serve};
 use crate::validate::{Validate, ValidateError};
@@ -53,6 +54,9 @@ enum Verb {
     Verify(Verify),
     /// Destroy a patient's key: nobody can read any of their data any more
     Purge(Purge),
+    /// Add, list and remove FHIR packages: profiles and value sets to validate by
+    #[command(subcommand)]
+    Packages(Packages),
     /// Give back room on the disk that holds nothing any more
     Compact(Compact),
     /// Look at disk, clock, permissions and limits, and say what will hurt
@@ -153,6 +157,9 @@ pub enum CommandError {
     /// A purge that was refused or not finished.
     #[error(transparent)]
     Purge(#[from] PurgeCommandError),
+    /// Packages that cannot be added, listed or removed.
+    #[error(transparent)]
+    Packages(#[from] PackagesCommandError),
     /// Room that could not be given back.
     #[error(transparent)]
     Compact(#[from] CompactError),
@@ -207,6 +214,7 @@ impl Command {
             Verb::Restore(restore) => print(&restore.run()?),
             Verb::Verify(verify) => print(&verify.run()?),
             Verb::Purge(purge) => print(&runtime()?.block_on(purge.run())?),
+            Verb::Packages(packages) => print(&runtime()?.block_on(packages.run())?),
             Verb::Compact(compact) => print(&compact.run()?),
             Verb::Doctor(doctor) => {
                 let findings = doctor.run().map_err(CommandError::Doctor)?;

@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// The longest request, in bytes.
+/// The longest request, in bytes, where nothing else is said.
 pub(crate) const LONGEST_REQUEST: u64 = 64 << 10;
 /// Connections at a time; more wait.
 const CONNECTIONS: usize = 16;
@@ -49,6 +49,9 @@ pub enum CommandSocketError {
 pub(crate) trait Commands: Clone + Send + Sync + 'static {
     type Request: DeserializeOwned + Send;
     type Answer: Serialize + Send;
+
+    /// The longest request, in bytes.
+    const LONGEST: u64 = LONGEST_REQUEST;
 
     /// Carries a command of the account `uid` out.
     fn carry_out(
@@ -143,7 +146,7 @@ async fn converse<C: Commands>(
     let mut reader = BufReader::new(read);
     loop {
         let mut line = Vec::new();
-        let mut limited = (&mut reader).take(LONGEST_REQUEST);
+        let mut limited = (&mut reader).take(C::LONGEST);
         if limited.read_until(b'\n', &mut line).await? == 0 {
             return Ok(());
         }

@@ -13,6 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::server::WritePolicy;
 use contract::TenantName;
 use database::Rules;
 use store_sled::SledStore;
@@ -46,6 +47,8 @@ pub struct Config {
     pub server: Server,
     /// The tenant's rules for what is written.
     pub rules: Rules,
+    /// What is asked of what is written.
+    pub validation: WritePolicy,
     /// Where the tenant's data is.
     pub storage: Storage,
     /// From which level on the process logs.
@@ -132,6 +135,7 @@ impl Default for Config {
             gateway: Gateway::default(),
             server: Server::default(),
             rules: Rules::default(),
+            validation: WritePolicy::default(),
             storage: Storage::default(),
             log_level: Level::Info,
         }
@@ -334,7 +338,10 @@ mod tests {
                     [gateway]\npublic = []\ncors_origins = [\"https://a.example.org\"]\n\
                     client_per_second = 7\nidle_seconds = 1_0\n\
                     [rules]\nunique_identifiers = [\"Patient urn:x\"]\n\
-                    references_exist = [\"*\", \"Observation.subject\"]\n[log]\nlevel = \"debug\"\n";
+                    references_exist = [\"*\", \"Observation.subject\"]\n\
+                    [validation]\ndepth = \"profiles\"\naction = \"warn\"\n\
+                    rules = [\"Observation terminology enforce\", \"http://x/p base warn\"]\n\
+                    required_profiles = [\"Patient http://x/p|1\"]\n[log]\nlevel = \"debug\"\n";
         let config = resolved(text, Flags::default()).unwrap();
         assert_ne!(config, Config::default());
         let printed = config.to_toml();
@@ -388,6 +395,16 @@ mod tests {
                 "a l",
             ),
             ("rules.references_exist = [\"Observations\"]", 1, "rules.references_exist", "a list"),
+            ("[validation]\ndepth = \"deep\"", 2, "validation.depth", "one of parse, base"),
+            ("[validation]\naction = \"ask\"", 2, "validation.action", "one of enforce, warn"),
+            ("validation.rules = [\"Patients base warn\"]", 1, "validation.rules", "a list of"),
+            ("validation.rules = [\"Patient base\"]", 1, "validation.rules", "a list of"),
+            (
+                "validation.required_profiles = [\"Patients http://x\"]",
+                1,
+                "validation.required_profiles",
+                "a list of",
+            ),
             ("[log]\nlevel = \"loud\"", 2, "log.level", "one of error, warn, info, debug, trace"),
             ("tenant = \"../x\"", 1, "tenant", "a tenant's name"),
             ("public_base_url = \"ehr.example.org\"", 1, "public_base_url", "a URL"),

@@ -18,7 +18,7 @@ use store::keys::PurgeState;
 use store_sled::{SledStore, SledStoreOptions};
 
 use crate::command_socket::{is_not_there, own_uid};
-use crate::config::{Config, ConfigError, Flags};
+use crate::config::Config;
 use crate::definitions::{self, DefinitionsError};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::failure::one_line;
@@ -26,7 +26,8 @@ use crate::key_copies::{self, Folder};
 use crate::lock::{Half, Lock, LockError};
 use crate::server_control;
 use crate::storage::{self, Backend, StorageError, marker};
-use crate::tenant_key::{TenantKeyArgument, TenantKeyError, TenantKeys};
+use crate::tenant_arguments::{InvalidTenantArguments, TenantArguments};
+use crate::tenant_key::{TenantKeyError, TenantKeys};
 use crate::traces::{STATE_LEFT, Traces};
 
 /// What `purge` takes.
@@ -38,17 +39,8 @@ pub struct Purge {
     /// Why, for the purge ledger
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// The data directory [default: the configuration's, or ./data]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// The tenant [default: the configuration's, or `default`]
-    #[arg(long, value_name = "NAME")]
-    tenant: Option<String>,
-    /// The configuration file, where the data is in PostgreSQL and no server runs
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
     #[command(flatten)]
-    tenant_key: TenantKeyArgument,
+    tenant: TenantArguments,
     /// Print the certificate as JSON
     #[arg(long)]
     json: bool,
@@ -74,12 +66,9 @@ pub enum PurgeCommandError {
         "the tenant {0} is in PostgreSQL, and no server runs on the data directory: say with --config FILE how to reach it"
     )]
     InPostgres(String),
-    /// The configuration.
+    /// Which tenant.
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The name of the tenant is none that the configuration takes.
-    #[error(transparent)]
-    TenantName(#[from] fhir_core::InvalidName),
+    Which(#[from] InvalidTenantArguments),
     /// The store does not open.
     #[error(transparent)]
     Opened(#[from] StorageError),
@@ -195,7 +184,7 @@ impl Purge {
         if self.reason.trim().is_empty() {
             return Err(PurgeCommandError::Reason);
         }
-        let config = self.configuration()?;
+        let config = self.tenant.configuration()?;
         let name = TenantText::new(config.tenant.as_str())?;
         let directory = config.data.join("tenants").join(name.as_str());
         if !directory.join("format").exists() && !marker(&config.data, name.as_str()).exists() {
@@ -209,6 +198,7 @@ impl Purge {
         let certificate = match Lock::take(&config.data, Half::Server, "purge") {
             Ok(lock) => without_a_server(config, name, directory, request, lock).await?,
             Err(held @ LockError::Held { .. }) => {
+                let request = server_control::Request::Purge(request);
                 match server_control::ask(&config.data, &request).await {
                     Ok(answer) => answer.map_err(PurgeCommandError::Refused)?,
                     // Another command holds the lock, or a server that is not up yet.
@@ -223,27 +213,6 @@ impl Purge {
             return Ok(json.unwrap_or_default() + "\n");
         }
         Ok(certificate.text())
-    }
-
-    /// What the configuration says, where there is one, and the arguments.
-    fn configuration(&self) -> Result<Config, PurgeCommandError> {
-        let flags =
-            Flags { data: self.data.clone(), config: self.config.clone(), ..Flags::default() };
-        let mut config = match self.config {
-            Some(_) => Config::resolve(&flags)?,
-            None => {
-                Config { data: flags.data.unwrap_or(Config::default().data), ..Config::default() }
-            }
-        };
-        if let Some(tenant) = &self.tenant {
-            TenantText::new(tenant)?;
-            config.tenant = tenant.parse()?;
-        }
-        let name = TenantText::new(config.tenant.as_str())?;
-        if self.config.is_none() || self.tenant_key.is_given() {
-            config.tenant_key = self.tenant_key.source(&config.data, &name);
-        }
-        Ok(config)
     }
 }
 

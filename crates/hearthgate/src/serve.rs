@@ -11,11 +11,10 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::TenantName;
 use database::{Database, InvalidTenant, Options, TenantText};
 use gateway::{Bound, GatewayConfig, GatewayError};
 use registry::{Actor, Registry};
-use server::{InvalidPublicBase, Limits, PublicBase, RunError, ServerConfig};
+use server::{InvalidPublicBase, Limits, PublicBase, RunError, ServerConfig, Validation};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -28,7 +27,7 @@ use crate::lock::{Half, Lock, LockError};
 use crate::owner_key::{self, OwnerKeyError};
 use crate::page_key::{self, PageKeyError};
 use crate::purge::{self, Tenant};
-use crate::server_control::ServerControl;
+use crate::server_control::{Commanded, ServerControl};
 use crate::storage::{self, Opened, StorageError};
 use crate::tenant_key;
 
@@ -371,8 +370,10 @@ impl Process {
             page_key: page_key::open(&self.config.data, &*self.ids)?,
             limits,
         };
-        let databases: BTreeMap<TenantName, Arc<Database>> =
-            BTreeMap::from([(self.config.tenant.clone(), Arc::clone(&database))]);
+        let version = database.schema().fhir_version();
+        let validation = Arc::new(Validation::new(self.config.validation.clone(), version));
+        let served = (Arc::clone(&database), Arc::clone(&validation));
+        let databases = BTreeMap::from([(self.config.tenant.clone(), served)]);
         let (stop, stopping) = watch::channel(false);
         let told = stopping.clone();
         let (ready, is_ready) = oneshot::channel();
@@ -384,7 +385,7 @@ impl Process {
         }
         let control = ServerControl::bind(&self.config.data)?;
         let mut controls = JoinSet::new();
-        controls.spawn(control.serve(tenant, told));
+        controls.spawn(control.serve(Commanded { tenant, validation }, told));
         Ok(ServerHalf { running, stop, database, control: controls, _lock: lock })
     }
 

@@ -1,16 +1,31 @@
-//! The control socket of the server's half, `DATA/control.sock`: what it can be asked is a purge.
-//! The registry has a socket of its own (`control`).
+//! The control socket of the server's half, `DATA/control.sock`: what it can be asked is a purge
+//! and a change of the tenant's packages. The registry has a socket of its own (`control`).
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use server::Validation;
 use tokio::sync::watch;
 
 use crate::command_socket::{self, CommandSocket, CommandSocketError, Commands};
-use crate::purge::{Certificate, PurgeRequest, Tenant, by, carry_out};
+use crate::packages::{self, PackagesRequest};
+use crate::purge::{self, PurgeRequest, Tenant, by};
 
-/// What came of it: the certificate, or why not.
-type Answer = Result<Certificate, String>;
+/// What a running server can be asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Request {
+    /// Destroy a patient's key.
+    Purge(PurgeRequest),
+    /// Add, list or remove packages.
+    Packages(PackagesRequest),
+}
+
+/// What came of it, or why it was not done.
+type Answer = Result<serde_json::Value, String>;
 
 /// Where the socket is.
 #[must_use]
@@ -22,6 +37,13 @@ pub fn socket_path(data: &Path) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct ServerControl(CommandSocket);
 
+/// What a running server carries commands out with.
+#[derive(Clone)]
+pub(crate) struct Commanded {
+    pub(crate) tenant: Tenant,
+    pub(crate) validation: Arc<Validation>,
+}
+
 impl ServerControl {
     /// Binds the socket. The caller holds the server half's lock, so that a socket file that is
     /// there already was left behind.
@@ -30,20 +52,32 @@ impl ServerControl {
     }
 
     /// Answers until `shutdown` says true; a purge that has begun is finished at the next start.
-    pub(crate) async fn serve(self, tenant: Tenant, shutdown: watch::Receiver<bool>) {
-        self.0.serve(tenant, shutdown).await;
+    pub(crate) async fn serve(self, commanded: Commanded, shutdown: watch::Receiver<bool>) {
+        self.0.serve(commanded, shutdown).await;
     }
 }
 
-impl Commands for Tenant {
-    type Request = PurgeRequest;
+impl Commands for Commanded {
+    type Request = Request;
     type Answer = Answer;
 
-    async fn carry_out(&self, request: PurgeRequest, uid: u32) -> io::Result<Answer> {
-        if request.tenant != self.name.as_str() {
-            return Ok(Err(format!("this server has no tenant {}", request.tenant)));
+    const LONGEST: u64 = packages::LONGEST_REQUEST;
+
+    async fn carry_out(&self, request: Request, uid: u32) -> io::Result<Answer> {
+        let tenant = match &request {
+            Request::Purge(request) => &request.tenant,
+            Request::Packages(request) => &request.tenant,
+        };
+        if *tenant != self.tenant.name.as_str() {
+            return Ok(Err(format!("this server has no tenant {tenant}")));
         }
-        Ok(carry_out(self, request, by(uid)).await)
+        match request {
+            Request::Purge(request) => said(purge::carry_out(&self.tenant, request, by(uid)).await),
+            Request::Packages(request) => {
+                let Tenant { database, ids, .. } = &self.tenant;
+                said(packages::carry_out(database, &self.validation, &**ids, request).await)
+            }
+        }
     }
 
     fn refused(why: &str) -> Answer {
@@ -51,10 +85,24 @@ impl Commands for Tenant {
     }
 }
 
+fn said(done: Result<impl Serialize, String>) -> io::Result<Answer> {
+    match done {
+        Ok(answer) => serde_json::to_value(answer).map(Ok).map_err(io::Error::other),
+        Err(why) => Ok(Err(why)),
+    }
+}
+
 /// Asks a running server half, or one that is starting.
 ///
 /// # Errors
 /// What the system says when nobody answers or the answer is none.
-pub(crate) async fn ask(data: &Path, request: &PurgeRequest) -> io::Result<Answer> {
-    command_socket::ask_once_there(&socket_path(data), request).await
+pub(crate) async fn ask<A: DeserializeOwned>(
+    data: &Path,
+    request: &Request,
+) -> io::Result<Result<A, String>> {
+    let answer: Answer = command_socket::ask_once_there(&socket_path(data), request).await?;
+    match answer {
+        Ok(value) => serde_json::from_value(value).map(Ok).map_err(io::Error::other),
+        Err(why) => Ok(Err(why)),
+    }
 }

@@ -5,11 +5,13 @@ use bytes::Bytes;
 use contract::{Grant, Interaction};
 use database::{Change, Database, Named, StoredVersion, Terms, Visibility};
 use fhir_core::json::Value;
-use fhir_core::{Instant, Resource, ResourceId, ResourceType, VersionId};
+use fhir_core::{Instant, Issue, Resource, ResourceId, ResourceType, VersionId};
+use fhir_validation::SentIn;
 use http::StatusCode;
 
 use crate::error::ServerError;
 use crate::negotiation::Return;
+use crate::validation::{Judged, Sent, judge};
 use crate::{Server, references_exist};
 
 /// An interaction with all that its request says.
@@ -31,6 +33,8 @@ pub(crate) struct Call<'a> {
     pub(crate) accept_language: Option<&'a str>,
     /// The name that the client gave the request.
     pub(crate) named: Option<&'a Named>,
+    /// Where in what was sent the resource's issues stand.
+    pub(crate) sent: Sent<'a>,
 }
 
 /// The conditional headers, or the elements of `entry.request` that stand for them.
@@ -52,12 +56,14 @@ pub(crate) struct Answer {
     pub(crate) version: Option<(VersionId, Instant)>,
     /// `Location`, relative to the base.
     pub(crate) location: Option<String>,
+    /// What whoever wrote is told of the content.
+    pub(crate) told: Vec<Issue>,
 }
 
 impl Answer {
     /// An answer without a body.
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self { status, body: None, version: None, location: None }
+        Self { status, body: None, version: None, location: None, told: Vec::new() }
     }
 
     /// A resource that has no version of its own.
@@ -95,6 +101,22 @@ impl Call<'_> {
     /// What a commit of these changes is bound to besides them.
     pub(crate) fn terms(&self, changes: &[Change]) -> Result<Terms, ServerError> {
         terms(self.server, self.database, self.named, changes)
+    }
+
+    /// Judges the resource that is to be written, alone, by the tenant's policy. What a patch made
+    /// was not sent, and its issues have no line.
+    ///
+    /// # Errors
+    /// [`ServerError::Invalid`] when the policy refuses it.
+    pub(crate) fn judge(&self, resource: &Resource<'_>) -> Result<Judged, ServerError> {
+        let validation = &self.server.validations[&self.grant.tenant];
+        let now = self.server.clock.now();
+        let sent = match self.interaction {
+            Interaction::Patch(_) | Interaction::ConditionalPatch(_) => Sent::Stored,
+            _ => self.sent,
+        };
+        judge(validation, resource, (sent, SentIn::Itself), self.preference, now)
+            .map_err(ServerError::Invalid)
     }
 
     /// Checks that resources of this type exist in this version of FHIR.

@@ -87,6 +87,8 @@ pub(crate) enum ServerError {
     PatchedMeanwhile,
     #[error("the content breaks a rule")]
     InvalidContent(Vec<Issue>),
+    #[error("the content is invalid, and the tenant's policy refuses it")]
+    Invalid(Vec<Issue>),
     #[error("the Bundle has {count} entries, {limit} are taken")]
     TooManyEntries { count: usize, limit: usize },
     #[error("what the Bundle reads is longer than {limit} bytes")]

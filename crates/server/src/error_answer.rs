@@ -304,6 +304,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
         ),
         E::Patch(error) => (of_patch(error), vec![error.issue()]),
         E::InvalidContent(issues) => (BAD_REQUEST, issues.clone()),
+        E::Invalid(issues) => (StatusCode::UNPROCESSABLE_ENTITY, issues.clone()),
         E::TooManyEntries { count, limit } => at(
             StatusCode::PAYLOAD_TOO_LARGE,
             IssueCode::TooCostly,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use contract::{Interaction, header as contract_header};
 use database::Idempotency;
 use fhir_core::json::Document;
-use fhir_core::{Issue, OperationOutcome, Resource};
+use fhir_core::{Issue, Lines, OperationOutcome, Resource};
 use fhir_schema::Schema;
 use http::header::{
     ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH,
@@ -24,10 +24,11 @@ use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::holding::HeldBody;
 use crate::idempotency::Turn;
-use crate::interactions::history;
+use crate::interactions::{history, validate};
 use crate::large::{SMALL, Turns, where_it_belongs};
-use crate::negotiation::{self, Encoding, Format, Handling, Return, Sent, Spoken};
-use crate::{Server, bundle, dispatch, idempotency, panics, representation};
+use crate::negotiation::{self, Encoding, Format, Handling, Return, SentAs, Spoken};
+use crate::validation::Sent;
+use crate::{Server, bundle, dispatch, idempotency, panics, representation, validation};
 
 /// Answers whatever comes over the socket of requests.
 pub(crate) async fn exchange(
@@ -165,10 +166,11 @@ async fn carry_out(
         None
     };
     let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
-    // How long an operation takes, its parameters do not say, and no patch how long a resource
-    // it is for.
+    // How long an operation takes, its parameters do not say, no patch how long a resource it is
+    // for, and no body how long profiles do.
     let says_little = invoked
         || patches(&interaction)
+        || (length > 0 && server.validations[&grant.tenant].is_deep())
         || (interaction == Interaction::BatchOrTransaction
             && body.as_ref().is_some_and(|(body, _)| names_patch(&body.bytes)));
     let length = if says_little { length.max(SMALL + 1) } else { length };
@@ -200,30 +202,37 @@ async fn carry_out(
             preference,
             accept_language,
             named: None,
+            sent: Sent::Stored,
         };
-        let Some((body, sent)) = &body else {
+        let Some((body, sent_as)) = &body else {
             return perform(call, named).await;
         };
-        let Sent::Resource(encoding) = *sent else {
+        let SentAs::Resource(encoding) = *sent_as else {
             let document = Document::parse(&body.bytes).map_err(ServerError::InvalidJson)?;
             return perform(Call { json_patch: Some(document.root()), ..call }, named).await;
         };
-        let bytes = &representation::as_json(body.bytes.clone(), encoding, database.schema())?;
+        let json = representation::as_json(&body.bytes, encoding, database.schema());
+        let (bytes, places) = match json {
+            Err(ServerError::InvalidXml(issues)) => return validate::without_json(&call, issues),
+            json => json?,
+        };
+        let lines = Lines::new();
+        let sent = places.as_ref().map_or(Sent::Json(&bytes, &lines), Sent::Xml);
         if call.interaction == Interaction::BatchOrTransaction {
             // The largest by far, and the rarest.
             return Box::pin(bundle::bundle(
                 &server,
                 &database,
                 &grant,
-                bytes,
+                (&bytes, sent),
                 (preference, accept_language),
                 named,
             ))
             .await;
         }
-        let document = Document::parse(bytes).map_err(ServerError::InvalidJson)?;
+        let document = Document::parse(&bytes).map_err(ServerError::InvalidJson)?;
         let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
-        perform(Call { resource: Some(resource), ..call }, named).await
+        perform(Call { resource: Some(resource), sent, ..call }, named).await
     });
     where_it_belongs(length, &turns, work).await
 }
@@ -295,7 +304,7 @@ async fn read_body(
     (spoken, interaction): (Spoken, &Interaction),
     head: &Parts,
     body: Body,
-) -> Result<(HeldBody, Sent), ServerError> {
+) -> Result<(HeldBody, SentAs), ServerError> {
     if let Some(coding) = head.headers.get(CONTENT_ENCODING)
         && coding != "identity"
     {
@@ -310,15 +319,15 @@ async fn read_body(
     }
     let body = server.holding.read(body, limit, &*server.clock).await?;
     let begins = body.bytes.first().copied();
-    let sent = if patches(interaction) {
+    let sent_as = if patches(interaction) {
         negotiation::patch_sent(spoken, &head.headers, begins)?
     } else {
-        Sent::Resource(negotiation::content_encoding(spoken, &head.headers, begins)?)
+        SentAs::Resource(negotiation::content_encoding(spoken, &head.headers, begins)?)
     };
     if body.bytes.is_empty() {
         return Err(ServerError::BodyMissing);
     }
-    Ok((body, sent))
+    Ok((body, sent_as))
 }
 
 /// The lines of a header as one.
@@ -351,13 +360,17 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 
 /// The answer with an OperationOutcome in its body (`Prefer: return=OperationOutcome`).
 fn with_outcome(answer: Answer) -> Answer {
-    let outcome = OperationOutcome::of(Issue::information("done as asked"));
+    let body = if answer.told.is_empty() {
+        Bytes::from(OperationOutcome::of(Issue::information("done as asked")).to_json())
+    } else {
+        validation::outcome(answer.told.clone())
+    };
     let status = match answer.status {
         // What has a body cannot say that it has none.
         StatusCode::NO_CONTENT => StatusCode::OK,
         status => status,
     };
-    Answer { status, body: Some(Bytes::from(outcome.to_json())), ..answer }
+    Answer { status, body: Some(body), ..answer }
 }
 
 fn write(server: &Server, answer: Answer, format: Format) -> Response {

@@ -28,11 +28,16 @@ mod representation;
 mod run;
 mod table;
 mod terminology;
+mod validation;
 
 pub use base::{InvalidPublicBase, PublicBase};
 pub use config::{Limits, ServerConfig};
 pub use page_link::PageKey;
 pub use run::{Ready, RunError, run};
+pub use validation::{
+    ACTIONS, Action, AddedPackages, Archive, DEPTHS, Depth, InvalidPolicy, ListedPackage,
+    PackagesError, Policy, PolicyRule, RequiredProfile, Validation, WritePolicy, list as packages,
+};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,6 +53,7 @@ pub(crate) struct Server {
     pub(crate) large: large::Turns,
     pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
     pub(crate) terminologies: BTreeMap<TenantName, terminology::Definitions>,
+    pub(crate) validations: BTreeMap<TenantName, Arc<Validation>>,
     pub(crate) secret: ChannelSecret,
     pub(crate) page_key: PageKey,
     pub(crate) clock: Arc<dyn Clock>,

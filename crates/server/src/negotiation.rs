@@ -73,7 +73,7 @@ pub(crate) enum Encoding {
 
 /// What a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sent {
+pub(crate) enum SentAs {
     /// A resource.
     Resource(Encoding),
     /// A JSON Patch (RFC 6902).
@@ -322,13 +322,13 @@ pub(crate) fn patch_sent(
     spoken: Spoken,
     headers: &HeaderMap,
     begins: Option<u8>,
-) -> Result<Sent, ServerError> {
+) -> Result<SentAs, ServerError> {
     let given = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let is_json_patch =
         given.is_some_and(|given| media_type(&given).0.eq_ignore_ascii_case(JSON_PATCH));
     match is_json_patch {
-        true => Ok(Sent::JsonPatch),
-        false => content_encoding(spoken, headers, begins).map(Sent::Resource),
+        true => Ok(SentAs::JsonPatch),
+        false => content_encoding(spoken, headers, begins).map(SentAs::Resource),
     }
 }
 

@@ -5,25 +5,25 @@ use bytes::Bytes;
 use fhir_core::OperationOutcome;
 use fhir_core::json::{Document, pretty};
 use fhir_schema::Schema;
-use fhir_xml::{Limits, Style, to_json, to_xml};
+use fhir_xml::{Limits, Places, Style, to_json, to_xml};
 
 use crate::error::ServerError;
 use crate::large::{Turns, where_it_belongs};
 use crate::negotiation::{Encoding, Format};
 
-/// A body that was sent, as JSON.
+/// A body that was sent, as JSON; with where in the XML its values stood, where it was XML.
 ///
 /// # Errors
 /// [`ServerError::InvalidXml`].
-pub(crate) fn as_json(
-    body: Bytes,
+pub(crate) fn as_json<'a>(
+    body: &'a Bytes,
     encoding: Encoding,
     schema: &Schema,
-) -> Result<Bytes, ServerError> {
+) -> Result<(Bytes, Option<Places<'a>>), ServerError> {
     match encoding {
-        Encoding::Json => Ok(body),
-        Encoding::Xml => match to_json(&body, schema, &Limits::default()) {
-            Ok(converted) => Ok(converted.json.into()),
+        Encoding::Json => Ok((body.clone(), None)),
+        Encoding::Xml => match to_json(body, schema, &Limits::default()) {
+            Ok(converted) => Ok((converted.json.into(), Some(converted.places))),
             Err(refused) => Err(ServerError::InvalidXml(refused.issues)),
         },
     }

@@ -15,7 +15,7 @@ use crate::holding::{Holding, Pace};
 use crate::interactions::capabilities::Statement;
 use crate::large::Turns;
 use crate::listener::OwnUserListener;
-use crate::{Server, ServerConfig, channel};
+use crate::{PackagesError, Server, ServerConfig, Validation, channel};
 
 /// Both sockets are bound: requests that come from now on are answered.
 #[derive(Debug)]
@@ -33,24 +33,50 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// The packages of a tenant cannot be used: what it asks of what is written cannot be held.
+    #[error(
+        "the FHIR packages of the tenant {tenant} cannot be used; while no server runs, `hearthgate packages remove NAME#VERSION` takes one out"
+    )]
+    Packages {
+        /// The tenant.
+        tenant: TenantName,
+        /// Why.
+        #[source]
+        source: Box<PackagesError>,
+    },
     /// Serving ended by an error.
     #[error("the server stopped")]
     Serve(#[source] io::Error),
 }
 
 /// Answers on both sockets until `shutdown` turns true, then ends what is in flight. Databases
-/// stay open: they are the caller's.
+/// stay open: they are the caller's. Each comes with what is asked of what is written to it, whose
+/// packages are loaded before the first request.
 ///
 /// # Errors
-/// [`RunError`] when a socket cannot be bound.
+/// [`RunError`] when packages cannot be used or a socket cannot be bound.
 pub async fn run(
     config: ServerConfig,
-    databases: BTreeMap<TenantName, Arc<Database>>,
+    databases: BTreeMap<TenantName, (Arc<Database>, Arc<Validation>)>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     ready: oneshot::Sender<Ready>,
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), RunError> {
+    for (tenant, (database, validation)) in &databases {
+        let loaded = validation.load(database).await;
+        loaded.map_err(|source| RunError::Packages {
+            tenant: tenant.clone(),
+            source: Box::new(source),
+        })?;
+        validation.warn_of_unknown_profiles();
+    }
+    let validations = databases
+        .iter()
+        .map(|(tenant, (_, validation))| (tenant.clone(), Arc::clone(validation)))
+        .collect();
+    let databases: BTreeMap<_, _> =
+        databases.into_iter().map(|(tenant, (database, _))| (tenant, database)).collect();
     let server = Arc::new(Server {
         capabilities: databases
             .iter()
@@ -72,6 +98,7 @@ pub async fn run(
                 (tenant.clone(), crate::terminology::Definitions::of(version))
             })
             .collect(),
+        validations,
         large: Turns::new(),
         databases,
         secret: ChannelSecret::generate(&*ids),

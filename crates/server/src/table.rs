@@ -10,8 +10,8 @@ pub(crate) enum Place {
     Type(&'static str),
     /// `rest.interaction`, each of these.
     System(&'static [&'static str]),
-    /// `rest.resource.operation`, each of [`fhir_terminology::operations::OPERATIONS`] with its
-    /// type.
+    /// `rest.resource.operation`: `$validate` of every type, and each of
+    /// [`fhir_terminology::operations::OPERATIONS`] of its own.
     Operations,
     /// Elsewhere or nowhere.
     Unnamed,

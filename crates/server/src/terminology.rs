@@ -1,6 +1,6 @@
-//! The terminology of a tenant: what is built in, and on top of it the CodeSystems, ValueSets and
-//! ConceptMaps that the tenant's log has. It follows the log: who asks at a position first reads
-//! what was committed up to it.
+//! The terminology of a tenant: what is built in, on top of it what the tenant's packages have, and
+//! on top of that the CodeSystems, ValueSets and ConceptMaps that the tenant's log has. It follows
+//! the log: who asks at a position first reads what was committed up to it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,16 +36,22 @@ pub(crate) struct Definitions {
 pub(crate) struct State {
     at: T,
     built_in: Terminology,
+    packages: Option<Arc<Layer>>,
     /// One for each kind, in the order of [`Kind::ALL`].
     layers: [Arc<Layer>; 3],
     all: Terminology,
 }
 
 impl State {
-    fn new(at: T, built_in: &Terminology, layers: [Arc<Layer>; 3]) -> Self {
-        let below = built_in.clone();
+    fn new(
+        at: T,
+        built_in: &Terminology,
+        packages: Option<Arc<Layer>>,
+        layers: [Arc<Layer>; 3],
+    ) -> Self {
+        let below = below(built_in, packages.as_ref());
         let all = layers.iter().fold(below, |below, layer| below.with(Arc::clone(layer)));
-        Self { at, built_in: built_in.clone(), layers, all }
+        Self { at, built_in: built_in.clone(), packages, layers, all }
     }
 
     /// What someone is answered from who may see these kinds of the tenant's resources.
@@ -54,8 +60,23 @@ impl State {
             return self.all.clone();
         }
         let visible = Kind::ALL.into_iter().zip(&self.layers).filter(|(kind, _)| sees(*kind));
-        visible.fold(self.built_in.clone(), |below, (_, layer)| below.with(Arc::clone(layer)))
+        let below = below(&self.built_in, self.packages.as_ref());
+        visible.fold(below, |below, (_, layer)| below.with(Arc::clone(layer)))
     }
+
+    /// Whether its packages have this terminology.
+    fn has(&self, packages: Option<&Arc<Layer>>) -> bool {
+        match (&self.packages, packages) {
+            (None, None) => true,
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            _ => false,
+        }
+    }
+}
+
+/// What lies below the tenant's own resources. Packages are for everybody to read.
+fn below(built_in: &Terminology, packages: Option<&Arc<Layer>>) -> Terminology {
+    packages.map_or(built_in.clone(), |layer| built_in.with(Arc::clone(layer)))
 }
 
 impl Definitions {
@@ -63,7 +84,7 @@ impl Definitions {
     pub(crate) fn of(fhir_version: &str) -> Self {
         let built_in = built_in(fhir_version);
         let layers = std::array::from_fn(|_| Arc::new(Layer::new()));
-        let state = State::new(T::ZERO, &built_in, layers);
+        let state = State::new(T::ZERO, &built_in, None, layers);
         Self { built_in, current: Mutex::new(Arc::new(state)) }
     }
 
@@ -71,15 +92,19 @@ impl Definitions {
         Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The definitions as of now.
+    /// The definitions as of now, over those of `packages`.
     ///
     /// # Errors
     /// [`ReadError`] when the log cannot be read.
-    pub(crate) async fn follow(&self, database: &Database) -> Result<Arc<State>, ReadError> {
+    pub(crate) async fn follow(
+        &self,
+        database: &Database,
+        packages: Option<&Arc<Layer>>,
+    ) -> Result<Arc<State>, ReadError> {
         // What is kept is never ahead of a snapshot that is taken after it was looked at.
         let kept = self.current();
         let snapshot = database.snapshot(Visibility::everything());
-        if snapshot.at() == kept.at {
+        if snapshot.at() == kept.at && kept.has(packages) {
             return Ok(kept);
         }
         let mut layers = kept.layers.clone();
@@ -94,15 +119,15 @@ impl Definitions {
             }
         }
         let same = layers.iter().zip(&kept.layers).all(|(one, other)| Arc::ptr_eq(one, other));
-        let state = Arc::new(if same {
+        let state = Arc::new(if same && kept.has(packages) {
             // Nothing of these kinds was written: what was looked up before stays good.
             let (built_in, all) = (kept.built_in.clone(), kept.all.clone());
-            State { at: snapshot.at(), built_in, layers, all }
+            State { at: snapshot.at(), built_in, packages: kept.packages.clone(), layers, all }
         } else {
-            State::new(snapshot.at(), &self.built_in, layers)
+            State::new(snapshot.at(), &self.built_in, packages.cloned(), layers)
         });
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.at < state.at {
+        if current.at < state.at || (current.at == state.at && !current.has(packages)) {
             *current = Arc::clone(&state);
         }
         Ok(state)

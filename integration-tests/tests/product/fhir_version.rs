@@ -58,6 +58,7 @@ async fn a_tenant_of_r5_takes_and_gives_resources_of_r5(deployment: Deployment) 
     let other = put("/Patient/p", "json; fhirVersion=4.0", patient).await;
     other.is_outcome(415, "not-supported");
     assert!(other.text().contains("fhirVersion=5.0"), "{}", other.text());
+    nothing_is_validated(&site).await;
     let gone =
         owner.put("/DeviceUseStatement/d", r#"{"resourceType":"DeviceUseStatement","id":"d"}"#);
     assert_eq!(gone.await.status, 404);
@@ -65,6 +66,26 @@ async fn a_tenant_of_r5_takes_and_gives_resources_of_r5(deployment: Deployment) 
     site.launch(First::Gateway).await;
     assert_eq!(site.owner().get("/ActorDefinition/a").await.is(200).json(), actor);
     site.stop().await;
+}
+
+/// Of R4 alone there is a validator: the policy asks nothing, and who asks for more is told.
+async fn nothing_is_validated(site: &Site) {
+    let owner = site.owner();
+    let unknown = r#"{"resourceType":"Basic","id":"b","colour":"red"}"#;
+    drop(owner.put("/Basic/b", unknown).await.is(201));
+    for path in ["/Basic/b/$validate", "/Basic/$validate"] {
+        owner.get(path).await.is_outcome(501, "not-supported");
+    }
+    let statement = owner.get("/metadata").await.is(200);
+    assert!(!statement.text().contains("Resource-validate"));
+    let archive = site.folder().join("any.tgz");
+    fs::write(&archive, "any").unwrap();
+    let data = site.data().to_str().unwrap();
+    let add = ["packages", "add", archive.to_str().unwrap(), "--data", data];
+    let refused = binary::run(site.folder(), &add);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let said = binary::text(&refused.stderr);
+    assert!(said.contains("FHIR 5.0.0") && said.lines().count() == 1, "{said}");
 }
 
 /// The definitions go where the data goes.

@@ -65,3 +65,4 @@ mod stopping;
 mod streaming;
 mod transactions;
 mod validate;
+mod validation;

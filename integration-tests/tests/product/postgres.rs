@@ -103,7 +103,11 @@ fn command_of_backup(site: &Site, to: &str, keys_to: &str) -> Output {
 #[tokio::test]
 async fn a_database_where_nothing_is_sealed_yet_gets_keys_and_seals_from_then_on() {
     let Some(mut site) = start().await else { return };
-    let _ = site.owner().put("/Basic/x", r#"{"resourceType":"Basic","id":"x"}"#).await.is(201);
+    let _ = site
+        .owner()
+        .put("/Basic/x", r#"{"resourceType":"Basic","id":"x","code":{"text":"x"}}"#)
+        .await
+        .is(201);
     let _ = site.owner().delete("/Basic/x").await.is(204);
     site.stop().await;
     let without_keys = || {
@@ -117,7 +121,11 @@ async fn a_database_where_nothing_is_sealed_yet_gets_keys_and_seals_from_then_on
     let _ = site.database().sql("UPDATE hearthgate.versions SET owner = 0");
     site.launch(First::Gateway).await;
     assert!(site.data().join("tenants/default/keys/tree").exists());
-    let _ = site.owner().put("/Basic/y", r#"{"resourceType":"Basic","id":"y"}"#).await.is(201);
+    let _ = site
+        .owner()
+        .put("/Basic/y", r#"{"resourceType":"Basic","id":"y","code":{"text":"y"}}"#)
+        .await
+        .is(201);
     let sealed = "SELECT string_agg(id, ',') FROM hearthgate.versions WHERE owner <> 0";
     assert_eq!(site.database().sql(sealed), "y");
     site.stop().await;
@@ -252,7 +260,7 @@ async fn verify_finds_a_flipped_bit_and_says_what_it_cannot_read() {
 }
 
 async fn writes(owner: &Client, id: &str) -> Result<u16, String> {
-    let body = format!(r#"{{"resourceType":"Basic","id":"{id}"}}"#);
+    let body = format!(r#"{{"resourceType":"Basic","id":"{id}","code":{{"text":"x"}}}}"#);
     let request = owner.with_body(http::Method::PUT, &format!("/Basic/{id}"), body);
     let answer = try_send(request).await?;
     if answer.status == 503 {

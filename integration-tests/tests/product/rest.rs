@@ -124,7 +124,7 @@ async fn numbers_keep_every_digit(deployment: Deployment) {
     let owner = site.owner();
     let components: Vec<String> = NUMBERS
         .iter()
-        .map(|number| format!(r#"{{"valueQuantity":{{"value":{number}}}}}"#))
+        .map(|number| format!(r#"{{"code":{{"text":"n"}},"valueQuantity":{{"value":{number}}}}}"#))
         .collect();
     let rest = format!(
         r#""status":"final","code":{{"text":"é \u00e9 𝛼"}},"component":[{}]}}"#,

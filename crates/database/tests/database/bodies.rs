@@ -1,8 +1,8 @@
 //! What is stored comes back: to the digit, in its order, with the server's id and meta.
 
-use database::{Body, Expect, IdentifierKey, Method, identifiers};
-use fhir_core::Resource;
+use database::{Action, Body, Expect, IdentifierKey, Method, OwnTag, identifiers};
 use fhir_core::json::{Document, Replacements};
+use fhir_core::{Resource, ResourceId};
 use fhir_schema::Schema;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -12,6 +12,7 @@ use crate::support::{Clinic, block_on, json, put, resource};
 
 over_each_backend! {
     what_was_written_comes_back_to_the_digit
+    the_servers_own_tag_is_the_servers_to_give
     any_resource_comes_back_as_it_was_written
     a_replay_derives_what_the_writer_derived
 }
@@ -50,6 +51,45 @@ fn what_was_written_comes_back_to_the_digit(clinic: &mut Clinic) {
         );
         assert_eq!(clinic.json(&name).unwrap(), expected, "{given}");
     }
+}
+
+/// Others' tags stay as they are, to the digit; the server's stand where it says and nowhere else.
+fn the_servers_own_tag_is_the_servers_to_give(clinic: &mut Clinic) {
+    let claimed = r#"{"system":"urn:own","code":"claimed"}"#;
+    let other = r#"{"system":"urn:other","extension":[{"url":"u","valueDecimal":1.50}]}"#;
+    let own = r#"{"system":"urn:own","code":"given"}"#;
+    let cases = [
+        (String::new(), Some("given"), format!(r#","tag":[{own}]"#)),
+        (String::new(), None, String::new()),
+        (format!(r#""tag":[{claimed}]"#), None, String::new()),
+        (format!(r#""tag":[{claimed},{other}]"#), None, format!(r#","tag":[{other}]"#)),
+        (
+            format!(r#""tag":[{other},{claimed}],"source":"s""#),
+            Some("given"),
+            format!(r#","source":"s","tag":[{other},{own}]"#),
+        ),
+    ];
+    for (number, (meta, code, expected)) in cases.into_iter().enumerate() {
+        let name = format!("Basic/tagged{number}");
+        let given = format!(r#"{{"resourceType":"Basic","meta":{{{meta}}}}}"#);
+        let mut change = put(&name, &given, Expect::Any);
+        if let Action::Write { body, .. } = &mut change.action {
+            **body = tagged(&change.id, &given, OwnTag { system: "urn:own", code });
+        }
+        let written = clinic.write(change);
+        let instant = String::from_utf8(written.instant.text().to_vec()).unwrap();
+        let expected = format!(
+            "{{\"resourceType\":\"Basic\",\"id\":\"tagged{number}\",\
+             \"meta\":{{\"versionId\":\"1\",\"lastUpdated\":\"{instant}\"{expected}}}}}"
+        );
+        assert_eq!(clinic.json(&name).unwrap(), expected, "{given}");
+    }
+}
+
+fn tagged(id: &ResourceId, json: &str, tag: OwnTag<'_>) -> Body {
+    let document = Document::parse(json.as_bytes()).unwrap();
+    let resource = Resource::new(document.root()).unwrap();
+    Body::tagged(&resource, id, &Replacements::default(), tag, Schema::r4())
 }
 
 /// JSON as tokens: what stands between them is white space, which is not kept.

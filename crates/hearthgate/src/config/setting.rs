@@ -9,6 +9,7 @@ use std::time::Duration;
 use contract::TenantName;
 use database::{CheckedReferences, UniqueIdentifier};
 use fhir_schema::Schema;
+use server::{ACTIONS, Action, DEPTHS, Depth, PolicyRule, RequiredProfile};
 use toml::de::DeValue;
 
 use crate::tenant_key::KeySource;
@@ -275,6 +276,72 @@ impl Setting for Vec<CheckedReferences> {
         let known = |rule: &CheckedReferences| {
             rule.resource_type().is_none_or(|of| Schema::r4().is_resource_type(of))
         };
+        rules.iter().all(known).then_some(rules)
+    }
+
+    fn write(&self) -> String {
+        self.iter().map(ToString::to_string).collect::<Vec<_>>().write()
+    }
+}
+
+/// The word among those of a table, read as what it stands for.
+fn word_of_table<T: Copy>(table: &[(T, &str)], value: &DeValue<'_>) -> Option<T> {
+    let word = value.as_str()?;
+    table.iter().find(|(_, known)| *known == word).map(|(of, _)| *of)
+}
+
+fn written_word<T: PartialEq>(table: &[(T, &str)], of: &T) -> String {
+    quoted(table.iter().find(|(known, _)| known == of).map_or("", |(_, word)| word))
+}
+
+impl Setting for Depth {
+    const TAKES: &'static str = "one of parse, base, invariants, profiles, terminology";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        word_of_table(&DEPTHS, value)
+    }
+
+    fn write(&self) -> String {
+        written_word(&DEPTHS, self)
+    }
+}
+
+impl Setting for Action {
+    const TAKES: &'static str = "one of enforce, warn";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        word_of_table(&ACTIONS, value)
+    }
+
+    fn write(&self) -> String {
+        written_word(&ACTIONS, self)
+    }
+}
+
+impl Setting for Vec<PolicyRule> {
+    const TAKES: &'static str = "a list of texts like \"Observation terminology warn\": a type or the URL of a profile, a depth, an action";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        let rules: Self = parsed(value)?;
+        let known = |rule: &PolicyRule| {
+            rule.resource_type().is_none_or(|of| Schema::r4().is_resource_type(of.as_str()))
+        };
+        rules.iter().all(known).then_some(rules)
+    }
+
+    fn write(&self) -> String {
+        self.iter().map(ToString::to_string).collect::<Vec<_>>().write()
+    }
+}
+
+impl Setting for Vec<RequiredProfile> {
+    const TAKES: &'static str =
+        "a list of texts like \"Patient http://profiles.example/patient\": a type and a profile";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        let rules: Self = parsed(value)?;
+        let known =
+            |rule: &RequiredProfile| Schema::r4().is_resource_type(rule.resource_type().as_str());
         rules.iter().all(known).then_some(rules)
     }
 

@@ -115,6 +115,14 @@ keys! {
         "Identifiers that one resource of a type alone bears: what would be a second one gets 409 (docs/operations.md).",
     "rules.references_exist" => rules.references_exist:
         "References that must lead to what is there, and is not deleted: what has others gets 422 (docs/operations.md).",
+    "validation.depth" => validation.default.depth:
+        "How much is asked of what is written: that it can be read; the types' elements and values; their invariants; profiles; value sets. Each has those before it (docs/validation.md).",
+    "validation.action" => validation.default.action:
+        "What becomes of what is invalid: refused with 422, or stored with a tag that says so.",
+    "validation.rules" => validation.rules:
+        "Other depths and actions for a type, or for what claims a profile; the first that applies.",
+    "validation.required_profiles" => validation.required_profiles:
+        "Profiles that every resource of a type must meet, claimed or not, whatever the depth is. They come with `hearthgate packages add`.",
     "storage.postgres" => storage.postgres:
         "The PostgreSQL database that holds the tenant, in libpq's form (docs/postgresql.md). The data directory holds it where none is named. What is in one is not moved to the other.",
     "storage.postgres_password_file" => storage.password_file:

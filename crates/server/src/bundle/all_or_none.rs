@@ -1,5 +1,7 @@
 //! transaction: all entries or none (FHIR R4, 3.1.0.11.2).
 
+use std::collections::BTreeMap;
+
 use contract::Interaction;
 use database::{
     Action, Answered, Change, CommitError, CommitId, Expect, Receipt, Snapshot, Transaction,
@@ -19,6 +21,7 @@ use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::interactions::{create, update, write};
+use crate::validation::Judged;
 
 /// How often a transaction is planned again when others touched what it looked up.
 const TRIES: usize = 16;
@@ -29,12 +32,14 @@ pub(crate) async fn transaction(
     requests: &[&BundleRequest<'_>],
 ) -> Result<Answer, ServerError> {
     let targets = targets(context, requests)?;
+    let mut judged = BTreeMap::new();
     for _ in 0..TRIES {
         let snapshot = context.database.snapshot(Visibility::everything());
         let patches = Patches::of(context, &snapshot, bundle, &targets).await?;
         let documents = patches.documents()?;
         let patched = patches.resources(&documents)?;
-        let plan = Planner::new(context, &snapshot, bundle, &targets, &patched).plan().await?;
+        let planner = Planner::new(context, &snapshot, bundle, &targets, &patched);
+        let plan = planner.judged(&mut judged).plan().await?;
         let Plan { changes, entry_of, conditions, entries } = plan;
         let identities: Vec<_> = changes
             .iter()
@@ -50,7 +55,8 @@ pub(crate) async fn transaction(
         match context.database.commit_under(transaction, terms).await {
             Ok(receipt) => {
                 let committed = Committed { snapshot, identities, receipt };
-                return respond(context, (bundle, &targets), &entries, &committed).await;
+                let whole = (bundle, &*targets);
+                return respond(context, whole, (&entries, &judged), &committed).await;
             }
             Err(CommitError::Raced) => {}
             // What is patched is the newest version; which one is expected, the plan judges.
@@ -114,7 +120,8 @@ pub(crate) async fn replay(
     }
     let receipt = Receipt { t: answered.t, written };
     let committed = Committed { snapshot, identities, receipt };
-    respond(context, (bundle, &targets), &plan.entries, &committed).await
+    let judged = BTreeMap::new();
+    respond(context, (bundle, &targets), (&plan.entries, &judged), &committed).await
 }
 
 /// Whether this version is the one that such a change, a deletion or not as it is, makes.
@@ -165,13 +172,13 @@ struct Committed {
 async fn respond(
     context: &Context<'_>,
     (bundle, targets): (&Bundle<'_>, &[Target]),
-    entries: &[Planned],
+    (entries, judged): (&[Planned], &BTreeMap<usize, Judged>),
     committed: &Committed,
 ) -> Result<Answer, ServerError> {
     let mut response = Response::new(Kind::Transaction, entries.len());
     let mut allowance = Allowance::of(context);
-    for (index, (target, planned)) in targets.iter().zip(entries).enumerate() {
-        let call = target.call(context, target.parameters(&bundle.entries[index]));
+    for (entry, (target, planned)) in targets.iter().zip(entries).enumerate() {
+        let call = target.call(context, target.parameters(&bundle.entries[entry]));
         let answer = match planned {
             Planned::Change(index) => {
                 let (of, id) = &committed.identities[*index];
@@ -180,7 +187,10 @@ async fn respond(
                     let version = written.version.map(|version| (version, written.instant));
                     Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) }
                 } else {
-                    write::answer(&call, of, id, (committed.receipt.t, written)).await?
+                    let told = judged.get(&entry).map(|judged| judged.told.clone());
+                    let answer =
+                        write::answer(&call, of, id, (committed.receipt.t, written)).await?;
+                    Answer { told: told.unwrap_or_default(), ..answer }
                 }
             }
             Planned::Existing(of, id) => create::exists(&call, &committed.snapshot, of, id).await?,

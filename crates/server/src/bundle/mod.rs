@@ -26,13 +26,14 @@ use crate::error::ServerError;
 use crate::idempotency::{self, Turn};
 use crate::interactions::write::Issues;
 use crate::negotiation::Return;
+use crate::validation::Sent;
 
 /// Carries out the Bundle in `bytes`.
 pub(crate) async fn bundle(
     server: &Server,
     database: &Database,
     grant: &Grant,
-    bytes: &[u8],
+    (bytes, sent): (&[u8], Sent<'_>),
     (preference, accept_language): (Return, Option<&str>),
     request: Option<Idempotency>,
 ) -> Result<Answer, ServerError> {
@@ -51,7 +52,8 @@ pub(crate) async fn bundle(
     }
     let bundle = Bundle::read(&resource)
         .map_err(|malformed| ServerError::InvalidContent(malformed.issues))?;
-    let context = Context { server, database, grant, preference, accept_language, named: None };
+    let named = None;
+    let context = Context { server, database, grant, preference, accept_language, named, sent };
     if bundle.bundle_type == BundleType::Other {
         let text = "only a batch or transaction is carried out; to store a Bundle of another \
                     type, post it to /Bundle";
@@ -119,4 +121,6 @@ pub(crate) struct Context<'a> {
     pub(crate) accept_language: Option<&'a str>,
     /// The name that the client gave the whole, while it is carried out.
     pub(crate) named: Option<&'a Named>,
+    /// Where in what was sent issues of its resources stand.
+    pub(crate) sent: Sent<'a>,
 }

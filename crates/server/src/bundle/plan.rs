@@ -6,6 +6,7 @@ use contract::{Instance, Interaction};
 use database::{Action, Body, Change, Condition, Expect, IdentifierKey, Method, Snapshot};
 use fhir_core::json::Replacements;
 use fhir_core::{Bundle, Resource, ResourceId, ResourceType, VersionId};
+use fhir_validation::SentIn;
 
 use super::Context;
 use super::allowance::Allowance;
@@ -17,7 +18,9 @@ use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::interactions::create::IF_NONE_EXIST;
 use crate::interactions::preconditions::expected;
+use crate::interactions::write::Issues;
 use crate::interactions::{update, write};
+use crate::validation::{Judged, Sent, judge};
 
 /// A transaction ready to be committed.
 pub(crate) struct Plan {
@@ -70,6 +73,7 @@ pub(crate) struct Planner<'a> {
     /// Conditional creates that found nothing, by what they looked for.
     creating: HashMap<Criteria, usize>,
     entries: Vec<Planned>,
+    judged: Option<&'a mut BTreeMap<usize, Judged>>,
 }
 
 impl<'a> Planner<'a> {
@@ -93,7 +97,15 @@ impl<'a> Planner<'a> {
             conditions: HashMap::new(),
             creating: HashMap::new(),
             entries: Vec::new(),
+            judged: None,
         }
+    }
+
+    /// What is written is judged by the tenant's policy, unless `judged` says by the index of its
+    /// entry that it was. Without this nothing is: what was carried out is not refused afterwards.
+    pub(crate) fn judged(mut self, judged: &'a mut BTreeMap<usize, Judged>) -> Self {
+        self.judged = Some(judged);
+        self
     }
 
     /// Plans the whole transaction.
@@ -336,6 +348,7 @@ impl<'a> Planner<'a> {
             });
         }
         let matches = self.matches(&rewrites).await?;
+        self.judge()?;
         let mut changes = Vec::with_capacity(self.writes.len());
         for (write, rewrites) in self.writes.iter().zip(rewrites) {
             let mut replacements = Replacements::default();
@@ -352,15 +365,53 @@ impl<'a> Planner<'a> {
             }
             let (resource_type, id) = write.identity.clone();
             let action = match write.resource {
-                Some(resource) => Action::Write {
-                    body: Box::new(Body::of(resource, &id, &replacements, schema)),
-                    method: write.method,
-                },
+                Some(resource) => {
+                    let judged = self.judged.as_ref().and_then(|all| all.get(&write.entry));
+                    let body = match judged {
+                        Some(judged) => judged.body(resource, &id, &replacements, schema),
+                        None => Body::of(resource, &id, &replacements, schema),
+                    };
+                    Action::Write { body: Box::new(body), method: write.method }
+                }
                 None => Action::Delete,
             };
             changes.push(Change { resource_type, id, action, expect: write.expect.clone() });
         }
         Ok(changes)
+    }
+
+    /// Notes what the tenant's policy says of each resource that is written. What was sent is
+    /// judged once; what a patch makes depends on the snapshot, and is judged anew.
+    ///
+    /// # Errors
+    /// [`ServerError::Invalid`], with all that is wrong in all entries.
+    fn judge(&mut self) -> Result<(), ServerError> {
+        let Some(judged) = &mut self.judged else { return Ok(()) };
+        let Context { server, grant, preference, sent, .. } = self.context;
+        let validation = &server.validations[&grant.tenant];
+        let (now, mut issues) = (server.clock.now(), Issues::default());
+        for write in &self.writes {
+            let Some(resource) = write.resource else { continue };
+            let is_patch = write.method == Method::Patch;
+            if !is_patch && judged.contains_key(&write.entry) {
+                continue;
+            }
+            if issues.is_full() {
+                // More would not be told, and nothing will be written.
+                break;
+            }
+            let sent = if is_patch { Sent::Stored } else { *sent };
+            match judge(validation, resource, (sent, SentIn::Transaction), *preference, now) {
+                Ok(one) => drop(judged.insert(write.entry, one)),
+                Err(found) => {
+                    let entry = format!("Bundle.entry[{}].resource", write.entry);
+                    for issue in found {
+                        issues.note(|| issue.within(&entry));
+                    }
+                }
+            }
+        }
+        issues.refuse_invalid()
     }
 
     /// The one match of each conditional reference.

@@ -5,6 +5,7 @@ use http::StatusCode;
 
 use crate::call::Answer;
 use crate::error_answer::ErrorAnswer;
+use crate::validation;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +47,10 @@ impl Response {
         if let Some((version, instant)) = answer.version {
             self.member(",\"etag\":", &format!("W/\"{version}\""));
             self.member(",\"lastModified\":", &instant.to_string());
+        }
+        if !answer.told.is_empty() {
+            self.out.extend_from_slice(b",\"outcome\":");
+            self.out.extend_from_slice(&validation::outcome(answer.told.clone()));
         }
         self.out.extend_from_slice(b"}}");
     }

@@ -105,6 +105,7 @@ impl Target {
             preference,
             accept_language: context.accept_language,
             named: context.named,
+            sent: context.sent,
         }
     }
 }

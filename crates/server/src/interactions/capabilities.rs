@@ -12,12 +12,14 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::terminology_capabilities::terminology_capabilities;
+use super::validate;
 use crate::PublicBase;
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 use crate::negotiation::parameters;
 use crate::table::{Place, TABLE};
 use crate::terminology::built_in;
+use crate::validation::has_validator;
 
 /// The statements for a tenant: the CapabilityStatement, written once when the server starts, and
 /// the TerminologyCapabilities, when somebody first asks for them.
@@ -68,7 +70,23 @@ pub(crate) async fn capabilities(call: &Call<'_>) -> Result<Answer, ServerError>
             });
         }
     }
-    Ok(Answer { status: StatusCode::OK, ..Answer::of(statement.json.clone()) })
+    let json = statement.json.clone();
+    let current = call.server.validations[&call.grant.tenant].current();
+    let json = match current.map(|current| with_guides(&json, &current.guides)) {
+        Some(Some(with_guides)) => with_guides,
+        _ => json,
+    };
+    Ok(Answer { status: StatusCode::OK, ..Answer::of(json) })
+}
+
+/// The statement with the implementation guides of the tenant's packages, where it has any.
+fn with_guides(statement: &[u8], guides: &[String]) -> Option<Bytes> {
+    if guides.is_empty() {
+        return None;
+    }
+    let open = statement.strip_suffix(b"}").unwrap_or(statement);
+    let guides = Value::from(guides.to_vec()).to_string();
+    Some([open, b",\"implementationGuide\":", guides.as_bytes(), b"}"].concat().into())
 }
 
 /// `software` of both statements.
@@ -109,12 +127,17 @@ fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
                 "conditionalDelete": "not-supported",
                 "referencePolicy": ["literal", "logical", "local"],
             });
-            let operations: Vec<Value> = OPERATIONS
-                .iter()
-                .filter(|operation| operation.kind.as_str() == name && is_there("operation"))
-                .map(|operation| {
-                    let name = operation.name.trim_start_matches('$');
-                    json!({ "name": name, "definition": operation.definition })
+            let of_type = OPERATIONS.iter().filter(|operation| operation.kind.as_str() == name);
+            let of_type = of_type.map(|operation| (operation.name, operation.definition));
+            let validate = (validate::NAME, validate::DEFINITION);
+            let operations: Vec<Value> = Some(validate)
+                .filter(|_| has_validator(schema.fhir_version()))
+                .into_iter()
+                .chain(of_type)
+                .filter(|_| is_there("operation"))
+                .map(|(name, definition)| {
+                    let name = name.trim_start_matches('$');
+                    json!({ "name": name, "definition": definition })
                 })
                 .collect();
             if !operations.is_empty() {
@@ -189,7 +212,9 @@ mod tests {
                 }
                 Place::Operations => {
                     let named = types.iter().filter_map(|of| of["operation"].as_array()).flatten();
-                    assert_eq!(named.count(), if row.there { OPERATIONS.len() } else { 0 });
+                    // Those of terminology each of its type, and `$validate` of every type.
+                    let all = OPERATIONS.len() + types.len();
+                    assert_eq!(named.count(), if row.there { all } else { 0 });
                 }
                 Place::Unnamed => {}
             }

@@ -2,9 +2,9 @@
 
 use contract::{Decision, Instance, Interaction};
 use database::{
-    Action, Body, Change, Condition, Expect, Method, Snapshot, Transaction, Visibility, Written,
+    Action, Change, Condition, Expect, Method, Snapshot, Transaction, Visibility, Written,
 };
-use fhir_core::{ResourceId, ResourceType};
+use fhir_core::{Issue, ResourceId, ResourceType};
 use http::StatusCode;
 
 use super::write;
@@ -26,27 +26,29 @@ pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer,
         return Err(ServerError::TypeDiffers { expected: of.clone(), found });
     }
     write::check_alone(call, resource)?;
+    let judged = call.judge(resource)?;
     let id = write::new_id(call.server);
     let schema = call.database.schema();
-    let body = Body::of(resource, &id, &write::as_it_came(), schema);
+    let body = judged.body(resource, &id, &write::as_it_came(), schema);
     let change = Change {
         resource_type: of.clone(),
         id: id.clone(),
         action: Action::Write { body: Box::new(body), method: Method::Post },
         expect: Expect::New,
     };
+    let told = judged.told;
     match &call.conditions.if_none_exist {
         None => {
             let written = write::commit_one(call, change).await?;
-            write::answer(call, of, &id, written).await
+            Ok(Answer { told, ..write::answer(call, of, &id, written).await? })
         }
-        Some(criteria) => if_none_exist(call, change, criteria).await,
+        Some(criteria) => if_none_exist(call, (change, told), criteria).await,
     }
 }
 
 async fn if_none_exist(
     call: &Call<'_>,
-    change: Change,
+    (change, told): (Change, Vec<Issue>),
     criteria_text: &str,
 ) -> Result<Answer, ServerError> {
     let of = change.resource_type.clone();
@@ -79,7 +81,7 @@ async fn if_none_exist(
         match call.database.commit_under(transaction, terms).await {
             Ok(receipt) => {
                 let written = (receipt.t, write::written(&receipt, 0)?);
-                return write::answer(call, &of, &change.id, written).await;
+                return Ok(Answer { told, ..write::answer(call, &of, &change.id, written).await? });
             }
             Err(database::CommitError::Raced) => {}
             Err(error) => return Err(write::refused(error).1),

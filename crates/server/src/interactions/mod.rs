@@ -10,5 +10,6 @@ pub(crate) mod preconditions;
 pub(crate) mod read;
 pub(crate) mod terminology_capabilities;
 pub(crate) mod update;
+pub(crate) mod validate;
 pub(crate) mod vread;
 pub(crate) mod write;

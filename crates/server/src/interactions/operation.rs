@@ -1,4 +1,5 @@
-//! operation (FHIR R4, 3.2): those of the terminology service (4.7.2), on types and instances.
+//! operation (FHIR R4, 3.2): `$validate`, and those of the terminology service (4.7.2), on types
+//! and instances.
 
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ pub(crate) async fn invoke(
     name: &OperationName,
     level: &Level,
 ) -> Result<Answer, ServerError> {
+    if name.as_str() == super::validate::NAME {
+        return super::validate::validate(call, level).await;
+    }
     let operation =
         of_interaction(name, level).ok_or(ServerError::NotThereYet("this operation"))?;
     call.unrestricted()?;
@@ -47,7 +51,9 @@ pub(crate) async fn invoke(
         .terminologies
         .get(&call.grant.tenant)
         .expect("every tenant with a database has its definitions");
-    let state = definitions.follow(call.database).await?;
+    let packages = call.server.validations[&call.grant.tenant].current();
+    let packages = packages.as_ref().and_then(|packages| packages.terminology.as_ref());
+    let state = definitions.follow(call.database, packages).await?;
     let terminology = state.seen(|kind| sees(call, kind));
 
     let json;

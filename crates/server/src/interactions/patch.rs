@@ -74,9 +74,10 @@ async fn attempt(
     let document = Document::parse(&json).map_err(ServerError::InvalidJson)?;
     let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
     let expect = Expect::Versions(vec![version]);
-    let change = update::change(call, instance, &resource, Method::Patch, expect)?;
+    let (change, judged) = update::change(call, instance, &resource, Method::Patch, expect)?;
     let written = write::commit(call, change, snapshot.at(), conditions).await?;
-    write::answer(call, &instance.resource_type, &instance.id, written).await
+    let answer = write::answer(call, &instance.resource_type, &instance.id, written).await?;
+    Ok(Answer { told: judged.told, ..answer })
 }
 
 /// Whether others wrote between the snapshot and the commit. What the request itself expects of

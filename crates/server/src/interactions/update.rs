@@ -1,7 +1,7 @@
 //! update (FHIR R4, 3.1.0.4) with update-as-create (3.1.0.4.1).
 
 use contract::Instance;
-use database::{Action, Body, Change, Expect, Method};
+use database::{Action, Change, Expect, Method};
 use fhir_core::Resource;
 use fhir_core::json::{Kind, Value};
 
@@ -9,20 +9,21 @@ use super::preconditions::expected;
 use super::write;
 use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
+use crate::validation::Judged;
 
 pub(crate) async fn update(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
     let of = &instance.resource_type;
     let may_create = may_write(call, instance)?;
     let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
     let expect = may_create.narrow(expected(&call.conditions)?)?;
-    let change = change(call, instance, resource, Method::Put, expect)?;
+    let (change, judged) = change(call, instance, resource, Method::Put, expect)?;
     let written = write::commit_one(call, change).await;
     let written = written.map_err(|error| may_create.explain(error, &call.conditions))?;
-    write::answer(call, of, &instance.id, written).await
+    Ok(Answer { told: judged.told, ..write::answer(call, of, &instance.id, written).await? })
 }
 
 /// The change that makes `resource` the newest version, whether it was sent or is what a patch
-/// left.
+/// left, and what the tenant's policy says of it.
 ///
 /// # Errors
 /// When it is not the resource of the URL, or breaks a rule for what is written.
@@ -32,16 +33,19 @@ pub(crate) fn change(
     resource: &Resource<'_>,
     method: Method,
     expect: Expect,
-) -> Result<Change, ServerError> {
+) -> Result<(Change, Judged), ServerError> {
     check_identity(resource, instance)?;
     write::check_alone(call, resource)?;
-    let body = Body::of(resource, &instance.id, &write::as_it_came(), call.database.schema());
-    Ok(Change {
+    let judged = call.judge(resource)?;
+    let schema = call.database.schema();
+    let body = judged.body(resource, &instance.id, &write::as_it_came(), schema);
+    let change = Change {
         resource_type: instance.resource_type.clone(),
         id: instance.id.clone(),
         action: Action::Write { body: Box::new(body), method },
         expect,
-    })
+    };
+    Ok((change, judged))
 }
 
 /// Whether an update may create what is not there.

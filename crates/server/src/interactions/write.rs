@@ -67,9 +67,19 @@ impl Issues {
         }
     }
 
+    /// Whether no more issues are listed.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.len() >= MAX_ISSUES
+    }
+
     /// Content with an issue is refused.
     pub(crate) fn refuse_any(self) -> Result<(), ServerError> {
         if self.0.is_empty() { Ok(()) } else { Err(ServerError::InvalidContent(self.0)) }
+    }
+
+    /// Content that the tenant's policy finds an issue with is refused.
+    pub(crate) fn refuse_invalid(self) -> Result<(), ServerError> {
+        if self.0.is_empty() { Ok(()) } else { Err(ServerError::Invalid(self.0)) }
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod bundle;
 mod door;
 mod exchange;
 mod failing;
+pub(crate) mod package;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use contract::TenantName;
 use database::{Database, DeriveFromBody, Options, Rules, Store, TenantText};
 use fhir_schema::Schema;
-use server::{Limits, Ready, RunError, ServerConfig};
+use server::{Limits, Ready, RunError, ServerConfig, Validation, WritePolicy};
 use store::model::ModelStore;
 use store_sled::{SledStore, SledStoreOptions};
 use tempfile::TempDir;
@@ -50,6 +51,7 @@ pub(crate) struct Site {
     pub(crate) secret: String,
     stores: Stores,
     databases: BTreeMap<TenantName, Arc<Database>>,
+    validations: BTreeMap<TenantName, Arc<Validation>>,
     stop: watch::Sender<bool>,
     running: JoinSet<Result<(), RunError>>,
     directory: TempDir,
@@ -80,22 +82,33 @@ impl Site {
 
     /// A site over the embedded backend, with rules for what is written.
     pub(crate) async fn ruled(rules: Rules) -> Self {
-        Self::made(Keeps::OnDisk, Limits::default(), rules).await
+        Self::made(Keeps::OnDisk, (Limits::default(), rules, WritePolicy::parse_only())).await
+    }
+
+    /// A site over the embedded backend that asks this of what is written.
+    pub(crate) async fn asking(policy: WritePolicy) -> Self {
+        Self::made(Keeps::OnDisk, (Limits::default(), Rules::default(), policy)).await
     }
 
     async fn with(keeps: Keeps, limits: Limits) -> Self {
-        Self::made(keeps, limits, Rules::default()).await
+        // What is written in tests of other things is often no more than they need.
+        Self::made(keeps, (limits, Rules::default(), WritePolicy::parse_only())).await
     }
 
-    async fn made(keeps: Keeps, limits: Limits, rules: Rules) -> Self {
+    async fn made(keeps: Keeps, settings: (Limits, Rules, WritePolicy)) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(HeldClock::default());
         let stores = open(keeps, &directory);
-        Self::over(stores, clock, (limits, rules), directory).await
+        Self::over(stores, clock, settings, directory).await
     }
 
     /// The same data on disk, opened again by a server that starts anew.
-    pub(crate) async fn restart(mut self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
+        self.restart_asking(WritePolicy::parse_only()).await
+    }
+
+    /// As [`Self::restart`], asking this of what is written.
+    pub(crate) async fn restart_asking(mut self, policy: WritePolicy) -> Self {
         self.stop.send_replace(true);
         while let Some(ended) = self.running.join_next().await {
             ended.expect("no panic").expect("a clean stop");
@@ -106,13 +119,14 @@ impl Site {
         self.databases.clear();
         self.stores.clear();
         let stores = open(Keeps::OnDisk, &self.directory);
-        Self::over(stores, self.clock, (Limits::default(), Rules::default()), self.directory).await
+        let settings = (Limits::default(), Rules::default(), policy);
+        Self::over(stores, self.clock, settings, self.directory).await
     }
 
     async fn over(
         stores: Stores,
         clock: Arc<HeldClock>,
-        (limits, rules): (Limits, Rules),
+        (limits, rules, policy): (Limits, Rules, WritePolicy),
         directory: TempDir,
     ) -> Self {
         let databases = stores.iter().map(|(name, store)| {
@@ -126,6 +140,15 @@ impl Site {
             (name, Arc::new(database.expect("a database").with_rules(rules.clone())))
         });
         let databases: BTreeMap<TenantName, Arc<Database>> = databases.collect();
+        let validations = databases.iter().map(|(name, database)| {
+            let version = database.schema().fhir_version();
+            (name.clone(), Arc::new(Validation::new(policy.clone(), version)))
+        });
+        let validations: BTreeMap<_, _> = validations.collect();
+        let served = databases.iter().map(|(name, database)| {
+            (name.clone(), (Arc::clone(database), Arc::clone(&validations[name])))
+        });
+        let served = served.collect();
         let socket = directory.path().join("run/server.sock");
         let channel_socket = directory.path().join("run/channel.sock");
         let config = ServerConfig {
@@ -141,7 +164,7 @@ impl Site {
         let mut running = JoinSet::new();
         running.spawn(server::run(
             config,
-            databases.clone(),
+            served,
             Arc::clone(&clock) as Arc<dyn contract::Clock>,
             Arc::clone(&ids) as Arc<dyn contract::Ids>,
             ready,
@@ -156,6 +179,7 @@ impl Site {
             secret: String::new(),
             stores,
             databases,
+            validations,
             stop,
             running,
             directory,
@@ -176,6 +200,23 @@ impl Site {
     pub(crate) fn position(&self) -> u64 {
         let tenant: TenantName = TENANTS[0].parse().expect("a tenant's name");
         self.databases[&tenant].snapshot(database::Visibility::everything()).at().get()
+    }
+
+    /// Gives the tenant a package.
+    pub(crate) async fn add_package(&self, archive: Vec<u8>) -> server::AddedPackages {
+        let tenant: TenantName = TENANTS[0].parse().expect("a tenant's name");
+        let archive = server::Archive { file: "test.tgz".to_owned(), bytes: archive };
+        let (validation, database) = (&self.validations[&tenant], &self.databases[&tenant]);
+        let added = validation.add(database, &*self.ids, vec![archive]).await;
+        added.expect("a package that can be used")
+    }
+
+    /// Takes a package, `NAME#VERSION`, from the tenant.
+    pub(crate) async fn remove_package(&self, label: &str) {
+        let tenant: TenantName = TENANTS[0].parse().expect("a tenant's name");
+        let (validation, database) = (&self.validations[&tenant], &self.databases[&tenant]);
+        let removed = validation.remove(database, &*self.ids, label).await;
+        removed.expect("a package that the tenant has");
     }
 
     /// From now on the stores fail in this way.

@@ -9,6 +9,7 @@ use fhir_core::Instant;
 use super::Of;
 use super::query::First;
 use crate::error::ServerError;
+use crate::validation::{internal_type, is_internal};
 
 /// How many versions are looked at for a page at most: with `_at` many may not be shown, and then
 /// a page has fewer entries than asked for, and a next one.
@@ -87,7 +88,14 @@ impl Window {
             }
             (_, Some(_)) => Ok(None),
             (_, None) => {
-                Ok(Some(snapshot.count_log(of.resource_type(), self.range.clone()).await?))
+                let all = snapshot.count_log(of.resource_type(), self.range.clone()).await?;
+                let internal = match of {
+                    Of::Everything => {
+                        snapshot.count_log(Some(&internal_type()), self.range.clone()).await?
+                    }
+                    _ => 0,
+                };
+                Ok(Some(all.saturating_sub(internal)))
             }
         }
     }
@@ -167,6 +175,9 @@ impl Window {
         snapshot: &Snapshot,
         version: &HistoryVersion,
     ) -> Result<bool, ServerError> {
+        if is_internal(&version.entry.resource_type) {
+            return Ok(false);
+        }
         let Some(current) = self.current.filter(|current| version.entry.t <= *current) else {
             return Ok(true);
         };

@@ -1,0 +1,152 @@
+//! Validation of one tenant's resources: R4's definitions with those of the tenant's packages on
+//! top, compiled into one validator, and what the tenant asks of what is written.
+//!
+//! A validator is made off the threads that answer requests and put in the place of the one
+//! before at once; whoever validates meanwhile ends with the one it began with. Conformance
+//! resources that were written like any other do not count here, packages do.
+
+mod at_write;
+mod packages;
+mod policy;
+
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use database::FhirVersion;
+use fhir_core::json::Value;
+use fhir_core::{Issue, Lines, Position};
+use fhir_schema::{DefinitionSet, Schema};
+use fhir_terminology::{Layer, Terminology};
+use fhir_validation::{Options, Validator};
+use fhir_xml::Places;
+
+pub(crate) use at_write::{Judged, judge, outcome};
+pub use packages::{AddedPackages, Archive, ListedPackage, PackagesError, list};
+pub(crate) use packages::{internal_type, is_internal};
+pub use policy::{
+    ACTIONS, Action, DEPTHS, Depth, InvalidPolicy, Policy, PolicyRule, RequiredProfile, WritePolicy,
+};
+
+/// A tenant's validator and its policy.
+#[derive(Debug)]
+pub struct Validation {
+    pub(crate) policy: WritePolicy,
+    /// None where the FHIR version has no validator here.
+    current: Option<RwLock<Arc<Definitions>>>,
+    /// Changes of the packages wait for each other.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// What a tenant's packages come to.
+#[derive(Debug)]
+pub(crate) struct Definitions {
+    pub(crate) validator: Arc<Validator<'static>>,
+    /// The packages' terminology, where they have any.
+    pub(crate) terminology: Option<Arc<Layer>>,
+    /// Canonicals of the packages' implementation guides.
+    pub(crate) guides: Vec<String>,
+    /// What the packages depend on and nobody has.
+    unmet: Vec<String>,
+}
+
+impl Definitions {
+    /// R4's own, the same for all tenants.
+    fn r4() -> Arc<Self> {
+        static R4: OnceLock<Arc<Definitions>> = OnceLock::new();
+        Arc::clone(R4.get_or_init(|| {
+            let set = DefinitionSet::r4().clone();
+            Arc::new(Self {
+                validator: Arc::new(Validator::new(Schema::r4(), set, Terminology::r4())),
+                terminology: None,
+                guides: Vec::new(),
+                unmet: Vec::new(),
+            })
+        }))
+    }
+}
+
+impl Validation {
+    /// Of a tenant whose packages nobody loaded yet, and whose resources are of this FHIR version.
+    /// Only R4 has a validator.
+    #[must_use]
+    pub fn new(policy: WritePolicy, fhir_version: &str) -> Self {
+        let current = has_validator(fhir_version).then(|| RwLock::new(Definitions::r4()));
+        Self { policy, current, turn: tokio::sync::Mutex::default() }
+    }
+
+    /// The definitions as they are now; none where the FHIR version has no validator here.
+    pub(crate) fn current(&self) -> Option<Arc<Definitions>> {
+        let current = self.current.as_ref()?;
+        Some(Arc::clone(&current.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Whether what is written may take longer to judge than its length says.
+    pub(crate) fn is_deep(&self) -> bool {
+        self.current.is_some() && self.policy.is_deep()
+    }
+
+    /// Says in the log which profiles are required and not there: what must meet one is refused,
+    /// or tagged, whatever it is.
+    pub(crate) fn warn_of_unknown_profiles(&self) {
+        let Some(current) = self.current() else {
+            if !self.policy.required_profiles.is_empty() {
+                tracing::warn!(
+                    "required profiles ask nothing: only resources of FHIR R4 are validated"
+                );
+            }
+            return;
+        };
+        for rule in &self.policy.required_profiles {
+            if !current.validator.has_profile(rule.profile()) {
+                tracing::warn!(
+                    rule = %rule,
+                    "a required profile is in no package; add it with `hearthgate packages add`"
+                );
+            }
+        }
+    }
+
+    fn put(&self, definitions: Arc<Definitions>) {
+        if let Some(current) = &self.current {
+            *current.write().unwrap_or_else(PoisonError::into_inner) = definitions;
+        }
+    }
+}
+
+/// Whether resources of this FHIR version are validated.
+pub(crate) fn has_validator(fhir_version: &str) -> bool {
+    FhirVersion::of(fhir_version) == Some(FhirVersion::R4)
+}
+
+/// Where in what was sent a resource's issues stand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sent<'a> {
+    /// In this JSON.
+    Json(&'a [u8], &'a Lines),
+    /// In the XML that the JSON was made from.
+    Xml(&'a Places<'a>),
+    /// It was not sent: nobody has its lines.
+    Stored,
+}
+
+/// What a validator says of a resource, as issues for the client.
+pub(crate) fn issues(
+    validator: &Validator<'_>,
+    resource: Value<'_>,
+    options: &Options<'_>,
+    sent: Sent<'_>,
+) -> Vec<Issue> {
+    let found = validator.find(resource, options);
+    let told = found.iter().map(|issue| {
+        let offset = issue.place.offset;
+        let position = match sent {
+            Sent::Json(text, lines) => Some(lines.position(text, offset)),
+            Sent::Xml(places) => {
+                let (line, column) = places.position_of(offset);
+                Some(Position { line, column })
+            }
+            Sent::Stored => None,
+        };
+        Issue { position, ..issue.outcome_issue() }
+    });
+    told.collect()
+}

@@ -1,0 +1,395 @@
+//! A tenant's FHIR packages: stored in its log like everything else it has, each as its archive
+//! in a resource of a type that no version of FHIR has and no request reaches. What they define
+//! is compiled whole before it takes effect.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use contract::Ids;
+use database::{
+    Action, Body, Change, CommitError, CommitId, Database, Expect, HistoryOrder, Method, ReadError,
+    Snapshot, T, Transaction, VersionEntry, Visibility, places,
+};
+use fhir_core::json::{Document, Replacements, write_string};
+use fhir_core::{Instant, Resource, ResourceId, ResourceType};
+use fhir_schema::package::{Package, PackageLimits};
+use fhir_schema::{DefinitionSet, Schema, SchemaError};
+use fhir_terminology::{Entry, Layer, Terminology};
+use fhir_validation::Validator;
+
+use super::{Definitions, Validation};
+
+/// The type that packages are stored as.
+const TYPE: &str = "HearthgatePackage";
+
+/// Versions that are read from the log at a time.
+const PAGE: usize = 100;
+
+/// Whether resources of this type are the server's own, and no part of what clients see.
+pub(crate) fn is_internal(of: &ResourceType) -> bool {
+    of.as_str() == TYPE
+}
+
+/// The type that packages are stored as.
+pub(crate) fn internal_type() -> ResourceType {
+    ResourceType::new(TYPE).expect("it has the form of a type's name")
+}
+
+/// A package's archive, as somebody gives it.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    /// What it is called, for errors.
+    pub file: String,
+    /// The gzipped tar archive.
+    pub bytes: Vec<u8>,
+}
+
+/// What was added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddedPackages {
+    /// `NAME#VERSION` of each.
+    pub packages: Vec<String>,
+    /// Packages that those of the tenant depend on and it does not have, in words.
+    pub unmet: Vec<String>,
+}
+
+/// A package that a tenant has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedPackage {
+    /// Its name: `hl7.fhir.us.core`.
+    pub name: String,
+    /// Its version: `6.1.0`.
+    pub version: String,
+    /// Bytes of its archive.
+    pub bytes: usize,
+    /// When it was added.
+    pub added: Instant,
+}
+
+impl ListedPackage {
+    fn label(&self) -> String {
+        format!("{}#{}", self.name, self.version)
+    }
+}
+
+/// Why packages could not be loaded or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PackagesError {
+    /// An archive cannot be used.
+    #[error("{file} is no package that can be used")]
+    Archive {
+        /// What it is called.
+        file: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<SchemaError>,
+    },
+    /// The packages do not go together.
+    #[error("the tenant's packages cannot be used together")]
+    Together(#[source] Box<SchemaError>),
+    /// Packages say what is validated.
+    #[error(
+        "the tenant holds resources of FHIR {0}, of which there is no validator; packages are for R4"
+    )]
+    NoValidator(String),
+    /// Nothing was given.
+    #[error("no package is given")]
+    Nothing,
+    /// It is there already.
+    #[error("the tenant has {0} already; remove it first to replace it")]
+    Present(String),
+    /// It is not there.
+    #[error("the tenant has no package {0}; `hearthgate packages list` shows those it has")]
+    Absent(String),
+    /// The others do not go without it.
+    #[error("without {0} the tenant's other packages cannot be used; remove those first")]
+    Needed(String, #[source] Box<SchemaError>),
+    /// What is stored is no package.
+    #[error("the stored package {0} cannot be read")]
+    Stored(ResourceId),
+    /// The log cannot be read.
+    #[error("the tenant's packages cannot be read")]
+    Read(#[from] ReadError),
+    /// The log cannot be written.
+    #[error("the tenant's packages cannot be written")]
+    Commit(#[from] CommitError),
+    /// The work ended by a panic.
+    #[error("the work on the packages ended before its time; the log says why")]
+    Interrupted,
+}
+
+/// A package as it is stored.
+#[derive(Debug, Clone)]
+struct StoredPackage {
+    id: ResourceId,
+    listed: ListedPackage,
+    archive: Vec<u8>,
+}
+
+impl Validation {
+    /// Loads the packages that the tenant has.
+    ///
+    /// # Errors
+    /// [`PackagesError`] when they cannot be read or do not go together.
+    pub async fn load(&self, database: &Database) -> Result<(), PackagesError> {
+        if self.current.is_none() {
+            // It can have none.
+            return Ok(());
+        }
+        let _turn = self.turn.lock().await;
+        let stored = stored(database).await?;
+        let archives = stored.into_iter().map(archive_of).collect();
+        self.put(compiled(archives).await?);
+        Ok(())
+    }
+
+    /// Adds packages: all of them or, when one cannot be used, none. From when this answers on,
+    /// they count.
+    ///
+    /// # Errors
+    /// [`PackagesError`]: nothing was added.
+    pub async fn add(
+        &self,
+        database: &Database,
+        ids: &dyn Ids,
+        archives: Vec<Archive>,
+    ) -> Result<AddedPackages, PackagesError> {
+        if self.current.is_none() {
+            let version = database.schema().fhir_version().to_owned();
+            return Err(PackagesError::NoValidator(version));
+        }
+        if archives.is_empty() {
+            return Err(PackagesError::Nothing);
+        }
+        let _turn = self.turn.lock().await;
+        let stored = stored(database).await?;
+        let labels: Vec<String> = stored.iter().map(|package| package.listed.label()).collect();
+        let new = archives.len();
+        let all: Vec<Archive> =
+            archives.into_iter().chain(stored.into_iter().map(archive_of)).collect();
+        let bytes: Vec<Vec<u8>> = all[..new].iter().map(|archive| archive.bytes.clone()).collect();
+        let named = names(all[..new].to_vec()).await?;
+        let added: Vec<String> =
+            named.iter().map(|(name, version)| format!("{name}#{version}")).collect();
+        if let Some(present) = added.iter().find(|label| labels.contains(label)) {
+            return Err(PackagesError::Present(present.clone()));
+        }
+        let definitions = compiled(all).await?;
+        let changes = named.iter().zip(&bytes).map(|((name, version), bytes)| {
+            let id = ResourceId::from_uuid(ids.next());
+            let json = written(name, version, bytes);
+            let document = Document::parse(&json).expect("it was just written");
+            let resource = Resource::new(document.root()).expect("it was just written");
+            let body = Body::of(&resource, &id, &Replacements::default(), database.schema());
+            Change {
+                resource_type: internal_type(),
+                id,
+                action: Action::Write { body: Box::new(body), method: Method::Post },
+                expect: Expect::New,
+            }
+        });
+        commit(database, ids, changes.collect()).await?;
+        let unmet = definitions.unmet.clone();
+        self.put(definitions);
+        Ok(AddedPackages { packages: added, unmet })
+    }
+
+    /// Takes a package, `NAME#VERSION`, out again. What it defines counts no more.
+    ///
+    /// # Errors
+    /// [`PackagesError`]: nothing was taken out.
+    pub async fn remove(
+        &self,
+        database: &Database,
+        ids: &dyn Ids,
+        label: &str,
+    ) -> Result<(), PackagesError> {
+        let _turn = self.turn.lock().await;
+        let all = stored(database).await?;
+        let (removed, left): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|package| package.listed.label() == label);
+        let Some(removed) = removed.into_iter().next() else {
+            return Err(PackagesError::Absent(label.to_owned()));
+        };
+        let archives: Vec<Archive> = left.into_iter().map(archive_of).collect();
+        let definitions = match compiled(archives.clone()).await {
+            Ok(definitions) => Some(definitions),
+            Err(PackagesError::Together(error)) => {
+                let whole = archives.into_iter().chain([archive_of(removed.clone())]).collect();
+                if compiled(whole).await.is_ok() {
+                    return Err(PackagesError::Needed(label.to_owned(), error));
+                }
+                // They did not go together before either: it is a step towards mending that.
+                None
+            }
+            // One of the others is at fault, and stays so.
+            Err(PackagesError::Archive { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let change = Change {
+            resource_type: internal_type(),
+            id: removed.id,
+            action: Action::Delete,
+            expect: Expect::Exists,
+        };
+        commit(database, ids, vec![change]).await?;
+        if let Some(definitions) = definitions {
+            self.put(definitions);
+        }
+        Ok(())
+    }
+}
+
+/// The packages that a tenant has, by name and version.
+///
+/// # Errors
+/// [`PackagesError`] when the log cannot be read.
+pub async fn list(database: &Database) -> Result<Vec<ListedPackage>, PackagesError> {
+    let stored = stored(database).await?;
+    let mut listed: Vec<_> = stored.into_iter().map(|package| package.listed).collect();
+    listed.sort_by_key(ListedPackage::label);
+    Ok(listed)
+}
+
+async fn commit(
+    database: &Database,
+    ids: &dyn Ids,
+    changes: Vec<Change>,
+) -> Result<(), PackagesError> {
+    let transaction = Transaction {
+        id: CommitId(ids.next()),
+        prepared_at: database.snapshot(Visibility::everything()).at(),
+        changes,
+        conditions: Vec::new(),
+    };
+    database.commit(transaction).await?;
+    Ok(())
+}
+
+fn archive_of(package: StoredPackage) -> Archive {
+    Archive { file: package.listed.label(), bytes: package.archive }
+}
+
+/// A package as the resource it is stored as.
+fn written(name: &str, version: &str, archive: &[u8]) -> Vec<u8> {
+    let mut json = Vec::with_capacity(archive.len() / 3 * 4 + 200);
+    json.extend_from_slice(b"{\"resourceType\":");
+    write_string(TYPE, &mut json);
+    for (member, text) in
+        [("name", name), ("version", version), ("data", &STANDARD.encode(archive))]
+    {
+        json.extend_from_slice(format!(",\"{member}\":").as_bytes());
+        write_string(text, &mut json);
+    }
+    json.push(b'}');
+    json
+}
+
+/// The packages in the log, the oldest first.
+async fn stored(database: &Database) -> Result<Vec<StoredPackage>, PackagesError> {
+    let snapshot = database.snapshot(Visibility::everything());
+    let mut stored = Vec::new();
+    for entry in newest(&snapshot).await? {
+        let (id, added) = (entry.id.clone(), entry.instant);
+        let unreadable = || PackagesError::Stored(id.clone());
+        let json = snapshot.load(entry).await?.json.ok_or_else(unreadable)?;
+        let document = Document::parse(&json).map_err(|_| unreadable())?;
+        let text = |name: &str| document.root().get_str(name).ok_or_else(unreadable);
+        let (name, version) = (text("name")?.into_owned(), text("version")?.into_owned());
+        let archive = STANDARD.decode(text("data")?.as_bytes()).map_err(|_| unreadable())?;
+        let listed = ListedPackage { name, version, bytes: archive.len(), added };
+        stored.push(StoredPackage { id, listed, archive });
+    }
+    Ok(stored)
+}
+
+/// The newest version of each stored package that was not removed.
+async fn newest(snapshot: &Snapshot) -> Result<Vec<VersionEntry>, ReadError> {
+    let of = internal_type();
+    let mut range = places(T::ZERO, snapshot.at());
+    let mut found: Vec<VersionEntry> = Vec::new();
+    loop {
+        let page = snapshot.log(Some(&of), range.clone(), HistoryOrder::OldestFirst, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        range.start = last.place.next();
+        for version in page {
+            found.retain(|other| other.id != version.entry.id);
+            if !version.entry.flags.is_deleted() {
+                found.push(version.entry);
+            }
+        }
+    }
+}
+
+/// Does work that uses a processor for long where no request waits for it.
+async fn aside<D: Send + 'static>(
+    work: impl FnOnce() -> Result<D, PackagesError> + Send + 'static,
+) -> Result<D, PackagesError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| PackagesError::Interrupted)?
+}
+
+fn read(archive: &Archive) -> Result<Package, PackagesError> {
+    Package::read(archive.bytes.as_slice(), PackageLimits::default()).map_err(|source| {
+        PackagesError::Archive { file: archive.file.clone(), source: Box::new(source) }
+    })
+}
+
+/// Name and version of each archive's package.
+async fn names(archives: Vec<Archive>) -> Result<Vec<(String, String)>, PackagesError> {
+    aside(move || {
+        let named = archives.iter().map(|archive| {
+            let manifest = read(archive)?.manifest;
+            Ok((manifest.name.into(), manifest.version.into()))
+        });
+        named.collect()
+    })
+    .await
+}
+
+/// The definitions of R4 and these packages.
+async fn compiled(archives: Vec<Archive>) -> Result<Arc<Definitions>, PackagesError> {
+    if archives.is_empty() {
+        return Ok(Definitions::r4());
+    }
+    aside(move || {
+        let packages: Vec<Package> = archives.iter().map(read).collect::<Result<_, _>>()?;
+        drop(archives);
+        definitions(packages).map(Arc::new)
+    })
+    .await
+}
+
+fn definitions(packages: Vec<Package>) -> Result<Definitions, PackagesError> {
+    let mut layer = Layer::new();
+    let mut guides = Vec::new();
+    for resource in packages.iter().flat_map(|package| &package.resources) {
+        let url =
+            resource.url.as_deref().filter(|_| &*resource.resource_type == "ImplementationGuide");
+        if let Some(url) = url {
+            let version = resource.version.as_deref().map(|version| format!("|{version}"));
+            guides.push(format!("{url}{}", version.unwrap_or_default()));
+        }
+        // What is none of terminology's is not there for it.
+        let document = Document::parse(&resource.json).ok();
+        if let Some(Ok(entry)) = document.as_ref().map(|it| Entry::new(it.root())) {
+            layer.add(Arc::new(entry));
+        }
+    }
+    guides.sort();
+    let set = DefinitionSet::r4()
+        .with_packages(packages)
+        .map_err(|error| PackagesError::Together(Box::new(error)))?;
+    let unmet = set.unmet_dependencies().iter();
+    let unmet = unmet
+        .map(|unmet| format!("{}#{}, which {} depends on", unmet.name, unmet.wanted, unmet.package))
+        .collect();
+    let layer = Arc::new(layer);
+    let terminology = Terminology::r4().with(Arc::clone(&layer));
+    Ok(Definitions {
+        validator: Arc::new(Validator::new(Schema::r4(), set, terminology)),
+        terminology: (!layer.is_empty()).then_some(layer),
+        guides,
+        unmet,
+    })
+}

@@ -1,0 +1,52 @@
+//! A tenant's packages, as clients come to see them.
+
+use serde_json::json;
+
+use crate::support::package::{self, COLOURS, GUIDE};
+use crate::support::{Access, Site};
+
+#[tokio::test]
+async fn a_package_counts_at_once_and_until_it_is_removed() {
+    // TERM-012
+    let site = Site::start().await;
+    let lookup = format!("CodeSystem/$lookup?system={COLOURS}&code=red");
+    site.get(&lookup).await.is(404);
+    assert_eq!(site.get("metadata").await.json().get("implementationGuide"), None);
+    let added = site.add_package(package::tgz()).await;
+    assert_eq!(added.packages, ["test#1.0.0"]);
+    assert_eq!(added.unmet, ["absent#2.0.0, which test#1.0.0 depends on"]);
+    site.get(&lookup).await.is(200);
+    assert_eq!(site.get("metadata").await.json()["implementationGuide"], json!([GUIDE]));
+    let other = Access::owner().in_tenant("other");
+    site.ask("GET", &lookup).by(&other).send().await.is(404);
+    let elsewhere = site.ask("GET", "metadata").by(&other).send().await.json();
+    assert_eq!(elsewhere.get("implementationGuide"), None);
+    site.remove_package("test#1.0.0").await;
+    site.get(&lookup).await.is(404);
+    assert_eq!(site.get("metadata").await.json().get("implementationGuide"), None);
+}
+
+#[tokio::test]
+async fn how_packages_are_stored_nobody_sees() {
+    let site = Site::start().await;
+    site.put("Patient/1", json!({ "resourceType": "Patient", "id": "1" })).await.is(201);
+    site.add_package(package::tgz()).await;
+    site.put("Patient/1", json!({ "resourceType": "Patient", "id": "1", "active": true })).await;
+    for target in ["_history", "_history?_count=1", "_history?_count=0"] {
+        let history = site.get(target).await.is(200);
+        assert_eq!(history.json()["total"], 2, "{target}");
+        assert!(!history.text().contains("HearthgatePackage"), "{target}");
+    }
+    // Page by page there are as many as in one.
+    let first = site.get("_history?_count=1").await.json();
+    let links = first["link"].as_array().unwrap();
+    let next = links.iter().find(|link| link["relation"] == "next").unwrap();
+    let next = next["url"].as_str().unwrap().split_once("/fhir/").unwrap().1;
+    let second = site.get(next).await.is(200).json();
+    assert_eq!(second["entry"][0]["request"]["url"], "Patient/1");
+    assert!(second["link"].as_array().unwrap().iter().all(|link| link["relation"] != "next"));
+    site.get("HearthgatePackage/1").await.is(404);
+    site.get("HearthgatePackage/_history").await.is(404);
+    let own = json!({ "resourceType": "HearthgatePackage", "id": "1" });
+    site.put("HearthgatePackage/1", &own).await.is(404);
+}

@@ -1,0 +1,60 @@
+//! A small FHIR package, made here.
+
+use serde_json::{Value, json};
+
+/// The profile in the package: a Patient with a birth date.
+pub(crate) const PROFILE: &str = "http://x/StructureDefinition/born";
+/// The code system in it.
+pub(crate) const COLOURS: &str = "http://x/CodeSystem/colours";
+/// The guide in it, as a canonical.
+pub(crate) const GUIDE: &str = "http://x/ImplementationGuide/test|1.0.0";
+
+/// `test#1.0.0` as a tgz.
+pub(crate) fn tgz() -> Vec<u8> {
+    let files = [
+        (
+            "package.json",
+            json!({ "name": "test", "version": "1.0.0", "fhirVersions": ["4.0.1"],
+                "dependencies": { "hl7.fhir.r4.core": "4.0.1", "absent": "2.0.0" } }),
+        ),
+        (
+            "StructureDefinition-born.json",
+            json!({ "resourceType": "StructureDefinition", "id": "born", "url": PROFILE,
+                "version": "1.0.0", "name": "Born", "status": "active", "fhirVersion": "4.0.1",
+                "kind": "resource", "abstract": false, "type": "Patient",
+                "baseDefinition": "http://hl7.org/fhir/StructureDefinition/Patient",
+                "derivation": "constraint",
+                "differential": { "element": [
+                    { "id": "Patient", "path": "Patient" },
+                    { "id": "Patient.birthDate", "path": "Patient.birthDate", "min": 1 },
+                ] } }),
+        ),
+        (
+            "CodeSystem-colours.json",
+            json!({ "resourceType": "CodeSystem", "id": "colours", "url": COLOURS,
+                "version": "1.0.0", "status": "active", "content": "complete",
+                "concept": [{ "code": "red", "display": "Red" }] }),
+        ),
+        (
+            "ImplementationGuide-test.json",
+            json!({ "resourceType": "ImplementationGuide", "id": "test", "version": "1.0.0",
+                "url": GUIDE.split_once('|').expect("a version").0 }),
+        ),
+    ];
+    archive(&files)
+}
+
+fn archive(files: &[(&str, Value)]) -> Vec<u8> {
+    let packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut archive = tar::Builder::new(packed);
+    for (name, content) in files {
+        let content = content.to_string();
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        let path = format!("package/{name}");
+        archive.append_data(&mut header, path, content.as_bytes()).expect("written to memory");
+    }
+    archive.into_inner().and_then(|packed| packed.finish()).expect("written to memory")
+}
