@@ -14,7 +14,7 @@ use fhir_schema::Schema;
 use gateway::{AccessLog, GatewayConfig};
 use hearthgate::doors::{SystemClock, SystemIds};
 use registry::{Actor, Beside, Registry};
-use server::{Limits, ServerConfig};
+use server::{Limits, ServerConfig, Validation, WritePolicy};
 use store_sled::{KeyFolder, SledStore, SledStoreOptions};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -76,7 +76,10 @@ pub(crate) async fn server(directory: &Path) -> Result<(), Failure> {
         page_key: server::PageKey::new(&[0; 32]),
         limits: Limits::default(),
     };
-    let databases = BTreeMap::from([(TENANT.parse::<TenantName>()?, Arc::clone(&database))]);
+    // As the product validates where nothing else is configured.
+    let validation = Validation::new(WritePolicy::default(), Schema::r4().fhir_version());
+    let of_tenant = (Arc::clone(&database), Arc::new(validation));
+    let databases = BTreeMap::from([(TENANT.parse::<TenantName>()?, of_tenant)]);
     let clock = Arc::new(SystemClock::start());
     let ids = Arc::new(SystemIds::open()?);
     let (stop, stopping) = watch::channel(false);
