@@ -1,7 +1,6 @@
 //! XML to JSON (FHIR R4, 2.6.1 and 2.6.2), in one pass over the text: what an element is, and
 //! where it may stand, is looked up in the table.
 
-use fhir_core::Lines;
 use fhir_core::json::MAX_DEPTH;
 use fhir_schema::{Element, Kind, Node, Schema};
 
@@ -102,7 +101,7 @@ pub fn to_json<'a>(
     }
     let issues = located(issues, &text);
     let Out { json, places } = out;
-    let converted = Converted { json, places: Places { text, places, lines: Lines::new() } };
+    let converted = Converted { json, places: Places { text, places, lines: Box::default() } };
     if issues.is_empty() {
         return Ok(converted);
     }
