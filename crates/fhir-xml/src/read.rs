@@ -58,7 +58,7 @@ pub struct Refused<'a> {
     pub issues: Vec<XmlIssue>,
     /// What could be read in spite of that, for finding what else is wrong. The issues name what
     /// is missing from it: it must not be stored.
-    pub readable: Option<Box<Converted<'a>>>,
+    pub readable: Option<Converted<'a>>,
 }
 
 impl std::error::Error for Refused<'_> {}
@@ -105,7 +105,7 @@ pub fn to_json<'a>(
     if issues.is_empty() {
         return Ok(converted);
     }
-    Err(Refused { issues, readable: is_whole.then(|| Box::new(converted)) })
+    Err(Refused { issues, readable: is_whole.then_some(converted) })
 }
 
 /// Finds the lines of all issues in one pass over the text.
