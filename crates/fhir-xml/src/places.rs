@@ -15,7 +15,8 @@ pub struct Places<'a> {
     pub(crate) text: Cow<'a, str>,
     /// Sorted by the byte of the JSON.
     pub(crate) places: Vec<Place>,
-    pub(crate) lines: Lines,
+    /// Boxed: a refusal has this too, and is given back by value.
+    pub(crate) lines: Box<Lines>,
 }
 
 impl Places<'_> {

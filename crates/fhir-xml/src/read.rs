@@ -1,7 +1,6 @@
 //! XML to JSON (FHIR R4, 2.6.1 and 2.6.2), in one pass over the text: what an element is, and
 //! where it may stand, is looked up in the table.
 
-use fhir_core::Lines;
 use fhir_core::json::MAX_DEPTH;
 use fhir_schema::{Element, Kind, Node, Schema};
 
@@ -59,7 +58,7 @@ pub struct Refused<'a> {
     pub issues: Vec<XmlIssue>,
     /// What could be read in spite of that, for finding what else is wrong. The issues name what
     /// is missing from it: it must not be stored.
-    pub readable: Option<Box<Converted<'a>>>,
+    pub readable: Option<Converted<'a>>,
 }
 
 impl std::error::Error for Refused<'_> {}
@@ -102,11 +101,11 @@ pub fn to_json<'a>(
     }
     let issues = located(issues, &text);
     let Out { json, places } = out;
-    let converted = Converted { json, places: Places { text, places, lines: Lines::new() } };
+    let converted = Converted { json, places: Places { text, places, lines: Box::default() } };
     if issues.is_empty() {
         return Ok(converted);
     }
-    Err(Refused { issues, readable: is_whole.then(|| Box::new(converted)) })
+    Err(Refused { issues, readable: is_whole.then_some(converted) })
 }
 
 /// Finds the lines of all issues in one pass over the text.

@@ -269,7 +269,8 @@ async fn of_transactions_at_once_each_entry_has_its_own_judgement() {
         sent.spawn(async move {
             let found = entry("POST", "Patient", identified("1"));
             let found = when(found, "ifNoneExist", "identifier=urn:mrn|1");
-            let basic = json!({ "resourceType": "Basic", "colour": "red", "code": {} });
+            let basic =
+                json!({ "resourceType": "Basic", "colour": "red", "code": { "text": "a" } });
             let whole = transaction([found, entry("POST", "Basic", basic)]);
             let answer = site.post("", whole).await.is(200);
             assert_eq!(answer.entry(0).get("outcome"), None);
