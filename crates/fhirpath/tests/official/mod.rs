@@ -106,7 +106,7 @@ fn input(path: &Path) -> Result<String, String> {
             // One input has an extension in the wrong place, and is read all the same.
             Err(refused) => {
                 let what = format!("{path:?}: {refused}");
-                *refused.readable.ok_or(what)?
+                refused.readable.ok_or(what)?
             }
         };
         return String::from_utf8(converted.json).map_err(|error| format!("{path:?}: {error}"));
