@@ -14,7 +14,7 @@ use fhir_schema::Schema;
 use gateway::{AccessLog, GatewayConfig};
 use hearthgate::doors::{SystemClock, SystemIds};
 use registry::{Actor, Beside, Registry};
-use server::{Limits, ServerConfig};
+use server::{Limits, ServerConfig, Validation, WritePolicy};
 use store_sled::{KeyFolder, SledStore, SledStoreOptions};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -76,7 +76,9 @@ pub(crate) async fn server(directory: &Path) -> Result<(), Failure> {
         page_key: server::PageKey::new(&[0; 32]),
         limits: Limits::default(),
     };
-    let databases = BTreeMap::from([(TENANT.parse::<TenantName>()?, Arc::clone(&database))]);
+    let validation = Arc::new(Validation::new(WritePolicy::default()));
+    let served = (Arc::clone(&database), validation);
+    let databases = BTreeMap::from([(TENANT.parse::<TenantName>()?, served)]);
     let clock = Arc::new(SystemClock::start());
     let ids = Arc::new(SystemIds::open()?);
     let (stop, stopping) = watch::channel(false);
