@@ -76,7 +76,8 @@ pub(crate) async fn server(directory: &Path) -> Result<(), Failure> {
         page_key: server::PageKey::new(&[0; 32]),
         limits: Limits::default(),
     };
-    let validation = Arc::new(Validation::new(WritePolicy::default()));
+    let version = database.schema().fhir_version();
+    let validation = Arc::new(Validation::new(WritePolicy::default(), version));
     let served = (Arc::clone(&database), validation);
     let databases = BTreeMap::from([(TENANT.parse::<TenantName>()?, served)]);
     let clock = Arc::new(SystemClock::start());
