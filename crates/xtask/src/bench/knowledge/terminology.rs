@@ -6,7 +6,7 @@ use fhir_core::Clock;
 use fhir_terminology::Terminology;
 use hearthgate::doors::SystemClock;
 
-use super::{Failure, Rounds, best, say};
+use super::{Failure, Moments, best, say};
 
 /// A value set, a code system, and a code that is in both.
 const CASES: [(&str, &str, &str, &str); 5] = [
@@ -38,7 +38,7 @@ const CASES: [(&str, &str, &str, &str); 5] = [
 ];
 
 /// Measures and prints.
-pub(super) fn run(rounds: Rounds) -> Result<(), Failure> {
+pub(super) fn run(rounds: Moments) -> Result<(), Failure> {
     let terminology = Terminology::r4();
     for (name, value_set, system, code) in CASES {
         let resolved = terminology.resolve(value_set)?;
