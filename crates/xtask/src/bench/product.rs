@@ -76,10 +76,10 @@ pub(crate) async fn server(directory: &Path) -> Result<(), Failure> {
         page_key: server::PageKey::new(&[0; 32]),
         limits: Limits::default(),
     };
-    // As the product validates where nothing else is configured.
-    let validation = Validation::new(WritePolicy::default(), Schema::r4().fhir_version());
-    let of_tenant = (Arc::clone(&database), Arc::new(validation));
-    let databases = BTreeMap::from([(TENANT.parse::<TenantName>()?, of_tenant)]);
+    let version = database.schema().fhir_version();
+    let validation = Arc::new(Validation::new(WritePolicy::default(), version));
+    let served = (Arc::clone(&database), validation);
+    let databases = BTreeMap::from([(TENANT.parse::<TenantName>()?, served)]);
     let clock = Arc::new(SystemClock::start());
     let ids = Arc::new(SystemIds::open()?);
     let (stop, stopping) = watch::channel(false);
