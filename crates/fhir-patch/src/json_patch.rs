@@ -12,6 +12,8 @@ const MAX_OPERATIONS: usize = 10_000;
 
 /// So many names and items may be looked at or moved on behalf of one patch.
 const MAX_STEPS: usize = 50_000_000;
+/// Walking through so many bytes of a value counts as a step.
+const BYTES_OF_STEP: usize = 8;
 
 /// A JSON Patch that was read.
 #[derive(Debug)]
@@ -163,10 +165,12 @@ impl<'a> Work<'a> {
                 self.take_room(bytes)?;
                 self.insert(path, copied)
             }
-            Kinds::Test(value) => match self.find(path)?.is_equal(&Node::of(*value)) {
-                true => Ok(()),
-                false => Err(PatchProblem::TestFailed),
-            },
+            Kinds::Test(value) => {
+                let found = self.find(path)?;
+                let (bytes, is_equal) = (found.measure().bytes, found.is_equal(&Node::of(*value)));
+                self.take_steps(bytes / BYTES_OF_STEP)?;
+                if is_equal { Ok(()) } else { Err(PatchProblem::TestFailed) }
+            }
         }
     }
 
@@ -186,7 +190,9 @@ impl<'a> Work<'a> {
     /// RFC 6902, 4.1: into an object, in the place of what has the name; into an array, before
     /// what has the index.
     fn insert(&mut self, path: &Pointer, value: Node<'a>) -> Result<(), PatchProblem> {
-        if path.tokens.len() + value.measure().levels > MAX_DEPTH {
+        let measured = value.measure();
+        self.take_steps(measured.bytes / BYTES_OF_STEP)?;
+        if path.tokens.len() + measured.levels > MAX_DEPTH {
             let text = format!("the result would have more than {MAX_DEPTH} levels");
             return Err(PatchProblem::Inapplicable(text));
         }

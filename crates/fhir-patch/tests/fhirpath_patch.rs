@@ -511,6 +511,18 @@ fn what_a_patch_may_cost_is_bounded() {
     refused("Patient", &ids(&[1; 200]), &delete(costly), "its path fails");
 }
 
+/// Where many elements are found none of them is looked for, and in a long list not each.
+#[test]
+fn a_path_that_finds_very_many_elements_is_refused_soon() {
+    let given = vec!["\"a\""; 100_000].join(",");
+    let members = format!(r#""name":[{{"given":[{given}]}}]"#);
+    let found = refused("Patient", &members, &delete("Patient.name.given"), "finds 100000");
+    assert!(matches!(found.problem, PatchProblem::Inapplicable(_)));
+    let moved = reorder("Patient.name.given", 1, 0);
+    let costly = refused("Patient", &members, &moved, "too long");
+    assert!(matches!(costly.problem, PatchProblem::TooCostly(_)));
+}
+
 const WHOLE: &str = r#"{"resourceType":"Patient","id":"p","contained":[{"resourceType":"Organization","id":"o"}],"name":[{"given":["a",null],"_given":[null,{"id":"x"}],"family":"f"},{"text":"t"}],"_birthDate":{"extension":[{"url":"u","valueQuantity":{"value":1.0}}]},"deceasedBoolean":false,"contact":[{"gender":"male","telecom":[{"rank":1}]}],"extra":[[1,{}],{}],"_gender":[null]}"#;
 
 proptest! {

@@ -182,6 +182,20 @@ fn copies_do_not_grow_without_bound() {
     assert!(matches!(error.problem, PatchProblem::TooCostly(_)));
 }
 
+#[test]
+fn going_through_large_values_again_and_again_is_refused_soon() {
+    let items = vec!["1"; 500_000].join(",");
+    let target = format!(r#"{{"resourceType":"Basic","a":[{items}]}}"#);
+    let repeated = |one: &str| format!("[{}]", vec![one; 4_000].join(","));
+    let moved = r#"{"op":"move","from":"/a","path":"/b"},{"op":"move","from":"/b","path":"/a"}"#;
+    let error = apply(&target, &repeated(moved)).unwrap_err();
+    assert!(matches!(error.problem, PatchProblem::TooCostly(_)), "{error}");
+    let long = format!(r#"{{"l":["{}",{{}}]}}"#, "x".repeat(200_000));
+    let tested = format!(r#"{{"op":"test","path":"/l","value":["{}",{{}}]}}"#, "x".repeat(200_000));
+    let copies = format!(r#"[{}]"#, vec![tested.as_str(); 4].join(","));
+    assert_eq!(apply(&long, &copies).unwrap(), long);
+}
+
 fn any_json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),

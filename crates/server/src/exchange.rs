@@ -25,7 +25,7 @@ use crate::error_answer::ErrorAnswer;
 use crate::holding::HeldBody;
 use crate::idempotency::Turn;
 use crate::interactions::{history, validate};
-use crate::large::{SMALL, Turns, where_it_belongs};
+use crate::large::{LARGE, SMALL, Turns, where_it_belongs};
 use crate::negotiation::{self, Encoding, Format, Handling, Return, SentAs, Spoken};
 use crate::validation::Sent;
 use crate::{Server, bundle, dispatch, idempotency, panics, representation, validation};
@@ -174,6 +174,8 @@ async fn carry_out(
         || (interaction == Interaction::BatchOrTransaction
             && body.as_ref().is_some_and(|(body, _)| names_patch(&body.bytes)));
     let length = if says_little { length.max(SMALL + 1) } else { length };
+    // What is patched may be as large as a resource may be, several times in memory.
+    let length = if patches(&interaction) { length.max(LARGE + 1) } else { length };
     let server = Arc::clone(server);
     let database = Arc::clone(&server.databases[&grant.tenant]);
     let query = head.uri.query().unwrap_or_default().to_owned();
@@ -294,9 +296,11 @@ fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), Server
     unknown.map_or(Ok(()), |name| Err(ServerError::UnsupportedParameter(name)))
 }
 
-/// Whether a short Bundle has an entry that patches.
+/// Whether a short Bundle may have an entry that patches. What is escaped may say anything.
 fn names_patch(bundle: &[u8]) -> bool {
-    bundle.len() <= SMALL && bundle.windows(5).any(|part| part == b"PATCH")
+    let escapes = |byte: &u8| matches!(byte, b'\\' | b'&');
+    bundle.len() <= SMALL
+        && (bundle.windows(5).any(|part| part == b"PATCH") || bundle.iter().any(escapes))
 }
 
 async fn read_body(
@@ -453,6 +457,14 @@ mod tests {
 
     fn format(query: &str) -> Format {
         negotiation::format(Spoken("4.0.1"), &HeaderMap::new(), query).unwrap()
+    }
+
+    #[test]
+    fn what_may_patch_is_known_whatever_is_escaped() {
+        for names in ["\"PATCH\"", r#""P\u0041TCH""#, "<method value=\"&#80;ATCH\"/>"] {
+            assert!(names_patch(names.as_bytes()), "{names}");
+        }
+        assert!(!names_patch(br#"{"method":"PUT","url":"Patient/1"}"#));
     }
 
     /// A large Binary, as a read or a write answers it.

@@ -5,6 +5,8 @@ mod elements;
 mod read;
 mod value;
 
+use std::collections::HashSet;
+
 use fhir_core::json::{Document, Value};
 use fhir_schema::{Element, Kind, Node as SchemaNode, Schema};
 use fhirpath::{Context, Expression, FhirValue, Item, Options};
@@ -23,6 +25,9 @@ const MAX_STEPS: u64 = 10_000_000;
 /// So many bytes may be read again for all expressions of one patch: each sees the resource as
 /// the operation before it left it.
 const MAX_REREAD: usize = 256 << 20;
+/// To find where an item of a list stands, so many bytes are read again for each item before it.
+const BYTES_OF_ITEM: usize = 16;
+const TOO_LONG: &str = "the patch takes too long; send it in parts";
 
 impl FhirPathPatch<'_> {
     /// The resource with all operations applied in their order.
@@ -43,9 +48,10 @@ impl FhirPathPatch<'_> {
         for (index, operation) in self.operations.iter().enumerate() {
             reread += json.len();
             let done = if reread > MAX_REREAD {
-                Err(PatchProblem::too_costly("the patch takes too long; send it in parts"))
+                Err(PatchProblem::too_costly(TOO_LONG))
             } else {
-                Work { schema, root: &mut root, resource_type: &of }
+                let reread = &mut reread;
+                Work { schema, root: &mut root, resource_type: &of, reread }
                     .perform(operation, &json, budget)
             };
             let done = done.and_then(|()| {
@@ -70,6 +76,8 @@ struct Work<'w, 's, 'a> {
     schema: &'s Schema,
     root: &'w mut Node<'a>,
     resource_type: &'w str,
+    /// Bytes that were read again.
+    reread: &'w mut usize,
 }
 
 impl<'a> Work<'_, '_, 'a> {
@@ -80,7 +88,8 @@ impl<'a> Work<'_, '_, 'a> {
         json: &[u8],
         budget: u64,
     ) -> Result<(), PatchProblem> {
-        let found = self.find(&operation.path, json, budget)?;
+        let of_list = matches!(operation.change, Change::Insert { .. } | Change::Move { .. });
+        let found = self.find(&operation.path, json, budget, of_list)?;
         match &operation.change {
             Change::Add { name, value } => self.add(&one(found)?, name, *value),
             Change::Insert { index, value } => {
@@ -109,8 +118,15 @@ impl<'a> Work<'_, '_, 'a> {
         }
     }
 
-    /// The elements that an expression finds, each by its place.
-    fn find(&self, path: &str, json: &[u8], budget: u64) -> Result<Vec<Place>, PatchProblem> {
+    /// The elements that an expression finds, each by its place: the items of a list, or one at
+    /// most.
+    fn find(
+        &mut self,
+        path: &str,
+        json: &[u8],
+        budget: u64,
+        of_list: bool,
+    ) -> Result<Vec<Place>, PatchProblem> {
         let expression =
             Expression::compile(path, self.schema, self.resource_type, Options::default())
                 .map_err(|error| PatchProblem::Malformed(format!("its path is wrong: {error}")))?;
@@ -121,16 +137,33 @@ impl<'a> Work<'_, '_, 'a> {
         let items = expression
             .evaluate(&context, &Item::Fhir(resource))
             .map_err(|error| PatchProblem::Inapplicable(format!("its path fails: {error}")))?;
-        let mut places: Vec<Place> = Vec::with_capacity(items.len());
+        let no_element = || {
+            let text = "its path finds a value that is no element of the resource";
+            PatchProblem::inapplicable(text)
+        };
+        // An element that is found twice is one.
+        let (mut known, mut elements) = (HashSet::new(), Vec::new());
         for item in &items {
-            let place = item.as_fhir().and_then(|value| Place::of(document.root(), value));
-            let no_element = "its path finds a value that is no element of the resource";
-            let place = place.ok_or_else(|| PatchProblem::inapplicable(no_element))?;
-            if !places.contains(&place) {
-                places.push(place);
+            let value = item.as_fhir().ok_or_else(no_element)?;
+            let anchor = value.value().or_else(|| value.sibling()).ok_or_else(no_element)?;
+            if known.insert((anchor.document_text().as_ptr(), anchor.place())) {
+                elements.push(value);
             }
         }
-        Ok(places)
+        let count = elements.len();
+        if of_list {
+            // Where each stands is found by going through those before it.
+            *self.reread = self.reread.saturating_add(count * count * BYTES_OF_ITEM);
+            if *self.reread > MAX_REREAD {
+                return Err(PatchProblem::too_costly(TOO_LONG));
+            }
+        } else if count > 1 {
+            return Err(PatchProblem::Inapplicable(format!(
+                "its path finds {count} elements, and it must find one"
+            )));
+        }
+        let place = |value: &&FhirValue<'_>| Place::of(document.root(), value);
+        elements.iter().map(|value| place(value).ok_or_else(no_element)).collect()
     }
 
     /// The node whose elements stand in the object at these steps.
@@ -231,16 +264,10 @@ impl<'a> Work<'_, '_, 'a> {
     }
 }
 
+/// The element that was found.
 fn one(found: Vec<Place>) -> Result<Place, PatchProblem> {
-    let count = found.len();
-    let mut found = found.into_iter();
-    match (found.next(), found.next()) {
-        (Some(place), None) => Ok(place),
-        (None, _) => Err(PatchProblem::inapplicable("its path finds no element")),
-        (Some(_), Some(_)) => Err(PatchProblem::Inapplicable(format!(
-            "its path finds {count} elements, and it must find one"
-        ))),
-    }
+    let place = found.into_iter().next();
+    place.ok_or_else(|| PatchProblem::inapplicable("its path finds no element"))
 }
 
 fn no_index(name: &str, index: usize) -> PatchProblem {

@@ -9,6 +9,7 @@ use fhir_core::json::Document;
 use fhir_core::{Bundle, Resource, VersionId};
 
 use super::Context;
+use super::plan::touched_twice;
 use super::target::Target;
 use crate::error::ServerError;
 use crate::interactions::patch::{Patched, patched};
@@ -36,14 +37,26 @@ impl Patches {
         targets: &[Target],
     ) -> Result<Self, ServerError> {
         let mut patches = BTreeMap::new();
+        let mut of = BTreeMap::new();
+        let limit = context.server.limits.body_bytes;
+        let mut left = limit;
         for (index, target) in targets.iter().enumerate() {
             let Interaction::Patch(instance) = &target.interaction else { continue };
+            let identity = (&instance.resource_type, &instance.id);
+            // Each may be touched once (HTTP-176): it is not patched twice to find that out.
+            if let Some(other) = of.insert(identity, index) {
+                return Err(touched_twice((other, index), identity));
+            }
             let call = target.call(context, bundle.entries[index].resource.clone());
             let done = match call.known(&instance.resource_type) {
                 Ok(()) => patched(&call, instance, snapshot).await,
                 Err(error) => Err(error),
             };
-            patches.insert(index, done.map_err(|error| error.in_entry(index))?);
+            let done = done.map_err(|error| error.in_entry(index))?;
+            // All of them are in memory at once, as if they had been sent.
+            let more = left.checked_sub(done.json.len());
+            left = more.ok_or_else(|| ServerError::BodyTooLong { limit }.in_entry(index))?;
+            patches.insert(index, done);
         }
         Ok(Self(patches))
     }

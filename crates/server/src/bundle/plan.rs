@@ -229,14 +229,7 @@ impl<'a> Planner<'a> {
         let Some(other) = self.touched.insert(identity.clone(), index) else {
             return Ok(());
         };
-        Err(ServerError::InvalidTransaction {
-            expression: format!("Bundle.entry[{index}].request.url"),
-            text: format!(
-                "entries {other} and {index} are both about {}/{}; a transaction touches each \
-                 resource once",
-                identity.0, identity.1
-            ),
-        })
+        Err(touched_twice((other, index), (&identity.0, &identity.1)))
     }
 
     /// Notes what the entry writes.
@@ -474,5 +467,19 @@ impl<'a> Planner<'a> {
             }
         }
         borne
+    }
+}
+
+/// Two entries of a transaction, by their indexes, are about one resource (HTTP-176).
+pub(crate) fn touched_twice(
+    (other, index): (usize, usize),
+    (resource_type, id): (&ResourceType, &ResourceId),
+) -> ServerError {
+    ServerError::InvalidTransaction {
+        expression: format!("Bundle.entry[{index}].request.url"),
+        text: format!(
+            "entries {other} and {index} are both about {resource_type}/{id}; a transaction \
+             touches each resource once"
+        ),
     }
 }

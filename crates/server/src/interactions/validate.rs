@@ -15,6 +15,9 @@ use crate::error::ServerError;
 use crate::negotiation::parameters;
 use crate::validation::{self, Sent};
 
+/// So many profiles may be asked for at a time.
+const MOST_PROFILES: usize = 100;
+
 /// The operation's name in URLs and grants.
 pub(crate) const NAME: &str = "$validate";
 /// The canonical of its definition.
@@ -168,6 +171,9 @@ impl<'a> Asked<'a> {
             return Err(invalid("profile", "name the profile by its canonical URL"));
         }
         if !self.profiles.iter().any(|other| other == canonical) {
+            if self.profiles.len() == MOST_PROFILES {
+                return Err(invalid("profile", "name at most 100 profiles at a time"));
+            }
             self.profiles.push(canonical.to_owned());
         }
         Ok(())

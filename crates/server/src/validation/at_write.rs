@@ -65,7 +65,9 @@ pub(crate) fn judge(
     preference: Return,
     now: fhir_core::Instant,
 ) -> Result<Judged, Vec<Issue>> {
-    let as_it_came = Judged { told: Vec::new(), tag: Tag::AsItCame };
+    // Nobody but the server says what it has found, also where it does not look.
+    let tag = if is_tagged(resource) { Tag::Without } else { Tag::AsItCame };
+    let as_it_came = Judged { told: Vec::new(), tag };
     let Some(current) = validation.current() else { return Ok(as_it_came) };
     let Policy { depth, action } = validation.policy.of(resource);
     let depth = match depth {

@@ -96,6 +96,13 @@ async fn with_warn_it_is_written_and_tagged_and_whoever_asks_is_told() {
     assert_eq!(tags(&site.get(&told.reference()).await.json()), [""; 0]);
 }
 
+#[tokio::test]
+async fn the_servers_tag_is_nobodys_also_where_nothing_is_judged() {
+    let site = Site::asking(policy(Depth::Parse, Action::Enforce)).await;
+    let reference = site.post("Patient", &valid_with_tag()).await.is(201).reference();
+    assert_eq!(tags(&site.get(&reference).await.json()), [""; 0]);
+}
+
 /// Who claims the server's tag does not get it.
 fn valid_with_tag() -> Value {
     json!({ "resourceType": "Patient", "active": true,
