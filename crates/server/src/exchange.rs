@@ -273,7 +273,7 @@ fn takes_body(interaction: &Interaction) -> bool {
     ) || patches(interaction)
 }
 
-fn patches(interaction: &Interaction) -> bool {
+pub(crate) fn patches(interaction: &Interaction) -> bool {
     matches!(interaction, Interaction::Patch(_) | Interaction::ConditionalPatch(_))
 }
 

@@ -20,6 +20,7 @@ use crate::call::{Answer, Call, terms};
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
+use crate::exchange::patches;
 use crate::interactions::{create, update, write};
 use crate::validation::Judged;
 
@@ -177,6 +178,7 @@ async fn respond(
 ) -> Result<Answer, ServerError> {
     let mut response = Response::new(Kind::Transaction, entries.len());
     let mut allowance = Allowance::of(context);
+    let mut patched = Allowance::of(context);
     for (entry, (target, planned)) in targets.iter().zip(entries).enumerate() {
         let call = target.call(context, target.parameters(&bundle.entries[entry]));
         let answer = match planned {
@@ -190,7 +192,11 @@ async fn respond(
                     let told = judged.get(&entry).map(|judged| judged.told.clone());
                     let answer =
                         write::answer(&call, of, id, (committed.receipt.t, written)).await?;
-                    Answer { told: told.unwrap_or_default(), ..answer }
+                    let answer = Answer { told: told.unwrap_or_default(), ..answer };
+                    match patches(&target.interaction) {
+                        true => patched.keep(answer),
+                        false => answer,
+                    }
                 }
             }
             Planned::Existing(of, id) => create::exists(&call, &committed.snapshot, of, id).await?,

@@ -25,6 +25,19 @@ impl Allowance {
         if self.left == 0 { Err(ServerError::AnswerTooLong { limit: self.limit }) } else { Ok(()) }
     }
 
+    /// Takes what a patch was answered with, which may be far longer than the patch. The resource
+    /// is left out of one that does not fit: what was done is done.
+    pub(crate) fn keep(&mut self, answer: Answer) -> Answer {
+        let bytes = answer.body.as_ref().map_or(0, bytes::Bytes::len);
+        match self.left.checked_sub(bytes) {
+            Some(left) => {
+                self.left = left;
+                answer
+            }
+            None => Answer { body: None, ..answer },
+        }
+    }
+
     /// Takes what was read; from one that does not fit on, nothing does.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ use crate::call::Answer;
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
+use crate::exchange::patches;
 use crate::idempotency::{self, Turn};
 use crate::interactions::write::Issues;
 
@@ -40,7 +41,13 @@ pub(crate) async fn batch(
         .map(|target| target.as_ref().err().map(|error| Err(ErrorAnswer::of(error))))
         .collect();
     let batch = Batch { context, bundle, requests, named, targets: &targets, created: &created };
-    let at_once = at_once(bundle);
+    let patches =
+        |index: usize| targets[index].as_ref().is_ok_and(|target| patches(&target.interaction));
+    let at_once = match (0..targets.len()).any(patches) {
+        true => PATCHED_AT_ONCE,
+        false => at_once(bundle),
+    };
+    let mut patched = Allowance::of(context);
     // Each step begins when the one before it has ended.
     for step in [Step::Delete, Step::Create, Step::Update] {
         let mut chains = chains(&targets, step).into_iter();
@@ -48,6 +55,10 @@ pub(crate) async fn batch(
             chains.by_ref().take(at_once).map(|chain| batch.writes(chain)).collect();
         while let Some(ended) = running.next().await {
             for (index, answer) in ended {
+                let answer = match patches(index) {
+                    true => answer.map(|answer| patched.keep(answer)),
+                    false => answer,
+                };
                 answers[index] = Some(answer);
             }
             running.extend(chains.next().map(|chain| batch.writes(chain)));
@@ -78,6 +89,9 @@ const AT_ONCE: usize = 64;
 /// Of how many bytes at once: a part of what may wait for the disk, so that a batch alone never
 /// overloads it.
 const BYTES_AT_ONCE: usize = 8 << 20;
+
+/// The same where an entry patches: what it leaves is longer than what was sent.
+const PATCHED_AT_ONCE: usize = 2;
 
 /// How many of these entries are committed at once.
 fn at_once(bundle: &Bundle<'_>) -> usize {

@@ -267,3 +267,34 @@ async fn a_body_that_ends_early_is_no_write() {
     site.put("Patient/1", r#"{"resourceType":"Patient","id":"1"}"#).await.is(201);
     assert_eq!(site.position(), 1);
 }
+
+/// A short patch may be answered with a long resource: in a Bundle no more of them are than the
+/// limit, and what was done is done.
+#[tokio::test]
+async fn a_bundle_answers_no_more_patched_resources_than_the_limit() {
+    let site = Site::limited(Limits { answer_bytes: 5000, ..Limits::default() }).await;
+    let mut entries = Vec::new();
+    for id in 1..=3 {
+        let long = patient(2000).replacen('{', &format!(r#"{{"id":"{id}","#), 1);
+        site.put(&format!("Patient/{id}"), long).await.is(201);
+        entries.push(format!(
+            r#"{{"request":{{"method":"PATCH","url":"Patient/{id}"}},"resource":{{"resourceType":"Parameters","parameter":[{{"name":"operation","part":[{{"name":"type","valueCode":"replace"}},{{"name":"path","valueString":"Patient.language"}},{{"name":"value","valueCode":"{}"}}]}}]}}}}"#,
+            "y".repeat(1900)
+        ));
+    }
+    for of in ["transaction", "batch"] {
+        let entries = entries.join(",");
+        let bundle = format!(r#"{{"resourceType":"Bundle","type":"{of}","entry":[{entries}]}}"#);
+        let ask = site.ask("POST", "").header("prefer", "return=representation").body(bundle);
+        let answer = ask.send().await.is(200).json();
+        let answered = answer["entry"].as_array().unwrap();
+        let done = |entry: &&serde_json::Value| {
+            entry["response"]["status"].as_str().unwrap().starts_with("200")
+        };
+        assert_eq!(answered.iter().filter(done).count(), 3, "{of}");
+        let whole = answered.iter().filter(|entry| entry["resource"].is_object()).count();
+        assert_eq!(whole, 2, "{of}");
+    }
+    let patched = site.get("Patient/3").await.is(200).json();
+    assert!(patched["language"].as_str().unwrap().starts_with('y'));
+}
