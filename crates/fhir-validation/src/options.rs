@@ -78,6 +78,9 @@ pub enum Html {
 pub enum VitalSigns {
     /// By their code, whether or not they claim to (R4, "Vital Signs Profile").
     ByCode,
+    /// By that, and in the category of vital signs by the code of a component, too: what has a part
+    /// of a blood pressure must then be one by its own code.
+    ByCodeOrPart,
     /// Only where they claim to, as with all other profiles.
     WhereClaimed,
 }

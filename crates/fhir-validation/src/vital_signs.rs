@@ -86,7 +86,8 @@ impl<'a> Run<'a> {
             meet(&profiles.of_codes, code);
         }
         // A component has the code of a vital sign in other observations too.
-        if is_vital_sign(value) {
+        let by_part = self.options.vital_signs == VitalSigns::ByCodeOrPart;
+        if by_part && is_vital_sign(value) {
             for component in items(value, "component") {
                 if let Some(code) = component.get("code") {
                     meet(&profiles.of_components, code);

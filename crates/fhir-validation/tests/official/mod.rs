@@ -23,6 +23,7 @@ const SETTINGS: &str = include_str!("settings.txt");
 /// What all cases run with: the reference validator refuses extensions that it does not know, but
 /// for those of HL7's own tools.
 const ALL: Options<'static> = Options {
+    vital_signs: fhir_validation::VitalSigns::ByCodeOrPart,
     unknown_extensions: UnknownExtensions::Refuse,
     extension_domains: &["http://hl7.org/fhir/tools/StructureDefinition/"],
     ..Options::DEFAULT
