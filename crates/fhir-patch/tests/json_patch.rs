@@ -192,7 +192,7 @@ fn going_through_large_values_again_and_again_is_refused_soon() {
     assert!(matches!(error.problem, PatchProblem::TooCostly(_)), "{error}");
     let long = format!(r#"{{"l":["{}",{{}}]}}"#, "x".repeat(200_000));
     let tested = format!(r#"{{"op":"test","path":"/l","value":["{}",{{}}]}}"#, "x".repeat(200_000));
-    let copies = format!(r#"[{}]"#, vec![tested.as_str(); 4].join(","));
+    let copies = format!(r#"[{}]"#, [tested.as_str(); 4].join(","));
     assert_eq!(apply(&long, &copies).unwrap(), long);
 }
 
