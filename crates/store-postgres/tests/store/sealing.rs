@@ -22,7 +22,11 @@ const GONE: OwnerKeyId = OwnerKeyId(7);
 const KEPT: OwnerKeyId = OwnerKeyId(u64::MAX);
 
 /// Derives nothing from what has the destroyed key.
-struct Destroyed;
+#[derive(Default)]
+struct Destroyed {
+    /// Says when it is asked, and derives once it may.
+    leave: Option<(Sender<()>, Mutex<Receiver<()>>)>,
+}
 
 impl Derive for Destroyed {
     fn identifiers(
@@ -42,6 +46,11 @@ impl Derive for Destroyed {
         _: u32,
         read: ReadBlob<'_>,
     ) -> Result<Vec<IdentifierKey>, DeriveError> {
+        if let Some((asked, may)) = &self.leave {
+            asked.send(()).unwrap();
+            // Closed, it waits for nothing.
+            let _ = may.lock().unwrap().recv();
+        }
         let Version { resource_type, dictionary, length, body, .. } = version;
         match (version.owner, version.blob()) {
             (GONE, _) => Ok(Vec::new()),
@@ -91,11 +100,11 @@ fn identifiers_under_a_destroyed_key_go_and_what_others_bear_stays() {
     );
     let verified = || {
         let tenant = store::suite::fixture::tenant();
-        verify(tenant.as_str(), &database.options(), Some(Arc::new(Destroyed)))
+        verify(tenant.as_str(), &database.options(), Some(Arc::new(Destroyed::default())))
     };
     let before = verified().unwrap_err();
     assert!(matches!(before, VerifyError::IdentifiersBeyond { extra: 3 }), "{before:?}");
-    assert_eq!(store.forget_identifiers(&[GONE], Arc::new(Destroyed)).unwrap(), 2);
+    assert_eq!(store.forget_identifiers(&[GONE], Arc::new(Destroyed::default())).unwrap(), 2);
     let found = |of, value, at| block_on(identified(&store, of, ("n", value), at));
     assert_eq!(found("Patient", "1", 5), ["kept"]);
     assert!(found("Observation", "2", 5).is_empty());
@@ -103,7 +112,7 @@ fn identifiers_under_a_destroyed_key_go_and_what_others_bear_stays() {
     assert_eq!(found("Observation", "3", 3), ["moved"]);
     assert_eq!(found("Patient", "4", 5), ["kept"]);
     assert_eq!(verified().unwrap().identifiers, Some(3));
-    assert_eq!(store.forget_identifiers(&[GONE], Arc::new(Destroyed)).unwrap(), 0);
+    assert_eq!(store.forget_identifiers(&[GONE], Arc::new(Destroyed::default())).unwrap(), 0);
     assert_eq!(database.sql("SELECT count(*) FROM hearthgate.identifiers"), "3");
 }
 
@@ -130,11 +139,17 @@ fn a_body_in_its_row_says_whose_keys_are_needed_and_a_harmed_blob_says_nothing()
     append(&store, &[commit(1, vec![large])]);
     let newest = || store.newest_sealed().unwrap().unwrap();
     assert_eq!(newest().version.id.as_str(), "large");
-    assert_eq!(newest().is_read_by(&Destroyed).unwrap(), Opens::Yes);
+    assert_eq!(newest().is_read_by(&Destroyed::default()).unwrap(), Opens::Yes);
     harm(&database, 1);
-    assert_eq!(newest().is_read_by(&Destroyed).unwrap(), Opens::NotKnown(BlobFlaw::Hash));
+    assert_eq!(
+        newest().is_read_by(&Destroyed::default()).unwrap(),
+        Opens::NotKnown(BlobFlaw::Hash)
+    );
     store.remove_blob(BlobId(1)).unwrap();
-    assert_eq!(newest().is_read_by(&Destroyed).unwrap(), Opens::NotKnown(BlobFlaw::Missing));
+    assert_eq!(
+        newest().is_read_by(&Destroyed::default()).unwrap(),
+        Opens::NotKnown(BlobFlaw::Missing)
+    );
     append(&store, &[commit(2, vec![sealed(KEPT, "Patient/small", 1, &[])])]);
     let (large, _) = in_a_blob(&store, 2, sealed(KEPT, "Patient/large", 2, &["1"]));
     append(&store, &[commit(3, vec![large])]);
@@ -168,41 +183,10 @@ fn a_harmed_blob_keeps_no_identifiers_of_who_was_purged() {
         ],
     );
     harm(&database, 1);
-    assert_eq!(store.forget_identifiers(&[GONE], Arc::new(Destroyed)).unwrap(), 2);
+    assert_eq!(store.forget_identifiers(&[GONE], Arc::new(Destroyed::default())).unwrap(), 2);
     let found = |value| block_on(identified(&store, "Observation", ("n", value), 3));
     assert!(found("1").is_empty() && found("3").is_empty());
     assert_eq!(found("2"), ["moved"]);
-}
-
-/// Derives as [`Destroyed`] does, once it may; says when it is asked.
-struct Slow {
-    asked: Sender<()>,
-    may: Mutex<Receiver<()>>,
-}
-
-impl Derive for Slow {
-    fn identifiers(
-        &self,
-        of: &fhir_core::ResourceType,
-        coding: BodyCoding,
-        length: u32,
-        body: &[u8],
-    ) -> Result<Vec<IdentifierKey>, DeriveError> {
-        Destroyed.identifiers(of, coding, length, body)
-    }
-
-    fn identifiers_of(
-        &self,
-        version: &Version,
-        commit: CommitId,
-        ordinal: u32,
-        read: ReadBlob<'_>,
-    ) -> Result<Vec<IdentifierKey>, DeriveError> {
-        self.asked.send(()).unwrap();
-        // Closed, it waits for nothing.
-        let _ = self.may.lock().unwrap().recv();
-        Destroyed.identifiers_of(version, commit, ordinal, read)
-    }
 }
 
 #[test]
@@ -217,7 +201,7 @@ fn commits_go_on_while_bodies_are_read_to_forget_and_what_they_bear_stays() {
         ],
     );
     let ((asked, is_asked), (let_it, may)) = (channel(), channel());
-    let slow = Slow { asked, may: Mutex::new(may) };
+    let slow = Destroyed { leave: Some((asked, Mutex::new(may))) };
     let forgetting = {
         let store = Arc::clone(&store);
         let forget = move || store.forget_identifiers(&[GONE], Arc::new(slow));
@@ -233,7 +217,8 @@ fn commits_go_on_while_bodies_are_read_to_forget_and_what_they_bear_stays() {
     assert_eq!((found("2", 1).len(), found("2", 2).len()), (0, 1));
     assert_eq!((found("3", 2).len(), found("3", 3).len()), (0, 1));
     let tenant = store::suite::fixture::tenant();
-    let verified = verify(tenant.as_str(), &database.options(), Some(Arc::new(Destroyed)));
+    let verified =
+        verify(tenant.as_str(), &database.options(), Some(Arc::new(Destroyed::default())));
     assert_eq!(verified.unwrap().identifiers, Some(2));
 }
 
@@ -243,7 +228,7 @@ fn whoever_was_taken_over_deletes_no_identifiers() {
     let store = database.open();
     append(&store, &[commit(1, vec![sealed(GONE, "Patient/gone", 1, &["1"])])]);
     let other = database.take_over();
-    let refused = store.forget_identifiers(&[GONE], Arc::new(Destroyed)).unwrap_err();
+    let refused = store.forget_identifiers(&[GONE], Arc::new(Destroyed::default())).unwrap_err();
     assert!(matches!(refused, ForgetError::Lost), "{refused:?}");
     assert_eq!(block_on(identified(&other, "Patient", ("n", "1"), 1)), ["gone"]);
 }
