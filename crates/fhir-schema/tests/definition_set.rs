@@ -4,31 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail at once")]
 #![expect(clippy::print_stdout, reason = "a skipped test says why")]
 
-use std::fs::{self, File};
-use std::io::BufReader;
-use std::path::PathBuf;
+mod support;
+
+use std::fs;
 
 use fhir_schema::package::{Package, PackageLimits};
 use fhir_schema::{DefinitionSet, Kind, SchemaError, TypeKind, compile, structures_file};
+use support::{TEST_DATA, folder, read};
 
 static R4_FILE: &[u8] = include_bytes!("../definitions/r4-structures.zst");
-
-/// A folder that the environment names, or `None` with the reason printed.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one thing that tests take from the environment is where their data is"
-)]
-fn folder(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os(name).map(PathBuf::from);
-    if folder.is_none() {
-        println!("skipped: {name} is not set");
-    }
-    folder
-}
-
-fn read(file: PathBuf) -> Package {
-    Package::read(BufReader::new(File::open(file).unwrap()), PackageLimits::default()).unwrap()
-}
 
 #[test]
 fn all_of_r4_is_built_in_and_small() {
@@ -84,9 +68,9 @@ fn a_file_cut_short_or_changed_is_damaged() {
 
 #[test]
 fn two_versions_of_a_package_stand_side_by_side() {
-    let Some(folder) = folder("HEARTHGATE_TEST_DATA") else { return };
+    let Some(folder) = folder(TEST_DATA) else { return };
     let package = |version: &str| {
-        read(folder.join("packages").join(format!("hl7.fhir.us.core-{version}.tgz")))
+        read(&folder.join("packages").join(format!("hl7.fhir.us.core-{version}.tgz")))
     };
     const PATIENT: &str = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-patient";
     const RACE: &str = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race";
@@ -107,9 +91,9 @@ fn two_versions_of_a_package_stand_side_by_side() {
 
 #[test]
 fn a_package_of_another_release_is_refused() {
-    let Some(folder) = folder("HEARTHGATE_TEST_DATA") else { return };
+    let Some(folder) = folder(TEST_DATA) else { return };
     let Some(r5) = other_version("R5", "5.0.0") else { return };
-    let package = read(folder.join("packages/hl7.fhir.us.core-6.1.0.tgz"));
+    let package = read(&folder.join("packages/hl7.fhir.us.core-6.1.0.tgz"));
     let error = r5.with_packages(vec![package]).unwrap_err();
     assert!(matches!(error, SchemaError::OtherFhirVersion { .. }), "{error}");
 }

@@ -4,26 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail at once")]
 #![expect(clippy::print_stdout, reason = "a skipped test says why")]
 
-use std::fs::{self, File};
-use std::io::BufReader;
-use std::path::PathBuf;
+mod support;
 
-use fhir_schema::package::{Package, PackageLimits};
+use std::fs::{self, File};
+
 use fhir_schema::{Kind, Node, Schema};
 use serde_json::Value;
-
-/// The folder of test data, or `None` with the reason printed.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one thing that tests take from the environment is where their data is"
-)]
-fn test_data() -> Option<PathBuf> {
-    let folder = std::env::var_os("HEARTHGATE_TEST_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        println!("skipped: HEARTHGATE_TEST_DATA is not set");
-    }
-    folder
-}
+use support::{TEST_DATA, folder};
 
 /// Walks a resource and counts its keys; panics at one that is no element.
 fn walk_resource(resource: &Value) -> usize {
@@ -68,7 +55,7 @@ fn walk(node: Node, value: &Value) -> usize {
 
 #[test]
 fn every_key_of_every_synthea_resource_is_an_element() {
-    let Some(folder) = test_data() else { return };
+    let Some(folder) = folder(TEST_DATA) else { return };
     let mut resources = 0;
     let mut keys = 0;
     for file in ["bundles.ndjson.zst", "bundles-uscore.ndjson.zst"] {
@@ -86,13 +73,12 @@ fn every_key_of_every_synthea_resource_is_an_element() {
 
 #[test]
 fn published_packages_are_within_the_limits() {
-    let Some(folder) = test_data() else { return };
-    let mut read = 0;
+    let Some(folder) = folder(TEST_DATA) else { return };
+    let mut packages = 0;
     for entry in fs::read_dir(folder.join("packages")).unwrap() {
-        let archive = BufReader::new(File::open(entry.unwrap().path()).unwrap());
-        let package = Package::read(archive, PackageLimits::default()).unwrap();
+        let package = support::read(&entry.unwrap().path());
         assert!(!package.structure_definitions.is_empty());
-        read += 1;
+        packages += 1;
     }
-    assert!(read > 0);
+    assert!(packages > 0);
 }

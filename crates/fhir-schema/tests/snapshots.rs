@@ -5,31 +5,19 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail at once")]
 #![expect(clippy::print_stdout, reason = "a skipped test says why, and differences are listed")]
 
+mod support;
+
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use fhir_schema::DefinitionSet;
-use fhir_schema::package::{Package, PackageLimits};
+use fhir_schema::package::Package;
 use fhir_schema::structure::{ElementDefinition, StructureDefinition, TypeReference};
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one thing that tests take from the environment is where their data is"
-)]
-fn test_data() -> Option<PathBuf> {
-    let folder = std::env::var_os("HEARTHGATE_TEST_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        println!("skipped: HEARTHGATE_TEST_DATA is not set");
-    }
-    folder
-}
+use support::{TEST_DATA, folder};
 
 fn read(folder: &Path, name: &str) -> Package {
-    let archive = File::open(folder.join("packages").join(format!("{name}.tgz"))).unwrap();
-    Package::read(BufReader::new(archive), PackageLimits::default()).unwrap()
+    support::read(&folder.join("packages").join(format!("{name}.tgz")))
 }
 
 const OF_A_SLICE: &str =
@@ -151,7 +139,7 @@ fn differences(
 
 #[test]
 fn snapshots_made_from_differentials_say_what_the_published_ones_say() {
-    let Some(folder) = test_data() else { return };
+    let Some(folder) = folder(TEST_DATA) else { return };
     for name in ["hl7.fhir.us.core-6.1.0", "hl7.fhir.us.core-7.0.0", "hl7.fhir.uv.ips-1.1.0"] {
         let core = DefinitionSet::r4();
         let published = core.with_packages(vec![read(&folder, name)]).unwrap();
