@@ -2,7 +2,7 @@
 //! nothing else done. The answer is 200 with an OperationOutcome whenever validation ran,
 //! whatever it found.
 
-use contract::{Interaction, Level};
+use contract::{Decision, Interaction, Level};
 use fhir_core::json::Document;
 use fhir_core::json::{Kind, Value};
 use fhir_core::{Instance, Issue, IssueCode, Resource, ResourceType};
@@ -69,7 +69,11 @@ pub(crate) async fn validate(call: &Call<'_>, level: &Level) -> Result<Answer, S
     };
     if asked.mode == Some(Mode::Delete) {
         stored(call, instance).await?;
-        return Ok(answer(vec![Issue::information("the resource may be deleted")]));
+        let deletion = Interaction::Delete(instance.clone());
+        return Ok(answer(vec![match contract::decide(call.grant, &deletion) {
+            Decision::Allow => Issue::information("the resource may be deleted"),
+            _ => Issue::error(IssueCode::Forbidden, "it is there, and this key may not delete it"),
+        }]));
     }
     if let Some(sent) = asked.resource {
         call.unrestricted()?;

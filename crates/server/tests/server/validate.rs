@@ -115,6 +115,9 @@ async fn an_instance_is_validated_as_it_is_stored_or_as_it_would_be() {
     assert_eq!(told.expressions().last().unwrap(), "Patient.id");
     let told = outcome(site.get("Patient/1/$validate?mode=delete").await);
     assert_eq!(told["issue"][0]["severity"], "information");
+    let reader = Access::of(vec![rule(&["Patient"], &["read"], "all")]);
+    let told = site.ask("GET", "Patient/1/$validate?mode=delete").by(&reader).send().await;
+    assert_eq!(outcome(told)["issue"][0]["code"], "forbidden");
     site.get("Patient/2/$validate").await.is(404);
     site.get("Patient/2/$validate?mode=delete").await.is(404);
 }
