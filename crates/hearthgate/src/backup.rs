@@ -48,7 +48,8 @@ pub struct Backup {
     /// A directory to copy the keys to, apart from the backup; made where there is none
     #[arg(long, value_name = "DIR")]
     keys_to: Option<PathBuf>,
-    /// While a process runs on the data directory, work so much of the time; pause for the rest
+    /// While a process runs on the data directory (one that was killed counts until the next
+    /// start), work so much of the time; pause for the rest
     #[arg(
         long,
         value_name = "PERCENT",

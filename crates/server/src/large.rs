@@ -112,7 +112,8 @@ pub(crate) async fn where_it_belongs<D: Send + 'static>(
         let (first, aside) = turns.first().await?;
         (Some((turns.clone(), first)), aside)
     } else {
-        (None, acquired(&turns.aside).await)
+        let aside = timeout(turns.patience, acquired(&turns.aside)).await;
+        (None, aside.map_err(|_| ServerError::TooManyLarge)?)
     };
     let runtime = tokio::runtime::Handle::current();
     let work = tokio::task::spawn_blocking(move || {

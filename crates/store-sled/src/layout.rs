@@ -195,6 +195,8 @@ impl Layout {
     pub(crate) fn mark_state_to_forget(&self) -> Result<bool, OpenError> {
         let mark = self.state_to_forget();
         if mark.symlink_metadata().is_ok() {
+            // Whoever made it may have failed before it was durable.
+            self.disk.sync_directory(&self.root).map_err(io_error(&self.root))?;
             return Ok(false);
         }
         self.disk.write_whole(&mark, b"").map_err(io_error(&mark))?;

@@ -332,7 +332,7 @@ mod tests {
         clinic.purge(4, 2);
         clinic.write(5, 5);
         let clock = SystemClock::start();
-        let pace = Pace::without_pause(&clock);
+        let pace = Pace::beside(&directory, 100, &clock);
         let mut target = Target { backup: &backup, number: 1, copied: 0, pace };
         let known = (none, BTreeMap::new());
         let (log, pieces) = target.blobs(&tenant(), &directory, taken, known).unwrap();
@@ -354,7 +354,7 @@ mod tests {
         let taken = walk(&tenant(), &directory, None, &mut || {}).unwrap();
         clinic.store.remove_blob(Clinic::blob(2)).unwrap();
         let clock = SystemClock::start();
-        let pace = Pace::without_pause(&clock);
+        let pace = Pace::beside(&directory, 100, &clock);
         let mut target = Target { backup: &backup, number: 1, copied: 0, pace };
         let none = BTreeSet::new();
         let known = (none, BTreeMap::new());
@@ -384,7 +384,7 @@ mod tests {
         fs::write(&first.path, bytes).unwrap();
         walk(&tenant(), &directory, None, &mut || {}).unwrap_err();
         let clock = SystemClock::start();
-        let pace = Pace::without_pause(&clock);
+        let pace = Pace::beside(&directory, 100, &clock);
         let mut target = Target { backup: &backup, number: 1, copied: 0, pace };
         let known = (BTreeSet::new(), BTreeMap::new());
         let (log, pieces) = target.blobs(&tenant(), &directory, taken, known).unwrap();
@@ -416,7 +416,7 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         let clock = SystemClock::start();
         let copied = |log: &LogExtent| {
-            let pace = Pace::without_pause(&clock);
+            let pace = Pace::beside(&directory, 100, &clock);
             let mut target = Target { backup: &backup, number: 1, copied: 0, pace };
             let known = (BTreeSet::new(), BTreeMap::new());
             target.blobs(&tenant(), &directory, log.clone(), known)

@@ -16,7 +16,8 @@ const WHOLE: u32 = 100;
 pub(super) struct Pace<'a> {
     clock: &'a dyn Clock,
     pause: fn(Duration),
-    /// Of a hundred parts of the time it works in so many.
+    data: &'a Path,
+    /// Of a hundred parts of the time it works in so many while a process runs there.
     share: u32,
     /// When it last began to work.
     since: Duration,
@@ -25,27 +26,22 @@ pub(super) struct Pace<'a> {
 impl<'a> Pace<'a> {
     /// That of a backup of `data`, which works in `share` of a hundred parts of the time while a
     /// process runs there, and all the time while none does.
-    pub(super) fn beside(data: &Path, share: u8, clock: &'a dyn Clock) -> Self {
-        let share = if is_named(data, Half::Server) { share.clamp(1, 100).into() } else { WHOLE };
-        Self { clock, pause: std::thread::sleep, share, since: clock.monotonic() }
-    }
-
-    /// That of work which does not pause.
-    #[cfg(test)]
-    pub(super) fn without_pause(clock: &'a dyn Clock) -> Self {
-        Self { clock, pause: std::thread::sleep, share: WHOLE, since: clock.monotonic() }
+    pub(super) fn beside(data: &'a Path, share: u8, clock: &'a dyn Clock) -> Self {
+        let share = share.clamp(1, 100).into();
+        Self { clock, pause: std::thread::sleep, data, share, since: clock.monotonic() }
     }
 
     /// A bit of work is done: pauses, once there was enough of it.
     pub(super) fn step(&mut self) {
-        if self.share == WHOLE {
+        let worked = self.clock.monotonic().saturating_sub(self.since);
+        if worked < AT_ONCE {
             return;
         }
-        let worked = self.clock.monotonic().saturating_sub(self.since);
-        if worked >= AT_ONCE {
+        // One may have started, or ended, since it was last asked.
+        if is_named(self.data, Half::Server) {
             (self.pause)(worked * (WHOLE - self.share) / self.share);
-            self.since = self.clock.monotonic();
         }
+        self.since = self.clock.monotonic();
     }
 }
 
@@ -100,5 +96,24 @@ mod tests {
         assert_eq!(paused(data.path(), 100, &[1000]), Duration::ZERO);
         drop(lock);
         assert_eq!(paused(data.path(), 25, &[1000]), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_process_that_starts_or_ends_while_a_backup_is_made_is_noticed() {
+        let data = tempfile::tempdir().unwrap();
+        PAUSED.set(Duration::ZERO);
+        let clock = Passing(AtomicU64::new(0));
+        let mut pace = Pace::beside(data.path(), 25, &clock);
+        pace.pause = |pause| PAUSED.set(PAUSED.get() + pause);
+        let mut work = || {
+            clock.0.fetch_add(20, Ordering::Relaxed);
+            pace.step();
+            PAUSED.take()
+        };
+        assert_eq!(work(), Duration::ZERO);
+        let lock = Lock::take(data.path(), Half::Server, "serve").unwrap();
+        assert_eq!(work(), Duration::from_millis(60));
+        drop(lock);
+        assert_eq!(work(), Duration::ZERO);
     }
 }

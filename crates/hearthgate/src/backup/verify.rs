@@ -259,7 +259,7 @@ pub(crate) fn whole_with_state(
     SledStore::forget_state(directory).map_err(|error| BackupError::Store(Box::new(error)))?;
     // A restore leaves none: it is made now, and nothing was wrong with it.
     let had_state = directory.join("state").exists();
-    let schema = crate::definitions::of(directory)?;
+    let schema = crate::definitions::of(directory, crate::storage::of_log(directory, tenant)?)?;
     let derive = Arc::new(DeriveFromBody::sealed(schema, sealing));
     let options = SledStoreOptions::default();
     let store = SledStore::open(directory, tenant.as_str(), derive, options);
