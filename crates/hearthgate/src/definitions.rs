@@ -55,54 +55,114 @@ pub enum DefinitionsError {
     },
     /// There is data of another version.
     #[error(
-        "the tenant has resources of FHIR R4 already, and `fhir_package` names {}: leave it out, or begin a tenant in another data directory",
-        .0.display()
+        "the tenant has resources of FHIR {log}, and `fhir_package` names {}, which is of {version}: leave it out, or begin a tenant in another data directory",
+        package.display()
     )]
-    BegunOtherwise(PathBuf),
+    BegunOtherwise {
+        /// The package.
+        package: PathBuf,
+        /// Its version.
+        version: String,
+        /// That of the data.
+        log: &'static str,
+    },
+    /// What was kept is not there, and R4, which is built in, is not what the data is of.
+    #[error(
+        "the tenant has resources of FHIR {log}, and {} is missing: put it back from a backup, or name the core package of that version (`fhir_package`)",
+        path.display()
+    )]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+        /// The version of the data.
+        log: &'static str,
+    },
+    /// What was kept is another tenant's.
+    #[error(
+        "the tenant has resources of FHIR {log}, and {} is of {kept}: put that back which belongs to the data, or remove it and name the core package of that version (`fhir_package`)",
+        path.display()
+    )]
+    OfAnother {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        kept: String,
+        /// That of the data.
+        log: &'static str,
+    },
 }
 
-/// The definitions that a tenant's resources are of.
+/// The definitions that a tenant's resources are of; its log has those of `of_log`, none where it
+/// is empty.
 ///
 /// # Errors
-/// [`DefinitionsError`] when what is kept of them is not whole.
-pub(crate) fn of(directory: &Path) -> Result<&'static Schema, DefinitionsError> {
-    let path = directory.join(FILE);
-    match fs::read(&path) {
-        Ok(bytes) => schema(&path, &bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Schema::r4()),
-        Err(source) => Err(DefinitionsError::Io { doing: "read", path, source }),
-    }
+/// [`DefinitionsError`] when what is kept of them is missing, not whole, or of another version.
+pub(crate) fn of(
+    directory: &Path,
+    of_log: Option<FhirVersion>,
+) -> Result<&'static Schema, DefinitionsError> {
+    at_start(directory, None, of_log)
 }
 
-/// The same at a start with `package` as the configuration has it, which is taken up where the
-/// tenant begins: where it holds nothing.
+/// The same at a start with `package` as the configuration has it. It is taken up where the tenant
+/// begins, and again where what was kept of it is lost.
 ///
 /// # Errors
-/// [`DefinitionsError`]; nothing is then kept.
+/// As [`of`], or when the package is needed and cannot be used; nothing is then kept.
 pub(crate) fn at_start(
     directory: &Path,
     package: Option<&Path>,
-    holds_nothing: bool,
+    of_log: Option<FhirVersion>,
 ) -> Result<&'static Schema, DefinitionsError> {
-    let (Some(package), false) = (package, directory.join(FILE).exists()) else {
-        return of(directory);
+    choose(directory, package, of_log, compiled_from)
+}
+
+/// `compile` makes of a package what is kept of it.
+fn choose(
+    directory: &Path,
+    package: Option<&Path>,
+    of_log: Option<FhirVersion>,
+    compile: impl Fn(&Path) -> Result<Vec<u8>, DefinitionsError>,
+) -> Result<&'static Schema, DefinitionsError> {
+    let path = directory.join(FILE);
+    let kept = match fs::read(&path) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(source) => return Err(DefinitionsError::Io { doing: "read", path, source }),
     };
-    let file = compiled_from(package)?;
-    let taken = schema(package, &file)?;
-    if FhirVersion::of(taken.fhir_version()).is_none() {
-        let (path, version) = (package.to_owned(), taken.fhir_version().to_owned());
-        return Err(DefinitionsError::UnknownVersion { path, version });
-    }
-    if !holds_nothing {
-        return match FhirVersion::of(taken.fhir_version()) {
-            Some(FhirVersion::R4) => Ok(Schema::r4()),
-            _ => Err(DefinitionsError::BegunOtherwise(package.to_owned())),
+    // While nothing is stored the package that is named now counts.
+    if let Some(bytes) = kept.filter(|_| of_log.is_some() || package.is_none()) {
+        let kept = schema(&path, &bytes)?;
+        return match of_log {
+            Some(log) if FhirVersion::of(kept.fhir_version()) != Some(log) => {
+                let kept = kept.fhir_version().to_owned();
+                Err(DefinitionsError::OfAnother { path, kept, log: log.name() })
+            }
+            _ => Ok(kept),
         };
     }
-    let path = directory.join(FILE);
-    let kept = keep(&path, &file);
-    kept.map_err(|source| DefinitionsError::Io { doing: "write", path, source })?;
-    Ok(taken)
+    match (package, of_log) {
+        (None, None | Some(FhirVersion::R4)) => Ok(Schema::r4()),
+        (None, Some(log)) => Err(DefinitionsError::Missing { path, log: log.name() }),
+        (Some(package), _) => {
+            let file = compile(package)?;
+            let taken = schema(package, &file)?;
+            let (package, version) = (package.to_owned(), taken.fhir_version().to_owned());
+            match (FhirVersion::of(&version), of_log) {
+                (None, _) => Err(DefinitionsError::UnknownVersion { path: package, version }),
+                (Some(of), Some(log)) if of != log => {
+                    Err(DefinitionsError::BegunOtherwise { package, version, log: log.name() })
+                }
+                // What is built in is what it has begun with.
+                (Some(FhirVersion::R4), Some(_)) => Ok(Schema::r4()),
+                _ => {
+                    let kept = keep(&path, &file);
+                    kept.map_err(|source| DefinitionsError::Io { doing: "write", path, source })?;
+                    Ok(taken)
+                }
+            }
+        }
+    }
 }
 
 /// What is kept of a core package.
@@ -149,30 +209,93 @@ fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    /// What is kept of a core package of R5.
+    const R5: &[u8] = include_bytes!("../../../integration-tests/data/r5-definitions.zst");
+
+    /// Compiles packages by their names.
+    fn compile(package: &Path) -> Result<Vec<u8>, DefinitionsError> {
+        match package.to_str() {
+            Some("r5") => Ok(R5.to_vec()),
+            Some("r4") => Ok(of_version("4.0.1")),
+            Some("r3") => Ok(of_version("3.0.2")),
+            _ => compiled_from(package),
+        }
+    }
+
+    /// The same definitions by another name.
+    fn of_version(version: &str) -> Vec<u8> {
+        let mut definitions = compiled::decode(R5).unwrap();
+        definitions.source.fhir_version = version.into();
+        compiled::encode(&definitions).unwrap()
+    }
+
+    fn chosen(
+        directory: &Path,
+        package: Option<&str>,
+        of_log: Option<FhirVersion>,
+    ) -> Result<String, DefinitionsError> {
+        let chosen = choose(directory, package.map(Path::new), of_log, compile);
+        chosen.map(|schema| schema.fhir_version().to_owned())
+    }
+
     #[test]
     fn without_a_package_resources_are_of_r4() {
         let directory = tempfile::tempdir().unwrap();
-        for holds_nothing in [true, false] {
-            let schema = at_start(directory.path(), None, holds_nothing).unwrap();
-            assert_eq!(schema.fhir_version(), "4.0.1");
+        for of_log in [None, Some(FhirVersion::R4)] {
+            assert_eq!(chosen(directory.path(), None, of_log).unwrap(), "4.0.1");
         }
         assert!(!directory.path().join(FILE).exists());
     }
 
     #[test]
-    fn what_is_no_package_or_not_whole_is_refused_by_name_and_nothing_is_kept() {
+    fn a_package_is_taken_up_while_nothing_is_stored_and_kept_from_then_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let tenant = directory.path().join("tenant");
+        assert_eq!(chosen(&tenant, Some("r4"), None).unwrap(), "4.0.1");
+        // Nothing was stored since: another one may be named.
+        assert_eq!(chosen(&tenant, Some("r5"), None).unwrap(), "5.0.0");
+        assert_eq!(fs::read(tenant.join(FILE)).unwrap(), R5);
+        for package in [None, Some("r5"), Some("/absent")] {
+            assert_eq!(chosen(&tenant, package, Some(FhirVersion::R5)).unwrap(), "5.0.0");
+        }
+        assert_eq!(chosen(&tenant, None, None).unwrap(), "5.0.0");
+    }
+
+    #[test]
+    fn data_of_one_version_is_never_read_by_the_definitions_of_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let tenant = directory.path().join("tenant");
+        let refused = chosen(&tenant, Some("r5"), Some(FhirVersion::R4)).unwrap_err();
+        assert!(matches!(refused, DefinitionsError::BegunOtherwise { .. }), "{refused}");
+        let refused = chosen(&tenant, None, Some(FhirVersion::R5)).unwrap_err();
+        assert!(matches!(refused, DefinitionsError::Missing { .. }), "{refused}");
+        let refused = chosen(&tenant, Some("r4"), Some(FhirVersion::R5)).unwrap_err();
+        assert!(matches!(refused, DefinitionsError::BegunOtherwise { .. }), "{refused}");
+        assert!(!tenant.exists());
+        // What is lost is made again from the package.
+        assert_eq!(chosen(&tenant, Some("r5"), Some(FhirVersion::R5)).unwrap(), "5.0.0");
+        assert_eq!(fs::read(tenant.join(FILE)).unwrap(), R5);
+        let refused = chosen(&tenant, None, Some(FhirVersion::R4)).unwrap_err();
+        assert!(matches!(refused, DefinitionsError::OfAnother { .. }), "{refused}");
+    }
+
+    #[test]
+    fn what_is_no_package_not_whole_or_of_no_known_version_is_refused_and_nothing_is_kept() {
         let directory = tempfile::tempdir().unwrap();
         let tenant = directory.path().join("tenant");
         let package = directory.path().join("r5.tgz");
-        let refused = at_start(&tenant, Some(&package), true).err().unwrap();
+        let named = package.to_str();
+        let refused = chosen(&tenant, named, None).unwrap_err();
         assert!(matches!(refused, DefinitionsError::Io { doing: "open", .. }), "{refused}");
         fs::write(&package, "no archive").unwrap();
-        let refused = at_start(&tenant, Some(&package), true).err().unwrap();
+        let refused = chosen(&tenant, named, None).unwrap_err();
         assert!(refused.to_string().contains("r5.tgz"), "{refused}");
+        let refused = chosen(&tenant, Some("r3"), None).unwrap_err();
+        assert!(matches!(refused, DefinitionsError::UnknownVersion { .. }), "{refused}");
         assert!(!tenant.exists());
         fs::create_dir(&tenant).unwrap();
         fs::write(tenant.join(FILE), "no definitions").unwrap();
-        let refused = of(&tenant).err().unwrap();
+        let refused = chosen(&tenant, None, None).unwrap_err();
         assert!(matches!(refused, DefinitionsError::Schema { .. }), "{refused}");
     }
 }

@@ -462,6 +462,7 @@ mod tests {
             clock_ahead: -59_000_000,
             unsafe_settings: Vec::new(),
             head: None,
+            fhir_version: None,
             held: Some(("a, process 1".to_owned(), Duration::from_secs(9))),
         };
         let told = postgres(&sound);

@@ -21,7 +21,6 @@ use store::TenantText;
 use crate::command::columns;
 use crate::command_socket::is_not_there;
 use crate::config::Config;
-use crate::definitions::{self, DefinitionsError};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::failure::one_line;
 use crate::lock::{Half, Lock, LockError};
@@ -78,9 +77,6 @@ pub enum PackagesCommandError {
     /// Which tenant.
     #[error(transparent)]
     Tenant(#[from] InvalidTenantArguments),
-    /// What its resources are of.
-    #[error(transparent)]
-    Definitions(#[from] DefinitionsError),
     /// Nothing of that tenant is there.
     #[error("{} is not there; name the data directory with --data", .0.display())]
     NoTenant(PathBuf),
@@ -263,8 +259,7 @@ fn open(config: &Config, ids: Arc<SystemIds>) -> Result<Database, PackagesComman
     let opened = storage::open(config, clock.clone(), ids)?;
     let system = |source| PackagesCommandError::System { doing: "start the writer", source };
     let name = TenantText::new(config.tenant.as_str()).map_err(StorageError::from)?;
-    let directory = config.data.join("tenants").join(name.as_str());
-    let (schema, options) = (definitions::of(&directory)?, Options::default());
+    let (schema, options) = (opened.schema, Options::default());
     Database::open_sealed(opened.store, name, schema, clock, options, opened.sealing)
         .map_err(system)
 }

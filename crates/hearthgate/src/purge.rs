@@ -168,7 +168,12 @@ pub(crate) struct Tenant {
 
 impl Tenant {
     fn traces(&self) -> Traces<'_> {
-        Traces { directory: &self.directory, backend: &self.backend, sealing: &self.sealing }
+        Traces {
+            directory: &self.directory,
+            backend: &self.backend,
+            sealing: &self.sealing,
+            schema: self.database.schema(),
+        }
     }
 }
 
@@ -255,19 +260,20 @@ fn open(
 ) -> Result<Tenant, PurgeCommandError> {
     let not_sealed = || PurgeCommandError::Refused(refusal(&PurgeError::NotSealed));
     let clock = Arc::new(SystemClock::start());
-    let schema = definitions::of(&directory)?;
-    let (store, backend, sealing): (Arc<dyn store::Store>, _, _) =
+    let (store, backend, sealing, schema): (Arc<dyn store::Store>, _, _, _) =
         if config.storage.postgres.is_some() {
             if !Folder::of_tenant(&directory).has_keys() {
                 return Err(not_sealed());
             }
             let opened = storage::open(config, clock.clone(), ids.clone())?;
-            (opened.store, opened.backend, opened.sealing)
+            (opened.store, opened.backend, opened.sealing, opened.schema)
         } else {
             let (data, source) = (&config.data, &config.tenant_key);
             let keys = TenantKeys { data, tenant: &name, source }.open(ids.clone())?;
             let sealing = Sealing::with(name.clone(), keys.ok_or_else(not_sealed)?);
-            (embedded(&name, &directory, schema, sealing.clone())?, Backend::Embedded, sealing)
+            let schema = definitions::of(&directory, storage::of_log(&directory, &name)?)?;
+            let store = embedded(&name, &directory, schema, sealing.clone())?;
+            (store, Backend::Embedded, sealing, schema)
         };
     let options = database::Options::default();
     let database =

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{Clock, Ids};
-use database::{DeriveFromBody, InvalidTenant, Sealing, Store, T, TenantText};
+use database::{DeriveFromBody, FhirVersion, InvalidTenant, Sealing, Store, TenantText};
 use fhir_core::Redacted;
 use fhir_schema::Schema;
 use store::keys::FirstKeys;
@@ -24,6 +24,7 @@ use store_sled::{SledStore, SledStoreOptions};
 
 use crate::config::{Config, Storage, WithoutTls};
 use crate::definitions::{self, DefinitionsError};
+use crate::doors::SystemClock;
 use crate::tenant_key::{OpenKeys, TenantKeyError, TenantKeys};
 
 /// The bits of a file's mode by which other accounts read it.
@@ -41,6 +42,9 @@ pub enum StorageError {
     /// The keys that bodies are sealed with.
     #[error(transparent)]
     Keys(Box<TenantKeyError>),
+    /// The beginning of the log cannot be read.
+    #[error(transparent)]
+    Log(Box<store_sled::VerifyError>),
     /// What the resources are of.
     #[error(transparent)]
     Definitions(#[from] DefinitionsError),
@@ -187,12 +191,12 @@ pub(crate) fn open(
             if !SledStore::holds_nothing(&directory)? {
                 return Err(StorageError::Here(directory));
             }
-            let store = PostgresStore::open(tenant, options, clock)?;
+            let store = PostgresStore::open(tenant, options, Arc::clone(&clock))?;
             let store = Arc::new(store);
             let opened = mark(&marker, tenant).and_then(|()| {
-                let holds_nothing = store.head().t == T::ZERO;
+                let of_log = condition(config, clock.as_ref())?.and_then(|it| it.fhir_version);
                 let package = config.fhir_package.as_deref();
-                let schema = definitions::at_start(&directory, package, holds_nothing)?;
+                let schema = definitions::at_start(&directory, package, of_log)?;
                 with_keys(config, &store, schema, ids)
             });
             if opened.is_err()
@@ -205,9 +209,8 @@ pub(crate) fn open(
         None if marker.exists() => Err(StorageError::Elsewhere(marker)),
         None => {
             let tenant = TenantText::new(tenant)?;
-            let holds_nothing = SledStore::holds_nothing(&directory)?;
             let package = config.fhir_package.as_deref();
-            let schema = definitions::at_start(&directory, package, holds_nothing)?;
+            let schema = definitions::at_start(&directory, package, of_log(&directory, &tenant)?)?;
             let source = &config.tenant_key;
             let keys = TenantKeys { data: &config.data, tenant: &tenant, source };
             let keys = keys.open_or_make(ids)?;
@@ -216,6 +219,18 @@ pub(crate) fn open(
             Ok(Opened { store, backend: Backend::Embedded, keys, sealing, schema })
         }
     }
+}
+
+/// Of which FHIR version the resources in a tenant's log are; `None` where it has none.
+pub(crate) fn of_log(
+    directory: &Path,
+    tenant: &TenantText,
+) -> Result<Option<FhirVersion>, StorageError> {
+    if SledStore::holds_nothing(directory)? {
+        return Ok(None);
+    }
+    let version = store_sled::fhir_version(directory, tenant);
+    version.map_err(|error| StorageError::Log(Box::new(error)))
 }
 
 /// Opens the keys of a tenant in PostgreSQL. They are made where nothing is sealed yet, and must
@@ -337,7 +352,9 @@ pub(crate) fn verify(
     sealing: Option<Sealing>,
 ) -> Result<Option<Result<Verified, VerifyError>>, StorageError> {
     let Some(options) = postgres_options(&config.storage)? else { return Ok(None) };
-    let schema = definitions::of(&config.data.join("tenants").join(config.tenant.as_str()))?;
+    let of_log = condition(config, &SystemClock::start())?.and_then(|it| it.fhir_version);
+    let directory = config.data.join("tenants").join(config.tenant.as_str());
+    let schema = definitions::of(&directory, of_log)?;
     let derive = sealing.map(|sealing| -> Arc<dyn store::Derive> {
         Arc::new(DeriveFromBody::sealed(schema, sealing))
     });

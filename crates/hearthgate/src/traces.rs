@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use database::{DeriveFromBody, Sealing};
+use fhir_schema::Schema;
 use store::OwnerKeyId;
 use store::keys::{LedgerEntry, PurgeState};
 use store_postgres::PostgresStore;
 use store_sled::SledStore;
 
-use crate::definitions::{self, DefinitionsError};
 use crate::failure::one_line;
 use crate::key_copies::{Folder, KeyCopyError};
 use crate::storage::Backend;
@@ -29,9 +29,6 @@ pub(crate) const STATE_LEFT: &str = "state/ of the tenant: identifiers of the pu
 /// Why it could not be noted, taken back or done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TracesError {
-    /// What the resources are of.
-    #[error(transparent)]
-    Definitions(#[from] DefinitionsError),
     /// The embedded store.
     #[error(transparent)]
     Embedded(#[from] store_sled::OpenError),
@@ -54,6 +51,8 @@ pub(crate) struct Traces<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) backend: &'a Backend,
     pub(crate) sealing: &'a Sealing,
+    /// What the resources are of.
+    pub(crate) schema: &'static Schema,
 }
 
 impl Traces<'_> {
@@ -155,8 +154,7 @@ impl Traces<'_> {
     /// Deletes what is borne under a destroyed key.
     fn forget(&self, store: &PostgresStore) -> Result<u64, TracesError> {
         let keys: Vec<OwnerKeyId> = self.done()?.iter().map(|entry| entry.key).collect();
-        let schema = definitions::of(self.directory)?;
-        let derive = DeriveFromBody::sealed(schema, self.sealing.clone());
+        let derive = DeriveFromBody::sealed(self.schema, self.sealing.clone());
         let rows = store.forget_identifiers(&keys, Arc::new(derive))?;
         let path = self.directory.join(NOTE);
         match fs::remove_file(&path) {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fhir_core::{Clock, Instant};
-use store::T;
+use store::{FhirVersion, T};
 use tokio_postgres::Client;
 
 use crate::connect::Connector;
@@ -23,6 +23,8 @@ pub struct Condition {
     pub unsafe_settings: Vec<String>,
     /// The last commit and its instant; `None` where there is none.
     pub head: Option<(T, Instant)>,
+    /// The FHIR version of its resources: that of the first commit, which all others share.
+    pub fhir_version: Option<FhirVersion>,
     /// Who holds the tenant, and for how long still.
     pub held: Option<(String, Duration)>,
 }
@@ -69,7 +71,14 @@ async fn ask(client: &Client, tenant: &str, clock: &dyn Clock) -> Result<Conditi
     let settings = client.query(UNSAFE, &[]).await.map_err(Failure::from)?;
     let name = |row: &tokio_postgres::Row| row.try_get::<_, String>(0).map_err(Failure::from);
     let unsafe_settings = settings.iter().map(name).collect::<Result<_, _>>()?;
-    let mut found = Condition { server, clock_ahead, unsafe_settings, head: None, held: None };
+    let mut found = Condition {
+        server,
+        clock_ahead,
+        unsafe_settings,
+        head: None,
+        fhir_version: None,
+        held: None,
+    };
     if schema::format(client).await?.is_none() {
         return Ok(found);
     }
@@ -79,6 +88,14 @@ async fn ask(client: &Client, tenant: &str, clock: &dyn Clock) -> Result<Conditi
         let instant: i64 = row.try_get(1).map_err(Failure::from)?;
         let t = T::new(t.cast_unsigned());
         found.head = (t > T::ZERO).then(|| (t, Instant::from_micros(instant)));
+    }
+    let first = client.query_opt(statements::FIRST_FHIR_VERSION, &[&tenant]).await;
+    if let Some(row) = first.map_err(Failure::from)? {
+        let number: i16 = row.try_get(0).map_err(Failure::from)?;
+        let version = u8::try_from(number).ok().and_then(FhirVersion::from_number);
+        let condition = "it is of a FHIR version that this program does not know";
+        let damaged = OpenError::Damaged { t: T::ZERO.next(), condition };
+        found.fhir_version = Some(version.ok_or(damaged)?);
     }
     let held = client.query_opt(statements::HOLDER, &[&tenant]).await.map_err(Failure::from)?;
     if let Some(row) = held {

@@ -9,6 +9,9 @@ pub(crate) const CLOCK: &str = "SELECT (extract(epoch FROM now()) * 1000000)::bi
 
 pub(crate) const HEAD: &str = "SELECT t, instant, hash FROM hearthgate.heads WHERE tenant = $1";
 
+pub(crate) const FIRST_FHIR_VERSION: &str =
+    "SELECT fhir_version FROM hearthgate.commits WHERE tenant = $1 ORDER BY t LIMIT 1";
+
 /// Waits until a transaction that moves the head has ended.
 pub(crate) const HEAD_SETTLED: &str = "SELECT t FROM hearthgate.heads WHERE tenant = $1 FOR UPDATE";
 

@@ -15,6 +15,7 @@ pub mod disk;
 mod error;
 #[cfg(test)]
 mod faults;
+mod fhir_version;
 mod frame;
 mod history;
 mod key_files;
@@ -44,6 +45,7 @@ pub use copy::{
     LogExtent, Reached, SegmentExtent, cut_after, extent, extent_in_steps, newest_commit,
 };
 pub use error::{Damage, Flaw, OpenError, VerifyError};
+pub use fhir_version::fhir_version;
 pub use key_files::KeyFolder;
 pub use options::SledStoreOptions;
 pub use report::{Cut, OpenReport, Rebuild, VerifyReport};

@@ -211,6 +211,16 @@ impl FhirVersion {
         }
     }
 
+    /// Its publication and major number: `4.0`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::R4 => "4.0",
+            Self::R4B => "4.3",
+            Self::R5 => "5.0",
+        }
+    }
+
     /// The one that a version like `4.0.1` is of, by its publication and major number; `None` for
     /// those that no record has a number for.
     #[must_use]

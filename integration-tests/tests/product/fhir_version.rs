@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use http::Method;
 use integration_tests::binary;
 use integration_tests::client::sent;
+use integration_tests::process::Process;
 use integration_tests::site::{Deployment, First, Site};
 
 use crate::purge::give_tenant_key;
 
 for_every_deployment! {
     a_tenant_of_r5_takes_and_gives_resources_of_r5,
+    a_tenant_keeps_the_version_that_it_has_begun_with,
 }
 
 /// What a tenant keeps of R5's core package.
@@ -109,12 +111,18 @@ async fn a_backup_of_a_tenant_of_r5_is_restored_as_one() {
     run(&["verify", "--data", restored.to_str().unwrap()]);
     let kept = fs::read(restored.join("tenants/default/definitions")).unwrap();
     assert!(kept == fs::read(definitions()).unwrap());
+    let mut other = Site::prepare(Deployment::OneProcess);
+    other.settle(&restored, Vec::new());
+    other.launch(First::Gateway).await;
+    let statement = other.anyone().get("/metadata").await.is(200).json();
+    assert_eq!(statement["fhirVersion"], "5.0.0");
+    other.stop().await;
 }
 
-/// Whoever names a package for a tenant that has begun with R4 is told.
-#[tokio::test]
-async fn a_tenant_keeps_the_version_that_it_has_begun_with() {
-    let mut site = start(Deployment::OneProcess).await;
+/// What is stored is never read by the definitions of another version.
+async fn a_tenant_keeps_the_version_that_it_has_begun_with(deployment: Deployment) {
+    let mut site = start(deployment).await;
+    let _ = site.owner().put("/ActorDefinition/a", ACTOR).await.is(201);
     site.stop().await;
     let package = site.folder().join("none.tgz");
     site.configure(&format!("fhir_package = \"{}\"\n", package.display()));
@@ -122,5 +130,17 @@ async fn a_tenant_keeps_the_version_that_it_has_begun_with() {
     site.launch(First::Server).await;
     let statement = site.owner().get("/metadata").await.is(200).json();
     assert_eq!(statement["fhirVersion"], "5.0.0");
+    site.stop().await;
+    site.configure("");
+    let kept = site.data().join("tenants/default/definitions");
+    fs::rename(&kept, site.folder().join("aside")).unwrap();
+    let verb = if deployment == Deployment::TwoProcesses { "server" } else { "serve" };
+    let mut process = Process::start(site.command(verb), site.folder(), "refused");
+    assert_eq!(process.ended().await.code(), Some(1));
+    let said = process.stderr();
+    assert!(said.contains("resources of FHIR 5.0") && said.contains("fhir_package"), "{said}");
+    fs::rename(site.folder().join("aside"), &kept).unwrap();
+    site.launch(First::Server).await;
+    let _ = site.owner().get("/ActorDefinition/a").await.is(200);
     site.stop().await;
 }
