@@ -200,6 +200,58 @@ async fn a_reference_to_another_entry_is_judged_by_the_type_of_that_entry() {
 }
 
 #[tokio::test]
+async fn a_narrative_that_is_none_is_refused_in_json_and_in_xml() {
+    // XML-015, VAL-160, VAL-161, VAL-162
+    let site = Site::asking(WritePolicy::default()).await;
+    let div = |inner: &str| format!("<div xmlns=\"http://www.w3.org/1999/xhtml\">{inner}</div>");
+    let json = async |div: &str| {
+        let text = json!({ "status": "generated", "div": div });
+        site.post("Patient", json!({ "resourceType": "Patient", "text": text })).await
+    };
+    let xml = async |div: &str| {
+        let body = format!(
+            "<Patient xmlns=\"http://hl7.org/fhir\"><text><status value=\"generated\"/>{div}\
+             </text></Patient>"
+        );
+        site.ask("POST", "Patient").bytes("application/fhir+xml", body).send().await
+    };
+    // What cannot be read is 400.
+    for inner in ["<p>a", "a</p>", "a & b", "<p a=1>b</p>", "&unknown;", "<p>a</b></p>"] {
+        for answer in [json(&div(inner)).await, xml(&div(inner)).await] {
+            assert_eq!(answer.status, 400, "{inner} {}", answer.text());
+        }
+    }
+    let doctype = format!("<!DOCTYPE div [<!ENTITY a \"b\">]>{}", div("&a;"));
+    for whole in [&*doctype, "", "text"] {
+        drop(json(whole).await.is(400));
+    }
+    // What can be read and may not stand in a narrative is 422.
+    for inner in [
+        "<script>a</script>",
+        "<p onclick=\"a()\">a</p>",
+        "<a href=\"javascript:a()\">a</a>",
+        "<form>a</form>",
+        "<iframe src=\"http://x\"/>",
+        " ",
+    ] {
+        for answer in [json(&div(inner)).await, xml(&div(inner)).await] {
+            assert_eq!(answer.status, 422, "{inner} {}", answer.text());
+            assert_eq!(answer.expressions(), ["Patient.text.div"], "{inner}");
+        }
+    }
+    drop(json("<p xmlns=\"http://www.w3.org/1999/xhtml\">a</p>").await.is(422));
+    assert_eq!(site.position(), 0);
+    // A comment stays in both formats; an instruction is no part of XHTML as FHIR takes it.
+    for answer in [json(&div("a<!-- b -->")).await, xml(&div("a<!-- b -->")).await] {
+        let stored = site.get(&answer.is(201).reference()).await.json();
+        assert!(stored["text"]["div"].as_str().unwrap().contains("a<!-- b -->"), "{stored}");
+    }
+    drop(json(&div("a<?b c?>")).await.is(422));
+    let written = xml(&div("a<?b c?>")).await.is(201).reference();
+    assert_eq!(site.get(&written).await.json()["text"]["div"], div("a"));
+}
+
+#[tokio::test]
 async fn a_transaction_with_warn_tells_of_each_entry() {
     let site = Site::asking(policy(Depth::Base, Action::Warn)).await;
     let entries = [entry("POST", "Patient", valid()), entry("POST", "Patient", invalid())];
