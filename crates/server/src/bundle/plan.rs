@@ -147,9 +147,13 @@ impl<'a> Planner<'a> {
                 let identity = (instance.resource_type.clone(), instance.id.clone());
                 self.write(index, identity, Some(resource), Method::Put, expect)
             }
-            Interaction::Patch(instance) => {
+            Interaction::Patch(_) | Interaction::ConditionalPatch(_) => {
                 let patched = self.patched.get(&index).ok_or(ServerError::Interrupted)?;
+                let instance = patched.instance;
                 update::check_identity(&patched.resource, instance)?;
+                if let Some(criteria) = patched.criteria {
+                    self.conditions.insert(criteria.clone(), vec![instance.id.clone()]);
+                }
                 let expect = Expect::Versions(vec![patched.version]);
                 let identity = (instance.resource_type.clone(), instance.id.clone());
                 self.write(index, identity, Some(&patched.resource), Method::Patch, expect)

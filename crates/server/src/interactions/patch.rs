@@ -45,26 +45,39 @@ pub(crate) async fn conditional_patch(
     call: &Call<'_>,
     of: &ResourceType,
 ) -> Result<Answer, ServerError> {
-    call.may_search(of)?;
-    let criteria = Criteria::read(call.database.schema(), of, call.query)?;
     for _ in 0..TRIES {
         let snapshot = call.database.snapshot(Visibility::everything());
-        let found = snapshot.identified(of, &criteria.identifier).await?;
-        let [id] = found.as_slice() else {
-            return Err(match found.is_empty() {
-                true => ServerError::NotFound,
-                false => ServerError::MultipleMatches { criteria: call.query.to_owned() },
-            });
+        let (instance, criteria) = one_match(call, of, &snapshot).await?;
+        let condition = Condition {
+            resource_type: of.clone(),
+            identifier: criteria.identifier,
+            found: vec![instance.id.clone()],
         };
-        let instance = Instance { resource_type: of.clone(), id: id.clone() };
-        let identifier = criteria.identifier.clone();
-        let condition = Condition { resource_type: of.clone(), identifier, found };
         let done = attempt(call, &instance, &snapshot, vec![condition]).await;
         if !has_raced(&done) {
             return done;
         }
     }
     Err(ServerError::Contended)
+}
+
+/// The one resource that the criteria of a conditional patch match in the snapshot, and these.
+///
+/// # Errors
+/// When the caller may not search, the criteria cannot be used, or match none or several.
+pub(crate) async fn one_match(
+    call: &Call<'_>,
+    of: &ResourceType,
+    snapshot: &Snapshot,
+) -> Result<(Instance, Criteria), ServerError> {
+    call.may_search(of)?;
+    let criteria = Criteria::read(call.database.schema(), of, call.query)?;
+    let found = snapshot.identified(of, &criteria.identifier).await?;
+    match found.as_slice() {
+        [id] => Ok((Instance { resource_type: of.clone(), id: id.clone() }, criteria)),
+        [] => Err(ServerError::NotFound),
+        _ => Err(ServerError::MultipleMatches { criteria: call.query.to_owned() }),
+    }
 }
 
 async fn attempt(
