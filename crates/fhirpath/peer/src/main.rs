@@ -18,6 +18,10 @@ use std::time::Duration;
 use rh_fhirpath::serde_json::{self, Value, json};
 use rh_fhirpath::{EvaluationContext, FhirPathEvaluator, FhirPathParser, FhirPathValue};
 
+/// As in what it is measured beside.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Failure = Box<dyn Error>;
 
 fn main() -> Result<(), Failure> {

@@ -169,7 +169,7 @@ struct Peer {
 impl Peer {
     fn start() -> Result<Self, Failure> {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fhirpath/peer/Cargo.toml");
-        say("building the peer; the first time this takes minutes and 3.25 GB of memory");
+        say("building the peer; the first time this takes minutes and 3.3 GB of memory");
         let mut command = Command::new("cargo");
         command.args(["run", "--release", "--locked", "--quiet", "--jobs", "1"]);
         command.arg("--manifest-path").arg(manifest);
