@@ -132,13 +132,32 @@ fn required_codes_are_in_their_value_sets() {
 #[test]
 fn what_terminology_is_not_loaded_is_a_warning() {
     // VAL-121, VAL-122, VAL-127
-    let snomed = r#"{"resourceType":"Condition","subject":{"display":"x"},"code":{"coding":[{"system":"http://snomed.info/sct","code":"1"}]}}"#;
+    let snomed = r#"{"resourceType":"Condition","subject":{"display":"x"},"code":{"coding":[{"system":"http://snomed.info/sct","code":"404684003"}]}}"#;
     assert_errors(&[(snomed, &[])]);
     let text = patient(r#""maritalStatus":{"text":"x"}"#);
     assert_eq!(warnings(&text), ["dom-6"]);
     let other = patient(r#""maritalStatus":{"coding":[{"system":"http://a/b","code":"x"}]}"#);
     assert_eq!(errors(&other), [""; 0]);
     assert!(warnings(&other).contains(&"binding".to_owned()));
+}
+
+#[test]
+fn what_can_be_no_code_of_snomed_ct_is_an_error_without_it_too() {
+    // VAL-127
+    let condition = |code: &str| {
+        format!(
+            r#"{{"resourceType":"Condition","subject":{{"display":"x"}},"code":{{"coding":[{{"system":"http://a/b","code":"x"}},{{"system":"http://snomed.info/sct","code":"{code}"}}]}}}}"#
+        )
+    };
+    assert_errors(&[
+        (&condition("71341001:272741003=7771000"), &[]),
+        (&condition("404684003x"), &["code-invalid Condition.code.coding[1].code"]),
+    ]);
+    let mistyped = condition("404684004");
+    assert_errors(&[(&mistyped, &[])]);
+    assert!(warnings(&mistyped).contains(&"code-invalid".to_owned()));
+    let base = Options { depth: Depth::Profiles, ..Options::default() };
+    assert!(errors_of(&r4().validate_json(condition("x").as_bytes(), &base)).is_empty());
 }
 
 #[test]

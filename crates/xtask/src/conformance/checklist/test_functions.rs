@@ -1,7 +1,9 @@
 //! The tests of the workspace and the ids that they carry: in their names, in the comments
 //! directly above them and in those within them. They are read line by line, as rustfmt lays them
-//! out: a test ends with a brace as far in as it begins.
+//! out: a test ends with a brace as far in as it begins. A function that a macro makes a test of,
+//! as one of a list of names (`for_every_deployment! { … }`), is a test too.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -65,6 +67,7 @@ fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> io::Result<()>
 /// The tests of one file.
 pub(super) fn of_file(file: &str, source: &str) -> Vec<TestFunction> {
     let mut tests = Vec::new();
+    let listed = names_in_macros(source);
     // Comments and attributes since the last line that was neither.
     let (mut above, mut is_test) = (Vec::new(), false);
     let mut lines = source.lines().enumerate();
@@ -78,7 +81,7 @@ pub(super) fn of_file(file: &str, source: &str) -> Vec<TestFunction> {
             is_test |= is_test_attribute(text);
             continue;
         }
-        if let Some(name) = function_name(text).filter(|_| is_test) {
+        if let Some(name) = function_name(text).filter(|it| is_test || listed.contains(it)) {
             let end = format!("{}}}", &line[..line.len() - text.len()]);
             let is_whole = line.ends_with('}');
             let within = lines.by_ref().take_while(|(_, line)| !is_whole && *line != end);
@@ -111,6 +114,24 @@ fn test(file: &str, line: usize, name: &str, comments: &[&str]) -> TestFunction 
 fn comment(text: &str) -> Option<&str> {
     let text = text.strip_prefix("//")?;
     (!text.starts_with('!')).then(|| text.trim_start_matches('/'))
+}
+
+/// The names in each call of a macro over names alone.
+fn names_in_macros(source: &str) -> HashSet<&str> {
+    let is_name = |text: &&str| {
+        let is_of_it =
+            |byte: u8| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        !text.is_empty() && text.bytes().all(is_of_it)
+    };
+    let mut names = HashSet::new();
+    for call in source.split("! {").skip(1) {
+        let body = call.split('}').next().unwrap_or(call);
+        let words: Vec<&str> = body.split([' ', ',', '\n']).filter(|it| !it.is_empty()).collect();
+        if words.iter().all(|it| is_name(it)) {
+            names.extend(words);
+        }
+    }
+    names
 }
 
 /// `#[test]`, `#[tokio::test]`, `#[tokio::test(flavor = …)]`.
@@ -186,6 +207,25 @@ mod tests {
                 "26:ab_009_short AB-009",
                 "30:last AB-010",
             ],
+        );
+    }
+
+    #[test]
+    fn a_function_that_a_macro_makes_a_test_of_is_a_test() {
+        check(
+            "\
+over_each! {
+    one
+    two,
+}
+/// AB-001
+async fn two(deployment: u8) {
+    vec! { 1 }
+}
+/// AB-002
+fn three() {}
+",
+            &["6:two AB-001"],
         );
     }
 
