@@ -112,6 +112,26 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether a code says which code system it is of, by that one's own name.
+    pub(crate) fn about_system(&mut self, value: Value<'a>) {
+        let Some(system) = value.get("system") else {
+            // A system that is absent with a reason is said to be.
+            if value.get("code").is_some() && value.get("_system").is_none() {
+                let said = "a code without its system says nothing for certain: add the system";
+                let kind = IssueCode::Required;
+                self.tell(Severity::Warning, kind, value, "coding-system", said);
+            }
+            return;
+        };
+        let Some(given) = system.as_str() else { return };
+        if let Some(meant) = crate::code_systems::meant(&given, self.validator.terminology()) {
+            self.enter("system", None);
+            let said = format!("no code system is called {given}: if {meant} is meant, write that");
+            self.tell(Severity::Warning, IssueCode::CodeInvalid, system, "coding-system", said);
+            self.leave();
+        }
+    }
+
     /// The display of a Coding against the names that its code system has for the concept, in any
     /// language; case and white space are not regarded.
     fn display_of(&mut self, system: &Arc<CodeSystem>, concept: ConceptIndex, value: Value<'a>) {

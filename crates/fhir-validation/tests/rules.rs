@@ -161,6 +161,39 @@ fn what_can_be_no_code_of_snomed_ct_is_an_error_without_it_too() {
 }
 
 #[test]
+fn a_code_says_which_code_system_it_is_of() {
+    // VAL-130, VAL-131
+    let coding =
+        |members: &str| patient(&format!(r#""maritalStatus":{{"coding":[{{{members}}}]}}"#));
+    let system = "http://terminology.hl7.org/CodeSystem/v3-MaritalStatus";
+    let told = |json: &str| {
+        let issues = r4().validate_json(json.as_bytes(), &Options::default());
+        let ours = issues.iter().filter(|it| it.rule == "coding-system" && !it.is_error());
+        ours.map(|it| it.expression.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&coding(&format!(r#""system":"{system}","code":"M""#))), [""; 0]);
+    assert_eq!(told(&coding(r#""code":"M""#)), ["Patient.maritalStatus.coding[0]"]);
+    assert_eq!(told(&coding(r#""display":"M""#)), [""; 0]);
+    assert_eq!(
+        told(&coding(&format!(r#""system":"{system}/","code":"M""#))),
+        ["Patient.maritalStatus.coding[0].system"]
+    );
+    let quantity = r#"{"resourceType":"Observation","status":"final","code":{"text":"x"},"valueQuantity":{"value":1,"system":"https://unitsofmeasure.org","code":"mg"}}"#;
+    assert_eq!(told(quantity), ["Observation.value.system"]);
+    // Where the code must be of a value set, one without a system is of none.
+    let subscriber = r#"{"resourceType":"Condition","subject":{"display":"x"},"clinicalStatus":{"coding":[{"code":"active"}]}}"#;
+    assert!(errors(subscriber).contains(&"binding Condition.clinicalStatus".to_owned()));
+}
+
+#[test]
+fn rules_that_nobody_knows_are_warned_about() {
+    // VAL-155
+    let json = patient(r#""implicitRules":"http://a/rules","active":true"#);
+    assert_eq!(errors(&json), [""; 0]);
+    assert!(warnings(&json).contains(&"implicit-rules".to_owned()));
+}
+
+#[test]
 fn references_are_of_a_form_and_to_an_allowed_type() {
     // VAL-140, VAL-141, VAL-142
     let observation = |subject: &str| {
