@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn what_could_act_or_is_not_well_formed_is_found() {
-        // VAL-160, VAL-161, VAL-162
+        // VAL-160, VAL-161, VAL-162, VAL-111
         for inner in [
             "<script>alert(1)</script>",
             "<p onclick=\"x()\">x</p>",
