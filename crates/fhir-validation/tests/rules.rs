@@ -384,3 +384,24 @@ fn a_picture_of_the_narrative_refers_to_what_is_contained() {
     let json = r##"{"resourceType":"Patient","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\"><img src=\"#a\"/></div>"},"contained":[{"resourceType":"Binary","id":"a","contentType":"image/png"}]}"##;
     assert_errors(&[(json, &[])]);
 }
+
+#[test]
+fn a_picture_of_what_is_not_contained_and_another_language_are_told() {
+    // VAL-164, VAL-165
+    let told = |language: &str, attributes: &str, inner: &str| {
+        let json = format!(
+            r##"{{"resourceType":"Patient","language":"{language}","text":{{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\"{attributes}>{inner}</div>"}},"contained":[{{"resourceType":"Binary","id":"a","contentType":"image/png"}}],"photo":[{{"url":"#a"}}]}}"##
+        );
+        let issues = r4().validate_json(json.as_bytes(), &Options::default());
+        assert!(!issues.iter().any(fhir_validation::Issue::is_error), "{issues:?}");
+        let ours = issues.iter().filter(|it| it.rule.starts_with("narrative-"));
+        ours.map(|it| format!("{} {}", it.rule, it.expression)).collect::<Vec<_>>()
+    };
+    let image = |source: &str| format!(r#"<img src=\"{source}\"/>"#);
+    assert_eq!(told("de-CH", "", &image("#a")), [""; 0]);
+    assert_eq!(told("de-CH", "", &image("#b")), ["narrative-image Patient.text.div"]);
+    assert_eq!(told("de-CH", "", &image("data:image/png;base64,AAAA")), [""; 0]);
+    let lang = r#" lang=\"DE\" xml:lang=\"de-DE\""#;
+    assert_eq!(told("de-CH", lang, "x"), [""; 0]);
+    assert_eq!(told("fr", lang, "x"), ["narrative-language Patient.text.div"]);
+}
