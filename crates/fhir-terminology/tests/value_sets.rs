@@ -12,8 +12,9 @@ const COMPLETE: &str = r#""content":"complete""#;
 
 /// The codes of a value set, in order.
 fn codes(terminology: &Terminology, url: &str) -> String {
-    let resolved = terminology.resolve(url).unwrap();
-    let expansion = resolved.expand(&ExpandRequest::default(), ExpansionLimits::default()).unwrap();
+    let resolved = terminology.resolve(url).expect("it is there");
+    let expansion = resolved.expand(&ExpandRequest::default(), ExpansionLimits::default());
+    let expansion = expansion.expect("it can be expanded");
     expansion.contains.iter().map(|it| it.code).collect::<Vec<_>>().join(" ")
 }
 
