@@ -48,7 +48,6 @@ fn a_long_string_is_soon_told_from_a_value_and_its_beginning_is_not_enough() {
         ("id", "a".repeat(long) + "!"),
         ("birthDate", "2020-01-01".to_owned() + &"-01".repeat(long)),
         ("birthDate", "2020-01-01\\n".to_owned()),
-        ("language", "a-".repeat(long) + "!"),
         ("gender", "a ".repeat(long)),
         ("implicitRules", "urn:oid:1".to_owned() + &".1".repeat(long) + "."),
         ("id", "a\\n".to_owned()),
@@ -58,7 +57,8 @@ fn a_long_string_is_soon_told_from_a_value_and_its_beginning_is_not_enough() {
         validate(&json);
         let issues = r4().validate_json(json.as_bytes(), &Options::default());
         let place = format!("Patient.{name}");
-        assert!(issues.iter().any(|it| it.is_error() && *it.expression == *place), "{name}");
+        let is_it = |it: &fhir_validation::Issue| it.rule == "type" && *it.expression == *place;
+        assert!(issues.iter().any(is_it), "{name}: {issues:?}");
     }
 }
 
