@@ -127,7 +127,7 @@ fn names_in_macros(source: &str) -> HashSet<&str> {
     for call in source.split("! {").skip(1) {
         let body = call.split('}').next().unwrap_or(call);
         let words: Vec<&str> = body.split([' ', ',', '\n']).filter(|it| !it.is_empty()).collect();
-        if words.iter().all(|it| is_name(it)) {
+        if words.iter().all(is_name) {
             names.extend(words);
         }
     }
