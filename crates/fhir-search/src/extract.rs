@@ -7,6 +7,8 @@
 //! beside the values.
 
 mod convert;
+#[cfg(test)]
+mod differential;
 mod implied;
 mod plan;
 mod route;
