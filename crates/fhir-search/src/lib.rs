@@ -12,7 +12,7 @@ mod parameters;
 mod value;
 
 pub use extract::{
-    Extracted, Extractor, Options, Problem, ProblemReason, Unsupported, UnsupportedReason,
+    ExtractOptions, Extracted, Extractor, Problem, ProblemReason, Unsupported, UnsupportedReason,
 };
 pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
 pub use value::{

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use fhir_search::{Options, ProblemReason};
+use fhir_search::{ExtractOptions, ProblemReason};
 use package::each_example;
 use support::{R4, show};
 
@@ -42,7 +42,8 @@ const CHOSEN: [&str; 16] = [
 #[test]
 fn every_example_has_its_values_and_those_chosen_have_the_golden_ones() {
     // SRCH-235, SRCH-236
-    let options = Options { base: Some("http://example.org/fhir"), ..Options::default() };
+    let options =
+        ExtractOptions { base: Some("http://example.org/fhir"), ..ExtractOptions::default() };
     let mut problems: BTreeMap<String, Vec<ProblemReason>> = BTreeMap::new();
     let mut golden = BTreeMap::new();
     let (mut resources, mut count) = (0, 0);

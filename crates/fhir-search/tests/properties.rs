@@ -5,7 +5,7 @@
 mod support;
 
 use fhir_core::json::Document;
-use fhir_search::{DateRange, IndexValue, Options, Zone};
+use fhir_search::{DateRange, ExtractOptions, IndexValue, Zone};
 use proptest::prelude::*;
 use support::R4;
 
@@ -107,7 +107,7 @@ proptest! {
         }
         let text = resource.to_string();
         let document = Document::parse(text.as_bytes()).unwrap();
-        let options = Options { base, ..Options::default() };
+        let options = ExtractOptions { base, ..ExtractOptions::default() };
         let extracted = R4.extract(document.root(), &options);
         for (parameter, value) in extracted.iter() {
             check(value);

@@ -7,7 +7,7 @@ mod support;
 
 use fhir_core::Instant;
 use fhir_core::json::Document;
-use fhir_search::{DateRange, IndexValue, Options, ProblemReason, TokenFrom, Zone};
+use fhir_search::{DateRange, ExtractOptions, IndexValue, ProblemReason, TokenFrom, Zone};
 use support::{R4, values, values_with};
 
 fn patient(members: &str) -> String {
@@ -70,7 +70,7 @@ fn what_is_no_date_is_told_and_gives_no_value() {
         check(&json, "date", &[]);
         check(&json, "status", &["http://hl7.org/fhir/observation-status|final"]);
         let document = Document::parse(json.as_bytes()).unwrap();
-        let extracted = R4.extract(document.root(), &Options::default());
+        let extracted = R4.extract(document.root(), &ExtractOptions::default());
         let date = R4.parameters().get("Observation", "date").unwrap().id;
         let problem = extracted.problems().iter().find(|it| it.parameter == date).unwrap();
         let offset = json.find(text).unwrap() - 1;
@@ -89,7 +89,7 @@ fn a_query_may_stop_at_the_minute() {
 #[test]
 fn offsets_are_instants_and_what_has_none_is_in_the_given_zone() {
     // SRCH-070, SRCH-071
-    let east = Options { zone: Zone::east(120).unwrap(), ..Options::default() };
+    let east = ExtractOptions { zone: Zone::east(120).unwrap(), ..ExtractOptions::default() };
     let at = |text: &str| observation(&format!(r#""effectiveDateTime":"{text}""#));
     let midnight = "2013-01-13T22:00:00Z..2013-01-13T22:00:01Z";
     check(&at("2013-01-14T00:00:00+02:00"), "date", &[midnight]);
@@ -106,7 +106,7 @@ fn a_date_compares_as_the_calendar_does_in_every_zone() {
     let parameter = R4.parameters().get("Patient", "birthdate").unwrap().id;
     for minutes in [-720, 0, 840] {
         let zone = Zone::east(minutes).unwrap();
-        let options = Options { zone, ..Options::default() };
+        let options = ExtractOptions { zone, ..ExtractOptions::default() };
         let extracted = R4.extract(document.root(), &options);
         let stored: Vec<_> = extracted.of(parameter).collect();
         let asked = DateRange::parse("1970-03-30", zone).unwrap();
@@ -153,9 +153,9 @@ fn an_instant_is_a_moment_however_it_is_written() {
     // SRCH-031, SRCH-074
     let json = patient(r#""meta":{"lastUpdated":"2013-01-14T10:00:00Z"}"#);
     check(&json, "_lastUpdated", &["2013-01-14T10:00:00Z..2013-01-14T10:00:00.000001Z"]);
-    let told = Options {
+    let told = ExtractOptions {
         last_updated: Some("2020-01-01T00:00:00.5Z".parse::<Instant>().unwrap()),
-        ..Options::default()
+        ..ExtractOptions::default()
     };
     for json in [json, patient(r#""active":true"#)] {
         let values = values_with(&json, "_lastUpdated", &told);
@@ -252,7 +252,7 @@ fn each_datatype_of_a_token_says_what_it_is() {
     check(&json, "_profile", &["<http://a/b|1>"]);
     check(&json, "_source", &["<http://c#d>"]);
     let document = Document::parse(json.as_bytes()).unwrap();
-    let extracted = R4.extract(document.root(), &Options::default());
+    let extracted = R4.extract(document.root(), &ExtractOptions::default());
     for (code, from) in [
         ("_id", TokenFrom::Uri),
         ("active", TokenFrom::Boolean),
@@ -261,6 +261,7 @@ fn each_datatype_of_a_token_says_what_it_is() {
         ("identifier", TokenFrom::Identifier),
     ] {
         let parameter = R4.parameters().get("Patient", code).unwrap().id;
+        assert_eq!(extracted.resource_type(), Some("Patient"));
         for value in extracted.of(parameter) {
             assert!(matches!(value, IndexValue::Token(token) if token.from == from), "{code}");
         }
@@ -312,7 +313,7 @@ fn an_element_with_extensions_alone_has_no_value() {
 #[test]
 fn references_are_of_this_server_or_of_elsewhere() {
     // SRCH-115, SRCH-118, SRCH-119, SRCH-120, SRCH-122
-    let own = Options { base: Some("https://own/fhir"), ..Options::default() };
+    let own = ExtractOptions { base: Some("https://own/fhir"), ..ExtractOptions::default() };
     for (text, expected) in [
         ("Patient/1", "Patient/1"),
         ("Patient/1/_history/2", "Patient/1/_history/2"),
@@ -519,9 +520,10 @@ fn a_bundle_is_found_by_its_first_entry() {
 fn what_is_no_known_resource_has_no_values() {
     for json in ["{}", "[]", "1", r#"{"resourceType":"Nothing"}"#, r#"{"resourceType":1}"#] {
         let document = Document::parse(json.as_bytes()).unwrap();
-        let extracted = R4.extract(document.root(), &Options::default());
+        let extracted = R4.extract(document.root(), &ExtractOptions::default());
         assert_eq!(extracted.iter().count(), 0, "{json}");
         assert_eq!(extracted.problems(), []);
+        assert_eq!(extracted.resource_type(), None);
     }
 }
 

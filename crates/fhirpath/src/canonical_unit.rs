@@ -13,6 +13,8 @@ use crate::quantity::{LONGEST_CODE, to_number};
 pub struct CanonicalUnit {
     unit: Arc<str>,
     factor: Number,
+    /// The factor again, of a unit that needs no more than it, where it has few enough digits.
+    exact: Option<Decimal>,
     offset: Number,
 }
 
@@ -25,9 +27,11 @@ impl CanonicalUnit {
             return None;
         }
         let canonical = get_canonical_units(code).ok()?;
+        let exact = exactly(canonical.factor).filter(|_| canonical.offset.is_zero());
         Some(Self {
             unit: canonical.unit.as_str().into(),
             factor: canonical.factor,
+            exact,
             offset: canonical.offset,
         })
     }
@@ -38,18 +42,29 @@ impl CanonicalUnit {
         &self.unit
     }
 
-    /// So many of this unit in base units, to 28 digits. `None` for a number that is too large
-    /// or has too many digits.
+    /// So many of this unit in base units, exactly or to 28 digits. `None` for a number that is
+    /// too large or has too many digits.
     #[must_use]
     pub fn convert(&self, value: Decimal) -> Option<Decimal> {
+        if let Some(product) = self.exact.and_then(|factor| value.multiply(factor)) {
+            return Some(product);
+        }
         let product = to_number(value)?.checked_mul(self.factor)?;
         nearest(if self.offset.is_zero() { product } else { product.checked_add(self.offset)? })
     }
 }
 
+/// Places behind the point that a decimal has at most.
+const MOST_PLACES: u32 = 38;
+
+fn exactly(number: Number) -> Option<Decimal> {
+    let (_, exponent) = number.to_integer_and_exponent();
+    let has_places = i64::from(exponent) >= -i64::from(MOST_PLACES);
+    has_places.then(|| nearest(number)).flatten()
+}
+
 /// Without the last digits where these stand behind more places than a decimal has.
 fn nearest(number: Number) -> Option<Decimal> {
-    const MOST_PLACES: u32 = 38;
     let (digits, exponent) = number.to_integer_and_exponent();
     match u32::try_from(exponent) {
         Ok(zeros) => Decimal::from_parts(digits.checked_mul(10_i128.checked_pow(zeros)?)?, 0),

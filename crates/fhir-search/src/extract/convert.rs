@@ -13,7 +13,7 @@ use fhir_schema::Schema;
 use fhir_terminology::Terminology;
 use fhirpath::{Decimal, Item};
 
-use super::Options;
+use super::ExtractOptions;
 use super::implied::Implied;
 use super::units::Units;
 use crate::parameters::Kind;
@@ -130,7 +130,7 @@ pub(super) struct Converter<'a, 'o> {
     pub(super) schema: &'a Schema,
     pub(super) terminology: &'a Terminology,
     pub(super) units: &'a Units,
-    pub(super) options: &'o Options<'o>,
+    pub(super) options: &'o ExtractOptions<'o>,
     pub(super) values: Vec<IndexValue<'a>>,
     pub(super) unreadable: Vec<Unreadable>,
 }

@@ -12,7 +12,7 @@ use fhirpath::{Context, Expression, FhirValue, Item, ReferenceTypes};
 
 use super::convert::Converter;
 use super::units::Units;
-use super::{Extractor, Options};
+use super::{ExtractOptions, Extractor};
 use crate::parameters::{Kind, ParameterId, Parameters};
 use crate::value::{IndexValue, ReferenceTarget};
 
@@ -46,7 +46,7 @@ fn paths_lead_to_what_fhirpath_finds() {
             expressions.insert(parameter.id, expression.unwrap());
         }
     }
-    let (units, options, host) = (Units::default(), Options::default(), ReferenceTypes);
+    let (units, options, host) = (Units::default(), ExtractOptions::default(), ReferenceTypes);
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let (mut compared, mut different) = (0, Vec::new());
     let is_there = examples::each_example(|document| {

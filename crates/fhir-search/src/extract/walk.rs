@@ -7,7 +7,7 @@ use fhirpath::{Context, Expression, FhirValue, Item, ReferenceTypes};
 
 use super::convert::Converter;
 use super::plan::{CompositePlan, Leaf, Part, Plan, Take, TakeItem, Target, Test};
-use super::{Extracted, Extractor, Options, Problem, ProblemReason};
+use super::{ExtractOptions, Extracted, Extractor, Problem, ProblemReason};
 use crate::parameters::ParameterId;
 use crate::value::{Composite, IndexValue, type_of_reference};
 
@@ -29,7 +29,7 @@ impl<'a, 'o> Walk<'a, 'o> {
         extractor: &'a Extractor<'_>,
         plan: &'a Plan,
         resource: Value<'a>,
-        options: &'o Options<'o>,
+        options: &'o ExtractOptions<'o>,
     ) -> Self {
         let converter = Converter {
             schema: extractor.schema,

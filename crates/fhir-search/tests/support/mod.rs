@@ -8,7 +8,8 @@ use std::sync::{Arc, LazyLock};
 use fhir_core::json::Document;
 use fhir_schema::{DefinitionSet, Schema};
 use fhir_search::{
-    Extractor, IndexValue, NumberRange, Options, Parameters, Reference, ReferenceTarget, Token,
+    ExtractOptions, Extractor, IndexValue, NumberRange, Parameters, Reference, ReferenceTarget,
+    Token,
 };
 use fhir_terminology::Terminology;
 
@@ -21,11 +22,11 @@ pub(crate) static R4: LazyLock<Extractor<'static>> = LazyLock::new(|| {
 
 /// The values that a parameter of R4 has in a resource, each as [`show`] writes it.
 pub(crate) fn values(json: &str, code: &str) -> Vec<String> {
-    values_with(json, code, &Options::default())
+    values_with(json, code, &ExtractOptions::default())
 }
 
 /// As [`values`], with options.
-pub(crate) fn values_with(json: &str, code: &str, options: &Options<'_>) -> Vec<String> {
+pub(crate) fn values_with(json: &str, code: &str, options: &ExtractOptions<'_>) -> Vec<String> {
     let document = Document::parse(json.as_bytes()).unwrap();
     let of = document.root().get_str("resourceType").unwrap();
     let parameter = R4.parameters().get(&of, code).unwrap_or_else(|| panic!("{of}?{code}")).id;
