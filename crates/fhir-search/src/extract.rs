@@ -88,6 +88,10 @@ pub enum ProblemReason {
     /// The expression failed on this resource.
     #[error("the expression failed: {0}")]
     Evaluation(#[from] EvaluationError),
+    /// A composite that looks at the whole resource for too many elements: those after them have
+    /// no values.
+    #[error("the resource has too many elements for a parameter that combines them")]
+    TooMuch,
     /// An element has a value that its type does not allow.
     #[error("{what} at byte {offset}")]
     Unreadable {
