@@ -2,11 +2,20 @@
 //! one matches the other.
 //!
 //! [`Parameters`] are the search parameters of every type, from the definitions of a FHIR version
-//! and of packages.
+//! and of packages. An [`Extractor`] takes their values from resources: [`IndexValue`]s.
 //!
 //! No index, clock, network or database here: whoever answers queries from an index must give
 //! what this crate's reference meaning gives.
 
+mod extract;
 mod parameters;
+mod value;
 
-pub use parameters::{Kind, Parameter, ParameterId, Parameters};
+pub use extract::{
+    ExtractOptions, Extracted, Extractor, Problem, ProblemReason, Unsupported, UnsupportedReason,
+};
+pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
+pub use value::{
+    CanonicalQuantity, Composite, DateRange, IndexValue, NumberRange, Position, Quantity,
+    Reference, ReferenceTarget, Token, TokenFrom, Zone, type_of_reference,
+};
