@@ -1,6 +1,9 @@
 //! FHIR search (FHIR R4 3.1.1): what a query means, what of a resource is indexed, and whether
 //! one matches the other.
 //!
+//! A [`Query`] is what a request asks, read by a [`Reader`] from its parameters, strictly or
+//! leniently.
+//!
 //! [`Parameters`] are the search parameters of every type, from the definitions of a FHIR version
 //! and of packages.
 //!
@@ -8,5 +11,7 @@
 //! what this crate's reference meaning gives.
 
 mod parameters;
+mod query;
 
 pub use parameters::{Kind, Parameter, ParameterId, Parameters};
+pub use query::*;

@@ -90,6 +90,17 @@ pub struct Parameter {
     pub definition: Arc<SearchParameter>,
 }
 
+/// The same parameter by the same definition.
+impl PartialEq for Parameter {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.resource_type == other.resource_type
+            && self.definition == other.definition
+    }
+}
+
+impl Eq for Parameter {}
+
 impl Parameter {
     /// Its name in a query.
     #[must_use]
@@ -159,6 +170,13 @@ impl Parameters {
     #[must_use]
     pub fn get(&self, resource_type: &str, code: &str) -> Option<&Arc<Parameter>> {
         self.by_type.get(resource_type)?.get(code)
+    }
+
+    /// The parameter of a type that a definition with this canonical URL defines, also when another
+    /// one has taken its code.
+    #[must_use]
+    pub fn by_url(&self, resource_type: &str, url: &str) -> Option<&Arc<Parameter>> {
+        self.all.iter().find(|it| &*it.resource_type == resource_type && &*it.definition.url == url)
     }
 
     /// Every parameter of a type, in no order.
