@@ -27,7 +27,7 @@ pub use answer::Total;
 pub use answer::{Answer, Contained, ContainedMatch, Direction, Element, SortBy, SortKey, Summary};
 pub use clause::{Chain, Clause, Has, List, Sense, Test, ValueClause};
 pub use composite::CompositeTest;
-pub use date::{DateTest, Interval, Offset};
+pub use date::DateTest;
 pub use error::{Place, QueryError, QueryProblem};
 pub use include::{Include, IncludeDirection, IncludeSource};
 pub use limits::{Handling, Limits};

@@ -6,6 +6,7 @@ use std::ops::Bound;
 use fhirpath::Decimal;
 
 use super::Prefix;
+use crate::NumberRange;
 
 /// What is asked of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,24 +21,16 @@ pub struct NumberTest {
     pub high: Decimal,
 }
 
-/// What a value of a resource says: a number, or the bounds of a range.
-type Bounds = (Bound<Decimal>, Bound<Decimal>);
-
 impl NumberTest {
-    /// Whether it holds of a number.
-    #[must_use]
-    pub fn holds_of(&self, number: Decimal) -> bool {
-        self.holds((Bound::Included(number), Bound::Included(number)))
-    }
-
-    /// Whether it holds of what lies between two bounds.
+    /// Whether it holds of what a value of a resource says.
     ///
     /// `eq` and `ne` go by the digits: all of it lies within what they may stand for, or not. `gt`,
     /// `lt`, `ge` and `le` go by the number itself: some of it lies there. `sa` and `eb`: all of it
     /// lies there. `ap`: some of it is near enough.
     #[must_use]
-    pub fn holds(&self, (low, high): Bounds) -> bool {
-        let within = || is_from(low, self.low) && ends_before(high, self.high);
+    pub fn holds(&self, value: NumberRange) -> bool {
+        let (low, high) = (value.low(), value.high());
+        let within = || starts_from(low, self.low) && ends_before(high, self.high);
         match self.prefix {
             Prefix::Eq => within(),
             Prefix::Ne => !within(),
@@ -63,15 +56,7 @@ impl NumberTest {
     }
 }
 
-/// Whether nothing lies below `least`.
-fn is_from(low: Bound<Decimal>, least: Decimal) -> bool {
-    match low {
-        Bound::Unbounded => false,
-        Bound::Included(low) | Bound::Excluded(low) => low >= least,
-    }
-}
-
-/// Whether nothing lies below `number`, which itself may not lie in it either.
+/// Whether nothing lies below `number`.
 fn starts_from(low: Bound<Decimal>, number: Decimal) -> bool {
     match low {
         Bound::Unbounded => false,

@@ -1,10 +1,7 @@
 //! Quantities: a number with a unit (FHIR R4, 3.1.1.4.14).
 
-use std::ops::Bound;
-
-use fhirpath::Decimal;
-
 use super::{CanonicalUnit, NumberTest, UCUM};
+use crate::{CanonicalQuantity, Quantity};
 
 /// What is asked of a quantity.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,41 +55,27 @@ fn canonical(code: &str, number: &NumberTest) -> Option<(Box<str>, NumberTest)> 
 }
 
 impl QuantityTest {
-    /// Whether it holds of a quantity as it is written: bounds of its number, and system, code
-    /// and text of its unit. What [`UnitTest::Coded::canonical`] allows beyond that is
-    /// [`QuantityTest::holds_canonically`].
+    /// Whether it holds of a quantity: in its own unit, or converted where both are of UCUM.
     #[must_use]
-    pub fn holds(
-        &self,
-        number: (Bound<Decimal>, Bound<Decimal>),
-        system: Option<&str>,
-        code: Option<&str>,
-        unit: Option<&str>,
-    ) -> bool {
+    pub fn holds(&self, value: &Quantity<'_>) -> bool {
+        let (system, code) = (value.system.as_deref(), value.code.as_deref());
         let unit_is = match &self.unit {
             UnitTest::Any => true,
-            UnitTest::CodeOrUnit(text) => [code, unit].contains(&Some(text)),
+            UnitTest::CodeOrUnit(wanted) => {
+                code == Some(wanted) || value.unit.as_deref() == Some(wanted)
+            }
             UnitTest::System(wanted) => system == Some(wanted),
-            UnitTest::Coded { system: wanted, code: wanted_code, .. } => {
+            UnitTest::Coded { system: wanted, code: wanted_code, canonical } => {
+                if let (Some(canonical), Some(value)) = (canonical, &value.canonical) {
+                    return holds_canonically(canonical, value);
+                }
                 system == Some(wanted) && code == Some(wanted_code)
             }
         };
-        unit_is && self.number.holds(number)
+        unit_is && self.number.holds(value.range)
     }
+}
 
-    /// Whether it holds of a quantity in UCUM: bounds of its number in the canonical unit, and
-    /// that unit.
-    #[must_use]
-    pub fn holds_canonically(
-        &self,
-        number: (Bound<Decimal>, Bound<Decimal>),
-        canonical_unit: &str,
-    ) -> bool {
-        match &self.unit {
-            UnitTest::Coded { canonical: Some(canonical), .. } => {
-                *canonical.0 == *canonical_unit && canonical.1.holds(number)
-            }
-            _ => false,
-        }
-    }
+fn holds_canonically(test: &(Box<str>, NumberTest), value: &CanonicalQuantity) -> bool {
+    *test.0 == *value.unit && test.1.holds(value.range)
 }
