@@ -10,10 +10,12 @@
 //! No index, clock, network or database here: whoever answers queries from an index must give
 //! what this crate's reference meaning gives.
 
+mod grammar;
 mod parameters;
 mod query;
 mod value;
 
+pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
 pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
 pub use query::*;
 pub use value::{

@@ -47,6 +47,7 @@ use std::sync::Arc;
 use fhir_core::{ResourceId, ResourceType};
 
 use crate::Parameter;
+use crate::grammar::encode_form;
 
 /// A search that has been read and understood.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,4 +105,13 @@ pub struct Applied {
     pub name: Box<str>,
     /// The value, without the parts that were ignored.
     pub value: Box<str>,
+}
+
+impl Query {
+    /// The query as it was understood, for a link that asks it again: what a server puts after
+    /// the question mark of `self`.
+    #[must_use]
+    pub fn to_query_string(&self) -> String {
+        encode_form(self.applied.iter().map(|it| (&*it.name, &*it.value)))
+    }
 }
