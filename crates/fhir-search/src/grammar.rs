@@ -15,6 +15,7 @@ mod modifier;
 mod name;
 mod piece;
 mod scope;
+mod targets;
 mod value;
 mod words;
 

@@ -1,6 +1,6 @@
 //! `_include` and `_revinclude` (FHIR R4, 3.1.1.5.4).
 
-use super::criterion::Referring;
+use super::targets::Referring;
 use super::{Fault, Piece, Reading};
 use crate::{Include, IncludeDirection, IncludeSource, Kind, QueryProblem};
 

@@ -3,8 +3,8 @@
 use fhir_core::{Reference, ResourceId, ResourceType, Target};
 
 use super::{Of, type_of};
-use crate::grammar::criterion::Referring;
 use crate::grammar::modifier::{self, Modifier};
+use crate::grammar::targets::Referring;
 use crate::grammar::{Fault, Piece, Reader};
 use crate::{Handling, Hierarchy, QueryProblem, ReferenceTest};
 
@@ -55,7 +55,7 @@ impl Reader<'_> {
                 Some(wanted) => {
                     ReferenceTest::Local { resource_type: wanted.clone(), id, version: None }
                 }
-                None if referring(of).targets().is_none() => {
+                None if self.target_names(referring(of)).is_none() => {
                     ReferenceTest::Id { id, types: Vec::new() }
                 }
                 None => ReferenceTest::Id { id, types: self.targets(referring(of)) },
@@ -110,7 +110,7 @@ impl Reader<'_> {
         Err(value.fault(QueryProblem::NotATarget {
             code: (&*of.definition.code).into(),
             resource_type: resource_type.as_str().into(),
-            allowed: referring(of).names().into(),
+            allowed: self.list_targets(referring(of)).into(),
         }))
     }
 
