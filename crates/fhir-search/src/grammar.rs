@@ -6,6 +6,7 @@
 
 mod answer;
 mod criterion;
+mod elements;
 mod encoding;
 mod fault;
 mod filter;
@@ -15,7 +16,6 @@ mod modifier;
 mod name;
 mod piece;
 mod scope;
-mod targets;
 mod value;
 mod words;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use fhir_core::ResourceType;
 
+use super::elements::{Source, some_of};
 use super::name::{Name, Step};
-use super::targets::{Referring, some_of};
 use super::{Fault, Piece, Reader, Reading};
 use crate::{Chain, Clause, Has, Kind, Parameter, QueryProblem};
 
@@ -154,7 +154,7 @@ impl Reading<'_> {
         let from_type =
             self.reader.resource_type(from.text).map_err(|it| from.fault_in_name(it))?;
         let parameter = self.link(from.text, reference).map_err(chained)?;
-        if !self.reader.may_refer_to(Referring::of(&parameter), resource_type) {
+        if !self.reader.may_refer_to(Source::of(&parameter), resource_type) {
             return Err(
                 reference.fault_in_name(self.reader.not_a_target(&parameter, resource_type))
             );
@@ -183,7 +183,7 @@ impl Reading<'_> {
         code: Piece<'_>,
         target: Option<Piece<'_>>,
     ) -> Result<Vec<ResourceType>, Fault> {
-        let of = Referring::of(parameter);
+        let of = Source::of(parameter);
         let Some(target) = target else { return Ok(self.reader.targets(of)) };
         let Ok(named) = self.reader.resource_type(target.text) else {
             return Err(target.fault_in_name(QueryProblem::UnsupportedModifier {
@@ -285,7 +285,7 @@ impl Reader<'_> {
         QueryProblem::NotATarget {
             code: parameter.code().into(),
             resource_type: resource_type.into(),
-            allowed: self.list_targets(Referring::of(parameter)).into(),
+            allowed: self.list_targets(Source::of(parameter)).into(),
         }
     }
 }

@@ -11,6 +11,7 @@ use fhir_core::ResourceType;
 use fhir_schema::conformance::SearchParameter;
 use fhirpath::{CanonicalUnit, Decimal};
 
+use super::elements::Source;
 use super::modifier::Modifier;
 use super::{Fault, Piece, Reader};
 use crate::{
@@ -35,6 +36,10 @@ impl<'a> Of<'a> {
             resource_type: &parameter.resource_type,
             components: &parameter.components,
         }
+    }
+
+    fn source(&self) -> Source<'a> {
+        Source { definition: self.definition, resource_type: self.resource_type }
     }
 
     fn component(&self, component: &'a Component) -> Self {

@@ -1,4 +1,5 @@
-//! Which types a reference may point to: by the definition of its parameter, and by that of the
+//! What the elements that a parameter's values come from say of it: whether codes have a system,
+//! and which types a reference may point to: by the definition of its parameter, and by that of the
 //! element that the parameter takes it from.
 //!
 //! A definition for several types lists the targets of all of them, so that it alone would have
@@ -6,18 +7,19 @@
 
 use fhir_core::ResourceType;
 use fhir_schema::conformance::SearchParameter;
+use fhir_schema::structure::ElementDefinition;
 
 use super::Reader;
 use crate::Parameter;
 
-/// A definition of references, and one of the types that it is for.
+/// A definition, and one of the types that it is for.
 #[derive(Clone, Copy)]
-pub(super) struct Referring<'a> {
+pub(super) struct Source<'a> {
     pub(super) definition: &'a SearchParameter,
     pub(super) resource_type: &'a str,
 }
 
-impl<'a> Referring<'a> {
+impl<'a> Source<'a> {
     pub(super) fn of(parameter: &'a Parameter) -> Self {
         Self { definition: &parameter.definition, resource_type: &parameter.resource_type }
     }
@@ -34,12 +36,12 @@ impl<'a> Referring<'a> {
 
 impl<'r> Reader<'r> {
     /// Whether references may point to a type.
-    pub(super) fn may_refer_to(&self, of: Referring<'_>, target: &str) -> bool {
+    pub(super) fn may_refer_to(&self, of: Source<'_>, target: &str) -> bool {
         self.target_names(of).is_none_or(|targets| targets.contains(&target))
     }
 
     /// The types that references may point to.
-    pub(super) fn targets(&self, of: Referring<'_>) -> Vec<ResourceType> {
+    pub(super) fn targets(&self, of: Source<'_>) -> Vec<ResourceType> {
         let named = |name: &str| self.resource_type(name).ok();
         match self.target_names(of) {
             None => self.schema.resource_types().filter_map(named).collect(),
@@ -48,7 +50,7 @@ impl<'r> Reader<'r> {
     }
 
     /// The names of the types that references may point to; none when they may to any.
-    pub(super) fn target_names<'a>(&self, of: Referring<'a>) -> Option<Vec<&'a str>>
+    pub(super) fn target_names<'a>(&self, of: Source<'a>) -> Option<Vec<&'a str>>
     where
         'r: 'a,
     {
@@ -64,8 +66,8 @@ impl<'r> Reader<'r> {
     }
 
     /// The targets of every element that the values come from; none when one may refer to
-    /// anything, or is not told by a plain path.
-    fn targets_of_elements<'a>(&self, of: Referring<'a>) -> Option<Vec<&'a str>>
+    /// anything, is canonical, or is not told by a plain path.
+    fn targets_of_elements<'a>(&self, of: Source<'a>) -> Option<Vec<&'a str>>
     where
         'r: 'a,
     {
@@ -75,40 +77,47 @@ impl<'r> Reader<'r> {
                 targets.push(resolved.trim_end_matches(')').trim());
                 continue;
             }
-            let path = part.trim_end_matches(')').trim_end_matches(" as Reference");
-            self.add_targets_of_element(of.resource_type, path, &mut targets)?;
+            let before = targets.len();
+            let types = self.element(of, part)?.types.iter();
+            for reference in types.filter(|it| &*it.code == "Reference") {
+                for profile in &reference.target_profiles {
+                    let name = profile.rsplit('/').next().filter(|name| *name != "Resource")?;
+                    targets.push(name);
+                }
+            }
+            if targets.len() == before {
+                return None;
+            }
         }
         targets.sort_unstable();
         targets.dedup();
         (!targets.is_empty()).then_some(targets)
     }
 
-    /// None when the element may refer to anything, is canonical, or is not found.
-    fn add_targets_of_element<'a>(
-        &self,
-        resource_type: &str,
-        path: &str,
-        targets: &mut Vec<&'a str>,
-    ) -> Option<()>
-    where
-        'r: 'a,
-    {
-        let structure = self.definitions.type_structure(resource_type)?;
-        let element = structure.elements.iter().find(|element| {
+    /// The element that a part of an expression is a plain path to, whatever is asked of it there.
+    fn element<'a>(&self, of: Source<'a>, part: &'a str) -> Option<&'r ElementDefinition> {
+        let end = part.find([' ', ')']).unwrap_or(part.len());
+        let path = part[..end].split(".where(").next()?;
+        let structure = self.definitions.type_structure(of.resource_type)?;
+        structure.elements.iter().find(|element| {
             &*element.path == path || element.path.strip_suffix("[x]") == Some(path)
-        })?;
-        let before = targets.len();
-        for reference in element.types.iter().filter(|it| &*it.code == "Reference") {
-            for profile in &reference.target_profiles {
-                let name = profile.rsplit('/').next().filter(|name| *name != "Resource")?;
-                targets.push(name);
-            }
-        }
-        (targets.len() > before).then_some(())
+        })
+    }
+
+    /// Whether the values come from elements alone that have no system, so that none can be asked
+    /// for (FHIR R4, 3.1.1.4.12): as a boolean, a URI, a telephone number.
+    pub(super) fn have_no_system(&self, of: Source<'_>) -> bool {
+        const WITHOUT: [&str; 6] = ["boolean", "uri", "url", "canonical", "string", "ContactPoint"];
+        let mut parts = of.parts().peekable();
+        let is_without = |part| {
+            self.element(of, part)
+                .is_some_and(|element| element.types.iter().all(|it| WITHOUT.contains(&&*it.code)))
+        };
+        parts.peek().is_some() && parts.all(is_without)
     }
 
     /// The types that references may point to, for an error.
-    pub(super) fn list_targets(&self, of: Referring<'_>) -> String {
+    pub(super) fn list_targets(&self, of: Source<'_>) -> String {
         match self.target_names(of) {
             Some(names) => some_of(names.into_iter()),
             None => "any type".to_owned(),
