@@ -8,7 +8,7 @@ use fhir_core::ResourceType;
 
 use super::elements::{Source, some_of};
 use super::name::{Name, Step};
-use super::{Fault, Piece, Reader, Reading};
+use super::{Fault, Piece, Reader, Reading, quoted};
 use crate::{Chain, Clause, Has, Kind, Parameter, QueryProblem};
 
 /// Names that are search parameters of every type though no definition says so.
@@ -89,7 +89,7 @@ impl Reading<'_> {
         };
         QueryProblem::UnknownParameter {
             resource_type: resource_type.into(),
-            code: code.into(),
+            code: quoted(code),
             hint: hint.into(),
         }
     }
