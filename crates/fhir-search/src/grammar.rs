@@ -83,6 +83,7 @@ impl Reader<'_> {
             clauses_left: self.limits.clauses,
             tests: HashMap::new(),
             given_once: HashSet::new(),
+            codes_given_once: HashSet::new(),
             sort: Vec::new(),
             includes: Vec::new(),
             answer: Answer::default(),
@@ -141,6 +142,8 @@ struct Reading<'r> {
     tests: HashMap<*const SearchParameter, Arc<[Test]>>,
     /// The parameters given that may be given once.
     given_once: HashSet<&'static str>,
+    /// Search parameters given that their definition allows once.
+    codes_given_once: HashSet<Box<str>>,
     sort: Vec<SortKey>,
     includes: Vec<Include>,
     answer: Answer,

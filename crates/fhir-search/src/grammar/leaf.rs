@@ -99,6 +99,15 @@ impl Reading<'_> {
         modifier: Option<&Modifier>,
         values: &[Piece<'_>],
     ) -> Result<Arc<[Test]>, Fault> {
+        // R4's own composites say so too, while its text has several values of one.
+        let takes_one = parameter.definition.multiple_or == Some(false);
+        if let [_, second, ..] = values
+            && takes_one
+            && parameter.kind != Kind::Composite
+        {
+            let what = "value of this parameter";
+            return Err(second.fault(QueryProblem::TooMany { what, limit: 1 }));
+        }
         let of = Of::parameter(parameter);
         // What may be referred to depends on the type that has the parameter.
         let is_for_every_type = !matches!(parameter.kind, Kind::Reference | Kind::Composite);
