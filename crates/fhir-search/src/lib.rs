@@ -1,6 +1,9 @@
 //! FHIR search (FHIR R4 3.1.1): what a query means, what of a resource is indexed, and whether
 //! one matches the other.
 //!
+//! A [`Query`] is what a request asks, read by a [`Reader`] from its parameters, strictly or
+//! leniently.
+//!
 //! [`Parameters`] are the search parameters of every type, from the definitions of a FHIR version
 //! and of packages. An [`Extractor`] takes their values from resources: [`IndexValue`]s.
 //!
@@ -8,13 +11,17 @@
 //! what this crate's reference meaning gives.
 
 mod extract;
+mod grammar;
 mod parameters;
+mod query;
 mod value;
 
 pub use extract::{
     ExtractOptions, Extracted, Extractor, Problem, ProblemReason, Unsupported, UnsupportedReason,
 };
+pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
 pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
+pub use query::*;
 pub use value::{
     CanonicalQuantity, Composite, DateRange, IndexValue, NumberRange, Position, Quantity,
     Reference, ReferenceTarget, Token, TokenFrom, Zone, type_of_reference,

@@ -121,6 +121,17 @@ pub enum Flaw {
     NoComponents,
 }
 
+/// The same parameter by the same definition.
+impl PartialEq for Parameter {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.resource_type == other.resource_type
+            && self.definition == other.definition
+    }
+}
+
+impl Eq for Parameter {}
+
 impl Parameter {
     /// Its name in a query.
     #[must_use]

@@ -42,7 +42,7 @@ impl CanonicalUnit {
         &self.unit
     }
 
-    /// So many of this unit in base units, exactly or to 28 digits. `None` for a number that is
+    /// So many of this unit in base units, exactly or to 24 digits. `None` for a number that is
     /// too large or has too many digits.
     #[must_use]
     pub fn convert(&self, value: Decimal) -> Option<Decimal> {
@@ -60,12 +60,30 @@ const MOST_PLACES: u32 = 38;
 fn exactly(number: Number) -> Option<Decimal> {
     let (_, exponent) = number.to_integer_and_exponent();
     let has_places = i64::from(exponent) >= -i64::from(MOST_PLACES);
-    has_places.then(|| nearest(number)).flatten()
+    has_places.then(|| placed(number)).flatten()
 }
 
-/// Without the last digits where these stand behind more places than a decimal has.
+/// Digits of what is not exact. The factors have 28; the last of these are rounded away, so that
+/// what is the same is the same, whichever unit it comes from.
+const DIGITS: u32 = 24;
+
+/// To so many digits.
 fn nearest(number: Number) -> Option<Decimal> {
     let (digits, exponent) = number.to_integer_and_exponent();
+    let given = digits.unsigned_abs().checked_ilog10().map_or(1, |power| power + 1);
+    let surplus = given.saturating_sub(DIGITS);
+    let digits = Decimal::from_parts(digits, surplus)?.rounded_to(0).digits();
+    at(digits, exponent.checked_add(i32::try_from(surplus).ok()?)?)
+}
+
+fn placed(number: Number) -> Option<Decimal> {
+    let (digits, exponent) = number.to_integer_and_exponent();
+    at(digits, exponent)
+}
+
+/// Digits times a power of ten, without the last where they stand behind more places than a decimal
+/// has.
+fn at(digits: i128, exponent: i32) -> Option<Decimal> {
     match u32::try_from(exponent) {
         Ok(zeros) => Decimal::from_parts(digits.checked_mul(10_i128.checked_pow(zeros)?)?, 0),
         Err(_) => {
@@ -95,6 +113,7 @@ mod tests {
             (("5.4", "g"), ("5400", "mg")),
             (("5", "mmol/L"), ("5", "mol/m3")),
             (("37", "Cel"), ("310.15", "K")),
+            (("37", "Cel"), ("98.6", "[degF]")),
             (("7.2", "10*3/uL"), ("7.2", "10*9/L")),
             (("120", "mm[Hg]"), ("12", "cm[Hg]")),
             (("40", "U/L"), ("0.04", "kU/L")),
