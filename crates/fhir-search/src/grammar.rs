@@ -234,3 +234,6 @@ impl<'r> Reading<'r> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use fhir_core::{Reference, ResourceId, ResourceType, Target};
 
 use super::{Of, type_of};
-use crate::grammar::criterion::refers_to_anything;
+use crate::grammar::criterion::Referring;
 use crate::grammar::modifier::{self, Modifier};
 use crate::grammar::{Fault, Piece, Reader};
 use crate::{Handling, Hierarchy, QueryProblem, ReferenceTest};
@@ -55,10 +55,10 @@ impl Reader<'_> {
                 Some(wanted) => {
                     ReferenceTest::Local { resource_type: wanted.clone(), id, version: None }
                 }
-                None if refers_to_anything(of.definition) => {
+                None if referring(of).targets().is_none() => {
                     ReferenceTest::Id { id, types: Vec::new() }
                 }
-                None => ReferenceTest::Id { id, types: self.targets(of.definition) },
+                None => ReferenceTest::Id { id, types: self.targets(referring(of)) },
             });
         }
         match Reference::parse(&text) {
@@ -104,13 +104,13 @@ impl Reader<'_> {
         resource_type: &ResourceType,
         value: Piece<'_>,
     ) -> Result<(), Fault> {
-        if self.may_refer_to(of.definition, resource_type.as_str()) {
+        if self.may_refer_to(referring(of), resource_type.as_str()) {
             return Ok(());
         }
         Err(value.fault(QueryProblem::NotATarget {
             code: (&*of.definition.code).into(),
             resource_type: resource_type.as_str().into(),
-            allowed: of.definition.targets.join(", ").into(),
+            allowed: referring(of).names().into(),
         }))
     }
 
@@ -147,4 +147,8 @@ impl Reader<'_> {
             _ => Err(unsupported()),
         }
     }
+}
+
+fn referring<'a>(of: &Of<'a>) -> Referring<'a> {
+    Referring { definition: of.definition, resource_type: of.resource_type }
 }
