@@ -75,11 +75,15 @@ pub enum Unanswered {
         /// Its id.
         id: Box<str>,
     },
-    /// Which resources refer by this parameter is not at hand.
-    #[error("the references of {} by {} are not at hand", .parameter.resource_type, .parameter.code())]
+    /// What refers to a resource by a parameter is not at hand.
+    #[error("what refers to {resource_type}/{id} by {} is not at hand", .parameter.code())]
     Referrers {
         /// The parameter.
         parameter: Arc<Parameter>,
+        /// The type of the resource that is referred to.
+        resource_type: Box<str>,
+        /// Its id.
+        id: Box<str>,
     },
     /// The question about a code has no answer.
     #[error(transparent)]
@@ -107,23 +111,10 @@ pub fn matches(
     {
         return Ok(false);
     }
-    holds_all(&of.clauses, resource, world)
+    Subject::of(resource, world).all(&of.clauses)
 }
 
-/// Whether all of these hold of a resource that is not contained in another.
-///
-/// # Errors
-/// [`Unanswered`] when that cannot be told.
-pub fn holds_all(
-    clauses: &[Clause],
-    resource: &IndexedResource,
-    world: &dyn World,
-) -> Result<bool, Unanswered> {
-    Subject { resource, container: resource, world }.all(clauses)
-}
-
-/// Whether a clause asks for the words of a resource: [`IndexedResource::with_words`] then has
-/// them.
+/// Whether a clause asks for the words of a resource, which [`IndexedResource::with_words`] has.
 #[must_use]
 pub fn asks_for_words(clauses: &[Clause]) -> bool {
     clauses.iter().any(|clause| match clause {

@@ -102,7 +102,7 @@ fn each_chain_is_satisfied_by_itself_and_takes_modifiers_at_its_end() {
             "1",
         ),
         ("Patient?general-practitioner:Practitioner.gender:not=male", "1"),
-        ("Patient?general-practitioner:Practitioner.birthdate:missing=true", "1 2"),
+        ("Patient?general-practitioner:Practitioner.identifier:missing=true", "1 2"),
         ("Patient?general-practitioner:Practitioner.family:exact=A", "1 2"),
     ]);
 }
