@@ -21,6 +21,7 @@ mod purge;
 mod recent;
 mod rules;
 mod seal;
+mod search;
 mod snapshot;
 mod terms;
 mod transaction;
@@ -37,6 +38,7 @@ pub use rules::{
     CheckedReferences, InvalidCheckedReferences, InvalidUniqueIdentifier, Rules, UniqueIdentifier,
 };
 pub use seal::Sealing;
+pub use search::{Asked, Found, SearchError};
 pub use snapshot::{Snapshot, StoredVersion};
 pub use terms::{Broken, Named, Required, Terms};
 pub use transaction::{
