@@ -6,6 +6,7 @@
 
 mod answer;
 mod criterion;
+mod elements;
 mod encoding;
 mod fault;
 mod filter;

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use fhir_core::ResourceType;
-use fhir_schema::conformance::SearchParameter;
 
+use super::elements::{Source, some_of};
 use super::name::{Name, Step};
 use super::{Fault, Piece, Reader, Reading};
 use crate::{Chain, Clause, Has, Kind, Parameter, QueryProblem};
@@ -14,75 +14,7 @@ use crate::{Chain, Clause, Has, Kind, Parameter, QueryProblem};
 /// Names that are search parameters of every type though no definition says so.
 const OF_EVERY_TYPE: [&str; 2] = ["_has", "_list"];
 
-impl Reader<'_> {
-    /// Whether the references of a type's parameter may point to a type.
-    pub(super) fn may_refer_to(&self, of: Referring<'_>, target: &str) -> bool {
-        match of.targets() {
-            None => true,
-            Some(targets) => targets.contains(&target),
-        }
-    }
-
-    /// The types that the references of a type's parameter may point to.
-    pub(super) fn targets(&self, of: Referring<'_>) -> Vec<ResourceType> {
-        let named = |name: &str| self.resource_type(name).ok();
-        match of.targets() {
-            None => self.schema.resource_types().filter_map(named).collect(),
-            Some(targets) => targets.into_iter().filter_map(named).collect(),
-        }
-    }
-}
-
-/// A definition of references, and one of the types that it is for.
-#[derive(Clone, Copy)]
-pub(super) struct Referring<'a> {
-    pub(super) definition: &'a SearchParameter,
-    pub(super) resource_type: &'a str,
-}
-
-impl<'a> Referring<'a> {
-    pub(super) fn of(parameter: &'a Parameter) -> Self {
-        Self { definition: &parameter.definition, resource_type: &parameter.resource_type }
-    }
-
-    /// The types that may be referred to; none when any may.
-    ///
-    /// A definition for several types lists the targets of all of them. Where its expression says
-    /// of one type `where(resolve() is Patient)`, that alone is its target.
-    pub(super) fn targets(self) -> Option<Vec<&'a str>> {
-        let listed: Vec<&str> = self.definition.targets.iter().map(|it| &**it).collect();
-        let narrowed = self.resolved_types();
-        if listed.is_empty() || listed.contains(&"Resource") {
-            return narrowed;
-        }
-        Some(match narrowed {
-            Some(narrowed) => listed.into_iter().filter(|it| narrowed.contains(it)).collect(),
-            None => listed,
-        })
-    }
-
-    /// The types that may be referred to, for an error.
-    pub(super) fn names(self) -> String {
-        some_of(self.targets().unwrap_or_default().into_iter())
-    }
-
-    /// The types that every part of the expression which is for this type resolves to.
-    fn resolved_types(self) -> Option<Vec<&'a str>> {
-        let expression: &'a str = self.definition.expression.as_deref()?;
-        let of_this_type = |part: &&str| {
-            let start = part.trim_start_matches(['(', ' ']).strip_prefix(self.resource_type);
-            start.is_some_and(|rest| rest.starts_with('.'))
-        };
-        let mut types = Vec::new();
-        for part in expression.split('|').filter(of_this_type) {
-            let (_, resolved) = part.trim_end().rsplit_once(".where(resolve() is ")?;
-            types.push(resolved.strip_suffix(')')?.trim());
-        }
-        (!types.is_empty()).then_some(types)
-    }
-}
-
-impl<'r> Reading<'r> {
+impl Reading<'_> {
     /// Reads a restriction; gives its value as far as it is used.
     pub(super) fn criterion<'v>(
         &mut self,
@@ -222,8 +154,10 @@ impl<'r> Reading<'r> {
         let from_type =
             self.reader.resource_type(from.text).map_err(|it| from.fault_in_name(it))?;
         let parameter = self.link(from.text, reference).map_err(chained)?;
-        if !self.reader.may_refer_to(Referring::of(&parameter), resource_type) {
-            return Err(reference.fault_in_name(not_a_target(&parameter, resource_type)));
+        if !self.reader.may_refer_to(Source::of(&parameter), resource_type) {
+            return Err(
+                reference.fault_in_name(self.reader.not_a_target(&parameter, resource_type))
+            );
         }
         Ok((from_type, parameter))
     }
@@ -249,7 +183,7 @@ impl<'r> Reading<'r> {
         code: Piece<'_>,
         target: Option<Piece<'_>>,
     ) -> Result<Vec<ResourceType>, Fault> {
-        let of = Referring::of(parameter);
+        let of = Source::of(parameter);
         let Some(target) = target else { return Ok(self.reader.targets(of)) };
         let Ok(named) = self.reader.resource_type(target.text) else {
             return Err(target.fault_in_name(QueryProblem::UnsupportedModifier {
@@ -259,7 +193,7 @@ impl<'r> Reading<'r> {
             }));
         };
         if !self.reader.may_refer_to(of, target.text) {
-            return Err(target.fault_in_name(not_a_target(parameter, target.text)));
+            return Err(target.fault_in_name(self.reader.not_a_target(parameter, target.text)));
         }
         Ok(vec![named])
     }
@@ -346,19 +280,12 @@ pub(super) fn chained(fault: Fault) -> Fault {
     Fault { problem, ..fault }
 }
 
-pub(super) fn not_a_target(parameter: &Parameter, resource_type: &str) -> QueryProblem {
-    QueryProblem::NotATarget {
-        code: parameter.code().into(),
-        resource_type: resource_type.into(),
-        allowed: Referring::of(parameter).names().into(),
+impl Reader<'_> {
+    fn not_a_target(&self, parameter: &Parameter, resource_type: &str) -> QueryProblem {
+        QueryProblem::NotATarget {
+            code: parameter.code().into(),
+            resource_type: resource_type.into(),
+            allowed: self.list_targets(Source::of(parameter)).into(),
+        }
     }
-}
-
-/// The first of many names.
-fn some_of<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
-    let mut some: Vec<&str> = names.by_ref().take(8).collect();
-    if names.next().is_some() {
-        some.push("…");
-    }
-    some.join(", ")
 }

@@ -1,6 +1,6 @@
 //! `_include` and `_revinclude` (FHIR R4, 3.1.1.5.4).
 
-use super::criterion::Referring;
+use super::elements::Source;
 use super::{Fault, Piece, Reading};
 use crate::{Include, IncludeDirection, IncludeSource, Kind, QueryProblem};
 
@@ -69,7 +69,7 @@ impl Reading<'_> {
             invalid(code, what)
         })?;
         if let (Some(target), Some(target_type)) = (target, &target_type)
-            && !self.reader.may_refer_to(Referring::of(parameter), target_type.as_str())
+            && !self.reader.may_refer_to(Source::of(parameter), target_type.as_str())
         {
             return Err(invalid(
                 target,

@@ -113,6 +113,11 @@ fn where_the_expression_says_what_it_resolves_to_nothing_else_is_a_target() {
     let error = read_by(&reader(Handling::Strict), "Observation?patient=Group/1").unwrap_err();
     check_error(&error, "patient", Place::Value(0), "'patient' does not refer to Group");
     refused("Observation?patient:Group.name=x");
-    // Others by the same definition have no such limit.
-    strict("DeviceRequest?patient=Patient/1");
+    // Nor where the element has no other: another type's does, by the same definition.
+    strict("Observation?encounter.status=planned");
+    let error = read_by(&reader(Handling::Strict), "Observation?encounter=EpisodeOfCare/1");
+    check_error(&error.unwrap_err(), "encounter", Place::Value(0), "'encounter' does not refer");
+    // What may refer to anything does.
+    strict("Provenance?target=Patient/1");
+    strict("Provenance?target=Binary/1");
 }

@@ -143,7 +143,7 @@ fn what_is_no_filter_is_refused_where_it_goes_wrong() {
         ("birthdate eq 2020-13", 13, "this is no date"),
         ("name.given eq a", 0, "'name' is of type string"),
         ("organization.foo eq a", 13, "Organization, where this leads"),
-        ("organization[name eq a] eq b", 23, "'eq' where a dot"),
+        ("organization[name eq a] eq b", 24, "'eq' where a dot"),
         ("organization:Foo.name eq a", 13, "'Foo' is no modifier"),
         ("not name eq a", 4, "'name' where"),
         ("_text eq a", 6, "'eq' cannot be asked of '_text'"),

@@ -94,6 +94,19 @@ fn a_code_is_asked_with_its_system_or_without() {
 }
 
 #[test]
+fn a_system_is_not_asked_of_what_has_none() {
+    // SRCH-099
+    for url in ["Patient?active=x|true", "Patient?telecom=phone|1", "Patient?email=|a"] {
+        let error = read_by(&reader(Handling::Strict), url).unwrap_err();
+        assert!(error.to_string().contains("these values have no system"), "{error}");
+        assert!(!lenient(url).types[0].clauses.is_empty());
+    }
+    strict("Patient?active=true");
+    strict("Patient?gender=http://hl7.org/fhir/administrative-gender|male");
+    strict("Patient?deceased=s|true");
+}
+
+#[test]
 fn an_id_has_no_system() {
     // SRCH-030
     assert_eq!(tokens("Patient?_id=a,b"), [code(SystemTest::Any, "a"), code(SystemTest::Any, "b")]);
