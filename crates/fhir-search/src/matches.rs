@@ -300,7 +300,7 @@ impl<'s> Subject<'s> {
 fn is_compared(value: &IndexValue<'_>, tests: &[Test]) -> bool {
     match value {
         IndexValue::Token(token) => {
-            token.code.is_some() || tests.iter().any(|test| value::is_of_text(test))
+            token.code.is_some() || tests.iter().any(value::is_of_text)
         }
         _ => true,
     }

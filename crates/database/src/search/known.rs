@@ -14,21 +14,26 @@ use super::Asked;
 /// Resources that are kept.
 const MOST_KEPT: usize = 10_000;
 
+/// A type and an id.
+type Name = (Box<str>, Box<str>);
+
 /// The world as far as it is known.
 pub(super) struct Known<'s> {
     parameters: &'s Parameters,
     codes: &'s dyn Codes,
     base: &'s str,
-    /// By type and id; none of one that is not there.
-    resources: HashMap<Box<str>, HashMap<Box<str>, Option<Arc<IndexedResource>>>>,
-    kept: usize,
+    /// None of one that is not there.
+    resources: HashMap<Name, Option<Arc<IndexedResource>>>,
     /// By the type that refers.
     references: HashMap<Box<str>, References>,
 }
 
-/// Who of a type refers to what: by parameter, and by the type and id that is referred to.
+/// Who of a type refers to what, by parameter.
 #[derive(Default)]
-pub(super) struct References(HashMap<ParameterId, HashMap<(Box<str>, Box<str>), Vec<ResourceId>>>);
+pub(super) struct References(HashMap<ParameterId, Referring>);
+
+/// By what is referred to.
+type Referring = HashMap<Name, Vec<ResourceId>>;
 
 impl References {
     /// Adds those of a resource.
@@ -53,8 +58,15 @@ impl References {
         }
     }
 
+    /// Puts those that refer to the same in the order of their ids.
+    pub(super) fn sort(&mut self) {
+        for referring in self.0.values_mut().flat_map(HashMap::values_mut) {
+            referring.sort_unstable();
+        }
+    }
+
     /// Those that refer to a resource by a parameter.
-    pub(super) fn to(&self, by: ParameterId, resource_type: &str, id: &str) -> &[ResourceId] {
+    fn to(&self, by: ParameterId, resource_type: &str, id: &str) -> &[ResourceId] {
         let to = self.0.get(&by).and_then(|to| to.get(&(resource_type.into(), id.into())));
         to.map_or(&[], |referring| referring)
     }
@@ -67,7 +79,6 @@ impl<'s> Known<'s> {
             codes: asked.codes,
             base: asked.base,
             resources: HashMap::new(),
-            kept: 0,
             references: HashMap::new(),
         }
     }
@@ -75,9 +86,8 @@ impl<'s> Known<'s> {
     /// Forgets resources, if they are many. Not while a resource is being matched, which may need
     /// all that was looked up for it.
     pub(super) fn make_room(&mut self) {
-        if self.kept > MOST_KEPT {
+        if self.resources.len() > MOST_KEPT {
             self.resources.clear();
-            self.kept = 0;
         }
     }
 
@@ -87,12 +97,11 @@ impl<'s> Known<'s> {
         id: &str,
         resource: Option<Arc<IndexedResource>>,
     ) {
-        self.kept += 1;
-        self.resources.entry(resource_type.into()).or_default().insert(id.into(), resource);
+        self.resources.insert((resource_type.into(), id.into()), resource);
     }
 
     pub(super) fn has(&self, resource_type: &str, id: &str) -> bool {
-        self.resources.get(resource_type).is_some_and(|of_type| of_type.contains_key(id))
+        self.resources.contains_key(&(resource_type.into(), id.into()))
     }
 
     pub(super) fn add_references(&mut self, of: &str, references: References) {
@@ -129,7 +138,7 @@ impl World for Known<'_> {
         resource_type: &str,
         id: &str,
     ) -> Result<Option<Arc<IndexedResource>>, Unanswered> {
-        let known = self.resources.get(resource_type).and_then(|of_type| of_type.get(id));
+        let known = self.resources.get(&(resource_type.into(), id.into()));
         let lacking =
             || Unanswered::Resource { resource_type: resource_type.into(), id: id.into() };
         known.cloned().ok_or_else(lacking)

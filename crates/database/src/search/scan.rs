@@ -9,7 +9,7 @@ use fhir_search::{
 };
 use store::VersionEntry;
 
-use super::known::Known;
+use super::known::{Known, References};
 use super::newest::Newest;
 use super::{Asked, SearchError};
 use crate::{ReadError, Snapshot};
@@ -141,13 +141,14 @@ impl<'s> Scan<'s> {
         if self.known.has_references(of) {
             return Ok(());
         }
-        let mut references = super::known::References::default();
+        let mut references = References::default();
         if let Ok(of) = ResourceType::new(of) {
             let mut newest = self.newest_of(&of);
             while let Some((entry, resource)) = newest.next(self).await? {
                 references.add(&entry.id, &resource, self.asked.extractor.parameters());
             }
         }
+        references.sort();
         self.known.add_references(of, references);
         Ok(())
     }
