@@ -4,9 +4,9 @@
 //! What the snapshot does not show does not exist: it is no match, no target of a chain, refers
 //! to nothing, is not included and not counted.
 
+mod candidates;
 mod include;
 mod known;
-mod newest;
 mod scan;
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use scan::Scan;
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
     /// Takes values from resources, by the parameters that the query was read with.
-    pub extractor: &'a Extractor<'static>,
+    pub extractor: &'a Arc<Extractor<'static>>,
     /// What is known of codes.
     pub codes: &'a dyn Codes,
     /// The server's own base URL, without its last slash.
@@ -120,8 +120,8 @@ impl Snapshot {
         // The first ones, and one more to know whether there are more.
         let mut first: BTreeMap<SortPosition, Match> = BTreeMap::new();
         for (at, of) in query.types.iter().enumerate() {
-            let mut newest = scan.newest_of(&of.resource_type);
-            while let Some((entry, resource)) = newest.next(scan).await? {
+            let mut candidates = scan.candidates(of);
+            while let Some((entry, resource)) = candidates.next(scan).await? {
                 if !scan.matches(of, &resource).await? {
                     continue;
                 }

@@ -26,7 +26,7 @@ pub use extract::{
 pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
 pub use matches::{
     Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition, Unanswered,
-    World, asks_for_words, check_codes, matches,
+    World, asks_for_words, check_codes, holds, matches,
 };
 pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
 pub use query::*;

@@ -49,16 +49,12 @@ pub trait World {
         id: &str,
     ) -> Result<Option<Arc<IndexedResource>>, Unanswered>;
 
-    /// The resources that refer to one by a parameter of theirs.
+    /// Whether a resource with this type and id is referred to as `has` says: by one of its type
+    /// and parameter of which its clause [`holds()`].
     ///
     /// # Errors
     /// [`Unanswered`] when that is not known yet.
-    fn referrers(
-        &self,
-        parameter: &Arc<Parameter>,
-        resource_type: &str,
-        id: &str,
-    ) -> Result<Vec<Arc<IndexedResource>>, Unanswered>;
+    fn is_referred_to(&self, has: &Has, resource_type: &str, id: &str) -> Result<bool, Unanswered>;
 
     /// What is known of codes.
     fn codes(&self) -> &dyn Codes;
@@ -75,16 +71,9 @@ pub enum Unanswered {
         /// Its id.
         id: Box<str>,
     },
-    /// What refers to a resource by a parameter is not at hand.
-    #[error("what refers to {resource_type}/{id} by {} is not at hand", .parameter.code())]
-    Referrers {
-        /// The parameter.
-        parameter: Arc<Parameter>,
-        /// The type of the resource that is referred to.
-        resource_type: Box<str>,
-        /// Its id.
-        id: Box<str>,
-    },
+    /// What is referred to as this says is not at hand.
+    #[error("what {} refers to by {} is not at hand", .0.resource_type, .0.parameter.code())]
+    Has(Box<Has>),
     /// The question about a code has no answer.
     #[error(transparent)]
     Codes(#[from] CodesError),
@@ -112,6 +101,18 @@ pub fn matches(
         return Ok(false);
     }
     Subject::of(resource, world).all(&of.clauses)
+}
+
+/// Whether a clause holds of a resource that is not contained in another.
+///
+/// # Errors
+/// [`Unanswered`] when that cannot be told.
+pub fn holds(
+    clause: &Clause,
+    resource: &IndexedResource,
+    world: &dyn World,
+) -> Result<bool, Unanswered> {
+    Subject::of(resource, world).holds(clause)
 }
 
 /// Whether a clause asks for the words of a resource, which [`IndexedResource::with_words`] has.
@@ -265,13 +266,7 @@ impl<'s> Subject<'s> {
             // Nothing outside its container refers to it.
             return Ok(false);
         }
-        let (resource_type, id) = (self.resource.resource_type(), self.resource.id());
-        for referrer in self.world.referrers(&has.parameter, resource_type, id)? {
-            if Subject::of(&referrer, self.world).holds(&has.clause)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.world.is_referred_to(has, self.resource.resource_type(), self.resource.id())
     }
 
     fn is_on(&self, list: &List) -> Result<bool, Unanswered> {
@@ -299,9 +294,7 @@ impl<'s> Subject<'s> {
 /// unless texts are asked for.
 fn is_compared(value: &IndexValue<'_>, tests: &[Test]) -> bool {
     match value {
-        IndexValue::Token(token) => {
-            token.code.is_some() || tests.iter().any(value::is_of_text)
-        }
+        IndexValue::Token(token) => token.code.is_some() || tests.iter().any(value::is_of_text),
         _ => true,
     }
 }

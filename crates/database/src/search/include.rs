@@ -3,12 +3,13 @@
 //! What a reference points at is left out when it is contained, elsewhere, deleted, or not to be
 //! seen.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use fhir_core::{ResourceId, ResourceType, VersionId};
 use fhir_search::{
-    Include, IncludeDirection, IncludeSource, IndexedResource, Kind, Parameter, ReferenceTarget,
+    Include, IncludeDirection, IncludeSource, IndexedResource, Kind, Parameter, ParameterId,
+    ReferenceTarget,
 };
 use store::VersionEntry;
 
@@ -45,6 +46,9 @@ impl Answer {
     }
 }
 
+/// A parameter that refers, and the only type that counts as its target if there is one.
+type Link<'i> = (ParameterId, Option<&'i ResourceType>);
+
 /// A reference that is followed.
 struct Target {
     resource_type: ResourceType,
@@ -64,78 +68,104 @@ impl Scan<'_> {
             most: self.asked.most_included,
             cut: false,
         };
-        let query = self.query;
-        for include in &query.includes {
-            self.follow(include, matches, &mut answer).await?;
-        }
+        let includes: Vec<&Include> = self.query.includes.iter().collect();
+        self.follow(&includes, matches, &mut answer).await?;
+        let iterated: Vec<&Include> = includes.into_iter().filter(|it| it.iterate).collect();
         let mut done = 0;
-        while done < answer.included.len() && !answer.cut {
+        while done < answer.included.len() && !answer.cut && !iterated.is_empty() {
             let added: Vec<Match> = answer.included[done..].to_vec();
             done = answer.included.len();
-            for include in query.includes.iter().filter(|include| include.iterate) {
-                self.follow(include, &added, &mut answer).await?;
-            }
+            self.follow(&iterated, &added, &mut answer).await?;
         }
         let included = answer.included.into_iter().map(|(entry, _)| entry);
         Ok((included.collect(), answer.cut))
     }
 
-    /// Adds what one include finds from these resources.
+    /// Adds what these resources refer to, and then what refers to them.
     async fn follow(
         &mut self,
-        include: &Include,
+        includes: &[&Include],
         from: &[Match],
         answer: &mut Answer,
     ) -> Result<(), SearchError> {
-        match include.direction {
-            IncludeDirection::Forward => {
-                for (_, resource) in from {
-                    for target in self.targets(include, resource) {
-                        if answer.cut {
-                            return Ok(());
-                        }
-                        if let Some(found) = self.target(&target, answer).await? {
-                            answer.add(found);
-                        }
+        for include in includes.iter().filter(|it| it.direction == IncludeDirection::Forward) {
+            for (_, resource) in from {
+                for target in self.targets(include, resource) {
+                    if answer.cut {
+                        return Ok(());
+                    }
+                    if let Some(found) = self.target(&target, answer).await? {
+                        answer.add(found);
                     }
                 }
             }
-            IncludeDirection::Reverse => {
-                let wanted = include.target.as_ref();
-                let from = from.iter().map(|(entry, _)| entry);
-                let from: Vec<_> =
-                    from.filter(|it| wanted.is_none_or(|of| *of == it.resource_type)).collect();
-                if from.is_empty() {
-                    return Ok(());
-                }
-                for parameter in self.followed(&include.source, None) {
-                    self.know_references(&parameter.resource_type).await?;
-                    self.refer(&parameter, &from, answer).await?;
-                }
+        }
+        let reverse = includes.iter().filter(|it| it.direction == IncludeDirection::Reverse);
+        for (of, links) in self.links(reverse.copied()) {
+            if answer.cut {
+                return Ok(());
             }
+            self.refer(&of, &links, from, answer).await?;
         }
         Ok(())
     }
 
-    /// Adds what refers to these resources by a parameter.
-    async fn refer(
-        &mut self,
-        parameter: &Parameter,
-        to: &[&VersionEntry],
-        answer: &mut Answer,
-    ) -> Result<(), SearchError> {
-        let Ok(of) = ResourceType::new(&parameter.resource_type) else { return Ok(()) };
-        for entry in to {
-            let (resource_type, id) = (entry.resource_type.as_str(), entry.id.as_str());
-            for referrer in self.known.referring(parameter, resource_type, id) {
-                if answer.cut {
-                    return Ok(());
-                }
-                if let Some(found) = self.read(&of, &referrer).await? {
-                    answer.add(found);
+    /// By type, the parameters whose references to the resources found so far are looked for.
+    fn links<'i>(
+        &self,
+        includes: impl Iterator<Item = &'i Include>,
+    ) -> BTreeMap<ResourceType, Vec<Link<'i>>> {
+        let mut links: BTreeMap<ResourceType, Vec<Link<'i>>> = BTreeMap::new();
+        for include in includes {
+            for parameter in self.followed(&include.source, None) {
+                if let Ok(of) = ResourceType::new(&parameter.resource_type) {
+                    let link = (parameter.id, include.target.as_ref());
+                    links.entry(of).or_default().push(link);
                 }
             }
         }
+        links
+    }
+
+    /// Adds the resources of a type that refer to these, in the order of their ids.
+    async fn refer(
+        &mut self,
+        of: &ResourceType,
+        links: &[Link<'_>],
+        to: &[Match],
+        answer: &mut Answer,
+    ) -> Result<(), SearchError> {
+        let names = to.iter().map(|(it, _)| (it.resource_type.as_str(), it.id.as_str()));
+        let names: HashSet<(&str, &str)> = names.collect();
+        let leads = |(parameter, wanted): &Link<'_>, resource: &IndexedResource| {
+            resource.references(*parameter).any(|reference| {
+                let ReferenceTarget::Local { resource_type, id, .. } = &reference.target else {
+                    return false;
+                };
+                wanted.is_none_or(|of| of.as_str() == resource_type)
+                    && names.contains(&(&**resource_type, &**id))
+            })
+        };
+        let is_wanted = |(_, wanted): &Link<'_>| {
+            wanted.is_none_or(|of| to.iter().any(|(entry, _)| entry.resource_type == *of))
+        };
+        if to.is_empty() || !links.iter().any(is_wanted) {
+            return Ok(());
+        }
+        // The first ones, and one more, so that it is seen that there are more.
+        let room = answer.most - answer.included.len() + 1;
+        let mut first: BTreeMap<ResourceId, Match> = BTreeMap::new();
+        let mut newest = self.newest_of(of);
+        while let Some(found) = newest.next(self).await? {
+            let is_new = !answer.there.contains(&name(&found.0));
+            if is_new && links.iter().any(|link| leads(link, &found.1)) {
+                first.insert(found.0.id.clone(), found);
+                if first.len() > room {
+                    first.pop_last();
+                }
+            }
+        }
+        first.into_values().for_each(|found| answer.add(found));
         Ok(())
     }
 

@@ -14,6 +14,7 @@ over_each_backend! {
     a_search_that_costs_too_much_is_refused_whole
     a_question_without_an_answer_is_refused_whatever_there_is
     others_run_while_many_resources_are_looked_at
+    large_resources_are_found_like_small_ones
 }
 
 /// SRCH-245, SRCH-242, SRCH-031
@@ -112,11 +113,16 @@ fn a_search_that_costs_too_much_is_refused_whole(clinic: &mut Clinic) {
         write(clinic, &format!("Observation/{id}"), &coded("x", &format!("Patient/{id}")));
     }
     let snapshot = clinic.snapshot();
+    // Others need not be looked at.
+    let few = database::Asked { budget: 2, ..asked() };
+    let found = block_on(snapshot.search(&query("Patient?_id=3,5,3&active:missing=true"), &few));
+    assert_eq!(names(&found.unwrap().matches), "Patient/3 Patient/5");
     for (request, costs) in [
         ("Patient", 10),
         ("Observation?patient.active:missing=true", 20),
-        ("Patient?_has:Observation:patient:code=x", 30),
-        ("Patient?_revinclude=Observation:patient", 30),
+        ("Patient?_has:Observation:patient:code=x", 20),
+        ("Patient?_has:Observation:patient:patient.active:missing=true", 30),
+        ("Patient?_revinclude=Observation:patient", 20),
         ("Observation?_include=Observation:patient", 20),
     ] {
         let query = query(request);
@@ -177,6 +183,26 @@ fn others_run_while_many_resources_are_looked_at(clinic: &mut Clinic) {
     for waits in at_once(tasks) {
         assert!(waits >= 4, "{waits}");
     }
+}
+
+/// SRCH-091
+fn large_resources_are_found_like_small_ones(clinic: &mut Clinic) {
+    for length in [30_000, 100_000, 300_000] {
+        let text = "y".repeat(length);
+        let name = format!("\"name\":[{{\"text\":\"x {text} end\"}}]");
+        write(clinic, &format!("Patient/{length}"), &name);
+    }
+    let snapshot = clinic.snapshot();
+    let task = async move {
+        let mut found = Vec::new();
+        for request in ["Patient?name=x", "Patient?name:contains=y%20end", "Patient?_content=end"] {
+            let matches = snapshot.search(&query(request), &asked()).await.unwrap().matches;
+            found.push(names(&matches));
+        }
+        found
+    };
+    let all = "Patient/100000 Patient/30000 Patient/300000";
+    assert_eq!(at_once([task]), [[all; 3]]);
 }
 
 #[test]
