@@ -34,7 +34,8 @@ pub trait Codes: Send + Sync {
     /// [`CodesError`] when that cannot be told.
     fn subsumes(&self, system: &str, above: &str, below: &str) -> Result<bool, CodesError>;
 
-    /// Whether a code system is known to tell codes apart by case alone.
+    /// Whether a code system, or a system of identifiers, is known to tell apart what differs in
+    /// case alone.
     fn is_case_sensitive(&self, system: &str) -> bool;
 }
 

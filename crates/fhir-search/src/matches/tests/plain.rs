@@ -92,6 +92,7 @@ fn tokens_are_compared_as_the_element_that_they_are_of() {
             "identifier":[{"type":{"coding":[{"system":"urn:t","code":"SS"}]},"value":"v1"}]"#,
         ),
         ("Patient/c", ""),
+        ("Patient/d", r#""identifier":[{"system":"urn:case","value":"v1"}]"#),
     ]);
     few.check(&[
         ("Patient?active=true", "a"),
@@ -101,6 +102,8 @@ fn tokens_are_compared_as_the_element_that_they_are_of() {
         ("Patient?gender=male", "a"),
         ("Patient?email=j@X.example", "a"),
         ("Patient?email=1", ""),
+        ("Patient?identifier=V1", "a b"),
+        ("Patient?identifier=v1", "a b d"),
         ("Patient?identifier:of-type=urn:t|MR|v1", "a"),
         ("Patient?_id=a", "a"),
         ("Patient?_id=A", ""),
