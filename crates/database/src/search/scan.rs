@@ -6,8 +6,8 @@ use std::sync::Arc;
 use fhir_core::json::Document;
 use fhir_core::{Instant, ResourceId, ResourceType};
 use fhir_search::{
-    Clause, Has, IndexedResource, Options, Query, TypeQuery, Unanswered, asks_for_words, holds,
-    matches,
+    Clause, ExtractOptions, Has, IndexedResource, Query, TypeQuery, Unanswered, asks_for_words,
+    holds, matches,
 };
 use store::VersionEntry;
 use tokio::runtime::Handle;
@@ -85,7 +85,8 @@ impl<'s> Scan<'s> {
             let (json, base, zone) = (json.clone(), asked.base.to_owned(), asked.zone);
             let extractor = Arc::clone(asked.extractor);
             let understand = move || {
-                let options = Options { base: Some(&base), zone, last_updated: Some(instant) };
+                let options =
+                    ExtractOptions { base: Some(&base), zone, last_updated: Some(instant) };
                 understand(&json, words, &extractor, &options)
             };
             match self.snapshot.reading.work(&runtime, understand).await {
@@ -103,9 +104,9 @@ impl<'s> Scan<'s> {
         Ok(Some(Arc::new(understood)))
     }
 
-    fn options(&self, instant: Instant) -> Options<'s> {
+    fn options(&self, instant: Instant) -> ExtractOptions<'s> {
         let Asked { base, zone, .. } = *self.asked;
-        Options { base: Some(base), zone, last_updated: Some(instant) }
+        ExtractOptions { base: Some(base), zone, last_updated: Some(instant) }
     }
 
     /// The resource with this type and id as it is now.
@@ -195,7 +196,7 @@ fn understand(
     json: &[u8],
     words: bool,
     extractor: &fhir_search::Extractor<'_>,
-    options: &Options<'_>,
+    options: &ExtractOptions<'_>,
 ) -> Result<IndexedResource, ReadError> {
     let document = Document::parse(json)
         .map_err(|error| ReadError::UnreadableBody { reason: error.to_string() })?;

@@ -3,7 +3,7 @@
 use fhir_core::json::Value;
 
 use super::words::{self, Words};
-use crate::{Extractor, IndexValue, Options, ParameterId, Reference};
+use crate::{ExtractOptions, Extractor, IndexValue, ParameterId, Reference};
 
 /// What is indexed of a resource, and of those that it contains.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,17 +20,25 @@ pub struct IndexedResource {
 impl IndexedResource {
     /// That of a resource. What is no resource has no type and no values.
     #[must_use]
-    pub fn of(resource: Value<'_>, extractor: &Extractor<'_>, options: &Options<'_>) -> Self {
+    pub fn of(
+        resource: Value<'_>,
+        extractor: &Extractor<'_>,
+        options: &ExtractOptions<'_>,
+    ) -> Self {
         let contained = resource.get("contained").into_iter().flat_map(|it| it.items());
         // Whatever it says of when it was written: it is not a resource of its own.
-        let inner = Options { last_updated: None, ..*options };
+        let inner = ExtractOptions { last_updated: None, ..*options };
         Self {
             contained: contained.map(|it| Self::of_one(it, extractor, &inner)).collect(),
             ..Self::of_one(resource, extractor, options)
         }
     }
 
-    fn of_one(resource: Value<'_>, extractor: &Extractor<'_>, options: &Options<'_>) -> Self {
+    fn of_one(
+        resource: Value<'_>,
+        extractor: &Extractor<'_>,
+        options: &ExtractOptions<'_>,
+    ) -> Self {
         let text = |name| resource.get_str(name).unwrap_or_default().into();
         let extracted = extractor.extract(resource, options);
         let values = extracted.iter().map(|(id, value)| (id, value.clone().into_owned()));

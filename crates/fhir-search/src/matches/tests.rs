@@ -17,7 +17,8 @@ use super::{
     asks_for_words, matches,
 };
 use crate::{
-    Asked, Compartment, Extractor, Handling, Has, Limits, Options, Query, Reader, Zone, decode_form,
+    Asked, Compartment, ExtractOptions, Extractor, Handling, Has, Limits, Query, Reader, Zone,
+    decode_form,
 };
 
 const BASE: &str = "https://own.example/fhir";
@@ -44,7 +45,7 @@ impl Few {
             let json =
                 format!(r#"{{"resourceType":"{resource_type}","id":"{id}"{comma}{members}}}"#);
             let document = Document::parse(json.as_bytes()).expect(&json);
-            let options = Options { base: Some(BASE), ..Options::default() };
+            let options = ExtractOptions { base: Some(BASE), ..ExtractOptions::default() };
             let indexed = IndexedResource::of(document.root(), &EXTRACTOR, &options);
             let key = (resource_type.to_owned(), id.to_owned());
             (key, Arc::new(indexed.with_words(document.root())))
