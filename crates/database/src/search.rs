@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fhir_search::{
-    Codes, CodesError, Contained, Extractor, IndexedResource, InvalidSortPosition, Query,
-    SortPosition, Zone, check_codes,
+    Codes, CodesError, Contained, Extractor, InvalidSortPosition, Query, SortPosition, Zone,
+    check_codes,
 };
 use store::VersionEntry;
 
@@ -86,9 +86,6 @@ pub enum SearchError {
     Contained,
 }
 
-/// A match: its version, and what is indexed of it.
-type Match = (VersionEntry, Arc<IndexedResource>);
-
 impl Snapshot {
     /// What a query finds as of this snapshot, a page of it.
     ///
@@ -105,7 +102,7 @@ impl Snapshot {
         let mut found = Found { total: asked.count.then_some(total), ..Found::default() };
         found.next = page.next;
         (found.included, found.included_cut) = scan.included(&page.matches).await?;
-        found.matches = page.matches.into_iter().map(|(entry, _)| entry).collect();
+        found.matches = page.matches;
         Ok(found)
     }
 
@@ -118,7 +115,7 @@ impl Snapshot {
         let (query, asked) = (scan.query, scan.asked);
         let mut total = 0;
         // The first ones, and one more to know whether there are more.
-        let mut first: BTreeMap<SortPosition, Match> = BTreeMap::new();
+        let mut first: BTreeMap<SortPosition, VersionEntry> = BTreeMap::new();
         for (at, of) in query.types.iter().enumerate() {
             let mut candidates = scan.candidates(of);
             while let Some((entry, resource)) = candidates.next(scan).await? {
@@ -131,7 +128,7 @@ impl Snapshot {
                 if asked.most == 0 || after.is_some_and(|after| position <= *after) {
                     continue;
                 }
-                first.insert(position, (entry, resource));
+                first.insert(position, entry);
                 if first.len() > asked.most + 1 {
                     first.pop_last();
                 }
@@ -149,6 +146,6 @@ impl Snapshot {
 
 /// The matches of a page and where the next one begins.
 struct Page {
-    matches: Vec<Match>,
+    matches: Vec<VersionEntry>,
     next: Option<Vec<u8>>,
 }

@@ -13,8 +13,8 @@ use fhir_search::{
 };
 use store::VersionEntry;
 
+use super::SearchError;
 use super::scan::Scan;
-use super::{Match, SearchError};
 
 /// A version of a resource.
 type Name = (ResourceType, ResourceId, VersionId);
@@ -26,22 +26,22 @@ fn name(entry: &VersionEntry) -> Name {
 /// What is in the answer so far.
 struct Answer {
     there: HashSet<Name>,
-    included: Vec<Match>,
+    included: Vec<VersionEntry>,
     most: usize,
     cut: bool,
 }
 
 impl Answer {
     /// Adds a resource that is not there yet; one too many is not added.
-    fn add(&mut self, found: Match) {
-        if self.there.contains(&name(&found.0)) {
+    fn add(&mut self, found: VersionEntry) {
+        if self.there.contains(&name(&found)) {
             return;
         }
         if self.included.len() == self.most {
             self.cut = true;
             return;
         }
-        self.there.insert(name(&found.0));
+        self.there.insert(name(&found));
         self.included.push(found);
     }
 }
@@ -60,10 +60,10 @@ impl Scan<'_> {
     /// What is included with these matches, and whether more would have been.
     pub(super) async fn included(
         &mut self,
-        matches: &[Match],
+        matches: &[VersionEntry],
     ) -> Result<(Vec<VersionEntry>, bool), SearchError> {
         let mut answer = Answer {
-            there: matches.iter().map(|(entry, _)| name(entry)).collect(),
+            there: matches.iter().map(name).collect(),
             included: Vec::new(),
             most: self.asked.most_included,
             cut: false,
@@ -73,35 +73,36 @@ impl Scan<'_> {
         let iterated: Vec<&Include> = includes.into_iter().filter(|it| it.iterate).collect();
         let mut done = 0;
         while done < answer.included.len() && !answer.cut && !iterated.is_empty() {
-            let added: Vec<Match> = answer.included[done..].to_vec();
+            let added = answer.included[done..].to_vec();
             done = answer.included.len();
             self.follow(&iterated, &added, &mut answer).await?;
         }
-        let included = answer.included.into_iter().map(|(entry, _)| entry);
-        Ok((included.collect(), answer.cut))
+        Ok((answer.included, answer.cut))
     }
 
     /// Adds what these resources refer to, and then what refers to them.
     async fn follow(
         &mut self,
         includes: &[&Include],
-        from: &[Match],
+        from: &[VersionEntry],
         answer: &mut Answer,
     ) -> Result<(), SearchError> {
-        for include in includes.iter().filter(|it| it.direction == IncludeDirection::Forward) {
-            for (_, resource) in from {
-                for target in self.targets(include, resource) {
-                    if answer.cut {
-                        return Ok(());
-                    }
-                    if let Some(found) = self.target(&target, answer).await? {
-                        answer.add(found);
-                    }
+        let (forward, reverse): (Vec<&Include>, Vec<&Include>) =
+            includes.iter().partition(|it| it.direction == IncludeDirection::Forward);
+        for entry in from.iter().filter(|_| !forward.is_empty()) {
+            // Values are not kept from when it was matched: a page may have many large resources.
+            let Some(resource) = self.load(entry).await? else { continue };
+            let targets = forward.iter().flat_map(|include| self.targets(include, &resource));
+            for target in targets.collect::<Vec<_>>() {
+                if answer.cut {
+                    return Ok(());
+                }
+                if let Some(found) = self.target(&target, answer).await? {
+                    answer.add(found);
                 }
             }
         }
-        let reverse = includes.iter().filter(|it| it.direction == IncludeDirection::Reverse);
-        for (of, links) in self.links(reverse.copied()) {
+        for (of, links) in self.links(&reverse) {
             if answer.cut {
                 return Ok(());
             }
@@ -111,10 +112,7 @@ impl Scan<'_> {
     }
 
     /// By type, the parameters whose references to the resources found so far are looked for.
-    fn links<'i>(
-        &self,
-        includes: impl Iterator<Item = &'i Include>,
-    ) -> BTreeMap<ResourceType, Vec<Link<'i>>> {
+    fn links<'i>(&self, includes: &[&'i Include]) -> BTreeMap<ResourceType, Vec<Link<'i>>> {
         let mut links: BTreeMap<ResourceType, Vec<Link<'i>>> = BTreeMap::new();
         for include in includes {
             for parameter in self.followed(&include.source, None) {
@@ -132,10 +130,10 @@ impl Scan<'_> {
         &mut self,
         of: &ResourceType,
         links: &[Link<'_>],
-        to: &[Match],
+        to: &[VersionEntry],
         answer: &mut Answer,
     ) -> Result<(), SearchError> {
-        let names = to.iter().map(|(it, _)| (it.resource_type.as_str(), it.id.as_str()));
+        let names = to.iter().map(|it| (it.resource_type.as_str(), it.id.as_str()));
         let names: HashSet<(&str, &str)> = names.collect();
         let leads = |(parameter, wanted): &Link<'_>, resource: &IndexedResource| {
             resource.references(*parameter).any(|reference| {
@@ -147,19 +145,19 @@ impl Scan<'_> {
             })
         };
         let is_wanted = |(_, wanted): &Link<'_>| {
-            wanted.is_none_or(|of| to.iter().any(|(entry, _)| entry.resource_type == *of))
+            wanted.is_none_or(|of| to.iter().any(|entry| entry.resource_type == *of))
         };
         if to.is_empty() || !links.iter().any(is_wanted) {
             return Ok(());
         }
         // The first ones, and one more, so that it is seen that there are more.
         let room = answer.most - answer.included.len() + 1;
-        let mut first: BTreeMap<ResourceId, Match> = BTreeMap::new();
+        let mut first: BTreeMap<ResourceId, VersionEntry> = BTreeMap::new();
         let mut newest = self.newest_of(of);
-        while let Some(found) = newest.next(self).await? {
-            let is_new = !answer.there.contains(&name(&found.0));
-            if is_new && links.iter().any(|link| leads(link, &found.1)) {
-                first.insert(found.0.id.clone(), found);
+        while let Some((entry, resource)) = newest.next(self).await? {
+            let is_new = !answer.there.contains(&name(&entry));
+            if is_new && links.iter().any(|link| leads(link, &resource)) {
+                first.insert(entry.id.clone(), entry);
                 if first.len() > room {
                     first.pop_last();
                 }
@@ -200,7 +198,7 @@ impl Scan<'_> {
         &mut self,
         target: &Target,
         answer: &Answer,
-    ) -> Result<Option<Match>, SearchError> {
+    ) -> Result<Option<VersionEntry>, SearchError> {
         self.spend(1)?;
         let Target { resource_type, id, version } = target;
         let newest = self.snapshot.newest(resource_type, id).await?;
@@ -221,7 +219,8 @@ impl Scan<'_> {
         let Some(entry) = entry.filter(|entry| !answer.there.contains(&name(entry))) else {
             return Ok(None);
         };
-        Ok(self.load(&entry).await?.map(|resource| (entry, resource)))
+        // It may be that nobody can read it any more.
+        Ok(self.load(&entry).await?.map(|_| entry))
     }
 
     /// The parameters whose references are followed; with a type only those of it.
