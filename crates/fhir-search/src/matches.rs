@@ -17,6 +17,7 @@ mod value;
 mod words;
 
 pub use codes::{Codes, CodesError, NoCodes, check_codes};
+use indexed::Indexed;
 pub use indexed::IndexedResource;
 pub use order::{InvalidSortPosition, SortPosition};
 
@@ -208,11 +209,12 @@ impl<'s> Subject<'s> {
     }
 
     fn has_value(&self, clause: &ValueClause) -> Result<bool, Unanswered> {
-        for value in self.resource.values(clause.parameter.id) {
+        for indexed in self.resource.indexed(clause.parameter.id) {
             let found = match clause.sense {
-                Sense::SomeHolds => self.some_holds(clause, value)?,
+                Sense::SomeHolds => self.some_holds(clause, indexed)?,
                 Sense::SomeDiffers => {
-                    is_compared(value, &clause.tests) && !self.some_holds(clause, value)?
+                    is_compared(&indexed.value, &clause.tests)
+                        && !self.some_holds(clause, indexed)?
                 }
             };
             if found {
@@ -222,9 +224,10 @@ impl<'s> Subject<'s> {
         Ok(false)
     }
 
-    fn some_holds(&self, clause: &ValueClause, value: &IndexValue<'_>) -> Result<bool, Unanswered> {
+    fn some_holds(&self, clause: &ValueClause, indexed: &Indexed) -> Result<bool, Unanswered> {
+        let Indexed { value, folded, .. } = indexed;
         for test in &*clause.tests {
-            if value::holds(test, value, &clause.parameter, self.world)? {
+            if value::holds(test, value, folded.as_deref(), &clause.parameter, self.world)? {
                 return Ok(true);
             }
         }

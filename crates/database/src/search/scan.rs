@@ -21,6 +21,9 @@ use crate::{ReadError, Snapshot};
 /// Bytes of JSON that are understood before others run: far less than half a millisecond's.
 const BYTES_AT_ONCE: usize = 16 << 10;
 
+/// A test of a query takes about as long as these are understood.
+const BYTES_PER_TEST: usize = 16;
+
 /// A resource with more bytes of JSON is understood where no request waits for it.
 const LARGE: usize = 64 << 10;
 
@@ -95,13 +98,18 @@ impl<'s> Scan<'s> {
                 Err(NotDone::Ended) => {}
             }
         }
-        self.bytes += json.len();
+        self.work(json.len()).await;
+        let understood = understand(&json, words, asked.extractor, &self.options(instant))?;
+        Ok(Some(Arc::new(understood)))
+    }
+
+    /// Lets others run when there has been much to do since they did.
+    async fn work(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > BYTES_AT_ONCE {
             self.bytes = 0;
             tokio::task::yield_now().await;
         }
-        let understood = understand(&json, words, asked.extractor, &self.options(instant))?;
-        Ok(Some(Arc::new(understood)))
     }
 
     fn options(&self, instant: Instant) -> ExtractOptions<'s> {
@@ -128,6 +136,7 @@ impl<'s> Scan<'s> {
         resource: &IndexedResource,
     ) -> Result<bool, SearchError> {
         self.known.make_room();
+        self.work(of.clauses.iter().map(tests).sum::<usize>() * BYTES_PER_TEST).await;
         loop {
             match matches(self.query, of, resource, &self.known) {
                 Ok(matches) => return Ok(matches),
@@ -143,6 +152,7 @@ impl<'s> Scan<'s> {
         resource: &IndexedResource,
     ) -> Result<bool, SearchError> {
         self.known.make_room();
+        self.work(tests(clause) * BYTES_PER_TEST).await;
         loop {
             match holds(clause, resource, &self.known) {
                 Ok(holds) => return Ok(holds),
@@ -202,4 +212,19 @@ fn understand(
         .map_err(|error| ReadError::UnreadableBody { reason: error.to_string() })?;
     let resource = IndexedResource::of(document.root(), extractor, options);
     Ok(if words { resource.with_words(document.root()) } else { resource })
+}
+
+/// How many tests a clause asks of one resource.
+fn tests(clause: &Clause) -> usize {
+    match clause {
+        Clause::Value(clause) => clause.tests.len(),
+        Clause::All(clauses) | Clause::Any(clauses) => clauses.iter().map(tests).sum(),
+        Clause::Not(clause) => tests(clause),
+        Clause::Chain(chain) => chain.targets.iter().map(|(_, clause)| tests(clause)).sum(),
+        Clause::Missing { .. }
+        | Clause::Has(_)
+        | Clause::Text(_)
+        | Clause::Content(_)
+        | Clause::List(_) => 1,
+    }
 }

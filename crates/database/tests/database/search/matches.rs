@@ -5,7 +5,7 @@ use fhir_search::CodesError;
 use store::CommitId;
 
 use super::{asked, check, coded, names, only, query, refers, search, write};
-use crate::support::{Clinic, at_once, block_on, delete};
+use crate::support::{Clinic, at_once, block_on, delete, put};
 
 over_each_backend! {
     the_newest_version_of_each_resource_counts_as_of_the_snapshot
@@ -15,6 +15,7 @@ over_each_backend! {
     a_question_without_an_answer_is_refused_whatever_there_is
     others_run_while_many_resources_are_looked_at
     large_resources_are_found_like_small_ones
+    a_chain_may_lead_to_more_resources_than_are_kept
 }
 
 /// SRCH-245, SRCH-242, SRCH-031
@@ -203,6 +204,26 @@ fn large_resources_are_found_like_small_ones(clinic: &mut Clinic) {
     };
     let all = "Patient/100000 Patient/30000 Patient/300000";
     assert_eq!(at_once([task]), [[all; 3]]);
+}
+
+fn a_chain_may_lead_to_more_resources_than_are_kept(clinic: &mut Clinic) {
+    let of_one = |id: usize| {
+        let gender = if id.is_multiple_of(3) { "male" } else { "female" };
+        let patient = format!("{{\"resourceType\":\"Patient\",\"gender\":\"{gender}\"}}");
+        let subject = refers("subject", &format!("Patient/{id}"));
+        let observation = format!("{{\"resourceType\":\"Observation\",{subject}}}");
+        [
+            put(&format!("Patient/{id}"), &patient, Expect::Any),
+            put(&format!("Observation/{id}"), &observation, Expect::Any),
+        ]
+    };
+    clinic.commit((0..2100).flat_map(of_one).collect()).unwrap();
+    let snapshot = clinic.snapshot();
+    for request in
+        ["Observation?patient.gender=male", "Patient?_has:Observation:patient:patient.gender=male"]
+    {
+        assert_eq!(search(&snapshot, request).unwrap().total, Some(700), "{request}");
+    }
 }
 
 #[test]
