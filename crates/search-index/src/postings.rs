@@ -1,0 +1,150 @@
+//! Which documents have a key: lists of their numbers, by how many they are.
+
+use roaring::RoaringBitmap;
+
+/// The documents of one key, in ascending order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Postings<'a> {
+    /// A few numbers.
+    Few(&'a [u32]),
+    /// Many.
+    Many(&'a RoaringBitmap),
+}
+
+impl Postings<'_> {
+    /// How many documents.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Few(docs) => docs.len() as u64,
+            Self::Many(docs) => docs.len(),
+        }
+    }
+
+    /// Calls with each document.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(u32)) {
+        match self {
+            Self::Few(docs) => docs.iter().copied().for_each(each),
+            Self::Many(docs) => {
+                for doc in *docs {
+                    each(doc);
+                }
+            }
+        }
+    }
+}
+
+/// Lists of documents being united. Single numbers are gathered and sorted once, which for the
+/// many short lists of a range is far cheaper than to insert each where it belongs.
+#[derive(Debug, Default)]
+pub(crate) struct Union<'a> {
+    first: Option<&'a RoaringBitmap>,
+    many: Option<RoaringBitmap>,
+    single: Vec<u32>,
+}
+
+impl<'a> Union<'a> {
+    /// Adds the documents of a key.
+    pub(crate) fn add(&mut self, postings: Postings<'a>) {
+        match (postings, self.first, &mut self.many) {
+            (Postings::Few(docs), ..) => self.single.extend_from_slice(docs),
+            (Postings::Many(docs), None, None) => self.first = Some(docs),
+            (Postings::Many(docs), Some(first), None) => self.many = Some(first | docs),
+            (Postings::Many(docs), _, Some(many)) => *many |= docs,
+        }
+    }
+
+    /// Adds one document.
+    pub(crate) fn push(&mut self, doc: u32) {
+        self.single.push(doc);
+    }
+
+    /// All of them: borrowed when they are those of one key.
+    pub(crate) fn finish(mut self) -> Set<'a> {
+        if self.single.is_empty() {
+            return match (self.first, self.many) {
+                (_, Some(many)) => Set::Owned(many),
+                (Some(first), None) => Set::Borrowed(first),
+                (None, None) => Set::Owned(RoaringBitmap::new()),
+            };
+        }
+        self.single.sort_unstable();
+        self.single.dedup();
+        let mut all = RoaringBitmap::from_sorted_iter(self.single).unwrap_or_default();
+        match (self.first, self.many) {
+            (_, Some(many)) => all |= many,
+            (Some(first), None) => all |= first,
+            (None, None) => {}
+        }
+        Set::Owned(all)
+    }
+}
+
+/// Documents of one part of the index.
+#[derive(Debug)]
+pub(crate) enum Set<'a> {
+    /// As they stand in the index.
+    Borrowed(&'a RoaringBitmap),
+    /// Worked out.
+    Owned(RoaringBitmap),
+}
+
+impl Set<'_> {
+    /// The documents.
+    pub(crate) fn as_ref(&self) -> &RoaringBitmap {
+        match self {
+            Self::Borrowed(docs) => docs,
+            Self::Owned(docs) => docs,
+        }
+    }
+
+    /// The documents, copied if they are the index's.
+    pub(crate) fn into_owned(self) -> RoaringBitmap {
+        match self {
+            Self::Borrowed(docs) => docs.clone(),
+            Self::Owned(docs) => docs,
+        }
+    }
+
+    /// Those that are in both.
+    pub(crate) fn and(self, other: &RoaringBitmap) -> RoaringBitmap {
+        match self {
+            Self::Borrowed(docs) => docs & other,
+            Self::Owned(mut docs) => {
+                docs &= other;
+                docs
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Postings, Set, Union};
+    use roaring::RoaringBitmap;
+
+    #[test]
+    fn lists_of_every_length_are_united() {
+        let (odd, high): (RoaringBitmap, RoaringBitmap) =
+            ((0..100).map(|it| it * 2 + 1).collect(), (150..400).collect());
+        let mut union = Union::default();
+        for postings in [
+            Postings::Few(&[7, 9000]),
+            Postings::Many(&odd),
+            Postings::Few(&[8, 9000]),
+            Postings::Many(&high),
+        ] {
+            union.add(postings);
+        }
+        let expected: RoaringBitmap =
+            odd.iter().chain(high.iter()).chain([7, 8, 9000]).collect();
+        assert_eq!(union.finish().into_owned(), expected);
+    }
+
+    #[test]
+    fn one_long_list_is_not_copied() {
+        let many: RoaringBitmap = (0..100).collect();
+        let mut union = Union::default();
+        union.add(Postings::Many(&many));
+        assert!(matches!(union.finish(), Set::Borrowed(_)));
+    }
+}

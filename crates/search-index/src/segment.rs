@@ -1,0 +1,150 @@
+//! A settled part of the index: read without a lock, but for which of its versions have ended
+//! since.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use store::T;
+
+use crate::dictionary::Dictionary;
+use crate::documents::{Document, Documents, Ended, Ending, Superseded};
+use crate::facet::Facet;
+use crate::part::{ByDocument, Keys, Part};
+use crate::postings::Postings;
+
+/// An immutable part of the index.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    documents: Documents,
+    dictionary: Dictionary,
+    superseded: RwLock<Superseded>,
+    /// Keys by document, made when first asked for.
+    by_document: RwLock<HashMap<Facet, Arc<[(u32, u32)]>>>,
+}
+
+/// What a new segment is made of: keys of one part in order, and what becomes of its documents.
+pub(crate) struct Source<'a> {
+    /// Facets, keys and documents, ascending.
+    pub(crate) keys: Box<dyn Iterator<Item = (Facet, &'a [u8], Postings<'a>)> + 'a>,
+    /// The new number of each document; [`DROPPED`] for those that are left out.
+    pub(crate) numbers: Vec<u32>,
+}
+
+/// No document has this number.
+pub(crate) const DROPPED: u32 = u32::MAX;
+
+impl Segment {
+    /// Puts the keys of `sources`, whose documents follow one another, into one segment.
+    pub(crate) fn build(documents: Vec<Document>, sources: Vec<Source<'_>>) -> Self {
+        let mut own = Documents::default();
+        for document in documents {
+            own.push(document);
+        }
+        own.sort();
+        Self {
+            documents: own,
+            dictionary: merge(sources),
+            superseded: RwLock::default(),
+            by_document: RwLock::default(),
+        }
+    }
+
+    /// Its keys, for a new segment.
+    pub(crate) fn keys(&self) -> Box<dyn Iterator<Item = (Facet, &[u8], Postings<'_>)> + '_> {
+        let dictionary = &self.dictionary;
+        Box::new(dictionary.facets().flat_map(move |facet| {
+            let place = dictionary.places(facet);
+            place.map(move |it| (facet, dictionary.key(it), dictionary.postings(it)))
+        }))
+    }
+
+    /// Notes that a version ended.
+    pub(crate) fn note(&self, ending: Ending) {
+        self.superseded.write().note(ending);
+    }
+
+    /// Looks at which versions have ended, while none ends.
+    pub(crate) fn superseded(&self) -> &RwLock<Superseded> {
+        &self.superseded
+    }
+
+    /// How many bytes its keys have.
+    pub(crate) fn key_bytes(&self) -> usize {
+        self.dictionary.key_bytes()
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let views = self.by_document.read();
+        let views: usize = views.values().map(|pairs| pairs.len() * 8).sum();
+        let documents = self.documents.len() as usize * (size_of::<Document>() + 8);
+        self.dictionary.size() + documents + views
+    }
+}
+
+impl Part for Segment {
+    fn documents(&self) -> &Documents {
+        &self.documents
+    }
+
+    fn ended(&self, t: T) -> Ended {
+        self.superseded.read().at(t)
+    }
+
+    fn range<'a>(&'a self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> Keys<'a> {
+        self.dictionary.range(facet, low, high)
+    }
+
+    fn get(&self, facet: Facet, key: &[u8]) -> Option<Postings<'_>> {
+        self.dictionary.get(facet, key)
+    }
+
+    fn by_document(&self, facet: Facet) -> ByDocument<'_> {
+        let known = self.by_document.read().get(&facet).cloned();
+        let pairs = known.unwrap_or_else(|| {
+            let mut pairs = Vec::new();
+            for place in self.dictionary.places(facet) {
+                self.dictionary.postings(place).for_each(|doc| pairs.push((doc, place)));
+            }
+            pairs.sort_unstable();
+            let pairs: Arc<[_]> = pairs.into();
+            self.by_document.write().insert(facet, Arc::clone(&pairs));
+            pairs
+        });
+        ByDocument { pairs, key: Box::new(|place| self.dictionary.key(place)) }
+    }
+}
+
+/// Merges sorted keys. Of a key that several sources have, the documents come in the order of the
+/// sources, which is ascending.
+fn merge(sources: Vec<Source<'_>>) -> Dictionary {
+    let mut dictionary = Dictionary::default();
+    let mut sources: Vec<_> = sources
+        .into_iter()
+        .map(|source| (source.keys.peekable(), source.numbers))
+        .collect();
+    let mut docs = Vec::new();
+    loop {
+        let least = sources.iter_mut().filter_map(|(keys, _)| {
+            let (facet, key, _) = keys.peek()?;
+            Some((*facet, *key))
+        });
+        let Some((facet, key)) = least.min() else { break };
+        docs.clear();
+        for (keys, numbers) in &mut sources {
+            let own = keys.next_if(|(its_facet, its_key, _)| (*its_facet, *its_key) == (facet, key));
+            if let Some((_, _, postings)) = own {
+                postings.for_each(|doc| {
+                    let number = numbers[doc as usize];
+                    if number != DROPPED {
+                        docs.push(number);
+                    }
+                });
+            }
+        }
+        dictionary.push(facet, key, &docs);
+    }
+    dictionary.shrink();
+    dictionary
+}
