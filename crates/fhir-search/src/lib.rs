@@ -1,12 +1,22 @@
 //! FHIR search (FHIR R4 3.1.1): what a query means, what of a resource is indexed, and whether
 //! one matches the other.
 //!
+//! A [`Query`] is what a request asks, read by a [`Reader`] from its parameters, strictly or
+//! leniently.
+//!
 //! [`Parameters`] are the search parameters of every type, from the definitions of a FHIR version
-//! and of packages.
+//! and of packages. Their values in a resource are [`IndexValue`]s.
 //!
 //! No index, clock, network or database here: whoever answers queries from an index must give
 //! what this crate's reference meaning gives.
 
 mod parameters;
+mod query;
+mod value;
 
-pub use parameters::{Kind, Parameter, ParameterId, Parameters};
+pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
+pub use query::*;
+pub use value::{
+    CanonicalQuantity, Composite, DateRange, IndexValue, NumberRange, Position, Quantity,
+    Reference, ReferenceTarget, Token, TokenFrom, Zone, type_of_reference,
+};
