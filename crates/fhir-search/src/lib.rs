@@ -15,6 +15,7 @@ mod query;
 mod value;
 
 pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
+pub use fhirpath::Decimal;
 pub use query::*;
 pub use value::{
     CanonicalQuantity, Composite, DateRange, IndexValue, NumberRange, Position, Quantity,

@@ -90,14 +90,23 @@ impl Dictionary {
         start
     }
 
+    /// The places of the keys of a facet from `low` on, those below `high` alone if it is given.
+    pub(crate) fn within(
+        &self,
+        facet: Facet,
+        low: &[u8],
+        high: Option<&[u8]>,
+    ) -> std::ops::Range<u32> {
+        let places = self.places(facet);
+        let start = self.first_from(&places, low);
+        let end = high.map_or(places.end, |high| self.first_from(&(start..places.end), high));
+        start..end
+    }
+
     /// The keys of a facet from `low` on, those below `high` alone if it is given.
     pub(crate) fn range<'a>(&'a self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> Keys<'a> {
-        let mut places = self.places(facet);
-        let start = self.first_from(&places, low);
-        if let Some(high) = high {
-            places.end = self.first_from(&places, high);
-        }
-        Box::new((start..places.end).map(|place| (self.key(place), self.postings(place))))
+        let places = self.within(facet, low, high);
+        Box::new(places.map(|place| (self.key(place), self.postings(place))))
     }
 
     /// The documents of a key.

@@ -27,6 +27,17 @@ pub(crate) struct Document {
     pub(crate) place: LogPlace,
     pub(crate) version: VersionId,
     pub(crate) instant: Instant,
+    pub(crate) of: DocumentOf,
+}
+
+/// What a document is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DocumentOf {
+    /// A resource.
+    Resource,
+    /// A resource contained in that of the nearest document of a resource before it. Searches
+    /// find it by way of that one alone.
+    Contained,
 }
 
 /// The documents of one part of the index, by number, in the order of the log.
@@ -81,6 +92,13 @@ impl Documents {
         let start = sorted.partition_point(|(it, _)| *it < ordinal);
         let in_sorted = sorted[start..].iter().take_while(move |(it, _)| *it == ordinal);
         in_sorted.chain(rest.iter().filter(move |(it, _)| *it == ordinal)).map(|(_, doc)| *doc)
+    }
+
+    /// A document and those of the resources that it contains.
+    pub(crate) fn with_contained(&self, doc: u32) -> std::ops::Range<u32> {
+        let after = self.all.iter().skip(doc as usize + 1);
+        let contained = after.take_while(|it| it.of == DocumentOf::Contained).count();
+        doc..doc + 1 + u32::try_from(contained).unwrap_or(0)
     }
 
     /// How many were there when `t` was the head: the later ones are a suffix.
@@ -198,7 +216,7 @@ impl Ended {
 
 #[cfg(test)]
 mod tests {
-    use super::{Document, Documents, Ending, LogPlace, Ordinal, Superseded};
+    use super::{Document, DocumentOf, Documents, Ending, LogPlace, Ordinal, Superseded};
     use fhir_core::{Instant, VersionId};
     use roaring::RoaringBitmap;
     use store::T;
@@ -209,6 +227,7 @@ mod tests {
             place: LogPlace { t: T::new(t), change: 0 },
             version: VersionId::FIRST,
             instant: Instant::from_micros(i64::try_from(t).unwrap() * 1000),
+            of: DocumentOf::Resource,
         }
     }
 

@@ -35,14 +35,12 @@ const VIEW_BITS: u32 = 4;
 pub(crate) const FIRST_NUMBER: u32 = 16;
 
 impl Facet {
-    /// The resource's type.
+    /// The type of what is no contained resource.
     pub(crate) const TYPE: Self = Self(0);
     /// The compartments that it is in: ordinals of their resources.
     pub(crate) const COMPARTMENT: Self = Self(1 << VIEW_BITS);
-    /// The words of the narrative.
-    pub(crate) const TEXT: Self = Self(2 << VIEW_BITS);
-    /// The words of the whole resource.
-    pub(crate) const CONTENT: Self = Self(3 << VIEW_BITS);
+    /// The type of what is contained in another.
+    pub(crate) const CONTAINED: Self = Self(2 << VIEW_BITS);
 
     /// A view of a parameter.
     pub(crate) fn of(number: Number, view: View) -> Self {

@@ -17,7 +17,9 @@ pub(crate) use quantity::{canonical_key, canonical_ranges, quantity_key, read_ca
 pub(crate) use reference::{
     ReferenceKey, canonical_prefix, local_key, local_ordinal, read_reference_key, url_key,
 };
-pub(crate) use text::{LONGEST_WORDS, read_string, string_key, string_prefix, word_keys};
+pub(crate) use text::{
+    LONGEST_WORDS, folded_key, read_string, string_key, string_prefix, word_keys,
+};
 pub(crate) use token::{code_prefix, read_token, token_key, typed_key};
 pub(crate) use write::{Reader, Writer};
 

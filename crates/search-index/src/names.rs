@@ -14,7 +14,7 @@ use crate::facet::{FIRST_NUMBER, Number};
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     types: Vec<ResourceType>,
-    type_numbers: HashMap<ResourceType, u16>,
+    type_numbers: HashMap<Box<str>, u16>,
     /// Type, and where the id ends in `ids`, by ordinal.
     names: Vec<(u16, u64)>,
     ids: Vec<u8>,
@@ -35,12 +35,12 @@ impl Names {
 
     /// The ordinal of a resource, which is given if it has none.
     pub(crate) fn get_or_give(&mut self, resource_type: &ResourceType, id: &str) -> Ordinal {
-        let of = match self.type_numbers.get(resource_type) {
+        let of = match self.type_numbers.get(resource_type.as_str()) {
             Some(of) => *of,
             None => {
                 let of = u16::try_from(self.types.len()).unwrap_or(u16::MAX);
                 self.types.push(resource_type.clone());
-                self.type_numbers.insert(resource_type.clone(), of);
+                self.type_numbers.insert(resource_type.as_str().into(), of);
                 of
             }
         };
@@ -69,6 +69,11 @@ impl Names {
             (Ok(start), Ok(end)) => &self.ids[start..end],
             _ => &[],
         }
+    }
+
+    /// Every type that a resource has had, or has been referred to by.
+    pub(crate) fn types(&self) -> &[ResourceType] {
+        &self.types
     }
 
     /// The type of a resource.

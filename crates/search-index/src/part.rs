@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::documents::{Documents, Ended};
+use crate::documents::Documents;
 use crate::facet::Facet;
 use crate::postings::Postings;
-use store::T;
 
 /// Keys of a facet in ascending order, each with its documents.
 pub(crate) type Keys<'a> = Box<dyn Iterator<Item = (&'a [u8], Postings<'a>)> + 'a>;
@@ -15,11 +14,11 @@ pub(crate) trait Part {
     /// The documents.
     fn documents(&self) -> &Documents;
 
-    /// Which had ended when `t` was the head.
-    fn ended(&self, t: T) -> Ended;
-
     /// The keys of a facet from `low` on, those below `high` alone if it is given.
     fn range<'a>(&'a self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> Keys<'a>;
+
+    /// About how many keys of a facet are in a range.
+    fn count_keys(&self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> usize;
 
     /// The documents of one key.
     fn get(&self, facet: Facet, key: &[u8]) -> Option<Postings<'_>>;

@@ -1,14 +1,12 @@
-//! A settled part of the index: read without a lock, but for which of its versions have ended
-//! since.
+//! A settled part of the index: it is read without a lock.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use store::T;
 
 use crate::dictionary::Dictionary;
-use crate::documents::{Document, Documents, Ended, Ending, Superseded};
+use crate::documents::{Document, Documents};
 use crate::facet::Facet;
 use crate::part::{ByDocument, Keys, Part};
 use crate::postings::Postings;
@@ -18,7 +16,6 @@ use crate::postings::Postings;
 pub(crate) struct Segment {
     documents: Documents,
     dictionary: Dictionary,
-    superseded: RwLock<Superseded>,
     /// Keys by document, made when first asked for.
     by_document: RwLock<HashMap<Facet, Arc<[(u32, u32)]>>>,
 }
@@ -45,7 +42,6 @@ impl Segment {
         Self {
             documents: own,
             dictionary: merge(sources),
-            superseded: RwLock::default(),
             by_document: RwLock::default(),
         }
     }
@@ -57,16 +53,6 @@ impl Segment {
             let place = dictionary.places(facet);
             place.map(move |it| (facet, dictionary.key(it), dictionary.postings(it)))
         }))
-    }
-
-    /// Notes that a version ended.
-    pub(crate) fn note(&self, ending: Ending) {
-        self.superseded.write().note(ending);
-    }
-
-    /// Looks at which versions have ended, while none ends.
-    pub(crate) fn superseded(&self) -> &RwLock<Superseded> {
-        &self.superseded
     }
 
     /// How many bytes its keys have.
@@ -88,12 +74,12 @@ impl Part for Segment {
         &self.documents
     }
 
-    fn ended(&self, t: T) -> Ended {
-        self.superseded.read().at(t)
-    }
-
     fn range<'a>(&'a self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> Keys<'a> {
         self.dictionary.range(facet, low, high)
+    }
+
+    fn count_keys(&self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> usize {
+        self.dictionary.within(facet, low, high).len()
     }
 
     fn get(&self, facet: Facet, key: &[u8]) -> Option<Postings<'_>> {

@@ -6,9 +6,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use store::T;
 
-use crate::documents::{Document, Documents, Ended, Ending, Superseded};
+use crate::documents::{Document, Documents};
 use crate::facet::Facet;
 use crate::part::{ByDocument, Keys, Part};
 use crate::postings::Postings;
@@ -19,7 +18,6 @@ type KeyMap = BTreeMap<Box<[u8]>, SmallVec<[u32; 4]>>;
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     documents: Documents,
-    superseded: Superseded,
     facets: HashMap<Facet, KeyMap>,
     bytes: usize,
 }
@@ -47,21 +45,6 @@ impl Tail {
         }
     }
 
-    /// Notes that a version ended.
-    pub(crate) fn note(&mut self, ending: Ending) {
-        self.superseded.note(ending);
-    }
-
-    /// Which versions have ended.
-    pub(crate) fn superseded(&self) -> &Superseded {
-        &self.superseded
-    }
-
-    /// Hides the documents of a purged resource.
-    pub(crate) fn purge(&mut self, doc: u32) {
-        self.superseded.purge(doc);
-    }
-
     /// Its keys, for a new segment.
     pub(crate) fn keys(&self) -> Box<dyn Iterator<Item = (Facet, &[u8], Postings<'_>)> + '_> {
         let mut facets: Vec<_> = self.facets.iter().collect();
@@ -83,10 +66,6 @@ impl Part for Tail {
         &self.documents
     }
 
-    fn ended(&self, t: T) -> Ended {
-        self.superseded.at(t)
-    }
-
     fn range<'a>(&'a self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> Keys<'a> {
         let Some(keys) = self.facets.get(&facet).filter(|_| high.is_none_or(|it| low < it)) else {
             return Box::new(std::iter::empty());
@@ -94,6 +73,10 @@ impl Part for Tail {
         let high = high.map_or(Bound::Unbounded, Bound::Excluded);
         let range = keys.range::<[u8], _>((Bound::Included(low), high));
         Box::new(range.map(|(key, docs)| (&**key, Postings::Few(docs))))
+    }
+
+    fn count_keys(&self, facet: Facet, _low: &[u8], _high: Option<&[u8]>) -> usize {
+        self.facets.get(&facet).map_or(0, BTreeMap::len)
     }
 
     fn get(&self, facet: Facet, key: &[u8]) -> Option<Postings<'_>> {

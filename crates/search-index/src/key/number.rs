@@ -47,8 +47,7 @@ mod tests {
     use super::{number_key, number_ranges, read_number};
     use crate::key::{Reader, Writer};
     use fhir_search::{NumberRange, NumberTest, Prefix};
-    use fhirpath::Decimal;
-    use proptest::prelude::*;
+        use proptest::prelude::*;
     use std::ops::Bound;
 
     fn decimal() -> impl Strategy<Value = Decimal> {

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Bound;
 
-use fhir_search::NumberRange;
-use fhirpath::Decimal;
+use fhir_search::{Decimal, NumberRange};
 
 /// Writes a key.
 #[derive(Debug, Default)]
@@ -186,8 +185,7 @@ impl<'k> Reader<'k> {
 #[cfg(test)]
 mod tests {
     use super::{Reader, Writer};
-    use fhirpath::Decimal;
-    use proptest::prelude::*;
+        use proptest::prelude::*;
 
     proptest! {
         #[test]
