@@ -150,9 +150,14 @@ impl Superseded {
         self.endings.push(ending);
     }
 
-    /// Hides a document of a purged resource from now on, at every `t`.
-    pub(crate) fn purge(&mut self, doc: u32) {
-        Arc::make_mut(&mut self.purged).insert(doc);
+    /// Hides documents of purged resources from now on, at every `t`.
+    pub(crate) fn purge(&mut self, docs: &[u32]) {
+        Arc::make_mut(&mut self.purged).extend(docs);
+    }
+
+    /// The documents of purged resources.
+    pub(crate) fn purged_docs(&self) -> impl Iterator<Item = u32> + '_ {
+        self.purged.iter()
     }
 
     /// Whether a document is one of a purged resource.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use fhir_core::{ResourceId, ResourceType};
+use fhir_search::Kind;
 use smallvec::SmallVec;
 use store::T;
 
@@ -113,6 +114,8 @@ impl Names {
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {
     by_type: HashMap<Box<str>, HashMap<Box<str>, Number>>,
+    /// Those of reference parameters, with their type.
+    references: Vec<(Box<str>, Number)>,
     count: u32,
 }
 
@@ -123,14 +126,24 @@ impl Numbers {
     }
 
     /// The number of a parameter, which is given if it has none.
-    pub(crate) fn get_or_give(&mut self, resource_type: &str, code: &str) -> Number {
+    pub(crate) fn get_or_give(&mut self, resource_type: &str, code: &str, kind: Kind) -> Number {
         if let Some(known) = self.get(resource_type, code) {
             return known;
         }
         let number = Number(FIRST_NUMBER + self.count);
         self.count += 1;
         self.by_type.entry(resource_type.into()).or_default().insert(code.into(), number);
+        if kind == Kind::Reference {
+            self.references.push((resource_type.into(), number));
+        }
         number
+    }
+
+    /// The reference parameters of a type, or of every type, that some resource has been indexed
+    /// for; each with its type.
+    pub(crate) fn references(&self, of: Option<&str>) -> Vec<(Box<str>, Number)> {
+        let all = self.references.iter();
+        all.filter(|(it, _)| of.is_none_or(|of| **it == *of)).cloned().collect()
     }
 }
 
@@ -138,6 +151,7 @@ impl Numbers {
 mod tests {
     use super::{Names, Numbers};
     use fhir_core::ResourceType;
+    use fhir_search::Kind;
 
     #[test]
     fn a_resource_keeps_its_ordinal_and_gives_back_its_name() {
@@ -160,9 +174,9 @@ mod tests {
     #[test]
     fn a_parameter_keeps_its_number() {
         let mut numbers = Numbers::default();
-        let first = numbers.get_or_give("Patient", "name");
-        assert_ne!(numbers.get_or_give("Practitioner", "name"), first);
-        assert_eq!(numbers.get_or_give("Patient", "name"), first);
+        let first = numbers.get_or_give("Patient", "name", Kind::String);
+        assert_ne!(numbers.get_or_give("Practitioner", "name", Kind::String), first);
+        assert_eq!(numbers.get_or_give("Patient", "name", Kind::String), first);
         assert_eq!(numbers.get("Patient", "name"), Some(first));
         assert_eq!(numbers.get("Patient", "family"), None);
     }

@@ -4,7 +4,7 @@
 use fhir_core::json::Value;
 use fhir_core::{ResourceId, ResourceType};
 use fhir_search::{
-    Extracted, ExtractionOptions, Extractor, IndexValue, Kind, Parameter, Reference,
+    Extracted, Extractor, IndexValue, Options, Parameter, Reference,
     ReferenceTarget, Token, fold,
 };
 
@@ -71,7 +71,7 @@ impl Index {
         resource: Value<'_>,
         subject: Subject<'_>,
         extractor: &Extractor<'_>,
-        options: &ExtractionOptions<'_>,
+        options: &Options<'_>,
     ) -> Prepared {
         let mut keys = self.keys(resource, subject.resource_type.as_str(), extractor, options);
         let of = subject.resource_type.as_str().as_bytes();
@@ -105,7 +105,7 @@ impl Index {
         resource: Value<'_>,
         resource_type: &str,
         extractor: &Extractor<'_>,
-        options: &ExtractionOptions<'_>,
+        options: &Options<'_>,
     ) -> Vec<PreparedKey> {
         let extracted = extractor.extract(resource, options);
         let mut keys = Vec::with_capacity(32);
@@ -120,10 +120,9 @@ impl Index {
     }
 
     fn number_of(&self, parameter: &Parameter) -> Number {
-        let is_reference = parameter.kind == Kind::Reference;
         let (of, code) = (&*parameter.resource_type, parameter.code());
         let known = self.numbers.read().get(of, code);
-        known.unwrap_or_else(|| self.numbers.write().get_or_give(of, code, is_reference))
+        known.unwrap_or_else(|| self.numbers.write().get_or_give(of, code, parameter.kind))
     }
 }
 

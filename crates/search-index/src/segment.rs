@@ -25,7 +25,7 @@ pub(crate) struct Source<'a> {
     /// Facets, keys and documents, ascending.
     pub(crate) keys: Box<dyn Iterator<Item = (Facet, &'a [u8], Postings<'a>)> + 'a>,
     /// The new number of each document; [`DROPPED`] for those that are left out.
-    pub(crate) numbers: Vec<u32>,
+    pub(crate) numbers: &'a [u32],
 }
 
 /// No document has this number.
@@ -53,6 +53,11 @@ impl Segment {
             let place = dictionary.places(facet);
             place.map(move |it| (facet, dictionary.key(it), dictionary.postings(it)))
         }))
+    }
+
+    /// How many documents it has.
+    pub(crate) fn documents_len(&self) -> u32 {
+        self.documents.len()
     }
 
     /// How many bytes its keys have.
