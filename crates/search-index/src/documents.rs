@@ -200,6 +200,11 @@ impl Ended {
         &self.since
     }
 
+    /// Whether a document is one of a purged resource.
+    pub(crate) fn is_purged(&self, doc: u32) -> bool {
+        self.purged.contains(doc)
+    }
+
     /// Takes those that had ended out of a set.
     pub(crate) fn take_from(&self, set: &mut RoaringBitmap) {
         if !self.purged.is_empty() {

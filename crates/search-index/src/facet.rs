@@ -41,6 +41,8 @@ impl Facet {
     pub(crate) const COMPARTMENT: Self = Self(1 << VIEW_BITS);
     /// The type of what is contained in another.
     pub(crate) const CONTAINED: Self = Self(2 << VIEW_BITS);
+    /// Ids, by which hits can be sorted; it has no keys.
+    pub(crate) const ID: Self = Self(3 << VIEW_BITS);
 
     /// A view of a parameter.
     pub(crate) fn of(number: Number, view: View) -> Self {

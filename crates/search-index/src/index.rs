@@ -26,6 +26,8 @@ pub struct Index {
     pub(crate) writer: Mutex<Head>,
     /// Held by whoever makes segments.
     pub(crate) settling: Mutex<()>,
+    /// The greatest `t` that can be searched.
+    pub(crate) newest: AtomicU64,
     /// The least `t` that can be searched: of what ended before, some is no longer there.
     pub(crate) oldest: AtomicU64,
 }
@@ -92,6 +94,7 @@ impl Default for Index {
             parts: RwLock::new(Arc::new(vec![PartRef::tail()])),
             writer: Mutex::new(Head { t: T::ZERO, instant: Instant::MIN }),
             settling: Mutex::new(()),
+            newest: AtomicU64::new(0),
             oldest: AtomicU64::new(0),
         }
     }
@@ -113,6 +116,7 @@ impl Index {
             self.apply_some(t, instant, some);
         }
         *head = Head { t, instant };
+        self.newest.store(t.get(), Ordering::Release);
         Ok(())
     }
 
@@ -237,6 +241,12 @@ impl Index {
             };
         }
         size
+    }
+
+    /// The last commit that was applied.
+    #[must_use]
+    pub fn head(&self) -> T {
+        T::new(self.newest.load(Ordering::Acquire))
     }
 
     /// The least `t` that can be searched.

@@ -20,7 +20,7 @@ pub(crate) use reference::{
 pub(crate) use text::{
     LONGEST_WORDS, folded_key, read_string, string_key, string_prefix, word_keys,
 };
-pub(crate) use token::{code_prefix, read_token, token_key, typed_key};
+pub(crate) use token::{code_prefix, read_token, read_typed, token_key, typed_key};
 pub(crate) use write::{Reader, Writer};
 
 /// Keys from one on, and below another if there is one.

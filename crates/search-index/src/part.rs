@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::documents::Documents;
 use crate::facet::Facet;
+use crate::error::SearchError;
 use crate::postings::Postings;
+use crate::sort::{SortView, SortViewKey};
 
 /// Keys of a facet in ascending order, each with its documents.
 pub(crate) type Keys<'a> = Box<dyn Iterator<Item = (&'a [u8], Postings<'a>)> + 'a>;
@@ -25,7 +27,16 @@ pub(crate) trait Part {
 
     /// The keys of each document, for sorting and for following references.
     fn by_document(&self, facet: Facet) -> ByDocument<'_>;
+
+    /// A view of the documents in the order of a value: kept, or made by `make`.
+    ///
+    /// # Errors
+    /// Whatever `make` fails with.
+    fn sort_view(&self, key: SortViewKey, make: MakeView<'_>) -> Result<Arc<SortView>, SearchError>;
 }
+
+/// Makes a view.
+pub(crate) type MakeView<'m> = &'m mut dyn FnMut() -> Result<SortView, SearchError>;
 
 /// The keys of a facet by document.
 pub(crate) struct ByDocument<'a> {

@@ -20,6 +20,14 @@ impl Postings<'_> {
         }
     }
 
+    /// Whether one of them is in a set.
+    pub(crate) fn any_in(&self, set: &RoaringBitmap) -> bool {
+        match self {
+            Self::Few(docs) => docs.iter().any(|doc| set.contains(*doc)),
+            Self::Many(docs) => !docs.is_disjoint(set),
+        }
+    }
+
     /// Calls with each document.
     pub(crate) fn for_each(&self, mut each: impl FnMut(u32)) {
         match self {

@@ -196,9 +196,7 @@ impl KeysOf<'_> {
             self.add(View::System, system.as_bytes().to_vec());
         }
         for (system, code) in &token.identifier_types {
-            if let Some(value) = &token.code {
-                self.add(View::Typed, typed_key(system, code, value));
-            }
+            self.add(View::Typed, token_key(typed_key(system, code), token).finish());
         }
         self.add(View::Value, token_key(Writer::default(), token).finish());
     }

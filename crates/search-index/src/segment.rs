@@ -7,9 +7,11 @@ use parking_lot::RwLock;
 
 use crate::dictionary::Dictionary;
 use crate::documents::{Document, Documents};
+use crate::error::SearchError;
 use crate::facet::Facet;
-use crate::part::{ByDocument, Keys, Part};
+use crate::part::{ByDocument, Keys, MakeView, Part};
 use crate::postings::Postings;
+use crate::sort::{SortView, SortViewKey, SortViews};
 
 /// An immutable part of the index.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(crate) struct Segment {
     dictionary: Dictionary,
     /// Keys by document, made when first asked for.
     by_document: RwLock<HashMap<Facet, Arc<[(u32, u32)]>>>,
+    /// Documents in the order of a value, made when first asked for.
+    sorted: RwLock<SortViews>,
 }
 
 /// What a new segment is made of: keys of one part in order, and what becomes of its documents.
@@ -43,6 +47,7 @@ impl Segment {
             documents: own,
             dictionary: merge(sources),
             by_document: RwLock::default(),
+            sorted: RwLock::default(),
         }
     }
 
@@ -69,8 +74,9 @@ impl Segment {
     pub(crate) fn size(&self) -> usize {
         let views = self.by_document.read();
         let views: usize = views.values().map(|pairs| pairs.len() * 8).sum();
+        let sorted: usize = self.sorted.read().values().map(|view| view.size()).sum();
         let documents = self.documents.len() as usize * (size_of::<Document>() + 8);
-        self.dictionary.size() + documents + views
+        self.dictionary.size() + documents + views + sorted
     }
 }
 
@@ -104,6 +110,15 @@ impl Part for Segment {
             pairs
         });
         ByDocument { pairs, key: Box::new(|place| self.dictionary.key(place)) }
+    }
+
+    fn sort_view(&self, key: SortViewKey, make: MakeView<'_>) -> Result<Arc<SortView>, SearchError> {
+        if let Some(known) = self.sorted.read().get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let view = Arc::new(make()?);
+        self.sorted.write().insert(key, Arc::clone(&view));
+        Ok(view)
     }
 }
 

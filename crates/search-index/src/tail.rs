@@ -8,9 +8,11 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::documents::{Document, Documents};
+use crate::error::SearchError;
 use crate::facet::Facet;
-use crate::part::{ByDocument, Keys, Part};
+use crate::part::{ByDocument, Keys, MakeView, Part};
 use crate::postings::Postings;
+use crate::sort::{SortView, SortViewKey};
 
 type KeyMap = BTreeMap<Box<[u8]>, SmallVec<[u32; 4]>>;
 
@@ -93,5 +95,9 @@ impl Part for Tail {
         pairs.sort_unstable();
         let pairs: Arc<[_]> = pairs.into();
         ByDocument { pairs, key: Box::new(move |place| keys[place as usize]) }
+    }
+
+    fn sort_view(&self, _: SortViewKey, make: MakeView<'_>) -> Result<Arc<SortView>, SearchError> {
+        make().map(Arc::new)
     }
 }

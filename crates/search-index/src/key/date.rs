@@ -8,9 +8,9 @@ use fhir_search::{DateRange, DateTest, Prefix};
 
 use super::{KeyRange, Reader, Writer};
 
-/// Stretches of one class are shorter than eight times the shortest of them.
-const BITS_PER_CLASS: u32 = 3;
-const CLASSES: u8 = 22;
+/// Stretches of one class are shorter than 64 times the shortest of them.
+const BITS_PER_CLASS: u32 = 6;
+const CLASSES: u8 = 11;
 const NO_START: u8 = CLASSES;
 const NO_END: u8 = CLASSES + 1;
 

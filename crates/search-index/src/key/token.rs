@@ -42,7 +42,14 @@ pub(crate) fn read_token<'k>(reader: &mut Reader<'k>) -> Option<Token<'k>> {
     Some(Token { from, system, code: exact.or(lower), text: None, identifier_types: Vec::new() })
 }
 
-/// The key of an identifier of a type.
-pub(crate) fn typed_key(system: &str, code: &str, value: &str) -> Vec<u8> {
-    Writer::default().text(system).text(code).text(value).finish()
+/// What the keys of identifiers of a type begin with; the token follows.
+pub(crate) fn typed_key(system: &str, code: &str) -> Writer {
+    Writer::default().text(system).text(code)
+}
+
+/// The token of a key of an identifier of a type.
+pub(crate) fn read_typed<'k>(reader: &mut Reader<'k>) -> Option<Token<'k>> {
+    reader.text()?;
+    reader.text()?;
+    read_token(reader)
 }
