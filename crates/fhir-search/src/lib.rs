@@ -11,6 +11,7 @@
 //! what this crate's reference meaning gives.
 
 mod extract;
+mod grammar;
 mod parameters;
 mod query;
 mod value;
@@ -18,6 +19,7 @@ mod value;
 pub use extract::{
     Extracted, Extractor, Options, Problem, ProblemReason, Unsupported, UnsupportedReason,
 };
+pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
 pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
 pub use fhirpath::Decimal;
 pub use query::*;

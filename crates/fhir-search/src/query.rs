@@ -20,7 +20,6 @@ mod reference;
 mod string;
 mod text;
 mod token;
-mod ucum;
 mod uri;
 
 pub use answer::Total;
@@ -34,12 +33,11 @@ pub use limits::{Handling, Limits};
 pub use near::NearTest;
 pub use number::NumberTest;
 pub use prefix::Prefix;
-pub use quantity::{QuantityTest, UnitTest};
+pub use quantity::{QuantityTest, UCUM, UnitTest};
 pub use reference::{Hierarchy, ReferenceTest};
 pub use string::{StringMatch, StringTest, fold};
 pub use text::TextTest;
 pub use token::{SystemTest, TokenTest};
-pub use ucum::{CanonicalUnit, UCUM};
 pub use uri::UriTest;
 
 use std::sync::Arc;
@@ -47,6 +45,7 @@ use std::sync::Arc;
 use fhir_core::{ResourceId, ResourceType};
 
 use crate::Parameter;
+use crate::grammar::encode_form;
 
 /// A search that has been read and understood.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,4 +103,13 @@ pub struct Applied {
     pub name: Box<str>,
     /// The value, without the parts that were ignored.
     pub value: Box<str>,
+}
+
+impl Query {
+    /// The query as it was understood, for a link that asks it again: what a server puts after
+    /// the question mark of `self`.
+    #[must_use]
+    pub fn to_query_string(&self) -> String {
+        encode_form(self.applied.iter().map(|it| (&*it.name, &*it.value)))
+    }
 }

@@ -47,6 +47,16 @@ pub enum QueryProblem {
         /// What could have been meant, or nothing.
         hint: Box<str>,
     },
+    /// As [`QueryProblem::UnknownParameter`], at the end of a chain or within `_has` or `_filter`.
+    #[error("{resource_type}, where this leads, has no search parameter '{code}'{hint}")]
+    UnknownInChain {
+        /// The type.
+        resource_type: Box<str>,
+        /// The name.
+        code: Box<str>,
+        /// What could have been meant, or nothing.
+        hint: Box<str>,
+    },
     /// The parameter exists, and this server cannot search by it.
     #[error("searching by '{0}' is not supported; leave it out")]
     UnsupportedParameter(Box<str>),
@@ -123,6 +133,12 @@ pub enum QueryProblem {
     /// A backslash before something that needs none.
     #[error(r"a backslash may stand before , $ | and \ only; write \\ for a backslash")]
     InvalidEscape,
+    /// An empty string in a `_filter`.
+    #[error("the string is empty; ask with pr whether there is a value")]
+    EmptyFilterValue,
+    /// A backslash in a string of a `_filter` with something that JSON does not know.
+    #[error(r#"JSON has no such escape; write \ for a backslash and " for a quote"#)]
+    InvalidJsonEscape,
     /// The value is not of the parameter's type.
     #[error("this is no {what}; {mend}")]
     InvalidValue {
@@ -228,6 +244,7 @@ impl QueryProblem {
             | Self::InvalidInclude(_)
             | Self::NotSortable { .. } => true,
             Self::NotOfEveryType { .. }
+            | Self::UnknownInChain { .. }
             | Self::MissingName
             | Self::UnsupportedModifier { .. }
             | Self::UnsupportedPrefix { .. }
@@ -237,6 +254,8 @@ impl QueryProblem {
             | Self::AmbiguousChain { .. }
             | Self::NotInChain(_)
             | Self::InvalidEscape
+            | Self::EmptyFilterValue
+            | Self::InvalidJsonEscape
             | Self::InvalidValue { .. }
             | Self::NothingToCompare
             | Self::CompositeParts { .. }

@@ -1,7 +1,12 @@
 //! Quantities: a number with a unit (FHIR R4, 3.1.1.4.14).
 
-use super::{CanonicalUnit, NumberTest, UCUM};
+use fhirpath::CanonicalUnit;
+
+use super::NumberTest;
 use crate::{CanonicalQuantity, Quantity};
+
+/// The system of UCUM's codes.
+pub const UCUM: &str = "http://unitsofmeasure.org";
 
 /// What is asked of a quantity.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +56,7 @@ fn canonical(code: &str, number: &NumberTest) -> Option<(Box<str>, NumberTest)> 
         low: unit.convert(number.low)?,
         high: unit.convert(number.high)?,
     };
-    Some((unit.code.into(), number))
+    Some(((**unit.unit()).into(), number))
 }
 
 impl QuantityTest {
@@ -78,4 +83,82 @@ impl QuantityTest {
 
 fn holds_canonically(test: &(Box<str>, NumberTest), value: &CanonicalQuantity) -> bool {
     *test.0 == *value.unit && test.1.holds(value.range)
+}
+
+#[cfg(test)]
+mod tests {
+    use fhirpath::{CanonicalUnit, Decimal};
+
+    use super::{QuantityTest, UCUM, UnitTest};
+    use crate::{CanonicalQuantity, NumberRange, NumberTest, Prefix, Quantity};
+
+    fn test(text: &str, system: &str, code: &str) -> QuantityTest {
+        let (prefix, number) = Prefix::split(text);
+        let number = NumberTest::parse(prefix, number).unwrap();
+        let unit = match (system, code) {
+            ("", "") => UnitTest::Any,
+            ("", code) => UnitTest::CodeOrUnit(code.into()),
+            (system, "") => UnitTest::System(system.into()),
+            (system, code) => UnitTest::coded(system, code, &number),
+        };
+        QuantityTest { number, unit }
+    }
+
+    fn stored(number: &str, system: &'static str, code: &'static str) -> Quantity<'static> {
+        let range = NumberRange::point(Decimal::parse(number).unwrap());
+        let unit = (system == UCUM).then(|| CanonicalUnit::of(code)).flatten();
+        let canonical = unit.and_then(|unit| {
+            let range = range.map(|number| unit.convert(number))?;
+            Some(CanonicalQuantity { range, unit: unit.unit().clone() })
+        });
+        Quantity {
+            range,
+            system: Some(system.into()),
+            code: Some(code.into()),
+            unit: Some("a unit".into()),
+            canonical,
+        }
+    }
+
+    #[test]
+    fn a_unit_is_asked_by_code_or_with_its_system_or_not_at_all() {
+        // SRCH-130, SRCH-135
+        let mass = stored("5.4", UCUM, "mg");
+        for (system, code) in [("", ""), ("", "mg"), ("", "a unit"), (UCUM, "mg"), (UCUM, "")] {
+            assert!(test("5.4", system, code).holds(&mass), "{system}|{code}");
+        }
+        for (system, code) in [("", "g"), ("http://loinc.org", "mg"), ("http://loinc.org", "")] {
+            assert!(!test("5.4", system, code).holds(&mass), "{system}|{code}");
+        }
+        assert!(!test("5.3", UCUM, "mg").holds(&mass));
+    }
+
+    #[test]
+    fn units_of_ucum_are_converted_with_the_digits_of_the_request() {
+        // SRCH-131, SRCH-132
+        let found = [
+            ("5.4", "g", "5400", "mg"),
+            ("5.4", "g", "5350", "mg"),
+            ("5", "mmol/L", "5", "mol/m3"),
+            ("37", "Cel", "98.6", "[degF]"),
+            ("ge98.6", "[degF]", "37", "Cel"),
+            ("gt1", "h", "61", "min"),
+            ("7.4", "[pH]", "7.4", "[pH]"),
+        ];
+        for (number, code, stored_number, stored_code) in found {
+            let stored = stored(stored_number, UCUM, stored_code);
+            assert!(test(number, UCUM, code).holds(&stored), "{number} {code} {stored:?}");
+        }
+        let not_found = [
+            ("5.4", "g", "5450", "mg"),
+            ("5.4", "g", "5.4", "mg"),
+            ("5.4", "g", "5.4", "m"),
+            ("gt98.6", "[degF]", "37", "Cel"),
+            ("5", "no-unit", "5", "g"),
+        ];
+        for (number, code, stored_number, stored_code) in not_found {
+            let stored = stored(stored_number, UCUM, stored_code);
+            assert!(!test(number, UCUM, code).holds(&stored), "{number} {code} {stored:?}");
+        }
+    }
 }

@@ -115,3 +115,83 @@ fn is_dropped(character: char) -> bool {
 fn is_separator(character: char) -> bool {
     matches!(character, '-' | '/' | '\\' | '‐'..='―' | '−' | '・')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{StringMatch, StringTest, fold};
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_does_not_count_is_folded_away() {
+        // SRCH-083, SRCH-089
+        for (text, folded) in [
+            ("Müller", "muller"),
+            ("MU\u{308}LLER", "muller"),
+            ("Straße", "strasse"),
+            ("ﬁne ＡＢＣ", "fine abc"),
+            ("İstanbul Diyarbakır", "istanbul diyarbakir"),
+            ("ΣΊΣΥΦΟΣ", "σισυφοσ"),
+            ("  O'Brien,\tDr.  ", "obrien dr"),
+            ("Smith-Jones / Lee", "smith jones lee"),
+            ("100%_*", "100%_*"),
+            ("שָׁלוֹם", "שלום"),
+            ("が", "が"),
+            ("김", "김"),
+            ("की", "की"),
+            ("...", ""),
+        ] {
+            assert_eq!(fold(text), folded, "{text}");
+        }
+    }
+
+    fn holds(at: StringMatch, text: &str, stored: &str) -> bool {
+        let test = StringTest::new(at, text).unwrap();
+        if at == StringMatch::Exact { test.holds(stored) } else { test.holds(&fold(stored)) }
+    }
+
+    #[test]
+    fn a_text_is_found_at_its_start_anywhere_or_as_a_whole() {
+        // SRCH-080, SRCH-081, SRCH-082
+        assert!(holds(StringMatch::Start, "mull", "Müller"));
+        assert!(holds(StringMatch::Start, "MÜLL", "MULLER"));
+        assert!(!holds(StringMatch::Start, "ller", "Müller"));
+        assert!(holds(StringMatch::Contains, "SON", "Johnsonville"));
+        assert!(holds(StringMatch::Exact, "Son", "Son"));
+        assert!(!holds(StringMatch::Exact, "Son", "son"));
+        assert!(!holds(StringMatch::Exact, "Son", "Sonja"));
+        // Composed and decomposed are the same character to Unicode.
+        assert!(holds(StringMatch::Exact, "é", "e\u{301}"));
+        assert!(!holds(StringMatch::Exact, "e", "é"));
+        assert!(holds(StringMatch::Whole, "MULLER", "Müller"));
+        assert!(holds(StringMatch::End, "son", "Johnson"));
+    }
+
+    #[test]
+    fn a_text_is_found_at_the_start_of_a_word() {
+        // SRCH-086
+        let at_word = |text: &str, stored: &str| {
+            StringTest::new(StringMatch::Start, text).unwrap().holds_of_a_word(&fold(stored))
+        };
+        assert!(at_word("quinones", "Carreño Quiñones"));
+        assert!(at_word("berg", "van der Berg") && at_word("der b", "van der Berg"));
+        assert!(!at_word("inones", "Carreño Quiñones"));
+        assert_eq!(StringTest::new(StringMatch::Start, " . "), None);
+    }
+
+    proptest! {
+        #[test]
+        fn folding_twice_is_folding_once(text in any::<String>()) {
+            let folded = fold(&text);
+            prop_assert_eq!(fold(&folded), folded);
+        }
+
+        #[test]
+        fn a_text_begins_with_itself(text in "\\PC{1,20}", more in "\\PC{0,5}") {
+            if let Some(test) = StringTest::new(StringMatch::Start, &text) {
+                prop_assert!(test.holds(&fold(&text)));
+                let longer = fold(&format!("{text} {more}"));
+                prop_assert!(test.holds(&longer));
+            }
+        }
+    }
+}
