@@ -46,15 +46,29 @@ impl Index {
         Settled::Some
     }
 
+    /// Lets the next commits go to another tail, so that this one can be settled before it is
+    /// full: for when there is time.
+    pub fn close_tail(&self) {
+        let _writer = self.writer.lock();
+        self.begin_tail();
+    }
+
+    /// Puts an empty tail behind one that is not.
+    fn begin_tail(&self) {
+        let mut parts = self.parts.write();
+        if parts.last().is_some_and(|tail| tail.read(|it| it.documents().len()) > 0) {
+            *parts = Arc::new(parts.iter().cloned().chain([PartRef::tail()]).collect());
+        }
+    }
+
     /// Rewrites the parts that have documents of purged resources, without them.
     pub(crate) fn drop_purged(&self) {
         let _settling = self.settling.lock();
         {
             let _writer = self.writer.lock();
-            let parts = Arc::clone(&self.parts.read());
-            if parts.last().is_some_and(|tail| tail.superseded.read().purged() > 0) {
-                let next = parts.iter().cloned().chain([PartRef::tail()]).collect();
-                *self.parts.write() = Arc::new(next);
+            let last = self.parts.read().last().cloned();
+            if last.is_some_and(|tail| tail.superseded.read().purged() > 0) {
+                self.begin_tail();
             }
         }
         let parts = Arc::clone(&self.parts.read());

@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 
 use super::node::Check;
 use super::tests_of_values::{
-    composite_holds, near_holds, near_latitudes, target_holds, token_holds,
+    composite_holds, near_holds, near_latitudes, token_holds,
 };
 use super::Node;
 use crate::codes::Codes;
@@ -208,7 +208,9 @@ impl<'q> Resolver<'_, 'q> {
             Test::Uri(UriTest::Below(base)) => {
                 checked(prefix(base.strip_suffix('/').unwrap_or(base).as_bytes().to_vec()))
             }
-            Test::Uri(UriTest::Canonical { url, .. }) => checked(prefix(url.as_bytes().to_vec())),
+            Test::Uri(UriTest::Canonical { url, .. } | UriTest::VersionBelow { url, .. }) => {
+                checked(prefix(url.as_bytes().to_vec()))
+            }
             Test::Uri(UriTest::Above(_) | UriTest::OfResource { .. }) => {
                 checked(vec![KeyRange::all()])
             }
@@ -300,9 +302,11 @@ impl<'q> Resolver<'_, 'q> {
         let prefix = |prefix: Writer| KeyRange::prefix(prefix.finish());
         match test {
             ReferenceTest::Url { url, version } => {
-                let text = version.as_ref().map(|version| format!("{url}|{version}"));
-                let text = text.as_deref().unwrap_or(url);
-                checked(vec![KeyRange::prefix(url_key(text)), prefix(canonical_prefix(url))])
+                let canonical = prefix(canonical_prefix(url));
+                checked(match version {
+                    Some(_) => vec![canonical],
+                    None => vec![KeyRange::prefix(url_key(url)), canonical],
+                })
             }
             ReferenceTest::CanonicalBelow { url, .. } => {
                 checked(vec![prefix(canonical_prefix(url))])
@@ -472,7 +476,7 @@ fn reference_holds(test: &ReferenceTest, ordinals: &RoaringBitmap, key: &[u8]) -
         }
         _ => return false,
     };
-    target_holds(test, &target)
+    test.holds(&target).unwrap_or(false)
 }
 
 /// When a version was written for a test to hold: an instant is one microsecond long.

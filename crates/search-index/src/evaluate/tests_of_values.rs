@@ -2,8 +2,7 @@
 //! need to know about codes.
 
 use fhir_search::{
-    CompositeTest, IndexValue, NearTest, Position, ReferenceTarget, ReferenceTest, SystemTest,
-    Test, Token, TokenFrom, TokenTest, fold,
+    CompositeTest, IndexValue, NearTest, Position, SystemTest, Test, Token, TokenFrom, TokenTest, fold,
 };
 
 use crate::SearchError;
@@ -129,7 +128,7 @@ fn value_holds(
         (Test::Uri(test), IndexValue::Uri(uri)) => test.holds(uri),
         (Test::Near(test), IndexValue::Position(position)) => near_holds(test, position),
         (Test::Reference(test), IndexValue::Reference(reference)) => {
-            target_holds(test, &reference.target)
+            test.holds(&reference.target).unwrap_or(false)
         }
         _ => false,
     })
@@ -141,49 +140,4 @@ fn string_holds(test: &fhir_search::StringTest, text: &str) -> bool {
         fhir_search::StringMatch::Exact => test.holds(text),
         _ => test.holds_of_a_word(&fold(text)),
     }
-}
-
-/// Whether a test holds of what a reference points at, as far as its text alone tells.
-pub(super) fn target_holds(test: &ReferenceTest, target: &ReferenceTarget<'_>) -> bool {
-    match (test, target) {
-        (ReferenceTest::Id { id, types }, ReferenceTarget::Local { resource_type, id: is, .. }) => {
-            id.as_str() == is
-                && (types.is_empty() || types.iter().any(|it| it.as_str() == resource_type))
-        }
-        (
-            ReferenceTest::Local { resource_type, id, version },
-            ReferenceTarget::Local { resource_type: of, id: is, version: stored },
-        ) => {
-            resource_type.as_str() == of
-                && id.as_str() == is
-                && version.as_deref().is_none_or(|it| stored.as_deref() == Some(it))
-        }
-        (ReferenceTest::Url { url, version }, ReferenceTarget::Url(is)) => match version {
-            None => **url == **is,
-            Some(version) => is.split_once('|') == Some((url, version)),
-        },
-        (
-            ReferenceTest::Url { url, version },
-            ReferenceTarget::Canonical { url: is, version: stored },
-        ) => {
-            **url == **is && version.as_deref().is_none_or(|it| stored.as_deref() == Some(it))
-        }
-        (
-            ReferenceTest::CanonicalBelow { url, version },
-            ReferenceTarget::Canonical { url: is, version: stored },
-        ) => {
-            **url == **is
-                && version.as_deref().is_none_or(|wanted| {
-                    stored.as_deref().is_some_and(|stored| is_version_below(stored, wanted))
-                })
-        }
-        _ => false,
-    }
-}
-
-/// Whether a version is `wanted` or one of its parts: `1.0` of `1`.
-fn is_version_below(version: &str, wanted: &str) -> bool {
-    version
-        .strip_prefix(wanted)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
 }

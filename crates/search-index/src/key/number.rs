@@ -46,7 +46,7 @@ pub(crate) fn number_ranges(prefix: &[u8], test: &NumberTest) -> Vec<KeyRange> {
 mod tests {
     use super::{number_key, number_ranges, read_number};
     use crate::key::{Reader, Writer};
-    use fhir_search::{NumberRange, NumberTest, Prefix};
+    use fhir_search::{Decimal, NumberRange, NumberTest, Prefix};
         use proptest::prelude::*;
     use std::ops::Bound;
 

@@ -185,6 +185,7 @@ impl<'k> Reader<'k> {
 #[cfg(test)]
 mod tests {
     use super::{Reader, Writer};
+    use fhir_search::Decimal;
         use proptest::prelude::*;
 
     proptest! {

@@ -1,0 +1,10 @@
+//! The index as its users see it: resources go in as JSON, queries as URLs.
+
+mod concurrency;
+mod cost;
+mod includes;
+mod model;
+mod purge;
+mod queries;
+mod support;
+mod visibility;
