@@ -205,6 +205,12 @@ impl Ended {
         self.purged.contains(doc)
     }
 
+    /// Whether a document had ended, or is of a purged resource.
+    pub(crate) fn has(&self, doc: u32) -> bool {
+        let has_ended = self.now.contains(doc) && self.since.binary_search(&doc).is_err();
+        has_ended || self.is_purged(doc)
+    }
+
     /// Takes those that had ended out of a set.
     pub(crate) fn take_from(&self, set: &mut RoaringBitmap) {
         if !self.purged.is_empty() {

@@ -178,6 +178,12 @@ impl<'p> Evaluation<'p> {
             }
             return Ok(Some(any));
         }
+        if let Node::Not(node) = node {
+            return Ok(Some(match self.filter(node, candidates)? {
+                Some(filtered) => candidates - filtered,
+                None => candidates - self.set(node)?.as_ref(),
+            }));
+        }
         let count = |facet, ranges: &[KeyRange]| -> u64 {
             let counts = ranges.iter().map(|range| {
                 self.part.count_keys(facet, &range.low, range.high.as_deref()) as u64

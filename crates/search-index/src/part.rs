@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
+use crate::dictionary::Dictionary;
 use crate::documents::Documents;
 use crate::facet::Facet;
-use crate::error::SearchError;
 use crate::postings::Postings;
 use crate::sort::{SortView, SortViewKey};
 
@@ -28,30 +30,45 @@ pub(crate) trait Part {
     /// The keys of each document, for sorting and for following references.
     fn by_document(&self, facet: Facet) -> ByDocument<'_>;
 
-    /// A view of the documents in the order of a value: kept, or made by `make`.
-    ///
-    /// # Errors
-    /// Whatever `make` fails with.
-    fn sort_view(&self, key: SortViewKey, make: MakeView<'_>) -> Result<Arc<SortView>, SearchError>;
+    /// The documents in the order of a value, if that is kept.
+    fn kept_view(&self, key: SortViewKey) -> Option<Arc<SortView>>;
+
+    /// Keeps an order of the documents, where they do not change any more.
+    fn keep_view(&self, key: SortViewKey, view: &Arc<SortView>);
 }
 
-/// Makes a view.
-pub(crate) type MakeView<'m> = &'m mut dyn FnMut() -> Result<SortView, SearchError>;
-
 /// The keys of a facet by document.
-pub(crate) struct ByDocument<'a> {
-    /// Document and place in `keys`, ascending.
-    pub(crate) pairs: Arc<[(u32, u32)]>,
-    /// Gives a key by its place: places ascend as keys do.
-    pub(crate) key: Box<dyn Fn(u32) -> &'a [u8] + 'a>,
+pub(crate) enum ByDocument<'a> {
+    /// Of a segment.
+    Sorted {
+        /// Document and place of a key, ascending.
+        pairs: Arc<[(u32, u32)]>,
+        /// Where the keys are.
+        dictionary: &'a Dictionary,
+    },
+    /// Of a tail.
+    Listed {
+        /// The facet.
+        facet: Facet,
+        /// The keys of each document, of every facet.
+        keys: &'a [Vec<(Facet, Arc<[u8]>)>],
+    },
 }
 
 impl<'a> ByDocument<'a> {
-    /// The keys of a document, ascending.
-    pub(crate) fn of(&self, doc: u32) -> impl Iterator<Item = &'a [u8]> + '_ {
-        let start = self.pairs.partition_point(|(it, _)| *it < doc);
-        let own = self.pairs[start..].iter().take_while(move |(it, _)| *it == doc);
-        own.map(|(_, key)| (self.key)(*key))
+    /// The keys of a document, in no order.
+    pub(crate) fn of(&self, doc: u32) -> SmallVec<[&'a [u8]; 4]> {
+        match self {
+            Self::Sorted { pairs, dictionary } => {
+                let start = pairs.partition_point(|(it, _)| *it < doc);
+                let own = pairs[start..].iter().take_while(|(it, _)| *it == doc);
+                own.map(|(_, place)| dictionary.key(*place)).collect()
+            }
+            Self::Listed { facet, keys } => {
+                let all = keys.get(doc as usize).into_iter().flatten();
+                all.filter(|(it, _)| it == facet).map(|(_, key)| &**key).collect()
+            }
+        }
     }
 }
 

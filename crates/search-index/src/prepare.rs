@@ -1,6 +1,8 @@
 //! What of a resource is indexed, made before its commit is judged, so that the serial step has
 //! only to put it where it belongs.
 
+use std::sync::Arc;
+
 use fhir_core::json::Value;
 use fhir_core::{ResourceId, ResourceType};
 use fhir_search::{
@@ -38,7 +40,7 @@ pub(crate) struct PreparedContained {
 /// A key, or what it is made of once ordinals can be given.
 #[derive(Debug)]
 pub(crate) enum PreparedKey {
-    Ready(Facet, Box<[u8]>),
+    Ready(Facet, Arc<[u8]>),
     /// A reference to a resource of this server.
     Local { facet: Facet, resource_type: ResourceType, id: Box<str>, version: Option<Box<str>> },
     /// A reference to what is contained in the same resource.
@@ -239,7 +241,7 @@ fn contained_name(resource_type: &ResourceType, id: &ResourceId, inner: &str) ->
 /// A document's resource and keys, its ordinals given.
 pub(crate) struct Named {
     pub(crate) ordinal: Ordinal,
-    pub(crate) keys: Vec<(Facet, Box<[u8]>)>,
+    pub(crate) keys: Vec<(Facet, Arc<[u8]>)>,
 }
 
 impl Prepared {
@@ -274,7 +276,7 @@ impl PreparedKey {
         self,
         names: &mut Names,
         within: &[(Box<str>, Ordinal)],
-    ) -> Option<(Facet, Box<[u8]>)> {
+    ) -> Option<(Facet, Arc<[u8]>)> {
         let local = |ordinal, version: Option<&str>| local_key(ordinal).optional(version).finish();
         Some(match self {
             Self::Ready(facet, key) => (facet, key),

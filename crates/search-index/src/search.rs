@@ -306,7 +306,7 @@ impl<'s> Search<'s> {
                     let by_document = content.by_document(facet);
                     for doc in docs {
                         self.meter.charge(1)?;
-                        by_document.of(doc).for_each(&mut each);
+                        by_document.of(doc).into_iter().for_each(&mut each);
                     }
                     return Ok::<_, SearchError>(());
                 }
@@ -324,9 +324,7 @@ impl<'s> Search<'s> {
 
     /// Whether a document was there and may be seen.
     pub(crate) fn shows(&self, part: usize, doc: u32) -> bool {
-        let mut one = RoaringBitmap::from_iter([doc]);
-        self.scopes[part].restrict(&mut one);
-        !one.is_empty()
+        self.shows_content(part, doc) && !self.scopes[part].ended.has(doc)
     }
 
     /// Whether a document may be seen for what it says, whether or not it is the newest.

@@ -7,11 +7,10 @@ use parking_lot::RwLock;
 
 use crate::dictionary::Dictionary;
 use crate::documents::{Document, Documents};
-use crate::error::SearchError;
 use crate::facet::Facet;
-use crate::part::{ByDocument, Keys, MakeView, Part};
+use crate::part::{ByDocument, Keys, Part};
 use crate::postings::Postings;
-use crate::sort::{SortView, SortViewKey, SortViews};
+use crate::sort::{SortView, SortViewKey};
 
 /// An immutable part of the index.
 #[derive(Debug)]
@@ -21,7 +20,7 @@ pub(crate) struct Segment {
     /// Keys by document, made when first asked for.
     by_document: RwLock<HashMap<Facet, Arc<[(u32, u32)]>>>,
     /// Documents in the order of a value, made when first asked for.
-    sorted: RwLock<SortViews>,
+    sorted: RwLock<HashMap<SortViewKey, Arc<SortView>>>,
 }
 
 /// What a new segment is made of: keys of one part in order, and what becomes of its documents.
@@ -109,16 +108,15 @@ impl Part for Segment {
             self.by_document.write().insert(facet, Arc::clone(&pairs));
             pairs
         });
-        ByDocument { pairs, key: Box::new(|place| self.dictionary.key(place)) }
+        ByDocument::Sorted { pairs, dictionary: &self.dictionary }
     }
 
-    fn sort_view(&self, key: SortViewKey, make: MakeView<'_>) -> Result<Arc<SortView>, SearchError> {
-        if let Some(known) = self.sorted.read().get(&key) {
-            return Ok(Arc::clone(known));
-        }
-        let view = Arc::new(make()?);
-        self.sorted.write().insert(key, Arc::clone(&view));
-        Ok(view)
+    fn kept_view(&self, key: SortViewKey) -> Option<Arc<SortView>> {
+        self.sorted.read().get(&key).cloned()
+    }
+
+    fn keep_view(&self, key: SortViewKey, view: &Arc<SortView>) {
+        self.sorted.write().insert(key, Arc::clone(view));
     }
 }
 

@@ -5,12 +5,11 @@
 //! the same on every node and after every rebuild, and costs nothing.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::ops::Bound;
-use std::sync::Arc;
 
 use fhir_search::{Decimal, Direction, Kind, NumberRange};
 use parking_lot::RwLock;
+use roaring::RoaringBitmap;
 
 use crate::cost::Meter;
 use crate::documents::Ordinal;
@@ -59,16 +58,24 @@ pub(crate) fn compare(
     }
 }
 
-/// The documents of a part in the order of their values, one way.
+/// The documents of a part, or some of them, in the order of their values, one way.
 #[derive(Debug)]
 pub(crate) struct SortView {
     direction: Direction,
-    /// Place in `values` by document; [`MISSING`] for none.
-    ranks: Vec<u32>,
+    ranks: Ranks,
     /// In the order of the view.
     values: Vec<SortValue>,
     /// The documents that have a value, in order, those of one value by number.
     order: Vec<u32>,
+}
+
+/// The place of a document's value among all values.
+#[derive(Debug)]
+enum Ranks {
+    /// By document; [`MISSING`] for none.
+    All(Vec<u32>),
+    /// Those of some documents that have a value, by document.
+    Some(Vec<(u32, u32)>),
 }
 
 /// The rank of a document without a value: after all others.
@@ -81,84 +88,133 @@ pub(crate) struct SortViewKey {
     pub(crate) descending: bool,
 }
 
-impl SortView {
-    /// The view of a parameter's values.
-    pub(crate) fn of_facet(
-        part: &dyn Part,
-        (facet, kind): (Facet, Kind),
-        direction: Direction,
-        names: &RwLock<Names>,
-        meter: &Meter<'_>,
-    ) -> Result<Self, SearchError> {
-        let by_document = part.by_document(facet);
-        let mut places: Vec<u32> = by_document.pairs.iter().map(|(_, place)| *place).collect();
-        places.sort_unstable();
-        places.dedup();
-        let mut valued = Vec::with_capacity(places.len());
-        for place in places {
-            meter.charge(1)?;
-            let key = (by_document.key)(place);
-            let value = match kind {
-                Kind::Reference => reference_value(key, &names.read()),
-                kind => sort_value(kind, direction, key),
-            };
-            valued.extend(value.map(|value| (value, place)));
+/// What a view is made of.
+pub(crate) struct SortSource<'s> {
+    pub(crate) part: &'s dyn Part,
+    pub(crate) direction: Direction,
+    pub(crate) names: &'s RwLock<Names>,
+    pub(crate) meter: &'s Meter<'s>,
+}
+
+impl SortSource<'_> {
+    /// All documents by the values of a parameter.
+    pub(crate) fn by_values(&self, facet: Facet, kind: Kind) -> Result<SortView, SearchError> {
+        let (mut valued, mut pairs) = (Vec::new(), Vec::new());
+        for (place, (key, postings)) in (0..).zip(self.part.range(facet, &[], None)) {
+            self.meter.charge(1)?;
+            if let Some(value) = self.value(kind, key) {
+                valued.push((value, place));
+                postings.for_each(|doc| pairs.push((doc, place)));
+            }
         }
-        let pairs = by_document.pairs.iter().copied();
-        Ok(Self::new(part.documents().len(), direction, valued, pairs))
+        Ok(self.view(valued, pairs))
     }
 
-    /// The view of ids.
-    pub(crate) fn of_ids(
-        part: &dyn Part,
-        direction: Direction,
-        id: impl Fn(Ordinal) -> SortValue,
-        meter: &Meter<'_>,
-    ) -> Result<Self, SearchError> {
-        meter.charge(u64::from(part.documents().len()))?;
-        let documents = (0..).zip(part.documents().iter());
-        let valued = documents.map(|(doc, document)| (id(document.ordinal), doc)).collect();
-        let count = part.documents().len();
-        Ok(Self::new(count, direction, valued, (0..count).map(|doc| (doc, doc))))
+    /// These documents alone by the values of a parameter.
+    pub(crate) fn of_some_by_values(
+        &self,
+        docs: &RoaringBitmap,
+        facet: Facet,
+        kind: Kind,
+    ) -> Result<SortView, SearchError> {
+        let by_document = self.part.by_document(facet);
+        let valued = docs.iter().filter_map(|doc| {
+            let values = by_document.of(doc).into_iter().filter_map(|key| self.value(kind, key));
+            let first = values.min_by(|one, other| {
+                compare(self.direction, Some(one), Some(other))
+            });
+            first.map(|value| (value, doc))
+        });
+        self.meter.charge(docs.len())?;
+        Ok(self.view_of_some(valued.collect()))
     }
 
-    /// Of values with the places that have them, and documents with their places.
-    fn new(
-        documents: u32,
-        direction: Direction,
-        mut valued: Vec<(SortValue, u32)>,
-        pairs: impl Iterator<Item = (u32, u32)>,
-    ) -> Self {
-        valued.sort_unstable_by(|(one, _), (other, _)| compare(direction, Some(one), Some(other)));
-        let (mut values, mut rank_of) = (Vec::new(), Vec::with_capacity(valued.len()));
+    /// All documents by id.
+    pub(crate) fn by_ids(&self) -> Result<SortView, SearchError> {
+        let documents = self.part.documents();
+        self.meter.charge(u64::from(documents.len()))?;
+        let valued = (0..).zip(documents.iter()).map(|(doc, it)| (self.id(it.ordinal), doc));
+        Ok(self.view(valued.collect(), (0..documents.len()).map(|doc| (doc, doc)).collect()))
+    }
+
+    /// These documents alone by id.
+    pub(crate) fn of_some_by_ids(&self, docs: &RoaringBitmap) -> Result<SortView, SearchError> {
+        self.meter.charge(docs.len())?;
+        let documents = self.part.documents();
+        let valued = docs.iter().map(|doc| (self.id(documents.get(doc).ordinal), doc));
+        Ok(self.view_of_some(valued.collect()))
+    }
+
+    fn id(&self, ordinal: Ordinal) -> SortValue {
+        SortValue::text(self.names.read().id_text(ordinal))
+    }
+
+    /// What of a key counts.
+    fn value(&self, kind: Kind, key: &[u8]) -> Option<SortValue> {
+        match kind {
+            Kind::Reference => reference_value(key, &self.names.read()),
+            kind => sort_value(kind, self.direction, key),
+        }
+    }
+
+    /// Sorts values, each with the place that has it, and gives the rank of each place.
+    fn rank(&self, mut valued: Vec<(SortValue, u32)>) -> (Vec<SortValue>, Vec<(u32, u32)>) {
+        valued.sort_unstable_by(|(one, _), (other, _)| {
+            compare(self.direction, Some(one), Some(other))
+        });
+        let (mut values, mut ranks) = (Vec::new(), Vec::with_capacity(valued.len()));
         for (value, place) in valued {
             if values.last() != Some(&value) {
                 values.push(value);
             }
-            rank_of.push((place, u32::try_from(values.len() - 1).unwrap_or(MISSING)));
+            ranks.push((place, u32::try_from(values.len() - 1).unwrap_or(MISSING)));
         }
-        rank_of.sort_unstable();
-        let mut ranks = vec![MISSING; documents as usize];
+        ranks.sort_unstable();
+        (values, ranks)
+    }
+
+    /// Of values with the places that have them, and documents with their places.
+    fn view(&self, valued: Vec<(SortValue, u32)>, pairs: Vec<(u32, u32)>) -> SortView {
+        let (values, rank_of) = self.rank(valued);
+        let mut ranks = vec![MISSING; self.part.documents().len() as usize];
         for (doc, place) in pairs {
             if let Ok(at) = rank_of.binary_search_by_key(&place, |(it, _)| *it) {
                 let rank = &mut ranks[doc as usize];
                 *rank = (*rank).min(rank_of[at].1);
             }
         }
-        let mut order: Vec<u32> =
-            (0..documents).filter(|doc| ranks[*doc as usize] != MISSING).collect();
+        let ranked = (0..).zip(&ranks).filter(|(_, rank)| **rank != MISSING);
+        let mut order: Vec<u32> = ranked.map(|(doc, _)| doc).collect();
         order.sort_by_key(|doc| ranks[*doc as usize]);
-        Self { direction, ranks, values, order }
+        SortView { direction: self.direction, ranks: Ranks::All(ranks), values, order }
     }
 
+    /// Of values with the documents that have them.
+    fn view_of_some(&self, valued: Vec<(SortValue, u32)>) -> SortView {
+        let (values, ranks) = self.rank(valued);
+        let mut order = ranks.clone();
+        order.sort_by_key(|(_, rank)| *rank);
+        let order = order.into_iter().map(|(doc, _)| doc).collect();
+        SortView { direction: self.direction, ranks: Ranks::Some(ranks), values, order }
+    }
+}
+
+impl SortView {
     /// About how much memory it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
-        (self.ranks.len() + self.order.len()) * 4 + self.values.len() * 48
+        self.order.len() * 8 + self.values.len() * 48
     }
 
     /// The place of a document's value among all.
     pub(crate) fn rank(&self, doc: u32) -> u32 {
-        self.ranks.get(doc as usize).copied().unwrap_or(MISSING)
+        let rank = match &self.ranks {
+            Ranks::All(ranks) => ranks.get(doc as usize).copied(),
+            Ranks::Some(ranks) => {
+                let at = ranks.binary_search_by_key(&doc, |(it, _)| *it);
+                at.ok().map(|at| ranks[at].1)
+            }
+        };
+        rank.unwrap_or(MISSING)
     }
 
     /// A document's value.
@@ -186,9 +242,6 @@ impl SortView {
         &self.order
     }
 }
-
-/// Views that a part keeps.
-pub(crate) type SortViews = HashMap<SortViewKey, Arc<SortView>>;
 
 fn end(bound: Bound<Decimal>, unbounded: SortValue) -> SortValue {
     match bound {

@@ -8,19 +8,20 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::documents::{Document, Documents};
-use crate::error::SearchError;
 use crate::facet::Facet;
-use crate::part::{ByDocument, Keys, MakeView, Part};
+use crate::part::{ByDocument, Keys, Part};
 use crate::postings::Postings;
 use crate::sort::{SortView, SortViewKey};
 
-type KeyMap = BTreeMap<Box<[u8]>, SmallVec<[u32; 4]>>;
+type KeyMap = BTreeMap<Arc<[u8]>, SmallVec<[u32; 4]>>;
 
 /// The documents of the latest commits.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     documents: Documents,
     facets: HashMap<Facet, KeyMap>,
+    /// The keys of each document.
+    keys: Vec<Vec<(Facet, Arc<[u8]>)>>,
     bytes: usize,
 }
 
@@ -36,15 +37,17 @@ impl Tail {
     }
 
     /// Adds the next document of the log with its keys.
-    pub(crate) fn push(&mut self, document: Document, keys: Vec<(Facet, Box<[u8]>)>) {
+    pub(crate) fn push(&mut self, document: Document, keys: Vec<(Facet, Arc<[u8]>)>) {
         let doc = self.documents.push(document);
-        for (facet, key) in keys {
+        for (facet, key) in &keys {
             self.bytes += key.len();
-            let docs = self.facets.entry(facet).or_default().entry(key).or_default();
+            let docs = self.facets.entry(*facet).or_default();
+            let docs = docs.entry(Arc::clone(key)).or_default();
             if docs.last() != Some(&doc) {
                 docs.push(doc);
             }
         }
+        self.keys.push(keys);
     }
 
     /// Its keys, for a new segment.
@@ -59,7 +62,7 @@ impl Tail {
     /// About how much memory it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
         let keys: usize = self.facets.values().map(BTreeMap::len).sum();
-        self.bytes + keys * 64 + self.documents.len() as usize * (size_of::<Document>() + 8)
+        self.bytes + keys * 96 + self.documents.len() as usize * (size_of::<Document>() + 8)
     }
 }
 
@@ -86,18 +89,12 @@ impl Part for Tail {
     }
 
     fn by_document(&self, facet: Facet) -> ByDocument<'_> {
-        let (mut keys, mut pairs) = (Vec::new(), Vec::new());
-        for (key, docs) in self.facets.get(&facet).into_iter().flatten() {
-            let place = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-            keys.push(&**key);
-            pairs.extend(docs.iter().map(|doc| (*doc, place)));
-        }
-        pairs.sort_unstable();
-        let pairs: Arc<[_]> = pairs.into();
-        ByDocument { pairs, key: Box::new(move |place| keys[place as usize]) }
+        ByDocument::Listed { facet, keys: &self.keys }
     }
 
-    fn sort_view(&self, _: SortViewKey, make: MakeView<'_>) -> Result<Arc<SortView>, SearchError> {
-        make().map(Arc::new)
+    fn kept_view(&self, _: SortViewKey) -> Option<Arc<SortView>> {
+        None
     }
+
+    fn keep_view(&self, _: SortViewKey, _: &Arc<SortView>) {}
 }

@@ -47,8 +47,9 @@ impl Node<'_> {
             Self::Keys { check: None, .. } => 4,
             Self::All(nodes) => nodes.iter().map(Node::cost).min().unwrap_or(3),
             Self::Any(nodes) => nodes.iter().map(Node::cost).max().unwrap_or(0),
-            // A few keys that begin alike, most often.
-            Self::Keys { ranges, .. } if ranges.iter().all(|it| it.low.len() > 9) => 4,
+            // Keys that begin alike are few, most often.
+            Self::Keys { ranges, .. } if ranges.len() == 1 && !ranges[0].low.is_empty() => 4,
+            Self::Keys { ranges, .. } if ranges.len() == 2 => 5,
             Self::Keys { .. } | Self::Own(_) => 6,
             Self::Targets { .. } | Self::Not(_) => 7,
         }

@@ -14,7 +14,7 @@ use crate::documents::LogPlace;
 use crate::error::{SearchError, Unsupported};
 use crate::facet::Facet;
 use crate::part::Part;
-use crate::sort::{MISSING, SortValue, SortView, SortViewKey, compare};
+use crate::sort::{MISSING, SortSource, SortValue, SortView, SortViewKey, compare};
 
 /// What a query found.
 pub struct Found<'f> {
@@ -112,7 +112,7 @@ impl<'f> Found<'f> {
         entries: &mut Vec<Entry>,
     ) -> Result<(), SearchError> {
         self.search.parts[part].read(|content| {
-            let columns = self.columns(content, of)?;
+            let columns = self.columns(content, of, docs)?;
             let selection = Selection { search: self.search, content, columns, after, count };
             for doc in selection.select(docs)? {
                 let values = selection.columns.iter().map(|column| column.value(content, doc));
@@ -123,7 +123,12 @@ impl<'f> Found<'f> {
         })
     }
 
-    fn columns(&self, content: &dyn Part, of: usize) -> Result<Vec<Column>, SearchError> {
+    fn columns(
+        &self,
+        content: &dyn Part,
+        of: usize,
+        docs: &RoaringBitmap,
+    ) -> Result<Vec<Column>, SearchError> {
         let columns = self.query.sort.iter().map(|key| {
             let SortBy::Parameter(parameters) = &key.by else {
                 return Err(SearchError::Unsupported(Unsupported::Score));
@@ -131,31 +136,44 @@ impl<'f> Found<'f> {
             let Some(parameter) = parameters.get(of) else {
                 return Ok(Column::Missing);
             };
-            let descending = key.direction == Direction::Descending;
-            let (index, meter) = (self.search.index, &self.search.meter);
-            let view = match parameter.code() {
+            let facet = match parameter.code() {
                 "_lastUpdated" => return Ok(Column::Time(key.direction)),
-                "_id" => {
-                    let id = |ordinal| SortValue::text(index.names.read().id_text(ordinal));
-                    let key_of = SortViewKey { facet: Facet::ID, descending };
-                    content.sort_view(key_of, &mut || {
-                        SortView::of_ids(content, key.direction, id, meter)
-                    })?
-                }
-                code => {
-                    let facet = self.search.facet(&parameter.resource_type, code);
-                    let Some(facet) = facet else { return Ok(Column::Missing) };
-                    let of = (facet, parameter.kind);
-                    content.sort_view(SortViewKey { facet, descending }, &mut || {
-                        SortView::of_facet(content, of, key.direction, &index.names, meter)
-                    })?
-                }
+                "_id" => Facet::ID,
+                code => match self.search.facet(&parameter.resource_type, code) {
+                    Some(facet) => facet,
+                    None => return Ok(Column::Missing),
+                },
             };
+            let descending = key.direction == Direction::Descending;
+            let kept = SortViewKey { facet, descending };
+            if let Some(view) = content.kept_view(kept) {
+                return Ok(Column::View(view));
+            }
+            let source = SortSource {
+                part: content,
+                direction: key.direction,
+                names: &self.search.index.names,
+                meter: &self.search.meter,
+            };
+            if docs.len() <= FEW {
+                return Ok(Column::View(Arc::new(match facet {
+                    Facet::ID => source.of_some_by_ids(docs)?,
+                    facet => source.of_some_by_values(docs, facet, parameter.kind)?,
+                })));
+            }
+            let view = Arc::new(match facet {
+                Facet::ID => source.by_ids()?,
+                facet => source.by_values(facet, parameter.kind)?,
+            });
+            content.keep_view(kept, &view);
             Ok(Column::View(view))
         });
         columns.collect()
     }
 }
+
+/// So few documents are sorted by themselves when no order of all is kept.
+const FEW: u64 = 512;
 
 impl std::fmt::Debug for Found<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
