@@ -19,9 +19,9 @@ mod value;
 pub use extract::{
     Extracted, Extractor, Options, Problem, ProblemReason, Unsupported, UnsupportedReason,
 };
+pub use fhirpath::Decimal;
 pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
 pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
-pub use fhirpath::Decimal;
 pub use query::*;
 pub use value::{
     CanonicalQuantity, Composite, DateRange, IndexValue, NumberRange, Position, Quantity,

@@ -164,8 +164,7 @@ mod tests {
 
     #[test]
     fn keys_are_found_alone_and_in_ranges_within_their_facet() {
-        let (one, other) =
-            (Facet::of(Number(20), View::Value), Facet::of(Number(21), View::Value));
+        let (one, other) = (Facet::of(Number(20), View::Value), Facet::of(Number(21), View::Value));
         let mut dictionary = Dictionary::default();
         let many: Vec<u32> = (0..1000).collect();
         for (key, docs) in [("a", &[1_u32][..]), ("ab", &[2, 3]), ("b", &many), ("c", &[])] {

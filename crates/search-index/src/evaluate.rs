@@ -185,9 +185,9 @@ impl<'p> Evaluation<'p> {
             }));
         }
         let count = |facet, ranges: &[KeyRange]| -> u64 {
-            let counts = ranges.iter().map(|range| {
-                self.part.count_keys(facet, &range.low, range.high.as_deref()) as u64
-            });
+            let counts = ranges
+                .iter()
+                .map(|range| self.part.count_keys(facet, &range.low, range.high.as_deref()) as u64);
             counts.sum()
         };
         let is_dear = |keys: u64| candidates.len() * CANDIDATES_PER_KEY < keys;
@@ -203,7 +203,9 @@ impl<'p> Evaluation<'p> {
                     }
                 })
             }
-            Node::Targets { facet, ordinals } if is_dear(ordinals.len().min(count(*facet, &[KeyRange::all()]))) => {
+            Node::Targets { facet, ordinals }
+                if is_dear(ordinals.len().min(count(*facet, &[KeyRange::all()]))) =>
+            {
                 Box::new(move |key| {
                     Ok(local_ordinal(key).is_some_and(|ordinal| ordinals.contains(ordinal.0)))
                 })

@@ -1,9 +1,35 @@
 //! Under what a document is found: one view of the values of one search parameter, or of what
 //! every document has.
 
+use std::hash::{BuildHasherDefault, Hasher};
+
 /// A sorted list of keys, each with the documents that have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Facet(u32);
+
+/// For maps by facet, whose numbers nobody outside chooses.
+pub(crate) type FacetHash = BuildHasherDefault<Multiply>;
+
+/// Spreads small numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Multiply(u64);
+
+impl Hasher for Multiply {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        // The upper bits are the well mixed ones, and maps look at both ends.
+        self.0 ^ (self.0 >> 32)
+    }
+}
 
 /// What of a parameter's values the keys of a facet say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +38,7 @@ pub(crate) enum View {
     Present = 0,
     /// The value.
     Value = 1,
-    /// What is left of a string from the start of each of its words but the first.
+    /// What is left of a name from the start of each of its words but the first.
     Words = 2,
     /// What `:text` searches.
     Text = 3,

@@ -120,12 +120,7 @@ impl Index {
         Ok(())
     }
 
-    fn apply_some(
-        &self,
-        t: T,
-        instant: Instant,
-        changes: impl Iterator<Item = (Change, u32)>,
-    ) {
+    fn apply_some(&self, t: T, instant: Instant, changes: impl Iterator<Item = (Change, u32)>) {
         let (mut documents, mut ended) = (Vec::new(), Vec::new());
         {
             let mut names = self.names.write();

@@ -13,7 +13,9 @@ mod write;
 pub(crate) use composite::{composite_keys, read_composite, value_prefix};
 pub(crate) use date::{date_key, date_ranges, read_date};
 pub(crate) use number::{number_key, number_ranges, read_number};
-pub(crate) use quantity::{canonical_key, canonical_ranges, quantity_key, read_canonical, read_quantity};
+pub(crate) use quantity::{
+    canonical_key, canonical_ranges, quantity_key, read_canonical, read_quantity,
+};
 pub(crate) use reference::{
     ReferenceKey, canonical_prefix, local_key, local_ordinal, read_reference_key, url_key,
 };

@@ -75,9 +75,7 @@ impl<'a> Union<'a> {
                 (None, None) => Set::Owned(RoaringBitmap::new()),
             };
         }
-        self.single.sort_unstable();
-        self.single.dedup();
-        let mut all = RoaringBitmap::from_sorted_iter(self.single).unwrap_or_default();
+        let mut all = set_of(self.single);
         match (self.first, self.many) {
             (_, Some(many)) => all |= many,
             (Some(first), None) => all |= first,
@@ -85,6 +83,23 @@ impl<'a> Union<'a> {
         }
         Set::Owned(all)
     }
+}
+
+/// From so many on numbers are marked in a row of bits, which does not sort them.
+const MARKED: usize = 1024;
+
+fn set_of(mut docs: Vec<u32>) -> RoaringBitmap {
+    if docs.len() < MARKED {
+        docs.sort_unstable();
+        docs.dedup();
+        return RoaringBitmap::from_sorted_iter(docs).unwrap_or_default();
+    }
+    let greatest = docs.iter().copied().max().unwrap_or(0);
+    let mut bits = vec![0_u8; greatest as usize / 8 + 1];
+    for doc in docs {
+        bits[doc as usize / 8] |= 1 << (doc % 8);
+    }
+    RoaringBitmap::from_lsb0_bytes(0, &bits)
 }
 
 /// Documents of one part of the index.
@@ -143,9 +158,18 @@ mod tests {
         ] {
             union.add(postings);
         }
-        let expected: RoaringBitmap =
-            odd.iter().chain(high.iter()).chain([7, 8, 9000]).collect();
+        let expected: RoaringBitmap = odd.iter().chain(high.iter()).chain([7, 8, 9000]).collect();
         assert_eq!(union.finish().into_owned(), expected);
+    }
+
+    #[test]
+    fn very_many_numbers_in_any_order_are_the_same_set() {
+        let mut union = Union::default();
+        for at in 0..5000_u32 {
+            union.push(at.wrapping_mul(2_654_435_761) % 70_001);
+        }
+        let expected = (0..5000_u32).map(|at| at.wrapping_mul(2_654_435_761) % 70_001);
+        assert_eq!(union.finish().into_owned(), expected.collect());
     }
 
     #[test]

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use fhir_core::json::Value;
 use fhir_core::{ResourceId, ResourceType};
 use fhir_search::{
-    Extracted, Extractor, IndexValue, Options, Parameter, Reference,
-    ReferenceTarget, Token, fold,
+    Extracted, Extractor, IndexValue, Options, Parameter, Reference, ReferenceTarget, Token, fold,
 };
 
 use crate::Index;
@@ -42,9 +41,17 @@ pub(crate) struct PreparedContained {
 pub(crate) enum PreparedKey {
     Ready(Facet, Arc<[u8]>),
     /// A reference to a resource of this server.
-    Local { facet: Facet, resource_type: ResourceType, id: Box<str>, version: Option<Box<str>> },
+    Local {
+        facet: Facet,
+        resource_type: ResourceType,
+        id: Box<str>,
+        version: Option<Box<str>>,
+    },
     /// A reference to what is contained in the same resource.
-    Contained { facet: Facet, id: Box<str> },
+    Contained {
+        facet: Facet,
+        id: Box<str>,
+    },
 }
 
 /// What is known of a resource beside its content.
@@ -62,6 +69,17 @@ pub struct Subject<'s> {
 /// Parameters that the index knows about by itself.
 pub(crate) fn is_own(code: &str) -> bool {
     matches!(code, "_id" | "_lastUpdated")
+}
+
+/// Whether a string parameter finds a value from the start of each of its words: names of people,
+/// whose family names may be compound (FHIR R4 3.1.1.4.8).
+pub(crate) fn finds_words(parameter: &Parameter) -> bool {
+    let has_people = ["Patient", "Person", "Practitioner", "RelatedPerson"];
+    match parameter.code() {
+        "family" => true,
+        "name" => has_people.contains(&&*parameter.resource_type),
+        _ => false,
+    }
 }
 
 impl Index {
@@ -142,7 +160,7 @@ fn add_values(
                 keys.add(View::Value, number_key(Writer::default(), range).finish());
             }
             IndexValue::Date(range) => keys.add(View::Value, date_key(*range)),
-            IndexValue::String(text) => keys.add_string(text),
+            IndexValue::String(text) => keys.add_string(text, parameter),
             IndexValue::Token(token) => keys.add_token(token),
             IndexValue::Reference(reference) => keys.add_reference(reference),
             IndexValue::Composite(composite) => {
@@ -179,10 +197,12 @@ impl KeysOf<'_> {
         self.keys.push(PreparedKey::Ready(Facet::of(self.number, view), key.into()));
     }
 
-    fn add_string(&mut self, text: &str) {
+    fn add_string(&mut self, text: &str, of: &Parameter) {
         let folded = fold(text);
-        for key in word_keys(&folded) {
-            self.add(View::Words, key);
+        if finds_words(of) {
+            for key in word_keys(&folded) {
+                self.add(View::Words, key);
+            }
         }
         self.add(View::Value, string_key(&folded, text));
     }
@@ -204,9 +224,6 @@ impl KeysOf<'_> {
     }
 
     fn add_reference(&mut self, reference: &Reference<'_>) {
-        if let Some(display) = &reference.display {
-            self.add(View::Text, folded_key(display));
-        }
         if let Some(identifier) = &reference.identifier {
             self.add(View::Identifier, token_key(Writer::default(), identifier).finish());
         }

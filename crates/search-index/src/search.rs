@@ -150,7 +150,12 @@ impl<'s> Search<'s> {
         for of in &query.types {
             let node = self.type_node(&resolver, query, of)?;
             for part in 0..self.parts.len() {
-                found.push(self.documents(part, of.resource_type.as_str(), &node, Among::Resources)?);
+                found.push(self.documents(
+                    part,
+                    of.resource_type.as_str(),
+                    &node,
+                    Among::Resources,
+                )?);
             }
         }
         Ok(Found::new(self, query, found))
@@ -338,8 +343,7 @@ impl<'s> Search<'s> {
     /// The document of a resource that was there and may be seen, and its part.
     pub(crate) fn current(&self, ordinal: Ordinal) -> Option<(usize, u32)> {
         self.parts.iter().enumerate().rev().find_map(|(at, part)| {
-            let docs: Vec<u32> =
-                part.read(|content| content.documents().of(ordinal).collect());
+            let docs: Vec<u32> = part.read(|content| content.documents().of(ordinal).collect());
             docs.into_iter().find(|doc| self.shows(at, *doc)).map(|doc| (at, doc))
         })
     }

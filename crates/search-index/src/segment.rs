@@ -124,10 +124,8 @@ impl Part for Segment {
 /// sources, which is ascending.
 fn merge(sources: Vec<Source<'_>>) -> Dictionary {
     let mut dictionary = Dictionary::default();
-    let mut sources: Vec<_> = sources
-        .into_iter()
-        .map(|source| (source.keys.peekable(), source.numbers))
-        .collect();
+    let mut sources: Vec<_> =
+        sources.into_iter().map(|source| (source.keys.peekable(), source.numbers)).collect();
     let mut docs = Vec::new();
     loop {
         let least = sources.iter_mut().filter_map(|(keys, _)| {
@@ -137,7 +135,8 @@ fn merge(sources: Vec<Source<'_>>) -> Dictionary {
         let Some((facet, key)) = least.min() else { break };
         docs.clear();
         for (keys, numbers) in &mut sources {
-            let own = keys.next_if(|(its_facet, its_key, _)| (*its_facet, *its_key) == (facet, key));
+            let own =
+                keys.next_if(|(its_facet, its_key, _)| (*its_facet, *its_key) == (facet, key));
             if let Some((_, _, postings)) = own {
                 postings.for_each(|doc| {
                     let number = numbers[doc as usize];

@@ -26,6 +26,8 @@ const MERGED_AT_ONCE: usize = 4;
 /// Segments with fewer documents are of the lowest tier; those of the next are
 /// [`MERGED_AT_ONCE`] times larger.
 const SMALLEST_TIER: u32 = 8192;
+/// A segment is written anew when one in so many of its documents can be dropped.
+const STALE_SHARE: usize = 3;
 /// Segments are not merged into one with more documents, or more bytes of keys.
 const MOST_DOCUMENTS: u64 = 4_000_000;
 const MOST_KEY_BYTES: usize = 1 << 30;
@@ -39,7 +41,9 @@ impl Index {
         let _settling = self.settling.lock();
         let parts = Arc::clone(&self.parts.read());
         let full = parts.iter().take(parts.len() - 1).position(|it| it.as_segment().is_none());
-        let Some(chosen) = full.map(|at| at..at + 1).or_else(|| choose(&parts)) else {
+        let stale = || parts.iter().position(|part| is_stale(part, horizon)).map(|at| at..at + 1);
+        let chosen = full.map(|at| at..at + 1).or_else(|| choose(&parts)).or_else(stale);
+        let Some(chosen) = chosen else {
             return Settled::Nothing;
         };
         self.replace(&parts[chosen], horizon);
@@ -91,7 +95,8 @@ impl Index {
         let made = (segment.documents_len() > 0)
             .then(|| PartRef::segment(segment, std::mem::take(&mut merge.superseded)));
         let mut parts = self.parts.write();
-        let Some(first) = parts.iter().position(|part| inputs.first().is_some_and(|it| it.is(part)))
+        let Some(first) =
+            parts.iter().position(|part| inputs.first().is_some_and(|it| it.is(part)))
         else {
             return;
         };
@@ -99,6 +104,14 @@ impl Index {
         let next = parts[..first].iter().cloned().chain(made).chain(after).collect();
         *parts = Arc::new(next);
     }
+}
+
+/// Whether so much of a segment can be dropped that it is worth to be written anew.
+fn is_stale(part: &PartRef, horizon: Instant) -> bool {
+    let Some(segment) = part.as_segment() else { return false };
+    let superseded = part.superseded.read();
+    let old = superseded.endings().partition_point(|ending| ending.instant <= horizon);
+    old > 0 && old * STALE_SHARE >= segment.documents_len() as usize
 }
 
 /// Adjacent segments to be merged.
@@ -185,16 +198,15 @@ impl Merge {
                 Content::Tail(tail) => Some(tail.read()),
             })
             .collect();
-        let sources = inputs.iter().zip(&tails).zip(&self.numbers).filter_map(
-            |((input, tail), numbers)| {
+        let sources =
+            inputs.iter().zip(&tails).zip(&self.numbers).filter_map(|((input, tail), numbers)| {
                 let keys = match (&input.content, tail) {
                     (Content::Segment(segment), _) => segment.keys(),
                     (Content::Tail(_), Some(tail)) => tail.keys(),
                     (Content::Tail(_), None) => return None,
                 };
                 Some(Source { keys, numbers })
-            },
-        );
+            });
         Segment::build(documents, sources.collect())
     }
 

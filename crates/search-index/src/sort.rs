@@ -120,9 +120,7 @@ impl SortSource<'_> {
         let by_document = self.part.by_document(facet);
         let valued = docs.iter().filter_map(|doc| {
             let values = by_document.of(doc).into_iter().filter_map(|key| self.value(kind, key));
-            let first = values.min_by(|one, other| {
-                compare(self.direction, Some(one), Some(other))
-            });
+            let first = values.min_by(|one, other| compare(self.direction, Some(one), Some(other)));
             first.map(|value| (value, doc))
         });
         self.meter.charge(docs.len())?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::documents::{Document, Documents};
-use crate::facet::Facet;
+use crate::facet::{Facet, FacetHash};
 use crate::part::{ByDocument, Keys, Part};
 use crate::postings::Postings;
 use crate::sort::{SortView, SortViewKey};
@@ -19,7 +19,7 @@ type KeyMap = BTreeMap<Arc<[u8]>, SmallVec<[u32; 4]>>;
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     documents: Documents,
-    facets: HashMap<Facet, KeyMap>,
+    facets: HashMap<Facet, KeyMap, FacetHash>,
     /// The keys of each document.
     keys: Vec<Vec<(Facet, Arc<[u8]>)>>,
     bytes: usize,

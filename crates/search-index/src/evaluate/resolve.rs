@@ -9,11 +9,9 @@ use fhir_search::{
 };
 use roaring::RoaringBitmap;
 
-use super::node::Check;
-use super::tests_of_values::{
-    composite_holds, near_holds, near_latitudes, token_holds,
-};
 use super::Node;
+use super::node::Check;
+use super::tests_of_values::{composite_holds, near_holds, near_latitudes, token_holds};
 use crate::codes::Codes;
 use crate::documents::Ordinal;
 use crate::error::{SearchError, Unsupported};
@@ -25,6 +23,7 @@ use crate::key::{
     read_token, read_typed, string_prefix, typed_key, url_key, value_prefix,
 };
 use crate::part::after_prefix;
+use crate::prepare::{finds_words, is_own};
 use crate::search::Search;
 
 /// Resolves conditions at the `t` of a search, and among what it may see.
@@ -60,10 +59,8 @@ impl<'q> Resolver<'_, 'q> {
 
     fn missing(&self, parameter: &Parameter, missing: bool) -> Node<'q> {
         let present = match self.number(parameter) {
-            _ if crate::prepare::is_own(parameter.code()) => Node::Everything,
-            Some(number) => {
-                Node::Key { facet: Facet::of(number, View::Present), key: Vec::new() }
-            }
+            _ if is_own(parameter.code()) => Node::Everything,
+            Some(number) => Node::Key { facet: Facet::of(number, View::Present), key: Vec::new() },
             None => Node::Nothing,
         };
         if missing { Node::Not(Box::new(present)) } else { present }
@@ -127,17 +124,20 @@ impl<'q> Resolver<'_, 'q> {
             Test::Date(test) => Box::new(|key| {
                 Ok(read_date(&mut Reader::new(key)).is_some_and(|range| test.holds(range)))
             }),
-            Test::String(test) => Box::new(|key| {
-                Ok(read_string(&mut Reader::new(key)).is_some_and(|(folded, text)| match test.at {
-                    StringMatch::Exact => test.holds(&text),
-                    _ => test.holds_of_a_word(&folded),
-                }))
-            }),
-            Test::Token(test) => Box::new(move |key| {
-                match read_token(&mut Reader::new(key)) {
-                    Some(token) => token_holds(test, &token, codes),
-                    None => Ok(false),
-                }
+            Test::String(test) => {
+                let finds_words = finds_words(value.parameter);
+                Box::new(move |key| {
+                    let read = read_string(&mut Reader::new(key));
+                    Ok(read.is_some_and(|(folded, text)| match test.at {
+                        StringMatch::Exact => test.holds(&text),
+                        _ if finds_words => test.holds_of_a_word(&folded),
+                        _ => test.holds(&folded),
+                    }))
+                })
+            }
+            Test::Token(test) => Box::new(move |key| match read_token(&mut Reader::new(key)) {
+                Some(token) => token_holds(test, &token, codes),
+                None => Ok(false),
             }),
             Test::Quantity(test) => Box::new(|key| {
                 Ok(read_quantity(&mut Reader::new(key)).is_some_and(|it| test.holds(&it)))
@@ -202,9 +202,7 @@ impl<'q> Resolver<'_, 'q> {
                 StringMatch::Contains | StringMatch::End => checked(vec![KeyRange::all()]),
             },
             Test::Token(token) => self.token(value, token, checked),
-            Test::Uri(UriTest::Is(uri)) => {
-                Ok(value.key(View::Value, uri.as_bytes().to_vec()))
-            }
+            Test::Uri(UriTest::Is(uri)) => Ok(value.key(View::Value, uri.as_bytes().to_vec())),
             Test::Uri(UriTest::Below(base)) => {
                 checked(prefix(base.strip_suffix('/').unwrap_or(base).as_bytes().to_vec()))
             }
@@ -227,12 +225,11 @@ impl<'q> Resolver<'_, 'q> {
             })),
             Test::Reference(ReferenceTest::Identifier(token)) => {
                 let codes = self.codes;
-                let check: Check<'q> = Box::new(move |key| {
-                    match read_token(&mut Reader::new(key)) {
+                let check: Check<'q> =
+                    Box::new(move |key| match read_token(&mut Reader::new(key)) {
                         Some(it) => token_holds(token, &it, codes),
                         None => Ok(false),
-                    }
-                });
+                    });
                 let ranges = match token {
                     TokenTest::Code { code, .. } => {
                         prefix(code_prefix(Writer::default(), code).finish())
@@ -248,6 +245,9 @@ impl<'q> Resolver<'_, 'q> {
     fn starts(&self, value: Value<'q>, test: &'q StringTest) -> Result<Node<'q>, SearchError> {
         let range = || vec![KeyRange::prefix(string_prefix(&test.text))];
         let start = value.keys(View::Value, range(), None);
+        if !finds_words(value.parameter) {
+            return Ok(start);
+        }
         if test.text.len() <= LONGEST_WORDS {
             return Ok(Node::Any(vec![start, value.keys(View::Words, range(), None)]));
         }
@@ -273,12 +273,11 @@ impl<'q> Resolver<'_, 'q> {
             TokenTest::Text(text) => value.keys(View::Text, prefix(string_prefix(text)), None),
             TokenTest::OfType { system, code, value: wanted } => {
                 let codes = self.codes;
-                let check: Check<'q> = Box::new(move |key| {
-                    match read_typed(&mut Reader::new(key)) {
+                let check: Check<'q> =
+                    Box::new(move |key| match read_typed(&mut Reader::new(key)) {
                         Some(token) => token_holds(test, &token, codes),
                         None => Ok(false),
-                    }
-                });
+                    });
                 let start = code_prefix(typed_key(system, code), wanted).finish();
                 value.keys(View::Typed, prefix(start), Some(check))
             }
@@ -341,9 +340,7 @@ impl<'q> Resolver<'_, 'q> {
         };
         drop(names);
         match test {
-            ReferenceTest::Hierarchy { towards, .. } => {
-                self.hierarchy(value, found, *towards)
-            }
+            ReferenceTest::Hierarchy { towards, .. } => self.hierarchy(value, found, *towards),
             _ => Ok(found),
         }
     }

@@ -2,7 +2,8 @@
 //! need to know about codes.
 
 use fhir_search::{
-    CompositeTest, IndexValue, NearTest, Position, SystemTest, Test, Token, TokenFrom, TokenTest, fold,
+    CompositeTest, IndexValue, NearTest, Position, SystemTest, Test, Token, TokenFrom, TokenTest,
+    fold,
 };
 
 use crate::SearchError;
@@ -39,12 +40,10 @@ pub(super) fn token_holds(
         (TokenTest::System(wanted), _) => system == Some(wanted),
         (TokenTest::In(value_set), Some(code)) => codes.is_in(value_set, system, code)?,
         (TokenTest::Below { system: wanted, code: above }, Some(code)) => {
-            system == Some(wanted)
-                && (same(above) || codes.subsumes(wanted, above, code)?)
+            system == Some(wanted) && (same(above) || codes.subsumes(wanted, above, code)?)
         }
         (TokenTest::Above { system: wanted, code: below }, Some(code)) => {
-            system == Some(wanted)
-                && (same(below) || codes.subsumes(wanted, code, below)?)
+            system == Some(wanted) && (same(below) || codes.subsumes(wanted, code, below)?)
         }
         (TokenTest::MimeBelow(wanted), Some(code)) => is_mime_below(code, wanted),
         (TokenTest::Text(wanted), _) => {
@@ -138,6 +137,6 @@ fn value_holds(
 fn string_holds(test: &fhir_search::StringTest, text: &str) -> bool {
     match test.at {
         fhir_search::StringMatch::Exact => test.holds(text),
-        _ => test.holds_of_a_word(&fold(text)),
+        _ => test.holds(&fold(text)),
     }
 }

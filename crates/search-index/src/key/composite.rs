@@ -128,10 +128,9 @@ fn read_value<'k>(reader: &mut Reader<'k>) -> Option<IndexValue<'k>> {
                     version: reader.optional()?,
                 },
                 URL => ReferenceTarget::Url(reader.text()?),
-                CANONICAL => ReferenceTarget::Canonical {
-                    url: reader.text()?,
-                    version: reader.optional()?,
-                },
+                CANONICAL => {
+                    ReferenceTarget::Canonical { url: reader.text()?, version: reader.optional()? }
+                }
                 CONTAINED => ReferenceTarget::Contained(reader.text()?),
                 _ => ReferenceTarget::Logical,
             };

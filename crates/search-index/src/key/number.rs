@@ -47,12 +47,13 @@ mod tests {
     use super::{number_key, number_ranges, read_number};
     use crate::key::{Reader, Writer};
     use fhir_search::{Decimal, NumberRange, NumberTest, Prefix};
-        use proptest::prelude::*;
+    use proptest::prelude::*;
     use std::ops::Bound;
 
     fn decimal() -> impl Strategy<Value = Decimal> {
         let digits = prop_oneof![-50_i128..50, -10_i128.pow(20)..10_i128.pow(20)];
-        (digits, 0_u32..20).prop_map(|(digits, places)| Decimal::from_parts(digits, places).unwrap())
+        (digits, 0_u32..20)
+            .prop_map(|(digits, places)| Decimal::from_parts(digits, places).unwrap())
     }
 
     fn range() -> impl Strategy<Value = NumberRange> {

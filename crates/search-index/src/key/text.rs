@@ -16,9 +16,7 @@ pub(crate) fn string_key(folded: &str, text: &str) -> Vec<u8> {
 }
 
 /// A text, folded and as it is written.
-pub(crate) fn read_string<'k>(
-    reader: &mut Reader<'k>,
-) -> Option<(Cow<'k, str>, Cow<'k, str>)> {
+pub(crate) fn read_string<'k>(reader: &mut Reader<'k>) -> Option<(Cow<'k, str>, Cow<'k, str>)> {
     let folded = reader.text()?;
     let text = reader.optional()?.unwrap_or_else(|| folded.clone());
     Some((folded, text))

@@ -186,7 +186,7 @@ impl<'k> Reader<'k> {
 mod tests {
     use super::{Reader, Writer};
     use fhir_search::Decimal;
-        use proptest::prelude::*;
+    use proptest::prelude::*;
 
     proptest! {
         #[test]

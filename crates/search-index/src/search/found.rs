@@ -232,7 +232,8 @@ impl Selection<'_> {
                 let documents = self.content.documents();
                 let start = self.after.map_or(0, |after| {
                     let first = documents.first_from(after.place);
-                    let is_it = first < documents.len() && documents.get(first).place == after.place;
+                    let is_it =
+                        first < documents.len() && documents.get(first).place == after.place;
                     if is_it { documents.with_contained(first).end } else { first }
                 });
                 Ok(docs.range(start..).take(self.count).collect())
@@ -276,11 +277,7 @@ impl Selection<'_> {
     }
 
     /// Along the view, where enough are found soon.
-    fn walk(
-        &self,
-        view: &SortView,
-        docs: &RoaringBitmap,
-    ) -> Result<Option<Vec<u32>>, SearchError> {
+    fn walk(&self, view: &SortView, docs: &RoaringBitmap) -> Result<Option<Vec<u32>>, SearchError> {
         let value = self.after.and_then(|after| after.values.first());
         let order = match value {
             Some(None) => return Ok(None),

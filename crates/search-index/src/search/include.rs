@@ -91,7 +91,10 @@ impl Search<'_> {
             IncludeSource::OfType(of) => Some(of.as_str()),
             IncludeSource::Parameter(parameter) => {
                 let facet = self.facet(&parameter.resource_type, parameter.code());
-                return facet.map(|it| ((*parameter.resource_type).into(), it)).into_iter().collect();
+                return facet
+                    .map(|it| ((*parameter.resource_type).into(), it))
+                    .into_iter()
+                    .collect();
             }
         };
         let all = self.index.numbers.read().references(of);
@@ -135,9 +138,10 @@ impl Search<'_> {
         }
         for (ordinal, version) in targets {
             self.meter.charge(1)?;
-            let is_wanted = include.target.as_ref().is_none_or(|target| {
-                self.index.names.read().type_of(ordinal) == target
-            });
+            let is_wanted = include
+                .target
+                .as_ref()
+                .is_none_or(|target| self.index.names.read().type_of(ordinal) == target);
             if !is_wanted || self.index.names.read().name(ordinal).is_none() {
                 continue;
             }
@@ -175,9 +179,10 @@ impl Search<'_> {
         let mut ordinals = RoaringBitmap::new();
         for (part, doc) in to {
             let document = self.parts[*part].read(|content| content.documents().get(*doc));
-            let is_wanted = include.target.as_ref().is_none_or(|target| {
-                self.index.names.read().type_of(document.ordinal) == target
-            });
+            let is_wanted = include
+                .target
+                .as_ref()
+                .is_none_or(|target| self.index.names.read().type_of(document.ordinal) == target);
             if is_wanted {
                 ordinals.insert(document.ordinal.0);
             }

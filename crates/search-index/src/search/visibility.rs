@@ -39,7 +39,8 @@ impl<'s> Search<'s> {
     /// Which documents of each part say what one of `parts` shows.
     fn shown(&self, parts: &[VisiblePart]) -> Result<Vec<RoaringBitmap>, SearchError> {
         let resolver = Resolver { search: self, codes: self.codes };
-        let nodes: Result<Vec<_>, _> = parts.iter().map(|part| self.node(&resolver, part)).collect();
+        let nodes: Result<Vec<_>, _> =
+            parts.iter().map(|part| self.node(&resolver, part)).collect();
         let node = Node::Any(nodes?);
         let each = self.parts.iter().map(|part| {
             part.read(|content| {
@@ -58,9 +59,8 @@ impl<'s> Search<'s> {
                     });
                 }
                 for doc in contained {
-                    let container = (0..doc)
-                        .rev()
-                        .find(|it| documents.get(*it).of == DocumentOf::Resource);
+                    let container =
+                        (0..doc).rev().find(|it| documents.get(*it).of == DocumentOf::Resource);
                     if container.is_some_and(|container| shown.contains(container)) {
                         shown.insert(doc);
                     } else {
@@ -112,8 +112,7 @@ impl<'s> Search<'s> {
                     continue;
                 };
                 let newest = self.newest(document.ordinal);
-                let is_shown = newest
-                    .is_some_and(|(at, newest)| shown_now[at].contains(newest));
+                let is_shown = newest.is_some_and(|(at, newest)| shown_now[at].contains(newest));
                 if !is_shown {
                     let docs = part.read(|content| content.documents().with_contained(*doc));
                     visible[at].remove_range(docs);

@@ -54,8 +54,7 @@ fn totals_are_never_torn_while_commits_are_applied_and_segments_made() {
                     let now = head.load(Ordering::Acquire);
                     let t = if reader == 0 { now } else { now / 2 };
                     looked += 1;
-                    let search =
-                        index.search(T::new(t), &Visible::Everything, CONTEXT).unwrap();
+                    let search = index.search(T::new(t), &Visible::Everything, CONTEXT).unwrap();
                     let total = |url: &str| {
                         let query = query(url);
                         let found = search.find(&query).unwrap();

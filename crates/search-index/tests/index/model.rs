@@ -53,8 +53,7 @@ fn ids(state: &State, holds: impl Fn(&(u8, Version)) -> bool) -> Vec<String> {
 fn json(id: u8, version: &Version) -> String {
     let Version { code, day, member } = version;
     let day = day.map(|day| format!(r#","effectiveDateTime":"2024-01-0{day}""#));
-    let member =
-        member.map(|to| format!(r#","hasMember":[{{"reference":"Observation/{to}"}}]"#));
+    let member = member.map(|to| format!(r#","hasMember":[{{"reference":"Observation/{to}"}}]"#));
     format!(
         r#"{{"resourceType":"Observation","id":"{id}","status":"final",
             "code":{{"coding":[{{"code":"c{code}"}}]}}{}{}}}"#,

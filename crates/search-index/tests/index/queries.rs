@@ -60,6 +60,10 @@ fn strings_are_found_folded_by_their_start_anywhere_and_to_the_letter() {
             ("Patient?given=eve&given=adam", &["a"]),
             ("Patient?address=5%20main%20st\\, rear", &["a"]),
             ("Patient?family=uller", &[]),
+            ("Patient?name=quinones", &["a"]),
+            // Words of other texts than names do not count.
+            ("Patient?address=main", &[]),
+            ("Organization?name=war", &["child"]),
         ],
     );
 }
@@ -158,7 +162,10 @@ fn references_chains_and_hierarchies_lead_to_other_resources() {
             ("Patient?organization:Organization._id=root,child", &["a", "b"]),
             ("Organization?partof:below=Organization/root", &["child"]),
             ("Organization?_has:Patient:organization:gender=male", &["child"]),
-            ("Organization?_has:Organization:partof:_has:Patient:organization:gender=male", &["root"]),
+            (
+                "Organization?_has:Organization:partof:_has:Patient:organization:gender=male",
+                &["root"],
+            ),
         ],
     );
 }
@@ -310,10 +317,13 @@ fn what_is_contained_is_found_by_way_of_its_container_alone() {
             "contained":[{"resourceType":"Medication","id":"m","code":{"coding":[{"code":"new"}]}}],
             "medicationReference":{"reference":"#m"},"subject":{"reference":"Patient/a"}}"##,
     );
-    check(&site, &[
-        ("MedicationRequest?medication.code=abc", &[]),
-        ("MedicationRequest?medication.code=new", &["r"]),
-    ]);
+    check(
+        &site,
+        &[
+            ("MedicationRequest?medication.code=abc", &[]),
+            ("MedicationRequest?medication.code=new", &["r"]),
+        ],
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use fhir_core::{ResourceId, ResourceType};
 use store::T;
 
 use crate::support::{CONTEXT, Site, query};
-use search_index::{SearchError, Visible, VisiblePart, VisibleTypes, VisibleWithin};
+use search_index::{SearchError, Settled, Visible, VisiblePart, VisibleTypes, VisibleWithin};
 
 fn of(name: &str) -> ResourceType {
     ResourceType::new(name).unwrap()
@@ -54,31 +54,54 @@ fn hits_totals_chains_and_reverse_chains_are_within_what_may_be_seen() {
     // SRCH-164, SRCH-252, SRCH-253
     let site = Site::with(RESOURCES);
     for _ in 0..2 {
-        check_at(&site, site.t(), &of_patients(&["a"]), &[
-            ("Observation?code=x", &["Observation/1"]),
-            ("Observation?code:not=x", &[]),
-            ("Observation?subject:missing=false", &["Observation/1"]),
-            ("Patient?", &["Patient/a"]),
-            ("Patient?_id=b", &[]),
-            ("Patient?_sort=-family", &["Patient/a"]),
-        ]);
-        check_at(&site, site.t(), &of_types(&["Observation"]), &[
-            ("Observation?subject:Patient.name=open", &[]),
-            ("Observation?subject=Patient/a", &["Observation/1"]),
-        ]);
-        check_at(&site, site.t(), &of_types(&["Patient"]), &[
-            ("Patient?_has:Observation:subject:code=x", &[]),
-            ("Patient?name=closed", &["Patient/b"]),
-        ]);
+        check_at(
+            &site,
+            site.t(),
+            &of_patients(&["a"]),
+            &[
+                ("Observation?code=x", &["Observation/1"]),
+                ("Observation?code:not=x", &[]),
+                ("Observation?subject:missing=false", &["Observation/1"]),
+                ("Patient?", &["Patient/a"]),
+                ("Patient?_id=b", &[]),
+                ("Patient?_sort=-family", &["Patient/a"]),
+            ],
+        );
+        check_at(
+            &site,
+            site.t(),
+            &of_types(&["Observation"]),
+            &[
+                ("Observation?subject:Patient.name=open", &[]),
+                ("Observation?subject=Patient/a", &["Observation/1"]),
+            ],
+        );
+        check_at(
+            &site,
+            site.t(),
+            &of_types(&["Patient"]),
+            &[
+                ("Patient?_has:Observation:subject:code=x", &[]),
+                ("Patient?name=closed", &["Patient/b"]),
+            ],
+        );
         check_at(&site, site.t(), &Visible::Any(Vec::new()), &[("Patient?", &[])]);
-        check_at(&site, site.t(), &filtered("Observation?code=x"), &[
-            ("Observation?", &["Observation/1", "Observation/2"]),
-            ("Patient?_has:Observation:subject:code=y", &[]),
-        ]);
+        check_at(
+            &site,
+            site.t(),
+            &filtered("Observation?code=x"),
+            &[
+                ("Observation?", &["Observation/1", "Observation/2"]),
+                ("Patient?_has:Observation:subject:code=y", &[]),
+            ],
+        );
         let chained = filtered("Observation?subject:Patient.name=closed");
-        check_at(&site, site.t(), &chained, &[
-            ("Observation?", &["Observation/2", "Observation/3"]),
-        ]);
+        check_at(
+            &site,
+            site.t(),
+            &chained,
+            &[("Observation?", &["Observation/2", "Observation/3"])],
+        );
         site.settle();
     }
 }
@@ -100,16 +123,25 @@ fn an_older_version_is_shown_only_if_the_newest_may_be_seen_too() {
     site.put(&observation("same", "a"));
     site.delete("Observation", "deleted");
     for _ in 0..2 {
-        check_at(&site, before, &Visible::Everything, &[
-            ("Observation?", &["Observation/moved", "Observation/deleted", "Observation/same"]),
-        ]);
-        check_at(&site, before, &of_patients(&["a"]), &[
-            ("Observation?", &["Observation/deleted", "Observation/same"]),
-        ]);
+        check_at(
+            &site,
+            before,
+            &Visible::Everything,
+            &[("Observation?", &["Observation/moved", "Observation/deleted", "Observation/same"])],
+        );
+        check_at(
+            &site,
+            before,
+            &of_patients(&["a"]),
+            &[("Observation?", &["Observation/deleted", "Observation/same"])],
+        );
         check_at(&site, before, &of_patients(&["b"]), &[("Observation?", &[])]);
-        check_at(&site, site.t(), &of_patients(&["b"]), &[
-            ("Observation?", &["Observation/moved"]),
-        ]);
+        check_at(
+            &site,
+            site.t(),
+            &of_patients(&["b"]),
+            &[("Observation?", &["Observation/moved"])],
+        );
         site.settle();
     }
 }
@@ -146,4 +178,25 @@ fn what_is_ahead_or_before_the_horizon_is_refused() {
     assert_eq!(search(1), Err(before));
     check_at(&site, T::new(2), &Visible::Everything, &[("Patient?active=false", &["Patient/a"])]);
     assert_eq!(site.index.size().documents, 2);
+}
+
+#[test]
+fn a_segment_of_versions_that_ended_long_ago_is_written_anew() {
+    let mut site = Site::default();
+    let put = |site: &mut Site, id: &str| {
+        for _ in 0..3 {
+            site.put(&format!(r#"{{"resourceType":"Patient","id":"{id}"}}"#));
+        }
+    };
+    put(&mut site, "a");
+    site.settle();
+    assert_eq!(site.index.size().documents, 3);
+    put(&mut site, "b");
+    let settle = |t| while site.index.settle(crate::support::instant(t)) != Settled::Nothing {};
+    settle(1);
+    assert_eq!(site.index.size().documents, 6);
+    settle(3);
+    // Those of the tail are still there.
+    assert_eq!(site.index.size().documents, 4);
+    assert_eq!(site.find("Patient?"), ["Patient/a", "Patient/b"]);
 }
