@@ -17,7 +17,7 @@ mod query;
 mod value;
 
 pub use extract::{
-    Extracted, Extractor, Options, Problem, ProblemReason, Unsupported, UnsupportedReason,
+    ExtractOptions, Extracted, Extractor, Problem, ProblemReason, Unsupported, UnsupportedReason,
 };
 pub use fhirpath::Decimal;
 pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
