@@ -191,7 +191,7 @@ impl<'p> Evaluation<'p> {
             counts.sum()
         };
         let is_dear = |keys: u64| candidates.len() * CANDIDATES_PER_KEY < keys;
-        let holds: Box<dyn Fn(&[u8]) -> Result<bool, SearchError> + '_> = match node {
+        let holds: Check<'_> = match node {
             Node::Keys { facet, ranges, check } if is_dear(count(*facet, ranges)) => {
                 Box::new(move |key| {
                     let is_within = ranges.iter().any(|range| {

@@ -37,12 +37,18 @@ pub(crate) trait Part {
     fn keep_view(&self, key: SortViewKey, view: &Arc<SortView>);
 }
 
+/// A key and its facet.
+pub(crate) type FacetKey = (Facet, Arc<[u8]>);
+
+/// Documents, each with the place of a key in a dictionary, ascending.
+pub(crate) type DocumentPlaces = Arc<[(u32, u32)]>;
+
 /// The keys of a facet by document.
 pub(crate) enum ByDocument<'a> {
     /// Of a segment.
     Sorted {
         /// Document and place of a key, ascending.
-        pairs: Arc<[(u32, u32)]>,
+        pairs: DocumentPlaces,
         /// Where the keys are.
         dictionary: &'a Dictionary,
     },
@@ -51,7 +57,7 @@ pub(crate) enum ByDocument<'a> {
         /// The facet.
         facet: Facet,
         /// The keys of each document, of every facet.
-        keys: &'a [Vec<(Facet, Arc<[u8]>)>],
+        keys: &'a [Vec<FacetKey>],
     },
 }
 

@@ -67,7 +67,7 @@ impl<'a> Union<'a> {
     }
 
     /// All of them: borrowed when they are those of one key.
-    pub(crate) fn finish(mut self) -> Set<'a> {
+    pub(crate) fn finish(self) -> Set<'a> {
         if self.single.is_empty() {
             return match (self.first, self.many) {
                 (_, Some(many)) => Set::Owned(many),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use fhir_core::json::Value;
 use fhir_core::{ResourceId, ResourceType};
 use fhir_search::{
-    Extracted, Extractor, IndexValue, Options, Parameter, Reference, ReferenceTarget, Token, fold,
+    ExtractOptions, Extracted, Extractor, IndexValue, Parameter, Reference, ReferenceTarget, Token,
+    fold,
 };
 
 use crate::Index;
@@ -17,6 +18,7 @@ use crate::key::{
     number_key, quantity_key, string_key, token_key, typed_key, url_key, word_keys,
 };
 use crate::names::Names;
+use crate::part::FacetKey;
 
 /// A resource ready to be applied.
 #[derive(Debug)]
@@ -91,7 +93,7 @@ impl Index {
         resource: Value<'_>,
         subject: Subject<'_>,
         extractor: &Extractor<'_>,
-        options: &Options<'_>,
+        options: &ExtractOptions<'_>,
     ) -> Prepared {
         let mut keys = self.keys(resource, subject.resource_type.as_str(), extractor, options);
         let of = subject.resource_type.as_str().as_bytes();
@@ -125,7 +127,7 @@ impl Index {
         resource: Value<'_>,
         resource_type: &str,
         extractor: &Extractor<'_>,
-        options: &Options<'_>,
+        options: &ExtractOptions<'_>,
     ) -> Vec<PreparedKey> {
         let extracted = extractor.extract(resource, options);
         let mut keys = Vec::with_capacity(32);
@@ -258,7 +260,7 @@ fn contained_name(resource_type: &ResourceType, id: &ResourceId, inner: &str) ->
 /// A document's resource and keys, its ordinals given.
 pub(crate) struct Named {
     pub(crate) ordinal: Ordinal,
-    pub(crate) keys: Vec<(Facet, Arc<[u8]>)>,
+    pub(crate) keys: Vec<FacetKey>,
 }
 
 impl Prepared {
@@ -289,11 +291,7 @@ impl Prepared {
 }
 
 impl PreparedKey {
-    fn finish(
-        self,
-        names: &mut Names,
-        within: &[(Box<str>, Ordinal)],
-    ) -> Option<(Facet, Arc<[u8]>)> {
+    fn finish(self, names: &mut Names, within: &[(Box<str>, Ordinal)]) -> Option<FacetKey> {
         let local = |ordinal, version: Option<&str>| local_key(ordinal).optional(version).finish();
         Some(match self {
             Self::Ready(facet, key) => (facet, key),

@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use crate::dictionary::Dictionary;
 use crate::documents::{Document, Documents};
 use crate::facet::Facet;
-use crate::part::{ByDocument, Keys, Part};
+use crate::part::{ByDocument, DocumentPlaces, Keys, Part};
 use crate::postings::Postings;
 use crate::sort::{SortView, SortViewKey};
 
@@ -18,7 +18,7 @@ pub(crate) struct Segment {
     documents: Documents,
     dictionary: Dictionary,
     /// Keys by document, made when first asked for.
-    by_document: RwLock<HashMap<Facet, Arc<[(u32, u32)]>>>,
+    by_document: RwLock<HashMap<Facet, DocumentPlaces>>,
     /// Documents in the order of a value, made when first asked for.
     sorted: RwLock<HashMap<SortViewKey, Arc<SortView>>>,
 }
@@ -104,7 +104,7 @@ impl Part for Segment {
                 self.dictionary.postings(place).for_each(|doc| pairs.push((doc, place)));
             }
             pairs.sort_unstable();
-            let pairs: Arc<[_]> = pairs.into();
+            let pairs: DocumentPlaces = pairs.into();
             self.by_document.write().insert(facet, Arc::clone(&pairs));
             pairs
         });

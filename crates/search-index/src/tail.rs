@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use crate::documents::{Document, Documents};
 use crate::facet::{Facet, FacetHash};
-use crate::part::{ByDocument, Keys, Part};
+use crate::part::{ByDocument, FacetKey, Keys, Part};
 use crate::postings::Postings;
 use crate::sort::{SortView, SortViewKey};
 
@@ -21,7 +21,7 @@ pub(crate) struct Tail {
     documents: Documents,
     facets: HashMap<Facet, KeyMap, FacetHash>,
     /// The keys of each document.
-    keys: Vec<Vec<(Facet, Arc<[u8]>)>>,
+    keys: Vec<Vec<FacetKey>>,
     bytes: usize,
 }
 
@@ -37,7 +37,7 @@ impl Tail {
     }
 
     /// Adds the next document of the log with its keys.
-    pub(crate) fn push(&mut self, document: Document, keys: Vec<(Facet, Arc<[u8]>)>) {
+    pub(crate) fn push(&mut self, document: Document, keys: Vec<FacetKey>) {
         let doc = self.documents.push(document);
         for (facet, key) in &keys {
             self.bytes += key.len();

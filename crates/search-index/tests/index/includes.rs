@@ -106,7 +106,7 @@ fn a_reference_to_a_version_adds_that_version() {
 
 #[test]
 fn what_may_not_be_seen_is_not_added() {
-    // SRCH-181
+    // SRCH-181, LEAK-01, LEAK-03
     let site = Site::with(RESOURCES);
     let visible = crate::visibility::of_types(&["Observation", "Group"]);
     let url = "Observation?_include=Observation:subject&_revinclude=Patient:organization";

@@ -7,8 +7,8 @@ use fhir_core::json::Document;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use fhir_schema::{DefinitionSet, Schema};
 use fhir_search::{
-    Asked, Compartment, Extractor, Handling, Limits, Options, Parameters, Query, Reader, Zone,
-    decode_form,
+    Asked, Compartment, ExtractOptions, Extractor, Handling, Limits, Parameters, Query, Reader,
+    Zone, decode_form,
 };
 use fhir_terminology::Terminology;
 use search_index::{
@@ -200,7 +200,7 @@ pub(crate) fn change(index: &Index, t: T, act: Act) -> Change {
             }
             let subject =
                 Subject { resource_type: &resource_type, id: &id, compartments: &compartments };
-            let options = Options { base: Some(BASE), ..Options::default() };
+            let options = ExtractOptions { base: Some(BASE), ..ExtractOptions::default() };
             let prepared = index.prepare(root, subject, &EXTRACTOR, &options);
             Change::Put { prepared, version: VersionId::new(t.get()).unwrap() }
         }

@@ -51,7 +51,7 @@ const RESOURCES: &[&str] = &[
 
 #[test]
 fn hits_totals_chains_and_reverse_chains_are_within_what_may_be_seen() {
-    // SRCH-164, SRCH-252, SRCH-253
+    // SRCH-164, SRCH-252, LEAK-05, LEAK-16
     let site = Site::with(RESOURCES);
     for _ in 0..2 {
         check_at(
@@ -108,6 +108,7 @@ fn hits_totals_chains_and_reverse_chains_are_within_what_may_be_seen() {
 
 #[test]
 fn an_older_version_is_shown_only_if_the_newest_may_be_seen_too() {
+    // LEAK-08, LEAK-17
     let observation = |id: &str, patient: &str| {
         format!(
             r#"{{"resourceType":"Observation","id":"{id}","status":"final","code":{{}},
