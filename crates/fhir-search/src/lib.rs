@@ -23,6 +23,7 @@ mod value;
 pub use extract::{
     ExtractOptions, Extracted, Extractor, Problem, ProblemReason, Unsupported, UnsupportedReason,
 };
+pub use fhirpath::Decimal;
 pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
 pub use matches::{
     Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition, Unanswered,
