@@ -21,7 +21,7 @@ use store::{BlobFlaw, BlobReference, CommitId, OwnerKeyId, StoredBody, T, Versio
 use crate::compartment::Compartments;
 use crate::dictionary::expand;
 use crate::transaction::{Action, Change, Expect, Transaction};
-use crate::{CommitError, Database, ReadError, Receipt};
+use crate::{CommitError, Database, ReadError, Receipt, quarantine};
 
 /// The most obstacles that are listed.
 const MOST_LISTED: usize = 1000;
@@ -375,8 +375,10 @@ impl Search<'_> {
     fn look_at(&mut self, walked: Walked<'_>) {
         let version = walked.version;
         let own = version.owner == self.key;
-        let may_be =
-            own || version.owner == OwnerKeyId::NONE || Keyring::is_of_tenant(version.owner);
+        let may_be = own
+            || version.owner == OwnerKeyId::NONE
+            || Keyring::is_of_tenant(version.owner)
+            || quarantine::is_of(&version.resource_type);
         if version.flags.is_deleted() || !may_be || self.failed.is_some() {
             return;
         }
@@ -400,6 +402,8 @@ impl Search<'_> {
         match coded.and_then(|coded| self.compartments(version, &coded)) {
             // A purge that is asked for again.
             Err(ReadError::Purged) if own => self.found.count_in(version),
+            // Were it this patient's too, it is sealed with this key beneath that of another.
+            Err(_) if quarantine::is_of(&version.resource_type) && !own => {}
             // What of it can be read is what the key opens.
             Err(ReadError::Store(store::ReadError::Blob { .. })) if own => {
                 self.found.count_in(version);
@@ -412,6 +416,15 @@ impl Search<'_> {
                 self.refuse(version, "its blob is harmed, and it may name this patient");
             }
             Err(error) => self.failed = Some(error),
+            // What is quarantined nobody reads any more when one of those it names is purged.
+            Ok(of)
+                if quarantine::is_of(&version.resource_type)
+                    && version.owner != OwnerKeyId::NONE =>
+            {
+                if of.name(self.patient) {
+                    self.found.count_in(version);
+                }
+            }
             Ok(of) if own && of.owner() == Some(self.patient) => self.found.count_in(version),
             Ok(_) if own => self.refuse(version, "it is not this patient's, and has the same key"),
             Ok(of) if !of.name(self.patient) => {}

@@ -108,7 +108,10 @@ async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: B
     };
     let written = match carried_out {
         Ok(answer) => {
-            let answer = if outcome_preferred { with_outcome(answer) } else { answer };
+            // What is set apart is told whatever is preferred: it is not what was asked for.
+            let is_set_apart = answer.status == StatusCode::ACCEPTED;
+            let says = outcome_preferred || is_set_apart;
+            let answer = if says { with_outcome(answer) } else { answer };
             in_format((schema, &server.large), answer, format, is_write).await
         }
         Err(error) => Err(error),
@@ -186,6 +189,7 @@ async fn carry_out(
     } else {
         None
     };
+    let request_id = request_id(head).to_owned();
     let turns = server.large.clone();
     // On the heap: it would be copied with every future around it.
     let work = Box::pin(async move {
@@ -205,6 +209,8 @@ async fn carry_out(
             accept_language,
             named: None,
             sent: Sent::Stored,
+            original: None,
+            request_id: &request_id,
         };
         let Some((body, sent_as)) = &body else {
             return perform(call, named).await;
@@ -227,14 +233,15 @@ async fn carry_out(
                 &database,
                 &grant,
                 (&bytes, sent),
-                (preference, accept_language),
+                (preference, accept_language, call.request_id),
                 named,
             ))
             .await;
         }
         let document = Document::parse(&bytes).map_err(ServerError::InvalidJson)?;
         let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
-        perform(Call { resource: Some(resource), sent, ..call }, named).await
+        let original = Some((&body.bytes[..], encoding));
+        perform(Call { resource: Some(resource), sent, original, ..call }, named).await
     });
     where_it_belongs(length, &turns, work).await
 }

@@ -1,0 +1,101 @@
+//! Which items there are, without their bodies. It follows the log: who asks at a position first
+//! reads what was committed up to it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use database::{Database, ReadError, T, VersionEntry, Visibility, quarantine};
+use fhir_core::ResourceId;
+
+use crate::internal;
+use crate::terminology::changed;
+
+/// Where an item stands among the others: by when it was committed.
+pub(crate) type Key = (T, ResourceId);
+
+/// The items of one tenant.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    at: T,
+    items: BTreeMap<Key, VersionEntry>,
+    by_id: HashMap<ResourceId, T>,
+    bytes: u64,
+}
+
+impl Shelf {
+    /// Reads what the log has since it was read last.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it cannot be read.
+    pub(crate) async fn follow(&self, database: &Database) -> Result<(), ReadError> {
+        let of = internal::of(quarantine::TYPE);
+        loop {
+            let after = self.state().at;
+            let snapshot = database.snapshot(Visibility::everything());
+            if snapshot.at() <= after {
+                return Ok(());
+            }
+            let changed = changed(&snapshot, &of, after).await?;
+            let mut state = self.state();
+            // Somebody else may have read on meanwhile.
+            if state.at == after {
+                changed.into_values().for_each(|entry| state.put(entry));
+                state.at = snapshot.at();
+                return Ok(());
+            }
+        }
+    }
+
+    /// How many there are, and bytes of all of them as they are kept, before they are compressed.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        let state = self.state();
+        (state.items.len(), state.bytes)
+    }
+
+    /// The newest item, or the newest before this one.
+    pub(crate) fn newest_before(&self, key: Option<&Key>) -> Option<(Key, VersionEntry)> {
+        let state = self.state();
+        let found = match key {
+            Some(key) => state.items.range(..key).next_back(),
+            None => state.items.last_key_value(),
+        };
+        found.map(|(key, entry)| (key.clone(), entry.clone()))
+    }
+
+    /// The item of this id.
+    pub(crate) fn get(&self, id: &ResourceId) -> Option<VersionEntry> {
+        let state = self.state();
+        let t = *state.by_id.get(id)?;
+        state.items.get(&(t, id.clone())).cloned()
+    }
+
+    /// Takes out what nobody can read any more.
+    pub(crate) fn forget(&self, id: &ResourceId) {
+        self.state().take(id);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn put(&mut self, entry: VersionEntry) {
+        self.take(&entry.id);
+        if !entry.flags.is_deleted() {
+            self.bytes += u64::from(entry.length);
+            self.by_id.insert(entry.id.clone(), entry.t);
+            self.items.insert((entry.t, entry.id.clone()), entry);
+        }
+    }
+
+    fn take(&mut self, id: &ResourceId) {
+        let key = self.by_id.remove(id).map(|t| (t, id.clone()));
+        if let Some(entry) = key.and_then(|key| self.items.remove(&key)) {
+            self.bytes = self.bytes.saturating_sub(u64::from(entry.length));
+        }
+    }
+}
