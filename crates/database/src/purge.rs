@@ -355,9 +355,14 @@ impl NotLookedAt {
 
 impl Found {
     fn count_in(&mut self, version: &Version) {
+        self.count_unremoved(version);
+        self.blobs.extend(version.blob());
+    }
+
+    /// Counts it; its blob, where it has one, is not removed.
+    fn count_unremoved(&mut self, version: &Version) {
         *self.versions.entry(version.resource_type.to_string()).or_default() += 1;
         self.bytes += version.body.len() as u64;
-        self.blobs.extend(version.blob());
     }
 }
 
@@ -421,8 +426,11 @@ impl Search<'_> {
                 if quarantine::is_of(&version.resource_type)
                     && version.owner != OwnerKeyId::NONE =>
             {
-                if of.name(self.patient) {
+                if own {
                     self.found.count_in(version);
+                } else if of.name(self.patient) {
+                    // Its blob stays, which nobody can open: the key around all of it is another's.
+                    self.found.count_unremoved(version);
                 }
             }
             Ok(of) if own && of.owner() == Some(self.patient) => self.found.count_in(version),

@@ -40,11 +40,10 @@ pub struct Limits {
     /// Bytes of resources on a page of a history (one is always there), and of all that a
     /// Bundle's entries read.
     pub answer_bytes: usize,
-    /// Items of a tenant's quarantine, and bytes of them as they are kept, before they are
-    /// compressed: beyond either what is invalid is refused.
+    /// Items of a tenant's quarantine; beyond them what is invalid is refused.
     pub quarantine_items: usize,
-    /// The bytes.
-    pub quarantine_bytes: u64,
+    /// Bytes of those items, before they are compressed.
+    pub quarantine_bytes: usize,
     /// How long requests in flight may take to end when the server stops.
     pub drain: Duration,
 }

@@ -118,8 +118,9 @@ async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: B
     };
     match written {
         Ok((answer, format)) => {
+            let is_set_apart = answer.status == StatusCode::ACCEPTED;
             let mut response = write(server, answer, format);
-            if outcome_preferred || preference != Return::OperationOutcome {
+            if outcome_preferred || (preference != Return::OperationOutcome && !is_set_apart) {
                 applied(response.headers_mut(), preference);
             }
             response
