@@ -92,7 +92,7 @@ impl Quarantine<'_> {
         }
         let mut defects: Vec<_> = kinds.into_values().collect();
         defects.sort_by_key(|defect| std::cmp::Reverse(defect.items));
-        Ok(Defects { defects, looked_at, total: shelf.size().0 })
+        Ok(Defects { defects, looked_at, total: shelf.len() })
     }
 }
 

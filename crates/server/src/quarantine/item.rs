@@ -141,9 +141,8 @@ impl Item {
 
     /// Reads what [`Self::written`] wrote.
     pub(crate) fn read(version: &StoredVersion) -> Result<Self, ServerError> {
-        let id = &version.entry.id;
         Self::of(version).ok_or_else(|| {
-            tracing::error!(item = id.as_str(), "a quarantined item cannot be read");
+            tracing::error!("what is stored as quarantined is no item of this server's");
             ServerError::Interrupted
         })
     }

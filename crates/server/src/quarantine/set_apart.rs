@@ -82,10 +82,8 @@ async fn no_room(call: &Call<'_>, patients: usize) -> Result<Option<String>, Ser
     }
     let shelf = &call.server.validations[&call.grant.tenant].shelf;
     shelf.follow(call.database).await?;
-    let (items, bytes) = shelf.size();
     let limits = &call.server.limits;
-    if items >= limits.quarantine_items || bytes >= limits.quarantine_bytes as u64 {
-        tracing::warn!(items, bytes, "the quarantine is full: what is invalid is refused");
+    if shelf.is_full(limits.quarantine_items, limits.quarantine_bytes) {
         return Ok(Some("not stored and not quarantined: the quarantine is full".to_owned()));
     }
     Ok(None)

@@ -23,6 +23,7 @@ struct State {
     items: BTreeMap<Key, VersionEntry>,
     by_id: HashMap<ResourceId, T>,
     bytes: u64,
+    was_full: bool,
 }
 
 impl Shelf {
@@ -49,10 +50,24 @@ impl Shelf {
         }
     }
 
-    /// How many there are, and bytes of all of them as they are kept, before they are compressed.
-    pub(crate) fn size(&self) -> (usize, u64) {
-        let state = self.state();
-        (state.items.len(), state.bytes)
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.state().items.len()
+    }
+
+    /// Whether there are so many items, or bytes of them before they are compressed. The log says
+    /// when that begins and ends.
+    pub(crate) fn is_full(&self, items: usize, bytes: usize) -> bool {
+        let mut state = self.state();
+        let is_full = state.items.len() >= items || state.bytes >= bytes as u64;
+        if is_full != state.was_full {
+            match is_full {
+                true => tracing::warn!("the quarantine is full: what is invalid is refused"),
+                false => tracing::info!("there is room in the quarantine again"),
+            }
+            state.was_full = is_full;
+        }
+        is_full
     }
 
     /// The newest item, or the newest before this one.
