@@ -287,7 +287,9 @@ mod tests {
 
     #[test]
     fn what_is_no_rule_is_refused_and_what_is_one_is_written_as_it_was() {
-        for good in ["Patient base warn", "http://x/p|1 terminology enforce"] {
+        for good in
+            ["Patient base warn", "http://x/p|1 terminology enforce", "Patient parse quarantine"]
+        {
             assert_eq!(good.parse::<PolicyRule>().unwrap().to_string(), good);
         }
         for bad in ["", "Patient", "Patient base", "Patient deep warn", "patient base warn"] {

@@ -1,10 +1,13 @@
 //! What the tenant's policy sets apart instead of refusing it.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use database::Rules;
 use serde_json::{Value, json};
 use server::{Action, Depth, Limits, Policy, WritePolicy};
+use tokio::task::JoinSet;
 
 use crate::support::bundle::{batch, entry, transaction};
 use crate::support::package::{self, PROFILE};
@@ -299,6 +302,7 @@ async fn conditions_hold_when_it_is_quarantined_and_when_it_is_released() {
 
 #[tokio::test]
 async fn an_entry_of_a_batch_is_quarantined_alone_and_a_transaction_is_refused_whole() {
+    // VAL-171
     let site = Site::asking(quarantining()).await;
     let entries = || {
         let bad: Value = serde_json::from_str(&invalid("x")).unwrap();
@@ -460,11 +464,35 @@ async fn where_there_is_no_room_it_is_refused() {
 }
 
 #[tokio::test]
-async fn the_statement_names_the_operations_of_the_quarantine() {
-    let site = Site::start().await;
-    let statement = site.get("metadata").await.json();
-    let operations = statement["rest"][0]["operation"].as_array().unwrap();
-    let names: Vec<_> = operations.iter().map(|it| it["name"].as_str().unwrap()).collect();
-    let expected = ["quarantine", "quarantine-defects", "quarantine-release", "quarantine-discard"];
-    assert_eq!(names, expected);
+async fn a_rule_quarantines_one_type_or_profile_and_leaves_the_others() {
+    // VAL-200
+    let rules = ["Patient base quarantine", "http://x/p base warn"];
+    let rules = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+    let site = Site::asking(WritePolicy { rules, ..WritePolicy::default() }).await;
+    item_of(&site.put("Patient/1", invalid("1")).await);
+    site.post("Basic", json!({ "resourceType": "Basic", "colour": "red" })).await.is(422);
+    let claims = json!({ "resourceType": "Basic", "colour": "red", "code": { "text": "x" },
+        "meta": { "profile": ["http://x/p"] } });
+    site.post("Basic", claims).await.is(201);
+    assert_eq!(items(&site, "").await.len(), 1);
+}
+
+#[tokio::test]
+async fn of_many_releases_at_once_one_writes() {
+    // Two operators press the button.
+    let site = Site::asking(quarantining()).await;
+    let item = item_of(&site.post("Patient", invalid("1")).await);
+    let site = Arc::new(site.restart().await);
+    let before = site.position();
+    let mut running = JoinSet::new();
+    for _ in 0..8 {
+        let (site, item) = (Arc::clone(&site), item.clone());
+        running.spawn(async move { released(&site, &[&item]).await.remove(0).0 });
+    }
+    let outcomes = running.join_all().await;
+    let won = outcomes.iter().filter(|outcome| *outcome == "released").count();
+    let lost = outcomes.iter().filter(|outcome| *outcome == "unknown").count();
+    assert_eq!((won, lost), (1, 7), "{outcomes:?}");
+    assert_eq!(site.position(), before + 1);
+    assert_eq!(site.get("_history").await.json()["total"], 1);
 }
