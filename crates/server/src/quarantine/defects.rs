@@ -55,14 +55,15 @@ impl Quarantine<'_> {
         shelf.follow(self.database).await?;
         let mut kinds: BTreeMap<(String, String), Defect> = BTreeMap::new();
         let (mut looked_at, mut bytes, mut before) = (0, 0, None);
-        while let Some((key, entry)) = shelf.newest_before(before.as_ref()) {
-            bytes += entry.length as usize;
+        while let Some((key, length)) = shelf.newest_before(before.as_ref()) {
+            bytes += length;
             if looked_at == MOST_LOOKED_AT || (looked_at > 0 && bytes > MOST_BYTES) {
                 break;
             }
             looked_at += 1;
+            let item = self.load(&key.1).await?;
             before = Some(key);
-            let Some(item) = self.load(entry).await? else { continue };
+            let Some(item) = item else { continue };
             if sender.is_some_and(|sender| sender != item.sender) {
                 continue;
             }

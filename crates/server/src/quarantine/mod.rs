@@ -13,12 +13,13 @@ mod set_apart;
 mod shelf;
 
 use contract::{Clock, Ids};
-use database::{Database, ReadError, VersionEntry, Visibility};
+use database::{Database, ReadError, Visibility, quarantine};
 use fhir_core::{Instant, Issue, ResourceId};
 
 use crate::PublicBase;
 use crate::call::Call;
 use crate::error::ServerError;
+use crate::internal;
 use crate::validation::Validation;
 
 pub use defects::{Defect, Defects};
@@ -136,16 +137,17 @@ impl<'a> Quarantine<'a> {
         let mut page = Page { items: Vec::new(), next: None };
         self.validation.shelf.follow(self.database).await?;
         let (mut looked_at, mut bytes) = (0, 0);
-        while let Some((key, entry)) = self.validation.shelf.newest_before(before.as_ref()) {
+        while let Some((key, length)) = self.validation.shelf.newest_before(before.as_ref()) {
             let full = page.items.len() >= count || looked_at >= MOST_LOOKED_AT;
-            if full || (looked_at > 0 && bytes + entry.length as usize > MOST_BYTES) {
+            if full || (looked_at > 0 && bytes + length > MOST_BYTES) {
                 page.next = before.filter(|_| count > 0);
                 break;
             }
             looked_at += 1;
-            bytes += entry.length as usize;
+            bytes += length;
+            let item = self.load(&key.1).await?;
             before = Some(key);
-            let Some(item) = self.load(entry).await? else { continue };
+            let Some(item) = item else { continue };
             let is_of =
                 |asked: &Option<String>, of: &str| asked.as_deref().is_none_or(|it| it == of);
             if is_of(&asked.sender, &item.sender)
@@ -161,19 +163,22 @@ impl<'a> Quarantine<'a> {
     pub(crate) async fn item(&self, id: &ResourceId) -> Result<Option<Item>, ServerError> {
         self.validation.shelf.follow(self.database).await?;
         match self.validation.shelf.get(id) {
-            Some(entry) => self.load(entry).await,
+            Some(_) => self.load(id).await,
             None => Ok(None),
         }
     }
 
-    /// What stands there; nothing where somebody whom it names was purged.
-    async fn load(&self, entry: VersionEntry) -> Result<Option<Item>, ServerError> {
-        let id = entry.id.clone();
+    /// The item of this id; none where somebody whom it names was purged.
+    async fn load(&self, id: &ResourceId) -> Result<Option<Item>, ServerError> {
         let snapshot = self.database.snapshot(Visibility::everything());
-        match snapshot.load(entry).await {
-            Ok(version) => Item::read(&version).map(Some),
+        match snapshot.read(&internal::of(quarantine::TYPE), id).await {
+            // Somebody may have taken it out a moment ago.
+            Ok(version) => match version.filter(|version| version.json.is_some()) {
+                Some(version) => Item::read(&version).map(Some),
+                None => Ok(None),
+            },
             Err(ReadError::Purged) => {
-                self.validation.shelf.forget(&id);
+                self.validation.shelf.forget(id);
                 Ok(None)
             }
             Err(error) => Err(error.into()),

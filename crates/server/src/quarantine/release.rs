@@ -62,7 +62,7 @@ impl Quarantine<'_> {
     ) -> Result<Vec<(ResourceId, Outcome)>, ServerError> {
         self.validation.shelf.follow(self.database).await?;
         let mut ids = ids.to_vec();
-        ids.sort_by_key(|id| self.validation.shelf.get(id).map(|entry| (entry.t, id.clone())));
+        ids.sort_by_key(|id| self.validation.shelf.get(id));
         let (mut moved, mut outcomes) = (Moved::new(), Vec::with_capacity(ids.len()));
         for id in ids {
             let outcome = match self.item(&id).await? {

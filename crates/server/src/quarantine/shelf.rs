@@ -20,9 +20,10 @@ pub(crate) struct Shelf(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     at: T,
-    items: BTreeMap<Key, VersionEntry>,
+    /// With the bytes of each.
+    items: BTreeMap<Key, usize>,
     by_id: HashMap<ResourceId, T>,
-    bytes: u64,
+    bytes: usize,
     was_full: bool,
 }
 
@@ -59,7 +60,7 @@ impl Shelf {
     /// when that begins and ends.
     pub(crate) fn is_full(&self, items: usize, bytes: usize) -> bool {
         let mut state = self.state();
-        let is_full = state.items.len() >= items || state.bytes >= bytes as u64;
+        let is_full = state.items.len() >= items || state.bytes >= bytes;
         if is_full != state.was_full {
             match is_full {
                 true => tracing::warn!("the quarantine is full: what is invalid is refused"),
@@ -70,21 +71,19 @@ impl Shelf {
         is_full
     }
 
-    /// The newest item, or the newest before this one.
-    pub(crate) fn newest_before(&self, key: Option<&Key>) -> Option<(Key, VersionEntry)> {
+    /// The newest item, or the newest before this one, and its bytes.
+    pub(crate) fn newest_before(&self, key: Option<&Key>) -> Option<(Key, usize)> {
         let state = self.state();
         let found = match key {
             Some(key) => state.items.range(..key).next_back(),
             None => state.items.last_key_value(),
         };
-        found.map(|(key, entry)| (key.clone(), entry.clone()))
+        found.map(|(key, bytes)| (key.clone(), *bytes))
     }
 
-    /// The item of this id.
-    pub(crate) fn get(&self, id: &ResourceId) -> Option<VersionEntry> {
-        let state = self.state();
-        let t = *state.by_id.get(id)?;
-        state.items.get(&(t, id.clone())).cloned()
+    /// Where the item of this id stands, if there is one.
+    pub(crate) fn get(&self, id: &ResourceId) -> Option<Key> {
+        self.state().by_id.get(id).map(|t| (*t, id.clone()))
     }
 
     /// Takes out what nobody can read any more.
@@ -101,16 +100,17 @@ impl State {
     fn put(&mut self, entry: VersionEntry) {
         self.take(&entry.id);
         if !entry.flags.is_deleted() {
-            self.bytes += u64::from(entry.length);
+            let bytes = entry.length as usize;
+            self.bytes += bytes;
             self.by_id.insert(entry.id.clone(), entry.t);
-            self.items.insert((entry.t, entry.id.clone()), entry);
+            self.items.insert((entry.t, entry.id), bytes);
         }
     }
 
     fn take(&mut self, id: &ResourceId) {
         let key = self.by_id.remove(id).map(|t| (t, id.clone()));
-        if let Some(entry) = key.and_then(|key| self.items.remove(&key)) {
-            self.bytes = self.bytes.saturating_sub(u64::from(entry.length));
+        if let Some(bytes) = key.and_then(|key| self.items.remove(&key)) {
+            self.bytes -= bytes;
         }
     }
 }
