@@ -1,6 +1,6 @@
 //! Conditions on a resource's own values.
 
-use super::super::{CodesError, Unanswered, check_codes};
+use super::super::{CodesError, Unanswered, check_answerable};
 use super::{Few, query};
 
 fn coded(id: &str, codings: &str) -> (String, String) {
@@ -172,11 +172,12 @@ fn codes_are_found_by_value_set_and_by_what_subsumes_them() {
     ]);
     let unknown = query("Observation?code:in=http://a.example/other");
     let error = CodesError::UnknownValueSet("http://a.example/other".into());
-    assert_eq!(check_codes(&unknown, &few), Err(error.clone()));
+    assert_eq!(check_answerable(&unknown, &few), Err(error.clone().into()));
     let failed = few.ids("Observation?code:in=http://a.example/other");
-    assert_eq!(failed, Err(Unanswered::Codes(error)));
+    assert_eq!(failed, Err(Unanswered::from(error)));
     let nested = query("Patient?_has:Observation:patient:code:below=urn:x|b");
-    assert_eq!(check_codes(&nested, &few), Err(CodesError::UnknownHierarchy("urn:x".into())));
+    let error = CodesError::UnknownHierarchy("urn:x".into());
+    assert_eq!(check_answerable(&nested, &few), Err(error.into()));
 }
 
 #[test]
