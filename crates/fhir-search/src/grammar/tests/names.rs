@@ -8,7 +8,7 @@ use crate::{Parameters, Place};
 
 #[test]
 fn commas_are_or_and_repeats_are_and() {
-    // SRCH-013, SRCH-014, SRCH-003
+    // SRCH-013, SRCH-014
     let query = strict("Patient?given=a,b&given=c");
     assert_eq!(super::clauses(&query), ["given Start 'a' | Start 'b'", "given Start 'c'"]);
     let both = clause("Observation?code:text=this,that");
@@ -88,7 +88,7 @@ fn with_one(more: &str) -> Parameters {
 
 #[test]
 fn a_definition_says_what_may_be_given_several_times() {
-    // SRCH-237, SRCH-241
+    // SRCH-241
     let check = |more: &str, url: &str| {
         let parameters = with_one(more);
         let reader = Reader { parameters: &parameters, ..reader(Handling::Lenient) };

@@ -104,7 +104,7 @@ proptest! {
         value in value(),
         strict in any::<bool>(),
     ) {
-        // SRCH-021, SRCH-022
+        // SRCH-021
         let handling = if strict { Handling::Strict } else { Handling::Lenient };
         let errors = match read(handling, &[(name.clone(), value.clone())]) {
             Ok(query) => query.ignored,

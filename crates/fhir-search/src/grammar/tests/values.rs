@@ -160,7 +160,7 @@ fn a_prefix_where_there_is_none_is_text() {
 
 #[test]
 fn a_date_says_as_much_as_is_written_of_it() {
-    // SRCH-060, SRCH-061, SRCH-018, SRCH-073
+    // SRCH-018, SRCH-060, SRCH-061, SRCH-071, SRCH-073
     let date = |text: &str| clause(&format!("Patient?birthdate={text}"));
     let whole = "birthdate eq 2013-01-14T10:00:00.000000Z..2013-01-14T10:01:00.000000Z";
     assert_eq!(date("2013-01-14T10:00Z"), whole);
