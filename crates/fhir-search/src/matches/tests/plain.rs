@@ -265,6 +265,7 @@ fn uris_are_found_to_the_letter_and_profiles_in_each_form() {
 
 #[test]
 fn places_are_found_by_distance() {
+    // SRCH-150
     let at = |latitude: &str, longitude: &str| {
         format!(r#""position":{{"latitude":{latitude},"longitude":{longitude}}}"#)
     };
@@ -284,6 +285,7 @@ fn places_are_found_by_distance() {
 
 #[test]
 fn words_are_found_in_the_narrative_or_the_whole_resource() {
+    // SRCH-035
     let few = Few::of(&[
         ("Patient/1", r#""text":{"status":"generated","div":"<div>bone marrow</div>"}"#),
         ("Patient/2", r#""name":[{"text":"Bone"}]"#),
