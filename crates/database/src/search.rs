@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fhir_search::{
-    Codes, CodesError, Contained, Extractor, InvalidSortPosition, Query, SortPosition, Zone,
-    check_codes,
+    Codes, CodesError, Contained, Extractor, InvalidSortPosition, Query, SortPosition,
+    Unanswerable, Zone, check_answerable,
 };
 use store::VersionEntry;
 
@@ -86,6 +86,15 @@ pub enum SearchError {
     Contained,
 }
 
+impl From<Unanswerable> for SearchError {
+    fn from(error: Unanswerable) -> Self {
+        match error {
+            Unanswerable::Codes(error) => Self::Codes(error),
+            Unanswerable::FunctionalList(name) => Self::FunctionalList(name),
+        }
+    }
+}
+
 impl Snapshot {
     /// What a query finds as of this snapshot, a page of it.
     ///
@@ -95,7 +104,7 @@ impl Snapshot {
         if query.answer.contained != Contained::False {
             return Err(SearchError::Contained);
         }
-        check_codes(query, asked.codes)?;
+        check_answerable(query, asked.codes)?;
         let after = asked.after.map(SortPosition::from_bytes).transpose()?;
         let mut scan = Scan::new(self, query, asked);
         let (page, total) = self.page(&mut scan, after.as_ref()).await?;
@@ -129,7 +138,7 @@ impl Snapshot {
                     continue;
                 }
                 first.insert(position, entry);
-                if first.len() > asked.most + 1 {
+                if first.len() > asked.most.saturating_add(1) {
                     first.pop_last();
                 }
             }

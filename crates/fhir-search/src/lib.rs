@@ -26,8 +26,8 @@ pub use extract::{
 pub use fhirpath::Decimal;
 pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
 pub use matches::{
-    Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition, Unanswered,
-    World, asks_for_words, check_codes, holds, matches,
+    Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition, Unanswerable,
+    Unanswered, World, asks_for_words, check_answerable, holds, matches,
 };
 pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
 pub use query::*;

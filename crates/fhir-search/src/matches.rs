@@ -7,6 +7,7 @@
 //! What must be known beyond the resource is asked of a [`World`]. It may not have it at hand: then
 //! matching stops with what it lacks, which whoever asked provides before asking again.
 
+mod asks;
 mod codes;
 mod hierarchy;
 mod indexed;
@@ -16,7 +17,8 @@ mod token;
 mod value;
 mod words;
 
-pub use codes::{Codes, CodesError, NoCodes, check_codes};
+pub use asks::{Unanswerable, asks_for_words, check_answerable};
+pub use codes::{Codes, CodesError, NoCodes};
 use indexed::Indexed;
 pub use indexed::IndexedResource;
 pub use order::{InvalidSortPosition, SortPosition};
@@ -75,12 +77,15 @@ pub enum Unanswered {
     /// What is referred to as this says is not at hand.
     #[error("what {} refers to by {} is not at hand", .0.resource_type, .0.parameter.code())]
     Has(Box<Has>),
-    /// The question about a code has no answer.
+    /// It never can.
     #[error(transparent)]
-    Codes(#[from] CodesError),
-    /// A list that the server would have to make.
-    #[error("there is no list ${0}")]
-    FunctionalList(Box<str>),
+    Never(#[from] Unanswerable),
+}
+
+impl From<CodesError> for Unanswered {
+    fn from(error: CodesError) -> Self {
+        Self::Never(error.into())
+    }
 }
 
 /// Whether a resource matches what `query` asks of its type.
@@ -114,21 +119,6 @@ pub fn holds(
     world: &dyn World,
 ) -> Result<bool, Unanswered> {
     Subject::of(resource, world).holds(clause)
-}
-
-/// Whether a clause asks for the words of a resource, which [`IndexedResource::with_words`] has.
-#[must_use]
-pub fn asks_for_words(clauses: &[Clause]) -> bool {
-    clauses.iter().any(|clause| match clause {
-        Clause::Text(_) | Clause::Content(_) => true,
-        Clause::All(clauses) | Clause::Any(clauses) => asks_for_words(clauses),
-        Clause::Not(clause) => asks_for_words(std::slice::from_ref(clause)),
-        Clause::Has(has) => asks_for_words(std::slice::from_ref(&has.clause)),
-        Clause::Chain(chain) => {
-            chain.targets.iter().any(|(_, clause)| asks_for_words(std::slice::from_ref(clause)))
-        }
-        Clause::Value(_) | Clause::Missing { .. } | Clause::List(_) => false,
-    })
 }
 
 /// Whether a resource is in a compartment: it refers to what that is about, or it is that.
@@ -275,7 +265,9 @@ impl<'s> Subject<'s> {
     fn is_on(&self, list: &List) -> Result<bool, Unanswered> {
         let id = match list {
             List::Id(id) => id,
-            List::Functional(name) => return Err(Unanswered::FunctionalList(name.clone())),
+            List::Functional(name) => {
+                return Err(Unanswerable::FunctionalList(name.clone()).into());
+            }
         };
         if self.is_contained() {
             return Ok(false);

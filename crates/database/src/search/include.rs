@@ -151,7 +151,7 @@ impl Scan<'_> {
             return Ok(());
         }
         // The first ones, and one more, so that it is seen that there are more.
-        let room = answer.most - answer.included.len() + 1;
+        let room = (answer.most - answer.included.len()).saturating_add(1);
         let mut first: BTreeMap<ResourceId, VersionEntry> = BTreeMap::new();
         let mut newest = self.newest_of(of);
         while let Some((entry, resource)) = newest.next(self).await? {

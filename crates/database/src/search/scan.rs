@@ -183,8 +183,7 @@ impl<'s> Scan<'s> {
                     self.known.add_targets(*has, targets);
                     Ok(())
                 }
-                Unanswered::Codes(error) => Err(error.into()),
-                Unanswered::FunctionalList(name) => Err(SearchError::FunctionalList(name)),
+                Unanswered::Never(error) => Err(error.into()),
             }
         })
     }

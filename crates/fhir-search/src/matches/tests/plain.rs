@@ -1,6 +1,6 @@
 //! Conditions on a resource's own values.
 
-use super::super::{CodesError, Unanswered, check_codes};
+use super::super::{CodesError, Unanswered, check_answerable};
 use super::{Few, query};
 
 fn coded(id: &str, codings: &str) -> (String, String) {
@@ -172,11 +172,12 @@ fn codes_are_found_by_value_set_and_by_what_subsumes_them() {
     ]);
     let unknown = query("Observation?code:in=http://a.example/other");
     let error = CodesError::UnknownValueSet("http://a.example/other".into());
-    assert_eq!(check_codes(&unknown, &few), Err(error.clone()));
+    assert_eq!(check_answerable(&unknown, &few), Err(error.clone().into()));
     let failed = few.ids("Observation?code:in=http://a.example/other");
-    assert_eq!(failed, Err(Unanswered::Codes(error)));
+    assert_eq!(failed, Err(Unanswered::from(error)));
     let nested = query("Patient?_has:Observation:patient:code:below=urn:x|b");
-    assert_eq!(check_codes(&nested, &few), Err(CodesError::UnknownHierarchy("urn:x".into())));
+    let error = CodesError::UnknownHierarchy("urn:x".into());
+    assert_eq!(check_answerable(&nested, &few), Err(error.into()));
 }
 
 #[test]
@@ -264,6 +265,7 @@ fn uris_are_found_to_the_letter_and_profiles_in_each_form() {
 
 #[test]
 fn places_are_found_by_distance() {
+    // SRCH-150
     let at = |latitude: &str, longitude: &str| {
         format!(r#""position":{{"latitude":{latitude},"longitude":{longitude}}}"#)
     };
@@ -283,6 +285,7 @@ fn places_are_found_by_distance() {
 
 #[test]
 fn words_are_found_in_the_narrative_or_the_whole_resource() {
+    // SRCH-035
     let few = Few::of(&[
         ("Patient/1", r#""text":{"status":"generated","div":"<div>bone marrow</div>"}"#),
         ("Patient/2", r#""name":[{"text":"Bone"}]"#),
