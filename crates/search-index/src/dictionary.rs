@@ -10,8 +10,8 @@ use crate::postings::Postings;
 /// Sorted keys of many facets.
 #[derive(Debug, Default)]
 pub(crate) struct Dictionary {
-    /// Each facet with the place of its first key, ascending.
-    facets: Vec<(Facet, u32)>,
+    /// Ascending.
+    facets: Vec<FacetPlace>,
     /// Where each key ends in `bytes`.
     ends: Vec<u32>,
     bytes: Vec<u8>,
@@ -19,6 +19,16 @@ pub(crate) struct Dictionary {
     slots: Vec<Slot>,
     few: Vec<u32>,
     many: Vec<RoaringBitmap>,
+}
+
+/// Where the keys of a facet are.
+#[derive(Debug, Clone, Copy)]
+struct FacetPlace {
+    facet: Facet,
+    /// The place of its first key.
+    start: u32,
+    /// How many documents its keys have, each counted once for each key.
+    documents: u64,
 }
 
 /// Up to so many documents stand in the common list, more in a bitmap of their own.
@@ -61,19 +71,27 @@ impl Dictionary {
 
     /// All facets, ascending.
     pub(crate) fn facets(&self) -> impl Iterator<Item = Facet> + '_ {
-        self.facets.iter().map(|(facet, _)| *facet)
+        self.facets.iter().map(|it| it.facet)
     }
 
     /// The places of a facet's keys.
     pub(crate) fn places(&self, facet: Facet) -> std::ops::Range<u32> {
         let end_of_all = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
-        match self.facets.binary_search_by_key(&facet, |(it, _)| *it) {
+        match self.facets.binary_search_by_key(&facet, |it| it.facet) {
             Ok(at) => {
-                let end = self.facets.get(at + 1).map_or(end_of_all, |(_, start)| *start);
-                self.facets[at].1..end
+                let end = self.facets.get(at + 1).map_or(end_of_all, |it| it.start);
+                self.facets[at].start..end
             }
             Err(_) => 0..0,
         }
+    }
+
+    /// About how many documents the keys of a range have: as many as any keys of the facet.
+    pub(crate) fn count_documents(&self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> u64 {
+        let Ok(at) = self.facets.binary_search_by_key(&facet, |it| it.facet) else { return 0 };
+        let all = (self.places(facet).len() as u64).max(1);
+        let keys = self.within(facet, low, high).len() as u64;
+        keys * self.facets[at].documents / all
     }
 
     /// The place of the first key of a facet that is not below `low`.
@@ -123,8 +141,11 @@ impl Dictionary {
             return;
         };
         let place = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
-        if self.facets.last().is_none_or(|(last, _)| *last != facet) {
-            self.facets.push((facet, place));
+        if self.facets.last().is_none_or(|last| last.facet != facet) {
+            self.facets.push(FacetPlace { facet, start: place, documents: 0 });
+        }
+        if let Some(last) = self.facets.last_mut() {
+            last.documents += u64::from(count);
         }
         self.bytes.extend_from_slice(key);
         self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
@@ -136,10 +157,9 @@ impl Dictionary {
             }
             _ => {
                 let at = u32::try_from(self.many.len()).unwrap_or(u32::MAX);
-                let mut many =
-                    RoaringBitmap::from_sorted_iter(docs.iter().copied()).unwrap_or_default();
-                many.optimize();
-                self.many.push(many);
+                // Not brought into runs: they are smaller, and several times slower to combine.
+                let many = RoaringBitmap::from_sorted_iter(docs.iter().copied());
+                self.many.push(many.unwrap_or_default());
                 Slot { at, count: 0 }
             }
         };

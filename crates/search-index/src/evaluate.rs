@@ -17,8 +17,10 @@ use crate::key::{KeyRange, local_key, local_ordinal};
 use crate::part::{Part, after_prefix};
 use crate::postings::{Set, Union};
 
-/// Fewer candidates than this times the keys are looked at one by one.
-const CANDIDATES_PER_KEY: u64 = 4;
+/// To look up a document's keys costs as much as to go on to so many keys.
+const KEYS_PER_CANDIDATE: u64 = 4;
+/// Documents that cost as much to take over as one key to go on to.
+const DOCUMENTS_PER_KEY: u64 = 16;
 
 /// Evaluates conditions on one part.
 pub(crate) struct Evaluation<'p> {
@@ -184,15 +186,17 @@ impl<'p> Evaluation<'p> {
                 None => candidates - self.set(node)?.as_ref(),
             }));
         }
-        let count = |facet, ranges: &[KeyRange]| -> u64 {
-            let counts = ranges
-                .iter()
-                .map(|range| self.part.count_keys(facet, &range.low, range.high.as_deref()) as u64);
-            counts.sum()
+        let cost = |facet, ranges: &[KeyRange]| -> u64 {
+            let costs = ranges.iter().map(|range| {
+                let (low, high) = (&*range.low, range.high.as_deref());
+                let keys = self.part.count_keys(facet, low, high) as u64;
+                keys + self.part.count_documents(facet, low, high) / DOCUMENTS_PER_KEY
+            });
+            costs.sum()
         };
-        let is_dear = |keys: u64| candidates.len() * CANDIDATES_PER_KEY < keys;
+        let is_dear = |cost: u64| candidates.len() * KEYS_PER_CANDIDATE < cost;
         let holds: Check<'_> = match node {
-            Node::Keys { facet, ranges, check } if is_dear(count(*facet, ranges)) => {
+            Node::Keys { facet, ranges, check } if is_dear(cost(*facet, ranges)) => {
                 Box::new(move |key| {
                     let is_within = ranges.iter().any(|range| {
                         *range.low <= *key && range.high.as_ref().is_none_or(|high| *key < **high)
@@ -204,7 +208,7 @@ impl<'p> Evaluation<'p> {
                 })
             }
             Node::Targets { facet, ordinals }
-                if is_dear(ordinals.len().min(count(*facet, &[KeyRange::all()]))) =>
+                if is_dear(ordinals.len().min(cost(*facet, &[KeyRange::all()]))) =>
             {
                 Box::new(move |key| {
                     Ok(local_ordinal(key).is_some_and(|ordinal| ordinals.contains(ordinal.0)))

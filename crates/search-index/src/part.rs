@@ -24,6 +24,9 @@ pub(crate) trait Part {
     /// About how many keys of a facet are in a range.
     fn count_keys(&self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> usize;
 
+    /// About how many documents they have.
+    fn count_documents(&self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> u64;
+
     /// The documents of one key.
     fn get(&self, facet: Facet, key: &[u8]) -> Option<Postings<'_>>;
 

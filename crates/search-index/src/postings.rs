@@ -1,6 +1,6 @@
 //! Which documents have a key: lists of their numbers, by how many they are.
 
-use roaring::RoaringBitmap;
+use roaring::{MultiOps, RoaringBitmap};
 
 /// The documents of one key, in ascending order.
 #[derive(Debug, Clone, Copy)]
@@ -41,23 +41,20 @@ impl Postings<'_> {
     }
 }
 
-/// Lists of documents being united. Single numbers are gathered and sorted once, which for the
-/// many short lists of a range is far cheaper than to insert each where it belongs.
+/// Lists of documents being united, all at once: single numbers are sorted once, and bitmaps go
+/// together without one in between for each.
 #[derive(Debug, Default)]
 pub(crate) struct Union<'a> {
-    first: Option<&'a RoaringBitmap>,
-    many: Option<RoaringBitmap>,
+    many: Vec<&'a RoaringBitmap>,
     single: Vec<u32>,
 }
 
 impl<'a> Union<'a> {
     /// Adds the documents of a key.
     pub(crate) fn add(&mut self, postings: Postings<'a>) {
-        match (postings, self.first, &mut self.many) {
-            (Postings::Few(docs), ..) => self.single.extend_from_slice(docs),
-            (Postings::Many(docs), None, None) => self.first = Some(docs),
-            (Postings::Many(docs), Some(first), None) => self.many = Some(first | docs),
-            (Postings::Many(docs), _, Some(many)) => *many |= docs,
+        match postings {
+            Postings::Few(docs) => self.single.extend_from_slice(docs),
+            Postings::Many(docs) => self.many.push(docs),
         }
     }
 
@@ -68,20 +65,12 @@ impl<'a> Union<'a> {
 
     /// All of them: borrowed when they are those of one key.
     pub(crate) fn finish(self) -> Set<'a> {
-        if self.single.is_empty() {
-            return match (self.first, self.many) {
-                (_, Some(many)) => Set::Owned(many),
-                (Some(first), None) => Set::Borrowed(first),
-                (None, None) => Set::Owned(RoaringBitmap::new()),
-            };
+        match (&*self.many, self.single.is_empty()) {
+            ([only], true) => Set::Borrowed(only),
+            ([], _) => Set::Owned(set_of(self.single)),
+            ([only], false) => Set::Owned(set_of(self.single) | *only),
+            (many, _) => Set::Owned(many.iter().copied().union() | set_of(self.single)),
         }
-        let mut all = set_of(self.single);
-        match (self.first, self.many) {
-            (_, Some(many)) => all |= many,
-            (Some(first), None) => all |= first,
-            (None, None) => {}
-        }
-        Set::Owned(all)
     }
 }
 

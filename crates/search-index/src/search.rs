@@ -307,7 +307,9 @@ impl<'s> Search<'s> {
                 if docs.is_empty() || keys == 0 {
                     return Ok(());
                 }
-                if docs.len() < keys {
+                // To find out for a key whether one of its documents is meant takes longer than
+                // to look up a document's keys.
+                if docs.len() < keys * 16 {
                     let by_document = content.by_document(facet);
                     for doc in docs {
                         self.meter.charge(1)?;

@@ -92,6 +92,10 @@ impl Part for Segment {
         self.dictionary.within(facet, low, high).len()
     }
 
+    fn count_documents(&self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> u64 {
+        self.dictionary.count_documents(facet, low, high)
+    }
+
     fn get(&self, facet: Facet, key: &[u8]) -> Option<Postings<'_>> {
         self.dictionary.get(facet, key)
     }

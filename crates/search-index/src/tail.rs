@@ -84,6 +84,10 @@ impl Part for Tail {
         self.facets.get(&facet).map_or(0, BTreeMap::len)
     }
 
+    fn count_documents(&self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> u64 {
+        self.count_keys(facet, low, high) as u64
+    }
+
     fn get(&self, facet: Facet, key: &[u8]) -> Option<Postings<'_>> {
         self.facets.get(&facet)?.get(key).map(|docs| Postings::Few(docs))
     }

@@ -8,5 +8,6 @@ mod includes;
 mod model;
 mod purge;
 mod queries;
+mod settling;
 mod support;
 mod visibility;
