@@ -54,7 +54,7 @@ pub struct Query {
     pub types: Vec<TypeQuery>,
     /// The compartment that the resources must be in.
     pub compartment: Option<Compartment>,
-    /// In what order matches come; ties go by id.
+    /// In what order matches come; ties go by their place in the log.
     pub sort: Vec<SortKey>,
     /// What is added to the matches.
     pub includes: Vec<Include>,

@@ -101,6 +101,13 @@ impl Documents {
         doc..doc + 1 + u32::try_from(contained).unwrap_or(0)
     }
 
+    /// The document of the resource that one contained in it stands behind.
+    pub(crate) fn container(&self, doc: u32) -> u32 {
+        let before = self.all[..=doc as usize].iter().rev();
+        let steps = before.take_while(|it| it.of == DocumentOf::Contained).count();
+        doc - u32::try_from(steps).unwrap_or(0).min(doc)
+    }
+
     /// How many were there when `t` was the head: the later ones are a suffix.
     pub(crate) fn up_to(&self, t: T) -> u32 {
         let count = self.all.partition_point(|document| document.place.t <= t);

@@ -14,7 +14,7 @@ use store::T;
 
 use crate::codes::Codes;
 use crate::cost::Meter;
-use crate::documents::{Ended, Ordinal};
+use crate::documents::{Documents, Ended, Ordinal};
 use crate::error::{SearchError, Unsupported};
 use crate::evaluate::{Evaluation, Node, Resolver};
 use crate::facet::{Facet, Number, View};
@@ -22,6 +22,7 @@ use crate::index::Index;
 use crate::key::local_ordinal;
 use crate::part::Part;
 use crate::parts::Parts;
+use crate::postings::Set;
 use crate::visible::Visible;
 
 pub use found::{Found, Page};
@@ -72,7 +73,7 @@ struct Scope {
     /// The documents from here on are later.
     end: u32,
     ended: Ended,
-    /// What may be seen; `None` for everything.
+    /// What may be seen, but for what is contained; `None` for everything.
     visible: Option<RoaringBitmap>,
 }
 
@@ -219,30 +220,35 @@ impl<'s> Search<'s> {
         let nothing = RoaringBitmap::new();
         let all = Evaluation { part: content, meter, universe: &nothing };
         let of_type = all.set(&key)?;
-        let universe = match among {
-            Among::Resources => of_type,
+        let contained = match among {
+            Among::Resources => None,
             Among::Contained => {
                 let key = Node::Key { facet: Facet::CONTAINED, key: of.as_bytes().to_vec() };
-                let contained = all.set(&key)?;
-                if contained.as_ref().is_empty() {
-                    of_type
-                } else {
-                    crate::postings::Set::Owned(contained.into_owned() | of_type.as_ref())
-                }
+                Some(all.set(&key)?.into_owned()).filter(|docs| !docs.is_empty())
             }
+        };
+        let universe = match &contained {
+            None => of_type,
+            Some(contained) => Set::Owned(contained | of_type.as_ref()),
         };
         if universe.as_ref().is_empty() {
             return Ok(nothing);
         }
         let evaluation = Evaluation { part: content, meter, universe: universe.as_ref() };
         let mut found = match evaluation.set(node)? {
-            crate::postings::Set::Borrowed(set) if std::ptr::eq(set, universe.as_ref()) => {
-                set.clone()
-            }
+            Set::Borrowed(set) if std::ptr::eq(set, universe.as_ref()) => set.clone(),
             set => set.and(universe.as_ref()),
         };
-        self.scopes[part].restrict(&mut found);
-        Ok(found)
+        let scope = &self.scopes[part];
+        let Some(contained) = contained else {
+            scope.restrict(&mut found);
+            return Ok(found);
+        };
+        let mut inner = &found & contained;
+        found -= &inner;
+        scope.restrict(&mut found);
+        scope.restrict_contained(&mut inner, content.documents());
+        Ok(found | inner)
     }
 
     /// The resources of a type that satisfy a node.
@@ -377,6 +383,15 @@ impl Scope {
         self.ended.take_from(docs);
         if let Some(visible) = &self.visible {
             *docs &= visible;
+        }
+    }
+
+    /// Takes out contained resources whose container was not there, or may not be seen.
+    fn restrict_contained(&self, docs: &mut RoaringBitmap, documents: &Documents) {
+        docs.remove_range(self.end..);
+        self.ended.take_from(docs);
+        if let Some(visible) = &self.visible {
+            docs.retain(|doc| visible.contains(documents.container(doc)));
         }
     }
 }

@@ -49,25 +49,7 @@ impl<'s> Search<'s> {
                 all.insert_range(0..documents.len());
                 let meter = &self.meter;
                 let evaluation = Evaluation { part: content, meter, universe: &all };
-                let mut shown = evaluation.set(&node)?.into_owned();
-                // What is contained goes with its container.
-                let mut contained = RoaringBitmap::new();
-                for (_, postings) in content.range(Facet::CONTAINED, &[], None) {
-                    meter.charge(postings.len())?;
-                    postings.for_each(|doc| {
-                        contained.insert(doc);
-                    });
-                }
-                for doc in contained {
-                    let container =
-                        (0..doc).rev().find(|it| documents.get(*it).of == DocumentOf::Resource);
-                    if container.is_some_and(|container| shown.contains(container)) {
-                        shown.insert(doc);
-                    } else {
-                        shown.remove(doc);
-                    }
-                }
-                Ok(shown)
+                Ok(evaluation.set(&node)?.into_owned())
             })
         });
         each.collect()
