@@ -8,13 +8,14 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use fhir_core::{Clock, Instant, ResourceId, ResourceType};
 use fhir_schema::Schema;
-use parking_lot::Mutex;
-use store::{FhirVersion, Store, T, TenantText};
+use parking_lot::{Mutex, RwLock};
+use store::{Commit, FhirVersion, Store, T, TenantText};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::blob;
 use crate::bodies::{Bodies, Kept};
+use crate::indexing::{Indexed, IndexedBy, Indexing, ToApply};
 use crate::large::{Few, NotDone, Reading};
 use crate::line::{Line, NotTaken, Weight};
 use crate::seal::Sealing;
@@ -70,6 +71,8 @@ impl Default for Options {
 pub struct Database {
     pub(crate) shared: Arc<Shared>,
     writers: Mutex<Vec<JoinHandle<()>>>,
+    /// The threads of the search index and of those before it.
+    indexers: Mutex<Vec<JoinHandle<()>>>,
     rules: Rules,
 }
 
@@ -92,6 +95,8 @@ pub(crate) struct Shared {
     /// Large bodies are read by these, and sealed by those: neither waits for the other.
     reading: Reading,
     sealers: Few,
+    /// The search index, where there is one. Whoever publishes a commit holds this meanwhile.
+    indexing: RwLock<Option<Arc<Indexing>>>,
     /// A purge is under way.
     pub(crate) purging: AtomicBool,
     /// Bytes of the bodies that wait.
@@ -102,6 +107,8 @@ pub(crate) struct Shared {
 pub(crate) struct Job {
     pub(crate) transaction: Transaction,
     pub(crate) terms: Terms,
+    /// For the search index.
+    pub(crate) indexed: Option<Indexed>,
     pub(crate) held: Held,
     pub(crate) answer: oneshot::Sender<Result<Receipt, CommitError>>,
 }
@@ -149,6 +156,7 @@ impl Database {
             sealing,
             reading: Reading::new(),
             sealers: Few::new(),
+            indexing: RwLock::new(None),
             purging: AtomicBool::new(false),
             clock,
             tenant,
@@ -159,7 +167,8 @@ impl Database {
             waiting,
         });
         let writers = Writers::start(&shared)?;
-        Ok(Self { shared, writers: Mutex::new(writers), rules: Rules::default() })
+        let (writers, indexers) = (Mutex::new(writers), Mutex::default());
+        Ok(Self { shared, writers, indexers, rules: Rules::default() })
     }
 
     /// Judges all that is written from now on by these rules, too.
@@ -233,6 +242,35 @@ impl Database {
         self.judge_and_write(transaction, terms).await
     }
 
+    /// Searches are answered from an index from now on: once it has read what there is, and
+    /// before that as without one. Another one is made when the parameters change.
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub fn index_by(&self, by: IndexedBy) -> io::Result<()> {
+        let indexing = Indexing::new(by, self.shared.schema);
+        let before = self.shared.indexing.write().replace(Arc::clone(&indexing));
+        if let Some(before) = before {
+            before.stop();
+        }
+        let (shared, clock) = (Arc::clone(&self.shared), Arc::clone(&self.shared.clock));
+        let snapshot = move || shared.snapshot(Visibility::everything());
+        let indexer = indexing.start(snapshot, move || clock.now())?;
+        let mut indexers = self.indexers.lock();
+        indexers.retain(|indexer| !indexer.is_finished());
+        indexers.push(indexer);
+        Ok(())
+    }
+
+    /// Forgets what is indexed, and begins anew.
+    pub(crate) fn index_anew(&self) {
+        let by = self.shared.indexing().map(|indexing| indexing.by().clone());
+        if let Some(Err(error)) = by.map(|by| self.index_by(by)) {
+            tracing::error!(%error, "there is no thread for the search index");
+            *self.shared.indexing.write() = None;
+        }
+    }
+
     /// The rules by which it judges.
     #[must_use]
     pub fn rules(&self) -> &Rules {
@@ -247,6 +285,7 @@ impl Database {
     ) -> Result<Receipt, CommitError> {
         let epoch = self.shared.sealing.epoch();
         let writes = writes_of(&transaction);
+        let indexed = self.shared.indexing().map(|it| it.prepare(&transaction));
         let transaction = self.seal(transaction).await?;
         if !self.shared.line.is_open() {
             return Err(CommitError::Closed);
@@ -255,7 +294,7 @@ impl Database {
             (waiting::Kept::of(&transaction, &terms), self.shared.options.queue_bytes);
         let held = Held::take(&self.shared.waiting, kept, most).ok_or(CommitError::Overloaded)?;
         let shared = Arc::clone(&self.shared);
-        let receipt = shared.write_and_join(transaction, terms, held).await?;
+        let receipt = shared.write_and_join(transaction, terms, indexed, held).await?;
         self.keep(writes, &receipt);
         self.shared.forget_if_purged_since(epoch);
         Ok(receipt)
@@ -296,19 +335,32 @@ impl Database {
     /// # Errors
     /// When the store's derived state could not be written; nothing acknowledged is lost.
     pub fn close(&self) -> Result<(), store::CloseError> {
+        self.stop_indexing();
         self.shared.line.close();
         for writer in self.writers.lock().drain(..) {
             if writer.join().is_err() {
                 tracing::error!("a writer of the database ended by a panic");
             }
         }
+        for indexer in self.indexers.lock().drain(..) {
+            if indexer.join().is_err() {
+                tracing::error!("the thread of the search index ended by a panic");
+            }
+        }
         self.shared.store.close()
+    }
+
+    fn stop_indexing(&self) {
+        if let Some(indexing) = self.shared.indexing.write().take() {
+            indexing.stop();
+        }
     }
 }
 
 /// Its threads end with it, and with the last of them the store's hold on its files.
 impl Drop for Database {
     fn drop(&mut self) {
+        self.stop_indexing();
         self.shared.line.close();
     }
 }
@@ -358,18 +410,19 @@ impl Shared {
         self: Arc<Self>,
         mut transaction: Transaction,
         terms: Terms,
+        indexed: Option<Indexed>,
         mut held: Held,
     ) -> Result<Receipt, CommitError> {
         let blobs = blob::take(&mut transaction);
         if blobs.is_empty() {
-            return self.join(transaction, terms, held).await;
+            return self.join(transaction, terms, indexed, held).await;
         }
         let shared = Arc::clone(&self);
         let plain = blob::plain_bytes(&transaction);
         let Ok(runtime) = Handle::try_current() else {
             let written = blob::write(&self.store, blobs)?;
             held.lower_beside(plain);
-            let answer = shared.join(transaction, terms, held).await;
+            let answer = shared.join(transaction, terms, indexed, held).await;
             if is_not_there(&answer) {
                 blob::discard(&self.store, &written);
             }
@@ -382,7 +435,7 @@ impl Shared {
             let writing = blocking.spawn_blocking(move || blob::write(&store, blobs)).await;
             let written = writing.unwrap_or(Err(CommitError::Closed))?;
             held.lower_beside(plain);
-            let answer = shared.join(transaction, terms, held).await;
+            let answer = shared.join(transaction, terms, indexed, held).await;
             if is_not_there(&answer) {
                 let store = Arc::clone(&self.store);
                 drop(blocking.spawn_blocking(move || blob::discard(&store, &written)).await);
@@ -396,12 +449,13 @@ impl Shared {
         &self,
         transaction: Transaction,
         terms: Terms,
+        indexed: Option<Indexed>,
         held: Held,
     ) -> Result<Receipt, CommitError> {
         let (answer, answered) = oneshot::channel();
         let size = transaction.size();
         let weight = weight(transaction.changes.len(), size);
-        let job = Job { transaction, terms, held, answer };
+        let job = Job { transaction, terms, indexed, held, answer };
         self.line.join(job, size, weight).map_err(|not| match not {
             NotTaken::Full => CommitError::Overloaded,
             NotTaken::Closed => CommitError::Closed,
@@ -413,7 +467,25 @@ impl Shared {
         let at = T::new(self.published.load(Ordering::Acquire));
         let (store, bodies) = (Arc::clone(&self.store), Arc::clone(&self.bodies));
         let (sealing, reading) = (self.sealing.clone(), self.reading.clone());
-        Snapshot::new((store, sealing), (bodies, reading), self.schema, visibility, at)
+        let indexing = self.indexing();
+        Snapshot::new((store, sealing), (bodies, reading), self.schema, visibility, at, indexing)
+    }
+
+    /// The search index, where there is one.
+    pub(crate) fn indexing(&self) -> Option<Arc<Indexing>> {
+        self.indexing.read().clone()
+    }
+
+    /// Makes commits that are durable visible, the index first: who sees them finds them.
+    pub(crate) fn publish(&self, head: T, commits: &[Commit], to_apply: Vec<Option<ToApply>>) {
+        // An index that is put here meanwhile would miss them: it reads what is visible.
+        let indexing = self.indexing.read();
+        if let Some(indexing) = &*indexing {
+            for (commit, to_apply) in commits.iter().zip(to_apply) {
+                indexing.follow(commit.t, commit.instant, to_apply);
+            }
+        }
+        self.published.store(head.get(), Ordering::Release);
     }
 
     /// Forgets what is kept in memory if somebody was purged since `epoch`.

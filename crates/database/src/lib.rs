@@ -15,6 +15,7 @@ mod database;
 pub mod dictionary;
 mod error;
 mod history;
+mod indexing;
 mod judge;
 mod large;
 mod line;
@@ -35,6 +36,7 @@ pub use answered::{Answered, KNOWN_FOR, Lookup};
 pub use body::{Body, DeriveFromBody, OwnTag, identifiers};
 pub use database::{Database, Options};
 pub use error::{CommitError, ReadError};
+pub use indexing::IndexedBy;
 pub use purge::{NotLookedAt, Obstacle, Purge, PurgeError, Purged};
 pub use rules::{
     CheckedReferences, InvalidCheckedReferences, InvalidUniqueIdentifier, Rules, UniqueIdentifier,
