@@ -5,16 +5,20 @@
 //! leniently.
 //!
 //! [`Parameters`] are the search parameters of every type, from the definitions of a FHIR version
-//! and of packages. Their values in a resource are [`IndexValue`]s.
+//! and of packages. An [`Extractor`] takes their values from resources: [`IndexValue`]s.
 //!
 //! No index, clock, network or database here: whoever answers queries from an index must give
 //! what this crate's reference meaning gives.
 
+mod extract;
 mod grammar;
 mod parameters;
 mod query;
 mod value;
 
+pub use extract::{
+    Extracted, Extractor, Options, Problem, ProblemReason, Unsupported, UnsupportedReason,
+};
 pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
 pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
 pub use query::*;
