@@ -8,6 +8,7 @@ pub(crate) mod operation;
 pub(crate) mod patch;
 pub(crate) mod preconditions;
 pub(crate) mod read;
+pub(crate) mod search;
 pub(crate) mod terminology_capabilities;
 pub(crate) mod update;
 pub(crate) mod validate;
