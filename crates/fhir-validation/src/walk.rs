@@ -165,7 +165,7 @@ impl<'a> Run<'a> {
         self.enter("text", None);
         self.enter("div", None);
         for problem in problems {
-            self.error(IssueCode::Invalid, div, problem.rule, problem.text);
+            self.error(problem.code, div, problem.rule, problem.text);
         }
         self.leave();
         self.leave();

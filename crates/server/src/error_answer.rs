@@ -83,6 +83,12 @@ fn of_terminology(error: &TerminologyError) -> StatusCode {
     }
 }
 
+/// Whether an issue is of a narrative that is no XHTML: in JSON it is refused as in XML, where the
+/// whole cannot be read for it (XML-015).
+fn is_unreadable(issue: &Issue) -> bool {
+    issue.code == IssueCode::Structure && issue.rule.as_deref() == Some("txt-1")
+}
+
 /// The status of a patch that is not applied (HTTP-114, HTTP-116, HTTP-122).
 fn of_patch(error: &PatchError) -> StatusCode {
     match error.problem {
@@ -312,6 +318,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
         ),
         E::Patch(error) => (of_patch(error), vec![error.issue()]),
         E::InvalidContent(issues) => (BAD_REQUEST, issues.clone()),
+        E::Invalid(issues) if issues.iter().any(is_unreadable) => (BAD_REQUEST, issues.clone()),
         E::Invalid(issues) => (StatusCode::UNPROCESSABLE_ENTITY, issues.clone()),
         E::TooManyEntries { count, limit } => at(
             StatusCode::PAYLOAD_TOO_LARGE,
