@@ -1,8 +1,9 @@
 //! One tenant's data as one value: [`Database::commit`] a transaction, open a [`Snapshot`].
 //!
 //! Here preconditions are judged, positions, instants and version numbers given, in the one
-//! serial step that every change passes ([`Transaction`]). What is durable and where it lies is
-//! the store's; what a request means is the server's; who may see what comes in as
+//! serial step that every change passes ([`Transaction`]), and searches are answered
+//! ([`Snapshot::search`]). What is durable and where it lies is the store's; what a query means is
+//! said by `fhir-search`, and what a request means by the server; who may see what comes in as
 //! [`Visibility`], without which no snapshot opens.
 
 mod answered;
@@ -21,6 +22,7 @@ mod purge;
 mod recent;
 mod rules;
 mod seal;
+mod search;
 mod snapshot;
 mod terms;
 mod transaction;
@@ -37,6 +39,7 @@ pub use rules::{
     CheckedReferences, InvalidCheckedReferences, InvalidUniqueIdentifier, Rules, UniqueIdentifier,
 };
 pub use seal::Sealing;
+pub use search::{Asked, Found, SearchError};
 pub use snapshot::{Snapshot, StoredVersion};
 pub use terms::{Broken, Named, Required, Terms};
 pub use transaction::{

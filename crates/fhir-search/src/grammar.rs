@@ -6,6 +6,7 @@
 
 mod answer;
 mod criterion;
+mod elements;
 mod encoding;
 mod fault;
 mod filter;
@@ -234,3 +235,6 @@ impl<'r> Reading<'r> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,11 +7,15 @@
 //! [`Parameters`] are the search parameters of every type, from the definitions of a FHIR version
 //! and of packages. An [`Extractor`] takes their values from resources: [`IndexValue`]s.
 //!
+//! [`matches()`] is the reference meaning of a query: whether a resource, as an
+//! [`IndexedResource`], satisfies it within a [`World`] of others.
+//!
 //! No index, clock, network or database here: whoever answers queries from an index must give
 //! what this crate's reference meaning gives.
 
 mod extract;
 mod grammar;
+mod matches;
 mod parameters;
 mod query;
 mod value;
@@ -20,6 +24,10 @@ pub use extract::{
     Extracted, Extractor, Options, Problem, ProblemReason, Unsupported, UnsupportedReason,
 };
 pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
+pub use matches::{
+    Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition, Unanswered,
+    World, asks_for_words, check_codes, matches,
+};
 pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
 pub use query::*;
 pub use value::{

@@ -20,7 +20,6 @@ mod reference;
 mod string;
 mod text;
 mod token;
-mod ucum;
 mod uri;
 
 pub use answer::Total;
@@ -34,12 +33,11 @@ pub use limits::{Handling, Limits};
 pub use near::NearTest;
 pub use number::NumberTest;
 pub use prefix::Prefix;
-pub use quantity::{QuantityTest, UnitTest};
+pub use quantity::{QuantityTest, UCUM, UnitTest};
 pub use reference::{Hierarchy, ReferenceTest};
 pub use string::{StringMatch, StringTest, fold};
 pub use text::TextTest;
 pub use token::{SystemTest, TokenTest};
-pub use ucum::{CanonicalUnit, UCUM};
 pub use uri::UriTest;
 
 use std::sync::Arc;

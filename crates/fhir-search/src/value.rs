@@ -5,6 +5,7 @@
 
 mod date;
 mod number;
+mod owned;
 mod reference;
 
 use std::borrow::Cow;

@@ -38,7 +38,7 @@ impl CanonicalUnit {
         &self.unit
     }
 
-    /// So many of this unit in base units, to 28 digits. `None` for a number that is too large
+    /// So many of this unit in base units, to 24 digits. `None` for a number that is too large
     /// or has too many digits.
     #[must_use]
     pub fn convert(&self, value: Decimal) -> Option<Decimal> {
@@ -47,10 +47,18 @@ impl CanonicalUnit {
     }
 }
 
-/// Without the last digits where these stand behind more places than a decimal has.
+/// Digits that a number of base units has. The factors have 28; the last of these are rounded
+/// away, so that what is the same is the same, whichever unit it comes from.
+const DIGITS: u32 = 24;
+
+/// To so many digits, and without those that stand behind more places than a decimal has.
 fn nearest(number: Number) -> Option<Decimal> {
     const MOST_PLACES: u32 = 38;
     let (digits, exponent) = number.to_integer_and_exponent();
+    let given = digits.unsigned_abs().checked_ilog10().map_or(1, |power| power + 1);
+    let surplus = given.saturating_sub(DIGITS);
+    let digits = Decimal::from_parts(digits, surplus)?.rounded_to(0).digits();
+    let exponent = exponent.checked_add(i32::try_from(surplus).ok()?)?;
     match u32::try_from(exponent) {
         Ok(zeros) => Decimal::from_parts(digits.checked_mul(10_i128.checked_pow(zeros)?)?, 0),
         Err(_) => {
@@ -80,6 +88,7 @@ mod tests {
             (("5.4", "g"), ("5400", "mg")),
             (("5", "mmol/L"), ("5", "mol/m3")),
             (("37", "Cel"), ("310.15", "K")),
+            (("37", "Cel"), ("98.6", "[degF]")),
             (("7.2", "10*3/uL"), ("7.2", "10*9/L")),
             (("120", "mm[Hg]"), ("12", "cm[Hg]")),
             (("40", "U/L"), ("0.04", "kU/L")),

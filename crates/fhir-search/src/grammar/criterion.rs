@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use fhir_core::ResourceType;
-use fhir_schema::conformance::SearchParameter;
 
+use super::elements::{Source, some_of};
 use super::name::{Name, Step};
 use super::{Fault, Piece, Reader, Reading};
 use crate::{Chain, Clause, Has, Kind, Parameter, QueryProblem};
@@ -14,30 +14,7 @@ use crate::{Chain, Clause, Has, Kind, Parameter, QueryProblem};
 /// Names that are search parameters of every type though no definition says so.
 const OF_EVERY_TYPE: [&str; 2] = ["_has", "_list"];
 
-impl Reader<'_> {
-    /// Whether the references of a definition may point to a type.
-    pub(super) fn may_refer_to(&self, definition: &SearchParameter, resource_type: &str) -> bool {
-        refers_to_anything(definition)
-            || definition.targets.iter().any(|target| &**target == resource_type)
-    }
-
-    /// The types that the references of a definition may point to.
-    pub(super) fn targets(&self, definition: &SearchParameter) -> Vec<ResourceType> {
-        let named = |name: &str| self.resource_type(name).ok();
-        if refers_to_anything(definition) {
-            self.schema.resource_types().filter_map(named).collect()
-        } else {
-            definition.targets.iter().filter_map(|name| named(name)).collect()
-        }
-    }
-}
-
-/// Whether the definition names no type in particular.
-pub(super) fn refers_to_anything(definition: &SearchParameter) -> bool {
-    definition.targets.is_empty() || definition.targets.iter().any(|it| &**it == "Resource")
-}
-
-impl<'r> Reading<'r> {
+impl Reading<'_> {
     /// Reads a restriction; gives its value as far as it is used.
     pub(super) fn criterion<'v>(
         &mut self,
@@ -157,14 +134,12 @@ impl<'r> Reading<'r> {
             Some((Step::Chain { code, target }, rest)) => {
                 self.spend(1).map_err(|it| code.fault_in_name(it))?;
                 let parameter = self.link(resource_type, *code)?;
-                let next = first_code(rest, name.code).map(|it| it.text);
-                let types = self.chain_targets(&parameter, *code, *target, next)?;
-                let mut targets = Vec::with_capacity(types.len());
-                for of_type in types {
+                let mut union = Union::new(parameter, *code, target.is_some());
+                for of_type in self.chain_targets(&union.parameter, *code, *target)? {
                     let clause = self.clause(of_type.as_str(), rest, name, values);
-                    targets.push((of_type, clause.map_err(chained)?));
+                    union.add(of_type, clause)?;
                 }
-                Ok(Clause::Chain(Chain { parameter, targets }))
+                union.into_clause(self.is_strict())
             }
         }
     }
@@ -179,8 +154,10 @@ impl<'r> Reading<'r> {
         let from_type =
             self.reader.resource_type(from.text).map_err(|it| from.fault_in_name(it))?;
         let parameter = self.link(from.text, reference).map_err(chained)?;
-        if !self.reader.may_refer_to(&parameter.definition, resource_type) {
-            return Err(reference.fault_in_name(not_a_target(&parameter, resource_type)));
+        if !self.reader.may_refer_to(Source::of(&parameter), resource_type) {
+            return Err(
+                reference.fault_in_name(self.reader.not_a_target(&parameter, resource_type))
+            );
         }
         Ok((from_type, parameter))
     }
@@ -199,55 +176,86 @@ impl<'r> Reading<'r> {
         }
     }
 
-    /// The types that a chain leads to: the one that it names, or those that have the parameter
-    /// which is asked next.
+    /// The types that a chain may lead to: the one that it names, or all that are referred to.
     pub(super) fn chain_targets(
         &self,
         parameter: &Parameter,
         code: Piece<'_>,
         target: Option<Piece<'_>>,
-        next: Option<&str>,
     ) -> Result<Vec<ResourceType>, Fault> {
-        let definition = &parameter.definition;
-        if let Some(target) = target {
-            let Ok(named) = self.reader.resource_type(target.text) else {
-                return Err(target.fault_in_name(QueryProblem::UnsupportedModifier {
-                    modifier: target.text.into(),
-                    of: format!("'{}' within a chain", code.text).into(),
-                    allowed: "it takes a resource type there".into(),
-                }));
-            };
-            if !self.reader.may_refer_to(definition, target.text) {
-                return Err(target.fault_in_name(not_a_target(parameter, target.text)));
-            }
-            return Ok(vec![named]);
+        let of = Source::of(parameter);
+        let Some(target) = target else { return Ok(self.reader.targets(of)) };
+        let Ok(named) = self.reader.resource_type(target.text) else {
+            return Err(target.fault_in_name(QueryProblem::UnsupportedModifier {
+                modifier: target.text.into(),
+                of: format!("'{}' within a chain", code.text).into(),
+                allowed: "it takes a resource type there".into(),
+            }));
+        };
+        if !self.reader.may_refer_to(of, target.text) {
+            return Err(target.fault_in_name(self.reader.not_a_target(parameter, target.text)));
         }
-        let mut types = self.reader.targets(definition);
-        if types.len() > 1
-            && let Some(next) = next
-        {
-            let has_next = |of: &ResourceType| {
-                self.reader.parameters.get(of.as_str(), next).is_some()
-                    || OF_EVERY_TYPE.contains(&next)
-            };
-            if types.iter().any(has_next) {
-                types.retain(has_next);
-            } else {
-                // None has it: what is said of the first is true of all.
-                types.truncate(1);
+        Ok(vec![named])
+    }
+}
+
+/// What a chain asks of each type that it may lead to: of those for which it means something.
+pub(super) struct Union<'a> {
+    pub(super) parameter: Arc<Parameter>,
+    code: Piece<'a>,
+    /// Whether the chain names its type.
+    is_named: bool,
+    targets: Vec<(ResourceType, Clause)>,
+    /// What is wrong with the first type for which it means nothing.
+    fault: Option<Fault>,
+}
+
+impl<'a> Union<'a> {
+    pub(super) fn new(parameter: Arc<Parameter>, code: Piece<'a>, is_named: bool) -> Self {
+        Self { parameter, code, is_named, targets: Vec::new(), fault: None }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        of_type: ResourceType,
+        clause: Result<Clause, Fault>,
+    ) -> Result<(), Fault> {
+        match clause.map_err(chained) {
+            Ok(clause) => self.targets.push((of_type, clause)),
+            Err(fault) if leads_nowhere(&fault.problem) && !self.is_named => {
+                self.fault.get_or_insert(fault);
             }
+            Err(fault) => return Err(fault),
         }
-        match types.first() {
-            Some(first) if self.is_strict() && types.len() > 1 => {
+        Ok(())
+    }
+
+    pub(super) fn into_clause(self, is_strict: bool) -> Result<Clause, Fault> {
+        let Self { parameter, code, targets, fault, .. } = self;
+        match targets.as_slice() {
+            [] => Err(fault.unwrap_or_else(|| {
+                code.fault_in_name(QueryProblem::not_a_reference(code.text, parameter.kind))
+            })),
+            [(first, _), _, ..] if is_strict => {
                 Err(code.fault_in_name(QueryProblem::AmbiguousChain {
                     code: code.text.into(),
-                    types: some_of(types.iter().map(ResourceType::as_str)).into(),
+                    types: some_of(targets.iter().map(|(of_type, _)| of_type.as_str())).into(),
                     first: first.as_str().into(),
                 }))
             }
-            _ => Ok(types),
+            _ => Ok(Clause::Chain(Chain { parameter, targets })),
         }
     }
+}
+
+/// Whether it says that a type does not have what a chain asks.
+fn leads_nowhere(problem: &QueryProblem) -> bool {
+    matches!(
+        problem,
+        QueryProblem::UnknownInChain { .. }
+            | QueryProblem::NotAReference { .. }
+            | QueryProblem::NotATarget { .. }
+    )
 }
 
 /// The code that a name asks first; none with `_has`, which every type has.
@@ -272,19 +280,12 @@ pub(super) fn chained(fault: Fault) -> Fault {
     Fault { problem, ..fault }
 }
 
-pub(super) fn not_a_target(parameter: &Parameter, resource_type: &str) -> QueryProblem {
-    QueryProblem::NotATarget {
-        code: parameter.code().into(),
-        resource_type: resource_type.into(),
-        allowed: some_of(parameter.definition.targets.iter().map(|it| &**it)).into(),
+impl Reader<'_> {
+    fn not_a_target(&self, parameter: &Parameter, resource_type: &str) -> QueryProblem {
+        QueryProblem::NotATarget {
+            code: parameter.code().into(),
+            resource_type: resource_type.into(),
+            allowed: self.list_targets(Source::of(parameter)).into(),
+        }
     }
-}
-
-/// The first of many names.
-fn some_of<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
-    let mut some: Vec<&str> = names.by_ref().take(8).collect();
-    if names.next().is_some() {
-        some.push("…");
-    }
-    some.join(", ")
 }

@@ -8,10 +8,10 @@
 mod lexer;
 mod operator;
 
-use super::criterion::chained;
+use super::criterion::{Union, chained};
 use super::value::Of;
 use super::{Fault, Piece, Reading, modifier, value, words};
-use crate::{Chain, Clause, Kind, Parameter, QueryProblem, Sense, StringMatch, Test, ValueClause};
+use crate::{Clause, Kind, Parameter, QueryProblem, Sense, StringMatch, Test, ValueClause};
 use lexer::{Lexer, Operand};
 use operator::Operator;
 use std::sync::Arc;
@@ -130,21 +130,22 @@ impl Reading<'_> {
         };
         self.deeper(parser)?;
         let parameter = self.link(of_type, code).map_err(in_value)?;
-        let next = parser.lexer.name_after_brackets();
-        let types = self.chain_targets(&parameter, code, target, next).map_err(in_value)?;
+        let types = self.chain_targets(&parameter, code, target).map_err(in_value)?;
         // What follows is read once for each type that it may be about.
-        let start = (parser.lexer, parser.depth);
-        let mut targets = Vec::with_capacity(types.len());
+        let (start, mut end) = ((parser.lexer, parser.depth), None);
+        let mut union = Union::new(parameter, code, target.is_some());
         for target in types {
             (parser.lexer, parser.depth) = start;
-            let clause = self.along(parser, target.as_str())?;
-            targets.push((target, clause));
+            let clause = self.along(parser, target.as_str());
+            if clause.is_ok() {
+                end = Some(parser.lexer);
+            }
+            union.add(target, clause)?;
         }
-        if targets.is_empty() {
-            return Err(parser.lexer.unexpected("a reference to a type that exists"));
-        }
-        parser.depth -= 1;
-        Ok(Clause::Chain(Chain { parameter, targets }))
+        let clause = union.into_clause(self.is_strict()).map_err(in_value)?;
+        parser.lexer = end.unwrap_or(parser.lexer);
+        parser.depth = start.1 - 1;
+        Ok(clause)
     }
 
     /// `.path` or `[filter].path`, of one type.
@@ -171,8 +172,7 @@ impl Reading<'_> {
         name: Piece<'_>,
     ) -> Result<Clause, Fault> {
         self.spend(1).map_err(|it| name.fault(it))?;
-        let word = parser.lexer.word("an operator, as eq");
-        let word = word?;
+        let word = parser.lexer.word("an operator, as eq")?;
         let Some(operator) = Operator::of(word.text) else {
             return Err(word.fault(QueryProblem::Unexpected {
                 found: format!("'{}'", word.text).into(),

@@ -1,7 +1,7 @@
 //! `_include` and `_revinclude` (FHIR R4, 3.1.1.5.4).
 
-use super::fault::Fault;
-use super::{Piece, Reading};
+use super::elements::Source;
+use super::{Fault, Piece, Reading};
 use crate::{Include, IncludeDirection, IncludeSource, Kind, QueryProblem};
 
 impl Reading<'_> {
@@ -69,7 +69,7 @@ impl Reading<'_> {
             invalid(code, what)
         })?;
         if let (Some(target), Some(target_type)) = (target, &target_type)
-            && !self.reader.may_refer_to(&parameter.definition, target_type.as_str())
+            && !self.reader.may_refer_to(Source::of(parameter), target_type.as_str())
         {
             return Err(invalid(
                 target,

@@ -93,8 +93,8 @@ impl Reading<'_> {
         values: &[Piece<'_>],
     ) -> Result<Arc<[Test]>, Fault> {
         let of = Of::parameter(parameter);
-        // A modifier of a reference is understood by the type that has the parameter.
-        let is_for_every_type = parameter.kind != Kind::Reference || modifier.is_none();
+        // What may be referred to depends on the type that has the parameter.
+        let is_for_every_type = !matches!(parameter.kind, Kind::Reference | Kind::Composite);
         let key: *const SearchParameter = Arc::as_ptr(&parameter.definition);
         if is_for_every_type && let Some(tests) = self.tests.get(&key) {
             return Ok(Arc::clone(tests));

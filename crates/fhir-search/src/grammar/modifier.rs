@@ -107,3 +107,33 @@ pub(super) fn none_here(modifier: &str, code: &str) -> QueryProblem {
         allowed: "it takes none here".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Modifier;
+    use crate::Kind;
+    use fhir_schema::DefinitionSet;
+    use fhir_schema::conformance::SearchParameter;
+
+    fn with_modifiers(kind: &str, modifiers: &[&str]) -> SearchParameter {
+        let mut definitions = DefinitionSet::r4().search_parameters();
+        let definition = definitions.find(|it| &*it.kind == kind).unwrap();
+        let modifiers = modifiers.iter().map(|it| (*it).into()).collect();
+        SearchParameter { modifiers, ..(**definition).clone() }
+    }
+
+    #[test]
+    fn a_definition_that_lists_modifiers_allows_no_others() {
+        // SRCH-241
+        let parse =
+            |word, definition: &SearchParameter| Modifier::parse(word, Kind::Token, definition);
+        let listing = with_modifiers("token", &["missing", "ofType"]);
+        assert_eq!(parse("missing", &listing), Ok(Modifier::Missing));
+        assert_eq!(parse("of-type", &listing), Ok(Modifier::OfType));
+        let error = parse("not", &listing).unwrap_err().to_string();
+        assert!(error.ends_with("it takes missing, of-type"), "{error}");
+        assert_eq!(parse("not", &with_modifiers("token", &[])), Ok(Modifier::Not));
+        let reference = with_modifiers("reference", &["identifier"]);
+        assert!(Modifier::parse("Patient", Kind::Reference, &reference).is_err());
+    }
+}

@@ -9,13 +9,14 @@ pub(super) use ordered::ordered_test;
 
 use fhir_core::ResourceType;
 use fhir_schema::conformance::SearchParameter;
-use fhirpath::Decimal;
+use fhirpath::{CanonicalUnit, Decimal};
 
+use super::elements::Source;
 use super::modifier::Modifier;
 use super::{Fault, Piece, Reader};
 use crate::{
-    CanonicalUnit, Component, CompositeTest, Kind, NearTest, Parameter, QueryProblem, StringMatch,
-    StringTest, Test,
+    Component, CompositeTest, Kind, NearTest, Parameter, QueryProblem, StringMatch, StringTest,
+    Test,
 };
 
 /// What a value is of: a parameter, or a component of one.
@@ -35,6 +36,10 @@ impl<'a> Of<'a> {
             resource_type: &parameter.resource_type,
             components: &parameter.components,
         }
+    }
+
+    fn source(&self) -> Source<'a> {
+        Source { definition: self.definition, resource_type: self.resource_type }
     }
 
     fn component(&self, component: &'a Component) -> Self {
@@ -119,7 +124,7 @@ fn near(value: Piece<'_>) -> Result<NearTest, Fault> {
             let code = rest.get(1).filter(|unit| !unit.text.is_empty());
             let unit = CanonicalUnit::of(code.map_or("km", |unit| unit.text));
             let unit = unit
-                .filter(|unit| unit.code == "m")
+                .filter(|unit| &**unit.unit() == "m")
                 .ok_or_else(|| invalid(*code.unwrap_or(distance), "unit of length in UCUM"))?;
             let metres = Decimal::parse(distance.text)
                 .filter(|it| !it.is_negative())

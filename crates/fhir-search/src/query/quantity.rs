@@ -1,7 +1,12 @@
 //! Quantities: a number with a unit (FHIR R4, 3.1.1.4.14).
 
-use super::{CanonicalUnit, NumberTest, UCUM};
+use fhirpath::CanonicalUnit;
+
+use super::NumberTest;
 use crate::{CanonicalQuantity, Quantity};
+
+/// The system of UCUM's codes.
+pub const UCUM: &str = "http://unitsofmeasure.org";
 
 /// What is asked of a quantity.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +56,7 @@ fn canonical(code: &str, number: &NumberTest) -> Option<(Box<str>, NumberTest)> 
         low: unit.convert(number.low)?,
         high: unit.convert(number.high)?,
     };
-    Some((unit.code.into(), number))
+    Some(((**unit.unit()).into(), number))
 }
 
 impl QuantityTest {
@@ -82,10 +87,10 @@ fn holds_canonically(test: &(Box<str>, NumberTest), value: &CanonicalQuantity) -
 
 #[cfg(test)]
 mod tests {
-    use fhirpath::Decimal;
+    use fhirpath::{CanonicalUnit, Decimal};
 
     use super::{QuantityTest, UCUM, UnitTest};
-    use crate::{CanonicalQuantity, CanonicalUnit, NumberRange, NumberTest, Prefix, Quantity};
+    use crate::{CanonicalQuantity, NumberRange, NumberTest, Prefix, Quantity};
 
     fn test(text: &str, system: &str, code: &str) -> QuantityTest {
         let (prefix, number) = Prefix::split(text);
@@ -104,7 +109,7 @@ mod tests {
         let unit = (system == UCUM).then(|| CanonicalUnit::of(code)).flatten();
         let canonical = unit.and_then(|unit| {
             let range = range.map(|number| unit.convert(number))?;
-            Some(CanonicalQuantity { range, unit: unit.code.into() })
+            Some(CanonicalQuantity { range, unit: unit.unit().clone() })
         });
         Quantity {
             range,

@@ -103,31 +103,6 @@ impl<'a> Lexer<'a> {
         Ok(self.take(length))
     }
 
-    /// The name that a path goes on with, past a filter in brackets; none when it cannot be told.
-    pub(super) fn name_after_brackets(&self) -> Option<&'a str> {
-        let mut ahead = *self;
-        if ahead.takes('[') {
-            let (mut depth, mut quoted, mut escaped) = (1_usize, false, false);
-            let end = ahead.rest.text.char_indices().find_map(|(at, character)| {
-                match character {
-                    _ if escaped => escaped = false,
-                    '\\' if quoted => escaped = true,
-                    '"' => quoted = !quoted,
-                    '[' if !quoted => depth += 1,
-                    ']' if !quoted => depth -= 1,
-                    _ => {}
-                }
-                (depth == 0).then_some(at + 1)
-            })?;
-            ahead.take(end);
-        }
-        if !ahead.takes('.') {
-            return None;
-        }
-        let name = ahead.name().ok()?.text;
-        Some(name.split(':').next().unwrap_or(name))
-    }
-
     /// A word up to the next space.
     pub(super) fn word(&mut self, expected: &'static str) -> Result<Piece<'a>, Fault> {
         let begins_with_space = self.rest.text.starts_with(char::is_whitespace);

@@ -103,3 +103,28 @@ fn quantity(reader: &Reader<'_>, prefix: Prefix, value: Piece<'_>) -> Result<Qua
     };
     Ok(QuantityTest { number, unit })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::check_prefix;
+    use crate::Prefix;
+    use fhir_schema::DefinitionSet;
+    use fhir_schema::conformance::SearchParameter;
+
+    #[test]
+    fn a_definition_that_lists_comparators_allows_no_others() {
+        // SRCH-241
+        let any = DefinitionSet::r4().search_parameters().next().unwrap();
+        let of = |comparators: &[&str]| SearchParameter {
+            comparators: comparators.iter().map(|it| (*it).into()).collect(),
+            ..(**any).clone()
+        };
+        let listing = of(&["gt", "le"]);
+        for prefix in [Prefix::Gt, Prefix::Le, Prefix::Eq] {
+            assert_eq!(check_prefix(prefix, &listing), Ok(()));
+        }
+        let error = check_prefix(Prefix::Sa, &listing).unwrap_err().to_string();
+        assert!(error.contains("it takes gt, le"), "{error}");
+        assert_eq!(check_prefix(Prefix::Sa, &of(&[])), Ok(()));
+    }
+}

@@ -3,7 +3,6 @@
 use fhir_core::{Reference, ResourceId, ResourceType, Target};
 
 use super::{Of, type_of};
-use crate::grammar::criterion::refers_to_anything;
 use crate::grammar::modifier::{self, Modifier};
 use crate::grammar::{Fault, Piece, Reader};
 use crate::{Handling, Hierarchy, QueryProblem, ReferenceTest};
@@ -55,10 +54,10 @@ impl Reader<'_> {
                 Some(wanted) => {
                     ReferenceTest::Local { resource_type: wanted.clone(), id, version: None }
                 }
-                None if refers_to_anything(of.definition) => {
+                None if self.target_names(of.source()).is_none() => {
                     ReferenceTest::Id { id, types: Vec::new() }
                 }
-                None => ReferenceTest::Id { id, types: self.targets(of.definition) },
+                None => ReferenceTest::Id { id, types: self.targets(of.source()) },
             });
         }
         match Reference::parse(&text) {
@@ -104,13 +103,13 @@ impl Reader<'_> {
         resource_type: &ResourceType,
         value: Piece<'_>,
     ) -> Result<(), Fault> {
-        if self.may_refer_to(of.definition, resource_type.as_str()) {
+        if self.may_refer_to(of.source(), resource_type.as_str()) {
             return Ok(());
         }
         Err(value.fault(QueryProblem::NotATarget {
             code: (&*of.definition.code).into(),
             resource_type: resource_type.as_str().into(),
-            allowed: of.definition.targets.join(", ").into(),
+            allowed: self.list_targets(of.source()).into(),
         }))
     }
 

@@ -3,7 +3,7 @@
 use super::Of;
 use crate::grammar::modifier::Modifier;
 use crate::grammar::{Fault, Piece, Reader};
-use crate::{QueryProblem, StringMatch, SystemTest, TokenTest};
+use crate::{Handling, QueryProblem, StringMatch, SystemTest, TokenTest};
 use fhir_core::ResourceId;
 
 impl Reader<'_> {
@@ -51,7 +51,18 @@ impl Reader<'_> {
             _ if &*of.definition.code == "_id" => {
                 Ok(TokenTest::Code { system: SystemTest::Any, code: plain(value)? })
             }
-            _ => self.code(value),
+            _ => {
+                let test = self.code(value)?;
+                let asks_system = !matches!(&test, TokenTest::Code { system: SystemTest::Any, .. });
+                if asks_system
+                    && self.handling == Handling::Strict
+                    && self.have_no_system(of.source())
+                {
+                    let mend = "these values have no system; leave it out, with the |";
+                    return Err(value.fault(QueryProblem::invalid("code of an element", mend)));
+                }
+                Ok(test)
+            }
         }
     }
 

@@ -1,0 +1,154 @@
+//! What a search finds as of a snapshot, a page of it, by looking at every resource that could
+//! match: there is no index here, and this is what one must find.
+//!
+//! What the snapshot does not show does not exist: it is no match, no target of a chain, refers
+//! to nothing, is not included and not counted.
+
+mod include;
+mod known;
+mod newest;
+mod scan;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fhir_search::{
+    Codes, CodesError, Contained, Extractor, IndexedResource, InvalidSortPosition, Query,
+    SortPosition, Zone, check_codes,
+};
+use store::VersionEntry;
+
+use crate::{ReadError, Snapshot};
+use scan::Scan;
+
+/// How a page is asked for.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// Takes values from resources, by the parameters that the query was read with.
+    pub extractor: &'a Extractor<'static>,
+    /// What is known of codes.
+    pub codes: &'a dyn Codes,
+    /// The server's own base URL, without its last slash.
+    pub base: &'a str,
+    /// What a time without an offset is read in, as in the query.
+    pub zone: Zone,
+    /// Where the page before ended, as its [`Found::next`] says; none for the first page.
+    pub after: Option<&'a [u8]>,
+    /// Matches on the page at most. With nought there is nothing but the total.
+    pub most: usize,
+    /// Whether the total is wanted.
+    pub count: bool,
+    /// Included resources at most.
+    pub most_included: usize,
+    /// Versions that may be looked at.
+    pub budget: u64,
+}
+
+/// A page of what a search finds.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// The matches, in their order.
+    pub matches: Vec<VersionEntry>,
+    /// What is included, each once; no match of this page is. Where a reference names a version
+    /// it is that one.
+    pub included: Vec<VersionEntry>,
+    /// Whether more would have been included than was to be.
+    pub included_cut: bool,
+    /// How many matches there are on all pages, if that was wanted.
+    pub total: Option<u64>,
+    /// What the next page is asked for with; none on the last page. It holds values of resources.
+    pub next: Option<Vec<u8>>,
+}
+
+/// Why a search was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// Something could not be read.
+    #[error("what the search depends on cannot be read")]
+    Read(#[from] ReadError),
+    /// More would have to be looked at than may be.
+    #[error("the search would have to look at more than {budget} versions of resources")]
+    TooCostly {
+        /// So many might be looked at.
+        budget: u64,
+    },
+    /// What the page is asked for with is not what a page before gave.
+    #[error("this is not where a page ended")]
+    Cursor(#[from] InvalidSortPosition),
+    /// A question about codes has no answer.
+    #[error(transparent)]
+    Codes(#[from] CodesError),
+    /// `_list` names a list that the server would have to make.
+    #[error("there is no list ${0}")]
+    FunctionalList(Box<str>),
+    /// `_contained` asks for contained resources, which are not searched.
+    #[error("contained resources are not searched by themselves")]
+    Contained,
+}
+
+/// A match: its version, and what is indexed of it.
+type Match = (VersionEntry, Arc<IndexedResource>);
+
+impl Snapshot {
+    /// What a query finds as of this snapshot, a page of it.
+    ///
+    /// # Errors
+    /// [`SearchError`]; nothing is answered in part.
+    pub async fn search(&self, query: &Query, asked: &Asked<'_>) -> Result<Found, SearchError> {
+        if query.answer.contained != Contained::False {
+            return Err(SearchError::Contained);
+        }
+        check_codes(query, asked.codes)?;
+        let after = asked.after.map(SortPosition::from_bytes).transpose()?;
+        let mut scan = Scan::new(self, query, asked);
+        let (page, total) = self.page(&mut scan, after.as_ref()).await?;
+        let mut found = Found { total: asked.count.then_some(total), ..Found::default() };
+        found.next = page.next;
+        (found.included, found.included_cut) = scan.included(&page.matches).await?;
+        found.matches = page.matches.into_iter().map(|(entry, _)| entry).collect();
+        Ok(found)
+    }
+
+    /// The matches after a position, and how many there are in all.
+    async fn page(
+        &self,
+        scan: &mut Scan<'_>,
+        after: Option<&SortPosition>,
+    ) -> Result<(Page, u64), SearchError> {
+        let (query, asked) = (scan.query, scan.asked);
+        let mut total = 0;
+        // The first ones, and one more to know whether there are more.
+        let mut first: BTreeMap<SortPosition, Match> = BTreeMap::new();
+        for (at, of) in query.types.iter().enumerate() {
+            let mut newest = scan.newest_of(&of.resource_type);
+            while let Some((entry, resource)) = newest.next(scan).await? {
+                if !scan.matches(of, &resource).await? {
+                    continue;
+                }
+                total += 1;
+                let name = (entry.resource_type.clone(), entry.id.clone());
+                let position = SortPosition::new(query, at, name, &resource);
+                if asked.most == 0 || after.is_some_and(|after| position <= *after) {
+                    continue;
+                }
+                first.insert(position, (entry, resource));
+                if first.len() > asked.most + 1 {
+                    first.pop_last();
+                }
+            }
+        }
+        let has_more = first.len() > asked.most && asked.most > 0;
+        if has_more {
+            first.pop_last();
+        }
+        let last = first.last_key_value().filter(|_| has_more);
+        let next = last.map(|(position, _)| position.to_bytes());
+        Ok((Page { matches: first.into_values().collect(), next }, total))
+    }
+}
+
+/// The matches of a page and where the next one begins.
+struct Page {
+    matches: Vec<Match>,
+    next: Option<Vec<u8>>,
+}
