@@ -33,10 +33,6 @@ impl Page {
         Self { at: Some(at), after: Some(after), ..self.clone() }
     }
 
-    pub(super) fn is_first(&self) -> bool {
-        self.after.is_none()
-    }
-
     /// What a link holds: of a page that is not the first.
     pub(super) fn encode(&self) -> Vec<u8> {
         let after = self.after.as_deref().unwrap_or_default();

@@ -75,11 +75,6 @@ impl<'a> Writer<'a> {
         self.end_entry(json, Mode::Outcome);
     }
 
-    /// Bytes so far.
-    pub(super) fn length(&self) -> usize {
-        self.out.len()
-    }
-
     pub(super) fn finish(mut self) -> Vec<u8> {
         if self.entries == 0 {
             self.end_links();
