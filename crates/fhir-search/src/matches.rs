@@ -299,9 +299,7 @@ impl<'s> Subject<'s> {
 /// unless texts are asked for.
 fn is_compared(value: &IndexValue<'_>, tests: &[Test]) -> bool {
     match value {
-        IndexValue::Token(token) => {
-            token.code.is_some() || tests.iter().any(value::is_of_text)
-        }
+        IndexValue::Token(token) => token.code.is_some() || tests.iter().any(value::is_of_text),
         _ => true,
     }
 }

@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use contract::{Decision, Instance, Interaction};
 use database::{
     Database, FhirVersion, HistoryOrder, ReadError, Snapshot, T, VersionEntry, Visibility, places,
 };
-use contract::{Decision, Instance, Interaction};
 use fhir_core::json::Document;
 use fhir_core::{ResourceId, ResourceType};
 use fhir_terminology::{Entry, Kind, Layer, Terminology};

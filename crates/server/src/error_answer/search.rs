@@ -64,10 +64,9 @@ fn code(problem: &QueryProblem) -> IssueCode {
         | P::SummaryTextWithInclude
         | P::InvalidInclude(_)
         | P::Unexpected { .. } => IssueCode::Invalid,
-        P::EmptyValue
-        | P::EmptyFilterValue
-        | P::InvalidValue { .. }
-        | P::NothingToCompare => IssueCode::Value,
+        P::EmptyValue | P::EmptyFilterValue | P::InvalidValue { .. } | P::NothingToCompare => {
+            IssueCode::Value
+        }
     }
 }
 

@@ -183,9 +183,7 @@ pub(crate) fn patches(interaction: &Interaction) -> bool {
 pub(super) fn searches(interaction: &Interaction) -> bool {
     matches!(
         interaction,
-        Interaction::SearchType(_)
-            | Interaction::SearchSystem
-            | Interaction::SearchCompartment(..)
+        Interaction::SearchType(_) | Interaction::SearchSystem | Interaction::SearchCompartment(..)
     )
 }
 

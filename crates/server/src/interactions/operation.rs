@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use contract::{Interaction, Level, OperationName};
-use fhir_core::json::Document;
 use fhir_core::Instance;
+use fhir_core::json::Document;
 use fhir_schema::DefinitionSet;
 use fhir_terminology::operations::{Input, Operation, Surroundings, operation, perform};
 

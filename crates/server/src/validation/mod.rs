@@ -76,9 +76,9 @@ impl Definitions {
     /// R4's own, the same for all tenants.
     fn r4() -> Arc<Self> {
         static R4: OnceLock<Arc<Definitions>> = OnceLock::new();
-        Arc::clone(R4.get_or_init(|| {
-            Arc::new(Self::of(DefinitionSet::r4().clone(), Arc::default()))
-        }))
+        Arc::clone(
+            R4.get_or_init(|| Arc::new(Self::of(DefinitionSet::r4().clone(), Arc::default()))),
+        )
     }
 }
 

@@ -11,6 +11,7 @@ mod codes;
 mod fill;
 mod projection;
 mod seen;
+mod stated;
 
 use contract::Instance;
 use database::{Asked, Found, Snapshot, T};
@@ -30,6 +31,8 @@ use asked::Page;
 use bundle::Writer;
 use codes::SeenCodes;
 use fill::{Filled, Filler, Resource};
+
+pub(crate) use stated::Stated;
 
 /// What is searched: resources of a type or of all, anywhere or within a compartment.
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +131,11 @@ impl Url {
     fn with(&self, query: &str) -> String {
         let parts = [query, &*self.format];
         let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        if parts.is_empty() { self.url.clone() } else { format!("{}?{}", self.url, parts.join("&")) }
+        if parts.is_empty() {
+            self.url.clone()
+        } else {
+            format!("{}?{}", self.url, parts.join("&"))
+        }
     }
 
     fn of_page(&self, sealed: &str) -> String {
