@@ -141,7 +141,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             StatusCode::FORBIDDEN,
             IssueCode::Forbidden,
             "your access is limited to a part of the data, and within such limits this server \
-             only serves read, vread and history of the Patient itself"
+             only serves read, vread, history and search of the Patient itself"
                 .into(),
         ),
         E::MayNotChooseIds => one(

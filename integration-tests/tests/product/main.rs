@@ -60,6 +60,7 @@ mod purge;
 mod races;
 mod readiness;
 mod rest;
+mod search;
 mod starting;
 mod stopping;
 mod streaming;
