@@ -29,7 +29,8 @@ async fn anyone_reads_what_the_server_can_do(deployment: Deployment) {
     let resources = statement["rest"][0]["resource"].as_array().unwrap();
     let interactions = resources[0]["interaction"].as_array().unwrap();
     let codes: Vec<&str> = interactions.iter().map(|of| of["code"].as_str().unwrap()).collect();
-    assert!(codes.contains(&"read") && !codes.contains(&"search-type"), "{codes:?}");
+    assert!(codes.contains(&"read") && codes.contains(&"search-type"), "{codes:?}");
+    assert!(resources[0]["searchParam"].is_array());
 }
 
 async fn a_resource_lives_from_create_to_delete_and_back(deployment: Deployment) {
