@@ -4,17 +4,17 @@
 //! What the snapshot does not show does not exist: it is no match, no target of a chain, refers
 //! to nothing, is not included and not counted.
 
+mod candidates;
 mod include;
 mod known;
-mod newest;
 mod scan;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fhir_search::{
-    Codes, CodesError, Contained, Extractor, IndexedResource, InvalidSortPosition, Query,
-    SortPosition, Zone, check_codes,
+    Codes, CodesError, Contained, Extractor, InvalidSortPosition, Query, SortPosition,
+    Unanswerable, Zone, check_answerable,
 };
 use store::VersionEntry;
 
@@ -25,7 +25,7 @@ use scan::Scan;
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
     /// Takes values from resources, by the parameters that the query was read with.
-    pub extractor: &'a Extractor<'static>,
+    pub extractor: &'a Arc<Extractor<'static>>,
     /// What is known of codes.
     pub codes: &'a dyn Codes,
     /// The server's own base URL, without its last slash.
@@ -86,8 +86,14 @@ pub enum SearchError {
     Contained,
 }
 
-/// A match: its version, and what is indexed of it.
-type Match = (VersionEntry, Arc<IndexedResource>);
+impl From<Unanswerable> for SearchError {
+    fn from(error: Unanswerable) -> Self {
+        match error {
+            Unanswerable::Codes(error) => Self::Codes(error),
+            Unanswerable::FunctionalList(name) => Self::FunctionalList(name),
+        }
+    }
+}
 
 impl Snapshot {
     /// What a query finds as of this snapshot, a page of it.
@@ -98,14 +104,14 @@ impl Snapshot {
         if query.answer.contained != Contained::False {
             return Err(SearchError::Contained);
         }
-        check_codes(query, asked.codes)?;
+        check_answerable(query, asked.codes)?;
         let after = asked.after.map(SortPosition::from_bytes).transpose()?;
         let mut scan = Scan::new(self, query, asked);
         let (page, total) = self.page(&mut scan, after.as_ref()).await?;
         let mut found = Found { total: asked.count.then_some(total), ..Found::default() };
         found.next = page.next;
         (found.included, found.included_cut) = scan.included(&page.matches).await?;
-        found.matches = page.matches.into_iter().map(|(entry, _)| entry).collect();
+        found.matches = page.matches;
         Ok(found)
     }
 
@@ -118,10 +124,10 @@ impl Snapshot {
         let (query, asked) = (scan.query, scan.asked);
         let mut total = 0;
         // The first ones, and one more to know whether there are more.
-        let mut first: BTreeMap<SortPosition, Match> = BTreeMap::new();
+        let mut first: BTreeMap<SortPosition, VersionEntry> = BTreeMap::new();
         for (at, of) in query.types.iter().enumerate() {
-            let mut newest = scan.newest_of(&of.resource_type);
-            while let Some((entry, resource)) = newest.next(scan).await? {
+            let mut candidates = scan.candidates(of);
+            while let Some((entry, resource)) = candidates.next(scan).await? {
                 if !scan.matches(of, &resource).await? {
                     continue;
                 }
@@ -131,8 +137,8 @@ impl Snapshot {
                 if asked.most == 0 || after.is_some_and(|after| position <= *after) {
                     continue;
                 }
-                first.insert(position, (entry, resource));
-                if first.len() > asked.most + 1 {
+                first.insert(position, entry);
+                if first.len() > asked.most.saturating_add(1) {
                     first.pop_last();
                 }
             }
@@ -149,6 +155,6 @@ impl Snapshot {
 
 /// The matches of a page and where the next one begins.
 struct Page {
-    matches: Vec<Match>,
+    matches: Vec<VersionEntry>,
     next: Option<Vec<u8>>,
 }

@@ -21,7 +21,7 @@ use crate::{ReadError, Visibility, body};
 pub struct Snapshot {
     pub(crate) store: Arc<dyn Store>,
     bodies: Arc<Bodies>,
-    reading: Reading,
+    pub(crate) reading: Reading,
     schema: &'static Schema,
     sealing: Sealing,
     pub(crate) visibility: Visibility,

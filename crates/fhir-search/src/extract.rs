@@ -7,6 +7,8 @@
 //! beside the values.
 
 mod convert;
+#[cfg(test)]
+mod differential;
 mod implied;
 mod plan;
 mod route;
@@ -32,7 +34,7 @@ use walk::Walk;
 
 /// What extraction is told from outside the resource.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Options<'o> {
+pub struct ExtractOptions<'o> {
     /// The server's own base URL, without a slash at its end: absolute references below it are
     /// local. Without it none are.
     pub base: Option<&'o str>,
@@ -56,6 +58,7 @@ pub struct Extractor<'s> {
 /// The values of one resource.
 #[derive(Debug, Default)]
 pub struct Extracted<'a> {
+    resource_type: Option<&'a str>,
     values: Vec<IndexValue<'a>>,
     /// Sorted. Parameters that have the same values share them.
     entries: Vec<Entry>,
@@ -85,6 +88,10 @@ pub enum ProblemReason {
     /// The expression failed on this resource.
     #[error("the expression failed: {0}")]
     Evaluation(#[from] EvaluationError),
+    /// A composite that looks at the whole resource for too many elements: those after them have
+    /// no values.
+    #[error("the resource has too many elements for a parameter that combines them")]
+    TooMuch,
     /// An element has a value that its type does not allow.
     #[error("{what} at byte {offset}")]
     Unreadable {
@@ -121,26 +128,33 @@ impl<'s> Extractor<'s> {
     pub fn unsupported(&self) -> Vec<Unsupported> {
         let types = self.schema.resource_types();
         let plans = types.filter_map(|name| self.plan(name));
-        plans.flat_map(|plan| plan.unsupported.iter().cloned()).collect()
+        plans.flat_map(|(_, plan)| plan.unsupported.iter().cloned()).collect()
     }
 
-    fn plan(&self, resource_type: &str) -> Option<&Plan> {
-        let plan = self.plans.get(resource_type)?;
-        Some(plan.get_or_init(|| {
+    /// The plan of a type, with the type's name.
+    fn plan(&self, resource_type: &str) -> Option<(&str, &Plan)> {
+        let (resource_type, plan) = self.plans.get_key_value(resource_type)?;
+        let plan = plan.get_or_init(|| {
             let planner = Planner::new(self.schema, &self.definitions, resource_type);
             planner.plan(self.parameters.of_type(resource_type))
-        }))
+        });
+        Some((resource_type, plan))
     }
 
     /// The values of all parameters of a resource, which borrow from it. What is no resource of a
     /// known type has none.
     #[must_use]
-    pub fn extract<'a>(&'a self, resource: Value<'a>, options: &Options<'_>) -> Extracted<'a> {
+    pub fn extract<'a>(
+        &'a self,
+        resource: Value<'a>,
+        options: &ExtractOptions<'_>,
+    ) -> Extracted<'a> {
         let name = resource.get_str("resourceType").unwrap_or_default();
-        let Some(plan) = self.plan(&name) else {
+        let Some((resource_type, plan)) = self.plan(&name) else {
             return Extracted::default();
         };
         let mut extracted = Walk::new(self, plan, resource, options).run();
+        extracted.resource_type = Some(resource_type);
         if let (Some(parameter), Some(instant)) = (plan.last_updated, options.last_updated) {
             extracted.entries.retain(|it| it.parameter != parameter);
             let value = IndexValue::Date(DateRange::at(instant.as_micros()));
@@ -169,6 +183,12 @@ impl<'a> Extracted<'a> {
         if let (Ok(first), Ok(end)) = (u32::try_from(range.start), u32::try_from(range.end)) {
             self.entries.push(Entry { parameter, first, end });
         }
+    }
+
+    /// The type of the resource, which `_type` asks for; `None` when there is no such type.
+    #[must_use]
+    pub fn resource_type(&self) -> Option<&'a str> {
+        self.resource_type
     }
 
     /// Each value with its parameter, parameter by parameter.

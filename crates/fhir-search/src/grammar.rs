@@ -33,7 +33,7 @@ use crate::{
     Answer, Applied, Clause, Compartment, Handling, Include, Limits, Parameters, Place, Query,
     QueryError, QueryProblem, SortKey, Summary, Test, TypeQuery, Zone,
 };
-use fault::Fault;
+use fault::{Fault, quoted};
 use piece::Piece;
 
 /// What a request asks, as its URL and body have it.
@@ -83,6 +83,7 @@ impl Reader<'_> {
             clauses_left: self.limits.clauses,
             tests: HashMap::new(),
             given_once: HashSet::new(),
+            codes_given_once: HashSet::new(),
             sort: Vec::new(),
             includes: Vec::new(),
             answer: Answer::default(),
@@ -102,25 +103,31 @@ impl Reader<'_> {
     }
 
     fn check_size(&self, parameters: &[(String, String)]) -> Result<(), QueryError> {
-        let too_many = |at: usize, what, limit| QueryError {
-            parameter: parameters.get(at).map_or("", |(name, _)| name).into(),
+        let limits = self.limits;
+        let too_many = |name: &str, what, limit| QueryError {
+            parameter: quoted(name),
             place: Place::Name(0),
             problem: QueryProblem::TooMany { what, limit },
         };
-        let limits = self.limits;
-        if parameters.len() > limits.parameters {
-            return Err(too_many(limits.parameters, "parameters", limits.parameters));
+        if let Some((name, _)) = parameters.get(limits.parameters) {
+            return Err(too_many(name, "parameters", limits.parameters));
         }
         let mut length = 0;
-        for (at, (name, value)) in parameters.iter().enumerate() {
+        for (name, value) in parameters {
             length += name.len() + value.len();
             if length > limits.length {
-                return Err(too_many(at, "bytes of parameters", limits.length));
+                return Err(too_many(name, "bytes of parameters", limits.length));
+            }
+            if name.len() > LONGEST_NAME {
+                return Err(too_many(name, "bytes of one name", LONGEST_NAME));
             }
         }
         Ok(())
     }
 }
+
+/// Bytes of a name. The longest of definitions, with a type each time, are below 100.
+const LONGEST_NAME: usize = 1_024;
 
 /// A query that is being read.
 struct Reading<'r> {
@@ -135,6 +142,8 @@ struct Reading<'r> {
     tests: HashMap<*const SearchParameter, Arc<[Test]>>,
     /// The parameters given that may be given once.
     given_once: HashSet<&'static str>,
+    /// Search parameters given that their definition allows once.
+    codes_given_once: HashSet<Box<str>>,
     sort: Vec<SortKey>,
     includes: Vec<Include>,
     answer: Answer,
@@ -160,7 +169,7 @@ impl<'r> Reading<'r> {
             "_include" | "_revinclude" => self.include(code, modifier, whole)?,
             "_filter" => self.filter(modifier, whole)?,
             "_query" => {
-                let problem = QueryProblem::UnknownNamedQuery(value.into());
+                let problem = QueryProblem::UnknownNamedQuery(quoted(value));
                 return Err(Fault::in_value(0, problem));
             }
             _ => {

@@ -21,12 +21,12 @@ mod query;
 mod value;
 
 pub use extract::{
-    Extracted, Extractor, Options, Problem, ProblemReason, Unsupported, UnsupportedReason,
+    ExtractOptions, Extracted, Extractor, Problem, ProblemReason, Unsupported, UnsupportedReason,
 };
 pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
 pub use matches::{
-    Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition, Unanswered,
-    World, asks_for_words, check_codes, matches,
+    Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition, Unanswerable,
+    Unanswered, World, asks_for_words, check_answerable, holds, matches,
 };
 pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
 pub use query::*;

@@ -7,6 +7,7 @@
 //! What must be known beyond the resource is asked of a [`World`]. It may not have it at hand: then
 //! matching stops with what it lacks, which whoever asked provides before asking again.
 
+mod asks;
 mod codes;
 mod hierarchy;
 mod indexed;
@@ -16,7 +17,9 @@ mod token;
 mod value;
 mod words;
 
-pub use codes::{Codes, CodesError, NoCodes, check_codes};
+pub use asks::{Unanswerable, asks_for_words, check_answerable};
+pub use codes::{Codes, CodesError, NoCodes};
+use indexed::Indexed;
 pub use indexed::IndexedResource;
 pub use order::{InvalidSortPosition, SortPosition};
 
@@ -49,16 +52,12 @@ pub trait World {
         id: &str,
     ) -> Result<Option<Arc<IndexedResource>>, Unanswered>;
 
-    /// The resources that refer to one by a parameter of theirs.
+    /// Whether a resource with this type and id is referred to as `has` says: by one of its type
+    /// and parameter of which its clause [`holds()`].
     ///
     /// # Errors
     /// [`Unanswered`] when that is not known yet.
-    fn referrers(
-        &self,
-        parameter: &Arc<Parameter>,
-        resource_type: &str,
-        id: &str,
-    ) -> Result<Vec<Arc<IndexedResource>>, Unanswered>;
+    fn is_referred_to(&self, has: &Has, resource_type: &str, id: &str) -> Result<bool, Unanswered>;
 
     /// What is known of codes.
     fn codes(&self) -> &dyn Codes;
@@ -75,22 +74,18 @@ pub enum Unanswered {
         /// Its id.
         id: Box<str>,
     },
-    /// What refers to a resource by a parameter is not at hand.
-    #[error("what refers to {resource_type}/{id} by {} is not at hand", .parameter.code())]
-    Referrers {
-        /// The parameter.
-        parameter: Arc<Parameter>,
-        /// The type of the resource that is referred to.
-        resource_type: Box<str>,
-        /// Its id.
-        id: Box<str>,
-    },
-    /// The question about a code has no answer.
+    /// What is referred to as this says is not at hand.
+    #[error("what {} refers to by {} is not at hand", .0.resource_type, .0.parameter.code())]
+    Has(Box<Has>),
+    /// It never can.
     #[error(transparent)]
-    Codes(#[from] CodesError),
-    /// A list that the server would have to make.
-    #[error("there is no list ${0}")]
-    FunctionalList(Box<str>),
+    Never(#[from] Unanswerable),
+}
+
+impl From<CodesError> for Unanswered {
+    fn from(error: CodesError) -> Self {
+        Self::Never(error.into())
+    }
 }
 
 /// Whether a resource matches what `query` asks of its type.
@@ -114,19 +109,16 @@ pub fn matches(
     Subject::of(resource, world).all(&of.clauses)
 }
 
-/// Whether a clause asks for the words of a resource, which [`IndexedResource::with_words`] has.
-#[must_use]
-pub fn asks_for_words(clauses: &[Clause]) -> bool {
-    clauses.iter().any(|clause| match clause {
-        Clause::Text(_) | Clause::Content(_) => true,
-        Clause::All(clauses) | Clause::Any(clauses) => asks_for_words(clauses),
-        Clause::Not(clause) => asks_for_words(std::slice::from_ref(clause)),
-        Clause::Has(has) => asks_for_words(std::slice::from_ref(&has.clause)),
-        Clause::Chain(chain) => {
-            chain.targets.iter().any(|(_, clause)| asks_for_words(std::slice::from_ref(clause)))
-        }
-        Clause::Value(_) | Clause::Missing { .. } | Clause::List(_) => false,
-    })
+/// Whether a clause holds of a resource that is not contained in another.
+///
+/// # Errors
+/// [`Unanswered`] when that cannot be told.
+pub fn holds(
+    clause: &Clause,
+    resource: &IndexedResource,
+    world: &dyn World,
+) -> Result<bool, Unanswered> {
+    Subject::of(resource, world).holds(clause)
 }
 
 /// Whether a resource is in a compartment: it refers to what that is about, or it is that.
@@ -207,11 +199,12 @@ impl<'s> Subject<'s> {
     }
 
     fn has_value(&self, clause: &ValueClause) -> Result<bool, Unanswered> {
-        for value in self.resource.values(clause.parameter.id) {
+        for indexed in self.resource.indexed(clause.parameter.id) {
             let found = match clause.sense {
-                Sense::SomeHolds => self.some_holds(clause, value)?,
+                Sense::SomeHolds => self.some_holds(clause, indexed)?,
                 Sense::SomeDiffers => {
-                    is_compared(value, &clause.tests) && !self.some_holds(clause, value)?
+                    is_compared(&indexed.value, &clause.tests)
+                        && !self.some_holds(clause, indexed)?
                 }
             };
             if found {
@@ -221,9 +214,10 @@ impl<'s> Subject<'s> {
         Ok(false)
     }
 
-    fn some_holds(&self, clause: &ValueClause, value: &IndexValue<'_>) -> Result<bool, Unanswered> {
+    fn some_holds(&self, clause: &ValueClause, indexed: &Indexed) -> Result<bool, Unanswered> {
+        let Indexed { value, folded, .. } = indexed;
         for test in &*clause.tests {
-            if value::holds(test, value, &clause.parameter, self.world)? {
+            if value::holds(test, value, folded.as_deref(), &clause.parameter, self.world)? {
                 return Ok(true);
             }
         }
@@ -265,19 +259,15 @@ impl<'s> Subject<'s> {
             // Nothing outside its container refers to it.
             return Ok(false);
         }
-        let (resource_type, id) = (self.resource.resource_type(), self.resource.id());
-        for referrer in self.world.referrers(&has.parameter, resource_type, id)? {
-            if Subject::of(&referrer, self.world).holds(&has.clause)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.world.is_referred_to(has, self.resource.resource_type(), self.resource.id())
     }
 
     fn is_on(&self, list: &List) -> Result<bool, Unanswered> {
         let id = match list {
             List::Id(id) => id,
-            List::Functional(name) => return Err(Unanswered::FunctionalList(name.clone())),
+            List::Functional(name) => {
+                return Err(Unanswerable::FunctionalList(name.clone()).into());
+            }
         };
         if self.is_contained() {
             return Ok(false);

@@ -13,6 +13,8 @@ use crate::quantity::{LONGEST_CODE, to_number};
 pub struct CanonicalUnit {
     unit: Arc<str>,
     factor: Number,
+    /// The factor again, of a unit that needs no more than it, where it has few enough digits.
+    exact: Option<Decimal>,
     offset: Number,
 }
 
@@ -25,9 +27,11 @@ impl CanonicalUnit {
             return None;
         }
         let canonical = get_canonical_units(code).ok()?;
+        let exact = exactly(canonical.factor).filter(|_| canonical.offset.is_zero());
         Some(Self {
             unit: canonical.unit.as_str().into(),
             factor: canonical.factor,
+            exact,
             offset: canonical.offset,
         })
     }
@@ -38,27 +42,48 @@ impl CanonicalUnit {
         &self.unit
     }
 
-    /// So many of this unit in base units, to 24 digits. `None` for a number that is too large
-    /// or has too many digits.
+    /// So many of this unit in base units, exactly or to 24 digits. `None` for a number that is
+    /// too large or has too many digits.
     #[must_use]
     pub fn convert(&self, value: Decimal) -> Option<Decimal> {
+        if let Some(product) = self.exact.and_then(|factor| value.multiply(factor)) {
+            return Some(product);
+        }
         let product = to_number(value)?.checked_mul(self.factor)?;
         nearest(if self.offset.is_zero() { product } else { product.checked_add(self.offset)? })
     }
 }
 
-/// Digits that a number of base units has. The factors have 28; the last of these are rounded
-/// away, so that what is the same is the same, whichever unit it comes from.
+/// Places behind the point that a decimal has at most.
+const MOST_PLACES: u32 = 38;
+
+fn exactly(number: Number) -> Option<Decimal> {
+    let (_, exponent) = number.to_integer_and_exponent();
+    let has_places = i64::from(exponent) >= -i64::from(MOST_PLACES);
+    has_places.then(|| placed(number)).flatten()
+}
+
+/// Digits of what is not exact. The factors have 28; the last of these are rounded away, so that
+/// what is the same is the same, whichever unit it comes from.
 const DIGITS: u32 = 24;
 
-/// To so many digits, and without those that stand behind more places than a decimal has.
+/// To so many digits.
 fn nearest(number: Number) -> Option<Decimal> {
-    const MOST_PLACES: u32 = 38;
     let (digits, exponent) = number.to_integer_and_exponent();
     let given = digits.unsigned_abs().checked_ilog10().map_or(1, |power| power + 1);
     let surplus = given.saturating_sub(DIGITS);
     let digits = Decimal::from_parts(digits, surplus)?.rounded_to(0).digits();
-    let exponent = exponent.checked_add(i32::try_from(surplus).ok()?)?;
+    at(digits, exponent.checked_add(i32::try_from(surplus).ok()?)?)
+}
+
+fn placed(number: Number) -> Option<Decimal> {
+    let (digits, exponent) = number.to_integer_and_exponent();
+    at(digits, exponent)
+}
+
+/// Digits times a power of ten, without the last where they stand behind more places than a decimal
+/// has.
+fn at(digits: i128, exponent: i32) -> Option<Decimal> {
     match u32::try_from(exponent) {
         Ok(zeros) => Decimal::from_parts(digits.checked_mul(10_i128.checked_pow(zeros)?)?, 0),
         Err(_) => {

@@ -91,6 +91,8 @@ pub struct Server {
     pub body_rate: u32,
     pub queue_bytes: usize,
     pub search_versions: u64,
+    pub quarantine_items: usize,
+    pub quarantine_bytes: usize,
 }
 
 /// Where the tenant's data is: in the data directory, or in PostgreSQL.
@@ -152,6 +154,8 @@ impl Default for Server {
             body_rate: limits.body_rate,
             queue_bytes: database::Options::default().queue_bytes,
             search_versions: limits.search_versions,
+            quarantine_items: limits.quarantine_items,
+            quarantine_bytes: limits.quarantine_bytes,
         }
     }
 }

@@ -46,6 +46,10 @@ pub struct Limits {
     pub search_included: usize,
     /// Versions of resources that one search may look at.
     pub search_versions: u64,
+    /// Items of a tenant's quarantine; beyond them what is invalid is refused.
+    pub quarantine_items: usize,
+    /// Bytes of those items, before they are compressed.
+    pub quarantine_bytes: usize,
     /// How long requests in flight may take to end when the server stops.
     pub drain: Duration,
 }
@@ -63,6 +67,8 @@ impl Default for Limits {
             search_page: 50,
             search_included: 5_000,
             search_versions: 250_000,
+            quarantine_items: 100_000,
+            quarantine_bytes: 4 << 30,
             drain: Duration::from_secs(30),
         }
     }

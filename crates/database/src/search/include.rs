@@ -3,17 +3,18 @@
 //! What a reference points at is left out when it is contained, elsewhere, deleted, or not to be
 //! seen.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use fhir_core::{ResourceId, ResourceType, VersionId};
 use fhir_search::{
-    Include, IncludeDirection, IncludeSource, IndexedResource, Kind, Parameter, ReferenceTarget,
+    Include, IncludeDirection, IncludeSource, IndexedResource, Kind, Parameter, ParameterId,
+    ReferenceTarget,
 };
 use store::VersionEntry;
 
+use super::SearchError;
 use super::scan::Scan;
-use super::{Match, SearchError};
 
 /// A version of a resource.
 type Name = (ResourceType, ResourceId, VersionId);
@@ -25,25 +26,28 @@ fn name(entry: &VersionEntry) -> Name {
 /// What is in the answer so far.
 struct Answer {
     there: HashSet<Name>,
-    included: Vec<Match>,
+    included: Vec<VersionEntry>,
     most: usize,
     cut: bool,
 }
 
 impl Answer {
     /// Adds a resource that is not there yet; one too many is not added.
-    fn add(&mut self, found: Match) {
-        if self.there.contains(&name(&found.0)) {
+    fn add(&mut self, found: VersionEntry) {
+        if self.there.contains(&name(&found)) {
             return;
         }
         if self.included.len() == self.most {
             self.cut = true;
             return;
         }
-        self.there.insert(name(&found.0));
+        self.there.insert(name(&found));
         self.included.push(found);
     }
 }
+
+/// A parameter that refers, and the only type that counts as its target if there is one.
+type Link<'i> = (ParameterId, Option<&'i ResourceType>);
 
 /// A reference that is followed.
 struct Target {
@@ -56,86 +60,110 @@ impl Scan<'_> {
     /// What is included with these matches, and whether more would have been.
     pub(super) async fn included(
         &mut self,
-        matches: &[Match],
+        matches: &[VersionEntry],
     ) -> Result<(Vec<VersionEntry>, bool), SearchError> {
         let mut answer = Answer {
-            there: matches.iter().map(|(entry, _)| name(entry)).collect(),
+            there: matches.iter().map(name).collect(),
             included: Vec::new(),
             most: self.asked.most_included,
             cut: false,
         };
-        let query = self.query;
-        for include in &query.includes {
-            self.follow(include, matches, &mut answer).await?;
-        }
+        let includes: Vec<&Include> = self.query.includes.iter().collect();
+        self.follow(&includes, matches, &mut answer).await?;
+        let iterated: Vec<&Include> = includes.into_iter().filter(|it| it.iterate).collect();
         let mut done = 0;
-        while done < answer.included.len() && !answer.cut {
-            let added: Vec<Match> = answer.included[done..].to_vec();
+        while done < answer.included.len() && !answer.cut && !iterated.is_empty() {
+            let added = answer.included[done..].to_vec();
             done = answer.included.len();
-            for include in query.includes.iter().filter(|include| include.iterate) {
-                self.follow(include, &added, &mut answer).await?;
-            }
+            self.follow(&iterated, &added, &mut answer).await?;
         }
-        let included = answer.included.into_iter().map(|(entry, _)| entry);
-        Ok((included.collect(), answer.cut))
+        Ok((answer.included, answer.cut))
     }
 
-    /// Adds what one include finds from these resources.
+    /// Adds what these resources refer to, and then what refers to them.
     async fn follow(
         &mut self,
-        include: &Include,
-        from: &[Match],
+        includes: &[&Include],
+        from: &[VersionEntry],
         answer: &mut Answer,
     ) -> Result<(), SearchError> {
-        match include.direction {
-            IncludeDirection::Forward => {
-                for (_, resource) in from {
-                    for target in self.targets(include, resource) {
-                        if answer.cut {
-                            return Ok(());
-                        }
-                        if let Some(found) = self.target(&target, answer).await? {
-                            answer.add(found);
-                        }
-                    }
-                }
-            }
-            IncludeDirection::Reverse => {
-                let wanted = include.target.as_ref();
-                let from = from.iter().map(|(entry, _)| entry);
-                let from: Vec<_> =
-                    from.filter(|it| wanted.is_none_or(|of| *of == it.resource_type)).collect();
-                if from.is_empty() {
-                    return Ok(());
-                }
-                for parameter in self.followed(&include.source, None) {
-                    self.know_references(&parameter.resource_type).await?;
-                    self.refer(&parameter, &from, answer).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds what refers to these resources by a parameter.
-    async fn refer(
-        &mut self,
-        parameter: &Parameter,
-        to: &[&VersionEntry],
-        answer: &mut Answer,
-    ) -> Result<(), SearchError> {
-        let Ok(of) = ResourceType::new(&parameter.resource_type) else { return Ok(()) };
-        for entry in to {
-            let (resource_type, id) = (entry.resource_type.as_str(), entry.id.as_str());
-            for referrer in self.known.referring(parameter, resource_type, id) {
+        let (forward, reverse): (Vec<&Include>, Vec<&Include>) =
+            includes.iter().partition(|it| it.direction == IncludeDirection::Forward);
+        for entry in from.iter().filter(|_| !forward.is_empty()) {
+            // Values are not kept from when it was matched: a page may have many large resources.
+            let Some(resource) = self.load(entry).await? else { continue };
+            let targets = forward.iter().flat_map(|include| self.targets(include, &resource));
+            for target in targets.collect::<Vec<_>>() {
                 if answer.cut {
                     return Ok(());
                 }
-                if let Some(found) = self.read(&of, &referrer).await? {
+                if let Some(found) = self.target(&target, answer).await? {
                     answer.add(found);
                 }
             }
         }
+        for (of, links) in self.links(&reverse) {
+            if answer.cut {
+                return Ok(());
+            }
+            self.refer(&of, &links, from, answer).await?;
+        }
+        Ok(())
+    }
+
+    /// By type, the parameters whose references to the resources found so far are looked for.
+    fn links<'i>(&self, includes: &[&'i Include]) -> BTreeMap<ResourceType, Vec<Link<'i>>> {
+        let mut links: BTreeMap<ResourceType, Vec<Link<'i>>> = BTreeMap::new();
+        for include in includes {
+            for parameter in self.followed(&include.source, None) {
+                if let Ok(of) = ResourceType::new(&parameter.resource_type) {
+                    let link = (parameter.id, include.target.as_ref());
+                    links.entry(of).or_default().push(link);
+                }
+            }
+        }
+        links
+    }
+
+    /// Adds the resources of a type that refer to these, in the order of their ids.
+    async fn refer(
+        &mut self,
+        of: &ResourceType,
+        links: &[Link<'_>],
+        to: &[VersionEntry],
+        answer: &mut Answer,
+    ) -> Result<(), SearchError> {
+        let names = to.iter().map(|it| (it.resource_type.as_str(), it.id.as_str()));
+        let names: HashSet<(&str, &str)> = names.collect();
+        let leads = |(parameter, wanted): &Link<'_>, resource: &IndexedResource| {
+            resource.references(*parameter).any(|reference| {
+                let ReferenceTarget::Local { resource_type, id, .. } = &reference.target else {
+                    return false;
+                };
+                wanted.is_none_or(|of| of.as_str() == resource_type)
+                    && names.contains(&(&**resource_type, &**id))
+            })
+        };
+        let is_wanted = |(_, wanted): &Link<'_>| {
+            wanted.is_none_or(|of| to.iter().any(|entry| entry.resource_type == *of))
+        };
+        if to.is_empty() || !links.iter().any(is_wanted) {
+            return Ok(());
+        }
+        // The first ones, and one more, so that it is seen that there are more.
+        let room = (answer.most - answer.included.len()).saturating_add(1);
+        let mut first: BTreeMap<ResourceId, VersionEntry> = BTreeMap::new();
+        let mut newest = self.newest_of(of);
+        while let Some((entry, resource)) = newest.next(self).await? {
+            let is_new = !answer.there.contains(&name(&entry));
+            if is_new && links.iter().any(|link| leads(link, &resource)) {
+                first.insert(entry.id.clone(), entry);
+                if first.len() > room {
+                    first.pop_last();
+                }
+            }
+        }
+        first.into_values().for_each(|found| answer.add(found));
         Ok(())
     }
 
@@ -170,7 +198,7 @@ impl Scan<'_> {
         &mut self,
         target: &Target,
         answer: &Answer,
-    ) -> Result<Option<Match>, SearchError> {
+    ) -> Result<Option<VersionEntry>, SearchError> {
         self.spend(1)?;
         let Target { resource_type, id, version } = target;
         let newest = self.snapshot.newest(resource_type, id).await?;
@@ -191,7 +219,8 @@ impl Scan<'_> {
         let Some(entry) = entry.filter(|entry| !answer.there.contains(&name(entry))) else {
             return Ok(None);
         };
-        Ok(self.load(&entry).await?.map(|resource| (entry, resource)))
+        // It may be that nobody can read it any more.
+        Ok(self.load(&entry).await?.map(|_| entry))
     }
 
     /// The parameters whose references are followed; with a type only those of it.

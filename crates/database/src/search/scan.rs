@@ -1,28 +1,38 @@
 //! Looks at resources one by one, within a budget, and lets others run in between.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use fhir_core::json::Document;
-use fhir_core::{ResourceId, ResourceType};
+use fhir_core::{Instant, ResourceId, ResourceType};
 use fhir_search::{
-    IndexedResource, Options, Query, TypeQuery, Unanswered, asks_for_words, matches,
+    Clause, ExtractOptions, Has, IndexedResource, Query, TypeQuery, Unanswered, asks_for_words,
+    holds, matches,
 };
 use store::VersionEntry;
+use tokio::runtime::Handle;
 
-use super::known::{Known, References};
-use super::newest::Newest;
+use super::candidates::{Candidates, Newest};
+use super::known::{Known, Targets};
 use super::{Asked, SearchError};
+use crate::large::NotDone;
 use crate::{ReadError, Snapshot};
 
-/// Bytes of JSON that are understood before others run. That takes less than half a millisecond.
+/// Bytes of JSON that are understood before others run: far less than half a millisecond's.
 const BYTES_AT_ONCE: usize = 16 << 10;
+
+/// A test of a query takes about as long as these are understood.
+const BYTES_PER_TEST: usize = 16;
+
+/// A resource with more bytes of JSON is understood where no request waits for it.
+const LARGE: usize = 64 << 10;
 
 /// A search under way.
 pub(super) struct Scan<'s> {
     pub(super) snapshot: &'s Snapshot,
     pub(super) query: &'s Query,
     pub(super) asked: &'s Asked<'s>,
-    pub(super) known: Known<'s>,
+    known: Known<'s>,
     /// Whether words of resources are asked for.
     words: bool,
     left: u64,
@@ -41,6 +51,11 @@ impl<'s> Scan<'s> {
             left: asked.budget,
             bytes: 0,
         }
+    }
+
+    /// The resources that may match.
+    pub(super) fn candidates(&self, of: &TypeQuery) -> Candidates {
+        Candidates::of(of, self.snapshot.at())
     }
 
     /// The resources of a type, each as it is now.
@@ -66,22 +81,40 @@ impl<'s> Scan<'s> {
             version => version?.json,
         };
         let Some(json) = json else { return Ok(None) };
-        self.bytes += json.len();
+        let (asked, words, instant) = (self.asked, self.words, entry.instant);
+        if json.len() > LARGE
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let (json, base, zone) = (json.clone(), asked.base.to_owned(), asked.zone);
+            let extractor = Arc::clone(asked.extractor);
+            let understand = move || {
+                let options =
+                    ExtractOptions { base: Some(&base), zone, last_updated: Some(instant) };
+                understand(&json, words, &extractor, &options)
+            };
+            match self.snapshot.reading.work(&runtime, understand).await {
+                Ok(understood) => return Ok(Some(Arc::new(understood?))),
+                Err(NotDone::Busy) => return Err(ReadError::Overloaded.into()),
+                Err(NotDone::Ended) => {}
+            }
+        }
+        self.work(json.len()).await;
+        let understood = understand(&json, words, asked.extractor, &self.options(instant))?;
+        Ok(Some(Arc::new(understood)))
+    }
+
+    /// Lets others run when there has been much to do since they did.
+    async fn work(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > BYTES_AT_ONCE {
             self.bytes = 0;
             tokio::task::yield_now().await;
         }
-        let document = Document::parse(&json)
-            .map_err(|error| ReadError::UnreadableBody { reason: error.to_string() })?;
-        let options = Options {
-            base: Some(self.asked.base),
-            zone: self.asked.zone,
-            last_updated: Some(entry.instant),
-        };
-        let root = document.root();
-        let resource = IndexedResource::of(root, self.asked.extractor, &options);
-        let resource = if self.words { resource.with_words(root) } else { resource };
-        Ok(Some(Arc::new(resource)))
+    }
+
+    fn options(&self, instant: Instant) -> ExtractOptions<'s> {
+        let Asked { base, zone, .. } = *self.asked;
+        ExtractOptions { base: Some(base), zone, last_updated: Some(instant) }
     }
 
     /// The resource with this type and id as it is now.
@@ -103,53 +136,94 @@ impl<'s> Scan<'s> {
         resource: &IndexedResource,
     ) -> Result<bool, SearchError> {
         self.known.make_room();
+        self.work(of.clauses.iter().map(tests).sum::<usize>() * BYTES_PER_TEST).await;
         loop {
             match matches(self.query, of, resource, &self.known) {
                 Ok(matches) => return Ok(matches),
-                Err(Unanswered::Resource { resource_type, id }) => {
-                    self.know(&resource_type, &id).await?;
-                }
-                Err(Unanswered::Referrers { parameter, resource_type, id }) => {
-                    self.know_references(&parameter.resource_type).await?;
-                    for referrer in self.known.referring(&parameter, &resource_type, &id) {
-                        if !self.known.has(&parameter.resource_type, referrer.as_str()) {
-                            self.know(&parameter.resource_type, referrer.as_str()).await?;
-                        }
-                    }
-                }
-                Err(Unanswered::Codes(error)) => return Err(error.into()),
-                Err(Unanswered::FunctionalList(name)) => {
-                    return Err(SearchError::FunctionalList(name));
-                }
+                Err(lacking) => self.provide(lacking).await?,
             }
         }
     }
 
-    /// Looks a resource up.
-    async fn know(&mut self, resource_type: &str, id: &str) -> Result<(), SearchError> {
-        let found = match (ResourceType::new(resource_type), ResourceId::new(id)) {
-            (Ok(of), Ok(id)) => self.read(&of, &id).await?,
-            // There is none of such a name.
-            _ => None,
-        };
-        self.known.add(resource_type, id, found.map(|(_, resource)| resource));
-        Ok(())
-    }
-
-    /// Looks up what the resources of a type refer to.
-    pub(super) async fn know_references(&mut self, of: &str) -> Result<(), SearchError> {
-        if self.known.has_references(of) {
-            return Ok(());
-        }
-        let mut references = References::default();
-        if let Ok(of) = ResourceType::new(of) {
-            let mut newest = self.newest_of(&of);
-            while let Some((entry, resource)) = newest.next(self).await? {
-                references.add(&entry.id, &resource, self.asked.extractor.parameters());
+    /// Whether a clause holds of a resource, likewise.
+    async fn holds(
+        &mut self,
+        clause: &Clause,
+        resource: &IndexedResource,
+    ) -> Result<bool, SearchError> {
+        self.known.make_room();
+        self.work(tests(clause) * BYTES_PER_TEST).await;
+        loop {
+            match holds(clause, resource, &self.known) {
+                Ok(holds) => return Ok(holds),
+                Err(lacking) => self.provide(lacking).await?,
             }
         }
-        references.sort();
-        self.known.add_references(of, references);
-        Ok(())
+    }
+
+    /// Looks up what is lacking. It may lack something itself, as deep as the query goes.
+    fn provide(
+        &mut self,
+        lacking: Unanswered,
+    ) -> Pin<Box<dyn Future<Output = Result<(), SearchError>> + Send + '_>> {
+        Box::pin(async move {
+            match lacking {
+                Unanswered::Resource { resource_type, id } => {
+                    let names = (ResourceType::new(&resource_type), ResourceId::new(&id));
+                    let found = match names {
+                        (Ok(of), Ok(id)) => self.read(&of, &id).await?,
+                        // There is none of such a name.
+                        _ => None,
+                    };
+                    self.known.add(resource_type, id, found.map(|(_, resource)| resource));
+                    Ok(())
+                }
+                Unanswered::Has(has) => {
+                    let targets = self.targets_of(&has).await?;
+                    self.known.add_targets(*has, targets);
+                    Ok(())
+                }
+                Unanswered::Never(error) => Err(error.into()),
+            }
+        })
+    }
+
+    /// All that is referred to as `has` says.
+    async fn targets_of(&mut self, has: &Has) -> Result<Targets, SearchError> {
+        let mut targets = Targets::default();
+        let mut newest = self.newest_of(&has.resource_type);
+        while let Some((_, resource)) = newest.next(self).await? {
+            if self.holds(&has.clause, &resource).await? {
+                targets.add(&resource, has.parameter.id);
+            }
+        }
+        Ok(targets)
+    }
+}
+
+fn understand(
+    json: &[u8],
+    words: bool,
+    extractor: &fhir_search::Extractor<'_>,
+    options: &ExtractOptions<'_>,
+) -> Result<IndexedResource, ReadError> {
+    let document = Document::parse(json)
+        .map_err(|error| ReadError::UnreadableBody { reason: error.to_string() })?;
+    let resource = IndexedResource::of(document.root(), extractor, options);
+    Ok(if words { resource.with_words(document.root()) } else { resource })
+}
+
+/// How many tests a clause asks of one resource.
+fn tests(clause: &Clause) -> usize {
+    match clause {
+        Clause::Value(clause) => clause.tests.len(),
+        Clause::All(clauses) | Clause::Any(clauses) => clauses.iter().map(tests).sum(),
+        Clause::Not(clause) => tests(clause),
+        Clause::Chain(chain) => chain.targets.iter().map(|(_, clause)| tests(clause)).sum(),
+        Clause::Missing { .. }
+        | Clause::Has(_)
+        | Clause::Text(_)
+        | Clause::Content(_)
+        | Clause::List(_) => 1,
     }
 }

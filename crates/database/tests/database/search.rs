@@ -20,10 +20,10 @@ use crate::support::{Clinic, block_on, put};
 
 const BASE: &str = "https://own.example/fhir";
 
-static EXTRACTOR: LazyLock<Extractor<'static>> = LazyLock::new(|| {
+static EXTRACTOR: LazyLock<Arc<Extractor<'static>>> = LazyLock::new(|| {
     let (definitions, schema) = (DefinitionSet::r4(), Schema::r4());
     let parameters = Arc::new(Parameters::new(definitions, schema));
-    Extractor::new(schema, parameters, definitions.clone(), Terminology::r4())
+    Arc::new(Extractor::new(schema, parameters, definitions.clone(), Terminology::r4()))
 });
 
 /// A query as after the base of a URL: `Patient?name=a`, `Patient/1/Observation?code=b`, `?_type=…`.

@@ -13,7 +13,7 @@ use fhir_schema::Schema;
 use fhir_terminology::Terminology;
 use fhirpath::{Decimal, Item};
 
-use super::Options;
+use super::ExtractOptions;
 use super::implied::Implied;
 use super::units::Units;
 use crate::parameters::Kind;
@@ -130,7 +130,7 @@ pub(super) struct Converter<'a, 'o> {
     pub(super) schema: &'a Schema,
     pub(super) terminology: &'a Terminology,
     pub(super) units: &'a Units,
-    pub(super) options: &'o Options<'o>,
+    pub(super) options: &'o ExtractOptions<'o>,
     pub(super) values: Vec<IndexValue<'a>>,
     pub(super) unreadable: Vec<Unreadable>,
 }
@@ -423,8 +423,8 @@ impl<'a> Converter<'a, '_> {
             self.cannot_read("a Range whose low is above its high", value);
         }
         let is_given = |it: &UnitParts<'a>| it.code.is_some() || it.unit.is_some();
-        let unit = low.filter(is_given).or(high)?;
-        Some((range?, unit))
+        let [low, high] = [low, high].map(Option::unwrap_or_default);
+        Some((range?, if is_given(&low) { low } else { high }))
     }
 
     fn reference(&mut self, value: Value<'a>) {
@@ -490,6 +490,7 @@ impl<'a> Converter<'a, '_> {
 }
 
 /// The members of a Quantity.
+#[derive(Default)]
 struct UnitParts<'a> {
     value: Option<Value<'a>>,
     comparator: Option<Cow<'a, str>>,
@@ -500,8 +501,7 @@ struct UnitParts<'a> {
 
 impl<'a> UnitParts<'a> {
     fn of(quantity: Value<'a>) -> Self {
-        let mut parts =
-            Self { value: None, comparator: None, system: None, code: None, unit: None };
+        let mut parts = Self::default();
         for (name, member) in quantity.members() {
             match &*name {
                 "value" => parts.value = Some(member),

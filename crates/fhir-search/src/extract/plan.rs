@@ -126,6 +126,12 @@ pub enum UnsupportedReason {
     },
 }
 
+impl Part {
+    fn is_empty(&self) -> bool {
+        self.here.is_empty() && self.root.is_empty() && self.expressions.is_empty()
+    }
+}
+
 impl Target {
     pub(super) fn is_empty(&self) -> bool {
         self.leaves.is_empty() && self.members.is_empty() && self.tests.is_empty()
@@ -191,6 +197,9 @@ pub(super) struct Spot<'s> {
 
 /// A path goes where only FHIRPath can follow.
 struct NotPlain;
+
+/// Places that one path may lead to: each step to the value of an extension has fifty.
+const MOST_PLACES: usize = 1000;
 
 /// Makes the plan of a type.
 pub(super) struct Planner<'p> {
@@ -280,6 +289,7 @@ impl<'p> Planner<'p> {
             (0, Some(found)) => {
                 Err(UnsupportedReason::NoValues { kind: kind.as_str(), found: found.to_owned() })
             }
+            (0, None) => Err(UnsupportedReason::OtherType),
             _ => Ok(()),
         }
     }
@@ -289,9 +299,23 @@ impl<'p> Planner<'p> {
         parameter: &Parameter,
         members: Members<'p, '_>,
     ) -> Result<(), UnsupportedReason> {
-        let mut made = Vec::new();
+        let (mut made, mut found) = (Vec::new(), None);
         for place in members.places.into_iter().flat_map(|(_, places)| places) {
-            made.push((place.keys, self.composite(place.spot, &parameter.components)?));
+            found = Some(place.spot.type_name);
+            let composite = self.composite(place.spot, &parameter.components)?;
+            // An element without one of the components gives nothing.
+            if composite.parts.iter().all(|part| !part.is_empty()) {
+                made.push((place.keys, composite));
+            }
+        }
+        if made.is_empty() && members.expressions.is_empty() {
+            return Err(match found {
+                None => UnsupportedReason::OtherType,
+                Some(found) => UnsupportedReason::NoValues {
+                    kind: parameter.kind.as_str(),
+                    found: found.to_owned(),
+                },
+            });
         }
         for (keys, composite) in made {
             let at = self.plan.composites.len();
@@ -498,7 +522,11 @@ impl<'p> Planner<'p> {
                 }
             }
         }
-        if children.is_empty() { Err(NotPlain) } else { Ok(children) }
+        if children.is_empty() || children.len() > MOST_PLACES {
+            Err(NotPlain)
+        } else {
+            Ok(children)
+        }
     }
 
     /// What a kind of parameter takes at a spot.

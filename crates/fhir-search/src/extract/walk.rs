@@ -7,7 +7,7 @@ use fhirpath::{Context, Expression, FhirValue, Item, ReferenceTypes};
 
 use super::convert::Converter;
 use super::plan::{CompositePlan, Leaf, Part, Plan, Take, TakeItem, Target, Test};
-use super::{Extracted, Extractor, Options, Problem, ProblemReason};
+use super::{ExtractOptions, Extracted, Extractor, Problem, ProblemReason};
 use crate::parameters::ParameterId;
 use crate::value::{Composite, IndexValue, type_of_reference};
 
@@ -16,12 +16,34 @@ static REFERENCE_TYPES: ReferenceTypes = ReferenceTypes;
 /// What types' definitions begin with, as Reference.type may name one.
 const TYPE_URL: &str = "http://hl7.org/fhir/StructureDefinition/";
 
+/// Steps of FHIRPath on a whole resource: a fraction of a second.
+const STEPS: u64 = 1_000_000;
+
+/// Elements and values that composites may come to by looking at the whole resource again for
+/// each of their elements.
+const STEPS_AGAIN: usize = 100_000;
+
+/// Contained resources that are looked at for what references to them mean. Beyond that, nobody
+/// knows.
+const LOOKUPS: usize = 1_000_000;
+
+/// Steps of FHIRPath for a component of one element.
+const STEPS_OF_A_COMPONENT: u64 = 50_000;
+
 /// The walk through one resource.
 pub(super) struct Walk<'a, 'o> {
     plan: &'a Plan,
     resource: Value<'a>,
     converter: Converter<'a, 'o>,
     extracted: Extracted<'a>,
+    /// Elements gone through so far.
+    steps: usize,
+    /// Of [`STEPS_AGAIN`], those that are left.
+    steps_again: usize,
+    /// Composites that ran out of these.
+    cut_off: Vec<ParameterId>,
+    /// Of [`LOOKUPS`], those that are left.
+    lookups: usize,
 }
 
 impl<'a, 'o> Walk<'a, 'o> {
@@ -29,7 +51,7 @@ impl<'a, 'o> Walk<'a, 'o> {
         extractor: &'a Extractor<'_>,
         plan: &'a Plan,
         resource: Value<'a>,
-        options: &'o Options<'o>,
+        options: &'o ExtractOptions<'o>,
     ) -> Self {
         let converter = Converter {
             schema: extractor.schema,
@@ -41,7 +63,16 @@ impl<'a, 'o> Walk<'a, 'o> {
         };
         let mut extracted = Extracted::default();
         extracted.entries.reserve(64);
-        Self { plan, resource, converter, extracted }
+        Self {
+            plan,
+            resource,
+            converter,
+            extracted,
+            steps: 0,
+            steps_again: STEPS_AGAIN,
+            cut_off: Vec::new(),
+            lookups: LOOKUPS,
+        }
     }
 
     pub(super) fn run(mut self) -> Extracted<'a> {
@@ -49,7 +80,7 @@ impl<'a, 'o> Walk<'a, 'o> {
         for whole in &self.plan.expressions {
             let focus = FhirValue::resource(self.converter.schema, self.resource);
             let first = self.converter.values.len();
-            match self.evaluate(&whole.expression, &Item::Fhir(focus)) {
+            match self.evaluate(&whole.expression, &Item::Fhir(focus), STEPS) {
                 Err(problem) => self.problem(whole.parameter, problem),
                 Ok(items) => {
                     for item in &items {
@@ -79,6 +110,7 @@ impl<'a, 'o> Walk<'a, 'o> {
                 self.walk(target, value);
             }
         }
+        self.steps += 1;
         if target.members.is_empty() {
             return;
         }
@@ -168,10 +200,20 @@ impl<'a, 'o> Walk<'a, 'o> {
     fn part(&mut self, part: &'a Part, parameter: ParameterId, value: Value<'a>, item: &Item<'a>) {
         self.walk(&part.here, value);
         if !part.root.is_empty() {
+            if self.steps_again == 0 {
+                if !self.cut_off.contains(&parameter) {
+                    self.cut_off.push(parameter);
+                    self.problem(parameter, ProblemReason::TooMuch);
+                }
+                return;
+            }
+            let before = self.steps + self.converter.values.len();
             self.walk(&part.root, self.resource);
+            let taken = self.steps + self.converter.values.len() - before;
+            self.steps_again = self.steps_again.saturating_sub(taken);
         }
         for (expression, kind) in &part.expressions {
-            match self.evaluate(expression, item) {
+            match self.evaluate(expression, item, STEPS_OF_A_COMPONENT) {
                 Err(problem) => self.problem(parameter, problem),
                 Ok(items) => items.iter().for_each(|it| self.converter.take_item(*kind, it)),
             }
@@ -182,15 +224,17 @@ impl<'a, 'o> Walk<'a, 'o> {
         &self,
         expression: &'a Expression,
         focus: &Item<'a>,
+        steps: u64,
     ) -> Result<Vec<Item<'a>>, ProblemReason> {
         let schema = self.converter.schema;
         let context = Context::new(schema)
             .with_host(&REFERENCE_TYPES)
+            .with_budget(steps)
             .with_resource(FhirValue::resource(schema, self.resource));
         Ok(expression.evaluate(&context, focus)?)
     }
 
-    fn holds(&self, test: &Test, value: Value<'a>) -> bool {
+    fn holds(&mut self, test: &Test, value: Value<'a>) -> bool {
         match test {
             Test::Has(name, text) => value.get(name).is_some_and(|it| it.is_string(text)),
             Test::ResolvesTo(wanted) => self.resolves_to(value, wanted),
@@ -199,9 +243,9 @@ impl<'a, 'o> Walk<'a, 'o> {
 
     /// Whether what a Reference points at is of a type, as far as the resource tells: by its
     /// text, by what is contained, or by Reference.type.
-    fn resolves_to(&self, reference: Value<'a>, wanted: &str) -> bool {
-        let is_wanted =
-            |name: &str| name == wanted || self.converter.schema.is_subtype(name, wanted);
+    fn resolves_to(&mut self, reference: Value<'a>, wanted: &str) -> bool {
+        let schema = self.converter.schema;
+        let is_wanted = |name: &str| name == wanted || schema.is_subtype(name, wanted);
         if let Some(text) = reference.get_str("reference") {
             if let Some(id) = text.strip_prefix('#') {
                 let found = if id.is_empty() { Some(self.resource) } else { self.contained(id) };
@@ -218,8 +262,13 @@ impl<'a, 'o> Walk<'a, 'o> {
             .is_some_and(|it| is_wanted(it.strip_prefix(TYPE_URL).unwrap_or(&it)))
     }
 
-    fn contained(&self, id: &str) -> Option<Value<'a>> {
-        let mut contained = self.resource.get("contained")?.items();
-        contained.find(|it| it.get("id").is_some_and(|it| it.is_string(id)))
+    fn contained(&mut self, id: &str) -> Option<Value<'a>> {
+        for contained in self.resource.get("contained")?.items() {
+            self.lookups = self.lookups.checked_sub(1)?;
+            if contained.get("id").is_some_and(|it| it.is_string(id)) {
+                return Some(contained);
+            }
+        }
+        None
     }
 }

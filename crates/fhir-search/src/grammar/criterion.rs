@@ -8,7 +8,7 @@ use fhir_core::ResourceType;
 
 use super::elements::{Source, some_of};
 use super::name::{Name, Step};
-use super::{Fault, Piece, Reader, Reading};
+use super::{Fault, Piece, Reader, Reading, quoted};
 use crate::{Chain, Clause, Has, Kind, Parameter, QueryProblem};
 
 /// Names that are search parameters of every type though no definition says so.
@@ -25,6 +25,7 @@ impl Reading<'_> {
         if let Some(first) = first_code(&parsed.steps, parsed.code) {
             self.of_every_type(first.text).map_err(|it| first.fault_in_name(it))?;
         }
+        self.check_repeat(&parsed)?;
         let (values, used) = self.values(name, value)?;
         self.tests.clear();
         for index in 0..self.types.len() {
@@ -33,6 +34,19 @@ impl Reading<'_> {
             self.require(index, clause);
         }
         Ok(used)
+    }
+
+    /// Whether a parameter that its definition allows once is given again.
+    fn check_repeat(&mut self, name: &Name<'_>) -> Result<(), Fault> {
+        let Some(first) = first_code(&name.steps, name.code) else { return Ok(()) };
+        let allowed_once = self.types.iter().any(|of| {
+            let parameter = self.reader.parameters.get(of.resource_type.as_str(), first.text);
+            parameter.is_some_and(|it| it.definition.multiple_and == Some(false))
+        });
+        if allowed_once && !self.codes_given_once.insert(first.text.into()) {
+            return Err(first.fault_in_name(QueryProblem::Repeated));
+        }
+        Ok(())
     }
 
     /// The values with commas between them. Empty ones are left out, if that may be.
@@ -89,7 +103,7 @@ impl Reading<'_> {
         };
         QueryProblem::UnknownParameter {
             resource_type: resource_type.into(),
-            code: code.into(),
+            code: quoted(code),
             hint: hint.into(),
         }
     }
@@ -130,6 +144,7 @@ impl Reading<'_> {
             Some((Step::Chain { code, target }, rest)) => {
                 self.spend(1).map_err(|it| code.fault_in_name(it))?;
                 let parameter = self.link(resource_type, *code)?;
+                check_chain(&parameter, rest, name.code)?;
                 let mut union = Union::new(parameter, *code, target.is_some());
                 for of_type in self.chain_targets(&union.parameter, *code, *target)? {
                     let clause = self.clause(of_type.as_str(), rest, name, values);
@@ -263,6 +278,16 @@ fn first_code<'a>(steps: &[Step<'a>], last: Piece<'a>) -> Option<Piece<'a>> {
     }
 }
 
+/// A definition that lists where a chain may go on allows nothing else.
+fn check_chain(parameter: &Parameter, rest: &[Step<'_>], last: Piece<'_>) -> Result<(), Fault> {
+    let chains = &parameter.definition.chains;
+    let Some(next) = first_code(rest, last) else { return Ok(()) };
+    if chains.is_empty() || chains.iter().any(|it| &**it == next.text) {
+        return Ok(());
+    }
+    Err(next.fault_in_name(QueryProblem::NotInChain(next.text.into())))
+}
+
 /// What is not known at the end of a chain is never left out: the parameter as such is known, and
 /// restricts the matches.
 pub(super) fn chained(fault: Fault) -> Fault {
@@ -283,5 +308,39 @@ impl Reader<'_> {
             resource_type: resource_type.into(),
             allowed: self.list_targets(Source::of(parameter)).into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Name, check_chain};
+    use crate::{Parameter, Parameters};
+    use fhir_schema::conformance::SearchParameter;
+    use fhir_schema::{DefinitionSet, Schema};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_definition_that_lists_where_a_chain_goes_on_allows_nothing_else() {
+        // SRCH-241
+        let parameters = Parameters::new(DefinitionSet::r4(), Schema::r4());
+        let subject = parameters.get("Observation", "subject").unwrap();
+        let listing = SearchParameter {
+            chains: vec!["name".into(), "identifier".into()],
+            ..(*subject.definition).clone()
+        };
+        let parameter = Parameter {
+            id: subject.id,
+            resource_type: Arc::clone(&subject.resource_type),
+            kind: subject.kind,
+            definition: Arc::new(listing),
+            components: Arc::clone(&subject.components),
+            flaw: None,
+        };
+        let check = |text| {
+            let name = Name::parse(text, 8).unwrap();
+            check_chain(&parameter, &name.steps[1..], name.code).is_ok()
+        };
+        assert!(check("subject.name") && check("subject.identifier:missing"));
+        assert!(!check("subject.gender") && !check("subject.organization.name"));
     }
 }

@@ -31,3 +31,12 @@ impl Fault {
 fn characters_before(text: &str, at: usize) -> usize {
     text.char_indices().take_while(|(offset, _)| *offset < at).count()
 }
+
+/// What an error quotes of a request, which may be long.
+pub(super) fn quoted(text: &str) -> Box<str> {
+    const MOST: usize = 64;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
+}

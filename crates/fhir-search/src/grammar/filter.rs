@@ -10,7 +10,7 @@ mod operator;
 
 use super::criterion::{Union, chained};
 use super::value::Of;
-use super::{Fault, Piece, Reading, modifier, value, words};
+use super::{Fault, Piece, Reading, modifier, quoted, value, words};
 use crate::{Clause, Kind, Parameter, QueryProblem, Sense, StringMatch, Test, ValueClause};
 use lexer::{Lexer, Operand};
 use operator::Operator;
@@ -175,11 +175,12 @@ impl Reading<'_> {
         let word = parser.lexer.word("an operator, as eq")?;
         let Some(operator) = Operator::of(word.text) else {
             return Err(word.fault(QueryProblem::Unexpected {
-                found: format!("'{}'", word.text).into(),
+                found: format!("'{}'", quoted(word.text)).into(),
                 expected: operator::EXPECTED,
             }));
         };
         let operand = parser.lexer.operand()?;
+        self.spend(operand.piece().cost()).map_err(|it| operand.fault(it))?;
         if matches!(name.text, "_text" | "_content")
             && self.reader.parameters.get(of_type, name.text).is_some()
         {
@@ -214,7 +215,7 @@ impl Reading<'_> {
                 allowed: "co",
             }));
         }
-        let test = words::parse(operand.piece(), self.reader.limits.depth)?;
+        let test = words::parse(operand.piece(), self.reader.limits)?;
         Ok(if name.text == "_text" { Clause::Text(test) } else { Clause::Content(test) })
     }
 

@@ -1,7 +1,7 @@
 //! `_include` and `_revinclude` (FHIR R4, 3.1.1.5.4).
 
 use super::elements::Source;
-use super::{Fault, Piece, Reading};
+use super::{Fault, Piece, Reading, quoted};
 use crate::{Include, IncludeDirection, IncludeSource, Kind, QueryProblem};
 
 impl Reading<'_> {
@@ -50,12 +50,12 @@ impl Reading<'_> {
         let (of, code, target) = match parts[..] {
             [of, code] => (of, code, None),
             [of, code, target] => (of, code, Some(target)),
-            _ => return Err(invalid(value, format!("'{}' is no include", value.text))),
+            _ => return Err(invalid(value, format!("'{}' is no include", quoted(value.text)))),
         };
         let known = |name: Piece<'_>| {
-            self.reader
-                .resource_type(name.text)
-                .map_err(|_| invalid(name, format!("there is no resource type '{}'", name.text)))
+            self.reader.resource_type(name.text).map_err(|_| {
+                invalid(name, format!("there is no resource type '{}'", quoted(name.text)))
+            })
         };
         let resource_type = known(of)?;
         let target_type = target.map(known).transpose()?;
@@ -64,8 +64,10 @@ impl Reading<'_> {
         }
         let found = self.reader.parameters.get(of.text, code.text);
         let parameter = found.filter(|it| it.kind == Kind::Reference).ok_or_else(|| {
-            let what =
-                format!("{resource_type} has no parameter '{}' of type reference", code.text);
+            let what = format!(
+                "{resource_type} has no parameter '{}' of type reference",
+                quoted(code.text)
+            );
             invalid(code, what)
         })?;
         if let (Some(target), Some(target_type)) = (target, &target_type)

@@ -24,6 +24,7 @@ impl Reading<'_> {
         match code.text {
             "_list" => {
                 no_modifier(code, modifier)?;
+                self.spend_values(values)?;
                 return any_of(values.iter().map(|value| list(*value).map(Clause::List)));
             }
             "_text" | "_content" => {
@@ -31,6 +32,7 @@ impl Reading<'_> {
                 let known = self.reader.parameters.get(resource_type, code.text);
                 if known.is_some() {
                     no_modifier(code, modifier)?;
+                    self.spend_values(values)?;
                     let clause = if code.text == "_text" { Clause::Text } else { Clause::Content };
                     return any_of(values.iter().map(|value| self.words(*value).map(clause)));
                 }
@@ -86,12 +88,26 @@ impl Reading<'_> {
         Ok(Clause::Value(ValueClause { parameter, tests, sense: Sense::SomeHolds }))
     }
 
+    fn spend_values(&mut self, values: &[Piece<'_>]) -> Result<(), Fault> {
+        let spend = |value: &Piece<'_>| self.spend(value.cost()).map_err(|it| value.fault(it));
+        values.iter().try_for_each(spend)
+    }
+
     fn tests(
         &mut self,
         parameter: &Parameter,
         modifier: Option<&Modifier>,
         values: &[Piece<'_>],
     ) -> Result<Arc<[Test]>, Fault> {
+        // R4's own composites say so too, while its text has several values of one.
+        let takes_one = parameter.definition.multiple_or == Some(false);
+        if let [_, second, ..] = values
+            && takes_one
+            && parameter.kind != Kind::Composite
+        {
+            let what = "value of this parameter";
+            return Err(second.fault(QueryProblem::TooMany { what, limit: 1 }));
+        }
         let of = Of::parameter(parameter);
         // What may be referred to depends on the type that has the parameter.
         let is_for_every_type = !matches!(parameter.kind, Kind::Reference | Kind::Composite);
@@ -99,10 +115,7 @@ impl Reading<'_> {
         if is_for_every_type && let Some(tests) = self.tests.get(&key) {
             return Ok(Arc::clone(tests));
         }
-        let first = values.first().copied();
-        self.spend(values.len()).map_err(|it| {
-            first.map_or_else(|| Fault::in_value(0, it.clone()), |at| at.fault(it.clone()))
-        })?;
+        self.spend_values(values)?;
         let tests: Result<Arc<[Test]>, Fault> =
             values.iter().map(|value| self.reader.test(&of, modifier, *value)).collect();
         let tests = tests?;
@@ -152,7 +165,7 @@ impl Reading<'_> {
 
     fn words(&self, value: Piece<'_>) -> Result<TextTest, Fault> {
         let text = value.unescape(self.reader.handling)?;
-        words::parse(Piece::new(&text, value.at), self.reader.limits.depth)
+        words::parse(Piece::new(&text, value.at), self.reader.limits)
     }
 }
 

@@ -54,6 +54,12 @@ impl<'a> Piece<'a> {
         Ok(Cow::Owned(plain))
     }
 
+    /// How many conditions it counts as: a long one is more work than a short one, and may have to
+    /// be read for many types.
+    pub(super) fn cost(self) -> usize {
+        1 + self.text.len() / 64
+    }
+
     /// What follows after so many bytes.
     pub(super) fn after(self, bytes: usize) -> Self {
         let bytes = bytes.min(self.text.len());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fhir_core::ResourceType;
 use fhir_schema::conformance::{CompartmentDefinition, CompartmentResource};
 
-use super::{Asked, Fault, Piece, Reader};
+use super::{Asked, Fault, Piece, Reader, quoted};
 use crate::{Compartment, Kind, Membership, Parameter, Place, QueryError, QueryProblem, TypeQuery};
 
 /// What a compartment's definition calls the resource that the compartment is about.
@@ -116,7 +116,7 @@ impl Reader<'_> {
     pub(super) fn resource_type(&self, name: &str) -> Result<ResourceType, QueryProblem> {
         match ResourceType::new(name) {
             Ok(resource_type) if self.schema.is_resource_type(name) => Ok(resource_type),
-            _ => Err(QueryProblem::UnknownType(name.into())),
+            _ => Err(QueryProblem::UnknownType(quoted(name))),
         }
     }
 }

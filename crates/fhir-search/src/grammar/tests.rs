@@ -201,7 +201,7 @@ fn what_is_unknown_is_ignored_or_with_strict_handling_refused() {
 
 #[test]
 fn what_restricts_the_matches_is_refused_rather_than_ignored() {
-    // SRCH-023, SRCH-024, SRCH-026, SRCH-042, SRCH-088
+    // SRCH-023, SRCH-024, SRCH-042, SRCH-088
     let error = refused("Patient?birthdate:contains=1");
     check_error(&error, "birthdate:contains", Place::Name(10), "'contains' is no modifier of");
     assert!(error.to_string().contains("it takes missing"), "{error}");

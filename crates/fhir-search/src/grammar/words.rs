@@ -4,12 +4,12 @@
 //! its absence; `"bone scan"` asks for both beside each other, and brackets group. `and` binds
 //! closer than `or`. The three words count in any case; in quotes they are words like any other.
 
-use super::{Fault, Piece};
-use crate::{QueryProblem, TextTest, fold};
+use super::{Fault, Piece, quoted};
+use crate::{Limits, QueryProblem, TextTest, fold};
 
-/// Reads what is asked; brackets may be nested so deep.
-pub(super) fn parse(text: Piece<'_>, depth: usize) -> Result<TextTest, Fault> {
-    let mut parser = Parser { rest: text, depth, limit: depth };
+/// Reads what is asked, with as many words as a parameter may have values.
+pub(super) fn parse(text: Piece<'_>, limits: &Limits) -> Result<TextTest, Fault> {
+    let mut parser = Parser { rest: text, limits, depth: limits.depth, words: limits.values };
     let test = parser.any()?;
     match parser.peek() {
         Some(_) => Err(parser.unexpected("a word or the end")),
@@ -19,9 +19,11 @@ pub(super) fn parse(text: Piece<'_>, depth: usize) -> Result<TextTest, Fault> {
 
 struct Parser<'a> {
     rest: Piece<'a>,
+    limits: &'a Limits,
     /// So many more brackets may be opened.
     depth: usize,
-    limit: usize,
+    /// So many more words may follow.
+    words: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -50,7 +52,7 @@ impl<'a> Parser<'a> {
 
     fn unexpected(&mut self, expected: &'static str) -> Fault {
         let found = match self.peek() {
-            Some(found) => format!("'{found}'").into(),
+            Some(found) => format!("'{}'", quoted(found)).into(),
             None => "the end".into(),
         };
         self.rest.fault(QueryProblem::Unexpected { found, expected })
@@ -99,8 +101,14 @@ impl<'a> Parser<'a> {
         if folded.is_empty() {
             return Err(self.rest.fault(QueryProblem::NothingToCompare));
         }
+        let words: Vec<Box<str>> = folded.split(' ').map(Box::from).collect();
+        let Some(left) = self.words.checked_sub(words.len()) else {
+            let limit = self.limits.values;
+            return Err(self.rest.fault(QueryProblem::TooMany { what: "words", limit }));
+        };
+        self.words = left;
         self.rest = self.rest.after(word.len());
-        Ok(TextTest::Phrase(folded.split(' ').map(Box::from).collect()))
+        Ok(TextTest::Phrase(words))
     }
 
     fn nested(
@@ -109,7 +117,7 @@ impl<'a> Parser<'a> {
     ) -> Result<TextTest, Fault> {
         let Some(depth) = self.depth.checked_sub(1) else {
             let what = "levels of brackets";
-            return Err(self.rest.fault(QueryProblem::TooMany { what, limit: self.limit }));
+            return Err(self.rest.fault(QueryProblem::TooMany { what, limit: self.limits.depth }));
         };
         self.depth = depth;
         let test = read(self);

@@ -1,6 +1,6 @@
 //! What must be known of codes: value sets, what subsumes what, and whether case counts.
 
-use crate::{Clause, Query, Test, TokenTest, UCUM};
+use crate::UCUM;
 
 /// Knows code systems and value sets.
 pub trait Codes: Send + Sync {
@@ -34,7 +34,8 @@ pub trait Codes: Send + Sync {
     /// [`CodesError`] when that cannot be told.
     fn subsumes(&self, system: &str, above: &str, below: &str) -> Result<bool, CodesError>;
 
-    /// Whether a code system is known to tell codes apart by case alone.
+    /// Whether a code system, or a system of identifiers, is known to tell apart what differs in
+    /// case alone.
     fn is_case_sensitive(&self, system: &str) -> bool;
 }
 
@@ -87,39 +88,4 @@ impl Codes for NoCodes {
 /// much does less harm than finding too little (FHIR R4, 3.1.1.4.12).
 pub(super) fn case_counts(system: Option<&str>, codes: &dyn Codes) -> bool {
     system.is_some_and(|system| system == UCUM || codes.is_case_sensitive(system))
-}
-
-/// Whether all that a query asks about codes can be answered, whatever resources there are.
-///
-/// # Errors
-/// [`CodesError`] for the first question that cannot.
-pub fn check_codes(query: &Query, codes: &dyn Codes) -> Result<(), CodesError> {
-    query.types.iter().try_for_each(|of| check_clauses(&of.clauses, codes))
-}
-
-fn check_clauses(clauses: &[Clause], codes: &dyn Codes) -> Result<(), CodesError> {
-    clauses.iter().try_for_each(|clause| match clause {
-        Clause::Value(clause) => clause.tests.iter().try_for_each(|test| check_test(test, codes)),
-        Clause::Chain(chain) => {
-            let mut targets = chain.targets.iter();
-            targets.try_for_each(|(_, clause)| check_clauses(std::slice::from_ref(clause), codes))
-        }
-        Clause::Has(has) => check_clauses(std::slice::from_ref(&has.clause), codes),
-        Clause::All(clauses) | Clause::Any(clauses) => check_clauses(clauses, codes),
-        Clause::Not(clause) => check_clauses(std::slice::from_ref(clause), codes),
-        Clause::Missing { .. } | Clause::Text(_) | Clause::Content(_) | Clause::List(_) => Ok(()),
-    })
-}
-
-fn check_test(test: &Test, codes: &dyn Codes) -> Result<(), CodesError> {
-    match test {
-        Test::Token(TokenTest::In(value_set)) => codes.check_value_set(value_set),
-        Test::Token(TokenTest::Below { system, .. } | TokenTest::Above { system, .. }) => {
-            codes.check_hierarchy(system)
-        }
-        Test::Composite(composite) => {
-            composite.parts.iter().try_for_each(|part| check_test(part, codes))
-        }
-        _ => Ok(()),
-    }
 }

@@ -2,8 +2,9 @@
 
 use fhir_core::json::Value;
 
+use super::value::text_of;
 use super::words::{self, Words};
-use crate::{Extractor, IndexValue, Options, ParameterId, Reference};
+use crate::{ExtractOptions, Extractor, IndexValue, ParameterId, Reference, fold};
 
 /// What is indexed of a resource, and of those that it contains.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,29 +12,54 @@ pub struct IndexedResource {
     resource_type: Box<str>,
     id: Box<str>,
     /// Sorted by parameter.
-    values: Vec<(ParameterId, IndexValue<'static>)>,
+    values: Vec<Indexed>,
     narrative: Vec<Words>,
     content: Vec<Words>,
     contained: Vec<IndexedResource>,
 }
 
+/// One value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Indexed {
+    parameter: ParameterId,
+    pub(super) value: IndexValue<'static>,
+    /// Its text as texts are compared, where it has one: folded once, however often it is compared.
+    pub(super) folded: Option<Box<str>>,
+}
+
+impl Indexed {
+    fn new(parameter: ParameterId, value: IndexValue<'static>) -> Self {
+        let folded = text_of(&value).map(|text| fold(text).into());
+        Self { parameter, value, folded }
+    }
+}
+
 impl IndexedResource {
     /// That of a resource. What is no resource has no type and no values.
     #[must_use]
-    pub fn of(resource: Value<'_>, extractor: &Extractor<'_>, options: &Options<'_>) -> Self {
+    pub fn of(
+        resource: Value<'_>,
+        extractor: &Extractor<'_>,
+        options: &ExtractOptions<'_>,
+    ) -> Self {
         let contained = resource.get("contained").into_iter().flat_map(|it| it.items());
         // Whatever it says of when it was written: it is not a resource of its own.
-        let inner = Options { last_updated: None, ..*options };
+        let inner = ExtractOptions { last_updated: None, ..*options };
         Self {
             contained: contained.map(|it| Self::of_one(it, extractor, &inner)).collect(),
             ..Self::of_one(resource, extractor, options)
         }
     }
 
-    fn of_one(resource: Value<'_>, extractor: &Extractor<'_>, options: &Options<'_>) -> Self {
+    fn of_one(
+        resource: Value<'_>,
+        extractor: &Extractor<'_>,
+        options: &ExtractOptions<'_>,
+    ) -> Self {
         let text = |name| resource.get_str(name).unwrap_or_default().into();
         let extracted = extractor.extract(resource, options);
-        let values = extracted.iter().map(|(id, value)| (id, value.clone().into_owned()));
+        let values =
+            extracted.iter().map(|(id, value)| Indexed::new(id, value.clone().into_owned()));
         Self { values: values.collect(), ..Self::new(text("resourceType"), text("id")) }
     }
 
@@ -68,11 +94,15 @@ impl IndexedResource {
         &self.id
     }
 
+    /// The values that a parameter has in it, with what goes with them.
+    pub(super) fn indexed(&self, parameter: ParameterId) -> impl Iterator<Item = &Indexed> {
+        let from = self.values.partition_point(|it| it.parameter < parameter);
+        self.values[from..].iter().take_while(move |it| it.parameter == parameter)
+    }
+
     /// The values that a parameter has in it.
     pub fn values(&self, parameter: ParameterId) -> impl Iterator<Item = &IndexValue<'static>> {
-        let from = self.values.partition_point(|(of, _)| *of < parameter);
-        let values = self.values[from..].iter().take_while(move |(of, _)| *of == parameter);
-        values.map(|(_, value)| value)
+        self.indexed(parameter).map(|it| &it.value)
     }
 
     /// The references that a parameter has in it.

@@ -10,7 +10,8 @@ use fhir_core::{ResourceId, ResourceType};
 use fhirpath::Decimal;
 
 use super::IndexedResource;
-use crate::{Direction, IndexValue, NumberRange, Quantity, Query, ReferenceTarget, SortBy, fold};
+use super::indexed::Indexed;
+use crate::{Direction, IndexValue, NumberRange, Quantity, Query, ReferenceTarget, SortBy};
 
 /// Bytes of a text that count. Texts that begin alike for so long go by id.
 const LONGEST_TEXT: usize = 256;
@@ -56,8 +57,8 @@ impl SortPosition {
             // How well a resource matches is not told apart.
             let SortBy::Parameter(parameters) = &key.by else { continue };
             let Some(parameter) = parameters.get(of_type) else { continue };
-            let values = resource.values(parameter.id);
-            match best(values.filter_map(|value| encoded(value, key.direction)), key.direction) {
+            let values = resource.indexed(parameter.id);
+            match best(values.filter_map(|it| encoded(it, key.direction)), key.direction) {
                 None => keys.push(MISSING),
                 Some(value) => {
                     keys.push(PRESENT);
@@ -109,9 +110,9 @@ fn best(values: impl Iterator<Item = Vec<u8>>, direction: Direction) -> Option<V
 }
 
 /// A value as bytes that compare as values do, none of which begins another.
-fn encoded(value: &IndexValue<'_>, direction: Direction) -> Option<Vec<u8>> {
+fn encoded(indexed: &Indexed, direction: Direction) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    match value {
+    match &indexed.value {
         IndexValue::Number(range) => number(range, direction, &mut bytes),
         IndexValue::Date(range) => {
             let micros = match direction {
@@ -120,7 +121,7 @@ fn encoded(value: &IndexValue<'_>, direction: Direction) -> Option<Vec<u8>> {
             };
             bytes.extend_from_slice(&(micros.cast_unsigned() ^ (1 << 63)).to_be_bytes());
         }
-        IndexValue::String(string) => text(&fold(string), &mut bytes),
+        IndexValue::String(_) => text(indexed.folded.as_deref()?, &mut bytes),
         IndexValue::Token(token) => text(&token.code.as_deref()?.to_lowercase(), &mut bytes),
         IndexValue::Reference(reference) => match &reference.target {
             ReferenceTarget::Local { resource_type, id, .. } => {

@@ -13,11 +13,12 @@ use fhir_schema::{DefinitionSet, Schema};
 use fhir_terminology::Terminology;
 
 use super::{
-    Codes, CodesError, IndexedResource, Parameter, Parameters, SortPosition, Unanswered, World,
+    Codes, CodesError, IndexedResource, Parameters, SortPosition, Unanswered, World,
     asks_for_words, matches,
 };
 use crate::{
-    Asked, Compartment, Extractor, Handling, Limits, Options, Query, Reader, Zone, decode_form,
+    Asked, Compartment, ExtractOptions, Extractor, Handling, Has, Limits, Query, Reader, Zone,
+    decode_form,
 };
 
 const BASE: &str = "https://own.example/fhir";
@@ -44,7 +45,7 @@ impl Few {
             let json =
                 format!(r#"{{"resourceType":"{resource_type}","id":"{id}"{comma}{members}}}"#);
             let document = Document::parse(json.as_bytes()).expect(&json);
-            let options = Options { base: Some(BASE), ..Options::default() };
+            let options = ExtractOptions { base: Some(BASE), ..ExtractOptions::default() };
             let indexed = IndexedResource::of(document.root(), &EXTRACTOR, &options);
             let key = (resource_type.to_owned(), id.to_owned());
             (key, Arc::new(indexed.with_words(document.root())))
@@ -132,16 +133,17 @@ impl World for Few {
         Ok(self.0.get(&(resource_type.to_owned(), id.to_owned())).cloned())
     }
 
-    fn referrers(
-        &self,
-        parameter: &Arc<Parameter>,
-        resource_type: &str,
-        id: &str,
-    ) -> Result<Vec<Arc<IndexedResource>>, Unanswered> {
-        let (resource_type, id) = (resource_type.parse().unwrap(), id.parse().unwrap());
-        let all = self.0.values().filter(|it| *it.resource_type() == *parameter.resource_type);
-        let found = all.filter(|it| super::refers_to(it, parameter, &resource_type, &id));
-        Ok(found.cloned().collect())
+    fn is_referred_to(&self, has: &Has, resource_type: &str, id: &str) -> Result<bool, Unanswered> {
+        let (of, id) = (resource_type.parse().unwrap(), id.parse().unwrap());
+        for resource in self.0.values() {
+            if resource.resource_type() == has.resource_type.as_str()
+                && super::refers_to(resource, &has.parameter, &of, &id)
+                && super::holds(&has.clause, resource, self)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn codes(&self) -> &dyn Codes {

@@ -2,18 +2,18 @@
 
 use super::codes::case_counts;
 use super::{Codes, CodesError};
-use crate::{StringMatch, StringTest, Token, TokenFrom, TokenTest, fold};
+use crate::{Token, TokenFrom, TokenTest};
 
-/// Whether a test holds of a token.
+/// Whether a test holds of a token, whose text is given folded.
 pub(super) fn holds(
     test: &TokenTest,
     token: &Token<'_>,
+    text: Option<&str>,
     codes: &dyn Codes,
 ) -> Result<bool, CodesError> {
     let (system, code) = (token.system.as_deref(), token.code.as_deref());
-    if let TokenTest::Text(text) = test {
-        let test = StringTest { at: StringMatch::Start, text: text.clone() };
-        return Ok(token.text.as_deref().is_some_and(|it| test.holds_of_a_word(&fold(it))));
+    if let TokenTest::Text(wanted) = test {
+        return Ok(text.is_some_and(|text| text.starts_with(&**wanted)));
     }
     // What is a text alone is found by `:text` alone.
     let Some(code) = code else { return Ok(false) };
@@ -37,13 +37,13 @@ pub(super) fn holds(
     })
 }
 
-/// Whether a token's code is this one. In URIs, ids, and systems that are known to tell codes
-/// apart by case, case counts.
+/// Whether a token's code is this one. Case counts in URIs and ids, and in systems that are known
+/// to tell codes apart by it.
 fn is_code(token: &Token<'_>, code: &str, wanted: &str, codes: &dyn Codes) -> bool {
     let case_counts = match token.from {
-        TokenFrom::Code => case_counts(token.system.as_deref(), codes),
-        TokenFrom::Boolean | TokenFrom::Uri => true,
-        TokenFrom::Identifier | TokenFrom::ContactPoint | TokenFrom::String => false,
+        TokenFrom::Code | TokenFrom::Identifier => case_counts(token.system.as_deref(), codes),
+        TokenFrom::Uri => true,
+        TokenFrom::ContactPoint | TokenFrom::Boolean | TokenFrom::String => false,
     };
     code == wanted || (!case_counts && code.to_lowercase() == wanted.to_lowercase())
 }

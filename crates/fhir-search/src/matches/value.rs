@@ -8,18 +8,24 @@ use crate::{
     UriTest, fold,
 };
 
-/// Whether a test of a parameter holds of a value. Of one of another kind it does not.
+/// Whether a test of a parameter holds of a value, whose text is given folded. Of a value of
+/// another kind it does not hold.
 pub(super) fn holds(
     test: &Test,
     value: &IndexValue<'_>,
+    folded: Option<&str>,
     parameter: &Parameter,
     world: &dyn World,
 ) -> Result<bool, Unanswered> {
     Ok(match (test, value) {
         (Test::Number(test), IndexValue::Number(range)) => test.holds(*range),
         (Test::Date(test), IndexValue::Date(range)) => test.holds(*range),
-        (Test::String(test), IndexValue::String(text)) => is_text(test, text),
-        (Test::Token(test), IndexValue::Token(token)) => token::holds(test, token, world.codes())?,
+        (Test::String(test), IndexValue::String(text)) => {
+            is_text(test, text, folded.unwrap_or_default())
+        }
+        (Test::Token(test), IndexValue::Token(token)) => {
+            token::holds(test, token, folded, world.codes())?
+        }
         (Test::Reference(test), IndexValue::Reference(reference)) => {
             is_reference(test, reference, parameter, world)?
         }
@@ -30,7 +36,8 @@ pub(super) fn holds(
             for (part, values) in test.parts.iter().zip(&composite.components) {
                 let mut found = false;
                 for value in values {
-                    found = found || holds(part, value, parameter, world)?;
+                    let folded = text_of(value).map(fold);
+                    found = found || holds(part, value, folded.as_deref(), parameter, world)?;
                 }
                 if !found {
                     return Ok(false);
@@ -53,10 +60,19 @@ pub(super) fn is_of_text(test: &Test) -> bool {
     matches!(test, Test::Token(TokenTest::Text(_)))
 }
 
-fn is_text(test: &StringTest, text: &str) -> bool {
+/// The text of a value that is compared folded.
+pub(super) fn text_of<'v>(value: &'v IndexValue<'_>) -> Option<&'v str> {
+    match value {
+        IndexValue::String(text) => Some(text),
+        IndexValue::Token(token) => token.text.as_deref(),
+        _ => None,
+    }
+}
+
+fn is_text(test: &StringTest, text: &str, folded: &str) -> bool {
     match test.at {
         StringMatch::Exact => test.holds(text),
-        _ => test.holds_of_a_word(&fold(text)),
+        _ => test.holds_of_a_word(folded),
     }
 }
 
@@ -71,7 +87,10 @@ fn is_reference(
     }
     match test {
         ReferenceTest::Identifier(test) => match &reference.identifier {
-            Some(identifier) => Ok(token::holds(test, identifier, world.codes())?),
+            Some(identifier) => {
+                let text = identifier.text.as_deref().map(fold);
+                Ok(token::holds(test, identifier, text.as_deref(), world.codes())?)
+            }
             None => Ok(false),
         },
         ReferenceTest::Hierarchy { towards, resource_type, id } => {

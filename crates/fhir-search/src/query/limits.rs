@@ -17,7 +17,7 @@ pub struct Limits {
     pub length: usize,
     /// Parameters.
     pub parameters: usize,
-    /// Values of one parameter, with commas between them.
+    /// Values of one parameter, with commas between them; words of a text.
     pub values: usize,
     /// References that a chain or `_has` goes along, or levels of brackets in a `_filter`.
     pub depth: usize,
@@ -25,7 +25,8 @@ pub struct Limits {
     pub includes: usize,
     /// Keys of `_sort`.
     pub sorts: usize,
-    /// Conditions in all, those of every type that a chain may lead to among them.
+    /// Conditions in all, those of every type that a chain may lead to among them; a long value
+    /// counts as several.
     pub clauses: usize,
     /// The most matches on a page; `_count` is brought below it.
     pub page: u32,

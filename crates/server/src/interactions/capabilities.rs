@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::search::Stated;
 use super::terminology_capabilities::terminology_capabilities;
-use super::validate;
+use super::{quarantine, validate};
 use crate::PublicBase;
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
@@ -187,6 +187,15 @@ fn statement(
             resource
         })
         .collect();
+    let of_quarantine = quarantine::OPERATIONS.iter();
+    let of_quarantine: Vec<Value> = of_quarantine
+        .filter(|_| has_validator(schema.fhir_version()) && is_there("operation"))
+        .map(|(_, name)| {
+            let name = name.trim_start_matches('$');
+            let definition = format!("{}{name}", quarantine::DEFINITIONS);
+            json!({ "name": name, "definition": definition })
+        })
+        .collect();
     let mut statement = json!({
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -217,12 +226,15 @@ fn statement(
     if !guides.is_empty() {
         statement["implementationGuide"] = guides.into();
     }
+    if !of_quarantine.is_empty() {
+        statement["rest"][0]["operation"] = of_quarantine.into();
+    }
     statement
 }
 
 #[cfg(test)]
 mod tests {
-    use super::statement;
+    use super::{quarantine, statement};
     use crate::table::{Place, TABLE};
     use crate::validation::{Validation, WritePolicy};
     use fhir_core::Instant;
@@ -261,6 +273,8 @@ mod tests {
                     // Those of terminology each of its type, and `$validate` of every type.
                     let all = OPERATIONS.len() + types.len();
                     assert_eq!(named.count(), if row.there { all } else { 0 });
+                    let of_system = rest["operation"].as_array().map_or(0, Vec::len);
+                    assert_eq!(of_system, if row.there { quarantine::OPERATIONS.len() } else { 0 });
                 }
                 Place::Unnamed => {}
             }

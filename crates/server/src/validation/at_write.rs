@@ -19,6 +19,14 @@ const INVALID: &str = "invalid";
 /// How many issues are told of one resource.
 const MOST: usize = 20;
 
+/// What the policy says of a resource that it does not refuse.
+#[derive(Debug)]
+pub(crate) enum Judgement {
+    MayBeWritten(Judged),
+    /// It is to be set apart, for these reasons.
+    IsSetApart(Vec<Issue>),
+}
+
 /// A resource that may be written.
 #[derive(Debug)]
 pub(crate) struct Judged {
@@ -64,10 +72,10 @@ pub(crate) fn judge(
     (sent, sent_in): (Sent<'_>, SentIn<'_>),
     preference: Return,
     now: fhir_core::Instant,
-) -> Result<Judged, Vec<Issue>> {
+) -> Result<Judgement, Vec<Issue>> {
     // Nobody but the server says what it has found, also where it does not look.
     let tag = if is_tagged(resource) { Tag::Without } else { Tag::AsItCame };
-    let as_it_came = Judged { told: Vec::new(), tag };
+    let as_it_came = Judgement::MayBeWritten(Judged { told: Vec::new(), tag });
     let Some(current) = validation.current() else { return Ok(as_it_came) };
     let Policy { depth, action } = validation.policy.of(resource);
     let depth = match depth {
@@ -92,6 +100,7 @@ pub(crate) fn judge(
     let is_invalid = told.iter().any(is_error);
     match action {
         Action::Enforce if is_invalid => return Err(told),
+        Action::Quarantine if is_invalid => return Ok(Judgement::IsSetApart(told)),
         Action::Warn if is_invalid => taggable(resource)?,
         _ => {}
     }
@@ -113,7 +122,7 @@ pub(crate) fn judge(
     if !is_invalid && preference != Return::OperationOutcome {
         told.clear();
     }
-    Ok(Judged { told, tag })
+    Ok(Judgement::MayBeWritten(Judged { told, tag }))
 }
 
 /// Where tags are no list none can be added.

@@ -21,9 +21,10 @@ use fhir_terminology::{Layer, Terminology};
 use fhir_validation::{Options, Validator};
 use fhir_xml::Places;
 
-pub(crate) use at_write::{Judged, judge, outcome};
+use crate::quarantine::Shelf;
+
+pub(crate) use at_write::{Judged, Judgement, judge, outcome};
 pub use packages::{AddedPackages, Archive, ListedPackage, PackagesError, list};
-pub(crate) use packages::{internal_type, is_internal};
 pub use policy::{
     ACTIONS, Action, DEPTHS, Depth, InvalidPolicy, Policy, PolicyRule, RequiredProfile, WritePolicy,
 };
@@ -36,6 +37,8 @@ pub struct Validation {
     current: Option<RwLock<Arc<Definitions>>>,
     /// Changes of the packages wait for each other.
     turn: tokio::sync::Mutex<()>,
+    /// What was set apart as invalid.
+    pub(crate) shelf: Shelf,
 }
 
 /// What a tenant's packages come to.
@@ -45,7 +48,7 @@ pub(crate) struct Definitions {
     /// R4's definitions and the packages'.
     pub(crate) set: DefinitionSet,
     /// Takes what is searched by from resources.
-    pub(crate) extractor: Extractor<'static>,
+    pub(crate) extractor: Arc<Extractor<'static>>,
     /// The packages' terminology, where they have any.
     pub(crate) terminology: Option<Arc<Layer>>,
     /// Canonicals of the packages' implementation guides.
@@ -65,7 +68,7 @@ impl Definitions {
         let parameters = Arc::new(Parameters::new(&set, schema));
         Self {
             validator: Arc::new(Validator::new(schema, set.clone(), terminology.clone())),
-            extractor: Extractor::new(schema, parameters, set.clone(), terminology),
+            extractor: Arc::new(Extractor::new(schema, parameters, set.clone(), terminology)),
             set,
             terminology: (!layer.is_empty()).then_some(layer),
             guides: Vec::new(),
@@ -88,7 +91,7 @@ impl Validation {
     #[must_use]
     pub fn new(policy: WritePolicy, fhir_version: &str) -> Self {
         let current = has_validator(fhir_version).then(|| RwLock::new(Definitions::r4()));
-        Self { policy, current, turn: tokio::sync::Mutex::default() }
+        Self { policy, current, turn: tokio::sync::Mutex::default(), shelf: Shelf::default() }
     }
 
     /// The definitions as they are now; none where the FHIR version has no validator here.

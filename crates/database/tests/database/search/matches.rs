@@ -5,7 +5,7 @@ use fhir_search::CodesError;
 use store::CommitId;
 
 use super::{asked, check, coded, names, only, query, refers, search, write};
-use crate::support::{Clinic, at_once, block_on, delete};
+use crate::support::{Clinic, at_once, block_on, delete, put};
 
 over_each_backend! {
     the_newest_version_of_each_resource_counts_as_of_the_snapshot
@@ -14,6 +14,8 @@ over_each_backend! {
     a_search_that_costs_too_much_is_refused_whole
     a_question_without_an_answer_is_refused_whatever_there_is
     others_run_while_many_resources_are_looked_at
+    large_resources_are_found_like_small_ones
+    a_chain_may_lead_to_more_resources_than_are_kept
 }
 
 /// SRCH-245, SRCH-242, SRCH-031
@@ -112,11 +114,16 @@ fn a_search_that_costs_too_much_is_refused_whole(clinic: &mut Clinic) {
         write(clinic, &format!("Observation/{id}"), &coded("x", &format!("Patient/{id}")));
     }
     let snapshot = clinic.snapshot();
+    // Others need not be looked at.
+    let few = database::Asked { budget: 2, ..asked() };
+    let found = block_on(snapshot.search(&query("Patient?_id=3,5,3&active:missing=true"), &few));
+    assert_eq!(names(&found.unwrap().matches), "Patient/3 Patient/5");
     for (request, costs) in [
         ("Patient", 10),
         ("Observation?patient.active:missing=true", 20),
-        ("Patient?_has:Observation:patient:code=x", 30),
-        ("Patient?_revinclude=Observation:patient", 30),
+        ("Patient?_has:Observation:patient:code=x", 20),
+        ("Patient?_has:Observation:patient:patient.active:missing=true", 30),
+        ("Patient?_revinclude=Observation:patient", 20),
         ("Observation?_include=Observation:patient", 20),
     ] {
         let query = query(request);
@@ -135,6 +142,7 @@ fn a_search_that_costs_too_much_is_refused_whole(clinic: &mut Clinic) {
 
 /// SRCH-107
 fn a_question_without_an_answer_is_refused_whatever_there_is(clinic: &mut Clinic) {
+    // Nothing.
     let snapshot = clinic.snapshot();
     let unknown = search(&snapshot, "Observation?code:in=http://a.example/vs");
     let Err(SearchError::Codes(CodesError::UnknownValueSet(value_set))) = unknown else {
@@ -146,8 +154,7 @@ fn a_question_without_an_answer_is_refused_whatever_there_is(clinic: &mut Clinic
     let invalid = database::Asked { after: Some(b"no position"), ..asked() };
     let refused = block_on(snapshot.search(&query("Patient"), &invalid));
     assert!(matches!(refused, Err(SearchError::Cursor(_))));
-    write(clinic, "Patient/1", "");
-    let list = search(&clinic.snapshot(), "Patient?_list=$current-problems");
+    let list = search(&snapshot, "Patient?_list=$current-problems");
     assert!(matches!(list, Err(SearchError::FunctionalList(name)) if &*name == "current-problems"));
 }
 
@@ -176,6 +183,46 @@ fn others_run_while_many_resources_are_looked_at(clinic: &mut Clinic) {
     });
     for waits in at_once(tasks) {
         assert!(waits >= 4, "{waits}");
+    }
+}
+
+/// SRCH-091
+fn large_resources_are_found_like_small_ones(clinic: &mut Clinic) {
+    for length in [30_000, 100_000, 300_000] {
+        let text = "y".repeat(length);
+        let name = format!("\"name\":[{{\"text\":\"x {text} end\"}}]");
+        write(clinic, &format!("Patient/{length}"), &name);
+    }
+    let snapshot = clinic.snapshot();
+    let task = async move {
+        let mut found = Vec::new();
+        for request in ["Patient?name=x", "Patient?name:contains=y%20end", "Patient?_content=end"] {
+            let matches = snapshot.search(&query(request), &asked()).await.unwrap().matches;
+            found.push(names(&matches));
+        }
+        found
+    };
+    let all = "Patient/100000 Patient/30000 Patient/300000";
+    assert_eq!(at_once([task]), [[all; 3]]);
+}
+
+fn a_chain_may_lead_to_more_resources_than_are_kept(clinic: &mut Clinic) {
+    let of_one = |id: usize| {
+        let gender = if id.is_multiple_of(3) { "male" } else { "female" };
+        let patient = format!("{{\"resourceType\":\"Patient\",\"gender\":\"{gender}\"}}");
+        let subject = refers("subject", &format!("Patient/{id}"));
+        let observation = format!("{{\"resourceType\":\"Observation\",{subject}}}");
+        [
+            put(&format!("Patient/{id}"), &patient, Expect::Any),
+            put(&format!("Observation/{id}"), &observation, Expect::Any),
+        ]
+    };
+    clinic.commit((0..2100).flat_map(of_one).collect()).unwrap();
+    let snapshot = clinic.snapshot();
+    for request in
+        ["Observation?patient.gender=male", "Patient?_has:Observation:patient:patient.gender=male"]
+    {
+        assert_eq!(search(&snapshot, request).unwrap().total, Some(700), "{request}");
     }
 }
 

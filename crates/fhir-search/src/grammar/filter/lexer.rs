@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::QueryProblem;
-use crate::grammar::{Fault, Piece};
+use crate::grammar::{Fault, Piece, quoted};
 
 /// What is left of a filter. Copied where it has to be read again.
 #[derive(Debug, Clone, Copy)]
@@ -169,7 +169,7 @@ impl<'a> Lexer<'a> {
             None => "the end".into(),
             Some(first) if is_of_name(first) => {
                 let end = text.find(|it| !is_of_name(it)).unwrap_or(text.len());
-                format!("'{}'", &text[..end]).into()
+                format!("'{}'", quoted(&text[..end])).into()
             }
             Some(first) => format!("'{first}'").into(),
         };

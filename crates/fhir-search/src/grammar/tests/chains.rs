@@ -108,7 +108,7 @@ fn a_chain_that_leads_to_many_types_again_and_again_is_too_much() {
 
 #[test]
 fn where_the_expression_says_what_it_resolves_to_nothing_else_is_a_target() {
-    // SRCH-126, SRCH-160
+    // SRCH-160
     strict("Observation?patient.name=x");
     let error = read_by(&reader(Handling::Strict), "Observation?patient=Group/1").unwrap_err();
     check_error(&error, "patient", Place::Value(0), "'patient' does not refer to Group");

@@ -1,11 +1,14 @@
 //! Modifiers, and where names go wrong.
 
-use super::{check_error, clause, refused, strict};
-use crate::Place;
+use fhir_schema::package::{Package, PackageLimits};
+use fhir_schema::{DefinitionSet, Schema};
+
+use super::{Handling, Reader, check_error, clause, read_by, reader, refused, strict};
+use crate::{Parameters, Place};
 
 #[test]
 fn commas_are_or_and_repeats_are_and() {
-    // SRCH-013, SRCH-014, SRCH-003
+    // SRCH-013, SRCH-014
     let query = strict("Patient?given=a,b&given=c");
     assert_eq!(super::clauses(&query), ["given Start 'a' | Start 'b'", "given Start 'c'"]);
     let both = clause("Observation?code:text=this,that");
@@ -66,4 +69,38 @@ fn a_name_with_a_part_missing_is_refused_where_it_is_missing() {
         let error = refused(&format!("Patient?{name}=x"));
         check_error(&error, name, Place::Name(at), "a name is missing");
     }
+}
+
+/// The parameters of R4 and one of a package, of Patient's family names.
+fn with_one(more: &str) -> Parameters {
+    let manifest = r#"{"name": "p", "version": "1.0.0", "fhirVersions": ["4.0.1"]}"#;
+    let definition = format!(
+        r#"{{"resourceType": "SearchParameter", "url": "http://example.org/own", "name": "own",
+            "status": "active", "description": "x", "code": "-own", "base": ["Patient"],
+            "type": "string", "expression": "Patient.name.family", {more}}}"#
+    );
+    let file = |name: &str, text: &str| Ok((name.to_owned(), text.as_bytes().to_vec()));
+    let files = [file("package.json", manifest), file("own.json", &definition)];
+    let package = Package::from_files(files, PackageLimits::default()).unwrap();
+    let definitions = DefinitionSet::r4().with_packages(vec![package]).unwrap();
+    Parameters::new(&definitions, Schema::r4())
+}
+
+#[test]
+fn a_definition_says_what_may_be_given_several_times() {
+    // SRCH-241
+    let check = |more: &str, url: &str| {
+        let parameters = with_one(more);
+        let reader = Reader { parameters: &parameters, ..reader(Handling::Lenient) };
+        read_by(&reader, url).map(|query| assert_eq!(query.ignored, []))
+    };
+    let (values, repeated) = ("Patient?-own=a,b", "Patient?-own=a&-own=b");
+    assert_eq!(check(r#""multipleOr": true, "multipleAnd": true"#, values), Ok(()));
+    assert_eq!(check(r#""multipleOr": true, "multipleAnd": true"#, repeated), Ok(()));
+    let error = check(r#""multipleOr": false"#, values).unwrap_err();
+    check_error(&error, "-own", Place::Value(2), "more than 1 value of this parameter");
+    let error = check(r#""multipleAnd": false"#, repeated).unwrap_err();
+    check_error(&error, "-own", Place::Name(0), "this is given more than once");
+    let error = check(r#""modifier": ["exact"]"#, "Patient?-own:contains=a").unwrap_err();
+    check_error(&error, "-own:contains", Place::Name(5), "'contains' is no modifier");
 }

@@ -104,7 +104,7 @@ proptest! {
         value in value(),
         strict in any::<bool>(),
     ) {
-        // SRCH-021, SRCH-022
+        // SRCH-021
         let handling = if strict { Handling::Strict } else { Handling::Lenient };
         let errors = match read(handling, &[(name.clone(), value.clone())]) {
             Ok(query) => query.ignored,
@@ -135,6 +135,50 @@ proptest! {
         if let Ok(parameters) = decode_form(text.as_bytes()) {
             let _ = read(Handling::Lenient, &parameters);
             let _ = read(Handling::Strict, &parameters);
+        }
+    }
+}
+
+#[test]
+fn a_long_request_is_read_or_refused_and_errors_stay_short() {
+    // SRCH-251
+    let many = |text: &str| text.repeat(240_000 / text.len());
+    let focus = |last: &str| format!("{}{last}", "focus.".repeat(7));
+    let requests = [
+        ("Patient", "name".to_owned(), many(",")),
+        ("Patient", "name".to_owned(), many("é")),
+        ("Patient", "name".to_owned(), many("\\")),
+        ("Patient", many("a:"), "x".to_owned()),
+        ("Patient", many("link."), "x".to_owned()),
+        ("Patient", many("_has:Observation:patient:"), "x".to_owned()),
+        ("Patient", "_filter".to_owned(), many("(")),
+        ("Patient", "_filter".to_owned(), format!("name eq a{}", many(" and name eq b"))),
+        ("Provenance", "_filter".to_owned(), format!("target[{}", many("_id eq b and "))),
+        ("Task", "_filter".to_owned(), format!("{} eq {}", focus("subject"), many("x"))),
+        ("Task", focus("_id"), "1".to_owned()),
+        ("Task", focus("foo"), "1".to_owned()),
+        ("Task", focus("code"), many("x")),
+        ("Patient", "_text".to_owned(), many("a b ")),
+        ("Patient", "_text".to_owned(), many("not ")),
+        ("Patient", "_include".to_owned(), many("a:")),
+        ("Patient", "_sort".to_owned(), many("a")),
+        ("Patient", "_query".to_owned(), many("a")),
+        ("Patient", "_elements".to_owned(), many("a,")),
+        ("Observation", "code-value-quantity".to_owned(), many("$")),
+        ("Observation", "code".to_owned(), many("|")),
+        ("Observation", "value-quantity".to_owned(), many("9")),
+        ("Patient", "birthdate".to_owned(), many("9")),
+    ];
+    for (of, name, value) in requests {
+        let parameters = [(name, value)];
+        let resource_type = Some(ResourceType::new(of).unwrap());
+        let asked = Asked { resource_type, compartment: None, parameters: &parameters };
+        let errors = match reader(Handling::Lenient).read(&asked) {
+            Ok(query) => query.ignored,
+            Err(error) => vec![error],
+        };
+        for error in errors {
+            assert!(error.to_string().len() < 2_000, "{of}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Conditions on a resource's own values.
 
-use super::super::{CodesError, Unanswered, check_codes};
+use super::super::{CodesError, Unanswered, check_answerable};
 use super::{Few, query};
 
 fn coded(id: &str, codings: &str) -> (String, String) {
@@ -92,6 +92,7 @@ fn tokens_are_compared_as_the_element_that_they_are_of() {
             "identifier":[{"type":{"coding":[{"system":"urn:t","code":"SS"}]},"value":"v1"}]"#,
         ),
         ("Patient/c", ""),
+        ("Patient/d", r#""identifier":[{"system":"urn:case","value":"v1"}]"#),
     ]);
     few.check(&[
         ("Patient?active=true", "a"),
@@ -101,6 +102,8 @@ fn tokens_are_compared_as_the_element_that_they_are_of() {
         ("Patient?gender=male", "a"),
         ("Patient?email=j@X.example", "a"),
         ("Patient?email=1", ""),
+        ("Patient?identifier=V1", "a b"),
+        ("Patient?identifier=v1", "a b d"),
         ("Patient?identifier:of-type=urn:t|MR|v1", "a"),
         ("Patient?_id=a", "a"),
         ("Patient?_id=A", ""),
@@ -169,11 +172,12 @@ fn codes_are_found_by_value_set_and_by_what_subsumes_them() {
     ]);
     let unknown = query("Observation?code:in=http://a.example/other");
     let error = CodesError::UnknownValueSet("http://a.example/other".into());
-    assert_eq!(check_codes(&unknown, &few), Err(error.clone()));
+    assert_eq!(check_answerable(&unknown, &few), Err(error.clone().into()));
     let failed = few.ids("Observation?code:in=http://a.example/other");
-    assert_eq!(failed, Err(Unanswered::Codes(error)));
+    assert_eq!(failed, Err(Unanswered::from(error)));
     let nested = query("Patient?_has:Observation:patient:code:below=urn:x|b");
-    assert_eq!(check_codes(&nested, &few), Err(CodesError::UnknownHierarchy("urn:x".into())));
+    let error = CodesError::UnknownHierarchy("urn:x".into());
+    assert_eq!(check_answerable(&nested, &few), Err(error.into()));
 }
 
 #[test]
@@ -261,6 +265,7 @@ fn uris_are_found_to_the_letter_and_profiles_in_each_form() {
 
 #[test]
 fn places_are_found_by_distance() {
+    // SRCH-150
     let at = |latitude: &str, longitude: &str| {
         format!(r#""position":{{"latitude":{latitude},"longitude":{longitude}}}"#)
     };
@@ -280,6 +285,7 @@ fn places_are_found_by_distance() {
 
 #[test]
 fn words_are_found_in_the_narrative_or_the_whole_resource() {
+    // SRCH-035
     let few = Few::of(&[
         ("Patient/1", r#""text":{"status":"generated","div":"<div>bone marrow</div>"}"#),
         ("Patient/2", r#""name":[{"text":"Bone"}]"#),
