@@ -139,6 +139,15 @@ impl Parameter {
         &self.definition.code
     }
 
+    /// Whether its values can be had from a resource and compared, as far as its definition tells.
+    #[must_use]
+    pub fn can_be_searched(&self) -> bool {
+        match self.kind {
+            Kind::Special => self.code() == "near",
+            _ => self.flaw.is_none() && self.expression().is_some(),
+        }
+    }
+
     /// FHIRPath to its values. `None` for what no element holds and the server knows by itself:
     /// `_text`, `_content`, `_query`, `_filter`, and what a package leaves without.
     #[must_use]

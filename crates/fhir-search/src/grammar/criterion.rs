@@ -117,11 +117,7 @@ impl Reading<'_> {
         let Some(parameter) = self.reader.parameters.get(resource_type, code) else {
             return Err(self.unknown(resource_type, code));
         };
-        let can_be_searched = match parameter.kind {
-            Kind::Special => code == "near",
-            _ => parameter.flaw.is_none() && parameter.expression().is_some(),
-        };
-        if can_be_searched {
+        if parameter.can_be_searched() {
             Ok(Arc::clone(parameter))
         } else {
             Err(QueryProblem::UnsupportedParameter(code.into()))

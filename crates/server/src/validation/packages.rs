@@ -14,9 +14,8 @@ use database::{
 use fhir_core::json::{Document, Replacements, write_string};
 use fhir_core::{Instant, Resource, ResourceId};
 use fhir_schema::package::{Package, PackageLimits};
-use fhir_schema::{DefinitionSet, Schema, SchemaError};
-use fhir_terminology::{Entry, Layer, Terminology};
-use fhir_validation::Validator;
+use fhir_schema::{DefinitionSet, SchemaError};
+use fhir_terminology::{Entry, Layer};
 
 use super::{Definitions, Validation};
 use crate::internal::{self, PACKAGE};
@@ -393,12 +392,5 @@ fn definitions(packages: Vec<Package>) -> Result<Definitions, PackagesError> {
     let unmet = unmet
         .map(|unmet| format!("{}#{}, which {} depends on", unmet.name, unmet.wanted, unmet.package))
         .collect();
-    let layer = Arc::new(layer);
-    let terminology = Terminology::r4().with(Arc::clone(&layer));
-    Ok(Definitions {
-        validator: Arc::new(Validator::new(Schema::r4(), set, terminology)),
-        terminology: (!layer.is_empty()).then_some(layer),
-        guides,
-        unmet,
-    })
+    Ok(Definitions { guides, unmet, ..Definitions::of(set, Arc::new(layer)) })
 }
