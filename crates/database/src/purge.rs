@@ -237,6 +237,7 @@ impl Database {
         };
         keys.destroy_begun(entry.key).map_err(|error| begun(error.into()))?;
         self.shared.bodies.forget_all();
+        self.index_anew();
         for blob in blobs {
             let removed = self.shared.store.remove_blob(blob.id);
             removed.map_err(|error| begun(error.into()))?;

@@ -6,6 +6,7 @@
 
 mod candidates;
 mod include;
+mod indexed;
 mod known;
 mod scan;
 
@@ -75,6 +76,12 @@ pub enum SearchError {
     /// What the page is asked for with is not what a page before gave.
     #[error("this is not where a page ended")]
     Cursor(#[from] InvalidSortPosition),
+    /// It goes on with a page of an index that is being made anew.
+    #[error("the search index is being made; the page can be had when it is there")]
+    IndexNotReady,
+    /// It is of a time of which not everything can be searched any more.
+    #[error("what was replaced so long ago cannot be searched any more")]
+    BeforeHorizon,
     /// A question about codes has no answer.
     #[error(transparent)]
     Codes(#[from] CodesError),
@@ -84,6 +91,22 @@ pub enum SearchError {
     /// `_contained` asks for contained resources, which are not searched.
     #[error("contained resources are not searched by themselves")]
     Contained,
+}
+
+impl From<search_index::SearchError> for SearchError {
+    fn from(error: search_index::SearchError) -> Self {
+        use search_index::{SearchError as E, Unsupported};
+        match error {
+            E::TooCostly { limit } => Self::TooCostly { budget: limit },
+            E::BeforeHorizon { .. } => Self::BeforeHorizon,
+            E::Codes(error) => Self::Codes(error),
+            E::InvalidCursor => Self::Cursor(InvalidSortPosition),
+            E::Unsupported(Unsupported::FunctionalList(name)) => Self::FunctionalList(name),
+            E::Unsupported(Unsupported::Contained) => Self::Contained,
+            // Nothing of this is asked of an index.
+            E::Cancelled | E::Ahead { .. } | E::Unsupported(_) => Self::IndexNotReady,
+        }
+    }
 }
 
 impl From<Unanswerable> for SearchError {
@@ -105,6 +128,15 @@ impl Snapshot {
             return Err(SearchError::Contained);
         }
         check_answerable(query, asked.codes)?;
+        let goes_on_in_index = asked.after.is_some_and(indexed::is_cursor);
+        if let Some(indexing) = self.index_for(query, asked)
+            && (asked.after.is_none() || goes_on_in_index)
+        {
+            return self.search_index(&indexing, query, asked).await;
+        }
+        if goes_on_in_index {
+            return Err(SearchError::IndexNotReady);
+        }
         let after = asked.after.map(SortPosition::from_bytes).transpose()?;
         let mut scan = Scan::new(self, query, asked);
         let (page, total) = self.page(&mut scan, after.as_ref()).await?;

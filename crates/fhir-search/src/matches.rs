@@ -18,7 +18,7 @@ mod value;
 mod words;
 
 pub use asks::{Unanswerable, asks_for_words, check_answerable};
-pub use codes::{Codes, CodesError, NoCodes};
+pub use codes::{Codes, CodesError, NoCodes, case_counts};
 use indexed::Indexed;
 pub use indexed::IndexedResource;
 pub use order::{InvalidSortPosition, SortPosition};

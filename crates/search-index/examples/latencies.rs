@@ -11,13 +11,12 @@ use fhir_core::json::Document;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use fhir_schema::{DefinitionSet, Schema};
 use fhir_search::{
-    Asked, ExtractOptions, Extractor, Handling, Limits, Parameters, Query, Reader, Zone,
+    Asked, ExtractOptions, Extractor, Handling, Limits, NoCodes, Parameters, Query, Reader, Zone,
     decode_form,
 };
 use fhir_terminology::Terminology;
 use search_index::{
-    Change, Context, Index, NoCodes, Settled, Subject, Visible, VisiblePart, VisibleTypes,
-    VisibleWithin,
+    Change, Context, Index, Settled, Subject, Visible, VisiblePart, VisibleTypes, VisibleWithin,
 };
 use store::T;
 

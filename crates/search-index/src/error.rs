@@ -2,7 +2,7 @@
 
 use store::T;
 
-use crate::codes::CodesError;
+use fhir_search::CodesError;
 
 /// A search has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -14,7 +14,6 @@
 //! Deliberately absent: threads, clocks, the disk (the index is rebuilt from the log), what words
 //! stand in a text (`_text`, `_content`).
 
-mod codes;
 mod cost;
 mod cursor;
 mod dictionary;
@@ -36,7 +35,6 @@ mod sort;
 mod tail;
 mod visible;
 
-pub use codes::{Codes, CodesError, NoCodes};
 pub use cursor::Cursor;
 pub use error::{SearchError, Unsupported};
 pub use index::{ApplyError, Change, Index, Size};

@@ -12,7 +12,6 @@ use fhir_search::{Contained, Query, TypeQuery};
 use roaring::RoaringBitmap;
 use store::T;
 
-use crate::codes::Codes;
 use crate::cost::Meter;
 use crate::documents::{Documents, Ended, Ordinal};
 use crate::error::{SearchError, Unsupported};
@@ -24,6 +23,7 @@ use crate::part::Part;
 use crate::parts::Parts;
 use crate::postings::Set;
 use crate::visible::Visible;
+use fhir_search::Codes;
 
 pub use found::{Found, Page};
 pub use include::Included;

@@ -86,6 +86,7 @@ impl Codes for NoCodes {
 
 /// Whether case counts in the codes of a system. Where that is not known it does not: finding too
 /// much does less harm than finding too little (FHIR R4, 3.1.1.4.12).
-pub(super) fn case_counts(system: Option<&str>, codes: &dyn Codes) -> bool {
+#[must_use]
+pub fn case_counts(system: Option<&str>, codes: &dyn Codes) -> bool {
     system.is_some_and(|system| system == UCUM || codes.is_case_sensitive(system))
 }

@@ -12,7 +12,6 @@ use roaring::RoaringBitmap;
 use super::Node;
 use super::node::Check;
 use super::tests_of_values::{composite_holds, near_holds, near_latitudes, token_holds};
-use crate::codes::Codes;
 use crate::documents::Ordinal;
 use crate::error::{SearchError, Unsupported};
 use crate::facet::{Facet, Number, View};
@@ -25,6 +24,7 @@ use crate::key::{
 use crate::part::after_prefix;
 use crate::prepare::{finds_words, is_own};
 use crate::search::Search;
+use fhir_search::Codes;
 
 /// Resolves conditions at the `t` of a search, and among what it may see.
 pub(crate) struct Resolver<'s, 'q> {

@@ -7,7 +7,7 @@ use fhir_search::{
 };
 
 use crate::SearchError;
-use crate::codes::Codes;
+use fhir_search::{Codes, case_counts};
 
 /// Metres around a position that `near` finds when the request does not say.
 const NEAR_METRES: f64 = 50_000.0;
@@ -38,7 +38,7 @@ pub(super) fn token_holds(
             system_holds && same(code)
         }
         (TokenTest::System(wanted), _) => system == Some(wanted),
-        (TokenTest::In(value_set), Some(code)) => codes.is_in(value_set, system, code)?,
+        (TokenTest::In(value_set), Some(code)) => codes.is_member(value_set, system, code)?,
         (TokenTest::Below { system: wanted, code: above }, Some(code)) => {
             system == Some(wanted) && (same(above) || codes.subsumes(wanted, above, code)?)
         }
@@ -56,14 +56,14 @@ pub(super) fn token_holds(
 }
 
 fn code_is(token: &Token<'_>, code: &str, wanted: &str, codes: &dyn Codes) -> bool {
-    let case_counts = match token.from {
+    let is_exact = match token.from {
         TokenFrom::Uri => true,
         TokenFrom::String | TokenFrom::Boolean => false,
         TokenFrom::Code | TokenFrom::Identifier | TokenFrom::ContactPoint => {
-            codes.case_counts(token.system.as_deref())
+            case_counts(token.system.as_deref(), codes)
         }
     };
-    code == wanted || (!case_counts && code.to_lowercase() == wanted.to_lowercase())
+    code == wanted || (!is_exact && code.to_lowercase() == wanted.to_lowercase())
 }
 
 /// Whether a MIME type is `wanted`, whatever its parameters, or begins so when that ends with a

@@ -1,7 +1,8 @@
 //! Each kind of query finds what it asks for.
 
 use crate::support::{CONTEXT, Site, query};
-use search_index::{NoCodes, SearchError, Visible};
+use fhir_search::NoCodes;
+use search_index::{SearchError, Visible};
 
 /// What queries find, in the order of the log: ids alone.
 fn check(site: &Site, expected: &[(&str, &[&str])]) {

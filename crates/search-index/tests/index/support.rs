@@ -7,13 +7,11 @@ use fhir_core::json::Document;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use fhir_schema::{DefinitionSet, Schema};
 use fhir_search::{
-    Asked, Compartment, ExtractOptions, Extractor, Handling, Limits, Parameters, Query, Reader,
-    Zone, decode_form,
+    Asked, Codes, CodesError, Compartment, ExtractOptions, Extractor, Handling, Limits, Parameters,
+    Query, Reader, Zone, decode_form,
 };
 use fhir_terminology::Terminology;
-use search_index::{
-    Change, Codes, CodesError, Context, Cursor, Index, SearchError, Settled, Subject, Visible,
-};
+use search_index::{Change, Context, Cursor, Index, SearchError, Settled, Subject, Visible};
 use store::T;
 
 pub(crate) const BASE: &str = "http://own/fhir";
@@ -61,11 +59,19 @@ pub(crate) fn query(url: &str) -> Query {
 pub(crate) struct TestCodes;
 
 impl Codes for TestCodes {
-    fn case_counts(&self, system: Option<&str>) -> bool {
-        system == Some("counts")
+    fn check_value_set(&self, value_set: &str) -> Result<(), CodesError> {
+        self.is_member(value_set, None, "").map(drop)
     }
 
-    fn is_in(&self, value_set: &str, _: Option<&str>, code: &str) -> Result<bool, CodesError> {
+    fn check_hierarchy(&self, system: &str) -> Result<(), CodesError> {
+        self.subsumes(system, "", "").map(drop)
+    }
+
+    fn is_case_sensitive(&self, system: &str) -> bool {
+        system == "counts"
+    }
+
+    fn is_member(&self, value_set: &str, _: Option<&str>, code: &str) -> Result<bool, CodesError> {
         match value_set.strip_prefix("http://vs/") {
             Some(start) => Ok(code.starts_with(start)),
             None => Err(CodesError::UnknownValueSet(value_set.into())),
@@ -75,7 +81,7 @@ impl Codes for TestCodes {
     fn subsumes(&self, system: &str, above: &str, code: &str) -> Result<bool, CodesError> {
         match system {
             "tree" => Ok(code.starts_with(above)),
-            _ => Err(CodesError::UnknownCodeSystem(system.into())),
+            _ => Err(CodesError::UnknownHierarchy(system.into())),
         }
     }
 }
