@@ -376,6 +376,18 @@ async fn xml_is_answered_where_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn many_searches_at_once_are_all_answered_and_keep_no_read_waiting() {
+    let site = clinic().await;
+    let searches = (0..150).map(|_| site.get("Patient?family=mul&_include=*"));
+    let searches = futures_util::future::join_all(searches);
+    let (found, read) = tokio::join!(searches, site.get("Patient/1"));
+    read.is(200);
+    for answer in found {
+        assert_eq!(answer.is(200).json()["total"], 2);
+    }
+}
+
+#[tokio::test]
 async fn a_search_that_looks_at_too_much_is_refused() {
     // SRCH-027, SRCH-250
     let limits = server::Limits { search_versions: 5, ..server::Limits::default() };
