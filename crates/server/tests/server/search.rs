@@ -197,6 +197,7 @@ async fn what_is_not_understood_is_ignored_and_told_or_refused() {
     assert_eq!(bundle["entry"].as_array().unwrap().len(), 2);
     for (target, place) in [
         ("Patient?foo=1", "http.foo"),
+        ("Patient?foo/1=1", "http.foo/1"),
         ("Patient?name=", "http.name"),
         ("Patient?_sort=foo", "http._sort"),
         ("Patient?_include=Patient:foo", "http._include"),
