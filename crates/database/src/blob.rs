@@ -18,7 +18,7 @@ use store::{
 
 use crate::seal::{Sealing, place};
 use crate::transaction::{Action, Transaction};
-use crate::{CommitError, ReadError};
+use crate::{CommitError, ReadError, quarantine};
 
 /// What the additional data of a chunk begins with.
 const SEALED: &[u8] = b"hearthgate blob 1";
@@ -121,6 +121,9 @@ impl Sealing {
                     return Err(ReadError::UnreadableBody { reason });
                 }
             }
+        }
+        if quarantine::is_of(name.0) {
+            return quarantine::out_of_layers(keys, &place, &body);
         }
         Ok(Bytes::from(body))
     }

@@ -5,6 +5,8 @@ use fhir_core::json::{Kind, Replacements, Value};
 use fhir_core::{Reference, Resource, ResourceId};
 use fhir_schema::{PlainPath, Schema};
 
+use crate::quarantine;
+
 /// The patients of one resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Compartments {
@@ -24,6 +26,10 @@ impl Compartments {
         schema: &Schema,
     ) -> Self {
         let mut found = Self::default();
+        if quarantine::is_of(resource.resource_type()) {
+            found.patients = quarantine::subjects(resource.value());
+            return found;
+        }
         let of = resource.resource_type().as_str();
         if of == "Patient" {
             found.patients.push(id.clone());

@@ -18,6 +18,7 @@ mod judge;
 mod large;
 mod line;
 mod purge;
+pub mod quarantine;
 mod recent;
 mod rules;
 mod seal;

@@ -21,7 +21,7 @@ use store::{BlobFlaw, BlobReference, CommitId, OwnerKeyId, StoredBody, T, Versio
 use crate::compartment::Compartments;
 use crate::dictionary::expand;
 use crate::transaction::{Action, Change, Expect, Transaction};
-use crate::{CommitError, Database, ReadError, Receipt};
+use crate::{CommitError, Database, ReadError, Receipt, quarantine};
 
 /// The most obstacles that are listed.
 const MOST_LISTED: usize = 1000;
@@ -355,9 +355,14 @@ impl NotLookedAt {
 
 impl Found {
     fn count_in(&mut self, version: &Version) {
+        self.count_unremoved(version);
+        self.blobs.extend(version.blob());
+    }
+
+    /// Counts it; its blob, where it has one, is not removed.
+    fn count_unremoved(&mut self, version: &Version) {
         *self.versions.entry(version.resource_type.to_string()).or_default() += 1;
         self.bytes += version.body.len() as u64;
-        self.blobs.extend(version.blob());
     }
 }
 
@@ -375,8 +380,10 @@ impl Search<'_> {
     fn look_at(&mut self, walked: Walked<'_>) {
         let version = walked.version;
         let own = version.owner == self.key;
-        let may_be =
-            own || version.owner == OwnerKeyId::NONE || Keyring::is_of_tenant(version.owner);
+        let may_be = own
+            || version.owner == OwnerKeyId::NONE
+            || Keyring::is_of_tenant(version.owner)
+            || quarantine::is_of(&version.resource_type);
         if version.flags.is_deleted() || !may_be || self.failed.is_some() {
             return;
         }
@@ -400,6 +407,8 @@ impl Search<'_> {
         match coded.and_then(|coded| self.compartments(version, &coded)) {
             // A purge that is asked for again.
             Err(ReadError::Purged) if own => self.found.count_in(version),
+            // Were it this patient's too, it is sealed with this key beneath that of another.
+            Err(_) if quarantine::is_of(&version.resource_type) && !own => {}
             // What of it can be read is what the key opens.
             Err(ReadError::Store(store::ReadError::Blob { .. })) if own => {
                 self.found.count_in(version);
@@ -412,6 +421,18 @@ impl Search<'_> {
                 self.refuse(version, "its blob is harmed, and it may name this patient");
             }
             Err(error) => self.failed = Some(error),
+            // What is quarantined nobody reads any more when one of those it names is purged.
+            Ok(of)
+                if quarantine::is_of(&version.resource_type)
+                    && version.owner != OwnerKeyId::NONE =>
+            {
+                if own {
+                    self.found.count_in(version);
+                } else if of.name(self.patient) {
+                    // Its blob stays, which nobody can open: the key around all of it is another's.
+                    self.found.count_unremoved(version);
+                }
+            }
             Ok(of) if own && of.owner() == Some(self.patient) => self.found.count_in(version),
             Ok(_) if own => self.refuse(version, "it is not this patient's, and has the same key"),
             Ok(of) if !of.name(self.patient) => {}

@@ -16,7 +16,7 @@ use crate::blob::{self, Unwritten};
 use crate::body::{Body, Stored};
 use crate::compartment::Compartments;
 use crate::transaction::{Action, Change, Transaction};
-use crate::{CommitError, ReadError};
+use crate::{CommitError, ReadError, quarantine};
 
 /// What the additional data begins with: what is sealed, and in which form.
 const SEALED: &[u8] = b"hearthgate body 1";
@@ -63,6 +63,9 @@ impl Sealing {
                 self.refuse_purged(&body.compartments)?;
             }
             let name = (&change.resource_type, &change.id);
+            if quarantine::is_of(name.0) {
+                self.seal_in_layers((transaction.id, ordinal), name, body)?;
+            }
             let id = blob::new_id(transaction.id, ordinal);
             let is_blob = body.bytes.len() > BLOB_FROM;
             let sealed = self.sealed((transaction.id, ordinal), name, body, is_blob.then_some(id));
@@ -81,6 +84,21 @@ impl Sealing {
         Ok(())
     }
 
+    /// Puts a layer of the seal around a body for each patient but the first.
+    fn seal_in_layers(
+        &self,
+        (commit, ordinal): (CommitId, u32),
+        name: (&ResourceType, &ResourceId),
+        body: &mut Body,
+    ) -> Result<(), CommitError> {
+        let Some((tenant, keys)) = &self.keys else { return Ok(()) };
+        let place = place(tenant, commit, ordinal, name);
+        let patients = &body.compartments.patients;
+        let layered = quarantine::in_layers(keys, patients, &place, &body.bytes);
+        body.bytes = layered.map_err(|_| CommitError::OwnerPurged)?;
+        Ok(())
+    }
+
     /// A body as it is stored in its place, as a blob where it has an id, and with whose key.
     fn sealed(
         &self,
@@ -92,7 +110,11 @@ impl Sealing {
         let Some((tenant, keys)) = &self.keys else {
             return Ok((OwnerKeyId::NONE, body.bytes.clone()));
         };
-        let owner = match (body.compartments.owner(), blob) {
+        let patient = match quarantine::is_of(name.0) {
+            true => body.compartments.patients.first(),
+            false => body.compartments.owner(),
+        };
+        let owner = match (patient, blob) {
             (Some(patient), _) => keys.of_patient(patient),
             (None, None) => keys.of_tenant(),
             (None, Some(_)) => keys.of_tenant_for(blob::chunks_of(body.bytes.len())),
@@ -150,6 +172,7 @@ impl Sealing {
         let (tenant, keys) = self.with_keys()?;
         let place = place(tenant, stored.commit, stored.ordinal, name);
         match keys.unseal(stored.owner, &place, &stored.bytes) {
+            Ok(body) if quarantine::is_of(name.0) => quarantine::out_of_layers(keys, &place, &body),
             Ok(body) => Ok(Bytes::from(body)),
             Err(UnsealError::KeyDestroyed) => Err(ReadError::Purged),
             Err(error) => Err(ReadError::UnreadableBody { reason: error.to_string() }),

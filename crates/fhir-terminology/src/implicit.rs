@@ -2,9 +2,9 @@
 //! LOINC and UCUM name sets of theirs (FHIR R4, 4.9.6 and the pages on using them).
 
 use crate::code_system::{CodeSystem, Naming, Status};
+use crate::grammar::SNOMED;
 use crate::value_set::{Filter, Include, ValueSet};
 
-const SNOMED: &str = "http://snomed.info/sct";
 const LOINC: &str = "http://loinc.org";
 const UCUM: &str = "http://unitsofmeasure.org";
 

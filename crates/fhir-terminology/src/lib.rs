@@ -43,7 +43,7 @@ pub use code_system::{
 pub use concept_map::{ConceptMap, Dependency, Element, Group, Target, Unmapped, read_concept_map};
 pub use error::TerminologyError;
 pub use expand::{Contains, ExpandRequest, Expansion, ExpansionLimits, NESTING_DEPTH, Nesting};
-pub use grammar::Grammar;
+pub use grammar::{FormFault, Grammar, form_fault};
 pub use kept::CANONICAL_BYTES;
 pub use layer::{Entry, Kind, Layer};
 pub use lookup::{Found, Looked, Subsumption, subsumes};

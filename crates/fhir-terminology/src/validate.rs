@@ -12,7 +12,7 @@ use crate::canonical::Canonical;
 use crate::code_system::{CodeSystem, ConceptIndex};
 use crate::error::TerminologyError;
 use crate::expand::display;
-use crate::grammar::Grammar;
+use crate::grammar::{Grammar, form_fault};
 use crate::resolved::{Member, Membership, ResolvedSet};
 use crate::terminology::Terminology;
 use crate::text::Languages;
@@ -296,6 +296,12 @@ pub fn validate_in(
 fn validate_elsewhere(coding: &Coding<'_>, canonical: &str) -> Validation {
     let mut validation = Validation::new(coding);
     let Some(grammar) = coding.system.and_then(Grammar::of) else {
+        if let Some(fault) = coding.system.and_then(|system| form_fault(system, coding.code)) {
+            validation.say(fault.severity, FindingKind::InvalidCode, "code", fault.text);
+            if validation.verdict == Verdict::Invalid {
+                return validation;
+            }
+        }
         let text = format!(
             "the code system {canonical} can't be found here, so the code {} was not checked",
             coding.code

@@ -68,7 +68,7 @@ fn a_lookup_tells_names_properties_and_neighbours_as_they_are_asked_for() {
 
 #[test]
 fn an_expansion_says_how_it_was_asked_for_and_what_it_used() {
-    // TERM-061, TERM-063, TERM-010
+    // TERM-061, TERM-063, TERM-010, TERM-070
     let set = "url=http://hl7.org/fhir/ValueSet/administrative-gender";
     let answer = ask("ValueSet", "$expand", &format!("{set}&count=2&offset=1")).unwrap();
     for part in [
@@ -83,6 +83,7 @@ fn an_expansion_says_how_it_was_asked_for_and_what_it_used() {
     let padded = ask("ValueSet", "$expand", &format!("{set}&count=002&offset=+1")).unwrap();
     assert!(padded.contains(r#"{"name":"count","valueInteger":2}"#), "{padded}");
     assert!(padded.contains(r#"{"name":"offset","valueInteger":1}"#), "{padded}");
+    assert!(!padded.contains("compose"), "{padded}");
     let definition = ask("ValueSet", "$expand", &format!("{set}&includeDefinition=true")).unwrap();
     assert!(definition.contains(r#""compose":{"include""#), "{definition}");
 }

@@ -64,7 +64,7 @@ fn the_code_system_is_that_of_the_date_and_of_the_version_asked_for() {
 
 #[test]
 fn versions_are_pinned_and_systems_left_out_for_one_request() {
-    // TERM-071, TERM-041, TERM-043
+    // TERM-071, TERM-041, TERM-043, TERM-072
     let terminology = versions();
     let expand = |parameters: &[&str]| {
         let of = url("http://x/vs");
@@ -74,6 +74,8 @@ fn versions_are_pinned_and_systems_left_out_for_one_request() {
     assert!(expand(&[]).contains(r#""code":"in2""#));
     let pinned = expand(&[&text("system-version", "valueCanonical", "http://x/s|1")]);
     assert!(pinned.contains(r#""code":"in1""#) && !pinned.contains(r#""code":"in2""#), "{pinned}");
+    let then = expand(&[&text("date", "valueDateTime", "2021-05-01")]);
+    assert!(then.contains(r#""code":"in1""#) && !then.contains(r#""code":"in2""#), "{then}");
     let without = expand(&[&text("exclude-system", "valueCanonical", "http://x/s")]);
     assert!(without.contains(r#""total":0"#), "{without}");
 

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use fhir_core::json::{Kind as JsonKind, Value};
 use fhir_core::{IssueCode, Severity};
 use fhir_terminology::{
-    Canonical, CodeSystem, ConceptIndex, Membership, ResolvedSet, TerminologyError, ValidateOptions,
+    Canonical, CodeSystem, ConceptIndex, Membership, ResolvedSet, TerminologyError,
+    ValidateOptions, form_fault,
 };
 
 use crate::options::WrongDisplays;
@@ -84,7 +85,7 @@ pub(crate) fn is_in<'s>(
 
 impl<'a> Run<'a> {
     /// A Coding against its code system, where that is loaded: the code where all of it is, the
-    /// display of what is there.
+    /// display of what is there. Elsewhere the code's form, where the code system has a rule for it.
     pub(crate) fn known_code(&mut self, value: Value<'a>) {
         let (Some(system), Some(code)) = (value.get_str("system"), value.get("code")) else {
             return;
@@ -92,18 +93,42 @@ impl<'a> Run<'a> {
         let Some(text) = code.as_str() else { return };
         let version = value.get_str("version");
         let canonical = Canonical { url: &system, version: version.as_deref() };
-        let Ok(Some(found)) = self.validator.terminology().code_system(canonical, None) else {
-            return;
-        };
-        match found.find(&text) {
-            Some(concept) => self.display_of(&found, concept, value),
-            None if found.is_complete() => {
+        let Ok(found) = self.validator.terminology().code_system(canonical, None) else { return };
+        match found.as_ref().map(|found| (found, found.find(&text))) {
+            Some((found, Some(concept))) => self.display_of(found, concept, value),
+            Some((found, None)) if found.is_complete() => {
                 self.enter("code", None);
                 let said = format!("the code system {system} has no code '{text}'");
                 self.error(IssueCode::CodeInvalid, code, "unknown-code", said);
                 self.leave();
             }
-            None => {}
+            _ => {
+                let Some(fault) = form_fault(&system, &text) else { return };
+                self.enter("code", None);
+                let kind = IssueCode::CodeInvalid;
+                self.tell(fault.severity, kind, code, "code-invalid", fault.text);
+                self.leave();
+            }
+        }
+    }
+
+    /// Whether a code says which code system it is of, by that one's own name.
+    pub(crate) fn about_system(&mut self, value: Value<'a>) {
+        let Some(system) = value.get("system") else {
+            // A system that is absent with a reason is said to be.
+            if value.get("code").is_some() && value.get("_system").is_none() {
+                let said = "a code without its system says nothing for certain: add the system";
+                let kind = IssueCode::Required;
+                self.tell(Severity::Warning, kind, value, "coding-system", said);
+            }
+            return;
+        };
+        let Some(given) = system.as_str() else { return };
+        if let Some(meant) = crate::code_systems::meant(&given, self.validator.terminology()) {
+            self.enter("system", None);
+            let said = format!("no code system is called {given}: if {meant} is meant, write that");
+            self.tell(Severity::Warning, IssueCode::CodeInvalid, system, "coding-system", said);
+            self.leave();
         }
     }
 

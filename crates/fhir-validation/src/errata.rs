@@ -132,6 +132,12 @@ const ERRATA: &[Erratum] = &[
         "empty for units that cannot be compared, which R4 says nothing against",
     ),
     expression(
+        "vs-1",
+        "($this as dateTime).toString().length() >= 8",
+        "($this is dateTime and $this.hasValue()) implies $this.toString().length() >= 8",
+        "its text says: if it is a dateTime and has a value; empty for a period",
+    ),
+    expression(
         "*-0",
         NAME,
         "name.exists() implies name.matches('^[A-Z]([A-Za-z0-9_]){0,254}$')",

@@ -13,6 +13,7 @@
 mod binding;
 mod bounds;
 mod bundle;
+mod code_systems;
 mod comments;
 mod cross_version;
 mod documents;

@@ -142,19 +142,35 @@ pub(crate) fn is_valid(xhtml: &str) -> bool {
     check(xhtml).is_empty()
 }
 
+/// What a narrative says of itself besides its text.
+#[derive(Default)]
+pub(crate) struct Narrative {
+    /// All that is wrong with it, each kind once.
+    pub(crate) problems: Vec<Problem>,
+    /// What its images name as contained in the resource, without the `#`.
+    pub(crate) images: Vec<String>,
+    /// The languages that its div says it is in, by `lang` and `xml:lang`.
+    pub(crate) languages: Vec<String>,
+}
+
 /// All that is wrong with a narrative, each kind once.
 pub(crate) fn check(xhtml: &str) -> Vec<Problem> {
-    let mut reading = Reading { problems: Vec::new(), has_content: false };
+    read(xhtml).problems
+}
+
+/// Reads a narrative.
+pub(crate) fn read(xhtml: &str) -> Narrative {
+    let mut reading = Reading { narrative: Narrative::default(), has_content: false };
     if let Err(reason) = reading.read(xhtml) {
         reading.unreadable(format!("the narrative is no well-formed XHTML: {reason}"));
-    } else if !reading.has_content && reading.problems.is_empty() {
+    } else if !reading.has_content && reading.narrative.problems.is_empty() {
         reading.add("txt-2", "the narrative has nothing to read; say something or leave it out");
     }
-    reading.problems
+    reading.narrative
 }
 
 struct Reading {
-    problems: Vec<Problem>,
+    narrative: Narrative,
     has_content: bool,
 }
 
@@ -169,9 +185,9 @@ impl Reading {
     }
 
     fn problem(&mut self, problem: Problem) {
-        let is_told = self.problems.iter().any(|it| it.text == problem.text);
-        if self.problems.len() < MOST_PROBLEMS && !is_told {
-            self.problems.push(problem);
+        let problems = &mut self.narrative.problems;
+        if problems.len() < MOST_PROBLEMS && !problems.iter().any(|it| it.text == problem.text) {
+            problems.push(problem);
         }
     }
 
@@ -241,6 +257,8 @@ impl Reading {
         if local != "div" {
             self.add("txt-1", "the root of a narrative is a div");
         }
+        let languages = attributes.iter().filter(|(name, _)| matches!(*name, "lang" | "xml:lang"));
+        self.narrative.languages.extend(languages.map(|(_, language)| (*language).to_owned()));
         let declaration = match name.split_once(':') {
             Some((prefix, _)) => format!("xmlns:{prefix}"),
             None => "xmlns".to_owned(),
@@ -259,6 +277,9 @@ impl Reading {
         }
         if local == "img" {
             self.has_content = true;
+            let source = attributes.iter().find(|(name, _)| *name == "src");
+            let contained = source.and_then(|(_, value)| value.strip_prefix('#'));
+            self.narrative.images.extend(contained.map(str::to_owned));
         }
         for (attribute, value) in attributes {
             self.references(value);
@@ -340,7 +361,7 @@ mod tests {
 
     #[test]
     fn what_could_act_or_is_not_well_formed_is_found() {
-        // VAL-160, VAL-161, VAL-162
+        // VAL-160, VAL-161, VAL-162, VAL-111
         for inner in [
             "<script>alert(1)</script>",
             "<p onclick=\"x()\">x</p>",

@@ -110,7 +110,13 @@ impl<'a> Run<'a> {
                 }
                 if self.depth >= Depth::Terminology {
                     self.known_code(value);
+                    self.about_system(value);
                 }
+            }
+            "Quantity" | "SimpleQuantity" | "Age" | "Count" | "Distance" | "Duration"
+                if self.depth >= Depth::Terminology =>
+            {
+                self.about_system(value);
             }
             "Expression" => self.about_expression(value),
             "Identifier" => self.about_identifier(value),

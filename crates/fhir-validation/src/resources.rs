@@ -24,6 +24,14 @@ fn texts<'a>(of: Value<'a>, name: &str) -> Vec<Cow<'a, str>> {
 impl<'a> Run<'a> {
     /// The rules of a resource's type.
     pub(crate) fn by_resource_type(&mut self, name: &str, value: Value<'a>, first_issue: usize) {
+        if let Some(rules) = value.get("implicitRules") {
+            self.enter("implicitRules", None);
+            let said = "these rules may change what the elements mean, and none are known here: the \
+                        resource is read without them; leave this out if it holds without them";
+            let kind = IssueCode::NotSupported;
+            self.tell(Severity::Warning, kind, rules, "implicit-rules", said);
+            self.leave();
+        }
         match name {
             "Bundle" => {
                 self.about_bundle(value);

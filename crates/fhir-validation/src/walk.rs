@@ -9,8 +9,8 @@ mod members;
 
 pub(crate) use issues::ExtensionPlace;
 
-use fhir_core::IssueCode;
 use fhir_core::json::{Kind as JsonKind, Value};
+use fhir_core::{IssueCode, Severity};
 use fhir_schema::{Element, Kind};
 use fhirpath::FhirValue;
 
@@ -65,6 +65,8 @@ pub(crate) struct Run<'a> {
     pub(crate) depth: Depth,
     cap: usize,
     issues: Vec<Issue>,
+    /// How many of them are errors.
+    errors: usize,
     path: Vec<Segment<'a>>,
     /// The elements that are open.
     elements: Vec<Open<'a>>,
@@ -83,6 +85,7 @@ impl<'a> Run<'a> {
             depth: options.depth,
             cap: options.cap.max(1),
             issues: Vec::new(),
+            errors: 0,
             path: Vec::new(),
             elements: Vec::new(),
             counts: Vec::new(),
@@ -161,11 +164,24 @@ impl<'a> Run<'a> {
         };
         let Some(div) = text.get("div") else { return };
         let Some(xhtml) = div.as_str() else { return };
-        let problems = narrative::check(&xhtml);
+        let narrative = narrative::read(&xhtml);
         self.enter("text", None);
         self.enter("div", None);
-        for problem in problems {
+        for problem in narrative.problems {
             self.error(problem.code, div, problem.rule, problem.text);
+        }
+        let contained = value.get("contained").filter(|it| it.kind() == JsonKind::Array);
+        let ids = || contained.into_iter().flat_map(|it| it.items()).filter_map(|it| it.get("id"));
+        for image in narrative.images.iter().filter(|image| !ids().any(|id| id.is_string(image))) {
+            let said = format!("an image shows '#{image}', and nothing of that id is contained");
+            self.tell(Severity::Warning, IssueCode::NotFound, div, "narrative-image", said);
+        }
+        if let Some(language) = value.get_str("language")
+            && let Some(other) = narrative.languages.iter().find(|it| !is_alike(&language, it))
+        {
+            let said = format!("the narrative is in '{other}', and the resource in '{language}'");
+            let kind = IssueCode::Informational;
+            self.tell(Severity::Information, kind, div, "narrative-language", said);
         }
         self.leave();
         self.leave();
@@ -282,4 +298,10 @@ impl<'a> Run<'a> {
         }
         true
     }
+}
+
+/// Whether two tags are of one language, wherever it is spoken.
+fn is_alike(one: &str, other: &str) -> bool {
+    let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
+    primary(one) == primary(other)
 }

@@ -41,6 +41,28 @@ fn deep_nesting_and_many_repetitions_end_soon() {
 }
 
 #[test]
+fn a_long_string_is_soon_told_from_a_value_and_its_beginning_is_not_enough() {
+    // VAL-040
+    let long = 1_000_000;
+    let cases = [
+        ("id", "a".repeat(long) + "!"),
+        ("birthDate", "2020-01-01".to_owned() + &"-01".repeat(long)),
+        ("birthDate", "2020-01-01\\n".to_owned()),
+        ("gender", "a ".repeat(long)),
+        ("implicitRules", "urn:oid:1".to_owned() + &".1".repeat(long) + "."),
+        ("id", "a\\n".to_owned()),
+    ];
+    for (name, text) in cases {
+        let json = format!(r#"{{"resourceType":"Patient","active":true,"{name}":"{text}"}}"#);
+        validate(&json);
+        let issues = r4().validate_json(json.as_bytes(), &Options::default());
+        let place = format!("Patient.{name}");
+        let is_it = |it: &fhir_validation::Issue| it.rule == "type" && *it.expression == *place;
+        assert!(issues.iter().any(is_it), "{name}: {issues:?}");
+    }
+}
+
+#[test]
 fn a_thousand_contained_resources_are_looked_at_once() {
     // VAL-095
     let contained: Vec<String> = (0..1000)

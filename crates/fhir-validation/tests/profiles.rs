@@ -159,6 +159,56 @@ fn invariants_of_a_profile_hold_and_one_that_is_none_is_a_warning() {
 }
 
 #[test]
+fn an_invariant_that_would_take_too_long_is_not_evaluated() {
+    // VAL-108
+    let letters = format!("'{}'.toChars()", "a".repeat(40));
+    let long =
+        format!("{letters}.select({letters}).select({letters}).select({letters}).all($this = 'a')");
+    let validator = with_profile(
+        "Patient",
+        &format!(
+            r#"{{"id":"Patient.active","path":"Patient.active","constraint":[{{"key":"p-1","severity":"error","human":"ends","expression":"{long}"}}]}}"#
+        ),
+    );
+    let options = Options { profiles: &[URL], ..Options::default() };
+    let json = br#"{"resourceType":"Patient","active":true}"#;
+    let issues = validator.validate_json(json, &options);
+    let ours: Vec<_> = issues.iter().filter(|it| it.rule == "p-1").collect();
+    assert!(ours.len() == 1 && !ours[0].is_error(), "{ours:?}");
+    assert!(ours[0].text.contains("was not evaluated"), "{}", ours[0].text);
+}
+
+#[test]
+fn an_invariant_that_a_profile_inherits_is_told_once() {
+    // VAL-109
+    assert_errors(
+        r#"{"id":"Patient.contact","path":"Patient.contact","min":0}"#,
+        &[(r#""contact":[{"gender":"male"}]"#, &["pat-1 Patient.contact[0]"])],
+    );
+}
+
+#[test]
+fn a_value_set_is_that_of_the_version_which_the_binding_names() {
+    // VAL-132
+    let told = |version: &str| {
+        let validator = with_profile(
+            "Patient",
+            &format!(
+                r#"{{"id":"Patient.maritalStatus","path":"Patient.maritalStatus","binding":{{"strength":"required","valueSet":"http://hl7.org/fhir/ValueSet/marital-status|{version}"}}}}"#
+            ),
+        );
+        let options = Options { profiles: &[URL], ..Options::default() };
+        let json = br#"{"resourceType":"Patient","maritalStatus":{"coding":[{"system":"http://a/b","code":"x"}]}}"#;
+        let issues = validator.validate_json(json, &options);
+        let mut rules: Vec<_> = issues.iter().filter(|it| it.is_error()).collect();
+        rules.extend(issues.iter().filter(|it| it.rule == "binding-unknown"));
+        rules.iter().map(|it| it.rule.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(told("4.0.1"), ["binding"]);
+    assert_eq!(told("9.9.9"), ["binding-unknown"]);
+}
+
+#[test]
 fn a_profile_that_is_asked_for_must_be_there_and_be_for_the_type() {
     // VAL-152, VAL-193
     let errors = |profile: &str| {

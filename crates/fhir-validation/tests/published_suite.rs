@@ -14,7 +14,10 @@ fn a_sample_of_published_examples_has_only_the_errors_on_the_list() {
         let outcome = suite.run(&folder, suite.sample()).unwrap();
         let surprises = surprises(suite, suite.sample(), &outcome);
         assert!(surprises.is_empty(), "{}", surprises.join("\n"));
-        assert!(outcome.total > 0 && outcome.without_error > 0, "{}: {outcome:?}", suite.name);
+        // Each of Synthea's newer Bundles has codes that their code system cannot have.
+        let has_good_ones = !suite.name.starts_with("synthea-newer");
+        let good = outcome.without_error;
+        assert!(outcome.total > 0 && (good > 0) == has_good_ones, "{}: {outcome:?}", suite.name);
     }
 }
 
@@ -29,4 +32,4 @@ fn the_list_names_suites_that_are_there_and_gives_reasons() {
 }
 
 /// How long the list was last.
-const MOST_KNOWN: usize = 3;
+const MOST_KNOWN: usize = 13;

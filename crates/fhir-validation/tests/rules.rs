@@ -132,13 +132,65 @@ fn required_codes_are_in_their_value_sets() {
 #[test]
 fn what_terminology_is_not_loaded_is_a_warning() {
     // VAL-121, VAL-122, VAL-127
-    let snomed = r#"{"resourceType":"Condition","subject":{"display":"x"},"code":{"coding":[{"system":"http://snomed.info/sct","code":"1"}]}}"#;
+    let snomed = r#"{"resourceType":"Condition","subject":{"display":"x"},"code":{"coding":[{"system":"http://snomed.info/sct","code":"404684003"}]}}"#;
     assert_errors(&[(snomed, &[])]);
     let text = patient(r#""maritalStatus":{"text":"x"}"#);
     assert_eq!(warnings(&text), ["dom-6"]);
     let other = patient(r#""maritalStatus":{"coding":[{"system":"http://a/b","code":"x"}]}"#);
     assert_eq!(errors(&other), [""; 0]);
     assert!(warnings(&other).contains(&"binding".to_owned()));
+}
+
+#[test]
+fn what_can_be_no_code_of_snomed_ct_is_an_error_without_it_too() {
+    // VAL-127
+    let condition = |code: &str| {
+        format!(
+            r#"{{"resourceType":"Condition","subject":{{"display":"x"}},"code":{{"coding":[{{"system":"http://a/b","code":"x"}},{{"system":"http://snomed.info/sct","code":"{code}"}}]}}}}"#
+        )
+    };
+    assert_errors(&[
+        (&condition("71341001:272741003=7771000"), &[]),
+        (&condition("404684003x"), &["code-invalid Condition.code.coding[1].code"]),
+    ]);
+    let mistyped = condition("404684004");
+    assert_errors(&[(&mistyped, &[])]);
+    assert!(warnings(&mistyped).contains(&"code-invalid".to_owned()));
+    let base = Options { depth: Depth::Profiles, ..Options::default() };
+    assert!(errors_of(&r4().validate_json(condition("x").as_bytes(), &base)).is_empty());
+}
+
+#[test]
+fn a_code_says_which_code_system_it_is_of() {
+    // VAL-130, VAL-131
+    let coding =
+        |members: &str| patient(&format!(r#""maritalStatus":{{"coding":[{{{members}}}]}}"#));
+    let system = "http://terminology.hl7.org/CodeSystem/v3-MaritalStatus";
+    let told = |json: &str| {
+        let issues = r4().validate_json(json.as_bytes(), &Options::default());
+        let ours = issues.iter().filter(|it| it.rule == "coding-system" && !it.is_error());
+        ours.map(|it| it.expression.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&coding(&format!(r#""system":"{system}","code":"M""#))), [""; 0]);
+    assert_eq!(told(&coding(r#""code":"M""#)), ["Patient.maritalStatus.coding[0]"]);
+    assert_eq!(told(&coding(r#""display":"M""#)), [""; 0]);
+    assert_eq!(
+        told(&coding(&format!(r#""system":"{system}/","code":"M""#))),
+        ["Patient.maritalStatus.coding[0].system"]
+    );
+    let quantity = r#"{"resourceType":"Observation","status":"final","code":{"text":"x"},"valueQuantity":{"value":1,"system":"https://unitsofmeasure.org","code":"mg"}}"#;
+    assert_eq!(told(quantity), ["Observation.value.system"]);
+    // Where the code must be of a value set, one without a system is of none.
+    let subscriber = r#"{"resourceType":"Condition","subject":{"display":"x"},"clinicalStatus":{"coding":[{"code":"active"}]}}"#;
+    assert!(errors(subscriber).contains(&"binding Condition.clinicalStatus".to_owned()));
+}
+
+#[test]
+fn rules_that_nobody_knows_are_warned_about() {
+    // VAL-155
+    let json = patient(r#""implicitRules":"http://a/rules","active":true"#);
+    assert_eq!(errors(&json), [""; 0]);
+    assert!(warnings(&json).contains(&"implicit-rules".to_owned()));
 }
 
 #[test]
@@ -280,6 +332,18 @@ fn there_are_never_more_issues_than_the_cap() {
 }
 
 #[test]
+fn warnings_hide_no_error_however_many_there_are() {
+    // VAL-011
+    let profiles: Vec<_> = (0..50).map(|it| format!(r#""http://a.example/{it}""#)).collect();
+    let profiles = profiles.join(",");
+    let json = patient(&format!(r#""meta":{{"profile":[{profiles}]}},"photo":[{{"url":7}}]"#));
+    let options = Options { cap: 10, ..Options::default() };
+    let issues = r4().validate_json(json.as_bytes(), &options);
+    assert_eq!(issues.iter().filter(|it| !it.is_error()).count(), 10);
+    assert_eq!(errors_of(&issues).len(), 1);
+}
+
+#[test]
 fn a_code_that_its_loaded_code_system_lacks_is_an_error() {
     // VAL-121, VAL-129
     let coding = |code: &str| {
@@ -331,4 +395,25 @@ fn a_picture_of_the_narrative_refers_to_what_is_contained() {
     // VAL-095
     let json = r##"{"resourceType":"Patient","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\"><img src=\"#a\"/></div>"},"contained":[{"resourceType":"Binary","id":"a","contentType":"image/png"}]}"##;
     assert_errors(&[(json, &[])]);
+}
+
+#[test]
+fn a_picture_of_what_is_not_contained_and_another_language_are_told() {
+    // VAL-164, VAL-165
+    let told = |language: &str, attributes: &str, inner: &str| {
+        let json = format!(
+            r##"{{"resourceType":"Patient","language":"{language}","text":{{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\"{attributes}>{inner}</div>"}},"contained":[{{"resourceType":"Binary","id":"a","contentType":"image/png"}}],"photo":[{{"url":"#a"}}]}}"##
+        );
+        let issues = r4().validate_json(json.as_bytes(), &Options::default());
+        assert!(!issues.iter().any(fhir_validation::Issue::is_error), "{issues:?}");
+        let ours = issues.iter().filter(|it| it.rule.starts_with("narrative-"));
+        ours.map(|it| format!("{} {}", it.rule, it.expression)).collect::<Vec<_>>()
+    };
+    let image = |source: &str| format!(r#"<img src=\"{source}\"/>"#);
+    assert_eq!(told("de-CH", "", &image("#a")), [""; 0]);
+    assert_eq!(told("de-CH", "", &image("#b")), ["narrative-image Patient.text.div"]);
+    assert_eq!(told("de-CH", "", &image("data:image/png;base64,AAAA")), [""; 0]);
+    let lang = r#" lang=\"DE\" xml:lang=\"de-DE\""#;
+    assert_eq!(told("de-CH", lang, "x"), [""; 0]);
+    assert_eq!(told("fr", lang, "x"), ["narrative-language Patient.text.div"]);
 }

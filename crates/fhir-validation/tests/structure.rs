@@ -82,10 +82,22 @@ fn primitives_are_of_their_json_kind_and_their_type() {
     assert_errors(&[
         (r#""active":"true""#, &["type Patient.active"]),
         (r#""multipleBirthInteger":"1""#, &["type Patient.multipleBirth"]),
+        (r#""multipleBirthInteger":true"#, &["type Patient.multipleBirth"]),
+        (r#""name":[{"family":1}]"#, &["type Patient.name[0].family"]),
+        (r#""birthDate":2020"#, &["type Patient.birthDate"]),
         (r#""birthDate":"2021-02-29""#, &["type Patient.birthDate"]),
         (r#""id":"a_b","active":true"#, &["type Patient.id"]),
         (&format!(r#""id":"{long}","active":true"#), &["type Patient.id"]),
         (r#""name":[{"id":"a_b","family":"x"}]"#, &[]),
+    ]);
+    let observation = |value: &str| {
+        format!(
+            r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},"valueQuantity":{{"value":{value}}}}}"#
+        )
+    };
+    assert_errors(&[
+        (&observation("1.0"), &[]),
+        (&observation("\"1.0\""), &["type Observation.value.value"]),
     ]);
 }
 
@@ -212,10 +224,11 @@ fn parameters_have_any_resource_and_parts_in_parts() {
 #[test]
 fn what_supports_or_modifies_is_nothing_to_tell() {
     // VAL-066, VAL-067
-    let json = r#"{"resourceType":"Patient","active":false,"implicitRules":"http://a/rules"}"#;
+    let json = r#"{"resourceType":"Patient","active":false,"deceasedBoolean":true}"#;
     let options = fhir_validation::Options {
         best_practices: fhir_validation::BestPractices::Silent,
         ..fhir_validation::Options::default()
     };
     assert_eq!(support::r4().validate_json(json.as_bytes(), &options), []);
+    assert_eq!(errors(&patient(r#""active":false,"implicitRules":"http://a/rules""#)), [""; 0]);
 }

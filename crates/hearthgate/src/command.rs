@@ -17,6 +17,7 @@ use crate::import::{self, Import};
 use crate::keys::{self, KeysError};
 use crate::packages::{Packages, PackagesCommandError};
 use crate::purge::{Purge, PurgeCommandError};
+use crate::quarantine::{QuarantineCommand, QuarantineCommandError};
 use crate::serve::{Halves, ServeError, serve};
 use crate::validate::{Validate, ValidateError};
 
@@ -57,6 +58,9 @@ enum Verb {
     /// Add, list and remove FHIR packages: profiles and value sets to validate by
     #[command(subcommand)]
     Packages(Packages),
+    /// List, release and discard what was set apart as invalid
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
     /// Give back room on the disk that holds nothing any more
     Compact(Compact),
     /// Look at disk, clock, permissions and limits, and say what will hurt
@@ -160,6 +164,9 @@ pub enum CommandError {
     /// Packages that cannot be added, listed or removed.
     #[error(transparent)]
     Packages(#[from] PackagesCommandError),
+    /// What is quarantined cannot be listed, released or discarded.
+    #[error(transparent)]
+    Quarantine(#[from] QuarantineCommandError),
     /// Room that could not be given back.
     #[error(transparent)]
     Compact(#[from] CompactError),
@@ -215,6 +222,7 @@ impl Command {
             Verb::Verify(verify) => print(&verify.run()?),
             Verb::Purge(purge) => print(&runtime()?.block_on(purge.run())?),
             Verb::Packages(packages) => print(&runtime()?.block_on(packages.run())?),
+            Verb::Quarantine(quarantine) => print(&runtime()?.block_on(quarantine.run())?),
             Verb::Compact(compact) => print(&compact.run()?),
             Verb::Doctor(doctor) => {
                 let findings = doctor.run().map_err(CommandError::Doctor)?;

@@ -90,6 +90,8 @@ pub struct Server {
     pub body_grace: Duration,
     pub body_rate: u32,
     pub queue_bytes: usize,
+    pub quarantine_items: usize,
+    pub quarantine_bytes: usize,
 }
 
 /// Where the tenant's data is: in the data directory, or in PostgreSQL.
@@ -150,6 +152,8 @@ impl Default for Server {
             body_grace: limits.body_grace,
             body_rate: limits.body_rate,
             queue_bytes: database::Options::default().queue_bytes,
+            quarantine_items: limits.quarantine_items,
+            quarantine_bytes: limits.quarantine_bytes,
         }
     }
 }

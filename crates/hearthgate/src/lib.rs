@@ -25,6 +25,7 @@ pub mod packages;
 pub mod page_key;
 mod progress;
 pub mod purge;
+pub mod quarantine;
 pub mod serve;
 pub mod server_control;
 mod storage;

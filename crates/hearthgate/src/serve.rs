@@ -361,12 +361,14 @@ impl Process {
             body_grace: from.body_grace,
             body_rate: from.body_rate,
             drain: self.config.gateway.drain,
+            quarantine_items: from.quarantine_items,
+            quarantine_bytes: from.quarantine_bytes,
             ..Limits::default()
         };
         let config = ServerConfig {
             socket: run.join("server.sock"),
             channel_socket: run.join("channel.sock"),
-            public_base,
+            public_base: public_base.clone(),
             page_key: page_key::open(&self.config.data, &*self.ids)?,
             limits,
         };
@@ -384,8 +386,10 @@ impl Process {
             return Err(running.lost().await);
         }
         let control = ServerControl::bind(&self.config.data)?;
+        let clock = self.clock.clone();
+        let commanded = Commanded { tenant, validation, base: public_base, clock };
         let mut controls = JoinSet::new();
-        controls.spawn(control.serve(Commanded { tenant, validation }, told));
+        controls.spawn(control.serve(commanded, told));
         Ok(ServerHalf { running, stop, database, control: controls, _lock: lock })
     }
 

@@ -1,5 +1,5 @@
-//! The control socket of the server's half, `DATA/control.sock`: what it can be asked is a purge
-//! and a change of the tenant's packages. The registry has a socket of its own (`control`).
+//! The control socket of the server's half, `DATA/control.sock`: what it can be asked is a purge,
+//! a change of the tenant's packages, and what is quarantined. The registry has a socket of its own (`control`).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use server::Validation;
+use server::{PublicBase, Quarantine, Validation};
 use tokio::sync::watch;
 
 use crate::command_socket::{self, CommandSocket, CommandSocketError, Commands};
+use crate::doors::SystemClock;
 use crate::packages::{self, PackagesRequest};
 use crate::purge::{self, PurgeRequest, Tenant, by};
+use crate::quarantine::{self, QuarantineRequest};
 
 /// What a running server can be asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,6 +24,8 @@ pub(crate) enum Request {
     Purge(PurgeRequest),
     /// Add, list or remove packages.
     Packages(PackagesRequest),
+    /// List, release or discard what is quarantined.
+    Quarantine(QuarantineRequest),
 }
 
 /// What came of it, or why it was not done.
@@ -42,6 +46,8 @@ pub(crate) struct ServerControl(CommandSocket);
 pub(crate) struct Commanded {
     pub(crate) tenant: Tenant,
     pub(crate) validation: Arc<Validation>,
+    pub(crate) base: PublicBase,
+    pub(crate) clock: Arc<SystemClock>,
 }
 
 impl ServerControl {
@@ -67,6 +73,7 @@ impl Commands for Commanded {
         let tenant = match &request {
             Request::Purge(request) => &request.tenant,
             Request::Packages(request) => &request.tenant,
+            Request::Quarantine(request) => &request.tenant,
         };
         if *tenant != self.tenant.name.as_str() {
             return Ok(Err(format!("this server has no tenant {tenant}")));
@@ -76,6 +83,12 @@ impl Commands for Commanded {
             Request::Packages(request) => {
                 let Tenant { database, ids, .. } = &self.tenant;
                 said(packages::carry_out(database, &self.validation, &**ids, request).await)
+            }
+            Request::Quarantine(request) => {
+                let Tenant { database, ids, .. } = &self.tenant;
+                let of = (&**database, &*self.validation);
+                let quarantine = Quarantine::new(of, &self.base, &**ids, &*self.clock);
+                said(quarantine::carry_out(&quarantine, request).await)
             }
         }
     }

@@ -10,8 +10,8 @@ use fhir_validation::SentIn;
 use http::StatusCode;
 
 use crate::error::ServerError;
-use crate::negotiation::Return;
-use crate::validation::{Judged, Sent, judge};
+use crate::negotiation::{Encoding, Return};
+use crate::validation::{Judgement, Sent, judge};
 use crate::{Server, references_exist};
 
 /// An interaction with all that its request says.
@@ -35,6 +35,10 @@ pub(crate) struct Call<'a> {
     pub(crate) named: Option<&'a Named>,
     /// Where in what was sent the resource's issues stand.
     pub(crate) sent: Sent<'a>,
+    /// The body as it was sent, where the resource is all of it.
+    pub(crate) original: Option<(&'a [u8], Encoding)>,
+    /// The id of the request, by which logs have it.
+    pub(crate) request_id: &'a str,
 }
 
 /// The conditional headers, or the elements of `entry.request` that stand for them.
@@ -108,7 +112,7 @@ impl Call<'_> {
     ///
     /// # Errors
     /// [`ServerError::Invalid`] when the policy refuses it.
-    pub(crate) fn judge(&self, resource: &Resource<'_>) -> Result<Judged, ServerError> {
+    pub(crate) fn judge(&self, resource: &Resource<'_>) -> Result<Judgement, ServerError> {
         let validation = &self.server.validations[&self.grant.tenant];
         let now = self.server.clock.now();
         let sent = match self.interaction {

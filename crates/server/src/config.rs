@@ -40,6 +40,10 @@ pub struct Limits {
     /// Bytes of resources on a page of a history (one is always there), and of all that a
     /// Bundle's entries read.
     pub answer_bytes: usize,
+    /// Items of a tenant's quarantine; beyond them what is invalid is refused.
+    pub quarantine_items: usize,
+    /// Bytes of those items, before they are compressed.
+    pub quarantine_bytes: usize,
     /// How long requests in flight may take to end when the server stops.
     pub drain: Duration,
 }
@@ -54,6 +58,8 @@ impl Default for Limits {
             bundle_entries: 20_000,
             history_page: 100,
             answer_bytes: 64 << 20,
+            quarantine_items: 100_000,
+            quarantine_bytes: 4 << 30,
             drain: Duration::from_secs(30),
         }
     }

@@ -108,15 +108,19 @@ async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: B
     };
     let written = match carried_out {
         Ok(answer) => {
-            let answer = if outcome_preferred { with_outcome(answer) } else { answer };
+            // What is set apart is told whatever is preferred: it is not what was asked for.
+            let is_set_apart = answer.status == StatusCode::ACCEPTED;
+            let says = outcome_preferred || is_set_apart;
+            let answer = if says { with_outcome(answer) } else { answer };
             in_format((schema, &server.large), answer, format, is_write).await
         }
         Err(error) => Err(error),
     };
     match written {
         Ok((answer, format)) => {
+            let is_set_apart = answer.status == StatusCode::ACCEPTED;
             let mut response = write(server, answer, format);
-            if outcome_preferred || preference != Return::OperationOutcome {
+            if outcome_preferred || (preference != Return::OperationOutcome && !is_set_apart) {
                 applied(response.headers_mut(), preference);
             }
             response

@@ -14,6 +14,7 @@ use crate::Server;
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 use crate::interactions::{update, write};
+use crate::quarantine;
 
 /// The header.
 pub(crate) const HEADER: &str = "idempotency-key";
@@ -139,6 +140,9 @@ pub(crate) async fn answer(call: &Call<'_>, answered: &Answered) -> Result<Answe
     let Some((entry, written)) = answered.versions.first() else {
         return wrote_nothing(call, answered).await;
     };
+    if entry.resource_type.as_str() == database::quarantine::TYPE {
+        return quarantine::answered(call, entry).await;
+    }
     if entry.flags.is_deleted() {
         let version = Some((entry.version, entry.instant));
         return Ok(Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) });

@@ -18,11 +18,13 @@ mod exchange;
 mod holding;
 mod idempotency;
 mod interactions;
+mod internal;
 mod large;
 mod listener;
 mod negotiation;
 mod page_link;
 mod panics;
+mod quarantine;
 mod references_exist;
 mod representation;
 mod run;
@@ -33,6 +35,7 @@ mod validation;
 pub use base::{InvalidPublicBase, PublicBase};
 pub use config::{Limits, ServerConfig};
 pub use page_link::PageKey;
+pub use quarantine::{Asked, Defect, Defects, ListedItem, Outcome, Quarantine, QuarantineError};
 pub use run::{Ready, RunError, run};
 pub use validation::{
     ACTIONS, Action, AddedPackages, Archive, DEPTHS, Depth, InvalidPolicy, ListedPackage,

@@ -11,7 +11,8 @@ pub(crate) enum Place {
     /// `rest.interaction`, each of these.
     System(&'static [&'static str]),
     /// `rest.resource.operation`: `$validate` of every type, and each of
-    /// [`fhir_terminology::operations::OPERATIONS`] of its own.
+    /// [`fhir_terminology::operations::OPERATIONS`] of its own; `rest.operation`: those of the
+    /// quarantine.
     Operations,
     /// Elsewhere or nowhere.
     Unnamed,

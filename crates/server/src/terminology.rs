@@ -135,7 +135,7 @@ impl Definitions {
 }
 
 /// The newest version of each resource of a type that was written after a position.
-async fn changed(
+pub(crate) async fn changed(
     snapshot: &Snapshot,
     of: &ResourceType,
     after: T,

@@ -1,5 +1,7 @@
-//! `cargo xtask conformance`: official suites, counted, with each disagreement and its reason.
+//! `cargo xtask conformance`: official suites, counted, with each disagreement and its reason; and
+//! checklists of requirements, with what no test shows.
 
+mod checklist;
 #[path = "../../fhirpath/tests/official/mod.rs"]
 mod fhirpath_suite;
 mod packages;
@@ -29,6 +31,8 @@ pub(crate) enum Conformance {
         /// The package.
         package: PathBuf,
     },
+    /// A checklist of requirements, against the ids that the tests of this workspace carry.
+    Checklist(checklist::Checklist),
 }
 
 impl Conformance {
@@ -40,6 +44,7 @@ impl Conformance {
             Self::Validator => validator::run(),
             Self::Packages => packages::run(),
             Self::Examples { package } => examples(&package),
+            Self::Checklist(command) => command.run(),
         }
     }
 }

@@ -57,6 +57,7 @@ mod kills;
 mod patient_key;
 mod postgres;
 mod purge;
+mod quarantine;
 mod races;
 mod readiness;
 mod rest;

@@ -3,7 +3,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use database::{Action, Change, Expect, Purge, PurgeError, Purged, ReadError};
+use database::{
+    Action, Change, CommitError, Expect, Purge, PurgeError, Purged, ReadError, quarantine,
+};
 use store::keys::PurgeState;
 use store::{AppendError, CommitId, CommitKind, Store as _, T, VersionEntry, Walked};
 
@@ -360,5 +362,68 @@ fn a_purge_that_failed_can_be_asked_for_again() {
         assert_eq!(done.versions.values().sum::<u64>(), 5);
         check_gone(&clinic, "Patient/1", &["1"]);
         assert_eq!(history(&clinic, "Patient/1").len(), 4, "it is said once");
+    }
+}
+
+/// What is quarantined as this, and names these patients.
+fn quarantined(id: &str, patients: &[&str], text: &str) -> Change {
+    let subject = |id: &&str| format!("{{\"reference\":\"Patient/{id}\"}}");
+    let subject: Vec<_> = patients.iter().map(subject).collect();
+    let json = format!(
+        "{{\"resourceType\":\"{}\",\"subject\":[{}],\"data\":\"{text}\"}}",
+        quarantine::TYPE,
+        subject.join(",")
+    );
+    put(&format!("{}/{id}", quarantine::TYPE), &json, Expect::Any)
+}
+
+/// What is quarantined keeps nobody from being purged: whoever of those it names is, nobody can
+/// read it any more, also the large and what was taken out since.
+#[test]
+fn what_is_quarantined_goes_with_any_patient_that_it_names() {
+    for purged in ["1", "2"] {
+        let mut clinic = Clinic::over_sled();
+        let large = document("Patient/1", 400_000);
+        let large = large.rsplit('"').nth(1).unwrap();
+        for (id, patients, text) in [
+            ("own", &[purged][..], "A"),
+            ("both", &["1", "2", "3"], "A"),
+            ("large", &["2", "1"], large),
+            ("taken-out", &[purged], "A"),
+            ("other", &["3"], "A"),
+            ("nobodys", &[], "A"),
+        ] {
+            clinic.write(quarantined(id, patients, text));
+        }
+        clinic.write(delete("HearthgateQuarantine/taken-out", Expect::Exists));
+        let name = |id: &str| format!("{}/{id}", quarantine::TYPE);
+        for id in ["own", "both", "large", "other", "nobodys"] {
+            assert!(clinic.json(&name(id)).is_some(), "{id}");
+        }
+        assert_eq!(clinic.gate().blobs().unwrap().len(), 1);
+        let done = purge(&clinic, purged).unwrap();
+        assert_eq!(done.versions[quarantine::TYPE], 4);
+        for reopened in [false, true] {
+            if reopened {
+                clinic.reopen_without_derived_data();
+            }
+            // One that the key of another is around is left, and opened by nobody.
+            let left = usize::from(purged == "1");
+            assert_eq!(clinic.gate().blobs().unwrap().len(), left);
+            for id in ["own", "both", "large", "taken-out"] {
+                let (of, id) = resource(&name(id));
+                let read = block_on(clinic.snapshot().vread(&of, &id, version(1)));
+                assert!(matches!(read, Err(ReadError::Purged)), "{id}: {read:?}");
+            }
+            assert!(clinic.json(&name("other")).is_some());
+            assert!(clinic.json(&name("nobodys")).is_some());
+        }
+        // Whom it names besides can be purged too.
+        let other = if purged == "1" { "2" } else { "1" };
+        clinic.write(put(&format!("Patient/{other}"), &patient("other", &[]), Expect::Any));
+        purge(&clinic, other).unwrap();
+        // Nothing more of theirs is set apart.
+        let refused = clinic.commit(vec![quarantined("late", &["3", purged], "A")]);
+        assert!(matches!(refused, Err(CommitError::OwnerPurged)), "{refused:?}");
     }
 }

@@ -307,7 +307,7 @@ impl Setting for Depth {
 }
 
 impl Setting for Action {
-    const TAKES: &'static str = "one of enforce, warn";
+    const TAKES: &'static str = "one of enforce, warn, quarantine";
 
     fn read(value: &DeValue<'_>) -> Option<Self> {
         word_of_table(&ACTIONS, value)

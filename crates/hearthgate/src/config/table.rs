@@ -111,6 +111,10 @@ keys! {
         "Bytes a second that a body must come with on average, that grace aside.",
     "server.queue_bytes" => server.queue_bytes:
         "Bytes of bodies that may wait to be written before a write gets 503; the one that passes them is taken. As many again may wait of bodies that stand beside the log.",
+    "server.quarantine_items" => server.quarantine_items:
+        "Items that the quarantine may hold; beyond them what is invalid gets 422 (docs/validation.md).",
+    "server.quarantine_bytes" => server.quarantine_bytes:
+        "Bytes of those items, before they are compressed; beyond them what is invalid gets 422.",
     "rules.unique_identifiers" => rules.unique_identifiers:
         "Identifiers that one resource of a type alone bears: what would be a second one gets 409 (docs/operations.md).",
     "rules.references_exist" => rules.references_exist:
@@ -118,7 +122,7 @@ keys! {
     "validation.depth" => validation.default.depth:
         "How much is asked of what is written: that it can be read; the types' elements and values; their invariants; profiles; value sets. Each has those before it (docs/validation.md).",
     "validation.action" => validation.default.action:
-        "What becomes of what is invalid: refused with 422, or stored with a tag that says so.",
+        "What becomes of what is invalid: refused with 422, stored with a tag that says so, or set apart until it is released or discarded (docs/validation.md).",
     "validation.rules" => validation.rules:
         "Other depths and actions for a type, or for what claims a profile; the first that applies.",
     "validation.required_profiles" => validation.required_profiles:

@@ -18,6 +18,16 @@ pub(crate) struct EntryAnswer {
     pub(crate) text: String,
 }
 
+/// The status of what is invalid and was quarantined: it is not stored as what it is.
+pub(crate) const QUARANTINED: u16 = 202;
+
+impl EntryAnswer {
+    /// Whether the resource is there.
+    pub(crate) fn stands(&self) -> bool {
+        self.status < 400 && self.status != QUARANTINED
+    }
+}
+
 #[derive(Deserialize)]
 struct Bundle<'a> {
     #[serde(borrow, default)]
@@ -70,7 +80,9 @@ pub(crate) fn entries(body: &[u8]) -> Option<Vec<EntryAnswer>> {
             let response = entry.response?;
             let status = response.status.get(..3)?.parse().ok()?;
             let text = match response.outcome {
-                Some(outcome) if status >= 400 => text_of(outcome.get().as_bytes()),
+                Some(outcome) if status >= 400 || status == QUARANTINED => {
+                    text_of(outcome.get().as_bytes())
+                }
                 _ => String::new(),
             };
             Some(EntryAnswer { status, location: response.location, text })

@@ -53,7 +53,7 @@ impl Locations {
             }
             (Fate::Answered(entries), _) => {
                 entries.iter().enumerate().try_for_each(|(at, entry)| match &entry.location {
-                    Some(location) if entry.status < 400 => write(place, Some(at + 1), location),
+                    Some(location) if entry.stands() => write(place, Some(at + 1), location),
                     _ => Ok(()),
                 })
             }

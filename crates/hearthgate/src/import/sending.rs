@@ -15,7 +15,7 @@ use reqwest::{Client, Method, Response, StatusCode, Url};
 use tokio::sync::watch;
 
 use super::ImportError;
-use super::answer::{self, EntryAnswer};
+use super::answer::{self, EntryAnswer, QUARANTINED};
 use super::document::{Place, Shipment, What};
 use super::named::Names;
 
@@ -184,6 +184,7 @@ impl Sender {
                     "the server does not accept the key ({text}); name the right one with --key-file"
                 ))
             }
+            StatusCode::ACCEPTED => Fate::Refused(QUARANTINED, text()),
             status if status.is_success() => match what {
                 What::Put(..) | What::Create(_) => Fate::Stands(status.as_u16(), None),
                 What::Transaction(types) | What::Batch(types) => match answer::entries(body) {

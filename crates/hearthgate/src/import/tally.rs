@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::answer::EntryAnswer;
+use super::answer::{EntryAnswer, QUARANTINED};
 use super::document::{Place, What};
 use super::sending::{Arrived, Fate};
 use crate::command::columns;
@@ -65,10 +65,19 @@ enum Kind {
     Unreadable,
     /// The server did nothing.
     Refused,
+    /// The server set it apart, as invalid.
+    Quarantined,
     /// The server may have done it.
     Unknown,
     /// The server was away or busy for too long, or the import was stopped.
     NotDone,
+}
+
+impl Kind {
+    /// What a status that is no success of an import comes to.
+    fn of(status: u16) -> Self {
+        if status == QUARANTINED { Self::Quarantined } else { Self::Refused }
+    }
 }
 
 #[derive(Serialize)]
@@ -125,7 +134,7 @@ impl Tally {
             }),
             (_, Fate::Refused(status, text)) => {
                 self.count(&what, |counts| counts.failed += 1);
-                self.fail(&place, Kind::Refused, Some(&what), Some(status), text);
+                self.fail(&place, Kind::of(status), Some(&what), Some(status), text);
             }
             (_, Fate::Unknown(text)) => {
                 self.count(&what, |counts| counts.unknown += 1);
@@ -144,7 +153,7 @@ impl Tally {
         for (at, (name, entry)) in types.iter().zip(entries).enumerate() {
             let counts = self.types.entry(name.clone()).or_default();
             counts.sent += 1;
-            if entry.status < 400 {
+            if entry.stands() {
                 counts.stands(entry.status);
                 continue;
             }
@@ -153,7 +162,7 @@ impl Tally {
             self.keep(Failure {
                 of: Some(name.clone()),
                 status: Some(entry.status),
-                ..Failure::at(&place, Kind::Refused, entry.text)
+                ..Failure::at(&place, Kind::of(entry.status), entry.text)
             });
         }
     }
@@ -301,6 +310,7 @@ impl Failure {
         let word = match self.kind {
             Kind::Unreadable => "unreadable",
             Kind::Refused => "refused",
+            Kind::Quarantined => "quarantined",
             Kind::Unknown => "unknown whether done",
             Kind::NotDone => "not done",
         };
@@ -357,6 +367,7 @@ mod tests {
             (What::Transaction(types()), Fate::Refused(422, "bad".to_owned())),
             (put(), Fate::Stands(200, None)),
             (put(), Fate::Stands(201, None)),
+            (put(), Fate::Refused(202, "odd".to_owned())),
         ]);
         assert!(ends.iter().all(Option::is_none));
         let counts = |created, existing, failed, unknown| Counts {
@@ -367,16 +378,17 @@ mod tests {
             unknown,
         };
         assert_eq!(tally.types["Patient"], counts(1, 0, 1, 1));
-        assert_eq!(tally.types["Basic"], counts(1, 1, 2, 1));
-        assert_eq!(tally.sent(), 8);
+        assert_eq!(tally.types["Basic"], counts(1, 1, 3, 1));
+        assert_eq!(tally.sent(), 9);
         assert!(!tally.is_complete());
         let text = tally.text();
         for line in [
-            "total    8     2        1         3       2",
-            "8 resources in 2.0 s: 4 resources/s",
+            "total    9     2        1         4       2",
+            "9 resources in 2.0 s: 4 resources/s",
             "refused: f.ndjson:3 entry 2 (Basic): 422 no",
             "unknown whether done: f.ndjson:3 (transaction of 2): cut",
             "refused: f.ndjson:3 (transaction of 2): 422 bad",
+            "quarantined: f.ndjson:3 (Basic): 202 odd",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
         }

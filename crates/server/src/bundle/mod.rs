@@ -34,7 +34,7 @@ pub(crate) async fn bundle(
     database: &Database,
     grant: &Grant,
     (bytes, sent): (&[u8], Sent<'_>),
-    (preference, accept_language): (Return, Option<&str>),
+    (preference, accept_language, request_id): (Return, Option<&str>, &str),
     request: Option<Idempotency>,
 ) -> Result<Answer, ServerError> {
     let document = Document::parse(bytes).map_err(ServerError::InvalidJson)?;
@@ -53,7 +53,8 @@ pub(crate) async fn bundle(
     let bundle = Bundle::read(&resource)
         .map_err(|malformed| ServerError::InvalidContent(malformed.issues))?;
     let named = None;
-    let context = Context { server, database, grant, preference, accept_language, named, sent };
+    let context =
+        Context { server, database, grant, preference, accept_language, named, sent, request_id };
     if bundle.bundle_type == BundleType::Other {
         let text = "only a batch or transaction is carried out; to store a Bundle of another \
                     type, post it to /Bundle";
@@ -123,4 +124,6 @@ pub(crate) struct Context<'a> {
     pub(crate) named: Option<&'a Named>,
     /// Where in what was sent issues of its resources stand.
     pub(crate) sent: Sent<'a>,
+    /// The id of the request.
+    pub(crate) request_id: &'a str,
 }

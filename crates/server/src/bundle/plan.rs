@@ -20,7 +20,7 @@ use crate::interactions::create::IF_NONE_EXIST;
 use crate::interactions::preconditions::expected;
 use crate::interactions::write::Issues;
 use crate::interactions::{update, write};
-use crate::validation::{Judged, Sent, judge};
+use crate::validation::{Judged, Judgement, Sent, judge};
 
 /// A transaction ready to be committed.
 pub(crate) struct Plan {
@@ -405,8 +405,9 @@ impl<'a> Planner<'a> {
             };
             let sent_in = SentIn::Transaction(OtherEntries::new(&type_of));
             match judge(validation, resource, (sent, sent_in), *preference, now) {
-                Ok(one) => drop(judged.insert(write.entry, one)),
-                Err(found) => {
+                Ok(Judgement::MayBeWritten(one)) => drop(judged.insert(write.entry, one)),
+                // A part of it set apart would be half of it done (docs/adr/0022).
+                Ok(Judgement::IsSetApart(found)) | Err(found) => {
                     let entry = format!("Bundle.entry[{}].resource", write.entry);
                     for issue in found {
                         issues.note(|| issue.within(&entry));

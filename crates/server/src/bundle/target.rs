@@ -6,6 +6,7 @@ use fhir_core::{BundleEntry, BundleRequest, Resource};
 use super::Context;
 use crate::call::{Call, Conditions};
 use crate::error::ServerError;
+use crate::interactions::operation;
 use crate::negotiation::Return;
 
 /// The interaction of an entry and the query of its URL.
@@ -58,6 +59,15 @@ impl Target {
                 text: "a Bundle within a Bundle is not carried out".to_owned(),
             });
         }
+        // Within a transaction it would be done before that is.
+        if operation::changes_data(&interaction) {
+            return Err(ServerError::InvalidTransaction {
+                expression: "request.url".to_owned(),
+                text: "an operation that changes what is stored is no entry of a Bundle; send it \
+                       as a request of its own"
+                    .to_owned(),
+            });
+        }
         let head = method == "HEAD";
         let conditions = conditions(request);
         Ok(Self { interaction, query: query.to_owned(), head, conditions })
@@ -106,6 +116,8 @@ impl Target {
             accept_language: context.accept_language,
             named: context.named,
             sent: context.sent,
+            original: None,
+            request_id: context.request_id,
         }
     }
 }

@@ -14,6 +14,7 @@ use http::HeaderMap;
 use http::header::{ACCEPT_LANGUAGE, CONTENT_ENCODING, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use http::request::Parts;
 
+use super::request_id;
 use crate::admission::Admitted;
 use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
@@ -70,6 +71,7 @@ pub(super) async fn carry_out(
     } else {
         None
     };
+    let request_id = request_id(head).to_owned();
     let turns = server.large.clone();
     // On the heap: it would be copied with every future around it.
     let work = Box::pin(async move {
@@ -89,6 +91,8 @@ pub(super) async fn carry_out(
             accept_language,
             named: None,
             sent: Sent::Stored,
+            original: None,
+            request_id: &request_id,
         };
         let Some((body, sent_as)) = &body else {
             return perform(call, named).await;
@@ -111,14 +115,15 @@ pub(super) async fn carry_out(
                 &database,
                 &grant,
                 (&bytes, sent),
-                (preference, accept_language),
+                (preference, accept_language, call.request_id),
                 named,
             ))
             .await;
         }
         let document = Document::parse(&bytes).map_err(ServerError::InvalidJson)?;
         let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
-        perform(Call { resource: Some(resource), sent, ..call }, named).await
+        let original = Some((&body.bytes[..], encoding));
+        perform(Call { resource: Some(resource), sent, original, ..call }, named).await
     });
     where_it_belongs(length, &turns, work).await
 }

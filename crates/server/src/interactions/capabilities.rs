@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::terminology_capabilities::terminology_capabilities;
-use super::validate;
+use super::{quarantine, validate};
 use crate::PublicBase;
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
@@ -153,7 +153,16 @@ fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
             resource
         })
         .collect();
-    json!({
+    let of_quarantine = quarantine::OPERATIONS.iter();
+    let of_quarantine: Vec<Value> = of_quarantine
+        .filter(|_| has_validator(schema.fhir_version()) && is_there("operation"))
+        .map(|(_, name)| {
+            let name = name.trim_start_matches('$');
+            let definition = format!("{}{name}", quarantine::DEFINITIONS);
+            json!({ "name": name, "definition": definition })
+        })
+        .collect();
+    let mut statement = json!({
         "resourceType": "CapabilityStatement",
         "status": "active",
         "date": started.to_string(),
@@ -175,12 +184,16 @@ fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
             "resource": resources,
             "interaction": of_system,
         }],
-    })
+    });
+    if !of_quarantine.is_empty() {
+        statement["rest"][0]["operation"] = of_quarantine.into();
+    }
+    statement
 }
 
 #[cfg(test)]
 mod tests {
-    use super::statement;
+    use super::{quarantine, statement};
     use crate::table::{Place, TABLE};
     use fhir_core::Instant;
     use fhir_schema::Schema;
@@ -215,6 +228,8 @@ mod tests {
                     // Those of terminology each of its type, and `$validate` of every type.
                     let all = OPERATIONS.len() + types.len();
                     assert_eq!(named.count(), if row.there { all } else { 0 });
+                    let of_system = rest["operation"].as_array().map_or(0, Vec::len);
+                    assert_eq!(of_system, if row.there { quarantine::OPERATIONS.len() } else { 0 });
                 }
                 Place::Unnamed => {}
             }

@@ -11,6 +11,8 @@ use super::write;
 use crate::call::{Answer, Call};
 use crate::criteria::Criteria;
 use crate::error::ServerError;
+use crate::quarantine::{Request, Wanted, set_apart};
+use crate::validation::Judgement;
 
 /// How often a conditional create is prepared again when others touched what it looks for.
 const TRIES: usize = 8;
@@ -25,10 +27,21 @@ pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer,
         let found = resource.resource_type().clone();
         return Err(ServerError::TypeDiffers { expected: of.clone(), found });
     }
-    write::check_alone(call, resource)?;
-    let judged = call.judge(resource)?;
-    let id = write::new_id(call.server);
     let schema = call.database.schema();
+    write::check_alone((schema, &call.server.base), resource)?;
+    let id = write::new_id(call.server);
+    let judged = match call.judge(resource)? {
+        Judgement::MayBeWritten(judged) => judged,
+        Judgement::IsSetApart(issues) => {
+            let if_none_exist = call.conditions.if_none_exist.clone();
+            if let Some(criteria) = &if_none_exist {
+                read_criteria(call, of, criteria)?;
+            }
+            let instance = Instance { resource_type: of.clone(), id };
+            let request = Request::Create { instance, if_none_exist };
+            return set_apart(call, Wanted { resource, request }, issues).await;
+        }
+    };
     let body = judged.body(resource, &id, &write::as_it_came(), schema);
     let change = Change {
         resource_type: of.clone(),
@@ -46,16 +59,24 @@ pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer,
     }
 }
 
+/// The criteria of whoever may learn what they match.
+fn read_criteria(
+    call: &Call<'_>,
+    of: &ResourceType,
+    criteria: &str,
+) -> Result<Criteria, ServerError> {
+    call.may_search(of)?;
+    let criteria = Criteria::if_none_exist(call.database.schema(), of, criteria);
+    criteria.map_err(|error| error.at(IF_NONE_EXIST))
+}
+
 async fn if_none_exist(
     call: &Call<'_>,
     (change, told): (Change, Vec<Issue>),
     criteria_text: &str,
 ) -> Result<Answer, ServerError> {
     let of = change.resource_type.clone();
-    call.may_search(&of)?;
-    let schema = call.database.schema();
-    let criteria = Criteria::if_none_exist(schema, &of, criteria_text)
-        .map_err(|error| error.at(IF_NONE_EXIST))?;
+    let criteria = read_criteria(call, &of, criteria_text)?;
     for _ in 0..TRIES {
         let snapshot = call.database.snapshot(Visibility::everything());
         let found = snapshot.identified(&of, &criteria.identifier).await?;

@@ -7,6 +7,7 @@ pub(crate) mod history;
 pub(crate) mod operation;
 pub(crate) mod patch;
 pub(crate) mod preconditions;
+pub(crate) mod quarantine;
 pub(crate) mod read;
 pub(crate) mod terminology_capabilities;
 pub(crate) mod update;

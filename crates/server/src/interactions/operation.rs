@@ -1,5 +1,5 @@
 //! operation (FHIR R4, 3.2): `$validate`, and those of the terminology service (4.7.2), on types
-//! and instances.
+//! and instances; those of the quarantine, on the system.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use fhir_schema::DefinitionSet;
 use fhir_terminology::Kind;
 use fhir_terminology::operations::{Input, Operation, Surroundings, operation, perform};
 
+use super::quarantine;
 use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::negotiation::parameters;
@@ -27,6 +28,16 @@ fn of_interaction(name: &OperationName, level: &Level) -> Option<&'static Operat
     }
 }
 
+/// Whether an interaction invokes an operation that changes what is stored.
+pub(crate) fn changes_data(interaction: &Interaction) -> bool {
+    match interaction {
+        Interaction::Operation(name, level) => {
+            quarantine::operation(name, level).is_some_and(|operation| operation.changes_data())
+        }
+        _ => false,
+    }
+}
+
 pub(crate) async fn invoke(
     call: &Call<'_>,
     name: &OperationName,
@@ -34,6 +45,9 @@ pub(crate) async fn invoke(
 ) -> Result<Answer, ServerError> {
     if name.as_str() == super::validate::NAME {
         return super::validate::validate(call, level).await;
+    }
+    if let Some(operation) = quarantine::operation(name, level) {
+        return quarantine::invoke(call, operation).await;
     }
     let operation =
         of_interaction(name, level).ok_or(ServerError::NotThereYet("this operation"))?;

@@ -16,6 +16,7 @@ use crate::criteria::Criteria;
 use crate::error::ServerError;
 use crate::holding::Share;
 use crate::negotiation::JSON_PATCH;
+use crate::validation::Judgement;
 
 /// How often a patch is applied anew when others changed the resource meanwhile.
 const TRIES: usize = 16;
@@ -90,7 +91,12 @@ async fn attempt(
     let document = Document::parse(&patched.json).map_err(ServerError::InvalidJson)?;
     let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
     let expect = Expect::Versions(vec![patched.version]);
-    let (change, judged) = update::change(call, instance, &resource, Method::Patch, expect)?;
+    let judged = match update::judged(call, instance, &resource)? {
+        Judgement::MayBeWritten(judged) => judged,
+        // What it makes nobody sent: whoever patches has the resource as it was.
+        Judgement::IsSetApart(issues) => return Err(ServerError::Invalid(issues)),
+    };
+    let change = update::change(call, (instance, &resource), &judged, Method::Patch, expect);
     let written = write::commit(call, change, snapshot.at(), conditions).await?;
     let answer = write::answer(call, &instance.resource_type, &instance.id, written).await?;
     Ok(Answer { told: judged.told, ..answer })

@@ -1,7 +1,7 @@
 //! update (FHIR R4, 3.1.0.4) with update-as-create (3.1.0.4.1).
 
 use contract::Instance;
-use database::{Action, Change, Expect, Method};
+use database::{Action, Change, Expect, Method, Visibility};
 use fhir_core::Resource;
 use fhir_core::json::{Kind, Value};
 
@@ -9,43 +9,62 @@ use super::preconditions::expected;
 use super::write;
 use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
-use crate::validation::Judged;
+use crate::quarantine::{Request, Wanted, check_expected, set_apart};
+use crate::validation::{Judged, Judgement};
 
 pub(crate) async fn update(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
     let of = &instance.resource_type;
     let may_create = may_write(call, instance)?;
     let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
     let expect = may_create.narrow(expected(&call.conditions)?)?;
-    let (change, judged) = change(call, instance, resource, Method::Put, expect)?;
+    let judged = match judged(call, instance, resource)? {
+        Judgement::MayBeWritten(judged) => judged,
+        Judgement::IsSetApart(issues) => {
+            let snapshot = call.database.snapshot(Visibility::everything());
+            let newest = snapshot.newest(of, &instance.id).await?;
+            check_expected(&expect, newest.as_ref())
+                .map_err(|error| may_create.explain(error, &call.conditions))?;
+            let newest = newest.map(|newest| newest.version);
+            let request = Request::Update { instance: instance.clone(), newest };
+            return set_apart(call, Wanted { resource, request }, issues).await;
+        }
+    };
+    let change = change(call, (instance, resource), &judged, Method::Put, expect);
     let written = write::commit_one(call, change).await;
     let written = written.map_err(|error| may_create.explain(error, &call.conditions))?;
     Ok(Answer { told: judged.told, ..write::answer(call, of, &instance.id, written).await? })
 }
 
-/// The change that makes `resource` the newest version, whether it was sent or is what a patch
-/// left, and what the tenant's policy says of it.
+/// What the tenant's policy says of `resource`, whether it was sent or is what a patch left.
 ///
 /// # Errors
 /// When it is not the resource of the URL, or breaks a rule for what is written.
-pub(crate) fn change(
+pub(crate) fn judged(
     call: &Call<'_>,
     instance: &Instance,
     resource: &Resource<'_>,
+) -> Result<Judgement, ServerError> {
+    check_identity(resource, instance)?;
+    write::check_alone((call.database.schema(), &call.server.base), resource)?;
+    call.judge(resource)
+}
+
+/// The change that makes `resource` the newest version.
+pub(crate) fn change(
+    call: &Call<'_>,
+    (instance, resource): (&Instance, &Resource<'_>),
+    judged: &Judged,
     method: Method,
     expect: Expect,
-) -> Result<(Change, Judged), ServerError> {
-    check_identity(resource, instance)?;
-    write::check_alone(call, resource)?;
-    let judged = call.judge(resource)?;
+) -> Change {
     let schema = call.database.schema();
     let body = judged.body(resource, &instance.id, &write::as_it_came(), schema);
-    let change = Change {
+    Change {
         resource_type: instance.resource_type.clone(),
         id: instance.id.clone(),
         action: Action::Write { body: Box::new(body), method },
         expect,
-    };
-    Ok((change, judged))
+    }
 }
 
 /// Whether an update may create what is not there.

@@ -6,14 +6,15 @@ use database::{
 };
 use fhir_core::json::{Kind, Replacements};
 use fhir_core::{Issue, IssueCode, Resource};
+use fhir_schema::Schema;
 use http::StatusCode;
 
-use crate::Server;
 use crate::bundle::references::conditional;
 use crate::bundle::walk::{Place, walk};
 use crate::call::{Answer, Call, location};
 use crate::error::ServerError;
 use crate::negotiation::Return;
+use crate::{PublicBase, Server};
 
 /// Checks the part of a resource that the server writes anew: what a `meta` holds that is no
 /// object would be lost.
@@ -29,7 +30,10 @@ pub(crate) fn check_meta(resource: &Resource<'_>) -> Result<(), ServerError> {
 
 /// Checks a resource that is written outside a transaction: references that only a transaction
 /// can resolve are refused, never stored as text (HTTP-183).
-pub(crate) fn check_alone(call: &Call<'_>, resource: &Resource<'_>) -> Result<(), ServerError> {
+pub(crate) fn check_alone(
+    (schema, base): (&Schema, &PublicBase),
+    resource: &Resource<'_>,
+) -> Result<(), ServerError> {
     check_meta(resource)?;
     // A conditional reference has a question mark. Few resources have one, or anything escaped
     // that could be one, and the others need no walk.
@@ -38,12 +42,12 @@ pub(crate) fn check_alone(call: &Call<'_>, resource: &Resource<'_>) -> Result<()
         return Ok(());
     }
     let mut issues = Issues::default();
-    walk(call.database.schema(), resource, &mut |place, value, path| {
+    walk(schema, resource, &mut |place, value, path| {
         if place != Place::Reference {
             return;
         }
         let Some(text) = value.as_str() else { return };
-        if conditional(&call.server.base, &text).is_some() {
+        if conditional(base, &text).is_some() {
             let text = "a conditional reference is resolved in a transaction only; send the \
                         resource in one, or refer to Type/id";
             issues.note(|| Issue::error(IssueCode::Value, text).at(path.to_string()));

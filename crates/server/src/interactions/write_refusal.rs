@@ -61,7 +61,7 @@ async fn attempt(
             (instance.id.clone(), Method::Put)
         }
     };
-    write::check_alone(&call, resource)?;
+    write::check_alone((call.database.schema(), &call.server.base), resource)?;
     let body = Body::of(resource, &id, &write::as_it_came(), call.database.schema());
     let action = Action::Write { body: Box::new(body), method };
     let change = Change { resource_type: of, id, action, expect: Expect::Any };

@@ -9,7 +9,7 @@ use fhir_schema::Schema;
 use fhir_validation::{BestPractices, Options, SentIn};
 use fhirpath::DateTime;
 
-use super::{Action, Depth, Policy, Sent, Validation, issues};
+use super::{Action, Depth, Policy, Sent, Validation, told};
 use crate::negotiation::Return;
 
 /// The system of the server's own tags.
@@ -18,6 +18,14 @@ const SYSTEM: &str = "urn:hearthgate:validation";
 const INVALID: &str = "invalid";
 /// How many issues are told of one resource.
 const MOST: usize = 20;
+
+/// What the policy says of a resource that it does not refuse.
+#[derive(Debug)]
+pub(crate) enum Judgement {
+    MayBeWritten(Judged),
+    /// It is to be set apart, for these reasons.
+    IsSetApart(Vec<Issue>),
+}
 
 /// A resource that may be written.
 #[derive(Debug)]
@@ -64,10 +72,10 @@ pub(crate) fn judge(
     (sent, sent_in): (Sent<'_>, SentIn<'_>),
     preference: Return,
     now: fhir_core::Instant,
-) -> Result<Judged, Vec<Issue>> {
+) -> Result<Judgement, Vec<Issue>> {
     // Nobody but the server says what it has found, also where it does not look.
     let tag = if is_tagged(resource) { Tag::Without } else { Tag::AsItCame };
-    let as_it_came = Judged { told: Vec::new(), tag };
+    let as_it_came = Judgement::MayBeWritten(Judged { told: Vec::new(), tag });
     let Some(current) = validation.current() else { return Ok(as_it_came) };
     let Policy { depth, action } = validation.policy.of(resource);
     let depth = match depth {
@@ -87,16 +95,21 @@ pub(crate) fn judge(
         sent_in,
         ..Options::default()
     };
-    let mut told = issues(&current.validator, resource.value(), &options, sent);
-    let is_error = |issue: &Issue| issue.severity >= Severity::Error;
-    let is_invalid = told.iter().any(is_error);
+    let found = current.validator.find(resource.value(), &options);
+    let is_invalid = found.iter().any(|issue| issue.severity >= Severity::Error);
+    if !is_invalid && preference != Return::OperationOutcome {
+        // Nobody is told.
+        return Ok(as_it_came);
+    }
+    let mut told = told(&found, sent);
     match action {
         Action::Enforce if is_invalid => return Err(told),
+        Action::Quarantine if is_invalid => return Ok(Judgement::IsSetApart(told)),
         Action::Warn if is_invalid => taggable(resource)?,
         _ => {}
     }
     // It is written: nothing that is told is an error any more.
-    for issue in told.iter_mut().filter(|issue| is_error(issue)) {
+    for issue in told.iter_mut().filter(|issue| issue.severity >= Severity::Error) {
         issue.severity = Severity::Warning;
     }
     let tag = if is_invalid {
@@ -105,15 +118,10 @@ pub(crate) fn judge(
         );
         told.insert(0, Issue::information(text));
         Tag::Invalid
-    } else if is_tagged(resource) {
-        Tag::Without
     } else {
-        Tag::AsItCame
+        tag
     };
-    if !is_invalid && preference != Return::OperationOutcome {
-        told.clear();
-    }
-    Ok(Judged { told, tag })
+    Ok(Judgement::MayBeWritten(Judged { told, tag }))
 }
 
 /// Where tags are no list none can be added.

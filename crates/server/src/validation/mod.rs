@@ -19,9 +19,10 @@ use fhir_terminology::{Layer, Terminology};
 use fhir_validation::{Options, Validator};
 use fhir_xml::Places;
 
-pub(crate) use at_write::{Judged, judge, outcome};
+use crate::quarantine::Shelf;
+
+pub(crate) use at_write::{Judged, Judgement, judge, outcome};
 pub use packages::{AddedPackages, Archive, ListedPackage, PackagesError, list};
-pub(crate) use packages::{internal_type, is_internal};
 pub use policy::{
     ACTIONS, Action, DEPTHS, Depth, InvalidPolicy, Policy, PolicyRule, RequiredProfile, WritePolicy,
 };
@@ -34,6 +35,8 @@ pub struct Validation {
     current: Option<RwLock<Arc<Definitions>>>,
     /// Changes of the packages wait for each other.
     turn: tokio::sync::Mutex<()>,
+    /// What was set apart as invalid.
+    pub(crate) shelf: Shelf,
 }
 
 /// What a tenant's packages come to.
@@ -70,7 +73,7 @@ impl Validation {
     #[must_use]
     pub fn new(policy: WritePolicy, fhir_version: &str) -> Self {
         let current = has_validator(fhir_version).then(|| RwLock::new(Definitions::r4()));
-        Self { policy, current, turn: tokio::sync::Mutex::default() }
+        Self { policy, current, turn: tokio::sync::Mutex::default(), shelf: Shelf::default() }
     }
 
     /// The definitions as they are now; none where the FHIR version has no validator here.
@@ -135,7 +138,11 @@ pub(crate) fn issues(
     options: &Options<'_>,
     sent: Sent<'_>,
 ) -> Vec<Issue> {
-    let found = validator.find(resource, options);
+    told(&validator.find(resource, options), sent)
+}
+
+/// What a validator found, as issues for the client.
+fn told(found: &[fhir_validation::Issue], sent: Sent<'_>) -> Vec<Issue> {
     let told = found.iter().map(|issue| {
         let offset = issue.place.offset;
         let position = match sent {

@@ -12,29 +12,17 @@ use database::{
     Snapshot, T, Transaction, VersionEntry, Visibility, places,
 };
 use fhir_core::json::{Document, Replacements, write_string};
-use fhir_core::{Instant, Resource, ResourceId, ResourceType};
+use fhir_core::{Instant, Resource, ResourceId};
 use fhir_schema::package::{Package, PackageLimits};
 use fhir_schema::{DefinitionSet, Schema, SchemaError};
 use fhir_terminology::{Entry, Layer, Terminology};
 use fhir_validation::Validator;
 
 use super::{Definitions, Validation};
-
-/// The type that packages are stored as.
-const TYPE: &str = "HearthgatePackage";
+use crate::internal::{self, PACKAGE};
 
 /// Versions that are read from the log at a time.
 const PAGE: usize = 100;
-
-/// Whether resources of this type are the server's own, and no part of what clients see.
-pub(crate) fn is_internal(of: &ResourceType) -> bool {
-    of.as_str() == TYPE
-}
-
-/// The type that packages are stored as.
-pub(crate) fn internal_type() -> ResourceType {
-    ResourceType::new(TYPE).expect("it has the form of a type's name")
-}
 
 /// A package's archive, as somebody gives it.
 #[derive(Debug, Clone)]
@@ -199,7 +187,7 @@ impl Validation {
             let resource = Resource::new(document.root()).expect("it was just written");
             let body = Body::of(&resource, &id, &Replacements::default(), database.schema());
             Change {
-                resource_type: internal_type(),
+                resource_type: internal::of(PACKAGE),
                 id,
                 action: Action::Write { body: Box::new(body), method: Method::Post },
                 expect: Expect::New,
@@ -244,7 +232,7 @@ impl Validation {
             Err(error) => return Err(error),
         };
         let change = Change {
-            resource_type: internal_type(),
+            resource_type: internal::of(PACKAGE),
             id: removed.id,
             action: Action::Delete,
             expect: Expect::Exists,
@@ -291,7 +279,7 @@ fn archive_of(package: StoredPackage) -> Archive {
 fn written(name: &str, version: &str, archive: &[u8]) -> Vec<u8> {
     let mut json = Vec::with_capacity(archive.len() / 3 * 4 + 200);
     json.extend_from_slice(b"{\"resourceType\":");
-    write_string(TYPE, &mut json);
+    write_string(PACKAGE, &mut json);
     for (member, text) in
         [("name", name), ("version", version), ("data", &STANDARD.encode(archive))]
     {
@@ -322,7 +310,7 @@ async fn stored(database: &Database) -> Result<Vec<StoredPackage>, PackagesError
 
 /// The newest version of each stored package that was not removed.
 async fn newest(snapshot: &Snapshot) -> Result<Vec<VersionEntry>, ReadError> {
-    let of = internal_type();
+    let of = internal::of(PACKAGE);
     let mut range = places(T::ZERO, snapshot.at());
     let mut found: Vec<VersionEntry> = Vec::new();
     loop {

@@ -28,6 +28,8 @@ pub enum Action {
     Enforce,
     /// It is written, tagged as invalid, and whoever sent it is told.
     Warn,
+    /// It is set apart, where no clinical interaction comes upon it: 202.
+    Quarantine,
 }
 
 /// How deep, and what then.
@@ -173,7 +175,8 @@ pub const DEPTHS: [(Depth, &str); 5] = [
 ];
 
 /// Every action with its word.
-pub const ACTIONS: [(Action, &str); 2] = [(Action::Enforce, "enforce"), (Action::Warn, "warn")];
+pub const ACTIONS: [(Action, &str); 3] =
+    [(Action::Enforce, "enforce"), (Action::Warn, "warn"), (Action::Quarantine, "quarantine")];
 
 fn by_word<T: Copy>(known: &[(T, &str)], word: &str) -> Option<T> {
     known.iter().find(|(_, known)| *known == word).map(|(of, _)| *of)
@@ -284,7 +287,9 @@ mod tests {
 
     #[test]
     fn what_is_no_rule_is_refused_and_what_is_one_is_written_as_it_was() {
-        for good in ["Patient base warn", "http://x/p|1 terminology enforce"] {
+        for good in
+            ["Patient base warn", "http://x/p|1 terminology enforce", "Patient parse quarantine"]
+        {
             assert_eq!(good.parse::<PolicyRule>().unwrap().to_string(), good);
         }
         for bad in ["", "Patient", "Patient base", "Patient deep warn", "patient base warn"] {

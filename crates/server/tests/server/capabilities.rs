@@ -151,7 +151,11 @@ async fn each_interaction_is_named_exactly_when_it_is_there() {
     for resource in resources {
         assert_eq!(resource["interaction"], patient["interaction"], "{resource}");
     }
-    assert_eq!(rest.get("operation"), None);
+    for operation in rest["operation"].as_array().unwrap() {
+        let target = format!("${}", operation["name"].as_str().unwrap());
+        assert_ne!(site.get(&target).await.status, 501, "{target}");
+    }
+    site.get("$everything").await.is(501);
     assert_eq!(patient.get("searchParam"), None);
     site.get("Patient/1/$everything").await.is(501);
     site.get("Patient/1/Observation").await.is(501);

@@ -24,6 +24,7 @@ mod numbers;
 mod outcomes;
 mod packages;
 mod patch;
+mod quarantine;
 mod read;
 mod references;
 mod rules;

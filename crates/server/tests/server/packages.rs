@@ -7,7 +7,7 @@ use crate::support::{Access, Site};
 
 #[tokio::test]
 async fn a_package_counts_at_once_and_until_it_is_removed() {
-    // TERM-012
+    // TERM-012, TERM-136
     let site = Site::start().await;
     let lookup = format!("CodeSystem/$lookup?system={COLOURS}&code=red");
     site.get(&lookup).await.is(404);

@@ -142,7 +142,7 @@ async fn an_operation_on_an_instance_is_about_that_one_whatever_the_client_has_o
 
 #[tokio::test]
 async fn parameters_count_in_the_url_beside_a_body_and_in_the_entries_of_a_bundle() {
-    // TERM-001, TERM-080
+    // TERM-001, TERM-080, TERM-089
     let site = Site::start().await;
     let parameters = |code: &str| {
         json!({ "resourceType": "Parameters", "parameter": [

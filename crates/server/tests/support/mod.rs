@@ -95,7 +95,7 @@ impl Site {
         Self::made(keeps, (limits, Rules::default(), WritePolicy::parse_only())).await
     }
 
-    async fn made(keeps: Keeps, settings: (Limits, Rules, WritePolicy)) -> Self {
+    pub(crate) async fn made(keeps: Keeps, settings: (Limits, Rules, WritePolicy)) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(HeldClock::default());
         let stores = open(keeps, &directory);

@@ -9,7 +9,7 @@ use fhir_core::Instant;
 use super::Of;
 use super::query::First;
 use crate::error::ServerError;
-use crate::validation::{internal_type, is_internal};
+use crate::internal::{self, is_internal};
 
 /// How many versions are looked at for a page at most: with `_at` many may not be shown, and then
 /// a page has fewer entries than asked for, and a next one.
@@ -89,12 +89,12 @@ impl Window {
             (_, Some(_)) => Ok(None),
             (_, None) => {
                 let all = snapshot.count_log(of.resource_type(), self.range.clone()).await?;
-                let internal = match of {
-                    Of::Everything => {
-                        snapshot.count_log(Some(&internal_type()), self.range.clone()).await?
+                let mut internal = 0;
+                if matches!(of, Of::Everything) {
+                    for own in internal::types() {
+                        internal += snapshot.count_log(Some(&own), self.range.clone()).await?;
                     }
-                    _ => 0,
-                };
+                }
                 Ok(Some(all.saturating_sub(internal)))
             }
         }

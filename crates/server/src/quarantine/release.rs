@@ -1,0 +1,240 @@
+//! Release: an item is judged anew, and where it is valid now it is written as the resource that
+//! it was sent as; the same commit takes it out of the quarantine. And discarding it.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use database::{
+    Action, Change, CommitError, CommitId, Condition, Expect, Method, Snapshot, T, Terms,
+    Transaction, Visibility, quarantine,
+};
+use fhir_core::json::Document;
+use fhir_core::{Instance, Issue, IssueCode, Lines, Resource, ResourceId, VersionId};
+use fhir_validation::SentIn;
+
+use super::{Item, Quarantine, QuarantineError, Request};
+use crate::call::location;
+use crate::criteria::Criteria;
+use crate::error::ServerError;
+use crate::error_answer::ErrorAnswer;
+use crate::interactions::create::IF_NONE_EXIST;
+use crate::interactions::write;
+use crate::negotiation::Return;
+use crate::validation::{Judgement, Sent, judge};
+use crate::{internal, references_exist, representation};
+
+/// What became of an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is the resource version at this place.
+    Released(String),
+    /// It is quarantined still, for these reasons.
+    Kept(Vec<Issue>),
+    /// It is gone.
+    Discarded,
+    /// There is none of that id.
+    Unknown,
+}
+
+/// The newest versions before and after what this request released.
+type Moved = HashMap<Instance, (Option<VersionId>, VersionId)>;
+
+/// Whether whoever asks may write what an item asks for.
+pub(crate) type MayWrite<'a> = &'a (dyn Fn(&Item) -> Result<(), ServerError> + Sync);
+
+impl Quarantine<'_> {
+    /// Releases these items, those that were sent first first, by the power of the operator.
+    ///
+    /// # Errors
+    /// [`QuarantineError`] when the log cannot be read or written.
+    pub async fn release(
+        &self,
+        ids: &[ResourceId],
+    ) -> Result<Vec<(ResourceId, Outcome)>, QuarantineError> {
+        Ok(self.release_as(ids, &|_| Ok(())).await?)
+    }
+
+    /// As [`Self::release`], as far as whoever asks may write.
+    pub(crate) async fn release_as(
+        &self,
+        ids: &[ResourceId],
+        may_write: MayWrite<'_>,
+    ) -> Result<Vec<(ResourceId, Outcome)>, ServerError> {
+        self.validation.shelf.follow(self.database).await?;
+        let mut ids = ids.to_vec();
+        ids.sort_by_key(|id| self.validation.shelf.get(id));
+        let (mut moved, mut outcomes) = (Moved::new(), Vec::with_capacity(ids.len()));
+        for id in ids {
+            let outcome = match self.item(&id).await? {
+                None => Outcome::Unknown,
+                Some(item) => match self.try_to_release(&item, may_write, &mut moved).await {
+                    Ok(outcome) => outcome,
+                    Err(error) => kept(error)?,
+                },
+            };
+            outcomes.push((id, outcome));
+        }
+        Ok(outcomes)
+    }
+
+    /// Takes these items out; nothing becomes of them.
+    ///
+    /// # Errors
+    /// [`QuarantineError`] when the log cannot be read or written.
+    pub async fn discard(
+        &self,
+        ids: &[ResourceId],
+    ) -> Result<Vec<(ResourceId, Outcome)>, QuarantineError> {
+        Ok(self.discard_all(ids).await?)
+    }
+
+    pub(crate) async fn discard_all(
+        &self,
+        ids: &[ResourceId],
+    ) -> Result<Vec<(ResourceId, Outcome)>, ServerError> {
+        let mut outcomes = Vec::with_capacity(ids.len());
+        for id in ids {
+            self.validation.shelf.follow(self.database).await?;
+            let outcome = match self.validation.shelf.get(id) {
+                None => Outcome::Unknown,
+                Some(_) => {
+                    let at = self.database.snapshot(Visibility::everything()).at();
+                    let transaction = self.transaction(at, vec![taken_out(id)], Vec::new());
+                    match self.database.commit(transaction).await {
+                        Ok(_) => Outcome::Discarded,
+                        // Somebody else was quicker.
+                        Err(CommitError::Precondition { .. }) => Outcome::Unknown,
+                        Err(error) => return Err(write::refused(error).1),
+                    }
+                }
+            };
+            outcomes.push((id.clone(), outcome));
+        }
+        Ok(outcomes)
+    }
+
+    async fn try_to_release(
+        &self,
+        item: &Item,
+        may_write: MayWrite<'_>,
+        moved: &mut Moved,
+    ) -> Result<Outcome, ServerError> {
+        may_write(item)?;
+        let schema = self.database.schema();
+        let body = Bytes::copy_from_slice(&item.body);
+        let (json, places) = representation::as_json(&body, item.encoding, schema)?;
+        let document = Document::parse(&json).map_err(ServerError::InvalidJson)?;
+        let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
+        write::check_alone((schema, self.base), &resource)?;
+        let lines = Lines::new();
+        let sent = places.as_ref().map_or(Sent::Json(&json, &lines), Sent::Xml);
+        let now = self.clock.now();
+        let judged =
+            judge(self.validation, &resource, (sent, SentIn::Itself), Return::Default, now);
+        let judged = match judged {
+            Ok(Judgement::MayBeWritten(judged)) => judged,
+            Ok(Judgement::IsSetApart(issues)) | Err(issues) => return Ok(Outcome::Kept(issues)),
+        };
+        let instance = item.request.instance();
+        let snapshot = self.database.snapshot(Visibility::everything());
+        let (expect, method, conditions) = match &item.request {
+            Request::Create { if_none_exist, .. } => {
+                let criteria = if_none_exist.as_deref();
+                let conditions = self.conditions(&snapshot, instance, criteria).await?;
+                (Expect::New, Method::Post, conditions)
+            }
+            Request::Update { newest, .. } => {
+                // What this very request released before it is no change by others.
+                let newest = match moved.get(instance) {
+                    Some((before, after)) if before == newest => Some(*after),
+                    _ => *newest,
+                };
+                let expect = newest.map_or(Expect::Absent, |newest| Expect::Versions(vec![newest]));
+                (expect, Method::Put, Vec::new())
+            }
+        };
+        let stored = judged.body(&resource, &instance.id, &write::as_it_came(), schema);
+        let change = Change {
+            resource_type: instance.resource_type.clone(),
+            id: instance.id.clone(),
+            action: Action::Write { body: Box::new(stored), method },
+            expect,
+        };
+        let changes = vec![change, taken_out(&item.id)];
+        let required = references_exist::required(self.database, self.base, &changes)?;
+        let transaction = self.transaction(snapshot.at(), changes, conditions);
+        let terms = Terms { required, named: None };
+        let receipt = match self.database.commit_under(transaction, terms).await {
+            Ok(receipt) => receipt,
+            Err(CommitError::Precondition { change: 0, .. }) => {
+                return Ok(Outcome::Kept(vec![changed_since(instance)]));
+            }
+            Err(CommitError::Precondition { .. }) => return Ok(Outcome::Unknown),
+            Err(error) => return Err(write::refused(error).1),
+        };
+        let version = write::written(&receipt, 0)?.version.ok_or(ServerError::Interrupted)?;
+        if let Request::Update { newest, .. } = &item.request {
+            let before = moved.get(instance).map_or(*newest, |(before, _)| *before);
+            moved.insert(instance.clone(), (before, version));
+        }
+        let place = location(&instance.resource_type, &instance.id, version);
+        Ok(Outcome::Released(place))
+    }
+
+    /// What a conditional create looked for, and still does not find.
+    async fn conditions(
+        &self,
+        snapshot: &Snapshot,
+        instance: &Instance,
+        if_none_exist: Option<&str>,
+    ) -> Result<Vec<Condition>, ServerError> {
+        let Some(text) = if_none_exist else { return Ok(Vec::new()) };
+        let of = &instance.resource_type;
+        let criteria = Criteria::if_none_exist(self.database.schema(), of, text)?;
+        let found = snapshot.identified(of, &criteria.identifier).await?;
+        if !found.is_empty() {
+            let text = "what its If-None-Exist asks for is there by now; discard it";
+            let issue = Issue::error(IssueCode::Duplicate, text).at(IF_NONE_EXIST);
+            return Err(ServerError::Invalid(vec![issue]));
+        }
+        Ok(vec![Condition { resource_type: of.clone(), identifier: criteria.identifier, found }])
+    }
+
+    /// A transaction that was prepared as of this position.
+    fn transaction(
+        &self,
+        prepared_at: T,
+        changes: Vec<Change>,
+        conditions: Vec<Condition>,
+    ) -> Transaction {
+        Transaction { id: CommitId(self.ids.next()), prepared_at, changes, conditions }
+    }
+}
+
+/// Takes an item out of the quarantine.
+fn taken_out(id: &ResourceId) -> Change {
+    Change {
+        resource_type: internal::of(quarantine::TYPE),
+        id: id.clone(),
+        action: Action::Delete,
+        expect: Expect::Exists,
+    }
+}
+
+/// An update that would undo what was written after it.
+fn changed_since(instance: &Instance) -> Issue {
+    let text = format!(
+        "{instance} was changed after this was sent, and would lose that; let the sender send it \
+         anew, and discard this"
+    );
+    Issue::error(IssueCode::Conflict, text)
+}
+
+/// Why an item stays, unless the fault is ours.
+fn kept(error: ServerError) -> Result<Outcome, ServerError> {
+    let answer = ErrorAnswer::of(&error);
+    match answer.status.is_server_error() {
+        true => Err(error),
+        false => Ok(Outcome::Kept(answer.outcome.issues)),
+    }
+}

@@ -1,0 +1,134 @@
+//! What an invalid create or update comes to: an item, and an answer that says so.
+
+use database::{
+    Action, Body, Change, CommitId, Expect, Method, Terms, Transaction, VersionEntry, Visibility,
+    quarantine,
+};
+use fhir_core::json::{Document, Replacements};
+use fhir_core::{Issue, Resource, VersionId};
+use http::StatusCode;
+
+use super::{Item, Request};
+use crate::call::{Answer, Call};
+use crate::error::ServerError;
+use crate::interactions::write;
+use crate::internal;
+use crate::negotiation::Encoding;
+
+/// What was to be written.
+pub(crate) struct Wanted<'w, 'a> {
+    pub(crate) resource: &'w Resource<'a>,
+    pub(crate) request: Request,
+}
+
+/// Sets what was to be written apart. Where there is no room for it, it is refused.
+pub(crate) async fn set_apart(
+    call: &Call<'_>,
+    wanted: Wanted<'_, '_>,
+    mut issues: Vec<Issue>,
+) -> Result<Answer, ServerError> {
+    let patients = quarantine::patients_named(wanted.resource, &wanted.request.instance().id);
+    if let Some(why) = no_room(call, patients.len()).await? {
+        issues.insert(0, Issue::information(why));
+        return Err(ServerError::Invalid(issues));
+    }
+    let (body, encoding) = match call.original {
+        Some((body, encoding)) => (body, encoding),
+        None => (wanted.resource.value().raw().as_bytes(), Encoding::Json),
+    };
+    let item = Item {
+        id: write::new_id(call.server),
+        received: call.server.clock.now(),
+        sender: call.grant.client.clone().unwrap_or_default(),
+        user: call.grant.user.clone(),
+        request_id: Some(call.request_id.to_owned()).filter(|id| !id.is_empty()),
+        request: wanted.request,
+        encoding,
+        body: body.to_vec(),
+        issues,
+    };
+    let json = item.written(&patients);
+    let document = Document::parse(&json).map_err(ServerError::InvalidJson)?;
+    let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
+    let schema = call.database.schema();
+    let stored = Body::of(&resource, &item.id, &Replacements::default(), schema);
+    let change = Change {
+        resource_type: internal::of(quarantine::TYPE),
+        id: item.id.clone(),
+        action: Action::Write { body: Box::new(stored), method: Method::Post },
+        expect: Expect::New,
+    };
+    let transaction = Transaction {
+        id: CommitId(call.server.ids.next()),
+        prepared_at: call.database.snapshot(Visibility::everything()).at(),
+        changes: vec![change],
+        conditions: Vec::new(),
+    };
+    let named = call.named.map(|named| Box::new(named.clone()));
+    let terms = Terms { required: Vec::new(), named };
+    let committed = call.database.commit_under(transaction, terms).await;
+    committed.map_err(|error| write::refused(error).1)?;
+    Ok(answer(&item))
+}
+
+/// Why it cannot be set apart.
+async fn no_room(call: &Call<'_>, patients: usize) -> Result<Option<String>, ServerError> {
+    if patients > quarantine::MOST_PATIENTS {
+        let most = quarantine::MOST_PATIENTS;
+        return Ok(Some(format!(
+            "not stored and not quarantined: it names {patients} patients, and what is \
+             quarantined may name {most}"
+        )));
+    }
+    let shelf = &call.server.validations[&call.grant.tenant].shelf;
+    shelf.follow(call.database).await?;
+    let limits = &call.server.limits;
+    if shelf.is_full(limits.quarantine_items, limits.quarantine_bytes) {
+        return Ok(Some("not stored and not quarantined: the quarantine is full".to_owned()));
+    }
+    Ok(None)
+}
+
+/// The answer to a request that was answered by setting its resource apart.
+pub(crate) async fn answered(call: &Call<'_>, entry: &VersionEntry) -> Result<Answer, ServerError> {
+    let snapshot = call.database.snapshot(Visibility::everything());
+    let (of, id) = (&entry.resource_type, &entry.id);
+    let version = snapshot.vread(of, id, VersionId::FIRST).await?;
+    Ok(answer(&Item::read(&version.ok_or(ServerError::Interrupted)?)?))
+}
+
+fn answer(item: &Item) -> Answer {
+    let text = format!(
+        "not stored as a resource: it is invalid, and quarantined as {}. Mend it and send it \
+         again, or ask whoever runs this server to release it when it has become valid",
+        item.id
+    );
+    let mut told = vec![Issue::information(text)];
+    told.extend(item.issues.iter().cloned());
+    Answer {
+        location: Some(format!("$quarantine?item={}", item.id)),
+        told,
+        ..Answer::empty(StatusCode::ACCEPTED)
+    }
+}
+
+/// Judges what an update expects of the newest version, before it is set apart.
+///
+/// # Errors
+/// As the commit would.
+pub(crate) fn check_expected(
+    expect: &Expect,
+    newest: Option<&VersionEntry>,
+) -> Result<(), ServerError> {
+    let there = newest.filter(|newest| !newest.flags.is_deleted());
+    let conflict = || ServerError::VersionConflict { newest: there.map(|newest| newest.version) };
+    let is_met = match expect {
+        Expect::New | Expect::Any => true,
+        Expect::Absent if there.is_some() => return Err(ServerError::AlreadyThere),
+        Expect::Absent => true,
+        Expect::Exists => there.is_some(),
+        Expect::Versions(versions) => newest.is_some_and(|it| versions.contains(&it.version)),
+        Expect::Existing(versions) => there.is_some_and(|it| versions.contains(&it.version)),
+    };
+    if is_met { Ok(()) } else { Err(conflict()) }
+}
