@@ -146,7 +146,7 @@ pub struct Options<'o> {
     pub depth: Depth,
     /// Canonicals of profiles that the resource must meet, besides those it claims.
     pub profiles: &'o [&'o str],
-    /// How many issues there are at most.
+    /// How many errors there are at most, and how many other issues: what is no error hides none.
     pub cap: usize,
     /// What `now()` is in invariants.
     pub now: Option<DateTime>,

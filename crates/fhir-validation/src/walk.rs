@@ -65,6 +65,8 @@ pub(crate) struct Run<'a> {
     pub(crate) depth: Depth,
     cap: usize,
     issues: Vec<Issue>,
+    /// How many of them are errors.
+    errors: usize,
     path: Vec<Segment<'a>>,
     /// The elements that are open.
     elements: Vec<Open<'a>>,
@@ -83,6 +85,7 @@ impl<'a> Run<'a> {
             depth: options.depth,
             cap: options.cap.max(1),
             issues: Vec::new(),
+            errors: 0,
             path: Vec::new(),
             elements: Vec::new(),
             counts: Vec::new(),

@@ -332,6 +332,18 @@ fn there_are_never_more_issues_than_the_cap() {
 }
 
 #[test]
+fn warnings_hide_no_error_however_many_there_are() {
+    // VAL-011
+    let profiles: Vec<_> = (0..50).map(|it| format!(r#""http://a.example/{it}""#)).collect();
+    let profiles = profiles.join(",");
+    let json = patient(&format!(r#""meta":{{"profile":[{profiles}]}},"photo":[{{"url":7}}]"#));
+    let options = Options { cap: 10, ..Options::default() };
+    let issues = r4().validate_json(json.as_bytes(), &options);
+    assert_eq!(issues.iter().filter(|it| !it.is_error()).count(), 10);
+    assert_eq!(errors_of(&issues).len(), 1);
+}
+
+#[test]
 fn a_code_that_its_loaded_code_system_lacks_is_an_error() {
     // VAL-121, VAL-129
     let coding = |code: &str| {

@@ -32,7 +32,7 @@ impl<'a> Run<'a> {
 
     /// Whether nobody wants to hear more.
     pub(crate) fn is_full(&self) -> bool {
-        self.issues.len() >= self.cap
+        self.errors >= self.cap
     }
 
     /// Whether an error was told since there were as many issues as this.
@@ -60,8 +60,10 @@ impl<'a> Run<'a> {
         rule: &str,
         text: impl Into<String>,
     ) {
-        // A run that only answers does not stop at what is no error.
-        if self.is_full() || (self.cap == 1 && severity < Severity::Error) {
+        // A run that only answers does not keep what is no error.
+        let others = self.issues.len() - self.errors;
+        let is_error = severity >= Severity::Error;
+        if self.is_full() || (!is_error && (self.cap == 1 || others >= self.cap)) {
             return;
         }
         let issue = Issue {
@@ -80,6 +82,7 @@ impl<'a> Run<'a> {
                 && it.text == issue.text
         });
         if !is_known {
+            self.errors += usize::from(is_error);
             self.issues.push(issue);
         }
     }

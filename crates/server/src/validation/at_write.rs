@@ -9,7 +9,7 @@ use fhir_schema::Schema;
 use fhir_validation::{BestPractices, Options, SentIn};
 use fhirpath::DateTime;
 
-use super::{Action, Depth, Policy, Sent, Validation, issues};
+use super::{Action, Depth, Policy, Sent, Validation, told};
 use crate::negotiation::Return;
 
 /// The system of the server's own tags.
@@ -95,9 +95,13 @@ pub(crate) fn judge(
         sent_in,
         ..Options::default()
     };
-    let mut told = issues(&current.validator, resource.value(), &options, sent);
-    let is_error = |issue: &Issue| issue.severity >= Severity::Error;
-    let is_invalid = told.iter().any(is_error);
+    let found = current.validator.find(resource.value(), &options);
+    let is_invalid = found.iter().any(|issue| issue.severity >= Severity::Error);
+    if !is_invalid && preference != Return::OperationOutcome {
+        // Nobody is told.
+        return Ok(as_it_came);
+    }
+    let mut told = told(&found, sent);
     match action {
         Action::Enforce if is_invalid => return Err(told),
         Action::Quarantine if is_invalid => return Ok(Judgement::IsSetApart(told)),
@@ -105,7 +109,7 @@ pub(crate) fn judge(
         _ => {}
     }
     // It is written: nothing that is told is an error any more.
-    for issue in told.iter_mut().filter(|issue| is_error(issue)) {
+    for issue in told.iter_mut().filter(|issue| issue.severity >= Severity::Error) {
         issue.severity = Severity::Warning;
     }
     let tag = if is_invalid {
@@ -114,14 +118,9 @@ pub(crate) fn judge(
         );
         told.insert(0, Issue::information(text));
         Tag::Invalid
-    } else if is_tagged(resource) {
-        Tag::Without
     } else {
-        Tag::AsItCame
+        tag
     };
-    if !is_invalid && preference != Return::OperationOutcome {
-        told.clear();
-    }
     Ok(Judgement::MayBeWritten(Judged { told, tag }))
 }
 

@@ -156,7 +156,11 @@ pub(crate) fn issues(
     options: &Options<'_>,
     sent: Sent<'_>,
 ) -> Vec<Issue> {
-    let found = validator.find(resource, options);
+    told(&validator.find(resource, options), sent)
+}
+
+/// What a validator found, as issues for the client.
+fn told(found: &[fhir_validation::Issue], sent: Sent<'_>) -> Vec<Issue> {
     let told = found.iter().map(|issue| {
         let offset = issue.place.offset;
         let position = match sent {
