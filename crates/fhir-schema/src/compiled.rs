@@ -314,7 +314,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A count and that many items. Room is made as items come, so that a count alone takes none.
-    fn many<T>(
+    pub(crate) fn many<T>(
         &mut self,
         item: impl Fn(&mut Self) -> Result<T, SchemaError>,
     ) -> Result<Vec<T>, SchemaError> {

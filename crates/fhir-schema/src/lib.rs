@@ -11,6 +11,8 @@
 //! packages at run time. [`structures_file`] keeps it as a file. Where a package has only a
 //! differential, the snapshot is made.
 //!
+//! [`version_elements`] says which elements the published versions of FHIR have, by path alone.
+//!
 //! Value sets and code systems are not here: a package's are handed on as they are. Invariants and
 //! expressions are text. There is no logic of any type: another FHIR version is other data.
 
@@ -33,9 +35,11 @@ mod snapshot;
 pub mod structure;
 pub mod structures_file;
 pub mod version;
+pub mod version_elements;
 
 pub use definition_set::{DefinitionSet, UnmetDependency};
 pub use definitions::{Definitions, PlainPath, TypeKind};
 pub use draft::{ElementDraft, StructureSource};
 pub use error::SchemaError;
 pub use schema::{Element, Kind, Node, Schema};
+pub use version_elements::VersionElements;

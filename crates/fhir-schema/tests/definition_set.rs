@@ -9,7 +9,10 @@ mod support;
 use std::fs;
 
 use fhir_schema::package::{Package, PackageLimits};
-use fhir_schema::{DefinitionSet, Kind, SchemaError, TypeKind, compile, structures_file};
+use fhir_schema::{
+    DefinitionSet, Kind, SchemaError, TypeKind, VersionElements, compile, structures_file,
+    version_elements,
+};
 use support::{TEST_DATA, folder, read};
 
 static R4_FILE: &[u8] = include_bytes!("../definitions/r4-structures.zst");
@@ -155,4 +158,15 @@ fn a_fhir_version_is_data() {
     let schema = r4b.schema().unwrap();
     assert!(schema.is_resource_type("SubscriptionStatus"));
     assert!(!schema.is_resource_type("ActorDefinition"));
+}
+
+#[test]
+fn the_elements_built_in_of_other_versions_are_those_of_their_definitions() {
+    for (name, version, release) in [("R4B", "4.3.0", "4.3"), ("R5", "5.0.0", "5.0")] {
+        let Some(set) = other_version(name, version) else { return };
+        let core = set.core();
+        let types = compile::base_types(core.source, &core.structures).unwrap().types;
+        let elements = VersionElements::new(release, &types).unwrap();
+        assert_eq!(version_elements::of_release(release), Some(&elements));
+    }
 }

@@ -5,7 +5,7 @@ use fhir_core::{IssueCode, Severity};
 use fhir_schema::Node;
 use fhirpath::{Context, FhirValue, Item};
 
-use crate::cross_version::{CrossVersion, Known};
+use crate::cross_version::{CrossVersion, Known, plain};
 use crate::host::Surroundings;
 use crate::options::{Depth, ExampleUrls, UnknownExtensions};
 use crate::primitive::has_scheme;
@@ -41,6 +41,9 @@ impl<'a> Run<'a> {
         }
         let is_modifier = place.is_modifier;
         let Some(program) = self.validator.profile(&text) else {
+            if let Some(extension) = CrossVersion::parse(&text) {
+                return self.cross_version_extension(&extension, value, url, &place);
+            }
             return self.unknown_extension(&text, url, is_modifier);
         };
         if &*program.structure.type_name != "Extension" {
@@ -61,9 +64,6 @@ impl<'a> Run<'a> {
 
     /// An extension that no definition is loaded for.
     fn unknown_extension(&mut self, text: &str, url: Value<'a>, is_modifier: bool) {
-        if let Some(cross_version) = CrossVersion::parse(text) {
-            return self.cross_version_extension(&cross_version, url);
-        }
         let is_let_pass = self.options.extension_domains.iter().any(|it| text.starts_with(it))
             || (self.options.example_urls == ExampleUrls::Allow && is_example_url(text));
         let severity = match (self.options.unknown_extensions, is_modifier) {
@@ -78,7 +78,14 @@ impl<'a> Run<'a> {
         self.tell(severity, IssueCode::NotSupported, url, "extension-unknown", said);
     }
 
-    fn cross_version_extension(&mut self, extension: &CrossVersion<'_>, url: Value<'a>) {
+    /// An extension that carries an element of another version.
+    fn cross_version_extension(
+        &mut self,
+        extension: &CrossVersion<'_>,
+        value: Value<'a>,
+        url: Value<'a>,
+        place: &ExtensionPlace<'a>,
+    ) {
         let CrossVersion { version, path } = extension;
         let (severity, said) = match extension.judge(self.validator.definitions()) {
             Known::NoSuchVersion => (
@@ -93,12 +100,47 @@ impl<'a> Run<'a> {
                 Severity::Warning,
                 format!("'{path}' is an element of this very version; write it as that"),
             ),
-            Known::OtherVersion => (
-                Severity::Information,
-                format!("'{path}' of FHIR {version} is not checked, for want of its definition"),
-            ),
+            Known::InBoth => {
+                self.carried_elements(extension, extension.plain_path(), value);
+                // At that element itself stands what it cannot hold, such as a later code.
+                if place.parent.paths.iter().any(|it| plain(it) == extension.plain_path()) {
+                    return;
+                }
+                let said = format!(
+                    "'{path}' is an element of this version too; write as that what it can hold"
+                );
+                (Severity::Warning, said)
+            }
+            Known::InThatVersion => {
+                return self.carried_elements(extension, extension.plain_path(), value);
+            }
         };
         self.tell(severity, IssueCode::NotSupported, url, "extension-cross-version", said);
+    }
+
+    /// What stands inside an extension that carries an element with elements of its own: each has
+    /// the name of one of those. Where a datatype says what is in the element, nothing is asked.
+    fn carried_elements(&mut self, extension: &CrossVersion<'_>, path: &str, value: Value<'a>) {
+        let Some(elements) = extension.elements() else { return };
+        let names = elements.children(path);
+        let Some(parts) = value.get("extension").filter(|_| !names.is_empty()) else { return };
+        for (at, part) in parts.items().enumerate() {
+            let Some(url) = part.get("url") else { continue };
+            let Some(name) = url.as_str().filter(|it| !has_scheme(it)) else { continue };
+            self.enter("extension", Some(at));
+            if names.contains(&plain(&name)) {
+                let path = format!("{}.{}", elements.content(path), plain(&name));
+                self.carried_elements(extension, &path, part);
+            } else {
+                let said = format!(
+                    "'{path}' of FHIR {} has no element '{name}', but: {}",
+                    extension.version,
+                    names.join(", ")
+                );
+                self.error(IssueCode::Invalid, url, "extension-cross-version", said);
+            }
+            self.leave();
+        }
     }
 
     fn extension_context(

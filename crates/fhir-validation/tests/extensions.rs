@@ -23,25 +23,122 @@ fn told(json: &str, rule: &str, options: &Options<'_>) -> Vec<(Severity, String)
     of_rule.map(|it| (it.severity, it.expression)).collect()
 }
 
+/// What is told of extensions across versions, with the texts.
+fn told_across_versions(json: &str) -> Vec<(Severity, String, String)> {
+    let issues = support::r4().validate_json(json.as_bytes(), &Options::default());
+    let of_rule = issues.into_iter().filter(|it| it.rule == "extension-cross-version");
+    of_rule.map(|it| (it.severity, it.expression, it.text)).collect()
+}
+
+fn url(version: &str, path: &str) -> String {
+    format!("http://hl7.org/fhir/{version}/StructureDefinition/extension-{path}")
+}
+
 #[test]
-fn extensions_across_versions_are_known_by_their_form() {
+fn extensions_across_versions_name_an_element_of_their_version() {
     // VAL-154
-    let check = |version: &str, path: &str, expected: Severity| {
-        let json = patient(&format!(
-            r#""extension":[{{"url":"http://hl7.org/fhir/{version}/StructureDefinition/extension-{path}","valueString":"x"}}]"#
-        ));
+    let check = |version: &str, path: &str, expected: Option<(Severity, &str)>| {
+        let url = url(version, path);
+        let json = patient(&format!(r#""extension":[{{"url":"{url}","valueString":"x"}}]"#));
+        let found = told_across_versions(&json);
+        let expected =
+            expected.map(|(it, text)| (it, "Patient.extension[0]".to_owned(), text.to_owned()));
+        assert_eq!(found, Vec::from_iter(expected), "{version} {path}");
         let options =
             Options { unknown_extensions: UnknownExtensions::Refuse, ..Options::default() };
-        let found = told(&json, "extension-cross-version", &options);
-        assert_eq!(found, [(expected, "Patient.extension[0]".to_owned())], "{version} {path}");
         assert_eq!(told(&json, "extension-unknown", &options), [], "{version} {path}");
     };
-    check("5.0", "Device.availabilityStatus", Severity::Information);
-    check("3.0", "Patient.animal", Severity::Information);
-    check("4.0", "Patient.animal", Severity::Error);
-    check("4.0", "Patient.active", Severity::Warning);
-    check("6.7", "Patient.animal", Severity::Error);
-    check("5.0", "nothing", Severity::Error);
+    let error = |text| Some((Severity::Error, text));
+    let warning = |text| Some((Severity::Warning, text));
+    check("5.0", "Device.availabilityStatus", None);
+    check("3.0", "Patient.animal", None);
+    check("1.0", "Patient.animal", None);
+    check("4.3", "Patient.animal", error("FHIR 4.3 has no element 'Patient.animal'"));
+    check("4.0", "Patient.animal", error("FHIR 4.0 has no element 'Patient.animal'"));
+    check(
+        "4.0",
+        "Patient.active",
+        warning("'Patient.active' is an element of this very version; write it as that"),
+    );
+    check(
+        "5.0",
+        "Patient.active",
+        warning(
+            "'Patient.active' is an element of this version too; write as that what it can hold",
+        ),
+    );
+    check(
+        "6.7",
+        "Patient.animal",
+        error("there is no FHIR version '6.7'; take 1.0, 3.0, 4.0, 4.3 or 5.0"),
+    );
+    check("5.0", "nothing", error("'nothing' is no path of an element"));
+}
+
+#[test]
+fn an_element_carries_at_itself_what_only_another_version_lets_it_hold() {
+    // VAL-154
+    let url = url("5.0", "Patient.gender");
+    let json = patient(&format!(
+        r#""gender":"other","_gender":{{"extension":[{{"url":"{url}","valueCode":"x"}}]}}"#
+    ));
+    assert_eq!(told_across_versions(&json), []);
+}
+
+#[test]
+fn what_stands_in_an_extension_across_versions_is_an_element_of_the_one_it_carries() {
+    // VAL-154
+    let check = |version: &str, path: &str, parts: &str, expected: &[(&str, &str)]| {
+        let url = url(version, path);
+        let json = patient(&format!(r#""extension":[{{"url":"{url}","extension":[{parts}]}}]"#));
+        let found = told_across_versions(&json);
+        let found: Vec<(&str, &str)> =
+            found.iter().map(|(_, expression, text)| (&**expression, &**text)).collect();
+        assert_eq!(found, expected, "{version} {path} {parts}");
+    };
+    let part = |name: &str| format!(r#"{{"url":"{name}","valueString":"x"}}"#);
+    let within = |name: &str, parts: &str| format!(r#"{{"url":"{name}","extension":[{parts}]}}"#);
+
+    let all = ["species", "breed", "genderStatus"].map(part).join(",");
+    check("1.0", "Patient.animal", &all, &[]);
+    check("3.0", "Patient.animal", &all, &[]);
+    let wrong = [part("species"), part("colour")].join(",");
+    check(
+        "1.0",
+        "Patient.animal",
+        &wrong,
+        &[(
+            "Patient.extension[0].extension[1]",
+            "'Patient.animal' of FHIR 1.0 has no element 'colour', but: breed, genderStatus, species",
+        )],
+    );
+    // What is in a datatype is not looked at, nor an extension with a definition of its own.
+    check("1.0", "Patient.careProvider", &part("colour"), &[]);
+    check("1.0", "Patient.animal", &part("http://example.com/colour"), &[]);
+    // An element in an element, also one that has the content of another, and a choice.
+    let characteristic = |name: &str| within("characteristic", &part(name));
+    check("5.0", "EvidenceReport.subject", &characteristic("value"), &[]);
+    check("5.0", "EvidenceReport.subject", &characteristic("value[x]"), &[]);
+    check(
+        "5.0",
+        "EvidenceReport.subject",
+        &characteristic("valueRange"),
+        &[(
+            "Patient.extension[0].extension[0].extension[0]",
+            "'EvidenceReport.subject.characteristic' of FHIR 5.0 has no element 'valueRange', but: code, exclude, period, value",
+        )],
+    );
+    let section = |name: &str| within("section", &within("section", &part(name)));
+    check("5.0", "EvidenceReport.section", &section("title"), &[]);
+    check(
+        "5.0",
+        "EvidenceReport.section",
+        &section("colour"),
+        &[(
+            "Patient.extension[0].extension[0].extension[0].extension[0]",
+            "'EvidenceReport.section.section' of FHIR 5.0 has no element 'colour', but: author, emptyReason, entryClassifier, entryQuantity, entryReference, focus, focusReference, mode, orderedBy, section, text, title",
+        )],
+    );
 }
 
 #[test]

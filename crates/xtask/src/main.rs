@@ -4,6 +4,7 @@ mod bench;
 mod conformance;
 mod definitions;
 mod dictionaries;
+mod elements;
 mod soak;
 
 use std::process::ExitCode;
@@ -26,6 +27,9 @@ struct Xtask {
 enum Command {
     /// Compile a FHIR core package into the file that `fhir-schema` builds in.
     Definitions(definitions::Definitions),
+    /// Compile which elements the published FHIR versions have into the file that `fhir-schema`
+    /// builds in.
+    Elements(elements::Elements),
     /// Train the compression dictionaries that `database` builds in, or measure them.
     Dictionaries(dictionaries::Dictionaries),
     /// Do for long what the black-box tests do for seconds.
@@ -42,6 +46,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Xtask::parse().command {
         Command::Definitions(command) => command.run(),
+        Command::Elements(command) => command.run(),
         Command::Dictionaries(command) => command.run(),
         Command::Soak(command) => command.run(),
         Command::Conformance(command) => command.run(),

@@ -10,10 +10,18 @@ use crate::error::ServerError;
 
 /// A parameter that cannot be used.
 pub(super) fn describe_query(error: &QueryError) -> (StatusCode, Vec<Issue>) {
-    // What the URL's path names and there is not is no resource of this server.
-    let by_path = error.place == Place::Name(0) && error.parameter.contains('/');
-    let status = if by_path { StatusCode::NOT_FOUND } else { BAD_REQUEST };
+    let status = if is_of_path(error) { StatusCode::NOT_FOUND } else { BAD_REQUEST };
     (status, vec![issue(error)])
+}
+
+/// Whether it is about what the URL's path names: such a place is not there.
+fn is_of_path(error: &QueryError) -> bool {
+    use QueryProblem as P;
+    error.place == Place::Name(0)
+        && matches!(
+            error.problem,
+            P::NotInCompartment { .. } | P::UnknownCompartment(_) | P::UnknownType(_)
+        )
 }
 
 /// What is said beside the matches of parameters that were not used.
@@ -27,10 +35,9 @@ pub(crate) fn ignored(error: &QueryError) -> Issue {
 fn issue(error: &QueryError) -> Issue {
     let issue = Issue::error(code(&error.problem), error.to_string());
     // The parameter of a chain or with a modifier is what stands before them.
-    let name = error.parameter.split([':', '.']).next().unwrap_or_default();
-    match name {
+    match error.parameter.split([':', '.']).next().unwrap_or_default() {
         "" => issue,
-        path if path.contains('/') => issue,
+        _ if is_of_path(error) => issue,
         name => issue.at(format!("http.{name}")),
     }
 }

@@ -24,7 +24,7 @@ use crate::error::ServerError;
 use crate::holding::HeldBody;
 use crate::idempotency::Turn;
 use crate::interactions::validate;
-use crate::large::{LARGE, SMALL, where_it_belongs};
+use crate::large::{LARGE, SMALL, where_it_belongs, while_it_is_waited_for};
 use crate::negotiation::{self, Handling, Return, SentAs, Spoken};
 use crate::validation::Sent;
 use crate::{Server, bundle, dispatch, idempotency, representation};
@@ -58,11 +58,11 @@ pub(super) async fn carry_out(
     } else {
         (None, None)
     };
+    let is_search = searches(&interaction);
     let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
-    // How long an operation or a search takes, its parameters do not say, no patch how long a
-    // resource it is for, and no body how long profiles do.
+    // How long an operation takes, its parameters do not say, no patch how long a resource it is
+    // for, and no body how long profiles do.
     let says_little = invoked
-        || searches(&interaction)
         || patches(&interaction)
         || (length > 0 && server.validations[&grant.tenant].is_deep())
         || (interaction == Interaction::BatchOrTransaction
@@ -142,7 +142,11 @@ pub(super) async fn carry_out(
         let original = Some((&body.bytes[..], encoding));
         perform(Call { resource: Some(resource), sent, original, ..call }, named).await
     });
-    where_it_belongs(length, &turns, work).await
+    // Nor do the parameters of a search, which may have to look at very much.
+    match is_search {
+        true => while_it_is_waited_for(&turns, work).await,
+        false => where_it_belongs(length, &turns, work).await,
+    }
 }
 
 /// Carries the call out; one that its client named, once.

@@ -197,6 +197,7 @@ async fn what_is_not_understood_is_ignored_and_told_or_refused() {
     assert_eq!(bundle["entry"].as_array().unwrap().len(), 2);
     for (target, place) in [
         ("Patient?foo=1", "http.foo"),
+        ("Patient?foo/1=1", "http.foo/1"),
         ("Patient?name=", "http.name"),
         ("Patient?_sort=foo", "http._sort"),
         ("Patient?_include=Patient:foo", "http._include"),
@@ -373,6 +374,18 @@ async fn xml_is_answered_where_it_is_asked_for() {
     assert!(bundle.text().starts_with('<'));
     let next = link(&bundle.json(), "next").unwrap();
     assert!(site.get(&next).await.is(200).text().starts_with('<'));
+}
+
+#[tokio::test]
+async fn many_searches_at_once_are_all_answered_and_keep_no_read_waiting() {
+    let site = clinic().await;
+    let searches = (0..150).map(|_| site.get("Patient?family=mul&_include=*"));
+    let searches = futures_util::future::join_all(searches);
+    let (found, read) = tokio::join!(searches, site.get("Patient/1"));
+    read.is(200);
+    for answer in found {
+        assert_eq!(answer.is(200).json()["total"], 2);
+    }
 }
 
 #[tokio::test]
