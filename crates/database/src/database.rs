@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use fhir_core::{Clock, Instant, ResourceId, ResourceType};
 use fhir_schema::Schema;
+use fhir_search::Extractor;
 use parking_lot::{Mutex, RwLock};
 use store::{Commit, FhirVersion, Store, T, TenantText};
 use tokio::runtime::Handle;
@@ -260,6 +261,20 @@ impl Database {
         indexers.retain(|indexer| !indexer.is_finished());
         indexers.push(indexer);
         Ok(())
+    }
+
+    /// Takes values by another extractor from now on, where there is an index.
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub fn index_with(&self, extractor: &Arc<Extractor<'static>>) -> io::Result<()> {
+        match self.shared.indexing() {
+            Some(indexing) if !indexing.is_by(extractor) => {
+                let extractor = Arc::clone(extractor);
+                self.index_by(IndexedBy { extractor, ..indexing.by().clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Forgets what is indexed, and begins anew.

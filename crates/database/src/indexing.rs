@@ -117,6 +117,11 @@ impl Indexing {
         &self.by
     }
 
+    /// Whether it takes values by this extractor.
+    pub(crate) fn is_by(&self, extractor: &Arc<Extractor<'static>>) -> bool {
+        Arc::ptr_eq(&self.by.extractor, extractor)
+    }
+
     /// Whether a query that was read with these parameters can be asked of it now.
     pub(crate) fn answers(&self, parameters: &Arc<Parameters>, zone: Zone) -> bool {
         Arc::ptr_eq(self.by.extractor.parameters(), parameters)

@@ -172,6 +172,7 @@ impl From<SearchError> for ServerError {
             SearchError::Read(error) => Self::Read(error),
             // It was in a link, and in none that this server gives for this query.
             SearchError::Cursor(_) => Self::PageLinkInvalid,
+            SearchError::BeforeHorizon => Self::PageLinkExpired,
             error => Self::Search(error),
         }
     }

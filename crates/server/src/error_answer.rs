@@ -477,7 +477,7 @@ fn unspoken(version: &str, spoken: Spoken) -> String {
 }
 
 /// What finds versions is being put right from the log.
-fn rebuilding() -> (StatusCode, Vec<Issue>) {
+pub(super) fn rebuilding() -> (StatusCode, Vec<Issue>) {
     let text = "the server is rebuilding what it finds resources by; try again later";
     (StatusCode::SERVICE_UNAVAILABLE, vec![Issue::error(IssueCode::Transient, text)])
 }

@@ -5,7 +5,7 @@ use fhir_core::{Issue, IssueCode, Severity};
 use fhir_search::{CodesError, Place, QueryError, QueryProblem};
 use http::StatusCode;
 
-use super::{BAD_REQUEST, describe, shorten};
+use super::{BAD_REQUEST, describe, rebuilding, shorten};
 use crate::error::ServerError;
 
 /// A parameter that cannot be used.
@@ -81,9 +81,11 @@ fn code(problem: &QueryProblem) -> IssueCode {
 pub(super) fn describe_search(error: &SearchError) -> (StatusCode, Vec<Issue>) {
     let bad = |code, text: String| (BAD_REQUEST, vec![Issue::error(code, text)]);
     match error {
-        // Both are other errors of the server, and become them before they are answered.
+        // These are other errors of the server, and become them before they are answered.
         SearchError::Read(_) => describe(&ServerError::Interrupted),
         SearchError::Cursor(_) => describe(&ServerError::PageLinkInvalid),
+        SearchError::BeforeHorizon => describe(&ServerError::PageLinkExpired),
+        SearchError::IndexNotReady => rebuilding(),
         SearchError::TooCostly { budget } => bad(
             IssueCode::TooCostly,
             format!(

@@ -194,6 +194,7 @@ impl Validation {
         });
         commit(database, ids, changes.collect()).await?;
         let unmet = definitions.unmet.clone();
+        index_with(database, &definitions);
         self.put(definitions);
         Ok(AddedPackages { packages: added, unmet })
     }
@@ -238,9 +239,17 @@ impl Validation {
         };
         commit(database, ids, vec![change]).await?;
         if let Some(definitions) = definitions {
+            index_with(database, &definitions);
             self.put(definitions);
         }
         Ok(())
+    }
+}
+
+/// Lets the search index be one by these definitions; without one, searches look at the resources.
+fn index_with(database: &Database, definitions: &Definitions) {
+    if let Err(error) = database.index_with(&definitions.extractor) {
+        tracing::error!(%error, "there is no thread for the search index");
     }
 }
 
