@@ -101,6 +101,17 @@ impl<'q> Resolver<'_, 'q> {
 
     /// Some value satisfies none of the tests.
     fn differs(&self, value: Value<'q>, tests: &'q [Test]) -> Result<Node<'q>, SearchError> {
+        let has_other_view = |test: &Test| {
+            matches!(
+                test,
+                Test::Composite(_)
+                    | Test::Token(TokenTest::Text(_) | TokenTest::OfType { .. })
+                    | Test::Reference(ReferenceTest::Identifier(_))
+            )
+        };
+        if tests.iter().any(has_other_view) {
+            return Err(SearchError::Unsupported(Unsupported::Difference));
+        }
         let checks: Result<Vec<_>, _> = tests.iter().map(|test| self.check(value, test)).collect();
         let checks = checks?;
         let check: Check<'q> = Box::new(move |key| {
@@ -471,6 +482,7 @@ fn reference_holds(test: &ReferenceTest, ordinals: &RoaringBitmap, key: &[u8]) -
         Some(ReferenceKey::Canonical { url, version }) => {
             fhir_search::ReferenceTarget::Canonical { url, version }
         }
+        Some(ReferenceKey::Nowhere) => fhir_search::ReferenceTarget::Logical,
         _ => return false,
     };
     test.holds(&target).unwrap_or(false)
