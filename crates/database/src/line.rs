@@ -6,23 +6,20 @@
 //!
 //! Large jobs wait aside and are groups of their own: a few groups of small ones go before each,
 //! and at least one between two of them, so that no small one waits for more than one large, and
-//! no large one for more than those few ([`PASSED_OVER`]).
+//! no large one for more than those few (`PASSED_OVER`). What follows from what waits is in `state`.
+
+mod state;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// While the disk is busy, judging begins when so many wait: waking a thread for each would cost
-/// more than it gains.
-const WORTH_WAKING: usize = 16;
+use self::state::{State, WORTH_WAKING, Waits};
+
 /// While a group is smaller than the last ones it waits for more, even for an idle disk, as long
 /// as one came within this time: those whose answers just left are asking again.
 const EXPECTED_WITHIN: Duration = Duration::from_micros(150);
-/// It waits so often at most.
-const WAITS: u32 = 6;
-/// While small jobs wait, so many of their groups go before a large job does.
-const PASSED_OVER: u32 = 4;
 /// The most bytes of a group of large jobs, of which the first may be larger: small ones wait
 /// while it is judged and written.
 const LARGE_GROUP_BYTES: usize = 1 << 20;
@@ -50,75 +47,6 @@ pub(crate) struct Line<J> {
     /// The most of a group, and their most bytes; the first of a group may be larger.
     group: usize,
     group_bytes: usize,
-}
-
-#[derive(Debug)]
-struct State<J> {
-    small: VecDeque<(J, usize)>,
-    large: VecDeque<(J, usize)>,
-    /// Groups of small jobs since a large one, if any waits, was passed over first.
-    passed_over: u32,
-    open: bool,
-    /// A thread ended by a panic: nothing of what is here is done any more.
-    ended: bool,
-    judging: bool,
-    disk_busy: bool,
-    /// What the one that judges waits for.
-    judge_waits: Waits,
-    /// What it has taken in, and their bytes; all of them are of one weight.
-    weight: Weight,
-    gathered: usize,
-    gathered_bytes: usize,
-    /// How many it had when it last waited for more, and how often it did.
-    waited_with: usize,
-    waits: u32,
-    /// How many groups were not written.
-    failures: u64,
-    /// The sizes of the last two groups.
-    sizes: [usize; 2],
-}
-
-impl<J> State<J> {
-    fn waiting(&self) -> usize {
-        self.small.len() + self.large.len()
-    }
-
-    /// What a group that has nothing yet takes in.
-    fn weight_of_next(&self) -> Weight {
-        let passes = !self.small.is_empty() && self.passed_over < PASSED_OVER;
-        if self.large.is_empty() || passes { Weight::Small } else { Weight::Large }
-    }
-
-    /// How many a group is expected to have: half of those who lately asked at once, so that
-    /// while their group is written the other half makes its own ready.
-    fn expected(&self) -> usize {
-        self.sizes[0].max(self.sizes[1]) / 2
-    }
-
-    /// Whether the group that is judged should wait for more while the disk is idle.
-    fn may_grow(&self) -> bool {
-        let few = self.gathered > 0 && self.gathered < self.expected();
-        self.weight == Weight::Small
-            && few
-            && self.gathered > self.waited_with
-            && self.waits < WAITS
-    }
-
-    /// Whether what waits is worth waking the one that judges.
-    fn is_worth_waking(&self) -> bool {
-        let waiting = self.waiting();
-        if self.disk_busy {
-            return waiting >= WORTH_WAKING;
-        }
-        self.gathered == 0 || self.gathered + waiting >= self.expected()
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waits {
-    No,
-    ForJobsOrTheDisk,
-    ForTheDisk,
 }
 
 /// Why a job was not taken.
@@ -344,7 +272,8 @@ impl<J> Line<J> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ALONE, LARGE_GROUP_BYTES, Line, Next, NotTaken, PASSED_OVER, WAITS, Weight};
+    use super::state::{PASSED_OVER, WAITS};
+    use super::{ALONE, LARGE_GROUP_BYTES, Line, Next, NotTaken, Weight};
 
     fn line() -> Line<u32> {
         Line::new(6, 4, 100)

@@ -170,6 +170,21 @@ pub(crate) fn concern(
 }
 
 impl Database {
+    /// Whether the tenant's rules let a transaction pass on what `snapshot` has. Nothing is
+    /// committed, and its own conditions are not judged.
+    ///
+    /// # Errors
+    /// [`CommitError::Rule`] when one is broken; [`CommitError::Read`].
+    pub async fn check_rules(
+        &self,
+        transaction: &Transaction,
+        terms: &Terms,
+        snapshot: &Snapshot,
+    ) -> Result<(), CommitError> {
+        let rules = self.rules().unique_identifiers.as_slice();
+        prepared(rules, self.schema(), (transaction, terms), snapshot).await.map(drop)
+    }
+
     /// Commits a transaction that rules concern.
     pub(crate) async fn commit_by_rules(
         &self,

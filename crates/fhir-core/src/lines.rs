@@ -4,18 +4,38 @@ use std::sync::OnceLock;
 
 use crate::Position;
 
-/// Of every so many bytes it is known how many lines begin before them.
-const BLOCK: usize = 64 << 10;
-
-/// Columns are counted as far as someone would look for one, in bytes: a line can be as long as
-/// the text.
-const MOST_COLUMNS: usize = 100_000;
+/// Of every so many bytes it is known where the first of them stands.
+const BLOCK: usize = 1 << 10;
 
 /// What is known of a text's lines; nothing before the first place in it is asked for. It belongs
-/// to one text, which is given to it each time.
+/// to one text, which is given to it each time. It takes a hundredth of the text's length.
 #[derive(Debug, Clone, Default)]
 pub struct Lines {
-    before: OnceLock<Vec<u32>>,
+    blocks: OnceLock<Vec<Start>>,
+}
+
+/// Where a block of the text begins.
+#[derive(Debug, Clone, Copy, Default)]
+struct Start {
+    /// How many lines end before it.
+    lines: u32,
+    /// How many characters of its line stand before it.
+    characters: u32,
+}
+
+impl Start {
+    /// Where the text goes on after `text`.
+    fn after(self, text: &[u8]) -> Self {
+        // Bytes that go on with a character are none of their own.
+        let characters = |text: &[u8]| number(text, |byte| byte & 0xC0 != 0x80);
+        match text.iter().rposition(|byte| *byte == b'\n') {
+            None => Self { characters: self.characters.saturating_add(characters(text)), ..self },
+            Some(end) => Self {
+                lines: self.lines.saturating_add(number(text, |byte| byte == b'\n')),
+                characters: characters(&text[end + 1..]),
+            },
+        }
+    }
 }
 
 impl Lines {
@@ -25,36 +45,30 @@ impl Lines {
         Self::default()
     }
 
-    /// Line and column (in characters, no more than 100,000) of a byte of the text.
+    /// Line and column, in characters, of a byte of the text; both begin at 1.
     #[must_use]
     pub fn position(&self, text: &[u8], offset: usize) -> Position {
         let offset = offset.min(text.len());
-        let before = self.before.get_or_init(|| {
-            let mut lines = 0;
-            let counted = text.chunks(BLOCK).map(|block| {
-                let before = lines;
-                lines += newlines(block);
-                u32::try_from(before).unwrap_or(u32::MAX)
+        let blocks = self.blocks.get_or_init(|| {
+            let mut next = Start::default();
+            let starts = text.chunks(BLOCK).map(|block| {
+                let start = next;
+                next = start.after(block);
+                start
             });
-            counted.collect()
+            starts.collect()
         });
-        let block = offset / BLOCK;
         // A text that ends with a block has no further one.
-        let (block, known) = match before.get(block) {
-            Some(known) => (block, *known),
-            None => (block.saturating_sub(1), before.last().copied().unwrap_or(0)),
-        };
-        let line = 1 + known as usize + newlines(&text[block * BLOCK..offset]);
-        let near = &text[offset.saturating_sub(MOST_COLUMNS)..offset];
-        let start = near.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        // Bytes that go on with a character are none of their own.
-        let characters = near[start..].iter().filter(|byte| **byte & 0xC0 != 0x80).count();
-        Position { line, column: characters + 1 }
+        let block = (offset / BLOCK).min(blocks.len().saturating_sub(1));
+        let start = blocks.get(block).copied().unwrap_or_default();
+        let at = start.after(&text[block * BLOCK..offset]);
+        Position { line: at.lines as usize + 1, column: at.characters as usize + 1 }
     }
 }
 
-fn newlines(text: &[u8]) -> usize {
-    text.iter().filter(|byte| **byte == b'\n').count()
+fn number(text: &[u8], of: impl Fn(u8) -> bool) -> u32 {
+    let number = text.iter().filter(|byte| of(**byte)).count();
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -91,9 +105,9 @@ mod tests {
     }
 
     #[test]
-    fn in_a_line_without_end_columns_are_counted_so_far() {
-        let text = "x".repeat(300_000);
-        let position = Lines::new().position(text.as_bytes(), 250_000);
-        assert_eq!(position, Position { line: 1, column: 100_001 });
+    fn a_line_may_be_as_long_as_the_text() {
+        let text = "xµ".repeat(200_000);
+        let position = Lines::new().position(text.as_bytes(), 450_000);
+        assert_eq!(position, Position { line: 1, column: 300_001 });
     }
 }

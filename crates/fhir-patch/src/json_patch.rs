@@ -38,6 +38,13 @@ enum Kinds<'a> {
 }
 
 impl<'a> JsonPatch<'a> {
+    /// How many operations copy. Without one the result is no longer than what is patched and the
+    /// patch together; each may double it.
+    #[must_use]
+    pub fn copies(&self) -> usize {
+        self.operations.iter().filter(|it| matches!(it.kind, Kinds::Copy(_))).count()
+    }
+
     /// Reads the array of operations.
     ///
     /// # Errors

@@ -198,7 +198,7 @@ impl Builder {
         set: &mut DefinitionSet,
     ) -> Result<(), SchemaError> {
         for (name, wanted) in &package.manifest.dependencies {
-            if let Some(release) = core_release(name) {
+            if let Some(release) = version::core_release(name) {
                 if release != version::fhir_release(&set.fhir_version) {
                     return Err(SchemaError::OtherFhirVersion {
                         package: self.packages[at].id.to_string(),
@@ -438,19 +438,6 @@ fn duplicate(
         _ => String::new(),
     };
     SchemaError::DuplicateCanonical { package: package.to_string(), url: url.to_owned(), versions }
-}
-
-/// The release of FHIR whose core package has this name.
-fn core_release(name: &str) -> Option<&'static str> {
-    Some(match name.strip_prefix("hl7.fhir.")?.strip_suffix(".core")? {
-        "r2" => "1.0",
-        "r3" => "3.0",
-        "r4" => "4.0",
-        "r4b" => "4.3",
-        "r5" => "5.0",
-        "r6" => "6.0",
-        _ => return None,
-    })
 }
 
 fn check_fhir_version(package: &Package, expected: &str) -> Result<(), SchemaError> {

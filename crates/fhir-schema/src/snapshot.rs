@@ -3,17 +3,21 @@
 //!
 //! On the way to a place, what the base does not spell out is brought in: the elements of a
 //! datatype or of its profile, those of a content reference, and a slice as a copy of what it
-//! slices. Texts for readers are not merged, since nothing here has them.
+//! slices. Texts for readers are not merged, since nothing here has them. The tree itself is in
+//! `tree`, slices are in `slices`.
+
+mod slices;
+mod tree;
 
 use std::sync::Arc;
 
+use self::slices::choice_of;
+use self::tree::{Tree, count, descend, flatten, name_sources, tree_of};
 use crate::SchemaError;
-use crate::draft::{ElementDraft, MAX_DEPTH, StructureSource, element_id, root_name};
+use crate::draft::{ElementDraft, MAX_DEPTH, StructureSource, root_name};
 use crate::interner::Interner;
 use crate::merge;
-use crate::structure::{
-    Derivation, Discriminator, ElementDefinition, Slicing, StructureDefinition, TypeReference,
-};
+use crate::structure::{Derivation, ElementDefinition, StructureDefinition, TypeReference};
 
 /// How the URLs of FHIRPath's system types begin.
 const SYSTEM_TYPES: &str = "http://hl7.org/fhirpath/System.";
@@ -59,79 +63,11 @@ pub(crate) fn generate(
     Ok(elements)
 }
 
-/// What a definition says of itself names no source; where it is inherited it does.
-fn name_sources(tree: &mut Tree, source: &Arc<str>, interner: &mut Interner) {
-    tree.element.constraints = merge::with_source(&tree.element.constraints, source, interner);
-    for child in &mut tree.children {
-        name_sources(child, source, interner);
-    }
-}
-
-/// An element with those under it. Slices stand beside what they slice, after it.
-#[derive(Clone)]
-struct Tree {
-    name: String,
-    slice: Option<Arc<str>>,
-    element: ElementDefinition,
-    /// Whether it is a choice of which nobody said that it is sliced by type.
-    is_sliced_by_use: bool,
-    /// Whether the differential has an element for this itself.
-    is_stated: bool,
-    children: Vec<Tree>,
-}
-
 /// One step on the way to an element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Segment {
     name: String,
     slice: Option<Arc<str>>,
-}
-
-/// A snapshot as a tree. That each element stands among its parent's was checked when it was read.
-fn tree_of(elements: &[ElementDefinition]) -> Tree {
-    let mut open: Vec<Tree> = Vec::new();
-    let close = |open: &mut Vec<Tree>, depth: usize| {
-        while open.len() > depth.max(1) {
-            let done = open.pop().expect("there are more than one");
-            open.last_mut().expect("the root is open").children.push(done);
-        }
-    };
-    for element in elements {
-        close(&mut open, element.depth());
-        open.push(Tree {
-            name: element.name().to_owned(),
-            slice: element.slice_name.clone(),
-            element: element.clone(),
-            is_sliced_by_use: false,
-            is_stated: false,
-            children: Vec::new(),
-        });
-    }
-    close(&mut open, 1);
-    open.pop().expect("a whole definition has a root")
-}
-
-fn flatten(
-    tree: Tree,
-    parent_id: Option<&str>,
-    parent_path: Option<&str>,
-    interner: &mut Interner,
-    elements: &mut Vec<ElementDefinition>,
-) {
-    let id = interner.text(&element_id(parent_id, &tree.name, tree.slice.as_deref()));
-    let path = interner.text(&element_id(parent_path, &tree.name, None));
-    let mut element = tree.element;
-    element.id = Arc::clone(&id);
-    element.path = Arc::clone(&path);
-    element.slice_name = tree.slice;
-    elements.push(element);
-    for child in tree.children {
-        flatten(child, Some(&id), Some(&path), interner, elements);
-    }
-}
-
-fn count(tree: &Tree) -> usize {
-    1 + tree.children.iter().map(count).sum::<usize>()
 }
 
 struct Generator<'g> {
@@ -304,158 +240,6 @@ impl Generator<'_> {
         Ok(parent.children.len() - 1)
     }
 
-    /// A slice begins as a copy of what it slices, and is optional unless it says otherwise.
-    fn new_slice(
-        &mut self,
-        parent: &mut Tree,
-        name: &str,
-        slice: &Arc<str>,
-        draft: Option<&ElementDraft>,
-        path: &str,
-    ) -> Result<usize, SchemaError> {
-        let sliced_name = slice.rsplit_once('/').map(|(sliced, _)| sliced);
-        let of_this_name = |of: Option<&str>| {
-            parent.children.iter().position(|it| it.name == name && it.slice.as_deref() == of)
-        };
-        let sliced = of_this_name(sliced_name)
-            .or_else(|| of_this_name(None))
-            .ok_or_else(|| self.error(path, "is a slice of what is not defined"))?;
-        let mut copy = parent.children[sliced].clone();
-        self.grow(count(&copy), path)?;
-
-        if parent.children[sliced].element.slicing.is_none() {
-            parent.children[sliced].element.slicing = self.implied_slicing(name);
-            parent.children[sliced].is_sliced_by_use = name.ends_with("[x]");
-        }
-        copy.slice = Some(Arc::clone(slice));
-        copy.element.slicing = None;
-        copy.is_sliced_by_use = false;
-        copy.is_stated = false;
-        copy.element.min = 0;
-        if let Some(choice) = name.strip_suffix("[x]") {
-            self.narrow_to_alternative(&mut copy.element, choice, slice);
-        }
-        if let Some(draft) = draft {
-            self.take_from_extension(&mut copy.element, draft)?;
-        }
-        // After the last of what is sliced: its slices, and theirs.
-        let belongs = |it: &Tree| {
-            it.name == name
-                && match (sliced_name, it.slice.as_deref()) {
-                    (None, _) => true,
-                    (Some(sliced), Some(own)) => {
-                        own == sliced
-                            || own.strip_prefix(sliced).is_some_and(|rest| rest.starts_with('/'))
-                    }
-                    (Some(_), None) => false,
-                }
-        };
-        let at =
-            parent.children.iter().rposition(belongs).map_or(sliced, |last| last.max(sliced)) + 1;
-        parent.children.insert(at, copy);
-        Ok(at)
-    }
-
-    /// How extensions and choices are sliced where nobody says it.
-    fn implied_slicing(&mut self, name: &str) -> Option<Arc<Slicing>> {
-        let (kind, path) = match name {
-            "extension" | "modifierExtension" => ("value", "url"),
-            _ if name.ends_with("[x]") => ("type", "$this"),
-            _ => return None,
-        };
-        Some(Arc::new(Slicing {
-            discriminators: vec![Discriminator {
-                kind: self.interner.text(kind),
-                path: self.interner.text(path),
-            }],
-            rules: self.interner.text("open"),
-            ordered: false,
-        }))
-    }
-
-    /// A choice of which a differential speaks by its alternatives alone (`valueQuantity`) has
-    /// these types and no others.
-    fn close_choices(&mut self, parent: &mut Tree) {
-        for at in 0..parent.children.len() {
-            self.close_choices(&mut parent.children[at]);
-            // What the differential says of the choice itself says which types it has.
-            if !parent.children[at].is_sliced_by_use || parent.children[at].is_stated {
-                continue;
-            }
-            let name = parent.children[at].name.clone();
-            let slices: Vec<&ElementDefinition> = parent
-                .children
-                .iter()
-                .filter(|it| it.name == name && it.slice.is_some())
-                .map(|it| &it.element)
-                .collect();
-            let is_used = |code: &str| {
-                slices.iter().any(|slice| slice.types.iter().any(|it| &*it.code == code))
-            };
-            let types: Vec<TypeReference> = parent.children[at]
-                .element
-                .types
-                .iter()
-                .filter(|it| is_used(&it.code))
-                .cloned()
-                .collect();
-            let least = if let [only] = slices[..] { only.min } else { 0 };
-            let closed = self.interner.text("closed");
-            let types = self.interner.type_list(types);
-            let choice = &mut parent.children[at].element;
-            choice.types = types;
-            choice.min = choice.min.max(least);
-            if let Some(slicing) = &choice.slicing {
-                choice.slicing =
-                    Some(Arc::new(Slicing { rules: closed, ..Slicing::clone(slicing) }));
-            }
-        }
-    }
-
-    /// A slice of a choice that is named as one alternative has that type alone.
-    fn narrow_to_alternative(
-        &mut self,
-        element: &mut ElementDefinition,
-        choice: &str,
-        slice: &str,
-    ) {
-        let own: Vec<TypeReference> = element
-            .types
-            .iter()
-            .filter(|it| is_alternative(slice, choice, &it.code))
-            .cloned()
-            .collect();
-        if !own.is_empty() {
-            element.types = self.interner.type_list(own);
-        }
-    }
-
-    /// What the root of an extension says holds where the extension is used.
-    fn take_from_extension(
-        &mut self,
-        element: &mut ElementDefinition,
-        draft: &ElementDraft,
-    ) -> Result<(), SchemaError> {
-        let Some([only]) = draft.types.as_deref() else { return Ok(()) };
-        let [profile] = &only.profiles[..] else { return Ok(()) };
-        if &*only.code != "Extension" {
-            return Ok(());
-        }
-        // An extension may stand within itself. What its root says is then said by the extension
-        // alone, which holds for what is inside it as well.
-        let Some(extension) = (self.find)(profile, Need::IfMade)? else { return Ok(()) };
-        let Some(root) = extension.elements.first() else { return Ok(()) };
-        if &*extension.type_name != "Extension" {
-            return Err(self.error(&draft.path, format!("{profile} is no extension")));
-        }
-        element.min = root.min;
-        element.max = root.max;
-        element.flags.is_modifier = root.flags.is_modifier;
-        element.constraints =
-            merge::all_constraints(&element.constraints, &root.constraints, self.interner);
-        Ok(())
-    }
-
     /// Brings in the elements under an element, where they are defined elsewhere.
     fn expand(&mut self, tree: &mut Tree, path: &str) -> Result<(), SchemaError> {
         if !tree.children.is_empty() {
@@ -509,38 +293,6 @@ impl Generator<'_> {
         }
         Ok(())
     }
-}
-
-/// The choice under an element that has a name like `valueQuantity` as an alternative.
-fn choice_of(parent: &Tree, name: &str) -> Option<String> {
-    let choice = parent.children.iter().find(|child| {
-        child.slice.is_none()
-            && child.name.strip_suffix("[x]").is_some_and(|choice| {
-                child.element.types.iter().any(|it| is_alternative(name, choice, &it.code))
-            })
-    })?;
-    Some(choice.name.clone())
-}
-
-fn is_alternative(name: &str, choice: &str, type_code: &str) -> bool {
-    name.strip_prefix(choice).is_some_and(|rest| {
-        let mut letters = type_code.chars();
-        let mut own = rest.chars();
-        letters.next().map(|first| first.to_ascii_uppercase()) == own.next()
-            && letters.as_str() == own.as_str()
-    })
-}
-
-/// The element with this id in a tree.
-fn descend<'t>(tree: &'t Tree, id: &str) -> Option<&'t Tree> {
-    let mut current = tree;
-    for part in id.split('.').skip(1) {
-        let (name, slice) =
-            part.split_once(':').map_or((part, None), |(name, slice)| (name, Some(slice)));
-        current =
-            current.children.iter().find(|it| it.name == name && it.slice.as_deref() == slice)?;
-    }
-    Some(current)
 }
 
 /// An id's parts, if they are the path's with names of slices.

@@ -75,6 +75,20 @@ pub fn satisfies(version: &str, wanted: &str) -> bool {
     open_ended && is_within(version, prefix)
 }
 
+/// The release of FHIR whose core package has this name: `4.0` of `hl7.fhir.r4.core`.
+#[must_use]
+pub fn core_release(name: &str) -> Option<&'static str> {
+    Some(match name.strip_prefix("hl7.fhir.")?.strip_suffix(".core")? {
+        "r2" => "1.0",
+        "r3" => "3.0",
+        "r4" => "4.0",
+        "r4b" => "4.3",
+        "r5" => "5.0",
+        "r6" => "6.0",
+        _ => return None,
+    })
+}
+
 /// Whether a version is a more exact form of another: `4.0.1` of `4.0`.
 #[must_use]
 pub fn is_within(version: &str, prefix: &str) -> bool {

@@ -19,6 +19,9 @@ use crate::walk::{Instance, Run, Scope};
 /// Profiles may ask for conformance to profiles, and these to others; not for ever.
 const MAX_NESTING: u32 = 8;
 
+/// How often `conformsTo()` may be asked on behalf of another.
+const MAX_ASKED_WITHIN: u32 = 2;
+
 /// All that a validation may look at beyond the element.
 pub(crate) struct Surroundings<'a> {
     pub(crate) validator: &'a Validator<'a>,
@@ -26,6 +29,8 @@ pub(crate) struct Surroundings<'a> {
     /// What a run is asked that only answers.
     pub(crate) silent: Options<'a>,
     now: Option<DateTime>,
+    /// On behalf of how many `conformsTo()` all this is looked at.
+    asked_within: u32,
     /// What was found of targets of references, by their places and profiles.
     conforming: RefCell<HashMap<(u32, *const Program), Option<bool>>>,
 }
@@ -38,7 +43,14 @@ impl<'a> Surroundings<'a> {
     ) -> Self {
         let entries = Entries::of(root);
         let silent = Options::silent(options.depth);
-        Self { validator, entries, silent, now: options.now, conforming: RefCell::default() }
+        Self {
+            validator,
+            entries,
+            silent,
+            now: options.now,
+            asked_within: 0,
+            conforming: RefCell::default(),
+        }
     }
 
     /// Whether the target of a reference conforms to a profile; `None` where nobody can tell. Each
@@ -136,8 +148,15 @@ impl<'a> Host<'a> for Surroundings<'a> {
             return Ok(Some(true));
         }
         let NodeType::Root(_) = value.node_type() else { return Err(unknown()) };
+        // A profile may ask for itself, or for one that asks for it.
+        if self.asked_within >= MAX_ASKED_WITHIN {
+            return Err(Unavailable::Borrowed("profiles ask for each other without an end"));
+        }
         let options = Options { depth: self.silent.depth, ..Options::default() };
-        let surroundings = Surroundings::new(self.validator, json, &options);
+        let surroundings = Surroundings {
+            asked_within: self.asked_within + 1,
+            ..Surroundings::new(self.validator, json, &options)
+        };
         let (Some(node), true) = (schema.resource(type_name), json.kind() == JsonKind::Object)
         else {
             return Err(unknown());

@@ -41,7 +41,7 @@ mod walk;
 pub use errata::{BindingErratum, Correction, Erratum, Native, binding_errata, errata};
 pub use issue::{Issue, Place};
 pub use options::{
-    BestPractices, Comments, Contained, Depth, ExampleUrls, Html, Options, SentIn, Targets,
-    UnknownExtensions, VitalSigns, WrongDisplays,
+    BestPractices, Comments, Contained, Depth, ExampleUrls, Html, Options, OtherEntries, SentIn,
+    Targets, UnknownExtensions, VitalSigns, WrongDisplays,
 };
 pub use validator::Validator;

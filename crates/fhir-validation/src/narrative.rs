@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use fhir_core::IssueCode;
+
 use crate::markup::{Token, Tokens, unknown_reference};
 
 /// How deep elements may stand in each other.
@@ -130,6 +132,8 @@ const OWN_ATTRIBUTES: &[(&str, &[&str])] = &[
 /// What is wrong with a narrative.
 pub(crate) struct Problem {
     pub(crate) rule: &'static str,
+    /// `Structure` of what cannot be read as XHTML.
+    pub(crate) code: IssueCode,
     pub(crate) text: Cow<'static, str>,
 }
 
@@ -142,7 +146,7 @@ pub(crate) fn is_valid(xhtml: &str) -> bool {
 pub(crate) fn check(xhtml: &str) -> Vec<Problem> {
     let mut reading = Reading { problems: Vec::new(), has_content: false };
     if let Err(reason) = reading.read(xhtml) {
-        reading.add("txt-1", format!("the narrative is no well-formed XHTML: {reason}"));
+        reading.unreadable(format!("the narrative is no well-formed XHTML: {reason}"));
     } else if !reading.has_content && reading.problems.is_empty() {
         reading.add("txt-2", "the narrative has nothing to read; say something or leave it out");
     }
@@ -156,9 +160,18 @@ struct Reading {
 
 impl Reading {
     fn add(&mut self, rule: &'static str, text: impl Into<Cow<'static, str>>) {
-        let text = text.into();
-        if self.problems.len() < MOST_PROBLEMS && !self.problems.iter().any(|it| it.text == text) {
-            self.problems.push(Problem { rule, text });
+        self.problem(Problem { rule, code: IssueCode::Invalid, text: text.into() });
+    }
+
+    /// What cannot be read keeps no rule about what is in it.
+    fn unreadable(&mut self, text: String) {
+        self.problem(Problem { rule: "txt-1", code: IssueCode::Structure, text: text.into() });
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        let is_told = self.problems.iter().any(|it| it.text == problem.text);
+        if self.problems.len() < MOST_PROBLEMS && !is_told {
+            self.problems.push(problem);
         }
     }
 
@@ -167,7 +180,7 @@ impl Reading {
             let text = format!(
                 "'{unknown}' means nothing in XHTML as FHIR takes it; write the character itself"
             );
-            self.add("txt-1", text);
+            self.unreadable(text);
         }
     }
 

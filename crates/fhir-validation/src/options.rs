@@ -105,12 +105,38 @@ pub enum WrongDisplays {
 }
 
 /// What a resource is sent in, and so which references it may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SentIn {
+#[derive(Debug, Clone, Copy)]
+pub enum SentIn<'o> {
     /// Nothing: it stands for itself.
     Itself,
-    /// A transaction, which resolves conditional references (FHIR R4, 3.1.0.11.2).
-    Transaction,
+    /// A transaction, which resolves conditional references and those to its other entries (FHIR
+    /// R4, 3.1.0.11.2).
+    Transaction(OtherEntries<'o>),
+}
+
+/// The other entries of a transaction, as far as a reference to one is judged by it.
+#[derive(Clone, Copy)]
+pub struct OtherEntries<'o>(&'o dyn Fn(&str) -> Option<String>);
+
+impl<'o> OtherEntries<'o> {
+    /// Nothing is known of them.
+    pub(crate) const UNKNOWN: OtherEntries<'static> = OtherEntries(&|_| None);
+
+    /// `type_of` gives the type of the entry that a reference, as it is written, leads to; `None`
+    /// where it leads to none.
+    pub fn new(type_of: &'o dyn Fn(&str) -> Option<String>) -> Self {
+        Self(type_of)
+    }
+
+    pub(crate) fn type_of(&self, reference: &str) -> Option<String> {
+        (self.0)(reference)
+    }
+}
+
+impl std::fmt::Debug for OtherEntries<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("OtherEntries")
+    }
 }
 
 /// What one validation is asked.
@@ -147,7 +173,7 @@ pub struct Options<'o> {
     /// Displays that the code system does not have.
     pub wrong_displays: WrongDisplays,
     /// What the resource is sent in.
-    pub sent_in: SentIn,
+    pub sent_in: SentIn<'o>,
 }
 
 impl Options<'_> {
@@ -187,7 +213,7 @@ impl Options<'_> {
             unknown_extensions: UnknownExtensions::Warn,
             best_practices: BestPractices::Silent,
             // The run that is heard says what is wrong with references.
-            sent_in: SentIn::Transaction,
+            sent_in: SentIn::Transaction(OtherEntries::UNKNOWN),
             ..Self::default()
         }
     }

@@ -172,8 +172,8 @@ impl<'a> Run<'a> {
                     .then(|| format!("'{name}' is no resource type; names are case-sensitive"))
             }
             Ok(Reference::Conditional(name, _)) => (!scope.is_bundled
-                && self.options.sent_in == SentIn::Itself)
-                .then(|| format!("{}?… is for transactions alone", name.as_str())),
+                && matches!(self.options.sent_in, SentIn::Itself))
+            .then(|| format!("{}?… is for transactions alone", name.as_str())),
             Ok(_) => None,
         };
         if let Some(problem) = problem {
@@ -214,6 +214,11 @@ impl<'a> Run<'a> {
     ) -> Option<String> {
         if let Some(found) = self.target(reference, scope) {
             return found.get_str("resourceType").map(Into::into);
+        }
+        if let SentIn::Transaction(entries) = self.options.sent_in
+            && let Some(name) = entries.type_of(reference)
+        {
+            return Some(name);
         }
         match Reference::parse(reference) {
             Ok(Reference::Relative(target) | Reference::Absolute(_, target)) => {

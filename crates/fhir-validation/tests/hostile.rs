@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fhir_validation::Options;
 use proptest::prelude::*;
-use support::r4;
+use support::{URL, errors_of, r4, with_profile};
 
 /// How long one hostile resource may take, in a build without optimisation on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -115,4 +115,17 @@ proptest! {
             prop_assert_eq!(&issues, &r4().validate_json(text.as_bytes(), &Options::default()));
         }
     }
+}
+
+#[test]
+fn a_profile_that_asks_for_itself_comes_to_an_end() {
+    // VAL-012, VAL-107
+    let asks_itself = format!(
+        r#"{{"id":"Patient.active","path":"Patient.active","constraint":[{{"key":"c-1","severity":"error","human":"h","expression":"%resource.conformsTo('{URL}')"}}]}}"#
+    );
+    let validator = with_profile("Patient", &asks_itself);
+    let options = Options { profiles: &[URL], ..Options::default() };
+    let json = r#"{"resourceType":"Patient","active":true}"#;
+    let issues = validator.validate_json(json.as_bytes(), &options);
+    assert_eq!(errors_of(&issues), [""; 0]);
 }

@@ -20,7 +20,7 @@ pub struct Places<'a> {
 }
 
 impl Places<'_> {
-    /// Line and column (in characters, no more than 100,000, both from 1) of the element or
+    /// Line and column (in characters, both from 1) of the element or
     /// attribute that a value of the JSON was made from.
     #[must_use]
     pub fn position(&self, value: Value<'_>) -> (usize, usize) {

@@ -1,21 +1,24 @@
 //! XML to JSON (FHIR R4, 2.6.1 and 2.6.2), in one pass over the text: what an element is, and
 //! where it may stand, is looked up in the table.
+//!
+//! Here is what is taken and given, and how the text is gone through. Elements, primitive values
+//! and resources have a file each.
 
 use fhir_core::json::MAX_DEPTH;
-use fhir_schema::{Element, Kind, Node, Schema};
+use fhir_schema::{Node, Schema};
 
 use crate::attributes::{self, Attribute};
 use crate::encoding;
 use crate::error::{Found, XmlIssue, XmlProblem, beginning, found, ill_formed};
-use crate::escape::{attribute_to_json, text_to_json};
-use crate::groups::{Group, Out};
+use crate::groups::Out;
 use crate::namespaces::{self, Namespace, Namespaces};
-use crate::narrative;
 use crate::path::{Step, expression};
 use crate::places::Places;
 use crate::tokens::{Tag, Token, Tokens};
 
+mod elements;
 mod primitives;
+mod resources;
 
 /// What is taken.
 #[derive(Debug, Clone, Copy)]
@@ -218,11 +221,6 @@ impl<'a, 's> Reader<'a, 's> {
         Ok(())
     }
 
-    fn resource_type(&self, name: &str) -> Option<(&'s str, Node)> {
-        let node = self.schema.resource(name)?;
-        Some((self.schema.node_path(node), node))
-    }
-
     /// Reads the attributes of a tag and what its prefix stands for.
     fn enter(&mut self, tag: &Tag<'a>) -> Result<(Namespace<'a>, &'a str), Found> {
         attributes::read(tag, &mut self.attributes)?;
@@ -263,35 +261,6 @@ impl<'a, 's> Reader<'a, 's> {
         Ok(())
     }
 
-    /// The object of a resource, whose tag was entered.
-    fn resource(
-        &mut self,
-        tag: &Tag<'a>,
-        name: &'s str,
-        node: Node,
-        is_empty: bool,
-    ) -> Result<(), Found> {
-        self.deepen(1, tag.at)?;
-        self.out.place(tag.at);
-        self.out.push(b"{\"resourceType\":\"");
-        self.out.push(name.as_bytes());
-        self.out.push(b"\"");
-        for at in 0..self.attributes.len() {
-            let mend = match self.attributes[at].name {
-                "id" => "a resource's id is an element: <id value=\"…\"/>",
-                _ => "leave it out",
-            };
-            self.unknown_attribute(at, mend)?;
-        }
-        if !is_empty {
-            self.children(node)?;
-        }
-        self.out.push(b"}");
-        self.namespaces.close();
-        self.depth -= 1;
-        Ok(())
-    }
-
     /// An attribute that means nothing here. Where a schema may be found is no harm.
     fn unknown_attribute(&mut self, at: usize, mend: &'static str) -> Result<(), Found> {
         let attribute = self.attributes[at];
@@ -329,295 +298,5 @@ impl<'a, 's> Reader<'a, 's> {
                 Token::Eof => return self.ends_early(),
             }
         }
-    }
-
-    /// The elements of an object up to its end tag, as members. Whether there were any.
-    fn children(&mut self, node: Node) -> Result<bool, Found> {
-        let schema = self.schema;
-        let mut rest = schema.elements(node);
-        let mut group: Option<Group<'s>> = None;
-        let first_ended = self.ended.len();
-        let mut any = false;
-        while let Some((tag, is_empty)) = self.child()? {
-            let at = self.tokens.start;
-            any = true;
-            let (namespace, local) = self.enter(&tag)?;
-            match &group {
-                Some(open) if open.name == local => {
-                    let is_array = open.element.is_array;
-                    if !self.is_of(namespace, open.element.kind, &tag)? {
-                        self.skip(is_empty)?;
-                        continue;
-                    }
-                    if !is_array {
-                        self.issue(at, XmlProblem::Repeated(beginning(local)))?;
-                        self.skip(is_empty)?;
-                        continue;
-                    }
-                }
-                _ => {
-                    let mut ahead = rest.clone();
-                    let next = match ahead.find(|(name, _)| *name == local) {
-                        Some(next) => {
-                            rest = ahead;
-                            Some(next)
-                        }
-                        None => {
-                            let ended = first_ended;
-                            self.misplaced(node, &tag, (namespace, local), group.as_ref(), ended)?
-                        }
-                    };
-                    let next = match next {
-                        Some((name, element))
-                            if self.may_begin(namespace, name, element, &tag)? =>
-                        {
-                            next.filter(|_| !self.ended[first_ended..].contains(&name))
-                        }
-                        _ => None,
-                    };
-                    let Some((name, element)) = next else {
-                        self.skip(is_empty)?;
-                        continue;
-                    };
-                    if let Some(before) = group.take() {
-                        self.ended.push(before.name);
-                        before.end(&mut self.out);
-                    }
-                    group = Some(Group::begin(name, element, at, &mut self.out));
-                }
-            }
-            let open = group.as_mut().expect("a group was begun or goes on");
-            self.item(node, open, &tag, is_empty)?;
-        }
-        if let Some(last) = group {
-            last.end(&mut self.out);
-        }
-        self.ended.truncate(first_ended);
-        Ok(any)
-    }
-
-    /// Whether an element is of its namespace, and an element in XML at all; an issue if not.
-    fn may_begin(
-        &mut self,
-        namespace: Namespace<'a>,
-        name: &str,
-        element: Element,
-        tag: &Tag<'a>,
-    ) -> Result<bool, Found> {
-        if !self.is_of(namespace, element.kind, tag)? {
-            return Ok(false);
-        }
-        if element.is_attribute {
-            self.issue(tag.at, XmlProblem::MustBeAttribute(name.to_owned()))?;
-        }
-        Ok(!element.is_attribute)
-    }
-
-    /// Whether an element is of the namespace that its kind calls for; an issue if not.
-    fn is_of(
-        &mut self,
-        namespace: Namespace<'a>,
-        kind: Kind,
-        tag: &Tag<'a>,
-    ) -> Result<bool, Found> {
-        let wanted = if kind == Kind::Xhtml { Namespace::Xhtml } else { Namespace::Fhir };
-        if namespace == wanted {
-            return Ok(true);
-        }
-        if kind == Kind::Xhtml {
-            self.issue(tag.at, XmlProblem::NotADiv)?;
-        } else {
-            self.foreign(namespace, tag)?;
-        }
-        Ok(false)
-    }
-
-    fn foreign(&mut self, namespace: Namespace<'a>, tag: &Tag<'a>) -> Result<(), Found> {
-        let (name, namespace) = (beginning(tag.name), beginning(namespace.name()));
-        self.issue(tag.at, XmlProblem::ForeignNamespace { name, namespace })
-    }
-
-    /// An element that is not one of those that may come next: an issue. Where it would be known
-    /// further up, that is given back.
-    fn misplaced(
-        &mut self,
-        node: Node,
-        tag: &Tag<'a>,
-        (namespace, local): (Namespace<'a>, &'a str),
-        group: Option<&Group<'s>>,
-        first_ended: usize,
-    ) -> Result<Option<(&'s str, Element)>, Found> {
-        tag.check_name()?;
-        if namespace != Namespace::Fhir {
-            self.foreign(namespace, tag)?;
-            return Ok(None);
-        }
-        let schema = self.schema;
-        let known = schema.elements(node).find(|(name, _)| *name == local);
-        let problem = match (&known, group) {
-            (Some((_, element)), _) if element.is_attribute => return Ok(known),
-            (Some((name, element)), Some(group)) => {
-                let choice = element.choice_name(name);
-                if choice.is_none() || choice != group.element.choice_name(group.name) {
-                    XmlProblem::WrongOrder { name: beginning(local), after: group.name.to_owned() }
-                } else if self.ended[first_ended..].contains(name) {
-                    XmlProblem::Repeated(beginning(local))
-                } else {
-                    // Which alternative comes first has no meaning; that there are two is for
-                    // validation, as in JSON.
-                    return Ok(known);
-                }
-            }
-            _ => XmlProblem::UnknownElement {
-                name: beginning(local),
-                parent: schema.node_path(node).to_owned(),
-            },
-        };
-        self.issue(tag.at, problem)?;
-        Ok(known)
-    }
-
-    /// One of the elements of a group, whose tag was entered.
-    fn item(
-        &mut self,
-        node: Node,
-        group: &mut Group<'s>,
-        tag: &Tag<'a>,
-        is_empty: bool,
-    ) -> Result<(), Found> {
-        let element = group.element;
-        let index = element.is_array.then_some(group.count);
-        self.path.push(Step { name: group.name, index });
-        let depth = self.depth;
-        self.deepen(usize::from(element.is_array), tag.at)?;
-        match element.kind {
-            Kind::Complex(content) | Kind::Reference(content) | Kind::Identifier(content) => {
-                self.begin_item(group, tag);
-                self.complex(content, tag, is_empty)?;
-            }
-            Kind::Resource => {
-                self.begin_item(group, tag);
-                self.holder(tag, is_empty)?;
-            }
-            Kind::Xhtml => {
-                self.begin_item(group, tag);
-                self.div(tag, is_empty)?;
-            }
-            Kind::Uri | Kind::Url | Kind::Oid | Kind::Uuid | Kind::Canonical | Kind::Primitive => {
-                self.primitive(node, group, tag, is_empty)?
-            }
-        }
-        self.depth = depth;
-        group.count += 1;
-        self.path.pop();
-        Ok(())
-    }
-
-    /// What stands before an item that is not a primitive.
-    fn begin_item(&mut self, group: &mut Group<'s>, tag: &Tag<'a>) {
-        group.has_value = true;
-        if group.element.is_array {
-            self.out.comma();
-        } else {
-            self.out.member("", group.name);
-        }
-        self.out.place(tag.at);
-    }
-
-    fn complex(&mut self, node: Node, tag: &Tag<'a>, is_empty: bool) -> Result<(), Found> {
-        self.deepen(1, tag.at)?;
-        self.out.push(b"{");
-        let mut any = false;
-        for at in 0..self.attributes.len() {
-            let attribute = self.attributes[at];
-            let known = self.schema.element(node, attribute.name);
-            if known.is_some_and(|element| element.is_attribute) {
-                any |= attribute.name != "id";
-                self.attribute(attribute)?;
-            } else {
-                let mend = match attribute.name {
-                    "value" => "this element has elements, and no value of its own",
-                    _ => "leave it out, or make it an element",
-                };
-                self.unknown_attribute(at, mend)?;
-            }
-        }
-        if !is_empty {
-            any |= self.children(node)?;
-        }
-        if !any {
-            self.issue(tag.at, XmlProblem::EmptyElement)?;
-        }
-        self.out.push(b"}");
-        self.namespaces.close();
-        Ok(())
-    }
-
-    /// `id` or `url` as a member.
-    fn attribute(&mut self, attribute: Attribute<'a>) -> Result<(), Found> {
-        if attribute.value.is_empty() {
-            let name = if attribute.name == "id" { "id" } else { "url" };
-            return self.issue(attribute.at, XmlProblem::EmptyAttribute(name));
-        }
-        self.out.member("", attribute.name);
-        self.out.place(attribute.at);
-        self.string(attribute)
-    }
-
-    fn string(&mut self, attribute: Attribute<'a>) -> Result<(), Found> {
-        self.out.push(b"\"");
-        attribute_to_json(attribute.value, attribute.value_at, &mut self.out.json)?;
-        self.out.push(b"\"");
-        Ok(())
-    }
-
-    /// An element that holds a resource.
-    fn holder(&mut self, tag: &Tag<'a>, is_empty: bool) -> Result<(), Found> {
-        for at in 0..self.attributes.len() {
-            self.unknown_attribute(at, "leave it out")?;
-        }
-        let mut is_held = false;
-        while !is_empty && let Some((inner, inner_is_empty)) = self.child()? {
-            let at = self.tokens.start;
-            inner.check_name()?;
-            let (namespace, local) = self.enter(&inner)?;
-            let resource_type = self.resource_type(local);
-            match resource_type {
-                _ if namespace != Namespace::Fhir => self.foreign(namespace, &inner)?,
-                _ if is_held => self.issue(at, XmlProblem::SecondResource)?,
-                Some((name, node)) => {
-                    is_held = true;
-                    self.resource(&inner, name, node, inner_is_empty)?;
-                    continue;
-                }
-                None => {
-                    is_held = true;
-                    self.out.push(b"null");
-                    self.issue(at, XmlProblem::UnknownResource(beginning(local)))?;
-                }
-            }
-            self.skip(inner_is_empty)?;
-        }
-        if !is_held {
-            self.out.push(b"null");
-            self.issue(tag.at, XmlProblem::NoResource)?;
-        }
-        self.namespaces.close();
-        Ok(())
-    }
-
-    fn div(&mut self, tag: &Tag<'a>, is_empty: bool) -> Result<(), Found> {
-        let reading = narrative::Reading {
-            text: self.text,
-            tokens: &mut self.tokens,
-            namespaces: &mut self.namespaces,
-            attributes: &mut self.attributes,
-            html_entities: self.limits.html_entities,
-        };
-        let div = reading.div(tag, is_empty)?;
-        self.out.push(b"\"");
-        div.pieces(|piece| text_to_json(piece, &mut self.out.json));
-        self.out.push(b"\"");
-        Ok(())
     }
 }

@@ -1,34 +1,38 @@
 //! `hearthgate purge`: destroys a patient's key, and says what was destroyed and what is left.
 //!
 //! Where a server runs on the data directory, it does it (`server_control`); otherwise this process
-//! takes the lock and does it itself. What it does is said once, here.
+//! takes the lock and does it itself (`without_server`). What it does is said once, here; what it
+//! tells of it is in `certificate`.
 
-use std::collections::BTreeMap;
+mod certificate;
+mod without_server;
+
+pub use self::certificate::Certificate;
+
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 use contract::Ids as _;
-use database::{Database, NotLookedAt, Obstacle, Purge as Asked, PurgeError, Sealing};
-use fhir_schema::Schema;
+use database::{Database, Obstacle, Purge as Asked, PurgeError, Sealing};
 use serde::{Deserialize, Serialize};
 use store::TenantText;
 use store::keys::PurgeState;
-use store_sled::{SledStore, SledStoreOptions};
 
-use crate::command_socket::{is_not_there, own_uid};
-use crate::config::Config;
-use crate::definitions::{self, DefinitionsError};
-use crate::doors::{NoRandomness, SystemClock, SystemIds};
+use self::certificate::not_looked_at;
+use self::without_server::without_a_server;
+use crate::command_socket::is_not_there;
+use crate::definitions::DefinitionsError;
+use crate::doors::{NoRandomness, SystemIds};
 use crate::failure::one_line;
 use crate::key_copies::{self, Folder};
 use crate::lock::{Half, Lock, LockError};
 use crate::server_control;
-use crate::storage::{self, Backend, StorageError, marker};
+use crate::storage::{Backend, StorageError, marker};
 use crate::tenant_arguments::{InvalidTenantArguments, TenantArguments};
-use crate::tenant_key::{TenantKeyError, TenantKeys};
-use crate::traces::{STATE_LEFT, Traces};
+use crate::tenant_key::TenantKeyError;
+use crate::traces::Traces;
 
 /// What `purge` takes.
 #[derive(Debug, Args)]
@@ -116,42 +120,6 @@ pub struct PurgeRequest {
     pub reason: String,
 }
 
-/// What was destroyed, and what is left.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Certificate {
-    /// The tenant.
-    pub tenant: String,
-    /// Whose data.
-    pub patient: String,
-    /// Why.
-    pub reason: String,
-    /// Who asked for it.
-    pub by: String,
-    /// When it was asked for.
-    pub asked: String,
-    /// The position of the commit that says it in the log.
-    pub commit: u64,
-    /// The number of the key that was destroyed.
-    pub key: String,
-    /// How many versions nobody can read any more, by type.
-    pub versions: BTreeMap<String, u64>,
-    /// Bytes of them that stand in the log, sealed with the destroyed key.
-    pub sealed_bytes_in_log: u64,
-    /// How many blobs of them were removed from the data directory.
-    #[serde(default)]
-    pub blobs_removed: u64,
-    /// Bytes of those.
-    #[serde(default)]
-    pub blob_bytes_removed: u64,
-    /// Copies of the keys in which it was destroyed too.
-    pub copies_told: Vec<String>,
-    /// Copies of the keys that may still hold it, and why.
-    pub copies_not_told: Vec<String>,
-    /// What else is left.
-    pub left: Vec<String>,
-}
-
 /// A tenant's database and what a purge needs beside it.
 #[derive(Clone)]
 pub(crate) struct Tenant {
@@ -219,80 +187,6 @@ impl Purge {
         }
         Ok(certificate.text())
     }
-}
-
-async fn without_a_server(
-    config: Config,
-    name: TenantText,
-    directory: PathBuf,
-    request: PurgeRequest,
-    _lock: Lock,
-) -> Result<Certificate, PurgeCommandError> {
-    let system = |doing| move |source| PurgeCommandError::System { doing, source };
-    if config.storage.postgres.is_none() && marker(&config.data, name.as_str()).exists() {
-        return Err(PurgeCommandError::InPostgres(name.to_string()));
-    }
-    let ids = Arc::new(SystemIds::open()?);
-    let by = by(own_uid().map_err(system("ask for this account"))?);
-    let opened = tokio::task::spawn_blocking(move || open(&config, name, directory, ids)).await;
-    let tenant = opened.map_err(io::Error::other).map_err(system("open the data"))??;
-    let purged = carry_out(&tenant, request, by).await;
-    let closing = Arc::clone(&tenant.database);
-    let closed = tokio::task::spawn_blocking(move || closing.close()).await;
-    drop(closed);
-    let mut certificate = purged.map_err(PurgeCommandError::Refused)?;
-    // Nobody uses the derived state now: it is let go at once.
-    drop(tenant.database);
-    if matches!(tenant.backend, Backend::Embedded)
-        && SledStore::forget_state(&tenant.directory).is_ok()
-    {
-        certificate.left.retain(|line| line != STATE_LEFT);
-    }
-    Ok(certificate)
-}
-
-/// Opens a tenant that has keys, wherever it is. Blocks.
-fn open(
-    config: &Config,
-    name: TenantText,
-    directory: PathBuf,
-    ids: Arc<SystemIds>,
-) -> Result<Tenant, PurgeCommandError> {
-    let not_sealed = || PurgeCommandError::Refused(refusal(&PurgeError::NotSealed));
-    let clock = Arc::new(SystemClock::start());
-    let (store, backend, sealing, schema): (Arc<dyn store::Store>, _, _, _) =
-        if config.storage.postgres.is_some() {
-            if !Folder::of_tenant(&directory).has_keys() {
-                return Err(not_sealed());
-            }
-            let opened = storage::open(config, clock.clone(), ids.clone())?;
-            (opened.store, opened.backend, opened.sealing, opened.schema)
-        } else {
-            let (data, source) = (&config.data, &config.tenant_key);
-            let keys = TenantKeys { data, tenant: &name, source }.open(ids.clone())?;
-            let sealing = Sealing::with(name.clone(), keys.ok_or_else(not_sealed)?);
-            let schema = definitions::of(&directory, storage::of_log(&directory, &name)?)?;
-            let store = embedded(&name, &directory, schema, sealing.clone())?;
-            (store, Backend::Embedded, sealing, schema)
-        };
-    let options = database::Options::default();
-    let database =
-        Database::open_sealed(store, name.clone(), schema, clock, options, sealing.clone());
-    let database = database
-        .map_err(|source| PurgeCommandError::System { doing: "start the writer", source })?;
-    let (database, turn) = (Arc::new(database), Arc::default());
-    Ok(Tenant { name, directory, backend, sealing, database, ids, turn })
-}
-
-fn embedded(
-    name: &TenantText,
-    directory: &Path,
-    schema: &'static Schema,
-    sealing: Sealing,
-) -> Result<Arc<SledStore>, PurgeCommandError> {
-    let derive = Arc::new(database::DeriveFromBody::sealed(schema, sealing));
-    let options = SledStoreOptions::default();
-    Ok(Arc::new(SledStore::open(directory, name.as_str(), derive, options)?))
 }
 
 /// Who asks, for the ledger.
@@ -372,22 +266,6 @@ fn purge(
     })
 }
 
-/// Versions of which it is not known whether they name the patient.
-fn not_looked_at(NotLookedAt { count, listed }: &NotLookedAt) -> Vec<String> {
-    let line = |(of, id, version): &(_, _, _)| {
-        format!(
-            "{of}/{id} version {version}: not looked at, since its blob is missing here; a backup \
-             that has it makes it readable, and it may name this patient"
-        )
-    };
-    let mut lines: Vec<String> = listed.iter().map(line).collect();
-    let more = count.saturating_sub(listed.len() as u64);
-    if more > 0 {
-        lines.push(format!("{more} more versions, not looked at since their blobs are missing"));
-    }
-    lines
-}
-
 /// Tells the copies of the keys: which of them hold the destroyed key no more, and which may.
 fn tell(tenant: &Tenant) -> (Vec<String>, Vec<String>) {
     let told = match key_copies::tell(&Folder::of_tenant(&tenant.directory), &tenant.name) {
@@ -461,44 +339,15 @@ fn refusal(error: &PurgeError) -> String {
     }
 }
 
-impl Certificate {
-    /// For people.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let mut text = format!(
-            "{} of tenant {} is purged.\n  asked for at {} by {}: {}\n  key {} is destroyed; commit {} says so in the log\n  nobody can read any more:\n",
-            self.patient, self.tenant, self.asked, self.by, self.reason, self.key, self.commit
-        );
-        for (of, count) in &self.versions {
-            text.push_str(&format!("    {count} versions of {of}\n"));
-        }
-        if self.blobs_removed > 0 {
-            text.push_str(&format!(
-                "  {} blobs of {} bytes are removed; backups have them, sealed with that key\n",
-                self.blobs_removed, self.blob_bytes_removed
-            ));
-        }
-        let mut list = |head: &str, lines: &[String]| {
-            if !lines.is_empty() {
-                text.push_str(&format!("  {head}:\n"));
-                lines.iter().for_each(|line| text.push_str(&format!("    {line}\n")));
-            }
-        };
-        list("the key is destroyed in these copies of the keys too", &self.copies_told);
-        list(
-            "these copies of the keys may still hold it: bring them within reach and run `hearthgate backup --keys-to` for each, or destroy them",
-            &self.copies_not_told,
-        );
-        list("what is left", &self.left);
-        text
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fhir_schema::Schema;
     use store::keys::LedgerEntry;
+    use store_sled::SledStore;
 
+    use super::without_server::embedded;
+    use crate::doors::SystemClock;
     use crate::tenant_key::tests::{Place, write};
 
     /// A process that ends once the ledger says that a purge has begun: the next start finishes
@@ -560,19 +409,5 @@ mod tests {
         assert_eq!(told[0].state, PurgeState::Done);
         let forgotten = SledStore::forget_state_at_open(&tenant.directory).unwrap();
         assert!(!forgotten, "it was marked, since it was derived while the key was there");
-    }
-
-    #[test]
-    fn a_certificate_names_what_was_not_looked_at() {
-        let version = |id: &str| {
-            let of = contract::ResourceType::new("DocumentReference").unwrap();
-            (of, id.parse().unwrap(), "2".parse().unwrap())
-        };
-        let listed = vec![version("a"), version("b")];
-        assert!(not_looked_at(&NotLookedAt::default()).is_empty());
-        let lines = not_looked_at(&NotLookedAt { count: 5, listed });
-        assert!(lines[0].starts_with("DocumentReference/a version 2: not looked at"), "{lines:?}");
-        assert!(lines[1].contains("DocumentReference/b") && lines[1].contains("a backup"));
-        assert_eq!(lines[2], "3 more versions, not looked at since their blobs are missing");
     }
 }

@@ -2,56 +2,29 @@
 //!
 //! The key is in a file, in the environment or in a systemd credential. A file is made at the first
 //! start; the others are the operator's. Where `serve` took it from is noted in the tenant's
-//! folder, so that `verify` and `purge` find it too.
+//! folder, so that `verify` and `purge` find it too. How a source is written is in `source`, how a
+//! key's file is read and made in `file`.
 
-use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+mod argument;
+mod file;
+mod source;
+
+pub(crate) use self::argument::TenantKeyArgument;
+pub use self::source::{InvalidKeySource, KeySource};
+
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
-use clap::Args;
 use contract::Ids;
-use database::Sealing;
 use store::TenantText;
 use store::keys::{FirstKeys, InvalidTenantKey, Keyring, KeysError, TenantKey};
 use store_sled::{KeyFolder, VerifyError, holds_sealed};
 
-use crate::config::Config;
-use crate::doors::{NoRandomness, SystemIds};
-
-/// Where the tenant's key comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum KeySource {
-    /// A file in the data directory, made at the first start.
-    #[default]
-    DataDirectory,
-    /// This file, made at the first start.
-    File(PathBuf),
-    /// This variable of the environment.
-    Environment(String),
-    /// This credential that systemd gives the service.
-    Credential(String),
-}
-
-/// The directory that systemd puts credentials into.
-const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
-/// The bits of a file's mode by which other accounts read it. A group's are its owner's choice:
-/// systemd gives a service its credentials so.
-const OTHERS: u32 = 0o007;
-/// More than a key needs, in bytes.
-const LONGEST_KEY: u64 = 1024;
-/// The note of where the key came from, in the folder of the keys.
-const NOTE: &str = "source";
-
-/// The text names no source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a tenant's key comes from \"file:PATH\", \"env:NAME\" or \"credential:NAME\", or from \"\": a file in the data directory"
-)]
-pub struct InvalidKeySource;
+use self::file::{read_file, write_key};
+use self::source::{environment, note};
+use crate::doors::NoRandomness;
 
 /// Why the tenant's keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -145,36 +118,6 @@ pub(crate) enum KeptKey {
     Apart(String),
     /// In what another process was given.
     Elsewhere(String),
-}
-
-impl KeySource {
-    /// Where `serve` took the tenant's key from, or the default.
-    #[must_use]
-    pub fn noted(data: &Path, tenant: &TenantText) -> Self {
-        let text = fs::read_to_string(note(data, tenant));
-        text.ok().and_then(|text| text.trim_end().parse().ok()).unwrap_or_default()
-    }
-
-    pub(crate) fn path(&self, data: &Path, tenant: &TenantText) -> Option<PathBuf> {
-        match self {
-            Self::DataDirectory => Some(data.join("tenant-keys").join(tenant.as_str())),
-            Self::File(path) => Some(path.clone()),
-            Self::Environment(_) => None,
-            Self::Credential(name) => {
-                environment(CREDENTIALS).map(|dir| Path::new(&dir).join(name))
-            }
-        }
-    }
-
-    fn place(&self, data: &Path, tenant: &TenantText) -> String {
-        match self {
-            Self::Environment(name) => format!("the environment's {name}"),
-            Self::Credential(name) => format!("the systemd credential {name}"),
-            Self::DataDirectory | Self::File(_) => {
-                self.path(data, tenant).unwrap_or_default().display().to_string()
-            }
-        }
-    }
 }
 
 impl TenantKeys<'_> {
@@ -309,58 +252,6 @@ impl TenantKeys<'_> {
     }
 }
 
-/// The tenant's key for a command that runs without the server.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct TenantKeyArgument {
-    /// Where the tenant's key is: file:PATH, env:NAME or credential:NAME [default: where the
-    /// server took it from]
-    #[arg(long = "tenant-key", value_name = "SOURCE")]
-    source: Option<KeySource>,
-}
-
-impl TenantKeyArgument {
-    pub(crate) fn source(&self, data: &Path, tenant: &TenantText) -> KeySource {
-        self.source.clone().unwrap_or_else(|| KeySource::noted(data, tenant))
-    }
-
-    /// Opens the tenant's keys; `None` where nothing was ever sealed.
-    pub(crate) fn keyring(
-        &self,
-        data: &Path,
-        tenant: &TenantText,
-    ) -> Result<Option<Arc<Keyring>>, TenantKeyError> {
-        let source = self.source(data, tenant);
-        TenantKeys { data, tenant, source: &source }.open(Arc::new(SystemIds::open()?))
-    }
-
-    /// What opens the tenant's bodies.
-    pub(crate) fn sealing(
-        &self,
-        data: &Path,
-        tenant: &TenantText,
-    ) -> Result<Sealing, TenantKeyError> {
-        let keyring = self.keyring(data, tenant)?;
-        Ok(keyring.map_or(Sealing::none(), |keys| Sealing::with(tenant.clone(), keys)))
-    }
-
-    /// What opens the bodies of a tenant that has keys, where the argument says, or else the
-    /// configuration.
-    pub(crate) fn sealing_of(
-        &self,
-        config: &Config,
-        tenant: &TenantText,
-    ) -> Result<Sealing, TenantKeyError> {
-        let source = self.source.as_ref().unwrap_or(&config.tenant_key);
-        let keys = TenantKeys { data: &config.data, tenant, source };
-        let keyring = keys.open(Arc::new(SystemIds::open()?))?;
-        Ok(keyring.map_or(Sealing::none(), |keys| Sealing::with(tenant.clone(), keys)))
-    }
-
-    pub(crate) fn is_given(&self) -> bool {
-        self.source.is_some()
-    }
-}
-
 impl TenantKeyError {
     /// Whether it is the key, or the keys, that are not there; nothing is wrong with them.
     pub(crate) fn is_missing(&self) -> bool {
@@ -381,101 +272,17 @@ fn directory(data: &Path, tenant: &TenantText) -> PathBuf {
     data.join("tenants").join(tenant.as_str())
 }
 
-fn note(data: &Path, tenant: &TenantText) -> PathBuf {
-    directory(data, tenant).join("keys").join(NOTE)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a container's secret or a systemd credential, where the configuration names it"
-)]
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-/// A key's text, unless others may read it too.
-fn read_file(path: &Path) -> Result<Option<String>, TenantKeyError> {
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(io_error("read", path))?,
-    };
-    let metadata = file.metadata().map_err(io_error("read", path))?;
-    if metadata.mode() & OTHERS != 0 {
-        return Err(TenantKeyError::ReadableByOthers(path.to_owned()));
-    }
-    let mut text = String::new();
-    // What is no text is no key; nor is anything long.
-    let read = (&mut file).take(LONGEST_KEY).read_to_string(&mut text);
-    match read {
-        Err(error) if error.kind() != io::ErrorKind::InvalidData => {
-            Err(io_error("read", path)(error))
-        }
-        _ => Ok(Some(text)),
-    }
-}
-
-/// Makes the file of a key, durably. There was none a moment ago.
-fn write_key(path: &Path, key: &TenantKey) -> io::Result<()> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if !parent.is_dir() {
-        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-        if let Some(above) = parent.parent().filter(|above| !above.as_os_str().is_empty()) {
-            File::open(above)?.sync_all()?;
-        }
-    }
-    // A start that ended in the midst left no key, and nothing that is read as one.
-    let unfinished = path.with_extension("part");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&unfinished)?;
-    writeln!(file, "{}", key.to_text())?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    File::open(parent)?.sync_all()
-}
-
 fn io_error(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> TenantKeyError + use<> {
     let path = path.to_owned();
     move |source| TenantKeyError::Io { doing, path: path.clone(), source }
-}
-
-impl FromStr for KeySource {
-    type Err = InvalidKeySource;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_name = |name: &str| {
-            !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0', '='])
-        };
-        match text.split_once(':') {
-            None if text.is_empty() => Ok(Self::DataDirectory),
-            Some(("file", path)) if !path.is_empty() && !path.contains('\0') => {
-                Ok(Self::File(path.into()))
-            }
-            Some(("env", name)) if is_name(name) => Ok(Self::Environment(name.to_owned())),
-            Some(("credential", name)) if is_name(name) => Ok(Self::Credential(name.to_owned())),
-            _ => Err(InvalidKeySource),
-        }
-    }
-}
-
-impl fmt::Display for KeySource {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DataDirectory => Ok(()),
-            Self::File(path) => write!(formatter, "file:{}", path.display()),
-            Self::Environment(name) => write!(formatter, "env:{name}"),
-            Self::Credential(name) => write!(formatter, "credential:{name}"),
-        }
-    }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
+
+    use database::Sealing;
 
     use crate::doors::SystemIds;
     use crate::failure::one_line;
@@ -610,17 +417,6 @@ pub(crate) mod tests {
         let line = one_line(&place.open(&source).unwrap_err());
         assert!(line.contains("missing from") && line.contains("restore"), "{line}");
         assert!(!keys.exists());
-    }
-
-    #[test]
-    fn sources_are_read_as_they_are_written() {
-        for text in ["", "file:/etc/key", "env:KEY", "credential:key"] {
-            assert_eq!(text.parse::<KeySource>().unwrap().to_string(), text);
-        }
-        for bad in ["key", "file:", "env:", "env:A=B", "credential:../key", "credential:.x", "x:y"]
-        {
-            assert!(bad.parse::<KeySource>().is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -1,12 +1,20 @@
 //! What each error is over HTTP: status, issues and headers (the one place that says so).
+//!
+//! `commit` says it of what keeps a commit from being made, `in_entry` where an issue stands in a
+//! Bundle.
 
-use database::{Broken, CommitError, ReadError};
-use fhir_core::{Issue, IssueCode, OperationOutcome, Severity};
+mod commit;
+mod in_entry;
+
+use database::{Broken, ReadError};
+use fhir_core::{Issue, IssueCode, OperationOutcome};
 use fhir_patch::{PatchError, PatchProblem};
 use fhir_terminology::TerminologyError;
 use fhir_xml::XmlIssue;
 use http::StatusCode;
 
+use self::commit::describe_commit;
+use self::in_entry::in_entry;
 use crate::error::ServerError;
 use crate::negotiation::Spoken;
 
@@ -73,6 +81,12 @@ fn of_terminology(error: &TerminologyError) -> StatusCode {
         | E::Malformed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         E::VersionConflict { .. } | E::Parameter { .. } => BAD_REQUEST,
     }
+}
+
+/// Whether an issue is of a narrative that is no XHTML: in JSON it is refused as in XML, where the
+/// whole cannot be read for it (XML-015).
+fn is_unreadable(issue: &Issue) -> bool {
+    issue.code == IssueCode::Structure && issue.rule.as_deref() == Some("txt-1")
 }
 
 /// The status of a patch that is not applied (HTTP-114, HTTP-116, HTTP-122).
@@ -304,6 +318,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
         ),
         E::Patch(error) => (of_patch(error), vec![error.issue()]),
         E::InvalidContent(issues) => (BAD_REQUEST, issues.clone()),
+        E::Invalid(issues) if issues.iter().any(is_unreadable) => (BAD_REQUEST, issues.clone()),
         E::Invalid(issues) => (StatusCode::UNPROCESSABLE_ENTITY, issues.clone()),
         E::TooManyEntries { count, limit } => at(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -439,73 +454,4 @@ fn unspoken(version: &str, spoken: Spoken) -> String {
 fn rebuilding() -> (StatusCode, Vec<Issue>) {
     let text = "the server is rebuilding what it finds resources by; try again later";
     (StatusCode::SERVICE_UNAVAILABLE, vec![Issue::error(IssueCode::Transient, text)])
-}
-
-fn describe_commit(error: &CommitError) -> (StatusCode, Vec<Issue>) {
-    let later = |text: &str| {
-        let issue = Issue::error(IssueCode::Transient, text);
-        (StatusCode::SERVICE_UNAVAILABLE, vec![issue])
-    };
-    match error {
-        CommitError::Overloaded => {
-            later("too much is waiting to be written; nothing was written, try again later")
-        }
-        CommitError::ClockBehind { now, newest } => later(&format!(
-            "the server's clock says {now}, its newest data is of {newest}, and no more than a \
-             minute may be between them; nothing was written: the operator must set the clock \
-             right, and writes are taken again when it has passed that less a minute"
-        )),
-        CommitError::Closed => later("the server is stopping; nothing was written"),
-        CommitError::Store(_) if error.is_disk_full() => {
-            later("the server's disk is full; nothing was written")
-        }
-        CommitError::Store(_) => later("the server cannot write now; nothing was acknowledged"),
-        CommitError::Rule { broken, .. } => describe(&ServerError::Rule(broken.clone())),
-        CommitError::Precondition { .. } | CommitError::Raced | CommitError::Repeated => {
-            describe(&ServerError::Contended)
-        }
-        CommitError::OwnerPurged => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            vec![Issue::error(
-                IssueCode::BusinessRule,
-                "it belongs to a patient who has been purged; nothing of theirs is stored any \
-                 more. Use a new id for the patient if that was not meant",
-            )],
-        ),
-        CommitError::Read(ReadError::Overloaded) => describe(&ServerError::TooManyLarge),
-        CommitError::Read(error) if error.is_passing() => rebuilding(),
-        CommitError::Read(_) => describe(&ServerError::Interrupted),
-        CommitError::OutcomeUnknown => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            vec![Issue {
-                severity: Severity::Fatal,
-                ..Issue::error(
-                    IssueCode::Exception,
-                    "it is unknown whether this was written; read it before sending it again",
-                )
-            }],
-        ),
-    }
-}
-
-/// The issue as seen from the Bundle: content stands in the entry's resource, conditions in its
-/// request.
-fn in_entry(mut issue: Issue, entry: &str) -> Issue {
-    let prefixed = |expression: &String| match expression.as_str() {
-        "http.If-Match" => format!("{entry}.request.ifMatch"),
-        "http.If-None-Match" => format!("{entry}.request.ifNoneMatch"),
-        "http.If-None-Exist" => format!("{entry}.request.ifNoneExist"),
-        "request" | "request.url" | "request.method" => format!("{entry}.{expression}"),
-        inner if inner.starts_with("Bundle.entry[") || inner.starts_with("http.") => inner.into(),
-        inner @ ("id" | "resourceType") => format!("{entry}.resource.{inner}"),
-        inner => match inner.split_once('.') {
-            Some((_, inner)) => format!("{entry}.resource.{inner}"),
-            None => format!("{entry}.resource"),
-        },
-    };
-    issue.expression = issue.expression.iter().map(prefixed).collect();
-    if issue.expression.is_empty() {
-        issue.expression.push(entry.to_owned());
-    }
-    issue
 }

@@ -1,4 +1,11 @@
 //! One HTTP exchange: a request in, an answer out. Nothing here knows what an interaction does.
+//!
+//! `carry_out` has what is done in between, `response` how it is written.
+
+mod carry_out;
+mod response;
+
+pub(crate) use carry_out::patches;
 
 use std::sync::Arc;
 
@@ -7,28 +14,21 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use contract::{Interaction, header as contract_header};
-use database::Idempotency;
-use fhir_core::json::Document;
-use fhir_core::{Issue, Lines, OperationOutcome, Resource};
+use fhir_core::{Issue, OperationOutcome};
 use fhir_schema::Schema;
-use http::header::{
-    ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY,
-};
+use http::header::{CONNECTION, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http::{HeaderName, Request, StatusCode};
 
+use self::carry_out::{carry_out, writes};
+use self::response::{applied, set, write, write_error};
 use crate::admission::{Admitted, NotAdmitted, admit};
-use crate::call::{Answer, Call, Conditions};
+use crate::call::Answer;
 use crate::error::ServerError;
-use crate::error_answer::ErrorAnswer;
-use crate::holding::HeldBody;
-use crate::idempotency::Turn;
-use crate::interactions::{history, validate};
-use crate::large::{LARGE, SMALL, Turns, where_it_belongs};
-use crate::negotiation::{self, Encoding, Format, Handling, Return, SentAs, Spoken};
-use crate::validation::Sent;
-use crate::{Server, bundle, dispatch, idempotency, panics, representation, validation};
+use crate::interactions::history;
+use crate::large::Turns;
+use crate::negotiation::{self, Encoding, Format, Handling, Return, Spoken};
+use crate::{Server, panics, representation, validation};
 
 /// Answers whatever comes over the socket of requests.
 pub(crate) async fn exchange(
@@ -145,138 +145,6 @@ async fn in_format(
     }
 }
 
-async fn carry_out(
-    server: &Arc<Server>,
-    admitted: Admitted,
-    head: &Parts,
-    body: Body,
-    preference: Return,
-) -> Result<Answer, ServerError> {
-    let Admitted { grant, interaction } = admitted;
-    let invoked = matches!(interaction, Interaction::Operation(..));
-    // An operation takes its parameters from the query of a GET, or from a body.
-    let body = if takes_body(&interaction) || (invoked && head.method == http::Method::POST) {
-        // What is denied whatever the body says is denied before a byte of it is read.
-        if let contract::Decision::Deny(reason) = contract::decide(&grant, &interaction) {
-            return Err(ServerError::Denied(reason));
-        }
-        let spoken = Spoken(server.databases[&grant.tenant].schema().fhir_version());
-        Some(read_body(server, (spoken, &interaction), head, body).await?)
-    } else {
-        None
-    };
-    let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
-    // How long an operation takes, its parameters do not say, no patch how long a resource it is
-    // for, and no body how long profiles do.
-    let says_little = invoked
-        || patches(&interaction)
-        || (length > 0 && server.validations[&grant.tenant].is_deep())
-        || (interaction == Interaction::BatchOrTransaction
-            && body.as_ref().is_some_and(|(body, _)| names_patch(&body.bytes)));
-    let length = if says_little { length.max(SMALL + 1) } else { length };
-    // What is patched may be as large as a resource may be, several times in memory.
-    let length = if patches(&interaction) { length.max(LARGE + 1) } else { length };
-    let server = Arc::clone(server);
-    let database = Arc::clone(&server.databases[&grant.tenant]);
-    let query = head.uri.query().unwrap_or_default().to_owned();
-    let conditions = conditions(&head.headers);
-    let languages = text_of(&head.headers, ACCEPT_LANGUAGE.as_str());
-    let named = if writes(&interaction) && head.headers.contains_key(idempotency::HEADER) {
-        idempotency::named(head, &grant)?
-    } else {
-        None
-    };
-    let turns = server.large.clone();
-    // On the heap: it would be copied with every future around it.
-    let work = Box::pin(async move {
-        let all = body.as_ref().map_or(&[][..], |(body, _)| &body.bytes);
-        let named = named.map(|named| named.with_body(all));
-        let accept_language = languages.as_deref();
-        let call = Call {
-            server: &server,
-            database: &database,
-            grant: &grant,
-            interaction,
-            query: &query,
-            conditions,
-            resource: None,
-            json_patch: None,
-            preference,
-            accept_language,
-            named: None,
-            sent: Sent::Stored,
-        };
-        let Some((body, sent_as)) = &body else {
-            return perform(call, named).await;
-        };
-        let SentAs::Resource(encoding) = *sent_as else {
-            let document = Document::parse(&body.bytes).map_err(ServerError::InvalidJson)?;
-            return perform(Call { json_patch: Some(document.root()), ..call }, named).await;
-        };
-        let json = representation::as_json(&body.bytes, encoding, database.schema());
-        let (bytes, places) = match json {
-            Err(ServerError::InvalidXml(issues)) => return validate::without_json(&call, issues),
-            json => json?,
-        };
-        let lines = Lines::new();
-        let sent = places.as_ref().map_or(Sent::Json(&bytes, &lines), Sent::Xml);
-        if call.interaction == Interaction::BatchOrTransaction {
-            // The largest by far, and the rarest.
-            return Box::pin(bundle::bundle(
-                &server,
-                &database,
-                &grant,
-                (&bytes, sent),
-                (preference, accept_language),
-                named,
-            ))
-            .await;
-        }
-        let document = Document::parse(&bytes).map_err(ServerError::InvalidJson)?;
-        let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
-        perform(Call { resource: Some(resource), sent, ..call }, named).await
-    });
-    where_it_belongs(length, &turns, work).await
-}
-
-/// Carries the call out; one that its client named, once.
-async fn perform(call: Call<'_>, named: Option<Idempotency>) -> Result<Answer, ServerError> {
-    match named {
-        None => dispatch::dispatch(call).await,
-        Some(request) => Box::pin(once(call, request)).await,
-    }
-}
-
-async fn once(call: Call<'_>, request: Idempotency) -> Result<Answer, ServerError> {
-    for _ in 0..idempotency::TRIES {
-        let done = match idempotency::turn((call.server, call.database), &request).await? {
-            Turn::Replay(answered) => return idempotency::answer(&call, &answered).await,
-            Turn::Perform(named) => {
-                dispatch::dispatch(Call { named: Some(&named), ..call.clone() }).await
-            }
-        };
-        if !idempotency::came_between(&done) {
-            return done;
-        }
-    }
-    Err(ServerError::Contended)
-}
-
-fn writes(interaction: &Interaction) -> bool {
-    takes_body(interaction) || matches!(interaction, Interaction::Delete(_))
-}
-
-fn takes_body(interaction: &Interaction) -> bool {
-    matches!(
-        interaction,
-        Interaction::Create(_) | Interaction::Update(_) | Interaction::BatchOrTransaction
-    ) || patches(interaction)
-}
-
-pub(crate) fn patches(interaction: &Interaction) -> bool {
-    matches!(interaction, Interaction::Patch(_) | Interaction::ConditionalPatch(_))
-}
-
 /// With `Prefer: handling=strict`, parameters that mean nothing here are errors (HTTP-026).
 fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), ServerError> {
     let history = matches!(
@@ -296,72 +164,6 @@ fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), Server
     unknown.map_or(Ok(()), |name| Err(ServerError::UnsupportedParameter(name)))
 }
 
-/// Whether a short Bundle may have an entry that patches. What is escaped may say anything.
-fn names_patch(bundle: &[u8]) -> bool {
-    let escapes = |byte: &u8| matches!(byte, b'\\' | b'&');
-    bundle.len() <= SMALL
-        && (bundle.windows(5).any(|part| part == b"PATCH") || bundle.iter().any(escapes))
-}
-
-async fn read_body(
-    server: &Server,
-    (spoken, interaction): (Spoken, &Interaction),
-    head: &Parts,
-    body: Body,
-) -> Result<(HeldBody, SentAs), ServerError> {
-    if let Some(coding) = head.headers.get(CONTENT_ENCODING)
-        && coding != "identity"
-    {
-        let coding = String::from_utf8_lossy(coding.as_bytes()).into_owned();
-        return Err(ServerError::ContentCodingNotSupported(coding));
-    }
-    let limit = server.limits.body_bytes;
-    let length = head.headers.get(http::header::CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > limit) {
-        return Err(ServerError::BodyTooLong { limit });
-    }
-    let body = server.holding.read(body, limit, &*server.clock).await?;
-    let begins = body.bytes.first().copied();
-    let sent_as = if patches(interaction) {
-        negotiation::patch_sent(spoken, &head.headers, begins)?
-    } else {
-        SentAs::Resource(negotiation::content_encoding(spoken, &head.headers, begins)?)
-    };
-    if body.bytes.is_empty() {
-        return Err(ServerError::BodyMissing);
-    }
-    Ok((body, sent_as))
-}
-
-/// The lines of a header as one.
-fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
-    let mut lines = headers.get_all(name).iter().peekable();
-    lines.peek()?;
-    let lines: Vec<_> =
-        lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect();
-    Some(lines.join(", "))
-}
-
-fn conditions(headers: &HeaderMap) -> Conditions {
-    let text = |name: &str| text_of(headers, name);
-    Conditions {
-        if_match: text(IF_MATCH.as_str()),
-        if_none_match: text(IF_NONE_MATCH.as_str()),
-        if_modified_since: text(IF_MODIFIED_SINCE.as_str()),
-        if_none_exist: text("if-none-exist"),
-    }
-}
-
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    match HeaderValue::from_str(value) {
-        Ok(value) => {
-            headers.insert(name, value);
-        }
-        Err(error) => tracing::error!(%error, %name, "a header could not be written"),
-    }
-}
-
 /// The answer with an OperationOutcome in its body (`Prefer: return=OperationOutcome`).
 fn with_outcome(answer: Answer) -> Answer {
     let body = if answer.told.is_empty() {
@@ -377,94 +179,18 @@ fn with_outcome(answer: Answer) -> Answer {
     Answer { status, body: Some(body), ..answer }
 }
 
-fn write(server: &Server, answer: Answer, format: Format) -> Response {
-    let mut response = with_body(answer.status, answer.body, format);
-    let headers = response.headers_mut();
-    if let Some((version, instant)) = answer.version {
-        set(headers, ETAG, &format!("W/\"{version}\""));
-        set(headers, LAST_MODIFIED, &http_date(instant));
-    }
-    if let Some(location) = answer.location {
-        set(headers, LOCATION, &format!("{}/{location}", server.base.as_str()));
-    }
-    response
-}
-
-/// Says which preference was followed (RFC 7240, 3).
-fn applied(headers: &mut HeaderMap, preference: Return) {
-    let text = match preference {
-        Return::Default => return,
-        Return::Minimal => "return=minimal",
-        Return::Representation => "return=representation",
-        Return::OperationOutcome => "return=OperationOutcome",
-    };
-    let name = HeaderName::from_static("preference-applied");
-    headers.insert(name, HeaderValue::from_static(text));
-}
-
-fn http_date(instant: fhir_core::Instant) -> String {
-    let seconds = u64::try_from(instant.as_seconds()).unwrap_or(0);
-    httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
-}
-
-fn write_error(error: &ServerError, format: Format, head: &Parts, schema: &Schema) -> Response {
-    let answer = ErrorAnswer::of(error);
-    if answer.is_our_fault() {
-        tracing::error!(
-            error = error as &dyn std::error::Error,
-            request_id = request_id(head),
-            "a request failed by our fault"
-        );
-    }
-    let body = representation::outcome(&answer.outcome, schema, format);
-    let mut response = with_body(answer.status, Some(body), format);
-    let headers = response.headers_mut();
-    if let Some(seconds) = answer.retry_after {
-        set(headers, RETRY_AFTER, &seconds.to_string());
-    }
-    if let Some(version) = answer.deleted {
-        set(headers, ETAG, &format!("W/\"{version}\""));
-    }
-    response
-}
-
-/// More headers than any answer has, those that its connection adds included.
-const HEADERS: usize = 12;
-
-fn with_body(status: StatusCode, body: Option<Bytes>, format: Format) -> Response {
-    let written = body.is_some();
-    let mut response = Response::new(body.map_or_else(Body::empty, Body::from));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    // Room for all that an answer has, found once.
-    headers.reserve(HEADERS);
-    if written {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type));
-    }
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    headers
-        .insert(VARY, HeaderValue::from_static("Accept, Accept-Language, Prefer, Authorization"));
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
+    use http::HeaderMap;
+
     use super::*;
-    use crate::large::LARGE;
+    use crate::large::{LARGE, where_it_belongs};
 
     fn format(query: &str) -> Format {
         negotiation::format(Spoken("4.0.1"), &HeaderMap::new(), query).unwrap()
-    }
-
-    #[test]
-    fn what_may_patch_is_known_whatever_is_escaped() {
-        for names in ["\"PATCH\"", r#""P\u0041TCH""#, "<method value=\"&#80;ATCH\"/>"] {
-            assert!(names_patch(names.as_bytes()), "{names}");
-        }
-        assert!(!names_patch(br#"{"method":"PUT","url":"Patient/1"}"#));
     }
 
     /// A large Binary, as a read or a write answers it.

@@ -35,6 +35,16 @@ impl Holding {
         Arc::new(Self { held: AtomicUsize::new(0), limit, pace })
     }
 
+    /// Makes room for bytes that no body brings: of a resource that a patch makes.
+    ///
+    /// # Errors
+    /// When others hold too much for them.
+    pub(crate) fn room(self: &Arc<Self>, bytes: usize) -> Result<Share, ServerError> {
+        let mut share = Share { holding: Arc::clone(self), bytes: 0 };
+        share.grow(bytes)?;
+        Ok(share)
+    }
+
     /// Reads a body of at most `longest` bytes.
     ///
     /// # Errors
@@ -98,7 +108,7 @@ pub(crate) struct HeldBody {
 
 /// The bytes of one request among all that are held.
 #[derive(Debug)]
-struct Share {
+pub(crate) struct Share {
     holding: Arc<Holding>,
     bytes: usize,
 }
@@ -111,6 +121,13 @@ impl Share {
             return Err(ServerError::TooMuchHeld);
         }
         Ok(())
+    }
+
+    /// Gives back what is beyond so many bytes.
+    pub(crate) fn shrink(&mut self, to: usize) {
+        let beyond = self.bytes.saturating_sub(to);
+        self.bytes -= beyond;
+        self.holding.held.fetch_sub(beyond, Ordering::AcqRel);
     }
 }
 
@@ -171,6 +188,11 @@ mod tests {
         assert!(matches!(refused, Err(ServerError::TooMuchHeld)));
         let fits = holding.read(in_pieces(&["abcd"]), 8, &Standing).await.unwrap();
         drop((first, fits));
+        let mut room = holding.room(9).unwrap();
+        assert!(matches!(holding.room(2), Err(ServerError::TooMuchHeld)));
+        room.shrink(4);
+        drop(holding.room(6).unwrap());
+        drop(room);
         holding.read(in_pieces(&["abcdefgh"]), 8, &Standing).await.unwrap();
     }
 

@@ -1,5 +1,11 @@
 //! Formats and preferences (FHIR R4, 3.1.0.1.9 to 3.1.0.1.11 and 3.1.0.6): JSON and XML, in
-//! and out.
+//! and out. `Prefer` is in `prefer`, a query's parameters in `parameters`.
+
+mod parameters;
+mod prefer;
+
+pub(crate) use parameters::parameters;
+pub(crate) use prefer::{Handling, Return, preference};
 
 use std::borrow::Cow;
 
@@ -7,23 +13,6 @@ use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 
 use crate::error::ServerError;
-
-/// `Prefer: return=`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Return {
-    Minimal,
-    Representation,
-    OperationOutcome,
-    /// Nothing preferred.
-    Default,
-}
-
-/// `Prefer: handling=`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Handling {
-    Lenient,
-    Strict,
-}
 
 /// The FHIR version that is spoken: that of the tenant's definitions, like `4.0.1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -332,63 +321,10 @@ pub(crate) fn patch_sent(
     }
 }
 
-/// Reads `Prefer` (RFC 7240): what to return, and what to do with unknown parameters.
-pub(crate) fn preference(headers: &HeaderMap) -> (Return, Handling) {
-    let mut preferred = Return::Default;
-    let mut handling = Handling::Lenient;
-    for line in headers.get_all("prefer") {
-        let Ok(line) = line.to_str() else { continue };
-        for part in line.split([',', ';']) {
-            match part.trim().to_ascii_lowercase().replace('"', "").as_str() {
-                "return=minimal" => preferred = Return::Minimal,
-                "return=representation" => preferred = Return::Representation,
-                "return=operationoutcome" => preferred = Return::OperationOutcome,
-                "handling=strict" => handling = Handling::Strict,
-                "handling=lenient" => handling = Handling::Lenient,
-                _ => {}
-            }
-        }
-    }
-    (preferred, handling)
-}
-
-/// The parameters of a query, decoded as a form (`+` is a space); what is not UTF-8 is replaced.
-pub(crate) fn parameters(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(name), decode(value))
-    })
-}
-
-/// Resolves `%XX` and `+`.
-fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = bytes.get(at + 1..at + 3).and_then(|digits| std::str::from_utf8(digits).ok());
-        let escaped = hex
-            .filter(|digits| bytes[at] == b'%' && digits.bytes().all(|b| b.is_ascii_hexdigit()))
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match escaped {
-            Some(byte) => {
-                out.push(byte);
-                at += 3;
-            }
-            None => {
-                out.push(if bytes[at] == b'+' { b' ' } else { bytes[at] });
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::{
-        Encoding, Handling, Return, Spoken, check_one_version, content_encoding, format,
-        parameters, preference,
+        Encoding, Spoken, check_one_version, content_encoding, format, parameters, preference,
     };
     use http::{HeaderMap, HeaderName, HeaderValue};
     use proptest::prelude::*;
@@ -493,39 +429,6 @@ mod tests {
         assert_eq!(begins(b'{'), Some(Encoding::Json));
         assert_eq!(begins(b'<'), Some(Encoding::Xml));
         assert_eq!(begins(b'a'), None);
-    }
-
-    #[test]
-    fn preferences_are_read_from_any_number_of_headers() {
-        // HTTP-048
-        let read = |lines: &[&str]| {
-            let lines: Vec<_> = lines.iter().map(|line| ("prefer", *line)).collect();
-            preference(&headers(&lines))
-        };
-        assert_eq!(read(&[]), (Return::Default, Handling::Lenient));
-        assert_eq!(
-            read(&["return=minimal, respond-async; handling=strict"]),
-            (Return::Minimal, Handling::Strict)
-        );
-        assert_eq!(
-            read(&["foo=bar", "return=\"representation\""]),
-            (Return::Representation, Handling::Lenient)
-        );
-        assert_eq!(
-            read(&["return=OperationOutcome"]),
-            (Return::OperationOutcome, Handling::Lenient)
-        );
-    }
-
-    #[test]
-    fn parameters_are_decoded_as_a_form() {
-        // HTTP-027
-        let read: Vec<_> = parameters("a=x%7Cy&b=1+2&%63&=&d=%zz").collect();
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(
-            read,
-            [pair("a", "x|y"), pair("b", "1 2"), pair("c", ""), pair("", ""), pair("d", "%zz")]
-        );
     }
 
     proptest! {

@@ -1,5 +1,9 @@
 //! The store itself: opening, and the port over the store's own runtime, so that it can be asked
-//! from any thread and any executor.
+//! from any thread and any executor. How sessions are asked, and when commits end, is in `shared`.
+
+mod shared;
+
+pub(crate) use shared::Shared;
 
 use std::fmt;
 use std::future::Future;
@@ -10,8 +14,7 @@ use std::sync::mpsc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fhir_core::{Clock, Instant, ResourceId, ResourceType, VersionId};
-use futures_util::future::join;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use store::{
     AppendError, BlobError, BlobFlaw, BlobId, BlobReference, CloseError, Commit, CommitHash, Head,
     HistoryOrder, HistoryVersion, IdentifierKey, Location, Place, ReadError, Store, StoredBody, T,
@@ -21,23 +24,19 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::append::{Appending, HeadElsewhere, Writer};
+use self::shared::{Ended, LEASE_EXPIRED};
+use crate::append::HeadElsewhere;
 use crate::blobs;
-use crate::connect::{Connector, Pool, Session};
+use crate::connect::{Connector, Session};
 use crate::error::{Failure, LeaseLost, OpenError, append_error};
-use crate::lease::{Hold, Lease};
 use crate::open::open;
 use crate::options::PostgresOptions;
 use crate::reads::{self, History, Resource};
 use crate::rows::Rows;
-use crate::sessions::{Pools, Sessions};
+use crate::sessions::Sessions;
 
 /// How many commits a walk through the log asks for at once.
 const WALKED_COMMITS: u64 = 100;
-
-/// Said where nobody is known to have taken over, and anybody may.
-const LEASE_EXPIRED: &str = "PostgreSQL was not reached in time to renew the lease: another \
-                             server may have the tenant by now";
 
 /// One tenant's store in a PostgreSQL database.
 pub struct PostgresStore {
@@ -45,28 +44,6 @@ pub struct PostgresStore {
     /// Held while appending.
     appending: Mutex<()>,
     runtime: Option<Runtime>,
-}
-
-pub(crate) struct Shared {
-    pub(crate) tenant: TenantText,
-    pub(crate) options: PostgresOptions,
-    pub(crate) connector: Arc<Connector>,
-    pub(crate) lease: Arc<Lease>,
-    pools: Pools,
-    writer: Mutex<Option<Writer>>,
-    head: RwLock<Head>,
-    ended: Mutex<Ended>,
-}
-
-/// Whether commits are taken no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    No,
-    /// What became of a commit is unknown.
-    Poisoned,
-    /// The head is not where this server left it.
-    HeadElsewhere,
-    Closed,
 }
 
 impl PostgresStore {
@@ -181,11 +158,6 @@ impl PostgresStore {
     }
 }
 
-fn is_head_elsewhere(error: &AppendError) -> bool {
-    matches!(error, AppendError::Io(error)
-        if error.get_ref().is_some_and(|inner| inner.is::<HeadElsewhere>()))
-}
-
 pub(crate) fn head_of(row: &tokio_postgres::Row) -> Result<(i64, Head), Failure> {
     let (t, instant): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
     let hash: &[u8] = row.try_get(2)?;
@@ -206,120 +178,6 @@ pub(crate) fn blocking<R: Send + 'static>(
     let (sender, answer) = mpsc::sync_channel(1);
     runtime.spawn(async move { drop(sender.send(what.await)) });
     answer.recv().expect("the runtime lives as long as the store, and tasks do not panic")
-}
-
-impl Shared {
-    /// What an opened store has, where the log ends at `head`.
-    pub(crate) fn new(
-        tenant: TenantText,
-        options: PostgresOptions,
-        connector: Arc<Connector>,
-        lease: Lease,
-        head: Head,
-    ) -> Self {
-        Self {
-            tenant,
-            pools: Pools::new(options.read_connections),
-            options,
-            connector,
-            lease: Arc::new(lease),
-            writer: Mutex::new(None),
-            head: RwLock::new(head),
-            ended: Mutex::new(Ended::No),
-        }
-    }
-
-    /// Asks when it may, for as long as that may take.
-    async fn ask_in_turn<R, F>(
-        &self,
-        sessions: Sessions,
-        question: impl Fn(Arc<Session>) -> F,
-    ) -> Result<(R, Hold), Failure>
-    where
-        F: Future<Output = Result<R, Failure>>,
-    {
-        let _turn = self.pools.turn(sessions).await;
-        let limit = sessions.limit(self.options.patience);
-        let asked = timeout(limit, self.ask(sessions, question)).await;
-        asked.unwrap_or_else(|_| {
-            self.pools.give_up(sessions);
-            Err(Failure::Silent(limit))
-        })
-    }
-
-    async fn ask<R, F>(
-        &self,
-        sessions: Sessions,
-        question: impl Fn(Arc<Session>) -> F,
-    ) -> Result<(R, Hold), Failure>
-    where
-        F: Future<Output = Result<R, Failure>>,
-    {
-        let pool = self.pools.of(sessions);
-        match self.ask_once(pool, &question).await {
-            Err(failure) if failure.is_disconnected() || failure.is_lost_race() => {
-                self.ask_once(pool, &question).await
-            }
-            answer => answer,
-        }
-    }
-
-    /// Asks, and right behind it, without waiting in between, whether the lease is held: what was
-    /// read while it was ours is all that was ever acknowledged.
-    async fn ask_once<R, F>(
-        &self,
-        pool: &Pool,
-        question: &impl Fn(Arc<Session>) -> F,
-    ) -> Result<(R, Hold), Failure>
-    where
-        F: Future<Output = Result<R, Failure>>,
-    {
-        let session = pool.session(&self.connector).await?;
-        let (answer, hold) = join(question(Arc::clone(&session)), self.lease.held(&session)).await;
-        Ok((answer?, hold?))
-    }
-
-    /// Whether what was read may be shown. A closed store shows what it had.
-    fn judge_hold(&self, hold: Hold) -> Result<(), String> {
-        match hold {
-            Hold::Held => Ok(()),
-            _ if *self.ended.lock() == Ended::Closed => Ok(()),
-            Hold::Lost => Err(LeaseLost.to_string()),
-            Hold::Expired => Err(LEASE_EXPIRED.to_owned()),
-        }
-    }
-
-    async fn append(&self, rows: &Rows, blobs: &[(T, BlobReference)]) -> Result<Head, AppendError> {
-        let appending = Appending {
-            tenant: self.tenant.as_str(),
-            blobs,
-            lease: &self.lease,
-            connector: &self.connector,
-            patience: self.options.patience,
-            outcome_patience: self.options.outcome_patience,
-        };
-        let mut session = self.writer.lock().take();
-        let appended = appending.append(&mut session, rows).await;
-        *self.writer.lock() = session;
-        match &appended {
-            Err(AppendError::Poisoned(_)) => drop(self.end(Ended::Poisoned)),
-            Err(error) if is_head_elsewhere(error) => drop(self.end(Ended::HeadElsewhere)),
-            _ => {}
-        }
-        appended?;
-        *self.head.write() = rows.after;
-        Ok(rows.after)
-    }
-
-    /// Takes commits no more. Says whether that is new.
-    fn end(&self, how: Ended) -> bool {
-        let mut ended = self.ended.lock();
-        let is_new = *ended != Ended::Closed && *ended != how;
-        if is_new {
-            *ended = how;
-        }
-        is_new
-    }
 }
 
 #[async_trait]

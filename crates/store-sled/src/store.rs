@@ -1,4 +1,7 @@
-//! The store itself: appends through the tail, reads through memory and then the state.
+//! The store itself: appends through the tail, reads through memory and then the state. How a group
+//! is encoded is in `writer`.
+
+mod writer;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,16 +15,16 @@ use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use store::record;
 use store::{
-    AppendError, BlobError, BlobId, BlobReference, CloseError, Commit, CommitHash, CommitKind,
-    Derive, Head, HistoryOrder, HistoryVersion, IdentifierKey, MalformedGroup, Place, ReadError,
-    Store, StoredBody, T, TenantText, VersionEntry, Walked, judge_group, named_blobs,
+    AppendError, BlobError, BlobId, BlobReference, CloseError, Commit, CommitKind, Derive, Head,
+    HistoryOrder, HistoryVersion, IdentifierKey, MalformedGroup, Place, ReadError, Store,
+    StoredBody, T, TenantText, VersionEntry, Walked, judge_group, named_blobs,
 };
 
+use self::writer::Writer;
 use crate::SledStoreOptions;
 use crate::applier::Applier;
 use crate::blobs::Blobs;
 use crate::error::{Damage, Flaw, OpenError};
-use crate::frame::{GROUP_HEADER, GROUP_TRAILER, GroupHeader, MAX_GROUP_COMMITS};
 use crate::history::{Found, Histories};
 use crate::keys::{Pointer, bearers_key, version_keys};
 use crate::layout::Layout;
@@ -33,13 +36,7 @@ use crate::room;
 use crate::segments::Segments;
 use crate::slot::Slot;
 use crate::state::State;
-use crate::table::{Unit, UnitBuilder};
 use crate::tail::{Tail, append_error};
-
-/// The most bytes of one group.
-const MAX_GROUP: u64 = 1 << 30;
-/// A buffer that grew beyond this for a large group is not kept.
-const KEPT_BUFFER: usize = 8 << 20;
 
 /// What an operator is told while the state is out of use; the log has the reason.
 const PUT_RIGHT: &str = "the derived state failed and is being put right from the log";
@@ -59,16 +56,6 @@ pub struct SledStore {
     pub(crate) memory: Arc<Memory>,
     pub(crate) state: Arc<Slot>,
     applier: Applier,
-}
-
-/// What appending needs, reused from group to group.
-struct Writer {
-    tail: Tail,
-    buffer: Vec<u8>,
-    blocks: Vec<Range<usize>>,
-    hashes: Vec<CommitHash>,
-    /// Where each commit's record begins in the buffer.
-    starts: Vec<usize>,
 }
 
 impl SledStore {
@@ -492,62 +479,6 @@ impl Store for SledStore {
         self.applier.end(Order::Drain);
         let flushed = self.state.get().and_then(|state| state.flush());
         flushed.map_err(|reason| CloseError::StateFailed { reason })
-    }
-}
-
-impl Writer {
-    /// Writes the group into the buffer, as it will stand in the log. Returns its length.
-    fn encode(&mut self, first: T, head: Head, group: &[Commit]) -> Result<usize, AppendError> {
-        if group.len() > MAX_GROUP_COMMITS {
-            let (commits, limit) = (group.len(), MAX_GROUP_COMMITS);
-            return Err(AppendError::TooMany { commits, limit });
-        }
-        let framing = GROUP_HEADER + GROUP_TRAILER;
-        let length = framing + group.iter().map(record::length).sum::<usize>();
-        if length as u64 > MAX_GROUP {
-            return Err(AppendError::TooLarge { length: length as u64, limit: MAX_GROUP });
-        }
-        self.buffer.clear();
-        self.blocks.clear();
-        self.hashes.clear();
-        self.starts.clear();
-        self.buffer.reserve(length);
-        let commits = u32::try_from(group.len()).expect("each commit has bytes, all fit 1 GB");
-        let header = GroupHeader { commits, length: length as u64, first };
-        self.buffer.extend_from_slice(&header.encode());
-        let mut previous = head.hash;
-        for commit in group {
-            self.starts.push(self.buffer.len());
-            let hash = record::encode(commit, &previous, &mut self.buffer, &mut self.blocks);
-            previous = hash.map_err(|source| {
-                let t = commit.t;
-                AppendError::Malformed(MalformedGroup::Unencodable { t, source })
-            })?;
-            self.hashes.push(previous);
-        }
-        self.buffer.extend_from_slice(&header.trailer());
-        Ok(length)
-    }
-
-    /// The keys of the group in the buffer, which stands at `offset` of the newest segment.
-    fn unit(&self, group: &[Commit], offset: u64) -> Unit {
-        let mut builder = UnitBuilder::new(self.tail.segment(), self.blocks.len());
-        let mut blocks = self.blocks.iter();
-        for ((commit, hash), start) in group.iter().zip(&self.hashes).zip(&self.starts) {
-            let own = blocks.by_ref().take(commit.versions.len());
-            let places = own.map(|block| {
-                let length = u32::try_from(block.len()).expect("a block is below 1 GB");
-                (offset + block.start as u64, length)
-            });
-            builder.add(commit, *hash, offset + *start as u64, places);
-        }
-        builder.finish()
-    }
-
-    fn tidy(&mut self) {
-        if self.buffer.capacity() > KEPT_BUFFER {
-            self.buffer = Vec::new();
-        }
     }
 }
 

@@ -12,9 +12,12 @@ use store_sled::{
     LogExtent, NamedBlob, Reached, blob_path, extent_in_steps, list_blobs, read_blob,
 };
 
+use super::digest;
+use super::error::{BackupError, failed};
 use super::files::write_whole;
 use super::manifest::Piece;
-use super::{BackupError, Target, digest, failed, read_piece};
+use super::reading::read_piece;
+use super::target::Target;
 use crate::key_copies::Folder;
 
 /// The keys of whom the purge ledger calls purged; empty where there is none.

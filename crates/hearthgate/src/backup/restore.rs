@@ -16,9 +16,11 @@ use registry::{Actor, Beside, Registry};
 use store::TenantText;
 use store_sled::{cut_after, extent, holds_sealed, newest_commit};
 
+use super::blobs;
+use super::error::{BackupError, failed};
 use super::files::{create, finish, make_directory, sync_parent, write_whole};
 use super::manifest::{Manifest, Tenant};
-use super::{BackupError, blobs, failed, find_manifest, read_piece};
+use super::reading::{find_manifest, read_piece};
 use crate::definitions;
 use crate::doors::{SystemClock, SystemIds};
 use crate::key_copies::{self, Folder};

@@ -13,7 +13,9 @@ use store_postgres::Verified;
 use store_sled::{Cut, SledStore, SledStoreOptions, extent};
 
 use super::blobs::{self, Blobs};
-use super::{BackupError, find_manifest, in_postgres, read_piece, tenants};
+use super::error::BackupError;
+use super::reading::{find_manifest, read_piece};
+use super::{in_postgres, tenants};
 use crate::config::{Config, Flags};
 use crate::failure::one_line;
 use crate::key_copies::Folder;

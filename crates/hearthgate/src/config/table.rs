@@ -104,7 +104,7 @@ keys! {
     "gateway.drain_seconds" => gateway.drain:
         "How long requests in flight may take once the process is told to stop.",
     "server.held_bytes" => server.held_bytes:
-        "Bytes of the bodies of all requests that are worked on at once; a request that has no room among them gets 503. At least `gateway.body_bytes`.",
+        "Bytes of the bodies of all requests that are worked on at once, and of what patches make; a request that has no room among them gets 503. At least `gateway.body_bytes`.",
     "server.body_grace_seconds" => server.body_grace:
         "How long a body may stop coming before its request gets 408.",
     "server.body_bytes_per_second" => server.body_rate:

@@ -134,7 +134,7 @@ fn is_of(entry: &VersionEntry, change: &Change) -> bool {
 /// Whether the change with this index is a patch.
 fn is_patch(targets: &[Target], entry_of: &[usize], change: usize) -> bool {
     let target = entry_of.get(change).and_then(|entry| targets.get(*entry));
-    target.is_some_and(|target| matches!(target.interaction, Interaction::Patch(_)))
+    target.is_some_and(|target| patches(&target.interaction))
 }
 
 /// A failed commit, in the entry that failed.

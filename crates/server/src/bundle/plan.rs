@@ -6,7 +6,7 @@ use contract::{Instance, Interaction};
 use database::{Action, Body, Change, Condition, Expect, IdentifierKey, Method, Snapshot};
 use fhir_core::json::Replacements;
 use fhir_core::{Bundle, Resource, ResourceId, ResourceType, VersionId};
-use fhir_validation::SentIn;
+use fhir_validation::{OtherEntries, SentIn};
 
 use super::Context;
 use super::allowance::Allowance;
@@ -147,9 +147,13 @@ impl<'a> Planner<'a> {
                 let identity = (instance.resource_type.clone(), instance.id.clone());
                 self.write(index, identity, Some(resource), Method::Put, expect)
             }
-            Interaction::Patch(instance) => {
+            Interaction::Patch(_) | Interaction::ConditionalPatch(_) => {
                 let patched = self.patched.get(&index).ok_or(ServerError::Interrupted)?;
+                let instance = patched.instance;
                 update::check_identity(&patched.resource, instance)?;
+                if let Some(criteria) = patched.criteria {
+                    self.conditions.insert(criteria.clone(), vec![instance.id.clone()]);
+                }
                 let expect = Expect::Versions(vec![patched.version]);
                 let identity = (instance.resource_type.clone(), instance.id.clone());
                 self.write(index, identity, Some(&patched.resource), Method::Patch, expect)
@@ -381,7 +385,7 @@ impl<'a> Planner<'a> {
     fn judge(&mut self) -> Result<(), ServerError> {
         let Some(judged) = &mut self.judged else { return Ok(()) };
         let Context { server, grant, preference, sent, .. } = self.context;
-        let validation = &server.validations[&grant.tenant];
+        let (validation, destinations) = (&server.validations[&grant.tenant], &self.destinations);
         let (now, mut issues) = (server.clock.now(), Issues::default());
         for write in &self.writes {
             let Some(resource) = write.resource else { continue };
@@ -394,7 +398,13 @@ impl<'a> Planner<'a> {
                 break;
             }
             let sent = if is_patch { Sent::Stored } else { *sent };
-            match judge(validation, resource, (sent, SentIn::Transaction), *preference, now) {
+            // What a reference to another entry becomes is of that entry's type.
+            let type_of = |reference: &str| {
+                let (destination, _) = destinations.leads_to(reference, write.full_url)?;
+                Some(destination.resource_type.to_string())
+            };
+            let sent_in = SentIn::Transaction(OtherEntries::new(&type_of));
+            match judge(validation, resource, (sent, sent_in), *preference, now) {
                 Ok(one) => drop(judged.insert(write.entry, one)),
                 Err(found) => {
                     let entry = format!("Bundle.entry[{}].resource", write.entry);

@@ -56,21 +56,32 @@ impl Destinations {
         self.0.insert(full_url.to_owned(), destination).is_none()
     }
 
-    /// What `url`, written in the entry with this `fullUrl`, becomes: it is an entry's `fullUrl`,
-    /// perhaps with a fragment or a version, or relative to the root of an absolute `fullUrl`.
+    /// What `url`, written in the entry with this `fullUrl`, becomes.
     fn resolve(&self, url: &str, full_url: Option<&str>) -> Option<String> {
+        let (destination, rest) = self.leads_to(url, full_url)?;
+        Some(format!("{}{rest}", destination.text()))
+    }
+
+    /// Where `url`, written in the entry with this `fullUrl`, leads, and what follows there: it is
+    /// an entry's `fullUrl`, perhaps with a fragment or a version, or relative to the root of an
+    /// absolute `fullUrl`.
+    pub(crate) fn leads_to<'u>(
+        &self,
+        url: &'u str,
+        full_url: Option<&str>,
+    ) -> Option<(&Destination, &'u str)> {
         if let Some(destination) = self.0.get(url) {
-            return Some(destination.text());
+            return Some((destination, ""));
         }
-        if let Some((url, fragment)) = url.split_once('#') {
-            return Some(format!("{}#{fragment}", self.0.get(url)?.text()));
+        if let Some((plain, _)) = url.split_once('#') {
+            return Some((self.0.get(plain)?, &url[plain.len()..]));
         }
-        if let Some((url, _)) = url.split_once("/_history/") {
+        if let Some((plain, _)) = url.split_once("/_history/") {
             // The version asked for is one of the place it came from; here a new one begins.
-            let destination = self.resolve_plain(url, full_url)?;
-            return destination.is_new.then(|| format!("{}/_history/1", destination.text()));
+            let destination = self.resolve_plain(plain, full_url)?;
+            return destination.is_new.then_some((destination, "/_history/1"));
         }
-        self.resolve_plain(url, full_url).map(Destination::text)
+        Some((self.resolve_plain(url, full_url)?, ""))
     }
 
     fn resolve_plain(&self, url: &str, full_url: Option<&str>) -> Option<&Destination> {

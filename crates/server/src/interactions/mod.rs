@@ -13,3 +13,4 @@ pub(crate) mod update;
 pub(crate) mod validate;
 pub(crate) mod vread;
 pub(crate) mod write;
+mod write_refusal;

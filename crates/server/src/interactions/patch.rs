@@ -14,6 +14,7 @@ use super::{update, write};
 use crate::call::{Answer, Call};
 use crate::criteria::Criteria;
 use crate::error::ServerError;
+use crate::holding::Share;
 use crate::negotiation::JSON_PATCH;
 
 /// How often a patch is applied anew when others changed the resource meanwhile.
@@ -24,6 +25,8 @@ const TRIES: usize = 16;
 pub(crate) struct Patched {
     pub(crate) json: Vec<u8>,
     pub(crate) version: VersionId,
+    /// Its bytes among those of all requests, as if it had been sent.
+    _room: Share,
 }
 
 pub(crate) async fn patch(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
@@ -42,20 +45,14 @@ pub(crate) async fn conditional_patch(
     call: &Call<'_>,
     of: &ResourceType,
 ) -> Result<Answer, ServerError> {
-    call.may_search(of)?;
-    let criteria = Criteria::read(call.database.schema(), of, call.query)?;
     for _ in 0..TRIES {
         let snapshot = call.database.snapshot(Visibility::everything());
-        let found = snapshot.identified(of, &criteria.identifier).await?;
-        let [id] = found.as_slice() else {
-            return Err(match found.is_empty() {
-                true => ServerError::NotFound,
-                false => ServerError::MultipleMatches { criteria: call.query.to_owned() },
-            });
+        let (instance, criteria) = one_match(call, of, &snapshot).await?;
+        let condition = Condition {
+            resource_type: of.clone(),
+            identifier: criteria.identifier,
+            found: vec![instance.id.clone()],
         };
-        let instance = Instance { resource_type: of.clone(), id: id.clone() };
-        let identifier = criteria.identifier.clone();
-        let condition = Condition { resource_type: of.clone(), identifier, found };
         let done = attempt(call, &instance, &snapshot, vec![condition]).await;
         if !has_raced(&done) {
             return done;
@@ -64,16 +61,35 @@ pub(crate) async fn conditional_patch(
     Err(ServerError::Contended)
 }
 
+/// The one resource that the criteria of a conditional patch match in the snapshot, and these.
+///
+/// # Errors
+/// When the caller may not search, the criteria cannot be used, or match none or several.
+pub(crate) async fn one_match(
+    call: &Call<'_>,
+    of: &ResourceType,
+    snapshot: &Snapshot,
+) -> Result<(Instance, Criteria), ServerError> {
+    call.may_search(of)?;
+    let criteria = Criteria::read(call.database.schema(), of, call.query)?;
+    let found = snapshot.identified(of, &criteria.identifier).await?;
+    match found.as_slice() {
+        [id] => Ok((Instance { resource_type: of.clone(), id: id.clone() }, criteria)),
+        [] => Err(ServerError::NotFound),
+        _ => Err(ServerError::MultipleMatches { criteria: call.query.to_owned() }),
+    }
+}
+
 async fn attempt(
     call: &Call<'_>,
     instance: &Instance,
     snapshot: &Snapshot,
     conditions: Vec<Condition>,
 ) -> Result<Answer, ServerError> {
-    let Patched { json, version } = patched(call, instance, snapshot).await?;
-    let document = Document::parse(&json).map_err(ServerError::InvalidJson)?;
+    let patched = patched(call, instance, snapshot).await?;
+    let document = Document::parse(&patched.json).map_err(ServerError::InvalidJson)?;
     let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
-    let expect = Expect::Versions(vec![version]);
+    let expect = Expect::Versions(vec![patched.version]);
     let (change, judged) = update::change(call, instance, &resource, Method::Patch, expect)?;
     let written = write::commit(call, change, snapshot.at(), conditions).await?;
     let answer = write::answer(call, &instance.resource_type, &instance.id, written).await?;
@@ -90,18 +106,18 @@ fn has_raced(done: &Result<Answer, ServerError>) -> bool {
 /// The resource as the call's patch leaves it, from what the snapshot has.
 ///
 /// # Errors
-/// When the caller may not update it, it is not there, another version was expected, or the patch
-/// cannot be read or applied.
+/// When the caller may not update it, it is not there, another version was expected, the patch
+/// cannot be read or applied, or others hold too much for what it makes.
 pub(crate) async fn patched(
     call: &Call<'_>,
     instance: &Instance,
     snapshot: &Snapshot,
 ) -> Result<Patched, ServerError> {
     update::may_write(call, instance)?;
-    let newest = snapshot.read(&instance.resource_type, &instance.id).await?;
+    let newest = snapshot.newest(&instance.resource_type, &instance.id).await?;
     let newest = newest.ok_or(ServerError::NotFound)?;
-    let version = newest.entry.version;
-    if newest.entry.flags.is_deleted() {
+    let version = newest.version;
+    if newest.flags.is_deleted() {
         return Err(ServerError::Deleted { version });
     }
     match expected(&call.conditions)? {
@@ -111,16 +127,16 @@ pub(crate) async fn patched(
         }
         _ => {}
     }
-    let stored = newest.json.ok_or(ServerError::Interrupted)?;
-    let json = apply(call, &stored)?;
-    Ok(Patched { json, version })
+    let stored = snapshot.load(newest).await?.json.ok_or(ServerError::Interrupted)?;
+    let (json, room) = apply(call, &stored)?;
+    Ok(Patched { json, version, _room: room })
 }
 
-/// The stored resource as the call's patch leaves it.
-fn apply(call: &Call<'_>, stored: &[u8]) -> Result<Vec<u8>, ServerError> {
+/// The stored resource as the call's patch leaves it, and the room that it takes.
+fn apply(call: &Call<'_>, stored: &[u8]) -> Result<(Vec<u8>, Share), ServerError> {
     let target = Document::parse(stored).map_err(ServerError::InvalidJson)?;
     let target = target.root();
-    let json = match (call.json_patch, &call.resource) {
+    let (json, mut room) = match (call.json_patch, &call.resource) {
         (Some(patch), _) => json_patch(call, patch, target)?,
         (None, None) => return Err(ServerError::BodyMissing),
         (None, Some(binary)) if binary.resource_type().as_str() == "Binary" => {
@@ -132,26 +148,41 @@ fn apply(call: &Call<'_>, stored: &[u8]) -> Result<Vec<u8>, ServerError> {
         (None, Some(parameters)) => {
             let patch = FhirPathPatch::read(parameters).map_err(refused)?;
             let schema = call.database.schema();
-            patch.apply(schema, target, &limits(call)).map_err(refused)?
+            let (limits, room) = room(call, target, (parameters.value(), 0))?;
+            (patch.apply(schema, target, &limits).map_err(refused)?, room)
         }
     };
     let result = Document::parse(&json).map_err(ServerError::InvalidJson)?;
     check_kept(target, result.root()).map_err(refused)?;
-    Ok(json)
+    room.shrink(json.len());
+    Ok((json, room))
 }
 
 fn json_patch(
     call: &Call<'_>,
     patch: Value<'_>,
     target: Value<'_>,
-) -> Result<Vec<u8>, ServerError> {
+) -> Result<(Vec<u8>, Share), ServerError> {
+    let sent = patch;
     let patch = JsonPatch::read(patch).map_err(refused)?;
-    patch.apply(target, &limits(call)).map_err(refused)
+    let (limits, room) = room(call, target, (sent, patch.copies()))?;
+    Ok((patch.apply(target, &limits).map_err(refused)?, room))
 }
 
-/// What a patch makes is no longer than what an update may bring.
-fn limits(call: &Call<'_>) -> fhir_patch::Limits {
-    fhir_patch::Limits { bytes: call.server.limits.body_bytes }
+/// Room for the most that a patch can make of `target`: both together, twice that with each copy,
+/// and no more than what an update may bring.
+fn room(
+    call: &Call<'_>,
+    target: Value<'_>,
+    (patch, copies): (Value<'_>, usize),
+) -> Result<(fhir_patch::Limits, Share), ServerError> {
+    let longest = call.server.limits.body_bytes;
+    let together = target.raw().len() + patch.raw().len();
+    let doubled = u32::try_from(copies).ok().and_then(|copies| 2_usize.checked_pow(copies));
+    let bytes = doubled
+        .and_then(|times| together.checked_mul(times))
+        .map_or(longest, |most| most.min(longest));
+    Ok((fhir_patch::Limits { bytes }, call.server.holding.room(bytes)?))
 }
 
 fn refused(error: PatchError) -> ServerError {

@@ -5,11 +5,12 @@
 use contract::{Decision, Interaction, Level};
 use fhir_core::json::Document;
 use fhir_core::json::{Kind, Value};
-use fhir_core::{Instance, Issue, IssueCode, Resource, ResourceType};
+use fhir_core::{Instance, Issue, IssueCode, Resource, ResourceId, ResourceType};
 use fhir_validation::{Depth, Options, SentIn, Validator};
 use fhir_xml::XmlIssue;
 use fhirpath::DateTime;
 
+use super::write_refusal::{Write, refusal};
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 use crate::negotiation::parameters;
@@ -65,7 +66,13 @@ pub(crate) async fn validate(call: &Call<'_>, level: &Level) -> Result<Answer, S
             invalid("resource", "send the resource as the body, or in Parameters as resource")
         })?;
         let resource = of_type(resource, of)?;
-        return Ok(answer(found((call, validator), &resource, &asked, call.sent)));
+        let mut issues = found((call, validator), &resource, &asked, call.sent);
+        match asked.mode {
+            Some(Mode::Create) => issues.extend(refusal(call, &resource, Write::Create).await?),
+            Some(Mode::Update) => issues.extend(update_refusal(call, &resource, None).await?),
+            _ => {}
+        }
+        return Ok(answer(issues));
     };
     if asked.mode == Some(Mode::Delete) {
         stored(call, instance).await?;
@@ -79,13 +86,15 @@ pub(crate) async fn validate(call: &Call<'_>, level: &Level) -> Result<Answer, S
         call.unrestricted()?;
         let resource = of_type(sent, of)?;
         let mut issues = found((call, validator), &resource, &asked, call.sent);
-        issues.extend(other_id(&resource, instance));
+        issues.extend(of_write(call, &resource, instance, asked.mode).await?);
         return Ok(answer(issues));
     }
     let json = stored(call, instance).await?;
     let document = Document::parse(&json).map_err(ServerError::InvalidJson)?;
     let resource = of_type(document.root(), of)?;
-    Ok(answer(found((call, validator), &resource, &asked, Sent::Stored)))
+    let mut issues = found((call, validator), &resource, &asked, Sent::Stored);
+    issues.extend(of_write(call, &resource, instance, asked.mode).await?);
+    Ok(answer(issues))
 }
 
 /// The answer about XML that cannot become JSON: to `$validate` what is wrong with it, as long as
@@ -204,14 +213,46 @@ async fn stored(call: &Call<'_>, instance: &Instance) -> Result<bytes::Bytes, Se
     super::read::read(&read, instance).await?.body.ok_or(ServerError::NotFound)
 }
 
-/// An update is of the resource that the URL names.
-fn other_id(resource: &Resource<'_>, instance: &Instance) -> Option<Issue> {
-    let id = resource.value().get_str("id");
-    if id.as_deref() == Some(instance.id.as_str()) {
-        return None;
+/// What the write would be refused for that the mode asks about, of a resource sent to this
+/// instance: without a mode it would be its next version, whoever writes that.
+async fn of_write(
+    call: &Call<'_>,
+    resource: &Resource<'_>,
+    instance: &Instance,
+    mode: Option<Mode>,
+) -> Result<Vec<Issue>, ServerError> {
+    match mode {
+        Some(Mode::Create) => refusal(call, resource, Write::Create).await,
+        Some(Mode::Update) => update_refusal(call, resource, Some(instance)).await,
+        _ => Ok(other_id(resource, Some(instance)).into_iter().collect()),
     }
-    let text = format!("the id must be the one in the URL, {}", instance.id);
-    Some(Issue::error(IssueCode::Value, text).at(format!("{}.id", instance.resource_type)))
+}
+
+/// What an update would be refused for: of the instance, or of the one whose id the resource has.
+async fn update_refusal(
+    call: &Call<'_>,
+    resource: &Resource<'_>,
+    instance: Option<&Instance>,
+) -> Result<Vec<Issue>, ServerError> {
+    if let Some(issue) = other_id(resource, instance) {
+        return Ok(vec![issue]);
+    }
+    let id = resource.value().get_str("id").and_then(|id| ResourceId::new(&id).ok());
+    // What is no id has an issue by its type.
+    let Some(id) = id else { return Ok(Vec::new()) };
+    let instance = Instance { resource_type: resource.resource_type().clone(), id };
+    refusal(call, resource, Write::Update(&instance)).await
+}
+
+/// An update is of the resource that the URL names, and of one with an id where it names none.
+fn other_id(resource: &Resource<'_>, instance: Option<&Instance>) -> Option<Issue> {
+    let text = match (resource.value().get("id"), instance) {
+        (Some(id), Some(instance)) if id.is_string(instance.id.as_str()) => return None,
+        (Some(_), None) => return None,
+        (_, Some(instance)) => format!("the id must be the one in the URL, {}", instance.id),
+        (None, None) => "an update is of a resource with an id; give it, or ask for create".into(),
+    };
+    Some(Issue::error(IssueCode::Value, text).at(format!("{}.id", resource.resource_type())))
 }
 
 /// What is wrong with it, by everything that is known here.

@@ -61,7 +61,7 @@ impl Judged {
 pub(crate) fn judge(
     validation: &Validation,
     resource: &Resource<'_>,
-    (sent, sent_in): (Sent<'_>, SentIn),
+    (sent, sent_in): (Sent<'_>, SentIn<'_>),
     preference: Return,
     now: fhir_core::Instant,
 ) -> Result<Judged, Vec<Issue>> {

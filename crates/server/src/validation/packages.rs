@@ -93,6 +93,17 @@ pub enum PackagesError {
         "the tenant holds resources of FHIR {0}, of which there is no validator; packages are for R4"
     )]
     NoValidator(String),
+    /// It is FHIR's own, which no package brings.
+    #[error(
+        "{package} holds FHIR's own definitions; those of this tenant are {built_in} and built in, \
+         so leave it out"
+    )]
+    Core {
+        /// `NAME#VERSION` of what was given.
+        package: String,
+        /// The same of what is built in.
+        built_in: String,
+    },
     /// Nothing was given.
     #[error("no package is given")]
     Nothing,
@@ -172,6 +183,11 @@ impl Validation {
         let named = names(all[..new].to_vec()).await?;
         let added: Vec<String> =
             named.iter().map(|(name, version)| format!("{name}#{version}")).collect();
+        if let Some(core) = named.iter().position(|(name, _)| is_core(name)) {
+            let built_in = DefinitionSet::r4().packages().next().map(ToString::to_string);
+            let built_in = built_in.unwrap_or_default();
+            return Err(PackagesError::Core { package: added[core].clone(), built_in });
+        }
         if let Some(present) = added.iter().find(|label| labels.contains(label)) {
             return Err(PackagesError::Present(present.clone()));
         }
@@ -320,6 +336,11 @@ async fn newest(snapshot: &Snapshot) -> Result<Vec<VersionEntry>, ReadError> {
             }
         }
     }
+}
+
+/// Whether a package of this name holds the definitions of a FHIR version itself.
+fn is_core(name: &str) -> bool {
+    fhir_schema::version::core_release(name).is_some()
 }
 
 /// Does work that uses a processor for long where no request waits for it.

@@ -298,3 +298,42 @@ async fn a_bundle_answers_no_more_patched_resources_than_the_limit() {
     let patched = site.get("Patient/3").await.is(200).json();
     assert!(patched["language"].as_str().unwrap().starts_with('y'));
 }
+
+/// A short patch makes a resource as long as the one it is for: it takes room as if that had been
+/// sent.
+#[tokio::test]
+async fn what_a_patch_makes_is_held_like_a_body() {
+    // HTTP-206
+    let site = Site::limited(Limits { held_bytes: 3000, ..Limits::default() }).await;
+    for id in ["1", "2"] {
+        let long = patient(2000).replacen('{', &format!(r#"{{"id":"{id}","#), 1);
+        site.put(&format!("Patient/{id}"), long).await.is(201);
+    }
+    let patch = async |patch: String| {
+        let ask = site.ask("PATCH", "Patient/1").bytes("application/json-patch+json", patch);
+        ask.send().await
+    };
+    let fits = r#"[{"op":"add","path":"/active","value":true}]"#;
+    let copies = r#"[{"op":"copy","from":"/language","path":"/implicitRules"}]"#;
+    let position = site.position();
+    patch(format!("{fits}{}", " ".repeat(1000))).await.is(503);
+    let long = format!(r#"[{{"op":"test","path":"/gender","value":"{}"}}]"#, "x".repeat(500));
+    patch(long).await.is(503);
+    assert_eq!(patch(copies.to_owned()).await.is(503).code(), "transient");
+    // Several in a transaction are there at once.
+    let entry = |id: &str| {
+        format!(
+            r#"{{"request":{{"method":"PATCH","url":"Patient/{id}"}},"resource":{{"resourceType":"Parameters"}}}}"#
+        )
+    };
+    let whole = |entries: &[String]| {
+        let entries = entries.join(",");
+        format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entries}]}}"#)
+    };
+    let refused = site.post("", whole(&[entry("1"), entry("2")])).await.is(503);
+    assert_eq!(refused.expressions(), ["Bundle.entry[1]"]);
+    assert_eq!(site.position(), position);
+    // What was not done holds nothing.
+    patch(fits.to_owned()).await.is(200);
+    site.post("", whole(&[entry("1")])).await.is(200);
+}

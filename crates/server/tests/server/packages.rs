@@ -50,3 +50,23 @@ async fn how_packages_are_stored_nobody_sees() {
     let own = json!({ "resourceType": "HearthgatePackage", "id": "1" });
     site.put("HearthgatePackage/1", &own).await.is(404);
 }
+
+#[tokio::test]
+async fn a_package_of_fhirs_own_definitions_is_refused_and_nothing_is_stored() {
+    // VAL-207
+    let site = Site::start().await;
+    for (name, version) in [
+        ("hl7.fhir.r4.core", "4.0.1"),
+        ("hl7.fhir.r4.core", "4.0.0"),
+        ("hl7.fhir.r5.core", "5.0.0"),
+    ] {
+        let refused = site.try_packages(vec![package::tgz(), package::core(name, version)]).await;
+        let said = refused.unwrap_err().to_string();
+        assert!(said.starts_with(&format!("{name}#{version} holds")), "{said}");
+        assert!(said.contains("hl7.fhir.r4.core#4.0.1 and built in"), "{said}");
+    }
+    assert_eq!(site.position(), 0);
+    // Its name alone makes none.
+    let added = site.try_packages(vec![package::core("hl7.fhir.us.core", "1.0.0")]).await;
+    assert_eq!(added.unwrap().packages, ["hl7.fhir.us.core#1.0.0"]);
+}

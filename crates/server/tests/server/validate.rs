@@ -1,5 +1,6 @@
 //! `$validate` over the socket.
 
+use database::Rules;
 use serde_json::{Value, json};
 
 use crate::support::package::{self, PROFILE};
@@ -120,6 +121,100 @@ async fn an_instance_is_validated_as_it_is_stored_or_as_it_would_be() {
     assert_eq!(outcome(told)["issue"][0]["code"], "forbidden");
     site.get("Patient/2/$validate").await.is(404);
     site.get("Patient/2/$validate?mode=delete").await.is(404);
+}
+
+/// The codes of an outcome's errors.
+fn codes(outcome: &Value) -> Vec<&str> {
+    let issues = outcome["issue"].as_array().expect("issues").iter();
+    let errors = issues.filter(|issue| issue["severity"] == "error");
+    errors.map(|issue| issue["code"].as_str().expect("a code")).collect()
+}
+
+#[tokio::test]
+async fn what_a_write_would_be_refused_for_is_told_in_its_mode_and_as_the_write_tells_it() {
+    // VAL-192, VAL-196
+    let site = Site::ruled(Rules {
+        unique_identifiers: vec!["Patient urn:mrn".parse().unwrap()],
+        references_exist: vec!["Patient".parse().unwrap()],
+    })
+    .await;
+    let bearing = |id: &str, value: &str| {
+        json!({ "resourceType": "Patient", "id": id,
+            "identifier": [{ "system": "urn:mrn", "value": value }] })
+    };
+    let led = |id: &str| {
+        json!({ "resourceType": "Patient", "id": id,
+            "managingOrganization": { "reference": "Organization/none" } })
+    };
+    let subsetted = json!({ "resourceType": "Patient", "id": "1", "meta": { "tag": [{
+        "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
+        "code": "SUBSETTED" }] } });
+    site.put("Patient/1", bearing("1", "1")).await.is(201);
+    let before = site.position();
+    for (target, write, body) in [
+        ("Patient", ("POST", "Patient"), bearing("x", "1")),
+        ("Patient", ("POST", "Patient"), led("x")),
+        ("Patient", ("PUT", "Patient/2"), bearing("2", "1")),
+        ("Patient/2", ("PUT", "Patient/2"), bearing("2", "1")),
+        ("Patient/2", ("PUT", "Patient/2"), led("2")),
+        ("Patient/1", ("PUT", "Patient/1"), subsetted),
+    ] {
+        let mode = if write.0 == "POST" { "create" } else { "update" };
+        let told = site.post(&format!("{target}/$validate?mode={mode}"), &body).await;
+        let told = outcome(told);
+        let refused = site.ask(write.0, write.1).body(&body).send().await;
+        assert!(refused.status >= 400, "{body}");
+        let issues = told["issue"].as_array().unwrap();
+        assert_eq!(issues.last(), refused.json()["issue"].get(0), "{body}");
+        // Asked of no write, it is right as it is.
+        if target == "Patient" {
+            let told = outcome(site.post("Patient/$validate", &body).await);
+            assert_eq!(codes(&told), [""; 0], "{body}");
+        }
+    }
+    assert_eq!(site.position(), before);
+    // What bears an identifier keeps it, and another takes its own id.
+    for (target, body) in [
+        ("Patient/1/$validate?mode=update", bearing("1", "1")),
+        ("Patient/$validate?mode=update", bearing("1", "1")),
+        ("Patient/2/$validate?mode=update", bearing("2", "2")),
+        ("Patient/1/$validate?mode=create", bearing("9", "9")),
+    ] {
+        assert_eq!(codes(&outcome(site.post(target, &body).await)), [""; 0], "{target}");
+    }
+    assert_eq!(codes(&outcome(site.get("Patient/1/$validate?mode=update").await)), [""; 0]);
+    assert_eq!(codes(&outcome(site.get("Patient/1/$validate?mode=create").await)), ["duplicate"]);
+    let nameless = json!({ "resourceType": "Patient" });
+    let told = site.post("Patient/$validate?mode=update", &nameless).await;
+    assert_eq!(told.is(200).expressions().last().unwrap(), "Patient.id");
+}
+
+#[tokio::test]
+async fn who_may_not_write_is_told_so_and_nothing_of_what_is_there() {
+    // VAL-192
+    let rules =
+        Rules { unique_identifiers: vec!["Patient urn:mrn".parse().unwrap()], ..Rules::default() };
+    let site = Site::ruled(rules).await;
+    let patient = |id: &str| {
+        json!({ "resourceType": "Patient", "id": id,
+            "identifier": [{ "system": "urn:mrn", "value": "1" }] })
+    };
+    site.put("Patient/1", patient("1")).await.is(201);
+    let check = async |actions: &[&str], target: &str, id: &str, expected: &[&str]| {
+        let access = Access::of(vec![rule(&["Patient"], actions, "all")]);
+        let asked = site.ask("POST", target).by(&access).body(patient(id)).send().await;
+        let told = outcome(asked);
+        assert_eq!(codes(&told), expected, "{actions:?} {target}: {told}");
+    };
+    let (create, update) = ("Patient/$validate?mode=create", "Patient/$validate?mode=update");
+    check(&["read", "update"], create, "2", &["forbidden"]).await;
+    check(&["read", "create"], create, "2", &["duplicate"]).await;
+    check(&["read", "create"], update, "1", &["forbidden"]).await;
+    check(&["read", "update"], update, "1", &[]).await;
+    // What is not there takes the right to create as well.
+    check(&["read", "update"], update, "2", &["forbidden"]).await;
+    check(&["read", "update"], "Patient/2/$validate?mode=update", "2", &["forbidden"]).await;
+    check(&["read", "update", "create"], update, "2", &["duplicate"]).await;
 }
 
 #[tokio::test]

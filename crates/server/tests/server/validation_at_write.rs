@@ -160,6 +160,98 @@ async fn references_that_a_transaction_resolves_are_no_fault() {
 }
 
 #[tokio::test]
+async fn a_reference_to_another_entry_is_judged_by_the_type_of_that_entry() {
+    // VAL-140
+    let site = Site::asking(WritePolicy::default()).await;
+    let organization = || json!({ "resourceType": "Organization", "name": "A" });
+    let observation = |subject: &str| {
+        json!({ "resourceType": "Observation", "status": "final", "code": { "text": "a" },
+            "subject": { "reference": subject, "display": "B" } })
+    };
+    let urn = "urn:uuid:0c1f1a84-6b3c-4f6a-9a63-2f1f5f3f7d01";
+    let other = "urn:uuid:0c1f1a84-6b3c-4f6a-9a63-2f1f5f3f7d02";
+    let place = "Bundle.entry[1].resource.subject";
+    for (target, subject, full_url) in [
+        (urn, urn, other),
+        // What a URL looks like does not count.
+        ("http://x.example/Patient/1", "http://x.example/Patient/1", other),
+        ("http://x.example/Patient/1", "Patient/1", "http://x.example/Observation/1"),
+        (urn, "Organization?identifier=urn:mrn|1", other),
+    ] {
+        let entries = [creation(target, organization()), creation(full_url, observation(subject))];
+        let mut sent = transaction(entries);
+        if subject.contains('?') {
+            sent["entry"][0]["resource"]["identifier"] =
+                json!([{ "system": "urn:mrn", "value": "1" }]);
+        }
+        // On lines, to see where it is said to be wrong.
+        let sent = serde_json::to_string_pretty(&sent).unwrap();
+        let line = 1 + sent.lines().position(|line| line.contains("\"reference\"")).unwrap();
+        let refused = site.post("", sent).await.is(422);
+        assert_eq!(refused.expressions(), [place], "{subject}");
+        let issue = &refused.json()["issue"][0];
+        assert_eq!(issue["details"]["coding"][0]["code"], "reference-target");
+        assert_eq!(issue["extension"][0]["valueInteger"], line);
+    }
+    assert_eq!(site.position(), 0);
+    let group = json!({ "resourceType": "Group", "type": "person", "actual": true });
+    let right = [creation(urn, group), creation(other, observation(urn))];
+    site.post("", transaction(right)).await.is(200);
+}
+
+#[tokio::test]
+async fn a_narrative_that_is_none_is_refused_in_json_and_in_xml() {
+    // XML-015, VAL-160, VAL-161, VAL-162
+    let site = Site::asking(WritePolicy::default()).await;
+    let div = |inner: &str| format!("<div xmlns=\"http://www.w3.org/1999/xhtml\">{inner}</div>");
+    let json = async |div: &str| {
+        let text = json!({ "status": "generated", "div": div });
+        site.post("Patient", json!({ "resourceType": "Patient", "text": text })).await
+    };
+    let xml = async |div: &str| {
+        let body = format!(
+            "<Patient xmlns=\"http://hl7.org/fhir\"><text><status value=\"generated\"/>{div}\
+             </text></Patient>"
+        );
+        site.ask("POST", "Patient").bytes("application/fhir+xml", body).send().await
+    };
+    // What cannot be read is 400.
+    for inner in ["<p>a", "a</p>", "a & b", "<p a=1>b</p>", "&unknown;", "<p>a</b></p>"] {
+        for answer in [json(&div(inner)).await, xml(&div(inner)).await] {
+            assert_eq!(answer.status, 400, "{inner} {}", answer.text());
+        }
+    }
+    let doctype = format!("<!DOCTYPE div [<!ENTITY a \"b\">]>{}", div("&a;"));
+    for whole in [&*doctype, "", "text"] {
+        drop(json(whole).await.is(400));
+    }
+    // What can be read and may not stand in a narrative is 422.
+    for inner in [
+        "<script>a</script>",
+        "<p onclick=\"a()\">a</p>",
+        "<a href=\"javascript:a()\">a</a>",
+        "<form>a</form>",
+        "<iframe src=\"http://x\"/>",
+        " ",
+    ] {
+        for answer in [json(&div(inner)).await, xml(&div(inner)).await] {
+            assert_eq!(answer.status, 422, "{inner} {}", answer.text());
+            assert_eq!(answer.expressions(), ["Patient.text.div"], "{inner}");
+        }
+    }
+    drop(json("<p xmlns=\"http://www.w3.org/1999/xhtml\">a</p>").await.is(422));
+    assert_eq!(site.position(), 0);
+    // A comment stays in both formats; an instruction is no part of XHTML as FHIR takes it.
+    for answer in [json(&div("a<!-- b -->")).await, xml(&div("a<!-- b -->")).await] {
+        let stored = site.get(&answer.is(201).reference()).await.json();
+        assert!(stored["text"]["div"].as_str().unwrap().contains("a<!-- b -->"), "{stored}");
+    }
+    drop(json(&div("a<?b c?>")).await.is(422));
+    let written = xml(&div("a<?b c?>")).await.is(201).reference();
+    assert_eq!(site.get(&written).await.json()["text"]["div"], div("a"));
+}
+
+#[tokio::test]
 async fn a_transaction_with_warn_tells_of_each_entry() {
     let site = Site::asking(policy(Depth::Base, Action::Warn)).await;
     let entries = [entry("POST", "Patient", valid()), entry("POST", "Patient", invalid())];

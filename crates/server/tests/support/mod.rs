@@ -204,11 +204,20 @@ impl Site {
 
     /// Gives the tenant a package.
     pub(crate) async fn add_package(&self, archive: Vec<u8>) -> server::AddedPackages {
-        let tenant: TenantName = TENANTS[0].parse().expect("a tenant's name");
-        let archive = server::Archive { file: "test.tgz".to_owned(), bytes: archive };
-        let (validation, database) = (&self.validations[&tenant], &self.databases[&tenant]);
-        let added = validation.add(database, &*self.ids, vec![archive]).await;
+        let added = self.try_packages(vec![archive]).await;
         added.expect("a package that can be used")
+    }
+
+    /// Gives the tenant packages that it may refuse.
+    pub(crate) async fn try_packages(
+        &self,
+        archives: Vec<Vec<u8>>,
+    ) -> Result<server::AddedPackages, server::PackagesError> {
+        let tenant: TenantName = TENANTS[0].parse().expect("a tenant's name");
+        let archive = |bytes| server::Archive { file: "test.tgz".to_owned(), bytes };
+        let archives = archives.into_iter().map(archive).collect();
+        let (validation, database) = (&self.validations[&tenant], &self.databases[&tenant]);
+        validation.add(database, &*self.ids, archives).await
     }
 
     /// Takes a package, `NAME#VERSION`, from the tenant.

@@ -44,6 +44,11 @@ pub(crate) fn tgz() -> Vec<u8> {
     archive(&files)
 }
 
+/// A package as a tgz, of a name that FHIR versions' own packages have.
+pub(crate) fn core(name: &str, version: &str) -> Vec<u8> {
+    archive(&[("package.json", json!({ "name": name, "version": version }))])
+}
+
 fn archive(files: &[(&str, Value)]) -> Vec<u8> {
     let packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut archive = tar::Builder::new(packed);

@@ -1,5 +1,5 @@
 //! What it takes to have the values of all search parameters of Synthea's resources, beside
-//! reading their JSON, on one core; and to have the parameters.
+//! reading their JSON, on one core; and to have the parameters. Processor time.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -10,12 +10,10 @@ use fhir_search::{ExtractOptions, Extractor, Parameters};
 use fhir_terminology::Terminology;
 use integration_tests::test_data::folder;
 
-use super::validation::{PLAIN, processor_time, resources};
+use super::processor::{micros, processor_time};
+use super::validation::{PLAIN, resources};
 use super::{Failure, Moments, say};
 use crate::bench::figures::{print, verdict};
-
-/// Resources that are gone through in a round at least, so that the clock can tell.
-const OF_A_ROUND: usize = 40_000;
 
 /// Measures and prints.
 pub(super) fn run(moments: Moments) -> Result<(), Failure> {
@@ -35,45 +33,44 @@ pub(super) fn run(moments: Moments) -> Result<(), Failure> {
     let all = resources(&folder.join(PLAIN))?;
     let is_observation = |it: &&String| it.contains(r#""resourceType":"Observation""#);
     let observations: Vec<String> = all.iter().filter(is_observation).cloned().collect();
+    let options = ExtractOptions::default();
     for (what, resources, wanted) in
         [("Observation", &observations, Some(15.0)), ("resource", &all, None)]
     {
-        let (read, both) = micros(moments, &extractor, resources)?;
-        let taken = both - read;
-        let of = format!("index values of a Synthea {what}, µs");
+        let read = of_each(moments, resources, |document| {
+            black_box(document);
+        })?;
+        let both = of_each(moments, resources, |document| {
+            black_box(extractor.extract(document.root(), &options));
+        })?;
+        let (what, taken) = (format!("index values of a Synthea {what}, µs"), both - read);
         match wanted {
-            Some(wanted) => print(&verdict(&of, taken, taken <= wanted, &format!("<= {wanted}")))?,
-            None => say(&format!("  {of}: {taken:.2}")),
+            Some(wanted) => {
+                print(&verdict(&what, taken, taken <= wanted, &format!("<= {wanted}")))?;
+            }
+            None => say(&format!("  {what}: {taken:.2}")),
         }
-        say(&format!("  reading its JSON, µs: {read:.2}; {} of them", resources.len()));
+        say(&format!("  beside {read:.2} for its JSON; {} of them", resources.len()));
     }
     Ok(())
 }
 
-/// Microseconds for the JSON of a resource, and for JSON and index values, in the best round.
-fn micros(
+/// Microseconds of each resource for reading it and what is done with it, in the best round.
+fn of_each(
     moments: Moments,
-    extractor: &Extractor<'_>,
     resources: &[String],
-) -> Result<(f64, f64), Failure> {
-    let passes = OF_A_ROUND.div_ceil(resources.len().max(1));
-    let per_resource = 1e6 / (passes * resources.len()) as f64;
-    let options = ExtractOptions::default();
-    let mut best = (f64::INFINITY, f64::INFINITY);
+    mut work: impl FnMut(&Document<'_>),
+) -> Result<f64, Failure> {
+    let mut best = f64::INFINITY;
     for _ in 0..moments.rounds {
-        let begun = processor_time()?;
-        for resource in resources.iter().cycle().take(passes * resources.len()) {
-            black_box(Document::parse(resource.as_bytes())?);
-        }
-        let read = processor_time()?;
-        for resource in resources.iter().cycle().take(passes * resources.len()) {
-            let document = Document::parse(resource.as_bytes())?;
-            black_box(extractor.extract(document.root(), &options));
-        }
-        let done = processor_time()?;
-        let taken =
-            |from, to: std::time::Duration| to.saturating_sub(from).as_secs_f64() * per_resource;
-        best = (best.0.min(taken(begun, read)), best.1.min(taken(read, done)));
+        let taken = micros(moments.seconds, || {
+            for resource in resources {
+                if let Ok(document) = Document::parse(resource.as_bytes()) {
+                    work(&document);
+                }
+            }
+        })?;
+        best = best.min(taken / resources.len() as f64);
     }
     Ok(best)
 }

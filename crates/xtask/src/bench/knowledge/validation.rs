@@ -1,8 +1,6 @@
 //! What validation costs on one core: resources of Synthea's Bundles, each by itself, from its text
-//! to its issues; and what it takes to have the definitions, in a process of their own.
-//!
-//! Times are the thread's processor time, which other programs on the machine lengthen less than
-//! they do the clock's. Linux tells it to some milliseconds.
+//! to its issues; and what it takes to have the definitions, in a process of their own. Times are
+//! the thread's processor time.
 
 use std::fs::{File, read_to_string};
 use std::hint::black_box;
@@ -17,6 +15,7 @@ use fhir_terminology::{Entry, Layer, Terminology};
 use fhir_validation::{Depth, Options, Validator};
 use integration_tests::test_data::{documents, folder};
 
+use super::processor::processor_time;
 use super::{Failure, Moments, say};
 use crate::bench::child::{Child, ready, wait_for_end};
 use crate::bench::figures::{print, verdict};
@@ -143,13 +142,6 @@ pub(crate) fn knowing(package: &Path) -> Result<(), Failure> {
         memory_all - memory
     ))?;
     wait_for_end()
-}
-
-/// Processor time of this thread (proc(5), schedstat).
-pub(super) fn processor_time() -> Result<Duration, Failure> {
-    let told = read_to_string("/proc/thread-self/schedstat")?;
-    let nanos = told.split_whitespace().next().ok_or("a thread without times")?;
-    Ok(Duration::from_nanos(nanos.parse()?))
 }
 
 /// Resident memory of this process, in megabytes.
