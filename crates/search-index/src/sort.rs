@@ -285,5 +285,6 @@ fn reference_value(key: &[u8], names: &Names) -> Option<SortValue> {
             SortValue::text(&format!("{}/{}", names.type_of(ordinal), names.id_text(ordinal)))
         }
         ReferenceKey::Url(url) | ReferenceKey::Canonical { url, .. } => SortValue::text(&url),
+        ReferenceKey::Nowhere => return None,
     })
 }

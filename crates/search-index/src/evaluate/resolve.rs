@@ -11,15 +11,17 @@ use roaring::RoaringBitmap;
 
 use super::Node;
 use super::node::Check;
-use super::tests_of_values::{composite_holds, near_holds, near_latitudes, token_holds};
+use super::tests_of_values::{
+    composite_holds, near_holds, near_latitudes, reference_holds, token_holds,
+};
 use crate::documents::Ordinal;
 use crate::error::{SearchError, Unsupported};
 use crate::facet::{Facet, Number, View};
 use crate::key::{
-    KeyRange, LONGEST_WORDS, Reader, ReferenceKey, Writer, canonical_prefix, canonical_ranges,
-    code_prefix, date_ranges, local_key, local_ordinal, number_ranges, read_canonical,
-    read_composite, read_date, read_number, read_quantity, read_reference_key, read_string,
-    read_token, read_typed, string_prefix, typed_key, url_key, value_prefix,
+    KeyRange, LONGEST_WORDS, Reader, Writer, canonical_prefix, canonical_ranges, code_prefix,
+    date_ranges, local_key, number_ranges, read_canonical, read_composite, read_date, read_number,
+    read_quantity, read_string, read_token, read_typed, string_prefix, typed_key, url_key,
+    value_prefix,
 };
 use crate::part::after_prefix;
 use crate::prepare::{finds_words, is_own};
@@ -101,6 +103,17 @@ impl<'q> Resolver<'_, 'q> {
 
     /// Some value satisfies none of the tests.
     fn differs(&self, value: Value<'q>, tests: &'q [Test]) -> Result<Node<'q>, SearchError> {
+        let has_other_view = |test: &Test| {
+            matches!(
+                test,
+                Test::Composite(_)
+                    | Test::Token(TokenTest::Text(_) | TokenTest::OfType { .. })
+                    | Test::Reference(ReferenceTest::Identifier(_))
+            )
+        };
+        if tests.iter().any(has_other_view) {
+            return Err(SearchError::Unsupported(Unsupported::Difference));
+        }
         let checks: Result<Vec<_>, _> = tests.iter().map(|test| self.check(value, test)).collect();
         let checks = checks?;
         let check: Check<'q> = Box::new(move |key| {
@@ -453,27 +466,6 @@ impl<'q> Value<'q> {
     fn keys(self, view: View, ranges: Vec<KeyRange>, check: Option<Check<'q>>) -> Node<'q> {
         Node::Keys { facet: Facet::of(self.number, view), ranges, check }
     }
-}
-
-/// Whether a test on a reference holds of a key; `ordinals` are the resources it asks for.
-fn reference_holds(test: &ReferenceTest, ordinals: &RoaringBitmap, key: &[u8]) -> bool {
-    if let ReferenceTest::Local { version: Some(wanted), .. } = test {
-        let Some(ReferenceKey::Local { ordinal, version }) = read_reference_key(key) else {
-            return false;
-        };
-        return ordinals.contains(ordinal.0) && version.as_deref() == Some(wanted);
-    }
-    if let Some(ordinal) = local_ordinal(key) {
-        return ordinals.contains(ordinal.0);
-    }
-    let target = match read_reference_key(key) {
-        Some(ReferenceKey::Url(url)) => fhir_search::ReferenceTarget::Url(url),
-        Some(ReferenceKey::Canonical { url, version }) => {
-            fhir_search::ReferenceTarget::Canonical { url, version }
-        }
-        _ => return false,
-    };
-    test.holds(&target).unwrap_or(false)
 }
 
 /// When a version was written for a test to hold: an instant is one microsecond long.

@@ -2,11 +2,14 @@
 //! need to know about codes.
 
 use fhir_search::{
-    CompositeTest, IndexValue, NearTest, Position, SystemTest, Test, Token, TokenFrom, TokenTest,
-    fold,
+    CompositeTest, IndexValue, NearTest, Position, ReferenceTarget, ReferenceTest, SystemTest,
+    Test, Token, TokenFrom, TokenTest, fold,
 };
 
+use roaring::RoaringBitmap;
+
 use crate::SearchError;
+use crate::key::{ReferenceKey, local_ordinal, read_reference_key};
 use fhir_search::{Codes, case_counts};
 
 /// Metres around a position that `near` finds when the request does not say.
@@ -139,4 +142,26 @@ fn string_holds(test: &fhir_search::StringTest, text: &str) -> bool {
         fhir_search::StringMatch::Exact => test.holds(text),
         _ => test.holds(&fold(text)),
     }
+}
+
+/// Whether a test on a reference holds of a key; `ordinals` are the resources it asks for.
+pub(super) fn reference_holds(test: &ReferenceTest, ordinals: &RoaringBitmap, key: &[u8]) -> bool {
+    if let ReferenceTest::Local { version: Some(wanted), .. } = test {
+        let Some(ReferenceKey::Local { ordinal, version }) = read_reference_key(key) else {
+            return false;
+        };
+        return ordinals.contains(ordinal.0) && version.as_deref() == Some(wanted);
+    }
+    if let Some(ordinal) = local_ordinal(key) {
+        return ordinals.contains(ordinal.0);
+    }
+    let target = match read_reference_key(key) {
+        Some(ReferenceKey::Url(url)) => ReferenceTarget::Url(url),
+        Some(ReferenceKey::Canonical { url, version }) => {
+            ReferenceTarget::Canonical { url, version }
+        }
+        Some(ReferenceKey::Nowhere) => ReferenceTarget::Logical,
+        _ => return false,
+    };
+    test.holds(&target).unwrap_or(false)
 }

@@ -8,6 +8,7 @@ use crate::documents::Ordinal;
 const LOCAL: u8 = 0;
 const URL: u8 = 1;
 const CANONICAL: u8 = 2;
+const NOWHERE: u8 = 3;
 
 /// What a reference points at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(crate) enum ReferenceKey<'k> {
     Url(Cow<'k, str>),
     /// What has this canonical URL.
     Canonical { url: Cow<'k, str>, version: Option<Cow<'k, str>> },
+    /// Nothing that is known: it has an identifier alone, or what it means is not contained.
+    Nowhere,
 }
 
 /// The key of a reference to a resource of this server, or what it begins with.
@@ -28,6 +31,11 @@ pub(crate) fn local_key(ordinal: Ordinal) -> Writer {
 /// The key of a reference by URL.
 pub(crate) fn url_key(url: &str) -> Vec<u8> {
     Writer::default().byte(URL).text(url).finish()
+}
+
+/// The key of a reference that points at nothing that is known. It is a value all the same.
+pub(crate) fn nowhere_key() -> Vec<u8> {
+    vec![NOWHERE]
 }
 
 /// What the key of a canonical begins with.
@@ -44,6 +52,7 @@ pub(crate) fn read_reference_key(key: &[u8]) -> Option<ReferenceKey<'_>> {
             ReferenceKey::Local { ordinal, version: reader.optional()? }
         }
         URL => ReferenceKey::Url(reader.text()?),
+        NOWHERE => ReferenceKey::Nowhere,
         _ => ReferenceKey::Canonical { url: reader.text()?, version: reader.optional()? },
     })
 }

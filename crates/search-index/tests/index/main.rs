@@ -10,4 +10,5 @@ mod purge;
 mod queries;
 mod settling;
 mod support;
+mod synthea;
 mod visibility;

@@ -16,9 +16,9 @@ use store::T;
 
 pub(crate) const BASE: &str = "http://own/fhir";
 
-static PARAMETERS: LazyLock<Arc<Parameters>> =
+pub(crate) static PARAMETERS: LazyLock<Arc<Parameters>> =
     LazyLock::new(|| Arc::new(Parameters::new(DefinitionSet::r4(), Schema::r4())));
-static EXTRACTOR: LazyLock<Extractor<'static>> = LazyLock::new(|| {
+pub(crate) static EXTRACTOR: LazyLock<Extractor<'static>> = LazyLock::new(|| {
     let definitions = DefinitionSet::r4().clone();
     Extractor::new(Schema::r4(), Arc::clone(&PARAMETERS), definitions, Terminology::r4())
 });
