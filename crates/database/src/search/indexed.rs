@@ -16,6 +16,9 @@ use crate::indexing::Indexing;
 /// Cursors of the index begin with this, those of a scan with another byte.
 const CURSOR: u8 = b'i';
 
+/// So many keys and documents of the index cost what a version costs that is looked at.
+const KEYS_FOR_A_VERSION: u64 = 64;
+
 /// Whether a page before was answered by the index.
 pub(super) fn is_cursor(bytes: &[u8]) -> bool {
     bytes.first() == Some(&CURSOR)
@@ -56,8 +59,9 @@ impl Snapshot {
         };
         let visible = self.as_visible().ok_or(SearchError::IndexNotReady)?;
         let never = AtomicBool::new(false);
+        let budget = asked.budget.saturating_mul(KEYS_FOR_A_VERSION);
         let look = || {
-            let context = Context { codes: asked.codes, budget: asked.budget, cancelled: &never };
+            let context = Context { codes: asked.codes, budget, cancelled: &never };
             let search = indexing.index.search(self.at(), &visible, context)?;
             let found = search.find(query)?;
             let total = asked.count.then(|| found.total());
