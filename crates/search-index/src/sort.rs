@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::ops::Bound;
 
-use fhir_search::{Decimal, Direction, Kind, NumberRange};
+use fhir_search::{Decimal, Direction, Kind, NumberRange, TokenFrom};
 use parking_lot::RwLock;
 use roaring::RoaringBitmap;
 
@@ -299,7 +299,14 @@ fn sort_value(kind: Kind, direction: Direction, key: &[u8]) -> Option<SortValue>
             }
         }
         Kind::String => SortValue::text(&read_string(&mut reader)?.0),
-        Kind::Token => SortValue::text(&read_token(&mut reader)?.code?.to_lowercase()),
+        Kind::Token => {
+            let token = read_token(&mut reader)?;
+            // Ids and URIs are other ones in another case.
+            match (token.from, token.code?) {
+                (TokenFrom::Uri, code) => SortValue::text(&code),
+                (_, code) => SortValue::text(&code.to_lowercase()),
+            }
+        }
         Kind::Uri => SortValue::text(std::str::from_utf8(key).ok()?),
         Kind::Reference | Kind::Composite | Kind::Special => return None,
     })

@@ -10,7 +10,7 @@ use fhirpath::Decimal;
 
 use super::IndexedResource;
 use super::indexed::Indexed;
-use crate::{Direction, IndexValue, NumberRange, Quantity, Query, ReferenceTarget, SortBy};
+use crate::{Direction, IndexValue, NumberRange, Quantity, Query, ReferenceTarget, SortBy, TokenFrom};
 
 /// Bytes of a text that count, of whole characters alone. Texts that begin alike for so long are
 /// the same.
@@ -118,7 +118,11 @@ fn encoded(indexed: &Indexed, direction: Direction) -> Option<Vec<u8>> {
             bytes.extend_from_slice(&(micros.cast_unsigned() ^ (1 << 63)).to_be_bytes());
         }
         IndexValue::String(_) => text(indexed.folded.as_deref()?, &mut bytes),
-        IndexValue::Token(token) => text(&token.code.as_deref()?.to_lowercase(), &mut bytes),
+        IndexValue::Token(token) => match (token.from, token.code.as_deref()?) {
+            // Ids and URIs are other ones in another case.
+            (TokenFrom::Uri, code) => text(code, &mut bytes),
+            (_, code) => text(&code.to_lowercase(), &mut bytes),
+        },
         IndexValue::Reference(reference) => match &reference.target {
             ReferenceTarget::Local { resource_type, id, .. } => {
                 text(id, &mut bytes);

@@ -9,23 +9,26 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use database::{Asked, Change, Database, Expect, Found, IndexedBy, SearchError, Snapshot};
+use database::{
+    Asked, Change, Database, Expect, Found, IndexedBy, Purge, SearchError, Snapshot, Visibility,
+};
 use fhir_search::{Extractor, Handling, Query, Zone};
-use store::{T, VersionEntry};
+use store::{CommitId, T, VersionEntry};
 
-use super::{BASE, EXTRACTOR, asked, extractor, read};
+use super::{BASE, EXTRACTOR, asked, extractor, query, read};
 use crate::random::Chance;
 use crate::support::{Clinic, block_on, delete, put};
 use values::TYPES;
 
 over_each_backend! {
     the_index_finds_what_looking_at_every_resource_finds
+    while_the_index_catches_up_searches_find_the_same
 }
 
-/// Queries of each backend; twice as many pairs of answers in all.
-const QUERIES: usize = 1000;
-/// As many queries between one set of commits and the next.
-const QUERIES_AT_ONCE: usize = 50;
+/// How often there are new commits; over both backends twice as often.
+const ROUNDS: u64 = 20;
+/// As many queries follow each time.
+const QUERIES: u64 = 50;
 const BUDGET: u64 = 10_000_000;
 
 /// The same parameters once more. No index is by these, so that every resource is looked at.
@@ -71,11 +74,11 @@ fn find(
     snapshot: &Snapshot,
     query: &Query,
     extractor: &Arc<Extractor<'static>>,
-    (most, most_included): (usize, usize),
+    most: usize,
     after: Option<&[u8]>,
 ) -> Result<Found, SearchError> {
     let asked =
-        Asked { extractor, most, most_included, after, budget: BUDGET, ..asked() };
+        Asked { extractor, most, after, budget: BUDGET, ..asked() };
     block_on(snapshot.search(query, &asked))
 }
 
@@ -93,9 +96,8 @@ fn compare(snapshot: &Snapshot, request: &str, query: &Query, most: usize) -> Re
     let [mut by_index, mut by_scan]: [Option<Vec<u8>>; 2] = [None, None];
     let mut matches = 0;
     loop {
-        let limits = (most, 1000);
-        let indexed = find(snapshot, query, &EXTRACTOR, limits, by_index.as_deref());
-        let scanned = find(snapshot, query, &SCANNING, limits, by_scan.as_deref());
+        let indexed = find(snapshot, query, &EXTRACTOR, most, by_index.as_deref());
+        let scanned = find(snapshot, query, &SCANNING, most, by_scan.as_deref());
         let (indexed, scanned) = match (indexed, scanned) {
             (Ok(indexed), Ok(scanned)) => (indexed, scanned),
             (Err(indexed), Err(scanned)) if indexed.to_string() == scanned.to_string() => {
@@ -124,44 +126,103 @@ fn compare(snapshot: &Snapshot, request: &str, query: &Query, most: usize) -> Re
     }
 }
 
-/// Compares random queries as of now and before; gives how many found something.
-fn compare_some(clinic: &Clinic, chance: &mut Chance, queries: usize) -> Result<usize, String> {
-    let (mut left, mut finding) = (queries, 0);
+/// Compares the answers to a random query as of now or before; says whether it found something.
+fn compare_one(clinic: &Clinic, chance: &mut Chance) -> Result<bool, String> {
     let head = clinic.snapshot().at();
-    while left > 0 {
+    loop {
         let request = queries::request(chance);
         let Ok(query) = read(&request, Handling::Lenient) else { continue };
-        left -= 1;
         let t = if chance.once_in(3) { T::new(chance.below(head.get() + 1)) } else { head };
-        let snapshot = clinic.database().snapshot_at(t, database::Visibility::everything());
+        let snapshot = clinic.database().snapshot_at(t, Visibility::everything());
         let most = chance.one(&[1000, 1000, 3]);
-        finding += usize::from(compare(&snapshot, &format!("{request} at {t:?}"), &query, most)? > 0);
+        return Ok(compare(&snapshot, &format!("{request} at {t:?}"), &query, most)? > 0);
     }
-    Ok(finding)
 }
 
 /// SRCH-193, SRCH-205, SRCH-245
 fn the_index_finds_what_looking_at_every_resource_finds(clinic: &mut Clinic) {
-    let mut chance = Chance(std::env::var("SEED").ok().map_or(7, |it| it.parse().unwrap()));
-    let queries = std::env::var("QUERIES").ok().map_or(QUERIES, |it| it.parse().unwrap());
+    // As many and from where a soak says.
+    let said = |name| std::env::var(name).ok().map(|it| it.parse::<u64>().unwrap());
+    let mut chance = Chance(said("SEARCH_SEED").unwrap_or(7));
+    let rounds = said("SEARCH_ROUNDS").unwrap_or(ROUNDS);
     index(clinic.database());
     change(clinic, &mut chance, 20);
-    let mut finding = 0;
-    let mut wrong = Vec::new();
-    for round in 0..queries / QUERIES_AT_ONCE {
+    let (mut finding, mut wrong) = (0, Vec::new());
+    for round in 0..rounds {
         change(clinic, &mut chance, 2);
         if round % 5 == 4 {
             clinic.reopen();
             index(clinic.database());
         }
         wait_until_indexed(clinic.database());
-        for _ in 0..QUERIES_AT_ONCE {
-            match compare_some(clinic, &mut chance, 1) {
-                Ok(found) => finding += found,
+        for _ in 0..QUERIES {
+            match compare_one(clinic, &mut chance) {
+                Ok(found) => finding += u64::from(found),
                 Err(why) => wrong.push(why),
             }
         }
     }
     assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
-    assert!(finding > queries / 4, "only {finding} found something");
+    assert!(finding > rounds * QUERIES / 4, "only {finding} found something");
+}
+
+/// SRCH-245: of the index there is nothing to be seen, but that it takes less long.
+fn while_the_index_catches_up_searches_find_the_same(clinic: &mut Clinic) {
+    let mut chance = Chance(11);
+    change(clinic, &mut chance, 20);
+    clinic.reopen();
+    let extractor = Arc::clone(&EXTRACTOR);
+    let by = IndexedBy { extractor, base: BASE.into(), zone: Zone::UTC };
+    assert!(!clinic.database().is_indexed());
+    clinic.database().index_by(by).unwrap();
+    // At first there is none yet, and then there is.
+    while !clinic.database().is_indexed() {
+        compare_one(clinic, &mut chance).unwrap();
+    }
+    for _ in 0..20 {
+        compare_one(clinic, &mut chance).unwrap();
+    }
+}
+
+/// SRCH-245
+#[test]
+fn of_a_purged_patient_the_index_finds_nothing() {
+    let clinic = Clinic::over_sled();
+    index(clinic.database());
+    let patient = "{\"resourceType\":\"Patient\",\"birthDate\":\"1970-01-01\"}";
+    for id in ["1", "2"] {
+        clinic.write(put(&format!("Patient/{id}"), patient, Expect::Any));
+        let observation = format!(
+            "{{\"resourceType\":\"Observation\",\"subject\":{{\"reference\":\"Patient/{id}\"}},\
+             \"code\":{{\"coding\":[{{\"code\":\"c\"}}]}}}}"
+        );
+        clinic.write(put(&format!("Observation/{id}"), &observation, Expect::Any));
+    }
+    let before = clinic.snapshot().at();
+    let purge = Purge {
+        patient: "1".parse().unwrap(),
+        reason: "asked for by letter".to_owned(),
+        by: "uid 1000".to_owned(),
+        commit: CommitId(u128::MAX - 7),
+    };
+    block_on(clinic.database().purge(purge)).unwrap();
+    wait_until_indexed(clinic.database());
+    for t in [before, clinic.snapshot().at()] {
+        let snapshot = clinic.database().snapshot_at(t, Visibility::everything());
+        for (request, expected) in [
+            ("Patient", "Patient/2/1"),
+            ("Patient?birthdate=1970", "Patient/2/1"),
+            ("Patient?_id=1", ""),
+            ("Patient?_has:Observation:subject:code=c", "Patient/2/1"),
+            ("Observation?code=c", "Observation/2/1"),
+            ("Observation?subject=Patient/1", ""),
+            ("Observation?subject:Patient.birthdate=1970", "Observation/2/1"),
+            ("Patient/1/Observation", ""),
+        ] {
+            let query = query(request);
+            compare(&snapshot, request, &query, 1000).unwrap();
+            let found = find(&snapshot, &query, &EXTRACTOR, 1000, None).unwrap();
+            assert_eq!(names(&found.matches).join(" "), expected, "{request} at {t:?}");
+        }
+    }
 }
