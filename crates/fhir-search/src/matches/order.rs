@@ -10,7 +10,9 @@ use fhirpath::Decimal;
 
 use super::IndexedResource;
 use super::indexed::Indexed;
-use crate::{Direction, IndexValue, NumberRange, Quantity, Query, ReferenceTarget, SortBy, TokenFrom};
+use crate::{
+    Direction, IndexValue, NumberRange, Quantity, Query, ReferenceTarget, SortBy, TokenFrom,
+};
 
 /// Bytes of a text that count, of whole characters alone. Texts that begin alike for so long are
 /// the same.

@@ -430,7 +430,10 @@ fn codes_are_sorted_without_case_and_quantities_and_references_by_their_parts() 
         observation("2", &quantity("", "1500", "g")),
         observation("3", &quantity("", "1", "kg")),
         observation("4", &quantity(r#""comparator":">","#, "1", "kg")),
-        observation("5", r#""subject":{"reference":"Patient/1"},"code":{"coding":[{"code":"Bc"}]}"#),
+        observation(
+            "5",
+            r#""subject":{"reference":"Patient/1"},"code":{"coding":[{"code":"Bc"}]}"#,
+        ),
         observation("6", r#""subject":{"reference":"Group/2"},"code":{"coding":[{"code":"ab"}]}"#),
         observation("7", r#""subject":{"reference":"Group/1"},"code":{"coding":[{"code":"BB"}]}"#),
     ];
@@ -456,10 +459,7 @@ fn a_system_finds_what_has_a_code_of_it_and_a_profile_its_address_here_too() {
             r#"{"resourceType":"Patient","id":"c",
                 "meta":{"profile":["http://other/StructureDefinition/p"]}}"#,
         ],
-        &[
-            ("Patient?_tag=s|", &["b"]),
-            ("Patient?_profile=StructureDefinition/p", &["a", "b"]),
-        ],
+        &[("Patient?_tag=s|", &["b"]), ("Patient?_profile=StructureDefinition/p", &["a", "b"])],
     );
 }
 

@@ -77,8 +77,7 @@ fn find(
     most: usize,
     after: Option<&[u8]>,
 ) -> Result<Found, SearchError> {
-    let asked =
-        Asked { extractor, most, after, budget: BUDGET, ..asked() };
+    let asked = Asked { extractor, most, after, budget: BUDGET, ..asked() };
     block_on(snapshot.search(query, &asked))
 }
 
@@ -92,7 +91,12 @@ fn sorted(entries: &[VersionEntry]) -> BTreeSet<String> {
 }
 
 /// Asserts that both find the same, page by page.
-fn compare(snapshot: &Snapshot, request: &str, query: &Query, most: usize) -> Result<usize, String> {
+fn compare(
+    snapshot: &Snapshot,
+    request: &str,
+    query: &Query,
+    most: usize,
+) -> Result<usize, String> {
     let [mut by_index, mut by_scan]: [Option<Vec<u8>>; 2] = [None, None];
     let mut matches = 0;
     loop {

@@ -8,16 +8,65 @@ use crate::random::Chance;
 
 /// The codes of parameters that resources here have values of.
 const USUAL: [&str; 60] = [
-    "_id", "_lastUpdated", "_tag", "_profile", "name", "family", "given", "birthdate", "gender",
-    "active", "identifier", "general-practitioner", "organization", "telecom", "death-date",
-    "address", "address-city", "code", "subject", "patient", "performer", "has-member",
-    "category", "encounter", "date", "value-quantity", "value-concept", "value-string",
-    "value-date", "component-code", "component-value-quantity", "combo-code",
-    "combo-value-quantity", "code-value-quantity", "combo-code-value-quantity",
-    "component-code-value-concept", "code-value-string", "code-value-date", "clinical-status",
-    "onset-age", "abatement-string", "recorded-date", "evidence-detail", "partof", "type",
-    "medication", "authoredon", "status", "manufacturer", "member", "characteristic",
-    "characteristic-value", "item", "title", "part-of", "length", "near", "probability", "url",
+    "_id",
+    "_lastUpdated",
+    "_tag",
+    "_profile",
+    "name",
+    "family",
+    "given",
+    "birthdate",
+    "gender",
+    "active",
+    "identifier",
+    "general-practitioner",
+    "organization",
+    "telecom",
+    "death-date",
+    "address",
+    "address-city",
+    "code",
+    "subject",
+    "patient",
+    "performer",
+    "has-member",
+    "category",
+    "encounter",
+    "date",
+    "value-quantity",
+    "value-concept",
+    "value-string",
+    "value-date",
+    "component-code",
+    "component-value-quantity",
+    "combo-code",
+    "combo-value-quantity",
+    "code-value-quantity",
+    "combo-code-value-quantity",
+    "component-code-value-concept",
+    "code-value-string",
+    "code-value-date",
+    "clinical-status",
+    "onset-age",
+    "abatement-string",
+    "recorded-date",
+    "evidence-detail",
+    "partof",
+    "type",
+    "medication",
+    "authoredon",
+    "status",
+    "manufacturer",
+    "member",
+    "characteristic",
+    "characteristic-value",
+    "item",
+    "title",
+    "part-of",
+    "length",
+    "near",
+    "probability",
+    "url",
     "version",
 ];
 
@@ -158,8 +207,7 @@ fn value(chance: &mut Chance, parameter: &Parameter) -> String {
 }
 
 fn value_of(chance: &mut Chance, kind: Kind, code: &str, components: &[Component]) -> String {
-    const PREFIXES: [&str; 12] =
-        ["", "", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap", ""];
+    const PREFIXES: [&str; 12] = ["", "", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap", ""];
     let prefix = chance.one(&PREFIXES);
     match kind {
         _ if code == "_id" => chance.one(&IDS).to_owned(),
@@ -182,9 +230,7 @@ fn value_of(chance: &mut Chance, kind: Kind, code: &str, components: &[Component
             _ => chance.reference(&TYPES),
         },
         Kind::Composite => {
-            let parts = components.iter().map(|part| {
-                value_of(chance, part.kind, "", &[])
-            });
+            let parts = components.iter().map(|part| value_of(chance, part.kind, "", &[]));
             parts.collect::<Vec<_>>().join("$")
         }
         Kind::Quantity => {

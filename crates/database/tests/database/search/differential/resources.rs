@@ -87,8 +87,11 @@ pub(super) fn members(chance: &mut Chance, of: &str) -> String {
                 format!("[{{\"entity\":{}}}]", refers(it, &["Patient", "Group"]))
             }));
             add(maybe(chance, "characteristic", |it| {
-                format!("[{{\"code\":{},\"valueCodeableConcept\":{},\"exclude\":false}}]",
-                    concept(it), concept(it))
+                format!(
+                    "[{{\"code\":{},\"valueCodeableConcept\":{},\"exclude\":false}}]",
+                    concept(it),
+                    concept(it)
+                )
             }));
         }
         "List" => {
@@ -134,11 +137,7 @@ pub(super) fn members(chance: &mut Chance, of: &str) -> String {
 }
 
 /// A member that is there two times of three.
-fn maybe(
-    chance: &mut Chance,
-    name: &str,
-    value: impl Fn(&mut Chance) -> String,
-) -> Option<String> {
+fn maybe(chance: &mut Chance, name: &str, value: impl Fn(&mut Chance) -> String) -> Option<String> {
     (!chance.once_in(3)).then(|| format!("\"{name}\":{}", value(chance)))
 }
 
@@ -223,9 +222,8 @@ fn when(chance: &mut Chance, name: &str) -> Option<String> {
 
 fn quantity(chance: &mut Chance) -> String {
     let (number, (unit, code)) = (chance.one(&NUMBERS), chance.one(&UNITS));
-    let code = code.map(|code| {
-        format!(",\"system\":\"http://unitsofmeasure.org\",\"code\":\"{code}\"")
-    });
+    let code =
+        code.map(|code| format!(",\"system\":\"http://unitsofmeasure.org\",\"code\":\"{code}\""));
     let comparator = if chance.once_in(5) { ",\"comparator\":\"<\"" } else { "" };
     let code = code.unwrap_or_default();
     format!("{{\"value\":{number},\"unit\":\"{unit}\"{code}{comparator}}}")
