@@ -213,8 +213,8 @@ impl KeysOf<'_> {
         if let Some(text) = &token.text {
             self.add(View::Text, folded_key(text));
         }
-        // A text alone is found by `:text` alone.
-        if token.code.is_none() && token.system.is_none() {
+        // What is a text or a system alone is found by no code.
+        if token.code.is_none() {
             return;
         }
         if let Some(system) = &token.system {
@@ -256,6 +256,11 @@ impl KeysOf<'_> {
 /// What a contained resource is called among the names: no resource can have such an id.
 fn contained_name(resource_type: &ResourceType, id: &ResourceId, inner: &str) -> String {
     format!("{resource_type}/{id}#{inner}")
+}
+
+/// Whether a name is one of what is contained.
+pub(crate) fn is_contained(name: &str) -> bool {
+    name.contains('#')
 }
 
 /// A document's resource and keys, its ordinals given.
@@ -301,8 +306,8 @@ impl PreparedKey {
                 (facet, local(ordinal, version.as_deref()).into())
             }
             Self::Contained { facet, id } => {
-                let target = within.iter().find(|(it, _)| *it == id);
-                let key = target.map_or_else(nowhere_key, |(_, ordinal)| local(*ordinal, None));
+                let inner = within.iter().find(|(it, _)| *it == id);
+                let key = inner.map_or_else(nowhere_key, |(_, ordinal)| local(*ordinal, None));
                 (facet, key.into())
             }
         }

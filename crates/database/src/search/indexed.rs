@@ -61,7 +61,8 @@ impl Snapshot {
         let never = AtomicBool::new(false);
         let budget = asked.budget.saturating_mul(KEYS_FOR_A_VERSION);
         let look = || {
-            let context = Context { codes: asked.codes, budget, cancelled: &never };
+            let context =
+                Context { codes: asked.codes, base: asked.base, budget, cancelled: &never };
             let search = indexing.index.search(self.at(), &visible, context)?;
             let found = search.find(query)?;
             let total = asked.count.then(|| found.total());

@@ -19,7 +19,7 @@ pub(crate) enum ReferenceKey<'k> {
     Url(Cow<'k, str>),
     /// What has this canonical URL.
     Canonical { url: Cow<'k, str>, version: Option<Cow<'k, str>> },
-    /// Nothing that is known: it has an identifier alone, or what it means is not contained.
+    /// Nothing that has an address: it is by identifier alone, or to what is not contained.
     Nowhere,
 }
 
@@ -41,6 +41,11 @@ pub(crate) fn nowhere_key() -> Vec<u8> {
 /// What the key of a canonical begins with.
 pub(crate) fn canonical_prefix(url: &str) -> Writer {
     Writer::default().byte(CANONICAL).text(url)
+}
+
+/// The key of a reference that has no address.
+pub(crate) fn nowhere_key() -> Vec<u8> {
+    vec![NOWHERE]
 }
 
 /// What a key points at.
