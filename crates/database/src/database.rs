@@ -1,8 +1,8 @@
 //! The database: what everyone asks, and what they share with the serial step ([`crate::writer`]).
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -96,8 +96,10 @@ pub(crate) struct Shared {
     /// Large bodies are read by these, and sealed by those: neither waits for the other.
     reading: Reading,
     sealers: Few,
-    /// The search index, where there is one. Whoever publishes a commit holds this meanwhile.
+    /// The search index, where there is one.
     indexing: RwLock<Option<Arc<Indexing>>>,
+    /// Held by whoever publishes commits, and by whoever puts another index.
+    publishing: Mutex<()>,
     /// A purge is under way.
     pub(crate) purging: AtomicBool,
     /// Bytes of the bodies that wait.
@@ -158,6 +160,7 @@ impl Database {
             reading: Reading::new(),
             sealers: Few::new(),
             indexing: RwLock::new(None),
+            publishing: Mutex::new(()),
             purging: AtomicBool::new(false),
             clock,
             tenant,
@@ -247,34 +250,60 @@ impl Database {
     /// before that as without one. Another one is made when the parameters change.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// When there is no thread for it: then there is no index.
     pub fn index_by(&self, by: IndexedBy) -> io::Result<()> {
-        let indexing = Indexing::new(by, self.shared.schema);
-        let before = self.shared.indexing.write().replace(Arc::clone(&indexing));
-        if let Some(before) = before {
-            before.stop();
-        }
-        let (shared, clock) = (Arc::clone(&self.shared), Arc::clone(&self.shared.clock));
-        let snapshot = move || shared.snapshot(Visibility::everything());
-        let indexer = indexing.start(snapshot, move || clock.now())?;
-        let mut indexers = self.indexers.lock();
-        indexers.retain(|indexer| !indexer.is_finished());
-        indexers.push(indexer);
-        Ok(())
+        self.replace_index(&mut self.indexers.lock(), by)
     }
 
     /// Takes values by another extractor from now on, where there is an index.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// As [`Database::index_by`].
     pub fn index_with(&self, extractor: &Arc<Extractor<'static>>) -> io::Result<()> {
+        let mut indexers = self.indexers.lock();
         match self.shared.indexing() {
             Some(indexing) if !indexing.is_by(extractor) => {
                 let extractor = Arc::clone(extractor);
-                self.index_by(IndexedBy { extractor, ..indexing.by().clone() })
+                let by = IndexedBy { extractor, ..indexing.by().clone() };
+                self.replace_index(&mut indexers, by)
             }
             _ => Ok(()),
         }
+    }
+
+    /// Forgets what is indexed, and begins anew.
+    pub(crate) fn index_anew(&self) {
+        let mut indexers = self.indexers.lock();
+        let Some(indexing) = self.shared.indexing() else { return };
+        if let Err(error) = self.replace_index(&mut indexers, indexing.by().clone()) {
+            tracing::error!(%error, "there is no thread for the search index");
+        }
+    }
+
+    fn replace_index(&self, indexers: &mut Vec<JoinHandle<()>>, by: IndexedBy) -> io::Result<()> {
+        if !self.shared.line.is_open() {
+            return Ok(());
+        }
+        let indexing = Indexing::new(by, self.shared.schema);
+        let (begin, begins) = mpsc::channel::<()>();
+        let (shared, own) = (Arc::clone(&self.shared), Arc::clone(&indexing));
+        let indexer =
+            std::thread::Builder::new().name("hearthgate-index".into()).spawn(move || {
+                let _ends = UntilItEnds { shared: &shared, indexing: &own };
+                if begins.recv().is_ok() {
+                    let clock = Arc::clone(&shared.clock);
+                    own.run(&|| shared.snapshot(Visibility::everything()), &|| clock.now());
+                }
+            });
+        let indexing = indexer.is_ok().then_some(indexing);
+        if let Some(before) = self.shared.put_index(indexing) {
+            before.stop();
+        }
+        indexers.retain(|indexer| !indexer.is_finished());
+        indexers.push(indexer?);
+        // Only who is gone does not hear it.
+        let _ = begin.send(());
+        Ok(())
     }
 
     /// Whether there is an index that has all that is visible, so that searches by its parameters
@@ -282,15 +311,6 @@ impl Database {
     #[must_use]
     pub fn is_indexed(&self) -> bool {
         self.shared.indexing().is_some_and(|indexing| indexing.has_caught_up())
-    }
-
-    /// Forgets what is indexed, and begins anew.
-    pub(crate) fn index_anew(&self) {
-        let by = self.shared.indexing().map(|indexing| indexing.by().clone());
-        if let Some(Err(error)) = by.map(|by| self.index_by(by)) {
-            tracing::error!(%error, "there is no thread for the search index");
-            *self.shared.indexing.write() = None;
-        }
     }
 
     /// The rules by which it judges.
@@ -307,8 +327,7 @@ impl Database {
     ) -> Result<Receipt, CommitError> {
         let epoch = self.shared.sealing.epoch();
         let writes = writes_of(&transaction);
-        let indexed = self.shared.indexing().map(|it| it.prepare(&transaction));
-        let transaction = self.seal(transaction).await?;
+        let (transaction, indexed) = self.seal(transaction).await?;
         if !self.shared.line.is_open() {
             return Err(CommitError::Closed);
         }
@@ -322,18 +341,23 @@ impl Database {
         Ok(receipt)
     }
 
-    /// Seals a transaction's bodies: large ones, a few at a time, where no request waits for it.
-    async fn seal(&self, mut transaction: Transaction) -> Result<Transaction, CommitError> {
-        let runtime = Handle::try_current();
-        let (Ok(runtime), true) = (runtime, transaction.is_long()) else {
-            self.shared.sealing.seal(&mut transaction)?;
-            return Ok(transaction);
-        };
-        let sealing = self.shared.sealing.clone();
-        let sealed = self.shared.sealers.work(&runtime, move || {
+    /// Seals a transaction's bodies, and takes from them what is indexed: of large ones, a few at a
+    /// time, where no request waits for it.
+    async fn seal(
+        &self,
+        mut transaction: Transaction,
+    ) -> Result<(Transaction, Option<Indexed>), CommitError> {
+        let (sealing, indexing) = (self.shared.sealing.clone(), self.shared.indexing());
+        let is_long = transaction.is_long();
+        let work = move || {
+            let indexed = indexing.map(|it| it.prepare(&transaction));
             sealing.seal(&mut transaction)?;
-            Ok(transaction)
-        });
+            Ok((transaction, indexed))
+        };
+        let (Ok(runtime), true) = (Handle::try_current(), is_long) else {
+            return work();
+        };
+        let sealed = self.shared.sealers.work(&runtime, work);
         // Nothing was written.
         match sealed.await {
             Ok(sealed) => sealed,
@@ -373,8 +397,26 @@ impl Database {
     }
 
     fn stop_indexing(&self) {
-        if let Some(indexing) = self.shared.indexing.write().take() {
+        if let Some(indexing) = self.shared.put_index(None) {
             indexing.stop();
+        }
+    }
+}
+
+/// Without its thread an index follows nothing: should that end by a panic, there is none.
+struct UntilItEnds<'s> {
+    shared: &'s Shared,
+    indexing: &'s Arc<Indexing>,
+}
+
+impl Drop for UntilItEnds<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the thread of the search index ended by a panic: there is no index");
+            let mut indexing = self.shared.indexing.write();
+            if indexing.as_ref().is_some_and(|it| Arc::ptr_eq(it, self.indexing)) {
+                *indexing = None;
+            }
         }
     }
 }
@@ -498,11 +540,17 @@ impl Shared {
         self.indexing.read().clone()
     }
 
+    /// Puts another index, or none, in the place of the one that there was.
+    fn put_index(&self, indexing: Option<Arc<Indexing>>) -> Option<Arc<Indexing>> {
+        let _publishing = self.publishing.lock();
+        std::mem::replace(&mut *self.indexing.write(), indexing)
+    }
+
     /// Makes commits that are durable visible, the index first: who sees them finds them.
     pub(crate) fn publish(&self, head: T, commits: &[Commit], to_apply: Vec<Option<ToApply>>) {
         // An index that is put here meanwhile would miss them: it reads what is visible.
-        let indexing = self.indexing.read();
-        if let Some(indexing) = &*indexing {
+        let _publishing = self.publishing.lock();
+        if let Some(indexing) = self.indexing() {
             for (commit, to_apply) in commits.iter().zip(to_apply) {
                 indexing.follow(commit.t, commit.instant, to_apply);
             }

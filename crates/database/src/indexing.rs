@@ -3,13 +3,13 @@
 //! whoever was answered finds it (guarantee G5).
 //!
 //! At first the log is read from its start, beside everything else; what is committed meanwhile
-//! waits. Until the index has caught up, searches look at the resources themselves.
+//! waits. Until the index has caught up, searches look at the resources themselves; so they do
+//! while the newest version of some resource cannot be read, since then nothing may be left out
+//! silently.
 
-use std::collections::VecDeque;
-use std::io;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use fhir_core::json::{Document, Replacements};
@@ -26,11 +26,15 @@ use crate::{ReadError, Receipt, Snapshot, Transaction};
 
 /// Versions that are read from the log at a time.
 const PAGE: usize = 500;
-/// So many commits wait with what was prepared of them; what of more of them says is read from
-/// the log again.
+/// So many changes wait with what was prepared of them; what more of them say is read from the
+/// log again.
 const MOST_PREPARED: usize = 4096;
+/// Pages of the log after which segments are made of what they had.
+const PAGES_BETWEEN: usize = 8;
 /// How long whoever settles waits before it looks again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long it waits at most before it reads again what could not be read.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long what was replaced can be searched, in microseconds: as long as a page's link lives.
 const HORIZON: i64 = 24 * 3600 * 1_000_000;
 
@@ -51,17 +55,67 @@ pub(crate) struct Indexing {
     by: IndexedBy,
     schema: &'static Schema,
     /// What is still to be applied; none when the index has all that is visible.
-    behind: Mutex<Option<VecDeque<Behind>>>,
+    behind: Mutex<Option<Waiting>>,
+    /// Whether nothing is behind.
+    has_caught_up: AtomicBool,
+    /// Resources whose newest version could not be read.
+    unreadable: Mutex<HashSet<(ResourceType, ResourceId)>>,
+    /// Whether there are none.
+    is_whole: AtomicBool,
+    /// A commit is missing: nothing is found by it any more.
+    is_broken: AtomicBool,
+    /// The instant of the last commit that was applied, in microseconds.
+    last: AtomicI64,
     /// Something is to be done.
     wake: Condvar,
     stop: AtomicBool,
 }
 
-/// A commit that the index does not have.
+/// Commits that the index does not have, in their order.
+#[derive(Default)]
+struct Waiting {
+    commits: VecDeque<Behind>,
+    /// How many changes are prepared.
+    prepared: usize,
+}
+
+/// A commit, or several, that the index does not have.
 enum Behind {
     Prepared(T, Instant, Vec<Change>),
-    /// What it says, the log has to say.
+    /// What those up to it say, the log has to say.
     InLog(T),
+}
+
+/// A commit as it is read from the log.
+struct Read {
+    t: T,
+    instant: Instant,
+    changes: Vec<Change>,
+    /// Resources whose versions of this commit cannot be read.
+    unreadable: Vec<(ResourceType, ResourceId)>,
+}
+
+impl Waiting {
+    fn push(&mut self, t: T, instant: Instant, changes: Option<Vec<Change>>) {
+        let is_short = self.prepared < MOST_PREPARED;
+        match (changes.filter(|_| is_short), self.commits.back_mut()) {
+            // What is read from the log is read up to here.
+            (_, Some(Behind::InLog(last))) => *last = t,
+            (Some(changes), _) => {
+                self.prepared += changes.len();
+                self.commits.push_back(Behind::Prepared(t, instant, changes));
+            }
+            (None, _) => self.commits.push_back(Behind::InLog(t)),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Behind> {
+        let next = self.commits.pop_front()?;
+        if let Behind::Prepared(_, _, changes) = &next {
+            self.prepared -= changes.len();
+        }
+        Some(next)
+    }
 }
 
 /// What was prepared of a transaction's changes, one for each of them, and for which index.
@@ -106,7 +160,12 @@ impl Indexing {
             index: Index::default(),
             by,
             schema,
-            behind: Mutex::new(Some(VecDeque::new())),
+            behind: Mutex::new(Some(Waiting::default())),
+            has_caught_up: AtomicBool::new(false),
+            unreadable: Mutex::default(),
+            is_whole: AtomicBool::new(true),
+            is_broken: AtomicBool::new(false),
+            last: AtomicI64::new(i64::MIN),
             wake: Condvar::new(),
             stop: AtomicBool::new(false),
         })
@@ -127,11 +186,13 @@ impl Indexing {
         Arc::ptr_eq(self.by.extractor.parameters(), parameters)
             && self.by.zone == zone
             && self.has_caught_up()
+            && self.is_whole.load(Ordering::Acquire)
+            && !self.is_broken.load(Ordering::Acquire)
     }
 
     /// Whether it has all that is visible.
     pub(crate) fn has_caught_up(&self) -> bool {
-        self.behind.lock().is_none()
+        self.has_caught_up.load(Ordering::Acquire)
     }
 
     /// Prepares what a transaction says.
@@ -145,8 +206,11 @@ impl Indexing {
             Action::Delete if self.concerns(&change.resource_type) => {
                 Unjudged::Delete(change.resource_type.clone(), change.id.clone())
             }
-            // The whole index is made anew.
-            Action::Delete | Action::Purge { .. } => Unjudged::Nothing,
+            // All else that is the patient's goes when the index is made anew.
+            Action::Purge { .. } => {
+                Unjudged::Delete(change.resource_type.clone(), change.id.clone())
+            }
+            Action::Delete => Unjudged::Nothing,
         };
         let changes = transaction.changes.iter().map(prepare).collect();
         Indexed { of: Arc::clone(self), changes }
@@ -182,13 +246,11 @@ impl Indexing {
         let mut behind = self.behind.lock();
         match (&mut *behind, own) {
             (None, Some(changes)) => self.apply(t, instant, changes),
-            (Some(waiting), Some(changes)) if waiting.len() < MOST_PREPARED => {
-                waiting.push_back(Behind::Prepared(t, instant, changes));
-            }
-            (Some(waiting), _) => waiting.push_back(Behind::InLog(t)),
+            (Some(waiting), own) => waiting.push(t, instant, own),
             (None, None) => {
                 // It was prepared before this index was there.
-                *behind = Some(VecDeque::from([Behind::InLog(t)]));
+                self.has_caught_up.store(false, Ordering::Release);
+                behind.insert(Waiting::default()).push(t, instant, None);
                 self.wake.notify_all();
             }
         }
@@ -198,28 +260,66 @@ impl Indexing {
         if t <= self.index.head() {
             return;
         }
+        if !self.is_whole.load(Ordering::Acquire) {
+            let mut unreadable = self.unreadable.lock();
+            for change in &changes {
+                let (of, id) = change.name();
+                unreadable.remove(&(of.clone(), id.clone()));
+            }
+            self.is_whole.store(unreadable.is_empty(), Ordering::Release);
+        }
         if let Err(error) = self.index.apply(t, instant, changes) {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, "the search index does not follow the log");
+            self.is_broken.store(true, Ordering::Release);
+        }
+        self.last.store(instant.as_micros(), Ordering::Release);
+    }
+
+    /// Applies a commit as the log has it.
+    fn apply_read(&self, commit: Read) {
+        let Read { t, instant, changes, unreadable } = commit;
+        self.apply(t, instant, changes);
+        if !unreadable.is_empty() {
+            self.unreadable.lock().extend(unreadable);
+            self.is_whole.store(false, Ordering::Release);
         }
     }
 
-    /// Begins to follow the log, from its start; `snapshot` gives all data at its head.
-    ///
-    /// # Errors
-    /// When there is no thread for it.
-    pub(crate) fn start(
-        self: &Arc<Self>,
-        snapshot: impl Fn() -> Snapshot + Send + 'static,
-        now: impl Fn() -> Instant + Send + 'static,
-    ) -> io::Result<JoinHandle<()>> {
-        let this = Arc::clone(self);
-        std::thread::Builder::new()
-            .name("hearthgate-index".into())
-            .spawn(move || this.run(&snapshot, &now))
+    /// Goes on to `t`, up to which there is nothing more: a commit may have no versions.
+    fn advance(&self, t: T) {
+        // No later commit has an earlier instant: they grow by a microsecond at least.
+        let instant = self.last.load(Ordering::Acquire).saturating_add(1);
+        self.apply(t, Instant::from_micros(instant), Vec::new());
     }
 
-    /// Ends its thread soon.
+    /// Follows the log from its start until it is stopped; `snapshot` gives all data at the head.
+    pub(crate) fn run(&self, snapshot: &dyn Fn() -> Snapshot, now: &dyn Fn() -> Instant) {
+        let mut pause = PAUSE;
+        let mut done = self.read_log(&snapshot(), T::ZERO, now);
+        while !self.is_stopped() {
+            if let Err(error) = done {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the log cannot be read for the search index");
+                let mut behind = self.behind.lock();
+                if !self.is_stopped() {
+                    let _ = self.wake.wait_for(&mut behind, pause);
+                }
+                drop(behind);
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                // It goes on where it ended.
+                done = self.read_log(&snapshot(), self.index.head(), now);
+                continue;
+            }
+            pause = PAUSE;
+            done = self.catch_up(snapshot, now);
+            if done.is_ok() {
+                self.settle(now);
+            }
+        }
+    }
+
+    /// Ends the run soon.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         let _behind = self.behind.lock();
@@ -230,36 +330,18 @@ impl Indexing {
         self.stop.load(Ordering::Acquire)
     }
 
-    fn run(&self, snapshot: &dyn Fn() -> Snapshot, now: &dyn Fn() -> Instant) {
-        let all = snapshot();
-        let mut done = self.read_log(&all, T::ZERO);
-        while !self.is_stopped() {
-            match done {
-                Ok(()) => done = self.catch_up(snapshot),
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, "the log cannot be read for the search index");
-                    // It goes on where it ended.
-                    let mut behind = self.behind.lock();
-                    let _ = self.wake.wait_for(&mut behind, PAUSE);
-                    drop(behind);
-                    done = self.read_log(&snapshot(), self.index.head());
-                    continue;
-                }
-            }
-            if done.is_ok() {
-                self.settle(now);
-            }
-        }
-    }
-
     /// Applies what waits, until nothing does.
-    fn catch_up(&self, snapshot: &dyn Fn() -> Snapshot) -> Result<(), ReadError> {
-        loop {
+    fn catch_up(
+        &self,
+        snapshot: &dyn Fn() -> Snapshot,
+        now: &dyn Fn() -> Instant,
+    ) -> Result<(), ReadError> {
+        while !self.is_stopped() {
             let mut behind = self.behind.lock();
             let Some(waiting) = &mut *behind else { return Ok(()) };
-            let Some(next) = waiting.pop_front() else {
+            let Some(next) = waiting.pop() else {
                 *behind = None;
+                self.has_caught_up.store(true, Ordering::Release);
                 tracing::info!("the search index has caught up with the log");
                 return Ok(());
             };
@@ -267,28 +349,34 @@ impl Indexing {
             match next {
                 Behind::Prepared(t, instant, changes) => self.apply(t, instant, changes),
                 Behind::InLog(t) if t <= self.index.head() => {}
-                // It is read once it can be seen.
-                Behind::InLog(t) => match snapshot() {
-                    all if all.at() >= t => self.read_log(&all.as_of(t), self.index.head())?,
-                    _ => {
+                Behind::InLog(t) => {
+                    let all = snapshot();
+                    let read = self.read_log(&all, self.index.head(), now);
+                    // It may be durable and not visible yet.
+                    if read.is_err() || all.at() < t {
                         let mut behind = self.behind.lock();
                         if let Some(waiting) = &mut *behind {
-                            waiting.push_front(Behind::InLog(t));
+                            waiting.commits.push_front(Behind::InLog(t));
                         }
+                        read?;
                         let _ = self.wake.wait_for(&mut behind, Duration::from_millis(1));
                     }
-                },
-            }
-            if self.is_stopped() {
-                return Ok(());
+                }
             }
         }
+        Ok(())
     }
 
     /// Applies all commits after a position that a snapshot shows.
-    fn read_log(&self, all: &Snapshot, after: T) -> Result<(), ReadError> {
+    fn read_log(
+        &self,
+        all: &Snapshot,
+        after: T,
+        now: &dyn Fn() -> Instant,
+    ) -> Result<(), ReadError> {
         let mut range = places(after, all.at());
-        let mut commit: Option<(T, Instant, Vec<Change>)> = None;
+        let mut pages = 0;
+        let mut commit: Option<Read> = None;
         while !self.is_stopped() {
             let log = all.log(None, range.clone(), HistoryOrder::OldestFirst, PAGE);
             let page = futures_executor::block_on(log)?;
@@ -299,34 +387,59 @@ impl Indexing {
                     return Ok(());
                 }
                 let (t, instant) = (entry.t, entry.instant);
-                if let Some((before, at, changes)) = commit.take_if(|(before, ..)| *before != t) {
-                    self.apply(before, at, changes);
+                if let Some(before) = commit.take_if(|before| before.t != t) {
+                    self.apply_read(before);
                 }
-                let (_, _, changes) = commit.get_or_insert_with(|| (t, instant, Vec::new()));
-                changes.extend(self.change(all, entry)?);
+                let new = || Read { t, instant, changes: Vec::new(), unreadable: Vec::new() };
+                self.read(all, entry, commit.get_or_insert_with(new))?;
+            }
+            pages += 1;
+            if pages % PAGES_BETWEEN == 0 {
+                self.settle_all(now);
             }
         }
-        if let Some((t, instant, changes)) = commit {
-            self.apply(t, instant, changes);
+        if self.is_stopped() {
+            return Ok(());
         }
+        if let Some(commit) = commit {
+            self.apply_read(commit);
+        }
+        self.advance(all.at());
         Ok(())
     }
 
-    /// What a version of the log does.
-    fn change(
+    /// Adds what a version of the log does to what its commit does.
+    fn read(
         &self,
         all: &Snapshot,
         entry: store::VersionEntry,
-    ) -> Result<Option<Change>, ReadError> {
+        commit: &mut Read,
+    ) -> Result<(), ReadError> {
         let (of, id, version) = (entry.resource_type.clone(), entry.id.clone(), entry.version);
         if !self.concerns(&of) {
-            return Ok(None);
+            return Ok(());
         }
         let json = match futures_executor::block_on(all.load(entry)) {
             Ok(stored) => stored.json,
             // Who was purged is found by nothing.
             Err(ReadError::Purged) => None,
-            Err(error) => return Err(error),
+            // It will be read another time.
+            Err(
+                error @ (ReadError::Overloaded
+                | ReadError::Store(store::ReadError::StateFailed { .. })),
+            ) => {
+                return Err(error);
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(
+                    error,
+                    "what {of}/{id} says in version {version} cannot be read: while that is its \
+                     newest, searches look at the resources instead of the index"
+                );
+                commit.unreadable.push((of.clone(), id.clone()));
+                None
+            }
         };
         let prepared = json.and_then(|json| {
             let document = Document::parse(&json).ok()?;
@@ -334,20 +447,22 @@ impl Indexing {
             let of_whom = Compartments::of(&resource, &id, &Replacements::default(), self.schema);
             self.prepared((&of, &id), &json, &of_whom)
         });
-        Ok(Some(match prepared {
+        commit.changes.push(match prepared {
             Some(prepared) => Change::Put { prepared, version },
             None => Change::Delete { resource_type: of, id },
-        }))
+        });
+        Ok(())
     }
 
-    /// Makes segments while there are any to make, then waits for more.
-    fn settle(&self, now: &dyn Fn() -> Instant) {
+    /// Makes segments while there are any to make.
+    fn settle_all(&self, now: &dyn Fn() -> Instant) {
         let horizon = Instant::from_micros(now().as_micros().saturating_sub(HORIZON));
-        while self.index.settle(horizon) == Settled::Some {
-            if self.is_stopped() || self.behind.lock().is_some() {
-                return;
-            }
-        }
+        while !self.is_stopped() && self.index.settle(horizon) == Settled::Some {}
+    }
+
+    /// Makes segments, then waits for more to make.
+    fn settle(&self, now: &dyn Fn() -> Instant) {
+        self.settle_all(now);
         let mut behind = self.behind.lock();
         if behind.is_none() && !self.is_stopped() {
             let _ = self.wake.wait_for(&mut behind, PAUSE);

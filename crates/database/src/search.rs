@@ -103,7 +103,7 @@ impl From<search_index::SearchError> for SearchError {
             E::InvalidCursor => Self::Cursor(InvalidSortPosition),
             E::Unsupported(Unsupported::FunctionalList(name)) => Self::FunctionalList(name),
             E::Unsupported(Unsupported::Contained) => Self::Contained,
-            // Nothing of this is asked of an index.
+            // The resources themselves are looked at instead.
             E::Cancelled | E::Ahead { .. } | E::Unsupported(_) => Self::IndexNotReady,
         }
     }
@@ -132,12 +132,22 @@ impl Snapshot {
         if let Some(indexing) = self.index_for(query, asked)
             && (asked.after.is_none() || goes_on_in_index)
         {
-            return self.search_index(&indexing, query, asked).await;
+            match self.search_index(&indexing, query, asked).await {
+                // It is for the resources themselves to say.
+                Err(SearchError::IndexNotReady) if !goes_on_in_index => {}
+                answered => return answered,
+            }
         }
         if goes_on_in_index {
             return Err(SearchError::IndexNotReady);
         }
-        let after = asked.after.map(SortPosition::from_bytes).transpose()?;
+        let after = match asked.after {
+            None => None,
+            Some([indexed::CURSOR_OF_SCAN, position @ ..]) => {
+                Some(SortPosition::from_bytes(position)?)
+            }
+            Some(_) => return Err(SearchError::Cursor(InvalidSortPosition)),
+        };
         let mut scan = Scan::new(self, query, asked);
         let (page, total) = self.page(&mut scan, after.as_ref()).await?;
         let mut found = Found { total: asked.count.then_some(total), ..Found::default() };
@@ -180,7 +190,8 @@ impl Snapshot {
             first.pop_last();
         }
         let last = first.last_key_value().filter(|_| has_more);
-        let next = last.map(|(position, _)| position.to_bytes());
+        let tagged = |position: Vec<u8>| [&[indexed::CURSOR_OF_SCAN][..], &position].concat();
+        let next = last.map(|(position, _)| tagged(position.to_bytes()));
         Ok((Page { matches: first.into_values().collect(), next }, total))
     }
 }

@@ -58,6 +58,17 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The resource.
+    #[must_use]
+    pub fn name(&self) -> (&ResourceType, &ResourceId) {
+        match self {
+            Self::Put { prepared, .. } => (&prepared.resource_type, &prepared.id),
+            Self::Delete { resource_type, id } => (resource_type, id),
+        }
+    }
+}
+
 /// A commit cannot be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {

@@ -13,8 +13,10 @@ use super::{Asked, Found, SearchError};
 use crate::Snapshot;
 use crate::indexing::Indexing;
 
-/// Cursors of the index begin with this, those of a scan with another byte.
+/// Cursors of the index begin with this.
 const CURSOR: u8 = b'i';
+/// Those of a scan begin with this.
+pub(super) const CURSOR_OF_SCAN: u8 = b's';
 
 /// So many keys and documents of the index cost what a version costs that is looked at.
 const KEYS_FOR_A_VERSION: u64 = 64;
@@ -30,6 +32,7 @@ impl Snapshot {
         let indexing = self.indexing.as_ref()?;
         let is_asked_for_words = query.types.iter().any(|of| asks_for_words(&of.clauses));
         let answers = !is_asked_for_words
+            && indexing.index.head() >= self.at()
             && self.as_visible().is_some()
             && indexing.answers(asked.extractor.parameters(), asked.zone);
         answers.then(|| Arc::clone(indexing))
@@ -76,10 +79,15 @@ impl Snapshot {
             };
             Ok((total, Some(page), included))
         };
-        let (total, page, included) = where_it_may_last(look)?;
+        let (total, page, included) = match where_it_may_last(look) {
+            Err(SearchError::TooCostly { .. }) => {
+                return Err(SearchError::TooCostly { budget: asked.budget });
+            }
+            looked => looked?,
+        };
         let mut found = Found { total, ..Found::default() };
         if let Some(page) = page {
-            found.next = page.next.map(|cursor| [vec![CURSOR], cursor.encode()].concat());
+            found.next = page.next.map(|cursor| [&[CURSOR][..], &cursor.encode()].concat());
             found.matches = self.entries(page.hits).await?;
         }
         if let Some(included) = included {
@@ -92,6 +100,9 @@ impl Snapshot {
     async fn entries(&self, hits: Vec<Hit>) -> Result<Vec<VersionEntry>, SearchError> {
         let mut entries = Vec::with_capacity(hits.len());
         for Hit { resource_type, id, version, .. } in hits {
+            if !self.visibility.shows(&resource_type, &id) {
+                continue;
+            }
             let entry = self.store.version(&resource_type, &id, version, self.at()).await;
             entries.extend(entry.map_err(crate::ReadError::from)?);
         }
