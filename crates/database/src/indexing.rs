@@ -7,6 +7,8 @@
 //! while the newest version of some resource cannot be read, since then nothing may be left out
 //! silently.
 
+mod owner;
+
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
