@@ -5,7 +5,7 @@
 use fhir_core::{Instant, ResourceId, ResourceType};
 use fhir_search::{
     Chain, Clause, DateTest, Has, Hierarchy, List, Parameter, Prefix, ReferenceTest, Sense,
-    StringMatch, StringTest, Test, TokenTest, UnitTest, UriTest, ValueClause, fold,
+    StringMatch, StringTest, SystemTest, Test, TokenTest, UnitTest, UriTest, ValueClause, fold,
 };
 use roaring::RoaringBitmap;
 
@@ -24,7 +24,7 @@ use crate::key::{
     value_prefix,
 };
 use crate::part::after_prefix;
-use crate::prepare::{finds_words, is_own};
+use crate::prepare::{is_contained, is_own};
 use crate::search::Search;
 use fhir_search::Codes;
 
@@ -61,6 +61,7 @@ impl<'q> Resolver<'_, 'q> {
 
     fn missing(&self, parameter: &Parameter, missing: bool) -> Node<'q> {
         let present = match self.number(parameter) {
+            _ if parameter.code() == "_lastUpdated" => ever(),
             _ if is_own(parameter.code()) => Node::Everything,
             Some(number) => Node::Key { facet: Facet::of(number, View::Present), key: Vec::new() },
             None => Node::Nothing,
@@ -70,14 +71,17 @@ impl<'q> Resolver<'_, 'q> {
 
     fn value(&self, of: &str, clause: &'q ValueClause) -> Result<Node<'q>, SearchError> {
         let own = match clause.parameter.code() {
-            "_id" => Some(self.ids(of, &clause.tests)),
+            "_id" => Some(self.ids(of, clause)?),
             "_lastUpdated" => Some(Node::Any(clause.tests.iter().map(times).collect())),
             _ => None,
         };
         if let Some(own) = own {
             return Ok(match clause.sense {
                 Sense::SomeHolds => own,
-                Sense::SomeDiffers => Node::Not(Box::new(own)),
+                Sense::SomeDiffers => {
+                    let present = self.missing(&clause.parameter, false);
+                    Node::All(vec![present, Node::Not(Box::new(own))])
+                }
             });
         }
         let Some(number) = self.number(&clause.parameter) else {
@@ -92,13 +96,23 @@ impl<'q> Resolver<'_, 'q> {
         Ok(Node::Any(nodes?))
     }
 
-    fn ids(&self, of: &str, tests: &[Test]) -> Node<'q> {
+    /// What has one of these ids: resources, and those contained in one that have it there.
+    fn ids(&self, of: &str, clause: &'q ValueClause) -> Result<Node<'q>, SearchError> {
         let names = self.search.index.names.read();
-        let ordinals = tests.iter().filter_map(|test| match test {
+        let ordinals = clause.tests.iter().filter_map(|test| match test {
+            Test::Token(TokenTest::Code { system: SystemTest::Is(_), .. }) => None,
             Test::Token(TokenTest::Code { code, .. }) => names.get(of, code).map(|it| it.0),
             _ => None,
         });
-        Node::Own(ordinals.collect())
+        let own = Node::Own(ordinals.collect());
+        drop(names);
+        let Some(number) = self.number(&clause.parameter) else { return Ok(own) };
+        let value = Value { number, parameter: &clause.parameter };
+        let mut nodes = vec![own];
+        for test in &*clause.tests {
+            nodes.push(self.test(value, test)?);
+        }
+        Ok(Node::Any(nodes))
     }
 
     /// Some value satisfies none of the tests.
@@ -138,7 +152,7 @@ impl<'q> Resolver<'_, 'q> {
                 Ok(read_date(&mut Reader::new(key)).is_some_and(|range| test.holds(range)))
             }),
             Test::String(test) => {
-                let finds_words = finds_words(value.parameter);
+                let finds_words = value.parameter.finds_words();
                 Box::new(move |key| {
                     let read = read_string(&mut Reader::new(key));
                     Ok(read.is_some_and(|(folded, text)| match test.at {
@@ -258,7 +272,7 @@ impl<'q> Resolver<'_, 'q> {
     fn starts(&self, value: Value<'q>, test: &'q StringTest) -> Result<Node<'q>, SearchError> {
         let range = || vec![KeyRange::prefix(string_prefix(&test.text))];
         let start = value.keys(View::Value, range(), None);
-        if !finds_words(value.parameter) {
+        if !value.parameter.finds_words() {
             return Ok(start);
         }
         if test.text.len() <= LONGEST_WORDS {
@@ -378,7 +392,14 @@ impl<'q> Resolver<'_, 'q> {
                 }
                 Hierarchy::Above => {
                     let node = Node::Own(newest);
-                    self.search.targets_of(of, &node, facet)?
+                    let targets = self.search.targets_of(of, &node, facet)?;
+                    let names = self.search.index.names.read();
+                    // Those of other types have no place among these, nor has what is contained.
+                    let is_of_type = |it: &u32| {
+                        names.type_of(Ordinal(*it)).as_str() == of
+                            && !is_contained(names.id_text(Ordinal(*it)))
+                    };
+                    targets.into_iter().filter(is_of_type).collect()
                 }
             };
             newest = next - &all;
@@ -468,6 +489,11 @@ impl<'q> Value<'q> {
     fn keys(self, view: View, ranges: Vec<KeyRange>, check: Option<Check<'q>>) -> Node<'q> {
         Node::Keys { facet: Facet::of(self.number, view), ranges, check }
     }
+}
+
+/// All that was written, which nothing contained was by itself.
+fn ever<'q>() -> Node<'q> {
+    Node::Times(vec![(Instant::MIN, None)])
 }
 
 /// When a version was written for a test to hold: an instant is one microsecond long.

@@ -179,10 +179,13 @@ fn a_circle_of_references_is_gone_round_once() {
             r#"{{"resourceType":"Location","id":"{id}","partOf":{{"reference":"Location/{of}"}}}}"#
         )
     };
-    let all = [part("1", "2"), part("2", "3"), part("3", "1"), part("4", "5")];
+    let evidence = r#"{"resourceType":"Condition","id":"c",
+        "evidence":[{"detail":[{"reference":"Observation/o"}]}]}"#;
+    let all = [part("1", "2"), part("2", "3"), part("3", "1"), part("4", "5"), evidence.to_owned()];
     check_settled(
         &all.each_ref().map(|it| &**it),
         &[
+            ("Condition?evidence-detail:above=Condition/c", &[]),
             ("Location?partof:below=Location/1", &["1", "2", "3"]),
             ("Location?partof:above=Location/1", &["1", "2", "3"]),
         ],
@@ -447,6 +450,7 @@ fn codes_are_sorted_without_case_and_quantities_and_references_by_their_parts() 
         &[
             ("Observation?_sort=value-quantity", &["3", "4", "2", "1", "5", "6", "7", "8", "9"]),
             ("Observation?_sort=subject", &["7", "5", "6", "1", "2", "3", "4", "8", "9"]),
+            ("Observation?_sort=_score&_id=7,5", &["5", "7"]),
             ("Observation?_sort=code", &["6", "7", "5", "1", "2", "3", "4", "8", "9"]),
             ("Observation?_filter=subject ne Group/1", &["5", "6", "8", "9"]),
         ],
@@ -466,6 +470,23 @@ fn a_system_finds_what_has_a_code_of_it_and_a_profile_its_address_here_too() {
                 "meta":{"profile":["http://other/StructureDefinition/p"]}}"#,
         ],
         &[("Patient?_tag=s|", &["b"]), ("Patient?_profile=StructureDefinition/p", &["a", "b"])],
+    );
+}
+
+#[test]
+fn what_is_contained_has_its_id_and_no_time_of_its_own() {
+    // SRCH-030
+    check_settled(
+        &[
+            r##"{"resourceType":"MedicationRequest","id":"1","medicationReference":{"reference":"#a"},
+            "contained":[{"resourceType":"Medication","id":"a"}]}"##,
+        ],
+        &[
+            ("MedicationRequest?medication:Medication._id=a", &["1"]),
+            ("MedicationRequest?medication:Medication._id=b", &[]),
+            ("MedicationRequest?medication:Medication._lastUpdated=gt2000", &[]),
+            ("MedicationRequest?medication:Medication._lastUpdated:missing=true", &["1"]),
+        ],
     );
 }
 
