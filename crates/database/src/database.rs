@@ -277,6 +277,13 @@ impl Database {
         }
     }
 
+    /// Whether there is an index that has all that is visible, so that searches by its parameters
+    /// are answered from it.
+    #[must_use]
+    pub fn is_indexed(&self) -> bool {
+        self.shared.indexing().is_some_and(|indexing| indexing.has_caught_up())
+    }
+
     /// Forgets what is indexed, and begins anew.
     pub(crate) fn index_anew(&self) {
         let by = self.shared.indexing().map(|indexing| indexing.by().clone());

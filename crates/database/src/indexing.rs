@@ -126,7 +126,12 @@ impl Indexing {
     pub(crate) fn answers(&self, parameters: &Arc<Parameters>, zone: Zone) -> bool {
         Arc::ptr_eq(self.by.extractor.parameters(), parameters)
             && self.by.zone == zone
-            && self.behind.lock().is_none()
+            && self.has_caught_up()
+    }
+
+    /// Whether it has all that is visible.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        self.behind.lock().is_none()
     }
 
     /// Prepares what a transaction says.

@@ -164,8 +164,8 @@ impl Snapshot {
                     continue;
                 }
                 total += 1;
-                let name = (entry.resource_type.clone(), entry.id.clone());
-                let position = SortPosition::new(query, at, name, &resource);
+                let place = (entry.t.get(), entry.location.ordinal);
+                let position = SortPosition::new(query, at, place, &resource);
                 if asked.most == 0 || after.is_some_and(|after| position <= *after) {
                     continue;
                 }

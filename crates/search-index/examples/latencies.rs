@@ -208,7 +208,12 @@ fn measure(index: &Index, query: &Option<Query>, url: &str, visible: &Visible, t
         return;
     };
     let cancelled = AtomicBool::new(false);
-    let context = Context { codes: &NoCodes, budget: u64::MAX, cancelled: &cancelled };
+    let context = Context {
+        codes: &NoCodes,
+        base: "http://own/fhir",
+        budget: u64::MAX,
+        cancelled: &cancelled,
+    };
     let mut took = Vec::with_capacity(RUNS);
     let (mut total, mut cost, mut first) = (0, 0, 0.0);
     for run in 0..=RUNS {

@@ -5,7 +5,7 @@ use store::T;
 use crate::documents::LogPlace;
 use crate::error::SearchError;
 use crate::key::{Reader, Writer};
-use crate::sort::SortValue;
+use crate::sort::{Edge, SortValue};
 
 /// The last hit of a page: the values that it was sorted by, and where its version stands in the
 /// log. Whoever gives it away must make sure that it comes back as it was, to the same query at
@@ -16,7 +16,7 @@ pub struct Cursor {
     pub(crate) place: LogPlace,
 }
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 const MISSING: u8 = 0;
 const LEAST: u8 = 1;
@@ -24,6 +24,10 @@ const INTEGER: u8 = 2;
 const NUMBER: u8 = 3;
 const TEXT: u8 = 4;
 const GREATEST: u8 = 5;
+const WITHIN: u8 = 6;
+
+/// By their place here.
+const EDGES: [Edge; 3] = [Edge::Before, Edge::At, Edge::After];
 
 impl Cursor {
     /// The cursor as bytes.
@@ -38,11 +42,7 @@ impl Cursor {
         for value in &self.values {
             writer = match value {
                 None => writer.byte(MISSING),
-                Some(SortValue::Least) => writer.byte(LEAST),
-                Some(SortValue::Integer(number)) => writer.byte(INTEGER).integer(*number),
-                Some(SortValue::Number(number)) => writer.byte(NUMBER).decimal(*number),
-                Some(SortValue::Text(text)) => writer.byte(TEXT).text(text),
-                Some(SortValue::Greatest) => writer.byte(GREATEST),
+                Some(value) => write(writer, value),
             };
         }
         writer.finish()
@@ -57,6 +57,39 @@ impl Cursor {
     }
 }
 
+fn write(writer: Writer, value: &SortValue) -> Writer {
+    match value {
+        SortValue::Least => writer.byte(LEAST),
+        SortValue::Integer(number) => writer.byte(INTEGER).integer(*number),
+        SortValue::Number(number, edge) => {
+            let edge = EDGES.iter().position(|it| it == edge).unwrap_or_default();
+            writer.byte(NUMBER).decimal(*number).byte(u8::try_from(edge).unwrap_or_default())
+        }
+        SortValue::Text(text) => writer.byte(TEXT).text(text),
+        SortValue::Within(text, value) => write(writer.byte(WITHIN).text(text), value),
+        SortValue::Greatest => writer.byte(GREATEST),
+    }
+}
+
+/// The value of this kind that comes next. Within a text there is no other text with values.
+fn read_value(kind: u8, reader: &mut Reader<'_>, is_within: bool) -> Option<SortValue> {
+    Some(match kind {
+        LEAST => SortValue::Least,
+        INTEGER => SortValue::Integer(reader.integer()?),
+        NUMBER => {
+            let number = reader.decimal()?;
+            SortValue::Number(number, *EDGES.get(usize::from(reader.byte()?))?)
+        }
+        TEXT => SortValue::Text(reader.text()?.into()),
+        WITHIN if !is_within => {
+            let (text, kind) = (reader.text()?.into(), reader.byte()?);
+            SortValue::Within(text, Box::new(read_value(kind, reader, true)?))
+        }
+        GREATEST => SortValue::Greatest,
+        _ => return None,
+    })
+}
+
 fn read(bytes: &[u8]) -> Option<Cursor> {
     let mut reader = Reader::new(bytes);
     if reader.byte()? != FORMAT {
@@ -68,12 +101,7 @@ fn read(bytes: &[u8]) -> Option<Cursor> {
     for _ in 0..reader.byte()? {
         values.push(match reader.byte()? {
             MISSING => None,
-            LEAST => Some(SortValue::Least),
-            INTEGER => Some(SortValue::Integer(reader.integer()?)),
-            NUMBER => Some(SortValue::Number(reader.decimal()?)),
-            TEXT => Some(SortValue::Text(reader.text()?.into())),
-            GREATEST => Some(SortValue::Greatest),
-            _ => return None,
+            kind => Some(read_value(kind, &mut reader, false)?),
         });
     }
     reader.is_empty().then_some(Cursor { values, place: LogPlace { t, change } })
@@ -84,7 +112,7 @@ mod tests {
     use super::Cursor;
     use crate::documents::LogPlace;
     use crate::error::SearchError;
-    use crate::sort::SortValue;
+    use crate::sort::{Edge, SortValue};
     use fhir_search::Decimal;
     use proptest::prelude::*;
     use store::T;
@@ -96,7 +124,8 @@ mod tests {
                 None,
                 Some(SortValue::Least),
                 Some(SortValue::Integer(-5)),
-                Some(SortValue::Number(Decimal::parse("-1.50").unwrap())),
+                Some(SortValue::Number(Decimal::parse("-1.50").unwrap(), Edge::After)),
+                Some(SortValue::Within("kg".into(), Box::new(SortValue::Least))),
                 Some(SortValue::text("müller\0")),
                 Some(SortValue::Greatest),
             ],
@@ -112,7 +141,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_cursor_or_an_error(bytes: Vec<u8>) {
-            let with_format: Vec<u8> = std::iter::once(1).chain(bytes).collect();
+            let with_format: Vec<u8> = std::iter::once(2).chain(bytes).collect();
             let _ = Cursor::decode(&with_format);
         }
     }

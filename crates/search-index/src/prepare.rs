@@ -213,7 +213,8 @@ impl KeysOf<'_> {
         if let Some(text) = &token.text {
             self.add(View::Text, folded_key(text));
         }
-        if token.code.is_none() && token.system.is_none() {
+        // What is a text or a system alone is found by no code.
+        if token.code.is_none() {
             return;
         }
         if let Some(system) = &token.system {

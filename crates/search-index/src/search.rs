@@ -33,6 +33,8 @@ pub use include::Included;
 pub struct Context<'c> {
     /// Who answers questions about codes.
     pub codes: &'c dyn Codes,
+    /// The server's own base URL, without its last slash.
+    pub base: &'c str,
     /// So many keys and documents it may look at.
     pub budget: u64,
     /// Set when nobody waits for the answer any more.
@@ -65,6 +67,7 @@ pub struct Search<'s> {
     pub(crate) t: T,
     pub(crate) meter: Meter<'s>,
     codes: &'s dyn Codes,
+    pub(crate) base: &'s str,
     scopes: Vec<Scope>,
 }
 
@@ -123,7 +126,7 @@ impl<'s> Search<'s> {
         };
         let scopes = parts.iter().map(scope).collect();
         let meter = Meter::new(context.budget, context.cancelled);
-        Self { index, parts, t, meter, codes: context.codes, scopes }
+        Self { index, parts, t, meter, codes: context.codes, base: context.base, scopes }
     }
 
     /// How many keys and documents were looked at so far.

@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::ops::Bound;
 
-use fhir_search::{Decimal, Direction, Kind, NumberRange};
+use fhir_search::{Decimal, Direction, Kind, NumberRange, TokenFrom};
 use parking_lot::RwLock;
 use roaring::RoaringBitmap;
 
@@ -28,10 +28,22 @@ pub(crate) enum SortValue {
     /// Before all numbers.
     Least,
     Integer(i64),
-    Number(Decimal),
+    /// A number, or just before or after it where a range leaves it out.
+    Number(Decimal, Edge),
     Text(Box<str>),
+    /// A text, and of the same ones by another value: a quantity's unit and number, the id and
+    /// the type that a reference names.
+    Within(Box<str>, Box<SortValue>),
     /// After all numbers.
     Greatest,
+}
+
+/// Where something stands to a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Edge {
+    Before,
+    At,
+    After,
 }
 
 /// So many bytes of a text count.
@@ -39,8 +51,16 @@ const LONGEST_TEXT: usize = 256;
 
 impl SortValue {
     pub(crate) fn text(text: &str) -> Self {
-        Self::Text(text[..text.floor_char_boundary(LONGEST_TEXT)].into())
+        Self::Text(beginning(text))
     }
+
+    fn within(text: &str, value: Self) -> Self {
+        Self::Within(beginning(text), Box::new(value))
+    }
+}
+
+fn beginning(text: &str) -> Box<str> {
+    text[..text.floor_char_boundary(LONGEST_TEXT)].into()
 }
 
 /// The order of two values; of none of them last.
@@ -241,17 +261,16 @@ impl SortView {
     }
 }
 
-fn end(bound: Bound<Decimal>, unbounded: SortValue) -> SortValue {
-    match bound {
-        Bound::Included(number) | Bound::Excluded(number) => SortValue::Number(number),
-        Bound::Unbounded => unbounded,
-    }
-}
-
+/// Where a range begins, or ends.
 fn number(range: &NumberRange, direction: Direction) -> SortValue {
-    match direction {
-        Direction::Ascending => end(range.low(), SortValue::Least),
-        Direction::Descending => end(range.high(), SortValue::Greatest),
+    let (bound, unbounded, excluded) = match direction {
+        Direction::Ascending => (range.low(), SortValue::Least, Edge::After),
+        Direction::Descending => (range.high(), SortValue::Greatest, Edge::Before),
+    };
+    match bound {
+        Bound::Included(number) => SortValue::Number(number, Edge::At),
+        Bound::Excluded(number) => SortValue::Number(number, excluded),
+        Bound::Unbounded => unbounded,
     }
 }
 
@@ -269,11 +288,25 @@ fn sort_value(kind: Kind, direction: Direction, key: &[u8]) -> Option<SortValue>
         Kind::Number => number(&read_number(&mut reader)?, direction),
         Kind::Quantity => {
             let quantity = read_quantity(&mut reader)?;
-            let range = quantity.canonical.map_or(quantity.range, |canonical| canonical.range);
-            number(&range, direction)
+            match quantity.canonical {
+                Some(canonical) => {
+                    SortValue::within(&canonical.unit, number(&canonical.range, direction))
+                }
+                None => {
+                    let unit = quantity.code.or(quantity.unit).unwrap_or_default();
+                    SortValue::within(&unit, number(&quantity.range, direction))
+                }
+            }
         }
         Kind::String => SortValue::text(&read_string(&mut reader)?.0),
-        Kind::Token => SortValue::text(&read_token(&mut reader)?.code?),
+        Kind::Token => {
+            let token = read_token(&mut reader)?;
+            // Ids and URIs are other ones in another case.
+            match (token.from, token.code?) {
+                (TokenFrom::Uri, code) => SortValue::text(&code),
+                (_, code) => SortValue::text(&code.to_lowercase()),
+            }
+        }
         Kind::Uri => SortValue::text(std::str::from_utf8(key).ok()?),
         Kind::Reference | Kind::Composite | Kind::Special => return None,
     })
@@ -282,8 +315,11 @@ fn sort_value(kind: Kind, direction: Direction, key: &[u8]) -> Option<SortValue>
 fn reference_value(key: &[u8], names: &Names) -> Option<SortValue> {
     Some(match read_reference_key(key)? {
         ReferenceKey::Local { ordinal, .. } => {
-            SortValue::text(&format!("{}/{}", names.type_of(ordinal), names.id_text(ordinal)))
+            let of = names.type_of(ordinal).as_str();
+            SortValue::within(names.id_text(ordinal), SortValue::text(of))
         }
-        ReferenceKey::Url(url) | ReferenceKey::Canonical { url, .. } => SortValue::text(&url),
+        ReferenceKey::Url(url) | ReferenceKey::Canonical { url, .. } => {
+            SortValue::within(&url, SortValue::text(""))
+        }
     })
 }

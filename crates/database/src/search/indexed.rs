@@ -57,7 +57,8 @@ impl Snapshot {
         let visible = self.as_visible().ok_or(SearchError::IndexNotReady)?;
         let never = AtomicBool::new(false);
         let look = || {
-            let context = Context { codes: asked.codes, budget: asked.budget, cancelled: &never };
+            let Asked { codes, base, budget, .. } = *asked;
+            let context = Context { codes, base, budget, cancelled: &never };
             let search = indexing.index.search(self.at(), &visible, context)?;
             let found = search.find(query)?;
             let total = asked.count.then(|| found.total());

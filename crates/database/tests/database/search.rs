@@ -1,6 +1,7 @@
 //! What a search finds as of a snapshot: its matches page by page, what is included with them, and
 //! nothing that may not be seen.
 
+mod differential;
 mod included;
 mod matches;
 mod paged;
@@ -12,7 +13,8 @@ use database::{Asked, Expect, Found, SearchError, Snapshot, VersionEntry, Visibi
 use fhir_core::{Instant, ResourceType};
 use fhir_schema::{DefinitionSet, Schema};
 use fhir_search::{
-    Compartment, Extractor, Handling, Limits, NoCodes, Parameters, Query, Reader, Zone, decode_form,
+    Compartment, Extractor, Handling, Limits, NoCodes, Parameters, Query, QueryError, Reader, Zone,
+    decode_form,
 };
 use fhir_terminology::Terminology;
 
@@ -20,14 +22,20 @@ use crate::support::{Clinic, block_on, put};
 
 const BASE: &str = "https://own.example/fhir";
 
-static EXTRACTOR: LazyLock<Arc<Extractor<'static>>> = LazyLock::new(|| {
+static EXTRACTOR: LazyLock<Arc<Extractor<'static>>> = LazyLock::new(extractor);
+
+fn extractor() -> Arc<Extractor<'static>> {
     let (definitions, schema) = (DefinitionSet::r4(), Schema::r4());
     let parameters = Arc::new(Parameters::new(definitions, schema));
     Arc::new(Extractor::new(schema, parameters, definitions.clone(), Terminology::r4()))
-});
+}
 
 /// A query as after the base of a URL: `Patient?name=a`, `Patient/1/Observation?code=b`, `?_type=…`.
 fn query(request: &str) -> Query {
+    read(request, Handling::Strict).unwrap_or_else(|error| panic!("{request}: {error}"))
+}
+
+fn read(request: &str, handling: Handling) -> Result<Query, QueryError> {
     let (path, form) = request.split_once('?').unwrap_or((request, ""));
     let parts: Vec<&str> = path.split('/').collect();
     let (compartment, resource_type) = match parts[..] {
@@ -46,7 +54,7 @@ fn query(request: &str) -> Query {
         base: BASE,
         zone: Zone::UTC,
         now: Instant::from_micros(1_800_000_000_000_000),
-        handling: Handling::Strict,
+        handling,
         limits: &Limits::default(),
     };
     let asked = fhir_search::Asked {
@@ -54,7 +62,7 @@ fn query(request: &str) -> Query {
         compartment,
         parameters: &decode_form(form.as_bytes()).unwrap(),
     };
-    reader.read(&asked).unwrap_or_else(|error| panic!("{request}: {error}"))
+    reader.read(&asked)
 }
 
 /// Asks for everything at once.

@@ -1,19 +1,21 @@
 //! Where a resource stands among the matches (FHIR R4, 3.1.1.5.1).
 //!
 //! Of several values ascending order goes by the least and descending by the greatest: of a date
-//! or a range by its start and its end. What has no value comes last either way. Ties go by id,
-//! and of different types with one id by type.
+//! or a range by its start and its end. What has no value comes last either way. Ties go by the
+//! place of the version in the log.
 
 use std::ops::Bound;
 
-use fhir_core::{ResourceId, ResourceType};
 use fhirpath::Decimal;
 
 use super::IndexedResource;
 use super::indexed::Indexed;
-use crate::{Direction, IndexValue, NumberRange, Quantity, Query, ReferenceTarget, SortBy};
+use crate::{
+    Direction, IndexValue, NumberRange, Quantity, Query, ReferenceTarget, SortBy, TokenFrom,
+};
 
-/// Bytes of a text that count. Texts that begin alike for so long go by id.
+/// Bytes of a text that count, of whole characters alone. Texts that begin alike for so long are
+/// the same.
 const LONGEST_TEXT: usize = 256;
 
 const PRESENT: u8 = 0;
@@ -26,8 +28,8 @@ const MISSING: u8 = 1;
 pub struct SortPosition {
     /// What it is sorted by, so that bytes compare as the values do.
     keys: Vec<u8>,
-    id: ResourceId,
-    resource_type: ResourceType,
+    /// Its commit, and which of that commit's versions it is.
+    place: (u64, u32),
 }
 
 /// The bytes are no position.
@@ -43,13 +45,13 @@ impl std::fmt::Debug for SortPosition {
 }
 
 impl SortPosition {
-    /// That of a resource with this type and id, which is of the type that stands at `of_type`
-    /// among those of the query.
+    /// That of a resource which is of the type that stands at `of_type` among those of the query.
+    /// Its version was written by the commit at `place.0`, after `place.1` others of that commit.
     #[must_use]
     pub fn new(
         query: &Query,
         of_type: usize,
-        (resource_type, id): (ResourceType, ResourceId),
+        place: (u64, u32),
         resource: &IndexedResource,
     ) -> Self {
         let mut keys = Vec::new();
@@ -67,7 +69,7 @@ impl SortPosition {
                 }
             }
         }
-        Self { keys, id, resource_type }
+        Self { keys, place }
     }
 
     /// The same as bytes, which [`SortPosition::from_bytes`] reads.
@@ -77,9 +79,8 @@ impl SortPosition {
         let keys = &self.keys[..usize::from(length)];
         let mut bytes = length.to_be_bytes().to_vec();
         bytes.extend_from_slice(keys);
-        bytes.extend_from_slice(self.resource_type.as_str().as_bytes());
-        bytes.push(b'/');
-        bytes.extend_from_slice(self.id.as_str().as_bytes());
+        bytes.extend_from_slice(&self.place.0.to_be_bytes());
+        bytes.extend_from_slice(&self.place.1.to_be_bytes());
         bytes
     }
 
@@ -90,13 +91,10 @@ impl SortPosition {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidSortPosition> {
         let read = || {
             let (length, rest) = bytes.split_first_chunk()?;
-            let (keys, name) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-            let (resource_type, id) = std::str::from_utf8(name).ok()?.split_once('/')?;
-            Some(Self {
-                keys: keys.to_vec(),
-                id: ResourceId::new(id).ok()?,
-                resource_type: ResourceType::new(resource_type).ok()?,
-            })
+            let (keys, place) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+            let (t, of_commit) = place.split_first_chunk()?;
+            let of_commit = u32::from_be_bytes(of_commit.try_into().ok()?);
+            Some(Self { keys: keys.to_vec(), place: (u64::from_be_bytes(*t), of_commit) })
         };
         read().ok_or(InvalidSortPosition)
     }
@@ -122,7 +120,11 @@ fn encoded(indexed: &Indexed, direction: Direction) -> Option<Vec<u8>> {
             bytes.extend_from_slice(&(micros.cast_unsigned() ^ (1 << 63)).to_be_bytes());
         }
         IndexValue::String(_) => text(indexed.folded.as_deref()?, &mut bytes),
-        IndexValue::Token(token) => text(&token.code.as_deref()?.to_lowercase(), &mut bytes),
+        IndexValue::Token(token) => match (token.from, token.code.as_deref()?) {
+            // Ids and URIs are other ones in another case.
+            (TokenFrom::Uri, code) => text(code, &mut bytes),
+            (_, code) => text(&code.to_lowercase(), &mut bytes),
+        },
         IndexValue::Reference(reference) => match &reference.target {
             ReferenceTarget::Local { resource_type, id, .. } => {
                 text(id, &mut bytes);
@@ -153,7 +155,7 @@ fn quantity(quantity: &Quantity<'_>, direction: Direction, bytes: &mut Vec<u8>) 
 }
 
 fn text(text: &str, bytes: &mut Vec<u8>) {
-    for byte in text.bytes().take(LONGEST_TEXT) {
+    for byte in text[..text.floor_char_boundary(LONGEST_TEXT)].bytes() {
         bytes.push(byte);
         if byte == 0 {
             bytes.push(0xff);

@@ -58,10 +58,9 @@ impl Few {
         let query = query(request);
         let mut found = Vec::new();
         for (at, of) in query.types.iter().enumerate() {
-            for resource in self.0.values() {
+            for (place, resource) in (0..).zip(self.0.values()) {
                 if matches(&query, of, resource, self)? {
-                    let name = (of.resource_type.clone(), resource.id().parse().unwrap());
-                    let position = SortPosition::new(&query, at, name, resource);
+                    let position = SortPosition::new(&query, at, (1, place), resource);
                     assert_eq!(SortPosition::from_bytes(&position.to_bytes()).unwrap(), position);
                     found.push((position, resource.id().to_owned()));
                 }

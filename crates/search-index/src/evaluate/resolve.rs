@@ -421,7 +421,9 @@ impl<'q> Resolver<'_, 'q> {
             return Ok(Vec::new());
         };
         let canonical = |url: &str| UriTest::Canonical { url: url.into(), version: None };
-        let mut uris = vec![canonical(&format!("{resource_type}/{id}"))];
+        let address = format!("{resource_type}/{id}");
+        let own = format!("{}/{address}", self.search.base);
+        let mut uris = vec![UriTest::Is(address.into()), UriTest::Is(own.into())];
         uris.extend(self.urls(resource_type, id)?.iter().map(|url| canonical(url)));
         Ok(uris)
     }

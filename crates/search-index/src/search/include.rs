@@ -127,8 +127,13 @@ impl Search<'_> {
                             if let Some(ReferenceKey::Local { ordinal, version }) =
                                 read_reference_key(key)
                             {
-                                let version = version.and_then(|it| it.parse().ok());
-                                targets.push((ordinal, version));
+                                // A version that is no number is none of this server's.
+                                let number = version.map(|it| it.parse().ok());
+                                match number {
+                                    None => targets.push((ordinal, None)),
+                                    Some(Some(version)) => targets.push((ordinal, Some(version))),
+                                    Some(None) => {}
+                                }
                             }
                         }
                     }
@@ -145,8 +150,11 @@ impl Search<'_> {
             if !is_wanted || self.index.names.read().name(ordinal).is_none() {
                 continue;
             }
-            let versioned = version.and_then(|version| self.version(ordinal, version));
-            if let Some(found) = versioned.or_else(|| self.current(ordinal)) {
+            let found = match version {
+                Some(version) => self.version(ordinal, version),
+                None => self.current(ordinal),
+            };
+            if let Some(found) = found {
                 collected.add(found);
             }
         }

@@ -414,6 +414,56 @@ fn hits_come_in_the_order_asked_for_those_without_a_value_last() {
 }
 
 #[test]
+fn codes_are_sorted_without_case_and_quantities_and_references_by_their_parts() {
+    // SRCH-194
+    let observation = |id: &str, members: &str| {
+        format!(r#"{{"resourceType":"Observation","id":"{id}",{members}}}"#)
+    };
+    let quantity = |comparator: &str, number: &str, unit: &str| {
+        format!(
+            r#""valueQuantity":{{{comparator}"value":{number},"code":"{unit}",
+            "system":"http://unitsofmeasure.org"}}"#
+        )
+    };
+    let resources = [
+        observation("1", &quantity("", "2", "m")),
+        observation("2", &quantity("", "1500", "g")),
+        observation("3", &quantity("", "1", "kg")),
+        observation("4", &quantity(r#""comparator":">","#, "1", "kg")),
+        observation(
+            "5",
+            r#""subject":{"reference":"Patient/1"},"code":{"coding":[{"code":"Bc"}]}"#,
+        ),
+        observation("6", r#""subject":{"reference":"Group/2"},"code":{"coding":[{"code":"ab"}]}"#),
+        observation("7", r#""subject":{"reference":"Group/1"},"code":{"coding":[{"code":"BB"}]}"#),
+    ];
+    check_settled(
+        &resources.each_ref().map(|it| &**it),
+        &[
+            ("Observation?_sort=value-quantity", &["3", "4", "2", "1", "5", "6", "7"]),
+            ("Observation?_sort=subject", &["7", "5", "6", "1", "2", "3", "4"]),
+            ("Observation?_sort=code", &["6", "7", "5", "1", "2", "3", "4"]),
+        ],
+    );
+}
+
+#[test]
+fn a_system_finds_what_has_a_code_of_it_and_a_profile_its_address_here_too() {
+    // SRCH-033
+    check_settled(
+        &[
+            r#"{"resourceType":"Patient","id":"a","meta":{"tag":[{"system":"s"}],
+                "profile":["StructureDefinition/p"]}}"#,
+            r#"{"resourceType":"Patient","id":"b","meta":{"tag":[{"system":"s","code":"c"}],
+                "profile":["http://own/fhir/StructureDefinition/p"]}}"#,
+            r#"{"resourceType":"Patient","id":"c",
+                "meta":{"profile":["http://other/StructureDefinition/p"]}}"#,
+        ],
+        &[("Patient?_tag=s|", &["b"]), ("Patient?_profile=StructureDefinition/p", &["a", "b"])],
+    );
+}
+
+#[test]
 fn what_may_not_be_asked_is_an_error_and_never_ignored() {
     let site = Site::with(PATIENTS);
     let ask = |url: &str, context| {

@@ -89,7 +89,7 @@ impl Codes for TestCodes {
 pub(crate) static GOES_ON: AtomicBool = AtomicBool::new(false);
 
 pub(crate) const CONTEXT: Context<'static> =
-    Context { codes: &TestCodes, budget: u64::MAX, cancelled: &GOES_ON };
+    Context { codes: &TestCodes, base: BASE, budget: u64::MAX, cancelled: &GOES_ON };
 
 /// What a commit does.
 pub(crate) enum Act {
