@@ -53,7 +53,8 @@ impl Few {
         Self(resources.iter().map(read).collect())
     }
 
-    /// The ids of those that are found, in the order of the answer.
+    /// The ids of those that are found, in the order of the answer: to the log they were written in
+    /// the order of types and ids.
     fn ids(&self, request: &str) -> Result<Vec<String>, Unanswered> {
         let query = query(request);
         let mut found = Vec::new();

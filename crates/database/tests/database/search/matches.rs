@@ -202,7 +202,7 @@ fn large_resources_are_found_like_small_ones(clinic: &mut Clinic) {
         }
         found
     };
-    let all = "Patient/100000 Patient/30000 Patient/300000";
+    let all = "Patient/30000 Patient/100000 Patient/300000";
     assert_eq!(at_once([task]), [[all; 3]]);
 }
 

@@ -192,7 +192,7 @@ fn a_compartment_has_what_refers_to_its_resource_and_that_itself() {
         ("Patient/1/Observation", "a c"),
         ("Patient/1/Observation?_id=c", "c"),
         ("Patient/1/Patient", "1"),
-        ("Patient/1/*", "1 a c d"),
+        ("Patient/1/*", "d a c 1"),
         ("Patient/1/*?_type=Encounter", "d"),
     ]);
 }
