@@ -15,7 +15,7 @@ use crate::documents::Ordinal;
 use crate::facet::{Facet, Number, View};
 use crate::key::{
     Writer, canonical_key, canonical_prefix, composite_keys, date_key, folded_key, local_key,
-    number_key, quantity_key, string_key, token_key, typed_key, url_key, word_keys,
+    nowhere_key, number_key, quantity_key, string_key, token_key, typed_key, url_key, word_keys,
 };
 use crate::names::Names;
 use crate::part::FacetKey;
@@ -248,7 +248,7 @@ impl KeysOf<'_> {
                 let id = (&**id).into();
                 self.keys.push(PreparedKey::Contained { facet, id });
             }
-            ReferenceTarget::Logical => {}
+            ReferenceTarget::Logical => self.add(View::Value, nowhere_key()),
         }
     }
 }
@@ -256,6 +256,11 @@ impl KeysOf<'_> {
 /// What a contained resource is called among the names: no resource can have such an id.
 fn contained_name(resource_type: &ResourceType, id: &ResourceId, inner: &str) -> String {
     format!("{resource_type}/{id}#{inner}")
+}
+
+/// Whether a name is one of what is contained.
+pub(crate) fn is_contained(name: &str) -> bool {
+    name.contains('#')
 }
 
 /// A document's resource and keys, its ordinals given.
@@ -285,25 +290,26 @@ impl Prepared {
             .zip(&within)
             .map(|(keys, (_, ordinal))| Named {
                 ordinal: *ordinal,
-                keys: keys.into_iter().filter_map(|key| key.finish(names, &within)).collect(),
+                keys: keys.into_iter().map(|key| key.finish(names, &within)).collect(),
             })
             .collect()
     }
 }
 
 impl PreparedKey {
-    fn finish(self, names: &mut Names, within: &[(Box<str>, Ordinal)]) -> Option<FacetKey> {
+    fn finish(self, names: &mut Names, within: &[(Box<str>, Ordinal)]) -> FacetKey {
         let local = |ordinal, version: Option<&str>| local_key(ordinal).optional(version).finish();
-        Some(match self {
+        match self {
             Self::Ready(facet, key) => (facet, key),
             Self::Local { facet, resource_type, id, version } => {
                 let ordinal = names.get_or_give(&resource_type, &id);
                 (facet, local(ordinal, version.as_deref()).into())
             }
             Self::Contained { facet, id } => {
-                let (_, ordinal) = within.iter().find(|(it, _)| *it == id)?;
-                (facet, local(*ordinal, None).into())
+                let inner = within.iter().find(|(it, _)| *it == id);
+                let key = inner.map_or_else(nowhere_key, |(_, ordinal)| local(*ordinal, None));
+                (facet, key.into())
             }
-        })
+        }
     }
 }

@@ -21,6 +21,7 @@ use crate::key::{
 };
 use crate::names::Names;
 use crate::part::Part;
+use crate::prepare::is_contained;
 
 /// What hits are ordered by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -315,11 +316,16 @@ fn sort_value(kind: Kind, direction: Direction, key: &[u8]) -> Option<SortValue>
 fn reference_value(key: &[u8], names: &Names) -> Option<SortValue> {
     Some(match read_reference_key(key)? {
         ReferenceKey::Local { ordinal, .. } => {
-            let of = names.type_of(ordinal).as_str();
-            SortValue::within(names.id_text(ordinal), SortValue::text(of))
+            let (of, id) = (names.type_of(ordinal).as_str(), names.id_text(ordinal));
+            // What is contained has no address.
+            if is_contained(id) {
+                return None;
+            }
+            SortValue::within(id, SortValue::text(of))
         }
         ReferenceKey::Url(url) | ReferenceKey::Canonical { url, .. } => {
             SortValue::within(&url, SortValue::text(""))
         }
+        ReferenceKey::Nowhere => return None,
     })
 }

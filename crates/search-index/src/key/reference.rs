@@ -8,6 +8,7 @@ use crate::documents::Ordinal;
 const LOCAL: u8 = 0;
 const URL: u8 = 1;
 const CANONICAL: u8 = 2;
+const NOWHERE: u8 = 3;
 
 /// What a reference points at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(crate) enum ReferenceKey<'k> {
     Url(Cow<'k, str>),
     /// What has this canonical URL.
     Canonical { url: Cow<'k, str>, version: Option<Cow<'k, str>> },
+    /// Nothing that has an address: it is by identifier alone, or to what is not contained.
+    Nowhere,
 }
 
 /// The key of a reference to a resource of this server, or what it begins with.
@@ -35,6 +38,11 @@ pub(crate) fn canonical_prefix(url: &str) -> Writer {
     Writer::default().byte(CANONICAL).text(url)
 }
 
+/// The key of a reference that has no address.
+pub(crate) fn nowhere_key() -> Vec<u8> {
+    vec![NOWHERE]
+}
+
 /// What a key points at.
 pub(crate) fn read_reference_key(key: &[u8]) -> Option<ReferenceKey<'_>> {
     let mut reader = Reader::new(key);
@@ -44,6 +52,7 @@ pub(crate) fn read_reference_key(key: &[u8]) -> Option<ReferenceKey<'_>> {
             ReferenceKey::Local { ordinal, version: reader.optional()? }
         }
         URL => ReferenceKey::Url(reader.text()?),
+        NOWHERE => ReferenceKey::Nowhere,
         _ => ReferenceKey::Canonical { url: reader.text()?, version: reader.optional()? },
     })
 }

@@ -436,13 +436,19 @@ fn codes_are_sorted_without_case_and_quantities_and_references_by_their_parts() 
         ),
         observation("6", r#""subject":{"reference":"Group/2"},"code":{"coding":[{"code":"ab"}]}"#),
         observation("7", r#""subject":{"reference":"Group/1"},"code":{"coding":[{"code":"BB"}]}"#),
+        observation(
+            "8",
+            r##""subject":{"reference":"#a"},"contained":[{"resourceType":"Patient","id":"a"}]"##,
+        ),
+        observation("9", r#""subject":{"identifier":{"value":"1"}}"#),
     ];
     check_settled(
         &resources.each_ref().map(|it| &**it),
         &[
-            ("Observation?_sort=value-quantity", &["3", "4", "2", "1", "5", "6", "7"]),
-            ("Observation?_sort=subject", &["7", "5", "6", "1", "2", "3", "4"]),
-            ("Observation?_sort=code", &["6", "7", "5", "1", "2", "3", "4"]),
+            ("Observation?_sort=value-quantity", &["3", "4", "2", "1", "5", "6", "7", "8", "9"]),
+            ("Observation?_sort=subject", &["7", "5", "6", "1", "2", "3", "4", "8", "9"]),
+            ("Observation?_sort=code", &["6", "7", "5", "1", "2", "3", "4", "8", "9"]),
+            ("Observation?_filter=subject ne Group/1", &["5", "6", "8", "9"]),
         ],
     );
 }

@@ -137,7 +137,13 @@ fn compare_one(clinic: &Clinic, chance: &mut Chance) -> Result<bool, String> {
         let request = queries::request(chance);
         let Ok(query) = read(&request, Handling::Lenient) else { continue };
         let t = if chance.once_in(3) { T::new(chance.below(head.get() + 1)) } else { head };
-        let snapshot = clinic.database().snapshot_at(t, Visibility::everything());
+        let visibility = match chance.below(4) {
+            0 => {
+                Visibility::of_types((0..8).map(|_| chance.one(&TYPES).parse().unwrap()).collect())
+            }
+            _ => Visibility::everything(),
+        };
+        let snapshot = clinic.database().snapshot_at(t, visibility);
         let most = chance.one(&[1000, 1000, 3]);
         return Ok(compare(&snapshot, &format!("{request} at {t:?}"), &query, most)? > 0);
     }

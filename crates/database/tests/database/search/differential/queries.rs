@@ -132,7 +132,11 @@ fn condition(chance: &mut Chance, of: &str, depth: u32) -> Option<String> {
         }
         3..=6 if depth > 0 => {
             let link = reference_parameter(chance, of)?;
-            let target = chance.one(&TYPES);
+            let known = TYPES
+                .into_iter()
+                .filter(|of| link.definition.targets.iter().any(|it| **it == **of));
+            let known: Vec<&str> = known.collect();
+            let target = if known.is_empty() { chance.one(&TYPES) } else { chance.one(&known) };
             let rest = condition(chance, target, depth - 1)?;
             Some(format!("{}:{target}.{rest}", link.code()))
         }
