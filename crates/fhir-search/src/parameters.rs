@@ -133,6 +133,18 @@ impl PartialEq for Parameter {
 impl Eq for Parameter {}
 
 impl Parameter {
+    /// Whether it finds a text from the start of each of its words too: names of people, whose
+    /// family names may be compound (FHIR R4, 3.1.1.4.8).
+    #[must_use]
+    pub fn finds_words(&self) -> bool {
+        let has_people = ["Patient", "Person", "Practitioner", "RelatedPerson"];
+        match self.code() {
+            "family" => true,
+            "name" => has_people.contains(&&*self.resource_type),
+            _ => false,
+        }
+    }
+
     /// Its name in a query.
     #[must_use]
     pub fn code(&self) -> &str {

@@ -55,6 +55,13 @@ impl<'p> Evaluation<'p> {
                     let end = to.map_or(documents.len(), |to| documents.first_at(to));
                     all.insert_range(documents.first_at(*from)..end);
                 }
+                // What is contained has no time of its own.
+                for (_, contained) in self.part.range(Facet::CONTAINED, &[], None) {
+                    self.meter.charge_set(contained.len())?;
+                    contained.for_each(|doc| {
+                        all.remove(doc);
+                    });
+                }
                 Set::Owned(all)
             }
             Node::All(nodes) => self.all(nodes)?,

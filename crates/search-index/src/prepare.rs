@@ -73,17 +73,6 @@ pub(crate) fn is_own(code: &str) -> bool {
     matches!(code, "_id" | "_lastUpdated")
 }
 
-/// Whether a string parameter finds a value from the start of each of its words: names of people,
-/// whose family names may be compound (FHIR R4 3.1.1.4.8).
-pub(crate) fn finds_words(parameter: &Parameter) -> bool {
-    let has_people = ["Patient", "Person", "Practitioner", "RelatedPerson"];
-    match parameter.code() {
-        "family" => true,
-        "name" => has_people.contains(&&*parameter.resource_type),
-        _ => false,
-    }
-}
-
 impl Index {
     /// Takes from a resource what is indexed of it, and of the resources that it contains. Any
     /// thread may do so, at any time before its commit is applied.
@@ -95,7 +84,9 @@ impl Index {
         extractor: &Extractor<'_>,
         options: &ExtractOptions<'_>,
     ) -> Prepared {
-        let mut keys = self.keys(resource, subject.resource_type.as_str(), extractor, options);
+        let not_own = |parameter: &Parameter| !is_own(parameter.code());
+        let of = subject.resource_type.as_str();
+        let mut keys = self.keys(resource, of, extractor, options, not_own);
         let of = subject.resource_type.as_str().as_bytes();
         keys.push(PreparedKey::Ready(Facet::TYPE, of.into()));
         keys.extend(subject.compartments.iter().map(|(resource_type, id)| PreparedKey::Local {
@@ -109,7 +100,10 @@ impl Index {
             let resource_type = inner.get_str("resourceType").unwrap_or_default();
             let id = inner.get_str("id").unwrap_or_default();
             let Ok(resource_type) = ResourceType::new(&resource_type) else { continue };
-            let mut keys = self.keys(inner, resource_type.as_str(), extractor, options);
+            // An id within a container is a value as any other, and there is no time of its own.
+            let of = resource_type.as_str();
+            let options = ExtractOptions { last_updated: None, ..*options };
+            let mut keys = self.keys(inner, of, extractor, &options, |_| true);
             let of = resource_type.as_str().as_bytes();
             keys.push(PreparedKey::Ready(Facet::CONTAINED, of.into()));
             contained.push(PreparedContained { resource_type, id: (&*id).into(), keys });
@@ -128,11 +122,12 @@ impl Index {
         resource_type: &str,
         extractor: &Extractor<'_>,
         options: &ExtractOptions<'_>,
+        is_kept: impl Fn(&Parameter) -> bool,
     ) -> Vec<PreparedKey> {
         let extracted = extractor.extract(resource, options);
         let mut keys = Vec::with_capacity(32);
         for parameter in extractor.parameters().of_type(resource_type) {
-            if is_own(parameter.code()) || extracted.of(parameter.id).next().is_none() {
+            if !is_kept(parameter) || extracted.of(parameter.id).next().is_none() {
                 continue;
             }
             let number = self.number_of(parameter);
@@ -201,7 +196,7 @@ impl KeysOf<'_> {
 
     fn add_string(&mut self, text: &str, of: &Parameter) {
         let folded = fold(text);
-        if finds_words(of) {
+        if of.finds_words() {
             for key in word_keys(&folded) {
                 self.add(View::Words, key);
             }

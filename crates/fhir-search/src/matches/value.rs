@@ -21,7 +21,7 @@ pub(super) fn holds(
         (Test::Number(test), IndexValue::Number(range)) => test.holds(*range),
         (Test::Date(test), IndexValue::Date(range)) => test.holds(*range),
         (Test::String(test), IndexValue::String(text)) => {
-            is_text(test, text, folded.unwrap_or_default())
+            is_text(test, text, folded.unwrap_or_default(), parameter)
         }
         (Test::Token(test), IndexValue::Token(token)) => {
             token::holds(test, token, folded, world.codes())?
@@ -69,10 +69,11 @@ pub(super) fn text_of<'v>(value: &'v IndexValue<'_>) -> Option<&'v str> {
     }
 }
 
-fn is_text(test: &StringTest, text: &str, folded: &str) -> bool {
+fn is_text(test: &StringTest, text: &str, folded: &str, parameter: &Parameter) -> bool {
     match test.at {
         StringMatch::Exact => test.holds(text),
-        _ => test.holds_of_a_word(folded),
+        _ if parameter.finds_words() => test.holds_of_a_word(folded),
+        _ => test.holds(folded),
     }
 }
 

@@ -5,7 +5,7 @@
 use fhir_core::{Instant, ResourceId, ResourceType};
 use fhir_search::{
     Chain, Clause, DateTest, Has, Hierarchy, List, Parameter, Prefix, ReferenceTest, Sense,
-    StringMatch, StringTest, Test, TokenTest, UnitTest, UriTest, ValueClause, fold,
+    StringMatch, StringTest, SystemTest, Test, TokenTest, UnitTest, UriTest, ValueClause, fold,
 };
 use roaring::RoaringBitmap;
 
@@ -22,7 +22,7 @@ use crate::key::{
     read_token, read_typed, string_prefix, typed_key, url_key, value_prefix,
 };
 use crate::part::after_prefix;
-use crate::prepare::{finds_words, is_own};
+use crate::prepare::is_own;
 use crate::search::Search;
 use fhir_search::Codes;
 
@@ -59,6 +59,7 @@ impl<'q> Resolver<'_, 'q> {
 
     fn missing(&self, parameter: &Parameter, missing: bool) -> Node<'q> {
         let present = match self.number(parameter) {
+            _ if parameter.code() == "_lastUpdated" => ever(),
             _ if is_own(parameter.code()) => Node::Everything,
             Some(number) => Node::Key { facet: Facet::of(number, View::Present), key: Vec::new() },
             None => Node::Nothing,
@@ -68,14 +69,17 @@ impl<'q> Resolver<'_, 'q> {
 
     fn value(&self, of: &str, clause: &'q ValueClause) -> Result<Node<'q>, SearchError> {
         let own = match clause.parameter.code() {
-            "_id" => Some(self.ids(of, &clause.tests)),
+            "_id" => Some(self.ids(of, clause)?),
             "_lastUpdated" => Some(Node::Any(clause.tests.iter().map(times).collect())),
             _ => None,
         };
         if let Some(own) = own {
             return Ok(match clause.sense {
                 Sense::SomeHolds => own,
-                Sense::SomeDiffers => Node::Not(Box::new(own)),
+                Sense::SomeDiffers => {
+                    let present = self.missing(&clause.parameter, false);
+                    Node::All(vec![present, Node::Not(Box::new(own))])
+                }
             });
         }
         let Some(number) = self.number(&clause.parameter) else {
@@ -90,13 +94,23 @@ impl<'q> Resolver<'_, 'q> {
         Ok(Node::Any(nodes?))
     }
 
-    fn ids(&self, of: &str, tests: &[Test]) -> Node<'q> {
+    /// What has one of these ids: resources, and those contained in one that have it there.
+    fn ids(&self, of: &str, clause: &'q ValueClause) -> Result<Node<'q>, SearchError> {
         let names = self.search.index.names.read();
-        let ordinals = tests.iter().filter_map(|test| match test {
+        let ordinals = clause.tests.iter().filter_map(|test| match test {
+            Test::Token(TokenTest::Code { system: SystemTest::Is(_), .. }) => None,
             Test::Token(TokenTest::Code { code, .. }) => names.get(of, code).map(|it| it.0),
             _ => None,
         });
-        Node::Own(ordinals.collect())
+        let own = Node::Own(ordinals.collect());
+        drop(names);
+        let Some(number) = self.number(&clause.parameter) else { return Ok(own) };
+        let value = Value { number, parameter: &clause.parameter };
+        let mut nodes = vec![own];
+        for test in &*clause.tests {
+            nodes.push(self.test(value, test)?);
+        }
+        Ok(Node::Any(nodes))
     }
 
     /// Some value satisfies none of the tests.
@@ -125,7 +139,7 @@ impl<'q> Resolver<'_, 'q> {
                 Ok(read_date(&mut Reader::new(key)).is_some_and(|range| test.holds(range)))
             }),
             Test::String(test) => {
-                let finds_words = finds_words(value.parameter);
+                let finds_words = value.parameter.finds_words();
                 Box::new(move |key| {
                     let read = read_string(&mut Reader::new(key));
                     Ok(read.is_some_and(|(folded, text)| match test.at {
@@ -245,7 +259,7 @@ impl<'q> Resolver<'_, 'q> {
     fn starts(&self, value: Value<'q>, test: &'q StringTest) -> Result<Node<'q>, SearchError> {
         let range = || vec![KeyRange::prefix(string_prefix(&test.text))];
         let start = value.keys(View::Value, range(), None);
-        if !finds_words(value.parameter) {
+        if !value.parameter.finds_words() {
             return Ok(start);
         }
         if test.text.len() <= LONGEST_WORDS {
@@ -476,6 +490,11 @@ fn reference_holds(test: &ReferenceTest, ordinals: &RoaringBitmap, key: &[u8]) -
         _ => return false,
     };
     test.holds(&target).unwrap_or(false)
+}
+
+/// All that was written, which nothing contained was by itself.
+fn ever<'q>() -> Node<'q> {
+    Node::Times(vec![(Instant::MIN, None)])
 }
 
 /// When a version was written for a test to hold: an instant is one microsecond long.

@@ -470,6 +470,23 @@ fn a_system_finds_what_has_a_code_of_it_and_a_profile_its_address_here_too() {
 }
 
 #[test]
+fn what_is_contained_has_its_id_and_no_time_of_its_own() {
+    // SRCH-030
+    check_settled(
+        &[
+            r##"{"resourceType":"MedicationRequest","id":"1","medicationReference":{"reference":"#a"},
+            "contained":[{"resourceType":"Medication","id":"a"}]}"##,
+        ],
+        &[
+            ("MedicationRequest?medication:Medication._id=a", &["1"]),
+            ("MedicationRequest?medication:Medication._id=b", &[]),
+            ("MedicationRequest?medication:Medication._lastUpdated=gt2000", &[]),
+            ("MedicationRequest?medication:Medication._lastUpdated:missing=true", &["1"]),
+        ],
+    );
+}
+
+#[test]
 fn what_may_not_be_asked_is_an_error_and_never_ignored() {
     let site = Site::with(PATIENTS);
     let ask = |url: &str, context| {

@@ -152,6 +152,7 @@ fn compare_one(clinic: &Clinic, chance: &mut Chance) -> Result<bool, String> {
 /// SRCH-193, SRCH-205, SRCH-245
 fn the_index_finds_what_looking_at_every_resource_finds(clinic: &mut Clinic) {
     // As many and from where a soak says.
+    #[expect(clippy::disallowed_methods, reason = "what a soak says")]
     let said = |name| std::env::var(name).ok().map(|it| it.parse::<u64>().unwrap());
     let mut chance = Chance(said("SEARCH_SEED").unwrap_or(7));
     let rounds = said("SEARCH_ROUNDS").unwrap_or(ROUNDS);
