@@ -54,7 +54,4 @@ pub enum Unsupported {
     /// `_contained` other than `false`.
     #[error("_contained")]
     Contained,
-    /// `_sort=_score`.
-    #[error("_sort=_score")]
-    Score,
 }

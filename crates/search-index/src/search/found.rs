@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::{Hit, Search};
 use crate::cursor::Cursor;
 use crate::documents::LogPlace;
-use crate::error::{SearchError, Unsupported};
+use crate::error::SearchError;
 use crate::facet::Facet;
 use crate::part::Part;
 use crate::sort::{MISSING, SortSource, SortValue, SortView, SortViewKey, compare};
@@ -131,7 +131,8 @@ impl<'f> Found<'f> {
     ) -> Result<Vec<Column>, SearchError> {
         let columns = self.query.sort.iter().map(|key| {
             let SortBy::Parameter(parameters) = &key.by else {
-                return Err(SearchError::Unsupported(Unsupported::Score));
+                // How well a resource matches is not told apart.
+                return Ok(Column::Missing);
             };
             let Some(parameter) = parameters.get(of) else {
                 return Ok(Column::Missing);

@@ -447,6 +447,7 @@ fn codes_are_sorted_without_case_and_quantities_and_references_by_their_parts() 
         &[
             ("Observation?_sort=value-quantity", &["3", "4", "2", "1", "5", "6", "7", "8", "9"]),
             ("Observation?_sort=subject", &["7", "5", "6", "1", "2", "3", "4", "8", "9"]),
+            ("Observation?_sort=_score&_id=7,5", &["5", "7"]),
             ("Observation?_sort=code", &["6", "7", "5", "1", "2", "3", "4", "8", "9"]),
             ("Observation?_filter=subject ne Group/1", &["5", "6", "8", "9"]),
         ],

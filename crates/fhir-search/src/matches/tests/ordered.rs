@@ -3,7 +3,7 @@
 use super::Few;
 
 #[test]
-fn matches_are_ordered_by_each_key_in_turn_and_then_by_id() {
+fn matches_are_ordered_by_each_key_in_turn_and_then_by_the_log() {
     // SRCH-190, SRCH-193
     let few = Few::of(&[
         ("Patient/b", r#""birthDate":"2000-01-01","gender":"male""#),
@@ -63,6 +63,8 @@ fn each_kind_of_value_has_its_order() {
             "RiskAssessment/3",
             r#""prediction":[{"probabilityRange":{"low":{"value":0.1},"high":{"value":0.3}}}]"#,
         ),
+        ("Location/B", ""),
+        ("Location/a", ""),
         ("ValueSet/1", r#""url":"http://a.example/b""#),
         ("ValueSet/2", r#""url":"http://a.example/B""#),
     ]);
@@ -77,5 +79,7 @@ fn each_kind_of_value_has_its_order() {
         ("RiskAssessment?_sort=probability", "3 2 1"),
         ("RiskAssessment?_sort=-probability", "1 3 2"),
         ("ValueSet?_sort=url", "2 1"),
+        ("Location?_sort=_id", "B a"),
+        ("Location?_sort=-_id", "a B"),
     ]);
 }

@@ -21,8 +21,12 @@ fn texts_are_found_by_how_they_begin_whatever_case_and_accents() {
         ("Patient/3", r#""name":[{"family":"Son"}]"#),
         ("Patient/4", r#""name":[{"text":"Johnsonville"}]"#),
         ("Patient/5", r#""active":true"#),
+        ("Organization/1", r#""name":"Carreño Quiñones""#),
     ]);
     few.check(&[
+        ("Organization?name=carreno", "1"),
+        // Of people's names alone any word may be the first.
+        ("Organization?name=quinones", ""),
         ("Patient?family=mull", "1"),
         ("Patient?family=MULLER", "1"),
         ("Patient?family=quinones", "2"),

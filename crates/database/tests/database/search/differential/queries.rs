@@ -90,7 +90,8 @@ pub(super) fn request(chance: &mut Chance) -> String {
     if chance.once_in(3) {
         let minus = chance.one(&["", "-"]);
         let key = parameter(chance, of);
-        conditions.push(format!("_sort={minus}{}", key.code()));
+        let code = if chance.once_in(20) { "_score" } else { key.code() };
+        conditions.push(format!("_sort={minus}{code}"));
         if chance.once_in(3) {
             let last = conditions.last_mut().unwrap();
             *last = format!("{last},-{}", parameter(chance, of).code());
