@@ -22,7 +22,7 @@ use crate::key::{
     read_token, read_typed, string_prefix, typed_key, url_key, value_prefix,
 };
 use crate::part::after_prefix;
-use crate::prepare::is_own;
+use crate::prepare::{is_contained, is_own};
 use crate::search::Search;
 use fhir_search::Codes;
 
@@ -379,7 +379,14 @@ impl<'q> Resolver<'_, 'q> {
                 }
                 Hierarchy::Above => {
                     let node = Node::Own(newest);
-                    self.search.targets_of(of, &node, facet)?
+                    let targets = self.search.targets_of(of, &node, facet)?;
+                    let names = self.search.index.names.read();
+                    // Those of other types have no place among these, nor has what is contained.
+                    let is_of_type = |it: &u32| {
+                        names.type_of(Ordinal(*it)).as_str() == of
+                            && !is_contained(names.id_text(Ordinal(*it)))
+                    };
+                    targets.into_iter().filter(is_of_type).collect()
                 }
             };
             newest = next - &all;

@@ -179,10 +179,13 @@ fn a_circle_of_references_is_gone_round_once() {
             r#"{{"resourceType":"Location","id":"{id}","partOf":{{"reference":"Location/{of}"}}}}"#
         )
     };
-    let all = [part("1", "2"), part("2", "3"), part("3", "1"), part("4", "5")];
+    let evidence = r#"{"resourceType":"Condition","id":"c",
+        "evidence":[{"detail":[{"reference":"Observation/o"}]}]}"#;
+    let all = [part("1", "2"), part("2", "3"), part("3", "1"), part("4", "5"), evidence.to_owned()];
     check_settled(
         &all.each_ref().map(|it| &**it),
         &[
+            ("Condition?evidence-detail:above=Condition/c", &[]),
             ("Location?partof:below=Location/1", &["1", "2", "3"]),
             ("Location?partof:above=Location/1", &["1", "2", "3"]),
         ],
