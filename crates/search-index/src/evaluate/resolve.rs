@@ -496,11 +496,6 @@ fn ever<'q>() -> Node<'q> {
     Node::Times(vec![(Instant::MIN, None)])
 }
 
-/// All that was written, which nothing contained was by itself.
-fn ever<'q>() -> Node<'q> {
-    Node::Times(vec![(Instant::MIN, None)])
-}
-
 /// When a version was written for a test to hold: an instant is one microsecond long.
 fn times<'q>(test: &Test) -> Node<'q> {
     let Test::Date(DateTest { prefix, range }) = test else {

@@ -43,11 +43,6 @@ pub(crate) fn canonical_prefix(url: &str) -> Writer {
     Writer::default().byte(CANONICAL).text(url)
 }
 
-/// The key of a reference that has no address.
-pub(crate) fn nowhere_key() -> Vec<u8> {
-    vec![NOWHERE]
-}
-
 /// What a key points at.
 pub(crate) fn read_reference_key(key: &[u8]) -> Option<ReferenceKey<'_>> {
     let mut reader = Reader::new(key);
