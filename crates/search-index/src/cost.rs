@@ -51,6 +51,11 @@ impl<'c> Meter<'c> {
         Ok(())
     }
 
+    /// One that counts nothing.
+    pub(crate) fn unlimited(&self) -> Self {
+        Self::new(u64::MAX, self.cancelled)
+    }
+
     /// What was spent so far.
     pub(crate) fn spent(&self) -> u64 {
         self.spent.get()

@@ -15,9 +15,9 @@ use crate::facet::{FIRST_NUMBER, Number};
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     types: Vec<ResourceType>,
-    type_numbers: HashMap<Box<str>, u16>,
+    type_numbers: HashMap<Box<str>, u32>,
     /// Type, and where the id ends in `ids`, by ordinal.
-    names: Vec<(u16, u64)>,
+    names: Vec<(u32, u64)>,
     ids: Vec<u8>,
     /// By a keyed hash, so that nobody can make names that collide.
     table: HashMap<u64, SmallVec<[u32; 2]>>,
@@ -39,7 +39,7 @@ impl Names {
         let of = match self.type_numbers.get(resource_type.as_str()) {
             Some(of) => *of,
             None => {
-                let of = u16::try_from(self.types.len()).unwrap_or(u16::MAX);
+                let of = u32::try_from(self.types.len()).unwrap_or(u32::MAX);
                 self.types.push(resource_type.clone());
                 self.type_numbers.insert(resource_type.as_str().into(), of);
                 of
@@ -58,7 +58,7 @@ impl Names {
         Ordinal(ordinal)
     }
 
-    fn is(&self, ordinal: Ordinal, of: u16, id: &str) -> bool {
+    fn is(&self, ordinal: Ordinal, of: u32, id: &str) -> bool {
         self.names[ordinal.0 as usize].0 == of && self.id_bytes(ordinal) == id.as_bytes()
     }
 
@@ -79,7 +79,7 @@ impl Names {
 
     /// The type of a resource.
     pub(crate) fn type_of(&self, ordinal: Ordinal) -> &ResourceType {
-        &self.types[usize::from(self.names[ordinal.0 as usize].0)]
+        &self.types[self.names[ordinal.0 as usize].0 as usize]
     }
 
     /// The id of a resource, as text.
@@ -169,6 +169,24 @@ mod tests {
         assert_eq!(names.get("Group", "b"), None);
         let (of, id) = names.name(given[2]).unwrap();
         assert_eq!((of.as_str(), id.as_str()), ("Patient", "b"));
+    }
+
+    #[test]
+    fn no_number_of_types_makes_two_resources_one() {
+        let mut names = Names::default();
+        let letters = |at: u32| ['a', 'b', 'c', 'd'].map(|_| at).into_iter().enumerate();
+        let name = |at: u32| {
+            let each = letters(at).map(|(place, at)| {
+                char::from(b'a' + u8::try_from(at / 26_u32.pow(place as u32) % 26).unwrap())
+            });
+            format!("A{}", each.collect::<String>())
+        };
+        for at in 0..70_000 {
+            let of = ResourceType::new(&name(at)).unwrap();
+            assert_eq!(names.get_or_give(&of, "1").0, at);
+        }
+        let last = names.get(&name(69_999), "1").unwrap();
+        assert_eq!(names.name(last).unwrap().0.as_str(), name(69_999));
     }
 
     #[test]

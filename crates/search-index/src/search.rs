@@ -221,7 +221,9 @@ impl<'s> Search<'s> {
         let key = Node::Key { facet: Facet::TYPE, key: of.as_bytes().to_vec() };
         let meter = &self.meter;
         let nothing = RoaringBitmap::new();
-        let all = Evaluation { part: content, meter, universe: &nothing };
+        // Of what may not be seen nothing is told, by no cost either.
+        let uncounted = meter.unlimited();
+        let all = Evaluation { part: content, meter: &uncounted, universe: &nothing };
         let of_type = all.set(&key)?;
         let contained = match among {
             Among::Resources => None,
@@ -234,15 +236,21 @@ impl<'s> Search<'s> {
             None => of_type,
             Some(contained) => Set::Owned(contained | of_type.as_ref()),
         };
-        if universe.as_ref().is_empty() {
+        let scope = &self.scopes[part];
+        let hides_all = scope.visible.as_ref().is_some_and(|visible| {
+            let mut inner = contained.clone().unwrap_or_default();
+            scope.restrict_contained(&mut inner, content.documents());
+            inner.is_empty() && visible.is_disjoint(universe.as_ref())
+        });
+        if hides_all || universe.as_ref().is_empty() {
             return Ok(nothing);
         }
+        meter.charge_set(universe.as_ref().len())?;
         let evaluation = Evaluation { part: content, meter, universe: universe.as_ref() };
         let mut found = match evaluation.set(node)? {
             Set::Borrowed(set) if std::ptr::eq(set, universe.as_ref()) => set.clone(),
             set => set.and(universe.as_ref()),
         };
-        let scope = &self.scopes[part];
         let Some(contained) = contained else {
             scope.restrict(&mut found);
             return Ok(found);

@@ -21,6 +21,18 @@ pub struct VisiblePart {
     pub within: VisibleWithin,
 }
 
+impl VisiblePart {
+    /// Whether a resource that it shows may come to say something that it does not show. A
+    /// resource stays of its type.
+    pub(crate) fn may_change(&self) -> bool {
+        let has_clauses = match &self.types {
+            VisibleTypes::All => false,
+            VisibleTypes::These(types) => types.iter().any(|(_, clauses)| !clauses.is_empty()),
+        };
+        has_clauses || self.within != VisibleWithin::Anywhere
+    }
+}
+
 /// Of which types resources are shown.
 #[derive(Debug, Clone, PartialEq)]
 pub enum VisibleTypes {

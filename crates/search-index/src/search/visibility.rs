@@ -23,7 +23,7 @@ impl<'s> Search<'s> {
     ) -> Result<(), SearchError> {
         let mut visible = self.shown(parts)?;
         let has_passed = self.scopes.iter().any(|scope| !scope.ended.since().is_empty());
-        if has_passed {
+        if has_passed && parts.iter().any(VisiblePart::may_change) {
             // Conditions that follow references are asked as of now, too.
             let head = self.index.head();
             let now = Search::of_everything(self.index, Arc::clone(&self.parts), head, context);

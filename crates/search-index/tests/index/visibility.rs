@@ -201,3 +201,23 @@ fn a_segment_of_versions_that_ended_long_ago_is_written_anew() {
     assert_eq!(site.index.size().documents, 4);
     assert_eq!(site.find("Patient?"), ["Patient/a", "Patient/b"]);
 }
+
+#[test]
+fn what_may_not_be_seen_adds_no_cost() {
+    // SRCH-253
+    let mut site = Site::with(RESOURCES);
+    let cost = |site: &Site| {
+        let query =
+            query("Patient?_has:Observation:patient:code=x&_has:Observation:subject:code=y");
+        let search = site.index.search(site.t(), &of_types(&["Patient"]), CONTEXT).unwrap();
+        assert_eq!(search.find(&query).unwrap().total(), 0);
+        search.cost()
+    };
+    let before = cost(&site);
+    for id in 10..300 {
+        site.put(&format!(
+            r#"{{"resourceType":"Observation","id":"{id}","code":{{"coding":[{{"code":"x"}}]}},"subject":{{"reference":"Patient/a"}}}}"#
+        ));
+    }
+    assert!(cost(&site) <= before, "{} {before}", cost(&site));
+}
