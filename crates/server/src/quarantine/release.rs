@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use database::{
-    Action, Change, CommitError, CommitId, Condition, Expect, Method, Snapshot, T, Terms,
-    Transaction, Visibility, quarantine,
+    Action, Change, CommitError, CommitId, Condition, Expect, Method, Precondition, Snapshot, T,
+    Terms, Transaction, Visibility, quarantine,
 };
 use fhir_core::json::Document;
 use fhir_core::{Instance, Issue, IssueCode, Lines, Resource, ResourceId, VersionId};
@@ -18,6 +18,7 @@ use crate::criteria::Criteria;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::interactions::create::IF_NONE_EXIST;
+use crate::interactions::update::MayCreate;
 use crate::interactions::write;
 use crate::negotiation::Return;
 use crate::validation::{Judgement, Sent, judge};
@@ -39,8 +40,8 @@ pub enum Outcome {
 /// The newest versions before and after what this request released.
 type Moved = HashMap<Instance, (Option<VersionId>, VersionId)>;
 
-/// Whether whoever asks may write what an item asks for.
-pub(crate) type MayWrite<'a> = &'a (dyn Fn(&Item) -> Result<(), ServerError> + Sync);
+/// Whether whoever asks may write what an item asks for, and create by it what is not there.
+pub(crate) type MayWrite<'a> = &'a (dyn Fn(&Item) -> Result<MayCreate, ServerError> + Sync);
 
 impl Quarantine<'_> {
     /// Releases these items, those that were sent first first, by the power of the operator.
@@ -51,7 +52,7 @@ impl Quarantine<'_> {
         &self,
         ids: &[ResourceId],
     ) -> Result<Vec<(ResourceId, Outcome)>, QuarantineError> {
-        Ok(self.release_as(ids, &|_| Ok(())).await?)
+        Ok(self.release_as(ids, &|_| Ok(MayCreate::Yes)).await?)
     }
 
     /// As [`Self::release`], as far as whoever asks may write.
@@ -119,7 +120,7 @@ impl Quarantine<'_> {
         may_write: MayWrite<'_>,
         moved: &mut Moved,
     ) -> Result<Outcome, ServerError> {
-        may_write(item)?;
+        let may_create = may_write(item)?;
         let schema = self.database.schema();
         let body = Bytes::copy_from_slice(&item.body);
         let (json, places) = representation::as_json(&body, item.encoding, schema)?;
@@ -149,8 +150,8 @@ impl Quarantine<'_> {
                     Some((before, after)) if before == newest => Some(*after),
                     _ => *newest,
                 };
-                let expect = newest.map_or(Expect::Absent, |newest| Expect::Versions(vec![newest]));
-                (expect, Method::Put, Vec::new())
+                let expect = newest.map_or(Expect::Never, |newest| Expect::Versions(vec![newest]));
+                (may_create.narrow(expect)?, Method::Put, Vec::new())
             }
         };
         let stored = judged.body(&resource, &instance.id, &write::as_it_came(), schema);
@@ -166,6 +167,12 @@ impl Quarantine<'_> {
         let terms = Terms { required, named: None };
         let receipt = match self.database.commit_under(transaction, terms).await {
             Ok(receipt) => receipt,
+            // It is not there, or it is deleted.
+            Err(CommitError::Precondition { change: 0, failed: Precondition::Missing })
+                if may_create == MayCreate::No =>
+            {
+                return Err(ServerError::MayNotChooseIds);
+            }
             Err(CommitError::Precondition { change: 0, .. }) => {
                 return Ok(Outcome::Kept(vec![changed_since(instance)]));
             }
