@@ -35,6 +35,8 @@ pub enum Outcome {
     Discarded,
     /// There is none of that id.
     Unknown,
+    /// A fault of the server ended the request here or before, for these reasons: ask again.
+    NotDone(Vec<Issue>),
 }
 
 /// The newest versions before and after what this request released.
@@ -65,17 +67,29 @@ impl Quarantine<'_> {
         let mut ids = ids.to_vec();
         ids.sort_by_key(|id| self.validation.shelf.get(id));
         let (mut moved, mut outcomes) = (Moved::new(), Vec::with_capacity(ids.len()));
-        for id in ids {
-            let outcome = match self.item(&id).await? {
-                None => Outcome::Unknown,
-                Some(item) => match self.try_to_release(&item, may_write, &mut moved).await {
-                    Ok(outcome) => outcome,
-                    Err(error) => kept(error)?,
-                },
-            };
-            outcomes.push((id, outcome));
+        for (at, id) in ids.iter().enumerate() {
+            match self.release_one(id, may_write, &mut moved).await {
+                Ok(outcome) => outcomes.push((id.clone(), outcome)),
+                Err(error) => {
+                    end_at(error, &ids[at..], &mut outcomes)?;
+                    break;
+                }
+            }
         }
         Ok(outcomes)
+    }
+
+    async fn release_one(
+        &self,
+        id: &ResourceId,
+        may_write: MayWrite<'_>,
+        moved: &mut Moved,
+    ) -> Result<Outcome, ServerError> {
+        let Some(item) = self.item(id).await? else { return Ok(Outcome::Unknown) };
+        match self.try_to_release(&item, may_write, moved).await {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => kept(error),
+        }
     }
 
     /// Takes these items out; nothing becomes of them.
@@ -94,24 +108,31 @@ impl Quarantine<'_> {
         ids: &[ResourceId],
     ) -> Result<Vec<(ResourceId, Outcome)>, ServerError> {
         let mut outcomes = Vec::with_capacity(ids.len());
-        for id in ids {
-            self.validation.shelf.follow(self.database).await?;
-            let outcome = match self.validation.shelf.get(id) {
-                None => Outcome::Unknown,
-                Some(_) => {
-                    let at = self.database.snapshot(Visibility::everything()).at();
-                    let transaction = self.transaction(at, vec![taken_out(id)], Vec::new());
-                    match self.database.commit(transaction).await {
-                        Ok(_) => Outcome::Discarded,
-                        // Somebody else was quicker.
-                        Err(CommitError::Precondition { .. }) => Outcome::Unknown,
-                        Err(error) => return Err(write::refused(error).1),
-                    }
+        for (at, id) in ids.iter().enumerate() {
+            match self.discard_one(id).await {
+                Ok(outcome) => outcomes.push((id.clone(), outcome)),
+                Err(error) => {
+                    end_at(error, &ids[at..], &mut outcomes)?;
+                    break;
                 }
-            };
-            outcomes.push((id.clone(), outcome));
+            }
         }
         Ok(outcomes)
+    }
+
+    async fn discard_one(&self, id: &ResourceId) -> Result<Outcome, ServerError> {
+        self.validation.shelf.follow(self.database).await?;
+        if self.validation.shelf.get(id).is_none() {
+            return Ok(Outcome::Unknown);
+        }
+        let at = self.database.snapshot(Visibility::everything()).at();
+        let transaction = self.transaction(at, vec![taken_out(id)], Vec::new());
+        match self.database.commit(transaction).await {
+            Ok(_) => Ok(Outcome::Discarded),
+            // Somebody else was quicker.
+            Err(CommitError::Precondition { .. }) => Ok(Outcome::Unknown),
+            Err(error) => Err(write::refused(error).1),
+        }
     }
 
     async fn try_to_release(
@@ -244,4 +265,28 @@ fn kept(error: ServerError) -> Result<Outcome, ServerError> {
         true => Err(error),
         false => Ok(Outcome::Kept(answer.outcome.issues)),
     }
+}
+
+/// Says of these items that they were not done, so that what became of those before is not lost;
+/// of the first of them it may be unknown.
+///
+/// # Errors
+/// `error`, where there are none before.
+fn end_at(
+    error: ServerError,
+    ids: &[ResourceId],
+    outcomes: &mut Vec<(ResourceId, Outcome)>,
+) -> Result<(), ServerError> {
+    if outcomes.is_empty() {
+        return Err(error);
+    }
+    tracing::error!(%error, "what was asked of the quarantine is done in part");
+    let first = ErrorAnswer::of(&error).outcome.issues;
+    let text = "an item before it could not be done; ask for this one again";
+    let later = vec![Issue::error(IssueCode::Transient, text)];
+    for (at, id) in ids.iter().enumerate() {
+        let why = if at == 0 { first.clone() } else { later.clone() };
+        outcomes.push((id.clone(), Outcome::NotDone(why)));
+    }
+    Ok(())
 }

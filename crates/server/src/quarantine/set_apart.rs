@@ -94,19 +94,28 @@ pub(crate) async fn answered(call: &Call<'_>, entry: &VersionEntry) -> Result<An
     let snapshot = call.database.snapshot(Visibility::everything());
     let (of, id) = (&entry.resource_type, &entry.id);
     let version = snapshot.vread(of, id, VersionId::FIRST).await?;
-    Ok(answer(&Item::read(&version.ok_or(ServerError::Interrupted)?)?))
+    let item = Item::read(&version.ok_or(ServerError::Interrupted)?)?;
+    let newest = snapshot.newest(of, id).await?;
+    Ok(match newest.is_some_and(|newest| newest.flags.is_deleted()) {
+        true => answer_of(&item, "It was released or discarded since: ask for the resource first"),
+        false => answer(&item),
+    })
 }
 
 fn answer(item: &Item) -> Answer {
-    let text = format!(
-        "not stored as a resource: it is invalid, and quarantined as {}. Mend it and send it \
-         again, or ask whoever runs this server to release it when it has become valid",
-        item.id
-    );
+    let mend = "Mend it and send it again, or ask whoever runs this server to release it when it \
+                has become valid";
+    answer_of(item, mend)
+}
+
+fn answer_of(item: &Item, mend: &str) -> Answer {
+    let id = &item.id;
+    let text =
+        format!("not stored as a resource: it is invalid, and was quarantined as {id}. {mend}");
     let mut told = vec![Issue::information(text)];
     told.extend(item.issues.iter().cloned());
     Answer {
-        location: Some(format!("$quarantine?item={}", item.id)),
+        location: Some(format!("$quarantine?item={id}")),
         told,
         ..Answer::empty(StatusCode::ACCEPTED)
     }

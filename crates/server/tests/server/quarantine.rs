@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::support::bundle::{batch, entry, transaction};
 use crate::support::package::{self, PROFILE};
-use crate::support::{Access, Answer, Keeps, Site, check_issues, rule};
+use crate::support::{Access, Answer, Fault, Keeps, Site, check_issues, rule};
 
 fn quarantining() -> WritePolicy {
     let default = Policy { depth: Depth::Base, action: Action::Quarantine };
@@ -388,9 +388,37 @@ async fn a_request_sent_again_under_its_key_is_quarantined_once() {
         assert_eq!(ask.send().await.is(200).statuses(), [202]);
     }
     assert_eq!(site.position(), 2);
-    // What became of it does not change what was answered.
+    // What became of it is told, and it is not set apart anew.
+    assert!(first.text().contains("release it when"), "{}", first.text());
     done(&site, "$quarantine-discard", &[&item_of(&first)]).await;
-    assert_eq!(send(&site).await.body, first.body);
+    let late = send(&site).await;
+    assert_eq!(item_of(&late), item_of(&first));
+    assert!(late.text().contains("released or discarded since"), "{}", late.text());
+    assert!(!late.text().contains("release it when"), "{}", late.text());
+    assert_eq!(site.position(), 3);
+}
+
+#[tokio::test]
+async fn a_fault_midway_loses_nothing_of_what_became_of_the_others() {
+    let site = Site::asking(quarantining()).await;
+    let mut sent = Vec::new();
+    for id in ["1", "2", "3"] {
+        sent.push(item_of(&site.put(&format!("Patient/{id}"), invalid(id)).await));
+    }
+    let site = site.restart().await;
+    let sent: Vec<_> = sent.iter().map(String::as_str).collect();
+    let not_done = || outcome("not-done", "transient");
+    site.fail(Fault::FullAfter(1));
+    let outcomes = released(&site, &sent).await;
+    let place = outcome("released", "Patient/1/_history/1");
+    assert_eq!(outcomes, [place, not_done(), not_done()]);
+    // Where nothing was done, the fault is the answer.
+    site.ask("POST", "$quarantine-release").body(named(&sent[1..])).send().await.is(503);
+    site.fail(Fault::FullAfter(1));
+    let outcomes = done(&site, "$quarantine-discard", &sent[1..]).await;
+    assert_eq!(outcomes, [outcome("discarded", ""), not_done()]);
+    site.fail(Fault::None);
+    assert_eq!(released(&site, &sent[2..]).await[0].0, "released");
 }
 
 #[tokio::test]

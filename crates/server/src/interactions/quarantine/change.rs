@@ -89,6 +89,10 @@ fn answer(outcomes: &[(ResourceId, Outcome)]) -> Answer {
             }
             Outcome::Discarded => "discarded",
             Outcome::Unknown => "unknown",
+            Outcome::NotDone(why) => {
+                part.extend(issues(why));
+                "not-done"
+            }
         };
         part.insert(1, json!({ "name": "outcome", "valueCode": code }));
         json!({ "name": "result", "part": part })
