@@ -402,13 +402,11 @@ fn a_harmed_blob_of_what_is_quarantined_stops_no_purge_and_an_unreadable_one_doe
     write(&clinic, "Patient/1", &patient("female", &["one"]));
     let path = blob_file(&clinic, &name).1;
     let whole = fs::read(&path).unwrap();
-    fs::remove_file(&path).unwrap();
-    fs::create_dir(&path).unwrap();
+    clinic.gate().give_no_blobs(true);
     let refused = purge(&clinic, "1", 1);
     assert!(refused.is_err(), "{refused:?}");
     assert!(clinic.json("Patient/1").is_some());
-    fs::remove_dir(&path).unwrap();
-    fs::write(&path, &whole).unwrap();
+    clinic.gate().give_no_blobs(false);
     harm(&path);
     purge(&clinic, "1", 2).unwrap();
     fs::write(&path, whole).unwrap();
