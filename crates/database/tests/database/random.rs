@@ -160,6 +160,7 @@ fn expectation(versions: usize, chance: &mut Chance) -> Expect {
         0 => Expect::Absent,
         1 => Expect::Exists,
         2 if versions > 0 => Expect::Versions(vec![version(1 + chance.below(versions + 1))]),
+        5 => Expect::Never,
         4 if versions > 0 => Expect::Existing(vec![version(versions)]),
         3 if versions > 0 => Expect::Versions(vec![version(versions), version(versions + 1)]),
         _ => Expect::Any,
@@ -308,6 +309,9 @@ impl Truth {
                 Expect::New | Expect::Any => None,
                 Expect::Exists => (!is_there).then_some(Precondition::Missing),
                 Expect::Absent => is_there.then_some(Precondition::Present),
+                Expect::Never => {
+                    (number > 0).then(|| Precondition::VersionConflict { newest: version(number) })
+                }
                 Expect::Versions(any) if number > 0 && any.contains(&version(number)) => None,
                 Expect::Existing(any) if is_there && any.contains(&version(number)) => None,
                 Expect::Versions(_) | Expect::Existing(_) if !is_there => {
