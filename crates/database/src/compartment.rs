@@ -1,6 +1,8 @@
 //! Whose data a resource is: the patients in whose compartments it stands (FHIR R4,
 //! CompartmentDefinition patient), by the references it is stored with.
 
+use std::collections::HashSet;
+
 use fhir_core::json::{Kind, Replacements, Value};
 use fhir_core::{Reference, Resource, ResourceId};
 use fhir_schema::{PlainPath, Schema};
@@ -34,12 +36,14 @@ impl Compartments {
         if of == "Patient" {
             found.patients.push(id.clone());
         }
+        // A resource may name so many that looking through the lists for each would take hours.
+        let mut known: HashSet<_> = found.patients.iter().map(|id| (id.clone(), false)).collect();
         for path in schema.patient_compartment(of) {
             each_reference(resource.value(), path, &mut |text| match replacements.content(text) {
-                Some(content) => found.note(content),
+                Some(content) => found.note(content, &mut known),
                 None => {
                     if let Some(content) = text.as_str() {
-                        found.note(&content);
+                        found.note(&content, &mut known);
                     }
                 }
             });
@@ -60,17 +64,19 @@ impl Compartments {
         self.patients.contains(patient) || self.by_url.contains(patient)
     }
 
-    fn note(&mut self, reference: &str) {
-        let (id, among) = match Reference::parse(reference) {
+    /// Adds the patient whom a reference is to, unless it is `known`, by URL or not.
+    fn note(&mut self, reference: &str, known: &mut HashSet<(ResourceId, bool)>) {
+        let (id, by_url) = match Reference::parse(reference) {
             Ok(Reference::Relative(target)) if target.resource_type.as_str() == "Patient" => {
-                (target.id, &mut self.patients)
+                (target.id, false)
             }
             Ok(Reference::Absolute(_, target)) if target.resource_type.as_str() == "Patient" => {
-                (target.id, &mut self.by_url)
+                (target.id, true)
             }
             _ => return,
         };
-        if !among.contains(&id) {
+        if known.insert((id.clone(), by_url)) {
+            let among = if by_url { &mut self.by_url } else { &mut self.patients };
             among.push(id);
         }
     }
@@ -145,5 +151,19 @@ mod tests {
         }
         let unknown = "{\"resourceType\":\"Observation\",\"subject\":{\"reference\":7}}";
         check(unknown, None, &[]);
+    }
+
+    #[test]
+    fn many_patients_are_found_in_a_time_that_grows_as_they_do() {
+        const MANY: usize = 100_000;
+        let one = |id| format!("{{\"other\":{{\"reference\":\"Patient/{id:07}\"}}}}");
+        let links: Vec<_> = (0..MANY).chain(0..MANY).map(one).collect();
+        let json = format!("{{\"resourceType\":\"Patient\",\"link\":[{}]}}", links.join(","));
+        let document = Document::parse(json.as_bytes()).unwrap();
+        let resource = Resource::new(document.root()).unwrap();
+        let id = "own".parse().unwrap();
+        let found = Compartments::of(&resource, &id, &Replacements::default(), Schema::r4());
+        assert_eq!(found.patients.len(), MANY + 1);
+        // Looking through the list for each takes a minute and more.
     }
 }

@@ -8,13 +8,14 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use fhir_core::{Clock, Instant, ResourceId, ResourceType};
 use fhir_schema::Schema;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use store::{FhirVersion, Store, T, TenantText};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::blob;
 use crate::bodies::{Bodies, Kept};
+use crate::indexing::{Indexed, Indexing};
 use crate::large::{Few, NotDone, Reading};
 use crate::line::{Line, NotTaken, Weight};
 use crate::seal::Sealing;
@@ -70,6 +71,8 @@ impl Default for Options {
 pub struct Database {
     pub(crate) shared: Arc<Shared>,
     writers: Mutex<Vec<JoinHandle<()>>>,
+    /// The threads of the search index and of those before it.
+    pub(crate) indexers: Mutex<Vec<JoinHandle<()>>>,
     rules: Rules,
 }
 
@@ -92,6 +95,10 @@ pub(crate) struct Shared {
     /// Large bodies are read by these, and sealed by those: neither waits for the other.
     reading: Reading,
     sealers: Few,
+    /// The search index, where there is one.
+    pub(crate) indexing: RwLock<Option<Arc<Indexing>>>,
+    /// Held by whoever publishes commits, and by whoever puts another index.
+    pub(crate) publishing: Mutex<()>,
     /// A purge is under way.
     pub(crate) purging: AtomicBool,
     /// Bytes of the bodies that wait.
@@ -102,6 +109,8 @@ pub(crate) struct Shared {
 pub(crate) struct Job {
     pub(crate) transaction: Transaction,
     pub(crate) terms: Terms,
+    /// For the search index.
+    pub(crate) indexed: Option<Indexed>,
     pub(crate) held: Held,
     pub(crate) answer: oneshot::Sender<Result<Receipt, CommitError>>,
 }
@@ -149,6 +158,8 @@ impl Database {
             sealing,
             reading: Reading::new(),
             sealers: Few::new(),
+            indexing: RwLock::new(None),
+            publishing: Mutex::new(()),
             purging: AtomicBool::new(false),
             clock,
             tenant,
@@ -159,7 +170,8 @@ impl Database {
             waiting,
         });
         let writers = Writers::start(&shared)?;
-        Ok(Self { shared, writers: Mutex::new(writers), rules: Rules::default() })
+        let (writers, indexers) = (Mutex::new(writers), Mutex::default());
+        Ok(Self { shared, writers, indexers, rules: Rules::default() })
     }
 
     /// Judges all that is written from now on by these rules, too.
@@ -247,7 +259,7 @@ impl Database {
     ) -> Result<Receipt, CommitError> {
         let epoch = self.shared.sealing.epoch();
         let writes = writes_of(&transaction);
-        let transaction = self.seal(transaction).await?;
+        let (transaction, indexed) = self.seal(transaction).await?;
         if !self.shared.line.is_open() {
             return Err(CommitError::Closed);
         }
@@ -255,24 +267,29 @@ impl Database {
             (waiting::Kept::of(&transaction, &terms), self.shared.options.queue_bytes);
         let held = Held::take(&self.shared.waiting, kept, most).ok_or(CommitError::Overloaded)?;
         let shared = Arc::clone(&self.shared);
-        let receipt = shared.write_and_join(transaction, terms, held).await?;
+        let receipt = shared.write_and_join(transaction, terms, indexed, held).await?;
         self.keep(writes, &receipt);
         self.shared.forget_if_purged_since(epoch);
         Ok(receipt)
     }
 
-    /// Seals a transaction's bodies: large ones, a few at a time, where no request waits for it.
-    async fn seal(&self, mut transaction: Transaction) -> Result<Transaction, CommitError> {
-        let runtime = Handle::try_current();
-        let (Ok(runtime), true) = (runtime, transaction.is_long()) else {
-            self.shared.sealing.seal(&mut transaction)?;
-            return Ok(transaction);
-        };
-        let sealing = self.shared.sealing.clone();
-        let sealed = self.shared.sealers.work(&runtime, move || {
+    /// Seals a transaction's bodies, and takes from them what is indexed: of large ones, a few at a
+    /// time, where no request waits for it.
+    async fn seal(
+        &self,
+        mut transaction: Transaction,
+    ) -> Result<(Transaction, Option<Indexed>), CommitError> {
+        let (sealing, indexing) = (self.shared.sealing.clone(), self.shared.indexing());
+        let is_long = transaction.is_long();
+        let work = move || {
+            let indexed = indexing.map(|it| it.prepare(&transaction));
             sealing.seal(&mut transaction)?;
-            Ok(transaction)
-        });
+            Ok((transaction, indexed))
+        };
+        let (Ok(runtime), true) = (Handle::try_current(), is_long) else {
+            return work();
+        };
+        let sealed = self.shared.sealers.work(&runtime, work);
         // Nothing was written.
         match sealed.await {
             Ok(sealed) => sealed,
@@ -296,10 +313,16 @@ impl Database {
     /// # Errors
     /// When the store's derived state could not be written; nothing acknowledged is lost.
     pub fn close(&self) -> Result<(), store::CloseError> {
+        self.stop_indexing();
         self.shared.line.close();
         for writer in self.writers.lock().drain(..) {
             if writer.join().is_err() {
                 tracing::error!("a writer of the database ended by a panic");
+            }
+        }
+        for indexer in self.indexers.lock().drain(..) {
+            if indexer.join().is_err() {
+                tracing::error!("the thread of the search index ended by a panic");
             }
         }
         self.shared.store.close()
@@ -309,6 +332,7 @@ impl Database {
 /// Its threads end with it, and with the last of them the store's hold on its files.
 impl Drop for Database {
     fn drop(&mut self) {
+        self.stop_indexing();
         self.shared.line.close();
     }
 }
@@ -358,18 +382,19 @@ impl Shared {
         self: Arc<Self>,
         mut transaction: Transaction,
         terms: Terms,
+        indexed: Option<Indexed>,
         mut held: Held,
     ) -> Result<Receipt, CommitError> {
         let blobs = blob::take(&mut transaction);
         if blobs.is_empty() {
-            return self.join(transaction, terms, held).await;
+            return self.join(transaction, terms, indexed, held).await;
         }
         let shared = Arc::clone(&self);
         let plain = blob::plain_bytes(&transaction);
         let Ok(runtime) = Handle::try_current() else {
             let written = blob::write(&self.store, blobs)?;
             held.lower_beside(plain);
-            let answer = shared.join(transaction, terms, held).await;
+            let answer = shared.join(transaction, terms, indexed, held).await;
             if is_not_there(&answer) {
                 blob::discard(&self.store, &written);
             }
@@ -382,7 +407,7 @@ impl Shared {
             let writing = blocking.spawn_blocking(move || blob::write(&store, blobs)).await;
             let written = writing.unwrap_or(Err(CommitError::Closed))?;
             held.lower_beside(plain);
-            let answer = shared.join(transaction, terms, held).await;
+            let answer = shared.join(transaction, terms, indexed, held).await;
             if is_not_there(&answer) {
                 let store = Arc::clone(&self.store);
                 drop(blocking.spawn_blocking(move || blob::discard(&store, &written)).await);
@@ -396,12 +421,13 @@ impl Shared {
         &self,
         transaction: Transaction,
         terms: Terms,
+        indexed: Option<Indexed>,
         held: Held,
     ) -> Result<Receipt, CommitError> {
         let (answer, answered) = oneshot::channel();
         let size = transaction.size();
         let weight = weight(transaction.changes.len(), size);
-        let job = Job { transaction, terms, held, answer };
+        let job = Job { transaction, terms, indexed, held, answer };
         self.line.join(job, size, weight).map_err(|not| match not {
             NotTaken::Full => CommitError::Overloaded,
             NotTaken::Closed => CommitError::Closed,
@@ -413,7 +439,8 @@ impl Shared {
         let at = T::new(self.published.load(Ordering::Acquire));
         let (store, bodies) = (Arc::clone(&self.store), Arc::clone(&self.bodies));
         let (sealing, reading) = (self.sealing.clone(), self.reading.clone());
-        Snapshot::new((store, sealing), (bodies, reading), self.schema, visibility, at)
+        let indexing = self.indexing();
+        Snapshot::new((store, sealing), (bodies, reading), self.schema, visibility, at, indexing)
     }
 
     /// Forgets what is kept in memory if somebody was purged since `epoch`.

@@ -27,7 +27,18 @@ impl Snapshot {
         if self.visibility.is_everything() {
             return Ok(self.store.history(of, range, order, most).await?);
         }
-        let mut found = self.log_of_visible(of, &range).await?;
+        let mut found = match self.visibility.types() {
+            Some(types) => {
+                let mut found = Vec::new();
+                for of in types.iter().filter(|seen| of.is_none_or(|of| of == *seen)) {
+                    let range = range.clone();
+                    found.extend(self.store.history(Some(of), range, order, most).await?);
+                }
+                found.sort_unstable_by_key(|version| version.place);
+                found
+            }
+            None => self.log_of_visible(of, &range).await?,
+        };
         if order == HistoryOrder::NewestFirst {
             found.reverse();
         }
@@ -47,6 +58,13 @@ impl Snapshot {
         let range = self.shown(range);
         if self.visibility.is_everything() {
             return Ok(self.store.count_history(of, range).await?);
+        }
+        if let Some(types) = self.visibility.types() {
+            let mut count = 0;
+            for of in types.iter().filter(|seen| of.is_none_or(|of| of == *seen)) {
+                count += self.store.count_history(Some(of), range.clone()).await?;
+            }
+            return Ok(count);
         }
         Ok(self.log_of_visible(of, &range).await?.len() as u64)
     }

@@ -193,6 +193,9 @@ fn unmet(expect: &Expect, state: Option<State>) -> Option<Precondition> {
         {
             None
         }
+        (Expect::Never, _) => {
+            state.map(|state| Precondition::VersionConflict { newest: state.version })
+        }
         (Expect::New | Expect::Any, _) | (Expect::Exists, Some(_)) | (Expect::Absent, None) => None,
         (Expect::Exists | Expect::Versions(_) | Expect::Existing(_), None) => {
             Some(Precondition::Missing)

@@ -65,6 +65,15 @@ impl Reading {
             })
             .await
     }
+
+    /// Works on what was read, where no request waits for it.
+    pub(crate) async fn work<D: Send + 'static>(
+        &self,
+        runtime: &Handle,
+        work: impl FnOnce() -> D + Send + 'static,
+    ) -> Result<D, NotDone> {
+        self.opening.work(runtime, work).await
+    }
 }
 
 impl Few {

@@ -1,8 +1,9 @@
 //! One tenant's data as one value: [`Database::commit`] a transaction, open a [`Snapshot`].
 //!
 //! Here preconditions are judged, positions, instants and version numbers given, in the one
-//! serial step that every change passes ([`Transaction`]). What is durable and where it lies is
-//! the store's; what a request means is the server's; who may see what comes in as
+//! serial step that every change passes ([`Transaction`]), and searches are answered
+//! ([`Snapshot::search`]). What is durable and where it lies is the store's; what a query means is
+//! said by `fhir-search`, and what a request means by the server; who may see what comes in as
 //! [`Visibility`], without which no snapshot opens.
 
 mod answered;
@@ -14,6 +15,7 @@ mod database;
 pub mod dictionary;
 mod error;
 mod history;
+mod indexing;
 mod judge;
 mod large;
 mod line;
@@ -22,6 +24,7 @@ pub mod quarantine;
 mod recent;
 mod rules;
 mod seal;
+mod search;
 mod snapshot;
 mod terms;
 mod transaction;
@@ -33,11 +36,13 @@ pub use answered::{Answered, KNOWN_FOR, Lookup};
 pub use body::{Body, DeriveFromBody, OwnTag, identifiers};
 pub use database::{Database, Options};
 pub use error::{CommitError, ReadError};
+pub use indexing::IndexedBy;
 pub use purge::{NotLookedAt, Obstacle, Purge, PurgeError, Purged};
 pub use rules::{
     CheckedReferences, InvalidCheckedReferences, InvalidUniqueIdentifier, Rules, UniqueIdentifier,
 };
 pub use seal::Sealing;
+pub use search::{Asked, Found, SearchError};
 pub use snapshot::{Snapshot, StoredVersion};
 pub use terms::{Broken, Named, Required, Terms};
 pub use transaction::{

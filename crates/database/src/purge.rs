@@ -237,6 +237,7 @@ impl Database {
         };
         keys.destroy_begun(entry.key).map_err(|error| begun(error.into()))?;
         self.shared.bodies.forget_all();
+        self.index_anew();
         for blob in blobs {
             let removed = self.shared.store.remove_blob(blob.id);
             removed.map_err(|error| begun(error.into()))?;
@@ -408,7 +409,11 @@ impl Search<'_> {
             // A purge that is asked for again.
             Err(ReadError::Purged) if own => self.found.count_in(version),
             // Were it this patient's too, it is sealed with this key beneath that of another.
-            Err(_) if quarantine::is_of(&version.resource_type) && !own => {}
+            Err(ReadError::Purged) if quarantine::is_of(&version.resource_type) => {}
+            Err(ReadError::Store(store::ReadError::Blob { .. }))
+                if quarantine::is_of(&version.resource_type)
+                    && !own
+                    && version.owner != OwnerKeyId::NONE => {}
             // What of it can be read is what the key opens.
             Err(ReadError::Store(store::ReadError::Blob { .. })) if own => {
                 self.found.count_in(version);

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::blob::Fetched;
 use crate::bodies::{Bodies, Kept};
+use crate::indexing::Indexing;
 use crate::large::{NotDone, Reading};
 use crate::seal::Sealing;
 use crate::{ReadError, Visibility, body};
@@ -21,11 +22,13 @@ use crate::{ReadError, Visibility, body};
 pub struct Snapshot {
     pub(crate) store: Arc<dyn Store>,
     bodies: Arc<Bodies>,
-    reading: Reading,
+    pub(crate) reading: Reading,
     schema: &'static Schema,
     sealing: Sealing,
     pub(crate) visibility: Visibility,
     at: T,
+    /// The search index, where there is one.
+    pub(crate) indexing: Option<Arc<Indexing>>,
 }
 
 /// A version and its JSON.
@@ -44,8 +47,9 @@ impl Snapshot {
         schema: &'static Schema,
         visibility: Visibility,
         at: T,
+        indexing: Option<Arc<Indexing>>,
     ) -> Self {
-        Self { store, bodies, reading, schema, sealing, visibility, at }
+        Self { store, bodies, reading, schema, sealing, visibility, at, indexing }
     }
 
     /// The same data as of `t`, or as of here when that is earlier.

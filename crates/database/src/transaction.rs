@@ -94,6 +94,8 @@ pub enum Expect {
     Existing(Vec<VersionId>),
     /// There is none or it is deleted (`If-None-Match: *`).
     Absent,
+    /// There never was one, not even one that is deleted: for who would undo the deletion.
+    Never,
 }
 
 /// What a change expected and did not find.

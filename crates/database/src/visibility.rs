@@ -12,6 +12,8 @@ pub struct Visibility(Part);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Everything,
+    /// All resources of these types.
+    Types(BTreeSet<ResourceType>),
     /// These Patients themselves; nothing else of their compartments yet.
     Patients(BTreeSet<ResourceId>),
 }
@@ -27,6 +29,12 @@ impl Visibility {
     #[must_use]
     pub fn everything() -> Self {
         Self(Part::Everything)
+    }
+
+    /// All resources of these types, and none of any other.
+    #[must_use]
+    pub fn of_types(types: BTreeSet<ResourceType>) -> Self {
+        Self(Part::Types(types))
     }
 
     /// What `restriction` leaves of one type.
@@ -60,10 +68,19 @@ impl Visibility {
         self.0 == Part::Everything
     }
 
+    /// The types of which everything may be seen and beside which nothing may, where it is of
+    /// types.
+    pub(crate) fn types(&self) -> Option<&BTreeSet<ResourceType>> {
+        match &self.0 {
+            Part::Types(types) => Some(types),
+            Part::Everything | Part::Patients(_) => None,
+        }
+    }
+
     /// The resources that alone may be seen, where it names them, in a fixed order.
     pub(crate) fn named(&self) -> Vec<(ResourceType, ResourceId)> {
         match &self.0 {
-            Part::Everything => Vec::new(),
+            Part::Everything | Part::Types(_) => Vec::new(),
             Part::Patients(ids) => {
                 let patient = ResourceType::new("Patient").expect("the name of a type");
                 ids.iter().map(|id| (patient.clone(), id.clone())).collect()
@@ -76,6 +93,7 @@ impl Visibility {
     pub fn shows(&self, resource_type: &ResourceType, id: &ResourceId) -> bool {
         match &self.0 {
             Part::Everything => true,
+            Part::Types(types) => types.contains(resource_type),
             Part::Patients(ids) => resource_type.as_str() == "Patient" && ids.contains(id),
         }
     }
@@ -109,6 +127,15 @@ mod tests {
         assert!(shows("Patient", "1"));
         assert!(!shows("Patient", "2"));
         assert!(!shows("Observation", "1"));
+    }
+
+    #[test]
+    fn types_show_their_resources_and_no_others() {
+        let of = |name: &str| ResourceType::new(name).unwrap();
+        let visibility = Visibility::of_types([of("Patient"), of("Group")].into());
+        let id = ResourceId::new("1").unwrap();
+        assert!(visibility.shows(&of("Patient"), &id) && visibility.shows(&of("Group"), &id));
+        assert!(!visibility.shows(&of("Observation"), &id) && !visibility.is_everything());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use store::{AppendError, Commit, T};
 use tokio::sync::oneshot;
 
 use crate::database::{Job, Shared};
+use crate::indexing::ToApply;
 use crate::judge::{self, GroupStates, Judge, NotDurable};
 use crate::line::{Basis, Next};
 use crate::recent::Recent;
@@ -64,6 +65,8 @@ struct Answer {
 struct Group {
     basis: Basis,
     commits: Arc<Vec<Commit>>,
+    /// For the search index, one for each commit; nothing where it was not prepared.
+    to_apply: Vec<Option<ToApply>>,
     answers: Vec<Answer>,
 }
 
@@ -154,6 +157,7 @@ impl Writers {
         let (mut t, mut instant) = (judging.t, judging.instant);
         let mut states = GroupStates::default();
         let mut commits: Vec<Commit> = Vec::new();
+        let mut to_apply = Vec::new();
         let mut answers: Vec<Answer> = Vec::new();
         loop {
             let (job, size) = match line.next() {
@@ -161,7 +165,7 @@ impl Writers {
                 Next::Disk => break,
                 Next::Nothing | Next::Ended => return None,
             };
-            let Job { transaction, terms, held, answer: to } = job;
+            let Job { transaction, terms, indexed, held, answer: to } = job;
             if answers.is_empty()
                 && let Some(refusal) = self.refusal_by_clock()
             {
@@ -197,6 +201,7 @@ impl Writers {
                     commit.idempotency = terms.named.map(|named| named.request);
                     judging.recent.note(&commit);
                     commits.push(commit);
+                    to_apply.push(indexed.map(|it| it.judged(&judged.receipt)));
                     Ok(judged.receipt)
                 }
                 Err(error) => Err(error),
@@ -206,7 +211,7 @@ impl Writers {
         let commits = Arc::new(commits);
         (judging.t, judging.instant) = (t, instant);
         judging.commits = Arc::downgrade(&commits);
-        Some(Group { basis, commits, answers })
+        Some(Group { basis, commits, to_apply, answers })
     }
 
     /// What a group rests on, with the head it follows: nothing is judged by a group that is
@@ -228,10 +233,10 @@ impl Writers {
     }
 
     /// Appends, publishes, leaves the disk to the next group, and answers.
-    fn write(&self, Group { basis, commits, answers }: Group) {
+    fn write(&self, Group { basis, commits, to_apply, answers }: Group) {
         let Shared { line, .. } = &*self.shared;
         let failure = if line.holds(basis) {
-            self.append(&commits).err()
+            self.append(&commits, to_apply).err()
         } else {
             self.failure.lock().clone().map(|error| Failure { error, begun: false })
         };
@@ -249,13 +254,13 @@ impl Writers {
         }
     }
 
-    fn append(&self, commits: &[Commit]) -> Result<(), Failure> {
+    fn append(&self, commits: &[Commit], to_apply: Vec<Option<ToApply>>) -> Result<(), Failure> {
         if commits.is_empty() {
             return Ok(());
         }
         let error = match self.shared.store.append(commits) {
             Ok(head) => {
-                self.shared.published.store(head.t.get(), Ordering::Release);
+                self.shared.publish(head.t, commits, to_apply);
                 self.say(Standing::Writes, None);
                 return Ok(());
             }

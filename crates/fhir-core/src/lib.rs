@@ -25,7 +25,7 @@ pub use classify::NotFhir;
 pub use door::{Clock, Ids};
 pub use id::{InvalidResourceId, ResourceId};
 pub use instance::{Instance, InvalidName, OperationName};
-pub use instant::{Instant, InvalidInstant};
+pub use instant::{Instant, InvalidInstant, days_from_civil, days_in_month};
 pub use interaction::{Interaction, Level};
 pub use lines::Lines;
 pub use outcome::{Issue, IssueCode, OperationOutcome, Position, RULE_SYSTEM, Severity};

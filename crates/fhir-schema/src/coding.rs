@@ -266,6 +266,7 @@ members! {
     Constraint { key, severity, human, expression, source, is_best_practice }
     SearchParameter {
         url, version, code, base, kind, expression, targets, components, modifiers, comparators,
+        status, derived_from, multiple_or, multiple_and, chains, usage,
     }
     SearchComponent { definition, expression }
     CompartmentDefinition { url, code, resources }

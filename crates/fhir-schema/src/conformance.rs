@@ -26,6 +26,18 @@ pub struct SearchParameter {
     pub modifiers: Vec<Arc<str>>,
     /// Comparators that may be used.
     pub comparators: Vec<Arc<str>>,
+    /// `draft`, `active`, `retired` or `unknown`.
+    pub status: Option<Arc<str>>,
+    /// The canonical of the definition that this one replaces.
+    pub derived_from: Option<Arc<str>>,
+    /// Whether several values may be given with commas between them.
+    pub multiple_or: Option<bool>,
+    /// Whether it may be given several times.
+    pub multiple_and: Option<bool>,
+    /// Parameters of the target that may stand after it in a chain; any if there is none.
+    pub chains: Vec<Arc<str>>,
+    /// How the expression is meant: `normal`, `phonetic`, `nearby`, `distance` or `other`.
+    pub usage: Option<Arc<str>>,
 }
 
 /// `SearchParameter.component`.

@@ -299,6 +299,34 @@ impl DefinitionSet {
         self.search_parameters.iter().map(|it| &it.item)
     }
 
+    /// All search parameters, each with its package: those of the first package first, and of one
+    /// package by URL. A package stands behind those that it depends on.
+    #[must_use]
+    pub fn search_parameters_by_package(&self) -> Vec<(&PackageId, &Arc<SearchParameter>)> {
+        let order = order(&self.packages);
+        let mut all: Vec<_> = self.search_parameters.iter().collect();
+        // Those of one package stay in the order of their URLs.
+        all.sort_by_key(|it| order[it.package]);
+        all.into_iter().map(|it| (&self.packages[it.package].id, &it.item)).collect()
+    }
+
+    /// The search parameter that `from` means by a canonical: without a version that of its own
+    /// package, else the one its package depends on, else the latest.
+    #[must_use]
+    pub fn search_parameter_from(
+        &self,
+        from: &SearchParameter,
+        canonical: &str,
+    ) -> Option<&Arc<SearchParameter>> {
+        let stored = self.search_parameters.by_url.get(&from.url);
+        let package = stored.and_then(|stored| {
+            let same = stored.iter().find(|it| std::ptr::eq(&*it.item, from));
+            same.or_else(|| stored.iter().find(|it| it.item.version == from.version))
+        });
+        let near = package.map(|it| self.near(it.package)).unwrap_or_default();
+        self.search_parameters.find(canonical, &near)
+    }
+
     /// All compartments.
     pub fn compartments(&self) -> impl Iterator<Item = &Arc<CompartmentDefinition>> {
         self.compartments.iter()
@@ -373,6 +401,28 @@ pub(crate) fn near(packages: &[LoadedPackage], package: usize) -> Vec<usize> {
         at += 1;
     }
     near
+}
+
+/// By package, its place in an order in which each stands behind those that it depends on. A
+/// package depends on no circle of others.
+fn order(packages: &[LoadedPackage]) -> Vec<usize> {
+    let mut order = vec![None; packages.len()];
+    let mut next = 0;
+    for start in 0..packages.len() {
+        let mut way = vec![start];
+        while let Some(at) = way.last().copied() {
+            let waits_for = packages[at].dependencies.iter().find(|it| order[**it].is_none());
+            match waits_for {
+                _ if order[at].is_some() => _ = way.pop(),
+                Some(dependency) => way.push(*dependency),
+                None => {
+                    order[at] = Some(next);
+                    next += 1;
+                }
+            }
+        }
+    }
+    order.into_iter().map(Option::unwrap_or_default).collect()
 }
 
 /// Definitions of a core package, each with its elements, sorted by URL.

@@ -318,6 +318,12 @@ impl Parser<'_> {
             components,
             modifiers: self.texts(resource, "modifier")?,
             comparators: self.texts(resource, "comparator")?,
+            status: self.text(resource, "status")?,
+            derived_from: self.text(resource, "derivedFrom")?,
+            multiple_or: self.boolean(resource, "multipleOr")?,
+            multiple_and: self.boolean(resource, "multipleAnd")?,
+            chains: self.texts(resource, "chain")?,
+            usage: self.text(resource, "xpathUsage")?,
         })
     }
 

@@ -9,7 +9,7 @@ use crate::definitions::Source;
 use crate::structure::StructureDefinition;
 
 /// The one format that is written and read.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 const MAGIC: &[u8; 8] = b"HGSTRUCT";
 

@@ -49,6 +49,22 @@ fn all_of_r4_is_built_in_and_small() {
 }
 
 #[test]
+fn a_search_parameter_says_how_it_may_be_used() {
+    let set = DefinitionSet::r4();
+    let core = |id: &str| {
+        set.search_parameter(&format!("http://hl7.org/fhir/SearchParameter/{id}")).unwrap()
+    };
+    let composite = core("Observation-code-value-quantity");
+    assert_eq!((composite.multiple_or, composite.multiple_and), (Some(false), None));
+    assert_eq!(composite.status.as_deref(), Some("draft"));
+    assert_eq!(core("individual-phonetic").usage.as_deref(), Some("phonetic"));
+    let chains: Vec<&str> = core("example-reference").chains.iter().map(|it| &**it).collect();
+    assert_eq!(chains, ["name", "identifier"]);
+    let original = "http://hl7.org/fhir/SearchParameter/Resource-id";
+    assert_eq!(core("example").derived_from.as_deref(), Some(original));
+}
+
+#[test]
 fn the_built_in_file_is_what_encoding_it_again_gives_and_gives_the_built_in_schema() {
     let structures = structures_file::decode(R4_FILE).unwrap();
     assert_eq!(structures_file::encode(&structures).unwrap(), R4_FILE);

@@ -1,12 +1,14 @@
 //! Search parameters as they are looked up: by resource type and code.
 //!
 //! A definition may be for several types, or for all of them: each type has a [`Parameter`] of
-//! its own, since the expression of each is compiled for it.
+//! its own, since of its expression only what is about that type counts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use fhir_schema::conformance::SearchParameter;
+use fhir_schema::package::PackageId;
 use fhir_schema::{DefinitionSet, Schema};
 
 /// SearchParameter.type (FHIR R4 3.1.1.4).
@@ -88,95 +90,221 @@ pub struct Parameter {
     pub kind: Kind,
     /// The definition, which other types may share.
     pub definition: Arc<SearchParameter>,
+    /// The parts of a composite, in the order of its values; none of any other kind.
+    pub components: Arc<[Component]>,
+    /// Why it cannot be supported, as its definition alone tells.
+    pub flaw: Option<Flaw>,
 }
 
+/// A part of a composite parameter.
+#[derive(Debug, Clone)]
+pub struct Component {
+    /// What kind of values it has.
+    pub kind: Kind,
+    /// The definition that it names.
+    pub definition: Arc<SearchParameter>,
+    /// FHIRPath from what the composite's own expression gives.
+    pub expression: Arc<str>,
+}
+
+/// What makes a definition useless.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// A composite whose part is nowhere defined.
+    #[error("its component {0} is not defined")]
+    UnknownComponent(Arc<str>),
+    /// A composite of composites, or of what has no values in a resource.
+    #[error("its component {0} has type {1}, which cannot be part of a composite")]
+    InvalidComponent(Arc<str>, Arc<str>),
+    /// A composite without parts.
+    #[error("it is a composite and has no components")]
+    NoComponents,
+}
+
+/// The same parameter by the same definition.
+impl PartialEq for Parameter {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.resource_type == other.resource_type
+            && self.definition == other.definition
+    }
+}
+
+impl Eq for Parameter {}
+
 impl Parameter {
+    /// Whether it finds a text from the start of each of its words too: names of people, whose
+    /// family names may be compound (FHIR R4, 3.1.1.4.8).
+    #[must_use]
+    pub fn finds_words(&self) -> bool {
+        let has_people = ["Patient", "Person", "Practitioner", "RelatedPerson"];
+        match self.code() {
+            "family" => true,
+            "name" => has_people.contains(&&*self.resource_type),
+            _ => false,
+        }
+    }
+
     /// Its name in a query.
     #[must_use]
     pub fn code(&self) -> &str {
         &self.definition.code
     }
+
+    /// Whether its values can be had from a resource and compared, as far as its definition tells.
+    #[must_use]
+    pub fn can_be_searched(&self) -> bool {
+        match self.kind {
+            Kind::Special => self.code() == "near",
+            _ => self.flaw.is_none() && self.expression().is_some(),
+        }
+    }
+
+    /// FHIRPath to its values. `None` for what no element holds and the server knows by itself:
+    /// `_text`, `_content`, `_query`, `_filter`, and what a package leaves without.
+    #[must_use]
+    pub fn expression(&self) -> Option<&str> {
+        self.definition.expression.as_deref()
+    }
 }
 
 /// The search parameters of every resource type of a FHIR version, those of packages among them.
+///
+/// `_has`, `_list` and `_type` are no SearchParameters in R4 and are not here.
 #[derive(Debug, Default)]
 pub struct Parameters {
+    /// By type, and of a type by code.
     all: Vec<Arc<Parameter>>,
-    by_type: HashMap<Box<str>, HashMap<Box<str>, Arc<Parameter>>>,
+    /// Where those of a type stand.
+    by_type: HashMap<Box<str>, Range<usize>>,
 }
 
+/// Definitions by type and code, each with its package.
+type Chosen<'d> =
+    BTreeMap<&'d str, BTreeMap<&'d str, (Kind, &'d PackageId, &'d Arc<SearchParameter>)>>;
+
 impl Parameters {
-    /// Those that `definitions` have for the types of `schema`. Of two definitions of one code for
-    /// one type the later package's counts, and of one package's the one with the greater URL.
+    /// Those that `definitions` have for the types of `schema`.
+    ///
+    /// Of two definitions of one code for one type that of the package which depends on the
+    /// other's counts, or else which comes later by name and version. Of one package's the one
+    /// with the lesser URL counts: in R4 core the others are examples. Retired ones never count
+    /// (FHIR R4, SearchParameter.status).
     #[must_use]
     pub fn new(definitions: &DefinitionSet, schema: &Schema) -> Self {
-        let mut parameters = Self::default();
-        for definition in definitions.search_parameters() {
-            let Some(kind) = Kind::of(&definition.kind) else {
+        let mut chosen = Chosen::new();
+        let concrete: Vec<&str> = schema.resource_types().collect();
+        for (package, definition) in definitions.search_parameters_by_package() {
+            let Some(kind) = Kind::of(&definition.kind) else { continue };
+            if definition.status.as_deref() == Some("retired") {
                 continue;
-            };
-            for base in &definition.base {
-                parameters.add_for_base(base, kind, definition, schema);
             }
+            for base in &definition.base {
+                // Nothing derives from a type that resources are of, and few are for others.
+                let types = match concrete.binary_search(&&**base) {
+                    Ok(at) => &concrete[at..=at],
+                    Err(_) => &concrete[..],
+                };
+                for resource_type in types.iter().filter(|it| schema.is_subtype(it, base)) {
+                    let of_type = chosen.entry(resource_type).or_default();
+                    let entry = of_type.entry(&*definition.code);
+                    let found = (kind, package, definition);
+                    let at = entry.or_insert(found);
+                    if at.1 != package {
+                        *at = found;
+                    }
+                }
+            }
+        }
+        Self::of(&chosen, definitions)
+    }
+
+    fn of(chosen: &Chosen<'_>, definitions: &DefinitionSet) -> Self {
+        let mut parameters = Self::default();
+        // One definition may be for many types, which share its parts.
+        let mut parts: HashMap<*const SearchParameter, (Arc<[Component]>, Option<Flaw>)> =
+            HashMap::new();
+        let none: Arc<[Component]> = Arc::new([]);
+        for (resource_type, by_code) in chosen {
+            let begin = parameters.all.len();
+            let resource_type: Arc<str> = Arc::from(*resource_type);
+            for (kind, _, definition) in by_code.values() {
+                let Ok(index) = u32::try_from(parameters.all.len()) else { break };
+                let (components, flaw) = if *kind == Kind::Composite {
+                    let parts = parts
+                        .entry(Arc::as_ptr(definition))
+                        .or_insert_with(|| components(definition, definitions));
+                    parts.clone()
+                } else {
+                    (Arc::clone(&none), None)
+                };
+                parameters.all.push(Arc::new(Parameter {
+                    id: ParameterId(index),
+                    resource_type: Arc::clone(&resource_type),
+                    kind: *kind,
+                    definition: Arc::clone(definition),
+                    components,
+                    flaw,
+                }));
+            }
+            parameters.by_type.insert((&*resource_type).into(), begin..parameters.all.len());
         }
         parameters
-    }
-
-    fn add_for_base(
-        &mut self,
-        base: &str,
-        kind: Kind,
-        definition: &Arc<SearchParameter>,
-        schema: &Schema,
-    ) {
-        if !schema.is_abstract(base) {
-            self.add(base, kind, definition);
-            return;
-        }
-        for resource_type in schema.resource_types() {
-            if is_of(schema, resource_type, base) {
-                self.add(resource_type, kind, definition);
-            }
-        }
-    }
-
-    fn add(&mut self, resource_type: &str, kind: Kind, definition: &Arc<SearchParameter>) {
-        let Ok(index) = u32::try_from(self.all.len()) else {
-            return;
-        };
-        let parameter = Arc::new(Parameter {
-            id: ParameterId(index),
-            resource_type: resource_type.into(),
-            kind,
-            definition: Arc::clone(definition),
-        });
-        self.all.push(Arc::clone(&parameter));
-        let of_type = self.by_type.entry(resource_type.into()).or_default();
-        of_type.insert((&*definition.code).into(), parameter);
     }
 
     /// The parameter with this code of a type.
     #[must_use]
     pub fn get(&self, resource_type: &str, code: &str) -> Option<&Arc<Parameter>> {
-        self.by_type.get(resource_type)?.get(code)
+        let of_type = self.of_type(resource_type);
+        let at = of_type.binary_search_by(|it| it.code().cmp(code)).ok()?;
+        of_type.get(at)
     }
 
-    /// Every parameter of a type, in no order.
-    pub fn of_type(&self, resource_type: &str) -> impl Iterator<Item = &Arc<Parameter>> {
-        self.by_type.get(resource_type).into_iter().flat_map(HashMap::values)
+    /// The parameter that an id of this set names; `None` for one of another.
+    #[must_use]
+    pub fn by_id(&self, id: ParameterId) -> Option<&Arc<Parameter>> {
+        self.all.get(id.index())
+    }
+
+    /// Every parameter of a type, by code.
+    #[must_use]
+    pub fn of_type(&self, resource_type: &str) -> &[Arc<Parameter>] {
+        let range = self.by_type.get(resource_type);
+        range.and_then(|range| self.all.get(range.clone())).unwrap_or_default()
+    }
+
+    /// Every parameter of every type, by type and code.
+    #[must_use]
+    pub fn all(&self) -> &[Arc<Parameter>] {
+        &self.all
     }
 }
 
-/// Whether a resource type is `base` or derived from it.
-fn is_of(schema: &Schema, resource_type: &str, base: &str) -> bool {
-    let mut at = Some(resource_type);
-    while let Some(name) = at {
-        if name == base {
-            return true;
+/// The parts of a composite, as its own package means them.
+fn components(
+    composite: &SearchParameter,
+    definitions: &DefinitionSet,
+) -> (Arc<[Component]>, Option<Flaw>) {
+    let mut components = Vec::with_capacity(composite.components.len());
+    for part in &composite.components {
+        let url = || Arc::clone(&part.definition);
+        let Some(found) = definitions.search_parameter_from(composite, &part.definition) else {
+            return (Arc::new([]), Some(Flaw::UnknownComponent(url())));
+        };
+        match Kind::of(&found.kind) {
+            None | Some(Kind::Composite | Kind::Special) => {
+                let flaw = Flaw::InvalidComponent(url(), Arc::clone(&found.kind));
+                return (Arc::new([]), Some(flaw));
+            }
+            Some(kind) => components.push(Component {
+                kind,
+                definition: Arc::clone(found),
+                expression: Arc::clone(&part.expression),
+            }),
         }
-        at = schema.base_type(name);
     }
-    false
+    let flaw = components.is_empty().then_some(Flaw::NoComponents);
+    (components.into(), flaw)
 }
 
 #[cfg(test)]
@@ -206,6 +334,47 @@ mod tests {
         assert_eq!((patient.kind, &*patient.resource_type), (Kind::Reference, "Observation"));
         assert!(parameters.get("Observation", "Patient").is_none());
         assert!(parameters.get("Organization", "patient").is_none());
-        assert!(parameters.of_type("Observation").count() > 40);
+        assert!(parameters.of_type("Observation").len() > 40);
+        assert!(parameters.of_type("Nothing").is_empty());
+        for parameter in parameters.all() {
+            let found = parameters.get(&parameter.resource_type, parameter.code()).unwrap();
+            assert_eq!(found.id, parameter.id);
+            assert_eq!(parameters.by_id(parameter.id).unwrap().id, parameter.id);
+        }
+    }
+
+    #[test]
+    fn of_two_definitions_of_one_package_the_one_with_the_lesser_url_counts() {
+        let parameters = r4();
+        let url = |of, code| parameters.get(of, code).unwrap().definition.url.to_string();
+        let core = "http://hl7.org/fhir/SearchParameter/";
+        assert_eq!(url("Condition", "subject"), format!("{core}Condition-subject"));
+        assert_eq!(url("Patient", "_id"), format!("{core}Resource-id"));
+    }
+
+    #[test]
+    fn a_composite_knows_its_parts_and_no_other_kind_has_any() {
+        // SRCH-145: each part has the kind of the parameter that it names.
+        let parameters = r4();
+        let composite = parameters.get("Observation", "component-code-value-quantity").unwrap();
+        let parts: Vec<_> =
+            composite.components.iter().map(|it| (it.kind, &*it.expression)).collect();
+        assert_eq!(parts, [(Kind::Token, "code"), (Kind::Quantity, "value.as(Quantity)")]);
+        for parameter in parameters.all() {
+            assert_eq!(parameter.kind == Kind::Composite, !parameter.components.is_empty());
+            assert_eq!(parameter.flaw, None, "{}", parameter.definition.url);
+        }
+    }
+
+    #[test]
+    fn what_no_element_holds_has_no_expression() {
+        // SRCH-236
+        let parameters = r4();
+        for code in ["_text", "_content", "_query", "_filter"] {
+            assert_eq!(parameters.get("Patient", code).unwrap().expression(), None, "{code}");
+        }
+        for code in ["_has", "_list", "_type"] {
+            assert!(parameters.get("Patient", code).is_none(), "{code}");
+        }
     }
 }

@@ -144,7 +144,11 @@ impl Entry {
         }
     }
 
-    pub(crate) fn value_set(&self) -> Result<Arc<ValueSet>, TerminologyError> {
+    /// The value set that it is.
+    ///
+    /// # Errors
+    /// [`TerminologyError::Malformed`] when it is none or cannot be read.
+    pub fn value_set(&self) -> Result<Arc<ValueSet>, TerminologyError> {
         match self.parsed()? {
             Parsed::ValueSet(set) => Ok(Arc::clone(set)),
             _ => Err(malformed(&*self.label.url, "is no ValueSet")),

@@ -12,6 +12,7 @@
 
 mod ast;
 mod calendar;
+mod canonical_unit;
 mod compile;
 mod context;
 mod decimal;
@@ -34,6 +35,7 @@ mod typing;
 mod value;
 
 pub use calendar::CalendarUnit;
+pub use canonical_unit::CanonicalUnit;
 pub use compile::{OrderCheck, Strictness};
 pub use context::Context;
 pub use decimal::Decimal;

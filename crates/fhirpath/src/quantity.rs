@@ -87,8 +87,13 @@ fn meaning(code: &str) -> Option<EvalResult> {
     evaluate(&parse_expression(code).ok()?).ok()
 }
 
-fn to_number(decimal: Decimal) -> Option<Number> {
-    Number::parse(&decimal.to_string())
+pub(crate) fn to_number(decimal: Decimal) -> Option<Number> {
+    match (i64::try_from(decimal.digits()), i32::try_from(decimal.places())) {
+        (Ok(digits), Ok(places)) => {
+            Number::from_i64(digits).checked_mul(Number::power_of_ten(-places))
+        }
+        _ => Number::parse(&decimal.to_string()),
+    }
 }
 
 fn to_decimal(number: Number) -> Option<Decimal> {

@@ -90,6 +90,7 @@ pub struct Server {
     pub body_grace: Duration,
     pub body_rate: u32,
     pub queue_bytes: usize,
+    pub search_versions: u64,
     pub quarantine_items: usize,
     pub quarantine_bytes: usize,
 }
@@ -152,6 +153,7 @@ impl Default for Server {
             body_grace: limits.body_grace,
             body_rate: limits.body_rate,
             queue_bytes: database::Options::default().queue_bytes,
+            search_versions: limits.search_versions,
             quarantine_items: limits.quarantine_items,
             quarantine_bytes: limits.quarantine_bytes,
         }

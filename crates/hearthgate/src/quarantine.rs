@@ -307,6 +307,7 @@ fn outcome((id, outcome): &(ResourceId, Outcome)) -> [String; 3] {
         Outcome::Kept(issues) => ("kept", wrong(issues)),
         Outcome::Discarded => ("discarded", String::new()),
         Outcome::Unknown => ("unknown", String::new()),
+        Outcome::NotDone(issues) => ("not-done", wrong(issues)),
     };
     [id.to_string(), how.to_owned(), detail]
 }

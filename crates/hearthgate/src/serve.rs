@@ -360,6 +360,7 @@ impl Process {
             held_bytes: from.held_bytes,
             body_grace: from.body_grace,
             body_rate: from.body_rate,
+            search_versions: from.search_versions,
             drain: self.config.gateway.drain,
             quarantine_items: from.quarantine_items,
             quarantine_bytes: from.quarantine_bytes,

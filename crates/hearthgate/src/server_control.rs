@@ -1,5 +1,6 @@
 //! The control socket of the server's half, `DATA/control.sock`: what it can be asked is a purge,
-//! a change of the tenant's packages, and what is quarantined. The registry has a socket of its own (`control`).
+//! a change of the tenant's packages, and what is quarantined. The registry has a socket of its own
+//! (`control`).
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use fhir_validation::SentIn;
 use http::StatusCode;
 
 use crate::error::ServerError;
-use crate::negotiation::{Encoding, Return};
+use crate::negotiation::{Encoding, Handling, Return};
 use crate::validation::{Judgement, Sent, judge};
 use crate::{Server, references_exist};
 
@@ -21,8 +21,10 @@ pub(crate) struct Call<'a> {
     pub(crate) database: &'a Database,
     pub(crate) grant: &'a Grant,
     pub(crate) interaction: Interaction,
-    /// The query as received.
+    /// The query as received; of a search, what its form says stands after what its URL says.
     pub(crate) query: &'a str,
+    /// What becomes of parameters of a search that are not understood.
+    pub(crate) handling: Handling,
     pub(crate) conditions: Conditions,
     /// `None` where the interaction takes none.
     pub(crate) resource: Option<Resource<'a>>,

@@ -37,9 +37,15 @@ pub struct Limits {
     pub bundle_entries: usize,
     /// Versions on a page of a history.
     pub history_page: usize,
-    /// Bytes of resources on a page of a history (one is always there), and of all that a
-    /// Bundle's entries read.
+    /// Bytes of resources on a page of a history or search (one is always there), and of all that
+    /// a Bundle's entries read.
     pub answer_bytes: usize,
+    /// Matches on a page of a search that does not say how many.
+    pub search_page: usize,
+    /// Resources that are included on a page of a search.
+    pub search_included: usize,
+    /// Versions of resources that one search may look at.
+    pub search_versions: u64,
     /// Items of a tenant's quarantine; beyond them what is invalid is refused.
     pub quarantine_items: usize,
     /// Bytes of those items, before they are compressed.
@@ -58,6 +64,9 @@ impl Default for Limits {
             bundle_entries: 20_000,
             history_page: 100,
             answer_bytes: 64 << 20,
+            search_page: 50,
+            search_included: 5_000,
+            search_versions: 250_000,
             quarantine_items: 100_000,
             quarantine_bytes: 4 << 30,
             drain: Duration::from_secs(30),

@@ -5,7 +5,7 @@ use contract::Interaction;
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 use crate::interactions::{
-    capabilities, create, delete, history, operation, patch, read, update, vread,
+    capabilities, create, delete, history, operation, patch, read, search, update, vread,
 };
 use crate::table;
 
@@ -34,11 +34,13 @@ pub(crate) async fn dispatch(call: Call<'_>) -> Result<Answer, ServerError> {
         Interaction::Delete(instance) => delete::delete(&call, &instance).await,
         Interaction::Patch(instance) => patch::patch(&call, &instance).await,
         Interaction::ConditionalPatch(of) => patch::conditional_patch(&call, &of).await,
+        Interaction::SearchType(of) => search::search(&call, Some(&of), None).await,
+        Interaction::SearchSystem => search::search(&call, None, None).await,
+        Interaction::SearchCompartment(within, of) => {
+            search::search(&call, of.as_ref(), Some(&within)).await
+        }
         Interaction::ConditionalUpdate(_)
         | Interaction::ConditionalDelete(_)
-        | Interaction::SearchType(_)
-        | Interaction::SearchSystem
-        | Interaction::SearchCompartment(..)
         | Interaction::BatchOrTransaction => Err(ServerError::NotThereYet(code)),
     }
 }

@@ -2,9 +2,10 @@
 //! `error_answer` alone.
 
 use contract::{NotFhir, Reason};
-use database::{CommitError, ReadError};
+use database::{CommitError, ReadError, SearchError};
 use fhir_core::json::JsonError;
 use fhir_core::{InvalidResource, Issue, ResourceType, VersionId};
+use fhir_search::{MalformedForm, QueryError};
 use fhir_xml::XmlIssue;
 
 use crate::negotiation::Spoken;
@@ -36,6 +37,16 @@ pub(crate) enum ServerError {
     UnsupportedParameter(String),
     #[error("the parameter {name} cannot be read")]
     InvalidParameter { name: &'static str, mend: &'static str },
+    #[error("a parameter of the search cannot be used")]
+    Query(#[source] Box<QueryError>),
+    #[error("the query or form cannot be decoded")]
+    MalformedForm(#[source] MalformedForm),
+    #[error("the body of the search is no form")]
+    NotAForm { given: Option<String> },
+    #[error("the search has no answer")]
+    Search(#[source] SearchError),
+    #[error("there are no search parameters for the tenant's version of FHIR")]
+    NoSearchParameters,
     #[error("the link to a page is none of this server's, of another caller or of another URL")]
     PageLinkInvalid,
     #[error("the link to a page is too old")]
@@ -152,6 +163,24 @@ impl ServerError {
 impl From<ReadError> for ServerError {
     fn from(error: ReadError) -> Self {
         Self::Read(error)
+    }
+}
+
+impl From<SearchError> for ServerError {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::Read(error) => Self::Read(error),
+            // It was in a link, and in none that this server gives for this query.
+            SearchError::Cursor(_) => Self::PageLinkInvalid,
+            SearchError::BeforeHorizon => Self::PageLinkExpired,
+            error => Self::Search(error),
+        }
+    }
+}
+
+impl From<QueryError> for ServerError {
+    fn from(error: QueryError) -> Self {
+        Self::Query(Box::new(error))
     }
 }
 

@@ -1,10 +1,11 @@
 //! What each error is over HTTP: status, issues and headers (the one place that says so).
 //!
-//! `commit` says it of what keeps a commit from being made, `in_entry` where an issue stands in a
-//! Bundle.
+//! `commit` says it of what keeps a commit from being made, `search` of searches, `in_entry` where
+//! an issue stands in a Bundle.
 
 mod commit;
 mod in_entry;
+mod search;
 
 use database::{Broken, ReadError};
 use fhir_core::{Issue, IssueCode, OperationOutcome};
@@ -15,6 +16,8 @@ use http::StatusCode;
 
 use self::commit::describe_commit;
 use self::in_entry::in_entry;
+pub(crate) use self::search::ignored;
+use self::search::{describe_query, describe_search};
 use crate::error::ServerError;
 use crate::negotiation::Spoken;
 
@@ -138,7 +141,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             StatusCode::FORBIDDEN,
             IssueCode::Forbidden,
             "your access is limited to a part of the data, and within such limits this server \
-             only serves read, vread and history of the Patient itself"
+             only serves read, vread, history and search of the Patient itself"
                 .into(),
         ),
         E::MayNotChooseIds => one(
@@ -164,6 +167,29 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             IssueCode::Value,
             format!("the parameter {name} cannot be read: {mend}"),
             &format!("http.{name}"),
+        ),
+        E::Query(error) => describe_query(error),
+        E::Search(error) => describe_search(error),
+        E::MalformedForm(error) => one(
+            BAD_REQUEST,
+            IssueCode::Invalid,
+            format!("the parameters cannot be read: {error}"),
+        ),
+        E::NotAForm { given } => at(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            IssueCode::NotSupported,
+            format!(
+                "the parameters of a search by POST are a form; send them as                  application/x-www-form-urlencoded, not {}",
+                given.as_deref().map_or("without a Content-Type".into(), |it| format!("\"{it}\""))
+            ),
+            "http.Content-Type",
+        ),
+        E::NoSearchParameters => one(
+            StatusCode::NOT_IMPLEMENTED,
+            IssueCode::NotSupported,
+            "this tenant's resources are of another version of FHIR than R4, and only those of R4 \
+             can be searched; read them by their ids, or by the history of their type"
+                .into(),
         ),
         E::PageLinkInvalid => at(
             BAD_REQUEST,
@@ -451,7 +477,7 @@ fn unspoken(version: &str, spoken: Spoken) -> String {
 }
 
 /// What finds versions is being put right from the log.
-fn rebuilding() -> (StatusCode, Vec<Issue>) {
+pub(super) fn rebuilding() -> (StatusCode, Vec<Issue>) {
     let text = "the server is rebuilding what it finds resources by; try again later";
     (StatusCode::SERVICE_UNAVAILABLE, vec![Issue::error(IssueCode::Transient, text)])
 }

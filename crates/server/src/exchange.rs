@@ -6,6 +6,7 @@ mod carry_out;
 mod response;
 
 pub(crate) use carry_out::patches;
+use carry_out::searches;
 
 use std::sync::Arc;
 
@@ -99,7 +100,7 @@ async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: B
     });
     let is_write = writes(&admitted.interaction);
     let carried_out = match understood {
-        Ok(()) => carry_out(server, admitted, head, body, preference).await,
+        Ok(()) => carry_out(server, admitted, head, body, (preference, handling)).await,
         Err(error) => Err(error),
     };
     let format = match &carried_out {
@@ -161,6 +162,8 @@ fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), Server
         // An operation judges its own parameters, whatever is preferred, and so do criteria.
         _ if matches!(interaction, Interaction::Operation(..)) => true,
         _ if matches!(interaction, Interaction::ConditionalPatch(_)) => true,
+        // A search has parameters of its own, and those of a form beside these.
+        _ if searches(interaction) => true,
         name if history::PARAMETERS.contains(&name) => history,
         _ => false,
     };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::error::ServerError;
@@ -130,12 +130,29 @@ pub(crate) async fn where_it_belongs<D: Send + 'static>(
     })
 }
 
+/// As [`where_it_belongs`], with work that takes long and changes nothing, whatever it is asked
+/// with: it has turns, and ends when nobody waits for its answer any more.
+pub(crate) async fn while_it_is_waited_for<D: Send + 'static>(
+    turns: &Turns,
+    work: impl Future<Output = Result<D, ServerError>> + Send + 'static,
+) -> Result<D, ServerError> {
+    let (waits, gone) = oneshot::channel::<()>();
+    let work = async move {
+        tokio::select! {
+            done = work => done,
+            _ = gone => Err(ServerError::Interrupted),
+        }
+    };
+    let done = where_it_belongs(LARGE + 1, turns, work).await;
+    drop(waits);
+    done
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures_util::future::join_all;
-    use tokio::sync::oneshot;
 
     use super::*;
     use crate::error_answer::ErrorAnswer;
@@ -225,6 +242,28 @@ mod tests {
         let (first, other) = tokio::join!(waits, other);
         assert_eq!(other.expect("it waits for the commit of another").unwrap(), 2);
         assert_eq!(first.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_only_reads_ends_when_nobody_waits_for_it() {
+        let turns = Turns::of(1, LONG);
+        let (begun, begins) = oneshot::channel();
+        let (alive, ended) = oneshot::channel::<()>();
+        let work = async move {
+            let _alive = alive;
+            begun.send(()).unwrap();
+            loop {
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut asked = Box::pin(while_it_is_waited_for::<()>(&turns, work));
+        tokio::select! {
+            _ = &mut asked => unreachable!("it has no end of its own"),
+            begins = begins => begins.unwrap(),
+        }
+        drop(asked);
+        timeout(LONG, ended).await.expect("it goes on").unwrap_err();
+        assert_eq!(while_it_is_waited_for(&turns, async { Ok(1) }).await.unwrap(), 1);
     }
 
     #[tokio::test]

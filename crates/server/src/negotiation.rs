@@ -306,6 +306,11 @@ pub(crate) fn content_encoding(
     Ok(Encoding::of(known))
 }
 
+/// Whether a `Content-Type` is that of a form (HTML 4.01, 17.13.4.1), whatever its parameters.
+pub(crate) fn is_form(content_type: &str) -> bool {
+    media_type(content_type).0.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
 /// What the body of a PATCH is by its `Content-Type`: a JSON Patch, or a resource as anywhere else.
 pub(crate) fn patch_sent(
     spoken: Spoken,

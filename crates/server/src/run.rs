@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use axum::handler::Handler as _;
 use contract::{ChannelSecret, Clock, Ids, TenantName};
-use database::Database;
+use database::{Database, IndexedBy};
+use fhir_search::Zone;
 use tokio::sync::{oneshot, watch};
 
 use crate::exchange::exchange;
@@ -44,6 +45,9 @@ pub enum RunError {
         #[source]
         source: Box<PackagesError>,
     },
+    /// There is no thread for a tenant's search index.
+    #[error("the search index of a tenant has no thread")]
+    Index(#[source] io::Error),
     /// Serving ended by an error.
     #[error("the server stopped")]
     Serve(#[source] io::Error),
@@ -70,6 +74,12 @@ pub async fn run(
             source: Box::new(source),
         })?;
         validation.warn_of_unknown_profiles();
+        if let Some(current) = validation.current() {
+            let extractor = Arc::clone(&current.extractor);
+            let base = Arc::from(config.public_base.as_str());
+            let by = IndexedBy { extractor, base, zone: Zone::UTC };
+            database.index_by(by).map_err(RunError::Index)?;
+        }
     }
     let validations = databases
         .iter()

@@ -5,12 +5,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use contract::{Decision, Instance, Interaction};
 use database::{
     Database, FhirVersion, HistoryOrder, ReadError, Snapshot, T, VersionEntry, Visibility, places,
 };
-use fhir_core::ResourceType;
 use fhir_core::json::Document;
+use fhir_core::{ResourceId, ResourceType};
 use fhir_terminology::{Entry, Kind, Layer, Terminology};
+
+use crate::call::Call;
 
 /// Versions that are read from the log at a time.
 const PAGE: usize = 500;
@@ -64,6 +67,13 @@ impl State {
         visible.fold(below, |below, (_, layer)| below.with(Arc::clone(layer)))
     }
 
+    /// The resource of the tenant's own with this id.
+    pub(crate) fn own(&self, kind: Kind, id: &ResourceId) -> Option<Arc<Entry>> {
+        let of_kind = Kind::ALL.into_iter().zip(&self.layers).find(|(it, _)| *it == kind);
+        let (_, layer) = of_kind?;
+        layer.named(&format!("{}/{id}", kind.as_str())).cloned()
+    }
+
     /// Whether its packages have this terminology.
     fn has(&self, packages: Option<&Arc<Layer>>) -> bool {
         match (&self.packages, packages) {
@@ -72,6 +82,30 @@ impl State {
             _ => false,
         }
     }
+}
+
+/// The definitions of the caller's tenant as of now.
+///
+/// # Errors
+/// [`ReadError`] when the log cannot be read.
+pub(crate) async fn current(call: &Call<'_>) -> Result<Arc<State>, ReadError> {
+    let definitions = call
+        .server
+        .terminologies
+        .get(&call.grant.tenant)
+        .expect("every tenant with a database has its definitions");
+    let packages = call.server.validations[&call.grant.tenant].current();
+    let packages = packages.as_ref().and_then(|packages| packages.terminology.as_ref());
+    definitions.follow(call.database, packages).await
+}
+
+/// Whether the caller may read the tenant's own resources of this kind: others' definitions do
+/// not count for whoever may not see them.
+pub(crate) fn sees(call: &Call<'_>, kind: Kind) -> bool {
+    let of = ResourceType::new(kind.as_str()).expect("the kinds are names of types");
+    let id: ResourceId = "any".parse().expect("it has the form of an id");
+    let read = Interaction::Read(Instance { resource_type: of, id });
+    matches!(contract::decide(call.grant, &read), Decision::Allow)
 }
 
 /// What lies below the tenant's own resources. Packages are for everybody to read.

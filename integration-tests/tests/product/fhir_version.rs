@@ -75,11 +75,13 @@ async fn nothing_is_validated(site: &Site) {
     let owner = site.owner();
     let unknown = r#"{"resourceType":"Basic","id":"b","colour":"red"}"#;
     drop(owner.put("/Basic/b", unknown).await.is(201));
-    for path in ["/Basic/b/$validate", "/Basic/$validate"] {
+    for path in ["/Basic/b/$validate", "/Basic/$validate", "/Basic?_id=b", "/?_id=b"] {
         owner.get(path).await.is_outcome(501, "not-supported");
     }
     let statement = owner.get("/metadata").await.is(200);
     assert!(!statement.text().contains("Resource-validate"));
+    // Nor are there search parameters.
+    assert!(!statement.text().contains("search-type"));
     let archive = site.folder().join("any.tgz");
     fs::write(&archive, "any").unwrap();
     let data = site.data().to_str().unwrap();

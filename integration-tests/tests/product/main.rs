@@ -61,6 +61,7 @@ mod quarantine;
 mod races;
 mod readiness;
 mod rest;
+mod search;
 mod starting;
 mod stopping;
 mod streaming;

@@ -133,6 +133,8 @@ async fn what_is_not_enforced_yet_is_refused_and_never_answered_whole(deployment
         "/Observation/o/_history",
         "/Observation?patient=own",
         "/Patient",
+        "/Patient/own/Observation",
+        "/?_type=Patient,Observation",
         "/Patient/own/$everything",
     ] {
         let answer = phone.get(path).await;

@@ -388,6 +388,33 @@ fn a_harmed_blob_that_belongs_to_no_patient_alone_keeps_purges_off_and_is_listed
     assert_eq!((count, listed), (1, vec![(of, id, version(1))]));
 }
 
+/// What is harmed is lost whatever it named, and what cannot be read now may be read later.
+#[test]
+fn a_harmed_blob_of_what_is_quarantined_stops_no_purge_and_an_unreadable_one_does() {
+    let clinic = Clinic::over_sled();
+    let name = format!("{}/1", database::quarantine::TYPE);
+    let large = document("Patient/1", 2 * BLOB_FROM);
+    let data = large.rsplit('"').nth(1).unwrap();
+    let subject = "{\"reference\":\"Patient/2\"},{\"reference\":\"Patient/1\"}";
+    let of = database::quarantine::TYPE;
+    let json = format!("{{\"resourceType\":\"{of}\",\"subject\":[{subject}],\"data\":\"{data}\"}}");
+    write(&clinic, &name, &json);
+    write(&clinic, "Patient/1", &patient("female", &["one"]));
+    let path = blob_file(&clinic, &name).1;
+    let whole = fs::read(&path).unwrap();
+    clinic.gate().give_no_blobs(true);
+    let refused = purge(&clinic, "1", 1);
+    assert!(refused.is_err(), "{refused:?}");
+    assert!(clinic.json("Patient/1").is_some());
+    clinic.gate().give_no_blobs(false);
+    harm(&path);
+    purge(&clinic, "1", 2).unwrap();
+    fs::write(&path, whole).unwrap();
+    let (of, id) = resource(&name);
+    let read = block_on(clinic.snapshot().vread(&of, &id, version(1)));
+    assert!(matches!(read, Err(ReadError::Purged)), "{read:?}");
+}
+
 #[test]
 fn types_without_identifiers_are_known_without_reading_a_body() {
     let derive = DeriveFromBody::new(Schema::r4());

@@ -37,6 +37,7 @@ struct State {
     outcomes: VecDeque<Outcome>,
     groups: Vec<usize>,
     keeps_blobs: bool,
+    gives_no_blobs: bool,
 }
 
 /// Where an append, or a blob, waits.
@@ -110,6 +111,11 @@ impl Gate {
         self.state.lock().keeps_blobs = keep;
     }
 
+    /// Has every reading of a blob fail from now on, or none.
+    pub(crate) fn give_no_blobs(&self, none: bool) {
+        self.state.lock().gives_no_blobs = none;
+    }
+
     /// How many commits each append had since this was last asked.
     pub(crate) fn groups(&self) -> Vec<usize> {
         std::mem::take(&mut self.state.lock().groups)
@@ -163,6 +169,10 @@ impl Store for Gate {
 
     async fn fetch_blob(&self, reference: &BlobReference) -> Result<Bytes, ReadError> {
         self.pass(Hold::Reading);
+        if self.state.lock().gives_no_blobs {
+            let source = std::io::Error::other("the disk refuses");
+            return Err(ReadError::BlobIo { id: reference.id, source });
+        }
         self.backend.fetch_blob(reference).await
     }
 

@@ -39,6 +39,7 @@ mod pipeline;
 mod purge;
 mod random;
 mod sealing;
+mod search;
 mod serial;
 mod snapshots;
 mod support;

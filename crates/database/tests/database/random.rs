@@ -25,10 +25,10 @@ const IDS: u64 = 7;
 const VALUES: u64 = 5;
 
 /// A small generator of numbers (splitmix64), so that a seed is a run.
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -160,6 +160,7 @@ fn expectation(versions: usize, chance: &mut Chance) -> Expect {
         0 => Expect::Absent,
         1 => Expect::Exists,
         2 if versions > 0 => Expect::Versions(vec![version(1 + chance.below(versions + 1))]),
+        5 => Expect::Never,
         4 if versions > 0 => Expect::Existing(vec![version(versions)]),
         3 if versions > 0 => Expect::Versions(vec![version(versions), version(versions + 1)]),
         _ => Expect::Any,
@@ -308,6 +309,9 @@ impl Truth {
                 Expect::New | Expect::Any => None,
                 Expect::Exists => (!is_there).then_some(Precondition::Missing),
                 Expect::Absent => is_there.then_some(Precondition::Present),
+                Expect::Never => {
+                    (number > 0).then(|| Precondition::VersionConflict { newest: version(number) })
+                }
                 Expect::Versions(any) if number > 0 && any.contains(&version(number)) => None,
                 Expect::Existing(any) if is_there && any.contains(&version(number)) => None,
                 Expect::Versions(_) | Expect::Existing(_) if !is_there => {

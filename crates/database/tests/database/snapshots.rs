@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use contract::{Clause, Restriction, Types};
-use database::{Expect, Snapshot, Visibility};
+use database::{Expect, HistoryOrder, Snapshot, VersionEntry, Visibility, places};
 use store::T;
 
 use crate::support::{
@@ -18,6 +18,7 @@ over_each_backend! {
     snapshots_show_exactly_the_commits_up_to_their_position_while_others_commit
     whoever_got_an_answer_sees_it_in_every_later_read
     a_restricted_snapshot_shows_no_one_else
+    a_snapshot_of_types_shows_no_other_type
     what_is_kept_in_memory_is_what_lies_in_the_log
 }
 
@@ -198,6 +199,37 @@ fn a_restricted_snapshot_shows_no_one_else(clinic: &mut Clinic) {
     assert!(block_on(snapshot.history(&of, &two)).unwrap().is_empty());
     let found = block_on(snapshot.identified(&of, &key("x"))).unwrap();
     assert_eq!(found, [one]);
+}
+
+fn a_snapshot_of_types_shows_no_other_type(clinic: &mut Clinic) {
+    for name in ["Patient/1", "Basic/1", "Patient/2", "Group/1", "Patient/1"] {
+        let json = patient("a", &["x"]).replace("Patient", name.split('/').next().unwrap());
+        clinic.write(put(name, &json, Expect::Any));
+    }
+    let types = ["Patient", "Basic", "Device"].map(|of| of.parse().unwrap());
+    let snapshot = clinic.database().snapshot(Visibility::of_types(types.into()));
+    let is_read = |name: &str| {
+        let (of, id) = resource(name);
+        block_on(snapshot.read(&of, &id)).unwrap().is_some()
+    };
+    assert!(is_read("Patient/1") && is_read("Basic/1") && !is_read("Group/1"));
+    let log = |of: Option<&str>, order, most| -> Vec<String> {
+        let of = of.map(|of| of.parse().unwrap());
+        let range = places(T::ZERO, snapshot.at());
+        let found = block_on(snapshot.log(of.as_ref(), range.clone(), order, most)).unwrap();
+        if most > 10 {
+            let count = block_on(snapshot.count_log(of.as_ref(), range)).unwrap();
+            assert_eq!(count, found.len() as u64);
+        }
+        let name = |entry: &VersionEntry| format!("{}/{}", entry.resource_type, entry.id);
+        found.iter().map(|version| name(&version.entry)).collect()
+    };
+    let (oldest, newest) = (HistoryOrder::OldestFirst, HistoryOrder::NewestFirst);
+    assert_eq!(log(None, oldest, 99), ["Patient/1", "Basic/1", "Patient/2", "Patient/1"]);
+    assert_eq!(log(None, newest, 3), ["Patient/1", "Patient/2", "Basic/1"]);
+    assert_eq!(log(None, oldest, 2), ["Patient/1", "Basic/1"]);
+    assert_eq!(log(Some("Basic"), newest, 99), ["Basic/1"]);
+    assert_eq!(log(Some("Group"), oldest, 99), [""; 0]);
 }
 
 /// Read from memory, from the log once nothing is in memory, and from memory again.

@@ -25,7 +25,7 @@ use crate::call::Answer;
 use crate::error::ServerError;
 use crate::idempotency::{self, Turn};
 use crate::interactions::write::Issues;
-use crate::negotiation::Return;
+use crate::negotiation::{Handling, Return};
 use crate::validation::Sent;
 
 /// Carries out the Bundle in `bytes`.
@@ -34,7 +34,8 @@ pub(crate) async fn bundle(
     database: &Database,
     grant: &Grant,
     (bytes, sent): (&[u8], Sent<'_>),
-    (preference, accept_language, request_id): (Return, Option<&str>, &str),
+    (preference, handling, accept_language): (Return, Handling, Option<&str>),
+    request_id: &str,
     request: Option<Idempotency>,
 ) -> Result<Answer, ServerError> {
     let document = Document::parse(bytes).map_err(ServerError::InvalidJson)?;
@@ -53,8 +54,17 @@ pub(crate) async fn bundle(
     let bundle = Bundle::read(&resource)
         .map_err(|malformed| ServerError::InvalidContent(malformed.issues))?;
     let named = None;
-    let context =
-        Context { server, database, grant, preference, accept_language, named, sent, request_id };
+    let context = Context {
+        server,
+        database,
+        grant,
+        preference,
+        handling,
+        accept_language,
+        named,
+        sent,
+        request_id,
+    };
     if bundle.bundle_type == BundleType::Other {
         let text = "only a batch or transaction is carried out; to store a Bundle of another \
                     type, post it to /Bundle";
@@ -118,6 +128,7 @@ pub(crate) struct Context<'a> {
     pub(crate) database: &'a Database,
     pub(crate) grant: &'a Grant,
     pub(crate) preference: Return,
+    pub(crate) handling: Handling,
     /// `Accept-Language` of the whole.
     pub(crate) accept_language: Option<&'a str>,
     /// The name that the client gave the whole, while it is carried out.

@@ -109,6 +109,7 @@ impl Target {
             grant: context.grant,
             interaction: self.interaction.clone(),
             query: &self.query,
+            handling: context.handling,
             conditions: self.conditions.clone(),
             resource,
             json_patch: None,

@@ -10,8 +10,11 @@ use contract::Interaction;
 use database::Idempotency;
 use fhir_core::json::Document;
 use fhir_core::{Lines, Resource};
+use fhir_search::MalformedForm;
 use http::HeaderMap;
-use http::header::{ACCEPT_LANGUAGE, CONTENT_ENCODING, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH};
+use http::header::{
+    ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+};
 use http::request::Parts;
 
 use super::request_id;
@@ -21,8 +24,8 @@ use crate::error::ServerError;
 use crate::holding::HeldBody;
 use crate::idempotency::Turn;
 use crate::interactions::validate;
-use crate::large::{LARGE, SMALL, where_it_belongs};
-use crate::negotiation::{self, Return, SentAs, Spoken};
+use crate::large::{LARGE, SMALL, where_it_belongs, while_it_is_waited_for};
+use crate::negotiation::{self, Handling, Return, SentAs, Spoken};
 use crate::validation::Sent;
 use crate::{Server, bundle, dispatch, idempotency, representation};
 
@@ -35,21 +38,27 @@ pub(super) async fn carry_out(
     admitted: Admitted,
     head: &Parts,
     body: Body,
-    preference: Return,
+    (preference, handling): (Return, Handling),
 ) -> Result<Answer, ServerError> {
     let Admitted { grant, interaction } = admitted;
     let invoked = matches!(interaction, Interaction::Operation(..));
     // An operation takes its parameters from the query of a GET, or from a body.
-    let body = if takes_body(&interaction) || (invoked && head.method == http::Method::POST) {
+    let (body, form) = if searches(&interaction) && head.method == http::Method::POST {
+        if let contract::Decision::Deny(reason) = contract::decide(&grant, &interaction) {
+            return Err(ServerError::Denied(reason));
+        }
+        (None, Some(read_form(server, head, body).await?))
+    } else if takes_body(&interaction) || (invoked && head.method == http::Method::POST) {
         // What is denied whatever the body says is denied before a byte of it is read.
         if let contract::Decision::Deny(reason) = contract::decide(&grant, &interaction) {
             return Err(ServerError::Denied(reason));
         }
         let spoken = Spoken(server.databases[&grant.tenant].schema().fhir_version());
-        Some(read_body(server, (spoken, &interaction), head, body).await?)
+        (Some(read_body(server, (spoken, &interaction), head, body).await?), None)
     } else {
-        None
+        (None, None)
     };
+    let is_search = searches(&interaction);
     let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
     // How long an operation takes, its parameters do not say, no patch how long a resource it is
     // for, and no body how long profiles do.
@@ -63,7 +72,11 @@ pub(super) async fn carry_out(
     let length = if patches(&interaction) { length.max(LARGE + 1) } else { length };
     let server = Arc::clone(server);
     let database = Arc::clone(&server.databases[&grant.tenant]);
-    let query = head.uri.query().unwrap_or_default().to_owned();
+    let query = head.uri.query().unwrap_or_default();
+    let query = match &form {
+        Some(form) => with_form(query, form)?,
+        None => query.to_owned(),
+    };
     let conditions = conditions(&head.headers);
     let languages = text_of(&head.headers, ACCEPT_LANGUAGE.as_str());
     let named = if writes(&interaction) && head.headers.contains_key(idempotency::HEADER) {
@@ -75,6 +88,8 @@ pub(super) async fn carry_out(
     let turns = server.large.clone();
     // On the heap: it would be copied with every future around it.
     let work = Box::pin(async move {
+        // The room that it takes is held as long as it is read.
+        let _form = form;
         let all = body.as_ref().map_or(&[][..], |(body, _)| &body.bytes);
         let named = named.map(|named| named.with_body(all));
         let accept_language = languages.as_deref();
@@ -84,6 +99,7 @@ pub(super) async fn carry_out(
             grant: &grant,
             interaction,
             query: &query,
+            handling,
             conditions,
             resource: None,
             json_patch: None,
@@ -115,7 +131,8 @@ pub(super) async fn carry_out(
                 &database,
                 &grant,
                 (&bytes, sent),
-                (preference, accept_language, call.request_id),
+                (preference, handling, accept_language),
+                call.request_id,
                 named,
             ))
             .await;
@@ -125,7 +142,11 @@ pub(super) async fn carry_out(
         let original = Some((&body.bytes[..], encoding));
         perform(Call { resource: Some(resource), sent, original, ..call }, named).await
     });
-    where_it_belongs(length, &turns, work).await
+    // Nor do the parameters of a search, which may have to look at very much.
+    match is_search {
+        true => while_it_is_waited_for(&turns, work).await,
+        false => where_it_belongs(length, &turns, work).await,
+    }
 }
 
 /// Carries the call out; one that its client named, once.
@@ -168,11 +189,41 @@ pub(crate) fn patches(interaction: &Interaction) -> bool {
     matches!(interaction, Interaction::Patch(_) | Interaction::ConditionalPatch(_))
 }
 
+/// Whether resources are looked for by what they say.
+pub(super) fn searches(interaction: &Interaction) -> bool {
+    matches!(
+        interaction,
+        Interaction::SearchType(_) | Interaction::SearchSystem | Interaction::SearchCompartment(..)
+    )
+}
+
 /// Whether a short Bundle may have an entry that patches. What is escaped may say anything.
 fn names_patch(bundle: &[u8]) -> bool {
     let escapes = |byte: &u8| matches!(byte, b'\\' | b'&');
     bundle.len() <= SMALL
         && (bundle.windows(5).any(|part| part == b"PATCH") || bundle.iter().any(escapes))
+}
+
+/// Bytes of a form: more than the most that a query may have once it is decoded.
+const FORM_BYTES: usize = 1 << 20;
+
+/// The form of a search by POST.
+async fn read_form(server: &Server, head: &Parts, body: Body) -> Result<HeldBody, ServerError> {
+    let form = read_bytes(server, head, body, server.limits.body_bytes.min(FORM_BYTES)).await?;
+    match text_of(&head.headers, CONTENT_TYPE.as_str()) {
+        // Nothing needs no name.
+        None if form.bytes.is_empty() => Ok(form),
+        Some(given) if negotiation::is_form(&given) => Ok(form),
+        given => Err(ServerError::NotAForm { given }),
+    }
+}
+
+/// The parameters of a URL and, after them, those of a form.
+fn with_form(query: &str, form: &HeldBody) -> Result<String, ServerError> {
+    let form = std::str::from_utf8(&form.bytes)
+        .map_err(|error| ServerError::MalformedForm(MalformedForm::Utf8(error.valid_up_to())))?;
+    let between = if query.is_empty() || form.is_empty() { "" } else { "&" };
+    Ok([query, between, form].concat())
 }
 
 async fn read_body(
@@ -181,19 +232,7 @@ async fn read_body(
     head: &Parts,
     body: Body,
 ) -> Result<(HeldBody, SentAs), ServerError> {
-    if let Some(coding) = head.headers.get(CONTENT_ENCODING)
-        && coding != "identity"
-    {
-        let coding = String::from_utf8_lossy(coding.as_bytes()).into_owned();
-        return Err(ServerError::ContentCodingNotSupported(coding));
-    }
-    let limit = server.limits.body_bytes;
-    let length = head.headers.get(http::header::CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > limit) {
-        return Err(ServerError::BodyTooLong { limit });
-    }
-    let body = server.holding.read(body, limit, &*server.clock).await?;
+    let body = read_bytes(server, head, body, server.limits.body_bytes).await?;
     let begins = body.bytes.first().copied();
     let sent_as = if patches(interaction) {
         negotiation::patch_sent(spoken, &head.headers, begins)?
@@ -204,6 +243,26 @@ async fn read_body(
         return Err(ServerError::BodyMissing);
     }
     Ok((body, sent_as))
+}
+
+async fn read_bytes(
+    server: &Server,
+    head: &Parts,
+    body: Body,
+    limit: usize,
+) -> Result<HeldBody, ServerError> {
+    if let Some(coding) = head.headers.get(CONTENT_ENCODING)
+        && coding != "identity"
+    {
+        let coding = String::from_utf8_lossy(coding.as_bytes()).into_owned();
+        return Err(ServerError::ContentCodingNotSupported(coding));
+    }
+    let length = head.headers.get(http::header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limit) {
+        return Err(ServerError::BodyTooLong { limit });
+    }
+    server.holding.read(body, limit, &*server.clock).await
 }
 
 /// The lines of a header as one.

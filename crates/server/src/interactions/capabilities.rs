@@ -1,7 +1,7 @@
 //! capabilities (FHIR R4, 3.1.0.10): the CapabilityStatement, derived from the one table of
 //! interactions, so that it says what is there and nothing else.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use fhir_core::Instant;
@@ -11,6 +11,7 @@ use fhir_terminology::operations::OPERATIONS;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::search::Stated;
 use super::terminology_capabilities::terminology_capabilities;
 use super::{quarantine, validate};
 use crate::PublicBase;
@@ -19,26 +20,60 @@ use crate::error::ServerError;
 use crate::negotiation::parameters;
 use crate::table::{Place, TABLE};
 use crate::terminology::built_in;
-use crate::validation::has_validator;
+use crate::validation::{Definitions, has_validator};
 
-/// The statements for a tenant: the CapabilityStatement, written once when the server starts, and
-/// the TerminologyCapabilities, when somebody first asks for them.
+/// The statements for a tenant, each written when somebody first asks for it: the
+/// CapabilityStatement anew when the tenant's packages change, and the TerminologyCapabilities.
 pub(crate) struct Statement {
-    json: Bytes,
+    written: Mutex<Option<Written>>,
     terminology: Arc<OnceLock<Bytes>>,
     base: PublicBase,
     started: Instant,
+    schema: &'static Schema,
     /// What FHIR itself defines.
     built_in: Terminology,
 }
 
+/// The CapabilityStatement with what the packages came to when it was written.
+struct Written {
+    definitions: Option<Arc<Definitions>>,
+    json: Bytes,
+}
+
 impl Statement {
     /// Those of a tenant whose resources are of this schema's FHIR version.
-    pub(crate) fn new(base: &PublicBase, started: Instant, schema: &Schema) -> Self {
-        let statement = statement(base, started, schema);
-        let json = Bytes::from(statement.to_string());
+    pub(crate) fn new(base: &PublicBase, started: Instant, schema: &'static Schema) -> Self {
         let built_in = built_in(schema.fhir_version());
-        Self { json, terminology: Arc::default(), base: base.clone(), started, built_in }
+        let (written, terminology) = (Mutex::default(), Arc::default());
+        Self { written, terminology, base: base.clone(), started, schema, built_in }
+    }
+
+    /// The CapabilityStatement of a tenant with these definitions.
+    async fn with(&self, definitions: Option<Arc<Definitions>>) -> Result<Bytes, ServerError> {
+        if let Some(json) = self.kept(definitions.as_ref()) {
+            return Ok(json);
+        }
+        let (base, started, schema) = (self.base.clone(), self.started, self.schema);
+        let of = definitions.clone();
+        let write =
+            move || Bytes::from(statement(&base, started, schema, of.as_deref()).to_string());
+        let json =
+            tokio::task::spawn_blocking(write).await.map_err(|_| ServerError::Interrupted)?;
+        let written = Written { definitions, json: json.clone() };
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(written);
+        Ok(json)
+    }
+
+    /// What was written with the same definitions.
+    fn kept(&self, definitions: Option<&Arc<Definitions>>) -> Option<Bytes> {
+        let kept = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = kept.as_ref()?;
+        let is_same = match (&written.definitions, definitions) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        is_same.then(|| written.json.clone())
     }
 
     async fn of_terminology(&self) -> Result<Bytes, ServerError> {
@@ -70,23 +105,9 @@ pub(crate) async fn capabilities(call: &Call<'_>) -> Result<Answer, ServerError>
             });
         }
     }
-    let json = statement.json.clone();
-    let current = call.server.validations[&call.grant.tenant].current();
-    let json = match current.map(|current| with_guides(&json, &current.guides)) {
-        Some(Some(with_guides)) => with_guides,
-        _ => json,
-    };
+    let definitions = call.server.validations[&call.grant.tenant].current();
+    let json = statement.with(definitions).await?;
     Ok(Answer { status: StatusCode::OK, ..Answer::of(json) })
-}
-
-/// The statement with the implementation guides of the tenant's packages, where it has any.
-fn with_guides(statement: &[u8], guides: &[String]) -> Option<Bytes> {
-    if guides.is_empty() {
-        return None;
-    }
-    let open = statement.strip_suffix(b"}").unwrap_or(statement);
-    let guides = Value::from(guides.to_vec()).to_string();
-    Some([open, b",\"implementationGuide\":", guides.as_bytes(), b"}"].concat().into())
 }
 
 /// `software` of both statements.
@@ -94,8 +115,18 @@ pub(crate) fn software() -> Value {
     json!({ "name": "Hearthgate", "version": env!("CARGO_PKG_VERSION") })
 }
 
-fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
-    let there = || TABLE.iter().filter(|row| row.there);
+fn statement(
+    base: &PublicBase,
+    started: Instant,
+    schema: &Schema,
+    definitions: Option<&Definitions>,
+) -> Value {
+    // Without definitions there are no search parameters.
+    let can_search = definitions.is_some();
+    let there =
+        || TABLE.iter().filter(|row| row.there && (can_search || !row.code.starts_with("search-")));
+    let types: Vec<&str> = schema.resource_types().collect();
+    let search = definitions.map(|it| Stated::new(it.extractor.parameters(), &types));
     let of_types: Vec<Value> = there()
         .filter_map(|row| match row.place {
             Place::Type(code) => Some(json!({ "code": code })),
@@ -111,9 +142,9 @@ fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
         .map(|code| json!({ "code": code }))
         .collect();
     let is_there = |code: &str| there().any(|row| row.code == code);
-    let resources: Vec<Value> = schema
-        .resource_types()
-        .map(|name| {
+    let resources: Vec<Value> = types
+        .iter()
+        .map(|&name| {
             let mut resource = json!({
                 "type": name,
                 "profile": format!("http://hl7.org/fhir/StructureDefinition/{name}"),
@@ -150,6 +181,9 @@ fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
                     identifier=system|value."
                     .into();
             }
+            if let Some(search) = &search {
+                search.add_to(&mut resource, name);
+            }
             resource
         })
         .collect();
@@ -185,6 +219,13 @@ fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
             "interaction": of_system,
         }],
     });
+    if let Some(search) = &search {
+        statement["rest"][0]["searchParam"] = search.of_all().into();
+    }
+    let guides = definitions.map(|it| it.guides.clone()).unwrap_or_default();
+    if !guides.is_empty() {
+        statement["implementationGuide"] = guides.into();
+    }
     if !of_quarantine.is_empty() {
         statement["rest"][0]["operation"] = of_quarantine.into();
     }
@@ -195,6 +236,7 @@ fn statement(base: &PublicBase, started: Instant, schema: &Schema) -> Value {
 mod tests {
     use super::{quarantine, statement};
     use crate::table::{Place, TABLE};
+    use crate::validation::{Validation, WritePolicy};
     use fhir_core::Instant;
     use fhir_schema::Schema;
     use fhir_terminology::operations::OPERATIONS;
@@ -203,7 +245,10 @@ mod tests {
     fn the_statement_names_what_is_there_and_nothing_else() {
         // HTTP-208, HTTP-210, HTTP-211
         let base = "http://h/fhir".parse().unwrap();
-        let statement = statement(&base, Instant::from_micros(0), Schema::r4());
+        let validation = Validation::new(WritePolicy::parse_only(), "4.0.1");
+        let definitions = validation.current();
+        let started = Instant::from_micros(0);
+        let statement = statement(&base, started, Schema::r4(), definitions.as_deref());
         assert_eq!(statement["fhirVersion"], "4.0.1");
         let rest = &statement["rest"][0];
         let codes = |list: &serde_json::Value| -> Vec<String> {
@@ -234,7 +279,14 @@ mod tests {
                 Place::Unnamed => {}
             }
         }
-        for absent in ["\"search-", "searchParam", "searchInclude"] {
+    }
+
+    #[test]
+    fn without_search_parameters_nothing_is_said_of_search() {
+        // HTTP-210
+        let base = "http://h/fhir".parse().unwrap();
+        let statement = statement(&base, Instant::from_micros(0), Schema::r4(), None);
+        for absent in ["\"search-", "searchParam", "Include"] {
             assert!(!statement.to_string().contains(absent), "{absent} is not there");
         }
     }

@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use contract::{Decision, Interaction, Level, OperationName};
+use contract::{Interaction, Level, OperationName};
+use fhir_core::Instance;
 use fhir_core::json::Document;
-use fhir_core::{Instance, ResourceId, ResourceType};
 use fhir_schema::DefinitionSet;
-use fhir_terminology::Kind;
 use fhir_terminology::operations::{Input, Operation, Surroundings, operation, perform};
 
 use super::quarantine;
 use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::negotiation::parameters;
+use crate::terminology;
 
 /// From this on an operation is worth a line in the log.
 const LONG: Duration = Duration::from_secs(1);
@@ -60,15 +60,8 @@ pub(crate) async fn invoke(
         None => Input::from_query(parameters(call.query)),
     };
     let input = input.accepting(call.accept_language);
-    let definitions = call
-        .server
-        .terminologies
-        .get(&call.grant.tenant)
-        .expect("every tenant with a database has its definitions");
-    let packages = call.server.validations[&call.grant.tenant].current();
-    let packages = packages.as_ref().and_then(|packages| packages.terminology.as_ref());
-    let state = definitions.follow(call.database, packages).await?;
-    let terminology = state.seen(|kind| sees(call, kind));
+    let state = terminology::current(call).await?;
+    let terminology = state.seen(|kind| terminology::sees(call, kind));
 
     let json;
     let document;
@@ -93,15 +86,6 @@ pub(crate) async fn invoke(
         tracing::warn!(operation = operation.name, "an operation took more than a second");
     }
     Ok(Answer::of(answer))
-}
-
-/// Whether the caller may read the tenant's own resources of this kind: others' definitions do
-/// not count for whoever may not see them.
-fn sees(call: &Call<'_>, kind: Kind) -> bool {
-    let of = ResourceType::new(kind.as_str()).expect("the kinds are names of types");
-    let id: ResourceId = "any".parse().expect("it has the form of an id");
-    let read = Interaction::Read(Instance { resource_type: of, id });
-    matches!(contract::decide(call.grant, &read), Decision::Allow)
 }
 
 /// The resource that an operation is invoked on, as a read would give it.

@@ -175,15 +175,18 @@ fn json_patch(
     Ok((patch.apply(target, &limits).map_err(refused)?, room))
 }
 
-/// Room for the most that a patch can make of `target`: both together, twice that with each copy,
-/// and no more than what an update may bring.
+/// Room for the most that a patch can make of `target`: both together, with a `null` for each item
+/// of a list whose extensions may stand beside it, twice that with each copy, and no more than what
+/// an update may bring.
 fn room(
     call: &Call<'_>,
     target: Value<'_>,
     (patch, copies): (Value<'_>, usize),
 ) -> Result<(fhir_patch::Limits, Share), ServerError> {
     let longest = call.server.limits.body_bytes;
-    let together = target.raw().len() + patch.raw().len();
+    let items = |of: Value<'_>| 1 + of.raw().bytes().filter(|byte| *byte == b',').count();
+    let nulls = "null,".len() * (items(target) + items(patch));
+    let together = target.raw().len() + patch.raw().len() + nulls;
     let doubled = u32::try_from(copies).ok().and_then(|copies| 2_usize.checked_pow(copies));
     let bytes = doubled
         .and_then(|times| together.checked_mul(times))

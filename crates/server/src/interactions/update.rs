@@ -81,7 +81,7 @@ impl MayCreate {
     /// When the request insists on creating and may not.
     pub(crate) fn narrow(self, expect: Expect) -> Result<Expect, ServerError> {
         match (self, expect) {
-            (Self::No, Expect::Absent) => Err(ServerError::MayNotChooseIds),
+            (Self::No, Expect::Absent | Expect::Never) => Err(ServerError::MayNotChooseIds),
             (Self::No, Expect::Any) => Ok(Expect::Exists),
             // The version of a deletion brings back what was deleted, which is creating.
             (Self::No, Expect::Versions(versions)) => Ok(Expect::Existing(versions)),

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use database::{
-    Action, Change, CommitError, CommitId, Condition, Expect, Method, Snapshot, T, Terms,
-    Transaction, Visibility, quarantine,
+    Action, Change, CommitError, CommitId, Condition, Expect, Method, Precondition, Snapshot, T,
+    Terms, Transaction, Visibility, quarantine,
 };
 use fhir_core::json::Document;
 use fhir_core::{Instance, Issue, IssueCode, Lines, Resource, ResourceId, VersionId};
@@ -18,6 +18,7 @@ use crate::criteria::Criteria;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::interactions::create::IF_NONE_EXIST;
+use crate::interactions::update::MayCreate;
 use crate::interactions::write;
 use crate::negotiation::Return;
 use crate::validation::{Judgement, Sent, judge};
@@ -34,13 +35,15 @@ pub enum Outcome {
     Discarded,
     /// There is none of that id.
     Unknown,
+    /// A fault of the server ended the request here or before, for these reasons: ask again.
+    NotDone(Vec<Issue>),
 }
 
 /// The newest versions before and after what this request released.
 type Moved = HashMap<Instance, (Option<VersionId>, VersionId)>;
 
-/// Whether whoever asks may write what an item asks for.
-pub(crate) type MayWrite<'a> = &'a (dyn Fn(&Item) -> Result<(), ServerError> + Sync);
+/// Whether whoever asks may write what an item asks for, and create by it what is not there.
+pub(crate) type MayWrite<'a> = &'a (dyn Fn(&Item) -> Result<MayCreate, ServerError> + Sync);
 
 impl Quarantine<'_> {
     /// Releases these items, those that were sent first first, by the power of the operator.
@@ -51,7 +54,7 @@ impl Quarantine<'_> {
         &self,
         ids: &[ResourceId],
     ) -> Result<Vec<(ResourceId, Outcome)>, QuarantineError> {
-        Ok(self.release_as(ids, &|_| Ok(())).await?)
+        Ok(self.release_as(ids, &|_| Ok(MayCreate::Yes)).await?)
     }
 
     /// As [`Self::release`], as far as whoever asks may write.
@@ -64,17 +67,29 @@ impl Quarantine<'_> {
         let mut ids = ids.to_vec();
         ids.sort_by_key(|id| self.validation.shelf.get(id));
         let (mut moved, mut outcomes) = (Moved::new(), Vec::with_capacity(ids.len()));
-        for id in ids {
-            let outcome = match self.item(&id).await? {
-                None => Outcome::Unknown,
-                Some(item) => match self.try_to_release(&item, may_write, &mut moved).await {
-                    Ok(outcome) => outcome,
-                    Err(error) => kept(error)?,
-                },
-            };
-            outcomes.push((id, outcome));
+        for (at, id) in ids.iter().enumerate() {
+            match self.release_one(id, may_write, &mut moved).await {
+                Ok(outcome) => outcomes.push((id.clone(), outcome)),
+                Err(error) => {
+                    end_at(error, &ids[at..], &mut outcomes)?;
+                    break;
+                }
+            }
         }
         Ok(outcomes)
+    }
+
+    async fn release_one(
+        &self,
+        id: &ResourceId,
+        may_write: MayWrite<'_>,
+        moved: &mut Moved,
+    ) -> Result<Outcome, ServerError> {
+        let Some(item) = self.item(id).await? else { return Ok(Outcome::Unknown) };
+        match self.try_to_release(&item, may_write, moved).await {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => kept(error),
+        }
     }
 
     /// Takes these items out; nothing becomes of them.
@@ -93,24 +108,31 @@ impl Quarantine<'_> {
         ids: &[ResourceId],
     ) -> Result<Vec<(ResourceId, Outcome)>, ServerError> {
         let mut outcomes = Vec::with_capacity(ids.len());
-        for id in ids {
-            self.validation.shelf.follow(self.database).await?;
-            let outcome = match self.validation.shelf.get(id) {
-                None => Outcome::Unknown,
-                Some(_) => {
-                    let at = self.database.snapshot(Visibility::everything()).at();
-                    let transaction = self.transaction(at, vec![taken_out(id)], Vec::new());
-                    match self.database.commit(transaction).await {
-                        Ok(_) => Outcome::Discarded,
-                        // Somebody else was quicker.
-                        Err(CommitError::Precondition { .. }) => Outcome::Unknown,
-                        Err(error) => return Err(write::refused(error).1),
-                    }
+        for (at, id) in ids.iter().enumerate() {
+            match self.discard_one(id).await {
+                Ok(outcome) => outcomes.push((id.clone(), outcome)),
+                Err(error) => {
+                    end_at(error, &ids[at..], &mut outcomes)?;
+                    break;
                 }
-            };
-            outcomes.push((id.clone(), outcome));
+            }
         }
         Ok(outcomes)
+    }
+
+    async fn discard_one(&self, id: &ResourceId) -> Result<Outcome, ServerError> {
+        self.validation.shelf.follow(self.database).await?;
+        if self.validation.shelf.get(id).is_none() {
+            return Ok(Outcome::Unknown);
+        }
+        let at = self.database.snapshot(Visibility::everything()).at();
+        let transaction = self.transaction(at, vec![taken_out(id)], Vec::new());
+        match self.database.commit(transaction).await {
+            Ok(_) => Ok(Outcome::Discarded),
+            // Somebody else was quicker.
+            Err(CommitError::Precondition { .. }) => Ok(Outcome::Unknown),
+            Err(error) => Err(write::refused(error).1),
+        }
     }
 
     async fn try_to_release(
@@ -119,7 +141,7 @@ impl Quarantine<'_> {
         may_write: MayWrite<'_>,
         moved: &mut Moved,
     ) -> Result<Outcome, ServerError> {
-        may_write(item)?;
+        let may_create = may_write(item)?;
         let schema = self.database.schema();
         let body = Bytes::copy_from_slice(&item.body);
         let (json, places) = representation::as_json(&body, item.encoding, schema)?;
@@ -149,8 +171,8 @@ impl Quarantine<'_> {
                     Some((before, after)) if before == newest => Some(*after),
                     _ => *newest,
                 };
-                let expect = newest.map_or(Expect::Absent, |newest| Expect::Versions(vec![newest]));
-                (expect, Method::Put, Vec::new())
+                let expect = newest.map_or(Expect::Never, |newest| Expect::Versions(vec![newest]));
+                (may_create.narrow(expect)?, Method::Put, Vec::new())
             }
         };
         let stored = judged.body(&resource, &instance.id, &write::as_it_came(), schema);
@@ -166,6 +188,12 @@ impl Quarantine<'_> {
         let terms = Terms { required, named: None };
         let receipt = match self.database.commit_under(transaction, terms).await {
             Ok(receipt) => receipt,
+            // It is not there, or it is deleted.
+            Err(CommitError::Precondition { change: 0, failed: Precondition::Missing })
+                if may_create == MayCreate::No =>
+            {
+                return Err(ServerError::MayNotChooseIds);
+            }
             Err(CommitError::Precondition { change: 0, .. }) => {
                 return Ok(Outcome::Kept(vec![changed_since(instance)]));
             }
@@ -237,4 +265,28 @@ fn kept(error: ServerError) -> Result<Outcome, ServerError> {
         true => Err(error),
         false => Ok(Outcome::Kept(answer.outcome.issues)),
     }
+}
+
+/// Says of these items that they were not done, so that what became of those before is not lost;
+/// of the first of them it may be unknown.
+///
+/// # Errors
+/// `error`, where there are none before.
+fn end_at(
+    error: ServerError,
+    ids: &[ResourceId],
+    outcomes: &mut Vec<(ResourceId, Outcome)>,
+) -> Result<(), ServerError> {
+    if outcomes.is_empty() {
+        return Err(error);
+    }
+    tracing::error!(%error, "what was asked of the quarantine is done in part");
+    let first = ErrorAnswer::of(&error).outcome.issues;
+    let text = "an item before it could not be done; ask for this one again";
+    let later = vec![Issue::error(IssueCode::Transient, text)];
+    for (at, id) in ids.iter().enumerate() {
+        let why = if at == 0 { first.clone() } else { later.clone() };
+        outcomes.push((id.clone(), Outcome::NotDone(why)));
+    }
+    Ok(())
 }

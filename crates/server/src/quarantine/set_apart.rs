@@ -27,10 +27,20 @@ pub(crate) async fn set_apart(
     wanted: Wanted<'_, '_>,
     mut issues: Vec<Issue>,
 ) -> Result<Answer, ServerError> {
-    let patients = quarantine::patients_named(wanted.resource, &wanted.request.instance().id);
-    if let Some(why) = no_room(call, patients.len()).await? {
+    let mut refused = |why: String| {
         issues.insert(0, Issue::information(why));
-        return Err(ServerError::Invalid(issues));
+        Err(ServerError::Invalid(std::mem::take(&mut issues)))
+    };
+    if is_full(call).await? {
+        return refused("not stored and not quarantined: the quarantine is full".to_owned());
+    }
+    let patients = quarantine::patients_named(wanted.resource, &wanted.request.instance().id);
+    if patients.len() > quarantine::MOST_PATIENTS {
+        let most = quarantine::MOST_PATIENTS;
+        return refused(format!(
+            "not stored and not quarantined: it names more than {most} patients, and what is \
+             quarantined may name no more"
+        ));
     }
     let (body, encoding) = match call.original {
         Some((body, encoding)) => (body, encoding),
@@ -71,22 +81,12 @@ pub(crate) async fn set_apart(
     Ok(answer(&item))
 }
 
-/// Why it cannot be set apart.
-async fn no_room(call: &Call<'_>, patients: usize) -> Result<Option<String>, ServerError> {
-    if patients > quarantine::MOST_PATIENTS {
-        let most = quarantine::MOST_PATIENTS;
-        return Ok(Some(format!(
-            "not stored and not quarantined: it names {patients} patients, and what is \
-             quarantined may name {most}"
-        )));
-    }
+/// Whether the quarantine holds all that it may.
+async fn is_full(call: &Call<'_>) -> Result<bool, ServerError> {
     let shelf = &call.server.validations[&call.grant.tenant].shelf;
     shelf.follow(call.database).await?;
     let limits = &call.server.limits;
-    if shelf.is_full(limits.quarantine_items, limits.quarantine_bytes) {
-        return Ok(Some("not stored and not quarantined: the quarantine is full".to_owned()));
-    }
-    Ok(None)
+    Ok(shelf.is_full(limits.quarantine_items, limits.quarantine_bytes))
 }
 
 /// The answer to a request that was answered by setting its resource apart.
@@ -94,19 +94,28 @@ pub(crate) async fn answered(call: &Call<'_>, entry: &VersionEntry) -> Result<An
     let snapshot = call.database.snapshot(Visibility::everything());
     let (of, id) = (&entry.resource_type, &entry.id);
     let version = snapshot.vread(of, id, VersionId::FIRST).await?;
-    Ok(answer(&Item::read(&version.ok_or(ServerError::Interrupted)?)?))
+    let item = Item::read(&version.ok_or(ServerError::Interrupted)?)?;
+    let newest = snapshot.newest(of, id).await?;
+    Ok(match newest.is_some_and(|newest| newest.flags.is_deleted()) {
+        true => answer_of(&item, "It was released or discarded since: ask for the resource first"),
+        false => answer(&item),
+    })
 }
 
 fn answer(item: &Item) -> Answer {
-    let text = format!(
-        "not stored as a resource: it is invalid, and quarantined as {}. Mend it and send it \
-         again, or ask whoever runs this server to release it when it has become valid",
-        item.id
-    );
+    let mend = "Mend it and send it again, or ask whoever runs this server to release it when it \
+                has become valid";
+    answer_of(item, mend)
+}
+
+fn answer_of(item: &Item, mend: &str) -> Answer {
+    let id = &item.id;
+    let text =
+        format!("not stored as a resource: it is invalid, and was quarantined as {id}. {mend}");
     let mut told = vec![Issue::information(text)];
     told.extend(item.issues.iter().cloned());
     Answer {
-        location: Some(format!("$quarantine?item={}", item.id)),
+        location: Some(format!("$quarantine?item={id}")),
         told,
         ..Answer::empty(StatusCode::ACCEPTED)
     }
@@ -126,6 +135,7 @@ pub(crate) fn check_expected(
         Expect::New | Expect::Any => true,
         Expect::Absent if there.is_some() => return Err(ServerError::AlreadyThere),
         Expect::Absent => true,
+        Expect::Never => newest.is_none(),
         Expect::Exists => there.is_some(),
         Expect::Versions(versions) => newest.is_some_and(|it| versions.contains(&it.version)),
         Expect::Existing(versions) => there.is_some_and(|it| versions.contains(&it.version)),

@@ -1,5 +1,6 @@
 //! Validation of one tenant's resources: R4's definitions with those of the tenant's packages on
-//! top, compiled into one validator, and what the tenant asks of what is written.
+//! top, compiled into one validator, and what the tenant asks of what is written. The search
+//! parameters of the same definitions come with them.
 //!
 //! A validator is made off the threads that answer requests and put in the place of the one
 //! before at once; whoever validates meanwhile ends with the one it began with. Conformance
@@ -15,6 +16,7 @@ use database::FhirVersion;
 use fhir_core::json::Value;
 use fhir_core::{Issue, Lines, Position};
 use fhir_schema::{DefinitionSet, Schema};
+use fhir_search::{Extractor, Parameters};
 use fhir_terminology::{Layer, Terminology};
 use fhir_validation::{Options, Validator};
 use fhir_xml::Places;
@@ -43,6 +45,10 @@ pub struct Validation {
 #[derive(Debug)]
 pub(crate) struct Definitions {
     pub(crate) validator: Arc<Validator<'static>>,
+    /// R4's definitions and the packages'.
+    pub(crate) set: DefinitionSet,
+    /// Takes what is searched by from resources.
+    pub(crate) extractor: Arc<Extractor<'static>>,
     /// The packages' terminology, where they have any.
     pub(crate) terminology: Option<Arc<Layer>>,
     /// Canonicals of the packages' implementation guides.
@@ -52,18 +58,30 @@ pub(crate) struct Definitions {
 }
 
 impl Definitions {
+    /// Of these definitions and the terminology of packages.
+    fn of(set: DefinitionSet, layer: Arc<Layer>) -> Self {
+        let terminology = match layer.is_empty() {
+            true => Terminology::r4(),
+            false => Terminology::r4().with(Arc::clone(&layer)),
+        };
+        let schema = Schema::r4();
+        let parameters = Arc::new(Parameters::new(&set, schema));
+        Self {
+            validator: Arc::new(Validator::new(schema, set.clone(), terminology.clone())),
+            extractor: Arc::new(Extractor::new(schema, parameters, set.clone(), terminology)),
+            set,
+            terminology: (!layer.is_empty()).then_some(layer),
+            guides: Vec::new(),
+            unmet: Vec::new(),
+        }
+    }
+
     /// R4's own, the same for all tenants.
     fn r4() -> Arc<Self> {
         static R4: OnceLock<Arc<Definitions>> = OnceLock::new();
-        Arc::clone(R4.get_or_init(|| {
-            let set = DefinitionSet::r4().clone();
-            Arc::new(Self {
-                validator: Arc::new(Validator::new(Schema::r4(), set, Terminology::r4())),
-                terminology: None,
-                guides: Vec::new(),
-                unmet: Vec::new(),
-            })
-        }))
+        Arc::clone(
+            R4.get_or_init(|| Arc::new(Self::of(DefinitionSet::r4().clone(), Arc::default()))),
+        )
     }
 }
 

@@ -14,9 +14,8 @@ use database::{
 use fhir_core::json::{Document, Replacements, write_string};
 use fhir_core::{Instant, Resource, ResourceId};
 use fhir_schema::package::{Package, PackageLimits};
-use fhir_schema::{DefinitionSet, Schema, SchemaError};
-use fhir_terminology::{Entry, Layer, Terminology};
-use fhir_validation::Validator;
+use fhir_schema::{DefinitionSet, SchemaError};
+use fhir_terminology::{Entry, Layer};
 
 use super::{Definitions, Validation};
 use crate::internal::{self, PACKAGE};
@@ -195,6 +194,7 @@ impl Validation {
         });
         commit(database, ids, changes.collect()).await?;
         let unmet = definitions.unmet.clone();
+        index_with(database, &definitions);
         self.put(definitions);
         Ok(AddedPackages { packages: added, unmet })
     }
@@ -239,9 +239,17 @@ impl Validation {
         };
         commit(database, ids, vec![change]).await?;
         if let Some(definitions) = definitions {
+            index_with(database, &definitions);
             self.put(definitions);
         }
         Ok(())
+    }
+}
+
+/// Lets the search index be one by these definitions; without one, searches look at the resources.
+fn index_with(database: &Database, definitions: &Definitions) {
+    if let Err(error) = database.index_with(&definitions.extractor) {
+        tracing::error!(%error, "there is no thread for the search index");
     }
 }
 
@@ -393,12 +401,5 @@ fn definitions(packages: Vec<Package>) -> Result<Definitions, PackagesError> {
     let unmet = unmet
         .map(|unmet| format!("{}#{}, which {} depends on", unmet.name, unmet.wanted, unmet.package))
         .collect();
-    let layer = Arc::new(layer);
-    let terminology = Terminology::r4().with(Arc::clone(&layer));
-    Ok(Definitions {
-        validator: Arc::new(Validator::new(Schema::r4(), set, terminology)),
-        terminology: (!layer.is_empty()).then_some(layer),
-        guides,
-        unmet,
-    })
+    Ok(Definitions { guides, unmet, ..Definitions::of(set, Arc::new(layer)) })
 }

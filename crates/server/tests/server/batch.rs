@@ -21,7 +21,7 @@ async fn each_entry_succeeds_or_fails_alone_and_answers_in_its_place() {
                 entry("GET", "Patient/9", Value::Null),
                 entry("PUT", "Patient/2", patient("2")),
                 entry("DELETE", "Patient/1", Value::Null),
-                entry("GET", "Patient?name=x", Value::Null),
+                entry("PUT", "Patient?name=x", patient("5")),
                 entry("GET", "metadata", Value::Null),
             ]),
         )

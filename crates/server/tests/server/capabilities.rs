@@ -156,9 +156,7 @@ async fn each_interaction_is_named_exactly_when_it_is_there() {
         assert_ne!(site.get(&target).await.status, 501, "{target}");
     }
     site.get("$everything").await.is(501);
-    assert_eq!(patient.get("searchParam"), None);
     site.get("Patient/1/$everything").await.is(501);
-    site.get("Patient/1/Observation").await.is(501);
 }
 
 #[tokio::test]
@@ -188,5 +186,50 @@ async fn each_feature_of_a_type_is_stated_as_it_is() {
         assert_eq!(resource["conditionalUpdate"] == false, conditional_update == 501);
         let conditional_delete = site.delete(&criteria).await.status;
         assert_eq!(resource["conditionalDelete"] == "not-supported", conditional_delete == 501);
+    }
+}
+
+#[tokio::test]
+async fn what_is_stated_of_search_can_be_asked() {
+    // HTTP-210
+    let site = Site::start().await;
+    let statement = site.get("metadata").await.is(200);
+    assert!(statement.body.len() < 2 << 20, "{}", statement.body.len());
+    let statement = statement.json();
+    let rest = &statement["rest"][0];
+    let patient = rest["resource"].as_array().unwrap().iter().find(|of| of["type"] == "Patient");
+    let patient = patient.unwrap();
+    let birthdate = serde_json::json!({
+        "name": "birthdate",
+        "definition": "http://hl7.org/fhir/SearchParameter/individual-birthdate",
+        "type": "date",
+    });
+    assert!(patient["searchParam"].as_array().unwrap().contains(&birthdate));
+    let all = rest["searchParam"].as_array().unwrap();
+    let names: Vec<_> = all.iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert_eq!(names[..4], ["_content", "_filter", "_id", "_lastUpdated"]);
+    let list = |name: &str| -> Vec<String> {
+        let list = patient[name].as_array().unwrap().iter();
+        list.map(|it| it.as_str().unwrap().to_owned()).collect()
+    };
+    let (includes, reverse) = (list("searchInclude"), list("searchRevInclude"));
+    assert!(includes.contains(&"Patient:organization".to_owned()));
+    assert!(reverse.contains(&"Observation:subject".to_owned()));
+    assert!(reverse.contains(&"Provenance:target".to_owned()));
+    assert!(!reverse.contains(&"Patient:organization".to_owned()));
+    for (of, list) in [("_include", includes), ("_revinclude", reverse)] {
+        for include in list.chunks(40).map(|some| some.iter().map(|it| format!("{of}={it}"))) {
+            let target = format!("Patient?{}", include.collect::<Vec<_>>().join("&"));
+            site.ask("GET", &target).header("prefer", "handling=strict").send().await.is(200);
+        }
+    }
+    let own = patient["searchParam"].as_array().unwrap();
+    for parameter in own.iter().chain(all) {
+        let name = parameter["name"].as_str().unwrap();
+        let target = format!("Patient?{name}=");
+        let answer = site.get(&target).await.is(200).json();
+        let issue = &answer["entry"][0]["resource"]["issue"][0];
+        // It is known, and has no value.
+        assert_eq!(issue["code"], "value", "{name}: {issue}");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::package::{self, COLOURS, GUIDE};
+use crate::support::package::{self, COLOUR, COLOURS, GUIDE};
 use crate::support::{Access, Site};
 
 #[tokio::test]
@@ -24,6 +24,33 @@ async fn a_package_counts_at_once_and_until_it_is_removed() {
     site.remove_package("test#1.0.0").await;
     site.get(&lookup).await.is(404);
     assert_eq!(site.get("metadata").await.json().get("implementationGuide"), None);
+}
+
+#[tokio::test]
+async fn a_search_parameter_of_a_package_is_one_of_its_tenant() {
+    // SRCH-237
+    let site = Site::start().await;
+    for (id, colour) in [("1", "red"), ("2", "blue")] {
+        let extension = json!([{ "url": "http://x/colour", "valueCode": colour }]);
+        let patient = json!({ "resourceType": "Patient", "id": id, "extension": extension });
+        site.put(&format!("Patient/{id}"), patient).await.is(201);
+    }
+    let other = Access::owner().in_tenant("other");
+    let strict = async |access: &Access| {
+        let ask = site.ask("GET", "Patient?colour=red").by(access);
+        ask.header("prefer", "handling=strict").send().await
+    };
+    let is_stated = async || site.get("metadata").await.text().contains(COLOUR);
+    strict(&Access::owner()).await.is(400);
+    assert!(!is_stated().await);
+    site.add_package(package::tgz()).await;
+    let found = strict(&Access::owner()).await.is(200).json();
+    assert_eq!((&found["total"], &found["entry"][0]["resource"]["id"]), (&json!(1), &json!("1")));
+    assert!(is_stated().await);
+    strict(&other).await.is(400);
+    site.remove_package("test#1.0.0").await;
+    strict(&Access::owner()).await.is(400);
+    assert!(!is_stated().await);
 }
 
 #[tokio::test]

@@ -82,6 +82,26 @@ async fn a_patch_that_fails_changes_nothing_and_says_where() {
 }
 
 #[tokio::test]
+async fn an_extension_is_put_beside_one_of_many_primitives() {
+    let site = site().await;
+    let given: Vec<_> = (0..400).map(|_| "A").collect();
+    let patient = json!({ "resourceType": "Patient", "id": "p", "name": [{ "given": given }] });
+    site.put("Patient/p", &patient.to_string()).await.is(201);
+    let part = |name: &str, value: &str, of: &str| json!({ "name": name, value: of });
+    let extension = json!({ "name": "value", "part": [
+        { "name": "url", "valueUri": "urn:x" }, { "name": "valueString", "valueString": "y" },
+    ] });
+    let patch = json!({ "resourceType": "Parameters", "parameter": [{ "name": "operation", "part": [
+        part("type", "valueCode", "add"),
+        part("path", "valueString", "Patient.name.given.last()"),
+        part("name", "valueString", "extension"),
+        extension,
+    ] }] });
+    let patched = site.ask("PATCH", "Patient/p").body(patch).send().await.is(200);
+    assert_eq!(patched.json()["name"][0]["_given"].as_array().map(Vec::len), Some(400));
+}
+
+#[tokio::test]
 async fn a_fhirpath_patch_is_taken_in_json_and_in_xml() {
     // HTTP-117
     let site = site().await;

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::support::bundle::{batch, entry, transaction};
 use crate::support::package::{self, PROFILE};
-use crate::support::{Access, Answer, Keeps, Site, check_issues, rule};
+use crate::support::{Access, Answer, Fault, Keeps, Site, check_issues, rule};
 
 fn quarantining() -> WritePolicy {
     let default = Policy { depth: Depth::Base, action: Action::Quarantine };
@@ -272,6 +272,39 @@ async fn a_release_never_writes_over_what_came_later() {
     let places = ["Patient/1/_history/2", "Patient/1/_history/3"];
     assert_eq!(both, places.map(|place| outcome("released", place)));
     assert_eq!(released(&site, &[&early]).await, [outcome("kept", "conflict")]);
+    // What was written and deleted since stays deleted.
+    site.delete("Patient/1").await;
+    assert_eq!(released(&site, &[&early]).await, [outcome("kept", "conflict")]);
+    site.get("Patient/1").await.is(410);
+}
+
+#[tokio::test]
+async fn a_release_takes_the_rights_that_the_write_itself_would() {
+    let site = Site::asking(quarantining()).await;
+    let valid = json!({ "resourceType": "Patient", "id": "1", "active": true });
+    site.put("Patient/1", &valid).await.is(201);
+    let there = item_of(&site.put("Patient/1", invalid("1")).await);
+    let never = item_of(&site.put("Patient/2", invalid("2")).await);
+    site.put("Patient/3", json!({ "resourceType": "Patient", "id": "3" })).await.is(201);
+    site.delete("Patient/3").await;
+    let deleted = item_of(&site.put("Patient/3", invalid("3")).await);
+    let ask = site.ask("POST", "Patient").header("if-none-exist", "identifier=urn:x|1");
+    let conditional = item_of(&ask.body(invalid("4")).send().await);
+    let site = site.restart().await;
+    let release = async |actions: &[&str], item: &str| {
+        let operator = Access::of(vec![rule(&["*"], actions, "all")]);
+        let ask = site.ask("POST", "$quarantine-release").by(&operator).body(named(&[item]));
+        let answer = ask.send().await.is(200).json();
+        values(&answer["parameter"][0]["part"], "outcome")[0].as_str().unwrap().to_owned()
+    };
+    // Who may not create brings nothing back, and who may not search learns of no match.
+    for item in [&never, &deleted] {
+        assert_eq!(release(&["operation:*", "update"], item).await, "kept");
+        assert_eq!(release(&["operation:*", "update", "create"], item).await, "released");
+    }
+    assert_eq!(release(&["operation:*", "update"], &there).await, "released");
+    assert_eq!(release(&["operation:*", "create"], &conditional).await, "kept");
+    assert_eq!(release(&["operation:*", "create", "search"], &conditional).await, "released");
 }
 
 #[tokio::test]
@@ -355,9 +388,37 @@ async fn a_request_sent_again_under_its_key_is_quarantined_once() {
         assert_eq!(ask.send().await.is(200).statuses(), [202]);
     }
     assert_eq!(site.position(), 2);
-    // What became of it does not change what was answered.
+    // What became of it is told, and it is not set apart anew.
+    assert!(first.text().contains("release it when"), "{}", first.text());
     done(&site, "$quarantine-discard", &[&item_of(&first)]).await;
-    assert_eq!(send(&site).await.body, first.body);
+    let late = send(&site).await;
+    assert_eq!(item_of(&late), item_of(&first));
+    assert!(late.text().contains("released or discarded since"), "{}", late.text());
+    assert!(!late.text().contains("release it when"), "{}", late.text());
+    assert_eq!(site.position(), 3);
+}
+
+#[tokio::test]
+async fn a_fault_midway_loses_nothing_of_what_became_of_the_others() {
+    let site = Site::asking(quarantining()).await;
+    let mut sent = Vec::new();
+    for id in ["1", "2", "3"] {
+        sent.push(item_of(&site.put(&format!("Patient/{id}"), invalid(id)).await));
+    }
+    let site = site.restart().await;
+    let sent: Vec<_> = sent.iter().map(String::as_str).collect();
+    let not_done = || outcome("not-done", "transient");
+    site.fail(Fault::FullAfter(1));
+    let outcomes = released(&site, &sent).await;
+    let place = outcome("released", "Patient/1/_history/1");
+    assert_eq!(outcomes, [place, not_done(), not_done()]);
+    // Where nothing was done, the fault is the answer.
+    site.ask("POST", "$quarantine-release").body(named(&sent[1..])).send().await.is(503);
+    site.fail(Fault::FullAfter(1));
+    let outcomes = done(&site, "$quarantine-discard", &sent[1..]).await;
+    assert_eq!(outcomes, [outcome("discarded", ""), not_done()]);
+    site.fail(Fault::None);
+    assert_eq!(released(&site, &sent[2..]).await[0].0, "released");
 }
 
 #[tokio::test]
@@ -453,7 +514,7 @@ async fn where_there_is_no_room_it_is_refused() {
     let many: Vec<_> = (0..17).map(|id| format!("Patient/{id}")).collect();
     let many = json!({ "resourceType": "Basic", "colour": many });
     let refused = site.post("Basic", many).await.is(422);
-    assert!(refused.text().contains("names 17 patients"), "{}", refused.text());
+    assert!(refused.text().contains("names more than 16 patients"), "{}", refused.text());
     let item = item_of(&site.put("Patient/1", invalid("1")).await);
     item_of(&site.put("Patient/2", invalid("2")).await);
     let refused = site.put("Patient/3", invalid("3")).await.is(422);

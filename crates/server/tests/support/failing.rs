@@ -17,6 +17,8 @@ use store::{
 pub(crate) enum Fault {
     None,
     DiskFull,
+    /// The disk is full after so many appends.
+    FullAfter(usize),
     Poisoned,
     BodiesUnreadable,
     /// The disk does not give the body of whatever has the id `2`.
@@ -65,7 +67,11 @@ impl Store for FailingStore {
             std::thread::yield_now();
         }
         match self.fault() {
-            Fault::DiskFull => Err(AppendError::DiskFull),
+            Fault::DiskFull | Fault::FullAfter(0) => Err(AppendError::DiskFull),
+            Fault::FullAfter(appends) => {
+                self.fail(Fault::FullAfter(appends - 1));
+                self.inner.append(group)
+            }
             Fault::Poisoned => Err(AppendError::Poisoned(None)),
             Fault::StateFailed => Err(AppendError::StateFailed { reason: INSIDE.to_owned() }),
             Fault::ReadOnly => Err(AppendError::ReadOnly),

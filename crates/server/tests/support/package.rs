@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 pub(crate) const PROFILE: &str = "http://x/StructureDefinition/born";
 /// The code system in it.
 pub(crate) const COLOURS: &str = "http://x/CodeSystem/colours";
+/// The search parameter in it: `colour` of a Patient, a token.
+pub(crate) const COLOUR: &str = "http://x/SearchParameter/colour";
 /// The guide in it, as a canonical.
 pub(crate) const GUIDE: &str = "http://x/ImplementationGuide/test|1.0.0";
 
@@ -34,6 +36,13 @@ pub(crate) fn tgz() -> Vec<u8> {
             json!({ "resourceType": "CodeSystem", "id": "colours", "url": COLOURS,
                 "version": "1.0.0", "status": "active", "content": "complete",
                 "concept": [{ "code": "red", "display": "Red" }] }),
+        ),
+        (
+            "SearchParameter-colour.json",
+            json!({ "resourceType": "SearchParameter", "id": "colour", "url": COLOUR,
+                "version": "1.0.0", "name": "colour", "status": "active", "description": "Colour",
+                "code": "colour", "base": ["Patient"], "type": "token",
+                "expression": "Patient.extension('http://x/colour').value" }),
         ),
         (
             "ImplementationGuide-test.json",

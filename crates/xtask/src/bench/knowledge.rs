@@ -1,9 +1,10 @@
 //! What knowing FHIR costs on one core: FHIRPath on a usual Patient, its XML, codes in value
-//! sets, and validation. The figures are the best of the rounds, as nothing but the machine makes
-//! one slower; each is printed when it is there.
+//! sets, index values, and validation. The figures are the best of the rounds, as nothing but the
+//! machine makes one slower; each is printed when it is there.
 
 mod beside;
 mod processor;
+mod search;
 mod terminology;
 pub(crate) mod validation;
 mod xml;
@@ -68,6 +69,7 @@ pub(super) fn run(rounds: Moments) -> Result<(), Failure> {
     });
     say(&format!("ele-1 on every descendant         {taken:>8.3} µs"));
     terminology::run(rounds)?;
+    search::run(rounds)?;
     xml::run(rounds, &text)?;
     validation::run(rounds)
 }

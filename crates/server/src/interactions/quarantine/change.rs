@@ -27,14 +27,17 @@ pub(super) async fn discard(call: &Call<'_>) -> Result<Answer, ServerError> {
 }
 
 /// Whether the caller might itself have written what an item asks for.
-fn may_write(call: &Call<'_>, item: &Item) -> Result<(), ServerError> {
+fn may_write(call: &Call<'_>, item: &Item) -> Result<MayCreate, ServerError> {
     let own = Call { interaction: item.request.interaction(), ..call.clone() };
     match &item.request {
-        Request::Create { .. } => own.unrestricted(),
-        Request::Update { instance, newest } => match update::may_write(&own, instance)? {
-            MayCreate::No if newest.is_none() => Err(ServerError::MayNotChooseIds),
-            _ => Ok(()),
-        },
+        Request::Create { instance, if_none_exist } => {
+            own.unrestricted()?;
+            if if_none_exist.is_some() {
+                own.may_search(&instance.resource_type)?;
+            }
+            Ok(MayCreate::Yes)
+        }
+        Request::Update { instance, .. } => update::may_write(&own, instance),
     }
 }
 
@@ -86,6 +89,10 @@ fn answer(outcomes: &[(ResourceId, Outcome)]) -> Answer {
             }
             Outcome::Discarded => "discarded",
             Outcome::Unknown => "unknown",
+            Outcome::NotDone(why) => {
+                part.extend(issues(why));
+                "not-done"
+            }
         };
         part.insert(1, json!({ "name": "outcome", "valueCode": code }));
         json!({ "name": "result", "part": part })

@@ -21,7 +21,7 @@ use crate::bench::child::{Child, ready, wait_for_end};
 use crate::bench::figures::{print, verdict};
 
 const PACKAGE: &str = "packages/hl7.fhir.us.core-6.1.0.tgz";
-const PLAIN: &str = "synthea/bundles.ndjson.zst";
+pub(super) const PLAIN: &str = "synthea/bundles.ndjson.zst";
 const US_CORE: &str = "synthea/bundles-uscore.ndjson.zst";
 
 /// Measures and prints.
@@ -78,7 +78,7 @@ fn rate(
 }
 
 /// The resources in the entries of a file's Bundles.
-fn resources(file: &Path) -> Result<Vec<String>, Failure> {
+pub(super) fn resources(file: &Path) -> Result<Vec<String>, Failure> {
     let mut resources = Vec::new();
     for bundle in documents(file) {
         let document = Document::parse(bundle.as_bytes())?;

@@ -1,0 +1,473 @@
+//! The search index of a tenant, and how it follows the log: what a commit writes is prepared
+//! before the serial step, and applied there once it is durable and before it is visible, so that
+//! whoever was answered finds it (guarantee G5).
+//!
+//! At first the log is read from its start, beside everything else; what is committed meanwhile
+//! waits. Until the index has caught up, searches look at the resources themselves; so they do
+//! while the newest version of some resource cannot be read, since then nothing may be left out
+//! silently.
+
+mod owner;
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use fhir_core::json::{Document, Replacements};
+use fhir_core::{Instant, Resource, ResourceId, ResourceType};
+use fhir_schema::Schema;
+use fhir_search::{ExtractOptions, Extractor, Parameters, Zone};
+use parking_lot::{Condvar, Mutex};
+use search_index::{Change, Index, Prepared, Settled, Subject};
+use store::{HistoryOrder, HistoryVersion, T, places};
+
+use crate::compartment::Compartments;
+use crate::transaction::Action;
+use crate::{ReadError, Receipt, Snapshot, Transaction};
+
+/// Versions that are read from the log at a time.
+const PAGE: usize = 500;
+/// So many changes wait with what was prepared of them; what more of them say is read from the
+/// log again.
+const MOST_PREPARED: usize = 4096;
+/// Pages of the log after which segments are made of what they had.
+const PAGES_BETWEEN: usize = 8;
+/// How long whoever settles waits before it looks again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long it waits at most before it reads again what could not be read.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long what was replaced can be searched, in microseconds: as long as a page's link lives.
+const HORIZON: i64 = 24 * 3600 * 1_000_000;
+
+/// By what a tenant's resources are indexed.
+#[derive(Clone)]
+pub struct IndexedBy {
+    /// Takes values from resources.
+    pub extractor: Arc<Extractor<'static>>,
+    /// The server's own base URL, without its last slash.
+    pub base: Arc<str>,
+    /// What a time without an offset is read in.
+    pub zone: Zone,
+}
+
+/// One index. It is not changed into one by other parameters: that is another one.
+pub(crate) struct Indexing {
+    pub(crate) index: Index,
+    by: IndexedBy,
+    schema: &'static Schema,
+    /// What is still to be applied; none when the index has all that is visible.
+    behind: Mutex<Option<Waiting>>,
+    /// Whether nothing is behind.
+    has_caught_up: AtomicBool,
+    /// Resources whose newest version could not be read.
+    unreadable: Mutex<HashSet<(ResourceType, ResourceId)>>,
+    /// Whether there are none.
+    is_whole: AtomicBool,
+    /// A commit is missing: nothing is found by it any more.
+    is_broken: AtomicBool,
+    /// The instant of the last commit that was applied, in microseconds.
+    last: AtomicI64,
+    /// Something is to be done.
+    wake: Condvar,
+    stop: AtomicBool,
+}
+
+/// Commits that the index does not have, in their order.
+#[derive(Default)]
+struct Waiting {
+    commits: VecDeque<Behind>,
+    /// How many changes are prepared.
+    prepared: usize,
+}
+
+/// A commit, or several, that the index does not have.
+enum Behind {
+    Prepared(T, Instant, Vec<Change>),
+    /// What those up to it say, the log has to say.
+    InLog(T),
+}
+
+/// A commit as it is read from the log.
+struct Read {
+    t: T,
+    instant: Instant,
+    changes: Vec<Change>,
+    /// Resources whose versions of this commit cannot be read.
+    unreadable: Vec<(ResourceType, ResourceId)>,
+}
+
+impl Waiting {
+    fn push(&mut self, t: T, instant: Instant, changes: Option<Vec<Change>>) {
+        let is_short = self.prepared < MOST_PREPARED;
+        match (changes.filter(|_| is_short), self.commits.back_mut()) {
+            // What is read from the log is read up to here.
+            (_, Some(Behind::InLog(last))) => *last = t,
+            (Some(changes), _) => {
+                self.prepared += changes.len();
+                self.commits.push_back(Behind::Prepared(t, instant, changes));
+            }
+            (None, _) => self.commits.push_back(Behind::InLog(t)),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Behind> {
+        let next = self.commits.pop_front()?;
+        if let Behind::Prepared(_, _, changes) = &next {
+            self.prepared -= changes.len();
+        }
+        Some(next)
+    }
+}
+
+/// What was prepared of a transaction's changes, one for each of them, and for which index.
+pub(crate) struct Indexed {
+    of: Arc<Indexing>,
+    changes: Vec<Unjudged>,
+}
+
+/// A change of which it is not known yet whether it is made.
+enum Unjudged {
+    Write(Prepared),
+    Delete(ResourceType, ResourceId),
+    /// Of no concern.
+    Nothing,
+}
+
+/// A commit's changes for one index, those alone that were made.
+pub(crate) struct ToApply {
+    of: Arc<Indexing>,
+    changes: Vec<Change>,
+}
+
+impl Indexed {
+    /// What is made of it, as the receipt says.
+    pub(crate) fn judged(self, receipt: &Receipt) -> ToApply {
+        let made = self.changes.into_iter().zip(&receipt.written);
+        let changes = made.filter_map(|(change, written)| {
+            let version = written.version.filter(|_| written.changed)?;
+            match change {
+                Unjudged::Write(prepared) => Some(Change::Put { prepared, version }),
+                Unjudged::Delete(resource_type, id) => Some(Change::Delete { resource_type, id }),
+                Unjudged::Nothing => None,
+            }
+        });
+        ToApply { changes: changes.collect(), of: self.of }
+    }
+}
+
+impl Indexing {
+    pub(crate) fn new(by: IndexedBy, schema: &'static Schema) -> Arc<Self> {
+        Arc::new(Self {
+            index: Index::default(),
+            by,
+            schema,
+            behind: Mutex::new(Some(Waiting::default())),
+            has_caught_up: AtomicBool::new(false),
+            unreadable: Mutex::default(),
+            is_whole: AtomicBool::new(true),
+            is_broken: AtomicBool::new(false),
+            last: AtomicI64::new(i64::MIN),
+            wake: Condvar::new(),
+            stop: AtomicBool::new(false),
+        })
+    }
+
+    /// By what it is.
+    pub(crate) fn by(&self) -> &IndexedBy {
+        &self.by
+    }
+
+    /// Whether it takes values by this extractor.
+    pub(crate) fn is_by(&self, extractor: &Arc<Extractor<'static>>) -> bool {
+        Arc::ptr_eq(&self.by.extractor, extractor)
+    }
+
+    /// Whether a query that was read with these parameters can be asked of it now.
+    pub(crate) fn answers(&self, parameters: &Arc<Parameters>, zone: Zone) -> bool {
+        Arc::ptr_eq(self.by.extractor.parameters(), parameters)
+            && self.by.zone == zone
+            && self.has_caught_up()
+            && self.is_whole.load(Ordering::Acquire)
+            && !self.is_broken.load(Ordering::Acquire)
+    }
+
+    /// Whether it has all that is visible.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        self.has_caught_up.load(Ordering::Acquire)
+    }
+
+    /// Prepares what a transaction says.
+    pub(crate) fn prepare(self: &Arc<Self>, transaction: &Transaction) -> Indexed {
+        let prepare = |change: &crate::Change| match &change.action {
+            Action::Write { body, .. } => {
+                let name = (&change.resource_type, &change.id);
+                self.prepared(name, &body.plain, &body.compartments)
+                    .map_or(Unjudged::Nothing, Unjudged::Write)
+            }
+            Action::Delete if self.concerns(&change.resource_type) => {
+                Unjudged::Delete(change.resource_type.clone(), change.id.clone())
+            }
+            // All else that is the patient's goes when the index is made anew.
+            Action::Purge { .. } => {
+                Unjudged::Delete(change.resource_type.clone(), change.id.clone())
+            }
+            Action::Delete => Unjudged::Nothing,
+        };
+        let changes = transaction.changes.iter().map(prepare).collect();
+        Indexed { of: Arc::clone(self), changes }
+    }
+
+    /// Whether resources of a type are searched: not those that the server keeps for itself.
+    fn concerns(&self, of: &ResourceType) -> bool {
+        self.schema.is_resource_type(of.as_str())
+    }
+
+    fn prepared(
+        &self,
+        (of, id): (&ResourceType, &ResourceId),
+        json: &[u8],
+        compartments: &Compartments,
+    ) -> Option<Prepared> {
+        if !self.concerns(of) {
+            return None;
+        }
+        let document = Document::parse(json).ok()?;
+        let patient = ResourceType::new("Patient").ok()?;
+        let patients = compartments.patients.iter();
+        let compartments: Vec<_> = patients.map(|id| (patient.clone(), id.clone())).collect();
+        let subject = Subject { resource_type: of, id, compartments: &compartments };
+        let IndexedBy { extractor, base, zone } = &self.by;
+        let options = ExtractOptions { base: Some(base), zone: *zone, last_updated: None };
+        Some(self.index.prepare(document.root(), subject, extractor, &options))
+    }
+
+    /// Takes in a commit that is durable: the next one of the log. The serial step calls it.
+    pub(crate) fn follow(self: &Arc<Self>, t: T, instant: Instant, prepared: Option<ToApply>) {
+        let own = prepared.filter(|it| Arc::ptr_eq(&it.of, self)).map(|it| it.changes);
+        let mut behind = self.behind.lock();
+        match (&mut *behind, own) {
+            (None, Some(changes)) => self.apply(t, instant, changes),
+            (Some(waiting), own) => waiting.push(t, instant, own),
+            (None, None) => {
+                // It was prepared before this index was there.
+                self.has_caught_up.store(false, Ordering::Release);
+                behind.insert(Waiting::default()).push(t, instant, None);
+                self.wake.notify_all();
+            }
+        }
+    }
+
+    fn apply(&self, t: T, instant: Instant, changes: Vec<Change>) {
+        if t <= self.index.head() {
+            return;
+        }
+        if !self.is_whole.load(Ordering::Acquire) {
+            let mut unreadable = self.unreadable.lock();
+            for change in &changes {
+                let (of, id) = change.name();
+                unreadable.remove(&(of.clone(), id.clone()));
+            }
+            self.is_whole.store(unreadable.is_empty(), Ordering::Release);
+        }
+        if let Err(error) = self.index.apply(t, instant, changes) {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "the search index does not follow the log");
+            self.is_broken.store(true, Ordering::Release);
+        }
+        self.last.store(instant.as_micros(), Ordering::Release);
+    }
+
+    /// Applies a commit as the log has it.
+    fn apply_read(&self, commit: Read) {
+        let Read { t, instant, changes, unreadable } = commit;
+        self.apply(t, instant, changes);
+        if !unreadable.is_empty() {
+            self.unreadable.lock().extend(unreadable);
+            self.is_whole.store(false, Ordering::Release);
+        }
+    }
+
+    /// Goes on to `t`, up to which there is nothing more: a commit may have no versions.
+    fn advance(&self, t: T) {
+        // No later commit has an earlier instant: they grow by a microsecond at least.
+        let instant = self.last.load(Ordering::Acquire).saturating_add(1);
+        self.apply(t, Instant::from_micros(instant), Vec::new());
+    }
+
+    /// Follows the log from its start until it is stopped; `snapshot` gives all data at the head.
+    pub(crate) fn run(&self, snapshot: &dyn Fn() -> Snapshot, now: &dyn Fn() -> Instant) {
+        let mut pause = PAUSE;
+        let mut done = self.read_log(&snapshot(), T::ZERO, now);
+        while !self.is_stopped() {
+            if let Err(error) = done {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the log cannot be read for the search index");
+                let mut behind = self.behind.lock();
+                if !self.is_stopped() {
+                    let _ = self.wake.wait_for(&mut behind, pause);
+                }
+                drop(behind);
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                // It goes on where it ended.
+                done = self.read_log(&snapshot(), self.index.head(), now);
+                continue;
+            }
+            pause = PAUSE;
+            done = self.catch_up(snapshot, now);
+            if done.is_ok() {
+                self.settle(now);
+            }
+        }
+    }
+
+    /// Ends the run soon.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        let _behind = self.behind.lock();
+        self.wake.notify_all();
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Applies what waits, until nothing does.
+    fn catch_up(
+        &self,
+        snapshot: &dyn Fn() -> Snapshot,
+        now: &dyn Fn() -> Instant,
+    ) -> Result<(), ReadError> {
+        while !self.is_stopped() {
+            let mut behind = self.behind.lock();
+            let Some(waiting) = &mut *behind else { return Ok(()) };
+            let Some(next) = waiting.pop() else {
+                *behind = None;
+                self.has_caught_up.store(true, Ordering::Release);
+                tracing::info!("the search index has caught up with the log");
+                return Ok(());
+            };
+            drop(behind);
+            match next {
+                Behind::Prepared(t, instant, changes) => self.apply(t, instant, changes),
+                Behind::InLog(t) if t <= self.index.head() => {}
+                Behind::InLog(t) => {
+                    let all = snapshot();
+                    let read = self.read_log(&all, self.index.head(), now);
+                    // It may be durable and not visible yet.
+                    if read.is_err() || all.at() < t {
+                        let mut behind = self.behind.lock();
+                        if let Some(waiting) = &mut *behind {
+                            waiting.commits.push_front(Behind::InLog(t));
+                        }
+                        read?;
+                        let _ = self.wake.wait_for(&mut behind, Duration::from_millis(1));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies all commits after a position that a snapshot shows.
+    fn read_log(
+        &self,
+        all: &Snapshot,
+        after: T,
+        now: &dyn Fn() -> Instant,
+    ) -> Result<(), ReadError> {
+        let mut range = places(after, all.at());
+        let mut pages = 0;
+        let mut commit: Option<Read> = None;
+        while !self.is_stopped() {
+            let log = all.log(None, range.clone(), HistoryOrder::OldestFirst, PAGE);
+            let page = futures_executor::block_on(log)?;
+            let Some(last) = page.last() else { break };
+            range.start = last.place.next();
+            for HistoryVersion { entry, .. } in page {
+                if self.is_stopped() {
+                    return Ok(());
+                }
+                let (t, instant) = (entry.t, entry.instant);
+                if let Some(before) = commit.take_if(|before| before.t != t) {
+                    self.apply_read(before);
+                }
+                let new = || Read { t, instant, changes: Vec::new(), unreadable: Vec::new() };
+                self.read(all, entry, commit.get_or_insert_with(new))?;
+            }
+            pages += 1;
+            if pages % PAGES_BETWEEN == 0 {
+                self.settle_all(now);
+            }
+        }
+        if self.is_stopped() {
+            return Ok(());
+        }
+        if let Some(commit) = commit {
+            self.apply_read(commit);
+        }
+        self.advance(all.at());
+        Ok(())
+    }
+
+    /// Adds what a version of the log does to what its commit does.
+    fn read(
+        &self,
+        all: &Snapshot,
+        entry: store::VersionEntry,
+        commit: &mut Read,
+    ) -> Result<(), ReadError> {
+        let (of, id, version) = (entry.resource_type.clone(), entry.id.clone(), entry.version);
+        if !self.concerns(&of) {
+            return Ok(());
+        }
+        let json = match futures_executor::block_on(all.load(entry)) {
+            Ok(stored) => stored.json,
+            // Who was purged is found by nothing.
+            Err(ReadError::Purged) => None,
+            // It will be read another time.
+            Err(
+                error @ (ReadError::Overloaded
+                | ReadError::Store(store::ReadError::StateFailed { .. })),
+            ) => {
+                return Err(error);
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(
+                    error,
+                    "what {of}/{id} says in version {version} cannot be read: while that is its \
+                     newest, searches look at the resources instead of the index"
+                );
+                commit.unreadable.push((of.clone(), id.clone()));
+                None
+            }
+        };
+        let prepared = json.and_then(|json| {
+            let document = Document::parse(&json).ok()?;
+            let resource = Resource::new(document.root()).ok()?;
+            let of_whom = Compartments::of(&resource, &id, &Replacements::default(), self.schema);
+            self.prepared((&of, &id), &json, &of_whom)
+        });
+        commit.changes.push(match prepared {
+            Some(prepared) => Change::Put { prepared, version },
+            None => Change::Delete { resource_type: of, id },
+        });
+        Ok(())
+    }
+
+    /// Makes segments while there are any to make.
+    fn settle_all(&self, now: &dyn Fn() -> Instant) {
+        let horizon = Instant::from_micros(now().as_micros().saturating_sub(HORIZON));
+        while !self.is_stopped() && self.index.settle(horizon) == Settled::Some {}
+    }
+
+    /// Makes segments, then waits for more to make.
+    fn settle(&self, now: &dyn Fn() -> Instant) {
+        self.settle_all(now);
+        let mut behind = self.behind.lock();
+        if behind.is_none() && !self.is_stopped() {
+            let _ = self.wake.wait_for(&mut behind, PAUSE);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Looks at resources one by one, within a budget, and lets others run in between.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use fhir_core::json::Document;
+use fhir_core::{Instant, ResourceId, ResourceType};
+use fhir_search::{
+    Clause, ExtractOptions, Has, IndexedResource, Query, TypeQuery, Unanswered, asks_for_words,
+    holds, matches,
+};
+use store::VersionEntry;
+use tokio::runtime::Handle;
+
+use super::candidates::{Candidates, Newest};
+use super::known::{Known, Targets};
+use super::{Asked, SearchError};
+use crate::large::NotDone;
+use crate::{ReadError, Snapshot};
+
+/// Bytes of JSON that are understood before others run: far less than half a millisecond's.
+const BYTES_AT_ONCE: usize = 16 << 10;
+
+/// A test of a query takes about as long as these are understood.
+const BYTES_PER_TEST: usize = 16;
+
+/// A resource with more bytes of JSON is understood where no request waits for it.
+const LARGE: usize = 64 << 10;
+
+/// A search under way.
+pub(super) struct Scan<'s> {
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) query: &'s Query,
+    pub(super) asked: &'s Asked<'s>,
+    known: Known<'s>,
+    /// Whether words of resources are asked for.
+    words: bool,
+    left: u64,
+    /// Bytes understood since others ran.
+    bytes: usize,
+}
+
+impl<'s> Scan<'s> {
+    pub(super) fn new(snapshot: &'s Snapshot, query: &'s Query, asked: &'s Asked<'s>) -> Self {
+        Self {
+            snapshot,
+            query,
+            asked,
+            known: Known::new(asked),
+            words: query.types.iter().any(|of| asks_for_words(&of.clauses)),
+            left: asked.budget,
+            bytes: 0,
+        }
+    }
+
+    /// The resources that may match.
+    pub(super) fn candidates(&self, of: &TypeQuery) -> Candidates {
+        Candidates::of(of, self.snapshot.at())
+    }
+
+    /// The resources of a type, each as it is now.
+    pub(super) fn newest_of(&self, of: &ResourceType) -> Newest {
+        Newest::of(of, self.snapshot.at())
+    }
+
+    /// Takes from the budget.
+    pub(super) fn spend(&mut self, versions: u64) -> Result<(), SearchError> {
+        let too_costly = SearchError::TooCostly { budget: self.asked.budget };
+        self.left = self.left.checked_sub(versions).ok_or(too_costly)?;
+        Ok(())
+    }
+
+    /// What is indexed of a version; none of a deletion, or when nobody can read it any more.
+    pub(super) async fn load(
+        &mut self,
+        entry: &VersionEntry,
+    ) -> Result<Option<Arc<IndexedResource>>, SearchError> {
+        let json = match self.snapshot.load(entry.clone()).await {
+            // Who was purged is found by nothing.
+            Err(ReadError::Purged) => None,
+            version => version?.json,
+        };
+        let Some(json) = json else { return Ok(None) };
+        let (asked, words, instant) = (self.asked, self.words, entry.instant);
+        if json.len() > LARGE
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let (json, base, zone) = (json.clone(), asked.base.to_owned(), asked.zone);
+            let extractor = Arc::clone(asked.extractor);
+            let understand = move || {
+                let options =
+                    ExtractOptions { base: Some(&base), zone, last_updated: Some(instant) };
+                understand(&json, words, &extractor, &options)
+            };
+            match self.snapshot.reading.work(&runtime, understand).await {
+                Ok(understood) => return Ok(Some(Arc::new(understood?))),
+                Err(NotDone::Busy) => return Err(ReadError::Overloaded.into()),
+                Err(NotDone::Ended) => {}
+            }
+        }
+        self.work(json.len()).await;
+        let understood = understand(&json, words, asked.extractor, &self.options(instant))?;
+        Ok(Some(Arc::new(understood)))
+    }
+
+    /// Lets others run when there has been much to do since they did.
+    async fn work(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > BYTES_AT_ONCE {
+            self.bytes = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn options(&self, instant: Instant) -> ExtractOptions<'s> {
+        let Asked { base, zone, .. } = *self.asked;
+        ExtractOptions { base: Some(base), zone, last_updated: Some(instant) }
+    }
+
+    /// The resource with this type and id as it is now.
+    pub(super) async fn read(
+        &mut self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+    ) -> Result<Option<(VersionEntry, Arc<IndexedResource>)>, SearchError> {
+        self.spend(1)?;
+        let Some(entry) = self.snapshot.newest(resource_type, id).await? else { return Ok(None) };
+        let resource = self.load(&entry).await?;
+        Ok(resource.map(|resource| (entry, resource)))
+    }
+
+    /// Whether a resource matches. What it lacks for that is looked up on the way.
+    pub(super) async fn matches(
+        &mut self,
+        of: &TypeQuery,
+        resource: &IndexedResource,
+    ) -> Result<bool, SearchError> {
+        self.known.make_room();
+        self.work(of.clauses.iter().map(tests).sum::<usize>() * BYTES_PER_TEST).await;
+        loop {
+            match matches(self.query, of, resource, &self.known) {
+                Ok(matches) => return Ok(matches),
+                Err(lacking) => self.provide(lacking).await?,
+            }
+        }
+    }
+
+    /// Whether a clause holds of a resource, likewise.
+    async fn holds(
+        &mut self,
+        clause: &Clause,
+        resource: &IndexedResource,
+    ) -> Result<bool, SearchError> {
+        self.known.make_room();
+        self.work(tests(clause) * BYTES_PER_TEST).await;
+        loop {
+            match holds(clause, resource, &self.known) {
+                Ok(holds) => return Ok(holds),
+                Err(lacking) => self.provide(lacking).await?,
+            }
+        }
+    }
+
+    /// Looks up what is lacking. It may lack something itself, as deep as the query goes.
+    fn provide(
+        &mut self,
+        lacking: Unanswered,
+    ) -> Pin<Box<dyn Future<Output = Result<(), SearchError>> + Send + '_>> {
+        Box::pin(async move {
+            match lacking {
+                Unanswered::Resource { resource_type, id } => {
+                    let names = (ResourceType::new(&resource_type), ResourceId::new(&id));
+                    let found = match names {
+                        (Ok(of), Ok(id)) => self.read(&of, &id).await?,
+                        // There is none of such a name.
+                        _ => None,
+                    };
+                    self.known.add(resource_type, id, found.map(|(_, resource)| resource));
+                    Ok(())
+                }
+                Unanswered::Has(has) => {
+                    let targets = self.targets_of(&has).await?;
+                    self.known.add_targets(*has, targets);
+                    Ok(())
+                }
+                Unanswered::Never(error) => Err(error.into()),
+            }
+        })
+    }
+
+    /// All that is referred to as `has` says.
+    async fn targets_of(&mut self, has: &Has) -> Result<Targets, SearchError> {
+        let mut targets = Targets::default();
+        let mut newest = self.newest_of(&has.resource_type);
+        while let Some((_, resource)) = newest.next(self).await? {
+            if self.holds(&has.clause, &resource).await? {
+                targets.add(&resource, has.parameter.id);
+            }
+        }
+        Ok(targets)
+    }
+}
+
+fn understand(
+    json: &[u8],
+    words: bool,
+    extractor: &fhir_search::Extractor<'_>,
+    options: &ExtractOptions<'_>,
+) -> Result<IndexedResource, ReadError> {
+    let document = Document::parse(json)
+        .map_err(|error| ReadError::UnreadableBody { reason: error.to_string() })?;
+    let resource = IndexedResource::of(document.root(), extractor, options);
+    Ok(if words { resource.with_words(document.root()) } else { resource })
+}
+
+/// How many tests a clause asks of one resource.
+fn tests(clause: &Clause) -> usize {
+    match clause {
+        Clause::Value(clause) => clause.tests.len(),
+        Clause::All(clauses) | Clause::Any(clauses) => clauses.iter().map(tests).sum(),
+        Clause::Not(clause) => tests(clause),
+        Clause::Chain(chain) => chain.targets.iter().map(|(_, clause)| tests(clause)).sum(),
+        Clause::Missing { .. }
+        | Clause::Has(_)
+        | Clause::Text(_)
+        | Clause::Content(_)
+        | Clause::List(_) => 1,
+    }
+}

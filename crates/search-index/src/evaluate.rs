@@ -1,0 +1,242 @@
+//! Which documents of one part of the index satisfy a condition.
+
+mod node;
+mod resolve;
+mod tests_of_values;
+
+use roaring::RoaringBitmap;
+
+pub(crate) use node::{Check, Node};
+pub(crate) use resolve::Resolver;
+
+use crate::SearchError;
+use crate::cost::Meter;
+use crate::documents::Ordinal;
+use crate::facet::Facet;
+use crate::key::{KeyRange, local_key, local_ordinal};
+use crate::part::{Part, after_prefix};
+use crate::postings::{Set, Union};
+
+/// To look up a document's keys costs as much as to go on to so many keys.
+const KEYS_PER_CANDIDATE: u64 = 4;
+/// Documents that cost as much to take over as one key to go on to.
+const DOCUMENTS_PER_KEY: u64 = 16;
+
+/// Evaluates conditions on one part.
+pub(crate) struct Evaluation<'p> {
+    pub(crate) part: &'p dyn Part,
+    pub(crate) meter: &'p Meter<'p>,
+    /// Among these documents alone a condition is asked for; [`Node::Not`] is of them.
+    pub(crate) universe: &'p RoaringBitmap,
+}
+
+impl<'p> Evaluation<'p> {
+    /// The documents that satisfy `node`; perhaps some that are not of the universe.
+    pub(crate) fn set(&self, node: &Node<'_>) -> Result<Set<'p>, SearchError> {
+        self.meter.look()?;
+        Ok(match node {
+            Node::Everything => Set::Borrowed(self.universe),
+            Node::Nothing => Set::Owned(RoaringBitmap::new()),
+            Node::Key { facet, key } => {
+                let mut union = Union::default();
+                if let Some(postings) = self.part.get(*facet, key) {
+                    self.meter.charge_set(postings.len())?;
+                    union.add(postings);
+                }
+                union.finish()
+            }
+            Node::Keys { facet, ranges, check } => self.keys(*facet, ranges, check.as_ref())?,
+            Node::Targets { facet, ordinals } => self.targets(*facet, ordinals)?,
+            Node::Own(ordinals) => Set::Owned(self.own(ordinals)?),
+            Node::Times(ranges) => {
+                let documents = self.part.documents();
+                let mut all = RoaringBitmap::new();
+                for (from, to) in ranges {
+                    let end = to.map_or(documents.len(), |to| documents.first_at(to));
+                    all.insert_range(documents.first_at(*from)..end);
+                }
+                // What is contained has no time of its own.
+                for (_, contained) in self.part.range(Facet::CONTAINED, &[], None) {
+                    self.meter.charge_set(contained.len())?;
+                    contained.for_each(|doc| {
+                        all.remove(doc);
+                    });
+                }
+                Set::Owned(all)
+            }
+            Node::All(nodes) => self.all(nodes)?,
+            Node::Any(nodes) => match &**nodes {
+                [one] => self.set(one)?,
+                nodes => {
+                    let mut any = RoaringBitmap::new();
+                    for node in nodes {
+                        any |= self.set(node)?.as_ref();
+                    }
+                    Set::Owned(any)
+                }
+            },
+            Node::Not(node) => Set::Owned(self.universe - self.set(node)?.as_ref()),
+        })
+    }
+
+    fn keys(
+        &self,
+        facet: Facet,
+        ranges: &[KeyRange],
+        check: Option<&Check<'_>>,
+    ) -> Result<Set<'p>, SearchError> {
+        let mut union = Union::default();
+        for range in ranges {
+            for (key, postings) in self.part.range(facet, &range.low, range.high.as_deref()) {
+                self.meter.charge_set(postings.len())?;
+                let holds = match check {
+                    Some(check) => check(key)?,
+                    None => true,
+                };
+                if holds {
+                    union.add(postings);
+                }
+            }
+        }
+        Ok(union.finish())
+    }
+
+    /// The documents that refer to one of these resources.
+    fn targets(&self, facet: Facet, ordinals: &RoaringBitmap) -> Result<Set<'p>, SearchError> {
+        let keys = self.part.count_keys(facet, &[], None) as u64;
+        let mut union = Union::default();
+        if ordinals.len() < keys / 8 {
+            for ordinal in ordinals {
+                let low = local_key(Ordinal(ordinal)).finish();
+                let high = after_prefix(&low);
+                for (_, postings) in self.part.range(facet, &low, high.as_deref()) {
+                    self.meter.charge_set(postings.len())?;
+                    union.add(postings);
+                }
+                self.meter.charge(1)?;
+            }
+            return Ok(union.finish());
+        }
+        for (key, postings) in self.part.range(facet, &[], None) {
+            self.meter.charge_set(postings.len())?;
+            if local_ordinal(key).is_some_and(|ordinal| ordinals.contains(ordinal.0)) {
+                union.add(postings);
+            }
+        }
+        Ok(union.finish())
+    }
+
+    /// The documents of these resources.
+    fn own(&self, ordinals: &RoaringBitmap) -> Result<RoaringBitmap, SearchError> {
+        let documents = self.part.documents();
+        let mut union = Union::default();
+        if ordinals.len() < u64::from(documents.len()) / 16 {
+            for ordinal in ordinals {
+                self.meter.charge(1)?;
+                documents.of(Ordinal(ordinal)).for_each(|doc| union.push(doc));
+            }
+        } else {
+            for (doc, document) in (0..).zip(documents.iter()) {
+                if doc % 64 == 0 {
+                    self.meter.charge(1)?;
+                }
+                if ordinals.contains(document.ordinal.0) {
+                    union.push(doc);
+                }
+            }
+        }
+        Ok(union.finish().into_owned())
+    }
+
+    /// Intersects, from what is had for little to what is dear: once there are few candidates,
+    /// dear conditions are asked of each of them.
+    fn all(&self, nodes: &[Node<'_>]) -> Result<Set<'p>, SearchError> {
+        let mut by_cost: Vec<&Node<'_>> = nodes.iter().collect();
+        by_cost.sort_by_key(|node| node.cost());
+        let mut nodes = by_cost.into_iter();
+        let Some(first) = nodes.next() else {
+            return Ok(Set::Borrowed(self.universe));
+        };
+        let mut all = self.set(first)?;
+        for node in nodes {
+            if all.as_ref().is_empty() {
+                break;
+            }
+            all = Set::Owned(match self.filter(node, all.as_ref())? {
+                Some(filtered) => filtered,
+                None => self.set(node)?.and(all.as_ref()),
+            });
+        }
+        Ok(all)
+    }
+
+    /// Those of the candidates that satisfy the node, where asking each is cheaper than finding
+    /// all that do.
+    fn filter(
+        &self,
+        node: &Node<'_>,
+        candidates: &RoaringBitmap,
+    ) -> Result<Option<RoaringBitmap>, SearchError> {
+        if let Node::Any(nodes) = node {
+            let mut any = RoaringBitmap::new();
+            for node in nodes {
+                any |= match self.filter(node, candidates)? {
+                    Some(filtered) => filtered,
+                    None => self.set(node)?.and(candidates),
+                };
+            }
+            return Ok(Some(any));
+        }
+        if let Node::Not(node) = node {
+            return Ok(Some(match self.filter(node, candidates)? {
+                Some(filtered) => candidates - filtered,
+                None => candidates - self.set(node)?.as_ref(),
+            }));
+        }
+        let cost = |facet, ranges: &[KeyRange]| -> u64 {
+            let costs = ranges.iter().map(|range| {
+                let (low, high) = (&*range.low, range.high.as_deref());
+                let keys = self.part.count_keys(facet, low, high) as u64;
+                keys + self.part.count_documents(facet, low, high) / DOCUMENTS_PER_KEY
+            });
+            costs.sum()
+        };
+        let is_dear = |cost: u64| candidates.len() * KEYS_PER_CANDIDATE < cost;
+        let holds: Check<'_> = match node {
+            Node::Keys { facet, ranges, check } if is_dear(cost(*facet, ranges)) => {
+                Box::new(move |key| {
+                    let is_within = ranges.iter().any(|range| {
+                        *range.low <= *key && range.high.as_ref().is_none_or(|high| *key < **high)
+                    });
+                    match check {
+                        Some(check) if is_within => check(key),
+                        _ => Ok(is_within),
+                    }
+                })
+            }
+            Node::Targets { facet, ordinals }
+                if is_dear(ordinals.len().min(cost(*facet, &[KeyRange::all()]))) =>
+            {
+                Box::new(move |key| {
+                    Ok(local_ordinal(key).is_some_and(|ordinal| ordinals.contains(ordinal.0)))
+                })
+            }
+            _ => return Ok(None),
+        };
+        let (Node::Keys { facet, .. } | Node::Targets { facet, .. }) = node else {
+            return Ok(None);
+        };
+        let by_document = self.part.by_document(*facet);
+        let mut filtered = Vec::new();
+        for doc in candidates {
+            self.meter.charge(1)?;
+            for key in by_document.of(doc) {
+                if holds(key)? {
+                    filtered.push(doc);
+                    break;
+                }
+            }
+        }
+        Ok(Some(RoaringBitmap::from_sorted_iter(filtered).unwrap_or_default()))
+    }
+}

@@ -1,0 +1,57 @@
+//! A condition as one part of the index can evaluate it by itself: nothing in it asks for another
+//! resource any more.
+
+use fhir_core::Instant;
+use roaring::RoaringBitmap;
+
+use crate::SearchError;
+use crate::facet::Facet;
+use crate::key::KeyRange;
+
+/// Whether a value that a key has satisfies the condition.
+pub(crate) type Check<'q> = Box<dyn Fn(&[u8]) -> Result<bool, SearchError> + 'q>;
+
+/// A condition.
+pub(crate) enum Node<'q> {
+    /// Every document.
+    Everything,
+    /// No document.
+    Nothing,
+    /// It has this key.
+    Key { facet: Facet, key: Vec<u8> },
+    /// It has a key in one of the ranges of which the check holds.
+    Keys { facet: Facet, ranges: Vec<KeyRange>, check: Option<Check<'q>> },
+    /// It refers to one of these resources.
+    Targets { facet: Facet, ordinals: RoaringBitmap },
+    /// It is of one of these resources.
+    Own(RoaringBitmap),
+    /// It was written from one instant up to another, in one of these ranges.
+    Times(Vec<(Instant, Option<Instant>)>),
+    /// All hold.
+    All(Vec<Node<'q>>),
+    /// One holds.
+    Any(Vec<Node<'q>>),
+    /// It does not hold.
+    Not(Box<Node<'q>>),
+}
+
+impl Node<'_> {
+    /// What it costs to find all that satisfy it, as compared with others: an order, no measure.
+    pub(crate) fn cost(&self) -> u8 {
+        match self {
+            Self::Nothing => 0,
+            Self::Own(ordinals) if ordinals.len() < 64 => 1,
+            Self::Key { .. } => 2,
+            Self::Targets { ordinals, .. } if ordinals.len() < 64 => 2,
+            Self::Times(_) | Self::Everything => 3,
+            Self::Keys { check: None, .. } => 4,
+            Self::All(nodes) => nodes.iter().map(Node::cost).min().unwrap_or(3),
+            Self::Any(nodes) => nodes.iter().map(Node::cost).max().unwrap_or(0),
+            // Keys that begin alike are few, most often.
+            Self::Keys { ranges, .. } if ranges.len() == 1 && !ranges[0].low.is_empty() => 4,
+            Self::Keys { ranges, .. } if ranges.len() == 2 => 5,
+            Self::Keys { .. } | Self::Own(_) => 6,
+            Self::Targets { .. } | Self::Not(_) => 7,
+        }
+    }
+}

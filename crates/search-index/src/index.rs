@@ -1,0 +1,263 @@
+//! The index of one tenant: what commits do to it.
+//!
+//! One writer applies commits in the order of the log. It takes the tail's lock for some
+//! microseconds a resource, and waits neither for readers of settled segments nor for merges.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
+use parking_lot::{Mutex, RwLock};
+use store::T;
+
+use crate::documents::{Document, DocumentOf, Ending, LogPlace, Ordinal};
+use crate::names::{Names, Numbers};
+use crate::parts::{Content, PartRef, Parts};
+use crate::prepare::{Named, Prepared};
+
+/// The search index of one tenant, in memory. It is derived from the log: applying the log's
+/// commits to an empty one gives it again.
+#[derive(Debug)]
+pub struct Index {
+    pub(crate) names: RwLock<Names>,
+    pub(crate) numbers: RwLock<Numbers>,
+    pub(crate) parts: RwLock<Arc<Parts>>,
+    /// Held by whoever changes which versions have ended, or which parts there are.
+    pub(crate) writer: Mutex<Head>,
+    /// Held by whoever makes segments.
+    pub(crate) settling: Mutex<()>,
+    /// The greatest `t` that can be searched.
+    pub(crate) newest: AtomicU64,
+    /// The least `t` that can be searched: of what ended before, some is no longer there.
+    pub(crate) oldest: AtomicU64,
+}
+
+/// The last commit that was applied.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    t: T,
+    instant: Instant,
+}
+
+/// What a commit does to one resource.
+#[derive(Debug)]
+pub enum Change {
+    /// It has a new version.
+    Put {
+        /// What the resource says, as [`Index::prepare`] took it.
+        prepared: Prepared,
+        /// The version's number.
+        version: VersionId,
+    },
+    /// It is deleted.
+    Delete {
+        /// The type.
+        resource_type: ResourceType,
+        /// The id.
+        id: ResourceId,
+    },
+}
+
+impl Change {
+    /// The resource.
+    #[must_use]
+    pub fn name(&self) -> (&ResourceType, &ResourceId) {
+        match self {
+            Self::Put { prepared, .. } => (&prepared.resource_type, &prepared.id),
+            Self::Delete { resource_type, id } => (resource_type, id),
+        }
+    }
+}
+
+/// A commit cannot be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// Commits come in the order of the log, with instants that grow.
+    #[error("commit {t} cannot be applied after commit {head}")]
+    OutOfOrder {
+        /// The commit.
+        t: T,
+        /// The last one that was applied.
+        head: T,
+    },
+}
+
+/// How much there is in an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Size {
+    /// Versions of resources, those among them that are no longer the newest, and what they
+    /// contain.
+    pub documents: u64,
+    /// Settled segments.
+    pub segments: usize,
+    /// About how much memory it takes, in bytes.
+    pub bytes: usize,
+}
+
+/// So many changes are made under one lock.
+const CHANGES_AT_ONCE: usize = 64;
+
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            names: RwLock::default(),
+            numbers: RwLock::default(),
+            parts: RwLock::new(Arc::new(vec![PartRef::tail()])),
+            writer: Mutex::new(Head { t: T::ZERO, instant: Instant::MIN }),
+            settling: Mutex::new(()),
+            newest: AtomicU64::new(0),
+            oldest: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Index {
+    /// Applies the next commit. Searches at an earlier `t` do not see it, whenever they come.
+    ///
+    /// # Errors
+    /// [`ApplyError::OutOfOrder`] when it does not follow the last one; nothing is changed then.
+    pub fn apply(&self, t: T, instant: Instant, changes: Vec<Change>) -> Result<(), ApplyError> {
+        let mut head = self.writer.lock();
+        if t <= head.t || instant <= head.instant {
+            return Err(ApplyError::OutOfOrder { t, head: head.t });
+        }
+        let mut changes = changes.into_iter().zip(0_u32..).peekable();
+        while changes.peek().is_some() {
+            let some = changes.by_ref().take(CHANGES_AT_ONCE);
+            self.apply_some(t, instant, some);
+        }
+        *head = Head { t, instant };
+        self.newest.store(t.get(), Ordering::Release);
+        Ok(())
+    }
+
+    fn apply_some(&self, t: T, instant: Instant, changes: impl Iterator<Item = (Change, u32)>) {
+        let (mut documents, mut ended) = (Vec::new(), Vec::new());
+        {
+            let mut names = self.names.write();
+            for (change, number) in changes {
+                let place = LogPlace { t, change: number };
+                let (ordinal, current) = match change {
+                    Change::Put { prepared, version } => {
+                        let named = prepared.name(&mut names);
+                        let Some(ordinal) = named.first().map(|it| it.ordinal) else { continue };
+                        documents.push((place, version, named));
+                        (ordinal, Some(t))
+                    }
+                    Change::Delete { resource_type, id } => {
+                        match names.get(resource_type.as_str(), id.as_str()) {
+                            Some(ordinal) => (ordinal, None),
+                            None => continue,
+                        }
+                    }
+                };
+                if let Some(old) = names.current(ordinal) {
+                    ended.push((ordinal, old, place));
+                }
+                names.set_current(ordinal, current);
+            }
+        }
+        self.push(instant, documents);
+        for (ordinal, old, before) in ended {
+            self.end(ordinal, old, before, instant);
+        }
+    }
+
+    fn push(&self, instant: Instant, documents: Vec<(LogPlace, VersionId, Vec<Named>)>) {
+        let parts = Arc::clone(&self.parts.read());
+        let Some(Content::Tail(tail)) = parts.last().map(|part| &part.content) else { return };
+        let mut tail = tail.write();
+        for (place, version, named) in documents {
+            let mut of = DocumentOf::Resource;
+            for Named { ordinal, keys } in named {
+                tail.push(Document { ordinal, place, version, instant, of }, keys);
+                of = DocumentOf::Contained;
+            }
+        }
+        if tail.is_full() {
+            drop(tail);
+            let next = parts.iter().cloned().chain([PartRef::tail()]).collect();
+            *self.parts.write() = Arc::new(next);
+        }
+    }
+
+    /// Ends the version that a resource had since the commit `old`, as of the change at `before`.
+    fn end(&self, ordinal: Ordinal, old: T, before: LogPlace, instant: Instant) {
+        let parts = Arc::clone(&self.parts.read());
+        for part in parts.iter().rev() {
+            let found = part.read(|content| {
+                let documents = content.documents();
+                let of_commit = documents.of(ordinal).filter(|doc| {
+                    let place = documents.get(*doc).place;
+                    place.t == old && place < before
+                });
+                of_commit.max().map(|doc| documents.with_contained(doc))
+            });
+            if let Some(docs) = found {
+                let mut superseded = part.superseded.write();
+                for doc in docs {
+                    superseded.note(Ending { t: before.t, instant, doc });
+                }
+                return;
+            }
+        }
+    }
+
+    /// Drops everything that is known of resources that were purged, at every `t`: it is found no
+    /// more when this returns, and is in memory no more but for readers that have begun before.
+    /// Their ids stay, since other resources may refer to them.
+    pub fn forget(&self, resources: &[(ResourceType, ResourceId)]) {
+        {
+            let _writer = self.writer.lock();
+            let mut names = self.names.write();
+            let parts = Arc::clone(&self.parts.read());
+            for (resource_type, id) in resources {
+                let Some(ordinal) = names.get(resource_type.as_str(), id.as_str()) else {
+                    continue;
+                };
+                names.set_current(ordinal, None);
+                for part in parts.iter() {
+                    let docs: Vec<u32> = part.read(|content| {
+                        let documents = content.documents();
+                        let of = documents.of(ordinal);
+                        of.flat_map(|doc| documents.with_contained(doc)).collect()
+                    });
+                    if !docs.is_empty() {
+                        part.superseded.write().purge(&docs);
+                    }
+                }
+            }
+        }
+        self.drop_purged();
+    }
+
+    /// How much there is.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        let parts = Arc::clone(&self.parts.read());
+        let mut size = Size { bytes: self.names.read().size(), ..Size::default() };
+        for part in parts.iter() {
+            size.documents += u64::from(part.read(|content| content.documents().len()));
+            size.bytes += match &part.content {
+                Content::Segment(segment) => {
+                    size.segments += 1;
+                    segment.size()
+                }
+                Content::Tail(tail) => tail.read().size(),
+            };
+        }
+        size
+    }
+
+    /// The last commit that was applied.
+    #[must_use]
+    pub fn head(&self) -> T {
+        T::new(self.newest.load(Ordering::Acquire))
+    }
+
+    /// The least `t` that can be searched.
+    #[must_use]
+    pub fn oldest(&self) -> T {
+        T::new(self.oldest.load(Ordering::Acquire))
+    }
+}

@@ -1,0 +1,44 @@
+//! The search index of one tenant, derived from its log: which resources a query of `fhir-search`
+//! finds at a `t`, among what may be seen.
+//!
+//! A commit is applied in the order of the log ([`Index::apply`]), with what
+//! [`Index::prepare`] took from its resources before. There is one document per version, which an
+//! update does not remove: what is found at a `t` stays the same for as long as the version is
+//! kept ([`Index::settle`]). [`Index::search`] opens a view at a `t`; every step of a search is
+//! within what is visible there.
+//!
+//! The index is a list of parts in the order of the log: settled segments, which are read without
+//! a lock, and a bounded tail, into which commits write. Values are found by sorted keys, from
+//! which they can be read again, so that the tests of `fhir-search` themselves say what matches.
+//!
+//! Deliberately absent: threads, clocks, the disk (the index is rebuilt from the log), what words
+//! stand in a text (`_text`, `_content`).
+
+mod cost;
+mod cursor;
+mod dictionary;
+mod documents;
+mod error;
+mod evaluate;
+mod facet;
+mod index;
+mod key;
+mod names;
+mod part;
+mod parts;
+mod postings;
+mod prepare;
+mod search;
+mod segment;
+mod settle;
+mod sort;
+mod tail;
+mod visible;
+
+pub use cursor::Cursor;
+pub use error::{SearchError, Unsupported};
+pub use index::{ApplyError, Change, Index, Size};
+pub use prepare::{Prepared, Subject};
+pub use search::{Context, Found, Hit, Included, Page, Search};
+pub use settle::Settled;
+pub use visible::{Visible, VisiblePart, VisibleTypes, VisibleWithin};

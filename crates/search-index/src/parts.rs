@@ -1,0 +1,67 @@
+//! The parts of the index in the order of the log, as a reader holds on to them.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::documents::Superseded;
+use crate::part::Part;
+use crate::segment::Segment;
+use crate::tail::Tail;
+
+/// A part of the index, and which of its versions have ended: the one thing that goes on changing
+/// when a part is settled.
+#[derive(Debug, Clone)]
+pub(crate) struct PartRef {
+    pub(crate) content: Content,
+    pub(crate) superseded: Arc<RwLock<Superseded>>,
+}
+
+/// The documents and keys of a part.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// Settled.
+    Segment(Arc<Segment>),
+    /// The tail, or one that is full and waits to be settled.
+    Tail(Arc<RwLock<Tail>>),
+}
+
+/// All parts at one moment. The last is the tail that commits write into, and only a tail is
+/// after a tail.
+pub(crate) type Parts = Vec<PartRef>;
+
+impl PartRef {
+    /// An empty tail.
+    pub(crate) fn tail() -> Self {
+        Self { content: Content::Tail(Arc::default()), superseded: Arc::default() }
+    }
+
+    /// A settled segment.
+    pub(crate) fn segment(segment: Segment, superseded: Superseded) -> Self {
+        Self {
+            content: Content::Segment(Arc::new(segment)),
+            superseded: Arc::new(RwLock::new(superseded)),
+        }
+    }
+
+    /// Reads the part. Of a tail that keeps the writer waiting: it must not take long, and must
+    /// not read another.
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&dyn Part) -> R) -> R {
+        match &self.content {
+            Content::Segment(segment) => read(&**segment),
+            Content::Tail(tail) => read(&*tail.read()),
+        }
+    }
+
+    /// Whether it is the same part, not one that is equal.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.superseded, &other.superseded)
+    }
+
+    pub(crate) fn as_segment(&self) -> Option<&Arc<Segment>> {
+        match &self.content {
+            Content::Segment(segment) => Some(segment),
+            Content::Tail(_) => None,
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! A search at one `t`: which resources a query finds among what may be seen.
+
+mod found;
+mod include;
+mod visibility;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use fhir_core::{ResourceId, ResourceType, VersionId};
+use fhir_search::{Contained, Query, TypeQuery};
+use roaring::RoaringBitmap;
+use store::T;
+
+use crate::cost::Meter;
+use crate::documents::{Documents, Ended, Ordinal};
+use crate::error::{SearchError, Unsupported};
+use crate::evaluate::{Evaluation, Node, Resolver};
+use crate::facet::{Facet, Number, View};
+use crate::index::Index;
+use crate::key::local_ordinal;
+use crate::part::Part;
+use crate::parts::Parts;
+use crate::postings::Set;
+use crate::visible::Visible;
+use fhir_search::Codes;
+
+pub use found::{Found, Page};
+pub use include::Included;
+
+/// What a search is told beside its query.
+#[derive(Clone, Copy)]
+pub struct Context<'c> {
+    /// Who answers questions about codes.
+    pub codes: &'c dyn Codes,
+    /// The server's own base URL, without its last slash.
+    pub base: &'c str,
+    /// So many keys and documents it may look at.
+    pub budget: u64,
+    /// Set when nobody waits for the answer any more.
+    pub cancelled: &'c AtomicBool,
+}
+
+impl std::fmt::Debug for Context<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Context").field("budget", &self.budget).finish_non_exhaustive()
+    }
+}
+
+/// A version that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hit {
+    /// The type of the resource.
+    pub resource_type: ResourceType,
+    /// Its id.
+    pub id: ResourceId,
+    /// The number of the version.
+    pub version: VersionId,
+    /// The commit that wrote it.
+    pub t: T,
+}
+
+/// One view of the index: what there was at a `t`, and may be seen.
+pub struct Search<'s> {
+    pub(crate) index: &'s Index,
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) t: T,
+    pub(crate) meter: Meter<'s>,
+    codes: &'s dyn Codes,
+    pub(crate) base: &'s str,
+    scopes: Vec<Scope>,
+}
+
+/// What of a part there was, and may be seen.
+struct Scope {
+    /// The documents from here on are later.
+    end: u32,
+    ended: Ended,
+    /// What may be seen, but for what is contained; `None` for everything.
+    visible: Option<RoaringBitmap>,
+}
+
+/// Which documents of a type are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Among {
+    /// Those of resources.
+    Resources,
+    /// Those of contained resources too.
+    Contained,
+}
+
+impl Index {
+    /// A view of what there was when `t` was the head, and `visible` shows.
+    ///
+    /// # Errors
+    /// [`SearchError::BeforeHorizon`] and [`SearchError::Ahead`] for a `t` that cannot be
+    /// searched; whatever a condition of `visible` fails with.
+    pub fn search<'s>(
+        &'s self,
+        t: T,
+        visible: &Visible,
+        context: Context<'s>,
+    ) -> Result<Search<'s>, SearchError> {
+        if t > self.head() {
+            return Err(SearchError::Ahead { t });
+        }
+        let parts = Arc::clone(&self.parts.read());
+        let oldest = self.oldest();
+        if t < oldest {
+            return Err(SearchError::BeforeHorizon { oldest });
+        }
+        let mut search = Search::of_everything(self, parts, t, context);
+        if let Visible::Any(parts) = visible {
+            search.restrict_to(parts, context)?;
+        }
+        Ok(search)
+    }
+}
+
+impl<'s> Search<'s> {
+    fn of_everything(index: &'s Index, parts: Arc<Parts>, t: T, context: Context<'s>) -> Self {
+        let scope = |part: &crate::parts::PartRef| Scope {
+            end: part.read(|content| content.documents().up_to(t)),
+            ended: part.superseded.read().at(t),
+            visible: None,
+        };
+        let scopes = parts.iter().map(scope).collect();
+        let meter = Meter::new(context.budget, context.cancelled);
+        Self { index, parts, t, meter, codes: context.codes, base: context.base, scopes }
+    }
+
+    /// How many keys and documents were looked at so far.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        self.meter.spent()
+    }
+
+    /// The `t` that is looked at.
+    #[must_use]
+    pub fn t(&self) -> T {
+        self.t
+    }
+
+    /// What a query finds.
+    ///
+    /// # Errors
+    /// [`SearchError`] when it costs too much, was cancelled, or asks for what there is not.
+    pub fn find<'q>(&'q self, query: &'q Query) -> Result<Found<'q>, SearchError> {
+        if query.answer.contained != Contained::False {
+            return Err(SearchError::Unsupported(Unsupported::Contained));
+        }
+        let resolver = Resolver { search: self, codes: self.codes };
+        let mut found = Vec::new();
+        for of in &query.types {
+            let node = self.type_node(&resolver, query, of)?;
+            for part in 0..self.parts.len() {
+                found.push(self.documents(
+                    part,
+                    of.resource_type.as_str(),
+                    &node,
+                    Among::Resources,
+                )?);
+            }
+        }
+        Ok(Found::new(self, query, found))
+    }
+
+    fn type_node<'q>(
+        &self,
+        resolver: &Resolver<'_, 'q>,
+        query: &'q Query,
+        of: &'q TypeQuery,
+    ) -> Result<Node<'q>, SearchError> {
+        let name = of.resource_type.as_str();
+        let nodes: Result<Vec<_>, _> =
+            of.clauses.iter().map(|clause| resolver.clause(name, clause)).collect();
+        let mut nodes = nodes?;
+        if let Some(compartment) = &query.compartment {
+            let names = self.index.names.read();
+            let about = names.get(compartment.resource_type.as_str(), compartment.id.as_str());
+            drop(names);
+            let Some((about, membership)) = about.zip(of.membership.as_ref()) else {
+                return Ok(Node::Nothing);
+            };
+            let ordinals = RoaringBitmap::from_iter([about.0]);
+            let mut ways: Vec<Node<'q>> = Vec::new();
+            for parameter in &membership.parameters {
+                let numbers = self.index.numbers.read();
+                if let Some(number) = numbers.get(&parameter.resource_type, parameter.code()) {
+                    let facet = Facet::of(number, View::Value);
+                    ways.push(Node::Targets { facet, ordinals: ordinals.clone() });
+                }
+            }
+            if membership.itself {
+                ways.push(Node::Own(ordinals));
+            }
+            nodes.push(Node::Any(ways));
+        }
+        Ok(Node::All(nodes))
+    }
+
+    /// The documents of a part that are of a type, satisfy a node, were there and may be seen.
+    fn documents(
+        &self,
+        part: usize,
+        of: &str,
+        node: &Node<'_>,
+        among: Among,
+    ) -> Result<RoaringBitmap, SearchError> {
+        self.parts[part].read(|content| self.documents_of(content, part, of, node, among))
+    }
+
+    fn documents_of(
+        &self,
+        content: &dyn Part,
+        part: usize,
+        of: &str,
+        node: &Node<'_>,
+        among: Among,
+    ) -> Result<RoaringBitmap, SearchError> {
+        let key = Node::Key { facet: Facet::TYPE, key: of.as_bytes().to_vec() };
+        let meter = &self.meter;
+        let nothing = RoaringBitmap::new();
+        // Of what may not be seen nothing is told, by no cost either.
+        let uncounted = meter.unlimited();
+        let all = Evaluation { part: content, meter: &uncounted, universe: &nothing };
+        let of_type = all.set(&key)?;
+        let contained = match among {
+            Among::Resources => None,
+            Among::Contained => {
+                let key = Node::Key { facet: Facet::CONTAINED, key: of.as_bytes().to_vec() };
+                Some(all.set(&key)?.into_owned()).filter(|docs| !docs.is_empty())
+            }
+        };
+        let universe = match &contained {
+            None => of_type,
+            Some(contained) => Set::Owned(contained | of_type.as_ref()),
+        };
+        let scope = &self.scopes[part];
+        let hides_all = scope.visible.as_ref().is_some_and(|visible| {
+            let mut inner = contained.clone().unwrap_or_default();
+            scope.restrict_contained(&mut inner, content.documents());
+            inner.is_empty() && visible.is_disjoint(universe.as_ref())
+        });
+        if hides_all || universe.as_ref().is_empty() {
+            return Ok(nothing);
+        }
+        meter.charge_set(universe.as_ref().len())?;
+        let evaluation = Evaluation { part: content, meter, universe: universe.as_ref() };
+        let mut found = match evaluation.set(node)? {
+            Set::Borrowed(set) if std::ptr::eq(set, universe.as_ref()) => set.clone(),
+            set => set.and(universe.as_ref()),
+        };
+        let Some(contained) = contained else {
+            scope.restrict(&mut found);
+            return Ok(found);
+        };
+        let mut inner = &found & contained;
+        found -= &inner;
+        scope.restrict(&mut found);
+        scope.restrict_contained(&mut inner, content.documents());
+        Ok(found | inner)
+    }
+
+    /// The resources of a type that satisfy a node.
+    pub(crate) fn ordinals(
+        &self,
+        of: &str,
+        node: &Node<'_>,
+        among: Among,
+    ) -> Result<RoaringBitmap, SearchError> {
+        let mut ordinals = Vec::new();
+        for (at, part) in self.parts.iter().enumerate() {
+            part.read(|content| {
+                let docs = self.documents_of(content, at, of, node, among)?;
+                self.meter.charge(docs.len())?;
+                let documents = content.documents();
+                ordinals.extend(docs.iter().map(|doc| documents.get(doc).ordinal.0));
+                Ok::<_, SearchError>(())
+            })?;
+        }
+        ordinals.sort_unstable();
+        ordinals.dedup();
+        Ok(RoaringBitmap::from_sorted_iter(ordinals).unwrap_or_default())
+    }
+
+    /// The resources that those of a type refer to by a facet, if they satisfy a node.
+    pub(crate) fn targets_of(
+        &self,
+        of: &str,
+        node: &Node<'_>,
+        facet: Facet,
+    ) -> Result<RoaringBitmap, SearchError> {
+        let mut targets = Vec::new();
+        self.each_key(of, node, facet, |key| targets.extend(local_ordinal(key).map(|it| it.0)))?;
+        targets.sort_unstable();
+        targets.dedup();
+        Ok(RoaringBitmap::from_sorted_iter(targets).unwrap_or_default())
+    }
+
+    /// The keys of a facet that the resources of a type have, if they satisfy a node.
+    pub(crate) fn keys_of(
+        &self,
+        of: &str,
+        node: &Node<'_>,
+        facet: Facet,
+    ) -> Result<Vec<Vec<u8>>, SearchError> {
+        let mut keys = Vec::new();
+        self.each_key(of, node, facet, |key| keys.push(key.to_vec()))?;
+        Ok(keys)
+    }
+
+    fn each_key(
+        &self,
+        of: &str,
+        node: &Node<'_>,
+        facet: Facet,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), SearchError> {
+        for (at, part) in self.parts.iter().enumerate() {
+            part.read(|content| {
+                let docs = self.documents_of(content, at, of, node, Among::Resources)?;
+                let keys = content.count_keys(facet, &[], None) as u64;
+                if docs.is_empty() || keys == 0 {
+                    return Ok(());
+                }
+                // To find out for a key whether one of its documents is meant takes longer than
+                // to look up a document's keys.
+                if docs.len() < keys * 16 {
+                    let by_document = content.by_document(facet);
+                    for doc in docs {
+                        self.meter.charge(1)?;
+                        by_document.of(doc).into_iter().for_each(&mut each);
+                    }
+                    return Ok::<_, SearchError>(());
+                }
+                for (key, postings) in content.range(facet, &[], None) {
+                    self.meter.charge_set(postings.len())?;
+                    if postings.any_in(&docs) {
+                        each(key);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether a document was there and may be seen.
+    pub(crate) fn shows(&self, part: usize, doc: u32) -> bool {
+        self.shows_content(part, doc) && !self.scopes[part].ended.has(doc)
+    }
+
+    /// Whether a document may be seen for what it says, whether or not it is the newest.
+    pub(crate) fn shows_content(&self, part: usize, doc: u32) -> bool {
+        let scope = &self.scopes[part];
+        doc < scope.end
+            && !scope.ended.is_purged(doc)
+            && scope.visible.as_ref().is_none_or(|visible| visible.contains(doc))
+    }
+
+    /// The document of a resource that was there and may be seen, and its part.
+    pub(crate) fn current(&self, ordinal: Ordinal) -> Option<(usize, u32)> {
+        self.parts.iter().enumerate().rev().find_map(|(at, part)| {
+            let docs: Vec<u32> = part.read(|content| content.documents().of(ordinal).collect());
+            docs.into_iter().find(|doc| self.shows(at, *doc)).map(|doc| (at, doc))
+        })
+    }
+
+    /// What a document is a hit for; `None` for what is contained.
+    pub(crate) fn hit(&self, part: usize, doc: u32) -> Option<Hit> {
+        let document = self.parts[part].read(|content| content.documents().get(doc));
+        let (resource_type, id) = self.index.names.read().name(document.ordinal)?;
+        Some(Hit { resource_type, id, version: document.version, t: document.place.t })
+    }
+
+    /// The facet of a parameter's values.
+    pub(crate) fn facet(&self, of: &str, code: &str) -> Option<Facet> {
+        let number: Number = self.index.numbers.read().get(of, code)?;
+        Some(Facet::of(number, View::Value))
+    }
+}
+
+impl std::fmt::Debug for Search<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Search").field("t", &self.t).finish_non_exhaustive()
+    }
+}
+
+impl Scope {
+    /// Takes out what was not there, or may not be seen.
+    fn restrict(&self, docs: &mut RoaringBitmap) {
+        docs.remove_range(self.end..);
+        self.ended.take_from(docs);
+        if let Some(visible) = &self.visible {
+            *docs &= visible;
+        }
+    }
+
+    /// Takes out contained resources whose container was not there, or may not be seen.
+    fn restrict_contained(&self, docs: &mut RoaringBitmap, documents: &Documents) {
+        docs.remove_range(self.end..);
+        self.ended.take_from(docs);
+        if let Some(visible) = &self.visible {
+            docs.retain(|doc| visible.contains(documents.container(doc)));
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! A settled part of the index: it is read without a lock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::dictionary::Dictionary;
+use crate::documents::{Document, Documents};
+use crate::facet::Facet;
+use crate::part::{ByDocument, DocumentPlaces, Keys, Part};
+use crate::postings::Postings;
+use crate::sort::{SortView, SortViewKey};
+
+/// An immutable part of the index.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    documents: Documents,
+    dictionary: Dictionary,
+    /// Keys by document, made when first asked for.
+    by_document: RwLock<HashMap<Facet, DocumentPlaces>>,
+    /// Documents in the order of a value, made when first asked for.
+    sorted: RwLock<HashMap<SortViewKey, Arc<SortView>>>,
+}
+
+/// What a new segment is made of: keys of one part in order, and what becomes of its documents.
+pub(crate) struct Source<'a> {
+    /// Facets, keys and documents, ascending.
+    pub(crate) keys: Box<dyn Iterator<Item = (Facet, &'a [u8], Postings<'a>)> + 'a>,
+    /// The new number of each document; [`DROPPED`] for those that are left out.
+    pub(crate) numbers: &'a [u32],
+}
+
+/// No document has this number.
+pub(crate) const DROPPED: u32 = u32::MAX;
+
+impl Segment {
+    /// Puts the keys of `sources`, whose documents follow one another, into one segment.
+    pub(crate) fn build(documents: Vec<Document>, sources: Vec<Source<'_>>) -> Self {
+        let mut own = Documents::default();
+        for document in documents {
+            own.push(document);
+        }
+        own.sort();
+        Self {
+            documents: own,
+            dictionary: merge(sources),
+            by_document: RwLock::default(),
+            sorted: RwLock::default(),
+        }
+    }
+
+    /// Its keys, for a new segment.
+    pub(crate) fn keys(&self) -> Box<dyn Iterator<Item = (Facet, &[u8], Postings<'_>)> + '_> {
+        let dictionary = &self.dictionary;
+        Box::new(dictionary.facets().flat_map(move |facet| {
+            let place = dictionary.places(facet);
+            place.map(move |it| (facet, dictionary.key(it), dictionary.postings(it)))
+        }))
+    }
+
+    /// How many documents it has.
+    pub(crate) fn documents_len(&self) -> u32 {
+        self.documents.len()
+    }
+
+    /// How many bytes its keys have.
+    pub(crate) fn key_bytes(&self) -> usize {
+        self.dictionary.key_bytes()
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let views = self.by_document.read();
+        let views: usize = views.values().map(|pairs| pairs.len() * 8).sum();
+        let sorted: usize = self.sorted.read().values().map(|view| view.size()).sum();
+        let documents = self.documents.len() as usize * (size_of::<Document>() + 8);
+        self.dictionary.size() + documents + views + sorted
+    }
+}
+
+impl Part for Segment {
+    fn documents(&self) -> &Documents {
+        &self.documents
+    }
+
+    fn range<'a>(&'a self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> Keys<'a> {
+        self.dictionary.range(facet, low, high)
+    }
+
+    fn count_keys(&self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> usize {
+        self.dictionary.within(facet, low, high).len()
+    }
+
+    fn count_documents(&self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> u64 {
+        self.dictionary.count_documents(facet, low, high)
+    }
+
+    fn get(&self, facet: Facet, key: &[u8]) -> Option<Postings<'_>> {
+        self.dictionary.get(facet, key)
+    }
+
+    fn by_document(&self, facet: Facet) -> ByDocument<'_> {
+        let known = self.by_document.read().get(&facet).cloned();
+        let pairs = known.unwrap_or_else(|| {
+            let mut pairs = Vec::new();
+            for place in self.dictionary.places(facet) {
+                self.dictionary.postings(place).for_each(|doc| pairs.push((doc, place)));
+            }
+            pairs.sort_unstable();
+            let pairs: DocumentPlaces = pairs.into();
+            self.by_document.write().insert(facet, Arc::clone(&pairs));
+            pairs
+        });
+        ByDocument::Sorted { pairs, dictionary: &self.dictionary }
+    }
+
+    fn kept_view(&self, key: SortViewKey) -> Option<Arc<SortView>> {
+        self.sorted.read().get(&key).cloned()
+    }
+
+    fn keep_view(&self, key: SortViewKey, view: &Arc<SortView>) {
+        self.sorted.write().insert(key, Arc::clone(view));
+    }
+}
+
+/// Merges sorted keys. Of a key that several sources have, the documents come in the order of the
+/// sources, which is ascending.
+fn merge(sources: Vec<Source<'_>>) -> Dictionary {
+    let mut dictionary = Dictionary::default();
+    let mut sources: Vec<_> =
+        sources.into_iter().map(|source| (source.keys.peekable(), source.numbers)).collect();
+    let mut docs = Vec::new();
+    loop {
+        let least = sources.iter_mut().filter_map(|(keys, _)| {
+            let (facet, key, _) = keys.peek()?;
+            Some((*facet, *key))
+        });
+        let Some((facet, key)) = least.min() else { break };
+        docs.clear();
+        for (keys, numbers) in &mut sources {
+            let own =
+                keys.next_if(|(its_facet, its_key, _)| (*its_facet, *its_key) == (facet, key));
+            if let Some((_, _, postings)) = own {
+                postings.for_each(|doc| {
+                    let number = numbers[doc as usize];
+                    if number != DROPPED {
+                        docs.push(number);
+                    }
+                });
+            }
+        }
+        dictionary.push(facet, key, &docs);
+    }
+    dictionary.shrink();
+    dictionary
+}

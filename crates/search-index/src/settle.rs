@@ -1,0 +1,237 @@
+//! Making segments: of a full tail, and of small segments a larger one. Nobody waits for it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use fhir_core::Instant;
+use store::T;
+
+use crate::documents::{Document, Ending, Superseded};
+use crate::index::Index;
+use crate::parts::{Content, PartRef, Parts};
+use crate::segment::{DROPPED, Segment, Source};
+
+/// Whether there was something to settle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// A segment was made; there may be more to do.
+    Some,
+    /// Everything is settled as well as it can be.
+    Nothing,
+}
+
+/// So many segments of about one size are merged.
+const MERGED_AT_ONCE: usize = 4;
+/// Segments with fewer documents are of the lowest tier; those of the next are
+/// [`MERGED_AT_ONCE`] times larger.
+const SMALLEST_TIER: u32 = 8192;
+/// A segment is written anew when one in so many of its documents can be dropped.
+const STALE_SHARE: usize = 3;
+/// Segments are not merged into one with more documents, or more bytes of keys.
+const MOST_DOCUMENTS: u64 = 4_000_000;
+const MOST_KEY_BYTES: usize = 1 << 30;
+
+impl Index {
+    /// Makes a segment of a full tail, or one of several small segments: one step, which takes as
+    /// long as the segment is large. Of what is merged, versions that were replaced or deleted at
+    /// `horizon` or before are dropped; a `t` at which one of them was the newest cannot be
+    /// searched any more.
+    pub fn settle(&self, horizon: Instant) -> Settled {
+        let _settling = self.settling.lock();
+        let parts = Arc::clone(&self.parts.read());
+        let full = parts.iter().take(parts.len() - 1).position(|it| it.as_segment().is_none());
+        let stale = || parts.iter().position(|part| is_stale(part, horizon)).map(|at| at..at + 1);
+        let chosen = full.map(|at| at..at + 1).or_else(|| choose(&parts)).or_else(stale);
+        let Some(chosen) = chosen else {
+            return Settled::Nothing;
+        };
+        self.replace(&parts[chosen], horizon);
+        Settled::Some
+    }
+
+    /// Lets the next commits go to another tail, so that this one can be settled before it is
+    /// full: for when there is time.
+    pub fn close_tail(&self) {
+        let _writer = self.writer.lock();
+        self.begin_tail();
+    }
+
+    /// Puts an empty tail behind one that is not.
+    fn begin_tail(&self) {
+        let mut parts = self.parts.write();
+        if parts.last().is_some_and(|tail| tail.read(|it| it.documents().len()) > 0) {
+            *parts = Arc::new(parts.iter().cloned().chain([PartRef::tail()]).collect());
+        }
+    }
+
+    /// Rewrites the parts that have documents of purged resources, without them.
+    pub(crate) fn drop_purged(&self) {
+        let _settling = self.settling.lock();
+        {
+            let _writer = self.writer.lock();
+            let last = self.parts.read().last().cloned();
+            if last.is_some_and(|tail| tail.superseded.read().purged() > 0) {
+                self.begin_tail();
+            }
+        }
+        let parts = Arc::clone(&self.parts.read());
+        for part in parts.iter().take(parts.len() - 1) {
+            if part.superseded.read().purged() > 0 {
+                self.replace(std::slice::from_ref(part), Instant::MIN);
+            }
+        }
+    }
+
+    /// Makes one segment of adjacent parts that no commit writes into, and puts it in their place.
+    fn replace(&self, inputs: &[PartRef], horizon: Instant) {
+        let mut merge = Merge::new(inputs, horizon);
+        let segment = merge.build(inputs);
+        merge.take_endings(inputs);
+        // What is dropped must not be missed by a search that begins now.
+        self.oldest.fetch_max(merge.dropped.get(), Ordering::AcqRel);
+        let _writer = self.writer.lock();
+        merge.take_endings(inputs);
+        let made = (segment.documents_len() > 0)
+            .then(|| PartRef::segment(segment, std::mem::take(&mut merge.superseded)));
+        let mut parts = self.parts.write();
+        let Some(first) =
+            parts.iter().position(|part| inputs.first().is_some_and(|it| it.is(part)))
+        else {
+            return;
+        };
+        let after = parts[first + inputs.len()..].iter().cloned();
+        let next = parts[..first].iter().cloned().chain(made).chain(after).collect();
+        *parts = Arc::new(next);
+    }
+}
+
+/// Whether so much of a segment can be dropped that it is worth to be written anew.
+fn is_stale(part: &PartRef, horizon: Instant) -> bool {
+    let Some(segment) = part.as_segment() else { return false };
+    let superseded = part.superseded.read();
+    let old = superseded.endings().partition_point(|ending| ending.instant <= horizon);
+    old > 0 && old * STALE_SHARE >= segment.documents_len() as usize
+}
+
+/// Adjacent segments to be merged.
+fn choose(parts: &Parts) -> Option<Range<usize>> {
+    let segments: Vec<(u64, usize)> = parts
+        .iter()
+        .map_while(PartRef::as_segment)
+        .map(|it| (u64::from(it.documents_len()), it.key_bytes()))
+        .collect();
+    let tier = |(documents, _): &(u64, usize)| {
+        let times = documents / u64::from(SMALLEST_TIER);
+        times.checked_ilog(MERGED_AT_ONCE as u64).map_or(0, |it| it + 1)
+    };
+    for wanted in 0..32 {
+        let mut run = 0..0;
+        for (at, segment) in segments.iter().enumerate() {
+            if tier(segment) > wanted {
+                run = at + 1..at + 1;
+                continue;
+            }
+            run.end = at + 1;
+            let merged = &segments[run.clone()];
+            let documents: u64 = merged.iter().map(|(documents, _)| documents).sum();
+            let bytes: usize = merged.iter().map(|(_, bytes)| bytes).sum();
+            if documents > MOST_DOCUMENTS || bytes > MOST_KEY_BYTES {
+                run = at..at + 1;
+                continue;
+            }
+            if merged.iter().filter(|it| tier(it) == wanted).count() >= MERGED_AT_ONCE {
+                return Some(run);
+            }
+        }
+    }
+    None
+}
+
+/// A segment being made of others.
+struct Merge {
+    documents: Vec<Document>,
+    /// For each input, the new number of each document.
+    numbers: Vec<Vec<u32>>,
+    superseded: Superseded,
+    /// How many of each input's endings have been taken over.
+    taken: Vec<usize>,
+    /// The last commit that ended something that is dropped for its age.
+    dropped: T,
+}
+
+impl Merge {
+    fn new(inputs: &[PartRef], horizon: Instant) -> Self {
+        let (mut documents, mut numbers, mut dropped) = (Vec::new(), Vec::new(), T::ZERO);
+        for input in inputs {
+            let superseded = input.superseded.read().clone();
+            let mut own = vec![0; input.read(|it| it.documents().len()) as usize];
+            for ending in superseded.endings().iter().filter(|it| it.instant <= horizon) {
+                own[ending.doc as usize] = DROPPED;
+                dropped = dropped.max(ending.t);
+            }
+            input.read(|content| {
+                for (doc, document) in (0..).zip(content.documents().iter()) {
+                    let number = &mut own[doc as usize];
+                    if superseded.is_purged(doc) {
+                        *number = DROPPED;
+                    }
+                    if *number != DROPPED {
+                        *number = u32::try_from(documents.len()).unwrap_or(DROPPED);
+                        documents.push(document);
+                    }
+                }
+            });
+            numbers.push(own);
+        }
+        let taken = vec![0; inputs.len()];
+        Self { documents, numbers, superseded: Superseded::default(), taken, dropped }
+    }
+
+    fn build(&mut self, inputs: &[PartRef]) -> Segment {
+        let documents = std::mem::take(&mut self.documents);
+        // One by one, since a tail is read under its lock: no commit writes into these.
+        let tails: Vec<_> = inputs
+            .iter()
+            .map(|input| match &input.content {
+                Content::Segment(_) => None,
+                Content::Tail(tail) => Some(tail.read()),
+            })
+            .collect();
+        let sources =
+            inputs.iter().zip(&tails).zip(&self.numbers).filter_map(|((input, tail), numbers)| {
+                let keys = match (&input.content, tail) {
+                    (Content::Segment(segment), _) => segment.keys(),
+                    (Content::Tail(_), Some(tail)) => tail.keys(),
+                    (Content::Tail(_), None) => return None,
+                };
+                Some(Source { keys, numbers })
+            });
+        Segment::build(documents, sources.collect())
+    }
+
+    /// Takes over which versions have ended since it was last done, and what was purged.
+    fn take_endings(&mut self, inputs: &[PartRef]) {
+        let mut new = Vec::new();
+        let mut purged = Vec::new();
+        for ((input, numbers), taken) in inputs.iter().zip(&self.numbers).zip(&mut self.taken) {
+            let superseded = input.superseded.read();
+            let endings = superseded.endings();
+            let moved = endings[*taken..].iter().filter_map(|ending| {
+                let doc = numbers[ending.doc as usize];
+                (doc != DROPPED).then_some(Ending { doc, ..*ending })
+            });
+            new.extend(moved);
+            *taken = endings.len();
+            let still_there = superseded.purged_docs().map(|doc| numbers[doc as usize]);
+            purged.extend(still_there.filter(|doc| *doc != DROPPED));
+        }
+        new.sort_by_key(|ending| ending.t);
+        for ending in new {
+            self.superseded.note(ending);
+        }
+        if !purged.is_empty() {
+            self.superseded.purge(&purged);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! In what order hits come: a document's place among those of its part, by one value that it has.
+//!
+//! Ascending goes by the least value of each resource, descending by the greatest; those without
+//! a value come last both ways. Where nothing else tells, the order is that of the log, which is
+//! the same on every node and after every rebuild, and costs nothing.
+
+use std::cmp::Ordering;
+use std::ops::Bound;
+
+use fhir_search::{Decimal, Direction, Kind, NumberRange, TokenFrom};
+use parking_lot::RwLock;
+use roaring::RoaringBitmap;
+
+use crate::cost::Meter;
+use crate::documents::Ordinal;
+use crate::error::SearchError;
+use crate::facet::Facet;
+use crate::key::{
+    Reader, ReferenceKey, read_date, read_number, read_quantity, read_reference_key, read_string,
+    read_token,
+};
+use crate::names::Names;
+use crate::part::Part;
+use crate::prepare::is_contained;
+
+/// What hits are ordered by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum SortValue {
+    /// Before all numbers.
+    Least,
+    Integer(i64),
+    /// A number, or just before or after it where a range leaves it out.
+    Number(Decimal, Edge),
+    Text(Box<str>),
+    /// A text, and of the same ones by another value: a quantity's unit and number, the id and
+    /// the type that a reference names.
+    Within(Box<str>, Box<SortValue>),
+    /// After all numbers.
+    Greatest,
+}
+
+/// Where something stands to a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Edge {
+    Before,
+    At,
+    After,
+}
+
+/// So many bytes of a text count.
+const LONGEST_TEXT: usize = 256;
+
+impl SortValue {
+    pub(crate) fn text(text: &str) -> Self {
+        Self::Text(beginning(text))
+    }
+
+    fn within(text: &str, value: Self) -> Self {
+        Self::Within(beginning(text), Box::new(value))
+    }
+}
+
+fn beginning(text: &str) -> Box<str> {
+    text[..text.floor_char_boundary(LONGEST_TEXT)].into()
+}
+
+/// The order of two values; of none of them last.
+pub(crate) fn compare(
+    direction: Direction,
+    one: Option<&SortValue>,
+    other: Option<&SortValue>,
+) -> Ordering {
+    match (one, other) {
+        (Some(one), Some(other)) => match direction {
+            Direction::Ascending => one.cmp(other),
+            Direction::Descending => other.cmp(one),
+        },
+        (one, other) => other.is_some().cmp(&one.is_some()),
+    }
+}
+
+/// The documents of a part, or some of them, in the order of their values, one way.
+#[derive(Debug)]
+pub(crate) struct SortView {
+    direction: Direction,
+    ranks: Ranks,
+    /// In the order of the view.
+    values: Vec<SortValue>,
+    /// The documents that have a value, in order, those of one value by number.
+    order: Vec<u32>,
+}
+
+/// The place of a document's value among all values.
+#[derive(Debug)]
+enum Ranks {
+    /// By document; [`MISSING`] for none.
+    All(Vec<u32>),
+    /// Those of some documents that have a value, by document.
+    Some(Vec<(u32, u32)>),
+}
+
+/// The rank of a document without a value: after all others.
+pub(crate) const MISSING: u32 = u32::MAX;
+
+/// Which view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SortViewKey {
+    pub(crate) facet: Facet,
+    pub(crate) descending: bool,
+}
+
+/// What a view is made of.
+pub(crate) struct SortSource<'s> {
+    pub(crate) part: &'s dyn Part,
+    pub(crate) direction: Direction,
+    pub(crate) names: &'s RwLock<Names>,
+    pub(crate) meter: &'s Meter<'s>,
+}
+
+impl SortSource<'_> {
+    /// All documents by the values of a parameter.
+    pub(crate) fn by_values(&self, facet: Facet, kind: Kind) -> Result<SortView, SearchError> {
+        let (mut valued, mut pairs) = (Vec::new(), Vec::new());
+        for (place, (key, postings)) in (0..).zip(self.part.range(facet, &[], None)) {
+            self.meter.charge(1)?;
+            if let Some(value) = self.value(kind, key) {
+                valued.push((value, place));
+                postings.for_each(|doc| pairs.push((doc, place)));
+            }
+        }
+        Ok(self.view(valued, pairs))
+    }
+
+    /// These documents alone by the values of a parameter.
+    pub(crate) fn of_some_by_values(
+        &self,
+        docs: &RoaringBitmap,
+        facet: Facet,
+        kind: Kind,
+    ) -> Result<SortView, SearchError> {
+        let by_document = self.part.by_document(facet);
+        let valued = docs.iter().filter_map(|doc| {
+            let values = by_document.of(doc).into_iter().filter_map(|key| self.value(kind, key));
+            let first = values.min_by(|one, other| compare(self.direction, Some(one), Some(other)));
+            first.map(|value| (value, doc))
+        });
+        self.meter.charge(docs.len())?;
+        Ok(self.view_of_some(valued.collect()))
+    }
+
+    /// All documents by id.
+    pub(crate) fn by_ids(&self) -> Result<SortView, SearchError> {
+        let documents = self.part.documents();
+        self.meter.charge(u64::from(documents.len()))?;
+        let valued = (0..).zip(documents.iter()).map(|(doc, it)| (self.id(it.ordinal), doc));
+        Ok(self.view(valued.collect(), (0..documents.len()).map(|doc| (doc, doc)).collect()))
+    }
+
+    /// These documents alone by id.
+    pub(crate) fn of_some_by_ids(&self, docs: &RoaringBitmap) -> Result<SortView, SearchError> {
+        self.meter.charge(docs.len())?;
+        let documents = self.part.documents();
+        let valued = docs.iter().map(|doc| (self.id(documents.get(doc).ordinal), doc));
+        Ok(self.view_of_some(valued.collect()))
+    }
+
+    fn id(&self, ordinal: Ordinal) -> SortValue {
+        SortValue::text(self.names.read().id_text(ordinal))
+    }
+
+    /// What of a key counts.
+    fn value(&self, kind: Kind, key: &[u8]) -> Option<SortValue> {
+        match kind {
+            Kind::Reference => reference_value(key, &self.names.read()),
+            kind => sort_value(kind, self.direction, key),
+        }
+    }
+
+    /// Sorts values, each with the place that has it, and gives the rank of each place.
+    fn rank(&self, mut valued: Vec<(SortValue, u32)>) -> (Vec<SortValue>, Vec<(u32, u32)>) {
+        valued.sort_unstable_by(|(one, _), (other, _)| {
+            compare(self.direction, Some(one), Some(other))
+        });
+        let (mut values, mut ranks) = (Vec::new(), Vec::with_capacity(valued.len()));
+        for (value, place) in valued {
+            if values.last() != Some(&value) {
+                values.push(value);
+            }
+            ranks.push((place, u32::try_from(values.len() - 1).unwrap_or(MISSING)));
+        }
+        ranks.sort_unstable();
+        (values, ranks)
+    }
+
+    /// Of values with the places that have them, and documents with their places.
+    fn view(&self, valued: Vec<(SortValue, u32)>, pairs: Vec<(u32, u32)>) -> SortView {
+        let (values, rank_of) = self.rank(valued);
+        let mut ranks = vec![MISSING; self.part.documents().len() as usize];
+        for (doc, place) in pairs {
+            if let Ok(at) = rank_of.binary_search_by_key(&place, |(it, _)| *it) {
+                let rank = &mut ranks[doc as usize];
+                *rank = (*rank).min(rank_of[at].1);
+            }
+        }
+        let ranked = (0..).zip(&ranks).filter(|(_, rank)| **rank != MISSING);
+        let mut order: Vec<u32> = ranked.map(|(doc, _)| doc).collect();
+        order.sort_by_key(|doc| ranks[*doc as usize]);
+        SortView { direction: self.direction, ranks: Ranks::All(ranks), values, order }
+    }
+
+    /// Of values with the documents that have them.
+    fn view_of_some(&self, valued: Vec<(SortValue, u32)>) -> SortView {
+        let (values, ranks) = self.rank(valued);
+        let mut order = ranks.clone();
+        order.sort_by_key(|(_, rank)| *rank);
+        let order = order.into_iter().map(|(doc, _)| doc).collect();
+        SortView { direction: self.direction, ranks: Ranks::Some(ranks), values, order }
+    }
+}
+
+impl SortView {
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.order.len() * 8 + self.values.len() * 48
+    }
+
+    /// The place of a document's value among all.
+    pub(crate) fn rank(&self, doc: u32) -> u32 {
+        let rank = match &self.ranks {
+            Ranks::All(ranks) => ranks.get(doc as usize).copied(),
+            Ranks::Some(ranks) => {
+                let at = ranks.binary_search_by_key(&doc, |(it, _)| *it);
+                at.ok().map(|at| ranks[at].1)
+            }
+        };
+        rank.unwrap_or(MISSING)
+    }
+
+    /// A document's value.
+    pub(crate) fn value(&self, doc: u32) -> Option<&SortValue> {
+        self.values.get(self.rank(doc) as usize)
+    }
+
+    /// How a document's value stands to another.
+    pub(crate) fn compare(&self, doc: u32, value: Option<&SortValue>) -> Ordering {
+        let rank = self.rank(doc);
+        let Some(value) = value else {
+            return if rank == MISSING { Ordering::Equal } else { Ordering::Less };
+        };
+        compare(self.direction, self.values.get(rank as usize), Some(value))
+    }
+
+    /// The documents in order, from the first whose value is not before this one.
+    pub(crate) fn from(&self, value: Option<&SortValue>) -> &[u32] {
+        let start = self.order.partition_point(|doc| self.compare(*doc, value) == Ordering::Less);
+        &self.order[start..]
+    }
+
+    /// The documents in order.
+    pub(crate) fn order(&self) -> &[u32] {
+        &self.order
+    }
+}
+
+/// Where a range begins, or ends.
+fn number(range: &NumberRange, direction: Direction) -> SortValue {
+    let (bound, unbounded, excluded) = match direction {
+        Direction::Ascending => (range.low(), SortValue::Least, Edge::After),
+        Direction::Descending => (range.high(), SortValue::Greatest, Edge::Before),
+    };
+    match bound {
+        Bound::Included(number) => SortValue::Number(number, Edge::At),
+        Bound::Excluded(number) => SortValue::Number(number, excluded),
+        Bound::Unbounded => unbounded,
+    }
+}
+
+/// What of a key counts for sorting one way.
+fn sort_value(kind: Kind, direction: Direction, key: &[u8]) -> Option<SortValue> {
+    let mut reader = Reader::new(key);
+    Some(match kind {
+        Kind::Date => {
+            let range = read_date(&mut reader)?;
+            SortValue::Integer(match direction {
+                Direction::Ascending => range.low(),
+                Direction::Descending => range.high(),
+            })
+        }
+        Kind::Number => number(&read_number(&mut reader)?, direction),
+        Kind::Quantity => {
+            let quantity = read_quantity(&mut reader)?;
+            match quantity.canonical {
+                Some(canonical) => {
+                    SortValue::within(&canonical.unit, number(&canonical.range, direction))
+                }
+                None => {
+                    let unit = quantity.code.or(quantity.unit).unwrap_or_default();
+                    SortValue::within(&unit, number(&quantity.range, direction))
+                }
+            }
+        }
+        Kind::String => SortValue::text(&read_string(&mut reader)?.0),
+        Kind::Token => {
+            let token = read_token(&mut reader)?;
+            // Ids and URIs are other ones in another case.
+            match (token.from, token.code?) {
+                (TokenFrom::Uri, code) => SortValue::text(&code),
+                (_, code) => SortValue::text(&code.to_lowercase()),
+            }
+        }
+        Kind::Uri => SortValue::text(std::str::from_utf8(key).ok()?),
+        Kind::Reference | Kind::Composite | Kind::Special => return None,
+    })
+}
+
+fn reference_value(key: &[u8], names: &Names) -> Option<SortValue> {
+    Some(match read_reference_key(key)? {
+        ReferenceKey::Local { ordinal, .. } => {
+            let (of, id) = (names.type_of(ordinal).as_str(), names.id_text(ordinal));
+            // What is contained has no address.
+            if is_contained(id) {
+                return None;
+            }
+            SortValue::within(id, SortValue::text(of))
+        }
+        ReferenceKey::Url(url) | ReferenceKey::Canonical { url, .. } => {
+            SortValue::within(&url, SortValue::text(""))
+        }
+        ReferenceKey::Nowhere => return None,
+    })
+}

@@ -1,0 +1,114 @@
+//! What is added to a page.
+
+use crate::support::{CONTEXT, Site, query};
+use search_index::Visible;
+
+const RESOURCES: &[&str] = &[
+    r#"{"resourceType":"Organization","id":"root"}"#,
+    r#"{"resourceType":"Organization","id":"ward","partOf":{"reference":"Organization/root"}}"#,
+    r#"{"resourceType":"Patient","id":"a","managingOrganization":{"reference":"Organization/ward"}}"#,
+    r#"{"resourceType":"Group","id":"g","type":"person","actual":true}"#,
+    r#"{"resourceType":"Observation","id":"1","status":"final","code":{},"subject":{"reference":"Patient/a"}}"#,
+    r#"{"resourceType":"Observation","id":"2","status":"final","code":{},"subject":{"reference":"Group/g"},
+        "hasMember":[{"reference":"Observation/1"}]}"#,
+    r#"{"resourceType":"Observation","id":"3","status":"final","code":{},"subject":{"reference":"Patient/gone"}}"#,
+];
+
+fn included(site: &Site, visible: &Visible, url: &str, limit: usize) -> (Vec<String>, bool) {
+    let query = query(url);
+    let search = site.index.search(site.t(), visible, CONTEXT).unwrap();
+    let found = search.find(&query).unwrap();
+    let page = found.page(None, 100).unwrap();
+    let included = search.include(&page.hits, &query.includes, limit).unwrap();
+    let text = |hit: &search_index::Hit| format!("{}/{}", hit.resource_type, hit.id);
+    let mut all: Vec<String> = included.hits.iter().map(text).collect();
+    all.sort();
+    (all, included.is_cut)
+}
+
+fn check(url: &str, expected: &[&str]) {
+    let site = Site::with(RESOURCES);
+    for _ in 0..2 {
+        let (all, is_cut) = included(&site, &Visible::Everything, url, 100);
+        assert_eq!(all, expected, "{url}");
+        assert!(!is_cut);
+        site.settle();
+    }
+}
+
+#[test]
+fn what_hits_refer_to_is_added_once_and_what_is_not_there_is_not() {
+    // SRCH-170, SRCH-172, SRCH-182, SRCH-183
+    check("Observation?_include=Observation:subject", &["Group/g", "Patient/a"]);
+    check("Observation?_include=Observation:subject:Patient", &["Patient/a"]);
+    check("Observation?_id=2&_include=Observation:has-member", &["Observation/1"]);
+    check("Observation?_include=Observation:has-member", &[]);
+}
+
+#[test]
+fn what_refers_to_hits_is_added() {
+    // SRCH-171
+    check("Patient?_revinclude=Observation:subject", &["Observation/1"]);
+    check("Group?_revinclude=Observation:subject", &["Observation/2"]);
+}
+
+#[test]
+fn iterating_goes_on_from_what_was_added_and_ends_in_a_circle() {
+    // SRCH-175
+    check("Patient?_include=Patient:organization", &["Organization/ward"]);
+    check(
+        "Patient?_include=Patient:organization&_include:iterate=Organization:partof",
+        &["Organization/root", "Organization/ward"],
+    );
+    check(
+        "Organization?_id=root&_revinclude:iterate=Organization:partof&_include:iterate=Organization:partof",
+        &["Organization/ward"],
+    );
+    check(
+        "Organization?_id=root&_revinclude:iterate=Organization:partof&_revinclude:iterate=Patient:organization",
+        &["Organization/ward", "Patient/a"],
+    );
+}
+
+#[test]
+fn a_star_follows_every_reference() {
+    // SRCH-176
+    check("Observation?_id=2&_include=*", &["Group/g", "Observation/1"]);
+    check("Observation?_id=2&_include=Observation:*", &["Group/g", "Observation/1"]);
+}
+
+#[test]
+fn no_more_is_added_than_may_be() {
+    // SRCH-177
+    let site = Site::with(RESOURCES);
+    let url = "Observation?_include=Observation:subject";
+    let (all, is_cut) = included(&site, &Visible::Everything, url, 1);
+    assert_eq!((all.len(), is_cut), (1, true));
+    assert!(!included(&site, &Visible::Everything, url, 2).1);
+}
+
+#[test]
+fn a_reference_to_a_version_adds_that_version() {
+    // SRCH-179
+    let mut site = Site::with(&[r#"{"resourceType":"Patient","id":"a"}"#]);
+    site.put(r#"{"resourceType":"Patient","id":"a","active":true}"#);
+    site.put(
+        r#"{"resourceType":"Observation","id":"1","status":"final","code":{},
+            "subject":{"reference":"Patient/a/_history/1"}}"#,
+    );
+    let query = query("Observation?_include=Observation:subject");
+    let search = site.index.search(site.t(), &Visible::Everything, CONTEXT).unwrap();
+    let page = search.find(&query).unwrap().page(None, 10).unwrap();
+    let included = search.include(&page.hits, &query.includes, 10).unwrap();
+    let versions: Vec<u64> = included.hits.iter().map(|hit| hit.version.get()).collect();
+    assert_eq!(versions, [1]);
+}
+
+#[test]
+fn what_may_not_be_seen_is_not_added() {
+    // SRCH-181, LEAK-01, LEAK-03
+    let site = Site::with(RESOURCES);
+    let visible = crate::visibility::of_types(&["Observation", "Group"]);
+    let url = "Observation?_include=Observation:subject&_revinclude=Patient:organization";
+    assert_eq!(included(&site, &visible, url, 100).0, ["Group/g"]);
+}

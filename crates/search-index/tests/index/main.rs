@@ -1,0 +1,14 @@
+//! The index as its users see it: resources go in as JSON, queries as URLs.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod concurrency;
+mod cost;
+mod includes;
+mod model;
+mod purge;
+mod queries;
+mod settling;
+mod support;
+mod synthea;
+mod visibility;

@@ -1,0 +1,140 @@
+//! What a search knows of codes: the terminology of the tenant, as far as the caller sees it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fhir_core::ResourceId;
+use fhir_search::{Codes, CodesError};
+use fhir_terminology::{
+    Canonical, CodeSystem, Kind, Membership, Pins, ResolvedSet, Terminology, TerminologyError,
+};
+
+use crate::call::Call;
+use crate::error::ServerError;
+use crate::terminology::{self, State};
+
+/// Knows what the terminology knows.
+pub(super) struct SeenCodes {
+    terminology: Terminology,
+    /// The tenant's own value sets, for who may see them.
+    own: Option<Arc<State>>,
+    base: String,
+    /// What was looked up before, so that each resource is compared with it at once.
+    sets: Mutex<HashMap<Box<str>, Arc<ResolvedSet>>>,
+    systems: Mutex<HashMap<Box<str>, Option<Arc<CodeSystem>>>>,
+}
+
+impl SeenCodes {
+    pub(super) async fn of(call: &Call<'_>) -> Result<Self, ServerError> {
+        let state = terminology::current(call).await?;
+        Ok(Self {
+            terminology: state.seen(|kind| terminology::sees(call, kind)),
+            own: terminology::sees(call, Kind::ValueSet).then_some(state),
+            base: format!("{}/", call.server.base.as_str()),
+            sets: Mutex::default(),
+            systems: Mutex::default(),
+        })
+    }
+
+    fn value_set(&self, value_set: &str) -> Result<Arc<ResolvedSet>, CodesError> {
+        if let Some(set) = self.sets.lock().unwrap_or_else(PoisonError::into_inner).get(value_set) {
+            return Ok(Arc::clone(set));
+        }
+        let set = self.resolve(value_set).map_err(|error| match error {
+            TerminologyError::UnknownCanonical { .. } => {
+                CodesError::UnknownValueSet(value_set.into())
+            }
+            error => undecided(value_set, &error),
+        })?;
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        sets.insert(value_set.into(), Arc::clone(&set));
+        Ok(set)
+    }
+
+    fn resolve(&self, value_set: &str) -> Result<Arc<ResolvedSet>, TerminologyError> {
+        let relative = value_set.strip_prefix(&*self.base).unwrap_or(value_set);
+        let id = relative.strip_prefix("ValueSet/").and_then(|id| ResourceId::new(id).ok());
+        let own = id.and_then(|id| self.own.as_ref()?.own(Kind::ValueSet, &id));
+        match own {
+            Some(entry) => {
+                let set = entry.value_set()?;
+                ResolvedSet::new(&self.terminology, &set, &Pins::default()).map(Arc::new)
+            }
+            None => self.terminology.resolve(value_set),
+        }
+    }
+
+    /// A code system of which all concepts are here.
+    fn complete(&self, system: &str) -> Option<Arc<CodeSystem>> {
+        let mut systems = self.systems.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = systems.get(system) {
+            return known.clone();
+        }
+        let of = Canonical { url: system, version: None };
+        let found = self.terminology.code_system(of, None).ok().flatten();
+        let found = found.filter(|it| it.is_complete());
+        // Resources name any number of code systems, and few are here.
+        if found.is_some() || systems.len() < MOST_UNKNOWN {
+            systems.insert(system.into(), found.clone());
+        }
+        found
+    }
+}
+
+/// Code systems that are remembered not to be here.
+const MOST_UNKNOWN: usize = 1_000;
+
+fn undecided(value_set: &str, reason: &TerminologyError) -> CodesError {
+    CodesError::Undecided {
+        value_set: value_set.into(),
+        reason: reason.to_string().into_boxed_str(),
+    }
+}
+
+impl Codes for SeenCodes {
+    fn check_value_set(&self, value_set: &str) -> Result<(), CodesError> {
+        self.value_set(value_set).map(drop)
+    }
+
+    fn check_hierarchy(&self, system: &str) -> Result<(), CodesError> {
+        match self.complete(system) {
+            Some(_) => Ok(()),
+            None => Err(CodesError::UnknownHierarchy(system.into())),
+        }
+    }
+
+    fn is_member(
+        &self,
+        value_set: &str,
+        system: Option<&str>,
+        code: &str,
+    ) -> Result<bool, CodesError> {
+        let set = self.value_set(value_set)?;
+        let membership = match system {
+            Some(system) => set.check(system, code),
+            None => set.check_code(code),
+        };
+        match membership {
+            Membership::Member(_) => Ok(true),
+            Membership::Outside => Ok(false),
+            Membership::NotKnown(why) => Err(undecided(value_set, why)),
+        }
+    }
+
+    fn subsumes(&self, system: &str, above: &str, below: &str) -> Result<bool, CodesError> {
+        if above == below {
+            return Ok(true);
+        }
+        let unknown = || CodesError::UnknownHierarchy(system.into());
+        let system = self.complete(system).ok_or_else(unknown)?;
+        // A code that is not in its system has none above and none below it.
+        let (Some(above), Some(below)) = (system.find(above), system.find(below)) else {
+            return Ok(false);
+        };
+        Ok(system.subsumes(above, below))
+    }
+
+    fn is_case_sensitive(&self, system: &str) -> bool {
+        self.complete(system).is_some_and(|it| it.case_sensitive)
+    }
+}

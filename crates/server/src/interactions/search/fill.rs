@@ -1,0 +1,99 @@
+//! The resources of a page, as they are answered: in full or in part, and no more bytes of them
+//! than an answer may have.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use database::{Found, ReadError, Snapshot, VersionEntry};
+use fhir_core::{ResourceId, ResourceType};
+use fhir_schema::{DefinitionSet, Schema};
+use fhir_search::Answer;
+
+use super::bundle::Mode;
+use super::projection::Projection;
+use crate::error::ServerError;
+
+/// A resource on a page.
+pub(super) struct Resource {
+    pub(super) name: (ResourceType, ResourceId),
+    pub(super) json: Bytes,
+    pub(super) mode: Mode,
+}
+
+/// How what was found goes onto a page.
+pub(super) enum Filled {
+    /// All of it, the matches first; of what was to be included some may be left out when there
+    /// is a single match.
+    Whole { resources: Vec<Resource>, included_cut: bool },
+    /// Only with so many matches, at least one.
+    Fewer(usize),
+}
+
+/// Reads resources, and of each what is asked for.
+pub(super) struct Filler<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) schema: &'a Schema,
+    pub(super) definitions: &'a DefinitionSet,
+    pub(super) answer: &'a Answer,
+    /// Bytes of resources.
+    pub(super) limit: usize,
+}
+
+/// What is asked for of each type, for matches and for what is included.
+type Projections = HashMap<(ResourceType, bool), Option<Projection>>;
+
+impl Filler<'_> {
+    pub(super) async fn fill(&self, found: &Found) -> Result<Filled, ServerError> {
+        let mut projections = Projections::new();
+        let mut resources = Vec::with_capacity(found.matches.len() + found.included.len());
+        let mut bytes = 0;
+        for (index, entry) in found.matches.iter().enumerate() {
+            let Some(resource) = self.read(entry, Mode::Match, &mut projections).await? else {
+                continue;
+            };
+            bytes += resource.json.len();
+            // One is always there, so that every page leads on.
+            if bytes > self.limit && index > 0 {
+                return Ok(Filled::Fewer(index));
+            }
+            resources.push(resource);
+        }
+        for entry in &found.included {
+            let Some(resource) = self.read(entry, Mode::Include, &mut projections).await? else {
+                continue;
+            };
+            bytes += resource.json.len();
+            if bytes > self.limit {
+                return Ok(match found.matches.len() {
+                    0 | 1 => Filled::Whole { resources, included_cut: true },
+                    matches => Filled::Fewer(matches / 2),
+                });
+            }
+            resources.push(resource);
+        }
+        Ok(Filled::Whole { resources, included_cut: found.included_cut })
+    }
+
+    /// What is answered of a version; none when nobody can read it any more.
+    async fn read(
+        &self,
+        entry: &VersionEntry,
+        mode: Mode,
+        projections: &mut Projections,
+    ) -> Result<Option<Resource>, ServerError> {
+        let json = match self.snapshot.load(entry.clone()).await {
+            Err(ReadError::Purged) => None,
+            version => version?.json,
+        };
+        let Some(json) = json else { return Ok(None) };
+        let of = &entry.resource_type;
+        let is_match = mode == Mode::Match;
+        let projection = projections.entry((of.clone(), is_match)).or_insert_with(|| {
+            let project = if is_match { Projection::of_matches } else { Projection::of_included };
+            project(self.answer, of.as_str(), self.definitions)
+        });
+        let part = projection.as_ref().and_then(|it| it.apply(&json, self.schema));
+        let json = part.map_or(json, Bytes::from);
+        Ok(Some(Resource { name: (of.clone(), entry.id.clone()), json, mode }))
+    }
+}
