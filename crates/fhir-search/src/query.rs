@@ -35,7 +35,7 @@ pub use number::NumberTest;
 pub use prefix::Prefix;
 pub use quantity::{QuantityTest, UCUM, UnitTest};
 pub use reference::{Hierarchy, ReferenceTest};
-pub use string::{StringMatch, StringTest, fold};
+pub use string::{StringMatch, StringTest, fold, from_words};
 pub use text::TextTest;
 pub use token::{SystemTest, TokenTest};
 pub use uri::UriTest;

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use fhir_search::fold;
+use fhir_search::{fold, from_words};
 
 use super::{Reader, Writer};
 
@@ -30,8 +30,7 @@ pub(crate) fn string_prefix(folded: &str) -> Vec<u8> {
 /// The keys of what is left of a folded text from each of its words but the first. Cut where they
 /// would be long: whoever asks for more than is kept must look at the whole texts.
 pub(crate) fn word_keys(folded: &str) -> impl Iterator<Item = Vec<u8>> + '_ {
-    folded.match_indices(' ').map(|(space, _)| {
-        let rest = &folded[space + 1..];
+    from_words(folded).map(|rest| {
         let end = rest.floor_char_boundary(LONGEST_WORDS);
         string_prefix(&rest[..end])
     })
