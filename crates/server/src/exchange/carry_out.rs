@@ -23,7 +23,7 @@ use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::holding::HeldBody;
 use crate::idempotency::Turn;
-use crate::interactions::validate;
+use crate::interactions::{operation, validate};
 use crate::large::{LARGE, SMALL, where_it_belongs, while_it_is_waited_for};
 use crate::negotiation::{self, Handling, Return, SentAs, Spoken};
 use crate::validation::Sent;
@@ -68,8 +68,10 @@ pub(super) async fn carry_out(
         || (interaction == Interaction::BatchOrTransaction
             && body.as_ref().is_some_and(|(body, _)| names_patch(&body.bytes)));
     let length = if says_little { length.max(SMALL + 1) } else { length };
-    // What is patched may be as large as a resource may be, several times in memory.
-    let length = if patches(&interaction) { length.max(LARGE + 1) } else { length };
+    // What is patched may be as large as a resource may be, several times in memory, and what is
+    // quarantined as a request's body.
+    let is_large = patches(&interaction) || operation::reads_bodies(&interaction);
+    let length = if is_large { length.max(LARGE + 1) } else { length };
     let server = Arc::clone(server);
     let database = Arc::clone(&server.databases[&grant.tenant]);
     let query = head.uri.query().unwrap_or_default();

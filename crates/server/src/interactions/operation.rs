@@ -28,6 +28,12 @@ fn of_interaction(name: &OperationName, level: &Level) -> Option<&'static Operat
     }
 }
 
+/// Whether an interaction invokes an operation that reads bodies as long as a request's may be.
+pub(crate) fn reads_bodies(interaction: &Interaction) -> bool {
+    matches!(interaction, Interaction::Operation(name, level)
+        if quarantine::operation(name, level).is_some())
+}
+
 /// Whether an interaction invokes an operation that changes what is stored.
 pub(crate) fn changes_data(interaction: &Interaction) -> bool {
     match interaction {
