@@ -192,6 +192,13 @@ impl Indexing {
             && !self.is_broken.load(Ordering::Acquire)
     }
 
+    /// Waits until it has all that is visible, so long at most; whether it has then.
+    pub(crate) fn wait(&self, patience: Duration) -> bool {
+        let mut behind = self.behind.lock();
+        let is_behind = |behind: &mut Option<Waiting>| behind.is_some();
+        !self.wake.wait_while_for(&mut behind, is_behind, patience).timed_out()
+    }
+
     /// Whether it has all that is visible.
     pub(crate) fn has_caught_up(&self) -> bool {
         self.has_caught_up.load(Ordering::Acquire)
@@ -344,6 +351,7 @@ impl Indexing {
             let Some(next) = waiting.pop() else {
                 *behind = None;
                 self.has_caught_up.store(true, Ordering::Release);
+                self.wake.notify_all();
                 tracing::info!("the search index has caught up with the log");
                 return Ok(());
             };

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use fhir_search::Extractor;
 use store::{Commit, T};
@@ -37,6 +38,13 @@ impl Database {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Waits until there is an index that has all that is visible, so long at most; whether there
+    /// is one then. Blocks.
+    #[must_use]
+    pub fn wait_for_index(&self, patience: Duration) -> bool {
+        self.shared.indexing().is_some_and(|indexing| indexing.wait(patience))
     }
 
     /// Forgets what is indexed, and begins anew.

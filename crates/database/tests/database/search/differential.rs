@@ -42,13 +42,7 @@ fn index(database: &Database) {
 }
 
 fn wait_until_indexed(database: &Database) {
-    for _ in 0..10_000 {
-        if database.is_indexed() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    panic!("the index does not catch up");
+    assert!(database.wait_for_index(Duration::from_secs(60)), "the index does not catch up");
 }
 
 /// Some commits of some changes each.
