@@ -7,6 +7,7 @@
 mod admission;
 mod base;
 mod bundle;
+mod bundle_page;
 mod call;
 mod channel;
 mod config;

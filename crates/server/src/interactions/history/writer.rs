@@ -1,15 +1,13 @@
 //! The Bundle of a history; stored bytes are put into it unparsed.
 
 use database::{Method, ReadError, Snapshot, VersionEntry};
-use fhir_core::json::write_string;
 
+use crate::bundle_page::BundlePage;
 use crate::error::ServerError;
 
 pub(super) struct Writer<'a> {
     base: &'a str,
-    out: Vec<u8>,
-    links: usize,
-    entries: usize,
+    page: BundlePage,
 }
 
 /// What became of a version's body.
@@ -28,17 +26,12 @@ impl<'a> Writer<'a> {
             out.extend_from_slice(b",\"total\":");
             out.extend_from_slice(total.to_string().as_bytes());
         }
-        Self { base, out, links: 0, entries: 0 }
+        Self { base, page: BundlePage::new(out) }
     }
 
     /// Adds a link; they come before the entries.
     pub(super) fn link(&mut self, relation: &str, url: &str) {
-        let before: &[u8] = if self.links == 0 { b",\"link\":[{" } else { b",{" };
-        self.out.extend_from_slice(before);
-        self.links += 1;
-        self.member("\"relation\":", relation);
-        self.member(",\"url\":", url);
-        self.out.push(b'}');
+        self.page.link(relation, url);
     }
 
     /// Adds a version.
@@ -72,49 +65,22 @@ impl<'a> Writer<'a> {
             _ if created => "201",
             _ => "200",
         };
-        self.begin_entry();
-        self.member("\"fullUrl\":", &format!("{}/{instance}", self.base));
+        self.page.begin_entry();
+        self.page.member("\"fullUrl\":", &format!("{}/{instance}", self.base));
         if let Some(json) = &json {
-            self.out.extend_from_slice(b",\"resource\":");
-            self.out.extend_from_slice(json);
+            self.page.raw(b",\"resource\":");
+            self.page.raw(json);
         }
-        self.member(",\"request\":{\"method\":", shown);
-        self.member(",\"url\":", &url);
-        self.member("},\"response\":{\"status\":", status);
-        self.member(",\"etag\":", &format!("W/\"{}\"", entry.version));
-        self.member(",\"lastModified\":", &entry.instant.to_string());
-        self.out.extend_from_slice(b"}}");
+        self.page.member(",\"request\":{\"method\":", shown);
+        self.page.member(",\"url\":", &url);
+        self.page.member("},\"response\":{\"status\":", status);
+        self.page.member(",\"etag\":", &format!("W/\"{}\"", entry.version));
+        self.page.member(",\"lastModified\":", &entry.instant.to_string());
+        self.page.raw(b"}}");
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        if self.entries == 0 {
-            self.end_links();
-        } else {
-            self.out.push(b']');
-        }
-        self.out.push(b'}');
-        self.out
-    }
-
-    fn begin_entry(&mut self) {
-        if self.entries == 0 {
-            self.end_links();
-            self.out.extend_from_slice(b",\"entry\":[{");
-        } else {
-            self.out.extend_from_slice(b",{");
-        }
-        self.entries += 1;
-    }
-
-    fn end_links(&mut self) {
-        if self.links > 0 {
-            self.out.push(b']');
-        }
-    }
-
-    fn member(&mut self, before: &str, value: &str) {
-        self.out.extend_from_slice(before.as_bytes());
-        write_string(value, &mut self.out);
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.page.finish()
     }
 }

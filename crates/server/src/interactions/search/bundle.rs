@@ -4,6 +4,8 @@
 use fhir_core::json::write_string;
 use fhir_core::{Instant, ResourceId, ResourceType};
 
+use crate::bundle_page::BundlePage;
+
 /// Why an entry is there (`Bundle.entry.search.mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -24,9 +26,7 @@ impl Mode {
 
 pub(super) struct Writer<'a> {
     base: &'a str,
-    out: Vec<u8>,
-    links: usize,
-    entries: usize,
+    page: BundlePage,
 }
 
 impl<'a> Writer<'a> {
@@ -42,17 +42,12 @@ impl<'a> Writer<'a> {
             out.extend_from_slice(b",\"total\":");
             out.extend_from_slice(total.to_string().as_bytes());
         }
-        Self { base, out, links: 0, entries: 0 }
+        Self { base, page: BundlePage::new(out) }
     }
 
     /// Adds a link; they come before the entries.
     pub(super) fn link(&mut self, relation: &str, url: &str) {
-        let before: &[u8] = if self.links == 0 { b",\"link\":[{" } else { b",{" };
-        self.out.extend_from_slice(before);
-        self.links += 1;
-        self.member("\"relation\":", relation);
-        self.member(",\"url\":", url);
-        self.out.push(b'}');
+        self.page.link(relation, url);
     }
 
     /// Adds a resource.
@@ -62,55 +57,27 @@ impl<'a> Writer<'a> {
         json: &[u8],
         mode: Mode,
     ) {
-        self.begin_entry();
-        let url = format!("{}/{of}/{id}", self.base);
-        self.member("\"fullUrl\":", &url);
-        self.out.push(b',');
+        self.page.begin_entry();
+        self.page.member("\"fullUrl\":", &format!("{}/{of}/{id}", self.base));
+        self.page.raw(b",");
         self.end_entry(json, mode);
     }
 
     /// Adds what is to be said of the search.
     pub(super) fn outcome(&mut self, json: &[u8]) {
-        self.begin_entry();
+        self.page.begin_entry();
         self.end_entry(json, Mode::Outcome);
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        if self.entries == 0 {
-            self.end_links();
-        } else {
-            self.out.push(b']');
-        }
-        self.out.push(b'}');
-        self.out
-    }
-
-    fn begin_entry(&mut self) {
-        if self.entries == 0 {
-            self.end_links();
-            self.out.extend_from_slice(b",\"entry\":[{");
-        } else {
-            self.out.extend_from_slice(b",{");
-        }
-        self.entries += 1;
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.page.finish()
     }
 
     fn end_entry(&mut self, json: &[u8], mode: Mode) {
-        self.out.extend_from_slice(b"\"resource\":");
-        self.out.extend_from_slice(json);
-        self.out.extend_from_slice(b",\"search\":{\"mode\":\"");
-        self.out.extend_from_slice(mode.code());
-        self.out.extend_from_slice(b"\"}}");
-    }
-
-    fn end_links(&mut self) {
-        if self.links > 0 {
-            self.out.push(b']');
-        }
-    }
-
-    fn member(&mut self, before: &str, value: &str) {
-        self.out.extend_from_slice(before.as_bytes());
-        write_string(value, &mut self.out);
+        self.page.raw(b"\"resource\":");
+        self.page.raw(json);
+        self.page.raw(b",\"search\":{\"mode\":\"");
+        self.page.raw(mode.code());
+        self.page.raw(b"\"}}");
     }
 }
