@@ -77,7 +77,7 @@ pub(crate) struct Indexing {
     /// The instant of the last commit that was applied, in microseconds.
     last: AtomicI64,
     /// What was said in the log of what could not be indexed: how often it was so then.
-    told: Mutex<BTreeMap<(Box<str>, Box<str>), u64>>,
+    told: Mutex<BTreeMap<Code, u64>>,
     /// Something is to be done.
     wake: Condvar,
     stop: AtomicBool,
@@ -129,6 +129,9 @@ impl Waiting {
         Some(next)
     }
 }
+
+/// A type and the code of one of its parameters.
+type Code = (Box<str>, Box<str>);
 
 /// The indexes of a tenant.
 #[derive(Clone, Default)]
