@@ -149,13 +149,10 @@ async fn of_many_at_once_that_want_one_code_one_is_written() {
         own["url"] = format!("{URL}-{id}").into();
         own
     };
-    let puts =
-        (0..8).map(|id| {
-            let site = &site;
-            async move {
-                site.put(&format!("SearchParameter/own-{id}"), one(id)).await.status().as_u16()
-            }
-        });
+    let puts = (0..8).map(|id| {
+        let site = &site;
+        async move { site.put(&format!("SearchParameter/own-{id}"), one(id)).await.status }
+    });
     let mut answers = futures_util::future::join_all(puts).await;
     answers.sort_unstable();
     assert_eq!(answers, [201, 422, 422, 422, 422, 422, 422, 422]);
