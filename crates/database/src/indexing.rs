@@ -74,14 +74,11 @@ pub(crate) struct Indexing {
     /// The instant of the last commit that was applied, in microseconds.
     last: AtomicI64,
     /// What was said in the log of what could not be indexed: how often it was so then.
-    told: Mutex<Told>,
+    told: Mutex<BTreeMap<Code, u64>>,
     /// Something is to be done.
     wake: Condvar,
     stop: AtomicBool,
 }
-
-/// How many resources a parameter has no values of, by its type and code.
-type Told = BTreeMap<(Box<str>, Box<str>), u64>;
 
 /// Commits that the index does not have, in their order.
 #[derive(Default)]
@@ -129,6 +126,9 @@ impl Waiting {
         Some(next)
     }
 }
+
+/// A type and the code of one of its parameters.
+type Code = (Box<str>, Box<str>);
 
 /// The indexes of a tenant.
 #[derive(Clone, Default)]

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use contract::{Grant, Interaction};
-use database::{Change, Database, Named, StoredVersion, Terms, Visibility};
+use database::{Change, Database, Named, Receipt, StoredVersion, Terms, Transaction, Visibility};
 use fhir_core::json::Value;
 use fhir_core::{Instant, Issue, Resource, ResourceId, ResourceType, VersionId};
 use fhir_validation::SentIn;
@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use crate::error::ServerError;
 use crate::negotiation::{Encoding, Handling, Return};
-use crate::validation::{Judgement, Sent, judge};
+use crate::validation::{self, Judgement, NotCommitted, Sent, judge};
 use crate::{Server, references_exist};
 
 /// An interaction with all that its request says.
@@ -107,6 +107,18 @@ impl Call<'_> {
     /// What a commit of these changes is bound to besides them.
     pub(crate) fn terms(&self, changes: &[Change]) -> Result<Terms, ServerError> {
         terms(self.server, self.database, self.named, changes)
+    }
+
+    /// Commits a transaction.
+    pub(crate) async fn commit(
+        &self,
+        transaction: Transaction,
+        terms: Terms,
+    ) -> Result<Receipt, NotCommitted> {
+        let tenant = &self.grant.tenant;
+        let (database, validation) =
+            (&self.server.databases[tenant], &self.server.validations[tenant]);
+        validation::commit(database, validation, transaction, terms).await
     }
 
     /// Judges the resource that is to be written, alone, by the tenant's policy. What a patch made

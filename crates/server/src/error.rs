@@ -100,6 +100,8 @@ pub(crate) enum ServerError {
     InvalidContent(Vec<Issue>),
     #[error("the content is invalid, and the tenant's policy refuses it")]
     Invalid(Vec<Issue>),
+    #[error("the search parameter that the content defines cannot be used")]
+    SearchParameter(Box<Issue>),
     #[error("the Bundle has {count} entries, {limit} are taken")]
     TooManyEntries { count: usize, limit: usize },
     #[error("what the Bundle reads is longer than {limit} bytes")]

@@ -346,6 +346,9 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
         E::InvalidContent(issues) => (BAD_REQUEST, issues.clone()),
         E::Invalid(issues) if issues.iter().any(is_unreadable) => (BAD_REQUEST, issues.clone()),
         E::Invalid(issues) => (StatusCode::UNPROCESSABLE_ENTITY, issues.clone()),
+        E::SearchParameter(issue) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, vec![Issue::clone(issue)])
+        }
         E::TooManyEntries { count, limit } => at(
             StatusCode::PAYLOAD_TOO_LARGE,
             IssueCode::TooCostly,

@@ -12,7 +12,7 @@ use crate::call::{Answer, Call};
 use crate::criteria::Criteria;
 use crate::error::ServerError;
 use crate::quarantine::{Request, Wanted, set_apart};
-use crate::validation::Judgement;
+use crate::validation::{Judgement, NotCommitted};
 
 /// How often a conditional create is prepared again when others touched what it looks for.
 const TRIES: usize = 8;
@@ -99,12 +99,12 @@ async fn if_none_exist(
             }],
         };
         let terms = call.terms(&transaction.changes)?;
-        match call.database.commit_under(transaction, terms).await {
+        match call.commit(transaction, terms).await {
             Ok(receipt) => {
                 let written = (receipt.t, write::written(&receipt, 0)?);
                 return Ok(Answer { told, ..write::answer(call, &of, &change.id, written).await? });
             }
-            Err(database::CommitError::Raced) => {}
+            Err(NotCommitted::Commit(database::CommitError::Raced)) => {}
             Err(error) => return Err(write::refused(error).1),
         }
     }

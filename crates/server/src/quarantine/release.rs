@@ -21,7 +21,7 @@ use crate::interactions::create::IF_NONE_EXIST;
 use crate::interactions::update::MayCreate;
 use crate::interactions::write;
 use crate::negotiation::Return;
-use crate::validation::{Judgement, Sent, judge};
+use crate::validation::{Judgement, NotCommitted, Sent, commit_here, judge};
 use crate::{internal, references_exist, representation};
 
 /// What became of an item.
@@ -186,18 +186,25 @@ impl Quarantine<'_> {
         let required = references_exist::required(self.database, self.base, &changes)?;
         let transaction = self.transaction(snapshot.at(), changes, conditions);
         let terms = Terms { required, named: None };
-        let receipt = match self.database.commit_under(transaction, terms).await {
+        let committed = commit_here(self.database, self.validation, transaction, terms);
+        let receipt = match committed.await {
             Ok(receipt) => receipt,
             // It is not there, or it is deleted.
-            Err(CommitError::Precondition { change: 0, failed: Precondition::Missing })
-                if may_create == MayCreate::No =>
-            {
+            Err(NotCommitted::Commit(CommitError::Precondition {
+                change: 0,
+                failed: Precondition::Missing,
+            })) if may_create == MayCreate::No => {
                 return Err(ServerError::MayNotChooseIds);
             }
-            Err(CommitError::Precondition { change: 0, .. }) => {
+            Err(NotCommitted::Commit(CommitError::Precondition { change: 0, .. })) => {
                 return Ok(Outcome::Kept(vec![changed_since(instance)]));
             }
-            Err(CommitError::Precondition { .. }) => return Ok(Outcome::Unknown),
+            Err(NotCommitted::Commit(CommitError::Precondition { .. })) => {
+                return Ok(Outcome::Unknown);
+            }
+            Err(NotCommitted::SearchParameter { issue, .. }) => {
+                return Ok(Outcome::Kept(vec![*issue]));
+            }
             Err(error) => return Err(write::refused(error).1),
         };
         let version = write::written(&receipt, 0)?.version.ok_or(ServerError::Interrupted)?;

@@ -14,7 +14,7 @@ mod seen;
 mod stated;
 
 use contract::Instance;
-use database::{Asked, Found, Snapshot, T};
+use database::{Asked, BeingIndexed, Found, Snapshot, T};
 use fhir_core::{Issue, IssueCode, OperationOutcome, ResourceId, ResourceType, Severity};
 use fhir_search::{
     Compartment, Handling as QueryHandling, Limits as QueryLimits, Query, Reader, Total, Zone,
@@ -183,6 +183,8 @@ struct Content {
     included_cut: bool,
     /// Where the next page begins.
     next: Option<Vec<u8>>,
+    /// What is still being indexed.
+    being_indexed: Option<BeingIndexed>,
 }
 
 /// Finds a page; one whose resources are too long for an answer with fewer matches.
@@ -219,8 +221,8 @@ async fn find(
         let found: Found = snapshot.search(query, &asked).await?;
         match filler.fill(&found).await? {
             Filled::Whole { resources, included_cut } => {
-                let Found { total, next, .. } = found;
-                return Ok(Content { total, resources, included_cut, next });
+                let Found { total, next, being_indexed, .. } = found;
+                return Ok(Content { total, resources, included_cut, next, being_indexed });
             }
             // Where that page ends and what is included on it is asked anew.
             Filled::Fewer(matches) => asked.most = matches,
@@ -269,6 +271,15 @@ fn outcome(query: &Query, content: &Content) -> Option<OperationOutcome> {
                     with _count, or for what is missing by itself";
         let issue = Issue::error(IssueCode::TooCostly, text);
         issues.push(Issue { severity: Severity::Warning, ..issue });
+    }
+    if let Some(BeingIndexed { parameters, percent }) = &content.being_indexed {
+        let names: Vec<String> =
+            parameters.iter().map(|it| format!("{}.{}", it.resource_type, it.code())).collect();
+        issues.push(Issue::information(format!(
+            "{} is still being indexed, {percent} % of what was written so far: this answer is \
+             whole, since every resource was looked at for it, and will be found sooner then",
+            names.join(", ")
+        )));
     }
     (!issues.is_empty()).then_some(OperationOutcome { issues })
 }
