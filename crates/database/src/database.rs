@@ -245,6 +245,12 @@ impl Database {
         self.judge_and_write(transaction, terms).await
     }
 
+    /// A number that grows whenever somebody is purged; 0 when nobody ever was.
+    #[must_use]
+    pub fn purges(&self) -> u64 {
+        self.shared.sealing.epoch()
+    }
+
     /// The rules by which it judges.
     #[must_use]
     pub fn rules(&self) -> &Rules {

@@ -35,6 +35,8 @@ pub(crate) enum ServerError {
     NotThereYet(&'static str),
     #[error("the parameter {0} is not supported here")]
     UnsupportedParameter(String),
+    #[error("a create has the parameter {0}, as if it were a search")]
+    CreateWithSearch(String),
     #[error("the parameter {name} cannot be read")]
     InvalidParameter { name: &'static str, mend: &'static str },
     #[error("a parameter of the search cannot be used")]

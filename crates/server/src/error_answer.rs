@@ -162,6 +162,15 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             format!("the parameter \"{name}\" is not supported here; leave it out"),
             &format!("http.{name}"),
         ),
+        E::CreateWithSearch(name) => at(
+            BAD_REQUEST,
+            IssueCode::NotSupported,
+            format!(
+                "a create does not read the parameter \"{name}\"; what must not be there yet goes \
+                 into the header If-None-Exist, or ifNoneExist of an entry"
+            ),
+            &format!("http.{name}"),
+        ),
         E::InvalidParameter { name, mend } => at(
             BAD_REQUEST,
             IssueCode::Value,

@@ -11,6 +11,7 @@ use super::write;
 use crate::call::{Answer, Call};
 use crate::criteria::Criteria;
 use crate::error::ServerError;
+use crate::negotiation;
 use crate::quarantine::{Request, Wanted, set_apart};
 use crate::validation::{Judgement, NotCommitted};
 
@@ -22,6 +23,7 @@ pub(crate) const IF_NONE_EXIST: &str = "http.If-None-Exist";
 
 pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer, ServerError> {
     call.unrestricted()?;
+    refuse_search(call.query)?;
     let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
     if resource.resource_type() != of {
         let found = resource.resource_type().clone();
@@ -56,6 +58,16 @@ pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer,
             Ok(Answer { told, ..write::answer(call, of, &id, written).await? })
         }
         Some(criteria) => if_none_exist(call, (change, told), criteria).await,
+    }
+}
+
+/// Some clients send the criteria of a conditional create in its URL, where FHIR has none: whoever
+/// passed over them would store the resource once more each time.
+pub(crate) fn refuse_search(query: &str) -> Result<(), ServerError> {
+    let mut names = negotiation::parameters(query).map(|(name, _)| name);
+    match names.find(|name| !name.starts_with('_')) {
+        Some(name) => Err(ServerError::CreateWithSearch(name)),
+        None => Ok(()),
     }
 }
 

@@ -12,7 +12,7 @@ use fhir_core::json::Document;
 use fhir_core::{Instance, Issue, IssueCode, Lines, Resource, ResourceId, VersionId};
 use fhir_validation::SentIn;
 
-use super::{Item, Quarantine, QuarantineError, Request};
+use super::{Found, Item, Quarantine, QuarantineError, Request};
 use crate::call::location;
 use crate::criteria::Criteria;
 use crate::error::ServerError;
@@ -35,6 +35,8 @@ pub enum Outcome {
     Discarded,
     /// There is none of that id.
     Unknown,
+    /// It is quarantined still, and cannot be read.
+    Unreadable,
     /// A fault of the server ended the request here or before, for these reasons: ask again.
     NotDone(Vec<Issue>),
 }
@@ -43,7 +45,7 @@ pub enum Outcome {
 type Moved = HashMap<Instance, (Option<VersionId>, VersionId)>;
 
 /// Whether whoever asks may write what an item asks for, and create by it what is not there.
-pub(crate) type MayWrite<'a> = &'a (dyn Fn(&Item) -> Result<MayCreate, ServerError> + Sync);
+pub(crate) type MayWrite<'a> = &'a (dyn Fn(&Item<'_>) -> Result<MayCreate, ServerError> + Sync);
 
 impl Quarantine<'_> {
     /// Releases these items, those that were sent first first, by the power of the operator.
@@ -85,7 +87,11 @@ impl Quarantine<'_> {
         may_write: MayWrite<'_>,
         moved: &mut Moved,
     ) -> Result<Outcome, ServerError> {
-        let Some(item) = self.item(id).await? else { return Ok(Outcome::Unknown) };
+        let item = match self.item(id).await? {
+            Found::Item(item) => item,
+            Found::Unreadable { .. } => return Ok(Outcome::Unreadable),
+            Found::Nothing => return Ok(Outcome::Unknown),
+        };
         match self.try_to_release(&item, may_write, moved).await {
             Ok(outcome) => Ok(outcome),
             Err(error) => kept(error),
@@ -137,7 +143,7 @@ impl Quarantine<'_> {
 
     async fn try_to_release(
         &self,
-        item: &Item,
+        item: &Item<'_>,
         may_write: MayWrite<'_>,
         moved: &mut Moved,
     ) -> Result<Outcome, ServerError> {
