@@ -21,7 +21,7 @@ pub use asks::{Unanswerable, asks_for_words, check_answerable};
 pub use codes::{Codes, CodesError, NoCodes, case_counts};
 use indexed::Indexed;
 pub use indexed::IndexedResource;
-pub use order::{InvalidSortPosition, SortPosition};
+pub use order::{InvalidSortPosition, SortPosition, sort_value};
 
 use std::sync::Arc;
 
