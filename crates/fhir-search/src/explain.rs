@@ -78,10 +78,9 @@ pub fn read_as(clause: &Clause) -> Read {
             let within = chain.targets.iter().map(target).collect();
             Read { within, ..Read::of("chain").parameter(&chain.parameter) }
         }
-        Clause::Has(has) => Read {
-            within: vec![read_as(&has.clause)],
-            ..Read::of("has").parameter(&has.parameter)
-        },
+        Clause::Has(has) => {
+            Read { within: vec![read_as(&has.clause)], ..Read::of("has").parameter(&has.parameter) }
+        }
         Clause::Text(test) => Read::of("text").say("in", "narrative").say("words", words(test)),
         Clause::Content(test) => {
             Read::of("text").say("in", "the whole resource").say("words", words(test))
@@ -194,9 +193,9 @@ fn reference_test(read: Read, test: &ReferenceTest) -> Read {
             let types = if types.is_empty() { "any".to_owned() } else { types.join(",") };
             read.say("value", id).say("of", types)
         }
-        ReferenceTest::Local { resource_type, id, version } => read
-            .say("value", format!("{resource_type}/{id}"))
-            .say_some("version", version.as_ref()),
+        ReferenceTest::Local { resource_type, id, version } => {
+            read.say("value", format!("{resource_type}/{id}")).say_some("version", version.as_ref())
+        }
         ReferenceTest::Url { url, version } => {
             read.say("value", url).say_some("version", version.as_ref())
         }
@@ -423,7 +422,8 @@ mod tests {
 
     /// The words of a tree, in one line.
     fn line(read: &Read) -> String {
-        let says: Vec<String> = read.says.iter().map(|(name, text)| format!("{name}={text}")).collect();
+        let says: Vec<String> =
+            read.says.iter().map(|(name, text)| format!("{name}={text}")).collect();
         let within: Vec<String> = read.within.iter().map(line).collect();
         format!("{}({}{})", read.what, says.join(" "), within.join(""))
     }

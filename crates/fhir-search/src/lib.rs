@@ -29,6 +29,7 @@ pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
 pub use matches::{
     Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition, Unanswerable,
     Unanswered, World, asks_for_words, case_counts, check_answerable, holds, matches, sort_value,
+    values_asked,
 };
 pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
 pub use query::*;

@@ -11,7 +11,8 @@ use fhirpath::Decimal;
 use super::IndexedResource;
 use super::indexed::Indexed;
 use crate::{
-    Direction, IndexValue, NumberRange, Quantity, Query, ReferenceTarget, SortBy, SortKey, TokenFrom,
+    Direction, IndexValue, NumberRange, Quantity, Query, ReferenceTarget, SortBy, SortKey,
+    TokenFrom,
 };
 
 /// Bytes of a text that count, of whole characters alone. Texts that begin alike for so long are

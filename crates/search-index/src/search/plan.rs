@@ -253,12 +253,7 @@ impl<'p> Planner<'p, '_> {
         each.sum()
     }
 
-    fn clause(
-        &self,
-        of: &str,
-        clause: &'p Clause,
-        documents: u64,
-    ) -> Result<Step, SearchError> {
+    fn clause(&self, of: &str, clause: &'p Clause, documents: u64) -> Result<Step, SearchError> {
         if documents == 0 {
             return Ok(leaf(Way::Nothing, 0, 0, 0));
         }
@@ -295,12 +290,7 @@ impl<'p> Planner<'p, '_> {
         let targets = ends.iter().map(|it| it.documents).sum();
         let found: u64 = ends.iter().map(|it| it.cost).sum();
         let references = self.references(&chain.parameter, targets);
-        Ok(Step {
-            way: Way::Chain,
-            cost: found + references.cost,
-            within: ends,
-            ..references
-        })
+        Ok(Step { way: Way::Chain, cost: found + references.cost, within: ends, ..references })
     }
 
     fn has(&self, has: &'p Has, documents: u64) -> Result<Step, SearchError> {
@@ -314,12 +304,7 @@ impl<'p> Planner<'p, '_> {
         };
         let targets = keys.min(end.documents);
         let own = resources(targets, documents);
-        Ok(Step {
-            way: Way::Has,
-            cost: end.cost + follow + own.cost,
-            within: vec![end],
-            ..own
-        })
+        Ok(Step { way: Way::Has, cost: end.cost + follow + own.cost, within: vec![end], ..own })
     }
 
     /// What a chain or `_has` ends at.
@@ -543,7 +528,8 @@ fn follows(clause: &ValueClause) -> bool {
     clause.tests.iter().any(|test| {
         matches!(
             test,
-            Test::Reference(ReferenceTest::Hierarchy { .. }) | Test::Uri(UriTest::OfResource { .. })
+            Test::Reference(ReferenceTest::Hierarchy { .. })
+                | Test::Uri(UriTest::OfResource { .. })
         )
     })
 }
