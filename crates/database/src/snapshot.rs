@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::blob::Fetched;
 use crate::bodies::{Bodies, Kept};
-use crate::indexing::Indexing;
+use crate::indexing::Indexes;
 use crate::large::{NotDone, Reading};
 use crate::seal::Sealing;
 use crate::{ReadError, Rows, Visibility, body};
@@ -27,8 +27,8 @@ pub struct Snapshot {
     sealing: Sealing,
     pub(crate) visibility: Visibility,
     at: T,
-    /// The search index, where there is one.
-    pub(crate) indexing: Option<Arc<Indexing>>,
+    /// The search indexes, where there are any.
+    pub(crate) indexes: Indexes,
     /// What is read through it.
     pub(crate) rows: Rows,
 }
@@ -49,10 +49,10 @@ impl Snapshot {
         schema: &'static Schema,
         visibility: Visibility,
         at: T,
-        indexing: Option<Arc<Indexing>>,
+        indexes: Indexes,
     ) -> Self {
         let rows = Rows::default();
-        Self { store, bodies, reading, schema, sealing, visibility, at, indexing, rows }
+        Self { store, bodies, reading, schema, sealing, visibility, at, indexes, rows }
     }
 
     /// The same, with what is read through it counted there.

@@ -183,7 +183,8 @@ impl Snapshot {
             (sorted_by(key, at), value.map(indexed_as))
         });
         let sees_all = self.visibility.is_everything();
-        let caught_up = self.indexing.as_ref().is_some_and(|it| it.index.head() >= self.at());
+        let caught_up = self.indexes.current.as_ref();
+        let caught_up = caught_up.is_some_and(|it| it.index.head() >= self.at());
         Ok(Some(ResourceExplained {
             since: Some(entry.t).filter(|_| sees_all),
             instant: entry.instant,

@@ -18,7 +18,7 @@ use crate::Snapshot;
 use crate::indexing::Indexing;
 
 /// Cursors of the index begin with this.
-const CURSOR: u8 = b'i';
+pub(super) const CURSOR: u8 = b'i';
 /// Those of a scan begin with this.
 pub(super) const CURSOR_OF_SCAN: u8 = b's';
 
@@ -54,6 +54,31 @@ pub(super) fn is_cursor(bytes: &[u8]) -> bool {
     bytes.first() == Some(&CURSOR)
 }
 
+/// Where a page ended, with what its matches and their order depend on besides the data.
+pub(super) fn cursor(by: u8, query: &Query, asked: &Asked<'_>, place: &[u8]) -> Vec<u8> {
+    let order = query.fingerprint_of_order(asked.extractor.parameters());
+    [&[by][..], &order, place].concat()
+}
+
+/// The place of a cursor, which must be of a page by the same definitions of parameters.
+pub(super) fn place_of<'c>(
+    by: u8,
+    query: &Query,
+    asked: &Asked<'_>,
+    cursor: &'c [u8],
+) -> Result<&'c [u8], SearchError> {
+    let invalid = SearchError::Cursor(InvalidSortPosition);
+    let Some((first, rest)) = cursor.split_first() else { return Err(invalid) };
+    let Some((order, place)) = rest.split_first_chunk::<8>() else { return Err(invalid) };
+    if *first != by {
+        return Err(invalid);
+    }
+    if *order != query.fingerprint_of_order(asked.extractor.parameters()) {
+        return Err(SearchError::ParametersChanged);
+    }
+    Ok(place)
+}
+
 impl Snapshot {
     /// The index, if it can answer.
     pub(super) fn index_for(
@@ -67,12 +92,14 @@ impl Snapshot {
         if !self.visibility.is_everything() && self.visibility.types().is_none() {
             return Err(NoIndex::FewSeen);
         }
-        match &self.indexing {
-            Some(indexing) if indexing.index.head() >= self.at() => {
-                let answers = indexing.answers(asked.extractor.parameters(), asked.zone);
-                answers.then(|| Arc::clone(indexing)).ok_or(NoIndex::OtherParameters)
-            }
-            _ => Err(NoIndex::NotReady),
+        let ready =
+            self.indexes.current.as_ref().filter(|indexing| {
+                indexing.index.head() >= self.at() && indexing.is_ready(asked.zone)
+            });
+        let Some(indexing) = ready else { return Err(NoIndex::NotReady) };
+        match indexing.lacks(query, asked.extractor) {
+            Some(lacking) if lacking.is_empty() => Ok(Arc::clone(indexing)),
+            _ => Err(NoIndex::OtherParameters),
         }
     }
 
@@ -95,8 +122,7 @@ impl Snapshot {
     ) -> Result<Found, SearchError> {
         let after = match asked.after {
             None => None,
-            Some([CURSOR, cursor @ ..]) => Some(Cursor::decode(cursor)?),
-            Some(_) => return Err(SearchError::Cursor(InvalidSortPosition)),
+            Some(after) => Some(Cursor::decode(place_of(CURSOR, query, asked, after)?)?),
         };
         let visible = self.as_visible().ok_or(SearchError::IndexNotReady)?;
         let never = AtomicBool::new(false);
@@ -119,7 +145,7 @@ impl Snapshot {
         let (total, page, included) = where_it_may_last(look)?;
         let mut found = Found { total, ..Found::default() };
         if let Some(page) = page {
-            found.next = page.next.map(|cursor| [&[CURSOR][..], &cursor.encode()].concat());
+            found.next = page.next.map(|it| cursor(CURSOR, query, asked, &it.encode()));
             found.matches = self.entries(page.hits).await?;
         }
         if let Some(included) = included {
