@@ -179,8 +179,9 @@ impl Snapshot {
         scan: &mut Scan<'_>,
         after: Option<&SortPosition>,
     ) -> Result<Found, SearchError> {
+        let (query, asked) = (scan.query, scan.asked);
         let (page, total) = self.page(scan, after).await?;
-        let mut found = Found { total: scan.asked.count.then_some(total), ..Found::default() };
+        let mut found = Found { total: asked.count.then_some(total), ..Found::default() };
         found.next = page.next;
         found.being_indexed =
             self.indexes.being_indexed(query, asked.extractor, (asked.zone, self.at()));
