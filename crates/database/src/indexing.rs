@@ -12,19 +12,20 @@
 
 mod owner;
 mod progress;
+mod rebuild;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use fhir_core::json::{Document, Replacements};
-use fhir_core::{Instant, Resource, ResourceId, ResourceType};
+use fhir_core::json::Document;
+use fhir_core::{Instant, ResourceId, ResourceType};
 use fhir_schema::Schema;
 use fhir_search::{ExtractOptions, Extractor, Zone};
 use parking_lot::{Condvar, Mutex};
 use search_index::{Change, Index, Prepared, Settled, Subject};
-use store::{HistoryOrder, HistoryVersion, T, places};
+use store::T;
 
 use crate::compartment::Compartments;
 use crate::transaction::Action;
@@ -32,13 +33,9 @@ use crate::{ReadError, Receipt, Snapshot, Transaction};
 
 pub use progress::BeingIndexed;
 
-/// Versions that are read from the log at a time.
-const PAGE: usize = 500;
 /// So many changes wait with what was prepared of them; what more of them say is read from the
 /// log again.
 const MOST_PREPARED: usize = 4096;
-/// Pages of the log after which segments are made of what they had.
-const PAGES_BETWEEN: usize = 8;
 /// How long whoever settles waits before it looks again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long it waits at most before it reads again what could not be read.
@@ -77,11 +74,14 @@ pub(crate) struct Indexing {
     /// The instant of the last commit that was applied, in microseconds.
     last: AtomicI64,
     /// What was said in the log of what could not be indexed: how often it was so then.
-    told: Mutex<BTreeMap<(Box<str>, Box<str>), u64>>,
+    told: Mutex<Told>,
     /// Something is to be done.
     wake: Condvar,
     stop: AtomicBool,
 }
+
+/// How many resources a parameter has no values of, by its type and code.
+type Told = BTreeMap<(Box<str>, Box<str>), u64>;
 
 /// Commits that the index does not have, in their order.
 #[derive(Default)]
@@ -285,7 +285,15 @@ impl Indexing {
         if !self.concerns(of) {
             return None;
         }
-        let document = Document::parse(json).ok()?;
+        self.prepared_of((of, id), &Document::parse(json).ok()?, compartments)
+    }
+
+    fn prepared_of(
+        &self,
+        (of, id): (&ResourceType, &ResourceId),
+        document: &Document<'_>,
+        compartments: &Compartments,
+    ) -> Option<Prepared> {
         let patient = ResourceType::new("Patient").ok()?;
         let patients = compartments.patients.iter();
         let compartments: Vec<_> = patients.map(|id| (patient.clone(), id.clone())).collect();
@@ -352,7 +360,7 @@ impl Indexing {
     pub(crate) fn run(
         &self,
         snapshot: &dyn Fn() -> Snapshot,
-        now: &dyn Fn() -> Instant,
+        now: &(dyn Fn() -> Instant + Sync),
         has_caught_up: &dyn Fn(),
     ) {
         let mut pause = PAUSE;
@@ -397,7 +405,7 @@ impl Indexing {
     fn catch_up(
         &self,
         snapshot: &dyn Fn() -> Snapshot,
-        now: &dyn Fn() -> Instant,
+        now: &(dyn Fn() -> Instant + Sync),
     ) -> Result<(), ReadError> {
         while !self.is_stopped() {
             let mut behind = self.behind.lock();
@@ -431,101 +439,15 @@ impl Indexing {
         Ok(())
     }
 
-    /// Applies all commits after a position that a snapshot shows.
-    fn read_log(
-        &self,
-        all: &Snapshot,
-        after: T,
-        now: &dyn Fn() -> Instant,
-    ) -> Result<(), ReadError> {
-        let mut range = places(after, all.at());
-        let mut pages = 0;
-        let mut commit: Option<Read> = None;
-        while !self.is_stopped() {
-            let log = all.log(None, range.clone(), HistoryOrder::OldestFirst, PAGE);
-            let page = futures_executor::block_on(log)?;
-            let Some(last) = page.last() else { break };
-            range.start = last.place.next();
-            for HistoryVersion { entry, .. } in page {
-                if self.is_stopped() {
-                    return Ok(());
-                }
-                let (t, instant) = (entry.t, entry.instant);
-                if let Some(before) = commit.take_if(|before| before.t != t) {
-                    self.apply_read(before);
-                }
-                let new = || Read { t, instant, changes: Vec::new(), unreadable: Vec::new() };
-                self.read(all, entry, commit.get_or_insert_with(new))?;
-            }
-            pages += 1;
-            if pages % PAGES_BETWEEN == 0 {
-                self.settle_all(now);
-            }
-        }
-        if self.is_stopped() {
-            return Ok(());
-        }
-        if let Some(commit) = commit {
-            self.apply_read(commit);
-        }
-        self.advance(all.at());
-        Ok(())
-    }
-
-    /// Adds what a version of the log does to what its commit does.
-    fn read(
-        &self,
-        all: &Snapshot,
-        entry: store::VersionEntry,
-        commit: &mut Read,
-    ) -> Result<(), ReadError> {
-        let (of, id, version) = (entry.resource_type.clone(), entry.id.clone(), entry.version);
-        if !self.concerns(&of) {
-            return Ok(());
-        }
-        let json = match futures_executor::block_on(all.load(entry)) {
-            Ok(stored) => stored.json,
-            // Who was purged is found by nothing.
-            Err(ReadError::Purged) => None,
-            // It will be read another time.
-            Err(
-                error @ (ReadError::Overloaded
-                | ReadError::Store(store::ReadError::StateFailed { .. })),
-            ) => {
-                return Err(error);
-            }
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(
-                    error,
-                    "what {of}/{id} says in version {version} cannot be read: while that is its \
-                     newest, searches look at the resources instead of the index"
-                );
-                commit.unreadable.push((of.clone(), id.clone()));
-                None
-            }
-        };
-        let prepared = json.and_then(|json| {
-            let document = Document::parse(&json).ok()?;
-            let resource = Resource::new(document.root()).ok()?;
-            let of_whom = Compartments::of(&resource, &id, &Replacements::default(), self.schema);
-            self.prepared((&of, &id), &json, &of_whom)
-        });
-        commit.changes.push(match prepared {
-            Some(prepared) => Change::Put { prepared, version },
-            None => Change::Delete { resource_type: of, id },
-        });
-        Ok(())
-    }
-
     /// Makes segments while there are any to make.
-    fn settle_all(&self, now: &dyn Fn() -> Instant) {
+    fn settle_all(&self, now: &(dyn Fn() -> Instant + Sync)) {
         let horizon = Instant::from_micros(now().as_micros().saturating_sub(HORIZON));
-        while !self.is_stopped() && self.index.settle(horizon) == Settled::Some {}
+        while !self.is_stopped() && self.index.settle_unless(&self.stop, horizon) == Settled::Some {
+        }
     }
 
     /// Makes segments, then waits for more to make.
-    fn settle(&self, now: &dyn Fn() -> Instant) {
+    fn settle(&self, now: &(dyn Fn() -> Instant + Sync)) {
         self.settle_all(now);
         let mut behind = self.behind.lock();
         if behind.is_none() && !self.is_stopped() {

@@ -199,6 +199,18 @@ impl Snapshot {
         Ok(StoredVersion { entry, json })
     }
 
+    /// The JSON of a version as [`Snapshot::load`] gives it, which is not kept for others: for
+    /// whoever reads everything once.
+    ///
+    /// # Errors
+    /// As [`Snapshot::load`].
+    pub(crate) async fn load_once(&self, entry: &VersionEntry) -> Result<Option<Bytes>, ReadError> {
+        if entry.flags.is_deleted() {
+            return Ok(None);
+        }
+        self.open(entry).await.map(Some)
+    }
+
     /// The JSON of a version as it is stored. A large one is fetched, and then compared with its
     /// hash, opened and expanded, where no other request waits for it.
     async fn open(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {

@@ -10,7 +10,10 @@ use crate::Index;
 
 /// How often, by type and code.
 #[derive(Debug, Default)]
-pub(crate) struct LeftOut(Mutex<BTreeMap<(Box<str>, Box<str>), u64>>);
+pub(crate) struct LeftOut(Mutex<Counts>);
+
+/// How many resources, by type and code of a parameter.
+type Counts = BTreeMap<(Box<str>, Box<str>), u64>;
 
 impl LeftOut {
     /// Counts what was missing of one resource.
