@@ -22,6 +22,7 @@ mod line;
 mod purge;
 pub mod quarantine;
 mod recent;
+mod rows;
 mod rules;
 mod seal;
 mod search;
@@ -38,11 +39,15 @@ pub use database::{Database, Options};
 pub use error::{CommitError, ReadError};
 pub use indexing::{BeingIndexed, IndexedBy};
 pub use purge::{NotLookedAt, Obstacle, Purge, PurgeError, Purged};
+pub use rows::Rows;
 pub use rules::{
     CheckedReferences, InvalidCheckedReferences, InvalidUniqueIdentifier, Rules, UniqueIdentifier,
 };
 pub use seal::Sealing;
-pub use search::{Asked, Found, SearchError};
+pub use search::{
+    Asked, ClauseExplained, Costly, Explained, Found, NoIndex, ResourceExplained, SearchError,
+    Valued,
+};
 pub use snapshot::{Snapshot, StoredVersion};
 pub use terms::{Broken, Named, Required, Terms};
 pub use transaction::{
@@ -50,6 +55,7 @@ pub use transaction::{
 };
 pub use visibility::{NarrowerThanEnforced, Visibility};
 
+pub use search_index::{Plan, Step, TypePlan, Way};
 pub use store::{
     CloseError, CommitId, FhirVersion, HistoryOrder, HistoryVersion, Idempotency, IdentifierKey,
     InvalidTenant, Method, Place, Store, T, TenantText, VersionEntry, keys, places,

@@ -5,6 +5,7 @@
 //! to nothing, is not included and not counted.
 
 mod candidates;
+mod explain;
 mod include;
 mod indexed;
 mod known;
@@ -19,7 +20,9 @@ use fhir_search::{
 };
 use store::VersionEntry;
 
-use crate::{BeingIndexed, ReadError, Snapshot};
+use crate::{BeingIndexed, ReadError, Rows, Snapshot};
+pub use explain::{ClauseExplained, Costly, Explained, ResourceExplained, Valued};
+pub use indexed::NoIndex;
 use scan::Scan;
 
 /// How a page is asked for.
@@ -41,7 +44,8 @@ pub struct Asked<'a> {
     pub count: bool,
     /// Included resources at most.
     pub most_included: usize,
-    /// Versions that may be looked at.
+    /// Rows that may be looked at: versions, each for as much as 64 keys and documents of the
+    /// index.
     pub budget: u64,
 }
 
@@ -70,10 +74,14 @@ pub enum SearchError {
     #[error("what the search depends on cannot be read")]
     Read(#[from] ReadError),
     /// More would have to be looked at than may be.
-    #[error("the search would have to look at more than {budget} versions of resources")]
+    #[error("the search would have to look at more than {budget} rows")]
     TooCostly {
-        /// So many might be looked at.
+        /// So many rows might be looked at.
         budget: u64,
+        /// About how many would have to be, where that was told before.
+        estimated: Option<u64>,
+        /// What of it costs most, where that is known.
+        most: Option<Box<Costly>>,
     },
     /// What the page is asked for with is not what a page before gave.
     #[error("this is not where a page ended")]
@@ -102,7 +110,9 @@ impl From<search_index::SearchError> for SearchError {
     fn from(error: search_index::SearchError) -> Self {
         use search_index::{SearchError as E, Unsupported};
         match error {
-            E::TooCostly { limit } => Self::TooCostly { budget: limit },
+            E::TooCostly { limit } => {
+                Self::TooCostly { budget: limit, estimated: None, most: None }
+            }
             E::BeforeHorizon { .. } => Self::BeforeHorizon,
             E::Codes(error) => Self::Codes(error),
             E::InvalidCursor => Self::Cursor(InvalidSortPosition),
@@ -134,7 +144,7 @@ impl Snapshot {
         }
         check_answerable(query, asked.codes)?;
         let goes_on_in_index = asked.after.is_some_and(indexed::is_cursor);
-        if let Some(indexing) = self.index_for(query, asked)
+        if let Ok(indexing) = self.index_for(query, asked)
             && (asked.after.is_none() || goes_on_in_index)
         {
             match self.search_index(&indexing, query, asked).await {
@@ -155,8 +165,22 @@ impl Snapshot {
                 Some(SortPosition::from_bytes(position)?)
             }
         };
-        let mut scan = Scan::new(self, query, asked);
-        let (page, total) = self.page(&mut scan, after.as_ref()).await?;
+        // What is looked at is counted once, as the budget counts it.
+        let uncounted = self.clone().counted(&Rows::default());
+        let mut scan = Scan::new(&uncounted, query, asked);
+        let found = self.scanned(&mut scan, after.as_ref()).await;
+        self.rows.add(scan.spent());
+        found
+    }
+
+    /// What looking at every resource finds.
+    async fn scanned(
+        &self,
+        scan: &mut Scan<'_>,
+        after: Option<&SortPosition>,
+    ) -> Result<Found, SearchError> {
+        let (query, asked) = (scan.query, scan.asked);
+        let (page, total) = self.page(scan, after).await?;
         let mut found = Found { total: asked.count.then_some(total), ..Found::default() };
         found.next = page.next;
         found.being_indexed =

@@ -14,7 +14,7 @@ use crate::bodies::{Bodies, Kept};
 use crate::indexing::Indexes;
 use crate::large::{NotDone, Reading};
 use crate::seal::Sealing;
-use crate::{ReadError, Visibility, body};
+use crate::{ReadError, Rows, Visibility, body};
 
 /// Shows exactly the commits up to one position (guarantee G4), and of them what its
 /// [`Visibility`] lets through: what is not visible is answered as if it did not exist.
@@ -29,6 +29,8 @@ pub struct Snapshot {
     at: T,
     /// The search indexes, where there are any.
     pub(crate) indexes: Indexes,
+    /// What is read through it.
+    pub(crate) rows: Rows,
 }
 
 /// A version and its JSON.
@@ -49,7 +51,14 @@ impl Snapshot {
         at: T,
         indexes: Indexes,
     ) -> Self {
-        Self { store, bodies, reading, schema, sealing, visibility, at, indexes }
+        let rows = Rows::default();
+        Self { store, bodies, reading, schema, sealing, visibility, at, indexes, rows }
+    }
+
+    /// The same, with what is read through it counted there.
+    #[must_use]
+    pub fn counted(self, rows: &Rows) -> Self {
+        Self { rows: rows.clone(), ..self }
     }
 
     /// The same data as of `t`, or as of here when that is earlier.
@@ -94,7 +103,9 @@ impl Snapshot {
         if !self.visibility.shows(resource_type, id) {
             return Ok(None);
         }
-        Ok(self.store.newest(resource_type, id, self.at).await?)
+        let newest = self.store.newest(resource_type, id, self.at).await?;
+        self.rows.add(u64::from(newest.is_some()));
+        Ok(newest)
     }
 
     /// One version of a resource.
@@ -155,7 +166,9 @@ impl Snapshot {
         if !self.visibility.shows(resource_type, id) {
             return Ok(Vec::new());
         }
-        Ok(self.store.versions(resource_type, id, self.at).await?)
+        let versions = self.store.versions(resource_type, id, self.at).await?;
+        self.rows.add(versions.len() as u64);
+        Ok(versions)
     }
 
     /// The resource of a version, its body read.
@@ -163,6 +176,7 @@ impl Snapshot {
     /// # Errors
     /// [`ReadError`] when the body cannot be read; [`ReadError::Purged`] when nobody can any more.
     pub async fn load(&self, entry: VersionEntry) -> Result<StoredVersion, ReadError> {
+        self.rows.add(1);
         if entry.flags.is_deleted() {
             return Ok(StoredVersion { entry, json: None });
         }

@@ -13,6 +13,7 @@
 //! No index, clock, network or database here: whoever answers queries from an index must give
 //! what this crate's reference meaning gives.
 
+pub mod explain;
 mod extract;
 mod grammar;
 mod matches;
@@ -28,7 +29,8 @@ pub use fhirpath::Decimal;
 pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
 pub use matches::{
     Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition, Unanswerable,
-    Unanswered, World, asks_for_words, case_counts, check_answerable, holds, matches,
+    Unanswered, World, asks_for_words, case_counts, check_answerable, holds, matches, sort_value,
+    values_asked,
 };
 pub use parameters::{
     Component, Fingerprint, Flaw, Kind, Origin, Parameter, ParameterId, Parameters, PostedError,

@@ -22,7 +22,7 @@ pub use asks::{Unanswerable, asks_for_words, check_answerable};
 pub use codes::{Codes, CodesError, NoCodes, case_counts};
 use indexed::Indexed;
 pub use indexed::IndexedResource;
-pub use order::{InvalidSortPosition, SortPosition};
+pub use order::{InvalidSortPosition, SortPosition, sort_value};
 
 use std::sync::Arc;
 
@@ -122,6 +122,21 @@ pub fn holds(
     Subject::of(resource, world).holds(clause)
 }
 
+/// The values that a resource has of the parameter of a clause, each with whether it is one by
+/// which the clause holds.
+///
+/// # Errors
+/// [`Unanswered`] when that cannot be told.
+pub fn values_asked<'r>(
+    clause: &ValueClause,
+    resource: &'r IndexedResource,
+    world: &dyn World,
+) -> Result<Vec<(&'r IndexValue<'static>, bool)>, Unanswered> {
+    let subject = Subject::of(resource, world);
+    let values = resource.indexed(clause.parameter.id);
+    values.map(|it| Ok((&it.value, subject.counts(clause, it)?))).collect()
+}
+
 /// Whether a resource is in a compartment: it refers to what that is about, or it is that.
 fn is_in(compartment: &Compartment, membership: &Membership, resource: &IndexedResource) -> bool {
     let Compartment { resource_type, id } = compartment;
@@ -201,18 +216,21 @@ impl<'s> Subject<'s> {
 
     fn has_value(&self, clause: &ValueClause) -> Result<bool, Unanswered> {
         for indexed in self.resource.indexed(clause.parameter.id) {
-            let found = match clause.sense {
-                Sense::SomeHolds => self.some_holds(clause, indexed)?,
-                Sense::SomeDiffers => {
-                    is_compared(&indexed.value, &clause.tests)
-                        && !self.some_holds(clause, indexed)?
-                }
-            };
-            if found {
+            if self.counts(clause, indexed)? {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether a value is one by which a clause holds.
+    fn counts(&self, clause: &ValueClause, indexed: &Indexed) -> Result<bool, Unanswered> {
+        Ok(match clause.sense {
+            Sense::SomeHolds => self.some_holds(clause, indexed)?,
+            Sense::SomeDiffers => {
+                is_compared(&indexed.value, &clause.tests) && !self.some_holds(clause, indexed)?
+            }
+        })
     }
 
     fn some_holds(&self, clause: &ValueClause, indexed: &Indexed) -> Result<bool, Unanswered> {

@@ -2,6 +2,7 @@
 
 mod found;
 mod include;
+mod plan;
 mod visibility;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use fhir_search::Codes;
 
 pub use found::{Found, Page};
 pub use include::Included;
+pub use plan::{Costliest, Plan, Step, TypePlan, Way};
 
 /// What a search is told beside its query.
 #[derive(Clone, Copy)]

@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use contract::{Grant, Interaction};
-use database::{Change, Database, Named, Receipt, StoredVersion, Terms, Transaction, Visibility};
+use database::{
+    Change, Database, Named, Receipt, Rows, Snapshot, StoredVersion, T, Terms, Transaction,
+    Visibility,
+};
 use fhir_core::json::Value;
 use fhir_core::{Instant, Issue, Resource, ResourceId, ResourceType, VersionId};
 use fhir_validation::SentIn;
@@ -41,6 +44,8 @@ pub(crate) struct Call<'a> {
     pub(crate) original: Option<(&'a [u8], Encoding)>,
     /// The id of the request, by which logs have it.
     pub(crate) request_id: &'a str,
+    /// What is read for the whole request.
+    pub(crate) rows: &'a Rows,
 }
 
 /// The conditional headers, or the elements of `entry.request` that stand for them.
@@ -104,6 +109,21 @@ pub(crate) fn location(of: &ResourceType, id: &ResourceId, version: VersionId) -
 }
 
 impl Call<'_> {
+    /// The data as they are now, counted as read for this request.
+    pub(crate) fn snapshot(&self, visibility: Visibility) -> Snapshot {
+        self.database.snapshot(visibility).counted(self.rows)
+    }
+
+    /// The same as of a position.
+    pub(crate) fn snapshot_at(&self, at: T, visibility: Visibility) -> Snapshot {
+        self.database.snapshot_at(at, visibility).counted(self.rows)
+    }
+
+    /// How many rows the rest of the request may read.
+    pub(crate) fn rows_left(&self) -> u64 {
+        self.grant.budget.saturating_sub(self.rows.get())
+    }
+
     /// What a commit of these changes is bound to besides them.
     pub(crate) fn terms(&self, changes: &[Change]) -> Result<Terms, ServerError> {
         terms(self.server, self.database, self.named, changes)

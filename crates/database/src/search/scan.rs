@@ -6,13 +6,14 @@ use std::sync::Arc;
 use fhir_core::json::Document;
 use fhir_core::{Instant, ResourceId, ResourceType};
 use fhir_search::{
-    Clause, ExtractOptions, Has, IndexedResource, Query, TypeQuery, Unanswered, asks_for_words,
-    holds, matches,
+    Clause, ExtractOptions, Has, IndexedResource, Query, TypeQuery, Unanswered, World,
+    asks_for_words, holds, matches,
 };
 use store::VersionEntry;
 use tokio::runtime::Handle;
 
 use super::candidates::{Candidates, Newest};
+use super::explain::costliest_to_scan;
 use super::known::{Known, Targets};
 use super::{Asked, SearchError};
 use crate::large::NotDone;
@@ -65,9 +66,20 @@ impl<'s> Scan<'s> {
 
     /// Takes from the budget.
     pub(super) fn spend(&mut self, versions: u64) -> Result<(), SearchError> {
-        let too_costly = SearchError::TooCostly { budget: self.asked.budget };
-        self.left = self.left.checked_sub(versions).ok_or(too_costly)?;
+        match self.left.checked_sub(versions) {
+            Some(left) => self.left = left,
+            None => {
+                let most = costliest_to_scan(self.query).map(Box::new);
+                let budget = self.asked.budget;
+                return Err(SearchError::TooCostly { budget, estimated: None, most });
+            }
+        }
         Ok(())
+    }
+
+    /// What was taken from it.
+    pub(super) fn spent(&self) -> u64 {
+        self.asked.budget - self.left
     }
 
     /// What is indexed of a version; none of a deletion, or when nobody can read it any more.
@@ -145,8 +157,21 @@ impl<'s> Scan<'s> {
         }
     }
 
+    /// Asks something of the world, looking up on the way what it lacks for the answer.
+    pub(super) async fn ask<R>(
+        &mut self,
+        mut ask: impl FnMut(&dyn World) -> Result<R, Unanswered>,
+    ) -> Result<R, SearchError> {
+        loop {
+            match ask(&self.known) {
+                Ok(answer) => return Ok(answer),
+                Err(lacking) => self.provide(lacking).await?,
+            }
+        }
+    }
+
     /// Whether a clause holds of a resource, likewise.
-    async fn holds(
+    pub(super) async fn holds(
         &mut self,
         clause: &Clause,
         resource: &IndexedResource,

@@ -55,7 +55,7 @@ pub(super) fn read_by(reader: &Reader<'_>, url: &str) -> Result<Query, QueryErro
     reader.read(&Asked { resource_type, compartment, parameters: &parameters })
 }
 
-fn lenient(url: &str) -> Query {
+pub(crate) fn lenient(url: &str) -> Query {
     read_by(&reader(Handling::Lenient), url).unwrap_or_else(|error| panic!("{url}: {error}"))
 }
 

@@ -11,7 +11,8 @@ use fhirpath::Decimal;
 use super::IndexedResource;
 use super::indexed::Indexed;
 use crate::{
-    Direction, IndexValue, NumberRange, Quantity, Query, ReferenceTarget, SortBy, TokenFrom,
+    Direction, IndexValue, NumberRange, Quantity, Query, ReferenceTarget, SortBy, SortKey,
+    TokenFrom,
 };
 
 /// Bytes of a text that count, of whole characters alone. Texts that begin alike for so long are
@@ -98,6 +99,25 @@ impl SortPosition {
         };
         read().ok_or(InvalidSortPosition)
     }
+}
+
+/// The value of a resource that a key of `_sort` goes by, for the type that stands at `of_type` in
+/// the query; none when it has none that counts.
+#[must_use]
+pub fn sort_value<'r>(
+    key: &SortKey,
+    of_type: usize,
+    resource: &'r IndexedResource,
+) -> Option<&'r IndexValue<'static>> {
+    let SortBy::Parameter(parameters) = &key.by else { return None };
+    let values = resource.indexed(parameters.get(of_type)?.id);
+    let values = values.filter_map(|it| Some((encoded(it, key.direction)?, &it.value)));
+    let by_bytes = |one: &(Vec<u8>, _), other: &(Vec<u8>, _)| one.0.cmp(&other.0);
+    let best = match key.direction {
+        Direction::Ascending => values.min_by(by_bytes),
+        Direction::Descending => values.max_by(by_bytes),
+    };
+    best.map(|(_, value)| value)
 }
 
 fn best(values: impl Iterator<Item = Vec<u8>>, direction: Direction) -> Option<Vec<u8>> {

@@ -174,7 +174,7 @@ impl<'f> Found<'f> {
 }
 
 /// So few documents are sorted by themselves when no order of all is kept.
-const FEW: u64 = 512;
+pub(super) const FEW: u64 = 512;
 
 impl std::fmt::Debug for Found<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -224,7 +224,7 @@ struct Selection<'e> {
 }
 
 /// Walking along a sorted view pays when so many steps find all.
-const STEPS_PER_HIT: usize = 64;
+pub(super) const STEPS_PER_HIT: usize = 64;
 
 impl Selection<'_> {
     fn select(&self, docs: &RoaringBitmap) -> Result<Vec<u32>, SearchError> {

@@ -85,7 +85,7 @@ impl Search<'_> {
     }
 
     /// The references that an include follows, each with the type that has it.
-    fn followed(&self, include: &Include) -> Vec<(Box<str>, Facet)> {
+    pub(super) fn followed(&self, include: &Include) -> Vec<(Box<str>, Facet)> {
         let of = match &include.source {
             IncludeSource::Everything => None,
             IncludeSource::OfType(of) => Some(of.as_str()),
@@ -116,8 +116,13 @@ impl Search<'_> {
                 continue;
             }
             part.read(|content| {
-                for (_, facet) in &followed {
-                    if content.count_keys(*facet, &[], None) == 0 {
+                let all: RoaringBitmap = docs.iter().copied().collect();
+                for (of, facet) in &followed {
+                    // Of other types nothing is looked up, nor told by what it costs.
+                    let of_type = content.get(Facet::TYPE, of.as_bytes());
+                    if !of_type.is_some_and(|it| it.any_in(&all))
+                        || content.count_keys(*facet, &[], None) == 0
+                    {
                         continue;
                     }
                     let by_document = content.by_document(*facet);

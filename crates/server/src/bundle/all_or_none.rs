@@ -35,7 +35,7 @@ pub(crate) async fn transaction(
     let targets = targets(context, requests)?;
     let mut judged = BTreeMap::new();
     for _ in 0..TRIES {
-        let snapshot = context.database.snapshot(Visibility::everything());
+        let snapshot = context.database.snapshot(Visibility::everything()).counted(context.rows);
         let patches = Patches::of(context, &snapshot, bundle, &targets).await?;
         let documents = patches.documents()?;
         let patched = patches.resources(&documents)?;

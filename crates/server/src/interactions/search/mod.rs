@@ -8,6 +8,7 @@
 mod asked;
 mod bundle;
 mod codes;
+mod explain;
 mod fill;
 mod projection;
 mod seen;
@@ -30,6 +31,7 @@ use crate::validation::Definitions;
 use asked::Page;
 use bundle::Writer;
 use codes::SeenCodes;
+use explain::Explain;
 use fill::{Filled, Filler, Resource};
 
 pub(crate) use stated::Stated;
@@ -69,14 +71,21 @@ pub(crate) async fn search(
     let path = scope.path();
     let links = PageLinks::of(call, &path);
     let asked = Url::read(call, &path, &links)?;
+    if asked.explain.is_some() {
+        explain::check_power(call)?;
+    }
     let query = read(call, scope, &asked.page, &definitions)?;
     let visibility = seen::visibility(call, &query.types)?;
     let snapshot = match asked.page.at {
-        Some(at) => call.database.snapshot_at(at, visibility),
-        None => call.database.snapshot(visibility),
+        Some(at) => call.snapshot_at(at, visibility),
+        None => call.snapshot(visibility),
     };
     if let Some(within) = within {
         check_compartment(call, within, snapshot.at()).await?;
+    }
+    if let Some(explain) = &asked.explain {
+        let asked = (&query, &asked.page, explain);
+        return explain::explain(call, asked, &snapshot, &definitions).await;
     }
     let content = find(call, &query, &asked.page, &snapshot, &definitions).await?;
     Ok(Answer::of(write(call, (&query, &asked), &links, &snapshot, &content)))
@@ -85,7 +94,7 @@ pub(crate) async fn search(
 /// A compartment of what is not there has nothing, and does not exist either (SRCH-011).
 async fn check_compartment(call: &Call<'_>, within: &Instance, at: T) -> Result<(), ServerError> {
     let Some(visibility) = seen::of_compartment(call, within) else { return Ok(()) };
-    let snapshot = call.database.snapshot_at(at, visibility);
+    let snapshot = call.snapshot_at(at, visibility);
     match snapshot.newest(&within.resource_type, &within.id).await? {
         Some(version) if !version.flags.is_deleted() => Ok(()),
         _ => Err(ServerError::NotFound),
@@ -101,6 +110,8 @@ struct Url {
     given: Option<String>,
     /// `_format` and `_pretty`, which go on with the links.
     format: String,
+    /// What is to be told of the page instead of it.
+    explain: Option<Explain>,
 }
 
 impl Url {
@@ -109,10 +120,21 @@ impl Url {
         let is_format = |name: &str| matches!(name, "_format" | "_pretty");
         let format = parameters.iter().filter(|(name, _)| is_format(name));
         let format = encode_form(format.map(|(name, value)| (&**name, &**value)));
-        let mut others = parameters.iter().filter(|(name, _)| !is_format(name));
+        let explain = Explain::read(&parameters)?;
+        let is_about = |name: &str| is_format(name) || name == explain::PARAMETER;
+        let mut others = parameters.iter().filter(|(name, _)| !is_about(name));
         let given = parameters.iter().find(|(name, _)| name == page_link::PARAMETER);
         let page = match given {
-            None => Page::first(call.query, call.handling, call.server.clock.now()),
+            None => {
+                let now = call.server.clock.now();
+                match explain {
+                    None => Page::first(call.query, call.handling, now),
+                    Some(_) => {
+                        let others = others.map(|(name, value)| (&**name, &**value));
+                        Page::first(&encode_form(others), call.handling, now)
+                    }
+                }
+            }
             // The link says all of it.
             Some(_) if others.nth(1).is_some() => {
                 let mend = "follow the link as it was given";
@@ -124,7 +146,7 @@ impl Url {
         };
         let base = call.server.base.as_str();
         let url = if path.is_empty() { base.to_owned() } else { format!("{base}/{path}") };
-        Ok(Self { page, url, given: given.map(|(_, text)| text.clone()), format })
+        Ok(Self { page, url, given: given.map(|(_, text)| text.clone()), format, explain })
     }
 
     /// With this query.
@@ -187,6 +209,30 @@ struct Content {
     being_indexed: Option<BeingIndexed>,
 }
 
+/// How a page is asked for.
+fn asked_with<'a>(
+    call: &'a Call<'_>,
+    query: &Query,
+    page: &'a Page,
+    definitions: &'a Definitions,
+    codes: &'a SeenCodes,
+) -> Asked<'a> {
+    let limits = &call.server.limits;
+    let count_only = query.answer.is_count_only();
+    let count = query.answer.count.map_or(limits.search_page, |count| count as usize);
+    Asked {
+        extractor: &definitions.extractor,
+        codes,
+        base: call.server.base.as_str(),
+        zone: Zone::UTC,
+        after: page.after.as_deref(),
+        most: if count_only { 0 } else { count },
+        count: count_only || query.answer.total != Some(Total::None),
+        most_included: limits.search_included,
+        budget: limits.search_versions.min(call.rows_left()),
+    }
+}
+
 /// Finds a page; one whose resources are too long for an answer with fewer matches.
 async fn find(
     call: &Call<'_>,
@@ -204,19 +250,7 @@ async fn find(
         limit: limits.answer_bytes,
     };
     let codes = SeenCodes::of(call).await?;
-    let count_only = query.answer.is_count_only();
-    let count = query.answer.count.map_or(limits.search_page, |count| count as usize);
-    let mut asked = Asked {
-        extractor: &definitions.extractor,
-        codes: &codes,
-        base: call.server.base.as_str(),
-        zone: Zone::UTC,
-        after: page.after.as_deref(),
-        most: if count_only { 0 } else { count },
-        count: count_only || query.answer.total != Some(Total::None),
-        most_included: limits.search_included,
-        budget: limits.search_versions,
-    };
+    let mut asked = asked_with(call, query, page, definitions, &codes);
     loop {
         let found: Found = snapshot.search(query, &asked).await?;
         match filler.fill(&found).await? {
