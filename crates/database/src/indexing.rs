@@ -152,7 +152,11 @@ impl Indexed {
                 Unjudged::Nothing => None,
             }
         });
-        ToApply { changes: changes.collect(), of: self.of }
+        let mut changes: Vec<Change> = changes.collect();
+        // The log has them in this order too, and a place in it is a place in a page's link: the
+        // index that is made of the log after a start must give the same.
+        changes.sort_by_key(|change| matches!(change, Change::Delete { .. }));
+        ToApply { changes, of: self.of }
     }
 }
 

@@ -27,7 +27,8 @@ pub use fhirpath::Decimal;
 pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
 pub use matches::{
     Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition, Unanswerable,
-    Unanswered, World, asks_for_words, case_counts, check_answerable, holds, matches,
+    Unanswered, World, asks_for_words, asks_terminology, case_counts, check_answerable, holds,
+    is_named, matches, matches_contained, urls_of,
 };
 pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
 pub use query::*;
