@@ -6,9 +6,11 @@
 
 mod candidates;
 mod contained;
+mod ids;
 mod include;
 mod indexed;
 mod known;
+mod older;
 mod scan;
 
 use std::collections::BTreeMap;
@@ -21,7 +23,7 @@ use fhir_search::{
 };
 use store::VersionEntry;
 
-use crate::{ReadError, Snapshot};
+use crate::{BeingIndexed, ReadError, Snapshot};
 use scan::Scan;
 
 /// How a page is asked for.
@@ -55,6 +57,9 @@ pub struct Found {
     /// Which of the resources that a match contains is meant, by its place among them; none for
     /// itself. One for each match where contained resources are answered; empty elsewhere.
     pub contained: Vec<Option<usize>>,
+    /// Whether a match refers to an older version of what the query chains through: it was the
+    /// present one that was asked.
+    pub follows_older: bool,
     /// What is included, each once; no match of this page is. Where a reference names a version
     /// it is that one.
     pub included: Vec<VersionEntry>,
@@ -64,6 +69,8 @@ pub struct Found {
     pub total: Option<u64>,
     /// What the next page is asked for with; none on the last page. It holds values of resources.
     pub next: Option<Vec<u8>>,
+    /// What of the query is still being indexed, where that is why resources were looked at.
+    pub being_indexed: Option<BeingIndexed>,
 }
 
 /// Why a search was not answered.
@@ -84,6 +91,9 @@ pub enum SearchError {
     /// It goes on with a page of an index that is being made anew.
     #[error("the search index is being made; the page can be had when it is there")]
     IndexNotReady,
+    /// It goes on with a page of a search whose parameters were defined anew since.
+    #[error("the parameters of the search were defined anew since the page before")]
+    ParametersChanged,
     /// It is of a time of which not everything can be searched any more.
     #[error("what was replaced so long ago cannot be searched any more")]
     BeforeHorizon,
@@ -130,6 +140,12 @@ impl Snapshot {
     /// # Errors
     /// [`SearchError`]; nothing is answered in part.
     pub async fn search(&self, query: &Query, asked: &Asked<'_>) -> Result<Found, SearchError> {
+        let found = self.find(query, asked).await?;
+        let follows_older = self.follows_older(query, asked, &found).await?;
+        Ok(Found { follows_older, ..found })
+    }
+
+    async fn find(&self, query: &Query, asked: &Asked<'_>) -> Result<Found, SearchError> {
         check_answerable(query, asked.codes)?;
         let goes_on_in_index = asked.after.is_some_and(indexed::is_cursor);
         if let Some(indexing) = self.index_for(query, asked)
@@ -142,14 +158,16 @@ impl Snapshot {
             }
         }
         if goes_on_in_index {
+            let after = asked.after.unwrap_or_default();
+            indexed::place_of(indexed::CURSOR, query, asked, after)?;
             return Err(SearchError::IndexNotReady);
         }
         let after = match asked.after {
             None => None,
-            Some([indexed::CURSOR_OF_SCAN, position @ ..]) => {
+            Some(after) => {
+                let position = indexed::place_of(indexed::CURSOR_OF_SCAN, query, asked, after)?;
                 Some(SortPosition::from_bytes(position)?)
             }
-            Some(_) => return Err(SearchError::Cursor(InvalidSortPosition)),
         };
         let mut scan = Scan::new(self, query, asked);
         let (page, total) = match query.answer.contained {
@@ -158,6 +176,8 @@ impl Snapshot {
         };
         let mut found = Found { total: asked.count.then_some(total), ..Found::default() };
         found.next = page.next;
+        found.being_indexed =
+            self.indexes.being_indexed(query, asked.extractor, (asked.zone, self.at()));
         (found.included, found.included_cut) =
             scan.included(&page.matches, &page.contained).await?;
         found.matches = page.matches;
@@ -194,6 +214,7 @@ impl Snapshot {
             }
         }
         let next = cut(&mut first, asked.most);
+        let next = next.map(|at| indexed::cursor(indexed::CURSOR_OF_SCAN, query, asked, &at));
         let matches = first.into_values().collect();
         Ok((Page { matches, contained: Vec::new(), next }, total))
     }
@@ -209,7 +230,7 @@ fn cut<M>(first: &mut BTreeMap<SortPosition, M>, most: usize) -> Option<Vec<u8>>
         first.pop_last();
     }
     let (position, _) = first.last_key_value()?;
-    Some([&[indexed::CURSOR_OF_SCAN][..], &position.to_bytes()].concat())
+    Some(position.to_bytes())
 }
 
 /// The matches of a page and where the next one begins.

@@ -21,16 +21,20 @@ mod query;
 mod value;
 
 pub use extract::{
-    ExtractOptions, Extracted, Extractor, Problem, ProblemReason, Unsupported, UnsupportedReason,
+    ExtractOptions, Extracted, Extractor, Problem, ProblemReason, TrialError, Unsupported,
+    UnsupportedReason,
 };
 pub use fhirpath::Decimal;
 pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
 pub use matches::{
-    Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition, Unanswerable,
-    Unanswered, World, asks_for_words, asks_terminology, case_counts, check_answerable, holds,
-    is_named, matches, matches_contained, urls_of,
+    BareId, Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition,
+    Unanswerable, Unanswered, World, asks_for_words, asks_terminology, bare_ids, case_counts,
+    check_answerable, holds, is_named, matches, matches_contained, urls_of,
 };
-pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
+pub use parameters::{
+    Component, Fingerprint, Flaw, Kind, Origin, Parameter, ParameterId, Parameters, PostedError,
+    PostedProblem,
+};
 pub use query::*;
 pub use value::{
     CanonicalQuantity, Composite, DateRange, IndexValue, NumberRange, Position, Quantity,

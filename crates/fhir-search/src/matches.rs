@@ -18,7 +18,10 @@ mod token;
 mod value;
 mod words;
 
-pub use asks::{Unanswerable, asks_for_words, asks_terminology, check_answerable};
+pub(crate) use asks::visit;
+pub use asks::{
+    BareId, Unanswerable, asks_for_words, asks_terminology, bare_ids, check_answerable,
+};
 pub use canonical::{is_named, urls_of};
 pub use codes::{Codes, CodesError, NoCodes, case_counts};
 use indexed::Indexed;

@@ -12,6 +12,7 @@ use fhir_search::{
 use store::VersionEntry;
 
 use super::candidates::Newest;
+use super::indexed::{CURSOR_OF_SCAN, cursor};
 use super::scan::Scan;
 use super::{Page, SearchError, cut};
 
@@ -27,7 +28,7 @@ impl Scan<'_> {
         &mut self,
         after: Option<&SortPosition>,
     ) -> Result<(Page, u64), SearchError> {
-        let mut best = Best::new();
+        let (mut best, query) = (Best::new(), self.query);
         let types = self.types();
         for container_type in types {
             let mut newest = Newest::of(&container_type, self.snapshot.at());
@@ -40,6 +41,7 @@ impl Scan<'_> {
         let mut first: BTreeMap<SortPosition, Match> = positions.collect();
         let most = self.asked.most;
         let next = cut(&mut first, most);
+        let next = next.map(|at| cursor(CURSOR_OF_SCAN, query, self.asked, &at));
         let matches = first.into_values().take(most);
         let (matches, contained) = matches.unzip();
         Ok((Page { matches, contained, next }, total))

@@ -1,7 +1,9 @@
 //! What a query asks for at all, whatever resources there are.
 
 use super::{Codes, CodesError};
-use crate::{Clause, Query, Test, TokenTest};
+use fhir_core::{ResourceId, ResourceType};
+
+use crate::{Clause, Parameter, Query, ReferenceTest, Test, TokenTest};
 
 /// What no resource has an answer to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +35,35 @@ pub fn asks_terminology(query: &Query) -> bool {
         });
     }
     asks
+}
+
+/// A reference that is asked for by its id alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BareId<'q> {
+    /// The parameter.
+    pub parameter: &'q Parameter,
+    /// The id.
+    pub id: &'q ResourceId,
+    /// The types of the resources that it may be of; empty for every type.
+    pub types: &'q [ResourceType],
+}
+
+/// The references that a query asks for by an id alone, wherever it does.
+#[must_use]
+pub fn bare_ids(query: &Query) -> Vec<BareId<'_>> {
+    let mut found = Vec::new();
+    for of in &query.types {
+        visit(&of.clauses, &mut |clause| {
+            let Clause::Value(clause) = clause else { return };
+            found.extend(clause.tests.iter().filter_map(|test| match test {
+                Test::Reference(ReferenceTest::Id { id, types }) => {
+                    Some(BareId { parameter: &clause.parameter, id, types })
+                }
+                _ => None,
+            }));
+        });
+    }
+    found
 }
 
 fn is_of_terminology(test: &Test) -> bool {
@@ -86,7 +117,7 @@ fn check_test(test: &Test, codes: &dyn Codes) -> Result<(), CodesError> {
 }
 
 /// Visits clauses and all that are within them, also those on other resources.
-fn visit(clauses: &[Clause], each: &mut dyn FnMut(&Clause)) {
+pub(crate) fn visit<'q>(clauses: &'q [Clause], each: &mut dyn FnMut(&'q Clause)) {
     for clause in clauses {
         each(clause);
         match clause {

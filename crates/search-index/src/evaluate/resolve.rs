@@ -4,8 +4,8 @@
 
 use fhir_core::{Instant, ResourceId, ResourceType};
 use fhir_search::{
-    Clause, DateTest, Hierarchy, Parameter, Prefix, ReferenceTest, Sense, StringMatch,
-    StringTest, SystemTest, Test, TokenTest, UnitTest, UriTest, ValueClause, fold,
+    Clause, DateTest, Hierarchy, Parameter, Prefix, ReferenceTest, Sense, StringMatch, StringTest,
+    SystemTest, Test, TokenTest, UnitTest, UriTest, ValueClause, fold,
 };
 use roaring::RoaringBitmap;
 

@@ -59,6 +59,8 @@ fn code(problem: &QueryProblem) -> IssueCode {
         | P::NotInCompartment { .. }
         | P::UnknownCompartment(_)
         | P::UnknownNamedQuery(_)
+        | P::UnknownList { .. }
+        | P::NotOnList { .. }
         | P::TypeOfOneType
         | P::NotSortable { .. } => IssueCode::NotSupported,
         P::AmbiguousChain { .. } => IssueCode::MultipleMatches,
@@ -86,6 +88,15 @@ pub(super) fn describe_search(error: &SearchError) -> (StatusCode, Vec<Issue>) {
         SearchError::Cursor(_) => describe(&ServerError::PageLinkInvalid),
         SearchError::BeforeHorizon => describe(&ServerError::PageLinkExpired),
         SearchError::IndexNotReady => rebuilding(),
+        SearchError::ParametersChanged => (
+            StatusCode::GONE,
+            vec![Issue::error(
+                IssueCode::Expired,
+                "search parameters that this search asks by were defined anew since the page \
+                 before, so that its matches and their order are others; search again from the \
+                 first page",
+            )],
+        ),
         SearchError::TooCostly { budget } => bad(
             IssueCode::TooCostly,
             format!(
@@ -102,24 +113,14 @@ pub(super) fn describe_search(error: &SearchError) -> (StatusCode, Vec<Issue>) {
         SearchError::Codes(error @ CodesError::Undecided { .. }) => {
             bad(IssueCode::NotSupported, format!("{error}; ask for the codes themselves"))
         }
-        SearchError::FunctionalList(_) => (
+        SearchError::AmbiguousId { parameter, .. } => (
             BAD_REQUEST,
             vec![
                 Issue::error(
-                    IssueCode::NotSupported,
-                    format!("{error}, and this server makes none; name a List by its id"),
+                    IssueCode::MultipleMatches,
+                    format!("{error}; write the type before the id, as Type/id"),
                 )
-                .at("http._list"),
-            ],
-        ),
-        SearchError::Contained => (
-            BAD_REQUEST,
-            vec![
-                Issue::error(
-                    IssueCode::NotSupported,
-                    format!("{error}; leave out _contained, or search by a chain into them"),
-                )
-                .at("http._contained"),
+                .at(format!("http.{parameter}")),
             ],
         ),
     }

@@ -68,8 +68,10 @@ pub(crate) async fn search(
     let scope = Scope { of, within };
     let path = scope.path();
     let links = PageLinks::of(call, &path);
-    let asked = Url::read(call, &path, &links)?;
+    let mut asked = Url::read(call, &path, &links)?;
     let query = read(call, scope, &asked.page, &definitions)?;
+    let codes = SeenCodes::of(call).await?;
+    asked.page.check_terminology(&query, codes.changed_at())?;
     let visibility = seen::visibility(call, &query.types)?;
     let snapshot = match asked.page.at {
         Some(at) => call.database.snapshot_at(at, visibility),
@@ -78,7 +80,10 @@ pub(crate) async fn search(
     if let Some(within) = within {
         check_compartment(call, within, snapshot.at()).await?;
     }
-    let content = find(call, &query, &asked.page, &snapshot, &definitions).await?;
+    if asked.page.at.is_none() {
+        snapshot.check_ids(&query).await?;
+    }
+    let content = find(call, (&query, &codes), &asked.page, &snapshot, &definitions).await?;
     Ok(Answer::of(write(call, (&query, &asked), &links, &snapshot, &content)))
 }
 
@@ -181,6 +186,8 @@ struct Content {
     total: Option<u64>,
     resources: Vec<Resource>,
     included_cut: bool,
+    /// Whether a chain led to another version than a reference names.
+    follows_older: bool,
     /// Where the next page begins.
     next: Option<Vec<u8>>,
 }
@@ -188,7 +195,7 @@ struct Content {
 /// Finds a page; one whose resources are too long for an answer with fewer matches.
 async fn find(
     call: &Call<'_>,
-    query: &Query,
+    (query, codes): (&Query, &SeenCodes),
     page: &Page,
     snapshot: &Snapshot,
     definitions: &Definitions,
@@ -201,12 +208,11 @@ async fn find(
         answer: &query.answer,
         limit: limits.answer_bytes,
     };
-    let codes = SeenCodes::of(call).await?;
     let count_only = query.answer.is_count_only();
     let count = query.answer.count.map_or(limits.search_page, |count| count as usize);
     let mut asked = Asked {
         extractor: &definitions.extractor,
-        codes: &codes,
+        codes,
         base: call.server.base.as_str(),
         zone: Zone::UTC,
         after: page.after.as_deref(),
@@ -219,8 +225,8 @@ async fn find(
         let found: Found = snapshot.search(query, &asked).await?;
         match filler.fill(&found).await? {
             Filled::Whole { resources, included_cut } => {
-                let Found { total, next, .. } = found;
-                return Ok(Content { total, resources, included_cut, next });
+                let Found { total, next, follows_older, .. } = found;
+                return Ok(Content { total, resources, included_cut, follows_older, next });
             }
             // Where that page ends and what is included on it is asked anew.
             Filled::Fewer(matches) => asked.most = matches,
@@ -249,8 +255,8 @@ fn write(
         let next = asked.page.next(snapshot.at(), after.clone());
         bundle.link("next", &asked.of_page(&links.seal(&next.encode())));
     }
-    for Resource { name: (of, id), json, mode } in &content.resources {
-        bundle.resource((of, id), json, *mode);
+    for Resource { name: (of, id), within, json, mode } in &content.resources {
+        bundle.resource((of, id), within.as_deref(), json, *mode);
     }
     if let Some(outcome) = outcome(query, content) {
         bundle.outcome(&outcome.to_json());
@@ -268,6 +274,12 @@ fn outcome(query: &Query, content: &Content) -> Option<OperationOutcome> {
         let text = "not all that was to be included is on this page; ask for fewer matches a page \
                     with _count, or for what is missing by itself";
         let issue = Issue::error(IssueCode::TooCostly, text);
+        issues.push(Issue { severity: Severity::Warning, ..issue });
+    }
+    if content.follows_older {
+        let text = "a reference of a match names an older version of a resource; the chain was \
+                    asked of its present version";
+        let issue = Issue::error(IssueCode::Informational, text);
         issues.push(Issue { severity: Severity::Warning, ..issue });
     }
     (!issues.is_empty()).then_some(OperationOutcome { issues })
