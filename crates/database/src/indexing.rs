@@ -197,7 +197,11 @@ fn judged(changes: Vec<Unjudged>, receipt: &Receipt) -> Vec<Change> {
             Unjudged::Nothing => None,
         }
     });
-    changes.collect()
+    let mut changes: Vec<Change> = changes.collect();
+    // The log has them in this order too, and a place in it is a place in a page's link: the index
+    // that is made of the log after a start must give the same.
+    changes.sort_by_key(|change| matches!(change, Change::Delete { .. }));
+    changes
 }
 
 impl Indexing {

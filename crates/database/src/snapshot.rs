@@ -61,6 +61,11 @@ impl Snapshot {
         Self { rows: rows.clone(), ..self }
     }
 
+    /// What is known of resource types.
+    pub(crate) fn schema(&self) -> &'static Schema {
+        self.schema
+    }
+
     /// The same data as of `t`, or as of here when that is earlier.
     #[must_use]
     pub fn as_of(&self, t: T) -> Self {

@@ -1,11 +1,13 @@
 //! Which documents of one part of the index satisfy a condition.
 
+mod links;
 mod node;
 mod resolve;
 mod tests_of_values;
 
 use roaring::RoaringBitmap;
 
+pub(crate) use links::{Named, naming};
 pub(crate) use node::{Check, Node};
 pub(crate) use resolve::Resolver;
 

@@ -17,8 +17,8 @@ pub(crate) use quantity::{
     canonical_key, canonical_ranges, quantity_key, read_canonical, read_quantity,
 };
 pub(crate) use reference::{
-    ReferenceKey, canonical_prefix, local_key, local_ordinal, nowhere_key, read_reference_key,
-    url_key,
+    ReferenceKey, canonical_prefix, canonicals, local_key, local_ordinal, nowhere_key,
+    read_reference_key, url_key,
 };
 pub(crate) use text::{
     LONGEST_WORDS, folded_key, read_string, string_key, string_prefix, word_keys,

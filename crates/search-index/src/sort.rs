@@ -165,7 +165,10 @@ impl SortSource<'_> {
     }
 
     fn id(&self, ordinal: Ordinal) -> SortValue {
-        SortValue::text(self.names.read().id_text(ordinal))
+        let names = self.names.read();
+        let text = names.id_text(ordinal);
+        // Of what is contained that within its container.
+        SortValue::text(text.rsplit_once('#').map_or(text, |(_, id)| id))
     }
 
     /// What of a key counts.

@@ -53,6 +53,8 @@ pub(crate) enum ServerError {
     PageLinkInvalid,
     #[error("the link to a page is too old")]
     PageLinkExpired,
+    #[error("the terminology that a search asks has changed since its first page")]
+    TerminologyChanged,
     #[error("the URL of the entry is not one of this server's")]
     InvalidEntryUrl { url: String, problem: Option<NotFhir> },
 

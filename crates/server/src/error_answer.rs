@@ -208,6 +208,14 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
                 .into(),
             "http._page",
         ),
+        E::TerminologyChanged => at(
+            StatusCode::GONE,
+            IssueCode::Expired,
+            "a value set or code system has changed since the first page, and what matches may \
+             have changed with it; begin again without _page"
+                .into(),
+            "http._page",
+        ),
         E::PageLinkExpired => at(
             StatusCode::GONE,
             IssueCode::Expired,

@@ -4,8 +4,8 @@
 
 use fhir_core::{Instant, ResourceId, ResourceType};
 use fhir_search::{
-    Chain, Clause, DateTest, Has, Hierarchy, List, Parameter, Prefix, ReferenceTest, Sense,
-    StringMatch, StringTest, SystemTest, Test, TokenTest, UnitTest, UriTest, ValueClause, fold,
+    Clause, DateTest, Hierarchy, Parameter, Prefix, ReferenceTest, Sense, StringMatch, StringTest,
+    SystemTest, Test, TokenTest, UnitTest, UriTest, ValueClause, fold,
 };
 use roaring::RoaringBitmap;
 
@@ -44,7 +44,7 @@ impl<'q> Resolver<'_, 'q> {
             Clause::Value(clause) => self.value(of, clause)?,
             Clause::Missing { parameter, missing } => self.missing(parameter, *missing),
             Clause::Chain(chain) => self.chain(chain)?,
-            Clause::Has(has) => self.has(has)?,
+            Clause::Has(has) => self.has(of, has)?,
             Clause::List(list) => self.list(list)?,
             Clause::Text(_) => return Err(SearchError::Unsupported(Unsupported::Text)),
             Clause::Content(_) => return Err(SearchError::Unsupported(Unsupported::Content)),
@@ -55,7 +55,7 @@ impl<'q> Resolver<'_, 'q> {
         })
     }
 
-    fn number(&self, parameter: &Parameter) -> Option<Number> {
+    pub(super) fn number(&self, parameter: &Parameter) -> Option<Number> {
         self.search.index.numbers.read().get(&parameter.resource_type, parameter.code())
     }
 
@@ -408,36 +408,7 @@ impl<'q> Resolver<'_, 'q> {
         Ok(all)
     }
 
-    fn chain(&self, chain: &'q Chain) -> Result<Node<'q>, SearchError> {
-        let Some(number) = self.number(&chain.parameter) else {
-            return Ok(Node::Nothing);
-        };
-        let mut ordinals = RoaringBitmap::new();
-        for (target, clause) in &chain.targets {
-            let node = self.clause(target.as_str(), clause)?;
-            let among = crate::search::Among::Contained;
-            ordinals |= self.search.ordinals(target.as_str(), &node, among)?;
-        }
-        Ok(Node::Targets { facet: Facet::of(number, View::Value), ordinals })
-    }
-
-    fn has(&self, has: &'q Has) -> Result<Node<'q>, SearchError> {
-        let Some(number) = self.number(&has.parameter) else {
-            return Ok(Node::Nothing);
-        };
-        let of = has.resource_type.as_str();
-        let node = self.clause(of, &has.clause)?;
-        let facet = Facet::of(number, View::Value);
-        Ok(Node::Own(self.search.targets_of(of, &node, facet)?))
-    }
-
-    fn list(&self, list: &'q List) -> Result<Node<'q>, SearchError> {
-        let id = match list {
-            List::Id(id) => id,
-            List::Functional(name) => {
-                return Err(SearchError::Unsupported(Unsupported::FunctionalList(name.clone())));
-            }
-        };
+    fn list(&self, id: &ResourceId) -> Result<Node<'q>, SearchError> {
         let number = self.search.index.numbers.read().get("List", "item");
         let own = self.search.index.names.read().get("List", id.as_str());
         let (Some(number), Some(own)) = (number, own) else {
@@ -445,7 +416,7 @@ impl<'q> Resolver<'_, 'q> {
         };
         let node = Node::Own([own.0].into_iter().collect());
         let items = self.search.targets_of("List", &node, Facet::of(number, View::Value))?;
-        Ok(Node::Own(items))
+        Ok(Node::Own(self.without_contained(items)))
     }
 
     /// What the URI of a resource may be: that of its `url`, with a version or without, or its

@@ -59,6 +59,8 @@ fn code(problem: &QueryProblem) -> IssueCode {
         | P::NotInCompartment { .. }
         | P::UnknownCompartment(_)
         | P::UnknownNamedQuery(_)
+        | P::UnknownList { .. }
+        | P::NotOnList { .. }
         | P::TypeOfOneType
         | P::NotSortable { .. } => IssueCode::NotSupported,
         P::AmbiguousChain { .. } => IssueCode::MultipleMatches,
@@ -114,6 +116,9 @@ pub(super) fn describe_search(error: &SearchError) -> (StatusCode, Vec<Issue>) {
         SearchError::TooCostly { budget, estimated, most } => {
             (BAD_REQUEST, vec![too_costly(*budget, *estimated, most.as_deref())])
         }
+        SearchError::ContainedUnexplained => {
+            bad(IssueCode::NotSupported, format!("{error}; leave _contained or _explain out"))
+        }
         SearchError::Codes(error @ CodesError::UnknownValueSet(_)) => {
             bad(IssueCode::NotFound, format!("{error}; write the URL of one that is here"))
         }
@@ -123,24 +128,14 @@ pub(super) fn describe_search(error: &SearchError) -> (StatusCode, Vec<Issue>) {
         SearchError::Codes(error @ CodesError::Undecided { .. }) => {
             bad(IssueCode::NotSupported, format!("{error}; ask for the codes themselves"))
         }
-        SearchError::FunctionalList(_) => (
+        SearchError::AmbiguousId { parameter, .. } => (
             BAD_REQUEST,
             vec![
                 Issue::error(
-                    IssueCode::NotSupported,
-                    format!("{error}, and this server makes none; name a List by its id"),
+                    IssueCode::MultipleMatches,
+                    format!("{error}; write the type before the id, as Type/id"),
                 )
-                .at("http._list"),
-            ],
-        ),
-        SearchError::Contained => (
-            BAD_REQUEST,
-            vec![
-                Issue::error(
-                    IssueCode::NotSupported,
-                    format!("{error}; leave out _contained, or search by a chain into them"),
-                )
-                .at("http._contained"),
+                .at(format!("http.{parameter}")),
             ],
         ),
     }

@@ -70,11 +70,13 @@ pub(crate) async fn search(
     let scope = Scope { of, within };
     let path = scope.path();
     let links = PageLinks::of(call, &path);
-    let asked = Url::read(call, &path, &links)?;
+    let mut asked = Url::read(call, &path, &links)?;
     if asked.explain.is_some() {
         explain::check_power(call)?;
     }
     let query = read(call, scope, &asked.page, &definitions)?;
+    let codes = SeenCodes::of(call).await?;
+    asked.page.check_terminology(&query, codes.changed_at())?;
     let visibility = seen::visibility(call, &query.types)?;
     let snapshot = match asked.page.at {
         Some(at) => call.snapshot_at(at, visibility),
@@ -87,7 +89,10 @@ pub(crate) async fn search(
         let asked = (&query, &asked.page, explain);
         return explain::explain(call, asked, &snapshot, &definitions).await;
     }
-    let content = find(call, &query, &asked.page, &snapshot, &definitions).await?;
+    if asked.page.at.is_none() {
+        snapshot.check_ids(&query).await?;
+    }
+    let content = find(call, (&query, &codes), &asked.page, &snapshot, &definitions).await?;
     Ok(Answer::of(write(call, (&query, &asked), &links, &snapshot, &content)))
 }
 
@@ -203,6 +208,8 @@ struct Content {
     total: Option<u64>,
     resources: Vec<Resource>,
     included_cut: bool,
+    /// Whether a chain led to another version than a reference names.
+    follows_older: bool,
     /// Where the next page begins.
     next: Option<Vec<u8>>,
     /// What is still being indexed.
@@ -236,7 +243,7 @@ fn asked_with<'a>(
 /// Finds a page; one whose resources are too long for an answer with fewer matches.
 async fn find(
     call: &Call<'_>,
-    query: &Query,
+    (query, codes): (&Query, &SeenCodes),
     page: &Page,
     snapshot: &Snapshot,
     definitions: &Definitions,
@@ -249,14 +256,20 @@ async fn find(
         answer: &query.answer,
         limit: limits.answer_bytes,
     };
-    let codes = SeenCodes::of(call).await?;
-    let mut asked = asked_with(call, query, page, definitions, &codes);
+    let mut asked = asked_with(call, query, page, definitions, codes);
     loop {
         let found: Found = snapshot.search(query, &asked).await?;
         match filler.fill(&found).await? {
             Filled::Whole { resources, included_cut } => {
-                let Found { total, next, being_indexed, .. } = found;
-                return Ok(Content { total, resources, included_cut, next, being_indexed });
+                let Found { total, next, follows_older, being_indexed, .. } = found;
+                return Ok(Content {
+                    total,
+                    resources,
+                    included_cut,
+                    follows_older,
+                    next,
+                    being_indexed,
+                });
             }
             // Where that page ends and what is included on it is asked anew.
             Filled::Fewer(matches) => asked.most = matches,
@@ -285,8 +298,8 @@ fn write(
         let next = asked.page.next(snapshot.at(), after.clone());
         bundle.link("next", &asked.of_page(&links.seal(&next.encode())));
     }
-    for Resource { name: (of, id), json, mode } in &content.resources {
-        bundle.resource((of, id), json, *mode);
+    for Resource { name: (of, id), within, json, mode } in &content.resources {
+        bundle.resource((of, id), within.as_deref(), json, *mode);
     }
     if let Some(outcome) = outcome(query, content) {
         bundle.outcome(&outcome.to_json());
@@ -314,6 +327,12 @@ fn outcome(query: &Query, content: &Content) -> Option<OperationOutcome> {
              whole, since every resource was looked at for it, and will be found sooner then",
             names.join(", ")
         )));
+    }
+    if content.follows_older {
+        let text = "a reference of a match names an older version of a resource; the chain was \
+                    asked of its present version";
+        let issue = Issue::error(IssueCode::Informational, text);
+        issues.push(Issue { severity: Severity::Warning, ..issue });
     }
     (!issues.is_empty()).then_some(OperationOutcome { issues })
 }
