@@ -95,6 +95,31 @@ fn places(request: &[u8]) -> Vec<usize> {
     windows.filter(|(_, window)| *window == number).map(|(place, _)| place).collect()
 }
 
+impl Connection {
+    /// Sends a request; its answer, head and body.
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<&[u8], Failure> {
+        self.stream.write_all(request).await?;
+        self.answered().await
+    }
+
+    async fn answered(&mut self) -> Result<&[u8], Failure> {
+        self.answer.clear();
+        loop {
+            if self.stream.read_buf(&mut self.answer).await? == 0 {
+                return Err("a connection ended before its answer".into());
+            }
+            if is_whole(&self.answer)? {
+                break;
+            }
+        }
+        if self.answer.starts_with(self.expected.as_bytes()) {
+            return Ok(&self.answer);
+        }
+        let answer = String::from_utf8_lossy(&self.answer);
+        Err(format!("instead of {}: {answer}", self.expected).into())
+    }
+}
+
 impl Client for Connection {
     async fn once(&mut self) -> Result<(), Failure> {
         match &self.requests {
@@ -112,21 +137,14 @@ impl Client for Connection {
             }
         }
         self.sent += 1;
-        self.answer.clear();
-        loop {
-            if self.stream.read_buf(&mut self.answer).await? == 0 {
-                return Err("a connection ended before its answer".into());
-            }
-            if is_whole(&self.answer)? {
-                break;
-            }
-        }
-        if self.answer.starts_with(self.expected.as_bytes()) {
-            return Ok(());
-        }
-        let answer = String::from_utf8_lossy(&self.answer);
-        Err(format!("instead of {}: {answer}", self.expected).into())
+        self.answered().await.map(|_| ())
     }
+}
+
+/// The body of a whole answer.
+pub(crate) fn body(answer: &[u8]) -> &[u8] {
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
+    &answer[end.map_or(answer.len(), |end| end + 4)..]
 }
 
 /// Whether this is all of an answer.
