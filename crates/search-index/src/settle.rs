@@ -2,15 +2,18 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fhir_core::Instant;
+use fhir_search::Direction;
 use store::T;
 
+use crate::cost::Meter;
 use crate::documents::{Document, Ending, Superseded};
 use crate::index::Index;
 use crate::parts::{Content, PartRef, Parts};
 use crate::segment::{DROPPED, Segment, Source};
+use crate::sort::SortSource;
 
 /// Whether there was something to settle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,10 +86,23 @@ impl Index {
         }
     }
 
+    /// Makes for a new segment what searches have made for others, before anyone searches it.
+    fn make_views(&self, segment: &Segment) {
+        let (parts, never) = (Arc::clone(&self.parts.read()), AtomicBool::new(false));
+        let meter = Meter::new(u64::MAX, &never);
+        let direction = Direction::Ascending;
+        let source = SortSource { part: segment, direction, names: &self.names, meter: &meter };
+        for other in parts.iter().filter_map(PartRef::as_segment) {
+            // Nothing stops this, and should it fail, whoever searches makes them.
+            let _ = segment.make_as(other, &source);
+        }
+    }
+
     /// Makes one segment of adjacent parts that no commit writes into, and puts it in their place.
     fn replace(&self, inputs: &[PartRef], horizon: Instant) {
         let mut merge = Merge::new(inputs, horizon);
         let segment = merge.build(inputs);
+        self.make_views(&segment);
         merge.take_endings(inputs);
         // What is dropped must not be missed by a search that begins now.
         self.oldest.fetch_max(merge.dropped.get(), Ordering::AcqRel);

@@ -59,7 +59,9 @@ enum Part {
 /// Measures and prints.
 pub(crate) fn run(sizes: &Sizes) -> Result<(), Failure> {
     let has = |part| sizes.part.is_empty() || sizes.part.contains(&part);
-    let copies = || Copies::of_test_data(sizes.seed)?.ok_or("there is no test data to copy".into());
+    let copies = || -> Result<Copies, Failure> {
+        Ok(Copies::of_test_data(sizes.seed)?.ok_or("there is no test data to copy")?)
+    };
     if has(Part::Transactions) {
         transactions(copies()?, sizes.resources)?;
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use database::{
-    Action, Body, Change, CommitId, Database, Expect, IndexedBy, Method, Options, Sealing, Store,
+    Action, Body, Change, CommitId, Database, Expect, IndexedBy, Method, Options, Store,
     TenantText, Transaction, Visibility,
 };
 use fhir_core::json::{Document, Replacements};
@@ -122,7 +122,7 @@ fn of_each(all: &[String], mut work: impl FnMut(&str)) -> Result<Duration, Failu
     Ok(processor_time()?.saturating_sub(begun))
 }
 
-fn body(document: &Document<'_>) -> Result<(Resource<'_>, ResourceId, Body), Failure> {
+fn body<'d>(document: &'d Document<'_>) -> Result<(Resource<'d>, ResourceId, Body), Failure> {
     let resource = Resource::new(document.root())?;
     let id = document.root().get_str("id").ok_or("a resource without an id")?;
     let id = ResourceId::new(&id)?;

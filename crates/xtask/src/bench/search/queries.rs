@@ -59,7 +59,7 @@ pub(super) const KINDS: &[Kind] = &[
     },
     Kind {
         name: "three sort keys",
-        url: |_| format!("Observation?code={HEIGHT}&_sort=-date,value-quantity,_id"),
+        url: |_| format!("Observation?code={HEIGHT}&_sort=-date,status,value-quantity"),
     },
     Kind { name: ":not", url: |_| format!("Observation?code:not={HEIGHT}") },
     Kind { name: ":missing", url: |_| "Observation?value-quantity:missing=true".to_owned() },

@@ -96,7 +96,7 @@ fn build(
         let steps = [prepared - begun, applied - prepared, processor_time()? - applied];
         spent.iter_mut().zip(steps).for_each(|(all, step)| *all += step);
         // All over the log.
-        if number.cast_unsigned() % 17 == 1 && stored.len() < PATIENTS {
+        if number % 17 == 1 && stored.len() < PATIENTS {
             stored.extend(drawn_from(&copy, stored.len())?);
         }
     }
