@@ -141,12 +141,6 @@ impl Client for Connection {
     }
 }
 
-/// The body of a whole answer.
-pub(crate) fn body(answer: &[u8]) -> &[u8] {
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
-    &answer[end.map_or(answer.len(), |end| end + 4)..]
-}
-
 /// Whether this is all of an answer.
 fn is_whole(answer: &[u8]) -> Result<bool, Failure> {
     let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
