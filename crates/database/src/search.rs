@@ -19,7 +19,7 @@ use fhir_search::{
 };
 use store::VersionEntry;
 
-use crate::{ReadError, Snapshot};
+use crate::{BeingIndexed, ReadError, Snapshot};
 use scan::Scan;
 
 /// How a page is asked for.
@@ -59,6 +59,8 @@ pub struct Found {
     pub total: Option<u64>,
     /// What the next page is asked for with; none on the last page. It holds values of resources.
     pub next: Option<Vec<u8>>,
+    /// What of the query is still being indexed, where that is why resources were looked at.
+    pub being_indexed: Option<BeingIndexed>,
 }
 
 /// Why a search was not answered.
@@ -79,6 +81,9 @@ pub enum SearchError {
     /// It goes on with a page of an index that is being made anew.
     #[error("the search index is being made; the page can be had when it is there")]
     IndexNotReady,
+    /// It goes on with a page of a search whose parameters were defined anew since.
+    #[error("the parameters of the search were defined anew since the page before")]
+    ParametersChanged,
     /// It is of a time of which not everything can be searched any more.
     #[error("what was replaced so long ago cannot be searched any more")]
     BeforeHorizon,
@@ -139,19 +144,23 @@ impl Snapshot {
             }
         }
         if goes_on_in_index {
+            let after = asked.after.unwrap_or_default();
+            indexed::place_of(indexed::CURSOR, query, asked, after)?;
             return Err(SearchError::IndexNotReady);
         }
         let after = match asked.after {
             None => None,
-            Some([indexed::CURSOR_OF_SCAN, position @ ..]) => {
+            Some(after) => {
+                let position = indexed::place_of(indexed::CURSOR_OF_SCAN, query, asked, after)?;
                 Some(SortPosition::from_bytes(position)?)
             }
-            Some(_) => return Err(SearchError::Cursor(InvalidSortPosition)),
         };
         let mut scan = Scan::new(self, query, asked);
         let (page, total) = self.page(&mut scan, after.as_ref()).await?;
         let mut found = Found { total: asked.count.then_some(total), ..Found::default() };
         found.next = page.next;
+        found.being_indexed =
+            self.indexes.being_indexed(query, asked.extractor, (asked.zone, self.at()));
         (found.included, found.included_cut) = scan.included(&page.matches).await?;
         found.matches = page.matches;
         Ok(found)
@@ -190,7 +199,8 @@ impl Snapshot {
             first.pop_last();
         }
         let last = first.last_key_value().filter(|_| has_more);
-        let tagged = |position: Vec<u8>| [&[indexed::CURSOR_OF_SCAN][..], &position].concat();
+        let tagged =
+            |position: Vec<u8>| indexed::cursor(indexed::CURSOR_OF_SCAN, query, asked, &position);
         let next = last.map(|(position, _)| tagged(position.to_bytes()));
         Ok((Page { matches: first.into_values().collect(), next }, total))
     }

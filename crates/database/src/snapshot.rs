@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::blob::Fetched;
 use crate::bodies::{Bodies, Kept};
-use crate::indexing::Indexing;
+use crate::indexing::Indexes;
 use crate::large::{NotDone, Reading};
 use crate::seal::Sealing;
 use crate::{ReadError, Visibility, body};
@@ -27,8 +27,8 @@ pub struct Snapshot {
     sealing: Sealing,
     pub(crate) visibility: Visibility,
     at: T,
-    /// The search index, where there is one.
-    pub(crate) indexing: Option<Arc<Indexing>>,
+    /// The search indexes, where there are any.
+    pub(crate) indexes: Indexes,
 }
 
 /// A version and its JSON.
@@ -47,9 +47,9 @@ impl Snapshot {
         schema: &'static Schema,
         visibility: Visibility,
         at: T,
-        indexing: Option<Arc<Indexing>>,
+        indexes: Indexes,
     ) -> Self {
-        Self { store, bodies, reading, schema, sealing, visibility, at, indexing }
+        Self { store, bodies, reading, schema, sealing, visibility, at, indexes }
     }
 
     /// The same data as of `t`, or as of here when that is earlier.
@@ -183,6 +183,18 @@ impl Snapshot {
         }
         let json = Some(json);
         Ok(StoredVersion { entry, json })
+    }
+
+    /// The JSON of a version as [`Snapshot::load`] gives it, which is not kept for others: for
+    /// whoever reads everything once.
+    ///
+    /// # Errors
+    /// As [`Snapshot::load`].
+    pub(crate) async fn load_once(&self, entry: &VersionEntry) -> Result<Option<Bytes>, ReadError> {
+        if entry.flags.is_deleted() {
+            return Ok(None);
+        }
+        self.open(entry).await.map(Some)
     }
 
     /// The JSON of a version as it is stored. A large one is fetched, and then compared with its

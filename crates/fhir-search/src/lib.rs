@@ -21,7 +21,8 @@ mod query;
 mod value;
 
 pub use extract::{
-    ExtractOptions, Extracted, Extractor, Problem, ProblemReason, Unsupported, UnsupportedReason,
+    ExtractOptions, Extracted, Extractor, Problem, ProblemReason, TrialError, Unsupported,
+    UnsupportedReason,
 };
 pub use fhirpath::Decimal;
 pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
@@ -29,7 +30,10 @@ pub use matches::{
     Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition, Unanswerable,
     Unanswered, World, asks_for_words, case_counts, check_answerable, holds, matches,
 };
-pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
+pub use parameters::{
+    Component, Fingerprint, Flaw, Kind, Origin, Parameter, ParameterId, Parameters, PostedError,
+    PostedProblem,
+};
 pub use query::*;
 pub use value::{
     CanonicalQuantity, Composite, DateRange, IndexValue, NumberRange, Position, Quantity,

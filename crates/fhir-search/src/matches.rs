@@ -17,6 +17,7 @@ mod token;
 mod value;
 mod words;
 
+pub(crate) use asks::visit;
 pub use asks::{Unanswerable, asks_for_words, check_answerable};
 pub use codes::{Codes, CodesError, NoCodes, case_counts};
 use indexed::Indexed;

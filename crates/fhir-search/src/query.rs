@@ -21,6 +21,7 @@ mod string;
 mod text;
 mod token;
 mod uri;
+mod uses;
 
 pub use answer::Total;
 pub use answer::{Answer, Contained, ContainedMatch, Direction, Element, SortBy, SortKey, Summary};

@@ -23,6 +23,7 @@ mod evaluate;
 mod facet;
 mod index;
 mod key;
+mod left_out;
 mod names;
 mod part;
 mod parts;

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fhir_search::Direction;
 use parking_lot::RwLock;
@@ -40,9 +41,22 @@ pub(crate) struct Source<'a> {
 /// No document has this number.
 pub(crate) const DROPPED: u32 = u32::MAX;
 
+/// A merge looks up so often whether it is to stop: after so many keys.
+const BETWEEN_LOOKS: u64 = 4096;
+
 impl Segment {
-    /// Puts the keys of `sources`, whose documents follow one another, into one segment.
-    pub(crate) fn build(documents: Vec<Document>, sources: Vec<Source<'_>>) -> Self {
+    /// Puts the keys of `sources`, whose documents follow one another, into one segment. `None`
+    /// when it was stopped.
+    pub(crate) fn build(
+        documents: Vec<Document>,
+        sources: Vec<Source<'_>>,
+        stop: &AtomicBool,
+    ) -> Option<Self> {
+        Some(Self::new(documents, merge(sources, stop)?))
+    }
+
+    /// A segment of documents in the order of the log and their keys.
+    pub(crate) fn new(documents: Vec<Document>, dictionary: Dictionary) -> Self {
         let mut own = Documents::default();
         for document in documents {
             own.push(document);
@@ -50,7 +64,7 @@ impl Segment {
         own.sort();
         Self {
             documents: own,
-            dictionary: merge(sources),
+            dictionary,
             by_document: RwLock::default(),
             unconverted: RwLock::default(),
             sorted: RwLock::default(),
@@ -187,12 +201,15 @@ impl Part for Segment {
 
 /// Merges sorted keys. Of a key that several sources have, the documents come in the order of the
 /// sources, which is ascending.
-fn merge(sources: Vec<Source<'_>>) -> Dictionary {
+fn merge(sources: Vec<Source<'_>>, stop: &AtomicBool) -> Option<Dictionary> {
     let mut dictionary = Dictionary::default();
     let mut sources: Vec<_> =
         sources.into_iter().map(|source| (source.keys.peekable(), source.numbers)).collect();
     let mut docs = Vec::new();
-    loop {
+    for looked_at in 0_u64.. {
+        if looked_at.is_multiple_of(BETWEEN_LOOKS) && stop.load(Ordering::Relaxed) {
+            return None;
+        }
         let least = sources.iter_mut().filter_map(|(keys, _)| {
             let (facet, key, _) = keys.peek()?;
             Some((*facet, *key))
@@ -214,5 +231,5 @@ fn merge(sources: Vec<Source<'_>>) -> Dictionary {
         dictionary.push(facet, key, &docs);
     }
     dictionary.shrink();
-    dictionary
+    Some(dictionary)
 }

@@ -226,14 +226,16 @@ impl Scan<'_> {
     /// The parameters whose references are followed; with a type only those of it.
     fn followed(&self, source: &IncludeSource, of: Option<&str>) -> Vec<Arc<Parameter>> {
         let parameters = self.asked.extractor.parameters();
+        let is_followed = |it: &&Arc<Parameter>| {
+            it.kind == Kind::Reference && of.is_none_or(|of| *it.resource_type == *of)
+        };
         let found = match (source, of) {
             (IncludeSource::Parameter(parameter), _) => std::slice::from_ref(parameter),
             (IncludeSource::OfType(of_type), _) => parameters.of_type(of_type.as_str()),
             (IncludeSource::Everything, Some(of)) => parameters.of_type(of),
-            (IncludeSource::Everything, None) => parameters.all(),
-        };
-        let is_followed = |it: &&Arc<Parameter>| {
-            it.kind == Kind::Reference && of.is_none_or(|of| *it.resource_type == *of)
+            (IncludeSource::Everything, None) => {
+                return parameters.all().filter(is_followed).cloned().collect();
+            }
         };
         found.iter().filter(is_followed).cloned().collect()
     }

@@ -14,7 +14,7 @@ use crate::Snapshot;
 use crate::indexing::Indexing;
 
 /// Cursors of the index begin with this.
-const CURSOR: u8 = b'i';
+pub(super) const CURSOR: u8 = b'i';
 /// Those of a scan begin with this.
 pub(super) const CURSOR_OF_SCAN: u8 = b's';
 
@@ -26,15 +26,41 @@ pub(super) fn is_cursor(bytes: &[u8]) -> bool {
     bytes.first() == Some(&CURSOR)
 }
 
+/// Where a page ended, with what its matches and their order depend on besides the data.
+pub(super) fn cursor(by: u8, query: &Query, asked: &Asked<'_>, place: &[u8]) -> Vec<u8> {
+    let order = query.fingerprint_of_order(asked.extractor.parameters());
+    [&[by][..], &order, place].concat()
+}
+
+/// The place of a cursor, which must be of a page by the same definitions of parameters.
+pub(super) fn place_of<'c>(
+    by: u8,
+    query: &Query,
+    asked: &Asked<'_>,
+    cursor: &'c [u8],
+) -> Result<&'c [u8], SearchError> {
+    let invalid = SearchError::Cursor(InvalidSortPosition);
+    let Some((first, rest)) = cursor.split_first() else { return Err(invalid) };
+    let Some((order, place)) = rest.split_first_chunk::<8>() else { return Err(invalid) };
+    if *first != by {
+        return Err(invalid);
+    }
+    if *order != query.fingerprint_of_order(asked.extractor.parameters()) {
+        return Err(SearchError::ParametersChanged);
+    }
+    Ok(place)
+}
+
 impl Snapshot {
     /// The index, if it can answer.
     pub(super) fn index_for(&self, query: &Query, asked: &Asked<'_>) -> Option<Arc<Indexing>> {
-        let indexing = self.indexing.as_ref()?;
+        let indexing = self.indexes.current.as_ref()?;
         let is_asked_for_words = query.types.iter().any(|of| asks_for_words(&of.clauses));
         let answers = !is_asked_for_words
             && indexing.index.head() >= self.at()
             && self.as_visible().is_some()
-            && indexing.answers(asked.extractor.parameters(), asked.zone);
+            && indexing.is_ready(asked.zone)
+            && indexing.lacks(query, asked.extractor).is_some_and(|lacking| lacking.is_empty());
         answers.then(|| Arc::clone(indexing))
     }
 
@@ -57,8 +83,7 @@ impl Snapshot {
     ) -> Result<Found, SearchError> {
         let after = match asked.after {
             None => None,
-            Some([CURSOR, cursor @ ..]) => Some(Cursor::decode(cursor)?),
-            Some(_) => return Err(SearchError::Cursor(InvalidSortPosition)),
+            Some(after) => Some(Cursor::decode(place_of(CURSOR, query, asked, after)?)?),
         };
         let visible = self.as_visible().ok_or(SearchError::IndexNotReady)?;
         let never = AtomicBool::new(false);
@@ -87,7 +112,7 @@ impl Snapshot {
         };
         let mut found = Found { total, ..Found::default() };
         if let Some(page) = page {
-            found.next = page.next.map(|cursor| [&[CURSOR][..], &cursor.encode()].concat());
+            found.next = page.next.map(|it| cursor(CURSOR, query, asked, &it.encode()));
             found.matches = self.entries(page.hits).await?;
         }
         if let Some(included) = included {

@@ -65,7 +65,7 @@ fn check_test(test: &Test, codes: &dyn Codes) -> Result<(), CodesError> {
 }
 
 /// Visits clauses and all that are within them, also those on other resources.
-fn visit(clauses: &[Clause], each: &mut dyn FnMut(&Clause)) {
+pub(crate) fn visit(clauses: &[Clause], each: &mut dyn FnMut(&Clause)) {
     for clause in clauses {
         each(clause);
         match clause {

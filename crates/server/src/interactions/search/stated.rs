@@ -24,7 +24,7 @@ impl<'p> Stated<'p> {
     pub(crate) fn new(parameters: &'p Parameters, types: &[&'p str]) -> Self {
         let mut count: BTreeMap<&str, usize> = BTreeMap::new();
         let mut referring: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for parameter in parameters.all().iter().filter(|it| is_supported(it)) {
+        for parameter in parameters.all().filter(|it| is_supported(it)) {
             *count.entry(&parameter.definition.url).or_default() += 1;
             if parameter.kind != Kind::Reference {
                 continue;
