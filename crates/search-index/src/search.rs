@@ -22,7 +22,7 @@ use crate::index::Index;
 use crate::key::local_ordinal;
 use crate::part::Part;
 use crate::parts::Parts;
-use crate::postings::Set;
+use crate::postings::{Set, Union};
 use crate::visible::Visible;
 use fhir_search::Codes;
 
@@ -279,19 +279,17 @@ impl<'s> Search<'s> {
         node: &Node<'_>,
         among: Among,
     ) -> Result<RoaringBitmap, SearchError> {
-        let mut ordinals = Vec::new();
+        let mut ordinals = Union::default();
         for (at, part) in self.parts.iter().enumerate() {
             part.read(|content| {
                 let docs = self.documents_of(content, at, of, node, among)?;
                 self.meter.charge(docs.len())?;
                 let documents = content.documents();
-                ordinals.extend(docs.iter().map(|doc| documents.get(doc).ordinal.0));
+                docs.iter().for_each(|doc| ordinals.push(documents.get(doc).ordinal.0));
                 Ok::<_, SearchError>(())
             })?;
         }
-        ordinals.sort_unstable();
-        ordinals.dedup();
-        Ok(RoaringBitmap::from_sorted_iter(ordinals).unwrap_or_default())
+        Ok(ordinals.finish().into_owned())
     }
 
     /// The resources that those of a type refer to by a facet, if they satisfy a node.
@@ -301,11 +299,13 @@ impl<'s> Search<'s> {
         node: &Node<'_>,
         facet: Facet,
     ) -> Result<RoaringBitmap, SearchError> {
-        let mut targets = Vec::new();
-        self.each_key(of, node, facet, |key| targets.extend(local_ordinal(key).map(|it| it.0)))?;
-        targets.sort_unstable();
-        targets.dedup();
-        Ok(RoaringBitmap::from_sorted_iter(targets).unwrap_or_default())
+        let mut targets = Union::default();
+        self.each_key(of, node, facet, |key| {
+            if let Some(ordinal) = local_ordinal(key) {
+                targets.push(ordinal.0);
+            }
+        })?;
+        Ok(targets.finish().into_owned())
     }
 
     /// The keys of a facet that the resources of a type have, if they satisfy a node.

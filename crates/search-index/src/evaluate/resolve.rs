@@ -20,8 +20,8 @@ use crate::facet::{Facet, Number, View};
 use crate::key::{
     KeyRange, LONGEST_WORDS, Reader, Writer, canonical_prefix, canonical_ranges, code_prefix,
     date_ranges, local_key, number_ranges, read_canonical, read_composite, read_date, read_number,
-    read_quantity, read_string, read_token, read_typed, string_prefix, typed_key, url_key,
-    value_prefix,
+    read_quantity, read_string, read_token, read_typed, string_prefix, typed_key, unit_key,
+    url_key, value_prefix,
 };
 use crate::part::after_prefix;
 use crate::prepare::{is_contained, is_own};
@@ -207,10 +207,19 @@ impl<'q> Resolver<'_, 'q> {
             Test::Number(number) => checked(number_ranges(&[], number)),
             Test::Date(date) => checked(date_ranges(date)),
             Test::Quantity(quantity) => {
-                let plain = checked(number_ranges(&[], &quantity.number))?;
-                let UnitTest::Coded { canonical: Some(canonical), .. } = &quantity.unit else {
+                let ranges = number_ranges(&[], &quantity.number).into_iter();
+                let plain = match &quantity.unit {
+                    UnitTest::Any => checked(ranges.collect())?,
+                    // Of the unit the ranges say nothing.
+                    _ => checked(ranges.map(KeyRange::unsure).collect())?,
+                };
+                let UnitTest::Coded { system, code, canonical: Some(canonical) } = &quantity.unit
+                else {
                     return Ok(plain);
                 };
+                let facet = Facet::of(value.number, View::Value);
+                let (unit, node) = (unit_key(system, code), Box::new(plain));
+                let plain = Node::Unconverted { facet, unit, node };
                 let ranges = canonical_ranges(&canonical.0, &canonical.1);
                 let check: Check<'q> = Box::new(|key| {
                     Ok(read_canonical(&mut Reader::new(key)).is_some_and(|it| quantity.holds(&it)))
@@ -241,10 +250,10 @@ impl<'q> Resolver<'_, 'q> {
             }
             Test::Near(near) => {
                 let (south, north) = near_latitudes(near);
-                checked(vec![KeyRange {
-                    low: Writer::default().float(south).finish(),
-                    high: after_prefix(&Writer::default().float(north).finish()),
-                }])
+                checked(vec![KeyRange::between(
+                    Writer::default().float(south).finish(),
+                    after_prefix(&Writer::default().float(north).finish()),
+                )])
             }
             Test::Composite(composite) => checked(value_prefix(match composite.parts.first() {
                 Some(Test::Token(TokenTest::Code { code, .. })) => Some(code),
