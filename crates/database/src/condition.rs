@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use fhir_core::json::Document;
 use fhir_core::{ResourceId, ResourceType};
 use fhir_search::{
-    Clause, Codes, Has, IndexedResource, Parameters, Query, ReferenceTest, Test, Unanswered,
-    UriTest, World, asks_for_words, matches,
+    Clause, Codes, ExtractOptions, Has, IndexedResource, Parameters, Query, ReferenceTest, Test,
+    Unanswered, UriTest, World, asks_for_words, matches,
 };
 use store::IdentifierKey;
 
@@ -95,9 +96,23 @@ impl SearchCriteria {
         self.visibility.shows(of, id)
     }
 
-    /// Whether a resource matches; `None` where its own values do not tell.
+    /// Whether what matches depends on resources of this type besides those that are matched.
     #[must_use]
-    pub fn matches_alone(&self, resource: &IndexedResource) -> Option<bool> {
+    pub fn reaches(&self, of: &ResourceType) -> bool {
+        self.reached.contains(of)
+    }
+
+    /// Whether a resource matches, given as JSON; `None` where it alone does not tell.
+    #[must_use]
+    pub fn matches_json(&self, json: &[u8]) -> Option<bool> {
+        let document = Document::parse(json).ok()?;
+        let IndexedBy { extractor, base, zone } = &self.by;
+        let options = ExtractOptions { base: Some(base), zone: *zone, last_updated: None };
+        self.matches_alone(&IndexedResource::of(document.root(), extractor, &options))
+    }
+
+    /// Whether a resource matches; `None` where its own values do not tell.
+    pub(crate) fn matches_alone(&self, resource: &IndexedResource) -> Option<bool> {
         let of = self.query.types.iter();
         let mut of = of.filter(|of| of.resource_type.as_str() == resource.resource_type());
         let Some(of) = of.next() else { return Some(false) };
