@@ -30,6 +30,8 @@ mod references;
 mod rules;
 mod search;
 mod search_access;
+mod search_linked;
+mod search_malformed;
 mod search_pages;
 mod search_parameters;
 mod terminology;

@@ -231,3 +231,35 @@ fn of_a_purged_patient_the_index_finds_nothing() {
         }
     }
 }
+
+/// SRCH-205: a page link leads on in the middle of a commit, whatever index was made since.
+#[test]
+fn a_page_goes_on_within_a_commit_after_a_start() {
+    let mut clinic = Clinic::over_sled();
+    index(clinic.database());
+    let patient =
+        |id: &str| put(&format!("Patient/{id}"), "{\"resourceType\":\"Patient\"}", Expect::Any);
+    clinic.commit(vec![patient("old"), patient("older")]).unwrap();
+    // A deletion before the others, and one of what is not there, which writes nothing.
+    clinic
+        .commit(vec![
+            delete("Patient/old", Expect::Any),
+            delete("Patient/none", Expect::Any),
+            patient("a"),
+            patient("b"),
+            delete("Patient/older", Expect::Any),
+            patient("c"),
+            patient("d"),
+        ])
+        .unwrap();
+    let query = query("Patient");
+    let snapshot = clinic.snapshot();
+    let first = find(&snapshot, &query, &EXTRACTOR, 2, None).unwrap();
+    assert_eq!(names(&first.matches), ["Patient/a/1", "Patient/b/1"]);
+    drop(snapshot);
+    clinic.reopen();
+    index(clinic.database());
+    let next = find(&clinic.snapshot(), &query, &EXTRACTOR, 2, first.next.as_deref()).unwrap();
+    assert_eq!(names(&next.matches), ["Patient/c/1", "Patient/d/1"]);
+    assert_eq!(next.next, None);
+}
