@@ -102,6 +102,15 @@ pub(super) fn describe_search(error: &SearchError) -> (StatusCode, Vec<Issue>) {
         SearchError::Cursor(_) => describe(&ServerError::PageLinkInvalid),
         SearchError::BeforeHorizon => describe(&ServerError::PageLinkExpired),
         SearchError::IndexNotReady => rebuilding(),
+        SearchError::ParametersChanged => (
+            StatusCode::GONE,
+            vec![Issue::error(
+                IssueCode::Expired,
+                "search parameters that this search asks by were defined anew since the page \
+                 before, so that its matches and their order are others; search again from the \
+                 first page",
+            )],
+        ),
         SearchError::TooCostly { budget, estimated, most } => {
             (BAD_REQUEST, vec![too_costly(*budget, *estimated, most.as_deref())])
         }
