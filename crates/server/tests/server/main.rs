@@ -13,6 +13,7 @@ mod clock;
 mod conditional_create;
 mod create;
 mod delete;
+mod explain;
 mod faults;
 mod history;
 mod history_pages;
