@@ -62,6 +62,7 @@ mod races;
 mod readiness;
 mod rest;
 mod search;
+mod search_parameters;
 mod starting;
 mod stopping;
 mod streaming;
