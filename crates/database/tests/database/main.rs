@@ -30,6 +30,7 @@ macro_rules! over_each_backend {
 mod as_of;
 mod blobs;
 mod bodies;
+mod conditions;
 mod damage;
 mod dictionaries;
 mod durability;

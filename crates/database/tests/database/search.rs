@@ -21,9 +21,9 @@ use fhir_terminology::Terminology;
 
 use crate::support::{Clinic, block_on, put};
 
-const BASE: &str = "https://own.example/fhir";
+pub(crate) const BASE: &str = "https://own.example/fhir";
 
-static EXTRACTOR: LazyLock<Arc<Extractor<'static>>> = LazyLock::new(extractor);
+pub(crate) static EXTRACTOR: LazyLock<Arc<Extractor<'static>>> = LazyLock::new(extractor);
 
 fn extractor() -> Arc<Extractor<'static>> {
     let (definitions, schema) = (DefinitionSet::r4(), Schema::r4());
@@ -32,7 +32,7 @@ fn extractor() -> Arc<Extractor<'static>> {
 }
 
 /// A query as after the base of a URL: `Patient?name=a`, `Patient/1/Observation?code=b`, `?_type=…`.
-fn query(request: &str) -> Query {
+pub(crate) fn query(request: &str) -> Query {
     read(request, Handling::Strict).unwrap_or_else(|error| panic!("{request}: {error}"))
 }
 
