@@ -42,7 +42,7 @@ pub use rules::{
     CheckedReferences, InvalidCheckedReferences, InvalidUniqueIdentifier, Rules, UniqueIdentifier,
 };
 pub use seal::Sealing;
-pub use search::{Asked, Found, SearchError};
+pub use search::{Abandoned, Asked, Found, SearchError};
 pub use snapshot::{Snapshot, StoredVersion};
 pub use terms::{Broken, Named, Required, Terms};
 pub use transaction::{

@@ -14,7 +14,7 @@ use crate::bodies::{Bodies, Kept};
 use crate::indexing::Indexing;
 use crate::large::{NotDone, Reading};
 use crate::seal::Sealing;
-use crate::{ReadError, Visibility, body};
+use crate::{Abandoned, ReadError, Visibility, body};
 
 /// Shows exactly the commits up to one position (guarantee G4), and of them what its
 /// [`Visibility`] lets through: what is not visible is answered as if it did not exist.
@@ -29,6 +29,8 @@ pub struct Snapshot {
     at: T,
     /// The search index, where there is one.
     pub(crate) indexing: Option<Arc<Indexing>>,
+    /// Whether anyone still waits for what searches of it find.
+    pub(crate) abandoned: Abandoned,
 }
 
 /// A version and its JSON.
@@ -49,7 +51,15 @@ impl Snapshot {
         at: T,
         indexing: Option<Arc<Indexing>>,
     ) -> Self {
-        Self { store, bodies, reading, schema, sealing, visibility, at, indexing }
+        let abandoned = Abandoned::default();
+        Self { store, bodies, reading, schema, sealing, visibility, at, indexing, abandoned }
+    }
+
+    /// The same data, for whoever may leave before the answer: its searches end soon after that,
+    /// with [`crate::SearchError::Abandoned`].
+    #[must_use]
+    pub fn until(self, abandoned: &Abandoned) -> Self {
+        Self { abandoned: abandoned.clone(), ..self }
     }
 
     /// The same data as of `t`, or as of here when that is earlier.

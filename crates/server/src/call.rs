@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use contract::{Grant, Interaction};
-use database::{Change, Database, Named, StoredVersion, Terms, Visibility};
+use database::{Abandoned, Change, Database, Named, StoredVersion, Terms, Visibility};
 use fhir_core::json::Value;
 use fhir_core::{Instant, Issue, Resource, ResourceId, ResourceType, VersionId};
 use fhir_validation::SentIn;
@@ -41,6 +41,8 @@ pub(crate) struct Call<'a> {
     pub(crate) original: Option<(&'a [u8], Encoding)>,
     /// The id of the request, by which logs have it.
     pub(crate) request_id: &'a str,
+    /// Whether its client has left; none where that ends nothing.
+    pub(crate) abandoned: Option<&'a Abandoned>,
 }
 
 /// The conditional headers, or the elements of `entry.request` that stand for them.

@@ -42,6 +42,7 @@ macro_rules! for_every_deployment {
     };
 }
 
+mod abandoned;
 mod access_log;
 mod backup;
 mod blobs;
@@ -66,5 +67,6 @@ mod starting;
 mod stopping;
 mod streaming;
 mod transactions;
+mod twins;
 mod validate;
 mod validation;

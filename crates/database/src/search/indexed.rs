@@ -2,7 +2,6 @@
 //! order of what is not sorted is that of the log.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use fhir_search::{InvalidSortPosition, Query, asks_for_words};
 use search_index::{Context, Cursor, Hit, Visible, VisiblePart, VisibleTypes, VisibleWithin};
@@ -61,11 +60,10 @@ impl Snapshot {
             Some(_) => return Err(SearchError::Cursor(InvalidSortPosition)),
         };
         let visible = self.as_visible().ok_or(SearchError::IndexNotReady)?;
-        let never = AtomicBool::new(false);
         let budget = asked.budget.saturating_mul(KEYS_FOR_A_VERSION);
         let look = || {
-            let context =
-                Context { codes: asked.codes, base: asked.base, budget, cancelled: &never };
+            let cancelled = self.abandoned.flag();
+            let context = Context { codes: asked.codes, base: asked.base, budget, cancelled };
             let search = indexing.index.search(self.at(), &visible, context)?;
             let found = search.find(query)?;
             let total = asked.count.then(|| found.total());

@@ -32,6 +32,8 @@ mod blobs;
 mod bodies;
 mod damage;
 mod dictionaries;
+#[path = "../differential/mod.rs"]
+mod differential;
 mod durability;
 mod gate;
 mod group;

@@ -11,6 +11,7 @@ pub(crate) struct Access {
     patient: Option<&'static str>,
     pub(crate) tenant: &'static str,
     client: &'static str,
+    user: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,14 @@ impl Access {
     /// These rules.
     pub(crate) fn of(rules: Vec<Rule>) -> Self {
         let tenant = super::TENANTS[0];
-        Self { caller: Caller::Known, rules, patient: None, tenant, client: "clinic-app" }
+        Self {
+            caller: Caller::Known,
+            rules,
+            patient: None,
+            tenant,
+            client: "clinic-app",
+            user: None,
+        }
     }
 
     /// Every action within one patient's compartment.
@@ -63,10 +71,16 @@ impl Access {
         Self { client, ..self }
     }
 
+    /// The same with this user at the app.
+    pub(crate) fn used_by(self, user: &'static str) -> Self {
+        Self { user: Some(user), ..self }
+    }
+
     /// The whole grant of a request.
     pub(crate) fn fields(&self, request: GrantFields) -> GrantFields {
         GrantFields {
             client: (self.caller == Caller::Known).then(|| self.client.to_owned()),
+            user: self.user.map(str::to_owned),
             patient: self.patient.map(|id| id.parse().expect("an id")),
             rules: self.rules.clone(),
             ..request
