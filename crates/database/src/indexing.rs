@@ -144,7 +144,7 @@ impl Indexed {
     /// What is made of it, as the receipt says.
     pub(crate) fn judged(self, receipt: &Receipt) -> ToApply {
         let made = self.changes.into_iter().zip(&receipt.written);
-        let changes = made.filter_map(|(change, written)| {
+        let made = made.filter_map(|(change, written)| {
             let version = written.version.filter(|_| written.changed)?;
             match change {
                 Unjudged::Write(prepared) => Some(Change::Put { prepared, version }),
@@ -152,7 +152,11 @@ impl Indexed {
                 Unjudged::Nothing => None,
             }
         });
-        ToApply { changes: changes.collect(), of: self.of }
+        let mut changes: Vec<Change> = made.collect();
+        // As they stand in the log: pages lead on by the places of versions there, also from an
+        // index that was made from the log.
+        changes.sort_by_key(|change| matches!(change, Change::Delete { .. }));
+        ToApply { changes, of: self.of }
     }
 }
 

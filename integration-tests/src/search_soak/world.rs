@@ -259,9 +259,9 @@ impl World {
             self.happened.deletions += u64::from(matches!(action, Action::Delete));
             changes.push(Change { resource_type, id, action, expect: Expect::Any });
         }
-        // Mostly seconds; a day in some hundred commits.
+        // Mostly seconds; a day in some fifty commits.
         let pause = match chance.below(8) {
-            0 => chance.below(3 * 3600),
+            0 => chance.below(8 * 3600),
             _ => chance.below(60),
         };
         self.advance(Duration::from_secs(pause));

@@ -8,6 +8,7 @@ use search_index::{Context, Cursor, Hit, Visible, VisiblePart, VisibleTypes, Vis
 use store::VersionEntry;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use super::scan::Scan;
 use super::{Asked, Found, SearchError};
 use crate::Snapshot;
 use crate::indexing::Indexing;
@@ -88,7 +89,11 @@ impl Snapshot {
             found.next = page.next.map(|cursor| [&[CURSOR][..], &cursor.encode()].concat());
             found.matches = self.entries(page.hits).await?;
         }
-        if let Some(included) = included {
+        if included.as_ref().is_some_and(|included| included.may_lack_versions) {
+            // The store has every version.
+            let mut scan = Scan::new(self, query, asked);
+            (found.included, found.included_cut) = scan.included(&found.matches).await?;
+        } else if let Some(included) = included {
             found.included_cut = included.is_cut;
             found.included = self.entries(included.hits).await?;
         }

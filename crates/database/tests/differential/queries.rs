@@ -103,7 +103,7 @@ impl<'a> Asking<'a> {
             }
             _ => of.to_owned(),
         };
-        let many = if path.is_empty() { 1 } else { self.chance.below(4) };
+        let many = if path.is_empty() { 1 } else { self.chance.one(&[0, 1, 1, 1, 2, 2, 3]) };
         for _ in 0..many {
             let of = if path.is_empty() { "Resource" } else { of };
             conditions.extend(self.condition(of, DEPTH));
@@ -192,9 +192,19 @@ impl<'a> Asking<'a> {
         (!rest.starts_with("_list") && !rest.starts_with("_filter")).then_some(rest)
     }
 
+    /// A parameter of a kind that few are of.
+    fn rare_parameter(&mut self, of: &str) -> Option<&'a Parameter> {
+        let rare = [Kind::Composite, Kind::Quantity, Kind::Special, Kind::Number];
+        let of_type = self.parameters.of_type(of).iter().map(|it| &**it);
+        let of_type: Vec<&Parameter> =
+            of_type.filter(|it| rare.contains(&it.kind) && USUAL.contains(&it.code())).collect();
+        (!of_type.is_empty()).then(|| self.chance.one(&of_type))
+    }
+
     /// What is asked of the resource itself.
     fn own(&mut self, of: &str) -> String {
-        let parameter = self.parameter(of);
+        let rare = if self.chance.once_in(5) { self.rare_parameter(of) } else { None };
+        let parameter = rare.unwrap_or_else(|| self.parameter(of));
         let code = parameter.code();
         if self.chance.once_in(8) {
             return format!("{code}:missing={}", self.chance.one(&["true", "false"]));

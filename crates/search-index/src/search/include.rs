@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use fhir_core::VersionId;
 use fhir_search::{Include, IncludeDirection, IncludeSource};
 use roaring::RoaringBitmap;
+use store::T;
 
 use super::{Among, Hit, Search};
 use crate::documents::Ordinal;
@@ -20,6 +21,9 @@ pub struct Included {
     pub hits: Vec<Hit>,
     /// Whether there were more than may be added.
     pub is_cut: bool,
+    /// Whether a reference names a version that merges may have dropped: what is added may lack
+    /// it, and what is included with it.
+    pub may_lack_versions: bool,
 }
 
 /// A document of some part.
@@ -30,6 +34,7 @@ struct Collected {
     added: Vec<Found>,
     limit: usize,
     is_cut: bool,
+    may_lack_versions: bool,
 }
 
 impl Collected {
@@ -49,7 +54,7 @@ impl Collected {
 impl Search<'_> {
     /// What `includes` add to the hits of a page, at most so many. References to what is not
     /// there, may not be seen or is contained add nothing. A reference to a version adds that
-    /// one, if it is still known.
+    /// one, if it is still known, and [`Included`] says if it may not be.
     ///
     /// # Errors
     /// [`SearchError`] when it costs too much or was cancelled.
@@ -67,7 +72,8 @@ impl Search<'_> {
         });
         let mut newest: Vec<Found> = own.collect();
         let seen = newest.iter().copied().collect();
-        let mut collected = Collected { seen, added: Vec::new(), limit, is_cut: false };
+        let mut collected =
+            Collected { seen, added: Vec::new(), limit, is_cut: false, may_lack_versions: false };
         let mut is_first = true;
         while !newest.is_empty() && !collected.is_cut {
             let before = collected.added.len();
@@ -81,7 +87,8 @@ impl Search<'_> {
             is_first = false;
         }
         let added = collected.added.iter().filter_map(|(part, doc)| self.hit(*part, *doc));
-        Ok(Included { hits: added.collect(), is_cut: collected.is_cut })
+        let Collected { is_cut, may_lack_versions, .. } = collected;
+        Ok(Included { hits: added.collect(), is_cut, may_lack_versions })
     }
 
     /// The references that an include follows, each with the type that has it.
@@ -154,11 +161,24 @@ impl Search<'_> {
                 Some(version) => self.version(ordinal, version),
                 None => self.current(ordinal),
             };
-            if let Some(found) = found {
-                collected.add(found);
+            match (found, version) {
+                (Some(found), _) => collected.add(found),
+                (None, Some(version)) if self.may_have_dropped(ordinal, version) => {
+                    collected.may_lack_versions = true;
+                }
+                (None, _) => {}
             }
         }
         Ok(())
+    }
+
+    /// Whether a version that is not found may have been there: one of what is there now, from
+    /// before, once merges have dropped anything.
+    fn may_have_dropped(&self, ordinal: Ordinal, version: VersionId) -> bool {
+        let current = self.current(ordinal).map(|(part, doc)| {
+            self.parts[part].read(|content| content.documents().get(doc).version)
+        });
+        self.index.oldest() > T::ZERO && current.is_some_and(|current| version < current)
     }
 
     /// The document of a certain version, if it was there and may be seen.

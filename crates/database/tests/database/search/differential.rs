@@ -29,7 +29,7 @@ fn indexed_by() -> IndexedBy {
 }
 
 /// Begins an index, and waits until it has caught up.
-fn index(database: &Database) {
+pub(super) fn index(database: &Database) {
     database.index_by(indexed_by()).unwrap();
     wait_until_indexed(database);
 }
