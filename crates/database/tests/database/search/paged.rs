@@ -108,6 +108,7 @@ fn pages_lead_on_in_an_index_made_anew_after_commits_that_delete(clinic: &mut Cl
         let found = page(&snapshot, "Patient", 1, after.as_deref());
         assert_eq!(names(&found.matches), format!("Patient/{id}"));
         after = found.next;
+        drop(snapshot);
         clinic.reopen();
         index(clinic.database());
     }
