@@ -101,6 +101,7 @@ counts! {
         sorted_by_three: "sorted by three keys",
         compartments: "within compartments",
         many_types: "of several types",
+        contained: "of contained resources",
     }
 }
 
@@ -143,6 +144,7 @@ impl Kinds {
             sorted_by_three: any(&|name, value| name == "_sort" && value.matches(',').count() > 1),
             compartments: count(path.contains('/')),
             many_types: any(&|name, _| name == "_type"),
+            contained: any(&|name, _| name == "_contained"),
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::blob;
 use crate::bodies::{Bodies, Kept};
-use crate::indexing::{Indexed, Indexing};
+use crate::indexing::{Indexed, Indexes};
 use crate::large::{Few, NotDone, Reading};
 use crate::line::{Line, NotTaken, Weight};
 use crate::seal::Sealing;
@@ -95,8 +95,8 @@ pub(crate) struct Shared {
     /// Large bodies are read by these, and sealed by those: neither waits for the other.
     reading: Reading,
     sealers: Few,
-    /// The search index, where there is one.
-    pub(crate) indexing: RwLock<Option<Arc<Indexing>>>,
+    /// The search indexes, where there are any.
+    pub(crate) indexes: RwLock<Indexes>,
     /// Held by whoever publishes commits, and by whoever puts another index.
     pub(crate) publishing: Mutex<()>,
     /// A purge is under way.
@@ -158,7 +158,7 @@ impl Database {
             sealing,
             reading: Reading::new(),
             sealers: Few::new(),
-            indexing: RwLock::new(None),
+            indexes: RwLock::default(),
             publishing: Mutex::new(()),
             purging: AtomicBool::new(false),
             clock,
@@ -245,6 +245,12 @@ impl Database {
         self.judge_and_write(transaction, terms).await
     }
 
+    /// A number that grows whenever somebody is purged; 0 when nobody ever was.
+    #[must_use]
+    pub fn purges(&self) -> u64 {
+        self.shared.sealing.epoch()
+    }
+
     /// The rules by which it judges.
     #[must_use]
     pub fn rules(&self) -> &Rules {
@@ -279,10 +285,10 @@ impl Database {
         &self,
         mut transaction: Transaction,
     ) -> Result<(Transaction, Option<Indexed>), CommitError> {
-        let (sealing, indexing) = (self.shared.sealing.clone(), self.shared.indexing());
+        let (sealing, indexes) = (self.shared.sealing.clone(), self.shared.indexes());
         let is_long = transaction.is_long();
         let work = move || {
-            let indexed = indexing.map(|it| it.prepare(&transaction));
+            let indexed = indexes.prepare(&transaction);
             sealing.seal(&mut transaction)?;
             Ok((transaction, indexed))
         };
@@ -439,8 +445,8 @@ impl Shared {
         let at = T::new(self.published.load(Ordering::Acquire));
         let (store, bodies) = (Arc::clone(&self.store), Arc::clone(&self.bodies));
         let (sealing, reading) = (self.sealing.clone(), self.reading.clone());
-        let indexing = self.indexing();
-        Snapshot::new((store, sealing), (bodies, reading), self.schema, visibility, at, indexing)
+        let indexes = self.indexes();
+        Snapshot::new((store, sealing), (bodies, reading), self.schema, visibility, at, indexes)
     }
 
     /// Forgets what is kept in memory if somebody was purged since `epoch`.

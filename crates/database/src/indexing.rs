@@ -6,33 +6,36 @@
 //! waits. Until the index has caught up, searches look at the resources themselves; so they do
 //! while the newest version of some resource cannot be read, since then nothing may be left out
 //! silently.
+//!
+//! When parameters are defined anew, the next index is made beside the one that there is, which
+//! goes on following the log and answers what does not ask by the new ones.
 
 mod owner;
+mod progress;
+mod rebuild;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use fhir_core::json::{Document, Replacements};
-use fhir_core::{Instant, Resource, ResourceId, ResourceType};
+use fhir_core::json::Document;
+use fhir_core::{Instant, ResourceId, ResourceType};
 use fhir_schema::Schema;
-use fhir_search::{ExtractOptions, Extractor, Parameters, Zone};
+use fhir_search::{ExtractOptions, Extractor, Zone};
 use parking_lot::{Condvar, Mutex};
 use search_index::{Change, Index, Prepared, Settled, Subject};
-use store::{HistoryOrder, HistoryVersion, T, places};
+use store::T;
 
 use crate::compartment::Compartments;
 use crate::transaction::Action;
 use crate::{ReadError, Receipt, Snapshot, Transaction};
 
-/// Versions that are read from the log at a time.
-const PAGE: usize = 500;
+pub use progress::BeingIndexed;
+
 /// So many changes wait with what was prepared of them; what more of them say is read from the
 /// log again.
 const MOST_PREPARED: usize = 4096;
-/// Pages of the log after which segments are made of what they had.
-const PAGES_BETWEEN: usize = 8;
 /// How long whoever settles waits before it looks again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long it waits at most before it reads again what could not be read.
@@ -60,6 +63,8 @@ pub(crate) struct Indexing {
     behind: Mutex<Option<Waiting>>,
     /// Whether nothing is behind.
     has_caught_up: AtomicBool,
+    /// Whether the log was read once: from now on it is worth to prepare commits for it.
+    has_read_log: AtomicBool,
     /// Resources whose newest version could not be read.
     unreadable: Mutex<HashSet<(ResourceType, ResourceId)>>,
     /// Whether there are none.
@@ -68,6 +73,8 @@ pub(crate) struct Indexing {
     is_broken: AtomicBool,
     /// The instant of the last commit that was applied, in microseconds.
     last: AtomicI64,
+    /// What was said in the log of what could not be indexed: how often it was so then.
+    told: Mutex<BTreeMap<Code, u64>>,
     /// Something is to be done.
     wake: Condvar,
     stop: AtomicBool,
@@ -120,10 +127,35 @@ impl Waiting {
     }
 }
 
-/// What was prepared of a transaction's changes, one for each of them, and for which index.
+/// A type and the code of one of its parameters.
+type Code = (Box<str>, Box<str>);
+
+/// The indexes of a tenant.
+#[derive(Clone, Default)]
+pub(crate) struct Indexes {
+    /// The one that searches ask.
+    pub(crate) current: Option<Arc<Indexing>>,
+    /// The one that is being made to stand in its place.
+    pub(crate) next: Option<Arc<Indexing>>,
+}
+
+impl Indexes {
+    fn all(&self) -> impl Iterator<Item = &Arc<Indexing>> {
+        self.current.iter().chain(&self.next)
+    }
+
+    /// Prepares what a transaction says for those that will soon want it.
+    pub(crate) fn prepare(&self, transaction: &Transaction) -> Option<Indexed> {
+        let next = self.next.iter().filter(|it| it.has_read_log.load(Ordering::Acquire));
+        let wanting = self.current.iter().chain(next);
+        let each: Vec<_> = wanting.map(|it| (Arc::clone(it), it.prepare(transaction))).collect();
+        (!each.is_empty()).then_some(Indexed { each })
+    }
+}
+
+/// What was prepared of a transaction's changes, one for each of them, by index.
 pub(crate) struct Indexed {
-    of: Arc<Indexing>,
-    changes: Vec<Unjudged>,
+    each: Vec<(Arc<Indexing>, Vec<Unjudged>)>,
 }
 
 /// A change of which it is not known yet whether it is made.
@@ -134,30 +166,42 @@ enum Unjudged {
     Nothing,
 }
 
-/// A commit's changes for one index, those alone that were made.
+/// A commit's changes, those alone that were made, by index.
 pub(crate) struct ToApply {
-    of: Arc<Indexing>,
-    changes: Vec<Change>,
+    each: Vec<(Arc<Indexing>, Vec<Change>)>,
+}
+
+impl ToApply {
+    /// Those for an index, where they were prepared for it.
+    fn take(&mut self, of: &Arc<Indexing>) -> Option<Vec<Change>> {
+        let at = self.each.iter().position(|(it, _)| Arc::ptr_eq(it, of))?;
+        Some(self.each.swap_remove(at).1)
+    }
 }
 
 impl Indexed {
     /// What is made of it, as the receipt says.
     pub(crate) fn judged(self, receipt: &Receipt) -> ToApply {
-        let made = self.changes.into_iter().zip(&receipt.written);
-        let made = made.filter_map(|(change, written)| {
-            let version = written.version.filter(|_| written.changed)?;
-            match change {
-                Unjudged::Write(prepared) => Some(Change::Put { prepared, version }),
-                Unjudged::Delete(resource_type, id) => Some(Change::Delete { resource_type, id }),
-                Unjudged::Nothing => None,
-            }
-        });
-        let mut changes: Vec<Change> = made.collect();
-        // As they stand in the log: pages lead on by the places of versions there, also from an
-        // index that was made from the log.
-        changes.sort_by_key(|change| matches!(change, Change::Delete { .. }));
-        ToApply { changes, of: self.of }
+        let each = self.each.into_iter().map(|(of, changes)| (of, judged(changes, receipt)));
+        ToApply { each: each.collect() }
     }
+}
+
+fn judged(changes: Vec<Unjudged>, receipt: &Receipt) -> Vec<Change> {
+    let made = changes.into_iter().zip(&receipt.written);
+    let changes = made.filter_map(|(change, written)| {
+        let version = written.version.filter(|_| written.changed)?;
+        match change {
+            Unjudged::Write(prepared) => Some(Change::Put { prepared, version }),
+            Unjudged::Delete(resource_type, id) => Some(Change::Delete { resource_type, id }),
+            Unjudged::Nothing => None,
+        }
+    });
+    let mut changes: Vec<Change> = changes.collect();
+    // The log has them in this order too, and a place in it is a place in a page's link: the index
+    // that is made of the log after a start must give the same.
+    changes.sort_by_key(|change| matches!(change, Change::Delete { .. }));
+    changes
 }
 
 impl Indexing {
@@ -168,10 +212,12 @@ impl Indexing {
             schema,
             behind: Mutex::new(Some(Waiting::default())),
             has_caught_up: AtomicBool::new(false),
+            has_read_log: AtomicBool::new(false),
             unreadable: Mutex::default(),
             is_whole: AtomicBool::new(true),
             is_broken: AtomicBool::new(false),
             last: AtomicI64::new(i64::MIN),
+            told: Mutex::default(),
             wake: Condvar::new(),
             stop: AtomicBool::new(false),
         })
@@ -182,15 +228,16 @@ impl Indexing {
         &self.by
     }
 
-    /// Whether it takes values by this extractor.
-    pub(crate) fn is_by(&self, extractor: &Arc<Extractor<'static>>) -> bool {
-        Arc::ptr_eq(&self.by.extractor, extractor)
+    /// Whether it has what this extractor takes from resources.
+    pub(crate) fn is_by(&self, extractor: &Extractor<'static>) -> bool {
+        let own = &self.by.extractor;
+        own.is_comparable(extractor)
+            && own.parameters().fingerprint() == extractor.parameters().fingerprint()
     }
 
-    /// Whether a query that was read with these parameters can be asked of it now.
-    pub(crate) fn answers(&self, parameters: &Arc<Parameters>, zone: Zone) -> bool {
-        Arc::ptr_eq(self.by.extractor.parameters(), parameters)
-            && self.by.zone == zone
+    /// Whether it has all that is visible and is to be searched, so that its values tell.
+    pub(crate) fn is_ready(&self, zone: Zone) -> bool {
+        self.by.zone == zone
             && self.has_caught_up()
             && self.is_whole.load(Ordering::Acquire)
             && !self.is_broken.load(Ordering::Acquire)
@@ -209,7 +256,7 @@ impl Indexing {
     }
 
     /// Prepares what a transaction says.
-    pub(crate) fn prepare(self: &Arc<Self>, transaction: &Transaction) -> Indexed {
+    fn prepare(&self, transaction: &Transaction) -> Vec<Unjudged> {
         let prepare = |change: &crate::Change| match &change.action {
             Action::Write { body, .. } => {
                 let name = (&change.resource_type, &change.id);
@@ -225,8 +272,7 @@ impl Indexing {
             }
             Action::Delete => Unjudged::Nothing,
         };
-        let changes = transaction.changes.iter().map(prepare).collect();
-        Indexed { of: Arc::clone(self), changes }
+        transaction.changes.iter().map(prepare).collect()
     }
 
     /// Whether resources of a type are searched: not those that the server keeps for itself.
@@ -243,7 +289,15 @@ impl Indexing {
         if !self.concerns(of) {
             return None;
         }
-        let document = Document::parse(json).ok()?;
+        self.prepared_of((of, id), &Document::parse(json).ok()?, compartments)
+    }
+
+    fn prepared_of(
+        &self,
+        (of, id): (&ResourceType, &ResourceId),
+        document: &Document<'_>,
+        compartments: &Compartments,
+    ) -> Option<Prepared> {
         let patient = ResourceType::new("Patient").ok()?;
         let patients = compartments.patients.iter();
         let compartments: Vec<_> = patients.map(|id| (patient.clone(), id.clone())).collect();
@@ -254,8 +308,7 @@ impl Indexing {
     }
 
     /// Takes in a commit that is durable: the next one of the log. The serial step calls it.
-    pub(crate) fn follow(self: &Arc<Self>, t: T, instant: Instant, prepared: Option<ToApply>) {
-        let own = prepared.filter(|it| Arc::ptr_eq(&it.of, self)).map(|it| it.changes);
+    pub(crate) fn follow(&self, t: T, instant: Instant, own: Option<Vec<Change>>) {
         let mut behind = self.behind.lock();
         match (&mut *behind, own) {
             (None, Some(changes)) => self.apply(t, instant, changes),
@@ -306,8 +359,14 @@ impl Indexing {
         self.apply(t, Instant::from_micros(instant), Vec::new());
     }
 
-    /// Follows the log from its start until it is stopped; `snapshot` gives all data at the head.
-    pub(crate) fn run(&self, snapshot: &dyn Fn() -> Snapshot, now: &dyn Fn() -> Instant) {
+    /// Follows the log from its start until it is stopped; `snapshot` gives all data at the head,
+    /// `has_caught_up` is told whenever it has all that is visible.
+    pub(crate) fn run(
+        &self,
+        snapshot: &dyn Fn() -> Snapshot,
+        now: &(dyn Fn() -> Instant + Sync),
+        has_caught_up: &dyn Fn(),
+    ) {
         let mut pause = PAUSE;
         let mut done = self.read_log(&snapshot(), T::ZERO, now);
         while !self.is_stopped() {
@@ -325,9 +384,12 @@ impl Indexing {
                 continue;
             }
             pause = PAUSE;
+            self.has_read_log.store(true, Ordering::Release);
             done = self.catch_up(snapshot, now);
-            if done.is_ok() {
+            if done.is_ok() && !self.is_stopped() {
+                has_caught_up();
                 self.settle(now);
+                self.tell_left_out();
             }
         }
     }
@@ -347,7 +409,7 @@ impl Indexing {
     fn catch_up(
         &self,
         snapshot: &dyn Fn() -> Snapshot,
-        now: &dyn Fn() -> Instant,
+        now: &(dyn Fn() -> Instant + Sync),
     ) -> Result<(), ReadError> {
         while !self.is_stopped() {
             let mut behind = self.behind.lock();
@@ -381,101 +443,15 @@ impl Indexing {
         Ok(())
     }
 
-    /// Applies all commits after a position that a snapshot shows.
-    fn read_log(
-        &self,
-        all: &Snapshot,
-        after: T,
-        now: &dyn Fn() -> Instant,
-    ) -> Result<(), ReadError> {
-        let mut range = places(after, all.at());
-        let mut pages = 0;
-        let mut commit: Option<Read> = None;
-        while !self.is_stopped() {
-            let log = all.log(None, range.clone(), HistoryOrder::OldestFirst, PAGE);
-            let page = futures_executor::block_on(log)?;
-            let Some(last) = page.last() else { break };
-            range.start = last.place.next();
-            for HistoryVersion { entry, .. } in page {
-                if self.is_stopped() {
-                    return Ok(());
-                }
-                let (t, instant) = (entry.t, entry.instant);
-                if let Some(before) = commit.take_if(|before| before.t != t) {
-                    self.apply_read(before);
-                }
-                let new = || Read { t, instant, changes: Vec::new(), unreadable: Vec::new() };
-                self.read(all, entry, commit.get_or_insert_with(new))?;
-            }
-            pages += 1;
-            if pages % PAGES_BETWEEN == 0 {
-                self.settle_all(now);
-            }
-        }
-        if self.is_stopped() {
-            return Ok(());
-        }
-        if let Some(commit) = commit {
-            self.apply_read(commit);
-        }
-        self.advance(all.at());
-        Ok(())
-    }
-
-    /// Adds what a version of the log does to what its commit does.
-    fn read(
-        &self,
-        all: &Snapshot,
-        entry: store::VersionEntry,
-        commit: &mut Read,
-    ) -> Result<(), ReadError> {
-        let (of, id, version) = (entry.resource_type.clone(), entry.id.clone(), entry.version);
-        if !self.concerns(&of) {
-            return Ok(());
-        }
-        let json = match futures_executor::block_on(all.load(entry)) {
-            Ok(stored) => stored.json,
-            // Who was purged is found by nothing.
-            Err(ReadError::Purged) => None,
-            // It will be read another time.
-            Err(
-                error @ (ReadError::Overloaded
-                | ReadError::Store(store::ReadError::StateFailed { .. })),
-            ) => {
-                return Err(error);
-            }
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(
-                    error,
-                    "what {of}/{id} says in version {version} cannot be read: while that is its \
-                     newest, searches look at the resources instead of the index"
-                );
-                commit.unreadable.push((of.clone(), id.clone()));
-                None
-            }
-        };
-        let prepared = json.and_then(|json| {
-            let document = Document::parse(&json).ok()?;
-            let resource = Resource::new(document.root()).ok()?;
-            let of_whom = Compartments::of(&resource, &id, &Replacements::default(), self.schema);
-            self.prepared((&of, &id), &json, &of_whom)
-        });
-        commit.changes.push(match prepared {
-            Some(prepared) => Change::Put { prepared, version },
-            None => Change::Delete { resource_type: of, id },
-        });
-        Ok(())
-    }
-
     /// Makes segments while there are any to make.
-    pub(crate) fn settle_all(&self, now: &dyn Fn() -> Instant) {
+    pub(crate) fn settle_all(&self, now: &(dyn Fn() -> Instant + Sync)) {
         let horizon = Instant::from_micros(now().as_micros().saturating_sub(HORIZON));
-        while !self.is_stopped() && self.index.settle(horizon) == Settled::Some {}
+        while !self.is_stopped() && self.index.settle_unless(&self.stop, horizon) == Settled::Some {
+        }
     }
 
     /// Makes segments, then waits for more to make.
-    fn settle(&self, now: &dyn Fn() -> Instant) {
+    fn settle(&self, now: &(dyn Fn() -> Instant + Sync)) {
         self.settle_all(now);
         let mut behind = self.behind.lock();
         if behind.is_none() && !self.is_stopped() {

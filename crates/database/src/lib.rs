@@ -22,6 +22,7 @@ mod line;
 mod purge;
 pub mod quarantine;
 mod recent;
+mod rows;
 mod rules;
 mod seal;
 mod search;
@@ -36,13 +37,17 @@ pub use answered::{Answered, KNOWN_FOR, Lookup};
 pub use body::{Body, DeriveFromBody, OwnTag, identifiers};
 pub use database::{Database, Options};
 pub use error::{CommitError, ReadError};
-pub use indexing::IndexedBy;
+pub use indexing::{BeingIndexed, IndexedBy};
 pub use purge::{NotLookedAt, Obstacle, Purge, PurgeError, Purged};
+pub use rows::Rows;
 pub use rules::{
     CheckedReferences, InvalidCheckedReferences, InvalidUniqueIdentifier, Rules, UniqueIdentifier,
 };
 pub use seal::Sealing;
-pub use search::{Abandoned, Asked, Found, SearchError};
+pub use search::{
+    Abandoned, Asked, ClauseExplained, Costly, Explained, Found, NoIndex, ResourceExplained,
+    SearchError, Valued,
+};
 pub use snapshot::{Snapshot, StoredVersion};
 pub use terms::{Broken, Named, Required, Terms};
 pub use transaction::{
@@ -50,6 +55,7 @@ pub use transaction::{
 };
 pub use visibility::{NarrowerThanEnforced, Visibility};
 
+pub use search_index::{Plan, Step, TypePlan, Way};
 pub use store::{
     CloseError, CommitId, FhirVersion, HistoryOrder, HistoryVersion, Idempotency, IdentifierKey,
     InvalidTenant, Method, Place, Store, T, TenantText, VersionEntry, keys, places,

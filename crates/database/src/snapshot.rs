@@ -11,10 +11,10 @@ use tokio::runtime::Handle;
 
 use crate::blob::Fetched;
 use crate::bodies::{Bodies, Kept};
-use crate::indexing::Indexing;
+use crate::indexing::Indexes;
 use crate::large::{NotDone, Reading};
 use crate::seal::Sealing;
-use crate::{Abandoned, ReadError, Visibility, body};
+use crate::{Abandoned, ReadError, Rows, Visibility, body};
 
 /// Shows exactly the commits up to one position (guarantee G4), and of them what its
 /// [`Visibility`] lets through: what is not visible is answered as if it did not exist.
@@ -27,8 +27,10 @@ pub struct Snapshot {
     sealing: Sealing,
     pub(crate) visibility: Visibility,
     at: T,
-    /// The search index, where there is one.
-    pub(crate) indexing: Option<Arc<Indexing>>,
+    /// The search indexes, where there are any.
+    pub(crate) indexes: Indexes,
+    /// What is read through it.
+    pub(crate) rows: Rows,
     /// Whether anyone still waits for what searches of it find.
     pub(crate) abandoned: Abandoned,
 }
@@ -49,10 +51,11 @@ impl Snapshot {
         schema: &'static Schema,
         visibility: Visibility,
         at: T,
-        indexing: Option<Arc<Indexing>>,
+        indexes: Indexes,
     ) -> Self {
+        let rows = Rows::default();
         let abandoned = Abandoned::default();
-        Self { store, bodies, reading, schema, sealing, visibility, at, indexing, abandoned }
+        Self { store, bodies, reading, schema, sealing, visibility, at, indexes, rows, abandoned }
     }
 
     /// The same data, for whoever may leave before the answer: its searches end soon after that,
@@ -60,6 +63,17 @@ impl Snapshot {
     #[must_use]
     pub fn until(self, abandoned: &Abandoned) -> Self {
         Self { abandoned: abandoned.clone(), ..self }
+    }
+
+    /// The same, with what is read through it counted there.
+    #[must_use]
+    pub fn counted(self, rows: &Rows) -> Self {
+        Self { rows: rows.clone(), ..self }
+    }
+
+    /// What is known of resource types.
+    pub(crate) fn schema(&self) -> &'static Schema {
+        self.schema
     }
 
     /// The same data as of `t`, or as of here when that is earlier.
@@ -104,7 +118,9 @@ impl Snapshot {
         if !self.visibility.shows(resource_type, id) {
             return Ok(None);
         }
-        Ok(self.store.newest(resource_type, id, self.at).await?)
+        let newest = self.store.newest(resource_type, id, self.at).await?;
+        self.rows.add(u64::from(newest.is_some()));
+        Ok(newest)
     }
 
     /// One version of a resource.
@@ -165,7 +181,9 @@ impl Snapshot {
         if !self.visibility.shows(resource_type, id) {
             return Ok(Vec::new());
         }
-        Ok(self.store.versions(resource_type, id, self.at).await?)
+        let versions = self.store.versions(resource_type, id, self.at).await?;
+        self.rows.add(versions.len() as u64);
+        Ok(versions)
     }
 
     /// The resource of a version, its body read.
@@ -173,6 +191,7 @@ impl Snapshot {
     /// # Errors
     /// [`ReadError`] when the body cannot be read; [`ReadError::Purged`] when nobody can any more.
     pub async fn load(&self, entry: VersionEntry) -> Result<StoredVersion, ReadError> {
+        self.rows.add(1);
         if entry.flags.is_deleted() {
             return Ok(StoredVersion { entry, json: None });
         }
@@ -193,6 +212,18 @@ impl Snapshot {
         }
         let json = Some(json);
         Ok(StoredVersion { entry, json })
+    }
+
+    /// The JSON of a version as [`Snapshot::load`] gives it, which is not kept for others: for
+    /// whoever reads everything once.
+    ///
+    /// # Errors
+    /// As [`Snapshot::load`].
+    pub(crate) async fn load_once(&self, entry: &VersionEntry) -> Result<Option<Bytes>, ReadError> {
+        if entry.flags.is_deleted() {
+            return Ok(None);
+        }
+        self.open(entry).await.map(Some)
     }
 
     /// The JSON of a version as it is stored. A large one is fetched, and then compared with its

@@ -1,16 +1,21 @@
 //! A settled part of the index: it is read without a lock.
 
-use std::collections::HashMap;
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use fhir_search::Direction;
 use parking_lot::RwLock;
 
+use crate::SearchError;
 use crate::dictionary::Dictionary;
 use crate::documents::{Document, Documents};
 use crate::facet::Facet;
-use crate::part::{ByDocument, DocumentPlaces, Keys, Part};
-use crate::postings::Postings;
-use crate::sort::{SortView, SortViewKey};
+use crate::key::unconverted_unit;
+use crate::part::{ByDocument, DocumentPlaces, Keys, Part, Units};
+use crate::postings::{Postings, Union};
+use crate::sort::{SortSource, SortView, SortViewKey};
 
 /// An immutable part of the index.
 #[derive(Debug)]
@@ -19,6 +24,8 @@ pub(crate) struct Segment {
     dictionary: Dictionary,
     /// Keys by document, made when first asked for.
     by_document: RwLock<HashMap<Facet, DocumentPlaces>>,
+    /// Codes of quantities that are not known in base units, made when first asked for.
+    unconverted: RwLock<HashMap<Facet, Units>>,
     /// Documents in the order of a value, made when first asked for.
     sorted: RwLock<HashMap<SortViewKey, Arc<SortView>>>,
 }
@@ -34,9 +41,22 @@ pub(crate) struct Source<'a> {
 /// No document has this number.
 pub(crate) const DROPPED: u32 = u32::MAX;
 
+/// A merge looks up so often whether it is to stop: after so many keys.
+const BETWEEN_LOOKS: u64 = 4096;
+
 impl Segment {
-    /// Puts the keys of `sources`, whose documents follow one another, into one segment.
-    pub(crate) fn build(documents: Vec<Document>, sources: Vec<Source<'_>>) -> Self {
+    /// Puts the keys of `sources`, whose documents follow one another, into one segment. `None`
+    /// when it was stopped.
+    pub(crate) fn build(
+        documents: Vec<Document>,
+        sources: Vec<Source<'_>>,
+        stop: &AtomicBool,
+    ) -> Option<Self> {
+        Some(Self::new(documents, merge(sources, stop)?))
+    }
+
+    /// A segment of documents in the order of the log and their keys.
+    pub(crate) fn new(documents: Vec<Document>, dictionary: Dictionary) -> Self {
         let mut own = Documents::default();
         for document in documents {
             own.push(document);
@@ -44,8 +64,9 @@ impl Segment {
         own.sort();
         Self {
             documents: own,
-            dictionary: merge(sources),
+            dictionary,
             by_document: RwLock::default(),
+            unconverted: RwLock::default(),
             sorted: RwLock::default(),
         }
     }
@@ -57,6 +78,30 @@ impl Segment {
             let place = dictionary.places(facet);
             place.map(move |it| (facet, dictionary.key(it), dictionary.postings(it)))
         }))
+    }
+
+    /// Makes by itself what was made of another when it was asked for, so that whoever asks next
+    /// need not wait for it.
+    pub(crate) fn make_as(&self, other: &Self, source: &SortSource<'_>) -> Result<(), SearchError> {
+        let facets: Vec<Facet> = other.by_document.read().keys().copied().collect();
+        facets.into_iter().for_each(|facet| drop(self.by_document(facet)));
+        let facets: Vec<Facet> = other.unconverted.read().keys().copied().collect();
+        facets.into_iter().for_each(|facet| drop(self.unconverted(facet)));
+        let views: Vec<_> =
+            other.sorted.read().iter().map(|(key, view)| (*key, view.kind())).collect();
+        for (key, kind) in views {
+            let direction =
+                if key.descending { Direction::Descending } else { Direction::Ascending };
+            let source = SortSource { direction, ..*source };
+            if self.kept_view(key).is_none() {
+                let view = match kind {
+                    None => source.by_ids()?,
+                    Some(kind) => source.by_values(key.facet, kind)?,
+                };
+                self.keep_view(key, &Arc::new(view));
+            }
+        }
+        Ok(())
     }
 
     /// How many documents it has.
@@ -96,6 +141,36 @@ impl Part for Segment {
         self.dictionary.count_documents(facet, low, high)
     }
 
+    fn unite<'a>(
+        &'a self,
+        facet: Facet,
+        (low, high): (&[u8], Option<&[u8]>),
+        union: &mut Union<'a>,
+    ) -> (u64, u64) {
+        let places = self.dictionary.within(facet, low, high);
+        (places.len() as u64, self.dictionary.unite(places, union))
+    }
+
+    fn is_single(&self, facet: Facet) -> bool {
+        self.dictionary.is_single(facet)
+    }
+
+    fn unconverted(&self, facet: Facet) -> Option<Units> {
+        let known = self.unconverted.read().get(&facet).cloned();
+        Some(known.unwrap_or_else(|| {
+            let keys = self.dictionary.places(facet).map(|place| self.dictionary.key(place));
+            let mut units: HashSet<Box<[u8]>> = HashSet::new();
+            for unit in keys.filter_map(unconverted_unit) {
+                if !units.contains(unit) {
+                    units.insert(unit.into());
+                }
+            }
+            let units: Units = units.into();
+            self.unconverted.write().insert(facet, Arc::clone(&units));
+            units
+        }))
+    }
+
     fn get(&self, facet: Facet, key: &[u8]) -> Option<Postings<'_>> {
         self.dictionary.get(facet, key)
     }
@@ -112,7 +187,7 @@ impl Part for Segment {
             self.by_document.write().insert(facet, Arc::clone(&pairs));
             pairs
         });
-        ByDocument::Sorted { pairs, dictionary: &self.dictionary }
+        ByDocument::Sorted { pairs, dictionary: &self.dictionary, last: Cell::new(0) }
     }
 
     fn kept_view(&self, key: SortViewKey) -> Option<Arc<SortView>> {
@@ -126,12 +201,15 @@ impl Part for Segment {
 
 /// Merges sorted keys. Of a key that several sources have, the documents come in the order of the
 /// sources, which is ascending.
-fn merge(sources: Vec<Source<'_>>) -> Dictionary {
+fn merge(sources: Vec<Source<'_>>, stop: &AtomicBool) -> Option<Dictionary> {
     let mut dictionary = Dictionary::default();
     let mut sources: Vec<_> =
         sources.into_iter().map(|source| (source.keys.peekable(), source.numbers)).collect();
     let mut docs = Vec::new();
-    loop {
+    for looked_at in 0_u64.. {
+        if looked_at.is_multiple_of(BETWEEN_LOOKS) && stop.load(Ordering::Relaxed) {
+            return None;
+        }
         let least = sources.iter_mut().filter_map(|(keys, _)| {
             let (facet, key, _) = keys.peek()?;
             Some((*facet, *key))
@@ -153,5 +231,5 @@ fn merge(sources: Vec<Source<'_>>) -> Dictionary {
         dictionary.push(facet, key, &docs);
     }
     dictionary.shrink();
-    dictionary
+    Some(dictionary)
 }

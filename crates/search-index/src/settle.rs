@@ -2,15 +2,18 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fhir_core::Instant;
+use fhir_search::Direction;
 use store::T;
 
+use crate::cost::Meter;
 use crate::documents::{Document, Ending, Superseded};
 use crate::index::Index;
 use crate::parts::{Content, PartRef, Parts};
 use crate::segment::{DROPPED, Segment, Source};
+use crate::sort::SortSource;
 
 /// Whether there was something to settle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +41,11 @@ impl Index {
     /// `horizon` or before are dropped; a `t` at which one of them was the newest cannot be
     /// searched any more.
     pub fn settle(&self, horizon: Instant) -> Settled {
+        self.settle_unless(&AtomicBool::new(false), horizon)
+    }
+
+    /// As [`Index::settle`], but given up when `stop` turns true: then nothing is changed.
+    pub fn settle_unless(&self, stop: &AtomicBool, horizon: Instant) -> Settled {
         let _settling = self.settling.lock();
         let parts = Arc::clone(&self.parts.read());
         let full = parts.iter().take(parts.len() - 1).position(|it| it.as_segment().is_none());
@@ -46,8 +54,17 @@ impl Index {
         let Some(chosen) = chosen else {
             return Settled::Nothing;
         };
-        self.replace(&parts[chosen], horizon);
-        Settled::Some
+        match self.replace(&parts[chosen], horizon, stop) {
+            Some(()) => Settled::Some,
+            None => Settled::Nothing,
+        }
+    }
+
+    /// How many tails are full and wait to be settled.
+    #[must_use]
+    pub fn unsettled(&self) -> usize {
+        let parts = Arc::clone(&self.parts.read());
+        parts.iter().filter(|part| part.as_segment().is_none()).count().saturating_sub(1)
     }
 
     /// Lets the next commits go to another tail, so that this one can be settled before it is
@@ -78,15 +95,30 @@ impl Index {
         let parts = Arc::clone(&self.parts.read());
         for part in parts.iter().take(parts.len() - 1) {
             if part.superseded.read().purged() > 0 {
-                self.replace(std::slice::from_ref(part), Instant::MIN);
+                let never = AtomicBool::new(false);
+                let _done = self.replace(std::slice::from_ref(part), Instant::MIN, &never);
             }
         }
     }
 
+    /// Makes for a new segment what searches have made for others, before anyone searches it.
+    fn make_views(&self, segment: &Segment, stop: &AtomicBool) {
+        let parts = Arc::clone(&self.parts.read());
+        let meter = Meter::new(u64::MAX, stop);
+        let direction = Direction::Ascending;
+        let source = SortSource { part: segment, direction, names: &self.names, meter: &meter };
+        for other in parts.iter().filter_map(PartRef::as_segment) {
+            // Where it is stopped, whoever searches makes them.
+            let _ = segment.make_as(other, &source);
+        }
+    }
+
     /// Makes one segment of adjacent parts that no commit writes into, and puts it in their place.
-    fn replace(&self, inputs: &[PartRef], horizon: Instant) {
+    /// `None` when it was stopped.
+    fn replace(&self, inputs: &[PartRef], horizon: Instant, stop: &AtomicBool) -> Option<()> {
         let mut merge = Merge::new(inputs, horizon);
-        let segment = merge.build(inputs);
+        let segment = merge.build(inputs, stop)?;
+        self.make_views(&segment, stop);
         merge.take_endings(inputs);
         // What is dropped must not be missed by a search that begins now.
         self.oldest.fetch_max(merge.dropped.get(), Ordering::AcqRel);
@@ -95,14 +127,11 @@ impl Index {
         let made = (segment.documents_len() > 0)
             .then(|| PartRef::segment(segment, std::mem::take(&mut merge.superseded)));
         let mut parts = self.parts.write();
-        let Some(first) =
-            parts.iter().position(|part| inputs.first().is_some_and(|it| it.is(part)))
-        else {
-            return;
-        };
+        let first = parts.iter().position(|part| inputs.first().is_some_and(|it| it.is(part)))?;
         let after = parts[first + inputs.len()..].iter().cloned();
         let next = parts[..first].iter().cloned().chain(made).chain(after).collect();
         *parts = Arc::new(next);
+        Some(())
     }
 }
 
@@ -188,7 +217,7 @@ impl Merge {
         Self { documents, numbers, superseded: Superseded::default(), taken, dropped }
     }
 
-    fn build(&mut self, inputs: &[PartRef]) -> Segment {
+    fn build(&mut self, inputs: &[PartRef], stop: &AtomicBool) -> Option<Segment> {
         let documents = std::mem::take(&mut self.documents);
         // One by one, since a tail is read under its lock: no commit writes into these.
         let tails: Vec<_> = inputs
@@ -207,7 +236,7 @@ impl Merge {
                 };
                 Some(Source { keys, numbers })
             });
-        Segment::build(documents, sources.collect())
+        Segment::build(documents, sources.collect(), stop)
     }
 
     /// Takes over which versions have ended since it was last done, and what was purged.

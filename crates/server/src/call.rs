@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use contract::{Grant, Interaction};
-use database::{Abandoned, Change, Database, Named, StoredVersion, Terms, Visibility};
+use database::{
+    Abandoned, Change, Database, Named, Receipt, Rows, Snapshot, StoredVersion, T, Terms,
+    Transaction, Visibility,
+};
 use fhir_core::json::Value;
 use fhir_core::{Instant, Issue, Resource, ResourceId, ResourceType, VersionId};
 use fhir_validation::SentIn;
@@ -11,7 +14,7 @@ use http::StatusCode;
 
 use crate::error::ServerError;
 use crate::negotiation::{Encoding, Handling, Return};
-use crate::validation::{Judgement, Sent, judge};
+use crate::validation::{self, Judgement, NotCommitted, Sent, judge};
 use crate::{Server, references_exist};
 
 /// An interaction with all that its request says.
@@ -43,6 +46,8 @@ pub(crate) struct Call<'a> {
     pub(crate) request_id: &'a str,
     /// Whether its client has left; none where that ends nothing.
     pub(crate) abandoned: Option<&'a Abandoned>,
+    /// What is read for the whole request.
+    pub(crate) rows: &'a Rows,
 }
 
 /// The conditional headers, or the elements of `entry.request` that stand for them.
@@ -106,9 +111,36 @@ pub(crate) fn location(of: &ResourceType, id: &ResourceId, version: VersionId) -
 }
 
 impl Call<'_> {
+    /// The data as they are now, counted as read for this request.
+    pub(crate) fn snapshot(&self, visibility: Visibility) -> Snapshot {
+        self.database.snapshot(visibility).counted(self.rows)
+    }
+
+    /// The same as of a position.
+    pub(crate) fn snapshot_at(&self, at: T, visibility: Visibility) -> Snapshot {
+        self.database.snapshot_at(at, visibility).counted(self.rows)
+    }
+
+    /// How many rows the rest of the request may read.
+    pub(crate) fn rows_left(&self) -> u64 {
+        self.grant.budget.saturating_sub(self.rows.get())
+    }
+
     /// What a commit of these changes is bound to besides them.
     pub(crate) fn terms(&self, changes: &[Change]) -> Result<Terms, ServerError> {
         terms(self.server, self.database, self.named, changes)
+    }
+
+    /// Commits a transaction.
+    pub(crate) async fn commit(
+        &self,
+        transaction: Transaction,
+        terms: Terms,
+    ) -> Result<Receipt, NotCommitted> {
+        let tenant = &self.grant.tenant;
+        let (database, validation) =
+            (&self.server.databases[tenant], &self.server.validations[tenant]);
+        validation::commit(database, validation, transaction, terms).await
     }
 
     /// Judges the resource that is to be written, alone, by the tenant's policy. What a patch made

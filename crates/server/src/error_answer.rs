@@ -162,6 +162,15 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             format!("the parameter \"{name}\" is not supported here; leave it out"),
             &format!("http.{name}"),
         ),
+        E::CreateWithSearch(name) => at(
+            BAD_REQUEST,
+            IssueCode::NotSupported,
+            format!(
+                "a create does not read the parameter \"{name}\"; what must not be there yet goes \
+                 into the header If-None-Exist, or ifNoneExist of an entry"
+            ),
+            &format!("http.{name}"),
+        ),
         E::InvalidParameter { name, mend } => at(
             BAD_REQUEST,
             IssueCode::Value,
@@ -196,6 +205,14 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             IssueCode::Value,
             "the link to this page is not one that you were given for this URL, or your access has \
              changed since; begin again without _page"
+                .into(),
+            "http._page",
+        ),
+        E::TerminologyChanged => at(
+            StatusCode::GONE,
+            IssueCode::Expired,
+            "a value set or code system has changed since the first page, and what matches may \
+             have changed with it; begin again without _page"
                 .into(),
             "http._page",
         ),
@@ -346,6 +363,9 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
         E::InvalidContent(issues) => (BAD_REQUEST, issues.clone()),
         E::Invalid(issues) if issues.iter().any(is_unreadable) => (BAD_REQUEST, issues.clone()),
         E::Invalid(issues) => (StatusCode::UNPROCESSABLE_ENTITY, issues.clone()),
+        E::SearchParameter(issue) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, vec![Issue::clone(issue)])
+        }
         E::TooManyEntries { count, limit } => at(
             StatusCode::PAYLOAD_TOO_LARGE,
             IssueCode::TooCostly,

@@ -346,6 +346,13 @@ impl World {
         self.known = other.expect("there are two");
         let changed = self.database().index_with(&self.known.indexing);
         changed.expect("there is a thread for it");
+        // Until the index by them is there, another one may answer, or none: pages lead on in one.
+        for _ in 0..PATIENCE.as_millis() {
+            if self.database().being_indexed(&self.known.indexing).is_none() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.happened.parameters += 1;
     }
 

@@ -5,13 +5,19 @@ mod differential;
 mod included;
 mod matches;
 mod paged;
+mod parameters;
+
+use std::sync::{Arc, LazyLock};
 
 use contract::{Restriction, Types};
 use database::{Asked, Expect, Found, SearchError, Snapshot, VersionEntry, Visibility};
-use fhir_search::{Handling, NoCodes, Query, Zone};
+use fhir_search::{Extractor, Handling, NoCodes, Query, Zone};
 
 use crate::differential::{BASE, Known};
 use crate::support::{Clinic, block_on, put};
+
+static EXTRACTOR: LazyLock<Arc<Extractor<'static>>> =
+    LazyLock::new(|| Arc::clone(&Known::r4().indexing));
 
 /// A query as after the base of a URL: `Patient?name=a`, `Patient/1/Observation?code=b`, `?_type=…`.
 fn query(request: &str) -> Query {
@@ -22,7 +28,7 @@ fn query(request: &str) -> Query {
 /// Asks for everything at once.
 fn asked() -> Asked<'static> {
     Asked {
-        extractor: &Known::r4().indexing,
+        extractor: &EXTRACTOR,
         codes: &NoCodes,
         base: BASE,
         zone: Zone::UTC,

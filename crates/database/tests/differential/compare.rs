@@ -115,7 +115,7 @@ pub(crate) fn compare(
             false => format!("{:?}", sorted(&it.included)),
         };
         for (indexed, scanned) in [
-            both(&|it| format!("{:?}", names(&it.matches))),
+            both(&|it| format!("{:?} {:?}", names(&it.matches), it.contained)),
             both(&included),
             both(&|it| format!("{:?}", it.total)),
             both(&|it| it.next.is_some().to_string()),

@@ -92,37 +92,55 @@ impl Known {
         self.indexing.parameters()
     }
 
-    /// Reads a request as after the base of a URL: `Patient?name=a`,
-    /// `Patient/1/Observation?code=b`, `?_type=…`.
+    /// Reads a request by these parameters, as [`read_by`] does.
     pub(crate) fn read(&self, request: &str, handling: Handling) -> Result<Query, QueryError> {
-        let (path, form) = request.split_once('?').unwrap_or((request, ""));
-        let parts: Vec<&str> = path.split('/').collect();
-        let (compartment, resource_type) = match parts[..] {
-            [of, id, within] => {
-                let resource_type = of.parse().expect("the name of a type");
-                let id = id.parse().expect("an id");
-                (Some(Compartment { resource_type, id }), within)
-            }
-            [of] => (None, of),
-            _ => panic!("{request}"),
-        };
-        let resource_type = Some(resource_type).filter(|it| !it.is_empty());
-        let reader = Reader {
-            parameters: self.parameters(),
-            definitions: &self.definitions,
-            schema: Schema::r4(),
-            base: BASE,
-            zone: Zone::UTC,
-            now: NOW,
-            handling,
-            limits: &Limits::default(),
-        };
-        let parameters = decode_form(form.as_bytes()).expect("it is a form");
-        let asked = fhir_search::Asked {
-            resource_type: resource_type.map(|it| ResourceType::new(it).expect("a type's name")),
-            compartment,
-            parameters: &parameters,
-        };
-        reader.read(&asked)
+        read(&self.indexing, &self.definitions, request, handling)
     }
+}
+
+/// Reads a request as after the base of a URL (`Patient?name=a`, `Patient/1/Observation?code=b`,
+/// `?_type=…`) by the parameters of an extractor, with the definitions of R4.
+pub(crate) fn read_by(
+    extractor: &Extractor<'static>,
+    request: &str,
+    handling: Handling,
+) -> Result<Query, QueryError> {
+    read(extractor, DefinitionSet::r4(), request, handling)
+}
+
+fn read(
+    extractor: &Extractor<'static>,
+    definitions: &DefinitionSet,
+    request: &str,
+    handling: Handling,
+) -> Result<Query, QueryError> {
+    let (path, form) = request.split_once('?').unwrap_or((request, ""));
+    let parts: Vec<&str> = path.split('/').collect();
+    let (compartment, resource_type) = match parts[..] {
+        [of, id, within] => {
+            let resource_type = of.parse().expect("the name of a type");
+            let id = id.parse().expect("an id");
+            (Some(Compartment { resource_type, id }), within)
+        }
+        [of] => (None, of),
+        _ => panic!("{request}"),
+    };
+    let resource_type = Some(resource_type).filter(|it| !it.is_empty());
+    let reader = Reader {
+        parameters: extractor.parameters(),
+        definitions,
+        schema: Schema::r4(),
+        base: BASE,
+        zone: Zone::UTC,
+        now: NOW,
+        handling,
+        limits: &Limits::default(),
+    };
+    let parameters = decode_form(form.as_bytes()).expect("it is a form");
+    let asked = fhir_search::Asked {
+        resource_type: resource_type.map(|it| ResourceType::new(it).expect("a type's name")),
+        compartment,
+        parameters: &parameters,
+    };
+    reader.read(&asked)
 }

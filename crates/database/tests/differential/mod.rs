@@ -13,7 +13,7 @@ mod values;
 
 pub(crate) use chance::Chance;
 pub(crate) use compare::{BASE, Compared, Pair, compare, names};
-pub(crate) use known::Known;
+pub(crate) use known::{Known, read_by};
 pub(crate) use queries::request;
 pub(crate) use resources::{of_one_patient, resource};
 pub(crate) use values::TYPES;

@@ -10,7 +10,7 @@ use super::values::{
 };
 
 /// The codes of parameters that resources here have values of.
-const USUAL: [&str; 65] = [
+const USUAL: [&str; 66] = [
     "_id",
     "_lastUpdated",
     "_tag",
@@ -71,6 +71,7 @@ const USUAL: [&str; 65] = [
     "probability",
     "url",
     "version",
+    "questionnaire",
     "-any-given",
     "-said-at",
     "-by-whom",
@@ -114,6 +115,12 @@ impl<'a> Asking<'a> {
         }
         for _ in 0..self.chance.below(4).saturating_sub(1) {
             conditions.extend(self.include(of));
+        }
+        if self.chance.once_in(8) {
+            conditions.push(format!("_contained={}", self.chance.one(&["true", "both"])));
+            if self.chance.once_in(2) {
+                conditions.push("_containedType=contained".to_owned());
+            }
         }
         format!("{path}?{}", conditions.join("&"))
     }
@@ -179,6 +186,9 @@ impl<'a> Asking<'a> {
                     0 => format!("{}.{rest}", link.code()),
                     _ => format!("{}:{target}.{rest}", link.code()),
                 })
+            }
+            7 if depth == DEPTH && of == "Condition" && self.chance.once_in(2) => {
+                Some("_list=$current-problems".to_owned())
             }
             7 if depth == DEPTH => Some(format!("_list={}", self.chance.one(&IDS))),
             8 | 9 if depth == DEPTH => Some(format!("_filter={}", self.filter(of, 2))),
@@ -291,6 +301,7 @@ impl<'a> Asking<'a> {
             Kind::Token => self.token(),
             Kind::Reference => match self.chance.below(4) {
                 0 => self.chance.id().to_owned(),
+                _ if code == "questionnaire" => self.chance.one(&URIS).to_owned(),
                 1 => format!("Patient/{}", self.patient()),
                 _ => self.chance.reference(&TYPES),
             },

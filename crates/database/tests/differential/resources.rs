@@ -67,9 +67,10 @@ fn members(chance: &mut Chance, of: &str) -> String {
             add(Some(format!("\"subject\":{}", refers(chance, &["Patient"]))));
             add(Some("\"status\":\"active\",\"intent\":\"order\"".to_owned()));
             if chance.once_in(2) {
-                let inner = members(chance, "Medication");
+                let (a, b) = (members(chance, "Medication"), members(chance, "Medication"));
                 add(Some(format!(
-                    "\"contained\":[{{\"resourceType\":\"Medication\",\"id\":\"a\",{inner}}}],\
+                    "\"contained\":[{{\"resourceType\":\"Medication\",\"id\":\"a\",{a}}},\
+                     {{\"resourceType\":\"Medication\",\"id\":\"b\",{b}}}],\
                      \"medicationReference\":{{\"reference\":\"#a\"}}"
                 )));
             } else {
@@ -119,6 +120,21 @@ fn members(chance: &mut Chance, of: &str) -> String {
                 let (latitude, longitude) = (it.one(&LATITUDES), it.one(&LONGITUDES));
                 format!("{{\"latitude\":{latitude},\"longitude\":{longitude}}}")
             }));
+        }
+        "QuestionnaireResponse" => {
+            add(Some("\"status\":\"completed\"".to_owned()));
+            add(maybe(chance, "questionnaire", |it| {
+                let version = it.one(&["", "", "|1", "|1.0"]);
+                quoted(&format!("{}{version}", it.one(&URIS[..3])))
+            }));
+            add(maybe(chance, "subject", |it| refers(it, &["Patient"])));
+            if chance.once_in(3) {
+                let (inner, subject) = (members(chance, "Observation"), members(chance, "Patient"));
+                add(Some(format!(
+                    "\"contained\":[{{\"resourceType\":\"Observation\",\"id\":\"a\",{inner}}},\
+                     {{\"resourceType\":\"Patient\",\"id\":\"c\",{subject}}}]"
+                )));
+            }
         }
         "RiskAssessment" => {
             add(Some("\"status\":\"final\"".to_owned()));

@@ -104,7 +104,7 @@ pub(super) const LATITUDES: [&str; 5] = ["52.5", "52.6", "-33.9", "89.99", "0"];
 pub(super) const LONGITUDES: [&str; 7] =
     ["13.4", "13.41", "16.4", "-0.1", "179.95", "-179.95", "0"];
 /// The types of the resources.
-pub(crate) const TYPES: [&str; 12] = [
+pub(crate) const TYPES: [&str; 14] = [
     "Patient",
     "Observation",
     "Condition",
@@ -117,6 +117,8 @@ pub(crate) const TYPES: [&str; 12] = [
     "Location",
     "RiskAssessment",
     "ValueSet",
+    "Questionnaire",
+    "QuestionnaireResponse",
 ];
 
 impl Chance {

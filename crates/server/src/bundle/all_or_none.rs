@@ -22,7 +22,7 @@ use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::exchange::patches;
 use crate::interactions::{create, update, write};
-use crate::validation::Judged;
+use crate::validation::{self, Judged, NotCommitted};
 
 /// How often a transaction is planned again when others touched what it looked up.
 const TRIES: usize = 16;
@@ -35,7 +35,7 @@ pub(crate) async fn transaction(
     let targets = targets(context, requests)?;
     let mut judged = BTreeMap::new();
     for _ in 0..TRIES {
-        let snapshot = context.database.snapshot(Visibility::everything());
+        let snapshot = context.database.snapshot(Visibility::everything()).counted(context.rows);
         let patches = Patches::of(context, &snapshot, bundle, &targets).await?;
         let documents = patches.documents()?;
         let patched = patches.resources(&documents)?;
@@ -53,15 +53,18 @@ pub(crate) async fn transaction(
             conditions,
         };
         let terms = terms(context.server, context.database, context.named, &transaction.changes)?;
-        match context.database.commit_under(transaction, terms).await {
+        let tenant = &context.grant.tenant;
+        let (database, validation) =
+            (&context.server.databases[tenant], &context.server.validations[tenant]);
+        match validation::commit(database, validation, transaction, terms).await {
             Ok(receipt) => {
                 let committed = Committed { snapshot, identities, receipt };
                 let whole = (bundle, &*targets);
                 return respond(context, whole, (&entries, &judged), &committed).await;
             }
-            Err(CommitError::Raced) => {}
+            Err(NotCommitted::Commit(CommitError::Raced)) => {}
             // What is patched is the newest version; which one is expected, the plan judges.
-            Err(CommitError::Precondition { change, .. })
+            Err(NotCommitted::Commit(CommitError::Precondition { change, .. }))
                 if is_patch(&targets, &entry_of, change) => {}
             Err(error) => return Err(failed(context, &targets, &entry_of, error)),
         }
@@ -142,7 +145,7 @@ fn failed(
     context: &Context<'_>,
     targets: &[Target],
     entry_of: &[usize],
-    error: CommitError,
+    error: NotCommitted,
 ) -> ServerError {
     let (change, error) = write::refused(error);
     let Some(&entry) = change.and_then(|change| entry_of.get(change)) else {

@@ -16,7 +16,7 @@ use super::target::{Step, Target};
 use crate::criteria::Criteria;
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
-use crate::interactions::create::IF_NONE_EXIST;
+use crate::interactions::create::{IF_NONE_EXIST, refuse_search};
 use crate::interactions::preconditions::expected;
 use crate::interactions::write::Issues;
 use crate::interactions::{update, write};
@@ -180,6 +180,7 @@ impl<'a> Planner<'a> {
     ) -> Result<Planned, ServerError> {
         let call = target.call(self.context, None);
         call.unrestricted()?;
+        refuse_search(&target.query)?;
         let resource = self.resource(index)?;
         if resource.resource_type() != of {
             let found = resource.resource_type().clone();

@@ -120,6 +120,7 @@ impl Target {
             original: None,
             request_id: context.request_id,
             abandoned: None,
+            rows: context.rows,
         }
     }
 }

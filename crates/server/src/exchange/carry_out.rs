@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use contract::Interaction;
-use database::{Abandoned, Idempotency};
+use database::{Abandoned, Idempotency, Rows};
 use fhir_core::json::Document;
 use fhir_core::{Lines, Resource};
 use fhir_search::MalformedForm;
@@ -39,6 +39,7 @@ pub(super) async fn carry_out(
     head: &Parts,
     body: Body,
     (preference, handling): (Return, Handling),
+    rows: &Rows,
 ) -> Result<Answer, ServerError> {
     let Admitted { grant, interaction } = admitted;
     let invoked = matches!(interaction, Interaction::Operation(..));
@@ -87,6 +88,7 @@ pub(super) async fn carry_out(
         None
     };
     let request_id = request_id(head).to_owned();
+    let rows = rows.clone();
     let turns = server.large.clone();
     let abandoned = Abandoned::default();
     let waited = Waited {
@@ -118,6 +120,7 @@ pub(super) async fn carry_out(
             original: None,
             request_id: &request_id,
             abandoned: Some(&abandoned),
+            rows: &rows,
         };
         let Some((body, sent_as)) = &body else {
             return perform(call, named).await;
@@ -141,7 +144,7 @@ pub(super) async fn carry_out(
                 &grant,
                 (&bytes, sent),
                 (preference, handling, accept_language),
-                call.request_id,
+                (call.request_id, call.rows),
                 named,
             ))
             .await;

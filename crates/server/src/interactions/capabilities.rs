@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use database::BeingIndexed;
 use fhir_core::Instant;
 use fhir_schema::Schema;
 use fhir_terminology::Terminology;
@@ -37,6 +38,7 @@ pub(crate) struct Statement {
 /// The CapabilityStatement with what the packages came to when it was written.
 struct Written {
     definitions: Option<Arc<Definitions>>,
+    being_indexed: Option<BeingIndexed>,
     json: Bytes,
 }
 
@@ -49,23 +51,33 @@ impl Statement {
     }
 
     /// The CapabilityStatement of a tenant with these definitions.
-    async fn with(&self, definitions: Option<Arc<Definitions>>) -> Result<Bytes, ServerError> {
-        if let Some(json) = self.kept(definitions.as_ref()) {
+    async fn with(
+        &self,
+        definitions: Option<Arc<Definitions>>,
+        being_indexed: Option<BeingIndexed>,
+    ) -> Result<Bytes, ServerError> {
+        if let Some(json) = self.kept(definitions.as_ref(), being_indexed.as_ref()) {
             return Ok(json);
         }
         let (base, started, schema) = (self.base.clone(), self.started, self.schema);
-        let of = definitions.clone();
-        let write =
-            move || Bytes::from(statement(&base, started, schema, of.as_deref()).to_string());
+        let of = (definitions.clone(), being_indexed.clone());
+        let write = move || {
+            let of = (of.0.as_deref(), of.1.as_ref());
+            Bytes::from(statement(&base, started, schema, of).to_string())
+        };
         let json =
             tokio::task::spawn_blocking(write).await.map_err(|_| ServerError::Interrupted)?;
-        let written = Written { definitions, json: json.clone() };
+        let written = Written { definitions, being_indexed, json: json.clone() };
         *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(written);
         Ok(json)
     }
 
-    /// What was written with the same definitions.
-    fn kept(&self, definitions: Option<&Arc<Definitions>>) -> Option<Bytes> {
+    /// What was written with the same definitions, when as much was indexed.
+    fn kept(
+        &self,
+        definitions: Option<&Arc<Definitions>>,
+        being_indexed: Option<&BeingIndexed>,
+    ) -> Option<Bytes> {
         let kept = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let written = kept.as_ref()?;
         let is_same = match (&written.definitions, definitions) {
@@ -73,6 +85,7 @@ impl Statement {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             _ => false,
         };
+        let is_same = is_same && written.being_indexed.as_ref() == being_indexed;
         is_same.then(|| written.json.clone())
     }
 
@@ -106,7 +119,9 @@ pub(crate) async fn capabilities(call: &Call<'_>) -> Result<Answer, ServerError>
         }
     }
     let definitions = call.server.validations[&call.grant.tenant].current();
-    let json = statement.with(definitions).await?;
+    let being_indexed =
+        definitions.as_ref().and_then(|it| call.database.being_indexed(&it.extractor));
+    let json = statement.with(definitions, being_indexed).await?;
     Ok(Answer { status: StatusCode::OK, ..Answer::of(json) })
 }
 
@@ -119,14 +134,15 @@ fn statement(
     base: &PublicBase,
     started: Instant,
     schema: &Schema,
-    definitions: Option<&Definitions>,
+    (definitions, being_indexed): (Option<&Definitions>, Option<&BeingIndexed>),
 ) -> Value {
     // Without definitions there are no search parameters.
     let can_search = definitions.is_some();
     let there =
         || TABLE.iter().filter(|row| row.there && (can_search || !row.code.starts_with("search-")));
     let types: Vec<&str> = schema.resource_types().collect();
-    let search = definitions.map(|it| Stated::new(it.extractor.parameters(), &types));
+    let search =
+        definitions.map(|it| Stated::new(it.extractor.parameters(), &types, being_indexed));
     let of_types: Vec<Value> = there()
         .filter_map(|row| match row.place {
             Place::Type(code) => Some(json!({ "code": code })),
@@ -248,7 +264,7 @@ mod tests {
         let validation = Validation::new(WritePolicy::parse_only(), "4.0.1");
         let definitions = validation.current();
         let started = Instant::from_micros(0);
-        let statement = statement(&base, started, Schema::r4(), definitions.as_deref());
+        let statement = statement(&base, started, Schema::r4(), (definitions.as_deref(), None));
         assert_eq!(statement["fhirVersion"], "4.0.1");
         let rest = &statement["rest"][0];
         let codes = |list: &serde_json::Value| -> Vec<String> {
@@ -285,7 +301,7 @@ mod tests {
     fn without_search_parameters_nothing_is_said_of_search() {
         // HTTP-210
         let base = "http://h/fhir".parse().unwrap();
-        let statement = statement(&base, Instant::from_micros(0), Schema::r4(), None);
+        let statement = statement(&base, Instant::from_micros(0), Schema::r4(), (None, None));
         for absent in ["\"search-", "searchParam", "Include"] {
             assert!(!statement.to_string().contains(absent), "{absent} is not there");
         }

@@ -11,8 +11,9 @@ use super::write;
 use crate::call::{Answer, Call};
 use crate::criteria::Criteria;
 use crate::error::ServerError;
+use crate::negotiation;
 use crate::quarantine::{Request, Wanted, set_apart};
-use crate::validation::Judgement;
+use crate::validation::{Judgement, NotCommitted};
 
 /// How often a conditional create is prepared again when others touched what it looks for.
 const TRIES: usize = 8;
@@ -22,6 +23,7 @@ pub(crate) const IF_NONE_EXIST: &str = "http.If-None-Exist";
 
 pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer, ServerError> {
     call.unrestricted()?;
+    refuse_search(call.query)?;
     let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
     if resource.resource_type() != of {
         let found = resource.resource_type().clone();
@@ -56,6 +58,16 @@ pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer,
             Ok(Answer { told, ..write::answer(call, of, &id, written).await? })
         }
         Some(criteria) => if_none_exist(call, (change, told), criteria).await,
+    }
+}
+
+/// Some clients send the criteria of a conditional create in its URL, where FHIR has none: whoever
+/// passed over them would store the resource once more each time.
+pub(crate) fn refuse_search(query: &str) -> Result<(), ServerError> {
+    let mut names = negotiation::parameters(query).map(|(name, _)| name);
+    match names.find(|name| !name.starts_with('_')) {
+        Some(name) => Err(ServerError::CreateWithSearch(name)),
+        None => Ok(()),
     }
 }
 
@@ -99,12 +111,12 @@ async fn if_none_exist(
             }],
         };
         let terms = call.terms(&transaction.changes)?;
-        match call.database.commit_under(transaction, terms).await {
+        match call.commit(transaction, terms).await {
             Ok(receipt) => {
                 let written = (receipt.t, write::written(&receipt, 0)?);
                 return Ok(Answer { told, ..write::answer(call, &of, &change.id, written).await? });
             }
-            Err(database::CommitError::Raced) => {}
+            Err(NotCommitted::Commit(database::CommitError::Raced)) => {}
             Err(error) => return Err(write::refused(error).1),
         }
     }

@@ -32,7 +32,7 @@ pub(crate) struct Patched {
 
 pub(crate) async fn patch(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
     for _ in 0..TRIES {
-        let snapshot = call.database.snapshot(Visibility::everything());
+        let snapshot = call.snapshot(Visibility::everything());
         let done = attempt(call, instance, &snapshot, Vec::new()).await;
         if !has_raced(&done) {
             return done;
@@ -47,7 +47,7 @@ pub(crate) async fn conditional_patch(
     of: &ResourceType,
 ) -> Result<Answer, ServerError> {
     for _ in 0..TRIES {
-        let snapshot = call.database.snapshot(Visibility::everything());
+        let snapshot = call.snapshot(Visibility::everything());
         let (instance, criteria) = one_match(call, of, &snapshot).await?;
         let condition = Condition {
             resource_type: of.clone(),

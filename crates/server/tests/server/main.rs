@@ -33,6 +33,7 @@ mod search_abandoned;
 mod search_access;
 mod search_links;
 mod search_pages;
+mod search_parameters;
 mod terminology;
 mod transaction;
 mod update;

@@ -1,6 +1,6 @@
 //! Who asks: the part of a grant that does not depend on the request.
 
-use contract::{GrantFields, Rule};
+use contract::{GrantFields, Power, Rule};
 use serde_json::{Value, json};
 
 /// A caller's rules and context.
@@ -9,6 +9,8 @@ pub(crate) struct Access {
     caller: Caller,
     rules: Vec<Rule>,
     patient: Option<&'static str>,
+    powers: Vec<Power>,
+    budget: u64,
     pub(crate) tenant: &'static str,
     client: &'static str,
     user: Option<&'static str>,
@@ -39,6 +41,8 @@ impl Access {
             caller: Caller::Known,
             rules,
             patient: None,
+            powers: Vec::new(),
+            budget: 1_000_000,
             tenant,
             client: "clinic-app",
             user: None,
@@ -54,6 +58,17 @@ impl Access {
     /// The same with this patient as its launch context.
     pub(crate) fn launched_for(self, id: &'static str) -> Self {
         Self { patient: Some(id), ..self }
+    }
+
+    /// The same with a power.
+    pub(crate) fn with(mut self, power: Power) -> Self {
+        self.powers.push(power);
+        self
+    }
+
+    /// The same with so many rows to be read for a request.
+    pub(crate) fn reading(self, budget: u64) -> Self {
+        Self { budget, ..self }
     }
 
     /// No caller at all.
@@ -83,6 +98,8 @@ impl Access {
             user: self.user.map(str::to_owned),
             patient: self.patient.map(|id| id.parse().expect("an id")),
             rules: self.rules.clone(),
+            powers: self.powers.clone(),
+            budget: self.budget,
             ..request
         }
     }

@@ -1,0 +1,263 @@
+//! Reading the log for the index. Bodies are read, opened and prepared by as many threads as there
+//! are processors, which give way to whoever answers requests; what they make is applied by one,
+//! in the order of the log, while another makes segments of it. How much is between them is
+//! bounded.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, Scope};
+
+use fhir_core::json::{Document, Replacements};
+use fhir_core::{Instant, Resource, ResourceId, ResourceType};
+use parking_lot::Mutex;
+use search_index::Change;
+use store::{HistoryOrder, HistoryVersion, Place, T, VersionEntry, places};
+
+use super::{Indexing, Read};
+use crate::compartment::Compartments;
+use crate::{ReadError, Snapshot};
+
+/// Versions that are read from the log at a time.
+const PAGE: usize = 512;
+/// Versions that one thread prepares at a time.
+const BATCH: usize = 64;
+/// Batches that are being prepared, or wait to be applied.
+const MOST_BATCHES: usize = 64;
+/// With so many full tails that wait to be settled nothing more is applied.
+const MOST_UNSETTLED: usize = 16;
+/// By how much threads that prepare stand behind all others for a processor.
+#[cfg(target_os = "linux")]
+const BEHIND_OTHERS: i32 = 10;
+
+/// What a version of the log does to the index.
+enum Done {
+    /// Nothing: it is of no resource that is searched.
+    Nothing,
+    Change(Change),
+    /// It cannot be read.
+    Unreadable(ResourceType, ResourceId),
+}
+
+/// Versions in the order of the log, and who waits for what they say.
+struct Batch {
+    versions: Vec<VersionEntry>,
+    answer: SyncSender<Prepared>,
+}
+
+/// Versions and what each does.
+type Prepared = Vec<(VersionEntry, Result<Done, ReadError>)>;
+
+/// The versions of the log after a position, page by page.
+struct Pages<'s> {
+    all: &'s Snapshot,
+    range: std::ops::Range<Place>,
+    is_at_end: bool,
+}
+
+impl Pages<'_> {
+    /// The next ones; none at the end.
+    fn next(&mut self) -> Result<Vec<VersionEntry>, ReadError> {
+        let log = self.all.log(None, self.range.clone(), HistoryOrder::OldestFirst, PAGE);
+        let page = futures_executor::block_on(log)?;
+        if let Some(last) = page.last() {
+            self.range.start = last.place.next();
+        }
+        self.is_at_end = page.len() < PAGE;
+        Ok(page.into_iter().map(|HistoryVersion { entry, .. }| entry).collect())
+    }
+}
+
+impl Indexing {
+    /// Applies all commits after a position that a snapshot shows.
+    pub(super) fn read_log(
+        &self,
+        all: &Snapshot,
+        after: T,
+        now: &(dyn Fn() -> Instant + Sync),
+    ) -> Result<(), ReadError> {
+        let mut pages = Pages { all, range: places(after, all.at()), is_at_end: false };
+        let first = pages.next()?;
+        let mut commit = None;
+        if pages.is_at_end {
+            let read = first.into_iter().map(|entry| self.read(all, entry)).collect();
+            self.apply_versions(read, &mut commit)?;
+        } else {
+            self.read_by_many(pages, first, &mut commit, now)?;
+        }
+        if self.is_stopped() {
+            return Ok(());
+        }
+        if let Some(commit) = commit {
+            self.apply_read(commit);
+        }
+        self.advance(all.at());
+        Ok(())
+    }
+
+    fn read_by_many(
+        &self,
+        mut pages: Pages<'_>,
+        first: Vec<VersionEntry>,
+        commit: &mut Option<Read>,
+        now: &(dyn Fn() -> Instant + Sync),
+    ) -> Result<(), ReadError> {
+        let all = pages.all;
+        let (jobs, of_jobs) = sync_channel::<Batch>(MOST_BATCHES + PAGE / BATCH);
+        let of_jobs = Mutex::new(of_jobs);
+        let (applied, of_applied) = sync_channel(1);
+        std::thread::scope(|scope| {
+            // They end when nobody gives them anything any more.
+            let (jobs, applied) = (jobs, applied);
+            let workers = self.start_workers(scope, all, &of_jobs);
+            let settler = Builder::new().name("hearthgate-merge".into());
+            let settler = settler.spawn_scoped(scope, move || {
+                while of_applied.recv().is_ok() {
+                    self.settle_all(now);
+                }
+            });
+            if let Err(error) = settler {
+                tracing::warn!(%error, "the search index has no thread of its own for merges");
+            }
+            let mut waiting: VecDeque<Receiver<Prepared>> = VecDeque::new();
+            let mut page = first;
+            loop {
+                while !page.is_empty() {
+                    let rest = page.split_off(page.len().min(BATCH));
+                    let versions = std::mem::replace(&mut page, rest);
+                    let (answer, prepared) = sync_channel(1);
+                    waiting.push_back(prepared);
+                    match workers {
+                        0 => self.work(all, Batch { versions, answer }),
+                        // They are there until `jobs` is gone.
+                        _ => drop(jobs.send(Batch { versions, answer })),
+                    }
+                }
+                if self.is_stopped() {
+                    return Ok(());
+                }
+                if waiting.len() < MOST_BATCHES && !pages.is_at_end {
+                    page = pages.next()?;
+                    continue;
+                }
+                let Some(next) = waiting.pop_front() else { return Ok(()) };
+                // A thread ended by a panic: so does this one, when all have ended.
+                let Ok(prepared) = next.recv() else { return Ok(()) };
+                self.apply_versions(prepared, commit)?;
+                // It has one to do already when it does not take another.
+                let _ = applied.try_send(());
+                if self.index.unsettled() > MOST_UNSETTLED {
+                    self.settle_all(now);
+                }
+            }
+        })
+    }
+
+    /// Starts as many threads as there are processors. Says how many could be.
+    fn start_workers<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        all: &'s Snapshot,
+        jobs: &'s Mutex<Receiver<Batch>>,
+    ) -> usize {
+        let wanted = std::thread::available_parallelism().map_or(1, usize::from);
+        let started = (0..wanted).map_while(|_| {
+            let worker = Builder::new().name("hearthgate-prepare".into());
+            let worker = worker.spawn_scoped(scope, move || {
+                give_way();
+                loop {
+                    let next = jobs.lock().recv();
+                    let Ok(batch) = next else { return };
+                    if !self.is_stopped() {
+                        self.work(all, batch);
+                    }
+                }
+            });
+            worker.inspect_err(|error| tracing::warn!(%error, "the log is read by fewer")).ok()
+        });
+        started.count()
+    }
+
+    fn work(&self, all: &Snapshot, batch: Batch) {
+        let prepared = batch.versions.into_iter().map(|entry| self.read(all, entry)).collect();
+        // Who has stopped does not wait for it.
+        drop(batch.answer.send(prepared));
+    }
+
+    /// Applies every commit that is known whole; the last one stays behind, since there may be
+    /// more of it.
+    fn apply_versions(
+        &self,
+        versions: Prepared,
+        commit: &mut Option<Read>,
+    ) -> Result<(), ReadError> {
+        for (VersionEntry { t, instant, .. }, done) in versions {
+            if let Some(before) = commit.take_if(|before| before.t != t) {
+                self.apply_read(before);
+            }
+            let new = || Read { t, instant, changes: Vec::new(), unreadable: Vec::new() };
+            let commit = commit.get_or_insert_with(new);
+            match done? {
+                Done::Nothing => {}
+                Done::Change(change) => commit.changes.push(change),
+                Done::Unreadable(resource_type, id) => {
+                    commit.unreadable.push((resource_type.clone(), id.clone()));
+                    commit.changes.push(Change::Delete { resource_type, id });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a version of the log does.
+    fn read(&self, all: &Snapshot, entry: VersionEntry) -> (VersionEntry, Result<Done, ReadError>) {
+        let done = self.done_by(all, &entry);
+        (entry, done)
+    }
+
+    fn done_by(&self, all: &Snapshot, entry: &VersionEntry) -> Result<Done, ReadError> {
+        let (of, id, version) = (&entry.resource_type, &entry.id, entry.version);
+        if !self.concerns(of) {
+            return Ok(Done::Nothing);
+        }
+        let json = match futures_executor::block_on(all.load_once(entry)) {
+            Ok(json) => json,
+            // Who was purged is found by nothing.
+            Err(ReadError::Purged) => None,
+            // It will be read another time.
+            Err(
+                error @ (ReadError::Overloaded
+                | ReadError::Store(store::ReadError::StateFailed { .. })),
+            ) => {
+                return Err(error);
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(
+                    error,
+                    "what {of}/{id} says in version {version} cannot be read: while that is its \
+                     newest, searches look at the resources instead of the index"
+                );
+                return Ok(Done::Unreadable(of.clone(), id.clone()));
+            }
+        };
+        let prepared = json.and_then(|json| {
+            let document = Document::parse(&json).ok()?;
+            let resource = Resource::new(document.root()).ok()?;
+            let of_whom = Compartments::of(&resource, id, &Replacements::default(), self.schema);
+            self.prepared_of((of, id), &document, &of_whom)
+        });
+        Ok(Done::Change(match prepared {
+            Some(prepared) => Change::Put { prepared, version },
+            None => Change::Delete { resource_type: of.clone(), id: id.clone() },
+        }))
+    }
+}
+
+/// Lets all other threads go first.
+fn give_way() {
+    // Of a thread alone; elsewhere it would be of the process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, BEHIND_OTHERS) {
+        tracing::debug!(%error, "a thread that reads the log has no lower priority");
+    }
+}
