@@ -82,6 +82,16 @@ impl Snapshot {
         Self { at: t.min(self.at), ..self.clone() }
     }
 
+    /// The same data as far as this visibility shows it.
+    pub(crate) fn seen_by(&self, visibility: Visibility) -> Self {
+        Self { visibility, ..self.clone() }
+    }
+
+    /// The same data, of which searches look at the resources themselves.
+    pub(crate) fn without_index(&self) -> Self {
+        Self { indexes: Indexes::default(), ..self.clone() }
+    }
+
     /// The position it shows.
     #[must_use]
     pub fn at(&self) -> T {

@@ -188,8 +188,7 @@ impl Call<'_> {
         }
     }
 
-    /// Checks that the caller may learn what matches criteria over a type: matches outside its
-    /// visibility would count as none, and narrower visibility is not enforced yet.
+    /// Checks that the caller may learn of all that matches criteria over a type.
     pub(crate) fn may_search(&self, of: &ResourceType) -> Result<(), ServerError> {
         match contract::decide(self.grant, &Interaction::SearchType(of.clone())) {
             contract::Decision::Allow => Ok(()),

@@ -117,6 +117,12 @@ pub(crate) enum ServerError {
     CriteriaNotSupported { criteria: String, reason: String },
     #[error("the criteria match more than one resource")]
     MultipleMatches { criteria: String },
+    #[error("the criteria match more than {limit} resources")]
+    TooManyMatches { criteria: String, limit: usize },
+    #[error("the criteria match a resource with another id than was sent")]
+    IdIsNotOfMatch,
+    #[error("a resource that does not match the criteria has the id that was sent")]
+    IdTaken,
     #[error("the conditional reference matches nothing")]
     NoMatch { criteria: String },
     #[error("the resource is not in the version that was expected")]

@@ -387,14 +387,38 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             BAD_REQUEST,
             IssueCode::NotSupported,
             format!(
-                "the criteria \"{criteria}\" cannot be used: {reason}; write \
-                 identifier=system|value"
+                "the criteria \"{criteria}\" cannot be used: {reason}"
             ),
         ),
         E::MultipleMatches { criteria } => one(
             StatusCode::PRECONDITION_FAILED,
             IssueCode::MultipleMatches,
-            format!("\"{criteria}\" matches more than one resource; it must match one at most"),
+            format!(
+                "\"{criteria}\" matches more than one resource, and must match one at most; add \
+                 what tells the one that is meant from the others, as an identifier with its system"
+            ),
+        ),
+        E::TooManyMatches { criteria, limit } => one(
+            StatusCode::PRECONDITION_FAILED,
+            IssueCode::MultipleMatches,
+            format!(
+                "\"{criteria}\" matches more than {limit} resources, and no more are deleted at \
+                 once; nothing was deleted: add criteria, and delete them in parts"
+            ),
+        ),
+        E::IdIsNotOfMatch => one(
+            BAD_REQUEST,
+            IssueCode::Value,
+            "the criteria match a resource with another id than the body's; leave the id out to \
+             update the one that matches"
+                .into(),
+        ),
+        E::IdTaken => one(
+            StatusCode::CONFLICT,
+            IssueCode::Duplicate,
+            "nothing matches the criteria, and there is a resource with the body's id; update \
+             that by its id, or leave the id out to create another"
+                .into(),
         ),
         E::NoMatch { criteria } => one(
             BAD_REQUEST,

@@ -124,7 +124,7 @@ pub(crate) fn naming<'q>(facet: Facet, named: Named) -> Node<'q> {
 impl Search<'_> {
     /// Whether any value of a reference parameter is a canonical.
     fn has_canonicals(&self, facet: Facet) -> bool {
-        let KeyRange { low, high } = canonicals();
+        let KeyRange { low, high, .. } = canonicals();
         self.parts.iter().any(|part| {
             part.read(|content| content.range(facet, &low, high.as_deref()).next().is_some())
         })

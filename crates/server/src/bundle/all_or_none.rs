@@ -21,7 +21,7 @@ use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::exchange::patches;
-use crate::interactions::{create, update, write};
+use crate::interactions::{conditional_update, create, update, write};
 use crate::validation::{self, Judged, NotCommitted};
 
 /// How often a transaction is planned again when others touched what it looked up.
@@ -159,6 +159,10 @@ fn failed(
                 Err(refused) => refused,
             }
         }
+        // A match is expected not to be absent, but by If-None-Match.
+        Interaction::ConditionalUpdate(_) if target.conditions.if_none_match.is_none() => {
+            conditional_update::id_taken(error, &[])
+        }
         _ => error,
     };
     error.in_entry(entry)
@@ -201,6 +205,16 @@ async fn respond(
                         false => answer,
                     }
                 }
+            }
+            Planned::Deleted(changes) => {
+                let version = match changes.as_slice() {
+                    [one] => {
+                        let written = write::written(&committed.receipt, *one)?;
+                        written.version.map(|version| (version, written.instant))
+                    }
+                    _ => None,
+                };
+                Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) }
             }
             Planned::Existing(of, id) => create::exists(&call, &committed.snapshot, of, id).await?,
             Planned::Read => match read(call, &mut allowance).await {

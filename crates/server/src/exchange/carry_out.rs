@@ -186,13 +186,17 @@ async fn once(call: Call<'_>, request: Idempotency) -> Result<Answer, ServerErro
 
 /// Whether something may be stored or deleted.
 pub(super) fn writes(interaction: &Interaction) -> bool {
-    takes_body(interaction) || matches!(interaction, Interaction::Delete(_))
+    takes_body(interaction)
+        || matches!(interaction, Interaction::Delete(_) | Interaction::ConditionalDelete(_))
 }
 
 fn takes_body(interaction: &Interaction) -> bool {
     matches!(
         interaction,
-        Interaction::Create(_) | Interaction::Update(_) | Interaction::BatchOrTransaction
+        Interaction::Create(_)
+            | Interaction::Update(_)
+            | Interaction::ConditionalUpdate(_)
+            | Interaction::BatchOrTransaction
     ) || patches(interaction)
 }
 

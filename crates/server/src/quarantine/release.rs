@@ -14,10 +14,9 @@ use fhir_validation::SentIn;
 
 use super::{Found, Item, Quarantine, QuarantineError, Request};
 use crate::call::location;
-use crate::criteria::Criteria;
+use crate::criteria::{Criteria, IF_NONE_EXIST};
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
-use crate::interactions::create::IF_NONE_EXIST;
 use crate::interactions::update::MayCreate;
 use crate::interactions::write;
 use crate::negotiation::Return;
@@ -231,14 +230,17 @@ impl Quarantine<'_> {
     ) -> Result<Vec<Condition>, ServerError> {
         let Some(text) = if_none_exist else { return Ok(Vec::new()) };
         let of = &instance.resource_type;
-        let criteria = Criteria::if_none_exist(self.database.schema(), of, text)?;
-        let found = snapshot.identified(of, &criteria.identifier).await?;
+        let definitions = self.validation.current();
+        let with = (self.database.schema(), self.base);
+        let now = self.clock.now();
+        let criteria = Criteria::of_release(with, definitions.as_deref(), now, (of, text))?;
+        let found = criteria.find(self.database, snapshot, 1).await?;
         if !found.is_empty() {
             let text = "what its If-None-Exist asks for is there by now; discard it";
             let issue = Issue::error(IssueCode::Duplicate, text).at(IF_NONE_EXIST);
             return Err(ServerError::Invalid(vec![issue]));
         }
-        Ok(vec![Condition { resource_type: of.clone(), identifier: criteria.identifier, found }])
+        Ok(vec![criteria.condition(found)])
     }
 
     /// A transaction that was prepared as of this position.

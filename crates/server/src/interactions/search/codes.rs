@@ -15,7 +15,7 @@ use crate::error::ServerError;
 use crate::terminology::{self, State};
 
 /// Knows what the terminology knows.
-pub(super) struct SeenCodes {
+pub(crate) struct SeenCodes {
     terminology: Terminology,
     /// The tenant's own value sets, for who may see them.
     own: Option<Arc<State>>,
@@ -28,7 +28,7 @@ pub(super) struct SeenCodes {
 }
 
 impl SeenCodes {
-    pub(super) async fn of(call: &Call<'_>) -> Result<Self, ServerError> {
+    pub(crate) async fn of(call: &Call<'_>) -> Result<Self, ServerError> {
         let state = terminology::current(call).await?;
         Ok(Self {
             changed_at: state.changed_at(|kind| terminology::sees(call, kind)),

@@ -30,10 +30,11 @@ use crate::page_link::{self, PageLinks};
 use crate::validation::Definitions;
 use asked::Page;
 use bundle::Writer;
-use codes::SeenCodes;
 use explain::Explain;
 use fill::{Filled, Filler, Resource};
 
+pub(crate) use codes::SeenCodes;
+pub(crate) use seen::{is_seen, refusal, visibility};
 pub(crate) use stated::Stated;
 
 /// What is searched: resources of a type or of all, anywhere or within a compartment.
