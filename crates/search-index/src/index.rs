@@ -97,6 +97,20 @@ pub struct Size {
 /// So many changes are made under one lock.
 const CHANGES_AT_ONCE: usize = 64;
 
+impl Head {
+    pub(crate) fn new(t: T, instant: Instant) -> Self {
+        Self { t, instant }
+    }
+
+    pub(crate) fn t(self) -> T {
+        self.t
+    }
+
+    pub(crate) fn instant(self) -> Instant {
+        self.instant
+    }
+}
+
 impl Default for Index {
     fn default() -> Self {
         Self {
