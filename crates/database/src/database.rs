@@ -1,8 +1,8 @@
 //! The database: what everyone asks, and what they share with the serial step ([`crate::writer`]).
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::blob;
 use crate::bodies::{Bodies, Kept};
-use crate::indexing::{Indexed, Indexing};
+use crate::indexing::{Indexed, Indexing, KeptIndex};
 use crate::large::{Few, NotDone, Reading};
 use crate::line::{Line, NotTaken, Weight};
 use crate::seal::Sealing;
@@ -97,6 +97,8 @@ pub(crate) struct Shared {
     sealers: Few,
     /// The search index, where there is one.
     pub(crate) indexing: RwLock<Option<Arc<Indexing>>>,
+    /// Where that is kept over a restart, if it is.
+    pub(crate) kept_index: OnceLock<Arc<KeptIndex>>,
     /// Held by whoever publishes commits, and by whoever puts another index.
     pub(crate) publishing: Mutex<()>,
     /// A purge is under way.
@@ -159,6 +161,7 @@ impl Database {
             reading: Reading::new(),
             sealers: Few::new(),
             indexing: RwLock::new(None),
+            kept_index: OnceLock::new(),
             publishing: Mutex::new(()),
             purging: AtomicBool::new(false),
             clock,
@@ -332,6 +335,10 @@ impl Database {
 /// Its threads end with it, and with the last of them the store's hold on its files.
 impl Drop for Database {
     fn drop(&mut self) {
+        // As after a kill: whoever opens it again finds a folder that nobody writes into.
+        if let Some(kept) = self.shared.kept_index.get() {
+            kept.end();
+        }
         self.stop_indexing();
         self.shared.line.close();
     }

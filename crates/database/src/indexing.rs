@@ -7,6 +7,10 @@
 //! while the newest version of some resource cannot be read, since then nothing may be left out
 //! silently.
 
+mod file;
+mod keeping;
+mod kept;
+mod manifest;
 mod owner;
 mod rebuild;
 
@@ -26,6 +30,10 @@ use store::T;
 use crate::compartment::Compartments;
 use crate::transaction::Action;
 use crate::{ReadError, Receipt, Snapshot, Transaction};
+
+pub(crate) use keeping::KeptIndex;
+use keeping::{Keeping, Opened, Outcome};
+pub use kept::IndexState;
 
 /// So many changes wait with what was prepared of them; what more of them say is read from the
 /// log again.
@@ -68,6 +76,12 @@ pub(crate) struct Indexing {
     /// Something is to be done.
     wake: Condvar,
     stop: AtomicBool,
+    /// Where it is kept over a restart, if it is.
+    keeping: Option<Keeping>,
+    /// Up to which position it was there from the start.
+    restored: Mutex<Option<T>>,
+    /// What was kept, until it is used.
+    opened: Mutex<Option<Opened>>,
 }
 
 /// Commits that the index does not have, in their order.
@@ -154,9 +168,19 @@ impl Indexed {
 }
 
 impl Indexing {
-    pub(crate) fn new(by: IndexedBy, schema: &'static Schema) -> Arc<Self> {
+    /// Of what is kept the least is read here: it goes on in [`Indexing::run`].
+    pub(crate) fn new(
+        by: IndexedBy,
+        schema: &'static Schema,
+        keeping: Option<Keeping>,
+    ) -> Arc<Self> {
+        let index = Index::default();
+        let opened = keeping.as_ref().and_then(Keeping::open);
+        if let Some(opened) = &opened {
+            index.number_as(&opened.state);
+        }
         Arc::new(Self {
-            index: Index::default(),
+            index,
             by,
             schema,
             behind: Mutex::new(Some(Waiting::default())),
@@ -167,6 +191,9 @@ impl Indexing {
             last: AtomicI64::new(i64::MIN),
             wake: Condvar::new(),
             stop: AtomicBool::new(false),
+            keeping,
+            restored: Mutex::default(),
+            opened: Mutex::new(opened),
         })
     }
 
@@ -307,10 +334,12 @@ impl Indexing {
         self.apply(t, Instant::from_micros(instant), Vec::new());
     }
 
-    /// Follows the log from its start until it is stopped; `snapshot` gives all data at the head.
+    /// Follows the log, from where what is kept ends, until it is stopped; `snapshot` gives all data at the head.
     pub(crate) fn run(&self, snapshot: &dyn Fn() -> Snapshot, now: &(dyn Fn() -> Instant + Sync)) {
         let mut pause = PAUSE;
-        let mut done = self.read_log(&snapshot(), T::ZERO, now);
+        self.restore(&snapshot());
+        let mut documents = self.index.size().documents;
+        let mut done = self.read_log(&snapshot(), self.index.head(), now);
         while !self.is_stopped() {
             if let Err(error) = done {
                 let error = &error as &dyn std::error::Error;
@@ -329,8 +358,10 @@ impl Indexing {
             done = self.catch_up(snapshot, now);
             if done.is_ok() {
                 self.settle(now);
+                self.keep_if_due(&mut documents, snapshot);
             }
         }
+        self.keep_at_the_end(snapshot);
     }
 
     /// Ends the run soon.

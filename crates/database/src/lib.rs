@@ -36,7 +36,7 @@ pub use answered::{Answered, KNOWN_FOR, Lookup};
 pub use body::{Body, DeriveFromBody, OwnTag, identifiers};
 pub use database::{Database, Options};
 pub use error::{CommitError, ReadError};
-pub use indexing::IndexedBy;
+pub use indexing::{IndexState, IndexedBy};
 pub use purge::{NotLookedAt, Obstacle, Purge, PurgeError, Purged};
 pub use rules::{
     CheckedReferences, InvalidCheckedReferences, InvalidUniqueIdentifier, Rules, UniqueIdentifier,

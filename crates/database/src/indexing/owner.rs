@@ -2,6 +2,7 @@
 //! commit comes to it before it is visible.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use fhir_search::Extractor;
 use store::{Commit, T};
 
-use super::{IndexedBy, Indexing, ToApply};
+use super::{IndexState, IndexedBy, Indexing, KeptIndex, ToApply};
 use crate::database::Shared;
 use crate::{Database, Visibility};
 
@@ -47,6 +48,14 @@ impl Database {
         self.shared.indexing().is_some_and(|indexing| indexing.wait(patience))
     }
 
+    /// Keeps the search index in a folder over a restart, from the next one on that is begun. A
+    /// second call does nothing.
+    #[must_use]
+    pub fn keeping_index_in(self, folder: PathBuf) -> Self {
+        self.shared.kept_index.get_or_init(|| KeptIndex::in_folder(folder));
+        self
+    }
+
     /// Forgets what is indexed, and begins anew.
     pub(crate) fn index_anew(&self) {
         let mut indexers = self.indexers.lock();
@@ -60,7 +69,11 @@ impl Database {
         if !self.shared.line.is_open() {
             return Ok(());
         }
-        let indexing = Indexing::new(by, self.shared.schema);
+        let keeping = self.shared.kept_index.get().map(|kept| {
+            let (tenant, keys) = (self.shared.tenant.clone(), self.shared.sealing.keys().cloned());
+            kept.begin(tenant, keys, &by, self.shared.schema.fhir_version())
+        });
+        let indexing = Indexing::new(by, self.shared.schema, keeping);
         let (begin, begins) = mpsc::channel::<()>();
         let (shared, own) = (Arc::clone(&self.shared), Arc::clone(&indexing));
         let indexer =
@@ -80,6 +93,12 @@ impl Database {
         // Only who is gone does not hear it.
         let _ = begin.send(());
         Ok(())
+    }
+
+    /// What there is of the search index, where there is one.
+    #[must_use]
+    pub fn index_state(&self) -> Option<IndexState> {
+        self.shared.indexing().map(|indexing| indexing.state())
     }
 
     /// Whether there is an index that has all that is visible, so that searches by its parameters
