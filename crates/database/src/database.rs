@@ -52,6 +52,9 @@ pub struct Options {
     /// Bytes of resources that are kept in memory, since what was read or written is soon read
     /// again.
     pub kept_bytes: usize,
+    /// Bytes of memory that the search index may take before the log says that it takes more.
+    /// Nothing is refused for it.
+    pub index_bytes: usize,
 }
 
 impl Default for Options {
@@ -62,6 +65,7 @@ impl Default for Options {
             group: 1024,
             group_bytes: 8 << 20,
             kept_bytes: 16 << 20,
+            index_bytes: 1 << 30,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! while the newest version of some resource cannot be read, since then nothing may be left out
 //! silently.
 
+mod budget;
 mod file;
 mod keeping;
 mod kept;
@@ -31,13 +32,14 @@ use crate::compartment::Compartments;
 use crate::transaction::Action;
 use crate::{ReadError, Receipt, Snapshot, Transaction};
 
+use budget::Budget;
 pub(crate) use keeping::KeptIndex;
 use keeping::{Keeping, Opened, Outcome};
 pub use kept::IndexState;
 
-/// So many changes wait with what was prepared of them; what more of them say is read from the
-/// log again.
-const MOST_PREPARED: usize = 4096;
+/// So many changes, of so many bytes, wait with what was prepared of them; what more of them say is
+/// read from the log again.
+const MOST_PREPARED: (usize, usize) = (4096, 32 << 20);
 /// How long whoever settles waits before it looks again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long it waits at most before it reads again what could not be read.
@@ -78,6 +80,8 @@ pub(crate) struct Indexing {
     stop: AtomicBool,
     /// Where it is kept over a restart, if it is.
     keeping: Option<Keeping>,
+    /// What it may take of memory before it says that it takes more.
+    budget: Budget,
     /// Up to which position it was there from the start.
     restored: Mutex<Option<T>>,
     /// What was kept, until it is used.
@@ -88,8 +92,8 @@ pub(crate) struct Indexing {
 #[derive(Default)]
 struct Waiting {
     commits: VecDeque<Behind>,
-    /// How many changes are prepared.
-    prepared: usize,
+    /// How many changes are prepared, and how many bytes they take.
+    prepared: (usize, usize),
 }
 
 /// A commit, or several, that the index does not have.
@@ -110,12 +114,13 @@ struct Read {
 
 impl Waiting {
     fn push(&mut self, t: T, instant: Instant, changes: Option<Vec<Change>>) {
-        let is_short = self.prepared < MOST_PREPARED;
+        let is_short = self.prepared.0 < MOST_PREPARED.0 && self.prepared.1 < MOST_PREPARED.1;
         match (changes.filter(|_| is_short), self.commits.back_mut()) {
             // What is read from the log is read up to here.
             (_, Some(Behind::InLog(last))) => *last = t,
             (Some(changes), _) => {
-                self.prepared += changes.len();
+                self.prepared.0 += changes.len();
+                self.prepared.1 += bytes(&changes);
                 self.commits.push_back(Behind::Prepared(t, instant, changes));
             }
             (None, _) => self.commits.push_back(Behind::InLog(t)),
@@ -125,10 +130,16 @@ impl Waiting {
     fn pop(&mut self) -> Option<Behind> {
         let next = self.commits.pop_front()?;
         if let Behind::Prepared(_, _, changes) = &next {
-            self.prepared -= changes.len();
+            self.prepared.0 -= changes.len();
+            self.prepared.1 -= bytes(changes);
         }
         Some(next)
     }
+}
+
+/// How many bytes changes take.
+fn bytes(changes: &[Change]) -> usize {
+    changes.iter().map(Change::bytes).sum()
 }
 
 /// What was prepared of a transaction's changes, one for each of them, and for which index.
@@ -172,6 +183,7 @@ impl Indexing {
     pub(crate) fn new(
         by: IndexedBy,
         schema: &'static Schema,
+        budget: usize,
         keeping: Option<Keeping>,
     ) -> Arc<Self> {
         let index = Index::default();
@@ -193,6 +205,7 @@ impl Indexing {
             stop: AtomicBool::new(false),
             keeping,
             restored: Mutex::default(),
+            budget: Budget::of(budget),
             opened: Mutex::new(opened),
         })
     }
@@ -358,6 +371,7 @@ impl Indexing {
             done = self.catch_up(snapshot, now);
             if done.is_ok() {
                 self.settle(now);
+                self.budget.look(&self.index);
                 self.keep_if_due(&mut documents, snapshot);
             }
         }

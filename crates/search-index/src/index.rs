@@ -59,6 +59,15 @@ pub enum Change {
 }
 
 impl Change {
+    /// About how much memory it takes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Put { prepared, .. } => prepared.bytes(),
+            Self::Delete { .. } => size_of::<Self>(),
+        }
+    }
+
     /// The resource.
     #[must_use]
     pub fn name(&self) -> (&ResourceType, &ResourceId) {
@@ -243,6 +252,13 @@ impl Index {
             }
         }
         self.drop_purged();
+    }
+
+    /// How many documents there are: as [`Index::size`] says, and found sooner.
+    #[must_use]
+    pub fn documents(&self) -> u64 {
+        let parts = Arc::clone(&self.parts.read());
+        parts.iter().map(|part| part.read(|content| u64::from(content.documents().len()))).sum()
     }
 
     /// How much there is.

@@ -15,6 +15,10 @@ pub struct IndexState {
     pub documents: u64,
     /// About how many bytes of memory it takes.
     pub bytes: usize,
+    /// How many it may take before the log says that it takes more.
+    pub budget: usize,
+    /// Whether it took more when that was last looked at.
+    pub is_over_budget: bool,
     /// Whether it has all that is visible, so that searches are answered from it.
     pub has_caught_up: bool,
     /// Up to which position it was read from the disk when it began.
@@ -32,7 +36,7 @@ impl Indexing {
         if let Some((t, instant)) = keeping.restore(opened, &self.index, all, &self.stop) {
             *self.restored.lock() = Some(t);
             self.last.store(instant.as_micros(), Ordering::Release);
-            let documents = self.index.size().documents;
+            let documents = self.index.documents();
             tracing::info!(documents, "the search index is there up to position {t} of the log");
         }
     }
@@ -43,6 +47,8 @@ impl Indexing {
         IndexState {
             documents: size.documents,
             bytes: size.bytes,
+            budget: self.budget.bytes,
+            is_over_budget: self.budget.is_passed(),
             has_caught_up: self.has_caught_up(),
             restored: *self.restored.lock(),
         }
@@ -50,7 +56,7 @@ impl Indexing {
 
     /// Writes it down when there is much more, or less, than `before`.
     pub(super) fn keep_if_due(&self, before: &mut u64, snapshot: &dyn Fn() -> Snapshot) {
-        let documents = self.index.size().documents;
+        let documents = self.index.documents();
         if documents.abs_diff(*before) >= DOCUMENTS_BETWEEN && !self.is_stopped() {
             self.keep(&snapshot(), &self.stop);
             *before = documents;

@@ -73,7 +73,8 @@ impl Database {
             let (tenant, keys) = (self.shared.tenant.clone(), self.shared.sealing.keys().cloned());
             kept.begin(tenant, keys, &by, self.shared.schema.fhir_version())
         });
-        let indexing = Indexing::new(by, self.shared.schema, keeping);
+        let indexing =
+            Indexing::new(by, self.shared.schema, self.shared.options.index_bytes, keeping);
         let (begin, begins) = mpsc::channel::<()>();
         let (shared, own) = (Arc::clone(&self.shared), Arc::clone(&indexing));
         let indexer =
