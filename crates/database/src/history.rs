@@ -25,7 +25,9 @@ impl Snapshot {
     ) -> Result<Vec<HistoryVersion>, ReadError> {
         let range = self.shown(range);
         if self.visibility.is_everything() {
-            return Ok(self.store.history(of, range, order, most).await?);
+            let found = self.store.history(of, range, order, most).await?;
+            self.rows.add(found.len() as u64);
+            return Ok(found);
         }
         let mut found = match self.visibility.types() {
             Some(types) => {
@@ -43,6 +45,7 @@ impl Snapshot {
             found.reverse();
         }
         found.truncate(most);
+        self.rows.add(found.len() as u64);
         Ok(found)
     }
 

@@ -6,6 +6,9 @@
 //! waits. Until the index has caught up, searches look at the resources themselves; so they do
 //! while the newest version of some resource cannot be read, since then nothing may be left out
 //! silently.
+//!
+//! When parameters are defined anew, the next index is made beside the one that there is, which
+//! goes on following the log and answers what does not ask by the new ones.
 
 mod budget;
 mod file;
@@ -13,9 +16,10 @@ mod keeping;
 mod kept;
 mod manifest;
 mod owner;
+mod progress;
 mod rebuild;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -23,7 +27,7 @@ use std::time::Duration;
 use fhir_core::json::Document;
 use fhir_core::{Instant, ResourceId, ResourceType};
 use fhir_schema::Schema;
-use fhir_search::{ExtractOptions, Extractor, Parameters, Zone};
+use fhir_search::{ExtractOptions, Extractor, Zone};
 use parking_lot::{Condvar, Mutex};
 use search_index::{Change, Index, Prepared, Settled, Subject};
 use store::T;
@@ -36,6 +40,7 @@ use budget::Budget;
 pub(crate) use keeping::KeptIndex;
 use keeping::{Keeping, Opened, Outcome};
 pub use kept::IndexState;
+pub use progress::BeingIndexed;
 
 /// So many changes, of so many bytes, wait with what was prepared of them; what more of them say is
 /// read from the log again.
@@ -67,6 +72,8 @@ pub(crate) struct Indexing {
     behind: Mutex<Option<Waiting>>,
     /// Whether nothing is behind.
     has_caught_up: AtomicBool,
+    /// Whether the log was read once: from now on it is worth to prepare commits for it.
+    has_read_log: AtomicBool,
     /// Resources whose newest version could not be read.
     unreadable: Mutex<HashSet<(ResourceType, ResourceId)>>,
     /// Whether there are none.
@@ -75,6 +82,8 @@ pub(crate) struct Indexing {
     is_broken: AtomicBool,
     /// The instant of the last commit that was applied, in microseconds.
     last: AtomicI64,
+    /// What was said in the log of what could not be indexed: how often it was so then.
+    told: Mutex<BTreeMap<Code, u64>>,
     /// Something is to be done.
     wake: Condvar,
     stop: AtomicBool,
@@ -142,10 +151,35 @@ fn bytes(changes: &[Change]) -> usize {
     changes.iter().map(Change::bytes).sum()
 }
 
-/// What was prepared of a transaction's changes, one for each of them, and for which index.
+/// A type and the code of one of its parameters.
+type Code = (Box<str>, Box<str>);
+
+/// The indexes of a tenant.
+#[derive(Clone, Default)]
+pub(crate) struct Indexes {
+    /// The one that searches ask.
+    pub(crate) current: Option<Arc<Indexing>>,
+    /// The one that is being made to stand in its place.
+    pub(crate) next: Option<Arc<Indexing>>,
+}
+
+impl Indexes {
+    fn all(&self) -> impl Iterator<Item = &Arc<Indexing>> {
+        self.current.iter().chain(&self.next)
+    }
+
+    /// Prepares what a transaction says for those that will soon want it.
+    pub(crate) fn prepare(&self, transaction: &Transaction) -> Option<Indexed> {
+        let next = self.next.iter().filter(|it| it.has_read_log.load(Ordering::Acquire));
+        let wanting = self.current.iter().chain(next);
+        let each: Vec<_> = wanting.map(|it| (Arc::clone(it), it.prepare(transaction))).collect();
+        (!each.is_empty()).then_some(Indexed { each })
+    }
+}
+
+/// What was prepared of a transaction's changes, one for each of them, by index.
 pub(crate) struct Indexed {
-    of: Arc<Indexing>,
-    changes: Vec<Unjudged>,
+    each: Vec<(Arc<Indexing>, Vec<Unjudged>)>,
 }
 
 /// A change of which it is not known yet whether it is made.
@@ -156,26 +190,42 @@ enum Unjudged {
     Nothing,
 }
 
-/// A commit's changes for one index, those alone that were made.
+/// A commit's changes, those alone that were made, by index.
 pub(crate) struct ToApply {
-    of: Arc<Indexing>,
-    changes: Vec<Change>,
+    each: Vec<(Arc<Indexing>, Vec<Change>)>,
+}
+
+impl ToApply {
+    /// Those for an index, where they were prepared for it.
+    fn take(&mut self, of: &Arc<Indexing>) -> Option<Vec<Change>> {
+        let at = self.each.iter().position(|(it, _)| Arc::ptr_eq(it, of))?;
+        Some(self.each.swap_remove(at).1)
+    }
 }
 
 impl Indexed {
     /// What is made of it, as the receipt says.
     pub(crate) fn judged(self, receipt: &Receipt) -> ToApply {
-        let made = self.changes.into_iter().zip(&receipt.written);
-        let changes = made.filter_map(|(change, written)| {
-            let version = written.version.filter(|_| written.changed)?;
-            match change {
-                Unjudged::Write(prepared) => Some(Change::Put { prepared, version }),
-                Unjudged::Delete(resource_type, id) => Some(Change::Delete { resource_type, id }),
-                Unjudged::Nothing => None,
-            }
-        });
-        ToApply { changes: changes.collect(), of: self.of }
+        let each = self.each.into_iter().map(|(of, changes)| (of, judged(changes, receipt)));
+        ToApply { each: each.collect() }
     }
+}
+
+fn judged(changes: Vec<Unjudged>, receipt: &Receipt) -> Vec<Change> {
+    let made = changes.into_iter().zip(&receipt.written);
+    let changes = made.filter_map(|(change, written)| {
+        let version = written.version.filter(|_| written.changed)?;
+        match change {
+            Unjudged::Write(prepared) => Some(Change::Put { prepared, version }),
+            Unjudged::Delete(resource_type, id) => Some(Change::Delete { resource_type, id }),
+            Unjudged::Nothing => None,
+        }
+    });
+    let mut changes: Vec<Change> = changes.collect();
+    // The log has them in this order too, and a place in it is a place in a page's link: the index
+    // that is made of the log after a start must give the same.
+    changes.sort_by_key(|change| matches!(change, Change::Delete { .. }));
+    changes
 }
 
 impl Indexing {
@@ -197,10 +247,12 @@ impl Indexing {
             schema,
             behind: Mutex::new(Some(Waiting::default())),
             has_caught_up: AtomicBool::new(false),
+            has_read_log: AtomicBool::new(false),
             unreadable: Mutex::default(),
             is_whole: AtomicBool::new(true),
             is_broken: AtomicBool::new(false),
             last: AtomicI64::new(i64::MIN),
+            told: Mutex::default(),
             wake: Condvar::new(),
             stop: AtomicBool::new(false),
             keeping,
@@ -215,15 +267,16 @@ impl Indexing {
         &self.by
     }
 
-    /// Whether it takes values by this extractor.
-    pub(crate) fn is_by(&self, extractor: &Arc<Extractor<'static>>) -> bool {
-        Arc::ptr_eq(&self.by.extractor, extractor)
+    /// Whether it has what this extractor takes from resources.
+    pub(crate) fn is_by(&self, extractor: &Extractor<'static>) -> bool {
+        let own = &self.by.extractor;
+        own.is_comparable(extractor)
+            && own.parameters().fingerprint() == extractor.parameters().fingerprint()
     }
 
-    /// Whether a query that was read with these parameters can be asked of it now.
-    pub(crate) fn answers(&self, parameters: &Arc<Parameters>, zone: Zone) -> bool {
-        Arc::ptr_eq(self.by.extractor.parameters(), parameters)
-            && self.by.zone == zone
+    /// Whether it has all that is visible and is to be searched, so that its values tell.
+    pub(crate) fn is_ready(&self, zone: Zone) -> bool {
+        self.by.zone == zone
             && self.has_caught_up()
             && self.is_whole.load(Ordering::Acquire)
             && !self.is_broken.load(Ordering::Acquire)
@@ -242,7 +295,7 @@ impl Indexing {
     }
 
     /// Prepares what a transaction says.
-    pub(crate) fn prepare(self: &Arc<Self>, transaction: &Transaction) -> Indexed {
+    fn prepare(&self, transaction: &Transaction) -> Vec<Unjudged> {
         let prepare = |change: &crate::Change| match &change.action {
             Action::Write { body, .. } => {
                 let name = (&change.resource_type, &change.id);
@@ -258,8 +311,7 @@ impl Indexing {
             }
             Action::Delete => Unjudged::Nothing,
         };
-        let changes = transaction.changes.iter().map(prepare).collect();
-        Indexed { of: Arc::clone(self), changes }
+        transaction.changes.iter().map(prepare).collect()
     }
 
     /// Whether resources of a type are searched: not those that the server keeps for itself.
@@ -295,8 +347,7 @@ impl Indexing {
     }
 
     /// Takes in a commit that is durable: the next one of the log. The serial step calls it.
-    pub(crate) fn follow(self: &Arc<Self>, t: T, instant: Instant, prepared: Option<ToApply>) {
-        let own = prepared.filter(|it| Arc::ptr_eq(&it.of, self)).map(|it| it.changes);
+    pub(crate) fn follow(&self, t: T, instant: Instant, own: Option<Vec<Change>>) {
         let mut behind = self.behind.lock();
         match (&mut *behind, own) {
             (None, Some(changes)) => self.apply(t, instant, changes),
@@ -347,8 +398,14 @@ impl Indexing {
         self.apply(t, Instant::from_micros(instant), Vec::new());
     }
 
-    /// Follows the log, from where what is kept ends, until it is stopped; `snapshot` gives all data at the head.
-    pub(crate) fn run(&self, snapshot: &dyn Fn() -> Snapshot, now: &(dyn Fn() -> Instant + Sync)) {
+    /// Follows the log, from where what is kept ends, until it is stopped; `snapshot` gives all
+    /// data at the head, `has_caught_up` is told whenever it has all that is visible.
+    pub(crate) fn run(
+        &self,
+        snapshot: &dyn Fn() -> Snapshot,
+        now: &(dyn Fn() -> Instant + Sync),
+        has_caught_up: &dyn Fn(),
+    ) {
         let mut pause = PAUSE;
         self.restore(&snapshot());
         let mut documents = self.index.size().documents;
@@ -368,11 +425,14 @@ impl Indexing {
                 continue;
             }
             pause = PAUSE;
+            self.has_read_log.store(true, Ordering::Release);
             done = self.catch_up(snapshot, now);
-            if done.is_ok() {
+            if done.is_ok() && !self.is_stopped() {
+                has_caught_up();
                 self.settle(now);
                 self.budget.look(&self.index);
                 self.keep_if_due(&mut documents, snapshot);
+                self.tell_left_out();
             }
         }
         self.keep_at_the_end(snapshot);

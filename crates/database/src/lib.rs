@@ -11,6 +11,7 @@ mod blob;
 mod bodies;
 mod body;
 mod compartment;
+mod condition;
 mod database;
 pub mod dictionary;
 mod error;
@@ -18,10 +19,12 @@ mod history;
 mod indexing;
 mod judge;
 mod large;
+mod lately;
 mod line;
 mod purge;
 pub mod quarantine;
 mod recent;
+mod rows;
 mod rules;
 mod seal;
 mod search;
@@ -34,22 +37,26 @@ mod writer;
 
 pub use answered::{Answered, KNOWN_FOR, Lookup};
 pub use body::{Body, DeriveFromBody, OwnTag, identifiers};
+pub use condition::{Condition, Criteria, SearchCriteria};
 pub use database::{Database, Options};
 pub use error::{CommitError, ReadError};
-pub use indexing::{IndexState, IndexedBy};
+pub use indexing::{BeingIndexed, IndexState, IndexedBy};
 pub use purge::{NotLookedAt, Obstacle, Purge, PurgeError, Purged};
+pub use rows::Rows;
 pub use rules::{
     CheckedReferences, InvalidCheckedReferences, InvalidUniqueIdentifier, Rules, UniqueIdentifier,
 };
 pub use seal::Sealing;
-pub use search::{Asked, Found, SearchError};
+pub use search::{
+    Asked, ClauseExplained, Costly, Explained, Found, NoIndex, ResourceExplained, SearchError,
+    Valued,
+};
 pub use snapshot::{Snapshot, StoredVersion};
 pub use terms::{Broken, Named, Required, Terms};
-pub use transaction::{
-    Action, Change, Condition, Expect, Precondition, Receipt, Transaction, Written,
-};
+pub use transaction::{Action, Change, Expect, Precondition, Receipt, Transaction, Written};
 pub use visibility::{NarrowerThanEnforced, Visibility};
 
+pub use search_index::{Plan, Step, TypePlan, Way};
 pub use store::{
     CloseError, CommitId, FhirVersion, HistoryOrder, HistoryVersion, Idempotency, IdentifierKey,
     InvalidTenant, Method, Place, Store, T, TenantText, VersionEntry, keys, places,

@@ -5,21 +5,28 @@
 //! to nothing, is not included and not counted.
 
 mod candidates;
+mod contained;
+mod explain;
+mod ids;
 mod include;
 mod indexed;
 mod known;
+mod older;
 mod scan;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fhir_core::ResourceId;
 use fhir_search::{
     Codes, CodesError, Contained, Extractor, InvalidSortPosition, Query, SortPosition,
     Unanswerable, Zone, check_answerable,
 };
 use store::VersionEntry;
 
-use crate::{ReadError, Snapshot};
+use crate::{BeingIndexed, ReadError, Rows, Snapshot};
+pub use explain::{ClauseExplained, Costly, Explained, ResourceExplained, Valued};
+pub use indexed::NoIndex;
 use scan::Scan;
 
 /// How a page is asked for.
@@ -41,7 +48,8 @@ pub struct Asked<'a> {
     pub count: bool,
     /// Included resources at most.
     pub most_included: usize,
-    /// Versions that may be looked at.
+    /// Rows that may be looked at: versions, each for as much as 64 keys and documents of the
+    /// index.
     pub budget: u64,
 }
 
@@ -50,6 +58,12 @@ pub struct Asked<'a> {
 pub struct Found {
     /// The matches, in their order.
     pub matches: Vec<VersionEntry>,
+    /// Which of the resources that a match contains is meant, by its place among them; none for
+    /// itself. One for each match where contained resources are answered; empty elsewhere.
+    pub contained: Vec<Option<usize>>,
+    /// Whether a match refers to an older version of what the query chains through: it was the
+    /// present one that was asked.
+    pub follows_older: bool,
     /// What is included, each once; no match of this page is. Where a reference names a version
     /// it is that one.
     pub included: Vec<VersionEntry>,
@@ -59,6 +73,8 @@ pub struct Found {
     pub total: Option<u64>,
     /// What the next page is asked for with; none on the last page. It holds values of resources.
     pub next: Option<Vec<u8>>,
+    /// What of the query is still being indexed, where that is why resources were looked at.
+    pub being_indexed: Option<BeingIndexed>,
 }
 
 /// Why a search was not answered.
@@ -68,10 +84,14 @@ pub enum SearchError {
     #[error("what the search depends on cannot be read")]
     Read(#[from] ReadError),
     /// More would have to be looked at than may be.
-    #[error("the search would have to look at more than {budget} versions of resources")]
+    #[error("the search would have to look at more than {budget} rows")]
     TooCostly {
-        /// So many might be looked at.
+        /// So many rows might be looked at.
         budget: u64,
+        /// About how many would have to be, where that was told before.
+        estimated: Option<u64>,
+        /// What of it costs most, where that is known.
+        most: Option<Box<Costly>>,
     },
     /// What the page is asked for with is not what a page before gave.
     #[error("this is not where a page ended")]
@@ -79,30 +99,40 @@ pub enum SearchError {
     /// It goes on with a page of an index that is being made anew.
     #[error("the search index is being made; the page can be had when it is there")]
     IndexNotReady,
+    /// It goes on with a page of a search whose parameters were defined anew since.
+    #[error("the parameters of the search were defined anew since the page before")]
+    ParametersChanged,
     /// It is of a time of which not everything can be searched any more.
     #[error("what was replaced so long ago cannot be searched any more")]
     BeforeHorizon,
     /// A question about codes has no answer.
     #[error(transparent)]
     Codes(#[from] CodesError),
-    /// `_list` names a list that the server would have to make.
-    #[error("there is no list ${0}")]
-    FunctionalList(Box<str>),
-    /// `_contained` asks for contained resources, which are not searched.
-    #[error("contained resources are not searched by themselves")]
-    Contained,
+    /// It is to be explained, and asks for contained resources.
+    #[error("searches of contained resources are not explained")]
+    ContainedUnexplained,
+    /// A reference is asked for by an id that resources of several types have.
+    #[error("several resources have the id {id}: {names}")]
+    AmbiguousId {
+        /// The parameter.
+        parameter: Box<str>,
+        /// The id.
+        id: ResourceId,
+        /// Some of those resources, `Type/id`.
+        names: Box<str>,
+    },
 }
 
 impl From<search_index::SearchError> for SearchError {
     fn from(error: search_index::SearchError) -> Self {
-        use search_index::{SearchError as E, Unsupported};
+        use search_index::SearchError as E;
         match error {
-            E::TooCostly { limit } => Self::TooCostly { budget: limit },
+            E::TooCostly { limit } => {
+                Self::TooCostly { budget: limit, estimated: None, most: None }
+            }
             E::BeforeHorizon { .. } => Self::BeforeHorizon,
             E::Codes(error) => Self::Codes(error),
             E::InvalidCursor => Self::Cursor(InvalidSortPosition),
-            E::Unsupported(Unsupported::FunctionalList(name)) => Self::FunctionalList(name),
-            E::Unsupported(Unsupported::Contained) => Self::Contained,
             // The resources themselves are looked at instead.
             E::Cancelled | E::Ahead { .. } | E::Unsupported(_) => Self::IndexNotReady,
         }
@@ -113,7 +143,6 @@ impl From<Unanswerable> for SearchError {
     fn from(error: Unanswerable) -> Self {
         match error {
             Unanswerable::Codes(error) => Self::Codes(error),
-            Unanswerable::FunctionalList(name) => Self::FunctionalList(name),
         }
     }
 }
@@ -124,12 +153,15 @@ impl Snapshot {
     /// # Errors
     /// [`SearchError`]; nothing is answered in part.
     pub async fn search(&self, query: &Query, asked: &Asked<'_>) -> Result<Found, SearchError> {
-        if query.answer.contained != Contained::False {
-            return Err(SearchError::Contained);
-        }
+        let found = self.find(query, asked).await?;
+        let follows_older = self.follows_older(query, asked, &found).await?;
+        Ok(Found { follows_older, ..found })
+    }
+
+    async fn find(&self, query: &Query, asked: &Asked<'_>) -> Result<Found, SearchError> {
         check_answerable(query, asked.codes)?;
         let goes_on_in_index = asked.after.is_some_and(indexed::is_cursor);
-        if let Some(indexing) = self.index_for(query, asked)
+        if let Ok(indexing) = self.index_for(query, asked)
             && (asked.after.is_none() || goes_on_in_index)
         {
             match self.search_index(&indexing, query, asked).await {
@@ -139,21 +171,44 @@ impl Snapshot {
             }
         }
         if goes_on_in_index {
+            let after = asked.after.unwrap_or_default();
+            indexed::place_of(indexed::CURSOR, query, asked, after)?;
             return Err(SearchError::IndexNotReady);
         }
         let after = match asked.after {
             None => None,
-            Some([indexed::CURSOR_OF_SCAN, position @ ..]) => {
+            Some(after) => {
+                let position = indexed::place_of(indexed::CURSOR_OF_SCAN, query, asked, after)?;
                 Some(SortPosition::from_bytes(position)?)
             }
-            Some(_) => return Err(SearchError::Cursor(InvalidSortPosition)),
         };
-        let mut scan = Scan::new(self, query, asked);
-        let (page, total) = self.page(&mut scan, after.as_ref()).await?;
+        // What is looked at is counted once, as the budget counts it.
+        let uncounted = self.clone().counted(&Rows::default());
+        let mut scan = Scan::new(&uncounted, query, asked);
+        let found = self.scanned(&mut scan, after.as_ref()).await;
+        self.rows.add(scan.spent());
+        found
+    }
+
+    /// What looking at every resource finds.
+    async fn scanned(
+        &self,
+        scan: &mut Scan<'_>,
+        after: Option<&SortPosition>,
+    ) -> Result<Found, SearchError> {
+        let (query, asked) = (scan.query, scan.asked);
+        let (page, total) = match query.answer.contained {
+            Contained::False => self.page(scan, after).await?,
+            Contained::True | Contained::Both => scan.contained(after).await?,
+        };
         let mut found = Found { total: asked.count.then_some(total), ..Found::default() };
         found.next = page.next;
-        (found.included, found.included_cut) = scan.included(&page.matches).await?;
+        found.being_indexed =
+            self.indexes.being_indexed(query, asked.extractor, (asked.zone, self.at()));
+        (found.included, found.included_cut) =
+            scan.included(&page.matches, &page.contained).await?;
         found.matches = page.matches;
+        found.contained = page.contained;
         Ok(found)
     }
 
@@ -185,19 +240,30 @@ impl Snapshot {
                 }
             }
         }
-        let has_more = first.len() > asked.most && asked.most > 0;
-        if has_more {
-            first.pop_last();
-        }
-        let last = first.last_key_value().filter(|_| has_more);
-        let tagged = |position: Vec<u8>| [&[indexed::CURSOR_OF_SCAN][..], &position].concat();
-        let next = last.map(|(position, _)| tagged(position.to_bytes()));
-        Ok((Page { matches: first.into_values().collect(), next }, total))
+        let next = cut(&mut first, asked.most);
+        let next = next.map(|at| indexed::cursor(indexed::CURSOR_OF_SCAN, query, asked, &at));
+        let matches = first.into_values().collect();
+        Ok((Page { matches, contained: Vec::new(), next }, total))
     }
+}
+
+/// Leaves so many of the first matches, and one more if it is there; says where the next page
+/// begins if it was.
+fn cut<M>(first: &mut BTreeMap<SortPosition, M>, most: usize) -> Option<Vec<u8>> {
+    if first.len() <= most || most == 0 {
+        return None;
+    }
+    while first.len() > most {
+        first.pop_last();
+    }
+    let (position, _) = first.last_key_value()?;
+    Some(position.to_bytes())
 }
 
 /// The matches of a page and where the next one begins.
 struct Page {
     matches: Vec<VersionEntry>,
+    /// As in [`Found::contained`].
+    contained: Vec<Option<usize>>,
     next: Option<Vec<u8>>,
 }

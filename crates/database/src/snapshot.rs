@@ -11,10 +11,10 @@ use tokio::runtime::Handle;
 
 use crate::blob::Fetched;
 use crate::bodies::{Bodies, Kept};
-use crate::indexing::Indexing;
+use crate::indexing::Indexes;
 use crate::large::{NotDone, Reading};
 use crate::seal::Sealing;
-use crate::{ReadError, Visibility, body};
+use crate::{ReadError, Rows, Visibility, body};
 
 /// Shows exactly the commits up to one position (guarantee G4), and of them what its
 /// [`Visibility`] lets through: what is not visible is answered as if it did not exist.
@@ -27,8 +27,10 @@ pub struct Snapshot {
     sealing: Sealing,
     pub(crate) visibility: Visibility,
     at: T,
-    /// The search index, where there is one.
-    pub(crate) indexing: Option<Arc<Indexing>>,
+    /// The search indexes, where there are any.
+    pub(crate) indexes: Indexes,
+    /// What is read through it.
+    pub(crate) rows: Rows,
 }
 
 /// A version and its JSON.
@@ -47,15 +49,37 @@ impl Snapshot {
         schema: &'static Schema,
         visibility: Visibility,
         at: T,
-        indexing: Option<Arc<Indexing>>,
+        indexes: Indexes,
     ) -> Self {
-        Self { store, bodies, reading, schema, sealing, visibility, at, indexing }
+        let rows = Rows::default();
+        Self { store, bodies, reading, schema, sealing, visibility, at, indexes, rows }
+    }
+
+    /// The same, with what is read through it counted there.
+    #[must_use]
+    pub fn counted(self, rows: &Rows) -> Self {
+        Self { rows: rows.clone(), ..self }
+    }
+
+    /// What is known of resource types.
+    pub(crate) fn schema(&self) -> &'static Schema {
+        self.schema
     }
 
     /// The same data as of `t`, or as of here when that is earlier.
     #[must_use]
     pub fn as_of(&self, t: T) -> Self {
         Self { at: t.min(self.at), ..self.clone() }
+    }
+
+    /// The same data as far as this visibility shows it.
+    pub(crate) fn seen_by(&self, visibility: Visibility) -> Self {
+        Self { visibility, ..self.clone() }
+    }
+
+    /// The same data, of which searches look at the resources themselves.
+    pub(crate) fn without_index(&self) -> Self {
+        Self { indexes: Indexes::default(), ..self.clone() }
     }
 
     /// The position it shows.
@@ -94,7 +118,9 @@ impl Snapshot {
         if !self.visibility.shows(resource_type, id) {
             return Ok(None);
         }
-        Ok(self.store.newest(resource_type, id, self.at).await?)
+        let newest = self.store.newest(resource_type, id, self.at).await?;
+        self.rows.add(u64::from(newest.is_some()));
+        Ok(newest)
     }
 
     /// One version of a resource.
@@ -155,7 +181,9 @@ impl Snapshot {
         if !self.visibility.shows(resource_type, id) {
             return Ok(Vec::new());
         }
-        Ok(self.store.versions(resource_type, id, self.at).await?)
+        let versions = self.store.versions(resource_type, id, self.at).await?;
+        self.rows.add(versions.len() as u64);
+        Ok(versions)
     }
 
     /// The resource of a version, its body read.
@@ -163,6 +191,7 @@ impl Snapshot {
     /// # Errors
     /// [`ReadError`] when the body cannot be read; [`ReadError::Purged`] when nobody can any more.
     pub async fn load(&self, entry: VersionEntry) -> Result<StoredVersion, ReadError> {
+        self.rows.add(1);
         if entry.flags.is_deleted() {
             return Ok(StoredVersion { entry, json: None });
         }

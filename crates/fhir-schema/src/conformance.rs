@@ -3,6 +3,12 @@
 
 use std::sync::Arc;
 
+use fhir_core::json::Value;
+
+use crate::SchemaError;
+use crate::interner::Interner;
+use crate::parse::Parser;
+
 /// SearchParameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchParameter {
@@ -38,6 +44,18 @@ pub struct SearchParameter {
     pub chains: Vec<Arc<str>>,
     /// How the expression is meant: `normal`, `phonetic`, `nearby`, `distance` or `other`.
     pub usage: Option<Arc<str>>,
+}
+
+impl SearchParameter {
+    /// That of a resource. Members that are not needed are passed over.
+    ///
+    /// # Errors
+    /// [`SchemaError::NotFhir`], naming `file`, when a member that is needed is missing or is not
+    /// what FHIR says.
+    pub fn read(resource: Value<'_>, file: &str) -> Result<Self, SchemaError> {
+        let mut interner = Interner::default();
+        Parser { file, interner: &mut interner }.search_parameter(resource)
+    }
 }
 
 /// `SearchParameter.component`.

@@ -12,6 +12,8 @@ mod differential;
 mod implied;
 mod plan;
 mod route;
+mod sample;
+mod trial;
 mod units;
 mod walk;
 
@@ -29,6 +31,7 @@ use crate::parameters::{ParameterId, Parameters};
 use crate::value::{DateRange, IndexValue, Zone};
 use plan::{Plan, Planner};
 pub use plan::{Unsupported, UnsupportedReason};
+pub use trial::TrialError;
 use units::Units;
 use walk::Walk;
 
@@ -48,11 +51,11 @@ pub struct ExtractOptions<'o> {
 pub struct Extractor<'s> {
     schema: &'s Schema,
     parameters: Arc<Parameters>,
-    definitions: DefinitionSet,
+    definitions: Arc<DefinitionSet>,
     terminology: Terminology,
     units: Units,
     /// By resource type, each made when it is first needed.
-    plans: HashMap<Box<str>, OnceLock<Plan>>,
+    plans: HashMap<Box<str>, Arc<OnceLock<Plan>>>,
 }
 
 /// The values of one resource.
@@ -88,8 +91,8 @@ pub enum ProblemReason {
     /// The expression failed on this resource.
     #[error("the expression failed: {0}")]
     Evaluation(#[from] EvaluationError),
-    /// A composite that looks at the whole resource for too many elements: those after them have
-    /// no values.
+    /// A composite that looks at the whole resource for too many elements, or evaluates FHIRPath
+    /// on too many: those after them have no values.
     #[error("the resource has too many elements for a parameter that combines them")]
     TooMuch,
     /// An element has a value that its type does not allow.
@@ -112,8 +115,34 @@ impl<'s> Extractor<'s> {
         definitions: DefinitionSet,
         terminology: Terminology,
     ) -> Self {
-        let plans = schema.resource_types().map(|name| (name.into(), OnceLock::new())).collect();
+        let plans = schema.resource_types().map(|name| (name.into(), Arc::default())).collect();
+        let definitions = Arc::new(definitions);
         Self { schema, parameters, definitions, terminology, units: Units::default(), plans }
+    }
+
+    /// One for other parameters of the same definitions and value sets. What is known of types
+    /// whose parameters are the very same is shared.
+    #[must_use]
+    pub fn with_parameters(&self, parameters: Arc<Parameters>) -> Self {
+        let plans = self.plans.iter().map(|(name, plan)| {
+            let is_shared = self.parameters.shares(&parameters, name);
+            (name.clone(), if is_shared { Arc::clone(plan) } else { Arc::default() })
+        });
+        Self {
+            schema: self.schema,
+            plans: plans.collect(),
+            parameters,
+            definitions: Arc::clone(&self.definitions),
+            terminology: self.terminology.clone(),
+            units: Units::default(),
+        }
+    }
+
+    /// Whether parameters that are equal by their fingerprints have the same values by both: these
+    /// are of the same definitions and value sets.
+    #[must_use]
+    pub fn is_comparable(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.definitions, &other.definitions)
     }
 
     /// The parameters.

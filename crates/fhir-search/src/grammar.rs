@@ -12,6 +12,7 @@ mod fault;
 mod filter;
 mod include;
 mod leaf;
+mod lists;
 mod modifier;
 mod name;
 mod piece;
@@ -245,5 +246,12 @@ impl<'r> Reading<'r> {
     }
 }
 
+/// Whether a parameter of this name puts a condition on the resources of each type.
+pub(crate) fn is_criterion(name: &str) -> bool {
+    let code = name.split(':').next().unwrap_or_default();
+    let is_include = matches!(code, "_include" | "_revinclude");
+    !is_include && answer::Control::of(code).is_none()
+}
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

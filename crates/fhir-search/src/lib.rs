@@ -13,6 +13,7 @@
 //! No index, clock, network or database here: whoever answers queries from an index must give
 //! what this crate's reference meaning gives.
 
+pub mod explain;
 mod extract;
 mod grammar;
 mod matches;
@@ -21,15 +22,21 @@ mod query;
 mod value;
 
 pub use extract::{
-    ExtractOptions, Extracted, Extractor, Problem, ProblemReason, Unsupported, UnsupportedReason,
+    ExtractOptions, Extracted, Extractor, Problem, ProblemReason, TrialError, Unsupported,
+    UnsupportedReason,
 };
 pub use fhirpath::Decimal;
 pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
 pub use matches::{
-    Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition, Unanswerable,
-    Unanswered, World, asks_for_words, case_counts, check_answerable, holds, matches,
+    BareId, Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition,
+    Unanswerable, Unanswered, World, asks_for_words, asks_terminology, bare_ids, case_counts,
+    check_answerable, holds, is_named, matches, matches_contained, sort_value, urls_of,
+    values_asked,
 };
-pub use parameters::{Component, Flaw, Kind, Parameter, ParameterId, Parameters};
+pub use parameters::{
+    Component, Fingerprint, Flaw, Kind, Origin, Parameter, ParameterId, Parameters, PostedError,
+    PostedProblem,
+};
 pub use query::*;
 pub use value::{
     CanonicalQuantity, Composite, DateRange, IndexValue, NumberRange, Position, Quantity,

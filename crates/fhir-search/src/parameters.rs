@@ -3,13 +3,18 @@
 //! A definition may be for several types, or for all of them: each type has a [`Parameter`] of
 //! its own, since of its expression only what is about that type counts.
 
+mod fingerprint;
+mod posted;
+
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
 
 use fhir_schema::conformance::SearchParameter;
 use fhir_schema::package::PackageId;
 use fhir_schema::{DefinitionSet, Schema};
+
+pub use fingerprint::Fingerprint;
+pub use posted::{PostedError, PostedProblem};
 
 /// SearchParameter.type (FHIR R4 3.1.1.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,7 +56,7 @@ impl Kind {
         }
     }
 
-    fn of(code: &str) -> Option<Self> {
+    pub(crate) fn of(code: &str) -> Option<Self> {
         const ALL: [Kind; 9] = [
             Kind::Number,
             Kind::Date,
@@ -79,6 +84,15 @@ impl ParameterId {
     }
 }
 
+/// Where a definition comes from, and so how far it is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// FHIR itself or a package, which an operator chose.
+    Package,
+    /// A resource of the tenant's. Its expression may take fewer steps.
+    Posted,
+}
+
 /// One search parameter of one resource type.
 #[derive(Debug)]
 pub struct Parameter {
@@ -94,6 +108,10 @@ pub struct Parameter {
     pub components: Arc<[Component]>,
     /// Why it cannot be supported, as its definition alone tells.
     pub flaw: Option<Flaw>,
+    /// Where its definition comes from.
+    pub origin: Origin,
+    /// Tells it from those that give other values.
+    pub fingerprint: Fingerprint,
 }
 
 /// A part of a composite parameter.
@@ -133,6 +151,32 @@ impl PartialEq for Parameter {
 impl Eq for Parameter {}
 
 impl Parameter {
+    /// One by a definition.
+    fn new(
+        id: ParameterId,
+        resource_type: &Arc<str>,
+        (kind, origin): (Kind, Origin),
+        definition: &Arc<SearchParameter>,
+        (components, flaw): (Arc<[Component]>, Option<Flaw>),
+    ) -> Self {
+        let fingerprint = Fingerprint::of(
+            (resource_type, &definition.code),
+            (kind, origin),
+            definition.expression.as_deref(),
+            (&components, flaw.as_ref()),
+        );
+        Self {
+            id,
+            resource_type: Arc::clone(resource_type),
+            kind,
+            definition: Arc::clone(definition),
+            components,
+            flaw,
+            origin,
+            fingerprint,
+        }
+    }
+
     /// Whether it finds a text from the start of each of its words too: names of people, whose
     /// family names may be compound (FHIR R4, 3.1.1.4.8).
     #[must_use]
@@ -171,12 +215,13 @@ impl Parameter {
 /// The search parameters of every resource type of a FHIR version, those of packages among them.
 ///
 /// `_has`, `_list` and `_type` are no SearchParameters in R4 and are not here.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Parameters {
-    /// By type, and of a type by code.
+    /// By id.
     all: Vec<Arc<Parameter>>,
-    /// Where those of a type stand.
-    by_type: HashMap<Box<str>, Range<usize>>,
+    /// Those of a type, by code.
+    by_type: HashMap<Box<str>, Arc<[Arc<Parameter>]>>,
+    fingerprint: Fingerprint,
 }
 
 /// Definitions by type and code, each with its package.
@@ -220,36 +265,48 @@ impl Parameters {
     }
 
     fn of(chosen: &Chosen<'_>, definitions: &DefinitionSet) -> Self {
-        let mut parameters = Self::default();
+        let mut all: Vec<Arc<Parameter>> = Vec::new();
+        let mut by_type = HashMap::new();
         // One definition may be for many types, which share its parts.
         let mut parts: HashMap<*const SearchParameter, (Arc<[Component]>, Option<Flaw>)> =
             HashMap::new();
         let none: Arc<[Component]> = Arc::new([]);
         for (resource_type, by_code) in chosen {
-            let begin = parameters.all.len();
+            let begin = all.len();
             let resource_type: Arc<str> = Arc::from(*resource_type);
             for (kind, _, definition) in by_code.values() {
-                let Ok(index) = u32::try_from(parameters.all.len()) else { break };
-                let (components, flaw) = if *kind == Kind::Composite {
+                let Ok(index) = u32::try_from(all.len()) else { break };
+                let parts = if *kind == Kind::Composite {
+                    let from = |canonical: &str| {
+                        definitions.search_parameter_from(definition, canonical).cloned()
+                    };
                     let parts = parts
                         .entry(Arc::as_ptr(definition))
-                        .or_insert_with(|| components(definition, definitions));
+                        .or_insert_with(|| components(definition, from));
                     parts.clone()
                 } else {
                     (Arc::clone(&none), None)
                 };
-                parameters.all.push(Arc::new(Parameter {
-                    id: ParameterId(index),
-                    resource_type: Arc::clone(&resource_type),
-                    kind: *kind,
-                    definition: Arc::clone(definition),
-                    components,
-                    flaw,
-                }));
+                all.push(Arc::new(Parameter::new(
+                    ParameterId(index),
+                    &resource_type,
+                    (*kind, Origin::Package),
+                    definition,
+                    parts,
+                )));
             }
-            parameters.by_type.insert((&*resource_type).into(), begin..parameters.all.len());
+            by_type.insert((&*resource_type).into(), all[begin..].into());
         }
-        parameters
+        Self::from_parts(all, by_type)
+    }
+
+    fn from_parts(
+        all: Vec<Arc<Parameter>>,
+        by_type: HashMap<Box<str>, Arc<[Arc<Parameter>]>>,
+    ) -> Self {
+        let counting = by_type.values().flat_map(|of_type| of_type.iter());
+        let fingerprint = Fingerprint::of_all(counting.map(|parameter| &**parameter));
+        Self { all, by_type, fingerprint }
     }
 
     /// The parameter with this code of a type.
@@ -269,26 +326,42 @@ impl Parameters {
     /// Every parameter of a type, by code.
     #[must_use]
     pub fn of_type(&self, resource_type: &str) -> &[Arc<Parameter>] {
-        let range = self.by_type.get(resource_type);
-        range.and_then(|range| self.all.get(range.clone())).unwrap_or_default()
+        self.by_type.get(resource_type).map(|of_type| &**of_type).unwrap_or_default()
     }
 
-    /// Every parameter of every type, by type and code.
+    /// Whether those of a type are the very same in both sets, ids among them.
+    pub(crate) fn shares(&self, other: &Self, resource_type: &str) -> bool {
+        let (own, others) = (self.by_type.get(resource_type), other.by_type.get(resource_type));
+        match (own, others) {
+            (Some(own), Some(others)) => Arc::ptr_eq(own, others),
+            (own, others) => own.is_none() && others.is_none(),
+        }
+    }
+
+    /// Every parameter of every type.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Parameter>> {
+        // What a posted one replaces keeps its place and counts no more.
+        self.all.iter().filter(|it| {
+            self.get(&it.resource_type, it.code()).is_some_and(|counts| counts.id == it.id)
+        })
+    }
+
+    /// Tells this set from those that give other values from some resource.
     #[must_use]
-    pub fn all(&self) -> &[Arc<Parameter>] {
-        &self.all
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 }
 
-/// The parts of a composite, as its own package means them.
+/// The parts of a composite, of which `find` has the definitions.
 fn components(
     composite: &SearchParameter,
-    definitions: &DefinitionSet,
+    find: impl Fn(&str) -> Option<Arc<SearchParameter>>,
 ) -> (Arc<[Component]>, Option<Flaw>) {
     let mut components = Vec::with_capacity(composite.components.len());
     for part in &composite.components {
         let url = || Arc::clone(&part.definition);
-        let Some(found) = definitions.search_parameter_from(composite, &part.definition) else {
+        let Some(found) = find(&part.definition) else {
             return (Arc::new([]), Some(Flaw::UnknownComponent(url())));
         };
         match Kind::of(&found.kind) {
@@ -298,7 +371,7 @@ fn components(
             }
             Some(kind) => components.push(Component {
                 kind,
-                definition: Arc::clone(found),
+                definition: found,
                 expression: Arc::clone(&part.expression),
             }),
         }

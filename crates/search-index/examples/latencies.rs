@@ -80,7 +80,9 @@ fn main() {
         ("at half", &everything, old),
         ("of 20 patients", &twenty, head),
     ] {
-        println!("\n{what}: microseconds: median, 99 %, first; total; cost");
+        println!(
+            "\n{what}: microseconds: median, 99 %, first; total; cost; estimated, microseconds"
+        );
         for url in QUERIES {
             measure(&index, &read(&parameters, url), url, visible, t);
         }
@@ -215,8 +217,15 @@ fn measure(index: &Index, query: &Option<Query>, url: &str, visible: &Visible, t
         cancelled: &cancelled,
     };
     let mut took = Vec::with_capacity(RUNS);
-    let (mut total, mut cost, mut first) = (0, 0, 0.0);
+    let mut planned = Vec::with_capacity(RUNS);
+    let (mut total, mut cost, mut estimated, mut first) = (0, 0, 0, 0.0);
     for run in 0..=RUNS {
+        if let Ok(search) = index.search(t, visible, context) {
+            let start = Moment::now();
+            let plan = search.plan(query, 20, 1_000);
+            planned.push(start.elapsed().as_nanos());
+            estimated = plan.map_or(0, |it| it.cost);
+        }
         let start = Moment::now();
         let asked = index.search(t, visible, context).and_then(|search| {
             let found = search.find(query)?;
@@ -234,6 +243,12 @@ fn measure(index: &Index, query: &Option<Query>, url: &str, visible: &Visible, t
         }
     }
     took.sort_unstable();
-    let micros = |share: usize| took[took.len() * share / 100] as f64 / 1000.0;
-    println!("{:>9.1} {:>9.1} {first:>9.1} {total:>8} {cost:>8}  {url}", micros(50), micros(99));
+    planned.sort_unstable();
+    let micros = |took: &[u128], share: usize| took[took.len() * share / 100] as f64 / 1000.0;
+    println!(
+        "{:>9.1} {:>9.1} {first:>9.1} {total:>8} {cost:>8} {estimated:>8} {:>9.1}  {url}",
+        micros(&took, 50),
+        micros(&took, 99),
+        micros(&planned, 50)
+    );
 }

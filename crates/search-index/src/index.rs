@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use store::T;
 
 use crate::documents::{Document, DocumentOf, Ending, LogPlace, Ordinal};
+use crate::left_out::LeftOut;
 use crate::names::{Names, Numbers};
 use crate::parts::{Content, PartRef, Parts};
 use crate::prepare::{Named, Prepared};
@@ -24,6 +25,8 @@ pub struct Index {
     pub(crate) parts: RwLock<Arc<Parts>>,
     /// Held by whoever changes which versions have ended, or which parts there are.
     pub(crate) writer: Mutex<Head>,
+    /// How often what a parameter finds could not be had from a resource.
+    pub(crate) left_out: LeftOut,
     /// Held by whoever makes segments.
     pub(crate) settling: Mutex<()>,
     /// The greatest `t` that can be searched.
@@ -127,6 +130,7 @@ impl Default for Index {
             numbers: RwLock::default(),
             parts: RwLock::new(Arc::new(vec![PartRef::tail()])),
             writer: Mutex::new(Head { t: T::ZERO, instant: Instant::MIN }),
+            left_out: LeftOut::default(),
             settling: Mutex::new(()),
             newest: AtomicU64::new(0),
             oldest: AtomicU64::new(0),

@@ -26,6 +26,7 @@ mod evaluate;
 mod facet;
 mod index;
 mod key;
+mod left_out;
 mod names;
 mod part;
 mod parts;
@@ -45,6 +46,8 @@ pub use cursor::Cursor;
 pub use error::{SearchError, Unsupported};
 pub use index::{ApplyError, Change, Index, Size};
 pub use prepare::{Prepared, Subject};
-pub use search::{Context, Found, Hit, Included, Page, Search};
+pub use search::{
+    Context, Costliest, Found, Hit, Included, Page, Plan, Search, Step, TypePlan, Way,
+};
 pub use settle::Settled;
 pub use visible::{Visible, VisiblePart, VisibleTypes, VisibleWithin};

@@ -125,6 +125,9 @@ impl Index {
         is_kept: impl Fn(&Parameter) -> bool,
     ) -> Vec<PreparedKey> {
         let extracted = extractor.extract(resource, options);
+        if !extracted.problems().is_empty() {
+            self.left_out.add(&extracted, extractor.parameters());
+        }
         let mut keys = Vec::with_capacity(32);
         for parameter in extractor.parameters().of_type(resource_type) {
             if !is_kept(parameter) || extracted.of(parameter.id).next().is_none() {

@@ -9,8 +9,8 @@ use smallvec::SmallVec;
 
 use crate::documents::{Document, Documents};
 use crate::facet::{Facet, FacetHash};
-use crate::part::{ByDocument, FacetKey, Keys, Part};
-use crate::postings::Postings;
+use crate::part::{ByDocument, FacetKey, Keys, Part, Units};
+use crate::postings::{Postings, Union};
 use crate::sort::{SortView, SortViewKey};
 
 type KeyMap = BTreeMap<Arc<[u8]>, SmallVec<[u32; 4]>>;
@@ -86,6 +86,29 @@ impl Part for Tail {
 
     fn count_documents(&self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> u64 {
         self.count_keys(facet, low, high) as u64
+    }
+
+    fn unite<'a>(
+        &'a self,
+        facet: Facet,
+        (low, high): (&[u8], Option<&[u8]>),
+        union: &mut Union<'a>,
+    ) -> (u64, u64) {
+        let (mut keys, mut documents) = (0, 0);
+        for (_, postings) in self.range(facet, low, high) {
+            keys += 1;
+            documents += postings.len();
+            union.add(postings);
+        }
+        (keys, documents)
+    }
+
+    fn is_single(&self, _: Facet) -> bool {
+        false
+    }
+
+    fn unconverted(&self, _: Facet) -> Option<Units> {
+        None
     }
 
     fn get(&self, facet: Facet, key: &[u8]) -> Option<Postings<'_>> {

@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use contract::{Grant, Interaction};
-use database::{Change, Database, Named, StoredVersion, Terms, Visibility};
+use database::{
+    Change, Database, Named, Receipt, Rows, Snapshot, StoredVersion, T, Terms, Transaction,
+    Visibility,
+};
 use fhir_core::json::Value;
 use fhir_core::{Instant, Issue, Resource, ResourceId, ResourceType, VersionId};
 use fhir_validation::SentIn;
@@ -11,7 +14,7 @@ use http::StatusCode;
 
 use crate::error::ServerError;
 use crate::negotiation::{Encoding, Handling, Return};
-use crate::validation::{Judgement, Sent, judge};
+use crate::validation::{self, Judgement, NotCommitted, Sent, judge};
 use crate::{Server, references_exist};
 
 /// An interaction with all that its request says.
@@ -41,6 +44,8 @@ pub(crate) struct Call<'a> {
     pub(crate) original: Option<(&'a [u8], Encoding)>,
     /// The id of the request, by which logs have it.
     pub(crate) request_id: &'a str,
+    /// What is read for the whole request.
+    pub(crate) rows: &'a Rows,
 }
 
 /// The conditional headers, or the elements of `entry.request` that stand for them.
@@ -104,9 +109,36 @@ pub(crate) fn location(of: &ResourceType, id: &ResourceId, version: VersionId) -
 }
 
 impl Call<'_> {
+    /// The data as they are now, counted as read for this request.
+    pub(crate) fn snapshot(&self, visibility: Visibility) -> Snapshot {
+        self.database.snapshot(visibility).counted(self.rows)
+    }
+
+    /// The same as of a position.
+    pub(crate) fn snapshot_at(&self, at: T, visibility: Visibility) -> Snapshot {
+        self.database.snapshot_at(at, visibility).counted(self.rows)
+    }
+
+    /// How many rows the rest of the request may read.
+    pub(crate) fn rows_left(&self) -> u64 {
+        self.grant.budget.saturating_sub(self.rows.get())
+    }
+
     /// What a commit of these changes is bound to besides them.
     pub(crate) fn terms(&self, changes: &[Change]) -> Result<Terms, ServerError> {
         terms(self.server, self.database, self.named, changes)
+    }
+
+    /// Commits a transaction.
+    pub(crate) async fn commit(
+        &self,
+        transaction: Transaction,
+        terms: Terms,
+    ) -> Result<Receipt, NotCommitted> {
+        let tenant = &self.grant.tenant;
+        let (database, validation) =
+            (&self.server.databases[tenant], &self.server.validations[tenant]);
+        validation::commit(database, validation, transaction, terms).await
     }
 
     /// Judges the resource that is to be written, alone, by the tenant's policy. What a patch made
@@ -154,8 +186,7 @@ impl Call<'_> {
         }
     }
 
-    /// Checks that the caller may learn what matches criteria over a type: matches outside its
-    /// visibility would count as none, and narrower visibility is not enforced yet.
+    /// Checks that the caller may learn of all that matches criteria over a type.
     pub(crate) fn may_search(&self, of: &ResourceType) -> Result<(), ServerError> {
         match contract::decide(self.grant, &Interaction::SearchType(of.clone())) {
             contract::Decision::Allow => Ok(()),

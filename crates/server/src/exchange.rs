@@ -15,6 +15,7 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use contract::{Interaction, header as contract_header};
+use database::Rows;
 use fhir_core::{Issue, OperationOutcome};
 use fhir_schema::Schema;
 use http::header::{CONNECTION, CONTENT_TYPE};
@@ -44,11 +45,15 @@ pub(crate) async fn exchange(
     };
     let nonce = admitted.grant.nonce.to_header();
     let schema = server.databases[&admitted.grant.tenant].schema();
-    let answered = panics::caught(respond(&server, admitted, &head, body)).await;
+    let rows = Rows::default();
+    let answered = panics::caught(respond(&server, admitted, &head, body, &rows)).await;
     let mut response =
         answered.unwrap_or_else(|error| write_error(&error, Format::default(), &head, schema));
     let micros = (server.clock.monotonic().saturating_sub(started)).as_micros();
-    let cost = contract::Cost { rows: 0, micros: u32::try_from(micros).unwrap_or(u32::MAX) };
+    let cost = contract::Cost {
+        rows: u32::try_from(rows.get()).unwrap_or(u32::MAX),
+        micros: u32::try_from(micros).unwrap_or(u32::MAX),
+    };
     let headers = response.headers_mut();
     set(headers, HeaderName::from_static(contract_header::NONCE), &nonce);
     set(headers, HeaderName::from_static(contract_header::COST), &cost.to_header());
@@ -81,7 +86,13 @@ fn request_id(head: &Parts) -> &str {
     id.unwrap_or_default()
 }
 
-async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: Body) -> Response {
+async fn respond(
+    server: &Arc<Server>,
+    admitted: Admitted,
+    head: &Parts,
+    body: Body,
+    rows: &Rows,
+) -> Response {
     let query = head.uri.query().unwrap_or_default();
     let schema = server.databases[&admitted.grant.tenant].schema();
     let spoken = Spoken(schema.fhir_version());
@@ -100,7 +111,7 @@ async fn respond(server: &Arc<Server>, admitted: Admitted, head: &Parts, body: B
     });
     let is_write = writes(&admitted.interaction);
     let carried_out = match understood {
-        Ok(()) => carry_out(server, admitted, head, body, (preference, handling)).await,
+        Ok(()) => carry_out(server, admitted, head, body, (preference, handling), rows).await,
         Err(error) => Err(error),
     };
     let format = match &carried_out {
@@ -150,6 +161,16 @@ async fn in_format(
     }
 }
 
+/// Whether the query says which resources are written.
+fn has_criteria(interaction: &Interaction) -> bool {
+    matches!(
+        interaction,
+        Interaction::ConditionalUpdate(_)
+            | Interaction::ConditionalPatch(_)
+            | Interaction::ConditionalDelete(_)
+    )
+}
+
 /// With `Prefer: handling=strict`, parameters that mean nothing here are errors (HTTP-026).
 fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), ServerError> {
     let history = matches!(
@@ -161,7 +182,7 @@ fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), Server
         "mode" => *interaction == Interaction::Capabilities,
         // An operation judges its own parameters, whatever is preferred, and so do criteria.
         _ if matches!(interaction, Interaction::Operation(..)) => true,
-        _ if matches!(interaction, Interaction::ConditionalPatch(_)) => true,
+        _ if has_criteria(interaction) => true,
         // A search has parameters of its own, and those of a form beside these.
         _ if searches(interaction) => true,
         name if history::PARAMETERS.contains(&name) => history,

@@ -1,5 +1,5 @@
-//! The place of the search index in the database: which one there is, its thread, and that each
-//! commit comes to it before it is visible.
+//! The place of the search indexes in the database: which ones there are, their threads, and that
+//! each commit comes to them before it is visible.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use fhir_search::Extractor;
 use store::{Commit, T};
 
-use super::{IndexState, IndexedBy, Indexing, KeptIndex, ToApply};
+use super::{IndexState, IndexedBy, Indexes, Indexing, KeptIndex, ToApply};
 use crate::database::Shared;
 use crate::{Database, Visibility};
 
@@ -22,23 +22,34 @@ impl Database {
     /// # Errors
     /// When there is no thread for it: then there is no index.
     pub fn index_by(&self, by: IndexedBy) -> io::Result<()> {
-        self.replace_index(&mut self.indexers.lock(), by)
+        self.start_index(&mut self.indexers.lock(), by, Place::Current)
     }
 
-    /// Takes values by another extractor from now on, where there is an index.
+    /// Takes values by another extractor from now on, where there is an index. Until the index by
+    /// it has read the log, the one that there is answers what asks by parameters that both have,
+    /// unless they are of other packages.
     ///
     /// # Errors
     /// As [`Database::index_by`].
     pub fn index_with(&self, extractor: &Arc<Extractor<'static>>) -> io::Result<()> {
         let mut indexers = self.indexers.lock();
-        match self.shared.indexing() {
-            Some(indexing) if !indexing.is_by(extractor) => {
-                let extractor = Arc::clone(extractor);
-                let by = IndexedBy { extractor, ..indexing.by().clone() };
-                self.replace_index(&mut indexers, by)
+        let Indexes { current, next } = self.shared.indexes();
+        let Some(current) = current else { return Ok(()) };
+        if current.is_by(extractor) {
+            // It was changed back.
+            if let Some(next) = self.shared.put_index(Place::Next, None) {
+                next.stop();
             }
-            _ => Ok(()),
+            return Ok(());
         }
+        if next.is_some_and(|next| next.is_by(extractor)) {
+            return Ok(());
+        }
+        let by = IndexedBy { extractor: Arc::clone(extractor), ..current.by().clone() };
+        let is_of_use = !current.is_broken.load(Ordering::Acquire)
+            && current.by().extractor.is_comparable(extractor);
+        let place = if is_of_use { Place::Next } else { Place::Current };
+        self.start_index(&mut indexers, by, place)
     }
 
     /// Waits until there is an index that has all that is visible, so long at most; whether there
@@ -59,13 +70,19 @@ impl Database {
     /// Forgets what is indexed, and begins anew.
     pub(crate) fn index_anew(&self) {
         let mut indexers = self.indexers.lock();
-        let Some(indexing) = self.shared.indexing() else { return };
-        if let Err(error) = self.replace_index(&mut indexers, indexing.by().clone()) {
+        let Indexes { current, next } = self.shared.indexes();
+        let Some(newest) = next.or(current) else { return };
+        if let Err(error) = self.start_index(&mut indexers, newest.by().clone(), Place::Current) {
             tracing::error!(%error, "there is no thread for the search index");
         }
     }
 
-    fn replace_index(&self, indexers: &mut Vec<JoinHandle<()>>, by: IndexedBy) -> io::Result<()> {
+    fn start_index(
+        &self,
+        indexers: &mut Vec<JoinHandle<()>>,
+        by: IndexedBy,
+        place: Place,
+    ) -> io::Result<()> {
         if !self.shared.line.is_open() {
             return Ok(());
         }
@@ -80,13 +97,23 @@ impl Database {
         let indexer =
             std::thread::Builder::new().name("hearthgate-index".into()).spawn(move || {
                 let _ends = UntilItEnds { shared: &shared, indexing: &own };
-                if begins.recv().is_ok() {
+                if begins.recv().is_ok() && shared.wait_for_turn(&own) {
                     let clock = Arc::clone(&shared.clock);
-                    own.run(&|| shared.snapshot(Visibility::everything()), &|| clock.now());
+                    own.run(
+                        &|| shared.snapshot(Visibility::everything()),
+                        &|| clock.now(),
+                        &|| shared.promote(&own),
+                    );
                 }
             });
         let indexing = indexer.is_ok().then_some(indexing);
-        if let Some(before) = self.shared.put_index(indexing) {
+        // Whatever is in the place of the current one, what was to follow that one is of no use.
+        let next = match place {
+            Place::Current => self.shared.put_index(Place::Next, None),
+            Place::Next => None,
+        };
+        let before = self.shared.put_index(place, indexing);
+        for before in before.into_iter().chain(next) {
             before.stop();
         }
         indexers.retain(|indexer| !indexer.is_finished());
@@ -109,12 +136,23 @@ impl Database {
         self.shared.indexing().is_some_and(|indexing| indexing.has_caught_up())
     }
 
-    /// Ends the thread of the index soon.
+    /// Ends the threads of the indexes soon.
     pub(crate) fn stop_indexing(&self) {
-        if let Some(indexing) = self.shared.put_index(None) {
-            indexing.stop();
+        for place in [Place::Next, Place::Current] {
+            if let Some(indexing) = self.shared.put_index(place, None) {
+                indexing.stop();
+            }
         }
     }
+}
+
+/// Which of the two indexes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The one that is searched.
+    Current,
+    /// The one that is being made beside it.
+    Next,
 }
 
 /// Without its thread an index follows nothing: should that end by a panic, there is none.
@@ -127,33 +165,75 @@ impl Drop for UntilItEnds<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!("the thread of the search index ended by a panic: there is no index");
-            let mut indexing = self.shared.indexing.write();
-            if indexing.as_ref().is_some_and(|it| Arc::ptr_eq(it, self.indexing)) {
-                *indexing = None;
+            let mut indexes = self.shared.indexes.write();
+            let Indexes { current, next } = &mut *indexes;
+            for place in [current, next] {
+                place.take_if(|it| Arc::ptr_eq(it, self.indexing));
             }
         }
     }
 }
 
 impl Shared {
-    /// The search index, where there is one.
+    /// The search index that is asked, where there is one.
     pub(crate) fn indexing(&self) -> Option<Arc<Indexing>> {
-        self.indexing.read().clone()
+        self.indexes.read().current.clone()
+    }
+
+    /// Both search indexes.
+    pub(crate) fn indexes(&self) -> Indexes {
+        self.indexes.read().clone()
     }
 
     /// Puts another index, or none, in the place of the one that there was.
-    fn put_index(&self, indexing: Option<Arc<Indexing>>) -> Option<Arc<Indexing>> {
+    fn put_index(&self, place: Place, indexing: Option<Arc<Indexing>>) -> Option<Arc<Indexing>> {
         let _publishing = self.publishing.lock();
-        std::mem::replace(&mut *self.indexing.write(), indexing)
+        let mut indexes = self.indexes.write();
+        let slot = match place {
+            Place::Current => &mut indexes.current,
+            Place::Next => &mut indexes.next,
+        };
+        std::mem::replace(slot, indexing)
+    }
+
+    /// Waits until an index may be made: one after the other, since each takes a processor.
+    /// Whether it is still wanted then.
+    fn wait_for_turn(&self, own: &Arc<Indexing>) -> bool {
+        const PATIENCE: Duration = Duration::from_millis(100);
+        while !own.is_stopped() {
+            let current = self.indexing().filter(|current| !Arc::ptr_eq(current, own));
+            let Some(current) = current else { return true };
+            if current.wait(PATIENCE) || current.is_stopped() {
+                return !own.is_stopped();
+            }
+        }
+        false
+    }
+
+    /// Lets the next index be the one that is searched, now that it has all that is visible.
+    fn promote(&self, own: &Arc<Indexing>) {
+        // Nothing is published meanwhile.
+        let _publishing = self.publishing.lock();
+        let mut indexes = self.indexes.write();
+        let is_next = indexes.next.as_ref().is_some_and(|next| Arc::ptr_eq(next, own));
+        if is_next && own.has_caught_up() {
+            let before = indexes.current.take();
+            indexes.current = indexes.next.take();
+            drop(indexes);
+            if let Some(before) = before {
+                before.stop();
+            }
+        }
     }
 
     /// Makes commits that are durable visible, the index first: who sees them finds them.
-    pub(crate) fn publish(&self, head: T, commits: &[Commit], to_apply: Vec<Option<ToApply>>) {
+    pub(crate) fn publish(&self, head: T, commits: &[Commit], mut to_apply: Vec<Option<ToApply>>) {
         // An index that is put here meanwhile would miss them: it reads what is visible.
         let _publishing = self.publishing.lock();
-        if let Some(indexing) = self.indexing() {
-            for (commit, to_apply) in commits.iter().zip(to_apply) {
-                indexing.follow(commit.t, commit.instant, to_apply);
+        for indexing in self.indexes().all() {
+            for (commit, to_apply) in commits.iter().zip(&mut to_apply) {
+                let own = to_apply.as_mut().and_then(|it| it.take(indexing));
+                indexing.follow(commit.t, commit.instant, own);
             }
         }
         self.published.store(head.get(), Ordering::Release);

@@ -4,42 +4,108 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use fhir_search::{InvalidSortPosition, Query, asks_for_words};
-use search_index::{Context, Cursor, Hit, Visible, VisiblePart, VisibleTypes, VisibleWithin};
+use fhir_search::{Contained, InvalidSortPosition, Query, asks_for_words};
+use search_index::{
+    Context, Cursor, Hit, Included, Page, Plan, Search, Visible, VisiblePart, VisibleTypes,
+    VisibleWithin,
+};
 use store::VersionEntry;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use super::explain::costliest;
+use super::scan::Scan;
 use super::{Asked, Found, SearchError};
 use crate::Snapshot;
 use crate::indexing::Indexing;
 
 /// Cursors of the index begin with this.
-const CURSOR: u8 = b'i';
+pub(super) const CURSOR: u8 = b'i';
 /// Those of a scan begin with this.
 pub(super) const CURSOR_OF_SCAN: u8 = b's';
 
-/// So many keys and documents of the index cost what a version costs that is looked at.
-const KEYS_FOR_A_VERSION: u64 = 64;
+/// So many keys and documents of the index cost what a version costs that is looked at: a row.
+pub(super) const KEYS_FOR_A_VERSION: u64 = 64;
+
+/// A plan counts by averages: a search is refused by it where it would cost so many times what it
+/// may. Where it costs less it is made, and stops at its budget.
+const PLANS_ERR_BY: u64 = 2;
+
+/// Why a search looks at the resources themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoIndex {
+    /// There is none, or it has not all that is asked about yet.
+    #[error("the index is being made")]
+    NotReady,
+    /// The index is by other search parameters.
+    #[error("the index is being made anew, by other search parameters")]
+    OtherParameters,
+    /// `_text` or `_content` is asked.
+    #[error("the words of _text and _content are in no index")]
+    Words,
+    /// A part of a type alone may be seen.
+    #[error("single resources may be seen, and are looked at themselves")]
+    FewSeen,
+    /// A condition that the index cannot answer.
+    #[error("a condition asks for what is in no index")]
+    Condition,
+}
 
 /// Whether a page before was answered by the index.
 pub(super) fn is_cursor(bytes: &[u8]) -> bool {
     bytes.first() == Some(&CURSOR)
 }
 
+/// Where a page ended, with what its matches and their order depend on besides the data.
+pub(super) fn cursor(by: u8, query: &Query, asked: &Asked<'_>, place: &[u8]) -> Vec<u8> {
+    let order = query.fingerprint_of_order(asked.extractor.parameters());
+    [&[by][..], &order, place].concat()
+}
+
+/// The place of a cursor, which must be of a page by the same definitions of parameters.
+pub(super) fn place_of<'c>(
+    by: u8,
+    query: &Query,
+    asked: &Asked<'_>,
+    cursor: &'c [u8],
+) -> Result<&'c [u8], SearchError> {
+    let invalid = SearchError::Cursor(InvalidSortPosition);
+    let Some((first, rest)) = cursor.split_first() else { return Err(invalid) };
+    let Some((order, place)) = rest.split_first_chunk::<8>() else { return Err(invalid) };
+    if *first != by {
+        return Err(invalid);
+    }
+    if *order != query.fingerprint_of_order(asked.extractor.parameters()) {
+        return Err(SearchError::ParametersChanged);
+    }
+    Ok(place)
+}
+
 impl Snapshot {
     /// The index, if it can answer.
-    pub(super) fn index_for(&self, query: &Query, asked: &Asked<'_>) -> Option<Arc<Indexing>> {
-        let indexing = self.indexing.as_ref()?;
-        let is_asked_for_words = query.types.iter().any(|of| asks_for_words(&of.clauses));
-        let answers = !is_asked_for_words
-            && indexing.index.head() >= self.at()
-            && self.as_visible().is_some()
-            && indexing.answers(asked.extractor.parameters(), asked.zone);
-        answers.then(|| Arc::clone(indexing))
+    pub(super) fn index_for(
+        &self,
+        query: &Query,
+        asked: &Asked<'_>,
+    ) -> Result<Arc<Indexing>, NoIndex> {
+        if query.types.iter().any(|of| asks_for_words(&of.clauses)) {
+            return Err(NoIndex::Words);
+        }
+        if !self.visibility.is_everything() && self.visibility.types().is_none() {
+            return Err(NoIndex::FewSeen);
+        }
+        let ready =
+            self.indexes.current.as_ref().filter(|indexing| {
+                indexing.index.head() >= self.at() && indexing.is_ready(asked.zone)
+            });
+        let Some(indexing) = ready else { return Err(NoIndex::NotReady) };
+        match indexing.lacks(query, asked.extractor) {
+            Some(lacking) if lacking.is_empty() => Ok(Arc::clone(indexing)),
+            _ => Err(NoIndex::OtherParameters),
+        }
     }
 
     /// What the visibility is to the index; `None` when the index does not know such.
-    fn as_visible(&self) -> Option<Visible> {
+    pub(super) fn as_visible(&self) -> Option<Visible> {
         if self.visibility.is_everything() {
             return Some(Visible::Everything);
         }
@@ -57,8 +123,7 @@ impl Snapshot {
     ) -> Result<Found, SearchError> {
         let after = match asked.after {
             None => None,
-            Some([CURSOR, cursor @ ..]) => Some(Cursor::decode(cursor)?),
-            Some(_) => return Err(SearchError::Cursor(InvalidSortPosition)),
+            Some(after) => Some(Cursor::decode(place_of(CURSOR, query, asked, after)?)?),
         };
         let visible = self.as_visible().ok_or(SearchError::IndexNotReady)?;
         let never = AtomicBool::new(false);
@@ -67,46 +132,91 @@ impl Snapshot {
             let context =
                 Context { codes: asked.codes, base: asked.base, budget, cancelled: &never };
             let search = indexing.index.search(self.at(), &visible, context)?;
-            let found = search.find(query)?;
-            let total = asked.count.then(|| found.total());
-            if asked.most == 0 {
-                return Ok::<_, SearchError>((total, None, None));
+            let plan = search.plan(query, asked.most, asked.most_included)?;
+            if plan.cost / PLANS_ERR_BY > budget {
+                return Err(too_costly(query, &plan, asked));
             }
-            let page = found.page(after.as_ref(), asked.most)?;
-            let included = match query.includes.is_empty() {
-                true => None,
-                false => Some(search.include(&page.hits, &query.includes, asked.most_included)?),
-            };
-            Ok((total, Some(page), included))
+            let looked = look_up(&search, query, asked, after.as_ref());
+            self.rows.add(search.cost().div_ceil(KEYS_FOR_A_VERSION));
+            looked.map_err(|error| match error {
+                search_index::SearchError::TooCostly { .. } => too_costly(query, &plan, asked),
+                error => error.into(),
+            })
         };
-        let (total, page, included) = match where_it_may_last(look) {
-            Err(SearchError::TooCostly { .. }) => {
-                return Err(SearchError::TooCostly { budget: asked.budget });
-            }
-            looked => looked?,
-        };
+        let (total, page, included) = where_it_may_last(look)?;
         let mut found = Found { total, ..Found::default() };
         if let Some(page) = page {
-            found.next = page.next.map(|cursor| [&[CURSOR][..], &cursor.encode()].concat());
-            found.matches = self.entries(page.hits).await?;
+            found.next = page.next.map(|it| cursor(CURSOR, query, asked, &it.encode()));
+            (found.matches, found.contained) = self.entries(page.hits).await?;
+            if query.answer.contained == Contained::False {
+                found.contained.clear();
+            }
         }
-        if let Some(included) = included {
-            found.included_cut = included.is_cut;
-            found.included = self.entries(included.hits).await?;
+        match included {
+            None => {}
+            // The index does not have all versions, and the store does.
+            Some(included) if included.lacks_a_version => {
+                let mut scan = Scan::new(self, query, asked);
+                (found.included, found.included_cut) =
+                    scan.included(&found.matches, &found.contained).await?;
+            }
+            Some(included) => {
+                found.included_cut = included.is_cut;
+                (found.included, _) = self.entries(included.hits).await?;
+            }
         }
         Ok(found)
     }
 
-    async fn entries(&self, hits: Vec<Hit>) -> Result<Vec<VersionEntry>, SearchError> {
-        let mut entries = Vec::with_capacity(hits.len());
-        for Hit { resource_type, id, version, .. } in hits {
+    /// What the store knows of the versions of hits, and which of the resources in them are meant.
+    async fn entries(
+        &self,
+        hits: Vec<Hit>,
+    ) -> Result<(Vec<VersionEntry>, Vec<Option<usize>>), SearchError> {
+        let (mut entries, mut places) = (Vec::with_capacity(hits.len()), Vec::new());
+        for Hit { resource_type, id, version, contained, .. } in hits {
             if !self.visibility.shows(&resource_type, &id) {
                 continue;
             }
             let entry = self.store.version(&resource_type, &id, version, self.at()).await;
-            entries.extend(entry.map_err(crate::ReadError::from)?);
+            if let Some(entry) = entry.map_err(crate::ReadError::from)? {
+                entries.push(entry);
+                places.push(contained.map(|at| at as usize));
+            }
         }
-        Ok(entries)
+        Ok((entries, places))
+    }
+}
+
+/// The total, a page and what is included on it, each where it is asked for.
+type Looked = (Option<u64>, Option<Page>, Option<Included>);
+
+fn look_up(
+    search: &Search<'_>,
+    query: &Query,
+    asked: &Asked<'_>,
+    after: Option<&Cursor>,
+) -> Result<Looked, search_index::SearchError> {
+    let found = search.find(query)?;
+    let total = asked.count.then(|| found.total());
+    if asked.most == 0 {
+        return Ok((total, None, None));
+    }
+    let page = found.page(after, asked.most)?;
+    let included = match query.includes.is_empty() {
+        true => None,
+        false => Some(search.include(&page.hits, &query.includes, asked.most_included)?),
+    };
+    Ok((total, Some(page), included))
+}
+
+/// Refuses what costs too much, and says what of it does.
+fn too_costly(query: &Query, plan: &Plan, asked: &Asked<'_>) -> SearchError {
+    let estimated = plan.cost.div_ceil(KEYS_FOR_A_VERSION);
+    SearchError::TooCostly {
+        budget: asked.budget,
+        estimated: Some(estimated).filter(|it| *it > asked.budget),
+        most: Some(Box::new(costliest(query, plan))),
     }
 }
 

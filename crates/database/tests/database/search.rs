@@ -6,6 +6,7 @@ mod included;
 mod kept;
 mod matches;
 mod paged;
+mod parameters;
 
 use std::sync::{Arc, LazyLock};
 
@@ -37,6 +38,15 @@ fn query(request: &str) -> Query {
 }
 
 fn read(request: &str, handling: Handling) -> Result<Query, QueryError> {
+    read_by(&EXTRACTOR, request, handling)
+}
+
+/// Read with the parameters of an extractor.
+fn read_by(
+    extractor: &Extractor<'static>,
+    request: &str,
+    handling: Handling,
+) -> Result<Query, QueryError> {
     let (path, form) = request.split_once('?').unwrap_or((request, ""));
     let parts: Vec<&str> = path.split('/').collect();
     let (compartment, resource_type) = match parts[..] {
@@ -49,7 +59,7 @@ fn read(request: &str, handling: Handling) -> Result<Query, QueryError> {
     };
     let resource_type = Some(resource_type).filter(|it| !it.is_empty());
     let reader = Reader {
-        parameters: EXTRACTOR.parameters(),
+        parameters: extractor.parameters(),
         definitions: DefinitionSet::r4(),
         schema: Schema::r4(),
         base: BASE,

@@ -11,7 +11,8 @@ use fhirpath::{CompileError, Expression, Options};
 use super::convert::Conversion;
 use super::implied::Implied;
 use super::route::{self, Start, Step};
-use crate::parameters::{Component, Flaw, Kind, Parameter, ParameterId};
+use super::walk::{steps_of, steps_of_component};
+use crate::parameters::{Flaw, Kind, Parameter, ParameterId};
 
 /// What is looked for in the resources of one type.
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub(super) struct WholeExpression {
     pub(super) parameter: ParameterId,
     pub(super) expression: Expression,
     pub(super) take: TakeItem,
+    /// Steps that it may take on one resource.
+    pub(super) steps: u64,
 }
 
 #[derive(Debug)]
@@ -79,6 +82,8 @@ pub(super) struct CompositePlan {
     /// The element; `None` for the resource, and for what FHIRPath found.
     pub(super) element: Option<Element>,
     pub(super) parts: Vec<Part>,
+    /// Steps that FHIRPath may take for one component of one element.
+    pub(super) steps: u64,
 }
 
 /// A component of a composite.
@@ -282,6 +287,7 @@ impl<'p> Planner<'p> {
                 parameter: parameter.id,
                 expression,
                 take,
+                steps: steps_of(parameter.origin),
             });
             adds += 1;
         }
@@ -302,7 +308,7 @@ impl<'p> Planner<'p> {
         let (mut made, mut found) = (Vec::new(), None);
         for place in members.places.into_iter().flat_map(|(_, places)| places) {
             found = Some(place.spot.type_name);
-            let composite = self.composite(place.spot, &parameter.components)?;
+            let composite = self.composite(place.spot, parameter)?;
             // An element without one of the components gives nothing.
             if composite.parts.iter().all(|part| !part.is_empty()) {
                 made.push((place.keys, composite));
@@ -332,11 +338,13 @@ impl<'p> Planner<'p> {
             });
             let parts = parts.collect::<Result<_, CompileError>>()?;
             let take = TakeItem::Composite(self.plan.composites.len());
-            self.plan.composites.push(CompositePlan { element: None, parts });
+            let steps = steps_of_component(parameter.origin);
+            self.plan.composites.push(CompositePlan { element: None, parts, steps });
             self.plan.expressions.push(WholeExpression {
                 parameter: parameter.id,
                 expression,
                 take,
+                steps: steps_of(parameter.origin),
             });
         }
         Ok(())
@@ -345,14 +353,14 @@ impl<'p> Planner<'p> {
     fn composite(
         &mut self,
         spot: Spot<'p>,
-        components: &[Component],
+        parameter: &Parameter,
     ) -> Result<CompositePlan, UnsupportedReason> {
         let context = match spot.node {
             Some(node) => self.schema.node_path(node),
             None => spot.type_name,
         };
-        let mut parts = Vec::with_capacity(components.len());
-        for component in components {
+        let mut parts = Vec::with_capacity(parameter.components.len());
+        for component in parameter.components.iter() {
             let mut part = Part::default();
             let members = self.members(&component.expression, spot, context)?;
             for (start, places) in members.places {
@@ -367,7 +375,8 @@ impl<'p> Planner<'p> {
             part.expressions = expressions.map(|it| (it, component.kind)).collect();
             parts.push(part);
         }
-        Ok(CompositePlan { element: spot.element.map(|(_, _, element)| element), parts })
+        let element = spot.element.map(|(_, _, element)| element);
+        Ok(CompositePlan { element, parts, steps: steps_of_component(parameter.origin) })
     }
 
     fn root(&self) -> Option<Spot<'p>> {
@@ -579,6 +588,6 @@ fn with_test<'p>(mut places: Vec<Place<'p>>, test: &Test) -> Vec<Place<'p>> {
     places
 }
 
-fn first_word(member: &str) -> Option<&str> {
+pub(super) fn first_word(member: &str) -> Option<&str> {
     member.split(|letter: char| !letter.is_ascii_alphanumeric()).find(|word| !word.is_empty())
 }

@@ -8,7 +8,7 @@ use fhirpath::{Context, Expression, FhirValue, Item, ReferenceTypes};
 use super::convert::Converter;
 use super::plan::{CompositePlan, Leaf, Part, Plan, Take, TakeItem, Target, Test};
 use super::{ExtractOptions, Extracted, Extractor, Problem, ProblemReason};
-use crate::parameters::ParameterId;
+use crate::parameters::{Origin, ParameterId};
 use crate::value::{Composite, IndexValue, type_of_reference};
 
 static REFERENCE_TYPES: ReferenceTypes = ReferenceTypes;
@@ -16,8 +16,11 @@ static REFERENCE_TYPES: ReferenceTypes = ReferenceTypes;
 /// What types' definitions begin with, as Reference.type may name one.
 const TYPE_URL: &str = "http://hl7.org/fhir/StructureDefinition/";
 
-/// Steps of FHIRPath on a whole resource: a fraction of a second.
+/// Steps of FHIRPath on a whole resource, by the definition of a package: a fraction of a second.
 const STEPS: u64 = 1_000_000;
+
+/// The same by a definition that was posted: some milliseconds.
+pub(super) const STEPS_OF_POSTED: u64 = 100_000;
 
 /// Elements and values that composites may come to by looking at the whole resource again for
 /// each of their elements.
@@ -27,8 +30,30 @@ const STEPS_AGAIN: usize = 100_000;
 /// knows.
 const LOOKUPS: usize = 1_000_000;
 
-/// Steps of FHIRPath for a component of one element.
+/// Steps of FHIRPath for a component of one element, by the definition of a package.
 const STEPS_OF_A_COMPONENT: u64 = 50_000;
+
+/// The same by a definition that was posted.
+const STEPS_OF_A_POSTED_COMPONENT: u64 = 500;
+
+/// How often FHIRPath is evaluated for the components of one resource's composites.
+const EVALUATIONS_OF_COMPONENTS: usize = 2_000;
+
+/// Steps that an expression may take on a whole resource.
+pub(super) fn steps_of(origin: Origin) -> u64 {
+    match origin {
+        Origin::Package => STEPS,
+        Origin::Posted => STEPS_OF_POSTED,
+    }
+}
+
+/// Steps that an expression may take for a component of one element.
+pub(super) fn steps_of_component(origin: Origin) -> u64 {
+    match origin {
+        Origin::Package => STEPS_OF_A_COMPONENT,
+        Origin::Posted => STEPS_OF_A_POSTED_COMPONENT,
+    }
+}
 
 /// The walk through one resource.
 pub(super) struct Walk<'a, 'o> {
@@ -40,6 +65,8 @@ pub(super) struct Walk<'a, 'o> {
     steps: usize,
     /// Of [`STEPS_AGAIN`], those that are left.
     steps_again: usize,
+    /// Of [`EVALUATIONS_OF_COMPONENTS`], by composite, those that are left.
+    evaluations_left: Vec<(ParameterId, usize)>,
     /// Composites that ran out of these.
     cut_off: Vec<ParameterId>,
     /// Of [`LOOKUPS`], those that are left.
@@ -70,6 +97,7 @@ impl<'a, 'o> Walk<'a, 'o> {
             extracted,
             steps: 0,
             steps_again: STEPS_AGAIN,
+            evaluations_left: Vec::new(),
             cut_off: Vec::new(),
             lookups: LOOKUPS,
         }
@@ -80,7 +108,7 @@ impl<'a, 'o> Walk<'a, 'o> {
         for whole in &self.plan.expressions {
             let focus = FhirValue::resource(self.converter.schema, self.resource);
             let first = self.converter.values.len();
-            match self.evaluate(&whole.expression, &Item::Fhir(focus), STEPS) {
+            match self.evaluate(&whole.expression, &Item::Fhir(focus), whole.steps) {
                 Err(problem) => self.problem(whole.parameter, problem),
                 Ok(items) => {
                     for item in &items {
@@ -185,7 +213,7 @@ impl<'a, 'o> Walk<'a, 'o> {
         // The last first: it is the value, and the code before it is nearly always there.
         for part in plan.parts.iter().rev() {
             let before = mem::take(&mut self.converter.values);
-            self.part(part, parameter, value, item);
+            self.part((part, plan.steps), parameter, value, item);
             let values = mem::replace(&mut self.converter.values, before);
             if values.is_empty() {
                 return;
@@ -197,15 +225,17 @@ impl<'a, 'o> Walk<'a, 'o> {
         self.converter.values.push(IndexValue::Composite(composite));
     }
 
-    fn part(&mut self, part: &'a Part, parameter: ParameterId, value: Value<'a>, item: &Item<'a>) {
+    fn part(
+        &mut self,
+        (part, steps): (&'a Part, u64),
+        parameter: ParameterId,
+        value: Value<'a>,
+        item: &Item<'a>,
+    ) {
         self.walk(&part.here, value);
         if !part.root.is_empty() {
             if self.steps_again == 0 {
-                if !self.cut_off.contains(&parameter) {
-                    self.cut_off.push(parameter);
-                    self.problem(parameter, ProblemReason::TooMuch);
-                }
-                return;
+                return self.cut_off(parameter);
             }
             let before = self.steps + self.converter.values.len();
             self.walk(&part.root, self.resource);
@@ -213,11 +243,35 @@ impl<'a, 'o> Walk<'a, 'o> {
             self.steps_again = self.steps_again.saturating_sub(taken);
         }
         for (expression, kind) in &part.expressions {
-            match self.evaluate(expression, item, STEPS_OF_A_COMPONENT) {
+            if !self.may_evaluate(parameter) {
+                return self.cut_off(parameter);
+            }
+            match self.evaluate(expression, item, steps) {
                 Err(problem) => self.problem(parameter, problem),
                 Ok(items) => items.iter().for_each(|it| self.converter.take_item(*kind, it)),
             }
         }
+    }
+
+    /// Says once that a composite has no more values.
+    fn cut_off(&mut self, parameter: ParameterId) {
+        if !self.cut_off.contains(&parameter) {
+            self.cut_off.push(parameter);
+            self.problem(parameter, ProblemReason::TooMuch);
+        }
+    }
+
+    /// Whether FHIRPath may be evaluated once more for a composite.
+    fn may_evaluate(&mut self, parameter: ParameterId) -> bool {
+        let at = self.evaluations_left.iter().position(|(it, _)| *it == parameter);
+        let at = at.unwrap_or_else(|| {
+            self.evaluations_left.push((parameter, EVALUATIONS_OF_COMPONENTS));
+            self.evaluations_left.len() - 1
+        });
+        let left = &mut self.evaluations_left[at].1;
+        let may = *left > 0;
+        *left = left.saturating_sub(1);
+        may
     }
 
     fn evaluate(

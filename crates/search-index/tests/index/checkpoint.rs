@@ -92,6 +92,9 @@ fn some() -> Site {
     site
 }
 
+/// What is said of pieces from which some were taken.
+type Way<'w> = (&'static str, &'w dyn Fn(&mut Saved));
+
 #[test]
 fn what_does_not_belong_together_is_no_index() {
     let saved = Saved::of(&some().index);
@@ -102,7 +105,7 @@ fn what_does_not_belong_together_is_no_index() {
         take(&mut saved);
         saved.restored().unwrap_err().to_string()
     };
-    let ways: [(&str, &dyn Fn(&mut Saved)); 7] = [
+    let ways: [Way<'_>; 7] = [
         ("there is another number of segments", &|it| drop(it.segments.pop())),
         ("names are missing", &|it| drop(it.names.pop())),
         ("names do not follow those before", &|it| it.names.swap(0, 1)),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use search_index::{Context, SearchError, Visible};
+use search_index::{Context, Cursor, SearchError, Visible};
 
 use crate::support::{CONTEXT, Site, query};
 
@@ -51,4 +51,33 @@ fn a_cancelled_search_stops() {
     assert_eq!(search.find(&query).map(|found| found.total()), Ok(11));
     cancelled.store(true, Ordering::Relaxed);
     assert_eq!(search.find(&query).map(|found| found.total()), Err(SearchError::Cancelled));
+}
+
+#[test]
+fn a_page_deep_in_the_result_costs_no_more_than_the_first() {
+    // SRCH-207
+    let mut site = Site::default();
+    for at in 0..3000 {
+        let (year, family) = (1900 + at * 7 % 100, at % 13);
+        site.put(&format!(
+            r#"{{"resourceType":"Patient","id":"p{at}","birthDate":"{year}",
+                "name":[{{"family":"Family{family}"}}]}}"#
+        ));
+    }
+    site.settle();
+    for url in ["Patient", "Patient?_sort=birthdate", "Patient?_sort=family,-birthdate"] {
+        let query = query(url);
+        let page = |after: Option<&Cursor>, most: usize| {
+            let search = site.index.search(site.t(), &Visible::Everything, CONTEXT).unwrap();
+            let found = search.find(&query).unwrap();
+            let page = found.page(after, most).unwrap();
+            assert_eq!(page.hits.len(), most, "{url}");
+            (page.next.unwrap(), search.cost())
+        };
+        // The orders are kept from here on.
+        let (deep, _) = page(None, 2900);
+        let (_, first) = page(None, 10);
+        let (_, later) = page(Some(&deep), 10);
+        assert!(later <= first + 20, "{url}: {later} after {first}");
+    }
 }

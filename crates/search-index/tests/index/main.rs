@@ -7,6 +7,7 @@ mod concurrency;
 mod cost;
 mod includes;
 mod model;
+mod plan;
 mod purge;
 mod queries;
 mod settling;

@@ -7,6 +7,8 @@
 mod all_or_none;
 mod allowance;
 mod batch;
+mod conditional;
+mod matches;
 mod narrative;
 mod patches;
 mod plan;
@@ -16,7 +18,7 @@ mod target;
 pub(crate) mod walk;
 
 use contract::Grant;
-use database::{Database, Idempotency, Named};
+use database::{Database, Idempotency, Named, Rows};
 use fhir_core::json::Document;
 use fhir_core::{Bundle, BundleRequest, BundleType, Issue, IssueCode, Resource, ResourceType};
 
@@ -35,7 +37,7 @@ pub(crate) async fn bundle(
     grant: &Grant,
     (bytes, sent): (&[u8], Sent<'_>),
     (preference, handling, accept_language): (Return, Handling, Option<&str>),
-    request_id: &str,
+    (request_id, rows): (&str, &Rows),
     request: Option<Idempotency>,
 ) -> Result<Answer, ServerError> {
     let document = Document::parse(bytes).map_err(ServerError::InvalidJson)?;
@@ -64,6 +66,7 @@ pub(crate) async fn bundle(
         named,
         sent,
         request_id,
+        rows,
     };
     if bundle.bundle_type == BundleType::Other {
         let text = "only a batch or transaction is carried out; to store a Bundle of another \
@@ -137,4 +140,6 @@ pub(crate) struct Context<'a> {
     pub(crate) sent: Sent<'a>,
     /// The id of the request.
     pub(crate) request_id: &'a str,
+    /// What is read for the whole request.
+    pub(crate) rows: &'a Rows,
 }

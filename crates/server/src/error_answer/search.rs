@@ -1,6 +1,6 @@
 //! What keeps a search from being answered, over HTTP.
 
-use database::SearchError;
+use database::{Costly, SearchError};
 use fhir_core::{Issue, IssueCode, Severity};
 use fhir_search::{CodesError, Place, QueryError, QueryProblem};
 use http::StatusCode;
@@ -59,6 +59,8 @@ fn code(problem: &QueryProblem) -> IssueCode {
         | P::NotInCompartment { .. }
         | P::UnknownCompartment(_)
         | P::UnknownNamedQuery(_)
+        | P::UnknownList { .. }
+        | P::NotOnList { .. }
         | P::TypeOfOneType
         | P::NotSortable { .. } => IssueCode::NotSupported,
         P::AmbiguousChain { .. } => IssueCode::MultipleMatches,
@@ -77,6 +79,22 @@ fn code(problem: &QueryProblem) -> IssueCode {
     }
 }
 
+/// A search that would look at too much: what of it costs most, and how to ask for less.
+fn too_costly(budget: u64, estimated: Option<u64>, most: Option<&Costly>) -> Issue {
+    let about = estimated.map(|rows| format!(", about {rows}")).unwrap_or_default();
+    let text = format!("to answer this, more than {budget} rows would have to be looked at{about}");
+    let (name, mend) = match most {
+        None => (None, "search fewer types, or leave out chains, _has and includes"),
+        Some(Costly { parameter, mend }) => (parameter.as_deref(), *mend),
+    };
+    let Some(name) = name else {
+        return Issue::error(IssueCode::TooCostly, format!("{text}; {mend}"));
+    };
+    let text = format!("{text}; {name} costs most of it: {mend}");
+    let code = name.split([':', '.']).next().unwrap_or_default();
+    Issue::error(IssueCode::TooCostly, text).at(format!("http.{code}"))
+}
+
 /// A query that was understood and has no answer.
 pub(super) fn describe_search(error: &SearchError) -> (StatusCode, Vec<Issue>) {
     let bad = |code, text: String| (BAD_REQUEST, vec![Issue::error(code, text)]);
@@ -86,13 +104,21 @@ pub(super) fn describe_search(error: &SearchError) -> (StatusCode, Vec<Issue>) {
         SearchError::Cursor(_) => describe(&ServerError::PageLinkInvalid),
         SearchError::BeforeHorizon => describe(&ServerError::PageLinkExpired),
         SearchError::IndexNotReady => rebuilding(),
-        SearchError::TooCostly { budget } => bad(
-            IssueCode::TooCostly,
-            format!(
-                "to answer this, more than {budget} versions of resources would have to be looked \
-                 at; search fewer types, or leave out chains, _has and includes"
-            ),
+        SearchError::ParametersChanged => (
+            StatusCode::GONE,
+            vec![Issue::error(
+                IssueCode::Expired,
+                "search parameters that this search asks by were defined anew since the page \
+                 before, so that its matches and their order are others; search again from the \
+                 first page",
+            )],
         ),
+        SearchError::TooCostly { budget, estimated, most } => {
+            (BAD_REQUEST, vec![too_costly(*budget, *estimated, most.as_deref())])
+        }
+        SearchError::ContainedUnexplained => {
+            bad(IssueCode::NotSupported, format!("{error}; leave _contained or _explain out"))
+        }
         SearchError::Codes(error @ CodesError::UnknownValueSet(_)) => {
             bad(IssueCode::NotFound, format!("{error}; write the URL of one that is here"))
         }
@@ -102,24 +128,14 @@ pub(super) fn describe_search(error: &SearchError) -> (StatusCode, Vec<Issue>) {
         SearchError::Codes(error @ CodesError::Undecided { .. }) => {
             bad(IssueCode::NotSupported, format!("{error}; ask for the codes themselves"))
         }
-        SearchError::FunctionalList(_) => (
+        SearchError::AmbiguousId { parameter, .. } => (
             BAD_REQUEST,
             vec![
                 Issue::error(
-                    IssueCode::NotSupported,
-                    format!("{error}, and this server makes none; name a List by its id"),
+                    IssueCode::MultipleMatches,
+                    format!("{error}; write the type before the id, as Type/id"),
                 )
-                .at("http._list"),
-            ],
-        ),
-        SearchError::Contained => (
-            BAD_REQUEST,
-            vec![
-                Issue::error(
-                    IssueCode::NotSupported,
-                    format!("{error}; leave out _contained, or search by a chain into them"),
-                )
-                .at("http._contained"),
+                .at(format!("http.{parameter}")),
             ],
         ),
     }

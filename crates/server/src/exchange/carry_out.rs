@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use contract::Interaction;
-use database::Idempotency;
+use database::{Idempotency, Rows};
 use fhir_core::json::Document;
 use fhir_core::{Lines, Resource};
 use fhir_search::MalformedForm;
@@ -39,6 +39,7 @@ pub(super) async fn carry_out(
     head: &Parts,
     body: Body,
     (preference, handling): (Return, Handling),
+    rows: &Rows,
 ) -> Result<Answer, ServerError> {
     let Admitted { grant, interaction } = admitted;
     let invoked = matches!(interaction, Interaction::Operation(..));
@@ -87,6 +88,7 @@ pub(super) async fn carry_out(
         None
     };
     let request_id = request_id(head).to_owned();
+    let rows = rows.clone();
     let turns = server.large.clone();
     // On the heap: it would be copied with every future around it.
     let work = Box::pin(async move {
@@ -111,6 +113,7 @@ pub(super) async fn carry_out(
             sent: Sent::Stored,
             original: None,
             request_id: &request_id,
+            rows: &rows,
         };
         let Some((body, sent_as)) = &body else {
             return perform(call, named).await;
@@ -134,7 +137,7 @@ pub(super) async fn carry_out(
                 &grant,
                 (&bytes, sent),
                 (preference, handling, accept_language),
-                call.request_id,
+                (call.request_id, call.rows),
                 named,
             ))
             .await;
@@ -176,13 +179,17 @@ async fn once(call: Call<'_>, request: Idempotency) -> Result<Answer, ServerErro
 
 /// Whether something may be stored or deleted.
 pub(super) fn writes(interaction: &Interaction) -> bool {
-    takes_body(interaction) || matches!(interaction, Interaction::Delete(_))
+    takes_body(interaction)
+        || matches!(interaction, Interaction::Delete(_) | Interaction::ConditionalDelete(_))
 }
 
 fn takes_body(interaction: &Interaction) -> bool {
     matches!(
         interaction,
-        Interaction::Create(_) | Interaction::Update(_) | Interaction::BatchOrTransaction
+        Interaction::Create(_)
+            | Interaction::Update(_)
+            | Interaction::ConditionalUpdate(_)
+            | Interaction::BatchOrTransaction
     ) || patches(interaction)
 }
 

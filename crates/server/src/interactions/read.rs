@@ -9,7 +9,7 @@ use crate::error::ServerError;
 
 pub(crate) async fn read(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
     let visibility = call.visibility(&instance.resource_type)?;
-    let snapshot = call.database.snapshot(visibility);
+    let snapshot = call.snapshot(visibility);
     let version = snapshot.read(&instance.resource_type, &instance.id).await?;
     let version = version.ok_or(ServerError::NotFound)?;
     if version.entry.flags.is_deleted() {

@@ -16,7 +16,7 @@ pub(crate) async fn vread(
     let visibility = call.visibility(&instance.resource_type)?;
     // What is no number of ours is a version that never was.
     let version: VersionId = version.as_str().parse().map_err(|_| ServerError::VersionNotFound)?;
-    let snapshot = call.database.snapshot(visibility);
+    let snapshot = call.snapshot(visibility);
     let found = snapshot.vread(&instance.resource_type, &instance.id, version).await?;
     let found = found.ok_or(ServerError::VersionNotFound)?;
     if found.entry.flags.is_deleted() {

@@ -31,6 +31,7 @@ mod rules;
 mod search;
 mod search_access;
 mod search_pages;
+mod search_parameters;
 mod terminology;
 mod transaction;
 mod update;

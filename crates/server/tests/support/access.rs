@@ -1,6 +1,6 @@
 //! Who asks: the part of a grant that does not depend on the request.
 
-use contract::{GrantFields, Rule};
+use contract::{GrantFields, Power, Rule};
 use serde_json::{Value, json};
 
 /// A caller's rules and context.
@@ -9,6 +9,8 @@ pub(crate) struct Access {
     caller: Caller,
     rules: Vec<Rule>,
     patient: Option<&'static str>,
+    powers: Vec<Power>,
+    budget: u64,
     pub(crate) tenant: &'static str,
     client: &'static str,
 }
@@ -34,7 +36,15 @@ impl Access {
     /// These rules.
     pub(crate) fn of(rules: Vec<Rule>) -> Self {
         let tenant = super::TENANTS[0];
-        Self { caller: Caller::Known, rules, patient: None, tenant, client: "clinic-app" }
+        Self {
+            caller: Caller::Known,
+            rules,
+            patient: None,
+            powers: Vec::new(),
+            budget: 1_000_000,
+            tenant,
+            client: "clinic-app",
+        }
     }
 
     /// Every action within one patient's compartment.
@@ -46,6 +56,17 @@ impl Access {
     /// The same with this patient as its launch context.
     pub(crate) fn launched_for(self, id: &'static str) -> Self {
         Self { patient: Some(id), ..self }
+    }
+
+    /// The same with a power.
+    pub(crate) fn with(mut self, power: Power) -> Self {
+        self.powers.push(power);
+        self
+    }
+
+    /// The same with so many rows to be read for a request.
+    pub(crate) fn reading(self, budget: u64) -> Self {
+        Self { budget, ..self }
     }
 
     /// No caller at all.
@@ -69,6 +90,8 @@ impl Access {
             client: (self.caller == Caller::Known).then(|| self.client.to_owned()),
             patient: self.patient.map(|id| id.parse().expect("an id")),
             rules: self.rules.clone(),
+            powers: self.powers.clone(),
+            budget: self.budget,
             ..request
         }
     }

@@ -107,7 +107,7 @@ fn compare(
         };
         let both = |of: &dyn Fn(&Found) -> String| (of(&indexed), of(&scanned));
         for (indexed, scanned) in [
-            both(&|it| format!("{:?}", names(&it.matches))),
+            both(&|it| format!("{:?} {:?}", names(&it.matches), it.contained)),
             both(&|it| format!("{:?}", sorted(&it.included))),
             both(&|it| format!("{:?} {}", it.total, it.included_cut)),
             both(&|it| it.next.is_some().to_string()),

@@ -97,14 +97,14 @@ async fn history(
     let links = PageLinks::of(call, &path);
     let (snapshot, window, own) = match Query::read(call.query, limits.history_page)? {
         Query::First(asked) => {
-            let snapshot = call.database.snapshot(visibility);
+            let snapshot = call.snapshot(visibility);
             let window = Window::first(&snapshot, of, &asked).await?;
             (snapshot, window, own_query(call.query))
         }
         Query::Page(text) => {
             let window = Window::decode(&links.open(&text)?);
             let window = window.ok_or(ServerError::PageLinkInvalid)?;
-            let snapshot = call.database.snapshot_at(window.at, visibility);
+            let snapshot = call.snapshot_at(window.at, visibility);
             (snapshot, window, format!("{}={text}", page_link::PARAMETER))
         }
     };

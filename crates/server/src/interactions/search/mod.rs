@@ -8,13 +8,14 @@
 mod asked;
 mod bundle;
 mod codes;
+mod explain;
 mod fill;
 mod projection;
 mod seen;
 mod stated;
 
 use contract::Instance;
-use database::{Asked, Found, Snapshot, T};
+use database::{Asked, BeingIndexed, Found, Snapshot, T};
 use fhir_core::{Issue, IssueCode, OperationOutcome, ResourceId, ResourceType, Severity};
 use fhir_search::{
     Compartment, Handling as QueryHandling, Limits as QueryLimits, Query, Reader, Total, Zone,
@@ -29,9 +30,11 @@ use crate::page_link::{self, PageLinks};
 use crate::validation::Definitions;
 use asked::Page;
 use bundle::Writer;
-use codes::SeenCodes;
+use explain::Explain;
 use fill::{Filled, Filler, Resource};
 
+pub(crate) use codes::SeenCodes;
+pub(crate) use seen::{is_seen, refusal, visibility};
 pub(crate) use stated::Stated;
 
 /// What is searched: resources of a type or of all, anywhere or within a compartment.
@@ -68,24 +71,36 @@ pub(crate) async fn search(
     let scope = Scope { of, within };
     let path = scope.path();
     let links = PageLinks::of(call, &path);
-    let asked = Url::read(call, &path, &links)?;
+    let mut asked = Url::read(call, &path, &links)?;
+    if asked.explain.is_some() {
+        explain::check_power(call)?;
+    }
     let query = read(call, scope, &asked.page, &definitions)?;
+    let codes = SeenCodes::of(call).await?;
+    asked.page.check_terminology(&query, codes.changed_at())?;
     let visibility = seen::visibility(call, &query.types)?;
     let snapshot = match asked.page.at {
-        Some(at) => call.database.snapshot_at(at, visibility),
-        None => call.database.snapshot(visibility),
+        Some(at) => call.snapshot_at(at, visibility),
+        None => call.snapshot(visibility),
     };
     if let Some(within) = within {
         check_compartment(call, within, snapshot.at()).await?;
     }
-    let content = find(call, &query, &asked.page, &snapshot, &definitions).await?;
+    if let Some(explain) = &asked.explain {
+        let asked = (&query, &asked.page, explain);
+        return explain::explain(call, asked, &snapshot, &definitions).await;
+    }
+    if asked.page.at.is_none() {
+        snapshot.check_ids(&query).await?;
+    }
+    let content = find(call, (&query, &codes), &asked.page, &snapshot, &definitions).await?;
     Ok(Answer::of(write(call, (&query, &asked), &links, &snapshot, &content)))
 }
 
 /// A compartment of what is not there has nothing, and does not exist either (SRCH-011).
 async fn check_compartment(call: &Call<'_>, within: &Instance, at: T) -> Result<(), ServerError> {
     let Some(visibility) = seen::of_compartment(call, within) else { return Ok(()) };
-    let snapshot = call.database.snapshot_at(at, visibility);
+    let snapshot = call.snapshot_at(at, visibility);
     match snapshot.newest(&within.resource_type, &within.id).await? {
         Some(version) if !version.flags.is_deleted() => Ok(()),
         _ => Err(ServerError::NotFound),
@@ -101,6 +116,8 @@ struct Url {
     given: Option<String>,
     /// `_format` and `_pretty`, which go on with the links.
     format: String,
+    /// What is to be told of the page instead of it.
+    explain: Option<Explain>,
 }
 
 impl Url {
@@ -109,10 +126,21 @@ impl Url {
         let is_format = |name: &str| matches!(name, "_format" | "_pretty");
         let format = parameters.iter().filter(|(name, _)| is_format(name));
         let format = encode_form(format.map(|(name, value)| (&**name, &**value)));
-        let mut others = parameters.iter().filter(|(name, _)| !is_format(name));
+        let explain = Explain::read(&parameters)?;
+        let is_about = |name: &str| is_format(name) || name == explain::PARAMETER;
+        let mut others = parameters.iter().filter(|(name, _)| !is_about(name));
         let given = parameters.iter().find(|(name, _)| name == page_link::PARAMETER);
         let page = match given {
-            None => Page::first(call.query, call.handling, call.server.clock.now()),
+            None => {
+                let now = call.server.clock.now();
+                match explain {
+                    None => Page::first(call.query, call.handling, now),
+                    Some(_) => {
+                        let others = others.map(|(name, value)| (&**name, &**value));
+                        Page::first(&encode_form(others), call.handling, now)
+                    }
+                }
+            }
             // The link says all of it.
             Some(_) if others.nth(1).is_some() => {
                 let mend = "follow the link as it was given";
@@ -124,7 +152,7 @@ impl Url {
         };
         let base = call.server.base.as_str();
         let url = if path.is_empty() { base.to_owned() } else { format!("{base}/{path}") };
-        Ok(Self { page, url, given: given.map(|(_, text)| text.clone()), format })
+        Ok(Self { page, url, given: given.map(|(_, text)| text.clone()), format, explain })
     }
 
     /// With this query.
@@ -181,14 +209,42 @@ struct Content {
     total: Option<u64>,
     resources: Vec<Resource>,
     included_cut: bool,
+    /// Whether a chain led to another version than a reference names.
+    follows_older: bool,
     /// Where the next page begins.
     next: Option<Vec<u8>>,
+    /// What is still being indexed.
+    being_indexed: Option<BeingIndexed>,
+}
+
+/// How a page is asked for.
+fn asked_with<'a>(
+    call: &'a Call<'_>,
+    query: &Query,
+    page: &'a Page,
+    definitions: &'a Definitions,
+    codes: &'a SeenCodes,
+) -> Asked<'a> {
+    let limits = &call.server.limits;
+    let count_only = query.answer.is_count_only();
+    let count = query.answer.count.map_or(limits.search_page, |count| count as usize);
+    Asked {
+        extractor: &definitions.extractor,
+        codes,
+        base: call.server.base.as_str(),
+        zone: Zone::UTC,
+        after: page.after.as_deref(),
+        most: if count_only { 0 } else { count },
+        count: count_only || query.answer.total != Some(Total::None),
+        most_included: limits.search_included,
+        budget: limits.search_versions.min(call.rows_left()),
+    }
 }
 
 /// Finds a page; one whose resources are too long for an answer with fewer matches.
 async fn find(
     call: &Call<'_>,
-    query: &Query,
+    (query, codes): (&Query, &SeenCodes),
     page: &Page,
     snapshot: &Snapshot,
     definitions: &Definitions,
@@ -201,26 +257,20 @@ async fn find(
         answer: &query.answer,
         limit: limits.answer_bytes,
     };
-    let codes = SeenCodes::of(call).await?;
-    let count_only = query.answer.is_count_only();
-    let count = query.answer.count.map_or(limits.search_page, |count| count as usize);
-    let mut asked = Asked {
-        extractor: &definitions.extractor,
-        codes: &codes,
-        base: call.server.base.as_str(),
-        zone: Zone::UTC,
-        after: page.after.as_deref(),
-        most: if count_only { 0 } else { count },
-        count: count_only || query.answer.total != Some(Total::None),
-        most_included: limits.search_included,
-        budget: limits.search_versions,
-    };
+    let mut asked = asked_with(call, query, page, definitions, codes);
     loop {
         let found: Found = snapshot.search(query, &asked).await?;
         match filler.fill(&found).await? {
             Filled::Whole { resources, included_cut } => {
-                let Found { total, next, .. } = found;
-                return Ok(Content { total, resources, included_cut, next });
+                let Found { total, next, follows_older, being_indexed, .. } = found;
+                return Ok(Content {
+                    total,
+                    resources,
+                    included_cut,
+                    follows_older,
+                    next,
+                    being_indexed,
+                });
             }
             // Where that page ends and what is included on it is asked anew.
             Filled::Fewer(matches) => asked.most = matches,
@@ -249,8 +299,8 @@ fn write(
         let next = asked.page.next(snapshot.at(), after.clone());
         bundle.link("next", &asked.of_page(&links.seal(&next.encode())));
     }
-    for Resource { name: (of, id), json, mode } in &content.resources {
-        bundle.resource((of, id), json, *mode);
+    for Resource { name: (of, id), within, json, mode } in &content.resources {
+        bundle.resource((of, id), within.as_deref(), json, *mode);
     }
     if let Some(outcome) = outcome(query, content) {
         bundle.outcome(&outcome.to_json());
@@ -268,6 +318,21 @@ fn outcome(query: &Query, content: &Content) -> Option<OperationOutcome> {
         let text = "not all that was to be included is on this page; ask for fewer matches a page \
                     with _count, or for what is missing by itself";
         let issue = Issue::error(IssueCode::TooCostly, text);
+        issues.push(Issue { severity: Severity::Warning, ..issue });
+    }
+    if let Some(BeingIndexed { parameters, percent }) = &content.being_indexed {
+        let names: Vec<String> =
+            parameters.iter().map(|it| format!("{}.{}", it.resource_type, it.code())).collect();
+        issues.push(Issue::information(format!(
+            "{} is still being indexed, {percent} % of what was written so far: this answer is \
+             whole, since every resource was looked at for it, and will be found sooner then",
+            names.join(", ")
+        )));
+    }
+    if content.follows_older {
+        let text = "a reference of a match names an older version of a resource; the chain was \
+                    asked of its present version";
+        let issue = Issue::error(IssueCode::Informational, text);
         issues.push(Issue { severity: Severity::Warning, ..issue });
     }
     (!issues.is_empty()).then_some(OperationOutcome { issues })

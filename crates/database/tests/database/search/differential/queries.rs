@@ -7,7 +7,7 @@ use super::values::{CODES, DATES, IDS, NUMBERS, SYSTEMS, TEXTS, TIMES, TYPES, UN
 use crate::random::Chance;
 
 /// The codes of parameters that resources here have values of.
-const USUAL: [&str; 60] = [
+const USUAL: [&str; 61] = [
     "_id",
     "_lastUpdated",
     "_tag",
@@ -68,6 +68,7 @@ const USUAL: [&str; 60] = [
     "probability",
     "url",
     "version",
+    "questionnaire",
 ];
 
 /// A request as after the base of a URL. It may be one that cannot be read.
@@ -99,6 +100,12 @@ pub(super) fn request(chance: &mut Chance) -> String {
     }
     for _ in 0..chance.below(3) {
         conditions.extend(include(chance, of));
+    }
+    if chance.once_in(6) {
+        conditions.push(format!("_contained={}", chance.one(&["true", "both"])));
+        if chance.once_in(2) {
+            conditions.push("_containedType=contained".to_owned());
+        }
     }
     format!("{path}?{}", conditions.join("&"))
 }
@@ -141,6 +148,7 @@ fn condition(chance: &mut Chance, of: &str, depth: u32) -> Option<String> {
             let rest = condition(chance, target, depth - 1)?;
             Some(format!("{}:{target}.{rest}", link.code()))
         }
+        7 if depth == 2 && of == "Condition" => Some("_list=$current-problems".to_owned()),
         7 if depth == 2 => Some(format!("_list={}", chance.one(&IDS))),
         8 if depth == 2 => {
             let both = [filter(chance, of), filter(chance, of)];
@@ -232,6 +240,7 @@ fn value_of(chance: &mut Chance, kind: Kind, code: &str, components: &[Component
         Kind::Token => token(chance),
         Kind::Reference => match chance.below(3) {
             0 => chance.one(&IDS).to_owned(),
+            _ if code == "questionnaire" => chance.one(&URIS).to_owned(),
             _ => chance.reference(&TYPES),
         },
         Kind::Composite => {

@@ -65,9 +65,10 @@ pub(super) fn members(chance: &mut Chance, of: &str) -> String {
             add(Some(format!("\"subject\":{}", refers(chance, &["Patient"]))));
             add(Some("\"status\":\"active\",\"intent\":\"order\"".to_owned()));
             if chance.once_in(2) {
-                let inner = members(chance, "Medication");
+                let (a, b) = (members(chance, "Medication"), members(chance, "Medication"));
                 add(Some(format!(
-                    "\"contained\":[{{\"resourceType\":\"Medication\",\"id\":\"a\",{inner}}}],\
+                    "\"contained\":[{{\"resourceType\":\"Medication\",\"id\":\"a\",{a}}},\
+                     {{\"resourceType\":\"Medication\",\"id\":\"b\",{b}}}],\
                      \"medicationReference\":{{\"reference\":\"#a\"}}"
                 )));
             } else {
@@ -117,6 +118,21 @@ pub(super) fn members(chance: &mut Chance, of: &str) -> String {
                 let longitude = it.one(&["13.4", "13.41", "16.4", "-0.1"]);
                 format!("{{\"latitude\":52.5,\"longitude\":{longitude}}}")
             }));
+        }
+        "QuestionnaireResponse" => {
+            add(Some("\"status\":\"completed\"".to_owned()));
+            add(maybe(chance, "questionnaire", |it| {
+                let version = it.one(&["", "", "|1", "|1.0"]);
+                quoted(&format!("{}{version}", it.one(&URIS[..3])))
+            }));
+            add(maybe(chance, "subject", |it| refers(it, &["Patient"])));
+            if chance.once_in(3) {
+                let (inner, subject) = (members(chance, "Observation"), members(chance, "Patient"));
+                add(Some(format!(
+                    "\"contained\":[{{\"resourceType\":\"Observation\",\"id\":\"a\",{inner}}},\
+                     {{\"resourceType\":\"Patient\",\"id\":\"c\",{subject}}}]"
+                )));
+            }
         }
         "RiskAssessment" => {
             add(Some("\"status\":\"final\"".to_owned()));

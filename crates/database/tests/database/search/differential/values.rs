@@ -35,7 +35,7 @@ pub(super) const URIS: [&str; 6] = [
     "StructureDefinition/a",
     "urn:oid:1.2",
 ];
-pub(super) const TYPES: [&str; 12] = [
+pub(super) const TYPES: [&str; 14] = [
     "Patient",
     "Observation",
     "Condition",
@@ -48,6 +48,8 @@ pub(super) const TYPES: [&str; 12] = [
     "Location",
     "RiskAssessment",
     "ValueSet",
+    "Questionnaire",
+    "QuestionnaireResponse",
 ];
 
 impl Chance {

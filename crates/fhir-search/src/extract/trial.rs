@@ -1,0 +1,130 @@
+//! A definition tried out before it counts: that its expression compiles against the types that it
+//! is for, leads to what its kind can compare, and neither fails nor runs away on a resource in
+//! which every element stands.
+
+use std::sync::Arc;
+
+use fhir_core::json::Document;
+use fhirpath::{CompileError, Context, Expression, FhirValue, Item, Options, OrderCheck};
+use fhirpath::{ReferenceTypes, Strictness};
+
+use super::plan::{Plan, Planner, UnsupportedReason};
+use super::sample::{Shape, sample};
+use super::walk::{STEPS_OF_POSTED, Walk};
+use super::{ExtractOptions, Extractor, ProblemReason, route};
+use crate::parameters::{Kind, Parameter};
+
+static REFERENCE_TYPES: ReferenceTypes = ReferenceTypes;
+
+/// The resources that are tried: the plainest, and one that is longer.
+const SHAPES: [Shape; 2] = [Shape { items: 1, choice: 0 }, Shape { items: 2, choice: 1 }];
+
+/// Why a parameter would not do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrialError {
+    /// Its expression is none, or not of this type.
+    #[error("the expression cannot be used on {resource_type}: {error}")]
+    Expression {
+        /// The type.
+        resource_type: Arc<str>,
+        /// What is wrong with it.
+        error: CompileError,
+    },
+    /// It has no values in any resource of the type.
+    #[error("of {resource_type}, {reason}")]
+    Unsupported {
+        /// The type.
+        resource_type: Arc<str>,
+        /// Why.
+        reason: UnsupportedReason,
+    },
+    /// It cannot be evaluated, or not within its steps.
+    #[error(
+        "the expression was tried on a {resource_type} in which every element stands, with \
+         {items} in each list, and cannot be used: {reason}"
+    )]
+    Fails {
+        /// The type.
+        resource_type: Arc<str>,
+        /// Items of each list.
+        items: usize,
+        /// What happened.
+        reason: ProblemReason,
+    },
+}
+
+impl Extractor<'_> {
+    /// Tries a parameter out, whether it is one of this extractor's or not.
+    ///
+    /// # Errors
+    /// [`TrialError`] when it would not do.
+    pub fn try_out(&self, parameter: &Arc<Parameter>) -> Result<(), TrialError> {
+        let resource_type = || Arc::clone(&parameter.resource_type);
+        let unsupported =
+            |reason| TrialError::Unsupported { resource_type: resource_type(), reason };
+        if let Some(flaw) = &parameter.flaw {
+            return Err(unsupported(flaw.clone().into()));
+        }
+        self.compile(parameter)
+            .map_err(|error| TrialError::Expression { resource_type: resource_type(), error })?;
+        let planner = Planner::new(self.schema, &self.definitions, &parameter.resource_type);
+        let plan = planner.plan(std::slice::from_ref(parameter));
+        if let Some(it) = plan.unsupported.first() {
+            return Err(unsupported(it.reason.clone()));
+        }
+        for shape in SHAPES {
+            self.try_on(parameter, &plan, shape)?;
+        }
+        Ok(())
+    }
+
+    /// Whether what of the expression is about the type names nothing that the type does not have.
+    fn compile(&self, parameter: &Parameter) -> Result<(), CompileError> {
+        let of = &*parameter.resource_type;
+        let options = Options { strictness: Strictness::Strict, order_check: OrderCheck::Off };
+        let text = parameter.expression().unwrap_or_default();
+        let is_of_other_type = |member: &str| {
+            let word = super::plan::first_word(member);
+            word.is_some_and(|it| {
+                it != of && self.schema.is_resource_type(it) && !self.schema.is_subtype(of, it)
+            })
+        };
+        for member in route::union_members(text).into_iter().filter(|it| !is_of_other_type(it)) {
+            Expression::compile(member, self.schema, of, options)?;
+        }
+        Ok(())
+    }
+
+    fn try_on(&self, parameter: &Parameter, plan: &Plan, shape: Shape) -> Result<(), TrialError> {
+        let resource_type = || Arc::clone(&parameter.resource_type);
+        let json = sample(self.schema, &parameter.resource_type, shape);
+        let Ok(document) = Document::parse(&json) else { return Ok(()) };
+        let root = document.root();
+        let extracted = Walk::new(self, plan, root, &ExtractOptions::default()).run();
+        let failed = |it: &&super::Problem| !matches!(it.reason, ProblemReason::Unreadable { .. });
+        if let Some(problem) = extracted.problems().iter().find(failed) {
+            let (items, reason) = (shape.items, problem.reason.clone());
+            return Err(TrialError::Fails { resource_type: resource_type(), items, reason });
+        }
+        if !extracted.entries.is_empty() || parameter.kind == Kind::Composite {
+            return Ok(());
+        }
+        // What FHIRPath finds must be something that can be compared.
+        let focus = FhirValue::resource(self.schema, root);
+        let context = Context::new(self.schema)
+            .with_host(&REFERENCE_TYPES)
+            .with_budget(STEPS_OF_POSTED)
+            .with_resource(focus);
+        let focus = Item::Fhir(focus);
+        for whole in &plan.expressions {
+            if let Ok(items) = whole.expression.evaluate(&context, &focus)
+                && let Some(item) = items.first()
+            {
+                let (kind, found) = (parameter.kind.as_str(), item.type_name(self.schema));
+                let reason = UnsupportedReason::NoValues { kind, found };
+                return Err(TrialError::Unsupported { resource_type: resource_type(), reason });
+            }
+        }
+        Ok(())
+    }
+}
