@@ -13,6 +13,7 @@ over_each_backend! {
     every_reference_of_a_type_or_of_all_is_followed
     a_reference_to_a_version_includes_that_version
     a_version_that_the_index_dropped_is_included_all_the_same
+    what_a_contained_match_refers_to_is_included
     what_is_not_there_is_left_out
     each_page_has_what_its_own_matches_include
     no_more_is_included_than_may_be
@@ -189,5 +190,22 @@ fn a_version_that_the_index_dropped_is_included_all_the_same(clinic: &mut Clinic
             ),
             ("Patient?_revinclude=Observation:subject", "Patient/1/2 | Observation/1"),
         ],
+    );
+}
+
+/// SRCH-170, SRCH-257
+fn what_a_contained_match_refers_to_is_included(clinic: &mut Clinic) {
+    index(clinic.database());
+    write(clinic, "Organization/1", "");
+    let manufacturer = refers("manufacturer", "Organization/1");
+    let medication = format!("{{\"resourceType\":\"Medication\",\"id\":\"a\",{manufacturer}}}");
+    write(clinic, "MedicationRequest/1", &format!("\"contained\":[{medication}]"));
+    let contained = "_contained=true&_containedType=contained";
+    check(
+        &clinic.snapshot(),
+        &[(
+            &*format!("Medication?{contained}&_include=Medication:manufacturer"),
+            "MedicationRequest/1 | Organization/1",
+        )],
     );
 }
