@@ -11,6 +11,7 @@ mod convert;
 mod differential;
 mod implied;
 mod plan;
+mod planner;
 mod route;
 mod sample;
 mod trial;
@@ -29,8 +30,9 @@ use fhirpath::EvaluationError;
 
 use crate::parameters::{ParameterId, Parameters};
 use crate::value::{DateRange, IndexValue, Zone};
-use plan::{Plan, Planner};
+use plan::Plan;
 pub use plan::{Unsupported, UnsupportedReason};
+use planner::Planner;
 pub use trial::TrialError;
 use units::Units;
 use walk::Walk;

@@ -8,7 +8,8 @@ use fhir_core::json::Document;
 use fhirpath::{CompileError, Context, Expression, FhirValue, Item, Options, OrderCheck};
 use fhirpath::{ReferenceTypes, Strictness};
 
-use super::plan::{Plan, Planner, UnsupportedReason};
+use super::plan::{Plan, UnsupportedReason};
+use super::planner::Planner;
 use super::sample::{Shape, sample};
 use super::walk::{STEPS_OF_POSTED, Walk};
 use super::{ExtractOptions, Extractor, ProblemReason, route};
@@ -84,7 +85,7 @@ impl Extractor<'_> {
         let options = Options { strictness: Strictness::Strict, order_check: OrderCheck::Off };
         let text = parameter.expression().unwrap_or_default();
         let is_of_other_type = |member: &str| {
-            let word = super::plan::first_word(member);
+            let word = super::planner::first_word(member);
             word.is_some_and(|it| {
                 it != of && self.schema.is_resource_type(it) && !self.schema.is_subtype(of, it)
             })

@@ -302,7 +302,7 @@ pub(super) fn chained(fault: Fault) -> Fault {
 }
 
 impl Reader<'_> {
-    fn not_a_target(&self, parameter: &Parameter, resource_type: &str) -> QueryProblem {
+    pub(super) fn not_a_target(&self, parameter: &Parameter, resource_type: &str) -> QueryProblem {
         QueryProblem::NotATarget {
             code: parameter.code().into(),
             resource_type: resource_type.into(),

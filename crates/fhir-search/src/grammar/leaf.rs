@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fhir_schema::conformance::SearchParameter;
 
+use super::elements::Source;
 use super::modifier::{self, Modifier};
 use super::value::Of;
 use super::{Fault, Piece, Reading, words};
@@ -51,11 +52,27 @@ impl Reading<'_> {
         let modifier = match modifier {
             Some(text) => {
                 let parsed = Modifier::parse(text.text, parameter.kind, &parameter.definition);
+                let parsed = parsed.and_then(|it| self.of_target(&parameter, it));
                 Some(parsed.map_err(|it| text.fault_in_name(it))?)
             }
             None => None,
         };
         self.of_values(parameter, modifier.as_ref(), values)
+    }
+
+    /// The same modifier, if it names a type that the parameter may refer to or none at all.
+    fn of_target(
+        &self,
+        parameter: &Parameter,
+        modifier: Modifier,
+    ) -> Result<Modifier, QueryProblem> {
+        if let Modifier::Type(of) = &modifier {
+            self.reader.resource_type(of.as_str())?;
+            if !self.reader.may_refer_to(Source::of(parameter), of.as_str()) {
+                return Err(self.reader.not_a_target(parameter, of.as_str()));
+            }
+        }
+        Ok(modifier)
     }
 
     fn of_values(
