@@ -91,6 +91,7 @@ pub struct Server {
     pub body_rate: u32,
     pub queue_bytes: usize,
     pub search_versions: u64,
+    pub conditional_deletes: usize,
     pub quarantine_items: usize,
     pub quarantine_bytes: usize,
 }
@@ -154,6 +155,7 @@ impl Default for Server {
             body_rate: limits.body_rate,
             queue_bytes: database::Options::default().queue_bytes,
             search_versions: limits.search_versions,
+            conditional_deletes: limits.conditional_deletes,
             quarantine_items: limits.quarantine_items,
             quarantine_bytes: limits.quarantine_bytes,
         }

@@ -361,6 +361,7 @@ impl Process {
             body_grace: from.body_grace,
             body_rate: from.body_rate,
             search_versions: from.search_versions,
+            conditional_deletes: from.conditional_deletes,
             drain: self.config.gateway.drain,
             quarantine_items: from.quarantine_items,
             quarantine_bytes: from.quarantine_bytes,

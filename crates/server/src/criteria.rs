@@ -329,8 +329,9 @@ impl Reading<'_> {
             zone: Zone::UTC,
         };
         let identifier = identifier.filter(|_| {
-            let value = &parameters[0].1;
-            value.to_lowercase() == *value && value.to_uppercase() == *value
+            // A system is compared to the letter, a value as its system does.
+            let value = parameters[0].1.rsplit('|').next().unwrap_or_default();
+            value.to_lowercase() == value && value.to_uppercase() == value
         });
         let text = query.to_query_string();
         let query = Box::new(query);

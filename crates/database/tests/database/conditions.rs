@@ -23,7 +23,6 @@ over_each_backend! {
     criteria_hold_until_what_a_chain_leads_to_is_touched
     what_its_caller_does_not_see_changes_no_condition
     criteria_older_than_what_is_remembered_are_asked_again
-    what_a_purge_takes_away_is_asked_again
     of_upserts_and_deletes_at_once_never_two_match
 }
 
@@ -219,7 +218,9 @@ fn criteria_older_than_what_is_remembered_are_asked_again(clinic: &mut Clinic) {
     assert!(created);
 }
 
-fn what_a_purge_takes_away_is_asked_again(clinic: &mut Clinic) {
+#[test]
+fn what_a_purge_takes_away_is_asked_again() {
+    let clinic = &Clinic::over_sled();
     clinic.write(create("Patient/1", ADA));
     let of_ada = criteria("Patient?family=Lovelace");
     let (at, condition) = block_on(asked(clinic.database(), &of_ada));
