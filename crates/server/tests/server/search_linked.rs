@@ -49,7 +49,7 @@ async fn contained_resources_are_found_as_themselves_or_by_what_contains_them() 
         let modes = bundle["entry"].as_array().into_iter().flatten();
         assert!(modes.clone().all(|it| it["search"]["mode"] == "match"), "{query}");
         assert_eq!(bundle["total"], expected.len(), "{query}");
-        assert!(link(&bundle, "self").unwrap().ends_with(&query.replace('=', "=")), "{query}");
+        assert!(link(&bundle, "self").unwrap().ends_with(query), "{query}");
     };
     check("code=x", &["/Medication/own"]).await;
     let containers = ["/MedicationRequest/one", "/MedicationRequest/two"];
