@@ -11,7 +11,7 @@ for_every_deployment! {
 }
 
 /// Patients at the beginning, each fifth one married.
-const PATIENTS: usize = 4000;
+const PATIENTS: usize = 2500;
 
 fn definition(expression: &str) -> String {
     json!({

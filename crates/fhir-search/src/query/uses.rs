@@ -65,11 +65,7 @@ impl Query {
     fn visit_parameters(&self, own: &Parameters, each: &mut dyn FnMut(&Arc<Parameter>)) {
         self.visit_criteria(own, each);
         if !self.includes.is_empty() {
-            names(
-                own.all().filter(|it| it.code() == "url").map(|it| &*it.resource_type),
-                own,
-                each,
-            );
+            names(with_url(own), own, each);
         }
         for include in &self.includes {
             match &include.source {
@@ -121,7 +117,12 @@ fn of_clause(clause: &Clause, own: &Parameters, each: &mut dyn FnMut(&Arc<Parame
         }
         Clause::Has(has) => {
             each(&has.parameter);
-            names(has.parameter.definition.targets.iter().map(|it| &**it), own, each);
+            // Without targets it may refer to whatever has a URL.
+            let targets = &has.parameter.definition.targets;
+            match targets.is_empty() {
+                true => names(with_url(own), own, each),
+                false => names(targets.iter().map(|it| &**it), own, each),
+            }
         }
         Clause::List(_) => {
             if let Some(item) = own.get("List", "item") {
@@ -131,6 +132,11 @@ fn of_clause(clause: &Clause, own: &Parameters, each: &mut dyn FnMut(&Arc<Parame
         Clause::Text(_) | Clause::Content(_) | Clause::All(_) | Clause::Any(_) | Clause::Not(_) => {
         }
     }
+}
+
+/// The types whose resources canonicals may name.
+fn with_url(own: &Parameters) -> impl Iterator<Item = &str> {
+    own.all().filter(|it| it.code() == "url").map(|it| &*it.resource_type)
 }
 
 /// What canonicals name resources of these types by.
