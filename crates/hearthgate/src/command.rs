@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::backup::{Backup, BackupError, Restore, Verify};
 use crate::compact::{Compact, CompactError};
 use crate::config::{self, Config, ConfigError};
-use crate::control::{Answer, CreateKey, ListedKey, Request, RoleName};
+use crate::control::{Answer, CreateKey, ListedKey, PowerName, Request, RoleName};
 use crate::demo_data::{self, DemoData};
 use crate::doctor::{self, Doctor, Grade};
 use crate::import::{self, Import};
@@ -107,6 +107,9 @@ struct Create {
     /// The patient of the role patient
     #[arg(long, value_name = "ID")]
     patient: Option<String>,
+    /// What the client may beside its role
+    #[arg(long, value_name = "POWER")]
+    power: Vec<PowerName>,
     /// Print the key alone on the last line of stdout, for scripts
     #[arg(long)]
     print_key: bool,
@@ -265,6 +268,7 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
                 label: create.label,
                 role: create.role,
                 patient: create.patient,
+                powers: create.power,
             });
             match runtime()?.block_on(keys::run(&create.data.data, request))? {
                 Answer::Created { key, secret, with_client } => {
