@@ -112,7 +112,7 @@ keys! {
     "server.queue_bytes" => server.queue_bytes:
         "Bytes of bodies that may wait to be written before a write gets 503; the one that passes them is taken. As many again may wait of bodies that stand beside the log.",
     "server.search_versions" => server.search_versions:
-        "Versions of resources that one search may look at before it gets 400, where there is no index to ask; of an index 64 times as many entries (docs/api/search.md).",
+        "Rows that one search may look at before it gets 400: versions of resources, or 64 times as many entries of the index (docs/api/search.md).",
     "server.quarantine_items" => server.quarantine_items:
         "Items that the quarantine may hold; beyond them what is invalid gets 422 (docs/validation.md).",
     "server.quarantine_bytes" => server.quarantine_bytes:
