@@ -24,7 +24,7 @@ step() {
 
 scripts_parse() {
     local script
-    for script in deploy/*.sh integration-tests/run.sh .ci/run; do
+    for script in deploy/*.sh integration-tests/run.sh integration-tests/clients/run.sh .ci/run; do
         bash -n "$script" || return
     done
 }
@@ -48,6 +48,20 @@ install_postgresql() {
         apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
+# For the clients that others wrote, which are left out where there is neither.
+install_clients() {
+    local -a missing=()
+    command -v node >/dev/null || missing+=(nodejs)
+    command -v npm >/dev/null || missing+=(npm)
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+    ((${#missing[@]})) || return 0
+    command -v apt-get >/dev/null || return 0
+    printf 'Installing %s.\n' "${missing[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends "${missing[@]}" ||
+        printf 'Not installed: %s.\n' "${missing[*]}"
+}
+
 run_tests() {
     cargo test --workspace --locked
 }
@@ -59,6 +73,7 @@ documentation() {
 # Not a step, for set -e to hold within it.
 install_packages
 install_postgresql
+install_clients
 install_rust clippy rustfmt
 # Without PostgreSQL its tests fail then, instead of being skipped.
 export HEARTHGATE_REQUIRE_POSTGRES=1
@@ -68,6 +83,7 @@ step "format" cargo fmt --all --check
 step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 step "build" build_tests
 step "tests" run_tests
+step "clients" integration-tests/clients/run.sh
 step "documentation" documentation
 step "quickstart" deploy/quickstart.sh --check
 

@@ -17,6 +17,7 @@ use crate::blob;
 use crate::bodies::{Bodies, Kept};
 use crate::indexing::{Indexed, Indexes};
 use crate::large::{Few, NotDone, Reading};
+use crate::lately::{Valued, Watched};
 use crate::line::{Line, NotTaken, Weight};
 use crate::seal::Sealing;
 use crate::waiting::{self, Held, Waiting};
@@ -97,6 +98,8 @@ pub(crate) struct Shared {
     sealers: Few,
     /// The search indexes, where there are any.
     pub(crate) indexes: RwLock<Indexes>,
+    /// The types that conditions ask for.
+    pub(crate) watched: Watched,
     /// Held by whoever publishes commits, and by whoever puts another index.
     pub(crate) publishing: Mutex<()>,
     /// A purge is under way.
@@ -109,10 +112,18 @@ pub(crate) struct Shared {
 pub(crate) struct Job {
     pub(crate) transaction: Transaction,
     pub(crate) terms: Terms,
-    /// For the search index.
-    pub(crate) indexed: Option<Indexed>,
+    pub(crate) taken: Taken,
     pub(crate) held: Held,
     pub(crate) answer: oneshot::Sender<Result<Receipt, CommitError>>,
+}
+
+/// What was taken from a transaction's bodies before it waits.
+#[derive(Default)]
+pub(crate) struct Taken {
+    /// For the search index.
+    pub(crate) indexed: Option<Indexed>,
+    /// For conditions.
+    pub(crate) valued: Valued,
 }
 
 impl Database {
@@ -159,6 +170,7 @@ impl Database {
             reading: Reading::new(),
             sealers: Few::new(),
             indexes: RwLock::default(),
+            watched: Watched::default(),
             publishing: Mutex::new(()),
             purging: AtomicBool::new(false),
             clock,
@@ -245,6 +257,12 @@ impl Database {
         self.judge_and_write(transaction, terms).await
     }
 
+    /// A number that grows whenever somebody is purged; 0 when nobody ever was.
+    #[must_use]
+    pub fn purges(&self) -> u64 {
+        self.shared.sealing.epoch()
+    }
+
     /// The rules by which it judges.
     #[must_use]
     pub fn rules(&self) -> &Rules {
@@ -259,7 +277,7 @@ impl Database {
     ) -> Result<Receipt, CommitError> {
         let epoch = self.shared.sealing.epoch();
         let writes = writes_of(&transaction);
-        let (transaction, indexed) = self.seal(transaction).await?;
+        let (transaction, taken) = self.seal(transaction).await?;
         if !self.shared.line.is_open() {
             return Err(CommitError::Closed);
         }
@@ -267,24 +285,26 @@ impl Database {
             (waiting::Kept::of(&transaction, &terms), self.shared.options.queue_bytes);
         let held = Held::take(&self.shared.waiting, kept, most).ok_or(CommitError::Overloaded)?;
         let shared = Arc::clone(&self.shared);
-        let receipt = shared.write_and_join(transaction, terms, indexed, held).await?;
+        let receipt = shared.write_and_join(transaction, terms, taken, held).await?;
         self.keep(writes, &receipt);
         self.shared.forget_if_purged_since(epoch);
         Ok(receipt)
     }
 
-    /// Seals a transaction's bodies, and takes from them what is indexed: of large ones, a few at a
-    /// time, where no request waits for it.
+    /// Seals a transaction's bodies, and takes from them what is indexed and what conditions
+    /// compare: of large ones, a few at a time, where no request waits for it.
     async fn seal(
         &self,
         mut transaction: Transaction,
-    ) -> Result<(Transaction, Option<Indexed>), CommitError> {
+    ) -> Result<(Transaction, Taken), CommitError> {
         let (sealing, indexes) = (self.shared.sealing.clone(), self.shared.indexes());
-        let is_long = transaction.is_long();
+        let (is_long, shared) = (transaction.is_long(), Arc::clone(&self.shared));
         let work = move || {
             let indexed = indexes.prepare(&transaction);
+            let at = T::new(shared.published.load(Ordering::Acquire));
+            let valued = shared.watched.values_of(&transaction, at);
             sealing.seal(&mut transaction)?;
-            Ok((transaction, indexed))
+            Ok((transaction, Taken { indexed, valued }))
         };
         let (Ok(runtime), true) = (Handle::try_current(), is_long) else {
             return work();
@@ -382,19 +402,19 @@ impl Shared {
         self: Arc<Self>,
         mut transaction: Transaction,
         terms: Terms,
-        indexed: Option<Indexed>,
+        taken: Taken,
         mut held: Held,
     ) -> Result<Receipt, CommitError> {
         let blobs = blob::take(&mut transaction);
         if blobs.is_empty() {
-            return self.join(transaction, terms, indexed, held).await;
+            return self.join(transaction, terms, taken, held).await;
         }
         let shared = Arc::clone(&self);
         let plain = blob::plain_bytes(&transaction);
         let Ok(runtime) = Handle::try_current() else {
             let written = blob::write(&self.store, blobs)?;
             held.lower_beside(plain);
-            let answer = shared.join(transaction, terms, indexed, held).await;
+            let answer = shared.join(transaction, terms, taken, held).await;
             if is_not_there(&answer) {
                 blob::discard(&self.store, &written);
             }
@@ -407,7 +427,7 @@ impl Shared {
             let writing = blocking.spawn_blocking(move || blob::write(&store, blobs)).await;
             let written = writing.unwrap_or(Err(CommitError::Closed))?;
             held.lower_beside(plain);
-            let answer = shared.join(transaction, terms, indexed, held).await;
+            let answer = shared.join(transaction, terms, taken, held).await;
             if is_not_there(&answer) {
                 let store = Arc::clone(&self.store);
                 drop(blocking.spawn_blocking(move || blob::discard(&store, &written)).await);
@@ -421,13 +441,13 @@ impl Shared {
         &self,
         transaction: Transaction,
         terms: Terms,
-        indexed: Option<Indexed>,
+        taken: Taken,
         held: Held,
     ) -> Result<Receipt, CommitError> {
         let (answer, answered) = oneshot::channel();
         let size = transaction.size();
         let weight = weight(transaction.changes.len(), size);
-        let job = Job { transaction, terms, indexed, held, answer };
+        let job = Job { transaction, terms, taken, held, answer };
         self.line.join(job, size, weight).map_err(|not| match not {
             NotTaken::Full => CommitError::Overloaded,
             NotTaken::Closed => CommitError::Closed,

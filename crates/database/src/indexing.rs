@@ -74,14 +74,11 @@ pub(crate) struct Indexing {
     /// The instant of the last commit that was applied, in microseconds.
     last: AtomicI64,
     /// What was said in the log of what could not be indexed: how often it was so then.
-    told: Mutex<Told>,
+    told: Mutex<BTreeMap<Code, u64>>,
     /// Something is to be done.
     wake: Condvar,
     stop: AtomicBool,
 }
-
-/// How many resources a parameter has no values of, by its type and code.
-type Told = BTreeMap<(Box<str>, Box<str>), u64>;
 
 /// Commits that the index does not have, in their order.
 #[derive(Default)]
@@ -129,6 +126,9 @@ impl Waiting {
         Some(next)
     }
 }
+
+/// A type and the code of one of its parameters.
+type Code = (Box<str>, Box<str>);
 
 /// The indexes of a tenant.
 #[derive(Clone, Default)]
@@ -197,7 +197,11 @@ fn judged(changes: Vec<Unjudged>, receipt: &Receipt) -> Vec<Change> {
             Unjudged::Nothing => None,
         }
     });
-    changes.collect()
+    let mut changes: Vec<Change> = changes.collect();
+    // The log has them in this order too, and a place in it is a place in a page's link: the index
+    // that is made of the log after a start must give the same.
+    changes.sort_by_key(|change| matches!(change, Change::Delete { .. }));
+    changes
 }
 
 impl Indexing {
@@ -440,7 +444,7 @@ impl Indexing {
     }
 
     /// Makes segments while there are any to make.
-    fn settle_all(&self, now: &(dyn Fn() -> Instant + Sync)) {
+    pub(crate) fn settle_all(&self, now: &(dyn Fn() -> Instant + Sync)) {
         let horizon = Instant::from_micros(now().as_micros().saturating_sub(HORIZON));
         while !self.is_stopped() && self.index.settle_unless(&self.stop, horizon) == Settled::Some {
         }

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
-use store::{Commit, CommitKind, FhirVersion, OwnerKeyId, T, Version, VersionFlags};
+use store::{Commit, CommitKind, FhirVersion, IdentifierKey, OwnerKeyId, T, Version, VersionFlags};
 
+use crate::lately::{Lately, MOST_COMPARED};
 use crate::recent::Recent;
 use crate::seal::Sealing;
 use crate::terms::Terms;
 use crate::transaction::{Action, Change, Expect, Precondition, Receipt, Transaction, Written};
-use crate::{CommitError, ReadError, Snapshot};
+use crate::{CommitError, Criteria, ReadError, Snapshot};
 
 /// The state of one resource.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +79,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) group: &'a mut GroupStates,
     /// What was touched lately, all of those included.
     pub(crate) recent: &'a Recent,
+    /// What those of them did to the types that conditions ask for.
+    pub(crate) lately: &'a mut Lately,
     /// Whether somebody was purged since a change was sealed.
     pub(crate) sealing: &'a Sealing,
 }
@@ -100,12 +103,22 @@ impl Judge<'_> {
         if terms.are_judged() {
             self.judge_terms(terms, &transaction).await?;
         }
+        let mut compared = MOST_COMPARED;
         for condition in &transaction.conditions {
             let since = transaction.prepared_at;
-            let of = &condition.resource_type;
-            let same = self.recent.unborne(of, &condition.identifier, since)
-                && condition.found.iter().all(|id| self.recent.untouched(of, id, since));
-            if !same && !self.still(condition).await? {
+            let (of, found) = (&condition.resource_type, &condition.found);
+            let holds = match &condition.criteria {
+                Criteria::Identifier(identifier) => {
+                    let same = self.recent.unborne(of, identifier, since)
+                        && found.iter().all(|id| self.recent.untouched(of, id, since));
+                    same || self.still((of, identifier), found).await?
+                }
+                Criteria::Search(criteria) => {
+                    let judged = (since, T::new(t.get().saturating_sub(1)));
+                    self.lately.hold((of, criteria), found, judged, &mut compared)
+                }
+            };
+            if !holds {
                 return Err(CommitError::Raced);
             }
         }
@@ -144,18 +157,23 @@ impl Judge<'_> {
         Ok(Judged { versions, receipt: Receipt { t, written } })
     }
 
-    /// Asks a condition again at the last durable position. What was touched since cannot be
-    /// asked for yet: then the transaction is prepared again, after that is durable.
-    async fn still(&mut self, condition: &crate::Condition) -> Result<bool, CommitError> {
-        let (of, at) = (&condition.resource_type, self.durable.at());
+    /// Asks again at the last durable position whether these bear an identifier. What was touched
+    /// since cannot be asked for yet: then the transaction is prepared again, after that is
+    /// durable.
+    async fn still(
+        &mut self,
+        (of, identifier): (&ResourceType, &IdentifierKey),
+        found: &[ResourceId],
+    ) -> Result<bool, CommitError> {
+        let at = self.durable.at();
         let states = self.group.after(&self.commits);
-        let in_group = !self.recent.unborne(of, &condition.identifier, at)
-            || condition.found.iter().any(|id| states.contains_key(&(of.clone(), id.clone())));
+        let in_group = !self.recent.unborne(of, identifier, at)
+            || found.iter().any(|id| states.contains_key(&(of.clone(), id.clone())));
         if in_group {
             return Ok(false);
         }
-        let found = self.durable.identified(of, &condition.identifier).await;
-        Ok(found.map_err(CommitError::Read)? == condition.found)
+        let now = self.durable.identified(of, identifier).await;
+        Ok(now.map_err(CommitError::Read)? == found)
     }
 
     async fn state(&mut self, change: &Change) -> Result<Option<State>, ReadError> {

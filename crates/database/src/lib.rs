@@ -11,6 +11,7 @@ mod blob;
 mod bodies;
 mod body;
 mod compartment;
+mod condition;
 mod database;
 pub mod dictionary;
 mod error;
@@ -18,6 +19,7 @@ mod history;
 mod indexing;
 mod judge;
 mod large;
+mod lately;
 mod line;
 mod purge;
 pub mod quarantine;
@@ -35,6 +37,7 @@ mod writer;
 
 pub use answered::{Answered, KNOWN_FOR, Lookup};
 pub use body::{Body, DeriveFromBody, OwnTag, identifiers};
+pub use condition::{Condition, Criteria, SearchCriteria};
 pub use database::{Database, Options};
 pub use error::{CommitError, ReadError};
 pub use indexing::{BeingIndexed, IndexedBy};
@@ -45,14 +48,12 @@ pub use rules::{
 };
 pub use seal::Sealing;
 pub use search::{
-    Asked, ClauseExplained, Costly, Explained, Found, NoIndex, ResourceExplained, SearchError,
-    Valued,
+    Abandoned, Asked, ClauseExplained, Costly, Explained, Found, NoIndex, ResourceExplained,
+    SearchError, Valued,
 };
 pub use snapshot::{Snapshot, StoredVersion};
 pub use terms::{Broken, Named, Required, Terms};
-pub use transaction::{
-    Action, Change, Condition, Expect, Precondition, Receipt, Transaction, Written,
-};
+pub use transaction::{Action, Change, Expect, Precondition, Receipt, Transaction, Written};
 pub use visibility::{NarrowerThanEnforced, Visibility};
 
 pub use search_index::{Plan, Step, TypePlan, Way};

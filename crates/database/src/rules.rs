@@ -14,8 +14,8 @@ use fhir_schema::Schema;
 use store::IdentifierKey;
 
 use crate::terms::{Broken, Required, Terms};
-use crate::transaction::{Action, Change, Condition, Receipt, Transaction};
-use crate::{CommitError, Database, ReadError, Snapshot, Visibility, body};
+use crate::transaction::{Action, Change, Receipt, Transaction};
+use crate::{CommitError, Condition, Criteria, Database, ReadError, Snapshot, Visibility, body};
 
 /// How often a transaction that a rule governs is looked up again when others changed what the
 /// rule looks at.
@@ -248,8 +248,8 @@ async fn prepared(
         if taken {
             return Err(governed.broken());
         }
-        let (resource_type, identifier) = (of.clone(), governed.key);
-        prepared.conditions.push(Condition { resource_type, identifier, found });
+        let (resource_type, criteria) = (of.clone(), Criteria::Identifier(governed.key));
+        prepared.conditions.push(Condition { resource_type, criteria, found });
     }
     for required in &terms.required {
         let is_there = match by_name.get(&(&required.resource_type, &required.id)) {

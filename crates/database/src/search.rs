@@ -4,16 +4,21 @@
 //! What the snapshot does not show does not exist: it is no match, no target of a chain, refers
 //! to nothing, is not included and not counted.
 
+mod abandoned;
 mod candidates;
+mod contained;
 mod explain;
+mod ids;
 mod include;
 mod indexed;
 mod known;
+mod older;
 mod scan;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fhir_core::ResourceId;
 use fhir_search::{
     Codes, CodesError, Contained, Extractor, InvalidSortPosition, Query, SortPosition,
     Unanswerable, Zone, check_answerable,
@@ -24,6 +29,8 @@ use crate::{BeingIndexed, ReadError, Rows, Snapshot};
 pub use explain::{ClauseExplained, Costly, Explained, ResourceExplained, Valued};
 pub use indexed::NoIndex;
 use scan::Scan;
+
+pub use abandoned::Abandoned;
 
 /// How a page is asked for.
 #[derive(Clone, Copy)]
@@ -54,6 +61,12 @@ pub struct Asked<'a> {
 pub struct Found {
     /// The matches, in their order.
     pub matches: Vec<VersionEntry>,
+    /// Which of the resources that a match contains is meant, by its place among them; none for
+    /// itself. One for each match where contained resources are answered; empty elsewhere.
+    pub contained: Vec<Option<usize>>,
+    /// Whether a match refers to an older version of what the query chains through: it was the
+    /// present one that was asked.
+    pub follows_older: bool,
     /// What is included, each once; no match of this page is. Where a reference names a version
     /// it is that one.
     pub included: Vec<VersionEntry>,
@@ -86,6 +99,9 @@ pub enum SearchError {
     /// What the page is asked for with is not what a page before gave.
     #[error("this is not where a page ended")]
     Cursor(#[from] InvalidSortPosition),
+    /// Nobody waits for the answer any more.
+    #[error("nobody waits for what the search finds any more")]
+    Abandoned,
     /// It goes on with a page of an index that is being made anew.
     #[error("the search index is being made; the page can be had when it is there")]
     IndexNotReady,
@@ -98,17 +114,24 @@ pub enum SearchError {
     /// A question about codes has no answer.
     #[error(transparent)]
     Codes(#[from] CodesError),
-    /// `_list` names a list that the server would have to make.
-    #[error("there is no list ${0}")]
-    FunctionalList(Box<str>),
-    /// `_contained` asks for contained resources, which are not searched.
-    #[error("contained resources are not searched by themselves")]
-    Contained,
+    /// It is to be explained, and asks for contained resources.
+    #[error("searches of contained resources are not explained")]
+    ContainedUnexplained,
+    /// A reference is asked for by an id that resources of several types have.
+    #[error("several resources have the id {id}: {names}")]
+    AmbiguousId {
+        /// The parameter.
+        parameter: Box<str>,
+        /// The id.
+        id: ResourceId,
+        /// Some of those resources, `Type/id`.
+        names: Box<str>,
+    },
 }
 
 impl From<search_index::SearchError> for SearchError {
     fn from(error: search_index::SearchError) -> Self {
-        use search_index::{SearchError as E, Unsupported};
+        use search_index::SearchError as E;
         match error {
             E::TooCostly { limit } => {
                 Self::TooCostly { budget: limit, estimated: None, most: None }
@@ -116,10 +139,9 @@ impl From<search_index::SearchError> for SearchError {
             E::BeforeHorizon { .. } => Self::BeforeHorizon,
             E::Codes(error) => Self::Codes(error),
             E::InvalidCursor => Self::Cursor(InvalidSortPosition),
-            E::Unsupported(Unsupported::FunctionalList(name)) => Self::FunctionalList(name),
-            E::Unsupported(Unsupported::Contained) => Self::Contained,
+            E::Cancelled => Self::Abandoned,
             // The resources themselves are looked at instead.
-            E::Cancelled | E::Ahead { .. } | E::Unsupported(_) => Self::IndexNotReady,
+            E::Ahead { .. } | E::Unsupported(_) => Self::IndexNotReady,
         }
     }
 }
@@ -128,7 +150,6 @@ impl From<Unanswerable> for SearchError {
     fn from(error: Unanswerable) -> Self {
         match error {
             Unanswerable::Codes(error) => Self::Codes(error),
-            Unanswerable::FunctionalList(name) => Self::FunctionalList(name),
         }
     }
 }
@@ -139,9 +160,12 @@ impl Snapshot {
     /// # Errors
     /// [`SearchError`]; nothing is answered in part.
     pub async fn search(&self, query: &Query, asked: &Asked<'_>) -> Result<Found, SearchError> {
-        if query.answer.contained != Contained::False {
-            return Err(SearchError::Contained);
-        }
+        let found = self.find(query, asked).await?;
+        let follows_older = self.follows_older(query, asked, &found).await?;
+        Ok(Found { follows_older, ..found })
+    }
+
+    async fn find(&self, query: &Query, asked: &Asked<'_>) -> Result<Found, SearchError> {
         check_answerable(query, asked.codes)?;
         let goes_on_in_index = asked.after.is_some_and(indexed::is_cursor);
         if let Ok(indexing) = self.index_for(query, asked)
@@ -180,13 +204,18 @@ impl Snapshot {
         after: Option<&SortPosition>,
     ) -> Result<Found, SearchError> {
         let (query, asked) = (scan.query, scan.asked);
-        let (page, total) = self.page(scan, after).await?;
+        let (page, total) = match query.answer.contained {
+            Contained::False => self.page(scan, after).await?,
+            Contained::True | Contained::Both => scan.contained(after).await?,
+        };
         let mut found = Found { total: asked.count.then_some(total), ..Found::default() };
         found.next = page.next;
         found.being_indexed =
             self.indexes.being_indexed(query, asked.extractor, (asked.zone, self.at()));
-        (found.included, found.included_cut) = scan.included(&page.matches).await?;
+        (found.included, found.included_cut) =
+            scan.included(&page.matches, &page.contained).await?;
         found.matches = page.matches;
+        found.contained = page.contained;
         Ok(found)
     }
 
@@ -218,20 +247,30 @@ impl Snapshot {
                 }
             }
         }
-        let has_more = first.len() > asked.most && asked.most > 0;
-        if has_more {
-            first.pop_last();
-        }
-        let last = first.last_key_value().filter(|_| has_more);
-        let tagged =
-            |position: Vec<u8>| indexed::cursor(indexed::CURSOR_OF_SCAN, query, asked, &position);
-        let next = last.map(|(position, _)| tagged(position.to_bytes()));
-        Ok((Page { matches: first.into_values().collect(), next }, total))
+        let next = cut(&mut first, asked.most);
+        let next = next.map(|at| indexed::cursor(indexed::CURSOR_OF_SCAN, query, asked, &at));
+        let matches = first.into_values().collect();
+        Ok((Page { matches, contained: Vec::new(), next }, total))
     }
+}
+
+/// Leaves so many of the first matches, and one more if it is there; says where the next page
+/// begins if it was.
+fn cut<M>(first: &mut BTreeMap<SortPosition, M>, most: usize) -> Option<Vec<u8>> {
+    if first.len() <= most || most == 0 {
+        return None;
+    }
+    while first.len() > most {
+        first.pop_last();
+    }
+    let (position, _) = first.last_key_value()?;
+    Some(position.to_bytes())
 }
 
 /// The matches of a page and where the next one begins.
 struct Page {
     matches: Vec<VersionEntry>,
+    /// As in [`Found::contained`].
+    contained: Vec<Option<usize>>,
     next: Option<Vec<u8>>,
 }

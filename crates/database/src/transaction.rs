@@ -1,9 +1,10 @@
 //! What is asked of the serial step, and what it answers.
 
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
-use store::{BLOB_FROM, CommitId, IdentifierKey, Method, OwnerKeyId, T};
+use store::{BLOB_FROM, CommitId, Method, OwnerKeyId, T};
 
 use crate::Body;
+use crate::condition::Condition;
 use crate::line::ALONE;
 
 /// A transaction with more changes is sealed off the runtime's threads.
@@ -110,17 +111,6 @@ pub enum Precondition {
     },
     /// The resource is there.
     Present,
-}
-
-/// A search by identifier, and its answer at the position the transaction was prepared at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condition {
-    /// The type searched.
-    pub resource_type: ResourceType,
-    /// The identifier searched for.
-    pub identifier: IdentifierKey,
-    /// The ids found, in order.
-    pub found: Vec<ResourceId>,
 }
 
 /// A committed transaction.

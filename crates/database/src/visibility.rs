@@ -88,6 +88,15 @@ impl Visibility {
         }
     }
 
+    /// Whether any resource of this type may be seen, should there be one.
+    pub(crate) fn shows_some_of(&self, resource_type: &ResourceType) -> bool {
+        match &self.0 {
+            Part::Everything => true,
+            Part::Types(types) => types.contains(resource_type),
+            Part::Patients(ids) => resource_type.as_str() == "Patient" && !ids.is_empty(),
+        }
+    }
+
     /// Whether this resource may be seen, should it exist.
     #[must_use]
     pub fn shows(&self, resource_type: &ResourceType, id: &ResourceId) -> bool {

@@ -14,9 +14,10 @@ use parking_lot::Mutex;
 use store::{AppendError, Commit, T};
 use tokio::sync::oneshot;
 
-use crate::database::{Job, Shared};
+use crate::database::{Job, Shared, Taken};
 use crate::indexing::ToApply;
 use crate::judge::{self, GroupStates, Judge, NotDurable};
+use crate::lately::Lately;
 use crate::line::{Basis, Next};
 use crate::recent::Recent;
 use crate::waiting::Held;
@@ -35,6 +36,7 @@ pub(crate) struct Writers {
 /// What the judgement of a group leaves for the next.
 struct Judging {
     recent: Recent,
+    lately: Lately,
     /// The group judged last, until it is written and visible, or failed.
     commits: Weak<Vec<Commit>>,
     /// Where it ends.
@@ -91,6 +93,7 @@ impl Writers {
             shared: Arc::clone(shared),
             judging: Mutex::new(Judging {
                 recent: Recent::since(head.t),
+                lately: Lately::default(),
                 commits: Weak::new(),
                 t: head.t,
                 instant: head.instant,
@@ -165,7 +168,7 @@ impl Writers {
                 Next::Disk => break,
                 Next::Nothing | Next::Ended => return None,
             };
-            let Job { transaction, terms, indexed, held, answer: to } = job;
+            let Job { transaction, terms, taken, held, answer: to } = job;
             if answers.is_empty()
                 && let Some(refusal) = self.refusal_by_clock()
             {
@@ -185,6 +188,7 @@ impl Writers {
                 commits: not_durable,
                 group: &mut states,
                 recent: &judging.recent,
+                lately: &mut judging.lately,
                 sealing: &self.shared.sealing,
             };
             let judged = judge.judge((transaction, &terms), t.next(), next_instant);
@@ -200,6 +204,8 @@ impl Writers {
                     let mut commit = judge::commit(of, t, instant, judged.versions);
                     commit.idempotency = terms.named.map(|named| named.request);
                     judging.recent.note(&commit);
+                    let Taken { indexed, valued } = taken;
+                    judging.lately.note(&commit, valued, &self.shared.watched);
                     commits.push(commit);
                     to_apply.push(indexed.map(|it| it.judged(&judged.receipt)));
                     Ok(judged.receipt)
@@ -225,7 +231,7 @@ impl Writers {
             (judging.t, judging.instant) = (head.t, head.instant);
             if failed {
                 // What it remembers of groups that were not written never happened.
-                judging.recent = Recent::since(head.t);
+                (judging.recent, judging.lately) = (Recent::since(head.t), Lately::default());
                 judging.failures = basis.failures;
             }
         }

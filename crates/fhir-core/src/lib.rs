@@ -28,7 +28,9 @@ pub use instance::{Instance, InvalidName, OperationName};
 pub use instant::{Instant, InvalidInstant, days_from_civil, days_in_month};
 pub use interaction::{Interaction, Level};
 pub use lines::Lines;
-pub use outcome::{Issue, IssueCode, OperationOutcome, Position, RULE_SYSTEM, Severity};
+pub use outcome::{
+    Issue, IssueCode, OperationOutcome, Position, RULE_SYSTEM, Severity, UnknownCode,
+};
 pub use redacted::Redacted;
 pub use reference::{InvalidReference, Reference, Target};
 pub use resource::{InvalidResource, Resource};

@@ -1,6 +1,7 @@
 //! OperationOutcome (FHIR R4, 2.33): what went wrong, where, and how to mend it.
 
 use std::fmt;
+use std::str::FromStr;
 
 use crate::json::write_string;
 
@@ -43,92 +44,86 @@ pub const RULE_SYSTEM: &str = "urn:hearthgate:validation-rule";
 const LINE: &str = "http://hl7.org/fhir/StructureDefinition/operationoutcome-issue-line";
 const COLUMN: &str = "http://hl7.org/fhir/StructureDefinition/operationoutcome-issue-col";
 
-/// `issue.severity`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Nothing is wrong.
-    Information,
-    /// May be a problem; the request was carried out.
-    Warning,
-    /// The request was not carried out.
-    Error,
-    /// The request was not carried out and nothing else was looked at.
-    Fatal,
-}
-
-/// `issue.code`, those of the value set issue-type that Hearthgate gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "each variant is the code of that name in issue-type")]
-pub enum IssueCode {
-    Invalid,
-    Structure,
-    Required,
-    Value,
-    Invariant,
-    Login,
-    Expired,
-    Forbidden,
-    NotSupported,
-    Duplicate,
-    MultipleMatches,
-    NotFound,
-    Deleted,
-    TooLong,
-    CodeInvalid,
-    TooCostly,
-    BusinessRule,
-    Conflict,
-    Processing,
-    Transient,
-    Exception,
-    Timeout,
-    Throttled,
-    Informational,
-}
-
-impl IssueCode {
-    /// The code.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Invalid => "invalid",
-            Self::Structure => "structure",
-            Self::Required => "required",
-            Self::Value => "value",
-            Self::Invariant => "invariant",
-            Self::Login => "login",
-            Self::Expired => "expired",
-            Self::Forbidden => "forbidden",
-            Self::NotSupported => "not-supported",
-            Self::Duplicate => "duplicate",
-            Self::MultipleMatches => "multiple-matches",
-            Self::NotFound => "not-found",
-            Self::Deleted => "deleted",
-            Self::TooLong => "too-long",
-            Self::CodeInvalid => "code-invalid",
-            Self::TooCostly => "too-costly",
-            Self::BusinessRule => "business-rule",
-            Self::Conflict => "conflict",
-            Self::Processing => "processing",
-            Self::Transient => "transient",
-            Self::Exception => "exception",
-            Self::Timeout => "timeout",
-            Self::Throttled => "throttled",
-            Self::Informational => "informational",
+/// Makes an enum whose variants are codes, from one table of both.
+macro_rules! codes {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $code:literal,)+ }) => {
+        $(#[$about])*
+        pub enum $name {
+            $($(#[$doc])* $variant,)+
         }
+
+        impl $name {
+            /// The code.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $code,)+
+                }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownCode;
+
+            fn from_str(code: &str) -> Result<Self, Self::Err> {
+                match code {
+                    $($code => Ok(Self::$variant),)+
+                    _ => Err(UnknownCode(code.to_owned())),
+                }
+            }
+        }
+    };
+}
+
+/// A text is none of the codes that there are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is none of the codes")]
+pub struct UnknownCode(pub String);
+
+codes! {
+    /// `issue.severity`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    Severity {
+        /// Nothing is wrong.
+        Information = "information",
+        /// May be a problem; the request was carried out.
+        Warning = "warning",
+        /// The request was not carried out.
+        Error = "error",
+        /// The request was not carried out and nothing else was looked at.
+        Fatal = "fatal",
     }
 }
 
-impl Severity {
-    /// The code.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Information => "information",
-            Self::Warning => "warning",
-            Self::Error => "error",
-            Self::Fatal => "fatal",
-        }
+codes! {
+    /// `issue.code`, those of the value set issue-type that Hearthgate gives.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    #[expect(missing_docs, reason = "each variant is the code of that name in issue-type")]
+    IssueCode {
+        Invalid = "invalid",
+        Structure = "structure",
+        Required = "required",
+        Value = "value",
+        Invariant = "invariant",
+        Login = "login",
+        Expired = "expired",
+        Forbidden = "forbidden",
+        NotSupported = "not-supported",
+        Duplicate = "duplicate",
+        MultipleMatches = "multiple-matches",
+        NotFound = "not-found",
+        Deleted = "deleted",
+        TooLong = "too-long",
+        CodeInvalid = "code-invalid",
+        TooCostly = "too-costly",
+        BusinessRule = "business-rule",
+        Conflict = "conflict",
+        Processing = "processing",
+        Transient = "transient",
+        Exception = "exception",
+        Timeout = "timeout",
+        Throttled = "throttled",
+        Informational = "informational",
     }
 }
 
@@ -255,7 +250,20 @@ impl fmt::Display for OperationOutcome {
 
 #[cfg(test)]
 mod tests {
-    use super::{Issue, IssueCode, OperationOutcome, Position};
+    use super::{Issue, IssueCode, OperationOutcome, Position, Severity, UnknownCode};
+
+    #[test]
+    fn a_code_is_read_as_it_is_written() {
+        for code in ["invalid", "multiple-matches", "code-invalid", "informational"] {
+            assert_eq!(code.parse::<IssueCode>().map(IssueCode::as_str), Ok(code));
+        }
+        for code in ["information", "warning", "error", "fatal"] {
+            assert_eq!(code.parse::<Severity>().map(Severity::as_str), Ok(code));
+        }
+        for code in ["", "Invalid", "multiplematches"] {
+            assert_eq!(code.parse::<IssueCode>(), Err(UnknownCode(code.to_owned())));
+        }
+    }
 
     #[test]
     fn an_outcome_is_written_as_the_resource() {

@@ -11,9 +11,9 @@ use fhir_core::Instant;
 use crate::grammar::is_criterion;
 use crate::{
     Applied, Clause, Composite, DateRange, DateTest, Direction, Hierarchy, Include,
-    IncludeDirection, IncludeSource, IndexValue, List, NumberRange, NumberTest, Parameter,
-    Quantity, Query, ReferenceTarget, ReferenceTest, Sense, SortBy, SortKey, StringMatch,
-    SystemTest, Test, TextTest, Token, TokenTest, UnitTest, UriTest, ValueClause,
+    IncludeDirection, IncludeSource, IndexValue, NumberRange, NumberTest, Parameter, Quantity,
+    Query, ReferenceTarget, ReferenceTest, Sense, SortBy, SortKey, StringMatch, SystemTest, Test,
+    TextTest, Token, TokenTest, UnitTest, UriTest, ValueClause,
 };
 
 /// How a condition was read: a tree of named words.
@@ -85,8 +85,7 @@ pub fn read_as(clause: &Clause) -> Read {
         Clause::Content(test) => {
             Read::of("text").say("in", "the whole resource").say("words", words(test))
         }
-        Clause::List(List::Id(id)) => Read::of("list").say("value", id),
-        Clause::List(List::Functional(name)) => Read::of("list").say("value", format!("${name}")),
+        Clause::List(id) => Read::of("list").say("value", id),
         Clause::All(clauses) => each("all", clauses),
         Clause::Any(clauses) => each("any", clauses),
         Clause::Not(clause) => each("not", std::slice::from_ref(clause)),

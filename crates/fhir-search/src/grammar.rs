@@ -12,6 +12,7 @@ mod fault;
 mod filter;
 mod include;
 mod leaf;
+mod lists;
 mod modifier;
 mod name;
 mod piece;

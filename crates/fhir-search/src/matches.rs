@@ -8,6 +8,7 @@
 //! matching stops with what it lacks, which whoever asked provides before asking again.
 
 mod asks;
+mod canonical;
 mod codes;
 mod hierarchy;
 mod indexed;
@@ -18,7 +19,10 @@ mod value;
 mod words;
 
 pub(crate) use asks::visit;
-pub use asks::{Unanswerable, asks_for_words, check_answerable};
+pub use asks::{
+    BareId, Unanswerable, asks_for_words, asks_terminology, bare_ids, check_answerable,
+};
+pub use canonical::{is_named, urls_of};
 pub use codes::{Codes, CodesError, NoCodes, case_counts};
 use indexed::Indexed;
 pub use indexed::IndexedResource;
@@ -29,7 +33,7 @@ use std::sync::Arc;
 use fhir_core::{ResourceId, ResourceType};
 
 use crate::{
-    Chain, Clause, Compartment, Has, IndexValue, List, Membership, Parameter, Parameters, Query,
+    Chain, Clause, Compartment, Has, IndexValue, Membership, Parameter, Parameters, Query,
     ReferenceTarget, Sense, Test, TypeQuery, ValueClause,
 };
 
@@ -53,12 +57,23 @@ pub trait World {
         id: &str,
     ) -> Result<Option<Arc<IndexedResource>>, Unanswered>;
 
-    /// Whether a resource with this type and id is referred to as `has` says: by one of its type
-    /// and parameter of which its clause [`holds()`].
+    /// The resources of a type that a canonical names, as [`is_named`] tells.
     ///
     /// # Errors
     /// [`Unanswered`] when that is not known yet.
-    fn is_referred_to(&self, has: &Has, resource_type: &str, id: &str) -> Result<bool, Unanswered>;
+    fn named(
+        &self,
+        resource_type: &str,
+        url: &str,
+        version: Option<&str>,
+    ) -> Result<Vec<Arc<IndexedResource>>, Unanswered>;
+
+    /// Whether a resource is referred to as `has` says: by one of its type and parameter of which
+    /// its clause [`holds()`].
+    ///
+    /// # Errors
+    /// [`Unanswered`] when that is not known yet.
+    fn is_referred_to(&self, has: &Has, resource: &IndexedResource) -> Result<bool, Unanswered>;
 
     /// What is known of codes.
     fn codes(&self) -> &dyn Codes;
@@ -75,6 +90,9 @@ pub enum Unanswered {
         /// Its id.
         id: Box<str>,
     },
+    /// Which resources of this type have which canonical URL is not at hand.
+    #[error("the canonical URLs of each {0} are not at hand")]
+    Urls(Box<str>),
     /// What is referred to as this says is not at hand.
     #[error("what {} refers to by {} is not at hand", .0.resource_type, .0.parameter.code())]
     Has(Box<Has>),
@@ -110,6 +128,30 @@ pub fn matches(
     Subject::of(resource, world).all(&of.clauses)
 }
 
+/// Whether the resource that stands at `at` among those that a container contains matches what
+/// `query` asks of its type. It is asked for what it says itself: it has no time of its own, is on
+/// no list, and is referred to from within its container alone.
+///
+/// # Errors
+/// [`Unanswered`] when that cannot be told.
+pub fn matches_contained(
+    query: &Query,
+    of: &TypeQuery,
+    (container, at): (&IndexedResource, usize),
+    world: &dyn World,
+) -> Result<bool, Unanswered> {
+    let Some(resource) = container.contained().get(at) else { return Ok(false) };
+    if resource.resource_type() != of.resource_type.as_str() {
+        return Ok(false);
+    }
+    if let (Some(compartment), Some(membership)) = (&query.compartment, &of.membership)
+        && !refers_into(compartment, membership, resource)
+    {
+        return Ok(false);
+    }
+    Subject { resource, container, world }.all(&of.clauses)
+}
+
 /// Whether a clause holds of a resource that is not contained in another.
 ///
 /// # Errors
@@ -143,7 +185,17 @@ fn is_in(compartment: &Compartment, membership: &Membership, resource: &IndexedR
     let is_itself = membership.itself
         && resource.resource_type() == resource_type.as_str()
         && resource.id() == id.as_str();
-    is_itself || membership.parameters.iter().any(|it| refers_to(resource, it, resource_type, id))
+    is_itself || refers_into(compartment, membership, resource)
+}
+
+/// Whether a resource refers to what a compartment is about.
+fn refers_into(
+    compartment: &Compartment,
+    membership: &Membership,
+    resource: &IndexedResource,
+) -> bool {
+    let Compartment { resource_type, id } = compartment;
+    membership.parameters.iter().any(|it| refers_to(resource, it, resource_type, id))
 }
 
 /// Whether one of the references of a parameter is to a resource of this server.
@@ -262,12 +314,30 @@ impl<'s> Subject<'s> {
                     let Some(clause) = asked_of(target.resource_type()) else { continue };
                     Subject { resource: target, ..*self }.holds(clause)?
                 }
-                ReferenceTarget::Url(_)
-                | ReferenceTarget::Canonical { .. }
-                | ReferenceTarget::Logical => false,
+                ReferenceTarget::Canonical { url, version } => {
+                    self.leads_by_url(chain, url, version.as_deref())?
+                }
+                ReferenceTarget::Url(_) | ReferenceTarget::Logical => false,
             };
             if found {
                 return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a chain holds of something that a canonical names.
+    fn leads_by_url(
+        &self,
+        chain: &Chain,
+        url: &str,
+        version: Option<&str>,
+    ) -> Result<bool, Unanswered> {
+        for (of, clause) in &chain.targets {
+            for target in self.world.named(of.as_str(), url, version)? {
+                if Subject::of(&target, self.world).holds(clause)? {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
@@ -278,16 +348,10 @@ impl<'s> Subject<'s> {
             // Nothing outside its container refers to it.
             return Ok(false);
         }
-        self.world.is_referred_to(has, self.resource.resource_type(), self.resource.id())
+        self.world.is_referred_to(has, self.resource)
     }
 
-    fn is_on(&self, list: &List) -> Result<bool, Unanswered> {
-        let id = match list {
-            List::Id(id) => id,
-            List::Functional(name) => {
-                return Err(Unanswerable::FunctionalList(name.clone()).into());
-            }
-        };
+    fn is_on(&self, id: &ResourceId) -> Result<bool, Unanswered> {
         if self.is_contained() {
             return Ok(false);
         }

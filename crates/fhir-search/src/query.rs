@@ -25,7 +25,7 @@ mod uses;
 
 pub use answer::Total;
 pub use answer::{Answer, Contained, ContainedMatch, Direction, Element, SortBy, SortKey, Summary};
-pub use clause::{Chain, Clause, Has, List, Sense, Test, ValueClause};
+pub use clause::{Chain, Clause, Has, Sense, Test, ValueClause};
 pub use composite::CompositeTest;
 pub use date::DateTest;
 pub use error::{Place, QueryError, QueryProblem};

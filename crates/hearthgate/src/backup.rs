@@ -38,15 +38,15 @@ use self::manifest::{FORMAT, Manifest, hexadecimal};
 use self::pace::Pace;
 use self::reading::read_manifest;
 use self::target::Target;
+use crate::data_directory::DataDirectory;
 use crate::doors::SystemClock;
 use crate::key_copies::{self, Folder};
 
 /// What `backup` takes.
 #[derive(Debug, Args)]
 pub struct Backup {
-    /// The data directory
-    #[arg(long, value_name = "DIR", default_value = "./data")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataDirectory,
     /// The backup's directory, best on another disk; made where there is none
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
@@ -81,7 +81,7 @@ impl Backup {
     /// # Errors
     /// [`BackupError`]; the backups made before are then as they were.
     pub fn run(&self) -> Result<String, BackupError> {
-        let tenants = tenants(&self.data)?;
+        let tenants = tenants(&self.data.path)?;
         private(&self.to)?;
         make_directory(&self.to)?;
         let keys_to = self.keys_to.as_deref().map(|to| self.place_of_keys(to)).transpose()?;
@@ -99,10 +99,10 @@ impl Backup {
             return Err(BackupError::Gone(format!("tenant {gone}")));
         }
         let clock = SystemClock::start();
-        let pace = Pace::beside(&self.data, self.share, &clock);
+        let pace = Pace::beside(&self.data.path, self.share, &clock);
         let mut target = Target { backup: &self.to, number, copied: 0, pace };
         // The registry first: a key made while the logs are copied is missing, no commit is.
-        let registry = target.registry(&self.data.join("registry"), last.as_ref())?;
+        let registry = target.registry(&self.data.path.join("registry"), last.as_ref())?;
         let mut manifest = Manifest {
             format: FORMAT,
             number,
@@ -113,7 +113,7 @@ impl Backup {
         };
         for tenant in &tenants {
             let before = last.as_ref().and_then(|last| last.tenants.get(tenant.as_str()));
-            let directory = self.data.join("tenants").join(tenant.as_str());
+            let directory = self.data.path.join("tenants").join(tenant.as_str());
             let copied = target.tenant(tenant, &directory, before)?;
             manifest.tenants.insert(tenant.as_str().to_owned(), copied);
         }
@@ -125,7 +125,7 @@ impl Backup {
         for tenant in &tenants {
             text.push_str(&self.keys(tenant, keys_to.as_deref(), manifest.made)?);
         }
-        for tenant in &in_postgres(&self.data)? {
+        for tenant in &in_postgres(&self.data.path)? {
             text.push_str(&format!(
                 "Tenant {tenant} is in PostgreSQL and not in this backup: back that database up \
                  too\n"
@@ -154,7 +154,7 @@ impl Backup {
         to: Option<&Path>,
         made: Instant,
     ) -> Result<String, BackupError> {
-        let directory = self.data.join("tenants").join(tenant.as_str());
+        let directory = self.data.path.join("tenants").join(tenant.as_str());
         let keys = Folder::of_tenant(&directory);
         let Some(to) = to else {
             return Ok(match keys.has_keys() {

@@ -1,7 +1,6 @@
 //! The command line: which commands there are, and what they print.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use crate::backup::{Backup, BackupError, Restore, Verify};
 use crate::compact::{Compact, CompactError};
 use crate::config::{self, Config, ConfigError};
 use crate::control::{Answer, CreateKey, ListedKey, PowerName, Request, RoleName};
+use crate::data_directory::DataDirectory;
 use crate::demo_data::{self, DemoData};
 use crate::doctor::{self, Doctor, Grade};
 use crate::import::{self, Import};
@@ -76,25 +76,17 @@ enum Keys {
     /// Make a key, and its client where --role says how
     Create(Create),
     /// List the keys; never their secrets
-    List(DataDir),
+    List(DataDirectory),
     /// Revoke a key: it is refused from now on
     Revoke(Revoke),
     /// Make a key good again that a restore made stand still
     Confirm(Confirm),
 }
 
-/// Which data directory.
-#[derive(Debug, Args)]
-struct DataDir {
-    /// The data directory
-    #[arg(long, value_name = "DIR", default_value = "./data")]
-    data: PathBuf,
-}
-
 #[derive(Debug, Args)]
 struct Create {
     #[command(flatten)]
-    data: DataDir,
+    data: DataDirectory,
     /// The client the key is for
     #[arg(long, value_name = "ID")]
     client: String,
@@ -118,7 +110,7 @@ struct Create {
 #[derive(Debug, Args)]
 struct Revoke {
     #[command(flatten)]
-    data: DataDir,
+    data: DataDirectory,
     /// The key's id, as `keys list` shows it
     key: String,
 }
@@ -126,7 +118,7 @@ struct Revoke {
 #[derive(Debug, Args)]
 struct Confirm {
     #[command(flatten)]
-    data: DataDir,
+    data: DataDirectory,
     /// The key's id, as `keys list` shows it
     key: String,
 }
@@ -270,7 +262,7 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
                 patient: create.patient,
                 powers: create.power,
             });
-            match runtime()?.block_on(keys::run(&create.data.data, request))? {
+            match runtime()?.block_on(keys::run(&create.data.path, request))? {
                 Answer::Created { key, secret, with_client } => {
                     let made = if with_client { "new client" } else { "client" };
                     let note = format!(
@@ -287,20 +279,20 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
                 other => unexpected(&other),
             }
         }
-        Keys::List(data) => match runtime()?.block_on(keys::run(&data.data, Request::ListKeys))? {
+        Keys::List(data) => match runtime()?.block_on(keys::run(&data.path, Request::ListKeys))? {
             Answer::Keys(keys) => print(&table_of(&keys)),
             other => unexpected(&other),
         },
         Keys::Revoke(revoke) => {
             let request = Request::RevokeKey(revoke.key.clone());
-            match runtime()?.block_on(keys::run(&revoke.data.data, request))? {
+            match runtime()?.block_on(keys::run(&revoke.data.path, request))? {
                 Answer::Revoked => print(&format!("Key {} is revoked.\n", revoke.key)),
                 other => unexpected(&other),
             }
         }
         Keys::Confirm(confirm) => {
             let request = Request::ConfirmKey(confirm.key.clone());
-            match runtime()?.block_on(keys::run(&confirm.data.data, request))? {
+            match runtime()?.block_on(keys::run(&confirm.data.path, request))? {
                 Answer::Confirmed => print(&format!("Key {} is good again.\n", confirm.key)),
                 other => unexpected(&other),
             }

@@ -16,15 +16,15 @@ use store::TenantText;
 use store_sled::{SledStoreOptions, room};
 
 use crate::backup::{BackupError, remove_blobs, tenants, whole_log, whole_with_state};
+use crate::data_directory::DataDirectory;
 use crate::lock::{Half, Lock, LockError};
 use crate::tenant_key::{TenantKeyArgument, TenantKeyError};
 
 /// What `compact` takes.
 #[derive(Debug, Args)]
 pub struct Compact {
-    /// The data directory
-    #[arg(long, value_name = "DIR", default_value = "./data")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataDirectory,
     #[command(flatten)]
     tenant_key: TenantKeyArgument,
 }
@@ -68,18 +68,18 @@ impl Compact {
     /// # Errors
     /// [`CompactError`]
     pub fn run(&self) -> Result<String, CompactError> {
-        let tenants = tenants(&self.data)?;
-        let (lock, holder) = match Lock::take(&self.data, Half::Server, "compact") {
+        let tenants = tenants(&self.data.path)?;
+        let (lock, holder) = match Lock::take(&self.data.path, Half::Server, "compact") {
             Ok(lock) => (Some(lock), String::new()),
             Err(LockError::Held { holder, .. }) => (None, holder),
             Err(error) => return Err(error.into()),
         };
         let mut text = String::new();
         for tenant in tenants {
-            let directory = self.data.join("tenants").join(tenant.as_str());
+            let directory = self.data.path.join("tenants").join(tenant.as_str());
             text.push_str(&format!("Tenant {}\n", tenant.as_str()));
             let sealing = match &lock {
-                Some(_) => Some(self.tenant_key.sealing(&self.data, &tenant)?),
+                Some(_) => Some(self.tenant_key.sealing(&self.data.path, &tenant)?),
                 None => None,
             };
             let whole = match &sealing {

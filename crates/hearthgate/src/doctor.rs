@@ -16,6 +16,7 @@ use store_sled::{SledStoreOptions, newest_commit, room};
 use self::disk::{disk, encryption, permissions, sync, sync_time};
 use crate::backup::{BackupError, in_postgres, tenants};
 use crate::config::{Config, Flags};
+use crate::data_directory::DataDirectory;
 use crate::doors::SystemClock;
 use crate::failure::one_line;
 use crate::key_copies::Folder;
@@ -25,9 +26,8 @@ use crate::tenant_key::{KeptKey, KeySource, TenantKeys};
 /// What `doctor` takes.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// The data directory
-    #[arg(long, value_name = "DIR", default_value = "./data")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataDirectory,
     /// The configuration file, where the data is in PostgreSQL
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -65,7 +65,7 @@ impl Doctor {
     /// # Errors
     /// When there is no such directory.
     pub fn run(&self) -> io::Result<Vec<Finding>> {
-        let data = fs::canonicalize(&self.data)?;
+        let data = fs::canonicalize(&self.data.path)?;
         let clock = SystemClock::start();
         let mut findings = vec![
             disk(room(&data, &SledStoreOptions::default())),
@@ -271,6 +271,10 @@ mod tests {
 
     use super::*;
 
+    fn at(path: &Path) -> DataDirectory {
+        DataDirectory { path: path.to_owned() }
+    }
+
     #[test]
     fn few_descriptors_are_noted() {
         let limits = |soft: &str| Ok(format!("Limit\nMax open files  {soft}  524288  files\n"));
@@ -302,7 +306,7 @@ mod tests {
     fn a_tenant_elsewhere_is_named_and_asked_for_its_configuration() {
         let data = tempfile::tempdir().unwrap();
         fs::write(data.path().join("postgres-clinic"), "").unwrap();
-        let doctor = |config| Doctor { data: data.path().to_owned(), config };
+        let doctor = |config| Doctor { data: at(data.path()), config };
         let last = |doctor: Doctor| doctor.run().unwrap().pop().unwrap();
         let noted = last(doctor(None));
         assert_eq!(noted.grade, Grade::Note);
@@ -315,12 +319,12 @@ mod tests {
     #[test]
     fn everything_is_looked_at_and_nothing_left_behind() {
         let data = tempfile::tempdir().unwrap();
-        let doctor = Doctor { data: data.path().to_owned(), config: None };
+        let doctor = Doctor { data: at(data.path()), config: None };
         let findings = doctor.run().unwrap();
         assert_eq!(findings.len(), 7);
         assert_eq!(report(&findings).lines().count(), 7);
         assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0);
-        let doctor = Doctor { data: data.path().join("absent"), config: None };
+        let doctor = Doctor { data: at(&data.path().join("absent")), config: None };
         assert!(doctor.run().is_err());
     }
 }

@@ -10,6 +10,7 @@ pub mod command_socket;
 pub mod compact;
 pub mod config;
 pub mod control;
+mod data_directory;
 mod definitions;
 pub mod demo_data;
 pub mod doctor;

@@ -13,7 +13,7 @@ use contract::ResourceId;
 use database::{Database, Options};
 use fhir_core::{Issue, Severity};
 use serde::{Deserialize, Serialize};
-use server::{Asked, ListedItem, Outcome, PublicBase, Quarantine, Validation, WritePolicy};
+use server::{Asked, Listed, Outcome, PublicBase, Quarantine, Validation, WritePolicy};
 use store::TenantText;
 
 use crate::command::columns;
@@ -143,7 +143,7 @@ enum Command {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum QuarantineAnswer {
     Listed(Vec<[String; 6]>),
-    Defects { rows: Vec<[String; 5]>, looked_at: usize, total: usize },
+    Defects { rows: Vec<[String; 5]>, unreadable: usize, looked_at: usize, total: usize },
     Done(Vec<[String; 3]>),
 }
 
@@ -198,8 +198,11 @@ impl QuarantineAnswer {
             Self::Listed(rows) => {
                 columns(&["ITEM", "RECEIVED", "SENDER", "REQUEST", "BYTES", "WRONG"], rows)
             }
-            Self::Defects { rows, looked_at, total } => {
+            Self::Defects { rows, unreadable, looked_at, total } => {
                 let mut text = columns(&["ITEMS", "RULE", "ELEMENT", "SENDERS", "EXAMPLE"], rows);
+                if *unreadable > 0 {
+                    text += &format!("{unreadable} of them cannot be read.\n");
+                }
                 if looked_at < total {
                     text += &format!("Of the newest {looked_at} of {total} items.\n");
                 }
@@ -281,8 +284,8 @@ pub(crate) async fn carry_out(
                 ]
             };
             let rows = found.defects.iter().take(MOST_LISTED).map(row).collect();
-            let (looked_at, total) = (found.looked_at, found.total);
-            Ok(QuarantineAnswer::Defects { rows, looked_at, total })
+            let server::Defects { unreadable, looked_at, total, .. } = found;
+            Ok(QuarantineAnswer::Defects { rows, unreadable, looked_at, total })
         }
         Command::Release(items) => {
             let outcomes = quarantine.release(&ids(items)?).await.map_err(refused)?;
@@ -295,7 +298,15 @@ pub(crate) async fn carry_out(
     }
 }
 
-fn row(item: &ListedItem) -> [String; 6] {
+fn row(listed: &Listed) -> [String; 6] {
+    let item = match listed {
+        Listed::Item(item) => item,
+        Listed::Unreadable { id, received } => {
+            let [sender, request, bytes] = [(); 3].map(|()| String::new());
+            let why = "it cannot be read".to_owned();
+            return [id.to_string(), received.to_string(), sender, request, bytes, why];
+        }
+    };
     let (received, bytes) = (item.received.to_string(), item.bytes.to_string());
     let wrong = wrong(&item.issues);
     [item.id.to_string(), received, cell(&item.sender), cell(&item.request), bytes, wrong]
@@ -307,6 +318,7 @@ fn outcome((id, outcome): &(ResourceId, Outcome)) -> [String; 3] {
         Outcome::Kept(issues) => ("kept", wrong(issues)),
         Outcome::Discarded => ("discarded", String::new()),
         Outcome::Unknown => ("unknown", String::new()),
+        Outcome::Unreadable => ("unreadable", "the server's log has the reason".to_owned()),
         Outcome::NotDone(issues) => ("not-done", wrong(issues)),
     };
     [id.to_string(), how.to_owned(), detail]

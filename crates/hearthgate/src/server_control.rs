@@ -1,5 +1,5 @@
-//! The control socket of the server's half, `DATA/control.sock`: what it can be asked is a purge,
-//! a change of the tenant's packages, and what is quarantined. The registry has a socket of its own
+//! The control socket of the server's half, `DATA/control.sock`: what it can be asked is a purge, a
+//! change of the tenant's packages, and what is quarantined. The registry has a socket of its own
 //! (`control`).
 
 use std::io;
@@ -9,13 +9,14 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use server::{PublicBase, Quarantine, Validation};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::command_socket::{self, CommandSocket, CommandSocketError, Commands};
 use crate::doors::SystemClock;
 use crate::packages::{self, PackagesRequest};
 use crate::purge::{self, PurgeRequest, Tenant, by};
-use crate::quarantine::{self, QuarantineRequest};
+use crate::quarantine::{self, QuarantineAnswer, QuarantineRequest};
 
 /// What a running server can be asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -86,16 +87,28 @@ impl Commands for Commanded {
                 said(packages::carry_out(database, &self.validation, &**ids, request).await)
             }
             Request::Quarantine(request) => {
-                let Tenant { database, ids, .. } = &self.tenant;
-                let of = (&**database, &*self.validation);
-                let quarantine = Quarantine::new(of, &self.base, &**ids, &*self.clock);
-                said(quarantine::carry_out(&quarantine, request).await)
+                let (commanded, runtime) = (self.clone(), Handle::current());
+                // It reads and judges bodies as large as those of requests.
+                let work = move || runtime.block_on(commanded.work_on_the_quarantine(request));
+                said(tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?)
             }
         }
     }
 
     fn refused(why: &str) -> Answer {
         Err(why.to_owned())
+    }
+}
+
+impl Commanded {
+    async fn work_on_the_quarantine(
+        &self,
+        request: QuarantineRequest,
+    ) -> Result<QuarantineAnswer, String> {
+        let Tenant { database, ids, .. } = &self.tenant;
+        let of = (&**database, &*self.validation);
+        let quarantine = Quarantine::new(of, &self.base, &**ids, &*self.clock);
+        quarantine::carry_out(&quarantine, request).await
     }
 }
 
@@ -118,5 +131,57 @@ pub(crate) async fn ask<A: DeserializeOwned>(
     match answer {
         Ok(value) => serde_json::from_value(value).map(Ok).map_err(io::Error::other),
         Err(why) => Ok(Err(why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use database::{Database, Sealing};
+    use fhir_schema::Schema;
+    use serde_json::json;
+    use server::WritePolicy;
+    use store::TenantText;
+    use store::model::ModelStore;
+
+    use super::*;
+    use crate::doors::SystemIds;
+    use crate::storage::Backend;
+
+    fn commanded() -> Commanded {
+        let name = TenantText::new("default").unwrap();
+        let store = Arc::new(ModelStore::new(name.clone()));
+        let (schema, clock) = (Schema::r4(), Arc::new(SystemClock::start()));
+        let opened = Database::open(store, name.clone(), schema, clock.clone(), Default::default());
+        let tenant = Tenant {
+            name,
+            directory: PathBuf::new(),
+            backend: Backend::Embedded,
+            sealing: Sealing::none(),
+            database: Arc::new(opened.unwrap()),
+            ids: Arc::new(SystemIds::open().unwrap()),
+            turn: Arc::default(),
+        };
+        let validation = Arc::new(Validation::new(WritePolicy::default(), schema.fhir_version()));
+        let base = "http://clinic.example/fhir".parse().unwrap();
+        Commanded { tenant, validation, base, clock }
+    }
+
+    #[test]
+    fn the_quarantine_is_worked_on_by_no_thread_that_answers_others() {
+        let list = json!({ "sender": null, "resource_type": null, "count": 1 });
+        let request = json!({ "tenant": "default", "command": { "list": list } });
+        let request: Request = serde_json::from_value(json!({ "quarantine": request })).unwrap();
+        let threads = Arc::new(AtomicUsize::new(0));
+        let started = Arc::clone(&threads);
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.on_thread_start(move || {
+            started.fetch_add(1, Ordering::SeqCst);
+        });
+        let runtime = runtime.enable_all().build().unwrap();
+        let answer = runtime.block_on(commanded().carry_out(request, 0)).unwrap().unwrap();
+        assert_eq!(answer, json!({ "listed": [] }));
+        assert_eq!(threads.load(Ordering::SeqCst), 1);
     }
 }

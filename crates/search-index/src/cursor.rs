@@ -14,9 +14,11 @@ use crate::sort::{Edge, SortValue};
 pub struct Cursor {
     pub(crate) values: Vec<Option<SortValue>>,
     pub(crate) place: LogPlace,
+    /// Which of the resources that it contains is meant, from 1; 0 for itself.
+    pub(crate) within: u32,
 }
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 const MISSING: u8 = 0;
 const LEAST: u8 = 1;
@@ -38,6 +40,7 @@ impl Cursor {
             .byte(FORMAT)
             .bytes(&self.place.t.get().to_be_bytes())
             .bytes(&self.place.change.to_be_bytes())
+            .bytes(&self.within.to_be_bytes())
             .byte(count);
         for value in &self.values {
             writer = match value {
@@ -97,6 +100,7 @@ fn read(bytes: &[u8]) -> Option<Cursor> {
     }
     let t = T::new(u64::from_be_bytes(reader.bytes(8)?.try_into().ok()?));
     let change = u32::from_be_bytes(reader.bytes(4)?.try_into().ok()?);
+    let within = u32::from_be_bytes(reader.bytes(4)?.try_into().ok()?);
     let mut values = Vec::new();
     for _ in 0..reader.byte()? {
         values.push(match reader.byte()? {
@@ -104,7 +108,7 @@ fn read(bytes: &[u8]) -> Option<Cursor> {
             kind => Some(read_value(kind, &mut reader, false)?),
         });
     }
-    reader.is_empty().then_some(Cursor { values, place: LogPlace { t, change } })
+    reader.is_empty().then_some(Cursor { values, place: LogPlace { t, change }, within })
 }
 
 #[cfg(test)]
@@ -130,6 +134,7 @@ mod tests {
                 Some(SortValue::Greatest),
             ],
             place: LogPlace { t: T::new(77), change: 3 },
+            within: 2,
         };
         let bytes = cursor.encode();
         assert_eq!(Cursor::decode(&bytes), Ok(cursor));
@@ -141,7 +146,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_cursor_or_an_error(bytes: Vec<u8>) {
-            let with_format: Vec<u8> = std::iter::once(2).chain(bytes).collect();
+            let with_format: Vec<u8> = std::iter::once(3).chain(bytes).collect();
             let _ = Cursor::decode(&with_format);
         }
     }

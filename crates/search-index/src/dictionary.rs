@@ -5,7 +5,7 @@ use roaring::RoaringBitmap;
 
 use crate::facet::Facet;
 use crate::part::Keys;
-use crate::postings::Postings;
+use crate::postings::{Postings, Union};
 
 /// Sorted keys of many facets.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub(crate) struct Dictionary {
     slots: Vec<Slot>,
     few: Vec<u32>,
     many: Vec<RoaringBitmap>,
+    /// While it is made: a bit for each document that has a key of the last facet.
+    marks: Vec<u64>,
 }
 
 /// Where the keys of a facet are.
@@ -29,6 +31,8 @@ struct FacetPlace {
     start: u32,
     /// How many documents its keys have, each counted once for each key.
     documents: u64,
+    /// Whether no document has two of its keys.
+    is_single: bool,
 }
 
 /// Up to so many documents stand in the common list, more in a bitmap of their own.
@@ -116,9 +120,43 @@ impl Dictionary {
         high: Option<&[u8]>,
     ) -> std::ops::Range<u32> {
         let places = self.places(facet);
+        // Of most ranges all keys are on one side, which the first and the last tell.
+        if places.is_empty() || self.key(places.end - 1) < low {
+            return places.end..places.end;
+        }
+        if high.is_some_and(|high| self.key(places.start) >= high) {
+            return places.start..places.start;
+        }
         let start = self.first_from(&places, low);
         let end = high.map_or(places.end, |high| self.first_from(&(start..places.end), high));
         start..end
+    }
+
+    /// Adds the documents of all keys at these places. Gives how many they are, each counted once
+    /// for each key.
+    pub(crate) fn unite<'a>(&'a self, places: std::ops::Range<u32>, union: &mut Union<'a>) -> u64 {
+        let slots = &self.slots[places.start as usize..places.end as usize];
+        let mut documents = 0;
+        for slot in slots.iter().filter(|slot| slot.count == 0) {
+            let many = &self.many[slot.at as usize];
+            documents += many.len();
+            union.add(Postings::Many(many));
+        }
+        // The lists of neighbours follow one another.
+        let mut short = slots.iter().filter(|slot| slot.count > 0);
+        if let Some(first) = short.next() {
+            let last = short.next_back().unwrap_or(first);
+            let few = &self.few[first.at as usize..last.at as usize + usize::from(last.count)];
+            documents += few.len() as u64;
+            union.add(Postings::Few(few));
+        }
+        documents
+    }
+
+    /// Whether no document has two keys of a facet.
+    pub(crate) fn is_single(&self, facet: Facet) -> bool {
+        let at = self.facets.binary_search_by_key(&facet, |it| it.facet);
+        at.is_ok_and(|at| self.facets[at].is_single)
     }
 
     /// The keys of a facet from `low` on, those below `high` alone if it is given.
@@ -142,10 +180,13 @@ impl Dictionary {
         };
         let place = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
         if self.facets.last().is_none_or(|last| last.facet != facet) {
-            self.facets.push(FacetPlace { facet, start: place, documents: 0 });
+            self.facets.push(FacetPlace { facet, start: place, documents: 0, is_single: true });
+            self.marks.clear();
         }
+        let is_new = self.mark(docs);
         if let Some(last) = self.facets.last_mut() {
             last.documents += u64::from(count);
+            last.is_single &= is_new;
         }
         self.bytes.extend_from_slice(key);
         self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
@@ -166,8 +207,24 @@ impl Dictionary {
         self.slots.push(slot);
     }
 
+    /// Marks documents; whether none was marked before.
+    fn mark(&mut self, docs: &[u32]) -> bool {
+        let length = docs.last().map_or(0, |last| *last as usize / 64 + 1);
+        if self.marks.len() < length {
+            self.marks.resize(length, 0);
+        }
+        let mut is_new = true;
+        for doc in docs {
+            let (word, bit) = (&mut self.marks[*doc as usize / 64], 1 << (doc % 64));
+            is_new &= *word & bit == 0;
+            *word |= bit;
+        }
+        is_new
+    }
+
     /// Gives back what was set aside for growing.
     pub(crate) fn shrink(&mut self) {
+        self.marks = Vec::new();
         self.facets.shrink_to_fit();
         self.ends.shrink_to_fit();
         self.bytes.shrink_to_fit();
@@ -179,7 +236,7 @@ impl Dictionary {
 
 #[cfg(test)]
 mod tests {
-    use super::Dictionary;
+    use super::{Dictionary, Union};
     use crate::facet::{Facet, Number, View};
 
     #[test]
@@ -203,5 +260,31 @@ mod tests {
         assert_eq!(dictionary.get(one, b"b").map(|it| it.len()), Some(1000));
         assert!(dictionary.get(one, b"c").is_none());
         assert!(dictionary.get(other, b"a").is_none());
+        assert!(!dictionary.is_single(one) && dictionary.is_single(other));
+    }
+
+    #[test]
+    fn all_documents_of_neighbouring_keys_are_united() {
+        let facet = Facet::of(Number(20), View::Value);
+        let mut dictionary = Dictionary::default();
+        let many: Vec<u32> = (500..600).collect();
+        for (key, docs) in [("a", &[7_u32, 9][..]), ("b", &many), ("c", &[1]), ("d", &[3])] {
+            dictionary.push(facet, key.as_bytes(), docs);
+        }
+        assert!(dictionary.is_single(facet));
+        for (low, high, expected) in [
+            ("a", None, 104),
+            ("b", None, 102),
+            ("b", Some("c"), 100),
+            ("c", Some("d"), 1),
+            ("e", None, 0),
+        ] {
+            let places = dictionary.within(facet, low.as_bytes(), high.map(str::as_bytes));
+            let mut union = Union::default();
+            assert_eq!(dictionary.unite(places.clone(), &mut union), expected, "{low}");
+            let mut one_by_one = Union::default();
+            places.for_each(|place| one_by_one.add(dictionary.postings(place)));
+            assert_eq!(union.finish().into_owned(), one_by_one.finish().into_owned(), "{low}");
+        }
     }
 }

@@ -48,14 +48,8 @@ pub enum Unsupported {
     /// `_content`.
     #[error("_content")]
     Content,
-    /// A list that the server makes.
-    #[error("_list=${0}")]
-    FunctionalList(Box<str>),
     /// A value that differs in what `:text`, `:of-type` and `:identifier` look at, or as a
     /// composite.
     #[error("a difference in text, type of identifier, identifier of a reference or composite")]
     Difference,
-    /// `_contained` other than `false`.
-    #[error("_contained")]
-    Contained,
 }

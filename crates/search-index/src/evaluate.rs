@@ -1,11 +1,13 @@
 //! Which documents of one part of the index satisfy a condition.
 
+mod links;
 mod node;
 mod resolve;
 mod tests_of_values;
 
 use roaring::RoaringBitmap;
 
+pub(crate) use links::{Named, naming};
 pub(crate) use node::{Check, Node};
 pub(crate) use resolve::Resolver;
 
@@ -46,6 +48,10 @@ impl<'p> Evaluation<'p> {
                 union.finish()
             }
             Node::Keys { facet, ranges, check } => self.keys(*facet, ranges, check.as_ref())?,
+            Node::Unconverted { facet, unit, node } => match self.part.unconverted(*facet) {
+                Some(units) if !units.contains(&**unit) => Set::Owned(RoaringBitmap::new()),
+                _ => self.set(node)?,
+            },
             Node::Targets { facet, ordinals } => self.targets(*facet, ordinals)?,
             Node::Own(ordinals) => Set::Owned(self.own(ordinals)?),
             Node::Times(ranges) => {
@@ -57,7 +63,6 @@ impl<'p> Evaluation<'p> {
                 }
                 // What is contained has no time of its own.
                 for (_, contained) in self.part.range(Facet::CONTAINED, &[], None) {
-                    self.meter.charge_set(contained.len())?;
                     contained.for_each(|doc| {
                         all.remove(doc);
                     });
@@ -87,13 +92,15 @@ impl<'p> Evaluation<'p> {
     ) -> Result<Set<'p>, SearchError> {
         let mut union = Union::default();
         for range in ranges {
+            let bounds = (&*range.low, range.high.as_deref());
+            let Some(check) = check.filter(|_| !range.is_sure) else {
+                let (keys, documents) = self.part.unite(facet, bounds, &mut union);
+                self.meter.charge_set(documents + keys)?;
+                continue;
+            };
             for (key, postings) in self.part.range(facet, &range.low, range.high.as_deref()) {
                 self.meter.charge_set(postings.len())?;
-                let holds = match check {
-                    Some(check) => check(key)?,
-                    None => true,
-                };
-                if holds {
+                if check(key)? {
                     union.add(postings);
                 }
             }
@@ -151,7 +158,8 @@ impl<'p> Evaluation<'p> {
     /// Intersects, from what is had for little to what is dear: once there are few candidates,
     /// dear conditions are asked of each of them.
     fn all(&self, nodes: &[Node<'_>]) -> Result<Set<'p>, SearchError> {
-        let mut by_cost: Vec<&Node<'_>> = nodes.iter().collect();
+        let (joined, others) = self.joined(nodes);
+        let mut by_cost: Vec<&Node<'_>> = joined.iter().chain(others).collect();
         by_cost.sort_by_key(|node| node.cost());
         let mut nodes = by_cost.into_iter();
         let Some(first) = nodes.next() else {
@@ -168,6 +176,36 @@ impl<'p> Evaluation<'p> {
             });
         }
         Ok(all)
+    }
+
+    /// Conditions on one facet together, where no document has more than one value: that one must
+    /// satisfy them all. And those that stay as they are.
+    fn joined<'n>(&self, nodes: &'n [Node<'n>]) -> (Vec<Node<'n>>, Vec<&'n Node<'n>>) {
+        let mut by_facet: Vec<(Facet, Vec<&'n Node<'n>>)> = Vec::new();
+        let mut others = Vec::new();
+        for node in nodes {
+            let node = match node {
+                Node::Any(ways) if ways.len() == 1 => &ways[0],
+                node => node,
+            };
+            match node {
+                Node::Keys { facet, .. } if self.part.is_single(*facet) => {
+                    match by_facet.iter_mut().find(|(of, _)| of == facet) {
+                        Some((_, same)) => same.push(node),
+                        None => by_facet.push((*facet, vec![node])),
+                    }
+                }
+                _ => others.push(node),
+            }
+        }
+        let mut joined = Vec::new();
+        for (facet, same) in by_facet {
+            match *same {
+                [only] => others.push(only),
+                _ => joined.push(join(facet, &same)),
+            }
+        }
+        (joined, others)
     }
 
     /// Those of the candidates that satisfy the node, where asking each is cheaper than finding
@@ -193,11 +231,20 @@ impl<'p> Evaluation<'p> {
                 None => candidates - self.set(node)?.as_ref(),
             }));
         }
+        if let Node::Unconverted { facet, unit, node } = node {
+            return match self.part.unconverted(*facet) {
+                Some(units) if !units.contains(&**unit) => Ok(Some(RoaringBitmap::new())),
+                _ => self.filter(node, candidates),
+            };
+        }
         let cost = |facet, ranges: &[KeyRange]| -> u64 {
             let costs = ranges.iter().map(|range| {
                 let (low, high) = (&*range.low, range.high.as_deref());
-                let keys = self.part.count_keys(facet, low, high) as u64;
-                keys + self.part.count_documents(facet, low, high) / DOCUMENTS_PER_KEY
+                let documents = self.part.count_documents(facet, low, high);
+                if range.is_sure {
+                    return documents / DOCUMENTS_PER_KEY;
+                }
+                self.part.count_keys(facet, low, high) as u64 + documents / DOCUMENTS_PER_KEY
             });
             costs.sum()
         };
@@ -205,13 +252,10 @@ impl<'p> Evaluation<'p> {
         let holds: Check<'_> = match node {
             Node::Keys { facet, ranges, check } if is_dear(cost(*facet, ranges)) => {
                 Box::new(move |key| {
-                    let is_within = ranges.iter().any(|range| {
-                        *range.low <= *key && range.high.as_ref().is_none_or(|high| *key < **high)
-                    });
-                    match check {
-                        Some(check) if is_within => check(key),
-                        _ => Ok(is_within),
-                    }
+                    let Some(within) = ranges.iter().find(|range| range.has(key)) else {
+                        return Ok(false);
+                    };
+                    check.as_ref().filter(|_| !within.is_sure).map_or(Ok(true), |check| check(key))
                 })
             }
             Node::Targets { facet, ordinals }
@@ -239,4 +283,29 @@ impl<'p> Evaluation<'p> {
         }
         Ok(Some(RoaringBitmap::from_sorted_iter(filtered).unwrap_or_default()))
     }
+}
+
+/// One condition of several on the same facet, of which each value is to satisfy all.
+fn join<'n>(facet: Facet, nodes: &[&'n Node<'n>]) -> Node<'n> {
+    let (mut ranges, mut checks): (_, Vec<&'n Check<'n>>) =
+        (vec![KeyRange::all().sure()], Vec::new());
+    for node in nodes {
+        let Node::Keys { ranges: own, check, .. } = node else { continue };
+        let is_sure = check.is_none();
+        let own =
+            own.iter().map(|range| KeyRange { is_sure: is_sure || range.is_sure, ..range.clone() });
+        let own: Vec<KeyRange> = own.collect();
+        ranges =
+            ranges.iter().flat_map(|one| own.iter().filter_map(|other| one.and(other))).collect();
+        checks.extend(check);
+    }
+    let check: Check<'n> = Box::new(move |key| {
+        for check in &checks {
+            if !check(key)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    });
+    Node::Keys { facet, ranges, check: Some(check) }
 }

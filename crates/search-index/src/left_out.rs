@@ -8,12 +8,12 @@ use parking_lot::Mutex;
 
 use crate::Index;
 
+/// A type and a code.
+type Name = (Box<str>, Box<str>);
+
 /// How often, by type and code.
 #[derive(Debug, Default)]
-pub(crate) struct LeftOut(Mutex<Counts>);
-
-/// How many resources, by type and code of a parameter.
-type Counts = BTreeMap<(Box<str>, Box<str>), u64>;
+pub(crate) struct LeftOut(Mutex<BTreeMap<Name, u64>>);
 
 impl LeftOut {
     /// Counts what was missing of one resource.

@@ -139,6 +139,14 @@ impl Numbers {
         number
     }
 
+    /// The types of which some resource has been indexed for a parameter with this code.
+    pub(crate) fn types_with(&self, code: &str) -> Vec<Box<str>> {
+        let with = self.by_type.iter().filter(|(_, codes)| codes.contains_key(code));
+        let mut types: Vec<Box<str>> = with.map(|(of, _)| of.clone()).collect();
+        types.sort_unstable();
+        types
+    }
+
     /// The reference parameters of a type, or of every type, that some resource has been indexed
     /// for; each with its type.
     pub(crate) fn references(&self, of: Option<&str>) -> Vec<(Box<str>, Number)> {

@@ -15,14 +15,14 @@ use store::T;
 
 use crate::cost::Meter;
 use crate::documents::{Documents, Ended, Ordinal};
-use crate::error::{SearchError, Unsupported};
+use crate::error::SearchError;
 use crate::evaluate::{Evaluation, Node, Resolver};
 use crate::facet::{Facet, Number, View};
 use crate::index::Index;
 use crate::key::local_ordinal;
 use crate::part::Part;
 use crate::parts::Parts;
-use crate::postings::Set;
+use crate::postings::{Set, Union};
 use crate::visible::Visible;
 use fhir_search::Codes;
 
@@ -60,6 +60,8 @@ pub struct Hit {
     pub version: VersionId,
     /// The commit that wrote it.
     pub t: T,
+    /// Which of the resources that the version contains is meant, from 0; none for itself.
+    pub contained: Option<u32>,
 }
 
 /// One view of the index: what there was at a `t`, and may be seen.
@@ -89,6 +91,8 @@ pub(crate) enum Among {
     Resources,
     /// Those of contained resources too.
     Contained,
+    /// Those of contained resources alone.
+    ContainedAlone,
 }
 
 impl Index {
@@ -148,20 +152,17 @@ impl<'s> Search<'s> {
     /// # Errors
     /// [`SearchError`] when it costs too much, was cancelled, or asks for what there is not.
     pub fn find<'q>(&'q self, query: &'q Query) -> Result<Found<'q>, SearchError> {
-        if query.answer.contained != Contained::False {
-            return Err(SearchError::Unsupported(Unsupported::Contained));
-        }
+        let among = match query.answer.contained {
+            Contained::False => Among::Resources,
+            Contained::True => Among::ContainedAlone,
+            Contained::Both => Among::Contained,
+        };
         let resolver = Resolver { search: self, codes: self.codes };
         let mut found = Vec::new();
         for of in &query.types {
             let node = self.type_node(&resolver, query, of)?;
             for part in 0..self.parts.len() {
-                found.push(self.documents(
-                    part,
-                    of.resource_type.as_str(),
-                    &node,
-                    Among::Resources,
-                )?);
+                found.push(self.documents(part, of.resource_type.as_str(), &node, among)?);
             }
         }
         Ok(Found::new(self, query, found))
@@ -202,7 +203,7 @@ impl<'s> Search<'s> {
     }
 
     /// The documents of a part that are of a type, satisfy a node, were there and may be seen.
-    fn documents(
+    pub(crate) fn documents(
         &self,
         part: usize,
         of: &str,
@@ -226,28 +227,35 @@ impl<'s> Search<'s> {
         // Of what may not be seen nothing is told, by no cost either.
         let uncounted = meter.unlimited();
         let all = Evaluation { part: content, meter: &uncounted, universe: &nothing };
-        let of_type = all.set(&key)?;
+        let of_type = match among {
+            Among::Resources | Among::Contained => all.set(&key)?,
+            Among::ContainedAlone => Set::Owned(RoaringBitmap::new()),
+        };
+        let scope = &self.scopes[part];
         let contained = match among {
             Among::Resources => None,
-            Among::Contained => {
+            Among::Contained | Among::ContainedAlone => {
                 let key = Node::Key { facet: Facet::CONTAINED, key: of.as_bytes().to_vec() };
-                Some(all.set(&key)?.into_owned()).filter(|docs| !docs.is_empty())
+                let mut contained = all.set(&key)?.into_owned();
+                if scope.visible.is_some() {
+                    scope.restrict_contained(&mut contained, content.documents());
+                }
+                Some(contained).filter(|docs| !docs.is_empty())
             }
         };
+        let seen = match &scope.visible {
+            None => of_type.as_ref().len(),
+            Some(visible) => visible.intersection_len(of_type.as_ref()),
+        };
+        let seen = seen + contained.as_ref().map_or(0, RoaringBitmap::len);
+        if seen == 0 {
+            return Ok(nothing);
+        }
         let universe = match &contained {
             None => of_type,
             Some(contained) => Set::Owned(contained | of_type.as_ref()),
         };
-        let scope = &self.scopes[part];
-        let hides_all = scope.visible.as_ref().is_some_and(|visible| {
-            let mut inner = contained.clone().unwrap_or_default();
-            scope.restrict_contained(&mut inner, content.documents());
-            inner.is_empty() && visible.is_disjoint(universe.as_ref())
-        });
-        if hides_all || universe.as_ref().is_empty() {
-            return Ok(nothing);
-        }
-        meter.charge_set(universe.as_ref().len())?;
+        meter.charge_set(seen)?;
         let evaluation = Evaluation { part: content, meter, universe: universe.as_ref() };
         let mut found = match evaluation.set(node)? {
             Set::Borrowed(set) if std::ptr::eq(set, universe.as_ref()) => set.clone(),
@@ -271,19 +279,17 @@ impl<'s> Search<'s> {
         node: &Node<'_>,
         among: Among,
     ) -> Result<RoaringBitmap, SearchError> {
-        let mut ordinals = Vec::new();
+        let mut ordinals = Union::default();
         for (at, part) in self.parts.iter().enumerate() {
             part.read(|content| {
                 let docs = self.documents_of(content, at, of, node, among)?;
                 self.meter.charge(docs.len())?;
                 let documents = content.documents();
-                ordinals.extend(docs.iter().map(|doc| documents.get(doc).ordinal.0));
+                docs.iter().for_each(|doc| ordinals.push(documents.get(doc).ordinal.0));
                 Ok::<_, SearchError>(())
             })?;
         }
-        ordinals.sort_unstable();
-        ordinals.dedup();
-        Ok(RoaringBitmap::from_sorted_iter(ordinals).unwrap_or_default())
+        Ok(ordinals.finish().into_owned())
     }
 
     /// The resources that those of a type refer to by a facet, if they satisfy a node.
@@ -293,11 +299,13 @@ impl<'s> Search<'s> {
         node: &Node<'_>,
         facet: Facet,
     ) -> Result<RoaringBitmap, SearchError> {
-        let mut targets = Vec::new();
-        self.each_key(of, node, facet, |key| targets.extend(local_ordinal(key).map(|it| it.0)))?;
-        targets.sort_unstable();
-        targets.dedup();
-        Ok(RoaringBitmap::from_sorted_iter(targets).unwrap_or_default())
+        let mut targets = Union::default();
+        self.each_key(of, node, facet, |key| {
+            if let Some(ordinal) = local_ordinal(key) {
+                targets.push(ordinal.0);
+            }
+        })?;
+        Ok(targets.finish().into_owned())
     }
 
     /// The keys of a facet that the resources of a type have, if they satisfy a node.
@@ -312,7 +320,9 @@ impl<'s> Search<'s> {
         Ok(keys)
     }
 
-    fn each_key(
+    /// Each key of a facet that the resources of a type have, if they satisfy a node; one that
+    /// several have perhaps several times.
+    pub(crate) fn each_key(
         &self,
         of: &str,
         node: &Node<'_>,
@@ -369,11 +379,25 @@ impl<'s> Search<'s> {
         })
     }
 
-    /// What a document is a hit for; `None` for what is contained.
+    /// What a document is a hit for.
     pub(crate) fn hit(&self, part: usize, doc: u32) -> Option<Hit> {
-        let document = self.parts[part].read(|content| content.documents().get(doc));
+        let (document, contained) = self.parts[part].read(|content| {
+            let documents = content.documents();
+            let container = documents.container(doc);
+            (documents.get(container), (doc - container).checked_sub(1))
+        });
         let (resource_type, id) = self.index.names.read().name(document.ordinal)?;
-        Some(Hit { resource_type, id, version: document.version, t: document.place.t })
+        let (version, t) = (document.version, document.place.t);
+        Some(Hit { resource_type, id, version, t, contained })
+    }
+
+    /// The document of a hit, if it was there and may be seen, and its part.
+    pub(crate) fn document(&self, hit: &Hit) -> Option<(usize, u32)> {
+        let names = self.index.names.read();
+        let ordinal = names.get(hit.resource_type.as_str(), hit.id.as_str())?;
+        drop(names);
+        let (part, doc) = self.current(ordinal)?;
+        Some((part, hit.contained.map_or(doc, |at| doc + 1 + at)))
     }
 
     /// The facet of a parameter's values.

@@ -1,17 +1,21 @@
 //! A settled part of the index: it is read without a lock.
 
-use std::collections::HashMap;
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use fhir_search::Direction;
 use parking_lot::RwLock;
 
+use crate::SearchError;
 use crate::dictionary::Dictionary;
 use crate::documents::{Document, Documents};
 use crate::facet::Facet;
-use crate::part::{ByDocument, DocumentPlaces, Keys, Part};
-use crate::postings::Postings;
-use crate::sort::{SortView, SortViewKey};
+use crate::key::unconverted_unit;
+use crate::part::{ByDocument, DocumentPlaces, Keys, Part, Units};
+use crate::postings::{Postings, Union};
+use crate::sort::{SortSource, SortView, SortViewKey};
 
 /// An immutable part of the index.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(crate) struct Segment {
     dictionary: Dictionary,
     /// Keys by document, made when first asked for.
     by_document: RwLock<HashMap<Facet, DocumentPlaces>>,
+    /// Codes of quantities that are not known in base units, made when first asked for.
+    unconverted: RwLock<HashMap<Facet, Units>>,
     /// Documents in the order of a value, made when first asked for.
     sorted: RwLock<HashMap<SortViewKey, Arc<SortView>>>,
 }
@@ -60,6 +66,7 @@ impl Segment {
             documents: own,
             dictionary,
             by_document: RwLock::default(),
+            unconverted: RwLock::default(),
             sorted: RwLock::default(),
         }
     }
@@ -71,6 +78,30 @@ impl Segment {
             let place = dictionary.places(facet);
             place.map(move |it| (facet, dictionary.key(it), dictionary.postings(it)))
         }))
+    }
+
+    /// Makes by itself what was made of another when it was asked for, so that whoever asks next
+    /// need not wait for it.
+    pub(crate) fn make_as(&self, other: &Self, source: &SortSource<'_>) -> Result<(), SearchError> {
+        let facets: Vec<Facet> = other.by_document.read().keys().copied().collect();
+        facets.into_iter().for_each(|facet| drop(self.by_document(facet)));
+        let facets: Vec<Facet> = other.unconverted.read().keys().copied().collect();
+        facets.into_iter().for_each(|facet| drop(self.unconverted(facet)));
+        let views: Vec<_> =
+            other.sorted.read().iter().map(|(key, view)| (*key, view.kind())).collect();
+        for (key, kind) in views {
+            let direction =
+                if key.descending { Direction::Descending } else { Direction::Ascending };
+            let source = SortSource { direction, ..*source };
+            if self.kept_view(key).is_none() {
+                let view = match kind {
+                    None => source.by_ids()?,
+                    Some(kind) => source.by_values(key.facet, kind)?,
+                };
+                self.keep_view(key, &Arc::new(view));
+            }
+        }
+        Ok(())
     }
 
     /// How many documents it has.
@@ -110,6 +141,36 @@ impl Part for Segment {
         self.dictionary.count_documents(facet, low, high)
     }
 
+    fn unite<'a>(
+        &'a self,
+        facet: Facet,
+        (low, high): (&[u8], Option<&[u8]>),
+        union: &mut Union<'a>,
+    ) -> (u64, u64) {
+        let places = self.dictionary.within(facet, low, high);
+        (places.len() as u64, self.dictionary.unite(places, union))
+    }
+
+    fn is_single(&self, facet: Facet) -> bool {
+        self.dictionary.is_single(facet)
+    }
+
+    fn unconverted(&self, facet: Facet) -> Option<Units> {
+        let known = self.unconverted.read().get(&facet).cloned();
+        Some(known.unwrap_or_else(|| {
+            let keys = self.dictionary.places(facet).map(|place| self.dictionary.key(place));
+            let mut units: HashSet<Box<[u8]>> = HashSet::new();
+            for unit in keys.filter_map(unconverted_unit) {
+                if !units.contains(unit) {
+                    units.insert(unit.into());
+                }
+            }
+            let units: Units = units.into();
+            self.unconverted.write().insert(facet, Arc::clone(&units));
+            units
+        }))
+    }
+
     fn get(&self, facet: Facet, key: &[u8]) -> Option<Postings<'_>> {
         self.dictionary.get(facet, key)
     }
@@ -126,11 +187,15 @@ impl Part for Segment {
             self.by_document.write().insert(facet, Arc::clone(&pairs));
             pairs
         });
-        ByDocument::Sorted { pairs, dictionary: &self.dictionary }
+        ByDocument::Sorted { pairs, dictionary: &self.dictionary, last: Cell::new(0) }
     }
 
     fn kept_view(&self, key: SortViewKey) -> Option<Arc<SortView>> {
         self.sorted.read().get(&key).cloned()
+    }
+
+    fn keeps_views(&self) -> bool {
+        true
     }
 
     fn keep_view(&self, key: SortViewKey, view: &Arc<SortView>) {

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fhir_core::Instant;
+use fhir_search::Direction;
 use store::T;
 
+use crate::cost::Meter;
 use crate::documents::{Document, Ending, Superseded};
 use crate::index::Index;
 use crate::parts::{Content, PartRef, Parts};
 use crate::segment::{DROPPED, Segment, Source};
+use crate::sort::SortSource;
 
 /// Whether there was something to settle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,11 +101,24 @@ impl Index {
         }
     }
 
+    /// Makes for a new segment what searches have made for others, before anyone searches it.
+    fn make_views(&self, segment: &Segment, stop: &AtomicBool) {
+        let parts = Arc::clone(&self.parts.read());
+        let meter = Meter::new(u64::MAX, stop);
+        let direction = Direction::Ascending;
+        let source = SortSource { part: segment, direction, names: &self.names, meter: &meter };
+        for other in parts.iter().filter_map(PartRef::as_segment) {
+            // Where it is stopped, whoever searches makes them.
+            let _ = segment.make_as(other, &source);
+        }
+    }
+
     /// Makes one segment of adjacent parts that no commit writes into, and puts it in their place.
     /// `None` when it was stopped.
     fn replace(&self, inputs: &[PartRef], horizon: Instant, stop: &AtomicBool) -> Option<()> {
         let mut merge = Merge::new(inputs, horizon);
         let segment = merge.build(inputs, stop)?;
+        self.make_views(&segment, stop);
         merge.take_endings(inputs);
         // What is dropped must not be missed by a search that begins now.
         self.oldest.fetch_max(merge.dropped.get(), Ordering::AcqRel);

@@ -83,6 +83,8 @@ pub(crate) fn compare(
 #[derive(Debug)]
 pub(crate) struct SortView {
     direction: Direction,
+    /// Of what kind the values are; none for ids.
+    kind: Option<Kind>,
     ranks: Ranks,
     /// In the order of the view.
     values: Vec<SortValue>,
@@ -110,6 +112,7 @@ pub(crate) struct SortViewKey {
 }
 
 /// What a view is made of.
+#[derive(Clone, Copy)]
 pub(crate) struct SortSource<'s> {
     pub(crate) part: &'s dyn Part,
     pub(crate) direction: Direction,
@@ -128,7 +131,7 @@ impl SortSource<'_> {
                 postings.for_each(|doc| pairs.push((doc, place)));
             }
         }
-        Ok(self.view(valued, pairs))
+        Ok(self.view(Some(kind), valued, pairs))
     }
 
     /// These documents alone by the values of a parameter.
@@ -145,7 +148,7 @@ impl SortSource<'_> {
             first.map(|value| (value, doc))
         });
         self.meter.charge(docs.len())?;
-        Ok(self.view_of_some(valued.collect()))
+        Ok(self.view_of_some(Some(kind), valued.collect()))
     }
 
     /// All documents by id.
@@ -153,7 +156,8 @@ impl SortSource<'_> {
         let documents = self.part.documents();
         self.meter.charge(u64::from(documents.len()))?;
         let valued = (0..).zip(documents.iter()).map(|(doc, it)| (self.id(it.ordinal), doc));
-        Ok(self.view(valued.collect(), (0..documents.len()).map(|doc| (doc, doc)).collect()))
+        let pairs = (0..documents.len()).map(|doc| (doc, doc)).collect();
+        Ok(self.view(None, valued.collect(), pairs))
     }
 
     /// These documents alone by id.
@@ -161,11 +165,14 @@ impl SortSource<'_> {
         self.meter.charge(docs.len())?;
         let documents = self.part.documents();
         let valued = docs.iter().map(|doc| (self.id(documents.get(doc).ordinal), doc));
-        Ok(self.view_of_some(valued.collect()))
+        Ok(self.view_of_some(None, valued.collect()))
     }
 
     fn id(&self, ordinal: Ordinal) -> SortValue {
-        SortValue::text(self.names.read().id_text(ordinal))
+        let names = self.names.read();
+        let text = names.id_text(ordinal);
+        // Of what is contained that within its container.
+        SortValue::text(text.rsplit_once('#').map_or(text, |(_, id)| id))
     }
 
     /// What of a key counts.
@@ -193,7 +200,12 @@ impl SortSource<'_> {
     }
 
     /// Of values with the places that have them, and documents with their places.
-    fn view(&self, valued: Vec<(SortValue, u32)>, pairs: Vec<(u32, u32)>) -> SortView {
+    fn view(
+        &self,
+        kind: Option<Kind>,
+        valued: Vec<(SortValue, u32)>,
+        pairs: Vec<(u32, u32)>,
+    ) -> SortView {
         let (values, rank_of) = self.rank(valued);
         let mut ranks = vec![MISSING; self.part.documents().len() as usize];
         for (doc, place) in pairs {
@@ -205,16 +217,16 @@ impl SortSource<'_> {
         let ranked = (0..).zip(&ranks).filter(|(_, rank)| **rank != MISSING);
         let mut order: Vec<u32> = ranked.map(|(doc, _)| doc).collect();
         order.sort_by_key(|doc| ranks[*doc as usize]);
-        SortView { direction: self.direction, ranks: Ranks::All(ranks), values, order }
+        SortView { direction: self.direction, kind, ranks: Ranks::All(ranks), values, order }
     }
 
     /// Of values with the documents that have them.
-    fn view_of_some(&self, valued: Vec<(SortValue, u32)>) -> SortView {
+    fn view_of_some(&self, kind: Option<Kind>, valued: Vec<(SortValue, u32)>) -> SortView {
         let (values, ranks) = self.rank(valued);
         let mut order = ranks.clone();
         order.sort_by_key(|(_, rank)| *rank);
         let order = order.into_iter().map(|(doc, _)| doc).collect();
-        SortView { direction: self.direction, ranks: Ranks::Some(ranks), values, order }
+        SortView { direction: self.direction, kind, ranks: Ranks::Some(ranks), values, order }
     }
 }
 
@@ -222,6 +234,11 @@ impl SortView {
     /// About how much memory it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.order.len() * 8 + self.values.len() * 48
+    }
+
+    /// Of what kind its values are; none for ids.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        self.kind
     }
 
     /// The place of a document's value among all.

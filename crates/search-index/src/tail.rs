@@ -9,8 +9,8 @@ use smallvec::SmallVec;
 
 use crate::documents::{Document, Documents};
 use crate::facet::{Facet, FacetHash};
-use crate::part::{ByDocument, FacetKey, Keys, Part};
-use crate::postings::Postings;
+use crate::part::{ByDocument, FacetKey, Keys, Part, Units};
+use crate::postings::{Postings, Union};
 use crate::sort::{SortView, SortViewKey};
 
 type KeyMap = BTreeMap<Arc<[u8]>, SmallVec<[u32; 4]>>;
@@ -88,6 +88,29 @@ impl Part for Tail {
         self.count_keys(facet, low, high) as u64
     }
 
+    fn unite<'a>(
+        &'a self,
+        facet: Facet,
+        (low, high): (&[u8], Option<&[u8]>),
+        union: &mut Union<'a>,
+    ) -> (u64, u64) {
+        let (mut keys, mut documents) = (0, 0);
+        for (_, postings) in self.range(facet, low, high) {
+            keys += 1;
+            documents += postings.len();
+            union.add(postings);
+        }
+        (keys, documents)
+    }
+
+    fn is_single(&self, _: Facet) -> bool {
+        false
+    }
+
+    fn unconverted(&self, _: Facet) -> Option<Units> {
+        None
+    }
+
     fn get(&self, facet: Facet, key: &[u8]) -> Option<Postings<'_>> {
         self.facets.get(&facet)?.get(key).map(|docs| Postings::Few(docs))
     }
@@ -98,6 +121,10 @@ impl Part for Tail {
 
     fn kept_view(&self, _: SortViewKey) -> Option<Arc<SortView>> {
         None
+    }
+
+    fn keeps_views(&self) -> bool {
+        false
     }
 
     fn keep_view(&self, _: SortViewKey, _: &Arc<SortView>) {}

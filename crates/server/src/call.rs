@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use contract::{Grant, Interaction};
-use database::{Change, Database, Named, Rows, Snapshot, StoredVersion, T, Terms, Visibility};
+use database::{
+    Abandoned, Change, Database, Named, Receipt, Rows, Snapshot, StoredVersion, T, Terms,
+    Transaction, Visibility,
+};
 use fhir_core::json::Value;
 use fhir_core::{Instant, Issue, Resource, ResourceId, ResourceType, VersionId};
 use fhir_validation::SentIn;
@@ -11,7 +14,7 @@ use http::StatusCode;
 
 use crate::error::ServerError;
 use crate::negotiation::{Encoding, Handling, Return};
-use crate::validation::{Judgement, Sent, judge};
+use crate::validation::{self, Judgement, NotCommitted, Sent, judge};
 use crate::{Server, references_exist};
 
 /// An interaction with all that its request says.
@@ -41,6 +44,8 @@ pub(crate) struct Call<'a> {
     pub(crate) original: Option<(&'a [u8], Encoding)>,
     /// The id of the request, by which logs have it.
     pub(crate) request_id: &'a str,
+    /// Whether its client has left; none where that ends nothing.
+    pub(crate) abandoned: Option<&'a Abandoned>,
     /// What is read for the whole request.
     pub(crate) rows: &'a Rows,
 }
@@ -126,6 +131,18 @@ impl Call<'_> {
         terms(self.server, self.database, self.named, changes)
     }
 
+    /// Commits a transaction.
+    pub(crate) async fn commit(
+        &self,
+        transaction: Transaction,
+        terms: Terms,
+    ) -> Result<Receipt, NotCommitted> {
+        let tenant = &self.grant.tenant;
+        let (database, validation) =
+            (&self.server.databases[tenant], &self.server.validations[tenant]);
+        validation::commit(database, validation, transaction, terms).await
+    }
+
     /// Judges the resource that is to be written, alone, by the tenant's policy. What a patch made
     /// was not sent, and its issues have no line.
     ///
@@ -171,8 +188,7 @@ impl Call<'_> {
         }
     }
 
-    /// Checks that the caller may learn what matches criteria over a type: matches outside its
-    /// visibility would count as none, and narrower visibility is not enforced yet.
+    /// Checks that the caller may learn of all that matches criteria over a type.
     pub(crate) fn may_search(&self, of: &ResourceType) -> Result<(), ServerError> {
         match contract::decide(self.grant, &Interaction::SearchType(of.clone())) {
             contract::Decision::Allow => Ok(()),

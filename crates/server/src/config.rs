@@ -46,6 +46,8 @@ pub struct Limits {
     pub search_included: usize,
     /// Versions of resources that one search may look at.
     pub search_versions: u64,
+    /// Resources that one conditional delete deletes at most; of more matches none is.
+    pub conditional_deletes: usize,
     /// Items of a tenant's quarantine; beyond them what is invalid is refused.
     pub quarantine_items: usize,
     /// Bytes of those items, before they are compressed.
@@ -67,6 +69,7 @@ impl Default for Limits {
             search_page: 50,
             search_included: 5_000,
             search_versions: 250_000,
+            conditional_deletes: 1,
             quarantine_items: 100_000,
             quarantine_bytes: 4 << 30,
             drain: Duration::from_secs(30),

@@ -5,7 +5,8 @@ use contract::Interaction;
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 use crate::interactions::{
-    capabilities, create, delete, history, operation, patch, read, search, update, vread,
+    capabilities, conditional_delete, conditional_update, create, delete, history, operation,
+    patch, read, search, update, vread,
 };
 use crate::table;
 
@@ -39,8 +40,12 @@ pub(crate) async fn dispatch(call: Call<'_>) -> Result<Answer, ServerError> {
         Interaction::SearchCompartment(within, of) => {
             search::search(&call, of.as_ref(), Some(&within)).await
         }
-        Interaction::ConditionalUpdate(_)
-        | Interaction::ConditionalDelete(_)
-        | Interaction::BatchOrTransaction => Err(ServerError::NotThereYet(code)),
+        Interaction::ConditionalUpdate(of) => {
+            conditional_update::conditional_update(&call, &of).await
+        }
+        Interaction::ConditionalDelete(of) => {
+            conditional_delete::conditional_delete(&call, &of).await
+        }
+        Interaction::BatchOrTransaction => Err(ServerError::NotThereYet(code)),
     }
 }

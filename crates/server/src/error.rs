@@ -35,6 +35,8 @@ pub(crate) enum ServerError {
     NotThereYet(&'static str),
     #[error("the parameter {0} is not supported here")]
     UnsupportedParameter(String),
+    #[error("a create has the parameter {0}, as if it were a search")]
+    CreateWithSearch(String),
     #[error("the parameter {name} cannot be read")]
     InvalidParameter { name: &'static str, mend: &'static str },
     #[error("a parameter of the search cannot be used")]
@@ -51,6 +53,8 @@ pub(crate) enum ServerError {
     PageLinkInvalid,
     #[error("the link to a page is too old")]
     PageLinkExpired,
+    #[error("the terminology that a search asks has changed since its first page")]
+    TerminologyChanged,
     #[error("the URL of the entry is not one of this server's")]
     InvalidEntryUrl { url: String, problem: Option<NotFhir> },
 
@@ -100,6 +104,8 @@ pub(crate) enum ServerError {
     InvalidContent(Vec<Issue>),
     #[error("the content is invalid, and the tenant's policy refuses it")]
     Invalid(Vec<Issue>),
+    #[error("the search parameter that the content defines cannot be used")]
+    SearchParameter(Box<Issue>),
     #[error("the Bundle has {count} entries, {limit} are taken")]
     TooManyEntries { count: usize, limit: usize },
     #[error("what the Bundle reads is longer than {limit} bytes")]
@@ -109,8 +115,16 @@ pub(crate) enum ServerError {
     InvalidCondition { header: &'static str },
     #[error("the criteria are not supported")]
     CriteriaNotSupported { criteria: String, reason: String },
+    #[error("a parameter of the criteria cannot be used")]
+    Criteria { criteria: String, error: Box<QueryError> },
     #[error("the criteria match more than one resource")]
     MultipleMatches { criteria: String },
+    #[error("the criteria match more than {limit} resources")]
+    TooManyMatches { criteria: String, limit: usize },
+    #[error("the criteria match a resource with another id than was sent")]
+    IdIsNotOfMatch,
+    #[error("a resource that does not match the criteria has the id that was sent")]
+    IdTaken,
     #[error("the conditional reference matches nothing")]
     NoMatch { criteria: String },
     #[error("the resource is not in the version that was expected")]

@@ -17,7 +17,7 @@ use http::StatusCode;
 use self::commit::describe_commit;
 use self::in_entry::in_entry;
 pub(crate) use self::search::ignored;
-use self::search::{describe_query, describe_search};
+use self::search::{describe_criteria, describe_query, describe_search};
 use crate::error::ServerError;
 use crate::negotiation::Spoken;
 
@@ -162,6 +162,15 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             format!("the parameter \"{name}\" is not supported here; leave it out"),
             &format!("http.{name}"),
         ),
+        E::CreateWithSearch(name) => at(
+            BAD_REQUEST,
+            IssueCode::NotSupported,
+            format!(
+                "a create does not read the parameter \"{name}\"; what must not be there yet goes \
+                 into the header If-None-Exist, or ifNoneExist of an entry"
+            ),
+            &format!("http.{name}"),
+        ),
         E::InvalidParameter { name, mend } => at(
             BAD_REQUEST,
             IssueCode::Value,
@@ -169,6 +178,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             &format!("http.{name}"),
         ),
         E::Query(error) => describe_query(error),
+        E::Criteria { criteria, error } => describe_criteria(criteria, error),
         E::Search(error) => describe_search(error),
         E::MalformedForm(error) => one(
             BAD_REQUEST,
@@ -196,6 +206,14 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             IssueCode::Value,
             "the link to this page is not one that you were given for this URL, or your access has \
              changed since; begin again without _page"
+                .into(),
+            "http._page",
+        ),
+        E::TerminologyChanged => at(
+            StatusCode::GONE,
+            IssueCode::Expired,
+            "a value set or code system has changed since the first page, and what matches may \
+             have changed with it; begin again without _page"
                 .into(),
             "http._page",
         ),
@@ -346,6 +364,9 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
         E::InvalidContent(issues) => (BAD_REQUEST, issues.clone()),
         E::Invalid(issues) if issues.iter().any(is_unreadable) => (BAD_REQUEST, issues.clone()),
         E::Invalid(issues) => (StatusCode::UNPROCESSABLE_ENTITY, issues.clone()),
+        E::SearchParameter(issue) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, vec![Issue::clone(issue)])
+        }
         E::TooManyEntries { count, limit } => at(
             StatusCode::PAYLOAD_TOO_LARGE,
             IssueCode::TooCostly,
@@ -367,14 +388,38 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             BAD_REQUEST,
             IssueCode::NotSupported,
             format!(
-                "the criteria \"{criteria}\" cannot be used: {reason}; write \
-                 identifier=system|value"
+                "the criteria \"{criteria}\" cannot be used: {reason}"
             ),
         ),
         E::MultipleMatches { criteria } => one(
             StatusCode::PRECONDITION_FAILED,
             IssueCode::MultipleMatches,
-            format!("\"{criteria}\" matches more than one resource; it must match one at most"),
+            format!(
+                "\"{criteria}\" matches more than one resource, and must match one at most; add \
+                 what tells the one that is meant from the others, as an identifier with its system"
+            ),
+        ),
+        E::TooManyMatches { criteria, limit } => one(
+            StatusCode::PRECONDITION_FAILED,
+            IssueCode::MultipleMatches,
+            format!(
+                "\"{criteria}\" matches more than {limit} resources, and no more are deleted at \
+                 once; nothing was deleted: add criteria, and delete them in parts"
+            ),
+        ),
+        E::IdIsNotOfMatch => one(
+            BAD_REQUEST,
+            IssueCode::Value,
+            "the criteria match a resource with another id than the body's; leave the id out to \
+             update the one that matches"
+                .into(),
+        ),
+        E::IdTaken => one(
+            StatusCode::CONFLICT,
+            IssueCode::Duplicate,
+            "nothing matches the criteria, and there is a resource with the body's id; update \
+             that by its id, or leave the id out to create another"
+                .into(),
         ),
         E::NoMatch { criteria } => one(
             BAD_REQUEST,

@@ -161,6 +161,16 @@ async fn in_format(
     }
 }
 
+/// Whether the query says which resources are written.
+fn has_criteria(interaction: &Interaction) -> bool {
+    matches!(
+        interaction,
+        Interaction::ConditionalUpdate(_)
+            | Interaction::ConditionalPatch(_)
+            | Interaction::ConditionalDelete(_)
+    )
+}
+
 /// With `Prefer: handling=strict`, parameters that mean nothing here are errors (HTTP-026).
 fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), ServerError> {
     let history = matches!(
@@ -172,7 +182,7 @@ fn known_parameters(interaction: &Interaction, query: &str) -> Result<(), Server
         "mode" => *interaction == Interaction::Capabilities,
         // An operation judges its own parameters, whatever is preferred, and so do criteria.
         _ if matches!(interaction, Interaction::Operation(..)) => true,
-        _ if matches!(interaction, Interaction::ConditionalPatch(_)) => true,
+        _ if has_criteria(interaction) => true,
         // A search has parameters of its own, and those of a form beside these.
         _ if searches(interaction) => true,
         name if history::PARAMETERS.contains(&name) => history,

@@ -143,6 +143,10 @@ pub(crate) async fn answer(call: &Call<'_>, answered: &Answered) -> Result<Answe
     if entry.resource_type.as_str() == database::quarantine::TYPE {
         return quarantine::answered(call, entry).await;
     }
+    if answered.versions.len() > 1 {
+        // Criteria matched several, all of which were deleted.
+        return Ok(Answer::empty(StatusCode::NO_CONTENT));
+    }
     if entry.flags.is_deleted() {
         let version = Some((entry.version, entry.instant));
         return Ok(Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) });
@@ -152,8 +156,10 @@ pub(crate) async fn answer(call: &Call<'_>, answered: &Answered) -> Result<Answe
 
 /// A deletion of what was not there.
 async fn wrote_nothing(call: &Call<'_>, answered: &Answered) -> Result<Answer, ServerError> {
-    let Interaction::Delete(Instance { resource_type, id }) = &call.interaction else {
-        return Err(ServerError::Interrupted);
+    let Instance { resource_type, id } = match &call.interaction {
+        Interaction::Delete(instance) => instance,
+        Interaction::ConditionalDelete(_) => return Ok(Answer::empty(StatusCode::NO_CONTENT)),
+        _ => return Err(ServerError::Interrupted),
     };
     let newest = answered.before.newest(resource_type, id).await?;
     let version = newest.map(|newest| (newest.version, newest.instant));

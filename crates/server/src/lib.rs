@@ -36,7 +36,9 @@ mod validation;
 pub use base::{InvalidPublicBase, PublicBase};
 pub use config::{Limits, ServerConfig};
 pub use page_link::PageKey;
-pub use quarantine::{Asked, Defect, Defects, ListedItem, Outcome, Quarantine, QuarantineError};
+pub use quarantine::{
+    Asked, Defect, Defects, Listed, ListedItem, Outcome, Quarantine, QuarantineError,
+};
 pub use run::{Ready, RunError, run};
 pub use validation::{
     ACTIONS, Action, AddedPackages, Archive, DEPTHS, Depth, InvalidPolicy, ListedPackage,

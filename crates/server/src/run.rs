@@ -91,7 +91,11 @@ pub async fn run(
         capabilities: databases
             .iter()
             .map(|(tenant, database)| {
-                let statement = Statement::new(&config.public_base, clock.now(), database.schema());
+                let statement = Statement::new(
+                    (&config.public_base, &config.limits),
+                    clock.now(),
+                    database.schema(),
+                );
                 (tenant.clone(), statement)
             })
             .collect(),

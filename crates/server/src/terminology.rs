@@ -42,6 +42,8 @@ pub(crate) struct State {
     packages: Option<Arc<Layer>>,
     /// One for each kind, in the order of [`Kind::ALL`].
     layers: [Arc<Layer>; 3],
+    /// For each kind the position of the last commit that wrote to it.
+    changed: [T; 3],
     all: Terminology,
 }
 
@@ -50,11 +52,11 @@ impl State {
         at: T,
         built_in: &Terminology,
         packages: Option<Arc<Layer>>,
-        layers: [Arc<Layer>; 3],
+        (layers, changed): ([Arc<Layer>; 3], [T; 3]),
     ) -> Self {
         let below = below(built_in, packages.as_ref());
         let all = layers.iter().fold(below, |below, layer| below.with(Arc::clone(layer)));
-        Self { at, built_in: built_in.clone(), packages, layers, all }
+        Self { at, built_in: built_in.clone(), packages, layers, changed, all }
     }
 
     /// What someone is answered from who may see these kinds of the tenant's resources.
@@ -65,6 +67,12 @@ impl State {
         let visible = Kind::ALL.into_iter().zip(&self.layers).filter(|(kind, _)| sees(*kind));
         let below = below(&self.built_in, self.packages.as_ref());
         visible.fold(below, |below, (_, layer)| below.with(Arc::clone(layer)))
+    }
+
+    /// The position of the last commit that wrote to one of these kinds of the tenant's own.
+    pub(crate) fn changed_at(&self, sees: impl Fn(Kind) -> bool) -> T {
+        let seen = Kind::ALL.into_iter().zip(self.changed).filter(|(kind, _)| sees(*kind));
+        seen.map(|(_, changed)| changed).max().unwrap_or(T::ZERO)
     }
 
     /// The resource of the tenant's own with this id.
@@ -118,7 +126,7 @@ impl Definitions {
     pub(crate) fn of(fhir_version: &str) -> Self {
         let built_in = built_in(fhir_version);
         let layers = std::array::from_fn(|_| Arc::new(Layer::new()));
-        let state = State::new(T::ZERO, &built_in, None, layers);
+        let state = State::new(T::ZERO, &built_in, None, (layers, [T::ZERO; 3]));
         Self { built_in, current: Mutex::new(Arc::new(state)) }
     }
 
@@ -141,13 +149,15 @@ impl Definitions {
         if snapshot.at() == kept.at && kept.has(packages) {
             return Ok(kept);
         }
-        let mut layers = kept.layers.clone();
-        for (kind, layer) in Kind::ALL.into_iter().zip(&mut layers) {
+        let (mut layers, mut changed_at) = (kept.layers.clone(), kept.changed);
+        let both = layers.iter_mut().zip(&mut changed_at);
+        for (kind, (layer, last)) in Kind::ALL.into_iter().zip(both) {
             let of = ResourceType::new(kind.as_str()).expect("the kinds are names of types");
             let changed = changed(&snapshot, &of, kept.at).await?;
             if !changed.is_empty() {
                 let layer = Arc::make_mut(layer);
                 for (name, entry) in changed {
+                    *last = entry.t.max(*last);
                     put(&snapshot, layer, &name, entry).await?;
                 }
             }
@@ -156,8 +166,10 @@ impl Definitions {
         let state = Arc::new(if same && kept.has(packages) {
             // Nothing of these kinds was written: what was looked up before stays good.
             let (built_in, all) = (kept.built_in.clone(), kept.all.clone());
-            State { at: snapshot.at(), built_in, packages: kept.packages.clone(), layers, all }
+            let packages = kept.packages.clone();
+            State { at: snapshot.at(), built_in, packages, layers, changed: changed_at, all }
         } else {
+            let layers = (layers, changed_at);
             State::new(snapshot.at(), &self.built_in, packages.cloned(), layers)
         });
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);

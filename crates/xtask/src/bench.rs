@@ -6,10 +6,13 @@
 
 mod backed_up;
 mod child;
+mod copies;
 mod directory;
 mod figures;
 mod gateway;
 mod http;
+mod indexer;
+mod ingest;
 mod knowledge;
 mod load;
 mod patient;
@@ -17,6 +20,7 @@ mod peers;
 mod product;
 mod raw_log;
 mod read;
+mod search;
 mod stall;
 mod store;
 mod synthea;
@@ -40,6 +44,14 @@ pub(crate) enum Bench {
     Stall(stall::Sizes),
     /// Reads through the gateway: its whole chain against a bare proxy of the same kind.
     Gateway(Rounds),
+    /// Searches among a million resources: the server against a bare handler that answers the same
+    /// bytes.
+    Search(search::Sizes),
+    /// What comes in through REST, validated: transactions, single creates, and what one resource
+    /// costs step by step.
+    Ingest(ingest::Sizes),
+    /// Synthea's resources copied to as many as are wanted, as NDJSON.
+    Copies(copies::Sizes),
     /// What knowing FHIR costs on one core: FHIRPath, XML, validation.
     Knowledge(knowledge::Moments),
     /// A process under test or a peer; ends when its standard input does.
@@ -82,6 +94,9 @@ impl Bench {
             Self::Store(sizes) => store::run(&sizes),
             Self::Stall(sizes) => stall::run(sizes),
             Self::Gateway(rounds) => gateway::run(rounds),
+            Self::Search(sizes) => search::run(&sizes),
+            Self::Ingest(sizes) => ingest::run(&sizes),
+            Self::Copies(sizes) => copies::run(&sizes),
             Self::Knowledge(rounds) => knowledge::run(rounds),
             Self::Child(child) => child.run(),
         };

@@ -12,7 +12,7 @@ for_every_deployment! {
     what_is_quarantined_is_kept_released_and_purged,
 }
 
-const QUARANTINE: &str = "[validation]\naction = \"quarantine\"\n";
+const QUARANTINE: &str = "[validation]\naction = \"quarantine\"\n[server]\nquarantine_items = 4\n";
 
 /// What R4 does not allow, about these patients.
 fn observation(id: &str, patients: &[&str]) -> String {
@@ -64,6 +64,8 @@ async fn what_is_quarantined_is_kept_released_and_purged(deployment: Deployment)
     let alone = quarantined(&lab, "/Observation/alone", alone).await;
     let all = [&alone, &both, &kept, &gone].map(String::clone);
     assert_eq!(items(&owner).await, all);
+    let full = owner.put("/Patient/later", patient("later")).await;
+    full.is_outcome(422, "informational");
     assert_eq!(owner.get("/Patient/gone").await.status, 404);
     assert_eq!(owner.get("/_history").await.is(200).json()["total"], 0);
     let reader = site.new_client("reader", &["--role", "reader"]);
@@ -103,6 +105,9 @@ async fn what_is_quarantined_is_kept_released_and_purged(deployment: Deployment)
     let purge = [&purge[..], &["--config", &config]].concat();
     let said = succeeds(&binary::run(site.folder(), &purge));
     assert!(said.contains("2 versions of HearthgateQuarantine"), "{said}");
+    // What nobody can read any more takes no room.
+    let later = quarantined(&owner, "/Patient/later", patient("later")).await;
+    succeeds(&quarantine(&site, &["discard", &later]));
     let left = [&alone, &kept].map(String::clone);
     assert_eq!(items(&owner).await, left);
     for item in [&gone, &both] {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fhir_search::{Extractor, Parameter, Query, Zone};
+use fhir_search::{Extractor, Origin, Parameter, Query, Zone};
 use store::T;
 
 use super::{Indexes, Indexing};
@@ -21,7 +21,7 @@ pub struct BeingIndexed {
 impl Database {
     /// Which of an extractor's parameters are not indexed as it takes them, and how far the index
     /// is that will have them; none when all are. While there is no index to search at all, as
-    /// after a start, that is all of them.
+    /// after a start, those that were posted stand for all.
     #[must_use]
     pub fn being_indexed(&self, extractor: &Extractor<'static>) -> Option<BeingIndexed> {
         let indexes = self.shared.indexes();
@@ -33,7 +33,10 @@ impl Database {
             same.is_some_and(|it| it.fingerprint == parameter.fingerprint)
         };
         let knows_some = current.has_caught_up() && current.is_comparable(extractor);
-        let missing = parameters.all().filter(|it| !(knows_some && is_indexed(it)));
+        let missing = parameters.all().filter(|it| match knows_some {
+            true => !is_indexed(it),
+            false => it.origin == Origin::Posted,
+        });
         let parameters: Vec<_> = missing.cloned().collect();
         let percent = making.percent(T::new(self.shared.published.load(Ordering::Acquire)));
         (!parameters.is_empty()).then_some(BeingIndexed { parameters, percent })

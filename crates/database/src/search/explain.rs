@@ -200,7 +200,7 @@ impl Snapshot {
 
 fn check(query: &Query, asked: &Asked<'_>) -> Result<(), SearchError> {
     if query.answer.contained != Contained::False {
-        return Err(SearchError::Contained);
+        return Err(SearchError::ContainedUnexplained);
     }
     Ok(check_answerable(query, asked.codes)?)
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fhir_core::{ResourceId, ResourceType, VersionId};
 use fhir_search::{
     Include, IncludeDirection, IncludeSource, IndexedResource, Kind, Parameter, ParameterId,
-    ReferenceTarget,
+    ReferenceTarget, is_named,
 };
 use store::VersionEntry;
 
@@ -50,32 +50,48 @@ impl Answer {
 type Link<'i> = (ParameterId, Option<&'i ResourceType>);
 
 /// A reference that is followed.
-struct Target {
-    resource_type: ResourceType,
-    id: ResourceId,
-    version: Option<VersionId>,
+enum Target {
+    Local {
+        resource_type: ResourceType,
+        id: ResourceId,
+        version: Option<VersionId>,
+    },
+    /// A canonical, and the only type that counts if there is one.
+    Canonical {
+        url: String,
+        version: Option<String>,
+        only: Option<ResourceType>,
+    },
 }
+
+/// What is gone on from: a version, or one of the resources that it contains, by its place.
+type From<'e> = (&'e VersionEntry, Option<usize>);
 
 impl Scan<'_> {
     /// What is included with these matches, and whether more would have been.
     pub(super) async fn included(
         &mut self,
         matches: &[VersionEntry],
+        contained: &[Option<usize>],
     ) -> Result<(Vec<VersionEntry>, bool), SearchError> {
+        let places = contained.iter().copied().chain(std::iter::repeat(None));
+        let from: Vec<From<'_>> = matches.iter().zip(places).collect();
         let mut answer = Answer {
-            there: matches.iter().map(name).collect(),
+            // What contains a match is not there for that.
+            there: from.iter().filter(|(_, at)| at.is_none()).map(|(it, _)| name(it)).collect(),
             included: Vec::new(),
             most: self.asked.most_included,
             cut: false,
         };
         let includes: Vec<&Include> = self.query.includes.iter().collect();
-        self.follow(&includes, matches, &mut answer).await?;
+        self.follow(&includes, &from, &mut answer).await?;
         let iterated: Vec<&Include> = includes.into_iter().filter(|it| it.iterate).collect();
         let mut done = 0;
         while done < answer.included.len() && !answer.cut && !iterated.is_empty() {
             let added = answer.included[done..].to_vec();
             done = answer.included.len();
-            self.follow(&iterated, &added, &mut answer).await?;
+            let from: Vec<From<'_>> = added.iter().map(|it| (it, None)).collect();
+            self.follow(&iterated, &from, &mut answer).await?;
         }
         Ok((answer.included, answer.cut))
     }
@@ -84,31 +100,60 @@ impl Scan<'_> {
     async fn follow(
         &mut self,
         includes: &[&Include],
-        from: &[VersionEntry],
+        from: &[From<'_>],
         answer: &mut Answer,
     ) -> Result<(), SearchError> {
         let (forward, reverse): (Vec<&Include>, Vec<&Include>) =
             includes.iter().partition(|it| it.direction == IncludeDirection::Forward);
-        for entry in from.iter().filter(|_| !forward.is_empty()) {
+        for (entry, at) in from.iter().filter(|_| !forward.is_empty()) {
             // Values are not kept from when it was matched: a page may have many large resources.
             let Some(resource) = self.load(entry).await? else { continue };
-            let targets = forward.iter().flat_map(|include| self.targets(include, &resource));
-            for target in targets.collect::<Vec<_>>() {
-                if answer.cut {
-                    return Ok(());
-                }
-                if let Some(found) = self.target(&target, answer).await? {
+            let resource = match at {
+                None => Some(&*resource),
+                Some(at) => resource.contained().get(*at),
+            };
+            let targets = resource.map(|resource| {
+                forward.iter().flat_map(|include| self.targets(include, resource)).collect()
+            });
+            let targets: Vec<Target> = targets.unwrap_or_default();
+            for target in targets {
+                for found in self.target(&target, answer).await? {
+                    if answer.cut {
+                        return Ok(());
+                    }
                     answer.add(found);
                 }
             }
         }
-        for (of, links) in self.links(&reverse) {
+        // Nothing outside its container refers to what is contained.
+        let whole = from.iter().filter(|(_, at)| at.is_none()).map(|(entry, _)| *entry);
+        let whole: Vec<&VersionEntry> = whole.collect();
+        let links = self.links(&reverse);
+        let named = if links.is_empty() { Vec::new() } else { self.with_urls(&whole).await? };
+        for (of, links) in links {
             if answer.cut {
                 return Ok(());
             }
-            self.refer(&of, &links, from, answer).await?;
+            self.refer(&of, &links, (&whole, &named), answer).await?;
         }
         Ok(())
+    }
+
+    /// Of these resources those that canonicals can name.
+    async fn with_urls(
+        &mut self,
+        of: &[&VersionEntry],
+    ) -> Result<Vec<Arc<IndexedResource>>, SearchError> {
+        let parameters = self.asked.extractor.parameters();
+        let mut found = Vec::new();
+        for entry in of {
+            if parameters.get(entry.resource_type.as_str(), "url").is_some()
+                && let Some(resource) = self.load(entry).await?
+            {
+                found.push(resource);
+            }
+        }
+        Ok(found)
     }
 
     /// By type, the parameters whose references to the resources found so far are looked for.
@@ -130,18 +175,24 @@ impl Scan<'_> {
         &mut self,
         of: &ResourceType,
         links: &[Link<'_>],
-        to: &[VersionEntry],
+        (to, to_urls): (&[&VersionEntry], &[Arc<IndexedResource>]),
         answer: &mut Answer,
     ) -> Result<(), SearchError> {
         let names = to.iter().map(|it| (it.resource_type.as_str(), it.id.as_str()));
         let names: HashSet<(&str, &str)> = names.collect();
+        let parameters = self.asked.extractor.parameters();
         let leads = |(parameter, wanted): &Link<'_>, resource: &IndexedResource| {
-            resource.references(*parameter).any(|reference| {
-                let ReferenceTarget::Local { resource_type, id, .. } = &reference.target else {
-                    return false;
-                };
-                wanted.is_none_or(|of| of.as_str() == resource_type)
-                    && names.contains(&(&**resource_type, &**id))
+            let is_wanted =
+                |resource_type: &str| wanted.is_none_or(|of| of.as_str() == resource_type);
+            resource.references(*parameter).any(|reference| match &reference.target {
+                ReferenceTarget::Local { resource_type, id, .. } => {
+                    is_wanted(resource_type) && names.contains(&(&**resource_type, &**id))
+                }
+                ReferenceTarget::Canonical { url, version } => to_urls.iter().any(|target| {
+                    is_wanted(target.resource_type())
+                        && is_named(target, parameters, url, version.as_deref())
+                }),
+                _ => false,
             })
         };
         let is_wanted = |(_, wanted): &Link<'_>| {
@@ -172,6 +223,11 @@ impl Scan<'_> {
         let mut targets = Vec::new();
         for parameter in self.followed(&include.source, Some(resource.resource_type())) {
             for reference in resource.references(parameter.id) {
+                if let ReferenceTarget::Canonical { url, version } = &reference.target {
+                    let (url, version) =
+                        (url.to_string(), version.as_ref().map(ToString::to_string));
+                    targets.push(Target::Canonical { url, version, only: include.target.clone() });
+                }
                 let ReferenceTarget::Local { resource_type, id, version } = &reference.target
                 else {
                     continue;
@@ -182,9 +238,11 @@ impl Scan<'_> {
                 // A version that is no number is none of this server's.
                 let number = version.as_ref().map(|it| it.parse().ok());
                 match number {
-                    None if wanted => targets.push(Target { resource_type, id, version: None }),
+                    None if wanted => {
+                        targets.push(Target::Local { resource_type, id, version: None })
+                    }
                     Some(Some(version)) if wanted => {
-                        targets.push(Target { resource_type, id, version: Some(version) });
+                        targets.push(Target::Local { resource_type, id, version: Some(version) });
                     }
                     _ => {}
                 }
@@ -198,17 +256,50 @@ impl Scan<'_> {
         &mut self,
         target: &Target,
         answer: &Answer,
+    ) -> Result<Vec<VersionEntry>, SearchError> {
+        let (url, version, only) = match target {
+            Target::Local { resource_type, id, version } => {
+                let found = self.version((resource_type, id), *version, answer).await?;
+                return Ok(found.into_iter().collect());
+            }
+            Target::Canonical { url, version, only } => (url, version.as_deref(), only),
+        };
+        let mut found = Vec::new();
+        for of in self.types_with_urls() {
+            if only.as_ref().is_some_and(|only| *only != of) {
+                continue;
+            }
+            for resource in self.named(of.as_str(), url, version).await? {
+                let Ok(id) = ResourceId::new(resource.id()) else { continue };
+                found.extend(self.version((&of, &id), None, answer).await?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The types whose resources canonicals can name.
+    fn types_with_urls(&self) -> Vec<ResourceType> {
+        let all = self.asked.extractor.parameters().all();
+        let urls = all.filter(|it| it.code() == "url" && it.kind == Kind::Uri);
+        urls.filter_map(|it| ResourceType::new(&it.resource_type).ok()).collect()
+    }
+
+    /// A resource, or a version of it, unless that is in the answer already or is not there.
+    async fn version(
+        &mut self,
+        (resource_type, id): (&ResourceType, &ResourceId),
+        version: Option<VersionId>,
+        answer: &Answer,
     ) -> Result<Option<VersionEntry>, SearchError> {
         self.spend(1)?;
-        let Target { resource_type, id, version } = target;
         let newest = self.snapshot.newest(resource_type, id).await?;
         // What is deleted is not there, in whatever version.
         let Some(newest) = newest.filter(|entry| !entry.flags.is_deleted()) else {
             return Ok(None);
         };
         let entry = match version {
-            Some(version) if *version != newest.version => {
-                let found = self.snapshot.vread(resource_type, id, *version).await;
+            Some(version) if version != newest.version => {
+                let found = self.snapshot.vread(resource_type, id, version).await;
                 match found {
                     Err(crate::ReadError::Purged) => None,
                     found => found?.map(|version| version.entry),

@@ -2,9 +2,8 @@
 //! order of what is not sorted is that of the log.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use fhir_search::{InvalidSortPosition, Query, asks_for_words};
+use fhir_search::{Contained, InvalidSortPosition, Query, asks_for_words};
 use search_index::{
     Context, Cursor, Hit, Included, Page, Plan, Search, Visible, VisiblePart, VisibleTypes,
     VisibleWithin,
@@ -13,6 +12,7 @@ use store::VersionEntry;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::explain::costliest;
+use super::scan::Scan;
 use super::{Asked, Found, SearchError};
 use crate::Snapshot;
 use crate::indexing::Indexing;
@@ -125,11 +125,10 @@ impl Snapshot {
             Some(after) => Some(Cursor::decode(place_of(CURSOR, query, asked, after)?)?),
         };
         let visible = self.as_visible().ok_or(SearchError::IndexNotReady)?;
-        let never = AtomicBool::new(false);
         let budget = asked.budget.saturating_mul(KEYS_FOR_A_VERSION);
         let look = || {
-            let context =
-                Context { codes: asked.codes, base: asked.base, budget, cancelled: &never };
+            let cancelled = self.abandoned.flag();
+            let context = Context { codes: asked.codes, base: asked.base, budget, cancelled };
             let search = indexing.index.search(self.at(), &visible, context)?;
             let plan = search.plan(query, asked.most, asked.most_included)?;
             if plan.cost / PLANS_ERR_BY > budget {
@@ -146,25 +145,44 @@ impl Snapshot {
         let mut found = Found { total, ..Found::default() };
         if let Some(page) = page {
             found.next = page.next.map(|it| cursor(CURSOR, query, asked, &it.encode()));
-            found.matches = self.entries(page.hits).await?;
+            (found.matches, found.contained) = self.entries(page.hits).await?;
+            if query.answer.contained == Contained::False {
+                found.contained.clear();
+            }
         }
-        if let Some(included) = included {
-            found.included_cut = included.is_cut;
-            found.included = self.entries(included.hits).await?;
+        match included {
+            None => {}
+            // The index does not have all versions, and the store does.
+            Some(included) if included.lacks_a_version => {
+                let mut scan = Scan::new(self, query, asked);
+                (found.included, found.included_cut) =
+                    scan.included(&found.matches, &found.contained).await?;
+            }
+            Some(included) => {
+                found.included_cut = included.is_cut;
+                (found.included, _) = self.entries(included.hits).await?;
+            }
         }
         Ok(found)
     }
 
-    async fn entries(&self, hits: Vec<Hit>) -> Result<Vec<VersionEntry>, SearchError> {
-        let mut entries = Vec::with_capacity(hits.len());
-        for Hit { resource_type, id, version, .. } in hits {
+    /// What the store knows of the versions of hits, and which of the resources in them are meant.
+    async fn entries(
+        &self,
+        hits: Vec<Hit>,
+    ) -> Result<(Vec<VersionEntry>, Vec<Option<usize>>), SearchError> {
+        let (mut entries, mut places) = (Vec::with_capacity(hits.len()), Vec::new());
+        for Hit { resource_type, id, version, contained, .. } in hits {
             if !self.visibility.shows(&resource_type, &id) {
                 continue;
             }
             let entry = self.store.version(&resource_type, &id, version, self.at()).await;
-            entries.extend(entry.map_err(crate::ReadError::from)?);
+            if let Some(entry) = entry.map_err(crate::ReadError::from)? {
+                entries.push(entry);
+                places.push(contained.map(|at| at as usize));
+            }
         }
-        Ok(entries)
+        Ok((entries, places))
     }
 }
 

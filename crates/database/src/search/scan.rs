@@ -7,7 +7,7 @@ use fhir_core::json::Document;
 use fhir_core::{Instant, ResourceId, ResourceType};
 use fhir_search::{
     Clause, ExtractOptions, Has, IndexedResource, Query, TypeQuery, Unanswered, World,
-    asks_for_words, holds, matches,
+    asks_for_words, holds, matches, urls_of,
 };
 use store::VersionEntry;
 use tokio::runtime::Handle;
@@ -33,7 +33,7 @@ pub(super) struct Scan<'s> {
     pub(super) snapshot: &'s Snapshot,
     pub(super) query: &'s Query,
     pub(super) asked: &'s Asked<'s>,
-    known: Known<'s>,
+    pub(super) known: Known<'s>,
     /// Whether words of resources are asked for.
     words: bool,
     left: u64,
@@ -64,8 +64,11 @@ impl<'s> Scan<'s> {
         Newest::of(of, self.snapshot.at())
     }
 
-    /// Takes from the budget.
+    /// Takes from the budget, while anyone waits.
     pub(super) fn spend(&mut self, versions: u64) -> Result<(), SearchError> {
+        if self.snapshot.abandoned.is_set() {
+            return Err(SearchError::Abandoned);
+        }
         match self.left.checked_sub(versions) {
             Some(left) => self.left = left,
             None => {
@@ -141,14 +144,19 @@ impl<'s> Scan<'s> {
         Ok(resource.map(|resource| (entry, resource)))
     }
 
+    /// Makes room for what one more resource may need, and lets others run.
+    pub(super) async fn begin_match(&mut self, clauses: &[Clause]) {
+        self.known.make_room();
+        self.work(clauses.iter().map(tests).sum::<usize>() * BYTES_PER_TEST).await;
+    }
+
     /// Whether a resource matches. What it lacks for that is looked up on the way.
     pub(super) async fn matches(
         &mut self,
         of: &TypeQuery,
         resource: &IndexedResource,
     ) -> Result<bool, SearchError> {
-        self.known.make_room();
-        self.work(of.clauses.iter().map(tests).sum::<usize>() * BYTES_PER_TEST).await;
+        self.begin_match(&of.clauses).await;
         loop {
             match matches(self.query, of, resource, &self.known) {
                 Ok(matches) => return Ok(matches),
@@ -176,8 +184,7 @@ impl<'s> Scan<'s> {
         clause: &Clause,
         resource: &IndexedResource,
     ) -> Result<bool, SearchError> {
-        self.known.make_room();
-        self.work(tests(clause) * BYTES_PER_TEST).await;
+        self.begin_match(std::slice::from_ref(clause)).await;
         loop {
             match holds(clause, resource, &self.known) {
                 Ok(holds) => return Ok(holds),
@@ -187,7 +194,7 @@ impl<'s> Scan<'s> {
     }
 
     /// Looks up what is lacking. It may lack something itself, as deep as the query goes.
-    fn provide(
+    pub(super) fn provide(
         &mut self,
         lacking: Unanswered,
     ) -> Pin<Box<dyn Future<Output = Result<(), SearchError>> + Send + '_>> {
@@ -203,6 +210,14 @@ impl<'s> Scan<'s> {
                     self.known.add(resource_type, id, found.map(|(_, resource)| resource));
                     Ok(())
                 }
+                Unanswered::Urls(of) => {
+                    let named = match ResourceType::new(&of) {
+                        Ok(of) => self.all_with_urls(&of).await?,
+                        Err(_) => Vec::new(),
+                    };
+                    self.known.add_urls(of, named);
+                    Ok(())
+                }
                 Unanswered::Has(has) => {
                     let targets = self.targets_of(&has).await?;
                     self.known.add_targets(*has, targets);
@@ -211,6 +226,37 @@ impl<'s> Scan<'s> {
                 Unanswered::Never(error) => Err(error.into()),
             }
         })
+    }
+
+    /// The resources of a type that have a canonical URL.
+    async fn all_with_urls(
+        &mut self,
+        of: &ResourceType,
+    ) -> Result<Vec<Arc<IndexedResource>>, SearchError> {
+        let parameters = self.asked.extractor.parameters();
+        let mut all = Vec::new();
+        let mut newest = self.newest_of(of);
+        while let Some((_, resource)) = newest.next(self).await? {
+            if urls_of(&resource, parameters).next().is_some() {
+                all.push(resource);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The resources of a type that a canonical names.
+    pub(super) async fn named(
+        &mut self,
+        of: &str,
+        url: &str,
+        version: Option<&str>,
+    ) -> Result<Vec<Arc<IndexedResource>>, SearchError> {
+        loop {
+            match self.known.named(of, url, version) {
+                Ok(named) => return Ok(named),
+                Err(lacking) => self.provide(lacking).await?,
+            }
+        }
     }
 
     /// All that is referred to as `has` says.

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use database::{
-    Action, Body, Change, CommitError, Condition, Database, DeriveFromBody, Expect, IdentifierKey,
-    Method, Options, Receipt, Sealing, Snapshot, Transaction, Visibility, Written,
+    Action, Body, Change, CommitError, Condition, Criteria, Database, DeriveFromBody, Expect,
+    IdentifierKey, Method, Options, Receipt, Sealing, Snapshot, Transaction, Visibility, Written,
 };
 use fhir_core::json::{Document, Replacements};
 use fhir_core::{Clock, Ids, Instant, Resource, ResourceId, ResourceType, VersionId};
@@ -396,7 +396,7 @@ pub(crate) fn key(value: &str) -> IdentifierKey {
 pub(crate) fn condition(value: &str, found: &[&str]) -> Condition {
     Condition {
         resource_type: "Patient".parse().unwrap(),
-        identifier: key(value),
+        criteria: Criteria::Identifier(key(value)),
         found: found.iter().map(|id| id.parse().unwrap()).collect(),
     }
 }

@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
-use fhir_core::ResourceId;
 use fhir_schema::conformance::SearchParameter;
 
 use super::modifier::{self, Modifier};
 use super::value::Of;
 use super::{Fault, Piece, Reading, words};
-use crate::{Clause, Kind, List, Parameter, QueryProblem, Sense, Test, TextTest, ValueClause};
+use crate::{Clause, Kind, Parameter, QueryProblem, Sense, Test, TextTest, ValueClause};
 
 impl Reading<'_> {
     /// What must hold of a parameter of a resource of a type.
@@ -25,7 +24,8 @@ impl Reading<'_> {
             "_list" => {
                 no_modifier(code, modifier)?;
                 self.spend_values(values)?;
-                return any_of(values.iter().map(|value| list(*value).map(Clause::List)));
+                let lists = values.iter().map(|value| self.list(resource_type, *value));
+                return lists.collect::<Result<Vec<_>, _>>().map(one_or_any);
             }
             "_text" | "_content" => {
                 // Known, or it would be a parameter like any other that is not.
@@ -201,20 +201,4 @@ fn missing(values: &[Piece<'_>]) -> Result<bool, Fault> {
         }
         [] => Err(Fault::in_value(0, QueryProblem::EmptyValue)),
     }
-}
-
-fn list(value: Piece<'_>) -> Result<List, Fault> {
-    let functional = value.text.strip_prefix('$').filter(|name| {
-        let letters = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
-        !name.is_empty() && name.bytes().all(letters)
-    });
-    if let Some(name) = functional {
-        return Ok(List::Functional(name.into()));
-    }
-    let id = value.text.strip_prefix("List/").unwrap_or(value.text);
-    ResourceId::new(id).map(List::Id).map_err(|_| {
-        let mend =
-            "write the id of a List, as 42, or a list that the server makes, as $current-problems";
-        value.fault(QueryProblem::invalid("list", mend))
-    })
 }

@@ -14,7 +14,7 @@ use fhir_schema::{DefinitionSet, Schema};
 
 use super::{Asked, Reader, decode_form};
 use crate::{
-    Chain, Clause, Compartment, Handling, Has, Limits, List, Parameters, Place, Query, QueryError,
+    Chain, Clause, Compartment, Handling, Has, Limits, Parameters, Place, Query, QueryError,
     QueryProblem, Sense, Test, Zone,
 };
 
@@ -111,8 +111,7 @@ fn show(clause: &Clause) -> String {
         }
         Clause::Text(test) => format!("text {test:?}"),
         Clause::Content(test) => format!("content {test:?}"),
-        Clause::List(List::Id(id)) => format!("list {id}"),
-        Clause::List(List::Functional(name)) => format!("list ${name}"),
+        Clause::List(id) => format!("list {id}"),
         Clause::All(clauses) => format!("all({})", all(clauses)),
         Clause::Any(clauses) => format!("any({})", all(clauses)),
         Clause::Not(clause) => format!("not({})", show(clause)),

@@ -1,7 +1,9 @@
 //! What a query asks for at all, whatever resources there are.
 
 use super::{Codes, CodesError};
-use crate::{Clause, List, Query, Test, TokenTest};
+use fhir_core::{ResourceId, ResourceType};
+
+use crate::{Clause, Parameter, Query, ReferenceTest, Test, TokenTest};
 
 /// What no resource has an answer to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -9,9 +11,6 @@ pub enum Unanswerable {
     /// A question about codes.
     #[error(transparent)]
     Codes(#[from] CodesError),
-    /// What is on a list that the server would have to make.
-    #[error("there is no list ${0}")]
-    FunctionalList(Box<str>),
 }
 
 /// Whether a clause asks for the words of a resource, which
@@ -23,8 +22,62 @@ pub fn asks_for_words(clauses: &[Clause]) -> bool {
     asks
 }
 
+/// Whether what a query finds depends on what a terminology says: by `:in`, `:below` and `:above`
+/// of codes.
+#[must_use]
+pub fn asks_terminology(query: &Query) -> bool {
+    let mut asks = false;
+    for of in &query.types {
+        visit(&of.clauses, &mut |clause| {
+            if let Clause::Value(clause) = clause {
+                asks |= clause.tests.iter().any(is_of_terminology);
+            }
+        });
+    }
+    asks
+}
+
+/// A reference that is asked for by its id alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BareId<'q> {
+    /// The parameter.
+    pub parameter: &'q Parameter,
+    /// The id.
+    pub id: &'q ResourceId,
+    /// The types of the resources that it may be of; empty for every type.
+    pub types: &'q [ResourceType],
+}
+
+/// The references that a query asks for by an id alone, wherever it does.
+#[must_use]
+pub fn bare_ids(query: &Query) -> Vec<BareId<'_>> {
+    let mut found = Vec::new();
+    for of in &query.types {
+        visit(&of.clauses, &mut |clause| {
+            let Clause::Value(clause) = clause else { return };
+            found.extend(clause.tests.iter().filter_map(|test| match test {
+                Test::Reference(ReferenceTest::Id { id, types }) => {
+                    Some(BareId { parameter: &clause.parameter, id, types })
+                }
+                _ => None,
+            }));
+        });
+    }
+    found
+}
+
+fn is_of_terminology(test: &Test) -> bool {
+    match test {
+        Test::Token(token) => {
+            matches!(token, TokenTest::In(_) | TokenTest::Below { .. } | TokenTest::Above { .. })
+        }
+        Test::Composite(composite) => composite.parts.iter().any(is_of_terminology),
+        _ => false,
+    }
+}
+
 /// Whether all that a query asks can be answered, as far as that does not depend on resources:
-/// about codes, and that no list is asked for which nobody makes.
+/// about codes.
 ///
 /// # Errors
 /// [`Unanswerable`] for the first question that cannot.
@@ -46,7 +99,6 @@ fn check_clause(clause: &Clause, codes: &dyn Codes) -> Result<(), Unanswerable> 
             let mut tests = clause.tests.iter();
             Ok(tests.try_for_each(|test| check_test(test, codes))?)
         }
-        Clause::List(List::Functional(name)) => Err(Unanswerable::FunctionalList(name.clone())),
         _ => Ok(()),
     }
 }
@@ -65,7 +117,7 @@ fn check_test(test: &Test, codes: &dyn Codes) -> Result<(), CodesError> {
 }
 
 /// Visits clauses and all that are within them, also those on other resources.
-pub(crate) fn visit(clauses: &[Clause], each: &mut dyn FnMut(&Clause)) {
+pub(crate) fn visit<'q>(clauses: &'q [Clause], each: &mut dyn FnMut(&'q Clause)) {
     for clause in clauses {
         each(clause);
         match clause {

@@ -31,6 +31,8 @@ pub struct SortPosition {
     keys: Vec<u8>,
     /// Its commit, and which of that commit's versions it is.
     place: (u64, u32),
+    /// Which of the resources that it contains is meant, from 1; 0 for itself.
+    within: u32,
 }
 
 /// The bytes are no position.
@@ -70,7 +72,13 @@ impl SortPosition {
                 }
             }
         }
-        Self { keys, place }
+        Self { keys, place, within: 0 }
+    }
+
+    /// The same of a resource that stands at `at` among those that the version contains.
+    #[must_use]
+    pub fn contained(self, at: usize) -> Self {
+        Self { within: u32::try_from(at).unwrap_or(u32::MAX).saturating_add(1), ..self }
     }
 
     /// The same as bytes, which [`SortPosition::from_bytes`] reads.
@@ -82,6 +90,7 @@ impl SortPosition {
         bytes.extend_from_slice(keys);
         bytes.extend_from_slice(&self.place.0.to_be_bytes());
         bytes.extend_from_slice(&self.place.1.to_be_bytes());
+        bytes.extend_from_slice(&self.within.to_be_bytes());
         bytes
     }
 
@@ -94,8 +103,10 @@ impl SortPosition {
             let (length, rest) = bytes.split_first_chunk()?;
             let (keys, place) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
             let (t, of_commit) = place.split_first_chunk()?;
-            let of_commit = u32::from_be_bytes(of_commit.try_into().ok()?);
-            Some(Self { keys: keys.to_vec(), place: (u64::from_be_bytes(*t), of_commit) })
+            let (of_commit, within) = of_commit.split_first_chunk()?;
+            let place = (u64::from_be_bytes(*t), u32::from_be_bytes(*of_commit));
+            let within = u32::from_be_bytes(within.try_into().ok()?);
+            Some(Self { keys: keys.to_vec(), place, within })
         };
         read().ok_or(InvalidSortPosition)
     }

@@ -3,6 +3,7 @@
 mod linked;
 mod ordered;
 mod plain;
+mod published;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -14,11 +15,11 @@ use fhir_terminology::Terminology;
 
 use super::{
     Codes, CodesError, IndexedResource, Parameters, SortPosition, Unanswered, World,
-    asks_for_words, matches,
+    asks_for_words, is_named, matches, matches_contained,
 };
 use crate::{
-    Asked, Compartment, ExtractOptions, Extractor, Handling, Has, Limits, Query, Reader, Zone,
-    decode_form,
+    Asked, Compartment, ExtractOptions, Extractor, Handling, Has, Limits, Query, Reader,
+    ReferenceTarget, Zone, decode_form,
 };
 
 const BASE: &str = "https://own.example/fhir";
@@ -59,9 +60,11 @@ impl Few {
         let query = query(request);
         let mut found = Vec::new();
         for (at, of) in query.types.iter().enumerate() {
-            for (place, resource) in (0..).zip(self.0.values()) {
+            for (written, resource) in (0..).zip(self.0.values()) {
+                // Two of each commit.
+                let place = (1 + u64::from(written) / 2, written % 2);
                 if matches(&query, of, resource, self)? {
-                    let position = SortPosition::new(&query, at, (1, place), resource);
+                    let position = SortPosition::new(&query, at, place, resource);
                     assert_eq!(SortPosition::from_bytes(&position.to_bytes()).unwrap(), position);
                     found.push((position, resource.id().to_owned()));
                 }
@@ -69,6 +72,20 @@ impl Few {
         }
         found.sort();
         Ok(found.into_iter().map(|(_, id)| id).collect())
+    }
+
+    /// Of those that they contain, which are found, as `id#id`.
+    fn contained(&self, request: &str) -> String {
+        let query = query(request);
+        let mut found = Vec::new();
+        for resource in self.0.values() {
+            for (at, inner) in resource.contained().iter().enumerate() {
+                if matches_contained(&query, &query.types[0], (resource, at), self).unwrap() {
+                    found.push(format!("{}#{}", resource.id(), inner.id()));
+                }
+            }
+        }
+        found.join(" ")
     }
 
     /// Asserts which ids each request finds, in their order.
@@ -133,11 +150,31 @@ impl World for Few {
         Ok(self.0.get(&(resource_type.to_owned(), id.to_owned())).cloned())
     }
 
-    fn is_referred_to(&self, has: &Has, resource_type: &str, id: &str) -> Result<bool, Unanswered> {
-        let (of, id) = (resource_type.parse().unwrap(), id.parse().unwrap());
+    fn named(
+        &self,
+        resource_type: &str,
+        url: &str,
+        version: Option<&str>,
+    ) -> Result<Vec<Arc<IndexedResource>>, Unanswered> {
+        let is_it = |it: &&Arc<IndexedResource>| {
+            it.resource_type() == resource_type
+                && is_named(it, EXTRACTOR.parameters(), url, version)
+        };
+        Ok(self.0.values().filter(is_it).cloned().collect())
+    }
+
+    fn is_referred_to(&self, has: &Has, target: &IndexedResource) -> Result<bool, Unanswered> {
+        let (of, id) = (target.resource_type().parse().unwrap(), target.id().parse().unwrap());
         for resource in self.0.values() {
+            let is_named = |reference: &crate::Reference<'_>| match &reference.target {
+                ReferenceTarget::Canonical { url, version } => {
+                    is_named(target, EXTRACTOR.parameters(), url, version.as_deref())
+                }
+                _ => false,
+            };
             if resource.resource_type() == has.resource_type.as_str()
-                && super::refers_to(resource, &has.parameter, &of, &id)
+                && (super::refers_to(resource, &has.parameter, &of, &id)
+                    || resource.references(has.parameter.id).any(is_named))
                 && super::holds(&has.clause, resource, self)?
             {
                 return Ok(true);

@@ -30,8 +30,8 @@ pub enum Clause {
     Text(TextTest),
     /// `_content`: words of the whole resource.
     Content(TextTest),
-    /// `_list`: it is on the list.
-    List(List),
+    /// `_list`: it is on the List with this id.
+    List(ResourceId),
     /// All hold. Of an empty one that is true.
     All(Vec<Clause>),
     /// At least one holds. Of an empty one that is false.
@@ -105,14 +105,4 @@ pub struct Has {
     pub parameter: Arc<Parameter>,
     /// What must hold of them.
     pub clause: Box<Clause>,
-}
-
-/// What `_list` names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum List {
-    /// The List with this id.
-    Id(ResourceId),
-    /// A list that the server makes, as `$current-problems` (FHIR R4, lifecycle of lists); its
-    /// name without the `$`.
-    Functional(Box<str>),
 }

@@ -186,6 +186,24 @@ pub enum QueryProblem {
     /// There is no such kind of compartment.
     #[error("there are no compartments of a {0}; search by a reference to it")]
     UnknownCompartment(Box<str>),
+    /// There is no list of this name that a server makes.
+    #[error("there is no list '{name}'; name one of {known}, or a List by its id")]
+    UnknownList {
+        /// The name, as it was given.
+        name: Box<str>,
+        /// Those there are.
+        known: Box<str>,
+    },
+    /// A list that the server makes has no resources of this type.
+    #[error("the list '{name}' has no {resource_type}; ask for it among {types}")]
+    NotOnList {
+        /// The list.
+        name: &'static str,
+        /// The type.
+        resource_type: Box<str>,
+        /// The types that it has.
+        types: Box<str>,
+    },
     /// No named query has this name.
     #[error("there is no query named '{0}'; ask with parameters of their own")]
     UnknownNamedQuery(Box<str>),
@@ -263,6 +281,8 @@ impl QueryProblem {
             | Self::TooMany { .. }
             | Self::NotInCompartment { .. }
             | Self::UnknownCompartment(_)
+            | Self::UnknownList { .. }
+            | Self::NotOnList { .. }
             | Self::UnknownNamedQuery(_)
             | Self::SummaryTextWithInclude
             | Self::Unexpected { .. }

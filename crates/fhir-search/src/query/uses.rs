@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{IncludeSource, Query, SortBy, Test, UriTest};
 use crate::matches::visit;
-use crate::{Clause, Kind, List, Parameter, Parameters};
+use crate::{Clause, Kind, Parameter, Parameters};
 
 impl Query {
     /// The parameters of this query, read with `own`, that have other values with `other` or do
@@ -64,6 +64,13 @@ impl Query {
 
     fn visit_parameters(&self, own: &Parameters, each: &mut dyn FnMut(&Arc<Parameter>)) {
         self.visit_criteria(own, each);
+        if !self.includes.is_empty() {
+            names(
+                own.all().filter(|it| it.code() == "url").map(|it| &*it.resource_type),
+                own,
+                each,
+            );
+        }
         for include in &self.includes {
             match &include.source {
                 IncludeSource::Parameter(parameter) => each(parameter),
@@ -108,18 +115,34 @@ fn of_clause(clause: &Clause, own: &Parameters, each: &mut dyn FnMut(&Arc<Parame
             }
         }
         Clause::Missing { parameter, .. } => each(parameter),
-        Clause::Chain(chain) => each(&chain.parameter),
-        Clause::Has(has) => each(&has.parameter),
-        Clause::List(List::Id(_)) => {
+        Clause::Chain(chain) => {
+            each(&chain.parameter);
+            names(chain.targets.iter().map(|(of, _)| of.as_str()), own, each);
+        }
+        Clause::Has(has) => {
+            each(&has.parameter);
+            names(has.parameter.definition.targets.iter().map(|it| &**it), own, each);
+        }
+        Clause::List(_) => {
             if let Some(item) = own.get("List", "item") {
                 each(item);
             }
         }
-        Clause::List(List::Functional(_))
-        | Clause::Text(_)
-        | Clause::Content(_)
-        | Clause::All(_)
-        | Clause::Any(_)
-        | Clause::Not(_) => {}
+        Clause::Text(_) | Clause::Content(_) | Clause::All(_) | Clause::Any(_) | Clause::Not(_) => {
+        }
+    }
+}
+
+/// What canonicals name resources of these types by.
+fn names<'t>(
+    types: impl Iterator<Item = &'t str>,
+    own: &Parameters,
+    each: &mut dyn FnMut(&Arc<Parameter>),
+) {
+    for of in types {
+        if let Some(url) = own.get(of, "url") {
+            each(url);
+            own.get(of, "version").into_iter().for_each(&mut *each);
+        }
     }
 }

@@ -21,6 +21,9 @@ pub(crate) enum Node<'q> {
     Key { facet: Facet, key: Vec<u8> },
     /// It has a key in one of the ranges of which the check holds.
     Keys { facet: Facet, ranges: Vec<KeyRange>, check: Option<Check<'q>> },
+    /// The node holds; which it does of nothing where no quantity of this code is unknown in base
+    /// units.
+    Unconverted { facet: Facet, unit: Vec<u8>, node: Box<Node<'q>> },
     /// It refers to one of these resources.
     Targets { facet: Facet, ordinals: RoaringBitmap },
     /// It is of one of these resources.
@@ -52,6 +55,7 @@ impl Node<'_> {
             Self::Keys { ranges, .. } if ranges.len() == 2 => 5,
             Self::Keys { .. } | Self::Own(_) => 6,
             Self::Targets { .. } | Self::Not(_) => 7,
+            Self::Unconverted { node, .. } => node.cost(),
         }
     }
 }

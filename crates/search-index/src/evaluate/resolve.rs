@@ -4,8 +4,8 @@
 
 use fhir_core::{Instant, ResourceId, ResourceType};
 use fhir_search::{
-    Chain, Clause, DateTest, Has, Hierarchy, List, Parameter, Prefix, ReferenceTest, Sense,
-    StringMatch, StringTest, SystemTest, Test, TokenTest, UnitTest, UriTest, ValueClause, fold,
+    Clause, DateTest, Hierarchy, Parameter, Prefix, ReferenceTest, Sense, StringMatch, StringTest,
+    SystemTest, Test, TokenTest, UnitTest, UriTest, ValueClause, fold,
 };
 use roaring::RoaringBitmap;
 
@@ -20,8 +20,8 @@ use crate::facet::{Facet, Number, View};
 use crate::key::{
     KeyRange, LONGEST_WORDS, Reader, Writer, canonical_prefix, canonical_ranges, code_prefix,
     date_ranges, local_key, number_ranges, read_canonical, read_composite, read_date, read_number,
-    read_quantity, read_string, read_token, read_typed, string_prefix, typed_key, url_key,
-    value_prefix,
+    read_quantity, read_string, read_token, read_typed, string_prefix, typed_key, unit_key,
+    url_key, value_prefix,
 };
 use crate::part::after_prefix;
 use crate::prepare::{is_contained, is_own};
@@ -44,7 +44,7 @@ impl<'q> Resolver<'_, 'q> {
             Clause::Value(clause) => self.value(of, clause)?,
             Clause::Missing { parameter, missing } => self.missing(parameter, *missing),
             Clause::Chain(chain) => self.chain(chain)?,
-            Clause::Has(has) => self.has(has)?,
+            Clause::Has(has) => self.has(of, has)?,
             Clause::List(list) => self.list(list)?,
             Clause::Text(_) => return Err(SearchError::Unsupported(Unsupported::Text)),
             Clause::Content(_) => return Err(SearchError::Unsupported(Unsupported::Content)),
@@ -55,7 +55,7 @@ impl<'q> Resolver<'_, 'q> {
         })
     }
 
-    fn number(&self, parameter: &Parameter) -> Option<Number> {
+    pub(super) fn number(&self, parameter: &Parameter) -> Option<Number> {
         self.search.index.numbers.read().get(&parameter.resource_type, parameter.code())
     }
 
@@ -207,10 +207,19 @@ impl<'q> Resolver<'_, 'q> {
             Test::Number(number) => checked(number_ranges(&[], number)),
             Test::Date(date) => checked(date_ranges(date)),
             Test::Quantity(quantity) => {
-                let plain = checked(number_ranges(&[], &quantity.number))?;
-                let UnitTest::Coded { canonical: Some(canonical), .. } = &quantity.unit else {
+                let ranges = number_ranges(&[], &quantity.number).into_iter();
+                let plain = match &quantity.unit {
+                    UnitTest::Any => checked(ranges.collect())?,
+                    // Of the unit the ranges say nothing.
+                    _ => checked(ranges.map(KeyRange::unsure).collect())?,
+                };
+                let UnitTest::Coded { system, code, canonical: Some(canonical) } = &quantity.unit
+                else {
                     return Ok(plain);
                 };
+                let facet = Facet::of(value.number, View::Value);
+                let (unit, node) = (unit_key(system, code), Box::new(plain));
+                let plain = Node::Unconverted { facet, unit, node };
                 let ranges = canonical_ranges(&canonical.0, &canonical.1);
                 let check: Check<'q> = Box::new(|key| {
                     Ok(read_canonical(&mut Reader::new(key)).is_some_and(|it| quantity.holds(&it)))
@@ -241,10 +250,10 @@ impl<'q> Resolver<'_, 'q> {
             }
             Test::Near(near) => {
                 let (south, north) = near_latitudes(near);
-                checked(vec![KeyRange {
-                    low: Writer::default().float(south).finish(),
-                    high: after_prefix(&Writer::default().float(north).finish()),
-                }])
+                checked(vec![KeyRange::between(
+                    Writer::default().float(south).finish(),
+                    after_prefix(&Writer::default().float(north).finish()),
+                )])
             }
             Test::Composite(composite) => checked(value_prefix(match composite.parts.first() {
                 Some(Test::Token(TokenTest::Code { code, .. })) => Some(code),
@@ -408,36 +417,7 @@ impl<'q> Resolver<'_, 'q> {
         Ok(all)
     }
 
-    fn chain(&self, chain: &'q Chain) -> Result<Node<'q>, SearchError> {
-        let Some(number) = self.number(&chain.parameter) else {
-            return Ok(Node::Nothing);
-        };
-        let mut ordinals = RoaringBitmap::new();
-        for (target, clause) in &chain.targets {
-            let node = self.clause(target.as_str(), clause)?;
-            let among = crate::search::Among::Contained;
-            ordinals |= self.search.ordinals(target.as_str(), &node, among)?;
-        }
-        Ok(Node::Targets { facet: Facet::of(number, View::Value), ordinals })
-    }
-
-    fn has(&self, has: &'q Has) -> Result<Node<'q>, SearchError> {
-        let Some(number) = self.number(&has.parameter) else {
-            return Ok(Node::Nothing);
-        };
-        let of = has.resource_type.as_str();
-        let node = self.clause(of, &has.clause)?;
-        let facet = Facet::of(number, View::Value);
-        Ok(Node::Own(self.search.targets_of(of, &node, facet)?))
-    }
-
-    fn list(&self, list: &'q List) -> Result<Node<'q>, SearchError> {
-        let id = match list {
-            List::Id(id) => id,
-            List::Functional(name) => {
-                return Err(SearchError::Unsupported(Unsupported::FunctionalList(name.clone())));
-            }
-        };
+    fn list(&self, id: &ResourceId) -> Result<Node<'q>, SearchError> {
         let number = self.search.index.numbers.read().get("List", "item");
         let own = self.search.index.names.read().get("List", id.as_str());
         let (Some(number), Some(own)) = (number, own) else {
@@ -445,7 +425,7 @@ impl<'q> Resolver<'_, 'q> {
         };
         let node = Node::Own([own.0].into_iter().collect());
         let items = self.search.targets_of("List", &node, Facet::of(number, View::Value))?;
-        Ok(Node::Own(items))
+        Ok(Node::Own(self.without_contained(items)))
     }
 
     /// What the URI of a resource may be: that of its `url`, with a version or without, or its

@@ -46,31 +46,50 @@ pub(crate) fn read_date(reader: &mut Reader<'_>) -> Option<DateRange> {
 /// Where the dates are of which a test may hold.
 pub(crate) fn date_ranges(test: &DateTest) -> Vec<KeyRange> {
     let (low, high) = (test.range.low(), test.range.high());
-    let ranges = (0..=NO_END).map(|class| {
+    let mut ranges = Vec::new();
+    for class in 0..=NO_END {
+        let width = width(class);
         // The earliest beginning of what may end after a moment.
-        let reaching = |moment: i64| match width(class) {
-            Some(width) => moment.saturating_sub(width),
-            None => i64::MIN,
+        let reaching = |moment: i64| width.map_or(i64::MIN, |width| moment.saturating_sub(width));
+        let ending = |moment: i64| width.and_then(|width| moment.checked_sub(width));
+        // Where they may begin, and where it holds of each that begins there.
+        let (may, does) = match test.prefix {
+            Prefix::Eq => ((low, high), ending(high).map(|last| (low, last))),
+            Prefix::Ne => ((i64::MIN, i64::MAX), None),
+            Prefix::Gt => {
+                ((reaching(high), i64::MAX), high.checked_add(1).map(|first| (first, i64::MAX)))
+            }
+            Prefix::Ge => ((reaching(high).min(low), i64::MAX), Some((low, i64::MAX))),
+            Prefix::Lt => ((i64::MIN, low), low.checked_sub(1).map(|last| (i64::MIN, last))),
+            Prefix::Le => ((i64::MIN, high), low.checked_sub(1).map(|last| (i64::MIN, last))),
+            Prefix::Sa => ((high, i64::MAX), Some((high, i64::MAX))),
+            Prefix::Eb => ((i64::MIN, low), ending(low).map(|last| (i64::MIN, last))),
+            Prefix::Ap | Prefix::Po => ((reaching(low), high), None),
         };
-        let (from, to) = match test.prefix {
-            Prefix::Eq => (low, high),
-            Prefix::Ne => (i64::MIN, i64::MAX),
-            Prefix::Gt => (reaching(high), i64::MAX),
-            Prefix::Ge => (reaching(high).min(low), i64::MAX),
-            Prefix::Lt | Prefix::Eb => (i64::MIN, low),
-            Prefix::Le => (i64::MIN, high),
-            Prefix::Sa => (high, i64::MAX),
-            Prefix::Ap | Prefix::Po => (reaching(low), high),
+        let key = |moment: i64| Writer::default().byte(class).integer(moment).finish();
+        let mut push = |from: i64, to: i64, is_sure: bool| {
+            if from <= to {
+                // All that begin at the last moment too.
+                let range = KeyRange::between(key(from), crate::part::after_prefix(&key(to)));
+                ranges.push(KeyRange { is_sure, ..range });
+            }
         };
-        let (from, to) = if class == NO_START { (i64::MIN, i64::MAX) } else { (from, to) };
-        let end = Writer::default().byte(class).integer(to).finish();
-        KeyRange {
-            low: Writer::default().byte(class).integer(from).finish(),
-            // All that begin at the last moment too.
-            high: crate::part::after_prefix(&end),
+        let (from, to) = if class == NO_START { (i64::MIN, i64::MAX) } else { may };
+        match does.filter(|(first, last)| class != NO_START && first <= last) {
+            None => push(from, to, false),
+            Some((first, last)) => {
+                let (first, last) = (first.max(from), last.min(to));
+                if let Some(before) = first.checked_sub(1) {
+                    push(from, before, false);
+                }
+                push(first, last, true);
+                if let Some(after) = last.checked_add(1) {
+                    push(after, to, false);
+                }
+            }
         }
-    });
-    ranges.collect()
+    }
+    ranges
 }
 
 #[cfg(test)]
@@ -102,10 +121,10 @@ mod tests {
                 Prefix::Sa, Prefix::Eb, Prefix::Ap, Prefix::Po,
             ] {
                 let test = DateTest { prefix, range: asked };
-                let found = date_ranges(&test).iter().any(|range| {
-                    range.low <= key && range.high.as_ref().is_none_or(|high| key < *high)
-                });
-                prop_assert!(found || !test.holds(value), "{:?}", prefix);
+                let found = date_ranges(&test).into_iter().find(|range| range.has(&key));
+                prop_assert!(found.is_some() || !test.holds(value), "{:?}", prefix);
+                let is_sure = found.is_some_and(|range| range.is_sure);
+                prop_assert!(!is_sure || test.holds(value), "{:?}", prefix);
             }
         }
     }

@@ -52,3 +52,21 @@ pub(crate) fn read_canonical<'k>(reader: &mut Reader<'k>) -> Option<Quantity<'k>
 pub(crate) fn canonical_ranges(unit: &str, test: &NumberTest) -> Vec<KeyRange> {
     number_ranges(&Writer::default().text(unit).finish(), test)
 }
+
+/// A code as the keys of quantities have it.
+pub(crate) fn unit_key(system: &str, code: &str) -> Vec<u8> {
+    Writer::default().optional(Some(system)).optional(Some(code)).finish()
+}
+
+/// The code of a key's quantity, as [`unit_key`] writes it, if nothing is known of it in base
+/// units.
+pub(crate) fn unconverted_unit(key: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(key);
+    read_number(&mut reader)?;
+    let from = reader.rest();
+    reader.optional()?;
+    reader.optional()?;
+    let unit = &from[..from.len() - reader.rest().len()];
+    reader.optional()?;
+    (reader.byte()? == 0).then_some(unit)
+}

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Reader, Writer};
+use super::{KeyRange, Reader, Writer};
 use crate::documents::Ordinal;
 
 const LOCAL: u8 = 0;
@@ -41,6 +41,11 @@ pub(crate) fn nowhere_key() -> Vec<u8> {
 /// What the key of a canonical begins with.
 pub(crate) fn canonical_prefix(url: &str) -> Writer {
     Writer::default().byte(CANONICAL).text(url)
+}
+
+/// The keys of all canonicals.
+pub(crate) fn canonicals() -> KeyRange {
+    KeyRange::prefix(vec![CANONICAL])
 }
 
 /// What a key points at.

@@ -177,6 +177,11 @@ impl<'k> Reader<'k> {
         NumberRange::between(low, high)
     }
 
+    /// What is not read yet.
+    pub(crate) fn rest(&self) -> &'k [u8] {
+        self.0
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,16 +1,16 @@
 //! What a query found: how many, and page by page in order.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use fhir_search::{Direction, Query, SortBy};
+use fhir_search::{Contained, ContainedMatch, Direction, Query, SortBy};
 use roaring::RoaringBitmap;
 use smallvec::SmallVec;
 
 use super::{Hit, Search};
 use crate::cursor::Cursor;
-use crate::documents::LogPlace;
+use crate::documents::{DocumentOf, Documents, LogPlace};
 use crate::error::SearchError;
 use crate::facet::Facet;
 use crate::part::Part;
@@ -22,6 +22,9 @@ pub struct Found<'f> {
     query: &'f Query,
     /// For each type of the query those of each part.
     docs: Vec<RoaringBitmap>,
+    /// For each part the resources that contain one of these, or are one, where those are the
+    /// hits.
+    containers: Option<Vec<RoaringBitmap>>,
 }
 
 /// Some of the hits, in order.
@@ -37,6 +40,8 @@ pub struct Page {
 struct Entry {
     values: SmallVec<[Option<SortValue>; 2]>,
     place: LogPlace,
+    /// As in [`Cursor::within`].
+    within: u32,
     part: usize,
     doc: u32,
 }
@@ -53,13 +58,14 @@ enum Column {
 
 impl<'f> Found<'f> {
     pub(super) fn new(search: &'f Search<'f>, query: &'f Query, docs: Vec<RoaringBitmap>) -> Self {
-        Self { search, query, docs }
+        let containers = hits_are_containers(query).then(|| containers(search, query, &docs));
+        Self { search, query, docs, containers }
     }
 
     /// How many resources match, exactly.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.docs.iter().map(RoaringBitmap::len).sum()
+        self.containers.as_ref().unwrap_or(&self.docs).iter().map(RoaringBitmap::len).sum()
     }
 
     /// The first `count` hits after a cursor, in the order that the query asks for.
@@ -71,34 +77,81 @@ impl<'f> Found<'f> {
         if after.is_some_and(|cursor| cursor.values.len() != self.query.sort.len()) {
             return Err(SearchError::InvalidCursor);
         }
+        let mut entries = match self.containers {
+            Some(_) => self.containers_after(after)?,
+            None => self.first(after, count + 1)?,
+        };
+        entries.sort_by(|one, other| self.compare(one, other));
+        let has_more = entries.len() > count;
+        entries.truncate(count);
+        let hits = entries.iter().filter_map(|it| self.search.hit(it.part, it.doc)).collect();
+        let last = entries.pop().filter(|_| has_more);
+        let next = last.map(|it| Cursor {
+            values: it.values.into_vec(),
+            place: it.place,
+            within: it.within,
+        });
+        Ok(Page { hits, next })
+    }
+
+    /// The first hits after a cursor, of each type in each part.
+    fn first(&self, after: Option<&Cursor>, count: usize) -> Result<Vec<Entry>, SearchError> {
         let mut entries = Vec::new();
         let parts = self.search.parts.len();
         for part in 0..parts {
             for of in 0..self.query.types.len() {
                 let docs = &self.docs[of * parts + part];
                 if !docs.is_empty() {
-                    self.first_of(of, part, docs, after, count + 1, &mut entries)?;
+                    self.first_of(of, part, docs, (after, count), &mut entries)?;
                 }
             }
             // In the order of the log later parts have later hits alone.
-            if self.query.sort.is_empty() && entries.len() > count {
+            if self.query.sort.is_empty() && entries.len() >= count {
                 break;
             }
         }
-        entries.sort_by(|one, other| self.compare(one, other));
-        let has_more = entries.len() > count;
-        entries.truncate(count);
-        let hits = entries.iter().filter_map(|it| self.search.hit(it.part, it.doc)).collect();
-        let last = entries.pop().filter(|_| has_more);
-        let next = last.map(|it| Cursor { values: it.values.into_vec(), place: it.place });
-        Ok(Page { hits, next })
+        Ok(entries)
+    }
+
+    /// The containers that come after a cursor: each stands where the first of what matches in it
+    /// does.
+    fn containers_after(&self, after: Option<&Cursor>) -> Result<Vec<Entry>, SearchError> {
+        let mut best: BTreeMap<(usize, u32), Entry> = BTreeMap::new();
+        let parts = self.search.parts.len();
+        for (at, docs) in self.docs.iter().enumerate().filter(|(_, docs)| !docs.is_empty()) {
+            let (of, part) = (at / parts, at % parts);
+            self.search.meter.charge(docs.len())?;
+            self.search.parts[part].read(|content| {
+                let columns = self.columns(content, of, docs)?;
+                for doc in docs {
+                    let container = content.documents().container(doc);
+                    let entry =
+                        Entry { within: 0, doc: container, ..entry(content, part, doc, &columns) };
+                    let known = best.get(&(part, container));
+                    if known.is_none_or(|known| self.compare(&entry, known).is_lt()) {
+                        best.insert((part, container), entry);
+                    }
+                }
+                Ok::<_, SearchError>(())
+            })?;
+        }
+        let is_after = |entry: &Entry| after.is_none_or(|after| self.stands_after(entry, after));
+        Ok(best.into_values().filter(is_after).collect())
+    }
+
+    fn stands_after(&self, entry: &Entry, after: &Cursor) -> bool {
+        let keys = self.query.sort.iter().zip(entry.values.iter().zip(&after.values));
+        keys.map(|(key, (one, other))| compare(key.direction, one.as_ref(), other.as_ref()))
+            .find(|order| order.is_ne())
+            .unwrap_or_else(|| entry.place.cmp(&after.place))
+            .is_gt()
     }
 
     fn compare(&self, one: &Entry, other: &Entry) -> Ordering {
         let keys = self.query.sort.iter().zip(one.values.iter().zip(&other.values));
         keys.map(|(key, (one, other))| compare(key.direction, one.as_ref(), other.as_ref()))
             .find(|order| order.is_ne())
-            .unwrap_or_else(|| one.place.cmp(&other.place))
+            .unwrap_or_else(|| (one.place, one.within).cmp(&(other.place, other.within)))
     }
 
     /// Adds the first hits of one type in one part.
@@ -107,17 +160,16 @@ impl<'f> Found<'f> {
         of: usize,
         part: usize,
         docs: &RoaringBitmap,
-        after: Option<&Cursor>,
-        count: usize,
+        (after, count): (Option<&Cursor>, usize),
         entries: &mut Vec<Entry>,
     ) -> Result<(), SearchError> {
         self.search.parts[part].read(|content| {
             let columns = self.columns(content, of, docs)?;
-            let selection = Selection { search: self.search, content, columns, after, count };
+            let all_have_times = self.query.answer.contained == Contained::False;
+            let selection =
+                Selection { search: self.search, content, columns, after, count, all_have_times };
             for doc in selection.select(docs)? {
-                let values = selection.columns.iter().map(|column| column.value(content, doc));
-                let place = content.documents().get(doc).place;
-                entries.push(Entry { values: values.collect(), place, part, doc });
+                entries.push(entry(content, part, doc, &selection.columns));
             }
             Ok(())
         })
@@ -156,7 +208,8 @@ impl<'f> Found<'f> {
                 names: &self.search.index.names,
                 meter: &self.search.meter,
             };
-            if docs.len() <= FEW {
+            let is_small_share = docs.len() * SHARE < u64::from(content.documents().len());
+            if docs.len() <= FEW && (is_small_share || !content.keeps_views()) {
                 return Ok(Column::View(Arc::new(match facet {
                     Facet::ID => source.of_some_by_ids(docs)?,
                     facet => source.of_some_by_values(docs, facet, parameter.kind)?,
@@ -173,8 +226,40 @@ impl<'f> Found<'f> {
     }
 }
 
+/// Whether what is found is answered by what contains it.
+fn hits_are_containers(query: &Query) -> bool {
+    query.answer.contained != Contained::False
+        && query.answer.contained_match == ContainedMatch::Container
+}
+
+/// For each part the resources that contain one of these documents, or are one.
+fn containers(search: &Search<'_>, query: &Query, docs: &[RoaringBitmap]) -> Vec<RoaringBitmap> {
+    let parts = search.parts.iter().enumerate();
+    let each = parts.map(|(at, part)| {
+        let of_part = (0..query.types.len()).map(|of| &docs[of * search.parts.len() + at]);
+        part.read(|content| {
+            let documents = content.documents();
+            of_part.flatten().map(|doc| documents.container(doc)).collect()
+        })
+    });
+    each.collect()
+}
+
+fn entry(content: &dyn Part, part: usize, doc: u32, columns: &[Column]) -> Entry {
+    let documents = content.documents();
+    let values = columns.iter().map(|column| column.value(content, doc)).collect();
+    Entry { values, place: documents.get(doc).place, within: within(documents, doc), part, doc }
+}
+
+/// Which of the resources that its container contains a document is for, as [`Cursor::within`].
+fn within(documents: &Documents, doc: u32) -> u32 {
+    doc - documents.container(doc)
+}
+
 /// So few documents are sorted by themselves when no order of all is kept.
 pub(super) const FEW: u64 = 512;
+/// Where they are more than one of so many of their part, an order of all is made and kept.
+pub(super) const SHARE: u64 = 64;
 
 impl std::fmt::Debug for Found<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -186,8 +271,11 @@ impl Column {
     /// A number that sorts the documents of the part as the column does.
     fn rank(&self, content: &dyn Part, doc: u32) -> u64 {
         match self {
-            Self::Time(Direction::Ascending) => content.documents().get(doc).place.t.get(),
-            Self::Time(Direction::Descending) => !content.documents().get(doc).place.t.get(),
+            Self::Time(direction) => match (time(content, doc), direction) {
+                (None, _) => u64::MAX,
+                (Some(_), Direction::Ascending) => content.documents().get(doc).place.t.get(),
+                (Some(_), Direction::Descending) => !content.documents().get(doc).place.t.get(),
+            },
             Self::View(view) => u64::from(view.rank(doc)),
             Self::Missing => u64::from(MISSING),
         }
@@ -195,7 +283,7 @@ impl Column {
 
     fn value(&self, content: &dyn Part, doc: u32) -> Option<SortValue> {
         match self {
-            Self::Time(_) => Some(time(content, doc)),
+            Self::Time(_) => time(content, doc),
             Self::View(view) => view.value(doc).cloned(),
             Self::Missing => None,
         }
@@ -203,15 +291,18 @@ impl Column {
 
     fn compare(&self, content: &dyn Part, doc: u32, value: Option<&SortValue>) -> Ordering {
         match self {
-            Self::Time(direction) => compare(*direction, Some(&time(content, doc)), value),
+            Self::Time(direction) => compare(*direction, time(content, doc).as_ref(), value),
             Self::View(view) => view.compare(doc, value),
             Self::Missing => compare(Direction::Ascending, None, value),
         }
     }
 }
 
-fn time(content: &dyn Part, doc: u32) -> SortValue {
-    SortValue::Integer(content.documents().get(doc).place.t.get().cast_signed())
+/// When a document was written; what is contained has no time of its own.
+fn time(content: &dyn Part, doc: u32) -> Option<SortValue> {
+    let document = content.documents().get(doc);
+    (document.of == DocumentOf::Resource)
+        .then(|| SortValue::Integer(document.place.t.get().cast_signed()))
 }
 
 /// The first documents of one part in order.
@@ -221,6 +312,8 @@ struct Selection<'e> {
     columns: Vec<Column>,
     after: Option<&'e Cursor>,
     count: usize,
+    /// Whether none of the documents is for something contained.
+    all_have_times: bool,
 }
 
 /// Walking along a sorted view pays when so many steps find all.
@@ -235,11 +328,11 @@ impl Selection<'_> {
                     let first = documents.first_from(after.place);
                     let is_it =
                         first < documents.len() && documents.get(first).place == after.place;
-                    if is_it { documents.with_contained(first).end } else { first }
+                    if is_it { first.saturating_add(after.within).saturating_add(1) } else { first }
                 });
                 Ok(docs.range(start..).take(self.count).collect())
             }
-            [Column::Time(Direction::Descending)] => self.newest(docs),
+            [Column::Time(Direction::Descending)] if self.all_have_times => self.newest(docs),
             [Column::View(view)] => match self.walk(view, docs)? {
                 Some(found) => Ok(found),
                 None => self.least(docs),
@@ -255,7 +348,11 @@ impl Selection<'_> {
         values
             .map(|(column, value)| column.compare(self.content, doc, value.as_ref()))
             .find(|order| order.is_ne())
-            .unwrap_or_else(|| self.content.documents().get(doc).place.cmp(&after.place))
+            .unwrap_or_else(|| {
+                let documents = self.content.documents();
+                let own = (documents.get(doc).place, within(documents, doc));
+                own.cmp(&(after.place, after.within))
+            })
             .is_gt()
     }
 
@@ -300,7 +397,7 @@ impl Selection<'_> {
 
     /// The least by all columns, of all that come after the cursor.
     fn least(&self, docs: &RoaringBitmap) -> Result<Vec<u32>, SearchError> {
-        type Ranks = SmallVec<[u64; 2]>;
+        type Ranks = SmallVec<[u64; 4]>;
         let mut least: BinaryHeap<(Ranks, u32)> = BinaryHeap::with_capacity(self.count + 1);
         for (at, doc) in docs.iter().enumerate() {
             if at % 64 == 0 {

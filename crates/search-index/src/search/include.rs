@@ -1,15 +1,15 @@
 //! What is added to the hits of a page: `_include` and `_revinclude` (FHIR R4 3.1.1.5.4).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use fhir_core::VersionId;
 use fhir_search::{Include, IncludeDirection, IncludeSource};
 use roaring::RoaringBitmap;
 
 use super::{Among, Hit, Search};
-use crate::documents::Ordinal;
+use crate::documents::{DocumentOf, Ordinal};
 use crate::error::SearchError;
-use crate::evaluate::Node;
+use crate::evaluate::{Named, Node, naming};
 use crate::facet::{Facet, View};
 use crate::key::{ReferenceKey, read_reference_key};
 
@@ -20,6 +20,8 @@ pub struct Included {
     pub hits: Vec<Hit>,
     /// Whether there were more than may be added.
     pub is_cut: bool,
+    /// Whether a reference names a version that is no longer in the index, and may be elsewhere.
+    pub lacks_a_version: bool,
 }
 
 /// A document of some part.
@@ -30,6 +32,34 @@ struct Collected {
     added: Vec<Found>,
     limit: usize,
     is_cut: bool,
+    lacks_a_version: bool,
+}
+
+/// What the references of some resources name.
+#[derive(Default)]
+struct Targets {
+    local: Vec<(Ordinal, Option<VersionId>)>,
+    canonicals: BTreeSet<(String, Option<String>)>,
+}
+
+impl Targets {
+    fn add(&mut self, key: &[u8]) {
+        match read_reference_key(key) {
+            Some(ReferenceKey::Local { ordinal, version }) => {
+                // A version that is no number is none of this server's.
+                match version.map(|it| it.parse().ok()) {
+                    None => self.local.push((ordinal, None)),
+                    Some(Some(version)) => self.local.push((ordinal, Some(version))),
+                    Some(None) => {}
+                }
+            }
+            Some(ReferenceKey::Canonical { url, version }) => {
+                let version = version.map(|it| it.into_owned());
+                self.canonicals.insert((url.into_owned(), version));
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Collected {
@@ -49,7 +79,8 @@ impl Collected {
 impl Search<'_> {
     /// What `includes` add to the hits of a page, at most so many. References to what is not
     /// there, may not be seen or is contained add nothing. A reference to a version adds that
-    /// one, if it is still known.
+    /// one, if it is still known. A canonical adds what has its URL, and its version where it says
+    /// one.
     ///
     /// # Errors
     /// [`SearchError`] when it costs too much or was cancelled.
@@ -59,15 +90,11 @@ impl Search<'_> {
         includes: &[Include],
         limit: usize,
     ) -> Result<Included, SearchError> {
-        let own = hits.iter().filter_map(|hit| {
-            let names = self.index.names.read();
-            let ordinal = names.get(hit.resource_type.as_str(), hit.id.as_str())?;
-            drop(names);
-            self.current(ordinal)
-        });
+        let own = hits.iter().filter_map(|hit| self.document(hit));
         let mut newest: Vec<Found> = own.collect();
         let seen = newest.iter().copied().collect();
-        let mut collected = Collected { seen, added: Vec::new(), limit, is_cut: false };
+        let mut collected =
+            Collected { seen, added: Vec::new(), limit, is_cut: false, lacks_a_version: false };
         let mut is_first = true;
         while !newest.is_empty() && !collected.is_cut {
             let before = collected.added.len();
@@ -81,7 +108,8 @@ impl Search<'_> {
             is_first = false;
         }
         let added = collected.added.iter().filter_map(|(part, doc)| self.hit(*part, *doc));
-        Ok(Included { hits: added.collect(), is_cut: collected.is_cut })
+        let Collected { is_cut, lacks_a_version, .. } = collected;
+        Ok(Included { hits: added.collect(), is_cut, lacks_a_version })
     }
 
     /// The references that an include follows, each with the type that has it.
@@ -108,7 +136,7 @@ impl Search<'_> {
         collected: &mut Collected,
     ) -> Result<(), SearchError> {
         let followed = self.followed(include);
-        let mut targets: Vec<(Ordinal, Option<VersionId>)> = Vec::new();
+        let mut targets = Targets::default();
         for (at, part) in self.parts.iter().enumerate() {
             let docs = from.iter().filter(|(part, _)| *part == at).map(|(_, doc)| *doc);
             let docs: Vec<u32> = docs.collect();
@@ -128,25 +156,13 @@ impl Search<'_> {
                     let by_document = content.by_document(*facet);
                     for doc in &docs {
                         self.meter.charge(1)?;
-                        for key in by_document.of(*doc) {
-                            if let Some(ReferenceKey::Local { ordinal, version }) =
-                                read_reference_key(key)
-                            {
-                                // A version that is no number is none of this server's.
-                                let number = version.map(|it| it.parse().ok());
-                                match number {
-                                    None => targets.push((ordinal, None)),
-                                    Some(Some(version)) => targets.push((ordinal, Some(version))),
-                                    Some(None) => {}
-                                }
-                            }
-                        }
+                        by_document.of(*doc).into_iter().for_each(|key| targets.add(key));
                     }
                 }
                 Ok::<_, SearchError>(())
             })?;
         }
-        for (ordinal, version) in targets {
+        for (ordinal, version) in targets.local {
             self.meter.charge(1)?;
             let is_wanted = include
                 .target
@@ -156,31 +172,63 @@ impl Search<'_> {
                 continue;
             }
             let found = match version {
-                Some(version) => self.version(ordinal, version),
+                Some(version) => self.version(ordinal, version, collected),
                 None => self.current(ordinal),
             };
             if let Some(found) = found {
                 collected.add(found);
             }
         }
+        for (url, version) in &targets.canonicals {
+            self.named_for(url, version.as_deref(), include, collected)?;
+        }
         Ok(())
     }
 
-    /// The document of a certain version, if it was there and may be seen.
-    fn version(&self, ordinal: Ordinal, version: VersionId) -> Option<Found> {
-        self.parts.iter().enumerate().rev().find_map(|(at, part)| {
+    /// Adds what a canonical names.
+    fn named_for(
+        &self,
+        url: &str,
+        version: Option<&str>,
+        include: &Include,
+        collected: &mut Collected,
+    ) -> Result<(), SearchError> {
+        let types = self.index.numbers.read().types_with("url");
+        for of in types {
+            let is_wanted = include.target.as_ref().is_none_or(|target| target.as_str() == &*of);
+            let Some(node) = self.named(&of, url, version).filter(|_| is_wanted) else { continue };
+            for part in 0..self.parts.len() {
+                for doc in self.documents(part, &of, &node, Among::Resources)? {
+                    self.meter.charge(1)?;
+                    collected.add((part, doc));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The document of a certain version, if it was there and may be seen: for what it says, and
+    /// for what the newest one says that was there.
+    fn version(
+        &self,
+        ordinal: Ordinal,
+        version: VersionId,
+        collected: &mut Collected,
+    ) -> Option<Found> {
+        let (part, doc) = self.current(ordinal)?;
+        let newest = self.parts[part].read(|content| content.documents().get(doc).version);
+        if version > newest {
+            return None;
+        }
+        let found = self.parts.iter().enumerate().rev().find_map(|(at, part)| {
             let doc = part.read(|content| {
                 let documents = content.documents();
                 documents.of(ordinal).find(|doc| documents.get(*doc).version == version)
             });
-            doc.filter(|doc| self.shows_version(at, *doc, ordinal)).map(|doc| (at, doc))
-        })
-    }
-
-    /// Whether an older version may be shown: for what it says, and for what the newest one says
-    /// that was there.
-    fn shows_version(&self, part: usize, doc: u32, ordinal: Ordinal) -> bool {
-        self.shows_content(part, doc) && self.current(ordinal).is_some()
+            doc.map(|doc| (at, doc))
+        });
+        collected.lacks_a_version |= found.is_none();
+        found.filter(|(part, doc)| self.shows_content(*part, *doc))
     }
 
     fn reverse(
@@ -189,22 +237,23 @@ impl Search<'_> {
         include: &Include,
         collected: &mut Collected,
     ) -> Result<(), SearchError> {
-        let mut ordinals = RoaringBitmap::new();
+        let (mut ordinals, mut named) = (RoaringBitmap::new(), Named::new());
         for (part, doc) in to {
             let document = self.parts[*part].read(|content| content.documents().get(*doc));
-            let is_wanted = include
-                .target
-                .as_ref()
-                .is_none_or(|target| self.index.names.read().type_of(document.ordinal) == target);
-            if is_wanted {
+            let of = self.index.names.read().type_of(document.ordinal).clone();
+            let is_wanted = include.target.as_ref().is_none_or(|target| of == *target);
+            // Nothing outside its container refers to what is contained.
+            if is_wanted && document.of == DocumentOf::Resource {
                 ordinals.insert(document.ordinal.0);
+                self.add_names((*part, *doc), of.as_str(), &mut named);
             }
         }
         if ordinals.is_empty() {
             return Ok(());
         }
         for (of, facet) in self.followed(include) {
-            let node = Node::Targets { facet, ordinals: ordinals.clone() };
+            let targets = Node::Targets { facet, ordinals: ordinals.clone() };
+            let node = Node::Any(vec![targets, naming(facet, named.clone())]);
             for part in 0..self.parts.len() {
                 for doc in self.documents(part, &of, &node, Among::Resources)? {
                     self.meter.charge(1)?;

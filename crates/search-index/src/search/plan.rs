@@ -397,6 +397,8 @@ impl<'p> Planner<'p, '_> {
                 let dear = Some(sum.keys + sum.documents / 16);
                 Step { rank, dear, ..leaf(way, sum.keys, sum.documents, sum.cost) }
             }
+            // At most: where nothing is unknown in base units it is skipped.
+            Node::Unconverted { node, .. } => self.node(node, documents),
             Node::Targets { facet, ordinals } => {
                 let mut sum = Counts::default();
                 for part in self.search.parts.iter() {

@@ -28,7 +28,8 @@ impl<'s> Search<'s> {
             let head = self.index.head();
             let now = Search::of_everything(self.index, Arc::clone(&self.parts), head, context);
             let shown_now = now.shown(parts)?;
-            self.close(&mut visible, &shown_now);
+            self.meter.charge(now.cost())?;
+            self.close(&mut visible, &shown_now)?;
         }
         for (scope, visible) in self.scopes.iter_mut().zip(visible) {
             scope.visible = Some(visible);
@@ -83,9 +84,18 @@ impl<'s> Search<'s> {
     }
 
     /// Takes out the documents that have been replaced by what may not be seen.
-    fn close(&self, visible: &mut [RoaringBitmap], shown_now: &[RoaringBitmap]) {
+    fn close(
+        &self,
+        visible: &mut [RoaringBitmap],
+        shown_now: &[RoaringBitmap],
+    ) -> Result<(), SearchError> {
         for (at, part) in self.parts.iter().enumerate() {
             for doc in self.scopes[at].ended.since() {
+                // What is not shown for what it says need not be closed, nor be paid for.
+                if !visible[at].contains(*doc) {
+                    continue;
+                }
+                self.meter.charge(1)?;
                 let of = part.read(|content| {
                     let documents = content.documents();
                     (*doc < documents.len()).then(|| documents.get(*doc))
@@ -101,6 +111,7 @@ impl<'s> Search<'s> {
                 }
             }
         }
+        Ok(())
     }
 
     /// The newest document of a resource, whether or not it has ended, and its part.

@@ -21,8 +21,8 @@ use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::exchange::patches;
-use crate::interactions::{create, update, write};
-use crate::validation::Judged;
+use crate::interactions::{conditional_update, create, update, write};
+use crate::validation::{self, Judged, NotCommitted};
 
 /// How often a transaction is planned again when others touched what it looked up.
 const TRIES: usize = 16;
@@ -53,15 +53,18 @@ pub(crate) async fn transaction(
             conditions,
         };
         let terms = terms(context.server, context.database, context.named, &transaction.changes)?;
-        match context.database.commit_under(transaction, terms).await {
+        let tenant = &context.grant.tenant;
+        let (database, validation) =
+            (&context.server.databases[tenant], &context.server.validations[tenant]);
+        match validation::commit(database, validation, transaction, terms).await {
             Ok(receipt) => {
                 let committed = Committed { snapshot, identities, receipt };
                 let whole = (bundle, &*targets);
                 return respond(context, whole, (&entries, &judged), &committed).await;
             }
-            Err(CommitError::Raced) => {}
+            Err(NotCommitted::Commit(CommitError::Raced)) => {}
             // What is patched is the newest version; which one is expected, the plan judges.
-            Err(CommitError::Precondition { change, .. })
+            Err(NotCommitted::Commit(CommitError::Precondition { change, .. }))
                 if is_patch(&targets, &entry_of, change) => {}
             Err(error) => return Err(failed(context, &targets, &entry_of, error)),
         }
@@ -142,7 +145,7 @@ fn failed(
     context: &Context<'_>,
     targets: &[Target],
     entry_of: &[usize],
-    error: CommitError,
+    error: NotCommitted,
 ) -> ServerError {
     let (change, error) = write::refused(error);
     let Some(&entry) = change.and_then(|change| entry_of.get(change)) else {
@@ -155,6 +158,10 @@ fn failed(
                 Ok(may_create) => may_create.explain(error, &target.conditions),
                 Err(refused) => refused,
             }
+        }
+        // A match is expected not to be absent, but by If-None-Match.
+        Interaction::ConditionalUpdate(_) if target.conditions.if_none_match.is_none() => {
+            conditional_update::id_taken(error, &[])
         }
         _ => error,
     };
@@ -198,6 +205,16 @@ async fn respond(
                         false => answer,
                     }
                 }
+            }
+            Planned::Deleted(changes) => {
+                let version = match changes.as_slice() {
+                    [one] => {
+                        let written = write::written(&committed.receipt, *one)?;
+                        written.version.map(|version| (version, written.instant))
+                    }
+                    _ => None,
+                };
+                Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) }
             }
             Planned::Existing(of, id) => create::exists(&call, &committed.snapshot, of, id).await?,
             Planned::Read => match read(call, &mut allowance).await {

@@ -100,8 +100,8 @@ fn at_once(bundle: &Bundle<'_>) -> usize {
     (BYTES_AT_ONCE / longest.max(1)).clamp(1, AT_ONCE)
 }
 
-/// What an entry shares with those that it must follow in order: the resource it is about; for
-/// creates, where one has a condition that others of its type may come to meet, the type.
+/// What an entry shares with those that it must follow in order: the resource it is about; where
+/// one of its step has a condition that others of its type may come to meet, the type.
 #[derive(PartialEq, Eq, Hash)]
 enum Follows<'t> {
     Instance(&'t Instance),
@@ -116,18 +116,31 @@ fn chains(targets: &[Result<Target, ServerError>], step: Step) -> Vec<Vec<usize>
         .iter()
         .flatten()
         .filter(of_step)
-        .filter(|target| target.conditions.if_none_exist.is_some())
+        .filter(|target| {
+            target.conditions.if_none_exist.is_some()
+                || matches!(
+                    target.interaction,
+                    Interaction::ConditionalUpdate(_)
+                        | Interaction::ConditionalPatch(_)
+                        | Interaction::ConditionalDelete(_)
+                )
+        })
         .filter_map(|target| target.interaction.resource_type())
         .collect();
     let mut chains: Vec<Vec<usize>> = Vec::new();
     let mut chain_of: HashMap<Follows<'_>, usize> = HashMap::new();
     for (index, target) in targets.iter().enumerate() {
         let Some(target) = target.as_ref().ok().filter(of_step) else { continue };
-        let follows = match &target.interaction {
-            Interaction::Delete(instance)
-            | Interaction::Update(instance)
-            | Interaction::Patch(instance) => Some(Follows::Instance(instance)),
-            other => other.resource_type().filter(|of| conditional.contains(of)).map(Follows::Type),
+        let of = target.interaction.resource_type().filter(|of| conditional.contains(of));
+        let follows = match (&target.interaction, of) {
+            (_, Some(of)) => Some(Follows::Type(of)),
+            (
+                Interaction::Delete(instance)
+                | Interaction::Update(instance)
+                | Interaction::Patch(instance),
+                None,
+            ) => Some(Follows::Instance(instance)),
+            _ => None,
         };
         let chain = match follows {
             Some(follows) => *chain_of.entry(follows).or_insert(chains.len()),

@@ -7,6 +7,8 @@
 mod all_or_none;
 mod allowance;
 mod batch;
+mod conditional;
+mod matches;
 mod narrative;
 mod patches;
 mod plan;

@@ -1,9 +1,9 @@
 //! A transaction planned against one snapshot: what it writes, and what it found to be so.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use contract::{Instance, Interaction};
-use database::{Action, Body, Change, Condition, Expect, IdentifierKey, Method, Snapshot};
+use database::{Action, Body, Change, Condition, Expect, Method, Snapshot};
 use fhir_core::json::Replacements;
 use fhir_core::{Bundle, Resource, ResourceId, ResourceType, VersionId};
 use fhir_validation::{OtherEntries, SentIn};
@@ -13,10 +13,10 @@ use super::allowance::Allowance;
 use super::patches::PatchedResource;
 use super::references::{Becomes, Destination, Destinations, Rewritten};
 use super::target::{Step, Target};
-use crate::criteria::Criteria;
+use crate::criteria::{Criteria, IF_NONE_EXIST};
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
-use crate::interactions::create::IF_NONE_EXIST;
+use crate::interactions::create::refuse_search;
 use crate::interactions::preconditions::expected;
 use crate::interactions::write::Issues;
 use crate::interactions::{update, write};
@@ -36,44 +36,45 @@ pub(crate) struct Plan {
 pub(crate) enum Planned {
     /// The change with this index.
     Change(usize),
+    /// The changes with these indexes: what criteria matched is deleted.
+    Deleted(Vec<usize>),
     /// A conditional create that found this resource.
     Existing(ResourceType, ResourceId),
     /// Read after the commit.
     Read,
 }
 
-type Identity = (ResourceType, ResourceId);
-
-/// The resources that a transaction writes, by type and identifier.
-type Borne = HashMap<(ResourceType, IdentifierKey), Vec<ResourceId>>;
+pub(super) type Identity = (ResourceType, ResourceId);
 
 /// What an entry writes, before its references are resolved.
-struct Write<'a> {
-    entry: usize,
-    identity: Identity,
-    full_url: Option<&'a str>,
-    resource: Option<&'a Resource<'a>>,
-    method: Method,
-    expect: Expect,
+pub(super) struct Write<'a> {
+    pub(super) entry: usize,
+    pub(super) identity: Identity,
+    pub(super) full_url: Option<&'a str>,
+    pub(super) resource: Option<&'a Resource<'a>>,
+    pub(super) method: Method,
+    pub(super) expect: Expect,
+    /// What it was chosen by, where the entry does not name it.
+    pub(super) criteria: Option<Criteria>,
 }
 
 pub(crate) struct Planner<'a> {
-    context: &'a Context<'a>,
-    snapshot: &'a Snapshot,
-    bundle: &'a Bundle<'a>,
-    targets: &'a [Target],
+    pub(super) context: &'a Context<'a>,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) bundle: &'a Bundle<'a>,
+    pub(super) targets: &'a [Target],
     patched: &'a BTreeMap<usize, PatchedResource<'a>>,
-    writes: Vec<Write<'a>>,
+    pub(super) writes: Vec<Write<'a>>,
     /// The entry that writes each resource.
-    written: HashMap<Identity, usize>,
+    pub(super) written: HashMap<Identity, usize>,
     /// The entry that writes each resource, or finds it by its condition.
     touched: HashMap<Identity, usize>,
     destinations: Destinations,
-    conditions: HashMap<Criteria, Vec<ResourceId>>,
-    /// Conditional creates that found nothing, by what they looked for.
-    creating: HashMap<Criteria, usize>,
+    pub(super) conditions: HashMap<Criteria, Vec<ResourceId>>,
+    /// Conditional creates and updates that found nothing, by what they looked for.
+    pub(super) creating: HashMap<Criteria, usize>,
     entries: Vec<Planned>,
-    judged: Option<&'a mut BTreeMap<usize, Judged>>,
+    pub(super) judged: Option<&'a mut BTreeMap<usize, Judged>>,
 }
 
 impl<'a> Planner<'a> {
@@ -119,11 +120,8 @@ impl<'a> Planner<'a> {
         }
         self.check_reads().await?;
         let changes = self.changes().await?;
-        let conditions = self.conditions.into_iter().map(|(criteria, found)| Condition {
-            resource_type: criteria.resource_type,
-            identifier: criteria.identifier,
-            found,
-        });
+        let conditions = self.conditions.into_iter();
+        let conditions = conditions.map(|(criteria, found)| criteria.condition(found));
         Ok(Plan {
             changes,
             entry_of: self.writes.iter().map(|write| write.entry).collect(),
@@ -163,12 +161,14 @@ impl<'a> Planner<'a> {
                 let identity = (instance.resource_type.clone(), instance.id.clone());
                 self.write(index, identity, None, Method::Delete, expected(&target.conditions)?)
             }
+            Interaction::ConditionalUpdate(of) => self.conditional_update(index, target, of).await,
+            Interaction::ConditionalDelete(of) => self.conditional_delete(index, target, of).await,
             _ if target.step() == Step::Read => Ok(Planned::Read),
             other => Err(ServerError::NotThereYet(other.code())),
         }
     }
 
-    fn resource(&self, index: usize) -> Result<&'a Resource<'a>, ServerError> {
+    pub(super) fn resource(&self, index: usize) -> Result<&'a Resource<'a>, ServerError> {
         self.bundle.entries[index].resource.as_ref().ok_or(ServerError::BodyMissing)
     }
 
@@ -180,16 +180,14 @@ impl<'a> Planner<'a> {
     ) -> Result<Planned, ServerError> {
         let call = target.call(self.context, None);
         call.unrestricted()?;
+        refuse_search(&target.query)?;
         let resource = self.resource(index)?;
         if resource.resource_type() != of {
             let found = resource.resource_type().clone();
             return Err(ServerError::TypeDiffers { expected: of.clone(), found });
         }
         if let Some(text) = &target.conditions.if_none_exist {
-            call.may_search(of)?;
-            let schema = self.context.database.schema();
-            let criteria = Criteria::if_none_exist(schema, of, text)
-                .map_err(|error| error.at(IF_NONE_EXIST))?;
+            let criteria = Criteria::if_none_exist(&call, of, text).await?;
             match self.find(&criteria).await? {
                 [] => {}
                 [existing] => {
@@ -203,28 +201,10 @@ impl<'a> Planner<'a> {
                     return Err(ServerError::MultipleMatches { criteria }.at(IF_NONE_EXIST));
                 }
             }
-            if let Some(other) = self.creating.insert(criteria, index) {
-                return Err(ServerError::InvalidTransaction {
-                    expression: format!("Bundle.entry[{index}].request.ifNoneExist"),
-                    text: format!(
-                        "entries {other} and {index} would both create what \"{text}\" matches; \
-                         keep one and let the others refer to it"
-                    ),
-                });
-            }
+            self.creates(criteria, (index, "ifNoneExist"), text)?;
         }
         let identity = (of.clone(), write::new_id(self.context.server));
         self.write(index, identity, Some(resource), Method::Post, Expect::New)
-    }
-
-    /// What criteria match before the transaction; asked once.
-    async fn find(&mut self, criteria: &Criteria) -> Result<&[ResourceId], ServerError> {
-        if !self.conditions.contains_key(criteria) {
-            let (of, identifier) = (&criteria.resource_type, &criteria.identifier);
-            let found = self.snapshot.identified(of, identifier).await?;
-            self.conditions.insert(criteria.clone(), found);
-        }
-        Ok(&self.conditions[criteria])
     }
 
     /// Notes which resource the entry writes or finds by its condition; each may be touched once
@@ -237,7 +217,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Notes what the entry writes.
-    fn write(
+    pub(super) fn write(
         &mut self,
         index: usize,
         identity: Identity,
@@ -252,7 +232,8 @@ impl<'a> Planner<'a> {
             self.lead(index, &identity, method == Method::Post)?;
         }
         let full_url = self.bundle.entries[index].full_url.as_deref();
-        self.writes.push(Write { entry: index, identity, full_url, resource, method, expect });
+        let (entry, criteria) = (index, None);
+        self.writes.push(Write { entry, identity, full_url, resource, method, expect, criteria });
         Ok(Planned::Change(self.writes.len() - 1))
     }
 
@@ -354,8 +335,8 @@ impl<'a> Planner<'a> {
                     rewritten.value,
                     match rewritten.becomes {
                         Becomes::Text(text) => text,
-                        Becomes::Match(criteria, _) => {
-                            format!("{}/{}", criteria.resource_type, matches[&criteria])
+                        Becomes::Match { resource_type, text, .. } => {
+                            format!("{resource_type}/{}", matches[&text])
                         }
                     },
                 );
@@ -373,6 +354,11 @@ impl<'a> Planner<'a> {
                 None => Action::Delete,
             };
             changes.push(Change { resource_type, id, action, expect: write.expect.clone() });
+        }
+        for (index, change) in changes.iter().enumerate() {
+            if let Action::Write { body, .. } = &change.action {
+                self.tell_unmatched(index, body.plain());
+            }
         }
         Ok(changes)
     }
@@ -416,68 +402,6 @@ impl<'a> Planner<'a> {
             }
         }
         issues.refuse_invalid()
-    }
-
-    /// The one match of each conditional reference.
-    async fn matches(
-        &mut self,
-        rewrites: &[Vec<Rewritten<'a>>],
-    ) -> Result<HashMap<Criteria, ResourceId>, ServerError> {
-        let mut matches = HashMap::new();
-        let mut borne = None;
-        for (index, list) in rewrites.iter().enumerate() {
-            for rewritten in list {
-                let Becomes::Match(criteria, text) = &rewritten.becomes else { continue };
-                if matches.contains_key(criteria) {
-                    continue;
-                }
-                let entry = self.writes[index].entry;
-                let borne = borne.get_or_insert_with(|| self.borne());
-                let one = self.one_match(entry, criteria, text, borne).await;
-                let one = one.map_err(|error| error.at(&rewritten.expression).in_entry(entry))?;
-                matches.insert(criteria.clone(), one);
-            }
-        }
-        Ok(matches)
-    }
-
-    /// The one match among what was there before, less what the transaction deletes, and what it
-    /// writes (HTTP-184).
-    async fn one_match(
-        &mut self,
-        entry: usize,
-        criteria: &Criteria,
-        text: &str,
-        borne: &Borne,
-    ) -> Result<ResourceId, ServerError> {
-        let of = &criteria.resource_type;
-        self.targets[entry].call(self.context, None).may_search(of)?;
-        let mut found: BTreeSet<ResourceId> = self.find(criteria).await?.iter().cloned().collect();
-        found.retain(|id| !self.written.contains_key(&(of.clone(), id.clone())));
-        let written = borne.get(&(of.clone(), criteria.identifier.clone()));
-        found.extend(written.into_iter().flatten().cloned());
-        let mut found = found.into_iter();
-        let criteria = text.to_owned();
-        match (found.next(), found.next()) {
-            (Some(one), None) => Ok(one),
-            (None, _) => Err(ServerError::NoMatch { criteria }),
-            (Some(_), Some(_)) => Err(ServerError::MultipleMatches { criteria }),
-        }
-    }
-
-    /// Which of the resources written bear which identifiers.
-    fn borne(&self) -> Borne {
-        let mut borne = Borne::new();
-        for write in &self.writes {
-            let Some(resource) = write.resource else {
-                continue;
-            };
-            for key in database::identifiers(resource, self.context.database.schema()) {
-                let ids = borne.entry((write.identity.0.clone(), key)).or_default();
-                ids.push(write.identity.1.clone());
-            }
-        }
-        borne
     }
 }
 

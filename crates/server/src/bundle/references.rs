@@ -10,7 +10,6 @@ use fhir_schema::Schema;
 use super::narrative;
 use super::walk::{Place, walk};
 use crate::PublicBase;
-use crate::criteria::Criteria;
 use crate::error::ServerError;
 use crate::interactions::write::Issues;
 
@@ -40,8 +39,13 @@ pub(crate) struct Rewritten<'a> {
 #[derive(Debug)]
 pub(crate) enum Becomes {
     Text(String),
-    /// The one match of these criteria; the text they were written as.
-    Match(Criteria, String),
+    /// The one match among resources of this type.
+    Match {
+        resource_type: ResourceType,
+        criteria: String,
+        /// The whole reference as it was written.
+        text: String,
+    },
 }
 
 impl Destination {
@@ -100,8 +104,7 @@ impl Destinations {
     /// Everything in `resource` that is written as something else, in reading order.
     ///
     /// # Errors
-    /// [`ServerError::InvalidContent`] for a `urn:` reference that no entry has as its `fullUrl`;
-    /// [`ServerError::CriteriaNotSupported`] for a conditional reference that cannot be resolved.
+    /// [`ServerError::InvalidContent`] for a `urn:` reference that no entry has as its `fullUrl`.
     pub(crate) fn rewrite<'a>(
         &self,
         schema: &Schema,
@@ -111,7 +114,6 @@ impl Destinations {
     ) -> Result<Vec<Rewritten<'a>>, ServerError> {
         let mut rewritten = Vec::new();
         let mut issues = Issues::default();
-        let mut failed = None;
         walk(schema, resource, &mut |place, value, trail| {
             let Some(text) = value.as_str() else { return };
             let becomes = match place {
@@ -121,59 +123,31 @@ impl Destinations {
                 }
                 Place::Reference => match self.resolve(&text, full_url) {
                     Some(text) => Some(Becomes::Text(text)),
-                    None => match unresolved(schema, base, &text) {
-                        Ok(criteria) => criteria,
-                        Err(Unresolvable::Dangling) => {
-                            issues.note(|| {
-                                let text = format!(
-                                    "\"{text}\" is the fullUrl of no entry; add the entry or \
-                                     refer to Type/id"
-                                );
-                                Issue::error(IssueCode::NotFound, text).at(trail.to_string())
-                            });
-                            None
-                        }
-                        Err(Unresolvable::Criteria(error)) => {
-                            failed.get_or_insert_with(|| error.at(trail.to_string()));
-                            None
-                        }
-                    },
+                    None if text.starts_with("urn:uuid:") || text.starts_with("urn:oid:") => {
+                        issues.note(|| {
+                            let text = format!(
+                                "\"{text}\" is the fullUrl of no entry; add the entry or \
+                                 refer to Type/id"
+                            );
+                            Issue::error(IssueCode::NotFound, text).at(trail.to_string())
+                        });
+                        None
+                    }
+                    None => conditional(base, &text).map(|(resource_type, criteria)| {
+                        let (criteria, text) = (criteria.to_owned(), text.clone().into_owned());
+                        Becomes::Match { resource_type, criteria, text }
+                    }),
                 },
             };
             if let Some(becomes) = becomes {
                 let expression = match &becomes {
-                    Becomes::Match(..) => trail.to_string(),
+                    Becomes::Match { .. } => trail.to_string(),
                     Becomes::Text(_) => String::new(),
                 };
                 rewritten.push(Rewritten { value, becomes, expression });
             }
         });
-        match failed {
-            Some(error) => Err(error),
-            None => issues.refuse_any().map(|()| rewritten),
-        }
-    }
-}
-
-enum Unresolvable {
-    Dangling,
-    Criteria(ServerError),
-}
-
-/// What a reference that no entry answers becomes: criteria to resolve, or itself.
-fn unresolved(
-    schema: &Schema,
-    base: &PublicBase,
-    text: &str,
-) -> Result<Option<Becomes>, Unresolvable> {
-    if text.starts_with("urn:uuid:") || text.starts_with("urn:oid:") {
-        return Err(Unresolvable::Dangling);
-    }
-    match conditional(base, text) {
-        Some((of, criteria)) => Criteria::read(schema, &of, criteria)
-            .map(|criteria| Some(Becomes::Match(criteria, text.to_owned())))
-            .map_err(Unresolvable::Criteria),
-        None => Ok(None),
+        issues.refuse_any().map(|()| rewritten)
     }
 }
 
@@ -218,7 +192,9 @@ mod tests {
         Ok(match found.first().map(|rewritten| &rewritten.becomes) {
             None => reference.to_owned(),
             Some(Becomes::Text(text)) => text.clone(),
-            Some(Becomes::Match(criteria, _)) => format!("match of {}", criteria.resource_type),
+            Some(Becomes::Match { resource_type, criteria, .. }) => {
+                format!("match of {resource_type} by {criteria}")
+            }
         })
     }
 
@@ -258,15 +234,14 @@ mod tests {
     #[test]
     fn conditional_references_are_to_be_resolved() {
         // HTTP-183
-        check("Patient?identifier=a|b", None, "match of Patient");
-        check("http://own/fhir/Patient?identifier=a|b", None, "match of Patient");
-        check("Patient?identifier=http://other/ids|b", None, "match of Patient");
-        let unsupported = becomes("Patient?name=x", None);
-        assert!(matches!(
-            unsupported,
-            Err(ServerError::AtExpression { expression, .. })
-                if expression == "Observation.subject.reference"
-        ));
+        for (reference, expected) in [
+            ("Patient?identifier=a|b", "identifier=a|b"),
+            ("http://own/fhir/Patient?identifier=a|b", "identifier=a|b"),
+            ("Patient?identifier=http://other/ids|b", "identifier=http://other/ids|b"),
+            ("Patient?name=x&birthdate=2000", "name=x&birthdate=2000"),
+        ] {
+            check(reference, None, &format!("match of Patient by {expected}"));
+        }
     }
 
     #[test]

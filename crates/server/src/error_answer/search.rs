@@ -14,6 +14,12 @@ pub(super) fn describe_query(error: &QueryError) -> (StatusCode, Vec<Issue>) {
     (status, vec![issue(error)])
 }
 
+/// A parameter that cannot be used in criteria, wherever those stand.
+pub(super) fn describe_criteria(criteria: &str, error: &QueryError) -> (StatusCode, Vec<Issue>) {
+    let text = format!("the criteria \"{criteria}\" cannot be used: {error}");
+    (BAD_REQUEST, vec![Issue::error(code(&error.problem), text)])
+}
+
 /// Whether it is about what the URL's path names: such a place is not there.
 fn is_of_path(error: &QueryError) -> bool {
     use QueryProblem as P;
@@ -59,6 +65,8 @@ fn code(problem: &QueryProblem) -> IssueCode {
         | P::NotInCompartment { .. }
         | P::UnknownCompartment(_)
         | P::UnknownNamedQuery(_)
+        | P::UnknownList { .. }
+        | P::NotOnList { .. }
         | P::TypeOfOneType
         | P::NotSortable { .. } => IssueCode::NotSupported,
         P::AmbiguousChain { .. } => IssueCode::MultipleMatches,
@@ -98,7 +106,7 @@ pub(super) fn describe_search(error: &SearchError) -> (StatusCode, Vec<Issue>) {
     let bad = |code, text: String| (BAD_REQUEST, vec![Issue::error(code, text)]);
     match error {
         // These are other errors of the server, and become them before they are answered.
-        SearchError::Read(_) => describe(&ServerError::Interrupted),
+        SearchError::Read(_) | SearchError::Abandoned => describe(&ServerError::Interrupted),
         SearchError::Cursor(_) => describe(&ServerError::PageLinkInvalid),
         SearchError::BeforeHorizon => describe(&ServerError::PageLinkExpired),
         SearchError::IndexNotReady => rebuilding(),
@@ -114,6 +122,9 @@ pub(super) fn describe_search(error: &SearchError) -> (StatusCode, Vec<Issue>) {
         SearchError::TooCostly { budget, estimated, most } => {
             (BAD_REQUEST, vec![too_costly(*budget, *estimated, most.as_deref())])
         }
+        SearchError::ContainedUnexplained => {
+            bad(IssueCode::NotSupported, format!("{error}; leave _contained or _explain out"))
+        }
         SearchError::Codes(error @ CodesError::UnknownValueSet(_)) => {
             bad(IssueCode::NotFound, format!("{error}; write the URL of one that is here"))
         }
@@ -123,24 +134,14 @@ pub(super) fn describe_search(error: &SearchError) -> (StatusCode, Vec<Issue>) {
         SearchError::Codes(error @ CodesError::Undecided { .. }) => {
             bad(IssueCode::NotSupported, format!("{error}; ask for the codes themselves"))
         }
-        SearchError::FunctionalList(_) => (
+        SearchError::AmbiguousId { parameter, .. } => (
             BAD_REQUEST,
             vec![
                 Issue::error(
-                    IssueCode::NotSupported,
-                    format!("{error}, and this server makes none; name a List by its id"),
+                    IssueCode::MultipleMatches,
+                    format!("{error}; write the type before the id, as Type/id"),
                 )
-                .at("http._list"),
-            ],
-        ),
-        SearchError::Contained => (
-            BAD_REQUEST,
-            vec![
-                Issue::error(
-                    IssueCode::NotSupported,
-                    format!("{error}; leave out _contained, or search by a chain into them"),
-                )
-                .at("http._contained"),
+                .at(format!("http.{parameter}")),
             ],
         ),
     }

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use database::BeingIndexed;
 use fhir_core::Instant;
 use fhir_schema::Schema;
 use fhir_terminology::Terminology;
@@ -14,13 +15,13 @@ use serde_json::{Value, json};
 use super::search::Stated;
 use super::terminology_capabilities::terminology_capabilities;
 use super::{quarantine, validate};
-use crate::PublicBase;
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 use crate::negotiation::parameters;
 use crate::table::{Place, TABLE};
 use crate::terminology::built_in;
 use crate::validation::{Definitions, has_validator};
+use crate::{Limits, PublicBase};
 
 /// The statements for a tenant, each written when somebody first asks for it: the
 /// CapabilityStatement anew when the tenant's packages change, and the TerminologyCapabilities.
@@ -28,6 +29,8 @@ pub(crate) struct Statement {
     written: Mutex<Option<Written>>,
     terminology: Arc<OnceLock<Bytes>>,
     base: PublicBase,
+    /// How many resources one conditional delete deletes at most.
+    conditional_deletes: usize,
     started: Instant,
     schema: &'static Schema,
     /// What FHIR itself defines.
@@ -37,35 +40,53 @@ pub(crate) struct Statement {
 /// The CapabilityStatement with what the packages came to when it was written.
 struct Written {
     definitions: Option<Arc<Definitions>>,
+    being_indexed: Option<BeingIndexed>,
     json: Bytes,
 }
 
 impl Statement {
     /// Those of a tenant whose resources are of this schema's FHIR version.
-    pub(crate) fn new(base: &PublicBase, started: Instant, schema: &'static Schema) -> Self {
+    pub(crate) fn new(
+        (base, limits): (&PublicBase, &Limits),
+        started: Instant,
+        schema: &'static Schema,
+    ) -> Self {
+        let conditional_deletes = limits.conditional_deletes;
         let built_in = built_in(schema.fhir_version());
         let (written, terminology) = (Mutex::default(), Arc::default());
-        Self { written, terminology, base: base.clone(), started, schema, built_in }
+        let base = base.clone();
+        Self { written, terminology, base, conditional_deletes, started, schema, built_in }
     }
 
     /// The CapabilityStatement of a tenant with these definitions.
-    async fn with(&self, definitions: Option<Arc<Definitions>>) -> Result<Bytes, ServerError> {
-        if let Some(json) = self.kept(definitions.as_ref()) {
+    async fn with(
+        &self,
+        definitions: Option<Arc<Definitions>>,
+        being_indexed: Option<BeingIndexed>,
+    ) -> Result<Bytes, ServerError> {
+        if let Some(json) = self.kept(definitions.as_ref(), being_indexed.as_ref()) {
             return Ok(json);
         }
         let (base, started, schema) = (self.base.clone(), self.started, self.schema);
-        let of = definitions.clone();
-        let write =
-            move || Bytes::from(statement(&base, started, schema, of.as_deref()).to_string());
+        let most = self.conditional_deletes;
+        let of = (definitions.clone(), being_indexed.clone());
+        let write = move || {
+            let of = (of.0.as_deref(), of.1.as_ref());
+            Bytes::from(statement((&base, most), started, schema, of).to_string())
+        };
         let json =
             tokio::task::spawn_blocking(write).await.map_err(|_| ServerError::Interrupted)?;
-        let written = Written { definitions, json: json.clone() };
+        let written = Written { definitions, being_indexed, json: json.clone() };
         *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(written);
         Ok(json)
     }
 
-    /// What was written with the same definitions.
-    fn kept(&self, definitions: Option<&Arc<Definitions>>) -> Option<Bytes> {
+    /// What was written with the same definitions, when as much was indexed.
+    fn kept(
+        &self,
+        definitions: Option<&Arc<Definitions>>,
+        being_indexed: Option<&BeingIndexed>,
+    ) -> Option<Bytes> {
         let kept = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let written = kept.as_ref()?;
         let is_same = match (&written.definitions, definitions) {
@@ -73,6 +94,7 @@ impl Statement {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             _ => false,
         };
+        let is_same = is_same && written.being_indexed.as_ref() == being_indexed;
         is_same.then(|| written.json.clone())
     }
 
@@ -106,7 +128,9 @@ pub(crate) async fn capabilities(call: &Call<'_>) -> Result<Answer, ServerError>
         }
     }
     let definitions = call.server.validations[&call.grant.tenant].current();
-    let json = statement.with(definitions).await?;
+    let being_indexed =
+        definitions.as_ref().and_then(|it| call.database.being_indexed(&it.extractor));
+    let json = statement.with(definitions, being_indexed).await?;
     Ok(Answer { status: StatusCode::OK, ..Answer::of(json) })
 }
 
@@ -116,17 +140,19 @@ pub(crate) fn software() -> Value {
 }
 
 fn statement(
-    base: &PublicBase,
+    (base, conditional_deletes): (&PublicBase, usize),
     started: Instant,
     schema: &Schema,
-    definitions: Option<&Definitions>,
+    (definitions, being_indexed): (Option<&Definitions>, Option<&BeingIndexed>),
 ) -> Value {
     // Without definitions there are no search parameters.
     let can_search = definitions.is_some();
+    let deletes = if conditional_deletes > 1 { "multiple" } else { "single" };
     let there =
         || TABLE.iter().filter(|row| row.there && (can_search || !row.code.starts_with("search-")));
     let types: Vec<&str> = schema.resource_types().collect();
-    let search = definitions.map(|it| Stated::new(it.extractor.parameters(), &types));
+    let search =
+        definitions.map(|it| Stated::new(it.extractor.parameters(), &types, being_indexed));
     let of_types: Vec<Value> = there()
         .filter_map(|row| match row.place {
             Place::Type(code) => Some(json!({ "code": code })),
@@ -154,7 +180,7 @@ fn statement(
                 "updateCreate": is_there("update"),
                 "conditionalCreate": false,
                 "conditionalRead": "full-support",
-                "conditionalUpdate": is_there("conditional-update"),
+                "conditionalUpdate": false,
                 "conditionalDelete": "not-supported",
                 "referencePolicy": ["literal", "logical", "local"],
             });
@@ -174,10 +200,18 @@ fn statement(
             if !operations.is_empty() {
                 resource["operation"] = operations.into();
             }
-            if !schema.identifier_paths(name).is_empty() {
-                resource["conditionalCreate"] = true.into();
-                resource["documentation"] = "Conditional create (If-None-Exist, ifNoneExist), \
-                    conditional patch and, in transactions, conditional references take one identifier with its system: \
+            // Without search parameters one identifier is all that can be asked for.
+            let takes_criteria = can_search || !schema.identifier_paths(name).is_empty();
+            if takes_criteria {
+                resource["conditionalCreate"] = is_there("create").into();
+                resource["conditionalUpdate"] = is_there("conditional-update").into();
+                if is_there("conditional-delete") {
+                    resource["conditionalDelete"] = deletes.into();
+                }
+            }
+            if takes_criteria && !can_search {
+                resource["documentation"] = "Conditional interactions and, in transactions, \
+                    conditional references take one identifier with its system: \
                     identifier=system|value."
                     .into();
             }
@@ -248,7 +282,8 @@ mod tests {
         let validation = Validation::new(WritePolicy::parse_only(), "4.0.1");
         let definitions = validation.current();
         let started = Instant::from_micros(0);
-        let statement = statement(&base, started, Schema::r4(), definitions.as_deref());
+        let of = (definitions.as_deref(), None);
+        let statement = statement((&base, 1), started, Schema::r4(), of);
         assert_eq!(statement["fhirVersion"], "4.0.1");
         let rest = &statement["rest"][0];
         let codes = |list: &serde_json::Value| -> Vec<String> {
@@ -285,7 +320,7 @@ mod tests {
     fn without_search_parameters_nothing_is_said_of_search() {
         // HTTP-210
         let base = "http://h/fhir".parse().unwrap();
-        let statement = statement(&base, Instant::from_micros(0), Schema::r4(), None);
+        let statement = statement((&base, 1), Instant::from_micros(0), Schema::r4(), (None, None));
         for absent in ["\"search-", "searchParam", "Include"] {
             assert!(!statement.to_string().contains(absent), "{absent} is not there");
         }

@@ -1,27 +1,24 @@
-//! create (FHIR R4, 3.1.0.8) and conditional create by identifier (3.1.0.8.1).
+//! create (FHIR R4, 3.1.0.8) and conditional create (3.1.0.8.1).
 
 use contract::{Decision, Instance, Interaction};
-use database::{
-    Action, Change, Condition, Expect, Method, Snapshot, Transaction, Visibility, Written,
-};
+use database::{Action, Change, Expect, Method, Snapshot, Transaction, Visibility, Written};
 use fhir_core::{Issue, ResourceId, ResourceType};
 use http::StatusCode;
 
 use super::write;
 use crate::call::{Answer, Call};
-use crate::criteria::Criteria;
+use crate::criteria::{Criteria, IF_NONE_EXIST};
 use crate::error::ServerError;
+use crate::negotiation;
 use crate::quarantine::{Request, Wanted, set_apart};
-use crate::validation::Judgement;
+use crate::validation::{Judgement, NotCommitted};
 
 /// How often a conditional create is prepared again when others touched what it looks for.
-const TRIES: usize = 8;
-
-/// Where the criteria of a conditional create stand, for errors.
-pub(crate) const IF_NONE_EXIST: &str = "http.If-None-Exist";
+const TRIES: usize = 16;
 
 pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer, ServerError> {
     call.unrestricted()?;
+    refuse_search(call.query)?;
     let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
     if resource.resource_type() != of {
         let found = resource.resource_type().clone();
@@ -30,13 +27,22 @@ pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer,
     let schema = call.database.schema();
     write::check_alone((schema, &call.server.base), resource)?;
     let id = write::new_id(call.server);
-    let judged = match call.judge(resource)? {
+    let criteria = match &call.conditions.if_none_exist {
+        Some(text) => Some((Criteria::if_none_exist(call, of, text).await?, &**text)),
+        None => None,
+    };
+    let judged = call.judge(resource);
+    // Where there is a match, what was sent is of no concern (HTTP-082).
+    if let (Some(criteria), Err(_) | Ok(Judgement::IsSetApart(_))) = (&criteria, &judged) {
+        let snapshot = call.database.snapshot(Visibility::everything());
+        if let Some(answer) = existing(call, &snapshot, criteria).await? {
+            return Ok(answer);
+        }
+    }
+    let judged = match judged? {
         Judgement::MayBeWritten(judged) => judged,
         Judgement::IsSetApart(issues) => {
             let if_none_exist = call.conditions.if_none_exist.clone();
-            if let Some(criteria) = &if_none_exist {
-                read_criteria(call, of, criteria)?;
-            }
             let instance = Instance { resource_type: of.clone(), id };
             let request = Request::Create { instance, if_none_exist };
             return set_apart(call, Wanted { resource, request }, issues).await;
@@ -50,7 +56,7 @@ pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer,
         expect: Expect::New,
     };
     let told = judged.told;
-    match &call.conditions.if_none_exist {
+    match criteria {
         None => {
             let written = write::commit_one(call, change).await?;
             Ok(Answer { told, ..write::answer(call, of, &id, written).await? })
@@ -59,52 +65,60 @@ pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer,
     }
 }
 
-/// The criteria of whoever may learn what they match.
-fn read_criteria(
+/// Some clients send the criteria of a conditional create in its URL, where FHIR has none: whoever
+/// passed over them would store the resource once more each time.
+pub(crate) fn refuse_search(query: &str) -> Result<(), ServerError> {
+    let mut names = negotiation::parameters(query).map(|(name, _)| name);
+    match names.find(|name| !name.starts_with('_')) {
+        Some(name) => Err(ServerError::CreateWithSearch(name)),
+        None => Ok(()),
+    }
+}
+
+/// The answer where criteria match a resource in the snapshot; none where they match nothing.
+///
+/// # Errors
+/// When they match several.
+async fn existing(
     call: &Call<'_>,
-    of: &ResourceType,
-    criteria: &str,
-) -> Result<Criteria, ServerError> {
-    call.may_search(of)?;
-    let criteria = Criteria::if_none_exist(call.database.schema(), of, criteria);
-    criteria.map_err(|error| error.at(IF_NONE_EXIST))
+    snapshot: &Snapshot,
+    (criteria, text): &(Criteria, &str),
+) -> Result<Option<Answer>, ServerError> {
+    let of = &criteria.resource_type;
+    match criteria.find(call.database, snapshot, 2).await?.as_slice() {
+        [] => Ok(None),
+        [existing] => exists(call, snapshot, of, existing).await.map(Some),
+        _ => {
+            let criteria = (*text).to_owned();
+            Err(ServerError::MultipleMatches { criteria }.at(IF_NONE_EXIST))
+        }
+    }
 }
 
 async fn if_none_exist(
     call: &Call<'_>,
     (change, told): (Change, Vec<Issue>),
-    criteria_text: &str,
+    criteria: (Criteria, &str),
 ) -> Result<Answer, ServerError> {
     let of = change.resource_type.clone();
-    let criteria = read_criteria(call, &of, criteria_text)?;
     for _ in 0..TRIES {
         let snapshot = call.database.snapshot(Visibility::everything());
-        let found = snapshot.identified(&of, &criteria.identifier).await?;
-        match found.as_slice() {
-            [] => {}
-            [existing] => return exists(call, &snapshot, &of, existing).await,
-            _ => {
-                let criteria = criteria_text.to_owned();
-                return Err(ServerError::MultipleMatches { criteria }.at(IF_NONE_EXIST));
-            }
+        if let Some(answer) = existing(call, &snapshot, &criteria).await? {
+            return Ok(answer);
         }
         let transaction = Transaction {
             id: database::CommitId(call.server.ids.next()),
             prepared_at: snapshot.at(),
             changes: vec![change.clone()],
-            conditions: vec![Condition {
-                resource_type: of.clone(),
-                identifier: criteria.identifier.clone(),
-                found,
-            }],
+            conditions: vec![criteria.0.condition(Vec::new())],
         };
         let terms = call.terms(&transaction.changes)?;
-        match call.database.commit_under(transaction, terms).await {
+        match call.commit(transaction, terms).await {
             Ok(receipt) => {
                 let written = (receipt.t, write::written(&receipt, 0)?);
                 return Ok(Answer { told, ..write::answer(call, &of, &change.id, written).await? });
             }
-            Err(database::CommitError::Raced) => {}
+            Err(NotCommitted::Commit(database::CommitError::Raced)) => {}
             Err(error) => return Err(write::refused(error).1),
         }
     }

@@ -1,6 +1,8 @@
 //! The interactions of the RESTful API (FHIR R4, 3.1.0), one file each.
 
 pub(crate) mod capabilities;
+pub(crate) mod conditional_delete;
+pub(crate) mod conditional_update;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod history;

@@ -1,4 +1,4 @@
-//! patch (FHIR R4, 3.1.0.6) and conditional patch by identifier (3.1.0.6.1): JSON Patch and
+//! patch (FHIR R4, 3.1.0.6) and conditional patch (3.1.0.6.1): JSON Patch and
 //! FHIRPath Patch, applied to the newest version; the result goes the way of an update's body.
 
 use base64::Engine as _;
@@ -49,11 +49,7 @@ pub(crate) async fn conditional_patch(
     for _ in 0..TRIES {
         let snapshot = call.snapshot(Visibility::everything());
         let (instance, criteria) = one_match(call, of, &snapshot).await?;
-        let condition = Condition {
-            resource_type: of.clone(),
-            identifier: criteria.identifier,
-            found: vec![instance.id.clone()],
-        };
+        let condition = criteria.condition(vec![instance.id.clone()]);
         let done = attempt(call, &instance, &snapshot, vec![condition]).await;
         if !has_raced(&done) {
             return done;
@@ -71,9 +67,8 @@ pub(crate) async fn one_match(
     of: &ResourceType,
     snapshot: &Snapshot,
 ) -> Result<(Instance, Criteria), ServerError> {
-    call.may_search(of)?;
-    let criteria = Criteria::read(call.database.schema(), of, call.query)?;
-    let found = snapshot.identified(of, &criteria.identifier).await?;
+    let criteria = Criteria::read(call, of, call.query).await?;
+    let found = criteria.find(call.database, snapshot, 2).await?;
     match found.as_slice() {
         [id] => Ok((Instance { resource_type: of.clone(), id: id.clone() }, criteria)),
         [] => Err(ServerError::NotFound),
@@ -104,7 +99,7 @@ async fn attempt(
 
 /// Whether others wrote between the snapshot and the commit. What the request itself expects of
 /// the version is judged on the snapshot, so that is judged anew.
-fn has_raced(done: &Result<Answer, ServerError>) -> bool {
+pub(crate) fn has_raced(done: &Result<Answer, ServerError>) -> bool {
     use database::CommitError::Raced;
     matches!(done, Err(ServerError::PatchedMeanwhile | ServerError::Commit(Raced)))
 }

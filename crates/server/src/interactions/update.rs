@@ -139,7 +139,7 @@ pub(crate) fn check_identity(
 }
 
 /// Checks that the body is no part of a resource, which would replace the whole (HTTP-098).
-fn check_whole(resource: &Resource<'_>) -> Result<(), ServerError> {
+pub(crate) fn check_whole(resource: &Resource<'_>) -> Result<(), ServerError> {
     const SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
     let meta = resource.value().get("meta").filter(|meta| meta.kind() == Kind::Object);
     let tags = meta.and_then(|meta| meta.get("tag")).filter(|tags| tags.kind() == Kind::Array);

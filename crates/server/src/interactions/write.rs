@@ -14,6 +14,7 @@ use crate::bundle::walk::{Place, walk};
 use crate::call::{Answer, Call, location};
 use crate::error::ServerError;
 use crate::negotiation::Return;
+use crate::validation::NotCommitted;
 use crate::{PublicBase, Server};
 
 /// Checks the part of a resource that the server writes anew: what a `meta` holds that is no
@@ -116,7 +117,7 @@ pub(crate) async fn commit(
         conditions,
     };
     let terms = call.terms(&transaction.changes)?;
-    let receipt = call.database.commit_under(transaction, terms).await;
+    let receipt = call.commit(transaction, terms).await;
     let receipt = receipt.map_err(|error| match refused(error).1 {
         ServerError::VersionConflict { .. } if is_patch => ServerError::PatchedMeanwhile,
         error => error,
@@ -130,7 +131,14 @@ pub(crate) fn written(receipt: &Receipt, index: usize) -> Result<Written, Server
 }
 
 /// A failed commit as an error, with the index of the change that failed.
-pub(crate) fn refused(error: CommitError) -> (Option<usize>, ServerError) {
+pub(crate) fn refused(error: impl Into<NotCommitted>) -> (Option<usize>, ServerError) {
+    let error = match error.into() {
+        NotCommitted::Commit(error) => error,
+        NotCommitted::SearchParameter { change, issue } => {
+            return (Some(change), ServerError::SearchParameter(issue));
+        }
+        NotCommitted::Interrupted => return (None, ServerError::Interrupted),
+    };
     match error {
         CommitError::Precondition { change, failed } => {
             let error = match failed {

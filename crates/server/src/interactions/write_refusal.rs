@@ -11,6 +11,7 @@ use super::write;
 use crate::call::Call;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
+use crate::validation::{concerns, judged};
 
 /// The write that is asked about.
 #[derive(Debug, Clone, Copy)]
@@ -73,5 +74,11 @@ async fn attempt(
     };
     let terms = call.terms(&transaction.changes)?;
     let checked = call.database.check_rules(&transaction, &terms, &snapshot).await;
-    checked.map_err(|error| write::refused(error).1)
+    checked.map_err(|error| write::refused(error).1)?;
+    let definitions = call.server.validations[&call.grant.tenant].current();
+    if let Some(definitions) = definitions.filter(|_| concerns(&transaction.changes)) {
+        let judged = judged(&definitions, &transaction.changes).await;
+        judged.map_err(|error| write::refused(error).1)?;
+    }
+    Ok(())
 }

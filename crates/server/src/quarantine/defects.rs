@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fhir_core::{ResourceId, Severity};
 
-use super::{Quarantine, QuarantineError};
+use super::{Found, Quarantine, QuarantineError};
 use crate::error::ServerError;
 
 /// Items, and bytes of them, that are looked at, the newest first: so that it ends.
@@ -37,6 +37,8 @@ pub struct Defects {
     pub defects: Vec<Defect>,
     /// How many items were looked at.
     pub looked_at: usize,
+    /// How many of those cannot be read.
+    pub unreadable: usize,
     /// How many there are.
     pub total: usize,
 }
@@ -54,16 +56,23 @@ impl Quarantine<'_> {
         let shelf = &self.validation.shelf;
         shelf.follow(self.database).await?;
         let mut kinds: BTreeMap<(String, String), Defect> = BTreeMap::new();
-        let (mut looked_at, mut bytes, mut before) = (0, 0, None);
+        let (mut looked_at, mut unreadable, mut bytes, mut before) = (0, 0, 0, None);
         while let Some((key, length)) = shelf.newest_before(before.as_ref()) {
             bytes += length;
             if looked_at == MOST_LOOKED_AT || (looked_at > 0 && bytes > MOST_BYTES) {
                 break;
             }
             looked_at += 1;
-            let item = self.load(&key.1).await?;
+            let found = self.load(&key.1).await?;
             before = Some(key);
-            let Some(item) = item else { continue };
+            let item = match found {
+                Found::Item(item) => item,
+                Found::Unreadable { .. } => {
+                    unreadable += 1;
+                    continue;
+                }
+                Found::Nothing => continue,
+            };
             if sender.is_some_and(|sender| sender != item.sender) {
                 continue;
             }
@@ -93,7 +102,7 @@ impl Quarantine<'_> {
         }
         let mut defects: Vec<_> = kinds.into_values().collect();
         defects.sort_by_key(|defect| std::cmp::Reverse(defect.items));
-        Ok(Defects { defects, looked_at, total: shelf.len() })
+        Ok(Defects { defects, looked_at, unreadable, total: shelf.len() })
     }
 }
 

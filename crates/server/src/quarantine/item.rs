@@ -1,6 +1,8 @@
 //! One item: the body as it was sent, byte for byte, who sent it, and what was wrong with it; and
 //! how that is written as a resource of the server's own.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use database::{StoredVersion, quarantine};
@@ -16,7 +18,7 @@ use crate::negotiation::{Encoding, FHIR_JSON, FHIR_XML};
 
 /// An item.
 #[derive(Debug, Clone)]
-pub(crate) struct Item {
+pub(crate) struct Item<'b> {
     pub(crate) id: ResourceId,
     pub(crate) received: Instant,
     pub(crate) sender: String,
@@ -24,7 +26,7 @@ pub(crate) struct Item {
     pub(crate) request_id: Option<String>,
     pub(crate) request: Request,
     pub(crate) encoding: Encoding,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Cow<'b, [u8]>,
     pub(crate) issues: Vec<Issue>,
 }
 
@@ -112,7 +114,7 @@ struct StoredIssue {
     column: Option<usize>,
 }
 
-impl Item {
+impl Item<'_> {
     /// The item as the JSON that is stored, the data of these patients.
     pub(crate) fn written(&self, patients: &[ResourceId]) -> Vec<u8> {
         let (method, if_none_exist, newest) = match &self.request {
@@ -140,14 +142,14 @@ impl Item {
     }
 
     /// Reads what [`Self::written`] wrote.
-    pub(crate) fn read(version: &StoredVersion) -> Result<Self, ServerError> {
+    pub(crate) fn read(version: &StoredVersion) -> Result<Item<'static>, ServerError> {
         Self::of(version).ok_or_else(|| {
             tracing::error!("what is stored as quarantined is no item of this server's");
             ServerError::Interrupted
         })
     }
 
-    fn of(version: &StoredVersion) -> Option<Self> {
+    fn of(version: &StoredVersion) -> Option<Item<'static>> {
         let stored: Stored = serde_json::from_slice(version.json.as_deref()?).ok()?;
         let instance: Instance = stored.target.parse().ok()?;
         let newest = match stored.newest {
@@ -158,7 +160,7 @@ impl Item {
             StoredMethod::Post => Request::Create { instance, if_none_exist: stored.if_none_exist },
             StoredMethod::Put => Request::Update { instance, newest },
         };
-        Some(Self {
+        Some(Item {
             id: version.entry.id.clone(),
             received: version.entry.instant,
             sender: stored.sender,
@@ -169,7 +171,7 @@ impl Item {
                 true => Encoding::Xml,
                 false => Encoding::Json,
             },
-            body: STANDARD.decode(stored.data).ok()?,
+            body: Cow::Owned(STANDARD.decode(stored.data).ok()?),
             issues: stored.issue.into_iter().map(StoredIssue::issue).collect(),
         })
     }
@@ -197,36 +199,6 @@ impl Item {
     }
 }
 
-const SEVERITIES: [Severity; 4] =
-    [Severity::Information, Severity::Warning, Severity::Error, Severity::Fatal];
-
-const CODES: [IssueCode; 24] = [
-    IssueCode::Invalid,
-    IssueCode::Structure,
-    IssueCode::Required,
-    IssueCode::Value,
-    IssueCode::Invariant,
-    IssueCode::Login,
-    IssueCode::Expired,
-    IssueCode::Forbidden,
-    IssueCode::NotSupported,
-    IssueCode::Duplicate,
-    IssueCode::MultipleMatches,
-    IssueCode::NotFound,
-    IssueCode::Deleted,
-    IssueCode::TooLong,
-    IssueCode::CodeInvalid,
-    IssueCode::TooCostly,
-    IssueCode::BusinessRule,
-    IssueCode::Conflict,
-    IssueCode::Processing,
-    IssueCode::Transient,
-    IssueCode::Exception,
-    IssueCode::Timeout,
-    IssueCode::Throttled,
-    IssueCode::Informational,
-];
-
 impl StoredIssue {
     fn of(issue: &Issue) -> Self {
         Self {
@@ -241,15 +213,13 @@ impl StoredIssue {
     }
 
     fn issue(self) -> Issue {
-        let severity = SEVERITIES.into_iter().find(|it| it.as_str() == self.severity);
-        let code = CODES.into_iter().find(|it| it.as_str() == self.code);
         let position = self.line.zip(self.column);
         Issue {
-            severity: severity.unwrap_or(Severity::Error),
+            severity: self.severity.parse().unwrap_or(Severity::Error),
             expression: self.expression,
             rule: self.rule,
             position: position.map(|(line, column)| Position { line, column }),
-            ..Issue::error(code.unwrap_or(IssueCode::Invalid), self.text)
+            ..Issue::error(self.code.parse().unwrap_or(IssueCode::Invalid), self.text)
         }
     }
 }

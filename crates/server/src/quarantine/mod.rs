@@ -2,15 +2,18 @@
 //! log under a type of the server's own, sealed with the keys of the patients that it names, and
 //! no clinical interaction comes upon it (docs/adr/0022).
 //!
-//! Where it is set apart is `set_apart`; which items there are, `shelf`; what is most often wrong
-//! with them, `defects`; how they become resources after all, `release`. Who may ask for that is
-//! decided elsewhere.
+//! Where it is set apart is `set_apart`; which items there are, `shelf`, and which of them nobody can
+//! read any more, `weed`; what is most often wrong with them, `defects`; how they become resources
+//! after all, `release`. Who may ask for that is decided elsewhere.
 
 mod defects;
 mod item;
 mod release;
 mod set_apart;
 mod shelf;
+mod weed;
+
+use std::error::Error as _;
 
 use contract::{Clock, Ids};
 use database::{Database, ReadError, Visibility, quarantine};
@@ -80,10 +83,36 @@ pub struct ListedItem {
     pub issues: Vec<Issue>,
 }
 
+/// What a list shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// An item.
+    Item(ListedItem),
+    /// One that is harmed, or that the disk does not give: of whom or what it is nobody can say,
+    /// so it is shown whatever is asked for.
+    Unreadable {
+        /// Its id.
+        id: ResourceId,
+        /// When it was sent.
+        received: Instant,
+    },
+}
+
+/// What is found where an item should be.
+pub(crate) enum Found {
+    Item(Item<'static>),
+    Unreadable {
+        received: Instant,
+        why: ServerError,
+    },
+    /// It was taken out, or somebody whom it names was purged.
+    Nothing,
+}
+
 /// Items, the newest first.
 #[derive(Debug)]
 pub(crate) struct Page {
-    pub(crate) items: Vec<ListedItem>,
+    pub(crate) items: Vec<Listed>,
     /// Where the next page begins.
     pub(crate) next: Option<Key>,
 }
@@ -111,11 +140,7 @@ impl<'a> Quarantine<'a> {
     ///
     /// # Errors
     /// [`QuarantineError`] when the log cannot be read.
-    pub async fn newest(
-        &self,
-        asked: &Asked,
-        most: usize,
-    ) -> Result<Vec<ListedItem>, QuarantineError> {
+    pub async fn newest(&self, asked: &Asked, most: usize) -> Result<Vec<Listed>, QuarantineError> {
         let (mut items, mut before) = (Vec::new(), None);
         loop {
             let page = self.page(asked, before, most - items.len()).await?;
@@ -145,43 +170,65 @@ impl<'a> Quarantine<'a> {
             }
             looked_at += 1;
             bytes += length;
-            let item = self.load(&key.1).await?;
-            before = Some(key);
-            let Some(item) = item else { continue };
+            let found = self.load(&key.1).await?;
+            let (_, id) = before.insert(key);
+            let item = match found {
+                Found::Item(item) => item,
+                Found::Unreadable { received, .. } => {
+                    page.items.push(Listed::Unreadable { id: id.clone(), received });
+                    continue;
+                }
+                Found::Nothing => continue,
+            };
             let is_of =
                 |asked: &Option<String>, of: &str| asked.as_deref().is_none_or(|it| it == of);
             if is_of(&asked.sender, &item.sender)
                 && is_of(&asked.resource_type, item.request.resource_type().as_str())
             {
-                page.items.push(item.listed());
+                page.items.push(Listed::Item(item.listed()));
             }
         }
         Ok(page)
     }
 
-    /// One item whole; `None` where there is none of this id.
-    pub(crate) async fn item(&self, id: &ResourceId) -> Result<Option<Item>, ServerError> {
+    /// One item whole.
+    pub(crate) async fn item(&self, id: &ResourceId) -> Result<Found, ServerError> {
         self.validation.shelf.follow(self.database).await?;
         match self.validation.shelf.get(id) {
             Some(_) => self.load(id).await,
-            None => Ok(None),
+            None => Ok(Found::Nothing),
         }
     }
 
-    /// The item of this id; none where somebody whom it names was purged.
-    async fn load(&self, id: &ResourceId) -> Result<Option<Item>, ServerError> {
+    /// What is found of the item of this id.
+    ///
+    /// # Errors
+    /// What keeps any item from being read now.
+    async fn load(&self, id: &ResourceId) -> Result<Found, ServerError> {
         let snapshot = self.database.snapshot(Visibility::everything());
-        match snapshot.read(&internal::of(quarantine::TYPE), id).await {
-            // Somebody may have taken it out a moment ago.
-            Ok(version) => match version.filter(|version| version.json.is_some()) {
-                Some(version) => Item::read(&version).map(Some),
-                None => Ok(None),
-            },
+        let newest = snapshot.newest(&internal::of(quarantine::TYPE), id).await?;
+        // Somebody may have taken it out a moment ago.
+        let Some(newest) = newest.filter(|newest| !newest.flags.is_deleted()) else {
+            return Ok(Found::Nothing);
+        };
+        let received = newest.instant;
+        let item = match snapshot.load(newest).await {
+            Ok(version) => Item::read(&version),
             Err(ReadError::Purged) => {
                 self.validation.shelf.forget(id);
-                Ok(None)
+                return Ok(Found::Nothing);
             }
+            Err(error @ ReadError::Overloaded) => return Err(error.into()),
+            Err(error) if error.is_passing() => return Err(error.into()),
             Err(error) => Err(error.into()),
-        }
+        };
+        Ok(match item {
+            Ok(item) => Found::Item(item),
+            Err(why) => {
+                let reason = why.source().map(ToString::to_string);
+                tracing::error!(item = %id, error = %why, reason, "what is quarantined cannot be read");
+                Found::Unreadable { received, why }
+            }
+        })
     }
 }

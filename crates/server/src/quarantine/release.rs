@@ -12,16 +12,15 @@ use fhir_core::json::Document;
 use fhir_core::{Instance, Issue, IssueCode, Lines, Resource, ResourceId, VersionId};
 use fhir_validation::SentIn;
 
-use super::{Item, Quarantine, QuarantineError, Request};
+use super::{Found, Item, Quarantine, QuarantineError, Request};
 use crate::call::location;
-use crate::criteria::Criteria;
+use crate::criteria::{Criteria, IF_NONE_EXIST};
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
-use crate::interactions::create::IF_NONE_EXIST;
 use crate::interactions::update::MayCreate;
 use crate::interactions::write;
 use crate::negotiation::Return;
-use crate::validation::{Judgement, Sent, judge};
+use crate::validation::{Judgement, NotCommitted, Sent, commit_here, judge};
 use crate::{internal, references_exist, representation};
 
 /// What became of an item.
@@ -35,6 +34,8 @@ pub enum Outcome {
     Discarded,
     /// There is none of that id.
     Unknown,
+    /// It is quarantined still, and cannot be read.
+    Unreadable,
     /// A fault of the server ended the request here or before, for these reasons: ask again.
     NotDone(Vec<Issue>),
 }
@@ -43,7 +44,7 @@ pub enum Outcome {
 type Moved = HashMap<Instance, (Option<VersionId>, VersionId)>;
 
 /// Whether whoever asks may write what an item asks for, and create by it what is not there.
-pub(crate) type MayWrite<'a> = &'a (dyn Fn(&Item) -> Result<MayCreate, ServerError> + Sync);
+pub(crate) type MayWrite<'a> = &'a (dyn Fn(&Item<'_>) -> Result<MayCreate, ServerError> + Sync);
 
 impl Quarantine<'_> {
     /// Releases these items, those that were sent first first, by the power of the operator.
@@ -85,7 +86,11 @@ impl Quarantine<'_> {
         may_write: MayWrite<'_>,
         moved: &mut Moved,
     ) -> Result<Outcome, ServerError> {
-        let Some(item) = self.item(id).await? else { return Ok(Outcome::Unknown) };
+        let item = match self.item(id).await? {
+            Found::Item(item) => item,
+            Found::Unreadable { .. } => return Ok(Outcome::Unreadable),
+            Found::Nothing => return Ok(Outcome::Unknown),
+        };
         match self.try_to_release(&item, may_write, moved).await {
             Ok(outcome) => Ok(outcome),
             Err(error) => kept(error),
@@ -137,7 +142,7 @@ impl Quarantine<'_> {
 
     async fn try_to_release(
         &self,
-        item: &Item,
+        item: &Item<'_>,
         may_write: MayWrite<'_>,
         moved: &mut Moved,
     ) -> Result<Outcome, ServerError> {
@@ -186,18 +191,25 @@ impl Quarantine<'_> {
         let required = references_exist::required(self.database, self.base, &changes)?;
         let transaction = self.transaction(snapshot.at(), changes, conditions);
         let terms = Terms { required, named: None };
-        let receipt = match self.database.commit_under(transaction, terms).await {
+        let committed = commit_here(self.database, self.validation, transaction, terms);
+        let receipt = match committed.await {
             Ok(receipt) => receipt,
             // It is not there, or it is deleted.
-            Err(CommitError::Precondition { change: 0, failed: Precondition::Missing })
-                if may_create == MayCreate::No =>
-            {
+            Err(NotCommitted::Commit(CommitError::Precondition {
+                change: 0,
+                failed: Precondition::Missing,
+            })) if may_create == MayCreate::No => {
                 return Err(ServerError::MayNotChooseIds);
             }
-            Err(CommitError::Precondition { change: 0, .. }) => {
+            Err(NotCommitted::Commit(CommitError::Precondition { change: 0, .. })) => {
                 return Ok(Outcome::Kept(vec![changed_since(instance)]));
             }
-            Err(CommitError::Precondition { .. }) => return Ok(Outcome::Unknown),
+            Err(NotCommitted::Commit(CommitError::Precondition { .. })) => {
+                return Ok(Outcome::Unknown);
+            }
+            Err(NotCommitted::SearchParameter { issue, .. }) => {
+                return Ok(Outcome::Kept(vec![*issue]));
+            }
             Err(error) => return Err(write::refused(error).1),
         };
         let version = write::written(&receipt, 0)?.version.ok_or(ServerError::Interrupted)?;
@@ -218,14 +230,17 @@ impl Quarantine<'_> {
     ) -> Result<Vec<Condition>, ServerError> {
         let Some(text) = if_none_exist else { return Ok(Vec::new()) };
         let of = &instance.resource_type;
-        let criteria = Criteria::if_none_exist(self.database.schema(), of, text)?;
-        let found = snapshot.identified(of, &criteria.identifier).await?;
+        let definitions = self.validation.current();
+        let with = (self.database.schema(), self.base);
+        let now = self.clock.now();
+        let criteria = Criteria::of_release(with, definitions.as_deref(), now, (of, text))?;
+        let found = criteria.find(self.database, snapshot, 1).await?;
         if !found.is_empty() {
             let text = "what its If-None-Exist asks for is there by now; discard it";
             let issue = Issue::error(IssueCode::Duplicate, text).at(IF_NONE_EXIST);
             return Err(ServerError::Invalid(vec![issue]));
         }
-        Ok(vec![Condition { resource_type: of.clone(), identifier: criteria.identifier, found }])
+        Ok(vec![criteria.condition(found)])
     }
 
     /// A transaction that was prepared as of this position.

@@ -1,16 +1,20 @@
 //! What an invalid create or update comes to: an item, and an answer that says so.
 
+use std::borrow::Cow;
+
 use database::{
     Action, Body, Change, CommitId, Expect, Method, Terms, Transaction, VersionEntry, Visibility,
     quarantine,
 };
 use fhir_core::json::{Document, Replacements};
-use fhir_core::{Issue, Resource, VersionId};
+use fhir_core::{Issue, Resource, ResourceId, VersionId};
 use http::StatusCode;
 
+use super::weed::weed;
 use super::{Item, Request};
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
+use crate::holding::Share;
 use crate::interactions::write;
 use crate::internal;
 use crate::negotiation::Encoding;
@@ -42,32 +46,9 @@ pub(crate) async fn set_apart(
              quarantined may name no more"
         ));
     }
-    let (body, encoding) = match call.original {
-        Some((body, encoding)) => (body, encoding),
-        None => (wanted.resource.value().raw().as_bytes(), Encoding::Json),
-    };
-    let item = Item {
-        id: write::new_id(call.server),
-        received: call.server.clock.now(),
-        sender: call.grant.client.clone().unwrap_or_default(),
-        user: call.grant.user.clone(),
-        request_id: Some(call.request_id.to_owned()).filter(|id| !id.is_empty()),
-        request: wanted.request,
-        encoding,
-        body: body.to_vec(),
-        issues,
-    };
-    let json = item.written(&patients);
-    let document = Document::parse(&json).map_err(ServerError::InvalidJson)?;
-    let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
-    let schema = call.database.schema();
-    let stored = Body::of(&resource, &item.id, &Replacements::default(), schema);
-    let change = Change {
-        resource_type: internal::of(quarantine::TYPE),
-        id: item.id.clone(),
-        action: Action::Write { body: Box::new(stored), method: Method::Post },
-        expect: Expect::New,
-    };
+    // Its bytes among those of all requests, beside those of the body as it came.
+    let (change, issues, _room) = prepared(call, wanted, (&patients, issues))?;
+    let id = change.id.clone();
     let transaction = Transaction {
         id: CommitId(call.server.ids.next()),
         prepared_at: call.database.snapshot(Visibility::everything()).at(),
@@ -78,15 +59,58 @@ pub(crate) async fn set_apart(
     let terms = Terms { required: Vec::new(), named };
     let committed = call.database.commit_under(transaction, terms).await;
     committed.map_err(|error| write::refused(error).1)?;
-    Ok(answer(&item))
+    Ok(answer(&id, &issues))
+}
+
+/// The change that sets it apart, what is wrong with it, and the room that it takes until it is
+/// committed. All else that it was made from is gone then.
+fn prepared(
+    call: &Call<'_>,
+    wanted: Wanted<'_, '_>,
+    (patients, issues): (&[ResourceId], Vec<Issue>),
+) -> Result<(Change, Vec<Issue>, Share), ServerError> {
+    let (body, encoding) = match call.original {
+        Some((body, encoding)) => (body, encoding),
+        None => (wanted.resource.value().raw().as_bytes(), Encoding::Json),
+    };
+    // In base64 it is longer by a third; the rest of an item is short.
+    let room = call.server.holding.room(body.len().div_ceil(3) * 4)?;
+    let item = Item {
+        id: write::new_id(call.server),
+        received: call.server.clock.now(),
+        sender: call.grant.client.clone().unwrap_or_default(),
+        user: call.grant.user.clone(),
+        request_id: Some(call.request_id.to_owned()).filter(|id| !id.is_empty()),
+        request: wanted.request,
+        encoding,
+        body: Cow::Borrowed(body),
+        issues,
+    };
+    let json = item.written(patients);
+    let document = Document::parse(&json).map_err(ServerError::InvalidJson)?;
+    let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
+    let schema = call.database.schema();
+    let stored = Body::of(&resource, &item.id, &Replacements::default(), schema);
+    let change = Change {
+        resource_type: internal::of(quarantine::TYPE),
+        id: item.id,
+        action: Action::Write { body: Box::new(stored), method: Method::Post },
+        expect: Expect::New,
+    };
+    Ok((change, item.issues, room))
 }
 
 /// Whether the quarantine holds all that it may.
 async fn is_full(call: &Call<'_>) -> Result<bool, ServerError> {
-    let shelf = &call.server.validations[&call.grant.tenant].shelf;
+    let validation = &call.server.validations[&call.grant.tenant];
+    let (shelf, limits) = (&validation.shelf, &call.server.limits);
     shelf.follow(call.database).await?;
-    let limits = &call.server.limits;
-    Ok(shelf.is_full(limits.quarantine_items, limits.quarantine_bytes))
+    let is_full = || shelf.is_full(limits.quarantine_items, limits.quarantine_bytes);
+    if !is_full() {
+        return Ok(false);
+    }
+    weed(&call.server.databases[&call.grant.tenant], validation).await?;
+    Ok(is_full())
 }
 
 /// The answer to a request that was answered by setting its resource apart.
@@ -97,23 +121,25 @@ pub(crate) async fn answered(call: &Call<'_>, entry: &VersionEntry) -> Result<An
     let item = Item::read(&version.ok_or(ServerError::Interrupted)?)?;
     let newest = snapshot.newest(of, id).await?;
     Ok(match newest.is_some_and(|newest| newest.flags.is_deleted()) {
-        true => answer_of(&item, "It was released or discarded since: ask for the resource first"),
-        false => answer(&item),
+        true => {
+            let mend = "It was released or discarded since: ask for the resource first";
+            answer_of(&item.id, &item.issues, mend)
+        }
+        false => answer(&item.id, &item.issues),
     })
 }
 
-fn answer(item: &Item) -> Answer {
+fn answer(id: &ResourceId, issues: &[Issue]) -> Answer {
     let mend = "Mend it and send it again, or ask whoever runs this server to release it when it \
                 has become valid";
-    answer_of(item, mend)
+    answer_of(id, issues, mend)
 }
 
-fn answer_of(item: &Item, mend: &str) -> Answer {
-    let id = &item.id;
+fn answer_of(id: &ResourceId, issues: &[Issue], mend: &str) -> Answer {
     let text =
         format!("not stored as a resource: it is invalid, and was quarantined as {id}. {mend}");
     let mut told = vec![Issue::information(text)];
-    told.extend(item.issues.iter().cloned());
+    told.extend(issues.iter().cloned());
     Answer {
         location: Some(format!("$quarantine?item={id}")),
         told,

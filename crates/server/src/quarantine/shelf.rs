@@ -25,6 +25,18 @@ struct State {
     by_id: HashMap<ResourceId, T>,
     bytes: usize,
     was_full: bool,
+    weeding: Weeding,
+}
+
+/// How far it was looked through for what nobody can read any more.
+#[derive(Debug, Default)]
+struct Weeding {
+    /// How often keys were destroyed when that began.
+    purges: u64,
+    /// The item that was looked at last; the newest come first.
+    before: Option<Key>,
+    /// Somebody is at it, or it is done.
+    rests: bool,
 }
 
 impl Shelf {
@@ -89,6 +101,29 @@ impl Shelf {
     /// Takes out what nobody can read any more.
     pub(crate) fn forget(&self, id: &ResourceId) {
         self.state().take(id);
+    }
+
+    /// Begins to look for what nobody can read any more, or goes on, where keys were destroyed so
+    /// often: behind which item. `None` where nothing is left to do, or somebody does it.
+    pub(crate) fn begin_weeding(&self, purges: u64) -> Option<Option<Key>> {
+        let mut state = self.state();
+        let weeding = &mut state.weeding;
+        if weeding.purges != purges {
+            *weeding = Weeding { purges, ..Weeding::default() };
+        }
+        if purges == 0 || weeding.rests {
+            return None;
+        }
+        weeding.rests = true;
+        Some(weeding.before.clone())
+    }
+
+    /// Says how far that got: behind which item it goes on, if it does.
+    pub(crate) fn end_weeding(&self, purges: u64, before: Option<Key>) {
+        let weeding = &mut self.state().weeding;
+        if weeding.purges == purges {
+            *weeding = Weeding { purges, rests: before.is_none(), before };
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -4,11 +4,13 @@
 //!
 //! A validator is made off the threads that answer requests and put in the place of the one
 //! before at once; whoever validates meanwhile ends with the one it began with. Conformance
-//! resources that were written like any other do not count here, packages do.
+//! resources that were written like any other do not count here, packages do; of the former
+//! SearchParameters alone have an effect, on search.
 
 mod at_write;
 mod packages;
 mod policy;
+mod posted;
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
@@ -28,6 +30,7 @@ pub use packages::{AddedPackages, Archive, ListedPackage, PackagesError, list};
 pub use policy::{
     ACTIONS, Action, DEPTHS, Depth, InvalidPolicy, Policy, PolicyRule, RequiredProfile, WritePolicy,
 };
+pub(crate) use posted::{NotCommitted, commit, commit_here, concerns, judged};
 
 /// A tenant's validator and its policy.
 #[derive(Debug)]
@@ -41,14 +44,18 @@ pub struct Validation {
     pub(crate) shelf: Shelf,
 }
 
-/// What a tenant's packages come to.
-#[derive(Debug)]
+/// What a tenant's packages come to, and the search parameters that it defines itself.
+#[derive(Debug, Clone)]
 pub(crate) struct Definitions {
     pub(crate) validator: Arc<Validator<'static>>,
     /// R4's definitions and the packages'.
-    pub(crate) set: DefinitionSet,
+    pub(crate) set: Arc<DefinitionSet>,
     /// Takes what is searched by from resources.
     pub(crate) extractor: Arc<Extractor<'static>>,
+    /// The same without the tenant's own search parameters.
+    of_packages: Arc<Extractor<'static>>,
+    /// The tenant's own search parameters, those among them that do not count.
+    posted: Arc<posted::Posted>,
     /// The packages' terminology, where they have any.
     pub(crate) terminology: Option<Arc<Layer>>,
     /// Canonicals of the packages' implementation guides.
@@ -66,10 +73,14 @@ impl Definitions {
         };
         let schema = Schema::r4();
         let parameters = Arc::new(Parameters::new(&set, schema));
+        let validator = Validator::new(schema, set.clone(), terminology.clone());
+        let extractor = Arc::new(Extractor::new(schema, parameters, set.clone(), terminology));
         Self {
-            validator: Arc::new(Validator::new(schema, set.clone(), terminology.clone())),
-            extractor: Arc::new(Extractor::new(schema, parameters, set.clone(), terminology)),
-            set,
+            validator: Arc::new(validator),
+            of_packages: Arc::clone(&extractor),
+            extractor,
+            posted: Arc::default(),
+            set: Arc::new(set),
             terminology: (!layer.is_empty()).then_some(layer),
             guides: Vec::new(),
             unmet: Vec::new(),

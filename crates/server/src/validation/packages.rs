@@ -12,11 +12,12 @@ use database::{
     Snapshot, T, Transaction, VersionEntry, Visibility, places,
 };
 use fhir_core::json::{Document, Replacements, write_string};
-use fhir_core::{Instant, Resource, ResourceId};
+use fhir_core::{Instant, Resource, ResourceId, ResourceType};
 use fhir_schema::package::{Package, PackageLimits};
 use fhir_schema::{DefinitionSet, SchemaError};
 use fhir_terminology::{Entry, Layer};
 
+use super::posted::{self, Posted, Tried};
 use super::{Definitions, Validation};
 use crate::internal::{self, PACKAGE};
 
@@ -138,7 +139,9 @@ impl Validation {
         let _turn = self.turn.lock().await;
         let stored = stored(database).await?;
         let archives = stored.into_iter().map(archive_of).collect();
-        self.put(compiled(archives).await?);
+        let definitions = compiled(archives).await?;
+        let posted = posted::stored(database).await?;
+        self.put(with_posted(definitions, posted, Tried::All).await?);
         Ok(())
     }
 
@@ -192,6 +195,7 @@ impl Validation {
                 expect: Expect::New,
             }
         });
+        let definitions = self.with_own_search_parameters(definitions).await?;
         commit(database, ids, changes.collect()).await?;
         let unmet = definitions.unmet.clone();
         index_with(database, &definitions);
@@ -237,6 +241,10 @@ impl Validation {
             action: Action::Delete,
             expect: Expect::Exists,
         };
+        let definitions = match definitions {
+            Some(definitions) => Some(self.with_own_search_parameters(definitions).await?),
+            None => None,
+        };
         commit(database, ids, vec![change]).await?;
         if let Some(definitions) = definitions {
             index_with(database, &definitions);
@@ -246,8 +254,33 @@ impl Validation {
     }
 }
 
+impl Validation {
+    /// Packages with the search parameters on top that the tenant has now.
+    async fn with_own_search_parameters(
+        &self,
+        definitions: Arc<Definitions>,
+    ) -> Result<Arc<Definitions>, PackagesError> {
+        let posted = self.current().map(|current| Posted::clone(&current.posted));
+        with_posted(definitions, posted.unwrap_or_default(), Tried::All).await
+    }
+}
+
+/// Packages with a tenant's own search parameters on top; says in the log which do not count.
+async fn with_posted(
+    definitions: Arc<Definitions>,
+    posted: Posted,
+    tried: Tried,
+) -> Result<Arc<Definitions>, PackagesError> {
+    if posted.is_empty() {
+        return Ok(definitions);
+    }
+    let (definitions, faults) = aside(move || Ok(definitions.with_posted(posted, &tried))).await?;
+    faults.iter().for_each(|(_, issue)| posted::warn(issue));
+    Ok(Arc::new(definitions))
+}
+
 /// Lets the search index be one by these definitions; without one, searches look at the resources.
-fn index_with(database: &Database, definitions: &Definitions) {
+pub(super) fn index_with(database: &Database, definitions: &Definitions) {
     if let Err(error) = database.index_with(&definitions.extractor) {
         tracing::error!(%error, "there is no thread for the search index");
     }
@@ -302,7 +335,7 @@ fn written(name: &str, version: &str, archive: &[u8]) -> Vec<u8> {
 async fn stored(database: &Database) -> Result<Vec<StoredPackage>, PackagesError> {
     let snapshot = database.snapshot(Visibility::everything());
     let mut stored = Vec::new();
-    for entry in newest(&snapshot).await? {
+    for entry in newest(&snapshot, &internal::of(PACKAGE)).await? {
         let (id, added) = (entry.id.clone(), entry.instant);
         let unreadable = || PackagesError::Stored(id.clone());
         let json = snapshot.load(entry).await?.json.ok_or_else(unreadable)?;
@@ -316,13 +349,15 @@ async fn stored(database: &Database) -> Result<Vec<StoredPackage>, PackagesError
     Ok(stored)
 }
 
-/// The newest version of each stored package that was not removed.
-async fn newest(snapshot: &Snapshot) -> Result<Vec<VersionEntry>, ReadError> {
-    let of = internal::of(PACKAGE);
+/// The newest version of each resource of a type that was not removed.
+pub(super) async fn newest(
+    snapshot: &Snapshot,
+    of: &ResourceType,
+) -> Result<Vec<VersionEntry>, ReadError> {
     let mut range = places(T::ZERO, snapshot.at());
     let mut found: Vec<VersionEntry> = Vec::new();
     loop {
-        let page = snapshot.log(Some(&of), range.clone(), HistoryOrder::OldestFirst, PAGE).await?;
+        let page = snapshot.log(Some(of), range.clone(), HistoryOrder::OldestFirst, PAGE).await?;
         let Some(last) = page.last() else { return Ok(found) };
         range.start = last.place.next();
         for version in page {
@@ -340,7 +375,7 @@ fn is_core(name: &str) -> bool {
 }
 
 /// Does work that uses a processor for long where no request waits for it.
-async fn aside<D: Send + 'static>(
+pub(super) async fn aside<D: Send + 'static>(
     work: impl FnOnce() -> Result<D, PackagesError> + Send + 'static,
 ) -> Result<D, PackagesError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| PackagesError::Interrupted)?

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::bundle::{entry, transaction};
+use crate::support::bundle::{batch, entry, transaction};
 use crate::support::{BASE, Site};
 
 fn parsed(text: &str) -> Value {
@@ -219,4 +219,18 @@ async fn a_bundle_posted_to_its_type_is_stored() {
     assert!(stored.reference().starts_with("Bundle/"));
     assert_eq!(stored.json()["entry"][0]["request"]["method"], "POST");
     assert_eq!(site.position(), 1);
+}
+
+#[tokio::test]
+async fn a_create_with_a_search_in_its_url_is_refused_and_told_where_that_belongs() {
+    let site = Site::start().await;
+    let body = r#"{"resourceType":"Patient","identifier":[{"system":"urn:x","value":"1"}]}"#;
+    let target = "Patient?identifier=urn:x%7C1";
+    let refused = site.post(target, body).await.is(400);
+    assert!(refused.text().contains("If-None-Exist"), "{}", refused.text());
+    let entries = || [entry("POST", target, parsed(body))];
+    site.post("", transaction(entries())).await.is(400);
+    assert_eq!(site.post("", batch(entries())).await.is(200).statuses(), [400]);
+    assert_eq!(site.position(), 0);
+    site.post("Patient?_format=json&_pretty=true", body).await.is(201);
 }

@@ -110,7 +110,7 @@ async fn a_read_that_the_disk_fails_is_an_error_of_that_request_alone() {
     for id in ["2", "4"] {
         site.put(&format!("Patient/{id}"), patient(id)).await.is(201);
     }
-    site.fail(Fault::NotGiven);
+    site.fail(Fault::NotGivenAt(1));
     let answer = site.get("Patient/2").await.is(500);
     assert_eq!(answer.code(), "exception");
     assert!(!answer.text().contains("/srv") && !answer.text().contains("4096"));

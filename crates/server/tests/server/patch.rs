@@ -258,7 +258,10 @@ async fn criteria_choose_the_one_resource_to_patch() {
     let patch = || json!([{ "op": "add", "path": "/active", "value": true }]);
     send(&site, "Patient?identifier=urn:mrn|3", patch()).await.is(404);
     send(&site, "Patient?identifier=urn:mrn|2", patch()).await.is(412);
-    send(&site, "Patient?name=x", patch()).await.is(400);
+    send(&site, "Patient?name=x", patch()).await.is(404);
+    for unusable in ["Patient?bogus=x", "Patient?identifier=urn:mrn|1&_count=1"] {
+        send(&site, unusable, patch()).await.is(400);
+    }
     assert_eq!(site.position(), position);
     let patched = send(&site, "Patient?identifier=urn:mrn|1", patch()).await.is(200);
     assert_eq!((patched.reference(), patched.json()["active"].clone()), (id, json!(true)));

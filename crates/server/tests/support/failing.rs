@@ -21,8 +21,8 @@ pub(crate) enum Fault {
     FullAfter(usize),
     Poisoned,
     BodiesUnreadable,
-    /// The disk does not give the body of whatever has the id `2`.
-    NotGiven,
+    /// The disk does not give the body that was written at this position.
+    NotGivenAt(u64),
     /// The file system was mounted anew, to be read alone.
     ReadOnly,
     StateFailed,
@@ -75,7 +75,7 @@ impl Store for FailingStore {
             Fault::Poisoned => Err(AppendError::Poisoned(None)),
             Fault::StateFailed => Err(AppendError::StateFailed { reason: INSIDE.to_owned() }),
             Fault::ReadOnly => Err(AppendError::ReadOnly),
-            Fault::None | Fault::BodiesUnreadable | Fault::NotGiven | Fault::Held => {
+            Fault::None | Fault::BodiesUnreadable | Fault::NotGivenAt(_) | Fault::Held => {
                 self.inner.append(group)
             }
         }
@@ -142,7 +142,7 @@ impl Store for FailingStore {
                 let stored = self.inner.stored(entry).await?;
                 Ok(StoredBody { bytes: Bytes::from_static(INSIDE.as_bytes()), ..stored })
             }
-            Fault::NotGiven if entry.id.as_str() == "2" => {
+            Fault::NotGivenAt(t) if entry.t.get() == t => {
                 let source = io::Error::other(INSIDE);
                 Err(ReadError::Io { segment: 1, offset: 4096, source })
             }

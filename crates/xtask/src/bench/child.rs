@@ -168,6 +168,18 @@ impl Process {
         self.process.kill()
     }
 
+    /// Megabytes that it has in memory, and the most that it had.
+    pub(crate) fn memory(&self) -> Result<(f64, f64), Failure> {
+        let told = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let megabytes = |name: &str| -> Result<f64, Failure> {
+            let line = told.lines().find_map(|line| line.strip_prefix(name));
+            let kibibytes = line.and_then(|it| it.split_whitespace().next());
+            let kibibytes: f64 = kibibytes.ok_or("a process without memory")?.parse()?;
+            Ok(kibibytes * 1024.0 / 1e6)
+        };
+        Ok((megabytes("VmRSS:")?, megabytes("VmHWM:")?))
+    }
+
     /// Processor time that it has used.
     pub(crate) fn cpu(&self) -> Result<Duration, Failure> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;

@@ -95,6 +95,31 @@ fn places(request: &[u8]) -> Vec<usize> {
     windows.filter(|(_, window)| *window == number).map(|(place, _)| place).collect()
 }
 
+impl Connection {
+    /// Sends a request; its answer, head and body.
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<&[u8], Failure> {
+        self.stream.write_all(request).await?;
+        self.answered().await
+    }
+
+    async fn answered(&mut self) -> Result<&[u8], Failure> {
+        self.answer.clear();
+        loop {
+            if self.stream.read_buf(&mut self.answer).await? == 0 {
+                return Err("a connection ended before its answer".into());
+            }
+            if is_whole(&self.answer)? {
+                break;
+            }
+        }
+        if self.answer.starts_with(self.expected.as_bytes()) {
+            return Ok(&self.answer);
+        }
+        let answer = String::from_utf8_lossy(&self.answer);
+        Err(format!("instead of {}: {answer}", self.expected).into())
+    }
+}
+
 impl Client for Connection {
     async fn once(&mut self) -> Result<(), Failure> {
         match &self.requests {
@@ -112,20 +137,7 @@ impl Client for Connection {
             }
         }
         self.sent += 1;
-        self.answer.clear();
-        loop {
-            if self.stream.read_buf(&mut self.answer).await? == 0 {
-                return Err("a connection ended before its answer".into());
-            }
-            if is_whole(&self.answer)? {
-                break;
-            }
-        }
-        if self.answer.starts_with(self.expected.as_bytes()) {
-            return Ok(());
-        }
-        let answer = String::from_utf8_lossy(&self.answer);
-        Err(format!("instead of {}: {answer}", self.expected).into())
+        self.answered().await.map(|_| ())
     }
 }
 

@@ -3,7 +3,7 @@
 //! machine makes one slower; each is printed when it is there.
 
 mod beside;
-mod processor;
+pub(super) mod processor;
 mod search;
 mod terminology;
 pub(crate) mod validation;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::{
     Actions, ChannelDocument, ChannelSecret, Clock, Grant, GrantFields, Ids, Instant, Interaction,
@@ -22,6 +23,8 @@ use tokio::task::JoinSet;
 use super::{Failure, child, http};
 
 const TENANT: &str = "default";
+/// An index that takes longer to be made has a fault.
+const LONGEST_REBUILD: Duration = Duration::from_secs(600);
 /// The path under which FHIR is served.
 pub(crate) const BASE: &str = "/fhir";
 
@@ -66,9 +69,13 @@ pub(crate) fn open(directory: &Path) -> Result<Database, Failure> {
     open_database(store, sealing)
 }
 
-/// Runs the server until this process shall end.
+/// Runs the server until this process shall end. When its index has all that there is it tells in
+/// how many milliseconds it was opened, and in how many more indexed.
 pub(crate) async fn server(directory: &Path) -> Result<(), Failure> {
+    let clock = Arc::new(SystemClock::start());
+    let begun = clock.monotonic();
     let database = Arc::new(open(directory)?);
+    let opened = clock.monotonic();
     let config = ServerConfig {
         socket: server_socket(directory),
         channel_socket: channel_socket(directory),
@@ -80,14 +87,20 @@ pub(crate) async fn server(directory: &Path) -> Result<(), Failure> {
     let validation = Arc::new(Validation::new(WritePolicy::default(), version));
     let served = (Arc::clone(&database), validation);
     let databases = BTreeMap::from([(TENANT.parse::<TenantName>()?, served)]);
-    let clock = Arc::new(SystemClock::start());
     let ids = Arc::new(SystemIds::open()?);
     let (stop, stopping) = watch::channel(false);
     let (ready, is_ready) = oneshot::channel();
     let mut running = JoinSet::new();
-    running.spawn(server::run(config, databases, clock, ids, ready, stopping));
+    running.spawn(server::run(config, databases, clock.clone(), ids, ready, stopping));
     if is_ready.await.is_ok() {
-        child::ready("")?;
+        let waiting = Arc::clone(&database);
+        let indexed = move || waiting.wait_for_index(LONGEST_REBUILD);
+        if !tokio::task::spawn_blocking(indexed).await? {
+            return Err("the search index does not follow the log".into());
+        }
+        let millis = |from: Duration, to: Duration| (to - from).as_millis();
+        let (opening, indexing) = (millis(begun, opened), millis(opened, clock.monotonic()));
+        child::ready(&format!("{opening} {indexing}"))?;
         child::end().await;
     }
     stop.send_replace(true);
@@ -155,20 +168,36 @@ impl Caller {
         fields: &str,
         body: &str,
     ) -> Result<Vec<u8>, Failure> {
+        let everything = vec![Rule::within_all(Types::All, Actions::all())];
+        self.request_within(everything, (method, path), fields, body)
+    }
+
+    /// The same of whoever these rules allow something.
+    pub(crate) fn request_within(
+        &self,
+        rules: Vec<Rule>,
+        (method, path): (&str, &str),
+        fields: &str,
+        body: &str,
+    ) -> Result<Vec<u8>, Failure> {
         let whole = format!("{BASE}/{path}");
-        let interaction = Interaction::classify(method, &whole[BASE.len()..], None)?;
+        let (below, query) = match whole.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (&*whole, None),
+        };
+        let interaction = Interaction::classify(method, &below[BASE.len()..], query)?;
         let hour = 3_600_000_000;
         let request = GrantFields::of_request(
             TENANT.parse()?,
             &interaction,
-            digest(method, &whole, None),
+            digest(method, below, query),
             Nonce::generate(&self.ids),
             Instant::from_micros(self.clock.now().as_micros() + hour),
         );
         let grant = Grant::new(GrantFields {
             client: Some("owner".to_owned()),
             authorization: Some("key:0123456789abcdef".to_owned()),
-            rules: vec![Rule::within_all(Types::All, Actions::all())],
+            rules,
             budget: 1_000_000,
             ..request
         })?;

@@ -149,13 +149,9 @@ fn a_question_without_an_answer_is_refused_whatever_there_is(clinic: &mut Clinic
         panic!("{unknown:?}");
     };
     assert_eq!(&*value_set, "http://a.example/vs");
-    let contained = search(&snapshot, "Medication?_contained=true");
-    assert!(matches!(contained, Err(SearchError::Contained)));
     let invalid = database::Asked { after: Some(b"no position"), ..asked() };
     let refused = block_on(snapshot.search(&query("Patient"), &invalid));
     assert!(matches!(refused, Err(SearchError::Cursor(_))));
-    let list = search(&snapshot, "Patient?_list=$current-problems");
-    assert!(matches!(list, Err(SearchError::FunctionalList(name)) if &*name == "current-problems"));
 }
 
 fn others_run_while_many_resources_are_looked_at(clinic: &mut Clinic) {

@@ -456,7 +456,14 @@ fn a_list_is_a_resource_or_one_that_the_server_makes() {
     // SRCH-036
     assert_eq!(clause("Condition?_list=42"), "list 42");
     assert_eq!(clause("Condition?_list=List/42,7"), "any(list 42, list 7)");
-    assert_eq!(clause("Condition?_list=$current-problems"), "list $current-problems");
+    for (bad, said) in [
+        ("Condition?_list=$problems", "$current-problems, $current-medications"),
+        ("Patient?_list=$current-problems", "ask for it among Condition"),
+    ] {
+        let error = refused(bad);
+        assert!(error.to_string().contains(said), "{error}");
+        assert_eq!(error.place, Place::Value(0));
+    }
     strict("?_type=Patient,Group&_list=42&gender=male&_id=1".replace("&gender=male", "").as_str());
     for bad in ["_list=a_b", "_list=$", "_list=Group/1", "_list:missing=true"] {
         refused(&format!("Condition?{bad}"));

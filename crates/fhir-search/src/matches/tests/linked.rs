@@ -1,7 +1,6 @@
 //! Conditions along references, in compartments and on lists.
 
-use super::super::{Unanswerable, check_answerable};
-use super::{Few, query};
+use super::Few;
 
 fn refers(name: &str, id: &str) -> String {
     format!(r#""{name}":{{"reference":"{id}"}}"#)
@@ -210,8 +209,62 @@ fn what_is_on_a_list_is_found_by_it() {
         ("Patient?_list=l&gender=female", ""),
         ("Patient?_list=none", ""),
     ]);
-    let functional = "Patient?_list=$current-problems";
-    let error = Unanswerable::FunctionalList("current-problems".into());
-    assert_eq!(check_answerable(&query(functional), &few), Err(error.clone()));
-    assert_eq!(few.ids(functional), Err(error.into()));
+}
+
+#[test]
+fn canonicals_lead_to_what_has_their_url_and_version() {
+    // SRCH-166, SRCH-180
+    let few = few(&[
+        (
+            "Questionnaire/1",
+            r#""url":"http://a.example/q","version":"1.0","title":"Old""#.to_owned(),
+        ),
+        ("Questionnaire/2", r#""url":"http://a.example/q","version":"2","title":"New""#.to_owned()),
+        ("Questionnaire/3", r#""url":"http://a.example/q/3","title":"New""#.to_owned()),
+        ("QuestionnaireResponse/any", r#""questionnaire":"http://a.example/q""#.to_owned()),
+        ("QuestionnaireResponse/one", r#""questionnaire":"http://a.example/q|1.0""#.to_owned()),
+        ("QuestionnaireResponse/two", r#""questionnaire":"http://a.example/q|2#part""#.to_owned()),
+        ("QuestionnaireResponse/none", r#""questionnaire":"http://a.example/q|3""#.to_owned()),
+    ]);
+    few.check(&[
+        ("QuestionnaireResponse?questionnaire.title=old", "any one"),
+        ("QuestionnaireResponse?questionnaire:Questionnaire.title=new", "any two"),
+        ("QuestionnaireResponse?questionnaire.title=else", ""),
+        ("Questionnaire?_has:QuestionnaireResponse:questionnaire:_id=any", "1 2"),
+        ("Questionnaire?_has:QuestionnaireResponse:questionnaire:_id=two", "2"),
+        ("Questionnaire?_has:QuestionnaireResponse:questionnaire:_id=none", ""),
+    ]);
+}
+
+#[test]
+fn what_is_contained_matches_for_what_it_says_itself() {
+    // SRCH-222
+    let medication = |id: &str, code: &str| {
+        format!(
+            r#"{{"resourceType":"Medication","id":"{id}","code":{{"coding":[{{"code":"{code}"}}]}}}}"#
+        )
+    };
+    let few = few(&[
+        (
+            "MedicationRequest/r",
+            format!(
+                r##""contained":[{},{},{{"resourceType":"Observation","id":"o","subject":{{"reference":"Patient/1"}}}}],"medicationReference":{{"reference":"#a"}},"subject":{{"reference":"Patient/1"}}"##,
+                medication("a", "x"),
+                medication("b", "y")
+            ),
+        ),
+        ("Medication/c", r#""code":{"coding":[{"code":"x"}]}"#.to_owned()),
+    ]);
+    for (request, expected) in [
+        ("Medication?code=x", "r#a"),
+        ("Medication?code:not=x", "r#b"),
+        ("Medication?_id=b", "r#b"),
+        ("Medication?_lastUpdated=ge2000", ""),
+        ("Medication?_has:MedicationRequest:medication:_id=r", ""),
+        ("Patient/1/Observation?", "r#o"),
+        ("Patient/2/Observation?", ""),
+    ] {
+        assert_eq!(few.contained(request), expected, "{request}");
+    }
+    few.check(&[("Medication?code=x", "c")]);
 }

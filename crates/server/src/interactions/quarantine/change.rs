@@ -27,7 +27,7 @@ pub(super) async fn discard(call: &Call<'_>) -> Result<Answer, ServerError> {
 }
 
 /// Whether the caller might itself have written what an item asks for.
-fn may_write(call: &Call<'_>, item: &Item) -> Result<MayCreate, ServerError> {
+fn may_write(call: &Call<'_>, item: &Item<'_>) -> Result<MayCreate, ServerError> {
     let own = Call { interaction: item.request.interaction(), ..call.clone() };
     match &item.request {
         Request::Create { instance, if_none_exist } => {
@@ -89,6 +89,7 @@ fn answer(outcomes: &[(ResourceId, Outcome)]) -> Answer {
             }
             Outcome::Discarded => "discarded",
             Outcome::Unknown => "unknown",
+            Outcome::Unreadable => "unreadable",
             Outcome::NotDone(why) => {
                 part.extend(issues(why));
                 "not-done"

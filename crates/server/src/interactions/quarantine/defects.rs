@@ -30,6 +30,9 @@ pub(super) async fn defects(call: &Call<'_>) -> Result<Answer, ServerError> {
         json!({ "name": "items", "valueInteger": found.total }),
         json!({ "name": "looked-at", "valueInteger": found.looked_at }),
     ];
+    if found.unreadable > 0 {
+        shown.push(json!({ "name": "unreadable", "valueInteger": found.unreadable }));
+    }
     shown.extend(found.defects.iter().take(count).map(defect));
     Ok(Answer::of(parameters(shown).to_string()))
 }

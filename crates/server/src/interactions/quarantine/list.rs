@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use database::T;
-use fhir_core::ResourceId;
+use fhir_core::{Instant, Issue, IssueCode, ResourceId};
 
 use super::{issues, parameters, text};
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 use crate::negotiation;
 use crate::page_link::{self, PageLinks};
-use crate::quarantine::{Asked, ListedItem, Quarantine};
+use crate::quarantine::{Asked, Found, Listed, ListedItem, Quarantine};
 
 /// The operation's URL, relative to the base.
 const PATH: &str = "$quarantine";
@@ -34,7 +34,11 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Answer, ServerError> {
     let links = PageLinks::of(call, PATH);
     let query = match read(call)? {
         Wanted::Item(id) => {
-            let item = quarantine.item(&id).await?.ok_or(ServerError::NotFound)?;
+            let item = match quarantine.item(&id).await? {
+                Found::Item(item) => item,
+                Found::Unreadable { why, .. } => return Err(why),
+                Found::Nothing => return Err(ServerError::NotFound),
+            };
             let data = STANDARD.encode(&item.body);
             let mut shown = shown(call, &item.listed());
             shown.push(json!({ "name": "body", "valueBase64Binary": data }));
@@ -69,8 +73,12 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Answer, ServerError> {
     }
     let mut bundle = json!({ "resourceType": "Bundle", "type": "collection", "link": link });
     if !page.items.is_empty() {
-        let entries = page.items.iter().map(|item| {
-            json!({ "fullUrl": item_url(call, item), "resource": parameters(shown(call, item)) })
+        let entries = page.items.iter().map(|listed| {
+            let (id, shown) = match listed {
+                Listed::Item(item) => (&item.id, shown(call, item)),
+                Listed::Unreadable { id, received } => (id, unreadable(call, (id, *received))),
+            };
+            json!({ "fullUrl": item_url(call, id), "resource": parameters(shown) })
         });
         bundle["entry"] = entries.collect();
     }
@@ -112,17 +120,31 @@ fn read(call: &Call<'_>) -> Result<Wanted, ServerError> {
     Ok(wanted.unwrap_or(Wanted::First(query)))
 }
 
-fn item_url(call: &Call<'_>, item: &ListedItem) -> String {
-    format!("{}/{PATH}?item={}", call.server.base.as_str(), item.id)
+fn item_url(call: &Call<'_>, id: &ResourceId) -> String {
+    format!("{}/{PATH}?item={id}", call.server.base.as_str())
+}
+
+/// What is known of any item.
+fn known(call: &Call<'_>, (id, received): (&ResourceId, Instant)) -> Vec<Value> {
+    vec![
+        json!({ "name": "item", "valueId": id.as_str() }),
+        json!({ "name": "url", "valueUrl": item_url(call, id) }),
+        json!({ "name": "received", "valueInstant": received.to_string() }),
+    ]
+}
+
+/// One that cannot be read, as parameters.
+fn unreadable(call: &Call<'_>, item: (&ResourceId, Instant)) -> Vec<Value> {
+    let mut shown = known(call, item);
+    let text = "it cannot be read; the operator's log has the reason. It may be in a backup";
+    shown.push(json!({ "name": "unreadable", "valueBoolean": true }));
+    shown.extend(issues(&[Issue::error(IssueCode::Exception, text)]));
+    shown
 }
 
 /// An item as parameters.
 fn shown(call: &Call<'_>, item: &ListedItem) -> Vec<Value> {
-    let mut shown = vec![
-        json!({ "name": "item", "valueId": item.id.as_str() }),
-        json!({ "name": "url", "valueUrl": item_url(call, item) }),
-        json!({ "name": "received", "valueInstant": item.received.to_string() }),
-    ];
+    let mut shown = known(call, (&item.id, item.received));
     shown.extend(text("sender", &item.sender));
     shown.extend(item.user.as_deref().and_then(|user| text("user", user)));
     shown.extend(item.request_id.as_deref().and_then(|id| text("request-id", id)));

@@ -50,15 +50,20 @@ impl<'a> Writer<'a> {
         self.page.link(relation, url);
     }
 
-    /// Adds a resource.
+    /// Adds a resource; of one that is contained in it, that with its id there.
     pub(super) fn resource(
         &mut self,
         (of, id): (&ResourceType, &ResourceId),
+        within: Option<&str>,
         json: &[u8],
         mode: Mode,
     ) {
         self.page.begin_entry();
-        self.page.member("\"fullUrl\":", &format!("{}/{of}/{id}", self.base));
+        let mut url = format!("{}/{of}/{id}", self.base);
+        if let Some(within) = within {
+            url.extend(["#", within]);
+        }
+        self.page.member("\"fullUrl\":", &url);
         self.page.raw(b",");
         self.end_entry(json, mode);
     }

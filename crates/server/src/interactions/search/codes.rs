@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use database::T;
 use fhir_core::ResourceId;
 use fhir_search::{Codes, CodesError};
 use fhir_terminology::{
@@ -14,10 +15,12 @@ use crate::error::ServerError;
 use crate::terminology::{self, State};
 
 /// Knows what the terminology knows.
-pub(super) struct SeenCodes {
+pub(crate) struct SeenCodes {
     terminology: Terminology,
     /// The tenant's own value sets, for who may see them.
     own: Option<Arc<State>>,
+    /// When any of it was written last.
+    changed_at: T,
     base: String,
     /// What was looked up before, so that each resource is compared with it at once.
     sets: Mutex<HashMap<Box<str>, Arc<ResolvedSet>>>,
@@ -25,15 +28,22 @@ pub(super) struct SeenCodes {
 }
 
 impl SeenCodes {
-    pub(super) async fn of(call: &Call<'_>) -> Result<Self, ServerError> {
+    pub(crate) async fn of(call: &Call<'_>) -> Result<Self, ServerError> {
         let state = terminology::current(call).await?;
         Ok(Self {
+            changed_at: state.changed_at(|kind| terminology::sees(call, kind)),
             terminology: state.seen(|kind| terminology::sees(call, kind)),
             own: terminology::sees(call, Kind::ValueSet).then_some(state),
             base: format!("{}/", call.server.base.as_str()),
             sets: Mutex::default(),
             systems: Mutex::default(),
         })
+    }
+
+    /// The position of the last commit that wrote to what is seen here of the tenant's own
+    /// terminology.
+    pub(super) fn changed_at(&self) -> T {
+        self.changed_at
     }
 
     fn value_set(&self, value_set: &str) -> Result<Arc<ResolvedSet>, CodesError> {

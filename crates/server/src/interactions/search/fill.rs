@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use database::{Found, ReadError, Snapshot, VersionEntry};
+use fhir_core::json::Document;
 use fhir_core::{ResourceId, ResourceType};
 use fhir_schema::{DefinitionSet, Schema};
 use fhir_search::Answer;
@@ -16,6 +17,8 @@ use crate::error::ServerError;
 /// A resource on a page.
 pub(super) struct Resource {
     pub(super) name: (ResourceType, ResourceId),
+    /// Of a resource that is contained in that one its id there.
+    pub(super) within: Option<String>,
     pub(super) json: Bytes,
     pub(super) mode: Mode,
 }
@@ -48,7 +51,9 @@ impl Filler<'_> {
         let mut resources = Vec::with_capacity(found.matches.len() + found.included.len());
         let mut bytes = 0;
         for (index, entry) in found.matches.iter().enumerate() {
-            let Some(resource) = self.read(entry, Mode::Match, &mut projections).await? else {
+            let at = found.contained.get(index).copied().flatten();
+            let Some(resource) = self.read((entry, at), Mode::Match, &mut projections).await?
+            else {
                 continue;
             };
             bytes += resource.json.len();
@@ -59,7 +64,8 @@ impl Filler<'_> {
             resources.push(resource);
         }
         for entry in &found.included {
-            let Some(resource) = self.read(entry, Mode::Include, &mut projections).await? else {
+            let Some(resource) = self.read((entry, None), Mode::Include, &mut projections).await?
+            else {
                 continue;
             };
             bytes += resource.json.len();
@@ -74,10 +80,11 @@ impl Filler<'_> {
         Ok(Filled::Whole { resources, included_cut: found.included_cut })
     }
 
-    /// What is answered of a version; none when nobody can read it any more.
+    /// What is answered of a version, or of a resource in it by its place there; none when nobody
+    /// can read it any more.
     async fn read(
         &self,
-        entry: &VersionEntry,
+        (entry, at): (&VersionEntry, Option<usize>),
         mode: Mode,
         projections: &mut Projections,
     ) -> Result<Option<Resource>, ServerError> {
@@ -86,7 +93,14 @@ impl Filler<'_> {
             version => version?.json,
         };
         let Some(json) = json else { return Ok(None) };
-        let of = &entry.resource_type;
+        let name = (entry.resource_type.clone(), entry.id.clone());
+        let (of, within, json) = match at {
+            None => (name.0.clone(), None, json),
+            Some(at) => {
+                let Some((of, id, json)) = contained(&json, at) else { return Ok(None) };
+                (of, Some(id), json)
+            }
+        };
         let is_match = mode == Mode::Match;
         let projection = projections.entry((of.clone(), is_match)).or_insert_with(|| {
             let project = if is_match { Projection::of_matches } else { Projection::of_included };
@@ -94,6 +108,15 @@ impl Filler<'_> {
         });
         let part = projection.as_ref().and_then(|it| it.apply(&json, self.schema));
         let json = part.map_or(json, Bytes::from);
-        Ok(Some(Resource { name: (of.clone(), entry.id.clone()), json, mode }))
+        Ok(Some(Resource { name, within, json, mode }))
     }
+}
+
+/// Type, id and text of the resource at a place among those that a resource contains.
+fn contained(json: &[u8], at: usize) -> Option<(ResourceType, String, Bytes)> {
+    let document = Document::parse(json).ok()?;
+    let contained = document.root().get("contained")?.items().nth(at)?;
+    let of = ResourceType::new(&contained.get_str("resourceType")?).ok()?;
+    let id = contained.get_str("id").unwrap_or_default().into_owned();
+    Some((of, id, Bytes::copy_from_slice(contained.raw().as_bytes())))
 }

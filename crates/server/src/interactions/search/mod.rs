@@ -15,7 +15,7 @@ mod seen;
 mod stated;
 
 use contract::Instance;
-use database::{Asked, Found, Snapshot, T};
+use database::{Asked, BeingIndexed, Found, Snapshot, T};
 use fhir_core::{Issue, IssueCode, OperationOutcome, ResourceId, ResourceType, Severity};
 use fhir_search::{
     Compartment, Handling as QueryHandling, Limits as QueryLimits, Query, Reader, Total, Zone,
@@ -30,10 +30,11 @@ use crate::page_link::{self, PageLinks};
 use crate::validation::Definitions;
 use asked::Page;
 use bundle::Writer;
-use codes::SeenCodes;
 use explain::Explain;
 use fill::{Filled, Filler, Resource};
 
+pub(crate) use codes::SeenCodes;
+pub(crate) use seen::{is_seen, refusal, visibility};
 pub(crate) use stated::Stated;
 
 /// What is searched: resources of a type or of all, anywhere or within a compartment.
@@ -70,12 +71,18 @@ pub(crate) async fn search(
     let scope = Scope { of, within };
     let path = scope.path();
     let links = PageLinks::of(call, &path);
-    let asked = Url::read(call, &path, &links)?;
+    let mut asked = Url::read(call, &path, &links)?;
     let query = read(call, scope, &asked.page, &definitions)?;
+    let codes = SeenCodes::of(call).await?;
+    asked.page.check_terminology(&query, codes.changed_at())?;
     let visibility = seen::visibility(call, &query.types)?;
     let snapshot = match asked.page.at {
         Some(at) => call.snapshot_at(at, visibility),
         None => call.snapshot(visibility),
+    };
+    let snapshot = match call.abandoned {
+        Some(abandoned) => snapshot.until(abandoned),
+        None => snapshot,
     };
     if let Some(within) = within {
         check_compartment(call, within, snapshot.at()).await?;
@@ -84,7 +91,10 @@ pub(crate) async fn search(
         let asked = (&query, &asked.page, explain);
         return explain::explain(call, asked, &snapshot, &definitions).await;
     }
-    let content = find(call, &query, &asked.page, &snapshot, &definitions).await?;
+    if asked.page.at.is_none() {
+        snapshot.check_ids(&query).await?;
+    }
+    let content = find(call, (&query, &codes), &asked.page, &snapshot, &definitions).await?;
     Ok(Answer::of(write(call, (&query, &asked), &links, &snapshot, &content)))
 }
 
@@ -200,8 +210,12 @@ struct Content {
     total: Option<u64>,
     resources: Vec<Resource>,
     included_cut: bool,
+    /// Whether a chain led to another version than a reference names.
+    follows_older: bool,
     /// Where the next page begins.
     next: Option<Vec<u8>>,
+    /// What is still being indexed.
+    being_indexed: Option<BeingIndexed>,
 }
 
 /// How a page is asked for.
@@ -231,7 +245,7 @@ fn asked_with<'a>(
 /// Finds a page; one whose resources are too long for an answer with fewer matches.
 async fn find(
     call: &Call<'_>,
-    query: &Query,
+    (query, codes): (&Query, &SeenCodes),
     page: &Page,
     snapshot: &Snapshot,
     definitions: &Definitions,
@@ -244,14 +258,20 @@ async fn find(
         answer: &query.answer,
         limit: limits.answer_bytes,
     };
-    let codes = SeenCodes::of(call).await?;
-    let mut asked = asked_with(call, query, page, definitions, &codes);
+    let mut asked = asked_with(call, query, page, definitions, codes);
     loop {
         let found: Found = snapshot.search(query, &asked).await?;
         match filler.fill(&found).await? {
             Filled::Whole { resources, included_cut } => {
-                let Found { total, next, .. } = found;
-                return Ok(Content { total, resources, included_cut, next });
+                let Found { total, next, follows_older, being_indexed, .. } = found;
+                return Ok(Content {
+                    total,
+                    resources,
+                    included_cut,
+                    follows_older,
+                    next,
+                    being_indexed,
+                });
             }
             // Where that page ends and what is included on it is asked anew.
             Filled::Fewer(matches) => asked.most = matches,
@@ -280,8 +300,8 @@ fn write(
         let next = asked.page.next(snapshot.at(), after.clone());
         bundle.link("next", &asked.of_page(&links.seal(&next.encode())));
     }
-    for Resource { name: (of, id), json, mode } in &content.resources {
-        bundle.resource((of, id), json, *mode);
+    for Resource { name: (of, id), within, json, mode } in &content.resources {
+        bundle.resource((of, id), within.as_deref(), json, *mode);
     }
     if let Some(outcome) = outcome(query, content) {
         bundle.outcome(&outcome.to_json());
@@ -299,6 +319,21 @@ fn outcome(query: &Query, content: &Content) -> Option<OperationOutcome> {
         let text = "not all that was to be included is on this page; ask for fewer matches a page \
                     with _count, or for what is missing by itself";
         let issue = Issue::error(IssueCode::TooCostly, text);
+        issues.push(Issue { severity: Severity::Warning, ..issue });
+    }
+    if let Some(BeingIndexed { parameters, percent }) = &content.being_indexed {
+        let names: Vec<String> =
+            parameters.iter().map(|it| format!("{}.{}", it.resource_type, it.code())).collect();
+        issues.push(Issue::information(format!(
+            "{} is still being indexed, {percent} % of what was written so far: this answer is \
+             whole, since every resource was looked at for it, and will be found sooner then",
+            names.join(", ")
+        )));
+    }
+    if content.follows_older {
+        let text = "a reference of a match names an older version of a resource; the chain was \
+                    asked of its present version";
+        let issue = Issue::error(IssueCode::Informational, text);
         issues.push(Issue { severity: Severity::Warning, ..issue });
     }
     (!issues.is_empty()).then_some(OperationOutcome { issues })

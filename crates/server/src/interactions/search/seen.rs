@@ -16,7 +16,7 @@ use crate::error::ServerError;
 /// # Errors
 /// When the caller may not search one of them, or only within bounds that are not enforced yet: a
 /// part of what was asked for is not shown as if it were all there is.
-pub(super) fn visibility(
+pub(crate) fn visibility(
     call: &Call<'_>,
     searched: &[TypeQuery],
 ) -> Result<Visibility, ServerError> {
@@ -50,9 +50,20 @@ pub(super) fn visibility(
 }
 
 /// Whether the caller may search and read all resources of a type.
-fn is_seen(call: &Call<'_>, of: &ResourceType) -> bool {
+pub(crate) fn is_seen(call: &Call<'_>, of: &ResourceType) -> bool {
     let allowed = |interaction| contract::decide(call.grant, &interaction) == Decision::Allow;
     allowed(Interaction::SearchType(of.clone())) && allowed(Interaction::Read(any(of)))
+}
+
+/// Why a type is not seen.
+pub(crate) fn refusal(call: &Call<'_>, of: &ResourceType) -> ServerError {
+    let decisions = [Interaction::SearchType(of.clone()), Interaction::Read(any(of))]
+        .map(|interaction| contract::decide(call.grant, &interaction));
+    let reason = decisions.iter().find_map(|decision| match decision {
+        Decision::Deny(reason) => Some(*reason),
+        Decision::Allow | Decision::AllowWithin(_) => None,
+    });
+    reason.map_or(ServerError::NotEnforcedYet, ServerError::Denied)
 }
 
 fn any(of: &ResourceType) -> Instance {

@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::Failure;
 
 /// Processor time of this thread (proc(5), schedstat).
-pub(super) fn processor_time() -> Result<Duration, Failure> {
+pub(in crate::bench) fn processor_time() -> Result<Duration, Failure> {
     let told = read_to_string("/proc/thread-self/schedstat")?;
     let nanos = told.split_whitespace().next().ok_or("a thread without times")?;
     Ok(Duration::from_nanos(nanos.parse()?))
 }
 
 /// Microseconds that `work` takes once, measured over about so many seconds.
-pub(super) fn micros(seconds: f64, mut work: impl FnMut()) -> Result<f64, Failure> {
+pub(in crate::bench) fn micros(seconds: f64, mut work: impl FnMut()) -> Result<f64, Failure> {
     /// How many times as often the work is done at most when it was too little.
     const STEP: u32 = 16;
     let mut times = 1_u32;

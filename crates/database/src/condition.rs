@@ -1,0 +1,340 @@
+//! What must still be found, or not, when a transaction is committed: criteria, for whom they are
+//! asked, and what they found at the position it was prepared at (FHIR R4, 3.1.0.8.1, 3.1.0.4.3).
+//!
+//! In the serial step only what was committed since is looked at, by the values that were taken
+//! from it before ([`crate::lately`]). What cannot be told by them alone is asked again: the
+//! transaction goes back, and is prepared anew.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use fhir_core::json::Document;
+use fhir_core::{ResourceId, ResourceType};
+use fhir_search::{
+    Clause, Codes, ExtractOptions, Has, IndexedResource, Parameters, Query, ReferenceTest, Test,
+    Unanswered, UriTest, World, asks_for_words, matches,
+};
+use store::IdentifierKey;
+
+use crate::indexing::IndexedBy;
+use crate::{Asked, Database, SearchError, Snapshot, Visibility};
+
+/// What criteria found at the position the transaction was prepared at.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    /// The type searched.
+    pub resource_type: ResourceType,
+    /// What is searched for.
+    pub criteria: Criteria,
+    /// The ids found, all of them, in order.
+    pub found: Vec<ResourceId>,
+}
+
+/// What is searched for.
+#[derive(Debug, Clone)]
+pub enum Criteria {
+    /// Whoever bears this identifier, to the letter, among all there is.
+    Identifier(IdentifierKey),
+    /// What matches a query.
+    Search(Arc<SearchCriteria>),
+}
+
+/// A query over one type, and for whom it is asked.
+pub struct SearchCriteria {
+    query: Query,
+    by: IndexedBy,
+    codes: Arc<dyn Codes>,
+    visibility: Visibility,
+    budget: u64,
+    /// Types whose resources, whatever becomes of them, may change what others match.
+    reached: BTreeSet<ResourceType>,
+}
+
+/// Nobody's data is in a log.
+impl fmt::Debug for SearchCriteria {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SearchCriteria").finish_non_exhaustive()
+    }
+}
+
+impl SearchCriteria {
+    /// The criteria `query`, of one type and read with the parameters of `by`, asked for whoever
+    /// sees this much: what else there is counts as no match. A search for them looks at `budget`
+    /// versions at most.
+    #[must_use]
+    pub fn new(
+        query: Query,
+        by: IndexedBy,
+        codes: Arc<dyn Codes>,
+        visibility: Visibility,
+        budget: u64,
+    ) -> Self {
+        let mut reached = BTreeSet::new();
+        for of in &query.types {
+            if !is_told_by_values(&of.clauses) {
+                reached.insert(of.resource_type.clone());
+            }
+            of.clauses.iter().for_each(|clause| reach(clause, &mut reached));
+        }
+        reached.retain(|of| visibility.shows_some_of(of));
+        Self { query, by, codes, visibility, budget, reached }
+    }
+
+    /// By what values are taken from resources.
+    pub(crate) fn by(&self) -> &IndexedBy {
+        &self.by
+    }
+
+    /// Types whose resources may change what others match.
+    pub(crate) fn reached(&self) -> &BTreeSet<ResourceType> {
+        &self.reached
+    }
+
+    /// Whether whoever asks sees this resource, should it exist.
+    pub(crate) fn shows(&self, of: &ResourceType, id: &ResourceId) -> bool {
+        self.visibility.shows(of, id)
+    }
+
+    /// Whether what matches depends on resources of this type besides those that are matched.
+    #[must_use]
+    pub fn reaches(&self, of: &ResourceType) -> bool {
+        self.reached.contains(of)
+    }
+
+    /// Whether a resource matches, given as JSON; `None` where it alone does not tell.
+    #[must_use]
+    pub fn matches_json(&self, json: &[u8]) -> Option<bool> {
+        let document = Document::parse(json).ok()?;
+        let IndexedBy { extractor, base, zone } = &self.by;
+        let options = ExtractOptions { base: Some(base), zone: *zone, last_updated: None };
+        self.matches_alone(&IndexedResource::of(document.root(), extractor, &options))
+    }
+
+    /// Whether a resource matches; `None` where its own values do not tell.
+    pub(crate) fn matches_alone(&self, resource: &IndexedResource) -> Option<bool> {
+        let of = self.query.types.iter();
+        let mut of = of.filter(|of| of.resource_type.as_str() == resource.resource_type());
+        let Some(of) = of.next() else { return Some(false) };
+        if !is_told_by_values(&of.clauses) {
+            return None;
+        }
+        matches(&self.query, of, resource, &Alone(self)).ok()
+    }
+}
+
+/// Whether the values that are taken before a commit tell all that is asked of a resource: when
+/// it is written is not known then, and words are not taken.
+fn is_told_by_values(clauses: &[Clause]) -> bool {
+    !asks_for_words(clauses) && !clauses.iter().any(asks_when_written)
+}
+
+fn asks_when_written(clause: &Clause) -> bool {
+    match clause {
+        Clause::Value(clause) => clause.parameter.code() == "_lastUpdated",
+        Clause::Missing { parameter, .. } => parameter.code() == "_lastUpdated",
+        Clause::All(clauses) | Clause::Any(clauses) => clauses.iter().any(asks_when_written),
+        Clause::Not(clause) => asks_when_written(clause),
+        Clause::Chain(_)
+        | Clause::Has(_)
+        | Clause::Text(_)
+        | Clause::Content(_)
+        | Clause::List(_) => false,
+    }
+}
+
+/// Adds the types whose resources a clause looks at beside the one that it is asked of.
+fn reach(clause: &Clause, reached: &mut BTreeSet<ResourceType>) {
+    match clause {
+        Clause::Value(clause) => clause.tests.iter().for_each(|test| reach_by(test, reached)),
+        Clause::Chain(chain) => {
+            for (of, clause) in &chain.targets {
+                reached.insert(of.clone());
+                reach(clause, reached);
+            }
+        }
+        Clause::Has(has) => {
+            reached.insert(has.resource_type.clone());
+            reach(&has.clause, reached);
+        }
+        Clause::List(_) => add(&["List"], reached),
+        Clause::All(clauses) | Clause::Any(clauses) => {
+            clauses.iter().for_each(|clause| reach(clause, reached));
+        }
+        Clause::Not(clause) => reach(clause, reached),
+        Clause::Missing { .. } | Clause::Text(_) | Clause::Content(_) => {}
+    }
+}
+
+fn reach_by(test: &Test, reached: &mut BTreeSet<ResourceType>) {
+    match test {
+        // What codes mean, and whether case counts in them, these say.
+        Test::Token(_) | Test::Reference(ReferenceTest::Identifier(_)) => {
+            add(&["CodeSystem", "ValueSet"], reached);
+        }
+        Test::Reference(ReferenceTest::Hierarchy { resource_type, .. })
+        | Test::Uri(UriTest::OfResource { resource_type, .. }) => {
+            reached.insert(resource_type.clone());
+        }
+        Test::Composite(composite) => {
+            composite.parts.iter().for_each(|part| reach_by(part, reached));
+        }
+        _ => {}
+    }
+}
+
+fn add(names: &[&str], reached: &mut BTreeSet<ResourceType>) {
+    reached.extend(names.iter().filter_map(|name| ResourceType::new(name).ok()));
+}
+
+/// A world in which nothing is known of other resources.
+struct Alone<'c>(&'c SearchCriteria);
+
+impl World for Alone<'_> {
+    fn parameters(&self) -> &Parameters {
+        self.0.by.extractor.parameters()
+    }
+
+    fn base(&self) -> Option<&str> {
+        Some(&self.0.by.base)
+    }
+
+    fn resource(
+        &self,
+        resource_type: &str,
+        id: &str,
+    ) -> Result<Option<Arc<IndexedResource>>, Unanswered> {
+        Err(Unanswered::Resource { resource_type: resource_type.into(), id: id.into() })
+    }
+
+    fn named(
+        &self,
+        resource_type: &str,
+        _: &str,
+        _: Option<&str>,
+    ) -> Result<Vec<Arc<IndexedResource>>, Unanswered> {
+        Err(Unanswered::Urls(resource_type.into()))
+    }
+
+    fn is_referred_to(&self, has: &Has, _: &IndexedResource) -> Result<bool, Unanswered> {
+        Err(Unanswered::Has(Box::new(has.clone())))
+    }
+
+    fn codes(&self) -> &dyn Codes {
+        &*self.0.codes
+    }
+}
+
+impl Database {
+    /// What criteria over a type find as of a snapshot of all data, in the order of ids; so many
+    /// at most. From now on it is remembered what is committed of that type, so that a condition
+    /// on these criteria can be judged.
+    ///
+    /// # Errors
+    /// [`SearchError`]; nothing is answered in part.
+    pub async fn matching(
+        &self,
+        snapshot: &Snapshot,
+        (of, criteria): (&ResourceType, &Criteria),
+        most: usize,
+    ) -> Result<Vec<ResourceId>, SearchError> {
+        let criteria = match criteria {
+            Criteria::Identifier(identifier) => {
+                return Ok(snapshot.identified(of, identifier).await?);
+            }
+            Criteria::Search(criteria) => criteria,
+        };
+        self.shared.watched.watch((of, criteria), snapshot.at());
+        let snapshot = snapshot.seen_by(criteria.visibility.clone());
+        let asked = Asked {
+            extractor: &criteria.by.extractor,
+            codes: &*criteria.codes,
+            base: &criteria.by.base,
+            zone: criteria.by.zone,
+            after: None,
+            most,
+            count: false,
+            most_included: 0,
+            budget: criteria.budget,
+        };
+        let found = match snapshot.search(&criteria.query, &asked).await {
+            // A request that is sent again after days is answered by what there was.
+            Err(SearchError::BeforeHorizon) => {
+                snapshot.without_index().search(&criteria.query, &asked).await?
+            }
+            found => found?,
+        };
+        let mut ids: Vec<_> = found.matches.into_iter().map(|entry| entry.id).collect();
+        ids.sort();
+        Ok(ids)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fhir_core::Instant;
+    use fhir_schema::{DefinitionSet, Schema};
+    use fhir_search::{Extractor, Handling, Limits, NoCodes, Reader, Zone, decode_form};
+
+    fn criteria(of: &str, form: &str, visibility: Visibility) -> SearchCriteria {
+        let (definitions, schema) = (DefinitionSet::r4(), Schema::r4());
+        let parameters = Arc::new(Parameters::new(definitions, schema));
+        let limits = Limits::default();
+        let reader = Reader {
+            parameters: &parameters,
+            definitions,
+            schema,
+            base: "http://own/fhir",
+            zone: Zone::UTC,
+            now: Instant::from_micros(0),
+            handling: Handling::Strict,
+            limits: &limits,
+        };
+        let asked = fhir_search::Asked {
+            resource_type: Some(of.parse().unwrap()),
+            compartment: None,
+            parameters: &decode_form(form.as_bytes()).unwrap(),
+        };
+        let query = reader.read(&asked).unwrap();
+        let terminology = fhir_terminology::Terminology::r4();
+        let extractor = Extractor::new(schema, parameters, definitions.clone(), terminology);
+        let by = IndexedBy {
+            extractor: Arc::new(extractor),
+            base: "http://own/fhir".into(),
+            zone: Zone::UTC,
+        };
+        SearchCriteria::new(query, by, Arc::new(NoCodes), visibility, 100)
+    }
+
+    fn reached(of: &str, form: &str) -> Vec<String> {
+        let criteria = criteria(of, form, Visibility::everything());
+        criteria.reached.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn criteria_reach_the_types_by_which_a_match_may_change() {
+        let codes = ["CodeSystem", "ValueSet"];
+        assert_eq!(reached("Patient", "name=a&birthdate=2000"), [""; 0]);
+        assert_eq!(reached("Patient", "active=true"), codes);
+        assert_eq!(reached("Patient", "organization.name=a"), ["Organization"]);
+        assert_eq!(
+            reached("Patient", "_has:Observation:patient:encounter.length=1"),
+            ["Encounter", "Observation"]
+        );
+        assert_eq!(reached("Patient", "_list=1"), ["List"]);
+        assert_eq!(reached("Location", "partof:below=1"), ["Location"]);
+        // When something was written, no value tells before it is.
+        assert_eq!(reached("Patient", "_lastUpdated=gt2000"), ["Patient"]);
+        assert_eq!(reached("Patient", "_content=a"), ["Patient"]);
+    }
+
+    #[test]
+    fn what_is_not_seen_is_not_reached() {
+        let types = ["Patient", "CodeSystem"].map(|of| of.parse().unwrap());
+        let seen = Visibility::of_types(types.into());
+        let criteria = criteria("Patient", "organization.name=a&active=true", seen);
+        let reached: Vec<_> = criteria.reached.iter().map(ToString::to_string).collect();
+        assert_eq!(reached, ["CodeSystem"]);
+    }
+}

@@ -1,0 +1,235 @@
+//! What was committed lately of the types that conditions ask for, by the values that queries
+//! compare: so a condition is judged by what came since it was prepared, and by nothing older.
+//!
+//! The values are taken before the serial step, of those types alone that somebody asked for a
+//! moment ago ([`Watched`]); in it they are compared ([`Lately`]). What is not remembered, or was
+//! not taken, is not known: then the condition is asked again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fhir_core::json::Document;
+use fhir_core::{ResourceId, ResourceType};
+use fhir_search::{ExtractOptions, IndexedResource};
+use parking_lot::RwLock;
+use store::{Commit, CommitKind, T};
+
+use crate::Transaction;
+use crate::condition::SearchCriteria;
+use crate::indexing::IndexedBy;
+use crate::transaction::Action;
+
+/// For so many commits after a condition on a type values of that type are taken.
+const WATCHED_FOR: u64 = 4096;
+/// How many changes of a type are remembered: many times what comes while a transaction waits.
+const MOST_OF_A_TYPE: usize = 2048;
+/// How many comparisons the serial step makes for one transaction.
+pub(crate) const MOST_COMPARED: usize = 20_000;
+
+/// The types that conditions ask for.
+#[derive(Default)]
+pub(crate) struct Watched {
+    state: RwLock<Watch>,
+    /// The last position up to which any type is watched.
+    until: AtomicU64,
+}
+
+#[derive(Default)]
+struct Watch {
+    by: Option<Arc<IndexedBy>>,
+    /// Up to which position.
+    types: HashMap<ResourceType, T>,
+}
+
+/// What of a resource is compared, and by what it was taken.
+struct Values {
+    by: Arc<IndexedBy>,
+    resource: IndexedResource,
+}
+
+/// The values of what a transaction writes, in the order of its changes that do; none of what was
+/// not watched. Empty when nothing was.
+#[derive(Default)]
+pub(crate) struct Valued(Vec<Option<Arc<Values>>>);
+
+fn are_same(one: &IndexedBy, other: &IndexedBy) -> bool {
+    Arc::ptr_eq(&one.extractor, &other.extractor)
+        && one.base == other.base
+        && one.zone == other.zone
+}
+
+impl Watched {
+    /// From now on values are taken of these types for a while.
+    pub(crate) fn watch(&self, (of, criteria): (&ResourceType, &SearchCriteria), at: T) {
+        let until = T::new(at.get().saturating_add(WATCHED_FOR));
+        let is_soon_over = T::new(at.get().saturating_add(WATCHED_FOR / 2));
+        let types = || criteria.reached().iter().chain([of]);
+        let watch = self.state.read();
+        let is_by = watch.by.as_ref().is_some_and(|by| are_same(by, criteria.by()));
+        let is_on = |of| watch.types.get(of).is_some_and(|until| *until >= is_soon_over);
+        if is_by && types().all(is_on) {
+            return;
+        }
+        drop(watch);
+        let mut watch = self.state.write();
+        if !watch.by.as_ref().is_some_and(|by| are_same(by, criteria.by())) {
+            watch.by = Some(Arc::new(criteria.by().clone()));
+        }
+        watch.types.retain(|_, until| *until >= at);
+        for of in types() {
+            let last = watch.types.entry(of.clone()).or_insert(until);
+            *last = until.max(*last);
+        }
+        self.until.fetch_max(until.get(), Ordering::AcqRel);
+    }
+
+    fn is_idle(&self, at: T) -> bool {
+        self.until.load(Ordering::Acquire) < at.get()
+    }
+
+    /// Takes the values of what a transaction writes, as far as its types are watched at this
+    /// position.
+    pub(crate) fn values_of(&self, transaction: &Transaction, at: T) -> Valued {
+        if self.is_idle(at) {
+            return Valued::default();
+        }
+        let watch = self.state.read();
+        let Some(by) = watch.by.clone() else { return Valued::default() };
+        let of_changes = transaction.changes.iter().map(|change| &change.resource_type);
+        let watched = |of: &ResourceType| watch.types.get(of).is_some_and(|until| *until >= at);
+        let watched: Vec<bool> = of_changes.map(watched).collect();
+        drop(watch);
+        if !watched.contains(&true) {
+            return Valued::default();
+        }
+        let values = transaction.changes.iter().zip(watched).filter_map(|(change, is_watched)| {
+            let Action::Write { body, .. } = &change.action else { return None };
+            Some(is_watched.then(|| values(&body.plain, &by)).flatten())
+        });
+        Valued(values.collect())
+    }
+}
+
+fn values(json: &[u8], by: &Arc<IndexedBy>) -> Option<Arc<Values>> {
+    let document = Document::parse(json).ok()?;
+    let options = ExtractOptions { base: Some(&by.base), zone: by.zone, last_updated: None };
+    let resource = IndexedResource::of(document.root(), &by.extractor, &options);
+    Some(Arc::new(Values { by: Arc::clone(by), resource }))
+}
+
+/// What the newest commits did to the types that are watched.
+#[derive(Default)]
+pub(crate) struct Lately(HashMap<ResourceType, OfType>);
+
+struct OfType {
+    /// Everything after this position is remembered.
+    floor: T,
+    changes: VecDeque<Changed>,
+}
+
+struct Changed {
+    t: T,
+    id: ResourceId,
+    became: Became,
+}
+
+enum Became {
+    Gone,
+    Known(Arc<Values>),
+    /// Its values were not taken.
+    NotKnown,
+}
+
+impl Lately {
+    /// Remembers what `commit`, the next one, does to what is watched.
+    pub(crate) fn note(&mut self, commit: &Commit, valued: Valued, watched: &Watched) {
+        // With a patient all goes that is theirs.
+        if watched.is_idle(commit.t) || commit.kind == CommitKind::Purge {
+            self.0.clear();
+            return;
+        }
+        let watch = watched.state.read();
+        let is_watched = |of: &ResourceType| watch.types.get(of).is_some_and(|it| *it >= commit.t);
+        self.0.retain(|of, _| is_watched(of));
+        for of in watch.types.keys().filter(|of| is_watched(of)) {
+            if !self.0.contains_key(of) {
+                let floor = T::new(commit.t.get().saturating_sub(1));
+                self.0.insert(of.clone(), OfType { floor, changes: VecDeque::new() });
+            }
+        }
+        drop(watch);
+        let mut valued = valued.0.into_iter();
+        for version in &commit.versions {
+            let is_deleted = version.flags.is_deleted();
+            let values = if is_deleted { None } else { valued.next().flatten() };
+            let Some(of_type) = self.0.get_mut(&version.resource_type) else { continue };
+            let became = match values {
+                _ if is_deleted => Became::Gone,
+                Some(values) => Became::Known(values),
+                None => Became::NotKnown,
+            };
+            of_type.changes.push_back(Changed { t: commit.t, id: version.id.clone(), became });
+            while of_type.changes.len() > MOST_OF_A_TYPE {
+                if let Some(dropped) = of_type.changes.pop_front() {
+                    of_type.floor = of_type.floor.max(dropped.t);
+                }
+            }
+        }
+    }
+
+    /// What was done to a type after `since`; `None` where that is not known. `last` is the last
+    /// position that was judged.
+    fn since(
+        &mut self,
+        of: &ResourceType,
+        since: T,
+        last: T,
+    ) -> Option<impl Iterator<Item = &Changed>> {
+        if !self.0.contains_key(of) {
+            self.0.insert(of.clone(), OfType { floor: last, changes: VecDeque::new() });
+        }
+        let of_type = self.0.get(of).filter(|it| it.floor <= since)?;
+        let first = of_type.changes.partition_point(|change| change.t <= since);
+        Some(of_type.changes.range(first..))
+    }
+
+    /// Whether it is certain that criteria over a type, which found these as of `since`, find them
+    /// still at `last`, up to which all is judged. Takes from `left` what it compares.
+    pub(crate) fn hold(
+        &mut self,
+        (of, criteria): (&ResourceType, &SearchCriteria),
+        found: &[ResourceId],
+        (since, last): (T, T),
+        left: &mut usize,
+    ) -> bool {
+        if since >= last {
+            return true;
+        }
+        for reached in criteria.reached() {
+            let Some(mut changes) = self.since(reached, since, last) else { return false };
+            if changes.any(|change| criteria.shows(reached, &change.id)) {
+                return false;
+            }
+        }
+        let Some(changes) = self.since(of, since, last) else { return false };
+        for change in changes {
+            if !criteria.shows(of, &change.id) {
+                continue;
+            }
+            let Some(less) = left.checked_sub(1) else { return false };
+            *left = less;
+            let matches = match &change.became {
+                Became::Gone => Some(false),
+                Became::Known(values) if are_same(&values.by, criteria.by()) => {
+                    criteria.matches_alone(&values.resource)
+                }
+                Became::Known(_) | Became::NotKnown => None,
+            };
+            if matches != Some(found.contains(&change.id)) {
+                return false;
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,84 @@
+//! conditional delete (FHIR R4, 3.1.0.7.1): what criteria match is deleted, one resource, or as
+//! many at most as the configuration allows, all or none.
+
+use database::{Action, Change, CommitError, CommitId, Expect, Transaction, Visibility};
+use fhir_core::{ResourceId, ResourceType};
+use http::StatusCode;
+
+use super::preconditions::expected;
+use super::write;
+use crate::call::{Answer, Call};
+use crate::criteria::Criteria;
+use crate::error::ServerError;
+
+/// How often it is prepared again when others touched what it looks for.
+const TRIES: usize = 16;
+
+/// Deleting what nothing matches succeeds and writes nothing (HTTP-136).
+pub(crate) async fn conditional_delete(
+    call: &Call<'_>,
+    of: &ResourceType,
+) -> Result<Answer, ServerError> {
+    call.unrestricted()?;
+    let criteria = Criteria::read(call, of, call.query).await?;
+    let most = call.server.limits.conditional_deletes.saturating_add(1);
+    for _ in 0..TRIES {
+        let snapshot = call.database.snapshot(Visibility::everything());
+        let found = criteria.find(call.database, &snapshot, most).await?;
+        let expect = expectation(call, &found)?;
+        if found.is_empty() && call.named.is_none() {
+            return Ok(Answer::empty(StatusCode::NO_CONTENT));
+        }
+        let delete = |id: &ResourceId| Change {
+            resource_type: of.clone(),
+            id: id.clone(),
+            action: Action::Delete,
+            expect: expect.clone(),
+        };
+        let transaction = Transaction {
+            id: CommitId(call.server.ids.next()),
+            prepared_at: snapshot.at(),
+            changes: found.iter().map(delete).collect(),
+            conditions: vec![criteria.condition(found)],
+        };
+        let terms = call.terms(&transaction.changes)?;
+        match call.database.commit_under(transaction, terms).await {
+            Ok(receipt) => {
+                let version = match receipt.written.as_slice() {
+                    [one] => one.version.map(|version| (version, one.instant)),
+                    _ => None,
+                };
+                return Ok(Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) });
+            }
+            Err(CommitError::Raced) => {}
+            Err(error) => return Err(write::refused(error).1),
+        }
+    }
+    Err(ServerError::Contended)
+}
+
+/// What is expected of each of the matches.
+///
+/// # Errors
+/// When there are more than may be deleted at once, or none of the version that is asked for.
+pub(crate) fn expectation(call: &Call<'_>, found: &[ResourceId]) -> Result<Expect, ServerError> {
+    let criteria = || call.query.to_owned();
+    let expect = expected(&call.conditions)?;
+    // A version is that of one resource.
+    let limit = match expect {
+        Expect::Any => call.server.limits.conditional_deletes,
+        _ => 1,
+    };
+    match found.len() {
+        0 if call.conditions.if_match.is_some() => {
+            Err(ServerError::VersionConflict { newest: None })
+        }
+        matches if matches > limit && limit <= 1 => {
+            Err(ServerError::MultipleMatches { criteria: criteria() })
+        }
+        matches if matches > limit => {
+            Err(ServerError::TooManyMatches { criteria: criteria(), limit })
+        }
+        _ => Ok(expect),
+    }
+}
