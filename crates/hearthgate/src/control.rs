@@ -120,7 +120,7 @@ enum Refusal {
     #[error("--power belongs to a client that --role makes; add --role or leave it out")]
     PowerWithoutRole,
     #[error(
-        "the client {0} has other rules or powers than asked for with the role {1}; leave --role and --power out to use it as it is, or name another client"
+        "the client {0} has other rules than the role {1}, or other powers; leave --role and --power out to use it as it is, or name another client"
     )]
     OtherRules(ClientId, &'static str),
     #[error("the role patient needs the patient; add --patient ID")]
