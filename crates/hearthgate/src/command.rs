@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::backup::{Backup, BackupError, Restore, Verify};
 use crate::compact::{Compact, CompactError};
 use crate::config::{self, Config, ConfigError};
-use crate::control::{Answer, CreateKey, ListedKey, Request, RoleName};
+use crate::control::{Answer, CreateKey, ListedKey, PowerName, Request, RoleName};
 use crate::data_directory::DataDirectory;
 use crate::demo_data::{self, DemoData};
 use crate::doctor::{self, Doctor, Grade};
@@ -99,6 +99,9 @@ struct Create {
     /// The patient of the role patient
     #[arg(long, value_name = "ID")]
     patient: Option<String>,
+    /// What the client may beside its role
+    #[arg(long, value_name = "POWER")]
+    power: Vec<PowerName>,
     /// Print the key alone on the last line of stdout, for scripts
     #[arg(long)]
     print_key: bool,
@@ -257,6 +260,7 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
                 label: create.label,
                 role: create.role,
                 patient: create.patient,
+                powers: create.power,
             });
             match runtime()?.block_on(keys::run(&create.data.path, request))? {
                 Answer::Created { key, secret, with_client } => {

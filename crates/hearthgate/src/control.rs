@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::ResourceId;
+use contract::{Power, ResourceId};
 use registry::{
     Actor, CannotFollow, ChangeError, ClientId, InvalidClientId, KeyId, NewClient, Registry, Role,
 };
@@ -43,6 +43,17 @@ pub struct CreateKey {
     pub role: Option<RoleName>,
     /// The patient of the role `patient`.
     pub patient: Option<String>,
+    /// What the client may beside its role.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub powers: Vec<PowerName>,
+}
+
+/// A power by its word: those that something can be done with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "camelCase")]
+pub enum PowerName {
+    /// Have searches explained: `_explain`
+    Explain,
 }
 
 /// A role by its word.
@@ -106,8 +117,10 @@ enum Refusal {
     Client(#[from] InvalidClientId),
     #[error("there is no client {0}; --role owner, reader or patient makes it")]
     UnknownClient(ClientId),
+    #[error("--power belongs to a client that --role makes; add --role or leave it out")]
+    PowerWithoutRole,
     #[error(
-        "the client {0} has other rules than the role {1}; leave --role out to use it as it is, or name another client"
+        "the client {0} has other rules than the role {1}, or other powers; leave --role and --power out to use it as it is, or name another client"
     )]
     OtherRules(ClientId, &'static str),
     #[error("the role patient needs the patient; add --patient ID")]
@@ -140,13 +153,13 @@ fn create(registry: &Registry, request: &CreateKey, by: &Actor) -> Result<Answer
     let with_client = match (registry.client(&client), role) {
         (None, None) => return Err(Refusal::UnknownClient(client)),
         (None, Some(role)) => {
-            let new = NewClient::with_role(client.clone(), client.as_str(), &role);
+            let new = new_client(&client, &role, request);
             registry.create_client(new, by)?;
             true
         }
         (Some(_), None) => false,
         (Some(standing), Some(role)) => {
-            let new = NewClient::with_role(client.clone(), client.as_str(), &role);
+            let new = new_client(&client, &role, request);
             if !new.permits_the_same_as(&standing) {
                 return Err(Refusal::OtherRules(client, role.word()));
             }
@@ -161,6 +174,16 @@ fn create(registry: &Registry, request: &CreateKey, by: &Actor) -> Result<Answer
     })
 }
 
+fn new_client(client: &ClientId, role: &Role, request: &CreateKey) -> NewClient {
+    let powers = request.powers.iter().map(|power| match power {
+        PowerName::Explain => Power::Explain,
+    });
+    NewClient {
+        powers: powers.collect(),
+        ..NewClient::with_role(client.clone(), client.as_str(), role)
+    }
+}
+
 fn role(request: &CreateKey) -> Result<Option<Role>, Refusal> {
     match (request.role, &request.patient) {
         (Some(RoleName::Patient), Some(patient)) => match ResourceId::new(patient) {
@@ -171,6 +194,7 @@ fn role(request: &CreateKey) -> Result<Option<Role>, Refusal> {
         (_, Some(_)) => Err(Refusal::PatientWithoutRole),
         (Some(RoleName::Owner), None) => Ok(Some(Role::Owner)),
         (Some(RoleName::Reader), None) => Ok(Some(Role::Reader)),
+        (None, None) if !request.powers.is_empty() => Err(Refusal::PowerWithoutRole),
         (None, None) => Ok(None),
     }
 }

@@ -112,7 +112,7 @@ keys! {
     "server.queue_bytes" => server.queue_bytes:
         "Bytes of bodies that may wait to be written before a write gets 503; the one that passes them is taken. As many again may wait of bodies that stand beside the log.",
     "server.search_versions" => server.search_versions:
-        "Versions of resources that one search may look at before it gets 400, where there is no index to ask; of an index 64 times as many entries (docs/api/search.md).",
+        "Rows that one search may look at before it gets 400: versions of resources, or 64 times as many entries of the index (docs/api/search.md).",
     "server.conditional_deletes" => server.conditional_deletes:
         "Resources that one conditional delete deletes at most; of more matches none is, and the request gets 412 (docs/api/rest.md). With more than 1 the CapabilityStatement says `multiple`.",
     "server.quarantine_items" => server.quarantine_items:

@@ -23,6 +23,7 @@ fn creating(client: &str, role: Option<RoleName>, patient: Option<&str>) -> Requ
         label: "a label".to_owned(),
         role,
         patient: patient.map(str::to_owned),
+        powers: Vec::new(),
     })
 }
 
@@ -62,6 +63,29 @@ fn a_role_makes_the_client_once_and_its_rules_are_not_changed_by_another() {
     let why = refusal(&registry, creating("lab", Some(RoleName::Owner), None));
     assert!(why.contains("other rules than the role owner"), "{why}");
     assert_eq!(registry.keys().len(), 3);
+}
+
+#[test]
+fn a_client_is_made_with_the_powers_that_are_named_and_with_no_others() {
+    let data = tempfile::tempdir().unwrap();
+    let registry = open(data.path()).registry;
+    let run = |request| execute(&registry, request, &actor());
+    let with_power = |client: &str, role| match creating(client, role, None) {
+        Request::CreateKey(request) => {
+            Request::CreateKey(CreateKey { powers: vec![PowerName::Explain], ..request })
+        }
+        other => panic!("{other:?}"),
+    };
+    let role = Some(RoleName::Owner);
+    let (_, secret, _) = created(run(with_power("tuner", role)));
+    assert_eq!(registry.authenticate(&secret).unwrap().client.powers, [Power::Explain]);
+    let (_, secret, _) = created(run(creating("plain", role, None)));
+    assert_eq!(registry.authenticate(&secret).unwrap().client.powers, []);
+    // Whoever stands is given no more by another key.
+    for refused in [with_power("plain", role), with_power("plain", None)] {
+        assert!(refusal(&registry, refused).contains("--role"));
+    }
+    assert!(!created(run(with_power("tuner", role))).2);
 }
 
 #[test]

@@ -101,8 +101,8 @@ pub(super) async fn explain(
             resource(query, instance, explained.as_ref(), on_page)
         }
     };
-    let body = json!({ "resourceType": "Parameters", "parameter": parameters });
-    Ok(Answer::of(body.to_string()))
+    let parameters = Value::from(parameters);
+    Ok(Answer::of(format!(r#"{{"resourceType":"Parameters","parameter":{parameters}}}"#)))
 }
 
 /// What a search cost.
