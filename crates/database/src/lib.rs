@@ -40,7 +40,7 @@ pub use body::{Body, DeriveFromBody, OwnTag, identifiers};
 pub use condition::{Condition, Criteria, SearchCriteria};
 pub use database::{Database, Options};
 pub use error::{CommitError, ReadError};
-pub use indexing::{BeingIndexed, IndexedBy};
+pub use indexing::{BeingIndexed, IndexState, IndexedBy};
 pub use purge::{NotLookedAt, Obstacle, Purge, PurgeError, Purged};
 pub use rows::Rows;
 pub use rules::{
@@ -48,8 +48,8 @@ pub use rules::{
 };
 pub use seal::Sealing;
 pub use search::{
-    Asked, ClauseExplained, Costly, Explained, Found, NoIndex, ResourceExplained, SearchError,
-    Valued,
+    Abandoned, Asked, ClauseExplained, Costly, Explained, Found, NoIndex, ResourceExplained,
+    SearchError, Valued,
 };
 pub use snapshot::{Snapshot, StoredVersion};
 pub use terms::{Broken, Named, Required, Terms};
