@@ -81,9 +81,12 @@ check("patch", [patched.gender, patched.meta.versionId], ["male", "3"]);
 const stale = { headers: { "If-Match": 'W/"1"' } };
 const conflict = client.update({ resourceType: "Patient", id, body: changed, options: stale });
 check("stale If-Match", (await rejection(conflict)).response.status, 412);
+const searchParams = { identifier: "urn:clients|js-fhir-kit-client" };
+const same = await client.update({ resourceType: "Patient", searchParams, body });
+check("conditional update", [same.id, same.meta.versionId], [id, "4"]);
 const version = await client.vread({ resourceType: "Patient", id, version: "2" });
 check("vread", version.gender, "other");
-check("history", (await client.history({ resourceType: "Patient", id })).total, 3);
+check("history", (await client.history({ resourceType: "Patient", id })).total, 4);
 const entry = (method, url) => ({ request: { method, url } });
 const bundle = (type, entries) => ({ resourceType: "Bundle", type, entry: entries });
 const batch = await client.batch({

@@ -66,14 +66,21 @@ other["gender"] = "male"
 other.save()
 written.refresh()
 check("refresh", (written.meta.versionId, written.gender), ("3", "male"))
+named = patients.search(identifier="urn:clients|py-fhirpy")
+same = client.resource("Patient", identifier=identifier, gender="unknown")
+found, is_new = named.update(same)
+check("conditional update", (found.id, is_new, found.gender), (written.id, False, "unknown"))
 history = written.execute("_history", method="get")
-check("history", history.total, 3)
-written.delete()
+check("history", history.total, 4)
+many = patients.search(gender="female")
+several = rejection(MultipleResourcesFound, lambda: many.update(client.resource("Patient")))
+code = json.loads(str(several))["issue"][0]["code"]
+check("conditional update of several", code, "multiple-matches")
+named.delete()
 gone = rejection(ResourceNotFound, lambda: client.get("Patient", written.id))
 check("deleted", json.loads(str(gone))["issue"][0]["code"], "deleted")
 
 # It sends the search in the URL, which no create of FHIR's reads: it is refused, not ignored.
-named = patients.search(identifier="urn:clients|py-fhirpy")
 again = client.resource("Patient", identifier=identifier)
 bad = rejection(OperationOutcome, lambda: named.get_or_create(again)).resource["issue"][0]
 check("create with a search", "If-None-Exist" in bad["diagnostics"], True)
