@@ -42,6 +42,7 @@ macro_rules! for_every_deployment {
     };
 }
 
+mod abandoned;
 mod access_log;
 mod backup;
 mod blobs;
@@ -67,5 +68,6 @@ mod starting;
 mod stopping;
 mod streaming;
 mod transactions;
+mod twins;
 mod validate;
 mod validation;

@@ -11,7 +11,8 @@ use database::{
 use fhir_core::ResourceId;
 use fhir_search::{NoCodes, Zone};
 
-use crate::search::{BASE, EXTRACTOR, query};
+use crate::differential::BASE;
+use crate::search::{EXTRACTOR, query};
 use crate::support::{
     Clinic, at_once, block_on, commit, create, delete, everything, put, transaction,
 };

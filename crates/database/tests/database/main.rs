@@ -33,6 +33,8 @@ mod bodies;
 mod conditions;
 mod damage;
 mod dictionaries;
+#[path = "../differential/mod.rs"]
+mod differential;
 mod durability;
 mod gate;
 mod group;

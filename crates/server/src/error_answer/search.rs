@@ -106,7 +106,7 @@ pub(super) fn describe_search(error: &SearchError) -> (StatusCode, Vec<Issue>) {
     let bad = |code, text: String| (BAD_REQUEST, vec![Issue::error(code, text)]);
     match error {
         // These are other errors of the server, and become them before they are answered.
-        SearchError::Read(_) => describe(&ServerError::Interrupted),
+        SearchError::Read(_) | SearchError::Abandoned => describe(&ServerError::Interrupted),
         SearchError::Cursor(_) => describe(&ServerError::PageLinkInvalid),
         SearchError::BeforeHorizon => describe(&ServerError::PageLinkExpired),
         SearchError::IndexNotReady => rebuilding(),
