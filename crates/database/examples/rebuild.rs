@@ -1,6 +1,7 @@
 //! How long a search index takes to be there after a start: `cargo run --release -p database
 //! --example rebuild -- 300000`. Writes so many generated resources to a store in a temporary
-//! folder, sealed, opens it anew, and builds the index from the log.
+//! folder, sealed, opens it anew, builds the index from the log, and keeps it; then opens it twice
+//! more, from what was kept.
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures and tells")]
 
 use std::error::Error;
@@ -56,6 +57,7 @@ impl Ids for Counting {
 fn main() -> Result<(), Box<dyn Error>> {
     let count = std::env::args().nth(1).and_then(|it| it.parse().ok()).unwrap_or(100_000_u64);
     let folder = tempfile::tempdir()?;
+    let kept = folder.path().join("index");
     let tenant = TenantText::new("clinic")?;
     let ids = Arc::new(Counting(AtomicU64::new(1)));
     let key = TenantKey::parse(&"5a".repeat(32))?;
@@ -76,7 +78,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (store, clock) = (Arc::new(store), Arc::new(System));
         let options = Options::default();
         let (tenant, schema) = (tenant.clone(), Schema::r4());
-        Ok(Database::open_sealed(store, tenant, schema, clock, options, sealing)?)
+        let database = Database::open_sealed(store, tenant, schema, clock, options, sealing)?;
+        Ok(database.keeping_index_in(kept.clone()))
     };
     let database = open()?;
     for commit in 0..count.div_ceil(TOGETHER) {
@@ -89,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     database.close()?;
     drop(database);
-    for _ in 0..2 {
+    for _ in 0..3 {
         let database = open()?;
         let (moment, before) = (Moment::now(), running());
         let (extractor, base) = (Arc::clone(&extractor), Arc::from("https://clinic.example/fhir"));
@@ -98,13 +101,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (took, ran) = (moment.elapsed().as_secs_f64(), running() - before);
         let rate = count as f64 / took;
         let head = database.snapshot(Visibility::everything()).at();
+        let restored = database.index_state().and_then(|it| it.restored);
         println!(
-            "{count} resources up to {head}: there {is_there} after {took:.2} s, {rate:.0} a second, {:.1} µs of processors each",
+            "{count} resources up to {head}: there {is_there} after {took:.2} s, {rate:.0} a second, \
+             {:.1} µs of processors each; read from the disk: {restored:?}",
             ran * 1e6 / count as f64
         );
         let moment = Moment::now();
         database.close()?;
-        println!("closed in {:.2} s", moment.elapsed().as_secs_f64());
+        let files = std::fs::read_dir(&kept)?.map(|it| Ok(it?.metadata()?.len()));
+        let bytes: u64 = files.sum::<std::io::Result<_>>()?;
+        println!(
+            "closed in {:.2} s; kept in {:.1} bytes a resource",
+            moment.elapsed().as_secs_f64(),
+            bytes as f64 / count as f64
+        );
     }
     Ok(())
 }

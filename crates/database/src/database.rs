@@ -1,8 +1,8 @@
 //! The database: what everyone asks, and what they share with the serial step ([`crate::writer`]).
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::blob;
 use crate::bodies::{Bodies, Kept};
-use crate::indexing::{Indexed, Indexes};
+use crate::indexing::{Indexed, Indexes, KeptIndex};
 use crate::large::{Few, NotDone, Reading};
 use crate::lately::{Valued, Watched};
 use crate::line::{Line, NotTaken, Weight};
@@ -53,6 +53,9 @@ pub struct Options {
     /// Bytes of resources that are kept in memory, since what was read or written is soon read
     /// again.
     pub kept_bytes: usize,
+    /// Bytes of memory that the search index may take before the log says that it takes more.
+    /// Nothing is refused for it.
+    pub index_bytes: usize,
 }
 
 impl Default for Options {
@@ -63,6 +66,7 @@ impl Default for Options {
             group: 1024,
             group_bytes: 8 << 20,
             kept_bytes: 16 << 20,
+            index_bytes: 1 << 30,
         }
     }
 }
@@ -100,6 +104,8 @@ pub(crate) struct Shared {
     pub(crate) indexes: RwLock<Indexes>,
     /// The types that conditions ask for.
     pub(crate) watched: Watched,
+    /// Where the search index is kept over a restart, if it is.
+    pub(crate) kept_index: OnceLock<Arc<KeptIndex>>,
     /// Held by whoever publishes commits, and by whoever puts another index.
     pub(crate) publishing: Mutex<()>,
     /// A purge is under way.
@@ -171,6 +177,7 @@ impl Database {
             sealers: Few::new(),
             indexes: RwLock::default(),
             watched: Watched::default(),
+            kept_index: OnceLock::new(),
             publishing: Mutex::new(()),
             purging: AtomicBool::new(false),
             clock,
@@ -352,6 +359,10 @@ impl Database {
 /// Its threads end with it, and with the last of them the store's hold on its files.
 impl Drop for Database {
     fn drop(&mut self) {
+        // As after a kill: whoever opens it again finds a folder that nobody writes into.
+        if let Some(kept) = self.shared.kept_index.get() {
+            kept.end();
+        }
         self.stop_indexing();
         self.shared.line.close();
     }

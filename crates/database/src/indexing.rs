@@ -10,6 +10,11 @@
 //! When parameters are defined anew, the next index is made beside the one that there is, which
 //! goes on following the log and answers what does not ask by the new ones.
 
+mod budget;
+mod file;
+mod keeping;
+mod kept;
+mod manifest;
 mod owner;
 mod progress;
 mod rebuild;
@@ -31,11 +36,15 @@ use crate::compartment::Compartments;
 use crate::transaction::Action;
 use crate::{ReadError, Receipt, Snapshot, Transaction};
 
+use budget::Budget;
+pub(crate) use keeping::KeptIndex;
+use keeping::{Keeping, Opened, Outcome};
+pub use kept::IndexState;
 pub use progress::BeingIndexed;
 
-/// So many changes wait with what was prepared of them; what more of them say is read from the
-/// log again.
-const MOST_PREPARED: usize = 4096;
+/// So many changes, of so many bytes, wait with what was prepared of them; what more of them say is
+/// read from the log again.
+const MOST_PREPARED: (usize, usize) = (4096, 32 << 20);
 /// How long whoever settles waits before it looks again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long it waits at most before it reads again what could not be read.
@@ -78,14 +87,22 @@ pub(crate) struct Indexing {
     /// Something is to be done.
     wake: Condvar,
     stop: AtomicBool,
+    /// Where it is kept over a restart, if it is.
+    keeping: Option<Keeping>,
+    /// What it may take of memory before it says that it takes more.
+    budget: Budget,
+    /// Up to which position it was there from the start.
+    restored: Mutex<Option<T>>,
+    /// What was kept, until it is used.
+    opened: Mutex<Option<Opened>>,
 }
 
 /// Commits that the index does not have, in their order.
 #[derive(Default)]
 struct Waiting {
     commits: VecDeque<Behind>,
-    /// How many changes are prepared.
-    prepared: usize,
+    /// How many changes are prepared, and how many bytes they take.
+    prepared: (usize, usize),
 }
 
 /// A commit, or several, that the index does not have.
@@ -106,12 +123,13 @@ struct Read {
 
 impl Waiting {
     fn push(&mut self, t: T, instant: Instant, changes: Option<Vec<Change>>) {
-        let is_short = self.prepared < MOST_PREPARED;
+        let is_short = self.prepared.0 < MOST_PREPARED.0 && self.prepared.1 < MOST_PREPARED.1;
         match (changes.filter(|_| is_short), self.commits.back_mut()) {
             // What is read from the log is read up to here.
             (_, Some(Behind::InLog(last))) => *last = t,
             (Some(changes), _) => {
-                self.prepared += changes.len();
+                self.prepared.0 += changes.len();
+                self.prepared.1 += bytes(&changes);
                 self.commits.push_back(Behind::Prepared(t, instant, changes));
             }
             (None, _) => self.commits.push_back(Behind::InLog(t)),
@@ -121,10 +139,16 @@ impl Waiting {
     fn pop(&mut self) -> Option<Behind> {
         let next = self.commits.pop_front()?;
         if let Behind::Prepared(_, _, changes) = &next {
-            self.prepared -= changes.len();
+            self.prepared.0 -= changes.len();
+            self.prepared.1 -= bytes(changes);
         }
         Some(next)
     }
+}
+
+/// How many bytes changes take.
+fn bytes(changes: &[Change]) -> usize {
+    changes.iter().map(Change::bytes).sum()
 }
 
 /// A type and the code of one of its parameters.
@@ -205,9 +229,20 @@ fn judged(changes: Vec<Unjudged>, receipt: &Receipt) -> Vec<Change> {
 }
 
 impl Indexing {
-    pub(crate) fn new(by: IndexedBy, schema: &'static Schema) -> Arc<Self> {
+    /// Of what is kept the least is read here: it goes on in [`Indexing::run`].
+    pub(crate) fn new(
+        by: IndexedBy,
+        schema: &'static Schema,
+        budget: usize,
+        keeping: Option<Keeping>,
+    ) -> Arc<Self> {
+        let index = Index::default();
+        let opened = keeping.as_ref().and_then(Keeping::open);
+        if let Some(opened) = &opened {
+            index.number_as(&opened.state);
+        }
         Arc::new(Self {
-            index: Index::default(),
+            index,
             by,
             schema,
             behind: Mutex::new(Some(Waiting::default())),
@@ -220,6 +255,10 @@ impl Indexing {
             told: Mutex::default(),
             wake: Condvar::new(),
             stop: AtomicBool::new(false),
+            keeping,
+            restored: Mutex::default(),
+            budget: Budget::of(budget),
+            opened: Mutex::new(opened),
         })
     }
 
@@ -359,8 +398,8 @@ impl Indexing {
         self.apply(t, Instant::from_micros(instant), Vec::new());
     }
 
-    /// Follows the log from its start until it is stopped; `snapshot` gives all data at the head,
-    /// `has_caught_up` is told whenever it has all that is visible.
+    /// Follows the log, from where what is kept ends, until it is stopped; `snapshot` gives all
+    /// data at the head, `has_caught_up` is told whenever it has all that is visible.
     pub(crate) fn run(
         &self,
         snapshot: &dyn Fn() -> Snapshot,
@@ -368,7 +407,9 @@ impl Indexing {
         has_caught_up: &dyn Fn(),
     ) {
         let mut pause = PAUSE;
-        let mut done = self.read_log(&snapshot(), T::ZERO, now);
+        self.restore(&snapshot());
+        let mut documents = self.index.size().documents;
+        let mut done = self.read_log(&snapshot(), self.index.head(), now);
         while !self.is_stopped() {
             if let Err(error) = done {
                 let error = &error as &dyn std::error::Error;
@@ -389,9 +430,12 @@ impl Indexing {
             if done.is_ok() && !self.is_stopped() {
                 has_caught_up();
                 self.settle(now);
+                self.budget.look(&self.index);
+                self.keep_if_due(&mut documents, snapshot);
                 self.tell_left_out();
             }
         }
+        self.keep_at_the_end(snapshot);
     }
 
     /// Ends the run soon.

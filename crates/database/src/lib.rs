@@ -40,7 +40,7 @@ pub use body::{Body, DeriveFromBody, OwnTag, identifiers};
 pub use condition::{Condition, Criteria, SearchCriteria};
 pub use database::{Database, Options};
 pub use error::{CommitError, ReadError};
-pub use indexing::{BeingIndexed, IndexedBy};
+pub use indexing::{BeingIndexed, IndexState, IndexedBy};
 pub use purge::{NotLookedAt, Obstacle, Purge, PurgeError, Purged};
 pub use rows::Rows;
 pub use rules::{

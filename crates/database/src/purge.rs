@@ -237,6 +237,9 @@ impl Database {
         };
         keys.destroy_begun(entry.key).map_err(|error| begun(error.into()))?;
         self.shared.bodies.forget_all();
+        if let Some(kept) = self.shared.kept_index.get() {
+            kept.forget(keys).map_err(|error| begun(error.into()))?;
+        }
         self.index_anew();
         for blob in blobs {
             let removed = self.shared.store.remove_blob(blob.id);

@@ -151,6 +151,12 @@ impl<'s> Extractor<'s> {
         &self.parameters
     }
 
+    /// The definitions that values are read by.
+    #[must_use]
+    pub fn definitions(&self) -> &DefinitionSet {
+        &self.definitions
+    }
+
     /// The parameters that have no values in any resource, and why: those without an expression
     /// among them. Looks at every type.
     #[must_use]

@@ -420,9 +420,10 @@ impl Process {
         let database =
             Database::open_sealed(store, name.clone(), schema, clock, options, sealing.clone())
                 .map_err(system("start the thread that commits"))?;
-        let database = Arc::new(database.with_rules(self.config.rules.clone()));
+        let database = database.with_rules(self.config.rules.clone());
         let (ids, turn) = (self.ids.clone(), Arc::default());
         let backend = opened.backend;
+        let database = Arc::new(backend.with_kept_index(database, &directory));
         let tenant = Tenant { name, directory, backend, sealing, database, ids, turn };
         let (opened, runtime) = (tenant.clone(), tokio::runtime::Handle::current());
         let finish = move || purge::finish(&opened, &runtime);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{Clock, Ids};
-use database::{DeriveFromBody, FhirVersion, InvalidTenant, Sealing, Store, TenantText};
+use database::{Database, DeriveFromBody, FhirVersion, InvalidTenant, Sealing, Store, TenantText};
 use fhir_core::Redacted;
 use fhir_schema::Schema;
 use store::keys::FirstKeys;
@@ -157,6 +157,17 @@ pub(crate) enum Backend {
     Embedded,
     /// A database of PostgreSQL.
     Postgres(Arc<PostgresStore>),
+}
+
+impl Backend {
+    /// Lets a database keep its search index in the tenant's directory, where all else of it is.
+    /// In PostgreSQL none is kept: whoever holds the lease next has another directory.
+    pub(crate) fn with_kept_index(&self, database: Database, directory: &Path) -> Database {
+        match self {
+            Self::Embedded => database.keeping_index_in(directory.join("index")),
+            Self::Postgres(_) => database,
+        }
+    }
 }
 
 /// The file that says that a tenant is in PostgreSQL.

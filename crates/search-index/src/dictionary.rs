@@ -172,6 +172,14 @@ impl Dictionary {
         (place < places.end && self.key(place) == key).then(|| self.postings(place))
     }
 
+    /// Whether so many bytes of a key and so many documents can be added.
+    pub(crate) fn has_room_for(&self, key: usize, documents: usize) -> bool {
+        let most = u32::MAX as usize;
+        self.bytes.len() + key <= most
+            && self.ends.len() < most
+            && self.few.len() + documents <= most
+    }
+
     /// Adds a key, which is greater than the one before, with its documents, ascending. A key
     /// without documents is left out.
     pub(crate) fn push(&mut self, facet: Facet, key: &[u8], docs: &[u32]) {

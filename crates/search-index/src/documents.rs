@@ -172,6 +172,11 @@ impl Superseded {
         self.purged.contains(doc)
     }
 
+    /// Whether a document's version has ended by now.
+    pub(crate) fn has_ended(&self, doc: u32) -> bool {
+        self.now.contains(doc)
+    }
+
     /// How many documents are to be dropped for having been purged.
     pub(crate) fn purged(&self) -> u64 {
         self.purged.len()

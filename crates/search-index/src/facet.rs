@@ -70,6 +70,16 @@ impl Facet {
     /// Ids, by which hits can be sorted; it has no keys.
     pub(crate) const ID: Self = Self(3 << VIEW_BITS);
 
+    /// Its number, for what is kept.
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The facet with a number.
+    pub(crate) fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+
     /// A view of a parameter.
     pub(crate) fn of(number: Number, view: View) -> Self {
         Self((number.0 << VIEW_BITS) | view as u32)

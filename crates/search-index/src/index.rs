@@ -62,6 +62,15 @@ pub enum Change {
 }
 
 impl Change {
+    /// About how much memory it takes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Put { prepared, .. } => prepared.bytes(),
+            Self::Delete { .. } => size_of::<Self>(),
+        }
+    }
+
     /// The resource.
     #[must_use]
     pub fn name(&self) -> (&ResourceType, &ResourceId) {
@@ -99,6 +108,20 @@ pub struct Size {
 
 /// So many changes are made under one lock.
 const CHANGES_AT_ONCE: usize = 64;
+
+impl Head {
+    pub(crate) fn new(t: T, instant: Instant) -> Self {
+        Self { t, instant }
+    }
+
+    pub(crate) fn t(self) -> T {
+        self.t
+    }
+
+    pub(crate) fn instant(self) -> Instant {
+        self.instant
+    }
+}
 
 impl Default for Index {
     fn default() -> Self {
@@ -233,6 +256,13 @@ impl Index {
             }
         }
         self.drop_purged();
+    }
+
+    /// How many documents there are: as [`Index::size`] says, and found sooner.
+    #[must_use]
+    pub fn documents(&self) -> u64 {
+        let parts = Arc::clone(&self.parts.read());
+        parts.iter().map(|part| part.read(|content| u64::from(content.documents().len()))).sum()
     }
 
     /// How much there is.

@@ -11,9 +11,12 @@
 //! a lock, and a bounded tail, into which commits write. Values are found by sorted keys, from
 //! which they can be read again, so that the tests of `fhir-search` themselves say what matches.
 //!
-//! Deliberately absent: threads, clocks, the disk (the index is rebuilt from the log), what words
-//! stand in a text (`_text`, `_content`).
+//! It can be written down piece by piece and made again of the pieces ([`Index::checkpoint`]).
+//!
+//! Deliberately absent: threads, clocks, the disk (its caller keeps the pieces), what words stand
+//! in a text (`_text`, `_content`).
 
+mod checkpoint;
 mod cost;
 mod cursor;
 mod dictionary;
@@ -36,6 +39,9 @@ mod sort;
 mod tail;
 mod visible;
 
+pub use checkpoint::{
+    CONTENT_VERSION, Checkpoint, Damaged, SavedSegment, SavedState, SegmentIdentity,
+};
 pub use cursor::Cursor;
 pub use error::{SearchError, Unsupported};
 pub use index::{ApplyError, Change, Index, Size};

@@ -72,6 +72,16 @@ impl Names {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> u32 {
+        u32::try_from(self.names.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The number of a resource's type among [`Names::types`], and its id.
+    pub(crate) fn parts(&self, ordinal: u32) -> (u32, &[u8]) {
+        (self.names[ordinal as usize].0, self.id_bytes(Ordinal(ordinal)))
+    }
+
     /// Every type that a resource has had, or has been referred to by.
     pub(crate) fn types(&self) -> &[ResourceType] {
         &self.types
@@ -137,6 +147,17 @@ impl Numbers {
             self.references.push((resource_type.into(), number));
         }
         number
+    }
+
+    /// All in the order of their numbers: type, code, and whether it is one of references.
+    pub(crate) fn all(&self) -> Vec<(&str, &str, bool)> {
+        let all = self.by_type.iter().flat_map(|(of, codes)| {
+            codes.iter().map(move |(code, number)| (*number, &**of, &**code))
+        });
+        let mut all: Vec<(Number, &str, &str)> = all.collect();
+        all.sort_unstable();
+        let is_reference = |number: Number| self.references.iter().any(|(_, it)| *it == number);
+        all.into_iter().map(|(number, of, code)| (of, code, is_reference(number))).collect()
     }
 
     /// The types of which some resource has been indexed for a parameter with this code.

@@ -267,7 +267,26 @@ pub(crate) struct Named {
     pub(crate) keys: Vec<FacetKey>,
 }
 
+/// What each key takes beside its bytes, about: its place in the list, its counts, its length.
+const BESIDE_KEY: usize = 48;
+
 impl Prepared {
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let of = |key: &PreparedKey| {
+            BESIDE_KEY
+                + match key {
+                    PreparedKey::Ready(_, key) => key.len(),
+                    PreparedKey::Local { id, version, .. } => {
+                        id.len() + version.as_ref().map_or(0, |it| it.len())
+                    }
+                    PreparedKey::Contained { id, .. } => id.len(),
+                }
+        };
+        let contained = self.contained.iter().flat_map(|it| &it.keys);
+        size_of::<Self>() + self.keys.iter().chain(contained).map(of).sum::<usize>()
+    }
+
     /// Gives the ordinals of a resource, of what it contains and of what it refers to: its own
     /// document first.
     pub(crate) fn name(self, names: &mut Names) -> Vec<Named> {

@@ -75,7 +75,7 @@ impl Index {
     }
 
     /// Puts an empty tail behind one that is not.
-    fn begin_tail(&self) {
+    pub(crate) fn begin_tail(&self) {
         let mut parts = self.parts.write();
         if parts.last().is_some_and(|tail| tail.read(|it| it.documents().len()) > 0) {
             *parts = Arc::new(parts.iter().cloned().chain([PartRef::tail()]).collect());
@@ -115,7 +115,12 @@ impl Index {
 
     /// Makes one segment of adjacent parts that no commit writes into, and puts it in their place.
     /// `None` when it was stopped.
-    fn replace(&self, inputs: &[PartRef], horizon: Instant, stop: &AtomicBool) -> Option<()> {
+    pub(crate) fn replace(
+        &self,
+        inputs: &[PartRef],
+        horizon: Instant,
+        stop: &AtomicBool,
+    ) -> Option<()> {
         let mut merge = Merge::new(inputs, horizon);
         let segment = merge.build(inputs, stop)?;
         self.make_views(&segment, stop);

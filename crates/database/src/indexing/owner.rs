@@ -2,6 +2,7 @@
 //! each commit comes to them before it is visible.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use fhir_search::Extractor;
 use store::{Commit, T};
 
-use super::{IndexedBy, Indexes, Indexing, ToApply};
+use super::{IndexState, IndexedBy, Indexes, Indexing, KeptIndex, ToApply};
 use crate::database::Shared;
 use crate::{Database, Visibility};
 
@@ -67,6 +68,14 @@ impl Database {
         }
     }
 
+    /// Keeps the search index in a folder over a restart, from the next one on that is begun. A
+    /// second call does nothing.
+    #[must_use]
+    pub fn keeping_index_in(self, folder: PathBuf) -> Self {
+        self.shared.kept_index.get_or_init(|| KeptIndex::in_folder(folder));
+        self
+    }
+
     /// Forgets what is indexed, and begins anew.
     pub(crate) fn index_anew(&self) {
         let mut indexers = self.indexers.lock();
@@ -86,7 +95,12 @@ impl Database {
         if !self.shared.line.is_open() {
             return Ok(());
         }
-        let indexing = Indexing::new(by, self.shared.schema);
+        let keeping = self.shared.kept_index.get().map(|kept| {
+            let (tenant, keys) = (self.shared.tenant.clone(), self.shared.sealing.keys().cloned());
+            kept.begin(tenant, keys, &by, self.shared.schema.fhir_version())
+        });
+        let indexing =
+            Indexing::new(by, self.shared.schema, self.shared.options.index_bytes, keeping);
         let (begin, begins) = mpsc::channel::<()>();
         let (shared, own) = (Arc::clone(&self.shared), Arc::clone(&indexing));
         let indexer =
@@ -116,6 +130,12 @@ impl Database {
         // Only who is gone does not hear it.
         let _ = begin.send(());
         Ok(())
+    }
+
+    /// What there is of the search index, where there is one.
+    #[must_use]
+    pub fn index_state(&self) -> Option<IndexState> {
+        self.shared.indexing().map(|indexing| indexing.state())
     }
 
     /// Whether there is an index that has all that is visible, so that searches by its parameters

@@ -3,6 +3,7 @@
 
 mod differential;
 mod included;
+mod kept;
 mod matches;
 mod paged;
 mod parameters;

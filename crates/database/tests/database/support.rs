@@ -36,6 +36,8 @@ pub(crate) struct Clinic {
     pub(crate) keys: Arc<Disk>,
     pub(crate) clock: Arc<SetClock>,
     open: Option<Open>,
+    /// Where the search index is kept, if it is.
+    kept_index: Option<PathBuf>,
 }
 
 enum Backend {
@@ -146,9 +148,43 @@ impl Clinic {
 
     fn over(backend: Backend) -> Self {
         let clock = Arc::new(SetClock::at(1_800_000_000_000_000));
-        let mut clinic = Self { backend, keys: Arc::default(), clock, open: None };
+        let keys = Arc::default();
+        let mut clinic = Self { backend, keys, clock, open: None, kept_index: None };
         clinic.open(Options::default());
         clinic
+    }
+
+    pub(crate) fn over_sled_with_a_kept_index() -> Self {
+        let mut clinic = Self::over_sled();
+        clinic.kept_index = clinic.folder().map(|folder| folder.join("index"));
+        clinic.reopen();
+        clinic
+    }
+
+    /// The same with the keys of another.
+    pub(crate) fn over_sled_with_a_kept_index_and_keys_of(other: &Self) -> Self {
+        let mut clinic = Self::over_sled();
+        clinic.keys = Arc::clone(&other.keys);
+        clinic.kept_index = clinic.folder().map(|folder| folder.join("index"));
+        clinic.reopen();
+        clinic
+    }
+
+    pub(crate) fn over_the_model_with_an_index_in(folder: PathBuf) -> Self {
+        let mut clinic = Self::over_the_model();
+        clinic.kept_index = Some(folder);
+        clinic.reopen();
+        clinic
+    }
+
+    /// The folder of the kept index.
+    pub(crate) fn kept_index(&self) -> PathBuf {
+        self.kept_index.clone().unwrap()
+    }
+
+    /// Whether the index went on from what was kept.
+    pub(crate) fn was_restored(&self) -> bool {
+        self.database().index_state().is_some_and(|it| it.restored.is_some())
     }
 
     /// What is sealed with: the model's clinic has no keys, so that everything is tried without
@@ -184,7 +220,11 @@ impl Clinic {
             options,
             sealing.clone(),
         );
-        let database = Arc::new(database.unwrap());
+        let mut database = database.unwrap();
+        if let Some(folder) = &self.kept_index {
+            database = database.keeping_index_in(folder.clone());
+        }
+        let database = Arc::new(database);
         self.open = Some(Open { gate, database, sealing });
     }
 

@@ -81,7 +81,9 @@ fn open(
         Database::open_sealed(store, name.clone(), schema, clock, options, sealing.clone());
     let database = database
         .map_err(|source| PurgeCommandError::System { doing: "start the writer", source })?;
-    let (database, turn) = (Arc::new(database), Arc::default());
+    // What is kept of the index goes as well.
+    let database = Arc::new(backend.with_kept_index(database, &directory));
+    let turn = Arc::default();
     Ok(Tenant { name, directory, backend, sealing, database, ids, turn })
 }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use search_index::Visible;
 use store::T;
 
+use crate::checkpoint::Saved;
 use crate::support::{Act, Site, instant};
 
 /// One version: its code, whether it has a date and which, and which other it refers to.
@@ -23,6 +24,8 @@ enum Step {
     Commit(BTreeMap<u8, Option<Version>>),
     CloseTail,
     Settle,
+    /// Writes it down and makes it again.
+    Restore,
     /// Drops what had ended so many commits ago.
     SettleFrom(u64),
 }
@@ -39,6 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => commit.prop_map(Step::Commit),
         2 => Just(Step::CloseTail),
         2 => Just(Step::Settle),
+        1 => Just(Step::Restore),
         1 => (0_u64..20).prop_map(Step::SettleFrom),
     ]
 }
@@ -123,6 +127,10 @@ proptest! {
                 }
                 Step::CloseTail => site.index.close_tail(),
                 Step::Settle => { site.index.settle(Instant::MIN); }
+                Step::Restore => {
+                    site = Site::over(Saved::of(&site.index).restored().unwrap());
+                    prop_assert_eq!(site.t().get() + 1, states.len() as u64);
+                }
                 Step::SettleFrom(ago) => {
                     let horizon = site.t().get().saturating_sub(ago);
                     site.index.settle(instant(horizon));

@@ -114,6 +114,18 @@ impl Site {
         site
     }
 
+    /// Over an index that is there.
+    pub(crate) fn over(index: Index) -> Self {
+        let t = index.head().get();
+        Self { index, t }
+    }
+
+    /// How many a query finds now, if it is answered.
+    pub(crate) fn search(&self, url: &str) -> Result<u64, SearchError> {
+        let search = self.index.search(self.t(), &Visible::Everything, CONTEXT)?;
+        Ok(search.find(&query(url))?.page(None, 1000)?.hits.len() as u64)
+    }
+
     pub(crate) fn t(&self) -> T {
         T::new(self.t)
     }

@@ -231,6 +231,22 @@ impl Keyring {
         shared.key
     }
 
+    /// A name, never used before, for a key of data that is derived from what is stored and kept
+    /// beside it.
+    #[must_use]
+    pub fn name_of_derived(&self) -> [u8; 16] {
+        let mut name = [0; 16];
+        self.ids.fill(&mut name);
+        name
+    }
+
+    /// The key of derived data by its name. No name gives a key that a body is sealed with, as
+    /// far as chance can tell: who chooses one cannot choose the key.
+    #[must_use]
+    pub fn of_derived(&self, name: &[u8; 16]) -> OwnerKeyId {
+        OwnerKeyId(leaf(&self.index, "derived/", name) | SHARED)
+    }
+
     /// Whether a key is one that [`Keyring::of_tenant`] gave, in this or another process.
     #[must_use]
     pub fn is_of_tenant(key: OwnerKeyId) -> bool {

@@ -39,7 +39,7 @@ fn wait_until_indexed(database: &Database) {
 }
 
 /// Some commits of some changes each.
-fn change(clinic: &Clinic, chance: &mut Chance, commits: u64) {
+pub(super) fn change(clinic: &Clinic, chance: &mut Chance, commits: u64) {
     for _ in 0..commits {
         let (mut changes, mut names): (Vec<Change>, _) = (Vec::new(), BTreeSet::new());
         for _ in 0..=chance.below(8) {
@@ -58,7 +58,7 @@ fn change(clinic: &Clinic, chance: &mut Chance, commits: u64) {
 }
 
 /// Compares the answers to a random query as of now or before; says whether it found something.
-fn compare_one(clinic: &Clinic, chance: &mut Chance) -> Result<bool, String> {
+pub(super) fn compare_one(clinic: &Clinic, chance: &mut Chance) -> Result<bool, String> {
     let head = clinic.snapshot().at();
     let known = Known::r4();
     loop {

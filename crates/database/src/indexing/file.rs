@@ -1,0 +1,342 @@
+//! A file of a kept index: a header that says what it is, then pieces, each compressed, sealed
+//! where the tenant has keys, and with a checksum of itself and its place, then an end.
+//!
+//! ```text
+//! header  magic 8 | kind 1 | sealed 1 | name of the key 16 | number of the file 8 | check 16
+//! piece   bytes stored 4 | bytes before 4 | stored | check 16
+//! end     0 4 | 0 4 | check 16
+//! ```
+//!
+//! Numbers are little-endian. A check is the first half of SHA-256 of tenant, header, the piece's
+//! number and lengths, and what is stored; the same but what is stored is what a seal is bound to.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use search_index::Damaged;
+use store::keys::{Keyring, UnsealError};
+use store::{ContentHash, TenantText};
+
+/// What a file begins with: that it is one, and of which form.
+const MAGIC: &[u8; 8] = b"HGINDEX\x01";
+const HEADER: usize = 34;
+const CHECK: usize = 16;
+/// A piece has no more bytes, before and after it is compressed.
+const MOST_BYTES: usize = 64 << 20;
+const LEVEL: i32 = 1;
+
+/// What a file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    Manifest = b'm',
+    Names = b'n',
+    Segment = b's',
+}
+
+/// What files are bound to, and what they are sealed with.
+#[derive(Debug, Clone)]
+pub(super) struct Seal {
+    pub(super) tenant: TenantText,
+    pub(super) keys: Option<(Arc<Keyring>, [u8; 16])>,
+}
+
+/// A file that was written, so that no other passes for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) number: u64,
+    pub(super) bytes: u64,
+    /// A hash of all its checks.
+    pub(super) hash: [u8; 32],
+}
+
+/// Why a file is not used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error("it cannot be read")]
+    Io(#[from] io::Error),
+    #[error("it is not whole: {0}")]
+    Harmed(&'static str),
+    #[error("it cannot be opened with the keys of the tenant")]
+    Sealed,
+    #[error("it says what no index can say: {0}")]
+    Content(#[from] Damaged),
+    #[error("{0}")]
+    Other(&'static str),
+}
+
+/// Where a piece stands.
+struct Place {
+    of: Vec<u8>,
+    number: u64,
+}
+
+impl Place {
+    fn new(tenant: &TenantText, header: &[u8]) -> Self {
+        let tenant = tenant.as_str().as_bytes();
+        let length = [u8::try_from(tenant.len()).unwrap_or(u8::MAX)];
+        Self { of: [&length[..], tenant, header].concat(), number: 0 }
+    }
+
+    /// The next piece's place, as bytes.
+    fn next(&mut self, lengths: &[u8]) -> Vec<u8> {
+        self.number += 1;
+        [&self.of[..], &self.number.to_le_bytes(), lengths].concat()
+    }
+}
+
+fn check(place: &[u8], stored: &[u8]) -> [u8; CHECK] {
+    let ContentHash(hash) = ContentHash::of(&[place, stored].concat());
+    let (first, _) = hash.split_first_chunk().expect("a hash has 32 bytes");
+    *first
+}
+
+fn header(seal: &Seal, kind: Kind, number: u64) -> Vec<u8> {
+    let (sealed, name) = match &seal.keys {
+        Some((_, name)) => (1, *name),
+        None => (0, [0; 16]),
+    };
+    [&MAGIC[..], &[kind as u8, sealed], &name, &number.to_le_bytes()].concat()
+}
+
+/// A file being written.
+pub(super) struct Writer<'s> {
+    file: BufWriter<File>,
+    seal: &'s Seal,
+    place: Place,
+    number: u64,
+    bytes: u64,
+    checks: Vec<u8>,
+}
+
+impl<'s> Writer<'s> {
+    /// Begins a file, which only its owner may read.
+    pub(super) fn create(path: &Path, seal: &'s Seal, kind: Kind, number: u64) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let header = header(seal, kind, number);
+        let mut place = Place::new(&seal.tenant, &header);
+        let mut file = BufWriter::new(file);
+        file.write_all(&header)?;
+        let check = check(&place.next(&[]), &[]);
+        file.write_all(&check)?;
+        let bytes = (header.len() + CHECK) as u64;
+        Ok(Self { file, seal, place, number, bytes, checks: check.to_vec() })
+    }
+
+    /// Adds a piece.
+    pub(super) fn piece(&mut self, piece: &[u8]) -> io::Result<()> {
+        if piece.len() > MOST_BYTES {
+            return Err(io::Error::other("a piece of the search index is too large"));
+        }
+        let packed = zstd::bulk::compress(piece, LEVEL)?;
+        let before = length(piece.len()).to_le_bytes();
+        let place = self.place.next(&before);
+        let stored = match &self.seal.keys {
+            Some((keys, name)) => keys
+                .seal(keys.of_derived(name), &place, &packed)
+                .map_err(|_| io::Error::other("the key of the search index was destroyed"))?,
+            None => packed,
+        };
+        self.write(&place, before, &stored)
+    }
+
+    fn write(&mut self, place: &[u8], before: [u8; 4], stored: &[u8]) -> io::Result<()> {
+        let check = check(place, stored);
+        self.file.write_all(&length(stored.len()).to_le_bytes())?;
+        self.file.write_all(&before)?;
+        self.file.write_all(stored)?;
+        self.file.write_all(&check)?;
+        self.checks.extend_from_slice(&check);
+        self.bytes += (8 + stored.len() + CHECK) as u64;
+        Ok(())
+    }
+
+    /// Ends it: it is durable then, though not its name.
+    pub(super) fn finish(mut self) -> io::Result<Written> {
+        let before = [0; 4];
+        let place = self.place.next(&before);
+        self.write(&place, before, &[])?;
+        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        let ContentHash(hash) = ContentHash::of(&self.checks);
+        Ok(Written { number: self.number, bytes: self.bytes, hash })
+    }
+}
+
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// The name of the key that a file says it is sealed with.
+pub(super) fn key_of(path: &Path) -> io::Result<Option<[u8; 16]>> {
+    let mut header = [0; HEADER];
+    match File::open(path)?.read_exact(&mut header) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let is_sealed = header.starts_with(MAGIC) && header[9] == 1;
+    Ok(is_sealed.then(|| header[10..26].try_into().unwrap_or_default()))
+}
+
+/// Reads a file piece by piece, and says which it was. Nothing of a piece is given before its
+/// check and its seal have been looked at, and no more memory is taken than the file has bytes,
+/// or than a piece may have.
+pub(super) fn read(
+    path: &Path,
+    seal: &Seal,
+    (kind, number): (Kind, u64),
+    take: &mut dyn FnMut(&[u8]) -> Result<(), Unusable>,
+) -> Result<Written, Unusable> {
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    read_from(BufReader::new(file), bytes, seal, (kind, number), take)
+}
+
+fn read_from(
+    mut file: impl Read,
+    bytes: u64,
+    seal: &Seal,
+    (kind, number): (Kind, u64),
+    take: &mut dyn FnMut(&[u8]) -> Result<(), Unusable>,
+) -> Result<Written, Unusable> {
+    let mut found = [0; HEADER];
+    exactly(&mut file, &mut found)?;
+    if !found.starts_with(MAGIC) {
+        return Err(Unusable::Harmed("it is of no form that this version reads"));
+    }
+    if found[..] != header(seal, kind, number) {
+        return Err(Unusable::Harmed("it is another file, or sealed with another key"));
+    }
+    let mut place = Place::new(&seal.tenant, &found);
+    let mut checks = Vec::new();
+    checked(&mut file, &place.next(&[]), &[], &mut checks)?;
+    loop {
+        let mut lengths = [0; 8];
+        exactly(&mut file, &mut lengths)?;
+        let [stored, before] = [&lengths[..4], &lengths[4..]]
+            .map(|it| u32::from_le_bytes(it.try_into().unwrap_or_default()) as usize);
+        if stored > 2 * MOST_BYTES || stored as u64 > bytes || before > MOST_BYTES {
+            return Err(Unusable::Harmed("a piece is too large"));
+        }
+        let place = place.next(&lengths[4..]);
+        let mut piece = vec![0; stored];
+        exactly(&mut file, &mut piece)?;
+        checked(&mut file, &place, &piece, &mut checks)?;
+        if stored == 0 {
+            break;
+        }
+        if let Some((keys, name)) = &seal.keys {
+            piece = match keys.unseal(keys.of_derived(name), &place, &piece) {
+                Ok(piece) => piece,
+                Err(UnsealError::KeyDestroyed | UnsealError::Altered) => {
+                    return Err(Unusable::Sealed);
+                }
+            };
+        }
+        let piece = zstd::bulk::decompress(&piece, before)?;
+        if piece.len() != before {
+            return Err(Unusable::Harmed("a piece is of another length"));
+        }
+        take(&piece)?;
+    }
+    if file.read(&mut [0])? > 0 {
+        return Err(Unusable::Harmed("something follows its end"));
+    }
+    let ContentHash(hash) = ContentHash::of(&checks);
+    Ok(Written { number, bytes, hash })
+}
+
+fn exactly(file: &mut impl Read, bytes: &mut [u8]) -> Result<(), Unusable> {
+    file.read_exact(bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => Unusable::Harmed("it ends too soon"),
+        _ => Unusable::Io(error),
+    })
+}
+
+/// Compares the check that follows.
+fn checked(
+    file: &mut impl Read,
+    place: &[u8],
+    stored: &[u8],
+    checks: &mut Vec<u8>,
+) -> Result<(), Unusable> {
+    let mut found = [0; CHECK];
+    exactly(file, &mut found)?;
+    if found != check(place, stored) {
+        return Err(Unusable::Harmed("a checksum does not match"));
+    }
+    checks.extend_from_slice(&found);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn seal(tenant: &str) -> Seal {
+        Seal { tenant: TenantText::new(tenant).unwrap(), keys: None }
+    }
+
+    fn written(pieces: &[Vec<u8>]) -> (Vec<u8>, Written) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let of = seal("clinic");
+        let mut writer = Writer::create(&path, &of, Kind::Segment, 7).unwrap();
+        for piece in pieces {
+            writer.piece(piece).unwrap();
+        }
+        let written = writer.finish().unwrap();
+        (std::fs::read(path).unwrap(), written)
+    }
+
+    fn read_as(
+        bytes: &[u8],
+        tenant: &str,
+        of: (Kind, u64),
+    ) -> Result<(Vec<Vec<u8>>, Written), Unusable> {
+        let mut pieces = Vec::new();
+        let mut take = |piece: &[u8]| {
+            pieces.push(piece.to_vec());
+            Ok(())
+        };
+        let written = read_from(bytes, bytes.len() as u64, &seal(tenant), of, &mut take)?;
+        Ok((pieces, written))
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_gives_back_its_pieces_and_every_change_is_noticed(
+            pieces in prop::collection::vec(prop::collection::vec(0_u8..4, 0..300), 0..5),
+            at in any::<prop::sample::Index>(),
+            change in 1_u8..=255,
+        ) {
+            let (mut bytes, written) = written(&pieces);
+            prop_assert_eq!(written.bytes, bytes.len() as u64);
+            let read = read_as(&bytes, "clinic", (Kind::Segment, 7)).unwrap();
+            prop_assert_eq!(&read, &(pieces, written));
+            prop_assert!(read_as(&bytes, "other", (Kind::Segment, 7)).is_err());
+            prop_assert!(read_as(&bytes, "clinic", (Kind::Names, 7)).is_err());
+            prop_assert!(read_as(&bytes, "clinic", (Kind::Segment, 8)).is_err());
+            let at = at.index(bytes.len());
+            prop_assert!(read_as(&bytes[..at], "clinic", (Kind::Segment, 7)).is_err());
+            let longer = [&bytes[..], &[change]].concat();
+            prop_assert!(read_as(&longer, "clinic", (Kind::Segment, 7)).is_err());
+            bytes[at] ^= change;
+            prop_assert!(read_as(&bytes, "clinic", (Kind::Segment, 7)).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_a_file_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let header = header(&seal("clinic"), Kind::Names, 1);
+            prop_assert!(read_as(&bytes, "clinic", (Kind::Names, 1)).is_err());
+            let behind = [&header[..], &bytes].concat();
+            prop_assert!(read_as(&behind, "clinic", (Kind::Names, 1)).is_err());
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! An index in pieces of bytes, so that it can be kept over a restart, and an index made of such
+//! pieces again. Where they are kept and how they are protected is the caller's.
+//!
+//! A checkpoint is of all commits up to one `t`: the settled segments that hold them, which never
+//! change and so need be written once; the names of resources, which only become more; and the
+//! state, which is written anew each time: when versions ended, and the numbers of parameters.
+
+mod bytes;
+mod segment;
+mod state;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use fhir_core::Instant;
+use store::T;
+
+use crate::documents::{DocumentOf, Ending, Ordinal, Superseded};
+use crate::facet::{Facet, View};
+use crate::index::{Head, Index};
+use crate::key::local_ordinal;
+use crate::parts::PartRef;
+use crate::segment::Segment;
+
+pub use segment::SavedSegment;
+pub use state::SavedState;
+
+/// About so many bytes are given at a time.
+const PIECE: usize = 1 << 20;
+
+/// What an index of the same resources and parameters says is the same while this is. It is raised
+/// whenever keys, the pieces or what is taken from a resource changes.
+pub const CONTENT_VERSION: u32 = 1;
+
+/// Bytes that are no part of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Damaged(&'static str);
+
+/// An index as of one position, to be written.
+#[derive(Debug)]
+pub struct Checkpoint {
+    t: T,
+    instant: Instant,
+    oldest: T,
+    names: u32,
+    segments: Vec<(Arc<Segment>, Vec<Ending>)>,
+}
+
+/// Which segment it is, for as long as the index has it.
+#[derive(Debug, Clone)]
+pub struct SegmentIdentity(Weak<Segment>);
+
+impl PartialEq for SegmentIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
+impl Index {
+    /// What there is of all commits that are applied. Of tails segments are made, which takes some
+    /// microseconds for each of their documents. `None` when `stop` turned true, or when something
+    /// is being purged.
+    pub fn checkpoint(&self, stop: &AtomicBool) -> Option<Checkpoint> {
+        let _settling = self.settling.lock();
+        let (head, names, inputs) = {
+            // Between two commits.
+            let head = self.writer.lock();
+            self.begin_tail();
+            let parts = Arc::clone(&self.parts.read());
+            (*head, self.names.read().len(), parts[..parts.len() - 1].to_vec())
+        };
+        for part in inputs.iter().filter(|part| part.as_segment().is_none()) {
+            self.replace(std::slice::from_ref(part), Instant::MIN, stop)?;
+        }
+        let parts = Arc::clone(&self.parts.read());
+        let mut segments = Vec::new();
+        for part in parts.iter() {
+            let Some(segment) = part.as_segment() else { break };
+            let superseded = part.superseded.read();
+            if superseded.purged() > 0 {
+                return None;
+            }
+            let endings = superseded.endings();
+            let until = endings.partition_point(|ending| ending.t <= head.t());
+            segments.push((Arc::clone(segment), endings[..until].to_vec()));
+        }
+        let (t, instant, oldest) = (head.t(), head.instant(), self.oldest());
+        Some(Checkpoint { t, instant, oldest, names, segments })
+    }
+
+    /// Gives the names of the resources from one number up to another, in pieces.
+    ///
+    /// # Errors
+    /// Those of `sink`.
+    pub fn write_names(
+        &self,
+        numbers: std::ops::Range<u32>,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut next = numbers.start;
+        while next < numbers.end {
+            let piece = state::write_names(&self.names.read(), &mut next, numbers.end);
+            sink(piece.as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// Lets parameters have the numbers that they have in a state: of an index that nothing was
+    /// prepared by yet.
+    pub fn number_as(&self, state: &SavedState) {
+        *self.numbers.write() = state.numbers();
+    }
+
+    /// Goes on from what was saved, which is the state by whose numbers it is, and all its
+    /// segments in their order. Nothing has been applied before.
+    ///
+    /// # Errors
+    /// [`Damaged`] when they do not belong together; then nothing is changed.
+    pub fn restore(
+        &self,
+        mut state: SavedState,
+        segments: Vec<SavedSegment>,
+    ) -> Result<Vec<SegmentIdentity>, Damaged> {
+        let mut head = self.writer.lock();
+        let is_empty = head.t() == T::ZERO && self.parts.read().len() == 1;
+        if !is_empty || segments.len() != state.endings().len() {
+            return Err(Damaged("there is another number of segments"));
+        }
+        let (numbers, mut names) = (state.numbers(), state.take_names()?);
+        let references: Vec<Facet> = numbers
+            .references(None)
+            .into_iter()
+            .map(|(_, number)| Facet::of(number, View::Value))
+            .chain([Facet::COMPARTMENT])
+            .collect();
+        let mut parts = Vec::with_capacity(segments.len() + 1);
+        let mut identities = Vec::with_capacity(segments.len());
+        let mut last = None;
+        for (segment, endings) in segments.into_iter().zip(state.endings()) {
+            let documents = segment.of();
+            let (Some(first), Some(end)) = (documents.first(), documents.last()) else {
+                return Err(Damaged("a segment is empty"));
+            };
+            if last.is_some_and(|last| last >= first.place) || end.place.t > state.t() {
+                return Err(Damaged("segments are not in the order of the log"));
+            }
+            last = Some(end.place);
+            let mut superseded = Superseded::default();
+            for ending in endings {
+                if documents.get(ending.doc as usize).is_none() {
+                    return Err(Damaged("a version ended that is not there"));
+                }
+                superseded.note(*ending);
+            }
+            for (document, doc) in documents.iter().zip(0_u32..) {
+                if document.ordinal.0 >= names.len() {
+                    return Err(Damaged("a document is of a resource without a name"));
+                }
+                if document.of == DocumentOf::Resource && !superseded.has_ended(doc) {
+                    names.set_current(document.ordinal, Some(document.place.t));
+                }
+            }
+            let keys = references.iter().flat_map(|facet| segment.keys_of(*facet));
+            let has_no_name = |Ordinal(number): Ordinal| number >= names.len();
+            if keys.filter_map(local_ordinal).any(has_no_name) {
+                return Err(Damaged("a reference is to a resource without a name"));
+            }
+            let part = PartRef::segment(segment.finish(), superseded);
+            identities.extend(part.as_segment().map(|it| SegmentIdentity(Arc::downgrade(it))));
+            parts.push(part);
+        }
+        parts.push(PartRef::tail());
+        *self.names.write() = names;
+        *self.parts.write() = Arc::new(parts);
+        self.oldest.store(state.oldest().get(), Ordering::Release);
+        *head = Head::new(state.t(), state.instant());
+        self.newest.store(state.t().get(), Ordering::Release);
+        Ok(identities)
+    }
+}
+
+impl Checkpoint {
+    /// Up to which position.
+    #[must_use]
+    pub fn t(&self) -> T {
+        self.t
+    }
+
+    /// How many names of resources belong to it, at least.
+    #[must_use]
+    pub fn names(&self) -> u32 {
+        self.names
+    }
+
+    /// Its segments, in order.
+    pub fn segments(&self) -> impl Iterator<Item = SegmentIdentity> + '_ {
+        self.segments.iter().map(|(segment, _)| SegmentIdentity(Arc::downgrade(segment)))
+    }
+
+    /// Gives one of its segments in pieces, by its place.
+    ///
+    /// # Errors
+    /// Those of `sink`.
+    pub fn write_segment(
+        &self,
+        at: usize,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        match self.segments.get(at) {
+            Some((segment, _)) => segment::write(segment, sink),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives all else that `index`, whose checkpoint it is, would not find again in segments and
+    /// names, in pieces.
+    ///
+    /// # Errors
+    /// Those of `sink`.
+    pub fn write_state(
+        &self,
+        index: &Index,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        state::write(self, &index.numbers.read(), sink)
+    }
+}
