@@ -98,6 +98,7 @@ impl<'f> Found<'f> {
     fn first(&self, after: Option<&Cursor>, count: usize) -> Result<Vec<Entry>, SearchError> {
         let mut entries = Vec::new();
         let parts = self.search.parts.len();
+        let is_as_logged = self.is_as_logged();
         for part in 0..parts {
             for of in 0..self.query.types.len() {
                 let docs = &self.docs[of * parts + part];
@@ -106,11 +107,24 @@ impl<'f> Found<'f> {
                 }
             }
             // In the order of the log later parts have later hits alone.
-            if self.query.sort.is_empty() && entries.len() >= count {
+            if is_as_logged && entries.len() >= count {
                 break;
             }
         }
         Ok(entries)
+    }
+
+    /// Whether hits come in the order of the log: when nothing else is asked for, and by the time
+    /// that they were written.
+    fn is_as_logged(&self) -> bool {
+        let (sort, count) = (&self.query.sort, self.query.types.len());
+        let by_time = sort.iter().all(|key| match &key.by {
+            SortBy::Parameter(parameters) if key.direction == Direction::Ascending => {
+                parameters.len() == count && parameters.iter().all(|it| it.code() == "_lastUpdated")
+            }
+            _ => false,
+        });
+        sort.is_empty() || (by_time && self.query.answer.contained == Contained::False)
     }
 
     /// The containers that come after a cursor: each stands where the first of what matches in it
@@ -322,16 +336,8 @@ pub(super) const STEPS_PER_HIT: usize = 64;
 impl Selection<'_> {
     fn select(&self, docs: &RoaringBitmap) -> Result<Vec<u32>, SearchError> {
         match &*self.columns {
-            [] => {
-                let documents = self.content.documents();
-                let start = self.after.map_or(0, |after| {
-                    let first = documents.first_from(after.place);
-                    let is_it =
-                        first < documents.len() && documents.get(first).place == after.place;
-                    if is_it { first.saturating_add(after.within).saturating_add(1) } else { first }
-                });
-                Ok(docs.range(start..).take(self.count).collect())
-            }
+            [] => Ok(self.as_logged(docs)),
+            [Column::Time(Direction::Ascending)] if self.all_have_times => Ok(self.as_logged(docs)),
             [Column::Time(Direction::Descending)] if self.all_have_times => self.newest(docs),
             [Column::View(view)] => match self.walk(view, docs)? {
                 Some(found) => Ok(found),
@@ -339,6 +345,17 @@ impl Selection<'_> {
             },
             _ => self.least(docs),
         }
+    }
+
+    /// In the order of the log, which is that of the documents.
+    fn as_logged(&self, docs: &RoaringBitmap) -> Vec<u32> {
+        let documents = self.content.documents();
+        let start = self.after.map_or(0, |after| {
+            let first = documents.first_from(after.place);
+            let is_it = first < documents.len() && documents.get(first).place == after.place;
+            if is_it { first.saturating_add(after.within).saturating_add(1) } else { first }
+        });
+        docs.range(start..).take(self.count).collect()
     }
 
     /// Whether a document comes after the cursor.

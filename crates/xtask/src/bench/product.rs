@@ -38,6 +38,11 @@ pub(crate) fn channel_socket(directory: &Path) -> PathBuf {
     directory.join("channel.sock")
 }
 
+/// Where the search index is kept.
+pub(crate) fn kept_index(directory: &Path) -> PathBuf {
+    directory.join("tenants").join(TENANT).join("index")
+}
+
 /// The embedded store, as `hearthgate serve` opens it.
 pub(crate) fn open_store(directory: &Path) -> Result<(Arc<dyn Store>, Sealing), Failure> {
     let path = directory.join("tenants").join(TENANT);
@@ -74,7 +79,7 @@ pub(crate) fn open(directory: &Path) -> Result<Database, Failure> {
 pub(crate) async fn server(directory: &Path) -> Result<(), Failure> {
     let clock = Arc::new(SystemClock::start());
     let begun = clock.monotonic();
-    let database = Arc::new(open(directory)?);
+    let database = Arc::new(open(directory)?.keeping_index_in(kept_index(directory)));
     let opened = clock.monotonic();
     let config = ServerConfig {
         socket: server_socket(directory),
