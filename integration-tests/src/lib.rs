@@ -4,7 +4,8 @@
 //! What stands here panics where something does not happen that must: it is a test's hand. Only
 //! the words of the contract and the door of time are taken from the product; everything else is
 //! asked from outside. The embedded store alone is also taken by itself, to be crashed at each of
-//! its calls to the disk ([`crashes`]).
+//! its calls to the disk ([`crashes`]), and the database, to be asked what its index finds and what
+//! looking at every resource finds ([`search_soak`]).
 
 pub mod architecture;
 pub mod binary;
@@ -19,6 +20,7 @@ pub mod postgres;
 pub mod private_disk;
 pub mod process;
 pub mod raw;
+pub mod search_soak;
 pub mod simulated_disk;
 pub mod site;
 pub mod socket;

@@ -75,13 +75,15 @@ impl Database {
     /// The keys of a configuration that name it, over the Unix socket. To stand before sections.
     #[must_use]
     pub fn configuration(&self) -> String {
+        format!("storage.postgres = \"{}\"\n", self.connection())
+    }
+
+    /// How it is reached over the Unix socket, in libpq's form.
+    #[must_use]
+    pub fn connection(&self) -> String {
         let cluster = &self.postgres.0;
-        format!(
-            "storage.postgres = \"host={} port={} user=hearthgate dbname={}\"\n",
-            cluster.directory.display(),
-            cluster.port,
-            self.name
-        )
+        let directory = cluster.directory.display();
+        format!("host={directory} port={} user=hearthgate dbname={}", cluster.port, self.name)
     }
 
     /// The same over TLS, with the password in this file.

@@ -488,7 +488,7 @@ impl Indexing {
     }
 
     /// Makes segments while there are any to make.
-    fn settle_all(&self, now: &(dyn Fn() -> Instant + Sync)) {
+    pub(crate) fn settle_all(&self, now: &(dyn Fn() -> Instant + Sync)) {
         let horizon = Instant::from_micros(now().as_micros().saturating_sub(HORIZON));
         while !self.is_stopped() && self.index.settle_unless(&self.stop, horizon) == Settled::Some {
         }

@@ -48,8 +48,8 @@ pub use rules::{
 };
 pub use seal::Sealing;
 pub use search::{
-    Asked, ClauseExplained, Costly, Explained, Found, NoIndex, ResourceExplained, SearchError,
-    Valued,
+    Abandoned, Asked, ClauseExplained, Costly, Explained, Found, NoIndex, ResourceExplained,
+    SearchError, Valued,
 };
 pub use snapshot::{Snapshot, StoredVersion};
 pub use terms::{Broken, Named, Required, Terms};

@@ -4,6 +4,7 @@
 //! What the snapshot does not show does not exist: it is no match, no target of a chain, refers
 //! to nothing, is not included and not counted.
 
+mod abandoned;
 mod candidates;
 mod contained;
 mod explain;
@@ -28,6 +29,8 @@ use crate::{BeingIndexed, ReadError, Rows, Snapshot};
 pub use explain::{ClauseExplained, Costly, Explained, ResourceExplained, Valued};
 pub use indexed::NoIndex;
 use scan::Scan;
+
+pub use abandoned::Abandoned;
 
 /// How a page is asked for.
 #[derive(Clone, Copy)]
@@ -96,6 +99,9 @@ pub enum SearchError {
     /// What the page is asked for with is not what a page before gave.
     #[error("this is not where a page ended")]
     Cursor(#[from] InvalidSortPosition),
+    /// Nobody waits for the answer any more.
+    #[error("nobody waits for what the search finds any more")]
+    Abandoned,
     /// It goes on with a page of an index that is being made anew.
     #[error("the search index is being made; the page can be had when it is there")]
     IndexNotReady,
@@ -133,8 +139,9 @@ impl From<search_index::SearchError> for SearchError {
             E::BeforeHorizon { .. } => Self::BeforeHorizon,
             E::Codes(error) => Self::Codes(error),
             E::InvalidCursor => Self::Cursor(InvalidSortPosition),
+            E::Cancelled => Self::Abandoned,
             // The resources themselves are looked at instead.
-            E::Cancelled | E::Ahead { .. } | E::Unsupported(_) => Self::IndexNotReady,
+            E::Ahead { .. } | E::Unsupported(_) => Self::IndexNotReady,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::bodies::{Bodies, Kept};
 use crate::indexing::Indexes;
 use crate::large::{NotDone, Reading};
 use crate::seal::Sealing;
-use crate::{ReadError, Rows, Visibility, body};
+use crate::{Abandoned, ReadError, Rows, Visibility, body};
 
 /// Shows exactly the commits up to one position (guarantee G4), and of them what its
 /// [`Visibility`] lets through: what is not visible is answered as if it did not exist.
@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub(crate) indexes: Indexes,
     /// What is read through it.
     pub(crate) rows: Rows,
+    /// Whether anyone still waits for what searches of it find.
+    pub(crate) abandoned: Abandoned,
 }
 
 /// A version and its JSON.
@@ -52,7 +54,15 @@ impl Snapshot {
         indexes: Indexes,
     ) -> Self {
         let rows = Rows::default();
-        Self { store, bodies, reading, schema, sealing, visibility, at, indexes, rows }
+        let abandoned = Abandoned::default();
+        Self { store, bodies, reading, schema, sealing, visibility, at, indexes, rows, abandoned }
+    }
+
+    /// The same data, for whoever may leave before the answer: its searches end soon after that,
+    /// with [`crate::SearchError::Abandoned`].
+    #[must_use]
+    pub fn until(self, abandoned: &Abandoned) -> Self {
+        Self { abandoned: abandoned.clone(), ..self }
     }
 
     /// The same, with what is read through it counted there.

@@ -63,7 +63,6 @@ impl<'p> Evaluation<'p> {
                 }
                 // What is contained has no time of its own.
                 for (_, contained) in self.part.range(Facet::CONTAINED, &[], None) {
-                    self.meter.charge_set(contained.len())?;
                     contained.for_each(|doc| {
                         all.remove(doc);
                     });

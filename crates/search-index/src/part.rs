@@ -54,6 +54,9 @@ pub(crate) trait Part {
     /// The documents in the order of a value, if that is kept.
     fn kept_view(&self, key: SortViewKey) -> Option<Arc<SortView>>;
 
+    /// Whether orders of the documents are kept.
+    fn keeps_views(&self) -> bool;
+
     /// Keeps an order of the documents, where they do not change any more.
     fn keep_view(&self, key: SortViewKey, view: &Arc<SortView>);
 }

@@ -194,6 +194,10 @@ impl Part for Segment {
         self.sorted.read().get(&key).cloned()
     }
 
+    fn keeps_views(&self) -> bool {
+        true
+    }
+
     fn keep_view(&self, key: SortViewKey, view: &Arc<SortView>) {
         self.sorted.write().insert(key, Arc::clone(view));
     }

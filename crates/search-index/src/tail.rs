@@ -123,5 +123,9 @@ impl Part for Tail {
         None
     }
 
+    fn keeps_views(&self) -> bool {
+        false
+    }
+
     fn keep_view(&self, _: SortViewKey, _: &Arc<SortView>) {}
 }

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use contract::{Grant, Interaction};
 use database::{
-    Change, Database, Named, Receipt, Rows, Snapshot, StoredVersion, T, Terms, Transaction,
-    Visibility,
+    Abandoned, Change, Database, Named, Receipt, Rows, Snapshot, StoredVersion, T, Terms,
+    Transaction, Visibility,
 };
 use fhir_core::json::Value;
 use fhir_core::{Instant, Issue, Resource, ResourceId, ResourceType, VersionId};
@@ -44,6 +44,8 @@ pub(crate) struct Call<'a> {
     pub(crate) original: Option<(&'a [u8], Encoding)>,
     /// The id of the request, by which logs have it.
     pub(crate) request_id: &'a str,
+    /// Whether its client has left; none where that ends nothing.
+    pub(crate) abandoned: Option<&'a Abandoned>,
     /// What is read for the whole request.
     pub(crate) rows: &'a Rows,
 }

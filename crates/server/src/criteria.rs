@@ -311,7 +311,10 @@ impl Reading<'_> {
             compartment: None,
             parameters: &parameters,
         };
-        let query = reader.read(&asked)?;
+        let query = reader.read(&asked).map_err(|error| ServerError::Criteria {
+            criteria: criteria.to_owned(),
+            error: Box::new(error),
+        })?;
         let asks_all = query.types.iter().any(|of| of.clauses.is_empty());
         let shapes = !query.sort.is_empty()
             || !query.includes.is_empty()

@@ -115,6 +115,8 @@ pub(crate) enum ServerError {
     InvalidCondition { header: &'static str },
     #[error("the criteria are not supported")]
     CriteriaNotSupported { criteria: String, reason: String },
+    #[error("a parameter of the criteria cannot be used")]
+    Criteria { criteria: String, error: Box<QueryError> },
     #[error("the criteria match more than one resource")]
     MultipleMatches { criteria: String },
     #[error("the criteria match more than {limit} resources")]

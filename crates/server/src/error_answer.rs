@@ -17,7 +17,7 @@ use http::StatusCode;
 use self::commit::describe_commit;
 use self::in_entry::in_entry;
 pub(crate) use self::search::ignored;
-use self::search::{describe_query, describe_search};
+use self::search::{describe_criteria, describe_query, describe_search};
 use crate::error::ServerError;
 use crate::negotiation::Spoken;
 
@@ -178,6 +178,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             &format!("http.{name}"),
         ),
         E::Query(error) => describe_query(error),
+        E::Criteria { criteria, error } => describe_criteria(criteria, error),
         E::Search(error) => describe_search(error),
         E::MalformedForm(error) => one(
             BAD_REQUEST,

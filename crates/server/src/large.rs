@@ -6,10 +6,12 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
+use database::Abandoned;
+use fhir_core::Clock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
@@ -130,20 +132,57 @@ pub(crate) async fn where_it_belongs<D: Send + 'static>(
     })
 }
 
+/// Of work that ends when nobody waits for its answer any more: how it is told, and how the log is.
+pub(crate) struct Waited {
+    /// What it looks at while it does not let others run.
+    pub(crate) abandoned: Abandoned,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) request_id: String,
+}
+
+/// Who waits. Dropped before the answer came, it says so.
+struct Waiting {
+    waited: Arc<Waited>,
+    /// When it was dropped so.
+    left: Arc<OnceLock<Duration>>,
+    is_answered: bool,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            let _ = self.left.set(self.waited.clock.monotonic());
+            self.waited.abandoned.set();
+        }
+    }
+}
+
 /// As [`where_it_belongs`], with work that takes long and changes nothing, whatever it is asked
 /// with: it has turns, and ends when nobody waits for its answer any more.
 pub(crate) async fn while_it_is_waited_for<D: Send + 'static>(
     turns: &Turns,
+    waited: Waited,
     work: impl Future<Output = Result<D, ServerError>> + Send + 'static,
 ) -> Result<D, ServerError> {
     let (waits, gone) = oneshot::channel::<()>();
+    let (waited, left) = (Arc::new(waited), Arc::new(OnceLock::new()));
+    let mut waiting =
+        Waiting { waited: Arc::clone(&waited), left: Arc::clone(&left), is_answered: false };
     let work = async move {
-        tokio::select! {
+        let done = tokio::select! {
             done = work => done,
             _ = gone => Err(ServerError::Interrupted),
+        };
+        if let Some(left) = left.get() {
+            let micros = waited.clock.monotonic().saturating_sub(*left).as_micros();
+            let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+            let request_id = &*waited.request_id;
+            tracing::info!(request_id, micros, "a search ended after its client had left");
         }
+        done
     };
     let done = where_it_belongs(LARGE + 1, turns, work).await;
+    waiting.is_answered = true;
     drop(waits);
     done
 }
@@ -158,6 +197,19 @@ mod tests {
     use crate::error_answer::ErrorAnswer;
 
     const LONG: Duration = Duration::from_secs(20);
+
+    /// A clock that stands.
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> fhir_core::Instant {
+            fhir_core::Instant::from_micros(0)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
 
     /// Works on bodies of that length, all at once; the most that were worked on at a time.
     async fn most_at_once(length: usize, bodies: usize) -> usize {
@@ -256,14 +308,24 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        let mut asked = Box::pin(while_it_is_waited_for::<()>(&turns, work));
+        let abandoned = Abandoned::default();
+        let waited = || Waited {
+            abandoned: abandoned.clone(),
+            clock: Arc::new(Still),
+            request_id: String::new(),
+        };
+        let mut asked = Box::pin(while_it_is_waited_for::<()>(&turns, waited(), work));
         tokio::select! {
             _ = &mut asked => unreachable!("it has no end of its own"),
             begins = begins => begins.unwrap(),
         }
         drop(asked);
         timeout(LONG, ended).await.expect("it goes on").unwrap_err();
-        assert_eq!(while_it_is_waited_for(&turns, async { Ok(1) }).await.unwrap(), 1);
+        assert!(abandoned.is_set());
+        let answered = Abandoned::default();
+        let waited = Waited { abandoned: answered.clone(), ..waited() };
+        assert_eq!(while_it_is_waited_for(&turns, waited, async { Ok(1) }).await.unwrap(), 1);
+        assert!(!answered.is_set());
     }
 
     #[tokio::test]

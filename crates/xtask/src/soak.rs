@@ -1,6 +1,8 @@
 //! `cargo xtask soak`: what the black-box tests do a few times, as often as one likes. Runs the
 //! release build of `hearthgate`, which has to be there, and for the store alone itself.
 
+mod search;
+
 use std::error::Error;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -26,6 +28,8 @@ const READY_AGAIN: Duration = Duration::from_secs(2);
 pub(crate) enum Soak {
     /// Kill the product in the middle of an import and look at what is left of it.
     Kills(Kills),
+    /// Compare what the search index finds with what looking at every resource finds.
+    Search(search::Search),
     /// Crash the embedded store at its calls to a disk that forgets.
     Store(Seeds),
     /// Kill a process with the embedded store at its calls to the disk.
@@ -76,6 +80,7 @@ impl Soak {
     pub(crate) fn run(&self) -> Result<(), Box<dyn Error>> {
         match self {
             Self::Kills(kills) => kills.run(),
+            Self::Search(search) => search.run(),
             Self::Store(seeds) => {
                 let hits = seeds.run("crashes", &|seed| crash(seed, seeds.more))?;
                 Ok(hits.check_all(seeds.seeds)?)

@@ -42,6 +42,7 @@ macro_rules! for_every_deployment {
     };
 }
 
+mod abandoned;
 mod access_log;
 mod backup;
 mod blobs;
@@ -62,9 +63,11 @@ mod races;
 mod readiness;
 mod rest;
 mod search;
+mod search_parameters;
 mod starting;
 mod stopping;
 mod streaming;
 mod transactions;
+mod twins;
 mod validate;
 mod validation;

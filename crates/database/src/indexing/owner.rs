@@ -59,6 +59,15 @@ impl Database {
         self.shared.indexing().is_some_and(|indexing| indexing.wait(patience))
     }
 
+    /// Makes segments of all that is indexed, without waiting until it is enough for one: for when
+    /// there is time. Blocks.
+    pub fn settle_index(&self) {
+        if let Some(indexing) = self.shared.indexing() {
+            indexing.index.close_tail();
+            indexing.settle_all(&|| self.shared.clock.now());
+        }
+    }
+
     /// Keeps the search index in a folder over a restart, from the next one on that is begun. A
     /// second call does nothing.
     #[must_use]

@@ -2,7 +2,6 @@
 //! order of what is not sorted is that of the log.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use fhir_search::{Contained, InvalidSortPosition, Query, asks_for_words};
 use search_index::{
@@ -126,11 +125,10 @@ impl Snapshot {
             Some(after) => Some(Cursor::decode(place_of(CURSOR, query, asked, after)?)?),
         };
         let visible = self.as_visible().ok_or(SearchError::IndexNotReady)?;
-        let never = AtomicBool::new(false);
         let budget = asked.budget.saturating_mul(KEYS_FOR_A_VERSION);
         let look = || {
-            let context =
-                Context { codes: asked.codes, base: asked.base, budget, cancelled: &never };
+            let cancelled = self.abandoned.flag();
+            let context = Context { codes: asked.codes, base: asked.base, budget, cancelled };
             let search = indexing.index.search(self.at(), &visible, context)?;
             let plan = search.plan(query, asked.most, asked.most_included)?;
             if plan.cost / PLANS_ERR_BY > budget {

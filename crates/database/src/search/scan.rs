@@ -64,8 +64,11 @@ impl<'s> Scan<'s> {
         Newest::of(of, self.snapshot.at())
     }
 
-    /// Takes from the budget.
+    /// Takes from the budget, while anyone waits.
     pub(super) fn spend(&mut self, versions: u64) -> Result<(), SearchError> {
+        if self.snapshot.abandoned.is_set() {
+            return Err(SearchError::Abandoned);
+        }
         match self.left.checked_sub(versions) {
             Some(left) => self.left = left,
             None => {

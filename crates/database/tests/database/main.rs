@@ -30,8 +30,11 @@ macro_rules! over_each_backend {
 mod as_of;
 mod blobs;
 mod bodies;
+mod conditions;
 mod damage;
 mod dictionaries;
+#[path = "../differential/mod.rs"]
+mod differential;
 mod durability;
 mod gate;
 mod group;

@@ -47,7 +47,7 @@ fn asked(id: &str) -> Purge {
     }
 }
 
-fn purge(clinic: &Clinic, id: &str) -> Result<Purged, PurgeError> {
+pub(crate) fn purge(clinic: &Clinic, id: &str) -> Result<Purged, PurgeError> {
     block_on(clinic.database().purge(asked(id)))
 }
 

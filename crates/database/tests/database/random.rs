@@ -9,6 +9,7 @@ use database::{
 use fhir_core::Instant;
 use store::{AppendError, T};
 
+use crate::differential::Chance;
 use crate::gate::Outcome;
 use crate::support::{
     Clinic, block_on, condition, create, delete, identified, json, patient, put, resource,
@@ -23,18 +24,6 @@ const SEEDS: u64 = 8;
 const STEPS: u64 = 25;
 const IDS: u64 = 7;
 const VALUES: u64 = 5;
-
-/// A small generator of numbers (splitmix64), so that a seed is a run.
-pub(crate) struct Chance(pub(crate) u64);
-
-impl Chance {
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-}
 
 /// A version as the map has it.
 #[derive(Debug, Clone)]

@@ -12,68 +12,18 @@ use std::sync::{Arc, LazyLock};
 
 use contract::{Restriction, Types};
 use database::{Asked, Expect, Found, SearchError, Snapshot, VersionEntry, Visibility};
-use fhir_core::{Instant, ResourceType};
-use fhir_schema::{DefinitionSet, Schema};
-use fhir_search::{
-    Compartment, Extractor, Handling, Limits, NoCodes, Parameters, Query, QueryError, Reader, Zone,
-    decode_form,
-};
-use fhir_terminology::Terminology;
+use fhir_search::{Extractor, Handling, NoCodes, Query, Zone};
 
+use crate::differential::{BASE, Known};
 use crate::support::{Clinic, block_on, put};
 
-const BASE: &str = "https://own.example/fhir";
-
-static EXTRACTOR: LazyLock<Arc<Extractor<'static>>> = LazyLock::new(extractor);
-
-fn extractor() -> Arc<Extractor<'static>> {
-    let (definitions, schema) = (DefinitionSet::r4(), Schema::r4());
-    let parameters = Arc::new(Parameters::new(definitions, schema));
-    Arc::new(Extractor::new(schema, parameters, definitions.clone(), Terminology::r4()))
-}
+pub(crate) static EXTRACTOR: LazyLock<Arc<Extractor<'static>>> =
+    LazyLock::new(|| Arc::clone(&Known::r4().indexing));
 
 /// A query as after the base of a URL: `Patient?name=a`, `Patient/1/Observation?code=b`, `?_type=…`.
-fn query(request: &str) -> Query {
-    read(request, Handling::Strict).unwrap_or_else(|error| panic!("{request}: {error}"))
-}
-
-fn read(request: &str, handling: Handling) -> Result<Query, QueryError> {
-    read_by(&EXTRACTOR, request, handling)
-}
-
-/// Read with the parameters of an extractor.
-fn read_by(
-    extractor: &Extractor<'static>,
-    request: &str,
-    handling: Handling,
-) -> Result<Query, QueryError> {
-    let (path, form) = request.split_once('?').unwrap_or((request, ""));
-    let parts: Vec<&str> = path.split('/').collect();
-    let (compartment, resource_type) = match parts[..] {
-        [of, id, within] => {
-            let (resource_type, id) = (of.parse().unwrap(), id.parse().unwrap());
-            (Some(Compartment { resource_type, id }), within)
-        }
-        [of] => (None, of),
-        _ => panic!("{request}"),
-    };
-    let resource_type = Some(resource_type).filter(|it| !it.is_empty());
-    let reader = Reader {
-        parameters: extractor.parameters(),
-        definitions: DefinitionSet::r4(),
-        schema: Schema::r4(),
-        base: BASE,
-        zone: Zone::UTC,
-        now: Instant::from_micros(1_800_000_000_000_000),
-        handling,
-        limits: &Limits::default(),
-    };
-    let asked = fhir_search::Asked {
-        resource_type: resource_type.map(|it| ResourceType::new(it).unwrap()),
-        compartment,
-        parameters: &decode_form(form.as_bytes()).unwrap(),
-    };
-    reader.read(&asked)
+pub(crate) fn query(request: &str) -> Query {
+    let read = Known::r4().read(request, Handling::Strict);
+    read.unwrap_or_else(|error| panic!("{request}: {error}"))
 }
 
 /// Asks for everything at once.

@@ -335,6 +335,8 @@ mod tests {
             definition: Arc::new(listing),
             components: Arc::clone(&subject.components),
             flaw: None,
+            origin: subject.origin,
+            fingerprint: subject.fingerprint,
         };
         let check = |text| {
             let name = Name::parse(text, 8).unwrap();

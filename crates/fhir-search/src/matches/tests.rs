@@ -3,6 +3,7 @@
 mod linked;
 mod ordered;
 mod plain;
+mod published;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};

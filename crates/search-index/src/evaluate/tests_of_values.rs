@@ -40,7 +40,8 @@ pub(super) fn token_holds(
             };
             system_holds && same(code)
         }
-        (TokenTest::System(wanted), _) => system == Some(wanted),
+        // What has no code is found by its text alone.
+        (TokenTest::System(wanted), Some(_)) => system == Some(wanted),
         (TokenTest::In(value_set), Some(code)) => codes.is_member(value_set, system, code)?,
         (TokenTest::Below { system: wanted, code: above }, Some(code)) => {
             system == Some(wanted) && (same(above) || codes.subsumes(wanted, above, code)?)

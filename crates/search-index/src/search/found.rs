@@ -208,7 +208,8 @@ impl<'f> Found<'f> {
                 names: &self.search.index.names,
                 meter: &self.search.meter,
             };
-            if docs.len() <= FEW {
+            let is_small_share = docs.len() * SHARE < u64::from(content.documents().len());
+            if docs.len() <= FEW && (is_small_share || !content.keeps_views()) {
                 return Ok(Column::View(Arc::new(match facet {
                     Facet::ID => source.of_some_by_ids(docs)?,
                     facet => source.of_some_by_values(docs, facet, parameter.kind)?,
@@ -257,6 +258,8 @@ fn within(documents: &Documents, doc: u32) -> u32 {
 
 /// So few documents are sorted by themselves when no order of all is kept.
 pub(super) const FEW: u64 = 512;
+/// Where they are more than one of so many of their part, an order of all is made and kept.
+pub(super) const SHARE: u64 = 64;
 
 impl std::fmt::Debug for Found<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -394,7 +397,7 @@ impl Selection<'_> {
 
     /// The least by all columns, of all that come after the cursor.
     fn least(&self, docs: &RoaringBitmap) -> Result<Vec<u32>, SearchError> {
-        type Ranks = SmallVec<[u64; 2]>;
+        type Ranks = SmallVec<[u64; 4]>;
         let mut least: BinaryHeap<(Ranks, u32)> = BinaryHeap::with_capacity(self.count + 1);
         for (at, doc) in docs.iter().enumerate() {
             if at % 64 == 0 {

@@ -81,3 +81,62 @@ fn a_page_deep_in_the_result_costs_no_more_than_the_first() {
         assert!(later <= first + 20, "{url}: {later} after {first}");
     }
 }
+
+#[test]
+fn what_is_hidden_costs_nothing() {
+    // SRCH-253
+    let mut site = many();
+    let visible = crate::visibility::of_types(&["Patient", "Medication", "Observation"]);
+    let costs = |site: &Site| {
+        let urls = [
+            "Patient?family=family7",
+            "Patient?_lastUpdated=gt2000",
+            "Medication?status=active",
+            "Medication?_contained=true",
+            "Medication?_contained=both&_lastUpdated=gt2000",
+            "Patient?_has:Observation:subject:status=final",
+            "Observation?subject:Patient.family=family7",
+        ];
+        urls.map(|url| {
+            let query = query(url);
+            let search = site.index.search(site.t(), &visible, CONTEXT).unwrap();
+            search.find(&query).unwrap().page(None, 10).unwrap();
+            search.cost()
+        })
+    };
+    let before = costs(&site);
+    for at in 0..100 {
+        site.put(&format!(
+            r##"{{"resourceType":"MedicationRequest","id":"m{at}","contained":[
+                {{"resourceType":"Medication","id":"a","status":"active"}}],
+                "subject":{{"reference":"Patient/p{at}"}},"medicationReference":{{"reference":"#a"}}}}"##
+        ));
+    }
+    assert_eq!(costs(&site), before);
+}
+
+#[test]
+fn to_look_at_what_has_changed_since_is_paid_for() {
+    // LEAK-17
+    let observation = |at: u64| {
+        format!(
+            r#"{{"resourceType":"Observation","id":"o{at}","status":"final","code":{{}},
+                "subject":{{"reference":"Patient/p{}"}}}}"#,
+            at % 2
+        )
+    };
+    let mut site = Site::default();
+    for at in 0..200 {
+        site.put(&observation(at));
+    }
+    let before = site.t();
+    let visible = crate::visibility::of_patients(&["p0"]);
+    let cost = |site: &Site| site.index.search(before, &visible, CONTEXT).unwrap().cost();
+    let unchanged = cost(&site);
+    for at in 0..200 {
+        site.put(&observation(at));
+    }
+    // Of those that may be seen each is looked at again; the others, and they alone, are free.
+    let changed = cost(&site) - unchanged;
+    assert!((100..200).contains(&changed), "{changed}");
+}

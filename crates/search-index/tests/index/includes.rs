@@ -112,3 +112,49 @@ fn what_may_not_be_seen_is_not_added() {
     let url = "Observation?_include=Observation:subject&_revinclude=Patient:organization";
     assert_eq!(included(&site, &visible, url, 100).0, ["Group/g"]);
 }
+
+#[test]
+fn a_version_that_was_dropped_is_said_to_be_lacking() {
+    // SRCH-179
+    let mut site = Site::with(&[r#"{"resourceType":"Patient","id":"a"}"#]);
+    site.put(r#"{"resourceType":"Patient","id":"a","active":true}"#);
+    for (id, version) in [("dropped", 1), ("there", 2), ("never", 9)] {
+        site.put(&format!(
+            r#"{{"resourceType":"Observation","id":"{id}","status":"final","code":{{}},
+                "subject":{{"reference":"Patient/a/_history/{version}"}}}}"#
+        ));
+    }
+    site.index.close_tail();
+    while site.index.settle(crate::support::instant(site.t().get())) == search_index::Settled::Some
+    {
+    }
+    for (id, lacking, versions) in [("dropped", true, 0), ("there", false, 1), ("never", false, 0)]
+    {
+        let query = query(&format!("Observation?_id={id}&_include=Observation:subject"));
+        let search = site.index.search(site.t(), &Visible::Everything, CONTEXT).unwrap();
+        let page = search.find(&query).unwrap().page(None, 10).unwrap();
+        let included = search.include(&page.hits, &query.includes, 10).unwrap();
+        assert_eq!((included.lacks_a_version, included.hits.len()), (lacking, versions), "{id}");
+    }
+}
+
+#[test]
+fn canonicals_are_followed_both_ways() {
+    // SRCH-180
+    let site = Site::with(&[
+        r#"{"resourceType":"Questionnaire","id":"1","url":"http://q","version":"1","status":"active"}"#,
+        r#"{"resourceType":"Questionnaire","id":"2","url":"http://q","version":"2","status":"active"}"#,
+        r#"{"resourceType":"QuestionnaireResponse","id":"any","questionnaire":"http://q"}"#,
+        r#"{"resourceType":"QuestionnaireResponse","id":"two","questionnaire":"http://q|2"}"#,
+    ]);
+    let all = |url: &str| included(&site, &Visible::Everything, url, 100).0;
+    let forward = "QuestionnaireResponse?_include=QuestionnaireResponse:questionnaire&_id=";
+    assert_eq!(all(&format!("{forward}any")), ["Questionnaire/1", "Questionnaire/2"]);
+    assert_eq!(all(&format!("{forward}two")), ["Questionnaire/2"]);
+    let back = "Questionnaire?_revinclude=QuestionnaireResponse:questionnaire&_id=";
+    assert_eq!(all(&format!("{back}1")), ["QuestionnaireResponse/any"]);
+    let both = ["QuestionnaireResponse/any", "QuestionnaireResponse/two"];
+    assert_eq!(all(&format!("{back}2")), both);
+    let hidden = crate::visibility::of_types(&["QuestionnaireResponse"]);
+    assert_eq!(included(&site, &hidden, &format!("{forward}any"), 9).0, [""; 0]);
+}

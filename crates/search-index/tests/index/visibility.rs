@@ -18,7 +18,7 @@ pub(crate) fn of_types(types: &[&str]) -> Visible {
     }])
 }
 
-fn of_patients(ids: &[&str]) -> Visible {
+pub(crate) fn of_patients(ids: &[&str]) -> Visible {
     let about = ids.iter().map(|id| (of("Patient"), ResourceId::new(id).unwrap())).collect();
     Visible::Any(vec![VisiblePart {
         types: VisibleTypes::All,

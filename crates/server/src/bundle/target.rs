@@ -119,6 +119,7 @@ impl Target {
             sent: context.sent,
             original: None,
             request_id: context.request_id,
+            abandoned: None,
             rows: context.rows,
         }
     }

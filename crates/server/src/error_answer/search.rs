@@ -14,6 +14,12 @@ pub(super) fn describe_query(error: &QueryError) -> (StatusCode, Vec<Issue>) {
     (status, vec![issue(error)])
 }
 
+/// A parameter that cannot be used in criteria, wherever those stand.
+pub(super) fn describe_criteria(criteria: &str, error: &QueryError) -> (StatusCode, Vec<Issue>) {
+    let text = format!("the criteria \"{criteria}\" cannot be used: {error}");
+    (BAD_REQUEST, vec![Issue::error(code(&error.problem), text)])
+}
+
 /// Whether it is about what the URL's path names: such a place is not there.
 fn is_of_path(error: &QueryError) -> bool {
     use QueryProblem as P;
@@ -100,7 +106,7 @@ pub(super) fn describe_search(error: &SearchError) -> (StatusCode, Vec<Issue>) {
     let bad = |code, text: String| (BAD_REQUEST, vec![Issue::error(code, text)]);
     match error {
         // These are other errors of the server, and become them before they are answered.
-        SearchError::Read(_) => describe(&ServerError::Interrupted),
+        SearchError::Read(_) | SearchError::Abandoned => describe(&ServerError::Interrupted),
         SearchError::Cursor(_) => describe(&ServerError::PageLinkInvalid),
         SearchError::BeforeHorizon => describe(&ServerError::PageLinkExpired),
         SearchError::IndexNotReady => rebuilding(),

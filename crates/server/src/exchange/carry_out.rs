@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use contract::Interaction;
-use database::{Idempotency, Rows};
+use database::{Abandoned, Idempotency, Rows};
 use fhir_core::json::Document;
 use fhir_core::{Lines, Resource};
 use fhir_search::MalformedForm;
@@ -24,7 +24,7 @@ use crate::error::ServerError;
 use crate::holding::HeldBody;
 use crate::idempotency::Turn;
 use crate::interactions::{operation, validate};
-use crate::large::{LARGE, SMALL, where_it_belongs, while_it_is_waited_for};
+use crate::large::{LARGE, SMALL, Waited, where_it_belongs, while_it_is_waited_for};
 use crate::negotiation::{self, Handling, Return, SentAs, Spoken};
 use crate::validation::Sent;
 use crate::{Server, bundle, dispatch, idempotency, representation};
@@ -90,6 +90,12 @@ pub(super) async fn carry_out(
     let request_id = request_id(head).to_owned();
     let rows = rows.clone();
     let turns = server.large.clone();
+    let abandoned = Abandoned::default();
+    let waited = Waited {
+        abandoned: abandoned.clone(),
+        clock: Arc::clone(&server.clock),
+        request_id: request_id.clone(),
+    };
     // On the heap: it would be copied with every future around it.
     let work = Box::pin(async move {
         // The room that it takes is held as long as it is read.
@@ -113,6 +119,7 @@ pub(super) async fn carry_out(
             sent: Sent::Stored,
             original: None,
             request_id: &request_id,
+            abandoned: Some(&abandoned),
             rows: &rows,
         };
         let Some((body, sent_as)) = &body else {
@@ -149,7 +156,7 @@ pub(super) async fn carry_out(
     });
     // Nor do the parameters of a search, which may have to look at very much.
     match is_search {
-        true => while_it_is_waited_for(&turns, work).await,
+        true => while_it_is_waited_for(&turns, waited, work).await,
         false => where_it_belongs(length, &turns, work).await,
     }
 }

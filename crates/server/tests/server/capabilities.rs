@@ -177,15 +177,18 @@ async fn each_feature_of_a_type_is_stated_as_it_is() {
         site.get(&format!("{of}/1/_history/1")).await.is(200);
         let read = site.ask("GET", &instance).header("if-none-match", "W/\"1\"");
         read.send().await.is(304);
-        let ask = site.ask("POST", of).header("if-none-exist", "identifier=a|b");
-        let conditional_create = ask.body(&body).send().await.status;
-        let expected = if resource["conditionalCreate"] == true { 201 } else { 400 };
-        assert_eq!(conditional_create, expected, "{of}");
-        let criteria = format!("{of}?identifier=a|b");
-        let conditional_update = site.put(&criteria, &body).await.status;
-        assert_eq!(resource["conditionalUpdate"] == false, conditional_update == 501);
-        let conditional_delete = site.delete(&criteria).await.status;
-        assert_eq!(resource["conditionalDelete"] == "not-supported", conditional_delete == 501);
+        assert_eq!(resource["conditionalCreate"], true);
+        for (criteria, status) in [("_id=1", 200), ("_id=2", 201)] {
+            let ask = site.ask("POST", of).header("if-none-exist", criteria);
+            ask.body(&body).send().await.is(status);
+        }
+        assert_eq!(resource["conditionalUpdate"], true);
+        let one = format!("{of}?_id=1");
+        site.put(&one, &body).await.is(200);
+        assert_eq!(resource["conditionalDelete"], "single");
+        site.delete(&format!("{of}?_id:missing=false")).await.is(412);
+        site.delete(&one).await.is(204);
+        site.get(&instance).await.is(410);
     }
 }
 

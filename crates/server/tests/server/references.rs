@@ -247,7 +247,7 @@ async fn a_conditional_reference_is_resolved_wherever_it_stands_or_fails_where_i
     for unsupported in [
         "Patient?name=x",
         "Patient?",
-        "Patient?identifier=47",
+        "Patient?identifier=urn:mrn|47&bogus=1",
         "AuditEvent?identifier=a|b",
         "Foo?identifier=a|b",
     ] {

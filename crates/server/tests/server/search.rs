@@ -226,8 +226,10 @@ async fn what_would_widen_the_answer_is_refused_with_its_place_and_how_to_mend_i
     check("Patient?_query=bogus", "http._query", "not-supported", "bogus").await;
     let text = "Patient?_summary=text&_include=Patient:organization";
     check(text, "http._summary", "invalid", "leave out").await;
-    check("Patient?_contained=true", "http._contained", "not-supported", "_contained").await;
-    check("Patient?_list=$current-problems", "http._list", "not-supported", "List").await;
+    let text = "ask for it among Condition";
+    check("Patient?_list=$current-problems", "http._list", "not-supported", text).await;
+    let text = "$current-drug-allergies";
+    check("Patient?_list=$mine", "http._list", "not-supported", text).await;
     for target in ["Observation?subject=nope", "Observation?code=http://loinc.org|zzz"] {
         assert_eq!(site.get(target).await.is(200).json()["total"], 0, "{target}");
     }

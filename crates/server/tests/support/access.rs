@@ -13,6 +13,7 @@ pub(crate) struct Access {
     budget: u64,
     pub(crate) tenant: &'static str,
     client: &'static str,
+    user: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,7 @@ impl Access {
             budget: 1_000_000,
             tenant,
             client: "clinic-app",
+            user: None,
         }
     }
 
@@ -84,10 +86,16 @@ impl Access {
         Self { client, ..self }
     }
 
+    /// The same with this user at the app.
+    pub(crate) fn used_by(self, user: &'static str) -> Self {
+        Self { user: Some(user), ..self }
+    }
+
     /// The whole grant of a request.
     pub(crate) fn fields(&self, request: GrantFields) -> GrantFields {
         GrantFields {
             client: (self.caller == Caller::Known).then(|| self.client.to_owned()),
+            user: self.user.map(str::to_owned),
             patient: self.patient.map(|id| id.parse().expect("an id")),
             rules: self.rules.clone(),
             powers: self.powers.clone(),

@@ -202,6 +202,20 @@ impl Site {
         self.databases[&tenant].snapshot(database::Visibility::everything()).at().get()
     }
 
+    /// Waits until searches are answered from the index.
+    pub(crate) async fn is_indexed(&self) {
+        let tenant: TenantName = TENANTS[0].parse().expect("a tenant's name");
+        while !self.databases[&tenant].is_indexed() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// How many have a hold of the tenant's data: whoever works on a request does.
+    pub(crate) fn holders(&self) -> usize {
+        let tenant: TenantName = TENANTS[0].parse().expect("a tenant's name");
+        Arc::strong_count(&self.databases[&tenant])
+    }
+
     /// Gives the tenant a package.
     pub(crate) async fn add_package(&self, archive: Vec<u8>) -> server::AddedPackages {
         let added = self.try_packages(vec![archive]).await;

@@ -181,12 +181,16 @@ impl Caller {
         body: &str,
     ) -> Result<Vec<u8>, Failure> {
         let whole = format!("{BASE}/{path}");
-        let interaction = Interaction::classify(method, &whole[BASE.len()..], None)?;
+        let (below, query) = match whole.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (&*whole, None),
+        };
+        let interaction = Interaction::classify(method, &below[BASE.len()..], query)?;
         let hour = 3_600_000_000;
         let request = GrantFields::of_request(
             TENANT.parse()?,
             &interaction,
-            digest(method, &whole, None),
+            digest(method, below, query),
             Nonce::generate(&self.ids),
             Instant::from_micros(self.clock.now().as_micros() + hour),
         );

@@ -1,24 +1,17 @@
 //! What the index finds against what looking at every resource finds: random resources, commits
 //! and queries.
 
-mod queries;
-mod resources;
-mod values;
-
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use database::{
-    Asked, Change, Database, Expect, Found, IndexedBy, Purge, SearchError, Snapshot, Visibility,
-};
-use fhir_search::{Extractor, Handling, Query, Zone};
-use store::{CommitId, T, VersionEntry};
+use database::{Change, Database, Expect, IndexedBy, Purge, Visibility};
+use fhir_search::{Handling, Zone};
+use store::{CommitId, T};
 
-use super::{BASE, EXTRACTOR, asked, extractor, query, read};
-use crate::random::Chance;
+use crate::differential::{
+    BASE, Chance, Compared, Known, Pair, TYPES, compare, names, request, resource,
+};
 use crate::support::{Clinic, block_on, delete, put};
-use values::TYPES;
 
 over_each_backend! {
     the_index_finds_what_looking_at_every_resource_finds
@@ -29,15 +22,15 @@ over_each_backend! {
 const ROUNDS: u64 = 20;
 /// As many queries follow each time.
 const QUERIES: u64 = 50;
-const BUDGET: u64 = 10_000_000;
 
-/// The same parameters once more. No index is by these, so that every resource is looked at.
-static SCANNING: LazyLock<Arc<Extractor<'static>>> = LazyLock::new(extractor);
+fn indexed_by() -> IndexedBy {
+    let extractor = Known::r4().indexing.clone();
+    IndexedBy { extractor, base: BASE.into(), zone: Zone::UTC }
+}
 
 /// Begins an index, and waits until it has caught up.
-fn index(database: &Database) {
-    let extractor = Arc::clone(&EXTRACTOR);
-    database.index_by(IndexedBy { extractor, base: BASE.into(), zone: Zone::UTC }).unwrap();
+pub(super) fn index(database: &Database) {
+    database.index_by(indexed_by()).unwrap();
     wait_until_indexed(database);
 }
 
@@ -51,7 +44,7 @@ pub(super) fn change(clinic: &Clinic, chance: &mut Chance, commits: u64) {
         let (mut changes, mut names): (Vec<Change>, _) = (Vec::new(), BTreeSet::new());
         for _ in 0..=chance.below(8) {
             let of = chance.one(&TYPES);
-            let (name, json) = resources::resource(chance, of);
+            let (name, json) = resource(chance, of);
             let is_there = clinic.json(&name).is_some();
             if names.insert(name.clone()) {
                 changes.push(match chance.once_in(6) && is_there {
@@ -64,72 +57,13 @@ pub(super) fn change(clinic: &Clinic, chance: &mut Chance, commits: u64) {
     }
 }
 
-pub(super) fn find(
-    snapshot: &Snapshot,
-    query: &Query,
-    extractor: &Arc<Extractor<'static>>,
-    most: usize,
-    after: Option<&[u8]>,
-) -> Result<Found, SearchError> {
-    let asked = Asked { extractor, most, after, budget: BUDGET, ..asked() };
-    block_on(snapshot.search(query, &asked))
-}
-
-fn names(entries: &[VersionEntry]) -> Vec<String> {
-    let name = |it: &VersionEntry| format!("{}/{}/{}", it.resource_type, it.id, it.version);
-    entries.iter().map(name).collect()
-}
-
-fn sorted(entries: &[VersionEntry]) -> BTreeSet<String> {
-    names(entries).into_iter().collect()
-}
-
-/// Asserts that both find the same, page by page.
-fn compare(
-    snapshot: &Snapshot,
-    request: &str,
-    query: &Query,
-    most: usize,
-) -> Result<usize, String> {
-    let [mut by_index, mut by_scan]: [Option<Vec<u8>>; 2] = [None, None];
-    let mut matches = 0;
-    loop {
-        let indexed = find(snapshot, query, &EXTRACTOR, most, by_index.as_deref());
-        let scanned = find(snapshot, query, &SCANNING, most, by_scan.as_deref());
-        let (indexed, scanned) = match (indexed, scanned) {
-            (Ok(indexed), Ok(scanned)) => (indexed, scanned),
-            (Err(indexed), Err(scanned)) if indexed.to_string() == scanned.to_string() => {
-                return Ok(matches);
-            }
-            (indexed, scanned) => {
-                return Err(format!("{request}: {:?} {:?}", indexed.err(), scanned.err()));
-            }
-        };
-        let both = |of: &dyn Fn(&Found) -> String| (of(&indexed), of(&scanned));
-        for (indexed, scanned) in [
-            both(&|it| format!("{:?} {:?}", names(&it.matches), it.contained)),
-            both(&|it| format!("{:?}", sorted(&it.included))),
-            both(&|it| format!("{:?} {}", it.total, it.included_cut)),
-            both(&|it| it.next.is_some().to_string()),
-        ] {
-            if indexed != scanned {
-                return Err(format!("{request} by {most}:\n  index {indexed}\n  scan  {scanned}"));
-            }
-        }
-        matches += indexed.matches.len();
-        (by_index, by_scan) = (indexed.next, scanned.next);
-        if by_index.is_none() {
-            return Ok(matches);
-        }
-    }
-}
-
 /// Compares the answers to a random query as of now or before; says whether it found something.
 pub(super) fn compare_one(clinic: &Clinic, chance: &mut Chance) -> Result<bool, String> {
     let head = clinic.snapshot().at();
+    let known = Known::r4();
     loop {
-        let request = queries::request(chance);
-        let Ok(query) = read(&request, Handling::Lenient) else { continue };
+        let request = request(chance, known.parameters());
+        let Ok(query) = known.read(&request, Handling::Lenient) else { continue };
         let t = if chance.once_in(3) { T::new(chance.below(head.get() + 1)) } else { head };
         let visibility = match chance.below(4) {
             0 => {
@@ -138,22 +72,23 @@ pub(super) fn compare_one(clinic: &Clinic, chance: &mut Chance) -> Result<bool, 
             _ => Visibility::everything(),
         };
         let snapshot = clinic.database().snapshot_at(t, visibility);
-        let most = chance.one(&[1000, 1000, 3]);
-        return Ok(compare(&snapshot, &format!("{request} at {t:?}"), &query, most)? > 0);
+        let (most, request) = (chance.one(&[1000, 1000, 3]), format!("{request} at {t:?}"));
+        let pair = Pair { request: &request, query: &query, known, most, most_included: 1000 };
+        return match compare(&pair, &mut |_| snapshot.clone())? {
+            Compared::Found { matches, .. } => Ok(matches > 0),
+            Compared::Refused => Ok(false),
+            Compared::BeforeHorizon => Err(format!("{request} is before the horizon")),
+        };
     }
 }
 
 /// SRCH-193, SRCH-205, SRCH-245
 fn the_index_finds_what_looking_at_every_resource_finds(clinic: &mut Clinic) {
-    // As many and from where a soak says.
-    #[expect(clippy::disallowed_methods, reason = "what a soak says")]
-    let said = |name| std::env::var(name).ok().map(|it| it.parse::<u64>().unwrap());
-    let mut chance = Chance(said("SEARCH_SEED").unwrap_or(7));
-    let rounds = said("SEARCH_ROUNDS").unwrap_or(ROUNDS);
+    let mut chance = Chance(7);
     index(clinic.database());
     change(clinic, &mut chance, 20);
     let (mut finding, mut wrong) = (0, Vec::new());
-    for round in 0..rounds {
+    for round in 0..ROUNDS {
         change(clinic, &mut chance, 2);
         if round % 5 == 4 {
             clinic.reopen();
@@ -168,7 +103,7 @@ fn the_index_finds_what_looking_at_every_resource_finds(clinic: &mut Clinic) {
         }
     }
     assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
-    assert!(finding > rounds * QUERIES / 4, "only {finding} found something");
+    assert!(finding > ROUNDS * QUERIES / 4, "only {finding} found something");
 }
 
 /// SRCH-245: of the index there is nothing to be seen, but that it takes less long.
@@ -176,10 +111,8 @@ fn while_the_index_catches_up_searches_find_the_same(clinic: &mut Clinic) {
     let mut chance = Chance(11);
     change(clinic, &mut chance, 20);
     clinic.reopen();
-    let extractor = Arc::clone(&EXTRACTOR);
-    let by = IndexedBy { extractor, base: BASE.into(), zone: Zone::UTC };
     assert!(!clinic.database().is_indexed());
-    clinic.database().index_by(by).unwrap();
+    clinic.database().index_by(indexed_by()).unwrap();
     // At first there is none yet, and then there is.
     while !clinic.database().is_indexed() {
         compare_one(clinic, &mut chance).unwrap();
@@ -224,10 +157,44 @@ fn of_a_purged_patient_the_index_finds_nothing() {
             ("Observation?subject:Patient.birthdate=1970", "Observation/2/1"),
             ("Patient/1/Observation", ""),
         ] {
-            let query = query(request);
-            compare(&snapshot, request, &query, 1000).unwrap();
-            let found = find(&snapshot, &query, &EXTRACTOR, 1000, None).unwrap();
+            let known = Known::r4();
+            let query = known.read(request, Handling::Strict).unwrap();
+            let pair = Pair { request, query: &query, known, most: 1000, most_included: 1000 };
+            compare(&pair, &mut |_| snapshot.clone()).unwrap();
+            let found = pair.find(&snapshot, true, None).unwrap();
             assert_eq!(names(&found.matches).join(" "), expected, "{request} at {t:?}");
         }
     }
+}
+
+/// SRCH-205: a page link leads on in the middle of a commit, whatever index was made since.
+#[test]
+fn a_page_goes_on_within_a_commit_after_a_start() {
+    let mut clinic = Clinic::over_sled();
+    index(clinic.database());
+    let patient =
+        |id: &str| put(&format!("Patient/{id}"), "{\"resourceType\":\"Patient\"}", Expect::Any);
+    clinic.commit(vec![patient("old"), patient("older")]).unwrap();
+    // A deletion before the others, and one of what is not there, which writes nothing.
+    clinic
+        .commit(vec![
+            delete("Patient/old", Expect::Any),
+            delete("Patient/none", Expect::Any),
+            patient("a"),
+            patient("b"),
+            delete("Patient/older", Expect::Any),
+            patient("c"),
+            patient("d"),
+        ])
+        .unwrap();
+    let known = Known::r4();
+    let query = known.read("Patient", Handling::Strict).unwrap();
+    let pair = Pair { request: "Patient", query: &query, known, most: 2, most_included: 1000 };
+    let first = pair.find(&clinic.snapshot(), true, None).unwrap();
+    assert_eq!(names(&first.matches), ["Patient/a/1", "Patient/b/1"]);
+    clinic.reopen();
+    index(clinic.database());
+    let next = pair.find(&clinic.snapshot(), true, first.next.as_deref()).unwrap();
+    assert_eq!(names(&next.matches), ["Patient/c/1", "Patient/d/1"]);
+    assert_eq!(next.next, None);
 }

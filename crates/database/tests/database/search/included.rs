@@ -1,7 +1,9 @@
 //! What is included with the matches.
 
-use database::{Asked, Expect};
+use database::{Asked, Expect, SearchError, Visibility};
+use store::T;
 
+use super::differential::index;
 use super::{asked, check, names, query, refers, search, write};
 use crate::support::{Clinic, block_on, delete};
 
@@ -10,6 +12,7 @@ over_each_backend! {
     included_resources_lead_on_where_that_is_asked_and_a_cycle_ends
     every_reference_of_a_type_or_of_all_is_followed
     a_reference_to_a_version_includes_that_version
+    a_version_that_the_index_dropped_is_included_all_the_same
     what_is_not_there_is_left_out
     each_page_has_what_its_own_matches_include
     no_more_is_included_than_may_be
@@ -161,4 +164,30 @@ fn no_more_is_included_than_may_be(clinic: &mut Clinic) {
         assert_eq!(found.matches.len(), 1);
     }
     assert!(search(&snapshot, "Patient").unwrap().included.is_empty());
+}
+
+/// SRCH-179: the index drops what was replaced more than a day ago, and the store has it.
+fn a_version_that_the_index_dropped_is_included_all_the_same(clinic: &mut Clinic) {
+    const DAY: i64 = 24 * 3600 * 1_000_000;
+    index(clinic.database());
+    write(clinic, "Organization/1", "");
+    write(clinic, "Patient/1", &refers("managingOrganization", "Organization/1"));
+    write(clinic, "Patient/1", "\"birthDate\":\"1970-01-01\"");
+    write(clinic, "Observation/1", &refers("subject", "Patient/1/_history/1"));
+    let instant = clinic.write(delete("Patient/2", Expect::Any)).instant;
+    clinic.clock.set(instant.as_micros() + DAY);
+    clinic.database().settle_index();
+    let before = clinic.database().snapshot_at(T::new(2), Visibility::everything());
+    assert!(matches!(search(&before, "Patient"), Err(SearchError::BeforeHorizon)));
+    check(
+        &clinic.snapshot(),
+        &[
+            ("Observation?_include=Observation:subject", "Observation/1 | Patient/1"),
+            (
+                "Observation?_include=Observation:subject&_include:iterate=Patient:organization",
+                "Observation/1 | Patient/1 Organization/1",
+            ),
+            ("Patient?_revinclude=Observation:subject", "Patient/1/2 | Observation/1"),
+        ],
+    );
 }

@@ -10,9 +10,9 @@ use database::{Change, Expect, IndexedBy, Purge};
 use fhir_search::Zone;
 use store::CommitId;
 
-use super::differential::{change, compare_one, find};
-use super::{BASE, EXTRACTOR, extractor, query};
-use crate::random::Chance;
+use super::differential::{change, compare_one};
+use super::{EXTRACTOR, search};
+use crate::differential::{BASE, Chance, Known};
 use crate::support::{Clinic, block_on, put};
 
 /// Begins an index, and waits until it has caught up.
@@ -125,8 +125,11 @@ fn a_kept_index_that_was_harmed_or_is_of_something_else_is_built_anew() {
     // By other parameters' base.
     put_back(&folder, &whole);
     clinic.reopen_after_a_drop();
-    let by =
-        IndexedBy { extractor: extractor(), base: "http://other/fhir".into(), zone: Zone::UTC };
+    let by = IndexedBy {
+        extractor: Arc::clone(&Known::r4().scanning),
+        base: "http://other/fhir".into(),
+        zone: Zone::UTC,
+    };
     clinic.database().index_by(by).unwrap();
     assert!(clinic.database().wait_for_index(Duration::from_secs(60)));
     assert!(!clinic.was_restored());
@@ -170,7 +173,7 @@ fn an_index_that_is_ahead_of_the_log_or_of_another_log_is_built_anew() {
         other.reopen_after_a_drop();
         index(&other);
         assert!(!other.was_restored(), "{commits}");
-        let found = find(&other.snapshot(), &query("Patient?gender=female"), &EXTRACTOR, 10, None);
+        let found = search(&other.snapshot(), "Patient?gender=female");
         assert_eq!(found.unwrap().matches.len(), commits);
     }
 }
@@ -202,8 +205,7 @@ fn no_file_of_the_index_outlives_a_purge_and_none_that_is_put_back_can_be_opened
     index(&clinic);
     assert!(!clinic.was_restored());
     let names = |clinic: &Clinic| {
-        let query = query("Patient?family=muster");
-        let found = find(&clinic.snapshot(), &query, &EXTRACTOR, 10, None).unwrap();
+        let found = search(&clinic.snapshot(), "Patient?family=muster").unwrap();
         found.matches.iter().map(|it| it.id.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(names(&clinic), ["2"]);
@@ -251,7 +253,7 @@ fn a_purge_that_ended_half_way_leaves_no_index_that_is_older_than_it() {
         }
         block_on(clinic.database().finish_purges()).unwrap();
         assert!(clinic.database().wait_for_index(Duration::from_secs(60)));
-        let found = find(&clinic.snapshot(), &query("Patient?gender=male"), &EXTRACTOR, 10, None);
+        let found = search(&clinic.snapshot(), "Patient?gender=male");
         let found: Vec<_> = found.unwrap().matches.iter().map(|it| it.id.to_string()).collect();
         assert_eq!(found, ["2"]);
     }

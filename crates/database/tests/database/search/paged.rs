@@ -1,14 +1,16 @@
 //! Pages of matches.
 
-use database::{Asked, Expect, Found, Snapshot};
+use database::{Asked, Expect, Found, Snapshot, Visibility};
 
+use super::differential::index;
 use super::{asked, names, query, search, write};
-use crate::support::{Clinic, block_on, delete};
+use crate::support::{Clinic, block_on, delete, put};
 
 over_each_backend! {
     following_pages_to_the_end_gives_every_match_once_in_order
     the_last_page_has_no_next_and_a_count_has_no_page
     pages_go_on_where_they_were_whatever_changes_meanwhile
+    pages_lead_on_in_an_index_made_anew_after_commits_that_delete
 }
 
 fn page(snapshot: &Snapshot, request: &str, most: usize, after: Option<&[u8]>) -> Found {
@@ -83,4 +85,32 @@ fn pages_go_on_where_they_were_whatever_changes_meanwhile(clinic: &mut Clinic) {
     assert_eq!(names(&of_before.matches), "Patient/f Patient/h");
     let of_now = page(&clinic.snapshot(), "Patient", 9, Some(&next));
     assert_eq!(names(&of_now.matches), "Patient/f Patient/a Patient/e");
+}
+
+/// SRCH-205: where a version stands in its commit is the same however it came to the index.
+fn pages_lead_on_in_an_index_made_anew_after_commits_that_delete(clinic: &mut Clinic) {
+    index(clinic.database());
+    for id in 0..3 {
+        write(clinic, &format!("Patient/gone{id}"), "");
+    }
+    let changes = (0..3).flat_map(|id| {
+        let patient = "{\"resourceType\":\"Patient\"}";
+        [
+            delete(&format!("Patient/gone{id}"), Expect::Any),
+            put(&format!("Patient/{id}"), patient, Expect::Any),
+        ]
+    });
+    clinic.commit(changes.collect()).unwrap();
+    let at = clinic.snapshot().at();
+    let mut after = None;
+    for id in 0..3 {
+        let snapshot = clinic.database().snapshot_at(at, Visibility::everything());
+        let found = page(&snapshot, "Patient", 1, after.as_deref());
+        assert_eq!(names(&found.matches), format!("Patient/{id}"));
+        after = found.next;
+        drop(snapshot);
+        clinic.reopen();
+        index(clinic.database());
+    }
+    assert_eq!(after, None);
 }

@@ -10,7 +10,8 @@ use fhir_schema::conformance::SearchParameter;
 use fhir_schema::{DefinitionSet, Schema};
 use fhir_search::{Extractor, Handling, Zone};
 
-use super::{BASE, EXTRACTOR, asked, read_by};
+use super::{EXTRACTOR, asked};
+use crate::differential::{BASE, read_by};
 use crate::support::{Clinic, block_on, put};
 
 const PATIENTS: usize = 1500;

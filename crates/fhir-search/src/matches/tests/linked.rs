@@ -1,7 +1,6 @@
 //! Conditions along references, in compartments and on lists.
 
-use super::super::{Unanswerable, check_answerable};
-use super::{Few, query};
+use super::Few;
 
 fn refers(name: &str, id: &str) -> String {
     format!(r#""{name}":{{"reference":"{id}"}}"#)

@@ -33,10 +33,14 @@ pub(super) enum Explain {
 }
 
 impl Explain {
-    /// What the parameters of a request ask to be explained.
-    pub(super) fn read(parameters: &[(String, String)]) -> Result<Option<Self>, ServerError> {
+    /// What the parameters of a request ask to be explained, if its caller may ask that.
+    pub(super) fn read(
+        call: &Call<'_>,
+        parameters: &[(String, String)],
+    ) -> Result<Option<Self>, ServerError> {
         let mut given = parameters.iter().filter(|(name, _)| name == PARAMETER);
         let Some((_, value)) = given.next() else { return Ok(None) };
+        check_power(call)?;
         let invalid = |mend| ServerError::InvalidParameter { name: PARAMETER, mend };
         if given.next().is_some() {
             return Err(invalid("give it once"));
@@ -52,7 +56,7 @@ impl Explain {
 }
 
 /// Checks that the caller may have searches explained.
-pub(super) fn check_power(call: &Call<'_>) -> Result<(), ServerError> {
+fn check_power(call: &Call<'_>) -> Result<(), ServerError> {
     if call.grant.powers.contains(&Power::Explain) {
         Ok(())
     } else if call.grant.is_public() {

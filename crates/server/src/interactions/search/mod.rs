@@ -72,9 +72,6 @@ pub(crate) async fn search(
     let path = scope.path();
     let links = PageLinks::of(call, &path);
     let mut asked = Url::read(call, &path, &links)?;
-    if asked.explain.is_some() {
-        explain::check_power(call)?;
-    }
     let query = read(call, scope, &asked.page, &definitions)?;
     let codes = SeenCodes::of(call).await?;
     asked.page.check_terminology(&query, codes.changed_at())?;
@@ -82,6 +79,10 @@ pub(crate) async fn search(
     let snapshot = match asked.page.at {
         Some(at) => call.snapshot_at(at, visibility),
         None => call.snapshot(visibility),
+    };
+    let snapshot = match call.abandoned {
+        Some(abandoned) => snapshot.until(abandoned),
+        None => snapshot,
     };
     if let Some(within) = within {
         check_compartment(call, within, snapshot.at()).await?;
@@ -126,7 +127,7 @@ impl Url {
         let is_format = |name: &str| matches!(name, "_format" | "_pretty");
         let format = parameters.iter().filter(|(name, _)| is_format(name));
         let format = encode_form(format.map(|(name, value)| (&**name, &**value)));
-        let explain = Explain::read(&parameters)?;
+        let explain = Explain::read(call, &parameters)?;
         let is_about = |name: &str| is_format(name) || name == explain::PARAMETER;
         let mut others = parameters.iter().filter(|(name, _)| !is_about(name));
         let given = parameters.iter().find(|(name, _)| name == page_link::PARAMETER);

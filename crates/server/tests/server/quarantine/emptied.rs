@@ -132,7 +132,7 @@ async fn conditions_hold_when_it_is_quarantined_and_when_it_is_released() {
         "identifier": [{ "system": "urn:x", "value": "1" }] });
     let items = [item_of(&create(body.clone()).await), item_of(&create(body.clone()).await)];
     body.as_object_mut().unwrap().remove("colour");
-    let bad = site.ask("POST", "Patient").header("if-none-exist", "name=x").body(invalid("1"));
+    let bad = site.ask("POST", "Patient").header("if-none-exist", "bogus=x").body(invalid("1"));
     bad.send().await.is(400);
     let site = site.restart().await;
     let outcomes = released(&site, &[&items[0], &items[1]]).await;

@@ -24,6 +24,8 @@ const TIMES: usize = 400;
 const WANTED: f64 = 1.5;
 /// Matches on a page, and what is included on it, as the server has them.
 const PAGE: (usize, usize) = (50, 5_000);
+/// When the first copy is committed, in microseconds since 1970: in 2026.
+const BEGINNING: i64 = 1_770_000_000_000_000;
 /// Types whose resources are of no patient's compartment.
 const OF_NOBODY: [&str; 2] = ["Organization", "Practitioner"];
 
@@ -88,7 +90,7 @@ fn build(
         let prepared = processor_time()?;
         index.apply(
             T::new(number),
-            Instant::from_micros(number.cast_signed() * 1_000_000),
+            Instant::from_micros(BEGINNING + number.cast_signed() * 1_000_000),
             changes,
         )?;
         let applied = processor_time()?;

@@ -1,10 +1,12 @@
 //! Resources by chance.
 
-use super::values::{CODES, DATES, IDS, NUMBERS, SYSTEMS, TEXTS, TIMES, UNITS, URIS};
-use crate::random::Chance;
+use super::chance::Chance;
+use super::values::{
+    CODES, DATES, LATITUDES, LONGITUDES, NUMBERS, SYSTEMS, TEXTS, TIMES, UNITS, URIS,
+};
 
 /// The members of a resource of a type, with commas between.
-pub(super) fn members(chance: &mut Chance, of: &str) -> String {
+fn members(chance: &mut Chance, of: &str) -> String {
     let mut all = vec![meta(chance)];
     let mut add = |member: Option<String>| all.extend(member);
     match of {
@@ -115,8 +117,8 @@ pub(super) fn members(chance: &mut Chance, of: &str) -> String {
             add(maybe(chance, "name", |it| quoted(it.one(&TEXTS))));
             add(maybe(chance, "partOf", |it| refers(it, &["Location"])));
             add(maybe(chance, "position", |it| {
-                let longitude = it.one(&["13.4", "13.41", "16.4", "-0.1"]);
-                format!("{{\"latitude\":52.5,\"longitude\":{longitude}}}")
+                let (latitude, longitude) = (it.one(&LATITUDES), it.one(&LONGITUDES));
+                format!("{{\"latitude\":{latitude},\"longitude\":{longitude}}}")
             }));
         }
         "QuestionnaireResponse" => {
@@ -138,7 +140,15 @@ pub(super) fn members(chance: &mut Chance, of: &str) -> String {
             add(Some("\"status\":\"final\"".to_owned()));
             add(maybe(chance, "subject", |it| refers(it, &["Patient", "Group"])));
             add(maybe(chance, "prediction", |it| {
-                format!("[{{\"probabilityDecimal\":{}}}]", it.one(&NUMBERS))
+                let number = it.one(&NUMBERS);
+                match it.below(3) {
+                    0 => format!(
+                        "[{{\"probabilityRange\":{{\"low\":{{\"value\":{number}}},\
+                         \"high\":{{\"value\":{}}}}}}}]",
+                        it.one(&NUMBERS)
+                    ),
+                    _ => format!("[{{\"probabilityDecimal\":{number}}}]"),
+                }
             }));
         }
         _ => {
@@ -256,7 +266,30 @@ fn value(chance: &mut Chance) -> Option<String> {
 }
 
 /// A resource's name and its JSON.
-pub(super) fn resource(chance: &mut Chance, of: &str) -> (String, String) {
-    let name = format!("{of}/{}", chance.one(&IDS));
+pub(crate) fn resource(chance: &mut Chance, of: &str) -> (String, String) {
+    let name = format!("{of}/{}", chance.id());
     (name, format!("{{\"resourceType\":\"{of}\",{}}}", members(chance, of)))
+}
+
+/// The names and JSON of resources of one patient alone, who can be purged: the patient, and what
+/// is said of nobody else.
+pub(crate) fn of_one_patient(chance: &mut Chance, id: &str) -> Vec<(String, String)> {
+    let birth = chance.one(&DATES);
+    let patient = format!(
+        "{{\"resourceType\":\"Patient\",{},\"birthDate\":\"{birth}\",\"name\":[{}]}}",
+        meta(chance),
+        name(chance)
+    );
+    let observations = (0..3).map(|number| {
+        let value = value(chance).map(|value| format!(",{value}")).unwrap_or_default();
+        let json = format!(
+            "{{\"resourceType\":\"Observation\",{},\"status\":\"final\",\"code\":{},\
+             \"subject\":{{\"reference\":\"Patient/{id}\"}}{value}}}",
+            meta(chance),
+            concept(chance)
+        );
+        (format!("Observation/{id}-{number}"), json)
+    });
+    let observations: Vec<_> = observations.collect();
+    [(format!("Patient/{id}"), patient)].into_iter().chain(observations).collect()
 }

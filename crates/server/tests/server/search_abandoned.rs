@@ -1,0 +1,71 @@
+//! A search whose client has left ends soon: nobody pays for what nobody reads.
+
+use std::time::Duration;
+
+use serde_json::json;
+use server::Limits;
+use tokio::time::{sleep, timeout};
+
+use crate::support::bundle::{entry, transaction};
+use crate::support::{PATIENCE, Site};
+
+/// Within this the work has ended.
+const SOON: Duration = Duration::from_millis(100);
+/// The searches here take longer than this, by far.
+const LONG: Duration = Duration::from_secs(2);
+
+/// Many patients with many names, and searches that may look at all of them.
+async fn many() -> Site {
+    let limits = Limits { search_versions: u64::MAX, ..Limits::default() };
+    let site = Site::limited(limits).await;
+    for hundred in 0..20 {
+        let entries = (0..100).map(|one| {
+            let id = hundred * 100 + one;
+            let given: Vec<String> = (0..10).map(|name| format!("Given{id}x{name}")).collect();
+            let patient = json!({ "resourceType": "Patient", "id": format!("p{id}"),
+                "name": [{ "given": given }] });
+            entry("PUT", &format!("Patient/p{id}"), patient)
+        });
+        site.post("", transaction(entries)).await.is(200);
+    }
+    site.is_indexed().await;
+    site
+}
+
+/// Asks, leaves before there is an answer, and sees within what time nobody works on it any more.
+async fn check(site: &Site, target: &str) {
+    let rests = site.holders();
+    let mut soon = 0;
+    for stays in [LONG, LONG / 10, LONG / 10, LONG / 7, LONG / 7] {
+        let asked = timeout(stays, site.get(target)).await;
+        assert!(asked.is_err(), "it is answered too soon to be left: {target:.80}");
+        let ended = async {
+            while site.holders() > rests {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let mut ended = Box::pin(ended);
+        // A machine may stall, but not each time.
+        match timeout(SOON, &mut ended).await {
+            Ok(()) => soon += 1,
+            Err(_) => timeout(PATIENCE, ended).await.expect("the work goes on without anyone"),
+        }
+    }
+    assert!(soon >= 3, "only {soon} of 5 ended within {SOON:?}: {target:.80}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_of_the_index_ends_when_its_client_leaves() {
+    // SRCH-250
+    let site = many().await;
+    let parts: Vec<String> = (0..1000).map(|part| format!("zz{part}")).collect();
+    check(&site, &format!("Patient?given:contains={}", parts.join(","))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_of_every_resource_ends_when_its_client_leaves() {
+    // SRCH-250
+    let site = many().await;
+    let words: Vec<String> = (0..100).map(|word| format!("zz{word}")).collect();
+    check(&site, &format!("Patient?_content={}", words.join(","))).await;
+}
