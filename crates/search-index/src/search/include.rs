@@ -147,10 +147,10 @@ impl Search<'_> {
                 let all: RoaringBitmap = docs.iter().copied().collect();
                 for (of, facet) in &followed {
                     // Of other types nothing is looked up, nor told by what it costs.
-                    let is_there = [Facet::TYPE, Facet::CONTAINED].into_iter().any(|types| {
+                    let is_of_type = [Facet::TYPE, Facet::CONTAINED].into_iter().any(|types| {
                         content.get(types, of.as_bytes()).is_some_and(|it| it.any_in(&all))
                     });
-                    if !is_there || content.count_keys(*facet, &[], None) == 0 {
+                    if !is_of_type || content.count_keys(*facet, &[], None) == 0 {
                         continue;
                     }
                     let by_document = content.by_document(*facet);
