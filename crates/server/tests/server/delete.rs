@@ -55,14 +55,3 @@ async fn an_outcome_that_is_preferred_comes_with_200() {
     assert_eq!(deleted.json()["resourceType"], "OperationOutcome");
     assert_eq!(deleted.header("etag"), Some("W/\"2\""));
 }
-
-#[tokio::test]
-async fn a_criterion_never_deletes() {
-    // HTTP-138
-    let site = Site::start().await;
-    site.put("Patient/1", PATIENT).await.is(201);
-    for target in ["Patient?identifier=a|b", "Patient?bogus=x", "Patient?_format=json"] {
-        site.delete(target).await.is(501);
-    }
-    site.get("Patient/1").await.is(200);
-}
