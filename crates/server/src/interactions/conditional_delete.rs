@@ -10,6 +10,7 @@ use super::write;
 use crate::call::{Answer, Call};
 use crate::criteria::Criteria;
 use crate::error::ServerError;
+use crate::validation::NotCommitted;
 
 /// How often it is prepared again when others touched what it looks for.
 const TRIES: usize = 16;
@@ -42,7 +43,7 @@ pub(crate) async fn conditional_delete(
             conditions: vec![criteria.condition(found)],
         };
         let terms = call.terms(&transaction.changes)?;
-        match call.database.commit_under(transaction, terms).await {
+        match call.commit(transaction, terms).await {
             Ok(receipt) => {
                 let version = match receipt.written.as_slice() {
                     [one] => one.version.map(|version| (version, one.instant)),
@@ -50,7 +51,7 @@ pub(crate) async fn conditional_delete(
                 };
                 return Ok(Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) });
             }
-            Err(CommitError::Raced) => {}
+            Err(NotCommitted::Commit(CommitError::Raced)) => {}
             Err(error) => return Err(write::refused(error).1),
         }
     }

@@ -86,6 +86,11 @@ async fn only_an_active_definition_counts() {
     own["status"] = "retired".into();
     site.put("SearchParameter/own", &own).await.is(200);
     strict(&site, "Patient?own=M").await.is(400);
+    own["status"] = "active".into();
+    site.put("SearchParameter?code=own", &own).await.is(200);
+    assert_eq!(found(&site, "Patient?own=M").await, ["1"]);
+    site.delete("SearchParameter?code=own").await.is(204);
+    strict(&site, "Patient?own=M").await.is(400);
 }
 
 #[tokio::test]
