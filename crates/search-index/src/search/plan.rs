@@ -380,10 +380,14 @@ impl<'p> Planner<'p, '_> {
                 Step { rank: 2, ..leaf(Way::Key, 1, found, of_set(found)) }
             }
             Node::Keys { facet, ranges, check } => {
-                let mut sum = Counts::default();
+                let (mut sum, mut asked) = (Counts::default(), 0);
                 for range in ranges {
+                    let is_sure = check.is_none() || range.is_sure;
+                    let range = KeyRange { is_sure, ..range.clone() };
                     for part in self.search.parts.iter() {
-                        sum.add(count(part, *facet, range));
+                        let found = count(part, *facet, &range);
+                        asked += if is_sure { 0 } else { found.keys };
+                        sum.add(found);
                     }
                 }
                 let is_all = ranges.iter().any(|it| it.low.is_empty() && it.high.is_none());
@@ -394,7 +398,7 @@ impl<'p> Planner<'p, '_> {
                     Some(_) if ranges.len() == 2 => 5,
                     Some(_) => 6,
                 };
-                let dear = Some(sum.keys + sum.documents / 16);
+                let dear = Some(asked + sum.documents / 16);
                 Step { rank, dear, ..leaf(way, sum.keys, sum.documents, sum.cost) }
             }
             // At most: where nothing is unknown in base units it is skipped.
@@ -516,12 +520,15 @@ fn count(part: &PartRef, facet: Facet, range: &KeyRange) -> Counts {
                 sum.add(Counts { keys: 1, documents, cost: of_set(documents) });
             }
             if sum.keys < MOST_COUNTED as u64 {
-                return sum;
+                let cost = if range.is_sure { of_set(sum.keys + sum.documents) } else { sum.cost };
+                return Counts { cost, ..sum };
             }
         }
         let keys = content.count_keys(facet, low, high) as u64;
         let documents = content.count_documents(facet, low, high);
-        Counts { keys, documents, cost: keys + documents / 64 }
+        // Keys that need not be asked are taken over together.
+        let cost = if range.is_sure { of_set(keys + documents) } else { keys + documents / 64 };
+        Counts { keys, documents, cost }
     })
 }
 
