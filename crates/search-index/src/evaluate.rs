@@ -237,11 +237,11 @@ impl<'p> Evaluation<'p> {
                 _ => self.filter(node, candidates),
             };
         }
-        let cost = |facet, ranges: &[KeyRange]| -> u64 {
+        let cost = |facet, ranges: &[KeyRange], are_sure: bool| -> u64 {
             let costs = ranges.iter().map(|range| {
                 let (low, high) = (&*range.low, range.high.as_deref());
                 let documents = self.part.count_documents(facet, low, high);
-                if range.is_sure {
+                if are_sure || range.is_sure {
                     return documents / DOCUMENTS_PER_KEY;
                 }
                 self.part.count_keys(facet, low, high) as u64 + documents / DOCUMENTS_PER_KEY
@@ -250,7 +250,9 @@ impl<'p> Evaluation<'p> {
         };
         let is_dear = |cost: u64| candidates.len() * KEYS_PER_CANDIDATE < cost;
         let holds: Check<'_> = match node {
-            Node::Keys { facet, ranges, check } if is_dear(cost(*facet, ranges)) => {
+            Node::Keys { facet, ranges, check }
+                if is_dear(cost(*facet, ranges, check.is_none())) =>
+            {
                 Box::new(move |key| {
                     let Some(within) = ranges.iter().find(|range| range.has(key)) else {
                         return Ok(false);
@@ -259,7 +261,7 @@ impl<'p> Evaluation<'p> {
                 })
             }
             Node::Targets { facet, ordinals }
-                if is_dear(ordinals.len().min(cost(*facet, &[KeyRange::all()]))) =>
+                if is_dear(ordinals.len().min(cost(*facet, &[KeyRange::all()], false))) =>
             {
                 Box::new(move |key| {
                     Ok(local_ordinal(key).is_some_and(|ordinal| ordinals.contains(ordinal.0)))

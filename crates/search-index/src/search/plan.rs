@@ -341,9 +341,9 @@ impl<'p> Planner<'p, '_> {
                 let found = ordinals.min(keys);
                 if ordinals < keys / 8 {
                     let cost = ordinals * (2 + each / 64);
-                    return Counts { keys: found, documents: found * each, cost };
+                    return Counts { keys: found, documents: found * each, cost, dear: 0 };
                 }
-                Counts { keys, documents: found * each, cost: keys + documents / 64 }
+                Counts { keys, documents: found * each, cost: keys + documents / 64, dear: 0 }
             }));
         }
         let rank = if ordinals < 64 { 2 } else { 7 };
@@ -380,14 +380,12 @@ impl<'p> Planner<'p, '_> {
                 Step { rank: 2, ..leaf(Way::Key, 1, found, of_set(found)) }
             }
             Node::Keys { facet, ranges, check } => {
-                let (mut sum, mut asked) = (Counts::default(), 0);
+                let mut sum = Counts::default();
                 for range in ranges {
                     let is_sure = check.is_none() || range.is_sure;
                     let range = KeyRange { is_sure, ..range.clone() };
                     for part in self.search.parts.iter() {
-                        let found = count(part, *facet, &range);
-                        asked += if is_sure { 0 } else { found.keys };
-                        sum.add(found);
+                        sum.add(count(part, *facet, &range));
                     }
                 }
                 let is_all = ranges.iter().any(|it| it.low.is_empty() && it.high.is_none());
@@ -398,7 +396,7 @@ impl<'p> Planner<'p, '_> {
                     Some(_) if ranges.len() == 2 => 5,
                     Some(_) => 6,
                 };
-                let dear = Some(asked + sum.documents / 16);
+                let dear = Some(sum.dear);
                 Step { rank, dear, ..leaf(way, sum.keys, sum.documents, sum.cost) }
             }
             // At most: where nothing is unknown in base units it is skipped.
@@ -410,7 +408,7 @@ impl<'p> Planner<'p, '_> {
                     let found = ordinals.len().min(all.keys);
                     let each = all.documents / all.keys.max(1);
                     let cost = (found * (2 + each / 64)).min(all.cost);
-                    sum.add(Counts { keys: found, documents: found * each, cost });
+                    sum.add(Counts { keys: found, documents: found * each, cost, dear: 0 });
                 }
                 let rank = if ordinals.len() < 64 { 2 } else { 7 };
                 let dear = Some(ordinals.len());
@@ -498,6 +496,8 @@ struct Counts {
     keys: u64,
     documents: u64,
     cost: u64,
+    /// What the search takes it to cost where it may look at each candidate instead.
+    dear: u64,
 }
 
 impl Counts {
@@ -505,6 +505,7 @@ impl Counts {
         self.keys += other.keys;
         self.documents += other.documents;
         self.cost += other.cost;
+        self.dear += other.dear;
     }
 }
 
@@ -512,23 +513,24 @@ impl Counts {
 fn count(part: &PartRef, facet: Facet, range: &KeyRange) -> Counts {
     let (low, high) = (&*range.low, range.high.as_deref());
     part.read(|content| {
+        let keys = content.count_keys(facet, low, high) as u64;
+        let documents = content.count_documents(facet, low, high);
+        let dear = if range.is_sure { documents / 16 } else { keys + documents / 16 };
         if let Content::Tail(_) = part.content {
             // A tail counts no range, and is small.
             let mut sum = Counts::default();
             for (_, postings) in content.range(facet, low, high).take(MOST_COUNTED) {
                 let documents = postings.len();
-                sum.add(Counts { keys: 1, documents, cost: of_set(documents) });
+                sum.add(Counts { keys: 1, documents, cost: of_set(documents), dear: 0 });
             }
             if sum.keys < MOST_COUNTED as u64 {
                 let cost = if range.is_sure { of_set(sum.keys + sum.documents) } else { sum.cost };
-                return Counts { cost, ..sum };
+                return Counts { cost, dear, ..sum };
             }
         }
-        let keys = content.count_keys(facet, low, high) as u64;
-        let documents = content.count_documents(facet, low, high);
         // Keys that need not be asked are taken over together.
         let cost = if range.is_sure { of_set(keys + documents) } else { keys + documents / 64 };
-        Counts { keys, documents, cost }
+        Counts { keys, documents, cost, dear }
     })
 }
 
