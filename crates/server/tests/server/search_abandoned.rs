@@ -66,6 +66,6 @@ async fn a_search_of_the_index_ends_when_its_client_leaves() {
 async fn a_search_of_every_resource_ends_when_its_client_leaves() {
     // SRCH-250
     let site = many().await;
-    let words: Vec<String> = (0..100).map(|word| format!("zz{word}")).collect();
+    let words: Vec<String> = (0..1000).map(|word| format!("zz{word}")).collect();
     check(&site, &format!("Patient?_content={}", words.join(","))).await;
 }
