@@ -62,11 +62,11 @@ impl<'p> Evaluation<'p> {
                     all.insert_range(documents.first_at(*from)..end);
                 }
                 // What is contained has no time of its own.
-                for (_, contained) in self.part.range(Facet::CONTAINED, &[], None) {
-                    contained.for_each(|doc| {
-                        all.remove(doc);
-                    });
+                let mut contained = Union::default();
+                for (_, postings) in self.part.range(Facet::CONTAINED, &[], None) {
+                    contained.add(postings);
                 }
+                all -= contained.finish().as_ref();
                 Set::Owned(all)
             }
             Node::All(nodes) => self.all(nodes)?,
