@@ -53,6 +53,16 @@ pub(crate) struct Documents {
 /// So many unsorted ordinals are looked through before they are sorted.
 const UNSORTED: usize = 64;
 
+impl From<Vec<Document>> for Documents {
+    /// All documents of a part, in the order of the log; sorted once, however many they are.
+    fn from(all: Vec<Document>) -> Self {
+        let ordinals = all.iter().map(|document| document.ordinal);
+        let mut by_ordinal: Vec<(Ordinal, u32)> = ordinals.zip(0..).collect();
+        by_ordinal.sort_unstable();
+        Self { sorted: by_ordinal.len(), all, by_ordinal }
+    }
+}
+
 impl Documents {
     /// How many there are.
     pub(crate) fn len(&self) -> u32 {
@@ -81,7 +91,7 @@ impl Documents {
     }
 
     /// Makes looking up by ordinal a binary search alone.
-    pub(crate) fn sort(&mut self) {
+    fn sort(&mut self) {
         self.by_ordinal.sort();
         self.sorted = self.by_ordinal.len();
     }
@@ -261,19 +271,23 @@ mod tests {
 
     #[test]
     fn documents_are_found_by_resource_and_by_position() {
-        let mut documents = Documents::default();
-        for at in 0..300_u32 {
-            documents.push(document(at % 100, u64::from(at / 2) + 1));
+        let all: Vec<Document> =
+            (0..300_u32).map(|at| document(at % 100, u64::from(at / 2) + 1)).collect();
+        let mut pushed = Documents::default();
+        for document in &all {
+            pushed.push(*document);
         }
-        let mut of: Vec<u32> = documents.of(Ordinal(42)).collect();
-        of.sort_unstable();
-        assert_eq!(of, [42, 142, 242]);
-        assert_eq!(documents.of(Ordinal(100)).count(), 0);
-        assert_eq!(documents.up_to(T::ZERO), 0);
-        assert_eq!(documents.up_to(T::new(3)), 6);
-        assert_eq!(documents.up_to(T::new(900)), 300);
-        assert_eq!(documents.first_at(Instant::from_micros(3000)), 4);
-        assert_eq!(documents.first_at(Instant::from_micros(3001)), 6);
+        for documents in [pushed, Documents::from(all)] {
+            let mut of: Vec<u32> = documents.of(Ordinal(42)).collect();
+            of.sort_unstable();
+            assert_eq!(of, [42, 142, 242]);
+            assert_eq!(documents.of(Ordinal(100)).count(), 0);
+            assert_eq!(documents.up_to(T::ZERO), 0);
+            assert_eq!(documents.up_to(T::new(3)), 6);
+            assert_eq!(documents.up_to(T::new(900)), 300);
+            assert_eq!(documents.first_at(Instant::from_micros(3000)), 4);
+            assert_eq!(documents.first_at(Instant::from_micros(3001)), 6);
+        }
     }
 
     #[test]
