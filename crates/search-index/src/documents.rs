@@ -161,10 +161,12 @@ pub(crate) struct Ending {
 }
 
 impl Superseded {
-    /// Notes that a document's version ended with a commit, the newest so far.
+    /// Notes that a document's version ended with a commit. It is mostly the newest so far; a
+    /// merge, which reads one part after the other while commits go on, hears of some late.
     pub(crate) fn note(&mut self, ending: Ending) {
         Arc::make_mut(&mut self.now).insert(ending.doc);
-        self.endings.push(ending);
+        let newer = self.endings.iter().rev().take_while(|it| it.t > ending.t).count();
+        self.endings.insert(self.endings.len() - newer, ending);
     }
 
     /// Hides documents of purged resources from now on, at every `t`.
@@ -291,13 +293,20 @@ mod tests {
     }
 
     #[test]
-    fn what_had_ended_is_right_at_every_t() {
+    fn what_had_ended_is_right_at_every_t_in_whatever_order_it_was_noted() {
         let mut superseded = Superseded::default();
-        for (t, doc) in [(5, 1), (7, 0)] {
+        // As a merge may note them: that of 5 late.
+        for (t, doc) in [(7, 0), (8, 3), (5, 1)] {
             superseded.note(Ending { t: T::new(t), instant: Instant::from_micros(0), doc });
         }
-        let all: RoaringBitmap = (0..3).collect();
-        for (t, expected) in [(4, vec![0, 1, 2]), (5, vec![0, 2]), (6, vec![0, 2]), (7, vec![2])] {
+        let all: RoaringBitmap = (0..4).collect();
+        for (t, expected) in [
+            (4, vec![0, 1, 2, 3]),
+            (5, vec![0, 2, 3]),
+            (6, vec![0, 2, 3]),
+            (7, vec![2, 3]),
+            (8, vec![2]),
+        ] {
             let mut set = all.clone();
             superseded.at(T::new(t)).take_from(&mut set);
             assert_eq!(set.iter().collect::<Vec<_>>(), expected, "at {t}");
