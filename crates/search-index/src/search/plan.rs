@@ -3,8 +3,10 @@
 //!
 //! It goes the way that the evaluation goes, without following references: how many resources a
 //! chain ends at is taken from how many documents its conditions have, each version counted. Of
-//! types of which nothing may be seen nothing is counted, as nothing is looked at. Of types that
-//! are seen in part all is counted: their plans are not to be shown.
+//! types of which nothing may be seen nothing is counted, as nothing is looked at. But a type's keys
+//! are counted whole, those of resources contained in what may not be seen too, and each part of
+//! the index by itself: plans are not to be shown to who does not see everything, nor to refuse
+//! what they ask.
 
 use fhir_core::ResourceType;
 use fhir_search::{
