@@ -196,8 +196,11 @@ impl<'s> Search<'s> {
             plan.sort = planner.sort(query, &plan.types, most);
             let left = plan.types.iter().map(|it| it.left).sum::<u64>();
             let hits = left.min(most as u64);
-            let each = query.includes.iter();
-            plan.includes = each.map(|it| planner.include(it, hits, most_included as u64)).sum();
+            let each = query.includes.iter().map(|include| match include.direction {
+                IncludeDirection::Forward => planner.forward(include, &plan.types, hits),
+                IncludeDirection::Reverse => planner.reverse(include, hits, most_included as u64),
+            });
+            plan.includes = each.sum();
         }
         let types: u64 = plan.types.iter().map(|it| it.cost).sum();
         plan.cost = types + plan.sort + plan.includes;
@@ -467,28 +470,51 @@ impl<'p> Planner<'p, '_> {
         cost
     }
 
-    fn include(&self, include: &Include, hits: u64, most: u64) -> u64 {
+    /// What the hits refer to; what is included has references of types that are not known yet.
+    fn forward(&self, include: &Include, types: &[TypePlan], hits: u64) -> u64 {
         let followed = self.search.followed(include);
         let each = followed.iter().map(|(of, facet)| {
-            let of_type = self.documents(of);
-            let (mut keys, mut documents) = (0, 0);
-            for part in self.search.parts.iter().filter(|_| hits > 0 && of_type > 0) {
-                let all = count(part, *facet, &KeyRange::all());
-                (keys, documents) = (keys + all.keys, documents + all.documents);
-            }
-            if keys == 0 {
+            let Some(plan) = types.iter().find(|it| it.resource_type.as_str() == &**of) else {
                 return 0;
-            }
-            match include.direction {
-                IncludeDirection::Forward => hits * 2,
-                IncludeDirection::Reverse => {
-                    let found = (hits.min(keys) * (documents / keys)).min(most);
-                    let look = (hits * 2).min(keys + documents / 64);
-                    self.universe(of_type) + look + found
-                }
+            };
+            let hits = hits.min(plan.left);
+            match self.keys_of(*facet) {
+                Counts { keys: 0, .. } => 0,
+                _ => hits * 2,
             }
         });
         each.sum()
+    }
+
+    /// What refers to the hits.
+    fn reverse(&self, include: &Include, hits: u64, most: u64) -> u64 {
+        if hits == 0 {
+            return 0;
+        }
+        let followed = self.search.followed(include);
+        let each = followed.iter().map(|(of, facet)| {
+            let of_type = self.documents(of);
+            if of_type == 0 {
+                return 0;
+            }
+            let Counts { keys, documents, .. } = self.keys_of(*facet);
+            if keys == 0 {
+                return 0;
+            }
+            let found = (hits.min(keys) * (documents / keys)).min(most);
+            let look = (hits * 2).min(keys + documents / 64);
+            self.universe(of_type) + look + found
+        });
+        each.sum()
+    }
+
+    /// All keys of a facet.
+    fn keys_of(&self, facet: Facet) -> Counts {
+        let mut sum = Counts::default();
+        for part in self.search.parts.iter() {
+            sum.add(count(part, facet, &KeyRange::all()));
+        }
+        sum
     }
 }
 
