@@ -111,11 +111,14 @@ impl Documents {
         doc..doc + 1 + u32::try_from(contained).unwrap_or(0)
     }
 
-    /// The document of the resource that one contained in it stands behind.
+    /// The document of the resource that one contained in it stands behind: the first of its
+    /// place, looked up, since a resource may contain very many.
     pub(crate) fn container(&self, doc: u32) -> u32 {
-        let before = self.all[..=doc as usize].iter().rev();
-        let steps = before.take_while(|it| it.of == DocumentOf::Contained).count();
-        doc - u32::try_from(steps).unwrap_or(0).min(doc)
+        let Document { of, place, .. } = self.get(doc);
+        match of {
+            DocumentOf::Resource => doc,
+            DocumentOf::Contained => self.first_from(place),
+        }
     }
 
     /// How many were there when `t` was the head: the later ones are a suffix.
@@ -290,6 +293,20 @@ mod tests {
             assert_eq!(documents.first_at(Instant::from_micros(3000)), 4);
             assert_eq!(documents.first_at(Instant::from_micros(3001)), 6);
         }
+    }
+
+    #[test]
+    fn a_container_is_found_from_each_of_very_many_that_it_contains() {
+        let mut all = vec![document(0, 1), document(1, 2)];
+        let contained =
+            (2..200_000).map(|at| Document { of: DocumentOf::Contained, ..document(at, 2) });
+        all.extend(contained);
+        all.push(document(200_000, 3));
+        let documents = Documents::from(all);
+        // Where each is walked back from, this takes minutes.
+        assert!((1..200_000).all(|doc| documents.container(doc) == 1));
+        assert_eq!((documents.container(0), documents.container(200_000)), (0, 200_000));
+        assert_eq!(documents.with_contained(1), 1..200_000);
     }
 
     #[test]
