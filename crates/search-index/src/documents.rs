@@ -53,6 +53,16 @@ pub(crate) struct Documents {
 /// So many unsorted ordinals are looked through before they are sorted.
 const UNSORTED: usize = 64;
 
+impl From<Vec<Document>> for Documents {
+    /// All documents of a part, in the order of the log; sorted once, however many they are.
+    fn from(all: Vec<Document>) -> Self {
+        let ordinals = all.iter().map(|document| document.ordinal);
+        let mut by_ordinal: Vec<(Ordinal, u32)> = ordinals.zip(0..).collect();
+        by_ordinal.sort_unstable();
+        Self { sorted: by_ordinal.len(), all, by_ordinal }
+    }
+}
+
 impl Documents {
     /// How many there are.
     pub(crate) fn len(&self) -> u32 {
@@ -81,7 +91,7 @@ impl Documents {
     }
 
     /// Makes looking up by ordinal a binary search alone.
-    pub(crate) fn sort(&mut self) {
+    fn sort(&mut self) {
         self.by_ordinal.sort();
         self.sorted = self.by_ordinal.len();
     }
@@ -101,11 +111,14 @@ impl Documents {
         doc..doc + 1 + u32::try_from(contained).unwrap_or(0)
     }
 
-    /// The document of the resource that one contained in it stands behind.
+    /// The document of the resource that one contained in it stands behind: the first of its
+    /// place, looked up, since a resource may contain very many.
     pub(crate) fn container(&self, doc: u32) -> u32 {
-        let before = self.all[..=doc as usize].iter().rev();
-        let steps = before.take_while(|it| it.of == DocumentOf::Contained).count();
-        doc - u32::try_from(steps).unwrap_or(0).min(doc)
+        let Document { of, place, .. } = self.get(doc);
+        match of {
+            DocumentOf::Resource => doc,
+            DocumentOf::Contained => self.first_from(place),
+        }
     }
 
     /// How many were there when `t` was the head: the later ones are a suffix.
@@ -151,10 +164,12 @@ pub(crate) struct Ending {
 }
 
 impl Superseded {
-    /// Notes that a document's version ended with a commit, the newest so far.
+    /// Notes that a document's version ended with a commit. It is mostly the newest so far; a
+    /// merge, which reads one part after the other while commits go on, hears of some late.
     pub(crate) fn note(&mut self, ending: Ending) {
         Arc::make_mut(&mut self.now).insert(ending.doc);
-        self.endings.push(ending);
+        let newer = self.endings.iter().rev().take_while(|it| it.t > ending.t).count();
+        self.endings.insert(self.endings.len() - newer, ending);
     }
 
     /// Hides documents of purged resources from now on, at every `t`.
@@ -261,29 +276,54 @@ mod tests {
 
     #[test]
     fn documents_are_found_by_resource_and_by_position() {
-        let mut documents = Documents::default();
-        for at in 0..300_u32 {
-            documents.push(document(at % 100, u64::from(at / 2) + 1));
+        let all: Vec<Document> =
+            (0..300_u32).map(|at| document(at % 100, u64::from(at / 2) + 1)).collect();
+        let mut pushed = Documents::default();
+        for document in &all {
+            pushed.push(*document);
         }
-        let mut of: Vec<u32> = documents.of(Ordinal(42)).collect();
-        of.sort_unstable();
-        assert_eq!(of, [42, 142, 242]);
-        assert_eq!(documents.of(Ordinal(100)).count(), 0);
-        assert_eq!(documents.up_to(T::ZERO), 0);
-        assert_eq!(documents.up_to(T::new(3)), 6);
-        assert_eq!(documents.up_to(T::new(900)), 300);
-        assert_eq!(documents.first_at(Instant::from_micros(3000)), 4);
-        assert_eq!(documents.first_at(Instant::from_micros(3001)), 6);
+        for documents in [pushed, Documents::from(all)] {
+            let mut of: Vec<u32> = documents.of(Ordinal(42)).collect();
+            of.sort_unstable();
+            assert_eq!(of, [42, 142, 242]);
+            assert_eq!(documents.of(Ordinal(100)).count(), 0);
+            assert_eq!(documents.up_to(T::ZERO), 0);
+            assert_eq!(documents.up_to(T::new(3)), 6);
+            assert_eq!(documents.up_to(T::new(900)), 300);
+            assert_eq!(documents.first_at(Instant::from_micros(3000)), 4);
+            assert_eq!(documents.first_at(Instant::from_micros(3001)), 6);
+        }
     }
 
     #[test]
-    fn what_had_ended_is_right_at_every_t() {
+    fn a_container_is_found_from_each_of_very_many_that_it_contains() {
+        let mut all = vec![document(0, 1), document(1, 2)];
+        let contained =
+            (2..200_000).map(|at| Document { of: DocumentOf::Contained, ..document(at, 2) });
+        all.extend(contained);
+        all.push(document(200_000, 3));
+        let documents = Documents::from(all);
+        // Where each is walked back from, this takes minutes.
+        assert!((1..200_000).all(|doc| documents.container(doc) == 1));
+        assert_eq!((documents.container(0), documents.container(200_000)), (0, 200_000));
+        assert_eq!(documents.with_contained(1), 1..200_000);
+    }
+
+    #[test]
+    fn what_had_ended_is_right_at_every_t_in_whatever_order_it_was_noted() {
         let mut superseded = Superseded::default();
-        for (t, doc) in [(5, 1), (7, 0)] {
+        // As a merge may note them: that of 5 late.
+        for (t, doc) in [(7, 0), (8, 3), (5, 1)] {
             superseded.note(Ending { t: T::new(t), instant: Instant::from_micros(0), doc });
         }
-        let all: RoaringBitmap = (0..3).collect();
-        for (t, expected) in [(4, vec![0, 1, 2]), (5, vec![0, 2]), (6, vec![0, 2]), (7, vec![2])] {
+        let all: RoaringBitmap = (0..4).collect();
+        for (t, expected) in [
+            (4, vec![0, 1, 2, 3]),
+            (5, vec![0, 2, 3]),
+            (6, vec![0, 2, 3]),
+            (7, vec![2, 3]),
+            (8, vec![2]),
+        ] {
             let mut set = all.clone();
             superseded.at(T::new(t)).take_from(&mut set);
             assert_eq!(set.iter().collect::<Vec<_>>(), expected, "at {t}");

@@ -165,7 +165,7 @@ impl<'s> Search<'s> {
                 found.push(self.documents(part, of.resource_type.as_str(), &node, among)?);
             }
         }
-        Ok(Found::new(self, query, found))
+        Found::new(self, query, found)
     }
 
     fn type_node<'q>(

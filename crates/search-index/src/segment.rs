@@ -57,13 +57,8 @@ impl Segment {
 
     /// A segment of documents in the order of the log and their keys.
     pub(crate) fn new(documents: Vec<Document>, dictionary: Dictionary) -> Self {
-        let mut own = Documents::default();
-        for document in documents {
-            own.push(document);
-        }
-        own.sort();
         Self {
-            documents: own,
+            documents: documents.into(),
             dictionary,
             by_document: RwLock::default(),
             unconverted: RwLock::default(),

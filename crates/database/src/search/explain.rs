@@ -1,8 +1,8 @@
 //! How a search would be answered and what of it costs, and why a resource matches or does not.
 //!
 //! Who sees a part of the data is told what depends on that part alone: no positions of the log,
-//! for others' commits move them, and no number of parts. A resource that may not be seen is one
-//! that is not there.
+//! for others' commits move them, and no plan, whose counts are of all keys, those of resources
+//! contained in what may not be seen too. A resource that may not be seen is one that is not there.
 
 use std::sync::atomic::AtomicBool;
 
@@ -34,8 +34,9 @@ pub struct Costly {
 pub struct Explained {
     /// The position that it shows; told to who sees all data.
     pub at: Option<T>,
-    /// What the index would look at, in keys and documents; why it is not asked, where it is not.
-    pub by: Result<Plan, NoIndex>,
+    /// What the index would look at, in keys and documents, told to who sees all data; why it is
+    /// not asked, where it is not.
+    pub by: Result<Option<Plan>, NoIndex>,
     /// The same in rows, where it is known.
     pub estimated: Option<u64>,
     /// What costs most of it.
@@ -97,17 +98,12 @@ impl Snapshot {
     ) -> Result<Explained, SearchError> {
         check(query, asked)?;
         let sees_all = self.visibility.is_everything();
-        let mut by = self.plan(query, asked)?;
-        let mut estimated = None;
-        let most = match &mut by {
-            Ok(plan) => {
-                estimated = Some(plan.cost.div_ceil(KEYS_FOR_A_VERSION));
-                let most = costliest(query, plan);
-                // How many parts there are depends on everything.
-                plan.parts = if sees_all { plan.parts } else { 0 };
-                Some(most)
+        let by = self.plan(query, asked)?.map(|plan| Some(plan).filter(|_| sees_all));
+        let (estimated, most) = match &by {
+            Ok(Some(plan)) => {
+                (Some(plan.cost.div_ceil(KEYS_FOR_A_VERSION)), Some(costliest(query, plan)))
             }
-            Err(_) => costliest_to_scan(query),
+            Ok(None) | Err(_) => (None, costliest_by_form(query)),
         };
         Ok(Explained { at: Some(self.at()).filter(|_| sees_all), by, estimated, most })
     }
@@ -271,8 +267,8 @@ pub(super) fn costliest(query: &Query, plan: &Plan) -> Costly {
     }
 }
 
-/// What makes looking at every resource costly, and how to ask for less.
-pub(super) fn costliest_to_scan(query: &Query) -> Option<Costly> {
+/// What makes a search costly by its form, whatever there is, and how to ask for less.
+pub(super) fn costliest_by_form(query: &Query) -> Option<Costly> {
     let clauses = query.types.first().map(|of| &of.clauses)?;
     let dear = |clause: &Clause| {
         matches!(clause, Clause::Text(_) | Clause::Content(_) | Clause::Has(_) | Clause::Chain(_))

@@ -11,7 +11,7 @@ use search_index::{
 use store::VersionEntry;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::explain::costliest;
+use super::explain::{costliest, costliest_by_form};
 use super::scan::Scan;
 use super::{Asked, Found, SearchError};
 use crate::Snapshot;
@@ -130,14 +130,20 @@ impl Snapshot {
             let cancelled = self.abandoned.flag();
             let context = Context { codes: asked.codes, base: asked.base, budget, cancelled };
             let search = indexing.index.search(self.at(), &visible, context)?;
-            let plan = search.plan(query, asked.most, asked.most_included)?;
-            if plan.cost / PLANS_ERR_BY > budget {
-                return Err(too_costly(query, &plan, asked));
+            // A plan counts all keys, and is not to refuse for what its caller may not see.
+            let plan = match visible {
+                Visible::Everything => Some(search.plan(query, asked.most, asked.most_included)?),
+                Visible::Any(_) => None,
+            };
+            if plan.as_ref().is_some_and(|plan| plan.cost / PLANS_ERR_BY > budget) {
+                return Err(too_costly(query, plan.as_ref(), asked));
             }
             let looked = look_up(&search, query, asked, after.as_ref());
             self.rows.add(search.cost().div_ceil(KEYS_FOR_A_VERSION));
             looked.map_err(|error| match error {
-                search_index::SearchError::TooCostly { .. } => too_costly(query, &plan, asked),
+                search_index::SearchError::TooCostly { .. } => {
+                    too_costly(query, plan.as_ref(), asked)
+                }
                 error => error.into(),
             })
         };
@@ -209,12 +215,16 @@ fn look_up(
 }
 
 /// Refuses what costs too much, and says what of it does.
-fn too_costly(query: &Query, plan: &Plan, asked: &Asked<'_>) -> SearchError {
-    let estimated = plan.cost.div_ceil(KEYS_FOR_A_VERSION);
+fn too_costly(query: &Query, plan: Option<&Plan>, asked: &Asked<'_>) -> SearchError {
+    let estimated = plan.map(|plan| plan.cost.div_ceil(KEYS_FOR_A_VERSION));
+    let most = match plan {
+        Some(plan) => Some(costliest(query, plan)),
+        None => costliest_by_form(query),
+    };
     SearchError::TooCostly {
         budget: asked.budget,
-        estimated: Some(estimated).filter(|it| *it > asked.budget),
-        most: Some(Box::new(costliest(query, plan))),
+        estimated: estimated.filter(|it| *it > asked.budget),
+        most: most.map(Box::new),
     }
 }
 

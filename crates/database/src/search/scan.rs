@@ -13,7 +13,7 @@ use store::VersionEntry;
 use tokio::runtime::Handle;
 
 use super::candidates::{Candidates, Newest};
-use super::explain::costliest_to_scan;
+use super::explain::costliest_by_form;
 use super::known::{Known, Targets};
 use super::{Asked, SearchError};
 use crate::large::NotDone;
@@ -72,7 +72,7 @@ impl<'s> Scan<'s> {
         match self.left.checked_sub(versions) {
             Some(left) => self.left = left,
             None => {
-                let most = costliest_to_scan(self.query).map(Box::new);
+                let most = costliest_by_form(self.query).map(Box::new);
                 let budget = self.asked.budget;
                 return Err(SearchError::TooCostly { budget, estimated: None, most });
             }

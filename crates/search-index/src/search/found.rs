@@ -57,9 +57,18 @@ enum Column {
 }
 
 impl<'f> Found<'f> {
-    pub(super) fn new(search: &'f Search<'f>, query: &'f Query, docs: Vec<RoaringBitmap>) -> Self {
+    /// What a query found, by its documents.
+    ///
+    /// # Errors
+    /// [`SearchError`] when finding containers costs too much or was cancelled.
+    pub(super) fn new(
+        search: &'f Search<'f>,
+        query: &'f Query,
+        docs: Vec<RoaringBitmap>,
+    ) -> Result<Self, SearchError> {
         let containers = hits_are_containers(query).then(|| containers(search, query, &docs));
-        Self { search, query, docs, containers }
+        let containers = containers.transpose()?;
+        Ok(Self { search, query, docs, containers })
     }
 
     /// How many resources match, exactly.
@@ -247,7 +256,12 @@ fn hits_are_containers(query: &Query) -> bool {
 }
 
 /// For each part the resources that contain one of these documents, or are one.
-fn containers(search: &Search<'_>, query: &Query, docs: &[RoaringBitmap]) -> Vec<RoaringBitmap> {
+fn containers(
+    search: &Search<'_>,
+    query: &Query,
+    docs: &[RoaringBitmap],
+) -> Result<Vec<RoaringBitmap>, SearchError> {
+    search.meter.charge(docs.iter().map(RoaringBitmap::len).sum())?;
     let parts = search.parts.iter().enumerate();
     let each = parts.map(|(at, part)| {
         let of_part = (0..query.types.len()).map(|of| &docs[of * search.parts.len() + at]);
@@ -256,7 +270,7 @@ fn containers(search: &Search<'_>, query: &Query, docs: &[RoaringBitmap]) -> Vec
             of_part.flatten().map(|doc| documents.container(doc)).collect()
         })
     });
-    each.collect()
+    Ok(each.collect())
 }
 
 fn entry(content: &dyn Part, part: usize, doc: u32, columns: &[Column]) -> Entry {

@@ -3,8 +3,10 @@
 //!
 //! It goes the way that the evaluation goes, without following references: how many resources a
 //! chain ends at is taken from how many documents its conditions have, each version counted. Of
-//! types of which nothing may be seen nothing is counted, as nothing is looked at. Of types that
-//! are seen in part all is counted: their plans are not to be shown.
+//! types of which nothing may be seen nothing is counted, as nothing is looked at. But a type's keys
+//! are counted whole, those of resources contained in what may not be seen too, and each part of
+//! the index by itself: plans are not to be shown to who does not see everything, nor to refuse
+//! what they ask.
 
 use fhir_core::ResourceType;
 use fhir_search::{
@@ -194,8 +196,11 @@ impl<'s> Search<'s> {
             plan.sort = planner.sort(query, &plan.types, most);
             let left = plan.types.iter().map(|it| it.left).sum::<u64>();
             let hits = left.min(most as u64);
-            let each = query.includes.iter();
-            plan.includes = each.map(|it| planner.include(it, hits, most_included as u64)).sum();
+            let each = query.includes.iter().map(|include| match include.direction {
+                IncludeDirection::Forward => planner.forward(include, &plan.types, hits),
+                IncludeDirection::Reverse => planner.reverse(include, hits, most_included as u64),
+            });
+            plan.includes = each.sum();
         }
         let types: u64 = plan.types.iter().map(|it| it.cost).sum();
         plan.cost = types + plan.sort + plan.includes;
@@ -465,28 +470,51 @@ impl<'p> Planner<'p, '_> {
         cost
     }
 
-    fn include(&self, include: &Include, hits: u64, most: u64) -> u64 {
+    /// What the hits refer to; what is included has references of types that are not known yet.
+    fn forward(&self, include: &Include, types: &[TypePlan], hits: u64) -> u64 {
         let followed = self.search.followed(include);
         let each = followed.iter().map(|(of, facet)| {
-            let of_type = self.documents(of);
-            let (mut keys, mut documents) = (0, 0);
-            for part in self.search.parts.iter().filter(|_| hits > 0 && of_type > 0) {
-                let all = count(part, *facet, &KeyRange::all());
-                (keys, documents) = (keys + all.keys, documents + all.documents);
-            }
-            if keys == 0 {
+            let Some(plan) = types.iter().find(|it| it.resource_type.as_str() == &**of) else {
                 return 0;
-            }
-            match include.direction {
-                IncludeDirection::Forward => hits * 2,
-                IncludeDirection::Reverse => {
-                    let found = (hits.min(keys) * (documents / keys)).min(most);
-                    let look = (hits * 2).min(keys + documents / 64);
-                    self.universe(of_type) + look + found
-                }
+            };
+            let hits = hits.min(plan.left);
+            match self.keys_of(*facet) {
+                Counts { keys: 0, .. } => 0,
+                _ => hits * 2,
             }
         });
         each.sum()
+    }
+
+    /// What refers to the hits.
+    fn reverse(&self, include: &Include, hits: u64, most: u64) -> u64 {
+        if hits == 0 {
+            return 0;
+        }
+        let followed = self.search.followed(include);
+        let each = followed.iter().map(|(of, facet)| {
+            let of_type = self.documents(of);
+            if of_type == 0 {
+                return 0;
+            }
+            let Counts { keys, documents, .. } = self.keys_of(*facet);
+            if keys == 0 {
+                return 0;
+            }
+            let found = (hits.min(keys) * (documents / keys)).min(most);
+            let look = (hits * 2).min(keys + documents / 64);
+            self.universe(of_type) + look + found
+        });
+        each.sum()
+    }
+
+    /// All keys of a facet.
+    fn keys_of(&self, facet: Facet) -> Counts {
+        let mut sum = Counts::default();
+        for part in self.search.parts.iter() {
+            sum.add(count(part, facet, &KeyRange::all()));
+        }
+        sum
     }
 }
 

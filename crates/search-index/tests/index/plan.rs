@@ -71,6 +71,8 @@ fn what_is_estimated_is_about_what_it_costs() {
             "Patient?_has:Observation:subject:code=s|c3",
             "Patient?_id=p7&_revinclude=Observation:subject",
             "Observation?code=s|c3&_include=Observation:subject",
+            "Observation?code=s|c3&_include=*",
+            "Patient?family=family7&_include=*",
             "?_type=Patient,Observation&_lastUpdated=gt2000",
         ] {
             let (plan, cost) = planned(&site, url);

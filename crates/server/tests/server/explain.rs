@@ -151,18 +151,43 @@ async fn a_plan_counts_nothing_that_may_not_be_seen() {
         let patient = with.get(&format!("Patient/{id}")).await.is(200).json();
         put(&without, patient).await;
     }
+    // What is contained in what may not be seen has keys of types that may.
+    for at in 0..70 {
+        let name = format!("Hulda{at}");
+        let basic = json!({
+            "resourceType": "Basic", "id": format!("hidden-{at}"), "code": { "text": "x" },
+            "subject": { "reference": "#1" },
+            "contained": [{ "resourceType": "Patient", "id": "1", "active": true,
+                "name": [{ "family": name }] }]
+        });
+        put(&with, basic).await;
+    }
     let patients = Access::of(vec![rule(&["Patient"], &["read", "search"], "all")]);
     let patients = patients.with(Power::Explain);
     for url in [
         "Patient?_has:Observation:patient:status=final&_explain=plan",
         "Patient?name:contains=ul&_include=*&_revinclude=*&_explain=plan",
         "Patient?organization.name=north&_sort=name&_explain=plan",
+        "Patient?active=true&name:contains=ul&_sort=family&_explain=plan",
     ] {
         let ask = async |site: &Site| {
             site.ask("GET", url).by(&patients).send().await.is(200).text().to_owned()
         };
-        assert_eq!(ask(&with).await, ask(&without).await, "{url}");
+        let told = ask(&with).await;
+        assert_eq!(told, ask(&without).await, "{url}");
+        assert!(told.contains(r#""valueCode":"index""#) && told.contains("total"), "{told}");
+        for counted in ["versions", "keys", "entries", "estimated", "real", "parts", "answered\""] {
+            assert!(!told.contains(&format!("\"{counted}")), "{counted}: {told}");
+        }
     }
+    // Nor does a search that is refused tell of it.
+    let ask = async |site: &Site| {
+        let ask = site.ask("GET", "Patient?active=true&name:contains=ul");
+        ask.by(&patients.clone().reading(0)).send().await.is(400).text().to_owned()
+    };
+    let refused = ask(&with).await;
+    assert_eq!(refused, ask(&without).await);
+    assert!(refused.contains("more than 0 rows") && !refused.contains("about"), "{refused}");
 }
 
 /// The rows that an answer says were read.

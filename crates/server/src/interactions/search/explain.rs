@@ -3,7 +3,8 @@
 //!
 //! It takes the power `explain` beside the right to search. What the caller may not see is not
 //! there: it has no count, and its resources are explained as those that do not exist. What depends
-//! on all data, as positions of the log and what was really spent, is told to who sees all.
+//! on all data, as positions of the log, the counts of the index and what was really spent, is told
+//! to who sees all.
 
 use contract::{Instance, Power, Reason};
 use database::{
@@ -137,8 +138,8 @@ fn plan(query: &Query, explained: &Explained, spent: Spent) -> Vec<Value> {
         cost.push(part("most", most.collect()));
     }
     told.push(part("rows", cost));
-    let plans = explained.by.as_ref().ok();
-    told.extend(plans.filter(|it| it.parts > 0).map(|it| number("parts", it.parts as u64)));
+    let plans = explained.by.as_ref().ok().and_then(Option::as_ref);
+    told.extend(plans.map(|it| number("parts", it.parts as u64)));
     for (at, of) in query.types.iter().enumerate() {
         let plan = plans.and_then(|plan| plan.types.get(at));
         let mut parts = vec![code("of", of.resource_type.as_str())];
