@@ -342,12 +342,18 @@ impl Database {
     pub fn close(&self) -> Result<(), store::CloseError> {
         self.stop_indexing();
         self.shared.line.close();
+        let indexers = {
+            let mut indexers = self.indexers.lock();
+            // Of one that was begun before the line was closed; none is after that.
+            self.stop_indexing();
+            std::mem::take(&mut *indexers)
+        };
         for writer in self.writers.lock().drain(..) {
             if writer.join().is_err() {
                 tracing::error!("a writer of the database ended by a panic");
             }
         }
-        for indexer in self.indexers.lock().drain(..) {
+        for indexer in indexers {
             if indexer.join().is_err() {
                 tracing::error!("the thread of the search index ended by a panic");
             }

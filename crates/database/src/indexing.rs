@@ -12,6 +12,7 @@
 
 mod budget;
 mod file;
+mod folder;
 mod keeping;
 mod kept;
 mod manifest;
@@ -37,8 +38,9 @@ use crate::transaction::Action;
 use crate::{ReadError, Receipt, Snapshot, Transaction};
 
 use budget::Budget;
-pub(crate) use keeping::KeptIndex;
+pub(crate) use folder::KeptIndex;
 use keeping::{Keeping, Opened, Outcome};
+use kept::Due;
 pub use kept::IndexState;
 pub use progress::BeingIndexed;
 
@@ -408,7 +410,7 @@ impl Indexing {
     ) {
         let mut pause = PAUSE;
         self.restore(&snapshot());
-        let mut documents = self.index.size().documents;
+        let mut due = Due::after(self.index.documents());
         let mut done = self.read_log(&snapshot(), self.index.head(), now);
         while !self.is_stopped() {
             if let Err(error) = done {
@@ -431,7 +433,7 @@ impl Indexing {
                 has_caught_up();
                 self.settle(now);
                 self.budget.look(&self.index);
-                self.keep_if_due(&mut documents, snapshot);
+                self.keep_if_due(&mut due, snapshot);
                 self.tell_left_out();
             }
         }

@@ -90,6 +90,18 @@ impl Index {
         Some(Checkpoint { t, instant, oldest, names, segments })
     }
 
+    /// About how many bytes its settled segments take that are none of these.
+    #[must_use]
+    pub fn bytes_beside(&self, segments: &[SegmentIdentity]) -> usize {
+        let parts = Arc::clone(&self.parts.read());
+        let all = parts.iter().filter_map(PartRef::as_segment);
+        let is_other = |it: &&Arc<Segment>| {
+            let own = Arc::downgrade(it);
+            segments.iter().all(|known| !known.0.ptr_eq(&own))
+        };
+        all.filter(is_other).map(|segment| segment.size()).sum()
+    }
+
     /// Gives the names of the resources from one number up to another, in pieces.
     ///
     /// # Errors

@@ -367,6 +367,11 @@ impl Store for SledStore {
         self.writer.try_lock().is_none_or(ready) && self.memory.failure().is_none()
     }
 
+    fn fits(&self, bytes: u64) -> bool {
+        let lag = self.options.lag_bytes;
+        room::fits(&self.layout.log(), &self.options, bytes, lag).unwrap_or(false)
+    }
+
     fn trouble(&self) -> Option<String> {
         match self.writer.try_lock()?.tail.ready() {
             Err(error @ AppendError::Poisoned(_)) => {

@@ -78,6 +78,13 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// Whether so many bytes may be written to the disk beside what is its own, and leave the room
+    /// that commits need. Where there is no such bound, all are.
+    fn fits(&self, bytes: u64) -> bool {
+        let _ = bytes;
+        true
+    }
+
     /// The newest version of a resource; a deletion is one.
     ///
     /// # Errors

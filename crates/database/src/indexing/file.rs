@@ -27,6 +27,8 @@ const CHECK: usize = 16;
 /// A piece has no more bytes, before and after it is compressed.
 const MOST_BYTES: usize = 64 << 20;
 const LEVEL: i32 = 1;
+/// With so many bytes more what was written is made durable.
+const SYNCED_AT_ONCE: u64 = 32 << 20;
 
 /// What a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +111,8 @@ pub(super) struct Writer<'s> {
     place: Place,
     number: u64,
     bytes: u64,
+    /// How many of them are known to be on the disk.
+    synced: u64,
     checks: Vec<u8>,
 }
 
@@ -123,8 +127,10 @@ impl<'s> Writer<'s> {
         file.write_all(&header)?;
         let check = check(&place.next(&[]), &[]);
         file.write_all(&check)?;
+        // Whoever forgets the file from now on finds its key.
+        file.flush()?;
         let bytes = (header.len() + CHECK) as u64;
-        Ok(Self { file, seal, place, number, bytes, checks: check.to_vec() })
+        Ok(Self { file, seal, place, number, bytes, synced: 0, checks: check.to_vec() })
     }
 
     /// Adds a piece.
@@ -141,7 +147,14 @@ impl<'s> Writer<'s> {
                 .map_err(|_| io::Error::other("the key of the search index was destroyed"))?,
             None => packed,
         };
-        self.write(&place, before, &stored)
+        self.write(&place, before, &stored)?;
+        // So that its end, which cannot be broken off, does not wait for all of it.
+        if self.bytes - self.synced >= SYNCED_AT_ONCE {
+            self.file.flush()?;
+            self.file.get_ref().sync_data()?;
+            self.synced = self.bytes;
+        }
+        Ok(())
     }
 
     fn write(&mut self, place: &[u8], before: [u8; 4], stored: &[u8]) -> io::Result<()> {

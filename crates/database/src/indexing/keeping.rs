@@ -3,43 +3,37 @@
 //! one before when all that it names is durable, and what it does not name is removed.
 //!
 //! Whatever is wrong with it, it is thrown away, and the index is built from the log. It is also
-//! thrown away with every purge, before that is answered, and so is its key.
+//! thrown away with every purge, before that is answered. Its key always goes first.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use fhir_core::Instant;
 use parking_lot::Mutex;
-use search_index::{CONTENT_VERSION, Index, SavedSegment, SavedState, SegmentIdentity};
-use store::keys::{Keyring, KeysError};
+use search_index::{CONTENT_VERSION, Checkpoint, Index, SavedSegment, SavedState, SegmentIdentity};
+use store::keys::Keyring;
 use store::{ContentHash, HistoryOrder, Place, T, TenantText};
 
 use super::IndexedBy;
 use super::file::{self, Kind, Seal, Unusable, Writer, Written};
+use super::folder::KeptIndex;
 use super::manifest::{Manifest, Names};
 use crate::Snapshot;
 
-const MANIFEST: &str = "manifest";
-/// A file that is being written is called so.
-const BEING_WRITTEN: &str = "being-written";
 /// With so many files of names one is made of them.
 const MOST_NAME_FILES: usize = 16;
-
-/// The place of a tenant's kept index.
-pub(crate) struct KeptIndex {
-    folder: PathBuf,
-    /// Which index may write there, by its turn; held while names of files change.
-    turn: Mutex<u64>,
-}
+/// So often, and so far apart, it is looked whether a commit can be seen that is applied.
+const MOST_LOOKS: usize = 1000;
+const LOOKS_AGAIN: Duration = Duration::from_millis(1);
 
 /// What one index keeps in that place, as long as it is its turn.
 pub(crate) struct Keeping {
     of: Arc<KeptIndex>,
-    turn: u64,
+    /// By which it is known whose turn it is.
+    number: u64,
     tenant: TenantText,
     keys: Option<Arc<Keyring>>,
     /// By what it is indexed, and what had been purged when it began.
@@ -69,87 +63,6 @@ pub(crate) enum Outcome {
     Written(T, u64),
     /// There is nothing to be written now.
     Nothing,
-}
-
-impl KeptIndex {
-    pub(crate) fn in_folder(folder: PathBuf) -> Arc<Self> {
-        Arc::new(Self { folder, turn: Mutex::new(0) })
-    }
-
-    /// The turn of another index: those before write no more.
-    pub(crate) fn begin(
-        self: &Arc<Self>,
-        tenant: TenantText,
-        keys: Option<Arc<Keyring>>,
-        by: &IndexedBy,
-        fhir_version: &str,
-    ) -> Keeping {
-        let mut turn = self.turn.lock();
-        *turn += 1;
-        let basis = basis(by, fhir_version, keys.as_deref());
-        Keeping { of: Arc::clone(self), turn: *turn, tenant, keys, basis, kept: Mutex::default() }
-    }
-
-    /// Nobody writes there any more.
-    pub(crate) fn end(&self) {
-        *self.turn.lock() += 1;
-    }
-
-    /// Removes all that is kept, and destroys its keys. It may have what a purge makes
-    /// unreadable.
-    pub(crate) fn forget(&self, keys: &Keyring) -> Result<(), Forgetting> {
-        let mut turn = self.turn.lock();
-        *turn += 1;
-        let mut names = Vec::new();
-        for path in self.files()? {
-            names.extend(file::key_of(&path)?);
-        }
-        names.sort_unstable();
-        names.dedup();
-        self.remove(|_| true)?;
-        names.iter().try_for_each(|name| keys.destroy_begun(keys.of_derived(name)))?;
-        Ok(())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
-    }
-
-    fn files(&self) -> io::Result<Vec<PathBuf>> {
-        match fs::read_dir(&self.folder) {
-            Ok(entries) => {
-                let files = entries.map(|entry| Ok(entry?.path()));
-                files.filter(|path| path.as_ref().map_or(true, |it| !it.is_dir())).collect()
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Removes files by their names, durably.
-    fn remove(&self, is_removed: impl Fn(&str) -> bool) -> io::Result<()> {
-        let mut removed = false;
-        // What says which belong together goes first.
-        let mut files = self.files()?;
-        files.sort_by_key(|path| !path.ends_with(MANIFEST));
-        for path in files {
-            let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
-            if is_removed(name) {
-                fs::remove_file(&path)?;
-                removed = true;
-            }
-        }
-        if removed { sync(&self.folder) } else { Ok(()) }
-    }
-}
-
-/// Why what is kept could not be forgotten.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Forgetting {
-    #[error("the search index that is kept on disk cannot be removed")]
-    Io(#[from] io::Error),
-    #[error("the key of the search index that is kept on disk cannot be destroyed")]
-    Keys(#[from] KeysError),
 }
 
 /// By what an index is, as a hash: whatever changes what it says of a resource, and who was purged.
@@ -185,18 +98,6 @@ fn basis(by: &IndexedBy, fhir_version: &str, keys: Option<&Keyring>) -> [u8; 32]
     ContentHash::of(&bytes).0
 }
 
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-pub(super) fn name_of(kind: Kind, number: u64) -> String {
-    match kind {
-        Kind::Manifest => MANIFEST.to_owned(),
-        Kind::Names => format!("names-{number:08}"),
-        Kind::Segment => format!("segment-{number:08}"),
-    }
-}
-
 /// What of the log tells it from another: its last version up to a position.
 fn witness(all: &Snapshot, t: T) -> Result<Vec<u8>, crate::ReadError> {
     let range = Place::first_of(T::ZERO)..Place::first_of(t.next());
@@ -218,11 +119,52 @@ fn witness(all: &Snapshot, t: T) -> Result<Vec<u8>, crate::ReadError> {
     }))
 }
 
+/// The data that shows a commit. One that is applied can be seen a moment later; not when it is
+/// stopped.
+fn showing(t: T, snapshot: &dyn Fn() -> Snapshot, stop: &AtomicBool) -> Option<Snapshot> {
+    for _ in 0..MOST_LOOKS {
+        let all = snapshot();
+        if t <= all.at() {
+            return Some(all);
+        }
+        if stop.load(Ordering::Acquire) {
+            return None;
+        }
+        std::thread::sleep(LOOKS_AGAIN);
+    }
+    None
+}
+
 impl Keeping {
-    /// Reads the manifest, where there is one that can be used. All else goes.
+    /// Of one more index. It writes nothing before [`Keeping::take_turn`].
+    pub(crate) fn of(
+        of: &Arc<KeptIndex>,
+        tenant: TenantText,
+        keys: Option<Arc<Keyring>>,
+        by: &IndexedBy,
+        fhir_version: &str,
+    ) -> Self {
+        let (of, number) = (Arc::clone(of), of.number());
+        let basis = basis(by, fhir_version, keys.as_deref());
+        Self { of, number, tenant, keys, basis, kept: Mutex::default() }
+    }
+
+    /// Those before it write no more; nor does it, if a later one has had its turn.
+    pub(crate) fn take_turn(&self) {
+        self.of.take_turn(self.number);
+    }
+
+    /// Reads the manifest, where there is one that can be used and it is its turn. All else goes.
     pub(crate) fn open(&self) -> Option<Opened> {
+        if !self.is_its_turn() {
+            return None;
+        }
         match self.read_manifest() {
-            Ok(Some(opened)) => Some(opened),
+            Ok(Some(opened)) => {
+                // What was being written when the process ended.
+                self.warn_of(self.keep_only(&opened.manifest));
+                Some(opened)
+            }
             Ok(None) => {
                 self.throw_away();
                 None
@@ -239,25 +181,43 @@ impl Keeping {
         tracing::warn!(
             why,
             "the search index kept in {} is not used: it is built from the log",
-            self.of.folder.display()
+            self.of.folder().display()
         );
         self.throw_away();
     }
 
     fn throw_away(&self) {
-        *self.kept.lock() = Kept::default();
-        let turn = self.of.turn.lock();
-        if *turn == self.turn
-            && let Err(error) = self.of.remove(|_| true)
+        self.warn_of(self.clear(&mut self.kept.lock()));
+    }
+
+    fn warn_of(&self, removed: io::Result<()>) {
+        if let Err(error) = removed
+            && self.is_its_turn()
         {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "an old search index cannot be removed from the disk");
         }
     }
 
+    /// Destroys the keys of all files there are, and removes them.
+    fn clear(&self, kept: &mut Kept) -> io::Result<()> {
+        *kept = Kept::default();
+        self.keep_only(&kept.manifest)
+    }
+
+    /// Removes what a manifest does not name, with keys that nothing that it names has.
+    fn keep_only(&self, manifest: &Manifest) -> io::Result<()> {
+        // One that was written has counted itself, too.
+        let names: Vec<String> = match manifest.next {
+            0 => Vec::new(),
+            _ => manifest.files().collect(),
+        };
+        self.in_turn(|| Ok(self.of.keep_only(&names, self.keys.as_deref())?))
+    }
+
     /// Whether it may still write.
     pub(crate) fn is_its_turn(&self) -> bool {
-        *self.of.turn.lock() == self.turn
+        self.of.is_turn_of(self.number)
     }
 
     fn seal(&self, name: [u8; 16]) -> Seal {
@@ -266,7 +226,7 @@ impl Keeping {
     }
 
     fn read_manifest(&self) -> Result<Option<Opened>, Unusable> {
-        let path = self.of.path(MANIFEST);
+        let path = self.of.path(Kind::Manifest, 0);
         let key = match file::key_of(&path) {
             Ok(key) => key.unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -336,7 +296,7 @@ impl Keeping {
         };
         let read =
             |kind, written: &Written, take: &mut dyn FnMut(&[u8]) -> Result<(), Unusable>| {
-                let path = self.of.path(&name_of(kind, written.number));
+                let path = self.of.path(kind, written.number);
                 let found = file::read(&path, &seal, (kind, written.number), &mut |piece| {
                     stopped()?;
                     take(piece)
@@ -358,22 +318,49 @@ impl Keeping {
         Ok((t, instant))
     }
 
+    /// About how many bytes of the index's segments are not on the disk.
+    pub(crate) fn unwritten(&self, index: &Index) -> usize {
+        index.bytes_beside(&self.kept.lock().segments)
+    }
+
     /// Writes what there is of the index by now and is not on the disk.
     pub(crate) fn write(
         &self,
         index: &Index,
-        all: &Snapshot,
+        snapshot: &dyn Fn() -> Snapshot,
         stop: &AtomicBool,
     ) -> io::Result<Outcome> {
         let mut kept = self.kept.lock();
+        let key = self.keys.as_ref().zip(kept.key);
+        let is_lost = key.is_some_and(|(keys, name)| keys.is_destroyed(keys.of_derived(&name)));
+        if kept.manifest.next == 0 || is_lost {
+            // Nothing that is there is its own; the key of it would not be found again.
+            self.clear(&mut kept)?;
+        }
         let Some(checkpoint) = index.checkpoint(stop) else { return Ok(Outcome::Nothing) };
-        // It comes to the index before it can be seen.
-        if checkpoint.t() > all.at() || checkpoint.t() == T::ZERO {
+        if checkpoint.t() == T::ZERO {
             return Ok(Outcome::Nothing);
         }
+        let Some(all) = showing(checkpoint.t(), snapshot, stop) else {
+            return Ok(Outcome::Nothing);
+        };
+        let written = self.write_checkpoint(&mut kept, index, &checkpoint, &all, stop);
+        // Also what is left of files when it failed.
+        let removed = self.keep_only(&kept.manifest);
+        written.and_then(|outcome| removed.map(|()| outcome))
+    }
+
+    fn write_checkpoint(
+        &self,
+        kept: &mut Kept,
+        index: &Index,
+        checkpoint: &Checkpoint,
+        all: &Snapshot,
+        stop: &AtomicBool,
+    ) -> io::Result<Outcome> {
+        self.of.require_room(index.bytes_beside(&kept.segments))?;
         let witness = witness(all, checkpoint.t()).map_err(io::Error::other)?;
         let name = kept.key.or_else(|| self.keys.as_ref().map(|keys| keys.name_of_derived()));
-        kept.key = name;
         let seal = self.seal(name.unwrap_or_default());
         let mut manifest = Manifest {
             basis: self.basis,
@@ -382,7 +369,7 @@ impl Keeping {
             names: kept.manifest.names.clone(),
             segments: Vec::new(),
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.of.folder)?;
+        self.of.make()?;
         let mut written = 0;
         let mut of = |kind, number, write: &mut dyn FnMut(&mut Pieces<'_>) -> io::Result<()>| {
             let file = self.write_file(&seal, (kind, number), stop, write)?;
@@ -414,24 +401,18 @@ impl Keeping {
             let file = of(Kind::Names, manifest.next, write)?;
             manifest.names.push(Names { file, end });
         }
+        manifest.next += 1;
         of(Kind::Manifest, 0, &mut |sink| {
             sink(&manifest.encode())?;
             checkpoint.write_state(index, sink)
         })?;
-        kept.manifest = manifest;
-        kept.segments = segments;
-        let named: Vec<String> = kept.manifest.files().collect();
-        self.in_turn(|| self.of.remove(|name| !named.iter().any(|it| it == name)))?;
+        *kept = Kept { key: name, manifest, segments };
         Ok(Outcome::Written(checkpoint.t(), written))
     }
 
     /// Does something to the folder, if it is still this one's turn.
     fn in_turn<R>(&self, act: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-        let turn = self.of.turn.lock();
-        if *turn == self.turn {
-            return act();
-        }
-        Err(io::Error::new(io::ErrorKind::Interrupted, "there is another index by now"))
+        self.of.in_turn(self.number, act)
     }
 
     /// Writes a file aside, and gives it its name when it is durable.
@@ -442,19 +423,20 @@ impl Keeping {
         stop: &AtomicBool,
         write: &mut dyn FnMut(&mut Pieces<'_>) -> io::Result<()>,
     ) -> io::Result<Written> {
-        let aside = self.of.path(&format!("{BEING_WRITTEN}-{}", self.turn));
+        let aside = self.of.aside(self.number);
         let mut file = self.in_turn(|| Writer::create(&aside, seal, kind, number))?;
         write(&mut |piece: &[u8]| {
             if stop.load(Ordering::Acquire) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
+            self.of.require_room(piece.len())?;
             // Whoever forgets what is kept does not find a file that is made after that.
             self.in_turn(|| file.piece(piece))
         })?;
         let written = file.finish()?;
         self.in_turn(|| {
-            fs::rename(&aside, self.of.path(&name_of(kind, number)))?;
-            sync(&self.of.folder)
+            fs::rename(&aside, self.of.path(kind, number))?;
+            self.of.sync()
         })?;
         Ok(written)
     }

@@ -1,6 +1,9 @@
 //! When an index is written down, and that it goes on from what is kept.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::Builder;
+use std::time::Duration;
 
 use store::T;
 
@@ -27,6 +30,14 @@ pub struct IndexState {
 
 /// After so many documents more it is written down again.
 const DOCUMENTS_BETWEEN: u64 = 50_000;
+/// It is also when segments of so many bytes are not kept, as after merges.
+const BYTES_BETWEEN: usize = 256 << 20;
+/// After so many documents more those bytes are counted again.
+const DOCUMENTS_BETWEEN_LOOKS: u64 = 4096;
+/// When it could not be written it is tried again after so many rounds, which take up to a second.
+const ROUNDS_BETWEEN: u32 = 60;
+/// At the end of a database it is written for so long at most: the log has all of it.
+const LONGEST_AT_THE_END: Duration = Duration::from_secs(10);
 
 impl Indexing {
     /// Takes what is kept, if it can be used.
@@ -54,34 +65,63 @@ impl Indexing {
         }
     }
 
-    /// Writes it down when there is much more, or less, than `before`.
-    pub(super) fn keep_if_due(&self, before: &mut u64, snapshot: &dyn Fn() -> Snapshot) {
+    /// Writes it down when there is much that is not, or much less.
+    pub(super) fn keep_if_due(&self, due: &mut Due, snapshot: &dyn Fn() -> Snapshot) {
         let documents = self.index.documents();
-        if documents.abs_diff(*before) >= DOCUMENTS_BETWEEN && !self.is_stopped() {
-            self.keep(&snapshot(), &self.stop);
-            *before = documents;
+        if self.is_stopped() || !due.look(documents, &|| self.unwritten()) {
+            return;
+        }
+        match self.keep(snapshot, &self.stop) {
+            true => *due = Due::after(documents),
+            false => due.rounds = ROUNDS_BETWEEN,
         }
     }
 
-    /// Writes it down when its database is closed.
+    /// About how many bytes of segments are not kept, and should be.
+    fn unwritten(&self) -> usize {
+        self.keeping.as_ref().map_or(0, |keeping| keeping.unwritten(&self.index))
+    }
+
+    /// Writes it down when its database is closed, unless that takes too long.
     pub(super) fn keep_at_the_end(&self, snapshot: &dyn Fn() -> Snapshot) {
-        if self.has_caught_up() {
-            self.keep(&snapshot(), &AtomicBool::new(false));
+        if self.keeping.is_none() || !self.has_caught_up() {
+            return;
         }
+        let stop = AtomicBool::new(false);
+        let (written, is_written) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let stop = &stop;
+            let limit = Builder::new().name("hearthgate-limit".into());
+            let limit = limit.spawn_scoped(scope, move || {
+                if is_written.recv_timeout(LONGEST_AT_THE_END) == Err(RecvTimeoutError::Timeout) {
+                    tracing::info!("the search index is not kept as it is: it takes too long");
+                    stop.store(true, Ordering::Release);
+                }
+            });
+            match limit {
+                Ok(_) => {
+                    self.keep(snapshot, stop);
+                }
+                Err(error) => tracing::warn!(%error, "the search index is not kept as it is"),
+            }
+            drop(written);
+        });
     }
 
-    fn keep(&self, all: &Snapshot, stop: &AtomicBool) {
-        let Some(keeping) = &self.keeping else { return };
+    /// Writes it down, if it can be now. Whether it did.
+    fn keep(&self, snapshot: &dyn Fn() -> Snapshot, stop: &AtomicBool) -> bool {
+        let Some(keeping) = &self.keeping else { return false };
         let is_all = self.is_whole.load(Ordering::Acquire)
             && !self.is_broken.load(Ordering::Acquire)
             && self.index.head() > T::ZERO
             && keeping.is_its_turn();
         if !is_all {
-            return;
+            return false;
         }
-        match keeping.write(&self.index, all, stop) {
+        match keeping.write(&self.index, snapshot, stop) {
             Ok(Outcome::Written(t, bytes)) => {
                 tracing::info!(bytes, "the search index is kept up to position {t} of the log");
+                return true;
             }
             Ok(Outcome::Nothing) => {}
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -94,5 +134,58 @@ impl Indexing {
                 );
             }
         }
+        false
+    }
+}
+
+/// When an index is written down next.
+#[derive(Debug)]
+pub(super) struct Due {
+    /// How many documents it had when it was.
+    documents: u64,
+    /// How many it had when it was last looked at.
+    looked_at: u64,
+    /// For so many rounds it is not tried again.
+    rounds: u32,
+}
+
+impl Due {
+    /// Of an index of which so many documents are kept.
+    pub(super) fn after(documents: u64) -> Self {
+        Self { documents, looked_at: documents, rounds: 0 }
+    }
+
+    /// Whether it is time; `unwritten` tells how many bytes are not kept.
+    fn look(&mut self, documents: u64, unwritten: &dyn Fn() -> usize) -> bool {
+        if self.rounds > 0 {
+            self.rounds -= 1;
+            return false;
+        }
+        if documents.abs_diff(self.documents) >= DOCUMENTS_BETWEEN {
+            return true;
+        }
+        if documents.abs_diff(self.looked_at) < DOCUMENTS_BETWEEN_LOOKS {
+            return false;
+        }
+        self.looked_at = documents;
+        unwritten() >= BYTES_BETWEEN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_due_by_documents_or_by_bytes_and_not_at_once_after_it_failed() {
+        let mut due = Due::after(100_000);
+        let (none, many) = (|| 0, || BYTES_BETWEEN);
+        assert!(!due.look(149_999, &none));
+        assert!(due.look(150_000, &none) && due.look(50_000, &none));
+        let mut due = Due::after(100_000);
+        assert!(!due.look(100_000 + DOCUMENTS_BETWEEN_LOOKS - 1, &many));
+        assert!(due.look(100_000 + DOCUMENTS_BETWEEN_LOOKS, &many));
+        let mut due = Due { rounds: 2, ..Due::after(0) };
+        assert_eq!([(); 3].map(|()| due.look(150_000, &none)), [false, false, true]);
     }
 }

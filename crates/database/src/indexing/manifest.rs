@@ -32,7 +32,7 @@ impl Manifest {
         let names = self.names.iter().map(|names| (Kind::Names, names.file.number));
         let segments = self.segments.iter().map(|file| (Kind::Segment, file.number));
         let all = names.chain(segments).chain([(Kind::Manifest, 0)]);
-        all.map(|(kind, number)| super::keeping::name_of(kind, number))
+        all.map(|(kind, number)| super::folder::name_of(kind, number))
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use fhir_search::Extractor;
 use store::{Commit, T};
 
-use super::{IndexState, IndexedBy, Indexes, Indexing, KeptIndex, ToApply};
+use super::{IndexState, IndexedBy, Indexes, Indexing, Keeping, KeptIndex, ToApply};
 use crate::database::Shared;
 use crate::{Database, Visibility};
 
@@ -34,21 +34,24 @@ impl Database {
     pub fn index_with(&self, extractor: &Arc<Extractor<'static>>) -> io::Result<()> {
         let mut indexers = self.indexers.lock();
         let Indexes { current, next } = self.shared.indexes();
-        let Some(current) = current else { return Ok(()) };
-        if current.is_by(extractor) {
+        // Also where there is none to search, as the thread of the current one ended by a panic.
+        let Some(newest) = next.as_ref().or(current.as_ref()) else { return Ok(()) };
+        if current.as_ref().is_some_and(|current| current.is_by(extractor)) {
             // It was changed back.
             if let Some(next) = self.shared.put_index(Place::Next, None) {
                 next.stop();
             }
             return Ok(());
         }
-        if next.is_some_and(|next| next.is_by(extractor)) {
+        if newest.is_by(extractor) {
             return Ok(());
         }
-        let by = IndexedBy { extractor: Arc::clone(extractor), ..current.by().clone() };
-        let is_of_use = !current.is_broken.load(Ordering::Acquire)
-            && current.by().extractor.is_comparable(extractor);
-        let place = if is_of_use { Place::Next } else { Place::Current };
+        let by = IndexedBy { extractor: Arc::clone(extractor), ..newest.by().clone() };
+        let is_of_use = |current: Arc<Indexing>| {
+            !current.is_broken.load(Ordering::Acquire)
+                && current.by().extractor.is_comparable(extractor)
+        };
+        let place = if current.is_some_and(is_of_use) { Place::Next } else { Place::Current };
         self.start_index(&mut indexers, by, place)
     }
 
@@ -72,7 +75,8 @@ impl Database {
     /// second call does nothing.
     #[must_use]
     pub fn keeping_index_in(self, folder: PathBuf) -> Self {
-        self.shared.kept_index.get_or_init(|| KeptIndex::in_folder(folder));
+        let store = Arc::clone(&self.shared.store);
+        self.shared.kept_index.get_or_init(|| KeptIndex::in_folder(folder, store));
         self
     }
 
@@ -97,8 +101,12 @@ impl Database {
         }
         let keeping = self.shared.kept_index.get().map(|kept| {
             let (tenant, keys) = (self.shared.tenant.clone(), self.shared.sealing.keys().cloned());
-            kept.begin(tenant, keys, &by, self.shared.schema.fhir_version())
+            Keeping::of(kept, tenant, keys, &by, self.shared.schema.fhir_version())
         });
+        // The next one has its turn when it stands in the place of the current one.
+        if let (Some(keeping), Place::Current) = (&keeping, place) {
+            keeping.take_turn();
+        }
         let indexing =
             Indexing::new(by, self.shared.schema, self.shared.options.index_bytes, keeping);
         let (begin, begins) = mpsc::channel::<()>();
@@ -222,13 +230,17 @@ impl Shared {
     /// Lets the next index be the one that is searched, now that it has all that is visible.
     fn promote(&self, own: &Arc<Indexing>) {
         // Nothing is published meanwhile.
-        let _publishing = self.publishing.lock();
+        let publishing = self.publishing.lock();
         let mut indexes = self.indexes.write();
         let is_next = indexes.next.as_ref().is_some_and(|next| Arc::ptr_eq(next, own));
         if is_next && own.has_caught_up() {
             let before = indexes.current.take();
             indexes.current = indexes.next.take();
-            drop(indexes);
+            drop((indexes, publishing));
+            // It writes files from now on, and nobody who commits waits for them.
+            if let Some(keeping) = &own.keeping {
+                keeping.take_turn();
+            }
             if let Some(before) = before {
                 before.stop();
             }

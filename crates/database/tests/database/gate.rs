@@ -38,6 +38,8 @@ struct State {
     groups: Vec<usize>,
     keeps_blobs: bool,
     gives_no_blobs: bool,
+    /// So often more there is room beside the log, when it is said.
+    room: Option<usize>,
 }
 
 /// Where an append, or a blob, waits.
@@ -116,6 +118,11 @@ impl Gate {
         self.state.lock().gives_no_blobs = none;
     }
 
+    /// Says how often more there is room beside the log.
+    pub(crate) fn have_room(&self, times: usize) {
+        self.state.lock().room = Some(times);
+    }
+
     /// How many commits each append had since this was last asked.
     pub(crate) fn groups(&self) -> Vec<usize> {
         std::mem::take(&mut self.state.lock().groups)
@@ -160,6 +167,15 @@ impl Store for Gate {
 
     fn takes_commits(&self) -> bool {
         self.backend.takes_commits()
+    }
+
+    fn fits(&self, bytes: u64) -> bool {
+        match &mut self.state.lock().room {
+            Some(0) => return false,
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        self.backend.fits(bytes)
     }
 
     fn write_blob(&self, id: BlobId, bytes: &Bytes) -> Result<(), AppendError> {

@@ -1,6 +1,7 @@
 //! An index that is kept over a restart finds what one that is built anew finds, whatever happened
 //! to its files.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,11 +10,13 @@ use std::time::Duration;
 use database::{Change, Expect, IndexedBy, Purge};
 use fhir_search::Zone;
 use store::CommitId;
+use store::keys::{KeyFile, KeyStore as _};
 
 use super::differential::{change, compare_one};
+use super::parameters::with_own;
 use super::{EXTRACTOR, search};
 use crate::differential::{BASE, Chance, Known};
-use crate::support::{Clinic, block_on, put};
+use crate::support::{Clinic, block_on, keyring, put};
 
 /// Begins an index, and waits until it has caught up.
 fn index(clinic: &Clinic) {
@@ -97,9 +100,15 @@ fn a_kept_index_that_was_harmed_or_is_of_something_else_is_built_anew() {
     clinic.reopen();
     let whole = contents(&folder);
     assert!(whole.len() >= 4, "{:?}", files(&folder));
+    // With the key, which goes with whatever is thrown away.
+    let tree = clinic.keys.read(KeyFile::Tree).unwrap().unwrap();
+    let all_put_back = |clinic: &Clinic| {
+        put_back(&folder, &whole);
+        clinic.keys.replace(KeyFile::Tree, &tree).unwrap();
+    };
     for (path, bytes) in &whole {
         for way in 0..4 {
-            put_back(&folder, &whole);
+            all_put_back(&clinic);
             let mut harmed = bytes.clone();
             match way {
                 0 => {
@@ -116,14 +125,14 @@ fn a_kept_index_that_was_harmed_or_is_of_something_else_is_built_anew() {
             assert!(!clinic.was_restored(), "{} in way {way}", path.display());
             compare(&clinic, &mut chance, 4);
         }
-        put_back(&folder, &whole);
+        all_put_back(&clinic);
         fs::remove_file(path).unwrap();
         clinic.reopen_after_a_drop();
         index(&clinic);
         assert!(!clinic.was_restored(), "{} removed", path.display());
     }
     // By other parameters' base.
-    put_back(&folder, &whole);
+    all_put_back(&clinic);
     clinic.reopen_after_a_drop();
     let by = IndexedBy {
         extractor: Arc::clone(&Known::r4().scanning),
@@ -134,7 +143,7 @@ fn a_kept_index_that_was_harmed_or_is_of_something_else_is_built_anew() {
     assert!(clinic.database().wait_for_index(Duration::from_secs(60)));
     assert!(!clinic.was_restored());
     // And untouched it is used.
-    put_back(&folder, &whole);
+    all_put_back(&clinic);
     clinic.reopen_after_a_drop();
     index(&clinic);
     assert!(clinic.was_restored());
@@ -257,6 +266,151 @@ fn a_purge_that_ended_half_way_leaves_no_index_that_is_older_than_it() {
         let found: Vec<_> = found.unwrap().matches.iter().map(|it| it.id.to_string()).collect();
         assert_eq!(found, ["2"]);
     }
+}
+
+/// A clinic whose index is kept, of one male patient.
+fn kept() -> Clinic {
+    let mut clinic = Clinic::over_sled_with_a_kept_index();
+    index(&clinic);
+    clinic.write(patient("Patient/1"));
+    clinic.reopen();
+    assert!(files(&clinic.kept_index()).len() >= 3);
+    clinic
+}
+
+fn patient(name: &str) -> Change {
+    put(name, "{\"resourceType\":\"Patient\",\"gender\":\"male\"}", Expect::Any)
+}
+
+/// The names of the keys that files say they are sealed with.
+fn keys_of(contents: &[(PathBuf, Vec<u8>)]) -> BTreeSet<[u8; 16]> {
+    contents.iter().map(|(_, bytes)| bytes[10..26].try_into().unwrap()).collect()
+}
+
+fn are_destroyed(clinic: &Clinic, names: &BTreeSet<[u8; 16]>) -> Vec<bool> {
+    let keys = keyring(&clinic.keys);
+    names.iter().map(|name| keys.is_destroyed(keys.of_derived(name))).collect()
+}
+
+#[test]
+fn the_key_of_an_index_that_is_thrown_away_is_destroyed() {
+    let mut clinic = kept();
+    let names = keys_of(&contents(&clinic.kept_index()));
+    assert_eq!(are_destroyed(&clinic, &names), [false]);
+    // It is of another base.
+    let extractor = Arc::clone(&EXTRACTOR);
+    let by = IndexedBy { extractor, base: "http://other/fhir".into(), zone: Zone::UTC };
+    clinic.database().index_by(by).unwrap();
+    assert!(clinic.database().wait_for_index(Duration::from_secs(60)));
+    assert!(!clinic.was_restored());
+    assert_eq!(are_destroyed(&clinic, &names), [true]);
+    clinic.reopen();
+    let next = keys_of(&contents(&clinic.kept_index()));
+    assert_eq!(are_destroyed(&clinic, &next), [false]);
+    // It is harmed, but for the names of keys.
+    for (path, mut bytes) in contents(&clinic.kept_index()) {
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+    index(&clinic);
+    assert!(!clinic.was_restored());
+    assert_eq!(are_destroyed(&clinic, &next), [true]);
+}
+
+#[test]
+fn no_file_goes_before_its_key_is_destroyed() {
+    let clinic = kept();
+    let folder = clinic.kept_index();
+    let whole = contents(&folder);
+    let names = keys_of(&whole);
+    // The ledger and the patient's key are written, and that of the index is not.
+    *clinic.keys.writes.lock() = Some(2);
+    assert!(block_on(clinic.database().purge(purge("1", 1))).is_err());
+    assert_eq!(contents(&folder), whole);
+    assert_eq!(are_destroyed(&clinic, &names), [false]);
+    *clinic.keys.writes.lock() = None;
+    block_on(clinic.database().finish_purges()).unwrap();
+    assert_eq!(files(&folder), [] as [PathBuf; 0]);
+    assert_eq!(are_destroyed(&clinic, &names), [true]);
+}
+
+#[test]
+fn an_index_for_which_there_is_no_room_leaves_what_was_kept_as_it_was() {
+    // One that was never kept leaves neither files nor keys.
+    let mut clinic = Clinic::over_sled_with_a_kept_index();
+    index(&clinic);
+    clinic.write(patient("Patient/1"));
+    let folder = clinic.kept_index();
+    clinic.gate().have_room(2);
+    clinic.reopen();
+    assert_eq!(files(&folder), [] as [PathBuf; 0]);
+    let mut clinic = kept();
+    let folder = clinic.kept_index();
+    let before = contents(&folder);
+    let mut times = 0;
+    loop {
+        index(&clinic);
+        assert!(clinic.was_restored(), "{times}");
+        clinic.write(patient("Patient/2"));
+        clinic.gate().have_room(times);
+        clinic.reopen();
+        if contents(&folder) != before {
+            break;
+        }
+        times += 1;
+    }
+    assert!((3..20).contains(&times), "{times}");
+    index(&clinic);
+    assert!(clinic.was_restored());
+    let found = search(&clinic.snapshot(), "Patient?gender=male").unwrap();
+    assert_eq!(found.matches.len(), 2);
+}
+
+#[test]
+fn what_no_manifest_names_is_removed_at_the_start() {
+    let mut clinic = kept();
+    let folder = clinic.kept_index();
+    let whole = contents(&folder);
+    for name in ["being-written-7", "segment-00000099", "names-00000099"] {
+        fs::write(folder.join(name), &whole.last().unwrap().1).unwrap();
+    }
+    clinic.reopen_after_a_drop();
+    index(&clinic);
+    assert!(clinic.was_restored());
+    assert_eq!(contents(&folder), whole);
+}
+
+#[test]
+fn an_index_is_kept_after_parameters_are_changed_and_after_they_are_changed_back() {
+    let mut clinic = kept();
+    clinic.commit((2..1000).map(|id| patient(&format!("Patient/{id}"))).collect()).unwrap();
+    index(&clinic);
+    assert!(clinic.was_restored());
+    let until_it_is_by = |clinic: &Clinic, extractor| {
+        while clinic.database().being_indexed(extractor).is_some() {
+            std::thread::yield_now();
+        }
+    };
+    let own = with_own("token", "Patient.maritalStatus");
+    clinic.database().index_with(&own).unwrap();
+    clinic.database().index_with(&EXTRACTOR).unwrap();
+    until_it_is_by(&clinic, &EXTRACTOR);
+    clinic.write(patient("Patient/1000"));
+    let before = contents(&clinic.kept_index());
+    clinic.reopen();
+    assert_ne!(contents(&clinic.kept_index()), before);
+    index(&clinic);
+    assert!(clinic.was_restored());
+    // The next one is kept when it is the one that is searched.
+    let names = keys_of(&contents(&clinic.kept_index()));
+    clinic.database().index_with(&own).unwrap();
+    until_it_is_by(&clinic, &own);
+    clinic.reopen();
+    assert_eq!(are_destroyed(&clinic, &names), [true]);
+    let by = IndexedBy { extractor: own, base: BASE.into(), zone: Zone::UTC };
+    clinic.database().index_by(by).unwrap();
+    assert!(clinic.database().wait_for_index(Duration::from_secs(60)));
+    assert!(clinic.was_restored());
 }
 
 #[test]

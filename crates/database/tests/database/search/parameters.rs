@@ -17,7 +17,7 @@ use crate::support::{Clinic, block_on, put};
 const PATIENTS: usize = 1500;
 
 /// The usual parameters, and `own` of patients with this expression.
-fn with_own(kind: &str, expression: &str) -> Arc<Extractor<'static>> {
+pub(super) fn with_own(kind: &str, expression: &str) -> Arc<Extractor<'static>> {
     let json = format!(
         r#"{{"resourceType":"SearchParameter","url":"http://own.example/own","status":"active",
             "code":"own","base":["Patient"],"type":"{kind}","expression":"{expression}"}}"#
