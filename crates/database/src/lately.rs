@@ -24,8 +24,9 @@ use crate::transaction::Action;
 const WATCHED_FOR: u64 = 4096;
 /// How many changes of a type are remembered: many times what comes while a transaction waits.
 const MOST_OF_A_TYPE: usize = 2048;
-/// How many comparisons the serial step makes for one transaction.
-pub(crate) const MOST_COMPARED: usize = 20_000;
+/// How much the serial step compares for one transaction, in units of [`fhir_search::Weight`]: some
+/// tens of milliseconds.
+pub(crate) const MOST_COMPARED: usize = 1_000_000;
 
 /// The types that conditions ask for.
 #[derive(Default)]
@@ -195,7 +196,7 @@ impl Lately {
     }
 
     /// Whether it is certain that criteria over a type, which found these as of `since`, find them
-    /// still at `last`, up to which all is judged. Takes from `left` what it compares.
+    /// still at `last`, up to which all is judged. Takes from `left` what work that is.
     pub(crate) fn hold(
         &mut self,
         (of, criteria): (&ResourceType, &SearchCriteria),
@@ -207,29 +208,42 @@ impl Lately {
             return true;
         }
         for reached in criteria.reached() {
-            let Some(mut changes) = self.since(reached, since, last) else { return false };
-            if changes.any(|change| criteria.shows(reached, &change.id)) {
+            let Some(changes) = self.since(reached, since, last) else { return false };
+            if !take(1, left) {
                 return false;
+            }
+            for change in changes {
+                if !take(1, left) || criteria.shows(reached, &change.id) {
+                    return false;
+                }
             }
         }
         let Some(changes) = self.since(of, since, last) else { return false };
         for change in changes {
+            if !take(1, left) {
+                return false;
+            }
             if !criteria.shows(of, &change.id) {
                 continue;
             }
-            let Some(less) = left.checked_sub(1) else { return false };
-            *left = less;
             let matches = match &change.became {
                 Became::Gone => Some(false),
                 Became::Known(values) if are_same(&values.by, criteria.by()) => {
-                    criteria.matches_alone(&values.resource)
+                    criteria.matches_at_once(&values.resource, left)
                 }
                 Became::Known(_) | Became::NotKnown => None,
             };
-            if matches != Some(found.contains(&change.id)) {
+            if matches != Some(found.binary_search(&change.id).is_ok()) {
                 return false;
             }
         }
         true
     }
+}
+
+/// Takes so much from what is left, if there is so much.
+fn take(work: usize, left: &mut usize) -> bool {
+    let less = left.checked_sub(work);
+    *left = less.unwrap_or(*left);
+    less.is_some()
 }
