@@ -24,6 +24,11 @@ use crate::transaction::Action;
 const WATCHED_FOR: u64 = 4096;
 /// How many changes of a type are remembered: many times what comes while a transaction waits.
 const MOST_OF_A_TYPE: usize = 2048;
+/// Bytes of values of a type that are remembered, of all types together, and of one resource: of a
+/// larger one they are not known. A resource whose JSON is longer is not looked at.
+const MOST_BYTES_OF_A_TYPE: usize = 16 << 20;
+const MOST_BYTES: usize = 64 << 20;
+const MOST_BYTES_OF_ONE: usize = 1 << 20;
 /// How much the serial step compares for one transaction, in units of [`fhir_search::Weight`]: some
 /// tens of milliseconds.
 pub(crate) const MOST_COMPARED: usize = 1_000_000;
@@ -47,6 +52,7 @@ struct Watch {
 struct Values {
     by: Arc<IndexedBy>,
     resource: IndexedResource,
+    bytes: usize,
 }
 
 /// The values of what a transaction writes, in the order of its changes that do; none of what was
@@ -104,19 +110,30 @@ impl Watched {
         if !watched.contains(&true) {
             return Valued::default();
         }
+        // What would push itself out again is not taken.
+        let mut left = MOST_BYTES_OF_A_TYPE;
         let values = transaction.changes.iter().zip(watched).filter_map(|(change, is_watched)| {
             let Action::Write { body, .. } = &change.action else { return None };
-            Some(is_watched.then(|| values(&body.plain, &by)).flatten())
+            let values = (is_watched && left > 0).then(|| values(&body.plain, &by)).flatten();
+            let bytes = values.as_ref().map_or(0, |it| it.bytes);
+            left = left.saturating_sub(bytes);
+            Some(values)
         });
         Valued(values.collect())
     }
 }
 
+/// What of a resource is compared; `None` where that takes too much room.
 fn values(json: &[u8], by: &Arc<IndexedBy>) -> Option<Arc<Values>> {
+    if json.len() > MOST_BYTES_OF_ONE {
+        return None;
+    }
     let document = Document::parse(json).ok()?;
     let options = ExtractOptions { base: Some(&by.base), zone: by.zone, last_updated: None };
     let resource = IndexedResource::of(document.root(), &by.extractor, &options);
-    Some(Arc::new(Values { by: Arc::clone(by), resource }))
+    let bytes = resource.bytes();
+    let values = Values { by: Arc::clone(by), resource, bytes };
+    (bytes <= MOST_BYTES_OF_ONE).then(|| Arc::new(values))
 }
 
 /// What the newest commits did to the types that are watched.
@@ -127,6 +144,30 @@ struct OfType {
     /// Everything after this position is remembered.
     floor: T,
     changes: VecDeque<Changed>,
+    /// Of the values.
+    bytes: usize,
+}
+
+impl OfType {
+    fn after(floor: T) -> Self {
+        Self { floor, changes: VecDeque::new(), bytes: 0 }
+    }
+
+    fn push(&mut self, change: Changed) {
+        self.bytes += change.became.bytes();
+        self.changes.push_back(change);
+        while self.changes.len() > MOST_OF_A_TYPE || self.bytes > MOST_BYTES_OF_A_TYPE {
+            self.forget_the_oldest();
+        }
+    }
+
+    /// Forgets the oldest change, and so what else there was up to its position.
+    fn forget_the_oldest(&mut self) {
+        if let Some(forgotten) = self.changes.pop_front() {
+            self.floor = self.floor.max(forgotten.t);
+            self.bytes -= forgotten.became.bytes();
+        }
+    }
 }
 
 struct Changed {
@@ -140,6 +181,15 @@ enum Became {
     Known(Arc<Values>),
     /// Its values were not taken.
     NotKnown,
+}
+
+impl Became {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Known(values) => values.bytes,
+            Self::Gone | Self::NotKnown => 0,
+        }
+    }
 }
 
 impl Lately {
@@ -156,7 +206,7 @@ impl Lately {
         for of in watch.types.keys().filter(|of| is_watched(of)) {
             if !self.0.contains_key(of) {
                 let floor = T::new(commit.t.get().saturating_sub(1));
-                self.0.insert(of.clone(), OfType { floor, changes: VecDeque::new() });
+                self.0.insert(of.clone(), OfType::after(floor));
             }
         }
         drop(watch);
@@ -170,12 +220,15 @@ impl Lately {
                 Some(values) => Became::Known(values),
                 None => Became::NotKnown,
             };
-            of_type.changes.push_back(Changed { t: commit.t, id: version.id.clone(), became });
-            while of_type.changes.len() > MOST_OF_A_TYPE {
-                if let Some(dropped) = of_type.changes.pop_front() {
-                    of_type.floor = of_type.floor.max(dropped.t);
-                }
-            }
+            of_type.push(Changed { t: commit.t, id: version.id.clone(), became });
+        }
+        let mut bytes: usize = self.0.values().map(|it| it.bytes).sum();
+        while bytes > MOST_BYTES
+            && let Some(largest) = self.0.values_mut().max_by_key(|it| it.bytes)
+        {
+            bytes -= largest.bytes;
+            largest.forget_the_oldest();
+            bytes += largest.bytes;
         }
     }
 
@@ -188,7 +241,7 @@ impl Lately {
         last: T,
     ) -> Option<impl Iterator<Item = &Changed>> {
         if !self.0.contains_key(of) {
-            self.0.insert(of.clone(), OfType { floor: last, changes: VecDeque::new() });
+            self.0.insert(of.clone(), OfType::after(last));
         }
         let of_type = self.0.get(of).filter(|it| it.floor <= since)?;
         let first = of_type.changes.partition_point(|change| change.t <= since);

@@ -25,6 +25,7 @@ over_each_backend! {
     criteria_older_than_what_is_remembered_are_asked_again
     of_upserts_and_deletes_at_once_never_two_match
     criteria_that_are_much_work_are_asked_again
+    what_took_too_much_room_to_remember_is_asked_again
 }
 
 const ADA: &str =
@@ -239,6 +240,20 @@ fn criteria_that_are_much_work_are_asked_again(clinic: &mut Clinic) {
     assert!(holds(clinic, &much, || write(100)));
     assert!(!holds(clinic, &much, || write(600)));
     assert!(holds(clinic, &criteria("Patient?family=x0"), || write(600)));
+}
+
+fn what_took_too_much_room_to_remember_is_asked_again(clinic: &mut Clinic) {
+    let of_ada = criteria("Patient?family=Lovelace");
+    let (small, large, too_large) = (of_names(1), of_names(1_000), of_names(5_000));
+    let write = |json: &str| {
+        clinic.write(put("Patient/1", json, Expect::Any));
+    };
+    assert!(holds(clinic, &of_ada, || write(&small)));
+    assert!(holds(clinic, &of_ada, || (0..3).for_each(|_| write(&large))));
+    assert!(!holds(clinic, &of_ada, || write(&too_large)));
+    // What is forgotten with its values is no longer known at all.
+    assert!(!holds(clinic, &of_ada, || (0..64).for_each(|_| write(&large))));
+    assert!(holds(clinic, &of_ada, || write(&small)));
 }
 
 #[test]

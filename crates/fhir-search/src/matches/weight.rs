@@ -1,11 +1,13 @@
-//! How much work it is to compare a resource with what a query asks, told before it is done: for
-//! whoever may do so much and no more.
+//! How much work it is to compare a resource with what a query asks, told before it is done, and
+//! how much room values take: for whoever may do or keep so much and no more.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::{IndexedResource, visit};
 use crate::{
-    Clause, IndexValue, ParameterId, Query, ReferenceTarget, ReferenceTest, Test, Token, TokenTest,
+    Clause, IndexValue, ParameterId, Quantity, Query, ReferenceTarget, ReferenceTest, Test, Token,
+    TokenTest,
 };
 
 /// Bytes of a text that count as much as a value of its own.
@@ -142,4 +144,26 @@ fn token_bytes(token: &Token<'_>) -> usize {
 
 fn length(text: Option<&str>) -> usize {
     text.map_or(0, str::len)
+}
+
+/// Bytes that a value takes beside its own place, about.
+pub(super) fn heap_bytes(value: &IndexValue<'_>) -> usize {
+    let of_token =
+        |token: &Token<'_>| token.identifier_types.len() * size_of::<[Cow<'_, str>; 2]>();
+    let parts = match value {
+        IndexValue::Token(token) => of_token(token),
+        IndexValue::Reference(reference) => {
+            reference.identifier.as_deref().map_or(0, |it| size_of::<Token<'_>>() + of_token(it))
+        }
+        IndexValue::Quantity(_) => size_of::<Quantity<'_>>(),
+        IndexValue::Composite(composite) => {
+            let of_part = |part: &IndexValue<'_>| size_of::<IndexValue<'_>>() + heap_bytes(part);
+            let of_component = |parts: &Vec<IndexValue<'_>>| {
+                size_of::<Vec<IndexValue<'_>>>() + parts.iter().map(of_part).sum::<usize>()
+            };
+            composite.components.iter().map(of_component).sum()
+        }
+        _ => 0,
+    };
+    parts + text_bytes(value)
 }
