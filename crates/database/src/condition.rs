@@ -8,12 +8,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fhir_core::json::Document;
 use fhir_core::{ResourceId, ResourceType};
 use fhir_search::{
-    Clause, Codes, ExtractOptions, Has, IndexedResource, Parameters, Query, ReferenceTest, Test,
-    Unanswered, UriTest, World, asks_for_words, matches,
+    Clause, Codes, CodesError, ExtractOptions, Has, IndexedResource, Parameters, Query,
+    ReferenceTest, Test, Unanswered, UriTest, Weight, World, asks_for_words, matches,
 };
 use store::IdentifierKey;
 
@@ -49,6 +50,9 @@ pub struct SearchCriteria {
     budget: u64,
     /// Types whose resources, whatever becomes of them, may change what others match.
     reached: BTreeSet<ResourceType>,
+    /// Whether the values that are taken before a commit tell all that is asked.
+    told_by_values: bool,
+    weight: Weight,
 }
 
 /// Nobody's data is in a log.
@@ -78,7 +82,9 @@ impl SearchCriteria {
             of.clauses.iter().for_each(|clause| reach(clause, &mut reached));
         }
         reached.retain(|of| visibility.shows_some_of(of));
-        Self { query, by, codes, visibility, budget, reached }
+        let told_by_values = query.types.iter().all(|of| is_told_by_values(&of.clauses));
+        let weight = Weight::of(&query);
+        Self { query, by, codes, visibility, budget, reached, told_by_values, weight }
     }
 
     /// By what values are taken from resources.
@@ -108,18 +114,33 @@ impl SearchCriteria {
         let document = Document::parse(json).ok()?;
         let IndexedBy { extractor, base, zone } = &self.by;
         let options = ExtractOptions { base: Some(base), zone: *zone, last_updated: None };
-        self.matches_alone(&IndexedResource::of(document.root(), extractor, &options))
+        let resource = IndexedResource::of(document.root(), extractor, &options);
+        self.matches_alone(&resource, &*self.codes)
     }
 
-    /// Whether a resource matches; `None` where its own values do not tell.
-    pub(crate) fn matches_alone(&self, resource: &IndexedResource) -> Option<bool> {
+    /// Whether a resource matches, told in the serial step: by its own values, and without asking
+    /// what codes mean, which may take long to find out. Takes what work it is from `left`. `None`
+    /// where that does not tell, or so much is not left.
+    pub(crate) fn matches_at_once(
+        &self,
+        resource: &IndexedResource,
+        left: &mut usize,
+    ) -> Option<bool> {
+        *left = left.checked_sub(self.weight.on(resource))?;
+        let codes = NotAsked::default();
+        let matches = self.matches_alone(resource, &codes)?;
+        (!codes.was_asked.into_inner()).then_some(matches)
+    }
+
+    /// Whether a resource matches; `None` where its own values and these codes do not tell.
+    fn matches_alone(&self, resource: &IndexedResource, codes: &dyn Codes) -> Option<bool> {
         let of = self.query.types.iter();
         let mut of = of.filter(|of| of.resource_type.as_str() == resource.resource_type());
         let Some(of) = of.next() else { return Some(false) };
-        if !is_told_by_values(&of.clauses) {
+        if !self.told_by_values {
             return None;
         }
-        matches(&self.query, of, resource, &Alone(self)).ok()
+        matches(&self.query, of, resource, &Alone { criteria: self, codes }).ok()
     }
 }
 
@@ -188,15 +209,18 @@ fn add(names: &[&str], reached: &mut BTreeSet<ResourceType>) {
 }
 
 /// A world in which nothing is known of other resources.
-struct Alone<'c>(&'c SearchCriteria);
+struct Alone<'c> {
+    criteria: &'c SearchCriteria,
+    codes: &'c dyn Codes,
+}
 
 impl World for Alone<'_> {
     fn parameters(&self) -> &Parameters {
-        self.0.by.extractor.parameters()
+        self.criteria.by.extractor.parameters()
     }
 
     fn base(&self) -> Option<&str> {
-        Some(&self.0.by.base)
+        Some(&self.criteria.by.base)
     }
 
     fn resource(
@@ -221,7 +245,37 @@ impl World for Alone<'_> {
     }
 
     fn codes(&self) -> &dyn Codes {
-        &*self.0.codes
+        self.codes
+    }
+}
+
+/// Stands for what is known of codes where nobody has time to look it up, and tells whether
+/// anybody asked.
+#[derive(Default)]
+struct NotAsked {
+    was_asked: AtomicBool,
+}
+
+impl Codes for NotAsked {
+    fn check_value_set(&self, value_set: &str) -> Result<(), CodesError> {
+        Err(CodesError::UnknownValueSet(value_set.into()))
+    }
+
+    fn check_hierarchy(&self, system: &str) -> Result<(), CodesError> {
+        Err(CodesError::UnknownHierarchy(system.into()))
+    }
+
+    fn is_member(&self, value_set: &str, _: Option<&str>, _: &str) -> Result<bool, CodesError> {
+        Err(CodesError::UnknownValueSet(value_set.into()))
+    }
+
+    fn subsumes(&self, system: &str, _: &str, _: &str) -> Result<bool, CodesError> {
+        Err(CodesError::UnknownHierarchy(system.into()))
+    }
+
+    fn is_case_sensitive(&self, _: &str) -> bool {
+        self.was_asked.store(true, Ordering::Relaxed);
+        false
     }
 }
 
@@ -327,6 +381,47 @@ mod tests {
         // When something was written, no value tells before it is.
         assert_eq!(reached("Patient", "_lastUpdated=gt2000"), ["Patient"]);
         assert_eq!(reached("Patient", "_content=a"), ["Patient"]);
+    }
+
+    #[test]
+    fn in_the_serial_step_nobody_looks_up_what_codes_mean() {
+        let told = |form: &str, members: &str| {
+            let criteria = criteria("Patient", form, Visibility::everything());
+            let json = format!(r#"{{"resourceType":"Patient","id":"1",{members}}}"#);
+            let document = Document::parse(json.as_bytes()).unwrap();
+            let options = ExtractOptions::default();
+            let of = IndexedResource::of(document.root(), &criteria.by.extractor, &options);
+            criteria.matches_at_once(&of, &mut 1_000)
+        };
+        assert_eq!(told("gender=male", r#""gender":"male""#), Some(true));
+        assert_eq!(told("gender=male", r#""gender":"female""#), Some(false));
+        // Whether it matches is for the code system to say.
+        assert_eq!(told("gender=male", r#""gender":"Male""#), None);
+        assert_eq!(told("gender:in=http://a.example/vs", r#""gender":"male""#), None);
+        assert_eq!(told("gender:in=http://a.example/vs", r#""active":true"#), Some(false));
+    }
+
+    #[test]
+    fn what_is_too_much_work_for_the_serial_step_is_not_done_in_it() {
+        let names = r#"{"family":"F"},"#.repeat(30);
+        let json = format!(
+            r#"{{"resourceType":"Patient","id":"1","name":[{}]}}"#,
+            names.trim_end_matches(',')
+        );
+        let document = Document::parse(json.as_bytes()).unwrap();
+        let check = |form: &str, work: std::ops::Range<usize>| {
+            let criteria = criteria("Patient", form, Visibility::everything());
+            let options = ExtractOptions::default();
+            let of = IndexedResource::of(document.root(), &criteria.by.extractor, &options);
+            let mut left = work.end;
+            assert_eq!(criteria.matches_at_once(&of, &mut left), Some(false), "{form}");
+            assert!(work.contains(&(work.end - left)), "{form}: {}", work.end - left);
+            assert_eq!(criteria.matches_at_once(&of, &mut (work.start - 1)), None, "{form}");
+        };
+        check("family=a", 30..40);
+        check("birthdate=2000", 1..5);
+        check(&format!("family={}", vec!["a"; 40].join(",")), 1_200..1_210);
+        check(&format!("family={}", "a".repeat(6_400)), 3_000..3_050);
     }
 
     #[test]

@@ -24,8 +24,14 @@ use crate::transaction::Action;
 const WATCHED_FOR: u64 = 4096;
 /// How many changes of a type are remembered: many times what comes while a transaction waits.
 const MOST_OF_A_TYPE: usize = 2048;
-/// How many comparisons the serial step makes for one transaction.
-pub(crate) const MOST_COMPARED: usize = 20_000;
+/// Bytes of values of a type that are remembered, of all types together, and of one resource: of a
+/// larger one they are not known. A resource whose JSON is longer is not looked at.
+const MOST_BYTES_OF_A_TYPE: usize = 16 << 20;
+const MOST_BYTES: usize = 64 << 20;
+const MOST_BYTES_OF_ONE: usize = 1 << 20;
+/// How much the serial step compares for one transaction, in units of [`fhir_search::Weight`]: some
+/// tens of milliseconds.
+pub(crate) const MOST_COMPARED: usize = 1_000_000;
 
 /// The types that conditions ask for.
 #[derive(Default)]
@@ -46,6 +52,7 @@ struct Watch {
 struct Values {
     by: Arc<IndexedBy>,
     resource: IndexedResource,
+    bytes: usize,
 }
 
 /// The values of what a transaction writes, in the order of its changes that do; none of what was
@@ -103,19 +110,30 @@ impl Watched {
         if !watched.contains(&true) {
             return Valued::default();
         }
+        // What would push itself out again is not taken.
+        let mut left = MOST_BYTES_OF_A_TYPE;
         let values = transaction.changes.iter().zip(watched).filter_map(|(change, is_watched)| {
             let Action::Write { body, .. } = &change.action else { return None };
-            Some(is_watched.then(|| values(&body.plain, &by)).flatten())
+            let values = (is_watched && left > 0).then(|| values(&body.plain, &by)).flatten();
+            let bytes = values.as_ref().map_or(0, |it| it.bytes);
+            left = left.saturating_sub(bytes);
+            Some(values)
         });
         Valued(values.collect())
     }
 }
 
+/// What of a resource is compared; `None` where that takes too much room.
 fn values(json: &[u8], by: &Arc<IndexedBy>) -> Option<Arc<Values>> {
+    if json.len() > MOST_BYTES_OF_ONE {
+        return None;
+    }
     let document = Document::parse(json).ok()?;
     let options = ExtractOptions { base: Some(&by.base), zone: by.zone, last_updated: None };
     let resource = IndexedResource::of(document.root(), &by.extractor, &options);
-    Some(Arc::new(Values { by: Arc::clone(by), resource }))
+    let bytes = resource.bytes();
+    let values = Values { by: Arc::clone(by), resource, bytes };
+    (bytes <= MOST_BYTES_OF_ONE).then(|| Arc::new(values))
 }
 
 /// What the newest commits did to the types that are watched.
@@ -126,6 +144,30 @@ struct OfType {
     /// Everything after this position is remembered.
     floor: T,
     changes: VecDeque<Changed>,
+    /// Of the values.
+    bytes: usize,
+}
+
+impl OfType {
+    fn after(floor: T) -> Self {
+        Self { floor, changes: VecDeque::new(), bytes: 0 }
+    }
+
+    fn push(&mut self, change: Changed) {
+        self.bytes += change.became.bytes();
+        self.changes.push_back(change);
+        while self.changes.len() > MOST_OF_A_TYPE || self.bytes > MOST_BYTES_OF_A_TYPE {
+            self.forget_the_oldest();
+        }
+    }
+
+    /// Forgets the oldest change, and so what else there was up to its position.
+    fn forget_the_oldest(&mut self) {
+        if let Some(forgotten) = self.changes.pop_front() {
+            self.floor = self.floor.max(forgotten.t);
+            self.bytes -= forgotten.became.bytes();
+        }
+    }
 }
 
 struct Changed {
@@ -139,6 +181,15 @@ enum Became {
     Known(Arc<Values>),
     /// Its values were not taken.
     NotKnown,
+}
+
+impl Became {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Known(values) => values.bytes,
+            Self::Gone | Self::NotKnown => 0,
+        }
+    }
 }
 
 impl Lately {
@@ -155,7 +206,7 @@ impl Lately {
         for of in watch.types.keys().filter(|of| is_watched(of)) {
             if !self.0.contains_key(of) {
                 let floor = T::new(commit.t.get().saturating_sub(1));
-                self.0.insert(of.clone(), OfType { floor, changes: VecDeque::new() });
+                self.0.insert(of.clone(), OfType::after(floor));
             }
         }
         drop(watch);
@@ -169,12 +220,15 @@ impl Lately {
                 Some(values) => Became::Known(values),
                 None => Became::NotKnown,
             };
-            of_type.changes.push_back(Changed { t: commit.t, id: version.id.clone(), became });
-            while of_type.changes.len() > MOST_OF_A_TYPE {
-                if let Some(dropped) = of_type.changes.pop_front() {
-                    of_type.floor = of_type.floor.max(dropped.t);
-                }
-            }
+            of_type.push(Changed { t: commit.t, id: version.id.clone(), became });
+        }
+        let mut bytes: usize = self.0.values().map(|it| it.bytes).sum();
+        while bytes > MOST_BYTES
+            && let Some(largest) = self.0.values_mut().max_by_key(|it| it.bytes)
+        {
+            bytes -= largest.bytes;
+            largest.forget_the_oldest();
+            bytes += largest.bytes;
         }
     }
 
@@ -187,7 +241,7 @@ impl Lately {
         last: T,
     ) -> Option<impl Iterator<Item = &Changed>> {
         if !self.0.contains_key(of) {
-            self.0.insert(of.clone(), OfType { floor: last, changes: VecDeque::new() });
+            self.0.insert(of.clone(), OfType::after(last));
         }
         let of_type = self.0.get(of).filter(|it| it.floor <= since)?;
         let first = of_type.changes.partition_point(|change| change.t <= since);
@@ -195,7 +249,7 @@ impl Lately {
     }
 
     /// Whether it is certain that criteria over a type, which found these as of `since`, find them
-    /// still at `last`, up to which all is judged. Takes from `left` what it compares.
+    /// still at `last`, up to which all is judged. Takes from `left` what work that is.
     pub(crate) fn hold(
         &mut self,
         (of, criteria): (&ResourceType, &SearchCriteria),
@@ -207,29 +261,42 @@ impl Lately {
             return true;
         }
         for reached in criteria.reached() {
-            let Some(mut changes) = self.since(reached, since, last) else { return false };
-            if changes.any(|change| criteria.shows(reached, &change.id)) {
+            let Some(changes) = self.since(reached, since, last) else { return false };
+            if !take(1, left) {
                 return false;
+            }
+            for change in changes {
+                if !take(1, left) || criteria.shows(reached, &change.id) {
+                    return false;
+                }
             }
         }
         let Some(changes) = self.since(of, since, last) else { return false };
         for change in changes {
+            if !take(1, left) {
+                return false;
+            }
             if !criteria.shows(of, &change.id) {
                 continue;
             }
-            let Some(less) = left.checked_sub(1) else { return false };
-            *left = less;
             let matches = match &change.became {
                 Became::Gone => Some(false),
                 Became::Known(values) if are_same(&values.by, criteria.by()) => {
-                    criteria.matches_alone(&values.resource)
+                    criteria.matches_at_once(&values.resource, left)
                 }
                 Became::Known(_) | Became::NotKnown => None,
             };
-            if matches != Some(found.contains(&change.id)) {
+            if matches != Some(found.binary_search(&change.id).is_ok()) {
                 return false;
             }
         }
         true
     }
+}
+
+/// Takes so much from what is left, if there is so much.
+fn take(work: usize, left: &mut usize) -> bool {
+    let less = left.checked_sub(work);
+    *left = less.unwrap_or(*left);
+    less.is_some()
 }

@@ -29,9 +29,9 @@ pub use fhirpath::Decimal;
 pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};
 pub use matches::{
     BareId, Codes, CodesError, IndexedResource, InvalidSortPosition, NoCodes, SortPosition,
-    Unanswerable, Unanswered, World, asks_for_words, asks_terminology, bare_ids, case_counts,
-    check_answerable, holds, is_named, matches, matches_contained, sort_value, urls_of,
-    values_asked,
+    Unanswerable, Unanswered, Weight, World, asks_for_words, asks_terminology, bare_ids,
+    case_counts, check_answerable, holds, is_named, matches, matches_contained, sort_value,
+    urls_of, values_asked,
 };
 pub use parameters::{
     Component, Fingerprint, Flaw, Kind, Origin, Parameter, ParameterId, Parameters, PostedError,

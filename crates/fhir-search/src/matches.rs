@@ -16,6 +16,7 @@ mod near;
 mod order;
 mod token;
 mod value;
+mod weight;
 mod words;
 
 pub(crate) use asks::visit;
@@ -27,6 +28,7 @@ pub use codes::{Codes, CodesError, NoCodes, case_counts};
 use indexed::Indexed;
 pub use indexed::IndexedResource;
 pub use order::{InvalidSortPosition, SortPosition, sort_value};
+pub use weight::Weight;
 
 use std::sync::Arc;
 

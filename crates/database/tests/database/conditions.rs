@@ -24,6 +24,8 @@ over_each_backend! {
     what_its_caller_does_not_see_changes_no_condition
     criteria_older_than_what_is_remembered_are_asked_again
     of_upserts_and_deletes_at_once_never_two_match
+    criteria_that_are_much_work_are_asked_again
+    what_took_too_much_room_to_remember_is_asked_again
 }
 
 const ADA: &str =
@@ -216,6 +218,42 @@ fn criteria_older_than_what_is_remembered_are_asked_again(clinic: &mut Clinic) {
     assert!(matches!(answer, Err(CommitError::Raced)));
     let (created, _) = block_on(create_if_none(clinic.database(), &of_ada, "Patient/1", ADA));
     assert!(created);
+}
+
+/// A patient with so many names, none of which is Lovelace.
+fn of_names(many: usize) -> String {
+    let names = vec![r#"{"family":"Byron"}"#; many].join(",");
+    format!(r#"{{"resourceType":"Patient","name":[{names}]}}"#)
+}
+
+fn criteria_that_are_much_work_are_asked_again(clinic: &mut Clinic) {
+    let families = |letter: &str| {
+        let families: Vec<_> = (0..1_000).map(|it| format!("{letter}{it}")).collect();
+        format!("family={}", families.join(","))
+    };
+    let much = criteria(&format!("Patient?{}&{}", families("x"), families("y")));
+    let write = |names: usize| {
+        clinic.write(put("Patient/1", &of_names(names), Expect::Any));
+    };
+    // Nothing matches, before and after. Two thousand tests of six hundred names are too many.
+    assert!(holds(clinic, &much, || write(1)));
+    assert!(holds(clinic, &much, || write(100)));
+    assert!(!holds(clinic, &much, || write(600)));
+    assert!(holds(clinic, &criteria("Patient?family=x0"), || write(600)));
+}
+
+fn what_took_too_much_room_to_remember_is_asked_again(clinic: &mut Clinic) {
+    let of_ada = criteria("Patient?family=Lovelace");
+    let (small, large, too_large) = (of_names(1), of_names(1_000), of_names(5_000));
+    let write = |json: &str| {
+        clinic.write(put("Patient/1", json, Expect::Any));
+    };
+    assert!(holds(clinic, &of_ada, || write(&small)));
+    assert!(holds(clinic, &of_ada, || (0..3).for_each(|_| write(&large))));
+    assert!(!holds(clinic, &of_ada, || write(&too_large)));
+    // What is forgotten with its values is no longer known at all.
+    assert!(!holds(clinic, &of_ada, || (0..64).for_each(|_| write(&large))));
+    assert!(holds(clinic, &of_ada, || write(&small)));
 }
 
 #[test]

@@ -15,11 +15,40 @@ pub(super) struct Shape {
     pub(super) items: usize,
     /// Which type of a choice: its place, from the first on again where there are fewer.
     pub(super) choice: usize,
+    /// What stands in its `meta`.
+    pub(super) meta: Meta,
+}
+
+/// What stands in the `meta` of a sample.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Meta {
+    /// Every element.
+    Whole,
+    /// Every element but those that say which version it is.
+    OfNoVersion,
+    /// Those alone.
+    OfVersionAlone,
+    /// None.
+    Empty,
+}
+
+/// The elements of `meta` that the server gives when a version is written.
+pub(super) const OF_VERSION: [&str; 2] = ["versionId", "lastUpdated"];
+
+impl Meta {
+    fn has(self, name: &str) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::OfNoVersion => !OF_VERSION.contains(&name),
+            Self::OfVersionAlone => OF_VERSION.contains(&name),
+            Self::Empty => false,
+        }
+    }
 }
 
 /// A resource of the type as JSON.
 pub(super) fn sample(schema: &Schema, resource_type: &str, shape: Shape) -> Vec<u8> {
-    let mut writer = Writer { schema, shape, json: String::new(), left: MOST };
+    let mut writer = Writer { schema, shape, json: String::new(), left: MOST, is_in_meta: false };
     writer.json.push_str(&format!("{{\"resourceType\":\"{resource_type}\""));
     if let Some(node) = schema.resource(resource_type) {
         writer.members(node, DEPTH, false);
@@ -33,12 +62,15 @@ struct Writer<'s> {
     shape: Shape,
     json: String,
     left: usize,
+    /// Whether it is at the `meta` of the resource itself.
+    is_in_meta: bool,
 }
 
 impl Writer<'_> {
     /// The members of an object, whose brace stands already.
     fn members(&mut self, node: Node, depth: usize, mut is_first: bool) {
         let schema = self.schema;
+        let is_meta = std::mem::take(&mut self.is_in_meta);
         let mut choices: Vec<(&str, Vec<&str>)> = Vec::new();
         for (name, element) in schema.elements(node) {
             if let Some(choice) = element.choice_name(name) {
@@ -63,6 +95,11 @@ impl Writer<'_> {
                 if taken != Some(&name) {
                     continue;
                 }
+            }
+            if is_meta && !self.shape.meta.has(name) {
+                // All else stays as it is.
+                self.left = self.left.saturating_sub(1);
+                continue;
             }
             if !std::mem::take(&mut is_first) {
                 self.json.push(',');
@@ -100,6 +137,7 @@ impl Writer<'_> {
                     .push_str("{\"url\":\"http://example.org/sample\",\"valueString\":\"sample\"}"),
                 Some(node) => {
                     self.json.push('{');
+                    self.is_in_meta = type_name == "Meta" && depth == DEPTH;
                     self.members(node, depth.saturating_sub(1), true);
                     self.json.push('}');
                 }

@@ -10,7 +10,7 @@ use fhirpath::{ReferenceTypes, Strictness};
 
 use super::plan::{Plan, UnsupportedReason};
 use super::planner::Planner;
-use super::sample::{Shape, sample};
+use super::sample::{Meta, OF_VERSION, Shape, sample};
 use super::walk::{STEPS_OF_POSTED, Walk};
 use super::{ExtractOptions, Extractor, ProblemReason, route};
 use crate::parameters::{Kind, Parameter};
@@ -18,7 +18,10 @@ use crate::parameters::{Kind, Parameter};
 static REFERENCE_TYPES: ReferenceTypes = ReferenceTypes;
 
 /// The resources that are tried: the plainest, and one that is longer.
-const SHAPES: [Shape; 2] = [Shape { items: 1, choice: 0 }, Shape { items: 2, choice: 1 }];
+const SHAPES: [Shape; 2] = [
+    Shape { items: 1, choice: 0, meta: Meta::Whole },
+    Shape { items: 2, choice: 1, meta: Meta::Whole },
+];
 
 /// Why a parameter would not do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +55,17 @@ pub enum TrialError {
         /// What happened.
         reason: ProblemReason,
     },
+    /// Its values depend on which version a resource is, or on when it was written: values are
+    /// taken before that is known.
+    #[error(
+        "of {resource_type}, what the expression finds depends on meta.versionId or \
+         meta.lastUpdated, which a resource has only once it is written; leave them out, and ask \
+         by _lastUpdated for when it was"
+    )]
+    OfVersion {
+        /// The type.
+        resource_type: Arc<str>,
+    },
 }
 
 impl Extractor<'_> {
@@ -76,7 +90,39 @@ impl Extractor<'_> {
         for shape in SHAPES {
             self.try_on(parameter, &plan, shape)?;
         }
+        // Of `_lastUpdated` itself the instant is given from outside the resource.
+        if plan.last_updated.is_none() && self.is_of_version(parameter, &plan) {
+            return Err(TrialError::OfVersion { resource_type: resource_type() });
+        }
         Ok(())
+    }
+
+    /// Whether the values of a parameter depend on the elements that a resource has only once it
+    /// is written: by their names, or by whatever leads to them as well.
+    fn is_of_version(&self, parameter: &Parameter, plan: &Plan) -> bool {
+        let parts = parameter.components.iter().map(|it| &*it.expression);
+        let mut texts = parameter.expression().into_iter().chain(parts);
+        texts.any(|text| OF_VERSION.iter().any(|name| names(text, name)))
+            || SHAPES.iter().any(|shape| {
+                let differ = |one, other| {
+                    let [one, other] = [one, other].map(|meta| Shape { meta, ..*shape });
+                    self.differ(parameter, plan, (one, other))
+                };
+                differ(Meta::Whole, Meta::OfNoVersion) || differ(Meta::OfVersionAlone, Meta::Empty)
+            })
+    }
+
+    /// Whether a parameter has other values in one sample than in another.
+    fn differ(&self, parameter: &Parameter, plan: &Plan, (one, other): (Shape, Shape)) -> bool {
+        let [one, other] =
+            [one, other].map(|shape| sample(self.schema, &parameter.resource_type, shape));
+        let (Ok(one), Ok(other)) = (Document::parse(&one), Document::parse(&other)) else {
+            return false;
+        };
+        let options = ExtractOptions::default();
+        let [one, other] =
+            [&one, &other].map(|it| Walk::new(self, plan, it.root(), &options).run());
+        !one.iter().eq(other.iter())
     }
 
     /// Whether what of the expression is about the type names nothing that the type does not have.
@@ -128,4 +174,22 @@ impl Extractor<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether an expression has this word, outside of what is quoted as text.
+fn names(expression: &str, word: &str) -> bool {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let mut words = expression.split(move |it: char| {
+        let was_escaped = std::mem::take(&mut is_escaped);
+        if was_escaped {
+            return true;
+        }
+        match it {
+            '\'' => is_quoted = !is_quoted,
+            '\\' => is_escaped = true,
+            _ => {}
+        }
+        is_quoted || !(it.is_alphanumeric() || it == '_')
+    });
+    words.any(|it| it == word)
 }

@@ -3,6 +3,7 @@
 use fhir_core::json::Value;
 
 use super::value::text_of;
+use super::weight::heap_bytes;
 use super::words::{self, Words};
 use crate::{ExtractOptions, Extractor, IndexValue, ParameterId, Reference, fold};
 
@@ -111,6 +112,16 @@ impl IndexedResource {
             IndexValue::Reference(reference) => Some(reference),
             _ => None,
         })
+    }
+
+    /// How many bytes of memory it takes, about: its words aside.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let of_value = |it: &Indexed| {
+            size_of::<Indexed>() + heap_bytes(&it.value) + it.folded.as_deref().map_or(0, str::len)
+        };
+        let values = self.values.iter().map(of_value).sum::<usize>();
+        size_of::<Self>() + values + self.contained.iter().map(Self::bytes).sum::<usize>()
     }
 
     /// The resources that it contains.

@@ -38,14 +38,27 @@ pub(super) fn holds(
 }
 
 /// Whether a token's code is this one. Case counts in URIs and ids, and in systems that are known
-/// to tell codes apart by it.
+/// to tell codes apart by it: that is asked only where it makes a difference.
 fn is_code(token: &Token<'_>, code: &str, wanted: &str, codes: &dyn Codes) -> bool {
-    let case_counts = match token.from {
-        TokenFrom::Code | TokenFrom::Identifier => case_counts(token.system.as_deref(), codes),
-        TokenFrom::Uri => true,
-        TokenFrom::ContactPoint | TokenFrom::Boolean | TokenFrom::String => false,
-    };
-    code == wanted || (!case_counts && code.to_lowercase() == wanted.to_lowercase())
+    if code == wanted {
+        return true;
+    }
+    match token.from {
+        TokenFrom::Uri => false,
+        TokenFrom::Code | TokenFrom::Identifier => {
+            is_same_but_for_case(code, wanted) && !case_counts(token.system.as_deref(), codes)
+        }
+        TokenFrom::ContactPoint | TokenFrom::Boolean | TokenFrom::String => {
+            is_same_but_for_case(code, wanted)
+        }
+    }
+}
+
+fn is_same_but_for_case(one: &str, other: &str) -> bool {
+    match one.is_ascii() && other.is_ascii() {
+        true => one.eq_ignore_ascii_case(other),
+        false => one.to_lowercase() == other.to_lowercase(),
+    }
 }
 
 /// Whether a MIME type is this one without its parameters, or with `text/` any of that kind.
