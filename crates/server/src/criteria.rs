@@ -161,17 +161,32 @@ impl Criteria {
         Ok(Self { resource_type: of.clone(), text: understood.text, asks })
     }
 
-    /// What they match as of a snapshot, in the order of ids; so many at most.
+    /// What they match as of a snapshot that counts for the request, in the order of ids; so many
+    /// at most.
     ///
     /// # Errors
-    /// When that cannot be told, or would cost too much.
+    /// When that cannot be told, would cost more than the request may, or nobody waits for it.
     pub(crate) async fn find(
         &self,
-        database: &Database,
+        call: &Call<'_>,
         snapshot: &Snapshot,
         most: usize,
     ) -> Result<Vec<ResourceId>, ServerError> {
-        Ok(database.matching(snapshot, (&self.resource_type, &self.asks), most).await?)
+        self.find_within(call.database, snapshot, (most, call.rows_left())).await
+    }
+
+    /// The same by so many rows at most.
+    ///
+    /// # Errors
+    /// As [`Criteria::find`].
+    pub(crate) async fn find_within(
+        &self,
+        database: &Database,
+        snapshot: &Snapshot,
+        (most, left): (usize, u64),
+    ) -> Result<Vec<ResourceId>, ServerError> {
+        let criteria = (&self.resource_type, &self.asks);
+        Ok(database.matching(snapshot, criteria, (most, left)).await?)
     }
 
     /// That they match these, and nothing else.

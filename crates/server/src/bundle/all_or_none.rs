@@ -35,7 +35,7 @@ pub(crate) async fn transaction(
     let targets = targets(context, requests)?;
     let mut judged = BTreeMap::new();
     for _ in 0..TRIES {
-        let snapshot = context.database.snapshot(Visibility::everything()).counted(context.rows);
+        let snapshot = context.counted(context.database.snapshot(Visibility::everything()));
         let patches = Patches::of(context, &snapshot, bundle, &targets).await?;
         let documents = patches.documents()?;
         let patched = patches.resources(&documents)?;
@@ -92,7 +92,7 @@ pub(crate) async fn replay(
     answered: Answered,
 ) -> Result<Answer, ServerError> {
     let targets = targets(context, requests)?;
-    let snapshot = answered.before;
+    let snapshot = context.counted(answered.before);
     let patches = Patches::of(context, &snapshot, bundle, &targets).await?;
     let documents = patches.documents()?;
     let patched = patches.resources(&documents)?;

@@ -24,7 +24,7 @@ impl<'a> Planner<'a> {
         let resource = self.resource(index)?;
         check_sent(resource, of)?;
         let criteria = self.allowed(&call, of).await?;
-        let found = self.find(&criteria).await?;
+        let found = self.find(&call, &criteria).await?;
         let is_new = found.is_empty();
         let Chosen { instance, method, expect } = choose((&call, of), resource, found)?;
         if is_new {
@@ -47,7 +47,7 @@ impl<'a> Planner<'a> {
         let call = target.call(self.context, None);
         call.unrestricted()?;
         let criteria = self.allowed(&call, of).await?;
-        let found = self.find(&criteria).await?.to_vec();
+        let found = self.find(&call, &criteria).await?.to_vec();
         let expect = conditional_delete::expectation(&call, &found)?;
         let first = self.writes.len();
         for id in found {
@@ -94,10 +94,14 @@ impl<'a> Planner<'a> {
     }
 
     /// What criteria match before the transaction; asked once.
-    pub(super) async fn find(&mut self, criteria: &Criteria) -> Result<&[ResourceId], ServerError> {
+    pub(super) async fn find(
+        &mut self,
+        call: &Call<'_>,
+        criteria: &Criteria,
+    ) -> Result<&[ResourceId], ServerError> {
         if !self.conditions.contains_key(criteria) {
             let most = self.most();
-            let found = criteria.find(self.context.database, self.snapshot, most).await?;
+            let found = criteria.find(call, self.snapshot, most).await?;
             self.conditions.insert(criteria.clone(), found);
         }
         Ok(&self.conditions[criteria])

@@ -188,7 +188,7 @@ impl<'a> Planner<'a> {
         }
         if let Some(text) = &target.conditions.if_none_exist {
             let criteria = Criteria::if_none_exist(&call, of, text).await?;
-            match self.find(&criteria).await? {
+            match self.find(&call, &criteria).await? {
                 [] => {}
                 [existing] => {
                     let identity = (of.clone(), existing.clone());

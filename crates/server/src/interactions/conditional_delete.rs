@@ -24,8 +24,8 @@ pub(crate) async fn conditional_delete(
     let criteria = Criteria::read(call, of, call.query).await?;
     let most = call.server.limits.conditional_deletes.saturating_add(1);
     for _ in 0..TRIES {
-        let snapshot = call.database.snapshot(Visibility::everything());
-        let found = criteria.find(call.database, &snapshot, most).await?;
+        let snapshot = call.snapshot(Visibility::everything());
+        let found = criteria.find(call, &snapshot, most).await?;
         let expect = expectation(call, &found)?;
         if found.is_empty() && call.named.is_none() {
             return Ok(Answer::empty(StatusCode::NO_CONTENT));

@@ -55,8 +55,8 @@ async fn attempt(
     resource: &Resource<'_>,
     criteria: &Criteria,
 ) -> Result<Answer, ServerError> {
-    let snapshot = call.database.snapshot(Visibility::everything());
-    let found = criteria.find(call.database, &snapshot, 2).await?;
+    let snapshot = call.snapshot(Visibility::everything());
+    let found = criteria.find(call, &snapshot, 2).await?;
     let of = &criteria.resource_type;
     let Chosen { instance, method, expect } = choose((call, of), resource, &found)?;
     let judged = match call.judge(resource)? {

@@ -34,7 +34,7 @@ pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer,
     let judged = call.judge(resource);
     // Where there is a match, what was sent is of no concern (HTTP-082).
     if let (Some(criteria), Err(_) | Ok(Judgement::IsSetApart(_))) = (&criteria, &judged) {
-        let snapshot = call.database.snapshot(Visibility::everything());
+        let snapshot = call.snapshot(Visibility::everything());
         if let Some(answer) = existing(call, &snapshot, criteria).await? {
             return Ok(answer);
         }
@@ -85,7 +85,7 @@ async fn existing(
     (criteria, text): &(Criteria, &str),
 ) -> Result<Option<Answer>, ServerError> {
     let of = &criteria.resource_type;
-    match criteria.find(call.database, snapshot, 2).await?.as_slice() {
+    match criteria.find(call, snapshot, 2).await?.as_slice() {
         [] => Ok(None),
         [existing] => exists(call, snapshot, of, existing).await.map(Some),
         _ => {
@@ -102,7 +102,7 @@ async fn if_none_exist(
 ) -> Result<Answer, ServerError> {
     let of = change.resource_type.clone();
     for _ in 0..TRIES {
-        let snapshot = call.database.snapshot(Visibility::everything());
+        let snapshot = call.snapshot(Visibility::everything());
         if let Some(answer) = existing(call, &snapshot, &criteria).await? {
             return Ok(answer);
         }

@@ -205,6 +205,49 @@ async fn of_64_creates_at_once_by_each_kind_of_criteria_one_is_done() {
 }
 
 #[tokio::test]
+async fn criteria_look_at_no_more_rows_than_their_caller_may_read() {
+    // SRCH-250
+    let site = clinic().await;
+    let position = site.position();
+    let ada = patient("ada", "Lovelace", "Organization/o");
+    let of_ada = ["family:contains=lovel", "_content=Lovelace", "identifier=|7"];
+    for criteria in of_ada {
+        let none = Access::owner().reading(0);
+        assert_eq!(create(&site, criteria, &none).await.is(400).code(), "too-costly", "{criteria}");
+        let target = format!("Patient?{criteria}");
+        for (method, body) in [("PUT", Some(&ada)), ("DELETE", None)] {
+            let ask = site.ask(method, &target).by(&none);
+            let ask = if let Some(body) = body { ask.body(body) } else { ask };
+            assert_eq!(ask.send().await.is(400).code(), "too-costly", "{method} {target}");
+        }
+        let patch = r#"[{"op":"add","path":"/gender","value":"female"}]"#;
+        let ask = site.ask("PATCH", &target).by(&none);
+        let patched = ask.bytes("application/json-patch+json", patch.to_owned()).send().await;
+        assert_eq!(patched.is(400).code(), "too-costly", "{target}");
+        let basic = json!({ "resourceType": "Basic", "subject": { "reference": target } });
+        let bundle = transaction([entry("POST", "Basic", basic)]);
+        let refused = site.ask("POST", "").by(&none).body(bundle).send().await.is(400);
+        assert_eq!(refused.code(), "too-costly", "{target}");
+    }
+    // The entries of a Bundle look from one budget.
+    let creation = |at: usize| {
+        let entry = creation(&format!("urn:uuid:{at}"), patient("x", "Byron", "Organization/o"));
+        when(entry, "ifNoneExist", &format!("_content=word{at}"))
+    };
+    let send = async |budget| {
+        let by = Access::owner().reading(budget);
+        let bundle = transaction((0..4).map(creation));
+        site.ask("POST", "").by(&by).body(bundle).send().await
+    };
+    let refused = send(3).await.is(400);
+    assert_eq!((refused.code().as_str(), site.position()), ("too-costly", position));
+    assert_eq!(refused.expressions(), ["Bundle.entry[3]"]);
+    let created = send(4).await.is(200);
+    let cost = created.header(contract::header::COST).and_then(contract::Cost::from_header);
+    assert_eq!((cost.unwrap().rows, site.position()), (4, position + 1));
+}
+
+#[tokio::test]
 async fn what_is_invalid_is_of_no_concern_where_it_is_there() {
     // HTTP-082
     let default = Policy { depth: Depth::Base, action: Action::Quarantine };
