@@ -344,6 +344,10 @@ impl Reading<'_> {
             zone: Zone::UTC,
         };
         let identifier = identifier.filter(|_| {
+            // It is looked up by what FHIR's own definition says; a tenant may have another.
+            if !definitions.has_fhirs_own(of, &parameters[0].0) {
+                return false;
+            }
             // A system is compared to the letter, a value as its system does.
             let value = parameters[0].1.rsplit('|').next().unwrap_or_default();
             value.to_lowercase() == value && value.to_uppercase() == value

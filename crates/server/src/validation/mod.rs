@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use database::FhirVersion;
 use fhir_core::json::Value;
-use fhir_core::{Issue, Lines, Position};
+use fhir_core::{Issue, Lines, Position, ResourceType};
 use fhir_schema::{DefinitionSet, Schema};
 use fhir_search::{Extractor, Parameters};
 use fhir_terminology::{Layer, Terminology};
@@ -93,6 +93,16 @@ impl Definitions {
         Arc::clone(
             R4.get_or_init(|| Arc::new(Self::of(DefinitionSet::r4().clone(), Arc::default()))),
         )
+    }
+
+    /// Whether by this search parameter a type is searched as R4 itself defines it.
+    pub(crate) fn has_fhirs_own(&self, of: &ResourceType, code: &str) -> bool {
+        let of_r4 = Self::r4();
+        let [own, fhirs] = [self, &*of_r4].map(|definitions| {
+            let parameter = definitions.extractor.parameters().get(of.as_str(), code);
+            parameter.map(|parameter| parameter.fingerprint)
+        });
+        own.is_some() && own == fhirs
     }
 }
 

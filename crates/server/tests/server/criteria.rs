@@ -205,6 +205,30 @@ async fn of_64_creates_at_once_by_each_kind_of_criteria_one_is_done() {
 }
 
 #[tokio::test]
+async fn an_identifier_is_what_the_tenants_own_parameter_says() {
+    // SRCH-238
+    let site = clinic().await;
+    let mut eve = patient("eve", "Lovelace", "Organization/o");
+    eve["identifier"] = json!([{ "use": "official", "system": "urn:mrn", "value": "47" }]);
+    site.put("Patient/eve", eve).await.is(201);
+    let mut own = json!({
+        "resourceType": "SearchParameter", "id": "own", "name": "Own", "status": "active",
+        "url": "http://own.example/SearchParameter/old", "description": "own",
+        "code": "identifier", "base": ["Patient"], "type": "token",
+        "expression": "Patient.identifier.where(use = 'old')",
+        "derivedFrom": "http://hl7.org/fhir/SearchParameter/Patient-identifier",
+    });
+    let position = site.position();
+    let found = create(&site, "identifier=urn:mrn|47", &Access::owner()).await.is(200);
+    assert_eq!((found.reference().as_str(), site.position()), ("Patient/eve", position));
+    site.put("SearchParameter/own", &own).await.is(201);
+    create(&site, "identifier=urn:mrn|47", &Access::owner()).await.is(201);
+    own["expression"] = "Patient.identifier.where(use = 'official')".into();
+    site.put("SearchParameter/own", &own).await.is(200);
+    create(&site, "identifier=urn:mrn|47", &Access::owner()).await.is(200);
+}
+
+#[tokio::test]
 async fn criteria_look_at_no_more_rows_than_their_caller_may_read() {
     // SRCH-250
     let site = clinic().await;
