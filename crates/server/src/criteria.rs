@@ -74,7 +74,9 @@ impl Hash for Criteria {
 }
 
 impl Criteria {
-    /// Reads the criteria after `Type?`, for the caller.
+    /// Reads the criteria after `Type?`, for the caller. What codes mean is what they mean now: a
+    /// snapshot that a commit is prepared on is taken before, so that what comes between is told
+    /// by the condition.
     ///
     /// # Errors
     /// When the caller may not search the type, or what a chain or `_has` leads to; when a
