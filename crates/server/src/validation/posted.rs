@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use database::{
-    Action, Change, CommitError, Database, Receipt, Terms, Transaction, VersionEntry, Visibility,
+    Action, Change, CommitError, Database, ReadError, Receipt, Terms, Transaction, VersionEntry,
+    Visibility,
 };
 use fhir_core::json::Document;
 use fhir_core::{Issue, IssueCode, ResourceId, ResourceType};
@@ -147,14 +148,31 @@ fn read(json: &[u8]) -> Result<Option<SearchParameter>, Issue> {
     Ok(Some(definition))
 }
 
-/// The definitions in a tenant's log.
+/// The definitions in a tenant's log; says in the log of this process which cannot be had.
+///
+/// # Errors
+/// When they cannot be read now, and may be a moment later.
 pub(super) async fn stored(database: &Database) -> Result<Posted, PackagesError> {
     let snapshot = database.snapshot(Visibility::everything());
     let Ok(of) = ResourceType::new(TYPE) else { return Ok(Posted::new()) };
     let mut stored = Posted::new();
     for entry in newest(&snapshot, &of).await? {
         let VersionEntry { id, .. } = entry.clone();
-        let Some(json) = snapshot.load(entry).await?.json else { continue };
+        let json = match snapshot.load(entry).await {
+            Ok(version) => version.json,
+            Err(ReadError::Purged) => None,
+            Err(error @ ReadError::Overloaded) => return Err(error.into()),
+            Err(error) if error.is_passing() => return Err(error.into()),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(
+                    error,
+                    "{TYPE}/{id} cannot be read: nothing is searched by it, should it be active"
+                );
+                None
+            }
+        };
+        let Some(json) = json else { continue };
         match read(&json) {
             Ok(Some(definition)) => {
                 stored.insert(id, Arc::new(definition));
