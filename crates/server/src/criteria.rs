@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use contract::{Decision, Interaction};
 use database::{
-    Condition, Database, IdentifierKey, IndexedBy, SearchCriteria, Snapshot, Visibility,
+    Condition, Database, IdentifierKey, IndexedBy, SearchCriteria, SearchError, Snapshot,
+    Visibility,
 };
 use fhir_core::{Instant, Resource, ResourceId, ResourceType};
 use fhir_schema::Schema;
@@ -218,6 +219,14 @@ impl Criteria {
             database::Criteria::Identifier(_) => false,
             database::Criteria::Search(search) => search.reaches(of),
         }
+    }
+}
+
+/// The error of a search for criteria that stand there, and not where a search has its parameters.
+pub(crate) fn standing_at(expression: &str) -> impl FnOnce(ServerError) -> ServerError {
+    move |error| match error {
+        ServerError::Search(SearchError::TooCostly { .. }) => error.at(expression),
+        error => error,
     }
 }
 

@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use super::write;
 use crate::call::{Answer, Call};
-use crate::criteria::{Criteria, IF_NONE_EXIST};
+use crate::criteria::{Criteria, IF_NONE_EXIST, standing_at};
 use crate::error::ServerError;
 use crate::negotiation;
 use crate::quarantine::{Request, Wanted, set_apart};
@@ -90,7 +90,8 @@ enum Looked {
 async fn look(call: &Call<'_>, of: &ResourceType, text: &str) -> Result<Looked, ServerError> {
     let snapshot = call.snapshot(Visibility::everything());
     let criteria = Criteria::if_none_exist(call, of, text).await?;
-    match criteria.find(call, &snapshot, 2).await?.as_slice() {
+    let found = criteria.find(call, &snapshot, 2).await;
+    match found.map_err(standing_at(IF_NONE_EXIST))?.as_slice() {
         [] => Ok(Looked::Nothing(snapshot.at(), criteria.condition(Vec::new()))),
         [existing] => exists(call, &snapshot, of, existing).await.map(Looked::Existing),
         _ => {

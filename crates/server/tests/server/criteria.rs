@@ -237,7 +237,9 @@ async fn criteria_look_at_no_more_rows_than_their_caller_may_read() {
     let of_ada = ["family:contains=lovel", "_content=Lovelace", "identifier=|7"];
     for criteria in of_ada {
         let none = Access::owner().reading(0);
-        assert_eq!(create(&site, criteria, &none).await.is(400).code(), "too-costly", "{criteria}");
+        let refused = create(&site, criteria, &none).await.is(400);
+        assert_eq!(refused.code(), "too-costly", "{criteria}");
+        assert_eq!(refused.expressions(), ["http.If-None-Exist"], "{criteria}");
         let target = format!("Patient?{criteria}");
         for (method, body) in [("PUT", Some(&ada)), ("DELETE", None)] {
             let ask = site.ask(method, &target).by(&none);
@@ -265,7 +267,7 @@ async fn criteria_look_at_no_more_rows_than_their_caller_may_read() {
     };
     let refused = send(3).await.is(400);
     assert_eq!((refused.code().as_str(), site.position()), ("too-costly", position));
-    assert_eq!(refused.expressions(), ["Bundle.entry[3]"]);
+    assert_eq!(refused.expressions(), ["Bundle.entry[3].request.ifNoneExist"]);
     let created = send(4).await.is(200);
     let cost = created.header(contract::header::COST).and_then(contract::Cost::from_header);
     assert_eq!((cost.unwrap().rows, site.position()), (4, position + 1));
