@@ -281,8 +281,8 @@ impl Codes for NotAsked {
 
 impl Database {
     /// What criteria over a type find as of a snapshot of all data, in the order of ids; so many
-    /// at most. From now on it is remembered what is committed of that type, so that a condition
-    /// on these criteria can be judged.
+    /// at most, and by no more rows than are left to whoever asks. From now on it is remembered
+    /// what is committed of that type, so that a condition on these criteria can be judged.
     ///
     /// # Errors
     /// [`SearchError`]; nothing is answered in part.
@@ -290,9 +290,15 @@ impl Database {
         &self,
         snapshot: &Snapshot,
         (of, criteria): (&ResourceType, &Criteria),
-        most: usize,
+        (most, left): (usize, u64),
     ) -> Result<Vec<ResourceId>, SearchError> {
+        if snapshot.abandoned.is_set() {
+            return Err(SearchError::Abandoned);
+        }
         let criteria = match criteria {
+            Criteria::Identifier(_) if left == 0 => {
+                return Err(SearchError::TooCostly { budget: left, estimated: None, most: None });
+            }
             Criteria::Identifier(identifier) => {
                 return Ok(snapshot.identified(of, identifier).await?);
             }
@@ -309,7 +315,7 @@ impl Database {
             most,
             count: false,
             most_included: 0,
-            budget: criteria.budget,
+            budget: criteria.budget.min(left),
         };
         let found = match snapshot.search(&criteria.query, &asked).await {
             // A request that is sent again after days is answered by what there was.

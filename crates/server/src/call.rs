@@ -44,8 +44,8 @@ pub(crate) struct Call<'a> {
     pub(crate) original: Option<(&'a [u8], Encoding)>,
     /// The id of the request, by which logs have it.
     pub(crate) request_id: &'a str,
-    /// Whether its client has left; none where that ends nothing.
-    pub(crate) abandoned: Option<&'a Abandoned>,
+    /// Whether its client has left: then no search for it goes on.
+    pub(crate) abandoned: &'a Abandoned,
     /// What is read for the whole request.
     pub(crate) rows: &'a Rows,
 }
@@ -111,14 +111,15 @@ pub(crate) fn location(of: &ResourceType, id: &ResourceId, version: VersionId) -
 }
 
 impl Call<'_> {
-    /// The data as they are now, counted as read for this request.
+    /// The data as they are now, counted as read for this request, and searched as long as its
+    /// client waits.
     pub(crate) fn snapshot(&self, visibility: Visibility) -> Snapshot {
-        self.database.snapshot(visibility).counted(self.rows)
+        self.database.snapshot(visibility).counted(self.rows).until(self.abandoned)
     }
 
     /// The same as of a position.
     pub(crate) fn snapshot_at(&self, at: T, visibility: Visibility) -> Snapshot {
-        self.database.snapshot_at(at, visibility).counted(self.rows)
+        self.database.snapshot_at(at, visibility).counted(self.rows).until(self.abandoned)
     }
 
     /// How many rows the rest of the request may read.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use contract::{Decision, Interaction};
 use database::{
-    Condition, Database, IdentifierKey, IndexedBy, SearchCriteria, Snapshot, Visibility,
+    Condition, Database, IdentifierKey, IndexedBy, SearchCriteria, SearchError, Snapshot,
+    Visibility,
 };
 use fhir_core::{Instant, Resource, ResourceId, ResourceType};
 use fhir_schema::Schema;
@@ -74,7 +75,9 @@ impl Hash for Criteria {
 }
 
 impl Criteria {
-    /// Reads the criteria after `Type?`, for the caller.
+    /// Reads the criteria after `Type?`, for the caller. What codes mean is what they mean now: a
+    /// snapshot that a commit is prepared on is taken before, so that what comes between is told
+    /// by the condition.
     ///
     /// # Errors
     /// When the caller may not search the type, or what a chain or `_has` leads to; when a
@@ -161,17 +164,32 @@ impl Criteria {
         Ok(Self { resource_type: of.clone(), text: understood.text, asks })
     }
 
-    /// What they match as of a snapshot, in the order of ids; so many at most.
+    /// What they match as of a snapshot that counts for the request, in the order of ids; so many
+    /// at most.
     ///
     /// # Errors
-    /// When that cannot be told, or would cost too much.
+    /// When that cannot be told, would cost more than the request may, or nobody waits for it.
     pub(crate) async fn find(
         &self,
-        database: &Database,
+        call: &Call<'_>,
         snapshot: &Snapshot,
         most: usize,
     ) -> Result<Vec<ResourceId>, ServerError> {
-        Ok(database.matching(snapshot, (&self.resource_type, &self.asks), most).await?)
+        self.find_within(call.database, snapshot, (most, call.rows_left())).await
+    }
+
+    /// The same by so many rows at most.
+    ///
+    /// # Errors
+    /// As [`Criteria::find`].
+    pub(crate) async fn find_within(
+        &self,
+        database: &Database,
+        snapshot: &Snapshot,
+        (most, left): (usize, u64),
+    ) -> Result<Vec<ResourceId>, ServerError> {
+        let criteria = (&self.resource_type, &self.asks);
+        Ok(database.matching(snapshot, criteria, (most, left)).await?)
     }
 
     /// That they match these, and nothing else.
@@ -201,6 +219,14 @@ impl Criteria {
             database::Criteria::Identifier(_) => false,
             database::Criteria::Search(search) => search.reaches(of),
         }
+    }
+}
+
+/// The error of a search for criteria that stand there, and not where a search has its parameters.
+pub(crate) fn standing_at(expression: &str) -> impl FnOnce(ServerError) -> ServerError {
+    move |error| match error {
+        ServerError::Search(SearchError::TooCostly { .. }) => error.at(expression),
+        error => error,
     }
 }
 
@@ -329,6 +355,10 @@ impl Reading<'_> {
             zone: Zone::UTC,
         };
         let identifier = identifier.filter(|_| {
+            // It is looked up by what FHIR's own definition says; a tenant may have another.
+            if !definitions.has_fhirs_own(of, &parameters[0].0) {
+                return false;
+            }
             // A system is compared to the letter, a value as its system does.
             let value = parameters[0].1.rsplit('|').next().unwrap_or_default();
             value.to_lowercase() == value && value.to_uppercase() == value

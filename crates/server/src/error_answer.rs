@@ -459,6 +459,12 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             let entry = format!("Bundle.entry[{index}]");
             (status, issues.into_iter().map(|issue| in_entry(issue, &entry)).collect())
         }
+        // What a search would say of a parameter of the URL is about criteria that stand there.
+        E::AtExpression { expression, source } if let E::Search(error) = &**source => {
+            let (status, issues) = describe_search(error);
+            let stands = |issue| Issue { expression: vec![expression.clone()], ..issue };
+            (status, issues.into_iter().map(stands).collect())
+        }
         E::AtExpression { expression, source } => {
             let (status, issues) = describe(source);
             (status, issues.into_iter().map(|issue| issue.at(expression.as_str())).collect())

@@ -132,7 +132,8 @@ pub(crate) async fn where_it_belongs<D: Send + 'static>(
     })
 }
 
-/// Of work that ends when nobody waits for its answer any more: how it is told, and how the log is.
+/// Of work of which something ends when nobody waits for its answer any more: how it is told, and
+/// how the log is.
 pub(crate) struct Waited {
     /// What it looks at while it does not let others run.
     pub(crate) abandoned: Abandoned,
@@ -157,6 +158,26 @@ impl Drop for Waiting {
     }
 }
 
+impl Waiting {
+    fn new(waited: Waited) -> Self {
+        Self { waited: Arc::new(waited), left: Arc::default(), is_answered: false }
+    }
+}
+
+/// As [`where_it_belongs`], with work that may change something: it goes on when nobody waits for
+/// its answer any more, and is told, so that it need not look for what nobody asks for.
+pub(crate) async fn whoever_waits_for_it<D: Send + 'static>(
+    length: usize,
+    turns: &Turns,
+    waited: Waited,
+    work: impl Future<Output = Result<D, ServerError>> + Send + 'static,
+) -> Result<D, ServerError> {
+    let mut waiting = Waiting::new(waited);
+    let done = where_it_belongs(length, turns, work).await;
+    waiting.is_answered = true;
+    done
+}
+
 /// As [`where_it_belongs`], with work that takes long and changes nothing, whatever it is asked
 /// with: it has turns, and ends when nobody waits for its answer any more.
 pub(crate) async fn while_it_is_waited_for<D: Send + 'static>(
@@ -165,9 +186,8 @@ pub(crate) async fn while_it_is_waited_for<D: Send + 'static>(
     work: impl Future<Output = Result<D, ServerError>> + Send + 'static,
 ) -> Result<D, ServerError> {
     let (waits, gone) = oneshot::channel::<()>();
-    let (waited, left) = (Arc::new(waited), Arc::new(OnceLock::new()));
-    let mut waiting =
-        Waiting { waited: Arc::clone(&waited), left: Arc::clone(&left), is_answered: false };
+    let mut waiting = Waiting::new(waited);
+    let (waited, left) = (Arc::clone(&waiting.waited), Arc::clone(&waiting.left));
     let work = async move {
         let done = tokio::select! {
             done = work => done,
@@ -326,6 +346,34 @@ mod tests {
         let waited = Waited { abandoned: answered.clone(), ..waited() };
         assert_eq!(while_it_is_waited_for(&turns, waited, async { Ok(1) }).await.unwrap(), 1);
         assert!(!answered.is_set());
+    }
+
+    #[tokio::test]
+    async fn what_may_write_goes_on_when_nobody_waits_for_it_and_is_told() {
+        let turns = Turns::of(1, LONG);
+        let abandoned = Abandoned::default();
+        let waited = Waited {
+            abandoned: abandoned.clone(),
+            clock: Arc::new(Still),
+            request_id: String::new(),
+        };
+        let (begun, begins) = oneshot::channel();
+        let (done, ends) = oneshot::channel();
+        let work = async move {
+            begun.send(()).unwrap();
+            while !abandoned.is_set() {
+                tokio::task::yield_now().await;
+            }
+            done.send(()).unwrap();
+            Ok(())
+        };
+        let mut asked = Box::pin(whoever_waits_for_it(SMALL + 1, &turns, waited, work));
+        tokio::select! {
+            _ = &mut asked => unreachable!("it goes on until it is told"),
+            begins = begins => begins.unwrap(),
+        }
+        drop(asked);
+        timeout(LONG, ends).await.expect("it is not told").unwrap();
     }
 
     #[tokio::test]

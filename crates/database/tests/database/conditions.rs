@@ -48,7 +48,7 @@ fn criteria(request: &str) -> Criteria {
 /// What a request's criteria find now, as the condition that they find it still.
 async fn asked(database: &Database, criteria: &Criteria) -> (store::T, Condition) {
     let (snapshot, of) = (everything(database), "Patient".parse().unwrap());
-    let found = database.matching(&snapshot, (&of, criteria), 100).await.unwrap();
+    let found = database.matching(&snapshot, (&of, criteria), (100, u64::MAX)).await.unwrap();
     (snapshot.at(), Condition { resource_type: of, criteria: criteria.clone(), found })
 }
 

@@ -35,7 +35,7 @@ pub(crate) async fn transaction(
     let targets = targets(context, requests)?;
     let mut judged = BTreeMap::new();
     for _ in 0..TRIES {
-        let snapshot = context.database.snapshot(Visibility::everything()).counted(context.rows);
+        let snapshot = context.counted(context.database.snapshot(Visibility::everything()));
         let patches = Patches::of(context, &snapshot, bundle, &targets).await?;
         let documents = patches.documents()?;
         let patched = patches.resources(&documents)?;
@@ -92,7 +92,7 @@ pub(crate) async fn replay(
     answered: Answered,
 ) -> Result<Answer, ServerError> {
     let targets = targets(context, requests)?;
-    let snapshot = answered.before;
+    let snapshot = context.counted(answered.before);
     let patches = Patches::of(context, &snapshot, bundle, &targets).await?;
     let documents = patches.documents()?;
     let patched = patches.resources(&documents)?;
@@ -185,7 +185,7 @@ async fn respond(
 ) -> Result<Answer, ServerError> {
     let mut response = Response::new(Kind::Transaction, entries.len());
     let mut allowance = Allowance::of(context);
-    let mut patched = Allowance::of(context);
+    let mut not_sent = Allowance::of(context);
     for (entry, (target, planned)) in targets.iter().zip(entries).enumerate() {
         let call = target.call(context, target.parameters(&bundle.entries[entry]));
         let answer = match planned {
@@ -201,7 +201,7 @@ async fn respond(
                         write::answer(&call, of, id, (committed.receipt.t, written)).await?;
                     let answer = Answer { told: told.unwrap_or_default(), ..answer };
                     match patches(&target.interaction) {
-                        true => patched.keep(answer),
+                        true => not_sent.keep(answer),
                         false => answer,
                     }
                 }
@@ -216,7 +216,9 @@ async fn respond(
                 };
                 Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) }
             }
-            Planned::Existing(of, id) => create::exists(&call, &committed.snapshot, of, id).await?,
+            Planned::Existing(of, id) => {
+                not_sent.keep(create::exists(&call, &committed.snapshot, of, id).await?)
+            }
             Planned::Read => match read(call, &mut allowance).await {
                 Ok(answer) => answer,
                 // It was there a moment ago, and no longer than may be; another request has

@@ -25,8 +25,9 @@ impl Allowance {
         if self.left == 0 { Err(ServerError::AnswerTooLong { limit: self.limit }) } else { Ok(()) }
     }
 
-    /// Takes what a patch was answered with, which may be far longer than the patch. The resource
-    /// is left out of one that does not fit: what was done is done.
+    /// Takes what a patch, or a create that found its match, was answered with, which may be far
+    /// longer than what was sent. The resource is left out of one that does not fit: what was done
+    /// is done.
     pub(crate) fn keep(&mut self, answer: Answer) -> Answer {
         let bytes = answer.body.as_ref().map_or(0, bytes::Bytes::len);
         match self.left.checked_sub(bytes) {

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use contract::{Instance, Interaction};
-use database::Idempotency;
+use database::{Idempotency, SearchError};
 use fhir_core::{Bundle, BundleRequest, Issue, IssueCode, Resource, ResourceType};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use http::StatusCode;
 
 use super::Context;
 use super::allowance::Allowance;
@@ -47,7 +48,11 @@ pub(crate) async fn batch(
         true => PATCHED_AT_ONCE,
         false => at_once(bundle),
     };
-    let mut patched = Allowance::of(context);
+    // What a conditional create finds may be far longer than what was sent.
+    let finds = |index: usize| {
+        targets[index].as_ref().is_ok_and(|target| target.conditions.if_none_exist.is_some())
+    };
+    let mut not_sent = Allowance::of(context);
     // Each step begins when the one before it has ended.
     for step in [Step::Delete, Step::Create, Step::Update] {
         let mut chains = chains(&targets, step).into_iter();
@@ -55,10 +60,13 @@ pub(crate) async fn batch(
             chains.by_ref().take(at_once).map(|chain| batch.writes(chain)).collect();
         while let Some(ended) = running.next().await {
             for (index, answer) in ended {
-                let answer = match patches(index) {
-                    true => answer.map(|answer| patched.keep(answer)),
-                    false => answer,
+                let was_sent = |answer: &Answer| {
+                    !patches(index) && (!finds(index) || answer.status == StatusCode::CREATED)
                 };
+                let answer = answer.map(|answer| match was_sent(&answer) {
+                    true => answer,
+                    false => not_sent.keep(answer),
+                });
                 answers[index] = Some(answer);
             }
             running.extend(chains.next().map(|chain| batch.writes(chain)));
@@ -253,10 +261,11 @@ async fn read(
     result.await.map_err(|error| failed(&error))
 }
 
-/// The answer of an entry that failed, a fault of our own logged.
+/// The answer of an entry that failed, a fault of our own logged: that its client has left is none.
 fn failed(error: &ServerError) -> ErrorAnswer {
     let answer = ErrorAnswer::of(error);
-    if answer.is_our_fault() {
+    let is_left = matches!(error, ServerError::Search(SearchError::Abandoned));
+    if answer.is_our_fault() && !is_left {
         let error = error as &dyn std::error::Error;
         tracing::error!(error, "an entry of a batch failed by our fault");
     }

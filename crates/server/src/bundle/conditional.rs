@@ -8,10 +8,13 @@ use fhir_core::{ResourceId, ResourceType};
 use super::plan::{Planned, Planner};
 use super::target::{Step, Target};
 use crate::call::Call;
-use crate::criteria::Criteria;
+use crate::criteria::{Criteria, standing_at};
 use crate::error::ServerError;
 use crate::interactions::conditional_delete;
 use crate::interactions::conditional_update::{Chosen, check_sent, choose, unmatched};
+
+/// Where their criteria stand, for errors.
+const URL: &str = "request.url";
 
 impl<'a> Planner<'a> {
     pub(super) async fn conditional_update(
@@ -24,7 +27,7 @@ impl<'a> Planner<'a> {
         let resource = self.resource(index)?;
         check_sent(resource, of)?;
         let criteria = self.allowed(&call, of).await?;
-        let found = self.find(&criteria).await?;
+        let found = self.find(&call, &criteria).await.map_err(standing_at(URL))?;
         let is_new = found.is_empty();
         let Chosen { instance, method, expect } = choose((&call, of), resource, found)?;
         if is_new {
@@ -47,7 +50,7 @@ impl<'a> Planner<'a> {
         let call = target.call(self.context, None);
         call.unrestricted()?;
         let criteria = self.allowed(&call, of).await?;
-        let found = self.find(&criteria).await?.to_vec();
+        let found = self.find(&call, &criteria).await.map_err(standing_at(URL))?.to_vec();
         let expect = conditional_delete::expectation(&call, &found)?;
         let first = self.writes.len();
         for id in found {
@@ -94,10 +97,14 @@ impl<'a> Planner<'a> {
     }
 
     /// What criteria match before the transaction; asked once.
-    pub(super) async fn find(&mut self, criteria: &Criteria) -> Result<&[ResourceId], ServerError> {
+    pub(super) async fn find(
+        &mut self,
+        call: &Call<'_>,
+        criteria: &Criteria,
+    ) -> Result<&[ResourceId], ServerError> {
         if !self.conditions.contains_key(criteria) {
             let most = self.most();
-            let found = criteria.find(self.context.database, self.snapshot, most).await?;
+            let found = criteria.find(call, self.snapshot, most).await?;
             self.conditions.insert(criteria.clone(), found);
         }
         Ok(&self.conditions[criteria])

@@ -10,6 +10,7 @@ use fhir_core::{ResourceId, ResourceType};
 
 use super::plan::Planner;
 use super::references::{Becomes, Rewritten};
+use crate::call::Call;
 use crate::criteria::Criteria;
 use crate::error::ServerError;
 
@@ -37,7 +38,7 @@ impl<'a> Planner<'a> {
                 let call = self.targets[entry].call(self.context, None);
                 let one = async {
                     let criteria = Criteria::read(&call, resource_type, criteria).await?;
-                    self.one_match(&criteria, text, rewrites, &mut written).await
+                    self.one_match((&call, &criteria), text, rewrites, &mut written).await
                 };
                 let one = one.await.map_err(|error| error.at(&rewritten.expression));
                 matches.insert(text.clone(), one.map_err(|error| error.in_entry(entry))?);
@@ -48,7 +49,7 @@ impl<'a> Planner<'a> {
 
     async fn one_match(
         &mut self,
-        criteria: &Criteria,
+        (call, criteria): (&Call<'_>, &Criteria),
         text: &str,
         rewrites: &[Vec<Rewritten<'a>>],
         written: &mut Written,
@@ -60,7 +61,8 @@ impl<'a> Planner<'a> {
         }) {
             return Err(depends_on_written(text, reached));
         }
-        let mut found: BTreeSet<ResourceId> = self.find(criteria).await?.iter().cloned().collect();
+        let found = self.find(call, criteria).await?.iter();
+        let mut found: BTreeSet<ResourceId> = found.cloned().collect();
         found.retain(|id| !self.written.contains_key(&(of.clone(), id.clone())));
         let schema = self.context.database.schema();
         for (index, write) in self.writes.iter().enumerate() {

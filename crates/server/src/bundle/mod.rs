@@ -18,7 +18,7 @@ mod target;
 pub(crate) mod walk;
 
 use contract::Grant;
-use database::{Database, Idempotency, Named, Rows};
+use database::{Abandoned, Database, Idempotency, Named, Rows, Snapshot};
 use fhir_core::json::Document;
 use fhir_core::{Bundle, BundleRequest, BundleType, Issue, IssueCode, Resource, ResourceType};
 
@@ -37,7 +37,7 @@ pub(crate) async fn bundle(
     grant: &Grant,
     (bytes, sent): (&[u8], Sent<'_>),
     (preference, handling, accept_language): (Return, Handling, Option<&str>),
-    (request_id, rows): (&str, &Rows),
+    (request_id, rows, abandoned): (&str, &Rows, &Abandoned),
     request: Option<Idempotency>,
 ) -> Result<Answer, ServerError> {
     let document = Document::parse(bytes).map_err(ServerError::InvalidJson)?;
@@ -67,6 +67,7 @@ pub(crate) async fn bundle(
         sent,
         request_id,
         rows,
+        abandoned,
     };
     if bundle.bundle_type == BundleType::Other {
         let text = "only a batch or transaction is carried out; to store a Bundle of another \
@@ -142,4 +143,14 @@ pub(crate) struct Context<'a> {
     pub(crate) request_id: &'a str,
     /// What is read for the whole request.
     pub(crate) rows: &'a Rows,
+    /// Whether its client has left.
+    pub(crate) abandoned: &'a Abandoned,
+}
+
+impl Context<'_> {
+    /// What this snapshot shows, counted as read for the request, and searched as long as its
+    /// client waits.
+    fn counted(&self, snapshot: Snapshot) -> Snapshot {
+        snapshot.counted(self.rows).until(self.abandoned)
+    }
 }

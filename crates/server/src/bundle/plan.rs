@@ -13,7 +13,7 @@ use super::allowance::Allowance;
 use super::patches::PatchedResource;
 use super::references::{Becomes, Destination, Destinations, Rewritten};
 use super::target::{Step, Target};
-use crate::criteria::{Criteria, IF_NONE_EXIST};
+use crate::criteria::{Criteria, IF_NONE_EXIST, standing_at};
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::interactions::create::refuse_search;
@@ -188,7 +188,8 @@ impl<'a> Planner<'a> {
         }
         if let Some(text) = &target.conditions.if_none_exist {
             let criteria = Criteria::if_none_exist(&call, of, text).await?;
-            match self.find(&criteria).await? {
+            let found = self.find(&call, &criteria).await;
+            match found.map_err(standing_at(IF_NONE_EXIST))? {
                 [] => {}
                 [existing] => {
                     let identity = (of.clone(), existing.clone());

@@ -119,7 +119,7 @@ impl Target {
             sent: context.sent,
             original: None,
             request_id: context.request_id,
-            abandoned: None,
+            abandoned: context.abandoned,
             rows: context.rows,
         }
     }

@@ -24,7 +24,7 @@ use crate::error::ServerError;
 use crate::holding::HeldBody;
 use crate::idempotency::Turn;
 use crate::interactions::{operation, validate};
-use crate::large::{LARGE, SMALL, Waited, where_it_belongs, while_it_is_waited_for};
+use crate::large::{LARGE, SMALL, Waited, while_it_is_waited_for, whoever_waits_for_it};
 use crate::negotiation::{self, Handling, Return, SentAs, Spoken};
 use crate::validation::Sent;
 use crate::{Server, bundle, dispatch, idempotency, representation};
@@ -119,7 +119,7 @@ pub(super) async fn carry_out(
             sent: Sent::Stored,
             original: None,
             request_id: &request_id,
-            abandoned: Some(&abandoned),
+            abandoned: &abandoned,
             rows: &rows,
         };
         let Some((body, sent_as)) = &body else {
@@ -144,7 +144,7 @@ pub(super) async fn carry_out(
                 &grant,
                 (&bytes, sent),
                 (preference, handling, accept_language),
-                (call.request_id, call.rows),
+                (call.request_id, call.rows, call.abandoned),
                 named,
             ))
             .await;
@@ -157,7 +157,7 @@ pub(super) async fn carry_out(
     // Nor do the parameters of a search, which may have to look at very much.
     match is_search {
         true => while_it_is_waited_for(&turns, waited, work).await,
-        false => where_it_belongs(length, &turns, work).await,
+        false => whoever_waits_for_it(length, &turns, waited, work).await,
     }
 }
 

@@ -21,11 +21,12 @@ pub(crate) async fn conditional_delete(
     of: &ResourceType,
 ) -> Result<Answer, ServerError> {
     call.unrestricted()?;
-    let criteria = Criteria::read(call, of, call.query).await?;
     let most = call.server.limits.conditional_deletes.saturating_add(1);
     for _ in 0..TRIES {
-        let snapshot = call.database.snapshot(Visibility::everything());
-        let found = criteria.find(call.database, &snapshot, most).await?;
+        let snapshot = call.snapshot(Visibility::everything());
+        // Read after that, so that what codes mean is no older.
+        let criteria = Criteria::read(call, of, call.query).await?;
+        let found = criteria.find(call, &snapshot, most).await?;
         let expect = expectation(call, &found)?;
         if found.is_empty() && call.named.is_none() {
             return Ok(Answer::empty(StatusCode::NO_CONTENT));

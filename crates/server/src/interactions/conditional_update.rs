@@ -39,10 +39,9 @@ pub(crate) async fn conditional_update(
 ) -> Result<Answer, ServerError> {
     let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
     check_sent(resource, of)?;
-    let criteria = Criteria::read(call, of, call.query).await?;
     write::check_alone((call.database.schema(), &call.server.base), resource)?;
     for _ in 0..TRIES {
-        let done = attempt(call, resource, &criteria).await;
+        let done = attempt(call, of, resource).await;
         if !has_raced(&done) {
             return done;
         }
@@ -52,12 +51,13 @@ pub(crate) async fn conditional_update(
 
 async fn attempt(
     call: &Call<'_>,
+    of: &ResourceType,
     resource: &Resource<'_>,
-    criteria: &Criteria,
 ) -> Result<Answer, ServerError> {
-    let snapshot = call.database.snapshot(Visibility::everything());
-    let found = criteria.find(call.database, &snapshot, 2).await?;
-    let of = &criteria.resource_type;
+    let snapshot = call.snapshot(Visibility::everything());
+    // Read after that, so that what codes mean is no older.
+    let criteria = Criteria::read(call, of, call.query).await?;
+    let found = criteria.find(call, &snapshot, 2).await?;
     let Chosen { instance, method, expect } = choose((call, of), resource, &found)?;
     let judged = match call.judge(resource)? {
         Judgement::MayBeWritten(judged) => judged,
@@ -76,7 +76,7 @@ async fn attempt(
     let change = update::change(call, (&instance, resource), &judged, method, expect);
     let mut told = judged.told;
     if let database::Action::Write { body, .. } = &change.action {
-        told.extend(unmatched(call, (criteria, call.query), resource, body.plain()));
+        told.extend(unmatched(call, (&criteria, call.query), resource, body.plain()));
     }
     let conditions = vec![criteria.condition(found.clone())];
     let written = write::commit(call, change, snapshot.at(), conditions).await;

@@ -1,13 +1,15 @@
 //! create (FHIR R4, 3.1.0.8) and conditional create (3.1.0.8.1).
 
 use contract::{Decision, Instance, Interaction};
-use database::{Action, Change, Expect, Method, Snapshot, Transaction, Visibility, Written};
+use database::{
+    Action, Change, Condition, Expect, Method, Snapshot, T, Transaction, Visibility, Written,
+};
 use fhir_core::{Issue, ResourceId, ResourceType};
 use http::StatusCode;
 
 use super::write;
 use crate::call::{Answer, Call};
-use crate::criteria::{Criteria, IF_NONE_EXIST};
+use crate::criteria::{Criteria, IF_NONE_EXIST, standing_at};
 use crate::error::ServerError;
 use crate::negotiation;
 use crate::quarantine::{Request, Wanted, set_apart};
@@ -27,18 +29,15 @@ pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer,
     let schema = call.database.schema();
     write::check_alone((schema, &call.server.base), resource)?;
     let id = write::new_id(call.server);
-    let criteria = match &call.conditions.if_none_exist {
-        Some(text) => Some((Criteria::if_none_exist(call, of, text).await?, &**text)),
-        None => None,
-    };
     let judged = call.judge(resource);
     // Where there is a match, what was sent is of no concern (HTTP-082).
-    if let (Some(criteria), Err(_) | Ok(Judgement::IsSetApart(_))) = (&criteria, &judged) {
-        let snapshot = call.database.snapshot(Visibility::everything());
-        if let Some(answer) = existing(call, &snapshot, criteria).await? {
-            return Ok(answer);
-        }
-    }
+    let looked = match &call.conditions.if_none_exist {
+        None => None,
+        Some(text) => match look(call, of, text).await? {
+            Looked::Existing(answer) => return Ok(answer),
+            Looked::Nothing(at, condition) => Some((&**text, at, condition)),
+        },
+    };
     let judged = match judged? {
         Judgement::MayBeWritten(judged) => judged,
         Judgement::IsSetApart(issues) => {
@@ -56,12 +55,12 @@ pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer,
         expect: Expect::New,
     };
     let told = judged.told;
-    match criteria {
+    match looked {
         None => {
             let written = write::commit_one(call, change).await?;
             Ok(Answer { told, ..write::answer(call, of, &id, written).await? })
         }
-        Some(criteria) => if_none_exist(call, (change, told), criteria).await,
+        Some(looked) => if_none_exist(call, (change, told), looked).await,
     }
 }
 
@@ -75,21 +74,28 @@ pub(crate) fn refuse_search(query: &str) -> Result<(), ServerError> {
     }
 }
 
-/// The answer where criteria match a resource in the snapshot; none where they match nothing.
+/// What is there of what a conditional create looks for.
+enum Looked {
+    /// The answer about the one match.
+    Existing(Answer),
+    /// As of this position nothing, and on this condition still nothing.
+    Nothing(T, Condition),
+}
+
+/// Looks for what the criteria of a conditional create match now. They are read after the snapshot
+/// was taken, so that what codes mean is no older than that.
 ///
 /// # Errors
-/// When they match several.
-async fn existing(
-    call: &Call<'_>,
-    snapshot: &Snapshot,
-    (criteria, text): &(Criteria, &str),
-) -> Result<Option<Answer>, ServerError> {
-    let of = &criteria.resource_type;
-    match criteria.find(call.database, snapshot, 2).await?.as_slice() {
-        [] => Ok(None),
-        [existing] => exists(call, snapshot, of, existing).await.map(Some),
+/// When they cannot be used, or match several.
+async fn look(call: &Call<'_>, of: &ResourceType, text: &str) -> Result<Looked, ServerError> {
+    let snapshot = call.snapshot(Visibility::everything());
+    let criteria = Criteria::if_none_exist(call, of, text).await?;
+    let found = criteria.find(call, &snapshot, 2).await;
+    match found.map_err(standing_at(IF_NONE_EXIST))?.as_slice() {
+        [] => Ok(Looked::Nothing(snapshot.at(), criteria.condition(Vec::new()))),
+        [existing] => exists(call, &snapshot, of, existing).await.map(Looked::Existing),
         _ => {
-            let criteria = (*text).to_owned();
+            let criteria = text.to_owned();
             Err(ServerError::MultipleMatches { criteria }.at(IF_NONE_EXIST))
         }
     }
@@ -98,19 +104,15 @@ async fn existing(
 async fn if_none_exist(
     call: &Call<'_>,
     (change, told): (Change, Vec<Issue>),
-    criteria: (Criteria, &str),
+    (text, mut at, mut condition): (&str, T, Condition),
 ) -> Result<Answer, ServerError> {
     let of = change.resource_type.clone();
     for _ in 0..TRIES {
-        let snapshot = call.database.snapshot(Visibility::everything());
-        if let Some(answer) = existing(call, &snapshot, &criteria).await? {
-            return Ok(answer);
-        }
         let transaction = Transaction {
             id: database::CommitId(call.server.ids.next()),
-            prepared_at: snapshot.at(),
+            prepared_at: at,
             changes: vec![change.clone()],
-            conditions: vec![criteria.0.condition(Vec::new())],
+            conditions: vec![condition],
         };
         let terms = call.terms(&transaction.changes)?;
         match call.commit(transaction, terms).await {
@@ -121,6 +123,10 @@ async fn if_none_exist(
             Err(NotCommitted::Commit(database::CommitError::Raced)) => {}
             Err(error) => return Err(write::refused(error).1),
         }
+        (at, condition) = match look(call, &of, text).await? {
+            Looked::Existing(answer) => return Ok(answer),
+            Looked::Nothing(at, condition) => (at, condition),
+        };
     }
     Err(ServerError::Contended)
 }

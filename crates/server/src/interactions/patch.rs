@@ -68,7 +68,7 @@ pub(crate) async fn one_match(
     snapshot: &Snapshot,
 ) -> Result<(Instance, Criteria), ServerError> {
     let criteria = Criteria::read(call, of, call.query).await?;
-    let found = criteria.find(call.database, snapshot, 2).await?;
+    let found = criteria.find(call, snapshot, 2).await?;
     match found.as_slice() {
         [id] => Ok((Instance { resource_type: of.clone(), id: id.clone() }, criteria)),
         [] => Err(ServerError::NotFound),

@@ -171,7 +171,7 @@ pub(crate) async fn answer(
     };
     let preferred = matches!(call.preference, Return::Representation | Return::Default);
     if preferred && knows_what_it_wrote(call, of, id) {
-        let snapshot = call.database.snapshot(database::Visibility::everything());
+        let snapshot = call.snapshot(database::Visibility::everything());
         answer.body = snapshot.written(of, id, t, (version, written.instant)).await?;
     }
     Ok(answer)

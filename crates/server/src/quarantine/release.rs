@@ -234,7 +234,7 @@ impl Quarantine<'_> {
         let with = (self.database.schema(), self.base);
         let now = self.clock.now();
         let criteria = Criteria::of_release(with, definitions.as_deref(), now, (of, text))?;
-        let found = criteria.find(self.database, snapshot, 1).await?;
+        let found = criteria.find_within(self.database, snapshot, (1, u64::MAX)).await?;
         if !found.is_empty() {
             let text = "what its If-None-Exist asks for is there by now; discard it";
             let issue = Issue::error(IssueCode::Duplicate, text).at(IF_NONE_EXIST);

@@ -12,11 +12,12 @@ mod packages;
 mod policy;
 mod posted;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use database::FhirVersion;
 use fhir_core::json::Value;
-use fhir_core::{Issue, Lines, Position};
+use fhir_core::{Issue, Lines, Position, ResourceId, ResourceType};
 use fhir_schema::{DefinitionSet, Schema};
 use fhir_search::{Extractor, Parameters};
 use fhir_terminology::{Layer, Terminology};
@@ -56,6 +57,8 @@ pub(crate) struct Definitions {
     of_packages: Arc<Extractor<'static>>,
     /// The tenant's own search parameters, those among them that do not count.
     posted: Arc<posted::Posted>,
+    /// Those of them that do not count.
+    at_fault: Arc<BTreeSet<ResourceId>>,
     /// The packages' terminology, where they have any.
     pub(crate) terminology: Option<Arc<Layer>>,
     /// Canonicals of the packages' implementation guides.
@@ -80,6 +83,7 @@ impl Definitions {
             of_packages: Arc::clone(&extractor),
             extractor,
             posted: Arc::default(),
+            at_fault: Arc::default(),
             set: Arc::new(set),
             terminology: (!layer.is_empty()).then_some(layer),
             guides: Vec::new(),
@@ -93,6 +97,16 @@ impl Definitions {
         Arc::clone(
             R4.get_or_init(|| Arc::new(Self::of(DefinitionSet::r4().clone(), Arc::default()))),
         )
+    }
+
+    /// Whether by this search parameter a type is searched as R4 itself defines it.
+    pub(crate) fn has_fhirs_own(&self, of: &ResourceType, code: &str) -> bool {
+        let of_r4 = Self::r4();
+        let [own, fhirs] = [self, &*of_r4].map(|definitions| {
+            let parameter = definitions.extractor.parameters().get(of.as_str(), code);
+            parameter.map(|parameter| parameter.fingerprint)
+        });
+        own.is_some() && own == fhirs
     }
 }
 

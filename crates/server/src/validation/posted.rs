@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use database::{
-    Action, Change, CommitError, Database, Receipt, Terms, Transaction, VersionEntry, Visibility,
+    Action, Change, CommitError, Database, ReadError, Receipt, Terms, Transaction, VersionEntry,
+    Visibility,
 };
 use fhir_core::json::Document;
 use fhir_core::{Issue, IssueCode, ResourceId, ResourceType};
@@ -147,14 +148,31 @@ fn read(json: &[u8]) -> Result<Option<SearchParameter>, Issue> {
     Ok(Some(definition))
 }
 
-/// The definitions in a tenant's log.
+/// The definitions in a tenant's log; says in the log of this process which cannot be had.
+///
+/// # Errors
+/// When they cannot be read now, and may be a moment later.
 pub(super) async fn stored(database: &Database) -> Result<Posted, PackagesError> {
     let snapshot = database.snapshot(Visibility::everything());
     let Ok(of) = ResourceType::new(TYPE) else { return Ok(Posted::new()) };
     let mut stored = Posted::new();
     for entry in newest(&snapshot, &of).await? {
         let VersionEntry { id, .. } = entry.clone();
-        let Some(json) = snapshot.load(entry).await?.json else { continue };
+        let json = match snapshot.load(entry).await {
+            Ok(version) => version.json,
+            Err(ReadError::Purged) => None,
+            Err(error @ ReadError::Overloaded) => return Err(error.into()),
+            Err(error) if error.is_passing() => return Err(error.into()),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(
+                    error,
+                    "{TYPE}/{id} cannot be read: nothing is searched by it, should it be active"
+                );
+                None
+            }
+        };
+        let Some(json) = json else { continue };
         match read(&json) {
             Ok(Some(definition)) => {
                 stored.insert(id, Arc::new(definition));
@@ -174,7 +192,7 @@ pub(super) fn warn(issue: &Issue) {
     );
 }
 
-/// Which definitions are tried out.
+/// Which definitions are tried out, beside those that did not count before.
 pub(super) enum Tried {
     /// Those of these resources: the others were.
     These(BTreeSet<ResourceId>),
@@ -200,16 +218,20 @@ impl Definitions {
         tried: &Tried,
     ) -> (Self, Vec<(ResourceId, Issue)>) {
         let schema = Schema::r4();
-        // What is there already comes first: it is not at fault when another wants its code.
+        // What counts already comes first: it is not at fault when another wants its code. What
+        // did not count comes last, and is tried anew: the reason may be gone, or not.
         let (new, old): (Vec<_>, Vec<_>) = posted.iter().partition(|(id, _)| tried.has(id));
+        let (failed, old): (Vec<_>, Vec<_>) =
+            old.into_iter().partition(|(id, _)| self.at_fault.contains(*id));
+        let is_tried = |id: &ResourceId| tried.has(id) || self.at_fault.contains(id);
         let mut all: Vec<(&ResourceId, &Arc<SearchParameter>)> =
-            old.into_iter().chain(new).collect();
+            old.into_iter().chain(new).chain(failed).collect();
         let mut faults = Vec::new();
         let base = &self.of_packages;
         let parameters = loop {
             let list: Vec<_> = all.iter().map(|(_, definition)| Arc::clone(definition)).collect();
             let (parameters, errors) = base.parameters().with_posted(&list, &self.set, schema);
-            let failed = self.failed(&parameters, &all, tried);
+            let failed = self.failed(&parameters, &all, is_tried);
             if errors.is_empty() && failed.is_empty() {
                 break parameters;
             }
@@ -230,7 +252,8 @@ impl Definitions {
             true => Arc::clone(base),
             false => Arc::new(base.with_parameters(Arc::new(parameters))),
         };
-        (Self { extractor, posted: Arc::new(posted), ..self.clone() }, faults)
+        let at_fault = Arc::new(faults.iter().map(|(id, _)| id.clone()).collect());
+        (Self { extractor, posted: Arc::new(posted), at_fault, ..self.clone() }, faults)
     }
 
     /// Those of the definitions to be tried that fail.
@@ -238,10 +261,10 @@ impl Definitions {
         &self,
         parameters: &Parameters,
         all: &[(&ResourceId, &Arc<SearchParameter>)],
-        tried: &Tried,
+        is_tried: impl Fn(&ResourceId) -> bool,
     ) -> Vec<(ResourceId, Issue)> {
         let mut failed = Vec::new();
-        for (id, definition) in all.iter().filter(|(id, _)| tried.has(id)) {
+        for (id, definition) in all.iter().filter(|(id, _)| is_tried(id)) {
             let own = parameters.all().filter(|it| Arc::ptr_eq(&it.definition, definition));
             let error = own.map(|it| self.of_packages.try_out(it)).find_map(Result::err);
             if let Some(error) = error {
@@ -250,5 +273,39 @@ impl Definitions {
             }
         }
         failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(code: &str, expression: &str) -> Arc<SearchParameter> {
+        let json = format!(
+            r#"{{"resourceType":"SearchParameter","url":"http://own.example/{code}","name":"Own",
+            "status":"active","description":"own","code":"{code}","base":["Patient"],
+            "type":"token","expression":"{expression}"}}"#
+        );
+        Arc::new(read(json.as_bytes()).unwrap().unwrap())
+    }
+
+    #[test]
+    fn what_fails_its_trial_at_the_start_counts_after_no_other_write_either() {
+        // SRCH-239
+        let [bad, good]: [ResourceId; 2] = ["bad", "good"].map(|id| id.parse().unwrap());
+        let counts =
+            |of: &Definitions, code| of.extractor.parameters().get("Patient", code).is_some();
+        let away = "Patient.descendants().select(%resource.descendants()).count().toString()";
+        let mut posted = Posted::from([(bad.clone(), own("bad", away))]);
+        let (started, faults) = Definitions::r4().with_posted(posted.clone(), &Tried::All);
+        assert_eq!((faults.len(), counts(&started, "bad")), (1, false));
+        posted.insert(good.clone(), own("good", "Patient.gender"));
+        let these = Tried::These([good].into());
+        let (written, faults) = started.with_posted(posted.clone(), &these);
+        assert_eq!((faults.len(), &faults[0].0), (1, &bad));
+        assert_eq!([counts(&written, "bad"), counts(&written, "good")], [false, true]);
+        posted.insert(bad.clone(), own("bad", "Patient.gender"));
+        let (mended, faults) = written.with_posted(posted, &Tried::These([bad].into()));
+        assert_eq!((faults.len(), counts(&mended, "bad")), (0, true));
     }
 }

@@ -205,6 +205,75 @@ async fn of_64_creates_at_once_by_each_kind_of_criteria_one_is_done() {
 }
 
 #[tokio::test]
+async fn an_identifier_is_what_the_tenants_own_parameter_says() {
+    // SRCH-238
+    let site = clinic().await;
+    let mut eve = patient("eve", "Lovelace", "Organization/o");
+    eve["identifier"] = json!([{ "use": "official", "system": "urn:mrn", "value": "47" }]);
+    site.put("Patient/eve", eve).await.is(201);
+    let mut own = json!({
+        "resourceType": "SearchParameter", "id": "own", "name": "Own", "status": "active",
+        "url": "http://own.example/SearchParameter/old", "description": "own",
+        "code": "identifier", "base": ["Patient"], "type": "token",
+        "expression": "Patient.identifier.where(use = 'old')",
+        "derivedFrom": "http://hl7.org/fhir/SearchParameter/Patient-identifier",
+    });
+    let position = site.position();
+    let found = create(&site, "identifier=urn:mrn|47", &Access::owner()).await.is(200);
+    assert_eq!((found.reference().as_str(), site.position()), ("Patient/eve", position));
+    site.put("SearchParameter/own", &own).await.is(201);
+    create(&site, "identifier=urn:mrn|47", &Access::owner()).await.is(201);
+    own["expression"] = "Patient.identifier.where(use = 'official')".into();
+    site.put("SearchParameter/own", &own).await.is(200);
+    create(&site, "identifier=urn:mrn|47", &Access::owner()).await.is(200);
+}
+
+#[tokio::test]
+async fn criteria_look_at_no_more_rows_than_their_caller_may_read() {
+    // SRCH-250
+    let site = clinic().await;
+    let position = site.position();
+    let ada = patient("ada", "Lovelace", "Organization/o");
+    let of_ada = ["family:contains=lovel", "_content=Lovelace", "identifier=|7"];
+    for criteria in of_ada {
+        let none = Access::owner().reading(0);
+        let refused = create(&site, criteria, &none).await.is(400);
+        assert_eq!(refused.code(), "too-costly", "{criteria}");
+        assert_eq!(refused.expressions(), ["http.If-None-Exist"], "{criteria}");
+        let target = format!("Patient?{criteria}");
+        for (method, body) in [("PUT", Some(&ada)), ("DELETE", None)] {
+            let ask = site.ask(method, &target).by(&none);
+            let ask = if let Some(body) = body { ask.body(body) } else { ask };
+            assert_eq!(ask.send().await.is(400).code(), "too-costly", "{method} {target}");
+        }
+        let patch = r#"[{"op":"add","path":"/gender","value":"female"}]"#;
+        let ask = site.ask("PATCH", &target).by(&none);
+        let patched = ask.bytes("application/json-patch+json", patch.to_owned()).send().await;
+        assert_eq!(patched.is(400).code(), "too-costly", "{target}");
+        let basic = json!({ "resourceType": "Basic", "subject": { "reference": target } });
+        let bundle = transaction([entry("POST", "Basic", basic)]);
+        let refused = site.ask("POST", "").by(&none).body(bundle).send().await.is(400);
+        assert_eq!(refused.code(), "too-costly", "{target}");
+    }
+    // The entries of a Bundle look from one budget.
+    let creation = |at: usize| {
+        let entry = creation(&format!("urn:uuid:{at}"), patient("x", "Byron", "Organization/o"));
+        when(entry, "ifNoneExist", &format!("_content=word{at}"))
+    };
+    let send = async |budget| {
+        let by = Access::owner().reading(budget);
+        let bundle = transaction((0..4).map(creation));
+        site.ask("POST", "").by(&by).body(bundle).send().await
+    };
+    let refused = send(3).await.is(400);
+    assert_eq!((refused.code().as_str(), site.position()), ("too-costly", position));
+    assert_eq!(refused.expressions(), ["Bundle.entry[3].request.ifNoneExist"]);
+    let created = send(4).await.is(200);
+    let cost = created.header(contract::header::COST).and_then(contract::Cost::from_header);
+    assert_eq!((cost.unwrap().rows, site.position()), (4, position + 1));
+}
+
+#[tokio::test]
 async fn what_is_invalid_is_of_no_concern_where_it_is_there() {
     // HTTP-082
     let default = Policy { depth: Depth::Base, action: Action::Quarantine };

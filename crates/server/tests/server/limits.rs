@@ -299,6 +299,33 @@ async fn a_bundle_answers_no_more_patched_resources_than_the_limit() {
     assert!(patched["language"].as_str().unwrap().starts_with('y'));
 }
 
+/// So with what is there already of what a Bundle would create.
+#[tokio::test]
+async fn a_bundle_answers_no_more_matches_of_creates_than_the_limit() {
+    let site = Site::limited(Limits { answer_bytes: 5000, ..Limits::default() }).await;
+    let mut entries = Vec::new();
+    for id in 1..=3 {
+        let long = patient(2000).replacen('{', &format!(r#"{{"id":"{id}","#), 1);
+        site.put(&format!("Patient/{id}"), long).await.is(201);
+        entries.push(format!(
+            r#"{{"request":{{"method":"POST","url":"Patient","ifNoneExist":"_id={id}"}},"resource":{{"resourceType":"Patient"}}}}"#
+        ));
+    }
+    for of in ["transaction", "batch"] {
+        let entries = entries.join(",");
+        let bundle = format!(r#"{{"resourceType":"Bundle","type":"{of}","entry":[{entries}]}}"#);
+        let ask = site.ask("POST", "").header("prefer", "return=representation").body(bundle);
+        let answer = ask.send().await.is(200).json();
+        let answered = answer["entry"].as_array().unwrap();
+        let found = |entry: &&serde_json::Value| {
+            entry["response"]["status"].as_str().unwrap().starts_with("200")
+        };
+        assert_eq!(answered.iter().filter(found).count(), 3, "{of}");
+        let whole = answered.iter().filter(|entry| entry["resource"].is_object()).count();
+        assert_eq!(whole, 2, "{of}");
+    }
+}
+
 /// A short patch makes a resource as long as the one it is for: it takes room as if that had been
 /// sent.
 #[tokio::test]

@@ -6,7 +6,7 @@ use serde_json::json;
 use server::Limits;
 use tokio::time::{sleep, timeout};
 
-use crate::support::bundle::{entry, transaction};
+use crate::support::bundle::{entry, transaction, when};
 use crate::support::{PATIENCE, Site};
 
 /// Within this the work has ended.
@@ -33,12 +33,12 @@ async fn many() -> Site {
 }
 
 /// Asks, leaves before there is an answer, and sees within what time nobody works on it any more.
-async fn check(site: &Site, target: &str) {
+async fn check<A: Future>(site: &Site, what: &str, ask: impl Fn() -> A) {
     let rests = site.holders();
     let mut soon = 0;
     for stays in [LONG, LONG / 10, LONG / 10, LONG / 7, LONG / 7] {
-        let asked = timeout(stays, site.get(target)).await;
-        assert!(asked.is_err(), "it is answered too soon to be left: {target:.80}");
+        let asked = timeout(stays, ask()).await;
+        assert!(asked.is_err(), "it is answered too soon to be left: {what:.80}");
         let ended = async {
             while site.holders() > rests {
                 sleep(Duration::from_millis(1)).await;
@@ -51,7 +51,7 @@ async fn check(site: &Site, target: &str) {
             Err(_) => timeout(PATIENCE, ended).await.expect("the work goes on without anyone"),
         }
     }
-    assert!(soon >= 3, "only {soon} of 5 ended within {SOON:?}: {target:.80}");
+    assert!(soon >= 3, "only {soon} of 5 ended within {SOON:?}: {what:.80}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,7 +59,8 @@ async fn a_search_of_the_index_ends_when_its_client_leaves() {
     // SRCH-250
     let site = many().await;
     let parts: Vec<String> = (0..1000).map(|part| format!("zz{part}")).collect();
-    check(&site, &format!("Patient?given:contains={}", parts.join(","))).await;
+    let target = format!("Patient?given:contains={}", parts.join(","));
+    check(&site, &target, || site.get(&target)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,5 +68,21 @@ async fn a_search_of_every_resource_ends_when_its_client_leaves() {
     // SRCH-250
     let site = many().await;
     let words: Vec<String> = (0..1000).map(|word| format!("zz{word}")).collect();
-    check(&site, &format!("Patient?_content={}", words.join(","))).await;
+    let target = format!("Patient?_content={}", words.join(","));
+    check(&site, &target, || site.get(&target)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bundle_looks_for_nothing_and_writes_nothing_when_its_client_leaves() {
+    // SRCH-250
+    let site = many().await;
+    let position = site.position();
+    let creation = |at: usize| {
+        let words: Vec<String> = (0..1000).map(|word| format!("zz{at}x{word}")).collect();
+        let created = entry("POST", "Patient", json!({ "resourceType": "Patient" }));
+        when(created, "ifNoneExist", &format!("_content={}", words.join(",")))
+    };
+    let bundle = transaction((0..10).map(creation)).to_string();
+    check(&site, "a transaction", || site.post("", &bundle)).await;
+    assert_eq!(site.position(), position);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Access, Answer, Site};
+use crate::support::{Access, Answer, Fault, Site};
 
 const URL: &str = "http://own.example/SearchParameter/own";
 
@@ -179,4 +179,20 @@ async fn a_page_of_a_parameter_that_is_another_now_is_gone() {
     site.put("SearchParameter/own", definition("own", "Patient.gender")).await.is(200);
     let gone = site.get(next).await.is(410).json();
     assert_eq!(gone["issue"][0]["code"], "expired");
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_read_does_not_count_and_keeps_no_server_from_starting() {
+    let site = Site::start().await;
+    let mut lost = definition("lost", "Patient.gender");
+    lost["url"] = "http://own.example/SearchParameter/lost".into();
+    site.put("SearchParameter/lost", lost).await.is(201);
+    site.put("SearchParameter/own", definition("own", "Patient.maritalStatus")).await.is(201);
+    put(&site, "1", "M").await;
+    assert_eq!(found(&site, "Patient?lost=other").await, ["1"]);
+    site.fail(Fault::NotGivenAt(1));
+    site.load().await.unwrap();
+    site.fail(Fault::None);
+    assert_eq!(found(&site, "Patient?own=M").await, ["1"]);
+    strict(&site, "Patient?lost=other").await.is(400);
 }

@@ -242,6 +242,12 @@ impl Site {
         removed.expect("a package that the tenant has");
     }
 
+    /// Loads the tenant's definitions as a start does.
+    pub(crate) async fn load(&self) -> Result<(), server::PackagesError> {
+        let tenant: TenantName = TENANTS[0].parse().expect("a tenant's name");
+        self.validations[&tenant].load(&self.databases[&tenant]).await
+    }
+
     /// From now on the stores fail in this way.
     pub(crate) fn fail(&self, fault: Fault) {
         for store in self.stores.values() {

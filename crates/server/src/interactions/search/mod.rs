@@ -80,10 +80,6 @@ pub(crate) async fn search(
         Some(at) => call.snapshot_at(at, visibility),
         None => call.snapshot(visibility),
     };
-    let snapshot = match call.abandoned {
-        Some(abandoned) => snapshot.until(abandoned),
-        None => snapshot,
-    };
     if let Some(within) = within {
         check_compartment(call, within, snapshot.at()).await?;
     }
