@@ -365,6 +365,8 @@ fn a_nearly_full_disk_takes_no_commits_and_is_read() {
     assert!(matches!(error, AppendError::DiskFull), "{error:?}");
     ends_at(&store, 1);
     assert!(store.takes_commits());
+    // Nor does it let others write beside it.
+    assert!(!store.fits(0));
     // Who must be forgotten is, on what is kept back, and nobody else beside them.
     let purge = |t| Commit { kind: CommitKind::Purge, ..put_at(t) };
     for group in [[purge(2), put_at(3)], [put_at(2), purge(3)]] {

@@ -2,6 +2,8 @@
 //! is looked for in the resources, and all else is answered from the index that there is.
 
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread::Builder;
 use std::time::Duration;
 
 use database::{Asked, Expect, Found, IndexedBy, SearchError};
@@ -155,6 +157,31 @@ fn what_is_removed_or_changed_back_needs_no_other_index() {
     until_indexed(&clinic, &own, "Patient?own=M");
     clinic.database().index_with(&same).unwrap();
     assert_eq!(clinic.database().being_indexed(&same), None);
+}
+
+#[test]
+fn an_index_that_is_begun_while_its_database_closes_ends_with_it() {
+    let own = with_own("token", "Patient.maritalStatus");
+    for round in 0..20 {
+        let clinic = Clinic::over_the_model();
+        let extractor = Arc::clone(&EXTRACTOR);
+        let by = IndexedBy { extractor, base: BASE.into(), zone: Zone::UTC };
+        clinic.database().index_by(by).unwrap();
+        assert!(clinic.database().wait_for_index(Duration::from_secs(60)));
+        let (changing, own) = (Arc::clone(clinic.database()), Arc::clone(&own));
+        let changes = Builder::new().spawn(move || {
+            while changing.takes_commits() {
+                changing.index_with(&own).unwrap();
+                changing.index_with(&EXTRACTOR).unwrap();
+            }
+        });
+        let (closing, (closed, is_closed)) = (Arc::clone(clinic.database()), channel());
+        let closes = Builder::new().spawn(move || closed.send(closing.close().is_ok()));
+        let answer = is_closed.recv_timeout(Duration::from_secs(30));
+        assert_eq!(answer, Ok(true), "it does not close in round {round}");
+        changes.unwrap().join().unwrap();
+        closes.unwrap().join().unwrap().unwrap();
+    }
 }
 
 #[test]
