@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fhir_core::json::Document;
 use fhir_core::{ResourceId, ResourceType};
 use fhir_search::{
-    Clause, Codes, CodesError, ExtractOptions, Has, IndexedResource, Parameters, Query,
+    Clause, Codes, CodesError, ExtractOptions, Has, IndexedResource, NoCodes, Parameters, Query,
     ReferenceTest, Test, Unanswered, UriTest, Weight, World, asks_for_words, matches,
 };
 use store::IdentifierKey;
@@ -258,19 +258,24 @@ struct NotAsked {
 
 impl Codes for NotAsked {
     fn check_value_set(&self, value_set: &str) -> Result<(), CodesError> {
-        Err(CodesError::UnknownValueSet(value_set.into()))
+        NoCodes.check_value_set(value_set)
     }
 
     fn check_hierarchy(&self, system: &str) -> Result<(), CodesError> {
-        Err(CodesError::UnknownHierarchy(system.into()))
+        NoCodes.check_hierarchy(system)
     }
 
-    fn is_member(&self, value_set: &str, _: Option<&str>, _: &str) -> Result<bool, CodesError> {
-        Err(CodesError::UnknownValueSet(value_set.into()))
+    fn is_member(
+        &self,
+        value_set: &str,
+        system: Option<&str>,
+        code: &str,
+    ) -> Result<bool, CodesError> {
+        NoCodes.is_member(value_set, system, code)
     }
 
-    fn subsumes(&self, system: &str, _: &str, _: &str) -> Result<bool, CodesError> {
-        Err(CodesError::UnknownHierarchy(system.into()))
+    fn subsumes(&self, system: &str, one: &str, other: &str) -> Result<bool, CodesError> {
+        NoCodes.subsumes(system, one, other)
     }
 
     fn is_case_sensitive(&self, _: &str) -> bool {
@@ -335,7 +340,7 @@ mod tests {
     use super::*;
     use fhir_core::Instant;
     use fhir_schema::{DefinitionSet, Schema};
-    use fhir_search::{Extractor, Handling, Limits, NoCodes, Reader, Zone, decode_form};
+    use fhir_search::{Extractor, Handling, Limits, Reader, Zone, decode_form};
 
     fn criteria(of: &str, form: &str, visibility: Visibility) -> SearchCriteria {
         let (definitions, schema) = (DefinitionSet::r4(), Schema::r4());
