@@ -1,9 +1,8 @@
 //! Search parameters that are posted where much is stored already, through the gateway.
 
-use std::time::Duration;
-
 use integration_tests::client::{Answer, Client};
 use integration_tests::site::{Deployment, First, Site};
+use integration_tests::waiting::{SOON, until};
 use serde_json::{Value, json};
 
 for_every_deployment! {
@@ -58,20 +57,16 @@ async fn is_ignored(owner: &Client) -> bool {
 
 /// Searches until nothing is said of indexing any more; the total must be right all the while.
 async fn until_indexed(owner: &Client, query: &str, expected: u64) -> usize {
-    for tries in 0..3000 {
-        match total(owner, query).await {
-            (found, None) => {
-                assert_eq!(found, expected);
-                return tries;
-            }
-            (found, Some(told)) => {
-                assert_eq!(found, expected);
-                assert!(told.contains("Patient.own is still being indexed"), "{told}");
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it is not indexed");
+    let mut tries = 0;
+    until("the parameter is indexed", 2 * SOON, async || {
+        let (found, told) = total(owner, query).await;
+        assert_eq!(found, expected);
+        let Some(told) = told else { return Ok(tries) };
+        assert!(told.contains("Patient.own is still being indexed"), "{told}");
+        tries += 1;
+        Err(told)
+    })
+    .await
 }
 
 async fn a_posted_parameter_finds_from_the_first_second_on_and_after_a_restart(
