@@ -46,7 +46,8 @@ async fn a_large_body_goes_through_in_pieces(deployment: Deployment) {
     let read = within("the download ends", LONG, owner.get("/Binary/large")).await.is(200);
     assert!(read.json()["data"] == data.as_str(), "the data came back changed");
     if deployment == Deployment::TwoProcesses {
-        let grown = site.front().most_resident() - before;
+        // The kernel counts pages by processor and adds them up later: the most may seem to fall.
+        let grown = site.front().most_resident().saturating_sub(before);
         assert!(grown < GROWTH, "the gateway grew by {grown} bytes");
     }
 }
