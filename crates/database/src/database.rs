@@ -53,8 +53,8 @@ pub struct Options {
     /// Bytes of resources that are kept in memory, since what was read or written is soon read
     /// again.
     pub kept_bytes: usize,
-    /// Bytes of memory that the search index may take before the log says that it takes more.
-    /// Nothing is refused for it.
+    /// Bytes of memory that keys and orders of the search index may take, where it is kept on the
+    /// disk: what is more is read again as searches need it.
     pub index_bytes: usize,
 }
 

@@ -10,7 +10,6 @@
 //! When parameters are defined anew, the next index is made beside the one that there is, which
 //! goes on following the log and answers what does not ask by the new ones.
 
-mod budget;
 mod file;
 mod folder;
 mod keeping;
@@ -19,6 +18,7 @@ mod manifest;
 mod owner;
 mod progress;
 mod rebuild;
+mod segment_file;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -37,7 +37,6 @@ use crate::compartment::Compartments;
 use crate::transaction::Action;
 use crate::{ReadError, Receipt, Snapshot, Transaction};
 
-use budget::Budget;
 pub(crate) use folder::KeptIndex;
 use keeping::{Keeping, Opened, Outcome};
 use kept::Due;
@@ -91,8 +90,10 @@ pub(crate) struct Indexing {
     stop: AtomicBool,
     /// Where it is kept over a restart, if it is.
     keeping: Option<Keeping>,
-    /// What it may take of memory before it says that it takes more.
-    budget: Budget,
+    /// How many bytes of memory keys and orders may take.
+    budget: usize,
+    /// It was said that it takes more.
+    cannot_make_room: AtomicBool,
     /// Up to which position it was there from the start.
     restored: Mutex<Option<T>>,
     /// What was kept, until it is used.
@@ -238,7 +239,8 @@ impl Indexing {
         budget: usize,
         keeping: Option<Keeping>,
     ) -> Arc<Self> {
-        let index = Index::default();
+        // Where it is not kept there is nothing to read it from again.
+        let index = keeping.as_ref().map_or_else(Index::default, |_| Index::within(budget));
         let opened = keeping.as_ref().and_then(Keeping::open);
         if let Some(opened) = &opened {
             index.number_as(&opened.state);
@@ -259,7 +261,8 @@ impl Indexing {
             stop: AtomicBool::new(false),
             keeping,
             restored: Mutex::default(),
-            budget: Budget::of(budget),
+            budget,
+            cannot_make_room: AtomicBool::new(false),
             opened: Mutex::new(opened),
         })
     }
@@ -282,6 +285,7 @@ impl Indexing {
             && self.has_caught_up()
             && self.is_whole.load(Ordering::Acquire)
             && !self.is_broken.load(Ordering::Acquire)
+            && !self.index.may_be_harmed()
     }
 
     /// Waits until it has all that is visible, so long at most; whether it has then.
@@ -429,10 +433,13 @@ impl Indexing {
             pause = PAUSE;
             self.has_read_log.store(true, Ordering::Release);
             done = self.catch_up(snapshot, now);
+            if self.begin_anew_if_harmed() {
+                done = self.read_log(&snapshot(), T::ZERO, now);
+                continue;
+            }
             if done.is_ok() && !self.is_stopped() {
                 has_caught_up();
                 self.settle(now);
-                self.budget.look(&self.index);
                 self.keep_if_due(&mut due, snapshot);
                 self.tell_left_out();
             }
@@ -493,6 +500,7 @@ impl Indexing {
     pub(crate) fn settle_all(&self, now: &(dyn Fn() -> Instant + Sync)) {
         let horizon = Instant::from_micros(now().as_micros().saturating_sub(HORIZON));
         while !self.is_stopped() && self.index.settle_unless(&self.stop, horizon) == Settled::Some {
+            self.make_room();
         }
     }
 

@@ -114,6 +114,11 @@ impl Names {
         self.current[ordinal.0 as usize] = t.unwrap_or(T::ZERO);
     }
 
+    /// Notes that no resource has a version.
+    pub(crate) fn end_all(&mut self) {
+        self.current.fill(T::ZERO);
+    }
+
     /// About how much memory it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.ids.len() + self.names.len() * (16 + 8) + self.table.len() * 40

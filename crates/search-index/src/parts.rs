@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use crate::documents::Superseded;
 use crate::part::Part;
 use crate::segment::Segment;
+use crate::segment_view::SegmentView;
 use crate::tail::Tail;
 
 /// A part of the index, and which of its versions have ended: the one thing that goes on changing
@@ -38,17 +39,16 @@ impl PartRef {
 
     /// A settled segment.
     pub(crate) fn segment(segment: Segment, superseded: Superseded) -> Self {
-        Self {
-            content: Content::Segment(Arc::new(segment)),
-            superseded: Arc::new(RwLock::new(superseded)),
-        }
+        let segment = Arc::new(segment);
+        segment.memory().add(&segment);
+        Self { content: Content::Segment(segment), superseded: Arc::new(RwLock::new(superseded)) }
     }
 
     /// Reads the part. Of a tail that keeps the writer waiting: it must not take long, and must
     /// not read another.
     pub(crate) fn read<R>(&self, read: impl FnOnce(&dyn Part) -> R) -> R {
         match &self.content {
-            Content::Segment(segment) => read(&**segment),
+            Content::Segment(segment) => read(&SegmentView::of(segment)),
             Content::Tail(tail) => read(&*tail.read()),
         }
     }

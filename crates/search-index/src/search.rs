@@ -21,7 +21,7 @@ use crate::facet::{Facet, Number, View};
 use crate::index::Index;
 use crate::key::local_ordinal;
 use crate::part::Part;
-use crate::parts::Parts;
+use crate::parts::{PartRef, Parts};
 use crate::postings::{Set, Union};
 use crate::visible::Visible;
 use fhir_search::Codes;
@@ -119,13 +119,14 @@ impl Index {
         if let Visible::Any(parts) = visible {
             search.restrict_to(parts, context)?;
         }
+        search.require_whole()?;
         Ok(search)
     }
 }
 
 impl<'s> Search<'s> {
     fn of_everything(index: &'s Index, parts: Arc<Parts>, t: T, context: Context<'s>) -> Self {
-        let scope = |part: &crate::parts::PartRef| Scope {
+        let scope = |part: &PartRef| Scope {
             end: part.read(|content| content.documents().up_to(t)),
             ended: part.superseded.read().at(t),
             visible: None,
@@ -165,7 +166,23 @@ impl<'s> Search<'s> {
                 found.push(self.documents(part, of.resource_type.as_str(), &node, among)?);
             }
         }
-        Found::new(self, query, found)
+        let found = Found::new(self, query, found)?;
+        self.require_whole()?;
+        Ok(found)
+    }
+
+    /// Whether all that was asked for could be read. Parts that cannot be read are read as if they
+    /// had no keys, so that nothing may be answered before this was asked.
+    ///
+    /// # Errors
+    /// [`SearchError::Unreadable`] when something could not be read, or the index begins anew.
+    pub(crate) fn require_whole(&self) -> Result<(), SearchError> {
+        let mut segments = self.parts.iter().filter_map(PartRef::as_segment);
+        let is_harmed = segments.any(|segment| segment.failure().is_some());
+        match is_harmed || self.t > self.index.head() {
+            true => Err(SearchError::Unreadable),
+            false => Ok(()),
+        }
     }
 
     fn type_node<'q>(

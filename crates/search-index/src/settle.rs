@@ -11,8 +11,11 @@ use store::T;
 use crate::cost::Meter;
 use crate::documents::{Document, Ending, Superseded};
 use crate::index::Index;
+use crate::memory::Memory;
+use crate::merge::{DROPPED, Source, SourceOf, merge};
 use crate::parts::{Content, PartRef, Parts};
-use crate::segment::{DROPPED, Segment, Source};
+use crate::segment::Segment;
+use crate::segment_view::SegmentView;
 use crate::sort::SortSource;
 
 /// Whether there was something to settle.
@@ -33,7 +36,12 @@ const SMALLEST_TIER: u32 = 8192;
 const STALE_SHARE: usize = 3;
 /// Segments are not merged into one with more documents, or more bytes of keys.
 const MOST_DOCUMENTS: u64 = 4_000_000;
-const MOST_KEY_BYTES: usize = 1 << 30;
+const MOST_KEY_BYTES: u64 = 1 << 30;
+/// Nor into one that takes more than one part in so many of what all may take: it is in memory as
+/// a whole until it is written down.
+const MOST_SHARE: u64 = 4;
+/// But always into one of so many bytes.
+const LEAST_BYTES: u64 = 8 << 20;
 
 impl Index {
     /// Makes a segment of a full tail, or one of several small segments: one step, which takes as
@@ -50,7 +58,10 @@ impl Index {
         let parts = Arc::clone(&self.parts.read());
         let full = parts.iter().take(parts.len() - 1).position(|it| it.as_segment().is_none());
         let stale = || parts.iter().position(|part| is_stale(part, horizon)).map(|at| at..at + 1);
-        let chosen = full.map(|at| at..at + 1).or_else(|| choose(&parts)).or_else(stale);
+        let chosen = full
+            .map(|at| at..at + 1)
+            .or_else(|| choose(&parts, self.memory.budget as u64))
+            .or_else(stale);
         let Some(chosen) = chosen else {
             return Settled::Nothing;
         };
@@ -103,10 +114,14 @@ impl Index {
 
     /// Makes for a new segment what searches have made for others, before anyone searches it.
     fn make_views(&self, segment: &Segment, stop: &AtomicBool) {
+        if self.memory.is_full_with(0) {
+            return;
+        }
         let parts = Arc::clone(&self.parts.read());
         let meter = Meter::new(u64::MAX, stop);
         let direction = Direction::Ascending;
-        let source = SortSource { part: segment, direction, names: &self.names, meter: &meter };
+        let view = SegmentView::of(segment);
+        let source = SortSource { part: &view, direction, names: &self.names, meter: &meter };
         for other in parts.iter().filter_map(PartRef::as_segment) {
             // Where it is stopped, whoever searches makes them.
             let _ = segment.make_as(other, &source);
@@ -122,7 +137,7 @@ impl Index {
         stop: &AtomicBool,
     ) -> Option<()> {
         let mut merge = Merge::new(inputs, horizon);
-        let segment = merge.build(inputs, stop)?;
+        let segment = merge.build(inputs, &self.memory, stop)?;
         self.make_views(&segment, stop);
         merge.take_endings(inputs);
         // What is dropped must not be missed by a search that begins now.
@@ -136,6 +151,8 @@ impl Index {
         let after = parts[first + inputs.len()..].iter().cloned();
         let next = parts[..first].iter().cloned().chain(made).chain(after).collect();
         *parts = Arc::new(next);
+        drop(parts);
+        self.memory.keep_within_budget();
         Some(())
     }
 }
@@ -149,13 +166,14 @@ fn is_stale(part: &PartRef, horizon: Instant) -> bool {
 }
 
 /// Adjacent segments to be merged.
-fn choose(parts: &Parts) -> Option<Range<usize>> {
-    let segments: Vec<(u64, usize)> = parts
+fn choose(parts: &Parts, budget: u64) -> Option<Range<usize>> {
+    let segments: Vec<(u64, (u64, u64))> = parts
         .iter()
         .map_while(PartRef::as_segment)
         .map(|it| (u64::from(it.documents_len()), it.key_bytes()))
         .collect();
-    let tier = |(documents, _): &(u64, usize)| {
+    let most_bytes = (budget / MOST_SHARE).max(LEAST_BYTES);
+    let tier = |(documents, _): &(u64, (u64, u64))| {
         let times = documents / u64::from(SMALLEST_TIER);
         times.checked_ilog(MERGED_AT_ONCE as u64).map_or(0, |it| it + 1)
     };
@@ -169,8 +187,9 @@ fn choose(parts: &Parts) -> Option<Range<usize>> {
             run.end = at + 1;
             let merged = &segments[run.clone()];
             let documents: u64 = merged.iter().map(|(documents, _)| documents).sum();
-            let bytes: usize = merged.iter().map(|(_, bytes)| bytes).sum();
-            if documents > MOST_DOCUMENTS || bytes > MOST_KEY_BYTES {
+            let key_bytes: u64 = merged.iter().map(|(_, (keys, _))| keys).sum();
+            let bytes: u64 = merged.iter().map(|(_, (_, bytes))| bytes).sum();
+            if documents > MOST_DOCUMENTS || key_bytes > MOST_KEY_BYTES || bytes > most_bytes {
                 run = at..at + 1;
                 continue;
             }
@@ -222,7 +241,12 @@ impl Merge {
         Self { documents, numbers, superseded: Superseded::default(), taken, dropped }
     }
 
-    fn build(&mut self, inputs: &[PartRef], stop: &AtomicBool) -> Option<Segment> {
+    fn build(
+        &mut self,
+        inputs: &[PartRef],
+        memory: &Arc<Memory>,
+        stop: &AtomicBool,
+    ) -> Option<Segment> {
         let documents = std::mem::take(&mut self.documents);
         // One by one, since a tail is read under its lock: no commit writes into these.
         let tails: Vec<_> = inputs
@@ -234,14 +258,15 @@ impl Merge {
             .collect();
         let sources =
             inputs.iter().zip(&tails).zip(&self.numbers).filter_map(|((input, tail), numbers)| {
-                let keys = match (&input.content, tail) {
-                    (Content::Segment(segment), _) => segment.keys(),
-                    (Content::Tail(_), Some(tail)) => tail.keys(),
+                let of = match (&input.content, tail) {
+                    (Content::Segment(segment), _) => SourceOf::Segment(segment),
+                    (Content::Tail(_), Some(tail)) => SourceOf::Tail(tail),
                     (Content::Tail(_), None) => return None,
                 };
-                Some(Source { keys, numbers })
+                Some(Source { of, numbers })
             });
-        Segment::build(documents, sources.collect(), stop)
+        let facets = merge(&sources.collect::<Vec<_>>(), stop)?;
+        Some(Segment::new(documents, facets, None, memory))
     }
 
     /// Takes over which versions have ended since it was last done, and what was purged.

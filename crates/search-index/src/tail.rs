@@ -50,13 +50,9 @@ impl Tail {
         self.keys.push(keys);
     }
 
-    /// Its keys, for a new segment.
-    pub(crate) fn keys(&self) -> Box<dyn Iterator<Item = (Facet, &[u8], Postings<'_>)> + '_> {
-        let mut facets: Vec<_> = self.facets.iter().collect();
-        facets.sort_by_key(|(facet, _)| **facet);
-        Box::new(facets.into_iter().flat_map(|(facet, keys)| {
-            keys.iter().map(|(key, docs)| (*facet, &**key, Postings::Few(docs)))
-        }))
+    /// The facets of which it has keys, in no order.
+    pub(crate) fn facets(&self) -> impl Iterator<Item = Facet> + '_ {
+        self.facets.keys().copied()
     }
 
     /// About how much memory it takes, in bytes.

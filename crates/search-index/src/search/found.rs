@@ -100,6 +100,7 @@ impl<'f> Found<'f> {
             place: it.place,
             within: it.within,
         });
+        self.search.require_whole()?;
         Ok(Page { hits, next })
     }
 
