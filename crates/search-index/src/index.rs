@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use store::T;
 
 use crate::documents::{Document, DocumentOf, Ending, LogPlace, Ordinal};
+use crate::kept::Restrictions;
 use crate::left_out::LeftOut;
 use crate::names::{Names, Numbers};
 use crate::parts::{Content, PartRef, Parts};
@@ -23,6 +24,8 @@ pub struct Index {
     pub(crate) names: RwLock<Names>,
     pub(crate) numbers: RwLock<Numbers>,
     pub(crate) parts: RwLock<Arc<Parts>>,
+    /// By what searches were restricted lately.
+    pub(crate) restrictions: Restrictions,
     /// Held by whoever changes which versions have ended, or which parts there are.
     pub(crate) writer: Mutex<Head>,
     /// How often what a parameter finds could not be had from a resource.
@@ -129,6 +132,7 @@ impl Default for Index {
             names: RwLock::default(),
             numbers: RwLock::default(),
             parts: RwLock::new(Arc::new(vec![PartRef::tail()])),
+            restrictions: Restrictions::default(),
             writer: Mutex::new(Head { t: T::ZERO, instant: Instant::MIN }),
             left_out: LeftOut::default(),
             settling: Mutex::new(()),
@@ -269,13 +273,14 @@ impl Index {
     #[must_use]
     pub fn size(&self) -> Size {
         let parts = Arc::clone(&self.parts.read());
-        let mut size = Size { bytes: self.names.read().size(), ..Size::default() };
+        let own = self.names.read().size() + self.restrictions.size();
+        let mut size = Size { bytes: own, ..Size::default() };
         for part in parts.iter() {
             size.documents += u64::from(part.read(|content| content.documents().len()));
             size.bytes += match &part.content {
                 Content::Segment(segment) => {
                     size.segments += 1;
-                    segment.size()
+                    segment.size() + part.kept.size()
                 }
                 Content::Tail(tail) => tail.read().size(),
             };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::documents::Superseded;
+use crate::kept::KeptSets;
 use crate::part::Part;
 use crate::segment::Segment;
 use crate::tail::Tail;
@@ -15,6 +16,8 @@ use crate::tail::Tail;
 pub(crate) struct PartRef {
     pub(crate) content: Content,
     pub(crate) superseded: Arc<RwLock<Superseded>>,
+    /// What may be seen of a segment, for who asks again.
+    pub(crate) kept: Arc<KeptSets>,
 }
 
 /// The documents and keys of a part.
@@ -33,7 +36,8 @@ pub(crate) type Parts = Vec<PartRef>;
 impl PartRef {
     /// An empty tail.
     pub(crate) fn tail() -> Self {
-        Self { content: Content::Tail(Arc::default()), superseded: Arc::default() }
+        let content = Content::Tail(Arc::default());
+        Self { content, superseded: Arc::default(), kept: Arc::default() }
     }
 
     /// A settled segment.
@@ -41,6 +45,7 @@ impl PartRef {
         Self {
             content: Content::Segment(Arc::new(segment)),
             superseded: Arc::new(RwLock::new(superseded)),
+            kept: Arc::default(),
         }
     }
 

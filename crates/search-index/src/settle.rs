@@ -8,7 +8,7 @@ use fhir_core::Instant;
 use fhir_search::Direction;
 use store::T;
 
-use crate::cost::Meter;
+use crate::cost::{Counts, Meter};
 use crate::documents::{Document, Ending, Superseded};
 use crate::index::Index;
 use crate::parts::{Content, PartRef, Parts};
@@ -104,7 +104,7 @@ impl Index {
     /// Makes for a new segment what searches have made for others, before anyone searches it.
     fn make_views(&self, segment: &Segment, stop: &AtomicBool) {
         let parts = Arc::clone(&self.parts.read());
-        let meter = Meter::new(u64::MAX, stop);
+        let meter = Meter::new(u64::MAX, Counts::LookedAt, stop);
         let direction = Direction::Ascending;
         let source = SortSource { part: segment, direction, names: &self.names, meter: &meter };
         for other in parts.iter().filter_map(PartRef::as_segment) {
