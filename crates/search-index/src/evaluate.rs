@@ -4,6 +4,7 @@ mod links;
 mod node;
 mod resolve;
 mod tests_of_values;
+mod within;
 
 use roaring::RoaringBitmap;
 

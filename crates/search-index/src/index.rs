@@ -12,6 +12,7 @@ use store::T;
 
 use crate::documents::{Document, DocumentOf, Ending, LogPlace, Ordinal};
 use crate::error::SearchError;
+use crate::kept::Restrictions;
 use crate::left_out::LeftOut;
 use crate::memory::Memory;
 use crate::names::{Names, Numbers};
@@ -26,6 +27,8 @@ pub struct Index {
     pub(crate) names: RwLock<Names>,
     pub(crate) numbers: RwLock<Numbers>,
     pub(crate) parts: RwLock<Arc<Parts>>,
+    /// By what searches were restricted lately.
+    pub(crate) restrictions: Restrictions,
     /// Held by whoever changes which versions have ended, or which parts there are.
     pub(crate) writer: Mutex<Head>,
     /// How often what a parameter finds could not be had from a resource.
@@ -153,6 +156,7 @@ impl Index {
             names: RwLock::default(),
             numbers: RwLock::default(),
             parts: RwLock::new(Arc::new(vec![PartRef::tail()])),
+            restrictions: Restrictions::default(),
             writer: Mutex::new(Head { t: T::ZERO, instant: Instant::MIN }),
             left_out: LeftOut::default(),
             settling: Mutex::new(()),
@@ -294,14 +298,14 @@ impl Index {
         let parts = Arc::clone(&self.parts.read());
         let (loaded, evicted) = self.memory.counts();
         let held = self.memory.held();
-        let bytes = self.names.read().size();
+        let bytes = self.names.read().size() + self.restrictions.size();
         let mut size = Size { bytes, held, loaded, evicted, ..Size::default() };
         for part in parts.iter() {
             size.documents += u64::from(part.read(|content| content.documents().len()));
             size.bytes += match &part.content {
                 Content::Segment(segment) => {
                     size.segments += 1;
-                    segment.size()
+                    segment.size() + part.kept.size()
                 }
                 Content::Tail(tail) => tail.read().size(),
             };

@@ -28,6 +28,7 @@ mod error;
 mod evaluate;
 mod facet;
 mod index;
+mod kept;
 mod key;
 mod left_out;
 mod memory;

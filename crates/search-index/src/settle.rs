@@ -8,7 +8,7 @@ use fhir_core::Instant;
 use fhir_search::Direction;
 use store::T;
 
-use crate::cost::Meter;
+use crate::cost::{Counts, Meter};
 use crate::documents::{Document, Ending, Superseded};
 use crate::index::Index;
 use crate::memory::Memory;
@@ -118,7 +118,7 @@ impl Index {
             return;
         }
         let parts = Arc::clone(&self.parts.read());
-        let meter = Meter::new(u64::MAX, stop);
+        let meter = Meter::new(u64::MAX, Counts::LookedAt, stop);
         let direction = Direction::Ascending;
         let view = SegmentView::of(segment);
         let source = SortSource { part: &view, direction, names: &self.names, meter: &meter };

@@ -86,6 +86,9 @@ impl<'f> Found<'f> {
         if after.is_some_and(|cursor| cursor.values.len() != self.query.sort.len()) {
             return Err(SearchError::InvalidCursor);
         }
+        // As `least` counts what it orders.
+        let orders = self.query.sort.len() as u64;
+        self.search.meter.count_set(self.total().saturating_mul(8 * orders))?;
         let mut entries = match self.containers {
             Some(_) => self.containers_after(after)?,
             None => self.first(after, count + 1)?,
@@ -144,7 +147,7 @@ impl<'f> Found<'f> {
         let parts = self.search.parts.len();
         for (at, docs) in self.docs.iter().enumerate().filter(|(_, docs)| !docs.is_empty()) {
             let (of, part) = (at / parts, at % parts);
-            self.search.meter.charge(docs.len())?;
+            self.search.meter.charge_seen(docs.len())?;
             self.search.parts[part].read(|content| {
                 let columns = self.columns(content, of, docs)?;
                 for doc in docs {
@@ -262,7 +265,7 @@ fn containers(
     query: &Query,
     docs: &[RoaringBitmap],
 ) -> Result<Vec<RoaringBitmap>, SearchError> {
-    search.meter.charge(docs.iter().map(RoaringBitmap::len).sum())?;
+    search.meter.charge_seen(docs.iter().map(RoaringBitmap::len).sum())?;
     let parts = search.parts.iter().enumerate();
     let each = parts.map(|(at, part)| {
         let of_part = (0..query.types.len()).map(|of| &docs[of * search.parts.len() + at]);
