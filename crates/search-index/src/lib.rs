@@ -30,6 +30,7 @@ mod left_out;
 mod names;
 mod part;
 mod parts;
+mod places;
 mod postings;
 mod prepare;
 mod search;

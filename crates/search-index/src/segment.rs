@@ -14,6 +14,7 @@ use crate::documents::{Document, Documents};
 use crate::facet::Facet;
 use crate::key::unconverted_unit;
 use crate::part::{ByDocument, DocumentPlaces, Keys, Part, Units};
+use crate::places::filled;
 use crate::postings::{Postings, Union};
 use crate::sort::{SortSource, SortView, SortViewKey};
 
@@ -178,7 +179,7 @@ impl Part for Segment {
                 self.dictionary.postings(place).for_each(|doc| pairs.push((doc, place)));
             }
             pairs.sort_unstable();
-            let pairs: DocumentPlaces = pairs.into();
+            let pairs: DocumentPlaces = filled(pairs, self.documents.len()).into();
             self.by_document.write().insert(facet, Arc::clone(&pairs));
             pairs
         });
