@@ -36,6 +36,7 @@ mod merge;
 mod names;
 mod part;
 mod parts;
+mod places;
 mod postings;
 mod prepare;
 mod search;

@@ -353,10 +353,8 @@ impl<'s> Search<'s> {
                 // to look up a document's keys.
                 if docs.len() < keys * 16 {
                     let by_document = content.by_document(facet);
-                    for doc in docs {
-                        self.meter.charge(1)?;
-                        by_document.of(doc).into_iter().for_each(&mut each);
-                    }
+                    self.meter.charge(docs.len())?;
+                    by_document.each_of(docs.iter(), &mut each);
                     return Ok::<_, SearchError>(());
                 }
                 for (key, postings) in content.range(facet, &[], None) {
