@@ -75,6 +75,17 @@ impl Hash for Criteria {
 }
 
 impl Criteria {
+    /// Checks that the caller may ask for resources of a type by criteria at all.
+    ///
+    /// # Errors
+    /// When the caller may not search the type.
+    pub(crate) fn may_be_asked(call: &Call<'_>, of: &ResourceType) -> Result<(), ServerError> {
+        match contract::decide(call.grant, &Interaction::SearchType(of.clone())) {
+            Decision::Deny(reason) => Err(ServerError::Denied(reason)),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads the criteria after `Type?`, for the caller. What codes mean is what they mean now: a
     /// snapshot that a commit is prepared on is taken before, so that what comes between is told
     /// by the condition.
