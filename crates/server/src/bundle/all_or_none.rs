@@ -18,11 +18,9 @@ use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::exchange::patches;
+use crate::interactions::retries::Retries;
 use crate::interactions::{conditional_update, create, update, write};
 use crate::validation::{self, Judged, NotCommitted};
-
-/// How often a transaction is planned again when others touched what it looked up.
-const TRIES: usize = 16;
 
 pub(crate) async fn transaction(
     context: &Context<'_>,
@@ -31,7 +29,8 @@ pub(crate) async fn transaction(
 ) -> Result<Answer, ServerError> {
     let targets = targets(context, requests)?;
     let mut judged = BTreeMap::new();
-    for _ in 0..TRIES {
+    let mut retries = Retries::new(&*context.server.clock);
+    loop {
         let snapshot = context.counted(context.database.snapshot(Visibility::everything()));
         let patches = Patches::of(context, &snapshot, bundle, &targets).await?;
         let documents = patches.documents()?;
@@ -59,14 +58,16 @@ pub(crate) async fn transaction(
                 let whole = (bundle, &*targets);
                 return respond(context, whole, (&entries, &judged), &committed).await;
             }
-            Err(NotCommitted::Commit(CommitError::Raced)) => {}
+            Err(NotCommitted::Commit(CommitError::Raced)) => retries.again().await?,
             // What is patched is the newest version; which one is expected, the plan judges.
             Err(NotCommitted::Commit(CommitError::Precondition { change, .. }))
-                if is_patch(&targets, &entry_of, change) => {}
+                if is_patch(&targets, &entry_of, change) =>
+            {
+                retries.again().await?;
+            }
             Err(error) => return Err(failed(context, &targets, &entry_of, error)),
         }
     }
-    Err(ServerError::Contended)
 }
 
 /// What the entries ask for.

@@ -25,6 +25,7 @@ use fhir_validation::{Options, Validator};
 use fhir_xml::Places;
 
 use crate::quarantine::Shelf;
+use crate::terminology;
 
 pub(crate) use at_write::{Judged, Judgement, judge, outcome};
 pub use packages::{AddedPackages, Archive, ListedPackage, PackagesError, list};
@@ -39,6 +40,8 @@ pub struct Validation {
     pub(crate) policy: WritePolicy,
     /// None where the FHIR version has no validator here.
     current: Option<RwLock<Arc<Definitions>>>,
+    /// Code systems and value sets: FHIR's, those of packages, and the tenant's own.
+    pub(crate) terminology: terminology::Definitions,
     /// Changes of the packages wait for each other.
     turn: tokio::sync::Mutex<()>,
     /// What was set apart as invalid.
@@ -146,7 +149,13 @@ impl Validation {
     #[must_use]
     pub fn new(policy: WritePolicy, fhir_version: &str) -> Self {
         let current = has_validator(fhir_version).then(|| RwLock::new(Definitions::r4()));
-        Self { policy, current, turn: tokio::sync::Mutex::default(), shelf: Shelf::default() }
+        Self {
+            policy,
+            current,
+            terminology: terminology::Definitions::of(fhir_version),
+            turn: tokio::sync::Mutex::default(),
+            shelf: Shelf::default(),
+        }
     }
 
     /// The definitions as they are now; none where the FHIR version has no validator here.
