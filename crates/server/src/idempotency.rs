@@ -130,13 +130,7 @@ pub(crate) fn came_between(done: &Result<Answer, ServerError>) -> bool {
 
 /// The answer to a create, update or delete that was carried out.
 pub(crate) async fn answer(call: &Call<'_>, answered: &Answered) -> Result<Answer, ServerError> {
-    match &call.interaction {
-        Interaction::Create(_) => call.unrestricted()?,
-        Interaction::Update(instance) | Interaction::Patch(instance) => {
-            update::may_write(call, instance)?;
-        }
-        _ => call.unrestricted()?,
-    }
+    allowed(call)?;
     let Some((entry, written)) = answered.versions.first() else {
         return wrote_nothing(call, answered).await;
     };
@@ -152,6 +146,16 @@ pub(crate) async fn answer(call: &Call<'_>, answered: &Answered) -> Result<Answe
         return Ok(Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) });
     }
     write::answer(call, &entry.resource_type, &entry.id, (answered.t, *written)).await
+}
+
+/// Whether the caller may do now what was done then.
+pub(crate) fn allowed(call: &Call<'_>) -> Result<(), ServerError> {
+    match &call.interaction {
+        Interaction::Update(instance) | Interaction::Patch(instance) => {
+            update::may_write(call, instance).map(drop)
+        }
+        _ => call.unrestricted(),
+    }
 }
 
 /// A deletion of what was not there.

@@ -58,7 +58,6 @@ pub(crate) struct Server {
     pub(crate) holding: Arc<holding::Holding>,
     pub(crate) large: large::Turns,
     pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
-    pub(crate) terminologies: BTreeMap<TenantName, terminology::Definitions>,
     pub(crate) validations: BTreeMap<TenantName, Arc<Validation>>,
     pub(crate) secret: ChannelSecret,
     pub(crate) page_key: PageKey,

@@ -105,13 +105,6 @@ pub async fn run(
             config.limits.held_bytes,
             Pace { grace: config.limits.body_grace, rate: config.limits.body_rate },
         ),
-        terminologies: databases
-            .iter()
-            .map(|(tenant, database)| {
-                let version = database.schema().fhir_version();
-                (tenant.clone(), crate::terminology::Definitions::of(version))
-            })
-            .collect(),
         validations,
         large: Turns::new(),
         databases,

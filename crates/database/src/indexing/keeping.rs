@@ -98,6 +98,10 @@ fn basis(by: &IndexedBy, fhir_version: &str, keys: Option<&Keyring>) -> [u8; 32]
     for package in by.extractor.definitions().packages() {
         put(&package.to_string());
     }
+    // One may come back under its name and version with other value sets.
+    for digest in by.extractor.definitions().digests() {
+        put(&format!("{digest:?}"));
+    }
     for parameter in by.extractor.parameters().all() {
         put(&parameter.resource_type);
         put(parameter.code());

@@ -6,14 +6,12 @@ use fhir_core::{ResourceId, ResourceType};
 use http::StatusCode;
 
 use super::preconditions::expected;
+use super::retries::Retries;
 use super::write;
 use crate::call::{Answer, Call};
 use crate::criteria::Criteria;
 use crate::error::ServerError;
 use crate::validation::NotCommitted;
-
-/// How often it is prepared again when others touched what it looks for.
-const TRIES: usize = 16;
 
 /// Deleting what nothing matches succeeds and writes nothing (HTTP-136).
 pub(crate) async fn conditional_delete(
@@ -22,7 +20,8 @@ pub(crate) async fn conditional_delete(
 ) -> Result<Answer, ServerError> {
     call.unrestricted()?;
     let most = call.server.limits.conditional_deletes.saturating_add(1);
-    for _ in 0..TRIES {
+    let mut retries = Retries::new(&*call.server.clock);
+    loop {
         let snapshot = call.snapshot(Visibility::everything());
         // Read after that, so that what codes mean is no older.
         let criteria = Criteria::read(call, of, call.query).await?;
@@ -52,11 +51,10 @@ pub(crate) async fn conditional_delete(
                 };
                 return Ok(Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) });
             }
-            Err(NotCommitted::Commit(CommitError::Raced)) => {}
+            Err(NotCommitted::Commit(CommitError::Raced)) => retries.again().await?,
             Err(error) => return Err(write::refused(error).1),
         }
     }
-    Err(ServerError::Contended)
 }
 
 /// What is expected of each of the matches.
