@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use fhir_search::Direction;
 use parking_lot::RwLock;
@@ -41,18 +40,18 @@ pub(crate) struct Source<'a> {
 /// No document has this number.
 pub(crate) const DROPPED: u32 = u32::MAX;
 
-/// A merge looks up so often whether it is to stop: after so many keys.
+/// A merge looks up so often whether it goes on: after so many keys.
 const BETWEEN_LOOKS: u64 = 4096;
 
 impl Segment {
-    /// Puts the keys of `sources`, whose documents follow one another, into one segment. `None`
-    /// when it was stopped.
+    /// Puts the keys of `sources`, whose documents follow one another, into one segment. Every few
+    /// milliseconds `goes_on` is asked; `None` when it says no.
     pub(crate) fn build(
         documents: Vec<Document>,
         sources: Vec<Source<'_>>,
-        stop: &AtomicBool,
+        goes_on: &dyn Fn() -> bool,
     ) -> Option<Self> {
-        Some(Self::new(documents, merge(sources, stop)?))
+        Some(Self::new(documents, merge(sources, goes_on)?))
     }
 
     /// A segment of documents in the order of the log and their keys.
@@ -200,13 +199,13 @@ impl Part for Segment {
 
 /// Merges sorted keys. Of a key that several sources have, the documents come in the order of the
 /// sources, which is ascending.
-fn merge(sources: Vec<Source<'_>>, stop: &AtomicBool) -> Option<Dictionary> {
+fn merge(sources: Vec<Source<'_>>, goes_on: &dyn Fn() -> bool) -> Option<Dictionary> {
     let mut dictionary = Dictionary::default();
     let mut sources: Vec<_> =
         sources.into_iter().map(|source| (source.keys.peekable(), source.numbers)).collect();
     let mut docs = Vec::new();
     for looked_at in 0_u64.. {
-        if looked_at.is_multiple_of(BETWEEN_LOOKS) && stop.load(Ordering::Relaxed) {
+        if looked_at.is_multiple_of(BETWEEN_LOOKS) && !goes_on() {
             return None;
         }
         let least = sources.iter_mut().filter_map(|(keys, _)| {
