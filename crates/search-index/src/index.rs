@@ -35,6 +35,8 @@ pub struct Index {
     pub(crate) left_out: LeftOut,
     /// Held by whoever makes segments.
     pub(crate) settling: Mutex<()>,
+    /// Parts that others have taken the place of, as long as a reader may have them.
+    pub(crate) replaced: Mutex<Vec<Content>>,
     /// The greatest `t` that can be searched.
     pub(crate) newest: AtomicU64,
     /// The least `t` that can be searched: of what ended before, some is no longer there.
@@ -160,6 +162,7 @@ impl Index {
             writer: Mutex::new(Head { t: T::ZERO, instant: Instant::MIN }),
             left_out: LeftOut::default(),
             settling: Mutex::new(()),
+            replaced: Mutex::default(),
             newest: AtomicU64::new(0),
             oldest: AtomicU64::new(0),
             memory: Memory::of(bytes),
@@ -283,6 +286,7 @@ impl Index {
             }
         }
         self.drop_purged();
+        self.drop_replaced();
     }
 
     /// How many documents there are: as [`Index::size`] says, and found sooner.

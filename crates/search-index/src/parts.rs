@@ -34,6 +34,16 @@ pub(crate) enum Content {
 /// after a tail.
 pub(crate) type Parts = Vec<PartRef>;
 
+impl Content {
+    /// Whether anyone else has it.
+    pub(crate) fn is_shared(&self) -> bool {
+        match self {
+            Self::Segment(segment) => Arc::strong_count(segment) > 1,
+            Self::Tail(tail) => Arc::strong_count(tail) > 1,
+        }
+    }
+}
+
 impl PartRef {
     /// An empty tail.
     pub(crate) fn tail() -> Self {
