@@ -1,9 +1,10 @@
 //! What the server is told when it starts.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{PageKey, PublicBase};
+use crate::{Denials, PageKey, PublicBase};
 
 /// Where the server answers and within which bounds.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct ServerConfig {
     /// What links to other pages are sealed with: kept with the data, so that they outlive a
     /// restart.
     pub page_key: PageKey,
+    /// Where the reasons of denials are kept.
+    pub denials: Arc<Denials>,
     /// Bounds.
     pub limits: Limits,
 }

@@ -12,6 +12,7 @@ mod call;
 mod channel;
 mod config;
 mod criteria;
+mod denials;
 mod dispatch;
 mod error;
 mod error_answer;
@@ -35,6 +36,7 @@ mod validation;
 
 pub use base::{InvalidPublicBase, PublicBase};
 pub use config::{Limits, ServerConfig};
+pub use denials::{Denial, Denials};
 pub use page_link::PageKey;
 pub use quarantine::{
     Asked, Defect, Defects, Listed, ListedItem, Outcome, Quarantine, QuarantineError,
@@ -56,6 +58,7 @@ pub(crate) struct Server {
     pub(crate) base: PublicBase,
     pub(crate) limits: Limits,
     pub(crate) holding: Arc<holding::Holding>,
+    pub(crate) denials: Arc<Denials>,
     pub(crate) large: large::Turns,
     pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
     pub(crate) terminologies: BTreeMap<TenantName, terminology::Definitions>,

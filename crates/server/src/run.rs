@@ -101,6 +101,7 @@ pub async fn run(
             .collect(),
         base: config.public_base,
         limits: config.limits,
+        denials: config.denials,
         holding: Holding::new(
             config.limits.held_bytes,
             Pace { grace: config.limits.body_grace, rate: config.limits.body_rate },
