@@ -12,6 +12,7 @@ use store::T;
 
 use crate::documents::{Document, DocumentOf, Ending, LogPlace, Ordinal};
 use crate::error::SearchError;
+use crate::kept::Restrictions;
 use crate::left_out::LeftOut;
 use crate::memory::Memory;
 use crate::names::{Names, Numbers};
@@ -26,12 +27,16 @@ pub struct Index {
     pub(crate) names: RwLock<Names>,
     pub(crate) numbers: RwLock<Numbers>,
     pub(crate) parts: RwLock<Arc<Parts>>,
+    /// By what searches were restricted lately.
+    pub(crate) restrictions: Restrictions,
     /// Held by whoever changes which versions have ended, or which parts there are.
     pub(crate) writer: Mutex<Head>,
     /// How often what a parameter finds could not be had from a resource.
     pub(crate) left_out: LeftOut,
     /// Held by whoever makes segments.
     pub(crate) settling: Mutex<()>,
+    /// Parts that others have taken the place of, as long as a reader may have them.
+    pub(crate) replaced: Mutex<Vec<Content>>,
     /// The greatest `t` that can be searched.
     pub(crate) newest: AtomicU64,
     /// The least `t` that can be searched: of what ended before, some is no longer there.
@@ -153,9 +158,11 @@ impl Index {
             names: RwLock::default(),
             numbers: RwLock::default(),
             parts: RwLock::new(Arc::new(vec![PartRef::tail()])),
+            restrictions: Restrictions::default(),
             writer: Mutex::new(Head { t: T::ZERO, instant: Instant::MIN }),
             left_out: LeftOut::default(),
             settling: Mutex::new(()),
+            replaced: Mutex::default(),
             newest: AtomicU64::new(0),
             oldest: AtomicU64::new(0),
             memory: Memory::of(bytes),
@@ -279,6 +286,7 @@ impl Index {
             }
         }
         self.drop_purged();
+        self.drop_replaced();
     }
 
     /// How many documents there are: as [`Index::size`] says, and found sooner.
@@ -294,14 +302,14 @@ impl Index {
         let parts = Arc::clone(&self.parts.read());
         let (loaded, evicted) = self.memory.counts();
         let held = self.memory.held();
-        let bytes = self.names.read().size();
+        let bytes = self.names.read().size() + self.restrictions.size();
         let mut size = Size { bytes, held, loaded, evicted, ..Size::default() };
         for part in parts.iter() {
             size.documents += u64::from(part.read(|content| content.documents().len()));
             size.bytes += match &part.content {
                 Content::Segment(segment) => {
                     size.segments += 1;
-                    segment.size()
+                    segment.size() + part.kept.size()
                 }
                 Content::Tail(tail) => tail.read().size(),
             };

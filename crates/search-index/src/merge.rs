@@ -2,7 +2,6 @@
 //! elsewhere no more is in memory at once than one facet of each.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::dictionary::DictionaryBuilder;
 use crate::facet::Facet;
@@ -27,12 +26,12 @@ pub(crate) enum SourceOf<'a> {
 /// No document has this number.
 pub(crate) const DROPPED: u32 = u32::MAX;
 
-/// A merge looks up so often whether it is to stop: after so many keys.
+/// A merge looks up so often whether it goes on: after so many keys.
 const BETWEEN_LOOKS: u64 = 4096;
 
 /// Merges the keys of parts whose documents follow one another. `None` when it was stopped, or
 /// when some keys could not be read.
-pub(crate) fn merge(sources: &[Source<'_>], stop: &AtomicBool) -> Option<Vec<FacetOf>> {
+pub(crate) fn merge(sources: &[Source<'_>], goes_on: &dyn Fn() -> bool) -> Option<Vec<FacetOf>> {
     let mut facets = BTreeSet::new();
     for source in sources {
         match source.of {
@@ -42,7 +41,7 @@ pub(crate) fn merge(sources: &[Source<'_>], stop: &AtomicBool) -> Option<Vec<Fac
     }
     let mut merged = Vec::with_capacity(facets.len());
     for facet in facets {
-        if let Some((summary, keys)) = merge_facet(facet, sources, stop)?.finish() {
+        if let Some((summary, keys)) = merge_facet(facet, sources, goes_on)?.finish() {
             merged.push((facet, summary, Some(keys)));
         }
     }
@@ -54,7 +53,7 @@ pub(crate) fn merge(sources: &[Source<'_>], stop: &AtomicBool) -> Option<Vec<Fac
 fn merge_facet(
     facet: Facet,
     sources: &[Source<'_>],
-    stop: &AtomicBool,
+    goes_on: &dyn Fn() -> bool,
 ) -> Option<DictionaryBuilder> {
     let mut of_segments = Vec::with_capacity(sources.len());
     for source in sources {
@@ -77,7 +76,7 @@ fn merge_facet(
         .collect();
     let (mut merged, mut docs) = (DictionaryBuilder::default(), Vec::new());
     for looked_at in 0_u64.. {
-        if looked_at.is_multiple_of(BETWEEN_LOOKS) && stop.load(Ordering::Relaxed) {
+        if looked_at.is_multiple_of(BETWEEN_LOOKS) && !goes_on() {
             return None;
         }
         let least = each.iter_mut().filter_map(|(keys, _)| keys.peek().map(|(key, _)| *key));

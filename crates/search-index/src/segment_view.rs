@@ -10,6 +10,7 @@ use crate::documents::Documents;
 use crate::facet::Facet;
 use crate::key::unconverted_unit;
 use crate::part::{ByDocument, DocumentPlaces, Keys, Part, Units};
+use crate::places::filled;
 use crate::postings::{Postings, Union};
 use crate::segment::{DerivedView, Segment, ViewKey};
 use crate::sort::{SortView, SortViewKey};
@@ -122,8 +123,9 @@ impl Part for SegmentView<'_> {
         let pairs = match self.segment.view(key, self.now) {
             Some(DerivedView::ByDocument(pairs)) => pairs,
             _ => {
-                let pairs = dictionary.by_document(self.segment.documents.len());
-                let pairs: DocumentPlaces = pairs.into();
+                let documents = self.segment.documents.len();
+                let pairs: DocumentPlaces =
+                    filled(dictionary.by_document(documents), documents).into();
                 let view = DerivedView::ByDocument(Arc::clone(&pairs));
                 self.segment.keep(key, &view, self.now);
                 pairs

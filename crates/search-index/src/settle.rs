@@ -8,7 +8,7 @@ use fhir_core::Instant;
 use fhir_search::Direction;
 use store::T;
 
-use crate::cost::Meter;
+use crate::cost::{Counts, Meter};
 use crate::documents::{Document, Ending, Superseded};
 use crate::index::Index;
 use crate::memory::Memory;
@@ -55,27 +55,82 @@ impl Index {
     /// As [`Index::settle`], but given up when `stop` turns true: then nothing is changed.
     pub fn settle_unless(&self, stop: &AtomicBool, horizon: Instant) -> Settled {
         let _settling = self.settling.lock();
-        let parts = Arc::clone(&self.parts.read());
-        let full = parts.iter().take(parts.len() - 1).position(|it| it.as_segment().is_none());
-        let stale = || parts.iter().position(|part| is_stale(part, horizon)).map(|at| at..at + 1);
-        let chosen = full
-            .map(|at| at..at + 1)
-            .or_else(|| choose(&parts, self.memory.budget as u64))
-            .or_else(stale);
-        let Some(chosen) = chosen else {
-            return Settled::Nothing;
+        let settled = match self.settle_a_full_tail(stop, horizon) {
+            Settled::Some => Settled::Some,
+            Settled::Nothing => self.settle_segments(stop, horizon),
         };
-        match self.replace(&parts[chosen], horizon, stop) {
-            Some(()) => Settled::Some,
+        self.drop_replaced();
+        settled
+    }
+
+    /// Makes a segment of the first tail that is full.
+    fn settle_a_full_tail(&self, stop: &AtomicBool, horizon: Instant) -> Settled {
+        let parts = Arc::clone(&self.parts.read());
+        let mut full = parts.iter().take(parts.len() - 1).filter(|it| it.as_segment().is_none());
+        let Some(tail) = full.next().cloned() else { return Settled::Nothing };
+        drop(parts);
+        self.replace_by_and_by(&[tail], horizon, stop, &|| !stop.load(Ordering::Relaxed))
+    }
+
+    /// Makes one of several segments, or writes one anew.
+    fn settle_segments(&self, stop: &AtomicBool, horizon: Instant) -> Settled {
+        let inputs = {
+            let parts = Arc::clone(&self.parts.read());
+            let stale = || parts.iter().position(|it| is_stale(it, horizon)).map(|at| at..at + 1);
+            let Some(chosen) = choose(&parts, self.memory.budget as u64).or_else(stale) else {
+                return Settled::Nothing;
+            };
+            parts[chosen].to_vec()
+        };
+        // It may take seconds. Searches read tails under their lock: those that fill meanwhile do
+        // not wait for it.
+        let goes_on = || {
+            while self.settle_a_full_tail(stop, horizon) == Settled::Some {
+                self.drop_replaced();
+            }
+            std::thread::yield_now();
+            !stop.load(Ordering::Relaxed)
+        };
+        self.replace_by_and_by(&inputs, horizon, stop, &goes_on)
+    }
+
+    /// As [`Index::replace`]. What was there stays until no reader has it any more, so that it is
+    /// taken apart here, which takes milliseconds, and not by whoever answers a search.
+    fn replace_by_and_by(
+        &self,
+        inputs: &[PartRef],
+        horizon: Instant,
+        stop: &AtomicBool,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Settled {
+        match self.replace_while(inputs, horizon, stop, goes_on) {
             None => Settled::Nothing,
+            Some(()) => {
+                let contents = inputs.iter().map(|part| part.content.clone());
+                self.replaced.lock().extend(contents);
+                Settled::Some
+            }
         }
     }
 
-    /// How many tails are full and wait to be settled.
+    /// Drops those replaced parts that no reader has any more.
+    pub(crate) fn drop_replaced(&self) {
+        let mut replaced = self.replaced.lock();
+        let dropped: Vec<_> = replaced.extract_if(.., |content| !content.is_shared()).collect();
+        drop(replaced);
+        drop(dropped);
+    }
+
+    /// How many bytes the tails take, about, that are full and wait to be settled.
     #[must_use]
-    pub fn unsettled(&self) -> usize {
+    pub fn unsettled_bytes(&self) -> usize {
         let parts = Arc::clone(&self.parts.read());
-        parts.iter().filter(|part| part.as_segment().is_none()).count().saturating_sub(1)
+        let full = parts.iter().take(parts.len() - 1);
+        full.map(|part| match &part.content {
+            Content::Segment(_) => 0,
+            Content::Tail(tail) => tail.read().size(),
+        })
+        .sum()
     }
 
     /// Lets the next commits go to another tail, so that this one can be settled before it is
@@ -118,7 +173,7 @@ impl Index {
             return;
         }
         let parts = Arc::clone(&self.parts.read());
-        let meter = Meter::new(u64::MAX, stop);
+        let meter = Meter::new(u64::MAX, Counts::LookedAt, stop);
         let direction = Direction::Ascending;
         let view = SegmentView::of(segment);
         let source = SortSource { part: &view, direction, names: &self.names, meter: &meter };
@@ -136,8 +191,19 @@ impl Index {
         horizon: Instant,
         stop: &AtomicBool,
     ) -> Option<()> {
+        self.replace_while(inputs, horizon, stop, &|| !stop.load(Ordering::Relaxed))
+    }
+
+    /// The same, given up when `goes_on` says no, which is asked every few milliseconds.
+    fn replace_while(
+        &self,
+        inputs: &[PartRef],
+        horizon: Instant,
+        stop: &AtomicBool,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Option<()> {
         let mut merge = Merge::new(inputs, horizon);
-        let segment = merge.build(inputs, &self.memory, stop)?;
+        let segment = merge.build(inputs, &self.memory, goes_on)?;
         self.make_views(&segment, stop);
         merge.take_endings(inputs);
         // What is dropped must not be missed by a search that begins now.
@@ -245,7 +311,7 @@ impl Merge {
         &mut self,
         inputs: &[PartRef],
         memory: &Arc<Memory>,
-        stop: &AtomicBool,
+        goes_on: &dyn Fn() -> bool,
     ) -> Option<Segment> {
         let documents = std::mem::take(&mut self.documents);
         // One by one, since a tail is read under its lock: no commit writes into these.
@@ -265,7 +331,7 @@ impl Merge {
                 };
                 Some(Source { of, numbers })
             });
-        let facets = merge(&sources.collect::<Vec<_>>(), stop)?;
+        let facets = merge(&sources.collect::<Vec<_>>(), goes_on)?;
         Some(Segment::new(documents, facets, None, memory))
     }
 
@@ -292,5 +358,65 @@ impl Merge {
         if !purged.is_empty() {
             self.superseded.purge(&purged);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use fhir_core::{Instant, VersionId};
+    use store::T;
+
+    use super::{Content, Index, Settled};
+    use crate::facet::Facet;
+    use crate::index::Change;
+    use crate::prepare::{Prepared, PreparedKey};
+
+    /// One more resource, in a tail that is closed then.
+    fn add(index: &Index) {
+        let t = index.head().next();
+        let prepared = Prepared {
+            resource_type: "Patient".parse().unwrap(),
+            id: format!("p{t}").parse().unwrap(),
+            keys: vec![PreparedKey::Ready(Facet::TYPE, b"Patient"[..].into())],
+            contained: Vec::new(),
+        };
+        let instant = Instant::from_micros(t.get().cast_signed());
+        let change = Change::Put { prepared, version: VersionId::FIRST };
+        index.apply(t, instant, vec![change]).unwrap();
+        index.close_tail();
+    }
+
+    #[test]
+    fn a_tail_that_is_full_does_not_wait_for_a_merge_to_end() {
+        let index = Index::default();
+        for _ in 0..super::MERGED_AT_ONCE {
+            add(&index);
+            assert_eq!(
+                index.settle_a_full_tail(&AtomicBool::new(false), Instant::MIN),
+                Settled::Some
+            );
+        }
+        add(&index);
+        assert!(index.unsettled_bytes() > 0);
+        assert_eq!(index.settle_segments(&AtomicBool::new(false), Instant::MIN), Settled::Some);
+        assert_eq!((index.unsettled_bytes(), index.size().segments), (0, 2));
+        assert_eq!((index.size().documents, index.head()), (5, T::new(5)));
+    }
+
+    #[test]
+    fn what_was_replaced_is_taken_apart_by_who_settles_and_not_by_the_last_to_read_it() {
+        let index = Index::default();
+        add(&index);
+        let reader = Arc::clone(&index.parts.read());
+        let Content::Tail(tail) = &reader[0].content else { panic!("it is settled") };
+        let tail = Arc::downgrade(tail);
+        assert_eq!(index.settle(Instant::MIN), Settled::Some);
+        drop(reader);
+        assert!(tail.upgrade().is_some());
+        assert_eq!(index.settle(Instant::MIN), Settled::Nothing);
+        assert!(tail.upgrade().is_none());
     }
 }

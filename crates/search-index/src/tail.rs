@@ -22,7 +22,10 @@ pub(crate) struct Tail {
     facets: HashMap<Facet, KeyMap, FacetHash>,
     /// The keys of each document.
     keys: Vec<Vec<FacetKey>>,
+    /// Of all keys.
     bytes: usize,
+    /// How many they are, each counted once for each of its documents.
+    listed: usize,
 }
 
 /// A tail with so many documents is full.
@@ -47,6 +50,7 @@ impl Tail {
                 docs.push(doc);
             }
         }
+        self.listed += keys.len();
         self.keys.push(keys);
     }
 
@@ -58,7 +62,8 @@ impl Tail {
     /// About how much memory it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
         let keys: usize = self.facets.values().map(BTreeMap::len).sum();
-        self.bytes + keys * 96 + self.documents.len() as usize * (size_of::<Document>() + 8)
+        let documents = self.documents.len() as usize * (size_of::<Document>() + 8);
+        self.bytes + keys * 96 + self.listed * size_of::<FacetKey>() + documents
     }
 }
 

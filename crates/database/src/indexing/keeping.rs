@@ -83,6 +83,9 @@ pub(crate) enum Outcome {
     Nothing,
 }
 
+/// What a resource is put into the compartments of, by a name that changes with it.
+const COMPARTMENTS: &str = "patients, security contexts, authors";
+
 /// By what an index is, as a hash: whatever changes what it says of a resource, and who was purged.
 fn basis(by: &IndexedBy, fhir_version: &str, keys: Option<&Keyring>) -> [u8; 32] {
     let mut bytes = Vec::new();
@@ -92,11 +95,16 @@ fn basis(by: &IndexedBy, fhir_version: &str, keys: Option<&Keyring>) -> [u8; 32]
     };
     put(env!("CARGO_PKG_VERSION"));
     put(&CONTENT_VERSION.to_string());
+    put(COMPARTMENTS);
     put(fhir_version);
     put(&by.base);
     put(&format!("{:?}", by.zone));
     for package in by.extractor.definitions().packages() {
         put(&package.to_string());
+    }
+    // One may come back under its name and version with other value sets.
+    for digest in by.extractor.definitions().digests() {
+        put(&format!("{digest:?}"));
     }
     for parameter in by.extractor.parameters().all() {
         put(&parameter.resource_type);

@@ -90,6 +90,18 @@ impl Search<'_> {
         includes: &[Include],
         limit: usize,
     ) -> Result<Included, SearchError> {
+        let included = self.meter.uncounted(|| self.collect(hits, includes, limit))?;
+        let asked = hits.len().saturating_mul(includes.len());
+        self.meter.count((asked + included.hits.len()) as u64)?;
+        Ok(included)
+    }
+
+    fn collect(
+        &self,
+        hits: &[Hit],
+        includes: &[Include],
+        limit: usize,
+    ) -> Result<Included, SearchError> {
         let own = hits.iter().filter_map(|hit| self.document(hit));
         let mut newest: Vec<Found> = own.collect();
         let seen = newest.iter().copied().collect();

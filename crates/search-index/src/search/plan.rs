@@ -251,7 +251,7 @@ impl<'p> Planner<'p, '_> {
             part.read(|content| {
                 let Some(postings) = content.get(Facet::TYPE, of.as_bytes()) else { return 0 };
                 match &scope.visible {
-                    Some(visible) if !postings.any_in(visible) => 0,
+                    Some(visible) if !postings.any_in(visible.all()) => 0,
                     _ => postings.len(),
                 }
             })

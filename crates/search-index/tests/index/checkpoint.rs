@@ -147,11 +147,11 @@ fn a_merge_that_is_stopped_changes_nothing() {
     assert_eq!(site.index.settle_unless(&stopped, Instant::MIN), Settled::Nothing);
     assert!(site.index.checkpoint(&stopped).is_none());
     assert_eq!(site.index.size().segments, before.segments);
-    assert_eq!(site.index.unsettled(), 1);
+    assert!(site.index.unsettled_bytes() > 0);
     assert_eq!(site.find("Observation?code=c3").len(), 6);
     site.put(r#"{"resourceType":"Observation","id":"x","code":{"coding":[{"code":"c3"}]}}"#);
     site.settle();
-    assert_eq!(site.index.unsettled(), 0);
+    assert_eq!(site.index.unsettled_bytes(), 0);
     assert_eq!(site.find("Observation?code=c3").len(), 7);
 }
 
