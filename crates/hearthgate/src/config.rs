@@ -100,6 +100,7 @@ pub struct Server {
     pub body_rate: u32,
     pub queue_bytes: usize,
     pub search_versions: u64,
+    pub index_memory: usize,
     pub conditional_deletes: usize,
     pub shared_types: BTreeSet<ResourceType>,
     pub quarantine_items: usize,
@@ -115,6 +116,9 @@ pub struct Storage {
     pub authority_file: Option<PathBuf>,
     pub without_tls: WithoutTls,
 }
+
+/// With less, searches read the same again and again.
+const LEAST_INDEX_MEMORY: usize = 16 << 20;
 
 /// What the command line decides for `serve`, `gateway`, `server` and `check-config`.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -167,6 +171,7 @@ impl Default for Server {
             body_rate: limits.body_rate,
             queue_bytes: database::Options::default().queue_bytes,
             search_versions: limits.search_versions,
+            index_memory: database::Options::default().index_bytes,
             conditional_deletes: limits.conditional_deletes,
             shared_types: BTreeSet::new(),
             quarantine_items: limits.quarantine_items,
@@ -248,6 +253,9 @@ impl Config {
         let contradiction = if (self.server.held_bytes as u64) < self.gateway.body_bytes {
             "`server.held_bytes` is less than `gateway.body_bytes`: a body of that length would \
              never be taken; raise the one or lower the other"
+        } else if self.server.index_memory < LEAST_INDEX_MEMORY {
+            "`server.index_memory` is less than 16777216 (16 MiB): every search would read most of \
+             what it needs from the disk; raise it"
         } else if postgres.is_none() && (password_file.is_some() || authority_file.is_some()) {
             "`storage.postgres_password_file` and `storage.postgres_authority_file` say nothing \
              without `storage.postgres`: name the connection or leave them out"
@@ -477,6 +485,7 @@ mod tests {
         for (text, expected) in [
             ("[server]\nheld_bytes = 1000", "`server.held_bytes` is less"),
             ("[gateway]\nbody_bytes = 300000000", "`server.held_bytes` is less"),
+            ("[server]\nindex_memory = 16777215", "`server.index_memory` is less"),
             ("[storage]\npostgres_password_file = \"p\"", "name the connection"),
             ("[storage]\npostgres_authority_file = \"p\"", "name the connection"),
             (

@@ -422,7 +422,11 @@ impl Process {
         }
         let name = TenantText::new(self.config.tenant.as_str())?;
         let directory = self.config.data.join("tenants").join(name.as_str());
-        let options = Options { queue_bytes: self.config.server.queue_bytes, ..Options::default() };
+        let options = Options {
+            queue_bytes: self.config.server.queue_bytes,
+            index_bytes: self.config.server.index_memory,
+            ..Options::default()
+        };
         let (schema, clock) = (opened.schema, self.clock.clone());
         let (store, sealing) = (opened.store, opened.sealing);
         let database =

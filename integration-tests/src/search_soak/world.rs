@@ -82,6 +82,8 @@ pub(super) struct World {
     keys: Arc<MemoryKeyStore>,
     clock: Arc<SetClock>,
     open: Option<Open>,
+    /// As in [`super::Run::index_memory`].
+    index_memory: Option<usize>,
     /// By what it is indexed.
     pub(super) known: &'static Known,
     pub(super) happened: Happened,
@@ -107,7 +109,7 @@ pub(super) fn of_patients(chance: &mut Chance) -> Visibility {
 
 impl World {
     /// An empty one, open and indexed; `None` where there is no PostgreSQL for it.
-    pub(super) fn new(backend: Backend) -> Option<Self> {
+    pub(super) fn new(backend: Backend, index_memory: Option<usize>) -> Option<Self> {
         let place = match backend {
             Backend::Sled => Place::Sled(tempfile::tempdir().expect("the system gives a folder")),
             Backend::Postgres => Place::Postgres(Postgres::shared()?.database()),
@@ -117,6 +119,7 @@ impl World {
             keys: Arc::default(),
             clock: Arc::new(SetClock(AtomicI64::new(1_800_000_000_000_000))),
             open: None,
+            index_memory,
             known: Known::r4(),
             happened: Happened::default(),
             instants: Vec::new(),
@@ -154,11 +157,16 @@ impl World {
             }
         };
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        let options = Options::default();
+        let default = Options::default();
+        let index_bytes = self.index_memory.unwrap_or(default.index_bytes);
+        let options = Options { index_bytes, ..default };
         let schema = Schema::r4();
         let database =
             Database::open_sealed(Arc::clone(&store), tenant(), schema, clock, options, sealing);
-        let database = database.expect("the database opens");
+        let mut database = database.expect("the database opens");
+        if let (Place::Sled(folder), Some(_)) = (&self.place, self.index_memory) {
+            database = database.keeping_index_in(folder.path().join("index"));
+        }
         self.open = Some(Open { store, database });
         self.index();
     }

@@ -22,20 +22,20 @@ use crate::differential::{BASE, Chance, Known};
 use crate::support::{Clinic, block_on, keyring, put};
 
 /// Begins an index, and waits until it has caught up.
-fn index(clinic: &Clinic) {
+pub(super) fn index(clinic: &Clinic) {
     let extractor = Arc::clone(&EXTRACTOR);
     let by = IndexedBy { extractor, base: BASE.into(), zone: Zone::UTC };
     clinic.database().index_by(by).unwrap();
     assert!(clinic.database().wait_for_index(Duration::from_secs(60)), "it does not catch up");
 }
 
-fn compare(clinic: &Clinic, chance: &mut Chance, queries: u64) {
+pub(super) fn compare(clinic: &Clinic, chance: &mut Chance, queries: u64) {
     for _ in 0..queries {
         compare_one(clinic, chance).unwrap();
     }
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = match fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
         Err(_) => Vec::new(),
@@ -58,7 +58,7 @@ fn put_back(folder: &Path, contents: &[(PathBuf, Vec<u8>)]) {
     }
 }
 
-fn purge(patient: &str, commit: u128) -> Purge {
+pub(super) fn purge(patient: &str, commit: u128) -> Purge {
     Purge {
         patient: patient.parse().unwrap(),
         reason: "asked for by letter".to_owned(),
