@@ -51,6 +51,12 @@ impl<'c> Meter<'c> {
         if self.counts.get() == Counts::LookedAt {
             self.spend(count)?;
         }
+        self.pass(count)
+    }
+
+    /// Looks now and then whether anyone still waits, when so much more was done that costs
+    /// nothing.
+    pub(crate) fn pass(&self, count: u64) -> Result<(), SearchError> {
         let before = self.looked_at.get();
         let after = before.saturating_add(count);
         self.looked_at.set(after);

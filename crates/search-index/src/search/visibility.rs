@@ -88,7 +88,9 @@ impl<'s> Search<'s> {
     /// All documents of a part that satisfy a node.
     fn all_that(&self, content: &dyn Part, node: &Node<'_>) -> Result<RoaringBitmap, SearchError> {
         let mut all = RoaringBitmap::new();
-        all.insert_range(0..content.documents().len());
+        if node.has_complement() {
+            all.insert_range(0..content.documents().len());
+        }
         let evaluation = Evaluation { part: content, meter: &self.meter, universe: &all };
         Ok(evaluation.set(node)?.into_owned())
     }

@@ -5,6 +5,7 @@
 mod checkpoint;
 mod concurrency;
 mod cost;
+mod hidden;
 mod includes;
 mod model;
 mod plan;
