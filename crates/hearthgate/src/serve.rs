@@ -373,6 +373,7 @@ impl Process {
             public_base: public_base.clone(),
             page_key: page_key::open(&self.config.data, &*self.ids)?,
             limits,
+            shared_types: from.shared_types.clone(),
         };
         let version = database.schema().fhir_version();
         let validation = Arc::new(Validation::new(self.config.validation.clone(), version));

@@ -6,6 +6,8 @@ use fhir_core::{Instant, VersionId};
 use roaring::RoaringBitmap;
 use store::T;
 
+use crate::places::first_from;
+
 /// A resource within one index: given at first sight, also to what is only referred to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Ordinal(pub(crate) u32);
@@ -107,6 +109,22 @@ impl Documents {
         let start = sorted.partition_point(|(it, _)| *it < ordinal);
         let in_sorted = sorted[start..].iter().take_while(move |(it, _)| *it == ordinal);
         in_sorted.chain(rest.iter().filter(move |(it, _)| *it == ordinal)).map(|(_, doc)| *doc)
+    }
+
+    /// Calls with each document of these resources, in no order: one is looked for from where the
+    /// one before was found.
+    pub(crate) fn of_all(&self, ordinals: &RoaringBitmap, mut each: impl FnMut(u32)) {
+        let (sorted, rest) = self.by_ordinal.split_at(self.sorted);
+        if let (Some((first, _)), Some((last, _))) = (sorted.first(), sorted.last()) {
+            let mut from = 0;
+            for ordinal in ordinals.range(first.0..=last.0) {
+                from = first_from(sorted, from, Ordinal(ordinal));
+                let own = sorted[from..].iter().take_while(|(it, _)| it.0 == ordinal);
+                own.for_each(|(_, doc)| each(*doc));
+            }
+        }
+        let of_rest = rest.iter().filter(|(ordinal, _)| ordinals.contains(ordinal.0));
+        of_rest.for_each(|(_, doc)| each(*doc));
     }
 
     /// A document and those of the resources that it contains.

@@ -22,7 +22,7 @@ use crate::index::Index;
 use crate::kept::Shown;
 use crate::key::local_ordinal;
 use crate::part::Part;
-use crate::parts::Parts;
+use crate::parts::{PartRef, Parts};
 use crate::postings::{Set, Union};
 use crate::visible::Visible;
 use fhir_search::Codes;
@@ -125,6 +125,7 @@ impl Index {
         if let Visible::Any(parts) = visible {
             search.restrict_to(parts, context)?;
         }
+        search.require_whole()?;
         Ok(search)
     }
 }
@@ -136,7 +137,7 @@ impl<'s> Search<'s> {
         t: T,
         (context, meter): (Context<'s>, Meter<'s>),
     ) -> Self {
-        let scope = |part: &crate::parts::PartRef| Scope {
+        let scope = |part: &PartRef| Scope {
             end: part.read(|content| content.documents().up_to(t)),
             ended: part.superseded.read().at(t),
             visible: None,
@@ -176,7 +177,23 @@ impl<'s> Search<'s> {
                 found.push(self.documents(part, of.resource_type.as_str(), &node, among)?);
             }
         }
-        Found::new(self, query, found)
+        let found = Found::new(self, query, found)?;
+        self.require_whole()?;
+        Ok(found)
+    }
+
+    /// Whether all that was asked for could be read. Parts that cannot be read are read as if they
+    /// had no keys, so that nothing may be answered before this was asked.
+    ///
+    /// # Errors
+    /// [`SearchError::Unreadable`] when something could not be read, or the index begins anew.
+    pub(crate) fn require_whole(&self) -> Result<(), SearchError> {
+        let mut segments = self.parts.iter().filter_map(PartRef::as_segment);
+        let is_harmed = segments.any(|segment| segment.failure().is_some());
+        match is_harmed || self.t > self.index.head() {
+            true => Err(SearchError::Unreadable),
+            false => Ok(()),
+        }
     }
 
     fn type_node<'q>(
@@ -336,10 +353,8 @@ impl<'s> Search<'s> {
                 // to look up a document's keys.
                 if docs.len() < keys * 16 {
                     let by_document = content.by_document(facet);
-                    for doc in docs {
-                        self.meter.charge(1)?;
-                        by_document.of(doc).into_iter().for_each(&mut each);
-                    }
+                    self.meter.charge(docs.len())?;
+                    by_document.each_of(docs.iter(), &mut each);
                     return Ok::<_, SearchError>(());
                 }
                 for (key, postings) in content.range(facet, &[], None) {

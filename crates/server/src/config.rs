@@ -1,7 +1,10 @@
 //! What the server is told when it starts.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use fhir_core::ResourceType;
 
 use crate::{PageKey, PublicBase};
 
@@ -19,6 +22,9 @@ pub struct ServerConfig {
     pub page_key: PageKey,
     /// Bounds.
     pub limits: Limits,
+    /// Types without a patient of their own, such as Practitioner: whoever may read or search
+    /// within patients' compartments reads and searches all of them.
+    pub shared_types: BTreeSet<ResourceType>,
 }
 
 /// Bounds of one request.

@@ -9,14 +9,12 @@ use roaring::RoaringBitmap;
 
 use super::node::Check;
 use super::{Node, Resolver};
-use crate::documents::Ordinal;
 use crate::error::SearchError;
 use crate::facet::{Facet, View};
 use crate::key::{
     KeyRange, Reader, ReferenceKey, Writer, canonical_prefix, canonicals, code_prefix,
     local_ordinal, read_reference_key, read_token,
 };
-use crate::prepare::is_contained;
 use crate::search::{Among, Search};
 
 /// Canonical URLs with the versions that something with such a URL has.
@@ -86,15 +84,7 @@ impl<'q> Resolver<'_, 'q> {
 
     /// Takes out what is contained, to which nothing leads from outside its container.
     pub(super) fn without_contained(&self, mut ordinals: RoaringBitmap) -> RoaringBitmap {
-        let is_any = |part: &crate::parts::PartRef| {
-            part.read(|content| content.count_keys(Facet::CONTAINED, &[], None) > 0)
-        };
-        if self.search.parts.iter().any(is_any) {
-            let names = self.search.index.names.read();
-            let inner = ordinals.iter().filter(|it| is_contained(names.id_text(Ordinal(*it))));
-            let inner: RoaringBitmap = inner.collect();
-            ordinals -= inner;
-        }
+        ordinals -= self.search.index.names.read().contained();
         ordinals
     }
 }

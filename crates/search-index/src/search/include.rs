@@ -124,8 +124,10 @@ impl Search<'_> {
             is_first = false;
         }
         let added = collected.added.iter().filter_map(|(part, doc)| self.hit(*part, *doc));
+        let hits = added.collect();
+        self.require_whole()?;
         let Collected { is_cut, lacks_a_version, .. } = collected;
-        Ok(Included { hits: added.collect(), is_cut, lacks_a_version })
+        Ok(Included { hits, is_cut, lacks_a_version })
     }
 
     /// The references that an include follows, each with the type that has it.

@@ -204,6 +204,7 @@ impl<'s> Search<'s> {
         }
         let types: u64 = plan.types.iter().map(|it| it.cost).sum();
         plan.cost = types + plan.sort + plan.includes;
+        self.require_whole()?;
         Ok(plan)
     }
 }
