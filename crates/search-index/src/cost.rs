@@ -96,7 +96,8 @@ impl<'c> Meter<'c> {
 
     fn spend(&self, count: u64) -> Result<(), SearchError> {
         let spent = self.spent.get().saturating_add(count);
-        self.spent.set(spent);
+        // By how much it is too much depends on how much is looked at at once.
+        self.spent.set(spent.min(self.limit.saturating_add(1)));
         if spent > self.limit {
             return Err(SearchError::TooCostly { limit: self.limit });
         }
