@@ -17,6 +17,11 @@ use crate::segment::Segment;
 const DOCUMENTS: u8 = b'D';
 const KEYS: u8 = b'K';
 
+/// Bytes that keys may have for each byte they are read from, beside so many in all: a key says how
+/// much of it is as before, and so may be much longer than what is there of it.
+const MOST_OF_A_BYTE: usize = 64;
+const MOST_BESIDE: usize = 16 << 20;
+
 /// Gives the pieces of a segment, one after the other.
 pub(super) fn write(
     segment: &Segment,
@@ -89,6 +94,9 @@ pub struct SavedSegment {
     /// The facet and key before, over all pieces.
     last: (Option<Facet>, Vec<u8>),
     docs: Vec<u32>,
+    /// Bytes of the pieces that keys were read from, and of the keys.
+    read: usize,
+    made: usize,
 }
 
 impl SavedSegment {
@@ -100,7 +108,10 @@ impl SavedSegment {
         let mut reader = Reader::new(piece);
         match reader.byte()? {
             DOCUMENTS if self.last.0.is_none() => self.documents(reader),
-            KEYS => self.keys(reader),
+            KEYS => {
+                self.read += piece.len();
+                self.keys(reader)
+            }
             _ => Err(Damaged("a piece of a segment is of no known kind")),
         }
     }
@@ -160,6 +171,10 @@ impl SavedSegment {
             }
             before.1.truncate(same);
             before.1.extend_from_slice(reader.list()?);
+            self.made += before.1.len();
+            if self.made > self.read.saturating_mul(MOST_OF_A_BYTE).saturating_add(MOST_BESIDE) {
+                return Err(Damaged("keys are longer than what there is of them"));
+            }
             let follows = match self.last.0 {
                 None => true,
                 Some(last) => (last, &self.last.1) < (facet, &before.1),

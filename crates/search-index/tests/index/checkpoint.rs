@@ -173,3 +173,41 @@ proptest! {
         let _read = SavedSegment::default().piece(&piece);
     }
 }
+
+/// A number as a piece has it.
+fn number(mut number: u64, piece: &mut Vec<u8>) {
+    while number >= 0x80 {
+        piece.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    piece.push(number as u8);
+}
+
+#[test]
+fn keys_that_would_take_far_more_memory_than_there_are_bytes_of_them_are_refused() {
+    let mut documents = vec![b'D'];
+    // One resource, at position 1, at the beginning of time as it is counted, in its first version.
+    for value in [2, i64::MIN.cast_unsigned(), 0, 1] {
+        number(value, &mut documents);
+    }
+    documents.extend_from_slice(&[0; 4]);
+    // Each key is the one before and a letter more.
+    let keys = |most: u64| {
+        let mut piece = vec![b'K'];
+        for at in 0..most {
+            number(u64::from(at == 0), &mut piece);
+            number(at, &mut piece);
+            piece.extend_from_slice(&[1, b'a', 1, 0]);
+        }
+        piece
+    };
+    let read = |most: u64| {
+        let mut segment = SavedSegment::default();
+        segment.piece(&documents).unwrap();
+        let piece = keys(most);
+        (piece.len(), segment.piece(&piece))
+    };
+    assert_eq!(read(1_000).1, Ok(()));
+    let (bytes, refused) = read(20_000);
+    assert!(bytes < 200_000 && refused.is_err(), "{bytes}: {refused:?}");
+}
