@@ -178,12 +178,11 @@ impl Snapshot {
         hits: Vec<Hit>,
     ) -> Result<(Vec<VersionEntry>, Vec<Option<usize>>), SearchError> {
         let (mut entries, mut places) = (Vec::with_capacity(hits.len()), Vec::new());
-        for Hit { resource_type, id, version, contained, .. } in hits {
+        for Hit { resource_type, id, version, t, contained } in hits {
             if !self.visibility.shows(&resource_type, &id) {
                 continue;
             }
-            let entry = self.store.version(&resource_type, &id, version, self.at()).await;
-            if let Some(entry) = entry.map_err(crate::ReadError::from)? {
+            if let Some(entry) = self.entry((resource_type, id), t, version).await? {
                 entries.push(entry);
                 places.push(contained.map(|at| at as usize));
             }
