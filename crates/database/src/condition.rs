@@ -97,9 +97,21 @@ impl SearchCriteria {
         &self.reached
     }
 
-    /// Whether whoever asks sees this resource, should it exist.
-    pub(crate) fn shows(&self, of: &ResourceType, id: &ResourceId) -> bool {
-        self.visibility.shows(of, id)
+    /// Whether whoever asks may see resources of this type.
+    pub(crate) fn shows_some_of(&self, of: &ResourceType) -> bool {
+        self.visibility.shows_some_of(of)
+    }
+
+    /// Whether whoever asks may see a resource of this type that stands in these compartments.
+    pub(crate) fn may_show(
+        &self,
+        of: &ResourceType,
+        named: &BTreeSet<(ResourceType, ResourceId)>,
+    ) -> bool {
+        match self.visibility.parts_of(of) {
+            Some(parts) => parts.iter().any(|part| part.within.has(named)),
+            None => self.shows_some_of(of),
+        }
     }
 
     /// Whether what matches depends on resources of this type besides those that are matched.

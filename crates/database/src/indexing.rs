@@ -349,9 +349,7 @@ impl Indexing {
         document: &Document<'_>,
         compartments: &Compartments,
     ) -> Option<Prepared> {
-        let patient = ResourceType::new("Patient").ok()?;
-        let patients = compartments.patients.iter();
-        let compartments: Vec<_> = patients.map(|id| (patient.clone(), id.clone())).collect();
+        let compartments = compartments.named();
         let subject = Subject { resource_type: of, id, compartments: &compartments };
         let IndexedBy { extractor, base, zone } = &self.by;
         let options = ExtractOptions { base: Some(base), zone: *zone, last_updated: None };

@@ -28,7 +28,7 @@ use store::VersionEntry;
 use crate::{BeingIndexed, ReadError, Rows, Snapshot};
 pub use explain::{ClauseExplained, Costly, Explained, ResourceExplained, Valued};
 pub use indexed::NoIndex;
-use scan::Scan;
+pub(crate) use scan::Scan;
 
 pub use abandoned::Abandoned;
 

@@ -101,6 +101,8 @@ pub async fn run(
             .collect(),
         base: config.public_base,
         limits: config.limits,
+        shared_types: config.shared_types,
+        denials: config.denials,
         holding: Holding::new(
             config.limits.held_bytes,
             Pace { grace: config.limits.body_grace, rate: config.limits.body_rate },

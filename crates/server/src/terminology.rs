@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use contract::{Decision, Instance, Interaction};
+use contract::Interaction;
 use database::{
     Database, FhirVersion, HistoryOrder, ReadError, Snapshot, T, VersionEntry, Visibility, places,
 };
@@ -13,6 +13,7 @@ use fhir_core::json::Document;
 use fhir_core::{ResourceId, ResourceType};
 use fhir_terminology::{Entry, Kind, Layer, Terminology};
 
+use crate::access::{Reach, any, reach};
 use crate::call::Call;
 use crate::validation::Validation;
 
@@ -118,9 +119,8 @@ pub(crate) async fn of(
 /// not count for whoever may not see them.
 pub(crate) fn sees(call: &Call<'_>, kind: Kind) -> bool {
     let of = ResourceType::new(kind.as_str()).expect("the kinds are names of types");
-    let id: ResourceId = "any".parse().expect("it has the form of an id");
-    let read = Interaction::Read(Instance { resource_type: of, id });
-    matches!(contract::decide(call.grant, &read), Decision::Allow)
+    let read = Interaction::Read(any(&of));
+    matches!(reach(call, &read, &of), Ok(Reach::Whole))
 }
 
 /// What lies below the tenant's own resources. Packages are for everybody to read.

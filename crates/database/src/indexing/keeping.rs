@@ -83,6 +83,9 @@ pub(crate) enum Outcome {
     Nothing,
 }
 
+/// What a resource is put into the compartments of, by a name that changes with it.
+const COMPARTMENTS: &str = "patients, security contexts, authors";
+
 /// By what an index is, as a hash: whatever changes what it says of a resource, and who was purged.
 fn basis(by: &IndexedBy, fhir_version: &str, keys: Option<&Keyring>) -> [u8; 32] {
     let mut bytes = Vec::new();
@@ -92,6 +95,7 @@ fn basis(by: &IndexedBy, fhir_version: &str, keys: Option<&Keyring>) -> [u8; 32]
     };
     put(env!("CARGO_PKG_VERSION"));
     put(&CONTENT_VERSION.to_string());
+    put(COMPARTMENTS);
     put(fhir_version);
     put(&by.base);
     put(&format!("{:?}", by.zone));

@@ -254,7 +254,7 @@ impl Indexing {
         if !self.concerns(of) {
             return Ok(Done::Nothing);
         }
-        let json = match futures_executor::block_on(all.load_once(entry)) {
+        let json = match futures_executor::block_on(all.load_authored(entry)) {
             Ok(json) => json,
             // Who was purged is found by nothing.
             Err(ReadError::Purged) => None,
@@ -275,10 +275,11 @@ impl Indexing {
                 return Ok(Done::Unreadable(of.clone(), id.clone()));
             }
         };
-        let prepared = json.and_then(|json| {
+        let prepared = json.and_then(|(json, author)| {
             let document = Document::parse(&json).ok()?;
             let resource = Resource::new(document.root()).ok()?;
             let of_whom = Compartments::of(&resource, id, &Replacements::default(), self.schema);
+            let of_whom = Compartments { author, ..of_whom };
             self.prepared_of((of, id), &document, &of_whom)
         });
         Ok(Done::Change(match prepared {

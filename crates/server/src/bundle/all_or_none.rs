@@ -13,6 +13,7 @@ use super::patches::Patches;
 use super::plan::{Plan, Planned, Planner};
 use super::respond::{Kind, Response};
 use super::target::{Step, Target};
+use crate::access;
 use crate::call::{Answer, Call, terms};
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
@@ -49,6 +50,12 @@ pub(crate) async fn transaction(
             conditions,
         };
         let terms = terms(context.server, context.database, context.named, &transaction.changes)?;
+        if let Some(target) = targets.first() {
+            let call = target.call(context, None);
+            let (changes, required) = (&transaction.changes, &terms.required);
+            let checked = access::check_references(&call, changes, required).await;
+            checked.map_err(|(change, error)| error.in_entry(entry_of[change]))?;
+        }
         let tenant = &context.grant.tenant;
         let (database, validation) =
             (&context.server.databases[tenant], &context.server.validations[tenant]);
@@ -61,11 +68,12 @@ pub(crate) async fn transaction(
             Err(NotCommitted::Commit(CommitError::Raced)) => retries.again().await?,
             // What is patched is the newest version; which one is expected, the plan judges.
             Err(NotCommitted::Commit(CommitError::Precondition { change, .. }))
-                if is_patch(&targets, &entry_of, change) =>
+                if is_patch(&targets, &entry_of, change)
+                    || is_in_part(context, &targets, &entry_of, change) =>
             {
                 retries.again().await?;
             }
-            Err(error) => return Err(failed(context, &targets, &entry_of, error)),
+            Err(error) => return Err(failed(context, &targets, &entry_of, error).await),
         }
     }
 }
@@ -87,8 +95,20 @@ fn is_patch(targets: &[Target], entry_of: &[usize], change: usize) -> bool {
     target.is_some_and(|target| patches(&target.interaction))
 }
 
+/// Whether the change with this index is of one who sees a part of the type alone: what came
+/// between is judged anew.
+fn is_in_part(
+    context: &Context<'_>,
+    targets: &[Target],
+    entry_of: &[usize],
+    change: usize,
+) -> bool {
+    let target = entry_of.get(change).and_then(|entry| targets.get(*entry));
+    target.is_some_and(|target| target.call(context, None).unrestricted().is_err())
+}
+
 /// A failed commit, in the entry that failed.
-fn failed(
+async fn failed(
     context: &Context<'_>,
     targets: &[Target],
     entry_of: &[usize],
@@ -101,7 +121,7 @@ fn failed(
     let target = &targets[entry];
     let error = match &target.interaction {
         Interaction::Update(instance) => {
-            match update::may_write(&target.call(context, None), instance) {
+            match update::may_write(&target.call(context, None), instance).await {
                 Ok(may_create) => may_create.explain(error, &target.conditions),
                 Err(refused) => refused,
             }

@@ -33,7 +33,7 @@ pub(crate) async fn replay(
 ) -> Result<Answer, ServerError> {
     let targets = targets(context, requests)?;
     for (index, target) in targets.iter().enumerate() {
-        let allowed = allowed(&target.call(context, None));
+        let allowed = allowed(&target.call(context, None)).await;
         allowed.map_err(|error| error.in_entry(index))?;
     }
     let Answered { t, before, versions } = answered;
@@ -47,7 +47,7 @@ pub(crate) async fn replay(
 }
 
 /// Whether the caller may ask for it now.
-fn allowed(call: &Call<'_>) -> Result<(), ServerError> {
+async fn allowed(call: &Call<'_>) -> Result<(), ServerError> {
     let Some(of) = call.interaction.resource_type() else { return Ok(()) };
     call.known(of)?;
     match (&call.interaction, &call.conditions.if_none_exist) {
@@ -63,7 +63,7 @@ fn allowed(call: &Call<'_>) -> Result<(), ServerError> {
         // What is read is judged as it is read.
         _ => return Ok(()),
     }
-    idempotency::allowed(call)
+    idempotency::allowed(call).await.map(drop)
 }
 
 /// What a commit made and deleted, each until an entry is known to have done it.

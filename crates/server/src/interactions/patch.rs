@@ -11,7 +11,9 @@ use fhir_patch::{FhirPathPatch, JsonPatch, PatchError, check_kept};
 
 use super::preconditions::expected;
 use super::retries::Retries;
+use super::update::MayCreate;
 use super::{update, write};
+use crate::access;
 use crate::call::{Answer, Call};
 use crate::criteria::Criteria;
 use crate::error::ServerError;
@@ -86,6 +88,8 @@ async fn attempt(
     let document = Document::parse(&patched.json).map_err(ServerError::InvalidJson)?;
     let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
     let expect = Expect::Versions(vec![patched.version]);
+    update::check_identity(&resource, instance)?;
+    access::check_resource(call, &call.interaction, &resource, &instance.id).await?;
     let judged = match update::judged(call, instance, &resource)? {
         Judgement::MayBeWritten(judged) => judged,
         // What it makes nobody sent: whoever patches has the resource as it was.
@@ -114,12 +118,15 @@ pub(crate) async fn patched(
     instance: &Instance,
     snapshot: &Snapshot,
 ) -> Result<Patched, ServerError> {
-    update::may_write(call, instance)?;
+    let may_create = update::may_write(call, instance).await?;
     let newest = snapshot.newest(&instance.resource_type, &instance.id).await?;
     let newest = newest.ok_or(ServerError::NotFound)?;
     let version = newest.version;
     if newest.flags.is_deleted() {
         return Err(ServerError::Deleted { version });
+    }
+    if matches!(may_create, MayCreate::Seen(seen) if seen != version) {
+        return Err(ServerError::PatchedMeanwhile);
     }
     match expected(&call.conditions)? {
         Expect::Absent => return Err(ServerError::AlreadyThere),
