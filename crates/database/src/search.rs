@@ -141,7 +141,7 @@ impl From<search_index::SearchError> for SearchError {
             E::InvalidCursor => Self::Cursor(InvalidSortPosition),
             E::Cancelled => Self::Abandoned,
             // The resources themselves are looked at instead.
-            E::Ahead { .. } | E::Unsupported(_) => Self::IndexNotReady,
+            E::Ahead { .. } | E::Unsupported(_) | E::Unreadable => Self::IndexNotReady,
         }
     }
 }

@@ -10,7 +10,7 @@ use store::{BLOB_FROM, IdentifierKey, Store, T, VersionEntry};
 use tokio::runtime::Handle;
 
 use crate::blob::Fetched;
-use crate::bodies::{Bodies, Kept};
+use crate::bodies::{Bodies, Kept, Known};
 use crate::indexing::Indexes;
 use crate::large::{NotDone, Reading};
 use crate::seal::Sealing;
@@ -199,7 +199,7 @@ impl Snapshot {
         if t <= self.at && sees_all {
             let key = (t, resource_type.clone(), id.clone());
             match self.bodies.get(&key) {
-                Some(Kept::Filled(json)) => return Ok(Some(json)),
+                Some(Kept::Filled(json, _)) => return Ok(Some(json)),
                 // It is answered now, and may not be asked for again.
                 Some(Kept::Plain(plain)) => {
                     let name = (resource_type, id);
@@ -234,27 +234,55 @@ impl Snapshot {
     /// # Errors
     /// [`ReadError`] when the body cannot be read; [`ReadError::Purged`] when nobody can any more.
     pub async fn load(&self, entry: VersionEntry) -> Result<StoredVersion, ReadError> {
+        let json = self.json(&entry).await?;
+        Ok(StoredVersion { entry, json })
+    }
+
+    /// The JSON of a version; `None` when it is a deletion.
+    ///
+    /// # Errors
+    /// As [`Snapshot::load`].
+    pub async fn json(&self, entry: &VersionEntry) -> Result<Option<Bytes>, ReadError> {
         self.rows.add(1);
         if entry.flags.is_deleted() {
-            return Ok(StoredVersion { entry, json: None });
+            return Ok(None);
         }
         let key = (entry.t, entry.resource_type.clone(), entry.id.clone());
         let epoch = self.sealing.epoch();
         let json = match self.bodies.get(&key) {
-            Some(Kept::Filled(json)) => return Ok(StoredVersion { entry, json: Some(json) }),
+            Some(Kept::Filled(json, _)) => return Ok(Some(json)),
             Some(Kept::Plain(plain)) => {
                 let name = (&entry.resource_type, &entry.id);
                 body::fill_plain(&plain, name, entry.version, entry.instant)?
             }
-            None => self.open(&entry).await?.0,
+            None => self.open(entry).await?.0,
         };
-        self.bodies.keep(key, Kept::Filled(json.clone()));
+        self.bodies.keep(key, Kept::Filled(json.clone(), Known::of(entry)));
         if self.sealing.epoch() != epoch {
             // Whose it is may have been purged meanwhile.
             self.bodies.forget_all();
         }
-        let json = Some(json);
-        Ok(StoredVersion { entry, json })
+        Ok(Some(json))
+    }
+
+    /// What the store knows of a version that the commit at `t` made and that is not purged,
+    /// wherever it may be seen: as it was kept with the JSON, or else as the store says.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the store cannot say.
+    pub(crate) async fn entry(
+        &self,
+        name: (ResourceType, ResourceId),
+        t: T,
+        version: VersionId,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        let key = (t, name.0, name.1);
+        match self.bodies.get(&key) {
+            Some(Kept::Filled(_, known)) if known.version() == version && t <= self.at => {
+                Ok(Some(known.entry(key)))
+            }
+            _ => Ok(self.store.version(&key.1, &key.2, version, self.at).await?),
+        }
     }
 
     /// The JSON of a version as [`Snapshot::load`] gives it, and who wrote it, where that is on

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::command_socket::{self, CommandSocketError};
 use crate::config::{self, Config};
-use crate::control::ControlSocket;
+use crate::control::{ControlSocket, Site};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::lock::{Half, Lock, LockError};
 use crate::owner_key::{self, OwnerKeyError};
@@ -266,7 +266,9 @@ impl Process {
         let (asked, told) = (Arc::clone(&registry), stopping.clone());
         let (started, bound) = oneshot::channel();
         let (clock, ids) = (self.clock.clone(), self.ids.clone());
-        let half = gateway::run(self.gateway_config(), registry, clock, ids, started, stopping);
+        let config = self.gateway_config();
+        let site = Site { roles: config.roles.clone(), denials: Some(Arc::clone(&config.denials)) };
+        let half = gateway::run(config, registry, clock, ids, started, stopping);
         let mut running = Running::start("gateway", half);
         let Ok(bound) = bound.await else {
             return Err(running.lost().await);
@@ -276,7 +278,7 @@ impl Process {
         // After the owner, who must be the first change.
         let control = ControlSocket::bind(&self.config.data)?;
         let mut controls = JoinSet::new();
-        controls.spawn(control.serve(asked, told));
+        controls.spawn(control.serve(asked, site, told));
         Ok(GatewayHalf { bound, running, stop, control: controls, _lock: lock })
     }
 
@@ -321,6 +323,8 @@ impl Process {
             base_path: config::FHIR_BASE.to_owned(),
             tenant: self.config.tenant.clone(),
             public_open: from.public.clone(),
+            roles: Arc::clone(&self.config.roles),
+            break_glass_minutes: from.break_glass_minutes,
             limits: gateway::Limits {
                 header_bytes: from.header_bytes,
                 header_count: from.header_count,
@@ -367,11 +371,13 @@ impl Process {
             quarantine_bytes: from.quarantine_bytes,
             ..Limits::default()
         };
+        let denials = Arc::<server::Denials>::default();
         let config = ServerConfig {
             socket: run.join("server.sock"),
             channel_socket: run.join("channel.sock"),
             public_base: public_base.clone(),
             page_key: page_key::open(&self.config.data, &*self.ids)?,
+            denials: Arc::clone(&denials),
             limits,
             shared_types: from.shared_types.clone(),
         };
@@ -390,7 +396,7 @@ impl Process {
         }
         let control = ServerControl::bind(&self.config.data)?;
         let clock = self.clock.clone();
-        let commanded = Commanded { tenant, validation, base: public_base, clock };
+        let commanded = Commanded { tenant, validation, base: public_base, clock, denials };
         let mut controls = JoinSet::new();
         controls.spawn(control.serve(commanded, told));
         Ok(ServerHalf { running, stop, database, control: controls, _lock: lock })

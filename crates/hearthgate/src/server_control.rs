@@ -1,5 +1,5 @@
 //! The control socket of the server's half, `DATA/control.sock`: what it can be asked is a purge, a
-//! change of the tenant's packages, and what is quarantined. The registry has a socket of its own
+//! change of the tenant's packages, what is quarantined, and why a request was denied. The registry has a socket of its own
 //! (`control`).
 
 use std::io;
@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use server::{PublicBase, Quarantine, Validation};
+use server::{Denials, PublicBase, Quarantine, Validation};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::command_socket::{self, CommandSocket, CommandSocketError, Commands};
+use crate::denials;
 use crate::doors::SystemClock;
 use crate::packages::{self, PackagesRequest};
 use crate::purge::{self, PurgeRequest, Tenant, by};
@@ -28,6 +29,8 @@ pub(crate) enum Request {
     Packages(PackagesRequest),
     /// List, release or discard what is quarantined.
     Quarantine(QuarantineRequest),
+    /// Why the request of this id was denied, of whichever tenant.
+    ShowDenials(String),
 }
 
 /// What came of it, or why it was not done.
@@ -50,6 +53,7 @@ pub(crate) struct Commanded {
     pub(crate) validation: Arc<Validation>,
     pub(crate) base: PublicBase,
     pub(crate) clock: Arc<SystemClock>,
+    pub(crate) denials: Arc<Denials>,
 }
 
 impl ServerControl {
@@ -73,11 +77,12 @@ impl Commands for Commanded {
 
     async fn carry_out(&self, request: Request, uid: u32) -> io::Result<Answer> {
         let tenant = match &request {
-            Request::Purge(request) => &request.tenant,
-            Request::Packages(request) => &request.tenant,
-            Request::Quarantine(request) => &request.tenant,
+            Request::Purge(request) => request.tenant.as_str(),
+            Request::Packages(request) => request.tenant.as_str(),
+            Request::Quarantine(request) => request.tenant.as_str(),
+            Request::ShowDenials(_) => self.tenant.name.as_str(),
         };
-        if *tenant != self.tenant.name.as_str() {
+        if tenant != self.tenant.name.as_str() {
             return Ok(Err(format!("this server has no tenant {tenant}")));
         }
         match request {
@@ -92,6 +97,7 @@ impl Commands for Commanded {
                 let work = move || runtime.block_on(commanded.work_on_the_quarantine(request));
                 said(tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?)
             }
+            Request::ShowDenials(id) => said(Ok(denials::of_server(&self.denials, &id))),
         }
     }
 
@@ -165,7 +171,7 @@ mod tests {
         };
         let validation = Arc::new(Validation::new(WritePolicy::default(), schema.fhir_version()));
         let base = "http://clinic.example/fhir".parse().unwrap();
-        Commanded { tenant, validation, base, clock }
+        Commanded { tenant, validation, base, clock, denials: Arc::default() }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use contract::Interaction;
+use contract::{Decision, Interaction};
 use database::{
     Condition, Database, IdentifierKey, IndexedBy, SearchCriteria, SearchError, Snapshot,
     Visibility,
@@ -15,7 +15,7 @@ use database::{
 use fhir_core::{Instant, Resource, ResourceId, ResourceType};
 use fhir_schema::Schema;
 use fhir_search::{
-    Answer, Clause, Handling, Limits, NoCodes, Query, Reader, Zone, decode_form, encode_form,
+    Answer, Clause, Handling, Limits, Query, Reader, Zone, decode_form, encode_form,
 };
 
 use crate::PublicBase;
@@ -79,6 +79,17 @@ impl Hash for Criteria {
 }
 
 impl Criteria {
+    /// Checks that the caller may ask for resources of a type by criteria at all.
+    ///
+    /// # Errors
+    /// When the caller may not search the type.
+    pub(crate) fn may_be_asked(call: &Call<'_>, of: &ResourceType) -> Result<(), ServerError> {
+        match contract::decide(call.grant, &Interaction::SearchType(of.clone())) {
+            Decision::Deny(reason) => Err(ServerError::Denied(reason)),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads the criteria after `Type?`, for the caller. What codes mean is what they mean now: a
     /// snapshot that a commit is prepared on is taken before, so that what comes between is told
     /// by the condition.
@@ -143,7 +154,8 @@ impl Criteria {
         })
     }
 
-    /// The criteria of a conditional create that was set apart, among all there is.
+    /// The criteria of a conditional create that was set apart, among all there is, and with what
+    /// codes mean to the tenant.
     ///
     /// # Errors
     /// As [`Criteria::read`], for one who may do everything.
@@ -152,6 +164,7 @@ impl Criteria {
         definitions: Option<&Definitions>,
         now: Instant,
         (of, value): (&ResourceType, &str),
+        codes: Arc<SeenCodes>,
     ) -> Result<Self, ServerError> {
         let reading = Reading { schema, definitions, base, now };
         let understood = reading.read(of, criteria_of(of, value))?;
@@ -160,7 +173,7 @@ impl Criteria {
                 database::Criteria::Identifier(identifier)
             }
             Asks::Query { query, by, .. } => {
-                let (codes, all) = (Arc::new(NoCodes), Visibility::everything());
+                let all = Visibility::everything();
                 let search = SearchCriteria::new(*query, by, codes, all, VERSIONS_OF_RELEASE);
                 database::Criteria::Search(Arc::new(search))
             }

@@ -13,6 +13,7 @@ mod call;
 mod channel;
 mod config;
 mod criteria;
+mod denials;
 mod dispatch;
 mod error;
 mod error_answer;
@@ -36,6 +37,7 @@ mod validation;
 
 pub use base::{InvalidPublicBase, PublicBase};
 pub use config::{Limits, ServerConfig};
+pub use denials::{Denial, Denials};
 pub use page_link::PageKey;
 pub use quarantine::{
     Asked, Defect, Defects, Listed, ListedItem, Outcome, Quarantine, QuarantineError,
@@ -61,9 +63,9 @@ pub(crate) struct Server {
     /// Types that whoever sees a patient's compartment sees whole.
     pub(crate) shared_types: BTreeSet<ResourceType>,
     pub(crate) holding: Arc<holding::Holding>,
+    pub(crate) denials: Arc<Denials>,
     pub(crate) large: large::Turns,
     pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
-    pub(crate) terminologies: BTreeMap<TenantName, terminology::Definitions>,
     pub(crate) validations: BTreeMap<TenantName, Arc<Validation>>,
     pub(crate) secret: ChannelSecret,
     pub(crate) page_key: PageKey,

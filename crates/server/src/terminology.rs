@@ -15,6 +15,7 @@ use fhir_terminology::{Entry, Kind, Layer, Terminology};
 
 use crate::access::{Reach, any, reach};
 use crate::call::Call;
+use crate::validation::Validation;
 
 /// Versions that are read from the log at a time.
 const PAGE: usize = 500;
@@ -98,14 +99,20 @@ impl State {
 /// # Errors
 /// [`ReadError`] when the log cannot be read.
 pub(crate) async fn current(call: &Call<'_>) -> Result<Arc<State>, ReadError> {
-    let definitions = call
-        .server
-        .terminologies
-        .get(&call.grant.tenant)
-        .expect("every tenant with a database has its definitions");
-    let packages = call.server.validations[&call.grant.tenant].current();
+    of(&call.server.validations[&call.grant.tenant], call.database).await
+}
+
+/// The definitions of a tenant as of now.
+///
+/// # Errors
+/// [`ReadError`] when the log cannot be read.
+pub(crate) async fn of(
+    validation: &Validation,
+    database: &Database,
+) -> Result<Arc<State>, ReadError> {
+    let packages = validation.current();
     let packages = packages.as_ref().and_then(|packages| packages.terminology.as_ref());
-    definitions.follow(call.database, packages).await
+    validation.terminology.follow(database, packages).await
 }
 
 /// Whether the caller may read the tenant's own resources of this kind: others' definitions do

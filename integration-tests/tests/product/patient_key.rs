@@ -133,21 +133,22 @@ async fn what_is_anothers_is_as_if_absent_whatever_it_is(deployment: Deployment)
         assert_eq!((hidden.status, never.status), (404, 404), "{below}");
         assert_eq!(hidden.text(), never.text(), "{below}");
     }
-    // The role reads, and does not search.
-    for path in [
-        "/Observation?patient=own",
-        "/Patient",
-        "/Patient/own/Observation",
-        "/?_type=Patient,Observation",
-        "/Patient/own/$everything",
-    ] {
-        let answer = phone.get(path).await;
-        assert!(matches!(answer.status, 403 | 501), "{path}: {}", answer.status);
-        assert!(!answer.text().contains("\"Observation\""), "{path}");
-    }
     let own = observation.replace("\"o\"", "\"mine\"").replace("/other", "/own");
     let _ = owner.put("/Observation/mine", own).await.is(201);
     assert_eq!(phone.get("/Observation/mine").await.status, 200);
+    for (path, count) in [
+        ("/Observation?patient=own", 1),
+        ("/Observation?patient=other", 0),
+        ("/Patient", 1),
+        ("/Patient/own/Observation", 1),
+        ("/?_type=Patient,Observation", 2),
+    ] {
+        let found = phone.get(path).await.is(200).json();
+        assert_eq!(found["total"], count, "{path}");
+        assert!(!found.to_string().contains("Patient/other"), "{path}");
+    }
+    let everything = phone.get("/Patient/own/$everything").await;
+    assert!(matches!(everything.status, 403 | 501), "{}", everything.status);
     // In a batch as alone.
     let batch = integration_tests::bundle::reads(
         &["Patient/own", "Patient/other", "Patient/never", "Observation/o"].map(str::to_owned),

@@ -174,9 +174,8 @@ impl Snapshot {
         hits: Vec<Hit>,
     ) -> Result<(Vec<VersionEntry>, Vec<Option<usize>>), SearchError> {
         let (mut entries, mut places) = (Vec::with_capacity(hits.len()), Vec::new());
-        for Hit { resource_type, id, version, contained, .. } in hits {
-            let entry = self.store.version(&resource_type, &id, version, self.at()).await;
-            if let Some(entry) = entry.map_err(crate::ReadError::from)? {
+        for Hit { resource_type, id, version, t, contained } in hits {
+            if let Some(entry) = self.entry((resource_type.clone(), id), t, version).await? {
                 // The last look: what is not seen was no match to the index.
                 if !self.sees(&entry).await? {
                     note_hidden_late(&resource_type);

@@ -1,5 +1,6 @@
 //! The one table of keys.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use toml::de::DeValue;
@@ -93,6 +94,8 @@ keys! {
         "Wrong credentials a second from one address; more are refused without a look.",
     "gateway.failures_burst" => gateway.failures_burst:
         "Wrong credentials at once from such an address after a pause.",
+    "gateway.break_glass_minutes" => gateway.break_glass_minutes:
+        "For how many minutes a break-glass is in force (docs/security.md).",
     "gateway.connections" => gateway.connections:
         "The most connections at a time.",
     "gateway.connections_per_address" => gateway.connections_per_address:
@@ -157,6 +160,12 @@ pub(crate) fn to_toml(config: &Config) -> String {
         }
         let _ = writeln!(text, "{name} = {}", (key.decided)(config));
     }
+    if !config.written_roles.is_empty() {
+        let roles = BTreeMap::from([(super::file::ROLES, &config.written_roles)]);
+        let written = toml::to_string(&roles).expect("what was TOML is TOML");
+        text.push('\n');
+        text.push_str(&written);
+    }
     text
 }
 
@@ -173,6 +182,7 @@ pub fn reference() -> String {
          `hearthgate check-config --config FILE` checks a file and prints everything that is \
          decided, as a file that decides the same. `hearthgate check-config --reference` prints \
          this page.\n\n\
+         Beside these keys a section `[roles.NAME]` defines what a role may do (docs/roles.md).\n\n\
          | key | default | takes | decides |\n|---|---|---|---|\n",
     );
     let defaults = Config::default();

@@ -124,7 +124,7 @@ impl<'a> Planner<'a> {
         let Some(issue) = unmatched(&call, (criteria, &target.query), resource, json) else {
             return;
         };
-        let judged = self.judged.as_mut().and_then(|all| all.get_mut(&write.entry));
+        let judged = self.judged.get_mut(&write.entry);
         if let Some(judged) = judged.filter(|judged| !judged.told.contains(&issue)) {
             judged.told.push(issue);
         }

@@ -43,6 +43,8 @@ pub(crate) enum Planned {
     Deleted(Vec<usize>),
     /// A conditional create that found this resource.
     Existing(ResourceType, ResourceId),
+    /// One that found a resource, of which it cannot be told any more which it was.
+    Untold,
     /// Read after the commit.
     Read,
 }
@@ -77,7 +79,9 @@ pub(crate) struct Planner<'a> {
     /// Conditional creates and updates that found nothing, by what they looked for.
     pub(super) creating: HashMap<Criteria, usize>,
     entries: Vec<Planned>,
-    pub(super) judged: Option<&'a mut BTreeMap<usize, Judged>>,
+    /// What the tenant's policy says of what is written, by the index of the entry, as far as
+    /// that was judged: what stands here is judged no more.
+    pub(super) judged: &'a mut BTreeMap<usize, Judged>,
 }
 
 impl<'a> Planner<'a> {
@@ -86,7 +90,10 @@ impl<'a> Planner<'a> {
         snapshot: &'a Snapshot,
         bundle: &'a Bundle<'a>,
         targets: &'a [Target],
-        patched: &'a BTreeMap<usize, PatchedResource<'a>>,
+        (patched, judged): (
+            &'a BTreeMap<usize, PatchedResource<'a>>,
+            &'a mut BTreeMap<usize, Judged>,
+        ),
     ) -> Self {
         Self {
             context,
@@ -101,15 +108,8 @@ impl<'a> Planner<'a> {
             conditions: HashMap::new(),
             creating: HashMap::new(),
             entries: Vec::new(),
-            judged: None,
+            judged,
         }
-    }
-
-    /// What is written is judged by the tenant's policy, unless `judged` says by the index of its
-    /// entry that it was. Without this nothing is: what was carried out is not refused afterwards.
-    pub(crate) fn judged(mut self, judged: &'a mut BTreeMap<usize, Judged>) -> Self {
-        self.judged = Some(judged);
-        self
     }
 
     /// Plans the whole transaction.
@@ -378,7 +378,7 @@ impl<'a> Planner<'a> {
             let (resource_type, id) = write.identity.clone();
             let action = match write.resource {
                 Some(resource) => {
-                    let judged = self.judged.as_ref().and_then(|all| all.get(&write.entry));
+                    let judged = self.judged.get(&write.entry);
                     let body = match judged {
                         Some(judged) => judged.body(resource, &id, &replacements, schema),
                         None => Body::of(resource, &id, &replacements, schema),
@@ -409,7 +409,7 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// [`ServerError::Invalid`], with all that is wrong in all entries.
     fn judge(&mut self) -> Result<(), ServerError> {
-        let Some(judged) = &mut self.judged else { return Ok(()) };
+        let judged = &mut *self.judged;
         let Context { server, grant, preference, sent, .. } = self.context;
         let (validation, destinations) = (&server.validations[&grant.tenant], &self.destinations);
         let (now, mut issues) = (server.clock.now(), Issues::default());

@@ -6,6 +6,7 @@ use fhir_core::{ResourceId, ResourceType};
 use http::StatusCode;
 
 use super::preconditions::expected;
+use super::retries::Retries;
 use super::update::MayCreate;
 use super::write;
 use crate::access::{self, Reach};
@@ -14,9 +15,6 @@ use crate::criteria::Criteria;
 use crate::error::ServerError;
 use crate::validation::NotCommitted;
 
-/// How often it is prepared again when others touched what it looks for.
-const TRIES: usize = 16;
-
 /// Deleting what nothing matches succeeds and writes nothing (HTTP-136).
 pub(crate) async fn conditional_delete(
     call: &Call<'_>,
@@ -24,7 +22,8 @@ pub(crate) async fn conditional_delete(
 ) -> Result<Answer, ServerError> {
     call.allowed()?;
     let most = call.server.limits.conditional_deletes.saturating_add(1);
-    for _ in 0..TRIES {
+    let mut retries = Retries::new(&*call.server.clock);
+    loop {
         let snapshot = call.snapshot(Visibility::everything());
         // Read after that, so that what codes mean is no older.
         let criteria = Criteria::read(call, of, call.query).await?;
@@ -59,12 +58,13 @@ pub(crate) async fn conditional_delete(
                 };
                 return Ok(Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) });
             }
-            Err(NotCommitted::Commit(CommitError::Raced)) => {}
-            Err(NotCommitted::Commit(CommitError::Precondition { .. })) if is_pinned => {}
+            Err(NotCommitted::Commit(CommitError::Raced)) => retries.again().await?,
+            Err(NotCommitted::Commit(CommitError::Precondition { .. })) if is_pinned => {
+                retries.again().await?;
+            }
             Err(error) => return Err(write::refused(error).1),
         }
     }
-    Err(ServerError::Contended)
 }
 
 /// What is expected of each match where the caller sees a part of the type alone: that version,

@@ -15,6 +15,7 @@ use fhir_core::{Issue, IssueCode, Resource, ResourceId, ResourceType, Severity};
 
 use super::patch::has_raced;
 use super::preconditions::expected;
+use super::retries::Retries;
 use super::update::MayCreate;
 use super::{update, write};
 use crate::access;
@@ -23,9 +24,6 @@ use crate::criteria::Criteria;
 use crate::error::ServerError;
 use crate::quarantine::{Request, Wanted, check_expected, set_apart};
 use crate::validation::Judgement;
-
-/// How often it is prepared again when others touched what it looks for.
-const TRIES: usize = 16;
 
 /// What an update by criteria is about.
 #[derive(Debug)]
@@ -61,13 +59,14 @@ pub(crate) async fn conditional_update(
     let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
     check_sent(resource, of)?;
     write::check_alone((call.database.schema(), &call.server.base), resource)?;
-    for _ in 0..TRIES {
+    let mut retries = Retries::new(&*call.server.clock);
+    loop {
         let done = attempt(call, of, resource).await;
         if !has_raced(&done) {
             return done;
         }
+        retries.again().await?;
     }
-    Err(ServerError::Contended)
 }
 
 async fn attempt(

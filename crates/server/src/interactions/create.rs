@@ -6,6 +6,7 @@ use database::{
 };
 use fhir_core::{Issue, ResourceId, ResourceType};
 
+use super::retries::Retries;
 use super::write;
 use crate::access;
 use crate::call::{Answer, Call};
@@ -14,9 +15,6 @@ use crate::error::ServerError;
 use crate::negotiation;
 use crate::quarantine::{Request, Wanted, set_apart};
 use crate::validation::{Judgement, NotCommitted};
-
-/// How often a conditional create is prepared again when others touched what it looks for.
-const TRIES: usize = 16;
 
 pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer, ServerError> {
     call.allowed()?;
@@ -109,7 +107,8 @@ async fn if_none_exist(
     (text, mut at, mut condition): (&str, T, Condition),
 ) -> Result<Answer, ServerError> {
     let of = change.resource_type.clone();
-    for _ in 0..TRIES {
+    let mut retries = Retries::new(&*call.server.clock);
+    loop {
         let transaction = Transaction {
             id: database::CommitId(call.server.ids.next()),
             prepared_at: at,
@@ -122,7 +121,7 @@ async fn if_none_exist(
                 let written = (receipt.t, write::written(&receipt, 0)?);
                 return Ok(Answer { told, ..write::answer(call, &of, &change.id, written).await? });
             }
-            Err(NotCommitted::Commit(database::CommitError::Raced)) => {}
+            Err(NotCommitted::Commit(database::CommitError::Raced)) => retries.again().await?,
             Err(error) => return Err(write::refused(error).1),
         }
         (at, condition) = match look(call, &of, text).await? {
@@ -130,7 +129,6 @@ async fn if_none_exist(
             Looked::Nothing(at, condition) => (at, condition),
         };
     }
-    Err(ServerError::Contended)
 }
 
 /// One match in `snapshot`: nothing is written, and the answer is about that resource (HTTP-082).

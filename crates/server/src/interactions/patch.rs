@@ -10,6 +10,7 @@ use fhir_core::{Resource, ResourceType, VersionId};
 use fhir_patch::{FhirPathPatch, JsonPatch, PatchError, check_kept};
 
 use super::preconditions::expected;
+use super::retries::Retries;
 use super::update::MayCreate;
 use super::{update, write};
 use crate::access;
@@ -19,9 +20,6 @@ use crate::error::ServerError;
 use crate::holding::Share;
 use crate::negotiation::JSON_PATCH;
 use crate::validation::Judgement;
-
-/// How often a patch is applied anew when others changed the resource meanwhile.
-const TRIES: usize = 16;
 
 /// A resource as a patch leaves it, and the version that was patched.
 #[derive(Debug)]
@@ -33,14 +31,15 @@ pub(crate) struct Patched {
 }
 
 pub(crate) async fn patch(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
-    for _ in 0..TRIES {
+    let mut retries = Retries::new(&*call.server.clock);
+    loop {
         let snapshot = call.snapshot(Visibility::everything());
         let done = attempt(call, instance, &snapshot, Vec::new()).await;
         if !has_raced(&done) {
             return done;
         }
+        retries.again().await?;
     }
-    Err(ServerError::Contended)
 }
 
 /// Patches the one match; without one there is nothing to patch (HTTP-126).
@@ -48,7 +47,8 @@ pub(crate) async fn conditional_patch(
     call: &Call<'_>,
     of: &ResourceType,
 ) -> Result<Answer, ServerError> {
-    for _ in 0..TRIES {
+    let mut retries = Retries::new(&*call.server.clock);
+    loop {
         let snapshot = call.snapshot(Visibility::everything());
         let (instance, criteria) = one_match(call, of, &snapshot).await?;
         let condition = criteria.condition(vec![instance.id.clone()]);
@@ -56,8 +56,8 @@ pub(crate) async fn conditional_patch(
         if !has_raced(&done) {
             return done;
         }
+        retries.again().await?;
     }
-    Err(ServerError::Contended)
 }
 
 /// The one resource that the criteria of a conditional patch match in the snapshot, and these.

@@ -156,6 +156,7 @@ impl Site {
             channel_socket: channel_socket.clone(),
             public_base: BASE.parse().expect("a base"),
             page_key: server::PageKey::new(&[7; 32]),
+            denials: Arc::default(),
             limits,
             shared_types: ["Practitioner".parse().expect("a type's name")].into(),
         };

@@ -285,8 +285,10 @@ fn write(
 ) -> Vec<u8> {
     let server = call.server;
     let id = ResourceId::from_uuid(server.ids.next());
-    let mut bundle =
-        Writer::new(server.base.as_str(), id.as_str(), server.clock.now(), content.total);
+    let names = (server.base.as_str(), id.as_str());
+    let bytes = content.resources.iter().map(|it| it.json.len()).sum();
+    let room = (content.resources.len(), bytes);
+    let mut bundle = Writer::new(names, server.clock.now(), content.total, room);
     let own = match &asked.given {
         Some(sealed) => asked.of_page(sealed),
         None => asked.with(&query.to_query_string()),
