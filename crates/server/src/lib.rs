@@ -43,6 +43,7 @@ pub use quarantine::{
     Asked, Defect, Defects, Listed, ListedItem, Outcome, Quarantine, QuarantineError,
 };
 pub use run::{Ready, RunError, run};
+pub use table::{Judged, OperationRow, Row, TABLE, operations};
 pub use validation::{
     ACTIONS, Action, AddedPackages, Archive, DEPTHS, Depth, InvalidPolicy, ListedPackage,
     PackagesError, Policy, PolicyRule, RequiredProfile, Validation, WritePolicy, list as packages,
