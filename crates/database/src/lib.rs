@@ -59,5 +59,5 @@ pub use visibility::{NarrowerThanEnforced, Visibility};
 pub use search_index::{Plan, Step, TypePlan, Way};
 pub use store::{
     CloseError, CommitId, FhirVersion, HistoryOrder, HistoryVersion, Idempotency, IdentifierKey,
-    InvalidTenant, Method, Place, Store, T, TenantText, VersionEntry, keys, places,
+    InvalidTenant, Method, Place, Store, T, TenantText, VersionEntry, audit, keys, places,
 };

@@ -54,6 +54,8 @@ pub struct CreateKey {
 pub enum PowerName {
     /// Have searches explained: `_explain`
     Explain,
+    /// Read the audit log: AuditEvents, and `$access-log` of every patient
+    Audit,
 }
 
 /// A role by its word.
@@ -177,6 +179,7 @@ fn create(registry: &Registry, request: &CreateKey, by: &Actor) -> Result<Answer
 fn new_client(client: &ClientId, role: &Role, request: &CreateKey) -> NewClient {
     let powers = request.powers.iter().map(|power| match power {
         PowerName::Explain => Power::Explain,
+        PowerName::Audit => Power::Audit,
     });
     NewClient {
         powers: powers.collect(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{PageKey, PublicBase};
+use crate::{Audit, PageKey, PublicBase};
 
 /// Where the server answers and within which bounds.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct ServerConfig {
     /// What links to other pages are sealed with: kept with the data, so that they outlive a
     /// restart.
     pub page_key: PageKey,
+    /// Where it is written down who saw and changed what.
+    pub audit: Audit,
     /// Bounds.
     pub limits: Limits,
 }

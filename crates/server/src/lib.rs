@@ -5,6 +5,7 @@
 //! whether it may, both sides judge by the contract. Resource state is the database's.
 
 mod admission;
+mod audit;
 mod base;
 mod bundle;
 mod bundle_page;
@@ -33,6 +34,7 @@ mod table;
 mod terminology;
 mod validation;
 
+pub use audit::{Audit, record_command, to_resource as audit_event};
 pub use base::{InvalidPublicBase, PublicBase};
 pub use config::{Limits, ServerConfig};
 pub use page_link::PageKey;
@@ -54,6 +56,7 @@ use database::Database;
 /// What every request is answered from.
 pub(crate) struct Server {
     pub(crate) base: PublicBase,
+    pub(crate) audit: Audit,
     pub(crate) limits: Limits,
     pub(crate) holding: Arc<holding::Holding>,
     pub(crate) large: large::Turns,

@@ -100,6 +100,7 @@ pub async fn run(
             })
             .collect(),
         base: config.public_base,
+        audit: config.audit,
         limits: config.limits,
         holding: Holding::new(
             config.limits.held_bytes,

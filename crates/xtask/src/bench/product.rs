@@ -86,6 +86,7 @@ pub(crate) async fn server(directory: &Path) -> Result<(), Failure> {
         channel_socket: channel_socket(directory),
         public_base: format!("http://127.0.0.1:8080{BASE}").parse()?,
         page_key: server::PageKey::new(&[0; 32]),
+        audit: server::Audit::default(),
         limits: Limits::default(),
     };
     let version = database.schema().fhir_version();
