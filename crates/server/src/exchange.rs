@@ -58,13 +58,11 @@ pub(crate) async fn exchange(
         // What cannot be written down is not done.
         Err(error) => failed(&error),
         Ok(audited) => {
+            trail.begin(audited);
             let work = respond(&server, admitted, &head, body, (&rows, &trail));
             let answered = panics::caught(work).await;
             let response = answered.unwrap_or_else(|error| failed(&error));
-            let ended = match audited {
-                Some(audited) => audited.end((&trail, &*server.clock), response.status()).await,
-                None => Ok(()),
-            };
+            let ended = trail.end(&*server.clock, response.status()).await;
             ended.map_or_else(|error| failed(&error), |()| response)
         }
     };

@@ -122,30 +122,6 @@ impl Audit {
     }
 }
 
-impl Audited {
-    /// Ends the event and writes it.
-    ///
-    /// # Errors
-    /// [`ServerError::NotAudited`] when it is not certain to be kept: then the answer is not sent.
-    pub(crate) async fn end(
-        self,
-        (trail, clock): (&Trail, &dyn Clock),
-        status: StatusCode,
-    ) -> Result<(), ServerError> {
-        let Self { log, mut event, is_bundle } = self;
-        event.instant = clock.now();
-        event.act.status = status.as_u16();
-        event.outcome = outcome_of(status);
-        trail.tell(&mut event, is_bundle);
-        let at_once = event.outcome == Outcome::Denied || event.break_glass.is_some();
-        let kept = match log.append(&event) {
-            Ok(()) if at_once => synced(&*log).await,
-            kept => kept,
-        };
-        kept.map_err(|NotKept { reason }| ServerError::NotAudited(reason))
-    }
-}
-
 /// Writes down, durably, what an operator did through the control socket or by a command.
 ///
 /// # Errors

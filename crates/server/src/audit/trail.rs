@@ -1,23 +1,50 @@
 //! What a request shows and does, noted on the way by who shows and does it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use contract::Interaction;
+use contract::{Clock, Interaction};
 use database::Visibility;
-use database::audit::{Act, Event, Shown};
+use database::audit::{Act, Event, NotKept, Outcome, Shown};
 use fhir_core::{Instance, ResourceId, ResourceType, VersionId};
+use http::StatusCode;
 
 use super::patients::each_patient;
-use super::{act_of, outcome_of};
+use super::{Audited, act_of, outcome_of, synced};
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::negotiation::parameters;
 
-/// The notes of one request.
+/// The notes of one request, held by all that works on it. Its event is written when it is
+/// answered; where nobody waits for the answer any more, when the work on it has ended.
 #[derive(Clone, Default)]
-pub(crate) struct Trail(Arc<Mutex<Notes>>);
+pub(crate) struct Trail(Arc<Mutex<Noted>>);
+
+#[derive(Default)]
+struct Noted {
+    notes: Notes,
+    audited: Option<Audited>,
+}
+
+/// What a request had done when its client had left is 499, after a convention of proxies.
+const LEFT: u16 = 499;
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        if let Some(Audited { log, mut event, is_bundle }) = self.audited.take() {
+            let notes = std::mem::take(&mut self.notes);
+            let last = notes.acts.last().filter(|_| !is_bundle);
+            event.act.status = last.map_or(LEFT, |act| act.status);
+            event.outcome = outcome_of_status(event.act.status);
+            notes.tell(&mut event, is_bundle);
+            if let Err(error) = log.append(&event) {
+                tracing::error!(%error, "a request whose client had left waits for the audit log");
+            }
+        }
+    }
+}
 
 #[derive(Default)]
 struct Notes {
@@ -28,8 +55,44 @@ struct Notes {
 }
 
 impl Trail {
-    fn notes(&self) -> MutexGuard<'_, Notes> {
+    fn noted(&self) -> MutexGuard<'_, Noted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The event that is written at the end.
+    pub(crate) fn begin(&self, audited: Option<Audited>) {
+        self.noted().audited = audited;
+    }
+
+    /// Writes the event of a request that is answered with this status.
+    ///
+    /// # Errors
+    /// [`ServerError::NotAudited`] when it is not certain to be kept: then the answer is not sent.
+    pub(crate) async fn end(
+        &self,
+        clock: &dyn Clock,
+        status: StatusCode,
+    ) -> Result<(), ServerError> {
+        let (audited, notes) = {
+            let mut noted = self.noted();
+            (noted.audited.take(), std::mem::take(&mut noted.notes))
+        };
+        let Some(Audited { log, mut event, is_bundle }) = audited else { return Ok(()) };
+        event.instant = clock.now();
+        event.act.status = status.as_u16();
+        event.outcome = outcome_of(status);
+        notes.tell(&mut event, is_bundle);
+        if event.outcome == Outcome::Denied && event.act.resource_type.as_deref() == Some("Patient")
+        {
+            // Whoever asks who was refused a patient's record asks by that patient.
+            event.patients.extend(event.act.id.clone());
+        }
+        let at_once = event.outcome == Outcome::Denied || event.break_glass.is_some();
+        let kept = match log.append(&event) {
+            Ok(()) if at_once => synced(&*log).await,
+            kept => kept,
+        };
+        kept.map_err(|NotKept { reason }| ServerError::NotAudited(reason))
     }
 
     /// A resource stands in the answer, of which this is the JSON as it is stored.
@@ -40,27 +103,34 @@ impl Trail {
         json: Option<&[u8]>,
         base: &str,
     ) {
-        let mut notes = self.notes();
+        let mut noted = self.noted();
+        let notes = &mut noted.notes;
         let (resource_type, id) = (Box::from(of.as_str()), Box::from(id.as_str()));
         notes.about(&resource_type, Some(&id), json, base);
         notes.shown.push(Shown { resource_type, id, version: version.get() });
     }
+}
 
-    /// Adds to an event what was noted; that of a Bundle has what its entries did.
-    pub(super) fn tell(&self, event: &mut Event, is_bundle: bool) {
-        let notes = std::mem::take(&mut *self.notes());
-        if is_bundle {
-            event.entries = notes.acts;
-        } else if let Some(act) = notes.acts.into_iter().next_back() {
-            event.act = Act { status: event.act.status, ..act };
-        }
-        event.shown = notes.shown;
-        event.patients = notes.patients.into_iter().collect();
-        event.query = notes.query;
-    }
+fn each_once<T: Clone + Eq + Hash>(list: Vec<T>) -> Vec<T> {
+    let mut seen = HashSet::with_capacity(list.len());
+    list.into_iter().filter(|it| seen.insert(it.clone())).collect()
 }
 
 impl Notes {
+    /// Adds to an event what was noted; that of a Bundle has what its entries did.
+    fn tell(self, event: &mut Event, is_bundle: bool) {
+        let notes = self;
+        if is_bundle {
+            // A transaction is planned before it is done, and what it reads is read for both.
+            event.entries = each_once(notes.acts);
+        } else if let Some(act) = notes.acts.into_iter().next_back() {
+            event.act = Act { status: event.act.status, ..act };
+        }
+        event.shown = if is_bundle { each_once(notes.shown) } else { notes.shown };
+        event.patients = notes.patients.into_iter().collect();
+        event.query = notes.query;
+    }
+
     /// A resource was shown or written.
     fn about(&mut self, of: &str, id: Option<&str>, json: Option<&[u8]>, base: &str) {
         let patients = &mut self.patients;
@@ -107,7 +177,8 @@ pub(crate) async fn note(call: &Call<'_>, sent: Sent<'_>, done: Result<&Answer, 
     }
     let query = searches(&call.interaction).then(|| query_of(call));
     let base = call.server.base.as_str();
-    let mut notes = call.trail.notes();
+    let mut noted = call.trail.noted();
+    let notes = &mut noted.notes;
     if let Ok(answer) = done
         && is_about_one(&call.interaction)
     {
@@ -115,10 +186,6 @@ pub(crate) async fn note(call: &Call<'_>, sent: Sent<'_>, done: Result<&Answer, 
         // What a write answers is what was sent, but for a patch.
         let json = sent.map(str::as_bytes).or(answer.body.as_deref()).or(before.as_deref());
         notes.about(of, act.id.as_deref(), json, base);
-    } else if super::Outcome::Denied == outcome_of_status(act.status) {
-        // Whoever asks who was refused a patient's record asks by that patient.
-        let of = act.resource_type.as_deref().unwrap_or_default();
-        notes.about(of, act.id.as_deref(), None, base);
     }
     if let Some(query) = query {
         notes.query = Some(match notes.query.take() {
@@ -130,8 +197,8 @@ pub(crate) async fn note(call: &Call<'_>, sent: Sent<'_>, done: Result<&Answer, 
     notes.acts.push(act);
 }
 
-fn outcome_of_status(status: u16) -> super::Outcome {
-    outcome_of(http::StatusCode::from_u16(status).unwrap_or_default())
+fn outcome_of_status(status: u16) -> Outcome {
+    outcome_of(StatusCode::from_u16(status).unwrap_or_default())
 }
 
 /// `Type/id/_history/version`, relative to the base.

@@ -43,7 +43,7 @@ const KINDS: [&str; 22] = [
 ];
 
 /// A kind of act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Kind(u8);
 
 impl Kind {
@@ -77,7 +77,7 @@ pub enum Outcome {
 }
 
 /// One thing done to or asked of one resource, type or the whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Act {
     /// What kind.
     pub kind: Kind,
@@ -94,7 +94,7 @@ pub struct Act {
 }
 
 /// A resource that an answer showed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Shown {
     /// Its type.
     pub resource_type: Box<str>,
