@@ -8,16 +8,20 @@ mod file;
 mod setting;
 mod table;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::server::WritePolicy;
 use contract::TenantName;
 use database::Rules;
+use fhir_core::ResourceType;
 use store_sled::SledStore;
 
+use crate::roles;
 use crate::tenant_key::KeySource;
 
 pub use file::ConfigError;
@@ -43,6 +47,10 @@ pub struct Config {
     pub owner_key_file: Option<PathBuf>,
     /// The gateway's part.
     pub gateway: Gateway,
+    /// The roles that the file defines, as they are written there.
+    pub(crate) written_roles: roles::Written,
+    /// Every role.
+    pub roles: Arc<gateway::Roles>,
     /// The server's part.
     pub server: Server,
     /// The tenant's rules for what is written.
@@ -77,6 +85,7 @@ pub struct Gateway {
     pub public_burst: u32,
     pub failures_per_second: u32,
     pub failures_burst: u32,
+    pub break_glass_minutes: u32,
     pub connections: usize,
     pub connections_per_address: usize,
     pub upstream_connect: Duration,
@@ -94,6 +103,7 @@ pub struct Server {
     pub queue_bytes: usize,
     pub search_versions: u64,
     pub conditional_deletes: usize,
+    pub shared_types: BTreeSet<ResourceType>,
     pub quarantine_items: usize,
     pub quarantine_bytes: usize,
 }
@@ -147,6 +157,8 @@ impl Default for Config {
             public_base_url: None,
             owner_key_file: None,
             gateway: Gateway::default(),
+            written_roles: roles::Written::new(),
+            roles: Arc::new(roles::built_in_roles()),
             server: Server::default(),
             rules: Rules::default(),
             validation: WritePolicy::default(),
@@ -167,6 +179,7 @@ impl Default for Server {
             queue_bytes: database::Options::default().queue_bytes,
             search_versions: limits.search_versions,
             conditional_deletes: limits.conditional_deletes,
+            shared_types: BTreeSet::new(),
             quarantine_items: limits.quarantine_items,
             quarantine_bytes: limits.quarantine_bytes,
         }
@@ -211,6 +224,7 @@ impl Default for Gateway {
             public_burst: 100,
             failures_per_second: 1,
             failures_burst: 20,
+            break_glass_minutes: 60,
             connections: 16 << 10,
             connections_per_address: 1 << 10,
             upstream_connect: Duration::from_secs(2),
@@ -313,7 +327,6 @@ pub fn beside(data: &Path) -> io::Result<registry::Beside> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     use database::DeriveFromBody;
     use fhir_schema::Schema;
@@ -367,7 +380,9 @@ mod tests {
                     references_exist = [\"*\", \"Observation.subject\"]\n\
                     [validation]\ndepth = \"profiles\"\naction = \"warn\"\n\
                     rules = [\"Observation terminology enforce\", \"http://x/p base warn\"]\n\
-                    required_profiles = [\"Patient http://x/p|1\"]\n[log]\nlevel = \"debug\"\n";
+                    required_profiles = [\"Patient http://x/p|1\"]\n[log]\nlevel = \"debug\"\n\
+                    [roles.lab]\nsays = \"A lab.\"\nlane = \"system\"\n\
+                    rules = [{ types = [\"Observation\"], actions = [\"read\"], within = \"all\" }]\n";
         let config = resolved(text, Flags::default()).unwrap();
         assert_ne!(config, Config::default());
         let printed = config.to_toml();
@@ -439,6 +454,40 @@ mod tests {
             let start = format!("FILE line {line}: `{key}` takes {expected}");
             assert!(error.starts_with(&start), "{text}: {error}");
         }
+    }
+
+    const LAB: &str = "[roles.lab]\nsays = \"A lab.\"\n\
+                       rules = [{ types = [\"*\"], actions = [\"read\"], within = \"all\" }]\n";
+
+    #[test]
+    fn a_role_stands_beside_the_built_in_ones_or_replaces_one() {
+        let roles = |text: &str| resolved(text, Flags::default()).unwrap().roles;
+        let says = |roles: &gateway::Roles, name: &str| {
+            roles.get(&name.parse().unwrap()).map(|role| role.says.clone())
+        };
+        assert_eq!(says(&roles(LAB), "lab").as_deref(), Some("A lab."));
+        assert!(says(&roles(LAB), "clinician").is_some());
+        let replaced = roles(&LAB.replace("roles.lab", "roles.clinician"));
+        assert_eq!(says(&replaced, "clinician").as_deref(), Some("A lab."));
+        assert_eq!(says(&roles(""), "lab"), None);
+    }
+
+    #[test]
+    fn a_wrong_role_is_refused_with_its_line_and_place() {
+        let with = |from: &str, to: &str| error(&format!("\n{}", LAB.replace(from, to)));
+        for (from, to, line, parts) in [
+            ("\"*\"", "\"patient\"", 2, ["lab, rules[0].types", "\"patient\" is no type's name"]),
+            ("\"all\"", "\"compartment(Patient/1)\"", 2, ["rules[0].within", "there are all"]),
+            ("within", "inside", 4, ["unknown field `inside`", "within"]),
+            ("says", "say", 3, ["unknown field `say`", "says"]),
+            ("roles.lab", "roles.Lab", 2, ["a role's name", "a-z"]),
+            ("roles.lab", "roles.owner", 2, ["owner", "stays as it is"]),
+        ] {
+            let said = with(from, to);
+            assert!(said.starts_with(&format!("FILE line {line}: ")), "{to}: {said}");
+            assert!(parts.iter().all(|part| said.contains(part)), "{to}: {said}");
+        }
+        assert!(error("roles = 7").contains("`roles` takes a section of keys"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use crate::audit;
 use crate::command_socket::{self, CommandSocketError};
 use crate::config::{self, Config};
-use crate::control::ControlSocket;
+use crate::control::{ControlSocket, Site};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::lock::{Half, Lock, LockError};
 use crate::owner_key::{self, OwnerKeyError};
@@ -273,7 +273,9 @@ impl Process {
         let (asked, told) = (Arc::clone(&registry), stopping.clone());
         let (started, bound) = oneshot::channel();
         let (clock, ids) = (self.clock.clone(), self.ids.clone());
-        let half = gateway::run(self.gateway_config(), registry, clock, ids, started, stopping);
+        let config = self.gateway_config();
+        let site = Site { roles: config.roles.clone(), denials: Some(Arc::clone(&config.denials)) };
+        let half = gateway::run(config, registry, clock, ids, started, stopping);
         let mut running = Running::start("gateway", half);
         let Ok(bound) = bound.await else {
             return Err(running.lost().await);
@@ -283,7 +285,7 @@ impl Process {
         // After the owner, who must be the first change.
         let control = ControlSocket::bind(&self.config.data)?;
         let mut controls = JoinSet::new();
-        controls.spawn(control.serve(asked, told));
+        controls.spawn(control.serve(asked, site, told));
         Ok(GatewayHalf { bound, running, stop, control: controls, _lock: lock })
     }
 
@@ -328,6 +330,8 @@ impl Process {
             base_path: config::FHIR_BASE.to_owned(),
             tenant: self.config.tenant.clone(),
             public_open: from.public.clone(),
+            roles: Arc::clone(&self.config.roles),
+            break_glass_minutes: from.break_glass_minutes,
             limits: gateway::Limits {
                 header_bytes: from.header_bytes,
                 header_count: from.header_count,
@@ -375,6 +379,7 @@ impl Process {
             quarantine_bytes: from.quarantine_bytes,
             ..Limits::default()
         };
+        let denials = Arc::<server::Denials>::default();
         let config = ServerConfig {
             socket: run.join("server.sock"),
             channel_socket: run.join("channel.sock"),
@@ -384,7 +389,9 @@ impl Process {
                 logs: BTreeMap::from([(self.config.tenant.clone(), Arc::clone(&audit) as _)]),
                 query_values: self.config.audit.query_values,
             },
+            denials: Arc::clone(&denials),
             limits,
+            shared_types: from.shared_types.clone(),
         };
         let version = database.schema().fhir_version();
         let validation = Arc::new(Validation::new(self.config.validation.clone(), version));
@@ -402,8 +409,8 @@ impl Process {
         let control = ServerControl::bind(&self.config.data)?;
         let clock = self.clock.clone();
         let base = public_base;
-        let commanded =
-            Commanded { tenant, validation, base, clock, audit: Arc::clone(&audit) as _ };
+        let audited = Arc::clone(&audit) as _;
+        let commanded = Commanded { tenant, validation, base, clock, audit: audited, denials };
         let mut controls = JoinSet::new();
         controls.spawn(control.serve(commanded, told));
         Ok(ServerHalf { running, stop, database, audit, control: controls, _lock: lock })

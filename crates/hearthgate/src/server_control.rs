@@ -1,5 +1,5 @@
 //! The control socket of the server's half, `DATA/control.sock`: what it can be asked is a purge, a
-//! change of the tenant's packages, and what is quarantined. The registry has a socket of its own
+//! change of the tenant's packages, what is quarantined, and why a request was denied. The registry has a socket of its own
 //! (`control`).
 
 use std::io;
@@ -9,12 +9,13 @@ use std::sync::Arc;
 use database::audit::AuditLog;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use server::{PublicBase, Quarantine, Validation, record_command};
+use server::{Denials, PublicBase, Quarantine, Validation, record_command};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::audit::{self, AuditRequest};
 use crate::command_socket::{self, CommandSocket, CommandSocketError, Commands};
+use crate::denials;
 use crate::doors::SystemClock;
 use crate::packages::{self, PackagesRequest};
 use crate::purge::{self, PurgeRequest, Tenant, by};
@@ -32,6 +33,8 @@ pub(crate) enum Request {
     Quarantine(QuarantineRequest),
     /// A page of what the audit log holds.
     Audit(AuditRequest),
+    /// Why the request of this id was denied, of whichever tenant.
+    ShowDenials(String),
 }
 
 /// What came of it, or why it was not done.
@@ -55,6 +58,7 @@ pub(crate) struct Commanded {
     pub(crate) base: PublicBase,
     pub(crate) clock: Arc<SystemClock>,
     pub(crate) audit: Arc<dyn AuditLog>,
+    pub(crate) denials: Arc<Denials>,
 }
 
 impl ServerControl {
@@ -78,12 +82,13 @@ impl Commands for Commanded {
 
     async fn carry_out(&self, request: Request, uid: u32) -> io::Result<Answer> {
         let tenant = match &request {
-            Request::Purge(request) => &request.tenant,
-            Request::Packages(request) => &request.tenant,
-            Request::Quarantine(request) => &request.tenant,
-            Request::Audit(request) => &request.tenant,
+            Request::Purge(request) => request.tenant.as_str(),
+            Request::Packages(request) => request.tenant.as_str(),
+            Request::Quarantine(request) => request.tenant.as_str(),
+            Request::Audit(request) => request.tenant.as_str(),
+            Request::ShowDenials(_) => self.tenant.name.as_str(),
         };
-        if *tenant != self.tenant.name.as_str() {
+        if tenant != self.tenant.name.as_str() {
             return Ok(Err(format!("this server has no tenant {tenant}")));
         }
         match request {
@@ -124,6 +129,7 @@ impl Commands for Commanded {
                 let work = move || runtime.block_on(commanded.work_on_the_quarantine(request));
                 said(tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?)
             }
+            Request::ShowDenials(id) => said(Ok(denials::of_server(&self.denials, &id))),
         }
     }
 
@@ -212,7 +218,8 @@ mod tests {
         let (now, options) = (contract::Instant::from_micros(0), Default::default());
         let opened = AuditFiles::open(directory.path(), &tenant.name, None, now, options);
         let audit = Arc::new(opened.unwrap());
-        Commanded { tenant, validation, base, clock, audit }
+        let denials = Arc::default();
+        Commanded { tenant, validation, base, clock, audit, denials }
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! What the server is told when it starts.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Audit, PageKey, PublicBase};
+use fhir_core::ResourceType;
+
+use crate::{Audit, Denials, PageKey, PublicBase};
 
 /// Where the server answers and within which bounds.
 #[derive(Debug, Clone)]
@@ -19,8 +23,13 @@ pub struct ServerConfig {
     pub page_key: PageKey,
     /// Where it is written down who saw and changed what.
     pub audit: Audit,
+    /// Where the reasons of denials are kept.
+    pub denials: Arc<Denials>,
     /// Bounds.
     pub limits: Limits,
+    /// Types without a patient of their own, such as Practitioner: whoever may read or search
+    /// within patients' compartments reads and searches all of them.
+    pub shared_types: BTreeSet<ResourceType>,
 }
 
 /// Bounds of one request.

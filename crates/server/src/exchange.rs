@@ -166,7 +166,10 @@ async fn respond(
             }
             response
         }
-        Err(error) => write_error(&error, format, head, schema),
+        Err(error) => {
+            server.denials.keep(&error, head, server.clock.now());
+            write_error(&error, format, head, schema)
+        }
     }
 }
 

@@ -63,6 +63,7 @@ mod quarantine;
 mod races;
 mod readiness;
 mod rest;
+mod roles;
 mod search;
 mod search_parameters;
 mod starting;

@@ -132,7 +132,6 @@ async fn what_is_not_enforced_yet_is_refused_and_never_answered_whole(deployment
         "/Observation/never",
         "/Observation/o/_history",
         "/Observation?patient=own",
-        "/Patient",
         "/Patient/own/Observation",
         "/?_type=Patient,Observation",
         "/Patient/own/$everything",
@@ -142,6 +141,11 @@ async fn what_is_not_enforced_yet_is_refused_and_never_answered_whole(deployment
         assert!(!answer.text().contains("\"Observation\""), "{path}");
     }
     phone.get("/Observation/o").await.is_outcome(403, "forbidden");
+    let found = phone.get("/Patient").await.is(200).json();
+    assert_eq!(
+        (found["total"].as_u64(), &found["entry"][0]["resource"]["id"]),
+        (Some(1), &json!("own"))
+    );
     // In a batch as alone.
     let batch = integration_tests::bundle::reads(
         &["Patient/own", "Patient/other", "Patient/never", "Observation/o"].map(str::to_owned),

@@ -1,5 +1,6 @@
 //! The one table of keys.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use toml::de::DeValue;
@@ -93,6 +94,8 @@ keys! {
         "Wrong credentials a second from one address; more are refused without a look.",
     "gateway.failures_burst" => gateway.failures_burst:
         "Wrong credentials at once from such an address after a pause.",
+    "gateway.break_glass_minutes" => gateway.break_glass_minutes:
+        "For how many minutes a break-glass is in force (docs/security.md).",
     "gateway.connections" => gateway.connections:
         "The most connections at a time.",
     "gateway.connections_per_address" => gateway.connections_per_address:
@@ -115,6 +118,8 @@ keys! {
         "Rows that one search may look at before it gets 400: versions of resources, or 64 times as many entries of the index (docs/api/search.md).",
     "server.conditional_deletes" => server.conditional_deletes:
         "Resources that one conditional delete deletes at most; of more matches none is, and the request gets 412 (docs/api/rest.md). With more than 1 the CapabilityStatement says `multiple`.",
+    "server.shared_types" => server.shared_types:
+        "Types without a patient of their own, such as Practitioner, Organization and Location: a rule within patients' compartments lets all resources of these types be read and searched, as far as the rule names the type (docs/security.md).",
     "server.quarantine_items" => server.quarantine_items:
         "Items that the quarantine may hold; beyond them what is invalid gets 422 (docs/validation.md).",
     "server.quarantine_bytes" => server.quarantine_bytes:
@@ -159,6 +164,12 @@ pub(crate) fn to_toml(config: &Config) -> String {
         }
         let _ = writeln!(text, "{name} = {}", (key.decided)(config));
     }
+    if !config.written_roles.is_empty() {
+        let roles = BTreeMap::from([(super::file::ROLES, &config.written_roles)]);
+        let written = toml::to_string(&roles).expect("what was TOML is TOML");
+        text.push('\n');
+        text.push_str(&written);
+    }
     text
 }
 
@@ -175,6 +186,7 @@ pub fn reference() -> String {
          `hearthgate check-config --config FILE` checks a file and prints everything that is \
          decided, as a file that decides the same. `hearthgate check-config --reference` prints \
          this page.\n\n\
+         Beside these keys a section `[roles.NAME]` defines what a role may do (docs/roles.md).\n\n\
          | key | default | takes | decides |\n|---|---|---|---|\n",
     );
     let defaults = Config::default();

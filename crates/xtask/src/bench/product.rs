@@ -87,7 +87,9 @@ pub(crate) async fn server(directory: &Path) -> Result<(), Failure> {
         public_base: format!("http://127.0.0.1:8080{BASE}").parse()?,
         page_key: server::PageKey::new(&[0; 32]),
         audit: server::Audit::default(),
+        denials: Arc::default(),
         limits: Limits::default(),
+        shared_types: Default::default(),
     };
     let version = database.schema().fhir_version();
     let validation = Arc::new(Validation::new(WritePolicy::default(), version));
