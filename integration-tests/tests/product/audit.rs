@@ -63,7 +63,7 @@ async fn after_kill_9_all_that_came_before_a_denial_is_written_down(deployment: 
     assert!(!holds(&files, b"quillfeather") && !holds(&files, b"reader"));
 
     site.launch(First::Gateway).await;
-    let auditor = site.new_client("auditor", &["--role", "owner", "--power", "audit"]);
+    let auditor = site.new_client("auditor", &["--role", "auditor"]);
     let found = auditor.get("/AuditEvent?patient=quillfeather&agent=reader").await.is(200).json();
     assert_eq!(found["entry"].as_array().unwrap().len(), 20);
     let log = reader.get("/Patient/quillfeather/$access-log").await.is(200).json();

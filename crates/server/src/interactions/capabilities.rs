@@ -276,7 +276,12 @@ fn statement(
 
 /// Says of AuditEvent what is there of it: events are read, and written by the server alone.
 fn as_recorded(resource: &mut Value) {
-    resource["interaction"] = json!([{ "code": "read" }, { "code": "search-type" }]);
+    if let Some(interactions) = resource["interaction"].as_array_mut() {
+        interactions.retain(|it| it["code"] == "read" || it["code"] == "search-type");
+    }
+    resource["versioning"] = "no-version".into();
+    resource["readHistory"] = false.into();
+    resource["conditionalRead"] = "not-supported".into();
     resource["updateCreate"] = false.into();
     resource["conditionalCreate"] = false.into();
     resource["conditionalUpdate"] = false.into();
