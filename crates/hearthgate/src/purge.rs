@@ -79,9 +79,6 @@ pub enum PurgeCommandError {
     /// Nothing of that tenant is there.
     #[error("{} is not there; name the data directory with --data", .0.display())]
     NoTenant(PathBuf),
-    /// The audit log of the tenant does not open.
-    #[error(transparent)]
-    Audit(#[from] store_sled::OpenAuditError),
     /// The purge was refused or is not finished.
     #[error("{0}")]
     Refused(String),
