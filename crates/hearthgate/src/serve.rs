@@ -409,7 +409,7 @@ impl Process {
         let control = ServerControl::bind(&self.config.data)?;
         let clock = self.clock.clone();
         let base = public_base;
-        let audited = Arc::clone(&audit) as _;
+        let audited = Arc::clone(&audit) as Arc<dyn database::audit::AuditLog>;
         let commanded = Commanded { tenant, validation, base, clock, audit: audited, denials };
         let mut controls = JoinSet::new();
         controls.spawn(control.serve(commanded, told));
