@@ -22,7 +22,7 @@ use crate::differential::{BASE, Chance, Known};
 use crate::support::{Clinic, block_on, keyring, put};
 
 /// Begins an index, and waits until it has caught up.
-fn index(clinic: &Clinic) {
+pub(super) fn index(clinic: &Clinic) {
     let extractor = Arc::clone(&EXTRACTOR);
     let by = IndexedBy { extractor, base: BASE.into(), zone: Zone::UTC };
     clinic.database().index_by(by).unwrap();
