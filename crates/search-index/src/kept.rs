@@ -321,27 +321,22 @@ fn are_same(own: &[VisiblePart], asked: &[&VisiblePart]) -> bool {
 /// the systems of which that depends.
 fn is_of_segment(part: &VisiblePart, codes: &dyn Codes, case_counts: &mut Vec<bool>) -> bool {
     let VisibleTypes::These(types) = &part.types else { return true };
-    let clauses = types.iter().flat_map(|(_, clauses)| clauses);
-    clauses.map(|it| clause_is(it, codes, case_counts)).fold(true, |all, it| all && it)
+    let mut clauses = types.iter().flat_map(|(_, clauses)| clauses);
+    clauses.all(|it| clause_is(it, codes, case_counts))
 }
 
 fn clause_is(clause: &Clause, codes: &dyn Codes, case_counts: &mut Vec<bool>) -> bool {
     match clause {
-        Clause::Value(clause) => clause
-            .tests
-            .iter()
-            .map(|test| test_is(test, codes, case_counts))
-            .fold(true, |all, it| all && it),
+        Clause::Value(clause) => clause.tests.iter().all(|test| test_is(test, codes, case_counts)),
         Clause::Missing { .. } => true,
         Clause::Chain(_)
         | Clause::Has(_)
         | Clause::List(_)
         | Clause::Text(_)
         | Clause::Content(_) => false,
-        Clause::All(clauses) | Clause::Any(clauses) => clauses
-            .iter()
-            .map(|it| clause_is(it, codes, case_counts))
-            .fold(true, |all, it| all && it),
+        Clause::All(clauses) | Clause::Any(clauses) => {
+            clauses.iter().all(|it| clause_is(it, codes, case_counts))
+        }
         Clause::Not(clause) => clause_is(clause, codes, case_counts),
     }
 }
@@ -358,11 +353,9 @@ fn test_is(test: &Test, codes: &dyn Codes, case_counts: &mut Vec<bool>) -> bool 
         | Test::Uri(UriTest::OfResource { .. }) => false,
         // A resource that had no ordinal when the segment was made is referred to by none of it.
         Test::Reference(_) | Test::Uri(_) => true,
-        Test::Composite(composite) => composite
-            .parts
-            .iter()
-            .map(|test| test_is(test, codes, case_counts))
-            .fold(true, |all, it| all && it),
+        Test::Composite(composite) => {
+            composite.parts.iter().all(|test| test_is(test, codes, case_counts))
+        }
     }
 }
 

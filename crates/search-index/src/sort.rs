@@ -191,10 +191,7 @@ impl SortSource<'_> {
 
     /// Sorts values, each with the place that has it, and gives the rank of each place, in no
     /// order.
-    fn rank(
-        &self,
-        valued: Vec<(SortValue, u32)>,
-    ) -> Result<(Vec<SortValue>, Vec<(u32, u32)>), SearchError> {
+    fn rank(&self, valued: Vec<(SortValue, u32)>) -> Result<Ranked, SearchError> {
         let valued = sorted(valued, self.meter, |(one, _), (other, _)| {
             compare(self.direction, Some(one), Some(other))
         })?;
@@ -261,6 +258,9 @@ impl SortSource<'_> {
         Ok(SortView { direction: self.direction, kind, ranks: Ranks::Some(ranks), values, order })
     }
 }
+
+/// Values in order, each once, and the rank of each place that has one.
+type Ranked = (Vec<SortValue>, Vec<(u32, u32)>);
 
 /// So many are sorted without a look whether anyone still waits.
 const SORTED_AT_ONCE: usize = 16_384;

@@ -2,6 +2,7 @@
 //! nothing that may not be seen.
 
 mod differential;
+mod hidden;
 mod included;
 mod kept;
 mod matches;
