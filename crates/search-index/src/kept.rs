@@ -309,7 +309,7 @@ fn takes_long(part: &VisiblePart) -> bool {
 fn is_of_segment(part: &VisiblePart, codes: &dyn Codes, case_counts: &mut Vec<bool>) -> bool {
     let VisibleTypes::These(types) = &part.types else { return true };
     let clauses = types.iter().flat_map(|(_, clauses)| clauses);
-    clauses.map(|it| clause_is(it, codes, case_counts)).fold(true, |all, it| all && it)
+    clauses.map(|it| clause_is(it, codes, case_counts)).fold(true, |all, it| all & it)
 }
 
 fn clause_is(clause: &Clause, codes: &dyn Codes, case_counts: &mut Vec<bool>) -> bool {
@@ -318,7 +318,7 @@ fn clause_is(clause: &Clause, codes: &dyn Codes, case_counts: &mut Vec<bool>) ->
             .tests
             .iter()
             .map(|test| test_is(test, codes, case_counts))
-            .fold(true, |all, it| all && it),
+            .fold(true, |all, it| all & it),
         Clause::Missing { .. } => true,
         Clause::Chain(_)
         | Clause::Has(_)
@@ -328,7 +328,7 @@ fn clause_is(clause: &Clause, codes: &dyn Codes, case_counts: &mut Vec<bool>) ->
         Clause::All(clauses) | Clause::Any(clauses) => clauses
             .iter()
             .map(|it| clause_is(it, codes, case_counts))
-            .fold(true, |all, it| all && it),
+            .fold(true, |all, it| all & it),
         Clause::Not(clause) => clause_is(clause, codes, case_counts),
     }
 }
@@ -349,7 +349,7 @@ fn test_is(test: &Test, codes: &dyn Codes, case_counts: &mut Vec<bool>) -> bool 
             .parts
             .iter()
             .map(|test| test_is(test, codes, case_counts))
-            .fold(true, |all, it| all && it),
+            .fold(true, |all, it| all & it),
     }
 }
 
