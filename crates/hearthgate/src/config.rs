@@ -59,6 +59,8 @@ pub struct Config {
     pub validation: WritePolicy,
     /// Where the tenant's data is.
     pub storage: Storage,
+    /// What is kept of who saw and changed what.
+    pub audit: Audit,
     /// From which level on the process logs.
     pub log_level: Level,
 }
@@ -105,6 +107,14 @@ pub struct Server {
     pub shared_types: BTreeSet<ResourceType>,
     pub quarantine_items: usize,
     pub quarantine_bytes: usize,
+}
+
+/// What is kept of who saw and changed what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table says it of each key, for the operator too")]
+pub struct Audit {
+    pub keep_days: u32,
+    pub query_values: bool,
 }
 
 /// Where the tenant's data is: in the data directory, or in PostgreSQL.
@@ -156,6 +166,7 @@ impl Default for Config {
             server: Server::default(),
             rules: Rules::default(),
             validation: WritePolicy::default(),
+            audit: Audit::default(),
             storage: Storage::default(),
             log_level: Level::Info,
         }
@@ -177,6 +188,13 @@ impl Default for Server {
             quarantine_items: limits.quarantine_items,
             quarantine_bytes: limits.quarantine_bytes,
         }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        // Six years, with their leap days.
+        Self { keep_days: 2192, query_values: false }
     }
 }
 

@@ -100,6 +100,7 @@ pub async fn run(
             })
             .collect(),
         base: config.public_base,
+        audit: config.audit,
         limits: config.limits,
         shared_types: config.shared_types,
         denials: config.denials,

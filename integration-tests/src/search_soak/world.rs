@@ -199,13 +199,7 @@ impl World {
     /// Drops it as it is, and waits until nobody has its store.
     fn let_go(Open { store, database }: Open) {
         drop(database);
-        for _ in 0..PATIENCE.as_millis() {
-            if Arc::strong_count(&store) == 1 {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        panic!("somebody still holds the store");
+        until("somebody still holds the store", || Arc::strong_count(&store) == 1);
     }
 
     /// The newest position.
@@ -349,12 +343,9 @@ impl World {
         let changed = self.database().index_with(&self.known.indexing);
         changed.expect("there is a thread for it");
         // Until the index by them is there, another one may answer, or none: pages lead on in one.
-        for _ in 0..PATIENCE.as_millis() {
-            if self.database().being_indexed(&self.known.indexing).is_none() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        until("the parameters are still being indexed", || {
+            self.database().being_indexed(&self.known.indexing).is_none()
+        });
         self.happened.parameters += 1;
     }
 
@@ -402,4 +393,15 @@ impl World {
         }
         text
     }
+}
+
+/// Waits until it holds, and no longer than there is patience for it.
+fn until(what_else: &str, holds: impl Fn() -> bool) {
+    for _ in 0..PATIENCE.as_millis() {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("{what_else}");
 }

@@ -138,6 +138,10 @@ keys! {
         "Other depths and actions for a type, or for what claims a profile; the first that applies.",
     "validation.required_profiles" => validation.required_profiles:
         "Profiles that every resource of a type must meet, claimed or not, whatever the depth is. They come with `hearthgate packages add`.",
+    "audit.keep_days" => audit.keep_days:
+        "Days that it is kept who saw and changed what (docs/audit.md); whole files go once all in them is older.",
+    "audit.query_values" => audit.query_values:
+        "Whether the audit log keeps what was searched for beside the names of the parameters: patients' names and numbers, which outlive a purge there.",
     "storage.postgres" => storage.postgres:
         "The PostgreSQL database that holds the tenant, in libpq's form (docs/postgresql.md). The data directory holds it where none is named. What is in one is not moved to the other.",
     "storage.postgres_password_file" => storage.password_file:

@@ -98,6 +98,7 @@ pub(crate) async fn server(directory: &Path, index_memory: Option<usize>) -> Res
         channel_socket: channel_socket(directory),
         public_base: format!("http://127.0.0.1:8080{BASE}").parse()?,
         page_key: server::PageKey::new(&[0; 32]),
+        audit: server::Audit::default(),
         denials: Arc::default(),
         limits: Limits::default(),
         shared_types: Default::default(),

@@ -190,6 +190,43 @@ fn an_index_that_is_ahead_of_the_log_or_of_another_log_is_built_anew() {
     }
 }
 
+/// Two patients, the first of this family: in another log the last version is the same.
+fn two_patients(clinic: &Clinic, family: &str) {
+    let json = format!(r#"{{"resourceType":"Patient","name":[{{"family":"{family}"}}]}}"#);
+    clinic.write(put("Patient/1", &json, Expect::Any));
+    clinic.write(put("Patient/2", r#"{"resourceType":"Patient"}"#, Expect::Any));
+}
+
+#[test]
+fn an_index_of_a_log_that_was_cut_and_has_grown_anew_alike_is_built_anew() {
+    let mut clinic = Clinic::over_sled_with_a_kept_index();
+    index(&clinic);
+    two_patients(&clinic, "Adam");
+    let folder = clinic.kept_index();
+    clinic.reopen();
+    let whole = contents(&folder);
+    let mut other = Clinic::over_sled_with_a_kept_index_and_keys_of(&clinic);
+    two_patients(&other, "Evam");
+    let last = |clinic: &Clinic| {
+        let newest =
+            block_on(clinic.snapshot().newest(&"Patient".parse().unwrap(), &"2".parse().unwrap()));
+        let newest = newest.unwrap().unwrap();
+        (newest.t, newest.instant, newest.version, newest.length)
+    };
+    assert_eq!(last(&clinic), last(&other), "one version alone does not tell them apart");
+    let there = other.kept_index();
+    let moved: Vec<_> = whole
+        .iter()
+        .map(|(path, bytes)| (there.join(path.file_name().unwrap()), bytes.clone()))
+        .collect();
+    put_back(&there, &moved);
+    other.reopen_after_a_drop();
+    index(&other);
+    assert!(!other.was_restored());
+    let found = search(&other.snapshot(), "Patient?family=Evam");
+    assert_eq!(found.unwrap().matches.len(), 1);
+}
+
 #[test]
 fn no_file_of_the_index_outlives_a_purge_and_none_that_is_put_back_can_be_opened() {
     let mut clinic = Clinic::over_sled_with_a_kept_index();
