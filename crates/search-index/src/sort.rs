@@ -112,6 +112,9 @@ pub(crate) struct SortViewKey {
     pub(crate) descending: bool,
 }
 
+/// Values in order, and places with the rank of their value.
+type Ranked = (Vec<SortValue>, Vec<(u32, u32)>);
+
 /// What a view is made of.
 #[derive(Clone, Copy)]
 pub(crate) struct SortSource<'s> {
@@ -191,10 +194,7 @@ impl SortSource<'_> {
 
     /// Sorts values, each with the place that has it, and gives the rank of each place, in no
     /// order.
-    fn rank(
-        &self,
-        valued: Vec<(SortValue, u32)>,
-    ) -> Result<(Vec<SortValue>, Vec<(u32, u32)>), SearchError> {
+    fn rank(&self, valued: Vec<(SortValue, u32)>) -> Result<Ranked, SearchError> {
         let valued = sorted(valued, self.meter, |(one, _), (other, _)| {
             compare(self.direction, Some(one), Some(other))
         })?;
