@@ -112,6 +112,9 @@ pub(crate) struct SortViewKey {
     pub(crate) descending: bool,
 }
 
+/// Values in order, and places with the rank of their value.
+type Ranked = (Vec<SortValue>, Vec<(u32, u32)>);
+
 /// What a view is made of.
 #[derive(Clone, Copy)]
 pub(crate) struct SortSource<'s> {

@@ -154,8 +154,11 @@ fn write_documents(
 #[derive(Debug, Default)]
 pub struct SavedSegment {
     documents: Vec<Document>,
-    kept: Option<(Vec<(Facet, Summary)>, Arc<dyn SegmentSource>)>,
+    kept: Option<SavedKeys>,
 }
+
+/// What is known of the keys of each facet, and where they are.
+type SavedKeys = (Vec<(Facet, Summary)>, Arc<dyn SegmentSource>);
 
 impl SavedSegment {
     /// Takes the next piece of its documents.
