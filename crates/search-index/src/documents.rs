@@ -339,7 +339,9 @@ mod tests {
         let all: Vec<Document> =
             (0..300_u32).map(|at| document(at * 7 % 110, u64::from(at) + 1)).collect();
         let mut pushed = Documents::default();
-        all.iter().for_each(|document| drop(pushed.push(*document)));
+        for document in &all {
+            pushed.push(*document);
+        }
         let wanted: RoaringBitmap = [0, 3, 4, 50, 109, 110, 5000].into_iter().collect();
         let is_wanted = |doc: &u32| wanted.contains(all[*doc as usize].ordinal.0);
         let expected: Vec<u32> = (0..300).filter(is_wanted).collect();
