@@ -65,7 +65,7 @@ impl Default for Options {
             queue_bytes: 64 << 20,
             group: 1024,
             group_bytes: 8 << 20,
-            kept_bytes: 64 << 20,
+            kept_bytes: 32 << 20,
             index_bytes: 1 << 30,
         }
     }

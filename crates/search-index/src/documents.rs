@@ -335,6 +335,27 @@ mod tests {
     }
 
     #[test]
+    fn documents_of_many_resources_are_found_together() {
+        let all: Vec<Document> =
+            (0..300_u32).map(|at| document(at * 7 % 110, u64::from(at) + 1)).collect();
+        let mut pushed = Documents::default();
+        for document in &all {
+            pushed.push(*document);
+        }
+        let wanted: RoaringBitmap = [0, 3, 4, 50, 109, 110, 5000].into_iter().collect();
+        let is_wanted = |doc: &u32| wanted.contains(all[*doc as usize].ordinal.0);
+        let expected: Vec<u32> = (0..300).filter(is_wanted).collect();
+        for documents in [pushed, Documents::from(all.clone())] {
+            let mut found = Vec::new();
+            documents.of_all(&wanted, |doc| found.push(doc));
+            found.sort_unstable();
+            assert_eq!(found, expected);
+            documents.of_all(&RoaringBitmap::new(), |doc| panic!("{doc} is of nothing"));
+        }
+        Documents::default().of_all(&wanted, |doc| panic!("{doc} is not there"));
+    }
+
+    #[test]
     fn a_container_is_found_from_each_of_very_many_that_it_contains() {
         let mut all = vec![document(0, 1), document(1, 2)];
         let contained =

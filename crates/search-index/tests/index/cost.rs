@@ -83,6 +83,32 @@ fn a_page_deep_in_the_result_costs_no_more_than_the_first() {
 }
 
 #[test]
+fn a_range_of_a_quantity_costs_what_is_within_it() {
+    // SRCH-131
+    let mut site = Site::default();
+    for at in 0..3000 {
+        site.put(&format!(
+            r#"{{"resourceType":"Observation","id":"o{at}","valueQuantity":{{"value":{}.{},
+                "system":"http://unitsofmeasure.org","code":"cm"}}}}"#,
+            at / 10,
+            at % 10
+        ));
+    }
+    site.settle();
+    let ask = |url: &str| {
+        let search = site.index.search(site.t(), &Visible::Everything, CONTEXT).unwrap();
+        let total = search.find(&query(url)).unwrap().total();
+        (total, search.cost())
+    };
+    let unit = "|http://unitsofmeasure.org|cm";
+    let (most, wide) = ask(&format!("Observation?value-quantity=ge10{unit}"));
+    let both = format!("value-quantity=ge10{unit}&value-quantity=lt11.5{unit}");
+    let (few, narrow) = ask(&format!("Observation?{both}"));
+    assert_eq!((most, few), (2900, 15));
+    assert!(narrow < wide, "{narrow} of {wide}");
+}
+
+#[test]
 fn what_is_hidden_costs_nothing() {
     // SRCH-253
     let mut site = many();

@@ -438,6 +438,40 @@ fn hits_come_in_the_order_asked_for_those_without_a_value_last() {
 }
 
 #[test]
+fn a_page_by_several_keys_is_one_of_the_whole_order_however_many_are_alike_by_the_first() {
+    // SRCH-193, SRCH-207
+    let mut site = Site::default();
+    for at in 0..700_u32 {
+        let (year, family) = (1900 + at * 37 % 90, at * 13 % 7);
+        let gender = if at % 5 == 0 { "female" } else { "male" };
+        let born = match at % 11 {
+            0 => String::new(),
+            _ => format!(r#""birthDate":"{year}","#),
+        };
+        site.put(&format!(
+            r#"{{"resourceType":"Patient","id":"p{at}",{born}"gender":"{gender}",
+                "name":[{{"family":"Family{family}"}}]}}"#
+        ));
+    }
+    site.settle();
+    let number = |name: &String| name.rsplit_once('p').unwrap().1.parse::<u32>().unwrap();
+    let found: Vec<u32> = site.find("Patient?_sort=-birthdate,family").iter().map(number).collect();
+    let mut expected: Vec<u32> = (0..700).collect();
+    let born = |at: u32| (at % 11 != 0).then_some(at * 37 % 90);
+    expected.sort_by_key(|at| (std::cmp::Reverse(born(*at)), at * 13 % 7));
+    assert_eq!(found, expected);
+    for url in [
+        "Patient?_sort=birthdate,-family,gender",
+        "Patient?_sort=gender,-birthdate",
+        "Patient?gender=female&_sort=-birthdate,family",
+        "Patient?birthdate=gt1950&_sort=family,_id",
+    ] {
+        // Each page is compared with the whole.
+        assert!(!site.find(url).is_empty(), "{url}");
+    }
+}
+
+#[test]
 fn codes_are_sorted_without_case_and_quantities_and_references_by_their_parts() {
     // SRCH-194
     let observation = |id: &str, members: &str| {

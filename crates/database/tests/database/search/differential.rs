@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use database::{Change, Database, Expect, IndexedBy, Purge, Visibility};
+use database::{
+    Change, Database, Expect, IndexedBy, Purge, ReadError, Snapshot, VersionEntry, Visibility,
+};
 use fhir_search::{Handling, Zone};
 use store::{CommitId, T};
 
@@ -122,6 +124,23 @@ fn while_the_index_catches_up_searches_find_the_same(clinic: &mut Clinic) {
     }
 }
 
+/// What searches find, read, and found again as it was.
+fn kept(snapshot: &Snapshot, requests: &[&str]) -> Vec<VersionEntry> {
+    let known = Known::r4();
+    let mut found = Vec::new();
+    for request in requests {
+        let query = known.read(request, Handling::Strict).unwrap();
+        let pair = Pair { request, query: &query, known, most: 1000, most_included: 1000 };
+        let from_store = pair.find(snapshot, true, None).unwrap().matches;
+        for entry in &from_store {
+            assert!(block_on(snapshot.json(entry)).unwrap().is_some());
+        }
+        assert_eq!(pair.find(snapshot, true, None).unwrap().matches, from_store, "{request}");
+        found.extend(from_store);
+    }
+    found
+}
+
 /// SRCH-245
 #[test]
 fn of_a_purged_patient_the_index_finds_nothing() {
@@ -136,7 +155,11 @@ fn of_a_purged_patient_the_index_finds_nothing() {
         );
         clinic.write(put(&format!("Observation/{id}"), &observation, Expect::Any));
     }
-    let before = clinic.snapshot().at();
+    let snapshot = clinic.snapshot();
+    let before = snapshot.at();
+    // What was read is kept, and found as it was in the store.
+    let found = kept(&snapshot, &["Patient", "Observation"]);
+    assert_eq!(names(&found).len(), 4);
     let purge = Purge {
         patient: "1".parse().unwrap(),
         reason: "asked for by letter".to_owned(),
@@ -144,6 +167,11 @@ fn of_a_purged_patient_the_index_finds_nothing() {
         commit: CommitId(u128::MAX - 7),
     };
     block_on(clinic.database().purge(purge)).unwrap();
+    // Whoever found it before the purge reads it no more.
+    for entry in &found {
+        let is_purged = matches!(block_on(snapshot.json(entry)), Err(ReadError::Purged));
+        assert_eq!(is_purged, entry.id.as_str() == "1", "{entry:?}");
+    }
     wait_until_indexed(clinic.database());
     for t in [before, clinic.snapshot().at()] {
         let snapshot = clinic.database().snapshot_at(t, Visibility::everything());
