@@ -8,17 +8,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{GrantError, GrantFields, Ids, Instant, Interaction, Nonce, TenantName, digest};
+use contract::{
+    GrantError, GrantFields, Ids, Instant, Interaction, Nonce, ResourceId, TenantName, digest,
+};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use parking_lot::{Mutex, RwLock};
 use registry::{Caller, Client, ClientId, KeyId, Registry};
 
-use crate::config::Limits;
+use crate::break_glass;
+use crate::config::{GatewayConfig, Limits};
 use crate::errors::Refusal;
 use crate::grant_template::GrantTemplate;
 use crate::limiter::{Bucket, Buckets, Rate, Taken};
 use crate::network::network;
+use crate::roles::{RoleProblem, Roles};
 
 /// Addresses whose buckets are kept at a time.
 const MOST_ADDRESSES: usize = 64 * 1024;
@@ -44,7 +48,7 @@ pub(crate) struct Known {
 }
 
 /// A limit with its bucket and what the answers say about it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Limit {
     rate: Rate,
     bucket: Arc<Bucket>,
@@ -76,11 +80,30 @@ impl Who {
     pub(crate) fn is_public(&self) -> bool {
         matches!(self, Self::Public(_))
     }
+
+    /// The client, where there is one.
+    pub(crate) fn client(&self) -> Option<&Arc<Client>> {
+        self.known().client.as_ref()
+    }
+
+    /// The client and its key, as the registry knows them.
+    pub(crate) fn caller(&self) -> Option<Caller> {
+        let client = self.client()?.clone();
+        let authorization = self.known().template.grant().authorization.clone()?;
+        let key = KeyId::from_authorization(&authorization)?;
+        Some(Caller { client, key, authorization })
+    }
+
+    /// Whether the limit that counts is the client's own.
+    pub(crate) fn has_own_limit(&self) -> bool {
+        self.client().is_some_and(|client| client.limit.is_some())
+    }
 }
 
 /// Finds out who is calling and counts what they ask.
 pub(crate) struct Callers {
     registry: Arc<Registry>,
+    roles: Arc<Roles>,
     ids: Arc<dyn Ids>,
     tenant: TenantName,
     default_budget: u64,
@@ -97,10 +120,10 @@ impl Callers {
     pub(crate) fn new(
         registry: Arc<Registry>,
         ids: Arc<dyn Ids>,
-        tenant: TenantName,
-        default_budget: u64,
-        limits: &Limits,
+        config: &GatewayConfig,
     ) -> Result<Self, GrantError> {
+        let limits: &Limits = &config.limits;
+        let tenant = config.tenant.clone();
         let public = Known {
             client: None,
             template: GrantTemplate::new(blank(&tenant, ids.as_ref()), ids.as_ref())?,
@@ -115,9 +138,10 @@ impl Callers {
             buckets: Mutex::default(),
             default_rate: limits.client,
             registry,
+            roles: config.roles.clone(),
             ids,
             tenant,
-            default_budget,
+            default_budget: config.default_budget,
         })
     }
 
@@ -145,6 +169,55 @@ impl Callers {
             return Err(self.failed(address, now, Refusal::CredentialsInvalid));
         };
         self.known(caller, now).map(Who::Client)
+    }
+
+    /// Why the credentials in these headers stand for nobody, for an operator.
+    pub(crate) fn why_not(&self, headers: &HeaderMap) -> Option<String> {
+        Some(self.registry.why_not(bearer(headers.get(AUTHORIZATION)?)?))
+    }
+
+    /// The client of a good key whose role gives it nothing, and why, for an operator.
+    pub(crate) fn role_problem(&self, headers: &HeaderMap) -> Option<(Arc<Client>, RoleProblem)> {
+        let caller = self.registry.authenticate(bearer(headers.get(AUTHORIZATION)?)?)?;
+        let problem = self.roles.rights_of(&caller.client).err()?;
+        Some((caller.client, problem))
+    }
+
+    /// The same caller with what a break-glass adds, for the patient that it was taken for. One
+    /// that is over, another's, or whose role allows it no more, adds nothing and is refused.
+    pub(crate) fn with_break_glass(&self, who: &Who, id: &HeaderValue) -> Result<Who, Refusal> {
+        let refused = Refusal::Denied { reason: "break-glass-invalid" };
+        let known = who.known();
+        let client = known.client.as_ref().ok_or(Refusal::CredentialsMissing)?;
+        let id = id.to_str().map_err(|_| refused.clone())?;
+        let given = self.registry.break_glass_in_force(id, &client.id).ok_or(refused.clone())?;
+        if client.patient.as_ref().is_some_and(|own| *own != given.patient) {
+            return Err(refused);
+        }
+        let more = self.roles.break_glass_of(client, &given.patient).ok_or(refused)?;
+        let grant = known.template.grant();
+        let fields = GrantFields {
+            patient: Some(given.patient.clone()),
+            break_glass: Some(given.id.clone()),
+            purpose: Some(break_glass::PURPOSE.to_owned()),
+            rules: grant.rules.iter().cloned().chain(more).collect(),
+            ..(**grant).clone()
+        };
+        let template =
+            GrantTemplate::new(fields, self.ids.as_ref()).map_err(|_| Refusal::GrantImpossible)?;
+        let (client, limit) = (known.client.clone(), known.limit.clone());
+        Ok(Who::Client(Arc::new(Known { client, template, limit })))
+    }
+
+    /// Whether the client's role allows it to break the glass for this patient.
+    pub(crate) fn may_break_glass(&self, client: &Client, patient: &ResourceId) -> bool {
+        client.patient.as_ref().is_none_or(|own| own == patient)
+            && self.roles.break_glass_of(client, patient).is_some()
+    }
+
+    /// The registry.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        self.registry.clone()
     }
 
     /// Counts one request against its caller's limit.
@@ -201,7 +274,16 @@ impl Callers {
     }
 
     fn learn(&self, caller: &Caller, now: Duration) -> Result<Known, Refusal> {
-        let fields = fields_of(caller, self.default_budget, blank(&self.tenant, self.ids.as_ref()));
+        let request = blank(&self.tenant, self.ids.as_ref());
+        let fields =
+            fields_of(caller, &self.roles, self.default_budget, request).map_err(|problem| {
+                tracing::warn!(
+                    client = caller.client.id.as_str(),
+                    error = &problem as &dyn std::error::Error,
+                    "the client's role gives it nothing"
+                );
+                Refusal::Denied { reason: problem.code() }
+            })?;
         let template = GrantTemplate::new(fields, self.ids.as_ref()).map_err(|error| {
             tracing::error!(
                 client = caller.client.id.as_str(),
@@ -230,18 +312,25 @@ impl Callers {
 }
 
 /// A caller's members of a grant, the request's taken from `request`.
-pub(crate) fn fields_of(caller: &Caller, default_budget: u64, request: GrantFields) -> GrantFields {
+pub(crate) fn fields_of(
+    caller: &Caller,
+    roles: &Roles,
+    default_budget: u64,
+    request: GrantFields,
+) -> Result<GrantFields, RoleProblem> {
     let client = &caller.client;
-    GrantFields {
+    let rights = roles.rights_of(client)?;
+    Ok(GrantFields {
         client: Some(client.id.as_str().to_owned()),
         authorization: Some(caller.authorization.clone()),
         patient: client.patient.clone(),
-        rules: client.rules.clone(),
-        powers: client.powers.clone(),
-        lane: client.lane,
-        budget: client.budget.unwrap_or(default_budget),
+        fhir_user: client.fhir_user.clone(),
+        rules: rights.rules,
+        powers: rights.powers,
+        lane: rights.lane,
+        budget: rights.budget.unwrap_or(default_budget),
         ..request
-    }
+    })
 }
 
 /// The members of a request that does not exist: for templates alone.

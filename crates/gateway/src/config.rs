@@ -4,13 +4,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use contract::TenantName;
 
 use crate::access_log::AccessLog;
+use crate::denials::Denials;
 use crate::errors::GatewayError;
 use crate::limiter::Rate;
+use crate::roles::Roles;
 
 /// The gateway's configuration.
 #[derive(Debug)]
@@ -34,6 +37,12 @@ pub struct GatewayConfig {
     pub public_open: Vec<String>,
     /// Rows that answering a request may read, for a client without a budget of its own.
     pub default_budget: u64,
+    /// What clients may that have a role.
+    pub roles: Arc<Roles>,
+    /// For how many minutes a break-glass is in force.
+    pub break_glass_minutes: u32,
+    /// Where the reasons of denials are kept.
+    pub denials: Arc<Denials>,
     /// Sizes, counts and rates.
     pub limits: Limits,
     /// How long the server may take to be reached, and be silent.
@@ -102,6 +111,9 @@ impl Default for GatewayConfig {
             tenant: "default".parse().expect("`default` is the name of a tenant"),
             public_open: vec!["capabilities".to_owned()],
             default_budget: 1_000_000,
+            roles: Arc::default(),
+            break_glass_minutes: 60,
+            denials: Arc::default(),
             limits: Limits::default(),
             upstream: UpstreamTimeouts::default(),
             cors: None,

@@ -93,6 +93,8 @@ pub(crate) enum Refusal {
     Denied {
         reason: &'static str,
     },
+    BreakGlassMalformed,
+    TooManyBreakGlasses,
     GrantImpossible,
     ServerUnreachable,
     ChannelUnknown,
@@ -203,6 +205,18 @@ impl Refusal {
             Self::Denied { reason } => {
                 words(403, "forbidden", reason, "The credentials do not permit this.")
             }
+            Self::BreakGlassMalformed => words(
+                400,
+                "invalid",
+                "break-glass-malformed",
+                "Send {\"patient\": ID, \"reason\": WHY}, the reason in 20 to 1000 characters.",
+            ),
+            Self::TooManyBreakGlasses => words(
+                429,
+                "throttled",
+                "too-many-break-glasses",
+                "As many are in force as may be at a time.",
+            ),
             Self::GrantImpossible => words(
                 500,
                 "exception",

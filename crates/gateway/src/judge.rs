@@ -7,11 +7,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use contract::{Decision, Interaction, Nonce, decide, digest, header};
-use http::HeaderName;
+use http::{HeaderMap, HeaderName, Method};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
+use crate::break_glass;
 use crate::cors;
+use crate::denials::{self, Denial, Explanation};
 use crate::errors::Refusal;
 use crate::framing;
 use crate::grant_template::Filling;
@@ -30,6 +32,8 @@ pub(crate) enum Judged {
     Forward,
     /// Answer a browser's preflight.
     Preflight,
+    /// Record a break-glass: its body is still to be read.
+    BreakGlass,
 }
 
 impl Gateway {
@@ -45,8 +49,12 @@ impl Gateway {
         request.id = request_id::keep_or_make(&head.headers, self.ids.as_ref());
         request.body = framing::judge_head(&raw, head.raw_path(), &head.headers, &self.limits)?;
         make_origin_form(head)?;
-        let path = self.below_base(head.uri.path()).ok_or(Refusal::NoRoute)?;
-        request.route = Route::Fhir;
+        let is_break_glass = head.uri.path() == break_glass::PATH;
+        let path = match is_break_glass {
+            true => "",
+            false => self.below_base(head.uri.path()).ok_or(Refusal::NoRoute)?,
+        };
+        request.route = if is_break_glass { Route::BreakGlass } else { Route::Fhir };
         request.allowed_origin = cors::allowed_origin(self.cors.as_ref(), &head.headers);
         if request.allowed_origin.is_some() && cors::is_preflight(&head.method, &head.headers) {
             return Ok(Judged::Preflight);
@@ -61,6 +69,17 @@ impl Gateway {
                 request.limit = Some(limit);
                 return Err(refusal);
             }
+        }
+
+        if is_break_glass {
+            return match (who.is_public(), &head.method) {
+                (true, _) => Err(Refusal::CredentialsMissing),
+                (_, &Method::POST) => Ok(Judged::BreakGlass),
+                _ => Err(Refusal::MethodNotAllowed { allow: "POST".to_owned() }),
+            };
+        }
+        if let Some(id) = head.headers.get(break_glass::HEADER) {
+            *who = self.callers.with_break_glass(who, id)?;
         }
 
         let method = head.method.as_str();
@@ -86,8 +105,130 @@ impl Gateway {
         };
         let grant = template.fill(&filling).map_err(|_| Refusal::GrantImpossible)?;
         strip_identity(head);
+        head.remove_header(break_glass::HEADER);
         request.pass = Some(Pass { grant, nonce, channel });
         Ok(Judged::Forward)
+    }
+
+    /// Keeps why a request is denied, for an operator to look up by its id.
+    pub(crate) fn remember(&self, session: &Session, request: &Request, refusal: &Refusal) {
+        if !matches!(refusal.status(), 401 | 403 | 429) {
+            return;
+        }
+        let head = session.req_header();
+        let path = self.below_base(head.uri.path());
+        let classified = path.and_then(|path| {
+            Interaction::classify(head.method.as_str(), path, head.uri.query()).ok()
+        });
+        let who = request.who.as_ref();
+        // A good key whose role gives it nothing never became a caller.
+        let refused = match who {
+            None => self.callers.role_problem(&head.headers),
+            Some(_) => None,
+        };
+        let client =
+            who.and_then(|who| who.client()).or(refused.as_ref().map(|(client, _)| client));
+        let role = client.and_then(|client| client.role.as_ref());
+        let Explanation { decided, mend } =
+            self.explain(&head.headers, request, refusal, classified.as_ref());
+        let grant = who.map(|who| who.known().template.grant());
+        self.denials.keep(Denial {
+            request_id: request_id::text(&request.id).to_owned(),
+            time: denials::time(self.clock.now()),
+            status: refusal.status(),
+            reason: refusal.reason().to_owned(),
+            client: client.map(|client| client.id.to_string()),
+            authorization: grant.and_then(|grant| grant.authorization.clone()),
+            role: role.map(ToString::to_string),
+            asked: classified
+                .as_ref()
+                .map_or_else(|| request.route.label().to_owned(), denials::asked),
+            decided,
+            mend,
+        });
+    }
+
+    fn explain(
+        &self,
+        headers: &HeaderMap,
+        request: &Request,
+        refusal: &Refusal,
+        classified: Option<&Interaction>,
+    ) -> Explanation {
+        let who = request.who.as_ref();
+        let why_not = || self.callers.why_not(headers);
+        match refusal {
+            Refusal::CredentialsMissing => Explanation::new(
+                "the request came without credentials, and it is not open to nobody",
+                "send a key, as Authorization: Bearer KEY, or name the interaction in \
+                 gateway.public",
+            ),
+            Refusal::CredentialsInvalid => Explanation::new(
+                why_not().unwrap_or_default(),
+                "a key that `hearthgate keys list` shows as good",
+            ),
+            Refusal::CredentialsAmbiguous => Explanation::new(
+                "there is more than one Authorization header, or it is not Bearer KEY",
+                "one header Authorization: Bearer KEY",
+            ),
+            Refusal::TooManyFailedAuthentications { retry_after } => Explanation::new(
+                format!(
+                    "the address sent more wrong credentials than gateway.failures_per_second and \
+                     gateway.failures_burst allow; of these: {}",
+                    why_not().unwrap_or_else(|| "they are not Bearer KEY".to_owned())
+                ),
+                format!("a good key at once, or a pause of {retry_after} s"),
+            ),
+            Refusal::RateLimited { retry_after } => {
+                let limit = match who {
+                    Some(who) if who.has_own_limit() => "the client's own limit",
+                    Some(who) if !who.is_public() => {
+                        "gateway.client_per_second and gateway.client_burst"
+                    }
+                    _ => "gateway.public_per_second and gateway.public_burst, by address",
+                };
+                Explanation::new(
+                    format!("more requests came than allowed by {limit}"),
+                    format!("a pause of {retry_after} s, or a higher limit"),
+                )
+            }
+            Refusal::TooManyBreakGlasses => Explanation::new(
+                "the client has as many break-glasses in force as a client may",
+                "wait until one is over",
+            ),
+            Refusal::Denied { reason: "break-glass-invalid" } => Explanation::new(
+                "the header Break-Glass names none that is in force, this client's, for its \
+                 patient, and allowed by its role",
+                "POST /break-glass again, or leave the header out",
+            ),
+            Refusal::Denied { reason: "no-break-glass" } => Explanation::new(
+                "the client's role has no rules for a break-glass, or the client is for another \
+                 patient",
+                "break_glass in the role",
+            ),
+            Refusal::Denied { .. } => {
+                let denied = who.zip(classified).and_then(|(who, interaction)| {
+                    match decide(who.known().template.grant(), interaction) {
+                        Decision::Deny(reason) => Some((who, interaction, reason)),
+                        _ => None,
+                    }
+                });
+                let Some((who, interaction, reason)) = denied else {
+                    let problem = self.callers.role_problem(headers);
+                    return Explanation::new(
+                        problem.map(|(_, problem)| problem.to_string()).unwrap_or_default(),
+                        "the role in the configuration, or another client with what it needs",
+                    );
+                };
+                let role = who.client().and_then(|client| client.role.as_ref());
+                let rights = match role {
+                    Some(role) => format!("the role {role}"),
+                    None => "the client".to_owned(),
+                };
+                Explanation::of_decision(reason, interaction, &rights)
+            }
+            _ => Explanation::new("", ""),
+        }
     }
 
     /// What follows the base in `path`: nothing, or something that begins with a slash.

@@ -2,16 +2,18 @@
 //!
 //! A request is judged (`judge`), given a grant for itself alone (`grant_template`), forwarded
 //! over a Unix socket (`proxy`), and its answer passed on when it shows to be the answer. The
-//! gateway holds no resource, reads no body, and of FHIR knows what `contract` says.
+//! gateway holds no resource, reads no body but that of a break-glass, and of FHIR knows what `contract` says.
 //! `docs/gateway.md` describes it for an operator.
 
 mod access_log;
 mod admin;
+mod break_glass;
 mod callers;
 mod channel;
 mod config;
 mod connections;
 mod cors;
+mod denials;
 mod errors;
 mod framing;
 mod grant_template;
@@ -23,6 +25,7 @@ mod proxy;
 mod renewal;
 mod request;
 mod request_id;
+mod roles;
 mod run;
 mod small_server;
 mod socket_client;
@@ -30,8 +33,10 @@ mod wire;
 
 pub use access_log::AccessLog;
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
+pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
 pub use limiter::Rate;
+pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
 pub use run::{Bound, run};
 
 use std::time::Duration;

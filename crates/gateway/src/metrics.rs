@@ -33,6 +33,8 @@ pub(crate) enum Route {
     None,
     /// The FHIR server.
     Fhir,
+    /// The gateway's own `/break-glass`.
+    BreakGlass,
 }
 
 impl Route {
@@ -41,6 +43,7 @@ impl Route {
         match self {
             Self::None => "none",
             Self::Fhir => "fhir",
+            Self::BreakGlass => "break-glass",
         }
     }
 }

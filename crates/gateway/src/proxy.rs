@@ -18,10 +18,12 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::access_log::{Line, Lines};
+use crate::break_glass;
 use crate::callers::Callers;
 use crate::channel::ChannelKeeper;
 use crate::config::{Cors, Limits};
 use crate::cors;
+use crate::denials::Denials;
 use crate::errors::Refusal;
 use crate::framing::BodyLength;
 use crate::judge::Judged;
@@ -46,6 +48,8 @@ pub(crate) struct Gateway {
     pub(crate) limits: Limits,
     pub(crate) cors: Option<Cors>,
     pub(crate) callers: Callers,
+    pub(crate) break_glass_minutes: u32,
+    pub(crate) denials: Arc<Denials>,
     pub(crate) channel: Arc<ChannelKeeper>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
@@ -84,6 +88,26 @@ impl Gateway {
         let mut head = cors::preflight_answer()?;
         request.dress(&mut head)?;
         session.write_response_header(head, true).await
+    }
+
+    /// Records a break-glass and answers it.
+    async fn answer_break_glass(
+        &self,
+        session: &mut Session,
+        request: &mut Request,
+    ) -> pingora::Result<()> {
+        match self.take_break_glass(session, request).await {
+            Ok(taken) => {
+                let (mut head, body) = break_glass::answer(&taken)?;
+                request.dress(&mut head)?;
+                session.write_response_header(head, false).await?;
+                session.write_response_body(Some(body), true).await
+            }
+            Err(refusal) => {
+                self.remember(session, request, &refusal);
+                self.refuse(session, request, refusal).await
+            }
+        }
     }
 
     /// Checks that an answer's head is the answer to this request and takes the contract's
@@ -216,7 +240,11 @@ impl ProxyHttp for Gateway {
         match self.judge(session, request, address) {
             Ok(Judged::Forward) => return Ok(false),
             Ok(Judged::Preflight) => self.answer_preflight(session, request).await?,
-            Err(refusal) => self.refuse(session, request, refusal).await?,
+            Ok(Judged::BreakGlass) => self.answer_break_glass(session, request).await?,
+            Err(refusal) => {
+                self.remember(session, request, &refusal);
+                self.refuse(session, request, refusal).await?;
+            }
         }
         Ok(true)
     }

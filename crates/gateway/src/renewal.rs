@@ -23,6 +23,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::callers::fields_of;
 use crate::errors::GatewayError;
+use crate::roles::Roles;
 use crate::small_server::{SmallServer, answer};
 
 /// The longest question.
@@ -41,6 +42,7 @@ pub(crate) struct Renewals {
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) tenant: TenantName,
     pub(crate) default_budget: u64,
+    pub(crate) roles: Arc<Roles>,
 }
 
 /// The socket, and its path to take away again.
@@ -151,10 +153,11 @@ impl Renewals {
             Nonce::generate(self.ids.as_ref()),
             crate::later(self.clock.now(), LIFE),
         );
-        let fields = GrantFields {
-            interaction: Renewal::INTERACTION.to_owned(),
-            ..fields_of(&caller, self.default_budget, request)
+        // A role that gives nothing any more is worth as much as a key that is revoked.
+        let Ok(fields) = fields_of(&caller, &self.roles, self.default_budget, request) else {
+            return Ok(RenewalAnswer::Gone);
         };
+        let fields = GrantFields { interaction: Renewal::INTERACTION.to_owned(), ..fields };
         Ok(RenewalAnswer::Grant(Grant::new(fields)?.encode()?))
     }
 

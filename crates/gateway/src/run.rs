@@ -74,14 +74,17 @@ pub async fn run(
         config.channel_socket.clone(),
         metrics.channel_fetches.clone(),
     ));
-    let callers = Callers::new(
-        registry.clone(),
-        ids.clone(),
-        config.tenant.clone(),
-        config.default_budget,
-        &config.limits,
-    )
-    .map_err(GatewayError::PublicGrant)?;
+    for client in registry.clients() {
+        if let Err(problem) = config.roles.rights_of(&client) {
+            tracing::warn!(
+                client = client.id.as_str(),
+                error = &problem as &dyn std::error::Error,
+                "keys of the client are refused"
+            );
+        }
+    }
+    let callers =
+        Callers::new(registry.clone(), ids.clone(), &config).map_err(GatewayError::PublicGrant)?;
     // Dropped last, when nobody writes a line any more.
     let (lines, _log_thread) =
         access_log::start(config.access_log).map_err(GatewayError::AccessLog)?;
@@ -92,6 +95,7 @@ pub async fn run(
         ids: ids.clone(),
         tenant: config.tenant.clone(),
         default_budget: config.default_budget,
+        roles: config.roles.clone(),
     });
     let admin = Arc::new(Admin {
         metrics: metrics.clone(),
@@ -112,6 +116,8 @@ pub async fn run(
         limits: config.limits,
         cors: config.cors,
         callers,
+        break_glass_minutes: config.break_glass_minutes,
+        denials: config.denials,
         channel: channel.clone(),
         clock,
         ids,

@@ -1,23 +1,28 @@
 //! The command line: which commands there are, and what they print.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::audit::{AuditCommand, AuditCommandError};
 use crate::backup::{Backup, BackupError, Restore, Verify};
 use crate::compact::{Compact, CompactError};
 use crate::config::{self, Config, ConfigError};
-use crate::control::{Answer, CreateKey, ListedKey, PowerName, Request, RoleName};
+use crate::control::{Answer, CreateKey, ListedKey, PowerName, Request};
 use crate::data_directory::DataDirectory;
 use crate::demo_data::{self, DemoData};
+use crate::denials::{self, DenialsError};
 use crate::doctor::{self, Doctor, Grade};
 use crate::import::{self, Import};
 use crate::keys::{self, KeysError};
 use crate::packages::{Packages, PackagesCommandError};
 use crate::purge::{Purge, PurgeCommandError};
 use crate::quarantine::{QuarantineCommand, QuarantineCommandError};
+use crate::roles;
 use crate::serve::{Halves, ServeError, serve};
 use crate::validate::{Validate, ValidateError};
 
@@ -47,6 +52,13 @@ enum Verb {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(Keys),
+    /// List the roles that keys can have, in plain words
+    Roles(RolesCommand),
+    /// Say why a request was denied
+    #[command(subcommand)]
+    Denials(DenialsCommand),
+    /// List the wider rights that were taken in an emergency, with who, for whom and why
+    BreakGlass(DataDirectory),
     /// Copy the data to a backup, also while the server runs; later times copy what came since
     Backup(Backup),
     /// Make a data directory from a backup, as it was at one instant
@@ -61,6 +73,9 @@ enum Verb {
     /// List, release and discard what was set apart as invalid
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// Export what was recorded of who saw what, and check that it is whole
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Give back room on the disk that holds nothing any more
     Compact(Compact),
     /// Look at disk, clock, permissions and limits, and say what will hurt
@@ -93,12 +108,18 @@ struct Create {
     /// What the key is for, in your words
     #[arg(long, value_name = "TEXT", default_value = "")]
     label: String,
-    /// Makes the client, with the rules of this role
+    /// Makes the client, with this role; `hearthgate roles` lists them
     #[arg(long)]
-    role: Option<RoleName>,
-    /// The patient of the role patient
+    role: Option<String>,
+    /// The patient, for a role that is for one
     #[arg(long, value_name = "ID")]
     patient: Option<String>,
+    /// The person who asks, as a resource: Practitioner/7
+    #[arg(long, value_name = "REF")]
+    user: Option<String>,
+    /// The configuration that defines the role, where no server runs
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// What the client may beside its role
     #[arg(long, value_name = "POWER")]
     power: Vec<PowerName>,
@@ -124,6 +145,30 @@ struct Confirm {
 }
 
 #[derive(Debug, Args)]
+struct RolesCommand {
+    /// The configuration file, for the roles that it defines
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the page that documents the built-in roles instead
+    #[arg(long)]
+    reference: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum DenialsCommand {
+    /// Which rule, role or limit denied a request, and what would allow it
+    Show(ShowDenials),
+}
+
+#[derive(Debug, Args)]
+struct ShowDenials {
+    #[command(flatten)]
+    data: DataDirectory,
+    /// The request's id: X-Request-Id of the answer, or the end of its OperationOutcome
+    id: String,
+}
+
+#[derive(Debug, Args)]
 struct CheckConfig {
     #[command(flatten)]
     flags: config::Flags,
@@ -144,6 +189,9 @@ pub enum CommandError {
     /// A command for the registry.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// Denials that cannot be looked up.
+    #[error(transparent)]
+    Denials(#[from] DenialsError),
     /// An import that could not go on at all.
     #[error(transparent)]
     Import(#[from] import::ImportError),
@@ -162,6 +210,9 @@ pub enum CommandError {
     /// What is quarantined cannot be listed, released or discarded.
     #[error(transparent)]
     Quarantine(#[from] QuarantineCommandError),
+    /// The audit log cannot be read, or is not whole.
+    #[error(transparent)]
+    Audit(#[from] AuditCommandError),
     /// Room that could not be given back.
     #[error(transparent)]
     Compact(#[from] CompactError),
@@ -209,6 +260,22 @@ impl Command {
                 Ok(if passes { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Verb::Keys(command) => run_keys(command),
+            Verb::Roles(command) if command.reference => print(&roles::reference()),
+            Verb::Roles(command) => print(&roles::list(&*roles_of(command.config)?)),
+            Verb::Denials(DenialsCommand::Show(asked)) => {
+                print(&runtime()?.block_on(denials::show(&asked.data.path, &asked.id))?)
+            }
+            Verb::BreakGlass(data) => {
+                let none = Arc::default();
+                match runtime()?.block_on(keys::run(&data.path, Request::ListBreakGlasses, none))? {
+                    Answer::BreakGlasses(taken) => {
+                        let line =
+                            |(time, what): &(String, String)| format!("{} {what}\n", seconds(time));
+                        print(&taken.iter().map(line).collect::<String>())
+                    }
+                    other => unexpected(&other),
+                }
+            }
             Verb::Backup(backup) => {
                 crate::backup::behind_all_others();
                 print(&backup.run()?)
@@ -218,6 +285,7 @@ impl Command {
             Verb::Purge(purge) => print(&runtime()?.block_on(purge.run())?),
             Verb::Packages(packages) => print(&runtime()?.block_on(packages.run())?),
             Verb::Quarantine(quarantine) => print(&runtime()?.block_on(quarantine.run())?),
+            Verb::Audit(audit) => print(&runtime()?.block_on(audit.run())?),
             Verb::Compact(compact) => print(&compact.run()?),
             Verb::Doctor(doctor) => {
                 let findings = doctor.run().map_err(CommandError::Doctor)?;
@@ -260,9 +328,11 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
                 label: create.label,
                 role: create.role,
                 patient: create.patient,
+                user: create.user,
                 powers: create.power,
             });
-            match runtime()?.block_on(keys::run(&create.data.path, request))? {
+            let roles = roles_of(create.config)?;
+            match runtime()?.block_on(keys::run(&create.data.path, request, roles))? {
                 Answer::Created { key, secret, with_client } => {
                     let made = if with_client { "new client" } else { "client" };
                     let note = format!(
@@ -279,25 +349,34 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
                 other => unexpected(&other),
             }
         }
-        Keys::List(data) => match runtime()?.block_on(keys::run(&data.path, Request::ListKeys))? {
-            Answer::Keys(keys) => print(&table_of(&keys)),
-            other => unexpected(&other),
-        },
+        Keys::List(data) => {
+            let none = Arc::default();
+            match runtime()?.block_on(keys::run(&data.path, Request::ListKeys, none))? {
+                Answer::Keys(keys) => print(&table_of(&keys)),
+                other => unexpected(&other),
+            }
+        }
         Keys::Revoke(revoke) => {
             let request = Request::RevokeKey(revoke.key.clone());
-            match runtime()?.block_on(keys::run(&revoke.data.path, request))? {
+            match runtime()?.block_on(keys::run(&revoke.data.path, request, Arc::default()))? {
                 Answer::Revoked => print(&format!("Key {} is revoked.\n", revoke.key)),
                 other => unexpected(&other),
             }
         }
         Keys::Confirm(confirm) => {
             let request = Request::ConfirmKey(confirm.key.clone());
-            match runtime()?.block_on(keys::run(&confirm.data.path, request))? {
+            match runtime()?.block_on(keys::run(&confirm.data.path, request, Arc::default()))? {
                 Answer::Confirmed => print(&format!("Key {} is good again.\n", confirm.key)),
                 other => unexpected(&other),
             }
         }
     }
+}
+
+/// The roles there are where no server runs.
+fn roles_of(config: Option<PathBuf>) -> Result<Arc<gateway::Roles>, ConfigError> {
+    let flags = config::Flags { config, ..config::Flags::default() };
+    Ok(Config::resolve(&flags)?.roles)
 }
 
 /// Another release answered on the control socket.
@@ -314,19 +393,20 @@ fn table_of(keys: &[ListedKey]) -> String {
         (None, Some(since)) => format!("suspended {}", seconds(since)),
         (None, None) => "good".to_owned(),
     };
-    let rows: Vec<[String; 5]> = keys
+    let rows: Vec<[String; 6]> = keys
         .iter()
         .map(|key| {
             [
                 key.id.clone(),
                 key.client.clone(),
+                key.role.clone().unwrap_or_else(|| "(rules of its own)".to_owned()),
                 seconds(&key.created),
                 state(key),
                 key.label.clone(),
             ]
         })
         .collect();
-    columns(&["KEY", "CLIENT", "CREATED", "STATE", "LABEL"], &rows)
+    columns(&["KEY", "CLIENT", "ROLE", "CREATED", "STATE", "LABEL"], &rows)
 }
 
 /// An instant without its fraction.

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::server::WritePolicy;
@@ -20,6 +21,7 @@ use database::Rules;
 use fhir_core::ResourceType;
 use store_sled::SledStore;
 
+use crate::roles;
 use crate::tenant_key::KeySource;
 
 pub use file::ConfigError;
@@ -45,6 +47,10 @@ pub struct Config {
     pub owner_key_file: Option<PathBuf>,
     /// The gateway's part.
     pub gateway: Gateway,
+    /// The roles that the file defines, as they are written there.
+    pub(crate) written_roles: roles::Written,
+    /// Every role.
+    pub roles: Arc<gateway::Roles>,
     /// The server's part.
     pub server: Server,
     /// The tenant's rules for what is written.
@@ -53,6 +59,8 @@ pub struct Config {
     pub validation: WritePolicy,
     /// Where the tenant's data is.
     pub storage: Storage,
+    /// What is kept of who saw and changed what.
+    pub audit: Audit,
     /// From which level on the process logs.
     pub log_level: Level,
 }
@@ -77,6 +85,7 @@ pub struct Gateway {
     pub public_burst: u32,
     pub failures_per_second: u32,
     pub failures_burst: u32,
+    pub break_glass_minutes: u32,
     pub connections: usize,
     pub connections_per_address: usize,
     pub upstream_connect: Duration,
@@ -93,10 +102,19 @@ pub struct Server {
     pub body_rate: u32,
     pub queue_bytes: usize,
     pub search_versions: u64,
+    pub index_memory: usize,
     pub conditional_deletes: usize,
     pub shared_types: BTreeSet<ResourceType>,
     pub quarantine_items: usize,
     pub quarantine_bytes: usize,
+}
+
+/// What is kept of who saw and changed what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table says it of each key, for the operator too")]
+pub struct Audit {
+    pub keep_days: u32,
+    pub query_values: bool,
 }
 
 /// Where the tenant's data is: in the data directory, or in PostgreSQL.
@@ -108,6 +126,9 @@ pub struct Storage {
     pub authority_file: Option<PathBuf>,
     pub without_tls: WithoutTls,
 }
+
+/// With less, searches read the same again and again.
+const LEAST_INDEX_MEMORY: usize = 16 << 20;
 
 /// What the command line decides for `serve`, `gateway`, `server` and `check-config`.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -140,9 +161,12 @@ impl Default for Config {
             public_base_url: None,
             owner_key_file: None,
             gateway: Gateway::default(),
+            written_roles: roles::Written::new(),
+            roles: Arc::new(roles::built_in_roles()),
             server: Server::default(),
             rules: Rules::default(),
             validation: WritePolicy::default(),
+            audit: Audit::default(),
             storage: Storage::default(),
             log_level: Level::Info,
         }
@@ -158,11 +182,19 @@ impl Default for Server {
             body_rate: limits.body_rate,
             queue_bytes: database::Options::default().queue_bytes,
             search_versions: limits.search_versions,
+            index_memory: database::Options::default().index_bytes,
             conditional_deletes: limits.conditional_deletes,
             shared_types: BTreeSet::new(),
             quarantine_items: limits.quarantine_items,
             quarantine_bytes: limits.quarantine_bytes,
         }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        // Six years, with their leap days.
+        Self { keep_days: 2192, query_values: false }
     }
 }
 
@@ -197,6 +229,7 @@ impl Default for Gateway {
             public_burst: 100,
             failures_per_second: 1,
             failures_burst: 20,
+            break_glass_minutes: 60,
             connections: 16 << 10,
             connections_per_address: 1 << 10,
             upstream_connect: Duration::from_secs(2),
@@ -238,6 +271,9 @@ impl Config {
         let contradiction = if (self.server.held_bytes as u64) < self.gateway.body_bytes {
             "`server.held_bytes` is less than `gateway.body_bytes`: a body of that length would \
              never be taken; raise the one or lower the other"
+        } else if self.server.index_memory < LEAST_INDEX_MEMORY {
+            "`server.index_memory` is less than 16777216 (16 MiB): every search would read most of \
+             what it needs from the disk; raise it"
         } else if postgres.is_none() && (password_file.is_some() || authority_file.is_some()) {
             "`storage.postgres_password_file` and `storage.postgres_authority_file` say nothing \
              without `storage.postgres`: name the connection or leave them out"
@@ -299,7 +335,6 @@ pub fn beside(data: &Path) -> io::Result<registry::Beside> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     use database::DeriveFromBody;
     use fhir_schema::Schema;
@@ -353,7 +388,9 @@ mod tests {
                     references_exist = [\"*\", \"Observation.subject\"]\n\
                     [validation]\ndepth = \"profiles\"\naction = \"warn\"\n\
                     rules = [\"Observation terminology enforce\", \"http://x/p base warn\"]\n\
-                    required_profiles = [\"Patient http://x/p|1\"]\n[log]\nlevel = \"debug\"\n";
+                    required_profiles = [\"Patient http://x/p|1\"]\n[log]\nlevel = \"debug\"\n\
+                    [roles.lab]\nsays = \"A lab.\"\nlane = \"system\"\n\
+                    rules = [{ types = [\"Observation\"], actions = [\"read\"], within = \"all\" }]\n";
         let config = resolved(text, Flags::default()).unwrap();
         assert_ne!(config, Config::default());
         let printed = config.to_toml();
@@ -427,11 +464,46 @@ mod tests {
         }
     }
 
+    const LAB: &str = "[roles.lab]\nsays = \"A lab.\"\n\
+                       rules = [{ types = [\"*\"], actions = [\"read\"], within = \"all\" }]\n";
+
+    #[test]
+    fn a_role_stands_beside_the_built_in_ones_or_replaces_one() {
+        let roles = |text: &str| resolved(text, Flags::default()).unwrap().roles;
+        let says = |roles: &gateway::Roles, name: &str| {
+            roles.get(&name.parse().unwrap()).map(|role| role.says.clone())
+        };
+        assert_eq!(says(&roles(LAB), "lab").as_deref(), Some("A lab."));
+        assert!(says(&roles(LAB), "clinician").is_some());
+        let replaced = roles(&LAB.replace("roles.lab", "roles.clinician"));
+        assert_eq!(says(&replaced, "clinician").as_deref(), Some("A lab."));
+        assert_eq!(says(&roles(""), "lab"), None);
+    }
+
+    #[test]
+    fn a_wrong_role_is_refused_with_its_line_and_place() {
+        let with = |from: &str, to: &str| error(&format!("\n{}", LAB.replace(from, to)));
+        for (from, to, line, parts) in [
+            ("\"*\"", "\"patient\"", 2, ["lab, rules[0].types", "\"patient\" is no type's name"]),
+            ("\"all\"", "\"compartment(Patient/1)\"", 2, ["rules[0].within", "there are all"]),
+            ("within", "inside", 4, ["unknown field `inside`", "within"]),
+            ("says", "say", 3, ["unknown field `say`", "says"]),
+            ("roles.lab", "roles.Lab", 2, ["a role's name", "a-z"]),
+            ("roles.lab", "roles.owner", 2, ["owner", "stays as it is"]),
+        ] {
+            let said = with(from, to);
+            assert!(said.starts_with(&format!("FILE line {line}: ")), "{to}: {said}");
+            assert!(parts.iter().all(|part| said.contains(part)), "{to}: {said}");
+        }
+        assert!(error("roles = 7").contains("`roles` takes a section of keys"));
+    }
+
     #[test]
     fn values_that_contradict_each_other_are_refused() {
         for (text, expected) in [
             ("[server]\nheld_bytes = 1000", "`server.held_bytes` is less"),
             ("[gateway]\nbody_bytes = 300000000", "`server.held_bytes` is less"),
+            ("[server]\nindex_memory = 16777215", "`server.index_memory` is less"),
             ("[storage]\npostgres_password_file = \"p\"", "name the connection"),
             ("[storage]\npostgres_authority_file = \"p\"", "name the connection"),
             (

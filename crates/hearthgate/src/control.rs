@@ -8,9 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::{Power, ResourceId};
+use contract::{Instance, Instant, Power, ResourceId};
+use gateway::{Denial, Denials, RoleProblem, Roles};
 use registry::{
-    Actor, CannotFollow, ChangeError, ClientId, InvalidClientId, KeyId, NewClient, Registry, Role,
+    Actor, CannotFollow, ChangeError, ClientId, InvalidClientId, InvalidRoleName, KeyId, NewClient,
+    OpenError, Registry, RoleName, Subject,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -29,6 +31,10 @@ pub enum Request {
     RevokeKey(String),
     /// Confirm the key of this id, which a restore suspended.
     ConfirmKey(String),
+    /// Why the request of this id was denied.
+    ShowDenials(String),
+    /// Every break-glass that was taken, oldest first.
+    ListBreakGlasses,
 }
 
 /// What `keys create` asks for.
@@ -40,9 +46,12 @@ pub struct CreateKey {
     /// What the key is for.
     pub label: String,
     /// The role of a client that is to be made.
-    pub role: Option<RoleName>,
-    /// The patient of the role `patient`.
+    pub role: Option<String>,
+    /// The patient of a role that is for one.
     pub patient: Option<String>,
+    /// The person who asks, as a resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// What the client may beside its role.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub powers: Vec<PowerName>,
@@ -54,18 +63,8 @@ pub struct CreateKey {
 pub enum PowerName {
     /// Have searches explained: `_explain`
     Explain,
-}
-
-/// A role by its word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "camelCase")]
-pub enum RoleName {
-    /// All interactions on all types; no powers
-    Owner,
-    /// Read, search and history of all types
-    Reader,
-    /// Read and history within one patient's compartment (--patient)
-    Patient,
+    /// Read the audit log: AuditEvents, and `$access-log` of every patient
+    Audit,
 }
 
 /// What came of it.
@@ -87,6 +86,10 @@ pub enum Answer {
     Revoked,
     /// The key is good again.
     Confirmed,
+    /// Denials of the request, oldest first.
+    Denials(Vec<Denial>),
+    /// What was taken: when, and the change in one line.
+    BreakGlasses(Vec<(String, String)>),
     /// It was not done; why, and the mend.
     Refused(String),
 }
@@ -99,6 +102,9 @@ pub struct ListedKey {
     pub id: String,
     /// Its client.
     pub client: String,
+    /// The client's role; absent where it has rules of its own.
+    #[serde(default)]
+    pub role: Option<String>,
     /// What it is for.
     pub label: String,
     /// When it was made.
@@ -115,18 +121,30 @@ pub struct ListedKey {
 enum Refusal {
     #[error(transparent)]
     Client(#[from] InvalidClientId),
-    #[error("there is no client {0}; --role owner, reader or patient makes it")]
+    #[error("there is no client {0}; --role ROLE makes it, and `hearthgate roles` lists the roles")]
     UnknownClient(ClientId),
     #[error("--power belongs to a client that --role makes; add --role or leave it out")]
     PowerWithoutRole,
     #[error(
         "the client {0} has other rules than the role {1}, or other powers; leave --role and --power out to use it as it is, or name another client"
     )]
-    OtherRules(ClientId, &'static str),
-    #[error("the role patient needs the patient; add --patient ID")]
-    PatientMissing,
-    #[error("--patient belongs to the role patient; add --role patient or leave it out")]
+    OtherRules(ClientId, RoleName),
+    #[error(transparent)]
+    RoleName(#[from] InvalidRoleName),
+    #[error(transparent)]
+    Role(#[from] RoleProblem),
+    #[error(
+        "--patient belongs to a role that is for one patient, as --role patient is; name such a role or leave it out"
+    )]
     PatientWithoutRole,
+    #[error("--user belongs to a client that --role makes; add --role or leave it out")]
+    UserWithoutRole,
+    #[error("{0} names no person; write it like Practitioner/7")]
+    User(String),
+    #[error("no gateway runs here, and denials are kept in the memory of a running one")]
+    NoGateway,
+    #[error("the registry's log cannot be read")]
+    Unreadable(#[from] OpenError),
     #[error("{0} is no resource id; an id has 1 to 64 characters of A-Z a-z 0-9 - and .")]
     Patient(String),
     #[error("{0} is no key id; `hearthgate keys list` shows the ids")]
@@ -135,38 +153,60 @@ enum Refusal {
     Change(#[from] ChangeError),
 }
 
+/// What commands are carried out with, beside the registry.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Every role there is.
+    pub roles: Arc<Roles>,
+    /// The reasons of denials; absent where no gateway runs.
+    pub denials: Option<Arc<Denials>>,
+}
+
 /// Does what `request` says.
 #[must_use]
-pub fn execute(registry: &Registry, request: Request, by: &Actor) -> Answer {
+pub fn execute(registry: &Registry, site: &Site, request: Request, by: &Actor) -> Answer {
     let done = match request {
-        Request::CreateKey(request) => create(registry, &request, by),
+        Request::CreateKey(request) => create(registry, &site.roles, &request, by),
         Request::ListKeys => Ok(list(registry)),
         Request::RevokeKey(id) => revoke(registry, &id, by),
         Request::ConfirmKey(id) => confirm(registry, &id, by),
+        Request::ShowDenials(id) => match &site.denials {
+            Some(denials) => Ok(Answer::Denials(denials.of_request(&id))),
+            None => Err(Refusal::NoGateway),
+        },
+        Request::ListBreakGlasses => break_glasses(registry),
     };
     done.unwrap_or_else(|refusal| Answer::Refused(crate::failure::one_line(&refusal)))
 }
 
-fn create(registry: &Registry, request: &CreateKey, by: &Actor) -> Result<Answer, Refusal> {
-    let client = ClientId::new(&request.client)?;
-    let role = role(request)?;
-    let with_client = match (registry.client(&client), role) {
-        (None, None) => return Err(Refusal::UnknownClient(client)),
-        (None, Some(role)) => {
-            let new = new_client(&client, &role, request);
+fn create(
+    registry: &Registry,
+    roles: &Roles,
+    request: &CreateKey,
+    by: &Actor,
+) -> Result<Answer, Refusal> {
+    let id = ClientId::new(&request.client)?;
+    let asked = asked(&id, roles, request)?;
+    let with_client = match (registry.client(&id), asked) {
+        (None, None) => return Err(Refusal::UnknownClient(id)),
+        (None, Some((_, new))) => {
             registry.create_client(new, by)?;
             true
         }
         (Some(_), None) => false,
-        (Some(standing), Some(role)) => {
-            let new = new_client(&client, &role, request);
-            if !new.permits_the_same_as(&standing) {
-                return Err(Refusal::OtherRules(client, role.word()));
+        (Some(standing), Some((role, new))) => {
+            let same_role = standing.role.as_ref().is_none_or(|standing| *standing == role);
+            let new = new.into_client(standing.created);
+            let same = same_role
+                && roles.rights_of(&new) == roles.rights_of(&standing)
+                && (&new.patient, &new.fhir_user) == (&standing.patient, &standing.fhir_user);
+            if !same {
+                return Err(Refusal::OtherRules(id, role));
             }
             false
         }
     };
-    let created = registry.create_key(&client, &request.label, by)?;
+    let created = registry.create_key(&id, &request.label, by)?;
     Ok(Answer::Created {
         key: created.key_id.to_string(),
         secret: created.secret.into_inner(),
@@ -174,36 +214,59 @@ fn create(registry: &Registry, request: &CreateKey, by: &Actor) -> Result<Answer
     })
 }
 
-fn new_client(client: &ClientId, role: &Role, request: &CreateKey) -> NewClient {
+/// The client that is asked for, by its role.
+fn asked(
+    id: &ClientId,
+    roles: &Roles,
+    request: &CreateKey,
+) -> Result<Option<(RoleName, NewClient)>, Refusal> {
+    let Some(role) = &request.role else {
+        return match request {
+            CreateKey { patient: Some(_), .. } => Err(Refusal::PatientWithoutRole),
+            CreateKey { user: Some(_), .. } => Err(Refusal::UserWithoutRole),
+            CreateKey { powers, .. } if !powers.is_empty() => Err(Refusal::PowerWithoutRole),
+            _ => Ok(None),
+        };
+    };
+    let role: RoleName = role.parse()?;
+    let patient = request
+        .patient
+        .as_deref()
+        .map(|patient| ResourceId::new(patient).map_err(|_| Refusal::Patient(patient.to_owned())));
+    let user = request
+        .user
+        .as_deref()
+        .map(|user| user.parse::<Instance>().map_err(|_| Refusal::User(user.to_owned())));
     let powers = request.powers.iter().map(|power| match power {
         PowerName::Explain => Power::Explain,
+        PowerName::Audit => Power::Audit,
     });
-    NewClient {
+    let new = NewClient {
+        patient: patient.transpose()?,
+        fhir_user: user.transpose()?,
         powers: powers.collect(),
-        ..NewClient::with_role(client.clone(), client.as_str(), role)
+        ..NewClient::of_role(id.clone(), id.as_str(), role.clone())
+    };
+    let _ = roles.rights_of(&new.clone().into_client(Instant::MIN))?;
+    if new.patient.is_some() && !roles.get(&role).is_some_and(gateway::Role::needs_patient) {
+        return Err(Refusal::PatientWithoutRole);
     }
+    Ok(Some((role, new)))
 }
 
-fn role(request: &CreateKey) -> Result<Option<Role>, Refusal> {
-    match (request.role, &request.patient) {
-        (Some(RoleName::Patient), Some(patient)) => match ResourceId::new(patient) {
-            Ok(patient) => Ok(Some(Role::Patient(patient))),
-            Err(_) => Err(Refusal::Patient(patient.clone())),
-        },
-        (Some(RoleName::Patient), None) => Err(Refusal::PatientMissing),
-        (_, Some(_)) => Err(Refusal::PatientWithoutRole),
-        (Some(RoleName::Owner), None) => Ok(Some(Role::Owner)),
-        (Some(RoleName::Reader), None) => Ok(Some(Role::Reader)),
-        (None, None) if !request.powers.is_empty() => Err(Refusal::PowerWithoutRole),
-        (None, None) => Ok(None),
-    }
+fn break_glasses(registry: &Registry) -> Result<Answer, Refusal> {
+    let taken = registry.changes(Some(&Subject::BreakGlass), 0, usize::MAX)?;
+    let lines = taken.into_iter().map(|change| (change.instant.to_string(), change.summary));
+    Ok(Answer::BreakGlasses(lines.collect()))
 }
 
 fn list(registry: &Registry) -> Answer {
     let keys = registry.keys().into_iter();
+    let role = |client: &ClientId| Some(registry.client(client)?.role.as_ref()?.to_string());
     Answer::Keys(
         keys.map(|key| ListedKey {
             id: key.id.to_string(),
+            role: role(&key.client),
             client: key.client.to_string(),
             label: key.label,
             created: key.created.to_string(),
@@ -253,23 +316,23 @@ impl ControlSocket {
     }
 
     /// Answers until `shutdown` says true; connections that are open then are closed.
-    pub async fn serve(self, registry: Arc<Registry>, shutdown: watch::Receiver<bool>) {
-        self.0.serve(OfRegistry(registry), shutdown).await;
+    pub async fn serve(self, registry: Arc<Registry>, site: Site, shutdown: watch::Receiver<bool>) {
+        self.0.serve(OfRegistry(registry, site), shutdown).await;
     }
 }
 
 /// Carries commands out on the registry.
 #[derive(Clone)]
-struct OfRegistry(Arc<Registry>);
+struct OfRegistry(Arc<Registry>, Site);
 
 impl Commands for OfRegistry {
     type Request = Request;
     type Answer = Answer;
 
     async fn carry_out(&self, request: Request, uid: u32) -> io::Result<Answer> {
-        let (registry, by) = (Arc::clone(&self.0), Actor::local_user(uid));
+        let (registry, site, by) = (Arc::clone(&self.0), self.1.clone(), Actor::local_user(uid));
         // Changes wait for the disk.
-        tokio::task::spawn_blocking(move || execute(&registry, request, &by))
+        tokio::task::spawn_blocking(move || execute(&registry, &site, request, &by))
             .await
             .map_err(io::Error::other)
     }
@@ -295,6 +358,8 @@ impl std::fmt::Debug for Answer {
             Self::Keys(keys) => write!(formatter, "Keys({keys:?})"),
             Self::Revoked => formatter.write_str("Revoked"),
             Self::Confirmed => formatter.write_str("Confirmed"),
+            Self::Denials(denials) => write!(formatter, "Denials({})", denials.len()),
+            Self::BreakGlasses(taken) => write!(formatter, "BreakGlasses({})", taken.len()),
             Self::Refused(why) => write!(formatter, "Refused({why:?})"),
         }
     }

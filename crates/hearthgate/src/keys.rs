@@ -4,11 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use gateway::Roles;
 use registry::{Actor, OpenError, Registry};
 
 use crate::command_socket;
 use crate::config;
-use crate::control::{self, Answer, Request};
+use crate::control::{self, Answer, Request, Site};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::lock::{Half, Lock, LockError};
 
@@ -51,18 +52,19 @@ pub enum KeysError {
     Refused(String),
 }
 
-/// Carries out `request` on the registry of `data`.
+/// Carries out `request` on the registry of `data`. `roles` are those there are where no gateway
+/// half runs; one that runs has its own.
 ///
 /// # Errors
 /// [`KeysError`]; a refusal is one too.
-pub async fn run(data: &Path, request: Request) -> Result<Answer, KeysError> {
+pub async fn run(data: &Path, request: Request, roles: Arc<Roles>) -> Result<Answer, KeysError> {
     let no_registry = || KeysError::NoRegistry { data: data.to_owned() };
     if !data.join("registry").is_dir() {
         return Err(no_registry());
     }
     let answer = match Lock::take(data, Half::Gateway, "keys") {
         Ok(lock) => {
-            let answer = alone(data, request)?.ok_or_else(no_registry)?;
+            let answer = alone(data, request, roles)?.ok_or_else(no_registry)?;
             drop(lock);
             answer
         }
@@ -76,7 +78,7 @@ pub async fn run(data: &Path, request: Request) -> Result<Answer, KeysError> {
 }
 
 /// With the lock in hand; `None` where nothing was started yet.
-fn alone(data: &Path, request: Request) -> Result<Option<Answer>, KeysError> {
+fn alone(data: &Path, request: Request, roles: Arc<Roles>) -> Result<Option<Answer>, KeysError> {
     let failed = |source| KeysError::Io { path: data.to_owned(), source };
     let beside = config::beside(data).map_err(failed)?;
     let uid = command_socket::own_uid().map_err(failed)?;
@@ -87,7 +89,8 @@ fn alone(data: &Path, request: Request) -> Result<Option<Answer>, KeysError> {
         return Ok(None);
     }
     let by = Actor::local_user(uid);
-    Ok(Some(control::execute(&opened.registry, request, &by)))
+    let site = Site { roles, denials: None };
+    Ok(Some(control::execute(&opened.registry, &site, request, &by)))
 }
 
 async fn ask(data: &Path, request: &Request, held: &LockError) -> Result<Answer, KeysError> {

@@ -4,6 +4,7 @@
 //! come in are here, the configuration file, the lock on the data directory, and the control
 //! socket.
 
+pub mod audit;
 pub mod backup;
 pub mod command;
 pub mod command_socket;
@@ -13,6 +14,7 @@ pub mod control;
 mod data_directory;
 mod definitions;
 pub mod demo_data;
+mod denials;
 pub mod doctor;
 pub mod doors;
 pub mod failure;
@@ -27,6 +29,7 @@ pub mod page_key;
 mod progress;
 pub mod purge;
 pub mod quarantine;
+mod roles;
 pub mod serve;
 pub mod server_control;
 mod storage;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use contract::Clock as _;
 
-use hearthgate::control::ControlSocket;
+use hearthgate::control::{ControlSocket, Site};
 use hearthgate::doors::{SystemClock, SystemIds};
 use hearthgate::lock::{Half, Lock};
 use registry::{Actor, Beside, Registry};
@@ -219,7 +219,9 @@ fn keys_go_through_the_socket_of_the_process_that_has_the_registry() {
     let mut tasks = JoinSet::new();
     runtime.block_on(async {
         let socket = ControlSocket::bind(&data).unwrap();
-        tasks.spawn(socket.serve(registry.clone(), stopped));
+        let roles = hearthgate::config::Config::default().roles;
+        let site = Site { roles, denials: Some(Arc::default()) };
+        tasks.spawn(socket.serve(registry.clone(), site, stopped));
     });
     let create = ["keys", "create", "--client", "lab", "--role", "reader", "--print-key"];
     let created = hearthgate(dir.path(), &create);

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::break_glass::NewBreakGlass;
 use crate::client::{ClientId, NewClient, is_plain_text};
 use crate::key::{KeyId, SecretHash};
 
@@ -36,6 +37,10 @@ pub(crate) enum Change {
     ConfirmKey {
         key: KeyId,
         client: ClientId,
+    },
+    /// A client took wider rights for some minutes.
+    BreakGlass {
+        taken: NewBreakGlass,
     },
 }
 
@@ -80,6 +85,12 @@ impl Actor {
         Self("first start".to_owned())
     }
 
+    /// Whoever holds the key.
+    #[must_use]
+    pub fn key(key: &KeyId) -> Self {
+        Self(key.authorization())
+    }
+
     /// The actor as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -94,6 +105,8 @@ pub enum Subject {
     Client(ClientId),
     /// A key.
     Key(KeyId),
+    /// Wider rights that were taken, whoever took them.
+    BreakGlass,
 }
 
 impl Change {
@@ -108,6 +121,11 @@ impl Change {
                 vec![Subject::Client(key.client.clone()), Subject::Key(key.id.clone())]
             }
             Self::SuspendKeys {} => Vec::new(),
+            Self::BreakGlass { taken } => vec![
+                Subject::Client(taken.client.clone()),
+                Subject::Key(taken.key.clone()),
+                Subject::BreakGlass,
+            ],
             Self::RevokeKey { key, client } | Self::ConfirmKey { key, client } => {
                 vec![Subject::Client(client.clone()), Subject::Key(key.clone())]
             }
@@ -130,6 +148,7 @@ impl fmt::Display for Change {
                 write!(formatter, "revoke key {key} of client {client}")
             }
             Self::SuspendKeys {} => formatter.write_str("suspend every key, after a restore"),
+            Self::BreakGlass { taken } => taken.fmt(formatter),
             Self::ConfirmKey { key, client } => {
                 write!(formatter, "confirm key {key} of client {client}")
             }

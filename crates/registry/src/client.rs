@@ -5,10 +5,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use contract::{
-    Action, Actions, Grant, GrantError, GrantFields, Ids, Instance, Instant, Interaction, Lane,
-    Nonce, Power, ResourceId, ResourceType, Rule, Types, Within, digest,
+    Grant, GrantError, GrantFields, Ids, Instance, Instant, Interaction, Lane, Nonce, Power,
+    ResourceId, Rule, digest,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::role::RoleName;
+use crate::text;
 
 /// The longest name of a client or label of a key, in bytes.
 pub const MAX_TEXT: usize = 200;
@@ -100,10 +103,16 @@ pub struct NewClient {
     pub id: ClientId,
     /// A name for people, at most [`MAX_TEXT`] bytes.
     pub name: String,
+    /// The role that says what it may do, where it has no rules of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleName>,
     /// The patient in whose context it works, which rules within a compartment need.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "patient_text")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text")]
     pub patient: Option<ResourceId>,
-    /// What it may do: the union of these.
+    /// The person who asks, as a resource (`Practitioner/7`), which rules within care teams need.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text")]
+    pub fhir_user: Option<Instance>,
+    /// What it may do: the union of these. Empty beside a role.
     pub rules: Vec<Rule>,
     /// What no rule can say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -125,8 +134,12 @@ pub struct Client {
     pub id: ClientId,
     /// A name for people.
     pub name: String,
+    /// The role that says what it may do, where it has no rules of its own.
+    pub role: Option<RoleName>,
     /// The patient in whose context it works.
     pub patient: Option<ResourceId>,
+    /// The person who asks, as a resource.
+    pub fhir_user: Option<Instance>,
     /// What it may do: the union of these.
     pub rules: Vec<Rule>,
     /// What no rule can say.
@@ -150,6 +163,9 @@ pub enum InvalidClient {
     /// A limit that would let nothing through.
     #[error("a limit has at least 1 request a second and a burst of at least 1")]
     Limit,
+    /// Rules of its own beside a role.
+    #[error("a client has a role or rules of its own, not both")]
+    RoleAndRules,
     /// No request of it could be granted, in the contract's words.
     #[error("no request of the client could be granted: {0}")]
     Grant(String),
@@ -158,57 +174,18 @@ pub enum InvalidClient {
     TooLong,
 }
 
-/// The rules that people ask for by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Role {
-    /// Everything but the powers, which are given apart.
-    Owner,
-    /// Reads and searches everything.
-    Reader,
-    /// Reads what stands in one patient's compartment.
-    Patient(ResourceId),
-}
-
-impl Role {
-    /// The role's word.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Owner => "owner",
-            Self::Reader => "reader",
-            Self::Patient(_) => "patient",
-        }
-    }
-}
-
 impl NewClient {
-    /// A client of this role, in the interactive lane, without powers, with default limits.
+    /// A client with rules of its own, in the interactive lane, without powers, with default
+    /// limits.
     #[must_use]
-    pub fn with_role(id: ClientId, name: &str, role: &Role) -> Self {
-        let looking = || [Action::Read, Action::Search, Action::History].into_iter().collect();
-        let (actions, within, patient) = match role {
-            Role::Owner => (Actions::all(), Within::All, None),
-            Role::Reader => (looking(), Within::All, None),
-            Role::Patient(patient) => (
-                [Action::Read, Action::History].into_iter().collect(),
-                Within::Compartment(Instance {
-                    resource_type: patient_type(),
-                    id: patient.clone(),
-                }),
-                Some(patient.clone()),
-            ),
-        };
+    pub fn with_rules(id: ClientId, name: &str, rules: Vec<Rule>) -> Self {
         Self {
             id,
             name: name.to_owned(),
-            patient,
-            rules: vec![Rule {
-                types: Types::All,
-                actions,
-                within,
-                filter: None,
-                without_labels: Vec::new(),
-            }],
+            role: None,
+            patient: None,
+            fhir_user: None,
+            rules,
             powers: Vec::new(),
             lane: Lane::Interactive,
             limit: None,
@@ -216,15 +193,11 @@ impl NewClient {
         }
     }
 
-    /// Whether `client` is what this would make, its name and age apart.
+    /// A client that may what the role of this name says, as the configuration has it when it
+    /// asks.
     #[must_use]
-    pub fn permits_the_same_as(&self, client: &Client) -> bool {
-        self.rules == client.rules
-            && self.powers == client.powers
-            && self.patient == client.patient
-            && self.lane == client.lane
-            && self.limit == client.limit
-            && self.budget == client.budget
+    pub fn of_role(id: ClientId, name: &str, role: RoleName) -> Self {
+        Self { role: Some(role), ..Self::with_rules(id, name, Vec::new()) }
     }
 
     /// Checks what the types cannot.
@@ -234,6 +207,9 @@ impl NewClient {
         }
         if self.limit.is_some_and(|limit| limit.per_second == 0 || limit.burst == 0) {
             return Err(InvalidClient::Limit);
+        }
+        if self.role.is_some() && !self.rules.is_empty() {
+            return Err(InvalidClient::RoleAndRules);
         }
         self.check_grant(ids)
     }
@@ -255,6 +231,7 @@ impl NewClient {
         let grant = Grant::new(GrantFields {
             client: Some(self.id.as_str().to_owned()),
             patient: self.patient.clone(),
+            fhir_user: self.fhir_user.clone(),
             rules: self.rules.clone(),
             powers: self.powers.clone(),
             lane: self.lane,
@@ -268,11 +245,15 @@ impl NewClient {
         Ok(())
     }
 
-    pub(crate) fn into_client(self, created: Instant) -> Client {
+    /// The client as it stands once it is made.
+    #[must_use]
+    pub fn into_client(self, created: Instant) -> Client {
         Client {
             id: self.id,
             name: self.name,
+            role: self.role,
             patient: self.patient,
+            fhir_user: self.fhir_user,
             rules: self.rules,
             powers: self.powers,
             lane: self.lane,
@@ -283,16 +264,13 @@ impl NewClient {
     }
 }
 
-fn patient_type() -> ResourceType {
-    ResourceType::new("Patient").expect("`Patient` has a type's form")
-}
-
 /// The patient's id is no business of a log.
 impl fmt::Debug for NewClient {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("NewClient")
             .field("id", &self.id)
+            .field("role", &self.role)
             .field("rules", &self.rules)
             .finish_non_exhaustive()
     }
@@ -304,6 +282,7 @@ impl fmt::Debug for Client {
         formatter
             .debug_struct("Client")
             .field("id", &self.id)
+            .field("role", &self.role)
             .field("rules", &self.rules)
             .finish_non_exhaustive()
     }
@@ -312,26 +291,4 @@ impl fmt::Debug for Client {
 /// Text that a person wrote and that may stand in a list: not empty, no control characters.
 pub(crate) fn is_plain_text(text: &str) -> bool {
     (1..=MAX_TEXT).contains(&text.len()) && !text.chars().any(char::is_control)
-}
-
-mod patient_text {
-    use contract::ResourceId;
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(super) fn serialize<S: Serializer>(
-        patient: &Option<ResourceId>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match patient {
-            Some(patient) => serializer.serialize_str(patient.as_str()),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<ResourceId>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        ResourceId::new(&text).map(Some).map_err(D::Error::custom)
-    }
 }

@@ -12,6 +12,7 @@
 //! does), and never sees a key's text again once it was made.
 
 mod audit;
+mod break_glass;
 mod change;
 mod client;
 mod error;
@@ -21,16 +22,20 @@ mod frame;
 mod key;
 mod log;
 mod registry;
+mod role;
 mod state;
+mod text;
 mod view;
 
 pub use audit::{RecordedChange, ViewReport};
+pub use break_glass::BreakGlass;
 pub use change::{Actor, InvalidActor, Subject};
 pub use client::{
-    Client, ClientId, InvalidClient, InvalidClientId, MAX_TEXT, NewClient, RateLimit, Role,
+    Client, ClientId, InvalidClient, InvalidClientId, MAX_TEXT, NewClient, RateLimit,
 };
 pub use error::{ChangeError, OpenError};
 pub use key::{CreatedKey, InvalidKeyId, Key, KeyId};
 pub use log::{Cut, whole_changes, write_whole_changes};
 pub use registry::{Beside, Caller, OWNER, OpenReport, Opened, Registry, Renewed};
+pub use role::{InvalidRoleName, RoleName};
 pub use state::CannotFollow;

@@ -7,13 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use contract::{Clock, Ids, Revocation, RevocationFeed, Revoked};
+use contract::{Actions, Clock, Ids, ResourceId, Revocation, RevocationFeed, Revoked, Rule, Types};
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
 
 use crate::audit::{Audit, RecordedChange, ViewReport};
+use crate::break_glass::{BreakGlass, MOST_AT_A_TIME, NewBreakGlass};
 use crate::change::{Actor, Change, NewKey, Subject};
-use crate::client::{Client, ClientId, NewClient, Role};
+use crate::client::{Client, ClientId, NewClient};
 use crate::error::{ChangeError, OpenError};
 use crate::files;
 use crate::format;
@@ -161,7 +162,9 @@ impl Registry {
             return Ok(None);
         }
         let id = ClientId::new(OWNER).expect("the owner's id has a client id's form");
-        let client = NewClient::with_role(id.clone(), "Owner", &Role::Owner);
+        // Rules of its own: no configuration takes them away.
+        let everything = Rule::within_all(Types::All, Actions::all());
+        let client = NewClient::with_rules(id.clone(), "Owner", vec![everything]);
         let (key, created) = self.draw_key(&id, "made at the first start");
         keep(&created)?;
         match self.change(&Change::FirstStart { client, key }, by) {
@@ -272,6 +275,61 @@ impl Registry {
             key: key.clone(),
             authorization: key.authorization(),
         })
+    }
+
+    /// Takes wider rights for a patient: in force from the answer on, for so many minutes.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] when the reason is none or the client has taken too many;
+    /// otherwise the change could not be made durable.
+    pub fn break_glass(
+        &self,
+        caller: &Caller,
+        patient: &ResourceId,
+        reason: &str,
+        minutes: u32,
+    ) -> Result<Arc<BreakGlass>, ChangeError> {
+        let client = &caller.client.id;
+        let state = self.state.load();
+        let now = self.clock.now();
+        let in_force = state.break_glasses.values();
+        let in_force = in_force.filter(|one| one.client == *client && one.until >= now).count();
+        if in_force >= MOST_AT_A_TIME {
+            return Err(CannotFollow::TooManyBreakGlasses(client.clone()).into());
+        }
+        let id = key::draw_id(self.ids.as_ref()).to_string();
+        let whose = (client, &caller.key);
+        let taken = NewBreakGlass::new(id.clone(), whose, patient, reason, minutes)?;
+        self.change(&Change::BreakGlass { taken }, &Actor::key(&caller.key))?;
+        let given = self.state.load().break_glasses.get(&id).cloned();
+        given.ok_or_else(|| CannotFollow::BreakGlass(id).into())
+    }
+
+    /// The break-glass of this id, where it is this client's and in force.
+    #[must_use]
+    pub fn break_glass_in_force(&self, id: &str, client: &ClientId) -> Option<Arc<BreakGlass>> {
+        let given = self.state.load().break_glasses.get(id).cloned()?;
+        (given.client == *client && given.until >= self.clock.now()).then_some(given)
+    }
+
+    /// Why a presented text stands for nobody, in words for an operator, with the id of the key
+    /// that it names where there is one. It tells no more of a secret than that it differs.
+    #[must_use]
+    pub fn why_not(&self, presented: &str) -> String {
+        let Some((id, hash)) = key::read_presented(presented) else {
+            return "what was presented has not a key's form".to_owned();
+        };
+        let state = self.state.load();
+        match state.keys.get(id) {
+            None => format!("there is no key {id}; make one"),
+            Some(record) if !bool::from(record.hash.0.ct_eq(&hash.0)) => {
+                format!("the secret is not that of the key {id}; make another key")
+            }
+            Some(record) if record.revoked.is_some() => {
+                format!("the key {id} is revoked; make another key")
+            }
+            Some(_) => format!("the key {id} is suspended since a restore; confirm it"),
+        }
     }
 
     /// What the authorization of some earlier caller is worth now.

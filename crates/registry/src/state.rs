@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use contract::Instant;
 
+use crate::break_glass::BreakGlass;
 use crate::change::{Change, NewKey};
 use crate::client::{Client, ClientId, InvalidClient, is_plain_text};
 use crate::key::{Key, KeyId, SecretHash};
@@ -17,6 +18,8 @@ pub(crate) struct State {
     pub(crate) keys: HashMap<KeyId, KeyRecord>,
     /// In the order of the changes; the sequence of a change is the feed's cursor.
     pub(crate) revocations: Vec<Revoked>,
+    /// What is in force or was when the last one was taken, by id.
+    pub(crate) break_glasses: BTreeMap<String, Arc<BreakGlass>>,
     pub(crate) sequence: u64,
 }
 
@@ -71,6 +74,15 @@ pub enum CannotFollow {
     /// The label is too long or has control characters.
     #[error("a label has at most 200 bytes without control characters")]
     Label,
+    /// The reason of a break-glass says nothing or too much.
+    #[error("a reason has 20 to 1000 characters without control characters")]
+    Reason,
+    /// The id of a break-glass stands already, or its patient's is none.
+    #[error("the break-glass {0} cannot be taken")]
+    BreakGlass(String),
+    /// The client has taken as many as may be in force.
+    #[error("the client {0} has as many break-glasses in force as a client may")]
+    TooManyBreakGlasses(ClientId),
     /// The first start happened before.
     #[error("the registry has been started before")]
     StartedBefore,
@@ -135,6 +147,14 @@ impl State {
                 suspended.sort();
                 let told = |key| Revoked { sequence, key, since: instant };
                 self.revocations.extend(suspended.into_iter().map(told));
+            }
+            Change::BreakGlass { taken } => {
+                let given = taken
+                    .from(instant)
+                    .filter(|given| !self.break_glasses.contains_key(&given.id))
+                    .ok_or_else(|| CannotFollow::BreakGlass(taken.id.clone()))?;
+                self.break_glasses.retain(|_, one| one.until >= instant);
+                self.break_glasses.insert(given.id.clone(), Arc::new(given));
             }
             Change::ConfirmKey { key, client } => {
                 let record = self

@@ -129,11 +129,12 @@ fn fenced<T>(work: impl FnOnce() -> Result<T, ViewError>) -> Result<T, ViewError
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(ViewError::Panicked))
 }
 
-/// `a` + number, `c` + client id + NUL + number, `k` + key id + NUL + number: an id has no NUL, so
+/// `a` + number, `b` + number, `c` + client id + NUL + number, `k` + key id + NUL + number: an id has no NUL, so
 /// no id is another's prefix.
 fn key_of(subject: Option<&Subject>, sequence: u64) -> Vec<u8> {
     let (kind, id) = match subject {
         None => (b'a', ""),
+        Some(Subject::BreakGlass) => (b'b', ""),
         Some(Subject::Client(id)) => (b'c', id.as_str()),
         Some(Subject::Key(id)) => (b'k', id.as_str()),
     };

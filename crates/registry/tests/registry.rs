@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use contract::{Clock, Ids, Instant, ResourceId};
+use contract::{Action, Clock, Ids, Instant, ResourceId, Rule, Types, Within};
 use registry::{
     Actor, Beside, CannotFollow, ChangeError, ClientId, InvalidClient, KeyId, NewClient, OpenError,
-    Opened, RateLimit, Registry, Renewed, Role, Subject, ViewReport,
+    Opened, RateLimit, Registry, Renewed, RoleName, Subject, ViewReport,
 };
 
 struct Ticking(AtomicI64);
@@ -80,7 +80,8 @@ fn client_id(text: &str) -> ClientId {
 }
 
 fn reader(id: &str) -> NewClient {
-    NewClient::with_role(client_id(id), "A reader", &Role::Reader)
+    let look = [Action::Read, Action::Search, Action::History].into_iter().collect();
+    NewClient::with_rules(client_id(id), "A reader", vec![Rule::within_all(Types::All, look)])
 }
 
 fn refused<T: std::fmt::Debug>(result: Result<T, ChangeError>) -> CannotFollow {
@@ -294,12 +295,14 @@ fn what_cannot_follow_is_refused_and_writes_nothing() {
     assert_eq!(invalid(&|client| client.name.clear()), InvalidClient::Name);
     let limit = RateLimit { per_second: 0, burst: 5 };
     assert_eq!(invalid(&|client| client.limit = Some(limit)), InvalidClient::Limit);
-    let patient = Role::Patient(ResourceId::new("1").unwrap());
-    let within = NewClient::with_role(client_id("other"), "p", &patient);
-    match invalid(&|client| client.rules.clone_from(&within.rules)) {
+    let within = Within::Compartment("Patient/1".parse().unwrap());
+    match invalid(&|client| client.rules[0].within = within.clone()) {
         InvalidClient::Grant(why) => assert!(why.contains("names no patient"), "{why}"),
         other => panic!("{other}"),
     }
+    let role: RoleName = "clinician".parse().unwrap();
+    let both = invalid(&|client| client.role = Some(role.clone()));
+    assert_eq!(both, InvalidClient::RoleAndRules);
     for rules in [64, 1000] {
         let long = |client: &mut NewClient| client.rules = vec![client.rules[0].clone(); rules];
         assert_eq!(invalid(&long), InvalidClient::TooLong, "{rules} rules");
@@ -313,12 +316,14 @@ fn what_cannot_follow_is_refused_and_writes_nothing() {
 fn a_client_survives_a_reopen_with_everything_it_has() {
     let place = Place::new();
     let opened = place.open();
-    let role = Role::Patient(ResourceId::new("p-1").unwrap());
-    let mut client = NewClient::with_role(client_id("phone"), "Phone", &role);
+    let role = "patient".parse().unwrap();
+    let mut client = NewClient::of_role(client_id("phone"), "Phone", role);
+    client.patient = Some(ResourceId::new("p-1").unwrap());
+    client.fhir_user = Some("Practitioner/7".parse().unwrap());
     client.limit = Some(RateLimit { per_second: 3, burst: 9 });
     client.budget = Some(1000);
     let made = opened.registry.create_client(client.clone(), &actor()).unwrap();
-    assert!(client.permits_the_same_as(&made));
+    assert_eq!((&made.role, &made.fhir_user), (&client.role, &client.fhir_user));
     drop(opened);
     let found = place.open().registry.client(&client_id("phone")).unwrap();
     assert_eq!(found, made);
@@ -596,4 +601,75 @@ fn the_revocation_feed_tells_each_revocation_once_to_whoever_follows_its_cursor(
     // A cursor of another registry is noticed by its asker.
     assert!(registry.revocations(cursor + 1, 2).since(cursor + 1).is_err());
     assert!(registry.revocations(cursor, 2).since(cursor).unwrap().is_empty());
+}
+
+#[test]
+fn a_break_glass_is_in_force_for_its_client_and_its_minutes_also_after_a_reopen() {
+    let place = Place::new();
+    let registry = place.open().registry;
+    let _ = registry.create_client(reader("ward"), &actor()).unwrap();
+    let _ = registry.create_client(reader("other"), &actor()).unwrap();
+    let key = registry.create_key(&client_id("ward"), "", &actor()).unwrap();
+    let caller = registry.authenticate(key.secret.expose()).unwrap();
+    let patient = ResourceId::new("p-1").unwrap();
+    for short in ["", "emergency", "a reason with a line\nbreak in its middle"] {
+        let refused = refused(registry.break_glass(&caller, &patient, short, 60));
+        assert_eq!(refused, CannotFollow::Reason, "{short:?}");
+    }
+    let reason = "unconscious in the emergency room";
+    let given = registry.break_glass(&caller, &patient, reason, 60).unwrap();
+    let over = registry.break_glass(&caller, &patient, reason, 0).unwrap();
+    assert_eq!(given.patient, patient);
+    assert!(!format!("{given:?}").contains("p-1"));
+    assert!(registry.break_glass_in_force(&over.id, &client_id("ward")).is_none());
+    drop(registry);
+    let registry = place.open().registry;
+    let in_force = |id: &str, client: &str| {
+        registry.break_glass_in_force(id, &client_id(client)).map(|found| (*found).clone())
+    };
+    assert_eq!(in_force(&given.id, "ward").as_ref(), Some(&*given));
+    assert_eq!(in_force(&given.id, "other"), None);
+    assert_eq!(in_force("0123456789abcdef", "ward"), None);
+    let told = registry.changes(Some(&Subject::BreakGlass), 0, 10).unwrap();
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0].actor, format!("key:{}", key.key_id));
+    for part in [given.id.as_str(), "client ward", "Patient/p-1", "60 minutes", reason] {
+        assert!(told[0].summary.contains(part), "{}", told[0].summary);
+    }
+}
+
+#[test]
+fn a_client_has_no_endless_break_glasses_in_force() {
+    let place = Place::new();
+    let registry = place.open().registry;
+    let key = registry.owner(&actor()).unwrap().unwrap();
+    let caller = registry.authenticate(key.secret.expose()).unwrap();
+    let patient = ResourceId::new("p-1").unwrap();
+    let take = || registry.break_glass(&caller, &patient, "a reason that is long enough", 60);
+    for _ in 0..20 {
+        let _ = take().unwrap();
+    }
+    assert!(matches!(refused(take()), CannotFollow::TooManyBreakGlasses(_)));
+}
+
+#[test]
+fn an_operator_is_told_why_a_key_is_refused() {
+    let place = Place::new();
+    let registry = place.open().registry;
+    let owner = registry.owner(&actor()).unwrap().unwrap();
+    let second = registry.create_key(&client_id("owner"), "", &actor()).unwrap();
+    let (first, second) = (owner.secret.expose(), second.secret.expose());
+    // `hg_`, sixteen digits, `_`.
+    let (start, _) = first.split_at(20);
+    let (_, secret) = second.split_at(20);
+    let other = format!("{start}{secret}");
+    registry.suspend_keys(&actor()).unwrap();
+    for (presented, part) in
+        [("nonsense", "form"), (other.as_str(), "secret"), (first.as_str(), "suspended")]
+    {
+        let why = registry.why_not(presented);
+        assert!(why.contains(part) && !why.contains(secret), "{why}");
+    }
+    registry.revoke_key(&owner.key_id, &actor()).unwrap();
+    assert!(registry.why_not(first).contains("revoked"));
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fhir_core::ResourceType;
 
-use crate::{PageKey, PublicBase};
+use crate::{Audit, Denials, PageKey, PublicBase};
 
 /// Where the server answers and within which bounds.
 #[derive(Debug, Clone)]
@@ -20,6 +21,10 @@ pub struct ServerConfig {
     /// What links to other pages are sealed with: kept with the data, so that they outlive a
     /// restart.
     pub page_key: PageKey,
+    /// Where it is written down who saw and changed what.
+    pub audit: Audit,
+    /// Where the reasons of denials are kept.
+    pub denials: Arc<Denials>,
     /// Bounds.
     pub limits: Limits,
     /// Types without a patient of their own, such as Practitioner: whoever may read or search

@@ -44,6 +44,7 @@ macro_rules! for_every_deployment {
 
 mod abandoned;
 mod access_log;
+mod audit;
 mod backup;
 mod blobs;
 mod callers;
@@ -62,6 +63,7 @@ mod quarantine;
 mod races;
 mod readiness;
 mod rest;
+mod roles;
 mod search;
 mod search_parameters;
 mod starting;

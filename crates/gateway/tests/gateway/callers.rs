@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contract::ResourceId;
 use gateway::Rate;
-use registry::{ClientId, RateLimit, Role};
+use registry::{ClientId, RateLimit};
 
 use crate::harness::{Answer, Running, actor, request, start, start_with};
 
@@ -96,7 +96,7 @@ async fn a_revoked_key_is_refused_at_once() {
 #[tokio::test]
 async fn what_a_client_may_never_do_is_403_and_does_not_reach_the_server() {
     let (running, stub) = start().await;
-    let key = running.client("reader", &Role::Reader, None);
+    let key = running.client("reader", "reader", None);
     assert_eq!(get_as(&running, &key, "/fhir/Patient/1").await.status, 200);
     let authorization = format!("Bearer {key}");
     let fields = [("Authorization", authorization.as_str())];
@@ -118,7 +118,8 @@ async fn what_a_client_may_never_do_is_403_and_does_not_reach_the_server() {
 async fn a_patients_rules_reach_the_server_with_their_patient() {
     let (running, stub) = start().await;
     let patient = ResourceId::new("p-1").expect("an id");
-    let key = running.client("portal", &Role::Patient(patient.clone()), None);
+    let key =
+        running.client_with("portal", "patient", |client| client.patient = Some(patient.clone()));
     // Whose record it is, the server decides: another patient's id passes here.
     assert_eq!(get_as(&running, &key, "/fhir/Patient/p-2").await.status, 200);
     let grant = stub.only().grant;
@@ -131,7 +132,7 @@ async fn a_patients_rules_reach_the_server_with_their_patient() {
 async fn a_clients_limit_is_kept_to_and_told() {
     let (running, stub) = start().await;
     let limit = RateLimit { per_second: 2, burst: 3 };
-    let key = running.client("app", &Role::Owner, Some(limit));
+    let key = running.client("app", "all", Some(limit));
     let ask = || get_as(&running, &key, "/fhir/Patient/1");
     for left in ["2;t=1", "1;t=1", "0;t=2"] {
         let answer = ask().await;

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use contract::{Clock, Ids, Instant};
-use gateway::{AccessLog, Bound, GatewayConfig, GatewayError};
-use registry::{Actor, Beside, ClientId, KeyId, NewClient, RateLimit, Registry, Role};
+use gateway::{
+    AccessLog, Bound, Denials, GatewayConfig, GatewayError, Roles, WrittenRole, WrittenRule,
+};
+use registry::{Actor, Beside, ClientId, KeyId, NewClient, RateLimit, Registry};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -102,6 +104,7 @@ pub(crate) struct Running {
     pub(crate) registry: Arc<Registry>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) log: Kept,
+    pub(crate) denials: Arc<Denials>,
     pub(crate) owner_key: String,
     pub(crate) dir: TempDir,
     shutdown: watch::Sender<bool>,
@@ -140,7 +143,10 @@ pub(crate) async fn start_alone(change: impl FnOnce(&mut GatewayConfig)) -> Runn
     let owner_key = owner.expect("a first start").secret.expose().clone();
     let log = Kept::default();
     let any_port = "127.0.0.1:0".parse().expect("an address");
+    let denials = Arc::new(Denials::default());
     let mut config = GatewayConfig {
+        roles: Arc::new(roles()),
+        denials: denials.clone(),
         listen: any_port,
         admin_listen: any_port,
         server_socket: socket(&dir, "server.sock"),
@@ -155,7 +161,43 @@ pub(crate) async fn start_alone(change: impl FnOnce(&mut GatewayConfig)) -> Runn
     let mut tasks = JoinSet::new();
     tasks.spawn(gateway::run(config, registry.clone(), clock.clone(), ids, started, stopped));
     let bound = within("the start", bound).await.expect("the gateway starts");
-    Running { bound, registry, clock, log, owner_key, dir, shutdown, tasks }
+    Running { bound, registry, clock, log, denials, owner_key, dir, shutdown, tasks }
+}
+
+/// The roles of the gateway under test.
+fn roles() -> Roles {
+    let rule = |actions: &[&str], within: &str| WrittenRule {
+        types: vec!["*".to_owned()],
+        actions: actions.iter().map(ToString::to_string).collect(),
+        within: within.to_owned(),
+        filter: None,
+        without_labels: Vec::new(),
+    };
+    let role = |rule| WrittenRole {
+        says: "For a test.".to_owned(),
+        lane: None,
+        budget: None,
+        powers: Vec::new(),
+        shared: Vec::new(),
+        rules: vec![rule],
+        break_glass: Vec::new(),
+    };
+    let look = ["read", "search", "history"];
+    let mut ward = role(rule(&look, "careTeamOf(user)"));
+    ward.rules[0].types = vec!["Patient".to_owned()];
+    ward.break_glass = vec![rule(&look, "compartment(patient)")];
+    let mut roles = Roles::default();
+    for (name, written) in [
+        ("all", role(rule(&["*"], "all"))),
+        ("reader", role(rule(&look, "all"))),
+        ("patient", role(rule(&look, "compartment(patient)"))),
+        ("ward", ward),
+    ] {
+        let name = name.parse().expect("a role's name");
+        let checked = written.check(&name).expect("a role");
+        roles.define(name, checked);
+    }
+    roles
 }
 
 pub(crate) fn actor() -> Actor {
@@ -164,9 +206,21 @@ pub(crate) fn actor() -> Actor {
 
 impl Running {
     /// Makes a client with a role and a limit, and gives its key.
-    pub(crate) fn client(&self, id: &str, role: &Role, limit: Option<RateLimit>) -> String {
+    pub(crate) fn client(&self, id: &str, role: &str, limit: Option<RateLimit>) -> String {
+        self.client_with(id, role, |client| client.limit = limit)
+    }
+
+    /// Makes a client with a role and whatever is changed of it, and gives its key.
+    pub(crate) fn client_with(
+        &self,
+        id: &str,
+        role: &str,
+        change: impl FnOnce(&mut NewClient),
+    ) -> String {
         let id = ClientId::new(id).expect("a client's id");
-        let client = NewClient { limit, ..NewClient::with_role(id.clone(), "A client", role) };
+        let role = role.parse().expect("a role's name");
+        let mut client = NewClient::of_role(id.clone(), "A client", role);
+        change(&mut client);
         self.registry.create_client(client, &actor()).expect("a new client");
         self.key_of(&id).1
     }

@@ -8,5 +8,6 @@ mod harness;
 mod identity;
 mod operating;
 mod renewals;
+mod roles;
 mod secrets;
 mod stub;

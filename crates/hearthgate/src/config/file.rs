@@ -3,11 +3,15 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use registry::RoleName;
+use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
 use super::table::{Key, keys};
+use crate::roles;
 
 /// Why a configuration file was refused.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +46,16 @@ pub enum ConfigError {
         /// The nearest known key, or where they all stand.
         mend: String,
     },
+    /// A role that is wrong in itself.
+    #[error("{} line {line}: {problem}; mend it there, as docs/roles.md says", path.display())]
+    Role {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: usize,
+        /// What is wrong, with the role and the place in it.
+        problem: String,
+    },
     /// Two values that cannot both be.
     #[error("{0}")]
     Contradiction(&'static str),
@@ -72,6 +86,15 @@ pub(crate) fn read(path: &Path, config: &mut Config) -> Result<(), ConfigError> 
     reader.section("", table.get_ref(), config)
 }
 
+/// The section that roles are defined in.
+pub(super) const ROLES: &str = "roles";
+
+/// The file as far as it defines roles.
+#[derive(Deserialize)]
+struct OfRoles {
+    roles: roles::Written,
+}
+
 struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
@@ -91,6 +114,13 @@ impl Reader<'_> {
                 section => format!("{section}.{}", name.get_ref()),
             };
             let line = line_of(self.text, &name.span());
+            if key == ROLES {
+                match value.get_ref() {
+                    DeValue::Table(written) => self.roles(written, config)?,
+                    _ => return Err(self.wrong_value(line, key, "a section of keys")),
+                }
+                continue;
+            }
             if let Some(known) = self.keys.iter().find(|known| known.name == key) {
                 if !(known.decide)(config, value.get_ref()) {
                     return Err(self.wrong_value(line, key, known.takes));
@@ -110,6 +140,34 @@ impl Reader<'_> {
                 });
             }
         }
+        Ok(())
+    }
+
+    /// Roles have names of the operator's, so they stand in no table of keys.
+    fn roles(&self, written: &DeTable<'_>, config: &mut Config) -> Result<(), ConfigError> {
+        let wrong = |line, problem| {
+            let path = self.path.to_owned();
+            ConfigError::Role { path, line, problem }
+        };
+        for name in written.keys() {
+            let line = line_of(self.text, &name.span());
+            let named: Result<RoleName, _> = name.get_ref().parse();
+            let named = named.map_err(|error| wrong(line, error.to_string()))?;
+            if roles::FIXED.contains(&named.as_str()) {
+                return Err(wrong(line, format!("the role {named} stays as it is")));
+            }
+        }
+        let read: OfRoles = toml::from_str(self.text).map_err(|error| {
+            let line = line_of(self.text, &error.span().unwrap_or(0..0));
+            wrong(line, error.message().split_whitespace().collect::<Vec<_>>().join(" "))
+        })?;
+        config.written_roles = read.roles;
+        let checked = roles::all(&config.written_roles).map_err(|error| {
+            let section = written.keys().find(|name| name.get_ref() == error.role.as_str());
+            let line = section.map_or(1, |name| line_of(self.text, &name.span()));
+            wrong(line, error.to_string())
+        })?;
+        config.roles = Arc::new(checked);
         Ok(())
     }
 

@@ -17,14 +17,19 @@ fn open(data: &Path) -> Opened {
     Registry::open(&data.join("registry"), Beside::NoTenant, clock, ids).unwrap()
 }
 
-fn creating(client: &str, role: Option<RoleName>, patient: Option<&str>) -> Request {
+fn creating(client: &str, role: Option<&str>, patient: Option<&str>) -> Request {
     Request::CreateKey(CreateKey {
         client: client.to_owned(),
         label: "a label".to_owned(),
-        role,
+        role: role.map(str::to_owned),
         patient: patient.map(str::to_owned),
+        user: None,
         powers: Vec::new(),
     })
+}
+
+fn site() -> Site {
+    Site { roles: Arc::new(crate::roles::built_in_roles()), denials: Some(Arc::default()) }
 }
 
 fn actor() -> Actor {
@@ -32,7 +37,7 @@ fn actor() -> Actor {
 }
 
 fn refusal(registry: &Registry, request: Request) -> String {
-    match execute(registry, request, &actor()) {
+    match execute(registry, &site(), request, &actor()) {
         Answer::Refused(why) => why,
         other => panic!("{other:?}"),
     }
@@ -49,18 +54,18 @@ fn created(answer: Answer) -> (String, String, bool) {
 fn a_role_makes_the_client_once_and_its_rules_are_not_changed_by_another() {
     let data = tempfile::tempdir().unwrap();
     let registry = open(data.path()).registry;
-    let run = |request| execute(&registry, request, &actor());
+    let run = |request| execute(&registry, &site(), request, &actor());
 
     let why = refusal(&registry, creating("lab", None, None));
     assert!(why.contains("--role"), "{why}");
-    let (_, secret, with_client) = created(run(creating("lab", Some(RoleName::Reader), None)));
+    let (_, secret, with_client) = created(run(creating("lab", Some("reader"), None)));
     assert!(with_client);
     let caller = registry.authenticate(&secret).unwrap();
     assert_eq!(caller.client.id.as_str(), "lab");
-    for again in [None, Some(RoleName::Reader)] {
+    for again in [None, Some("reader")] {
         assert!(!created(run(creating("lab", again, None))).2);
     }
-    let why = refusal(&registry, creating("lab", Some(RoleName::Owner), None));
+    let why = refusal(&registry, creating("lab", Some("owner"), None));
     assert!(why.contains("other rules than the role owner"), "{why}");
     assert_eq!(registry.keys().len(), 3);
 }
@@ -69,14 +74,14 @@ fn a_role_makes_the_client_once_and_its_rules_are_not_changed_by_another() {
 fn a_client_is_made_with_the_powers_that_are_named_and_with_no_others() {
     let data = tempfile::tempdir().unwrap();
     let registry = open(data.path()).registry;
-    let run = |request| execute(&registry, request, &actor());
+    let run = |request| execute(&registry, &site(), request, &actor());
     let with_power = |client: &str, role| match creating(client, role, None) {
         Request::CreateKey(request) => {
             Request::CreateKey(CreateKey { powers: vec![PowerName::Explain], ..request })
         }
         other => panic!("{other:?}"),
     };
-    let role = Some(RoleName::Owner);
+    let role = Some("owner");
     let (_, secret, _) = created(run(with_power("tuner", role)));
     assert_eq!(registry.authenticate(&secret).unwrap().client.powers, [Power::Explain]);
     let (_, secret, _) = created(run(creating("plain", role, None)));
@@ -93,9 +98,9 @@ fn the_patient_role_needs_its_patient_and_no_other_role_takes_one() {
     let data = tempfile::tempdir().unwrap();
     let registry = open(data.path()).registry;
     for (role, patient, part) in [
-        (Some(RoleName::Patient), None, "--patient ID"),
-        (Some(RoleName::Patient), Some("a/b"), "no resource id"),
-        (Some(RoleName::Reader), Some("1"), "--role patient"),
+        (Some("patient"), None, "--patient ID"),
+        (Some("patient"), Some("a/b"), "no resource id"),
+        (Some("reader"), Some("1"), "--role patient"),
         (None, Some("1"), "--role patient"),
     ] {
         let why = refusal(&registry, creating("phone", role, patient));
@@ -103,12 +108,12 @@ fn the_patient_role_needs_its_patient_and_no_other_role_takes_one() {
         assert!(!why.contains('\n'));
     }
     assert!(registry.clients().is_empty());
-    let request = creating("phone", Some(RoleName::Patient), Some("p-1"));
-    let (_, secret, _) = created(execute(&registry, request, &actor()));
+    let request = creating("phone", Some("patient"), Some("p-1"));
+    let (_, secret, _) = created(execute(&registry, &site(), request, &actor()));
     let client = registry.authenticate(&secret).unwrap().client;
     assert_eq!(client.patient.as_ref().unwrap().as_str(), "p-1");
     // Another patient is other rules.
-    let other = creating("phone", Some(RoleName::Patient), Some("p-2"));
+    let other = creating("phone", Some("patient"), Some("p-2"));
     assert!(refusal(&registry, other).contains("other rules"));
 }
 
@@ -116,17 +121,17 @@ fn the_patient_role_needs_its_patient_and_no_other_role_takes_one() {
 fn revoking_twice_is_revoked_and_an_unknown_id_is_refused() {
     let data = tempfile::tempdir().unwrap();
     let registry = open(data.path()).registry;
-    let request = creating("lab", Some(RoleName::Owner), None);
-    let (key, secret, _) = created(execute(&registry, request, &actor()));
+    let request = creating("lab", Some("owner"), None);
+    let (key, secret, _) = created(execute(&registry, &site(), request, &actor()));
     for _ in 0..2 {
-        let answer = execute(&registry, Request::RevokeKey(key.clone()), &actor());
+        let answer = execute(&registry, &site(), Request::RevokeKey(key.clone()), &actor());
         assert_eq!(answer, Answer::Revoked);
         assert!(registry.authenticate(&secret).is_none());
     }
     for unknown in ["", "xyz", "0000000000000000"] {
         refusal(&registry, Request::RevokeKey(unknown.to_owned()));
     }
-    let Answer::Keys(keys) = execute(&registry, Request::ListKeys, &actor()) else {
+    let Answer::Keys(keys) = execute(&registry, &site(), Request::ListKeys, &actor()) else {
         panic!("no list");
     };
     assert_eq!(keys.len(), 1);
@@ -137,15 +142,15 @@ fn revoking_twice_is_revoked_and_an_unknown_id_is_refused() {
 fn a_suspended_key_is_listed_and_confirmed_and_an_unknown_one_refused() {
     let data = tempfile::tempdir().unwrap();
     let registry = open(data.path()).registry;
-    let request = creating("lab", Some(RoleName::Owner), None);
-    let (key, secret, _) = created(execute(&registry, request, &actor()));
+    let request = creating("lab", Some("owner"), None);
+    let (key, secret, _) = created(execute(&registry, &site(), request, &actor()));
     registry.suspend_keys(&actor()).unwrap();
-    let Answer::Keys(keys) = execute(&registry, Request::ListKeys, &actor()) else {
+    let Answer::Keys(keys) = execute(&registry, &site(), Request::ListKeys, &actor()) else {
         panic!("no list");
     };
     assert!(keys[0].suspended.is_some() && registry.authenticate(&secret).is_none());
     for _ in 0..2 {
-        let answer = execute(&registry, Request::ConfirmKey(key.clone()), &actor());
+        let answer = execute(&registry, &site(), Request::ConfirmKey(key.clone()), &actor());
         assert_eq!(answer, Answer::Confirmed);
         assert!(registry.authenticate(&secret).is_some());
     }
@@ -166,9 +171,9 @@ async fn the_socket_answers_this_account_and_names_it_in_the_audit() {
 
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    tasks.spawn(socket.serve(registry.clone(), stopped));
+    tasks.spawn(socket.serve(registry.clone(), site(), stopped));
 
-    let request = creating("lab", Some(RoleName::Owner), None);
+    let request = creating("lab", Some("owner"), None);
     let (key, secret, _) = created(ask(data.path(), &request).await.unwrap());
     assert!(registry.authenticate(&secret).is_some());
     let changes = registry.changes(None, 0, 10).unwrap();
@@ -199,7 +204,7 @@ async fn what_is_no_request_is_refused_and_an_endless_one_is_cut_off() {
     let socket = ControlSocket::bind(data.path()).unwrap();
     let (_stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    tasks.spawn(socket.serve(registry.clone(), stopped));
+    tasks.spawn(socket.serve(registry.clone(), site(), stopped));
 
     let mut stream = UnixStream::connect(socket_path(data.path())).await.unwrap();
     stream.write_all(b"{\"deleteEverything\":1}\n\"listKeys\"\n").await.unwrap();
@@ -217,4 +222,45 @@ async fn what_is_no_request_is_refused_and_an_endless_one_is_cut_off() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("{\"refused\":"), "{answer}");
     assert!(registry.changes(None, 0, 1).unwrap().is_empty());
+}
+
+// LEAK-24
+#[test]
+fn a_role_that_needs_a_person_is_not_given_without_and_no_unknown_role_is() {
+    let data = tempfile::tempdir().unwrap();
+    let registry = open(data.path()).registry;
+    let with_user = |role: &str, user: Option<&str>| match creating("nurse", Some(role), None) {
+        Request::CreateKey(request) => {
+            Request::CreateKey(CreateKey { user: user.map(str::to_owned), ..request })
+        }
+        other => panic!("{other:?}"),
+    };
+    for (role, user, part) in [
+        ("care-team", None, "--user REF"),
+        ("care-team", Some("nobody"), "Practitioner/7"),
+        ("no-such-role", None, "hearthgate roles"),
+        ("Care Team", None, "a-z"),
+    ] {
+        let why = refusal(&registry, with_user(role, user));
+        assert!(why.contains(part) && !why.contains('\n'), "{why}");
+    }
+    assert!(registry.clients().is_empty());
+    let request = with_user("care-team", Some("Practitioner/7"));
+    let (_, secret, _) = created(execute(&registry, &site(), request, &actor()));
+    let client = registry.authenticate(&secret).unwrap().client;
+    assert_eq!(client.fhir_user.as_ref().unwrap().to_string(), "Practitioner/7");
+    let Answer::Keys(keys) = execute(&registry, &site(), Request::ListKeys, &actor()) else {
+        panic!("no list");
+    };
+    assert_eq!(keys[0].role.as_deref(), Some("care-team"));
+}
+
+#[test]
+fn the_owner_of_the_first_start_has_the_role_owner_in_all_but_name() {
+    let data = tempfile::tempdir().unwrap();
+    let registry = open(data.path()).registry;
+    let _ = registry.owner(&actor()).unwrap();
+    let (_, _, with_client) =
+        created(execute(&registry, &site(), creating("owner", Some("owner"), None), &actor()));
+    assert!(!with_client);
 }

@@ -1,0 +1,216 @@
+//! Why requests were denied here: what an operator looks up by a request's id.
+//!
+//! Every 401 and 403, and every 404 of a caller who may see a part of the data alone, leaves a
+//! [`Denial`] in memory, and is gone with the process. The caller learns nothing of it. What was
+//! answered as not there is not told apart by whether it is there: that the operator can look up.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use contract::{Clause, Decision, Grant, Interaction, ResourceType, Within, decide, header};
+use http::request::Parts;
+
+use crate::error::ServerError;
+use crate::error_answer::ErrorAnswer;
+
+/// Denials kept; older ones go.
+const MOST: usize = 4096;
+
+/// One request that was denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// The request's id, as its answer carried it.
+    pub request_id: String,
+    /// When it was denied.
+    pub time: String,
+    /// With which status.
+    pub status: u16,
+    /// Whose request it was.
+    pub client: Option<String>,
+    /// The authorization it came under.
+    pub authorization: Option<String>,
+    /// What was asked for: the interaction, and the type.
+    pub asked: String,
+    /// What decided.
+    pub decided: String,
+}
+
+/// The latest denials.
+#[derive(Debug, Default)]
+pub struct Denials(Mutex<VecDeque<Denial>>);
+
+impl Denials {
+    /// Keeps `error`, where it is a denial, of the request with this head.
+    pub(crate) fn keep(&self, error: &ServerError, head: &Parts, now: fhir_core::Instant) {
+        let grant = head.headers.get(header::GRANT).and_then(|value| value.to_str().ok());
+        let Some(grant) = grant.and_then(|text| Grant::decode(text).ok()) else { return };
+        let path = head.uri.path();
+        let interaction = interaction(head.method.as_str(), path, head.uri.query(), &grant);
+        let Some(decided) = decided(error, &grant, interaction.as_ref()) else { return };
+        let of = interaction.as_ref().and_then(Interaction::resource_type);
+        let of = of.map(|of: &ResourceType| format!(" {of}")).unwrap_or_default();
+        let id = head.headers.get("x-request-id").and_then(|value| value.to_str().ok());
+        let mut kept = self.kept();
+        if kept.len() >= MOST {
+            kept.pop_front();
+        }
+        kept.push_back(Denial {
+            request_id: id.unwrap_or_default().to_owned(),
+            time: now.to_string(),
+            status: ErrorAnswer::of(error).status.as_u16(),
+            client: grant.client.clone(),
+            authorization: grant.authorization.clone(),
+            asked: format!("{}{of}", grant.interaction),
+            decided,
+        });
+    }
+
+    fn kept(&self) -> MutexGuard<'_, VecDeque<Denial>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The denials of this request id, oldest first: a client may give several requests one id.
+    #[must_use]
+    pub fn of_request(&self, id: &str) -> Vec<Denial> {
+        self.kept().iter().filter(|denial| denial.request_id == id).cloned().collect()
+    }
+}
+
+/// The request as the grant has it, wherever in the path the FHIR base ends.
+fn interaction(
+    method: &str,
+    path: &str,
+    query: Option<&str>,
+    grant: &Grant,
+) -> Option<Interaction> {
+    let starts = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+    let mut read = starts.filter_map(|at| Interaction::classify(method, &path[at..], query).ok());
+    read.find(|interaction| interaction.code() == grant.interaction)
+}
+
+/// What decided, where `error` is a denial.
+fn decided(
+    error: &ServerError,
+    grant: &Grant,
+    interaction: Option<&Interaction>,
+) -> Option<String> {
+    match error {
+        ServerError::Denied(reason) => Some(format!("the grant's rules: {}", reason.code())),
+        ServerError::TakesAll => Some(format!(
+            "it is about all of the type, and the rules reach a part alone: {}",
+            bounds(grant, interaction?)?
+        )),
+        ServerError::OutsideAccess => Some(format!(
+            "what was to be written lies outside of what may be written: {}",
+            bounds(grant, interaction?)?
+        )),
+        ServerError::MayNotChooseIds => {
+            Some("choosing an id takes create and update of all of the type".to_owned())
+        }
+        ServerError::NotFound => Some(format!(
+            "nothing is there, or it lies outside of what the caller may see: {}",
+            bounds(grant, interaction?)?
+        )),
+        ServerError::InEntry { index, source } => {
+            let of_entry = decided(source, grant, interaction)?;
+            Some(format!("Bundle.entry[{index}]: {of_entry}"))
+        }
+        ServerError::AtExpression { source, .. } => decided(source, grant, interaction),
+        _ => None,
+    }
+}
+
+/// Within what the caller may do this; `None` where nothing bounds it.
+fn bounds(grant: &Grant, interaction: &Interaction) -> Option<String> {
+    match decide(grant, interaction) {
+        Decision::AllowWithin(restriction) => {
+            let clauses: Vec<_> = restriction.clauses.iter().map(bound).collect();
+            Some(clauses.join(" or "))
+        }
+        _ => None,
+    }
+}
+
+/// One clause, without the id of a patient or a group.
+fn bound(clause: &Clause) -> String {
+    let part = match &clause.within {
+        Within::All => "all".to_owned(),
+        Within::Compartment(of) => format!("the compartment of the grant's {}", of.resource_type),
+        Within::Group(_) => "the compartments of a group's members".to_owned(),
+        part => part.to_string(),
+    };
+    let filter = clause.filter.iter().map(|_| ", the rule's filter").collect::<String>();
+    let labels = if clause.without_labels.is_empty() { "" } else { ", without labels" };
+    format!("{part}{filter}{labels}")
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::{Action, GrantFields, Nonce, Reason, Rule, Types, digest};
+
+    use super::*;
+
+    fn head(within: &str, (method, path): (&str, &str)) -> Parts {
+        let nonce: Nonce = "A".repeat(22).parse().unwrap();
+        let below = path.strip_prefix("/fhir").unwrap();
+        let interaction = Interaction::classify(method, below, None).unwrap();
+        let fields = GrantFields::of_request(
+            "default".parse().unwrap(),
+            &interaction,
+            digest(method, path, None),
+            nonce,
+            fhir_core::Instant::from_micros(0),
+        );
+        let rule = Rule {
+            within: within.parse().unwrap(),
+            ..Rule::within_all(Types::All, [Action::Read].into_iter().collect())
+        };
+        let grant = Grant::new(GrantFields {
+            client: Some("phone".to_owned()),
+            patient: Some("planted".parse().unwrap()),
+            rules: vec![rule],
+            ..fields
+        });
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::GRANT, grant.unwrap().encode().unwrap())
+            .header("x-request-id", "r-1");
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn kept(error: &ServerError, within: &str, request: (&str, &str)) -> Vec<Denial> {
+        let denials = Denials::default();
+        denials.keep(error, &head(within, request), fhir_core::Instant::from_micros(0));
+        denials.of_request("r-1")
+    }
+
+    // LEAK-29
+    #[test]
+    fn what_is_not_seen_is_kept_for_the_operator_and_names_no_resource() {
+        let read = ("GET", "/fhir/Observation/planted");
+        let within = "compartment(Patient/planted)";
+        let denial = &kept(&ServerError::NotFound, within, read)[0];
+        assert_eq!((denial.status, denial.asked.as_str()), (404, "read Observation"));
+        assert!(denial.decided.contains("the compartment of the grant's Patient"), "{denial:?}");
+        assert!(!format!("{denial:?}").contains("planted"), "{denial:?}");
+        assert_eq!(denial.client.as_deref(), Some("phone"));
+    }
+
+    #[test]
+    fn an_error_that_is_no_denial_is_not_kept() {
+        let read = ("GET", "/fhir/Observation/planted");
+        assert_eq!(kept(&ServerError::NotFound, "all", read), []);
+        assert_eq!(kept(&ServerError::BodyTooSlow, "all", read), []);
+    }
+
+    #[test]
+    fn a_denial_of_an_entry_is_one_of_its_transaction() {
+        let source = Box::new(ServerError::Denied(Reason::NoRuleForAction));
+        let error = ServerError::InEntry { index: 3, source };
+        let denial = &kept(&error, "all", ("POST", "/fhir"))[0];
+        assert_eq!((denial.status, denial.asked.as_str()), (403, "batch-or-transaction"));
+        assert!(denial.decided.starts_with("Bundle.entry[3]: "), "{denial:?}");
+        assert!(denial.decided.contains("no-rule-for-action"), "{denial:?}");
+    }
+}
