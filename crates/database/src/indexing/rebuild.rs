@@ -299,3 +299,35 @@ fn batch(page: &mut impl Iterator<Item = VersionEntry>) -> (Vec<VersionEntry>, u
     }
     (versions, bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{BATCH, batch};
+    use fhir_core::{Instant, VersionId};
+    use store::{BodyCoding, Location, Method, T, VersionEntry, VersionFlags};
+
+    fn version(length: usize) -> VersionEntry {
+        VersionEntry {
+            t: T::new(1),
+            instant: Instant::from_micros(1),
+            resource_type: "Binary".parse().unwrap(),
+            id: "1".parse().unwrap(),
+            version: VersionId::FIRST,
+            flags: VersionFlags::of(Method::Put),
+            dictionary: BodyCoding::AS_IS,
+            length: u32::try_from(length).unwrap(),
+            location: Location { segment: 1, offset: 0, length: 0, ordinal: 0, into_commit: 0 },
+        }
+    }
+
+    #[test]
+    fn a_batch_has_a_bound_in_versions_and_in_bytes() {
+        for (length, count) in [(0, BATCH.0), (1000, BATCH.0), (100 << 10, 3), (10 << 20, 1)] {
+            let mut page = std::iter::repeat_n(version(length), 512);
+            let (versions, bytes) = batch(&mut page);
+            assert_eq!((versions.len(), bytes), (count, count * length));
+            assert_eq!(page.len(), 512 - count);
+        }
+        assert_eq!(batch(&mut std::iter::empty()).0.len(), 0);
+    }
+}

@@ -188,6 +188,27 @@ fn parameters_that_are_defined_again_and_again_are_indexed_all_the_same() {
 }
 
 #[test]
+fn parameters_that_are_changed_back_as_the_next_index_is_made_are_indexed_as_they_were() {
+    // SRCH-240
+    let clinic = Clinic::over_the_model();
+    clinic.write(put("Patient/1", r#"{"resourceType":"Patient","gender":"male"}"#, Expect::Any));
+    let [own, other] =
+        ["Patient.gender", "Patient.maritalStatus"].map(|expression| with_own("token", expression));
+    let by = IndexedBy { extractor: Arc::clone(&own), base: BASE.into(), zone: Zone::UTC };
+    clinic.database().index_by(by).unwrap();
+    assert!(clinic.database().wait_for_index(Duration::from_secs(60)));
+    for round in 0..200 {
+        clinic.database().index_with(&other).unwrap();
+        // Somewhere about where the next index stands in the place of the current one.
+        for _ in 0..round * 20 {
+            std::thread::yield_now();
+        }
+        clinic.database().index_with(&own).unwrap();
+        until_indexed(&clinic, &own, "Patient?own=male");
+    }
+}
+
+#[test]
 fn an_index_that_is_begun_while_its_database_closes_ends_with_it() {
     let own = with_own("token", "Patient.maritalStatus");
     for round in 0..20 {
