@@ -32,23 +32,33 @@ pub(crate) async fn replay(
     answered: Answered,
 ) -> Result<Answer, ServerError> {
     let targets = targets(context, requests)?;
+    let mut untold = Vec::new();
     for (index, target) in targets.iter().enumerate() {
         let allowed = allowed(&target.call(context, None)).await;
-        allowed.map_err(|error| error.in_entry(index))?;
+        if !allowed.map_err(|error| error.in_entry(index))? {
+            untold.push(index);
+        }
     }
     let Answered { t, before, versions } = answered;
     let snapshot = context.counted(before);
     let mut replay =
         Replay { context, targets: &targets, snapshot: &snapshot, done: Done::new(versions) };
-    let entries = replay.entries().await?;
+    let mut entries = replay.entries().await?;
+    // Which version was deleted is not for whoever does not see all of the type now.
+    for index in untold {
+        entries[index] = Planned::Deleted(Vec::new());
+    }
     let Done { identities, written, .. } = replay.done;
     let committed = Committed { snapshot, identities, receipt: Receipt { t, written } };
     respond(context, (bundle, &targets), (&entries, &BTreeMap::new()), &committed).await
 }
 
-/// Whether the caller may ask for it now.
-async fn allowed(call: &Call<'_>) -> Result<(), ServerError> {
-    let Some(of) = call.interaction.resource_type() else { return Ok(()) };
+/// Whether the caller, who may ask for it now, is told of the version that it deleted.
+///
+/// # Errors
+/// When the caller may not ask for it.
+async fn allowed(call: &Call<'_>) -> Result<bool, ServerError> {
+    let Some(of) = call.interaction.resource_type() else { return Ok(true) };
     call.known(of)?;
     match (&call.interaction, &call.conditions.if_none_exist) {
         (Interaction::Create(_), None)
@@ -61,9 +71,9 @@ async fn allowed(call: &Call<'_>) -> Result<(), ServerError> {
             _,
         ) => Criteria::may_be_asked(call, of)?,
         // What is read is judged as it is read.
-        _ => return Ok(()),
+        _ => return Ok(true),
     }
-    idempotency::allowed(call).await.map(drop)
+    idempotency::allowed(call).await
 }
 
 /// What a commit made and deleted, each until an entry is known to have done it.
