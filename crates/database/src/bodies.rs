@@ -9,16 +9,16 @@ use std::collections::hash_map::{Entry, HashMap};
 use std::hash::{BuildHasher as _, BuildHasherDefault, RandomState};
 
 use bytes::Bytes;
-use fhir_core::{ResourceId, ResourceType};
+use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use parking_lot::Mutex;
-use store::T;
+use store::{BodyCoding, Location, T, VersionEntry, VersionFlags};
 
 use crate::recent::AsItIs;
 
 /// Parts with a lock of their own.
 const SHARDS: usize = 16;
 /// What keeping one costs beside its JSON, roughly.
-const ENTRY_BYTES: usize = 200;
+const ENTRY_BYTES: usize = 280;
 
 /// A version: the position of its commit, and which of the commit's resources.
 pub(crate) type Key = (T, ResourceType, ResourceId);
@@ -29,13 +29,42 @@ pub(crate) enum Kept {
     /// As it was before coding, `meta` not filled: most of what is written is not read soon.
     Plain(Bytes),
     /// `meta` filled.
-    Filled(Bytes),
+    Filled(Bytes, Known),
+}
+
+/// What the store knows of a version besides its key: who has it need not ask the store for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Known {
+    instant: Instant,
+    version: VersionId,
+    flags: VersionFlags,
+    dictionary: BodyCoding,
+    length: u32,
+    location: Location,
+}
+
+impl Known {
+    pub(crate) fn of(entry: &VersionEntry) -> Self {
+        let VersionEntry { instant, version, flags, dictionary, length, location, .. } = *entry;
+        Self { instant, version, flags, dictionary, length, location }
+    }
+
+    /// The number of the version.
+    pub(crate) fn version(&self) -> VersionId {
+        self.version
+    }
+
+    /// All that the store knows of the version with this key.
+    pub(crate) fn entry(self, (t, resource_type, id): Key) -> VersionEntry {
+        let Self { instant, version, flags, dictionary, length, location } = self;
+        VersionEntry { t, instant, resource_type, id, version, flags, dictionary, length, location }
+    }
 }
 
 impl Kept {
     fn len(&self) -> usize {
         match self {
-            Self::Plain(json) | Self::Filled(json) => json.len(),
+            Self::Plain(json) | Self::Filled(json, _) => json.len(),
         }
     }
 }
@@ -121,12 +150,26 @@ impl Bodies {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bodies, ENTRY_BYTES, Kept, Key, SHARDS};
+    use super::{Bodies, ENTRY_BYTES, Kept, Key, Known, SHARDS};
     use bytes::Bytes;
-    use store::T;
+    use fhir_core::{Instant, VersionId};
+    use store::{BodyCoding, Location, Method, T, VersionFlags};
 
     fn key(t: u64) -> Key {
         (T::new(t), "Patient".parse().unwrap(), "1".parse().unwrap())
+    }
+
+    fn filled(length: usize) -> Kept {
+        let location = Location { segment: 1, offset: 2, length: 3, ordinal: 0, into_commit: 4 };
+        let known = Known {
+            instant: Instant::from_micros(5),
+            version: VersionId::new(6).unwrap(),
+            flags: VersionFlags::of(Method::Put),
+            dictionary: BodyCoding::AS_IS,
+            length: 7,
+            location,
+        };
+        Kept::Filled(Bytes::from(vec![b'x'; length]), known)
     }
 
     fn kept(bodies: &Bodies, keys: std::ops::Range<u64>) -> usize {
@@ -135,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_oldest_make_room_for_the_newest() {
-        let json = Kept::Filled(Bytes::from(vec![b'x'; 1000]));
+        let json = filled(1000);
         let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
         for t in 0..1000 {
             bodies.keep(key(t), json.clone());
@@ -148,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_twice_takes_room_once() {
-        let json = Kept::Filled(Bytes::from(vec![b'x'; 1000]));
+        let json = filled(1000);
         let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
         for _ in 0..100 {
             for t in 0..5 {
@@ -160,14 +203,24 @@ mod tests {
 
     #[test]
     fn what_is_filled_takes_the_place_of_what_was_not() {
-        let [plain, filled] = [900, 1000].map(|length| Bytes::from(vec![b'x'; length]));
+        let plain = Bytes::from(vec![b'x'; 900]);
         let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
         for t in 0..1000 {
             bodies.keep(key(t), Kept::Plain(plain.clone()));
-            bodies.keep(key(t), Kept::Filled(filled.clone()));
-            assert_eq!(bodies.get(&key(t)), Some(Kept::Filled(filled.clone())));
+            bodies.keep(key(t), filled(1000));
+            assert_eq!(bodies.get(&key(t)), Some(filled(1000)));
         }
         assert_eq!(kept(&bodies, 0..1000), SHARDS * 10);
+    }
+
+    #[test]
+    fn what_the_store_knows_of_a_version_is_kept_with_it() {
+        let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
+        bodies.keep(key(1), filled(1000));
+        let Some(Kept::Filled(_, known)) = bodies.get(&key(1)) else { panic!("it is kept") };
+        let entry = known.entry(key(1));
+        assert_eq!((entry.t, entry.resource_type, entry.id), key(1));
+        assert_eq!((entry.version.get(), entry.location.offset, entry.length), (6, 2, 7));
     }
 
     #[test]

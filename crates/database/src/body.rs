@@ -14,11 +14,11 @@ use store::{
     StoredBody, Version, VersionEntry,
 };
 
-use crate::ReadError;
 use crate::blob::{self, Unwritten};
 use crate::compartment::Compartments;
 use crate::dictionary::{self, expand};
 use crate::seal::Sealing;
+use crate::{Author, ReadError};
 
 /// A resource made ready to be stored under an id; its version is not known yet.
 #[derive(Debug, Clone)]
@@ -112,6 +112,14 @@ impl Body {
             blob: None,
             stored: None,
         }
+    }
+
+    /// The same with who wrote it on record.
+    #[must_use]
+    pub fn written_by(self, author: Author) -> Self {
+        let (coding, bytes) = author.behind(self.coding, &self.bytes);
+        let compartments = Compartments { author: Some(author), ..self.compartments };
+        Self { coding, bytes: bytes.into(), compartments, ..self }
     }
 
     pub(crate) fn stored(&self) -> Stored {

@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 
 use fhir_core::json::{Kind, Replacements, Value};
-use fhir_core::{Reference, Resource, ResourceId};
+use fhir_core::{Reference, Resource, ResourceId, ResourceType};
 use fhir_schema::{PlainPath, Schema};
 
-use crate::quarantine;
+use crate::{Author, quarantine};
 
 /// The patients of one resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +17,11 @@ pub(crate) struct Compartments {
     /// Patients named by an absolute URL: whether that is one of this server's, is not known
     /// here.
     pub(crate) by_url: Vec<ResourceId>,
+    /// The patient in whose security context a Binary is (`Binary.securityContext`). It is no one's
+    /// data for that.
+    pub(crate) context: Option<ResourceId>,
+    /// Who wrote it.
+    pub(crate) author: Option<Author>,
 }
 
 impl Compartments {
@@ -33,6 +38,23 @@ impl Compartments {
             return found;
         }
         let of = resource.resource_type().as_str();
+        if of == "Binary" {
+            let context = resource.value().get("securityContext");
+            let context = context.filter(|it| it.kind() == Kind::Object);
+            let text = context.and_then(|it| it.get("reference"));
+            let text = text.and_then(|text| match replacements.content(text) {
+                Some(content) => Some(content.to_owned()),
+                None => text.as_str().map(Into::into),
+            });
+            found.context = match text.as_deref().map(Reference::parse) {
+                Some(Ok(Reference::Relative(target)))
+                    if target.resource_type.as_str() == "Patient" =>
+                {
+                    Some(target.id)
+                }
+                _ => None,
+            };
+        }
         if of == "Patient" {
             found.patients.push(id.clone());
         }
@@ -49,6 +71,14 @@ impl Compartments {
             });
         }
         found
+    }
+
+    /// All that a rule may name it by: what it stands in the compartment of.
+    pub(crate) fn named(&self) -> Vec<(ResourceType, ResourceId)> {
+        let patient = ResourceType::new("Patient").expect("the name of a type");
+        let patients = self.patients.iter().chain(&self.context);
+        let patients = patients.map(|id| (patient.clone(), id.clone()));
+        patients.chain(self.author.map(|author| author.as_compartment())).collect()
     }
 
     /// The one patient whose data it is, if it is one's alone.

@@ -97,9 +97,21 @@ impl SearchCriteria {
         &self.reached
     }
 
-    /// Whether whoever asks sees this resource, should it exist.
-    pub(crate) fn shows(&self, of: &ResourceType, id: &ResourceId) -> bool {
-        self.visibility.shows(of, id)
+    /// Whether whoever asks may see resources of this type.
+    pub(crate) fn shows_some_of(&self, of: &ResourceType) -> bool {
+        self.visibility.shows_some_of(of)
+    }
+
+    /// Whether whoever asks may see a resource of this type that stands in these compartments.
+    pub(crate) fn may_show(
+        &self,
+        of: &ResourceType,
+        named: &BTreeSet<(ResourceType, ResourceId)>,
+    ) -> bool {
+        match self.visibility.parts_of(of) {
+            Some(parts) => parts.iter().any(|part| part.within.has(named)),
+            None => self.shows_some_of(of),
+        }
     }
 
     /// Whether what matches depends on resources of this type besides those that are matched.
@@ -118,8 +130,8 @@ impl SearchCriteria {
         self.matches_alone(&resource, &*self.codes)
     }
 
-    /// Whether a resource matches, told in the serial step: by its own values, and without asking
-    /// what codes mean, which may take long to find out. Takes what work it is from `left`. `None`
+    /// Whether a resource matches, told in the serial step: by its own values, and what codes mean
+    /// by what was looked up before, since that may take long. Takes what work it is from `left`. `None`
     /// where that does not tell, or so much is not left.
     pub(crate) fn matches_at_once(
         &self,
@@ -127,9 +139,9 @@ impl SearchCriteria {
         left: &mut usize,
     ) -> Option<bool> {
         *left = left.checked_sub(self.weight.on(resource))?;
-        let codes = NotAsked::default();
+        let codes = AtHand { codes: &*self.codes, is_unknown: AtomicBool::new(false) };
         let matches = self.matches_alone(resource, &codes)?;
-        (!codes.was_asked.into_inner()).then_some(matches)
+        (!codes.is_unknown.into_inner()).then_some(matches)
     }
 
     /// Whether a resource matches; `None` where its own values and these codes do not tell.
@@ -249,14 +261,24 @@ impl World for Alone<'_> {
     }
 }
 
-/// Stands for what is known of codes where nobody has time to look it up, and tells whether
-/// anybody asked.
-#[derive(Default)]
-struct NotAsked {
-    was_asked: AtomicBool,
+/// What is known of codes where nobody has time to look anything up: what was looked up before, when
+/// the criteria were asked. It tells whether anybody asked for more.
+struct AtHand<'c> {
+    codes: &'c dyn Codes,
+    is_unknown: AtomicBool,
 }
 
-impl Codes for NotAsked {
+impl AtHand<'_> {
+    /// The answer, which is noted where there is none.
+    fn noted(&self, answer: Option<bool>) -> bool {
+        if answer.is_none() {
+            self.is_unknown.store(true, Ordering::Relaxed);
+        }
+        answer.unwrap_or(false)
+    }
+}
+
+impl Codes for AtHand<'_> {
     fn check_value_set(&self, value_set: &str) -> Result<(), CodesError> {
         NoCodes.check_value_set(value_set)
     }
@@ -271,16 +293,15 @@ impl Codes for NotAsked {
         system: Option<&str>,
         code: &str,
     ) -> Result<bool, CodesError> {
-        NoCodes.is_member(value_set, system, code)
+        Ok(self.noted(self.codes.is_member_at_hand(value_set, system, code)))
     }
 
-    fn subsumes(&self, system: &str, one: &str, other: &str) -> Result<bool, CodesError> {
-        NoCodes.subsumes(system, one, other)
+    fn subsumes(&self, system: &str, above: &str, below: &str) -> Result<bool, CodesError> {
+        Ok(self.noted(self.codes.subsumes_at_hand(system, above, below)))
     }
 
-    fn is_case_sensitive(&self, _: &str) -> bool {
-        self.was_asked.store(true, Ordering::Relaxed);
-        false
+    fn is_case_sensitive(&self, system: &str) -> bool {
+        self.noted(self.codes.is_case_sensitive_at_hand(system))
     }
 }
 
@@ -369,7 +390,44 @@ mod tests {
             base: "http://own/fhir".into(),
             zone: Zone::UTC,
         };
-        SearchCriteria::new(query, by, Arc::new(NoCodes), visibility, 100)
+        SearchCriteria::new(query, by, Arc::new(Looked), visibility, 100)
+    }
+
+    /// Knows of one value set and one system, which it looked up before, and of nothing else.
+    struct Looked;
+
+    impl Codes for Looked {
+        fn check_value_set(&self, value_set: &str) -> Result<(), CodesError> {
+            NoCodes.check_value_set(value_set)
+        }
+
+        fn check_hierarchy(&self, system: &str) -> Result<(), CodesError> {
+            NoCodes.check_hierarchy(system)
+        }
+
+        fn is_member(&self, set: &str, _: Option<&str>, _: &str) -> Result<bool, CodesError> {
+            panic!("{set} is looked up in the serial step")
+        }
+
+        fn subsumes(&self, system: &str, _: &str, _: &str) -> Result<bool, CodesError> {
+            panic!("{system} is looked up in the serial step")
+        }
+
+        fn is_case_sensitive(&self, system: &str) -> bool {
+            panic!("{system} is looked up in the serial step")
+        }
+
+        fn is_member_at_hand(&self, set: &str, _: Option<&str>, code: &str) -> Option<bool> {
+            (set == "http://known/vs").then_some(code == "male")
+        }
+
+        fn subsumes_at_hand(&self, system: &str, above: &str, below: &str) -> Option<bool> {
+            (system == "http://known/cs").then_some(above < below)
+        }
+
+        fn is_case_sensitive_at_hand(&self, system: &str) -> Option<bool> {
+            (system == "http://known/cs").then_some(true)
+        }
     }
 
     fn reached(of: &str, form: &str) -> Vec<String> {
@@ -395,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn in_the_serial_step_nobody_looks_up_what_codes_mean() {
+    fn in_the_serial_step_codes_mean_what_was_looked_up_before_and_nobody_looks_them_up() {
         let told = |form: &str, members: &str| {
             let criteria = criteria("Patient", form, Visibility::everything());
             let json = format!(r#"{{"resourceType":"Patient","id":"1",{members}}}"#);
@@ -410,6 +468,18 @@ mod tests {
         assert_eq!(told("gender=male", r#""gender":"Male""#), None);
         assert_eq!(told("gender:in=http://a.example/vs", r#""gender":"male""#), None);
         assert_eq!(told("gender:in=http://a.example/vs", r#""active":true"#), Some(false));
+        // What was looked up before it says.
+        assert_eq!(told("gender:in=http://known/vs", r#""gender":"male""#), Some(true));
+        assert_eq!(told("gender:in=http://known/vs", r#""gender":"other""#), Some(false));
+        let below = "_tag:below=http://known/cs|b";
+        let tag = |system: &str, code: &str| {
+            format!(r#""meta":{{"tag":[{{"system":"http://{system}/cs","code":"{code}"}}]}}"#)
+        };
+        assert_eq!(told(below, &tag("known", "c")), Some(true));
+        assert_eq!(told(below, &tag("known", "a")), Some(false));
+        assert_eq!(told("_tag:below=http://a.example/cs|b", &tag("a.example", "c")), None);
+        assert_eq!(told("_tag=http://known/cs|B", &tag("known", "b")), Some(false));
+        assert_eq!(told("_tag=http://a.example/cs|B", &tag("a.example", "b")), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::blob;
 use crate::bodies::{Bodies, Kept};
-use crate::indexing::{Indexed, Indexes, KeptIndex};
+use crate::indexing::{Indexed, Indexes, Indexing, KeptIndex};
 use crate::large::{Few, NotDone, Reading};
 use crate::lately::{Valued, Watched};
 use crate::line::{Line, NotTaken, Weight};
@@ -53,8 +53,8 @@ pub struct Options {
     /// Bytes of resources that are kept in memory, since what was read or written is soon read
     /// again.
     pub kept_bytes: usize,
-    /// Bytes of memory that the search index may take before the log says that it takes more.
-    /// Nothing is refused for it.
+    /// Bytes of memory that keys and orders of the search index may take, where it is kept on the
+    /// disk: what is more is read again as searches need it.
     pub index_bytes: usize,
 }
 
@@ -65,7 +65,7 @@ impl Default for Options {
             queue_bytes: 64 << 20,
             group: 1024,
             group_bytes: 8 << 20,
-            kept_bytes: 16 << 20,
+            kept_bytes: 64 << 20,
             index_bytes: 1 << 30,
         }
     }
@@ -102,6 +102,9 @@ pub(crate) struct Shared {
     sealers: Few,
     /// The search indexes, where there are any.
     pub(crate) indexes: RwLock<Indexes>,
+    /// The search index by the newest parameters, where those were defined while the next one was
+    /// being made: it is begun after that.
+    pub(crate) queued_index: Mutex<Option<Arc<Indexing>>>,
     /// The types that conditions ask for.
     pub(crate) watched: Watched,
     /// Where the search index is kept over a restart, if it is.
@@ -176,6 +179,7 @@ impl Database {
             reading: Reading::new(),
             sealers: Few::new(),
             indexes: RwLock::default(),
+            queued_index: Mutex::default(),
             watched: Watched::default(),
             kept_index: OnceLock::new(),
             publishing: Mutex::new(()),

@@ -16,7 +16,7 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::dict::{DecoderDictionary, EncoderDictionary};
 use zstd::zstd_safe::{compress_bound, get_dict_id_from_frame, get_frame_content_size};
 
-use crate::ReadError;
+use crate::{ReadError, author};
 
 /// The compression level; docs/storage.md has what the others cost and save.
 pub const LEVEL: i32 = 1;
@@ -95,6 +95,7 @@ pub fn code(resource_type: &str, json: &[u8]) -> Option<(BodyCoding, Vec<u8>)> {
 /// # Errors
 /// It is not the body of that length in that coding, or the coding is of a later Hearthgate.
 pub fn expand(coding: BodyCoding, length: u32, stored: &[u8]) -> Result<Cow<'_, [u8]>, ReadError> {
+    let (coding, stored, _) = author::apart(coding, stored)?;
     match coding {
         BodyCoding::AS_IS if stored.len() == length as usize => Ok(stored.into()),
         BodyCoding::AS_IS => Err(of_other_length(stored.len() as u64, length)),

@@ -7,12 +7,12 @@ use store::{HistoryOrder, HistoryVersion, Method, Place, T, VersionEntry};
 
 use crate::{ReadError, Snapshot};
 
+/// Versions that are enumerated at once where each is looked at.
+const PIECE: usize = 256;
+
 impl Snapshot {
     /// Versions in the order of the log, of one type or of all: those that are visible here, at
     /// the places in `range`, `most` of them at most.
-    ///
-    /// Where the visibility names resources, a place's ordinal is the resource's number among
-    /// those of that visibility.
     ///
     /// # Errors
     /// [`ReadError`] when the store cannot say.
@@ -29,18 +29,12 @@ impl Snapshot {
             self.rows.add(found.len() as u64);
             return Ok(found);
         }
-        let mut found = match self.visibility.types() {
-            Some(types) => {
-                let mut found = Vec::new();
-                for of in types.iter().filter(|seen| of.is_none_or(|of| of == *seen)) {
-                    let range = range.clone();
-                    found.extend(self.store.history(Some(of), range, order, most).await?);
-                }
-                found.sort_unstable_by_key(|version| version.place);
-                found
-            }
-            None => self.log_of_visible(of, &range).await?,
-        };
+        let types: Vec<_> = self.visibility.some_of().into_iter().flatten().cloned().collect();
+        let mut found = Vec::new();
+        for of in types.iter().filter(|seen| of.is_none_or(|of| of == *seen)) {
+            found.extend(self.log_of_type(of, range.clone(), order, most).await?);
+        }
+        found.sort_unstable_by_key(|version| version.place);
         if order == HistoryOrder::NewestFirst {
             found.reverse();
         }
@@ -49,7 +43,39 @@ impl Snapshot {
         Ok(found)
     }
 
-    /// How many versions [`Snapshot::log`] has in `range`.
+    /// Those of a type of which something may be seen.
+    async fn log_of_type(
+        &self,
+        of: &ResourceType,
+        mut range: Range<Place>,
+        order: HistoryOrder,
+        most: usize,
+    ) -> Result<Vec<HistoryVersion>, ReadError> {
+        if self.visibility.parts_of(of).is_none() {
+            return Ok(self.store.history(Some(of), range, order, most).await?);
+        }
+        let mut found = Vec::new();
+        while found.len() < most && !range.is_empty() {
+            let piece = self.store.history(Some(of), range.clone(), order, PIECE).await?;
+            let is_last = piece.len() < PIECE;
+            for version in piece {
+                match order {
+                    HistoryOrder::NewestFirst => range.end = version.place,
+                    HistoryOrder::OldestFirst => range.start = version.place.next(),
+                }
+                if found.len() < most && self.sees(&version.entry).await? {
+                    found.push(version);
+                }
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// How many versions [`Snapshot::log`] has in `range`; `None` where each would have to be
+    /// looked at.
     ///
     /// # Errors
     /// [`ReadError`] when the store cannot say.
@@ -57,19 +83,20 @@ impl Snapshot {
         &self,
         of: Option<&ResourceType>,
         range: Range<Place>,
-    ) -> Result<u64, ReadError> {
+    ) -> Result<Option<u64>, ReadError> {
         let range = self.shown(range);
-        if self.visibility.is_everything() {
-            return Ok(self.store.count_history(of, range).await?);
-        }
-        if let Some(types) = self.visibility.types() {
-            let mut count = 0;
-            for of in types.iter().filter(|seen| of.is_none_or(|of| of == *seen)) {
-                count += self.store.count_history(Some(of), range.clone()).await?;
+        let Some(types) = self.visibility.some_of() else {
+            return Ok(Some(self.store.count_history(of, range).await?));
+        };
+        let types: Vec<_> = types.into_iter().cloned().collect();
+        let mut count = 0;
+        for of in types.iter().filter(|seen| of.is_none_or(|of| of == *seen)) {
+            if self.visibility.parts_of(of).is_some() {
+                return Ok(None);
             }
-            return Ok(count);
+            count += self.store.count_history(Some(of), range.clone()).await?;
         }
-        Ok(self.log_of_visible(of, &range).await?.len() as u64)
+        Ok(Some(count))
     }
 
     /// The position of the last commit at or before `instant` that this shows: as of then, the
@@ -100,27 +127,5 @@ impl Snapshot {
     /// The part of `range` that this shows.
     fn shown(&self, range: Range<Place>) -> Range<Place> {
         range.start..range.end.min(Place::first_of(self.at().next()))
-    }
-
-    /// The versions of the resources that the visibility names, the oldest first.
-    async fn log_of_visible(
-        &self,
-        of: Option<&ResourceType>,
-        range: &Range<Place>,
-    ) -> Result<Vec<HistoryVersion>, ReadError> {
-        let mut found = Vec::new();
-        for (ordinal, (resource_type, id)) in (0..).zip(self.visibility.named()) {
-            if of.is_some_and(|of| *of != resource_type) {
-                continue;
-            }
-            for entry in self.history(&resource_type, &id).await? {
-                let place = Place { t: entry.t, ordinal };
-                if range.contains(&place) {
-                    found.push(HistoryVersion { place, entry });
-                }
-            }
-        }
-        found.sort_unstable_by_key(|version| version.place);
-        Ok(found)
     }
 }

@@ -10,7 +10,6 @@
 //! When parameters are defined anew, the next index is made beside the one that there is, which
 //! goes on following the log and answers what does not ask by the new ones.
 
-mod budget;
 mod file;
 mod folder;
 mod keeping;
@@ -19,6 +18,7 @@ mod manifest;
 mod owner;
 mod progress;
 mod rebuild;
+mod segment_file;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -34,15 +34,16 @@ use search_index::{Change, Index, Prepared, Settled, Subject};
 use store::T;
 
 use crate::compartment::Compartments;
+use crate::priority::{BEHIND_REQUESTS, give_way};
 use crate::transaction::Action;
 use crate::{ReadError, Receipt, Snapshot, Transaction};
 
-use budget::Budget;
 pub(crate) use folder::KeptIndex;
 use keeping::{Keeping, Opened, Outcome};
 use kept::Due;
 pub use kept::IndexState;
 pub use progress::BeingIndexed;
+use rebuild::Merging;
 
 /// So many changes, of so many bytes, wait with what was prepared of them; what more of them say is
 /// read from the log again.
@@ -72,6 +73,8 @@ pub(crate) struct Indexing {
     schema: &'static Schema,
     /// What is still to be applied; none when the index has all that is visible.
     behind: Mutex<Option<Waiting>>,
+    /// Whether its turn has come.
+    has_begun: AtomicBool,
     /// Whether nothing is behind.
     has_caught_up: AtomicBool,
     /// Whether the log was read once: from now on it is worth to prepare commits for it.
@@ -91,8 +94,10 @@ pub(crate) struct Indexing {
     stop: AtomicBool,
     /// Where it is kept over a restart, if it is.
     keeping: Option<Keeping>,
-    /// What it may take of memory before it says that it takes more.
-    budget: Budget,
+    /// How many bytes of memory keys and orders may take.
+    budget: usize,
+    /// It was said that it takes more.
+    cannot_make_room: AtomicBool,
     /// Up to which position it was there from the start.
     restored: Mutex<Option<T>>,
     /// What was kept, until it is used.
@@ -166,6 +171,7 @@ pub(crate) struct Indexes {
 }
 
 impl Indexes {
+    /// Those that follow the log.
     fn all(&self) -> impl Iterator<Item = &Arc<Indexing>> {
         self.current.iter().chain(&self.next)
     }
@@ -238,7 +244,8 @@ impl Indexing {
         budget: usize,
         keeping: Option<Keeping>,
     ) -> Arc<Self> {
-        let index = Index::default();
+        // Where it is not kept there is nothing to read it from again.
+        let index = keeping.as_ref().map_or_else(Index::default, |_| Index::within(budget));
         let opened = keeping.as_ref().and_then(Keeping::open);
         if let Some(opened) = &opened {
             index.number_as(&opened.state);
@@ -248,6 +255,7 @@ impl Indexing {
             by,
             schema,
             behind: Mutex::new(Some(Waiting::default())),
+            has_begun: AtomicBool::new(false),
             has_caught_up: AtomicBool::new(false),
             has_read_log: AtomicBool::new(false),
             unreadable: Mutex::default(),
@@ -259,7 +267,8 @@ impl Indexing {
             stop: AtomicBool::new(false),
             keeping,
             restored: Mutex::default(),
-            budget: Budget::of(budget),
+            budget,
+            cannot_make_room: AtomicBool::new(false),
             opened: Mutex::new(opened),
         })
     }
@@ -282,6 +291,7 @@ impl Indexing {
             && self.has_caught_up()
             && self.is_whole.load(Ordering::Acquire)
             && !self.is_broken.load(Ordering::Acquire)
+            && !self.index.may_be_harmed()
     }
 
     /// Waits until it has all that is visible, so long at most; whether it has then.
@@ -339,9 +349,7 @@ impl Indexing {
         document: &Document<'_>,
         compartments: &Compartments,
     ) -> Option<Prepared> {
-        let patient = ResourceType::new("Patient").ok()?;
-        let patients = compartments.patients.iter();
-        let compartments: Vec<_> = patients.map(|id| (patient.clone(), id.clone())).collect();
+        let compartments = compartments.named();
         let subject = Subject { resource_type: of, id, compartments: &compartments };
         let IndexedBy { extractor, base, zone } = &self.by;
         let options = ExtractOptions { base: Some(base), zone: *zone, last_updated: None };
@@ -408,36 +416,58 @@ impl Indexing {
         now: &(dyn Fn() -> Instant + Sync),
         has_caught_up: &dyn Fn(),
     ) {
-        let mut pause = PAUSE;
+        give_way(BEHIND_REQUESTS);
         self.restore(&snapshot());
+        std::thread::scope(|scope| {
+            let merging = Merging::start(scope, self, now);
+            self.follow_log(snapshot, now, has_caught_up, &merging);
+        });
+        self.keep_at_the_end(snapshot);
+    }
+
+    /// Follows the log from where the index ends until it is stopped.
+    fn follow_log(
+        &self,
+        snapshot: &dyn Fn() -> Snapshot,
+        now: &(dyn Fn() -> Instant + Sync),
+        has_caught_up: &dyn Fn(),
+        merging: &Merging,
+    ) {
+        let mut pause = PAUSE;
         let mut due = Due::after(self.index.documents());
-        let mut done = self.read_log(&snapshot(), self.index.head(), now);
+        let mut done = self.read_log(&snapshot(), self.index.head(), now, merging);
         while !self.is_stopped() {
             if let Err(error) = done {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, "the log cannot be read for the search index");
-                let mut behind = self.behind.lock();
-                if !self.is_stopped() {
-                    let _ = self.wake.wait_for(&mut behind, pause);
-                }
-                drop(behind);
+                self.pause(pause);
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 // It goes on where it ended.
-                done = self.read_log(&snapshot(), self.index.head(), now);
+                done = self.read_log(&snapshot(), self.index.head(), now, merging);
                 continue;
             }
             pause = PAUSE;
             self.has_read_log.store(true, Ordering::Release);
-            done = self.catch_up(snapshot, now);
+            done = self.catch_up(snapshot, now, merging);
+            if self.begin_anew_if_harmed() {
+                done = self.read_log(&snapshot(), T::ZERO, now, merging);
+                continue;
+            }
             if done.is_ok() && !self.is_stopped() {
                 has_caught_up();
                 self.settle(now);
-                self.budget.look(&self.index);
                 self.keep_if_due(&mut due, snapshot);
                 self.tell_left_out();
             }
         }
-        self.keep_at_the_end(snapshot);
+    }
+
+    /// Waits so long, or until it is stopped.
+    fn pause(&self, time: Duration) {
+        let mut behind = self.behind.lock();
+        if !self.is_stopped() {
+            let _ = self.wake.wait_for(&mut behind, time);
+        }
     }
 
     /// Ends the run soon.
@@ -456,6 +486,7 @@ impl Indexing {
         &self,
         snapshot: &dyn Fn() -> Snapshot,
         now: &(dyn Fn() -> Instant + Sync),
+        merging: &Merging,
     ) -> Result<(), ReadError> {
         while !self.is_stopped() {
             let mut behind = self.behind.lock();
@@ -473,7 +504,7 @@ impl Indexing {
                 Behind::InLog(t) if t <= self.index.head() => {}
                 Behind::InLog(t) => {
                     let all = snapshot();
-                    let read = self.read_log(&all, self.index.head(), now);
+                    let read = self.read_log(&all, self.index.head(), now, merging);
                     // It may be durable and not visible yet.
                     if read.is_err() || all.at() < t {
                         let mut behind = self.behind.lock();
@@ -493,6 +524,7 @@ impl Indexing {
     pub(crate) fn settle_all(&self, now: &(dyn Fn() -> Instant + Sync)) {
         let horizon = Instant::from_micros(now().as_micros().saturating_sub(HORIZON));
         while !self.is_stopped() && self.index.settle_unless(&self.stop, horizon) == Settled::Some {
+            self.make_room();
         }
     }
 

@@ -5,7 +5,7 @@
 //! moment ago ([`Watched`]); in it they are compared ([`Lately`]). What is not remembered, or was
 //! not taken, is not known: then the condition is asked again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,10 +15,10 @@ use fhir_search::{ExtractOptions, IndexedResource};
 use parking_lot::RwLock;
 use store::{Commit, CommitKind, T};
 
-use crate::Transaction;
 use crate::condition::SearchCriteria;
 use crate::indexing::IndexedBy;
 use crate::transaction::Action;
+use crate::{Body, Transaction};
 
 /// For so many commits after a condition on a type values of that type are taken.
 const WATCHED_FOR: u64 = 4096;
@@ -52,6 +52,8 @@ struct Watch {
 struct Values {
     by: Arc<IndexedBy>,
     resource: IndexedResource,
+    /// What it stands in the compartments of.
+    named: BTreeSet<(ResourceType, ResourceId)>,
     bytes: usize,
 }
 
@@ -114,7 +116,7 @@ impl Watched {
         let mut left = MOST_BYTES_OF_A_TYPE;
         let values = transaction.changes.iter().zip(watched).filter_map(|(change, is_watched)| {
             let Action::Write { body, .. } = &change.action else { return None };
-            let values = (is_watched && left > 0).then(|| values(&body.plain, &by)).flatten();
+            let values = (is_watched && left > 0).then(|| values(body, &by)).flatten();
             let bytes = values.as_ref().map_or(0, |it| it.bytes);
             left = left.saturating_sub(bytes);
             Some(values)
@@ -124,7 +126,8 @@ impl Watched {
 }
 
 /// What of a resource is compared; `None` where that takes too much room.
-fn values(json: &[u8], by: &Arc<IndexedBy>) -> Option<Arc<Values>> {
+fn values(body: &Body, by: &Arc<IndexedBy>) -> Option<Arc<Values>> {
+    let json = &body.plain;
     if json.len() > MOST_BYTES_OF_ONE {
         return None;
     }
@@ -132,7 +135,8 @@ fn values(json: &[u8], by: &Arc<IndexedBy>) -> Option<Arc<Values>> {
     let options = ExtractOptions { base: Some(&by.base), zone: by.zone, last_updated: None };
     let resource = IndexedResource::of(document.root(), &by.extractor, &options);
     let bytes = resource.bytes();
-    let values = Values { by: Arc::clone(by), resource, bytes };
+    let named = body.compartments.named().into_iter().collect();
+    let values = Values { by: Arc::clone(by), resource, named, bytes };
     (bytes <= MOST_BYTES_OF_ONE).then(|| Arc::new(values))
 }
 
@@ -174,6 +178,16 @@ struct Changed {
     t: T,
     id: ResourceId,
     became: Became,
+}
+
+impl Changed {
+    /// Whether whoever asks may see what came of it, as far as that is known here.
+    fn may_be_seen_by(&self, criteria: &SearchCriteria, of: &ResourceType) -> bool {
+        match &self.became {
+            Became::Known(values) => criteria.may_show(of, &values.named),
+            Became::Gone | Became::NotKnown => criteria.shows_some_of(of),
+        }
+    }
 }
 
 enum Became {
@@ -266,7 +280,7 @@ impl Lately {
                 return false;
             }
             for change in changes {
-                if !take(1, left) || criteria.shows(reached, &change.id) {
+                if !take(1, left) || change.may_be_seen_by(criteria, reached) {
                     return false;
                 }
             }
@@ -276,7 +290,7 @@ impl Lately {
             if !take(1, left) {
                 return false;
             }
-            if !criteria.shows(of, &change.id) {
+            if !change.may_be_seen_by(criteria, of) && found.binary_search(&change.id).is_err() {
                 continue;
             }
             let matches = match &change.became {

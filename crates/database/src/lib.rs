@@ -7,6 +7,7 @@
 //! [`Visibility`], without which no snapshot opens.
 
 mod answered;
+mod author;
 mod blob;
 mod bodies;
 mod body;
@@ -21,6 +22,7 @@ mod judge;
 mod large;
 mod lately;
 mod line;
+mod priority;
 mod purge;
 pub mod quarantine;
 mod recent;
@@ -28,6 +30,7 @@ mod rows;
 mod rules;
 mod seal;
 mod search;
+mod seen;
 mod snapshot;
 mod terms;
 mod transaction;
@@ -36,6 +39,7 @@ mod waiting;
 mod writer;
 
 pub use answered::{Answered, KNOWN_FOR, Lookup};
+pub use author::Author;
 pub use body::{Body, DeriveFromBody, OwnTag, identifiers};
 pub use condition::{Condition, Criteria, SearchCriteria};
 pub use database::{Database, Options};
@@ -51,10 +55,11 @@ pub use search::{
     Abandoned, Asked, ClauseExplained, Costly, Explained, Found, NoIndex, ResourceExplained,
     SearchError, Valued,
 };
+pub use seen::{hidden_late, panic_when_hidden_late};
 pub use snapshot::{Snapshot, StoredVersion};
 pub use terms::{Broken, Named, Required, Terms};
 pub use transaction::{Action, Change, Expect, Precondition, Receipt, Transaction, Written};
-pub use visibility::{NarrowerThanEnforced, Visibility};
+pub use visibility::{Filter, Seen, SeenWithin, Visibility};
 
 pub use search_index::{Plan, Step, TypePlan, Way};
 pub use store::{

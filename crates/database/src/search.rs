@@ -28,7 +28,7 @@ use store::VersionEntry;
 use crate::{BeingIndexed, ReadError, Rows, Snapshot};
 pub use explain::{ClauseExplained, Costly, Explained, ResourceExplained, Valued};
 pub use indexed::NoIndex;
-use scan::Scan;
+pub(crate) use scan::Scan;
 
 pub use abandoned::Abandoned;
 
@@ -141,7 +141,7 @@ impl From<search_index::SearchError> for SearchError {
             E::InvalidCursor => Self::Cursor(InvalidSortPosition),
             E::Cancelled => Self::Abandoned,
             // The resources themselves are looked at instead.
-            E::Ahead { .. } | E::Unsupported(_) => Self::IndexNotReady,
+            E::Ahead { .. } | E::Unsupported(_) | E::Unreadable => Self::IndexNotReady,
         }
     }
 }

@@ -10,11 +10,11 @@ use store::{BLOB_FROM, IdentifierKey, Store, T, VersionEntry};
 use tokio::runtime::Handle;
 
 use crate::blob::Fetched;
-use crate::bodies::{Bodies, Kept};
+use crate::bodies::{Bodies, Kept, Known};
 use crate::indexing::Indexes;
 use crate::large::{NotDone, Reading};
 use crate::seal::Sealing;
-use crate::{Abandoned, ReadError, Rows, Visibility, body};
+use crate::{Abandoned, Author, ReadError, Rows, Visibility, author, body};
 
 /// Shows exactly the commits up to one position (guarantee G4), and of them what its
 /// [`Visibility`] lets through: what is not visible is answered as if it did not exist.
@@ -27,6 +27,8 @@ pub struct Snapshot {
     sealing: Sealing,
     pub(crate) visibility: Visibility,
     at: T,
+    /// What was the newest when it was opened.
+    head: T,
     /// The search indexes, where there are any.
     pub(crate) indexes: Indexes,
     /// What is read through it.
@@ -55,7 +57,20 @@ impl Snapshot {
     ) -> Self {
         let rows = Rows::default();
         let abandoned = Abandoned::default();
-        Self { store, bodies, reading, schema, sealing, visibility, at, indexes, rows, abandoned }
+        let head = at;
+        Self {
+            store,
+            bodies,
+            reading,
+            schema,
+            sealing,
+            visibility,
+            at,
+            head,
+            indexes,
+            rows,
+            abandoned,
+        }
     }
 
     /// The same data, for whoever may leave before the answer: its searches end soon after that,
@@ -82,8 +97,14 @@ impl Snapshot {
         Self { at: t.min(self.at), ..self.clone() }
     }
 
+    /// The newest position when it was opened: what is closed there is closed in what came before.
+    pub(crate) fn head(&self) -> T {
+        self.head
+    }
+
     /// The same data as far as this visibility shows it.
-    pub(crate) fn seen_by(&self, visibility: Visibility) -> Self {
+    #[must_use]
+    pub fn seen_by(&self, visibility: Visibility) -> Self {
         Self { visibility, ..self.clone() }
     }
 
@@ -107,10 +128,7 @@ impl Snapshot {
         resource_type: &ResourceType,
         id: &ResourceId,
     ) -> Result<Option<StoredVersion>, ReadError> {
-        if !self.visibility.shows(resource_type, id) {
-            return Ok(None);
-        }
-        match self.store.newest(resource_type, id, self.at).await? {
+        match self.newest_seen(resource_type, id).await? {
             Some(entry) => self.load(entry).await.map(Some),
             None => Ok(None),
         }
@@ -125,12 +143,24 @@ impl Snapshot {
         resource_type: &ResourceType,
         id: &ResourceId,
     ) -> Result<Option<VersionEntry>, ReadError> {
-        if !self.visibility.shows(resource_type, id) {
-            return Ok(None);
-        }
-        let newest = self.store.newest(resource_type, id, self.at).await?;
+        let newest = self.newest_seen(resource_type, id).await?;
         self.rows.add(u64::from(newest.is_some()));
         Ok(newest)
+    }
+
+    /// The newest version of a resource, if it may be seen.
+    async fn newest_seen(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        if !self.visibility.shows_some_of(resource_type) {
+            return Ok(None);
+        }
+        match self.store.newest(resource_type, id, self.at).await? {
+            Some(entry) if self.sees(&entry).await? => Ok(Some(entry)),
+            _ => Ok(None),
+        }
     }
 
     /// One version of a resource.
@@ -143,12 +173,12 @@ impl Snapshot {
         id: &ResourceId,
         version: VersionId,
     ) -> Result<Option<StoredVersion>, ReadError> {
-        if !self.visibility.shows(resource_type, id) {
+        if !self.visibility.shows_some_of(resource_type) {
             return Ok(None);
         }
         match self.store.version(resource_type, id, version, self.at).await? {
-            Some(entry) => self.load(entry).await.map(Some),
-            None => Ok(None),
+            Some(entry) if self.sees(&entry).await? => self.load(entry).await.map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -164,10 +194,12 @@ impl Snapshot {
         t: T,
         (version, instant): (VersionId, Instant),
     ) -> Result<Option<Bytes>, ReadError> {
-        if t <= self.at && self.visibility.shows(resource_type, id) {
+        let sees_all = self.visibility.parts_of(resource_type).is_none()
+            && self.visibility.shows_some_of(resource_type);
+        if t <= self.at && sees_all {
             let key = (t, resource_type.clone(), id.clone());
             match self.bodies.get(&key) {
-                Some(Kept::Filled(json)) => return Ok(Some(json)),
+                Some(Kept::Filled(json, _)) => return Ok(Some(json)),
                 // It is answered now, and may not be asked for again.
                 Some(Kept::Plain(plain)) => {
                     let name = (resource_type, id);
@@ -188,10 +220,11 @@ impl Snapshot {
         resource_type: &ResourceType,
         id: &ResourceId,
     ) -> Result<Vec<VersionEntry>, ReadError> {
-        if !self.visibility.shows(resource_type, id) {
+        if !self.visibility.shows_some_of(resource_type) {
             return Ok(Vec::new());
         }
         let versions = self.store.versions(resource_type, id, self.at).await?;
+        let versions = self.seen(versions).await?;
         self.rows.add(versions.len() as u64);
         Ok(versions)
     }
@@ -201,44 +234,80 @@ impl Snapshot {
     /// # Errors
     /// [`ReadError`] when the body cannot be read; [`ReadError::Purged`] when nobody can any more.
     pub async fn load(&self, entry: VersionEntry) -> Result<StoredVersion, ReadError> {
+        let json = self.json(&entry).await?;
+        Ok(StoredVersion { entry, json })
+    }
+
+    /// The JSON of a version; `None` when it is a deletion.
+    ///
+    /// # Errors
+    /// As [`Snapshot::load`].
+    pub async fn json(&self, entry: &VersionEntry) -> Result<Option<Bytes>, ReadError> {
         self.rows.add(1);
         if entry.flags.is_deleted() {
-            return Ok(StoredVersion { entry, json: None });
+            return Ok(None);
         }
         let key = (entry.t, entry.resource_type.clone(), entry.id.clone());
         let epoch = self.sealing.epoch();
         let json = match self.bodies.get(&key) {
-            Some(Kept::Filled(json)) => return Ok(StoredVersion { entry, json: Some(json) }),
+            Some(Kept::Filled(json, _)) => return Ok(Some(json)),
             Some(Kept::Plain(plain)) => {
                 let name = (&entry.resource_type, &entry.id);
                 body::fill_plain(&plain, name, entry.version, entry.instant)?
             }
-            None => self.open(&entry).await?,
+            None => self.open(entry).await?.0,
         };
-        self.bodies.keep(key, Kept::Filled(json.clone()));
+        self.bodies.keep(key, Kept::Filled(json.clone(), Known::of(entry)));
         if self.sealing.epoch() != epoch {
             // Whose it is may have been purged meanwhile.
             self.bodies.forget_all();
         }
-        let json = Some(json);
-        Ok(StoredVersion { entry, json })
+        Ok(Some(json))
     }
 
-    /// The JSON of a version as [`Snapshot::load`] gives it, which is not kept for others: for
-    /// whoever reads everything once.
+    /// What the store knows of a version that the commit at `t` made and that is not purged,
+    /// wherever it may be seen: as it was kept with the JSON, or else as the store says.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the store cannot say.
+    pub(crate) async fn entry(
+        &self,
+        name: (ResourceType, ResourceId),
+        t: T,
+        version: VersionId,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        let key = (t, name.0, name.1);
+        match self.bodies.get(&key) {
+            Some(Kept::Filled(_, known)) if known.version() == version && t <= self.at => {
+                Ok(Some(known.entry(key)))
+            }
+            _ => Ok(self.store.version(&key.1, &key.2, version, self.at).await?),
+        }
+    }
+
+    /// The JSON of a version as [`Snapshot::load`] gives it, and who wrote it, where that is on
+    /// record. It is not counted, nor kept for others: for whoever reads everything once, and for
+    /// who judges whether it may be read.
     ///
     /// # Errors
     /// As [`Snapshot::load`].
-    pub(crate) async fn load_once(&self, entry: &VersionEntry) -> Result<Option<Bytes>, ReadError> {
+    pub(crate) async fn load_authored(
+        &self,
+        entry: &VersionEntry,
+    ) -> Result<Option<(Bytes, Option<Author>)>, ReadError> {
         if entry.flags.is_deleted() {
             return Ok(None);
         }
         self.open(entry).await.map(Some)
     }
 
-    /// The JSON of a version as it is stored. A large one is fetched, and then compared with its
+    /// The JSON of a version as it is stored, and who wrote it. A large one is fetched, and then compared with its
     /// hash, opened and expanded, where no other request waits for it.
-    async fn open(&self, entry: &VersionEntry) -> Result<Bytes, ReadError> {
+    async fn open(&self, entry: &VersionEntry) -> Result<(Bytes, Option<Author>), ReadError> {
+        let read = |entry: &VersionEntry, coded: &[u8]| {
+            let (_, _, author) = author::apart(entry.dictionary, coded)?;
+            Ok::<_, ReadError>((body::fill(entry, coded)?, author))
+        };
         if entry.length as usize > BLOB_FROM
             && let Ok(runtime) = Handle::try_current()
         {
@@ -251,7 +320,7 @@ impl Snapshot {
             let open = move |fetched: Result<Fetched, ReadError>| {
                 let (sealing, entry) = opening;
                 let coded = sealing.open((&entry.resource_type, &entry.id), fetched?)?;
-                body::fill(&entry, &coded)
+                read(&entry, &coded)
             };
             match self.reading.read(&runtime, fetch, open).await {
                 Ok(opened) => return opened,
@@ -260,7 +329,7 @@ impl Snapshot {
             }
         }
         let coded = self.sealing.read(self.store.as_ref(), entry).await?;
-        body::fill(entry, &coded)
+        read(entry, &coded)
     }
 
     /// A version's body as it was coded, read and opened: for whoever looks at how bodies are

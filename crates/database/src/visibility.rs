@@ -1,28 +1,100 @@
 //! What of a tenant's data one caller may see.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
 
-use contract::{Restriction, Within};
 use fhir_core::{ResourceId, ResourceType};
+use fhir_search::{Codes, Query};
+use search_index::{Visible, VisiblePart, VisibleTypes, VisibleWithin};
+
+use crate::indexing::IndexedBy;
 
 /// The part of the data that a [`crate::Snapshot`] shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Visibility(Part);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 enum Part {
     Everything,
     /// All resources of these types.
     Types(BTreeSet<ResourceType>),
-    /// These Patients themselves; nothing else of their compartments yet.
-    Patients(BTreeSet<ResourceId>),
+    /// Of each of these types what one of its parts shows.
+    Parts(Arc<BTreeMap<ResourceType, Vec<Seen>>>),
 }
 
-/// The restriction is narrower than can be enforced yet: what it covers is refused, never
-/// answered unfiltered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the restriction is of a kind that is not enforced yet")]
-pub struct NarrowerThanEnforced;
+/// A part of the resources of one type: all that it says must be so of a version that it shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// In which compartments.
+    pub within: SeenWithin,
+    /// What it must match.
+    pub filter: Option<Arc<Filter>>,
+}
+
+/// In which compartments versions are shown.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SeenWithin {
+    /// In any and in none.
+    Anywhere,
+    /// In the compartment of one of these: a Patient, whose data it is, or an
+    /// [`crate::Author`], who wrote it.
+    Compartments(BTreeSet<(ResourceType, ResourceId)>),
+}
+
+/// Criteria that a version must match. They are judged by all data, visible or not.
+#[derive(Clone)]
+pub struct Filter {
+    /// Conditions on the one type.
+    pub query: Query,
+    /// By what values are taken.
+    pub by: IndexedBy,
+    /// What is known of codes.
+    pub codes: Arc<dyn Codes>,
+}
+
+impl PartialEq for Filter {
+    fn eq(&self, other: &Self) -> bool {
+        self.query == other.query
+    }
+}
+
+/// Nobody's data is in a log.
+impl fmt::Debug for Filter {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Filter").finish_non_exhaustive()
+    }
+}
+
+impl SeenWithin {
+    /// Whether what stands in these compartments is shown.
+    pub(crate) fn has(&self, named: &BTreeSet<(ResourceType, ResourceId)>) -> bool {
+        match self {
+            Self::Anywhere => true,
+            Self::Compartments(about) => named.iter().any(|it| about.contains(it)),
+        }
+    }
+}
+
+impl Seen {
+    /// All of a type.
+    #[must_use]
+    pub fn whole() -> Self {
+        Self { within: SeenWithin::Anywhere, filter: None }
+    }
+
+    /// What stands in the compartment of one of these patients.
+    #[must_use]
+    pub fn within_patients(patients: impl IntoIterator<Item = ResourceId>) -> Self {
+        let patient = ResourceType::new("Patient").expect("the name of a type");
+        let about = patients.into_iter().map(|id| (patient.clone(), id)).collect();
+        Self { within: SeenWithin::Compartments(about), filter: None }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.within == SeenWithin::Anywhere && self.filter.is_none()
+    }
+}
 
 impl Visibility {
     /// All data: for a decision without restriction.
@@ -37,30 +109,19 @@ impl Visibility {
         Self(Part::Types(types))
     }
 
-    /// What `restriction` leaves of one type.
-    ///
-    /// # Errors
-    /// [`NarrowerThanEnforced`] unless the type is Patient and every clause is a patient's
-    /// compartment without a filter or labels.
-    pub fn within(
-        restriction: &Restriction,
-        resource_type: &ResourceType,
-    ) -> Result<Self, NarrowerThanEnforced> {
-        if resource_type.as_str() != "Patient" {
-            return Err(NarrowerThanEnforced);
-        }
-        let patient = |clause: &contract::Clause| match &clause.within {
-            Within::Compartment(of)
-                if of.resource_type == *resource_type
-                    && clause.filter.is_none()
-                    && clause.without_labels.is_empty() =>
-            {
-                Ok(of.id.clone())
+    /// Of each of these types what one of its parts shows, and none of any other.
+    #[must_use]
+    pub fn of_parts(mut parts: BTreeMap<ResourceType, Vec<Seen>>) -> Self {
+        for of_type in parts.values_mut() {
+            if of_type.iter().any(Seen::is_whole) {
+                *of_type = vec![Seen::whole()];
             }
-            _ => Err(NarrowerThanEnforced),
-        };
-        let patients = restriction.clauses.iter().map(patient).collect::<Result<_, _>>()?;
-        Ok(Self(Part::Patients(patients)))
+        }
+        parts.retain(|_, of_type| !of_type.is_empty());
+        if parts.values().flatten().all(Seen::is_whole) {
+            return Self::of_types(parts.into_keys().collect());
+        }
+        Self(Part::Parts(Arc::new(parts)))
     }
 
     /// Whether nothing is hidden.
@@ -68,102 +129,114 @@ impl Visibility {
         self.0 == Part::Everything
     }
 
-    /// The types of which everything may be seen and beside which nothing may, where it is of
-    /// types.
-    pub(crate) fn types(&self) -> Option<&BTreeSet<ResourceType>> {
-        match &self.0 {
-            Part::Types(types) => Some(types),
-            Part::Everything | Part::Patients(_) => None,
-        }
+    /// The parts of a type that may be seen; `None` where all of it or nothing may.
+    pub(crate) fn parts_of(&self, resource_type: &ResourceType) -> Option<&[Seen]> {
+        let Part::Parts(parts) = &self.0 else { return None };
+        let of_type = parts.get(resource_type)?;
+        (!of_type.iter().any(Seen::is_whole)).then_some(of_type)
     }
 
-    /// The resources that alone may be seen, where it names them, in a fixed order.
-    pub(crate) fn named(&self) -> Vec<(ResourceType, ResourceId)> {
+    /// The types of which something may be seen; `None` for all.
+    pub(crate) fn some_of(&self) -> Option<Vec<&ResourceType>> {
         match &self.0 {
-            Part::Everything | Part::Types(_) => Vec::new(),
-            Part::Patients(ids) => {
-                let patient = ResourceType::new("Patient").expect("the name of a type");
-                ids.iter().map(|id| (patient.clone(), id.clone())).collect()
-            }
+            Part::Everything => None,
+            Part::Types(types) => Some(types.iter().collect()),
+            Part::Parts(parts) => Some(parts.keys().collect()),
         }
     }
 
     /// Whether any resource of this type may be seen, should there be one.
-    pub(crate) fn shows_some_of(&self, resource_type: &ResourceType) -> bool {
+    #[must_use]
+    pub fn shows_some_of(&self, resource_type: &ResourceType) -> bool {
         match &self.0 {
             Part::Everything => true,
             Part::Types(types) => types.contains(resource_type),
-            Part::Patients(ids) => resource_type.as_str() == "Patient" && !ids.is_empty(),
+            Part::Parts(parts) => parts.contains_key(resource_type),
         }
     }
 
-    /// Whether this resource may be seen, should it exist.
-    #[must_use]
-    pub fn shows(&self, resource_type: &ResourceType, id: &ResourceId) -> bool {
+    /// What must be matched by what is shown.
+    pub(crate) fn filters(&self) -> impl Iterator<Item = &Filter> {
+        let parts = match &self.0 {
+            Part::Parts(parts) => Some(parts),
+            Part::Everything | Part::Types(_) => None,
+        };
+        let parts = parts.into_iter().flat_map(|parts| parts.values()).flatten();
+        parts.filter_map(|seen| seen.filter.as_deref())
+    }
+
+    /// The same to the search index.
+    pub(crate) fn as_visible(&self) -> Visible {
+        let of_types = |types| VisiblePart {
+            types: VisibleTypes::These(types),
+            within: VisibleWithin::Anywhere,
+        };
         match &self.0 {
-            Part::Everything => true,
-            Part::Types(types) => types.contains(resource_type),
-            Part::Patients(ids) => resource_type.as_str() == "Patient" && ids.contains(id),
+            Part::Everything => Visible::Everything,
+            Part::Types(types) => {
+                let types = types.iter().map(|of| (of.clone(), Vec::new())).collect();
+                Visible::Any(vec![of_types(types)])
+            }
+            Part::Parts(parts) => {
+                let mut within: BTreeMap<&SeenWithin, Vec<_>> = BTreeMap::new();
+                for (of, seen) in
+                    parts.iter().flat_map(|(of, all)| all.iter().map(move |it| (of, it)))
+                {
+                    let filter = seen.filter.iter().flat_map(|it| &it.query.types);
+                    let clauses = filter.flat_map(|of| of.clauses.iter().cloned()).collect();
+                    within.entry(&seen.within).or_default().push((of.clone(), clauses));
+                }
+                let parts = within.into_iter().map(|(within, types)| match within {
+                    SeenWithin::Anywhere => of_types(types),
+                    SeenWithin::Compartments(about) => VisiblePart {
+                        types: VisibleTypes::These(types),
+                        within: VisibleWithin::Compartments(about.iter().cloned().collect()),
+                    },
+                });
+                Visible::Any(parts.collect())
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{NarrowerThanEnforced, Visibility};
-    use contract::{Clause, Restriction, Types};
-    use fhir_core::{ResourceId, ResourceType};
+    use super::*;
 
-    fn clause(within: &str) -> Clause {
-        Clause {
-            types: Types::All,
-            within: within.parse().unwrap(),
-            filter: None,
-            without_labels: Vec::new(),
-        }
+    fn of(name: &str) -> ResourceType {
+        ResourceType::new(name).unwrap()
     }
 
-    fn visibility(clauses: Vec<Clause>, of: &str) -> Result<Visibility, NarrowerThanEnforced> {
-        Visibility::within(&Restriction { clauses }, &ResourceType::new(of).unwrap())
-    }
-
-    #[test]
-    fn a_compartment_shows_its_patient_and_no_one_else() {
-        let visibility = visibility(vec![clause("compartment(Patient/1)")], "Patient").unwrap();
-        let shows = |of: &str, id: &str| {
-            visibility.shows(&ResourceType::new(of).unwrap(), &ResourceId::new(id).unwrap())
-        };
-        assert!(shows("Patient", "1"));
-        assert!(!shows("Patient", "2"));
-        assert!(!shows("Observation", "1"));
+    fn within(id: &str) -> Seen {
+        Seen::within_patients([ResourceId::new(id).unwrap()])
     }
 
     #[test]
     fn types_show_their_resources_and_no_others() {
-        let of = |name: &str| ResourceType::new(name).unwrap();
         let visibility = Visibility::of_types([of("Patient"), of("Group")].into());
-        let id = ResourceId::new("1").unwrap();
-        assert!(visibility.shows(&of("Patient"), &id) && visibility.shows(&of("Group"), &id));
-        assert!(!visibility.shows(&of("Observation"), &id) && !visibility.is_everything());
+        assert!(visibility.shows_some_of(&of("Patient")) && visibility.shows_some_of(&of("Group")));
+        assert!(!visibility.shows_some_of(&of("Observation")) && !visibility.is_everything());
     }
 
     #[test]
-    fn what_is_not_enforced_yet_is_refused() {
-        let filtered =
-            Clause { filter: Some("active=true".into()), ..clause("compartment(Patient/1)") };
-        let labelled =
-            Clause { without_labels: vec!["s|R".into()], ..clause("compartment(Patient/1)") };
-        for clauses in [
-            vec![clause("own")],
-            vec![clause("group(Group/1)")],
-            vec![clause("compartment(Encounter/1)")],
-            vec![clause("compartment(Patient/1)"), clause("careTeamOf(user)")],
-            vec![filtered],
-            vec![labelled],
-        ] {
-            assert_eq!(visibility(clauses, "Patient"), Err(NarrowerThanEnforced));
-        }
-        let clauses = vec![clause("compartment(Patient/1)")];
-        assert_eq!(visibility(clauses, "Observation"), Err(NarrowerThanEnforced));
+    fn parts_that_show_all_of_their_types_are_types() {
+        let parts = [(of("Patient"), vec![within("1"), Seen::whole()]), (of("Group"), vec![])];
+        let visibility = Visibility::of_parts(parts.into());
+        assert_eq!(visibility, Visibility::of_types([of("Patient")].into()));
+    }
+
+    #[test]
+    fn the_index_is_asked_for_each_compartment_once() {
+        // SRCH-252
+        let parts = [
+            (of("Patient"), vec![within("1")]),
+            (of("Observation"), vec![within("1"), within("2")]),
+            (of("Practitioner"), vec![Seen::whole()]),
+        ];
+        let visibility = Visibility::of_parts(parts.into());
+        let Visible::Any(parts) = visibility.as_visible() else { panic!("a part") };
+        assert_eq!(parts.len(), 3);
+        assert!(visibility.parts_of(&of("Practitioner")).is_none());
+        assert_eq!(visibility.parts_of(&of("Observation")).unwrap().len(), 2);
     }
 }

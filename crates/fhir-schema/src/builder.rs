@@ -68,7 +68,11 @@ impl Builder {
 
     /// For a FHIR version's own package.
     pub(crate) fn of_core(package: &PackageId) -> Self {
-        Self::empty(vec![LoadedPackage { id: package.clone(), dependencies: Vec::new() }])
+        Self::empty(vec![LoadedPackage {
+            id: package.clone(),
+            digest: None,
+            dependencies: Vec::new(),
+        }])
     }
 
     fn empty(packages: Vec<LoadedPackage>) -> Self {
@@ -149,7 +153,8 @@ impl Builder {
             if self.packages.iter().any(|it| it.id == id) {
                 return Err(SchemaError::DuplicatePackage(id.to_string()));
             }
-            self.packages.push(LoadedPackage { id, dependencies: Vec::new() });
+            let (digest, dependencies) = (package.digest, Vec::new());
+            self.packages.push(LoadedPackage { id, digest, dependencies });
         }
         for (at, package) in packages.iter().enumerate() {
             self.connect(first + at, package, &mut set)?;

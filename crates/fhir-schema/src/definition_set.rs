@@ -48,6 +48,8 @@ pub struct DefinitionSet {
 #[derive(Debug, Clone)]
 pub(crate) struct LoadedPackage {
     pub(crate) id: PackageId,
+    /// Of its archive, where that is known.
+    pub(crate) digest: Option<[u8; 32]>,
     /// Which of the set's packages it depends on.
     pub(crate) dependencies: Vec<usize>,
 }
@@ -192,7 +194,7 @@ impl DefinitionSet {
         };
         let mut set = Self {
             fhir_version: (&*core.source.fhir_version).into(),
-            packages: vec![LoadedPackage { id, dependencies: Vec::new() }],
+            packages: vec![LoadedPackage { id, digest: None, dependencies: Vec::new() }],
             structures: Index::default(),
             search_parameters: Index::default(),
             compartments: core.compartments.into_iter().map(Arc::new).collect(),
@@ -245,6 +247,11 @@ impl DefinitionSet {
     /// The packages, the FHIR version's own first, the others by name and version.
     pub fn packages(&self) -> impl Iterator<Item = &PackageId> {
         self.packages.iter().map(|it| &it.id)
+    }
+
+    /// SHA-256 of the archives of the packages, in the same order, as far as they are known.
+    pub fn digests(&self) -> impl Iterator<Item = Option<[u8; 32]>> {
+        self.packages.iter().map(|it| it.digest)
     }
 
     /// What the packages depend on and the set does not have.

@@ -41,6 +41,9 @@ impl Default for PackageLimits {
 pub struct Package {
     /// `package.json`.
     pub manifest: Manifest,
+    /// What tells its archive from another of the same name and version: SHA-256, where whoever
+    /// read it says so.
+    pub digest: Option<[u8; 32]>,
     /// In the order of the files, as all that follow.
     pub structure_definitions: Vec<StructureSource>,
     /// Search parameters.
@@ -210,6 +213,7 @@ impl Reading {
             has_manifest: false,
             package: Package {
                 manifest: Manifest::default(),
+                digest: None,
                 structure_definitions: Vec::new(),
                 search_parameters: Vec::new(),
                 compartment_definitions: Vec::new(),

@@ -22,8 +22,8 @@ mod query;
 mod value;
 
 pub use extract::{
-    ExtractOptions, Extracted, Extractor, Problem, ProblemReason, TrialError, Unsupported,
-    UnsupportedReason,
+    ExtractOptions, Extracted, Extractor, Problem, ProblemReason, STEPS_OF_ALL_POSTED, TrialError,
+    Unsupported, UnsupportedReason,
 };
 pub use fhirpath::Decimal;
 pub use grammar::{Asked, MalformedForm, Reader, decode_form, encode_form};

@@ -137,6 +137,13 @@ pub enum Flaw {
     /// A composite without parts.
     #[error("it is a composite and has no components")]
     NoComponents,
+    /// Its values depend on which version a resource is, or on when it was written: values are
+    /// taken before that is known.
+    #[error(
+        "what its expression finds depends on meta.versionId or meta.lastUpdated, which a resource \
+         has only once it is written"
+    )]
+    OfVersion,
 }
 
 /// The same parameter by the same definition.
@@ -307,6 +314,26 @@ impl Parameters {
         let counting = by_type.values().flat_map(|of_type| of_type.iter());
         let fingerprint = Fingerprint::of_all(counting.map(|parameter| &**parameter));
         Self { all, by_type, fingerprint }
+    }
+
+    /// These, of which some have that flaw, so that nothing is searched by them.
+    #[must_use]
+    pub fn flawed(&self, those: &[ParameterId], flaw: &Flaw) -> Self {
+        let (mut all, mut by_type) = (self.all.clone(), self.by_type.clone());
+        for id in those {
+            let Some(parameter) = all.get(id.index()).map(Arc::clone) else { continue };
+            let parts = (Arc::clone(&parameter.components), Some(flaw.clone()));
+            let origin = (parameter.kind, parameter.origin);
+            let of = &parameter.resource_type;
+            let flawed = Arc::new(Parameter::new(*id, of, origin, &parameter.definition, parts));
+            let mut of_type = by_type.get(&**of).map_or(Vec::new(), |it| it.to_vec());
+            for counts in of_type.iter_mut().filter(|it| it.id == *id) {
+                *counts = Arc::clone(&flawed);
+            }
+            by_type.insert((&**of).into(), of_type.into());
+            all[id.index()] = flawed;
+        }
+        Self::from_parts(all, by_type)
     }
 
     /// The parameter with this code of a type.

@@ -271,6 +271,15 @@ impl ResolvedSet {
         knows
     }
 
+    /// How many includes and excludes it has, those of what it imports among them: so much there
+    /// is to go through for one code.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        let mut parts = 0;
+        self.visit_parts(&mut |_| parts += 1);
+        parts
+    }
+
     /// Each code system that is used, as `system|version`.
     #[must_use]
     pub fn used_systems(&self) -> Vec<String> {

@@ -8,6 +8,7 @@ mod file;
 mod setting;
 mod table;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::time::Duration;
 use ::server::WritePolicy;
 use contract::TenantName;
 use database::Rules;
+use fhir_core::ResourceType;
 use store_sled::SledStore;
 
 use crate::roles;
@@ -99,6 +101,7 @@ pub struct Server {
     pub queue_bytes: usize,
     pub search_versions: u64,
     pub conditional_deletes: usize,
+    pub shared_types: BTreeSet<ResourceType>,
     pub quarantine_items: usize,
     pub quarantine_bytes: usize,
 }
@@ -165,6 +168,7 @@ impl Default for Server {
             queue_bytes: database::Options::default().queue_bytes,
             search_versions: limits.search_versions,
             conditional_deletes: limits.conditional_deletes,
+            shared_types: BTreeSet::new(),
             quarantine_items: limits.quarantine_items,
             quarantine_bytes: limits.quarantine_bytes,
         }

@@ -146,7 +146,12 @@ struct SentArchive {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum PackagesAnswer {
-    Added { packages: Vec<String>, unmet: Vec<String> },
+    #[serde(rename_all = "camelCase")]
+    Added {
+        packages: Vec<String>,
+        unmet: Vec<String>,
+        left_out: Vec<String>,
+    },
     Listed(Vec<ListedPackage>),
     Removed(String),
 }
@@ -199,12 +204,15 @@ impl PackagesAnswer {
     fn text(&self) -> String {
         let mut text = String::new();
         match self {
-            Self::Added { packages, unmet } => {
+            Self::Added { packages, unmet, left_out } => {
                 for package in packages {
                     text += &format!("Added {package}.\n");
                 }
                 for unmet in unmet {
                     text += &format!("Not there: {unmet}. What needs it is not checked.\n");
+                }
+                for left_out in left_out {
+                    text += &format!("Not searched by: {left_out}.\n");
                 }
             }
             Self::Listed(packages) => {
@@ -283,7 +291,8 @@ pub(crate) async fn carry_out(
                 archives.push(Archive { file, bytes });
             }
             let added = validation.add(database, ids, archives).await.map_err(refused)?;
-            Ok(PackagesAnswer::Added { packages: added.packages, unmet: added.unmet })
+            let server::AddedPackages { packages, unmet, left_out } = added;
+            Ok(PackagesAnswer::Added { packages, unmet, left_out })
         }
         Command::List => {
             let listed = server::packages(database).await.map_err(refused)?;

@@ -379,6 +379,7 @@ impl Process {
             page_key: page_key::open(&self.config.data, &*self.ids)?,
             denials: Arc::clone(&denials),
             limits,
+            shared_types: from.shared_types.clone(),
         };
         let version = database.schema().fhir_version();
         let validation = Arc::new(Validation::new(self.config.validation.clone(), version));

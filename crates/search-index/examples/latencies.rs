@@ -49,6 +49,12 @@ const QUERIES: &[&str] = &[
     "Patient?_has:Observation:patient:code=c3",
     "Patient?birthdate=ge1980&gender=female&_sort=family",
     "Observation?code-value-quantity=c3$gt90",
+    "Observation?code=http://loinc.org|c3&date=ge2015-01-01&date=lt2016-01-01",
+    "Observation?status=final",
+    "Observation?value-quantity=ge50|http://unitsofmeasure.org|mg/dL&value-quantity=lt60|http://unitsofmeasure.org|mg/dL",
+    "Observation?code=http://loinc.org|c3&_sort=-date,status,value-quantity",
+    "Patient?_id=p7&_revinclude=Observation:patient",
+    "Observation?_lastUpdated=ge1970-01-01&_sort=_lastUpdated",
 ];
 
 fn main() {
@@ -63,22 +69,15 @@ fn main() {
     let index = Index::default();
     build(&index, &extractor, count);
     let everything = Visible::Everything;
-    let patients: Vec<(ResourceType, ResourceId)> = (0..20)
-        .filter_map(|at| {
-            let id = ResourceId::new(&format!("p{at}")).ok()?;
-            Some((ResourceType::new("Patient").ok()?, id))
-        })
-        .collect();
-    let twenty = Visible::Any(vec![VisiblePart {
-        types: VisibleTypes::All,
-        within: VisibleWithin::Compartments(patients),
-    }]);
     let head = index.head();
     let old = T::new(head.get() / 2);
+    let [one, twenty, many] = [1, 20, 200].map(of_patients);
     for (what, visible, t) in [
         ("at the head", &everything, head),
         ("at half", &everything, old),
+        ("of one patient", &one, head),
         ("of 20 patients", &twenty, head),
+        ("of 200 patients", &many, head),
     ] {
         println!(
             "\n{what}: microseconds: median, 99 %, first; total; cost; estimated, microseconds"
@@ -87,6 +86,16 @@ fn main() {
             measure(&index, &read(&parameters, url), url, visible, t);
         }
     }
+}
+
+/// What is in the compartments of so many patients, all over the log.
+fn of_patients(count: u64) -> Visible {
+    let patients = (0..count).filter_map(|at| {
+        let id = ResourceId::new(&format!("p{}", 7 + at * 13)).ok()?;
+        Some((ResourceType::new("Patient").ok()?, id))
+    });
+    let within = VisibleWithin::Compartments(patients.collect());
+    Visible::Any(vec![VisiblePart { types: VisibleTypes::All, within }])
 }
 
 /// How long this thread has been running, waiting for a processor not counted. It is accurate to
@@ -230,6 +239,7 @@ fn measure(index: &Index, query: &Option<Query>, url: &str, visible: &Visible, t
         let asked = index.search(t, visible, context).and_then(|search| {
             let found = search.find(query)?;
             let page = found.page(None, 20)?;
+            search.include(&page.hits, &query.includes, 1_000)?;
             Ok((found.total(), page.hits.len(), search.cost()))
         });
         // The first makes views that stay.

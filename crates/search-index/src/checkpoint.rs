@@ -16,14 +16,17 @@ use std::sync::{Arc, Weak};
 use fhir_core::Instant;
 use store::T;
 
-use crate::documents::{DocumentOf, Ending, Ordinal, Superseded};
+use crate::dictionary::Summary;
+use crate::documents::{DocumentOf, Ending, Superseded};
 use crate::facet::{Facet, View};
 use crate::index::{Head, Index};
-use crate::key::local_ordinal;
+use crate::names::Numbers;
 use crate::parts::PartRef;
 use crate::segment::Segment;
+use crate::source::{Kept, SegmentSource};
 
-pub use segment::SavedSegment;
+pub(crate) use segment::decode_keys;
+pub use segment::{PieceOf, SavedSegment};
 pub use state::SavedState;
 
 /// About so many bytes are given at a time.
@@ -31,12 +34,12 @@ const PIECE: usize = 1 << 20;
 
 /// What an index of the same resources and parameters says is the same while this is. It is raised
 /// whenever keys, the pieces or what is taken from a resource changes.
-pub const CONTENT_VERSION: u32 = 1;
+pub const CONTENT_VERSION: u32 = 2;
 
 /// Bytes that are no part of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Damaged(&'static str);
+pub struct Damaged(pub(crate) &'static str);
 
 /// An index as of one position, to be written.
 #[derive(Debug)]
@@ -51,6 +54,65 @@ pub struct Checkpoint {
 /// Which segment it is, for as long as the index has it.
 #[derive(Debug, Clone)]
 pub struct SegmentIdentity(Weak<Segment>);
+
+impl SegmentIdentity {
+    /// Whether an index, or a search of it, still has it.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
+/// A settled segment, to be written down.
+#[derive(Debug, Clone)]
+pub struct SettledSegment(Arc<Segment>);
+
+impl SettledSegment {
+    /// Which it is.
+    #[must_use]
+    pub fn identity(&self) -> SegmentIdentity {
+        SegmentIdentity(Arc::downgrade(&self.0))
+    }
+
+    /// Whether it can be read from where it is kept.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.0.is_kept()
+    }
+
+    /// Gives it in pieces: first its documents, then its keys, facet by facet, each with what it
+    /// is of.
+    ///
+    /// # Errors
+    /// Those of `sink`, and when keys that are kept elsewhere cannot be read.
+    pub fn write(&self, sink: &mut dyn FnMut(PieceOf, &[u8]) -> io::Result<()>) -> io::Result<()> {
+        segment::write(&self.0, sink)
+    }
+
+    /// The numbers of its facets, ascending, each with what is known of its keys.
+    #[must_use]
+    pub fn facets(&self) -> Vec<(u32, Summary)> {
+        self.0.facets().map(|(facet, summary)| (facet.number(), summary)).collect()
+    }
+
+    /// Its keys are read from there from now on, when they are not in memory: it has what
+    /// [`SettledSegment::write`] gave. `index` is the one that has the segment.
+    pub fn keep_in(&self, source: Arc<dyn SegmentSource>, index: &Index) {
+        let references = references(&index.numbers.read());
+        let names = index.names.read().len();
+        self.0.keep_in(Kept { source, names, references });
+        index.memory.keep_within_budget();
+    }
+}
+
+/// The facets whose keys are references, ascending.
+fn references(numbers: &Numbers) -> Arc<[Facet]> {
+    let all = numbers.references(None).into_iter();
+    let all = all.map(|(_, number)| Facet::of(number, View::Value)).chain([Facet::COMPARTMENT]);
+    let mut all: Vec<Facet> = all.collect();
+    all.sort_unstable();
+    all.into()
+}
 
 impl PartialEq for SegmentIdentity {
     fn eq(&self, other: &Self) -> bool {
@@ -90,16 +152,26 @@ impl Index {
         Some(Checkpoint { t, instant, oldest, names, segments })
     }
 
-    /// About how many bytes its settled segments take that are none of these.
+    /// About how many bytes its settled segments take that are not kept elsewhere.
     #[must_use]
-    pub fn bytes_beside(&self, segments: &[SegmentIdentity]) -> usize {
+    pub fn unkept_bytes(&self) -> usize {
         let parts = Arc::clone(&self.parts.read());
         let all = parts.iter().filter_map(PartRef::as_segment);
-        let is_other = |it: &&Arc<Segment>| {
-            let own = Arc::downgrade(it);
-            segments.iter().all(|known| !known.0.ptr_eq(&own))
-        };
-        all.filter(is_other).map(|segment| segment.size()).sum()
+        all.filter(|segment| !segment.is_kept()).map(|segment| segment.size()).sum()
+    }
+
+    /// Whether keys and orders take more memory than they may.
+    #[must_use]
+    pub fn is_over_budget(&self) -> bool {
+        self.memory.is_full_with(0)
+    }
+
+    /// Its settled segments, in order.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SettledSegment> {
+        let parts = Arc::clone(&self.parts.read());
+        let all = parts.iter().filter_map(PartRef::as_segment);
+        all.map(|segment| SettledSegment(Arc::clone(segment))).collect()
     }
 
     /// Gives the names of the resources from one number up to another, in pieces.
@@ -141,12 +213,7 @@ impl Index {
             return Err(Damaged("there is another number of segments"));
         }
         let (numbers, mut names) = (state.numbers(), state.take_names()?);
-        let references: Vec<Facet> = numbers
-            .references(None)
-            .into_iter()
-            .map(|(_, number)| Facet::of(number, View::Value))
-            .chain([Facet::COMPARTMENT])
-            .collect();
+        let references = references(&numbers);
         let mut parts = Vec::with_capacity(segments.len() + 1);
         let mut identities = Vec::with_capacity(segments.len());
         let mut last = None;
@@ -174,12 +241,9 @@ impl Index {
                     names.set_current(document.ordinal, Some(document.place.t));
                 }
             }
-            let keys = references.iter().flat_map(|facet| segment.keys_of(*facet));
-            let has_no_name = |Ordinal(number): Ordinal| number >= names.len();
-            if keys.filter_map(local_ordinal).any(has_no_name) {
-                return Err(Damaged("a reference is to a resource without a name"));
-            }
-            let part = PartRef::segment(segment.finish(), superseded);
+            let (all, references) = (names.len(), Arc::clone(&references));
+            let kept = |source| Kept { source, names: all, references };
+            let part = PartRef::segment(segment.finish(kept, &self.memory)?, superseded);
             identities.extend(part.as_segment().map(|it| SegmentIdentity(Arc::downgrade(it))));
             parts.push(part);
         }
@@ -207,23 +271,8 @@ impl Checkpoint {
     }
 
     /// Its segments, in order.
-    pub fn segments(&self) -> impl Iterator<Item = SegmentIdentity> + '_ {
-        self.segments.iter().map(|(segment, _)| SegmentIdentity(Arc::downgrade(segment)))
-    }
-
-    /// Gives one of its segments in pieces, by its place.
-    ///
-    /// # Errors
-    /// Those of `sink`.
-    pub fn write_segment(
-        &self,
-        at: usize,
-        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
-        match self.segments.get(at) {
-            Some((segment, _)) => segment::write(segment, sink),
-            None => Ok(()),
-        }
+    pub fn segments(&self) -> impl Iterator<Item = SettledSegment> + '_ {
+        self.segments.iter().map(|(segment, _)| SettledSegment(Arc::clone(segment)))
     }
 
     /// Gives all else that `index`, whose checkpoint it is, would not find again in segments and

@@ -1,17 +1,14 @@
-//! The keys of a settled segment, sorted, with their documents. Nothing in it is changed, and it
-//! is a few plain lists.
+//! The keys of one facet of a settled segment, sorted, with their documents. Nothing in it is
+//! changed, and it is a few plain lists.
 
 use roaring::RoaringBitmap;
 
-use crate::facet::Facet;
 use crate::part::Keys;
 use crate::postings::{Postings, Union};
 
-/// Sorted keys of many facets.
+/// Sorted keys of one facet.
 #[derive(Debug, Default)]
 pub(crate) struct Dictionary {
-    /// Ascending.
-    facets: Vec<FacetPlace>,
     /// Where each key ends in `bytes`.
     ends: Vec<u32>,
     bytes: Vec<u8>,
@@ -19,20 +16,21 @@ pub(crate) struct Dictionary {
     slots: Vec<Slot>,
     few: Vec<u32>,
     many: Vec<RoaringBitmap>,
-    /// While it is made: a bit for each document that has a key of the last facet.
-    marks: Vec<u64>,
 }
 
-/// Where the keys of a facet are.
-#[derive(Debug, Clone, Copy)]
-struct FacetPlace {
-    facet: Facet,
-    /// The place of its first key.
-    start: u32,
-    /// How many documents its keys have, each counted once for each key.
-    documents: u64,
-    /// Whether no document has two of its keys.
-    is_single: bool,
+/// What is known of the keys of a facet without them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// How many they are.
+    pub keys: u32,
+    /// How many documents they have, each counted once for each key.
+    pub documents: u64,
+    /// Whether no document has two of them.
+    pub is_single: bool,
+    /// How many bytes the keys have.
+    pub key_bytes: u64,
+    /// About how many bytes of memory they take.
+    pub bytes: u64,
 }
 
 /// Up to so many documents stand in the common list, more in a bitmap of their own.
@@ -46,15 +44,26 @@ struct Slot {
 }
 
 impl Dictionary {
-    /// How many bytes its keys have.
-    pub(crate) fn key_bytes(&self) -> usize {
-        self.bytes.len()
+    /// Without keys.
+    pub(crate) const fn new() -> Self {
+        Self {
+            ends: Vec::new(),
+            bytes: Vec::new(),
+            slots: Vec::new(),
+            few: Vec::new(),
+            many: Vec::new(),
+        }
     }
 
     /// About how much memory it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
         let many: usize = self.many.iter().map(|it| it.serialized_size() + 64).sum();
         self.bytes.len() + self.ends.len() * (4 + size_of::<Slot>()) + self.few.len() * 4 + many
+    }
+
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> u32 {
+        u32::try_from(self.ends.len()).unwrap_or(u32::MAX)
     }
 
     /// The key at a place.
@@ -73,34 +82,14 @@ impl Dictionary {
         }
     }
 
-    /// All facets, ascending.
-    pub(crate) fn facets(&self) -> impl Iterator<Item = Facet> + '_ {
-        self.facets.iter().map(|it| it.facet)
+    /// All keys, ascending.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|place| self.key(place))
     }
 
-    /// The places of a facet's keys.
-    pub(crate) fn places(&self, facet: Facet) -> std::ops::Range<u32> {
-        let end_of_all = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
-        match self.facets.binary_search_by_key(&facet, |it| it.facet) {
-            Ok(at) => {
-                let end = self.facets.get(at + 1).map_or(end_of_all, |it| it.start);
-                self.facets[at].start..end
-            }
-            Err(_) => 0..0,
-        }
-    }
-
-    /// About how many documents the keys of a range have: as many as any keys of the facet.
-    pub(crate) fn count_documents(&self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> u64 {
-        let Ok(at) = self.facets.binary_search_by_key(&facet, |it| it.facet) else { return 0 };
-        let all = (self.places(facet).len() as u64).max(1);
-        let keys = self.within(facet, low, high).len() as u64;
-        keys * self.facets[at].documents / all
-    }
-
-    /// The place of the first key of a facet that is not below `low`.
-    fn first_from(&self, places: &std::ops::Range<u32>, low: &[u8]) -> u32 {
-        let (mut start, mut end) = (places.start, places.end);
+    /// The place of the first key that is not below `low`, from a place on.
+    fn first_from(&self, start: u32, low: &[u8]) -> u32 {
+        let (mut start, mut end) = (start, self.len());
         while start < end {
             let middle = start + (end - start) / 2;
             if self.key(middle) < low {
@@ -112,24 +101,18 @@ impl Dictionary {
         start
     }
 
-    /// The places of the keys of a facet from `low` on, those below `high` alone if it is given.
-    pub(crate) fn within(
-        &self,
-        facet: Facet,
-        low: &[u8],
-        high: Option<&[u8]>,
-    ) -> std::ops::Range<u32> {
-        let places = self.places(facet);
+    /// The places of the keys from `low` on, those below `high` alone if it is given.
+    pub(crate) fn within(&self, low: &[u8], high: Option<&[u8]>) -> std::ops::Range<u32> {
+        let end = self.len();
         // Of most ranges all keys are on one side, which the first and the last tell.
-        if places.is_empty() || self.key(places.end - 1) < low {
-            return places.end..places.end;
+        if end == 0 || self.key(end - 1) < low {
+            return end..end;
         }
-        if high.is_some_and(|high| self.key(places.start) >= high) {
-            return places.start..places.start;
+        if high.is_some_and(|high| self.key(0) >= high) {
+            return 0..0;
         }
-        let start = self.first_from(&places, low);
-        let end = high.map_or(places.end, |high| self.first_from(&(start..places.end), high));
-        start..end
+        let start = self.first_from(0, low);
+        start..high.map_or(end, |high| self.first_from(start, high))
     }
 
     /// Adds the documents of all keys at these places. Gives how many they are, each counted once
@@ -153,23 +136,37 @@ impl Dictionary {
         documents
     }
 
-    /// Whether no document has two keys of a facet.
-    pub(crate) fn is_single(&self, facet: Facet) -> bool {
-        let at = self.facets.binary_search_by_key(&facet, |it| it.facet);
-        at.is_ok_and(|at| self.facets[at].is_single)
-    }
-
-    /// The keys of a facet from `low` on, those below `high` alone if it is given.
-    pub(crate) fn range<'a>(&'a self, facet: Facet, low: &[u8], high: Option<&[u8]>) -> Keys<'a> {
-        let places = self.within(facet, low, high);
+    /// The keys from `low` on, those below `high` alone if it is given.
+    pub(crate) fn range<'a>(&'a self, low: &[u8], high: Option<&[u8]>) -> Keys<'a> {
+        let places = self.within(low, high);
         Box::new(places.map(|place| (self.key(place), self.postings(place))))
     }
 
     /// The documents of a key.
-    pub(crate) fn get(&self, facet: Facet, key: &[u8]) -> Option<Postings<'_>> {
-        let places = self.places(facet);
-        let place = self.first_from(&places, key);
-        (place < places.end && self.key(place) == key).then(|| self.postings(place))
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Postings<'_>> {
+        let place = self.first_from(0, key);
+        (place < self.len() && self.key(place) == key).then(|| self.postings(place))
+    }
+
+    /// Each document with the places of its keys, ascending.
+    pub(crate) fn by_document(&self, documents: u32) -> Vec<(u32, u32)> {
+        // They are put where they belong at once, which takes a fraction of sorting them.
+        let mut next = vec![0_u32; documents as usize + 1];
+        for place in 0..self.len() {
+            self.postings(place).for_each(|doc| next[doc as usize + 1] += 1);
+        }
+        for doc in 1..next.len() {
+            next[doc] += next[doc - 1];
+        }
+        let mut pairs = vec![(0, 0); next.last().map_or(0, |all| *all as usize)];
+        for place in 0..self.len() {
+            self.postings(place).for_each(|doc| {
+                let at = &mut next[doc as usize];
+                pairs[*at as usize] = (doc, place);
+                *at += 1;
+            });
+        }
+        pairs
     }
 
     /// Whether so many bytes of a key and so many documents can be added.
@@ -182,20 +179,10 @@ impl Dictionary {
 
     /// Adds a key, which is greater than the one before, with its documents, ascending. A key
     /// without documents is left out.
-    pub(crate) fn push(&mut self, facet: Facet, key: &[u8], docs: &[u32]) {
+    pub(crate) fn push(&mut self, key: &[u8], docs: &[u32]) {
         let Some(count) = u32::try_from(docs.len()).ok().filter(|count| *count > 0) else {
             return;
         };
-        let place = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
-        if self.facets.last().is_none_or(|last| last.facet != facet) {
-            self.facets.push(FacetPlace { facet, start: place, documents: 0, is_single: true });
-            self.marks.clear();
-        }
-        let is_new = self.mark(docs);
-        if let Some(last) = self.facets.last_mut() {
-            last.documents += u64::from(count);
-            last.is_single &= is_new;
-        }
         self.bytes.extend_from_slice(key);
         self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
         let slot = match u8::try_from(count) {
@@ -215,6 +202,34 @@ impl Dictionary {
         self.slots.push(slot);
     }
 
+    /// Gives back what was set aside for growing.
+    pub(crate) fn shrink(&mut self) {
+        self.ends.shrink_to_fit();
+        self.bytes.shrink_to_fit();
+        self.slots.shrink_to_fit();
+        self.few.shrink_to_fit();
+        self.many.shrink_to_fit();
+    }
+}
+
+/// A dictionary being made, of which it is found out what is known without it.
+#[derive(Debug, Default)]
+pub(crate) struct DictionaryBuilder {
+    dictionary: Dictionary,
+    documents: u64,
+    has_several: bool,
+    /// A bit for each document that has a key.
+    marks: Vec<u64>,
+}
+
+impl DictionaryBuilder {
+    /// As [`Dictionary::push`].
+    pub(crate) fn push(&mut self, key: &[u8], docs: &[u32]) {
+        self.documents += docs.len() as u64;
+        self.has_several |= !self.mark(docs);
+        self.dictionary.push(key, docs);
+    }
+
     /// Marks documents; whether none was marked before.
     fn mark(&mut self, docs: &[u32]) -> bool {
         let length = docs.last().map_or(0, |last| *last as usize / 64 + 1);
@@ -230,56 +245,65 @@ impl Dictionary {
         is_new
     }
 
-    /// Gives back what was set aside for growing.
-    pub(crate) fn shrink(&mut self) {
-        self.marks = Vec::new();
-        self.facets.shrink_to_fit();
-        self.ends.shrink_to_fit();
-        self.bytes.shrink_to_fit();
-        self.slots.shrink_to_fit();
-        self.few.shrink_to_fit();
-        self.many.shrink_to_fit();
+    /// The keys and what is known of them; none without any.
+    pub(crate) fn finish(self) -> Option<(Summary, Dictionary)> {
+        let mut dictionary = self.dictionary;
+        dictionary.shrink();
+        let summary = Summary {
+            keys: dictionary.len(),
+            documents: self.documents,
+            is_single: !self.has_several,
+            key_bytes: dictionary.bytes.len() as u64,
+            bytes: dictionary.size() as u64,
+        };
+        (summary.keys > 0).then_some((summary, dictionary))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Dictionary, Union};
-    use crate::facet::{Facet, Number, View};
+    use super::{DictionaryBuilder, Union};
+
+    fn of(keys: &[(&str, &[u32])]) -> super::Dictionary {
+        let mut builder = DictionaryBuilder::default();
+        keys.iter().for_each(|(key, docs)| builder.push(key.as_bytes(), docs));
+        let (summary, dictionary) = builder.finish().unwrap();
+        assert_eq!(summary.keys, dictionary.len());
+        dictionary
+    }
 
     #[test]
-    fn keys_are_found_alone_and_in_ranges_within_their_facet() {
-        let (one, other) = (Facet::of(Number(20), View::Value), Facet::of(Number(21), View::Value));
-        let mut dictionary = Dictionary::default();
+    fn keys_are_found_alone_and_in_ranges() {
         let many: Vec<u32> = (0..1000).collect();
-        for (key, docs) in [("a", &[1_u32][..]), ("ab", &[2, 3]), ("b", &many), ("c", &[])] {
-            dictionary.push(one, key.as_bytes(), docs);
-        }
-        dictionary.push(other, b"ab", &[9]);
-        let range = |facet, low: &str, high: Option<&str>| -> Vec<(String, u64)> {
-            let keys = dictionary.range(facet, low.as_bytes(), high.map(str::as_bytes));
+        let dictionary = of(&[("a", &[1]), ("ab", &[2, 3]), ("b", &many), ("c", &[])]);
+        let range = |low: &str, high: Option<&str>| -> Vec<(String, u64)> {
+            let keys = dictionary.range(low.as_bytes(), high.map(str::as_bytes));
             keys.map(|(key, docs)| (String::from_utf8_lossy(key).into_owned(), docs.len()))
                 .collect()
         };
-        assert_eq!(range(one, "ab", None), [("ab".into(), 2), ("b".into(), 1000)]);
-        assert_eq!(range(one, "", Some("b")), [("a".into(), 1), ("ab".into(), 2)]);
-        assert_eq!(range(other, "", None), [("ab".into(), 1)]);
-        assert_eq!(range(Facet::TYPE, "", None), []);
-        assert_eq!(dictionary.get(one, b"b").map(|it| it.len()), Some(1000));
-        assert!(dictionary.get(one, b"c").is_none());
-        assert!(dictionary.get(other, b"a").is_none());
-        assert!(!dictionary.is_single(one) && dictionary.is_single(other));
+        assert_eq!(range("ab", None), [("ab".into(), 2), ("b".into(), 1000)]);
+        assert_eq!(range("", Some("b")), [("a".into(), 1), ("ab".into(), 2)]);
+        assert_eq!(range("bb", None), []);
+        assert_eq!(dictionary.get(b"b").map(|it| it.len()), Some(1000));
+        assert!(dictionary.get(b"c").is_none() && dictionary.get(b"aa").is_none());
+    }
+
+    #[test]
+    fn it_is_known_whether_a_document_has_two_keys_and_each_finds_its_own() {
+        let several = [("a", &[1_u32, 4][..]), ("b", &[0, 4]), ("c", &[1])];
+        for (keys, is_single) in [(&several[..], false), (&several[..1], true)] {
+            let mut builder = DictionaryBuilder::default();
+            keys.iter().for_each(|(key, docs)| builder.push(key.as_bytes(), docs));
+            assert_eq!(builder.finish().unwrap().0.is_single, is_single);
+        }
+        assert_eq!(of(&several).by_document(6), [(0, 1), (1, 0), (1, 2), (4, 0), (4, 1)]);
+        assert!(DictionaryBuilder::default().finish().is_none());
     }
 
     #[test]
     fn all_documents_of_neighbouring_keys_are_united() {
-        let facet = Facet::of(Number(20), View::Value);
-        let mut dictionary = Dictionary::default();
         let many: Vec<u32> = (500..600).collect();
-        for (key, docs) in [("a", &[7_u32, 9][..]), ("b", &many), ("c", &[1]), ("d", &[3])] {
-            dictionary.push(facet, key.as_bytes(), docs);
-        }
-        assert!(dictionary.is_single(facet));
+        let dictionary = of(&[("a", &[7, 9]), ("b", &many), ("c", &[1]), ("d", &[3])]);
         for (low, high, expected) in [
             ("a", None, 104),
             ("b", None, 102),
@@ -287,7 +311,7 @@ mod tests {
             ("c", Some("d"), 1),
             ("e", None, 0),
         ] {
-            let places = dictionary.within(facet, low.as_bytes(), high.map(str::as_bytes));
+            let places = dictionary.within(low.as_bytes(), high.map(str::as_bytes));
             let mut union = Union::default();
             assert_eq!(dictionary.unite(places.clone(), &mut union), expected, "{low}");
             let mut one_by_one = Union::default();

@@ -6,9 +6,16 @@ use fhir_core::{Instant, VersionId};
 use roaring::RoaringBitmap;
 use store::T;
 
+use crate::places::first_from;
+
 /// A resource within one index: given at first sight, also to what is only referred to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Ordinal(pub(crate) u32);
+
+impl Ordinal {
+    /// That of no resource.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+}
 
 /// Where a version stands in the log. Documents are in this order, within a part of the index as
 /// from part to part; so it is also the order in which hits come when nothing else is asked for.
@@ -104,6 +111,22 @@ impl Documents {
         in_sorted.chain(rest.iter().filter(move |(it, _)| *it == ordinal)).map(|(_, doc)| *doc)
     }
 
+    /// Calls with each document of these resources, in no order: one is looked for from where the
+    /// one before was found.
+    pub(crate) fn of_all(&self, ordinals: &RoaringBitmap, mut each: impl FnMut(u32)) {
+        let (sorted, rest) = self.by_ordinal.split_at(self.sorted);
+        if let (Some((first, _)), Some((last, _))) = (sorted.first(), sorted.last()) {
+            let mut from = 0;
+            for ordinal in ordinals.range(first.0..=last.0) {
+                from = first_from(sorted, from, Ordinal(ordinal));
+                let own = sorted[from..].iter().take_while(|(it, _)| it.0 == ordinal);
+                own.for_each(|(_, doc)| each(*doc));
+            }
+        }
+        let of_rest = rest.iter().filter(|(ordinal, _)| ordinals.contains(ordinal.0));
+        of_rest.for_each(|(_, doc)| each(*doc));
+    }
+
     /// A document and those of the resources that it contains.
     pub(crate) fn with_contained(&self, doc: u32) -> std::ops::Range<u32> {
         let after = self.all.iter().skip(doc as usize + 1);
@@ -150,6 +173,8 @@ pub(crate) struct Superseded {
     endings: Vec<Ending>,
     /// Documents of purged resources: there at no `t`.
     purged: Arc<RoaringBitmap>,
+    /// How often any of it changed.
+    changes: u64,
 }
 
 /// When the version of a document was replaced or deleted.
@@ -167,6 +192,7 @@ impl Superseded {
     /// Notes that a document's version ended with a commit. It is mostly the newest so far; a
     /// merge, which reads one part after the other while commits go on, hears of some late.
     pub(crate) fn note(&mut self, ending: Ending) {
+        self.changes += 1;
         Arc::make_mut(&mut self.now).insert(ending.doc);
         let newer = self.endings.iter().rev().take_while(|it| it.t > ending.t).count();
         self.endings.insert(self.endings.len() - newer, ending);
@@ -174,6 +200,7 @@ impl Superseded {
 
     /// Hides documents of purged resources from now on, at every `t`.
     pub(crate) fn purge(&mut self, docs: &[u32]) {
+        self.changes += 1;
         Arc::make_mut(&mut self.purged).extend(docs);
     }
 
@@ -208,7 +235,8 @@ impl Superseded {
         let since = self.endings[later..].iter().map(|ending| ending.doc);
         let mut since: Vec<u32> = since.filter(|doc| !self.purged.contains(*doc)).collect();
         since.sort_unstable();
-        Ended { now: Arc::clone(&self.now), since, purged: Arc::clone(&self.purged) }
+        let (now, purged) = (Arc::clone(&self.now), Arc::clone(&self.purged));
+        Ended { now, since, purged, changes: self.changes }
     }
 }
 
@@ -219,9 +247,20 @@ pub(crate) struct Ended {
     /// Those that ended after it, ascending.
     since: Vec<u32>,
     purged: Arc<RoaringBitmap>,
+    changes: u64,
 }
 
 impl Ended {
+    /// A number that is the same only where the same ones have ended by now and were purged.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Whether one of a set may have ended, or been purged.
+    pub(crate) fn has_some_of(&self, set: &RoaringBitmap) -> bool {
+        !self.now.is_disjoint(set) || !self.purged.is_disjoint(set)
+    }
+
     /// Those that have ended by now, and had not at the `t`.
     pub(crate) fn since(&self) -> &[u32] {
         &self.since

@@ -31,6 +31,9 @@ pub enum SearchError {
     /// It asks for something that the index does not have.
     #[error("{0} is not supported")]
     Unsupported(Unsupported),
+    /// Some of what it depends on was to be read from where it is kept, and could not be.
+    #[error("the search index cannot be read")]
+    Unreadable,
     /// The cursor is not one of this query.
     #[error("the page link does not belong to this search")]
     InvalidCursor,

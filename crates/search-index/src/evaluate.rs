@@ -4,6 +4,7 @@ mod links;
 mod node;
 mod resolve;
 mod tests_of_values;
+mod within;
 
 use roaring::RoaringBitmap;
 
@@ -138,10 +139,8 @@ impl<'p> Evaluation<'p> {
         let documents = self.part.documents();
         let mut union = Union::default();
         if ordinals.len() < u64::from(documents.len()) / 16 {
-            for ordinal in ordinals {
-                self.meter.charge(1)?;
-                documents.of(Ordinal(ordinal)).for_each(|doc| union.push(doc));
-            }
+            self.meter.charge(ordinals.len())?;
+            documents.of_all(ordinals, |doc| union.push(doc));
         } else {
             for (doc, document) in (0..).zip(documents.iter()) {
                 if doc % 64 == 0 {
@@ -184,18 +183,14 @@ impl<'p> Evaluation<'p> {
         let mut by_facet: Vec<(Facet, Vec<&'n Node<'n>>)> = Vec::new();
         let mut others = Vec::new();
         for node in nodes {
-            let node = match node {
-                Node::Any(ways) if ways.len() == 1 => &ways[0],
-                node => node,
-            };
-            match node {
-                Node::Keys { facet, .. } if self.part.is_single(*facet) => {
+            match self.only_way(node) {
+                node @ Node::Keys { facet, .. } if self.part.is_single(*facet) => {
                     match by_facet.iter_mut().find(|(of, _)| of == facet) {
                         Some((_, same)) => same.push(node),
                         None => by_facet.push((*facet, vec![node])),
                     }
                 }
-                _ => others.push(node),
+                node => others.push(node),
             }
         }
         let mut joined = Vec::new();
@@ -206,6 +201,29 @@ impl<'p> Evaluation<'p> {
             }
         }
         (joined, others)
+    }
+
+    /// The one way in which a condition can be met by documents of this part, where there is one
+    /// alone: a quantity by its base unit, where all of its code are known in that.
+    fn only_way<'n>(&self, node: &'n Node<'n>) -> &'n Node<'n> {
+        let Node::Any(ways) = node else { return node };
+        let mut possible = ways.iter().filter(|way| !self.is_impossible(way));
+        match (possible.next(), possible.next()) {
+            (Some(only), None) => self.only_way(only),
+            _ => node,
+        }
+    }
+
+    /// Whether it is known without a look at a key that no document of this part satisfies it.
+    fn is_impossible(&self, node: &Node<'_>) -> bool {
+        match node {
+            Node::Nothing => true,
+            Node::Unconverted { facet, unit, .. } => {
+                self.part.unconverted(*facet).is_some_and(|units| !units.contains(&**unit))
+            }
+            Node::Any(ways) => ways.iter().all(|way| self.is_impossible(way)),
+            _ => false,
+        }
     }
 
     /// Those of the candidates that satisfy the node, where asking each is cheaper than finding

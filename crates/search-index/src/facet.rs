@@ -56,6 +56,17 @@ pub(crate) enum View {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Number(pub(crate) u32);
 
+impl Number {
+    /// One that no parameter is given and nothing is indexed under, for a parameter that no
+    /// resource has been indexed for: mostly another one for each.
+    pub(crate) fn of_nothing(resource_type: &str, code: &str) -> Self {
+        let bytes = resource_type.bytes().chain([0]).chain(code.bytes());
+        let mixed = bytes
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        Self((1 << 27) | (mixed >> 5))
+    }
+}
+
 const VIEW_BITS: u32 = 4;
 /// Numbers below are for what is no parameter.
 pub(crate) const FIRST_NUMBER: u32 = 16;

@@ -11,10 +11,14 @@ use parking_lot::{Mutex, RwLock};
 use store::T;
 
 use crate::documents::{Document, DocumentOf, Ending, LogPlace, Ordinal};
+use crate::error::SearchError;
+use crate::kept::Restrictions;
 use crate::left_out::LeftOut;
+use crate::memory::Memory;
 use crate::names::{Names, Numbers};
 use crate::parts::{Content, PartRef, Parts};
 use crate::prepare::{Named, Prepared};
+use crate::segment::Harmed;
 
 /// The search index of one tenant, in memory. It is derived from the log: applying the log's
 /// commits to an empty one gives it again.
@@ -23,16 +27,22 @@ pub struct Index {
     pub(crate) names: RwLock<Names>,
     pub(crate) numbers: RwLock<Numbers>,
     pub(crate) parts: RwLock<Arc<Parts>>,
+    /// By what searches were restricted lately.
+    pub(crate) restrictions: Restrictions,
     /// Held by whoever changes which versions have ended, or which parts there are.
     pub(crate) writer: Mutex<Head>,
     /// How often what a parameter finds could not be had from a resource.
     pub(crate) left_out: LeftOut,
     /// Held by whoever makes segments.
     pub(crate) settling: Mutex<()>,
+    /// Parts that others have taken the place of, as long as a reader may have them.
+    pub(crate) replaced: Mutex<Vec<Content>>,
     /// The greatest `t` that can be searched.
     pub(crate) newest: AtomicU64,
     /// The least `t` that can be searched: of what ended before, some is no longer there.
     pub(crate) oldest: AtomicU64,
+    /// How much of the segments is in memory.
+    pub(crate) memory: Arc<Memory>,
 }
 
 /// The last commit that was applied.
@@ -104,6 +114,13 @@ pub struct Size {
     pub segments: usize,
     /// About how much memory it takes, in bytes.
     pub bytes: usize,
+    /// How many of those are keys and orders of settled segments, which may leave the memory when
+    /// the segment is kept.
+    pub held: usize,
+    /// How often keys of a facet were read from where a segment is kept.
+    pub loaded: u64,
+    /// How often keys of a facet, or an order, left the memory for others.
+    pub evicted: u64,
 }
 
 /// So many changes are made under one lock.
@@ -125,20 +142,33 @@ impl Head {
 
 impl Default for Index {
     fn default() -> Self {
-        Self {
-            names: RwLock::default(),
-            numbers: RwLock::default(),
-            parts: RwLock::new(Arc::new(vec![PartRef::tail()])),
-            writer: Mutex::new(Head { t: T::ZERO, instant: Instant::MIN }),
-            left_out: LeftOut::default(),
-            settling: Mutex::new(()),
-            newest: AtomicU64::new(0),
-            oldest: AtomicU64::new(0),
-        }
+        Self::within(usize::MAX)
     }
 }
 
 impl Index {
+    /// An empty one. The keys and orders of its settled segments take so many bytes of memory, as
+    /// far as the segments are kept elsewhere ([`SettledSegment::keep_in`]); a search may hold on
+    /// to more for as long as it reads it. What it knows of documents and names comes to that.
+    ///
+    /// [`SettledSegment::keep_in`]: crate::SettledSegment::keep_in
+    #[must_use]
+    pub fn within(bytes: usize) -> Self {
+        Self {
+            names: RwLock::default(),
+            numbers: RwLock::default(),
+            parts: RwLock::new(Arc::new(vec![PartRef::tail()])),
+            restrictions: Restrictions::default(),
+            writer: Mutex::new(Head { t: T::ZERO, instant: Instant::MIN }),
+            left_out: LeftOut::default(),
+            settling: Mutex::new(()),
+            replaced: Mutex::default(),
+            newest: AtomicU64::new(0),
+            oldest: AtomicU64::new(0),
+            memory: Memory::of(bytes),
+        }
+    }
+
     /// Applies the next commit. Searches at an earlier `t` do not see it, whenever they come.
     ///
     /// # Errors
@@ -256,6 +286,7 @@ impl Index {
             }
         }
         self.drop_purged();
+        self.drop_replaced();
     }
 
     /// How many documents there are: as [`Index::size`] says, and found sooner.
@@ -269,18 +300,76 @@ impl Index {
     #[must_use]
     pub fn size(&self) -> Size {
         let parts = Arc::clone(&self.parts.read());
-        let mut size = Size { bytes: self.names.read().size(), ..Size::default() };
+        let (loaded, evicted) = self.memory.counts();
+        let held = self.memory.held();
+        let bytes = self.names.read().size() + self.restrictions.size();
+        let mut size = Size { bytes, held, loaded, evicted, ..Size::default() };
         for part in parts.iter() {
             size.documents += u64::from(part.read(|content| content.documents().len()));
             size.bytes += match &part.content {
                 Content::Segment(segment) => {
                     size.segments += 1;
-                    segment.size()
+                    segment.size() + part.kept.size()
                 }
                 Content::Tail(tail) => tail.read().size(),
             };
         }
         size
+    }
+
+    /// Reads into memory what there is room for of what is kept elsewhere, until it is stopped.
+    ///
+    /// # Errors
+    /// [`SearchError::Unreadable`] when something cannot be read: it [is harmed](Index::harm) then.
+    pub fn load(&self, is_stopped: &dyn Fn() -> bool) -> Result<(), SearchError> {
+        let parts = Arc::clone(&self.parts.read());
+        for segment in parts.iter().filter_map(PartRef::as_segment) {
+            match segment.load(is_stopped) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(Harmed) => return Err(SearchError::Unreadable),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something could not be read since this was last asked, of a segment that it has or
+    /// has had.
+    #[must_use]
+    pub fn may_be_harmed(&self) -> bool {
+        self.memory.is_harmed.load(Ordering::Acquire)
+    }
+
+    /// Why keys of a segment that it has could not be read; each time for one such segment. No
+    /// search is answered any more that needs the segment: it is to [begin anew](Index::forget_all).
+    #[must_use]
+    pub fn harm(&self) -> Option<String> {
+        self.memory.is_harmed.store(false, Ordering::Release);
+        let parts = Arc::clone(&self.parts.read());
+        let harm = parts.iter().filter_map(PartRef::as_segment).find_map(|it| it.failure());
+        let mut text = harm?.to_string();
+        self.memory.is_harmed.store(true, Ordering::Release);
+        let mut source = std::error::Error::source(harm?);
+        while let Some(error) = source {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            source = error.source();
+        }
+        Some(text)
+    }
+
+    /// Drops all documents and begins anew: the log is to be applied from its start. The numbers of
+    /// resources and parameters stay. Searches that have begun before find no more at a later `t`
+    /// than the head, and so have no answer.
+    pub fn forget_all(&self) {
+        let _settling = self.settling.lock();
+        let mut head = self.writer.lock();
+        self.newest.store(0, Ordering::Release);
+        *self.parts.write() = Arc::new(vec![PartRef::tail()]);
+        self.names.write().end_all();
+        *head = Head::new(T::ZERO, Instant::MIN);
+        self.oldest.store(0, Ordering::Release);
+        self.memory.is_harmed.store(false, Ordering::Release);
     }
 
     /// The last commit that was applied.

@@ -5,11 +5,13 @@ use std::hash::{BuildHasher, RandomState};
 
 use fhir_core::{ResourceId, ResourceType};
 use fhir_search::Kind;
+use roaring::RoaringBitmap;
 use smallvec::SmallVec;
 use store::T;
 
 use crate::documents::Ordinal;
 use crate::facet::{FIRST_NUMBER, Number};
+use crate::prepare::is_contained;
 
 /// The resources that the index knows of: those that were there, and those that are referred to.
 #[derive(Debug, Default)]
@@ -24,6 +26,8 @@ pub(crate) struct Names {
     hasher: RandomState,
     /// The commit of each resource's newest version that has not ended; [`T::ZERO`] for none.
     current: Vec<T>,
+    /// Those that are contained in others.
+    contained: RoaringBitmap,
 }
 
 impl Names {
@@ -54,6 +58,9 @@ impl Names {
         self.ids.extend_from_slice(id.as_bytes());
         self.names.push((of, self.ids.len() as u64));
         self.current.push(T::ZERO);
+        if is_contained(id) {
+            self.contained.insert(ordinal);
+        }
         self.table.entry(hash).or_default().push(ordinal);
         Ordinal(ordinal)
     }
@@ -70,6 +77,11 @@ impl Names {
             (Ok(start), Ok(end)) => &self.ids[start..end],
             _ => &[],
         }
+    }
+
+    /// The resources that are contained in others.
+    pub(crate) fn contained(&self) -> &RoaringBitmap {
+        &self.contained
     }
 
     /// How many there are.
@@ -114,9 +126,15 @@ impl Names {
         self.current[ordinal.0 as usize] = t.unwrap_or(T::ZERO);
     }
 
+    /// Notes that no resource has a version.
+    pub(crate) fn end_all(&mut self) {
+        self.current.fill(T::ZERO);
+    }
+
     /// About how much memory it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.ids.len() + self.names.len() * (16 + 8) + self.table.len() * 40
+        let contained = self.contained.serialized_size();
+        self.ids.len() + self.names.len() * (16 + 8) + self.table.len() * 40 + contained
     }
 }
 

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::dictionary::Dictionary;
 use crate::documents::Documents;
 use crate::facet::Facet;
+use crate::places::{NO_KEY, first_of};
 use crate::postings::{Postings, Union};
 use crate::sort::{SortView, SortViewKey};
 
@@ -67,7 +68,8 @@ pub(crate) type FacetKey = (Facet, Arc<[u8]>);
 /// Codes of units, as the keys of quantities have them.
 pub(crate) type Units = Arc<HashSet<Box<[u8]>>>;
 
-/// Documents, each with the place of a key in a dictionary, ascending.
+/// Documents, each with the place of a key in a dictionary, ascending; as [`crate::places::filled`]
+/// has them.
 pub(crate) type DocumentPlaces = Arc<[(u32, u32)]>;
 
 /// The keys of a facet by document.
@@ -95,10 +97,7 @@ impl<'a> ByDocument<'a> {
     pub(crate) fn of(&self, doc: u32) -> SmallVec<[&'a [u8]; 4]> {
         match self {
             Self::Sorted { pairs, dictionary, last } => {
-                let start = first_from(pairs, last.get(), doc);
-                last.set(start);
-                let own = pairs[start..].iter().take_while(|(it, _)| *it == doc);
-                own.map(|(_, place)| dictionary.key(*place)).collect()
+                places_of(pairs, last, doc).map(|place| dictionary.key(place)).collect()
             }
             Self::Listed { facet, keys } => {
                 let all = keys.get(doc as usize).into_iter().flatten();
@@ -106,21 +105,36 @@ impl<'a> ByDocument<'a> {
             }
         }
     }
+
+    /// Calls with each key that one of these documents has: of neighbours that have the same one,
+    /// as what is about one patient mostly stands together, once.
+    pub(crate) fn each_of(&self, docs: impl Iterator<Item = u32>, mut each: impl FnMut(&'a [u8])) {
+        let Self::Sorted { pairs, dictionary, last } = self else {
+            docs.for_each(|doc| self.of(doc).into_iter().for_each(&mut each));
+            return;
+        };
+        let mut before = NO_KEY;
+        for doc in docs {
+            for place in places_of(pairs, last, doc) {
+                if place != before {
+                    each(dictionary.key(place));
+                    before = place;
+                }
+            }
+        }
+    }
 }
 
-/// The first pair whose document is not below `doc`, which is near `last` if it is after that.
-fn first_from(pairs: &[(u32, u32)], last: usize, doc: u32) -> usize {
-    let is_below = |(it, _): &(u32, u32)| *it < doc;
-    if last > 0 && !pairs.get(last - 1).is_some_and(is_below) {
-        return pairs[..last.min(pairs.len())].partition_point(is_below);
-    }
-    let (mut from, mut step) = (last, 1);
-    while pairs.get(from + step - 1).is_some_and(is_below) {
-        from += step;
-        step *= 2;
-    }
-    let end = (from + step).min(pairs.len());
-    from + pairs[from.min(end)..end].partition_point(is_below)
+/// The places of a document's keys.
+fn places_of<'p>(
+    pairs: &'p [(u32, u32)],
+    last: &Cell<usize>,
+    doc: u32,
+) -> impl Iterator<Item = u32> + 'p {
+    let start = first_of(pairs, last.get(), doc);
+    last.set(start);
+    let own = pairs[start..].iter().take_while(move |(it, _)| *it == doc);
+    own.map(|(_, place)| *place).filter(|place| *place != NO_KEY)
 }
 
 /// The least key that is greater than every key beginning with `prefix`; `None` when there is
@@ -134,25 +148,4 @@ pub(crate) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
         }
     }
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::first_from;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn from_wherever_it_begins_the_first_is_found(
-            mut pairs in proptest::collection::vec((0_u32..60, 0_u32..3), 0..80),
-            asked in proptest::collection::vec(0_u32..64, 1..20),
-        ) {
-            pairs.sort_unstable();
-            let mut last = 0;
-            for doc in asked {
-                last = first_from(&pairs, last, doc);
-                prop_assert_eq!(last, pairs.partition_point(|(it, _)| *it < doc));
-            }
-        }
-    }
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::documents::Superseded;
+use crate::kept::KeptSets;
 use crate::part::Part;
 use crate::segment::Segment;
+use crate::segment_view::SegmentView;
 use crate::tail::Tail;
 
 /// A part of the index, and which of its versions have ended: the one thing that goes on changing
@@ -15,6 +17,8 @@ use crate::tail::Tail;
 pub(crate) struct PartRef {
     pub(crate) content: Content,
     pub(crate) superseded: Arc<RwLock<Superseded>>,
+    /// What may be seen of a segment, for who asks again.
+    pub(crate) kept: Arc<KeptSets>,
 }
 
 /// The documents and keys of a part.
@@ -30,25 +34,36 @@ pub(crate) enum Content {
 /// after a tail.
 pub(crate) type Parts = Vec<PartRef>;
 
+impl Content {
+    /// Whether anyone else has it.
+    pub(crate) fn is_shared(&self) -> bool {
+        match self {
+            Self::Segment(segment) => Arc::strong_count(segment) > 1,
+            Self::Tail(tail) => Arc::strong_count(tail) > 1,
+        }
+    }
+}
+
 impl PartRef {
     /// An empty tail.
     pub(crate) fn tail() -> Self {
-        Self { content: Content::Tail(Arc::default()), superseded: Arc::default() }
+        let content = Content::Tail(Arc::default());
+        Self { content, superseded: Arc::default(), kept: Arc::default() }
     }
 
     /// A settled segment.
     pub(crate) fn segment(segment: Segment, superseded: Superseded) -> Self {
-        Self {
-            content: Content::Segment(Arc::new(segment)),
-            superseded: Arc::new(RwLock::new(superseded)),
-        }
+        let segment = Arc::new(segment);
+        segment.memory().add(&segment);
+        let superseded = Arc::new(RwLock::new(superseded));
+        Self { content: Content::Segment(segment), superseded, kept: Arc::default() }
     }
 
     /// Reads the part. Of a tail that keeps the writer waiting: it must not take long, and must
     /// not read another.
     pub(crate) fn read<R>(&self, read: impl FnOnce(&dyn Part) -> R) -> R {
         match &self.content {
-            Content::Segment(segment) => read(&**segment),
+            Content::Segment(segment) => read(&SegmentView::of(segment)),
             Content::Tail(tail) => read(&*tail.read()),
         }
     }

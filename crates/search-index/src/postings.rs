@@ -28,6 +28,14 @@ impl Postings<'_> {
         }
     }
 
+    /// Those that are in a set.
+    pub(crate) fn and(&self, set: &RoaringBitmap) -> RoaringBitmap {
+        match self {
+            Self::Few(docs) => docs.iter().copied().filter(|doc| set.contains(*doc)).collect(),
+            Self::Many(docs) => *docs & set,
+        }
+    }
+
     /// Calls with each document.
     pub(crate) fn for_each(&self, mut each: impl FnMut(u32)) {
         match self {

@@ -13,15 +13,16 @@ use fhir_search::{Contained, Query, TypeQuery};
 use roaring::RoaringBitmap;
 use store::T;
 
-use crate::cost::Meter;
-use crate::documents::{Documents, Ended, Ordinal};
+use crate::cost::{Counts, Meter};
+use crate::documents::{Ended, Ordinal};
 use crate::error::SearchError;
 use crate::evaluate::{Evaluation, Node, Resolver};
 use crate::facet::{Facet, Number, View};
 use crate::index::Index;
+use crate::kept::Shown;
 use crate::key::local_ordinal;
 use crate::part::Part;
-use crate::parts::Parts;
+use crate::parts::{PartRef, Parts};
 use crate::postings::{Set, Union};
 use crate::visible::Visible;
 use fhir_search::Codes;
@@ -80,8 +81,8 @@ struct Scope {
     /// The documents from here on are later.
     end: u32,
     ended: Ended,
-    /// What may be seen, but for what is contained; `None` for everything.
-    visible: Option<RoaringBitmap>,
+    /// What may be seen, whether or not it has ended; `None` for everything.
+    visible: Option<Arc<Shown>>,
 }
 
 /// Which documents of a type are meant.
@@ -115,27 +116,38 @@ impl Index {
         if t < oldest {
             return Err(SearchError::BeforeHorizon { oldest });
         }
-        let mut search = Search::of_everything(self, parts, t, context);
+        let counts = match visible {
+            Visible::Everything => Counts::LookedAt,
+            Visible::Any(_) => Counts::Seen,
+        };
+        let meter = Meter::new(context.budget, counts, context.cancelled);
+        let mut search = Search::of_everything(self, parts, t, (context, meter));
         if let Visible::Any(parts) = visible {
             search.restrict_to(parts, context)?;
         }
+        search.require_whole()?;
         Ok(search)
     }
 }
 
 impl<'s> Search<'s> {
-    fn of_everything(index: &'s Index, parts: Arc<Parts>, t: T, context: Context<'s>) -> Self {
-        let scope = |part: &crate::parts::PartRef| Scope {
+    fn of_everything(
+        index: &'s Index,
+        parts: Arc<Parts>,
+        t: T,
+        (context, meter): (Context<'s>, Meter<'s>),
+    ) -> Self {
+        let scope = |part: &PartRef| Scope {
             end: part.read(|content| content.documents().up_to(t)),
             ended: part.superseded.read().at(t),
             visible: None,
         };
         let scopes = parts.iter().map(scope).collect();
-        let meter = Meter::new(context.budget, context.cancelled);
         Self { index, parts, t, meter, codes: context.codes, base: context.base, scopes }
     }
 
-    /// How many keys and documents were looked at so far.
+    /// How many keys and documents were looked at so far. Of who may not see everything it is
+    /// told from what may be seen alone: how many of those documents conditions were asked of.
     #[must_use]
     pub fn cost(&self) -> u64 {
         self.meter.spent()
@@ -165,7 +177,23 @@ impl<'s> Search<'s> {
                 found.push(self.documents(part, of.resource_type.as_str(), &node, among)?);
             }
         }
-        Found::new(self, query, found)
+        let found = Found::new(self, query, found)?;
+        self.require_whole()?;
+        Ok(found)
+    }
+
+    /// Whether all that was asked for could be read. Parts that cannot be read are read as if they
+    /// had no keys, so that nothing may be answered before this was asked.
+    ///
+    /// # Errors
+    /// [`SearchError::Unreadable`] when something could not be read, or the index begins anew.
+    pub(crate) fn require_whole(&self) -> Result<(), SearchError> {
+        let mut segments = self.parts.iter().filter_map(PartRef::as_segment);
+        let is_harmed = segments.any(|segment| segment.failure().is_some());
+        match is_harmed || self.t > self.index.head() {
+            true => Err(SearchError::Unreadable),
+            false => Ok(()),
+        }
     }
 
     fn type_node<'q>(
@@ -182,14 +210,15 @@ impl<'s> Search<'s> {
             let names = self.index.names.read();
             let about = names.get(compartment.resource_type.as_str(), compartment.id.as_str());
             drop(names);
+            let about = about.or_else(|| self.counts_what_is_seen().then_some(Ordinal::NONE));
             let Some((about, membership)) = about.zip(of.membership.as_ref()) else {
                 return Ok(Node::Nothing);
             };
             let ordinals = RoaringBitmap::from_iter([about.0]);
             let mut ways: Vec<Node<'q>> = Vec::new();
             for parameter in &membership.parameters {
-                let numbers = self.index.numbers.read();
-                if let Some(number) = numbers.get(&parameter.resource_type, parameter.code()) {
+                let number = self.number(&parameter.resource_type, parameter.code());
+                if let Some(number) = number {
                     let facet = Facet::of(number, View::Value);
                     ways.push(Node::Targets { facet, ordinals: ordinals.clone() });
                 }
@@ -221,55 +250,38 @@ impl<'s> Search<'s> {
         node: &Node<'_>,
         among: Among,
     ) -> Result<RoaringBitmap, SearchError> {
-        let key = Node::Key { facet: Facet::TYPE, key: of.as_bytes().to_vec() };
+        let scope = &self.scopes[part];
+        if let Some(shown) = &scope.visible {
+            return self.documents_seen(content, (scope, shown), (of, among), node);
+        }
         let meter = &self.meter;
         let nothing = RoaringBitmap::new();
-        // Of what may not be seen nothing is told, by no cost either.
         let uncounted = meter.unlimited();
         let all = Evaluation { part: content, meter: &uncounted, universe: &nothing };
-        let of_type = match among {
-            Among::Resources | Among::Contained => all.set(&key)?,
-            Among::ContainedAlone => Set::Owned(RoaringBitmap::new()),
-        };
-        let scope = &self.scopes[part];
-        let contained = match among {
-            Among::Resources => None,
-            Among::Contained | Among::ContainedAlone => {
-                let key = Node::Key { facet: Facet::CONTAINED, key: of.as_bytes().to_vec() };
-                let mut contained = all.set(&key)?.into_owned();
-                if scope.visible.is_some() {
-                    scope.restrict_contained(&mut contained, content.documents());
+        let of_facet = |facet| all.set(&Node::Key { facet, key: of.as_bytes().to_vec() });
+        let universe = match among {
+            Among::Resources => of_facet(Facet::TYPE)?,
+            Among::ContainedAlone => of_facet(Facet::CONTAINED)?,
+            Among::Contained => {
+                let (own, contained) = (of_facet(Facet::TYPE)?, of_facet(Facet::CONTAINED)?);
+                match contained.as_ref().is_empty() {
+                    true => own,
+                    false => Set::Owned(own.as_ref() | contained.as_ref()),
                 }
-                Some(contained).filter(|docs| !docs.is_empty())
             }
         };
-        let seen = match &scope.visible {
-            None => of_type.as_ref().len(),
-            Some(visible) => visible.intersection_len(of_type.as_ref()),
-        };
-        let seen = seen + contained.as_ref().map_or(0, RoaringBitmap::len);
-        if seen == 0 {
+        let count = universe.as_ref().len();
+        if count == 0 {
             return Ok(nothing);
         }
-        let universe = match &contained {
-            None => of_type,
-            Some(contained) => Set::Owned(contained | of_type.as_ref()),
-        };
-        meter.charge_set(seen)?;
+        meter.charge_set(count)?;
         let evaluation = Evaluation { part: content, meter, universe: universe.as_ref() };
         let mut found = match evaluation.set(node)? {
             Set::Borrowed(set) if std::ptr::eq(set, universe.as_ref()) => set.clone(),
             set => set.and(universe.as_ref()),
         };
-        let Some(contained) = contained else {
-            scope.restrict(&mut found);
-            return Ok(found);
-        };
-        let mut inner = &found & contained;
-        found -= &inner;
         scope.restrict(&mut found);
-        scope.restrict_contained(&mut inner, content.documents());
-        Ok(found | inner)
+        Ok(found)
     }
 
     /// The resources of a type that satisfy a node.
@@ -283,7 +295,7 @@ impl<'s> Search<'s> {
         for (at, part) in self.parts.iter().enumerate() {
             part.read(|content| {
                 let docs = self.documents_of(content, at, of, node, among)?;
-                self.meter.charge(docs.len())?;
+                self.meter.charge_seen(docs.len())?;
                 let documents = content.documents();
                 docs.iter().for_each(|doc| ordinals.push(documents.get(doc).ordinal.0));
                 Ok::<_, SearchError>(())
@@ -332,6 +344,7 @@ impl<'s> Search<'s> {
         for (at, part) in self.parts.iter().enumerate() {
             part.read(|content| {
                 let docs = self.documents_of(content, at, of, node, Among::Resources)?;
+                self.meter.count(docs.len())?;
                 let keys = content.count_keys(facet, &[], None) as u64;
                 if docs.is_empty() || keys == 0 {
                     return Ok(());
@@ -340,10 +353,8 @@ impl<'s> Search<'s> {
                 // to look up a document's keys.
                 if docs.len() < keys * 16 {
                     let by_document = content.by_document(facet);
-                    for doc in docs {
-                        self.meter.charge(1)?;
-                        by_document.of(doc).into_iter().for_each(&mut each);
-                    }
+                    self.meter.charge(docs.len())?;
+                    by_document.each_of(docs.iter(), &mut each);
                     return Ok::<_, SearchError>(());
                 }
                 for (key, postings) in content.range(facet, &[], None) {
@@ -368,7 +379,7 @@ impl<'s> Search<'s> {
         let scope = &self.scopes[part];
         doc < scope.end
             && !scope.ended.is_purged(doc)
-            && scope.visible.as_ref().is_none_or(|visible| visible.contains(doc))
+            && scope.visible.as_ref().is_none_or(|visible| visible.all().contains(doc))
     }
 
     /// The document of a resource that was there and may be seen, and its part.
@@ -405,6 +416,19 @@ impl<'s> Search<'s> {
         let number: Number = self.index.numbers.read().get(of, code)?;
         Some(Facet::of(number, View::Value))
     }
+
+    /// The number of a parameter. That it has none is told only to who sees everything: others
+    /// get one that nothing is indexed under, so that a condition takes the same way whatever
+    /// there is that they do not see.
+    pub(crate) fn number(&self, of: &str, code: &str) -> Option<Number> {
+        let known = self.index.numbers.read().get(of, code);
+        known.or_else(|| self.counts_what_is_seen().then(|| Number::of_nothing(of, code)))
+    }
+
+    /// Whether what a search costs is told from what may be seen alone.
+    pub(crate) fn counts_what_is_seen(&self) -> bool {
+        self.meter.counts_what_is_seen()
+    }
 }
 
 impl std::fmt::Debug for Search<'_> {
@@ -414,21 +438,9 @@ impl std::fmt::Debug for Search<'_> {
 }
 
 impl Scope {
-    /// Takes out what was not there, or may not be seen.
+    /// Takes out what was not there.
     fn restrict(&self, docs: &mut RoaringBitmap) {
         docs.remove_range(self.end..);
         self.ended.take_from(docs);
-        if let Some(visible) = &self.visible {
-            *docs &= visible;
-        }
-    }
-
-    /// Takes out contained resources whose container was not there, or may not be seen.
-    fn restrict_contained(&self, docs: &mut RoaringBitmap, documents: &Documents) {
-        docs.remove_range(self.end..);
-        self.ended.take_from(docs);
-        if let Some(visible) = &self.visible {
-            docs.retain(|doc| visible.contains(documents.container(doc)));
-        }
     }
 }

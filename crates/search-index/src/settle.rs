@@ -8,11 +8,14 @@ use fhir_core::Instant;
 use fhir_search::Direction;
 use store::T;
 
-use crate::cost::Meter;
+use crate::cost::{Counts, Meter};
 use crate::documents::{Document, Ending, Superseded};
 use crate::index::Index;
+use crate::memory::Memory;
+use crate::merge::{DROPPED, Source, SourceOf, merge};
 use crate::parts::{Content, PartRef, Parts};
-use crate::segment::{DROPPED, Segment, Source};
+use crate::segment::Segment;
+use crate::segment_view::SegmentView;
 use crate::sort::SortSource;
 
 /// Whether there was something to settle.
@@ -33,7 +36,12 @@ const SMALLEST_TIER: u32 = 8192;
 const STALE_SHARE: usize = 3;
 /// Segments are not merged into one with more documents, or more bytes of keys.
 const MOST_DOCUMENTS: u64 = 4_000_000;
-const MOST_KEY_BYTES: usize = 1 << 30;
+const MOST_KEY_BYTES: u64 = 1 << 30;
+/// Nor into one that takes more than one part in so many of what all may take: it is in memory as
+/// a whole until it is written down.
+const MOST_SHARE: u64 = 4;
+/// But always into one of so many bytes.
+const LEAST_BYTES: u64 = 8 << 20;
 
 impl Index {
     /// Makes a segment of a full tail, or one of several small segments: one step, which takes as
@@ -47,24 +55,82 @@ impl Index {
     /// As [`Index::settle`], but given up when `stop` turns true: then nothing is changed.
     pub fn settle_unless(&self, stop: &AtomicBool, horizon: Instant) -> Settled {
         let _settling = self.settling.lock();
-        let parts = Arc::clone(&self.parts.read());
-        let full = parts.iter().take(parts.len() - 1).position(|it| it.as_segment().is_none());
-        let stale = || parts.iter().position(|part| is_stale(part, horizon)).map(|at| at..at + 1);
-        let chosen = full.map(|at| at..at + 1).or_else(|| choose(&parts)).or_else(stale);
-        let Some(chosen) = chosen else {
-            return Settled::Nothing;
+        let settled = match self.settle_a_full_tail(stop, horizon) {
+            Settled::Some => Settled::Some,
+            Settled::Nothing => self.settle_segments(stop, horizon),
         };
-        match self.replace(&parts[chosen], horizon, stop) {
-            Some(()) => Settled::Some,
+        self.drop_replaced();
+        settled
+    }
+
+    /// Makes a segment of the first tail that is full.
+    fn settle_a_full_tail(&self, stop: &AtomicBool, horizon: Instant) -> Settled {
+        let parts = Arc::clone(&self.parts.read());
+        let mut full = parts.iter().take(parts.len() - 1).filter(|it| it.as_segment().is_none());
+        let Some(tail) = full.next().cloned() else { return Settled::Nothing };
+        drop(parts);
+        self.replace_by_and_by(&[tail], horizon, stop, &|| !stop.load(Ordering::Relaxed))
+    }
+
+    /// Makes one of several segments, or writes one anew.
+    fn settle_segments(&self, stop: &AtomicBool, horizon: Instant) -> Settled {
+        let inputs = {
+            let parts = Arc::clone(&self.parts.read());
+            let stale = || parts.iter().position(|it| is_stale(it, horizon)).map(|at| at..at + 1);
+            let Some(chosen) = choose(&parts, self.memory.budget as u64).or_else(stale) else {
+                return Settled::Nothing;
+            };
+            parts[chosen].to_vec()
+        };
+        // It may take seconds. Searches read tails under their lock: those that fill meanwhile do
+        // not wait for it.
+        let goes_on = || {
+            while self.settle_a_full_tail(stop, horizon) == Settled::Some {
+                self.drop_replaced();
+            }
+            std::thread::yield_now();
+            !stop.load(Ordering::Relaxed)
+        };
+        self.replace_by_and_by(&inputs, horizon, stop, &goes_on)
+    }
+
+    /// As [`Index::replace`]. What was there stays until no reader has it any more, so that it is
+    /// taken apart here, which takes milliseconds, and not by whoever answers a search.
+    fn replace_by_and_by(
+        &self,
+        inputs: &[PartRef],
+        horizon: Instant,
+        stop: &AtomicBool,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Settled {
+        match self.replace_while(inputs, horizon, stop, goes_on) {
             None => Settled::Nothing,
+            Some(()) => {
+                let contents = inputs.iter().map(|part| part.content.clone());
+                self.replaced.lock().extend(contents);
+                Settled::Some
+            }
         }
     }
 
-    /// How many tails are full and wait to be settled.
+    /// Drops those replaced parts that no reader has any more.
+    pub(crate) fn drop_replaced(&self) {
+        let mut replaced = self.replaced.lock();
+        let dropped: Vec<_> = replaced.extract_if(.., |content| !content.is_shared()).collect();
+        drop(replaced);
+        drop(dropped);
+    }
+
+    /// How many bytes the tails take, about, that are full and wait to be settled.
     #[must_use]
-    pub fn unsettled(&self) -> usize {
+    pub fn unsettled_bytes(&self) -> usize {
         let parts = Arc::clone(&self.parts.read());
-        parts.iter().filter(|part| part.as_segment().is_none()).count().saturating_sub(1)
+        let full = parts.iter().take(parts.len() - 1);
+        full.map(|part| match &part.content {
+            Content::Segment(_) => 0,
+            Content::Tail(tail) => tail.read().size(),
+        })
+        .sum()
     }
 
     /// Lets the next commits go to another tail, so that this one can be settled before it is
@@ -103,10 +169,14 @@ impl Index {
 
     /// Makes for a new segment what searches have made for others, before anyone searches it.
     fn make_views(&self, segment: &Segment, stop: &AtomicBool) {
+        if self.memory.is_full_with(0) {
+            return;
+        }
         let parts = Arc::clone(&self.parts.read());
-        let meter = Meter::new(u64::MAX, stop);
+        let meter = Meter::new(u64::MAX, Counts::LookedAt, stop);
         let direction = Direction::Ascending;
-        let source = SortSource { part: segment, direction, names: &self.names, meter: &meter };
+        let view = SegmentView::of(segment);
+        let source = SortSource { part: &view, direction, names: &self.names, meter: &meter };
         for other in parts.iter().filter_map(PartRef::as_segment) {
             // Where it is stopped, whoever searches makes them.
             let _ = segment.make_as(other, &source);
@@ -121,8 +191,19 @@ impl Index {
         horizon: Instant,
         stop: &AtomicBool,
     ) -> Option<()> {
+        self.replace_while(inputs, horizon, stop, &|| !stop.load(Ordering::Relaxed))
+    }
+
+    /// The same, given up when `goes_on` says no, which is asked every few milliseconds.
+    fn replace_while(
+        &self,
+        inputs: &[PartRef],
+        horizon: Instant,
+        stop: &AtomicBool,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Option<()> {
         let mut merge = Merge::new(inputs, horizon);
-        let segment = merge.build(inputs, stop)?;
+        let segment = merge.build(inputs, &self.memory, goes_on)?;
         self.make_views(&segment, stop);
         merge.take_endings(inputs);
         // What is dropped must not be missed by a search that begins now.
@@ -136,6 +217,8 @@ impl Index {
         let after = parts[first + inputs.len()..].iter().cloned();
         let next = parts[..first].iter().cloned().chain(made).chain(after).collect();
         *parts = Arc::new(next);
+        drop(parts);
+        self.memory.keep_within_budget();
         Some(())
     }
 }
@@ -149,13 +232,14 @@ fn is_stale(part: &PartRef, horizon: Instant) -> bool {
 }
 
 /// Adjacent segments to be merged.
-fn choose(parts: &Parts) -> Option<Range<usize>> {
-    let segments: Vec<(u64, usize)> = parts
+fn choose(parts: &Parts, budget: u64) -> Option<Range<usize>> {
+    let segments: Vec<(u64, (u64, u64))> = parts
         .iter()
         .map_while(PartRef::as_segment)
         .map(|it| (u64::from(it.documents_len()), it.key_bytes()))
         .collect();
-    let tier = |(documents, _): &(u64, usize)| {
+    let most_bytes = (budget / MOST_SHARE).max(LEAST_BYTES);
+    let tier = |(documents, _): &(u64, (u64, u64))| {
         let times = documents / u64::from(SMALLEST_TIER);
         times.checked_ilog(MERGED_AT_ONCE as u64).map_or(0, |it| it + 1)
     };
@@ -169,8 +253,9 @@ fn choose(parts: &Parts) -> Option<Range<usize>> {
             run.end = at + 1;
             let merged = &segments[run.clone()];
             let documents: u64 = merged.iter().map(|(documents, _)| documents).sum();
-            let bytes: usize = merged.iter().map(|(_, bytes)| bytes).sum();
-            if documents > MOST_DOCUMENTS || bytes > MOST_KEY_BYTES {
+            let key_bytes: u64 = merged.iter().map(|(_, (keys, _))| keys).sum();
+            let bytes: u64 = merged.iter().map(|(_, (_, bytes))| bytes).sum();
+            if documents > MOST_DOCUMENTS || key_bytes > MOST_KEY_BYTES || bytes > most_bytes {
                 run = at..at + 1;
                 continue;
             }
@@ -222,7 +307,12 @@ impl Merge {
         Self { documents, numbers, superseded: Superseded::default(), taken, dropped }
     }
 
-    fn build(&mut self, inputs: &[PartRef], stop: &AtomicBool) -> Option<Segment> {
+    fn build(
+        &mut self,
+        inputs: &[PartRef],
+        memory: &Arc<Memory>,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Option<Segment> {
         let documents = std::mem::take(&mut self.documents);
         // One by one, since a tail is read under its lock: no commit writes into these.
         let tails: Vec<_> = inputs
@@ -234,14 +324,15 @@ impl Merge {
             .collect();
         let sources =
             inputs.iter().zip(&tails).zip(&self.numbers).filter_map(|((input, tail), numbers)| {
-                let keys = match (&input.content, tail) {
-                    (Content::Segment(segment), _) => segment.keys(),
-                    (Content::Tail(_), Some(tail)) => tail.keys(),
+                let of = match (&input.content, tail) {
+                    (Content::Segment(segment), _) => SourceOf::Segment(segment),
+                    (Content::Tail(_), Some(tail)) => SourceOf::Tail(tail),
                     (Content::Tail(_), None) => return None,
                 };
-                Some(Source { keys, numbers })
+                Some(Source { of, numbers })
             });
-        Segment::build(documents, sources.collect(), stop)
+        let facets = merge(&sources.collect::<Vec<_>>(), goes_on)?;
+        Some(Segment::new(documents, facets, None, memory))
     }
 
     /// Takes over which versions have ended since it was last done, and what was purged.
@@ -267,5 +358,65 @@ impl Merge {
         if !purged.is_empty() {
             self.superseded.purge(&purged);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use fhir_core::{Instant, VersionId};
+    use store::T;
+
+    use super::{Content, Index, Settled};
+    use crate::facet::Facet;
+    use crate::index::Change;
+    use crate::prepare::{Prepared, PreparedKey};
+
+    /// One more resource, in a tail that is closed then.
+    fn add(index: &Index) {
+        let t = index.head().next();
+        let prepared = Prepared {
+            resource_type: "Patient".parse().unwrap(),
+            id: format!("p{t}").parse().unwrap(),
+            keys: vec![PreparedKey::Ready(Facet::TYPE, b"Patient"[..].into())],
+            contained: Vec::new(),
+        };
+        let instant = Instant::from_micros(t.get().cast_signed());
+        let change = Change::Put { prepared, version: VersionId::FIRST };
+        index.apply(t, instant, vec![change]).unwrap();
+        index.close_tail();
+    }
+
+    #[test]
+    fn a_tail_that_is_full_does_not_wait_for_a_merge_to_end() {
+        let index = Index::default();
+        for _ in 0..super::MERGED_AT_ONCE {
+            add(&index);
+            assert_eq!(
+                index.settle_a_full_tail(&AtomicBool::new(false), Instant::MIN),
+                Settled::Some
+            );
+        }
+        add(&index);
+        assert!(index.unsettled_bytes() > 0);
+        assert_eq!(index.settle_segments(&AtomicBool::new(false), Instant::MIN), Settled::Some);
+        assert_eq!((index.unsettled_bytes(), index.size().segments), (0, 2));
+        assert_eq!((index.size().documents, index.head()), (5, T::new(5)));
+    }
+
+    #[test]
+    fn what_was_replaced_is_taken_apart_by_who_settles_and_not_by_the_last_to_read_it() {
+        let index = Index::default();
+        add(&index);
+        let reader = Arc::clone(&index.parts.read());
+        let Content::Tail(tail) = &reader[0].content else { panic!("it is settled") };
+        let tail = Arc::downgrade(tail);
+        assert_eq!(index.settle(Instant::MIN), Settled::Some);
+        drop(reader);
+        assert!(tail.upgrade().is_some());
+        assert_eq!(index.settle(Instant::MIN), Settled::Nothing);
+        assert!(tail.upgrade().is_none());
     }
 }

@@ -22,7 +22,10 @@ pub(crate) struct Tail {
     facets: HashMap<Facet, KeyMap, FacetHash>,
     /// The keys of each document.
     keys: Vec<Vec<FacetKey>>,
+    /// Of all keys.
     bytes: usize,
+    /// How many they are, each counted once for each of its documents.
+    listed: usize,
 }
 
 /// A tail with so many documents is full.
@@ -47,22 +50,20 @@ impl Tail {
                 docs.push(doc);
             }
         }
+        self.listed += keys.len();
         self.keys.push(keys);
     }
 
-    /// Its keys, for a new segment.
-    pub(crate) fn keys(&self) -> Box<dyn Iterator<Item = (Facet, &[u8], Postings<'_>)> + '_> {
-        let mut facets: Vec<_> = self.facets.iter().collect();
-        facets.sort_by_key(|(facet, _)| **facet);
-        Box::new(facets.into_iter().flat_map(|(facet, keys)| {
-            keys.iter().map(|(key, docs)| (*facet, &**key, Postings::Few(docs)))
-        }))
+    /// The facets of which it has keys, in no order.
+    pub(crate) fn facets(&self) -> impl Iterator<Item = Facet> + '_ {
+        self.facets.keys().copied()
     }
 
     /// About how much memory it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
         let keys: usize = self.facets.values().map(BTreeMap::len).sum();
-        self.bytes + keys * 96 + self.documents.len() as usize * (size_of::<Document>() + 8)
+        let documents = self.documents.len() as usize * (size_of::<Document>() + 8);
+        self.bytes + keys * 96 + self.listed * size_of::<FacetKey>() + documents
     }
 }
 

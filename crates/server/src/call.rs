@@ -15,7 +15,7 @@ use http::StatusCode;
 use crate::error::ServerError;
 use crate::negotiation::{Encoding, Handling, Return};
 use crate::validation::{self, Judgement, NotCommitted, Sent, judge};
-use crate::{Server, references_exist};
+use crate::{Server, access, references_exist};
 
 /// An interaction with all that its request says.
 #[derive(Clone)]
@@ -128,8 +128,14 @@ impl Call<'_> {
     }
 
     /// What a commit of these changes is bound to besides them.
-    pub(crate) fn terms(&self, changes: &[Change]) -> Result<Terms, ServerError> {
-        terms(self.server, self.database, self.named, changes)
+    ///
+    /// # Errors
+    /// When they refer to what must be there, and is not for the caller.
+    pub(crate) async fn terms(&self, changes: &[Change]) -> Result<Terms, ServerError> {
+        let terms = terms(self.server, self.database, self.named, changes)?;
+        let checked = access::check_references(self, changes, &terms.required).await;
+        checked.map_err(|(_, error)| error)?;
+        Ok(terms)
     }
 
     /// Commits a transaction.
@@ -170,12 +176,14 @@ impl Call<'_> {
     }
 
     /// What of this type the caller may see in this interaction.
-    pub(crate) fn visibility(&self, of: &ResourceType) -> Result<Visibility, ServerError> {
+    pub(crate) async fn visibility(&self, of: &ResourceType) -> Result<Visibility, ServerError> {
+        access::visibility(self, &self.interaction, of).await
+    }
+
+    /// Refuses what the caller may not do whatever the data. How far it may, the data say.
+    pub(crate) fn allowed(&self) -> Result<(), ServerError> {
         match contract::decide(self.grant, &self.interaction) {
-            contract::Decision::Allow => Ok(Visibility::everything()),
-            contract::Decision::AllowWithin(restriction) => {
-                Visibility::within(&restriction, of).map_err(|_| ServerError::NotEnforcedYet)
-            }
+            contract::Decision::Allow | contract::Decision::AllowWithin(_) => Ok(()),
             contract::Decision::Deny(reason) => Err(ServerError::Denied(reason)),
         }
     }
@@ -184,17 +192,16 @@ impl Call<'_> {
     pub(crate) fn unrestricted(&self) -> Result<(), ServerError> {
         match contract::decide(self.grant, &self.interaction) {
             contract::Decision::Allow => Ok(()),
-            contract::Decision::AllowWithin(_) => Err(ServerError::NotEnforcedYet),
+            contract::Decision::AllowWithin(_) => Err(ServerError::TakesAll),
             contract::Decision::Deny(reason) => Err(ServerError::Denied(reason)),
         }
     }
 
     /// Checks that the caller may learn of all that matches criteria over a type.
     pub(crate) fn may_search(&self, of: &ResourceType) -> Result<(), ServerError> {
-        match contract::decide(self.grant, &Interaction::SearchType(of.clone())) {
-            contract::Decision::Allow => Ok(()),
-            contract::Decision::AllowWithin(_) => Err(ServerError::NotEnforcedYet),
-            contract::Decision::Deny(reason) => Err(ServerError::Denied(reason)),
+        match access::reach(self, &Interaction::SearchType(of.clone()), of)? {
+            access::Reach::Whole => Ok(()),
+            access::Reach::Within(_) => Err(ServerError::TakesAll),
         }
     }
 }

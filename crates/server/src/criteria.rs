@@ -15,13 +15,14 @@ use database::{
 use fhir_core::{Instant, Resource, ResourceId, ResourceType};
 use fhir_schema::Schema;
 use fhir_search::{
-    Answer, Clause, Handling, Limits, NoCodes, Query, Reader, Zone, decode_form, encode_form,
+    Answer, Clause, Handling, Limits, Query, Reader, Zone, decode_form, encode_form,
 };
 
 use crate::PublicBase;
+use crate::access::{Reach, reach};
 use crate::call::Call;
 use crate::error::ServerError;
-use crate::interactions::search::{SeenCodes, is_seen, refusal, visibility};
+use crate::interactions::search::{SeenCodes, is_seen, refusal, visibility_of_matches};
 use crate::validation::Definitions;
 
 /// Where the criteria of a conditional create stand, for errors.
@@ -57,12 +58,15 @@ pub(crate) struct Criteria {
     pub(crate) resource_type: ResourceType,
     /// As they were understood.
     text: String,
+    /// The interaction whose rules say what may match, where they do not let everything.
+    matched_by: Option<&'static str>,
     asks: database::Criteria,
 }
 
 impl PartialEq for Criteria {
     fn eq(&self, other: &Self) -> bool {
-        (&self.resource_type, &self.text) == (&other.resource_type, &other.text)
+        (&self.resource_type, &self.text, self.matched_by)
+            == (&other.resource_type, &other.text, other.matched_by)
     }
 }
 
@@ -70,11 +74,22 @@ impl Eq for Criteria {}
 
 impl Hash for Criteria {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.resource_type, &self.text).hash(state);
+        (&self.resource_type, &self.text, self.matched_by).hash(state);
     }
 }
 
 impl Criteria {
+    /// Checks that the caller may ask for resources of a type by criteria at all.
+    ///
+    /// # Errors
+    /// When the caller may not search the type.
+    pub(crate) fn may_be_asked(call: &Call<'_>, of: &ResourceType) -> Result<(), ServerError> {
+        match contract::decide(call.grant, &Interaction::SearchType(of.clone())) {
+            Decision::Deny(reason) => Err(ServerError::Denied(reason)),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads the criteria after `Type?`, for the caller. What codes mean is what they mean now: a
     /// snapshot that a commit is prepared on is taken before, so that what comes between is told
     /// by the condition.
@@ -87,10 +102,9 @@ impl Criteria {
         of: &ResourceType,
         query: &str,
     ) -> Result<Self, ServerError> {
-        let decision = contract::decide(call.grant, &Interaction::SearchType(of.clone()));
-        if let Decision::Deny(reason) = decision {
-            return Err(ServerError::Denied(reason));
-        }
+        let matched_by = matched_by(call, of);
+        let searched = reach(call, &Interaction::SearchType(of.clone()), of)?;
+        let is_whole = searched == Reach::Whole && reach(call, &matched_by, of)? == Reach::Whole;
         let definitions = call.server.validations[&call.grant.tenant].current();
         let reading = Reading {
             schema: call.database.schema(),
@@ -100,25 +114,26 @@ impl Criteria {
         };
         let understood = reading.read(of, query)?;
         let asks = match understood.asks {
-            Asks::Identifier(identifier) if decision == Decision::Allow => {
-                database::Criteria::Identifier(identifier)
-            }
-            Asks::Identifier(_) => return Err(ServerError::NotEnforcedYet),
-            Asks::Query { identifier: Some(identifier), .. } if decision == Decision::Allow => {
+            Asks::Identifier(identifier) if is_whole => database::Criteria::Identifier(identifier),
+            // Which of these the caller sees, nothing here can tell.
+            Asks::Identifier(_) => return Err(ServerError::TakesAll),
+            Asks::Query { identifier: Some(identifier), .. } if is_whole => {
                 database::Criteria::Identifier(identifier)
             }
             Asks::Query { query, by, .. } => {
                 for clause in query.types.iter().flat_map(|of| &of.clauses) {
                     check_reached(call, clause)?;
                 }
-                let visibility = visibility(call, &query.types)?;
+                let may_match = |_: &ResourceType| matched_by.clone();
+                let visibility = visibility_of_matches(call, &query.types, may_match, None).await?;
                 let codes = Arc::new(SeenCodes::of(call).await?);
                 let budget = call.server.limits.search_versions;
                 let search = SearchCriteria::new(*query, by, codes, visibility, budget);
                 database::Criteria::Search(Arc::new(search))
             }
         };
-        Ok(Self { resource_type: of.clone(), text: understood.text, asks })
+        let matched_by = (!is_whole).then(|| matched_by.code());
+        Ok(Self { resource_type: of.clone(), text: understood.text, matched_by, asks })
     }
 
     /// Reads the value of `If-None-Exist`: the criteria alone; a leading `?` or `Type?` is
@@ -139,7 +154,8 @@ impl Criteria {
         })
     }
 
-    /// The criteria of a conditional create that was set apart, among all there is.
+    /// The criteria of a conditional create that was set apart, among all there is, and with what
+    /// codes mean to the tenant.
     ///
     /// # Errors
     /// As [`Criteria::read`], for one who may do everything.
@@ -148,6 +164,7 @@ impl Criteria {
         definitions: Option<&Definitions>,
         now: Instant,
         (of, value): (&ResourceType, &str),
+        codes: Arc<SeenCodes>,
     ) -> Result<Self, ServerError> {
         let reading = Reading { schema, definitions, base, now };
         let understood = reading.read(of, criteria_of(of, value))?;
@@ -156,12 +173,13 @@ impl Criteria {
                 database::Criteria::Identifier(identifier)
             }
             Asks::Query { query, by, .. } => {
-                let (codes, all) = (Arc::new(NoCodes), Visibility::everything());
+                let all = Visibility::everything();
                 let search = SearchCriteria::new(*query, by, codes, all, VERSIONS_OF_RELEASE);
                 database::Criteria::Search(Arc::new(search))
             }
         };
-        Ok(Self { resource_type: of.clone(), text: understood.text, asks })
+        let (resource_type, text, matched_by) = (of.clone(), understood.text, None);
+        Ok(Self { resource_type, text, matched_by, asks })
     }
 
     /// What they match as of a snapshot that counts for the request, in the order of ids; so many
@@ -234,6 +252,21 @@ fn criteria_of<'v>(of: &ResourceType, value: &'v str) -> &'v str {
     let value = value.trim();
     let query = value.strip_prefix(of.as_str()).unwrap_or(value);
     query.strip_prefix('?').unwrap_or(value)
+}
+
+/// The interaction whose rules say what may match: that of the call where criteria say what it is
+/// about.
+fn matched_by(call: &Call<'_>, of: &ResourceType) -> Interaction {
+    match &call.interaction {
+        Interaction::ConditionalUpdate(it)
+        | Interaction::ConditionalPatch(it)
+        | Interaction::ConditionalDelete(it)
+            if it == of =>
+        {
+            call.interaction.clone()
+        }
+        _ => Interaction::SearchType(of.clone()),
+    }
 }
 
 /// Checks that the caller may search and read what a clause looks at beside the resource itself:

@@ -96,8 +96,9 @@ fn decided(
 ) -> Option<String> {
     match error {
         ServerError::Denied(reason) => Some(format!("the grant's rules: {}", reason.code())),
-        ServerError::NotEnforcedYet => Some(format!(
-            "a rule that this server does not enforce for this, so that it is refused: {}",
+        ServerError::TakesAll => Some("this takes a rule without any restriction".to_owned()),
+        ServerError::OutsideAccess => Some(format!(
+            "what is written lies outside of what the caller may write: {}",
             bounds(grant, interaction?)?
         )),
         ServerError::MayNotChooseIds => {

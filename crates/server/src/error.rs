@@ -27,8 +27,10 @@ pub(crate) enum ServerError {
     VersionNotFound,
     #[error("the grant does not allow this")]
     Denied(Reason),
-    #[error("the grant allows this only within bounds that are not enforced yet")]
-    NotEnforcedYet,
+    #[error("the grant allows this for a part of the data alone, and it is about all of it")]
+    TakesAll,
+    #[error("what is to be written is not within what the grant allows to write")]
+    OutsideAccess,
     #[error("the grant does not allow choosing ids")]
     MayNotChooseIds,
     #[error("the interaction {0} is not there yet")]

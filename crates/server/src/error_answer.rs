@@ -137,11 +137,17 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             IssueCode::Forbidden,
             format!("your access does not allow this ({})", reason.code()),
         ),
-        E::NotEnforcedYet => one(
+        E::TakesAll => one(
             StatusCode::FORBIDDEN,
             IssueCode::Forbidden,
-            "your access is limited to a part of the data, and within such limits this server \
-             only serves read, vread, history and search of the Patient itself"
+            "your access is limited to a part of the data, and this takes access to all of it"
+                .into(),
+        ),
+        E::OutsideAccess => one(
+            StatusCode::FORBIDDEN,
+            IssueCode::Forbidden,
+            "your access is limited to a part of the data, and what you sent is not within it \
+             alone: check whom it is about, and who else it names as its patient"
                 .into(),
         ),
         E::MayNotChooseIds => one(

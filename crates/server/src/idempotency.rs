@@ -130,12 +130,8 @@ pub(crate) fn came_between(done: &Result<Answer, ServerError>) -> bool {
 
 /// The answer to a create, update or delete that was carried out.
 pub(crate) async fn answer(call: &Call<'_>, answered: &Answered) -> Result<Answer, ServerError> {
-    match &call.interaction {
-        Interaction::Create(_) => call.unrestricted()?,
-        Interaction::Update(instance) | Interaction::Patch(instance) => {
-            update::may_write(call, instance)?;
-        }
-        _ => call.unrestricted()?,
+    if !allowed(call).await? {
+        return Ok(Answer::empty(StatusCode::NO_CONTENT));
     }
     let Some((entry, written)) = answered.versions.first() else {
         return wrote_nothing(call, answered).await;
@@ -152,6 +148,27 @@ pub(crate) async fn answer(call: &Call<'_>, answered: &Answered) -> Result<Answe
         return Ok(Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) });
     }
     write::answer(call, &entry.resource_type, &entry.id, (answered.t, *written)).await
+}
+
+/// Whether the caller may be told now what was done then: who may delete a part of a type alone is
+/// told that it was done, and no more.
+///
+/// # Errors
+/// When the caller may no longer do it.
+pub(crate) async fn allowed(call: &Call<'_>) -> Result<bool, ServerError> {
+    match &call.interaction {
+        Interaction::Update(instance) | Interaction::Patch(instance) => {
+            update::may_write(call, instance).await?;
+        }
+        Interaction::Delete(_) | Interaction::ConditionalDelete(_)
+            if call.unrestricted().is_err() =>
+        {
+            call.allowed()?;
+            return Ok(false);
+        }
+        _ => call.allowed()?,
+    }
+    Ok(true)
 }
 
 /// A deletion of what was not there.

@@ -4,6 +4,7 @@
 //! (`admission`). What a request means is decided here; who is asking was decided before, and
 //! whether it may, both sides judge by the contract. Resource state is the database's.
 
+mod access;
 mod admission;
 mod base;
 mod bundle;
@@ -47,21 +48,23 @@ pub use validation::{
     PackagesError, Policy, PolicyRule, RequiredProfile, Validation, WritePolicy, list as packages,
 };
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use contract::{ChannelSecret, Clock, Ids, TenantName};
 use database::Database;
+use fhir_core::ResourceType;
 
 /// What every request is answered from.
 pub(crate) struct Server {
     pub(crate) base: PublicBase,
     pub(crate) limits: Limits,
+    /// Types that whoever sees a patient's compartment sees whole.
+    pub(crate) shared_types: BTreeSet<ResourceType>,
     pub(crate) holding: Arc<holding::Holding>,
     pub(crate) denials: Arc<Denials>,
     pub(crate) large: large::Turns,
     pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
-    pub(crate) terminologies: BTreeMap<TenantName, terminology::Definitions>,
     pub(crate) validations: BTreeMap<TenantName, Arc<Validation>>,
     pub(crate) secret: ChannelSecret,
     pub(crate) page_key: PageKey,

@@ -45,7 +45,7 @@ pub(crate) fn required(
 }
 
 /// What a reference names on this server; what lies elsewhere, nobody here can judge.
-fn local(base: &PublicBase, text: &str) -> Option<(ResourceType, ResourceId)> {
+pub(crate) fn local(base: &PublicBase, text: &str) -> Option<(ResourceType, ResourceId)> {
     match Reference::parse(base.relative(text)?).ok()? {
         Reference::Relative(target) => Some((target.resource_type, target.id)),
         _ => None,

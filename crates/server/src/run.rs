@@ -102,17 +102,11 @@ pub async fn run(
         base: config.public_base,
         limits: config.limits,
         denials: config.denials,
+        shared_types: config.shared_types,
         holding: Holding::new(
             config.limits.held_bytes,
             Pace { grace: config.limits.body_grace, rate: config.limits.body_rate },
         ),
-        terminologies: databases
-            .iter()
-            .map(|(tenant, database)| {
-                let version = database.schema().fhir_version();
-                (tenant.clone(), crate::terminology::Definitions::of(version))
-            })
-            .collect(),
         validations,
         large: Turns::new(),
         databases,

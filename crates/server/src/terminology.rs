@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use contract::{Decision, Instance, Interaction};
+use contract::Interaction;
 use database::{
     Database, FhirVersion, HistoryOrder, ReadError, Snapshot, T, VersionEntry, Visibility, places,
 };
@@ -13,7 +13,9 @@ use fhir_core::json::Document;
 use fhir_core::{ResourceId, ResourceType};
 use fhir_terminology::{Entry, Kind, Layer, Terminology};
 
+use crate::access::{Reach, any, reach};
 use crate::call::Call;
+use crate::validation::Validation;
 
 /// Versions that are read from the log at a time.
 const PAGE: usize = 500;
@@ -97,23 +99,28 @@ impl State {
 /// # Errors
 /// [`ReadError`] when the log cannot be read.
 pub(crate) async fn current(call: &Call<'_>) -> Result<Arc<State>, ReadError> {
-    let definitions = call
-        .server
-        .terminologies
-        .get(&call.grant.tenant)
-        .expect("every tenant with a database has its definitions");
-    let packages = call.server.validations[&call.grant.tenant].current();
+    of(&call.server.validations[&call.grant.tenant], call.database).await
+}
+
+/// The definitions of a tenant as of now.
+///
+/// # Errors
+/// [`ReadError`] when the log cannot be read.
+pub(crate) async fn of(
+    validation: &Validation,
+    database: &Database,
+) -> Result<Arc<State>, ReadError> {
+    let packages = validation.current();
     let packages = packages.as_ref().and_then(|packages| packages.terminology.as_ref());
-    definitions.follow(call.database, packages).await
+    validation.terminology.follow(database, packages).await
 }
 
 /// Whether the caller may read the tenant's own resources of this kind: others' definitions do
 /// not count for whoever may not see them.
 pub(crate) fn sees(call: &Call<'_>, kind: Kind) -> bool {
     let of = ResourceType::new(kind.as_str()).expect("the kinds are names of types");
-    let id: ResourceId = "any".parse().expect("it has the form of an id");
-    let read = Interaction::Read(Instance { resource_type: of, id });
-    matches!(contract::decide(call.grant, &read), Decision::Allow)
+    let read = Interaction::Read(any(&of));
+    matches!(reach(call, &read, &of), Ok(Reach::Whole))
 }
 
 /// What lies below the tenant's own resources. Packages are for everybody to read.

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use contract::{Clause, Restriction, Types};
 use database::{
     Action, Body, Change, Database, DeriveFromBody, Expect, IndexedBy, Method, Options, Purge,
-    PurgeError, Sealing, Snapshot, Store, T, Transaction, Visibility,
+    PurgeError, Sealing, Seen, Snapshot, Store, T, Transaction, Visibility,
 };
 use fhir_core::json::{Document, Replacements};
 use fhir_core::{Clock, Ids, Instant, Resource, ResourceId, ResourceType};
@@ -97,18 +96,13 @@ fn tenant() -> TenantText {
     TenantText::new("clinic").expect("a tenant's name")
 }
 
-/// Who may see some patients and nothing else.
+/// Who may see what stands in the compartments of some patients.
 pub(super) fn of_patients(chance: &mut Chance) -> Visibility {
-    let clause = |id: &str| Clause {
-        types: Types::All,
-        within: format!("compartment(Patient/{id})").parse().expect("a compartment"),
-        filter: None,
-        without_labels: Vec::new(),
-    };
-    let clauses = (0..2).map(|_| clause(chance.one(&["a", "b", "c", "own-1"])));
-    let restriction = Restriction { clauses: clauses.collect() };
-    let patient = "Patient".parse().expect("a type's name");
-    Visibility::within(&restriction, &patient).expect("it is enforced")
+    let patients: Vec<ResourceId> =
+        (0..2).map(|_| chance.one(&["a", "b", "c", "own-1"]).parse().expect("an id")).collect();
+    let types = TYPES.iter().map(|of| of.parse::<ResourceType>().expect("a type's name"));
+    let parts = types.map(|of| (of, vec![Seen::within_patients(patients.iter().cloned())]));
+    Visibility::of_parts(parts.collect())
 }
 
 impl World {

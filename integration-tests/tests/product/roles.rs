@@ -47,8 +47,7 @@ async fn each_role_does_what_it_says_and_no_more(deployment: Deployment) {
     for role in ["clinician", "system", "reader", "admin"] {
         let _ = check(by(role), all).await;
     }
-    let front_desk =
-        [("/Patient/own", 200), (clinical, 403), ("/Slot", 200), ("/Condition", 403)];
+    let front_desk = [("/Patient/own", 200), (clinical, 403), ("/Slot", 200), ("/Condition", 403)];
     let front_desk = check(by("front-desk"), front_desk).await;
     assert_eq!(front_desk.put("/Patient/own", PATIENT).await.status, 200);
     assert_eq!(front_desk.delete("/Patient/own").await.status, 403);

@@ -12,7 +12,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,9 +21,11 @@ use store::keys::{Keyring, UnsealError};
 use store::{ContentHash, TenantText};
 
 /// What a file begins with: that it is one, and of which form.
-const MAGIC: &[u8; 8] = b"HGINDEX\x01";
+const MAGIC: &[u8; 8] = b"HGINDEX\x02";
 const HEADER: usize = 34;
-const CHECK: usize = 16;
+pub(super) const CHECK: usize = 16;
+/// How many bytes the lengths before a piece have.
+const LENGTHS: u64 = 8;
 /// A piece has no more bytes, before and after it is compressed.
 const MOST_BYTES: usize = 64 << 20;
 const LEVEL: i32 = 1;
@@ -55,6 +57,48 @@ pub(super) struct Written {
     pub(super) hash: [u8; 32],
 }
 
+/// A piece within its file, so that it is found alone and no other passes for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PiecePlace {
+    /// Where what is stored begins.
+    pub(super) offset: u64,
+    /// Which of the file's pieces it is.
+    pub(super) number: u64,
+    pub(super) stored: u32,
+    pub(super) before: u32,
+    pub(super) check: [u8; CHECK],
+}
+
+impl PiecePlace {
+    pub(super) fn put(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.offset.to_le_bytes());
+        bytes.extend_from_slice(&self.number.to_le_bytes());
+        bytes.extend_from_slice(&self.stored.to_le_bytes());
+        bytes.extend_from_slice(&self.before.to_le_bytes());
+        bytes.extend_from_slice(&self.check);
+    }
+
+    /// Takes off what [`PiecePlace::put`] wrote; none where it is not there.
+    pub(super) fn take(rest: &mut &[u8]) -> Option<Self> {
+        let mut bytes = *rest;
+        let place = Self {
+            offset: u64::from_le_bytes(first(&mut bytes)?),
+            number: u64::from_le_bytes(first(&mut bytes)?),
+            stored: u32::from_le_bytes(first(&mut bytes)?),
+            before: u32::from_le_bytes(first(&mut bytes)?),
+            check: first(&mut bytes)?,
+        };
+        *rest = bytes;
+        Some(place)
+    }
+}
+
+fn first<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(*first)
+}
+
 /// Why a file is not used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unusable {
@@ -66,6 +110,9 @@ pub(super) enum Unusable {
     Sealed,
     #[error("it says what no index can say: {0}")]
     Content(#[from] Damaged),
+    /// What it says of keys cannot be read.
+    #[error("{0}")]
+    Keys(String),
     #[error("{0}")]
     Other(&'static str),
 }
@@ -86,7 +133,12 @@ impl Place {
     /// The next piece's place, as bytes.
     fn next(&mut self, lengths: &[u8]) -> Vec<u8> {
         self.number += 1;
-        [&self.of[..], &self.number.to_le_bytes(), lengths].concat()
+        self.of(self.number, lengths)
+    }
+
+    /// The place of the piece with a number, as bytes.
+    fn of(&self, number: u64, lengths: &[u8]) -> Vec<u8> {
+        [&self.of[..], &number.to_le_bytes(), lengths].concat()
     }
 }
 
@@ -134,7 +186,7 @@ impl<'s> Writer<'s> {
     }
 
     /// Adds a piece.
-    pub(super) fn piece(&mut self, piece: &[u8]) -> io::Result<()> {
+    pub(super) fn piece(&mut self, piece: &[u8]) -> io::Result<PiecePlace> {
         if piece.len() > MOST_BYTES {
             return Err(io::Error::other("a piece of the search index is too large"));
         }
@@ -147,25 +199,27 @@ impl<'s> Writer<'s> {
                 .map_err(|_| io::Error::other("the key of the search index was destroyed"))?,
             None => packed,
         };
-        self.write(&place, before, &stored)?;
+        let (offset, number) = (self.bytes + LENGTHS, self.place.number);
+        let check = self.write(&place, before, &stored)?;
         // So that its end, which cannot be broken off, does not wait for all of it.
         if self.bytes - self.synced >= SYNCED_AT_ONCE {
             self.file.flush()?;
             self.file.get_ref().sync_data()?;
             self.synced = self.bytes;
         }
-        Ok(())
+        let (stored, before) = (length(stored.len()), length(piece.len()));
+        Ok(PiecePlace { offset, number, stored, before, check })
     }
 
-    fn write(&mut self, place: &[u8], before: [u8; 4], stored: &[u8]) -> io::Result<()> {
+    fn write(&mut self, place: &[u8], before: [u8; 4], stored: &[u8]) -> io::Result<[u8; CHECK]> {
         let check = check(place, stored);
         self.file.write_all(&length(stored.len()).to_le_bytes())?;
         self.file.write_all(&before)?;
         self.file.write_all(stored)?;
         self.file.write_all(&check)?;
         self.checks.extend_from_slice(&check);
-        self.bytes += (8 + stored.len() + CHECK) as u64;
-        Ok(())
+        self.bytes += LENGTHS + (stored.len() + CHECK) as u64;
+        Ok(check)
     }
 
     /// Ends it: it is durable then, though not its name.
@@ -217,15 +271,7 @@ fn read_from(
     (kind, number): (Kind, u64),
     take: &mut dyn FnMut(&[u8]) -> Result<(), Unusable>,
 ) -> Result<Written, Unusable> {
-    let mut found = [0; HEADER];
-    exactly(&mut file, &mut found)?;
-    if !found.starts_with(MAGIC) {
-        return Err(Unusable::Harmed("it is of no form that this version reads"));
-    }
-    if found[..] != header(seal, kind, number) {
-        return Err(Unusable::Harmed("it is another file, or sealed with another key"));
-    }
-    let mut place = Place::new(&seal.tenant, &found);
+    let mut place = begun(&mut file, seal, (kind, number))?;
     let mut checks = Vec::new();
     checked(&mut file, &place.next(&[]), &[], &mut checks)?;
     loop {
@@ -243,25 +289,135 @@ fn read_from(
         if stored == 0 {
             break;
         }
-        if let Some((keys, name)) = &seal.keys {
-            piece = match keys.unseal(keys.of_derived(name), &place, &piece) {
-                Ok(piece) => piece,
-                Err(UnsealError::KeyDestroyed | UnsealError::Altered) => {
-                    return Err(Unusable::Sealed);
-                }
-            };
-        }
-        let piece = zstd::bulk::decompress(&piece, before)?;
-        if piece.len() != before {
-            return Err(Unusable::Harmed("a piece is of another length"));
-        }
-        take(&piece)?;
+        take(&opened(seal, &place, piece, before)?)?;
     }
     if file.read(&mut [0])? > 0 {
         return Err(Unusable::Harmed("something follows its end"));
     }
     let ContentHash(hash) = ContentHash::of(&checks);
     Ok(Written { number, bytes, hash })
+}
+
+/// Where the pieces of a file are, whose header is as it should be.
+fn begun(
+    file: &mut impl Read,
+    seal: &Seal,
+    (kind, number): (Kind, u64),
+) -> Result<Place, Unusable> {
+    let mut found = [0; HEADER];
+    exactly(file, &mut found)?;
+    if !found.starts_with(MAGIC) {
+        return Err(Unusable::Harmed("it is of no form that this version reads"));
+    }
+    if found[..] != header(seal, kind, number) {
+        return Err(Unusable::Harmed("it is another file, or sealed with another key"));
+    }
+    Ok(Place::new(&seal.tenant, &found))
+}
+
+/// What a piece was before it was stored.
+fn opened(seal: &Seal, place: &[u8], stored: Vec<u8>, before: usize) -> Result<Vec<u8>, Unusable> {
+    let packed = match &seal.keys {
+        None => stored,
+        Some((keys, name)) => match keys.unseal(keys.of_derived(name), place, &stored) {
+            Ok(packed) => packed,
+            Err(UnsealError::KeyDestroyed | UnsealError::Altered) => return Err(Unusable::Sealed),
+        },
+    };
+    let piece = zstd::bulk::decompress(&packed, before)?;
+    if piece.len() == before {
+        Ok(piece)
+    } else {
+        Err(Unusable::Harmed("a piece is of another length"))
+    }
+}
+
+/// A file whose pieces are read one by one, wherever they stand. It stays readable when its name
+/// is gone, as long as its key is there.
+pub(super) struct PlacedFile {
+    file: File,
+    seal: Seal,
+    place: Place,
+    bytes: u64,
+}
+
+impl PlacedFile {
+    /// Opens one of so many bytes.
+    pub(super) fn open(
+        path: &Path,
+        seal: &Seal,
+        of: (Kind, u64),
+        bytes: u64,
+    ) -> Result<Self, Unusable> {
+        let mut file = File::open(path)?;
+        if file.metadata()?.len() != bytes {
+            return Err(Unusable::Harmed("it is of another length"));
+        }
+        let place = begun(&mut file, seal, of)?;
+        Ok(Self { file, seal: seal.clone(), place, bytes })
+    }
+
+    /// Reads a piece, if it is the one that was written there.
+    pub(super) fn piece(&self, of: &PiecePlace) -> Result<Vec<u8>, Unusable> {
+        let (stored, before) = (of.stored as usize, of.before as usize);
+        let too_large = u64::from(of.stored) > self.bytes || before > MOST_BYTES;
+        if too_large {
+            return Err(Unusable::Harmed("a piece is too large"));
+        }
+        let mut piece = vec![0; stored];
+        self.at(of.offset, &mut piece)?;
+        let place = self.place.of(of.number, &of.before.to_le_bytes());
+        if check(&place, &piece) != of.check {
+            return Err(Unusable::Harmed("a checksum does not match"));
+        }
+        opened(&self.seal, &place, piece, before)
+    }
+
+    fn at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Unusable> {
+        self.file.read_exact_at(bytes, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Unusable::Harmed("it ends too soon"),
+            _ => Unusable::Io(error),
+        })
+    }
+
+    /// As [`Written::hash`], where these are all pieces of the file, in order: what stands between
+    /// and behind them is looked at here.
+    pub(super) fn hash_with<'p>(
+        &self,
+        pieces: impl Iterator<Item = &'p PiecePlace>,
+    ) -> Result<[u8; 32], Unusable> {
+        let beside = Unusable::Harmed("pieces do not follow one another");
+        let mut end = HEADER as u64;
+        let mut number = 1;
+        let mut checks = check(&self.place.of(number, &[]), &[]).to_vec();
+        let mut found = vec![0; CHECK];
+        self.at(end, &mut found)?;
+        end += CHECK as u64;
+        for piece in pieces {
+            number += 1;
+            if piece.number != number || piece.offset != end + LENGTHS {
+                return Err(beside);
+            }
+            checks.extend_from_slice(&piece.check);
+            end = piece.offset.saturating_add(u64::from(piece.stored) + CHECK as u64);
+        }
+        let place = self.place.of(number + 1, &[0; 4]);
+        let mut last = vec![0; LENGTHS as usize + CHECK];
+        self.at(end, &mut last)?;
+        let ends = [&[0; LENGTHS as usize][..], &check(&place, &[])].concat();
+        if found != checks || last != ends || end + last.len() as u64 != self.bytes {
+            return Err(beside);
+        }
+        checks.extend_from_slice(&check(&place, &[]));
+        let ContentHash(hash) = ContentHash::of(&checks);
+        Ok(hash)
+    }
+}
+
+impl std::fmt::Debug for PlacedFile {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("PlacedFile").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
 }
 
 fn exactly(file: &mut impl Read, bytes: &mut [u8]) -> Result<(), Unusable> {

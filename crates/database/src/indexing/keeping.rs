@@ -13,14 +13,17 @@ use std::time::Duration;
 
 use fhir_core::Instant;
 use parking_lot::Mutex;
-use search_index::{CONTENT_VERSION, Checkpoint, Index, SavedSegment, SavedState, SegmentIdentity};
+use search_index::{
+    CONTENT_VERSION, Checkpoint, Index, SavedState, SegmentIdentity, SettledSegment,
+};
 use store::keys::Keyring;
 use store::{ContentHash, HistoryOrder, Place, T, TenantText};
 
 use super::IndexedBy;
-use super::file::{self, Kind, Seal, Unusable, Writer, Written};
-use super::folder::KeptIndex;
+use super::file::{self, Kind, PiecePlace, Seal, Unusable, Writer, Written};
+use super::folder::{self, KeptIndex};
 use super::manifest::{Manifest, Names};
+use super::segment_file::{self, SegmentFile};
 use crate::Snapshot;
 
 /// With so many files of names one is made of them.
@@ -46,8 +49,23 @@ pub(crate) struct Keeping {
 struct Kept {
     key: Option<[u8; 16]>,
     manifest: Manifest,
-    /// Those of its segments that the index has.
-    segments: Vec<SegmentIdentity>,
+    /// Segments that the index has, or has had a moment ago, and their files; also those that no
+    /// manifest names yet.
+    segments: Vec<(SegmentIdentity, SegmentFile)>,
+}
+
+impl Kept {
+    /// The names of the files that stay.
+    fn files(&self) -> Vec<String> {
+        // One that was written has counted itself, too.
+        let named = match self.manifest.next {
+            0 => Vec::new(),
+            _ => self.manifest.files().collect(),
+        };
+        let alive = self.segments.iter().filter(|(segment, _)| segment.is_alive());
+        let alive = alive.map(|(_, it)| folder::name_of(Kind::Segment, it.file.number));
+        named.into_iter().chain(alive).collect()
+    }
 }
 
 /// A manifest that was read, and the state in it.
@@ -65,6 +83,9 @@ pub(crate) enum Outcome {
     Nothing,
 }
 
+/// What a resource is put into the compartments of, by a name that changes with it.
+const COMPARTMENTS: &str = "patients, security contexts, authors";
+
 /// By what an index is, as a hash: whatever changes what it says of a resource, and who was purged.
 fn basis(by: &IndexedBy, fhir_version: &str, keys: Option<&Keyring>) -> [u8; 32] {
     let mut bytes = Vec::new();
@@ -74,11 +95,16 @@ fn basis(by: &IndexedBy, fhir_version: &str, keys: Option<&Keyring>) -> [u8; 32]
     };
     put(env!("CARGO_PKG_VERSION"));
     put(&CONTENT_VERSION.to_string());
+    put(COMPARTMENTS);
     put(fhir_version);
     put(&by.base);
     put(&format!("{:?}", by.zone));
     for package in by.extractor.definitions().packages() {
         put(&package.to_string());
+    }
+    // One may come back under its name and version with other value sets.
+    for digest in by.extractor.definitions().digests() {
+        put(&format!("{digest:?}"));
     }
     for parameter in by.extractor.parameters().all() {
         put(&parameter.resource_type);
@@ -162,7 +188,8 @@ impl Keeping {
         match self.read_manifest() {
             Ok(Some(opened)) => {
                 // What was being written when the process ended.
-                self.warn_of(self.keep_only(&opened.manifest));
+                let manifest = opened.manifest.clone();
+                self.warn_of(self.keep_only(&Kept { manifest, ..Kept::default() }));
                 Some(opened)
             }
             Ok(None) => {
@@ -186,7 +213,8 @@ impl Keeping {
         self.throw_away();
     }
 
-    fn throw_away(&self) {
+    /// Destroys the keys of all files there are, and removes them.
+    pub(super) fn throw_away(&self) {
         self.warn_of(self.clear(&mut self.kept.lock()));
     }
 
@@ -202,16 +230,12 @@ impl Keeping {
     /// Destroys the keys of all files there are, and removes them.
     fn clear(&self, kept: &mut Kept) -> io::Result<()> {
         *kept = Kept::default();
-        self.keep_only(&kept.manifest)
+        self.keep_only(kept)
     }
 
-    /// Removes what a manifest does not name, with keys that nothing that it names has.
-    fn keep_only(&self, manifest: &Manifest) -> io::Result<()> {
-        // One that was written has counted itself, too.
-        let names: Vec<String> = match manifest.next {
-            0 => Vec::new(),
-            _ => manifest.files().collect(),
-        };
+    /// Removes all other files, with keys that none of these has.
+    fn keep_only(&self, kept: &Kept) -> io::Result<()> {
+        let names = kept.files();
         self.in_turn(|| Ok(self.of.keep_only(&names, self.keys.as_deref())?))
     }
 
@@ -268,6 +292,8 @@ impl Keeping {
             // It is as good as before.
             Err(_) if stop.load(Ordering::Acquire) => None,
             Err(why) => {
+                // Also of what could be read before that.
+                index.forget_all();
                 self.refuse(&why);
                 None
             }
@@ -307,20 +333,19 @@ impl Keeping {
             read(Kind::Names, &names.file, &mut |piece| Ok(state.names_piece(piece)?))?;
         }
         let mut segments = Vec::new();
-        for written in &manifest.segments {
-            let mut segment = SavedSegment::default();
-            read(Kind::Segment, written, &mut |piece| Ok(segment.piece(piece)?))?;
-            segments.push(segment);
+        for of in &manifest.segments {
+            let path = self.of.path(Kind::Segment, of.file.number);
+            segments.push(segment_file::open(&path, &seal, of, &mut || stopped())?);
         }
         let segments = index.restore(state, segments)?;
+        // As much as there is room for, so that searches need not.
+        if index.load(&|| stop.load(Ordering::Acquire)).is_err() {
+            return Err(Unusable::Keys(index.harm().unwrap_or_default()));
+        }
         let key = self.keys.as_ref().and(seal.keys.map(|(_, name)| name));
+        let segments = segments.into_iter().zip(manifest.segments.iter().copied()).collect();
         *self.kept.lock() = Kept { key, manifest, segments };
         Ok((t, instant))
-    }
-
-    /// About how many bytes of the index's segments are not on the disk.
-    pub(crate) fn unwritten(&self, index: &Index) -> usize {
-        index.bytes_beside(&self.kept.lock().segments)
     }
 
     /// Writes what there is of the index by now and is not on the disk.
@@ -331,12 +356,7 @@ impl Keeping {
         stop: &AtomicBool,
     ) -> io::Result<Outcome> {
         let mut kept = self.kept.lock();
-        let key = self.keys.as_ref().zip(kept.key);
-        let is_lost = key.is_some_and(|(keys, name)| keys.is_destroyed(keys.of_derived(&name)));
-        if kept.manifest.next == 0 || is_lost {
-            // Nothing that is there is its own; the key of it would not be found again.
-            self.clear(&mut kept)?;
-        }
+        self.begin(&mut kept)?;
         let Some(checkpoint) = index.checkpoint(stop) else { return Ok(Outcome::Nothing) };
         if checkpoint.t() == T::ZERO {
             return Ok(Outcome::Nothing);
@@ -346,8 +366,69 @@ impl Keeping {
         };
         let written = self.write_checkpoint(&mut kept, index, &checkpoint, &all, stop);
         // Also what is left of files when it failed.
-        let removed = self.keep_only(&kept.manifest);
+        let removed = self.keep_only(&kept);
         written.and_then(|outcome| removed.map(|()| outcome))
+    }
+
+    /// Writes the settled segments that are not on the disk, so that they need not stay in memory:
+    /// no manifest names them yet. Says how many bytes were written.
+    pub(crate) fn write_segments(&self, index: &Index, stop: &AtomicBool) -> io::Result<u64> {
+        let mut kept = self.kept.lock();
+        self.begin(&mut kept)?;
+        let mut bytes = 0;
+        for segment in index.segments().iter().filter(|it| !it.is_kept()) {
+            bytes += self.write_segment(&mut kept, index, segment, stop)?.file.bytes;
+        }
+        // Those that were merged into others.
+        self.keep_only(&kept)?;
+        Ok(bytes)
+    }
+
+    /// Before something is written.
+    fn begin(&self, kept: &mut Kept) -> io::Result<()> {
+        let key = self.keys.as_ref().zip(kept.key);
+        let is_lost = key.is_some_and(|(keys, name)| keys.is_destroyed(keys.of_derived(&name)));
+        if kept.manifest.next == 0 || is_lost {
+            // Nothing that is there is its own; the key of it would not be found again.
+            self.clear(kept)?;
+        }
+        if kept.key.is_none() {
+            kept.key = self.keys.as_ref().map(|keys| keys.name_of_derived());
+        }
+        let named = kept.manifest.segments.clone();
+        kept.segments.retain(|(segment, file)| segment.is_alive() || named.contains(file));
+        Ok(())
+    }
+
+    /// The file of a segment, which is written if there is none. The keys of the segment are read
+    /// from there from then on.
+    fn write_segment(
+        &self,
+        kept: &mut Kept,
+        index: &Index,
+        segment: &SettledSegment,
+        stop: &AtomicBool,
+    ) -> io::Result<SegmentFile> {
+        let identity = segment.identity();
+        if let Some((_, file)) = kept.segments.iter().find(|(known, _)| *known == identity) {
+            return Ok(*file);
+        }
+        self.of.make()?;
+        let seal = self.seal(kept.key.unwrap_or_default());
+        kept.manifest.next += 1;
+        let number = kept.manifest.next;
+        let mut directory = None;
+        let file = self.write_file(&seal, (Kind::Segment, number), stop, &mut |sink| {
+            directory = Some(segment_file::write(segment, sink)?);
+            Ok(())
+        })?;
+        let directory = directory.ok_or_else(|| io::Error::other("a segment has no directory"))?;
+        let written = SegmentFile { file, directory };
+        let path = self.of.path(Kind::Segment, number);
+        let source = segment_file::reopen(&path, &seal, &written).map_err(io::Error::other)?;
+        segment.keep_in(source, index);
+        kept.segments.push((identity, written));
+        Ok(written)
     }
 
     fn write_checkpoint(
@@ -358,38 +439,30 @@ impl Keeping {
         all: &Snapshot,
         stop: &AtomicBool,
     ) -> io::Result<Outcome> {
-        self.of.require_room(index.bytes_beside(&kept.segments))?;
+        self.of.require_room(index.unkept_bytes())?;
         let witness = witness(all, checkpoint.t()).map_err(io::Error::other)?;
-        let name = kept.key.or_else(|| self.keys.as_ref().map(|keys| keys.name_of_derived()));
-        let seal = self.seal(name.unwrap_or_default());
+        let seal = self.seal(kept.key.unwrap_or_default());
+        let mut written = 0;
+        let mut segments = Vec::new();
+        for segment in checkpoint.segments() {
+            let is_kept = segment.is_kept();
+            let file = self.write_segment(kept, index, &segment, stop)?;
+            written += if is_kept { 0 } else { file.file.bytes };
+            segments.push(file);
+        }
         let mut manifest = Manifest {
             basis: self.basis,
             witness,
             next: kept.manifest.next,
             names: kept.manifest.names.clone(),
-            segments: Vec::new(),
+            segments,
         };
         self.of.make()?;
-        let mut written = 0;
         let mut of = |kind, number, write: &mut dyn FnMut(&mut Pieces<'_>) -> io::Result<()>| {
             let file = self.write_file(&seal, (kind, number), stop, write)?;
             written += file.bytes;
             io::Result::Ok(file)
         };
-        let mut segments = Vec::new();
-        for (at, segment) in checkpoint.segments().enumerate() {
-            let known = kept.segments.iter().position(|known| *known == segment);
-            let file = match known.and_then(|at| kept.manifest.segments.get(at)) {
-                Some(file) => *file,
-                None => {
-                    manifest.next += 1;
-                    let write = &mut |sink: &mut Pieces<'_>| checkpoint.write_segment(at, sink);
-                    of(Kind::Segment, manifest.next, write)?
-                }
-            };
-            manifest.segments.push(file);
-            segments.push(segment);
-        }
         if manifest.names.len() >= MOST_NAME_FILES {
             manifest.names.clear();
         }
@@ -397,16 +470,18 @@ impl Keeping {
         if from < checkpoint.names() {
             manifest.next += 1;
             let end = checkpoint.names();
-            let write = &mut |sink: &mut Pieces<'_>| index.write_names(from..end, sink);
+            let write = &mut |sink: &mut Pieces<'_>| {
+                index.write_names(from..end, &mut |piece| sink(piece).map(drop))
+            };
             let file = of(Kind::Names, manifest.next, write)?;
             manifest.names.push(Names { file, end });
         }
         manifest.next += 1;
         of(Kind::Manifest, 0, &mut |sink| {
             sink(&manifest.encode())?;
-            checkpoint.write_state(index, sink)
+            checkpoint.write_state(index, &mut |piece| sink(piece).map(drop))
         })?;
-        *kept = Kept { key: name, manifest, segments };
+        kept.manifest = manifest;
         Ok(Outcome::Written(checkpoint.t(), written))
     }
 
@@ -443,4 +518,4 @@ impl Keeping {
 }
 
 /// Takes pieces.
-type Pieces<'p> = dyn FnMut(&[u8]) -> io::Result<()> + 'p;
+type Pieces<'p> = dyn FnMut(&[u8]) -> io::Result<PiecePlace> + 'p;

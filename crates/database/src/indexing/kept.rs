@@ -18,10 +18,15 @@ pub struct IndexState {
     pub documents: u64,
     /// About how many bytes of memory it takes.
     pub bytes: usize,
-    /// How many it may take before the log says that it takes more.
+    /// How many of those are keys and orders of documents, which are read again from the disk when
+    /// they have left the memory.
+    pub held: usize,
+    /// How many bytes those may take.
     pub budget: usize,
-    /// Whether it took more when that was last looked at.
-    pub is_over_budget: bool,
+    /// How often keys of one view of a parameter were read from the disk.
+    pub loaded: u64,
+    /// How often such keys, or an order, left the memory.
+    pub evicted: u64,
     /// Whether it has all that is visible, so that searches are answered from it.
     pub has_caught_up: bool,
     /// Up to which position it was read from the disk when it began.
@@ -34,6 +39,8 @@ const DOCUMENTS_BETWEEN: u64 = 50_000;
 const BYTES_BETWEEN: usize = 256 << 20;
 /// After so many documents more those bytes are counted again.
 const DOCUMENTS_BETWEEN_LOOKS: u64 = 4096;
+/// Of what keys and orders may take, one part in so many is not written down at most.
+const UNWRITTEN_SHARE: usize = 8;
 /// When it could not be written it is tried again after so many rounds, which take up to a second.
 const ROUNDS_BETWEEN: u32 = 60;
 /// At the end of a database it is written for so long at most: the log has all of it.
@@ -58,8 +65,10 @@ impl Indexing {
         IndexState {
             documents: size.documents,
             bytes: size.bytes,
-            budget: self.budget.bytes,
-            is_over_budget: self.budget.is_passed(),
+            held: size.held,
+            budget: self.budget,
+            loaded: size.loaded,
+            evicted: size.evicted,
             has_caught_up: self.has_caught_up(),
             restored: *self.restored.lock(),
         }
@@ -79,7 +88,60 @@ impl Indexing {
 
     /// About how many bytes of segments are not kept, and should be.
     fn unwritten(&self) -> usize {
-        self.keeping.as_ref().map_or(0, |keeping| keeping.unwritten(&self.index))
+        self.keeping.as_ref().map_or(0, |_| self.index.unkept_bytes())
+    }
+
+    /// Writes segments down where they take more memory than they may, so that they need not.
+    pub(super) fn make_room(&self) {
+        let Some(keeping) = self.keeping.as_ref().filter(|it| it.is_its_turn()) else { return };
+        let is_much = || self.index.unkept_bytes() >= self.budget / UNWRITTEN_SHARE;
+        if !self.index.is_over_budget() || !is_much() {
+            return;
+        }
+        match keeping.write_segments(&self.index, &self.stop) {
+            Ok(bytes) => {
+                self.cannot_make_room.store(false, Ordering::Release);
+                tracing::debug!(bytes, "segments of the search index were written down");
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if self.cannot_make_room.swap(true, Ordering::AcqRel) => {
+                tracing::debug!(%error, "the search index still takes more memory than it may");
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(
+                    error,
+                    "the search index takes more memory than it may: it cannot be written to the \
+                     disk"
+                );
+            }
+        }
+    }
+
+    /// Begins anew where something of it cannot be read from the disk any more. Until it has read
+    /// the log, searches look at the resources. Whether it does.
+    pub(super) fn begin_anew_if_harmed(&self) -> bool {
+        if !self.index.may_be_harmed() {
+            return false;
+        }
+        let Some(why) = self.index.harm() else { return false };
+        tracing::error!(
+            why,
+            "the search index cannot be read from the disk: it is built from the log"
+        );
+        {
+            // Nothing is applied meanwhile.
+            let mut behind = self.behind.lock();
+            self.has_caught_up.store(false, Ordering::Release);
+            self.index.forget_all();
+            *self.restored.lock() = None;
+            self.last.store(i64::MIN, Ordering::Release);
+            behind.get_or_insert_default();
+        }
+        if let Some(keeping) = &self.keeping {
+            keeping.throw_away();
+        }
+        true
     }
 
     /// Writes it down when its database is closed, unless that takes too long.

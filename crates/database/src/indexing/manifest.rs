@@ -1,6 +1,7 @@
 //! Which files of a kept index belong together.
 
-use super::file::{Kind, Unusable, Written};
+use super::file::{Kind, PiecePlace, Unusable, Written};
+use super::segment_file::SegmentFile;
 
 /// Files of names are not more.
 const MOST_FILES: usize = 100_000;
@@ -15,7 +16,7 @@ pub(super) struct Manifest {
     /// The greatest number that a file has had.
     pub(super) next: u64,
     pub(super) names: Vec<Names>,
-    pub(super) segments: Vec<Written>,
+    pub(super) segments: Vec<SegmentFile>,
 }
 
 /// A file of names.
@@ -30,7 +31,7 @@ impl Manifest {
     /// The names of all files, its own too.
     pub(super) fn files(&self) -> impl Iterator<Item = String> + '_ {
         let names = self.names.iter().map(|names| (Kind::Names, names.file.number));
-        let segments = self.segments.iter().map(|file| (Kind::Segment, file.number));
+        let segments = self.segments.iter().map(|it| (Kind::Segment, it.file.number));
         let all = names.chain(segments).chain([(Kind::Manifest, 0)]);
         all.map(|(kind, number)| super::folder::name_of(kind, number))
     }
@@ -48,8 +49,9 @@ impl Manifest {
             put(&mut bytes, file);
             bytes.extend_from_slice(&end.to_le_bytes());
         }
-        for file in &self.segments {
+        for SegmentFile { file, directory } in &self.segments {
             put(&mut bytes, file);
+            directory.put(&mut bytes);
         }
         bytes
     }
@@ -80,7 +82,9 @@ impl Manifest {
             manifest.names.push(Names { file, end: u32::from_le_bytes(array(&mut rest)?) });
         }
         for _ in 0..segments {
-            manifest.segments.push(take(&mut rest)?);
+            let file = take(&mut rest)?;
+            let directory = PiecePlace::take(&mut rest).ok_or(ENDS)?;
+            manifest.segments.push(SegmentFile { file, directory });
         }
         if rest.is_empty() { Ok(manifest) } else { Err(ENDS) }
     }
@@ -112,12 +116,14 @@ mod tests {
     #[test]
     fn a_manifest_comes_back_and_nothing_that_was_cut_does() {
         let file = |number| Written { number, bytes: 70, hash: [number as u8; 32] };
+        let directory = PiecePlace { offset: 50, number: 3, stored: 9, before: 20, check: [8; 16] };
+        let segment = |number| SegmentFile { file: file(number), directory };
         let manifest = Manifest {
             basis: [9; 32],
             witness: b"7 0 Patient/1/1".to_vec(),
             next: 12,
             names: vec![Names { file: file(3), end: 5 }],
-            segments: vec![file(1), file(12)],
+            segments: vec![segment(1), segment(12)],
         };
         let bytes = manifest.encode();
         assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);

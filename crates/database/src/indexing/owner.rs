@@ -29,29 +29,33 @@ impl Database {
     /// it has read the log, the one that there is answers what asks by parameters that both have,
     /// unless they are of other packages.
     ///
+    /// However often they change while the next index is made, that one is made to its end, and
+    /// then one by the newest: so nothing is read of the log for those between.
+    ///
     /// # Errors
     /// As [`Database::index_by`].
     pub fn index_with(&self, extractor: &Arc<Extractor<'static>>) -> io::Result<()> {
         let mut indexers = self.indexers.lock();
+        if self.shared.changes_back(extractor) {
+            return Ok(());
+        }
         let Indexes { current, next } = self.shared.indexes();
+        let queued = self.shared.queued_index.lock().clone();
         // Also where there is none to search, as the thread of the current one ended by a panic.
-        let Some(newest) = next.as_ref().or(current.as_ref()) else { return Ok(()) };
-        if current.as_ref().is_some_and(|current| current.is_by(extractor)) {
-            // It was changed back.
-            if let Some(next) = self.shared.put_index(Place::Next, None) {
-                next.stop();
-            }
+        let newest = queued.as_ref().or(next.as_ref()).or(current.as_ref());
+        let Some(newest) = newest.filter(|newest| !newest.is_by(extractor)) else {
             return Ok(());
-        }
-        if newest.is_by(extractor) {
-            return Ok(());
-        }
+        };
         let by = IndexedBy { extractor: Arc::clone(extractor), ..newest.by().clone() };
         let is_of_use = |current: Arc<Indexing>| {
             !current.is_broken.load(Ordering::Acquire)
                 && current.by().extractor.is_comparable(extractor)
         };
-        let place = if current.is_some_and(is_of_use) { Place::Next } else { Place::Current };
+        let place = match next {
+            _ if !current.is_some_and(is_of_use) => Place::Current,
+            Some(next) if next.has_begun.load(Ordering::Acquire) => Place::Queued,
+            _ => Place::Next,
+        };
         self.start_index(&mut indexers, by, place)
     }
 
@@ -84,7 +88,8 @@ impl Database {
     pub(crate) fn index_anew(&self) {
         let mut indexers = self.indexers.lock();
         let Indexes { current, next } = self.shared.indexes();
-        let Some(newest) = next.or(current) else { return };
+        let queued = self.shared.queued_index.lock().clone();
+        let Some(newest) = queued.or(next).or(current) else { return };
         if let Err(error) = self.start_index(&mut indexers, newest.by().clone(), Place::Current) {
             tracing::error!(%error, "there is no thread for the search index");
         }
@@ -125,12 +130,12 @@ impl Database {
             });
         let indexing = indexer.is_ok().then_some(indexing);
         // Whatever is in the place of the current one, what was to follow that one is of no use.
-        let next = match place {
-            Place::Current => self.shared.put_index(Place::Next, None),
-            Place::Next => None,
-        };
-        let before = self.shared.put_index(place, indexing);
-        for before in before.into_iter().chain(next) {
+        for place in place.after() {
+            if let Some(before) = self.shared.put_index(*place, None) {
+                before.stop();
+            }
+        }
+        if let Some(before) = self.shared.put_index(place, indexing) {
             before.stop();
         }
         indexers.retain(|indexer| !indexer.is_finished());
@@ -155,7 +160,7 @@ impl Database {
 
     /// Ends the threads of the indexes soon.
     pub(crate) fn stop_indexing(&self) {
-        for place in [Place::Next, Place::Current] {
+        for place in [Place::Queued, Place::Next, Place::Current] {
             if let Some(indexing) = self.shared.put_index(place, None) {
                 indexing.stop();
             }
@@ -163,13 +168,26 @@ impl Database {
     }
 }
 
-/// Which of the two indexes.
+/// Which of the indexes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// The one that is searched.
     Current,
     /// The one that is being made beside it.
     Next,
+    /// The one that is made after that.
+    Queued,
+}
+
+impl Place {
+    /// The places of those that come after whatever stands here.
+    fn after(self) -> &'static [Self] {
+        match self {
+            Self::Current => &[Self::Queued, Self::Next],
+            Self::Next => &[Self::Queued],
+            Self::Queued => &[],
+        }
+    }
 }
 
 /// Without its thread an index follows nothing: should that end by a panic, there is none.
@@ -183,8 +201,9 @@ impl Drop for UntilItEnds<'_> {
         if std::thread::panicking() {
             tracing::error!("the thread of the search index ended by a panic: there is no index");
             let mut indexes = self.shared.indexes.write();
+            let mut queued = self.shared.queued_index.lock();
             let Indexes { current, next } = &mut *indexes;
-            for place in [current, next] {
+            for place in [current, next, &mut *queued] {
                 place.take_if(|it| Arc::ptr_eq(it, self.indexing));
             }
         }
@@ -206,11 +225,31 @@ impl Shared {
     fn put_index(&self, place: Place, indexing: Option<Arc<Indexing>>) -> Option<Arc<Indexing>> {
         let _publishing = self.publishing.lock();
         let mut indexes = self.indexes.write();
-        let slot = match place {
-            Place::Current => &mut indexes.current,
-            Place::Next => &mut indexes.next,
+        match place {
+            Place::Current => std::mem::replace(&mut indexes.current, indexing),
+            Place::Next => std::mem::replace(&mut indexes.next, indexing),
+            Place::Queued => std::mem::replace(&mut *self.queued_index.lock(), indexing),
+        }
+    }
+
+    /// Where an index by an extractor is there, or is being made, lets none be made after it.
+    /// Whether it is.
+    fn changes_back(&self, extractor: &Extractor<'static>) -> bool {
+        // No index takes the place of another between the look and what follows from it.
+        let publishing = self.publishing.lock();
+        let mut indexes = self.indexes.write();
+        let mut queued = self.queued_index.lock();
+        let is_by = |it: &Option<Arc<Indexing>>| it.as_ref().is_some_and(|it| it.is_by(extractor));
+        let of_no_use = if is_by(&indexes.current) {
+            [indexes.next.take(), queued.take()]
+        } else if is_by(&indexes.next) {
+            [None, queued.take()]
+        } else {
+            return false;
         };
-        std::mem::replace(slot, indexing)
+        drop((queued, indexes, publishing));
+        of_no_use.into_iter().flatten().for_each(|it| it.stop());
+        true
     }
 
     /// Waits until an index may be made: one after the other, since each takes a processor.
@@ -218,13 +257,32 @@ impl Shared {
     fn wait_for_turn(&self, own: &Arc<Indexing>) -> bool {
         const PATIENCE: Duration = Duration::from_millis(100);
         while !own.is_stopped() {
-            let current = self.indexing().filter(|current| !Arc::ptr_eq(current, own));
-            let Some(current) = current else { return true };
-            if current.wait(PATIENCE) || current.is_stopped() {
+            if self.is_turn_of(own) {
                 return !own.is_stopped();
             }
+            own.pause(PATIENCE);
         }
         false
+    }
+
+    /// Whether an index may be made now. One that is queued is the next one then.
+    fn is_turn_of(&self, own: &Arc<Indexing>) -> bool {
+        // Nothing is published meanwhile.
+        let _publishing = self.publishing.lock();
+        let mut indexes = self.indexes.write();
+        let mut queued = self.queued_index.lock();
+        let is_own = |it: &Arc<Indexing>| Arc::ptr_eq(it, own);
+        let is_free = indexes.current.as_ref().is_none_or(|current| {
+            is_own(current) || current.has_caught_up() || current.is_stopped()
+        });
+        if is_free && indexes.next.is_none() && queued.as_ref().is_some_and(is_own) {
+            indexes.next = queued.take();
+        }
+        let is_turn = is_free && !queued.as_ref().is_some_and(is_own);
+        if is_turn {
+            own.has_begun.store(true, Ordering::Release);
+        }
+        is_turn
     }
 
     /// Lets the next index be the one that is searched, now that it has all that is visible.

@@ -25,7 +25,9 @@ impl Database {
     #[must_use]
     pub fn being_indexed(&self, extractor: &Extractor<'static>) -> Option<BeingIndexed> {
         let indexes = self.shared.indexes();
-        let (current, making) = (indexes.current.as_ref()?, indexes.making()?);
+        let queued = self.shared.queued_index.lock().clone();
+        let current = indexes.current.as_ref()?;
+        let making = queued.as_ref().or(indexes.making())?;
         let parameters = extractor.parameters();
         let is_indexed = |parameter: &Parameter| {
             let own = current.by.extractor.parameters();
@@ -70,7 +72,9 @@ impl Indexes {
             return None;
         }
         let parameters = current.lacks(query, extractor)?;
-        let percent = next.percent(head);
+        let has_all = next.lacks(query, extractor).is_some_and(|lacking| lacking.is_empty());
+        // Else the one that has is queued.
+        let percent = if has_all { next.percent(head) } else { 0 };
         (!parameters.is_empty()).then_some(BeingIndexed { parameters, percent })
     }
 }

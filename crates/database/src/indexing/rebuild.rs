@@ -1,9 +1,10 @@
 //! Reading the log for the index. Bodies are read, opened and prepared by as many threads as there
 //! are processors, which give way to whoever answers requests; what they make is applied by one,
-//! in the order of the log, while another makes segments of it. How much is between them is
-//! bounded.
+//! in the order of the log, while another makes segments of it, for whose last nobody waits. How
+//! much is between them is bounded, in bytes.
 
 use std::collections::VecDeque;
+use std::sync::mpsc::TrySendError;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, Scope};
 
@@ -15,19 +16,19 @@ use store::{HistoryOrder, HistoryVersion, Place, T, VersionEntry, places};
 
 use super::{Indexing, Read};
 use crate::compartment::Compartments;
+use crate::priority::{BEHIND_ALL, give_way};
 use crate::{ReadError, Snapshot};
 
 /// Versions that are read from the log at a time.
 const PAGE: usize = 512;
-/// Versions that one thread prepares at a time.
-const BATCH: usize = 64;
-/// Batches that are being prepared, or wait to be applied.
-const MOST_BATCHES: usize = 64;
-/// With so many full tails that wait to be settled nothing more is applied.
-const MOST_UNSETTLED: usize = 16;
-/// By how much threads that prepare stand behind all others for a processor.
-#[cfg(target_os = "linux")]
-const BEHIND_OTHERS: i32 = 10;
+/// Versions that one thread prepares at a time, and the bytes of their JSON; the last of them may
+/// be larger.
+const BATCH: (usize, usize) = (64, 256 << 10);
+/// Batches that are being prepared, or wait to be applied, and the bytes of their JSON; the last of
+/// them may be larger.
+const MOST_BATCHES: (usize, usize) = (64, 16 << 20);
+/// With full tails of so many bytes that wait to be settled nothing more is applied.
+const MOST_UNSETTLED: usize = 64 << 20;
 
 /// What a version of the log does to the index.
 enum Done {
@@ -44,6 +45,12 @@ struct Batch {
     answer: SyncSender<Prepared>,
 }
 
+/// Who waits for what is prepared of a batch, and the bytes of its JSON.
+struct Awaited {
+    prepared: Receiver<Prepared>,
+    bytes: usize,
+}
+
 /// Versions and what each does.
 type Prepared = Vec<(VersionEntry, Result<Done, ReadError>)>;
 
@@ -52,6 +59,36 @@ struct Pages<'s> {
     all: &'s Snapshot,
     range: std::ops::Range<Place>,
     is_at_end: bool,
+}
+
+/// The thread that makes segments while an index is made and kept up to date.
+pub(super) struct Merging(SyncSender<()>);
+
+impl Merging {
+    /// Starts it; it ends with this.
+    pub(super) fn start<'s>(
+        scope: &'s Scope<'s, '_>,
+        indexing: &'s Indexing,
+        now: &'s (dyn Fn() -> Instant + Sync),
+    ) -> Self {
+        let (wanted, is_wanted) = sync_channel(1);
+        let thread = Builder::new().name("hearthgate-merge".into());
+        let thread = thread.spawn_scoped(scope, move || {
+            while is_wanted.recv().is_ok() {
+                indexing.settle_all(now);
+            }
+        });
+        if let Err(error) = thread {
+            tracing::warn!(%error, "the search index has no thread of its own for merges");
+        }
+        Self(wanted)
+    }
+
+    /// Whether there is one, which makes segments now of what there is.
+    fn is_begun(&self) -> bool {
+        // It has one to do already when it does not take another.
+        !matches!(self.0.try_send(()), Err(TrySendError::Disconnected(())))
+    }
 }
 
 impl Pages<'_> {
@@ -74,6 +111,7 @@ impl Indexing {
         all: &Snapshot,
         after: T,
         now: &(dyn Fn() -> Instant + Sync),
+        merging: &Merging,
     ) -> Result<(), ReadError> {
         let mut pages = Pages { all, range: places(after, all.at()), is_at_end: false };
         let first = pages.next()?;
@@ -82,7 +120,7 @@ impl Indexing {
             let read = first.into_iter().map(|entry| self.read(all, entry)).collect();
             self.apply_versions(read, &mut commit)?;
         } else {
-            self.read_by_many(pages, first, &mut commit, now)?;
+            self.read_by_many(pages, first, &mut commit, &|| self.settle_beside(merging, now))?;
         }
         if self.is_stopped() {
             return Ok(());
@@ -99,57 +137,54 @@ impl Indexing {
         mut pages: Pages<'_>,
         first: Vec<VersionEntry>,
         commit: &mut Option<Read>,
-        now: &(dyn Fn() -> Instant + Sync),
+        settle: &dyn Fn(),
     ) -> Result<(), ReadError> {
         let all = pages.all;
-        let (jobs, of_jobs) = sync_channel::<Batch>(MOST_BATCHES + PAGE / BATCH);
+        let (jobs, of_jobs) = sync_channel::<Batch>(MOST_BATCHES.0);
         let of_jobs = Mutex::new(of_jobs);
-        let (applied, of_applied) = sync_channel(1);
         std::thread::scope(|scope| {
             // They end when nobody gives them anything any more.
-            let (jobs, applied) = (jobs, applied);
+            let jobs = jobs;
             let workers = self.start_workers(scope, all, &of_jobs);
-            let settler = Builder::new().name("hearthgate-merge".into());
-            let settler = settler.spawn_scoped(scope, move || {
-                while of_applied.recv().is_ok() {
-                    self.settle_all(now);
-                }
-            });
-            if let Err(error) = settler {
-                tracing::warn!(%error, "the search index has no thread of its own for merges");
-            }
-            let mut waiting: VecDeque<Receiver<Prepared>> = VecDeque::new();
-            let mut page = first;
+            let mut waiting: VecDeque<Awaited> = VecDeque::new();
+            let mut waiting_bytes = 0;
+            let mut page = first.into_iter();
             loop {
-                while !page.is_empty() {
-                    let rest = page.split_off(page.len().min(BATCH));
-                    let versions = std::mem::replace(&mut page, rest);
-                    let (answer, prepared) = sync_channel(1);
-                    waiting.push_back(prepared);
-                    match workers {
-                        0 => self.work(all, Batch { versions, answer }),
-                        // They are there until `jobs` is gone.
-                        _ => drop(jobs.send(Batch { versions, answer })),
-                    }
-                }
                 if self.is_stopped() {
                     return Ok(());
                 }
-                if waiting.len() < MOST_BATCHES && !pages.is_at_end {
-                    page = pages.next()?;
-                    continue;
+                if waiting.len() < MOST_BATCHES.0 && waiting_bytes < MOST_BATCHES.1 {
+                    if page.len() == 0 && !pages.is_at_end {
+                        page = pages.next()?.into_iter();
+                    }
+                    let (versions, bytes) = batch(&mut page);
+                    if !versions.is_empty() {
+                        let (answer, prepared) = sync_channel(1);
+                        waiting.push_back(Awaited { prepared, bytes });
+                        waiting_bytes += bytes;
+                        match workers {
+                            0 => self.work(all, Batch { versions, answer }),
+                            // They are there until `jobs` is gone.
+                            _ => drop(jobs.send(Batch { versions, answer })),
+                        }
+                        continue;
+                    }
                 }
-                let Some(next) = waiting.pop_front() else { return Ok(()) };
+                let Some(Awaited { prepared, bytes }) = waiting.pop_front() else { return Ok(()) };
                 // A thread ended by a panic: so does this one, when all have ended.
-                let Ok(prepared) = next.recv() else { return Ok(()) };
+                let Ok(prepared) = prepared.recv() else { return Ok(()) };
+                waiting_bytes -= bytes;
                 self.apply_versions(prepared, commit)?;
-                // It has one to do already when it does not take another.
-                let _ = applied.try_send(());
-                if self.index.unsettled() > MOST_UNSETTLED {
-                    self.settle_all(now);
-                }
+                settle();
             }
         })
+    }
+
+    /// Lets segments be made, and makes them here where that does not keep up.
+    fn settle_beside(&self, merging: &Merging, now: &(dyn Fn() -> Instant + Sync)) {
+        if !merging.is_begun() || self.index.unsettled_bytes() > MOST_UNSETTLED {
+            self.settle_all(now);
+        }
     }
 
     /// Starts as many threads as there are processors. Says how many could be.
@@ -163,7 +198,7 @@ impl Indexing {
         let started = (0..wanted).map_while(|_| {
             let worker = Builder::new().name("hearthgate-prepare".into());
             let worker = worker.spawn_scoped(scope, move || {
-                give_way();
+                give_way(BEHIND_ALL);
                 loop {
                     let next = jobs.lock().recv();
                     let Ok(batch) = next else { return };
@@ -219,7 +254,7 @@ impl Indexing {
         if !self.concerns(of) {
             return Ok(Done::Nothing);
         }
-        let json = match futures_executor::block_on(all.load_once(entry)) {
+        let json = match futures_executor::block_on(all.load_authored(entry)) {
             Ok(json) => json,
             // Who was purged is found by nothing.
             Err(ReadError::Purged) => None,
@@ -240,10 +275,11 @@ impl Indexing {
                 return Ok(Done::Unreadable(of.clone(), id.clone()));
             }
         };
-        let prepared = json.and_then(|json| {
+        let prepared = json.and_then(|(json, author)| {
             let document = Document::parse(&json).ok()?;
             let resource = Resource::new(document.root()).ok()?;
             let of_whom = Compartments::of(&resource, id, &Replacements::default(), self.schema);
+            let of_whom = Compartments { author, ..of_whom };
             self.prepared_of((of, id), &document, &of_whom)
         });
         Ok(Done::Change(match prepared {
@@ -253,11 +289,13 @@ impl Indexing {
     }
 }
 
-/// Lets all other threads go first.
-fn give_way() {
-    // Of a thread alone; elsewhere it would be of the process.
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, BEHIND_OTHERS) {
-        tracing::debug!(%error, "a thread that reads the log has no lower priority");
+/// The next versions that one thread prepares, and the bytes of their JSON.
+fn batch(page: &mut impl Iterator<Item = VersionEntry>) -> (Vec<VersionEntry>, usize) {
+    let (mut versions, mut bytes) = (Vec::with_capacity(BATCH.0), 0);
+    while versions.len() < BATCH.0 && bytes < BATCH.1 {
+        let Some(version) = page.next() else { break };
+        bytes += version.length as usize;
+        versions.push(version);
     }
+    (versions, bytes)
 }

@@ -11,6 +11,7 @@ use store::{HistoryOrder, Place, T, VersionEntry, places};
 
 use super::SearchError;
 use super::scan::Scan;
+use crate::Visibility;
 
 /// Versions that are enumerated at once.
 const PIECE: usize = 256;
@@ -101,9 +102,19 @@ impl Newest {
                 }
                 continue;
             };
-            scan.spend(1)?;
+            let is_part = scan.snapshot.visibility.parts_of(&self.of).is_some();
+            // Of what may not be seen nothing is told, by no cost either.
+            if !is_part {
+                scan.spend(1)?;
+            }
             if !self.met.insert(entry.id.clone()) {
                 continue;
+            }
+            if is_part {
+                if !scan.snapshot.sees(&entry).await? {
+                    continue;
+                }
+                scan.spend(1)?;
             }
             if let Some(resource) = scan.load(&entry).await? {
                 return Ok(Some((entry, resource)));
@@ -117,7 +128,13 @@ impl Newest {
             return Ok(false);
         }
         let (range, order) = (self.rest.clone(), HistoryOrder::NewestFirst);
-        let found = scan.snapshot.log(Some(&self.of), range, order, PIECE).await?;
+        if !scan.snapshot.visibility.shows_some_of(&self.of) {
+            self.rest.end = self.rest.start;
+            return Ok(false);
+        }
+        // The newest of what may be seen is not the newest that is there.
+        let all = scan.snapshot.seen_by(Visibility::everything());
+        let found = all.log(Some(&self.of), range, order, PIECE).await?;
         self.rest.end = match found.last() {
             Some(last) if found.len() == PIECE => last.place,
             _ => self.rest.start,

@@ -113,7 +113,7 @@ impl Snapshot {
             Ok(indexing) => indexing,
             Err(why) => return Ok(Err(why)),
         };
-        let Some(visible) = self.as_visible() else { return Ok(Err(NoIndex::FewSeen)) };
+        let visible = self.visibility.as_visible();
         let never = AtomicBool::new(false);
         let context = Context {
             codes: asked.codes,

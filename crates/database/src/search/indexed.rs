@@ -4,18 +4,16 @@
 use std::sync::Arc;
 
 use fhir_search::{Contained, InvalidSortPosition, Query, asks_for_words};
-use search_index::{
-    Context, Cursor, Hit, Included, Page, Plan, Search, Visible, VisiblePart, VisibleTypes,
-    VisibleWithin,
-};
+use search_index::{Context, Cursor, Hit, Included, Page, Plan, Search, Visible};
 use store::VersionEntry;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::explain::{costliest, costliest_by_form};
 use super::scan::Scan;
 use super::{Asked, Found, SearchError};
-use crate::Snapshot;
 use crate::indexing::Indexing;
+use crate::seen::note_hidden_late;
+use crate::{Filter, Snapshot};
 
 /// Cursors of the index begin with this.
 pub(super) const CURSOR: u8 = b'i';
@@ -41,9 +39,6 @@ pub enum NoIndex {
     /// `_text` or `_content` is asked.
     #[error("the words of _text and _content are in no index")]
     Words,
-    /// A part of a type alone may be seen.
-    #[error("single resources may be seen, and are looked at themselves")]
-    FewSeen,
     /// A condition that the index cannot answer.
     #[error("a condition asks for what is in no index")]
     Condition,
@@ -89,28 +84,29 @@ impl Snapshot {
         if query.types.iter().any(|of| asks_for_words(&of.clauses)) {
             return Err(NoIndex::Words);
         }
-        if !self.visibility.is_everything() && self.visibility.types().is_none() {
-            return Err(NoIndex::FewSeen);
-        }
         let ready =
             self.indexes.current.as_ref().filter(|indexing| {
                 indexing.index.head() >= self.at() && indexing.is_ready(asked.zone)
             });
         let Some(indexing) = ready else { return Err(NoIndex::NotReady) };
+        let lacks = |filter: &Filter| {
+            let lacking = indexing.lacks(&filter.query, &filter.by.extractor);
+            !lacking.is_some_and(|lacking| lacking.is_empty())
+        };
+        if self.visibility.filters().any(lacks) {
+            return Err(NoIndex::OtherParameters);
+        }
+        if self
+            .visibility
+            .filters()
+            .any(|it| it.query.types.iter().any(|of| asks_for_words(&of.clauses)))
+        {
+            return Err(NoIndex::Words);
+        }
         match indexing.lacks(query, asked.extractor) {
             Some(lacking) if lacking.is_empty() => Ok(Arc::clone(indexing)),
             _ => Err(NoIndex::OtherParameters),
         }
-    }
-
-    /// What the visibility is to the index; `None` when the index does not know such.
-    pub(super) fn as_visible(&self) -> Option<Visible> {
-        if self.visibility.is_everything() {
-            return Some(Visible::Everything);
-        }
-        let types = self.visibility.types()?.iter();
-        let types = VisibleTypes::These(types.map(|of| (of.clone(), Vec::new())).collect());
-        Some(Visible::Any(vec![VisiblePart { types, within: VisibleWithin::Anywhere }]))
     }
 
     /// What the index finds.
@@ -124,7 +120,7 @@ impl Snapshot {
             None => None,
             Some(after) => Some(Cursor::decode(place_of(CURSOR, query, asked, after)?)?),
         };
-        let visible = self.as_visible().ok_or(SearchError::IndexNotReady)?;
+        let visible = self.visibility.as_visible();
         let budget = asked.budget.saturating_mul(KEYS_FOR_A_VERSION);
         let look = || {
             let cancelled = self.abandoned.flag();
@@ -178,12 +174,13 @@ impl Snapshot {
         hits: Vec<Hit>,
     ) -> Result<(Vec<VersionEntry>, Vec<Option<usize>>), SearchError> {
         let (mut entries, mut places) = (Vec::with_capacity(hits.len()), Vec::new());
-        for Hit { resource_type, id, version, contained, .. } in hits {
-            if !self.visibility.shows(&resource_type, &id) {
-                continue;
-            }
-            let entry = self.store.version(&resource_type, &id, version, self.at()).await;
-            if let Some(entry) = entry.map_err(crate::ReadError::from)? {
+        for Hit { resource_type, id, version, t, contained } in hits {
+            if let Some(entry) = self.entry((resource_type.clone(), id), t, version).await? {
+                // The last look: what is not seen was no match to the index.
+                if !self.sees(&entry).await? {
+                    note_hidden_late(&resource_type);
+                    continue;
+                }
                 entries.push(entry);
                 places.push(contained.map(|at| at as usize));
             }

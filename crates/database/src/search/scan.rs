@@ -29,7 +29,7 @@ const BYTES_PER_TEST: usize = 16;
 const LARGE: usize = 64 << 10;
 
 /// A search under way.
-pub(super) struct Scan<'s> {
+pub(crate) struct Scan<'s> {
     pub(super) snapshot: &'s Snapshot,
     pub(super) query: &'s Query,
     pub(super) asked: &'s Asked<'s>,
@@ -42,7 +42,7 @@ pub(super) struct Scan<'s> {
 }
 
 impl<'s> Scan<'s> {
-    pub(super) fn new(snapshot: &'s Snapshot, query: &'s Query, asked: &'s Asked<'s>) -> Self {
+    pub(crate) fn new(snapshot: &'s Snapshot, query: &'s Query, asked: &'s Asked<'s>) -> Self {
         Self {
             snapshot,
             query,
@@ -151,7 +151,7 @@ impl<'s> Scan<'s> {
     }
 
     /// Whether a resource matches. What it lacks for that is looked up on the way.
-    pub(super) async fn matches(
+    pub(crate) async fn matches(
         &mut self,
         of: &TypeQuery,
         resource: &IndexedResource,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use database::{
-    CommitError, Condition, Criteria, Database, Expect, IndexedBy, SearchCriteria, Transaction,
-    Visibility,
+    CommitError, Condition, Criteria, Database, Expect, IndexedBy, SearchCriteria, Seen,
+    Transaction, Visibility,
 };
 use fhir_core::ResourceId;
 use fhir_search::{NoCodes, Zone};
@@ -191,14 +191,8 @@ fn what_its_caller_does_not_see_changes_no_condition(clinic: &mut Clinic) {
     let chain = criteria_for("Patient?organization.name=North", patients);
     let north = r#"{"resourceType":"Organization","name":"North"}"#;
     assert!(holds(clinic, &chain, || write("Organization/o", north)));
-    let clause = contract::Clause {
-        types: contract::Types::All,
-        within: "compartment(Patient/1)".parse().unwrap(),
-        filter: None,
-        without_labels: Vec::new(),
-    };
-    let restriction = contract::Restriction { clauses: vec![clause] };
-    let own = Visibility::within(&restriction, &"Patient".parse().unwrap()).unwrap();
+    let own = Seen::within_patients(["1".parse().unwrap()]);
+    let own = Visibility::of_parts([("Patient".parse().unwrap(), vec![own])].into());
     let of_ada = criteria_for("Patient?family=Lovelace", own);
     assert!(holds(clinic, &of_ada, || write("Patient/2", ADA)));
     assert!(!holds(clinic, &of_ada, || write("Patient/1", ADA)));

@@ -10,12 +10,11 @@ mod parameters;
 
 use std::sync::{Arc, LazyLock};
 
-use contract::{Restriction, Types};
-use database::{Asked, Expect, Found, SearchError, Snapshot, VersionEntry, Visibility};
+use database::{Asked, Expect, Found, SearchError, Seen, Snapshot, VersionEntry, Visibility};
 use fhir_search::{Extractor, Handling, NoCodes, Query, Zone};
 
 use crate::differential::{BASE, Known};
-use crate::support::{Clinic, block_on, put};
+use crate::support::{Clinic, block_on, put, resource};
 
 pub(crate) static EXTRACTOR: LazyLock<Arc<Extractor<'static>>> =
     LazyLock::new(|| Arc::clone(&Known::r4().indexing));
@@ -85,13 +84,7 @@ fn coded(code: &str, subject: &str) -> String {
 
 /// A snapshot that shows this patient and nothing else.
 fn only(clinic: &Clinic, patient: &str) -> Snapshot {
-    let clause = contract::Clause {
-        types: Types::All,
-        within: format!("compartment({patient})").parse().unwrap(),
-        filter: None,
-        without_labels: Vec::new(),
-    };
-    let of = "Patient".parse().unwrap();
-    let visibility = Visibility::within(&Restriction { clauses: vec![clause] }, &of).unwrap();
+    let (of, id) = resource(patient);
+    let visibility = Visibility::of_parts([(of, vec![Seen::within_patients([id])])].into());
     clinic.database().snapshot(visibility)
 }

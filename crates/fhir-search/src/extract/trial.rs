@@ -13,7 +13,7 @@ use super::planner::Planner;
 use super::sample::{Meta, OF_VERSION, Shape, sample};
 use super::walk::{STEPS_OF_POSTED, Walk};
 use super::{ExtractOptions, Extractor, ProblemReason, route};
-use crate::parameters::{Kind, Parameter};
+use crate::parameters::{Kind, Parameter, Parameters};
 
 static REFERENCE_TYPES: ReferenceTypes = ReferenceTypes;
 
@@ -97,13 +97,32 @@ impl Extractor<'_> {
         Ok(())
     }
 
+    /// The parameters whose values depend on which version a resource is or when it was written,
+    /// but for those that `sound` has by the same definitions: `_lastUpdated` is none of them.
+    #[must_use]
+    pub fn of_version(&self, sound: &Parameters) -> Vec<Arc<Parameter>> {
+        let all = self.parameters.all().filter(|it| {
+            let other = sound.get(&it.resource_type, it.code());
+            it.flaw.is_none() && other.is_none_or(|other| other.fingerprint != it.fingerprint)
+        });
+        let of_version = all.filter(|parameter| {
+            let planner = Planner::new(self.schema, &self.definitions, &parameter.resource_type);
+            let plan = planner.plan(std::slice::from_ref(parameter));
+            plan.last_updated.is_none() && self.is_of_version(parameter, &plan)
+        });
+        of_version.map(Arc::clone).collect()
+    }
+
     /// Whether the values of a parameter depend on the elements that a resource has only once it
     /// is written: by their names, or by whatever leads to them as well.
     fn is_of_version(&self, parameter: &Parameter, plan: &Plan) -> bool {
         let parts = parameter.components.iter().map(|it| &*it.expression);
         let mut texts = parameter.expression().into_iter().chain(parts);
+        let is_evaluated = !plan.expressions.is_empty()
+            || plan.composites.iter().flat_map(|it| &it.parts).any(|it| !it.expressions.is_empty());
         texts.any(|text| OF_VERSION.iter().any(|name| names(text, name)))
-            || SHAPES.iter().any(|shape| {
+            // A path leads to nothing that it does not name.
+            || is_evaluated && SHAPES.iter().any(|shape| {
                 let differ = |one, other| {
                     let [one, other] = [one, other].map(|meta| Shape { meta, ..*shape });
                     self.differ(parameter, plan, (one, other))

@@ -37,7 +37,7 @@ const STEPS_OF_A_COMPONENT: u64 = 50_000;
 const STEPS_OF_A_POSTED_COMPONENT: u64 = 500;
 
 /// How often FHIRPath is evaluated for the components of one resource's composites.
-const EVALUATIONS_OF_COMPONENTS: usize = 2_000;
+pub(super) const EVALUATIONS_OF_COMPONENTS: usize = 2_000;
 
 /// Steps that an expression may take on a whole resource.
 pub(super) fn steps_of(origin: Origin) -> u64 {

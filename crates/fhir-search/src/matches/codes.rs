@@ -37,6 +37,22 @@ pub trait Codes: Send + Sync {
     /// Whether a code system, or a system of identifiers, is known to tell apart what differs in
     /// case alone.
     fn is_case_sensitive(&self, system: &str) -> bool;
+
+    /// As [`Codes::is_member`] where that is known already, without anything being looked up;
+    /// `None` where it is not. Others may wait for the answer.
+    fn is_member_at_hand(&self, _: &str, _: Option<&str>, _: &str) -> Option<bool> {
+        None
+    }
+
+    /// As [`Codes::subsumes`], likewise.
+    fn subsumes_at_hand(&self, _: &str, _: &str, _: &str) -> Option<bool> {
+        None
+    }
+
+    /// As [`Codes::is_case_sensitive`], likewise.
+    fn is_case_sensitive_at_hand(&self, _: &str) -> Option<bool> {
+        None
+    }
 }
 
 /// Why a question about codes has no answer.

@@ -118,6 +118,8 @@ keys! {
         "Rows that one search may look at before it gets 400: versions of resources, or 64 times as many entries of the index (docs/api/search.md).",
     "server.conditional_deletes" => server.conditional_deletes:
         "Resources that one conditional delete deletes at most; of more matches none is, and the request gets 412 (docs/api/rest.md). With more than 1 the CapabilityStatement says `multiple`.",
+    "server.shared_types" => server.shared_types:
+        "Types without a patient of their own, such as Practitioner, Organization and Location: a rule within patients' compartments lets all resources of these types be read and searched, as far as the rule names the type (docs/security.md).",
     "server.quarantine_items" => server.quarantine_items:
         "Items that the quarantine may hold; beyond them what is invalid gets 422 (docs/validation.md).",
     "server.quarantine_bytes" => server.quarantine_bytes:

@@ -1,68 +1,128 @@
-//! A settled segment in pieces of about a megabyte: first its documents, then its keys, each piece
-//! to be read without the others. A key says how much of it is as in the key before.
+//! A settled segment in pieces of about a megabyte: first its documents, then its keys. A piece of
+//! keys is of one facet and is read without the others; a key says how much of it is as in the key
+//! before.
 
 use std::io;
+use std::sync::Arc;
 
 use fhir_core::{Instant, VersionId};
 use store::T;
 
 use super::bytes::{Bytes, Reader};
 use super::{Damaged, PIECE};
-use crate::dictionary::Dictionary;
+use crate::dictionary::{Dictionary, Summary};
 use crate::documents::{Document, DocumentOf, LogPlace, Ordinal};
 use crate::facet::Facet;
-use crate::part::Part;
+use crate::memory::Memory;
+use crate::postings::Postings;
 use crate::segment::Segment;
+use crate::source::{Kept, SegmentSource};
 
 const DOCUMENTS: u8 = b'D';
 const KEYS: u8 = b'K';
 
+/// What a piece of a segment is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PieceOf {
+    /// Its documents.
+    Documents,
+    /// The keys of the facet with this number.
+    Keys(u32),
+}
+
 /// Gives the pieces of a segment, one after the other.
 pub(super) fn write(
     segment: &Segment,
-    sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    sink: &mut dyn FnMut(PieceOf, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     write_documents(segment, sink)?;
-    let mut piece = Bytes::default();
-    let mut before: (Option<Facet>, Vec<u8>) = (None, Vec::new());
-    for (facet, key, postings) in segment.keys() {
+    for (facet, _) in segment.facets() {
+        let unreadable = || io::Error::other("keys of the search index cannot be read");
+        if let Some(keys) = segment.keys_once(facet).map_err(|_| unreadable())? {
+            write_keys(facet, &keys, sink)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_keys(
+    facet: Facet,
+    keys: &Dictionary,
+    sink: &mut dyn FnMut(PieceOf, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let of = PieceOf::Keys(facet.number());
+    let (mut piece, mut before) = (Bytes::default(), Vec::new());
+    for (key, postings) in keys.range(&[], None) {
         if piece.len() >= PIECE {
-            sink(piece.as_slice())?;
+            sink(of, piece.as_slice())?;
             piece = Bytes::default();
         }
         if piece.len() == 0 {
             piece.byte(KEYS);
-            before = (None, Vec::new());
+            piece.number(u64::from(facet.number()));
+            before.clear();
         }
-        if before.0 == Some(facet) {
-            piece.number(0);
-        } else {
-            piece.number(u64::from(facet.number()) + 1);
-            before = (Some(facet), Vec::new());
-        }
-        let same = key.iter().zip(&before.1).take_while(|(own, other)| own == other).count();
+        let same = key.iter().zip(&before).take_while(|(own, other)| own == other).count();
         piece.number(same as u64);
         piece.list(&key[same..]);
-        before.1.truncate(same);
-        before.1.extend_from_slice(&key[same..]);
+        before.truncate(same);
+        before.extend_from_slice(&key[same..]);
         piece.number(postings.len());
         match postings {
-            crate::postings::Postings::Few(docs) => piece.ascending(docs.iter().copied()),
-            crate::postings::Postings::Many(docs) => piece.ascending(docs.iter()),
+            Postings::Few(docs) => piece.ascending(docs.iter().copied()),
+            Postings::Many(docs) => piece.ascending(docs.iter()),
         }
     }
-    if piece.len() > 0 { sink(piece.as_slice()) } else { Ok(()) }
+    if piece.len() > 0 { sink(of, piece.as_slice()) } else { Ok(()) }
+}
+
+/// Adds the keys of a piece of a facet to those of the pieces before, of which `last` is the last.
+pub(crate) fn decode_keys(
+    piece: &[u8],
+    facet: Facet,
+    documents: u32,
+    dictionary: &mut Dictionary,
+    last: &mut Option<Vec<u8>>,
+) -> Result<(), Damaged> {
+    let mut reader = Reader::new(piece);
+    if reader.byte()? != KEYS || reader.small()? != facet.number() {
+        return Err(Damaged("a piece of a segment is not of this facet"));
+    }
+    let (mut key, mut docs) = (Vec::new(), Vec::new());
+    while !reader.is_empty() {
+        let same = usize::try_from(reader.number()?).unwrap_or(usize::MAX);
+        if same > key.len() {
+            return Err(Damaged("a key begins as none before it"));
+        }
+        key.truncate(same);
+        key.extend_from_slice(reader.list()?);
+        if last.as_ref().is_some_and(|last| *last >= key) {
+            return Err(Damaged("keys are not in their order"));
+        }
+        let count = reader.count()?;
+        reader.ascending(count, documents, &mut docs)?;
+        if docs.is_empty() {
+            return Err(Damaged("a key has no documents"));
+        }
+        if !dictionary.has_room_for(key.len(), docs.len()) {
+            return Err(Damaged("there are too many keys"));
+        }
+        dictionary.push(&key, &docs);
+        last.get_or_insert_default().clone_from(&key);
+    }
+    Ok(())
 }
 
 fn write_documents(
     segment: &Segment,
-    sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    sink: &mut dyn FnMut(PieceOf, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
+    let of = PieceOf::Documents;
     let mut piece = Bytes::default();
     let mut before = (0, i64::MIN);
-    for document in segment.documents().iter() {
+    for document in segment.documents.iter() {
         if piece.len() >= PIECE {
-            sink(piece.as_slice())?;
+            sink(of, piece.as_slice())?;
             piece = Bytes::default();
         }
         if piece.len() == 0 {
@@ -78,31 +138,46 @@ fn write_documents(
         piece.raw(&document.ordinal.0.to_le_bytes());
         before = (t, instant);
     }
-    if piece.len() > 0 { sink(piece.as_slice()) } else { Ok(()) }
+    if piece.len() > 0 { sink(of, piece.as_slice()) } else { Ok(()) }
 }
 
-/// A segment that is being read.
+/// A segment that is being read: its documents, and what is known of its keys, which stay where
+/// they are kept.
 #[derive(Debug, Default)]
 pub struct SavedSegment {
     documents: Vec<Document>,
-    dictionary: Dictionary,
-    /// The facet and key before, over all pieces.
-    last: (Option<Facet>, Vec<u8>),
-    docs: Vec<u32>,
+    kept: Option<(Vec<(Facet, Summary)>, Arc<dyn SegmentSource>)>,
 }
 
 impl SavedSegment {
-    /// Takes its next piece.
+    /// Takes the next piece of its documents.
     ///
     /// # Errors
     /// [`Damaged`] when it is not one that was written behind those before.
     pub fn piece(&mut self, piece: &[u8]) -> Result<(), Damaged> {
         let mut reader = Reader::new(piece);
         match reader.byte()? {
-            DOCUMENTS if self.last.0.is_none() => self.documents(reader),
-            KEYS => self.keys(reader),
+            DOCUMENTS => self.documents(reader),
             _ => Err(Damaged("a piece of a segment is of no known kind")),
         }
+    }
+
+    /// Its keys are there: of these facets, as [`crate::SettledSegment::facets`] had them.
+    ///
+    /// # Errors
+    /// [`Damaged`] when they are not in their order.
+    pub fn kept(
+        &mut self,
+        facets: Vec<(u32, Summary)>,
+        source: Arc<dyn SegmentSource>,
+    ) -> Result<(), Damaged> {
+        let facets: Vec<(Facet, Summary)> =
+            facets.into_iter().map(|(number, it)| (Facet::from_number(number), it)).collect();
+        if !facets.is_sorted_by(|(one, _), (other, _)| one < other) {
+            return Err(Damaged("facets are not in their order"));
+        }
+        self.kept = Some((facets, source));
+        Ok(())
     }
 
     fn documents(&mut self, mut reader: Reader<'_>) -> Result<(), Damaged> {
@@ -141,56 +216,19 @@ impl SavedSegment {
         Ok(())
     }
 
-    fn keys(&mut self, mut reader: Reader<'_>) -> Result<(), Damaged> {
-        let documents = u32::try_from(self.documents.len()).unwrap_or(u32::MAX);
-        let mut before: (Option<Facet>, Vec<u8>) = (None, Vec::new());
-        while !reader.is_empty() {
-            match reader.number()? {
-                0 => {}
-                number => {
-                    let number = u32::try_from(number - 1);
-                    let number = number.map_err(|_| Damaged("a number is too great"))?;
-                    before = (Some(Facet::from_number(number)), Vec::new());
-                }
-            }
-            let facet = before.0.ok_or(Damaged("a key has no facet"))?;
-            let same = usize::try_from(reader.number()?).unwrap_or(usize::MAX);
-            if same > before.1.len() {
-                return Err(Damaged("a key begins as none before it"));
-            }
-            before.1.truncate(same);
-            before.1.extend_from_slice(reader.list()?);
-            let follows = match self.last.0 {
-                None => true,
-                Some(last) => (last, &self.last.1) < (facet, &before.1),
-            };
-            if !follows {
-                return Err(Damaged("keys are not in their order"));
-            }
-            let count = reader.count()?;
-            reader.ascending(count, documents, &mut self.docs)?;
-            if !self.dictionary.has_room_for(before.1.len(), self.docs.len()) {
-                return Err(Damaged("there are too many keys"));
-            }
-            self.dictionary.push(facet, &before.1, &self.docs);
-            self.last.0 = Some(facet);
-            self.last.1.clone_from(&before.1);
-        }
-        Ok(())
-    }
-
     /// Its documents.
     pub(super) fn of(&self) -> &[Document] {
         &self.documents
     }
 
-    /// Its keys of a facet.
-    pub(super) fn keys_of(&self, facet: Facet) -> impl Iterator<Item = &[u8]> {
-        self.dictionary.places(facet).map(|place| self.dictionary.key(place))
-    }
-
-    pub(super) fn finish(mut self) -> Segment {
-        self.dictionary.shrink();
-        Segment::new(self.documents, self.dictionary)
+    /// The segment; `kept` says what its keys may say.
+    pub(super) fn finish(
+        self,
+        kept: impl FnOnce(Arc<dyn SegmentSource>) -> Kept,
+        memory: &Arc<Memory>,
+    ) -> Result<Segment, Damaged> {
+        let (facets, source) = self.kept.ok_or(Damaged("a segment has no keys"))?;
+        let facets = facets.into_iter().map(|(facet, summary)| (facet, summary, None)).collect();
+        Ok(Segment::new(self.documents, facets, Some(kept(source)), memory))
     }
 }

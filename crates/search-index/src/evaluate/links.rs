@@ -9,14 +9,12 @@ use roaring::RoaringBitmap;
 
 use super::node::Check;
 use super::{Node, Resolver};
-use crate::documents::Ordinal;
 use crate::error::SearchError;
 use crate::facet::{Facet, View};
 use crate::key::{
     KeyRange, Reader, ReferenceKey, Writer, canonical_prefix, canonicals, code_prefix,
     local_ordinal, read_reference_key, read_token,
 };
-use crate::prepare::is_contained;
 use crate::search::{Among, Search};
 
 /// Canonical URLs with the versions that something with such a URL has.
@@ -28,14 +26,17 @@ const FEW: usize = 64;
 impl<'q> Resolver<'_, 'q> {
     pub(super) fn chain(&self, chain: &'q Chain) -> Result<Node<'q>, SearchError> {
         let facet = self.number(&chain.parameter).map(|it| Facet::of(it, View::Value));
-        let has_canonicals = facet.is_some_and(|facet| self.search.has_canonicals(facet));
+        // Whether others than may be seen have canonicals must not change the turn of the chain.
+        let has_canonicals = self.search.counts_what_is_seen()
+            || facet.is_some_and(|facet| self.search.has_canonicals(facet));
         let (mut ordinals, mut named) = (RoaringBitmap::new(), Named::new());
         for (target, clause) in &chain.targets {
             let of = target.as_str();
             let node = self.clause(of, clause)?;
             ordinals |= self.search.ordinals(of, &node, Among::Contained)?;
             if has_canonicals {
-                self.search.named_by(of, &node, &mut named)?;
+                let meter = &self.search.meter;
+                meter.uncounted(|| self.search.named_by(of, &node, &mut named))?;
             }
         }
         let Some(facet) = facet else { return Ok(Node::Nothing) };
@@ -83,15 +84,7 @@ impl<'q> Resolver<'_, 'q> {
 
     /// Takes out what is contained, to which nothing leads from outside its container.
     pub(super) fn without_contained(&self, mut ordinals: RoaringBitmap) -> RoaringBitmap {
-        let is_any = |part: &crate::parts::PartRef| {
-            part.read(|content| content.count_keys(Facet::CONTAINED, &[], None) > 0)
-        };
-        if self.search.parts.iter().any(is_any) {
-            let names = self.search.index.names.read();
-            let inner = ordinals.iter().filter(|it| is_contained(names.id_text(Ordinal(*it))));
-            let inner: RoaringBitmap = inner.collect();
-            ordinals -= inner;
-        }
+        ordinals -= self.search.index.names.read().contained();
         ordinals
     }
 }
@@ -132,9 +125,10 @@ impl Search<'_> {
 
     /// The resources of a type that a canonical names; none when no resource of it has a URL.
     pub(crate) fn named<'q>(&self, of: &str, url: &str, version: Option<&str>) -> Option<Node<'q>> {
-        let has_url = Node::Key { facet: self.facet(of, "url")?, key: url.as_bytes().to_vec() };
+        let facet = |code| Some(Facet::of(self.number(of, code)?, View::Value));
+        let has_url = Node::Key { facet: facet("url")?, key: url.as_bytes().to_vec() };
         let Some(version) = version else { return Some(has_url) };
-        let facet = self.facet(of, "version")?;
+        let facet = facet("version")?;
         let ranges = vec![KeyRange::prefix(code_prefix(Writer::default(), version).finish())];
         let version: Box<str> = version.into();
         let check: Check<'q> = Box::new(move |key| {

@@ -4,6 +4,7 @@
 use fhir_core::Instant;
 use roaring::RoaringBitmap;
 
+use super::resolve::FEW;
 use crate::SearchError;
 use crate::facet::Facet;
 use crate::key::KeyRange;
@@ -43,9 +44,9 @@ impl Node<'_> {
     pub(crate) fn cost(&self) -> u8 {
         match self {
             Self::Nothing => 0,
-            Self::Own(ordinals) if ordinals.len() < 64 => 1,
+            Self::Own(ordinals) if ordinals.len() < FEW => 1,
             Self::Key { .. } => 2,
-            Self::Targets { ordinals, .. } if ordinals.len() < 64 => 2,
+            Self::Targets { ordinals, .. } if ordinals.len() < FEW => 2,
             Self::Times(_) | Self::Everything => 3,
             Self::Keys { check: None, .. } => 4,
             Self::All(nodes) => nodes.iter().map(Node::cost).min().unwrap_or(3),
@@ -56,6 +57,17 @@ impl Node<'_> {
             Self::Keys { .. } | Self::Own(_) => 6,
             Self::Targets { .. } | Self::Not(_) => 7,
             Self::Unconverted { node, .. } => node.cost(),
+        }
+    }
+
+    /// Whether each value that there is must be asked to find what satisfies it.
+    pub(crate) fn asks_every_value(&self) -> bool {
+        match self {
+            Self::Keys { ranges, check: Some(_), .. } => {
+                ranges.iter().any(|range| range.low.is_empty() && range.high.is_none())
+            }
+            Self::Unconverted { node, .. } => node.asks_every_value(),
+            _ => false,
         }
     }
 }

@@ -28,6 +28,9 @@ use crate::prepare::{is_contained, is_own};
 use crate::search::Search;
 use fhir_search::Codes;
 
+/// A condition on fewer resources is asked before others, as [`Node::cost`] says.
+pub(super) const FEW: u64 = 64;
+
 /// Resolves conditions at the `t` of a search, and among what it may see.
 pub(crate) struct Resolver<'s, 'q> {
     pub(crate) search: &'s Search<'s>,
@@ -56,7 +59,7 @@ impl<'q> Resolver<'_, 'q> {
     }
 
     pub(super) fn number(&self, parameter: &Parameter) -> Option<Number> {
-        self.search.index.numbers.read().get(&parameter.resource_type, parameter.code())
+        self.search.number(&parameter.resource_type, parameter.code())
     }
 
     fn missing(&self, parameter: &Parameter, missing: bool) -> Node<'q> {
@@ -104,7 +107,7 @@ impl<'q> Resolver<'_, 'q> {
             Test::Token(TokenTest::Code { code, .. }) => names.get(of, code).map(|it| it.0),
             _ => None,
         });
-        let own = Node::Own(ordinals.collect());
+        let own = self.named(ordinals.collect(), Node::Own);
         drop(names);
         let Some(number) = self.number(&clause.parameter) else { return Ok(own) };
         let value = Value { number, parameter: &clause.parameter };
@@ -113,6 +116,17 @@ impl<'q> Resolver<'_, 'q> {
             nodes.push(self.test(value, test)?);
         }
         Ok(Node::Any(nodes))
+    }
+
+    /// Resources that the query names. How many of them there are must not tell to whoever does
+    /// not see them, by the turn of the condition among others: so all are few.
+    fn named(&self, ordinals: RoaringBitmap, node: impl Fn(RoaringBitmap) -> Node<'q>) -> Node<'q> {
+        if ordinals.len() < FEW || !self.search.counts_what_is_seen() {
+            return node(ordinals);
+        }
+        let all: Vec<u32> = ordinals.iter().collect();
+        let some = all.chunks(FEW as usize - 1).map(|some| node(some.iter().copied().collect()));
+        Node::Any(some.collect())
     }
 
     /// Some value satisfies none of the tests.
@@ -347,10 +361,19 @@ impl<'q> Resolver<'_, 'q> {
                 checked(vec![prefix(canonical_prefix(url))])
             }
             ReferenceTest::Local { version: Some(_), .. } => {
-                let ordinals = self.referred(value, test)?;
+                let mut ordinals = self.referred(value, test)?;
+                if ordinals.is_empty() {
+                    ordinals.insert(Ordinal::NONE.0);
+                }
                 checked(ordinals.iter().map(|it| prefix(local_key(Ordinal(it)))).collect())
             }
-            _ => Ok(Node::Targets { facet, ordinals: self.referred(value, test)? }),
+            ReferenceTest::Hierarchy { .. } => {
+                Ok(Node::Targets { facet, ordinals: self.referred(value, test)? })
+            }
+            _ => {
+                let ordinals = self.referred(value, test)?;
+                Ok(self.named(ordinals, |ordinals| Node::Targets { facet, ordinals }))
+            }
         }
     }
 
@@ -418,14 +441,21 @@ impl<'q> Resolver<'_, 'q> {
     }
 
     fn list(&self, id: &ResourceId) -> Result<Node<'q>, SearchError> {
-        let number = self.search.index.numbers.read().get("List", "item");
-        let own = self.search.index.names.read().get("List", id.as_str());
+        let number = self.search.number("List", "item");
+        let own = self.own("List", id.as_str());
         let (Some(number), Some(own)) = (number, own) else {
             return Ok(Node::Nothing);
         };
         let node = Node::Own([own.0].into_iter().collect());
         let items = self.search.targets_of("List", &node, Facet::of(number, View::Value))?;
         Ok(Node::Own(self.without_contained(items)))
+    }
+
+    /// The ordinal of a resource; of one that is not known none, or for whoever does not see
+    /// everything that of no resource.
+    fn own(&self, of: &str, id: &str) -> Option<Ordinal> {
+        let known = self.search.index.names.read().get(of, id);
+        known.or_else(|| self.search.counts_what_is_seen().then_some(Ordinal::NONE))
     }
 
     /// What the URI of a resource may be: that of its `url`, with a version or without, or its
@@ -443,8 +473,8 @@ impl<'q> Resolver<'_, 'q> {
     }
 
     fn urls(&self, of: &ResourceType, id: &ResourceId) -> Result<Vec<String>, SearchError> {
-        let number = self.search.index.numbers.read().get(of.as_str(), "url");
-        let own = self.search.index.names.read().get(of.as_str(), id.as_str());
+        let number = self.search.number(of.as_str(), "url");
+        let own = self.own(of.as_str(), id.as_str());
         let (Some(number), Some(own)) = (number, own) else {
             return Ok(Vec::new());
         };

@@ -86,6 +86,9 @@ impl<'f> Found<'f> {
         if after.is_some_and(|cursor| cursor.values.len() != self.query.sort.len()) {
             return Err(SearchError::InvalidCursor);
         }
+        // As `least` counts what it orders.
+        let orders = self.query.sort.len() as u64;
+        self.search.meter.count_set(self.total().saturating_mul(8 * orders))?;
         let mut entries = match self.containers {
             Some(_) => self.containers_after(after)?,
             None => self.first(after, count + 1)?,
@@ -100,6 +103,7 @@ impl<'f> Found<'f> {
             place: it.place,
             within: it.within,
         });
+        self.search.require_whole()?;
         Ok(Page { hits, next })
     }
 
@@ -143,7 +147,7 @@ impl<'f> Found<'f> {
         let parts = self.search.parts.len();
         for (at, docs) in self.docs.iter().enumerate().filter(|(_, docs)| !docs.is_empty()) {
             let (of, part) = (at / parts, at % parts);
-            self.search.meter.charge(docs.len())?;
+            self.search.meter.charge_seen(docs.len())?;
             self.search.parts[part].read(|content| {
                 let columns = self.columns(content, of, docs)?;
                 for doc in docs {
@@ -261,7 +265,7 @@ fn containers(
     query: &Query,
     docs: &[RoaringBitmap],
 ) -> Result<Vec<RoaringBitmap>, SearchError> {
-    search.meter.charge(docs.iter().map(RoaringBitmap::len).sum())?;
+    search.meter.charge_seen(docs.iter().map(RoaringBitmap::len).sum())?;
     let parts = search.parts.iter().enumerate();
     let each = parts.map(|(at, part)| {
         let of_part = (0..query.types.len()).map(|of| &docs[of * search.parts.len() + at]);
@@ -353,11 +357,12 @@ impl Selection<'_> {
             [] => Ok(self.as_logged(docs)),
             [Column::Time(Direction::Ascending)] if self.all_have_times => Ok(self.as_logged(docs)),
             [Column::Time(Direction::Descending)] if self.all_have_times => self.newest(docs),
-            [Column::View(view)] => match self.walk(view, docs)? {
-                Some(found) => Ok(found),
-                None => self.least(docs),
+            [Column::View(view), others @ ..] => match self.walk(view, docs)? {
+                Some(found) if others.is_empty() => Ok(found),
+                Some(found) => self.least(found.into_iter()),
+                None => self.least(docs.iter()),
             },
-            _ => self.least(docs),
+            _ => self.least(docs.iter()),
         }
     }
 
@@ -405,7 +410,8 @@ impl Selection<'_> {
         Ok(found)
     }
 
-    /// Along the view, where enough are found soon.
+    /// Along the view of the first column, where enough are found soon: the first ones and, where
+    /// there are other columns, those too that are like the last of them by the first alone.
     fn walk(&self, view: &SortView, docs: &RoaringBitmap) -> Result<Option<Vec<u32>>, SearchError> {
         let value = self.after.and_then(|after| after.values.first());
         let order = match value {
@@ -413,24 +419,34 @@ impl Selection<'_> {
             Some(Some(value)) => view.from(Some(value)),
             None => view.order(),
         };
-        let mut found = Vec::with_capacity(self.count);
-        for doc in order.iter().take(self.count * STEPS_PER_HIT) {
+        let steps = self.count * STEPS_PER_HIT;
+        let (mut found, mut last) = (Vec::with_capacity(self.count), None);
+        // Those that have no value come after all that have one.
+        let mut is_whole = self.columns.len() == 1 || order.len() <= steps;
+        for doc in order.iter().take(steps) {
+            if last.is_some_and(|last| self.columns.len() == 1 || view.rank(*doc) != last) {
+                is_whole = true;
+                break;
+            }
             if docs.contains(*doc) && self.is_after(*doc) {
                 found.push(*doc);
                 if found.len() == self.count {
-                    self.search.meter.charge(self.count as u64)?;
-                    return Ok(Some(found));
+                    last = Some(view.rank(*doc));
                 }
             }
         }
-        Ok(None)
+        if last.is_none() || !is_whole {
+            return Ok(None);
+        }
+        self.search.meter.charge(found.len() as u64)?;
+        Ok(Some(found))
     }
 
     /// The least by all columns, of all that come after the cursor.
-    fn least(&self, docs: &RoaringBitmap) -> Result<Vec<u32>, SearchError> {
+    fn least(&self, docs: impl Iterator<Item = u32>) -> Result<Vec<u32>, SearchError> {
         type Ranks = SmallVec<[u64; 4]>;
         let mut least: BinaryHeap<(Ranks, u32)> = BinaryHeap::with_capacity(self.count + 1);
-        for (at, doc) in docs.iter().enumerate() {
+        for (at, doc) in docs.enumerate() {
             if at % 64 == 0 {
                 self.search.meter.charge(8)?;
             }

@@ -90,6 +90,18 @@ impl Search<'_> {
         includes: &[Include],
         limit: usize,
     ) -> Result<Included, SearchError> {
+        let included = self.meter.uncounted(|| self.collect(hits, includes, limit))?;
+        let asked = hits.len().saturating_mul(includes.len());
+        self.meter.count((asked + included.hits.len()) as u64)?;
+        Ok(included)
+    }
+
+    fn collect(
+        &self,
+        hits: &[Hit],
+        includes: &[Include],
+        limit: usize,
+    ) -> Result<Included, SearchError> {
         let own = hits.iter().filter_map(|hit| self.document(hit));
         let mut newest: Vec<Found> = own.collect();
         let seen = newest.iter().copied().collect();
@@ -108,8 +120,10 @@ impl Search<'_> {
             is_first = false;
         }
         let added = collected.added.iter().filter_map(|(part, doc)| self.hit(*part, *doc));
+        let hits = added.collect();
+        self.require_whole()?;
         let Collected { is_cut, lacks_a_version, .. } = collected;
-        Ok(Included { hits: added.collect(), is_cut, lacks_a_version })
+        Ok(Included { hits, is_cut, lacks_a_version })
     }
 
     /// The references that an include follows, each with the type that has it.

@@ -204,6 +204,7 @@ impl<'s> Search<'s> {
         }
         let types: u64 = plan.types.iter().map(|it| it.cost).sum();
         plan.cost = types + plan.sort + plan.includes;
+        self.require_whole()?;
         Ok(plan)
     }
 }
@@ -250,7 +251,7 @@ impl<'p> Planner<'p, '_> {
             part.read(|content| {
                 let Some(postings) = content.get(Facet::TYPE, of.as_bytes()) else { return 0 };
                 match &scope.visible {
-                    Some(visible) if !postings.any_in(visible) => 0,
+                    Some(visible) if !postings.any_in(visible.all()) => 0,
                     _ => postings.len(),
                 }
             })

@@ -7,12 +7,17 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::{Context, Search};
+use super::{Among, Context, Scope, Search};
 use crate::documents::{DocumentOf, Ordinal};
 use crate::error::SearchError;
 use crate::evaluate::{Evaluation, Node, Resolver};
 use crate::facet::Facet;
+use crate::kept::{Restriction, Shown};
+use crate::part::Part;
 use crate::visible::{VisiblePart, VisibleTypes, VisibleWithin};
+
+/// A visibility: what of it a segment can be asked for by itself, and the rest.
+type Parted<'p> = (Option<&'p Restriction>, &'p [&'p VisiblePart]);
 
 impl<'s> Search<'s> {
     /// Shows what one of `parts` shows, and nothing else.
@@ -21,14 +26,17 @@ impl<'s> Search<'s> {
         parts: &[VisiblePart],
         context: Context<'s>,
     ) -> Result<(), SearchError> {
-        let mut visible = self.shown(parts)?;
+        let (restriction, others) = self.index.restrictions.of(parts, self.codes);
+        let asked = (restriction.as_deref(), &*others);
+        // What who restricts asks is no part of what the search asks, and costs it nothing.
+        let mut visible = self.meter.uncounted(|| self.shown(asked))?;
         let has_passed = self.scopes.iter().any(|scope| !scope.ended.since().is_empty());
         if has_passed && parts.iter().any(VisiblePart::may_change) {
             // Conditions that follow references are asked as of now, too.
-            let head = self.index.head();
-            let now = Search::of_everything(self.index, Arc::clone(&self.parts), head, context);
-            let shown_now = now.shown(parts)?;
-            self.meter.charge(now.cost())?;
+            let (head, parts) = (self.index.head(), Arc::clone(&self.parts));
+            let meter = self.meter.unlimited();
+            let now = Search::of_everything(self.index, parts, head, (context, meter));
+            let shown_now = now.shown(asked)?;
             self.close(&mut visible, &shown_now)?;
         }
         for (scope, visible) in self.scopes.iter_mut().zip(visible) {
@@ -37,29 +45,96 @@ impl<'s> Search<'s> {
         Ok(())
     }
 
-    /// Which documents of each part say what one of `parts` shows.
-    fn shown(&self, parts: &[VisiblePart]) -> Result<Vec<RoaringBitmap>, SearchError> {
+    /// Which documents of each part say what is shown.
+    fn shown(&self, (restriction, others): Parted<'_>) -> Result<Vec<Arc<Shown>>, SearchError> {
         let resolver = Resolver { search: self, codes: self.codes };
-        let nodes: Result<Vec<_>, _> =
-            parts.iter().map(|part| self.node(&resolver, part)).collect();
-        let node = Node::Any(nodes?);
+        let of_others = others.iter().map(|part| {
+            let ordinals = part.ordinals(&self.index.names.read());
+            self.node(&resolver, part, ordinals)
+        });
+        let of_others = of_others.collect::<Result<Vec<_>, _>>()?;
+        let others = (!of_others.is_empty()).then_some(Node::Any(of_others));
+        let own = restriction.map(|it| (it, self.own_node(&resolver, it)));
+        let mut own = own.map(|(it, node)| node.map(|node| (it, node))).transpose()?;
         let each = self.parts.iter().map(|part| {
-            part.read(|content| {
-                let documents = content.documents();
-                let mut all = RoaringBitmap::new();
-                all.insert_range(0..documents.len());
-                let meter = &self.meter;
-                let evaluation = Evaluation { part: content, meter, universe: &all };
-                Ok(evaluation.set(&node)?.into_owned())
-            })
+            let segment = part.as_segment();
+            let shown = match &mut own {
+                None => None,
+                Some((restriction, node)) => {
+                    let kept = segment.and_then(|_| part.kept.get(restriction));
+                    Some(match kept {
+                        Some(kept) => kept,
+                        None => {
+                            let set = part.read(|content| self.all_that(content, node))?;
+                            let shown = Arc::new(Shown::new(set));
+                            if let Some(segment) = segment {
+                                part.kept.keep(restriction, &shown, segment.documents_len());
+                            }
+                            shown
+                        }
+                    })
+                }
+            };
+            let Some(others) = &others else { return Ok(shown.unwrap_or_default()) };
+            let mut set = part.read(|content| self.all_that(content, others))?;
+            if let Some(shown) = shown {
+                set |= shown.all();
+            }
+            Ok(Arc::new(Shown::new(set)))
         });
         each.collect()
+    }
+
+    /// All documents of a part that satisfy a node.
+    fn all_that(&self, content: &dyn Part, node: &Node<'_>) -> Result<RoaringBitmap, SearchError> {
+        let mut all = RoaringBitmap::new();
+        all.insert_range(0..content.documents().len());
+        let evaluation = Evaluation { part: content, meter: &self.meter, universe: &all };
+        Ok(evaluation.set(node)?.into_owned())
+    }
+
+    fn own_node<'q>(
+        &self,
+        resolver: &Resolver<'_, 'q>,
+        restriction: &'q Restriction,
+    ) -> Result<Node<'q>, SearchError> {
+        let ordinals = restriction.ordinals(&self.index.names);
+        let parts = restriction.parts().iter().zip(&*ordinals);
+        let nodes = parts.map(|(part, ordinals)| self.node(resolver, part, ordinals.clone()));
+        Ok(Node::Any(nodes.collect::<Result<_, _>>()?))
+    }
+
+    /// The documents of a part that may be seen, are of a type and satisfy a node.
+    pub(super) fn documents_seen(
+        &self,
+        content: &dyn Part,
+        (scope, shown): (&Scope, &Shown),
+        (of, among): (&str, Among),
+        node: &Node<'_>,
+    ) -> Result<RoaringBitmap, SearchError> {
+        let of_facet = |facet| scope.current(content, shown, (facet, of));
+        let candidates = match among {
+            Among::Resources => of_facet(Facet::TYPE),
+            Among::ContainedAlone => of_facet(Facet::CONTAINED),
+            Among::Contained => {
+                let (own, contained) = (of_facet(Facet::TYPE), of_facet(Facet::CONTAINED));
+                if contained.is_empty() { own } else { Arc::new(&*own | &*contained) }
+            }
+        };
+        if candidates.is_empty() {
+            return Ok(RoaringBitmap::new());
+        }
+        let evaluation = Evaluation { part: content, meter: &self.meter, universe: &candidates };
+        let found = evaluation.within(node, &candidates)?;
+        self.meter.count_set(found.as_ref().len())?;
+        Ok(found.into_owned())
     }
 
     fn node<'q>(
         &self,
         resolver: &Resolver<'_, 'q>,
         part: &'q VisiblePart,
+        ordinals: RoaringBitmap,
     ) -> Result<Node<'q>, SearchError> {
         let mut nodes = Vec::new();
         if let VisibleTypes::These(types) = &part.types {
@@ -74,10 +149,7 @@ impl<'s> Search<'s> {
             }
             nodes.push(Node::Any(any));
         }
-        if let VisibleWithin::Compartments(about) = &part.within {
-            let names = self.index.names.read();
-            let ordinals = about.iter().filter_map(|(of, id)| names.get(of.as_str(), id.as_str()));
-            let ordinals = ordinals.map(|it| it.0).collect();
+        if let VisibleWithin::Compartments(_) = &part.within {
             nodes.push(Node::Targets { facet: Facet::COMPARTMENT, ordinals });
         }
         Ok(Node::All(nodes))
@@ -86,13 +158,14 @@ impl<'s> Search<'s> {
     /// Takes out the documents that have been replaced by what may not be seen.
     fn close(
         &self,
-        visible: &mut [RoaringBitmap],
-        shown_now: &[RoaringBitmap],
+        visible: &mut [Arc<Shown>],
+        shown_now: &[Arc<Shown>],
     ) -> Result<(), SearchError> {
         for (at, part) in self.parts.iter().enumerate() {
+            let mut closed = RoaringBitmap::new();
             for doc in self.scopes[at].ended.since() {
-                // What is not shown for what it says need not be closed, nor be paid for.
-                if !visible[at].contains(*doc) {
+                // What is not shown for what it says need not be closed.
+                if !visible[at].all().contains(*doc) {
                     continue;
                 }
                 self.meter.charge(1)?;
@@ -104,11 +177,15 @@ impl<'s> Search<'s> {
                     continue;
                 };
                 let newest = self.newest(document.ordinal);
-                let is_shown = newest.is_some_and(|(at, newest)| shown_now[at].contains(newest));
-                if !is_shown {
-                    let docs = part.read(|content| content.documents().with_contained(*doc));
-                    visible[at].remove_range(docs);
+                if newest.is_some_and(|(at, newest)| shown_now[at].all().contains(newest)) {
+                    // Of what is closed nothing is told, by no cost either.
+                    self.meter.count(1)?;
+                    continue;
                 }
+                closed.insert_range(part.read(|it| it.documents().with_contained(*doc)));
+            }
+            if !closed.is_empty() {
+                visible[at] = Arc::new(visible[at].without(&closed));
             }
         }
         Ok(())
@@ -120,5 +197,22 @@ impl<'s> Search<'s> {
             let newest = part.read(|content| content.documents().of(ordinal).max());
             newest.map(|doc| (at, doc))
         })
+    }
+}
+
+impl Scope {
+    /// The documents of a type that are shown of a part, were there and had not ended.
+    fn current(
+        &self,
+        content: &dyn Part,
+        shown: &Shown,
+        (facet, of): (Facet, &str),
+    ) -> Arc<RoaringBitmap> {
+        if self.end >= content.documents().len() && self.ended.since().is_empty() {
+            return shown.current(content, (facet, of), &self.ended);
+        }
+        let mut docs = shown.of_type(content, facet, of);
+        self.restrict(Arc::make_mut(&mut docs));
+        docs
     }
 }

@@ -7,7 +7,7 @@ use fhir_core::Instant;
 use search_index::{Index, Settled, Visible};
 use store::T;
 
-use crate::support::{Act, CONTEXT, change, instant, query};
+use crate::support::{Act, CONTEXT, change, instant, keep, new_index, query};
 
 /// Each commit replaces the same ten resources, and all of one commit say the same.
 const TOGETHER: u64 = 10;
@@ -26,7 +26,7 @@ fn commit(index: &Index, t: u64) {
 #[test]
 fn totals_are_never_torn_while_commits_are_applied_and_segments_made() {
     // SRCH-205
-    let index = Index::default();
+    let index = new_index();
     let (head, is_done) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -41,6 +41,7 @@ fn totals_are_never_torn_while_commits_are_applied_and_segments_made() {
         });
         scope.spawn(|| {
             while !is_done.load(Ordering::Acquire) {
+                keep(&index);
                 if index.settle(Instant::MIN) == Settled::Nothing {
                     std::thread::yield_now();
                 }

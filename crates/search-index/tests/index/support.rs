@@ -11,8 +11,12 @@ use fhir_search::{
     Query, Reader, Zone, decode_form,
 };
 use fhir_terminology::Terminology;
-use search_index::{Change, Context, Cursor, Index, SearchError, Settled, Subject, Visible};
+use search_index::{
+    Change, Context, Cursor, Index, PieceOf, SearchError, Settled, Subject, Visible,
+};
 use store::T;
+
+use crate::memory::{MEMORY, Pieces};
 
 pub(crate) const BASE: &str = "http://own/fhir";
 
@@ -98,10 +102,39 @@ pub(crate) enum Act {
 }
 
 /// An index that is written to.
-#[derive(Default)]
 pub(crate) struct Site {
     pub(crate) index: Index,
     t: u64,
+}
+
+/// An index that takes as much memory as this run is about.
+pub(crate) fn new_index() -> Index {
+    MEMORY.map_or_else(Index::default, Index::within)
+}
+
+/// Writes segments down, so that what they say need not stay in memory; not where all of it may.
+pub(crate) fn keep(index: &Index) {
+    if MEMORY.is_none() {
+        return;
+    }
+    for segment in index.segments().iter().filter(|it| !it.is_kept()) {
+        let mut pieces = Vec::new();
+        segment
+            .write(&mut |of, piece| {
+                if let PieceOf::Keys(facet) = of {
+                    pieces.push((facet, piece.to_vec()));
+                }
+                Ok(())
+            })
+            .unwrap();
+        segment.keep_in(Arc::new(Pieces::of(pieces)), index);
+    }
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self { index: new_index(), t: 0 }
+    }
 }
 
 impl Site {
@@ -122,6 +155,7 @@ impl Site {
 
     /// How many a query finds now, if it is answered.
     pub(crate) fn search(&self, url: &str) -> Result<u64, SearchError> {
+        keep(&self.index);
         let search = self.index.search(self.t(), &Visible::Everything, CONTEXT)?;
         Ok(search.find(&query(url))?.page(None, 1000)?.hits.len() as u64)
     }
@@ -165,6 +199,7 @@ impl Site {
         url: &str,
     ) -> Result<Vec<String>, SearchError> {
         let query = query(url);
+        keep(&self.index);
         let search = self.index.search(t, visible, CONTEXT)?;
         let found = search.find(&query)?;
         let page = found.page(None, 10_000)?;

@@ -12,7 +12,7 @@ use fhir_search::{
 };
 use search_index::{SearchError, Unsupported, Visible};
 
-use crate::support::{Act, BASE, CONTEXT, EXTRACTOR, PARAMETERS, Site, query};
+use crate::support::{Act, BASE, CONTEXT, EXTRACTOR, PARAMETERS, Site, keep, query};
 
 const BUNDLES: usize = 6;
 /// One value in so many is asked for.
@@ -251,6 +251,7 @@ fn every_value_of_real_records_finds_the_resources_that_have_it_and_no_others() 
         }
     }
     let all: Vec<Resource> = json.iter().map(|it| read(it)).collect();
+    keep(&site.index);
     let search = site.index.search(site.t(), &Visible::Everything, CONTEXT).unwrap();
     let (mut counter, mut asked) = (0, HashMap::new());
     for resource in &all {

@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 
 use contract::Interaction;
-use database::{
-    Action, Answered, Change, CommitError, CommitId, Expect, Receipt, Snapshot, Transaction,
-    VersionEntry, Visibility, Written,
-};
-use fhir_core::{Bundle, BundleRequest, ResourceId, ResourceType};
+use database::{CommitError, CommitId, Receipt, Snapshot, Transaction, Visibility};
+use fhir_core::{Bundle, BundleRequest, Issue, ResourceId, ResourceType};
 use http::StatusCode;
 
 use super::Context;
@@ -16,16 +13,15 @@ use super::patches::Patches;
 use super::plan::{Plan, Planned, Planner};
 use super::respond::{Kind, Response};
 use super::target::{Step, Target};
+use crate::access;
 use crate::call::{Answer, Call, terms};
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::exchange::patches;
+use crate::interactions::retries::Retries;
 use crate::interactions::{conditional_update, create, update, write};
 use crate::validation::{self, Judged, NotCommitted};
-
-/// How often a transaction is planned again when others touched what it looked up.
-const TRIES: usize = 16;
 
 pub(crate) async fn transaction(
     context: &Context<'_>,
@@ -34,13 +30,14 @@ pub(crate) async fn transaction(
 ) -> Result<Answer, ServerError> {
     let targets = targets(context, requests)?;
     let mut judged = BTreeMap::new();
-    for _ in 0..TRIES {
+    let mut retries = Retries::new(&*context.server.clock);
+    loop {
         let snapshot = context.counted(context.database.snapshot(Visibility::everything()));
         let patches = Patches::of(context, &snapshot, bundle, &targets).await?;
         let documents = patches.documents()?;
         let patched = patches.resources(&documents)?;
-        let planner = Planner::new(context, &snapshot, bundle, &targets, &patched);
-        let plan = planner.judged(&mut judged).plan().await?;
+        let planner = Planner::new(context, &snapshot, bundle, &targets, (&patched, &mut judged));
+        let plan = planner.plan().await?;
         let Plan { changes, entry_of, conditions, entries } = plan;
         let identities: Vec<_> = changes
             .iter()
@@ -53,6 +50,12 @@ pub(crate) async fn transaction(
             conditions,
         };
         let terms = terms(context.server, context.database, context.named, &transaction.changes)?;
+        if let Some(target) = targets.first() {
+            let call = target.call(context, None);
+            let (changes, required) = (&transaction.changes, &terms.required);
+            let checked = access::check_references(&call, changes, required).await;
+            checked.map_err(|(change, error)| error.in_entry(entry_of[change]))?;
+        }
         let tenant = &context.grant.tenant;
         let (database, validation) =
             (&context.server.databases[tenant], &context.server.validations[tenant]);
@@ -62,17 +65,21 @@ pub(crate) async fn transaction(
                 let whole = (bundle, &*targets);
                 return respond(context, whole, (&entries, &judged), &committed).await;
             }
-            Err(NotCommitted::Commit(CommitError::Raced)) => {}
+            Err(NotCommitted::Commit(CommitError::Raced)) => retries.again().await?,
             // What is patched is the newest version; which one is expected, the plan judges.
             Err(NotCommitted::Commit(CommitError::Precondition { change, .. }))
-                if is_patch(&targets, &entry_of, change) => {}
-            Err(error) => return Err(failed(context, &targets, &entry_of, error)),
+                if is_patch(&targets, &entry_of, change)
+                    || is_in_part(context, &targets, &entry_of, change) =>
+            {
+                retries.again().await?;
+            }
+            Err(error) => return Err(failed(context, &targets, &entry_of, error).await),
         }
     }
-    Err(ServerError::Contended)
 }
 
-fn targets(
+/// What the entries ask for.
+pub(super) fn targets(
     context: &Context<'_>,
     requests: &[&BundleRequest<'_>],
 ) -> Result<Vec<Target>, ServerError> {
@@ -82,66 +89,26 @@ fn targets(
     targets.collect()
 }
 
-/// The answer to a transaction that was carried out: planned again on the data it was judged by,
-/// it comes to the same changes, each of which the commit has a version of unless it deleted
-/// what was not there.
-pub(crate) async fn replay(
-    context: &Context<'_>,
-    bundle: &Bundle<'_>,
-    requests: &[&BundleRequest<'_>],
-    answered: Answered,
-) -> Result<Answer, ServerError> {
-    let targets = targets(context, requests)?;
-    let snapshot = context.counted(answered.before);
-    let patches = Patches::of(context, &snapshot, bundle, &targets).await?;
-    let documents = patches.documents()?;
-    let patched = patches.resources(&documents)?;
-    let plan = Planner::new(context, &snapshot, bundle, &targets, &patched).plan().await?;
-    // What was written and what was deleted stand each in their order, and not in one.
-    let deletes = |entry: &VersionEntry| entry.flags.is_deleted();
-    let (deleted, made): (Vec<_>, Vec<_>) =
-        answered.versions.into_iter().partition(|(entry, _)| deletes(entry));
-    let (mut deleted, mut made) = (deleted.into_iter().peekable(), made.into_iter().peekable());
-    let mut identities = Vec::with_capacity(plan.changes.len());
-    let mut written = Vec::with_capacity(plan.changes.len());
-    for change in plan.changes {
-        let versions =
-            if matches!(change.action, Action::Delete) { &mut deleted } else { &mut made };
-        if let Some((entry, version)) = versions.next_if(|(entry, _)| is_of(entry, &change)) {
-            identities.push((entry.resource_type, entry.id));
-            written.push(version);
-            continue;
-        }
-        let newest = snapshot.newest(&change.resource_type, &change.id).await?;
-        let nothing = Written {
-            version: newest.as_ref().map(|newest| newest.version),
-            instant: newest.map_or(context.server.clock.now(), |newest| newest.instant),
-            created: false,
-            changed: false,
-        };
-        identities.push((change.resource_type, change.id));
-        written.push(nothing);
-    }
-    let receipt = Receipt { t: answered.t, written };
-    let committed = Committed { snapshot, identities, receipt };
-    let judged = BTreeMap::new();
-    respond(context, (bundle, &targets), (&plan.entries, &judged), &committed).await
-}
-
-/// Whether this version is the one that such a change, a deletion or not as it is, makes.
-fn is_of(entry: &VersionEntry, change: &Change) -> bool {
-    entry.resource_type == change.resource_type
-        && (change.expect == Expect::New || entry.id == change.id)
-}
-
 /// Whether the change with this index is a patch.
 fn is_patch(targets: &[Target], entry_of: &[usize], change: usize) -> bool {
     let target = entry_of.get(change).and_then(|entry| targets.get(*entry));
     target.is_some_and(|target| patches(&target.interaction))
 }
 
+/// Whether the change with this index is of one who sees a part of the type alone: what came
+/// between is judged anew.
+fn is_in_part(
+    context: &Context<'_>,
+    targets: &[Target],
+    entry_of: &[usize],
+    change: usize,
+) -> bool {
+    let target = entry_of.get(change).and_then(|entry| targets.get(*entry));
+    target.is_some_and(|target| target.call(context, None).unrestricted().is_err())
+}
+
 /// A failed commit, in the entry that failed.
-fn failed(
+async fn failed(
     context: &Context<'_>,
     targets: &[Target],
     entry_of: &[usize],
@@ -154,7 +121,7 @@ fn failed(
     let target = &targets[entry];
     let error = match &target.interaction {
         Interaction::Update(instance) => {
-            match update::may_write(&target.call(context, None), instance) {
+            match update::may_write(&target.call(context, None), instance).await {
                 Ok(may_create) => may_create.explain(error, &target.conditions),
                 Err(refused) => refused,
             }
@@ -169,15 +136,15 @@ fn failed(
 }
 
 /// A committed plan.
-struct Committed {
+pub(super) struct Committed {
     /// What it was planned against; what it found there by conditions is still so.
-    snapshot: Snapshot,
+    pub(super) snapshot: Snapshot,
     /// What each change is about.
-    identities: Vec<(ResourceType, ResourceId)>,
-    receipt: Receipt,
+    pub(super) identities: Vec<(ResourceType, ResourceId)>,
+    pub(super) receipt: Receipt,
 }
 
-async fn respond(
+pub(super) async fn respond(
     context: &Context<'_>,
     (bundle, targets): (&Bundle<'_>, &[Target]),
     (entries, judged): (&[Planned], &BTreeMap<usize, Judged>),
@@ -218,6 +185,12 @@ async fn respond(
             }
             Planned::Existing(of, id) => {
                 not_sent.keep(create::exists(&call, &committed.snapshot, of, id).await?)
+            }
+            Planned::Untold => {
+                let text = "when this was carried out, the criteria matched a resource; which one \
+                            cannot be told any more";
+                let told = vec![Issue::information(text)];
+                Answer { told, ..Answer::empty(StatusCode::OK) }
             }
             Planned::Read => match read(call, &mut allowance).await {
                 Ok(answer) => answer,

@@ -29,7 +29,9 @@ impl<'a> Planner<'a> {
         let criteria = self.allowed(&call, of).await?;
         let found = self.find(&call, &criteria).await.map_err(standing_at(URL))?;
         let is_new = found.is_empty();
-        let Chosen { instance, method, expect } = choose((&call, of), resource, found)?;
+        let found = found.to_vec();
+        let chosen = choose((&call, of), resource, &found).await?;
+        let Chosen { instance, method, expect, .. } = chosen;
         if is_new {
             self.creates(criteria.clone(), (index, "url"), &target.query)?;
         }
@@ -48,13 +50,16 @@ impl<'a> Planner<'a> {
         of: &ResourceType,
     ) -> Result<Planned, ServerError> {
         let call = target.call(self.context, None);
-        call.unrestricted()?;
+        call.allowed()?;
         let criteria = self.allowed(&call, of).await?;
         let found = self.find(&call, &criteria).await.map_err(standing_at(URL))?.to_vec();
         let expect = conditional_delete::expectation(&call, &found)?;
         let first = self.writes.len();
-        for id in found {
-            self.write(index, (of.clone(), id), None, Method::Delete, expect.clone())?;
+        let pinned =
+            conditional_delete::pinned(&call, self.snapshot, (of, &found), &expect).await?;
+        let pinned = pinned.unwrap_or_else(|| vec![expect; found.len()]);
+        for (id, expect) in found.into_iter().zip(pinned) {
+            self.write(index, (of.clone(), id), None, Method::Delete, expect)?;
         }
         Ok(Planned::Deleted((first..self.writes.len()).collect()))
     }
@@ -119,7 +124,7 @@ impl<'a> Planner<'a> {
         let Some(issue) = unmatched(&call, (criteria, &target.query), resource, json) else {
             return;
         };
-        let judged = self.judged.as_mut().and_then(|all| all.get_mut(&write.entry));
+        let judged = self.judged.get_mut(&write.entry);
         if let Some(judged) = judged.filter(|judged| !judged.told.contains(&issue)) {
             judged.told.push(issue);
         }

@@ -13,6 +13,7 @@ mod narrative;
 mod patches;
 mod plan;
 pub(crate) mod references;
+mod replay;
 mod respond;
 mod target;
 pub(crate) mod walk;
@@ -95,7 +96,7 @@ async fn once(
     for _ in 0..idempotency::TRIES {
         let done = match idempotency::turn((whole.server, whole.database), request).await? {
             Turn::Replay(answered) => {
-                return all_or_none::replay(whole, bundle, requests, answered).await;
+                return replay::replay(whole, bundle, requests, answered).await;
             }
             Turn::Perform(named) => {
                 let context = Context { named: Some(&named), ..*whole };

@@ -13,13 +13,16 @@ use super::allowance::Allowance;
 use super::patches::PatchedResource;
 use super::references::{Becomes, Destination, Destinations, Rewritten};
 use super::target::{Step, Target};
+use crate::access::{self, Reach};
+use crate::call::Call;
 use crate::criteria::{Criteria, IF_NONE_EXIST, standing_at};
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
+use crate::interactions::conditional_update::written_by;
 use crate::interactions::create::refuse_search;
 use crate::interactions::preconditions::expected;
-use crate::interactions::write::Issues;
-use crate::interactions::{update, write};
+use crate::interactions::write::{Issues, on_record};
+use crate::interactions::{delete, update, write};
 use crate::validation::{Judged, Judgement, Sent, judge};
 
 /// A transaction ready to be committed.
@@ -40,6 +43,8 @@ pub(crate) enum Planned {
     Deleted(Vec<usize>),
     /// A conditional create that found this resource.
     Existing(ResourceType, ResourceId),
+    /// One that found a resource, of which it cannot be told any more which it was.
+    Untold,
     /// Read after the commit.
     Read,
 }
@@ -74,7 +79,9 @@ pub(crate) struct Planner<'a> {
     /// Conditional creates and updates that found nothing, by what they looked for.
     pub(super) creating: HashMap<Criteria, usize>,
     entries: Vec<Planned>,
-    pub(super) judged: Option<&'a mut BTreeMap<usize, Judged>>,
+    /// What the tenant's policy says of what is written, by the index of the entry, as far as
+    /// that was judged: what stands here is judged no more.
+    pub(super) judged: &'a mut BTreeMap<usize, Judged>,
 }
 
 impl<'a> Planner<'a> {
@@ -83,7 +90,10 @@ impl<'a> Planner<'a> {
         snapshot: &'a Snapshot,
         bundle: &'a Bundle<'a>,
         targets: &'a [Target],
-        patched: &'a BTreeMap<usize, PatchedResource<'a>>,
+        (patched, judged): (
+            &'a BTreeMap<usize, PatchedResource<'a>>,
+            &'a mut BTreeMap<usize, Judged>,
+        ),
     ) -> Self {
         Self {
             context,
@@ -98,15 +108,8 @@ impl<'a> Planner<'a> {
             conditions: HashMap::new(),
             creating: HashMap::new(),
             entries: Vec::new(),
-            judged: None,
+            judged,
         }
-    }
-
-    /// What is written is judged by the tenant's policy, unless `judged` says by the index of its
-    /// entry that it was. Without this nothing is: what was carried out is not refused afterwards.
-    pub(crate) fn judged(mut self, judged: &'a mut BTreeMap<usize, Judged>) -> Self {
-        self.judged = Some(judged);
-        self
     }
 
     /// Plans the whole transaction.
@@ -138,7 +141,7 @@ impl<'a> Planner<'a> {
             Interaction::Create(of) => self.create(index, target, of).await,
             Interaction::Update(instance) => {
                 let call = target.call(self.context, None);
-                let may_create = update::may_write(&call, instance)?;
+                let may_create = update::may_write(&call, instance).await?;
                 let resource = self.resource(index)?;
                 update::check_identity(resource, instance)?;
                 let expect = may_create.narrow(expected(&target.conditions)?)?;
@@ -157,9 +160,21 @@ impl<'a> Planner<'a> {
                 self.write(index, identity, Some(&patched.resource), Method::Patch, expect)
             }
             Interaction::Delete(instance) => {
-                target.call(self.context, None).unrestricted()?;
+                let call = target.call(self.context, None);
                 let identity = (instance.resource_type.clone(), instance.id.clone());
-                self.write(index, identity, None, Method::Delete, expected(&target.conditions)?)
+                let of = &instance.resource_type;
+                let expect = match access::reach(&call, &call.interaction, of)? {
+                    Reach::Whole => expected(&target.conditions)?,
+                    Reach::Within(_) => match delete::seen(&call, instance).await? {
+                        Some(expect) => expect,
+                        // There is nothing to delete.
+                        None => {
+                            self.touch(index, &identity)?;
+                            return Ok(Planned::Deleted(Vec::new()));
+                        }
+                    },
+                };
+                self.write(index, identity, None, Method::Delete, expect)
             }
             Interaction::ConditionalUpdate(of) => self.conditional_update(index, target, of).await,
             Interaction::ConditionalDelete(of) => self.conditional_delete(index, target, of).await,
@@ -179,7 +194,7 @@ impl<'a> Planner<'a> {
         of: &ResourceType,
     ) -> Result<Planned, ServerError> {
         let call = target.call(self.context, None);
-        call.unrestricted()?;
+        call.allowed()?;
         refuse_search(&target.query)?;
         let resource = self.resource(index)?;
         if resource.resource_type() != of {
@@ -277,8 +292,8 @@ impl<'a> Planner<'a> {
         let Some((of, step)) = self.written_here(&target.interaction) else {
             return allowance.take(dispatch(call).await?).map(drop);
         };
-        if !call.visibility(&of.resource_type)?.shows(&of.resource_type, &of.id) {
-            return Err(ServerError::NotFound);
+        if access::reach(&call, &call.interaction, &of.resource_type)? != Reach::Whole {
+            return self.check_read_in_part(call, of, step, allowance).await;
         }
         match (step, &target.interaction) {
             (Step::Delete, Interaction::Read(_)) => Err(ServerError::DeletedHere),
@@ -299,6 +314,24 @@ impl<'a> Planner<'a> {
             }
             (Step::Delete, _) => allowance.take(dispatch(call).await?).map(drop),
             _ => Ok(()),
+        }
+    }
+
+    /// The same for one who sees a part of the type alone: what is there before the transaction
+    /// must be seen, and what it writes is judged like any content.
+    async fn check_read_in_part(
+        &self,
+        call: Call<'_>,
+        of: &Instance,
+        step: Step,
+        allowance: &mut Allowance,
+    ) -> Result<(), ServerError> {
+        let snapshot = call.snapshot(call.visibility(&of.resource_type).await?);
+        let newest = snapshot.newest(&of.resource_type, &of.id).await?;
+        match (newest, step) {
+            (None, _) => Err(ServerError::NotFound),
+            (Some(_), Step::Delete) => Err(ServerError::DeletedHere),
+            (Some(_), _) => allowance.take(dispatch(call).await?).map(drop),
         }
     }
 
@@ -345,11 +378,17 @@ impl<'a> Planner<'a> {
             let (resource_type, id) = write.identity.clone();
             let action = match write.resource {
                 Some(resource) => {
-                    let judged = self.judged.as_ref().and_then(|all| all.get(&write.entry));
+                    let judged = self.judged.get(&write.entry);
                     let body = match judged {
                         Some(judged) => judged.body(resource, &id, &replacements, schema),
                         None => Body::of(resource, &id, &replacements, schema),
                     };
+                    let call = self.targets[write.entry].call(self.context, None);
+                    let body = on_record(&call, body);
+                    let written_by = written_by(&call, &write.expect);
+                    let checked =
+                        access::check_body(&call, &written_by, (&resource_type, &id), &body);
+                    checked.await.map_err(|error| error.in_entry(write.entry))?;
                     Action::Write { body: Box::new(body), method: write.method }
                 }
                 None => Action::Delete,
@@ -370,7 +409,7 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// [`ServerError::Invalid`], with all that is wrong in all entries.
     fn judge(&mut self) -> Result<(), ServerError> {
-        let Some(judged) = &mut self.judged else { return Ok(()) };
+        let judged = &mut *self.judged;
         let Context { server, grant, preference, sent, .. } = self.context;
         let (validation, destinations) = (&server.validations[&grant.tenant], &self.destinations);
         let (now, mut issues) = (server.clock.now(), Issues::default());

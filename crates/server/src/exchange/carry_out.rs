@@ -62,12 +62,13 @@ pub(super) async fn carry_out(
     let is_search = searches(&interaction);
     let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
     // How long an operation takes, its parameters do not say, no patch how long a resource it is
-    // for, and no body how long profiles do.
+    // for, no body how long profiles do, and no Bundle how long its searches do: where its request
+    // is, nobody would see that its client has left.
     let says_little = invoked
         || patches(&interaction)
         || (length > 0 && server.validations[&grant.tenant].is_deep())
         || (interaction == Interaction::BatchOrTransaction
-            && body.as_ref().is_some_and(|(body, _)| names_patch(&body.bytes)));
+            && body.as_ref().is_some_and(|(body, _)| says_little(&body.bytes)));
     let length = if says_little { length.max(SMALL + 1) } else { length };
     // What is patched may be as large as a resource may be, several times in memory, and what is
     // quarantined as a request's body.
@@ -213,11 +214,14 @@ pub(super) fn searches(interaction: &Interaction) -> bool {
     )
 }
 
-/// Whether a short Bundle may have an entry that patches. What is escaped may say anything.
-fn names_patch(bundle: &[u8]) -> bool {
-    let escapes = |byte: &u8| matches!(byte, b'\\' | b'&');
+/// Whether a short Bundle may have an entry that patches, or one that searches: by a URL with a
+/// query, or all of a type. What is escaped may say anything.
+fn says_little(bundle: &[u8]) -> bool {
+    let has = |word: &[u8]| bundle.windows(word.len()).any(|part| part == word);
+    let says_more = |byte: &u8| matches!(byte, b'\\' | b'&' | b'?');
     bundle.len() <= SMALL
-        && (bundle.windows(5).any(|part| part == b"PATCH") || bundle.iter().any(escapes))
+        && (bundle.iter().any(says_more)
+            || [&b"PATCH"[..], b"GET", b"_search"].into_iter().any(has))
 }
 
 /// Bytes of a form: more than the most that a query may have once it is decoded.
@@ -305,10 +309,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_patch_is_known_whatever_is_escaped() {
-        for names in ["\"PATCH\"", r#""P\u0041TCH""#, "<method value=\"&#80;ATCH\"/>"] {
-            assert!(names_patch(names.as_bytes()), "{names}");
+    fn what_may_patch_or_search_is_known_whatever_is_escaped() {
+        for says in [
+            "\"PATCH\"",
+            r#""P\u0041TCH""#,
+            "<method value=\"&#80;ATCH\"/>",
+            r#"{"method":"GET","url":"Patient"}"#,
+            r#"{"method":"HEAD","url":"Patient?name=x"}"#,
+        ] {
+            assert!(says_little(says.as_bytes()), "{says}");
         }
-        assert!(!names_patch(br#"{"method":"PUT","url":"Patient/1"}"#));
+        assert!(!says_little(br#"{"method":"PUT","url":"Patient/1"}"#));
     }
 }

@@ -1,28 +1,29 @@
 //! conditional delete (FHIR R4, 3.1.0.7.1): what criteria match is deleted, one resource, or as
 //! many at most as the configuration allows, all or none.
 
-use database::{Action, Change, CommitError, CommitId, Expect, Transaction, Visibility};
+use database::{Action, Change, CommitError, CommitId, Expect, Snapshot, Transaction, Visibility};
 use fhir_core::{ResourceId, ResourceType};
 use http::StatusCode;
 
 use super::preconditions::expected;
+use super::retries::Retries;
+use super::update::MayCreate;
 use super::write;
+use crate::access::{self, Reach};
 use crate::call::{Answer, Call};
 use crate::criteria::Criteria;
 use crate::error::ServerError;
 use crate::validation::NotCommitted;
-
-/// How often it is prepared again when others touched what it looks for.
-const TRIES: usize = 16;
 
 /// Deleting what nothing matches succeeds and writes nothing (HTTP-136).
 pub(crate) async fn conditional_delete(
     call: &Call<'_>,
     of: &ResourceType,
 ) -> Result<Answer, ServerError> {
-    call.unrestricted()?;
+    call.allowed()?;
     let most = call.server.limits.conditional_deletes.saturating_add(1);
-    for _ in 0..TRIES {
+    let mut retries = Retries::new(&*call.server.clock);
+    loop {
         let snapshot = call.snapshot(Visibility::everything());
         // Read after that, so that what codes mean is no older.
         let criteria = Criteria::read(call, of, call.query).await?;
@@ -31,19 +32,24 @@ pub(crate) async fn conditional_delete(
         if found.is_empty() && call.named.is_none() {
             return Ok(Answer::empty(StatusCode::NO_CONTENT));
         }
-        let delete = |id: &ResourceId| Change {
+        let pinned = pinned(call, &snapshot, (of, &found), &expect).await;
+        let (is_pinned, pinned) = match pinned? {
+            Some(pinned) => (true, pinned),
+            None => (false, vec![expect; found.len()]),
+        };
+        let delete = |(id, expect): (&ResourceId, Expect)| Change {
             resource_type: of.clone(),
             id: id.clone(),
             action: Action::Delete,
-            expect: expect.clone(),
+            expect,
         };
         let transaction = Transaction {
             id: CommitId(call.server.ids.next()),
             prepared_at: snapshot.at(),
-            changes: found.iter().map(delete).collect(),
+            changes: found.iter().zip(pinned).map(delete).collect(),
             conditions: vec![criteria.condition(found)],
         };
-        let terms = call.terms(&transaction.changes)?;
+        let terms = call.terms(&transaction.changes).await?;
         match call.commit(transaction, terms).await {
             Ok(receipt) => {
                 let version = match receipt.written.as_slice() {
@@ -52,11 +58,35 @@ pub(crate) async fn conditional_delete(
                 };
                 return Ok(Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) });
             }
-            Err(NotCommitted::Commit(CommitError::Raced)) => {}
+            Err(NotCommitted::Commit(CommitError::Raced)) => retries.again().await?,
+            Err(NotCommitted::Commit(CommitError::Precondition { .. })) if is_pinned => {
+                retries.again().await?;
+            }
             Err(error) => return Err(write::refused(error).1),
         }
     }
-    Err(ServerError::Contended)
+}
+
+/// What is expected of each match where the caller sees a part of the type alone: that version,
+/// which was seen to be within it. `None` where it sees all.
+///
+/// # Errors
+/// When another version was expected.
+pub(crate) async fn pinned(
+    call: &Call<'_>,
+    snapshot: &Snapshot,
+    (of, found): (&ResourceType, &[ResourceId]),
+    expect: &Expect,
+) -> Result<Option<Vec<Expect>>, ServerError> {
+    if access::reach(call, &call.interaction, of)? == Reach::Whole {
+        return Ok(None);
+    }
+    let mut pinned = Vec::with_capacity(found.len());
+    for id in found {
+        let newest = snapshot.newest(of, id).await?.ok_or(ServerError::Interrupted)?;
+        pinned.push(MayCreate::Seen(newest.version).narrow(expect.clone())?);
+    }
+    Ok(Some(pinned))
 }
 
 /// What is expected of each of the matches.

@@ -9,21 +9,21 @@
 //! | one | another | 400 |
 //! | several | | 412 |
 
-use contract::{Decision, Instance, Interaction};
+use contract::{Instance, Interaction};
 use database::{Expect, Method, Visibility};
 use fhir_core::{Issue, IssueCode, Resource, ResourceId, ResourceType, Severity};
 
 use super::patch::has_raced;
 use super::preconditions::expected;
+use super::retries::Retries;
+use super::update::MayCreate;
 use super::{update, write};
+use crate::access;
 use crate::call::{Answer, Call};
 use crate::criteria::Criteria;
 use crate::error::ServerError;
 use crate::quarantine::{Request, Wanted, check_expected, set_apart};
 use crate::validation::Judgement;
-
-/// How often it is prepared again when others touched what it looks for.
-const TRIES: usize = 16;
 
 /// What an update by criteria is about.
 #[derive(Debug)]
@@ -31,6 +31,25 @@ pub(crate) struct Chosen {
     pub(crate) instance: Instance,
     pub(crate) method: Method,
     pub(crate) expect: Expect,
+    pub(crate) may_create: MayCreate,
+}
+
+impl Chosen {
+    /// The interaction whose rules say what may be written.
+    fn written_by(&self, call: &Call<'_>) -> Interaction {
+        written_by(call, &self.expect)
+    }
+}
+
+/// The interaction whose rules say what may be written, where this is expected of what is there:
+/// what creates is a create.
+pub(crate) fn written_by(call: &Call<'_>, expect: &Expect) -> Interaction {
+    match (&call.interaction, expect) {
+        (Interaction::ConditionalUpdate(of), Expect::New | Expect::Absent) => {
+            Interaction::Create(of.clone())
+        }
+        (interaction, _) => interaction.clone(),
+    }
 }
 
 pub(crate) async fn conditional_update(
@@ -40,13 +59,14 @@ pub(crate) async fn conditional_update(
     let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
     check_sent(resource, of)?;
     write::check_alone((call.database.schema(), &call.server.base), resource)?;
-    for _ in 0..TRIES {
+    let mut retries = Retries::new(&*call.server.clock);
+    loop {
         let done = attempt(call, of, resource).await;
         if !has_raced(&done) {
             return done;
         }
+        retries.again().await?;
     }
-    Err(ServerError::Contended)
 }
 
 async fn attempt(
@@ -58,7 +78,10 @@ async fn attempt(
     // Read after that, so that what codes mean is no older.
     let criteria = Criteria::read(call, of, call.query).await?;
     let found = criteria.find(call, &snapshot, 2).await?;
-    let Chosen { instance, method, expect } = choose((call, of), resource, &found)?;
+    let chosen = choose((call, of), resource, &found).await?;
+    let written_by = chosen.written_by(call);
+    let Chosen { instance, method, expect, may_create } = chosen;
+    access::check_resource(call, &written_by, resource, &instance.id).await?;
     let judged = match call.judge(resource)? {
         Judgement::MayBeWritten(judged) => judged,
         Judgement::IsSetApart(issues) => {
@@ -80,7 +103,10 @@ async fn attempt(
     }
     let conditions = vec![criteria.condition(found.clone())];
     let written = write::commit(call, change, snapshot.at(), conditions).await;
-    let written = written.map_err(|error| id_taken(error, &found))?;
+    let written = written.map_err(|error| match may_create {
+        MayCreate::Seen(_) => may_create.explain(error, &call.conditions),
+        _ => id_taken(error, &found),
+    })?;
     Ok(Answer { told, ..write::answer(call, of, &instance.id, written).await? })
 }
 
@@ -97,7 +123,7 @@ pub(crate) fn check_sent(resource: &Resource<'_>, of: &ResourceType) -> Result<(
 ///
 /// # Errors
 /// When the table says so, or the caller may not do it.
-pub(crate) fn choose(
+pub(crate) async fn choose(
     (call, of): (&Call<'_>, &ResourceType),
     resource: &Resource<'_>,
     found: &[ResourceId],
@@ -116,13 +142,17 @@ pub(crate) fn choose(
                 return Err(ServerError::IdIsNotOfMatch);
             }
             let instance = Instance { resource_type: of.clone(), id: one.clone() };
-            update::may_write(call, &instance)?;
+            let may_create = update::may_write(call, &instance).await?;
+            if matches!(may_create, MayCreate::Seen(_)) {
+                let expect = may_create.narrow(expect)?;
+                return Ok(Chosen { instance, method: Method::Put, expect, may_create });
+            }
             let expect = match expect {
                 Expect::Any => Expect::Exists,
                 Expect::Versions(versions) => Expect::Existing(versions),
                 expect => expect,
             };
-            Ok(Chosen { instance, method: Method::Put, expect })
+            Ok(Chosen { instance, method: Method::Put, expect, may_create })
         }
         _ => Err(ServerError::MultipleMatches { criteria: call.query.to_owned() }),
     }
@@ -133,15 +163,13 @@ fn create(
     (call, of): (&Call<'_>, &ResourceType),
     sent: Option<&str>,
 ) -> Result<Chosen, ServerError> {
-    match contract::decide(call.grant, &Interaction::Create(of.clone())) {
-        Decision::Allow => {}
-        Decision::AllowWithin(_) => return Err(ServerError::NotEnforcedYet),
-        Decision::Deny(reason) => return Err(ServerError::Denied(reason)),
-    }
+    // What it says is judged when it is known.
+    access::reach(call, &Interaction::Create(of.clone()), of)?;
+    let may_create = MayCreate::Yes;
     let Some(sent) = sent else {
         let id = write::new_id(call.server);
         let instance = Instance { resource_type: of.clone(), id };
-        return Ok(Chosen { instance, method: Method::Post, expect: Expect::New });
+        return Ok(Chosen { instance, method: Method::Post, expect: Expect::New, may_create });
     };
     let invalid = || {
         let text = "an id has 1 to 64 letters, digits, \"-\" and \".\"; mend it or leave it out";
@@ -153,7 +181,7 @@ fn create(
         return Err(ServerError::MayNotChooseIds);
     }
     let instance = Instance { resource_type: of.clone(), id };
-    Ok(Chosen { instance, method: Method::Put, expect: Expect::Absent })
+    Ok(Chosen { instance, method: Method::Put, expect: Expect::Absent, may_create })
 }
 
 /// The error to show for `error` of an update whose criteria matched these.

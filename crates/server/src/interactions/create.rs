@@ -1,13 +1,14 @@
 //! create (FHIR R4, 3.1.0.8) and conditional create (3.1.0.8.1).
 
-use contract::{Decision, Instance, Interaction};
+use contract::Instance;
 use database::{
     Action, Change, Condition, Expect, Method, Snapshot, T, Transaction, Visibility, Written,
 };
 use fhir_core::{Issue, ResourceId, ResourceType};
-use http::StatusCode;
 
+use super::retries::Retries;
 use super::write;
+use crate::access;
 use crate::call::{Answer, Call};
 use crate::criteria::{Criteria, IF_NONE_EXIST, standing_at};
 use crate::error::ServerError;
@@ -15,11 +16,8 @@ use crate::negotiation;
 use crate::quarantine::{Request, Wanted, set_apart};
 use crate::validation::{Judgement, NotCommitted};
 
-/// How often a conditional create is prepared again when others touched what it looks for.
-const TRIES: usize = 16;
-
 pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer, ServerError> {
-    call.unrestricted()?;
+    call.allowed()?;
     refuse_search(call.query)?;
     let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
     if resource.resource_type() != of {
@@ -29,6 +27,7 @@ pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer,
     let schema = call.database.schema();
     write::check_alone((schema, &call.server.base), resource)?;
     let id = write::new_id(call.server);
+    access::check_resource(call, &call.interaction, resource, &id).await?;
     let judged = call.judge(resource);
     // Where there is a match, what was sent is of no concern (HTTP-082).
     let looked = match &call.conditions.if_none_exist {
@@ -48,6 +47,7 @@ pub(crate) async fn create(call: &Call<'_>, of: &ResourceType) -> Result<Answer,
         }
     };
     let body = judged.body(resource, &id, &write::as_it_came(), schema);
+    let body = write::on_record(call, body);
     let change = Change {
         resource_type: of.clone(),
         id: id.clone(),
@@ -107,20 +107,21 @@ async fn if_none_exist(
     (text, mut at, mut condition): (&str, T, Condition),
 ) -> Result<Answer, ServerError> {
     let of = change.resource_type.clone();
-    for _ in 0..TRIES {
+    let mut retries = Retries::new(&*call.server.clock);
+    loop {
         let transaction = Transaction {
             id: database::CommitId(call.server.ids.next()),
             prepared_at: at,
             changes: vec![change.clone()],
             conditions: vec![condition],
         };
-        let terms = call.terms(&transaction.changes)?;
+        let terms = call.terms(&transaction.changes).await?;
         match call.commit(transaction, terms).await {
             Ok(receipt) => {
                 let written = (receipt.t, write::written(&receipt, 0)?);
                 return Ok(Answer { told, ..write::answer(call, &of, &change.id, written).await? });
             }
-            Err(NotCommitted::Commit(database::CommitError::Raced)) => {}
+            Err(NotCommitted::Commit(database::CommitError::Raced)) => retries.again().await?,
             Err(error) => return Err(write::refused(error).1),
         }
         (at, condition) = match look(call, &of, text).await? {
@@ -128,7 +129,6 @@ async fn if_none_exist(
             Looked::Nothing(at, condition) => (at, condition),
         };
     }
-    Err(ServerError::Contended)
 }
 
 /// One match in `snapshot`: nothing is written, and the answer is about that resource (HTTP-082).
@@ -139,10 +139,6 @@ pub(crate) async fn exists(
     of: &ResourceType,
     id: &ResourceId,
 ) -> Result<Answer, ServerError> {
-    let read = Interaction::Read(Instance { resource_type: of.clone(), id: id.clone() });
-    if contract::decide(call.grant, &read) != Decision::Allow {
-        return Ok(Answer::empty(StatusCode::OK));
-    }
     let found = snapshot.newest(of, id).await?.ok_or(ServerError::Interrupted)?;
     let existing = Written {
         version: Some(found.version),

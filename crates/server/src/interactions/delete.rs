@@ -1,22 +1,71 @@
 //! delete (FHIR R4, 3.1.0.7).
 
 use contract::Instance;
-use database::{Action, Change};
+use database::{Action, Change, Expect};
 use http::StatusCode;
 
 use super::preconditions::expected;
+use super::update::MayCreate;
 use super::write;
+use crate::access::{self, Reach};
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 
+/// How often it is prepared again when others touched what the caller must see to delete it.
+const TRIES: usize = 16;
+
 /// Deleting what is not there, or not any more, succeeds and writes nothing (HTTP-131).
 pub(crate) async fn delete(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
-    call.unrestricted()?;
+    if access::reach(call, &call.interaction, &instance.resource_type)? == Reach::Whole {
+        return commit(call, instance, expected(&call.conditions)?).await;
+    }
+    for _ in 0..TRIES {
+        let Some(expect) = seen(call, instance).await? else {
+            return Ok(Answer::empty(StatusCode::NO_CONTENT));
+        };
+        match commit(call, instance, expect).await {
+            // Whether the caller may delete what came between is judged anew.
+            Err(ServerError::VersionConflict { .. }) => {}
+            done => return done,
+        }
+    }
+    Err(ServerError::Contended)
+}
+
+/// What to expect of a resource of which the caller sees a part alone; `None` where there is
+/// nothing to delete for it: what is deleted already, or never was there to be seen.
+///
+/// # Errors
+/// When the request expects what is not so, or that cannot be told.
+pub(crate) async fn seen(
+    call: &Call<'_>,
+    instance: &Instance,
+) -> Result<Option<Expect>, ServerError> {
+    let of = &instance.resource_type;
+    let snapshot = call.snapshot(access::visibility(call, &call.interaction, of).await?);
+    let newest = snapshot.newest(of, &instance.id).await?;
+    let expect = expected(&call.conditions)?;
+    match newest.filter(|newest| !newest.flags.is_deleted()) {
+        Some(newest) => MayCreate::Seen(newest.version).narrow(expect).map(Some),
+        None => match expect {
+            Expect::Any | Expect::Absent | Expect::Never | Expect::New => Ok(None),
+            Expect::Exists | Expect::Versions(_) | Expect::Existing(_) => {
+                Err(ServerError::VersionConflict { newest: None })
+            }
+        },
+    }
+}
+
+async fn commit(
+    call: &Call<'_>,
+    instance: &Instance,
+    expect: Expect,
+) -> Result<Answer, ServerError> {
     let change = Change {
         resource_type: instance.resource_type.clone(),
         id: instance.id.clone(),
         action: Action::Delete,
-        expect: expected(&call.conditions)?,
+        expect,
     };
     let (_, written) = write::commit_one(call, change).await?;
     let version = written.version.map(|version| (version, written.instant));

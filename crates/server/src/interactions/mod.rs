@@ -11,6 +11,7 @@ pub(crate) mod patch;
 pub(crate) mod preconditions;
 pub(crate) mod quarantine;
 pub(crate) mod read;
+pub(crate) mod retries;
 pub(crate) mod search;
 pub(crate) mod terminology_capabilities;
 pub(crate) mod update;

@@ -10,16 +10,16 @@ use fhir_core::{Resource, ResourceType, VersionId};
 use fhir_patch::{FhirPathPatch, JsonPatch, PatchError, check_kept};
 
 use super::preconditions::expected;
+use super::retries::Retries;
+use super::update::MayCreate;
 use super::{update, write};
+use crate::access;
 use crate::call::{Answer, Call};
 use crate::criteria::Criteria;
 use crate::error::ServerError;
 use crate::holding::Share;
 use crate::negotiation::JSON_PATCH;
 use crate::validation::Judgement;
-
-/// How often a patch is applied anew when others changed the resource meanwhile.
-const TRIES: usize = 16;
 
 /// A resource as a patch leaves it, and the version that was patched.
 #[derive(Debug)]
@@ -31,14 +31,15 @@ pub(crate) struct Patched {
 }
 
 pub(crate) async fn patch(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
-    for _ in 0..TRIES {
+    let mut retries = Retries::new(&*call.server.clock);
+    loop {
         let snapshot = call.snapshot(Visibility::everything());
         let done = attempt(call, instance, &snapshot, Vec::new()).await;
         if !has_raced(&done) {
             return done;
         }
+        retries.again().await?;
     }
-    Err(ServerError::Contended)
 }
 
 /// Patches the one match; without one there is nothing to patch (HTTP-126).
@@ -46,7 +47,8 @@ pub(crate) async fn conditional_patch(
     call: &Call<'_>,
     of: &ResourceType,
 ) -> Result<Answer, ServerError> {
-    for _ in 0..TRIES {
+    let mut retries = Retries::new(&*call.server.clock);
+    loop {
         let snapshot = call.snapshot(Visibility::everything());
         let (instance, criteria) = one_match(call, of, &snapshot).await?;
         let condition = criteria.condition(vec![instance.id.clone()]);
@@ -54,8 +56,8 @@ pub(crate) async fn conditional_patch(
         if !has_raced(&done) {
             return done;
         }
+        retries.again().await?;
     }
-    Err(ServerError::Contended)
 }
 
 /// The one resource that the criteria of a conditional patch match in the snapshot, and these.
@@ -86,6 +88,8 @@ async fn attempt(
     let document = Document::parse(&patched.json).map_err(ServerError::InvalidJson)?;
     let resource = Resource::new(document.root()).map_err(ServerError::InvalidResource)?;
     let expect = Expect::Versions(vec![patched.version]);
+    update::check_identity(&resource, instance)?;
+    access::check_resource(call, &call.interaction, &resource, &instance.id).await?;
     let judged = match update::judged(call, instance, &resource)? {
         Judgement::MayBeWritten(judged) => judged,
         // What it makes nobody sent: whoever patches has the resource as it was.
@@ -114,12 +118,15 @@ pub(crate) async fn patched(
     instance: &Instance,
     snapshot: &Snapshot,
 ) -> Result<Patched, ServerError> {
-    update::may_write(call, instance)?;
+    let may_create = update::may_write(call, instance).await?;
     let newest = snapshot.newest(&instance.resource_type, &instance.id).await?;
     let newest = newest.ok_or(ServerError::NotFound)?;
     let version = newest.version;
     if newest.flags.is_deleted() {
         return Err(ServerError::Deleted { version });
+    }
+    if matches!(may_create, MayCreate::Seen(seen) if seen != version) {
+        return Err(ServerError::PatchedMeanwhile);
     }
     match expected(&call.conditions)? {
         Expect::Absent => return Err(ServerError::AlreadyThere),

@@ -8,7 +8,7 @@ use crate::call::{Answer, Call};
 use crate::error::ServerError;
 
 pub(crate) async fn read(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
-    let visibility = call.visibility(&instance.resource_type)?;
+    let visibility = call.visibility(&instance.resource_type).await?;
     let snapshot = call.snapshot(visibility);
     let version = snapshot.read(&instance.resource_type, &instance.id).await?;
     let version = version.ok_or(ServerError::NotFound)?;

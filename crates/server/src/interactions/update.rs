@@ -2,21 +2,38 @@
 
 use contract::Instance;
 use database::{Action, Change, Expect, Method, Visibility};
-use fhir_core::Resource;
 use fhir_core::json::{Kind, Value};
+use fhir_core::{Resource, ResourceType, VersionId};
 
+use super::patch::has_raced;
 use super::preconditions::expected;
 use super::write;
+use crate::access::{self, Reach};
 use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::quarantine::{Request, Wanted, check_expected, set_apart};
 use crate::validation::{Judged, Judgement};
 
+/// How often it is prepared again when others touched what the caller must see to write it.
+const TRIES: usize = 16;
+
 pub(crate) async fn update(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
+    for _ in 0..TRIES {
+        let done = attempt(call, instance).await;
+        if !has_raced(&done) {
+            return done;
+        }
+    }
+    Err(ServerError::Contended)
+}
+
+async fn attempt(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
     let of = &instance.resource_type;
-    let may_create = may_write(call, instance)?;
+    let may_create = may_write(call, instance).await?;
     let resource = call.resource.as_ref().ok_or(ServerError::BodyMissing)?;
     let expect = may_create.narrow(expected(&call.conditions)?)?;
+    check_identity(resource, instance)?;
+    access::check_resource(call, &call.interaction, resource, &instance.id).await?;
     let judged = match judged(call, instance, resource)? {
         Judgement::MayBeWritten(judged) => judged,
         Judgement::IsSetApart(issues) => {
@@ -59,6 +76,7 @@ pub(crate) fn change(
 ) -> Change {
     let schema = call.database.schema();
     let body = judged.body(resource, &instance.id, &write::as_it_came(), schema);
+    let body = write::on_record(call, body);
     Change {
         resource_type: instance.resource_type.clone(),
         id: instance.id.clone(),
@@ -72,6 +90,8 @@ pub(crate) fn change(
 pub(crate) enum MayCreate {
     Yes,
     No,
+    /// No; and the caller may replace this version alone, which it was seen to be allowed to.
+    Seen(VersionId),
 }
 
 impl MayCreate {
@@ -81,6 +101,13 @@ impl MayCreate {
     /// When the request insists on creating and may not.
     pub(crate) fn narrow(self, expect: Expect) -> Result<Expect, ServerError> {
         match (self, expect) {
+            (Self::Seen(_), Expect::Absent | Expect::Never) => Err(ServerError::AlreadyThere),
+            (Self::Seen(seen), Expect::Versions(versions) | Expect::Existing(versions))
+                if !versions.contains(&seen) =>
+            {
+                Err(ServerError::VersionConflict { newest: Some(seen) })
+            }
+            (Self::Seen(seen), _) => Ok(Expect::Existing(vec![seen])),
             (Self::No, Expect::Absent | Expect::Never) => Err(ServerError::MayNotChooseIds),
             (Self::No, Expect::Any) => Ok(Expect::Exists),
             // The version of a deletion brings back what was deleted, which is creating.
@@ -92,6 +119,10 @@ impl MayCreate {
     /// The error to show for `error` of a narrowed update.
     pub(crate) fn explain(self, error: ServerError, conditions: &Conditions) -> ServerError {
         match error {
+            // Whether the caller may write what came between is judged anew.
+            ServerError::VersionConflict { .. } if matches!(self, Self::Seen(_)) => {
+                ServerError::PatchedMeanwhile
+            }
             ServerError::VersionConflict { newest: None }
                 if self == Self::No && conditions.if_match.is_none() =>
             {
@@ -104,20 +135,35 @@ impl MayCreate {
 
 /// Whether the caller may write under this id. An id the caller cannot see is answered as if it
 /// did not exist, whether it does or not (contract, Existence).
-pub(crate) fn may_write(call: &Call<'_>, instance: &Instance) -> Result<MayCreate, ServerError> {
+///
+/// # Errors
+/// When it may not.
+pub(crate) async fn may_write(
+    call: &Call<'_>,
+    instance: &Instance,
+) -> Result<MayCreate, ServerError> {
     let of = &instance.resource_type;
-    match contract::decide(call.grant, &call.interaction) {
-        contract::Decision::Deny(reason) => Err(ServerError::Denied(reason)),
-        contract::Decision::AllowWithin(restriction) => {
-            match database::Visibility::within(&restriction, of) {
-                Ok(visibility) if !visibility.shows(of, &instance.id) => Err(ServerError::NotFound),
-                _ => Err(ServerError::NotEnforcedYet),
-            }
-        }
+    if access::reach(call, &call.interaction, of)? == Reach::Whole {
+        return may_write_any(call, of);
+    }
+    let snapshot = call.snapshot(access::visibility(call, &call.interaction, of).await?);
+    match snapshot.newest(of, &instance.id).await? {
+        Some(newest) if !newest.flags.is_deleted() => Ok(MayCreate::Seen(newest.version)),
+        _ => Err(ServerError::NotFound),
+    }
+}
+
+/// Whether the caller may write under any id of a type.
+///
+/// # Errors
+/// When it may not.
+pub(crate) fn may_write_any(call: &Call<'_>, of: &ResourceType) -> Result<MayCreate, ServerError> {
+    match access::reach(call, &call.interaction, of)? {
+        Reach::Within(_) => Err(ServerError::TakesAll),
         // Under a rule within all the caller sees every id of the type; creating under one takes
         // the right to create as well.
-        contract::Decision::Allow if contract::may_choose_ids(call.grant, of) => Ok(MayCreate::Yes),
-        contract::Decision::Allow => Ok(MayCreate::No),
+        Reach::Whole if contract::may_choose_ids(call.grant, of) => Ok(MayCreate::Yes),
+        Reach::Whole => Ok(MayCreate::No),
     }
 }
 

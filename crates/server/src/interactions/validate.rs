@@ -2,7 +2,7 @@
 //! nothing else done. The answer is 200 with an OperationOutcome whenever validation ran,
 //! whatever it found.
 
-use contract::{Decision, Interaction, Level};
+use contract::{Interaction, Level};
 use fhir_core::json::Document;
 use fhir_core::json::{Kind, Value};
 use fhir_core::{Instance, Issue, IssueCode, Resource, ResourceId, ResourceType};
@@ -11,6 +11,7 @@ use fhir_xml::XmlIssue;
 use fhirpath::DateTime;
 
 use super::write_refusal::{Write, refusal};
+use crate::access;
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 use crate::negotiation::parameters;
@@ -57,7 +58,7 @@ pub(crate) async fn validate(call: &Call<'_>, level: &Level) -> Result<Answer, S
         return Err(invalid("profile", "the mode profile needs one; name it, or leave mode out"));
     }
     let Some(instance) = instance else {
-        call.unrestricted()?;
+        call.allowed()?;
         if asked.mode == Some(Mode::Delete) {
             let mend = "delete is asked of a resource: use [type]/[id]/$validate?mode=delete";
             return Err(invalid("mode", mend));
@@ -77,13 +78,15 @@ pub(crate) async fn validate(call: &Call<'_>, level: &Level) -> Result<Answer, S
     if asked.mode == Some(Mode::Delete) {
         stored(call, instance).await?;
         let deletion = Interaction::Delete(instance.clone());
-        return Ok(answer(vec![match contract::decide(call.grant, &deletion) {
-            Decision::Allow => Issue::information("the resource may be deleted"),
-            _ => Issue::error(IssueCode::Forbidden, "it is there, and this key may not delete it"),
+        return Ok(answer(vec![match may_delete(call, deletion, instance).await? {
+            true => Issue::information("the resource may be deleted"),
+            false => {
+                Issue::error(IssueCode::Forbidden, "it is there, and this key may not delete it")
+            }
         }]));
     }
     if let Some(sent) = asked.resource {
-        call.unrestricted()?;
+        call.allowed()?;
         let resource = of_type(sent, of)?;
         let mut issues = found((call, validator), &resource, &asked, call.sent);
         issues.extend(of_write(call, &resource, instance, asked.mode).await?);
@@ -204,6 +207,20 @@ fn of_type<'a>(value: Value<'a>, of: &ResourceType) -> Result<Resource<'a>, Serv
     }
     let found = resource.resource_type().clone();
     Err(ServerError::TypeDiffers { expected: of.clone(), found })
+}
+
+/// Whether the caller may delete what it reads.
+async fn may_delete(
+    call: &Call<'_>,
+    deletion: Interaction,
+    instance: &Instance,
+) -> Result<bool, ServerError> {
+    let of = &instance.resource_type;
+    match access::visibility(call, &deletion, of).await {
+        Ok(visibility) => Ok(call.snapshot(visibility).newest(of, &instance.id).await?.is_some()),
+        Err(ServerError::Denied(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The resource as a read gives it, to whoever may read it.

@@ -13,7 +13,7 @@ pub(crate) async fn vread(
     instance: &Instance,
     version: &ResourceId,
 ) -> Result<Answer, ServerError> {
-    let visibility = call.visibility(&instance.resource_type)?;
+    let visibility = call.visibility(&instance.resource_type).await?;
     // What is no number of ours is a version that never was.
     let version: VersionId = version.as_str().parse().map_err(|_| ServerError::VersionNotFound)?;
     let snapshot = call.snapshot(visibility);

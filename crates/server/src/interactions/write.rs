@@ -1,8 +1,8 @@
 //! What all writes share: checking content that comes in alone, committing, answering.
 
-use contract::{Decision, Instance, Interaction};
 use database::{
-    Action, Change, CommitError, Condition, Method, Precondition, Receipt, T, Transaction, Written,
+    Action, Body, Change, CommitError, Condition, Method, Precondition, Receipt, T, Transaction,
+    Written,
 };
 use fhir_core::json::{Kind, Replacements};
 use fhir_core::{Issue, IssueCode, Resource};
@@ -15,7 +15,7 @@ use crate::call::{Answer, Call, location};
 use crate::error::ServerError;
 use crate::negotiation::Return;
 use crate::validation::NotCommitted;
-use crate::{PublicBase, Server};
+use crate::{PublicBase, Server, access};
 
 /// Checks the part of a resource that the server writes anew: what a `meta` holds that is no
 /// object would be lost.
@@ -116,7 +116,7 @@ pub(crate) async fn commit(
         changes: vec![change],
         conditions,
     };
-    let terms = call.terms(&transaction.changes)?;
+    let terms = call.terms(&transaction.changes).await?;
     let receipt = call.commit(transaction, terms).await;
     let receipt = receipt.map_err(|error| match refused(error).1 {
         ServerError::VersionConflict { .. } if is_patch => ServerError::PatchedMeanwhile,
@@ -155,7 +155,16 @@ pub(crate) fn refused(error: impl Into<NotCommitted>) -> (Option<usize>, ServerE
     }
 }
 
-/// The answer to a create or update, whose version the commit at `t` made.
+/// A body with who wrote it on record.
+pub(crate) fn on_record(call: &Call<'_>, body: Body) -> Body {
+    match access::author(call) {
+        Some(author) => body.written_by(author),
+        None => body,
+    }
+}
+
+/// The answer to a create or update, whose version the commit at `t` made. Whoever may not read it
+/// learns of what it created where that is, and of nothing else (LEAK-13).
 pub(crate) async fn answer(
     call: &Call<'_>,
     of: &fhir_core::ResourceType,
@@ -164,31 +173,20 @@ pub(crate) async fn answer(
 ) -> Result<Answer, ServerError> {
     let version = written.version.ok_or(ServerError::Interrupted)?;
     let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    let is_read = access::reads(call, (of, id), version).await?;
+    if !is_read && !written.created {
+        return Ok(Answer::empty(status));
+    }
     let mut answer = Answer {
         version: Some((version, written.instant)),
         location: Some(location(of, id, version)),
         ..Answer::empty(status)
     };
-    let preferred = matches!(call.preference, Return::Representation | Return::Default);
-    if preferred && knows_what_it_wrote(call, of, id) {
+    if is_read && matches!(call.preference, Return::Representation | Return::Default) {
         let snapshot = call.snapshot(database::Visibility::everything());
         answer.body = snapshot.written(of, id, t, (version, written.instant)).await?;
     }
     Ok(answer)
-}
-
-/// Whether the caller may see what its write left: an update sent it whole, a patch did not, and
-/// then it takes the right to read.
-fn knows_what_it_wrote(
-    call: &Call<'_>,
-    of: &fhir_core::ResourceType,
-    id: &fhir_core::ResourceId,
-) -> bool {
-    if !matches!(call.interaction, Interaction::Patch(_) | Interaction::ConditionalPatch(_)) {
-        return true;
-    }
-    let read = Interaction::Read(Instance { resource_type: of.clone(), id: id.clone() });
-    contract::decide(call.grant, &read) == Decision::Allow
 }
 
 /// A new id of the server's.

@@ -8,6 +8,7 @@ use fhir_core::{Issue, Resource};
 
 use super::update::{self, MayCreate};
 use super::write;
+use crate::access;
 use crate::call::Call;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
@@ -49,11 +50,11 @@ async fn attempt(
     // Whoever may not write learns no more than that.
     let (id, method) = match write {
         Write::Create => {
-            call.unrestricted()?;
+            call.allowed()?;
             (write::new_id(call.server), Method::Post)
         }
         Write::Update(instance) => {
-            let may_create = update::may_write(&call, instance)?;
+            let may_create = update::may_write(&call, instance).await?;
             update::check_identity(resource, instance)?;
             let newest = snapshot.newest(&of, &instance.id).await?;
             if may_create == MayCreate::No && newest.is_none_or(|it| it.flags.is_deleted()) {
@@ -62,6 +63,7 @@ async fn attempt(
             (instance.id.clone(), Method::Put)
         }
     };
+    access::check_resource(&call, &call.interaction, resource, &id).await?;
     write::check_alone((call.database.schema(), &call.server.base), resource)?;
     let body = Body::of(resource, &id, &write::as_it_came(), call.database.schema());
     let action = Action::Write { body: Box::new(body), method };
@@ -72,7 +74,7 @@ async fn attempt(
         changes: vec![change],
         conditions: Vec::new(),
     };
-    let terms = call.terms(&transaction.changes)?;
+    let terms = call.terms(&transaction.changes).await?;
     let checked = call.database.check_rules(&transaction, &terms, &snapshot).await;
     checked.map_err(|error| write::refused(error).1)?;
     let definitions = call.server.validations[&call.grant.tenant].current();

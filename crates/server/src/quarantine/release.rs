@@ -2,6 +2,7 @@
 //! it was sent as; the same commit takes it out of the quarantine. And discarding it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use database::{
@@ -17,11 +18,12 @@ use crate::call::location;
 use crate::criteria::{Criteria, IF_NONE_EXIST};
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
+use crate::interactions::search::SeenCodes;
 use crate::interactions::update::MayCreate;
 use crate::interactions::write;
 use crate::negotiation::Return;
 use crate::validation::{Judgement, NotCommitted, Sent, commit_here, judge};
-use crate::{internal, references_exist, representation};
+use crate::{internal, references_exist, representation, terminology};
 
 /// What became of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,7 +235,11 @@ impl Quarantine<'_> {
         let definitions = self.validation.current();
         let with = (self.database.schema(), self.base);
         let now = self.clock.now();
-        let criteria = Criteria::of_release(with, definitions.as_deref(), now, (of, text))?;
+        // Read after the snapshot was taken, so that what codes mean is no older.
+        let state = terminology::of(self.validation, self.database).await?;
+        let codes = Arc::new(SeenCodes::all(state, self.base));
+        let definitions = definitions.as_deref();
+        let criteria = Criteria::of_release(with, definitions, now, (of, text), codes)?;
         let found = criteria.find_within(self.database, snapshot, (1, u64::MAX)).await?;
         if !found.is_empty() {
             let text = "what its If-None-Exist asks for is there by now; discard it";

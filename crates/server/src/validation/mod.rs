@@ -12,19 +12,20 @@ mod packages;
 mod policy;
 mod posted;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use database::FhirVersion;
 use fhir_core::json::Value;
 use fhir_core::{Issue, Lines, Position, ResourceId, ResourceType};
 use fhir_schema::{DefinitionSet, Schema};
-use fhir_search::{Extractor, Parameters};
+use fhir_search::{Extractor, Flaw, Parameters};
 use fhir_terminology::{Layer, Terminology};
 use fhir_validation::{Options, Validator};
 use fhir_xml::Places;
 
 use crate::quarantine::Shelf;
+use crate::terminology;
 
 pub(crate) use at_write::{Judged, Judgement, judge, outcome};
 pub use packages::{AddedPackages, Archive, ListedPackage, PackagesError, list};
@@ -39,6 +40,8 @@ pub struct Validation {
     pub(crate) policy: WritePolicy,
     /// None where the FHIR version has no validator here.
     current: Option<RwLock<Arc<Definitions>>>,
+    /// Code systems and value sets: FHIR's, those of packages, and the tenant's own.
+    pub(crate) terminology: terminology::Definitions,
     /// Changes of the packages wait for each other.
     turn: tokio::sync::Mutex<()>,
     /// What was set apart as invalid.
@@ -65,6 +68,8 @@ pub(crate) struct Definitions {
     pub(crate) guides: Vec<String>,
     /// What the packages depend on and nobody has.
     unmet: Vec<String>,
+    /// Search parameters of the packages that do not count, and why, in words.
+    left_out: Vec<String>,
 }
 
 impl Definitions {
@@ -88,6 +93,7 @@ impl Definitions {
             terminology: (!layer.is_empty()).then_some(layer),
             guides: Vec::new(),
             unmet: Vec::new(),
+            left_out: Vec::new(),
         }
     }
 
@@ -97,6 +103,33 @@ impl Definitions {
         Arc::clone(
             R4.get_or_init(|| Arc::new(Self::of(DefinitionSet::r4().clone(), Arc::default()))),
         )
+    }
+
+    /// These without the packages' search parameters whose values depend on which version a
+    /// resource is: they are treated as a tenant's own are.
+    fn without_those_of_version(self) -> Self {
+        let of_r4 = Self::r4();
+        let of_version = self.extractor.of_version(of_r4.extractor.parameters());
+        if of_version.is_empty() {
+            return self;
+        }
+        let mut types: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for parameter in &of_version {
+            let definition = (&*parameter.definition.url, parameter.code());
+            types.entry(definition).or_default().push(&parameter.resource_type);
+        }
+        let left_out = types.iter().map(|((url, code), types)| {
+            let types = match types.as_slice() {
+                several if several.len() > 3 => format!("{} types", several.len()),
+                few => few.join(", "),
+            };
+            format!("{url}, {code} of {types}: {}", Flaw::OfVersion)
+        });
+        let left_out = left_out.collect();
+        let ids: Vec<_> = of_version.iter().map(|it| it.id).collect();
+        let parameters = self.extractor.parameters().flawed(&ids, &Flaw::OfVersion);
+        let extractor = Arc::new(self.extractor.with_parameters(Arc::new(parameters)));
+        Self { of_packages: Arc::clone(&extractor), extractor, left_out, ..self }
     }
 
     /// Whether by this search parameter a type is searched as R4 itself defines it.
@@ -116,7 +149,13 @@ impl Validation {
     #[must_use]
     pub fn new(policy: WritePolicy, fhir_version: &str) -> Self {
         let current = has_validator(fhir_version).then(|| RwLock::new(Definitions::r4()));
-        Self { policy, current, turn: tokio::sync::Mutex::default(), shelf: Shelf::default() }
+        Self {
+            policy,
+            current,
+            terminology: terminology::Definitions::of(fhir_version),
+            turn: tokio::sync::Mutex::default(),
+            shelf: Shelf::default(),
+        }
     }
 
     /// The definitions as they are now; none where the FHIR version has no validator here.

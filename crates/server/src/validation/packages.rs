@@ -2,6 +2,7 @@
 //! in a resource of a type that no version of FHIR has and no request reaches. What they define
 //! is compiled whole before it takes effect.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -16,6 +17,7 @@ use fhir_core::{Instant, Resource, ResourceId, ResourceType};
 use fhir_schema::package::{Package, PackageLimits};
 use fhir_schema::{DefinitionSet, SchemaError};
 use fhir_terminology::{Entry, Layer};
+use ring::digest::SHA256;
 
 use super::posted::{self, Posted, Tried};
 use super::{Definitions, Validation};
@@ -40,6 +42,8 @@ pub struct AddedPackages {
     pub packages: Vec<String>,
     /// Packages that those of the tenant depend on and it does not have, in words.
     pub unmet: Vec<String>,
+    /// Search parameters of the tenant's packages that do not count, and why, in words.
+    pub left_out: Vec<String>,
 }
 
 /// A package that a tenant has.
@@ -96,8 +100,21 @@ pub enum PackagesError {
     #[error("no package is given")]
     Nothing,
     /// It is there already.
-    #[error("the tenant has {0} already; remove it first to replace it")]
+    #[error("the tenant has {0}, of the same content, already; remove it first to replace it")]
     Present(String),
+    /// Another is there under its name and version.
+    #[error(
+        "the tenant has {package} already, and of other content: the archive there has SHA-256 \
+         {stored}, the one given {given}; remove it first to replace it"
+    )]
+    Differs {
+        /// `NAME#VERSION`.
+        package: String,
+        /// Of the archive that the tenant has, in hexadecimal.
+        stored: String,
+        /// Of the one that was given.
+        given: String,
+    },
     /// It is not there.
     #[error("the tenant has no package {0}; `hearthgate packages list` shows those it has")]
     Absent(String),
@@ -140,6 +157,9 @@ impl Validation {
         let stored = stored(database).await?;
         let archives = stored.into_iter().map(archive_of).collect();
         let definitions = compiled(archives).await?;
+        for search_parameter in &definitions.left_out {
+            tracing::warn!(search_parameter, "a search parameter of a package does not count");
+        }
         let posted = posted::stored(database).await?;
         self.put(with_posted(definitions, posted, Tried::All).await?);
         Ok(())
@@ -165,7 +185,8 @@ impl Validation {
         }
         let _turn = self.turn.lock().await;
         let stored = stored(database).await?;
-        let labels: Vec<String> = stored.iter().map(|package| package.listed.label()).collect();
+        let there: BTreeMap<String, Digest> =
+            stored.iter().map(|it| (it.listed.label(), digest(&it.archive))).collect();
         let new = archives.len();
         let all: Vec<Archive> =
             archives.into_iter().chain(stored.into_iter().map(archive_of)).collect();
@@ -178,8 +199,14 @@ impl Validation {
             let built_in = built_in.unwrap_or_default();
             return Err(PackagesError::Core { package: added[core].clone(), built_in });
         }
-        if let Some(present) = added.iter().find(|label| labels.contains(label)) {
-            return Err(PackagesError::Present(present.clone()));
+        for (label, bytes) in added.iter().zip(&bytes) {
+            let Some(stored) = there.get(label) else { continue };
+            let (package, given) = (label.clone(), digest(bytes));
+            if given == *stored {
+                return Err(PackagesError::Present(package));
+            }
+            let (stored, given) = (hexadecimal(stored), hexadecimal(&given));
+            return Err(PackagesError::Differs { package, stored, given });
         }
         let definitions = compiled(all).await?;
         let changes = named.iter().zip(&bytes).map(|((name, version), bytes)| {
@@ -197,10 +224,10 @@ impl Validation {
         });
         let definitions = self.with_own_search_parameters(definitions).await?;
         commit(database, ids, changes.collect()).await?;
-        let unmet = definitions.unmet.clone();
+        let (unmet, left_out) = (definitions.unmet.clone(), definitions.left_out.clone());
         index_with(database, &definitions);
         self.put(definitions);
-        Ok(AddedPackages { packages: added, unmet })
+        Ok(AddedPackages { packages: added, unmet, left_out })
     }
 
     /// Takes a package, `NAME#VERSION`, out again. What it defines counts no more.
@@ -382,9 +409,25 @@ pub(super) async fn aside<D: Send + 'static>(
 }
 
 fn read(archive: &Archive) -> Result<Package, PackagesError> {
-    Package::read(archive.bytes.as_slice(), PackageLimits::default()).map_err(|source| {
-        PackagesError::Archive { file: archive.file.clone(), source: Box::new(source) }
-    })
+    let read = Package::read(archive.bytes.as_slice(), PackageLimits::default());
+    let package = read.map_err(|source| PackagesError::Archive {
+        file: archive.file.clone(),
+        source: Box::new(source),
+    })?;
+    Ok(Package { digest: Some(digest(&archive.bytes)), ..package })
+}
+
+/// SHA-256.
+type Digest = [u8; 32];
+
+fn digest(archive: &[u8]) -> Digest {
+    let mut digest = Digest::default();
+    digest.copy_from_slice(ring::digest::digest(&SHA256, archive).as_ref());
+    digest
+}
+
+fn hexadecimal(digest: &Digest) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Name and version of each archive's package.
@@ -436,5 +479,6 @@ fn definitions(packages: Vec<Package>) -> Result<Definitions, PackagesError> {
     let unmet = unmet
         .map(|unmet| format!("{}#{}, which {} depends on", unmet.name, unmet.wanted, unmet.package))
         .collect();
-    Ok(Definitions { guides, unmet, ..Definitions::of(set, Arc::new(layer)) })
+    let definitions = Definitions { guides, unmet, ..Definitions::of(set, Arc::new(layer)) };
+    Ok(definitions.without_those_of_version())
 }

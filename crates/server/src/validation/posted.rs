@@ -6,7 +6,7 @@
 //! Such writes wait for each other, and for changes of the packages, so that each is judged by
 //! what counts when it is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use database::{
@@ -17,7 +17,7 @@ use fhir_core::json::Document;
 use fhir_core::{Issue, IssueCode, ResourceId, ResourceType};
 use fhir_schema::conformance::SearchParameter;
 use fhir_schema::{Schema, SchemaError};
-use fhir_search::{Parameters, PostedProblem};
+use fhir_search::{Origin, Parameter, Parameters, PostedProblem, STEPS_OF_ALL_POSTED};
 use tokio::runtime::Handle;
 
 use super::packages::{aside, index_with, newest};
@@ -231,9 +231,12 @@ impl Definitions {
         let parameters = loop {
             let list: Vec<_> = all.iter().map(|(_, definition)| Arc::clone(definition)).collect();
             let (parameters, errors) = base.parameters().with_posted(&list, &self.set, schema);
-            let failed = self.failed(&parameters, &all, is_tried);
+            let mut failed = self.failed(&parameters, &all, is_tried);
             if errors.is_empty() && failed.is_empty() {
-                break parameters;
+                failed = self.too_many_steps(&parameters, &all, is_tried);
+                if failed.is_empty() {
+                    break parameters;
+                }
             }
             let wrong = errors.into_iter().map(|(at, error)| {
                 let code = match error.problem {
@@ -270,6 +273,58 @@ impl Definitions {
             if let Some(error) = error {
                 let issue = Issue::error(IssueCode::Invalid, error.to_string());
                 failed.push(((*id).clone(), issue.at("SearchParameter.expression")));
+            }
+        }
+        failed
+    }
+
+    /// Those of the definitions to be tried with which the tenant's own may take more steps of
+    /// FHIRPath on one resource than all of them may together. Those that count already come
+    /// first.
+    fn too_many_steps(
+        &self,
+        parameters: &Parameters,
+        all: &[(&ResourceId, &Arc<SearchParameter>)],
+        is_tried: impl Fn(&ResourceId) -> bool,
+    ) -> Vec<(ResourceId, Issue)> {
+        let mut of_definition: HashMap<*const SearchParameter, Vec<&Arc<Parameter>>> =
+            HashMap::new();
+        for parameter in parameters.all().filter(|it| it.origin == Origin::Posted) {
+            of_definition.entry(Arc::as_ptr(&parameter.definition)).or_default().push(parameter);
+        }
+        let own = |definition| of_definition.get(&Arc::as_ptr(definition)).into_iter().flatten();
+        // Nothing becomes more of the other types.
+        let tried = all.iter().filter(|(id, _)| is_tried(id));
+        let mut taken: HashMap<&str, u64> =
+            tried.flat_map(|(_, it)| own(it)).map(|it| (&*it.resource_type, 0)).collect();
+        let mut failed = Vec::new();
+        for (id, definition) in all {
+            let mut steps = Vec::new();
+            for parameter in own(definition) {
+                if let Some(before) = taken.get(&*parameter.resource_type) {
+                    let own = self.of_packages.most_steps(parameter);
+                    steps.push((&*parameter.resource_type, *before, own));
+                }
+            }
+            let is_over = |(_, before, own): &&(&str, u64, u64)| {
+                *own > 0 && before.saturating_add(*own) > STEPS_OF_ALL_POSTED
+            };
+            match steps.iter().find(is_over).filter(|_| is_tried(id)) {
+                Some((of, before, own)) => {
+                    let text = format!(
+                        "the tenant's own search parameters may take {STEPS_OF_ALL_POSTED} steps \
+                         of FHIRPath together on one resource; those of {of} may take {before} \
+                         already, and this one {own} more: write a plain path, name fewer types as \
+                         base, or delete another"
+                    );
+                    let issue = Issue::error(IssueCode::TooCostly, text);
+                    failed.push(((*id).clone(), issue.at("SearchParameter.expression")));
+                }
+                None => {
+                    for (of, before, own) in steps {
+                        taken.insert(of, before.saturating_add(own));
+                    }
+                }
             }
         }
         failed

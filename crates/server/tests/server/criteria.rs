@@ -204,6 +204,50 @@ async fn of_64_creates_at_once_by_each_kind_of_criteria_one_is_done() {
     }
 }
 
+/// A value set of some administrative genders.
+async fn define_genders(site: &Site) {
+    let genders = json!({
+        "resourceType": "ValueSet", "id": "genders", "url": "http://x/ValueSet/genders",
+        "status": "active",
+        "compose": { "include": [{ "system": "http://hl7.org/fhir/administrative-gender",
+            "concept": [{ "code": "male" }, { "code": "other" }] }] },
+    });
+    site.put("ValueSet/genders", genders).await.is(201);
+}
+
+/// Creates 64 patients at once, each by criteria of its own.
+async fn of_64_at_once(site: &Arc<Site>, criteria: impl Fn(usize) -> String) -> Vec<u16> {
+    let mut creates = JoinSet::new();
+    for at in 0..64 {
+        let (site, criteria) = (Arc::clone(site), criteria(at));
+        creates.spawn(async move {
+            let body = json!({ "resourceType": "Patient", "gender": "other", "identifier": [
+                { "system": "urn:n", "value": at.to_string() }, { "value": "shared" },
+            ] });
+            let ask = site.ask("POST", "Patient").header("if-none-exist", criteria);
+            ask.body(body).send().await.status
+        });
+    }
+    let mut statuses = creates.join_all().await;
+    statuses.sort_unstable();
+    statuses
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_64_creates_at_once_by_what_codes_mean_none_is_refused_for_the_others() {
+    // HTTP-086
+    let site = Arc::new(clinic().await);
+    define_genders(&site).await;
+    // Each has a match of its own to look for, and each looks at what the others write.
+    let in_set = "gender:in=http://x/ValueSet/genders";
+    let own = of_64_at_once(&site, |at| format!("{in_set}&identifier=urn:n|{at}")).await;
+    assert_eq!(own, [201; 64]);
+    // All look for the same, in letters that differ by case alone from what they write.
+    let site = Arc::new(clinic().await);
+    let statuses = of_64_at_once(&site, |_| "identifier=sharEd".to_owned()).await;
+    assert_eq!((statuses[62], statuses[63]), (200, 201), "{statuses:?}");
+}
+
 #[tokio::test]
 async fn an_identifier_is_what_the_tenants_own_parameter_says() {
     // SRCH-238

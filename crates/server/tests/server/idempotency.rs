@@ -151,6 +151,97 @@ async fn a_transaction_sent_again_is_answered_again_and_done_once() {
     assert_eq!(site.position(), position + 1);
 }
 
+/// What a client is told of each entry, but for resources.
+fn told(answer: &Answer) -> Vec<[serde_json::Value; 3]> {
+    let json = answer.json();
+    let entries = json["entry"].as_array().unwrap().iter();
+    let members = ["status", "location", "etag"];
+    entries.map(|entry| members.map(|member| entry["response"][member].clone())).collect()
+}
+
+fn married(code: &str) -> serde_json::Value {
+    json!({"resourceType": "Patient", "maritalStatus": {"coding": [{"code": code}]}})
+}
+
+/// An entry that creates a patient unless there is one of this marital status.
+fn unless_there(code: &str) -> serde_json::Value {
+    let mut entry = entry("POST", "Patient", married(code));
+    entry["request"]["ifNoneExist"] = format!("own={code}").into();
+    entry
+}
+
+async fn define_own(site: &Site) {
+    let own = json!({
+        "resourceType": "SearchParameter", "id": "own", "url": "http://own.example/own",
+        "name": "Own", "status": "active", "description": "own", "code": "own",
+        "base": ["Patient"], "type": "token", "expression": "Patient.maritalStatus",
+    });
+    site.put("SearchParameter/own", own).await.is(201);
+}
+
+#[tokio::test]
+async fn what_a_transaction_did_is_answered_when_its_criteria_mean_nothing_any_more() {
+    let site = Site::start().await;
+    define_own(&site).await;
+    site.post("Patient", married("D")).await.is(201);
+    let observation = json!({"resourceType": "Observation",
+        "subject": {"reference": "Patient?own=M"}});
+    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+        unless_there("M"),
+        entry("PUT", "Patient?own=S", married("S")),
+        entry("DELETE", "Patient?own=D", json!(null)),
+        entry("POST", "Patient", married("X")),
+        entry("POST", "Observation", observation),
+    ]})
+    .to_string();
+    let first = send(&site, "POST", "", "t", &bundle).await.is(200);
+    site.delete("SearchParameter/own").await.is(204);
+    let position = site.position();
+    let again = send(&site, "POST", "", "t", &bundle).await.is(200);
+    assert_eq!((told(&again), site.position()), (told(&first), position));
+    // Whatever else asks by it is refused.
+    send(&site, "POST", "", "other", &bundle).await.is(400);
+}
+
+#[tokio::test]
+async fn which_resource_was_found_is_told_as_long_as_it_can_be() {
+    let site = Site::start().await;
+    define_own(&site).await;
+    site.post("Patient", married("M")).await.is(201);
+    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+        unless_there("S"),
+        unless_there("M"),
+        unless_there("D"),
+        entry("PUT", "Patient/a", json!({"resourceType": "Patient", "id": "a"})),
+    ]})
+    .to_string();
+    let first = told(&send(&site, "POST", "", "t", &bundle).await.is(200));
+    assert_eq!(told(&send(&site, "POST", "", "t", &bundle).await.is(200)), first);
+    // What was made is told also when others have come to match.
+    site.post("Patient", married("S")).await.is(201);
+    assert_eq!(told(&send(&site, "POST", "", "t", &bundle).await.is(200)), first);
+    site.delete("SearchParameter/own").await.is(204);
+    let found = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+        unless_there("M"),
+        entry("POST", "Patient", married("X")),
+    ]});
+    define_own_again_and_lose_it(&site, &found.to_string()).await;
+}
+
+/// Of a create that found something, all that is left to tell is that it did.
+async fn define_own_again_and_lose_it(site: &Site, bundle: &str) {
+    let own = site.get("SearchParameter/own/_history/1").await.is(200).json();
+    site.put("SearchParameter/own", own).await.is(201);
+    let first = told(&send(site, "POST", "", "found", bundle).await.is(200));
+    site.delete("SearchParameter/own").await.is(204);
+    let answer = send(site, "POST", "", "found", bundle).await.is(200);
+    let again = told(&answer);
+    assert_eq!((&again[0][0], &again[0][1]), (&json!("200 OK"), &json!(null)));
+    assert_eq!(again[1], first[1]);
+    let outcome = &answer.json()["entry"][0]["response"]["outcome"]["issue"][0];
+    assert_eq!(outcome["severity"], "information");
+}
+
 #[tokio::test]
 async fn a_batch_sent_again_does_what_was_left_and_nothing_twice() {
     let site = Site::start().await;

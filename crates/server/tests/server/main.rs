@@ -45,4 +45,5 @@ mod transaction;
 mod update;
 mod validate;
 mod validation_at_write;
+mod within;
 mod xml;

@@ -97,3 +97,65 @@ async fn a_package_of_fhirs_own_definitions_is_refused_and_nothing_is_stored() {
     let added = site.try_packages(vec![package::core("hl7.fhir.us.core", "1.0.0")]).await;
     assert_eq!(added.unwrap().packages, ["hl7.fhir.us.core#1.0.0"]);
 }
+
+#[tokio::test]
+async fn a_package_of_other_content_under_its_name_and_version_is_told_from_the_same_one() {
+    let site = Site::start().await;
+    site.add_package(package::tgz()).await;
+    let position = site.position();
+    let again = site.try_packages(vec![package::tgz()]).await.unwrap_err().to_string();
+    assert!(again.contains("test#1.0.0, of the same content"), "{again}");
+    let other = site.try_packages(vec![package::tgz_of("Rot")]).await.unwrap_err();
+    let server::PackagesError::Differs { package, stored, given } = &other else {
+        panic!("{other}");
+    };
+    assert_eq!((&**package, stored.len(), given.len()), ("test#1.0.0", 64, 64));
+    assert_ne!(stored, given);
+    let said = other.to_string();
+    assert!(said.contains(stored) && said.contains(given), "{said}");
+    assert_eq!(site.position(), position);
+    // In place of the first it counts.
+    site.remove_package("test#1.0.0").await;
+    site.add_package(package::tgz_of("Rot")).await;
+    let lookup = format!("CodeSystem/$lookup?system={COLOURS}&code=red");
+    assert!(site.get(&lookup).await.is(200).text().contains("Rot"));
+    // Nor are two of one command taken for one.
+    let both = vec![package::searched(&[]), package::searched(&[("b", "Patient.birthDate")])];
+    site.try_packages(both).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_packages_search_parameter_of_what_only_a_version_has_is_left_out_with_the_reason() {
+    let site = Site::start().await;
+    site.put(
+        "Patient/1",
+        json!({ "resourceType": "Patient", "id": "1", "birthDate": "2000-01-01" }),
+    )
+    .await
+    .is(201);
+    let added = site
+        .add_package(package::searched(&[
+            ("born", "Patient.birthDate"),
+            ("written", "Patient.meta.lastUpdated"),
+            ("hidden", "Patient.meta.children().ofType(instant)"),
+        ]))
+        .await;
+    let left_out: Vec<&str> =
+        added.left_out.iter().map(|it| it.split(':').nth(1).unwrap()).collect();
+    assert_eq!(
+        left_out,
+        [
+            "//x/SearchParameter/hidden, hidden of Patient",
+            "//x/SearchParameter/written, written of Patient"
+        ]
+    );
+    let strict =
+        async |query: &str| site.ask("GET", query).header("prefer", "handling=strict").send().await;
+    assert_eq!(strict("Patient?born=2000-01-01").await.is(200).json()["total"], 1);
+    strict("Patient?written=gt2000").await.is(400);
+    strict("Patient?hidden=gt2000").await.is(400);
+    strict("Patient?_lastUpdated=gt2000").await.is(200);
+    let stated = site.get("metadata").await.text();
+    assert!(stated.contains("SearchParameter/born"));
+    assert!(!stated.contains("SearchParameter/written"));
+}

@@ -6,7 +6,7 @@ use serde_json::json;
 use server::Limits;
 use tokio::time::{sleep, timeout};
 
-use crate::support::bundle::{entry, transaction, when};
+use crate::support::bundle::{batch, entry, transaction, when};
 use crate::support::{PATIENCE, Site};
 
 /// Within this the work has ended.
@@ -85,4 +85,15 @@ async fn a_bundle_looks_for_nothing_and_writes_nothing_when_its_client_leaves() 
     let bundle = transaction((0..10).map(creation)).to_string();
     check(&site, "a transaction", || site.post("", &bundle)).await;
     assert_eq!(site.position(), position);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_in_a_short_batch_ends_when_its_client_leaves() {
+    // SRCH-250
+    let site = many().await;
+    let parts: Vec<String> = (0..1000).map(|part| format!("zz{part}")).collect();
+    let search = format!("Patient?given:contains={}", parts.join(","));
+    let bundle = batch([entry("GET", &search, json!(null))]).to_string();
+    assert!(bundle.len() < 32 << 10, "it is worked on where its request is");
+    check(&site, "a batch", || site.post("", &bundle)).await;
 }

@@ -196,3 +196,42 @@ async fn one_that_cannot_be_read_does_not_count_and_keeps_no_server_from_startin
     assert_eq!(found(&site, "Patient?own=M").await, ["1"]);
     strict(&site, "Patient?lost=other").await.is(400);
 }
+
+#[tokio::test]
+async fn the_steps_of_all_of_a_types_own_parameters_together_are_bounded() {
+    let site = Site::start().await;
+    let own = |at: usize, base: &str, expression: &str| {
+        let mut own = definition(&format!("own-{at}"), expression);
+        own["url"] = format!("{URL}-{at}").into();
+        own["base"] = json!([base]);
+        own["type"] = "string".into();
+        own
+    };
+    let put = async |at: usize, base: &str, expression: &str| {
+        site.put(&format!("SearchParameter/own-{at}"), own(at, base, expression)).await
+    };
+    // Each of them may take 100,000 steps, and all together 2,000,000.
+    const EVALUATED: &str = "Patient.name.select(family.substring(0, 1))";
+    for at in 0..20 {
+        put(at, "Patient", EVALUATED).await.is(201);
+    }
+    let refused = put(20, "Patient", EVALUATED).await.is(422).json();
+    let issue = &refused["issue"][0];
+    assert_eq!(issue["code"], "too-costly");
+    assert_eq!(issue["expression"][0], "SearchParameter.expression");
+    let told = issue["diagnostics"].as_str().unwrap();
+    for part in ["2000000 steps", "of Patient may take 2000000", "this one 100000 more"] {
+        assert!(told.contains(part), "{told}");
+    }
+    site.get("SearchParameter/own-20").await.is(404);
+    // A path takes none, and other types have steps of their own.
+    put(21, "Patient", "Patient.name.family").await.is(201);
+    put(22, "Practitioner", "Practitioner.name.select(family.substring(0, 1))").await.is(201);
+    // What counts already may be changed, and what goes makes room.
+    put(3, "Patient", "Patient.name.given.select(substring(0, 1))").await.is(200);
+    put(21, "Patient", EVALUATED).await.is(422);
+    site.delete("SearchParameter/own-4").await.is(204);
+    put(20, "Patient", EVALUATED).await.is(201);
+    site.load().await.unwrap();
+    strict(&site, "Patient?own-20=x").await.is(200);
+}

@@ -14,6 +14,7 @@ pub(crate) struct Access {
     pub(crate) tenant: &'static str,
     client: &'static str,
     user: Option<&'static str>,
+    fhir_user: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,7 @@ impl Access {
             tenant,
             client: "clinic-app",
             user: None,
+            fhir_user: None,
         }
     }
 
@@ -91,11 +93,17 @@ impl Access {
         Self { user: Some(user), ..self }
     }
 
+    /// The same with this resource for its user.
+    pub(crate) fn as_resource(self, name: &'static str) -> Self {
+        Self { fhir_user: Some(name), ..self }
+    }
+
     /// The whole grant of a request.
     pub(crate) fn fields(&self, request: GrantFields) -> GrantFields {
         GrantFields {
             client: (self.caller == Caller::Known).then(|| self.client.to_owned()),
             user: self.user.map(str::to_owned),
+            fhir_user: self.fhir_user.map(|name| name.parse().expect("an instance")),
             patient: self.patient.map(|id| id.parse().expect("an id")),
             rules: self.rules.clone(),
             powers: self.powers.clone(),

@@ -158,7 +158,10 @@ impl Site {
             page_key: server::PageKey::new(&[7; 32]),
             denials: Arc::default(),
             limits,
+            shared_types: ["Practitioner".parse().expect("a type's name")].into(),
         };
+        // What is not seen is no match in the first place.
+        database::panic_when_hidden_late();
         let ids = Arc::new(CountingIds::default());
         let (stop, stopping) = watch::channel(false);
         let (ready, is_ready) = oneshot::channel::<Ready>();

@@ -13,6 +13,11 @@ pub(crate) const GUIDE: &str = "http://x/ImplementationGuide/test|1.0.0";
 
 /// `test#1.0.0` as a tgz.
 pub(crate) fn tgz() -> Vec<u8> {
+    tgz_of("Red")
+}
+
+/// The same name and version, with another display of its code.
+pub(crate) fn tgz_of(display: &str) -> Vec<u8> {
     let files = [
         (
             "package.json",
@@ -35,7 +40,7 @@ pub(crate) fn tgz() -> Vec<u8> {
             "CodeSystem-colours.json",
             json!({ "resourceType": "CodeSystem", "id": "colours", "url": COLOURS,
                 "version": "1.0.0", "status": "active", "content": "complete",
-                "concept": [{ "code": "red", "display": "Red" }] }),
+                "concept": [{ "code": "red", "display": display }] }),
         ),
         (
             "SearchParameter-colour.json",
@@ -50,6 +55,22 @@ pub(crate) fn tgz() -> Vec<u8> {
                 "url": GUIDE.split_once('|').expect("a version").0 }),
         ),
     ];
+    archive(&files)
+}
+
+/// `searched#1.0.0`: search parameters of patients, each a code and its expression.
+pub(crate) fn searched(parameters: &[(&str, &str)]) -> Vec<u8> {
+    let manifest = json!({ "name": "searched", "version": "1.0.0", "fhirVersions": ["4.0.1"] });
+    let parameters = parameters.iter().map(|(code, expression)| {
+        let parameter = json!({ "resourceType": "SearchParameter", "id": code, "name": code,
+            "url": format!("http://x/SearchParameter/{code}"), "status": "active",
+            "description": code, "code": code, "base": ["Patient"], "type": "date",
+            "expression": expression });
+        (format!("SearchParameter-{code}.json"), parameter)
+    });
+    let files: Vec<_> =
+        [("package.json".to_owned(), manifest)].into_iter().chain(parameters).collect();
+    let files: Vec<_> = files.iter().map(|(name, json)| (&**name, json.clone())).collect();
     archive(&files)
 }
 

@@ -179,8 +179,8 @@ impl Run {
 
     /// Opens the file, to read what its columns hold.
     pub(super) fn reader(&self) -> io::Result<Reader<'_>> {
-        let page = RefCell::new((0, Vec::new()));
-        Ok(Reader { run: self, file: self.disk.open_to_read(&self.path)?, page })
+        let file = self.disk.open_to_read(&self.path)?;
+        Ok(Reader { run: self, file, pages: RefCell::default() })
     }
 
     /// Whether the file is, byte by byte, the one that is derived from these rows.
@@ -214,8 +214,8 @@ fn types(count: u32, mut bytes: &[u8]) -> Option<Vec<(ResourceType, u32)>> {
 pub(super) struct Reader<'a> {
     run: &'a Run,
     file: Reading,
-    /// The page that was read last, checked.
-    page: RefCell<(u64, Vec<u8>)>,
+    /// The page of each column that was read last, checked.
+    pages: RefCell<[(u64, Vec<u8>); COLUMNS]>,
 }
 
 impl Reader<'_> {
@@ -223,7 +223,7 @@ impl Reader<'_> {
         let in_page = PAGE_BYTES / bytes;
         let page = self.run.columns[column] + u64::from(index) / in_page as u64;
         let at = (index as usize % in_page) * bytes;
-        let mut kept = self.page.borrow_mut();
+        let kept = &mut self.pages.borrow_mut()[column];
         // The header's pages are never asked for: 0 is none.
         if kept.0 != page {
             kept.0 = 0;

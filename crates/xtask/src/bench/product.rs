@@ -88,6 +88,7 @@ pub(crate) async fn server(directory: &Path) -> Result<(), Failure> {
         page_key: server::PageKey::new(&[0; 32]),
         denials: Arc::default(),
         limits: Limits::default(),
+        shared_types: Default::default(),
     };
     let version = database.schema().fhir_version();
     let validation = Arc::new(Validation::new(WritePolicy::default(), version));

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use database::{Change, Expect, IndexedBy, Purge};
-use fhir_search::Zone;
+use fhir_schema::package::{Package, PackageLimits};
+use fhir_schema::{DefinitionSet, Schema};
+use fhir_search::{Extractor, Parameters, Zone};
+use fhir_terminology::Terminology;
 use store::CommitId;
 use store::keys::{KeyFile, KeyStore as _};
 
@@ -423,6 +426,29 @@ fn what_is_not_sealed_is_kept_as_it_is() {
         assert_eq!(clinic.was_restored(), round > 0);
         change(&clinic, &mut chance, 5);
         compare(&clinic, &mut chance, 10);
+        clinic.reopen();
+    }
+}
+
+/// R4 with a package without files, whose archive has such a digest.
+fn by_package(digest: u8) -> IndexedBy {
+    let manifest = br#"{"name":"p","version":"1.0.0","fhirVersions":["4.0.1"]}"#;
+    let files = [Ok(("package.json".to_owned(), manifest.to_vec()))];
+    let package = Package::from_files(files, PackageLimits::default()).unwrap();
+    let package = Package { digest: Some([digest; 32]), ..package };
+    let (schema, set) = (Schema::r4(), DefinitionSet::r4().with_packages(vec![package]).unwrap());
+    let parameters = Arc::new(Parameters::new(&set, schema));
+    let extractor = Arc::new(Extractor::new(schema, parameters, set, Terminology::r4()));
+    IndexedBy { extractor, base: BASE.into(), zone: Zone::UTC }
+}
+
+#[test]
+fn an_index_by_a_package_of_other_content_is_built_anew() {
+    let mut clinic = kept();
+    for (digest, is_used) in [(1, false), (1, true), (2, false), (2, true)] {
+        clinic.database().index_by(by_package(digest)).unwrap();
+        assert!(clinic.database().wait_for_index(Duration::from_secs(60)));
+        assert_eq!(clinic.was_restored(), is_used, "{digest}");
         clinic.reopen();
     }
 }

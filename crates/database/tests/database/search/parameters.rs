@@ -160,6 +160,34 @@ fn what_is_removed_or_changed_back_needs_no_other_index() {
 }
 
 #[test]
+fn parameters_that_are_defined_again_and_again_are_indexed_all_the_same() {
+    // SRCH-240
+    let clinic = indexed();
+    let expressions = ["Patient.maritalStatus", "Patient.gender", "Patient.communication.language"];
+    let all = expressions.map(|expression| with_own("token", expression));
+    let (changing, each, (end, is_over)) = (Arc::clone(clinic.database()), all.clone(), channel());
+    let changes = Builder::new().spawn(move || {
+        let mut newest = 0;
+        while is_over.try_recv().is_err() {
+            newest = (newest + 1) % each.len();
+            changing.index_with(&each[newest]).unwrap();
+        }
+        newest
+    });
+    // What is being made is not given up for what is newer.
+    let is_current = |own: &Arc<Extractor<'static>>| {
+        search(&clinic, own, "Patient?own=x", (1, None, LITTLE)).is_ok()
+    };
+    while !all.iter().any(is_current) {
+        std::thread::yield_now();
+    }
+    end.send(()).unwrap();
+    let newest = &all[changes.unwrap().join().unwrap()];
+    until_indexed(&clinic, newest, "Patient?own=x");
+    assert_eq!(clinic.database().being_indexed(newest), None);
+}
+
+#[test]
 fn an_index_that_is_begun_while_its_database_closes_ends_with_it() {
     let own = with_own("token", "Patient.maritalStatus");
     for round in 0..20 {

@@ -10,6 +10,5 @@ pub(crate) async fn history_instance(
     call: &Call<'_>,
     instance: &Instance,
 ) -> Result<Answer, ServerError> {
-    let visibility = call.visibility(&instance.resource_type)?;
-    history(call, visibility, Of::Instance(instance)).await
+    history(call, Of::Instance(instance)).await
 }

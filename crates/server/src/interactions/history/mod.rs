@@ -13,10 +13,11 @@ mod writer;
 
 use std::ops::Range;
 
-use contract::Instance;
-use database::{HistoryOrder, HistoryVersion, Place, Snapshot, VersionEntry, Visibility};
+use contract::{Decision, Instance};
+use database::{HistoryOrder, HistoryVersion, Place, Snapshot, T, VersionEntry, Visibility};
 use fhir_core::ResourceType;
 
+use crate::access::{self, Reach, Seer};
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 use crate::page_link::{self, PageLinks};
@@ -26,7 +27,7 @@ use writer::Writer;
 
 pub(crate) use instance::history_instance;
 pub(crate) use of_type::history_type;
-pub(crate) use query::PARAMETERS;
+pub(crate) use query::{PARAMETERS, Period};
 pub(crate) use system::history_system;
 
 /// What a history is of.
@@ -55,6 +56,31 @@ impl Of<'_> {
             Self::Type(of) => Some(of),
             Self::Everything => None,
         }
+    }
+
+    /// What of it the caller may see, as of now and as of a position that has passed.
+    async fn visibility(self, call: &Call<'_>, at: Option<T>) -> Result<Visibility, ServerError> {
+        let mut types = Vec::new();
+        match self.resource_type() {
+            Some(of) => match access::reach(call, &call.interaction, of)? {
+                Reach::Whole => return Ok(Visibility::everything()),
+                within => types.push((of.clone(), within)),
+            },
+            None => {
+                if contract::decide(call.grant, &call.interaction) == Decision::Allow {
+                    return Ok(Visibility::everything());
+                }
+                call.allowed()?;
+                let all = call.database.schema().resource_types();
+                for of in all.filter_map(|name| ResourceType::new(name).ok()) {
+                    // A type without a rule has no history for the caller.
+                    if let Ok(reach) = access::reach(call, &call.interaction, &of) {
+                        types.push((of, reach));
+                    }
+                }
+            }
+        }
+        Seer::of(call, at).visibility(types).await
     }
 
     /// Its versions at these places, `most` of them at most.
@@ -87,23 +113,20 @@ impl Of<'_> {
     }
 }
 
-async fn history(
-    call: &Call<'_>,
-    visibility: Visibility,
-    of: Of<'_>,
-) -> Result<Answer, ServerError> {
+async fn history(call: &Call<'_>, of: Of<'_>) -> Result<Answer, ServerError> {
     let limits = &call.server.limits;
     let path = of.path();
     let links = PageLinks::of(call, &path);
     let (snapshot, window, own) = match Query::read(call.query, limits.history_page)? {
         Query::First(asked) => {
-            let snapshot = call.snapshot(visibility);
+            let snapshot = call.snapshot(of.visibility(call, None).await?);
             let window = Window::first(&snapshot, of, &asked).await?;
             (snapshot, window, own_query(call.query))
         }
         Query::Page(text) => {
             let window = Window::decode(&links.open(&text)?);
             let window = window.ok_or(ServerError::PageLinkInvalid)?;
+            let visibility = of.visibility(call, Some(window.at)).await?;
             let snapshot = call.snapshot_at(window.at, visibility);
             (snapshot, window, format!("{}={text}", page_link::PARAMETER))
         }

@@ -10,6 +10,5 @@ pub(crate) async fn history_type(
     call: &Call<'_>,
     of: &ResourceType,
 ) -> Result<Answer, ServerError> {
-    let visibility = call.visibility(of)?;
-    history(call, visibility, Of::Type(of)).await
+    history(call, Of::Type(of)).await
 }

@@ -25,9 +25,9 @@ pub(super) struct First {
 
 /// A time as precise as it was written: from its first microsecond to its last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Period {
-    pub(super) first: Instant,
-    pub(super) last: Instant,
+pub(crate) struct Period {
+    pub(crate) first: Instant,
+    pub(crate) last: Instant,
 }
 
 /// The parameters that a history knows.
@@ -95,7 +95,7 @@ impl Query {
 
 impl Period {
     /// Reads a date or dateTime (FHIR R4, 2.24.0.1). A date without a time zone is one in UTC.
-    fn read(text: &str) -> Option<Self> {
+    pub(crate) fn read(text: &str) -> Option<Self> {
         let of = |first: &str, next: &str| {
             let first: Instant = first.parse().ok()?;
             // After the year 9999 there is none.

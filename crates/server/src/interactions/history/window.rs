@@ -92,10 +92,11 @@ impl Window {
                 let mut internal = 0;
                 if matches!(of, Of::Everything) {
                     for own in internal::types() {
-                        internal += snapshot.count_log(Some(&own), self.range.clone()).await?;
+                        let own = snapshot.count_log(Some(&own), self.range.clone()).await?;
+                        internal += own.unwrap_or_default();
                     }
                 }
-                Ok(Some(all.saturating_sub(internal)))
+                Ok(all.map(|all| all.saturating_sub(internal)))
             }
         }
     }

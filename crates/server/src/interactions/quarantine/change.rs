@@ -37,7 +37,7 @@ fn may_write(call: &Call<'_>, item: &Item<'_>) -> Result<MayCreate, ServerError>
             }
             Ok(MayCreate::Yes)
         }
-        Request::Update { instance, .. } => update::may_write(&own, instance),
+        Request::Update { instance, .. } => update::may_write_any(&own, &instance.resource_type),
     }
 }
 

@@ -24,15 +24,32 @@ impl Mode {
     }
 }
 
-pub(super) struct Writer<'a> {
-    base: &'a str,
+/// Bytes that a Bundle has beside its entries, and that an entry has beside its resource and its
+/// URL, roughly at most.
+const BUNDLE: usize = 4096;
+const ENTRY: usize = 80;
+
+pub(super) struct Writer {
+    /// How every `fullUrl` begins, as a JSON string without its last quotation mark.
+    base: Vec<u8>,
     page: BundlePage,
 }
 
-impl<'a> Writer<'a> {
-    /// A Bundle without links and entries.
-    pub(super) fn new(base: &'a str, id: &str, now: Instant, total: Option<u64>) -> Self {
-        let mut out = Vec::with_capacity(4096);
+impl Writer {
+    /// A Bundle without links and entries, with room for resources of so many bytes.
+    pub(super) fn new(
+        (base, id): (&str, &str),
+        now: Instant,
+        total: Option<u64>,
+        (resources, bytes): (usize, usize),
+    ) -> Self {
+        let mut begin = Vec::with_capacity(base.len() + 3);
+        write_string(base, &mut begin);
+        begin.pop();
+        begin.push(b'/');
+        let names = ResourceType::MAX_LENGTH + ResourceId::MAX_LENGTH;
+        let each = ENTRY + begin.len() + names;
+        let mut out = Vec::with_capacity(BUNDLE + bytes + resources * each);
         out.extend_from_slice(b"{\"resourceType\":\"Bundle\",\"id\":");
         write_string(id, &mut out);
         out.extend_from_slice(b",\"meta\":{\"lastUpdated\":");
@@ -42,7 +59,7 @@ impl<'a> Writer<'a> {
             out.extend_from_slice(b",\"total\":");
             out.extend_from_slice(total.to_string().as_bytes());
         }
-        Self { base, page: BundlePage::new(out) }
+        Self { base: begin, page: BundlePage::new(out) }
     }
 
     /// Adds a link; they come before the entries.
@@ -59,12 +76,20 @@ impl<'a> Writer<'a> {
         mode: Mode,
     ) {
         self.page.begin_entry();
-        let mut url = format!("{}/{of}/{id}", self.base);
-        if let Some(within) = within {
-            url.extend(["#", within]);
+        // Types and ids have nothing that a string writes otherwise.
+        let parts: [&[u8]; 5] =
+            [b"\"fullUrl\":", &self.base, of.as_str().as_bytes(), b"/", id.as_str().as_bytes()];
+        parts.into_iter().for_each(|part| self.page.raw(part));
+        match within {
+            None => self.page.raw(b"\","),
+            Some(within) => {
+                let mut rest = Vec::new();
+                write_string(within, &mut rest);
+                self.page.raw(b"#");
+                self.page.raw(&rest[1..]);
+                self.page.raw(b",");
+            }
         }
-        self.page.member("\"fullUrl\":", &url);
-        self.page.raw(b",");
         self.end_entry(json, mode);
     }
 

@@ -10,6 +10,7 @@ use fhir_terminology::{
     Canonical, CodeSystem, Kind, Membership, Pins, ResolvedSet, Terminology, TerminologyError,
 };
 
+use crate::PublicBase;
 use crate::call::Call;
 use crate::error::ServerError;
 use crate::terminology::{self, State};
@@ -30,14 +31,28 @@ pub(crate) struct SeenCodes {
 impl SeenCodes {
     pub(crate) async fn of(call: &Call<'_>) -> Result<Self, ServerError> {
         let state = terminology::current(call).await?;
-        Ok(Self {
-            changed_at: state.changed_at(|kind| terminology::sees(call, kind)),
-            terminology: state.seen(|kind| terminology::sees(call, kind)),
-            own: terminology::sees(call, Kind::ValueSet).then_some(state),
-            base: format!("{}/", call.server.base.as_str()),
+        Ok(Self::seen(state, &call.server.base, |kind| terminology::sees(call, kind)))
+    }
+
+    /// For whoever sees all of it.
+    pub(crate) fn all(state: Arc<State>, base: &PublicBase) -> Self {
+        Self::seen(state, base, |_| true)
+    }
+
+    fn seen(state: Arc<State>, base: &PublicBase, sees: impl Fn(Kind) -> bool) -> Self {
+        Self {
+            changed_at: state.changed_at(&sees),
+            terminology: state.seen(&sees),
+            own: sees(Kind::ValueSet).then_some(state),
+            base: format!("{}/", base.as_str()),
             sets: Mutex::default(),
             systems: Mutex::default(),
-        })
+        }
+    }
+
+    /// What is known already of a code system: perhaps that it is not here.
+    fn at_hand(&self, system: &str) -> Option<Option<Arc<CodeSystem>>> {
+        self.systems.lock().unwrap_or_else(PoisonError::into_inner).get(system).cloned()
     }
 
     /// The position of the last commit that wrote to what is seen here of the tenant's own
@@ -90,6 +105,9 @@ impl SeenCodes {
         found
     }
 }
+
+/// Of a value set with more parts nothing is told at once: each may have to be gone through.
+const MOST_PARTS_AT_HAND: usize = 64;
 
 /// Code systems that are remembered not to be here.
 const MOST_UNKNOWN: usize = 1_000;
@@ -146,5 +164,35 @@ impl Codes for SeenCodes {
 
     fn is_case_sensitive(&self, system: &str) -> bool {
         self.complete(system).is_some_and(|it| it.case_sensitive)
+    }
+
+    fn is_member_at_hand(&self, value_set: &str, system: Option<&str>, code: &str) -> Option<bool> {
+        let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = sets.get(value_set).map(Arc::clone)?;
+        drop(sets);
+        if set.parts() > MOST_PARTS_AT_HAND {
+            return None;
+        }
+        let membership = match system {
+            Some(system) => set.check(system, code),
+            None => set.check_code(code),
+        };
+        match membership {
+            Membership::Member(_) => Some(true),
+            Membership::Outside => Some(false),
+            Membership::NotKnown(_) => None,
+        }
+    }
+
+    fn subsumes_at_hand(&self, system: &str, above: &str, below: &str) -> Option<bool> {
+        let system = self.at_hand(system)??;
+        let (Some(above), Some(below)) = (system.find(above), system.find(below)) else {
+            return Some(false);
+        };
+        Some(system.subsumes(above, below))
+    }
+
+    fn is_case_sensitive_at_hand(&self, system: &str) -> Option<bool> {
+        Some(self.at_hand(system)?.is_some_and(|it| it.case_sensitive))
     }
 }

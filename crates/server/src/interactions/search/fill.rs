@@ -1,8 +1,6 @@
 //! The resources of a page, as they are answered: in full or in part, and no more bytes of them
 //! than an answer may have.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use database::{Found, ReadError, Snapshot, VersionEntry};
 use fhir_core::json::Document;
@@ -43,7 +41,7 @@ pub(super) struct Filler<'a> {
 }
 
 /// What is asked for of each type, for matches and for what is included.
-type Projections = HashMap<(ResourceType, bool), Option<Projection>>;
+type Projections = Vec<((ResourceType, Mode), Option<Projection>)>;
 
 impl Filler<'_> {
     pub(super) async fn fill(&self, found: &Found) -> Result<Filled, ServerError> {
@@ -88,9 +86,9 @@ impl Filler<'_> {
         mode: Mode,
         projections: &mut Projections,
     ) -> Result<Option<Resource>, ServerError> {
-        let json = match self.snapshot.load(entry.clone()).await {
+        let json = match self.snapshot.json(entry).await {
             Err(ReadError::Purged) => None,
-            version => version?.json,
+            json => json?,
         };
         let Some(json) = json else { return Ok(None) };
         let name = (entry.resource_type.clone(), entry.id.clone());
@@ -101,12 +99,19 @@ impl Filler<'_> {
                 (of, Some(id), json)
             }
         };
-        let is_match = mode == Mode::Match;
-        let projection = projections.entry((of.clone(), is_match)).or_insert_with(|| {
-            let project = if is_match { Projection::of_matches } else { Projection::of_included };
-            project(self.answer, of.as_str(), self.definitions)
+        let known =
+            projections.iter().position(|((it, its_mode), _)| (it, *its_mode) == (&of, mode));
+        let at = known.unwrap_or_else(|| {
+            let project = match mode {
+                Mode::Match => Projection::of_matches,
+                Mode::Include | Mode::Outcome => Projection::of_included,
+            };
+            let projection = project(self.answer, of.as_str(), self.definitions);
+            projections.push(((of, mode), projection));
+            projections.len() - 1
         });
-        let part = projection.as_ref().and_then(|it| it.apply(&json, self.schema));
+        let projection = projections.get(at).and_then(|(_, projection)| projection.as_ref());
+        let part = projection.and_then(|it| it.apply(&json, self.schema));
         let json = part.map_or(json, Bytes::from);
         Ok(Some(Resource { name, within, json, mode }))
     }

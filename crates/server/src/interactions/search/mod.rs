@@ -34,7 +34,7 @@ use explain::Explain;
 use fill::{Filled, Filler, Resource};
 
 pub(crate) use codes::SeenCodes;
-pub(crate) use seen::{is_seen, refusal, visibility};
+pub(crate) use seen::{is_seen, refusal, visibility_of_matches};
 pub(crate) use stated::Stated;
 
 /// What is searched: resources of a type or of all, anywhere or within a compartment.
@@ -75,7 +75,7 @@ pub(crate) async fn search(
     let query = read(call, scope, &asked.page, &definitions)?;
     let codes = SeenCodes::of(call).await?;
     asked.page.check_terminology(&query, codes.changed_at())?;
-    let visibility = seen::visibility(call, &query.types)?;
+    let visibility = seen::visibility(call, &query.types, asked.page.at).await?;
     let snapshot = match asked.page.at {
         Some(at) => call.snapshot_at(at, visibility),
         None => call.snapshot(visibility),
@@ -96,7 +96,7 @@ pub(crate) async fn search(
 
 /// A compartment of what is not there has nothing, and does not exist either (SRCH-011).
 async fn check_compartment(call: &Call<'_>, within: &Instance, at: T) -> Result<(), ServerError> {
-    let Some(visibility) = seen::of_compartment(call, within) else { return Ok(()) };
+    let Some(visibility) = seen::of_compartment(call, within).await? else { return Ok(()) };
     let snapshot = call.snapshot_at(at, visibility);
     match snapshot.newest(&within.resource_type, &within.id).await? {
         Some(version) if !version.flags.is_deleted() => Ok(()),
@@ -285,8 +285,10 @@ fn write(
 ) -> Vec<u8> {
     let server = call.server;
     let id = ResourceId::from_uuid(server.ids.next());
-    let mut bundle =
-        Writer::new(server.base.as_str(), id.as_str(), server.clock.now(), content.total);
+    let names = (server.base.as_str(), id.as_str());
+    let bytes = content.resources.iter().map(|it| it.json.len()).sum();
+    let room = (content.resources.len(), bytes);
+    let mut bundle = Writer::new(names, server.clock.now(), content.total, room);
     let own = match &asked.given {
         Some(sealed) => asked.of_page(sealed),
         None => asked.with(&query.to_query_string()),

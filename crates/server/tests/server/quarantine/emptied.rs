@@ -140,6 +140,28 @@ async fn conditions_hold_when_it_is_quarantined_and_when_it_is_released() {
 }
 
 #[tokio::test]
+async fn a_condition_of_codes_is_judged_by_the_tenants_terminology_when_it_is_released() {
+    let site = Site::asking(quarantining()).await;
+    let genders = json!({
+        "resourceType": "ValueSet", "id": "genders", "url": "http://x/ValueSet/genders",
+        "status": "active",
+        "compose": { "include": [{ "system": "http://hl7.org/fhir/administrative-gender",
+            "concept": [{ "code": "male" }] }] },
+    });
+    site.put("ValueSet/genders", genders).await.is(201);
+    let mut items = Vec::new();
+    for gender in ["male", "male"] {
+        let ask = site.ask("POST", "Patient");
+        let ask = ask.header("if-none-exist", "gender:in=http://x/ValueSet/genders");
+        let body = json!({ "resourceType": "Patient", "colour": "red", "gender": gender });
+        items.push(item_of(&ask.body(body).send().await));
+    }
+    let site = site.restart().await;
+    let outcomes = released(&site, &[&items[0], &items[1]]).await;
+    assert_eq!((&*outcomes[0].0, &outcomes[1]), ("released", &outcome("kept", "duplicate")));
+}
+
+#[tokio::test]
 async fn a_fault_midway_loses_nothing_of_what_became_of_the_others() {
     let site = Site::asking(quarantining()).await;
     let mut sent = Vec::new();

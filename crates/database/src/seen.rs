@@ -1,0 +1,222 @@
+//! Whether a version may be seen: by its own content and by the present one of its resource, and a
+//! deletion by the content before it.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use fhir_core::json::{Document, Replacements};
+use fhir_core::{Resource, ResourceId, ResourceType, VersionId};
+use fhir_search::{ExtractOptions, IndexedResource};
+use store::VersionEntry;
+
+use crate::compartment::Compartments;
+use crate::search::Scan;
+use crate::visibility::{Filter, Seen, SeenWithin};
+use crate::{Asked, Author, Body, ReadError, Rows, SearchError, Snapshot, Visibility};
+
+/// Rows that one filter may look at beside the version that it is asked of.
+const MOST_ROWS: u64 = 250_000;
+
+/// How often what a search had found was hidden only when its body was read.
+static HIDDEN_LATE: AtomicU64 = AtomicU64::new(0);
+static HIDDEN_LATE_PANICS: AtomicBool = AtomicBool::new(false);
+
+/// How often, in this process, the last look at what a search had found hid some of it. What is not
+/// seen is to be no match in the first place: so this is 0.
+#[must_use]
+pub fn hidden_late() -> u64 {
+    HIDDEN_LATE.load(Ordering::Relaxed)
+}
+
+/// From now on that is a panic: for tests.
+pub fn panic_when_hidden_late() {
+    HIDDEN_LATE_PANICS.store(true, Ordering::Relaxed);
+}
+
+/// Notes that something was hidden only by the last look.
+pub(crate) fn note_hidden_late(of: &ResourceType) {
+    HIDDEN_LATE.fetch_add(1, Ordering::Relaxed);
+    assert!(!HIDDEN_LATE_PANICS.load(Ordering::Relaxed), "a {of} was hidden only by the last look");
+    tracing::error!(%of, "a search found what its caller may not see; it was left out at last");
+}
+
+/// What a version says, as far as it is judged.
+struct Content {
+    json: bytes::Bytes,
+    author: Option<Author>,
+}
+
+type Judged<'s> = Pin<Box<dyn Future<Output = Result<bool, ReadError>> + Send + 's>>;
+
+impl Snapshot {
+    /// Whether this version may be seen.
+    ///
+    /// # Errors
+    /// [`ReadError`] when that cannot be told.
+    pub(crate) fn sees<'s>(&'s self, entry: &'s VersionEntry) -> Judged<'s> {
+        Box::pin(async move {
+            let Some(parts) = self.visibility.parts_of(&entry.resource_type) else {
+                return Ok(self.visibility.shows_some_of(&entry.resource_type));
+            };
+            let (of, id) = (&entry.resource_type, &entry.id);
+            if !self.shows_content(entry.clone(), parts).await? {
+                return Ok(false);
+            }
+            let present = self.store.newest(of, id, self.head()).await?;
+            match present.filter(|present| present.t != entry.t) {
+                Some(present) => self.shows_content(present, parts).await,
+                None => Ok(true),
+            }
+        })
+    }
+
+    /// Of these versions those that may be seen.
+    pub(crate) async fn seen(
+        &self,
+        versions: Vec<VersionEntry>,
+    ) -> Result<Vec<VersionEntry>, ReadError> {
+        let mut seen = Vec::with_capacity(versions.len());
+        for entry in versions {
+            if self.sees(&entry).await? {
+                seen.push(entry);
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Whether one of these parts shows what a version says, or said before it was deleted.
+    async fn shows_content(&self, entry: VersionEntry, parts: &[Seen]) -> Result<bool, ReadError> {
+        let mut entry = entry;
+        while entry.flags.is_deleted() {
+            let (of, id) = (&entry.resource_type, &entry.id);
+            let Some(before) = VersionId::new(entry.version.get() - 1) else { return Ok(false) };
+            match self.store.version(of, id, before, self.head()).await? {
+                Some(before) => entry = before,
+                None => return Ok(false),
+            }
+        }
+        let content = match self.load_authored(&entry).await {
+            Ok(Some((json, author))) => Content { json, author },
+            Ok(None) | Err(ReadError::Purged) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let document = parsed(&content.json)?;
+        let resource = resource(&document)?;
+        let found = Compartments::of(&resource, &entry.id, &Replacements::default(), self.schema());
+        let named: BTreeSet<_> =
+            Compartments { author: content.author, ..found }.named().into_iter().collect();
+        for part in parts {
+            if !part.within.has(&named) {
+                continue;
+            }
+            let Some(filter) = &part.filter else { return Ok(true) };
+            let options = ExtractOptions {
+                base: Some(&filter.by.base),
+                zone: filter.by.zone,
+                last_updated: Some(entry.instant),
+            };
+            let indexed = IndexedResource::of(document.root(), &filter.by.extractor, &options);
+            if self.matches(filter, &indexed).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether it may be written by whoever sees this much: it is within a part, and whoever else
+    /// it is of, of the kind that the part names, the part names too.
+    ///
+    /// # Errors
+    /// [`ReadError`] when that cannot be told.
+    pub async fn may_be_written(
+        &self,
+        (of, id): (&ResourceType, &ResourceId),
+        body: &Body,
+    ) -> Result<bool, ReadError> {
+        let Some(parts) = self.visibility.parts_of(of) else {
+            return Ok(self.visibility.shows_some_of(of));
+        };
+        let document = parsed(body.plain())?;
+        let resource = resource(&document)?;
+        let compartments = Compartments {
+            author: body.compartments.author,
+            ..Compartments::of(&resource, id, &Replacements::default(), self.schema())
+        };
+        let named: BTreeSet<_> = compartments.named().into_iter().collect();
+        let patient = ResourceType::new("Patient").expect("the name of a type");
+        // Who is named by a URL is a patient of ours, as far as that can be told here.
+        let owners: BTreeSet<_> =
+            compartments.patients.iter().chain(&compartments.by_url).cloned().collect();
+        for part in parts {
+            if !part.within.has(&named) {
+                continue;
+            }
+            if let SeenWithin::Compartments(about) = &part.within {
+                let names_patients = about.iter().any(|(of, _)| *of == patient);
+                let is_named = |id: &ResourceId| about.contains(&(patient.clone(), id.clone()));
+                if names_patients && !owners.iter().all(is_named) {
+                    continue;
+                }
+            }
+            let Some(filter) = &part.filter else { return Ok(true) };
+            let options = ExtractOptions {
+                base: Some(&filter.by.base),
+                zone: filter.by.zone,
+                last_updated: None,
+            };
+            let indexed = IndexedResource::of(document.root(), &filter.by.extractor, &options);
+            if self.matches(filter, &indexed).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a resource matches a filter, among all data.
+    async fn matches(
+        &self,
+        filter: &Filter,
+        resource: &IndexedResource,
+    ) -> Result<bool, ReadError> {
+        let all = self.seen_by(Visibility::everything()).counted(&Rows::default());
+        let asked = Asked {
+            extractor: &filter.by.extractor,
+            codes: &*filter.codes,
+            base: &filter.by.base,
+            zone: filter.by.zone,
+            after: None,
+            most: 0,
+            count: false,
+            most_included: 0,
+            budget: MOST_ROWS,
+        };
+        let mut scan = Scan::new(&all, &filter.query, &asked);
+        for of in &filter.query.types {
+            match scan.matches(of, resource).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(SearchError::Read(error)) => return Err(error),
+                // What cannot be told is not shown.
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(
+                        error,
+                        "a filter of a rule has no answer: nothing is shown by it"
+                    );
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn parsed(json: &[u8]) -> Result<Document<'_>, ReadError> {
+    Document::parse(json).map_err(|error| ReadError::UnreadableBody { reason: error.to_string() })
+}
+
+fn resource<'a>(document: &'a Document<'_>) -> Result<Resource<'a>, ReadError> {
+    Resource::new(document.root())
+        .map_err(|error| ReadError::UnreadableBody { reason: error.to_string() })
+}

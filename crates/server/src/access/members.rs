@@ -1,0 +1,188 @@
+//! Whose data a Group's or a care team's are: who is an active member now (FHIR R4, Group.member,
+//! CareTeam.participant). It is judged each time it is asked.
+
+use std::collections::BTreeSet;
+
+use contract::Within;
+use database::{Asked, Snapshot};
+use fhir_core::json::{Document, Value};
+use fhir_core::{Instance, Instant, ResourceId, ResourceType};
+use fhir_search::{Handling, Limits, Reader, Zone};
+
+use super::Seer;
+use crate::error::ServerError;
+use crate::interactions::history::Period;
+use crate::interactions::search::SeenCodes;
+use crate::references_exist::local;
+
+/// Care teams that are looked up at once.
+const PAGE: usize = 1_000;
+
+impl Seer<'_, '_> {
+    /// The members of a Group, or the patients in the care of the user, as of a snapshot of all
+    /// data.
+    pub(super) async fn members(
+        &self,
+        snapshot: &Snapshot,
+        within: &Within,
+    ) -> Result<BTreeSet<ResourceId>, ServerError> {
+        match within {
+            Within::Group(id) => self.of_group(snapshot, id).await,
+            Within::CareTeamOf => match &self.call.grant.fhir_user {
+                Some(user) => self.in_care_of(snapshot, user).await,
+                None => Ok(BTreeSet::new()),
+            },
+            Within::All | Within::Compartment(_) | Within::Own => Ok(BTreeSet::new()),
+        }
+    }
+
+    async fn of_group(
+        &self,
+        snapshot: &Snapshot,
+        id: &ResourceId,
+    ) -> Result<BTreeSet<ResourceId>, ServerError> {
+        let group = ResourceType::new("Group").expect("the name of a type");
+        let json = snapshot.read(&group, id).await?.and_then(|version| version.json);
+        let Some(json) = json else { return Ok(BTreeSet::new()) };
+        let document = Document::parse(&json).map_err(ServerError::InvalidJson)?;
+        let group = document.root();
+        if is_literally(group.get("active"), "false") {
+            return Ok(BTreeSet::new());
+        }
+        let now = self.call.server.clock.now();
+        let members = group.get("member").into_iter().flat_map(|members| members.items());
+        let members = members.filter(|member| {
+            !is_literally(member.get("inactive"), "true") && covers(member.get("period"), now)
+        });
+        Ok(members.filter_map(|member| self.patient(member.get("entity"))).collect())
+    }
+
+    async fn in_care_of(
+        &self,
+        snapshot: &Snapshot,
+        user: &Instance,
+    ) -> Result<BTreeSet<ResourceId>, ServerError> {
+        let mut patients = BTreeSet::new();
+        let of = ResourceType::new("CareTeam").expect("the name of a type");
+        let Some(definitions) = &self.definitions else { return Ok(patients) };
+        if !definitions.has_fhirs_own(&of, "participant") {
+            return Ok(patients);
+        }
+        let (call, limits) = (self.call, Limits::default());
+        let reader = Reader {
+            parameters: definitions.extractor.parameters(),
+            definitions: &definitions.set,
+            schema: call.database.schema(),
+            base: call.server.base.as_str(),
+            zone: Zone::UTC,
+            now: call.server.clock.now(),
+            handling: Handling::Strict,
+            limits: &limits,
+        };
+        let query = reader.read(&fhir_search::Asked {
+            resource_type: Some(of),
+            compartment: None,
+            parameters: &[("participant".to_owned(), user.to_string())],
+        })?;
+        let codes = SeenCodes::of(call).await?;
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let asked = Asked {
+                extractor: &definitions.extractor,
+                codes: &codes,
+                base: call.server.base.as_str(),
+                zone: Zone::UTC,
+                after: after.as_deref(),
+                most: PAGE,
+                count: false,
+                most_included: 0,
+                budget: call.server.limits.search_versions,
+            };
+            let found = snapshot.search(&query, &asked).await?;
+            for team in found.matches {
+                let json = match snapshot.load(team).await {
+                    Err(database::ReadError::Purged) => None,
+                    version => version?.json,
+                };
+                let Some(json) = json else { continue };
+                let document = Document::parse(&json).map_err(ServerError::InvalidJson)?;
+                patients.extend(self.cared_for(document.root(), user));
+            }
+            match found.next {
+                Some(next) => after = Some(next),
+                None => return Ok(patients),
+            }
+        }
+    }
+
+    /// The patient that a care team cares for, if the user takes part in it now.
+    fn cared_for(&self, team: Value<'_>, user: &Instance) -> Option<ResourceId> {
+        let now = self.call.server.clock.now();
+        let is_active = team.get("status").is_some_and(|status| status.is_string("active"));
+        if !is_active || !covers(team.get("period"), now) {
+            return None;
+        }
+        let is_user = |reference: Option<Value<'_>>| {
+            self.local(reference).is_some_and(|(of, id)| of == user.resource_type && id == user.id)
+        };
+        let mut participants = team.get("participant").into_iter().flat_map(|all| all.items());
+        participants
+            .any(|it| is_user(it.get("member")) && covers(it.get("period"), now))
+            .then(|| self.patient(team.get("subject")))?
+    }
+
+    /// The patient of this server that a reference names.
+    fn patient(&self, reference: Option<Value<'_>>) -> Option<ResourceId> {
+        self.local(reference).filter(|(of, _)| of.as_str() == "Patient").map(|(_, id)| id)
+    }
+
+    fn local(&self, reference: Option<Value<'_>>) -> Option<(ResourceType, ResourceId)> {
+        let text = reference?.get("reference")?.as_str()?;
+        local(&self.call.server.base, &text)
+    }
+}
+
+/// Whether a boolean is there and is this.
+fn is_literally(value: Option<Value<'_>>, wanted: &str) -> bool {
+    value.is_some_and(|value| value.raw() == wanted)
+}
+
+/// Whether a Period has begun and has not ended; none has neither begin nor end, and one that
+/// cannot be read covers nothing.
+fn covers(period: Option<Value<'_>>, now: Instant) -> bool {
+    let Some(period) = period else { return true };
+    let side = |name: &str, holds: &dyn Fn(Period) -> bool| match period.get(name) {
+        None => true,
+        Some(text) => text.as_str().and_then(|text| Period::read(&text)).is_some_and(holds),
+    };
+    side("start", &|start| start.first <= now) && side("end", &|end| now <= end.last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(period: &str, expected: bool) {
+        let document = Document::parse(period.as_bytes()).unwrap();
+        let now = "2026-03-04T05:06:07Z".parse().unwrap();
+        assert_eq!(covers(Some(document.root()), now), expected, "{period}");
+    }
+
+    #[test]
+    fn a_period_covers_all_of_its_first_and_of_its_last_day() {
+        check("{}", true);
+        check(r#"{"start":"2026-03-04","end":"2026-03-04"}"#, true);
+        check(r#"{"start":"2026"}"#, true);
+        check(r#"{"end":"2026-03"}"#, true);
+        check(r#"{"start":"2026-03-05"}"#, false);
+        check(r#"{"end":"2026-03-03"}"#, false);
+        check(r#"{"end":"2026-03-04T05:06:06Z"}"#, false);
+    }
+
+    #[test]
+    fn a_period_that_cannot_be_read_covers_nothing() {
+        for period in [r#"{"start":"soon"}"#, r#"{"end":""}"#, r#"{"end":7}"#] {
+            check(period, false);
+        }
+    }
+}
