@@ -35,6 +35,9 @@ pub struct Run {
     pub pairs: u64,
     /// Where the data is.
     pub backend: Backend,
+    /// So many bytes of memory the index may have for what can be read again from the disk, where
+    /// it is kept then, over the embedded store; without this it is not kept.
+    pub index_memory: Option<usize>,
 }
 
 /// What was compared.
@@ -187,7 +190,7 @@ impl Run {
     /// # Panics
     /// When the database does something that it must not, other than answer wrongly.
     pub fn make(&self) -> Result<Seen, String> {
-        let mut world = World::new(self.backend)
+        let mut world = World::new(self.backend, self.index_memory)
             .ok_or_else(|| "there is no PostgreSQL to be had".to_owned())?;
         // Seeds that follow each other have nothing in common.
         let mut chance = Chance(self.seed.wrapping_mul(0xd1b5_4a32_d192_ed03));

@@ -111,7 +111,8 @@ impl Actions {
     /// of the system lists resources, so it takes `search` beside `history`. A criterion in a URL
     /// tells what exists, so conditional interactions take `search` as well. `$validate` shows
     /// and writes nothing: whoever may create or read resources of the type may ask of a type
-    /// whether they are valid, and whoever may read a resource, of it.
+    /// whether they are valid, and whoever may read a resource, of it. `$access-log` says who looked
+    /// at a patient's record: whoever may read the patient may ask.
     #[must_use]
     pub fn suffice_for(&self, interaction: &Interaction) -> bool {
         use Action::{Create, Delete, History, Read, Search, Update};
@@ -121,7 +122,9 @@ impl Actions {
                     (matches!(level, Level::Type(_)), matches!(level, Level::Instance(_)));
                 let reads = (of_type || of_instance) && self.contains(&Read);
                 let validates = name.as_str() == "$validate";
+                let asks_who_looked = name.as_str() == "$access-log" && of_instance;
                 return (validates && (reads || of_type && self.contains(&Create)))
+                    || (asks_who_looked && self.contains(&Read))
                     || self.contains(&Action::Operation(name.clone()));
             }
             Interaction::Capabilities | Interaction::BatchOrTransaction => &[],

@@ -3,7 +3,7 @@
 
 use fhir_core::ResourceType;
 
-use crate::{Action, Grant, Interaction, Power, Rule, Types, Within};
+use crate::{Action, Grant, Interaction, Level, Power, Rule, Types, Within};
 
 /// The answer of [`decide`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,7 @@ pub struct Clause {
 
 /// What `grant` lets `interaction` do. One rule must hold every action that it takes.
 ///
+/// Who looked at a patient's record may be asked by whoever may read it, and with the power `audit`.
 /// A batch or transaction is allowed to every caller with a rule, for its entries are judged one
 /// by one. What names no type (system level, whole compartments) is allowed without restriction
 /// only by a rule for all types.
@@ -70,6 +71,11 @@ fn judge(grant: &Grant, interaction: &Interaction) -> Decision {
             return Decision::Deny(Reason::NoRuleForType);
         }
         Interaction::BatchOrTransaction => return Decision::Allow,
+        Interaction::Operation(name, Level::Instance(_))
+            if name.as_str() == "$access-log" && grant.powers.contains(&Power::Audit) =>
+        {
+            return Decision::Allow;
+        }
         Interaction::Operation(name, _) => match Power::for_operation(name) {
             Some(power) if !grant.powers.contains(&power) => {
                 return Decision::Deny(Reason::PowerMissing(power));

@@ -1,4 +1,4 @@
-//! Who wrote a version (docs/adr/0031): 32 bytes behind its coded body, sealed with it, and a bit of
+//! Who wrote a version (docs/adr/0028): 32 bytes behind its coded body, sealed with it, and a bit of
 //! its coding that says that they are there. Versions from before that have neither, and are
 //! nobody's own.
 

@@ -10,6 +10,9 @@ use crate::{ReadError, Snapshot};
 /// Versions that are enumerated at once where each is looked at.
 const PIECE: usize = 256;
 
+/// Versions of types of which a part is seen that are looked at to be counted.
+const MOST_COUNTED: u64 = 10_000;
+
 impl Snapshot {
     /// Versions in the order of the log, of one type or of all: those that are visible here, at
     /// the places in `range`, `most` of them at most.
@@ -75,7 +78,7 @@ impl Snapshot {
     }
 
     /// How many versions [`Snapshot::log`] has in `range`; `None` where each would have to be
-    /// looked at.
+    /// looked at, and there are many.
     ///
     /// # Errors
     /// [`ReadError`] when the store cannot say.
@@ -89,12 +92,19 @@ impl Snapshot {
             return Ok(Some(self.store.count_history(of, range).await?));
         };
         let types: Vec<_> = types.into_iter().cloned().collect();
-        let mut count = 0;
+        let (mut count, mut left) = (0, MOST_COUNTED);
         for of in types.iter().filter(|seen| of.is_none_or(|of| of == *seen)) {
-            if self.visibility.parts_of(of).is_some() {
-                return Ok(None);
+            let all = self.store.count_history(Some(of), range.clone()).await?;
+            if self.visibility.parts_of(of).is_none() {
+                count += all;
+                continue;
             }
-            count += self.store.count_history(Some(of), range.clone()).await?;
+            left = match left.checked_sub(all) {
+                Some(left) => left,
+                None => return Ok(None),
+            };
+            let order = HistoryOrder::OldestFirst;
+            count += self.log_of_type(of, range.clone(), order, usize::MAX).await?.len() as u64;
         }
         Ok(Some(count))
     }

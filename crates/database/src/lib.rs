@@ -64,5 +64,5 @@ pub use visibility::{Filter, Seen, SeenWithin, Visibility};
 pub use search_index::{Plan, Step, TypePlan, Way};
 pub use store::{
     CloseError, CommitId, FhirVersion, HistoryOrder, HistoryVersion, Idempotency, IdentifierKey,
-    InvalidTenant, Method, Place, Store, T, TenantText, VersionEntry, keys, places,
+    InvalidTenant, Method, Place, Store, T, TenantText, VersionEntry, audit, keys, places,
 };

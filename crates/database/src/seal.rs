@@ -41,7 +41,9 @@ impl Sealing {
         Self { keys: Some((tenant, keys)) }
     }
 
-    pub(crate) fn keys(&self) -> Option<&Arc<Keyring>> {
+    /// The keys, where there are any.
+    #[must_use]
+    pub fn keys(&self) -> Option<&Arc<Keyring>> {
         self.keys.as_ref().map(|(_, keys)| keys)
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::audit::{AuditCommand, AuditCommandError};
 use crate::backup::{Backup, BackupError, Restore, Verify};
 use crate::compact::{Compact, CompactError};
 use crate::config::{self, Config, ConfigError};
@@ -72,6 +73,9 @@ enum Verb {
     /// List, release and discard what was set apart as invalid
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// Export what was recorded of who saw what, and check that it is whole
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Give back room on the disk that holds nothing any more
     Compact(Compact),
     /// Look at disk, clock, permissions and limits, and say what will hurt
@@ -206,6 +210,9 @@ pub enum CommandError {
     /// What is quarantined cannot be listed, released or discarded.
     #[error(transparent)]
     Quarantine(#[from] QuarantineCommandError),
+    /// The audit log cannot be read, or is not whole.
+    #[error(transparent)]
+    Audit(#[from] AuditCommandError),
     /// Room that could not be given back.
     #[error(transparent)]
     Compact(#[from] CompactError),
@@ -278,6 +285,7 @@ impl Command {
             Verb::Purge(purge) => print(&runtime()?.block_on(purge.run())?),
             Verb::Packages(packages) => print(&runtime()?.block_on(packages.run())?),
             Verb::Quarantine(quarantine) => print(&runtime()?.block_on(quarantine.run())?),
+            Verb::Audit(audit) => print(&runtime()?.block_on(audit.run())?),
             Verb::Compact(compact) => print(&compact.run()?),
             Verb::Doctor(doctor) => {
                 let findings = doctor.run().map_err(CommandError::Doctor)?;

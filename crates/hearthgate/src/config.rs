@@ -59,6 +59,8 @@ pub struct Config {
     pub validation: WritePolicy,
     /// Where the tenant's data is.
     pub storage: Storage,
+    /// What is kept of who saw and changed what.
+    pub audit: Audit,
     /// From which level on the process logs.
     pub log_level: Level,
 }
@@ -100,10 +102,19 @@ pub struct Server {
     pub body_rate: u32,
     pub queue_bytes: usize,
     pub search_versions: u64,
+    pub index_memory: usize,
     pub conditional_deletes: usize,
     pub shared_types: BTreeSet<ResourceType>,
     pub quarantine_items: usize,
     pub quarantine_bytes: usize,
+}
+
+/// What is kept of who saw and changed what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table says it of each key, for the operator too")]
+pub struct Audit {
+    pub keep_days: u32,
+    pub query_values: bool,
 }
 
 /// Where the tenant's data is: in the data directory, or in PostgreSQL.
@@ -115,6 +126,9 @@ pub struct Storage {
     pub authority_file: Option<PathBuf>,
     pub without_tls: WithoutTls,
 }
+
+/// With less, searches read the same again and again.
+const LEAST_INDEX_MEMORY: usize = 16 << 20;
 
 /// What the command line decides for `serve`, `gateway`, `server` and `check-config`.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -152,6 +166,7 @@ impl Default for Config {
             server: Server::default(),
             rules: Rules::default(),
             validation: WritePolicy::default(),
+            audit: Audit::default(),
             storage: Storage::default(),
             log_level: Level::Info,
         }
@@ -167,11 +182,19 @@ impl Default for Server {
             body_rate: limits.body_rate,
             queue_bytes: database::Options::default().queue_bytes,
             search_versions: limits.search_versions,
+            index_memory: database::Options::default().index_bytes,
             conditional_deletes: limits.conditional_deletes,
             shared_types: BTreeSet::new(),
             quarantine_items: limits.quarantine_items,
             quarantine_bytes: limits.quarantine_bytes,
         }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        // Six years, with their leap days.
+        Self { keep_days: 2192, query_values: false }
     }
 }
 
@@ -248,6 +271,9 @@ impl Config {
         let contradiction = if (self.server.held_bytes as u64) < self.gateway.body_bytes {
             "`server.held_bytes` is less than `gateway.body_bytes`: a body of that length would \
              never be taken; raise the one or lower the other"
+        } else if self.server.index_memory < LEAST_INDEX_MEMORY {
+            "`server.index_memory` is less than 16777216 (16 MiB): every search would read most of \
+             what it needs from the disk; raise it"
         } else if postgres.is_none() && (password_file.is_some() || authority_file.is_some()) {
             "`storage.postgres_password_file` and `storage.postgres_authority_file` say nothing \
              without `storage.postgres`: name the connection or leave them out"
@@ -477,6 +503,7 @@ mod tests {
         for (text, expected) in [
             ("[server]\nheld_bytes = 1000", "`server.held_bytes` is less"),
             ("[gateway]\nbody_bytes = 300000000", "`server.held_bytes` is less"),
+            ("[server]\nindex_memory = 16777215", "`server.index_memory` is less"),
             ("[storage]\npostgres_password_file = \"p\"", "name the connection"),
             ("[storage]\npostgres_authority_file = \"p\"", "name the connection"),
             (

@@ -63,6 +63,8 @@ pub struct CreateKey {
 pub enum PowerName {
     /// Have searches explained: `_explain`
     Explain,
+    /// Read the audit log: AuditEvents, and `$access-log` of every patient
+    Audit,
 }
 
 /// What came of it.
@@ -237,6 +239,7 @@ fn asked(
         .map(|user| user.parse::<Instance>().map_err(|_| Refusal::User(user.to_owned())));
     let powers = request.powers.iter().map(|power| match power {
         PowerName::Explain => Power::Explain,
+        PowerName::Audit => Power::Audit,
     });
     let new = NewClient {
         patient: patient.transpose()?,

@@ -4,6 +4,7 @@
 //! come in are here, the configuration file, the lock on the data directory, and the control
 //! socket.
 
+pub mod audit;
 pub mod backup;
 pub mod command;
 pub mod command_socket;

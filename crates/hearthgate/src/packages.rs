@@ -126,6 +126,17 @@ pub(crate) struct PackagesRequest {
     command: Command,
 }
 
+impl PackagesRequest {
+    /// What it changes, in a word or two for the audit; nothing when it lists.
+    pub(crate) fn change(&self) -> Option<String> {
+        match &self.command {
+            Command::Add(archives) => Some(format!("add {}", archives.len())),
+            Command::Remove(package) => Some(format!("remove {package}")),
+            Command::List => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Command {

@@ -11,14 +11,17 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::Clock as _;
 use database::{Database, InvalidTenant, Options, TenantText};
 use gateway::{Bound, GatewayConfig, GatewayError};
 use registry::{Actor, Registry};
 use server::{InvalidPublicBase, Limits, PublicBase, RunError, ServerConfig, Validation};
+use store_sled::{AuditFiles, OpenAuditError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::audit;
 use crate::command_socket::{self, CommandSocketError};
 use crate::config::{self, Config};
 use crate::control::{ControlSocket, Site};
@@ -69,6 +72,9 @@ pub enum ServeError {
     /// The store of a tenant does not open.
     #[error(transparent)]
     Store(#[from] StorageError),
+    /// The audit log of a tenant does not open.
+    #[error(transparent)]
+    Audit(#[from] OpenAuditError),
     /// A purge that had begun cannot be finished.
     #[error(transparent)]
     Purge(#[from] database::PurgeError),
@@ -211,6 +217,7 @@ struct ServerHalf {
     running: Running<RunError>,
     stop: watch::Sender<bool>,
     database: Arc<Database>,
+    audit: Arc<AuditFiles>,
     control: JoinSet<()>,
     _lock: Lock,
 }
@@ -356,6 +363,7 @@ impl Process {
         let public_base: PublicBase = base_url.parse()?;
         let tenant = self.open_tenant().await?;
         let database = Arc::clone(&tenant.database);
+        let audit = self.open_audit(&tenant).await?;
         let run = self.config.run_dir();
         let body_bytes = usize::try_from(self.config.gateway.body_bytes).unwrap_or(usize::MAX);
         let from = &self.config.server;
@@ -377,6 +385,10 @@ impl Process {
             channel_socket: run.join("channel.sock"),
             public_base: public_base.clone(),
             page_key: page_key::open(&self.config.data, &*self.ids)?,
+            audit: server::Audit {
+                logs: BTreeMap::from([(self.config.tenant.clone(), Arc::clone(&audit) as _)]),
+                query_values: self.config.audit.query_values,
+            },
             denials: Arc::clone(&denials),
             limits,
             shared_types: from.shared_types.clone(),
@@ -396,10 +408,21 @@ impl Process {
         }
         let control = ServerControl::bind(&self.config.data)?;
         let clock = self.clock.clone();
-        let commanded = Commanded { tenant, validation, base: public_base, clock, denials };
+        let base = public_base;
+        let audited = Arc::clone(&audit) as Arc<dyn database::audit::AuditLog>;
+        let commanded = Commanded { tenant, validation, base, clock, audit: audited, denials };
         let mut controls = JoinSet::new();
         controls.spawn(control.serve(commanded, told));
-        Ok(ServerHalf { running, stop, database, control: controls, _lock: lock })
+        Ok(ServerHalf { running, stop, database, audit, control: controls, _lock: lock })
+    }
+
+    async fn open_audit(&self, tenant: &Tenant) -> Result<Arc<AuditFiles>, ServeError> {
+        let (config, now) = (self.config.clone(), self.clock.now());
+        let (directory, name) = (tenant.directory.clone(), tenant.name.clone());
+        let keys = tenant.sealing.keys().cloned();
+        let open = move || audit::open(&config, &directory, &name, keys, now);
+        let opened = tokio::task::spawn_blocking(open).await;
+        Ok(opened.map_err(|_| ServeError::Lost("server"))??)
     }
 
     async fn open_storage(&self) -> Result<Result<Opened, StorageError>, ServeError> {
@@ -422,7 +445,11 @@ impl Process {
         }
         let name = TenantText::new(self.config.tenant.as_str())?;
         let directory = self.config.data.join("tenants").join(name.as_str());
-        let options = Options { queue_bytes: self.config.server.queue_bytes, ..Options::default() };
+        let options = Options {
+            queue_bytes: self.config.server.queue_bytes,
+            index_bytes: self.config.server.index_memory,
+            ..Options::default()
+        };
         let (schema, clock) = (opened.schema, self.clock.clone());
         let (store, sealing) = (opened.store, opened.sealing);
         let database =
@@ -474,7 +501,11 @@ async fn drain(gateway: Option<GatewayHalf>, server: Option<ServerHalf>) -> Resu
         half.stop.send_replace(true);
         result = result.and(half.running.ended().await);
         half.control.join_all().await;
-        match tokio::task::spawn_blocking(move || half.database.close()).await {
+        let close = move || {
+            half.audit.close();
+            half.database.close()
+        };
+        match tokio::task::spawn_blocking(close).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the next start has more to replay"),
             Err(error) => tracing::error!(%error, "closing the database failed"),

@@ -6,12 +6,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use database::audit::AuditLog;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use server::{Denials, PublicBase, Quarantine, Validation};
+use server::{Denials, PublicBase, Quarantine, Validation, record_command};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::audit::{self, AuditRequest};
 use crate::command_socket::{self, CommandSocket, CommandSocketError, Commands};
 use crate::denials;
 use crate::doors::SystemClock;
@@ -29,6 +31,8 @@ pub(crate) enum Request {
     Packages(PackagesRequest),
     /// List, release or discard what is quarantined.
     Quarantine(QuarantineRequest),
+    /// A page of what the audit log holds.
+    Audit(AuditRequest),
     /// Why the request of this id was denied, of whichever tenant.
     ShowDenials(String),
 }
@@ -53,6 +57,7 @@ pub(crate) struct Commanded {
     pub(crate) validation: Arc<Validation>,
     pub(crate) base: PublicBase,
     pub(crate) clock: Arc<SystemClock>,
+    pub(crate) audit: Arc<dyn AuditLog>,
     pub(crate) denials: Arc<Denials>,
 }
 
@@ -80,18 +85,43 @@ impl Commands for Commanded {
             Request::Purge(request) => request.tenant.as_str(),
             Request::Packages(request) => request.tenant.as_str(),
             Request::Quarantine(request) => request.tenant.as_str(),
+            Request::Audit(request) => request.tenant.as_str(),
             Request::ShowDenials(_) => self.tenant.name.as_str(),
         };
         if tenant != self.tenant.name.as_str() {
             return Ok(Err(format!("this server has no tenant {tenant}")));
         }
         match request {
-            Request::Purge(request) => said(purge::carry_out(&self.tenant, request, by(uid)).await),
+            Request::Purge(request) => {
+                // Also on a full disk: its ledger has it, and the event waits for room.
+                let patient = request.patient.clone();
+                let done = purge::carry_out(&self.tenant, request, by(uid)).await;
+                if done.is_ok() {
+                    self.record(("purge", None), Some(&patient), uid).await;
+                }
+                said(done)
+            }
+            Request::Audit(request) => {
+                let (audit, base) = (Arc::clone(&self.audit), self.base.clone());
+                let read = move || audit::page(&*audit, &request, base.as_str());
+                let page = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?;
+                said(page.map_err(|error| error.to_string()))
+            }
             Request::Packages(request) => {
+                if let Some(refused) = self.audit.trouble() {
+                    return Ok(Err(refused.to_string()));
+                }
+                if let Some(change) = request.change() {
+                    self.record(("packages", Some(&change)), None, uid).await;
+                }
                 let Tenant { database, ids, .. } = &self.tenant;
                 said(packages::carry_out(database, &self.validation, &**ids, request).await)
             }
             Request::Quarantine(request) => {
+                if let Some(refused) = self.audit.trouble() {
+                    return Ok(Err(refused.to_string()));
+                }
+                self.record(("quarantine", None), None, uid).await;
                 let (commanded, runtime) = (self.clone(), Handle::current());
                 // It reads and judges bodies as large as those of requests.
                 let work = move || runtime.block_on(commanded.work_on_the_quarantine(request));
@@ -107,6 +137,16 @@ impl Commands for Commanded {
 }
 
 impl Commanded {
+    /// Writes down what an operator does. What was done stands whether it could be written or not:
+    /// then the log says so.
+    async fn record(&self, what: (&str, Option<&str>), patient: Option<&str>, uid: u32) {
+        let by = by(uid);
+        let kept = record_command(&*self.audit, &*self.clock, what, patient, &by).await;
+        if let Err(error) = kept {
+            tracing::error!(%error, what = what.0, by, "what was done is not in the audit log");
+        }
+    }
+
     async fn work_on_the_quarantine(
         &self,
         request: QuarantineRequest,
@@ -150,6 +190,7 @@ mod tests {
     use server::WritePolicy;
     use store::TenantText;
     use store::model::ModelStore;
+    use store_sled::AuditFiles;
 
     use super::*;
     use crate::doors::SystemIds;
@@ -171,7 +212,12 @@ mod tests {
         };
         let validation = Arc::new(Validation::new(WritePolicy::default(), schema.fhir_version()));
         let base = "http://clinic.example/fhir".parse().unwrap();
-        Commanded { tenant, validation, base, clock, denials: Arc::default() }
+        let directory = tempfile::tempdir().unwrap();
+        let (now, options) = (contract::Instant::from_micros(0), Default::default());
+        let opened = AuditFiles::open(directory.path(), &tenant.name, None, now, options);
+        let audit = Arc::new(opened.unwrap());
+        let denials = Arc::default();
+        Commanded { tenant, validation, base, clock, audit, denials }
     }
 
     #[test]

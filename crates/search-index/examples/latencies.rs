@@ -1,6 +1,8 @@
 //! How long searches take over generated resources: `cargo run --release -p search-index
 //! --example latencies -- 300000`. Prints what it took to build, how much memory it is about, and
-//! for each query the median and the 99th percentile in microseconds.
+//! for each query the median and the 99th percentile in microseconds. With a second number, keys and
+//! orders may take so many bytes of memory, and what is more is read from compressed pieces; then
+//! the queries are also asked by turns, so that each needs what others have used since.
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures and tells")]
 
 use std::sync::Arc;
@@ -16,7 +18,8 @@ use fhir_search::{
 };
 use fhir_terminology::Terminology;
 use search_index::{
-    Change, Context, Index, Settled, Subject, Visible, VisiblePart, VisibleTypes, VisibleWithin,
+    Change, Context, Damaged, Index, PieceOf, SegmentSource, Settled, SourceError, Subject,
+    Visible, VisiblePart, VisibleTypes, VisibleWithin,
 };
 use store::T;
 
@@ -66,7 +69,8 @@ fn main() {
         DefinitionSet::r4().clone(),
         Terminology::r4(),
     );
-    let index = Index::default();
+    let memory = std::env::args().nth(2).and_then(|it| it.parse().ok());
+    let index = memory.map_or_else(Index::default, Index::within);
     build(&index, &extractor, count);
     let everything = Visible::Everything;
     let head = index.head();
@@ -86,6 +90,79 @@ fn main() {
             measure(&index, &read(&parameters, url), url, visible, t);
         }
     }
+    if memory.is_some() {
+        println!("\nby turns: microseconds: median, 99 %; facets read for each; bytes held");
+        by_turns(&index, &parameters);
+    }
+}
+
+/// A segment in compressed pieces, by facet.
+#[derive(Debug)]
+struct Packed(Vec<(u32, Vec<u8>, usize)>);
+
+impl SegmentSource for Packed {
+    fn facet(
+        &self,
+        facet: u32,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), Damaged>,
+    ) -> Result<(), SourceError> {
+        let start = self.0.partition_point(|(it, ..)| *it < facet);
+        for (_, packed, length) in self.0[start..].iter().take_while(|(it, ..)| *it == facet) {
+            let piece = zstd::bulk::decompress(packed, *length);
+            take(&piece.map_err(|error| SourceError::Unreadable(error.into()))?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts aside what need not stay in memory.
+fn keep(index: &Index) {
+    for segment in index.segments().iter().filter(|it| !it.is_kept()) {
+        let mut pieces = Vec::new();
+        let written = segment.write(&mut |of, piece| {
+            if let PieceOf::Keys(facet) = of {
+                pieces.push((facet, zstd::bulk::compress(piece, 1)?, piece.len()));
+            }
+            Ok(())
+        });
+        match written {
+            Ok(()) => segment.keep_in(Arc::new(Packed(pieces)), index),
+            Err(error) => println!("{error}"),
+        }
+    }
+}
+
+fn by_turns(index: &Index, parameters: &Parameters) {
+    let cancelled = AtomicBool::new(false);
+    let (codes, base, budget) = (&NoCodes, "http://own/fhir", u64::MAX);
+    let context = Context { codes, base, budget, cancelled: &cancelled };
+    let queries: Vec<Query> = QUERIES.iter().filter_map(|url| read(parameters, url)).collect();
+    let mut took = vec![Vec::new(); queries.len()];
+    let mut loaded = vec![0; queries.len()];
+    for _ in 0..RUNS {
+        for (at, query) in queries.iter().enumerate() {
+            let before = index.size().loaded;
+            let start = Moment::now();
+            let search = index.search(index.head(), &Visible::Everything, context);
+            let page = search.and_then(|search| search.find(query)?.page(None, 20));
+            if let Err(error) = page {
+                println!("{error}");
+            }
+            took[at].push(start.elapsed().as_nanos());
+            loaded[at] += index.size().loaded - before;
+        }
+    }
+    for ((url, took), loaded) in QUERIES.iter().zip(&mut took).zip(loaded) {
+        took.sort_unstable();
+        let micros = |share: usize| took[took.len() * share / 100] as f64 / 1000.0;
+        println!(
+            "{:>9.1} {:>9.1} {:>7.1}  {url}",
+            micros(50),
+            micros(99),
+            loaded as f64 / RUNS as f64
+        );
+    }
+    println!("{:?}", index.size());
 }
 
 /// What is in the compartments of so many patients, all over the log.
@@ -123,11 +200,17 @@ fn build(index: &Index, extractor: &Extractor<'_>, count: u64) {
         commits.push(moment.elapsed().as_nanos());
         let applied = running();
         while index.settle(Instant::MIN) == Settled::Some {}
+        if index.is_over_budget() {
+            keep(index);
+        }
         for (spent, step) in
             spent.iter_mut().zip([prepared - start, applied - prepared, running() - applied])
         {
             *spent += step;
         }
+    }
+    if index.is_over_budget() {
+        keep(index);
     }
     let [preparing, applying, settling] = spent.map(|it| it.as_secs_f64() * 1e6 / count as f64);
     commits.sort_unstable();

@@ -51,6 +51,12 @@ impl<'c> Meter<'c> {
         if self.counts.get() == Counts::LookedAt {
             self.spend(count)?;
         }
+        self.pass(count)
+    }
+
+    /// Looks now and then whether anyone still waits, when so much more was done that costs
+    /// nothing.
+    pub(crate) fn pass(&self, count: u64) -> Result<(), SearchError> {
         let before = self.looked_at.get();
         let after = before.saturating_add(count);
         self.looked_at.set(after);
@@ -90,7 +96,8 @@ impl<'c> Meter<'c> {
 
     fn spend(&self, count: u64) -> Result<(), SearchError> {
         let spent = self.spent.get().saturating_add(count);
-        self.spent.set(spent);
+        // By how much it is too much depends on how much is looked at at once.
+        self.spent.set(spent.min(self.limit.saturating_add(1)));
         if spent > self.limit {
             return Err(SearchError::TooCostly { limit: self.limit });
         }

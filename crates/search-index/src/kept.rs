@@ -26,8 +26,8 @@ const MOST_KEPT: usize = 16;
 /// A segment keeps at most so many bytes for each of its documents, or [`LEAST_ROOM`].
 const BYTES_PER_DOCUMENT: usize = 2;
 const LEAST_ROOM: usize = 64 << 10;
-/// With fewer compartments finding their documents is soon done.
-const FEW_COMPARTMENTS: usize = 8;
+/// The documents of so few compartments, and of so few types among them, are soon found.
+const FEW: usize = 8;
 
 /// The restrictions that were asked by lately.
 #[derive(Debug, Default)]
@@ -74,9 +74,9 @@ impl Restrictions {
             return (None, parts.iter().collect());
         }
         let mut known = self.known.lock();
-        let at = known.iter().position(|it| {
-            it.case_counts == case_counts && it.parts.iter().eq(own.iter().copied())
-        });
+        let is_it =
+            |it: &Arc<Restriction>| it.case_counts == case_counts && are_same(&it.parts, &own);
+        let at = known.iter().position(is_it);
         let found = match at.and_then(|at| known.remove(at)) {
             Some(found) => found,
             None => Arc::new(Restriction {
@@ -297,11 +297,24 @@ impl KeptSets {
 
 /// Whether to find what it shows takes so long that it is worth to be kept.
 fn takes_long(part: &VisiblePart) -> bool {
-    match (&part.types, &part.within) {
-        (VisibleTypes::These(_), _) => true,
-        (VisibleTypes::All, VisibleWithin::Anywhere) => false,
-        (VisibleTypes::All, VisibleWithin::Compartments(about)) => about.len() > FEW_COMPARTMENTS,
+    let are_many = match &part.within {
+        VisibleWithin::Anywhere => true,
+        VisibleWithin::Compartments(about) => about.len() > FEW,
+    };
+    match &part.types {
+        VisibleTypes::All => are_many && part.within != VisibleWithin::Anywhere,
+        VisibleTypes::These(types) => {
+            are_many || types.len() > FEW || types.iter().any(|(_, clauses)| !clauses.is_empty())
+        }
     }
+}
+
+/// Whether two restrictions are the same. Those of many callers have the same types, and others'
+/// compartments.
+fn are_same(own: &[VisiblePart], asked: &[&VisiblePart]) -> bool {
+    own.len() == asked.len()
+        && own.iter().zip(asked).all(|(own, asked)| own.within == asked.within)
+        && own.iter().zip(asked).all(|(own, asked)| own.types == asked.types)
 }
 
 /// Whether a segment says by itself which of its documents it shows. Adds whether case counts in
@@ -380,13 +393,11 @@ mod tests {
     use fhir_search::NoCodes;
     use roaring::RoaringBitmap;
 
-    use super::{
-        FEW_COMPARTMENTS, KeptSets, LEAST_ROOM, MOST_KEPT, Restriction, Restrictions, Shown,
-    };
+    use super::{FEW, KeptSets, LEAST_ROOM, MOST_KEPT, Restriction, Restrictions, Shown};
     use crate::visible::{VisiblePart, VisibleTypes, VisibleWithin};
 
     fn of_patients(first: usize) -> Vec<VisiblePart> {
-        let about = (first..=first + FEW_COMPARTMENTS).map(|at| {
+        let about = (first..=first + FEW).map(|at| {
             (ResourceType::new("Patient").unwrap(), ResourceId::new(&at.to_string()).unwrap())
         });
         let within = VisibleWithin::Compartments(about.collect());

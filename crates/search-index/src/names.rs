@@ -1,6 +1,6 @@
 //! Which resource has which ordinal, and what each parameter's number is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 
 use fhir_core::{ResourceId, ResourceType};
@@ -142,8 +142,9 @@ impl Names {
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {
     by_type: HashMap<Box<str>, HashMap<Box<str>, Number>>,
-    /// Those of reference parameters, with their type.
-    references: Vec<(Box<str>, Number)>,
+    /// Those of reference parameters, by type and code: in an order that does not tell which of
+    /// them some resource had first.
+    references: BTreeMap<(Box<str>, Box<str>), Number>,
     count: u32,
 }
 
@@ -162,7 +163,7 @@ impl Numbers {
         self.count += 1;
         self.by_type.entry(resource_type.into()).or_default().insert(code.into(), number);
         if kind == Kind::Reference {
-            self.references.push((resource_type.into(), number));
+            self.references.insert((resource_type.into(), code.into()), number);
         }
         number
     }
@@ -174,7 +175,7 @@ impl Numbers {
         });
         let mut all: Vec<(Number, &str, &str)> = all.collect();
         all.sort_unstable();
-        let is_reference = |number: Number| self.references.iter().any(|(_, it)| *it == number);
+        let is_reference = |number: Number| self.references.values().any(|it| *it == number);
         all.into_iter().map(|(number, of, code)| (of, code, is_reference(number))).collect()
     }
 
@@ -187,10 +188,11 @@ impl Numbers {
     }
 
     /// The reference parameters of a type, or of every type, that some resource has been indexed
-    /// for; each with its type.
+    /// for, in the order of their types and codes; each with its type.
     pub(crate) fn references(&self, of: Option<&str>) -> Vec<(Box<str>, Number)> {
         let all = self.references.iter();
-        all.filter(|(it, _)| of.is_none_or(|of| **it == *of)).cloned().collect()
+        let all = all.filter(|((it, _), _)| of.is_none_or(|of| **it == *of));
+        all.map(|((it, _), number)| (it.clone(), *number)).collect()
     }
 }
 

@@ -5,6 +5,7 @@
 //! the same on every node and after every rebuild, and costs nothing.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::ops::Bound;
 
 use fhir_search::{Decimal, Direction, Kind, NumberRange, TokenFrom};
@@ -128,10 +129,11 @@ impl SortSource<'_> {
             self.meter.charge(1)?;
             if let Some(value) = self.value(kind, key) {
                 valued.push((value, place));
+                self.meter.pass(postings.len())?;
                 postings.for_each(|doc| pairs.push((doc, place)));
             }
         }
-        Ok(self.view(Some(kind), valued, pairs))
+        self.view(Some(kind), valued, pairs)
     }
 
     /// These documents alone by the values of a parameter.
@@ -148,16 +150,20 @@ impl SortSource<'_> {
             first.map(|value| (value, doc))
         });
         self.meter.charge(docs.len())?;
-        Ok(self.view_of_some(Some(kind), valued.collect()))
+        self.view_of_some(Some(kind), valued.collect())
     }
 
     /// All documents by id.
     pub(crate) fn by_ids(&self) -> Result<SortView, SearchError> {
         let documents = self.part.documents();
         self.meter.charge(u64::from(documents.len()))?;
-        let valued = (0..).zip(documents.iter()).map(|(doc, it)| (self.id(it.ordinal), doc));
+        let mut valued = Vec::with_capacity(documents.len() as usize);
+        for (doc, it) in (0..).zip(documents.iter()) {
+            self.meter.pass(1)?;
+            valued.push((self.id(it.ordinal), doc));
+        }
         let pairs = (0..documents.len()).map(|doc| (doc, doc)).collect();
-        Ok(self.view(None, valued.collect(), pairs))
+        self.view(None, valued, pairs)
     }
 
     /// These documents alone by id.
@@ -165,7 +171,7 @@ impl SortSource<'_> {
         self.meter.charge(docs.len())?;
         let documents = self.part.documents();
         let valued = docs.iter().map(|doc| (self.id(documents.get(doc).ordinal), doc));
-        Ok(self.view_of_some(None, valued.collect()))
+        self.view_of_some(None, valued.collect())
     }
 
     fn id(&self, ordinal: Ordinal) -> SortValue {
@@ -183,20 +189,24 @@ impl SortSource<'_> {
         }
     }
 
-    /// Sorts values, each with the place that has it, and gives the rank of each place.
-    fn rank(&self, mut valued: Vec<(SortValue, u32)>) -> (Vec<SortValue>, Vec<(u32, u32)>) {
-        valued.sort_unstable_by(|(one, _), (other, _)| {
+    /// Sorts values, each with the place that has it, and gives the rank of each place, in no
+    /// order.
+    fn rank(
+        &self,
+        valued: Vec<(SortValue, u32)>,
+    ) -> Result<(Vec<SortValue>, Vec<(u32, u32)>), SearchError> {
+        let valued = sorted(valued, self.meter, |(one, _), (other, _)| {
             compare(self.direction, Some(one), Some(other))
-        });
+        })?;
         let (mut values, mut ranks) = (Vec::new(), Vec::with_capacity(valued.len()));
         for (value, place) in valued {
+            self.meter.pass(1)?;
             if values.last() != Some(&value) {
                 values.push(value);
             }
             ranks.push((place, u32::try_from(values.len() - 1).unwrap_or(MISSING)));
         }
-        ranks.sort_unstable();
-        (values, ranks)
+        Ok((values, ranks))
     }
 
     /// Of values with the places that have them, and documents with their places.
@@ -205,29 +215,106 @@ impl SortSource<'_> {
         kind: Option<Kind>,
         valued: Vec<(SortValue, u32)>,
         pairs: Vec<(u32, u32)>,
-    ) -> SortView {
-        let (values, rank_of) = self.rank(valued);
+    ) -> Result<SortView, SearchError> {
+        let (values, of_places) = self.rank(valued)?;
+        let places = of_places.iter().map(|(place, _)| *place as usize + 1).max().unwrap_or(0);
+        let mut rank_of = vec![MISSING; places];
+        for (place, rank) in of_places {
+            rank_of[place as usize] = rank;
+        }
         let mut ranks = vec![MISSING; self.part.documents().len() as usize];
         for (doc, place) in pairs {
-            if let Ok(at) = rank_of.binary_search_by_key(&place, |(it, _)| *it) {
-                let rank = &mut ranks[doc as usize];
-                *rank = (*rank).min(rank_of[at].1);
-            }
+            self.meter.pass(1)?;
+            let rank = &mut ranks[doc as usize];
+            *rank = (*rank).min(rank_of[place as usize]);
         }
-        let ranked = (0..).zip(&ranks).filter(|(_, rank)| **rank != MISSING);
-        let mut order: Vec<u32> = ranked.map(|(doc, _)| doc).collect();
-        order.sort_by_key(|doc| ranks[*doc as usize]);
-        SortView { direction: self.direction, kind, ranks: Ranks::All(ranks), values, order }
+        // Each document goes where those with a lesser value end.
+        let mut starts = vec![0_usize; values.len() + 1];
+        let valued = || (0_u32..).zip(&ranks).filter(|(_, rank)| **rank != MISSING);
+        for (_, rank) in valued() {
+            starts[*rank as usize + 1] += 1;
+        }
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let mut order = vec![0; starts.last().copied().unwrap_or(0)];
+        for (doc, rank) in valued() {
+            self.meter.pass(1)?;
+            let next = &mut starts[*rank as usize];
+            order[*next] = doc;
+            *next += 1;
+        }
+        Ok(SortView { direction: self.direction, kind, ranks: Ranks::All(ranks), values, order })
     }
 
     /// Of values with the documents that have them.
-    fn view_of_some(&self, kind: Option<Kind>, valued: Vec<(SortValue, u32)>) -> SortView {
-        let (values, ranks) = self.rank(valued);
+    fn view_of_some(
+        &self,
+        kind: Option<Kind>,
+        valued: Vec<(SortValue, u32)>,
+    ) -> Result<SortView, SearchError> {
+        let (values, mut ranks) = self.rank(valued)?;
+        ranks.sort_unstable();
         let mut order = ranks.clone();
         order.sort_by_key(|(_, rank)| *rank);
         let order = order.into_iter().map(|(doc, _)| doc).collect();
-        SortView { direction: self.direction, kind, ranks: Ranks::Some(ranks), values, order }
+        Ok(SortView { direction: self.direction, kind, ranks: Ranks::Some(ranks), values, order })
     }
+}
+
+/// So many are sorted without a look whether anyone still waits.
+const SORTED_AT_ONCE: usize = 16_384;
+
+/// Sorts, and looks now and then whether anyone still waits. In what order those come that are the
+/// same is not told.
+fn sorted<V>(
+    mut all: Vec<V>,
+    meter: &Meter<'_>,
+    compare: impl Fn(&V, &V) -> Ordering,
+) -> Result<Vec<V>, SearchError> {
+    let mut runs = VecDeque::with_capacity(all.len() / SORTED_AT_ONCE + 1);
+    while !all.is_empty() {
+        meter.pass(SORTED_AT_ONCE as u64)?;
+        let mut run = all.split_off(all.len().saturating_sub(SORTED_AT_ONCE));
+        run.sort_unstable_by(&compare);
+        runs.push_front(run);
+    }
+    loop {
+        match (runs.pop_front(), runs.pop_front()) {
+            (Some(one), Some(other)) => runs.push_back(merged(one, other, meter, &compare)?),
+            (last, _) => return Ok(last.unwrap_or_default()),
+        }
+    }
+}
+
+/// Two sorted lists as one.
+fn merged<V>(
+    mut one: Vec<V>,
+    mut other: Vec<V>,
+    meter: &Meter<'_>,
+    compare: impl Fn(&V, &V) -> Ordering,
+) -> Result<Vec<V>, SearchError> {
+    let follows = |first: &[V], second: &[V]| {
+        first.last().zip(second.first()).is_none_or(|(last, first)| compare(last, first).is_le())
+    };
+    if follows(&one, &other) {
+        one.append(&mut other);
+        return Ok(one);
+    }
+    if follows(&other, &one) {
+        other.append(&mut one);
+        return Ok(other);
+    }
+    let mut all = Vec::with_capacity(one.len() + other.len());
+    let (mut one, mut other) = (one.into_iter().peekable(), other.into_iter().peekable());
+    while let (Some(first), Some(second)) = (one.peek(), other.peek()) {
+        meter.pass(1)?;
+        let next = if compare(first, second).is_le() { one.next() } else { other.next() };
+        all.extend(next);
+    }
+    all.extend(one);
+    all.extend(other);
+    Ok(all)
 }
 
 impl SortView {
@@ -345,4 +432,66 @@ fn reference_value(key: &[u8], names: &Names) -> Option<SortValue> {
         }
         ReferenceKey::Nowhere => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use fhir_core::{Instant, VersionId};
+    use fhir_search::{Direction, Kind};
+    use parking_lot::RwLock;
+    use proptest::prelude::*;
+    use store::T;
+
+    use super::{SORTED_AT_ONCE, SortSource, sorted};
+    use crate::SearchError;
+    use crate::cost::{Counts, Meter};
+    use crate::documents::{Document, DocumentOf, LogPlace, Ordinal};
+    use crate::facet::{Facet, Number, View};
+    use crate::names::Names;
+    use crate::tail::Tail;
+
+    #[test]
+    fn an_order_of_many_documents_with_one_value_is_broken_off_when_nobody_waits() {
+        let (facet, cancelled) = (Facet::of(Number(20), View::Value), AtomicBool::new(false));
+        let key: Arc<[u8]> = b"http://a".as_slice().into();
+        let mut tail = Tail::default();
+        for at in 0..20_000 {
+            let place = LogPlace { t: T::new(1), change: at };
+            let (version, instant) = (VersionId::FIRST, Instant::from_micros(1));
+            let of = DocumentOf::Resource;
+            let document = Document { ordinal: Ordinal(at), place, version, instant, of };
+            tail.push(document, vec![(facet, Arc::clone(&key))]);
+        }
+        let names = RwLock::new(Names::default());
+        let view = || {
+            let meter = Meter::new(u64::MAX, Counts::LookedAt, &cancelled);
+            let (part, direction) = (&tail, Direction::Ascending);
+            SortSource { part, direction, names: &names, meter: &meter }.by_values(facet, Kind::Uri)
+        };
+        assert_eq!(view().unwrap().order().len(), 20_000);
+        cancelled.store(true, Ordering::Relaxed);
+        assert_eq!(view().err(), Some(SearchError::Cancelled));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        #[test]
+        fn what_is_sorted_in_runs_is_sorted(
+            mut all in proptest::collection::vec(any::<u16>(), 0..5 * SORTED_AT_ONCE),
+            is_sorted_before in any::<bool>(),
+        ) {
+            let goes_on = AtomicBool::new(false);
+            let meter = Meter::new(u64::MAX, Counts::LookedAt, &goes_on);
+            if is_sorted_before {
+                all.sort_unstable_by(|one, other| other.cmp(one));
+            }
+            let found = sorted(all.clone(), &meter, u16::cmp).unwrap();
+            all.sort_unstable();
+            prop_assert_eq!(found, all);
+        }
+    }
 }

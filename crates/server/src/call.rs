@@ -12,6 +12,7 @@ use fhir_core::{Instant, Issue, Resource, ResourceId, ResourceType, VersionId};
 use fhir_validation::SentIn;
 use http::StatusCode;
 
+use crate::audit::Trail;
 use crate::error::ServerError;
 use crate::negotiation::{Encoding, Handling, Return};
 use crate::validation::{self, Judgement, NotCommitted, Sent, judge};
@@ -48,6 +49,8 @@ pub(crate) struct Call<'a> {
     pub(crate) abandoned: &'a Abandoned,
     /// What is read for the whole request.
     pub(crate) rows: &'a Rows,
+    /// What is shown and done for the whole request.
+    pub(crate) trail: &'a Trail,
 }
 
 /// The conditional headers, or the elements of `entry.request` that stand for them.
@@ -71,12 +74,14 @@ pub(crate) struct Answer {
     pub(crate) location: Option<String>,
     /// What whoever wrote is told of the content.
     pub(crate) told: Vec<Issue>,
+    /// The same as a page for a browser that asks for one.
+    pub(crate) page: Option<Bytes>,
 }
 
 impl Answer {
     /// An answer without a body.
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self { status, body: None, version: None, location: None, told: Vec::new() }
+        Self { status, body: None, version: None, location: None, told: Vec::new(), page: None }
     }
 
     /// A resource that has no version of its own.

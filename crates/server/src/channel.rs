@@ -28,12 +28,19 @@ async fn ready(State(server): State<Arc<Server>>) -> Response {
         .filter(|(_, database)| !database.takes_commits())
         .map(|(tenant, _)| tenant.as_str())
         .collect();
-    let status = if failed.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let audit = server.audit.trouble();
+    let status = if failed.is_empty() && audit.is_none() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     // Also for whoever looks after the gateway: no more than its operator may know.
     let mut reasons = server.databases.values().filter_map(|database| database.clock_behind());
     let reason = reasons.next().map(|error| format!("{error}; set the server's clock right"));
     let reason = reason.or_else(|| server.databases.values().find_map(|it| it.trouble()));
+    let reason = reason.or_else(|| audit.as_ref().map(|(_, why)| why.to_string()));
     let parts = serde_json::json!({
+        "audit": if audit.is_none() { "ready" } else { "cannot be written" },
         "database": if failed.is_empty() { "ready" } else { "takes no writes" },
         "failed": failed,
         "reason": reason,

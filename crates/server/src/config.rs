@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fhir_core::ResourceType;
 
-use crate::{Denials, PageKey, PublicBase};
+use crate::{Audit, Denials, PageKey, PublicBase};
 
 /// Where the server answers and within which bounds.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct ServerConfig {
     /// What links to other pages are sealed with: kept with the data, so that they outlive a
     /// restart.
     pub page_key: PageKey,
+    /// Where it is written down who saw and changed what.
+    pub audit: Audit,
     /// Where the reasons of denials are kept.
     pub denials: Arc<Denials>,
     /// Bounds.

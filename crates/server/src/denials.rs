@@ -96,9 +96,12 @@ fn decided(
 ) -> Option<String> {
     match error {
         ServerError::Denied(reason) => Some(format!("the grant's rules: {}", reason.code())),
-        ServerError::TakesAll => Some("this takes a rule without any restriction".to_owned()),
+        ServerError::TakesAll => Some(format!(
+            "it is about all of the type, and the rules reach a part alone: {}",
+            bounds(grant, interaction?)?
+        )),
         ServerError::OutsideAccess => Some(format!(
-            "what is written lies outside of what the caller may write: {}",
+            "what was to be written lies outside of what may be written: {}",
             bounds(grant, interaction?)?
         )),
         ServerError::MayNotChooseIds => {

@@ -27,6 +27,14 @@ pub(crate) enum ServerError {
     VersionNotFound,
     #[error("the grant does not allow this")]
     Denied(Reason),
+    #[error("the audit log cannot be written: {0}")]
+    NotAudited(Box<str>),
+    #[error("the audit log cannot be read: {0}")]
+    AuditUnreadable(String),
+    #[error("AuditEvents are recorded and not written")]
+    AuditEventsAreRecorded,
+    #[error("AuditEvents are not searched by {name}")]
+    AuditParameter { name: String, known: String },
     #[error("the grant allows this for a part of the data alone, and it is about all of it")]
     TakesAll,
     #[error("what is to be written is not within what the grant allows to write")]

@@ -150,6 +150,32 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
              alone: check whom it is about, and who else it names as its patient"
                 .into(),
         ),
+        E::NotAudited(reason) => one(
+            StatusCode::SERVICE_UNAVAILABLE,
+            IssueCode::Transient,
+            format!(
+                "the audit log cannot be written ({reason}), and what cannot be written down is \
+                 not answered; try again later"
+            ),
+        ),
+        E::AuditUnreadable(_) => one(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            IssueCode::Exception,
+            "the audit log cannot be read; the server's log says why".into(),
+        ),
+        E::AuditEventsAreRecorded => one(
+            StatusCode::METHOD_NOT_ALLOWED,
+            IssueCode::NotSupported,
+            "AuditEvents are what this server records itself: nobody creates, changes or deletes \
+             them; GET [base]/AuditEvent finds them"
+                .into(),
+        ),
+        E::AuditParameter { name, known } => at(
+            BAD_REQUEST,
+            IssueCode::NotSupported,
+            format!("the parameter \"{name}\" is not known here; ask by {known}"),
+            &format!("http.{name}"),
+        ),
         E::MayNotChooseIds => one(
             StatusCode::FORBIDDEN,
             IssueCode::Forbidden,

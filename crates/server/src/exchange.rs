@@ -25,6 +25,7 @@ use http::{HeaderName, Request, StatusCode};
 use self::carry_out::{carry_out, writes};
 use self::response::{applied, set, write, write_error};
 use crate::admission::{Admitted, NotAdmitted, admit};
+use crate::audit::{self, Trail};
 use crate::call::Answer;
 use crate::error::ServerError;
 use crate::interactions::history;
@@ -41,14 +42,30 @@ pub(crate) async fn exchange(
     let (head, body) = request.into_parts();
     let admitted = match admit(&server, &head) {
         Ok(admitted) => admitted,
-        Err(error) => return refuse(&error, &head),
+        Err(error) => {
+            let (status, id) = (error.status(), request_id(&head));
+            server.audit.not_admitted(status, id, &*server.clock).await;
+            return refuse(&error, &head);
+        }
     };
     let nonce = admitted.grant.nonce.to_header();
     let schema = server.databases[&admitted.grant.tenant].schema();
     let rows = Rows::default();
-    let answered = panics::caught(respond(&server, admitted, &head, body, &rows)).await;
-    let mut response =
-        answered.unwrap_or_else(|error| write_error(&error, Format::default(), &head, schema));
+    let trail = Trail::default();
+    let failed = |error: &ServerError| write_error(error, Format::default(), &head, schema);
+    let asked = (&admitted.grant, &admitted.interaction);
+    let mut response = match server.audit.begin(asked, request_id(&head), &*server.clock) {
+        // What cannot be written down is not done.
+        Err(error) => failed(&error),
+        Ok(audited) => {
+            trail.begin(audited);
+            let work = respond(&server, admitted, &head, body, (&rows, &trail));
+            let answered = panics::caught(work).await;
+            let response = answered.unwrap_or_else(|error| failed(&error));
+            let ended = trail.end(&*server.clock, response.status()).await;
+            ended.map_or_else(|error| failed(&error), |()| response)
+        }
+    };
     let micros = (server.clock.monotonic().saturating_sub(started)).as_micros();
     let cost = contract::Cost {
         rows: u32::try_from(rows.get()).unwrap_or(u32::MAX),
@@ -91,13 +108,19 @@ async fn respond(
     admitted: Admitted,
     head: &Parts,
     body: Body,
-    rows: &Rows,
+    (rows, trail): (&Rows, &Trail),
 ) -> Response {
     let query = head.uri.query().unwrap_or_default();
     let schema = server.databases[&admitted.grant.tenant].schema();
     let spoken = Spoken(schema.fhir_version());
-    let negotiated = negotiation::check_one_version(spoken, &head.headers, query)
-        .and_then(|()| negotiation::format(spoken, &head.headers, query));
+    let wants_page = audit::wants_page(&admitted.interaction, &head.headers);
+    let negotiated =
+        negotiation::check_one_version(spoken, &head.headers, query).and_then(
+            |()| match wants_page {
+                true => Ok(Format::default()),
+                false => negotiation::format(spoken, &head.headers, query),
+            },
+        );
     let format = negotiated.as_ref().copied().unwrap_or_default();
     let (preferred, handling) = negotiation::preference(&head.headers);
     // What to return is asked of writes (FHIR R4, 3.1.0.6); a read returns what it reads.
@@ -111,7 +134,10 @@ async fn respond(
     });
     let is_write = writes(&admitted.interaction);
     let carried_out = match understood {
-        Ok(()) => carry_out(server, admitted, head, body, (preference, handling), rows).await,
+        Ok(()) => {
+            let asked = (preference, handling);
+            carry_out(server, admitted, head, body, asked, (rows, trail)).await
+        }
         Err(error) => Err(error),
     };
     let format = match &carried_out {
@@ -119,6 +145,9 @@ async fn respond(
         Err(_) => format,
     };
     let written = match carried_out {
+        Ok(Answer { page: Some(page), .. }) if wants_page => {
+            return response::page(page);
+        }
         Ok(answer) => {
             // What is set apart is told whatever is preferred: it is not what was asked for.
             let is_set_apart = answer.status == StatusCode::ACCEPTED;

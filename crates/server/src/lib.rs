@@ -6,6 +6,7 @@
 
 mod access;
 mod admission;
+mod audit;
 mod base;
 mod bundle;
 mod bundle_page;
@@ -35,6 +36,7 @@ mod table;
 mod terminology;
 mod validation;
 
+pub use audit::{Audit, record_command, to_resource as audit_event};
 pub use base::{InvalidPublicBase, PublicBase};
 pub use config::{Limits, ServerConfig};
 pub use denials::{Denial, Denials};
@@ -43,6 +45,7 @@ pub use quarantine::{
     Asked, Defect, Defects, Listed, ListedItem, Outcome, Quarantine, QuarantineError,
 };
 pub use run::{Ready, RunError, run};
+pub use table::{Judged, OperationRow, Row, TABLE, operations};
 pub use validation::{
     ACTIONS, Action, AddedPackages, Archive, DEPTHS, Depth, InvalidPolicy, ListedPackage,
     PackagesError, Policy, PolicyRule, RequiredProfile, Validation, WritePolicy, list as packages,
@@ -58,6 +61,7 @@ use fhir_core::ResourceType;
 /// What every request is answered from.
 pub(crate) struct Server {
     pub(crate) base: PublicBase,
+    pub(crate) audit: Audit,
     pub(crate) limits: Limits,
     /// Types that whoever sees a patient's compartment sees whole.
     pub(crate) shared_types: BTreeSet<ResourceType>,

@@ -100,9 +100,10 @@ pub async fn run(
             })
             .collect(),
         base: config.public_base,
+        audit: config.audit,
         limits: config.limits,
-        denials: config.denials,
         shared_types: config.shared_types,
+        denials: config.denials,
         holding: Holding::new(
             config.limits.held_bytes,
             Pace { grace: config.limits.body_grace, rate: config.limits.body_rate },

@@ -9,6 +9,7 @@
 //! purged (the database's), and the files of a backup.
 
 mod applier;
+mod audit;
 mod blobs;
 mod copy;
 pub mod disk;
@@ -40,6 +41,7 @@ mod varint;
 mod verify;
 mod walk;
 
+pub use audit::{AuditFiles, AuditOptions, AuditVerified, OpenAuditError, verify_audit};
 pub use blobs::{NamedBlob, blob_path, list_blobs, read_blob, remove_blob};
 pub use copy::{
     LogExtent, Reached, SegmentExtent, cut_after, extent, extent_in_steps, newest_commit,

@@ -55,6 +55,23 @@ impl Segments {
         Ok((commit, bytes.slice(before..)))
     }
 
+    /// The whole record of the commit that the version at `location` is of; `what` names it.
+    pub(crate) fn commit_at(
+        &self,
+        location: &Location,
+        what: impl Fn() -> String + Copy,
+    ) -> Result<Bytes, ReadError> {
+        let &Location { segment, offset, into_commit, .. } = location;
+        let malformed = || {
+            let flaw = Flaw::Field("pointer to it");
+            ReadError::from(Damage { segment, offset, lost: what(), flaw })
+        };
+        let start = offset.checked_sub(into_commit.into()).ok_or_else(malformed)?;
+        let frame = self.read(segment, start, record::FRAME_HEADER, what)?;
+        let length = record::length_of_frame(&frame).ok_or_else(malformed)?;
+        self.read(segment, start, length, what)
+    }
+
     /// The bytes of a segment there; `what` names what is lost without them.
     pub(crate) fn read(
         &self,

@@ -15,9 +15,9 @@ use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use store::record;
 use store::{
-    AppendError, BlobError, BlobId, BlobReference, CloseError, Commit, CommitKind, Derive, Head,
-    HistoryOrder, HistoryVersion, IdentifierKey, MalformedGroup, Place, ReadError, Store,
-    StoredBody, T, TenantText, VersionEntry, Walked, judge_group, named_blobs,
+    AppendError, BlobError, BlobId, BlobReference, CloseError, Commit, CommitHash, CommitKind,
+    Derive, Head, HistoryOrder, HistoryVersion, IdentifierKey, Location, MalformedGroup, Place,
+    ReadError, Store, StoredBody, T, TenantText, VersionEntry, Walked, judge_group, named_blobs,
 };
 
 use self::writer::Writer;
@@ -476,6 +476,20 @@ impl Store for SledStore {
 
     async fn position_at(&self, instant: Instant) -> Result<T, ReadError> {
         self.histories.position_at(instant)
+    }
+
+    async fn hash_of_commit(&self, entry: &VersionEntry) -> Result<Option<CommitHash>, ReadError> {
+        let name = || format!("commit {}", entry.t);
+        let record = self.segments.commit_at(&entry.location, name)?;
+        let damaged = |flaw| {
+            let Location { segment, offset, .. } = entry.location;
+            ReadError::from(Damage { segment, offset, lost: name(), flaw })
+        };
+        let head = record::check(&record).map_err(|error| damaged(Flaw::Record(error)))?;
+        match head.t == entry.t {
+            true => Ok(Some(head.hash)),
+            false => Err(damaged(Flaw::OtherVersion)),
+        }
     }
 
     fn close(&self) -> Result<(), CloseError> {

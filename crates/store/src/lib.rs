@@ -3,13 +3,14 @@
 //!
 //! The log is the truth; everything that finds versions is derived from it and can be rebuilt.
 //! A backend implements [`Store`] and passes [`suite`]; [`model`] is the reference backend, in
-//! memory. [`record`] is how a commit is written down. docs/storage.md has the layout and the
-//! numbered guarantees.
+//! memory. [`record`] is how a commit is written down. [`audit`] is the form and the port of the log
+//! of who saw what. docs/storage.md has the layout and the numbered guarantees.
 //!
 //! Deliberately absent: preconditions, version numbering and time (the database's serial step
 //! judges and gives them), search, and any knowledge of what a body says ([`Derive`] asks for
 //! what must be known).
 
+pub mod audit;
 mod blob;
 mod commit;
 mod error;

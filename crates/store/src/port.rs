@@ -8,9 +8,9 @@ use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 
 use crate::{
-    AppendError, BlobError, BlobId, BlobReference, BodyCoding, CloseError, Commit, CommitId,
-    CommitKind, Head, HistoryOrder, HistoryVersion, IdentifierKey, OwnerKeyId, Place, ReadBlob,
-    ReadError, T, Version, VersionFlags,
+    AppendError, BlobError, BlobId, BlobReference, BodyCoding, CloseError, Commit, CommitHash,
+    CommitId, CommitKind, Head, HistoryOrder, HistoryVersion, IdentifierKey, OwnerKeyId, Place,
+    ReadBlob, ReadError, T, Version, VersionFlags,
 };
 
 /// One tenant's log and what finds versions in it.
@@ -188,6 +188,16 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`ReadError`] when it cannot be known.
     async fn position_at(&self, instant: Instant) -> Result<T, ReadError>;
+
+    /// The hash of the commit that made a version: by the chain of hashes it tells the log up to
+    /// there from every other. `None` where the backend does not say. Reads the whole commit.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the commit cannot be read.
+    async fn hash_of_commit(&self, entry: &VersionEntry) -> Result<Option<CommitHash>, ReadError> {
+        let _ = entry;
+        Ok(None)
+    }
 
     /// Takes no more commits and writes what was still to be written. Blocks; a second call does
     /// nothing. Without it the next open has more to replay, and nothing is lost.

@@ -4,6 +4,7 @@
 //! Product and peers run as processes of this same program, in turns within one run, so that a
 //! slow minute of the machine slows both. docs/performance.md has the figures and what they say.
 
+mod audit;
 mod backed_up;
 mod child;
 mod copies;
@@ -50,6 +51,8 @@ pub(crate) enum Bench {
     /// What comes in through REST, validated: transactions, single creates, and what one resource
     /// costs step by step.
     Ingest(ingest::Sizes),
+    /// What writing an event of the audit log down costs.
+    Audit(audit::Events),
     /// Synthea's resources copied to as many as are wanted, as NDJSON.
     Copies(copies::Sizes),
     /// What knowing FHIR costs on one core: FHIRPath, XML, validation.
@@ -96,6 +99,7 @@ impl Bench {
             Self::Gateway(rounds) => gateway::run(rounds),
             Self::Search(sizes) => search::run(&sizes),
             Self::Ingest(sizes) => ingest::run(&sizes),
+            Self::Audit(events) => audit::run(&events),
             Self::Copies(sizes) => copies::run(&sizes),
             Self::Knowledge(rounds) => knowledge::run(rounds),
             Self::Child(child) => child.run(),

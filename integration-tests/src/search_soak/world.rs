@@ -82,6 +82,8 @@ pub(super) struct World {
     keys: Arc<MemoryKeyStore>,
     clock: Arc<SetClock>,
     open: Option<Open>,
+    /// As in [`super::Run::index_memory`].
+    index_memory: Option<usize>,
     /// By what it is indexed.
     pub(super) known: &'static Known,
     pub(super) happened: Happened,
@@ -107,7 +109,7 @@ pub(super) fn of_patients(chance: &mut Chance) -> Visibility {
 
 impl World {
     /// An empty one, open and indexed; `None` where there is no PostgreSQL for it.
-    pub(super) fn new(backend: Backend) -> Option<Self> {
+    pub(super) fn new(backend: Backend, index_memory: Option<usize>) -> Option<Self> {
         let place = match backend {
             Backend::Sled => Place::Sled(tempfile::tempdir().expect("the system gives a folder")),
             Backend::Postgres => Place::Postgres(Postgres::shared()?.database()),
@@ -117,6 +119,7 @@ impl World {
             keys: Arc::default(),
             clock: Arc::new(SetClock(AtomicI64::new(1_800_000_000_000_000))),
             open: None,
+            index_memory,
             known: Known::r4(),
             happened: Happened::default(),
             instants: Vec::new(),
@@ -154,11 +157,16 @@ impl World {
             }
         };
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        let options = Options::default();
+        let default = Options::default();
+        let index_bytes = self.index_memory.unwrap_or(default.index_bytes);
+        let options = Options { index_bytes, ..default };
         let schema = Schema::r4();
         let database =
             Database::open_sealed(Arc::clone(&store), tenant(), schema, clock, options, sealing);
-        let database = database.expect("the database opens");
+        let mut database = database.expect("the database opens");
+        if let (Place::Sled(folder), Some(_)) = (&self.place, self.index_memory) {
+            database = database.keeping_index_in(folder.path().join("index"));
+        }
         self.open = Some(Open { store, database });
         self.index();
     }
@@ -191,13 +199,7 @@ impl World {
     /// Drops it as it is, and waits until nobody has its store.
     fn let_go(Open { store, database }: Open) {
         drop(database);
-        for _ in 0..PATIENCE.as_millis() {
-            if Arc::strong_count(&store) == 1 {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        panic!("somebody still holds the store");
+        until("somebody still holds the store", || Arc::strong_count(&store) == 1);
     }
 
     /// The newest position.
@@ -341,12 +343,9 @@ impl World {
         let changed = self.database().index_with(&self.known.indexing);
         changed.expect("there is a thread for it");
         // Until the index by them is there, another one may answer, or none: pages lead on in one.
-        for _ in 0..PATIENCE.as_millis() {
-            if self.database().being_indexed(&self.known.indexing).is_none() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        until("the parameters are still being indexed", || {
+            self.database().being_indexed(&self.known.indexing).is_none()
+        });
         self.happened.parameters += 1;
     }
 
@@ -394,4 +393,15 @@ impl World {
         }
         text
     }
+}
+
+/// Waits until it holds, and no longer than there is patience for it.
+fn until(what_else: &str, holds: impl Fn() -> bool) {
+    for _ in 0..PATIENCE.as_millis() {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("{what_else}");
 }

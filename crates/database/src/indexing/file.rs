@@ -392,6 +392,9 @@ impl PlacedFile {
         let mut checks = check(&self.place.of(number, &[]), &[]).to_vec();
         let mut found = vec![0; CHECK];
         self.at(end, &mut found)?;
+        if found != checks {
+            return Err(Unusable::Harmed("a checksum does not match"));
+        }
         end += CHECK as u64;
         for piece in pieces {
             number += 1;
@@ -405,7 +408,7 @@ impl PlacedFile {
         let mut last = vec![0; LENGTHS as usize + CHECK];
         self.at(end, &mut last)?;
         let ends = [&[0; LENGTHS as usize][..], &check(&place, &[])].concat();
-        if found != checks || last != ends || end + last.len() as u64 != self.bytes {
+        if last != ends || end + last.len() as u64 != self.bytes {
             return Err(beside);
         }
         checks.extend_from_slice(&check(&place, &[]));

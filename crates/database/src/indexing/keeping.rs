@@ -124,15 +124,21 @@ fn basis(by: &IndexedBy, fhir_version: &str, keys: Option<&Keyring>) -> [u8; 32]
     ContentHash::of(&bytes).0
 }
 
-/// What of the log tells it from another: its last version up to a position.
+/// What of the log tells it from another: its last version up to a position, and the hash of that
+/// version's commit, where the store says it. By the chain of hashes no other log comes to it, nor
+/// one that was cut and has grown anew.
 fn witness(all: &Snapshot, t: T) -> Result<Vec<u8>, crate::ReadError> {
     let range = Place::first_of(T::ZERO)..Place::first_of(t.next());
     let log = all.log(None, range, HistoryOrder::NewestFirst, 1);
     let last = futures_executor::block_on(log)?;
+    let hash = match last.first() {
+        Some(version) => futures_executor::block_on(all.store.hash_of_commit(&version.entry))?,
+        None => None,
+    };
     Ok(last.first().map_or_else(Vec::new, |version| {
         let (place, entry) = (version.place, &version.entry);
         format!(
-            "{} {} {}/{}/{} {} {}",
+            "{} {} {}/{}/{} {} {} {hash:?}",
             place.t,
             place.ordinal,
             entry.resource_type,

@@ -175,6 +175,7 @@ impl Indexing {
         let Some(keeping) = &self.keeping else { return false };
         let is_all = self.is_whole.load(Ordering::Acquire)
             && !self.is_broken.load(Ordering::Acquire)
+            && !self.index.may_be_harmed()
             && self.index.head() > T::ZERO
             && keeping.is_its_turn();
         if !is_all {

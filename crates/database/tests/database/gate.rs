@@ -11,8 +11,8 @@ use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use parking_lot::{Condvar, Mutex};
 use store::{
-    AppendError, BlobError, BlobId, BlobReference, CloseError, Commit, CommitKind, Head,
-    HistoryOrder, HistoryVersion, IdentifierKey, Place, ReadError, Store, StoredBody, T,
+    AppendError, BlobError, BlobId, BlobReference, CloseError, Commit, CommitHash, CommitKind,
+    Head, HistoryOrder, HistoryVersion, IdentifierKey, Place, ReadError, Store, StoredBody, T,
     VersionEntry, Walked,
 };
 
@@ -272,6 +272,10 @@ impl Store for Gate {
 
     async fn position_at(&self, instant: Instant) -> Result<T, ReadError> {
         self.backend.position_at(instant).await
+    }
+
+    async fn hash_of_commit(&self, entry: &VersionEntry) -> Result<Option<CommitHash>, ReadError> {
+        self.backend.hash_of_commit(entry).await
     }
 
     fn close(&self) -> Result<(), CloseError> {

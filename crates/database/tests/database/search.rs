@@ -5,6 +5,7 @@ mod differential;
 mod included;
 mod kept;
 mod matches;
+mod memory;
 mod paged;
 mod parameters;
 

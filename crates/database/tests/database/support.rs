@@ -38,6 +38,8 @@ pub(crate) struct Clinic {
     open: Option<Open>,
     /// Where the search index is kept, if it is.
     kept_index: Option<PathBuf>,
+    /// How many bytes of memory keys and orders of the index may take, where that is not as always.
+    pub(crate) index_bytes: Option<usize>,
 }
 
 enum Backend {
@@ -149,7 +151,8 @@ impl Clinic {
     fn over(backend: Backend) -> Self {
         let clock = Arc::new(SetClock::at(1_800_000_000_000_000));
         let keys = Arc::default();
-        let mut clinic = Self { backend, keys, clock, open: None, kept_index: None };
+        let mut clinic =
+            Self { backend, keys, clock, open: None, kept_index: None, index_bytes: None };
         clinic.open(Options::default());
         clinic
     }
@@ -196,7 +199,8 @@ impl Clinic {
         }
     }
 
-    fn open(&mut self, options: Options) {
+    fn open(&mut self, mut options: Options) {
+        options.index_bytes = self.index_bytes.unwrap_or(options.index_bytes);
         let sealing = self.sealing();
         let store: Arc<dyn Store> = match &self.backend {
             Backend::Model(store) => {

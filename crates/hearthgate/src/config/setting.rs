@@ -385,6 +385,18 @@ impl Setting for Duration {
     }
 }
 
+impl Setting for bool {
+    const TAKES: &'static str = "true or false";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        value.as_bool()
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Setting for Option<u32> {
     const TAKES: &'static str = "a whole number, 0 for none";
 

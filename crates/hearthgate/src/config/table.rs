@@ -116,6 +116,8 @@ keys! {
         "Bytes of bodies that may wait to be written before a write gets 503; the one that passes them is taken. As many again may wait of bodies that stand beside the log.",
     "server.search_versions" => server.search_versions:
         "Rows that one search may look at before it gets 400: versions of resources, or 64 times as many entries of the index (docs/api/search.md).",
+    "server.index_memory" => server.index_memory:
+        "Bytes of memory that keys and orders of the search index may take; what is more is read from the disk as searches need it (docs/search-index.md). At least 16777216. Not with `storage.postgres`, where the whole index is in memory.",
     "server.conditional_deletes" => server.conditional_deletes:
         "Resources that one conditional delete deletes at most; of more matches none is, and the request gets 412 (docs/api/rest.md). With more than 1 the CapabilityStatement says `multiple`.",
     "server.shared_types" => server.shared_types:
@@ -136,6 +138,10 @@ keys! {
         "Other depths and actions for a type, or for what claims a profile; the first that applies.",
     "validation.required_profiles" => validation.required_profiles:
         "Profiles that every resource of a type must meet, claimed or not, whatever the depth is. They come with `hearthgate packages add`.",
+    "audit.keep_days" => audit.keep_days:
+        "Days that it is kept who saw and changed what (docs/audit.md); whole files go once all in them is older.",
+    "audit.query_values" => audit.query_values:
+        "Whether the audit log keeps what was searched for beside the names of the parameters: patients' names and numbers, which outlive a purge there.",
     "storage.postgres" => storage.postgres:
         "The PostgreSQL database that holds the tenant, in libpq's form (docs/postgresql.md). The data directory holds it where none is named. What is in one is not moved to the other.",
     "storage.postgres_password_file" => storage.password_file:

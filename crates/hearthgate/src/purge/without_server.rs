@@ -5,12 +5,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use contract::Clock as _;
 use database::{Database, PurgeError, Sealing};
 use fhir_schema::Schema;
+use server::record_command;
 use store::TenantText;
 use store_sled::{SledStore, SledStoreOptions};
 
 use super::{Certificate, PurgeCommandError, PurgeRequest, Tenant, by, carry_out, refusal};
+use crate::audit;
 use crate::command_socket::own_uid;
 use crate::config::Config;
 use crate::definitions;
@@ -35,9 +38,25 @@ pub(super) async fn without_a_server(
     }
     let ids = Arc::new(SystemIds::open()?);
     let by = by(own_uid().map_err(system("ask for this account"))?);
-    let opened = tokio::task::spawn_blocking(move || open(&config, name, directory, ids)).await;
-    let tenant = opened.map_err(io::Error::other).map_err(system("open the data"))??;
-    let purged = carry_out(&tenant, request, by).await;
+    let opening = move || {
+        let tenant = open(&config, name, directory, ids)?;
+        let (now, keys) = (SystemClock::start().now(), tenant.sealing.keys().cloned());
+        // Its ledger has the purge, where there is no room for more.
+        let audit = audit::open(&config, &tenant.directory, &tenant.name, keys, now);
+        let audit = audit.map_err(|error| tracing::error!(%error, "no audit of the purge")).ok();
+        Ok::<_, PurgeCommandError>((tenant, audit))
+    };
+    let opened = tokio::task::spawn_blocking(opening).await;
+    let (tenant, audit) = opened.map_err(io::Error::other).map_err(system("open the data"))??;
+    let patient = request.patient.clone();
+    let purged = carry_out(&tenant, request, by.clone()).await;
+    if let (Some(audit), true) = (audit, purged.is_ok()) {
+        let (clock, what) = (SystemClock::start(), ("purge", None));
+        let kept = record_command(&*audit, &clock, what, Some(&patient), &by).await;
+        if let Err(error) = kept {
+            tracing::error!(%error, "the purge is not in the audit log");
+        }
+    }
     let closing = Arc::clone(&tenant.database);
     let closed = tokio::task::spawn_blocking(move || closing.close()).await;
     drop(closed);

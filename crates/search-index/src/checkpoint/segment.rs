@@ -21,6 +21,11 @@ use crate::source::{Kept, SegmentSource};
 const DOCUMENTS: u8 = b'D';
 const KEYS: u8 = b'K';
 
+/// Bytes that the keys of a piece may have for each of its own, beside so many in all: a key says
+/// how much of it is as before, and so may be much longer than what is there of it.
+const MOST_OF_A_BYTE: usize = 64;
+const MOST_BESIDE: usize = 16 << 20;
+
 /// What a piece of a segment is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PieceOf {
@@ -89,6 +94,7 @@ pub(crate) fn decode_keys(
         return Err(Damaged("a piece of a segment is not of this facet"));
     }
     let (mut key, mut docs) = (Vec::new(), Vec::new());
+    let mut left = piece.len().saturating_mul(MOST_OF_A_BYTE).saturating_add(MOST_BESIDE);
     while !reader.is_empty() {
         let same = usize::try_from(reader.number()?).unwrap_or(usize::MAX);
         if same > key.len() {
@@ -96,6 +102,8 @@ pub(crate) fn decode_keys(
         }
         key.truncate(same);
         key.extend_from_slice(reader.list()?);
+        let less = left.checked_sub(key.len());
+        left = less.ok_or(Damaged("keys are longer than what there is of them"))?;
         if last.as_ref().is_some_and(|last| *last >= key) {
             return Err(Damaged("keys are not in their order"));
         }
@@ -230,5 +238,33 @@ impl SavedSegment {
         let (facets, source) = self.kept.ok_or(Damaged("a segment has no keys"))?;
         let facets = facets.into_iter().map(|(facet, summary)| (facet, summary, None)).collect();
         Ok(Segment::new(self.documents, facets, Some(kept(source)), memory))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_would_take_far_more_memory_than_there_are_bytes_of_them_are_refused() {
+        // Each key is the one before and a letter more.
+        let read = |most: u64| {
+            let mut piece = Bytes::default();
+            piece.byte(KEYS);
+            piece.number(0);
+            for same in 0..most {
+                piece.number(same);
+                piece.list(b"a");
+                piece.number(1);
+                piece.number(0);
+            }
+            let (mut dictionary, mut last) = (Dictionary::default(), None);
+            let piece = piece.as_slice();
+            let of = Facet::from_number(0);
+            (piece.len(), decode_keys(piece, of, 1, &mut dictionary, &mut last))
+        };
+        assert_eq!(read(1_000).1, Ok(()));
+        let (bytes, refused) = read(20_000);
+        assert!(bytes < 200_000 && refused.is_err(), "{bytes}: {refused:?}");
     }
 }

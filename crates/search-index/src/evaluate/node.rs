@@ -60,6 +60,16 @@ impl Node<'_> {
         }
     }
 
+    /// Whether some of it is told from all documents that there are.
+    pub(crate) fn has_complement(&self) -> bool {
+        match self {
+            Self::Everything | Self::Not(_) => true,
+            Self::All(nodes) => nodes.is_empty() || nodes.iter().any(Self::has_complement),
+            Self::Any(nodes) => nodes.iter().any(Self::has_complement),
+            _ => false,
+        }
+    }
+
     /// Whether each value that there is must be asked to find what satisfies it.
     pub(crate) fn asks_every_value(&self) -> bool {
         match self {
@@ -67,6 +77,7 @@ impl Node<'_> {
                 ranges.iter().any(|range| range.low.is_empty() && range.high.is_none())
             }
             Self::Unconverted { node, .. } => node.asks_every_value(),
+            Self::Any(ways) => ways.iter().any(Self::asks_every_value),
             _ => false,
         }
     }

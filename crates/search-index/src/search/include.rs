@@ -35,21 +35,25 @@ struct Collected {
     lacks_a_version: bool,
 }
 
+/// Which of the resources refers, and by which of the references that are followed.
+type Place = (usize, usize);
+
 /// What the references of some resources name.
 #[derive(Default)]
 struct Targets {
-    local: Vec<(Ordinal, Option<VersionId>)>,
+    /// Each with its place among those of all the resources.
+    local: Vec<(Place, Ordinal, Option<VersionId>)>,
     canonicals: BTreeSet<(String, Option<String>)>,
 }
 
 impl Targets {
-    fn add(&mut self, key: &[u8]) {
+    fn add(&mut self, place: Place, key: &[u8]) {
         match read_reference_key(key) {
             Some(ReferenceKey::Local { ordinal, version }) => {
                 // A version that is no number is none of this server's.
                 match version.map(|it| it.parse().ok()) {
-                    None => self.local.push((ordinal, None)),
-                    Some(Some(version)) => self.local.push((ordinal, Some(version))),
+                    None => self.local.push((place, ordinal, None)),
+                    Some(Some(version)) => self.local.push((place, ordinal, Some(version))),
                     Some(None) => {}
                 }
             }
@@ -152,14 +156,14 @@ impl Search<'_> {
         let followed = self.followed(include);
         let mut targets = Targets::default();
         for (at, part) in self.parts.iter().enumerate() {
-            let docs = from.iter().filter(|(part, _)| *part == at).map(|(_, doc)| *doc);
-            let docs: Vec<u32> = docs.collect();
+            let docs = from.iter().enumerate().filter(|(_, (part, _))| *part == at);
+            let docs: Vec<(usize, u32)> = docs.map(|(which, (_, doc))| (which, *doc)).collect();
             if docs.is_empty() {
                 continue;
             }
             part.read(|content| {
-                let all: RoaringBitmap = docs.iter().copied().collect();
-                for (of, facet) in &followed {
+                let all: RoaringBitmap = docs.iter().map(|(_, doc)| *doc).collect();
+                for (by, (of, facet)) in followed.iter().enumerate() {
                     // Of other types nothing is looked up, nor told by what it costs.
                     let is_of_type = [Facet::TYPE, Facet::CONTAINED].into_iter().any(|types| {
                         content.get(types, of.as_bytes()).is_some_and(|it| it.any_in(&all))
@@ -168,15 +172,18 @@ impl Search<'_> {
                         continue;
                     }
                     let by_document = content.by_document(*facet);
-                    for doc in &docs {
+                    for (which, doc) in &docs {
                         self.meter.charge(1)?;
-                        by_document.of(*doc).into_iter().for_each(|key| targets.add(key));
+                        let keys = by_document.of(*doc).into_iter();
+                        keys.for_each(|key| targets.add((*which, by), key));
                     }
                 }
                 Ok::<_, SearchError>(())
             })?;
         }
-        for (ordinal, version) in targets.local {
+        // In the order of what refers, whatever parts of the index that is in.
+        targets.local.sort_by_key(|(place, _, _)| *place);
+        for (_, ordinal, version) in targets.local {
             self.meter.charge(1)?;
             let is_wanted = include
                 .target

@@ -542,9 +542,6 @@ impl Counts {
 fn count(part: &PartRef, facet: Facet, range: &KeyRange) -> Counts {
     let (low, high) = (&*range.low, range.high.as_deref());
     part.read(|content| {
-        let keys = content.count_keys(facet, low, high) as u64;
-        let documents = content.count_documents(facet, low, high);
-        let dear = if range.is_sure { documents / 16 } else { keys + documents / 16 };
         if let Content::Tail(_) = part.content {
             // A tail counts no range, and is small.
             let mut sum = Counts::default();
@@ -554,13 +551,30 @@ fn count(part: &PartRef, facet: Facet, range: &KeyRange) -> Counts {
             }
             if sum.keys < MOST_COUNTED as u64 {
                 let cost = if range.is_sure { of_set(sum.keys + sum.documents) } else { sum.cost };
+                let (keys, documents) = (
+                    content.count_keys(facet, low, high),
+                    content.count_documents(facet, low, high),
+                );
+                let dear = dear(range, keys as u64, documents);
                 return Counts { cost, dear, ..sum };
             }
         }
+        let keys = content.count_keys(facet, low, high) as u64;
+        // In most ranges of a date there is none.
+        if keys == 0 {
+            return Counts { cost: u64::from(range.is_sure), ..Counts::default() };
+        }
+        let documents = content.count_documents(facet, low, high);
+        let dear = dear(range, keys, documents);
         // Keys that need not be asked are taken over together.
         let cost = if range.is_sure { of_set(keys + documents) } else { keys + documents / 64 };
         Counts { keys, documents, cost, dear }
     })
+}
+
+/// What the search takes keys and documents of a range to cost where it may look at each candidate.
+fn dear(range: &KeyRange, keys: u64, documents: u64) -> u64 {
+    if range.is_sure { documents / 16 } else { keys + documents / 16 }
 }
 
 /// Whether finding out what is asked for follows references.

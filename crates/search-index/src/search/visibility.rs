@@ -67,7 +67,8 @@ impl<'s> Search<'s> {
                         None => {
                             let set = part.read(|content| self.all_that(content, node))?;
                             let shown = Arc::new(Shown::new(set));
-                            if let Some(segment) = segment {
+                            // What could not be read says nothing.
+                            if let Some(segment) = segment.filter(|it| it.failure().is_none()) {
                                 part.kept.keep(restriction, &shown, segment.documents_len());
                             }
                             shown
@@ -88,7 +89,9 @@ impl<'s> Search<'s> {
     /// All documents of a part that satisfy a node.
     fn all_that(&self, content: &dyn Part, node: &Node<'_>) -> Result<RoaringBitmap, SearchError> {
         let mut all = RoaringBitmap::new();
-        all.insert_range(0..content.documents().len());
+        if node.has_complement() {
+            all.insert_range(0..content.documents().len());
+        }
         let evaluation = Evaluation { part: content, meter: &self.meter, universe: &all };
         Ok(evaluation.set(node)?.into_owned())
     }
@@ -137,6 +140,10 @@ impl<'s> Search<'s> {
         ordinals: RoaringBitmap,
     ) -> Result<Node<'q>, SearchError> {
         let mut nodes = Vec::new();
+        // First: a type may have very many.
+        if let VisibleWithin::Compartments(_) = &part.within {
+            nodes.push(Node::Targets { facet: Facet::COMPARTMENT, ordinals });
+        }
         if let VisibleTypes::These(types) = &part.types {
             let mut any = Vec::new();
             for (of, clauses) in types {
@@ -148,9 +155,6 @@ impl<'s> Search<'s> {
                 any.push(Node::All(all));
             }
             nodes.push(Node::Any(any));
-        }
-        if let VisibleWithin::Compartments(_) = &part.within {
-            nodes.push(Node::Targets { facet: Facet::COMPARTMENT, ordinals });
         }
         Ok(Node::All(nodes))
     }

@@ -13,6 +13,7 @@ mod budget;
 mod checkpoint;
 mod concurrency;
 mod cost;
+mod hidden;
 mod includes;
 mod model;
 mod pieces;

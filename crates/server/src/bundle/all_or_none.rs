@@ -14,6 +14,7 @@ use super::plan::{Plan, Planned, Planner};
 use super::respond::{Kind, Response};
 use super::target::{Step, Target};
 use crate::access;
+use crate::audit;
 use crate::call::{Answer, Call, terms};
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
@@ -202,6 +203,12 @@ pub(super) async fn respond(
                 }
             },
         };
+        if !matches!(planned, Planned::Read) {
+            let sent = bundle.entries[entry].resource.as_ref();
+            let sent = sent.filter(|_| !patches(&target.interaction));
+            let sent = sent.map(|resource| resource.value().raw());
+            audit::note(&target.call(context, None), sent, Ok(&answer)).await;
+        }
         response.answer(&answer, target.head);
     }
     Ok(Answer::of(response.finish()))

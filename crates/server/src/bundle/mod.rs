@@ -24,6 +24,7 @@ use fhir_core::json::Document;
 use fhir_core::{Bundle, BundleRequest, BundleType, Issue, IssueCode, Resource, ResourceType};
 
 use crate::Server;
+use crate::audit::Trail;
 use crate::call::Answer;
 use crate::error::ServerError;
 use crate::idempotency::{self, Turn};
@@ -38,7 +39,7 @@ pub(crate) async fn bundle(
     grant: &Grant,
     (bytes, sent): (&[u8], Sent<'_>),
     (preference, handling, accept_language): (Return, Handling, Option<&str>),
-    (request_id, rows, abandoned): (&str, &Rows, &Abandoned),
+    (request_id, rows, abandoned, trail): (&str, &Rows, &Abandoned, &Trail),
     request: Option<Idempotency>,
 ) -> Result<Answer, ServerError> {
     let document = Document::parse(bytes).map_err(ServerError::InvalidJson)?;
@@ -69,6 +70,7 @@ pub(crate) async fn bundle(
         request_id,
         rows,
         abandoned,
+        trail,
     };
     if bundle.bundle_type == BundleType::Other {
         let text = "only a batch or transaction is carried out; to store a Bundle of another \
@@ -146,6 +148,8 @@ pub(crate) struct Context<'a> {
     pub(crate) rows: &'a Rows,
     /// Whether its client has left.
     pub(crate) abandoned: &'a Abandoned,
+    /// What is shown and done for the whole request.
+    pub(crate) trail: &'a Trail,
 }
 
 impl Context<'_> {

@@ -4,6 +4,7 @@ use contract::Interaction;
 use fhir_core::{BundleEntry, BundleRequest, Resource};
 
 use super::Context;
+use crate::audit;
 use crate::call::{Call, Conditions};
 use crate::error::ServerError;
 use crate::interactions::operation;
@@ -68,6 +69,7 @@ impl Target {
                     .to_owned(),
             });
         }
+        audit::check_not_written(&interaction)?;
         let head = method == "HEAD";
         let conditions = conditions(request);
         Ok(Self { interaction, query: query.to_owned(), head, conditions })
@@ -121,6 +123,7 @@ impl Target {
             request_id: context.request_id,
             abandoned: context.abandoned,
             rows: context.rows,
+            trail: context.trail,
         }
     }
 }

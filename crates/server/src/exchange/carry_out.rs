@@ -19,6 +19,7 @@ use http::request::Parts;
 
 use super::request_id;
 use crate::admission::Admitted;
+use crate::audit::Trail;
 use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::holding::HeldBody;
@@ -39,7 +40,7 @@ pub(super) async fn carry_out(
     head: &Parts,
     body: Body,
     (preference, handling): (Return, Handling),
-    rows: &Rows,
+    (rows, trail): (&Rows, &Trail),
 ) -> Result<Answer, ServerError> {
     let Admitted { grant, interaction } = admitted;
     let invoked = matches!(interaction, Interaction::Operation(..));
@@ -89,7 +90,7 @@ pub(super) async fn carry_out(
         None
     };
     let request_id = request_id(head).to_owned();
-    let rows = rows.clone();
+    let (rows, trail) = (rows.clone(), trail.clone());
     let turns = server.large.clone();
     let abandoned = Abandoned::default();
     let waited = Waited {
@@ -122,6 +123,7 @@ pub(super) async fn carry_out(
             request_id: &request_id,
             abandoned: &abandoned,
             rows: &rows,
+            trail: &trail,
         };
         let Some((body, sent_as)) = &body else {
             return perform(call, named).await;
@@ -145,7 +147,7 @@ pub(super) async fn carry_out(
                 &grant,
                 (&bytes, sent),
                 (preference, handling, accept_language),
-                (call.request_id, call.rows, call.abandoned),
+                (call.request_id, call.rows, call.abandoned, call.trail),
                 named,
             ))
             .await;

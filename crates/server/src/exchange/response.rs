@@ -6,7 +6,10 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use fhir_schema::Schema;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION,
+    RETRY_AFTER, VARY,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -82,6 +85,16 @@ pub(super) fn write_error(
     if let Some(version) = answer.deleted {
         set(headers, ETAG, &format!("W/\"{version}\""));
     }
+    response
+}
+
+/// The response to a browser: a page that loads nothing and runs nothing.
+pub(super) fn page(page: Bytes) -> Response {
+    let mut response = with_body(StatusCode::OK, Some(page), Format::default());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    let policy = "default-src 'none'; style-src 'unsafe-inline'";
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     response
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::search::Stated;
 use super::terminology_capabilities::terminology_capabilities;
 use super::{quarantine, validate};
+use crate::audit;
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 use crate::negotiation::parameters;
@@ -134,6 +135,9 @@ pub(crate) async fn capabilities(call: &Call<'_>) -> Result<Answer, ServerError>
     Ok(Answer { status: StatusCode::OK, ..Answer::of(json) })
 }
 
+/// What defines `$access-log`.
+const ACCESS_LOG_DEFINITION: &str = "urn:hearthgate:operation:access-log";
+
 /// `software` of both statements.
 pub(crate) fn software() -> Value {
     json!({ "name": "Hearthgate", "version": env!("CARGO_PKG_VERSION") })
@@ -191,6 +195,7 @@ fn statement(
                 .filter(|_| has_validator(schema.fhir_version()))
                 .into_iter()
                 .chain(of_type)
+                .chain((name == "Patient").then_some((audit::ACCESS_LOG, ACCESS_LOG_DEFINITION)))
                 .filter(|_| is_there("operation"))
                 .map(|(name, definition)| {
                     let name = name.trim_start_matches('$');
@@ -217,6 +222,9 @@ fn statement(
             }
             if let Some(search) = &search {
                 search.add_to(&mut resource, name);
+            }
+            if name == audit::AUDIT_EVENT {
+                as_recorded(&mut resource);
             }
             resource
         })
@@ -266,6 +274,32 @@ fn statement(
     statement
 }
 
+/// Says of AuditEvent what is there of it: events are read, and written by the server alone.
+fn as_recorded(resource: &mut Value) {
+    if let Some(interactions) = resource["interaction"].as_array_mut() {
+        interactions.retain(|it| it["code"] == "read" || it["code"] == "search-type");
+    }
+    resource["versioning"] = "no-version".into();
+    resource["readHistory"] = false.into();
+    resource["conditionalRead"] = "not-supported".into();
+    resource["updateCreate"] = false.into();
+    resource["conditionalCreate"] = false.into();
+    resource["conditionalUpdate"] = false.into();
+    resource["conditionalDelete"] = "not-supported".into();
+    resource["documentation"] = "What this server recorded of who saw and changed what, for who \
+        has the power audit."
+        .into();
+    if let Some(parameters) = resource["searchParam"].as_array_mut() {
+        parameters
+            .retain(|it| it["name"].as_str().is_some_and(|name| audit::PARAMETERS.contains(&name)));
+    }
+    for links in ["searchInclude", "searchRevInclude"] {
+        if let Some(resource) = resource.as_object_mut() {
+            resource.remove(links);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{quarantine, statement};
@@ -295,7 +329,11 @@ mod tests {
         for row in &TABLE {
             match row.place {
                 Place::Type(code) => assert!(types.iter().all(|of| {
-                    codes(&of["interaction"]).contains(&code.to_owned()) == row.there
+                    // AuditEvents are found and read, and the server alone writes them.
+                    let is_recorded = of["type"] == crate::audit::AUDIT_EVENT;
+                    let there =
+                        row.there && (!is_recorded || ["read", "search-type"].contains(&code));
+                    codes(&of["interaction"]).contains(&code.to_owned()) == there
                 })),
                 Place::System(system) => {
                     for code in system {
@@ -305,8 +343,9 @@ mod tests {
                 }
                 Place::Operations => {
                     let named = types.iter().filter_map(|of| of["operation"].as_array()).flatten();
-                    // Those of terminology each of its type, and `$validate` of every type.
-                    let all = OPERATIONS.len() + types.len();
+                    // Those of terminology each of its type, `$validate` of every type, and
+                    // `$access-log` of Patient.
+                    let all = OPERATIONS.len() + types.len() + 1;
                     assert_eq!(named.count(), if row.there { all } else { 0 });
                     let of_system = rest["operation"].as_array().map_or(0, Vec::len);
                     assert_eq!(of_system, if row.there { quarantine::OPERATIONS.len() } else { 0 });

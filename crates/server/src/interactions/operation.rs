@@ -10,6 +10,7 @@ use fhir_schema::DefinitionSet;
 use fhir_terminology::operations::{Input, Operation, Surroundings, operation, perform};
 
 use super::quarantine;
+use crate::audit;
 use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::negotiation::parameters;
@@ -51,6 +52,9 @@ pub(crate) async fn invoke(
 ) -> Result<Answer, ServerError> {
     if name.as_str() == super::validate::NAME {
         return super::validate::validate(call, level).await;
+    }
+    if let (true, Level::Instance(patient)) = (audit::is_access_log(&call.interaction), level) {
+        return audit::access_log(call, patient).await;
     }
     if let Some(operation) = quarantine::operation(name, level) {
         return quarantine::invoke(call, operation).await;

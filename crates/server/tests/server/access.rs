@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::support::bundle::{batch, entry, identified, observation, patient, transaction, when};
 use crate::support::{Access, Answer, Site, rule};

@@ -70,8 +70,8 @@ async fn criteria_that_say_nothing_are_refused() {
         assert_eq!(refused.expressions(), ["http.If-None-Exist"], "{criteria}");
     }
     // A type that has no identifiers could never match, and would be created each time.
-    let ask = site.ask("POST", "AuditEvent").header("if-none-exist", "identifier=urn:mrn|47");
-    ask.body(r#"{"resourceType":"AuditEvent"}"#).send().await.is(400);
+    let ask = site.ask("POST", "Provenance").header("if-none-exist", "identifier=urn:mrn|47");
+    ask.body(r#"{"resourceType":"Provenance"}"#).send().await.is(400);
     assert_eq!(site.position(), 0);
 }
 

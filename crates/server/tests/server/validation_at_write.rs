@@ -31,7 +31,7 @@ fn tags(resource: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn what_is_invalid_is_refused_with_what_is_wrong_and_nothing_is_written() {
-    // VAL-200
+    // HTTP-077, VAL-200
     let site = Site::asking(WritePolicy::default()).await;
     let refused = site.post("Patient", invalid()).await.is(422);
     assert_eq!(refused.expressions(), ["Patient.colour"]);
@@ -268,7 +268,7 @@ async fn a_transaction_with_warn_tells_of_each_entry() {
 
 #[tokio::test]
 async fn a_required_profile_is_asked_of_every_resource_of_its_type() {
-    // VAL-153, VAL-200
+    // HTTP-077, VAL-153, VAL-200
     let required = format!("Patient {PROFILE}").parse().unwrap();
     let policy = WritePolicy { required_profiles: vec![required], ..WritePolicy::parse_only() };
     let site = Site::asking(policy.clone()).await;

@@ -160,7 +160,7 @@ async fn chains_includes_and_reverse_includes_stay_within() {
         assert_eq!(ids(&bundle, "match"), ["1"]);
         let mut included = ids(&bundle, "include");
         included.sort();
-        assert_eq!(included, ["both", "e1", "o1"]);
+        assert_eq!(included, ["both", "e1", "g", "o1"]);
         for (target, expected) in [
             ("Observation?performer:Patient.family=Family2", &[][..]),
             ("Observation?subject:Patient.family=Family1", &["both", "e1", "o1"][..]),
@@ -199,13 +199,14 @@ async fn histories_show_versions_that_are_and_were_within() {
     let own = ["Observation/e1", "Observation/e1", "Observation/both"];
     let bundle = get(&site, &access, "Observation/_history").await.is(200).json();
     assert_eq!(names(&bundle), own);
+    assert_eq!(bundle["total"], own.len());
     let whole = get(&site, &access, "_history").await.is(200).json();
     let mut types = names(&whole);
     types.sort();
     types.dedup();
     assert_eq!(
         types,
-        ["CareTeam/c", "Encounter/e", "Observation/both", "Observation/e1", "Patient/1"]
+        ["CareTeam/c", "Encounter/e", "Group/g", "Observation/both", "Observation/e1", "Patient/1"]
     );
     // Pages have no gaps.
     let mut target = "Observation/_history?_count=1".to_owned();
@@ -448,7 +449,7 @@ async fn shared_types_are_whole_to_read_and_search_and_to_nothing_else() {
     let narrow = rule(&["Patient"], &["*"], "compartment(Patient/1)");
     let narrow = Access::of(vec![narrow]).launched_for("1");
     get(&site, &narrow, "Practitioner/p").await.is(403);
-    get(&site, &access, "Group/g").await.is(404);
+    get(&site, &access, "CareTeam/over").await.is(404);
 }
 
 #[tokio::test]

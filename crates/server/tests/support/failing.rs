@@ -193,3 +193,25 @@ impl Store for FailingStore {
         self.inner.close()
     }
 }
+
+/// The disk of the audit logs, which takes nothing while it is full.
+#[derive(Debug, Default)]
+pub(crate) struct AuditDisk {
+    pub(crate) is_full: std::sync::atomic::AtomicBool,
+}
+
+impl store_sled::disk::Watch for AuditDisk {
+    fn make(
+        &self,
+        call: &store_sled::disk::Call<'_>,
+        make: &mut dyn FnMut() -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        let is_full = self.is_full.load(std::sync::atomic::Ordering::SeqCst);
+        match call {
+            store_sled::disk::Call::Write(..) if is_full => {
+                Err(std::io::ErrorKind::StorageFull.into())
+            }
+            _ => make(),
+        }
+    }
+}

@@ -14,17 +14,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::TenantName;
+use contract::{Clock, TenantName};
 use database::{Database, DeriveFromBody, Options, Rules, Store, TenantText};
 use fhir_schema::Schema;
 use server::{Limits, Ready, RunError, ServerConfig, Validation, WritePolicy};
+use store::audit::{AuditLog, Event, Extent};
 use store::model::ModelStore;
-use store_sled::{SledStore, SledStoreOptions};
+use store_sled::disk::Disk;
+use store_sled::{AuditFiles, AuditOptions, SledStore, SledStoreOptions};
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
-use failing::FailingStore;
+use failing::{AuditDisk, FailingStore};
 
 pub(crate) use access::{Access, rule};
 pub(crate) use answer::Answer;
@@ -52,6 +54,9 @@ pub(crate) struct Site {
     stores: Stores,
     databases: BTreeMap<TenantName, Arc<Database>>,
     validations: BTreeMap<TenantName, Arc<Validation>>,
+    audits: BTreeMap<TenantName, Arc<AuditFiles>>,
+    /// Where the audit logs are, full when it is told to be.
+    pub(crate) audit_disk: Arc<AuditDisk>,
     stop: watch::Sender<bool>,
     running: JoinSet<Result<(), RunError>>,
     directory: TempDir,
@@ -117,6 +122,7 @@ impl Site {
             database.close().expect("the store closes");
         }
         self.databases.clear();
+        self.audits.clear();
         self.stores.clear();
         let stores = open(Keeps::OnDisk, &self.directory);
         let settings = (Limits::default(), Rules::default(), policy);
@@ -151,11 +157,23 @@ impl Site {
         let served = served.collect();
         let socket = directory.path().join("run/server.sock");
         let channel_socket = directory.path().join("run/channel.sock");
+        let audit_disk = Arc::new(AuditDisk::default());
+        let disk = Disk::watched(Arc::clone(&audit_disk) as _);
+        let audits = databases.keys().map(|name| {
+            let tenant = TenantText::new(name.as_str()).expect("a tenant's name");
+            let at = directory.path().join("audited").join(name.as_str());
+            let options = AuditOptions { disk: disk.clone(), ..AuditOptions::default() };
+            let log = AuditFiles::open(&at, &tenant, None, Clock::now(&*clock), options);
+            (name.clone(), Arc::new(log.expect("an audit log")))
+        });
+        let audits: BTreeMap<TenantName, Arc<AuditFiles>> = audits.collect();
+        let logs = audits.iter().map(|(name, log)| (name.clone(), Arc::clone(log) as _)).collect();
         let config = ServerConfig {
             socket: socket.clone(),
             channel_socket: channel_socket.clone(),
             public_base: BASE.parse().expect("a base"),
             page_key: server::PageKey::new(&[7; 32]),
+            audit: server::Audit { logs, query_values: false },
             denials: Arc::default(),
             limits,
             shared_types: ["Practitioner".parse().expect("a type's name")].into(),
@@ -184,12 +202,33 @@ impl Site {
             stores,
             databases,
             validations,
+            audits,
+            audit_disk,
             stop,
             running,
             directory,
         };
         site.secret = site.fetch_secret().await;
         site
+    }
+
+    /// The events of the tenant's audit log, the oldest first.
+    pub(crate) async fn audited(&self) -> Vec<Event> {
+        let tenant: TenantName = TENANTS[0].parse().expect("a tenant's name");
+        let log = &self.audits[&tenant];
+        let (tell, told) = oneshot::channel();
+        log.sync(Box::new(move |result| drop(tell.send(result))));
+        told.await.expect("an answer").expect("the log is written");
+        let instants = contract::Instant::MIN..contract::Instant::from_micros(i64::MAX);
+        let extent = Extent { instants, before: None, most_bytes: u64::MAX };
+        let mut events = Vec::new();
+        let read = log.read(&extent, &mut |_, event| {
+            events.push(event);
+            std::ops::ControlFlow::Continue(())
+        });
+        read.expect("the log is read");
+        events.reverse();
+        events
     }
 
     async fn fetch_secret(&self) -> String {

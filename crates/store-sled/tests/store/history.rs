@@ -50,6 +50,21 @@ fn is_whole(store: &SledStore) {
     store.verify().unwrap();
 }
 
+#[test]
+fn a_version_tells_the_hash_of_its_commit_in_the_chain() {
+    let folder = Folder::new();
+    let store = folder.open_with(small_segments()).unwrap();
+    let mut heads = Vec::new();
+    for t in 1..=20 {
+        fill(&store, t, t);
+        heads.push(store.head().hash);
+    }
+    let found = store.history(None, places(T::ZERO, T::new(20)), HistoryOrder::OldestFirst, 100);
+    let hash = |entry| block_on(store.hash_of_commit(entry)).unwrap().unwrap();
+    let hashes: Vec<_> = block_on(found).unwrap().iter().map(|it| hash(&it.entry)).collect();
+    assert_eq!(hashes, heads);
+}
+
 /// G7: while it is in use, and at rest.
 #[test]
 fn a_history_that_is_deleted_or_harmed_comes_back_equal() {

@@ -108,6 +108,15 @@ pub fn commit_id(bytes: &[u8]) -> Option<CommitId> {
     Some(CommitId(u128::from_le_bytes(id.try_into().ok()?)))
 }
 
+/// How long the record is whose frame begins with `bytes`. `None` when there are fewer than
+/// [`FRAME_HEADER`], or no record is so long.
+#[must_use]
+pub fn length_of_frame(bytes: &[u8]) -> Option<usize> {
+    let (length, _) = bytes.get(..FRAME_HEADER)?.split_first_chunk()?;
+    let length = FRAME_HEADER + usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    (length <= MAX_LENGTH).then_some(length)
+}
+
 /// A field of a commit does not fit the record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {

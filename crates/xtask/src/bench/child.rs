@@ -32,6 +32,13 @@ pub(crate) enum Child {
         /// Where its data and sockets are.
         directory: PathBuf,
     },
+    /// The product's server, whose search index may have so many bytes of memory.
+    ServerWithin {
+        /// Where its data and sockets are.
+        directory: PathBuf,
+        /// Bytes.
+        index_memory: usize,
+    },
     /// A server that speaks the contract's channel and answers the bytes of a file.
     Stub {
         /// Where its sockets are.
@@ -90,7 +97,10 @@ impl Child {
             match self {
                 Self::BareReader { socket, answer } => peers::bare_reader(&socket, &answer).await,
                 Self::BareWriter { socket, log } => peers::bare_writer(&socket, &log).await,
-                Self::Server { directory } => product::server(&directory).await,
+                Self::Server { directory } => product::server(&directory, None).await,
+                Self::ServerWithin { directory, index_memory } => {
+                    product::server(&directory, Some(index_memory)).await
+                }
                 Self::Stub { directory, answer } => peers::stub(&directory, &answer).await,
                 Self::Gateway { directory } => product::gateway(&directory).await,
                 Self::Filled { directory, versions } => store::filled(&directory, versions).await,
@@ -119,6 +129,9 @@ impl Child {
             Self::BareReader { socket, answer } => vec![word("bare-reader"), socket, answer],
             Self::BareWriter { socket, log } => vec![word("bare-writer"), socket, log],
             Self::Server { directory } => vec![word("server"), directory],
+            Self::ServerWithin { directory, index_memory } => {
+                vec![word("server-within"), directory, PathBuf::from(index_memory.to_string())]
+            }
             Self::Stub { directory, answer } => vec![word("stub"), directory, answer],
             Self::BareProxy { upstream } => vec![word("bare-proxy"), upstream],
             Self::Knowing { package } => vec![word("knowing"), package],

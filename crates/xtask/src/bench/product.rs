@@ -62,9 +62,16 @@ pub(crate) fn sealing(keys: Box<dyn KeyStore>) -> Result<Sealing, Failure> {
 
 /// A database over a store, as `hearthgate serve` opens it.
 pub(crate) fn open_database(store: Arc<dyn Store>, sealing: Sealing) -> Result<Database, Failure> {
+    open_database_with(store, sealing, Options::default())
+}
+
+fn open_database_with(
+    store: Arc<dyn Store>,
+    sealing: Sealing,
+    options: Options,
+) -> Result<Database, Failure> {
     let clock = Arc::new(SystemClock::start());
     let tenant = TenantText::new(TENANT)?;
-    let options = Options::default();
     Ok(Database::open_sealed(store, tenant, Schema::r4(), clock, options, sealing)?)
 }
 
@@ -75,17 +82,23 @@ pub(crate) fn open(directory: &Path) -> Result<Database, Failure> {
 }
 
 /// Runs the server until this process shall end. When its index has all that there is it tells in
-/// how many milliseconds it was opened, and in how many more indexed.
-pub(crate) async fn server(directory: &Path) -> Result<(), Failure> {
+/// how many milliseconds it was opened, and in how many more indexed. Keys and orders of the
+/// index may take `index_memory` bytes, where that is said.
+pub(crate) async fn server(directory: &Path, index_memory: Option<usize>) -> Result<(), Failure> {
     let clock = Arc::new(SystemClock::start());
     let begun = clock.monotonic();
-    let database = Arc::new(open(directory)?.keeping_index_in(kept_index(directory)));
+    let default = Options::default();
+    let index_bytes = index_memory.unwrap_or(default.index_bytes);
+    let (store, sealing) = open_store(directory)?;
+    let database = open_database_with(store, sealing, Options { index_bytes, ..default })?;
+    let database = Arc::new(database.keeping_index_in(kept_index(directory)));
     let opened = clock.monotonic();
     let config = ServerConfig {
         socket: server_socket(directory),
         channel_socket: channel_socket(directory),
         public_base: format!("http://127.0.0.1:8080{BASE}").parse()?,
         page_key: server::PageKey::new(&[0; 32]),
+        audit: server::Audit::default(),
         denials: Arc::default(),
         limits: Limits::default(),
         shared_types: Default::default(),

@@ -59,6 +59,9 @@ pub(crate) struct Sizes {
     /// A directory that stays: filled where it is empty, else measured as it is.
     #[arg(long)]
     directory: Option<PathBuf>,
+    /// Bytes of memory that the server's search index may have for what can be read again.
+    #[arg(long, value_name = "BYTES")]
+    index_memory: Option<usize>,
     /// Only these parts.
     #[arg(long, value_enum)]
     part: Vec<Part>,
@@ -106,7 +109,7 @@ pub(crate) fn run(sizes: &Sizes) -> Result<(), Failure> {
 }
 
 fn through_the_server(path: &Path, filled: &Filled, sizes: &Sizes) -> Result<(), Failure> {
-    let server = started(path, filled)?;
+    let server = started(path, filled, sizes.index_memory)?;
     let caller = Caller::of(path)?;
     let all = asked::ask(path, &caller, sizes.only.as_deref())?;
     let alone = match sizes.has(Part::Alone) || sizes.has(Part::Writers) {
@@ -138,19 +141,19 @@ fn through_the_server(path: &Path, filled: &Filled, sizes: &Sizes) -> Result<(),
 
 /// Starts the server on what is there, first with its kept index and then without, and says what
 /// that took.
-fn started(path: &Path, filled: &Filled) -> Result<Process, Failure> {
+fn started(path: &Path, filled: &Filled, index_memory: Option<usize>) -> Result<Process, Failure> {
     let resources = filled.resources as f64;
     let tenant = path.join("tenants/default");
     let each = |of: &Path| -> Result<f64, Failure> { Ok(store::bytes_in(of)? / resources) };
     let kept = kept_index(path);
     if kept.is_dir() {
-        drop(start(path, "with its kept index")?);
+        drop(start(path, "with its kept index", index_memory)?);
         let found = each(&kept)?;
         let (met, wanted) = (found <= ON_DISK, format!("<= {ON_DISK}"));
         print(&verdict("kept index, bytes a resource", found, met, &wanted))?;
         std::fs::remove_dir_all(&kept)?;
     }
-    let (server, indexing) = start(path, "without a kept index")?;
+    let (server, indexing) = start(path, "without a kept index", index_memory)?;
     let rate = resources / indexing;
     let wanted = format!(">= {REBUILT}");
     print(&verdict("indexed from the log, resources/s", rate, rate >= REBUILT, &wanted))?;
@@ -166,8 +169,12 @@ fn started(path: &Path, filled: &Filled) -> Result<Process, Failure> {
 }
 
 /// Starts the server, and gives the seconds that its index took.
-fn start(path: &Path, how: &str) -> Result<(Process, f64), Failure> {
-    let server = Child::Server { directory: path.to_owned() }.start()?;
+fn start(path: &Path, how: &str, index_memory: Option<usize>) -> Result<(Process, f64), Failure> {
+    let directory = path.to_owned();
+    let server = match index_memory {
+        None => Child::Server { directory }.start()?,
+        Some(index_memory) => Child::ServerWithin { directory, index_memory }.start()?,
+    };
     let told = server.told().split_once(' ').ok_or("a server that does not tell its times")?;
     let (opening, indexing): (f64, f64) = (told.0.parse()?, told.1.parse()?);
     let (opening, indexing) = (opening / 1e3, indexing / 1e3);

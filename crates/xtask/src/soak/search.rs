@@ -30,6 +30,10 @@ pub(crate) struct Search {
     /// Where the data is.
     #[arg(long, value_enum, default_value = "both")]
     store: Stores,
+    /// Bytes of memory that the index may have for what can be read again from the disk, where it
+    /// is kept then; without this it is not kept. Over the embedded store.
+    #[arg(long, value_name = "BYTES")]
+    index_memory: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -96,7 +100,9 @@ impl Search {
             Stores::Both if number.is_multiple_of(2) => Backend::Sled,
             Stores::Both => Backend::Postgres,
         };
-        Some(Run { seed: self.from + number, pairs: left.min(PAIRS_OF_A_RUN), backend })
+        let index_memory = self.index_memory;
+        let pairs = left.min(PAIRS_OF_A_RUN);
+        Some(Run { seed: self.from + number, pairs, backend, index_memory })
     }
 
     /// Makes one run after the other.

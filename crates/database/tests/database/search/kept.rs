@@ -22,20 +22,20 @@ use crate::differential::{BASE, Chance, Known};
 use crate::support::{Clinic, block_on, keyring, put};
 
 /// Begins an index, and waits until it has caught up.
-fn index(clinic: &Clinic) {
+pub(super) fn index(clinic: &Clinic) {
     let extractor = Arc::clone(&EXTRACTOR);
     let by = IndexedBy { extractor, base: BASE.into(), zone: Zone::UTC };
     clinic.database().index_by(by).unwrap();
     assert!(clinic.database().wait_for_index(Duration::from_secs(60)), "it does not catch up");
 }
 
-fn compare(clinic: &Clinic, chance: &mut Chance, queries: u64) {
+pub(super) fn compare(clinic: &Clinic, chance: &mut Chance, queries: u64) {
     for _ in 0..queries {
         compare_one(clinic, chance).unwrap();
     }
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = match fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
         Err(_) => Vec::new(),
@@ -58,7 +58,7 @@ fn put_back(folder: &Path, contents: &[(PathBuf, Vec<u8>)]) {
     }
 }
 
-fn purge(patient: &str, commit: u128) -> Purge {
+pub(super) fn purge(patient: &str, commit: u128) -> Purge {
     Purge {
         patient: patient.parse().unwrap(),
         reason: "asked for by letter".to_owned(),
@@ -188,6 +188,43 @@ fn an_index_that_is_ahead_of_the_log_or_of_another_log_is_built_anew() {
         let found = search(&other.snapshot(), "Patient?gender=female");
         assert_eq!(found.unwrap().matches.len(), commits);
     }
+}
+
+/// Two patients, the first of this family: in another log the last version is the same.
+fn two_patients(clinic: &Clinic, family: &str) {
+    let json = format!(r#"{{"resourceType":"Patient","name":[{{"family":"{family}"}}]}}"#);
+    clinic.write(put("Patient/1", &json, Expect::Any));
+    clinic.write(put("Patient/2", r#"{"resourceType":"Patient"}"#, Expect::Any));
+}
+
+#[test]
+fn an_index_of_a_log_that_was_cut_and_has_grown_anew_alike_is_built_anew() {
+    let mut clinic = Clinic::over_sled_with_a_kept_index();
+    index(&clinic);
+    two_patients(&clinic, "Adam");
+    let folder = clinic.kept_index();
+    clinic.reopen();
+    let whole = contents(&folder);
+    let mut other = Clinic::over_sled_with_a_kept_index_and_keys_of(&clinic);
+    two_patients(&other, "Evam");
+    let last = |clinic: &Clinic| {
+        let newest =
+            block_on(clinic.snapshot().newest(&"Patient".parse().unwrap(), &"2".parse().unwrap()));
+        let newest = newest.unwrap().unwrap();
+        (newest.t, newest.instant, newest.version, newest.length)
+    };
+    assert_eq!(last(&clinic), last(&other), "one version alone does not tell them apart");
+    let there = other.kept_index();
+    let moved: Vec<_> = whole
+        .iter()
+        .map(|(path, bytes)| (there.join(path.file_name().unwrap()), bytes.clone()))
+        .collect();
+    put_back(&there, &moved);
+    other.reopen_after_a_drop();
+    index(&other);
+    assert!(!other.was_restored());
+    let found = search(&other.snapshot(), "Patient?family=Evam");
+    assert_eq!(found.unwrap().matches.len(), 1);
 }
 
 #[test]

@@ -149,7 +149,7 @@ async fn history(call: &Call<'_>, of: Of<'_>) -> Result<Answer, ServerError> {
     link("previous", page.previous);
     link("next", page.next);
     for version in page.versions {
-        bundle.entry(&snapshot, version.entry).await?;
+        bundle.entry(&snapshot, version.entry, call.trail).await?;
     }
     Ok(Answer::of(bundle.finish()))
 }

@@ -2,6 +2,7 @@
 
 use database::{Method, ReadError, Snapshot, VersionEntry};
 
+use crate::audit::Trail;
 use crate::bundle_page::BundlePage;
 use crate::error::ServerError;
 
@@ -39,6 +40,7 @@ impl<'a> Writer<'a> {
         &mut self,
         snapshot: &Snapshot,
         entry: VersionEntry,
+        trail: &Trail,
     ) -> Result<(), ServerError> {
         let created = snapshot.brought_into_being(&entry).await?;
         let (json, body) = match snapshot.load(entry.clone()).await {
@@ -47,6 +49,8 @@ impl<'a> Writer<'a> {
             Err(ReadError::Purged) => (None, Body::Purged),
             Err(error) => return Err(error.into()),
         };
+        let name = (&entry.resource_type, &entry.id);
+        trail.shown(name, entry.version, json.as_deref(), self.base);
         let instance = format!("{}/{}", entry.resource_type, entry.id);
         let method = match body {
             Body::AsStored => entry.flags.method(),

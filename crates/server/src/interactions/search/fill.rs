@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use database::{Found, ReadError, Snapshot, VersionEntry};
 use fhir_core::json::Document;
-use fhir_core::{ResourceId, ResourceType};
+use fhir_core::{ResourceId, ResourceType, VersionId};
 use fhir_schema::{DefinitionSet, Schema};
 use fhir_search::Answer;
 
@@ -19,6 +19,8 @@ pub(super) struct Resource {
     pub(super) within: Option<String>,
     pub(super) json: Bytes,
     pub(super) mode: Mode,
+    /// The version it is of, and all that this holds.
+    pub(super) stored: (VersionId, Bytes),
 }
 
 /// How what was found goes onto a page.
@@ -91,6 +93,7 @@ impl Filler<'_> {
             json => json?,
         };
         let Some(json) = json else { return Ok(None) };
+        let stored = (entry.version, json.clone());
         let name = (entry.resource_type.clone(), entry.id.clone());
         let (of, within, json) = match at {
             None => (name.0.clone(), None, json),
@@ -113,7 +116,7 @@ impl Filler<'_> {
         let projection = projections.get(at).and_then(|(_, projection)| projection.as_ref());
         let part = projection.and_then(|it| it.apply(&json, self.schema));
         let json = part.map_or(json, Bytes::from);
-        Ok(Some(Resource { name, within, json, mode }))
+        Ok(Some(Resource { name, within, json, mode, stored }))
     }
 }
 

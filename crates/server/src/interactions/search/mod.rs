@@ -298,7 +298,8 @@ fn write(
         let next = asked.page.next(snapshot.at(), after.clone());
         bundle.link("next", &asked.of_page(&links.seal(&next.encode())));
     }
-    for Resource { name: (of, id), within, json, mode } in &content.resources {
+    for Resource { name: (of, id), within, json, mode, stored } in &content.resources {
+        call.trail.shown((of, id), stored.0, Some(&stored.1), server.base.as_str());
         bundle.resource((of, id), within.as_deref(), json, *mode);
     }
     if let Some(outcome) = outcome(query, content) {

@@ -1,0 +1,273 @@
+//! An event as an AuditEvent, in the shapes of IHE's Basic Audit Log Patterns (BALP): read, query,
+//! create, update and delete, each with a patient or without.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use database::audit::{Act, Event, Outcome};
+use serde_json::{Value, json};
+
+use super::AUDIT_EVENT;
+
+const BALP: &str = "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.";
+const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
+const ENTITY_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
+const ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
+const PARTICIPATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType";
+const REASON: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
+
+/// What an event's ids begin with: no other AuditEvent has such.
+pub(super) const ID: &str = "log-";
+
+/// What BALP tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pattern {
+    Read,
+    Query,
+    Create,
+    Update,
+    Delete,
+    Other,
+}
+
+impl Pattern {
+    fn of(act: &Act) -> Self {
+        match act.kind.code() {
+            "read" | "vread" => Self::Read,
+            "search-type" | "search-system" | "search-compartment" => Self::Query,
+            "create" => Self::Create,
+            "update" | "conditional-update" | "patch" | "conditional-patch" => Self::Update,
+            "delete" | "conditional-delete" => Self::Delete,
+            _ => Self::Other,
+        }
+    }
+
+    /// The profile's name, where there is one.
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Read => Some("Read"),
+            Self::Query => Some("Query"),
+            Self::Create => Some("Create"),
+            Self::Update => Some("Update"),
+            Self::Delete => Some("Delete"),
+            Self::Other => None,
+        }
+    }
+
+    /// `AuditEvent.action`.
+    fn action(self, act: &Act) -> &'static str {
+        match self {
+            Self::Read => "R",
+            Self::Create => "C",
+            Self::Update => "U",
+            Self::Delete => "D",
+            Self::Other if act.kind.code().starts_with("history") => "R",
+            Self::Other if act.kind.code() == "purge" => "D",
+            Self::Query | Self::Other => "E",
+        }
+    }
+}
+
+/// The AuditEvent with this number. `about` is the one patient it is to be about, where all of
+/// them are not to be named.
+#[must_use]
+pub fn to_resource(
+    (number, event): (u64, &Event),
+    about: Option<&str>,
+    (base, tenant): (&str, &str),
+) -> Value {
+    let pattern = Pattern::of(&event.act);
+    let patients: Vec<&str> = match about {
+        Some(patient) => vec![patient],
+        None => event.patients.iter().map(|patient| &**patient).collect(),
+    };
+    let mut resource = json!({
+        "resourceType": AUDIT_EVENT,
+        "id": format!("{ID}{number}"),
+        "type": {
+            "system": "http://terminology.hl7.org/CodeSystem/audit-event-type",
+            "code": "rest",
+            "display": "Restful Operation",
+        },
+        "subtype": subtypes(&event.act),
+        "action": pattern.action(&event.act),
+        "recorded": event.instant.to_string(),
+        "outcome": outcome(event.outcome),
+        "outcomeDesc": described(event),
+        "agent": agents(event, pattern, base),
+        "source": {
+            "site": tenant,
+            "observer": { "display": base },
+            "type": [{
+                "system": "http://terminology.hl7.org/CodeSystem/security-source-type",
+                "code": "4",
+                "display": "Application Server",
+            }],
+        },
+    });
+    // A shape with several patients is none of BALP's, which has an event for each.
+    let is_one_of_balp = event.outcome == Outcome::Done && patients.len() <= 1;
+    if let Some(name) = pattern.name().filter(|_| is_one_of_balp) {
+        let patient = if patients.is_empty() { "" } else { "Patient" };
+        resource["meta"] = json!({ "profile": [format!("{BALP}{patient}{name}")] });
+    }
+    if let Some(purpose) = &event.purpose {
+        resource["purposeOfEvent"] = json!([{ "coding": [{ "system": REASON, "code": purpose }] }]);
+    }
+    resource["entity"] = entities(event, pattern, &patients).into();
+    resource
+}
+
+fn subtypes(act: &Act) -> Value {
+    let rest = "http://hl7.org/fhir/restful-interaction";
+    let code = act.kind.code();
+    match code {
+        "search-type" | "search-system" | "search-compartment" => json!([
+            { "system": rest, "code": "search", "display": "search" },
+            { "system": rest, "code": code.replace("-compartment", "-type") },
+        ]),
+        "conditional-update" => json!([{ "system": rest, "code": "update" }]),
+        "conditional-patch" => json!([{ "system": rest, "code": "patch" }]),
+        "conditional-delete" => json!([{ "system": rest, "code": "delete" }]),
+        "batch-or-transaction" => json!([{ "system": rest, "code": "transaction" }]),
+        "not-admitted" | "purge" | "packages" | "quarantine" => {
+            json!([{ "system": "urn:hearthgate:audit", "code": code }])
+        }
+        code => json!([{ "system": rest, "code": code, "display": code }]),
+    }
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "0",
+        Outcome::Denied | Outcome::NotFound | Outcome::Refused => "4",
+        Outcome::Failed => "8",
+    }
+}
+
+fn described(event: &Event) -> String {
+    let what = match event.outcome {
+        Outcome::Done => "done",
+        Outcome::Denied => "denied",
+        Outcome::NotFound if event.restricted => {
+            "not found by this caller, who sees a part of the data alone"
+        }
+        Outcome::NotFound => "not found",
+        Outcome::Refused => "refused",
+        Outcome::Failed => "failed",
+    };
+    format!("{what} (HTTP {})", event.act.status)
+}
+
+fn agents(event: &Event, pattern: Pattern, base: &str) -> Value {
+    let (source, destination) = (("110153", "Source Role ID"), ("110152", "Destination Role ID"));
+    // Where data flows from and to: a read brings it to the client.
+    let (client, server) =
+        if pattern == Pattern::Read { (destination, source) } else { (source, destination) };
+    let coded = |(code, display): (&str, &str)| json!({ "coding": [{ "system": DICOM, "code": code, "display": display }] });
+    let who = event.client.as_deref().unwrap_or("nobody known");
+    let mut agents = vec![
+        json!({
+            "type": coded(client),
+            "who": { "identifier": { "value": who }, "display": who },
+            "requestor": event.user.is_none() && event.fhir_user.is_none(),
+        }),
+        json!({
+            "type": coded(server),
+            "who": { "display": base },
+            "requestor": false,
+            "network": { "address": base, "type": "5" },
+        }),
+    ];
+    if event.user.is_some() || event.fhir_user.is_some() {
+        let reads = matches!(pattern, Pattern::Read | Pattern::Query | Pattern::Other);
+        let code = if reads { "IRCP" } else { "AUT" };
+        let mut who = json!({});
+        if let Some(user) = &event.fhir_user {
+            who["reference"] = json!(user);
+        }
+        if let Some(user) = &event.user {
+            who["identifier"] = json!({ "value": user });
+            who["display"] = json!(user);
+        }
+        let mut agent = json!({
+            "type": { "coding": [{ "system": PARTICIPATION, "code": code }] },
+            "who": who,
+            "requestor": true,
+        });
+        if let Some(purpose) = &event.purpose {
+            agent["purposeOfUse"] = json!([{ "coding": [{ "system": REASON, "code": purpose }] }]);
+        }
+        if let Some(break_glass) = &event.break_glass {
+            agent["policy"] = json!([format!("urn:hearthgate:break-glass:{break_glass}")]);
+        }
+        agents.push(agent);
+    }
+    agents.into()
+}
+
+fn entities(event: &Event, pattern: Pattern, patients: &[&str]) -> Vec<Value> {
+    let coded = |system: &str, code: &str| json!({ "system": system, "code": code });
+    let data = |of: &str, id: &str, version: Option<u64>| {
+        let version = version.map(|version| format!("/_history/{version}")).unwrap_or_default();
+        json!({
+            "what": { "reference": format!("{of}/{id}{version}") },
+            "type": coded(ENTITY_TYPE, "2"),
+            "role": coded(ROLE, "4"),
+        })
+    };
+    let mut entities = Vec::new();
+    for patient in patients {
+        entities.push(json!({
+            "what": { "reference": format!("Patient/{patient}") },
+            "type": coded(ENTITY_TYPE, "1"),
+            "role": coded(ROLE, "1"),
+        }));
+    }
+    let act = &event.act;
+    if let (Some(of), Some(id)) = (&act.resource_type, &act.id) {
+        entities.push(data(of, id, act.version));
+    }
+    if pattern == Pattern::Query || event.query.is_some() {
+        let of = act.resource_type.as_deref().unwrap_or_default();
+        let of = match (&act.id, &act.name) {
+            (Some(id), Some(name)) => format!("{of}/{id}/{name}"),
+            (Some(id), None) => format!("{of}/{id}/*"),
+            _ => of.to_owned(),
+        };
+        let query = format!("{of}?{}", event.query.as_deref().unwrap_or_default());
+        entities.push(json!({
+            "type": coded(ENTITY_TYPE, "2"),
+            "role": coded(ROLE, "24"),
+            "description": query,
+            "query": STANDARD.encode(&query),
+        }));
+    }
+    for entry in &event.entries {
+        let (of, id) = (entry.resource_type.as_deref(), entry.id.as_deref());
+        let mut entity = match (of, id) {
+            (Some(of), Some(id)) => data(of, id, entry.version),
+            _ => json!({ "type": coded(ENTITY_TYPE, "2"), "role": coded(ROLE, "4") }),
+        };
+        let what = of.filter(|_| id.is_none()).map(|of| format!(" {of}")).unwrap_or_default();
+        entity["description"] = json!(format!("{}{what} ({})", entry.kind.code(), entry.status));
+        entities.push(entity);
+    }
+    let shown = event.shown.iter();
+    entities.extend(shown.map(|of| data(&of.resource_type, &of.id, Some(of.version))));
+    if let Some(name) = act.name.as_deref().filter(|_| pattern != Pattern::Query) {
+        entities.push(json!({
+            "type": coded(ENTITY_TYPE, "4"),
+            "name": name,
+        }));
+    }
+    if !event.request_id.is_empty() {
+        entities.push(json!({
+            "what": { "identifier": { "value": event.request_id } },
+            "type": {
+                "system": "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType",
+                "code": "XrequestId",
+            },
+        }));
+    }
+    entities
+}

@@ -1,0 +1,289 @@
+//! The audit: every request is written down with who saw what, and what cannot be is not done.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use contract::Power;
+use serde_json::Value;
+use store::audit::{Event, Outcome};
+
+use crate::support::{Access, Answer, PATIENCE, Site, rule};
+
+async fn get(site: &Site, target: &str) -> Answer {
+    site.ask("GET", target).send().await
+}
+
+async fn put(site: &Site, target: &str, body: &str) {
+    let (of, id) = target.split_once('/').unwrap();
+    let body = format!(r#"{{"resourceType":"{of}","id":"{id}"{body}}}"#);
+    let answer = site.ask("PUT", target).body(body).send().await;
+    assert!(matches!(answer.status, 200 | 201), "{}", answer.text());
+}
+
+/// A site with two patients and an observation of the first.
+async fn with_data() -> Site {
+    let site = Site::on_disk().await;
+    put(&site, "Patient/a", r#","name":[{"family":"Seldom"}]"#).await;
+    put(&site, "Patient/b", "").await;
+    let observation =
+        r#","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/a"}"#;
+    put(&site, "Observation/o", observation).await;
+    site
+}
+
+fn auditor() -> Access {
+    Access::owner().with(Power::Audit)
+}
+
+fn patients(event: &Event) -> Vec<&str> {
+    event.patients.iter().map(|patient| &**patient).collect()
+}
+
+fn told(event: &Event) -> (&str, u16, Vec<&str>) {
+    (event.act.kind.code(), event.act.status, patients(event))
+}
+
+#[tokio::test]
+async fn each_request_is_one_event_with_whose_data_it_showed() {
+    // SEC-AUD
+    let site = with_data().await;
+    let before = site.audited().await.len();
+    assert_eq!(before, 3);
+    get(&site, "Observation/o").await.is(200);
+    get(&site, "Observation/o/_history/1").await.is(200);
+    get(&site, "Patient/b").await.is(200);
+    get(&site, "Patient/none").await.is(404);
+    get(&site, "Observation?subject=Patient/a&_include=Observation:subject").await.is(200);
+    get(&site, "Observation/o/_history").await.is(200);
+    get(&site, "Patient?family=Seldom&_elements=gender").await.is(200);
+    site.ask("DELETE", "Observation/o").send().await.is(204);
+    get(&site, "metadata").await.is(200);
+    let events = site.audited().await;
+    let events: Vec<_> = events[before..].iter().collect();
+    let all: Vec<_> = events.iter().map(|event| told(event)).collect();
+    assert_eq!(
+        all,
+        [
+            ("read", 200, vec!["a"]),
+            ("vread", 200, vec!["a"]),
+            ("read", 200, vec!["b"]),
+            ("read", 404, vec![]),
+            ("search-type", 200, vec!["a"]),
+            ("history-instance", 200, vec!["a"]),
+            ("search-type", 200, vec!["a"]),
+            ("delete", 204, vec!["a"]),
+        ]
+    );
+    let read = events[0];
+    assert_eq!(read.client.as_deref(), Some("clinic-app"));
+    let act = (read.act.resource_type.as_deref(), read.act.id.as_deref(), read.act.version);
+    assert_eq!(act, (Some("Observation"), Some("o"), Some(1)));
+    let shown: Vec<_> =
+        events[4].shown.iter().map(|of| format!("{}/{}", of.resource_type, of.id)).collect();
+    assert_eq!(shown, ["Observation/o", "Patient/a"]);
+    assert_eq!(events[3].outcome, Outcome::NotFound);
+}
+
+#[tokio::test]
+async fn values_of_queries_are_not_kept() {
+    let site = with_data().await;
+    get(&site, "Patient?family=Seldom&birthdate=1970-01-01").await.is(200);
+    let form = site.ask("POST", "Patient/_search");
+    form.bytes("application/x-www-form-urlencoded", "family:exact=Seldom").send().await.is(200);
+    let events = site.audited().await;
+    let queries: Vec<_> = events.iter().filter_map(|event| event.query.as_deref()).collect();
+    assert_eq!(queries, ["family=&birthdate=", "family:exact="]);
+    assert!(!format!("{events:?}").contains("Seldom"));
+}
+
+#[tokio::test]
+async fn a_bundle_is_one_event_that_says_what_its_entries_did() {
+    let site = with_data().await;
+    for kind in ["batch", "transaction"] {
+        let bundle = format!(
+            r#"{{"resourceType":"Bundle","type":"{kind}","entry":[
+            {{"request":{{"method":"GET","url":"Patient/b"}}}},
+            {{"resource":{{"resourceType":"Basic","id":"x","code":{{"text":"t"}},
+              "subject":{{"reference":"Patient/a"}}}},
+              "request":{{"method":"PUT","url":"Basic/x"}}}}]}}"#
+        );
+        site.ask("POST", "").body(bundle).send().await.is(200);
+        let events = site.audited().await;
+        let event = events.last().unwrap();
+        assert_eq!(told(event), ("batch-or-transaction", 200, vec!["a", "b"]), "{kind}");
+        let mut entries: Vec<_> = event
+            .entries
+            .iter()
+            .map(|act| (act.kind.code(), act.resource_type.as_deref(), act.id.as_deref()))
+            .collect();
+        entries.sort_unstable();
+        let expected = [("read", Some("Patient"), Some("b")), ("update", Some("Basic"), Some("x"))];
+        assert_eq!(entries, expected, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_denied_is_written_down_and_what_a_caller_may_not_see_is_told_inside() {
+    let site = with_data().await;
+    let reads_observations = Access::of(vec![rule(&["Observation"], &["read"], "all")]);
+    site.ask("GET", "Patient/a").by(&reads_observations).send().await.is(403);
+    site.ask("GET", "Patient/b").by(&Access::of_patient("a")).send().await.is(404);
+    let events = site.audited().await;
+    let [denied, unseen] = &events[events.len() - 2..] else { panic!("two events") };
+    assert_eq!((denied.outcome, denied.restricted), (Outcome::Denied, false));
+    assert_eq!(patients(denied), ["a"]);
+    assert_eq!((unseen.outcome, unseen.restricted), (Outcome::NotFound, true));
+}
+
+#[tokio::test]
+async fn audit_events_are_found_by_who_has_the_power_alone() {
+    let site = with_data().await;
+    get(&site, "Patient/a").await.is(200);
+    get(&site, "AuditEvent").await.is(403);
+    get(&site, "AuditEvent/log-0").await.is(403);
+    let search = async |query: &str| {
+        let found = site.ask("GET", query).by(&auditor()).send().await.is(200).json();
+        let entries = found["entry"].as_array().cloned().unwrap_or_default();
+        let next = found["link"].as_array().unwrap().iter().find(|it| it["relation"] == "next");
+        let next = next.map(|it| it["url"].as_str().unwrap().to_owned());
+        (entries.into_iter().map(|it| it["resource"].clone()).collect::<Vec<Value>>(), next)
+    };
+    let (of_patient, _) = search("AuditEvent?patient=a&_count=2").await;
+    assert_eq!(of_patient.len(), 2);
+    let read = &of_patient[0];
+    let profile =
+        "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.PatientRead";
+    assert_eq!(read["meta"]["profile"][0], profile);
+    assert_eq!((&read["action"], &read["outcome"]), (&"R".into(), &"0".into()));
+    assert_eq!(read["entity"][0]["what"]["reference"], "Patient/a");
+    // Page by page it is all, each once.
+    let (mut ids, mut query) =
+        (Vec::new(), "AuditEvent?agent=clinic-app&date=ge2026-01-02&_count=3".to_owned());
+    loop {
+        let (events, next) = search(&query).await;
+        ids.extend(events.iter().map(|it| it["id"].as_str().unwrap().to_owned()));
+        let Some(next) = next else { break };
+        query = next.split_once("/fhir/").unwrap().1.to_owned();
+    }
+    let numbers: Vec<u64> = ids.iter().map(|id| id["log-".len()..].parse().unwrap()).collect();
+    assert!(
+        numbers.windows(2).all(|pair| pair[0] == pair[1] + 1) && *numbers.last().unwrap() == 0,
+        "{numbers:?}"
+    );
+    assert_eq!(search("AuditEvent?entity=Observation/o").await.0.len(), 1);
+    assert!(search("AuditEvent?date=lt2026-01-02").await.0.is_empty());
+    assert!(search("AuditEvent?patient=nobody").await.0.is_empty());
+    let refused = site.ask("GET", "AuditEvent?subtype=read").by(&auditor()).send().await.is(400);
+    assert!(refused.text().contains("date, patient, agent, entity, _count"), "{}", refused.text());
+    let event = site.ask("GET", "AuditEvent/log-0").by(&auditor()).send().await.is(200).json();
+    assert_eq!((&event["action"], &event["id"]), (&"U".into(), &"log-0".into()));
+    site.ask("GET", "AuditEvent/log-99999").by(&auditor()).send().await.is(404);
+}
+
+#[tokio::test]
+async fn nobody_makes_changes_or_deletes_audit_events() {
+    let site = with_data().await;
+    let body = r#"{"resourceType":"AuditEvent","id":"log-0"}"#;
+    let patch = r#"[{"op":"remove","path":"/outcome"}]"#;
+    let all = [
+        site.ask("POST", "AuditEvent").body(body),
+        site.ask("PUT", "AuditEvent/log-0").body(body),
+        site.ask("PUT", "AuditEvent?date=2026").body(body),
+        site.ask("PATCH", "AuditEvent/log-0").bytes("application/json-patch+json", patch),
+        site.ask("DELETE", "AuditEvent/log-0"),
+        site.ask("DELETE", "AuditEvent?date=2026"),
+    ];
+    for ask in all {
+        let refused = ask.by(&auditor()).send().await.is(405);
+        assert!(refused.text().contains("records itself"), "{}", refused.text());
+    }
+    let bundle = |kind: &str| {
+        format!(
+            r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{{"resource":{body},
+            "request":{{"method":"POST","url":"AuditEvent"}}}}]}}"#
+        )
+    };
+    let ask = site.ask("POST", "").by(&auditor());
+    ask.body(bundle("transaction")).send().await.is(405);
+    let ask = site.ask("POST", "").by(&auditor());
+    let batch = ask.body(bundle("batch")).send().await.is(200);
+    assert_eq!(batch.entry(0)["status"], "405 Method Not Allowed");
+}
+
+#[tokio::test]
+async fn a_patient_sees_who_looked_at_the_record_in_plain_words() {
+    let site = with_data().await;
+    get(&site, "Observation?subject=Patient/a").await.is(200);
+    get(&site, "Patient/b").await.is(200);
+    let ask = async |path: &str, access: &Access| site.ask("GET", path).by(access).send().await;
+    let patient = Access::of_patient("a");
+    let log = ask("Patient/a/$access-log", &patient).await.is(200).json();
+    let accesses = log["parameter"].as_array().unwrap();
+    let what: Vec<&str> =
+        accesses.iter().map(|it| it["part"][2]["valueString"].as_str().unwrap()).collect();
+    assert_eq!(
+        what,
+        [
+            "searched entries of the kind Observation, and the answer showed data about you",
+            "changed Observation/o",
+            "changed your personal details",
+        ]
+    );
+    assert_eq!(accesses[0]["part"][1]["valueString"], "the app \"clinic-app\"");
+    ask("Patient/b/$access-log", &patient).await.is(404);
+    let reads_observations = Access::of(vec![rule(&["Observation"], &["read"], "all")]);
+    ask("Patient/a/$access-log", &reads_observations).await.is(403);
+    ask("Patient/a/$access-log", &reads_observations.with(Power::Audit)).await.is(200);
+    let page = site.ask("GET", "Patient/a/$access-log?_count=1").header("accept", "text/html");
+    let page = page.by(&patient).send().await.is(200);
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    let text = page.text();
+    assert!(text.contains("<h2>2026-01-02</h2>") && text.contains("looked at this list"), "{text}");
+    assert!(text.contains(">Earlier</a>") && !text.contains("Patient/b"), "{text}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_down_is_not_done() {
+    let site = with_data().await;
+    let until = async |status: u16| {
+        let waiting = async {
+            loop {
+                let answer = get(&site, "Patient/a").await;
+                if answer.status == status {
+                    return answer;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the status comes")
+    };
+    site.audit_disk.is_full.store(true, Ordering::SeqCst);
+    let refused = until(503).await;
+    assert!(refused.text().contains("audit log cannot be written"), "{}", refused.text());
+    let written = site.position();
+    site.ask("POST", "Basic").body(r#"{"resourceType":"Basic"}"#).send().await.is(503);
+    assert_eq!(site.position(), written);
+    get(&site, "metadata").await.is(200);
+    let readiness = crate::support::raw(
+        &site.channel_socket,
+        b"GET /ready HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(readiness.contains("503") && readiness.contains("audit log"), "{readiness}");
+    site.audit_disk.is_full.store(false, Ordering::SeqCst);
+    until(200).await;
+    // All that was answered is there, what was answered while the disk began to refuse as well.
+    let events = site.audited().await;
+    assert!(events.iter().filter(|event| event.act.kind.code() == "read").count() >= 1);
+}
+
+#[tokio::test]
+async fn so_many_reads_at_once_are_so_many_events() {
+    let site = with_data().await;
+    let before = site.audited().await.len();
+    let reads = (0..200).map(|_| get(&site, "Patient/a"));
+    for answer in futures_util::future::join_all(reads).await {
+        answer.is(200);
+    }
+    assert_eq!(site.audited().await.len(), before + 200);
+}

@@ -1,0 +1,251 @@
+//! What is appended is there, in order; what is taken out or changed is missed; a disk that
+//! refuses loses nothing.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+
+use fhir_core::Ids;
+use store::audit::{Act, Kind, Outcome};
+use store::keys::{FirstKeys, MemoryKeyStore, TenantKey};
+use tempfile::TempDir;
+
+use super::*;
+use crate::disk::{Call, Watch};
+
+fn tenant() -> TenantText {
+    TenantText::new("clinic").unwrap()
+}
+
+fn event(number: i64) -> Event {
+    Event {
+        instant: Instant::from_micros(number),
+        request_id: format!("request-{number}").into(),
+        client: Some("app".into()),
+        user: None,
+        fhir_user: None,
+        purpose: None,
+        break_glass: None,
+        act: Act {
+            kind: Kind::of("read").unwrap(),
+            name: None,
+            resource_type: Some("Patient".into()),
+            id: Some(format!("secret-{number}").into()),
+            version: Some(1),
+            status: 200,
+        },
+        entries: Vec::new(),
+        shown: Vec::new(),
+        patients: Vec::new(),
+        query: None,
+        outcome: Outcome::Done,
+        restricted: false,
+    }
+}
+
+fn open(path: &Path, options: AuditOptions) -> AuditFiles {
+    AuditFiles::open(path, &tenant(), None, Instant::from_micros(0), options).unwrap()
+}
+
+fn plain(path: &Path) -> AuditFiles {
+    open(path, AuditOptions::default())
+}
+
+fn synced(log: &AuditFiles) -> Result<(), NotKept> {
+    let (tell, told) = channel();
+    log.sync(Box::new(move |result| tell.send(result).unwrap()));
+    told.recv().unwrap()
+}
+
+/// Appends these, each in a group of its own.
+fn append(log: &AuditFiles, numbers: std::ops::Range<i64>) {
+    for number in numbers {
+        log.append(&event(number)).unwrap();
+        synced(log).unwrap();
+    }
+}
+
+fn all() -> Extent {
+    let instants = Instant::MIN..Instant::from_micros(i64::MAX);
+    Extent { instants, before: None, most_bytes: u64::MAX }
+}
+
+fn read(log: &AuditFiles, extent: &Extent) -> Vec<(u64, i64)> {
+    let mut found = Vec::new();
+    let reached = log.read(extent, &mut |number, event| {
+        found.push((number, event.instant.as_micros()));
+        ControlFlow::Continue(())
+    });
+    assert_eq!(reached.unwrap(), Reached::Beginning);
+    found
+}
+
+fn segment(path: &Path) -> std::path::PathBuf {
+    path.join("audit/0000000000000001.log")
+}
+
+#[test]
+fn what_is_appended_is_read_newest_first_also_after_a_reopen() {
+    let folder = TempDir::new().unwrap();
+    let log = plain(folder.path());
+    append(&log, 0..3);
+    drop(log);
+    let log = plain(folder.path());
+    append(&log, 3..5);
+    assert_eq!(read(&log, &all()), [(4, 4), (3, 3), (2, 2), (1, 1), (0, 0)]);
+    let between = Extent { instants: Instant::from_micros(1)..Instant::from_micros(4), ..all() };
+    assert_eq!(read(&log, &between), [(3, 3), (2, 2), (1, 1)]);
+    assert_eq!(read(&log, &Extent { before: Some(2), ..all() }), [(1, 1), (0, 0)]);
+    let verified = verify_audit(folder.path(), &tenant()).unwrap();
+    assert_eq!((verified.events, verified.groups, verified.flaws.len()), (5, 5, 0));
+}
+
+#[test]
+fn what_nobody_waits_for_is_written_by_itself() {
+    let folder = TempDir::new().unwrap();
+    let log = plain(folder.path());
+    log.append(&event(1)).unwrap();
+    for _ in 0..200 {
+        if verify_audit(folder.path(), &tenant()).unwrap().events == 1 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("the event was not written in four seconds");
+}
+
+#[test]
+fn what_was_not_finished_is_cut_off_and_nothing_before_it() {
+    let folder = TempDir::new().unwrap();
+    append(&plain(folder.path()), 0..3);
+    let whole = std::fs::read(segment(folder.path())).unwrap();
+    let two = {
+        let shorter = TempDir::new().unwrap();
+        append(&plain(shorter.path()), 0..2);
+        std::fs::read(segment(shorter.path())).unwrap().len()
+    };
+    for length in two..whole.len() {
+        std::fs::write(segment(folder.path()), &whole[..length]).unwrap();
+        let log = plain(folder.path());
+        assert_eq!(read(&log, &all()), [(1, 1), (0, 0)], "{length}");
+    }
+    append(&plain(folder.path()), 7..8);
+    assert_eq!(read(&plain(folder.path()), &all()), [(2, 7), (1, 1), (0, 0)]);
+    assert!(verify_audit(folder.path(), &tenant()).unwrap().flaws.is_empty());
+}
+
+/// AUD: a removed middle, a changed byte, a removed segment.
+#[test]
+fn what_is_taken_out_or_changed_is_missed() {
+    let folder = TempDir::new().unwrap();
+    append(&plain(folder.path()), 0..3);
+    let path = segment(folder.path());
+    let whole = std::fs::read(&path).unwrap();
+    let verified = || verify_audit(folder.path(), &tenant()).unwrap();
+    let starts: Vec<usize> =
+        (0..whole.len()).filter(|at| whole[*at..].starts_with(b"HGA1")).collect();
+    let [_, second, third] = starts[..] else { panic!("three groups: {starts:?}") };
+    let without_middle = [&whole[..second], &whole[third..]].concat();
+    std::fs::write(&path, without_middle).unwrap();
+    assert_eq!(verified().flaws.len(), 1, "{:?}", verified().flaws);
+    let mut changed = whole.clone();
+    changed[second + 90] ^= 1;
+    std::fs::write(&path, &changed).unwrap();
+    assert_eq!(verified().flaws.len(), 1, "{:?}", verified().flaws);
+    // What is damaged stays for who looks into it, and the log goes on.
+    append(&plain(folder.path()), 9..10);
+    assert_eq!(std::fs::read(&path).unwrap(), changed);
+    assert_eq!(read(&plain(folder.path()), &all()).first(), Some(&(1, 9)));
+    std::fs::write(&path, &whole).unwrap();
+    std::fs::rename(
+        folder.path().join("audit/0000000000000002.log"),
+        folder.path().join("audit/0000000000000003.log"),
+    )
+    .unwrap();
+    assert!(!verified().flaws.is_empty());
+}
+
+#[test]
+fn segments_go_once_all_in_them_is_older_than_must_be_kept() {
+    let folder = TempDir::new().unwrap();
+    let options = AuditOptions { keep_days: 30, ..AuditOptions::default() };
+    let log = open(folder.path(), options);
+    append(&log, 0..1);
+    for week in 1..8 {
+        log.append(&event(week * 8 * DAY)).unwrap();
+        synced(&log).unwrap();
+    }
+    let kept: Vec<i64> = read(&log, &all()).iter().map(|(_, at)| at / DAY).collect();
+    assert_eq!(kept, [56, 48, 40, 32, 24]);
+    let verified = verify_audit(folder.path(), &tenant()).unwrap();
+    assert_eq!((verified.first.unwrap().0, verified.flaws.len()), (3, 0), "{:?}", verified.flaws);
+}
+
+/// Chance that counts.
+struct Counting(AtomicU64);
+
+impl Ids for Counting {
+    fn next(&self) -> u128 {
+        self.0.fetch_add(1, Ordering::SeqCst).into()
+    }
+
+    fn fill(&self, bytes: &mut [u8]) {
+        let number = (self.next() + 1).to_le_bytes();
+        bytes.iter_mut().zip(number.iter().cycle()).for_each(|(byte, of)| *byte = *of);
+    }
+}
+
+#[test]
+fn with_keys_no_id_is_readable_on_the_disk_and_without_them_nothing_is_read() {
+    let folder = TempDir::new().unwrap();
+    let key = TenantKey::parse(&"11".repeat(32)).unwrap();
+    let (ids, disk) = (Arc::new(Counting(1.into())), Box::new(MemoryKeyStore::default()));
+    let keys = Keyring::open(disk, &tenant(), key, ids, FirstKeys::MayBeMade).unwrap();
+    let (now, options) = (Instant::from_micros(0), AuditOptions::default());
+    let keys = Some(Arc::new(keys));
+    let log = AuditFiles::open(folder.path(), &tenant(), keys, now, options).unwrap();
+    append(&log, 0..2);
+    assert_eq!(read(&log, &all()), [(1, 1), (0, 0)]);
+    drop(log);
+    let bytes = std::fs::read(segment(folder.path())).unwrap();
+    assert!(!bytes.windows(6).any(|part| part == b"secret"));
+    let without = plain(folder.path());
+    assert!(without.read(&all(), &mut |_, _| ControlFlow::Continue(())).is_err());
+}
+
+/// A disk that is full while it is told to be.
+struct Full(Arc<AtomicBool>);
+
+impl Watch for Full {
+    fn make(&self, call: &Call<'_>, make: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        match call {
+            Call::Write(..) if self.0.load(Ordering::SeqCst) => {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => make(),
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_and_what_was_taken_is_there_once_it_is_not() {
+    let folder = TempDir::new().unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let disk = Disk::watched(Arc::new(Full(Arc::clone(&full))));
+    let log = open(folder.path(), AuditOptions { disk, ..AuditOptions::default() });
+    append(&log, 0..1);
+    full.store(true, Ordering::SeqCst);
+    log.append(&event(1)).unwrap();
+    assert!(synced(&log).is_err());
+    assert!(log.trouble().is_some());
+    // Whoever asks now is told, and what is told is not lost for that.
+    assert!(log.append(&event(2)).is_err());
+    full.store(false, Ordering::SeqCst);
+    synced(&log).unwrap();
+    assert!(log.trouble().is_none());
+    append(&log, 3..4);
+    assert_eq!(read(&log, &all()), [(3, 3), (2, 2), (1, 1), (0, 0)]);
+    assert!(verify_audit(folder.path(), &tenant()).unwrap().flaws.is_empty());
+}
