@@ -14,7 +14,7 @@ pub enum Lookup {
     /// No commit up to this position answered one of that name.
     Unanswered(T),
     /// One did, and it was this very request.
-    Answered(Answered),
+    Answered(Box<Answered>),
     /// One did, and it was another request.
     OtherRequest,
 }
@@ -66,6 +66,6 @@ impl Database {
             };
             versions.push((entry, written));
         }
-        Ok(Lookup::Answered(Answered { t, before, versions }))
+        Ok(Lookup::Answered(Box::new(Answered { t, before, versions })))
     }
 }

@@ -115,7 +115,7 @@ pub(crate) async fn turn(
     request: &Idempotency,
 ) -> Result<Turn, ServerError> {
     match database.look_up(request, server.clock.now()).await? {
-        Lookup::Answered(answered) => Ok(Turn::Replay(answered)),
+        Lookup::Answered(answered) => Ok(Turn::Replay(*answered)),
         Lookup::OtherRequest => Err(ServerError::IdempotencyKeyReused.at(EXPRESSION)),
         Lookup::Unanswered(unanswered_at) => {
             Ok(Turn::Perform(Named { request: request.clone(), unanswered_at }))

@@ -121,6 +121,10 @@ impl Snapshot {
             Some(after) => Some(Cursor::decode(place_of(CURSOR, query, asked, after)?)?),
         };
         let visible = self.visibility.as_visible();
+        // What is kept of what may be seen costs nothing, and is not to tell that it is kept.
+        if asked.budget == 0 && visible != Visible::Everything {
+            return Err(too_costly(query, None, asked));
+        }
         let budget = asked.budget.saturating_mul(KEYS_FOR_A_VERSION);
         let look = || {
             let cancelled = self.abandoned.flag();

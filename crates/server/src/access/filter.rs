@@ -99,7 +99,7 @@ impl Seer<'_, '_> {
             let query = self.read(definitions, of, &parameters);
             ways.extend(query.map(|query| Condition::All(conditions(query))));
         }
-        (!ways.is_empty()).then(|| Condition::Any(ways))
+        (!ways.is_empty()).then_some(Condition::Any(ways))
     }
 
     fn read(

@@ -5,31 +5,29 @@ use database::{Action, Change, Expect};
 use http::StatusCode;
 
 use super::preconditions::expected;
+use super::retries::Retries;
 use super::update::MayCreate;
 use super::write;
 use crate::access::{self, Reach};
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 
-/// How often it is prepared again when others touched what the caller must see to delete it.
-const TRIES: usize = 16;
-
 /// Deleting what is not there, or not any more, succeeds and writes nothing (HTTP-131).
 pub(crate) async fn delete(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
     if access::reach(call, &call.interaction, &instance.resource_type)? == Reach::Whole {
         return commit(call, instance, expected(&call.conditions)?).await;
     }
-    for _ in 0..TRIES {
+    let mut retries = Retries::new(&*call.server.clock);
+    loop {
         let Some(expect) = seen(call, instance).await? else {
             return Ok(Answer::empty(StatusCode::NO_CONTENT));
         };
         match commit(call, instance, expect).await {
             // Whether the caller may delete what came between is judged anew.
-            Err(ServerError::VersionConflict { .. }) => {}
+            Err(ServerError::VersionConflict { .. }) => retries.again().await?,
             done => return done,
         }
     }
-    Err(ServerError::Contended)
 }
 
 /// What to expect of a resource of which the caller sees a part alone; `None` where there is

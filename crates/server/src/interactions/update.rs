@@ -7,6 +7,7 @@ use fhir_core::{Resource, ResourceType, VersionId};
 
 use super::patch::has_raced;
 use super::preconditions::expected;
+use super::retries::Retries;
 use super::write;
 use crate::access::{self, Reach};
 use crate::call::{Answer, Call, Conditions};
@@ -14,17 +15,15 @@ use crate::error::ServerError;
 use crate::quarantine::{Request, Wanted, check_expected, set_apart};
 use crate::validation::{Judged, Judgement};
 
-/// How often it is prepared again when others touched what the caller must see to write it.
-const TRIES: usize = 16;
-
 pub(crate) async fn update(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
-    for _ in 0..TRIES {
+    let mut retries = Retries::new(&*call.server.clock);
+    loop {
         let done = attempt(call, instance).await;
         if !has_raced(&done) {
             return done;
         }
+        retries.again().await?;
     }
-    Err(ServerError::Contended)
 }
 
 async fn attempt(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {

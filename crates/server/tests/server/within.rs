@@ -74,7 +74,7 @@ fn group() -> Access {
 }
 
 fn care_team() -> Access {
-    Access::of(vec![all_within("careTeamOf(user)")]).as_resource("Practitioner/p")
+    Access::of(vec![all_within("careTeamOf(user)")]).being("Practitioner/p")
 }
 
 /// Everything, but what these narrow.

@@ -94,7 +94,7 @@ impl Access {
     }
 
     /// The same with this resource for its user.
-    pub(crate) fn as_resource(self, name: &'static str) -> Self {
+    pub(crate) fn being(self, name: &'static str) -> Self {
         Self { fhir_user: Some(name), ..self }
     }
 
