@@ -112,7 +112,7 @@ pub(crate) struct SortViewKey {
     pub(crate) descending: bool,
 }
 
-/// Values in order, and places with the rank of their value.
+/// Values in order, each once, and the rank of each place that has one.
 type Ranked = (Vec<SortValue>, Vec<(u32, u32)>);
 
 /// What a view is made of.
@@ -261,9 +261,6 @@ impl SortSource<'_> {
         Ok(SortView { direction: self.direction, kind, ranks: Ranks::Some(ranks), values, order })
     }
 }
-
-/// Values in order, each once, and the rank of each place that has one.
-type Ranked = (Vec<SortValue>, Vec<(u32, u32)>);
 
 /// So many are sorted without a look whether anyone still waits.
 const SORTED_AT_ONCE: usize = 16_384;

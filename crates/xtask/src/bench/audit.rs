@@ -11,8 +11,8 @@ use store::TenantText;
 use store::keys::{FirstKeys, Keyring, MemoryKeyStore, TenantKey};
 use store_sled::{AuditFiles, AuditOptions};
 
-use super::Failure;
 use super::directory::Directory;
+use super::{Failure, figures};
 
 /// How much to measure.
 #[derive(clap::Args)]
@@ -50,9 +50,12 @@ pub(crate) fn run(events: &Events) -> Result<(), Failure> {
     let bytes: u64 = std::fs::read_dir(directory.join("audit"))?
         .filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()))
         .sum();
-    println!("append: {each:.2} µs an event, {} events", events.events);
-    println!("on disk: {} bytes an event", bytes / u64::from(events.events.max(1)));
-    println!("closing: {closing:?}");
+    let on_disk = bytes / u64::from(events.events.max(1));
+    figures::print(&format!(
+        "append: {each:.2} µs an event, {} events\non disk: {on_disk} bytes an event\n\
+         closing: {closing:?}",
+        events.events
+    ))?;
     Ok(())
 }
 
