@@ -4,6 +4,7 @@
 
 mod carry_out;
 mod response;
+mod steps;
 
 pub(crate) use carry_out::patches;
 use carry_out::searches;
@@ -24,6 +25,7 @@ use http::{HeaderName, Request, StatusCode};
 
 use self::carry_out::{carry_out, writes};
 use self::response::{applied, set, write, write_error};
+use self::steps::Stepped;
 use crate::admission::{Admitted, NotAdmitted, admit};
 use crate::audit::{self, Trail};
 use crate::call::Answer;
@@ -54,6 +56,7 @@ pub(crate) async fn exchange(
     let trail = Trail::default();
     let failed = |error: &ServerError| write_error(error, Format::default(), &head, schema);
     let asked = (&admitted.grant, &admitted.interaction);
+    let stepped = Stepped::of(asked.0, asked.1);
     let mut response = match server.audit.begin(asked, request_id(&head), &*server.clock) {
         // What cannot be written down is not done.
         Err(error) => failed(&error),
@@ -66,7 +69,12 @@ pub(crate) async fn exchange(
             ended.map_or_else(|error| failed(&error), |()| response)
         }
     };
-    let micros = (server.clock.monotonic().saturating_sub(started)).as_micros();
+    let taken = server.clock.monotonic().saturating_sub(started);
+    let wait = stepped.wait(response.status(), taken);
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    let micros = taken.as_micros();
     let cost = contract::Cost {
         rows: u32::try_from(rows.get()).unwrap_or(u32::MAX),
         micros: u32::try_from(micros).unwrap_or(u32::MAX),

@@ -158,3 +158,34 @@ fn canonicals_are_followed_both_ways() {
     let hidden = crate::visibility::of_types(&["QuestionnaireResponse"]);
     assert_eq!(included(&site, &hidden, &format!("{forward}any"), 9).0, [""; 0]);
 }
+
+#[test]
+fn what_may_not_be_seen_is_not_added_by_a_later_hop_either() {
+    // LEAK-03
+    let site = Site::with(RESOURCES);
+    let url = "Observation?_id=1&_include=Observation:subject&_include:iterate=Patient:organization\
+               &_include:iterate=Organization:partof";
+    let visible = crate::visibility::of_types(&["Observation", "Patient"]);
+    assert_eq!(included(&site, &visible, url, 100).0, ["Patient/a"]);
+    let all = ["Organization/root", "Organization/ward", "Patient/a"];
+    assert_eq!(included(&site, &Visible::Everything, url, 100).0, all);
+}
+
+#[test]
+fn a_version_of_anothers_time_is_not_added() {
+    // LEAK-01, LEAK-08
+    let mut site = Site::with(&[
+        r#"{"resourceType":"Observation","id":"1","status":"final","code":{},"subject":{"reference":"Patient/b"}}"#,
+    ]);
+    for json in [
+        r#"{"resourceType":"Observation","id":"1","status":"final","code":{},"subject":{"reference":"Patient/a"}}"#,
+        r#"{"resourceType":"Observation","id":"2","status":"final","code":{},"subject":{"reference":"Patient/a"},
+            "hasMember":[{"reference":"Observation/1/_history/1"}]}"#,
+    ] {
+        site.put(json);
+    }
+    let url = "Observation?_id=2&_include=Observation:has-member";
+    assert_eq!(included(&site, &Visible::Everything, url, 9).0, ["Observation/1"]);
+    let visible = crate::visibility::of_patients(&["a"]);
+    assert_eq!(included(&site, &visible, url, 9).0, [""; 0]);
+}

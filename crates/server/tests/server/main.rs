@@ -27,6 +27,7 @@ mod limits;
 mod negotiation;
 mod numbers;
 mod outcomes;
+mod outside;
 mod packages;
 mod patch;
 mod quarantine;

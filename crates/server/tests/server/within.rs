@@ -13,7 +13,7 @@ use crate::support::{Access, Answer, Site, rule};
 /// Patients `1` and `2`, an Observation of each (`o1`, `o2`), one of `1` that `2` performed
 /// (`both`), a Practitioner, an Encounter of `1` with the Observation `e1`; a Group of `1`, and
 /// of `2` no more; a care team of `1`.
-async fn clinic() -> Site {
+pub(super) async fn clinic() -> Site {
     let site = Site::on_disk().await;
     let put = async |resource: Value| {
         let text = |name: &str| resource[name].as_str().unwrap().to_owned();
@@ -65,7 +65,7 @@ async fn clinic() -> Site {
     site
 }
 
-fn all_within(within: &str) -> Rule {
+pub(super) fn all_within(within: &str) -> Rule {
     rule(&["*"], &["*"], within)
 }
 
@@ -91,12 +91,12 @@ async fn by(site: &Site, access: &Access, method: &str, target: &str, body: Valu
     ask.send().await
 }
 
-async fn get(site: &Site, access: &Access, target: &str) -> Answer {
+pub(super) async fn get(site: &Site, access: &Access, target: &str) -> Answer {
     by(site, access, "GET", target, Value::Null).await
 }
 
 /// The ids that a search finds, by the index and before it is there.
-async fn found(site: &Site, access: &Access, target: &str) -> Vec<String> {
+pub(super) async fn found(site: &Site, access: &Access, target: &str) -> Vec<String> {
     let bundle = get(site, access, target).await.is(200).json();
     let mut found = ids(&bundle, "match");
     found.sort();

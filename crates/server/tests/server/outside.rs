@@ -1,0 +1,120 @@
+//! What lies just outside a part of the data: what refers to it by another parameter, versions of
+//! another's time, what was another's before it was deleted.
+
+use serde_json::{Value, json};
+
+use super::within::{all_within, clinic, found, get};
+use crate::support::bundle::observation;
+use crate::support::{Access, rule};
+
+#[tokio::test]
+async fn a_reference_that_puts_nothing_into_a_compartment_shows_nothing() {
+    // LEAK-04
+    let site = clinic().await;
+    let mut about = observation("Patient/1");
+    about["id"] = "about".into();
+    about["focus"] = json!([{ "reference": "Encounter/e" }, { "reference": "Patient/2" }]);
+    site.put("Observation/about", about).await.is(201);
+    let encounter = Access::of(vec![all_within("compartment(Encounter/e)")]);
+    for indexed in [false, true] {
+        if indexed {
+            site.is_indexed().await;
+        }
+        for (access, expected) in
+            [(&encounter, &["e1"][..]), (&Access::of_patient("2"), &["both", "o2"])]
+        {
+            assert_eq!(found(&site, access, "Observation").await, expected);
+            get(&site, access, "Observation/about").await.is(404);
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_a_resource_that_came_from_another_its_earlier_versions_are_not_shown() {
+    // LEAK-07, LEAK-08
+    let site = clinic().await;
+    let mut moved = observation("Patient/1");
+    moved["id"] = "o2".into();
+    site.put("Observation/o2", moved).await.is(200);
+    let access = Access::of_patient("1");
+    get(&site, &access, "Observation/o2").await.is(200);
+    get(&site, &access, "Observation/o2/_history/1").await.is(404);
+    let history = get(&site, &access, "Observation/o2/_history").await.is(200).json();
+    assert_eq!(history["total"], 1);
+    assert_eq!(history["entry"].as_array().unwrap().len(), 1);
+    assert_eq!(history["entry"][0]["resource"]["meta"]["versionId"], "2");
+}
+
+#[tokio::test]
+async fn what_was_anothers_when_it_was_deleted_never_was() {
+    // LEAK-26, LEAK-29
+    let site = clinic().await;
+    site.delete("Observation/o2").await.is(204);
+    site.get("Observation/o2").await.is(410);
+    let access = Access::of_patient("1");
+    for path in ["", "/_history", "/_history/1", "/_history/2"] {
+        let hidden = get(&site, &access, &format!("Observation/o2{path}")).await.is(404);
+        let never = get(&site, &access, &format!("Observation/never{path}")).await.is(404);
+        assert_eq!(hidden.text().replace("o2", "never"), never.text(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_is_shown_to_who_may_read_it_alone() {
+    // LEAK-13
+    let site = clinic().await;
+    let write = Access::of(vec![rule(&["Observation"], &["create", "update"], "all")]);
+    for prefer in ["return=minimal", "return=representation"] {
+        let send = async |method: &str, target: &str, body| {
+            let ask = site.ask(method, target).by(&write).header("prefer", prefer);
+            ask.body(body).send().await
+        };
+        let created = send("POST", "Observation", observation("Patient/1")).await.is(201);
+        assert!(created.body.is_empty() && created.header("location").is_some());
+        let mut body = observation("Patient/1");
+        body["id"] = "o1".into();
+        let updated = send("PUT", "Observation/o1", body).await.is(200);
+        assert!(updated.body.is_empty());
+        assert_eq!((updated.header("location"), updated.header("etag")), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn a_membership_that_has_ended_shows_nothing() {
+    // LEAK-29
+    let site = clinic().await;
+    let reference = |to: &str| json!({ "reference": to });
+    let ended = json!({ "end": "2001-01-01" });
+    let check = async |access: &Access, mut resource: Value, changed: Value| {
+        for (name, value) in changed.as_object().unwrap() {
+            resource[name] = value.clone();
+        }
+        let text = |name: &str| resource[name].as_str().unwrap();
+        let target = format!("{}/{}", text("resourceType"), text("id"));
+        site.put(&target, &resource).await.is(200);
+        assert_eq!(found(&site, access, "Observation").await, [""; 0], "{resource}");
+        get(&site, access, "Observation/o1").await.is(404);
+    };
+    let group = Access::of(vec![all_within("group(Group/g)")]);
+    let member = reference("Patient/1");
+    for changed in [
+        json!({ "active": false }),
+        json!({ "member": [{ "entity": member, "inactive": true }] }),
+        json!({ "member": [{ "entity": member, "period": ended }] }),
+    ] {
+        let whole = json!({ "resourceType": "Group", "id": "g", "type": "person",
+            "actual": true, "member": [{ "entity": member }] });
+        check(&group, whole, changed).await;
+    }
+    let team = Access::of(vec![all_within("careTeamOf(user)")]).being("Practitioner/p");
+    let participant = reference("Practitioner/p");
+    for changed in [
+        json!({ "status": "inactive" }),
+        json!({ "period": ended }),
+        json!({ "participant": [{ "member": participant, "period": ended }] }),
+    ] {
+        let whole = json!({ "resourceType": "CareTeam", "id": "c", "status": "active",
+            "subject": reference("Patient/1"), "participant": [{ "member": participant }] });
+        check(&team, whole, changed).await;
+    }
+}
