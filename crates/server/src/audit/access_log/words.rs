@@ -114,10 +114,16 @@ impl Reader<'_> {
             "history-instance" => format!("looked at all versions of {it}"),
             "history-type" | "history-system" => format!("looked at what changed in {it}"),
             "search-type" | "search-system" => format!("searched {it}"),
-            "search-compartment" => match act.name.as_deref() {
-                Some(of) => format!("looked through your {}", several(of)),
-                None => "looked through all of your record".to_owned(),
-            },
+            "search-compartment" => {
+                let is_of_patient =
+                    of == Some("Patient") && act.id.as_deref() == Some(self.patient);
+                match (is_of_patient, act.name.as_deref().map(several)) {
+                    (true, Some(entries)) => format!("looked through your {entries}"),
+                    (true, None) => "looked through all of your record".to_owned(),
+                    (false, Some(entries)) => format!("looked through {entries} of {it}"),
+                    (false, None) => format!("looked through all that belongs to {it}"),
+                }
+            }
             "create" => format!("added {it}"),
             "update" | "conditional-update" | "patch" | "conditional-patch" => {
                 format!("wrote {it}")
