@@ -68,7 +68,8 @@ impl Target<'_> {
         }
         let definitions = self.definitions(name, directory, before)?;
         // Last: whoever wrote what is copied is in it.
-        let audit = self.audit(name, directory, before.map_or(&[], |before| &before.audit))?;
+        let audit =
+            self.audit(name, directory, before.map_or(&[][..], |before| before.audit.as_slice()))?;
         let head = LastCommit::of(&taken.head);
         Ok(Tenant { head, store_format, definitions, segments, blobs, audit })
     }
