@@ -150,7 +150,8 @@ pub(crate) fn page(
 ) -> Result<AuditAnswer, Unreadable> {
     let instants = Instant::from_micros(request.from)..Instant::from_micros(request.to);
     let (mut lines, mut next) = (Vec::new(), None);
-    let extent = Extent { instants, before: request.before, most_bytes: PAGE_BYTES };
+    let before = request.before;
+    let extent = Extent { instants, before, patient: None, most_bytes: PAGE_BYTES };
     let reached = log.read(&extent, &mut |number, event| {
         let resource = server::audit_event((number, &event), None, (base, &request.tenant));
         lines.push(resource.to_string());

@@ -7,6 +7,7 @@
 //!
 //! The derived state is not copied (it is rebuilt), nor locks, sockets and what stands aside.
 
+mod audit;
 mod blobs;
 mod error;
 mod files;
@@ -128,7 +129,7 @@ impl Backup {
         for tenant in &in_postgres(&self.data.path)? {
             text.push_str(&format!(
                 "Tenant {tenant} is in PostgreSQL and not in this backup: back that database up \
-                 too\n"
+                 too, and copy tenants/{tenant}/audit\n"
             ));
             text.push_str(&self.keys(tenant, keys_to.as_deref(), manifest.made)?);
         }

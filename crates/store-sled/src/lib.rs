@@ -41,7 +41,10 @@ mod varint;
 mod verify;
 mod walk;
 
-pub use audit::{AuditFiles, AuditOptions, AuditVerified, OpenAuditError, verify_audit};
+pub use audit::{
+    AuditFiles, AuditOptions, AuditSegment, AuditVerified, OpenAuditError, audit_segments,
+    verify_audit,
+};
 pub use blobs::{NamedBlob, blob_path, list_blobs, read_blob, remove_blob};
 pub use copy::{
     LogExtent, Reached, SegmentExtent, cut_after, extent, extent_in_steps, newest_commit,

@@ -1,25 +1,54 @@
 //! The audit log of the product: there after `kill -9`, exported and verified from outside, and
 //! readable by nobody who has its files alone.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use contract::Clock as _;
+use hearthgate::doors::SystemClock;
+use http::Method;
 use integration_tests::binary;
+use integration_tests::client::try_send;
 use integration_tests::site::{Deployment, First, Site};
 use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::purge::give_tenant_key;
 
 for_every_deployment! {
     after_kill_9_all_that_came_before_a_denial_is_written_down,
 }
 
+// Backups are of the embedded store's files.
+for_both_deployments! {
+    a_backup_has_the_audit_log_and_a_restore_brings_it_back,
+}
+
+/// Clients that read at once, and reads of each before its denial.
+const READERS: usize = 8;
+const READS: usize = 10;
+/// An event is on the disk within a tenth of a second; the rest is for a machine that stalls.
+const LATEST: Duration = Duration::from_millis(100 + 400);
+
 fn audit(site: &Site, verb: &str) -> Output {
-    let data = site.data().to_str().unwrap();
-    binary::run(site.folder(), &["audit", verb, "--data", data])
+    audit_of(site, site.data(), verb)
+}
+
+fn audit_of(site: &Site, data: &Path, verb: &str) -> Output {
+    binary::run(site.folder(), &["audit", verb, "--data", data.to_str().unwrap()])
 }
 
 fn exported(site: &Site) -> Vec<Value> {
-    let output = audit(site, "export");
+    exported_of(site, site.data())
+}
+
+fn exported_of(site: &Site, data: &Path) -> Vec<Value> {
+    let output = audit_of(site, data, "export");
     assert!(output.status.success(), "{output:?}");
     let text = binary::text(&output.stdout);
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -70,4 +99,110 @@ async fn after_kill_9_all_that_came_before_a_denial_is_written_down(deployment: 
     assert_eq!(log["parameter"].as_array().unwrap().len(), 21);
     // Beside the running server.
     assert_eq!(count(&exported(&site), "read", "reader"), 20);
+}
+
+/// The ids of the requests that these events are of.
+fn requests(events: &[Value]) -> HashSet<String> {
+    let entities = events.iter().flat_map(|event| event["entity"].as_array().unwrap());
+    let own = entities.filter(|entity| entity["type"]["code"] == "XrequestId");
+    own.map(|entity| entity["what"]["identifier"]["value"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn kill_9_loses_reads_of_the_last_moment_and_no_denial() {
+    let mut site = Site::start(Deployment::OneProcess).await;
+    let _ = site.owner().put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await.is(201);
+    let (clock, end) = (Arc::new(SystemClock::start()), Arc::new(AtomicBool::new(false)));
+    let mut readers = JoinSet::new();
+    for number in 0..READERS {
+        let client = site.new_client(&format!("reader-{number}"), &["--role", "reader"]);
+        let (clock, end) = (Arc::clone(&clock), Arc::clone(&end));
+        readers.spawn(async move {
+            // Ids of what was answered and when: the denials, and the reads.
+            let mut answered = (Vec::new(), Vec::new());
+            for turn in 1.. {
+                let is_read = turn % READS != 0;
+                let path = if is_read { "/Patient/p" } else { "/AuditEvent" };
+                let Ok(answer) = try_send(client.request(Method::GET, path)).await else { break };
+                let at = clock.monotonic();
+                let id = answer.header("x-request-id").unwrap().to_owned();
+                match answer.status {
+                    200 if is_read => answered.1.push((id, at)),
+                    403 if !is_read => answered.0.push((id, at)),
+                    // The gateway says that its server is gone.
+                    _ => break,
+                }
+                if end.load(Ordering::SeqCst) {
+                    break;
+                }
+            }
+            answered
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let killed = clock.monotonic();
+    site.kill().await;
+    end.store(true, Ordering::SeqCst);
+    let (mut denials, mut reads) = (Vec::new(), Vec::new());
+    for (denied, read) in readers.join_all().await {
+        denials.extend(denied);
+        reads.extend(read);
+    }
+    let kept = requests(&exported(&site));
+    let lost = |answered: &[(String, Duration)]| -> Vec<Duration> {
+        let lost = answered.iter().filter(|(id, _)| !kept.contains(id));
+        lost.map(|(_, at)| killed.saturating_sub(*at)).collect()
+    };
+    let (lost_denials, lost_reads) = (lost(&denials), lost(&reads));
+    let oldest = lost_reads.iter().max().copied().unwrap_or_default();
+    let (read, denied, count) = (reads.len(), denials.len(), lost_reads.len());
+    println!("{read} reads and {denied} denials; {count} reads lost, the oldest {oldest:?} before");
+    assert!(read > 50 && denied > 5, "{read} {denied}");
+    assert!(lost_denials.is_empty(), "{lost_denials:?}");
+    assert!(oldest <= LATEST, "{oldest:?} of {count}");
+    let verified = audit(&site, "verify");
+    assert!(verified.status.success(), "{verified:?}");
+}
+
+async fn a_backup_has_the_audit_log_and_a_restore_brings_it_back(deployment: Deployment) {
+    let mut site = Site::start(deployment).await;
+    let _ = site.owner().put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await.is(201);
+    let reader = site.new_client("reader", &["--role", "reader"]);
+    let data = site.data().to_str().unwrap().to_owned();
+    let folder = site.folder().to_owned();
+    let backup = ["backup", "--data", &data, "--to", "backup", "--keys-to", "keys"];
+    for _ in 0..2 {
+        // What is added is added to what was copied before.
+        for _ in 0..10 {
+            let _ = reader.get("/Patient/p").await.is(200);
+        }
+        let _ = reader.get("/AuditEvent").await.is(403);
+        let made = binary::run(&folder, &backup);
+        assert!(made.status.success(), "{made:?}");
+    }
+    let verified = binary::run(&folder, &["verify", "--backup", "backup"]);
+    assert!(verified.status.success(), "{verified:?}");
+    site.stop().await;
+    let restored = folder.join("restored");
+    for (number, reads) in [("1", 10), ("2", 20)] {
+        let restore = ["restore", "--from", "backup", "--data", "restored"];
+        let which = ["--keys-from", "keys", "--backup", number];
+        let made = binary::run(&folder, &[&restore[..], &which].concat());
+        assert!(made.status.success(), "{made:?}");
+        give_tenant_key(site.data(), &restored);
+        let verified = audit_of(&site, &restored, "verify");
+        let text = binary::text(&verified.stdout);
+        assert!(verified.status.success() && text.contains("is whole"), "{verified:?}");
+        let events = exported_of(&site, &restored);
+        assert_eq!(count(&events, "read", "reader"), reads, "backup {number}");
+        fs::remove_dir_all(&restored).unwrap();
+    }
+    // An end that was cut off is noticed by the next backup.
+    let newest = site.data().join("tenants/default/audit/0000000000000001.log");
+    let bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
+    let refused = binary::run(&folder, &backup);
+    assert!(!refused.status.success(), "{refused:?}");
+    let said = binary::text(&refused.stderr);
+    assert!(said.contains("somebody changed the audit log"), "{said}");
 }

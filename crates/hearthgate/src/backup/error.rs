@@ -25,6 +25,12 @@ pub enum BackupError {
     /// Others may write to the backup.
     #[error("other accounts may write to {}; take that right from them: chmod go-w", .0.display())]
     WritableByOthers(PathBuf),
+    /// The audit log is not the one backed up before.
+    #[error(
+        "{} is shorter or other than it was backed up before: somebody changed the audit log; look into it, keep the backup, and begin one in another directory",
+        .0.display()
+    )]
+    OtherAudit(PathBuf),
     /// A manifest names a file that is none of the backup's.
     #[error("the backup's manifest names {0}, which is no file of the backup")]
     Elsewhere(String),

@@ -45,6 +45,9 @@ pub(super) struct Tenant {
     /// The blobs that the log names, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) blobs: BTreeMap<String, Piece>,
+    /// The files of the audit log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) audit: Vec<Segment>,
 }
 
 /// The last commit that a backup has.
@@ -84,10 +87,10 @@ impl Segment {
 }
 
 impl Tenant {
-    /// The bytes of its log and its blobs.
+    /// The bytes of its log, its blobs and its audit log.
     pub(super) fn length(&self) -> u64 {
         let blobs: u64 = self.blobs.values().map(|piece| piece.length).sum();
-        self.segments.iter().map(Segment::length).sum::<u64>() + blobs
+        self.segments.iter().chain(&self.audit).map(Segment::length).sum::<u64>() + blobs
     }
 }
 

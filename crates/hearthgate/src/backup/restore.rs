@@ -16,11 +16,11 @@ use registry::{Actor, Beside, Registry};
 use store::TenantText;
 use store_sled::{cut_after, extent, holds_sealed, newest_commit};
 
-use super::blobs;
 use super::error::{BackupError, failed};
 use super::files::{create, finish, make_directory, sync_parent, write_whole};
 use super::manifest::{Manifest, Tenant};
 use super::reading::{find_manifest, read_piece};
+use super::{audit, blobs};
 use crate::definitions;
 use crate::doors::{SystemClock, SystemIds};
 use crate::key_copies::{self, Folder};
@@ -151,6 +151,7 @@ impl Restore {
         let log = extent(&directory, &text, None).map_err(not_whole)?;
         let logs = (&whole, &log);
         blobs::restore(&self.from, &text, &directory, logs, &tenant.blobs, purged)?;
+        audit::restore(&self.from, &directory, &tenant.audit)?;
         Ok(format!("  tenant {name}: up to commit {} of {}\n{keys}", head.t, head.instant))
     }
 

@@ -67,8 +67,11 @@ impl Target<'_> {
             segments.push(known);
         }
         let definitions = self.definitions(name, directory, before)?;
+        // Last: whoever wrote what is copied is in it.
+        let audit =
+            self.audit(name, directory, before.map_or(&[][..], |before| before.audit.as_slice()))?;
         let head = LastCommit::of(&taken.head);
-        Ok(Tenant { head, store_format, definitions, segments, blobs })
+        Ok(Tenant { head, store_format, definitions, segments, blobs, audit })
     }
 
     /// The definitions of the FHIR version that the tenant began with; none where that is R4. They
@@ -125,7 +128,7 @@ impl Target<'_> {
     }
 
     /// Copies a part of a file that holds it for good.
-    fn copy(
+    pub(super) fn copy(
         &mut self,
         from: &Path,
         range: std::ops::Range<u64>,

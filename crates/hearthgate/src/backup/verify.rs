@@ -75,6 +75,9 @@ fn verify_backup(backup: &Path) -> Result<String, BackupError> {
         let definitions =
             manifest.tenants.values().filter_map(|tenant| tenant.definitions.as_ref());
         let of_blobs = manifest.tenants.values().flat_map(|tenant| tenant.blobs.values());
+        let audits = manifest.tenants.values().flat_map(|tenant| &tenant.audit);
+        let of_audits = audits.flat_map(|segment| &segment.pieces);
+        let of_logs = of_logs.chain(of_audits);
         for piece in of_logs.chain(definitions).chain(of_blobs).chain(&manifest.registry) {
             pieces += 1;
             if read.insert((piece.file.clone(), piece.length, piece.sha256.clone())) {

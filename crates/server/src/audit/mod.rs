@@ -16,7 +16,9 @@ mod trail;
 
 pub use resource::to_resource;
 
-pub(crate) use access_log::{NAME as ACCESS_LOG, access_log, is_access_log, wants_page};
+pub(crate) use access_log::{
+    NAME as ACCESS_LOG, access_log, is_access_log, policy as page_policy, wants_page,
+};
 pub(crate) use search::{PARAMETERS, read, search};
 pub(crate) use trail::{Trail, note};
 

@@ -122,7 +122,8 @@ impl Asked {
         let mut events = Vec::new();
         // One more tells whether another page follows.
         let mut more = None;
-        let extent = Extent { instants, before, most_bytes: MOST_BYTES };
+        let patient = self.patient.as_deref().map(Box::from);
+        let extent = Extent { instants, before, patient, most_bytes: MOST_BYTES };
         let reached = log.read(&extent, &mut |number, event| {
             if !self.matches(&event) {
                 return ControlFlow::Continue(());

@@ -82,16 +82,17 @@ impl Trail {
         event.act.status = status.as_u16();
         event.outcome = outcome_of(status);
         notes.tell(&mut event, is_bundle);
-        if event.outcome == Outcome::Denied && event.act.resource_type.as_deref() == Some("Patient")
-        {
-            // Whoever asks who was refused a patient's record asks by that patient.
-            event.patients.extend(event.act.id.clone());
+        name_denied(&mut event);
+        let denied = if is_bundle { denied_entries(&event) } else { Vec::new() };
+        let at_once =
+            event.outcome == Outcome::Denied || event.break_glass.is_some() || !denied.is_empty();
+        let mut kept = log.append(&event);
+        for entry in &denied {
+            kept = kept.and(log.append(entry));
         }
-        let at_once = event.outcome == Outcome::Denied || event.break_glass.is_some();
-        let kept = match log.append(&event) {
-            Ok(()) if at_once => synced(&*log).await,
-            kept => kept,
-        };
+        if at_once && kept.is_ok() {
+            kept = synced(&*log).await;
+        }
         kept.map_err(|NotKept { reason }| ServerError::NotAudited(reason))
     }
 
@@ -109,6 +110,37 @@ impl Trail {
         notes.about(&resource_type, Some(&id), json, base);
         notes.shown.push(Shown { resource_type, id, version: version.get() });
     }
+}
+
+/// Whoever asks who was refused a patient's record asks by that patient.
+fn name_denied(event: &mut Event) {
+    if event.outcome == Outcome::Denied && event.act.resource_type.as_deref() == Some("Patient") {
+        event.patients.extend(event.act.id.clone());
+    }
+}
+
+/// The events of entries that were denied in a batch that was not: each has one of its own, as a
+/// request would, so that it is found as a denial.
+fn denied_entries(event: &Event) -> Vec<Event> {
+    if event.outcome == Outcome::Denied {
+        return Vec::new();
+    }
+    let denied =
+        event.entries.iter().filter(|act| outcome_of_status(act.status) == Outcome::Denied);
+    let own = denied.map(|act| {
+        let mut own = Event {
+            act: act.clone(),
+            entries: Vec::new(),
+            shown: Vec::new(),
+            patients: Vec::new(),
+            query: None,
+            outcome: Outcome::Denied,
+            ..event.clone()
+        };
+        name_denied(&mut own);
+        own
+    });
+    own.collect()
 }
 
 fn each_once<T: Clone + Eq + Hash>(list: Vec<T>) -> Vec<T> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fhir_schema::Schema;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION,
-    RETRY_AFTER, VARY,
+    REFERRER_POLICY, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -18,7 +18,7 @@ use crate::call::Answer;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::negotiation::{Format, Return};
-use crate::{Server, representation};
+use crate::{Server, audit, representation};
 
 /// Sets a header; a value that no header can have is said in the log instead.
 pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
@@ -93,8 +93,9 @@ pub(super) fn page(page: Bytes) -> Response {
     let mut response = with_body(StatusCode::OK, Some(page), Format::default());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    let policy = "default-src 'none'; style-src 'unsafe-inline'";
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(CONTENT_SECURITY_POLICY, audit::page_policy());
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }
 

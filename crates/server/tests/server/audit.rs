@@ -224,9 +224,9 @@ async fn a_patient_sees_who_looked_at_the_record_in_plain_words() {
     assert_eq!(
         what,
         [
-            "searched entries of the kind Observation, and the answer showed data about you",
-            "changed Observation/o",
-            "changed your personal details",
+            "searched measurements and test results, and saw a measurement or test result",
+            "wrote a measurement or test result (Observation/o)",
+            "wrote your personal details",
         ]
     );
     assert_eq!(accesses[0]["part"][1]["valueString"], "the app \"clinic-app\"");
@@ -237,9 +237,48 @@ async fn a_patient_sees_who_looked_at_the_record_in_plain_words() {
     let page = site.ask("GET", "Patient/a/$access-log?_count=1").header("accept", "text/html");
     let page = page.by(&patient).send().await.is(200);
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    assert!(!policy.contains("unsafe"), "{policy}");
     let text = page.text();
-    assert!(text.contains("<h2>2026-01-02</h2>") && text.contains("looked at this list"), "{text}");
-    assert!(text.contains(">Earlier</a>") && !text.contains("Patient/b"), "{text}");
+    assert!(text.contains("<h2>Friday, 2 January 2026</h2>"), "{text}");
+    assert!(text.contains("Looked at this list") && text.contains("Seldom"), "{text}");
+    assert!(text.contains(">Show earlier entries</a>") && !text.contains("Patient/b"), "{text}");
+    assert!(!text.contains("<script"), "{text}");
+}
+
+#[tokio::test]
+async fn what_others_are_in_an_event_the_patient_is_not_told() {
+    let site = with_data().await;
+    let bundle = r#"{"resourceType":"Bundle","type":"batch","entry":[
+        {"request":{"method":"GET","url":"Patient/a"}},
+        {"request":{"method":"GET","url":"Patient/b"}}]}"#;
+    site.ask("POST", "").body(bundle).send().await.is(200);
+    get(&site, "Patient?_id=a,b").await.is(200);
+    let patient = Access::of_patient("a");
+    let log = site.ask("GET", "Patient/a/$access-log?_count=2").by(&patient).send().await;
+    let log = log.is(200).json();
+    let what = |at: usize| log["parameter"][at]["part"][2]["valueString"].as_str().unwrap();
+    assert_eq!(what(0), "searched personal details, and saw some of yours");
+    assert_eq!(what(1), "did several things at once");
+}
+
+#[tokio::test]
+async fn each_denied_entry_of_a_batch_is_an_event_of_its_own() {
+    let site = with_data().await;
+    let before = site.audited().await.len();
+    let bundle = r#"{"resourceType":"Bundle","type":"batch","entry":[
+        {"request":{"method":"GET","url":"Observation/o"}},
+        {"request":{"method":"GET","url":"Patient/a"}},
+        {"request":{"method":"GET","url":"Patient/b"}}]}"#;
+    let access = Access::of(vec![rule(&["Observation"], &["read"], "all")]);
+    site.ask("POST", "").by(&access).body(bundle).send().await.is(200);
+    let events = site.audited().await;
+    let all: Vec<_> = events[before..].iter().map(told).collect();
+    let whole = ("batch-or-transaction", 200, vec!["a"]);
+    assert_eq!(all, [whole, ("read", 403, vec!["a"]), ("read", 403, vec!["b"])]);
+    assert!(events[before + 1..].iter().all(|event| event.outcome == Outcome::Denied));
+    assert_eq!(events[before].request_id, events[before + 2].request_id);
 }
 
 #[tokio::test]

@@ -220,7 +220,7 @@ impl Site {
         log.sync(Box::new(move |result| drop(tell.send(result))));
         told.await.expect("an answer").expect("the log is written");
         let instants = contract::Instant::MIN..contract::Instant::from_micros(i64::MAX);
-        let extent = Extent { instants, before: None, most_bytes: u64::MAX };
+        let extent = Extent { instants, before: None, patient: None, most_bytes: u64::MAX };
         let mut events = Vec::new();
         let read = log.read(&extent, &mut |_, event| {
             events.push(event);

@@ -6,13 +6,17 @@
 //! tried again; meanwhile [`AuditLog::trouble`] says why, so that nobody does what could not be
 //! written down. Segments that hold nothing younger than they must be kept are removed.
 
+mod extent;
 mod frame;
+mod patients;
 mod reading;
 mod segments;
 mod verify;
 
+pub use extent::{AuditSegment, audit_segments};
 pub use verify::{AuditVerified, verify_audit};
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +32,7 @@ use store::audit::{
 use store::keys::Keyring;
 
 use self::frame::{Group, SegmentHeader};
+use self::patients::hash_of;
 use self::segments::{End, Folder};
 use crate::disk::{Disk, DiskFile};
 
@@ -105,6 +110,8 @@ struct Waiting {
     count: u32,
     begins: Option<Instant>,
     ends: Option<Instant>,
+    /// Hashes of the patients that they name.
+    patients: Vec<u64>,
 }
 
 impl Waiting {
@@ -115,6 +122,7 @@ impl Waiting {
         self.count += later.count;
         self.begins = self.begins.or(later.begins);
         self.ends = later.ends.or(self.ends);
+        self.patients.extend_from_slice(&later.patients);
     }
 }
 
@@ -125,6 +133,8 @@ struct Writer {
     offset: u64,
     hash: ChainHash,
     next: u64,
+    /// Hashes of the patients that the segment names, where they are known.
+    patients: Option<HashSet<u64>>,
 }
 
 impl AuditFiles {
@@ -200,6 +210,7 @@ impl AuditLog for AuditFiles {
         let waiting = &mut state.waiting;
         let is_first = waiting.body.is_empty();
         frame::put(&bytes, &mut waiting.body);
+        waiting.patients.extend(event.patients.iter().map(|patient| hash_of(patient)));
         waiting.count += 1;
         waiting.begins = Some(waiting.begins.map_or(event.instant, |it| it.min(event.instant)));
         waiting.ends = Some(waiting.ends.map_or(event.instant, |it| it.max(event.instant)));
@@ -252,8 +263,11 @@ impl Shared {
             file.set_len(offset)?;
             file.sync()?;
         }
+        // What was said of it is true no more once something is added.
+        self.forget_patients(number)?;
+        let patients = self.patients_of(&segment);
         let header = segment.header;
-        Ok(Writer { file, header, offset, hash: walked.hash, next: walked.next })
+        Ok(Writer { file, header, offset, hash: walked.hash, next: walked.next, patients })
     }
 
     /// Begins a segment.
@@ -271,7 +285,8 @@ impl Shared {
         let (path, disk) = (self.folder.segment(number), self.folder.disk());
         disk.write_whole(&path, &bytes)?;
         let file = disk.open(&path)?;
-        Ok(Writer { file, header, offset: bytes.len() as u64, hash: before, next: first })
+        let (offset, patients) = (bytes.len() as u64, Some(HashSet::new()));
+        Ok(Writer { file, header, offset, hash: before, next: first, patients })
     }
 
     fn run(&self, mut writer: Writer) {
@@ -334,7 +349,12 @@ impl Shared {
         let age = ends.as_micros().saturating_sub(writer.header.since.as_micros());
         if writer.offset > SEGMENT_BYTES || age > SEGMENT_LIFE {
             let number = writer.header.number + 1;
-            *writer = self.begin(number, writer.next, begins, writer.hash)?;
+            let begun = self.begin(number, writer.next, begins, writer.hash)?;
+            // Not before the next one is there: this one is never written on then.
+            let closed = std::mem::replace(writer, begun);
+            if let Some(patients) = &closed.patients {
+                self.close_patients(&closed.header, patients);
+            }
             self.forget_old(ends);
         }
         let body = self.sealed(&writer.header, writer.next, &waiting.body)?;
@@ -351,14 +371,26 @@ impl Shared {
         writer.offset += bytes.len() as u64;
         writer.hash = hash;
         writer.next += u64::from(waiting.count);
+        if let Some(patients) = &mut writer.patients {
+            patients.extend(&waiting.patients);
+        }
         Ok(())
     }
 
     fn sealed(&self, header: &SegmentHeader, first: u64, body: &[u8]) -> io::Result<Vec<u8>> {
+        self.sealed_with(header, &additional(header, first), body)
+    }
+
+    fn sealed_with(
+        &self,
+        header: &SegmentHeader,
+        additional: &[u8],
+        body: &[u8],
+    ) -> io::Result<Vec<u8>> {
         match &self.keys {
             Some(keys) if header.is_sealed() => {
                 let key = keys.of_derived(&header.key);
-                keys.seal(key, &additional(header, first), body).map_err(io::Error::other)
+                keys.seal(key, additional, body).map_err(io::Error::other)
             }
             _ => Ok(body.to_vec()),
         }
@@ -381,6 +413,7 @@ impl Shared {
             if next.is_none_or(|header| header.since >= limit) {
                 break;
             }
+            self.forget_patients(pair[0])?;
             self.folder.disk().remove(&self.folder.segment(pair[0]))?;
             self.folder.disk().sync_directory(self.folder.path())?;
         }

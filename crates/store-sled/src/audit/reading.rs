@@ -1,11 +1,13 @@
 //! Reading the audit log back, the newest event first.
 
+use std::borrow::Cow;
 use std::io;
 use std::ops::ControlFlow;
 
 use store::audit::{Extent, Reached, Unreadable, Visit, decode};
 
-use super::frame::{self, SegmentHeader};
+use super::frame::{self, Group, SegmentHeader};
+use super::patients::hash_of;
 use super::segments::{Folder, Segment};
 use super::{Shared, additional};
 
@@ -31,6 +33,7 @@ impl Shared {
     ) -> Result<Reached, Unreadable> {
         let failed = |error: io::Error| Unreadable(error.to_string());
         let mut numbers = self.folder.numbers().map_err(failed)?;
+        let patient = extent.patient.as_deref().map(hash_of);
         let mut looked_at = 0;
         while let Some(number) = numbers.pop() {
             let header = match self.folder.head(number) {
@@ -45,13 +48,18 @@ impl Shared {
             {
                 continue;
             }
-            let Some(segment) = self.folder.load(number, &self.tenant).map_err(failed)? else {
-                continue;
+            let without = patient.and_then(|patient| self.without(&header, patient));
+            looked_at += match without {
+                Some(bytes) => bytes,
+                None => {
+                    let segment = self.folder.load(number, &self.tenant).map_err(failed)?;
+                    let Some(segment) = segment else { continue };
+                    if self.read_segment(&segment, extent, visit)?.is_break() {
+                        return Ok(Reached::Beginning);
+                    }
+                    segment.bytes.len() as u64
+                }
             };
-            if self.read_segment(&segment, extent, visit)?.is_break() {
-                return Ok(Reached::Beginning);
-            }
-            looked_at += segment.bytes.len() as u64;
             if header.since < extent.instants.start {
                 break;
             }
@@ -77,20 +85,9 @@ impl Shared {
             {
                 continue;
             }
-            let opened;
-            let body = if segment.header.is_sealed() {
-                let keys = self.keys.as_ref();
-                let keys = keys.ok_or_else(|| Unreadable("it is sealed, without keys".into()))?;
-                let key = keys.of_derived(&segment.header.key);
-                let additional = additional(&segment.header, group.first);
-                let body = keys.unseal(key, &additional, group.body);
-                opened = body.map_err(|error| Unreadable(error.to_string()))?;
-                &opened[..]
-            } else {
-                group.body
-            };
+            let body = self.unsealed(&segment.header, &group)?;
             let malformed = || Unreadable(format!("the group of event {} is none", group.first));
-            let events = frame::events(body).ok_or_else(malformed)?;
+            let events = frame::events(&body).ok_or_else(malformed)?;
             for (at, event) in events.into_iter().enumerate().rev() {
                 let number = group.first + at as u64;
                 let event = decode(event).map_err(|_| malformed())?;
@@ -105,5 +102,28 @@ impl Shared {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+    /// The body of a group.
+    pub(super) fn unsealed<'a>(
+        &self,
+        header: &SegmentHeader,
+        group: &Group<'a>,
+    ) -> Result<Cow<'a, [u8]>, Unreadable> {
+        self.unsealed_with(header, &additional(header, group.first), group.body)
+    }
+
+    pub(super) fn unsealed_with<'a>(
+        &self,
+        header: &SegmentHeader,
+        additional: &[u8],
+        body: &'a [u8],
+    ) -> Result<Cow<'a, [u8]>, Unreadable> {
+        if !header.is_sealed() {
+            return Ok(Cow::Borrowed(body));
+        }
+        let keys = self.keys.as_ref();
+        let keys = keys.ok_or_else(|| Unreadable("it is sealed, without keys".into()))?;
+        let opened = keys.unseal(keys.of_derived(&header.key), additional, body);
+        opened.map(Cow::Owned).map_err(|error| Unreadable(error.to_string()))
     }
 }

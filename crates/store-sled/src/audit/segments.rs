@@ -64,6 +64,11 @@ impl Folder {
         self.path.join(format!("{number:016}.log"))
     }
 
+    /// Where it stands which patients a segment names.
+    pub(super) fn patients(&self, number: u64) -> PathBuf {
+        self.path.join(format!("{number:016}.patients"))
+    }
+
     /// The numbers of the segments that are there, in order.
     pub(super) fn numbers(&self) -> io::Result<Vec<u64>> {
         let entries = match std::fs::read_dir(&self.path) {

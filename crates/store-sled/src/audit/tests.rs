@@ -69,7 +69,7 @@ fn append(log: &AuditFiles, numbers: std::ops::Range<i64>) {
 
 fn all() -> Extent {
     let instants = Instant::MIN..Instant::from_micros(i64::MAX);
-    Extent { instants, before: None, most_bytes: u64::MAX }
+    Extent { instants, before: None, patient: None, most_bytes: u64::MAX }
 }
 
 fn read(log: &AuditFiles, extent: &Extent) -> Vec<(u64, i64)> {
@@ -181,6 +181,44 @@ fn segments_go_once_all_in_them_is_older_than_must_be_kept() {
     assert_eq!(kept, [56, 48, 40, 32, 24]);
     let verified = verify_audit(folder.path(), &tenant()).unwrap();
     assert_eq!((verified.first.unwrap().0, verified.flaws.len()), (3, 0), "{:?}", verified.flaws);
+}
+
+#[test]
+fn segments_that_name_others_alone_are_not_read_for_a_patient() {
+    let folder = TempDir::new().unwrap();
+    let about =
+        |day: i64, patient: &str| Event { patients: vec![patient.into()], ..event(day * DAY) };
+    let (week, rare) = (|at: i64| at * 8, "rare");
+    let log = plain(folder.path());
+    for at in 0..4 {
+        log.append(&about(week(at), if at == 1 { rare } else { "others" })).unwrap();
+        synced(&log).unwrap();
+    }
+    drop(log);
+    // What is open is known again after a start.
+    let log = plain(folder.path());
+    log.append(&about(week(4), "others")).unwrap();
+    synced(&log).unwrap();
+    let shown = |log: &AuditFiles, patient: &str| -> Vec<u64> {
+        let extent = Extent { patient: Some(patient.into()), ..all() };
+        read(log, &extent).into_iter().map(|(number, _)| number).collect()
+    };
+    // The newest is open, and always read.
+    assert_eq!(shown(&log, rare), [4, 1]);
+    assert_eq!(shown(&log, "others"), [4, 3, 2, 0]);
+    assert_eq!(shown(&log, "nobody"), [4]);
+    let patients = |number: u64| log.shared.folder.patients(number);
+    // What is harmed, or missing, says nothing of its segment.
+    std::fs::write(patients(1), b"HGAUDPT1harm").unwrap();
+    std::fs::remove_file(patients(3)).unwrap();
+    assert_eq!(shown(&log, rare), [4, 2, 1, 0]);
+    drop(log);
+    // A segment that is the last again is written on.
+    std::fs::remove_file(segment(folder.path()).with_file_name("0000000000000005.log")).unwrap();
+    let log = plain(folder.path());
+    log.append(&about(week(3), rare)).unwrap();
+    synced(&log).unwrap();
+    assert_eq!(shown(&log, rare).first(), Some(&4));
 }
 
 /// Chance that counts.

@@ -174,6 +174,8 @@ pub struct Extent {
     pub instants: Range<Instant>,
     /// Events before this number alone.
     pub before: Option<u64>,
+    /// Events about this patient alone are wanted: others need not be shown, and may be.
+    pub patient: Option<Box<str>>,
     /// How many bytes of the log may be looked at before the reading ends.
     pub most_bytes: u64,
 }

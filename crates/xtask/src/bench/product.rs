@@ -16,7 +16,7 @@ use gateway::{AccessLog, GatewayConfig};
 use hearthgate::doors::{SystemClock, SystemIds};
 use registry::{Actor, Beside, Registry};
 use server::{Limits, ServerConfig, Validation, WritePolicy};
-use store_sled::{KeyFolder, SledStore, SledStoreOptions};
+use store_sled::{AuditFiles, AuditOptions, KeyFolder, SledStore, SledStoreOptions};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -40,12 +40,12 @@ pub(crate) fn channel_socket(directory: &Path) -> PathBuf {
 
 /// Where the search index is kept.
 pub(crate) fn kept_index(directory: &Path) -> PathBuf {
-    directory.join("tenants").join(TENANT).join("index")
+    of_tenant(directory).join("index")
 }
 
 /// The embedded store, as `hearthgate serve` opens it.
 pub(crate) fn open_store(directory: &Path) -> Result<(Arc<dyn Store>, Sealing), Failure> {
-    let path = directory.join("tenants").join(TENANT);
+    let path = of_tenant(directory);
     let sealing = sealing(Box::new(KeyFolder::of_tenant(&path)))?;
     let derive = Arc::new(DeriveFromBody::sealed(Schema::r4(), sealing.clone()));
     let store = SledStore::open(&path, TENANT, derive, SledStoreOptions::default())?;
@@ -54,10 +54,26 @@ pub(crate) fn open_store(directory: &Path) -> Result<(Arc<dyn Store>, Sealing), 
 
 /// What bodies are sealed with, the keys kept there.
 pub(crate) fn sealing(keys: Box<dyn KeyStore>) -> Result<Sealing, Failure> {
+    Ok(Sealing::with(TenantText::new(TENANT)?, keyring(keys)?))
+}
+
+fn keyring(keys: Box<dyn KeyStore>) -> Result<Arc<Keyring>, Failure> {
     let tenant = TenantText::new(TENANT)?;
     let (key, ids) = (TenantKey::parse(&"17".repeat(32))?, Arc::new(SystemIds::open()?));
-    let keys = Keyring::open(keys, &tenant, key, ids, FirstKeys::MayBeMade)?;
-    Ok(Sealing::with(tenant, Arc::new(keys)))
+    Ok(Arc::new(Keyring::open(keys, &tenant, key, ids, FirstKeys::MayBeMade)?))
+}
+
+/// The tenant's directory.
+pub(crate) fn of_tenant(directory: &Path) -> PathBuf {
+    directory.join("tenants").join(TENANT)
+}
+
+/// The tenant's audit log, as `hearthgate serve` opens it.
+pub(crate) fn open_audit(directory: &Path) -> Result<AuditFiles, Failure> {
+    let (path, tenant) = (of_tenant(directory), TenantText::new(TENANT)?);
+    let keys = Some(keyring(Box::new(KeyFolder::of_tenant(&path)))?);
+    let (now, options) = (SystemClock::start().now(), AuditOptions::default());
+    Ok(AuditFiles::open(&path, &tenant, keys, now, options)?)
 }
 
 /// A database over a store, as `hearthgate serve` opens it.
@@ -93,12 +109,14 @@ pub(crate) async fn server(directory: &Path, index_memory: Option<usize>) -> Res
     let database = open_database_with(store, sealing, Options { index_bytes, ..default })?;
     let database = Arc::new(database.keeping_index_in(kept_index(directory)));
     let opened = clock.monotonic();
+    let audit = Arc::new(open_audit(directory)?);
+    let logs = BTreeMap::from([(TENANT.parse::<TenantName>()?, Arc::clone(&audit) as _)]);
     let config = ServerConfig {
         socket: server_socket(directory),
         channel_socket: channel_socket(directory),
         public_base: format!("http://127.0.0.1:8080{BASE}").parse()?,
         page_key: server::PageKey::new(&[0; 32]),
-        audit: server::Audit::default(),
+        audit: server::Audit { logs, query_values: false },
         denials: Arc::default(),
         limits: Limits::default(),
         shared_types: Default::default(),
@@ -127,7 +145,12 @@ pub(crate) async fn server(directory: &Path, index_memory: Option<usize>) -> Res
     while let Some(ended) = running.join_next().await {
         ended??;
     }
-    Ok(tokio::task::spawn_blocking(move || database.close()).await??)
+    tokio::task::spawn_blocking(move || {
+        audit.close();
+        database.close()
+    })
+    .await??;
+    Ok(())
 }
 
 /// Runs the gateway until this process shall end; tells its address and a key.

@@ -45,8 +45,11 @@ pub(crate) fn run(rounds: Rounds) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How many requests [`fill`] makes: each patient is put and read once.
+pub(super) const FILLING: usize = 2 * PATIENTS;
+
 /// Puts patients; returns the requests that read them, and the body of an answer.
-fn fill(directory: &Path) -> Result<(Requests, Vec<u8>), Failure> {
+pub(super) fn fill(directory: &Path) -> Result<(Requests, Vec<u8>), Failure> {
     let caller = Caller::of(directory)?;
     let socket = server_socket(directory);
     let mut requests = Vec::with_capacity(PATIENTS);
