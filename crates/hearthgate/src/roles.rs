@@ -88,7 +88,7 @@ they are. NAME has small letters, digits and hyphens.\n\n\
 | `powers` | some of expunge, reindex, packages, jobs, explain, audit | What no rule says. `keys create --power` adds others to one client. |\n\
 | `lane` | interactive, system or bulk | Which queue its requests stand in. `interactive` where absent. |\n\
 | `budget` | a whole number, at least 1 | Rows that a request may look at. |\n\
-| `break_glass` | a list of rules | What a break-glass adds ([security.md](security.md#break-glass)). None is allowed where absent. |\n\n\
+| `break_glass` | a list of rules | What a break-glass adds ([security.md](security.md#break-glass)). None is allowed where absent. Let it write no CareTeam: whoever does so sees the patient for good. |\n\n\
 A rule has\n\n\
 | key | takes | says |\n|---|---|---|\n\
 | `types` | names of types, or `[\"*\"]` | Checked by form alone: a type that the server does not have allows nothing. |\n\

@@ -5,7 +5,7 @@
 //! answers showed data of the patient, and so does all that named the patient and was refused.
 
 use contract::{Instance, Interaction, Level, Power};
-use database::audit::{Act, Event, Outcome};
+use database::audit::Event;
 use http::HeaderMap;
 use http::header::ACCEPT;
 use serde_json::{Value, json};
@@ -13,13 +13,12 @@ use serde_json::{Value, json};
 use super::log_of;
 use super::resource::ID;
 use super::search::{Asked, next_page, page};
+use super::words::{self, NAME};
 use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::interactions;
 use crate::page_link::PageLinks;
 
-/// The operation's name.
-pub(crate) const NAME: &str = "$access-log";
 const PARAMETERS: [&str; 2] = ["date", "_count"];
 
 /// Whether an interaction asks who looked at a patient's record.
@@ -36,7 +35,8 @@ pub(crate) fn wants_page(interaction: &Interaction, headers: &HeaderMap) -> bool
 
 /// Who looked at the record of a patient.
 pub(crate) async fn access_log(call: &Call<'_>, patient: &Instance) -> Result<Answer, ServerError> {
-    if !call.grant.powers.contains(&Power::Audit) {
+    let reads_events = call.grant.powers.contains(&Power::Audit);
+    if !reads_events {
         check_readable(call, patient).await?;
     }
     let log = log_of(call.server, call.grant)?;
@@ -49,8 +49,13 @@ pub(crate) async fn access_log(call: &Call<'_>, patient: &Instance) -> Result<An
     let base = call.server.base.as_str();
     let next =
         found.next.map(|number| format!("{base}/{path}?{}", next_page(&links, number, &query)));
-    let lines: Vec<Line> =
-        found.events.iter().map(|(number, event)| Line::of(*number, event)).collect();
+    let id = patient.id.as_str();
+    let line = |(number, event): &(u64, Event)| Line {
+        // Their numbers count what else happens here.
+        event: reads_events.then(|| format!("AuditEvent/{ID}{number}")),
+        ..Line::of(event, id)
+    };
+    let lines: Vec<Line> = found.events.iter().map(line).collect();
     let body = parameters(&lines, next.as_deref()).to_string();
     let page = html(&lines, next.as_deref());
     Ok(Answer { page: Some(page.into()), ..Answer::of(body) })
@@ -69,7 +74,8 @@ async fn check_readable(call: &Call<'_>, patient: &Instance) -> Result<(), Serve
 
 /// One event in plain words.
 struct Line {
-    event: String,
+    /// The event itself, for who may read it.
+    event: Option<String>,
     instant: String,
     who: String,
     what: String,
@@ -77,13 +83,13 @@ struct Line {
 }
 
 impl Line {
-    fn of(number: u64, event: &Event) -> Self {
+    fn of(event: &Event, patient: &str) -> Self {
         Self {
-            event: format!("AuditEvent/{ID}{number}"),
+            event: None,
             instant: event.instant.to_string(),
-            who: who(event),
-            what: what(event),
-            why: why(event),
+            who: words::who(event),
+            what: words::what(event, patient),
+            why: words::why(event),
         }
     }
 
@@ -93,99 +99,19 @@ impl Line {
     }
 }
 
-fn who(event: &Event) -> String {
-    let app = event.client.as_deref().map(|app| format!("the app \"{app}\""));
-    let user = match (event.fhir_user.as_deref(), event.user.as_deref()) {
-        (Some(of), Some(name)) if of != name => Some(format!("{name} ({of})")),
-        (of, name) => of.or(name).map(str::to_owned),
-    };
-    match (user, app) {
-        (Some(user), Some(app)) => format!("{user}, with {app}"),
-        (Some(one), None) | (None, Some(one)) => one,
-        (None, None) => "somebody unknown".to_owned(),
-    }
-}
-
-fn what(event: &Event) -> String {
-    let act = in_words(&event.act);
-    let words = match event.outcome {
-        Outcome::Done => act,
-        Outcome::Denied => format!("tried to, and was refused: {act}"),
-        Outcome::NotFound => format!("found nothing: {act}"),
-        Outcome::Refused | Outcome::Failed => format!("did not succeed: {act}"),
-    };
-    if event.entries.is_empty() {
-        return words;
-    }
-    let entries: Vec<String> = event.entries.iter().take(LISTED).map(in_words).collect();
-    let more = event.entries.len().saturating_sub(LISTED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{words}: {}{more}", entries.join("; "))
-}
-
-/// How many entries of a Bundle are named.
-const LISTED: usize = 10;
-
-/// What was done to what.
-fn in_words(act: &Act) -> String {
-    let of = act.resource_type.as_deref();
-    let it = match (of, act.id.as_deref()) {
-        (Some("Patient"), Some(_)) => "your personal details".to_owned(),
-        (Some(of), Some(id)) => format!("{of}/{id}"),
-        (Some(of), None) => format!("entries of the kind {of}"),
-        _ => "the records".to_owned(),
-    };
-    match act.kind.code() {
-        "read" => format!("looked at {it}"),
-        "vread" => format!("looked at an earlier version of {it}"),
-        "history-instance" => format!("looked at all versions of {it}"),
-        "history-type" | "history-system" => format!("looked at what changed in {it}"),
-        "search-type" | "search-system" => {
-            format!("searched {it}, and the answer showed data about you")
-        }
-        "search-compartment" => match act.name.as_deref() {
-            Some(of) => format!("looked through your entries of the kind {of}"),
-            None => "looked through all of your entries".to_owned(),
-        },
-        "create" => format!("added {it}"),
-        "update" | "conditional-update" | "patch" | "conditional-patch" => format!("changed {it}"),
-        "delete" | "conditional-delete" => format!("deleted {it}"),
-        "batch-or-transaction" => "did several things at once".to_owned(),
-        "purge" => "erased your data for good".to_owned(),
-        _ if act.name.as_deref() == Some(NAME) => "looked at this list".to_owned(),
-        code => {
-            let name = act.name.as_deref().unwrap_or(code);
-            format!("had the server work on {it} ({name})")
-        }
-    }
-}
-
-fn why(event: &Event) -> String {
-    let purpose = match event.purpose.as_deref() {
-        Some("TREAT") => "treatment".to_owned(),
-        Some("ETREAT") => "emergency treatment".to_owned(),
-        Some("HPAYMT") => "payment".to_owned(),
-        Some("HOPERAT") => "running the organisation".to_owned(),
-        Some("HRESCH") => "research".to_owned(),
-        Some("PATRQT") => "asked for by the patient".to_owned(),
-        Some(other) => other.to_owned(),
-        None => "no reason was given".to_owned(),
-    };
-    match &event.break_glass {
-        Some(id) => format!("{purpose}; the normal limits were set aside in an emergency ({id})"),
-        None => purpose,
-    }
-}
-
 fn parameters(lines: &[Line], next: Option<&str>) -> Value {
     let line = |line: &Line| {
-        json!({ "name": "access", "part": [
-            { "name": "when", "valueInstant": line.instant },
-            { "name": "who", "valueString": line.who },
-            { "name": "what", "valueString": line.what },
-            { "name": "why", "valueString": line.why },
-            { "name": "event", "valueReference": { "reference": line.event } },
-        ] })
+        let mut part = vec![
+            json!({ "name": "when", "valueInstant": line.instant }),
+            json!({ "name": "who", "valueString": line.who }),
+            json!({ "name": "what", "valueString": line.what }),
+            json!({ "name": "why", "valueString": line.why }),
+        ];
+        let event = line.event.iter();
+        part.extend(
+            event.map(|it| json!({ "name": "event", "valueReference": { "reference": it } })),
+        );
+        json!({ "name": "access", "part": part })
     };
     let mut all: Vec<Value> = lines.iter().map(line).collect();
     all.extend(next.map(|url| json!({ "name": "next", "valueUri": url })));

@@ -13,12 +13,14 @@ mod patients;
 mod resource;
 mod search;
 mod trail;
+mod words;
 
 pub use resource::to_resource;
 
-pub(crate) use access_log::{NAME as ACCESS_LOG, access_log, is_access_log, wants_page};
+pub(crate) use access_log::{access_log, is_access_log, wants_page};
 pub(crate) use search::{PARAMETERS, read, search};
 pub(crate) use trail::{Trail, note};
+pub(crate) use words::NAME as ACCESS_LOG;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
