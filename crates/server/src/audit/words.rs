@@ -92,7 +92,12 @@ fn entries_in_words(event: &Event, patient: &str) -> String {
         parts.push(format!("and {more} things more"));
     }
     if !is_of_one && !event.entries.is_empty() {
-        parts.push("the rest was about others, or about you and others".to_owned());
+        let rest = "was about others, or about you and others";
+        parts.push(if parts.is_empty() {
+            format!("it {rest}")
+        } else {
+            format!("the rest {rest}")
+        });
     }
     parts.join("; ")
 }
@@ -101,6 +106,8 @@ fn entries_in_words(event: &Event, patient: &str) -> String {
 fn thing(act: &Act, event: &Event, patient: &str) -> String {
     match (act.resource_type.as_deref(), act.id.as_deref()) {
         _ if is_own(act, patient) => "your personal details".to_owned(),
+        // Their numbers count what else happens here.
+        (Some("AuditEvent"), Some(_)) => "a record of who looked at your data".to_owned(),
         (Some(of), Some(_)) if !is_of_one(event, patient) => {
             format!("something of the kind {of} that names you and others")
         }

@@ -266,6 +266,8 @@ async fn a_patient_is_told_nothing_of_what_a_request_did_to_others() {
     put(&site, "Patient/c", r#","link":[{"type":"seealso","other":{"reference":"Patient/a"}}]"#)
         .await;
     get(&site, "Patient/c/Observation?_count=1").await.is(200);
+    let event = site.ask("GET", "AuditEvent/log-0").by(&auditor()).send().await.is(200);
+    assert!(event.text().contains("Patient/a"), "{}", event.text());
 
     let patient = Access::of_patient("a");
     let log = site.ask("GET", "Patient/a/$access-log").by(&patient).send().await.is(200);
@@ -275,8 +277,9 @@ async fn a_patient_is_told_nothing_of_what_a_request_did_to_others() {
     let what: Vec<&str> = what.map(|it| it["part"][2]["valueString"].as_str().unwrap()).collect();
     let rest = "the rest was about others, or about you and others";
     assert_eq!(
-        what[..4],
+        what[..5],
         [
+            "looked at a record of who looked at your data",
             "changed something of the kind Patient that names you and others",
             "did several things at once: changed entries of the kind Observation (2 times)",
             &format!("did several things at once: looked at your personal details; {rest}"),
