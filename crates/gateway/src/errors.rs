@@ -202,14 +202,17 @@ impl Refusal {
             Self::RateLimited { .. } => {
                 words(429, "throttled", "rate-limited", "Too many requests; see Retry-After.")
             }
-            Self::Denied { reason } => {
-                words(403, "forbidden", reason, "The credentials do not permit this.")
-            }
+            Self::Denied { reason } => words(
+                403,
+                "forbidden",
+                reason,
+                "The credentials do not permit this; whoever runs the server sees why by the request's id.",
+            ),
             Self::BreakGlassMalformed => words(
                 400,
                 "invalid",
                 "break-glass-malformed",
-                "Send {\"patient\": ID, \"reason\": WHY}, the reason in 20 to 1000 characters.",
+                "Send {\"patient\": ID, \"reason\": WHY}: the id alone, as 123 of Patient/123, and the reason in 20 to 1000 characters.",
             ),
             Self::TooManyBreakGlasses => words(
                 429,

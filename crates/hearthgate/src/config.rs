@@ -8,7 +8,6 @@ mod file;
 mod setting;
 mod table;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,7 +17,6 @@ use std::time::Duration;
 use ::server::WritePolicy;
 use contract::TenantName;
 use database::Rules;
-use fhir_core::ResourceType;
 use store_sled::SledStore;
 
 use crate::roles;
@@ -104,7 +102,6 @@ pub struct Server {
     pub search_versions: u64,
     pub index_memory: usize,
     pub conditional_deletes: usize,
-    pub shared_types: BTreeSet<ResourceType>,
     pub quarantine_items: usize,
     pub quarantine_bytes: usize,
 }
@@ -184,7 +181,6 @@ impl Default for Server {
             search_versions: limits.search_versions,
             index_memory: database::Options::default().index_bytes,
             conditional_deletes: limits.conditional_deletes,
-            shared_types: BTreeSet::new(),
             quarantine_items: limits.quarantine_items,
             quarantine_bytes: limits.quarantine_bytes,
         }

@@ -145,7 +145,9 @@ enum Refusal {
     NoGateway,
     #[error("the registry's log cannot be read")]
     Unreadable(#[from] OpenError),
-    #[error("{0} is no resource id; an id has 1 to 64 characters of A-Z a-z 0-9 - and .")]
+    #[error(
+        "{0} is no resource id: write it alone, as 123 of Patient/123; it has 1 to 64 characters of A-Z a-z 0-9 - and ."
+    )]
     Patient(String),
     #[error("{0} is no key id; `hearthgate keys list` shows the ids")]
     KeyId(String),

@@ -74,7 +74,8 @@ hearthgate keys create --client ward-3 --role care-team --user Practitioner/7\n\
 hearthgate keys create --client phone-7 --role patient --patient 123\n\
 ```\n\n\
 The registry holds a role's name alone. What it means is asked when a request comes, so that a \
-change of a role counts for all its keys from the next start on. A key whose role is defined no \
+change of a role counts for all its keys from the next start on: a running gateway reads no \
+configuration again. A key whose role is defined no \
 more, or needs a patient or a person that its client has not, is refused (403), and a start says \
 so in the log.\n\n\
 ## Your own\n\n\
@@ -83,11 +84,11 @@ they are. NAME has small letters, digits and hyphens.\n\n\
 | key | takes | says |\n|---|---|---|\n\
 | `says` | a text | What the role is for. Required. |\n\
 | `rules` | a list of rules | What it may: the union of these. |\n\
-| `shared` | names of types | Types that belong to no patient (practitioners, organizations), to be read and searched beside the rules. For a rule within compartments they are what the data refer to. |\n\
+| `shared` | names of types | Types that belong to no patient (practitioners, organizations). All of them are read and searched, and their histories seen, beside what the rules say, and within compartments too: name none that says something of a patient. |\n\
 | `powers` | some of expunge, reindex, packages, jobs, explain, audit | What no rule says. `keys create --power` adds others to one client. |\n\
 | `lane` | interactive, system or bulk | Which queue its requests stand in. `interactive` where absent. |\n\
 | `budget` | a whole number, at least 1 | Rows that a request may look at. |\n\
-| `break_glass` | a list of rules | What a break-glass adds ([security.md](security.md#break-glass)). None is allowed where absent. |\n\n\
+| `break_glass` | a list of rules | What a break-glass adds ([security.md](security.md#break-glass)). None is allowed where absent. Let it write no CareTeam: whoever does so sees the patient for good. |\n\n\
 A rule has\n\n\
 | key | takes | says |\n|---|---|---|\n\
 | `types` | names of types, or `[\"*\"]` | Checked by form alone: a type that the server does not have allows nothing. |\n\

@@ -391,7 +391,6 @@ impl Process {
             },
             denials: Arc::clone(&denials),
             limits,
-            shared_types: from.shared_types.clone(),
         };
         let version = database.schema().fhir_version();
         let validation = Arc::new(Validation::new(self.config.validation.clone(), version));

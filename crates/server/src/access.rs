@@ -44,14 +44,8 @@ pub(crate) fn reach(
         Decision::AllowWithin(restriction) => restriction,
         Decision::Deny(reason) => return Err(ServerError::Denied(reason)),
     };
-    let is_shared = shows(interaction) && call.server.shared_types.contains(of);
     let of_type = restriction.clauses.into_iter().filter(|clause| clause.types.touch(Some(of)));
-    let clauses: Vec<Clause> = of_type
-        .map(|clause| match is_shared && is_of_patients(&clause.within) {
-            true => Clause { within: Within::All, ..clause },
-            false => clause,
-        })
-        .collect();
+    let clauses: Vec<Clause> = of_type.collect();
     let is_whole = |clause: &Clause| {
         clause.within == Within::All && clause.filter.is_none() && clause.without_labels.is_empty()
     };
@@ -59,27 +53,6 @@ pub(crate) fn reach(
         return Err(ServerError::Denied(Reason::NoRuleForType));
     }
     Ok(if clauses.iter().any(is_whole) { Reach::Whole } else { Reach::Within(clauses) })
-}
-
-/// Whether shared types are whole for it: they are to be read and searched.
-fn shows(interaction: &Interaction) -> bool {
-    matches!(
-        interaction,
-        Interaction::Read(_)
-            | Interaction::Vread(..)
-            | Interaction::SearchType(_)
-            | Interaction::SearchSystem
-            | Interaction::SearchCompartment(..)
-    )
-}
-
-/// Whether a part of the data is that of patients.
-fn is_of_patients(within: &Within) -> bool {
-    match within {
-        Within::Compartment(of) => of.resource_type.as_str() == "Patient",
-        Within::Group(_) | Within::CareTeamOf => true,
-        Within::All | Within::Own => false,
-    }
 }
 
 /// What may be seen of a type on the way to others, which chains, `_has` and includes go: what may

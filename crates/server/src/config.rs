@@ -1,11 +1,8 @@
 //! What the server is told when it starts.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-
-use fhir_core::ResourceType;
 
 use crate::{Audit, Denials, PageKey, PublicBase};
 
@@ -27,9 +24,6 @@ pub struct ServerConfig {
     pub denials: Arc<Denials>,
     /// Bounds.
     pub limits: Limits,
-    /// Types without a patient of their own, such as Practitioner: whoever may read or search
-    /// within patients' compartments reads and searches all of them.
-    pub shared_types: BTreeSet<ResourceType>,
 }
 
 /// Bounds of one request.

@@ -7,7 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use contract::{Clause, Decision, Grant, Interaction, ResourceType, Within, decide, header};
+use contract::{
+    Clause, Decision, Grant, Interaction, Reason, ResourceType, Within, decide, header,
+};
 use http::request::Parts;
 
 use crate::error::ServerError;
@@ -95,7 +97,7 @@ fn decided(
     interaction: Option<&Interaction>,
 ) -> Option<String> {
     match error {
-        ServerError::Denied(reason) => Some(format!("the grant's rules: {}", reason.code())),
+        ServerError::Denied(reason) => Some(of_reason(*reason)),
         ServerError::TakesAll => Some(format!(
             "it is about all of the type, and the rules reach a part alone: {}",
             bounds(grant, interaction?)?
@@ -118,6 +120,23 @@ fn decided(
         ServerError::AtExpression { source, .. } => decided(source, grant, interaction),
         _ => None,
     }
+}
+
+/// What the grant lacked, and what would mend it.
+fn of_reason(reason: Reason) -> String {
+    let mend = match reason {
+        Reason::NoCaller => "it came without credentials, and takes a key".to_owned(),
+        Reason::NoRuleForType => "none of them speaks of the type; add a rule for it".to_owned(),
+        Reason::NoRuleForAction => {
+            "one speaks of the type, but none has the action; add it to a rule for the type"
+                .to_owned()
+        }
+        Reason::PowerMissing(power) => {
+            let power = format!("{power:?}").to_lowercase();
+            format!("it takes the power {power}, which a role or `keys create --power` gives")
+        }
+    };
+    format!("the grant's rules ({}): {mend}", reason.code())
 }
 
 /// Within what the caller may do this; `None` where nothing bounds it.
@@ -146,7 +165,7 @@ fn bound(clause: &Clause) -> String {
 
 #[cfg(test)]
 mod tests {
-    use contract::{Action, GrantFields, Nonce, Reason, Rule, Types, digest};
+    use contract::{Action, GrantFields, Nonce, Rule, Types, digest};
 
     use super::*;
 

@@ -117,7 +117,12 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             format!("{of} is not a resource type of FHIR R4; type names are case-sensitive"),
         ),
         E::Terminology(error) => (of_terminology(error), vec![error.issue()]),
-        E::NotFound => one(StatusCode::NOT_FOUND, IssueCode::NotFound, "not found".into()),
+        E::NotFound => one(
+            StatusCode::NOT_FOUND,
+            IssueCode::NotFound,
+            // The same whether nothing is there or it is not for the caller.
+            "nothing is here that you may see: check the type and the id".into(),
+        ),
         E::Deleted { .. } => one(StatusCode::GONE, IssueCode::Deleted, "deleted".into()),
         E::Read(ReadError::Purged) => one(
             StatusCode::GONE,

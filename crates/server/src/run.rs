@@ -102,7 +102,6 @@ pub async fn run(
         base: config.public_base,
         audit: config.audit,
         limits: config.limits,
-        shared_types: config.shared_types,
         denials: config.denials,
         holding: Holding::new(
             config.limits.held_bytes,

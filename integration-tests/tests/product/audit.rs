@@ -95,6 +95,8 @@ async fn after_kill_9_all_that_came_before_a_denial_is_written_down(deployment: 
     let auditor = site.new_client("auditor", &["--role", "auditor"]);
     let found = auditor.get("/AuditEvent?patient=quillfeather&agent=reader").await.is(200).json();
     assert_eq!(found["entry"].as_array().unwrap().len(), 20);
+    // At the port of this start.
+    let reader = site.client(reader.key());
     let log = reader.get("/Patient/quillfeather/$access-log").await.is(200).json();
     assert_eq!(log["parameter"].as_array().unwrap().len(), 21);
     // Beside the running server.

@@ -107,6 +107,11 @@ async fn a_break_glass_is_recorded_and_its_grant_reaches_the_server(deployment: 
     let id = taken["id"].as_str().unwrap();
     let read = ward.request(Method::GET, "/Patient/own").header("break-glass", id);
     assert_eq!(sent(read).await.status, 200);
+    // What outlives it is not made with it.
+    let team = r#"{"resourceType":"CareTeam","subject":{"reference":"Patient/own"},"participant":[{"member":{"reference":"Practitioner/7"}}]}"#;
+    let join = ward.with_body(Method::POST, "/CareTeam", team.to_owned());
+    assert_eq!(sent(join.header("break-glass", id)).await.status, 403);
+    assert_eq!(ward.get("/Patient/own").await.status, 404);
     let listed = text(&command(&site, &["break-glass"]).stdout);
     for part in [id, "client ward", "Patient/own", "unconscious"] {
         assert!(listed.contains(part), "{listed}");

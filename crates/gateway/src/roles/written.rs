@@ -26,7 +26,7 @@ pub struct WrittenRole {
     /// What no rule says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub powers: Vec<Power>,
-    /// Types that belong to no patient, to be read and searched beside the rules.
+    /// Types that belong to no patient: all of them are read, searched and seen in their histories.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shared: Vec<String>,
     /// The union of these.

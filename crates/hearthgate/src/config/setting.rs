@@ -1,6 +1,5 @@
 //! The kinds of values that keys take: how each is read from TOML and written to it.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +8,6 @@ use std::time::Duration;
 
 use contract::TenantName;
 use database::{CheckedReferences, UniqueIdentifier};
-use fhir_core::ResourceType;
 use fhir_schema::Schema;
 use server::{ACTIONS, Action, DEPTHS, Depth, PolicyRule, RequiredProfile};
 use toml::de::DeValue;
@@ -250,20 +248,6 @@ impl Setting for Vec<String> {
     fn write(&self) -> String {
         let texts: Vec<String> = self.iter().map(|text| quoted(text)).collect();
         format!("[{}]", texts.join(", "))
-    }
-}
-
-impl Setting for BTreeSet<ResourceType> {
-    const TAKES: &'static str = "a list of the names of resource types";
-
-    fn read(value: &DeValue<'_>) -> Option<Self> {
-        let types: Vec<ResourceType> = parsed(value)?;
-        let exist = |of: &ResourceType| Schema::r4().is_resource_type(of.as_str());
-        types.iter().all(exist).then(|| types.into_iter().collect())
-    }
-
-    fn write(&self) -> String {
-        self.iter().map(ToString::to_string).collect::<Vec<_>>().write()
     }
 }
 

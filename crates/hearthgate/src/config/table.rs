@@ -120,8 +120,6 @@ keys! {
         "Bytes of memory that keys and orders of the search index may take; what is more is read from the disk as searches need it (docs/search-index.md). At least 16777216. Not with `storage.postgres`, where the whole index is in memory.",
     "server.conditional_deletes" => server.conditional_deletes:
         "Resources that one conditional delete deletes at most; of more matches none is, and the request gets 412 (docs/api/rest.md). With more than 1 the CapabilityStatement says `multiple`.",
-    "server.shared_types" => server.shared_types:
-        "Types without a patient of their own, such as Practitioner, Organization and Location: a rule within patients' compartments lets all resources of these types be read and searched, as far as the rule names the type (docs/security.md).",
     "server.quarantine_items" => server.quarantine_items:
         "Items that the quarantine may hold; beyond them what is invalid gets 422 (docs/validation.md).",
     "server.quarantine_bytes" => server.quarantine_bytes:

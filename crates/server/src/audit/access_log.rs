@@ -22,6 +22,7 @@ use self::words::{Line, Reader, name_of};
 use super::log_of;
 use super::resource::ID;
 use super::search::{Asked, next_page, page};
+use super::words::{self, NAME};
 use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::interactions;
@@ -48,7 +49,8 @@ pub(crate) fn wants_page(interaction: &Interaction, headers: &HeaderMap) -> bool
 
 /// Who looked at the record of a patient.
 pub(crate) async fn access_log(call: &Call<'_>, patient: &Instance) -> Result<Answer, ServerError> {
-    if !call.grant.powers.contains(&Power::Audit) {
+    let reads_events = call.grant.powers.contains(&Power::Audit);
+    if !reads_events {
         check_readable(call, patient).await?;
     }
     let log = log_of(call.server, call.grant)?;
@@ -65,7 +67,11 @@ pub(crate) async fn access_log(call: &Call<'_>, patient: &Instance) -> Result<An
     let reader = Reader { patient: patient.id.as_str(), names: &names };
     let lines = found.events.iter();
     let lines: Vec<Line> = lines
-        .map(|(number, event)| reader.line(format!("AuditEvent/{ID}{number}"), event))
+        .map(|(number, event)| {
+            // Their numbers count what else happens here.
+            let id = reads_events.then(|| format!("AuditEvent/{ID}{number}"));
+            reader.line(id, event)
+        })
         .collect();
     let body = parameters(&lines, next.as_deref()).to_string();
     let whose = name(call, patient).await;
@@ -113,13 +119,17 @@ async fn check_readable(call: &Call<'_>, patient: &Instance) -> Result<(), Serve
 
 fn parameters(lines: &[Line], next: Option<&str>) -> Value {
     let line = |line: &Line| {
-        json!({ "name": "access", "part": [
-            { "name": "when", "valueInstant": line.instant },
-            { "name": "who", "valueString": line.who },
-            { "name": "what", "valueString": line.what },
-            { "name": "why", "valueString": line.why },
-            { "name": "event", "valueReference": { "reference": line.event } },
-        ] })
+        let mut part = vec![
+            json!({ "name": "when", "valueInstant": line.instant }),
+            json!({ "name": "who", "valueString": line.who }),
+            json!({ "name": "what", "valueString": line.what }),
+            json!({ "name": "why", "valueString": line.why }),
+        ];
+        let event = line.event.iter();
+        part.extend(
+            event.map(|it| json!({ "name": "event", "valueReference": { "reference": it } })),
+        );
+        json!({ "name": "access", "part": part })
     };
     let mut all: Vec<Value> = lines.iter().map(line).collect();
     all.extend(next.map(|url| json!({ "name": "next", "valueUri": url })));

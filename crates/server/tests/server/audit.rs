@@ -282,6 +282,54 @@ async fn each_denied_entry_of_a_batch_is_an_event_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_patient_is_told_nothing_of_what_a_request_did_to_others() {
+    let site = with_data().await;
+    let of = |id: &str, patient: &str| {
+        format!(
+            r#"{{"resource":{{"resourceType":"Observation","id":"{id}","status":"final",
+            "code":{{"text":"x"}},"subject":{{"reference":"Patient/{patient}"}}}},
+            "request":{{"method":"PUT","url":"Observation/{id}"}}}}"#
+        )
+    };
+    let read = |path: &str| format!(r#"{{"request":{{"method":"GET","url":"{path}"}}}}"#);
+    let bundle = |kind: &str, entries: &[String]| {
+        let entries = entries.join(",");
+        format!(r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{entries}]}}"#)
+    };
+    let of_both = [of("a1", "a"), of("b1", "b"), read("Patient/a"), read("Patient/b")];
+    site.ask("POST", "").body(bundle("transaction", &of_both)).send().await.is(200);
+    let others = [read("Patient/a"), read("Patient/b"), read("Observation/b1")];
+    site.ask("POST", "").body(bundle("batch", &others)).send().await.is(200);
+    let of_one = [of("a2", "a"), of("a3", "a"), read("Observation/none")];
+    site.ask("POST", "").body(bundle("batch", &of_one)).send().await.is(200);
+    put(&site, "Patient/c", r#","link":[{"type":"seealso","other":{"reference":"Patient/a"}}]"#)
+        .await;
+    get(&site, "Patient/c/Observation?_count=1").await.is(200);
+    let event = site.ask("GET", "AuditEvent/log-0").by(&auditor()).send().await.is(200);
+    assert!(event.text().contains("Patient/a"), "{}", event.text());
+
+    let patient = Access::of_patient("a");
+    let log = site.ask("GET", "Patient/a/$access-log").by(&patient).send().await.is(200);
+    assert!(!log.text().contains("b1") && !log.text().contains("AuditEvent"), "{}", log.text());
+    let log = log.json();
+    let what = log["parameter"].as_array().unwrap().iter();
+    let what: Vec<&str> = what.map(|it| it["part"][2]["valueString"].as_str().unwrap()).collect();
+    let rest = "the rest was about others, or about you and others";
+    assert_eq!(
+        what[..5],
+        [
+            "looked at a record of who looked at your data",
+            "changed something of the kind Patient that names you and others",
+            "did several things at once: changed entries of the kind Observation (2 times)",
+            &format!("did several things at once: looked at your personal details; {rest}"),
+            &format!("did several things at once: looked at your personal details; {rest}"),
+        ]
+    );
+    let all = site.ask("GET", "Patient/a/$access-log").by(&auditor()).send().await.is(200);
+    assert!(all.text().contains("AuditEvent/log-"), "{}", all.text());
+}
+
+#[tokio::test]
 async fn what_cannot_be_written_down_is_not_done() {
     let site = with_data().await;
     let until = async |status: u16| {

@@ -434,22 +434,27 @@ async fn whose_patients_somebody_sees_is_judged_each_time() {
 }
 
 #[tokio::test]
-async fn shared_types_are_whole_to_read_and_search_and_to_nothing_else() {
+async fn what_belongs_to_no_patient_is_whole_by_a_rule_of_its_own_and_by_no_other() {
     // LEAK-20
     let site = clinic().await;
-    let access = Access::of_patient("1");
+    let shared = rule(&["Practitioner"], &["read", "search"], "all");
+    let access = Access::of(vec![all_within("compartment(Patient/1)"), shared]).launched_for("1");
     get(&site, &access, "Practitioner/p").await.is(200);
     assert_eq!(found(&site, &access, "Practitioner?family=doc").await, ["p"]);
-    let bundle = get(&site, &access, "Patient?_include=Patient:general-practitioner").await.json();
-    assert_eq!(ids(&bundle, "include"), ["p"]);
+    let include = "Patient?_include=Patient:general-practitioner";
+    assert_eq!(ids(&get(&site, &access, include).await.json(), "include"), ["p"]);
     get(&site, &access, "Practitioner/p/_history").await.is(404);
     let body = json!({ "resourceType": "Practitioner", "id": "p" });
     by(&site, &access, "PUT", "Practitioner/p", body).await.is(404);
-    // A rule that does not name the type does not share it.
+    get(&site, &access, "CareTeam/over").await.is(404);
+    // A rule within a compartment reaches nothing of it.
+    let alone = Access::of_patient("1");
+    get(&site, &alone, "Practitioner/p").await.is(404);
+    assert_eq!(found(&site, &alone, "Practitioner?family=doc").await, [""; 0]);
+    assert_eq!(ids(&get(&site, &alone, include).await.json(), "include"), [""; 0]);
     let narrow = rule(&["Patient"], &["*"], "compartment(Patient/1)");
     let narrow = Access::of(vec![narrow]).launched_for("1");
     get(&site, &narrow, "Practitioner/p").await.is(403);
-    get(&site, &access, "CareTeam/over").await.is(404);
 }
 
 #[tokio::test]

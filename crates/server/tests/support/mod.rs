@@ -176,7 +176,6 @@ impl Site {
             audit: server::Audit { logs, query_values: false },
             denials: Arc::default(),
             limits,
-            shared_types: ["Practitioner".parse().expect("a type's name")].into(),
         };
         // What is not seen is no match in the first place.
         database::panic_when_hidden_late();

@@ -119,7 +119,6 @@ pub(crate) async fn server(directory: &Path, index_memory: Option<usize>) -> Res
         audit: server::Audit { logs, query_values: false },
         denials: Arc::default(),
         limits: Limits::default(),
-        shared_types: Default::default(),
     };
     let version = database.schema().fhir_version();
     let validation = Arc::new(Validation::new(WritePolicy::default(), version));

@@ -16,7 +16,8 @@ const LISTED: usize = 10;
 /// One event in plain words.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
-    pub(super) event: String,
+    /// The event itself, for who may read it.
+    pub(super) event: Option<String>,
     /// The instant, as FHIR writes it.
     pub(super) instant: String,
     /// Microseconds since 1970.
@@ -38,7 +39,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    pub(super) fn line(&self, id: String, event: &Event) -> Line {
+    pub(super) fn line(&self, id: Option<String>, event: &Event) -> Line {
         Line {
             event: id,
             instant: event.instant.to_string(),
@@ -103,6 +104,8 @@ impl Reader<'_> {
         let of = act.resource_type.as_deref();
         let it = match (of, act.id.as_deref()) {
             (Some("Patient"), Some(id)) if id == self.patient => "your personal details".to_owned(),
+            // Their numbers count what else happens here.
+            (Some("AuditEvent"), Some(_)) => "a record of who looked at your data".to_owned(),
             (Some(of), Some(id)) if is_own => format!("{} ({of}/{id})", one(of)),
             (Some(of), Some(_)) => one(of),
             (Some(of), None) => several(of),
