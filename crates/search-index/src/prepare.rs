@@ -131,6 +131,8 @@ impl Index {
         let with_values: Vec<&Parameter> = extractor
             .parameters()
             .of_type(resource_type)
+            .iter()
+            .map(|it| &**it)
             .filter(|it| is_kept(it) && extracted.of(it.id).next().is_some())
             .collect();
         let mut keys = Vec::with_capacity(32);
