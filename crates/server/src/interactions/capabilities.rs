@@ -289,7 +289,7 @@ fn as_recorded(resource: &mut Value) {
     resource["documentation"] = "What this server recorded of who saw and changed what, for who \
         has the power audit."
         .into();
-    if let Some(parameters) = resource["searchParam"].as_array_mut() {
+    if let Some(parameters) = resource.get_mut("searchParam").and_then(Value::as_array_mut) {
         parameters
             .retain(|it| it["name"].as_str().is_some_and(|name| audit::PARAMETERS.contains(&name)));
     }
