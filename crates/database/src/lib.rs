@@ -22,7 +22,7 @@ mod judge;
 mod large;
 mod lately;
 mod line;
-mod priority;
+pub mod priority;
 mod purge;
 pub mod quarantine;
 mod recent;

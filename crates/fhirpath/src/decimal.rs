@@ -75,6 +75,16 @@ impl Decimal {
     /// The nearest floating point number.
     #[must_use]
     pub fn to_f64(self) -> f64 {
+        // Both are exact as floating point numbers, and so their quotient is the nearest one.
+        const EXACT: u128 = 1 << 53;
+        const TENS: [f64; 23] = [
+            1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+            1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+        ];
+        let ten = TENS.get(self.places as usize);
+        if let Some(ten) = ten.filter(|_| self.digits.unsigned_abs() <= EXACT) {
+            return self.digits as f64 / ten;
+        }
         self.to_string().parse().unwrap_or(f64::NAN)
     }
 
@@ -337,6 +347,26 @@ mod tests {
         assert_eq!(decimal("1e3").to_string(), "1000");
         assert_eq!(decimal("1.25e1").to_string(), "12.5");
         assert_eq!(decimal("12E-3").to_string(), "0.012");
+    }
+
+    #[test]
+    fn a_floating_point_number_is_the_nearest_one() {
+        for text in [
+            "0",
+            "0.0",
+            "-0.1",
+            "0.3",
+            "185.42",
+            "9007199254740992",
+            "9007199254740993",
+            "1e-22",
+            "1e-23",
+            "-0.0000000000000000000009",
+            "123456789012345678901234567890.12",
+            "37.05",
+        ] {
+            assert_eq!(decimal(text).to_f64(), text.parse::<f64>().unwrap(), "{text}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use store::T;
 
 use crate::documents::Ordinal;
-use crate::facet::{FIRST_NUMBER, Number};
+use crate::facet::{AsItIs, FIRST_NUMBER, Number};
 use crate::prepare::is_contained;
 
 /// The resources that the index knows of: those that were there, and those that are referred to.
@@ -22,7 +22,7 @@ pub(crate) struct Names {
     names: Vec<(u32, u64)>,
     ids: Vec<u8>,
     /// By a keyed hash, so that nobody can make names that collide.
-    table: HashMap<u64, SmallVec<[u32; 2]>>,
+    table: HashMap<u64, SmallVec<[u32; 2]>, AsItIs>,
     hasher: RandomState,
     /// The commit of each resource's newest version that has not ended; [`T::ZERO`] for none.
     current: Vec<T>,

@@ -128,21 +128,36 @@ impl Index {
         if !extracted.problems().is_empty() {
             self.left_out.add(&extracted, extractor.parameters());
         }
+        let with_values: Vec<&Parameter> = extractor
+            .parameters()
+            .of_type(resource_type)
+            .iter()
+            .map(|it| &**it)
+            .filter(|it| is_kept(it) && extracted.of(it.id).next().is_some())
+            .collect();
         let mut keys = Vec::with_capacity(32);
-        for parameter in extractor.parameters().of_type(resource_type) {
-            if !is_kept(parameter) || extracted.of(parameter.id).next().is_none() {
-                continue;
-            }
-            let number = self.number_of(parameter);
+        for (parameter, number) in with_values.iter().zip(self.numbers_of(&with_values)) {
             add_values(&mut keys, &extracted, parameter, number);
         }
         keys
     }
 
-    fn number_of(&self, parameter: &Parameter) -> Number {
-        let (of, code) = (&*parameter.resource_type, parameter.code());
-        let known = self.numbers.read().get(of, code);
-        known.unwrap_or_else(|| self.numbers.write().get_or_give(of, code, parameter.kind))
+    /// The number of each parameter.
+    fn numbers_of(&self, parameters: &[&Parameter]) -> Vec<Number> {
+        // Almost always all are known, under one lock.
+        let known: Option<Vec<Number>> = {
+            let numbers = self.numbers.read();
+            let known = parameters.iter().map(|it| numbers.get(&it.resource_type, it.code()));
+            known.collect()
+        };
+        known.unwrap_or_else(|| {
+            let mut numbers = self.numbers.write();
+            let given = parameters.iter().map(|it| {
+                let (of, code) = (&it.resource_type, it.code());
+                numbers.get_or_give(of, code, it.kind)
+            });
+            given.collect()
+        })
     }
 }
 

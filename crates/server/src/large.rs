@@ -164,16 +164,11 @@ impl Waiting {
     }
 }
 
-/// As [`where_it_belongs`], with work that may change something: it goes on when nobody waits for
-/// its answer any more, and is told, so that it need not look for what nobody asks for.
-pub(crate) async fn whoever_waits_for_it<D: Send + 'static>(
-    length: usize,
-    turns: &Turns,
-    waited: Waited,
-    work: impl Future<Output = Result<D, ServerError>> + Send + 'static,
-) -> Result<D, ServerError> {
+/// Waits for work that may change something: where it goes on when nobody waits for its answer any
+/// more, it is told, so that it need not look for what nobody asks for.
+pub(crate) async fn whoever_waits_for_it<D>(waited: Waited, work: impl Future<Output = D>) -> D {
     let mut waiting = Waiting::new(waited);
-    let done = where_it_belongs(length, turns, work).await;
+    let done = work.await;
     waiting.is_answered = true;
     done
 }
@@ -367,7 +362,8 @@ mod tests {
             done.send(()).unwrap();
             Ok(())
         };
-        let mut asked = Box::pin(whoever_waits_for_it(SMALL + 1, &turns, waited, work));
+        let mut asked =
+            Box::pin(whoever_waits_for_it(waited, where_it_belongs(SMALL + 1, &turns, work)));
         tokio::select! {
             _ = &mut asked => unreachable!("it goes on until it is told"),
             begins = begins => begins.unwrap(),

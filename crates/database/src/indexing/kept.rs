@@ -130,14 +130,14 @@ impl Indexing {
             "the search index cannot be read from the disk: it is built from the log"
         );
         {
-            // Nothing is applied meanwhile.
+            // From now on commits wait, and none of them for a merge to end: nothing is applied.
             let mut behind = self.behind.lock();
             self.has_caught_up.store(false, Ordering::Release);
-            self.index.forget_all();
-            *self.restored.lock() = None;
-            self.last.store(i64::MIN, Ordering::Release);
             behind.get_or_insert_default();
         }
+        self.index.forget_all();
+        *self.restored.lock() = None;
+        self.last.store(i64::MIN, Ordering::Release);
         if let Some(keeping) = &self.keeping {
             keeping.throw_away();
         }

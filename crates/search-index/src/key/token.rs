@@ -1,6 +1,8 @@
 //! Codes and identifiers: by code without regard to case, then by system, then as they are
 //! written. What else belongs to a token has views of its own.
 
+use std::borrow::Cow;
+
 use fhir_search::{Token, TokenFrom};
 
 use super::{Reader, Writer};
@@ -17,11 +19,13 @@ const FROM: [TokenFrom; 6] = [
 /// Adds a token to a key.
 pub(crate) fn token_key(writer: Writer, token: &Token<'_>) -> Writer {
     let from = FROM.iter().position(|it| *it == token.from).unwrap_or_default();
-    let writer = match &token.code {
-        Some(code) => code_prefix(writer, code),
-        None => writer.byte(0),
+    let (writer, exact) = match token.code.as_deref() {
+        Some(code) => {
+            let lower = lower(code);
+            (writer.byte(1).text(&lower), Some(code).filter(|code| *code != lower))
+        }
+        None => (writer.byte(0), None),
     };
-    let exact = token.code.as_deref().filter(|code| *code != code.to_lowercase());
     writer
         .optional(token.system.as_deref())
         .byte(u8::try_from(from).unwrap_or_default())
@@ -30,7 +34,13 @@ pub(crate) fn token_key(writer: Writer, token: &Token<'_>) -> Writer {
 
 /// What the keys of a code begin with, in whatever case it is written.
 pub(crate) fn code_prefix(writer: Writer, code: &str) -> Writer {
-    writer.byte(1).text(&code.to_lowercase())
+    writer.byte(1).text(&lower(code))
+}
+
+/// A code in lower case, as most are.
+fn lower(code: &str) -> Cow<'_, str> {
+    let is_lower = code.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_lower { Cow::Borrowed(code) } else { Cow::Owned(code.to_lowercase()) }
 }
 
 /// The token of a key.

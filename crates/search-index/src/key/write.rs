@@ -6,8 +6,17 @@ use std::ops::Bound;
 use fhir_search::{Decimal, NumberRange};
 
 /// Writes a key.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Writer(Vec<u8>);
+
+/// Most keys are no longer than so many bytes.
+const MOSTLY: usize = 64;
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self(Vec::with_capacity(MOSTLY))
+    }
+}
 
 /// What stands behind a text; a zero within it is followed by [`ZERO`].
 const END: u8 = 1;

@@ -114,12 +114,6 @@ impl Copy<'_> {
         self.of.resources.len() as u64
     }
 
-    /// The id of its patient, where they have one.
-    pub(crate) fn patient(&self) -> Option<String> {
-        let patient = self.of.resources.iter().find(|it| &*it.resource_type == "Patient")?;
-        Some(self.draw.id(patient.id))
-    }
-
     /// As a transaction that creates what is in it.
     pub(crate) fn transaction(&self) -> String {
         let mut out = String::from(r#"{"resourceType":"Bundle","type":"transaction","entry":["#);

@@ -23,7 +23,7 @@ use super::copies::SEED;
 use super::directory::Directory;
 use super::figures::{print, verdict};
 use super::http::{Address, Connection, Requests};
-use super::load::{Window, measure};
+use super::load::{Round, Window, measure};
 use super::product::{Caller, kept_index, server_socket};
 use super::{Failure, Rounds, store};
 use asked::Asked;
@@ -79,7 +79,7 @@ enum Part {
     Writers,
     /// All kinds at once.
     Mix,
-    /// The index by itself, where a caller may see one patient, or 200.
+    /// Each kind where a caller may see one patient, or 200.
     Seen,
 }
 
@@ -97,15 +97,8 @@ impl Sizes {
 pub(crate) fn run(sizes: &Sizes) -> Result<(), Failure> {
     let own = Directory::new("search")?;
     let path = sizes.directory.as_deref().unwrap_or(own.path());
-    let server_parts = [Part::Alone, Part::Writers, Part::Mix];
-    if server_parts.into_iter().any(|part| sizes.has(part)) {
-        let filled = filled::fill(path, sizes.resources, sizes.seed)?;
-        through_the_server(path, &filled, sizes)?;
-    }
-    if sizes.has(Part::Seen) {
-        seen::run(sizes.resources, sizes.seed, sizes.only.as_deref())?;
-    }
-    Ok(())
+    let filled = filled::fill(path, sizes.resources, sizes.seed)?;
+    through_the_server(path, &filled, sizes)
 }
 
 fn through_the_server(path: &Path, filled: &Filled, sizes: &Sizes) -> Result<(), Failure> {
@@ -120,6 +113,9 @@ fn through_the_server(path: &Path, filled: &Filled, sizes: &Sizes) -> Result<(),
         let title = "one client, over a Unix socket to the server";
         print(&table::of(title, &alone, WANTED))?;
     }
+    if sizes.has(Part::Seen) {
+        seen::run(path, &caller, sizes)?;
+    }
     if sizes.has(Part::Mix) {
         mix(path, &server, &all, sizes)?;
     }
@@ -131,7 +127,7 @@ fn through_the_server(path: &Path, filled: &Filled, sizes: &Sizes) -> Result<(),
         let beside = rows(path, &all, sizes)?;
         let done = writers.end()?;
         print(&format!(
-            "\n64 writers: {:.0} creates/s at most, {:.0}/s now\n",
+            "\n64 writers, behind all others for a processor: {:.0} creates/s at most, {:.0}/s now\n",
             done.most, done.now
         ))?;
         print(&table::beside("the same client beside them", &beside, &alone, BESIDE_WRITERS))?;
@@ -188,30 +184,32 @@ fn start(path: &Path, how: &str, index_memory: Option<usize>) -> Result<(Process
 
 /// What each kind of query takes, and a bare handler's answer of the same bytes.
 fn rows(path: &Path, all: &[Asked], sizes: &Sizes) -> Result<Vec<Row>, Failure> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut rows = Vec::new();
     for asked in all {
         let address = Address::Unix(server_socket(path));
         let requests = Requests::Repeated(Arc::clone(&asked.requests));
-        let taken = |address: Address, requests: Requests| {
-            runtime.block_on(async {
-                let one = Connection::open_all(1, &address, &requests, "HTTP/1.1 200").await?;
-                measure(one, sizes.window(), &clock, || Ok(None)).await
-            })
-        };
-        let ours = taken(address, requests.clone())?;
+        let ours = one_client(&address, &requests, sizes.window())?;
         let (socket, answer) = (path.join("bare.sock"), path.join("bare.answer"));
         std::fs::write(&answer, &asked.answer)?;
         if socket.exists() {
             std::fs::remove_file(&socket)?;
         }
         let bare = Child::BareReader { socket: socket.clone(), answer }.start()?;
-        let peer = taken(Address::Unix(socket), requests)?;
+        let peer = one_client(&Address::Unix(socket), &requests, sizes.window())?;
         drop(bare);
         rows.push(Row::of(asked, &ours, &peer));
     }
     Ok(rows)
+}
+
+/// One client that asks again and again, each after the answer to the one before.
+fn one_client(address: &Address, requests: &Requests, window: Window) -> Result<Round, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let one = Connection::open_all(1, address, requests, "HTTP/1.1 200").await?;
+        measure(one, window, &clock, || Ok(None)).await
+    })
 }
 
 /// All kinds of queries at once, each client one after the other.

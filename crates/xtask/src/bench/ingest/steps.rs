@@ -75,7 +75,7 @@ pub(super) fn run(copies: &Copies, count: u64) -> Result<(), Failure> {
     })?;
     let index = Index::default();
     let prepare = and_parsed(&mut |_, json| {
-        black_box(indexer.change(&index, json, None).is_ok());
+        black_box(indexer.change(&index, json).is_ok());
     })?;
     // That reads the JSON as well.
     let prepare = (prepare - parse).max(0.0);
@@ -135,7 +135,7 @@ fn applied(indexer: &Indexer, all: &[String]) -> Result<(Duration, Duration), Fa
     let index = Index::default();
     let (mut applying, mut settling) = (Duration::ZERO, Duration::ZERO);
     for (t, some) in (1_u32..).zip(all.chunks(TOGETHER)) {
-        let changes = some.iter().map(|it| indexer.change(&index, it, None));
+        let changes = some.iter().map(|it| indexer.change(&index, it));
         let changes = changes.collect::<Result<Vec<_>, _>>()?;
         let begun = processor_time()?;
         index.apply(T::new(t.into()), Instant::from_micros(t.into()), changes)?;

@@ -38,7 +38,7 @@ pub(super) fn ask(path: &Path, caller: &Caller, only: Option<&str>) -> Result<Ve
     KINDS.iter().filter(wanted).map(asked).collect()
 }
 
-fn answer(path: &Path, request: &[u8]) -> Result<Vec<u8>, Failure> {
+pub(super) fn answer(path: &Path, request: &[u8]) -> Result<Vec<u8>, Failure> {
     let (head, body) = ask_once(&server_socket(path), request)?;
     if !head.starts_with("HTTP/1.1 200") {
         return Err(format!("{head}{}", String::from_utf8_lossy(&body)).into());
@@ -46,7 +46,8 @@ fn answer(path: &Path, request: &[u8]) -> Result<Vec<u8>, Failure> {
     Ok(body)
 }
 
-fn stored(path: &Path, caller: &Caller) -> Result<Vec<Stored>, Failure> {
+/// What queries are drawn from.
+pub(super) fn stored(path: &Path, caller: &Caller) -> Result<Vec<Stored>, Failure> {
     let found = |url: &str| -> Result<Vec<Value>, Failure> {
         let answer = answer(path, &caller.request("GET", url, "", "")?)?;
         let mut bundle: Value = serde_json::from_slice(&answer)?;

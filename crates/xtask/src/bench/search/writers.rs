@@ -1,4 +1,5 @@
-//! Clients that create patients, half as fast as they can.
+//! Clients that create patients, half as fast as they can. They stand for other machines: while
+//! searches are measured, whoever searches and the server go before them for a processor.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use database::priority::{BEHIND_ALL, give_way};
 use fhir_core::Clock;
 use hearthgate::doors::SystemClock;
 use tokio::task::JoinSet;
@@ -52,9 +54,10 @@ impl Writers {
         let (written, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let every = Duration::from_secs_f64(CLIENTS as f64 / (round.rate / 2.0));
         let own = (Arc::clone(&written), Arc::clone(&over));
-        let writing = std::thread::Builder::new()
-            .name("writers".to_owned())
-            .spawn(move || runtime.block_on(write(connections, every, own)))?;
+        let writing = std::thread::Builder::new().name("writers".to_owned()).spawn(move || {
+            give_way(BEHIND_ALL);
+            runtime.block_on(write(connections, every, own))
+        })?;
         let begun = clock.monotonic();
         Ok(Self { most: round.rate, written, over, begun, clock, writing })
     }
