@@ -5,8 +5,10 @@
 //! the words of the contract and the door of time are taken from the product; everything else is
 //! asked from outside. The embedded store alone is also taken by itself, to be crashed at each of
 //! its calls to the disk ([`crashes`]), and the database, to be asked what its index finds and what
-//! looking at every resource finds ([`search_soak`]).
+//! looking at every resource finds ([`search_soak`]); and the server, to be asked what a rule lets
+//! somebody see ([`access_soak`]).
 
+pub mod access_soak;
 pub mod architecture;
 pub mod binary;
 pub mod bundle;
