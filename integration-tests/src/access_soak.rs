@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::chance::Chance;
 use ask::Ask;
-use caller::{Caller, Reach, Shared, TYPES, one, owner};
+use caller::{Caller, Reach, TYPES, one, owner};
 use compare::{check, check_effects, check_history, check_present, link, page, pages};
 use expect::{Answer, Expected, Judge};
 use model::{Model, Version};
@@ -206,7 +206,7 @@ impl World {
         let sent = ask.sent();
         self.seen.requests += 1;
         // Who sees all of a type is told which deletion was deleted again.
-        let is_told = |of: &str| caller.reach(of, &["delete"], Shared::No) == Reach::Whole;
+        let is_told = |of: &str| caller.reach(of, &["delete"]) == Reach::Whole;
         let is_told = matches!(ask, Ask::Delete((of, _)) if is_told(of));
         let before = match ask.of_nothing() {
             Some((never, name)) if expected.effects.is_empty() && !is_told => {

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::model::{Criterion, Model, Version, compartments, has_label};
-use super::site::SHARED;
 use crate::chance::Chance;
 
 /// A part of the data.
@@ -51,13 +50,6 @@ pub(super) enum Reach {
     Denied,
     Whole,
     Parts(Vec<Part>),
-}
-
-/// Whether types that are shared are whole for what is asked: they are to be read and searched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shared {
-    Whole,
-    No,
 }
 
 pub(super) const TYPES: [&str; 7] = [
@@ -156,21 +148,14 @@ impl Caller {
     }
 
     /// What may be touched of a type by what takes all of these actions: of one rule.
-    pub(super) fn reach(&self, of: &str, actions: &[&str], shared: Shared) -> Reach {
+    pub(super) fn reach(&self, of: &str, actions: &[&str]) -> Reach {
         let speaks = |rule: &&Rule| rule.types.as_ref().is_none_or(|types| types.contains(&of));
         let holds = |rule: &&Rule| {
             rule.actions == ["*"] || actions.iter().all(|action| rule.actions.contains(action))
         };
         let mut parts = Vec::new();
         for rule in self.rules.iter().filter(speaks).filter(holds) {
-            let mut part = rule.part.clone();
-            let of_patients = matches!(
-                part.within,
-                Within::Compartment("Patient", _) | Within::Group(_) | Within::CareTeamOf
-            );
-            if shared == Shared::Whole && of == SHARED && of_patients {
-                part.within = Within::All;
-            }
+            let part = rule.part.clone();
             if part.is_whole() {
                 return Reach::Whole;
             }
@@ -180,11 +165,11 @@ impl Caller {
     }
 
     pub(super) fn reads(&self, of: &str) -> Reach {
-        self.reach(of, &["read"], Shared::Whole)
+        self.reach(of, &["read"])
     }
 
     pub(super) fn searches(&self, of: &str) -> Reach {
-        self.reach(of, &["search"], Shared::Whole)
+        self.reach(of, &["search"])
     }
 
     /// What a chain or an include may touch: what may be searched and read.
@@ -204,12 +189,12 @@ impl Caller {
         let rules: Vec<Rule> =
             self.rules.iter().filter(|rule| rule.types.is_none()).cloned().collect();
         let all = Self { rules, ..self.clone() };
-        all.reach("Basic", actions, Shared::No) != Reach::Denied
+        all.reach("Basic", actions) != Reach::Denied
     }
 
     /// Whether an id may be chosen: creating and updating are whole.
     pub(super) fn may_choose_ids(&self, of: &str) -> bool {
-        let whole = |action| self.reach(of, &[action], Shared::No) == Reach::Whole;
+        let whole = |action| self.reach(of, &[action]) == Reach::Whole;
         whole("create") && whole("update")
     }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::ask::{Ask, Change, Criteria, Name};
-use super::caller::{Caller, Reach, Shared};
+use super::caller::{Caller, Reach};
 use super::model::{Model, Version};
 
 /// What a request must come to.
@@ -83,7 +83,7 @@ impl Judge<'_> {
                 self.version(caller.reads(of), version)
             }
             Ask::HistoryInstance((of, id)) => {
-                let reach = caller.reach(of, &["history"], Shared::No);
+                let reach = caller.reach(of, &["history"]);
                 let newest = model.present(of, id);
                 match newest {
                     _ if reach == Reach::Denied => refused(403),
@@ -94,17 +94,14 @@ impl Judge<'_> {
                 }
             }
             Ask::HistoryType(of) => {
-                let reach = caller.reach(of, &["history", "search"], Shared::No);
+                let reach = caller.reach(of, &["history", "search"]);
                 match reach {
                     Reach::Denied => refused(403),
                     _ => self.versions(|it| it.of == *of, |_| reach.clone()),
                 }
             }
             Ask::HistorySystem => match caller.of_all_types(&["history", "search"]) {
-                true => self.versions(
-                    |_| true,
-                    |it| caller.reach(&it.of, &["history", "search"], Shared::No),
-                ),
+                true => self.versions(|_| true, |it| caller.reach(&it.of, &["history", "search"])),
                 false => refused(403),
             },
             Ask::Search(types, _) => {
@@ -118,10 +115,10 @@ impl Judge<'_> {
             Ask::CreateIfNone(json, criteria) => self.create_if_none(json, criteria),
             Ask::Update((of, id), json) => self.update(of, id, json),
             Ask::Patch((of, id), change) => {
-                self.patch((of, id), &caller.reach(of, &["update"], Shared::No), change)
+                self.patch((of, id), &caller.reach(of, &["update"]), change)
             }
             Ask::Delete((of, id)) => {
-                let reach = caller.reach(of, &["delete"], Shared::No);
+                let reach = caller.reach(of, &["delete"]);
                 let seen = model.alive(of, id).filter(|it| caller.sees(model, &reach, it));
                 match reach {
                     Reach::Denied => refused(403),
@@ -130,7 +127,7 @@ impl Judge<'_> {
             }
             Ask::UpdateWhere(json, criteria) => self.update_where(json, criteria),
             Ask::PatchWhere(of, criteria, change) => {
-                let reach = caller.reach(of, &["update", "search"], Shared::No);
+                let reach = caller.reach(of, &["update", "search"]);
                 match self.matches(of, &reach, criteria) {
                     None => refused(403),
                     Some(found) => match &*found {
@@ -141,7 +138,7 @@ impl Judge<'_> {
                 }
             }
             Ask::DeleteWhere(of, criteria) => {
-                let reach = caller.reach(of, &["delete", "search"], Shared::No);
+                let reach = caller.reach(of, &["delete", "search"]);
                 match self.matches(of, &reach, criteria) {
                     None => refused(403),
                     Some(found) => match &*found {
@@ -232,7 +229,7 @@ impl Judge<'_> {
 
     fn create(&self, json: &Value) -> Expected {
         let of = json["resourceType"].as_str().unwrap_or_default();
-        let reach = self.caller.reach(of, &["create"], Shared::No);
+        let reach = self.caller.reach(of, &["create"]);
         match self.caller.may_write(self.model, &reach, (of, "new"), json) {
             true => written(201, of, None, json),
             false => refused(403),
@@ -257,7 +254,7 @@ impl Judge<'_> {
 
     fn update(&self, of: &str, id: &str, json: &Value) -> Expected {
         let Self { caller, model } = self;
-        let reach = caller.reach(of, &["update"], Shared::No);
+        let reach = caller.reach(of, &["update"]);
         let present = model.alive(of, id);
         match (&reach, present) {
             (Reach::Denied, _) => refused(403),
@@ -296,7 +293,7 @@ impl Judge<'_> {
     fn update_where(&self, json: &Value, criteria: &Criteria) -> Expected {
         let Self { caller, model } = self;
         let of = json["resourceType"].as_str().unwrap_or_default();
-        let reach = caller.reach(of, &["update", "search"], Shared::No);
+        let reach = caller.reach(of, &["update", "search"]);
         match self.matches(of, &reach, criteria) {
             None => refused(403),
             Some(found) => match &*found {

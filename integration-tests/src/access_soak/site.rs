@@ -32,8 +32,6 @@ use crate::socket::NONCE;
 
 /// The base that clients know.
 pub(super) const BASE: &str = "http://clinic.example/fhir";
-/// Types that are whole to whoever sees a patient's part.
-pub(super) const SHARED: &str = "Practitioner";
 const TENANT: &str = "default";
 /// How long the index may take to follow.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -153,7 +151,6 @@ impl Site {
             audit: Audit::default(),
             denials: Arc::default(),
             limits: Limits::default(),
-            shared_types: [SHARED.parse().expect("a type's name")].into(),
         };
         let (stop, stopping) = watch::channel(false);
         let (ready, is_ready) = oneshot::channel();

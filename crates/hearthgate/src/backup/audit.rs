@@ -6,7 +6,7 @@
 //! Which patients a file names is not copied (`store-sled`, `audit/patients.rs`).
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::path::Path;
 
 use store::TenantText;
@@ -78,7 +78,7 @@ fn check_known(path: &Path, known: &Segment) -> Result<(), BackupError> {
     let mut file = File::open(path).map_err(failed("open", path))?;
     for piece in &known.pieces {
         let mut part = Vec::new();
-        let read = file.by_ref().take(piece.length).read_to_end(&mut part);
+        let read = Read::by_ref(&mut file).take(piece.length).read_to_end(&mut part);
         read.map_err(failed("read", path))?;
         if digest(&part) != piece.sha256 {
             return Err(BackupError::OtherAudit(path.to_owned()));

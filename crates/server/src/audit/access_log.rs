@@ -22,7 +22,6 @@ use self::words::{Line, Reader, name_of};
 use super::log_of;
 use super::resource::ID;
 use super::search::{Asked, next_page, page};
-use super::words::{self, NAME};
 use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::interactions;

@@ -162,7 +162,7 @@ mod tests {
     fn line(instant: &str, who: &str) -> Line {
         let micros = instant.parse::<fhir_core::Instant>().unwrap().as_micros();
         Line {
-            event: "AuditEvent/log-1".to_owned(),
+            event: Some("AuditEvent/log-1".to_owned()),
             instant: instant.to_owned(),
             micros,
             who: who.to_owned(),
