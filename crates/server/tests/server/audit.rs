@@ -319,8 +319,8 @@ async fn a_patient_is_told_nothing_of_what_a_request_did_to_others() {
         what[..5],
         [
             "looked at a record of who looked at your data",
-            "changed something of the kind Patient that names you and others",
-            "did several things at once: changed entries of the kind Observation (2 times)",
+            "wrote personal details, of you and others",
+            "did several things at once: wrote measurements and test results (2 times)",
             &format!("did several things at once: looked at your personal details; {rest}"),
             &format!("did several things at once: looked at your personal details; {rest}"),
         ]

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::NAME;
 
-/// How many entries of a Bundle are named.
+/// How many kinds of entries of a Bundle are told.
 const LISTED: usize = 10;
 
 /// One event in plain words.
@@ -89,14 +89,45 @@ impl Reader<'_> {
             (Outcome::NotFound, _) => format!("found nothing: {act}"),
             (Outcome::Refused | Outcome::Failed, _) => format!("did not succeed: {act}"),
         };
-        if event.entries.is_empty() || !is_own {
-            return words;
+        let entries = self.entries(event, is_own);
+        if entries.is_empty() { words } else { format!("{words}: {entries}") }
+    }
+
+    /// What the entries of a Bundle did that succeeded: like ones once, with how many they were. Of
+    /// a Bundle about several patients what was done to this one alone.
+    fn entries(&self, event: &Event, is_own: bool) -> String {
+        let mut told: Vec<(String, usize)> = Vec::new();
+        for act in event.entries.iter().filter(|act| act.status < 400) {
+            let of = act.resource_type.as_deref();
+            let is_patient = of == Some("Patient") && act.id.as_deref() == Some(self.patient);
+            if !is_patient && (!is_own || of == Some("Patient")) {
+                continue;
+            }
+            let it = match of {
+                _ if is_patient => "your personal details".to_owned(),
+                Some(of) => several(of),
+                None => "the records".to_owned(),
+            };
+            let words = self.done(act, &it);
+            match told.iter_mut().find(|(known, _)| *known == words) {
+                Some((_, count)) => *count += 1,
+                None => told.push((words, 1)),
+            }
         }
-        let entries = event.entries.iter().take(LISTED);
-        let entries: Vec<String> = entries.map(|entry| self.in_words(entry, true)).collect();
-        let more = event.entries.len().saturating_sub(LISTED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("{words}: {}{more}", entries.join("; "))
+        let more = told.len().saturating_sub(LISTED);
+        let listed = told.into_iter().take(LISTED).map(|(words, count)| match count {
+            1 => words,
+            _ => format!("{words} ({count} times)"),
+        });
+        let mut parts: Vec<String> = listed.collect();
+        if more > 0 {
+            parts.push(format!("and {more} things more"));
+        }
+        if !is_own && !event.entries.is_empty() {
+            let what = if parts.is_empty() { "it" } else { "the rest" };
+            parts.push(format!("{what} was about others, or about you and others"));
+        }
+        parts.join("; ")
     }
 
     /// What was done to what.
@@ -107,10 +138,16 @@ impl Reader<'_> {
             // Their numbers count what else happens here.
             (Some("AuditEvent"), Some(_)) => "a record of who looked at your data".to_owned(),
             (Some(of), Some(id)) if is_own => format!("{} ({of}/{id})", one(of)),
-            (Some(of), Some(_)) => one(of),
+            (Some(of), Some(_)) => format!("{}, of you and others", one(of)),
             (Some(of), None) => several(of),
             _ => "the records".to_owned(),
         };
+        self.done(act, &it)
+    }
+
+    /// What was done to it.
+    fn done(&self, act: &Act, it: &str) -> String {
+        let of = act.resource_type.as_deref();
         match act.kind.code() {
             "read" => format!("looked at {it}"),
             "vread" => format!("looked at an earlier version of {it}"),
