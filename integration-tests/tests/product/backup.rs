@@ -154,6 +154,11 @@ async fn backed_up() -> (Site, PathBuf, PathBuf) {
     (site, data, backup)
 }
 
+/// The first segment of the log; a file of the audit log has the same name.
+fn segment_of(data: &Path) -> PathBuf {
+    data.join("tenants/default/log/0000000000000001.log")
+}
+
 /// The one file under `folder` of a name that begins so.
 fn file_under(folder: &Path, beginning: &str) -> PathBuf {
     let mut folders = vec![folder.to_owned()];
@@ -252,7 +257,7 @@ async fn an_earlier_piece_that_is_damaged_is_named_after_later_backups() {
 async fn a_torn_tail_is_said_by_verify_and_is_no_failure() {
     let (site, data, _) = backed_up().await;
     let arguments = ["verify", "--data", data.to_str().unwrap()];
-    let log = file_under(&data, "0000000000000001.log");
+    let log = segment_of(&data);
     let mut bytes = fs::read(&log).unwrap();
     bytes.extend_from_slice(b"HGG1\x01\x00\x00\x00half");
     fs::write(&log, bytes).unwrap();
@@ -303,7 +308,7 @@ async fn compact_gives_back_what_was_set_aside_and_loses_nothing() {
     assert!(now.starts_with(&log) && now.len() > log.len());
     // Beside what is not whole nothing is removed.
     set_aside();
-    flip(&file_under(&data, "0000000000000001.log"));
+    flip(&segment_of(&data));
     let line = fails(&run(&folder, &compact));
     assert!(line.contains("nothing was removed") && line.contains("segment 1"), "{line}");
     assert!(tenant.join("log/cut-3").exists() && tenant.join("state.damaged-1").exists());
@@ -377,7 +382,7 @@ async fn verify_says_what_is_whole_and_names_what_is_not() {
     let line = fails(&run(site.folder(), &arguments));
     assert!(line.contains("rebuilt"), "{line}");
     succeeds(&run(site.folder(), &arguments));
-    flip(&file_under(&data, "0000000000000001.log"));
+    flip(&segment_of(&data));
     let line = fails(&run(site.folder(), &arguments));
     assert!(line.contains("0000000000000001") || line.contains("segment 1"), "{line}");
 }
