@@ -124,6 +124,23 @@ fn every_guarantee_of_storage_names_tests_that_exist() {
     assert!(numbers.is_sorted() && numbers.len() > 5, "{numbers:?}");
 }
 
+/// What is not there leaks nothing, and has no test: the row says so.
+#[test]
+fn every_class_of_leak_names_tests_that_exist() {
+    let (path, tests) = ("docs/security.md", tests());
+    let mut numbers = Vec::new();
+    for row in rows(&read(path)) {
+        let Some(number) = row[0].strip_prefix("LEAK-") else { continue };
+        numbers.push(number.parse::<usize>().unwrap());
+        let named = quoted(row.last().unwrap());
+        assert!(!named.is_empty() || row[1].ends_with(": not there"), "LEAK-{number}");
+        for name in named {
+            assert!(tests.contains(name), "{path}: LEAK-{number}: there is no test {name}");
+        }
+    }
+    assert_eq!(numbers, (1..=30).collect::<Vec<_>>());
+}
+
 #[test]
 fn every_dependency_has_its_line_and_no_other_is_spoken_of() {
     let manifest: toml::Table = toml::from_str(&read("Cargo.toml")).unwrap();

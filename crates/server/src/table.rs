@@ -4,6 +4,7 @@
 use contract::Interaction;
 use fhir_terminology::operations::OPERATIONS;
 
+use crate::audit;
 use crate::interactions::{quarantine, validate};
 
 /// Where the CapabilityStatement names an interaction.
@@ -13,7 +14,7 @@ pub(crate) enum Place {
     Type(&'static str),
     /// `rest.interaction`, each of these.
     System(&'static [&'static str]),
-    /// `rest.resource.operation`: `$validate` of every type, and each of
+    /// `rest.resource.operation`: `$validate` of every type, `$access-log` of Patient, and each of
     /// [`fhir_terminology::operations::OPERATIONS`] of its own; `rest.operation`: those of the
     /// quarantine.
     Operations,
@@ -116,6 +117,7 @@ pub fn operations() -> Vec<OperationRow> {
     let row = |name, on: String, judged| OperationRow { name, on, judged };
     let mut rows: Vec<OperationRow> =
         ["[type]", "[type]/[id]"].map(|on| row(validate::NAME, on.to_owned(), Judged::Told)).into();
+    rows.push(row(audit::ACCESS_LOG, "Patient/[id]".to_owned(), Judged::Shown));
     for operation in OPERATIONS {
         let of = operation.kind.as_str();
         rows.push(row(operation.name, of.to_owned(), Judged::Whole));
