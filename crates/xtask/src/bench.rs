@@ -4,6 +4,7 @@
 //! Product and peers run as processes of this same program, in turns within one run, so that a
 //! slow minute of the machine slows both. docs/performance.md has the figures and what they say.
 
+mod access_timing;
 mod audit;
 mod backed_up;
 mod child;
@@ -51,6 +52,9 @@ pub(crate) enum Bench {
     /// What comes in through REST, validated: transactions, single creates, and what one resource
     /// costs step by step.
     Ingest(ingest::Sizes),
+    /// Answers about what a caller may not see, beside those about what is not there: whether the
+    /// clock tells them apart.
+    AccessTiming(access_timing::Samples),
     /// What writing an event of the audit log down costs.
     Audit(audit::Events),
     /// Synthea's resources copied to as many as are wanted, as NDJSON.
@@ -99,6 +103,7 @@ impl Bench {
             Self::Gateway(rounds) => gateway::run(rounds),
             Self::Search(sizes) => search::run(&sizes),
             Self::Ingest(sizes) => ingest::run(&sizes),
+            Self::AccessTiming(samples) => access_timing::run(&samples),
             Self::Audit(events) => audit::run(&events),
             Self::Copies(sizes) => copies::run(&sizes),
             Self::Knowledge(rounds) => knowledge::run(rounds),

@@ -210,3 +210,27 @@ async fn of_a_reference_and_a_deletion_at_once_the_later_reference_is_refused() 
         site.post("Observation", observation(&path)).await.is(422);
     }
 }
+
+#[tokio::test]
+async fn a_reference_to_what_its_writer_may_not_see_leads_nowhere() {
+    // LEAK-26
+    let site = Site::ruled(checked("Observation")).await;
+    for id in ["1", "2"] {
+        site.put(&format!("Patient/{id}"), bearing(id, "urn:mrn", id)).await.is(201);
+    }
+    let writes = || rule(&["Observation"], &["*"], "all");
+    let patient = rule(&["Patient"], &["read"], "compartment(Patient/1)");
+    let one = Access::of(vec![writes(), patient]).launched_for("1");
+    let none = Access::of(vec![writes()]);
+    let send = async |access: &Access, id: &str| {
+        let subject = json!({ "reference": format!("Patient/{id}") });
+        let body = json!({ "resourceType": "Observation", "status": "final",
+            "code": { "text": "height" }, "subject": subject });
+        site.ask("POST", "Observation").by(access).body(body).send().await
+    };
+    send(&one, "1").await.is(201);
+    for access in [&one, &none] {
+        let (hidden, never) = (send(access, "2").await.is(422), send(access, "9").await.is(422));
+        assert_eq!(hidden.text().replace("Patient/2", "Patient/9"), never.text());
+    }
+}
