@@ -2,9 +2,8 @@
 //! has to leave it to them. On Linux alone, where a thread has a priority of its own; elsewhere it
 //! would be of the process.
 
-/// Of threads that write, and of those that make what is found later, which have to keep up with
-/// them: whoever reads or searches goes before.
-pub const BEHIND_REQUESTS: i32 = 5;
+/// Of threads that make what is found later: they have to keep up with what is committed.
+pub(crate) const BEHIND_REQUESTS: i32 = 5;
 /// Of threads that use all that is left of the processors.
 pub const BEHIND_ALL: i32 = 10;
 
@@ -16,12 +15,6 @@ pub fn give_way(behind: i32) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = behind;
-}
-
-/// Lets whoever waits for this processor have it now, rather than when this thread's time is over,
-/// which is some milliseconds. For threads that do one short thing after the other.
-pub fn let_others_go() {
-    std::thread::yield_now();
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -19,7 +19,6 @@ use crate::indexing::ToApply;
 use crate::judge::{self, GroupStates, Judge, NotDurable};
 use crate::lately::Lately;
 use crate::line::{Basis, Next};
-use crate::priority::{BEHIND_REQUESTS, give_way, let_others_go};
 use crate::recent::Recent;
 use crate::waiting::Held;
 use crate::{CommitError, Receipt, Visibility};
@@ -114,7 +113,6 @@ impl Writers {
     }
 
     fn run(&self) {
-        give_way(BEHIND_REQUESTS);
         let _ends = UntilItEnds(Arc::clone(&self.shared));
         while let Some(basis) = self.shared.line.judge() {
             if let Some(group) = self.judge(basis) {
@@ -170,7 +168,6 @@ impl Writers {
                 Next::Disk => break,
                 Next::Nothing | Next::Ended => return None,
             };
-            let_others_go();
             let Job { transaction, terms, taken, held, answer: to } = job;
             if answers.is_empty()
                 && let Some(refusal) = self.refusal_by_clock()

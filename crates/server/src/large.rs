@@ -164,11 +164,16 @@ impl Waiting {
     }
 }
 
-/// Waits for work that may change something: where it goes on when nobody waits for its answer any
-/// more, it is told, so that it need not look for what nobody asks for.
-pub(crate) async fn whoever_waits_for_it<D>(waited: Waited, work: impl Future<Output = D>) -> D {
+/// As [`where_it_belongs`], with work that may change something: it goes on when nobody waits for
+/// its answer any more, and is told, so that it need not look for what nobody asks for.
+pub(crate) async fn whoever_waits_for_it<D: Send + 'static>(
+    length: usize,
+    turns: &Turns,
+    waited: Waited,
+    work: impl Future<Output = Result<D, ServerError>> + Send + 'static,
+) -> Result<D, ServerError> {
     let mut waiting = Waiting::new(waited);
-    let done = work.await;
+    let done = where_it_belongs(length, turns, work).await;
     waiting.is_answered = true;
     done
 }
@@ -362,8 +367,7 @@ mod tests {
             done.send(()).unwrap();
             Ok(())
         };
-        let mut asked =
-            Box::pin(whoever_waits_for_it(waited, where_it_belongs(SMALL + 1, &turns, work)));
+        let mut asked = Box::pin(whoever_waits_for_it(SMALL + 1, &turns, waited, work));
         tokio::select! {
             _ = &mut asked => unreachable!("it goes on until it is told"),
             begins = begins => begins.unwrap(),

@@ -8,7 +8,6 @@ mod access;
 mod admission;
 mod audit;
 mod base;
-mod behind;
 mod bundle;
 mod bundle_page;
 mod call;
@@ -66,7 +65,6 @@ pub(crate) struct Server {
     pub(crate) holding: Arc<holding::Holding>,
     pub(crate) denials: Arc<Denials>,
     pub(crate) large: large::Turns,
-    pub(crate) behind: behind::Behind,
     pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
     pub(crate) validations: BTreeMap<TenantName, Arc<Validation>>,
     pub(crate) secret: ChannelSecret,

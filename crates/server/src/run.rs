@@ -11,7 +11,6 @@ use database::{Database, IndexedBy};
 use fhir_search::Zone;
 use tokio::sync::{oneshot, watch};
 
-use crate::behind::Behind;
 use crate::exchange::exchange;
 use crate::holding::{Holding, Pace};
 use crate::interactions::capabilities::Statement;
@@ -49,9 +48,6 @@ pub enum RunError {
     /// There is no thread for a tenant's search index.
     #[error("the search index of a tenant has no thread")]
     Index(#[source] io::Error),
-    /// There are no threads for what is written.
-    #[error("what is written has no threads")]
-    Threads(#[source] io::Error),
     /// Serving ended by an error.
     #[error("the server stopped")]
     Serve(#[source] io::Error),
@@ -113,7 +109,6 @@ pub async fn run(
         ),
         validations,
         large: Turns::new(),
-        behind: Behind::start().map_err(RunError::Threads)?,
         databases,
         secret: ChannelSecret::generate(&*ids),
         page_key: config.page_key,

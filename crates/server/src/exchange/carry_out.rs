@@ -25,9 +25,7 @@ use crate::error::ServerError;
 use crate::holding::HeldBody;
 use crate::idempotency::Turn;
 use crate::interactions::{operation, validate};
-use crate::large::{
-    LARGE, SMALL, Waited, where_it_belongs, while_it_is_waited_for, whoever_waits_for_it,
-};
+use crate::large::{LARGE, SMALL, Waited, while_it_is_waited_for, whoever_waits_for_it};
 use crate::negotiation::{self, Handling, Return, SentAs, Spoken};
 use crate::validation::Sent;
 use crate::{Server, bundle, dispatch, idempotency, representation};
@@ -93,8 +91,7 @@ pub(super) async fn carry_out(
     };
     let request_id = request_id(head).to_owned();
     let (rows, trail) = (rows.clone(), trail.clone());
-    let (turns, all) = (server.large.clone(), Arc::clone(&server));
-    let is_write = writes(&interaction);
+    let turns = server.large.clone();
     let abandoned = Abandoned::default();
     let waited = Waited {
         abandoned: abandoned.clone(),
@@ -161,12 +158,9 @@ pub(super) async fn carry_out(
         perform(Call { resource: Some(resource), sent, original, ..call }, named).await
     });
     // Nor do the parameters of a search, which may have to look at very much.
-    if is_search {
-        while_it_is_waited_for(&turns, waited, work).await
-    } else if is_write {
-        whoever_waits_for_it(waited, all.behind.work(length, &turns, work)).await
-    } else {
-        whoever_waits_for_it(waited, where_it_belongs(length, &turns, work)).await
+    match is_search {
+        true => while_it_is_waited_for(&turns, waited, work).await,
+        false => whoever_waits_for_it(length, &turns, waited, work).await,
     }
 }
 
