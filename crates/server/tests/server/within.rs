@@ -13,7 +13,7 @@ use crate::support::{Access, Answer, Site, rule};
 /// Patients `1` and `2`, an Observation of each (`o1`, `o2`), one of `1` that `2` performed
 /// (`both`), a Practitioner, an Encounter of `1` with the Observation `e1`; a Group of `1`, and
 /// of `2` no more; a care team of `1`.
-async fn clinic() -> Site {
+pub(super) async fn clinic() -> Site {
     let site = Site::on_disk().await;
     let put = async |resource: Value| {
         let text = |name: &str| resource[name].as_str().unwrap().to_owned();
@@ -65,11 +65,11 @@ async fn clinic() -> Site {
     site
 }
 
-fn all_within(within: &str) -> Rule {
+pub(super) fn all_within(within: &str) -> Rule {
     rule(&["*"], &["*"], within)
 }
 
-fn group() -> Access {
+pub(super) fn group() -> Access {
     Access::of(vec![all_within("group(Group/g)")])
 }
 
@@ -78,25 +78,31 @@ fn care_team() -> Access {
 }
 
 /// Everything, but what these narrow.
-fn filtered(filter: Option<&str>, without_labels: &[&str]) -> Access {
+pub(super) fn filtered(filter: Option<&str>, without_labels: &[&str]) -> Access {
     let mut rule = all_within("all");
     rule.filter = filter.map(str::to_owned);
     rule.without_labels = without_labels.iter().map(|label| (*label).to_owned()).collect();
     Access::of(vec![rule])
 }
 
-async fn by(site: &Site, access: &Access, method: &str, target: &str, body: Value) -> Answer {
+pub(super) async fn by(
+    site: &Site,
+    access: &Access,
+    method: &str,
+    target: &str,
+    body: Value,
+) -> Answer {
     let ask = site.ask(method, target).by(access);
     let ask = if body.is_null() { ask } else { ask.body(body) };
     ask.send().await
 }
 
-async fn get(site: &Site, access: &Access, target: &str) -> Answer {
+pub(super) async fn get(site: &Site, access: &Access, target: &str) -> Answer {
     by(site, access, "GET", target, Value::Null).await
 }
 
 /// The ids that a search finds, by the index and before it is there.
-async fn found(site: &Site, access: &Access, target: &str) -> Vec<String> {
+pub(super) async fn found(site: &Site, access: &Access, target: &str) -> Vec<String> {
     let bundle = get(site, access, target).await.is(200).json();
     let mut found = ids(&bundle, "match");
     found.sort();
