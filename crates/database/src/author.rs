@@ -1,15 +1,26 @@
-//! Who wrote a version (docs/adr/0028): 32 bytes behind its coded body, sealed with it, and a bit of
-//! its coding that says that they are there. Versions from before that have neither, and are
-//! nobody's own.
+//! Who made a resource (docs/adr/0028): 32 bytes behind each version's coded body, sealed with it,
+//! and a bit of its coding that says that they are there. An update carries them on. Versions from
+//! before that have neither, and are nobody's own.
 
 use fhir_core::{ResourceId, ResourceType};
 use store::{BodyCoding, ContentHash};
 
 use crate::ReadError;
 
-/// Who wrote a version: an app, and the user at it where there is one. It tells neither.
+/// Who made a resource: an app, and the user at it where there is one. It tells neither.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Author([u8; Author::LENGTH]);
+
+/// Who made the resource that a write replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maker {
+    /// Nothing is there, or it was deleted: whoever writes makes it.
+    Writer,
+    /// It is on record.
+    Author(Author),
+    /// It is not on record: what is written stays nobody's own.
+    Nobody,
+}
 
 /// The bit of a coding that says who wrote the body stands behind it.
 const AUTHORED: u32 = 1 << 30;
@@ -51,7 +62,7 @@ pub(crate) fn apart(
     stored: &[u8],
 ) -> Result<(BodyCoding, &[u8], Option<Author>), ReadError> {
     // What has other high bits is of a later Hearthgate.
-    if coding.0 >> AUTHORED.trailing_zeros() != 1 {
+    if !is_authored(coding) {
         return Ok((coding, stored, None));
     }
     let (coded, author) = stored.split_last_chunk().ok_or_else(|| ReadError::UnreadableBody {
@@ -64,6 +75,11 @@ impl std::fmt::Debug for Author {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Author")
     }
+}
+
+/// Whether coding says that who made it stands behind a body.
+pub(crate) fn is_authored(coding: BodyCoding) -> bool {
+    coding.0 >> AUTHORED.trailing_zeros() == 1
 }
 
 #[cfg(test)]

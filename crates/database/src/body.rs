@@ -114,7 +114,7 @@ impl Body {
         }
     }
 
-    /// The same with who wrote it on record.
+    /// The same with who made the resource on record.
     #[must_use]
     pub fn written_by(self, author: Author) -> Self {
         let (coding, bytes) = author.behind(self.coding, &self.bytes);

@@ -14,12 +14,12 @@ use crate::{Author, quarantine};
 pub(crate) struct Compartments {
     /// Each once, in the order they are met.
     pub(crate) patients: Vec<ResourceId>,
-    /// Patients named by an absolute URL: whether that is one of this server's, is not known
-    /// here.
-    pub(crate) by_url: Vec<ResourceId>,
-    /// The patient in whose security context a Binary is (`Binary.securityContext`). It is no one's
-    /// data for that.
-    pub(crate) context: Option<ResourceId>,
+    /// Patients named by an absolute URL, with its base: whether that is this server's, is known
+    /// where they are asked for.
+    pub(crate) by_url: Vec<(Box<str>, ResourceId)>,
+    /// The patient in whose security context a Binary is (`Binary.securityContext`), with the base
+    /// where it is named by an absolute URL. It is no one's data for that.
+    pub(crate) context: Option<(Option<Box<str>>, ResourceId)>,
     /// Who wrote it.
     pub(crate) author: Option<Author>,
 }
@@ -46,20 +46,13 @@ impl Compartments {
                 Some(content) => Some(content.to_owned()),
                 None => text.as_str().map(Into::into),
             });
-            found.context = match text.as_deref().map(Reference::parse) {
-                Some(Ok(Reference::Relative(target)))
-                    if target.resource_type.as_str() == "Patient" =>
-                {
-                    Some(target.id)
-                }
-                _ => None,
-            };
+            found.context = text.as_deref().and_then(patient);
         }
         if of == "Patient" {
             found.patients.push(id.clone());
         }
         // A resource may name so many that looking through the lists for each would take hours.
-        let mut known: HashSet<_> = found.patients.iter().map(|id| (id.clone(), false)).collect();
+        let mut known: HashSet<_> = found.patients.iter().map(|id| (None, id.clone())).collect();
         for path in schema.patient_compartment(of) {
             each_reference(resource.value(), path, &mut |text| match replacements.content(text) {
                 Some(content) => found.note(content, &mut known),
@@ -73,12 +66,22 @@ impl Compartments {
         found
     }
 
-    /// All that a rule may name it by: what it stands in the compartment of.
-    pub(crate) fn named(&self) -> Vec<(ResourceType, ResourceId)> {
+    /// All that a rule may name it by: what it stands in the compartment of. What is named by a URL
+    /// below `base`, the server's own without its last slash, is named like what is named without.
+    pub(crate) fn named(&self, base: Option<&str>) -> Vec<(ResourceType, ResourceId)> {
         let patient = ResourceType::new("Patient").expect("the name of a type");
-        let patients = self.patients.iter().chain(&self.context);
+        let is_own = |of: Option<&str>| of.is_none_or(|of| base == Some(of));
+        let by_url = self.by_url.iter().map(|(of, id)| (Some(&**of), id));
+        let context = self.context.iter().map(|(of, id)| (of.as_deref(), id));
+        let by_url = by_url.chain(context).filter(|(of, _)| is_own(*of)).map(|(_, id)| id);
+        let patients = self.patients.iter().chain(by_url);
         let patients = patients.map(|id| (patient.clone(), id.clone()));
         patients.chain(self.author.map(|author| author.as_compartment())).collect()
+    }
+
+    /// All patients whose data it is, or may be.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &ResourceId> {
+        self.patients.iter().chain(self.by_url.iter().map(|(_, id)| id))
     }
 
     /// The one patient whose data it is, if it is one's alone.
@@ -91,25 +94,29 @@ impl Compartments {
 
     /// Whether it is this patient's too, or may be.
     pub(crate) fn name(&self, patient: &ResourceId) -> bool {
-        self.patients.contains(patient) || self.by_url.contains(patient)
+        self.owners().any(|owner| owner == patient)
     }
 
-    /// Adds the patient whom a reference is to, unless it is `known`, by URL or not.
-    fn note(&mut self, reference: &str, known: &mut HashSet<(ResourceId, bool)>) {
-        let (id, by_url) = match Reference::parse(reference) {
-            Ok(Reference::Relative(target)) if target.resource_type.as_str() == "Patient" => {
-                (target.id, false)
+    /// Adds the patient whom a reference is to, unless it is `known`, by this URL or none.
+    fn note(&mut self, reference: &str, known: &mut HashSet<(Option<Box<str>>, ResourceId)>) {
+        let Some(named) = patient(reference) else { return };
+        if known.insert(named.clone()) {
+            match named {
+                (Some(base), id) => self.by_url.push((base, id)),
+                (None, id) => self.patients.push(id),
             }
-            Ok(Reference::Absolute(_, target)) if target.resource_type.as_str() == "Patient" => {
-                (target.id, true)
-            }
-            _ => return,
-        };
-        if known.insert((id.clone(), by_url)) {
-            let among = if by_url { &mut self.by_url } else { &mut self.patients };
-            among.push(id);
         }
     }
+}
+
+/// The patient whom a reference is to, with the base of an absolute URL.
+fn patient(reference: &str) -> Option<(Option<Box<str>>, ResourceId)> {
+    let (base, target) = match Reference::parse(reference).ok()? {
+        Reference::Relative(target) => (None, target),
+        Reference::Absolute(base, target) => (Some(base.into()), target),
+        _ => return None,
+    };
+    (target.resource_type.as_str() == "Patient").then_some((base, target.id))
 }
 
 /// Calls `found` with the text of every reference at `path`.
@@ -181,6 +188,39 @@ mod tests {
         }
         let unknown = "{\"resourceType\":\"Observation\",\"subject\":{\"reference\":7}}";
         check(unknown, None, &[]);
+    }
+
+    #[test]
+    fn what_names_a_patient_by_the_servers_own_url_stands_in_its_compartment() {
+        // LEAK-25
+        let named = |json: &str, base: Option<&str>| -> Vec<String> {
+            let document = Document::parse(json.as_bytes()).unwrap();
+            let resource = Resource::new(document.root()).unwrap();
+            let id = "own".parse().unwrap();
+            let found = Compartments::of(&resource, &id, &Replacements::default(), Schema::r4());
+            found.named(base).into_iter().map(|(of, id)| format!("{of}/{id}")).collect()
+        };
+        let own = Some("https://a.example/fhir");
+        for (url, is_named) in [
+            ("Patient/1", true),
+            ("https://a.example/fhir/Patient/1", true),
+            ("https://a.example/fhir/Patient/1/_history/2", true),
+            ("https://a.example/fhirs/Patient/1", false),
+            ("https://a.example/fhir/x/Patient/1", false),
+            ("https://b.example/https://a.example/fhir/Patient/1", false),
+            ("https://a.example/fhir/Group/1", false),
+            ("#Patient/1", false),
+        ] {
+            let subject = format!("{{\"reference\":\"{url}\"}}");
+            let observation = format!("{{\"resourceType\":\"Observation\",\"subject\":{subject}}}");
+            let binary = format!("{{\"resourceType\":\"Binary\",\"securityContext\":{subject}}}");
+            for json in [observation, binary] {
+                assert_eq!(named(&json, own) == ["Patient/1"], is_named, "{json}");
+                // Without a base no URL is known to be the server's own.
+                let is_relative = url == "Patient/1";
+                assert_eq!(named(&json, None) == ["Patient/1"], is_relative, "{json}");
+            }
+        }
     }
 
     #[test]

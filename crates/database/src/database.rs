@@ -20,6 +20,7 @@ use crate::large::{Few, NotDone, Reading};
 use crate::lately::{Valued, Watched};
 use crate::line::{Line, NotTaken, Weight};
 use crate::seal::Sealing;
+use crate::stand_in::StandIns;
 use crate::waiting::{self, Held, Waiting};
 use crate::writer::Writers;
 use crate::{
@@ -93,6 +94,8 @@ pub(crate) struct Shared {
     /// The store takes no commits until it is opened again.
     pub(crate) failed: AtomicBool,
     pub(crate) bodies: Arc<Bodies>,
+    /// What stands in for what is not there.
+    stand_ins: Arc<StandIns>,
     pub(crate) schema: &'static Schema,
     /// That of the schema, as records have it.
     pub(crate) fhir_version: FhirVersion,
@@ -173,6 +176,7 @@ impl Database {
         let shared = Arc::new(Shared {
             store,
             bodies,
+            stand_ins: Arc::default(),
             schema,
             fhir_version,
             sealing,
@@ -480,8 +484,9 @@ impl Shared {
         let at = T::new(self.published.load(Ordering::Acquire));
         let (store, bodies) = (Arc::clone(&self.store), Arc::clone(&self.bodies));
         let (sealing, reading) = (self.sealing.clone(), self.reading.clone());
+        let reading = (bodies, reading, Arc::clone(&self.stand_ins));
         let indexes = self.indexes();
-        Snapshot::new((store, sealing), (bodies, reading), self.schema, visibility, at, indexes)
+        Snapshot::new((store, sealing), reading, self.schema, visibility, at, indexes)
     }
 
     /// Forgets what is kept in memory if somebody was purged since `epoch`.

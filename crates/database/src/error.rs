@@ -85,6 +85,12 @@ pub enum ReadError {
     /// Its key was destroyed when its patient was purged: nobody can read it any more.
     #[error("the patient whose data it was has been purged")]
     Purged,
+    /// More would have to be looked at than may be.
+    #[error("more than {rows} rows would have to be looked at")]
+    TooCostly {
+        /// So many may be.
+        rows: u64,
+    },
     /// The stored body is not what this version of the program writes.
     #[error("a stored body cannot be understood: {reason}")]
     UnreadableBody {

@@ -1,24 +1,51 @@
 //! Histories of a type and of everything, and the data as of an instant.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
-use fhir_core::{Instant, ResourceType, VersionId};
+use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use store::{HistoryOrder, HistoryVersion, Method, Place, T, VersionEntry};
 
+use crate::search::KEYS_FOR_A_VERSION;
+use crate::seen::Following;
+use crate::visibility::Seen;
 use crate::{ReadError, Snapshot};
 
 /// Versions that are enumerated at once where each is looked at.
 const PIECE: usize = 256;
 
-/// Versions of types of which a part is seen that are looked at to be counted.
-const MOST_COUNTED: u64 = 10_000;
+/// Versions that are looked at for one answer, of types of which a part is seen: as rows of a
+/// search, each for as much as 64 that are passed over without their bodies.
+const MOST_ROWS: u64 = 20_000;
+
+/// Resources of which it is remembered whether their present content is shown.
+const MOST_KNOWN: usize = 100_000;
+
+/// What is looked at for one answer.
+#[derive(Default)]
+struct Looked {
+    spent: u64,
+    /// Whether the present content of resources is shown.
+    present: HashMap<(ResourceType, ResourceId), bool>,
+}
+
+impl Looked {
+    fn spend(&mut self, keys: u64) -> Result<(), ReadError> {
+        self.spent += keys;
+        match self.spent > MOST_ROWS * KEYS_FOR_A_VERSION {
+            true => Err(ReadError::TooCostly { rows: MOST_ROWS }),
+            false => Ok(()),
+        }
+    }
+}
 
 impl Snapshot {
     /// Versions in the order of the log, of one type or of all: those that are visible here, at
     /// the places in `range`, `most` of them at most.
     ///
     /// # Errors
-    /// [`ReadError`] when the store cannot say.
+    /// [`ReadError`] when the store cannot say; [`ReadError::TooCostly`] when a part of a type may
+    /// be seen and too many versions would have to be looked at to tell which.
     pub async fn log(
         &self,
         of: Option<&ResourceType>,
@@ -33,9 +60,9 @@ impl Snapshot {
             return Ok(found);
         }
         let types: Vec<_> = self.visibility.some_of().into_iter().flatten().cloned().collect();
-        let mut found = Vec::new();
+        let (mut found, mut looked) = (Vec::new(), Looked::default());
         for of in types.iter().filter(|seen| of.is_none_or(|of| of == *seen)) {
-            found.extend(self.log_of_type(of, range.clone(), order, most).await?);
+            found.extend(self.log_of_type(of, range.clone(), (order, most), &mut looked).await?);
         }
         found.sort_unstable_by_key(|version| version.place);
         if order == HistoryOrder::NewestFirst {
@@ -51,22 +78,31 @@ impl Snapshot {
         &self,
         of: &ResourceType,
         mut range: Range<Place>,
-        order: HistoryOrder,
-        most: usize,
+        (order, most): (HistoryOrder, usize),
+        looked: &mut Looked,
     ) -> Result<Vec<HistoryVersion>, ReadError> {
-        if self.visibility.parts_of(of).is_none() {
+        let Some(parts) = self.visibility.parts_of(of) else {
             return Ok(self.store.history(Some(of), range, order, most).await?);
-        }
+        };
         let mut found = Vec::new();
         while found.len() < most && !range.is_empty() {
             let piece = self.store.history(Some(of), range.clone(), order, PIECE).await?;
             let is_last = piece.len() < PIECE;
-            for version in piece {
+            looked.spend(piece.len() as u64)?;
+            let by_index = self.shown_by_index(&piece);
+            for (at, version) in piece.into_iter().enumerate() {
                 match order {
                     HistoryOrder::NewestFirst => range.end = version.place,
                     HistoryOrder::OldestFirst => range.start = version.place.next(),
                 }
-                if found.len() < most && self.sees(&version.entry).await? {
+                let by_index = by_index.as_ref().map(|shown| shown[at]);
+                let is_wanted = found.len() < most;
+                if is_wanted
+                    && self
+                        .is_present_shown(&version.entry, parts, (by_index, &mut *looked))
+                        .await?
+                    && self.is_shown_itself(&version.entry, parts, looked).await?
+                {
                     found.push(version);
                 }
             }
@@ -77,36 +113,73 @@ impl Snapshot {
         Ok(found)
     }
 
-    /// How many versions [`Snapshot::log`] has in `range`; `None` where each would have to be
-    /// looked at, and there are many.
+    /// Whether the present content of a version's resource may be seen: as the index says, where it
+    /// can, or else by its body. It is judged once of each.
+    async fn is_present_shown(
+        &self,
+        entry: &VersionEntry,
+        parts: &[Seen],
+        (by_index, looked): (Option<bool>, &mut Looked),
+    ) -> Result<bool, ReadError> {
+        let name = (entry.resource_type.clone(), entry.id.clone());
+        if let Some(known) = looked.present.get(&name) {
+            return Ok(*known);
+        }
+        let is_hidden = match by_index {
+            Some(true) => return Ok(true),
+            // What was deleted is not in the index.
+            Some(false) => {
+                let present = self.store.newest(&name.0, &name.1, self.head()).await?;
+                present.is_some_and(|present| !present.flags.is_deleted())
+            }
+            None => false,
+        };
+        let is_shown = !is_hidden && {
+            looked.spend(KEYS_FOR_A_VERSION)?;
+            self.shows_present(entry, parts).await?
+        };
+        if looked.present.len() < MOST_KNOWN {
+            looked.present.insert(name, is_shown);
+        }
+        Ok(is_shown)
+    }
+
+    /// Whether a version may be seen, if the present content of its resource may be.
+    async fn is_shown_itself(
+        &self,
+        entry: &VersionEntry,
+        parts: &[Seen],
+        looked: &mut Looked,
+    ) -> Result<bool, ReadError> {
+        looked.spend(KEYS_FOR_A_VERSION)?;
+        self.shows_content(entry.clone(), parts, Following::Is).await
+    }
+
+    /// How many versions [`Snapshot::log`] has in `range`.
     ///
     /// # Errors
-    /// [`ReadError`] when the store cannot say.
+    /// As [`Snapshot::log`]: a count that is left out where there is much that is hidden would
+    /// tell that there is.
     pub async fn count_log(
         &self,
         of: Option<&ResourceType>,
         range: Range<Place>,
-    ) -> Result<Option<u64>, ReadError> {
+    ) -> Result<u64, ReadError> {
         let range = self.shown(range);
         let Some(types) = self.visibility.some_of() else {
-            return Ok(Some(self.store.count_history(of, range).await?));
+            return Ok(self.store.count_history(of, range).await?);
         };
         let types: Vec<_> = types.into_iter().cloned().collect();
-        let (mut count, mut left) = (0, MOST_COUNTED);
+        let (mut count, mut looked) = (0, Looked::default());
         for of in types.iter().filter(|seen| of.is_none_or(|of| of == *seen)) {
-            let all = self.store.count_history(Some(of), range.clone()).await?;
             if self.visibility.parts_of(of).is_none() {
-                count += all;
+                count += self.store.count_history(Some(of), range.clone()).await?;
                 continue;
             }
-            left = match left.checked_sub(all) {
-                Some(left) => left,
-                None => return Ok(None),
-            };
-            let order = HistoryOrder::OldestFirst;
-            count += self.log_of_type(of, range.clone(), order, usize::MAX).await?.len() as u64;
+            let all = (HistoryOrder::OldestFirst, usize::MAX);
+            count += self.log_of_type(of, range.clone(), all, &mut looked).await?.len() as u64;
         }
-        Ok(Some(count))
+        Ok(count)
     }
 
     /// The position of the last commit at or before `instant` that this shows: as of then, the
@@ -137,5 +210,18 @@ impl Snapshot {
     /// The part of `range` that this shows.
     fn shown(&self, range: Range<Place>) -> Range<Place> {
         range.start..range.end.min(Place::first_of(self.at().next()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_versions_are_looked_at_for_one_answer_and_no_more() {
+        let mut looked = Looked::default();
+        looked.spend(MOST_ROWS * KEYS_FOR_A_VERSION).unwrap();
+        let refused = looked.spend(1);
+        assert!(matches!(refused, Err(ReadError::TooCostly { rows: MOST_ROWS })));
     }
 }

@@ -349,7 +349,7 @@ impl Indexing {
         document: &Document<'_>,
         compartments: &Compartments,
     ) -> Option<Prepared> {
-        let compartments = compartments.named();
+        let compartments = compartments.named(Some(&self.by.base));
         let subject = Subject { resource_type: of, id, compartments: &compartments };
         let IndexedBy { extractor, base, zone } = &self.by;
         let options = ExtractOptions { base: Some(base), zone: *zone, last_updated: None };

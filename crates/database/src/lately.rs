@@ -135,7 +135,7 @@ fn values(body: &Body, by: &Arc<IndexedBy>) -> Option<Arc<Values>> {
     let options = ExtractOptions { base: Some(&by.base), zone: by.zone, last_updated: None };
     let resource = IndexedResource::of(document.root(), &by.extractor, &options);
     let bytes = resource.bytes();
-    let named = body.compartments.named().into_iter().collect();
+    let named = body.compartments.named(Some(&by.base)).into_iter().collect();
     let values = Values { by: Arc::clone(by), resource, named, bytes };
     (bytes <= MOST_BYTES_OF_ONE).then(|| Arc::new(values))
 }

@@ -32,6 +32,7 @@ mod seal;
 mod search;
 mod seen;
 mod snapshot;
+mod stand_in;
 mod terms;
 mod transaction;
 mod visibility;
@@ -39,7 +40,7 @@ mod waiting;
 mod writer;
 
 pub use answered::{Answered, KNOWN_FOR, Lookup};
-pub use author::Author;
+pub use author::{Author, Maker};
 pub use body::{Body, DeriveFromBody, OwnTag, identifiers};
 pub use condition::{Condition, Criteria, SearchCriteria};
 pub use database::{Database, Options};

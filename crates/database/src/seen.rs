@@ -47,6 +47,15 @@ struct Content {
     author: Option<Author>,
 }
 
+/// Whether filters that follow references are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Following {
+    /// They are.
+    Is,
+    /// They were, and held.
+    IsTrusted,
+}
+
 type Judged<'s> = Pin<Box<dyn Future<Output = Result<bool, ReadError>> + Send + 's>>;
 
 impl Snapshot {
@@ -60,25 +69,58 @@ impl Snapshot {
                 return Ok(self.visibility.shows_some_of(&entry.resource_type));
             };
             let (of, id) = (&entry.resource_type, &entry.id);
-            if !self.shows_content(entry.clone(), parts).await? {
+            let present = self.store.newest(of, id, self.head()).await?;
+            let present = present.filter(|present| present.t != entry.t);
+            if let Some(present) = present
+                && !self.shows_content(present, parts, Following::Is).await?
+            {
                 return Ok(false);
             }
-            let present = self.store.newest(of, id, self.head()).await?;
-            match present.filter(|present| present.t != entry.t) {
-                Some(present) => self.shows_content(present, parts).await,
-                None => Ok(true),
-            }
+            self.shows_content(entry.clone(), parts, Following::Is).await
         })
     }
 
-    /// Of these versions those that may be seen.
+    /// The same of a version that a search found by the index: what the index judged at the
+    /// position of its resource's present content by following references, it judged exactly, and
+    /// is not asked again.
+    ///
+    /// # Errors
+    /// [`ReadError`] when that cannot be told.
+    pub(crate) async fn sees_found(&self, entry: &VersionEntry) -> Result<bool, ReadError> {
+        let Some(parts) = self.visibility.parts_of(&entry.resource_type) else {
+            return Ok(self.visibility.shows_some_of(&entry.resource_type));
+        };
+        let follows = parts.iter().filter_map(|part| part.filter.as_ref()).any(|it| it.follows());
+        let (of, id) = (&entry.resource_type, &entry.id);
+        let is_present = match follows && self.at() == self.head() {
+            true => self.store.newest(of, id, self.head()).await?.is_some_and(|it| it.t == entry.t),
+            false => false,
+        };
+        if !is_present {
+            return self.sees(entry).await;
+        }
+        self.shows_content(entry.clone(), parts, Following::IsTrusted).await
+    }
+
+    /// Whether the present content of a version's resource may be seen.
+    pub(crate) async fn shows_present(
+        &self,
+        entry: &VersionEntry,
+        parts: &[Seen],
+    ) -> Result<bool, ReadError> {
+        let present = self.store.newest(&entry.resource_type, &entry.id, self.head()).await?;
+        self.shows_content(present.unwrap_or_else(|| entry.clone()), parts, Following::Is).await
+    }
+
+    /// Of these versions, the present content of whose resource may be seen, those that may be.
     pub(crate) async fn seen(
         &self,
         versions: Vec<VersionEntry>,
+        parts: &[Seen],
     ) -> Result<Vec<VersionEntry>, ReadError> {
         let mut seen = Vec::with_capacity(versions.len());
         for entry in versions {
-            if self.sees(&entry).await? {
+            if self.shows_content(entry.clone(), parts, Following::Is).await? {
                 seen.push(entry);
             }
         }
@@ -86,7 +128,12 @@ impl Snapshot {
     }
 
     /// Whether one of these parts shows what a version says, or said before it was deleted.
-    async fn shows_content(&self, entry: VersionEntry, parts: &[Seen]) -> Result<bool, ReadError> {
+    pub(crate) async fn shows_content(
+        &self,
+        entry: VersionEntry,
+        parts: &[Seen],
+        following: Following,
+    ) -> Result<bool, ReadError> {
         let mut entry = entry;
         while entry.flags.is_deleted() {
             let (of, id) = (&entry.resource_type, &entry.id);
@@ -104,13 +151,16 @@ impl Snapshot {
         let document = parsed(&content.json)?;
         let resource = resource(&document)?;
         let found = Compartments::of(&resource, &entry.id, &Replacements::default(), self.schema());
-        let named: BTreeSet<_> =
-            Compartments { author: content.author, ..found }.named().into_iter().collect();
+        let named = Compartments { author: content.author, ..found }.named(self.base());
+        let named: BTreeSet<_> = named.into_iter().collect();
         for part in parts {
             if !part.within.has(&named) {
                 continue;
             }
             let Some(filter) = &part.filter else { return Ok(true) };
+            if following == Following::IsTrusted && filter.follows() {
+                return Ok(true);
+            }
             let options = ExtractOptions {
                 base: Some(&filter.by.base),
                 zone: filter.by.zone,
@@ -143,11 +193,10 @@ impl Snapshot {
             author: body.compartments.author,
             ..Compartments::of(&resource, id, &Replacements::default(), self.schema())
         };
-        let named: BTreeSet<_> = compartments.named().into_iter().collect();
+        let named: BTreeSet<_> = compartments.named(self.base()).into_iter().collect();
         let patient = ResourceType::new("Patient").expect("the name of a type");
         // Who is named by a URL is a patient of ours, as far as that can be told here.
-        let owners: BTreeSet<_> =
-            compartments.patients.iter().chain(&compartments.by_url).cloned().collect();
+        let owners: BTreeSet<_> = compartments.owners().cloned().collect();
         for part in parts {
             if !part.within.has(&named) {
                 continue;

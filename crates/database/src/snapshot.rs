@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fhir_core::json::Document;
 use fhir_core::{Instant, Resource, ResourceId, ResourceType, VersionId};
 use fhir_schema::Schema;
-use store::{BLOB_FROM, IdentifierKey, Store, T, VersionEntry};
+use store::{BLOB_FROM, HistoryOrder, IdentifierKey, Place, Store, T, VersionEntry};
 use tokio::runtime::Handle;
 
 use crate::blob::Fetched;
@@ -14,7 +14,8 @@ use crate::bodies::{Bodies, Kept, Known};
 use crate::indexing::Indexes;
 use crate::large::{NotDone, Reading};
 use crate::seal::Sealing;
-use crate::{Abandoned, Author, ReadError, Rows, Visibility, author, body};
+use crate::stand_in::StandIns;
+use crate::{Abandoned, Author, Maker, ReadError, Rows, Visibility, author, body};
 
 /// Shows exactly the commits up to one position (guarantee G4), and of them what its
 /// [`Visibility`] lets through: what is not visible is answered as if it did not exist.
@@ -23,6 +24,7 @@ pub struct Snapshot {
     pub(crate) store: Arc<dyn Store>,
     bodies: Arc<Bodies>,
     pub(crate) reading: Reading,
+    stand_ins: Arc<StandIns>,
     schema: &'static Schema,
     sealing: Sealing,
     pub(crate) visibility: Visibility,
@@ -31,6 +33,8 @@ pub struct Snapshot {
     head: T,
     /// The search indexes, where there are any.
     pub(crate) indexes: Indexes,
+    /// The server's own base URL, as far as the search index knows it.
+    base: Option<Arc<str>>,
     /// What is read through it.
     pub(crate) rows: Rows,
     /// Whether anyone still waits for what searches of it find.
@@ -49,7 +53,7 @@ pub struct StoredVersion {
 impl Snapshot {
     pub(crate) fn new(
         (store, sealing): (Arc<dyn Store>, Sealing),
-        (bodies, reading): (Arc<Bodies>, Reading),
+        (bodies, reading, stand_ins): (Arc<Bodies>, Reading, Arc<StandIns>),
         schema: &'static Schema,
         visibility: Visibility,
         at: T,
@@ -58,16 +62,19 @@ impl Snapshot {
         let rows = Rows::default();
         let abandoned = Abandoned::default();
         let head = at;
+        let base = indexes.current.as_ref().map(|it| Arc::clone(&it.by().base));
         Self {
             store,
             bodies,
             reading,
+            stand_ins,
             schema,
             sealing,
             visibility,
             at,
             head,
             indexes,
+            base,
             rows,
             abandoned,
         }
@@ -89,6 +96,11 @@ impl Snapshot {
     /// What is known of resource types.
     pub(crate) fn schema(&self) -> &'static Schema {
         self.schema
+    }
+
+    /// The server's own base URL, without its last slash, where it is known.
+    pub(crate) fn base(&self) -> Option<&str> {
+        self.base.as_deref()
     }
 
     /// The same data as of `t`, or as of here when that is earlier.
@@ -157,10 +169,50 @@ impl Snapshot {
         if !self.visibility.shows_some_of(resource_type) {
             return Ok(None);
         }
-        match self.store.newest(resource_type, id, self.at).await? {
+        let newest = self.store.newest(resource_type, id, self.at).await?;
+        self.if_seen(resource_type, newest).await
+    }
+
+    /// A version, if it is there and may be seen. It takes one way and the same time whether it is
+    /// not there or is not to be seen.
+    async fn if_seen(
+        &self,
+        of: &ResourceType,
+        version: Option<VersionEntry>,
+    ) -> Result<Option<VersionEntry>, ReadError> {
+        match version {
             Some(entry) if self.sees(&entry).await? => Ok(Some(entry)),
-            _ => Ok(None),
+            Some(hidden) => {
+                self.stand_ins.note(hidden);
+                Ok(None)
+            }
+            None => {
+                self.judge_stand_in(of).await?;
+                Ok(None)
+            }
         }
+    }
+
+    /// Judges what stands in for a resource that is not there, as if it were.
+    async fn judge_stand_in(&self, of: &ResourceType) -> Result<(), ReadError> {
+        if self.visibility.parts_of(of).is_none() {
+            return Ok(());
+        }
+        let stand_in = match self.stand_ins.next(of) {
+            Some(known) => Some(known),
+            None => {
+                let all = Place::first_of(T::ZERO)..Place::first_of(self.at.next());
+                let newest =
+                    self.store.history(Some(of), all, HistoryOrder::NewestFirst, 1).await?;
+                let newest = newest.into_iter().next().map(|version| version.entry);
+                newest.inspect(|entry| self.stand_ins.note(entry.clone()))
+            }
+        };
+        if let Some(stand_in) = stand_in {
+            // Whether it may be seen, or can be read, is no matter.
+            let _judged = self.sees(&stand_in).await;
+        }
+        Ok(())
     }
 
     /// One version of a resource.
@@ -176,9 +228,10 @@ impl Snapshot {
         if !self.visibility.shows_some_of(resource_type) {
             return Ok(None);
         }
-        match self.store.version(resource_type, id, version, self.at).await? {
-            Some(entry) if self.sees(&entry).await? => self.load(entry).await.map(Some),
-            _ => Ok(None),
+        let found = self.store.version(resource_type, id, version, self.at).await?;
+        match self.if_seen(resource_type, found).await? {
+            Some(entry) => self.load(entry).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -224,7 +277,21 @@ impl Snapshot {
             return Ok(Vec::new());
         }
         let versions = self.store.versions(resource_type, id, self.at).await?;
-        let versions = self.seen(versions).await?;
+        let versions = match (self.visibility.parts_of(resource_type), versions.first()) {
+            (None, _) => versions,
+            (Some(_), None) => {
+                self.judge_stand_in(resource_type).await?;
+                versions
+            }
+            // Who does not see the present content sees no version.
+            (Some(parts), Some(newest)) => match self.shows_present(newest, parts).await? {
+                false => {
+                    self.stand_ins.note(newest.clone());
+                    Vec::new()
+                }
+                true => self.seen(versions, parts).await?,
+            },
+        };
         self.rows.add(versions.len() as u64);
         Ok(versions)
     }
@@ -299,6 +366,30 @@ impl Snapshot {
             return Ok(None);
         }
         self.open(entry).await.map(Some)
+    }
+
+    /// Who made the resource that is there now, wherever it may be seen: what replaces it carries
+    /// that on.
+    ///
+    /// # Errors
+    /// [`ReadError`] when that cannot be read.
+    pub async fn maker(
+        &self,
+        resource_type: &ResourceType,
+        id: &ResourceId,
+    ) -> Result<Maker, ReadError> {
+        let newest = self.store.newest(resource_type, id, self.at).await?;
+        let Some(newest) = newest.filter(|newest| !newest.flags.is_deleted()) else {
+            return Ok(Maker::Writer);
+        };
+        if !author::is_authored(newest.dictionary) {
+            return Ok(Maker::Nobody);
+        }
+        match self.open(&newest).await {
+            Ok((_, Some(author))) => Ok(Maker::Author(author)),
+            Ok((_, None)) | Err(ReadError::Purged) => Ok(Maker::Nobody),
+            Err(error) => Err(error),
+        }
     }
 
     /// The JSON of a version as it is stored, and who wrote it. A large one is fetched, and then compared with its

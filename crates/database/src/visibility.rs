@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use fhir_core::{ResourceId, ResourceType};
-use fhir_search::{Codes, Query};
+use fhir_search::{Clause, Codes, Query};
 use search_index::{Visible, VisiblePart, VisibleTypes, VisibleWithin};
 
 use crate::indexing::IndexedBy;
@@ -51,6 +51,24 @@ pub struct Filter {
     pub by: IndexedBy,
     /// What is known of codes.
     pub codes: Arc<dyn Codes>,
+}
+
+impl Filter {
+    /// Whether it asks other resources than the one it is about.
+    pub(crate) fn follows(&self) -> bool {
+        fn follows(clause: &Clause) -> bool {
+            match clause {
+                Clause::All(clauses) | Clause::Any(clauses) => clauses.iter().any(follows),
+                Clause::Not(clause) => follows(clause),
+                Clause::Chain(_) | Clause::Has(_) | Clause::List(_) => true,
+                Clause::Value(_)
+                | Clause::Missing { .. }
+                | Clause::Text(_)
+                | Clause::Content(_) => false,
+            }
+        }
+        self.query.types.iter().flat_map(|of| &of.clauses).any(follows)
+    }
 }
 
 impl PartialEq for Filter {

@@ -382,6 +382,13 @@ impl<'s> Search<'s> {
             && scope.visible.as_ref().is_none_or(|visible| visible.all().contains(doc))
     }
 
+    /// Whether a resource was there and may be seen.
+    #[must_use]
+    pub fn shows_resource(&self, of: &ResourceType, id: &ResourceId) -> bool {
+        let ordinal = self.index.names.read().get(of.as_str(), id.as_str());
+        ordinal.is_some_and(|ordinal| self.current(ordinal).is_some())
+    }
+
     /// The document of a resource that was there and may be seen, and its part.
     pub(crate) fn current(&self, ordinal: Ordinal) -> Option<(usize, u32)> {
         self.parts.iter().enumerate().rev().find_map(|(at, part)| {

@@ -19,7 +19,7 @@ use crate::error::ServerError;
 use crate::interactions::search::SeenCodes;
 use crate::validation::Definitions;
 
-pub(crate) use write::{author, check_body, check_references, check_resource, reads};
+pub(crate) use write::{author, check_body, check_references, check_resource, maker, reads};
 
 /// What of the resources of a type an interaction may touch.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -129,6 +129,14 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             IssueCode::Deleted,
             "the patient whose data it was has been purged: it cannot be read any more".into(),
         ),
+        E::Read(ReadError::TooCostly { rows }) => one(
+            BAD_REQUEST,
+            IssueCode::TooCostly,
+            format!(
+                "to answer this, more than {rows} versions would have to be looked at; ask for a \
+                 shorter time with _since, or for the history of one resource"
+            ),
+        ),
         E::DeletedHere => one(
             StatusCode::GONE,
             IssueCode::Deleted,

@@ -84,7 +84,7 @@ pub(crate) enum Outcome {
 }
 
 /// What a resource is put into the compartments of, by a name that changes with it.
-const COMPARTMENTS: &str = "patients, security contexts, authors";
+const COMPARTMENTS: &str = "patients, also by own URL, security contexts, makers";
 
 /// By what an index is, as a hash: whatever changes what it says of a resource, and who was purged.
 fn basis(by: &IndexedBy, fhir_version: &str, keys: Option<&Keyring>) -> [u8; 32] {

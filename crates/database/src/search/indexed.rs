@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use fhir_search::{Contained, InvalidSortPosition, Query, asks_for_words};
+use fhir_search::{Contained, InvalidSortPosition, NoCodes, Query, asks_for_words};
 use search_index::{Context, Cursor, Hit, Included, Page, Plan, Search, Visible};
-use store::VersionEntry;
+use store::{HistoryVersion, VersionEntry};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::explain::{costliest, costliest_by_form};
@@ -21,7 +21,7 @@ pub(super) const CURSOR: u8 = b'i';
 pub(super) const CURSOR_OF_SCAN: u8 = b's';
 
 /// So many keys and documents of the index cost what a version costs that is looked at: a row.
-pub(super) const KEYS_FOR_A_VERSION: u64 = 64;
+pub(crate) const KEYS_FOR_A_VERSION: u64 = 64;
 
 /// A plan counts by averages: a search is refused by it where it would cost so many times what it
 /// may. Where it costs less it is made, and stops at its budget.
@@ -172,6 +172,25 @@ impl Snapshot {
         Ok(found)
     }
 
+    /// Of the resources of these versions, whether the index shows each as it is now; `None` where
+    /// it cannot tell. What was deleted it does not show.
+    pub(crate) fn shown_by_index(&self, versions: &[HistoryVersion]) -> Option<Vec<bool>> {
+        let indexing = self.indexes.current.as_ref()?;
+        let by = indexing.by();
+        let is_ready = indexing.index.head() >= self.head() && indexing.is_ready(by.zone);
+        if !is_ready || self.visibility.filters().next().is_some() {
+            return None;
+        }
+        let visible = self.visibility.as_visible();
+        let cancelled = self.abandoned.flag();
+        let context = Context { codes: &NoCodes, base: &by.base, budget: u64::MAX, cancelled };
+        let search = indexing.index.search(self.head(), &visible, context).ok()?;
+        let shows = |version: &HistoryVersion| {
+            search.shows_resource(&version.entry.resource_type, &version.entry.id)
+        };
+        Some(versions.iter().map(shows).collect())
+    }
+
     /// What the store knows of the versions of hits, and which of the resources in them are meant.
     async fn entries(
         &self,
@@ -181,7 +200,7 @@ impl Snapshot {
         for Hit { resource_type, id, version, t, contained } in hits {
             if let Some(entry) = self.entry((resource_type.clone(), id), t, version).await? {
                 // The last look: what is not seen was no match to the index.
-                if !self.sees(&entry).await? {
+                if !self.sees_found(&entry).await? {
                     note_hidden_late(&resource_type);
                     continue;
                 }

@@ -57,7 +57,7 @@ fn log(snapshot: &Snapshot, of: &str) -> Vec<(u64, bool)> {
     let all = places(T::ZERO, T::new(1_000_000));
     let found = snapshot.log(Some(&of), all.clone(), HistoryOrder::NewestFirst, 100);
     let found = block_on(found).unwrap();
-    assert_eq!(block_on(snapshot.count_log(Some(&of), all)).unwrap(), Some(found.len() as u64));
+    assert_eq!(block_on(snapshot.count_log(Some(&of), all)).unwrap(), found.len() as u64);
     let created = |entry| block_on(snapshot.brought_into_being(entry)).unwrap();
     found.iter().map(|version| (version.place.t.get(), created(&version.entry))).collect()
 }

@@ -1,7 +1,7 @@
 //! What may be written, and what whoever wrote may be told of it.
 
 use contract::{Instance, Interaction};
-use database::{Author, Body, Broken, Change, Required, VersionEntry};
+use database::{Author, Body, Broken, Change, Maker, Required, VersionEntry, Visibility};
 use fhir_core::{Resource, ResourceId, ResourceType, VersionId};
 
 use super::{Reach, author_of, reach, visibility};
@@ -12,6 +12,23 @@ use crate::interactions::write::as_it_came;
 /// Who writes, for the record.
 pub(crate) fn author(call: &Call<'_>) -> Option<Author> {
     author_of(call.grant.client.as_deref(), call.grant.user.as_deref())
+}
+
+/// Whom what the caller writes there has on record: who made what is there, and if nothing is, the
+/// caller.
+///
+/// # Errors
+/// When that cannot be read.
+pub(crate) async fn maker(
+    call: &Call<'_>,
+    of: &ResourceType,
+    id: &ResourceId,
+) -> Result<Option<Author>, ServerError> {
+    Ok(match call.snapshot(Visibility::everything()).maker(of, id).await? {
+        Maker::Writer => author(call),
+        Maker::Author(author) => Some(author),
+        Maker::Nobody => None,
+    })
 }
 
 /// Checks that content that `interaction` writes is within a rule for it, and of nobody else.
@@ -49,7 +66,7 @@ pub(crate) async fn check_resource(
         return Ok(());
     }
     let body = Body::of(resource, id, &as_it_came(), call.database.schema());
-    let body = match author(call) {
+    let body = match maker(call, of, id).await? {
         Some(author) => body.written_by(author),
         None => body,
     };

@@ -34,7 +34,14 @@ pub(crate) async fn transaction(
     let mut retries = Retries::new(&*context.server.clock);
     loop {
         let snapshot = context.counted(context.database.snapshot(Visibility::everything()));
-        let patches = Patches::of(context, &snapshot, bundle, &targets).await?;
+        let patches = match Patches::of(context, &snapshot, bundle, &targets).await {
+            // Of who sees a part alone what is seen is looked up after the snapshot was taken.
+            Err(error) if is_overtaken(&error) => {
+                retries.again().await?;
+                continue;
+            }
+            patches => patches?,
+        };
         let documents = patches.documents()?;
         let patched = patches.resources(&documents)?;
         let planner = Planner::new(context, &snapshot, bundle, &targets, (&patched, &mut judged));
@@ -88,6 +95,14 @@ pub(super) fn targets(
         Target::of(context, request).map_err(|error| error.in_entry(index))
     });
     targets.collect()
+}
+
+/// Whether an entry patches what another request changed after the snapshot was taken.
+fn is_overtaken(error: &ServerError) -> bool {
+    match error {
+        ServerError::InEntry { source, .. } => is_overtaken(source),
+        error => matches!(error, ServerError::PatchedMeanwhile),
+    }
 }
 
 /// Whether the change with this index is a patch.

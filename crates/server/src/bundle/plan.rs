@@ -21,7 +21,7 @@ use crate::error::ServerError;
 use crate::interactions::conditional_update::written_by;
 use crate::interactions::create::refuse_search;
 use crate::interactions::preconditions::expected;
-use crate::interactions::write::{Issues, on_record};
+use crate::interactions::write::{Issues, kept_on_record, on_record};
 use crate::interactions::{delete, update, write};
 use crate::validation::{Judged, Judgement, Sent, judge};
 
@@ -384,7 +384,14 @@ impl<'a> Planner<'a> {
                         None => Body::of(resource, &id, &replacements, schema),
                     };
                     let call = self.targets[write.entry].call(self.context, None);
-                    let body = on_record(&call, body);
+                    let body = match write.method {
+                        Method::Post => on_record(&call, body),
+                        _ => {
+                            let name = (&resource_type, &id);
+                            let kept = kept_on_record(&call, name, body).await;
+                            kept.map_err(|error| error.in_entry(write.entry))?
+                        }
+                    };
                     let written_by = written_by(&call, &write.expect);
                     let checked =
                         access::check_body(&call, &written_by, (&resource_type, &id), &body);

@@ -96,7 +96,7 @@ async fn attempt(
             return set_apart(call, Wanted { resource, request }, issues).await;
         }
     };
-    let change = update::change(call, (&instance, resource), &judged, method, expect);
+    let change = update::change(call, (&instance, resource), &judged, method, expect).await?;
     let mut told = judged.told;
     if let database::Action::Write { body, .. } = &change.action {
         told.extend(unmatched(call, (&criteria, call.query), resource, body.plain()));

@@ -95,7 +95,8 @@ async fn attempt(
         // What it makes nobody sent: whoever patches has the resource as it was.
         Judgement::IsSetApart(issues) => return Err(ServerError::Invalid(issues)),
     };
-    let change = update::change(call, (instance, &resource), &judged, Method::Patch, expect);
+    let name = (instance, &resource);
+    let change = update::change(call, name, &judged, Method::Patch, expect).await?;
     let written = write::commit(call, change, snapshot.at(), conditions).await?;
     let answer = write::answer(call, &instance.resource_type, &instance.id, written).await?;
     Ok(Answer { told: judged.told, ..answer })

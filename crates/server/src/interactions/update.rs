@@ -45,7 +45,7 @@ async fn attempt(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerE
             return set_apart(call, Wanted { resource, request }, issues).await;
         }
     };
-    let change = change(call, (instance, resource), &judged, Method::Put, expect);
+    let change = change(call, (instance, resource), &judged, Method::Put, expect).await?;
     let written = write::commit_one(call, change).await;
     let written = written.map_err(|error| may_create.explain(error, &call.conditions))?;
     Ok(Answer { told: judged.told, ..write::answer(call, of, &instance.id, written).await? })
@@ -66,22 +66,26 @@ pub(crate) fn judged(
 }
 
 /// The change that makes `resource` the newest version.
-pub(crate) fn change(
+///
+/// # Errors
+/// When who made it cannot be read.
+pub(crate) async fn change(
     call: &Call<'_>,
     (instance, resource): (&Instance, &Resource<'_>),
     judged: &Judged,
     method: Method,
     expect: Expect,
-) -> Change {
+) -> Result<Change, ServerError> {
     let schema = call.database.schema();
     let body = judged.body(resource, &instance.id, &write::as_it_came(), schema);
-    let body = write::on_record(call, body);
-    Change {
+    let name = (&instance.resource_type, &instance.id);
+    let body = write::kept_on_record(call, name, body).await?;
+    Ok(Change {
         resource_type: instance.resource_type.clone(),
         id: instance.id.clone(),
         action: Action::Write { body: Box::new(body), method },
         expect,
-    }
+    })
 }
 
 /// Whether an update may create what is not there.

@@ -1,11 +1,11 @@
 //! What all writes share: checking content that comes in alone, committing, answering.
 
 use database::{
-    Action, Body, Change, CommitError, Condition, Method, Precondition, Receipt, T, Transaction,
-    Written,
+    Action, Author, Body, Change, CommitError, Condition, Method, Precondition, Receipt, T,
+    Transaction, Written,
 };
 use fhir_core::json::{Kind, Replacements};
-use fhir_core::{Issue, IssueCode, Resource};
+use fhir_core::{Issue, IssueCode, Resource, ResourceId, ResourceType};
 use fhir_schema::Schema;
 use http::StatusCode;
 
@@ -155,9 +155,25 @@ pub(crate) fn refused(error: impl Into<NotCommitted>) -> (Option<usize>, ServerE
     }
 }
 
-/// A body with who wrote it on record.
+/// The body of a new resource with who makes it on record.
 pub(crate) fn on_record(call: &Call<'_>, body: Body) -> Body {
-    match access::author(call) {
+    by(access::author(call), body)
+}
+
+/// The body of a resource that may be there with who made it on record.
+///
+/// # Errors
+/// When that cannot be read.
+pub(crate) async fn kept_on_record(
+    call: &Call<'_>,
+    (of, id): (&ResourceType, &ResourceId),
+    body: Body,
+) -> Result<Body, ServerError> {
+    Ok(by(access::maker(call, of, id).await?, body))
+}
+
+fn by(author: Option<Author>, body: Body) -> Body {
+    match author {
         Some(author) => body.written_by(author),
         None => body,
     }

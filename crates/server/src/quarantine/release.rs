@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use database::{
-    Action, Change, CommitError, CommitId, Condition, Expect, Method, Precondition, Snapshot, T,
-    Terms, Transaction, Visibility, quarantine,
+    Action, Author, Change, CommitError, CommitId, Condition, Expect, Maker, Method, Precondition,
+    Snapshot, T, Terms, Transaction, Visibility, quarantine,
 };
 use fhir_core::json::Document;
 use fhir_core::{Instance, Issue, IssueCode, Lines, Resource, ResourceId, VersionId};
@@ -183,6 +183,18 @@ impl Quarantine<'_> {
             }
         };
         let stored = judged.body(&resource, &instance.id, &write::as_it_came(), schema);
+        let maker = match snapshot.maker(&instance.resource_type, &instance.id).await? {
+            // Whoever sent it made it, and not whoever released it.
+            Maker::Writer if !item.sender.is_empty() => {
+                Some(Author::of(&item.sender, item.user.as_deref()))
+            }
+            Maker::Author(author) => Some(author),
+            Maker::Writer | Maker::Nobody => None,
+        };
+        let stored = match maker {
+            Some(maker) => stored.written_by(maker),
+            None => stored,
+        };
         let change = Change {
             resource_type: instance.resource_type.clone(),
             id: instance.id.clone(),

@@ -48,4 +48,5 @@ mod update;
 mod validate;
 mod validation_at_write;
 mod within;
+mod within_edges;
 mod xml;

@@ -69,7 +69,7 @@ pub(super) fn all_within(within: &str) -> Rule {
     rule(&["*"], &["*"], within)
 }
 
-fn group() -> Access {
+pub(super) fn group() -> Access {
     Access::of(vec![all_within("group(Group/g)")])
 }
 
@@ -78,14 +78,20 @@ fn care_team() -> Access {
 }
 
 /// Everything, but what these narrow.
-fn filtered(filter: Option<&str>, without_labels: &[&str]) -> Access {
+pub(super) fn filtered(filter: Option<&str>, without_labels: &[&str]) -> Access {
     let mut rule = all_within("all");
     rule.filter = filter.map(str::to_owned);
     rule.without_labels = without_labels.iter().map(|label| (*label).to_owned()).collect();
     Access::of(vec![rule])
 }
 
-async fn by(site: &Site, access: &Access, method: &str, target: &str, body: Value) -> Answer {
+pub(super) async fn by(
+    site: &Site,
+    access: &Access,
+    method: &str,
+    target: &str,
+    body: Value,
+) -> Answer {
     let ask = site.ask(method, target).by(access);
     let ask = if body.is_null() { ask } else { ask.body(body) };
     ask.send().await

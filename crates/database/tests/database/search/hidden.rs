@@ -1,11 +1,11 @@
 //! What a search costs whoever sees a part of the data, and whether it is refused, tells nothing of
 //! the rest.
 
-use database::{Asked, Rows, SearchError, Seen, Visibility};
+use database::{Action, Asked, Author, Expect, Rows, SearchError, Seen, SeenWithin, Visibility};
 
 use super::kept::index;
 use super::{asked, coded, names, query, write};
-use crate::support::{Clinic, block_on};
+use crate::support::{Clinic, block_on, put};
 
 /// Two observations of one patient, and of another as many as are hidden.
 fn clinic(hidden: usize) -> Clinic {
@@ -57,5 +57,31 @@ fn what_a_search_costs_tells_nothing_of_what_is_hidden() {
                 assert_eq!(one, other, "{request} of {budget}, with an index: {is_indexed}");
             }
         }
+    }
+}
+
+#[test]
+fn what_somebody_made_is_found_by_an_index_that_was_kept() {
+    let mut clinic = Clinic::over_sled_with_a_kept_index();
+    let [ada, bob] = ["ada", "bob"].map(|user| Author::of("app", Some(user)));
+    for (name, author) in [("Basic/a", ada), ("Basic/b", bob), ("Basic/c", ada)] {
+        let mut change = put(name, r#"{"resourceType":"Basic"}"#, Expect::Any);
+        if let Action::Write { body, .. } = &mut change.action {
+            **body = body.as_ref().clone().written_by(author);
+        }
+        clinic.write(change);
+    }
+    for round in 0..3 {
+        index(&clinic);
+        assert_eq!(clinic.was_restored(), round > 0, "round {round}");
+        for (author, expected) in [(ada, 2), (bob, 1)] {
+            let within = SeenWithin::Compartments([author.as_compartment()].into());
+            let own = vec![Seen { within, filter: None }];
+            let visibility = Visibility::of_parts([("Basic".parse().unwrap(), own)].into());
+            let snapshot = clinic.database().snapshot(visibility);
+            let found = block_on(snapshot.search(&query("Basic"), &asked())).unwrap();
+            assert_eq!(found.matches.len(), expected, "round {round}");
+        }
+        clinic.reopen();
     }
 }

@@ -73,7 +73,7 @@ impl Window {
         Ok(window)
     }
 
-    /// How many versions all pages have; `None` where all of them would have to be looked at.
+    /// How many versions all pages have; `None` where `_at` asks which were current then.
     async fn count(&self, snapshot: &Snapshot, of: Of<'_>) -> Result<Option<u64>, ServerError> {
         match (of, self.current) {
             (Of::Instance(_), _) => {
@@ -93,10 +93,10 @@ impl Window {
                 if matches!(of, Of::Everything) {
                     for own in internal::types() {
                         let own = snapshot.count_log(Some(&own), self.range.clone()).await?;
-                        internal += own.unwrap_or_default();
+                        internal += own;
                     }
                 }
-                Ok(all.map(|all| all.saturating_sub(internal)))
+                Ok(Some(all.saturating_sub(internal)))
             }
         }
     }
