@@ -102,6 +102,9 @@ seen! {
     unjudged: "not judged",
 }
 
+/// Types, ids and versions of what may be seen.
+type Shown = Vec<(String, String, u64)>;
+
 /// What is being compared.
 struct World {
     site: Site,
@@ -109,7 +112,7 @@ struct World {
     chance: Chance,
     seen: Seen,
     /// What the other server has, and that.
-    other: Option<(Vec<(String, String, u64)>, Site)>,
+    other: Option<(Shown, Site)>,
     written: u64,
     everyone: Caller,
 }

@@ -56,7 +56,7 @@ pub(crate) fn reach(
 }
 
 /// What may be seen of a type on the way to others, which chains, `_has` and includes go: what may
-/// be searched and read.
+/// be searched and read, by one rule or by two.
 ///
 /// # Errors
 /// [`ServerError::Denied`] when that is nothing, whatever the data.
@@ -65,14 +65,50 @@ pub(crate) fn reach_on_the_way(call: &Call<'_>, of: &ResourceType) -> Result<Rea
     let read = reach(call, &Interaction::Read(any(of)), of)?;
     match (search, read) {
         (Reach::Whole, other) | (other, Reach::Whole) => Ok(other),
-        (Reach::Within(search), Reach::Within(read)) => {
-            let both: Vec<_> = search.into_iter().filter(|clause| read.contains(clause)).collect();
-            match both.is_empty() {
-                true => Err(ServerError::Denied(Reason::NoRuleForAction)),
-                false => Ok(Reach::Within(both)),
-            }
+        (Reach::Within(search), Reach::Within(read)) => match in_both(search, &read) {
+            both if both.is_empty() => Err(ServerError::Denied(Reason::NoRuleForAction)),
+            both => Ok(Reach::Within(both)),
+        },
+    }
+}
+
+/// What of a type one of the first reaches and one of the others too; all speak of it.
+fn in_both(search: Vec<Clause>, read: &[Clause]) -> Vec<Clause> {
+    let mut both = Vec::new();
+    for clause in search {
+        // What it has in common with others is a part of it.
+        match read.iter().any(|it| is_same_part(it, &clause)) {
+            true => both.push(clause),
+            false => both.extend(read.iter().filter_map(|it| common(&clause, it))),
         }
     }
+    both
+}
+
+/// Whether two clauses that speak of a type reach the same of it.
+fn is_same_part(one: &Clause, other: &Clause) -> bool {
+    (&one.within, &one.filter, &one.without_labels)
+        == (&other.within, &other.filter, &other.without_labels)
+}
+
+/// What two clauses that speak of a type both reach of it. What is in two parts of the data at once
+/// no one clause says: that is not reached.
+fn common(one: &Clause, other: &Clause) -> Option<Clause> {
+    let within = match (&one.within, &other.within) {
+        (Within::All, within) | (within, Within::All) => within,
+        (within, other) if within == other => within,
+        _ => return None,
+    };
+    let filters = [&one.filter, &other.filter].into_iter().flatten();
+    let filters: Vec<&str> = filters.map(|it| it.strip_prefix('?').unwrap_or(it)).collect();
+    // Nothing matches an empty filter, and beside another one it would be none.
+    let filter = match filters.iter().any(|it| it.is_empty()) {
+        true => Some(String::new()),
+        false => (!filters.is_empty()).then(|| filters.join("&")),
+    };
+    let mut without_labels = one.without_labels.clone();
+    without_labels.extend(other.without_labels.iter().cloned());
+    Some(Clause { within: within.clone(), filter, without_labels, ..one.clone() })
 }
 
 /// Stands for any resource of a type.
@@ -190,4 +226,44 @@ impl<'c, 'a> Seer<'c, 'a> {
 /// Who makes the request, as what it writes has it on record.
 pub(crate) fn author_of(client: Option<&str>, user: Option<&str>) -> Option<Author> {
     client.map(|client| Author::of(client, user))
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::Rule;
+
+    use super::*;
+
+    /// A clause of a rule for these types.
+    fn clause(types: &str, within: &str, filter: Option<&str>, labels: &[&str]) -> Clause {
+        let rule = serde_json::json!({
+            "types": [types], "actions": ["*"], "within": within, "withoutLabels": labels,
+        });
+        let mut rule: Rule = serde_json::from_value(rule).unwrap();
+        rule.filter = filter.map(str::to_owned);
+        Clause::from(&rule)
+    }
+
+    #[test]
+    fn what_one_rule_lets_search_and_another_read_is_what_both_reach() {
+        // LEAK-01, LEAK-05
+        let check = |search: Clause, read: Clause, expected: Option<Clause>| {
+            let both = in_both(vec![search.clone()], std::slice::from_ref(&read));
+            let wanted: Vec<Clause> = expected.into_iter().collect();
+            assert_eq!(both, wanted, "{search:?} {read:?}");
+        };
+        let patient = "compartment(Patient/1)";
+        let own = clause("*", patient, None, &[]);
+        // Which other types a rule speaks of does not matter.
+        check(own.clone(), clause("Observation", patient, None, &[]), Some(own.clone()));
+        check(own.clone(), clause("*", "group(Group/g)", None, &[]), None);
+        let labelled = clause("*", patient, Some("a=b"), &["s|R"]);
+        check(own, labelled.clone(), Some(labelled.clone()));
+        let all = clause("*", "all", Some("?c=d"), &["s|V"]);
+        let wanted = clause("*", patient, Some("a=b&c=d"), &["s|R", "s|V"]);
+        check(labelled.clone(), all, Some(wanted));
+        // What matches nothing matches nothing together with another.
+        let nothing = clause("*", "all", Some("?"), &[]);
+        check(labelled, nothing, Some(clause("*", patient, Some(""), &["s|R"])));
+    }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask soak`: what the black-box tests do a few times, as often as one likes. Runs the
 //! release build of `hearthgate`, which has to be there, and for the store alone itself.
 
+mod access;
 mod search;
 
 use std::error::Error;
@@ -26,6 +27,8 @@ const READY_AGAIN: Duration = Duration::from_secs(2);
 /// What to do for long.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Soak {
+    /// Compare what a server answers to who may see a part of its data with what the rules say.
+    Access(access::Access),
     /// Kill the product in the middle of an import and look at what is left of it.
     Kills(Kills),
     /// Compare what the search index finds with what looking at every resource finds.
@@ -79,6 +82,7 @@ impl Soak {
     /// Does it, and says what was seen.
     pub(crate) fn run(&self) -> Result<(), Box<dyn Error>> {
         match self {
+            Self::Access(access) => access.run(),
             Self::Kills(kills) => kills.run(),
             Self::Search(search) => search.run(),
             Self::Store(seeds) => {

@@ -30,7 +30,8 @@ pub(super) struct Rule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) within: Within,
-    pub(super) filter: Option<Criterion>,
+    /// All of these.
+    pub(super) filter: Vec<Criterion>,
     pub(super) without_label: Option<&'static str>,
 }
 
@@ -70,7 +71,7 @@ pub(super) fn one<T: Copy>(chance: &mut Chance, of: &[T]) -> T {
 
 /// Who may do everything.
 pub(super) fn owner() -> Caller {
-    let part = Part { within: Within::All, filter: None, without_label: None };
+    let part = Part { within: Within::All, filter: Vec::new(), without_label: None };
     let rule = Rule { types: None, actions: vec!["*"], part };
     let rules = vec![rule];
     Caller { client: "owner", user: None, fhir_user: None, patient: None, rules }
@@ -128,7 +129,11 @@ impl Caller {
             }
             _ => Within::Own,
         };
-        let filter = (chance.below(4) == 0).then(|| one(chance, &Criterion::ALL));
+        let filter = match chance.below(8) {
+            0 => vec![one(chance, &Criterion::ALL)],
+            1 => vec![one(chance, &Criterion::ALL), one(chance, &Criterion::ALL)],
+            _ => Vec::new(),
+        };
         let without_label = (chance.below(4) == 0).then_some(LABEL);
         let part = Part { within, filter, without_label };
         Rule { types, actions: actions.to_vec(), part }
@@ -178,7 +183,9 @@ impl Caller {
             (Reach::Denied, _) | (_, Reach::Denied) => Reach::Denied,
             (Reach::Whole, other) | (other, Reach::Whole) => other,
             (Reach::Parts(search), Reach::Parts(read)) => {
-                let both: Vec<_> = search.into_iter().filter(|it| read.contains(it)).collect();
+                let with_all = |one: &Part| read.iter().filter_map(|it| one.common(it)).collect();
+                let both: Vec<Part> =
+                    search.iter().flat_map(|it| -> Vec<_> { with_all(it) }).collect();
                 if both.is_empty() { Reach::Denied } else { Reach::Parts(both) }
             }
         }
@@ -243,7 +250,7 @@ impl Caller {
             }
         };
         within
-            && part.filter.is_none_or(|filter| model.meets(of, json, filter))
+            && part.filter.iter().all(|filter| model.meets(of, json, *filter))
             && part.without_label.is_none_or(|label| !has_label(json, label))
     }
 
@@ -284,8 +291,20 @@ impl Caller {
 }
 
 impl Part {
+    /// What is in both; parts within two compartments have nothing in common that is shown.
+    fn common(&self, other: &Self) -> Option<Self> {
+        let within = match (&self.within, &other.within) {
+            (Within::All, within) | (within, Within::All) => within,
+            (one, other) if one == other => one,
+            _ => return None,
+        };
+        let filter = [self.filter.clone(), other.filter.clone()].concat();
+        let without_label = self.without_label.or(other.without_label);
+        Some(Self { within: within.clone(), filter, without_label })
+    }
+
     fn is_whole(&self) -> bool {
-        self.within == Within::All && self.filter.is_none() && self.without_label.is_none()
+        self.within == Within::All && self.filter.is_empty() && self.without_label.is_none()
     }
 }
 
@@ -300,8 +319,9 @@ impl Rule {
         };
         let types = self.types.clone().unwrap_or_else(|| vec!["*"]);
         let mut rule = json!({ "types": types, "actions": self.actions, "within": within });
-        if let Some(filter) = self.part.filter {
-            rule["filter"] = filter.text().into();
+        if !self.part.filter.is_empty() {
+            let filter: Vec<&str> = self.part.filter.iter().map(|it| it.text()).collect();
+            rule["filter"] = filter.join("&").into();
         }
         if let Some(label) = self.part.without_label {
             rule["withoutLabels"] = json!([label]);
