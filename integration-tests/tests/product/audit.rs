@@ -25,8 +25,12 @@ for_every_deployment! {
 }
 
 // Backups are of the embedded store's files.
-for_both_deployments! {
-    a_backup_has_the_audit_log_and_a_restore_brings_it_back,
+mod backups {
+    use super::a_backup_has_the_audit_log_and_a_restore_brings_it_back;
+
+    for_both_deployments! {
+        a_backup_has_the_audit_log_and_a_restore_brings_it_back,
+    }
 }
 
 /// Clients that read at once, and reads of each before its denial.
