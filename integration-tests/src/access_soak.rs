@@ -241,7 +241,9 @@ impl World {
         let (mut written, head) = self.site.log_after(self.model.head).await;
         check_effects(&expected.effects, &written)?;
         for version in &mut written {
-            version.by = caller.name();
+            // What is there stays its maker's.
+            let before = self.model.alive(&version.of, &version.id);
+            version.by = before.map_or_else(|| caller.name(), |before| before.by.clone());
             self.model.add(version.clone());
         }
         self.model.head = head;

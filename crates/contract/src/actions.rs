@@ -121,11 +121,12 @@ impl Actions {
                 let (of_type, of_instance) =
                     (matches!(level, Level::Type(_)), matches!(level, Level::Instance(_)));
                 let reads = (of_type || of_instance) && self.contains(&Read);
-                let validates = name.as_str() == "$validate";
-                let asks_who_looked = name.as_str() == "$access-log" && of_instance;
-                return (validates && (reads || of_type && self.contains(&Create)))
-                    || (asks_who_looked && self.contains(&Read))
-                    || self.contains(&Action::Operation(name.clone()));
+                let may = match name.as_str() {
+                    "$validate" => reads || of_type && self.contains(&Create),
+                    "$access-log" => reads && of_instance,
+                    _ => false,
+                };
+                return may || self.contains(&Action::Operation(name.clone()));
             }
             Interaction::Capabilities | Interaction::BatchOrTransaction => &[],
             Interaction::Read(_) | Interaction::Vread(..) => &[Read],

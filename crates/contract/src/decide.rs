@@ -3,7 +3,7 @@
 
 use fhir_core::ResourceType;
 
-use crate::{Action, Grant, Interaction, Level, Power, Rule, Types, Within};
+use crate::{Action, Grant, Interaction, Power, Rule, Types, Within};
 
 /// The answer of [`decide`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,14 +71,12 @@ fn judge(grant: &Grant, interaction: &Interaction) -> Decision {
             return Decision::Deny(Reason::NoRuleForType);
         }
         Interaction::BatchOrTransaction => return Decision::Allow,
-        Interaction::Operation(name, Level::Instance(_))
-            if name.as_str() == "$access-log" && grant.powers.contains(&Power::Audit) =>
-        {
-            return Decision::Allow;
-        }
         Interaction::Operation(name, _) => match Power::for_operation(name) {
             Some(power) if !grant.powers.contains(&power) => {
                 return Decision::Deny(Reason::PowerMissing(power));
+            }
+            None if name.as_str() == "$access-log" && grant.powers.contains(&Power::Audit) => {
+                return Decision::Allow;
             }
             _ => {}
         },
@@ -107,10 +105,8 @@ fn judge(grant: &Grant, interaction: &Interaction) -> Decision {
 #[must_use]
 pub fn may_choose_ids(grant: &Grant, resource_type: &ResourceType) -> bool {
     let of_type = |rule: &&Rule| rule.is_unrestricted() && rule.types.touch(Some(resource_type));
-    let holds = |action: &Action| {
-        let mut rules = grant.rules.iter().filter(of_type);
-        rules.any(|rule| rule.actions.contains(action))
-    };
+    let rules: Vec<&Rule> = grant.rules.iter().filter(of_type).collect();
+    let holds = |action| rules.iter().any(|rule| rule.actions.contains(action));
     holds(&Action::Create) && holds(&Action::Update)
 }
 
@@ -129,11 +125,7 @@ impl Reason {
 
 impl From<&Rule> for Clause {
     fn from(rule: &Rule) -> Self {
-        Self {
-            types: rule.types.clone(),
-            within: rule.within.clone(),
-            filter: rule.filter.clone(),
-            without_labels: rule.without_labels.clone(),
-        }
+        let Rule { types, within, filter, without_labels, .. } = rule.clone();
+        Self { types, within, filter, without_labels }
     }
 }

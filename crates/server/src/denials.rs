@@ -109,7 +109,7 @@ fn decided(
         ServerError::MayNotChooseIds => {
             Some("choosing an id takes create and update of all of the type".to_owned())
         }
-        ServerError::NotFound => Some(format!(
+        ServerError::NotFound | ServerError::VersionNotFound => Some(format!(
             "nothing is there, or it lies outside of what the caller may see: {}",
             bounds(grant, interaction?)?
         )),

@@ -284,7 +284,8 @@ impl Caller {
                 Within::Compartment("Patient", _) | Within::Group(_) | Within::CareTeamOf
             );
             let owners = compartments("Patient", name, json);
-            self.is_within(model, part, name, json, true)
+            let is_own = model.alive(name.0, name.1).is_none_or(|it| it.by == self.name());
+            self.is_within(model, part, name, json, is_own)
                 && (!of_patients || owners.is_subset(&patients))
         })
     }

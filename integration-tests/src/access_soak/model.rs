@@ -15,7 +15,7 @@ pub(super) struct Version {
     pub(super) micros: i64,
     /// None where it is a deletion.
     pub(super) json: Option<Value>,
-    /// The app and the user who wrote it.
+    /// The app and the user who made the resource.
     pub(super) by: (String, Option<String>),
 }
 

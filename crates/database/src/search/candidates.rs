@@ -112,6 +112,7 @@ impl Newest {
             }
             if is_part {
                 if !scan.snapshot.sees(&entry).await? {
+                    scan.pass_over().await?;
                     continue;
                 }
                 scan.spend(1)?;

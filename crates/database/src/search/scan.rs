@@ -21,6 +21,8 @@ use crate::{ReadError, Snapshot};
 
 /// Bytes of JSON that are understood before others run: far less than half a millisecond's.
 const BYTES_AT_ONCE: usize = 16 << 10;
+/// What looking at a hidden resource is taken for, whatever it has.
+const BYTES_OF_HIDDEN: usize = 2048;
 
 /// A test of a query takes about as long as these are understood.
 const BYTES_PER_TEST: usize = 16;
@@ -116,6 +118,13 @@ impl<'s> Scan<'s> {
         self.work(json.len()).await;
         let understood = understand(&json, words, asked.extractor, &self.options(instant))?;
         Ok(Some(Arc::new(understood)))
+    }
+
+    /// Goes on behind what may not be seen, which costs nothing, while anyone waits.
+    pub(super) async fn pass_over(&mut self) -> Result<(), SearchError> {
+        self.spend(0)?;
+        self.work(BYTES_OF_HIDDEN).await;
+        Ok(())
     }
 
     /// Lets others run when there has been much to do since they did.

@@ -6,14 +6,13 @@ use std::collections::BTreeSet;
 use contract::Within;
 use database::{Asked, Snapshot};
 use fhir_core::json::{Document, Value};
-use fhir_core::{Instance, Instant, ResourceId, ResourceType};
+use fhir_core::{Instance, Instant, Reference, ResourceId, ResourceType};
 use fhir_search::{Handling, Limits, Reader, Zone};
 
 use super::Seer;
 use crate::error::ServerError;
 use crate::interactions::history::Period;
 use crate::interactions::search::SeenCodes;
-use crate::references_exist::local;
 
 /// Care teams that are looked up at once.
 const PAGE: usize = 1_000;
@@ -42,8 +41,13 @@ impl Seer<'_, '_> {
         id: &ResourceId,
     ) -> Result<BTreeSet<ResourceId>, ServerError> {
         let group = ResourceType::new("Group").expect("the name of a type");
-        let json = snapshot.read(&group, id).await?.and_then(|version| version.json);
-        let Some(json) = json else { return Ok(BTreeSet::new()) };
+        let version = match snapshot.read(&group, id).await {
+            Err(database::ReadError::Purged) => None,
+            version => version?,
+        };
+        let Some(json) = version.and_then(|version| version.json) else {
+            return Ok(BTreeSet::new());
+        };
         let document = Document::parse(&json).map_err(ServerError::InvalidJson)?;
         let group = document.root();
         if is_literally(group.get("active"), "false") {
@@ -138,7 +142,15 @@ impl Seer<'_, '_> {
 
     fn local(&self, reference: Option<Value<'_>>) -> Option<(ResourceType, ResourceId)> {
         let text = reference?.get("reference")?.as_str()?;
-        local(&self.call.server.base, &text)
+        // By the grammar that compartments are judged by: whoever writes a membership is asked for
+        // the patients that are named so, and no others may be meant.
+        match Reference::parse(&text).ok()? {
+            Reference::Relative(target) => Some((target.resource_type, target.id)),
+            Reference::Absolute(base, target) if base == self.call.server.base.as_str() => {
+                Some((target.resource_type, target.id))
+            }
+            _ => None,
+        }
     }
 }
 

@@ -63,7 +63,10 @@ pub(crate) async fn access_log(call: &Call<'_>, patient: &Instance) -> Result<An
     let next =
         found.next.map(|number| format!("{base}/{path}?{}", next_page(&links, number, &query)));
     let names = names(call, &found.events).await;
-    let reader = Reader { patient: patient.id.as_str(), names: &names };
+    // Kinds and ids of clinical data are for who may see these, which whoever reads Patients
+    // alone, as a front desk does, may not.
+    let is_told = reads_events || call.grant.patient.as_ref() == Some(&patient.id);
+    let reader = Reader { patient: patient.id.as_str(), names: &names, is_told };
     let lines = found.events.iter();
     let lines: Vec<Line> = lines
         .map(|(number, event)| {

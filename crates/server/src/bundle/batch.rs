@@ -14,6 +14,7 @@ use super::allowance::Allowance;
 use super::respond::{Kind, Response};
 use super::target::{Step, Target};
 use super::walk::{Place, walk};
+use crate::audit;
 use crate::call::Answer;
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
@@ -219,7 +220,10 @@ impl Batch<'_, '_> {
         for _ in 0..idempotency::TRIES {
             let done = match idempotency::turn((whole.server, whole.database), &named).await? {
                 Turn::Replay(answered) => {
-                    return idempotency::answer(&target.call(whole, None), &answered).await;
+                    let call = target.call(whole, None);
+                    let done = idempotency::answer(&call, &answered).await;
+                    audit::note(&call, None, done.as_ref()).await;
+                    return done;
                 }
                 Turn::Perform(named) => {
                     let context = Context { named: Some(&named), ..*whole };

@@ -19,7 +19,7 @@ use http::request::Parts;
 
 use super::request_id;
 use crate::admission::Admitted;
-use crate::audit::Trail;
+use crate::audit::{self, Trail};
 use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::holding::HeldBody;
@@ -175,7 +175,11 @@ async fn perform(call: Call<'_>, named: Option<Idempotency>) -> Result<Answer, S
 async fn once(call: Call<'_>, request: Idempotency) -> Result<Answer, ServerError> {
     for _ in 0..idempotency::TRIES {
         let done = match idempotency::turn((call.server, call.database), &request).await? {
-            Turn::Replay(answered) => return idempotency::answer(&call, &answered).await,
+            Turn::Replay(answered) => {
+                let done = idempotency::answer(&call, &answered).await;
+                audit::note(&call, None, done.as_ref()).await;
+                return done;
+            }
             Turn::Perform(named) => {
                 dispatch::dispatch(Call { named: Some(&named), ..call.clone() }).await
             }

@@ -36,6 +36,8 @@ pub(super) struct Reader<'a> {
     pub(super) patient: &'a str,
     /// By `Type/id`.
     pub(super) names: &'a BTreeMap<String, String>,
+    /// Whether kinds and ids of data are told.
+    pub(super) is_told: bool,
 }
 
 impl Reader<'_> {
@@ -78,19 +80,31 @@ impl Reader<'_> {
     fn what(&self, event: &Event) -> String {
         let is_own = event.patients.iter().all(|patient| **patient == *self.patient);
         let act = self.in_words(&event.act, is_own);
-        let saw = if is_own { saw(event) } else { None };
+        if !self.is_told && !self.is_of_patient(&event.act) {
+            let act = match event.act.kind.code() {
+                "search-compartment" => "looked through data about the patient".to_owned(),
+                _ => self.done(&event.act, "data about the patient"),
+            };
+            return tried(event.outcome, &act);
+        }
+        let saw = if is_own && self.is_told { saw(event) } else { None };
         let words = match (event.outcome, saw) {
             (Outcome::Done, Some(saw)) if event.entries.is_empty() => {
                 format!("{act}, and saw {saw}")
             }
             (Outcome::Done, _) if searches(&event.act) => format!("{act}, and saw some of yours"),
             (Outcome::Done, _) => act,
-            (Outcome::Denied, _) => format!("tried to, and was refused: {act}"),
-            (Outcome::NotFound, _) => format!("found nothing: {act}"),
-            (Outcome::Refused | Outcome::Failed, _) => format!("did not succeed: {act}"),
+            (outcome, _) => tried(outcome, &act),
         };
         let entries = self.entries(event, is_own);
         if entries.is_empty() { words } else { format!("{words}: {entries}") }
+    }
+
+    /// Whether something was done to the Patient itself.
+    fn is_of_patient(&self, act: &Act) -> bool {
+        act.resource_type.as_deref() == Some("Patient")
+            && act.id.as_deref() == Some(self.patient)
+            && act.kind.code() != "search-compartment"
     }
 
     /// What the entries of a Bundle did that succeeded: like ones once, with how many they were. Of
@@ -99,7 +113,7 @@ impl Reader<'_> {
         let mut told: Vec<(String, usize)> = Vec::new();
         for act in event.entries.iter().filter(|act| act.status < 400) {
             let of = act.resource_type.as_deref();
-            let is_patient = of == Some("Patient") && act.id.as_deref() == Some(self.patient);
+            let is_patient = self.is_of_patient(act);
             if !is_patient && (!is_own || of == Some("Patient")) {
                 continue;
             }
@@ -177,6 +191,16 @@ impl Reader<'_> {
                 format!("had the server work on {it} ({name})")
             }
         }
+    }
+}
+
+/// What was done, and what came of it.
+fn tried(outcome: Outcome, act: &str) -> String {
+    match outcome {
+        Outcome::Done => act.to_owned(),
+        Outcome::Denied => format!("tried to, and was refused: {act}"),
+        Outcome::NotFound => format!("found nothing: {act}"),
+        Outcome::Refused | Outcome::Failed => format!("did not succeed: {act}"),
     }
 }
 
