@@ -120,6 +120,13 @@ impl Part for SegmentView<'_> {
     fn by_document(&self, facet: Facet) -> ByDocument<'_> {
         let dictionary = self.keys(facet);
         let key = ViewKey::ByDocument(facet);
+        let at = self.segment.place(facet);
+        if at.is_some_and(|at| self.segment.summary(at).keys != dictionary.len()) {
+            // They could not be read, though the view may be there: nothing is found, and the
+            // search is refused before it is answered.
+            let pairs = Arc::from([]);
+            return ByDocument::Sorted { pairs, dictionary, last: Cell::new(0) };
+        }
         let pairs = match self.segment.view(key, self.now) {
             Some(DerivedView::ByDocument(pairs)) => pairs,
             _ => {

@@ -320,7 +320,11 @@ fn merged<V>(
 impl SortView {
     /// About how much memory it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.order.len() * 8 + self.values.len() * 48
+        let ranks = match &self.ranks {
+            Ranks::All(ranks) => ranks.len() * 4,
+            Ranks::Some(ranks) => ranks.len() * 8,
+        };
+        self.order.len() * 4 + ranks + self.values.len() * 48
     }
 
     /// Of what kind its values are; none for ids.

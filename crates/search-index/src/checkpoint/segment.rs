@@ -56,12 +56,14 @@ fn write_keys(
     sink: &mut dyn FnMut(PieceOf, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let of = PieceOf::Keys(facet.number());
-    let (mut piece, mut before) = (Bytes::default(), Vec::new());
+    let (mut piece, mut before, mut expanded) = (Bytes::default(), Vec::new(), 0);
     for (key, postings) in keys.range(&[], None) {
-        if piece.len() >= PIECE {
+        // Long keys that begin alike take little room here, and much where they are read.
+        if piece.len() >= PIECE || expanded >= MOST_BESIDE / 2 {
             sink(of, piece.as_slice())?;
-            piece = Bytes::default();
+            (piece, expanded) = (Bytes::default(), 0);
         }
+        expanded += key.len();
         if piece.len() == 0 {
             piece.byte(KEYS);
             piece.number(u64::from(facet.number()));
@@ -269,5 +271,23 @@ mod tests {
         assert_eq!(read(1_000).1, Ok(()));
         let (bytes, refused) = read(20_000);
         assert!(bytes < 200_000 && refused.is_err(), "{bytes}: {refused:?}");
+    }
+
+    #[test]
+    fn long_keys_that_begin_alike_are_written_as_they_can_be_read() {
+        let mut keys = Dictionary::default();
+        for number in 0..12_000_u32 {
+            keys.push(&[&[b'a'; 4000][..], &number.to_be_bytes()].concat(), &[0]);
+        }
+        let facet = Facet::from_number(0);
+        let (mut read, mut last) = (Dictionary::default(), None);
+        let mut longest = 0;
+        write_keys(facet, &keys, &mut |_, piece| {
+            longest = longest.max(piece.len());
+            decode_keys(piece, facet, 1, &mut read, &mut last).map_err(io::Error::other)
+        })
+        .unwrap();
+        assert_eq!(read.len(), keys.len());
+        assert!(longest < PIECE);
     }
 }
