@@ -260,7 +260,25 @@ async fn what_others_are_in_an_event_the_patient_is_not_told() {
     let log = log.is(200).json();
     let what = |at: usize| log["parameter"][at]["part"][2]["valueString"].as_str().unwrap();
     assert_eq!(what(0), "searched personal details, and saw some of yours");
-    assert_eq!(what(1), "did several things at once");
+    let rest = "the rest was about others, or about you and others";
+    let own = format!("did several things at once: looked at your personal details; {rest}");
+    assert_eq!(what(1), own);
+}
+
+#[tokio::test]
+async fn who_reads_patients_alone_is_told_no_clinical_data_by_the_access_log() {
+    let site = with_data().await;
+    get(&site, "Observation/o").await.is(200);
+    get(&site, "Patient/a/Observation").await.is(200);
+    let told = async |access: &Access| {
+        let log = site.ask("GET", "Patient/a/$access-log").by(access).send().await.is(200);
+        log.text()
+    };
+    let own = told(&Access::of_patient("a")).await;
+    assert!(own.contains("Observation/o") && own.contains("test results"), "{own}");
+    let desk = told(&Access::of(vec![rule(&["Patient"], &["read"], "all")])).await;
+    assert!(!desk.contains("Observation") && !desk.contains("test result"), "{desk}");
+    assert!(desk.contains("looked through data about the patient"), "{desk}");
 }
 
 #[tokio::test]
