@@ -152,7 +152,7 @@ async fn each_kind_of_rule_shows_its_part_to_reads_and_searches_alike() {
 
 #[tokio::test]
 async fn chains_includes_and_reverse_includes_stay_within() {
-    // LEAK-01, LEAK-03, LEAK-05, SRCH-181
+    // LEAK-01, LEAK-03, LEAK-05, LEAK-06, SRCH-181
     let site = clinic().await;
     site.is_indexed().await;
     for access in [Access::of_patient("1"), group(), care_team()] {
