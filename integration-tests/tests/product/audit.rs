@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use contract::Clock as _;
@@ -15,6 +15,7 @@ use http::Method;
 use integration_tests::binary;
 use integration_tests::client::try_send;
 use integration_tests::site::{Deployment, First, Site};
+use integration_tests::waiting::{SOON, until};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -36,6 +37,8 @@ mod backups {
 /// Clients that read at once, and reads of each before its denial.
 const READERS: usize = 8;
 const READS: usize = 10;
+/// With so many denials, and nine times as many reads, the process is killed.
+const DENIALS: usize = 40;
 /// An event is on the disk within a tenth of a second; the rest is for a machine that stalls.
 const LATEST: Duration = Duration::from_millis(100 + 400);
 
@@ -119,10 +122,12 @@ async fn kill_9_loses_reads_of_the_last_moment_and_no_denial() {
     let mut site = Site::start(Deployment::OneProcess).await;
     let _ = site.owner().put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await.is(201);
     let (clock, end) = (Arc::new(SystemClock::start()), Arc::new(AtomicBool::new(false)));
+    let denied_so_far = Arc::new(AtomicUsize::new(0));
     let mut readers = JoinSet::new();
     for number in 0..READERS {
         let client = site.new_client(&format!("reader-{number}"), &["--role", "reader"]);
         let (clock, end) = (Arc::clone(&clock), Arc::clone(&end));
+        let denied_so_far = Arc::clone(&denied_so_far);
         readers.spawn(async move {
             // Ids of what was answered and when: the denials, and the reads.
             let mut answered = (Vec::new(), Vec::new());
@@ -134,7 +139,10 @@ async fn kill_9_loses_reads_of_the_last_moment_and_no_denial() {
                 let id = answer.header("x-request-id").unwrap().to_owned();
                 match answer.status {
                     200 if is_read => answered.1.push((id, at)),
-                    403 if !is_read => answered.0.push((id, at)),
+                    403 if !is_read => {
+                        answered.0.push((id, at));
+                        denied_so_far.fetch_add(1, Ordering::SeqCst);
+                    }
                     // The gateway says that its server is gone.
                     _ => break,
                 }
@@ -145,7 +153,13 @@ async fn kill_9_loses_reads_of_the_last_moment_and_no_denial() {
             answered
         });
     }
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    until("clients are denied, and read in between", SOON, async || {
+        match denied_so_far.load(Ordering::SeqCst) {
+            enough if enough >= DENIALS => Ok(()),
+            fewer => Err(format!("{fewer} denials")),
+        }
+    })
+    .await;
     let killed = clock.monotonic();
     site.kill().await;
     end.store(true, Ordering::SeqCst);
@@ -163,7 +177,7 @@ async fn kill_9_loses_reads_of_the_last_moment_and_no_denial() {
     let oldest = lost_reads.iter().max().copied().unwrap_or_default();
     let (read, denied, count) = (reads.len(), denials.len(), lost_reads.len());
     println!("{read} reads and {denied} denials; {count} reads lost, the oldest {oldest:?} before");
-    assert!(read > 50 && denied > 5, "{read} {denied}");
+    assert!(read >= DENIALS && denied >= DENIALS, "{read} {denied}");
     assert!(lost_denials.is_empty(), "{lost_denials:?}");
     assert!(oldest <= LATEST, "{oldest:?} of {count}");
     let verified = audit(&site, "verify");
