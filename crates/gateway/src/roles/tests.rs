@@ -1,3 +1,5 @@
+//! What the text of a role says, and what is refused of it.
+
 use registry::ClientId;
 
 use super::*;
