@@ -156,6 +156,9 @@ impl Notes {
             // A transaction is planned before it is done, and what it reads is read for both.
             event.entries = each_once(notes.acts);
         } else if let Some(act) = notes.acts.into_iter().next_back() {
+            if event.outcome == Outcome::Done {
+                event.outcome = outcome_of_status(act.status);
+            }
             event.act = Act { status: event.act.status, ..act };
         }
         event.shown = if is_bundle { each_once(notes.shown) } else { notes.shown };
@@ -197,6 +200,9 @@ pub(crate) async fn note(call: &Call<'_>, sent: Sent<'_>, done: Result<&Answer, 
     if let Ok(answer) = done {
         if let Some((version, _)) = answer.version {
             act.version = Some(version.get());
+        } else if matches!(call.interaction, Interaction::Delete(_)) {
+            // It is answered like any other, and deleted nothing that the caller sees.
+            act.status = StatusCode::NOT_FOUND.as_u16();
         }
         let written = answer.location.as_deref().and_then(written);
         if let Some(Instance { resource_type, id }) = written {

@@ -266,6 +266,20 @@ async fn what_others_are_in_an_event_the_patient_is_not_told() {
 }
 
 #[tokio::test]
+async fn a_deletion_that_deleted_nothing_is_not_written_down_as_one() {
+    let site = with_data().await;
+    let before = site.audited().await.len();
+    let patient = Access::of_patient("b");
+    for target in ["Patient/a", "Observation/o"] {
+        site.ask("DELETE", target).by(&patient).send().await.is(204);
+    }
+    site.delete("Observation/o").await.is(204);
+    let events = site.audited().await;
+    let outcomes: Vec<Outcome> = events[before..].iter().map(|event| event.outcome).collect();
+    assert_eq!(outcomes, [Outcome::NotFound, Outcome::NotFound, Outcome::Done]);
+}
+
+#[tokio::test]
 async fn who_reads_patients_alone_is_told_no_clinical_data_by_the_access_log() {
     let site = with_data().await;
     get(&site, "Observation/o").await.is(200);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use contract::{
     Actions, ChannelDocument, ChannelSecret, Clock, Grant, GrantFields, Ids, Instant, Interaction,
-    Nonce, Rule, TenantName, Types, VERSION, digest, header,
+    Nonce, Rule, TenantName, Types, VERSION, Within, digest, header,
 };
 use database::keys::{FirstKeys, KeyStore, Keyring, TenantKey};
 use database::{Database, DeriveFromBody, Options, Sealing, Store, TenantText};
@@ -236,9 +236,16 @@ impl Caller {
             Nonce::generate(&self.ids),
             Instant::from_micros(self.clock.now().as_micros() + hour),
         );
+        let patient = rules.iter().find_map(|rule| match &rule.within {
+            Within::Compartment(of) if of.resource_type.as_str() == "Patient" => {
+                Some(of.id.clone())
+            }
+            _ => None,
+        });
         let grant = Grant::new(GrantFields {
             client: Some("owner".to_owned()),
             authorization: Some("key:0123456789abcdef".to_owned()),
+            patient,
             rules,
             budget: 1_000_000,
             ..request
