@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::access_log::Lines;
 use crate::channel::ChannelKeeper;
+use crate::limiting::Limiting;
 use crate::metrics::Metrics;
 use crate::small_server::{SmallServer, answer};
 
@@ -26,6 +27,7 @@ pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lines: Lines,
     pub(crate) channel: Arc<ChannelKeeper>,
+    pub(crate) limiting: Arc<Limiting>,
     pub(crate) shutdown: watch::Receiver<bool>,
 }
 
@@ -47,6 +49,8 @@ struct Parts {
     channel: bool,
     /// The server says that it can answer.
     server: bool,
+    /// Whose counters limits are kept by: without their store it is ready all the same.
+    counters: &'static str,
 }
 
 /// Serves the admin listener for as long as it is polled.
@@ -99,6 +103,7 @@ impl Admin {
             gateway: !*self.shutdown.borrow(),
             channel: self.channel.current().is_some(),
             server: server.ready,
+            counters: self.limiting.counting().word(),
         };
         let reason = server.reason;
         let ready = parts.gateway && parts.channel && parts.server;

@@ -12,7 +12,9 @@ use contract::TenantName;
 use crate::access_log::AccessLog;
 use crate::denials::Denials;
 use crate::errors::GatewayError;
+use crate::lanes::LaneSizes;
 use crate::limiter::Rate;
+use crate::limiting::Limiting;
 use crate::roles::Roles;
 
 /// The gateway's configuration.
@@ -43,6 +45,10 @@ pub struct GatewayConfig {
     pub break_glass_minutes: u32,
     /// Where the reasons of denials are kept.
     pub denials: Arc<Denials>,
+    /// The plans that clients are held to, and what was counted.
+    pub limiting: Arc<Limiting>,
+    /// How many requests the server works on at once, by kind.
+    pub lanes: LaneSizes,
     /// Sizes, counts and rates.
     pub limits: Limits,
     /// How long the server may take to be reached, and be silent.
@@ -114,6 +120,8 @@ impl Default for GatewayConfig {
             roles: Arc::default(),
             break_glass_minutes: 60,
             denials: Arc::default(),
+            limiting: Arc::default(),
+            lanes: LaneSizes::default(),
             limits: Limits::default(),
             upstream: UpstreamTimeouts::default(),
             cors: None,

@@ -18,9 +18,12 @@ mod errors;
 mod framing;
 mod grant_template;
 mod judge;
+mod lanes;
 mod limiter;
+mod limiting;
 mod metrics;
 mod network;
+mod plans;
 mod proxy;
 mod renewal;
 mod request;
@@ -35,7 +38,16 @@ pub use access_log::AccessLog;
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
+pub use lanes::LaneSizes;
 pub use limiter::Rate;
+pub use limiting::{
+    CounterStore, Exchanged, Granted, LedgerError, LimitShown, Limiting, LimitsShown, RedisStore,
+    RedisStoreError, Report, Reported, StoreError,
+};
+pub use plans::{
+    Plan, PlanError, Plans, Span, Unit, Window, WindowKind, WrittenAtOnce, WrittenPlan,
+    WrittenQuota, WrittenRate,
+};
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
 pub use run::{Bound, run};
 

@@ -27,6 +27,8 @@ use crate::denials::Denials;
 use crate::errors::Refusal;
 use crate::framing::BodyLength;
 use crate::judge::Judged;
+use crate::lanes::Lanes;
+use crate::limiting::Limiting;
 use crate::metrics::{Metrics, method_label};
 use crate::request::{Pass, Request, Tries};
 use crate::request_id;
@@ -50,6 +52,8 @@ pub(crate) struct Gateway {
     pub(crate) callers: Callers,
     pub(crate) break_glass_minutes: u32,
     pub(crate) denials: Arc<Denials>,
+    pub(crate) limiting: Arc<Limiting>,
+    pub(crate) lanes: Lanes,
     pub(crate) channel: Arc<ChannelKeeper>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
@@ -76,6 +80,16 @@ impl Gateway {
         session.write_response_header(head, false).await?;
         session.write_response_body(Some(body), true).await?;
         linger(session).await;
+        Ok(())
+    }
+
+    /// Waits for the request's turn, and for a place in its lane.
+    async fn enter(&self, request: &mut Request) -> Result<(), Refusal> {
+        let wait = request.admission.as_ref().map_or(Duration::ZERO, |admission| admission.wait);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        request.place = Some(self.lanes.enter(request.lane).await.ok_or(Refusal::LaneFull)?);
         Ok(())
     }
 
@@ -238,7 +252,10 @@ impl ProxyHttp for Gateway {
             return Err(Error::new_in(ErrorType::InternalError));
         };
         match self.judge(session, request, address) {
-            Ok(Judged::Forward) => return Ok(false),
+            Ok(Judged::Forward) => match self.enter(request).await {
+                Ok(()) => return Ok(false),
+                Err(refusal) => self.refuse(session, request, refusal).await?,
+            },
             Ok(Judged::Preflight) => self.answer_preflight(session, request).await?,
             Ok(Judged::BreakGlass) => self.answer_break_glass(session, request).await?,
             Err(refusal) => {
@@ -421,6 +438,10 @@ impl ProxyHttp for Gateway {
         let bytes_in = count(session.body_bytes_read());
         let bytes_out = count(session.body_bytes_sent());
         let method = &session.req_header().method;
+        if let Some(admission) = &request.admission {
+            let bytes = bytes_in.saturating_add(bytes_out);
+            self.limiting.charge(admission, bytes, request.cost, self.clock.now());
+        }
 
         let metrics = &self.metrics;
         metrics.series(request.route, request.interaction).finished(method, status, duration);

@@ -19,6 +19,7 @@ use crate::channel::ChannelKeeper;
 use crate::config::GatewayConfig;
 use crate::connections::{Connections, MalformedHeads};
 use crate::errors::{GatewayError, Refusal};
+use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
 use crate::renewal::{self, RenewalSocket, Renewals};
@@ -82,6 +83,13 @@ pub async fn run(
                 "keys of the client are refused"
             );
         }
+        if let Some(plan) = client.plan.as_ref().filter(|plan| !config.limiting.plans().has(plan)) {
+            tracing::warn!(
+                client = client.id.as_str(),
+                plan = plan.as_str(),
+                "the client's plan is not defined: its role's or the default one holds"
+            );
+        }
     }
     let callers =
         Callers::new(registry.clone(), ids.clone(), &config).map_err(GatewayError::PublicGrant)?;
@@ -101,6 +109,7 @@ pub async fn run(
         metrics: metrics.clone(),
         lines: lines.clone(),
         channel: channel.clone(),
+        limiting: config.limiting.clone(),
         shutdown: shutdown.clone(),
     });
     let malformed = Arc::new(MalformedHeads {
@@ -110,6 +119,7 @@ pub async fn run(
         lines: lines.clone(),
     });
     let limits = config.limits.clone();
+    let limiting = config.limiting;
     let gateway = Gateway {
         base_path: config.base_path,
         public_open: config.public_open,
@@ -118,10 +128,12 @@ pub async fn run(
         callers,
         break_glass_minutes: config.break_glass_minutes,
         denials: config.denials,
+        limiting: limiting.clone(),
+        lanes: Lanes::new(config.lanes, &metrics.lanes),
         channel: channel.clone(),
-        clock,
-        ids,
-        metrics,
+        clock: clock.clone(),
+        ids: ids.clone(),
+        metrics: metrics.clone(),
         lines,
         peer,
     };
@@ -151,12 +163,14 @@ pub async fn run(
             channel.keep_current(),
             admin::serve(admin_listener, admin),
             renewal::serve(renewal_socket, renewals),
+            limiting.clone().tend(clock.as_ref(), ids.as_ref(), &metrics),
         )
     };
     tokio::select! {
         () = connections.serve() => {}
         _ = beside => {}
     }
+    limiting.keep_beside(clock.as_ref(), &metrics).await;
     tracing::info!("the gateway has stopped");
     Ok(())
 }

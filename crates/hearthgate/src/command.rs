@@ -19,6 +19,7 @@ use crate::denials::{self, DenialsError};
 use crate::doctor::{self, Doctor, Grade};
 use crate::import::{self, Import};
 use crate::keys::{self, KeysError};
+use crate::limits::{ClientsCommand, LimitsCommand, LimitsError};
 use crate::packages::{Packages, PackagesCommandError};
 use crate::purge::{Purge, PurgeCommandError};
 use crate::quarantine::{QuarantineCommand, QuarantineCommandError};
@@ -54,6 +55,12 @@ enum Verb {
     Keys(Keys),
     /// List the roles that keys can have, in plain words
     Roles(RolesCommand),
+    /// Give clients plans: how much they may ask
+    #[command(subcommand)]
+    Clients(ClientsCommand),
+    /// Say how much a client may still ask
+    #[command(subcommand)]
+    Limits(LimitsCommand),
     /// Say why a request was denied
     #[command(subcommand)]
     Denials(DenialsCommand),
@@ -120,6 +127,9 @@ struct Create {
     /// The configuration that defines the role, where no server runs
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// How much the new client may ask: a section [plans.NAME] of the configuration
+    #[arg(long)]
+    plan: Option<String>,
     /// What the client may beside its role
     #[arg(long, value_name = "POWER")]
     power: Vec<PowerName>,
@@ -192,6 +202,9 @@ pub enum CommandError {
     /// Denials that cannot be looked up.
     #[error(transparent)]
     Denials(#[from] DenialsError),
+    /// Limits that cannot be shown, or a plan that cannot be given.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     /// An import that could not go on at all.
     #[error(transparent)]
     Import(#[from] import::ImportError),
@@ -261,13 +274,20 @@ impl Command {
             }
             Verb::Keys(command) => run_keys(command),
             Verb::Roles(command) if command.reference => print(&roles::reference()),
-            Verb::Roles(command) => print(&roles::list(&*roles_of(command.config)?)),
+            Verb::Roles(command) => print(&roles::list(&config_of(command.config)?.roles)),
+            Verb::Clients(command) => print(&runtime()?.block_on(command.run())?),
+            Verb::Limits(command) => print(&runtime()?.block_on(command.run())?),
             Verb::Denials(DenialsCommand::Show(asked)) => {
                 print(&runtime()?.block_on(denials::show(&asked.data.path, &asked.id))?)
             }
             Verb::BreakGlass(data) => {
                 let none = Arc::default();
-                match runtime()?.block_on(keys::run(&data.path, Request::ListBreakGlasses, none))? {
+                match runtime()?.block_on(keys::run(
+                    &data.path,
+                    Request::ListBreakGlasses,
+                    none,
+                    Arc::default(),
+                ))? {
                     Answer::BreakGlasses(taken) => {
                         let line =
                             |(time, what): &(String, String)| format!("{} {what}\n", seconds(time));
@@ -329,10 +349,12 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
                 role: create.role,
                 patient: create.patient,
                 user: create.user,
+                plan: create.plan,
                 powers: create.power,
             });
-            let roles = roles_of(create.config)?;
-            match runtime()?.block_on(keys::run(&create.data.path, request, roles))? {
+            let config = config_of(create.config)?;
+            let (roles, plans) = (Arc::clone(&config.roles), Arc::new(config.plans()));
+            match runtime()?.block_on(keys::run(&create.data.path, request, roles, plans))? {
                 Answer::Created { key, secret, with_client } => {
                     let made = if with_client { "new client" } else { "client" };
                     let note = format!(
@@ -351,21 +373,36 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
         }
         Keys::List(data) => {
             let none = Arc::default();
-            match runtime()?.block_on(keys::run(&data.path, Request::ListKeys, none))? {
+            match runtime()?.block_on(keys::run(
+                &data.path,
+                Request::ListKeys,
+                none,
+                Arc::default(),
+            ))? {
                 Answer::Keys(keys) => print(&table_of(&keys)),
                 other => unexpected(&other),
             }
         }
         Keys::Revoke(revoke) => {
             let request = Request::RevokeKey(revoke.key.clone());
-            match runtime()?.block_on(keys::run(&revoke.data.path, request, Arc::default()))? {
+            match runtime()?.block_on(keys::run(
+                &revoke.data.path,
+                request,
+                Arc::default(),
+                Arc::default(),
+            ))? {
                 Answer::Revoked => print(&format!("Key {} is revoked.\n", revoke.key)),
                 other => unexpected(&other),
             }
         }
         Keys::Confirm(confirm) => {
             let request = Request::ConfirmKey(confirm.key.clone());
-            match runtime()?.block_on(keys::run(&confirm.data.path, request, Arc::default()))? {
+            match runtime()?.block_on(keys::run(
+                &confirm.data.path,
+                request,
+                Arc::default(),
+                Arc::default(),
+            ))? {
                 Answer::Confirmed => print(&format!("Key {} is good again.\n", confirm.key)),
                 other => unexpected(&other),
             }
@@ -373,18 +410,14 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
     }
 }
 
-/// The roles there are where no server runs.
-fn roles_of(config: Option<PathBuf>) -> Result<Arc<gateway::Roles>, ConfigError> {
-    let flags = config::Flags { config, ..config::Flags::default() };
-    Ok(Config::resolve(&flags)?.roles)
+/// The roles and plans there are where no server runs.
+fn config_of(config: Option<PathBuf>) -> Result<Config, ConfigError> {
+    Config::resolve(&config::Flags { config, ..config::Flags::default() })
 }
 
 /// Another release answered on the control socket.
 fn unexpected(answer: &Answer) -> Result<ExitCode, CommandError> {
-    Err(KeysError::Refused(format!(
-        "the running process answered something else ({answer:?}); use its own release of this command"
-    ))
-    .into())
+    Err(keys::unexpected(answer).into())
 }
 
 fn table_of(keys: &[ListedKey]) -> String {

@@ -5,7 +5,9 @@
 //! configuration names files that hold secrets and never holds one.
 
 mod file;
+mod plans;
 mod setting;
+mod store_url;
 mod table;
 
 use std::io;
@@ -24,6 +26,7 @@ use crate::tenant_key::KeySource;
 
 pub use file::ConfigError;
 pub use setting::{BaseUrl, Level, PostgresConnection, WithoutTls};
+pub use store_url::StoreUrl;
 pub use table::reference;
 
 /// Everything decided, defaults filled in.
@@ -49,6 +52,12 @@ pub struct Config {
     pub(crate) written_roles: roles::Written,
     /// Every role.
     pub roles: Arc<gateway::Roles>,
+    /// The plans that the file defines, as they are written there.
+    pub(crate) written_plans: plans::Written,
+    /// How many requests are worked on at once.
+    pub lanes: Lanes,
+    /// Where counters are shared.
+    pub counters: Counters,
     /// The server's part.
     pub server: Server,
     /// The tenant's rules for what is written.
@@ -89,6 +98,25 @@ pub struct Gateway {
     pub upstream_connect: Duration,
     pub upstream_read: Duration,
     pub drain: Duration,
+}
+
+/// How many requests are worked on at once, by kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table says it of each key, for the operator too")]
+pub struct Lanes {
+    pub interactive: usize,
+    pub system: usize,
+    pub bulk: Option<u32>,
+    pub wait: Duration,
+}
+
+/// Where several gateways share their counters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table says it of each key, for the operator too")]
+pub struct Counters {
+    pub redis: Option<StoreUrl>,
+    pub redis_password_file: Option<PathBuf>,
+    pub gateways: u32,
 }
 
 /// The server's part.
@@ -160,6 +188,9 @@ impl Default for Config {
             gateway: Gateway::default(),
             written_roles: roles::Written::new(),
             roles: Arc::new(roles::built_in_roles()),
+            written_plans: plans::Written::new(),
+            lanes: Lanes::default(),
+            counters: Counters { redis: None, redis_password_file: None, gateways: 1 },
             server: Server::default(),
             rules: Rules::default(),
             validation: WritePolicy::default(),
@@ -184,6 +215,13 @@ impl Default for Server {
             quarantine_items: limits.quarantine_items,
             quarantine_bytes: limits.quarantine_bytes,
         }
+    }
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        let gateway::LaneSizes { interactive, system, wait, .. } = gateway::LaneSizes::default();
+        Self { interactive, system, bulk: None, wait }
     }
 }
 
@@ -276,10 +314,26 @@ impl Config {
         } else if authority_file.is_some() && *without_tls == WithoutTls::InsecureAnywhere {
             "`storage.postgres_without_tls` says insecure-anywhere beside \
              `storage.postgres_authority_file`: leave it out, and PostgreSQL is reached by TLS"
+        } else if self.counters.redis.is_none() && self.counters.redis_password_file.is_some() {
+            "`counters.redis_password_file` says nothing without `counters.redis`: name the store \
+             or leave it out"
         } else {
-            return Ok(());
+            return self.check_plans();
         };
         Err(ConfigError::Contradiction(contradiction))
+    }
+
+    /// Plans name roles, wherever in the file those are defined.
+    fn check_plans(&self) -> Result<(), ConfigError> {
+        let plans = self.plans();
+        let unknown = plans.roles().find(|role| self.roles.get(role).is_none());
+        unknown.map_or(Ok(()), |role| Err(ConfigError::RoleOfPlan { role: role.to_string() }))
+    }
+
+    /// The plans.
+    #[must_use]
+    pub fn plans(&self) -> gateway::Plans {
+        plans::checked(&self.written_plans)
     }
 
     /// Where the halves' sockets stand.

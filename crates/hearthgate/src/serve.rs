@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use contract::Clock as _;
 use database::{Database, InvalidTenant, Options, TenantText};
-use gateway::{Bound, GatewayConfig, GatewayError};
+use gateway::{Bound, GatewayConfig, GatewayError, LaneSizes, Limiting, RedisStore};
 use registry::{Actor, Registry};
 use server::{InvalidPublicBase, Limits, PublicBase, RunError, ServerConfig, Validation};
 use store_sled::{AuditFiles, OpenAuditError};
@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use crate::audit;
 use crate::command_socket::{self, CommandSocketError};
 use crate::config::{self, Config};
-use crate::control::{ControlSocket, Site};
+use crate::control::{ControlSocket, Counted, Site};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::lock::{Half, Lock, LockError};
 use crate::owner_key::{self, OwnerKeyError};
@@ -69,6 +69,12 @@ pub enum ServeError {
     /// The gateway's half.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
+    /// What was counted of quotas cannot be kept.
+    #[error(transparent)]
+    Ledger(#[from] gateway::LedgerError),
+    /// The store of shared counters cannot be used as it is configured.
+    #[error(transparent)]
+    Counters(#[from] gateway::RedisStoreError),
     /// The store of a tenant does not open.
     #[error(transparent)]
     Store(#[from] StorageError),
@@ -273,8 +279,12 @@ impl Process {
         let (asked, told) = (Arc::clone(&registry), stopping.clone());
         let (started, bound) = oneshot::channel();
         let (clock, ids) = (self.clock.clone(), self.ids.clone());
-        let config = self.gateway_config();
-        let site = Site { roles: config.roles.clone(), denials: Some(Arc::clone(&config.denials)) };
+        let limiting = self.open_limiting()?;
+        let config = self.gateway_config(Arc::clone(&limiting));
+        let counted = Some(Counted { limiting, clock: self.clock.clone() });
+        let denials = Some(Arc::clone(&config.denials));
+        let plans = Arc::new(self.config.plans());
+        let site = Site { roles: config.roles.clone(), denials, plans, counted };
         let half = gateway::run(config, registry, clock, ids, started, stopping);
         let mut running = Running::start("gateway", half);
         let Ok(bound) = bound.await else {
@@ -316,7 +326,17 @@ impl Process {
         Ok(())
     }
 
-    fn gateway_config(&self) -> GatewayConfig {
+    /// The plans, with what was counted before.
+    fn open_limiting(&self) -> Result<Arc<Limiting>, ServeError> {
+        let limiting = Limiting::open(self.config.plans(), &self.config.data.join("gateway"))?;
+        let counters = &self.config.counters;
+        let Some(url) = &counters.redis else { return Ok(Arc::new(limiting)) };
+        let password = counters.redis_password_file.as_deref();
+        let store = Arc::new(RedisStore::new(url.as_str(), password)?);
+        Ok(Arc::new(limiting.sharing(store, counters.gateways)))
+    }
+
+    fn gateway_config(&self, limiting: Arc<Limiting>) -> GatewayConfig {
         let run = self.config.run_dir();
         let from = &self.config.gateway;
         let rate = gateway::Rate::new;
@@ -332,6 +352,13 @@ impl Process {
             public_open: from.public.clone(),
             roles: Arc::clone(&self.config.roles),
             break_glass_minutes: from.break_glass_minutes,
+            limiting,
+            lanes: LaneSizes {
+                interactive: self.config.lanes.interactive,
+                system: self.config.lanes.system,
+                bulk: self.config.lanes.bulk.and_then(|bulk| usize::try_from(bulk).ok()),
+                wait: self.config.lanes.wait,
+            },
             limits: gateway::Limits {
                 header_bytes: from.header_bytes,
                 header_count: from.header_count,

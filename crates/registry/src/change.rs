@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::break_glass::NewBreakGlass;
 use crate::client::{ClientId, NewClient, is_plain_text};
 use crate::key::{KeyId, SecretHash};
+use crate::plan::PlanName;
 
 /// One change of the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,12 @@ pub(crate) enum Change {
     ConfirmKey {
         key: KeyId,
         client: ClientId,
+    },
+    /// How much a client may ask: as this plan says, or as its role's or the default one.
+    SetPlan {
+        client: ClientId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<PlanName>,
     },
     /// A client took wider rights for some minutes.
     BreakGlass {
@@ -120,6 +127,7 @@ impl Change {
             Self::CreateKey { key } => {
                 vec![Subject::Client(key.client.clone()), Subject::Key(key.id.clone())]
             }
+            Self::SetPlan { client, .. } => vec![Subject::Client(client.clone())],
             Self::SuspendKeys {} => Vec::new(),
             Self::BreakGlass { taken } => vec![
                 Subject::Client(taken.client.clone()),
@@ -148,6 +156,12 @@ impl fmt::Display for Change {
                 write!(formatter, "revoke key {key} of client {client}")
             }
             Self::SuspendKeys {} => formatter.write_str("suspend every key, after a restore"),
+            Self::SetPlan { client, plan: Some(plan) } => {
+                write!(formatter, "give client {client} the plan {plan}")
+            }
+            Self::SetPlan { client, plan: None } => {
+                write!(formatter, "take the client {client}'s plan away")
+            }
             Self::BreakGlass { taken } => taken.fmt(formatter),
             Self::ConfirmKey { key, client } => {
                 write!(formatter, "confirm key {key} of client {client}")

@@ -148,6 +148,19 @@ impl State {
                 let told = |key| Revoked { sequence, key, since: instant };
                 self.revocations.extend(suspended.into_iter().map(told));
             }
+            Change::SetPlan { client, plan } => {
+                let standing = self
+                    .clients
+                    .get_mut(client)
+                    .ok_or_else(|| CannotFollow::UnknownClient(client.clone()))?;
+                let changed = Client { plan: plan.clone(), ..(**standing).clone() };
+                *standing = Arc::new(changed);
+                for record in self.keys.values_mut() {
+                    if record.client.id == *client {
+                        record.client = standing.clone();
+                    }
+                }
+            }
             Change::BreakGlass { taken } => {
                 let given = taken
                     .from(instant)

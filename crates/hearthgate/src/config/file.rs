@@ -10,6 +10,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
+use super::plans::{self, PLANS};
 use super::table::{Key, keys};
 use crate::roles;
 
@@ -56,9 +57,27 @@ pub enum ConfigError {
         /// What is wrong, with the role and the place in it.
         problem: String,
     },
+    /// A plan that is wrong in itself, or beside another.
+    #[error("{} line {line}: {problem}; mend it there, as docs/limits.md says", path.display())]
+    Plan {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: usize,
+        /// What is wrong, with the plan and the place in it.
+        problem: String,
+    },
     /// Two values that cannot both be.
     #[error("{0}")]
     Contradiction(&'static str),
+    /// A plan is for a role that is not there.
+    #[error(
+        "a plan is for the role {role}, which is not defined; define [roles.{role}], or take it out of the plan"
+    )]
+    RoleOfPlan {
+        /// The role.
+        role: String,
+    },
     /// A value that its key does not take.
     #[error("{} line {line}: `{key}` takes {takes}; correct the value", path.display())]
     WrongValue {
@@ -119,6 +138,16 @@ impl Reader<'_> {
                     DeValue::Table(written) => self.roles(written, config)?,
                     _ => return Err(self.wrong_value(line, key, "a section of keys")),
                 }
+                continue;
+            }
+            if key == PLANS {
+                let DeValue::Table(written) = value.get_ref() else {
+                    return Err(self.wrong_value(line, key, "a section of keys"));
+                };
+                config.written_plans = plans::read(self.text, written).map_err(|wrong| {
+                    let (path, (line, problem)) = (self.path.to_owned(), wrong);
+                    ConfigError::Plan { path, line, problem }
+                })?;
                 continue;
             }
             if let Some(known) = self.keys.iter().find(|known| known.name == key) {
@@ -209,7 +238,7 @@ impl Reader<'_> {
 }
 
 /// The line, counted from 1, in which a span begins.
-fn line_of(text: &str, span: &Range<usize>) -> usize {
+pub(super) fn line_of(text: &str, span: &Range<usize>) -> usize {
     let before = &text.as_bytes()[..span.start.min(text.len())];
     1 + before.iter().filter(|&&byte| byte == b'\n').count()
 }

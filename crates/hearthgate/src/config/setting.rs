@@ -419,6 +419,6 @@ fn number(value: &DeValue<'_>) -> Option<u64> {
 }
 
 /// A basic string of TOML.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }

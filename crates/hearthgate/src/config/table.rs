@@ -106,6 +106,20 @@ keys! {
         "How long the server may be silent within an answer.",
     "gateway.drain_seconds" => gateway.drain:
         "How long requests in flight may take once the process is told to stop.",
+    "lanes.interactive" => lanes.interactive:
+        "Requests of people who wait that the server works on at once (docs/limits.md).",
+    "lanes.system" => lanes.system:
+        "Requests of other systems that the server works on at once.",
+    "lanes.bulk" => lanes.bulk:
+        "Bulk requests that the server works on at once. Half of the processors, and at least one, where it is 0.",
+    "lanes.wait_seconds" => lanes.wait:
+        "How long a request waits for a place among those of its kind before it gets 503.",
+    "counters.redis" => counters.redis:
+        "The Redis or Valkey in which several gateways share what they count (docs/limits.md). No TLS: keep it on this machine or on a network of your own.",
+    "counters.redis_password_file" => counters.redis_password_file:
+        "The file that holds the password for it, for this account alone.",
+    "counters.gateways" => counters.gateways:
+        "How many gateways share, as long as the store has not said it: until it first answers, each admits that part of a limit.",
     "server.held_bytes" => server.held_bytes:
         "Bytes of the bodies of all requests that are worked on at once, and of what patches make; a request that has no room among them gets 503. At least `gateway.body_bytes`.",
     "server.body_grace_seconds" => server.body_grace:
@@ -170,6 +184,12 @@ pub(crate) fn to_toml(config: &Config) -> String {
         text.push('\n');
         text.push_str(&written);
     }
+    if !config.written_plans.is_empty() {
+        let plans = BTreeMap::from([(super::plans::PLANS, &config.written_plans)]);
+        let written = toml::to_string(&plans).expect("what was TOML is TOML");
+        text.push('\n');
+        text.push_str(&written);
+    }
     text
 }
 
@@ -186,7 +206,8 @@ pub fn reference() -> String {
          `hearthgate check-config --config FILE` checks a file and prints everything that is \
          decided, as a file that decides the same. `hearthgate check-config --reference` prints \
          this page.\n\n\
-         Beside these keys a section `[roles.NAME]` defines what a role may do (docs/roles.md).\n\n\
+         Beside these keys a section `[roles.NAME]` defines what a role may do (docs/roles.md), and a section \
+         `[plans.NAME]` how much may be asked (docs/limits.md).\n\n\
          | key | default | takes | decides |\n|---|---|---|---|\n",
     );
     let defaults = Config::default();
