@@ -36,6 +36,8 @@ pub(crate) struct Admin {
 struct Readiness {
     ready: bool,
     parts: Parts,
+    /// How limits are counted: without the store of shared counters it is ready all the same.
+    counters: &'static str,
     /// Why the server is not ready, where it says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -49,8 +51,6 @@ struct Parts {
     channel: bool,
     /// The server says that it can answer.
     server: bool,
-    /// Whose counters limits are kept by: without their store it is ready all the same.
-    counters: &'static str,
 }
 
 /// Serves the admin listener for as long as it is polled.
@@ -103,12 +103,13 @@ impl Admin {
             gateway: !*self.shutdown.borrow(),
             channel: self.channel.current().is_some(),
             server: server.ready,
-            counters: self.limiting.counting().word(),
         };
         let reason = server.reason;
         let ready = parts.gateway && parts.channel && parts.server;
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let body = serde_json::to_vec(&Readiness { ready, parts, reason }).unwrap_or_default();
+        let counters = self.limiting.counting().word();
+        let body =
+            serde_json::to_vec(&Readiness { ready, parts, counters, reason }).unwrap_or_default();
         answer(status, "application/json", body)
     }
 }

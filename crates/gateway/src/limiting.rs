@@ -19,8 +19,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use contract::{Cost, Instant};
@@ -29,12 +29,12 @@ use parking_lot::Mutex;
 use registry::Client;
 
 use crate::errors::{Exceeded, Refusal};
-use crate::metrics::Metrics;
+use crate::metrics::{Decisions, Metrics};
 use crate::network::network;
 use crate::plans::{Kind, Limit, Plan, Plans, Unit};
 use counter::{Counter, Outcome};
 use key::Asking;
-use ledger::Ledger;
+use ledger::{Ledger, LedgerFile};
 use sync::{Mode, Sharing};
 
 pub use ledger::LedgerError;
@@ -76,6 +76,8 @@ pub struct Limiting {
 #[derive(Debug)]
 struct Table {
     limit: Arc<Limit>,
+    /// How often it decided what, once it did.
+    decisions: OnceLock<Decisions>,
     kept: Mutex<Kept>,
 }
 
@@ -126,20 +128,21 @@ impl Limiting {
     #[must_use]
     pub fn in_memory(plans: Plans) -> Self {
         let table = |limit: &Arc<Limit>| {
-            let kept = Mutex::default();
-            (limit.id.clone(), Arc::new(Table { limit: limit.clone(), kept }))
+            let (decisions, kept) = (OnceLock::new(), Mutex::default());
+            (limit.id.clone(), Arc::new(Table { limit: limit.clone(), decisions, kept }))
         };
         let tables = plans.limits().map(table).collect();
         Self { plans, tables, ledger: None, sharing: None }
     }
 
-    /// Counters of which the quotas are kept in `dir`, which is made where it is not. The caller
+    /// Counters of which the quotas are kept in `dir`, which is made where it is not; what counts
+    /// at `now` is taken up. The caller
     /// holds the lock of the gateway's half.
     ///
     /// # Errors
     /// [`LedgerError`] when the file system refuses, or what is there was written by a later
     /// release.
-    pub fn open(plans: Plans, dir: &Path) -> Result<Self, LedgerError> {
+    pub fn open(plans: Plans, dir: &Path, now: Instant) -> Result<Self, LedgerError> {
         let limiting = Self::in_memory(plans);
         let (ledger, entries) = Ledger::open(dir)?;
         for entry in entries {
@@ -149,9 +152,8 @@ impl Limiting {
             counter.restore(entry.used);
             table.kept.lock().counters.insert(entry.key, counter);
         }
-        let limiting = Self { ledger: Some(ledger), ..limiting };
-        limiting.rewrite_ledger()?;
-        Ok(limiting)
+        limiting.rewrite(&mut ledger.to_write(), now)?;
+        Ok(Self { ledger: Some(ledger), ..limiting })
     }
 
     /// Shares the counters with other gateways through `store`. While it does not answer, this
@@ -193,14 +195,15 @@ impl Limiting {
         let mode = self.mode();
         let mut admitted = Admitting::new(plan, mode);
         for limit in &plan.limits {
-            let outcome = self.take(limit, &asking, mode, now);
-            let decided = match &outcome {
-                Ok((_, outcome)) if outcome.wait.is_zero() => "admitted",
-                Ok(_) => "delayed",
-                Err(_) => "refused",
-            };
-            let labels = [limit.plan.as_str(), &limit.name, decided];
-            metrics.limiting.decisions.with_label_values(&labels).inc();
+            // Every limit of every plan has its counters.
+            let Some(table) = self.tables.get(&limit.id) else { continue };
+            let outcome = self.take(table, &asking, mode, now);
+            let decisions = table.decisions.get_or_init(|| metrics.limiting.decisions_of(limit));
+            match &outcome {
+                Ok((_, outcome)) if outcome.wait.is_zero() => decisions.admitted.inc(),
+                Ok(_) => decisions.delayed.inc(),
+                Err(_) => decisions.refused.inc(),
+            }
             match outcome {
                 Ok((counter, outcome)) => admitted.add(limit, counter, outcome),
                 Err(retry_after) => return Err(admitted.refuse(limit, retry_after)),
@@ -212,12 +215,11 @@ impl Limiting {
     /// Takes one of a limit; otherwise says after how many seconds there may be one.
     fn take(
         &self,
-        limit: &Arc<Limit>,
+        table: &Table,
         asking: &Asking<'_>,
         mode: Mode,
         now: &Now,
     ) -> Result<(Arc<Counter>, Outcome), u32> {
-        let table = self.tables.get(&limit.id).ok_or(1_u32)?;
         let counter = table.counter(asking, mode, now).ok_or(1_u32)?;
         let taken = counter.take(mode, now);
         self.touched(&counter, taken.is_err());
@@ -265,6 +267,7 @@ impl Limiting {
     /// What the file system says; nothing is forgotten by that, and the next call writes it.
     pub(crate) fn keep(&self, now: Instant) -> io::Result<()> {
         let Some(ledger) = &self.ledger else { return Ok(()) };
+        let mut file = ledger.to_write();
         let changed = ledger.take_changed();
         let mode = self.mode();
         for counter in &changed {
@@ -273,25 +276,25 @@ impl Limiting {
         let entries = changed.iter().filter_map(|counter| counter.entry(mode, now));
         let mut lines = String::new();
         entries.for_each(|entry| ledger::write_line(&entry, &mut lines));
-        if let Err(error) = ledger.append(&lines) {
+        if let Err(error) = file.append(&lines) {
             for counter in changed {
                 counter.to_keep.store(true, Ordering::Release);
                 ledger.changed(counter);
             }
             return Err(error);
         }
-        if ledger.is_long() { self.rewrite_ledger().map_err(io::Error::other) } else { Ok(()) }
+        if file.is_long() { self.rewrite(&mut file, now).map_err(io::Error::other) } else { Ok(()) }
     }
 
-    fn rewrite_ledger(&self) -> Result<(), LedgerError> {
-        let Some(ledger) = &self.ledger else { return Ok(()) };
+    /// Writes all that was written down and still counts into a new log.
+    fn rewrite(&self, file: &mut LedgerFile, now: Instant) -> Result<(), LedgerError> {
         let mut lines = String::new();
         for table in self.tables.values() {
             let counters: Vec<_> = table.kept.lock().counters.values().cloned().collect();
-            let entries = counters.iter().filter_map(|counter| counter.kept_entry());
+            let entries = counters.iter().filter_map(|counter| counter.kept_entry(now));
             entries.for_each(|entry| ledger::write_line(&entry, &mut lines));
         }
-        ledger.rewrite(&lines)
+        file.rewrite(&lines)
     }
 }
 

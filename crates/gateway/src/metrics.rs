@@ -17,7 +17,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-pub(crate) use limiting::{LaneMetrics, LimitingMetrics};
+pub(crate) use limiting::{Decisions, LaneMetrics, LimitingMetrics};
 
 /// Upper bounds of the duration histograms, in seconds.
 const BUCKETS: [f64; 13] =

@@ -22,7 +22,7 @@ pub mod import;
 pub mod key_copies;
 pub mod keys;
 pub mod limits;
-mod lock;
+pub mod lock;
 pub mod logging;
 pub mod owner_key;
 pub mod packages;

@@ -328,7 +328,8 @@ impl Process {
 
     /// The plans, with what was counted before.
     fn open_limiting(&self) -> Result<Arc<Limiting>, ServeError> {
-        let limiting = Limiting::open(self.config.plans(), &self.config.data.join("gateway"))?;
+        let (dir, now) = (self.config.data.join("gateway"), self.clock.now());
+        let limiting = Limiting::open(self.config.plans(), &dir, now)?;
         let counters = &self.config.counters;
         let Some(url) = &counters.redis else { return Ok(Arc::new(limiting)) };
         let password = counters.redis_password_file.as_deref();

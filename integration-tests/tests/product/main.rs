@@ -56,6 +56,7 @@ mod forgery;
 mod golden;
 mod import;
 mod kills;
+mod limits;
 mod patient_key;
 mod postgres;
 mod purge;

@@ -217,10 +217,13 @@ impl Counter {
         Some(self.entry_of(used))
     }
 
-    /// What was written down last, or would have been; `None` when nothing is used.
-    pub(crate) fn kept_entry(&self) -> Option<Entry> {
-        let State::Quota { used, .. } = &*self.state.lock() else { return None };
-        used.kept().next()?;
+    /// What was written down last, or would have been; `None` when none of it counts at `now`.
+    pub(crate) fn kept_entry(&self, now: Instant) -> Option<Entry> {
+        let Kind::Quota { window, .. } = self.limit.kind else { return None };
+        let State::Quota { used, .. } = &mut *self.state.lock() else { return None };
+        if used.total(window, now) == 0 {
+            return None;
+        }
         Some(self.entry_of(used))
     }
 

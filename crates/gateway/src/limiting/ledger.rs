@@ -17,7 +17,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use super::counter::Counter;
@@ -70,11 +70,17 @@ pub(super) struct Ledger {
     file: Mutex<LedgerFile>,
 }
 
+/// The file, in the hands of whoever writes.
 #[derive(Debug)]
-struct LedgerFile {
+pub(super) struct LedgerFile {
     dir: PathBuf,
     file: File,
-    length: u64,
+    /// Where its last whole line ends.
+    end: u64,
+    /// Bytes since it was written anew.
+    grown: u64,
+    /// Something may stand behind its last whole line.
+    is_torn: bool,
 }
 
 impl Ledger {
@@ -90,7 +96,8 @@ impl Ledger {
             Err(error) => return Err(refused("read", &path)(error)),
         };
         let file = open_to_write(&path).map_err(refused("open", &path))?;
-        let file = LedgerFile { dir: dir.to_owned(), file, length: 0 };
+        let dir = dir.to_owned();
+        let file = LedgerFile { dir, file, end: 0, grown: 0, is_torn: false };
         Ok((Self { changed: Mutex::default(), file: Mutex::new(file) }, entries))
     }
 
@@ -104,27 +111,39 @@ impl Ledger {
         std::mem::take(&mut *self.changed.lock())
     }
 
+    /// The file, to write to. What is written is taken up while it is held, so that no older
+    /// line follows a newer one.
+    pub(super) fn to_write(&self) -> MutexGuard<'_, LedgerFile> {
+        self.file.lock()
+    }
+}
+
+impl LedgerFile {
     /// Adds lines and waits until they are on the disk.
-    pub(super) fn append(&self, lines: &str) -> io::Result<()> {
+    pub(super) fn append(&mut self, lines: &str) -> io::Result<()> {
         if lines.is_empty() {
             return Ok(());
         }
-        let mut file = self.file.lock();
-        file.file.write_all(lines.as_bytes())?;
-        file.file.sync_data()?;
-        file.length += lines.len() as u64;
+        if self.is_torn {
+            self.file.set_len(self.end)?;
+        }
+        self.is_torn = true;
+        self.file.write_all(lines.as_bytes())?;
+        self.file.sync_data()?;
+        self.is_torn = false;
+        self.end += lines.len() as u64;
+        self.grown += lines.len() as u64;
         Ok(())
     }
 
     /// Whether it is worth writing anew.
     pub(super) fn is_long(&self) -> bool {
-        self.file.lock().length > LONG
+        self.grown > LONG
     }
 
     /// Puts a new log in the place of the one there is.
-    pub(super) fn rewrite(&self, lines: &str) -> Result<(), LedgerError> {
-        let mut file = self.file.lock();
-        let (next, path) = (file.dir.join(NEXT), file.dir.join(NAME));
+    pub(super) fn rewrite(&mut self, lines: &str) -> Result<(), LedgerError> {
+        let (next, path) = (self.dir.join(NEXT), self.dir.join(NAME));
         let write = || -> io::Result<File> {
             match fs::remove_file(&next) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -135,13 +154,13 @@ impl Ledger {
             new.write_all(lines.as_bytes())?;
             new.sync_data()?;
             fs::rename(&next, &path)?;
-            File::open(&file.dir)?.sync_all()?;
+            File::open(&self.dir)?.sync_all()?;
             Ok(new)
         };
-        let new = write().map_err(refused("write", &next))?;
-        file.file = new;
-        // Of what is written from now on: a log of many quotas is long from its start.
-        file.length = 0;
+        let file = write().map_err(refused("write", &next))?;
+        let end = (HEAD.len() + lines.len()) as u64;
+        let dir = std::mem::take(&mut self.dir);
+        *self = Self { dir, file, end, grown: 0, is_torn: false };
         Ok(())
     }
 }
@@ -230,6 +249,26 @@ mod tests {
         // A changed byte is no line either.
         let changed = whole.replace("20594,2", "20594,9");
         assert_eq!(read(changed.as_bytes()), Some(vec![entry("a", 1)]));
+    }
+
+    #[test]
+    fn what_a_failed_write_left_is_no_end_of_the_log() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (ledger, _) = Ledger::open(dir.path()).expect("it opens");
+        let line = |entry: &Entry| {
+            let mut line = String::new();
+            write_line(entry, &mut line);
+            line
+        };
+        let mut file = ledger.to_write();
+        file.rewrite(&line(&entry("a", 1))).expect("it is written");
+        file.append(&line(&entry("a", 2))).expect("it is written");
+        // As a full disk leaves it: half a line, and an error.
+        file.file.write_all(b"01234567 {").expect("it is written");
+        file.is_torn = true;
+        file.append(&line(&entry("a", 3))).expect("it is written");
+        drop(file);
+        assert_eq!(Ledger::open(dir.path()).expect("it opens").1, [entry("a", 3)]);
     }
 
     #[test]

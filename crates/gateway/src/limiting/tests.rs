@@ -11,7 +11,7 @@ use crate::plans::WrittenPlan;
 /// Time that a test moves, in microseconds.
 struct HandClock(AtomicI64);
 
-/// 2026-09-21T13:33:20Z: no window of a test ends by chance.
+/// 2026-09-21T14:13:20Z: no window of a test ends by chance.
 const START: i64 = 1_790_000_000_000_000;
 
 impl HandClock {
@@ -211,7 +211,7 @@ fn what_was_written_down_counts_after_a_restart_and_only_what_came_after_is_lost
     let dir = tempfile::tempdir().expect("a directory");
     let (clock, app) = (HandClock::new(), client("app"));
     let metrics = Metrics::new().expect("the names are valid");
-    let open = || Limiting::open(quotas(), dir.path()).expect("it opens");
+    let open = || Limiting::open(quotas(), dir.path(), clock.now()).expect("it opens");
     let remaining = |limiting: &Limiting| {
         let shown = limiting.show(&app, clock.now(), clock.monotonic()).limits;
         shown.iter().map(|limit| limit.remaining).collect::<Vec<_>>()

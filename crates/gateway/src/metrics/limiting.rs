@@ -1,18 +1,27 @@
 //! Metrics of plans, of their counters, and of lanes. Names of plans and limits are the
 //! configuration's: as many as it has.
 
-use prometheus::{Error, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::Maker;
+use crate::plans::Limit;
 
 /// Of plans and their counters.
 #[derive(Debug)]
 pub(crate) struct LimitingMetrics {
-    pub(crate) decisions: IntCounterVec,
+    decisions: IntCounterVec,
     pub(crate) writes: IntCounterVec,
     pub(crate) exchanges: IntCounterVec,
     pub(crate) shared: IntGauge,
     pub(crate) gateways: IntGauge,
+}
+
+/// How often one limit decided what.
+#[derive(Debug)]
+pub(crate) struct Decisions {
+    pub(crate) admitted: IntCounter,
+    pub(crate) delayed: IntCounter,
+    pub(crate) refused: IntCounter,
 }
 
 /// Of lanes.
@@ -49,6 +58,14 @@ impl LimitingMetrics {
                 "Gateways that shared their counters when the store last answered.",
             )?,
         })
+    }
+
+    /// The counters of one limit.
+    pub(crate) fn decisions_of(&self, limit: &Limit) -> Decisions {
+        let of = |decision| {
+            self.decisions.with_label_values(&[limit.plan.as_str(), &limit.name, decision])
+        };
+        Decisions { admitted: of("admitted"), delayed: of("delayed"), refused: of("refused") }
     }
 }
 

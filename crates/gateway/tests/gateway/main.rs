@@ -6,6 +6,7 @@ mod callers;
 mod framing;
 mod harness;
 mod identity;
+mod limits;
 mod operating;
 mod renewals;
 mod roles;
