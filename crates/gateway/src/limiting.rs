@@ -180,7 +180,7 @@ impl Limiting {
         client: Option<&Client>,
         user: impl FnOnce() -> Option<String>,
         address: IpAddr,
-        route: &'static str,
+        route: &str,
         now: &Now,
         metrics: &Metrics,
     ) -> Result<Option<Admission>, NotAdmitted> {

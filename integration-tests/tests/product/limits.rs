@@ -128,7 +128,7 @@ async fn at_100_a_second_as_many_are_admitted_as_time_went_by() {
 #[tokio::test]
 async fn after_kill_9_a_quota_goes_on_from_the_last_second() {
     // GW-041, GW-064
-    let (mut site, app) = site_with(
+    let (mut site, mut app) = site_with(
         "[plans.app]\nsays = \"For apps.\"\nquotas = [{ of = \"requests\", most = 100000, per = \"month\" }]\n",
     )
     .await;
@@ -142,7 +142,7 @@ async fn after_kill_9_a_quota_goes_on_from_the_last_second() {
         let key = app.key().to_owned();
         site.kill().await;
         site.launch(First::Gateway).await;
-        let app = site.client(&key);
+        app = site.client(&key);
         let (_, after) = left(&app, "requests-per-month").await;
         assert!((kept - 1..=kept).contains(&after), "round {round}: {kept}, then {after}");
     }
@@ -242,5 +242,6 @@ async fn three_gateways_keep_to_one_limit_and_go_on_when_their_store_is_killed()
     }
     let (more, ..) = flood(&clients, Duration::from_millis(500)).await;
     total += more.iter().sum::<u32>();
-    assert!(total <= 4040, "{total}");
+    // What was told to the store that died, and to no other gateway since, is lost.
+    assert!(total <= 4080, "{total}");
 }

@@ -1,6 +1,5 @@
 //! By whom a limit counts.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -16,7 +15,7 @@ pub(crate) struct Asking<'request> {
     pub(crate) user: Option<&'request str>,
     /// The address, or the network that counts as one.
     pub(crate) address: IpAddr,
-    pub(crate) route: &'static str,
+    pub(crate) route: &'request str,
 }
 
 /// Whose counter it is: what the limit counts by, and nothing else. Requests without a client or a
@@ -31,7 +30,7 @@ pub(crate) struct Key {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     address: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    route: Option<Cow<'static, str>>,
+    route: Option<String>,
 }
 
 impl Asking<'_> {
@@ -41,7 +40,7 @@ impl Asking<'_> {
             client: self.client.filter(|_| by.client).cloned(),
             user: self.user.filter(|_| by.user).map(str::to_owned),
             address: by.address.then_some(self.address),
-            route: by.route.then_some(Cow::Borrowed(self.route)),
+            route: by.route.then(|| self.route.to_owned()),
         }
     }
 }

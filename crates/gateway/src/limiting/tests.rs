@@ -339,11 +339,14 @@ impl Several {
 #[tokio::test]
 async fn three_gateways_at_1000_a_second_for_60_s_admit_no_more_than_a_hundredth_too_many() {
     let plan = serde_json::json!({ "rates": [{ "per_second": 1000, "burst": 100 }] });
-    for each in [[1, 1, 1], [3, 0, 0], [2, 1, 1]] {
+    // The whole minute once; less of it where one gateway has all requests, or half of them.
+    for (each, seconds) in [([1, 1, 1], 60), ([3, 0, 0], 20), ([2, 1, 1], 20)] {
         let several = Several::of(3, &plan);
-        let admitted = several.admitted(Duration::from_secs(60), &each).await;
-        let all: u32 = admitted.iter().sum();
-        assert!((58_000..=60_600).contains(&all), "{each:?}: {admitted:?}");
+        let admitted = several.admitted(Duration::from_secs(seconds), &each).await;
+        let all = u64::from(admitted.iter().sum::<u32>());
+        let theory = 1000 * seconds + 100;
+        let fits = (theory * 96 / 100..=theory * 101 / 100).contains(&all);
+        assert!(fits, "{each:?}: {admitted:?}");
     }
 }
 
