@@ -14,6 +14,7 @@ use crate::denials::Denials;
 use crate::errors::GatewayError;
 use crate::limiter::Rate;
 use crate::roles::Roles;
+use crate::tls::Tls;
 
 /// The gateway's configuration.
 #[derive(Debug)]
@@ -47,6 +48,10 @@ pub struct GatewayConfig {
     pub limits: Limits,
     /// How long the server may take to be reached, and be silent.
     pub upstream: UpstreamTimeouts,
+    /// How clients are spoken to; in plain HTTP when absent.
+    pub tls: Option<Tls>,
+    /// Where plain HTTP is sent on to HTTPS; nowhere when absent.
+    pub redirect_listen: Option<SocketAddr>,
     /// Which web pages of other origins may ask; none when absent.
     pub cors: Option<Cors>,
     /// How long requests in flight may take to finish once the gateway is told to stop.
@@ -80,6 +85,12 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Connections in all.
     pub connections: usize,
+    /// Requests on one connection, after which it is closed.
+    pub requests_per_connection: usize,
+    /// Requests at a time on one connection of HTTP/2.
+    pub http2_streams: u32,
+    /// How old a connection of HTTP/2 may get before its client is told to open another.
+    pub http2_age: Duration,
 }
 
 /// How long the server may take.
@@ -116,6 +127,8 @@ impl Default for GatewayConfig {
             denials: Arc::default(),
             limits: Limits::default(),
             upstream: UpstreamTimeouts::default(),
+            tls: None,
+            redirect_listen: None,
             cors: None,
             drain: Duration::from_secs(30),
             access_log: AccessLog::default(),
@@ -140,6 +153,9 @@ impl Default for Limits {
             failed_authentications: rate(1, 20),
             connections_per_address: 1024,
             connections: 16 * 1024,
+            requests_per_connection: 10_000,
+            http2_streams: 100,
+            http2_age: Duration::from_secs(3600),
         }
     }
 }

@@ -12,6 +12,8 @@ use http::{HeaderValue, header};
 use pingora::http::ResponseHeader;
 use pingora::{ErrorSource, ErrorType};
 
+use crate::tls::TlsError;
+
 /// Why the gateway cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -60,6 +62,9 @@ pub enum GatewayError {
     /// Requests without a caller cannot be given a grant.
     #[error("cannot make the grant of requests without a caller")]
     PublicGrant(#[source] contract::GrantError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The metrics cannot be registered.
     #[error("cannot register the metrics")]
     Metrics(#[source] prometheus::Error),
@@ -336,7 +341,8 @@ impl Refusal {
                 ErrorType::ReadError
                 | ErrorType::WriteError
                 | ErrorType::WriteTimedout
-                | ErrorType::ConnectionClosed,
+                | ErrorType::ConnectionClosed
+                | ErrorType::H2Error,
             ) => Self::ClientGone,
             (ErrorSource::Downstream, _) => Self::AmbiguousFraming,
             (ErrorSource::Internal | ErrorSource::Unset, _) => Self::Internal,

@@ -45,9 +45,14 @@ impl Gateway {
         address: IpAddr,
     ) -> Result<Judged, Refusal> {
         let raw = session.downstream_session.to_h1_raw();
+        let is_http2 = session.downstream_session.is_http2();
+        let has_body = !session.downstream_session.is_body_empty();
         let head = session.downstream_session.req_header_mut();
         request.id = request_id::keep_or_make(&head.headers, self.ids.as_ref());
-        request.body = framing::judge_head(&raw, head.raw_path(), &head.headers, &self.limits)?;
+        request.body = match is_http2 {
+            true => framing::judge_http2_head(&raw, head, has_body, &self.limits)?,
+            false => framing::judge_head(&raw, head.raw_path(), &head.headers, &self.limits)?,
+        };
         make_origin_form(head)?;
         let is_break_glass = head.uri.path() == break_glass::PATH;
         let path = match is_break_glass {

@@ -17,11 +17,14 @@ mod denials;
 mod errors;
 mod framing;
 mod grant_template;
+mod http2;
 mod judge;
 mod limiter;
 mod metrics;
 mod network;
+mod origin;
 mod proxy;
+mod redirect;
 mod renewal;
 mod request;
 mod request_id;
@@ -29,6 +32,7 @@ mod roles;
 mod run;
 mod small_server;
 mod socket_client;
+mod tls;
 mod wire;
 
 pub use access_log::AccessLog;
@@ -38,6 +42,7 @@ pub use errors::GatewayError;
 pub use limiter::Rate;
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
 pub use run::{Bound, run};
+pub use tls::{CertificateFiles, ClientCertificates, Tls, TlsError};
 
 use std::time::Duration;
 

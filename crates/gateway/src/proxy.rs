@@ -28,6 +28,7 @@ use crate::errors::Refusal;
 use crate::framing::BodyLength;
 use crate::judge::Judged;
 use crate::metrics::{Metrics, method_label};
+use crate::origin::origin;
 use crate::request::{Pass, Request, Tries};
 use crate::request_id;
 use crate::wire::Wire;
@@ -234,9 +235,11 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         request: &mut Request,
     ) -> pingora::Result<bool> {
-        let Some(address) = wire(session).map(|wire| wire.peer().ip()) else {
+        let Some(origin) = origin(session) else {
             return Err(Error::new_in(ErrorType::InternalError));
         };
+        request.hsts = origin.hsts().cloned();
+        let address = origin.peer().ip();
         match self.judge(session, request, address) {
             Ok(Judged::Forward) => return Ok(false),
             Ok(Judged::Preflight) => self.answer_preflight(session, request).await?,
@@ -295,7 +298,7 @@ impl ProxyHttp for Gateway {
         upstream: &mut RequestHeader,
         request: &mut Request,
     ) -> pingora::Result<()> {
-        let (Some(pass), Some(wire)) = (&request.pass, wire(session)) else {
+        let (Some(pass), Some(origin)) = (&request.pass, origin(session)) else {
             return Err(Error::new_in(ErrorType::InternalError));
         };
         upstream.remove_header(&AUTHORIZATION);
@@ -303,8 +306,8 @@ impl ProxyHttp for Gateway {
         upstream.insert_header(header::CHANNEL, &pass.channel.secret)?;
         upstream.insert_header(header::GRANT, &pass.grant)?;
         upstream.insert_header(request_id::NAME, &request.id)?;
-        upstream.insert_header("forwarded", wire.forwarded())?;
-        upstream.insert_header("x-forwarded-for", wire.forwarded_for())?;
+        upstream.insert_header("forwarded", origin.forwarded())?;
+        upstream.insert_header("x-forwarded-for", origin.forwarded_for())?;
         request.sent = Some(self.clock.monotonic());
         Ok(())
     }
@@ -428,6 +431,9 @@ impl ProxyHttp for Gateway {
         metrics.bytes_out.inc_by(bytes_out);
         if let Some(upstream) = request.upstream {
             metrics.upstream_duration.observe(upstream.as_secs_f64());
+        }
+        if let (Some(Refusal::ClientGone), Some(origin)) = (refusal, origin(session)) {
+            origin.abandon();
         }
         if let Some(refusal) = refusal {
             metrics.refusals.with_label_values(&[refusal.reason()]).inc();

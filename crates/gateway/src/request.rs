@@ -32,6 +32,8 @@ pub(crate) struct Request {
     pub(crate) pass: Option<Pass>,
     pub(crate) limit: Option<LimitState>,
     pub(crate) allowed_origin: Option<HeaderValue>,
+    /// `Strict-Transport-Security`, for an answer over TLS.
+    pub(crate) hsts: Option<HeaderValue>,
     /// The channel that the server said it does not know.
     pub(crate) stale: Option<Arc<Channel>>,
     pub(crate) tries: Tries,
@@ -82,6 +84,7 @@ impl Request {
             pass: None,
             limit: None,
             allowed_origin: None,
+            hsts: None,
             stale: None,
             tries: Tries::First,
             sent: None,
@@ -101,6 +104,9 @@ impl Request {
         }
         if let Some(origin) = &self.allowed_origin {
             crate::cors::allow(head, origin)?;
+        }
+        if let Some(hsts) = &self.hsts {
+            head.insert_header(http::header::STRICT_TRANSPORT_SECURITY, hsts)?;
         }
         Ok(())
     }

@@ -17,11 +17,13 @@ use crate::admin::{self, Admin};
 use crate::callers::Callers;
 use crate::channel::ChannelKeeper;
 use crate::config::GatewayConfig;
-use crate::connections::{Connections, MalformedHeads};
+use crate::connections::{Connections, Door, MalformedHeads};
 use crate::errors::{GatewayError, Refusal};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
+use crate::redirect;
 use crate::renewal::{self, RenewalSocket, Renewals};
+use crate::tls::Acceptor;
 
 /// Idle connections to the server that are kept.
 const KEPT_CONNECTIONS: usize = 1024;
@@ -35,6 +37,8 @@ pub struct Bound {
     pub listen: SocketAddr,
     /// Where `/metrics`, `/livez` and `/readyz` are.
     pub admin_listen: SocketAddr,
+    /// Where plain HTTP is sent on to HTTPS.
+    pub redirect_listen: Option<SocketAddr>,
 }
 
 /// Runs the gateway until `shutdown` says so, then drains it.
@@ -55,6 +59,10 @@ pub async fn run(
     config.check()?;
     let listener = listen(config.listen, "clients").await?;
     let admin_listener = listen(config.admin_listen, "the admin listener").await?;
+    let redirect_listener = match config.redirect_listen {
+        Some(address) => Some(listen(address, "redirects to HTTPS").await?),
+        None => None,
+    };
     let renewal_socket = RenewalSocket::bind(&config.renewal_socket)?;
     let bound = Bound {
         listen: listener.local_addr().map_err(|source| GatewayError::Listen {
@@ -67,9 +75,12 @@ pub async fn run(
             purpose: "the admin listener",
             source,
         })?,
+        redirect_listen: redirect_listener.as_ref().and_then(|bound| bound.local_addr().ok()),
     };
     let peer = server_peer(&config)?;
     let metrics = Arc::new(Metrics::new().map_err(GatewayError::Metrics)?);
+    let tls = config.tls.clone().map(|tls| Acceptor::load(tls, metrics.clone())).transpose()?;
+    let tls = tls.map(Arc::new);
     let channel = Arc::new(ChannelKeeper::new(
         config.channel_socket.clone(),
         metrics.channel_fetches.clone(),
@@ -130,24 +141,41 @@ pub async fn run(
     let mut options = pingora::apps::HttpServerOptions::default();
     options.allow_connect_method_proxying = true;
     proxy.server_options = Some(options);
-    let connections =
-        Connections::new(listener, Arc::new(proxy), limits, config.drain, malformed, shutdown);
+    let silence = limits.idle + config.upstream.read;
+    let proxy = Arc::new(proxy);
+    let door = Door { proxy, limits, silence, tls: tls.clone(), malformed };
+    let connections = Connections::new(listener, door, config.drain, shutdown);
 
-    for (address, what) in
-        [(bound.listen, "keys and patients' data"), (bound.admin_listen, "metrics")]
-    {
-        if !address.ip().is_loopback() {
+    for (address, what, is_plain) in [
+        (bound.listen, "keys and patients' data", tls.is_none()),
+        (bound.admin_listen, "metrics", true),
+    ] {
+        if is_plain && !address.ip().is_loopback() {
             tracing::warn!(
                 %address,
-                "{what} leave this machine in clear text; listen on loopback behind a proxy with TLS"
+                "{what} leave this machine in clear text; listen on loopback, or name certificates"
             );
         }
     }
     // Nobody waiting for it is no reason not to run.
     let _ = started.send(bound);
     tracing::info!(listen = %bound.listen, admin = %bound.admin_listen, "the gateway listens");
+    let redirects = async {
+        match redirect_listener {
+            Some(listener) => redirect::serve(listener, bound.listen.port()).await,
+            None => std::future::pending().await,
+        }
+    };
+    let certificates = async {
+        match tls {
+            Some(tls) => tls.keep_current().await,
+            None => std::future::pending().await,
+        }
+    };
     let beside = async {
         tokio::join!(
+            certificates,
+            redirects,
             channel.keep_current(),
             admin::serve(admin_listener, admin),
             renewal::serve(renewal_socket, renewals),

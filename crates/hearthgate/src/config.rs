@@ -4,6 +4,7 @@
 //! table (`table`), from which reading, `check-config` and docs/configuration.md are made. The
 //! configuration names files that hold secrets and never holds one.
 
+mod edge;
 mod file;
 mod setting;
 mod table;
@@ -22,6 +23,7 @@ use store_sled::SledStore;
 use crate::roles;
 use crate::tenant_key::KeySource;
 
+pub use edge::{ClientCertificateUse, InsecureHttp, TlsKeys};
 pub use file::ConfigError;
 pub use setting::{BaseUrl, Level, PostgresConnection, WithoutTls};
 pub use table::reference;
@@ -69,6 +71,8 @@ pub struct Config {
 pub struct Gateway {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
+    pub insecure_http: InsecureHttp,
+    pub redirect_listen: Option<SocketAddr>,
     pub public: Vec<String>,
     pub cors_origins: Vec<String>,
     pub header_bytes: usize,
@@ -86,6 +90,10 @@ pub struct Gateway {
     pub break_glass_minutes: u32,
     pub connections: usize,
     pub connections_per_address: usize,
+    pub requests_per_connection: usize,
+    pub http2_streams: u32,
+    pub http2_age: Duration,
+    pub tls: TlsKeys,
     pub upstream_connect: Duration,
     pub upstream_read: Duration,
     pub drain: Duration,
@@ -211,6 +219,8 @@ impl Default for Gateway {
         Self {
             listen: loopback(8080),
             admin_listen: loopback(9090),
+            insecure_http: InsecureHttp::Loopback,
+            redirect_listen: None,
             public: vec!["capabilities".to_owned()],
             cors_origins: Vec::new(),
             header_bytes: 32 << 10,
@@ -228,6 +238,10 @@ impl Default for Gateway {
             break_glass_minutes: 60,
             connections: 16 << 10,
             connections_per_address: 1 << 10,
+            requests_per_connection: 10_000,
+            http2_streams: 100,
+            http2_age: Duration::from_secs(3600),
+            tls: TlsKeys::default(),
             upstream_connect: Duration::from_secs(2),
             upstream_read: Duration::from_secs(120),
             drain: Duration::from_secs(30),
@@ -276,6 +290,8 @@ impl Config {
         } else if authority_file.is_some() && *without_tls == WithoutTls::InsecureAnywhere {
             "`storage.postgres_without_tls` says insecure-anywhere beside \
              `storage.postgres_authority_file`: leave it out, and PostgreSQL is reached by TLS"
+        } else if let Some(contradiction) = self.gateway.contradiction() {
+            contradiction
         } else {
             return Ok(());
         };
@@ -293,7 +309,7 @@ impl Config {
     pub fn base_url(&self) -> String {
         match &self.public_base_url {
             Some(url) => url.as_str().to_owned(),
-            None => format!("http://{}{FHIR_BASE}", self.gateway.listen),
+            None => format!("{}://{}{FHIR_BASE}", self.gateway.scheme(), self.gateway.listen),
         }
     }
 
@@ -366,7 +382,7 @@ mod tests {
     fn flags_win_over_the_file_and_the_file_over_the_defaults() {
         let flags =
             Flags { listen: Some(SocketAddr::from(([0, 0, 0, 0], 81))), ..Flags::default() };
-        let text = "data = \"/srv/hg\"\n[gateway]\nlisten = \"127.0.0.1:80\"\nadmin_listen = \"127.0.0.1:90\"\n";
+        let text = "data = \"/srv/hg\"\n[gateway]\ninsecure_http = \"anywhere\"\nlisten = \"127.0.0.1:80\"\nadmin_listen = \"127.0.0.1:90\"\n";
         let config = resolved(text, flags).unwrap();
         assert_eq!(config.data, Path::new("/srv/hg"));
         assert_eq!(config.gateway.listen.to_string(), "0.0.0.0:81");
@@ -427,6 +443,19 @@ mod tests {
             ("[gateway]\npublic_burst = 99999999999", 2, "gateway.public_burst", "a whole number"),
             ("[gateway]\nidle_seconds = \"75\"", 2, "gateway.idle_seconds", "seconds"),
             ("[gateway]\npublic = \"all\"", 2, "gateway.public", "a list of texts"),
+            ("[gateway]\ninsecure_http = true", 2, "gateway.insecure_http", "one of loopback"),
+            (
+                "[gateway.tls]\ncertificates = [{ certificate = \"c\" }]",
+                2,
+                "gateway.tls.certificates",
+                "a list of tables",
+            ),
+            (
+                "[[gateway.tls.certificates]]\ncertificate = \"c\"\nkey = \"k\"\nname = \"n\"",
+                1,
+                "gateway.tls.certificates",
+                "a list of tables",
+            ),
             ("[server]\nqueue_bytes = 0", 2, "server.queue_bytes", "a whole number, at least 1"),
             ("[server]\nbody_grace_seconds = 0", 2, "server.body_grace_seconds", "seconds"),
             ("[server]\nbody_bytes_per_second = -1", 2, "server.body_bytes_per_second", "a whole"),
@@ -494,11 +523,40 @@ mod tests {
         assert!(error("roles = 7").contains("`roles` takes a section of keys"));
     }
 
+    // GW-021
+    #[test]
+    fn plain_http_is_on_loopback_or_asked_for_and_a_certificate_makes_it_https() {
+        let listen = |host: &str| format!("[gateway]\nlisten = \"{host}:80\"\n");
+        let tls = "[[gateway.tls.certificates]]\ncertificate = \"c\"\nkey = \"k\"\n";
+        let anywhere = "insecure_http = \"anywhere\"\n";
+        for (text, base) in [
+            (listen("127.0.0.1"), "http://127.0.0.1:80/fhir"),
+            (listen("[::1]"), "http://[::1]:80/fhir"),
+            (listen("192.0.2.1") + anywhere, "http://192.0.2.1:80/fhir"),
+            (listen("192.0.2.1") + tls, "https://192.0.2.1:80/fhir"),
+            (listen("127.0.0.1") + tls, "https://127.0.0.1:80/fhir"),
+        ] {
+            let config = resolved(&text, Flags::default()).unwrap();
+            assert_eq!(config.base_url(), base);
+            assert_eq!(resolved(&config.to_toml(), Flags::default()).unwrap(), config);
+        }
+        assert!(resolved(&listen("192.0.2.1"), Flags::default()).is_err());
+    }
+
     #[test]
     fn values_that_contradict_each_other_are_refused() {
         for (text, expected) in [
             ("[server]\nheld_bytes = 1000", "`server.held_bytes` is less"),
             ("[gateway]\nbody_bytes = 300000000", "`server.held_bytes` is less"),
+            ("[gateway]\nlisten = \"0.0.0.0:80\"", "`gateway.listen` is no loopback address"),
+            ("[gateway]\nlisten = \"[::]:80\"", "`gateway.insecure_http = \"anywhere\"`"),
+            ("[gateway]\nredirect_listen = \"0.0.0.0:80\"", "sends on to HTTPS"),
+            ("[gateway.tls]\nclient_certificates = \"request\"", "say nothing without"),
+            (
+                "[gateway.tls]\ncertificates = [{ certificate = \"c\", key = \"k\" }]\n\
+                 client_certificates = \"require\"",
+                "go together",
+            ),
             ("[server]\nindex_memory = 16777215", "`server.index_memory` is less"),
             ("[storage]\npostgres_password_file = \"p\"", "name the connection"),
             ("[storage]\npostgres_authority_file = \"p\"", "name the connection"),

@@ -247,7 +247,8 @@ impl Process {
             Some(lock) => {
                 let half = self.start_gateway(lock).await?;
                 if self.config.public_base_url.is_none() {
-                    base_url = format!("http://{}{}", half.bound.listen, config::FHIR_BASE);
+                    let scheme = self.config.gateway.scheme();
+                    base_url = format!("{scheme}://{}{}", half.bound.listen, config::FHIR_BASE);
                 }
                 Some(half)
             }
@@ -347,7 +348,12 @@ impl Process {
                     .unwrap_or(defaults.failed_authentications),
                 connections_per_address: from.connections_per_address,
                 connections: from.connections,
+                requests_per_connection: from.requests_per_connection,
+                http2_streams: from.http2_streams,
+                http2_age: from.http2_age,
             },
+            tls: from.tls(),
+            redirect_listen: from.redirect_listen,
             upstream: gateway::UpstreamTimeouts {
                 connect: from.upstream_connect,
                 read: from.upstream_read,

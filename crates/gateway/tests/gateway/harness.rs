@@ -14,7 +14,7 @@ use gateway::{
 };
 use registry::{Actor, Beside, ClientId, KeyId, NewClient, RateLimit, Registry};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -127,6 +127,27 @@ pub(crate) async fn start_with(change: impl FnOnce(&mut GatewayConfig)) -> (Runn
     let stub = Stub::start(&running.dir);
     running.until_ready().await;
     (running, stub)
+}
+
+/// Why a gateway with this configuration does not start.
+pub(crate) async fn refused_start(change: impl FnOnce(&mut GatewayConfig)) -> GatewayError {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (clock, ids) = (Arc::new(HandClock::default()), Arc::new(CountedIds::default()));
+    let registry = dir.path().join("registry");
+    let opened = Registry::open(&registry, Beside::NoTenant, clock.clone(), ids.clone());
+    let registry = Arc::new(opened.expect("a registry opens").registry);
+    let any_port = "127.0.0.1:0".parse().expect("an address");
+    let mut config = GatewayConfig {
+        listen: any_port,
+        admin_listen: any_port,
+        renewal_socket: socket(&dir, "renewal.sock"),
+        ..GatewayConfig::default()
+    };
+    change(&mut config);
+    let (_shutdown, stopped) = watch::channel(false);
+    let (started, _bound) = oneshot::channel();
+    let run = gateway::run(config, registry, clock, ids, started, stopped);
+    within("the refusal", run).await.expect_err("it does not start")
 }
 
 /// A gateway whose server is not there.
@@ -337,13 +358,18 @@ pub(crate) fn request(method: &str, target: &str, fields: &[(&str, &str)], body:
 
 /// A client's connection.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     read: Vec<u8>,
 }
 
+/// What carries a connection's bytes.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 pub(crate) async fn connect(address: SocketAddr) -> Connection {
     let stream = within("a connection", TcpStream::connect(address)).await;
-    Connection { stream: stream.expect("the gateway listens"), read: Vec::new() }
+    Connection::over(stream.expect("the gateway listens"))
 }
 
 /// An answer as it came.
@@ -376,6 +402,11 @@ impl Answer {
 }
 
 impl Connection {
+    /// One that stands already.
+    pub(crate) fn over(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream), read: Vec::new() }
+    }
+
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         within("writing", self.stream.write_all(bytes)).await.expect("the gateway reads");
     }
@@ -462,6 +493,11 @@ impl Connection {
         }
         let rest = self.read.split_off(length);
         String::from_utf8(std::mem::replace(&mut self.read, rest)).expect("text")
+    }
+
+    /// Reads until the gateway closes the connection, whatever it says.
+    pub(crate) async fn drain(&mut self) {
+        while self.read_more().await {}
     }
 
     /// Whether the gateway closed the connection, with nothing more to say.

@@ -285,12 +285,12 @@ impl Setting for Vec<CheckedReferences> {
 }
 
 /// The word among those of a table, read as what it stands for.
-fn word_of_table<T: Copy>(table: &[(T, &str)], value: &DeValue<'_>) -> Option<T> {
+pub(super) fn word_of_table<T: Copy>(table: &[(T, &str)], value: &DeValue<'_>) -> Option<T> {
     let word = value.as_str()?;
     table.iter().find(|(_, known)| *known == word).map(|(of, _)| *of)
 }
 
-fn written_word<T: PartialEq>(table: &[(T, &str)], of: &T) -> String {
+pub(super) fn written_word<T: PartialEq>(table: &[(T, &str)], of: &T) -> String {
     quoted(table.iter().find(|(known, _)| known == of).map_or("", |(_, word)| word))
 }
 
@@ -419,6 +419,6 @@ fn number(value: &DeValue<'_>) -> Option<u64> {
 }
 
 /// A basic string of TOML.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
