@@ -39,13 +39,7 @@ pub(crate) fn judge_head(
         (Some(_), None) => {}
         _ => return Err(Refusal::AmbiguousHost),
     }
-    let length = judge_body_framing(raw, headers)?;
-    if let BodyLength::Known(length) = length
-        && length > limits.body_bytes
-    {
-        return Err(Refusal::BodyTooLarge);
-    }
-    Ok(length)
+    judge_body_framing(raw, headers)
 }
 
 /// Every line ends in CR LF, has no other CR, and none continues the one before.
@@ -195,11 +189,6 @@ mod tests {
         let mut fields: Vec<(&str, &str)> = vec![("Host", "a")];
         fields.extend(many.iter().map(|(name, value)| (name.as_str(), *value)));
         check(&fields, Err(Refusal::HeadTooLarge));
-        check(&[("Host", "a"), ("Content-Length", "67108865")], Err(Refusal::BodyTooLarge));
-        check(
-            &[("Host", "a"), ("Content-Length", "67108864")],
-            Ok(BodyLength::Known(64 * 1024 * 1024)),
-        );
         let headers = HeaderMap::new();
         let target = vec![b'a'; 16 * 1024 + 1];
         let judged = judge_head(b"", &target, &headers, &Limits::default());

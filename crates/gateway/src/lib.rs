@@ -26,8 +26,10 @@ mod renewal;
 mod request;
 mod request_id;
 mod roles;
+mod routes;
 mod run;
 mod small_server;
+mod snapshot;
 mod socket_client;
 mod wire;
 
@@ -37,6 +39,7 @@ pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
 pub use limiter::Rate;
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
+pub use routes::{Host, NeededHeader, Route, RouteProblem};
 pub use run::{Bound, run};
 
 use std::time::Duration;

@@ -22,6 +22,8 @@ use crate::errors::{GatewayError, Refusal};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
 use crate::renewal::{self, RenewalSocket, Renewals};
+use crate::routes::Table;
+use crate::snapshot::{Current, Snapshot};
 
 /// Idle connections to the server that are kept.
 const KEPT_CONNECTIONS: usize = 1024;
@@ -53,6 +55,7 @@ pub async fn run(
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), GatewayError> {
     config.check()?;
+    let table = Table::new(vec![config.server_route()]).map_err(GatewayError::Routes)?;
     let listener = listen(config.listen, "clients").await?;
     let admin_listener = listen(config.admin_listen, "the admin listener").await?;
     let renewal_socket = RenewalSocket::bind(&config.renewal_socket)?;
@@ -110,13 +113,16 @@ pub async fn run(
         lines: lines.clone(),
     });
     let limits = config.limits.clone();
-    let gateway = Gateway {
-        base_path: config.base_path,
+    let snapshot = Snapshot {
+        table,
+        callers: Arc::new(callers),
         public_open: config.public_open,
-        limits: config.limits,
         cors: config.cors,
-        callers,
+        limits: config.limits,
         break_glass_minutes: config.break_glass_minutes,
+    };
+    let gateway = Gateway {
+        current: Arc::new(Current::new(snapshot)),
         denials: config.denials,
         channel: channel.clone(),
         clock,
