@@ -14,6 +14,7 @@ use crate::denials::Denials;
 use crate::errors::GatewayError;
 use crate::limiter::Rate;
 use crate::roles::Roles;
+use crate::routes::{Host, Route};
 use crate::tls::Tls;
 
 /// The gateway's configuration.
@@ -167,6 +168,19 @@ impl Default for UpstreamTimeouts {
 }
 
 impl GatewayConfig {
+    /// The route of the server of ours.
+    pub(crate) fn server_route(&self) -> Route {
+        Route {
+            name: "fhir".into(),
+            host: Host::Any,
+            path: self.base_path.clone(),
+            methods: Vec::new(),
+            header: None,
+            cors: self.cors.clone(),
+            body_bytes: self.limits.body_bytes,
+        }
+    }
+
     /// Checks what the types cannot.
     pub(crate) fn check(&self) -> Result<(), GatewayError> {
         let base = &self.base_path;

@@ -23,7 +23,7 @@ use crate::access_log::{Line, Lines};
 use crate::config::Limits;
 use crate::errors::Refusal;
 use crate::http2;
-use crate::metrics::{Metrics, Route};
+use crate::metrics::{Metrics, RouteLabel};
 use crate::network::network;
 use crate::origin::{Origin, Protection};
 use crate::proxy::Gateway;
@@ -58,7 +58,7 @@ impl MalformedHeads {
             request_id: "-",
             client: None,
             method: "other",
-            route: Route::None.label(),
+            route: RouteLabel::None.text(),
             interaction: NO_INTERACTION,
             status: refusal.status(),
             bytes_in: 0,

@@ -2,6 +2,8 @@
 //!
 //! Credentials in a browser's sense (cookies) are never allowed; a page sends its key itself.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::http::ResponseHeader;
 
@@ -27,6 +29,15 @@ pub(crate) fn allowed_origin(cors: Option<&Cors>, headers: &HeaderMap) -> Option
 /// Whether a browser asks for leave rather than for a resource.
 pub(crate) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// The method that a request is about: of a preflight, the one that it asks leave for.
+pub(crate) fn asked_method<'a>(method: &'a Method, headers: &HeaderMap) -> Cow<'a, Method> {
+    let asked = is_preflight(method, headers)
+        .then(|| headers.get(header::ACCESS_CONTROL_REQUEST_METHOD))
+        .flatten()
+        .and_then(|asked| Method::from_bytes(asked.as_bytes()).ok());
+    asked.map_or(Cow::Borrowed(method), Cow::Owned)
 }
 
 /// Adds to an answer that a page of `origin` may read it.

@@ -56,6 +56,9 @@ pub enum GatewayError {
     /// A socket's path is too long or not text.
     #[error("the path {0} cannot be a socket's; use a shorter one, in UTF-8")]
     SocketPath(PathBuf),
+    /// The routes cannot all be.
+    #[error("the routes are not sound")]
+    Routes(#[source] crate::routes::RouteProblem),
     /// The access log's thread cannot start.
     #[error("cannot start the access log")]
     AccessLog(#[source] std::io::Error),

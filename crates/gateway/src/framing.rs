@@ -40,13 +40,7 @@ pub(crate) fn judge_head(
         (Some(_), None) => {}
         _ => return Err(Refusal::AmbiguousHost),
     }
-    let length = judge_body_framing(raw, headers)?;
-    if let BodyLength::Known(length) = length
-        && length > limits.body_bytes
-    {
-        return Err(Refusal::BodyTooLarge);
-    }
-    Ok(length)
+    judge_body_framing(raw, headers)
 }
 
 /// Judges a request's head in HTTP/2, whose frames tell where it and its body end: `raw` is it as
@@ -73,7 +67,6 @@ pub(crate) fn judge_http2_head(
     }
     let length = judge_body_framing(raw, &head.headers)?;
     match length {
-        BodyLength::Known(length) if length > limits.body_bytes => Err(Refusal::BodyTooLarge),
         BodyLength::Known(0) if has_body => Ok(BodyLength::Chunked),
         length => Ok(length),
     }
@@ -226,11 +219,6 @@ mod tests {
         let mut fields: Vec<(&str, &str)> = vec![("Host", "a")];
         fields.extend(many.iter().map(|(name, value)| (name.as_str(), *value)));
         check(&fields, Err(Refusal::HeadTooLarge));
-        check(&[("Host", "a"), ("Content-Length", "67108865")], Err(Refusal::BodyTooLarge));
-        check(
-            &[("Host", "a"), ("Content-Length", "67108864")],
-            Ok(BodyLength::Known(64 * 1024 * 1024)),
-        );
         let headers = HeaderMap::new();
         let target = vec![b'a'; 16 * 1024 + 1];
         let judged = judge_head(b"", &target, &headers, &Limits::default());

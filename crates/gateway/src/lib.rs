@@ -29,8 +29,10 @@ mod renewal;
 mod request;
 mod request_id;
 mod roles;
+mod routes;
 mod run;
 mod small_server;
+mod snapshot;
 mod socket_client;
 mod tls;
 mod wire;
@@ -41,6 +43,7 @@ pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
 pub use limiter::Rate;
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
+pub use routes::{Host, NeededHeader, Route, RouteProblem};
 pub use run::{Bound, run};
 pub use tls::{CertificateFiles, ClientCertificates, Tls, TlsError};
 

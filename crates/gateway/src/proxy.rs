@@ -19,9 +19,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::access_log::{Line, Lines};
 use crate::break_glass;
-use crate::callers::Callers;
 use crate::channel::ChannelKeeper;
-use crate::config::{Cors, Limits};
 use crate::cors;
 use crate::denials::Denials;
 use crate::errors::Refusal;
@@ -31,6 +29,7 @@ use crate::metrics::{Metrics, method_label};
 use crate::origin::origin;
 use crate::request::{Pass, Request, Tries};
 use crate::request_id;
+use crate::snapshot::Current;
 use crate::wire::Wire;
 
 /// How long a client may go on sending a body that nobody wants, so that it gets to read why (and
@@ -44,12 +43,7 @@ const BODY_TOO_LARGE: ErrorType = ErrorType::new("BodyTooLarge");
 
 /// The gateway.
 pub(crate) struct Gateway {
-    pub(crate) base_path: String,
-    pub(crate) public_open: Vec<String>,
-    pub(crate) limits: Limits,
-    pub(crate) cors: Option<Cors>,
-    pub(crate) callers: Callers,
-    pub(crate) break_glass_minutes: u32,
+    pub(crate) current: Arc<Current>,
     pub(crate) denials: Arc<Denials>,
     pub(crate) channel: Arc<ChannelKeeper>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -206,7 +200,7 @@ impl ProxyHttp for Gateway {
     type CTX = Request;
 
     fn new_ctx(&self) -> Request {
-        Request::new(&self.metrics.in_flight)
+        Request::new(self.current.take(), &self.metrics.in_flight)
     }
 
     /// No modules: not even the idle compression that pingora adds by itself.
@@ -221,7 +215,7 @@ impl ProxyHttp for Gateway {
         if let Some(wire) = wire(session) {
             wire.head_is_read();
         }
-        let idle = self.limits.idle;
+        let idle = request.snapshot.limits.idle;
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(idle.as_secs().max(1)));
         }
@@ -264,7 +258,7 @@ impl ProxyHttp for Gateway {
         }
         let length = body.as_ref().map_or(0, Bytes::len);
         request.body_passed += u64::try_from(length).unwrap_or(u64::MAX);
-        if request.body_passed > self.limits.body_bytes {
+        if request.body_passed > request.body_limit() {
             request.refusal = Some(Refusal::BodyTooLarge);
             return Err(Error::new_down(BODY_TOO_LARGE));
         }
@@ -426,7 +420,7 @@ impl ProxyHttp for Gateway {
         let method = &session.req_header().method;
 
         let metrics = &self.metrics;
-        metrics.series(request.route, request.interaction).finished(method, status, duration);
+        metrics.series(&request.label, request.interaction).finished(method, status, duration);
         metrics.bytes_in.inc_by(bytes_in);
         metrics.bytes_out.inc_by(bytes_out);
         if let Some(upstream) = request.upstream {
@@ -444,7 +438,7 @@ impl ProxyHttp for Gateway {
                 request_id: request_id::text(&request.id),
                 client: request.who.as_ref().and_then(|who| who.client_id()),
                 method: method_label(method),
-                route: request.route.label(),
+                route: request.label.text(),
                 interaction: request.interaction,
                 status,
                 bytes_in,

@@ -12,8 +12,10 @@ use crate::callers::{LimitState, Who};
 use crate::channel::Channel;
 use crate::errors::Refusal;
 use crate::framing::BodyLength;
-use crate::metrics::Route;
+use crate::metrics::RouteLabel;
 use crate::request_id;
+use crate::routes::Route;
+use crate::snapshot::Snapshot;
 
 /// The label of what was never classified.
 pub(crate) const NO_INTERACTION: &str = "none";
@@ -21,10 +23,14 @@ pub(crate) const NO_INTERACTION: &str = "none";
 /// One request's way through the gateway.
 #[derive(Debug)]
 pub(crate) struct Request {
+    /// What was decided when it came.
+    pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) started: Duration,
     pub(crate) id: HeaderValue,
     pub(crate) who: Option<Who>,
-    pub(crate) route: Route,
+    /// Where it goes, once that is known.
+    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) label: RouteLabel,
     pub(crate) interaction: &'static str,
     pub(crate) body: BodyLength,
     /// Bytes of a chunked body that passed so far.
@@ -71,13 +77,15 @@ impl Drop for InFlight {
 
 impl Request {
     /// A request of which nothing is known yet.
-    pub(crate) fn new(in_flight: &IntGauge) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, in_flight: &IntGauge) -> Self {
         in_flight.inc();
         Self {
+            snapshot,
             started: Duration::ZERO,
             id: HeaderValue::from_static("-"),
             who: None,
-            route: Route::None,
+            route: None,
+            label: RouteLabel::None,
             interaction: NO_INTERACTION,
             body: BodyLength::Known(0),
             body_passed: 0,
@@ -93,6 +101,12 @@ impl Request {
             refusal: None,
             _in_flight: InFlight(in_flight.clone()),
         }
+    }
+
+    /// Bytes that its body may have.
+    pub(crate) fn body_limit(&self) -> u64 {
+        let limits = &self.snapshot.limits;
+        self.route.as_ref().map_or(limits.body_bytes, |route| route.body_bytes)
     }
 
     /// Adds what every answer to this request says, the server's and our own.

@@ -23,6 +23,8 @@ use crate::metrics::Metrics;
 use crate::proxy::Gateway;
 use crate::redirect;
 use crate::renewal::{self, RenewalSocket, Renewals};
+use crate::routes::Table;
+use crate::snapshot::{Current, Snapshot};
 use crate::tls::Acceptor;
 
 /// Idle connections to the server that are kept.
@@ -57,6 +59,7 @@ pub async fn run(
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), GatewayError> {
     config.check()?;
+    let table = Table::new(vec![config.server_route()]).map_err(GatewayError::Routes)?;
     let listener = listen(config.listen, "clients").await?;
     let admin_listener = listen(config.admin_listen, "the admin listener").await?;
     let redirect_listener = match config.redirect_listen {
@@ -121,13 +124,16 @@ pub async fn run(
         lines: lines.clone(),
     });
     let limits = config.limits.clone();
-    let gateway = Gateway {
-        base_path: config.base_path,
+    let snapshot = Snapshot {
+        table,
+        callers: Arc::new(callers),
         public_open: config.public_open,
-        limits: config.limits,
         cors: config.cors,
-        callers,
+        limits: config.limits,
         break_glass_minutes: config.break_glass_minutes,
+    };
+    let gateway = Gateway {
+        current: Arc::new(Current::new(snapshot)),
         denials: config.denials,
         channel: channel.clone(),
         clock,
