@@ -10,6 +10,7 @@ use std::time::Duration;
 use contract::TenantName;
 
 use crate::access_log::AccessLog;
+use crate::addresses::Addresses;
 use crate::denials::Denials;
 use crate::errors::GatewayError;
 use crate::limiter::Rate;
@@ -22,6 +23,9 @@ use crate::tls::Tls;
 pub struct GatewayConfig {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// The socket on which clients connect, where somebody listens there already and handed it
+    /// over; then nothing is done about `listen`.
+    pub listener: Option<std::net::TcpListener>,
     /// Where `/metrics`, `/livez` and `/readyz` are.
     pub admin_listen: SocketAddr,
     /// The server's forwarding socket.
@@ -51,6 +55,8 @@ pub struct GatewayConfig {
     pub upstream: UpstreamTimeouts,
     /// How clients are spoken to; in plain HTTP when absent.
     pub tls: Option<Tls>,
+    /// Who may connect, and whom to believe about others.
+    pub addresses: Addresses,
     /// Where plain HTTP is sent on to HTTPS; nowhere when absent.
     pub redirect_listen: Option<SocketAddr>,
     /// Which web pages of other origins may ask; none when absent.
@@ -104,10 +110,16 @@ pub struct UpstreamTimeouts {
 }
 
 /// Which web pages of other origins may ask.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cors {
-    /// Origins as browsers write them (`https://app.example.org`), compared exactly.
+    /// Origins as browsers write them (`https://app.example.org`), compared exactly. A `*` for the
+    /// first label of the host stands for any one label.
     pub origins: Vec<String>,
+    /// Whether pages may have the browser send what it keeps for this site (cookies, client
+    /// certificates).
+    pub credentials: bool,
+    /// Headers of answers that pages may read, beside those that every page may.
+    pub exposed: Vec<String>,
 }
 
 impl Default for GatewayConfig {
@@ -115,6 +127,7 @@ impl Default for GatewayConfig {
         let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         Self {
             listen: loopback(8080),
+            listener: None,
             admin_listen: loopback(9090),
             server_socket: PathBuf::from("data/run/server.sock"),
             channel_socket: PathBuf::from("data/run/channel.sock"),
@@ -129,6 +142,7 @@ impl Default for GatewayConfig {
             limits: Limits::default(),
             upstream: UpstreamTimeouts::default(),
             tls: None,
+            addresses: Addresses::default(),
             redirect_listen: None,
             cors: None,
             drain: Duration::from_secs(30),

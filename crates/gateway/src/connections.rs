@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::access_log::{Line, Lines};
+use crate::addresses::{Addresses, ToldBy};
 use crate::config::Limits;
 use crate::errors::Refusal;
 use crate::http2;
@@ -27,7 +28,9 @@ use crate::metrics::{Metrics, RouteLabel};
 use crate::network::network;
 use crate::origin::{Origin, Protection};
 use crate::proxy::Gateway;
+use crate::proxy_protocol;
 use crate::request::NO_INTERACTION;
+use crate::snapshot::{Current, Snapshot};
 use crate::tls::{self, Acceptor, Protocol};
 use crate::wire::{Transport, Wire};
 
@@ -84,9 +87,9 @@ pub(crate) struct Connections {
 /// What every connection is served with.
 pub(crate) struct Door {
     pub(crate) proxy: Arc<HttpProxy<Gateway>>,
-    pub(crate) limits: Limits,
-    /// How long no byte may pass on a connection of HTTP/2 with requests under way.
-    pub(crate) silence: Duration,
+    pub(crate) current: Arc<Current>,
+    /// How long the server may be silent within an answer.
+    pub(crate) answer_within: Duration,
     /// Absent where plain HTTP is spoken.
     pub(crate) tls: Option<Arc<Acceptor>>,
     pub(crate) malformed: Arc<MalformedHeads>,
@@ -142,11 +145,15 @@ impl Connections {
     }
 
     fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let snapshot = self.door.current.take();
+        let (limits, addresses) = (&snapshot.limits, &snapshot.addresses);
         let address = network(peer.ip());
         let from_address = self.by_address.get(&address).copied().unwrap_or(0);
-        let reason = if self.open.len() >= self.door.limits.connections {
+        let reason = if !addresses.admits(peer.ip()) {
+            Some("address-denied")
+        } else if self.open.len() >= limits.connections {
             Some("too-many")
-        } else if from_address >= self.door.limits.connections_per_address {
+        } else if from_address >= limits.connections_per_address && !addresses.trusts(peer.ip()) {
             Some("too-many-from-address")
         } else {
             None
@@ -164,7 +171,7 @@ impl Connections {
         self.door.metrics().connections_open.inc();
         let (door, shutdown) = (self.door.clone(), self.shutdown.clone());
         self.open.spawn(async move {
-            door.serve(stream, peer, &shutdown).await;
+            door.serve(stream, peer, &snapshot, &shutdown).await;
             address
         });
     }
@@ -194,34 +201,71 @@ impl Door {
     }
 
     /// Serves one connection until its end.
-    async fn serve(&self, stream: TcpStream, peer: SocketAddr, shutdown: &watch::Receiver<bool>) {
-        let limit = self.limits.header_timeout;
+    async fn serve(
+        &self,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        snapshot: &Snapshot,
+        shutdown: &watch::Receiver<bool>,
+    ) {
+        let (limits, addresses) = (&snapshot.limits, &snapshot.addresses);
+        let limit = limits.header_timeout;
+        let Some(peer) = self.client_behind(&mut stream, peer, addresses, limit).await else {
+            return;
+        };
         let wire = |transport, protection| {
             let origin = Origin::new(peer, protection);
             Wire::new(transport, peer, origin, limit, self.malformed.clone())
         };
         let Some(acceptor) = &self.tls else {
             let wire = wire(Transport::Plain(stream), Protection::None);
-            return self.serve_http1(wire, shutdown).await;
+            return self.serve_http1(wire, limits, shutdown).await;
         };
         let Some(stream) = acceptor.accept(stream, limit).await else { return };
         let protocol = tls::protocol(&stream);
         let protection = Protection::Tls { hsts_seconds: acceptor.hsts_seconds() };
         let wire = wire(Transport::Tls(Box::new(stream)), protection);
         match protocol {
-            Protocol::Http1 => self.serve_http1(wire, shutdown).await,
+            Protocol::Http1 => self.serve_http1(wire, limits, shutdown).await,
             Protocol::Http2 => {
-                let (limits, metrics) = (&self.limits, self.metrics());
-                http2::serve(wire, &self.proxy, limits, self.silence, metrics, shutdown).await;
+                let silence = limits.idle + self.answer_within;
+                http2::serve(wire, &self.proxy, limits, silence, self.metrics(), shutdown).await;
             }
         }
     }
 
+    /// The client at the other end: whom a trusted proxy names by the PROXY protocol, where that
+    /// is spoken. `None` when what it says is none, or the client may not connect.
+    async fn client_behind(
+        &self,
+        stream: &mut TcpStream,
+        peer: SocketAddr,
+        addresses: &Addresses,
+        limit: Duration,
+    ) -> Option<SocketAddr> {
+        if addresses.told_by != ToldBy::ProxyProtocol || !addresses.trusts(peer.ip()) {
+            return Some(peer);
+        }
+        let named = tokio::time::timeout(limit, proxy_protocol::read(stream)).await;
+        let reason = match named {
+            Ok(Ok(named)) => {
+                let client = named.unwrap_or(peer);
+                if addresses.admits(client.ip()) {
+                    return Some(client);
+                }
+                "address-denied"
+            }
+            Ok(Err(_)) | Err(_) => "no-proxy-protocol",
+        };
+        self.metrics().connections_refused.with_label_values(&[reason]).inc();
+        None
+    }
+
     /// One request after the other.
-    async fn serve_http1(&self, wire: Wire, shutdown: &watch::Receiver<bool>) {
+    async fn serve_http1(&self, wire: Wire, limits: &Limits, shutdown: &watch::Receiver<bool>) {
         let mut session = ServerSession::new_http1(Box::new(wire));
-        session.set_keepalive(Some(self.limits.idle.as_secs().max(1)));
-        let reuses = u32::try_from(self.limits.requests_per_connection.saturating_sub(1));
+        session.set_keepalive(Some(limits.idle.as_secs().max(1)));
+        let reuses = u32::try_from(limits.requests_per_connection.saturating_sub(1));
         session.set_keepalive_reuses_remaining(Some(reuses.unwrap_or(u32::MAX)));
         session.set_pipelining_enabled(true);
         let mut reused = self.proxy.process_new_http(session, shutdown).await;

@@ -65,6 +65,9 @@ pub enum GatewayError {
     /// Requests without a caller cannot be given a grant.
     #[error("cannot make the grant of requests without a caller")]
     PublicGrant(#[source] contract::GrantError),
+    /// TLS was to begin or to end while the gateway runs.
+    #[error("gateway.tls.certificates cannot come or go by a reload; restart for that")]
+    TlsNeedsRestart,
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -83,6 +86,7 @@ pub(crate) enum Refusal {
     UriTooLong,
     HeadTooLarge,
     BodyTooLarge,
+    AddressDenied,
     NoRoute,
     NoSuchUrl,
     MethodNotAllowed {
@@ -170,6 +174,9 @@ impl Refusal {
                 "body-too-large",
                 "The request's body is larger than this server accepts.",
             ),
+            Self::AddressDenied => {
+                words(403, "forbidden", "address-denied", "Nothing is served to this address.")
+            }
             Self::NoRoute => words(404, "not-found", "no-route", "Nothing is served here."),
             Self::NoSuchUrl => words(
                 404,

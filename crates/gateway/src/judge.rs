@@ -50,6 +50,9 @@ impl Gateway {
         let has_body = !session.downstream_session.is_body_empty();
         let head = session.downstream_session.req_header_mut();
         request.id = request_id::keep_or_make(&head.headers, self.ids.as_ref());
+        if request.behind.is_some() && !snapshot.addresses.admits(address) {
+            return Err(Refusal::AddressDenied);
+        }
         request.body = match is_http2 {
             true => framing::judge_http2_head(&raw, head, has_body, &snapshot.limits)?,
             false => framing::judge_head(&raw, head.raw_path(), &head.headers, &snapshot.limits)?,

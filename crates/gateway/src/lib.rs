@@ -6,6 +6,7 @@
 //! `docs/gateway.md` describes it for an operator.
 
 mod access_log;
+mod addresses;
 mod admin;
 mod break_glass;
 mod callers;
@@ -24,7 +25,9 @@ mod metrics;
 mod network;
 mod origin;
 mod proxy;
+mod proxy_protocol;
 mod redirect;
+mod reload;
 mod renewal;
 mod request;
 mod request_id;
@@ -38,10 +41,12 @@ mod tls;
 mod wire;
 
 pub use access_log::AccessLog;
+pub use addresses::{AddressBlock, Addresses, InvalidAddressBlock, ToldBy};
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
 pub use limiter::Rate;
+pub use reload::Reload;
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
 pub use routes::{Host, NeededHeader, Route, RouteProblem};
 pub use run::{Bound, run};

@@ -81,6 +81,7 @@ pub(crate) struct Metrics {
     pub(crate) tls_handshakes: IntCounterVec,
     pub(crate) tls_loads: IntCounterVec,
     pub(crate) tls_not_after: IntGauge,
+    pub(crate) reloads: IntCounterVec,
 }
 
 /// The counters of one kind of interaction on one route.
@@ -191,6 +192,11 @@ impl Metrics {
             tls_not_after: make.gauge(
                 "hearthgate_gateway_tls_not_after_seconds",
                 "When the first of the certificates ends, in Unix time; 0 without TLS.",
+            )?,
+            reloads: make.counters(
+                "hearthgate_gateway_reloads_total",
+                "Configurations that were to be put into force, by result.",
+                &["result"],
             )?,
             series: RwLock::default(),
             registry,

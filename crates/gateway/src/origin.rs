@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use http::HeaderValue;
 use pingora::proxy::Session;
 
+use crate::addresses::forwarded_values;
 use crate::wire::Wire;
 
 /// What is the same for every request of a connection.
@@ -40,16 +41,12 @@ impl Origin {
             Protection::None => ("http", None),
             Protection::Tls { hsts_seconds } => ("https", hsts_seconds),
         };
-        let address = peer.ip().to_canonical();
-        let forwarded = match address.is_ipv6() {
-            true => format!("for=\"[{address}]\";proto={scheme}"),
-            false => format!("for={address};proto={scheme}"),
-        };
+        let (forwarded, forwarded_for) = forwarded_values(peer.ip(), scheme);
         Self {
             peer,
-            forwarded: ascii(forwarded),
-            forwarded_for: ascii(address.to_string()),
-            hsts: hsts_seconds.map(|seconds| ascii(format!("max-age={seconds}"))),
+            forwarded,
+            forwarded_for,
+            hsts: hsts_seconds.map(max_age),
             abandoned: AtomicU32::new(0),
         }
     }
@@ -93,6 +90,6 @@ pub(crate) fn origin(session: &Session) -> Option<&Arc<Origin>> {
     }
 }
 
-fn ascii(text: String) -> HeaderValue {
-    HeaderValue::try_from(text).expect("addresses and numbers are visible ASCII")
+fn max_age(seconds: u32) -> HeaderValue {
+    HeaderValue::try_from(format!("max-age={seconds}")).expect("a number is visible ASCII")
 }

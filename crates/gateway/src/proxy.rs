@@ -18,6 +18,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::access_log::{Line, Lines};
+use crate::addresses::Behind;
 use crate::break_glass;
 use crate::channel::ChannelKeeper;
 use crate::cors;
@@ -233,7 +234,9 @@ impl ProxyHttp for Gateway {
             return Err(Error::new_in(ErrorType::InternalError));
         };
         request.hsts = origin.hsts().cloned();
-        let address = origin.peer().ip();
+        let peer = origin.peer().ip();
+        request.behind = request.snapshot.addresses.behind(peer, &session.req_header().headers);
+        let address = request.behind.as_ref().map_or(peer, Behind::address);
         match self.judge(session, request, address) {
             Ok(Judged::Forward) => return Ok(false),
             Ok(Judged::Preflight) => self.answer_preflight(session, request).await?,
@@ -300,8 +303,12 @@ impl ProxyHttp for Gateway {
         upstream.insert_header(header::CHANNEL, &pass.channel.secret)?;
         upstream.insert_header(header::GRANT, &pass.grant)?;
         upstream.insert_header(request_id::NAME, &request.id)?;
-        upstream.insert_header("forwarded", origin.forwarded())?;
-        upstream.insert_header("x-forwarded-for", origin.forwarded_for())?;
+        let (forwarded, forwarded_for) = match &request.behind {
+            Some(behind) => behind.forwarded(),
+            None => (origin.forwarded(), origin.forwarded_for()),
+        };
+        upstream.insert_header("forwarded", forwarded)?;
+        upstream.insert_header("x-forwarded-for", forwarded_for)?;
         request.sent = Some(self.clock.monotonic());
         Ok(())
     }

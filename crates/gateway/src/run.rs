@@ -10,7 +10,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
 use registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log;
 use crate::admin::{self, Admin};
@@ -22,8 +22,8 @@ use crate::errors::{GatewayError, Refusal};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
 use crate::redirect;
+use crate::reload::{Reload, Reloading};
 use crate::renewal::{self, RenewalSocket, Renewals};
-use crate::routes::Table;
 use crate::snapshot::{Current, Snapshot};
 use crate::tls::Acceptor;
 
@@ -31,6 +31,9 @@ use crate::tls::Acceptor;
 const KEPT_CONNECTIONS: usize = 1024;
 /// How long such a connection is kept; the server keeps them longer.
 const KEPT_FOR: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// How long clients wait in the queue of a socket that was handed over for the server to be found.
+const LONGEST_QUEUE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Where the gateway listens, port 0 resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,22 +48,31 @@ pub struct Bound {
 
 /// Runs the gateway until `shutdown` says so, then drains it.
 ///
-/// `started` is told once both listeners are bound; the server need not be there yet. All tasks
+/// `started` is told once both listeners are bound; the server need not be there yet. What comes
+/// over `reloads` is put into force while requests pass, or refused. All tasks
 /// that were begun have ended when this returns.
 ///
 /// # Errors
 /// [`GatewayError`] when it cannot begin: an address in use, a path that cannot be a socket's.
 pub async fn run(
-    config: GatewayConfig,
+    mut config: GatewayConfig,
     registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     started: oneshot::Sender<Bound>,
+    reloads: mpsc::Receiver<Reload>,
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), GatewayError> {
     config.check()?;
-    let table = Table::new(vec![config.server_route()]).map_err(GatewayError::Routes)?;
-    let listener = listen(config.listen, "clients").await?;
+    let mut queue_waits = false;
+    let mut stopping = shutdown.clone();
+    let listener = match config.listener.take() {
+        Some(listener) => {
+            queue_waits = true;
+            handed_over(listener, config.listen)?
+        }
+        None => listen(config.listen, "clients").await?,
+    };
     let admin_listener = listen(config.admin_listen, "the admin listener").await?;
     let redirect_listener = match config.redirect_listen {
         Some(address) => Some(listen(address, "redirects to HTTPS").await?),
@@ -99,6 +111,7 @@ pub async fn run(
     }
     let callers =
         Callers::new(registry.clone(), ids.clone(), &config).map_err(GatewayError::PublicGrant)?;
+    let current = Arc::new(Current::new(Snapshot::new(&config, callers)?));
     // Dropped last, when nobody writes a line any more.
     let (lines, _log_thread) =
         access_log::start(config.access_log).map_err(GatewayError::AccessLog)?;
@@ -109,7 +122,7 @@ pub async fn run(
         ids: ids.clone(),
         tenant: config.tenant.clone(),
         default_budget: config.default_budget,
-        roles: config.roles.clone(),
+        current: current.clone(),
     });
     let admin = Arc::new(Admin {
         metrics: metrics.clone(),
@@ -123,17 +136,10 @@ pub async fn run(
         metrics: metrics.clone(),
         lines: lines.clone(),
     });
-    let limits = config.limits.clone();
-    let snapshot = Snapshot {
-        table,
-        callers: Arc::new(callers),
-        public_open: config.public_open,
-        cors: config.cors,
-        limits: config.limits,
-        break_glass_minutes: config.break_glass_minutes,
-    };
+    let reloading =
+        Reloading { current: current.clone(), tls: tls.clone(), metrics: metrics.clone() };
     let gateway = Gateway {
-        current: Arc::new(Current::new(snapshot)),
+        current: current.clone(),
         denials: config.denials,
         channel: channel.clone(),
         clock,
@@ -147,9 +153,9 @@ pub async fn run(
     let mut options = pingora::apps::HttpServerOptions::default();
     options.allow_connect_method_proxying = true;
     proxy.server_options = Some(options);
-    let silence = limits.idle + config.upstream.read;
     let proxy = Arc::new(proxy);
-    let door = Door { proxy, limits, silence, tls: tls.clone(), malformed };
+    let answer_within = config.upstream.read;
+    let door = Door { proxy, current, answer_within, tls: tls.clone(), malformed };
     let connections = Connections::new(listener, door, config.drain, shutdown);
 
     for (address, what, is_plain) in [
@@ -182,13 +188,26 @@ pub async fn run(
         tokio::join!(
             certificates,
             redirects,
+            reloading.serve(reloads),
             channel.keep_current(),
             admin::serve(admin_listener, admin),
             renewal::serve(renewal_socket, renewals),
         )
     };
+    let serving = async {
+        if queue_waits {
+            // Of a process before this one, or for this one to begin: better answered late than
+            // told that the server is not there.
+            tokio::select! {
+                () = async { drop(stopping.wait_for(|stop| *stop).await) } => {}
+                () = channel.until_current() => {}
+                () = tokio::time::sleep(LONGEST_QUEUE) => {}
+            }
+        }
+        connections.serve().await;
+    };
     tokio::select! {
-        () = connections.serve() => {}
+        () = serving => {}
         _ = beside => {}
     }
     tracing::info!("the gateway has stopped");
@@ -200,6 +219,15 @@ async fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListene
         std::io::ErrorKind::AddrInUse => GatewayError::AddressInUse { address, purpose },
         _ => GatewayError::Listen { address, purpose, source },
     })
+}
+
+/// A socket that somebody else made to listen.
+fn handed_over(
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+) -> Result<TcpListener, GatewayError> {
+    let ours = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+    ours.map_err(|source| GatewayError::Listen { address, purpose: "clients", source })
 }
 
 fn server_peer(config: &GatewayConfig) -> Result<HttpPeer, GatewayError> {

@@ -114,14 +114,19 @@ const HTTP_1: &[u8] = b"http/1.1";
 
 /// Accepts TLS connections, with what the files hold by then.
 pub(crate) struct Acceptor {
-    tls: Tls,
-    current: ArcSwap<Loaded>,
+    current: ArcSwap<InForce>,
     metrics: Arc<Metrics>,
+}
+
+/// What was decided, with what the files held.
+pub(crate) struct InForce {
+    tls: Tls,
+    loaded: Loaded,
 }
 
 impl std::fmt::Debug for Acceptor {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Acceptor").field("tls", &self.tls).finish_non_exhaustive()
+        formatter.debug_struct("Acceptor").finish_non_exhaustive()
     }
 }
 
@@ -133,7 +138,24 @@ impl Acceptor {
     pub(crate) fn load(tls: Tls, metrics: Arc<Metrics>) -> Result<Self, TlsError> {
         let loaded = Loaded::read(&tls)?;
         metrics.tls_not_after.set(loaded.not_after);
-        Ok(Self { tls, current: ArcSwap::from_pointee(loaded), metrics })
+        Ok(Self { current: ArcSwap::from_pointee(InForce { tls, loaded }), metrics })
+    }
+
+    /// Reads the files of another decision, without putting it into force.
+    ///
+    /// # Errors
+    /// [`TlsError`] when they cannot be used.
+    pub(crate) async fn prepare(tls: Tls) -> Result<InForce, TlsError> {
+        let read = move || Loaded::read(&tls).map(|loaded| InForce { tls, loaded });
+        let read = tokio::task::spawn_blocking(read).await;
+        // Of a runtime that ends, or a panic that was said already.
+        read.unwrap_or_else(|_| Err(TlsError::NoCertificates))
+    }
+
+    /// Puts into force what was prepared, for connections from now on.
+    pub(crate) fn put(&self, prepared: InForce) {
+        self.metrics.tls_not_after.set(prepared.loaded.not_after);
+        self.current.store(Arc::new(prepared));
     }
 
     /// Shakes hands, which may take `limit`. `None` when that came to nothing: there is nobody to
@@ -143,7 +165,7 @@ impl Acceptor {
         stream: TcpStream,
         limit: Duration,
     ) -> Option<TlsStream<TcpStream>> {
-        let config: Arc<ServerConfig> = self.current.load().config.clone();
+        let config: Arc<ServerConfig> = self.current.load().loaded.config.clone();
         let handshake = TlsAcceptor::from(config).accept(stream);
         let (result, stream) = match tokio::time::timeout(limit, handshake).await {
             Ok(Ok(stream)) => ("ok", Some(stream)),
@@ -156,7 +178,7 @@ impl Acceptor {
 
     /// For how many seconds browsers are told to use HTTPS alone.
     pub(crate) fn hsts_seconds(&self) -> Option<u32> {
-        self.tls.hsts_seconds
+        self.current.load().tls.hsts_seconds
     }
 }
 

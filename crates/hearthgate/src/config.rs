@@ -18,14 +18,16 @@ use std::time::Duration;
 use ::server::WritePolicy;
 use contract::TenantName;
 use database::Rules;
+use gateway::{AddressBlock, ToldBy};
 use store_sled::SledStore;
 
 use crate::roles;
 use crate::tenant_key::KeySource;
 
-pub use edge::{ClientCertificateUse, InsecureHttp, TlsKeys};
+pub use edge::{ClientCertificateUse, CorsOrigin, HeaderName, InsecureHttp, TlsKeys};
 pub use file::ConfigError;
 pub use setting::{BaseUrl, Level, PostgresConnection, WithoutTls};
+pub(crate) use table::key_names;
 pub use table::reference;
 
 /// Everything decided, defaults filled in.
@@ -74,7 +76,13 @@ pub struct Gateway {
     pub insecure_http: InsecureHttp,
     pub redirect_listen: Option<SocketAddr>,
     pub public: Vec<String>,
-    pub cors_origins: Vec<String>,
+    pub allow: Vec<AddressBlock>,
+    pub deny: Vec<AddressBlock>,
+    pub trusted_proxies: Vec<AddressBlock>,
+    pub client_address: ToldBy,
+    pub cors_origins: Vec<CorsOrigin>,
+    pub cors_credentials: bool,
+    pub cors_exposed: Vec<HeaderName>,
     pub header_bytes: usize,
     pub header_count: usize,
     pub uri_bytes: usize,
@@ -222,7 +230,13 @@ impl Default for Gateway {
             insecure_http: InsecureHttp::Loopback,
             redirect_listen: None,
             public: vec!["capabilities".to_owned()],
+            allow: Vec::new(),
+            deny: Vec::new(),
+            trusted_proxies: Vec::new(),
+            client_address: ToldBy::Nothing,
             cors_origins: Vec::new(),
+            cors_credentials: false,
+            cors_exposed: Vec::new(),
             header_bytes: 32 << 10,
             header_count: 90,
             uri_bytes: 16 << 10,
@@ -313,6 +327,12 @@ impl Config {
         }
     }
 
+    /// The keys that the other decides otherwise.
+    #[must_use]
+    pub(crate) fn difference(&self, other: &Self) -> Vec<&'static str> {
+        table::difference(self, other)
+    }
+
     /// The whole configuration as a file that decides the same.
     #[must_use]
     pub fn to_toml(&self) -> String {
@@ -394,7 +414,10 @@ mod tests {
     fn what_check_config_prints_decides_the_same() {
         // GW-060
         let text = "public_base_url = \"https://ehr.example.org/fhir\"\nowner_key_file = \"k\"\n\
-                    [gateway]\npublic = []\ncors_origins = [\"https://a.example.org\"]\n\
+                    [gateway]\npublic = []\ncors_origins = [\"https://*.example.org:8443\"]\n\
+                    cors_exposed = [\"X-Total\"]\ncors_credentials = true\n\
+                    allow = [\"192.0.2.0/24\", \"::1\"]\ndeny = [\"192.0.2.8/29\"]\n\
+                    trusted_proxies = [\"10.0.0.1\"]\nclient_address = \"proxy-protocol\"\n\
                     client_per_second = 7\nidle_seconds = 1_0\n\
                     [rules]\nunique_identifiers = [\"Patient urn:x\"]\n\
                     references_exist = [\"*\", \"Observation.subject\"]\n\
@@ -443,6 +466,16 @@ mod tests {
             ("[gateway]\npublic_burst = 99999999999", 2, "gateway.public_burst", "a whole number"),
             ("[gateway]\nidle_seconds = \"75\"", 2, "gateway.idle_seconds", "seconds"),
             ("[gateway]\npublic = \"all\"", 2, "gateway.public", "a list of texts"),
+            ("[gateway]\nallow = [\"10.0.0.1/8\"]", 2, "gateway.allow", "a list of addresses"),
+            ("[gateway]\nclient_address = \"x-real-ip\"", 2, "gateway.client_address", "one of"),
+            ("[gateway]\ncors_origins = [\"*\"]", 2, "gateway.cors_origins", "a list of origins"),
+            (
+                "[gateway]\ncors_origins = [\"https://a.example.org/\"]",
+                2,
+                "gateway.cors_origins",
+                "a list of origins",
+            ),
+            ("[gateway]\ncors_exposed = [\"a b\"]", 2, "gateway.cors_exposed", "a list of names"),
             ("[gateway]\ninsecure_http = true", 2, "gateway.insecure_http", "one of loopback"),
             (
                 "[gateway.tls]\ncertificates = [{ certificate = \"c\" }]",
@@ -551,6 +584,8 @@ mod tests {
             ("[gateway]\nlisten = \"0.0.0.0:80\"", "`gateway.listen` is no loopback address"),
             ("[gateway]\nlisten = \"[::]:80\"", "`gateway.insecure_http = \"anywhere\"`"),
             ("[gateway]\nredirect_listen = \"0.0.0.0:80\"", "sends on to HTTPS"),
+            ("[gateway]\nclient_address = \"forwarded\"", "name them"),
+            ("[gateway]\ntrusted_proxies = [\"10.0.0.1\"]", "go together"),
             ("[gateway.tls]\nclient_certificates = \"request\"", "say nothing without"),
             (
                 "[gateway.tls]\ncertificates = [{ certificate = \"c\", key = \"k\" }]\n\

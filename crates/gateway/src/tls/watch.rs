@@ -1,11 +1,10 @@
 //! Files that are replaced on disk: looked at once a second, read once they have been the same
 //! for a second, and in force for the connections after that.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::files::{Loaded, Stamp, stamps};
-use super::{Acceptor, TlsError};
+use super::Acceptor;
+use super::files::{Stamp, stamps};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -36,17 +35,9 @@ impl Acceptor {
 
     /// Reads the files again, and puts into force what they hold when all of it can be used.
     async fn reload(&self) {
-        let tls = self.tls.clone();
-        let loaded = tokio::task::spawn_blocking(move || Loaded::read(&tls)).await;
-        let loaded: Result<Loaded, TlsError> = match loaded {
-            Ok(loaded) => loaded,
-            // Of a runtime that ends.
-            Err(_) => return,
-        };
-        let result = match loaded {
-            Ok(loaded) => {
-                self.metrics.tls_not_after.set(loaded.not_after);
-                self.current.store(Arc::new(loaded));
+        let result = match Self::prepare(self.current.load().tls.clone()).await {
+            Ok(prepared) => {
+                self.put(prepared);
                 tracing::info!("new certificates are in force");
                 "ok"
             }
@@ -62,7 +53,7 @@ impl Acceptor {
     }
 
     async fn stamps(&self) -> Vec<Option<Stamp>> {
-        let tls = self.tls.clone();
+        let tls = self.current.load().tls.clone();
         tokio::task::spawn_blocking(move || stamps(&tls)).await.unwrap_or_default()
     }
 }

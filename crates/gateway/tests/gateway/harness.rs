@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use contract::{Clock, Ids, Instant};
 use gateway::{
-    AccessLog, Bound, Denials, GatewayConfig, GatewayError, Roles, WrittenRole, WrittenRule,
+    AccessLog, Bound, Denials, GatewayConfig, GatewayError, Reload, Roles, WrittenRole, WrittenRule,
 };
 use registry::{Actor, Beside, ClientId, KeyId, NewClient, RateLimit, Registry};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::stub::Stub;
@@ -107,6 +107,7 @@ pub(crate) struct Running {
     pub(crate) denials: Arc<Denials>,
     pub(crate) owner_key: String,
     pub(crate) dir: TempDir,
+    reloads: mpsc::Sender<Reload>,
     shutdown: watch::Sender<bool>,
     tasks: JoinSet<Result<(), GatewayError>>,
 }
@@ -146,7 +147,8 @@ pub(crate) async fn refused_start(change: impl FnOnce(&mut GatewayConfig)) -> Ga
     change(&mut config);
     let (_shutdown, stopped) = watch::channel(false);
     let (started, _bound) = oneshot::channel();
-    let run = gateway::run(config, registry, clock, ids, started, stopped);
+    let (_reloads, reload) = mpsc::channel(1);
+    let run = gateway::run(config, registry, clock, ids, started, reload, stopped);
     within("the refusal", run).await.expect_err("it does not start")
 }
 
@@ -179,10 +181,12 @@ pub(crate) async fn start_alone(change: impl FnOnce(&mut GatewayConfig)) -> Runn
     change(&mut config);
     let (shutdown, stopped) = watch::channel(false);
     let (started, bound) = oneshot::channel();
+    let (reloads, reload) = mpsc::channel(1);
     let mut tasks = JoinSet::new();
-    tasks.spawn(gateway::run(config, registry.clone(), clock.clone(), ids, started, stopped));
+    let run = gateway::run(config, registry.clone(), clock.clone(), ids, started, reload, stopped);
+    tasks.spawn(run);
     let bound = within("the start", bound).await.expect("the gateway starts");
-    Running { bound, registry, clock, log, denials, owner_key, dir, shutdown, tasks }
+    Running { bound, registry, clock, log, denials, owner_key, dir, reloads, shutdown, tasks }
 }
 
 /// The roles of the gateway under test.
@@ -296,6 +300,19 @@ impl Running {
         let found = metrics.lines().find(|other| other.starts_with(line));
         let value = found.and_then(|found| found.rsplit(' ').next()?.parse().ok());
         value.unwrap_or(0.0)
+    }
+
+    /// Puts the defaults with this change into force.
+    pub(crate) async fn reload(
+        &self,
+        change: impl FnOnce(&mut GatewayConfig),
+    ) -> Result<(), GatewayError> {
+        let roles = Arc::new(roles());
+        let mut config = GatewayConfig { roles, ..GatewayConfig::default() };
+        change(&mut config);
+        let (done, outcome) = oneshot::channel();
+        self.reloads.send(Reload { config, done }).await.expect("the gateway runs");
+        within("the reload", outcome).await.expect("the gateway says what came of it")
     }
 
     pub(crate) async fn until_ready(&self) {

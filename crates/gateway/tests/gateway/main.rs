@@ -1,5 +1,6 @@
 //! The gateway from outside: real sockets, a registry of its own, and a stub for the server.
 
+mod addresses;
 mod answers;
 mod bodies;
 mod callers;
@@ -8,6 +9,7 @@ mod harness;
 mod http2;
 mod identity;
 mod operating;
+mod reloads;
 mod renewals;
 mod roles;
 mod secrets;

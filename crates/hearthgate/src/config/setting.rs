@@ -351,7 +351,7 @@ impl Setting for Vec<RequiredProfile> {
 }
 
 /// A list of texts, each read as what it is.
-fn parsed<T: FromStr>(value: &DeValue<'_>) -> Option<Vec<T>> {
+pub(super) fn parsed<T: FromStr>(value: &DeValue<'_>) -> Option<Vec<T>> {
     Vec::<String>::read(value)?.iter().map(|text| text.parse().ok()).collect()
 }
 

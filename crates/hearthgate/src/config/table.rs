@@ -72,8 +72,20 @@ keys! {
         "Where plain HTTP is answered, beside HTTPS: who only looks and shows no key is sent on to HTTPS, anything else is refused.",
     "gateway.public" => gateway.public:
         "Interactions that are passed on without credentials. Being named here does not widen what the server shows to nobody.",
+    "gateway.allow" => gateway.allow:
+        "Addresses that are served; all where none is named.",
+    "gateway.deny" => gateway.deny:
+        "Addresses that are not served, though they be allowed.",
+    "gateway.trusted_proxies" => gateway.trusted_proxies:
+        "Addresses of proxies in front of the gateway, which say truly who their clients are (docs/gateway.md). Nobody else is believed.",
+    "gateway.client_address" => gateway.client_address:
+        "How they say it; what is said in any other way is thrown away.",
     "gateway.cors_origins" => gateway.cors_origins:
-        "Origins of web pages that may ask, as browsers write them.",
+        "Origins of web pages that may ask, as browsers write them; `https://*.example.org` stands for those with one label more.",
+    "gateway.cors_credentials" => gateway.cors_credentials:
+        "Whether such pages may have the browser send cookies and client certificates.",
+    "gateway.cors_exposed" => gateway.cors_exposed:
+        "Headers of answers that such pages may read beside ETag, Location, Content-Location, Last-Modified, X-Request-Id, RateLimit, RateLimit-Policy and Retry-After.",
     "gateway.header_bytes" => gateway.header_bytes:
         "The longest head of a request, in bytes.",
     "gateway.header_count" => gateway.header_count:
@@ -189,6 +201,22 @@ pub(crate) fn to_toml(config: &Config) -> String {
         text.push_str(&written);
     }
     text
+}
+
+/// The names of all keys.
+pub(crate) fn key_names() -> Vec<&'static str> {
+    keys().iter().map(|key| key.name).collect()
+}
+
+/// The keys that two configurations decide otherwise, and `roles` where those are others.
+pub(super) fn difference(one: &Config, other: &Config) -> Vec<&'static str> {
+    let keys = keys();
+    let differs = |key: &&Key| (key.decided)(one) != (key.decided)(other);
+    let mut names: Vec<_> = keys.iter().filter(differs).map(|key| key.name).collect();
+    if one.written_roles != other.written_roles {
+        names.push(super::file::ROLES);
+    }
+    names
 }
 
 /// docs/configuration.md.
