@@ -19,6 +19,8 @@ use tokio::sync::watch;
 
 use crate::command_socket::{self, CommandSocket, CommandSocketError, Commands};
 use crate::doors::SystemClock;
+use crate::reload::Reloader;
+use crate::serve::Process;
 
 /// A command for the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,8 @@ pub enum Request {
     },
     /// How the limits of the client of this id stand.
     ShowLimits(String),
+    /// Read the configuration again.
+    Reload,
 }
 
 /// What `keys create` asks for.
@@ -107,6 +111,8 @@ pub enum Answer {
     PlanSet,
     /// How the limits stand.
     Limits(LimitsShown),
+    /// Another configuration is in force; these keys have changed.
+    Reloaded(Vec<String>),
     /// It was not done; why, and the mend.
     Refused(String),
 }
@@ -172,6 +178,8 @@ enum Refusal {
     User(String),
     #[error("no gateway runs here, and denials are kept in the memory of a running one")]
     NoGateway,
+    #[error("no gateway runs here that could read its configuration again")]
+    NothingRuns,
     #[error("the registry's log cannot be read")]
     Unreadable(#[from] OpenError),
     #[error(
@@ -195,6 +203,8 @@ pub struct Site {
     pub plans: Arc<Plans>,
     /// What is counted; absent where no gateway runs.
     pub counted: Option<Counted>,
+    /// What reads the configuration again; absent where no gateway runs. Its roles count then.
+    pub reloader: Option<Reloader>,
 }
 
 /// What a running gateway counts, and by which clock.
@@ -227,6 +237,7 @@ pub fn execute(registry: &Registry, site: &Site, request: Request, by: &Actor) -
             None => Err(Refusal::NoGateway),
         },
         Request::ListBreakGlasses => break_glasses(registry),
+        Request::Reload => Err(Refusal::NothingRuns),
     };
     done.unwrap_or_else(|refusal| Answer::Refused(crate::failure::one_line(&refusal)))
 }
@@ -423,7 +434,19 @@ impl Commands for OfRegistry {
     type Answer = Answer;
 
     async fn carry_out(&self, request: Request, uid: u32) -> io::Result<Answer> {
-        let (registry, site, by) = (Arc::clone(&self.0), self.1.clone(), Actor::local_user(uid));
+        let (registry, mut site, by) =
+            (Arc::clone(&self.0), self.1.clone(), Actor::local_user(uid));
+        if let Some(reloader) = &site.reloader {
+            if request == Request::Reload {
+                return Ok(match reloader.reload(Process::gateway_config).await {
+                    Ok(changed) => {
+                        Answer::Reloaded(changed.into_iter().map(str::to_owned).collect())
+                    }
+                    Err(error) => Answer::Refused(crate::failure::one_line(&error)),
+                });
+            }
+            site.roles = reloader.roles();
+        }
         // Changes wait for the disk.
         tokio::task::spawn_blocking(move || execute(&registry, &site, request, &by))
             .await
@@ -455,6 +478,7 @@ impl std::fmt::Debug for Answer {
             Self::BreakGlasses(taken) => write!(formatter, "BreakGlasses({})", taken.len()),
             Self::PlanSet => formatter.write_str("PlanSet"),
             Self::Limits(shown) => write!(formatter, "Limits({})", shown.limits.len()),
+            Self::Reloaded(changed) => write!(formatter, "Reloaded({changed:?})"),
             Self::Refused(why) => write!(formatter, "Refused({why:?})"),
         }
     }

@@ -99,7 +99,7 @@ fn alone(
         return Ok(None);
     }
     let by = Actor::local_user(uid);
-    let site = Site { roles, denials: None, plans, counted: None };
+    let site = Site { roles, denials: None, plans, counted: None, reloader: None };
     Ok(Some(control::execute(&opened.registry, &site, request, &by)))
 }
 

@@ -35,6 +35,7 @@ fn site() -> Site {
         denials: Some(Arc::default()),
         plans: Arc::default(),
         counted: None,
+        reloader: None,
     }
 }
 
