@@ -15,8 +15,10 @@ mod connections;
 mod cors;
 mod denials;
 mod errors;
+mod foreign;
 mod framing;
 mod grant_template;
+mod header_rules;
 mod judge;
 mod limiter;
 mod metrics;
@@ -31,16 +33,25 @@ mod run;
 mod small_server;
 mod snapshot;
 mod socket_client;
+mod upstreams;
 mod wire;
 
 pub use access_log::AccessLog;
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
+pub use header_rules::WrittenHeaderRules;
 pub use limiter::Rate;
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
-pub use routes::{Host, NeededHeader, Route, RouteProblem};
+pub use routes::{
+    Access, Content, Promise, RouteProblem, Routing, RoutingError, WrittenHeader, WrittenRoute,
+    WrittenShare,
+};
 pub use run::{Bound, run};
+pub use upstreams::{
+    Balancing, Enforces, Environment, Scheme, SecretError, TlsError, UpstreamError,
+    WrittenCredentials, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenUpstream,
+};
 
 use std::time::Duration;
 

@@ -11,10 +11,11 @@ use prometheus::IntGauge;
 use crate::callers::{LimitState, Who};
 use crate::channel::Channel;
 use crate::errors::Refusal;
+use crate::foreign::Way;
 use crate::framing::BodyLength;
 use crate::metrics::RouteLabel;
 use crate::request_id;
-use crate::routes::Route;
+use crate::routes::{Content, Route};
 use crate::snapshot::Snapshot;
 
 /// The label of what was never classified.
@@ -36,6 +37,8 @@ pub(crate) struct Request {
     /// Bytes of a chunked body that passed so far.
     pub(crate) body_passed: u64,
     pub(crate) pass: Option<Pass>,
+    /// The way to an upstream that is not the server of ours.
+    pub(crate) way: Option<Way>,
     pub(crate) limit: Option<LimitState>,
     pub(crate) allowed_origin: Option<HeaderValue>,
     /// The channel that the server said it does not know.
@@ -88,6 +91,7 @@ impl Request {
             body: BodyLength::Known(0),
             body_passed: 0,
             pass: None,
+            way: None,
             limit: None,
             allowed_origin: None,
             stale: None,
@@ -97,6 +101,15 @@ impl Request {
             cost: None,
             refusal: None,
             _in_flight: InFlight(in_flight.clone()),
+        }
+    }
+
+    /// In what form errors are said.
+    pub(crate) fn content(&self) -> Content {
+        match &self.route {
+            Some(route) => route.content,
+            None if self.refusal == Some(Refusal::NoRoute) => self.snapshot.table.content(),
+            None => Content::Fhir,
         }
     }
 

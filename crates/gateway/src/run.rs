@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use contract::{Clock, Ids};
 use pingora::proxy::http_proxy;
@@ -22,8 +23,8 @@ use crate::errors::{GatewayError, Refusal};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
 use crate::renewal::{self, RenewalSocket, Renewals};
-use crate::routes::Table;
 use crate::snapshot::{Current, Snapshot};
+use crate::upstreams::Upstreams;
 
 /// Idle connections to the server that are kept.
 const KEPT_CONNECTIONS: usize = 1024;
@@ -55,10 +56,13 @@ pub async fn run(
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), GatewayError> {
     config.check()?;
-    let table = Table::new(vec![config.server_route()]).map_err(GatewayError::Routes)?;
+    let table = config.table()?;
+    let upstreams = Upstreams::start(&config.routing.upstreams, config.environment)
+        .map_err(GatewayError::Upstream)?;
     let listener = listen(config.listen, "clients").await?;
     let admin_listener = listen(config.admin_listen, "the admin listener").await?;
-    let renewal_socket = RenewalSocket::bind(&config.renewal_socket)?;
+    let renewal_socket =
+        config.serves_server.then(|| RenewalSocket::bind(&config.renewal_socket)).transpose()?;
     let bound = Bound {
         listen: listener.local_addr().map_err(|source| GatewayError::Listen {
             address: config.listen,
@@ -100,10 +104,23 @@ pub async fn run(
         default_budget: config.default_budget,
         roles: config.roles.clone(),
     });
+    let limits = config.limits.clone();
+    let snapshot = Snapshot {
+        table,
+        upstreams,
+        callers: Arc::new(callers),
+        public_open: config.public_open,
+        cors: config.cors,
+        limits: config.limits,
+        break_glass_minutes: config.break_glass_minutes,
+    };
+    let current = Arc::new(Current::new(snapshot));
     let admin = Arc::new(Admin {
+        current: current.clone(),
+        clock: clock.clone(),
         metrics: metrics.clone(),
         lines: lines.clone(),
-        channel: channel.clone(),
+        channel: config.serves_server.then(|| channel.clone()),
         shutdown: shutdown.clone(),
     });
     let malformed = Arc::new(MalformedHeads {
@@ -112,17 +129,9 @@ pub async fn run(
         metrics: metrics.clone(),
         lines: lines.clone(),
     });
-    let limits = config.limits.clone();
-    let snapshot = Snapshot {
-        table,
-        callers: Arc::new(callers),
-        public_open: config.public_open,
-        cors: config.cors,
-        limits: config.limits,
-        break_glass_minutes: config.break_glass_minutes,
-    };
     let gateway = Gateway {
-        current: Arc::new(Current::new(snapshot)),
+        current,
+        turn: AtomicU64::new(0),
         denials: config.denials,
         channel: channel.clone(),
         clock,
@@ -153,11 +162,13 @@ pub async fn run(
     let _ = started.send(bound);
     tracing::info!(listen = %bound.listen, admin = %bound.admin_listen, "the gateway listens");
     let beside = async {
-        tokio::join!(
-            channel.keep_current(),
-            admin::serve(admin_listener, admin),
-            renewal::serve(renewal_socket, renewals),
-        )
+        // What is between the two halves, where there are two.
+        let halves = async {
+            if let Some(renewal_socket) = renewal_socket {
+                tokio::join!(channel.keep_current(), renewal::serve(renewal_socket, renewals));
+            }
+        };
+        tokio::join!(halves, admin::serve(admin_listener, admin))
     };
     tokio::select! {
         () = connections.serve() => {}

@@ -10,11 +10,14 @@ use arc_swap::ArcSwap;
 use crate::callers::Callers;
 use crate::config::{Cors, Limits};
 use crate::routes::Table;
+use crate::upstreams::Upstreams;
 
 /// Everything that is decided anew when the configuration is.
 pub(crate) struct Snapshot {
     /// Where requests go.
     pub(crate) table: Table,
+    /// Upstreams that are not the server of ours.
+    pub(crate) upstreams: Upstreams,
     /// Who is calling, what they may, and how often.
     pub(crate) callers: Arc<Callers>,
     /// The interactions open to requests without credentials.

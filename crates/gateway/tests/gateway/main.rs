@@ -3,6 +3,7 @@
 mod answers;
 mod bodies;
 mod callers;
+mod foreign;
 mod framing;
 mod harness;
 mod identity;
@@ -11,3 +12,4 @@ mod renewals;
 mod roles;
 mod secrets;
 mod stub;
+mod upstream;
