@@ -16,8 +16,10 @@ mod connections;
 mod cors;
 mod denials;
 mod errors;
+mod foreign;
 mod framing;
 mod grant_template;
+mod header_rules;
 mod http2;
 mod judge;
 mod limiter;
@@ -38,6 +40,7 @@ mod small_server;
 mod snapshot;
 mod socket_client;
 mod tls;
+mod upstreams;
 mod wire;
 
 pub use access_log::AccessLog;
@@ -45,12 +48,20 @@ pub use addresses::{AddressBlock, Addresses, InvalidAddressBlock, ToldBy};
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
+pub use header_rules::WrittenHeaderRules;
 pub use limiter::Rate;
 pub use reload::Reload;
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
-pub use routes::{Host, NeededHeader, Route, RouteProblem};
+pub use routes::{
+    Access, Content, Promise, RouteProblem, Routing, RoutingError, WrittenHeader, WrittenRoute,
+    WrittenShare,
+};
 pub use run::{Bound, run};
 pub use tls::{CertificateFiles, ClientCertificates, Tls, TlsError};
+pub use upstreams::{
+    Balancing, Enforces, Environment, Scheme, SecretError, TlsError as UpstreamTlsError,
+    UpstreamError, WrittenCredentials, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenUpstream,
+};
 
 use std::time::Duration;
 

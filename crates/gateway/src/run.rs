@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use contract::{Clock, Ids};
 use pingora::proxy::http_proxy;
@@ -68,7 +69,7 @@ pub async fn run(
     let mut stopping = shutdown.clone();
     let listener = match config.listener.take() {
         Some(listener) => {
-            queue_waits = true;
+            queue_waits = config.serves_server;
             handed_over(listener, config.listen)?
         }
         None => listen(config.listen, "clients").await?,
@@ -78,7 +79,8 @@ pub async fn run(
         Some(address) => Some(listen(address, "redirects to HTTPS").await?),
         None => None,
     };
-    let renewal_socket = RenewalSocket::bind(&config.renewal_socket)?;
+    let renewal_socket =
+        config.serves_server.then(|| RenewalSocket::bind(&config.renewal_socket)).transpose()?;
     let bound = Bound {
         listen: listener.local_addr().map_err(|source| GatewayError::Listen {
             address: config.listen,
@@ -125,9 +127,11 @@ pub async fn run(
         current: current.clone(),
     });
     let admin = Arc::new(Admin {
+        current: current.clone(),
+        clock: clock.clone(),
         metrics: metrics.clone(),
         lines: lines.clone(),
-        channel: channel.clone(),
+        channel: config.serves_server.then(|| channel.clone()),
         shutdown: shutdown.clone(),
     });
     let malformed = Arc::new(MalformedHeads {
@@ -140,6 +144,7 @@ pub async fn run(
         Reloading { current: current.clone(), tls: tls.clone(), metrics: metrics.clone() };
     let gateway = Gateway {
         current: current.clone(),
+        turn: AtomicU64::new(0),
         denials: config.denials,
         channel: channel.clone(),
         clock,
@@ -185,13 +190,18 @@ pub async fn run(
         }
     };
     let beside = async {
+        // What is between the two halves, where there are two.
+        let halves = async {
+            if let Some(renewal_socket) = renewal_socket {
+                tokio::join!(channel.keep_current(), renewal::serve(renewal_socket, renewals));
+            }
+        };
         tokio::join!(
             certificates,
             redirects,
             reloading.serve(reloads),
-            channel.keep_current(),
+            halves,
             admin::serve(admin_listener, admin),
-            renewal::serve(renewal_socket, renewals),
         )
     };
     let serving = async {

@@ -13,11 +13,14 @@ use crate::config::{Cors, GatewayConfig, Limits};
 use crate::errors::GatewayError;
 use crate::roles::Roles;
 use crate::routes::Table;
+use crate::upstreams::Upstreams;
 
 /// Everything that is decided anew when the configuration is.
 pub(crate) struct Snapshot {
     /// Where requests go.
     pub(crate) table: Table,
+    /// Upstreams that are not the server of ours.
+    pub(crate) upstreams: Arc<Upstreams>,
     /// Who is calling, what they may, and how often.
     pub(crate) callers: Arc<Callers>,
     /// The interactions open to requests without credentials.
@@ -37,8 +40,18 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// What the configuration decides, with these callers.
     pub(crate) fn new(config: &GatewayConfig, callers: Callers) -> Result<Self, GatewayError> {
+        let upstreams = Upstreams::start(&config.routing.upstreams, config.environment);
+        Self::of(config, callers, Arc::new(upstreams.map_err(GatewayError::Upstream)?))
+    }
+
+    fn of(
+        config: &GatewayConfig,
+        callers: Callers,
+        upstreams: Arc<Upstreams>,
+    ) -> Result<Self, GatewayError> {
         Ok(Self {
-            table: Table::new(vec![config.server_route()]).map_err(GatewayError::Routes)?,
+            table: config.table()?,
+            upstreams,
             callers: Arc::new(callers),
             public_open: config.public_open.clone(),
             cors: config.cors.clone(),
@@ -49,10 +62,14 @@ impl Snapshot {
         })
     }
 
-    /// What another configuration decides. What callers used up of their limits stays used up.
+    /// What another configuration decides. What callers used up of their limits stays used up, and
+    /// upstreams that stay as they are keep what is known of their endpoints.
     pub(crate) fn renewed(&self, config: &GatewayConfig) -> Result<Self, GatewayError> {
         let callers = self.callers.renewed(config).map_err(GatewayError::PublicGrant)?;
-        Self::new(config, callers)
+        match self.upstreams.are(&config.routing.upstreams) {
+            true => Self::of(config, callers, self.upstreams.clone()),
+            false => Self::new(config, callers),
+        }
     }
 }
 

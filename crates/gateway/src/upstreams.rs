@@ -1,0 +1,273 @@
+//! Upstreams that are not the server of ours: their endpoints, and what becomes of requests there.
+//!
+//! Each knows its endpoints' state, how many requests it may have, and what it is shown. Of what
+//! is asked and answered it knows nothing.
+
+mod ask;
+mod balance;
+mod breaker;
+mod credentials;
+mod health;
+mod resolve;
+mod target;
+mod tls;
+mod watch;
+mod written;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::{HeaderMap, HeaderValue};
+use parking_lot::Mutex;
+use pingora::upstreams::peer::HttpPeer;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+pub(crate) use ask::Asker;
+pub use balance::Balancing;
+pub(crate) use balance::{hash, scatter, schedule};
+pub(crate) use breaker::Breaker;
+pub use credentials::{Environment, SecretError, WrittenCredentials};
+pub(crate) use target::{OnTheWay, Target};
+pub use tls::TlsError;
+pub(crate) use watch::Watch;
+pub(crate) use written::UpstreamConfig;
+pub use written::{Enforces, Scheme, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenUpstream};
+
+use balance::Balancer;
+use resolve::Addresses;
+use tls::Tls;
+use watch::Lines;
+use written::ExpectedBase;
+
+/// How long an idle connection to an upstream is kept.
+const KEPT_FOR: Duration = Duration::from_secs(30);
+
+/// Why an upstream cannot be begun.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// TLS.
+    #[error("the upstream {0} cannot be reached by TLS")]
+    Tls(String, #[source] TlsError),
+    /// Outgoing credentials.
+    #[error("the upstream {0} cannot be shown its credentials")]
+    Secret(String, #[source] SecretError),
+}
+
+/// One upstream.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) name: Arc<str>,
+    pub(crate) config: UpstreamConfig,
+    pub(crate) breaker: Breaker,
+    /// Room for WebSockets.
+    pub(crate) sockets: Arc<Semaphore>,
+    pub(crate) asker: Arc<Asker>,
+    balancer: ArcSwap<Balancer>,
+    tls: Option<Tls>,
+    lines: Arc<Lines>,
+    authorization: Option<HeaderValue>,
+    /// A [`Base`].
+    base: AtomicU8,
+}
+
+/// What is known of the base that an upstream says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Base {
+    /// Nobody asks, or it is the right one.
+    Right,
+    /// It was not asked yet.
+    Unknown,
+    /// It is another.
+    Other,
+}
+
+/// All upstreams, with the tasks that keep them current; these end with it.
+#[derive(Debug, Default)]
+pub(crate) struct Upstreams {
+    by_name: BTreeMap<Arc<str>, Arc<Upstream>>,
+    _tasks: Mutex<JoinSet<()>>,
+}
+
+impl Upstreams {
+    /// Begins with all of these.
+    pub(crate) fn start(
+        configs: &BTreeMap<Arc<str>, UpstreamConfig>,
+        environment: Environment,
+    ) -> Result<Self, UpstreamError> {
+        let mut tasks = JoinSet::new();
+        let mut by_name = BTreeMap::new();
+        if configs.is_empty() {
+            return Ok(Self::default());
+        }
+        let asker = Arc::new(Asker::new());
+        for (name, config) in configs {
+            let upstream = Arc::new(Upstream::new(name, config, environment, asker.clone())?);
+            if resolve::has_names(&config.endpoints) {
+                tasks.spawn(resolve::keep_resolving(upstream.clone()));
+            }
+            if let Some(health) = &config.health {
+                tasks.spawn(health::keep_checking(upstream.clone(), health.clone()));
+            }
+            by_name.insert(name.clone(), upstream);
+        }
+        Ok(Self { by_name, _tasks: Mutex::new(tasks) })
+    }
+
+    /// Whether they are those that are configured so.
+    pub(crate) fn are(&self, configs: &BTreeMap<Arc<str>, UpstreamConfig>) -> bool {
+        self.by_name.len() == configs.len()
+            && self.by_name.iter().all(|(name, it)| configs.get(name) == Some(&it.config))
+    }
+
+    /// The upstream of this name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.by_name.get(name)
+    }
+
+    /// Each upstream's name, and whether requests may be sent to it.
+    pub(crate) fn readiness(&self, now: Duration) -> impl Iterator<Item = (&str, bool)> {
+        self.by_name.iter().map(move |(name, upstream)| (&**name, upstream.is_ready(now)))
+    }
+}
+
+impl Upstream {
+    fn new(
+        name: &Arc<str>,
+        config: &UpstreamConfig,
+        environment: Environment,
+        asker: Arc<Asker>,
+    ) -> Result<Self, UpstreamError> {
+        let tls = Tls::load(name, config);
+        let header = config.credentials.as_ref().map(|known| known.header(environment));
+        let asks = config.health.as_ref().is_some_and(|health| health.base.is_some());
+        let base = if asks { Base::Unknown } else { Base::Right };
+        let upstream = Self {
+            name: name.clone(),
+            breaker: Breaker::new(config.in_flight, config.pending),
+            sockets: Arc::new(Semaphore::new(config.sockets)),
+            asker,
+            balancer: ArcSwap::from_pointee(Balancer::new(config.balancing, Vec::new())),
+            tls: tls.map_err(|error| UpstreamError::Tls(name.to_string(), error))?,
+            lines: Arc::new(Lines { limit: config.connect }),
+            authorization: header
+                .transpose()
+                .map_err(|error| UpstreamError::Secret(name.to_string(), error))?,
+            base: AtomicU8::new(base as u8),
+            config: config.clone(),
+        };
+        upstream.is_at(&resolve::written_addresses(&config.endpoints));
+        Ok(upstream)
+    }
+
+    /// The balancer of this moment.
+    fn balancer(&self) -> Arc<Balancer> {
+        self.balancer.load_full()
+    }
+
+    /// Its endpoints are at these addresses from now on. What is known of those that stay, stays.
+    fn is_at(&self, addresses: &Addresses) {
+        let before = self.balancer();
+        let mut targets: Vec<Arc<Target>> = Vec::with_capacity(addresses.len());
+        for (address, weight) in addresses {
+            if targets.iter().any(|target| target.address == *address) {
+                continue;
+            }
+            let known = before
+                .targets()
+                .iter()
+                .find(|target| target.address == *address && target.weight == *weight);
+            targets.push(match known {
+                Some(target) => target.clone(),
+                None => Arc::new(Target::new(*address, *weight, self.peer(*address))),
+            });
+        }
+        if targets.len() == before.targets().len()
+            && targets.iter().zip(before.targets()).all(|(new, old)| Arc::ptr_eq(new, old))
+        {
+            return;
+        }
+        self.balancer.store(Arc::new(Balancer::new(self.config.balancing, targets)));
+    }
+
+    fn peer(&self, address: std::net::SocketAddr) -> HttpPeer {
+        let name = self.tls.as_ref().map_or("", |tls| tls.name());
+        let mut peer = HttpPeer::new(address, self.tls.is_some(), name.to_owned());
+        if let Some(tls) = &self.tls {
+            tls.dress(&mut peer);
+        }
+        peer.options.connection_timeout = Some(self.config.connect);
+        peer.options.total_connection_timeout = Some(self.config.connect);
+        peer.options.idle_timeout = Some(KEPT_FOR);
+        peer.options.custom_l4 = Some(self.lines.clone());
+        peer
+    }
+
+    /// An available endpoint other than `except`, counted as busy.
+    pub(crate) fn choose(
+        &self,
+        headers: &HeaderMap,
+        now: Duration,
+        except: Option<&Target>,
+    ) -> Option<OnTheWay> {
+        let key = self.config.hash_header.as_ref().and_then(|name| headers.get(name));
+        let key = key.map(HeaderValue::as_bytes);
+        let balancer = self.balancer.load();
+        balancer.choose(key, now, except).map(Target::begin)
+    }
+
+    /// A request to this endpoint failed.
+    pub(crate) fn failed(&self, target: &Target, now: Duration) {
+        let balancer = self.balancer.load();
+        let is_last = balancer.choose(None, now, Some(target)).is_none();
+        if let Some(out) = target.failed(&self.config.ejection, now, is_last) {
+            tracing::warn!(
+                upstream = &*self.name, endpoint = %target.address, seconds = out.as_secs_f64(),
+                "failed too often in a row, and gets no requests for a while"
+            );
+        }
+    }
+
+    /// The value of `Authorization` that it is shown, where it is shown one.
+    pub(crate) async fn authorization(&self) -> Result<Option<HeaderValue>, NoToken> {
+        Ok(self.authorization.clone())
+    }
+
+    /// The Host that it is asked by: its own, the client's, or its endpoint's name.
+    pub(crate) fn host_for(&self, client: Option<&HeaderValue>) -> HeaderValue {
+        let own = self.config.host.as_ref().or(client).cloned();
+        own.unwrap_or_else(|| {
+            let name = self.config.endpoints.first().map_or("", |endpoint| endpoint.host.as_str());
+            HeaderValue::try_from(name).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
+        })
+    }
+
+    /// Whether requests may be sent to it.
+    pub(crate) fn is_ready(&self, now: Duration) -> bool {
+        self.base.load(Ordering::Relaxed) == Base::Right as u8
+            && self.balancer.load().targets().iter().any(|target| target.is_available(now))
+    }
+
+    /// A check read which base it says.
+    fn says_base(&self, expected: &ExpectedBase, said: Option<&str>) {
+        let base = if expected.is_met_by(said) { Base::Right } else { Base::Other };
+        let before = self.base.swap(base as u8, Ordering::Relaxed);
+        if before != base as u8 && base == Base::Other {
+            tracing::warn!(
+                upstream = &*self.name,
+                expected = expected.base,
+                said,
+                "its links lead past the gateway: it has to be told its public base; its routes \
+                 are not ready"
+            );
+        }
+    }
+}
+
+/// No access token can be had for an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoToken;
