@@ -236,6 +236,10 @@ impl Gateway {
                 "the route is for other clients",
                 "the client in the route's `clients`",
             ),
+            Refusal::Denied { reason: "authorizer-denied" } => Explanation::new(
+                "the route's authorizer said no",
+                "whatever the authorizer asks for",
+            ),
             Refusal::Denied { reason: "upstream-enforces-nothing" } => Explanation::new(
                 "the route's upstream enforces nothing and would show everything, and the client \
                  may see a part only",

@@ -7,6 +7,7 @@
 
 mod access_log;
 mod admin;
+mod authorizer;
 mod break_glass;
 mod callers;
 mod channel;
@@ -22,6 +23,7 @@ mod header_rules;
 mod judge;
 mod limiter;
 mod metrics;
+mod mirror;
 mod network;
 mod proxy;
 mod renewal;
@@ -37,6 +39,7 @@ mod upstreams;
 mod wire;
 
 pub use access_log::AccessLog;
+pub use authorizer::WrittenAuthorizer;
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
@@ -44,13 +47,13 @@ pub use header_rules::WrittenHeaderRules;
 pub use limiter::Rate;
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
 pub use routes::{
-    Access, Content, Promise, RouteProblem, Routing, RoutingError, WrittenHeader, WrittenRoute,
-    WrittenShare,
+    Access, Content, Promise, RouteProblem, Routing, RoutingError, WrittenHeader, WrittenMirror,
+    WrittenRoute, WrittenShare,
 };
 pub use run::{Bound, run};
 pub use upstreams::{
     Balancing, Enforces, Environment, Scheme, SecretError, TlsError, UpstreamError,
-    WrittenCredentials, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenUpstream,
+    WrittenCredentials, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenToken, WrittenUpstream,
 };
 
 use std::time::Duration;

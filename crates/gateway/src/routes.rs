@@ -16,13 +16,16 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 
+use crate::authorizer::Authorizer;
 use crate::break_glass;
 use crate::config::Cors;
 use crate::header_rules::HeaderRules;
 use crate::upstreams::{Enforces, hash, scatter, schedule};
 
 pub use problem::RouteProblem;
-pub use written::{Promise, Routing, RoutingError, WrittenHeader, WrittenRoute, WrittenShare};
+pub use written::{
+    Promise, Routing, RoutingError, WrittenHeader, WrittenMirror, WrittenRoute, WrittenShare,
+};
 
 /// A route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub(crate) struct Route {
     pub request_headers: HeaderRules,
     /// What is changed of an answer's headers.
     pub response_headers: HeaderRules,
+    /// Who is asked whether a request may pass, beside all that is decided here.
+    pub authorizer: Option<Authorizer>,
     /// Where it leads.
     pub to: Destination,
 }
@@ -82,6 +87,8 @@ pub(crate) struct Foreign {
     pub(crate) enforces: Enforces,
     /// The header whose value keeps a caller with one of them.
     pub(crate) sticky: Option<HeaderName>,
+    /// Where copies of requests go.
+    pub(crate) mirror: Option<Mirror>,
     /// What stands in the place of the route's path, without a slash at its end.
     pub(crate) upstream_path: Option<String>,
     /// Who may use it.
@@ -90,6 +97,13 @@ pub(crate) struct Foreign {
     pub(crate) clients: Vec<String>,
     /// For a request and its answer in all; that of the upstream where absent.
     pub(crate) whole: Option<Duration>,
+}
+
+/// Where copies of requests go, and of how many in a hundred.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mirror {
+    pub(crate) upstream: Arc<str>,
+    pub(crate) percent: u32,
 }
 
 /// An upstream's share of requests.
@@ -339,6 +353,7 @@ impl Foreign {
             shares,
             enforces: Enforces::None,
             sticky: None,
+            mirror: None,
             upstream_path: None,
             callers: Access::default(),
             clients: Vec::new(),
@@ -353,6 +368,14 @@ impl Foreign {
         let at = number % self.turns.len().max(1) as u64;
         let position = usize::try_from(at).ok().and_then(|at| self.turns.get(at)).copied();
         &self.shares[position.unwrap_or(0)].upstream
+    }
+}
+
+impl Mirror {
+    /// Whether a request is copied.
+    pub(crate) fn takes(&self, turn: u64) -> bool {
+        // Another chance than that of the split.
+        scatter(!turn) % 100 < u64::from(self.percent)
     }
 }
 

@@ -15,12 +15,14 @@ use tokio::sync::{oneshot, watch};
 
 use crate::access_log;
 use crate::admin::{self, Admin};
+use crate::authorizer::Verdicts;
 use crate::callers::Callers;
 use crate::channel::ChannelKeeper;
 use crate::config::GatewayConfig;
 use crate::connections::{Connections, MalformedHeads};
 use crate::errors::{GatewayError, Refusal};
 use crate::metrics::Metrics;
+use crate::mirror::Mirrors;
 use crate::proxy::Gateway;
 use crate::renewal::{self, RenewalSocket, Renewals};
 use crate::snapshot::{Current, Snapshot};
@@ -57,7 +59,7 @@ pub async fn run(
 ) -> Result<(), GatewayError> {
     config.check()?;
     let table = config.table()?;
-    let upstreams = Upstreams::start(&config.routing.upstreams, config.environment)
+    let upstreams = Upstreams::start(&config.routing.upstreams, config.environment, &clock, &ids)
         .map_err(GatewayError::Upstream)?;
     let listener = listen(config.listen, "clients").await?;
     let admin_listener = listen(config.admin_listen, "the admin listener").await?;
@@ -132,6 +134,8 @@ pub async fn run(
     let gateway = Gateway {
         current,
         turn: AtomicU64::new(0),
+        mirrors: Mirrors::default(),
+        verdicts: Verdicts::default(),
         denials: config.denials,
         channel: channel.clone(),
         clock,

@@ -53,6 +53,7 @@ mod descriptors;
 mod disk;
 mod fhir_version;
 mod forgery;
+mod gateway_only;
 mod golden;
 mod import;
 mod kills;

@@ -36,6 +36,7 @@ fn route(text: &str) -> Route {
         body_bytes: 1,
         request_headers: HeaderRules::default(),
         response_headers: HeaderRules::default(),
+        authorizer: None,
         to: Destination::Server,
     }
 }

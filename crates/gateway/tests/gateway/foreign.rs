@@ -18,17 +18,17 @@ fn routing(routes: &Value, upstreams: &Value) -> Result<Routing, String> {
 }
 
 /// A gateway of these, without a server of ours.
-async fn start_of(routes: Value, upstreams: Value) -> Running {
+pub(crate) async fn start_of(routes: Value, upstreams: Value) -> Running {
     start_alone(|config| alone(config, &routes, &upstreams)).await
 }
 
-fn alone(config: &mut GatewayConfig, routes: &Value, upstreams: &Value) {
+pub(crate) fn alone(config: &mut GatewayConfig, routes: &Value, upstreams: &Value) {
     config.routing = routing(routes, upstreams).unwrap_or_else(|error| panic!("{error}"));
     config.serves_server = false;
 }
 
 /// An upstream's text with more members.
-fn upstream(endpoints: &[&Upstream], more: Value) -> Value {
+pub(crate) fn upstream(endpoints: &[&Upstream], more: Value) -> Value {
     let endpoints: Vec<Value> =
         endpoints.iter().map(|endpoint| json!({"address": endpoint.address.to_string()})).collect();
     let mut text = json!({"endpoints": endpoints, "enforces": "none"});
@@ -41,7 +41,7 @@ fn merge(text: &mut Value, more: Value) {
     text.extend(more);
 }
 
-fn to(path: &str, upstream: &str) -> Value {
+pub(crate) fn to(path: &str, upstream: &str) -> Value {
     json!({"name": upstream, "path": path, "upstream": upstream})
 }
 
@@ -70,6 +70,7 @@ async fn two_upstreams_get_their_own_requests_and_no_word_of_the_contract() {
     assert_eq!(seen.values("host"), ["localhost"]);
     assert_eq!(seen.values("x-forwarded-host"), ["localhost"]);
     assert_eq!(seen.values("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(seen.values("x-forwarded-proto"), ["http"]);
     assert_eq!(seen.values("x-out"), ["y"]);
     assert_eq!(seen.values("authorization"), [""; 0]);
     assert!(!seen.head.to_ascii_lowercase().contains("hearthgate"), "{}", seen.head);

@@ -1,6 +1,7 @@
 //! The gateway from outside: real sockets, a registry of its own, and a stub for the server.
 
 mod answers;
+mod beside;
 mod bodies;
 mod callers;
 mod foreign;
@@ -13,3 +14,4 @@ mod roles;
 mod secrets;
 mod stub;
 mod upstream;
+mod upstream_tls;

@@ -66,6 +66,8 @@ keys! {
         "Where clients connect. Plain HTTP: keep it on loopback, behind whatever ends TLS. `--listen` wins.",
     "gateway.admin_listen" => gateway.admin_listen:
         "Where `/metrics`, `/livez` and `/readyz` are. `--admin` wins.",
+    "gateway.server" => gateway.server:
+        "Whether the server of ours is behind this gateway. Without it `hearthgate gateway` serves routes to upstreams of others alone, and `[[gateway.routes]]` says which.",
     "gateway.public" => gateway.public:
         "Interactions that are passed on without credentials. Being named here does not widen what the server shows to nobody.",
     "gateway.cors_origins" => gateway.cors_origins:
@@ -164,6 +166,11 @@ pub(crate) fn to_toml(config: &Config) -> String {
         }
         let _ = writeln!(text, "{name} = {}", (key.decided)(config));
     }
+    let routing = config.written_routing.to_toml();
+    if !routing.is_empty() {
+        text.push('\n');
+        text.push_str(&routing);
+    }
     if !config.written_roles.is_empty() {
         let roles = BTreeMap::from([(super::file::ROLES, &config.written_roles)]);
         let written = toml::to_string(&roles).expect("what was TOML is TOML");
@@ -186,7 +193,8 @@ pub fn reference() -> String {
          `hearthgate check-config --config FILE` checks a file and prints everything that is \
          decided, as a file that decides the same. `hearthgate check-config --reference` prints \
          this page.\n\n\
-         Beside these keys a section `[roles.NAME]` defines what a role may do (docs/roles.md).\n\n\
+         Beside these keys a section `[roles.NAME]` defines what a role may do (docs/roles.md), and \
+         `[[gateway.routes]]` and `[gateway.upstreams.NAME]` where requests go (below).\n\n\
          | key | default | takes | decides |\n|---|---|---|---|\n",
     );
     let defaults = Config::default();
@@ -200,6 +208,7 @@ pub fn reference() -> String {
             key.says
         );
     }
+    text.push_str(super::routing::REFERENCE);
     text
 }
 
