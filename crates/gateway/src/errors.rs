@@ -13,6 +13,7 @@ use pingora::http::ResponseHeader;
 use pingora::{ErrorSource, ErrorType};
 
 use crate::routes::Content;
+use crate::tls::TlsError;
 
 /// Why the gateway cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +86,12 @@ pub enum GatewayError {
     /// Requests without a caller cannot be given a grant.
     #[error("cannot make the grant of requests without a caller")]
     PublicGrant(#[source] contract::GrantError),
+    /// TLS was to begin or to end while the gateway runs.
+    #[error("gateway.tls.certificates cannot come or go by a reload; restart for that")]
+    TlsNeedsRestart,
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The metrics cannot be registered.
     #[error("cannot register the metrics")]
     Metrics(#[source] prometheus::Error),
@@ -100,6 +107,7 @@ pub(crate) enum Refusal {
     UriTooLong,
     HeadTooLarge,
     BodyTooLarge,
+    AddressDenied,
     NoRoute,
     NoSuchUrl,
     MethodNotAllowed {
@@ -190,6 +198,9 @@ impl Refusal {
                 "body-too-large",
                 "The request's body is larger than this server accepts.",
             ),
+            Self::AddressDenied => {
+                words(403, "forbidden", "address-denied", "Nothing is served to this address.")
+            }
             Self::NoRoute => words(404, "not-found", "no-route", "Nothing is served here."),
             Self::NoSuchUrl => words(
                 404,
@@ -396,7 +407,8 @@ impl Refusal {
                 ErrorType::ReadError
                 | ErrorType::WriteError
                 | ErrorType::WriteTimedout
-                | ErrorType::ConnectionClosed,
+                | ErrorType::ConnectionClosed
+                | ErrorType::H2Error,
             ) => Self::ClientGone,
             (ErrorSource::Downstream, _) => Self::AmbiguousFraming,
             (ErrorSource::Internal | ErrorSource::Unset, _) => Self::Internal,

@@ -28,7 +28,6 @@ use crate::request::{Request, Tries};
 use crate::request_id;
 use crate::routes::{Access, Content, Foreign, Route};
 use crate::upstreams::{Enforces, OnTheWay, Upstream, Watch};
-use crate::wire::Wire;
 
 const TOO_SLOW: ErrorType = ErrorType::new("UpstreamTooSlow");
 const NO_ENDPOINT: ErrorType = ErrorType::new("NoEndpoint");
@@ -256,7 +255,7 @@ impl Way {
         route: &Route,
         foreign: &Foreign,
         request: &Request,
-        wire: &Wire,
+        (forwarded, forwarded_for): (&HeaderValue, &HeaderValue),
     ) -> pingora::Result<()> {
         if let Some(replacing) = &foreign.upstream_path {
             let below = route.below(upstream.uri.path()).unwrap_or_default();
@@ -280,13 +279,13 @@ impl Way {
         if let Some(host) = &client_host {
             upstream.insert_header("x-forwarded-host", host)?;
         }
-        let https = wire.forwarded().as_bytes().ends_with(b"proto=https");
+        let https = forwarded.as_bytes().ends_with(b"proto=https");
         upstream.insert_header("x-forwarded-proto", if https { "https" } else { "http" })?;
         let host = self.upstream.host_for(client_host.as_ref());
         upstream.insert_header(HOST, host)?;
         upstream.insert_header(request_id::NAME, &request.id)?;
-        upstream.insert_header("forwarded", wire.forwarded())?;
-        upstream.insert_header("x-forwarded-for", wire.forwarded_for())?;
+        upstream.insert_header("forwarded", forwarded)?;
+        upstream.insert_header("x-forwarded-for", forwarded_for)?;
         route.request_headers.apply(upstream)
     }
 

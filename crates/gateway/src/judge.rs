@@ -49,16 +49,24 @@ impl Gateway {
     ) -> Result<Judged, Refusal> {
         let snapshot = request.snapshot.clone();
         let raw = session.downstream_session.to_h1_raw();
+        let is_http2 = session.downstream_session.is_http2();
+        let has_body = !session.downstream_session.is_body_empty();
         let head = session.downstream_session.req_header_mut();
         request.id = request_id::keep_or_make(&head.headers, self.ids.as_ref());
-        request.body = framing::judge_head(&raw, head.raw_path(), &head.headers, &snapshot.limits)?;
+        if request.behind.is_some() && !snapshot.addresses.admits(address) {
+            return Err(Refusal::AddressDenied);
+        }
+        request.body = match is_http2 {
+            true => framing::judge_http2_head(&raw, head, has_body, &snapshot.limits)?,
+            false => framing::judge_head(&raw, head.raw_path(), &head.headers, &snapshot.limits)?,
+        };
         make_origin_form(head)?;
         let is_break_glass = head.uri.path() == break_glass::PATH;
         if is_break_glass {
             request.label = RouteLabel::BreakGlass;
         } else {
             let method = cors::asked_method(&head.method, &head.headers);
-            let found = snapshot.table.find(&method, head.uri.path(), &head.headers);
+            let found = snapshot.table.find(&method, &head.uri, &head.headers);
             let route = found.ok_or(Refusal::NoRoute)?.clone();
             request.label = RouteLabel::Named(route.name.clone());
             request.route = Some(route);

@@ -77,6 +77,11 @@ pub(crate) struct Metrics {
     pub(crate) connections_open: IntGauge,
     pub(crate) connections_refused: IntCounterVec,
     pub(crate) log_lines_dropped: IntGauge,
+    pub(crate) http2_ended: IntCounterVec,
+    pub(crate) tls_handshakes: IntCounterVec,
+    pub(crate) tls_loads: IntCounterVec,
+    pub(crate) tls_not_after: IntGauge,
+    pub(crate) reloads: IntCounterVec,
 }
 
 /// The counters of one kind of interaction on one route.
@@ -168,6 +173,30 @@ impl Metrics {
             log_lines_dropped: make.gauge(
                 "hearthgate_gateway_access_log_lines_dropped",
                 "Access log lines that could not be kept or written since the start.",
+            )?,
+            http2_ended: make.counters(
+                "hearthgate_gateway_http2_ended_total",
+                "Connections of HTTP/2 that the gateway ended, by reason.",
+                &["reason"],
+            )?,
+            tls_handshakes: make.counters(
+                "hearthgate_gateway_tls_handshakes_total",
+                "TLS handshakes, by result.",
+                &["result"],
+            )?,
+            tls_loads: make.counters(
+                "hearthgate_gateway_tls_loads_total",
+                "Readings of certificates that were replaced on disk, by result.",
+                &["result"],
+            )?,
+            tls_not_after: make.gauge(
+                "hearthgate_gateway_tls_not_after_seconds",
+                "When the first of the certificates ends, in Unix time; 0 without TLS.",
+            )?,
+            reloads: make.counters(
+                "hearthgate_gateway_reloads_total",
+                "Configurations that were to be put into force, by result.",
+                &["result"],
             )?,
             series: RwLock::default(),
             registry,

@@ -20,6 +20,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::access_log::{Line, Lines};
+use crate::addresses::Behind;
 use crate::authorizer::Verdicts;
 use crate::break_glass;
 use crate::channel::ChannelKeeper;
@@ -31,6 +32,7 @@ use crate::framing::BodyLength;
 use crate::judge::Judged;
 use crate::metrics::{Metrics, method_label};
 use crate::mirror::Mirrors;
+use crate::origin::origin;
 use crate::request::{Pass, Request, Tries};
 use crate::request_id;
 use crate::snapshot::Current;
@@ -274,9 +276,13 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         request: &mut Request,
     ) -> pingora::Result<bool> {
-        let Some(address) = wire(session).map(|wire| wire.peer().ip()) else {
+        let Some(origin) = origin(session) else {
             return Err(Error::new_in(ErrorType::InternalError));
         };
+        request.hsts = origin.hsts().cloned();
+        let peer = origin.peer().ip();
+        request.behind = request.snapshot.addresses.behind(peer, &session.req_header().headers);
+        let address = request.behind.as_ref().map_or(peer, Behind::address);
         match self.judge(session, request, address) {
             Ok(Judged::Forward | Judged::Foreign) => match self.let_pass(session, request).await {
                 Ok(()) => return Ok(false),
@@ -365,11 +371,15 @@ impl ProxyHttp for Gateway {
         request: &mut Request,
     ) -> pingora::Result<()> {
         let internal = || Error::new_in(ErrorType::InternalError);
-        let wire = wire(session).ok_or_else(internal)?;
+        let origin = origin(session).ok_or_else(internal)?;
+        let forwarded = match &request.behind {
+            Some(behind) => behind.forwarded(),
+            None => (origin.forwarded(), origin.forwarded_for()),
+        };
         request.sent = Some(self.clock.monotonic());
         let route = request.route.as_ref().ok_or_else(internal)?;
         if let (Some(way), Some(foreign)) = (&request.way, route.foreign()) {
-            way.dress_request(upstream, route, foreign, request, wire)?;
+            way.dress_request(upstream, route, foreign, request, forwarded)?;
             self.begin_copy(request, upstream);
             return Ok(());
         }
@@ -380,8 +390,8 @@ impl ProxyHttp for Gateway {
         upstream.insert_header(header::CHANNEL, &pass.channel.secret)?;
         upstream.insert_header(header::GRANT, &pass.grant)?;
         upstream.insert_header(request_id::NAME, &request.id)?;
-        upstream.insert_header("forwarded", wire.forwarded())?;
-        upstream.insert_header("x-forwarded-for", wire.forwarded_for())?;
+        upstream.insert_header("forwarded", forwarded.0)?;
+        upstream.insert_header("x-forwarded-for", forwarded.1)?;
         Ok(())
     }
 
@@ -525,6 +535,9 @@ impl ProxyHttp for Gateway {
         metrics.bytes_out.inc_by(bytes_out);
         if let Some(upstream) = request.upstream {
             metrics.upstream_duration.observe(upstream.as_secs_f64());
+        }
+        if let (Some(Refusal::ClientGone), Some(origin)) = (refusal, origin(session)) {
+            origin.abandon();
         }
         if let Some(refusal) = refusal {
             metrics.refusals.with_label_values(&[refusal.reason()]).inc();

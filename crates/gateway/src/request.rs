@@ -8,6 +8,7 @@ use http::HeaderValue;
 use pingora::http::ResponseHeader;
 use prometheus::IntGauge;
 
+use crate::addresses::Behind;
 use crate::callers::{LimitState, Who};
 use crate::channel::Channel;
 use crate::errors::Refusal;
@@ -41,6 +42,10 @@ pub(crate) struct Request {
     pub(crate) way: Option<Way>,
     pub(crate) limit: Option<LimitState>,
     pub(crate) allowed_origin: Option<HeaderValue>,
+    /// Who asks by way of a trusted proxy.
+    pub(crate) behind: Option<Behind>,
+    /// `Strict-Transport-Security`, for an answer over TLS.
+    pub(crate) hsts: Option<HeaderValue>,
     /// The channel that the server said it does not know.
     pub(crate) stale: Option<Arc<Channel>>,
     pub(crate) tries: Tries,
@@ -94,6 +99,8 @@ impl Request {
             way: None,
             limit: None,
             allowed_origin: None,
+            behind: None,
+            hsts: None,
             stale: None,
             tries: Tries::First,
             sent: None,
@@ -127,7 +134,11 @@ impl Request {
             head.insert_header("ratelimit", &limit.state)?;
         }
         if let Some(origin) = &self.allowed_origin {
-            crate::cors::allow(head, origin)?;
+            let cors = self.route.as_ref().map_or(&self.snapshot.cors, |route| &route.cors);
+            crate::cors::allow(head, origin, cors.as_ref())?;
+        }
+        if let Some(hsts) = &self.hsts {
+            head.insert_header(http::header::STRICT_TRANSPORT_SECURITY, hsts)?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
 
 use crate::authorizer::Authorizer;
@@ -190,16 +190,23 @@ impl Table {
         if other { Content::Other } else { Content::Fhir }
     }
 
-    /// The route of a request with this path. A browser that asks for leave to use a method is on
+    /// The route of a request with this target. A browser that asks for leave to use a method is on
     /// the way of that method.
     pub(crate) fn find(
         &self,
         method: &Method,
-        path: &str,
+        uri: &Uri,
         headers: &HeaderMap,
     ) -> Option<&Arc<Route>> {
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).map_or("", without_port);
-        self.0.iter().find(|route| route.takes(method, host, path, headers))
+        // HTTP/2 says it in the target, HTTP/1 in a header.
+        let host = match uri.authority() {
+            Some(authority) => authority.host(),
+            None => {
+                let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+                host.map_or("", without_port)
+            }
+        };
+        self.0.iter().find(|route| route.takes(method, host, uri.path(), headers))
     }
 }
 

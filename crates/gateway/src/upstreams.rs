@@ -23,7 +23,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use contract::{Clock, Ids};
 use http::{HeaderMap, HeaderValue};
-use parking_lot::Mutex;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -35,11 +34,12 @@ pub(crate) use breaker::Breaker;
 pub(crate) use credentials::Credentials;
 pub use credentials::{Environment, SecretError, WrittenCredentials, WrittenToken};
 pub(crate) use target::{OnTheWay, Target};
-pub use tls::TlsError;
+pub use tls::UpstreamTlsError;
 pub(crate) use watch::Watch;
 pub(crate) use written::UpstreamConfig;
 pub use written::{Enforces, Scheme, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenUpstream};
 
+use crate::config::GatewayConfig;
 use balance::Balancer;
 use credentials::Shown;
 use resolve::Addresses;
@@ -55,7 +55,7 @@ const KEPT_FOR: Duration = Duration::from_secs(30);
 pub enum UpstreamError {
     /// TLS.
     #[error("the upstream {0} cannot be reached by TLS")]
-    Tls(String, #[source] TlsError),
+    Tls(String, #[source] UpstreamTlsError),
     /// Outgoing credentials.
     #[error("the upstream {0} cannot be shown its credentials")]
     Secret(String, #[source] SecretError),
@@ -90,58 +90,98 @@ enum Base {
     Other,
 }
 
-/// All upstreams, with the tasks that keep them current; these end with it.
-#[derive(Debug, Default)]
+/// All upstreams.
 pub(crate) struct Upstreams {
-    by_name: BTreeMap<Arc<str>, Arc<Upstream>>,
-    _tasks: Mutex<JoinSet<()>>,
+    by_name: BTreeMap<Arc<str>, Arc<Kept>>,
+    asker: Arc<Asker>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+}
+
+/// An upstream with the tasks that keep it current; these end with it.
+#[derive(Debug)]
+struct Kept {
+    upstream: Arc<Upstream>,
+    _tasks: JoinSet<()>,
 }
 
 impl Upstreams {
-    /// Begins with all of these.
+    /// Begins with all that are configured.
     pub(crate) fn start(
-        configs: &BTreeMap<Arc<str>, UpstreamConfig>,
-        environment: Environment,
-        clock: &Arc<dyn Clock>,
-        ids: &Arc<dyn Ids>,
+        config: &GatewayConfig,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
     ) -> Result<Self, UpstreamError> {
-        let mut tasks = JoinSet::new();
-        let mut by_name = BTreeMap::new();
-        if configs.is_empty() {
-            return Ok(Self::default());
-        }
         let asker = Arc::new(Asker::new());
-        for (name, config) in configs {
-            let credentials = config.credentials.as_ref();
-            let shown = credentials.map(|known| known.shown(environment, clock, ids)).transpose();
-            let shown = shown.map_err(|error| UpstreamError::Secret(name.to_string(), error))?;
-            let upstream = Arc::new(Upstream::new(name, config, shown, asker.clone())?);
-            if resolve::has_names(&config.endpoints) {
-                tasks.spawn(resolve::keep_resolving(upstream.clone()));
-            }
-            if let Some(health) = &config.health {
-                tasks.spawn(health::keep_checking(upstream.clone(), health.clone()));
-            }
-            by_name.insert(name.clone(), upstream);
+        Self { by_name: BTreeMap::new(), asker, clock, ids }.renewed(config)
+    }
+
+    /// Those of another configuration. One that is the same and reads no file goes on as it is;
+    /// of another with the same endpoints their addresses are known from the start.
+    pub(crate) fn renewed(&self, config: &GatewayConfig) -> Result<Self, UpstreamError> {
+        let mut by_name = BTreeMap::new();
+        for (name, written) in &config.routing.upstreams {
+            let before = self
+                .by_name
+                .get(name)
+                .filter(|kept| kept.upstream.config.endpoints == written.endpoints);
+            let same = before.filter(|kept| {
+                kept.upstream.config == *written
+                    && written.credentials.is_none()
+                    && written.tls == WrittenTls::default()
+            });
+            let kept = match same {
+                Some(kept) => kept.clone(),
+                None => Arc::new(self.begin(name, written, config.environment, before)?),
+            };
+            by_name.insert(name.clone(), kept);
         }
-        for upstream in by_name.values() {
-            if let Some(Shown::Token(tokens)) = &upstream.shown
+        for kept in by_name.values() {
+            if let Some(Shown::Token(tokens)) = &kept.upstream.shown
                 && let Some(giver) = by_name.get(tokens.giver())
             {
-                tokens.given_by(giver.clone());
+                tokens.given_by(giver.upstream.clone());
             }
         }
-        Ok(Self { by_name, _tasks: Mutex::new(tasks) })
+        let (asker, clock, ids) = (self.asker.clone(), self.clock.clone(), self.ids.clone());
+        Ok(Self { by_name, asker, clock, ids })
+    }
+
+    fn begin(
+        &self,
+        name: &Arc<str>,
+        config: &UpstreamConfig,
+        environment: Environment,
+        before: Option<&Arc<Kept>>,
+    ) -> Result<Kept, UpstreamError> {
+        let credentials = config.credentials.as_ref();
+        let shown = credentials.map(|known| known.shown(environment, &self.clock, &self.ids));
+        let shown = shown.transpose();
+        let shown = shown.map_err(|error| UpstreamError::Secret(name.to_string(), error))?;
+        let upstream = Arc::new(Upstream::new(name, config, shown, self.asker.clone())?);
+        if let Some(before) = before {
+            let targets = before.upstream.balancer();
+            let known = targets.targets().iter().map(|target| (target.address, target.weight));
+            upstream.is_at(&known.collect());
+        }
+        let mut tasks = JoinSet::new();
+        if resolve::has_names(&config.endpoints) {
+            tasks.spawn(resolve::keep_resolving(upstream.clone()));
+        }
+        if let Some(health) = &config.health {
+            tasks.spawn(health::keep_checking(upstream.clone(), health.clone()));
+        }
+        Ok(Kept { upstream, _tasks: tasks })
     }
 
     /// The upstream of this name.
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.by_name.get(name)
+        self.by_name.get(name).map(|kept| &kept.upstream)
     }
 
     /// Each upstream's name, and whether requests may be sent to it.
     pub(crate) fn readiness(&self, now: Duration) -> impl Iterator<Item = (&str, bool)> {
-        self.by_name.iter().map(move |(name, upstream)| (&**name, upstream.is_ready(now)))
+        self.by_name.iter().map(move |(name, kept)| (&**name, kept.upstream.is_ready(now)))
     }
 }
 

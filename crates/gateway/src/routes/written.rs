@@ -145,7 +145,8 @@ pub struct Routing {
 pub(crate) struct CheckedRoute {
     route: Route,
     body_bytes: Option<u64>,
-    cors: Option<Option<Cors>>,
+    /// Its own origins; those of the gateway where it says nothing.
+    origins: Option<Vec<String>>,
 }
 
 impl CheckedRoute {
@@ -153,7 +154,15 @@ impl CheckedRoute {
     pub(crate) fn route(&self, body_bytes: u64, cors: Option<&Cors>) -> Route {
         Route {
             body_bytes: self.body_bytes.unwrap_or(body_bytes),
-            cors: self.cors.clone().unwrap_or_else(|| cors.cloned()),
+            cors: match &self.origins {
+                None => cors.cloned(),
+                Some(origins) if origins.is_empty() => None,
+                Some(origins) => Some(Cors {
+                    origins: origins.clone(),
+                    credentials: cors.is_some_and(|cors| cors.credentials),
+                    exposed: cors.map(|cors| cors.exposed.clone()).unwrap_or_default(),
+                }),
+            },
             ..self.route.clone()
         }
     }
@@ -252,10 +261,8 @@ impl WrittenRoute {
             authorizer: self.authorizer(upstreams)?,
             to: self.destination(upstreams)?,
         };
-        let origins = self.cors_origins.as_ref();
-        let cors =
-            origins.map(|origins| (!origins.is_empty()).then(|| Cors { origins: origins.clone() }));
-        Ok(CheckedRoute { route, body_bytes: self.body_bytes, cors })
+        let origins = self.cors_origins.clone();
+        Ok(CheckedRoute { route, body_bytes: self.body_bytes, origins })
     }
 
     fn authorizer(

@@ -37,7 +37,9 @@ fn make_certificates(directory: &Path) {
     std::fs::write(directory.join("leaf.ext"), extensions).expect("a file");
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     for name in ["ca", "other"] {
-        run(&format!("req -x509 {key} -days 2 -subj /CN={name} -keyout {name}.key -out {name}.pem"));
+        run(&format!(
+            "req -x509 {key} -days 2 -subj /CN={name} -keyout {name}.key -out {name}.pem"
+        ));
     }
     for name in ["server", "hub"] {
         run(&format!("req {key} -subj /CN={name} -keyout {name}.key -out {name}.csr"));
@@ -84,7 +86,12 @@ async fn an_upstream_is_believed_by_its_authority_and_name_alone_and_shown_a_cer
         })
     };
     let running = start_of(
-        json!([to("/good", "good"), to("/other", "other"), to("/name", "name"), to("/bare", "bare")]),
+        json!([
+            to("/good", "good"),
+            to("/other", "other"),
+            to("/name", "name"),
+            to("/bare", "bare")
+        ]),
         json!({
             "good": upstream("lab.example", "ca.pem", true),
             "other": upstream("lab.example", "other.pem", true),

@@ -43,9 +43,8 @@ impl Written {
             span: error.span().unwrap_or(0..0),
             problem: error.message().split_whitespace().collect::<Vec<_>>().join(" "),
         })?;
-        let routing = Routing::check(&written.routes, &written.upstreams).map_err(|error| Wrong {
-            span: span_of(file, &error.place).unwrap_or(0..0),
-            problem: error.to_string(),
+        let routing = Routing::check(&written.routes, &written.upstreams).map_err(|error| {
+            Wrong { span: span_of(file, &error.place).unwrap_or(0..0), problem: error.to_string() }
         })?;
         Ok((written, routing))
     }
