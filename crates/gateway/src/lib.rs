@@ -8,6 +8,7 @@
 mod access_log;
 mod addresses;
 mod admin;
+mod authorizer;
 mod break_glass;
 mod callers;
 mod channel;
@@ -16,14 +17,17 @@ mod connections;
 mod cors;
 mod denials;
 mod errors;
+mod foreign;
 mod framing;
 mod grant_template;
+mod header_rules;
 mod http2;
 mod judge;
 mod lanes;
 mod limiter;
 mod limiting;
 mod metrics;
+mod mirror;
 mod network;
 mod origin;
 mod plans;
@@ -41,13 +45,16 @@ mod small_server;
 mod snapshot;
 mod socket_client;
 mod tls;
+mod upstreams;
 mod wire;
 
 pub use access_log::AccessLog;
 pub use addresses::{AddressBlock, Addresses, InvalidAddressBlock, ToldBy};
+pub use authorizer::WrittenAuthorizer;
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
+pub use header_rules::WrittenHeaderRules;
 pub use lanes::LaneSizes;
 pub use limiter::Rate;
 pub use limiting::{
@@ -60,9 +67,16 @@ pub use plans::{
 };
 pub use reload::Reload;
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
-pub use routes::{Host, NeededHeader, Route, RouteProblem};
+pub use routes::{
+    Access, Content, Promise, RouteProblem, Routing, RoutingError, WrittenHeader, WrittenMirror,
+    WrittenRoute, WrittenShare,
+};
 pub use run::{Bound, run};
 pub use tls::{CertificateFiles, ClientCertificates, Tls, TlsError};
+pub use upstreams::{
+    Balancing, Enforces, Environment, Scheme, SecretError, UpstreamError, UpstreamTlsError,
+    WrittenCredentials, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenToken, WrittenUpstream,
+};
 
 use std::time::Duration;
 
