@@ -407,4 +407,6 @@ impl<'plan> Admitting<'plan> {
 }
 
 #[cfg(test)]
+mod redis_tests;
+#[cfg(test)]
 mod tests;

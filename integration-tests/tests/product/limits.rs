@@ -111,14 +111,14 @@ async fn a_client_gets_a_plan_and_its_operator_sees_what_is_left() {
 }
 
 #[tokio::test]
-async fn at_100_a_second_as_many_are_admitted_as_time_went_by() {
+async fn as_many_are_admitted_as_time_went_by() {
     // GW-040
-    let (_site, app) = site_with(
-        "[plans.app]\nsays = \"For apps.\"\nrates = [{ per_second = 100, burst = 20 }]\n",
-    )
-    .await;
+    let (_site, app) =
+        site_with("[plans.app]\nsays = \"For apps.\"\nrates = [{ per_second = 50, burst = 50 }]\n")
+            .await;
     let (admitted, sent, took) = flood(&[app], Duration::from_secs(4)).await;
-    let theory = 20.0 + 100.0 * seconds(took);
+    // A machine that stands still for less than a second loses no token.
+    let theory = 50.0 + 50.0 * seconds(took);
     let share = f64::from(admitted[0]) / theory;
     // A hundredth, and the requests of which it is not seen whether they came within the time.
     assert!((0.985..=1.01).contains(&share), "{admitted:?} of {sent} in {took:?}");
@@ -207,22 +207,22 @@ async fn three_gateways_keep_to_one_limit_and_go_on_when_their_store_is_killed()
     // GW-033, GW-042
     let folder = tempfile::tempdir().unwrap();
     let Some(mut redis) = Redis::start(folder.path()) else { return };
-    let plan = "rates = [{ per_second = 300, burst = 30 }]\n\
-                quotas = [{ of = \"requests\", most = 4000, per = \"month\", window = \"rolling\" }]";
+    let plan = "rates = [{ per_second = 60, burst = 60 }]\n\
+                quotas = [{ of = \"requests\", most = 800, per = \"month\", window = \"rolling\" }]";
     let (sites, clients) = three_places(&redis, plan).await;
     let (admitted, sent, took) = flood(&clients, Duration::from_secs(5)).await;
     let all: u32 = admitted.iter().sum();
-    let theory = 30.0 + 300.0 * seconds(took);
+    let theory = 60.0 + 60.0 * seconds(took);
     assert!(f64::from(all) <= 1.01 * theory, "{admitted:?} of {sent}, not {theory}");
     assert!(f64::from(all) >= 0.9 * theory, "{admitted:?} of {sent}, not {theory}");
 
-    redis.kill().await;
+    redis.kill();
     for site in &sites {
         counted(site, "local-shares").await;
     }
     let (alone, sent, took) = flood(&clients, Duration::from_secs(3)).await;
     for one in &alone {
-        let theory = 10.0 + 100.0 * seconds(took);
+        let theory = 20.0 + 20.0 * seconds(took);
         assert!(f64::from(*one) <= 1.01 * theory + 1.0, "{alone:?} of {sent}, not {theory}");
         assert!(f64::from(*one) >= 0.9 * theory, "{alone:?} of {sent}, not {theory}");
     }
@@ -234,7 +234,7 @@ async fn three_gateways_keep_to_one_limit_and_go_on_when_their_store_is_killed()
         gateways(site, 3).await;
     }
     let mut total = all + alone.iter().sum::<u32>();
-    while total < 3990 {
+    while total < 790 {
         let (more, sent, _) = flood(&clients, Duration::from_secs(1)).await;
         let more = more.iter().sum::<u32>();
         total += more;
@@ -243,5 +243,5 @@ async fn three_gateways_keep_to_one_limit_and_go_on_when_their_store_is_killed()
     let (more, ..) = flood(&clients, Duration::from_millis(500)).await;
     total += more.iter().sum::<u32>();
     // What was told to the store that died, and to no other gateway since, is lost.
-    assert!(total <= 4080, "{total}");
+    assert!(total <= 830, "{total}");
 }

@@ -33,7 +33,7 @@ impl Clock for HandClock {
     }
 }
 
-fn plans(plan: serde_json::Value) -> Plans {
+pub(super) fn plans(plan: serde_json::Value) -> Plans {
     let mut plan = plan;
     plan["says"] = "For a test.".into();
     plan["default"] = true.into();
@@ -42,17 +42,17 @@ fn plans(plan: serde_json::Value) -> Plans {
     Plans::new(&BTreeMap::from([(name, written)])).expect("a plan")
 }
 
-fn client(id: &str) -> Client {
+pub(super) fn client(id: &str) -> Client {
     let id = ClientId::new(id).expect("an id");
     let role = "reader".parse().expect("a role");
     NewClient::of_role(id, "An app", role).into_client(Instant::from_micros(0))
 }
 
 /// Asks for one client from one address.
-fn ask(
+pub(super) fn ask(
     limiting: &Limiting,
     client: &Client,
-    clock: &HandClock,
+    clock: &dyn Clock,
     metrics: &Metrics,
 ) -> Result<Admission, NotAdmitted> {
     let address = "203.0.113.7".parse().expect("an address");
