@@ -315,7 +315,7 @@ impl Snapshot {
             return Ok(None);
         }
         let key = (entry.t, entry.resource_type.clone(), entry.id.clone());
-        let epoch = self.sealing.epoch();
+        let began = self.bodies.begin();
         let json = match self.bodies.get(&key) {
             Some(Kept::Filled(json, _)) => return Ok(Some(json)),
             Some(Kept::Plain(plain)) => {
@@ -324,11 +324,7 @@ impl Snapshot {
             }
             None => self.open(entry).await?.0,
         };
-        self.bodies.keep(key, Kept::Filled(json.clone(), Known::of(entry)));
-        if self.sealing.epoch() != epoch {
-            // Whose it is may have been purged meanwhile.
-            self.bodies.forget_all();
-        }
+        self.bodies.keep(began, key, Kept::Filled(json.clone(), Known::of(entry)));
         Ok(Some(json))
     }
 

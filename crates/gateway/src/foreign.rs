@@ -23,6 +23,7 @@ use crate::callers::Who;
 use crate::errors::Refusal;
 use crate::framing::BodyLength;
 use crate::mirror::Copy;
+use crate::origin::Origin;
 use crate::proxy::{Gateway, strip_contract};
 use crate::request::{Request, Tries};
 use crate::request_id;
@@ -255,7 +256,7 @@ impl Way {
         route: &Route,
         foreign: &Foreign,
         request: &Request,
-        (forwarded, forwarded_for): (&HeaderValue, &HeaderValue),
+        origin: &Origin,
     ) -> pingora::Result<()> {
         if let Some(replacing) = &foreign.upstream_path {
             let below = route.below(upstream.uri.path()).unwrap_or_default();
@@ -284,6 +285,7 @@ impl Way {
         let host = self.upstream.host_for(client_host.as_ref());
         upstream.insert_header(HOST, host)?;
         upstream.insert_header(request_id::NAME, &request.id)?;
+        let (forwarded, forwarded_for) = request.forwarded(origin);
         upstream.insert_header("forwarded", forwarded)?;
         upstream.insert_header("x-forwarded-for", forwarded_for)?;
         route.request_headers.apply(upstream)

@@ -15,6 +15,7 @@ use crate::errors::Refusal;
 use crate::foreign::Way;
 use crate::framing::BodyLength;
 use crate::metrics::RouteLabel;
+use crate::origin::Origin;
 use crate::request_id;
 use crate::routes::{Content, Route};
 use crate::snapshot::Snapshot;
@@ -82,6 +83,17 @@ impl Drop for InFlight {
 }
 
 impl Request {
+    /// What is said of whoever asks, `Forwarded` and `X-Forwarded-For`, to whom it is sent on to.
+    pub(crate) fn forwarded<'r>(
+        &'r self,
+        origin: &'r Origin,
+    ) -> (&'r HeaderValue, &'r HeaderValue) {
+        match &self.behind {
+            Some(behind) => behind.forwarded(),
+            None => (origin.forwarded(), origin.forwarded_for()),
+        }
+    }
+
     /// A request of which nothing is known yet.
     pub(crate) fn new(snapshot: Arc<Snapshot>, in_flight: &IntGauge) -> Self {
         in_flight.inc();

@@ -73,7 +73,7 @@ pub async fn run(
     let mut stopping = shutdown.clone();
     let listener = match config.listener.take() {
         Some(listener) => {
-            queue_waits = true;
+            queue_waits = config.serves_server;
             handed_over(listener, config.listen)?
         }
         None => listen(config.listen, "clients").await?,

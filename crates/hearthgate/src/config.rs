@@ -482,6 +482,18 @@ mod tests {
     }
 
     #[test]
+    fn with_postgresql_it_is_said_that_nothing_bounds_the_index() {
+        let says = |text: &str| {
+            let config = resolved(text, Flags::default()).unwrap();
+            let printed = config.to_toml();
+            assert_eq!(resolved(&printed, Flags::default()).unwrap(), config, "{printed}");
+            printed.contains("this bounds nothing")
+        };
+        assert!(says("[storage]\npostgres = \"host=/run/postgresql dbname=hearthgate\"\n"));
+        assert!(!says("[server]\nindex_memory = 16777216\n"));
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
         // GW-060
         for (text, line, key, nearest) in [

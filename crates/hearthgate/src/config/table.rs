@@ -184,6 +184,10 @@ keys! {
         "From which level on the process logs to stderr. The access log is not meant.",
 }
 
+/// What is said where `server.index_memory` decides nothing.
+const UNBOUNDED: &str = "# With `storage.postgres` this bounds nothing: the whole search index is in memory \
+                         (docs/postgresql.md).\n";
+
 /// The configuration as a file that decides the same.
 pub(crate) fn to_toml(config: &Config) -> String {
     let mut text = String::new();
@@ -193,6 +197,9 @@ pub(crate) fn to_toml(config: &Config) -> String {
         if in_section != section {
             section = in_section;
             let _ = write!(text, "\n[{section}]\n");
+        }
+        if key.name == "server.index_memory" && config.storage.postgres.is_some() {
+            text.push_str(UNBOUNDED);
         }
         let _ = writeln!(text, "{name} = {}", (key.decided)(config));
     }
