@@ -28,6 +28,7 @@ use crate::tenant_key::KeySource;
 pub use edge::{ClientCertificateUse, CorsOrigin, HeaderName, InsecureHttp, TlsKeys};
 pub use file::ConfigError;
 pub use setting::{BaseUrl, Level, PostgresConnection, WithoutTls};
+#[cfg(test)]
 pub(crate) use table::key_names;
 pub use table::reference;
 

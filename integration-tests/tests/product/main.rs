@@ -68,6 +68,7 @@ mod rest;
 mod roles;
 mod search;
 mod search_parameters;
+mod smuggling;
 mod starting;
 mod stopping;
 mod streaming;

@@ -218,6 +218,7 @@ pub(crate) fn to_toml(config: &Config) -> String {
 }
 
 /// The names of all keys.
+#[cfg(test)]
 pub(crate) fn key_names() -> Vec<&'static str> {
     keys().iter().map(|key| key.name).collect()
 }
