@@ -280,12 +280,12 @@ impl Way {
         if let Some(host) = &client_host {
             upstream.insert_header("x-forwarded-host", host)?;
         }
+        let (forwarded, forwarded_for) = request.forwarded(origin);
         let https = forwarded.as_bytes().ends_with(b"proto=https");
         upstream.insert_header("x-forwarded-proto", if https { "https" } else { "http" })?;
         let host = self.upstream.host_for(client_host.as_ref());
         upstream.insert_header(HOST, host)?;
         upstream.insert_header(request_id::NAME, &request.id)?;
-        let (forwarded, forwarded_for) = request.forwarded(origin);
         upstream.insert_header("forwarded", forwarded)?;
         upstream.insert_header("x-forwarded-for", forwarded_for)?;
         route.request_headers.apply(upstream)
