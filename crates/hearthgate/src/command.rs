@@ -19,7 +19,7 @@ use crate::denials::{self, DenialsError};
 use crate::doctor::{self, Doctor, Grade};
 use crate::import::{self, Import};
 use crate::keys::{self, KeysError};
-use crate::limits::{ClientsCommand, LimitsCommand, LimitsError};
+use crate::limits::{ClientsCommand, LimitsCommand};
 use crate::packages::{Packages, PackagesCommandError};
 use crate::purge::{Purge, PurgeCommandError};
 use crate::quarantine::{QuarantineCommand, QuarantineCommandError};
@@ -204,9 +204,6 @@ pub enum CommandError {
     /// Denials that cannot be looked up.
     #[error(transparent)]
     Denials(#[from] DenialsError),
-    /// Limits that cannot be shown, or a plan that cannot be given.
-    #[error(transparent)]
-    Limits(#[from] LimitsError),
     /// An import that could not go on at all.
     #[error(transparent)]
     Import(#[from] import::ImportError),

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use gateway::LimitsShown;
 
-use crate::command::columns;
+use crate::command::{CommandError, columns};
 use crate::config::{self, Config};
 use crate::control::{Answer, Request};
 use crate::data_directory::DataDirectory;
-use crate::keys::{self, KeysError};
+use crate::keys;
 
 /// Whose limits, and what of them.
 #[derive(Debug, Subcommand)]
@@ -54,23 +54,12 @@ pub struct SetPlan {
     config: Option<PathBuf>,
 }
 
-/// Why nothing was shown or set.
-#[derive(Debug, thiserror::Error)]
-pub enum LimitsError {
-    /// The configuration.
-    #[error(transparent)]
-    Config(#[from] config::ConfigError),
-    /// The command was not carried out.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-}
-
 impl LimitsCommand {
     /// Carries it out, and says what to print.
     ///
     /// # Errors
-    /// [`LimitsError`], to be said in one line.
-    pub async fn run(self) -> Result<String, LimitsError> {
+    /// [`CommandError`], to be said in one line.
+    pub async fn run(self) -> Result<String, CommandError> {
         let Self::Show(asked) = self;
         let request = Request::ShowLimits(asked.client.clone());
         match keys::run(&asked.data.path, request, Arc::default(), Arc::default()).await? {
@@ -84,8 +73,8 @@ impl ClientsCommand {
     /// Carries it out, and says what to print.
     ///
     /// # Errors
-    /// [`LimitsError`], to be said in one line.
-    pub async fn run(self) -> Result<String, LimitsError> {
+    /// [`CommandError`], to be said in one line.
+    pub async fn run(self) -> Result<String, CommandError> {
         let Self::SetPlan(asked) = self;
         let flags = config::Flags { config: asked.config, ..config::Flags::default() };
         let plans = Arc::new(Config::resolve(&flags)?.plans());

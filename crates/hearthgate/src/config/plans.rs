@@ -46,7 +46,6 @@ pub(crate) fn checked(written: &Written) -> Plans {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::config::{Config, Flags};
 
     const APP: &str = "[plans.app]\nsays = \"For apps.\"\nroles = [\"reader\"]\n\
