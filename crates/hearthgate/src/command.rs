@@ -215,7 +215,7 @@ pub enum CommandError {
     Backup(#[from] BackupError),
     /// A purge that was refused or not finished.
     #[error(transparent)]
-    Purge(#[from] PurgeCommandError),
+    Purge(#[from] Box<PurgeCommandError>),
     /// Packages that cannot be added, listed or removed.
     #[error(transparent)]
     Packages(#[from] PackagesCommandError),
@@ -317,7 +317,7 @@ impl Command {
             }
             Verb::Restore(restore) => print(&restore.run()?),
             Verb::Verify(verify) => print(&verify.run()?),
-            Verb::Purge(purge) => print(&runtime()?.block_on(purge.run())?),
+            Verb::Purge(purge) => print(&runtime()?.block_on(purge.run()).map_err(Box::new)?),
             Verb::Packages(packages) => print(&runtime()?.block_on(packages.run())?),
             Verb::Quarantine(quarantine) => print(&runtime()?.block_on(quarantine.run())?),
             Verb::Audit(audit) => print(&runtime()?.block_on(audit.run())?),
