@@ -7,6 +7,7 @@
 
 mod access_log;
 mod admin;
+mod audited_denials;
 mod break_glass;
 mod callers;
 mod channel;

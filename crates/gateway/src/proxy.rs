@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use contract::{Clock, Cost, Ids, header};
+use contract::{Clock, Cost, Ids, TenantName, header};
 use http::header::AUTHORIZATION;
 use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -18,6 +18,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::access_log::{Line, Lines};
+use crate::audited_denials::AuditedDenials;
 use crate::break_glass;
 use crate::callers::Callers;
 use crate::channel::ChannelKeeper;
@@ -50,6 +51,8 @@ pub(crate) struct Gateway {
     pub(crate) callers: Callers,
     pub(crate) break_glass_minutes: u32,
     pub(crate) denials: Arc<Denials>,
+    pub(crate) audited: AuditedDenials,
+    pub(crate) tenant: TenantName,
     pub(crate) channel: Arc<ChannelKeeper>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,

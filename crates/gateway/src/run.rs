@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::access_log;
 use crate::admin::{self, Admin};
+use crate::audited_denials;
 use crate::callers::Callers;
 use crate::channel::ChannelKeeper;
 use crate::config::GatewayConfig;
@@ -110,6 +111,7 @@ pub async fn run(
         lines: lines.clone(),
     });
     let limits = config.limits.clone();
+    let (audited, handing) = audited_denials::towards(config.channel_socket);
     let gateway = Gateway {
         base_path: config.base_path,
         public_open: config.public_open,
@@ -118,6 +120,8 @@ pub async fn run(
         callers,
         break_glass_minutes: config.break_glass_minutes,
         denials: config.denials,
+        audited,
+        tenant: config.tenant,
         channel: channel.clone(),
         clock,
         ids,
@@ -151,12 +155,14 @@ pub async fn run(
             channel.keep_current(),
             admin::serve(admin_listener, admin),
             renewal::serve(renewal_socket, renewals),
+            handing.hand_over(),
         )
     };
     tokio::select! {
         () = connections.serve() => {}
         _ = beside => {}
     }
+    handing.hand_over_last().await;
     tracing::info!("the gateway has stopped");
     Ok(())
 }

@@ -30,6 +30,10 @@ const BYTES_PER_TEST: usize = 16;
 /// A resource with more bytes of JSON is understood where no request waits for it.
 const LARGE: usize = 64 << 10;
 
+/// So much that may not be seen one search passes over. It is no part of what its caller may spend:
+/// that the caller chooses, in a batch by what comes before, and would count by it what is hidden.
+const MOST_PASSED_OVER: u64 = 250_000;
+
 /// A search under way.
 pub(crate) struct Scan<'s> {
     pub(super) snapshot: &'s Snapshot,
@@ -39,6 +43,8 @@ pub(crate) struct Scan<'s> {
     /// Whether words of resources are asked for.
     words: bool,
     left: u64,
+    /// How many more that may not be seen are passed over.
+    passed_over: u64,
     /// Bytes understood since others ran.
     bytes: usize,
 }
@@ -52,6 +58,7 @@ impl<'s> Scan<'s> {
             known: Known::new(asked),
             words: query.types.iter().any(|of| asks_for_words(&of.clauses)),
             left: asked.budget,
+            passed_over: MOST_PASSED_OVER,
             bytes: 0,
         }
     }
@@ -120,9 +127,16 @@ impl<'s> Scan<'s> {
         Ok(Some(Arc::new(understood)))
     }
 
-    /// Goes on behind what may not be seen, which costs nothing, while anyone waits.
+    /// Goes on behind what may not be seen, which costs nothing, while anyone waits: so many times,
+    /// and then the search is refused.
     pub(super) async fn pass_over(&mut self) -> Result<(), SearchError> {
         self.spend(0)?;
+        let Some(left) = self.passed_over.checked_sub(1) else {
+            let most = costliest_by_form(self.query).map(Box::new);
+            let budget = self.asked.budget;
+            return Err(SearchError::TooCostly { budget, estimated: None, most });
+        };
+        self.passed_over = left;
         self.work(BYTES_OF_HIDDEN).await;
         Ok(())
     }
