@@ -34,6 +34,19 @@ const LARGE: usize = 64 << 10;
 /// that the caller chooses, in a batch by what comes before, and would count by it what is hidden.
 const MOST_PASSED_OVER: u64 = 250_000;
 
+/// How much that may not be seen was passed over.
+#[derive(Default)]
+struct PassedOver(u64);
+
+impl PassedOver {
+    /// Notes one, unless there were too many.
+    fn one_more(&mut self) -> bool {
+        let is_possible = self.0 < MOST_PASSED_OVER;
+        self.0 += u64::from(is_possible);
+        is_possible
+    }
+}
+
 /// A search under way.
 pub(crate) struct Scan<'s> {
     pub(super) snapshot: &'s Snapshot,
@@ -43,8 +56,7 @@ pub(crate) struct Scan<'s> {
     /// Whether words of resources are asked for.
     words: bool,
     left: u64,
-    /// How many more that may not be seen are passed over.
-    passed_over: u64,
+    passed_over: PassedOver,
     /// Bytes understood since others ran.
     bytes: usize,
 }
@@ -58,7 +70,7 @@ impl<'s> Scan<'s> {
             known: Known::new(asked),
             words: query.types.iter().any(|of| asks_for_words(&of.clauses)),
             left: asked.budget,
-            passed_over: MOST_PASSED_OVER,
+            passed_over: PassedOver::default(),
             bytes: 0,
         }
     }
@@ -131,12 +143,11 @@ impl<'s> Scan<'s> {
     /// and then the search is refused.
     pub(super) async fn pass_over(&mut self) -> Result<(), SearchError> {
         self.spend(0)?;
-        let Some(left) = self.passed_over.checked_sub(1) else {
+        if !self.passed_over.one_more() {
             let most = costliest_by_form(self.query).map(Box::new);
             let budget = self.asked.budget;
             return Err(SearchError::TooCostly { budget, estimated: None, most });
-        };
-        self.passed_over = left;
+        }
         self.work(BYTES_OF_HIDDEN).await;
         Ok(())
     }
@@ -319,5 +330,17 @@ fn tests(clause: &Clause) -> usize {
         | Clause::Text(_)
         | Clause::Content(_)
         | Clause::List(_) => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_much_that_may_not_be_seen_is_passed_over_by_one_search_and_no_more() {
+        let mut passed_over = PassedOver::default();
+        assert!((0..MOST_PASSED_OVER).all(|_| passed_over.one_more()));
+        assert!(!passed_over.one_more());
     }
 }
