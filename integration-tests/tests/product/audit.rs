@@ -54,7 +54,7 @@ impl Stalls {
     fn watched() -> Self {
         let (longest, end) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
         let (noted, ended) = (Arc::clone(&longest), Arc::clone(&end));
-        let watch = std::thread::spawn(move || {
+        let watch = std::thread::Builder::new().name("stalls".to_owned()).spawn(move || {
             let (clock, step) = (SystemClock::start(), Duration::from_millis(2));
             while !ended.load(Ordering::SeqCst) {
                 let before = clock.monotonic();
@@ -63,7 +63,7 @@ impl Stalls {
                 noted.fetch_max(u64::try_from(late.as_micros()).unwrap(), Ordering::SeqCst);
             }
         });
-        Self { longest, end, watch: Some(watch) }
+        Self { longest, end, watch: Some(watch.unwrap()) }
     }
 
     fn longest(mut self) -> Duration {

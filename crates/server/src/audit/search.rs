@@ -362,7 +362,7 @@ mod tests {
         let refused = ErrorAnswer::of(&readers.place().await.unwrap_err());
         assert_eq!((refused.status.as_u16(), refused.retry_after), (503, Some(1)));
         drop(first);
-        readers.place().await.unwrap();
+        drop(readers.place().await.unwrap());
     }
 
     fn check(value: &str, expected: Option<(&str, &str)>) {

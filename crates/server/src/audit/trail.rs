@@ -75,8 +75,11 @@ impl Ended {
 
     fn append(&self) -> Result<(), NotKept> {
         // Each is taken, whatever became of those before it.
-        let kept = self.events.iter().map(|event| self.log.append(event));
-        kept.fold(Ok(()), |all, one| all.and(one))
+        let mut kept = Ok(());
+        for event in &self.events {
+            kept = kept.and(self.log.append(event));
+        }
+        kept
     }
 }
 
@@ -386,9 +389,12 @@ mod tests {
         }
     }
 
+    /// What an event says became of which kind of act, with which status, and of whose data.
+    type Told = (String, u16, Vec<Box<str>>);
+
     /// The events of a request whose client left when these were its acts, and how often they were
     /// to be durable at once.
-    fn left(kind: &str, acts: &[(&str, u16)]) -> (Vec<(String, u16, Vec<Box<str>>)>, usize) {
+    fn left(kind: &str, acts: &[(&str, u16)]) -> (Vec<Told>, usize) {
         let log = Arc::new(Kept::default());
         let trail = Trail::default();
         let event = Event {
