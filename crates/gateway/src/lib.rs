@@ -6,6 +6,7 @@
 //! `docs/gateway.md` describes it for an operator.
 
 mod access_log;
+mod addresses;
 mod admin;
 mod audited_denials;
 mod break_glass;
@@ -18,27 +19,39 @@ mod denials;
 mod errors;
 mod framing;
 mod grant_template;
+mod http2;
 mod judge;
 mod limiter;
 mod metrics;
 mod network;
+mod origin;
 mod proxy;
+mod proxy_protocol;
+mod redirect;
+mod reload;
 mod renewal;
 mod request;
 mod request_id;
 mod roles;
+mod routes;
 mod run;
 mod small_server;
+mod snapshot;
 mod socket_client;
+mod tls;
 mod wire;
 
 pub use access_log::AccessLog;
+pub use addresses::{AddressBlock, Addresses, InvalidAddressBlock, ToldBy};
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
 pub use limiter::Rate;
+pub use reload::Reload;
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
+pub use routes::{Host, NeededHeader, Route, RouteProblem};
 pub use run::{Bound, run};
+pub use tls::{CertificateFiles, ClientCertificates, Tls, TlsError};
 
 use std::time::Duration;
 
