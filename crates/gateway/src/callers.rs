@@ -185,6 +185,29 @@ impl Callers {
         self.known(caller, now).map(Who::Client)
     }
 
+    /// Nobody known, with a token for somebody else in its hands, or none. A key of ours is no
+    /// such token, and never leaves.
+    pub(crate) fn stranger(
+        &self,
+        headers: &HeaderMap,
+        address: IpAddr,
+        now: Duration,
+    ) -> Result<Who, Refusal> {
+        let mut given = headers.get_all(AUTHORIZATION).iter();
+        let refused = match (given.next(), given.next()) {
+            (Some(credentials), None) => match bearer(credentials) {
+                Some(token) if self.registry.authenticate(token).is_some() => {
+                    Refusal::CredentialsInvalid
+                }
+                Some(_) => return Ok(Who::Public(self.public.clone())),
+                None => Refusal::CredentialsAmbiguous,
+            },
+            (None, _) => return Ok(Who::Public(self.public.clone())),
+            _ => Refusal::CredentialsAmbiguous,
+        };
+        Err(self.failed(address, now, refused))
+    }
+
     /// Why the credentials in these headers stand for nobody, for an operator.
     pub(crate) fn why_not(&self, headers: &HeaderMap) -> Option<String> {
         Some(self.registry.why_not(bearer(headers.get(AUTHORIZATION)?)?))

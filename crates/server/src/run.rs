@@ -103,6 +103,7 @@ pub async fn run(
         audit: config.audit,
         audit_readers: audit::Readers::default(),
         not_deletable: config.not_deletable,
+        groups: Default::default(),
         limits: config.limits,
         denials: config.denials,
         holding: Holding::new(

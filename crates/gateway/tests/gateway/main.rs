@@ -2,8 +2,10 @@
 
 mod addresses;
 mod answers;
+mod beside;
 mod bodies;
 mod callers;
+mod foreign;
 mod framing;
 mod harness;
 mod http2;
@@ -15,3 +17,5 @@ mod roles;
 mod secrets;
 mod stub;
 mod tls;
+mod upstream;
+mod upstream_tls;
