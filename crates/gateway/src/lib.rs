@@ -63,8 +63,9 @@ pub use routes::{
 pub use run::{Bound, run};
 pub use tls::{CertificateFiles, ClientCertificates, Tls, TlsError};
 pub use upstreams::{
-    Balancing, Enforces, Environment, Scheme, SecretError, UpstreamError, UpstreamTlsError,
-    WrittenCredentials, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenToken, WrittenUpstream,
+    Balancing, Enforces, Environment, Scheme, SecretError, TlsError as UpstreamTlsError,
+    UpstreamError, WrittenCredentials, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenToken,
+    WrittenUpstream,
 };
 
 use std::time::Duration;
