@@ -21,6 +21,8 @@ pub enum Signal {
     Interrupt,
     /// What service managers send.
     Terminate,
+    /// To read its configuration again.
+    Hangup,
     /// Nothing that it could answer to.
     Kill,
 }
@@ -31,12 +33,20 @@ impl Process {
     /// # Panics
     /// When it cannot be started.
     #[must_use]
-    pub fn start(mut command: Command, folder: &Path, name: &str) -> Self {
+    pub fn start(command: Command, folder: &Path, name: &str) -> Self {
+        Self::start_on(Stdio::null(), command, folder, name)
+    }
+
+    /// The same with something to read from.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_on(stdin: Stdio, mut command: Command, folder: &Path, name: &str) -> Self {
         let (stdout, stderr) =
             (folder.join(format!("{name}.out")), folder.join(format!("{name}.err")));
         let create = |path: &Path| File::create(path).expect("the test's folder takes files");
-        let child =
-            command.stdin(Stdio::null()).stdout(create(&stdout)).stderr(create(&stderr)).spawn();
+        let child = command.stdin(stdin).stdout(create(&stdout)).stderr(create(&stderr)).spawn();
         let child = child.expect("the program can be started");
         Self { child, stdout, stderr }
     }
@@ -67,6 +77,7 @@ impl Process {
         let name = match signal {
             Signal::Interrupt => "INT",
             Signal::Terminate => "TERM",
+            Signal::Hangup => "HUP",
             Signal::Kill => "KILL",
         };
         let script = format!("kill -{name} {}", self.id());
@@ -99,10 +110,23 @@ impl Process {
     /// When the system does not say.
     #[must_use]
     pub fn most_resident(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// The memory it has resident now, in bytes.
+    ///
+    /// # Panics
+    /// When the system does not say.
+    #[must_use]
+    pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let status = read(&PathBuf::from(format!("/proc/{}/status", self.id())));
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(what));
         let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        kibibytes.expect("a running process has a high-water mark") << 10
+        kibibytes.expect("the system says so of a running process") << 10
     }
 }
 

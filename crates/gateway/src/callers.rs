@@ -110,10 +110,10 @@ pub(crate) struct Callers {
     default_rate: Option<Rate>,
     public: Arc<Known>,
     public_policy: HeaderValue,
-    public_requests: Buckets<IpAddr>,
-    failures: Buckets<IpAddr>,
+    public_requests: Arc<Buckets<IpAddr>>,
+    failures: Arc<Buckets<IpAddr>>,
     known: RwLock<HashMap<KeyId, Arc<Known>>>,
-    buckets: Mutex<HashMap<ClientId, Arc<Bucket>>>,
+    buckets: Arc<Mutex<HashMap<ClientId, Arc<Bucket>>>>,
 }
 
 impl Callers {
@@ -132,16 +132,30 @@ impl Callers {
         Ok(Self {
             public: Arc::new(public),
             public_policy: policy("address", limits.public),
-            public_requests: Buckets::new(limits.public, MOST_ADDRESSES),
-            failures: Buckets::new(limits.failed_authentications, MOST_ADDRESSES),
+            public_requests: Arc::new(Buckets::new(limits.public, MOST_ADDRESSES)),
+            failures: Arc::new(Buckets::new(limits.failed_authentications, MOST_ADDRESSES)),
             known: RwLock::default(),
-            buckets: Mutex::default(),
+            buckets: Arc::default(),
             default_rate: limits.client,
             registry,
             roles: config.roles.clone(),
             ids,
             tenant,
             default_budget: config.default_budget,
+        })
+    }
+
+    /// The same by another configuration: what was taken of limits that stay is still taken.
+    pub(crate) fn renewed(&self, config: &GatewayConfig) -> Result<Self, GrantError> {
+        let new = Self::new(self.registry.clone(), self.ids.clone(), config)?;
+        let kept = |old: &Arc<Buckets<IpAddr>>, new: Arc<Buckets<IpAddr>>| {
+            if old.rate() == new.rate() { old.clone() } else { new }
+        };
+        Ok(Self {
+            public_requests: kept(&self.public_requests, new.public_requests),
+            failures: kept(&self.failures, new.failures),
+            buckets: self.buckets.clone(),
+            ..new
         })
     }
 
@@ -169,6 +183,29 @@ impl Callers {
             return Err(self.failed(address, now, Refusal::CredentialsInvalid));
         };
         self.known(caller, now).map(Who::Client)
+    }
+
+    /// Nobody known, with a token for somebody else in its hands, or none. A key of ours is no
+    /// such token, and never leaves.
+    pub(crate) fn stranger(
+        &self,
+        headers: &HeaderMap,
+        address: IpAddr,
+        now: Duration,
+    ) -> Result<Who, Refusal> {
+        let mut given = headers.get_all(AUTHORIZATION).iter();
+        let refused = match (given.next(), given.next()) {
+            (Some(credentials), None) => match bearer(credentials) {
+                Some(token) if self.registry.authenticate(token).is_some() => {
+                    Refusal::CredentialsInvalid
+                }
+                Some(_) => return Ok(Who::Public(self.public.clone())),
+                None => Refusal::CredentialsAmbiguous,
+            },
+            (None, _) => return Ok(Who::Public(self.public.clone())),
+            _ => Refusal::CredentialsAmbiguous,
+        };
+        Err(self.failed(address, now, refused))
     }
 
     /// Why the credentials in these headers stand for nobody, for an operator.

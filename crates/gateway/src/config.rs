@@ -10,16 +10,24 @@ use std::time::Duration;
 use contract::TenantName;
 
 use crate::access_log::AccessLog;
+use crate::addresses::Addresses;
 use crate::denials::Denials;
 use crate::errors::GatewayError;
+use crate::header_rules::HeaderRules;
 use crate::limiter::Rate;
 use crate::roles::Roles;
+use crate::routes::{Content, Destination, Host, Route, Routing, Table};
+use crate::tls::Tls;
+use crate::upstreams::Environment;
 
 /// The gateway's configuration.
 #[derive(Debug)]
 pub struct GatewayConfig {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// The socket on which clients connect, where somebody listens there already and handed it
+    /// over; then nothing is done about `listen`.
+    pub listener: Option<std::net::TcpListener>,
     /// Where `/metrics`, `/livez` and `/readyz` are.
     pub admin_listen: SocketAddr,
     /// The server's forwarding socket.
@@ -43,10 +51,22 @@ pub struct GatewayConfig {
     pub break_glass_minutes: u32,
     /// Where the reasons of denials are kept.
     pub denials: Arc<Denials>,
+    /// Routes and upstreams beside the server of ours.
+    pub routing: Routing,
+    /// Whether the server of ours is behind this gateway.
+    pub serves_server: bool,
+    /// How variables of the environment are asked for that hold secrets.
+    pub environment: Environment,
     /// Sizes, counts and rates.
     pub limits: Limits,
     /// How long the server may take to be reached, and be silent.
     pub upstream: UpstreamTimeouts,
+    /// How clients are spoken to; in plain HTTP when absent.
+    pub tls: Option<Tls>,
+    /// Who may connect, and whom to believe about others.
+    pub addresses: Addresses,
+    /// Where plain HTTP is sent on to HTTPS; nowhere when absent.
+    pub redirect_listen: Option<SocketAddr>,
     /// Which web pages of other origins may ask; none when absent.
     pub cors: Option<Cors>,
     /// How long requests in flight may take to finish once the gateway is told to stop.
@@ -80,6 +100,12 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Connections in all.
     pub connections: usize,
+    /// Requests on one connection, after which it is closed.
+    pub requests_per_connection: usize,
+    /// Requests at a time on one connection of HTTP/2.
+    pub http2_streams: u32,
+    /// How old a connection of HTTP/2 may get before its client is told to open another.
+    pub http2_age: Duration,
 }
 
 /// How long the server may take.
@@ -92,10 +118,16 @@ pub struct UpstreamTimeouts {
 }
 
 /// Which web pages of other origins may ask.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cors {
-    /// Origins as browsers write them (`https://app.example.org`), compared exactly.
+    /// Origins as browsers write them (`https://app.example.org`), compared exactly. A `*` for the
+    /// first label of the host stands for any one label.
     pub origins: Vec<String>,
+    /// Whether pages may have the browser send what it keeps for this site (cookies, client
+    /// certificates).
+    pub credentials: bool,
+    /// Headers of answers that pages may read, beside those that every page may.
+    pub exposed: Vec<String>,
 }
 
 impl Default for GatewayConfig {
@@ -103,6 +135,7 @@ impl Default for GatewayConfig {
         let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         Self {
             listen: loopback(8080),
+            listener: None,
             admin_listen: loopback(9090),
             server_socket: PathBuf::from("data/run/server.sock"),
             channel_socket: PathBuf::from("data/run/channel.sock"),
@@ -114,8 +147,14 @@ impl Default for GatewayConfig {
             roles: Arc::default(),
             break_glass_minutes: 60,
             denials: Arc::default(),
+            routing: Routing::default(),
+            serves_server: true,
+            environment: Environment::default(),
             limits: Limits::default(),
             upstream: UpstreamTimeouts::default(),
+            tls: None,
+            addresses: Addresses::default(),
+            redirect_listen: None,
             cors: None,
             drain: Duration::from_secs(30),
             access_log: AccessLog::default(),
@@ -140,6 +179,9 @@ impl Default for Limits {
             failed_authentications: rate(1, 20),
             connections_per_address: 1024,
             connections: 16 * 1024,
+            requests_per_connection: 10_000,
+            http2_streams: 100,
+            http2_age: Duration::from_secs(3600),
         }
     }
 }
@@ -151,6 +193,58 @@ impl Default for UpstreamTimeouts {
 }
 
 impl GatewayConfig {
+    /// All routes: those that are written, and the one to the server of ours unless one of them
+    /// is that.
+    pub(crate) fn table(&self) -> Result<Table, GatewayError> {
+        let (body_bytes, cors) = (self.limits.body_bytes, self.cors.as_ref());
+        let written = self.routing.routes.iter().map(|route| route.route(body_bytes, cors));
+        let mut routes: Vec<Route> = written.collect();
+        let elsewhere =
+            |route: &Route| route.to == Destination::Server && route.path != self.base_path;
+        if let Some(route) = routes.iter().find(|route| elsewhere(route)) {
+            return Err(GatewayError::ServerElsewhere {
+                route: route.name.to_string(),
+                base_path: self.base_path.clone(),
+            });
+        }
+        if !self.serves_server && self.routing.names_the_server() {
+            return Err(GatewayError::NoServer);
+        }
+        if self.serves_server && !self.routing.names_the_server() {
+            routes.push(self.server_route());
+        }
+        if routes.is_empty() {
+            return Err(GatewayError::NoRoutes);
+        }
+        Table::new(routes).map_err(GatewayError::Routes)
+    }
+
+    /// Checks the routes with what else the gateway has.
+    ///
+    /// # Errors
+    /// [`GatewayError`] at the first that cannot be beside the others.
+    pub fn check_routes(&self) -> Result<(), GatewayError> {
+        self.table().map(drop)
+    }
+
+    /// The route of the server of ours, where none is written.
+    fn server_route(&self) -> Route {
+        Route {
+            name: "fhir".into(),
+            host: Host::Any,
+            path: self.base_path.clone(),
+            methods: Vec::new(),
+            header: None,
+            content: Content::Fhir,
+            cors: self.cors.clone(),
+            body_bytes: self.limits.body_bytes,
+            request_headers: HeaderRules::default(),
+            response_headers: HeaderRules::default(),
+            authorizer: None,
+            to: Destination::Server,
+        }
+    }
+
     /// Checks what the types cannot.
     pub(crate) fn check(&self) -> Result<(), GatewayError> {
         let base = &self.base_path;

@@ -15,12 +15,13 @@ use crate::break_glass;
 use crate::cors;
 use crate::denials::{self, Denial, Explanation};
 use crate::errors::Refusal;
-use crate::framing;
+use crate::framing::{self, BodyLength};
 use crate::grant_template::Filling;
-use crate::metrics::Route;
+use crate::metrics::RouteLabel;
 use crate::proxy::Gateway;
 use crate::request::{Pass, Request};
 use crate::request_id;
+use crate::upstreams::Enforces;
 
 /// How long a grant is good: as long as a slow body may take to begin.
 const GRANT_LIFE: Duration = Duration::from_secs(60);
@@ -28,8 +29,10 @@ const GRANT_LIFE: Duration = Duration::from_secs(60);
 /// What to do with a request that was not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Judged {
-    /// Forward it: its pass is made.
+    /// Forward it to the server of ours: its pass is made.
     Forward,
+    /// Forward it to an upstream of others: its way is still to be made.
+    Foreign,
     /// Answer a browser's preflight.
     Preflight,
     /// Record a break-glass: its body is still to be read.
@@ -44,26 +47,52 @@ impl Gateway {
         request: &mut Request,
         address: IpAddr,
     ) -> Result<Judged, Refusal> {
+        let snapshot = request.snapshot.clone();
         let raw = session.downstream_session.to_h1_raw();
+        let is_http2 = session.downstream_session.is_http2();
+        let has_body = !session.downstream_session.is_body_empty();
         let head = session.downstream_session.req_header_mut();
         request.id = request_id::keep_or_make(&head.headers, self.ids.as_ref());
-        request.body = framing::judge_head(&raw, head.raw_path(), &head.headers, &self.limits)?;
+        if request.behind.is_some() && !snapshot.addresses.admits(address) {
+            return Err(Refusal::AddressDenied);
+        }
+        request.body = match is_http2 {
+            true => framing::judge_http2_head(&raw, head, has_body, &snapshot.limits)?,
+            false => framing::judge_head(&raw, head.raw_path(), &head.headers, &snapshot.limits)?,
+        };
         make_origin_form(head)?;
         let is_break_glass = head.uri.path() == break_glass::PATH;
-        let path = match is_break_glass {
-            true => "",
-            false => self.below_base(head.uri.path()).ok_or(Refusal::NoRoute)?,
+        if is_break_glass {
+            request.label = RouteLabel::BreakGlass;
+        } else {
+            let method = cors::asked_method(&head.method, &head.headers);
+            let found = snapshot.table.find(&method, &head.uri, &head.headers);
+            let route = found.ok_or(Refusal::NoRoute)?.clone();
+            request.label = RouteLabel::Named(route.name.clone());
+            request.route = Some(route);
+        }
+        if matches!(request.body, BodyLength::Known(length) if length > request.body_limit()) {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let cors = match &request.route {
+            Some(route) => route.cors.as_ref(),
+            None => snapshot.cors.as_ref(),
         };
-        request.route = if is_break_glass { Route::BreakGlass } else { Route::Fhir };
-        request.allowed_origin = cors::allowed_origin(self.cors.as_ref(), &head.headers);
+        request.allowed_origin = cors::allowed_origin(cors, &head.headers);
         if request.allowed_origin.is_some() && cors::is_preflight(&head.method, &head.headers) {
             return Ok(Judged::Preflight);
         }
 
         let now = request.started;
-        let who = self.callers.identify(&head.headers, address, now)?;
+        let route = request.route.clone();
+        let foreign = route.as_ref().and_then(|route| route.foreign());
+        let passes_token = foreign.is_some_and(|way| way.enforces == Enforces::SmartToken);
+        let who = match passes_token {
+            true => snapshot.callers.stranger(&head.headers, address, now)?,
+            false => snapshot.callers.identify(&head.headers, address, now)?,
+        };
         let who = request.who.insert(who);
-        match self.callers.admit(who, address, now) {
+        match snapshot.callers.admit(who, address, now) {
             Ok(limit) => request.limit = limit,
             Err((refusal, limit)) => {
                 request.limit = Some(limit);
@@ -78,15 +107,24 @@ impl Gateway {
                 _ => Err(Refusal::MethodNotAllowed { allow: "POST".to_owned() }),
             };
         }
+        if let (Some(route), Some(foreign)) = (&route, foreign) {
+            self.judge_foreign(head, route, foreign, request)?;
+            strip_identity(head);
+            head.remove_header(break_glass::HEADER);
+            return Ok(Judged::Foreign);
+        }
         if let Some(id) = head.headers.get(break_glass::HEADER) {
-            *who = self.callers.with_break_glass(who, id)?;
+            *who = snapshot.callers.with_break_glass(who, id)?;
         }
 
+        let route = route.ok_or(Refusal::NoRoute)?;
+        let path = route.below(head.uri.path()).ok_or(Refusal::NoRoute)?;
         let method = head.method.as_str();
         let interaction = Interaction::classify(method, path, head.uri.query())
             .map_err(|not_fhir| Refusal::of_url(&not_fhir))?;
         request.interaction = interaction.code();
-        if who.is_public() && !self.is_open(&interaction) {
+        let is_open = snapshot.public_open.iter().any(|open| open == interaction.code());
+        if who.is_public() && !is_open {
             return Err(Refusal::CredentialsMissing);
         }
         let template = &who.known().template;
@@ -116,14 +154,15 @@ impl Gateway {
             return;
         }
         let head = session.req_header();
-        let path = self.below_base(head.uri.path());
+        let route = request.route.as_ref();
+        let path = route.and_then(|route| route.below(head.uri.path()));
         let classified = path.and_then(|path| {
             Interaction::classify(head.method.as_str(), path, head.uri.query()).ok()
         });
         let who = request.who.as_ref();
         // A good key whose role gives it nothing never became a caller.
         let refused = match who {
-            None => self.callers.role_problem(&head.headers),
+            None => request.snapshot.callers.role_problem(&head.headers),
             Some(_) => None,
         };
         let client =
@@ -142,7 +181,7 @@ impl Gateway {
             role: role.map(ToString::to_string),
             asked: classified
                 .as_ref()
-                .map_or_else(|| request.route.label().to_owned(), denials::asked),
+                .map_or_else(|| request.label.text().to_owned(), denials::asked),
             decided,
             mend,
         });
@@ -156,7 +195,7 @@ impl Gateway {
         classified: Option<&Interaction>,
     ) -> Explanation {
         let who = request.who.as_ref();
-        let why_not = || self.callers.why_not(headers);
+        let why_not = || request.snapshot.callers.why_not(headers);
         match refusal {
             Refusal::CredentialsMissing => Explanation::new(
                 "the request came without credentials, and it is not open to nobody",
@@ -201,6 +240,19 @@ impl Gateway {
                  patient, and allowed by its role",
                 "POST /break-glass again, or leave the header out",
             ),
+            Refusal::Denied { reason: "client-not-on-route" } => Explanation::new(
+                "the route is for other clients",
+                "the client in the route's `clients`",
+            ),
+            Refusal::Denied { reason: "authorizer-denied" } => Explanation::new(
+                "the route's authorizer said no",
+                "whatever the authorizer asks for",
+            ),
+            Refusal::Denied { reason: "upstream-enforces-nothing" } => Explanation::new(
+                "the route's upstream enforces nothing and would show everything, and the client \
+                 may see a part only",
+                "a client whose role has a rule for all types, within all, for what is asked",
+            ),
             Refusal::Denied { reason: "no-break-glass" } => Explanation::new(
                 "the client's role has no rules for a break-glass, or the client is for another \
                  patient",
@@ -214,7 +266,7 @@ impl Gateway {
                     }
                 });
                 let Some((who, interaction, reason)) = denied else {
-                    let problem = self.callers.role_problem(headers);
+                    let problem = request.snapshot.callers.role_problem(headers);
                     return Explanation::new(
                         problem.map(|(_, problem)| problem.to_string()).unwrap_or_default(),
                         "the role in the configuration, or another client with what it needs",
@@ -229,16 +281,6 @@ impl Gateway {
             }
             _ => Explanation::new("", ""),
         }
-    }
-
-    /// What follows the base in `path`: nothing, or something that begins with a slash.
-    fn below_base<'path>(&self, path: &'path str) -> Option<&'path str> {
-        let below = path.strip_prefix(self.base_path.as_str())?;
-        (below.is_empty() || below.starts_with('/')).then_some(below)
-    }
-
-    fn is_open(&self, interaction: &Interaction) -> bool {
-        self.public_open.iter().any(|open| open == interaction.code())
     }
 }
 

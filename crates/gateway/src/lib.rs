@@ -6,7 +6,9 @@
 //! `docs/gateway.md` describes it for an operator.
 
 mod access_log;
+mod addresses;
 mod admin;
+mod authorizer;
 mod break_glass;
 mod callers;
 mod channel;
@@ -15,29 +17,54 @@ mod connections;
 mod cors;
 mod denials;
 mod errors;
+mod foreign;
 mod framing;
 mod grant_template;
+mod header_rules;
+mod http2;
 mod judge;
 mod limiter;
 mod metrics;
+mod mirror;
 mod network;
+mod origin;
 mod proxy;
+mod proxy_protocol;
+mod redirect;
+mod reload;
 mod renewal;
 mod request;
 mod request_id;
 mod roles;
+mod routes;
 mod run;
 mod small_server;
+mod snapshot;
 mod socket_client;
+mod tls;
+mod upstreams;
 mod wire;
 
 pub use access_log::AccessLog;
+pub use addresses::{AddressBlock, Addresses, InvalidAddressBlock, ToldBy};
+pub use authorizer::WrittenAuthorizer;
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
+pub use header_rules::WrittenHeaderRules;
 pub use limiter::Rate;
+pub use reload::Reload;
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
+pub use routes::{
+    Access, Content, Promise, RouteProblem, Routing, RoutingError, WrittenHeader, WrittenMirror,
+    WrittenRoute, WrittenShare,
+};
 pub use run::{Bound, run};
+pub use tls::{CertificateFiles, ClientCertificates, Tls, TlsError};
+pub use upstreams::{
+    Balancing, Enforces, Environment, Scheme, SecretError, UpstreamError, UpstreamTlsError,
+    WrittenCredentials, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenToken, WrittenUpstream,
+};
 
 use std::time::Duration;
 

@@ -23,8 +23,8 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::callers::fields_of;
 use crate::errors::GatewayError;
-use crate::roles::Roles;
 use crate::small_server::{SmallServer, answer};
+use crate::snapshot::Current;
 
 /// The longest question.
 const LONGEST_QUESTION: usize = 4 * 1024;
@@ -42,7 +42,7 @@ pub(crate) struct Renewals {
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) tenant: TenantName,
     pub(crate) default_budget: u64,
-    pub(crate) roles: Arc<Roles>,
+    pub(crate) current: Arc<Current>,
 }
 
 /// The socket, and its path to take away again.
@@ -154,7 +154,9 @@ impl Renewals {
             crate::later(self.clock.now(), LIFE),
         );
         // A role that gives nothing any more is worth as much as a key that is revoked.
-        let Ok(fields) = fields_of(&caller, &self.roles, self.default_budget, request) else {
+        let Ok(fields) =
+            fields_of(&caller, &self.current.take().roles, self.default_budget, request)
+        else {
             return Ok(RenewalAnswer::Gone);
         };
         let fields = GrantFields { interaction: Renewal::INTERACTION.to_owned(), ..fields };

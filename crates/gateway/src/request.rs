@@ -8,12 +8,17 @@ use http::HeaderValue;
 use pingora::http::ResponseHeader;
 use prometheus::IntGauge;
 
+use crate::addresses::Behind;
 use crate::callers::{LimitState, Who};
 use crate::channel::Channel;
 use crate::errors::Refusal;
+use crate::foreign::Way;
 use crate::framing::BodyLength;
-use crate::metrics::Route;
+use crate::metrics::RouteLabel;
+use crate::origin::Origin;
 use crate::request_id;
+use crate::routes::{Content, Route};
+use crate::snapshot::Snapshot;
 
 /// The label of what was never classified.
 pub(crate) const NO_INTERACTION: &str = "none";
@@ -21,17 +26,27 @@ pub(crate) const NO_INTERACTION: &str = "none";
 /// One request's way through the gateway.
 #[derive(Debug)]
 pub(crate) struct Request {
+    /// What was decided when it came.
+    pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) started: Duration,
     pub(crate) id: HeaderValue,
     pub(crate) who: Option<Who>,
-    pub(crate) route: Route,
+    /// Where it goes, once that is known.
+    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) label: RouteLabel,
     pub(crate) interaction: &'static str,
     pub(crate) body: BodyLength,
     /// Bytes of a chunked body that passed so far.
     pub(crate) body_passed: u64,
     pub(crate) pass: Option<Pass>,
+    /// The way to an upstream that is not the server of ours.
+    pub(crate) way: Option<Way>,
     pub(crate) limit: Option<LimitState>,
     pub(crate) allowed_origin: Option<HeaderValue>,
+    /// Who asks by way of a trusted proxy.
+    pub(crate) behind: Option<Behind>,
+    /// `Strict-Transport-Security`, for an answer over TLS.
+    pub(crate) hsts: Option<HeaderValue>,
     /// The channel that the server said it does not know.
     pub(crate) stale: Option<Arc<Channel>>,
     pub(crate) tries: Tries,
@@ -68,20 +83,36 @@ impl Drop for InFlight {
 }
 
 impl Request {
+    /// What is said of whoever asks, `Forwarded` and `X-Forwarded-For`, to whom it is sent on to.
+    pub(crate) fn forwarded<'r>(
+        &'r self,
+        origin: &'r Origin,
+    ) -> (&'r HeaderValue, &'r HeaderValue) {
+        match &self.behind {
+            Some(behind) => behind.forwarded(),
+            None => (origin.forwarded(), origin.forwarded_for()),
+        }
+    }
+
     /// A request of which nothing is known yet.
-    pub(crate) fn new(in_flight: &IntGauge) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, in_flight: &IntGauge) -> Self {
         in_flight.inc();
         Self {
+            snapshot,
             started: Duration::ZERO,
             id: HeaderValue::from_static("-"),
             who: None,
-            route: Route::None,
+            route: None,
+            label: RouteLabel::None,
             interaction: NO_INTERACTION,
             body: BodyLength::Known(0),
             body_passed: 0,
             pass: None,
+            way: None,
             limit: None,
             allowed_origin: None,
+            behind: None,
+            hsts: None,
             stale: None,
             tries: Tries::First,
             sent: None,
@@ -92,6 +123,21 @@ impl Request {
         }
     }
 
+    /// In what form errors are said.
+    pub(crate) fn content(&self) -> Content {
+        match &self.route {
+            Some(route) => route.content,
+            None if self.refusal == Some(Refusal::NoRoute) => self.snapshot.table.content(),
+            None => Content::Fhir,
+        }
+    }
+
+    /// Bytes that its body may have.
+    pub(crate) fn body_limit(&self) -> u64 {
+        let limits = &self.snapshot.limits;
+        self.route.as_ref().map_or(limits.body_bytes, |route| route.body_bytes)
+    }
+
     /// Adds what every answer to this request says, the server's and our own.
     pub(crate) fn dress(&self, head: &mut ResponseHeader) -> pingora::Result<()> {
         head.insert_header(request_id::NAME, &self.id)?;
@@ -100,7 +146,11 @@ impl Request {
             head.insert_header("ratelimit", &limit.state)?;
         }
         if let Some(origin) = &self.allowed_origin {
-            crate::cors::allow(head, origin)?;
+            let cors = self.route.as_ref().map_or(&self.snapshot.cors, |route| &route.cors);
+            crate::cors::allow(head, origin, cors.as_ref())?;
+        }
+        if let Some(hsts) = &self.hsts {
+            head.insert_header(http::header::STRICT_TRANSPORT_SECURITY, hsts)?;
         }
         Ok(())
     }

@@ -1,13 +1,21 @@
 //! The gateway from outside: real sockets, a registry of its own, and a stub for the server.
 
+mod addresses;
 mod answers;
+mod beside;
 mod bodies;
 mod callers;
+mod foreign;
 mod framing;
 mod harness;
+mod http2;
 mod identity;
 mod operating;
+mod reloads;
 mod renewals;
 mod roles;
 mod secrets;
 mod stub;
+mod tls;
+mod upstream;
+mod upstream_tls;
