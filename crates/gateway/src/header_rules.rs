@@ -141,8 +141,10 @@ impl HeaderRules {
 mod tests {
     use super::*;
 
-    fn rules(toml: (&[&str], &[(&str, &str)], &[(&str, &str)])) -> Result<HeaderRules, String> {
-        let pairs = |pairs: &[(&str, &str)]| {
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+    fn rules(toml: (&[&str], Pairs<'_>, Pairs<'_>)) -> Result<HeaderRules, String> {
+        let pairs = |pairs: Pairs<'_>| {
             pairs.iter().map(|(one, two)| ((*one).to_owned(), (*two).to_owned())).collect()
         };
         let (remove, rename, set) = toml;

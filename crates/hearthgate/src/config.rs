@@ -326,7 +326,7 @@ impl Config {
                 base_path: FHIR_BASE.to_owned(),
                 ..gateway::GatewayConfig::default()
             };
-            return routed.check_routes().map_err(ConfigError::Gateway);
+            return routed.check_routes().map_err(|error| ConfigError::Gateway(Box::new(error)));
         };
         Err(ConfigError::Contradiction(contradiction))
     }
