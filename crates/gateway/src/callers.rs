@@ -359,6 +359,7 @@ pub(crate) fn fields_of(
     let rights = roles.rights_of(client)?;
     Ok(GrantFields {
         client: Some(client.id.as_str().to_owned()),
+        role: client.role.as_ref().map(ToString::to_string),
         authorization: Some(caller.authorization.clone()),
         patient: client.patient.clone(),
         fhir_user: client.fhir_user.clone(),

@@ -132,9 +132,11 @@ fn needed(interaction: &Interaction) -> Vec<String> {
             vec![History],
             vec![Create],
             vec![Update],
+            vec![Update, Read],
             vec![Delete],
             vec![History, Search],
             vec![Update, Search],
+            vec![Update, Read, Search],
             vec![Delete, Search],
         ],
     };

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, Method};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
+use crate::audited_denials::DeniedRequest;
 use crate::break_glass;
 use crate::cors;
 use crate::denials::{self, Denial, Explanation};
@@ -171,6 +172,19 @@ impl Gateway {
         let Explanation { decided, mend } =
             self.explain(&head.headers, request, refusal, classified.as_ref());
         let grant = who.map(|who| who.known().template.grant());
+        // The tenant's audit is of the tenant's server.
+        let is_of_server = route.is_some_and(|route| route.foreign().is_none());
+        if refusal.status() == 403
+            && is_of_server
+            && let (Some(client), Some(interaction)) = (client, &classified)
+        {
+            let client = (client.id.as_str(), role.map(ToString::to_string));
+            let denied =
+                DeniedRequest::of(client, grant.map(|it| &**it), interaction, &self.tenant);
+            let request_id = request_id::text(&request.id).to_owned();
+            let status = refusal.status();
+            self.audited.take(DeniedRequest { request_id, status, ..denied });
+        }
         self.denials.keep(Denial {
             request_id: request_id::text(&request.id).to_owned(),
             time: denials::time(self.clock.now()),

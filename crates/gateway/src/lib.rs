@@ -8,6 +8,7 @@
 mod access_log;
 mod addresses;
 mod admin;
+mod audited_denials;
 mod authorizer;
 mod break_glass;
 mod callers;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use contract::{Clock, Cost, Ids, header};
+use contract::{Clock, Cost, Ids, TenantName, header};
 use http::header::AUTHORIZATION;
 use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -21,6 +21,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::access_log::{Line, Lines};
 use crate::addresses::Behind;
+use crate::audited_denials::AuditedDenials;
 use crate::authorizer::Verdicts;
 use crate::break_glass;
 use crate::channel::ChannelKeeper;
@@ -55,6 +56,8 @@ pub(crate) struct Gateway {
     pub(crate) mirrors: Mirrors,
     pub(crate) verdicts: Verdicts,
     pub(crate) denials: Arc<Denials>,
+    pub(crate) audited: AuditedDenials,
+    pub(crate) tenant: TenantName,
     pub(crate) channel: Arc<ChannelKeeper>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,

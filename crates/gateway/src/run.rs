@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log;
 use crate::admin::{self, Admin};
+use crate::audited_denials;
 use crate::authorizer::Verdicts;
 use crate::callers::Callers;
 use crate::channel::ChannelKeeper;
@@ -146,6 +147,7 @@ pub async fn run(
         metrics: metrics.clone(),
         lines: lines.clone(),
     });
+    let (audited, handing) = audited_denials::towards(config.channel_socket);
     let reloading =
         Reloading { current: current.clone(), tls: tls.clone(), metrics: metrics.clone() };
     let gateway = Gateway {
@@ -154,6 +156,8 @@ pub async fn run(
         mirrors: Mirrors::default(),
         verdicts: Verdicts::default(),
         denials: config.denials,
+        audited,
+        tenant: config.tenant,
         channel: channel.clone(),
         clock,
         ids,
@@ -201,7 +205,11 @@ pub async fn run(
         // What is between the two halves, where there are two.
         let halves = async {
             if let Some(renewal_socket) = renewal_socket {
-                tokio::join!(channel.keep_current(), renewal::serve(renewal_socket, renewals));
+                tokio::join!(
+                    channel.keep_current(),
+                    renewal::serve(renewal_socket, renewals),
+                    handing.hand_over(),
+                );
             }
         };
         tokio::join!(
@@ -228,6 +236,7 @@ pub async fn run(
         () = serving => {}
         _ = beside => {}
     }
+    handing.hand_over_last().await;
     tracing::info!("the gateway has stopped");
     Ok(())
 }

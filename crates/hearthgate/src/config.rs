@@ -10,6 +10,7 @@ mod routing;
 mod setting;
 mod table;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::server::WritePolicy;
-use contract::TenantName;
+use contract::{ResourceType, TenantName};
 use database::Rules;
 use gateway::{AddressBlock, ToldBy};
 use store_sled::SledStore;
@@ -125,6 +126,7 @@ pub struct Server {
     pub search_versions: u64,
     pub index_memory: usize,
     pub conditional_deletes: usize,
+    pub not_deletable: BTreeSet<ResourceType>,
     pub quarantine_items: usize,
     pub quarantine_bytes: usize,
 }
@@ -206,6 +208,7 @@ impl Default for Server {
             search_versions: limits.search_versions,
             index_memory: database::Options::default().index_bytes,
             conditional_deletes: limits.conditional_deletes,
+            not_deletable: BTreeSet::new(),
             quarantine_items: limits.quarantine_items,
             quarantine_bytes: limits.quarantine_bytes,
         }

@@ -456,6 +456,7 @@ impl Process {
                 query_values: self.config.audit.query_values,
             },
             denials: Arc::clone(&denials),
+            not_deletable: from.not_deletable.clone(),
             limits,
         };
         let version = database.schema().fhir_version();

@@ -152,6 +152,8 @@ keys! {
         "Bytes of memory that keys and orders of the search index may take; what is more is read from the disk as searches need it (docs/search-index.md). At least 16777216. Not with `storage.postgres`, where the whole index is in memory.",
     "server.conditional_deletes" => server.conditional_deletes:
         "Resources that one conditional delete deletes at most; of more matches none is, and the request gets 412 (docs/api/rest.md). With more than 1 the CapabilityStatement says `multiple`.",
+    "server.not_deletable" => server.not_deletable:
+        "Types of which no client deletes a resource: 405 for everyone, in Bundles and by criteria too, and the CapabilityStatement says so. A purge is the operator's, and goes on.",
     "server.quarantine_items" => server.quarantine_items:
         "Items that the quarantine may hold; beyond them what is invalid gets 422 (docs/validation.md).",
     "server.quarantine_bytes" => server.quarantine_bytes:
