@@ -38,7 +38,7 @@ use crate::wire::{Transport, Wire};
 const REST: Duration = Duration::from_millis(100);
 
 /// How long after it was accepted a connection without a request is not closed by a stop.
-const FRESH: Duration = Duration::from_secs(1);
+const FRESH: Duration = Duration::from_secs(2);
 
 /// Where heads that cannot be parsed are counted and logged: no hook of the proxy sees them.
 pub(crate) struct MalformedHeads {
