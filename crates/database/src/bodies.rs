@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 use std::hash::{BuildHasher as _, BuildHasherDefault, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -20,6 +21,8 @@ use crate::recent::AsItIs;
 const SHARDS: usize = 16;
 /// What keeping one costs beside its JSON, roughly.
 const ENTRY_BYTES: usize = 280;
+/// What one name that a rule may name it by costs, roughly.
+const NAMED_BYTES: usize = 96;
 
 /// A version: the position of its commit, and which of the commit's resources.
 pub(crate) type Key = (T, ResourceType, ResourceId);
@@ -30,8 +33,12 @@ pub(crate) enum Kept {
     /// As it was before coding, `meta` not filled: most of what is written is not read soon.
     Plain(Bytes),
     /// `meta` filled.
-    Filled(Bytes, Known),
+    Filled(Bytes, Known, Option<Named>),
 }
+
+/// All that a rule may name a version by ([`crate::compartment::Compartments::named`]), where that
+/// was asked.
+pub(crate) type Named = Arc<[(ResourceType, ResourceId)]>;
 
 /// What the store knows of a version besides its key: who has it need not ask the store for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +72,8 @@ impl Known {
 impl Kept {
     fn len(&self) -> usize {
         match self {
-            Self::Plain(json) | Self::Filled(json, _) => json.len(),
+            Self::Plain(json) | Self::Filled(json, _, None) => json.len(),
+            Self::Filled(json, _, Some(named)) => json.len() + named.len() * NAMED_BYTES,
         }
     }
 }
@@ -191,7 +199,7 @@ mod tests {
             length: 7,
             location,
         };
-        Kept::Filled(Bytes::from(vec![b'x'; length]), known)
+        Kept::Filled(Bytes::from(vec![b'x'; length]), known, None)
     }
 
     fn kept(bodies: &Bodies, keys: std::ops::Range<u64>) -> usize {
@@ -239,7 +247,7 @@ mod tests {
     fn what_the_store_knows_of_a_version_is_kept_with_it() {
         let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
         bodies.keep(bodies.begin(), key(1), filled(1000));
-        let Some(Kept::Filled(_, known)) = bodies.get(&key(1)) else { panic!("it is kept") };
+        let Some(Kept::Filled(_, known, _)) = bodies.get(&key(1)) else { panic!("it is kept") };
         let entry = known.entry(key(1));
         assert_eq!((entry.t, entry.resource_type, entry.id), key(1));
         assert_eq!((entry.version.get(), entry.location.offset, entry.length), (6, 2, 7));

@@ -240,6 +240,7 @@ impl GatewayConfig {
             body_bytes: self.limits.body_bytes,
             request_headers: HeaderRules::default(),
             response_headers: HeaderRules::default(),
+            authorizer: None,
             to: Destination::Server,
         }
     }

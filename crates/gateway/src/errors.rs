@@ -136,6 +136,7 @@ pub(crate) enum Refusal {
     AnswerDiscarded,
     UpstreamFull,
     NoToken,
+    AuthorizerSilent,
     ClientTooSlow,
     /// Nobody is left to read the answer.
     ClientGone,
@@ -303,6 +304,12 @@ impl Refusal {
                 "no-token",
                 "The gateway is not let in where this is answered; try again soon.",
             ),
+            Self::AuthorizerSilent => words(
+                503,
+                "transient",
+                "authorizer-silent",
+                "Whether this is permitted cannot be found out now; try again soon.",
+            ),
             Self::ClientTooSlow => {
                 words(408, "timeout", "client-too-slow", "The request did not arrive in time.")
             }
@@ -413,9 +420,11 @@ impl Refusal {
         match self {
             Self::TooManyFailedAuthentications { retry_after }
             | Self::RateLimited { retry_after } => Some(*retry_after),
-            Self::ServerUnreachable | Self::ChannelUnknown | Self::UpstreamFull | Self::NoToken => {
-                Some(1)
-            }
+            Self::ServerUnreachable
+            | Self::ChannelUnknown
+            | Self::UpstreamFull
+            | Self::NoToken
+            | Self::AuthorizerSilent => Some(1),
             _ => None,
         }
     }

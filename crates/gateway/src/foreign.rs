@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use contract::{Decision, Grant, Interaction, Types, decide};
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -21,6 +22,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::callers::Who;
 use crate::errors::Refusal;
 use crate::framing::BodyLength;
+use crate::mirror::Copy;
 use crate::origin::Origin;
 use crate::proxy::{Gateway, strip_contract};
 use crate::request::{Request, Tries};
@@ -43,6 +45,10 @@ pub(crate) struct Way {
     before: Option<OnTheWay>,
     authorization: Option<HeaderValue>,
     is_upgrade: bool,
+    /// Where a copy goes, until it is begun.
+    mirror: Option<Arc<Upstream>>,
+    /// A copy that collects its body.
+    copy: Option<Copy>,
     /// Room among the requests under way, and among the WebSockets.
     _room: OwnedSemaphorePermit,
     _socket: Option<OwnedSemaphorePermit>,
@@ -104,6 +110,8 @@ impl Gateway {
         let name = foreign.upstream(&session.req_header().headers, turn);
         let upstream = request.snapshot.upstreams.get(name).ok_or(Refusal::Internal)?.clone();
         let is_upgrade = session.downstream_session.is_upgrade_req();
+        let mirror = foreign.mirror.as_ref().filter(|mirror| mirror.takes(turn) && !is_upgrade);
+        let mirror = mirror.and_then(|mirror| request.snapshot.upstreams.get(&mirror.upstream));
         let socket = match is_upgrade {
             true => Some(
                 upstream.sockets.clone().try_acquire_owned().map_err(|_| Refusal::UpstreamFull)?,
@@ -121,10 +129,41 @@ impl Gateway {
             before: None,
             authorization,
             is_upgrade,
+            mirror: mirror.cloned(),
+            copy: None,
             _room: room,
             _socket: socket,
         });
         Ok(())
+    }
+
+    /// Begins the copy of a request whose head is as its upstream gets it.
+    pub(crate) fn begin_copy(&self, request: &mut Request, head: &RequestHeader) {
+        let Some(way) = &mut request.way else { return };
+        let Some(mirror) = way.mirror.take() else { return };
+        way.copy = self.mirrors.begin(&mirror, head);
+        if request.body == BodyLength::Known(0) {
+            self.end_copy(request);
+        }
+    }
+
+    /// Adds a piece of a body to its copy. A body that is too long for one has none.
+    pub(crate) fn add_to_copy(&self, request: &mut Request, piece: Option<&Bytes>, is_last: bool) {
+        let Some(way) = &mut request.way else { return };
+        if let (Some(copy), Some(piece)) = (&mut way.copy, piece)
+            && !copy.take(piece)
+        {
+            way.copy = None;
+        }
+        if is_last {
+            self.end_copy(request);
+        }
+    }
+
+    fn end_copy(&self, request: &mut Request) {
+        if let Some(copy) = request.way.as_mut().and_then(|way| way.copy.take()) {
+            self.mirrors.send(copy, self.clock.monotonic());
+        }
     }
 }
 
@@ -241,10 +280,12 @@ impl Way {
         if let Some(host) = &client_host {
             upstream.insert_header("x-forwarded-host", host)?;
         }
+        let (forwarded, forwarded_for) = request.forwarded(origin);
+        let https = forwarded.as_bytes().ends_with(b"proto=https");
+        upstream.insert_header("x-forwarded-proto", if https { "https" } else { "http" })?;
         let host = self.upstream.host_for(client_host.as_ref());
         upstream.insert_header(HOST, host)?;
         upstream.insert_header(request_id::NAME, &request.id)?;
-        let (forwarded, forwarded_for) = request.forwarded(origin);
         upstream.insert_header("forwarded", forwarded)?;
         upstream.insert_header("x-forwarded-for", forwarded_for)?;
         route.request_headers.apply(upstream)
@@ -268,6 +309,9 @@ impl Way {
             }
             status if status.is_informational() => return Ok(()),
             _ => self.watch.answered(config.between_bytes),
+        }
+        if answer.status == StatusCode::UNAUTHORIZED {
+            self.upstream.refused(self.authorization.as_ref());
         }
         if let Some(at) = &self.at {
             match answer.status.as_u16() {

@@ -66,7 +66,7 @@ impl Gateway {
             request.label = RouteLabel::BreakGlass;
         } else {
             let method = cors::asked_method(&head.method, &head.headers);
-            let found = snapshot.table.find(&method, head.uri.path(), &head.headers);
+            let found = snapshot.table.find(&method, &head.uri, &head.headers);
             let route = found.ok_or(Refusal::NoRoute)?.clone();
             request.label = RouteLabel::Named(route.name.clone());
             request.route = Some(route);
@@ -243,6 +243,10 @@ impl Gateway {
             Refusal::Denied { reason: "client-not-on-route" } => Explanation::new(
                 "the route is for other clients",
                 "the client in the route's `clients`",
+            ),
+            Refusal::Denied { reason: "authorizer-denied" } => Explanation::new(
+                "the route's authorizer said no",
+                "whatever the authorizer asks for",
             ),
             Refusal::Denied { reason: "upstream-enforces-nothing" } => Explanation::new(
                 "the route's upstream enforces nothing and would show everything, and the client \

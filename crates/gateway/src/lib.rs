@@ -8,6 +8,7 @@
 mod access_log;
 mod addresses;
 mod admin;
+mod authorizer;
 mod break_glass;
 mod callers;
 mod channel;
@@ -24,6 +25,7 @@ mod http2;
 mod judge;
 mod limiter;
 mod metrics;
+mod mirror;
 mod network;
 mod origin;
 mod proxy;
@@ -45,6 +47,7 @@ mod wire;
 
 pub use access_log::AccessLog;
 pub use addresses::{AddressBlock, Addresses, InvalidAddressBlock, ToldBy};
+pub use authorizer::WrittenAuthorizer;
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
@@ -53,14 +56,15 @@ pub use limiter::Rate;
 pub use reload::Reload;
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
 pub use routes::{
-    Access, Content, Promise, RouteProblem, Routing, RoutingError, WrittenHeader, WrittenRoute,
-    WrittenShare,
+    Access, Content, Promise, RouteProblem, Routing, RoutingError, WrittenHeader, WrittenMirror,
+    WrittenRoute, WrittenShare,
 };
 pub use run::{Bound, run};
 pub use tls::{CertificateFiles, ClientCertificates, Tls, TlsError};
 pub use upstreams::{
     Balancing, Enforces, Environment, Scheme, SecretError, TlsError as UpstreamTlsError,
-    UpstreamError, WrittenCredentials, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenUpstream,
+    UpstreamError, WrittenCredentials, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenToken,
+    WrittenUpstream,
 };
 
 use std::time::Duration;

@@ -21,6 +21,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::access_log::{Line, Lines};
 use crate::addresses::Behind;
+use crate::authorizer::Verdicts;
 use crate::break_glass;
 use crate::channel::ChannelKeeper;
 use crate::cors;
@@ -30,6 +31,7 @@ use crate::foreign::Way;
 use crate::framing::BodyLength;
 use crate::judge::Judged;
 use crate::metrics::{Metrics, method_label};
+use crate::mirror::Mirrors;
 use crate::origin::origin;
 use crate::request::{Pass, Request, Tries};
 use crate::request_id;
@@ -50,6 +52,8 @@ pub(crate) struct Gateway {
     pub(crate) current: Arc<Current>,
     /// Grows with every request that could go one way or another.
     pub(crate) turn: AtomicU64,
+    pub(crate) mirrors: Mirrors,
+    pub(crate) verdicts: Verdicts,
     pub(crate) denials: Arc<Denials>,
     pub(crate) channel: Arc<ChannelKeeper>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -80,6 +84,12 @@ impl Gateway {
         session.write_response_body(Some(body), true).await?;
         linger(session).await;
         Ok(())
+    }
+
+    /// What has to be waited for before a request that was judged is sent.
+    async fn let_pass(&self, session: &Session, request: &mut Request) -> Result<(), Refusal> {
+        self.ask_authorizer(session, request).await?;
+        self.make_way(session, request).await
     }
 
     /// Answers a preflight.
@@ -274,10 +284,12 @@ impl ProxyHttp for Gateway {
         request.behind = request.snapshot.addresses.behind(peer, &session.req_header().headers);
         let address = request.behind.as_ref().map_or(peer, Behind::address);
         match self.judge(session, request, address) {
-            Ok(Judged::Forward) => return Ok(false),
-            Ok(Judged::Foreign) => match self.make_way(session, request).await {
+            Ok(Judged::Forward | Judged::Foreign) => match self.let_pass(session, request).await {
                 Ok(()) => return Ok(false),
-                Err(refusal) => self.refuse(session, request, refusal).await?,
+                Err(refusal) => {
+                    self.remember(session, request, &refusal);
+                    self.refuse(session, request, refusal).await?;
+                }
             },
             Ok(Judged::Preflight) => self.answer_preflight(session, request).await?,
             Ok(Judged::BreakGlass) => self.answer_break_glass(session, request).await?,
@@ -293,11 +305,12 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         request: &mut Request,
     ) -> pingora::Result<()> {
         if let Some(way) = &request.way {
             way.progress()?;
+            self.add_to_copy(request, body.as_ref(), end_of_stream);
         }
         if request.body != BodyLength::Chunked {
             return Ok(());
@@ -362,7 +375,9 @@ impl ProxyHttp for Gateway {
         request.sent = Some(self.clock.monotonic());
         let route = request.route.as_ref().ok_or_else(internal)?;
         if let (Some(way), Some(foreign)) = (&request.way, route.foreign()) {
-            return way.dress_request(upstream, route, foreign, request, origin);
+            way.dress_request(upstream, route, foreign, request, origin)?;
+            self.begin_copy(request, upstream);
+            return Ok(());
         }
         let pass = request.pass.as_ref().ok_or_else(internal)?;
         route.request_headers.apply(upstream)?;

@@ -13,16 +13,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
 
+use crate::authorizer::Authorizer;
 use crate::break_glass;
 use crate::config::Cors;
 use crate::header_rules::HeaderRules;
 use crate::upstreams::{Enforces, hash, scatter, schedule};
 
 pub use problem::RouteProblem;
-pub use written::{Promise, Routing, RoutingError, WrittenHeader, WrittenRoute, WrittenShare};
+pub use written::{
+    Promise, Routing, RoutingError, WrittenHeader, WrittenMirror, WrittenRoute, WrittenShare,
+};
 
 /// A route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub(crate) struct Route {
     pub request_headers: HeaderRules,
     /// What is changed of an answer's headers.
     pub response_headers: HeaderRules,
+    /// Who is asked whether a request may pass, beside all that is decided here.
+    pub authorizer: Option<Authorizer>,
     /// Where it leads.
     pub to: Destination,
 }
@@ -82,6 +87,8 @@ pub(crate) struct Foreign {
     pub(crate) enforces: Enforces,
     /// The header whose value keeps a caller with one of them.
     pub(crate) sticky: Option<HeaderName>,
+    /// Where copies of requests go.
+    pub(crate) mirror: Option<Mirror>,
     /// What stands in the place of the route's path, without a slash at its end.
     pub(crate) upstream_path: Option<String>,
     /// Who may use it.
@@ -90,6 +97,13 @@ pub(crate) struct Foreign {
     pub(crate) clients: Vec<String>,
     /// For a request and its answer in all; that of the upstream where absent.
     pub(crate) whole: Option<Duration>,
+}
+
+/// Where copies of requests go, and of how many in a hundred.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mirror {
+    pub(crate) upstream: Arc<str>,
+    pub(crate) percent: u32,
 }
 
 /// An upstream's share of requests.
@@ -176,16 +190,23 @@ impl Table {
         if other { Content::Other } else { Content::Fhir }
     }
 
-    /// The route of a request with this path. A browser that asks for leave to use a method is on
+    /// The route of a request with this target. A browser that asks for leave to use a method is on
     /// the way of that method.
     pub(crate) fn find(
         &self,
         method: &Method,
-        path: &str,
+        uri: &Uri,
         headers: &HeaderMap,
     ) -> Option<&Arc<Route>> {
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).map_or("", without_port);
-        self.0.iter().find(|route| route.takes(method, host, path, headers))
+        // HTTP/2 says it in the target, HTTP/1 in a header.
+        let host = match uri.authority() {
+            Some(authority) => authority.host(),
+            None => {
+                let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+                host.map_or("", without_port)
+            }
+        };
+        self.0.iter().find(|route| route.takes(method, host, uri.path(), headers))
     }
 }
 
@@ -339,6 +360,7 @@ impl Foreign {
             shares,
             enforces: Enforces::None,
             sticky: None,
+            mirror: None,
             upstream_path: None,
             callers: Access::default(),
             clients: Vec::new(),
@@ -353,6 +375,14 @@ impl Foreign {
         let at = number % self.turns.len().max(1) as u64;
         let position = usize::try_from(at).ok().and_then(|at| self.turns.get(at)).copied();
         &self.shares[position.unwrap_or(0)].upstream
+    }
+}
+
+impl Mirror {
+    /// Whether a request is copied.
+    pub(crate) fn takes(&self, turn: u64) -> bool {
+        // Another chance than that of the split.
+        scatter(!turn) % 100 < u64::from(self.percent)
     }
 }
 

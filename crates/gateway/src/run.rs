@@ -15,18 +15,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log;
 use crate::admin::{self, Admin};
+use crate::authorizer::Verdicts;
 use crate::callers::Callers;
 use crate::channel::ChannelKeeper;
 use crate::config::GatewayConfig;
 use crate::connections::{Connections, Door, MalformedHeads};
 use crate::errors::{GatewayError, Refusal};
 use crate::metrics::Metrics;
+use crate::mirror::Mirrors;
 use crate::proxy::Gateway;
 use crate::redirect;
 use crate::reload::{Reload, Reloading};
 use crate::renewal::{self, RenewalSocket, Renewals};
 use crate::snapshot::{Current, Snapshot};
 use crate::tls::Acceptor;
+use crate::upstreams::Upstreams;
 
 /// Idle connections to the server that are kept.
 const KEPT_CONNECTIONS: usize = 1024;
@@ -65,6 +68,7 @@ pub async fn run(
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), GatewayError> {
     config.check()?;
+    let serves_server = config.serves_server;
     let mut queue_waits = false;
     let mut stopping = shutdown.clone();
     let listener = match config.listener.take() {
@@ -113,7 +117,9 @@ pub async fn run(
     }
     let callers =
         Callers::new(registry.clone(), ids.clone(), &config).map_err(GatewayError::PublicGrant)?;
-    let current = Arc::new(Current::new(Snapshot::new(&config, callers)?));
+    let upstreams = Upstreams::start(&config, clock.clone(), ids.clone());
+    let upstreams = upstreams.map_err(GatewayError::Upstream)?;
+    let current = Arc::new(Current::new(Snapshot::new(&config, callers, upstreams)?));
     // Dropped last, when nobody writes a line any more.
     let (lines, _log_thread) =
         access_log::start(config.access_log).map_err(GatewayError::AccessLog)?;
@@ -145,6 +151,8 @@ pub async fn run(
     let gateway = Gateway {
         current: current.clone(),
         turn: AtomicU64::new(0),
+        mirrors: Mirrors::default(),
+        verdicts: Verdicts::default(),
         denials: config.denials,
         channel: channel.clone(),
         clock,
@@ -205,7 +213,7 @@ pub async fn run(
         )
     };
     let serving = async {
-        if queue_waits {
+        if queue_waits && serves_server {
             // Of a process before this one, or for this one to begin: better answered late than
             // told that the server is not there.
             tokio::select! {

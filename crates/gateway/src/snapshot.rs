@@ -20,7 +20,7 @@ pub(crate) struct Snapshot {
     /// Where requests go.
     pub(crate) table: Table,
     /// Upstreams that are not the server of ours.
-    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) upstreams: Upstreams,
     /// Who is calling, what they may, and how often.
     pub(crate) callers: Arc<Callers>,
     /// The interactions open to requests without credentials.
@@ -38,16 +38,11 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// What the configuration decides, with these callers.
-    pub(crate) fn new(config: &GatewayConfig, callers: Callers) -> Result<Self, GatewayError> {
-        let upstreams = Upstreams::start(&config.routing.upstreams, config.environment);
-        Self::of(config, callers, Arc::new(upstreams.map_err(GatewayError::Upstream)?))
-    }
-
-    fn of(
+    /// What the configuration decides, with these callers and upstreams.
+    pub(crate) fn new(
         config: &GatewayConfig,
         callers: Callers,
-        upstreams: Arc<Upstreams>,
+        upstreams: Upstreams,
     ) -> Result<Self, GatewayError> {
         Ok(Self {
             table: config.table()?,
@@ -66,10 +61,8 @@ impl Snapshot {
     /// upstreams that stay as they are keep what is known of their endpoints.
     pub(crate) fn renewed(&self, config: &GatewayConfig) -> Result<Self, GatewayError> {
         let callers = self.callers.renewed(config).map_err(GatewayError::PublicGrant)?;
-        match self.upstreams.are(&config.routing.upstreams) {
-            true => Self::of(config, callers, self.upstreams.clone()),
-            false => Self::new(config, callers),
-        }
+        let upstreams = self.upstreams.renewed(config).map_err(GatewayError::Upstream)?;
+        Self::new(config, callers, upstreams)
     }
 }
 

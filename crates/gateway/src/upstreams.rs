@@ -11,33 +11,37 @@ mod health;
 mod resolve;
 mod target;
 mod tls;
+mod tokens;
 mod watch;
 mod written;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use contract::{Clock, Ids};
 use http::{HeaderMap, HeaderValue};
-use parking_lot::Mutex;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-pub(crate) use ask::Asker;
+pub(crate) use ask::{Asker, Question};
 pub use balance::Balancing;
 pub(crate) use balance::{hash, scatter, schedule};
 pub(crate) use breaker::Breaker;
-pub use credentials::{Environment, SecretError, WrittenCredentials};
+pub(crate) use credentials::Credentials;
+pub use credentials::{Environment, SecretError, WrittenCredentials, WrittenToken};
 pub(crate) use target::{OnTheWay, Target};
 pub use tls::TlsError;
 pub(crate) use watch::Watch;
 pub(crate) use written::UpstreamConfig;
 pub use written::{Enforces, Scheme, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenUpstream};
 
+use crate::config::GatewayConfig;
 use balance::Balancer;
+use credentials::Shown;
 use resolve::Addresses;
 use tls::Tls;
 use watch::Lines;
@@ -69,7 +73,7 @@ pub(crate) struct Upstream {
     balancer: ArcSwap<Balancer>,
     tls: Option<Tls>,
     lines: Arc<Lines>,
-    authorization: Option<HeaderValue>,
+    shown: Option<Shown>,
     /// A [`Base`].
     base: AtomicU8,
 }
@@ -86,52 +90,100 @@ enum Base {
     Other,
 }
 
-/// All upstreams, with the tasks that keep them current; these end with it.
-#[derive(Debug, Default)]
+/// All upstreams.
 pub(crate) struct Upstreams {
-    by_name: BTreeMap<Arc<str>, Arc<Upstream>>,
-    _tasks: Mutex<JoinSet<()>>,
+    by_name: BTreeMap<Arc<str>, Arc<Kept>>,
+    /// Made with the first of them: it reads the system's authorities.
+    asker: Arc<OnceLock<Arc<Asker>>>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+}
+
+/// An upstream with the tasks that keep it current; these end with it.
+#[derive(Debug)]
+struct Kept {
+    upstream: Arc<Upstream>,
+    _tasks: JoinSet<()>,
 }
 
 impl Upstreams {
-    /// Begins with all of these.
+    /// Begins with all that are configured.
     pub(crate) fn start(
-        configs: &BTreeMap<Arc<str>, UpstreamConfig>,
-        environment: Environment,
+        config: &GatewayConfig,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
     ) -> Result<Self, UpstreamError> {
-        let mut tasks = JoinSet::new();
-        let mut by_name = BTreeMap::new();
-        if configs.is_empty() {
-            return Ok(Self::default());
-        }
-        let asker = Arc::new(Asker::new());
-        for (name, config) in configs {
-            let upstream = Arc::new(Upstream::new(name, config, environment, asker.clone())?);
-            if resolve::has_names(&config.endpoints) {
-                tasks.spawn(resolve::keep_resolving(upstream.clone()));
-            }
-            if let Some(health) = &config.health {
-                tasks.spawn(health::keep_checking(upstream.clone(), health.clone()));
-            }
-            by_name.insert(name.clone(), upstream);
-        }
-        Ok(Self { by_name, _tasks: Mutex::new(tasks) })
+        let asker = Arc::default();
+        Self { by_name: BTreeMap::new(), asker, clock, ids }.renewed(config)
     }
 
-    /// Whether they are those that are configured so.
-    pub(crate) fn are(&self, configs: &BTreeMap<Arc<str>, UpstreamConfig>) -> bool {
-        self.by_name.len() == configs.len()
-            && self.by_name.iter().all(|(name, it)| configs.get(name) == Some(&it.config))
+    /// Those of another configuration. One that is the same and reads no file goes on as it is;
+    /// of another with the same endpoints their addresses are known from the start.
+    pub(crate) fn renewed(&self, config: &GatewayConfig) -> Result<Self, UpstreamError> {
+        let mut by_name = BTreeMap::new();
+        for (name, written) in &config.routing.upstreams {
+            let before = self
+                .by_name
+                .get(name)
+                .filter(|kept| kept.upstream.config.endpoints == written.endpoints);
+            let same = before.filter(|kept| {
+                kept.upstream.config == *written
+                    && written.credentials.is_none()
+                    && written.tls == WrittenTls::default()
+            });
+            let kept = match same {
+                Some(kept) => kept.clone(),
+                None => Arc::new(self.begin(name, written, config.environment, before)?),
+            };
+            by_name.insert(name.clone(), kept);
+        }
+        for kept in by_name.values() {
+            if let Some(Shown::Token(tokens)) = &kept.upstream.shown
+                && let Some(giver) = by_name.get(tokens.giver())
+            {
+                tokens.given_by(giver.upstream.clone());
+            }
+        }
+        let (asker, clock, ids) = (self.asker.clone(), self.clock.clone(), self.ids.clone());
+        Ok(Self { by_name, asker, clock, ids })
+    }
+
+    fn begin(
+        &self,
+        name: &Arc<str>,
+        config: &UpstreamConfig,
+        environment: Environment,
+        before: Option<&Arc<Kept>>,
+    ) -> Result<Kept, UpstreamError> {
+        let credentials = config.credentials.as_ref();
+        let shown = credentials.map(|known| known.shown(environment, &self.clock, &self.ids));
+        let shown = shown.transpose();
+        let shown = shown.map_err(|error| UpstreamError::Secret(name.to_string(), error))?;
+        let asker = self.asker.get_or_init(|| Arc::new(Asker::new())).clone();
+        let upstream = Arc::new(Upstream::new(name, config, shown, asker)?);
+        if let Some(before) = before {
+            let targets = before.upstream.balancer();
+            let known = targets.targets().iter().map(|target| (target.address, target.weight));
+            upstream.is_at(&known.collect());
+        }
+        let mut tasks = JoinSet::new();
+        if resolve::has_names(&config.endpoints) {
+            tasks.spawn(resolve::keep_resolving(upstream.clone()));
+        }
+        if let Some(health) = &config.health {
+            tasks.spawn(health::keep_checking(upstream.clone(), health.clone()));
+        }
+        Ok(Kept { upstream, _tasks: tasks })
     }
 
     /// The upstream of this name.
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.by_name.get(name)
+        self.by_name.get(name).map(|kept| &kept.upstream)
     }
 
     /// Each upstream's name, and whether requests may be sent to it.
     pub(crate) fn readiness(&self, now: Duration) -> impl Iterator<Item = (&str, bool)> {
-        self.by_name.iter().map(move |(name, upstream)| (&**name, upstream.is_ready(now)))
+        self.by_name.iter().map(move |(name, kept)| (&**name, kept.upstream.is_ready(now)))
     }
 }
 
@@ -139,11 +191,10 @@ impl Upstream {
     fn new(
         name: &Arc<str>,
         config: &UpstreamConfig,
-        environment: Environment,
+        shown: Option<Shown>,
         asker: Arc<Asker>,
     ) -> Result<Self, UpstreamError> {
         let tls = Tls::load(name, config);
-        let header = config.credentials.as_ref().map(|known| known.header(environment));
         let asks = config.health.as_ref().is_some_and(|health| health.base.is_some());
         let base = if asks { Base::Unknown } else { Base::Right };
         let upstream = Self {
@@ -154,9 +205,7 @@ impl Upstream {
             balancer: ArcSwap::from_pointee(Balancer::new(config.balancing, Vec::new())),
             tls: tls.map_err(|error| UpstreamError::Tls(name.to_string(), error))?,
             lines: Arc::new(Lines { limit: config.connect }),
-            authorization: header
-                .transpose()
-                .map_err(|error| UpstreamError::Secret(name.to_string(), error))?,
+            shown,
             base: AtomicU8::new(base as u8),
             config: config.clone(),
         };
@@ -234,7 +283,25 @@ impl Upstream {
 
     /// The value of `Authorization` that it is shown, where it is shown one.
     pub(crate) async fn authorization(&self) -> Result<Option<HeaderValue>, NoToken> {
-        Ok(self.authorization.clone())
+        match &self.shown {
+            None => Ok(None),
+            Some(Shown::Header(header)) => Ok(Some(header.clone())),
+            Some(Shown::Token(tokens)) => tokens.header().await.map(Some).map_err(|error| {
+                tracing::warn!(
+                    upstream = &*self.name,
+                    error = &error as &dyn std::error::Error,
+                    "there is no access token for it"
+                );
+                NoToken
+            }),
+        }
+    }
+
+    /// It did not take what it was shown: a token is asked for anew.
+    pub(crate) fn refused(&self, authorization: Option<&HeaderValue>) {
+        if let (Some(Shown::Token(tokens)), Some(header)) = (&self.shown, authorization) {
+            tokens.refused(header);
+        }
     }
 
     /// The Host that it is asked by: its own, the client's, or its endpoint's name.
@@ -271,3 +338,43 @@ impl Upstream {
 /// No access token can be had for an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoToken;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(text: serde_json::Value) -> Upstream {
+        let written: WrittenUpstream = serde_json::from_value(text).expect("an upstream");
+        let config = written.check().expect("a sound one");
+        let upstream = Upstream::new(&"lab".into(), &config, None, Arc::new(Asker::new()));
+        upstream.expect("it begins")
+    }
+
+    // GW-014
+    #[test]
+    fn endpoints_that_a_name_still_stands_for_keep_what_is_known_of_them() {
+        let upstream = upstream(serde_json::json!({
+            "endpoints": [{"address": "lab.example:80"}], "enforces": "none",
+        }));
+        let now = Duration::ZERO;
+        let headers = HeaderMap::new();
+        assert!(!upstream.is_ready(now), "nobody knows the name yet");
+        let at = |addresses: &[&str]| {
+            let parsed = addresses.iter().map(|text| (text.parse().expect("an address"), 1));
+            upstream.is_at(&parsed.collect());
+        };
+        at(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.2:80"]);
+        assert!(upstream.is_ready(now));
+        let balancer = upstream.balancer();
+        assert_eq!(balancer.targets().len(), 2);
+        let stays = balancer.targets()[1].clone();
+        stays.checked(false, 1, 1);
+        at(&["10.0.0.2:80", "10.0.0.3:80"]);
+        let balancer = upstream.balancer();
+        assert!(Arc::ptr_eq(&balancer.targets()[0], &stays));
+        for _ in 0..4 {
+            let chosen = upstream.choose(&headers, now, None).expect("the new one is well");
+            assert_eq!(chosen.target().address.to_string(), "10.0.0.3:80");
+        }
+    }
+}

@@ -6,6 +6,7 @@
 
 mod edge;
 mod file;
+mod routing;
 mod setting;
 mod table;
 
@@ -54,6 +55,10 @@ pub struct Config {
     pub(crate) written_roles: roles::Written,
     /// Every role.
     pub roles: Arc<gateway::Roles>,
+    /// Routes and upstreams that the file defines, as they are written there.
+    pub(crate) written_routing: routing::Written,
+    /// The same, checked.
+    pub routing: gateway::Routing,
     /// The server's part.
     pub server: Server,
     /// The tenant's rules for what is written.
@@ -74,6 +79,7 @@ pub struct Config {
 pub struct Gateway {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
+    pub server: bool,
     pub insecure_http: InsecureHttp,
     pub redirect_listen: Option<SocketAddr>,
     pub public: Vec<String>,
@@ -177,6 +183,8 @@ impl Default for Config {
             gateway: Gateway::default(),
             written_roles: roles::Written::new(),
             roles: Arc::new(roles::built_in_roles()),
+            written_routing: routing::Written::default(),
+            routing: gateway::Routing::default(),
             server: Server::default(),
             rules: Rules::default(),
             validation: WritePolicy::default(),
@@ -228,6 +236,7 @@ impl Default for Gateway {
         Self {
             listen: loopback(8080),
             admin_listen: loopback(9090),
+            server: true,
             insecure_http: InsecureHttp::Loopback,
             redirect_listen: None,
             public: vec!["capabilities".to_owned()],
@@ -308,7 +317,13 @@ impl Config {
         } else if let Some(contradiction) = self.gateway.contradiction() {
             contradiction
         } else {
-            return Ok(());
+            let routed = gateway::GatewayConfig {
+                routing: self.routing.clone(),
+                serves_server: self.gateway.server,
+                base_path: FHIR_BASE.to_owned(),
+                ..gateway::GatewayConfig::default()
+            };
+            return routed.check_routes().map_err(ConfigError::Gateway);
         };
         Err(ConfigError::Contradiction(contradiction))
     }
@@ -433,6 +448,38 @@ mod tests {
         assert_eq!(resolved(&printed, Flags::default()).unwrap(), config, "{printed}");
         let defaults = Config::default().to_toml();
         assert_eq!(resolved(&defaults, Flags::default()).unwrap(), Config::default());
+    }
+
+    const ROUTES: &str = "[gateway]\nserver = false\n[[gateway.routes]]\nname = \"lab\"\n\
+                          path = \"/lab\"\nupstream = \"lab\"\n[gateway.upstreams.lab]\n\
+                          endpoints = [{ address = \"lab.example:80\", weight = 2 }]\n\
+                          enforces = \"none\"\n[server]\nqueue_bytes = 7\n";
+
+    #[test]
+    fn routes_and_upstreams_are_read_and_printed_as_they_were_written() {
+        let config = resolved(ROUTES, Flags::default()).unwrap();
+        assert_ne!(config.routing, gateway::Routing::default());
+        let printed = config.to_toml();
+        assert_eq!(resolved(&printed, Flags::default()).unwrap(), config, "{printed}");
+    }
+
+    #[test]
+    fn routes_and_upstreams_that_are_wrong_are_refused_with_their_line() {
+        // GW-060, GW-001
+        for (written, wrong, line, said) in [
+            ("upstream = \"lab\"", "upstream = \"labs\"", 3, "there is no upstream `labs`"),
+            ("path = \"/lab\"", "pth = \"/lab\"", 5, "unknown field `pth`"),
+            ("enforces = \"none\"", "enforces = \"grant\"", 7, "gateway.upstreams.lab: enforces"),
+            ("enforces = \"none\"", "enforces = \"all\"", 9, "unknown variant `all`"),
+        ] {
+            let refused = error(&ROUTES.replace(written, wrong));
+            assert!(refused.contains(&format!("FILE line {line}: ")), "{refused}");
+            assert!(refused.contains(said), "{refused}");
+        }
+        let refused = error(&ROUTES.replace("upstream = \"lab\"", "upstream = \"server\""));
+        assert!(refused.contains("answers below /fhir alone"), "{refused}");
+        let none = error("[gateway]\nserver = false\n");
+        assert!(none.contains("there is no route and no server of ours"), "{none}");
     }
 
     #[test]

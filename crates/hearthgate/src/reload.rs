@@ -12,6 +12,7 @@ use crate::config::{Config, ConfigError, Flags};
 
 /// The keys that may change while the gateway runs; roles may too.
 const WHILE_RUNNING: &[&str] = &[
+    "gateway.routes",
     "gateway.public",
     "gateway.allow",
     "gateway.deny",

@@ -54,6 +54,7 @@ mod disk;
 mod edge;
 mod fhir_version;
 mod forgery;
+mod gateway_only;
 mod golden;
 mod import;
 mod kills;

@@ -36,6 +36,7 @@ fn route(text: &str) -> Route {
         body_bytes: 1,
         request_headers: HeaderRules::default(),
         response_headers: HeaderRules::default(),
+        authorizer: None,
         to: Destination::Server,
     }
 }
@@ -61,8 +62,14 @@ fn check(routes: &[&str], request: &str, expected: Option<&str>) {
         let name: HeaderName = name.parse().expect("a name");
         headers.insert(name, value.parse().expect("a value"));
     }
-    let found = table.find(&method, path, &headers).map(|route| &*route.name);
+    let uri: Uri = path.parse().expect("a path");
+    let found = table.find(&method, &uri, &headers).map(|route| &*route.name);
     assert_eq!(found, expected, "{request} among {routes:?}");
+    // In HTTP/2 the host stands in the target.
+    headers.remove(HOST);
+    let uri: Uri = format!("https://{place}").parse().expect("a target");
+    let found = table.find(&method, &uri, &headers).map(|route| &*route.name);
+    assert_eq!(found, expected, "{request} in HTTP/2 among {routes:?}");
 }
 
 fn refused(routes: &[&str]) -> String {

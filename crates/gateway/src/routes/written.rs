@@ -8,11 +8,12 @@ use http::{HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, Content, Destination, Foreign, Host, NeededHeader, Route, RouteProblem, Share,
+    Access, Content, Destination, Foreign, Host, Mirror, NeededHeader, Route, RouteProblem, Share,
 };
+use crate::authorizer::{Authorizer, WrittenAuthorizer};
 use crate::config::Cors;
 use crate::header_rules::WrittenHeaderRules;
-use crate::upstreams::{Enforces, UpstreamConfig, WrittenUpstream};
+use crate::upstreams::{Credentials, Enforces, UpstreamConfig, WrittenUpstream};
 
 /// The upstream that is the server of ours, and stands in no section.
 const SERVER: &str = "server";
@@ -46,6 +47,9 @@ pub struct WrittenRoute {
     /// The header whose value keeps a caller with one of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky_header: Option<String>,
+    /// A second upstream that gets copies of requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<WrittenMirror>,
     /// What stands in the place of `path` on the way to the upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_path: Option<String>,
@@ -75,6 +79,9 @@ pub struct WrittenRoute {
     /// `gateway.cors_exposed` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors_exposed: Option<Vec<String>>,
+    /// Who is asked whether a request may pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorizer: Option<WrittenAuthorizer>,
     /// What is changed of a request's headers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_headers: Option<WrittenHeaderRules>,
@@ -102,6 +109,16 @@ pub struct WrittenShare {
     pub upstream: String,
     /// How many of all requests' weights are its own.
     pub weight: u32,
+}
+
+/// The text of a mirror.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenMirror {
+    /// The upstream.
+    pub upstream: String,
+    /// Of how many requests in a hundred.
+    pub percent: u32,
 }
 
 /// The limits within which a route promises that callers see data.
@@ -136,6 +153,7 @@ pub struct Routing {
 pub(crate) struct CheckedRoute {
     route: Route,
     body_bytes: Option<u64>,
+    /// What it says of pages of other origins; the gateway's where it says nothing.
     origins: Option<Vec<String>>,
     credentials: Option<bool>,
     exposed: Option<Vec<String>>,
@@ -186,6 +204,20 @@ impl Routing {
                 problem: format!("{member}: {problem}"),
             })?;
             checked.insert(Arc::from(name.as_str()), config);
+        }
+        for (name, config) in &checked {
+            let Some(Credentials::Token { source, .. }) = &config.credentials else { continue };
+            let giver = checked.get(source.upstream.as_str());
+            let gives = giver
+                .is_some_and(|giver| !matches!(giver.credentials, Some(Credentials::Token { .. })));
+            if !gives {
+                let problem = format!(
+                    "credentials: token: `{}` is no upstream that can be asked for a token \
+                     without one",
+                    source.upstream
+                );
+                return Err(RoutingError { place: format!("gateway.upstreams.{name}"), problem });
+            }
         }
         let mut all = Vec::with_capacity(routes.len());
         for (at, written) in routes.iter().enumerate() {
@@ -238,6 +270,7 @@ impl WrittenRoute {
             body_bytes: 0,
             request_headers: in_request.unwrap_or_default(),
             response_headers: in_answer.unwrap_or_default(),
+            authorizer: self.authorizer(upstreams)?,
             to: self.destination(upstreams)?,
         };
         for origin in self.cors_origins.iter().flatten() {
@@ -250,6 +283,44 @@ impl WrittenRoute {
             credentials: self.cors_credentials,
             exposed: self.cors_exposed.clone(),
         })
+    }
+
+    fn authorizer(
+        &self,
+        upstreams: &BTreeMap<Arc<str>, UpstreamConfig>,
+    ) -> Result<Option<Authorizer>, String> {
+        let Some(written) = &self.authorizer else { return Ok(None) };
+        if !upstreams.contains_key(written.upstream.as_str()) {
+            return Err(format!("authorizer: there is no upstream `{}`", written.upstream));
+        }
+        let visible = |byte: u8| byte.is_ascii_graphic();
+        if !written.path.starts_with('/') || !written.path.bytes().all(visible) {
+            return Err("authorizer: path begins with a slash, and is visible ASCII".to_owned());
+        }
+        if written.timeout_ms == 0 {
+            return Err("authorizer: timeout_ms is at least 1".to_owned());
+        }
+        Ok(Some(Authorizer {
+            upstream: written.upstream.as_str().into(),
+            path: written.path.clone(),
+            limit: Duration::from_millis(written.timeout_ms.into()),
+            keep: Duration::from_secs(written.keep_seconds.into()),
+        }))
+    }
+
+    fn mirror(
+        &self,
+        upstreams: &BTreeMap<Arc<str>, UpstreamConfig>,
+    ) -> Result<Option<Mirror>, String> {
+        let Some(written) = &self.mirror else { return Ok(None) };
+        if !upstreams.contains_key(written.upstream.as_str()) {
+            return Err(format!("mirror: there is no upstream `{}`", written.upstream));
+        }
+        if !(1..=100).contains(&written.percent) {
+            return Err("mirror: percent is 1 to 100".to_owned());
+        }
+        let (upstream, percent) = (written.upstream.as_str().into(), written.percent);
+        Ok(Some(Mirror { upstream, percent }))
     }
 
     fn destination(
@@ -322,6 +393,7 @@ impl WrittenRoute {
         Ok(Destination::Foreign(Foreign {
             enforces,
             sticky: sticky.map_err(|_| "sticky_header: that is no name of a header".to_owned())?,
+            mirror: self.mirror(upstreams)?,
             upstream_path,
             callers: self.callers,
             clients: self.clients.clone(),
@@ -335,6 +407,7 @@ impl WrittenRoute {
         let foreign = [
             ("split", shares.len() > 1),
             ("sticky_header", self.sticky_header.is_some()),
+            ("mirror", self.mirror.is_some()),
             ("upstream_path", self.upstream_path.is_some()),
             ("callers", self.callers != Access::Client),
             ("clients", !self.clients.is_empty()),

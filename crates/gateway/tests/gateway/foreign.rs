@@ -1,7 +1,7 @@
 //! Upstreams that are not the server of ours: where requests land, what reaches them and what
 //! comes back, and what becomes of those that go wrong.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gateway::{GatewayConfig, Routing, WrittenRoute};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use crate::harness::{Running, connect, request, start_alone, start_with, within};
-use crate::upstream::{Play, Upstream};
+use crate::upstream::{Play, Upstream, real_now};
 
 fn routing(routes: &Value, upstreams: &Value) -> Result<Routing, String> {
     let routes: Vec<WrittenRoute> = serde_json::from_value(routes.clone()).expect("routes");
@@ -18,17 +18,17 @@ fn routing(routes: &Value, upstreams: &Value) -> Result<Routing, String> {
 }
 
 /// A gateway of these, without a server of ours.
-async fn start_of(routes: Value, upstreams: Value) -> Running {
+pub(crate) async fn start_of(routes: Value, upstreams: Value) -> Running {
     start_alone(|config| alone(config, &routes, &upstreams)).await
 }
 
-fn alone(config: &mut GatewayConfig, routes: &Value, upstreams: &Value) {
+pub(crate) fn alone(config: &mut GatewayConfig, routes: &Value, upstreams: &Value) {
     config.routing = routing(routes, upstreams).unwrap_or_else(|error| panic!("{error}"));
     config.serves_server = false;
 }
 
 /// An upstream's text with more members.
-fn upstream(endpoints: &[&Upstream], more: Value) -> Value {
+pub(crate) fn upstream(endpoints: &[&Upstream], more: Value) -> Value {
     let endpoints: Vec<Value> =
         endpoints.iter().map(|endpoint| json!({"address": endpoint.address.to_string()})).collect();
     let mut text = json!({"endpoints": endpoints, "enforces": "none"});
@@ -41,7 +41,7 @@ fn merge(text: &mut Value, more: Value) {
     text.extend(more);
 }
 
-fn to(path: &str, upstream: &str) -> Value {
+pub(crate) fn to(path: &str, upstream: &str) -> Value {
     json!({"name": upstream, "path": path, "upstream": upstream})
 }
 
@@ -70,6 +70,7 @@ async fn two_upstreams_get_their_own_requests_and_no_word_of_the_contract() {
     assert_eq!(seen.values("host"), ["localhost"]);
     assert_eq!(seen.values("x-forwarded-host"), ["localhost"]);
     assert_eq!(seen.values("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(seen.values("x-forwarded-proto"), ["http"]);
     assert_eq!(seen.values("x-out"), ["y"]);
     assert_eq!(seen.values("authorization"), [""; 0]);
     assert!(!seen.head.to_ascii_lowercase().contains("hearthgate"), "{}", seen.head);
@@ -242,7 +243,7 @@ async fn no_read_fails_while_an_endpoint_is_killed_and_it_comes_back_by_itself()
     drop(two);
     reads(40).await;
     let two = Upstream::start_at(address, Play::Echo).await;
-    let back = Instant::now();
+    let back = real_now();
     within("requests at the endpoint that is back", async {
         while !reached(&two) {
             reads(1).await;
@@ -381,7 +382,7 @@ async fn each_time_limit_ends_its_request() {
     ]);
     let running = start_of(routes, upstreams).await;
     let timed = async |target: &str| {
-        let begun = Instant::now();
+        let begun = real_now();
         let answer = running.get(target).await;
         (answer, begun.elapsed())
     };
@@ -398,8 +399,8 @@ async fn each_time_limit_ends_its_request() {
     let cut = async |target: &str| {
         let mut connection = running.connect().await;
         connection.write(running.request("GET", target, &[], "").as_bytes()).await;
-        let begun = Instant::now();
-        connection.read_to_end().await;
+        let begun = real_now();
+        connection.drain().await;
         begun.elapsed()
     };
     slow.play(Play::Stuck);
@@ -471,8 +472,8 @@ async fn a_websocket_passes_both_ways_with_a_cap_and_an_end_to_silence() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(running.send(&upgrade).await.status, 503);
-    let begun = Instant::now();
-    open.read_to_end().await;
+    let begun = real_now();
+    open.drain().await;
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     within("room for another", async {
         loop {
@@ -521,4 +522,24 @@ async fn names_of_endpoints_are_resolved() {
     let running = start_of(json!([to("/a", "a")]), upstreams).await;
     running.until_ready().await;
     assert_eq!(running.get("/a/Patient/1").await.status, 200);
+}
+
+// GW-061
+#[tokio::test]
+async fn a_reload_changes_routes_and_keeps_what_is_known_of_upstreams_that_stay() {
+    let (one, two) = (Upstream::start(Play::Echo).await, Upstream::start(Play::Drop).await);
+    let upstreams = json!({"a": upstream(&[&one, &two], json!({"failures": 1}))});
+    let running = start_of(json!([to("/a", "a")]), upstreams.clone()).await;
+    for _ in 0..4 {
+        assert_eq!(running.get("/a/Patient/1").await.status, 200);
+    }
+    // Taken out, and still so when routes change.
+    assert_eq!(two.seen().len(), 1);
+    let routes = json!([to("/b", "a")]);
+    running.reload(|config| alone(config, &routes, &upstreams)).await.expect("it is sound");
+    for _ in 0..4 {
+        assert_eq!(running.get("/b/Patient/1").await.status, 200);
+    }
+    assert_eq!(two.seen().len(), 1);
+    assert_eq!(running.get("/a/Patient/1").await.status, 404);
 }

@@ -517,11 +517,6 @@ impl Connection {
         while self.read_more().await {}
     }
 
-    /// Reads what comes until the gateway ends the connection.
-    pub(crate) async fn read_to_end(&mut self) {
-        while self.read_more().await {}
-    }
-
     /// Whether the gateway closed the connection, with nothing more to say.
     pub(crate) async fn is_closed(&mut self) -> bool {
         self.read.is_empty() && !self.read_more().await

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod answers;
+mod beside;
 mod bodies;
 mod callers;
 mod foreign;
@@ -17,3 +18,4 @@ mod secrets;
 mod stub;
 mod tls;
 mod upstream;
+mod upstream_tls;

@@ -2,12 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+
+/// The time that passes whatever a test does to its clock.
+#[expect(clippy::disallowed_methods, reason = "how long an answer really takes is what is tested")]
+pub(crate) fn real_now() -> Instant {
+    Instant::now()
+}
 
 /// How it answers.
 #[derive(Debug, Clone)]
