@@ -320,3 +320,21 @@ async fn plain_http_beside_it_is_sent_on() {
     assert_eq!(connection.read_answer().await.status, 403);
     assert!(stub.seen().is_empty());
 }
+
+// GW-022
+#[tokio::test]
+async fn a_handshake_that_does_not_come_to_its_end_is_cut_off_while_others_are_served() {
+    let site = Site::new();
+    let (running, _stub) =
+        site.start(|_, config| config.limits.header_timeout = Duration::from_millis(300)).await;
+    let mut silent = running.connect().await;
+    let mut begun = running.connect().await;
+    // The first bytes of a ClientHello of 512 bytes.
+    begun.write(&[22, 3, 1, 2, 0, 1]).await;
+    assert_eq!(Client::of(&site.authority).read(&running).await, Some(200));
+    silent.drain().await;
+    begun.drain().await;
+    let slow = "hearthgate_gateway_tls_handshakes_total{result=\"too-slow\"}";
+    assert_eq!(running.metric(slow).await, 2.0);
+    assert_eq!(Client::of(&site.authority).read(&running).await, Some(200));
+}
