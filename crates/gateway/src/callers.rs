@@ -3,6 +3,8 @@
 //! The registry says whom a key stands for on every request, so that a revoked key is refused at
 //! once; what follows from it (the grant's rules, the limit) is kept until the client changes.
 
+mod by_token;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use crate::grant_template::GrantTemplate;
 use crate::limiter::{Bucket, Buckets, Rate, Taken};
 use crate::network::network;
 use crate::roles::{RoleProblem, Roles};
+use crate::tokens::{Believed, Tokens};
 
 /// Addresses whose buckets are kept at a time.
 const MOST_ADDRESSES: usize = 64 * 1024;
@@ -45,6 +48,8 @@ pub(crate) struct Known {
     client: Option<Arc<Client>>,
     pub(crate) template: GrantTemplate,
     limit: Option<Limit>,
+    /// The token that says who it is, where no key does.
+    pub(crate) token: Option<Believed>,
 }
 
 /// A limit with its bucket and what the answers say about it.
@@ -77,6 +82,11 @@ impl Who {
         }
     }
 
+    /// The token that says who it is, where one does.
+    pub(crate) fn token(&self) -> Option<&Believed> {
+        self.known().token.as_ref()
+    }
+
     pub(crate) fn is_public(&self) -> bool {
         matches!(self, Self::Public(_))
     }
@@ -104,6 +114,8 @@ impl Who {
 pub(crate) struct Callers {
     registry: Arc<Registry>,
     roles: Arc<Roles>,
+    /// Absent where tokens of no issuer are accepted.
+    tokens: Option<Arc<Tokens>>,
     ids: Arc<dyn Ids>,
     tenant: TenantName,
     default_budget: u64,
@@ -121,6 +133,7 @@ impl Callers {
         registry: Arc<Registry>,
         ids: Arc<dyn Ids>,
         config: &GatewayConfig,
+        tokens: Option<Arc<Tokens>>,
     ) -> Result<Self, GrantError> {
         let limits: &Limits = &config.limits;
         let tenant = config.tenant.clone();
@@ -128,6 +141,7 @@ impl Callers {
             client: None,
             template: GrantTemplate::new(blank(&tenant, ids.as_ref()), ids.as_ref())?,
             limit: None,
+            token: None,
         };
         Ok(Self {
             public: Arc::new(public),
@@ -138,6 +152,7 @@ impl Callers {
             buckets: Mutex::default(),
             default_rate: limits.client,
             registry,
+            tokens,
             roles: config.roles.clone(),
             ids,
             tenant,
@@ -150,7 +165,7 @@ impl Callers {
     /// Failures are counted by address. A valid key passes however many fail beside it: 256 bits
     /// cannot be guessed, and one broken program must not lock out its neighbours behind the same
     /// address.
-    pub(crate) fn identify(
+    pub(crate) async fn identify(
         &self,
         headers: &HeaderMap,
         address: IpAddr,
@@ -165,6 +180,13 @@ impl Callers {
         let Some(key) = bearer(credentials) else {
             return Err(self.failed(address, now, Refusal::CredentialsAmbiguous));
         };
+        if let Some(tokens) = self.tokens.as_ref().filter(|_| !registry::is_key(key)) {
+            return match self.of_token(tokens, key, now).await {
+                Ok(known) => Ok(Who::Client(known)),
+                Err(refusal) if refusal.status() == 401 => Err(self.failed(address, now, refusal)),
+                Err(refusal) => Err(refusal),
+            };
+        }
         let Some(caller) = self.registry.authenticate(key) else {
             return Err(self.failed(address, now, Refusal::CredentialsInvalid));
         };
@@ -206,7 +228,7 @@ impl Callers {
         let template =
             GrantTemplate::new(fields, self.ids.as_ref()).map_err(|_| Refusal::GrantImpossible)?;
         let (client, limit) = (known.client.clone(), known.limit.clone());
-        Ok(Who::Client(Arc::new(Known { client, template, limit })))
+        Ok(Who::Client(Arc::new(Known { client, template, limit, token: None })))
     }
 
     /// Whether the client's role allows it to break the glass for this patient.
@@ -284,16 +306,26 @@ impl Callers {
                 );
                 Refusal::Denied { reason: problem.code() }
             })?;
+        self.known_with(caller.client.clone(), fields, None, now)
+    }
+
+    /// A caller with these members of a grant, and the client's limit.
+    fn known_with(
+        &self,
+        client: Arc<Client>,
+        fields: GrantFields,
+        token: Option<Believed>,
+        now: Duration,
+    ) -> Result<Known, Refusal> {
         let template = GrantTemplate::new(fields, self.ids.as_ref()).map_err(|error| {
             tracing::error!(
-                client = caller.client.id.as_str(),
+                client = client.id.as_str(),
                 error = &error as &dyn std::error::Error,
                 "no grant can be made for the client"
             );
             Refusal::GrantImpossible
         })?;
-        let rate = caller
-            .client
+        let rate = client
             .limit
             .and_then(|limit| Rate::new(limit.per_second, limit.burst))
             .or(self.default_rate);
@@ -303,11 +335,11 @@ impl Callers {
             bucket: self
                 .buckets
                 .lock()
-                .entry(caller.client.id.clone())
+                .entry(client.id.clone())
                 .or_insert_with(|| Arc::new(Bucket::full(rate, now)))
                 .clone(),
         });
-        Ok(Known { client: Some(caller.client.clone()), template, limit })
+        Ok(Known { client: Some(client), template, limit, token })
     }
 }
 

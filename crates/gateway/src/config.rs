@@ -14,6 +14,7 @@ use crate::denials::Denials;
 use crate::errors::GatewayError;
 use crate::limiter::Rate;
 use crate::roles::Roles;
+use crate::tokens::TokenIssuer;
 
 /// The gateway's configuration.
 #[derive(Debug)]
@@ -39,6 +40,12 @@ pub struct GatewayConfig {
     pub default_budget: u64,
     /// What clients may that have a role.
     pub roles: Arc<Roles>,
+    /// Whose tokens are accepted, beside the registry's keys.
+    pub issuers: Vec<TokenIssuer>,
+    /// The directory that the issuers' keys are kept in; made where it is missing.
+    pub issuer_keys: PathBuf,
+    /// The FHIR base as clients see it, which tokens may name resources below.
+    pub public_base: String,
     /// For how many minutes a break-glass is in force.
     pub break_glass_minutes: u32,
     /// Where the reasons of denials are kept.
@@ -112,6 +119,9 @@ impl Default for GatewayConfig {
             public_open: vec!["capabilities".to_owned()],
             default_budget: 1_000_000,
             roles: Arc::default(),
+            issuers: Vec::new(),
+            issuer_keys: PathBuf::from("data/issuers"),
+            public_base: "http://127.0.0.1:8080/fhir".to_owned(),
             break_glass_minutes: 60,
             denials: Arc::default(),
             limits: Limits::default(),

@@ -38,7 +38,7 @@ pub(crate) enum Judged {
 
 impl Gateway {
     /// Judges a request and prepares it to be forwarded.
-    pub(crate) fn judge(
+    pub(crate) async fn judge(
         &self,
         session: &mut Session,
         request: &mut Request,
@@ -61,7 +61,7 @@ impl Gateway {
         }
 
         let now = request.started;
-        let who = self.callers.identify(&head.headers, address, now)?;
+        let who = self.callers.identify(&head.headers, address, now).await?;
         let who = request.who.insert(who);
         match self.callers.admit(who, address, now) {
             Ok(limit) => request.limit = limit,
@@ -91,7 +91,10 @@ impl Gateway {
         }
         let template = &who.known().template;
         if let Decision::Deny(reason) = decide(template.grant(), &interaction) {
-            return Err(Refusal::of_denial(reason));
+            return Err(match who.token() {
+                Some(token) => Refusal::of_token_denial(reason, token.level, &interaction),
+                None => Refusal::of_denial(reason),
+            });
         }
 
         let channel = self.channel.current().ok_or(Refusal::ChannelUnknown)?;
@@ -167,6 +170,10 @@ impl Gateway {
                 why_not().unwrap_or_default(),
                 "a key that `hearthgate keys list` shows as good",
             ),
+            Refusal::TokenInvalid(why) => Explanation::new(
+                format!("the token was not believed: {}", why.says()),
+                "a token of an issuer in gateway.issuers, for its audience (docs/tokens.md)",
+            ),
             Refusal::CredentialsAmbiguous => Explanation::new(
                 "there is more than one Authorization header, or it is not Bearer KEY",
                 "one header Authorization: Bearer KEY",
@@ -206,7 +213,7 @@ impl Gateway {
                  patient",
                 "break_glass in the role",
             ),
-            Refusal::Denied { .. } => {
+            Refusal::Denied { .. } | Refusal::InsufficientScope { .. } => {
                 let denied = who.zip(classified).and_then(|(who, interaction)| {
                     match decide(who.known().template.grant(), interaction) {
                         Decision::Deny(reason) => Some((who, interaction, reason)),
@@ -221,8 +228,11 @@ impl Gateway {
                     );
                 };
                 let role = who.client().and_then(|client| client.role.as_ref());
-                let rights = match role {
+                let rights = match role.filter(|_| who.token().is_none()) {
                     Some(role) => format!("the role {role}"),
+                    None if who.token().is_some() => {
+                        "the token's scopes and its client's role together".to_owned()
+                    }
                     None => "the client".to_owned(),
                 };
                 Explanation::of_decision(reason, interaction, &rights)

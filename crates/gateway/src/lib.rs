@@ -15,6 +15,7 @@ mod connections;
 mod cors;
 mod denials;
 mod errors;
+mod fetch;
 mod framing;
 mod grant_template;
 mod judge;
@@ -27,17 +28,23 @@ mod request;
 mod request_id;
 mod roles;
 mod run;
+mod scope;
 mod small_server;
 mod socket_client;
+mod tokens;
 mod wire;
 
 pub use access_log::AccessLog;
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
+pub use fetch::{AuthorityUnreadable, InvalidIssuerUrl, IssuerUrl};
 pub use limiter::Rate;
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
 pub use run::{Bound, run};
+pub use tokens::{
+    IssuerError, TokenIssuer, WrittenIntrospection, WrittenIssuer, WrittenTokenClient,
+};
 
 use std::time::Duration;
 

@@ -237,7 +237,7 @@ impl ProxyHttp for Gateway {
         let Some(address) = wire(session).map(|wire| wire.peer().ip()) else {
             return Err(Error::new_in(ErrorType::InternalError));
         };
-        match self.judge(session, request, address) {
+        match self.judge(session, request, address).await {
             Ok(Judged::Forward) => return Ok(false),
             Ok(Judged::Preflight) => self.answer_preflight(session, request).await?,
             Ok(Judged::BreakGlass) => self.answer_break_glass(session, request).await?,

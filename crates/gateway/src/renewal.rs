@@ -25,6 +25,7 @@ use crate::callers::fields_of;
 use crate::errors::GatewayError;
 use crate::roles::Roles;
 use crate::small_server::{SmallServer, answer};
+use crate::tokens::Tokens;
 
 /// The longest question.
 const LONGEST_QUESTION: usize = 4 * 1024;
@@ -43,6 +44,7 @@ pub(crate) struct Renewals {
     pub(crate) tenant: TenantName,
     pub(crate) default_budget: u64,
     pub(crate) roles: Arc<Roles>,
+    pub(crate) tokens: Option<Arc<Tokens>>,
 }
 
 /// The socket, and its path to take away again.
@@ -142,23 +144,44 @@ impl Renewals {
 
     /// What the authorization is worth now.
     fn renewed(&self, renewal: &Renewal) -> Result<RenewalAnswer, GrantError> {
+        if registry::is_token_authorization(&renewal.authorization) {
+            return self.renewed_token(renewal);
+        }
         let caller = match self.registry.renew(&renewal.authorization) {
             Renewed::Standing(caller) => caller,
             Renewed::Gone => return Ok(RenewalAnswer::Gone),
         };
-        let request = GrantFields::of_request(
-            self.tenant.clone(),
-            &Interaction::Capabilities,
-            renewal.digest(),
-            Nonce::generate(self.ids.as_ref()),
-            crate::later(self.clock.now(), LIFE),
-        );
+        let request = self.request(renewal);
         // A role that gives nothing any more is worth as much as a key that is revoked.
         let Ok(fields) = fields_of(&caller, &self.roles, self.default_budget, request) else {
             return Ok(RenewalAnswer::Gone);
         };
         let fields = GrantFields { interaction: Renewal::INTERACTION.to_owned(), ..fields };
         Ok(RenewalAnswer::Grant(Grant::new(fields)?.encode()?))
+    }
+
+    /// The same of a token: what it was believed to be, for as long as it is.
+    fn renewed_token(&self, renewal: &Renewal) -> Result<RenewalAnswer, GrantError> {
+        let tokens = self.tokens.as_ref();
+        let Some(known) = tokens.and_then(|tokens| tokens.standing(&renewal.authorization)) else {
+            return Ok(RenewalAnswer::Gone);
+        };
+        let GrantFields { digest, nonce, not_after, .. } = self.request(renewal);
+        let grant = (**known.template.grant()).clone();
+        let interaction = Renewal::INTERACTION.to_owned();
+        let fields = GrantFields { digest, nonce, not_after, interaction, ..grant };
+        Ok(RenewalAnswer::Grant(Grant::new(fields)?.encode()?))
+    }
+
+    /// What a renewed grant has instead of a request's members.
+    fn request(&self, renewal: &Renewal) -> GrantFields {
+        GrantFields::of_request(
+            self.tenant.clone(),
+            &Interaction::Capabilities,
+            renewal.digest(),
+            Nonce::generate(self.ids.as_ref()),
+            crate::later(self.clock.now(), LIFE),
+        )
     }
 
     fn revocations(&self, query: Option<&str>) -> Response<Full<Bytes>> {

@@ -22,6 +22,7 @@ use crate::errors::{GatewayError, Refusal};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
 use crate::renewal::{self, RenewalSocket, Renewals};
+use crate::tokens::Tokens;
 
 /// Idle connections to the server that are kept.
 const KEPT_CONNECTIONS: usize = 1024;
@@ -83,8 +84,9 @@ pub async fn run(
             );
         }
     }
-    let callers =
-        Callers::new(registry.clone(), ids.clone(), &config).map_err(GatewayError::PublicGrant)?;
+    let tokens = Tokens::open(&config, registry.clone(), clock.clone(), &metrics)?.map(Arc::new);
+    let callers = Callers::new(registry.clone(), ids.clone(), &config, tokens.clone())
+        .map_err(GatewayError::PublicGrant)?;
     // Dropped last, when nobody writes a line any more.
     let (lines, _log_thread) =
         access_log::start(config.access_log).map_err(GatewayError::AccessLog)?;
@@ -96,6 +98,7 @@ pub async fn run(
         tenant: config.tenant.clone(),
         default_budget: config.default_budget,
         roles: config.roles.clone(),
+        tokens: tokens.clone(),
     });
     let admin = Arc::new(Admin {
         metrics: metrics.clone(),
@@ -151,6 +154,12 @@ pub async fn run(
             channel.keep_current(),
             admin::serve(admin_listener, admin),
             renewal::serve(renewal_socket, renewals),
+            async {
+                match &tokens {
+                    Some(tokens) => tokens.keep_current().await,
+                    None => std::future::pending().await,
+                }
+            },
         )
     };
     tokio::select! {

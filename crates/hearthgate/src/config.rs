@@ -5,6 +5,7 @@
 //! configuration names files that hold secrets and never holds one.
 
 mod file;
+mod issuers;
 mod setting;
 mod table;
 
@@ -47,6 +48,10 @@ pub struct Config {
     pub gateway: Gateway,
     /// The roles that the file defines, as they are written there.
     pub(crate) written_roles: roles::Written,
+    /// The issuers of tokens, as they are written.
+    pub(crate) written_issuers: issuers::Written,
+    /// Whose tokens are accepted.
+    pub issuers: Vec<gateway::TokenIssuer>,
     /// Every role.
     pub roles: Arc<gateway::Roles>,
     /// The server's part.
@@ -159,6 +164,8 @@ impl Default for Config {
             owner_key_file: None,
             gateway: Gateway::default(),
             written_roles: roles::Written::new(),
+            written_issuers: issuers::Written::new(),
+            issuers: Vec::new(),
             roles: Arc::new(roles::built_in_roles()),
             server: Server::default(),
             rules: Rules::default(),

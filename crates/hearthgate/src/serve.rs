@@ -331,6 +331,9 @@ impl Process {
             tenant: self.config.tenant.clone(),
             public_open: from.public.clone(),
             roles: Arc::clone(&self.config.roles),
+            issuers: self.config.issuers.clone(),
+            issuer_keys: self.config.data.join("issuers"),
+            public_base: self.config.base_url(),
             break_glass_minutes: from.break_glass_minutes,
             limits: gateway::Limits {
                 header_bytes: from.header_bytes,

@@ -37,7 +37,10 @@ pub(crate) struct Key {
 
 #[derive(Clone, PartialEq, Eq)]
 enum Material {
-    Rsa { modulus: Vec<u8>, exponent: Vec<u8> },
+    Rsa {
+        modulus: Vec<u8>,
+        exponent: Vec<u8>,
+    },
     /// A point as the algorithm's curve writes it.
     Point(Vec<u8>),
 }
@@ -177,7 +180,8 @@ impl WrittenKey {
         })?;
         let material = match algorithm {
             Algorithm::Rs256 | Algorithm::Rs384 => {
-                let (modulus, exponent) = (number(self.n.as_deref()?)?, number(self.e.as_deref()?)?);
+                let (modulus, exponent) =
+                    (number(self.n.as_deref()?)?, number(self.e.as_deref()?)?);
                 if modulus.len() < SHORTEST_MODULUS {
                     return None;
                 }

@@ -121,9 +121,8 @@ impl<'a> UnverifiedToken<'a> {
         }
         let (signed, signature) = text.rsplit_once('.').ok_or(TokenProblem::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(TokenProblem::Malformed)?;
-        let decoded = |part: &str| {
-            URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenProblem::Malformed)
-        };
+        let decoded =
+            |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenProblem::Malformed);
         let header: Header =
             serde_json::from_slice(&decoded(header)?).map_err(|_| TokenProblem::Malformed)?;
         let algorithm = header.alg.parse().map_err(|_| TokenProblem::Algorithm)?;
@@ -132,7 +131,8 @@ impl<'a> UnverifiedToken<'a> {
         }
         // RFC 9068, section 2.1. An ID token, a logout token or a proof is for something else.
         let kind = header.typ.as_deref().map(|typ| typ.strip_prefix("application/").unwrap_or(typ));
-        let of_access = |typ: &str| ["jwt", "at+jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known));
+        let of_access =
+            |typ: &str| ["jwt", "at+jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known));
         if !kind.is_none_or(of_access) {
             return Err(TokenProblem::Type);
         }

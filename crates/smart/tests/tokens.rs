@@ -12,13 +12,8 @@ use serde_json::{Value, json};
 use smart::{Algorithm, Claims, Expected, KeySet, KeySetError, TokenProblem, UnverifiedToken};
 
 const NOW: i64 = 1_790_000_000;
-const ALL: [Algorithm; 5] = [
-    Algorithm::Rs256,
-    Algorithm::Rs384,
-    Algorithm::Es256,
-    Algorithm::Es384,
-    Algorithm::EdDsa,
-];
+const ALL: [Algorithm; 5] =
+    [Algorithm::Rs256, Algorithm::Rs384, Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa];
 
 /// A key that signs.
 enum Signer {
@@ -46,7 +41,9 @@ impl Signer {
             .expect("openssl is installed");
         assert!(made.status.success(), "{made:?}");
         let der = std::fs::read(path).expect("a key");
-        Self::Rsa(RsaKeyPair::from_pkcs8(&der).or_else(|_| RsaKeyPair::from_der(&der)).expect("a key"))
+        Self::Rsa(
+            RsaKeyPair::from_pkcs8(&der).or_else(|_| RsaKeyPair::from_der(&der)).expect("a key"),
+        )
     }
 
     fn p256() -> Self {
@@ -71,7 +68,8 @@ impl Signer {
     fn jwk(&self, id: &str) -> Value {
         let mut key = match self {
             Self::Rsa(pair) => {
-                let public = ring::signature::RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
+                let public =
+                    ring::signature::RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
                 json!({"kty": "RSA", "n": b64(public.n), "e": b64(public.e)})
             }
             Self::P256(pair) | Self::P384(pair) => {

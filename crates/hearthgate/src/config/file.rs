@@ -10,6 +10,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
+use super::issuers;
 use super::table::{Key, keys};
 use crate::roles;
 
@@ -56,6 +57,16 @@ pub enum ConfigError {
         /// What is wrong, with the role and the place in it.
         problem: String,
     },
+    /// An issuer of tokens that is wrong in itself.
+    #[error("{} line {line}: {problem}; mend it there, as docs/tokens.md says", path.display())]
+    Issuer {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: usize,
+        /// What is wrong, with the issuer and the key.
+        problem: String,
+    },
     /// Two values that cannot both be.
     #[error("{0}")]
     Contradiction(&'static str),
@@ -83,7 +94,8 @@ pub(crate) fn read(path: &Path, config: &mut Config) -> Result<(), ConfigError> 
         message: error.message().split_whitespace().collect::<Vec<_>>().join(" "),
     })?;
     let reader = Reader { path, text: &text, keys: keys() };
-    reader.section("", table.get_ref(), config)
+    reader.section("", table.get_ref(), config)?;
+    issuers::read(path, &text, table.get_ref(), config)
 }
 
 /// The section that roles are defined in.
@@ -120,6 +132,13 @@ impl Reader<'_> {
                     _ => return Err(self.wrong_value(line, key, "a section of keys")),
                 }
                 continue;
+            }
+            if key == issuers::SECTION {
+                // Read after the roles that they name.
+                match value.get_ref() {
+                    DeValue::Table(_) => continue,
+                    _ => return Err(self.wrong_value(line, key, "a section of issuers")),
+                }
             }
             if let Some(known) = self.keys.iter().find(|known| known.name == key) {
                 if !(known.decide)(config, value.get_ref()) {
@@ -209,7 +228,7 @@ impl Reader<'_> {
 }
 
 /// The line, counted from 1, in which a span begins.
-fn line_of(text: &str, span: &Range<usize>) -> usize {
+pub(super) fn line_of(text: &str, span: &Range<usize>) -> usize {
     let before = &text.as_bytes()[..span.start.min(text.len())];
     1 + before.iter().filter(|&&byte| byte == b'\n').count()
 }

@@ -170,6 +170,10 @@ pub(crate) fn to_toml(config: &Config) -> String {
         text.push('\n');
         text.push_str(&written);
     }
+    if !config.written_issuers.is_empty() {
+        text.push('\n');
+        text.push_str(&super::issuers::to_toml(&config.written_issuers));
+    }
     text
 }
 
@@ -186,7 +190,8 @@ pub fn reference() -> String {
          `hearthgate check-config --config FILE` checks a file and prints everything that is \
          decided, as a file that decides the same. `hearthgate check-config --reference` prints \
          this page.\n\n\
-         Beside these keys a section `[roles.NAME]` defines what a role may do (docs/roles.md).\n\n\
+         Beside these keys a section `[roles.NAME]` defines what a role may do (docs/roles.md), and a \
+         section `[gateway.issuers.NAME]` whose tokens are accepted (docs/tokens.md).\n\n\
          | key | default | takes | decides |\n|---|---|---|---|\n",
     );
     let defaults = Config::default();

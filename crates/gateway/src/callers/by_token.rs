@@ -1,0 +1,35 @@
+//! Callers by token: what is kept of one is used, and what is not is made of what its issuer says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Callers, Known, blank};
+use crate::errors::Refusal;
+use crate::tokens::{Found, TokenDigest, Tokens};
+
+impl Callers {
+    /// Whom a token stands for.
+    pub(super) async fn of_token(
+        &self,
+        tokens: &Tokens,
+        text: &str,
+        now: Duration,
+    ) -> Result<Arc<Known>, Refusal> {
+        let digest = TokenDigest::of(text);
+        let request = || blank(&self.tenant, self.ids.as_ref());
+        let (believed, fields) = match tokens.find(&digest) {
+            Found::Good(known) => return Ok(known),
+            Found::Due(known) => {
+                match tokens.believe_again(&known, text, &digest, request()).await? {
+                    Some(again) => again,
+                    None => return Ok(known),
+                }
+            }
+            Found::Nothing => tokens.believe(text, &digest, request()).await?,
+        };
+        let client = believed.client.clone();
+        let known = Arc::new(self.known_with(client, fields, Some(believed), now)?);
+        tokens.keep(digest, known.clone());
+        Ok(known)
+    }
+}
