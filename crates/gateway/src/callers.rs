@@ -211,6 +211,10 @@ impl Callers {
         let refused = Refusal::Denied { reason: "break-glass-invalid" };
         let known = who.known();
         let client = known.client.as_ref().ok_or(Refusal::CredentialsMissing)?;
+        // It would let a token do what its scopes do not say.
+        if known.token.is_some() {
+            return Err(refused);
+        }
         let id = id.to_str().map_err(|_| refused.clone())?;
         let given = self.registry.break_glass_in_force(id, &client.id).ok_or(refused.clone())?;
         if client.patient.as_ref().is_some_and(|own| *own != given.patient) {

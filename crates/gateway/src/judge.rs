@@ -209,9 +209,9 @@ impl Gateway {
                 "POST /break-glass again, or leave the header out",
             ),
             Refusal::Denied { reason: "no-break-glass" } => Explanation::new(
-                "the client's role has no rules for a break-glass, or the client is for another \
-                 patient",
-                "break_glass in the role",
+                "the client's role has no rules for a break-glass, the client is for another \
+                 patient, or it came with a token",
+                "break_glass in the role, and a key of the registry",
             ),
             Refusal::Denied { .. } | Refusal::InsufficientScope { .. } => {
                 let denied = who.zip(classified).and_then(|(who, interaction)| {

@@ -9,6 +9,7 @@ mod access_log;
 mod admin;
 mod break_glass;
 mod callers;
+mod certificates;
 mod channel;
 mod config;
 mod connections;
@@ -35,6 +36,7 @@ mod tokens;
 mod wire;
 
 pub use access_log::AccessLog;
+pub use certificates::{CertificateClients, CertificateError, WrittenCertificate};
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;

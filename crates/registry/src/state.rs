@@ -178,6 +178,7 @@ impl State {
                 let until = Instant::from_micros(until);
                 record.expires = Some(record.expires.map_or(until, |earlier| earlier.min(until)));
                 if *hours == 0 {
+                    record.revoked = Some(instant);
                     self.tell_of_key(old, sequence, instant);
                 }
                 self.add_key(key, instant)?;
