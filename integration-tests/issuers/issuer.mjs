@@ -44,7 +44,7 @@ export async function start() {
     const accountId = session.accountId
     const grant = (grantId && (await provider.Grant.find(grantId)))
       || new provider.Grant({ accountId, clientId: params.client_id })
-    grant.addOIDCScope('openid')
+    grant.addOIDCScope(params.scope)
     grant.addResourceScope(params.resource, params.scope)
     const consent = { grantId: await grant.save() }
     return provider.interactionFinished(request, response, { consent }, { mergeWithLastSubmission: true })
@@ -116,7 +116,8 @@ export async function start() {
         scope: 'openid user/Patient.rs',
       })
       let next = `${url}/auth?${query}`
-      while (!next.startsWith(redirect)) {
+      for (let steps = 0; !next.startsWith(redirect); steps += 1) {
+        if (steps > 20) throw new Error(`the code flow does not end: ${next}`)
         const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ')
         const answer = await fetch(next, { redirect: 'manual', headers: { cookie } })
         for (const set of answer.headers.getSetCookie()) {

@@ -147,6 +147,12 @@ impl<'a> UnverifiedToken<'a> {
         })
     }
 
+    /// How it says that it is signed.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
     /// The issuer that it names, which chooses the keys to check it with.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {

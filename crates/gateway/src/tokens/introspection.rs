@@ -4,6 +4,7 @@
 //! nothing. The credentials are read from their file each time, so that a new secret counts at
 //! once.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -18,6 +19,8 @@ use super::cache::{Cache, TokenDigest};
 use super::written::IntrospectionAt;
 use crate::fetch::{FetchError, Fetcher, Form};
 
+/// The rights of accounts that have nothing to do with this one.
+const OTHERS: u32 = 0o007;
 /// Questions at a time.
 const AT_A_TIME: usize = 32;
 /// The longest answer.
@@ -43,6 +46,8 @@ pub(crate) enum IntrospectionError {
     Busy,
     #[error("the file with the secret cannot be read")]
     Secret(#[source] std::io::Error),
+    #[error("other accounts may read or write the file with the secret; take their rights away")]
+    Exposed,
     #[error("the secret cannot be sent")]
     Unsendable,
     #[error(transparent)]
@@ -78,8 +83,7 @@ impl Introspection {
             return Ok(None);
         }
         let _turn = self.asking.try_acquire().map_err(|_| IntrospectionError::Busy)?;
-        let secret = tokio::fs::read_to_string(&self.at.secret_file).await;
-        let secret = secret.map_err(IntrospectionError::Secret)?;
+        let secret = self.secret().await?;
         let authorization = basic(&self.at.client_id, secret.trim_end_matches(['\r', '\n']))?;
         let body = format!("token={}&token_type_hint=access_token", form_encoded(token));
         let form = Form { body, authorization };
@@ -95,6 +99,17 @@ impl Introspection {
             }
             _ => Err(IntrospectionError::Answer),
         }
+    }
+}
+
+impl Introspection {
+    async fn secret(&self) -> Result<String, IntrospectionError> {
+        let path = &self.at.secret_file;
+        let metadata = tokio::fs::metadata(path).await.map_err(IntrospectionError::Secret)?;
+        if metadata.permissions().mode() & OTHERS != 0 {
+            return Err(IntrospectionError::Exposed);
+        }
+        tokio::fs::read_to_string(path).await.map_err(IntrospectionError::Secret)
     }
 }
 

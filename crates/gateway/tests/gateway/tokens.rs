@@ -1,6 +1,8 @@
 //! Callers by tokens of an issuer.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use contract::{Action, Clock as _, Grant, Renewal, Revoked, Types, Within};
@@ -285,6 +287,38 @@ async fn a_revoked_token_is_refused_at_once_and_its_work_ends() {
     }
 }
 
+// GW-034
+#[tokio::test]
+async fn under_load_no_request_passes_that_began_after_the_revocation() {
+    let issuer = Issuer::start().await;
+    let (running, _stub, _keys) = started(&issuer).await;
+    let token = issuer.token(&json!({}));
+    let (asked, is_revoked) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let load = async || {
+        let mut refused = 0;
+        while refused < 5 {
+            let began_after = is_revoked.load(Ordering::SeqCst);
+            let status = read(&running, &token).await.status;
+            asked.fetch_add(1, Ordering::SeqCst);
+            match status {
+                200 => assert!(!began_after, "a revoked token passed"),
+                // And then its address sent too many.
+                401 | 429 => refused += 1,
+                other => panic!("{other}"),
+            }
+        }
+    };
+    let revoke = async {
+        while asked.load(Ordering::SeqCst) < 100 {
+            tokio::task::yield_now().await;
+        }
+        let which = WhichTokens::Client("hospital.app".to_owned());
+        running.registry.revoke_tokens(which, &actor()).expect("a revocation");
+        is_revoked.store(true, Ordering::SeqCst);
+    };
+    tokio::join!(load(), load(), load(), load(), revoke);
+}
+
 // GW-031, GW-033
 #[tokio::test]
 async fn a_token_that_says_nothing_is_asked_about_and_stays_believed_while_nobody_answers() {
@@ -292,6 +326,8 @@ async fn a_token_that_says_nothing_is_asked_about_and_stays_believed_while_nobod
     let keys = tempfile::tempdir().expect("a directory");
     let secret_file = keys.path().join("secret");
     std::fs::write(&secret_file, "a secret\n").expect("a file");
+    let rights = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(&secret_file, rights(0o644)).expect("our file");
     let more = json!({"introspection": {
         "url": format!("{}/introspect", issuer.url()), "client_id": "gate",
         "secret_file": secret_file,
@@ -304,6 +340,10 @@ async fn a_token_that_says_nothing_is_asked_about_and_stays_believed_while_nobod
     };
     issuer.says_of("one", active(&json!({})));
     issuer.says_of("foreign", active(&json!({"aud": "https://other"})));
+    // A secret that others may read is none.
+    read(&running, "one").await.is_refusal(503);
+    assert_eq!(issuer.asked("/introspect"), 0);
+    std::fs::set_permissions(&secret_file, rights(0o600)).expect("our file");
     for _ in 0..3 {
         assert_eq!(read(&running, "one").await.status, 200);
     }
