@@ -181,7 +181,7 @@ impl Callers {
             return Err(self.failed(address, now, Refusal::CredentialsAmbiguous));
         };
         if let Some(tokens) = self.tokens.as_ref().filter(|_| !registry::is_key(key)) {
-            return match self.of_token(tokens, key, now).await {
+            return match self.of_token(tokens, key, address, now).await {
                 Ok(known) => Ok(Who::Client(known)),
                 Err(refusal) if refusal.status() == 401 => Err(self.failed(address, now, refusal)),
                 Err(refusal) => Err(refusal),

@@ -31,7 +31,7 @@ struct Which {
     /// The token's jti
     #[arg(long, value_name = "ID", requires = "issuer")]
     jti: Option<String>,
-    /// The token's authorization id, as `denials show` and the audit log have it: token:...
+    /// The token's authorization id, as `denials show` has it: token:...
     #[arg(long, value_name = "ID")]
     authorization: Option<String>,
     /// The client, as the access log names it

@@ -1,10 +1,12 @@
 //! Callers by token: what is kept of one is used, and what is not is made of what its issuer says.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Callers, Known, blank};
 use crate::errors::Refusal;
+use crate::network::network;
 use crate::tokens::{Found, TokenDigest, Tokens};
 
 impl Callers {
@@ -13,6 +15,7 @@ impl Callers {
         &self,
         tokens: &Tokens,
         text: &str,
+        address: IpAddr,
         now: Duration,
     ) -> Result<Arc<Known>, Refusal> {
         let digest = TokenDigest::of(text);
@@ -25,7 +28,14 @@ impl Callers {
                     None => return Ok(known),
                 }
             }
-            Found::Nothing => tokens.believe(text, &digest, request()).await?,
+            Found::Nothing => {
+                // Asking costs the issuer something: not for whoever only guesses.
+                let empty_for = self.failures.empty_for(&network(address), now);
+                if let Some(retry_after) = empty_for.filter(|_| tokens.asks_about(text)) {
+                    return Err(Refusal::TooManyFailedAuthentications { retry_after });
+                }
+                tokens.believe(text, &digest, request()).await?
+            }
         };
         let client = believed.client.clone();
         let known = Arc::new(self.known_with(client, fields, Some(believed), now)?);

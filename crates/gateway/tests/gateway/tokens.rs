@@ -41,6 +41,23 @@ async fn started(issuer: &Issuer) -> (Running, Stub, tempfile::TempDir) {
     (running, stub, keys)
 }
 
+/// An introspection at the issuer, whose secret is in `dir`.
+fn introspection(issuer: &Issuer, dir: &tempfile::TempDir) -> Value {
+    let secret_file = dir.path().join("secret");
+    std::fs::write(&secret_file, "a secret\n").expect("a file");
+    let rights = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&secret_file, rights).expect("our file");
+    let url = format!("{}/introspect", issuer.url());
+    json!({"introspection": {"url": url, "client_id": "gate", "secret_file": secret_file}})
+}
+
+/// What an issuer says of a token that is worth something.
+fn active(issuer: &Issuer, more: &Value) -> Value {
+    let mut claims = issuer.claims(more);
+    claims["active"] = json!(true);
+    claims
+}
+
 async fn ask(running: &Running, token: &str, method: &str, target: &str) -> Answer {
     let authorization = format!("Bearer {token}");
     running.send(&request(method, target, &[("Authorization", &authorization)], "")).await
@@ -287,6 +304,27 @@ async fn a_revoked_token_is_refused_at_once_and_its_work_ends() {
     }
 }
 
+// GW-031
+#[tokio::test]
+async fn whoever_guesses_tokens_has_no_issuer_asked_without_end() {
+    let issuer = Issuer::start().await;
+    let keys = tempfile::tempdir().expect("a directory");
+    let more = introspection(&issuer, &keys);
+    let (running, _stub) = start_with(accept(&issuer, &more, keys.path())).await;
+    issuer.says_of("good", active(&issuer, &json!({})));
+    issuer.says_of("other", active(&issuer, &json!({"jti": "t-2"})));
+    assert_eq!(read(&running, "good").await.status, 200);
+    for number in 0..40 {
+        let status = read(&running, &format!("guess{number}")).await.status;
+        assert_eq!(status, if number < 20 { 401 } else { 429 }, "{number}");
+    }
+    assert_eq!(issuer.asked("/introspect"), 21);
+    assert_eq!(read(&running, "good").await.status, 200);
+    assert_eq!(read(&running, "other").await.status, 429);
+    running.clock.advance(Duration::from_secs(2));
+    assert_eq!(read(&running, "other").await.status, 200);
+}
+
 // GW-034
 #[tokio::test]
 async fn under_load_no_request_passes_that_began_after_the_revocation() {
@@ -324,26 +362,19 @@ async fn under_load_no_request_passes_that_began_after_the_revocation() {
 async fn a_token_that_says_nothing_is_asked_about_and_stays_believed_while_nobody_answers() {
     let issuer = Issuer::start().await;
     let keys = tempfile::tempdir().expect("a directory");
-    let secret_file = keys.path().join("secret");
-    std::fs::write(&secret_file, "a secret\n").expect("a file");
-    let rights = |mode| std::fs::Permissions::from_mode(mode);
-    std::fs::set_permissions(&secret_file, rights(0o644)).expect("our file");
-    let more = json!({"introspection": {
-        "url": format!("{}/introspect", issuer.url()), "client_id": "gate",
-        "secret_file": secret_file,
-    }});
+    let more = introspection(&issuer, &keys);
     let (running, stub) = start_with(accept(&issuer, &more, keys.path())).await;
-    let active = |more: &Value| {
-        let mut claims = issuer.claims(more);
-        claims["active"] = json!(true);
-        claims
-    };
-    issuer.says_of("one", active(&json!({})));
-    issuer.says_of("foreign", active(&json!({"aud": "https://other"})));
+    issuer.says_of("one", active(&issuer, &json!({})));
+    issuer.says_of("foreign", active(&issuer, &json!({"aud": "https://other"})));
     // A secret that others may read is none.
+    let rights = |mode| {
+        let rights = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(keys.path().join("secret"), rights).expect("our file");
+    };
+    rights(0o644);
     read(&running, "one").await.is_refusal(503);
     assert_eq!(issuer.asked("/introspect"), 0);
-    std::fs::set_permissions(&secret_file, rights(0o600)).expect("our file");
+    rights(0o600);
     for _ in 0..3 {
         assert_eq!(read(&running, "one").await.status, 200);
     }
@@ -377,7 +408,7 @@ async fn a_token_that_says_nothing_is_asked_about_and_stays_believed_while_nobod
     running.clock.advance(Duration::from_secs(60));
     read(&running, "one").await.is_refusal(401);
     // Until it expires, and no longer.
-    issuer.says_of("three", active(&json!({"jti": "t-9"})));
+    issuer.says_of("three", active(&issuer, &json!({"jti": "t-9"})));
     assert_eq!(read(&running, "three").await.status, 200);
     issuer.is_away(true);
     running.clock.advance(Duration::from_secs(3600));
