@@ -21,6 +21,8 @@ pub enum Signal {
     Interrupt,
     /// What service managers send.
     Terminate,
+    /// To read its configuration again.
+    Hangup,
     /// Nothing that it could answer to.
     Kill,
 }
@@ -31,12 +33,20 @@ impl Process {
     /// # Panics
     /// When it cannot be started.
     #[must_use]
-    pub fn start(mut command: Command, folder: &Path, name: &str) -> Self {
+    pub fn start(command: Command, folder: &Path, name: &str) -> Self {
+        Self::start_on(Stdio::null(), command, folder, name)
+    }
+
+    /// The same with something to read from.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_on(stdin: Stdio, mut command: Command, folder: &Path, name: &str) -> Self {
         let (stdout, stderr) =
             (folder.join(format!("{name}.out")), folder.join(format!("{name}.err")));
         let create = |path: &Path| File::create(path).expect("the test's folder takes files");
-        let child =
-            command.stdin(Stdio::null()).stdout(create(&stdout)).stderr(create(&stderr)).spawn();
+        let child = command.stdin(stdin).stdout(create(&stdout)).stderr(create(&stderr)).spawn();
         let child = child.expect("the program can be started");
         Self { child, stdout, stderr }
     }
@@ -67,6 +77,7 @@ impl Process {
         let name = match signal {
             Signal::Interrupt => "INT",
             Signal::Terminate => "TERM",
+            Signal::Hangup => "HUP",
             Signal::Kill => "KILL",
         };
         let script = format!("kill -{name} {}", self.id());

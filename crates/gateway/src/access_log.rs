@@ -51,7 +51,7 @@ pub(crate) struct Line<'line> {
     /// The client's id; none for a request without a caller.
     pub(crate) client: Option<&'line str>,
     pub(crate) method: &'static str,
-    pub(crate) route: &'static str,
+    pub(crate) route: &'line str,
     pub(crate) interaction: &'static str,
     pub(crate) status: u16,
     pub(crate) bytes_in: u64,

@@ -48,10 +48,11 @@ impl Gateway {
         let asked: Asked =
             serde_json::from_slice(&body).map_err(|_| Refusal::BreakGlassMalformed)?;
         let patient = ResourceId::new(&asked.patient).map_err(|_| Refusal::BreakGlassMalformed)?;
-        if !self.callers.may_break_glass(&caller.client, &patient) {
+        if !request.snapshot.callers.may_break_glass(&caller.client, &patient) {
             return Err(Refusal::Denied { reason: "no-break-glass" });
         }
-        let (registry, minutes) = (self.callers.registry(), self.break_glass_minutes);
+        let snapshot = &request.snapshot;
+        let (registry, minutes) = (snapshot.callers.registry(), snapshot.break_glass_minutes);
         // It waits for the disk.
         let taken = tokio::task::spawn_blocking(move || {
             registry.break_glass(&caller, &patient, &asked.reason, minutes)

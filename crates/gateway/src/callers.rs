@@ -20,7 +20,7 @@ use registry::{Caller, Client, ClientId, KeyId, Registry};
 
 use crate::break_glass;
 use crate::config::{GatewayConfig, Limits};
-use crate::errors::Refusal;
+use crate::errors::{GatewayError, Refusal};
 use crate::grant_template::GrantTemplate;
 use crate::limiter::{Bucket, Buckets, Rate, Taken};
 use crate::network::network;
@@ -114,18 +114,17 @@ impl Who {
 pub(crate) struct Callers {
     registry: Arc<Registry>,
     roles: Arc<Roles>,
-    /// Absent where tokens of no issuer are accepted.
-    tokens: Option<Arc<Tokens>>,
+    tokens: Arc<Tokens>,
     ids: Arc<dyn Ids>,
     tenant: TenantName,
     default_budget: u64,
     default_rate: Option<Rate>,
     public: Arc<Known>,
     public_policy: HeaderValue,
-    public_requests: Buckets<IpAddr>,
-    failures: Buckets<IpAddr>,
+    public_requests: Arc<Buckets<IpAddr>>,
+    failures: Arc<Buckets<IpAddr>>,
     known: RwLock<HashMap<KeyId, Arc<Known>>>,
-    buckets: Mutex<HashMap<ClientId, Arc<Bucket>>>,
+    buckets: Arc<Mutex<HashMap<ClientId, Arc<Bucket>>>>,
 }
 
 impl Callers {
@@ -133,7 +132,7 @@ impl Callers {
         registry: Arc<Registry>,
         ids: Arc<dyn Ids>,
         config: &GatewayConfig,
-        tokens: Option<Arc<Tokens>>,
+        tokens: Arc<Tokens>,
     ) -> Result<Self, GrantError> {
         let limits: &Limits = &config.limits;
         let tenant = config.tenant.clone();
@@ -146,10 +145,10 @@ impl Callers {
         Ok(Self {
             public: Arc::new(public),
             public_policy: policy("address", limits.public),
-            public_requests: Buckets::new(limits.public, MOST_ADDRESSES),
-            failures: Buckets::new(limits.failed_authentications, MOST_ADDRESSES),
+            public_requests: Arc::new(Buckets::new(limits.public, MOST_ADDRESSES)),
+            failures: Arc::new(Buckets::new(limits.failed_authentications, MOST_ADDRESSES)),
             known: RwLock::default(),
-            buckets: Mutex::default(),
+            buckets: Arc::default(),
             default_rate: limits.client,
             registry,
             tokens,
@@ -157,6 +156,25 @@ impl Callers {
             ids,
             tenant,
             default_budget: config.default_budget,
+        })
+    }
+
+    /// The same by another configuration: what was taken of limits that stay is still taken.
+    pub(crate) fn renewed(&self, config: &GatewayConfig) -> Result<Self, GatewayError> {
+        let tokens = match self.tokens.stay(config) && self.default_rate == config.limits.client {
+            true => self.tokens.clone(),
+            false => Arc::new(self.tokens.renewed(config)?),
+        };
+        let new = Self::new(self.registry.clone(), self.ids.clone(), config, tokens)
+            .map_err(GatewayError::PublicGrant)?;
+        let kept = |old: &Arc<Buckets<IpAddr>>, new: Arc<Buckets<IpAddr>>| {
+            if old.rate() == new.rate() { old.clone() } else { new }
+        };
+        Ok(Self {
+            public_requests: kept(&self.public_requests, new.public_requests),
+            failures: kept(&self.failures, new.failures),
+            buckets: self.buckets.clone(),
+            ..new
         })
     }
 
@@ -180,8 +198,8 @@ impl Callers {
         let Some(key) = bearer(credentials) else {
             return Err(self.failed(address, now, Refusal::CredentialsAmbiguous));
         };
-        if let Some(tokens) = self.tokens.as_ref().filter(|_| !registry::is_key(key)) {
-            return match self.of_token(tokens, key, address, now).await {
+        if !self.tokens.is_empty() && !registry::is_key(key) {
+            return match self.of_token(key, address, now).await {
                 Ok(known) => Ok(Who::Client(known)),
                 Err(refusal) if refusal.status() == 401 => Err(self.failed(address, now, refusal)),
                 Err(refusal) => Err(refusal),
@@ -239,6 +257,11 @@ impl Callers {
     pub(crate) fn may_break_glass(&self, client: &Client, patient: &ResourceId) -> bool {
         client.patient.as_ref().is_none_or(|own| own == patient)
             && self.roles.break_glass_of(client, patient).is_some()
+    }
+
+    /// The tokens that are believed.
+    pub(crate) fn tokens(&self) -> &Arc<Tokens> {
+        &self.tokens
     }
 
     /// The registry.

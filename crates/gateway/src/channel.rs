@@ -92,6 +92,13 @@ impl ChannelKeeper {
         }
     }
 
+    /// Waits until the server was heard.
+    pub(crate) async fn until_current(&self) {
+        while self.current.load().is_none() {
+            tokio::time::sleep(FIRST_PAUSE).await;
+        }
+    }
+
     /// Says that the server was away: when it is back it may have another secret.
     pub(crate) fn doubt(&self) {
         self.doubted.notify_one();

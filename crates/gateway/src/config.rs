@@ -10,10 +10,13 @@ use std::time::Duration;
 use contract::TenantName;
 
 use crate::access_log::AccessLog;
+use crate::addresses::Addresses;
 use crate::denials::Denials;
 use crate::errors::GatewayError;
 use crate::limiter::Rate;
 use crate::roles::Roles;
+use crate::routes::{Host, Route};
+use crate::tls::Tls;
 use crate::tokens::TokenIssuer;
 
 /// The gateway's configuration.
@@ -21,6 +24,9 @@ use crate::tokens::TokenIssuer;
 pub struct GatewayConfig {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// The socket on which clients connect, where somebody listens there already and handed it
+    /// over; then nothing is done about `listen`.
+    pub listener: Option<std::net::TcpListener>,
     /// Where `/metrics`, `/livez` and `/readyz` are.
     pub admin_listen: SocketAddr,
     /// The server's forwarding socket.
@@ -54,6 +60,12 @@ pub struct GatewayConfig {
     pub limits: Limits,
     /// How long the server may take to be reached, and be silent.
     pub upstream: UpstreamTimeouts,
+    /// How clients are spoken to; in plain HTTP when absent.
+    pub tls: Option<Tls>,
+    /// Who may connect, and whom to believe about others.
+    pub addresses: Addresses,
+    /// Where plain HTTP is sent on to HTTPS; nowhere when absent.
+    pub redirect_listen: Option<SocketAddr>,
     /// Which web pages of other origins may ask; none when absent.
     pub cors: Option<Cors>,
     /// How long requests in flight may take to finish once the gateway is told to stop.
@@ -87,6 +99,12 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Connections in all.
     pub connections: usize,
+    /// Requests on one connection, after which it is closed.
+    pub requests_per_connection: usize,
+    /// Requests at a time on one connection of HTTP/2.
+    pub http2_streams: u32,
+    /// How old a connection of HTTP/2 may get before its client is told to open another.
+    pub http2_age: Duration,
 }
 
 /// How long the server may take.
@@ -99,10 +117,16 @@ pub struct UpstreamTimeouts {
 }
 
 /// Which web pages of other origins may ask.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cors {
-    /// Origins as browsers write them (`https://app.example.org`), compared exactly.
+    /// Origins as browsers write them (`https://app.example.org`), compared exactly. A `*` for the
+    /// first label of the host stands for any one label.
     pub origins: Vec<String>,
+    /// Whether pages may have the browser send what it keeps for this site (cookies, client
+    /// certificates).
+    pub credentials: bool,
+    /// Headers of answers that pages may read, beside those that every page may.
+    pub exposed: Vec<String>,
 }
 
 impl Default for GatewayConfig {
@@ -110,6 +134,7 @@ impl Default for GatewayConfig {
         let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         Self {
             listen: loopback(8080),
+            listener: None,
             admin_listen: loopback(9090),
             server_socket: PathBuf::from("data/run/server.sock"),
             channel_socket: PathBuf::from("data/run/channel.sock"),
@@ -126,6 +151,9 @@ impl Default for GatewayConfig {
             denials: Arc::default(),
             limits: Limits::default(),
             upstream: UpstreamTimeouts::default(),
+            tls: None,
+            addresses: Addresses::default(),
+            redirect_listen: None,
             cors: None,
             drain: Duration::from_secs(30),
             access_log: AccessLog::default(),
@@ -150,6 +178,9 @@ impl Default for Limits {
             failed_authentications: rate(1, 20),
             connections_per_address: 1024,
             connections: 16 * 1024,
+            requests_per_connection: 10_000,
+            http2_streams: 100,
+            http2_age: Duration::from_secs(3600),
         }
     }
 }
@@ -161,6 +192,19 @@ impl Default for UpstreamTimeouts {
 }
 
 impl GatewayConfig {
+    /// The route of the server of ours.
+    pub(crate) fn server_route(&self) -> Route {
+        Route {
+            name: "fhir".into(),
+            host: Host::Any,
+            path: self.base_path.clone(),
+            methods: Vec::new(),
+            header: None,
+            cors: self.cors.clone(),
+            body_bytes: self.limits.body_bytes,
+        }
+    }
+
     /// Checks what the types cannot.
     pub(crate) fn check(&self) -> Result<(), GatewayError> {
         let base = &self.base_path;

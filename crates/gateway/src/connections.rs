@@ -13,7 +13,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use contract::Clock;
 use pingora::apps::{HttpServerApp, ReusedHttpStream};
-use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
 use tokio::net::{TcpListener, TcpStream};
@@ -21,13 +20,19 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::access_log::{Line, Lines};
+use crate::addresses::{Addresses, ToldBy};
 use crate::config::Limits;
 use crate::errors::Refusal;
-use crate::metrics::{Metrics, Route};
+use crate::http2;
+use crate::metrics::{Metrics, RouteLabel};
 use crate::network::network;
+use crate::origin::{Origin, Protection};
 use crate::proxy::Gateway;
+use crate::proxy_protocol;
 use crate::request::NO_INTERACTION;
-use crate::wire::Wire;
+use crate::snapshot::{Current, Snapshot};
+use crate::tls::{self, Acceptor, Protocol};
+use crate::wire::{Transport, Wire};
 
 /// How long accepting rests when the system has no more file descriptors to give.
 const REST: Duration = Duration::from_millis(100);
@@ -56,7 +61,7 @@ impl MalformedHeads {
             request_id: "-",
             client: None,
             method: "other",
-            route: Route::None.label(),
+            route: RouteLabel::None.text(),
             interaction: NO_INTERACTION,
             status: refusal.status(),
             bytes_in: 0,
@@ -72,36 +77,34 @@ impl MalformedHeads {
 /// The accept loop and all connections.
 pub(crate) struct Connections {
     listener: TcpListener,
-    proxy: Arc<HttpProxy<Gateway>>,
-    limits: Limits,
     drain: Duration,
-    metrics: Arc<Metrics>,
-    malformed: Arc<MalformedHeads>,
+    door: Arc<Door>,
     shutdown: watch::Receiver<bool>,
     open: JoinSet<IpAddr>,
     by_address: HashMap<IpAddr, usize>,
 }
 
+/// What every connection is served with.
+pub(crate) struct Door {
+    pub(crate) proxy: Arc<HttpProxy<Gateway>>,
+    pub(crate) current: Arc<Current>,
+    /// How long the server may be silent within an answer.
+    pub(crate) answer_within: Duration,
+    /// Absent where plain HTTP is spoken.
+    pub(crate) tls: Option<Arc<Acceptor>>,
+    pub(crate) malformed: Arc<MalformedHeads>,
+}
+
 impl Connections {
     pub(crate) fn new(
         listener: TcpListener,
-        proxy: Arc<HttpProxy<Gateway>>,
-        limits: Limits,
+        door: Door,
         drain: Duration,
-        malformed: Arc<MalformedHeads>,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
-        Self {
-            listener,
-            proxy,
-            limits,
-            drain,
-            metrics: malformed.metrics.clone(),
-            malformed,
-            shutdown,
-            open: JoinSet::new(),
-            by_address: HashMap::new(),
-        }
+        let door = Arc::new(door);
+        let (open, by_address) = (JoinSet::new(), HashMap::new());
+        Self { listener, drain, door, shutdown, open, by_address }
     }
 
     /// Serves until told to stop, then drains.
@@ -127,9 +130,9 @@ impl Connections {
     }
 
     async fn finish(self) {
-        let Self { listener, proxy, drain, mut open, metrics, .. } = self;
+        let Self { listener, door, drain, mut open, .. } = self;
         drop(listener);
-        proxy.http_cleanup().await;
+        door.proxy.http_cleanup().await;
         let drained = async { while open.join_next().await.is_some() {} };
         if tokio::time::timeout(drain, drained).await.is_err() {
             tracing::warn!(
@@ -138,40 +141,43 @@ impl Connections {
             );
             open.shutdown().await;
         }
-        metrics.connections_open.set(0);
+        door.metrics().connections_open.set(0);
     }
 
     fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let snapshot = self.door.current.take();
+        let (limits, addresses) = (&snapshot.limits, &snapshot.addresses);
         let address = network(peer.ip());
         let from_address = self.by_address.get(&address).copied().unwrap_or(0);
-        let reason = if self.open.len() >= self.limits.connections {
+        let reason = if !addresses.admits(peer.ip()) {
+            Some("address-denied")
+        } else if self.open.len() >= limits.connections {
             Some("too-many")
-        } else if from_address >= self.limits.connections_per_address {
+        } else if from_address >= limits.connections_per_address && !addresses.trusts(peer.ip()) {
             Some("too-many-from-address")
         } else {
             None
         };
         if let Some(reason) = reason {
-            self.metrics.connections_refused.with_label_values(&[reason]).inc();
+            self.door.metrics().connections_refused.with_label_values(&[reason]).inc();
             return;
         }
-        let wire = Wire::new(stream, peer, self.limits.header_timeout, self.malformed.clone());
         // Fails for a client that is gone already.
-        let Ok(wire) = wire else { return };
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
         self.by_address.insert(address, from_address + 1);
-        self.metrics.connections.inc();
-        self.metrics.connections_open.inc();
-        let proxy = self.proxy.clone();
-        let shutdown = self.shutdown.clone();
-        let idle = self.limits.idle;
+        self.door.metrics().connections.inc();
+        self.door.metrics().connections_open.inc();
+        let (door, shutdown) = (self.door.clone(), self.shutdown.clone());
         self.open.spawn(async move {
-            serve_connection(Box::new(wire), &proxy, &shutdown, idle).await;
+            door.serve(stream, peer, &snapshot, &shutdown).await;
             address
         });
     }
 
     fn forget(&mut self, ended: Result<IpAddr, JoinError>) {
-        self.metrics.connections_open.dec();
+        self.door.metrics().connections_open.dec();
         let address = match ended {
             Ok(address) => address,
             Err(error) => {
@@ -189,25 +195,89 @@ impl Connections {
     }
 }
 
-/// One request after the other.
-async fn serve_connection(
-    stream: Stream,
-    proxy: &Arc<HttpProxy<Gateway>>,
-    shutdown: &watch::Receiver<bool>,
-    idle: Duration,
-) {
-    let mut session = ServerSession::new_http1(stream);
-    session.set_keepalive(Some(idle.as_secs().max(1)));
-    session.set_pipelining_enabled(true);
-    let mut reused = proxy.process_new_http(session, shutdown).await;
-    while let Some((stream, settings)) = reused.map(ReusedHttpStream::consume) {
-        if let Some(wire) = (*stream).as_any().downcast_ref::<Wire>() {
-            wire.await_next_head();
+impl Door {
+    fn metrics(&self) -> &Metrics {
+        &self.malformed.metrics
+    }
+
+    /// Serves one connection until its end.
+    async fn serve(
+        &self,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        snapshot: &Snapshot,
+        shutdown: &watch::Receiver<bool>,
+    ) {
+        let (limits, addresses) = (&snapshot.limits, &snapshot.addresses);
+        let limit = limits.header_timeout;
+        let Some(peer) = self.client_behind(&mut stream, peer, addresses, limit).await else {
+            return;
+        };
+        let wire = |transport, protection| {
+            let origin = Origin::new(peer, protection);
+            Wire::new(transport, peer, origin, limit, self.malformed.clone())
+        };
+        let Some(acceptor) = &self.tls else {
+            let wire = wire(Transport::Plain(stream), Protection::None);
+            return self.serve_http1(wire, limits, shutdown).await;
+        };
+        let Some(stream) = acceptor.accept(stream, limit).await else { return };
+        let protocol = tls::protocol(&stream);
+        let protection = Protection::Tls { hsts_seconds: acceptor.hsts_seconds() };
+        let wire = wire(Transport::Tls(Box::new(stream)), protection);
+        match protocol {
+            Protocol::Http1 => self.serve_http1(wire, limits, shutdown).await,
+            Protocol::Http2 => {
+                let silence = limits.idle + self.answer_within;
+                http2::serve(wire, &self.proxy, limits, silence, self.metrics(), shutdown).await;
+            }
         }
-        let mut session = ServerSession::new_http1(stream);
-        if let Some(settings) = settings {
-            settings.apply_to_session(&mut session);
+    }
+
+    /// The client at the other end: whom a trusted proxy names by the PROXY protocol, where that
+    /// is spoken. `None` when what it says is none, or the client may not connect.
+    async fn client_behind(
+        &self,
+        stream: &mut TcpStream,
+        peer: SocketAddr,
+        addresses: &Addresses,
+        limit: Duration,
+    ) -> Option<SocketAddr> {
+        if addresses.told_by != ToldBy::ProxyProtocol || !addresses.trusts(peer.ip()) {
+            return Some(peer);
         }
-        reused = proxy.process_new_http(session, shutdown).await;
+        let named = tokio::time::timeout(limit, proxy_protocol::read(stream)).await;
+        let reason = match named {
+            Ok(Ok(named)) => {
+                let client = named.unwrap_or(peer);
+                if addresses.admits(client.ip()) {
+                    return Some(client);
+                }
+                "address-denied"
+            }
+            Ok(Err(_)) | Err(_) => "no-proxy-protocol",
+        };
+        self.metrics().connections_refused.with_label_values(&[reason]).inc();
+        None
+    }
+
+    /// One request after the other.
+    async fn serve_http1(&self, wire: Wire, limits: &Limits, shutdown: &watch::Receiver<bool>) {
+        let mut session = ServerSession::new_http1(Box::new(wire));
+        session.set_keepalive(Some(limits.idle.as_secs().max(1)));
+        let reuses = u32::try_from(limits.requests_per_connection.saturating_sub(1));
+        session.set_keepalive_reuses_remaining(Some(reuses.unwrap_or(u32::MAX)));
+        session.set_pipelining_enabled(true);
+        let mut reused = self.proxy.process_new_http(session, shutdown).await;
+        while let Some((stream, settings)) = reused.map(ReusedHttpStream::consume) {
+            if let Some(wire) = (*stream).as_any().downcast_ref::<Wire>() {
+                wire.await_next_head();
+            }
+            let mut session = ServerSession::new_http1(stream);
+            if let Some(settings) = settings {
+                settings.apply_to_session(&mut session);
+            }
+            reused = self.proxy.process_new_http(session, shutdown).await;
+        }
     }
 }

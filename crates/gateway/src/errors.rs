@@ -14,6 +14,7 @@ use pingora::{ErrorSource, ErrorType};
 use smart::Level;
 
 use crate::scope;
+use crate::tls::TlsError;
 use crate::tokens::NotBelieved;
 
 /// Why the gateway cannot run.
@@ -58,6 +59,9 @@ pub enum GatewayError {
     /// A socket's path is too long or not text.
     #[error("the path {0} cannot be a socket's; use a shorter one, in UTF-8")]
     SocketPath(PathBuf),
+    /// The routes cannot all be.
+    #[error("the routes are not sound")]
+    Routes(#[source] crate::routes::RouteProblem),
     /// The access log's thread cannot start.
     #[error("cannot start the access log")]
     AccessLog(#[source] std::io::Error),
@@ -67,6 +71,12 @@ pub enum GatewayError {
     /// The authorities of an issuer cannot be read.
     #[error(transparent)]
     Authority(#[from] crate::fetch::AuthorityUnreadable),
+    /// TLS was to begin or to end while the gateway runs.
+    #[error("gateway.tls.certificates cannot come or go by a reload; restart for that")]
+    TlsNeedsRestart,
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The metrics cannot be registered.
     #[error("cannot register the metrics")]
     Metrics(#[source] prometheus::Error),
@@ -82,6 +92,7 @@ pub(crate) enum Refusal {
     UriTooLong,
     HeadTooLarge,
     BodyTooLarge,
+    AddressDenied,
     NoRoute,
     NoSuchUrl,
     MethodNotAllowed {
@@ -176,6 +187,9 @@ impl Refusal {
                 "body-too-large",
                 "The request's body is larger than this server accepts.",
             ),
+            Self::AddressDenied => {
+                words(403, "forbidden", "address-denied", "Nothing is served to this address.")
+            }
             Self::NoRoute => words(404, "not-found", "no-route", "Nothing is served here."),
             Self::NoSuchUrl => words(
                 404,
@@ -373,7 +387,8 @@ impl Refusal {
                 ErrorType::ReadError
                 | ErrorType::WriteError
                 | ErrorType::WriteTimedout
-                | ErrorType::ConnectionClosed,
+                | ErrorType::ConnectionClosed
+                | ErrorType::H2Error,
             ) => Self::ClientGone,
             (ErrorSource::Downstream, _) => Self::AmbiguousFraming,
             (ErrorSource::Internal | ErrorSource::Unset, _) => Self::Internal,

@@ -15,9 +15,9 @@ use crate::break_glass;
 use crate::cors;
 use crate::denials::{self, Denial, Explanation};
 use crate::errors::Refusal;
-use crate::framing;
+use crate::framing::{self, BodyLength};
 use crate::grant_template::Filling;
-use crate::metrics::Route;
+use crate::metrics::RouteLabel;
 use crate::proxy::Gateway;
 use crate::request::{Pass, Request};
 use crate::request_id;
@@ -44,26 +44,46 @@ impl Gateway {
         request: &mut Request,
         address: IpAddr,
     ) -> Result<Judged, Refusal> {
+        let snapshot = request.snapshot.clone();
         let raw = session.downstream_session.to_h1_raw();
+        let is_http2 = session.downstream_session.is_http2();
+        let has_body = !session.downstream_session.is_body_empty();
         let head = session.downstream_session.req_header_mut();
         request.id = request_id::keep_or_make(&head.headers, self.ids.as_ref());
-        request.body = framing::judge_head(&raw, head.raw_path(), &head.headers, &self.limits)?;
+        if request.behind.is_some() && !snapshot.addresses.admits(address) {
+            return Err(Refusal::AddressDenied);
+        }
+        request.body = match is_http2 {
+            true => framing::judge_http2_head(&raw, head, has_body, &snapshot.limits)?,
+            false => framing::judge_head(&raw, head.raw_path(), &head.headers, &snapshot.limits)?,
+        };
         make_origin_form(head)?;
         let is_break_glass = head.uri.path() == break_glass::PATH;
-        let path = match is_break_glass {
-            true => "",
-            false => self.below_base(head.uri.path()).ok_or(Refusal::NoRoute)?,
+        if is_break_glass {
+            request.label = RouteLabel::BreakGlass;
+        } else {
+            let method = cors::asked_method(&head.method, &head.headers);
+            let found = snapshot.table.find(&method, head.uri.path(), &head.headers);
+            let route = found.ok_or(Refusal::NoRoute)?.clone();
+            request.label = RouteLabel::Named(route.name.clone());
+            request.route = Some(route);
+        }
+        if matches!(request.body, BodyLength::Known(length) if length > request.body_limit()) {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let cors = match &request.route {
+            Some(route) => route.cors.as_ref(),
+            None => snapshot.cors.as_ref(),
         };
-        request.route = if is_break_glass { Route::BreakGlass } else { Route::Fhir };
-        request.allowed_origin = cors::allowed_origin(self.cors.as_ref(), &head.headers);
+        request.allowed_origin = cors::allowed_origin(cors, &head.headers);
         if request.allowed_origin.is_some() && cors::is_preflight(&head.method, &head.headers) {
             return Ok(Judged::Preflight);
         }
 
         let now = request.started;
-        let who = self.callers.identify(&head.headers, address, now).await?;
+        let who = snapshot.callers.identify(&head.headers, address, now).await?;
         let who = request.who.insert(who);
-        match self.callers.admit(who, address, now) {
+        match snapshot.callers.admit(who, address, now) {
             Ok(limit) => request.limit = limit,
             Err((refusal, limit)) => {
                 request.limit = Some(limit);
@@ -79,14 +99,17 @@ impl Gateway {
             };
         }
         if let Some(id) = head.headers.get(break_glass::HEADER) {
-            *who = self.callers.with_break_glass(who, id)?;
+            *who = snapshot.callers.with_break_glass(who, id)?;
         }
 
+        let route = request.route.as_ref().ok_or(Refusal::NoRoute)?;
+        let path = route.below(head.uri.path()).ok_or(Refusal::NoRoute)?;
         let method = head.method.as_str();
         let interaction = Interaction::classify(method, path, head.uri.query())
             .map_err(|not_fhir| Refusal::of_url(&not_fhir))?;
         request.interaction = interaction.code();
-        if who.is_public() && !self.is_open(&interaction) {
+        let is_open = snapshot.public_open.iter().any(|open| open == interaction.code());
+        if who.is_public() && !is_open {
             return Err(Refusal::CredentialsMissing);
         }
         let template = &who.known().template;
@@ -119,14 +142,15 @@ impl Gateway {
             return;
         }
         let head = session.req_header();
-        let path = self.below_base(head.uri.path());
+        let route = request.route.as_ref();
+        let path = route.and_then(|route| route.below(head.uri.path()));
         let classified = path.and_then(|path| {
             Interaction::classify(head.method.as_str(), path, head.uri.query()).ok()
         });
         let who = request.who.as_ref();
         // A good key whose role gives it nothing never became a caller.
         let refused = match who {
-            None => self.callers.role_problem(&head.headers),
+            None => request.snapshot.callers.role_problem(&head.headers),
             Some(_) => None,
         };
         let client =
@@ -145,7 +169,7 @@ impl Gateway {
             role: role.map(ToString::to_string),
             asked: classified
                 .as_ref()
-                .map_or_else(|| request.route.label().to_owned(), denials::asked),
+                .map_or_else(|| request.label.text().to_owned(), denials::asked),
             decided,
             mend,
         });
@@ -159,7 +183,7 @@ impl Gateway {
         classified: Option<&Interaction>,
     ) -> Explanation {
         let who = request.who.as_ref();
-        let why_not = || self.callers.why_not(headers);
+        let why_not = || request.snapshot.callers.why_not(headers);
         match refusal {
             Refusal::CredentialsMissing => Explanation::new(
                 "the request came without credentials, and it is not open to nobody",
@@ -221,7 +245,7 @@ impl Gateway {
                     }
                 });
                 let Some((who, interaction, reason)) = denied else {
-                    let problem = self.callers.role_problem(headers);
+                    let problem = request.snapshot.callers.role_problem(headers);
                     return Explanation::new(
                         problem.map(|(_, problem)| problem.to_string()).unwrap_or_default(),
                         "the role in the configuration, or another client with what it needs",
@@ -239,16 +263,6 @@ impl Gateway {
             }
             _ => Explanation::new("", ""),
         }
-    }
-
-    /// What follows the base in `path`: nothing, or something that begins with a slash.
-    fn below_base<'path>(&self, path: &'path str) -> Option<&'path str> {
-        let below = path.strip_prefix(self.base_path.as_str())?;
-        (below.is_empty() || below.starts_with('/')).then_some(below)
-    }
-
-    fn is_open(&self, interaction: &Interaction) -> bool {
-        self.public_open.iter().any(|open| open == interaction.code())
     }
 }
 

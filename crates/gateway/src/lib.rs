@@ -6,6 +6,7 @@
 //! `docs/gateway.md` describes it for an operator.
 
 mod access_log;
+mod addresses;
 mod admin;
 mod break_glass;
 mod callers;
@@ -19,31 +20,43 @@ mod errors;
 mod fetch;
 mod framing;
 mod grant_template;
+mod http2;
 mod judge;
 mod limiter;
 mod metrics;
 mod network;
+mod origin;
 mod proxy;
+mod proxy_protocol;
+mod redirect;
+mod reload;
 mod renewal;
 mod request;
 mod request_id;
 mod roles;
+mod routes;
 mod run;
 mod scope;
 mod small_server;
+mod snapshot;
 mod socket_client;
+mod tls;
 mod tokens;
 mod wire;
 
 pub use access_log::AccessLog;
+pub use addresses::{AddressBlock, Addresses, InvalidAddressBlock, ToldBy};
 pub use certificates::{CertificateClients, CertificateError, WrittenCertificate};
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
 pub use fetch::{AuthorityUnreadable, InvalidIssuerUrl, IssuerUrl};
 pub use limiter::Rate;
+pub use reload::Reload;
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
+pub use routes::{Host, NeededHeader, Route, RouteProblem};
 pub use run::{Bound, run};
+pub use tls::{CertificateFiles, ClientCertificates, Tls, TlsError};
 pub use tokens::{
     IssuerError, TokenIssuer, WrittenIntrospection, WrittenIssuer, WrittenTokenClient,
 };

@@ -133,6 +133,11 @@ impl<Key: Eq + Hash> Buckets<Key> {
         Self { rate, most, kept: Mutex::new(kept) }
     }
 
+    /// The rate that each is held to.
+    pub(crate) fn rate(&self) -> Rate {
+        self.rate
+    }
+
     /// Takes one token of this key's bucket if there is one.
     ///
     /// When every place is taken by a bucket that is not full, a new key is refused: whoever

@@ -26,23 +26,23 @@ const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Where a request's path led.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Route {
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) enum RouteLabel {
     /// No route takes the path, or the request was refused before one was looked for.
     #[default]
     None,
-    /// The FHIR server.
-    Fhir,
+    /// A route of the table, by its name.
+    Named(Arc<str>),
     /// The gateway's own `/break-glass`.
     BreakGlass,
 }
 
-impl Route {
+impl RouteLabel {
     /// The label's text.
-    pub(crate) fn label(self) -> &'static str {
+    pub(crate) fn text(&self) -> &str {
         match self {
             Self::None => "none",
-            Self::Fhir => "fhir",
+            Self::Named(name) => name,
             Self::BreakGlass => "break-glass",
         }
     }
@@ -64,7 +64,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     durations: HistogramVec,
-    series: RwLock<HashMap<(&'static str, &'static str), Arc<Series>>>,
+    series: RwLock<HashMap<(RouteLabel, &'static str), Arc<Series>>>,
     pub(crate) upstream_duration: Histogram,
     pub(crate) bytes_in: IntCounter,
     pub(crate) bytes_out: IntCounter,
@@ -79,12 +79,17 @@ pub(crate) struct Metrics {
     pub(crate) connections_open: IntGauge,
     pub(crate) connections_refused: IntCounterVec,
     pub(crate) log_lines_dropped: IntGauge,
+    pub(crate) http2_ended: IntCounterVec,
+    pub(crate) tls_handshakes: IntCounterVec,
+    pub(crate) tls_loads: IntCounterVec,
+    pub(crate) tls_not_after: IntGauge,
+    pub(crate) reloads: IntCounterVec,
 }
 
 /// The counters of one kind of interaction on one route.
 #[derive(Debug)]
 pub(crate) struct Series {
-    route: &'static str,
+    route: RouteLabel,
     interaction: &'static str,
     requests: IntCounterVec,
     counters: [[OnceLock<IntCounter>; CLASSES.len()]; METHODS.len()],
@@ -99,7 +104,7 @@ impl Series {
         self.counters[method][class]
             .get_or_init(|| {
                 self.requests.with_label_values(&[
-                    self.route,
+                    self.route.text(),
                     METHODS[method],
                     self.interaction,
                     CLASSES[class],
@@ -181,14 +186,38 @@ impl Metrics {
                 "hearthgate_gateway_access_log_lines_dropped",
                 "Access log lines that could not be kept or written since the start.",
             )?,
+            http2_ended: make.counters(
+                "hearthgate_gateway_http2_ended_total",
+                "Connections of HTTP/2 that the gateway ended, by reason.",
+                &["reason"],
+            )?,
+            tls_handshakes: make.counters(
+                "hearthgate_gateway_tls_handshakes_total",
+                "TLS handshakes, by result.",
+                &["result"],
+            )?,
+            tls_loads: make.counters(
+                "hearthgate_gateway_tls_loads_total",
+                "Readings of certificates that were replaced on disk, by result.",
+                &["result"],
+            )?,
+            tls_not_after: make.gauge(
+                "hearthgate_gateway_tls_not_after_seconds",
+                "When the first of the certificates ends, in Unix time; 0 without TLS.",
+            )?,
+            reloads: make.counters(
+                "hearthgate_gateway_reloads_total",
+                "Configurations that were to be put into force, by result.",
+                &["result"],
+            )?,
             series: RwLock::default(),
             registry,
         })
     }
 
     /// The counters of one kind of interaction (`interaction` from a closed set).
-    pub(crate) fn series(&self, route: Route, interaction: &'static str) -> Arc<Series> {
-        let key = (route.label(), interaction);
+    pub(crate) fn series(&self, route: &RouteLabel, interaction: &'static str) -> Arc<Series> {
+        let key = (route.clone(), interaction);
         if let Some(series) = self.series.read().get(&key) {
             return series.clone();
         }
@@ -197,11 +226,11 @@ impl Metrics {
             .entry(key)
             .or_insert_with(|| {
                 Arc::new(Series {
-                    route: key.0,
+                    route: route.clone(),
                     interaction,
                     requests: self.requests.clone(),
                     counters: Default::default(),
-                    duration: self.durations.with_label_values(&[key.0, interaction]),
+                    duration: self.durations.with_label_values(&[route.text(), interaction]),
                 })
             })
             .clone()
@@ -272,7 +301,11 @@ mod tests {
     #[test]
     fn a_finished_request_is_counted_under_its_labels() {
         let metrics = Metrics::new().expect("the names are valid");
-        metrics.series(Route::Fhir, "read").finished(&Method::GET, 404, Duration::from_millis(3));
+        metrics.series(&RouteLabel::Named("fhir".into()), "read").finished(
+            &Method::GET,
+            404,
+            Duration::from_millis(3),
+        );
         let text = text(&metrics);
         let line = "hearthgate_gateway_requests_total\
                     {interaction=\"read\",method=\"GET\",route=\"fhir\",status=\"4xx\"} 1";
@@ -286,7 +319,7 @@ mod tests {
     #[test]
     fn methods_that_clients_invent_share_one_label() {
         let metrics = Metrics::new().expect("the names are valid");
-        let series = metrics.series(Route::None, "none");
+        let series = metrics.series(&RouteLabel::None, "none");
         for name in ["BREW", "PATIENT-42", "X"] {
             let method = Method::from_bytes(name.as_bytes()).expect("a token");
             series.finished(&method, 405, Duration::ZERO);

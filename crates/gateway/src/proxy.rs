@@ -18,18 +18,19 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::access_log::{Line, Lines};
+use crate::addresses::Behind;
 use crate::break_glass;
-use crate::callers::Callers;
 use crate::channel::ChannelKeeper;
-use crate::config::{Cors, Limits};
 use crate::cors;
 use crate::denials::Denials;
 use crate::errors::Refusal;
 use crate::framing::BodyLength;
 use crate::judge::Judged;
 use crate::metrics::{Metrics, method_label};
+use crate::origin::origin;
 use crate::request::{Pass, Request, Tries};
 use crate::request_id;
+use crate::snapshot::Current;
 use crate::wire::Wire;
 
 /// How long a client may go on sending a body that nobody wants, so that it gets to read why (and
@@ -43,12 +44,7 @@ const BODY_TOO_LARGE: ErrorType = ErrorType::new("BodyTooLarge");
 
 /// The gateway.
 pub(crate) struct Gateway {
-    pub(crate) base_path: String,
-    pub(crate) public_open: Vec<String>,
-    pub(crate) limits: Limits,
-    pub(crate) cors: Option<Cors>,
-    pub(crate) callers: Callers,
-    pub(crate) break_glass_minutes: u32,
+    pub(crate) current: Arc<Current>,
     pub(crate) denials: Arc<Denials>,
     pub(crate) channel: Arc<ChannelKeeper>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -205,7 +201,7 @@ impl ProxyHttp for Gateway {
     type CTX = Request;
 
     fn new_ctx(&self) -> Request {
-        Request::new(&self.metrics.in_flight)
+        Request::new(self.current.take(), &self.metrics.in_flight)
     }
 
     /// No modules: not even the idle compression that pingora adds by itself.
@@ -220,7 +216,7 @@ impl ProxyHttp for Gateway {
         if let Some(wire) = wire(session) {
             wire.head_is_read();
         }
-        let idle = self.limits.idle;
+        let idle = request.snapshot.limits.idle;
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(idle.as_secs().max(1)));
         }
@@ -234,9 +230,13 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         request: &mut Request,
     ) -> pingora::Result<bool> {
-        let Some(address) = wire(session).map(|wire| wire.peer().ip()) else {
+        let Some(origin) = origin(session) else {
             return Err(Error::new_in(ErrorType::InternalError));
         };
+        request.hsts = origin.hsts().cloned();
+        let peer = origin.peer().ip();
+        request.behind = request.snapshot.addresses.behind(peer, &session.req_header().headers);
+        let address = request.behind.as_ref().map_or(peer, Behind::address);
         match self.judge(session, request, address).await {
             Ok(Judged::Forward) => return Ok(false),
             Ok(Judged::Preflight) => self.answer_preflight(session, request).await?,
@@ -261,7 +261,7 @@ impl ProxyHttp for Gateway {
         }
         let length = body.as_ref().map_or(0, Bytes::len);
         request.body_passed += u64::try_from(length).unwrap_or(u64::MAX);
-        if request.body_passed > self.limits.body_bytes {
+        if request.body_passed > request.body_limit() {
             request.refusal = Some(Refusal::BodyTooLarge);
             return Err(Error::new_down(BODY_TOO_LARGE));
         }
@@ -295,7 +295,7 @@ impl ProxyHttp for Gateway {
         upstream: &mut RequestHeader,
         request: &mut Request,
     ) -> pingora::Result<()> {
-        let (Some(pass), Some(wire)) = (&request.pass, wire(session)) else {
+        let (Some(pass), Some(origin)) = (&request.pass, origin(session)) else {
             return Err(Error::new_in(ErrorType::InternalError));
         };
         upstream.remove_header(&AUTHORIZATION);
@@ -303,8 +303,12 @@ impl ProxyHttp for Gateway {
         upstream.insert_header(header::CHANNEL, &pass.channel.secret)?;
         upstream.insert_header(header::GRANT, &pass.grant)?;
         upstream.insert_header(request_id::NAME, &request.id)?;
-        upstream.insert_header("forwarded", wire.forwarded())?;
-        upstream.insert_header("x-forwarded-for", wire.forwarded_for())?;
+        let (forwarded, forwarded_for) = match &request.behind {
+            Some(behind) => behind.forwarded(),
+            None => (origin.forwarded(), origin.forwarded_for()),
+        };
+        upstream.insert_header("forwarded", forwarded)?;
+        upstream.insert_header("x-forwarded-for", forwarded_for)?;
         request.sent = Some(self.clock.monotonic());
         Ok(())
     }
@@ -423,11 +427,14 @@ impl ProxyHttp for Gateway {
         let method = &session.req_header().method;
 
         let metrics = &self.metrics;
-        metrics.series(request.route, request.interaction).finished(method, status, duration);
+        metrics.series(&request.label, request.interaction).finished(method, status, duration);
         metrics.bytes_in.inc_by(bytes_in);
         metrics.bytes_out.inc_by(bytes_out);
         if let Some(upstream) = request.upstream {
             metrics.upstream_duration.observe(upstream.as_secs_f64());
+        }
+        if let (Some(Refusal::ClientGone), Some(origin)) = (refusal, origin(session)) {
+            origin.abandon();
         }
         if let Some(refusal) = refusal {
             metrics.refusals.with_label_values(&[refusal.reason()]).inc();
@@ -438,7 +445,7 @@ impl ProxyHttp for Gateway {
                 request_id: request_id::text(&request.id),
                 client: request.who.as_ref().and_then(|who| who.client_id()),
                 method: method_label(method),
-                route: request.route.label(),
+                route: request.label.text(),
                 interaction: request.interaction,
                 status,
                 bytes_in,

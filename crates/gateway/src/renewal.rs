@@ -23,9 +23,8 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::callers::fields_of;
 use crate::errors::GatewayError;
-use crate::roles::Roles;
 use crate::small_server::{SmallServer, answer};
-use crate::tokens::Tokens;
+use crate::snapshot::Current;
 
 /// The longest question.
 const LONGEST_QUESTION: usize = 4 * 1024;
@@ -43,8 +42,7 @@ pub(crate) struct Renewals {
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) tenant: TenantName,
     pub(crate) default_budget: u64,
-    pub(crate) roles: Arc<Roles>,
-    pub(crate) tokens: Option<Arc<Tokens>>,
+    pub(crate) current: Arc<Current>,
 }
 
 /// The socket, and its path to take away again.
@@ -153,7 +151,9 @@ impl Renewals {
         };
         let request = self.request(renewal);
         // A role that gives nothing any more is worth as much as a key that is revoked.
-        let Ok(fields) = fields_of(&caller, &self.roles, self.default_budget, request) else {
+        let Ok(fields) =
+            fields_of(&caller, &self.current.take().roles, self.default_budget, request)
+        else {
             return Ok(RenewalAnswer::Gone);
         };
         let fields = GrantFields { interaction: Renewal::INTERACTION.to_owned(), ..fields };
@@ -162,8 +162,8 @@ impl Renewals {
 
     /// The same of a token: what it was believed to be, for as long as it is.
     fn renewed_token(&self, renewal: &Renewal) -> Result<RenewalAnswer, GrantError> {
-        let tokens = self.tokens.as_ref();
-        let Some(known) = tokens.and_then(|tokens| tokens.standing(&renewal.authorization)) else {
+        let snapshot = self.current.take();
+        let Some(known) = snapshot.callers.tokens().standing(&renewal.authorization) else {
             return Ok(RenewalAnswer::Gone);
         };
         let GrantFields { digest, nonce, not_after, .. } = self.request(renewal);

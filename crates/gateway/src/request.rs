@@ -8,12 +8,15 @@ use http::HeaderValue;
 use pingora::http::ResponseHeader;
 use prometheus::IntGauge;
 
+use crate::addresses::Behind;
 use crate::callers::{LimitState, Who};
 use crate::channel::Channel;
 use crate::errors::Refusal;
 use crate::framing::BodyLength;
-use crate::metrics::Route;
+use crate::metrics::RouteLabel;
 use crate::request_id;
+use crate::routes::Route;
+use crate::snapshot::Snapshot;
 
 /// The label of what was never classified.
 pub(crate) const NO_INTERACTION: &str = "none";
@@ -21,10 +24,14 @@ pub(crate) const NO_INTERACTION: &str = "none";
 /// One request's way through the gateway.
 #[derive(Debug)]
 pub(crate) struct Request {
+    /// What was decided when it came.
+    pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) started: Duration,
     pub(crate) id: HeaderValue,
     pub(crate) who: Option<Who>,
-    pub(crate) route: Route,
+    /// Where it goes, once that is known.
+    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) label: RouteLabel,
     pub(crate) interaction: &'static str,
     pub(crate) body: BodyLength,
     /// Bytes of a chunked body that passed so far.
@@ -32,6 +39,10 @@ pub(crate) struct Request {
     pub(crate) pass: Option<Pass>,
     pub(crate) limit: Option<LimitState>,
     pub(crate) allowed_origin: Option<HeaderValue>,
+    /// Who asks by way of a trusted proxy.
+    pub(crate) behind: Option<Behind>,
+    /// `Strict-Transport-Security`, for an answer over TLS.
+    pub(crate) hsts: Option<HeaderValue>,
     /// The channel that the server said it does not know.
     pub(crate) stale: Option<Arc<Channel>>,
     pub(crate) tries: Tries,
@@ -69,19 +80,23 @@ impl Drop for InFlight {
 
 impl Request {
     /// A request of which nothing is known yet.
-    pub(crate) fn new(in_flight: &IntGauge) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, in_flight: &IntGauge) -> Self {
         in_flight.inc();
         Self {
+            snapshot,
             started: Duration::ZERO,
             id: HeaderValue::from_static("-"),
             who: None,
-            route: Route::None,
+            route: None,
+            label: RouteLabel::None,
             interaction: NO_INTERACTION,
             body: BodyLength::Known(0),
             body_passed: 0,
             pass: None,
             limit: None,
             allowed_origin: None,
+            behind: None,
+            hsts: None,
             stale: None,
             tries: Tries::First,
             sent: None,
@@ -92,6 +107,12 @@ impl Request {
         }
     }
 
+    /// Bytes that its body may have.
+    pub(crate) fn body_limit(&self) -> u64 {
+        let limits = &self.snapshot.limits;
+        self.route.as_ref().map_or(limits.body_bytes, |route| route.body_bytes)
+    }
+
     /// Adds what every answer to this request says, the server's and our own.
     pub(crate) fn dress(&self, head: &mut ResponseHeader) -> pingora::Result<()> {
         head.insert_header(request_id::NAME, &self.id)?;
@@ -100,7 +121,11 @@ impl Request {
             head.insert_header("ratelimit", &limit.state)?;
         }
         if let Some(origin) = &self.allowed_origin {
-            crate::cors::allow(head, origin)?;
+            let cors = self.route.as_ref().map_or(&self.snapshot.cors, |route| &route.cors);
+            crate::cors::allow(head, origin, cors.as_ref())?;
+        }
+        if let Some(hsts) = &self.hsts {
+            head.insert_header(http::header::STRICT_TRANSPORT_SECURITY, hsts)?;
         }
         Ok(())
     }

@@ -10,24 +10,31 @@ use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
 use registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log;
 use crate::admin::{self, Admin};
 use crate::callers::Callers;
 use crate::channel::ChannelKeeper;
 use crate::config::GatewayConfig;
-use crate::connections::{Connections, MalformedHeads};
+use crate::connections::{Connections, Door, MalformedHeads};
 use crate::errors::{GatewayError, Refusal};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
+use crate::redirect;
+use crate::reload::{Reload, Reloading};
 use crate::renewal::{self, RenewalSocket, Renewals};
-use crate::tokens::Tokens;
+use crate::snapshot::{Current, Snapshot};
+use crate::tls::Acceptor;
+use crate::tokens::{self, Tokens};
 
 /// Idle connections to the server that are kept.
 const KEPT_CONNECTIONS: usize = 1024;
 /// How long such a connection is kept; the server keeps them longer.
 const KEPT_FOR: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// How long clients wait in the queue of a socket that was handed over for the server to be found.
+const LONGEST_QUEUE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Where the gateway listens, port 0 resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,26 +43,42 @@ pub struct Bound {
     pub listen: SocketAddr,
     /// Where `/metrics`, `/livez` and `/readyz` are.
     pub admin_listen: SocketAddr,
+    /// Where plain HTTP is sent on to HTTPS.
+    pub redirect_listen: Option<SocketAddr>,
 }
 
 /// Runs the gateway until `shutdown` says so, then drains it.
 ///
-/// `started` is told once both listeners are bound; the server need not be there yet. All tasks
+/// `started` is told once both listeners are bound; the server need not be there yet. What comes
+/// over `reloads` is put into force while requests pass, or refused. All tasks
 /// that were begun have ended when this returns.
 ///
 /// # Errors
 /// [`GatewayError`] when it cannot begin: an address in use, a path that cannot be a socket's.
 pub async fn run(
-    config: GatewayConfig,
+    mut config: GatewayConfig,
     registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     started: oneshot::Sender<Bound>,
+    reloads: mpsc::Receiver<Reload>,
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), GatewayError> {
     config.check()?;
-    let listener = listen(config.listen, "clients").await?;
+    let mut queue_waits = false;
+    let mut stopping = shutdown.clone();
+    let listener = match config.listener.take() {
+        Some(listener) => {
+            queue_waits = true;
+            handed_over(listener, config.listen)?
+        }
+        None => listen(config.listen, "clients").await?,
+    };
     let admin_listener = listen(config.admin_listen, "the admin listener").await?;
+    let redirect_listener = match config.redirect_listen {
+        Some(address) => Some(listen(address, "redirects to HTTPS").await?),
+        None => None,
+    };
     let renewal_socket = RenewalSocket::bind(&config.renewal_socket)?;
     let bound = Bound {
         listen: listener.local_addr().map_err(|source| GatewayError::Listen {
@@ -68,9 +91,12 @@ pub async fn run(
             purpose: "the admin listener",
             source,
         })?,
+        redirect_listen: redirect_listener.as_ref().and_then(|bound| bound.local_addr().ok()),
     };
     let peer = server_peer(&config)?;
     let metrics = Arc::new(Metrics::new().map_err(GatewayError::Metrics)?);
+    let tls = config.tls.clone().map(|tls| Acceptor::load(tls, metrics.clone())).transpose()?;
+    let tls = tls.map(Arc::new);
     let channel = Arc::new(ChannelKeeper::new(
         config.channel_socket.clone(),
         metrics.channel_fetches.clone(),
@@ -84,9 +110,10 @@ pub async fn run(
             );
         }
     }
-    let tokens = Tokens::open(&config, registry.clone(), clock.clone(), &metrics)?.map(Arc::new);
-    let callers = Callers::new(registry.clone(), ids.clone(), &config, tokens.clone())
+    let tokens = Arc::new(Tokens::open(&config, registry.clone(), clock.clone(), &metrics)?);
+    let callers = Callers::new(registry.clone(), ids.clone(), &config, tokens)
         .map_err(GatewayError::PublicGrant)?;
+    let current = Arc::new(Current::new(Snapshot::new(&config, callers)?));
     // Dropped last, when nobody writes a line any more.
     let (lines, _log_thread) =
         access_log::start(config.access_log).map_err(GatewayError::AccessLog)?;
@@ -97,8 +124,7 @@ pub async fn run(
         ids: ids.clone(),
         tenant: config.tenant.clone(),
         default_budget: config.default_budget,
-        roles: config.roles.clone(),
-        tokens: tokens.clone(),
+        current: current.clone(),
     });
     let admin = Arc::new(Admin {
         metrics: metrics.clone(),
@@ -112,14 +138,11 @@ pub async fn run(
         metrics: metrics.clone(),
         lines: lines.clone(),
     });
-    let limits = config.limits.clone();
+    let issuers = current.clone();
+    let reloading =
+        Reloading { current: current.clone(), tls: tls.clone(), metrics: metrics.clone() };
     let gateway = Gateway {
-        base_path: config.base_path,
-        public_open: config.public_open,
-        limits: config.limits,
-        cors: config.cors,
-        callers,
-        break_glass_minutes: config.break_glass_minutes,
+        current: current.clone(),
         denials: config.denials,
         channel: channel.clone(),
         clock,
@@ -133,37 +156,62 @@ pub async fn run(
     let mut options = pingora::apps::HttpServerOptions::default();
     options.allow_connect_method_proxying = true;
     proxy.server_options = Some(options);
-    let connections =
-        Connections::new(listener, Arc::new(proxy), limits, config.drain, malformed, shutdown);
+    let proxy = Arc::new(proxy);
+    let answer_within = config.upstream.read;
+    let door = Door { proxy, current, answer_within, tls: tls.clone(), malformed };
+    let connections = Connections::new(listener, door, config.drain, shutdown);
 
-    for (address, what) in
-        [(bound.listen, "keys and patients' data"), (bound.admin_listen, "metrics")]
-    {
-        if !address.ip().is_loopback() {
+    for (address, what, is_plain) in [
+        (bound.listen, "keys and patients' data", tls.is_none()),
+        (bound.admin_listen, "metrics", true),
+    ] {
+        if is_plain && !address.ip().is_loopback() {
             tracing::warn!(
                 %address,
-                "{what} leave this machine in clear text; listen on loopback behind a proxy with TLS"
+                "{what} leave this machine in clear text; listen on loopback, or name certificates"
             );
         }
     }
     // Nobody waiting for it is no reason not to run.
     let _ = started.send(bound);
     tracing::info!(listen = %bound.listen, admin = %bound.admin_listen, "the gateway listens");
+    let redirects = async {
+        match redirect_listener {
+            Some(listener) => redirect::serve(listener, bound.listen.port()).await,
+            None => std::future::pending().await,
+        }
+    };
+    let certificates = async {
+        match tls {
+            Some(tls) => tls.keep_current().await,
+            None => std::future::pending().await,
+        }
+    };
     let beside = async {
         tokio::join!(
+            certificates,
+            redirects,
+            reloading.serve(reloads),
             channel.keep_current(),
             admin::serve(admin_listener, admin),
             renewal::serve(renewal_socket, renewals),
-            async {
-                match &tokens {
-                    Some(tokens) => tokens.keep_current().await,
-                    None => std::future::pending().await,
-                }
-            },
+            tokens::keep_current(&issuers),
         )
     };
+    let serving = async {
+        if queue_waits {
+            // Of a process before this one, or for this one to begin: better answered late than
+            // told that the server is not there.
+            tokio::select! {
+                () = async { drop(stopping.wait_for(|stop| *stop).await) } => {}
+                () = channel.until_current() => {}
+                () = tokio::time::sleep(LONGEST_QUEUE) => {}
+            }
+        }
+        connections.serve().await;
+    };
     tokio::select! {
-        () = connections.serve() => {}
+        () = serving => {}
         _ = beside => {}
     }
     tracing::info!("the gateway has stopped");
@@ -175,6 +223,15 @@ async fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListene
         std::io::ErrorKind::AddrInUse => GatewayError::AddressInUse { address, purpose },
         _ => GatewayError::Listen { address, purpose, source },
     })
+}
+
+/// A socket that somebody else made to listen.
+fn handed_over(
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+) -> Result<TcpListener, GatewayError> {
+    let ours = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+    ours.map_err(|source| GatewayError::Listen { address, purpose: "clients", source })
 }
 
 fn server_peer(config: &GatewayConfig) -> Result<HttpPeer, GatewayError> {

@@ -12,6 +12,7 @@ mod keys;
 mod written;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::{Clock, GrantFields, Instant};
 use prometheus::{IntCounter, IntCounterVec};
@@ -27,6 +28,7 @@ use crate::config::GatewayConfig;
 use crate::errors::{GatewayError, Refusal};
 use crate::metrics::Metrics;
 use crate::roles::Roles;
+use crate::snapshot::Current;
 
 pub(crate) use believed::Believed;
 pub(crate) use cache::TokenDigest;
@@ -34,6 +36,8 @@ pub use written::{
     IssuerError, TokenIssuer, WrittenIntrospection, WrittenIssuer, WrittenTokenClient,
 };
 
+/// How often it is looked for other issuers.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// Tokens that are kept at a time.
 const MOST_KEPT: usize = 32 * 1024;
 /// For how long a token without an expiry is believed after an introspection that the next ones
@@ -95,7 +99,7 @@ struct Issuer {
 
 /// All issuers, and what was believed.
 pub(crate) struct Tokens {
-    issuers: Vec<Issuer>,
+    issuers: Vec<Arc<Issuer>>,
     kept: Cache<Arc<Known>>,
     registry: Arc<Registry>,
     roles: Arc<Roles>,
@@ -105,30 +109,35 @@ pub(crate) struct Tokens {
     /// How often what was kept did, apart from the other results: it counts most.
     found: IntCounter,
     checks: IntCounterVec,
+    fetches: IntCounterVec,
+}
+
+/// Fetches the keys of the issuers that are in force, for as long as it is polled.
+pub(crate) async fn keep_current(current: &Current) {
+    loop {
+        let tokens = current.take().callers.tokens().clone();
+        let replaced = async {
+            while Arc::ptr_eq(current.take().callers.tokens(), &tokens) {
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
+        };
+        tokio::select! {
+            () = tokens.keep_current() => {}
+            () = replaced => {}
+        }
+    }
 }
 
 impl Tokens {
-    /// The issuers of the configuration; `None` where there are none.
+    /// The issuers of the configuration.
     pub(crate) fn open(
         config: &GatewayConfig,
         registry: Arc<Registry>,
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
-    ) -> Result<Option<Self>, GatewayError> {
-        let mut issuers = Vec::with_capacity(config.issuers.len());
-        for issuer in &config.issuers {
-            let fetches = metrics.issuer_key_fetches.clone();
-            let keys = Keys::open(issuer, &config.issuer_keys, clock.clone(), fetches)?;
-            let introspection = issuer.introspection.as_ref();
-            let introspection = introspection
-                .map(|at| Introspection::new(at, keys.fetcher().clone(), clock.clone()));
-            issuers.push(Issuer { config: issuer.clone(), keys, introspection });
-        }
-        if issuers.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(Self {
-            issuers,
+    ) -> Result<Self, GatewayError> {
+        let none = Self {
+            issuers: Vec::new(),
             kept: Cache::new(MOST_KEPT),
             registry,
             roles: config.roles.clone(),
@@ -137,11 +146,62 @@ impl Tokens {
             default_budget: config.default_budget,
             found: metrics.token_checks.with_label_values(&["kept"]),
             checks: metrics.token_checks.clone(),
-        }))
+            fetches: metrics.issuer_key_fetches.clone(),
+        };
+        none.renewed(config)
+    }
+
+    /// Whether what is believed is to be believed by another configuration too.
+    pub(crate) fn stay(&self, config: &GatewayConfig) -> bool {
+        let issuers = self.issuers.iter().map(|issuer| &issuer.config);
+        issuers.eq(&config.issuers)
+            && *self.roles == *config.roles
+            && self.public_base == config.public_base
+            && self.default_budget == config.default_budget
+    }
+
+    /// The issuers of another configuration. Those that it has too keep their keys; what was
+    /// believed is believed anew.
+    pub(crate) fn renewed(&self, config: &GatewayConfig) -> Result<Self, GatewayError> {
+        let mut issuers = Vec::with_capacity(config.issuers.len());
+        for issuer in &config.issuers {
+            let known = self.issuers.iter().find(|known| known.config == *issuer);
+            issuers.push(match known {
+                Some(known) => known.clone(),
+                None => Arc::new(self.opened(issuer, config)?),
+            });
+        }
+        Ok(Self {
+            issuers,
+            kept: Cache::new(MOST_KEPT),
+            registry: self.registry.clone(),
+            roles: config.roles.clone(),
+            clock: self.clock.clone(),
+            public_base: config.public_base.clone(),
+            default_budget: config.default_budget,
+            found: self.found.clone(),
+            checks: self.checks.clone(),
+            fetches: self.fetches.clone(),
+        })
+    }
+
+    fn opened(&self, issuer: &TokenIssuer, config: &GatewayConfig) -> Result<Issuer, GatewayError> {
+        let (clock, fetches) = (self.clock.clone(), self.fetches.clone());
+        let keys = Keys::open(issuer, &config.issuer_keys, clock, fetches)?;
+        let introspection = issuer
+            .introspection
+            .as_ref()
+            .map(|at| Introspection::new(at, keys.fetcher().clone(), self.clock.clone()));
+        Ok(Issuer { config: issuer.clone(), keys, introspection })
+    }
+
+    /// Whether tokens of no issuer are accepted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.issuers.is_empty()
     }
 
     /// Fetches the keys of all issuers now and then, for as long as it is polled.
-    pub(crate) async fn keep_current(&self) {
+    async fn keep_current(&self) {
         let all = self.issuers.iter().map(|issuer| issuer.keys.keep_current());
         let mut all: Vec<_> = all.map(Box::pin).collect();
         std::future::poll_fn(|context| {

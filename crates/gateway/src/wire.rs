@@ -1,4 +1,5 @@
-//! One client connection, as pingora sees it: the TCP stream with a write buffer and a deadline.
+//! One client connection, as pingora sees it: a stream of TCP or TLS with a write buffer and a
+//! deadline.
 //!
 //! pingora's own stream type keeps its buffer sizes and its header timer to itself. This one
 //! joins an answer's head and body into one send, bounds the *whole* time a request's head may
@@ -11,12 +12,11 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::HeaderValue;
 use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
@@ -26,8 +26,10 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
 
 use crate::connections::MalformedHeads;
+use crate::origin::Origin;
 
 /// An answer of up to this size leaves in one send with its head; larger bodies go straight out.
 const WRITE_BUFFER: usize = 8 * 1024;
@@ -35,11 +37,9 @@ const WRITE_BUFFER: usize = 8 * 1024;
 /// A client connection.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    stream: BufWriter<TcpStream>,
-    peer: SocketAddr,
-    /// `Forwarded` and `X-Forwarded-For`, the same for every request of a connection.
-    forwarded: HeaderValue,
-    forwarded_for: HeaderValue,
+    stream: BufWriter<Transport>,
+    origin: Arc<Origin>,
+    activity: Activity,
     digest: Arc<SocketDigest>,
     /// A [`Phase`]; set through shared references, by whoever holds the request.
     phase: AtomicU8,
@@ -48,6 +48,17 @@ pub(crate) struct Wire {
     malformed: Arc<MalformedHeads>,
     answer: OwnAnswer,
 }
+
+/// What carries the bytes.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Counts the bytes that pass, for whoever wants to know whether any do.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Activity(Arc<AtomicU64>);
 
 /// Where the connection is between two requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,43 +85,36 @@ impl Wire {
     /// Wraps an accepted connection. A request's head may take `head_limit` from its first byte
     /// to its last.
     pub(crate) fn new(
-        stream: TcpStream,
+        transport: Transport,
         peer: SocketAddr,
+        origin: Origin,
         head_limit: Duration,
         malformed: Arc<MalformedHeads>,
-    ) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+    ) -> Self {
+        let digest = SocketDigest::from_raw_fd(transport.tcp().as_raw_fd());
         // Set by hand, so that nobody asks the kernel for it again.
         let _ = digest.peer_addr.set(Some(PingoraAddr::Inet(peer)));
-        let (forwarded, forwarded_for) = forwarded_values(peer);
-        Ok(Self {
-            stream: BufWriter::with_capacity(WRITE_BUFFER, stream),
-            peer,
-            forwarded,
-            forwarded_for,
+        Self {
+            stream: BufWriter::with_capacity(WRITE_BUFFER, transport),
+            origin: Arc::new(origin),
+            activity: Activity::default(),
             digest: Arc::new(digest),
             phase: AtomicU8::new(Phase::Idle as u8),
             head_limit,
             deadline: None,
             malformed,
             answer: OwnAnswer::Ready,
-        })
+        }
     }
 
-    /// The client's address.
-    pub(crate) fn peer(&self) -> SocketAddr {
-        self.peer
+    /// Where its requests come from.
+    pub(crate) fn origin(&self) -> &Arc<Origin> {
+        &self.origin
     }
 
-    /// The value of `Forwarded` for this connection's requests.
-    pub(crate) fn forwarded(&self) -> &HeaderValue {
-        &self.forwarded
-    }
-
-    /// The value of `X-Forwarded-For` for this connection's requests.
-    pub(crate) fn forwarded_for(&self) -> &HeaderValue {
-        &self.forwarded_for
+    /// The count of its bytes.
+    pub(crate) fn activity(&self) -> Activity {
+        self.activity.clone()
     }
 
     /// A whole head was read: the head's deadline ends, writes are answers.
@@ -132,17 +136,64 @@ impl Wire {
     }
 }
 
-fn forwarded_values(peer: SocketAddr) -> (HeaderValue, HeaderValue) {
-    let address = peer.ip();
-    let quoted = if address.is_ipv6() {
-        format!("for=\"[{address}]\";proto=http")
-    } else {
-        format!("for={address};proto=http")
-    };
-    let header = |text: String| {
-        HeaderValue::try_from(text).expect("an address is written in visible ASCII alone")
-    };
-    (header(quoted), header(address.to_string()))
+impl Activity {
+    /// Bytes that passed so far, or something that grew since if any did.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl Transport {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
 }
 
 impl AsyncRead for Wire {
@@ -151,7 +202,11 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_ready() {
+            self.activity.add(buffer.filled().len() - before);
+        }
         match read {
             Poll::Ready(_) if self.is_in(Phase::Idle) => {
                 self.enter(Phase::InHead);
@@ -180,7 +235,11 @@ impl AsyncWrite for Wire {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.is_in(Phase::PastHead) {
-            return Pin::new(&mut self.stream).poll_write(context, bytes);
+            let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+            if let Poll::Ready(Ok(length)) = &written {
+                self.activity.add(*length);
+            }
+            return written;
         }
         if self.answer == OwnAnswer::Given {
             return Poll::Ready(Ok(bytes.len()));
@@ -216,7 +275,7 @@ impl Shutdown for Wire {
 
 impl UniqueID for Wire {
     fn id(&self) -> UniqueIDType {
-        self.stream.get_ref().as_raw_fd()
+        self.stream.get_ref().tcp().as_raw_fd()
     }
 }
 

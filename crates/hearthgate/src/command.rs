@@ -63,6 +63,8 @@ enum Verb {
     Denials(DenialsCommand),
     /// List the wider rights that were taken in an emergency, with who, for whom and why
     BreakGlass(DataDirectory),
+    /// Have a running gateway read its configuration again: all of it, or nothing
+    Reload(DataDirectory),
     /// Copy the data to a backup, also while the server runs; later times copy what came since
     Backup(Backup),
     /// Make a data directory from a backup, as it was at one instant
@@ -297,6 +299,17 @@ impl Command {
                     other => unexpected(&other),
                 }
             }
+            Verb::Reload(data) => {
+                match runtime()?.block_on(keys::run(&data.path, Request::Reload, Arc::default()))? {
+                    Answer::Reloaded(changed) if changed.is_empty() => {
+                        print("Nothing in the configuration has changed.\n")
+                    }
+                    Answer::Reloaded(changed) => {
+                        print(&format!("In force from now on: {}\n", changed.join(", ")))
+                    }
+                    other => unexpected(&other),
+                }
+            }
             Verb::Backup(backup) => {
                 crate::backup::behind_all_others();
                 print(&backup.run()?)
@@ -334,7 +347,7 @@ fn run_halves(flags: &config::Flags, halves: Halves) -> Result<ExitCode, Command
     let config = Config::resolve(flags)?;
     crate::logging::start(config.log_level);
     let runtime = runtime()?;
-    let served = runtime.block_on(serve(config, halves));
+    let served = runtime.block_on(serve(config, flags.clone(), halves));
     // A log that is being opened cannot be told to stop; it may be left at any time.
     runtime.shutdown_timeout(LAST_MOMENT);
     served?;

@@ -4,6 +4,7 @@
 //! table (`table`), from which reading, `check-config` and docs/configuration.md are made. The
 //! configuration names files that hold secrets and never holds one.
 
+mod edge;
 mod file;
 mod issuers;
 mod setting;
@@ -18,13 +19,16 @@ use std::time::Duration;
 use ::server::WritePolicy;
 use contract::TenantName;
 use database::Rules;
+use gateway::{AddressBlock, ToldBy};
 use store_sled::SledStore;
 
 use crate::roles;
 use crate::tenant_key::KeySource;
 
+pub use edge::{ClientCertificateUse, CorsOrigin, HeaderName, InsecureHttp, TlsKeys};
 pub use file::ConfigError;
 pub use setting::{BaseUrl, Level, PostgresConnection, WithoutTls};
+pub(crate) use table::key_names;
 pub use table::reference;
 
 /// Everything decided, defaults filled in.
@@ -74,8 +78,16 @@ pub struct Config {
 pub struct Gateway {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
+    pub insecure_http: InsecureHttp,
+    pub redirect_listen: Option<SocketAddr>,
     pub public: Vec<String>,
-    pub cors_origins: Vec<String>,
+    pub allow: Vec<AddressBlock>,
+    pub deny: Vec<AddressBlock>,
+    pub trusted_proxies: Vec<AddressBlock>,
+    pub client_address: ToldBy,
+    pub cors_origins: Vec<CorsOrigin>,
+    pub cors_credentials: bool,
+    pub cors_exposed: Vec<HeaderName>,
     pub header_bytes: usize,
     pub header_count: usize,
     pub uri_bytes: usize,
@@ -91,6 +103,10 @@ pub struct Gateway {
     pub break_glass_minutes: u32,
     pub connections: usize,
     pub connections_per_address: usize,
+    pub requests_per_connection: usize,
+    pub http2_streams: u32,
+    pub http2_age: Duration,
+    pub tls: TlsKeys,
     pub upstream_connect: Duration,
     pub upstream_read: Duration,
     pub drain: Duration,
@@ -218,8 +234,16 @@ impl Default for Gateway {
         Self {
             listen: loopback(8080),
             admin_listen: loopback(9090),
+            insecure_http: InsecureHttp::Loopback,
+            redirect_listen: None,
             public: vec!["capabilities".to_owned()],
+            allow: Vec::new(),
+            deny: Vec::new(),
+            trusted_proxies: Vec::new(),
+            client_address: ToldBy::Nothing,
             cors_origins: Vec::new(),
+            cors_credentials: false,
+            cors_exposed: Vec::new(),
             header_bytes: 32 << 10,
             header_count: 90,
             uri_bytes: 16 << 10,
@@ -235,6 +259,10 @@ impl Default for Gateway {
             break_glass_minutes: 60,
             connections: 16 << 10,
             connections_per_address: 1 << 10,
+            requests_per_connection: 10_000,
+            http2_streams: 100,
+            http2_age: Duration::from_secs(3600),
+            tls: TlsKeys::default(),
             upstream_connect: Duration::from_secs(2),
             upstream_read: Duration::from_secs(120),
             drain: Duration::from_secs(30),
@@ -283,6 +311,8 @@ impl Config {
         } else if authority_file.is_some() && *without_tls == WithoutTls::InsecureAnywhere {
             "`storage.postgres_without_tls` says insecure-anywhere beside \
              `storage.postgres_authority_file`: leave it out, and PostgreSQL is reached by TLS"
+        } else if let Some(contradiction) = self.gateway.contradiction() {
+            contradiction
         } else {
             return Ok(());
         };
@@ -300,8 +330,14 @@ impl Config {
     pub fn base_url(&self) -> String {
         match &self.public_base_url {
             Some(url) => url.as_str().to_owned(),
-            None => format!("http://{}{FHIR_BASE}", self.gateway.listen),
+            None => format!("{}://{}{FHIR_BASE}", self.gateway.scheme(), self.gateway.listen),
         }
+    }
+
+    /// The keys that the other decides otherwise.
+    #[must_use]
+    pub(crate) fn difference(&self, other: &Self) -> Vec<&'static str> {
+        table::difference(self, other)
     }
 
     /// The whole configuration as a file that decides the same.
@@ -373,7 +409,7 @@ mod tests {
     fn flags_win_over_the_file_and_the_file_over_the_defaults() {
         let flags =
             Flags { listen: Some(SocketAddr::from(([0, 0, 0, 0], 81))), ..Flags::default() };
-        let text = "data = \"/srv/hg\"\n[gateway]\nlisten = \"127.0.0.1:80\"\nadmin_listen = \"127.0.0.1:90\"\n";
+        let text = "data = \"/srv/hg\"\n[gateway]\ninsecure_http = \"anywhere\"\nlisten = \"127.0.0.1:80\"\nadmin_listen = \"127.0.0.1:90\"\n";
         let config = resolved(text, flags).unwrap();
         assert_eq!(config.data, Path::new("/srv/hg"));
         assert_eq!(config.gateway.listen.to_string(), "0.0.0.0:81");
@@ -385,7 +421,10 @@ mod tests {
     fn what_check_config_prints_decides_the_same() {
         // GW-060
         let text = "public_base_url = \"https://ehr.example.org/fhir\"\nowner_key_file = \"k\"\n\
-                    [gateway]\npublic = []\ncors_origins = [\"https://a.example.org\"]\n\
+                    [gateway]\npublic = []\ncors_origins = [\"https://*.example.org:8443\"]\n\
+                    cors_exposed = [\"X-Total\"]\ncors_credentials = true\n\
+                    allow = [\"192.0.2.0/24\", \"::1\"]\ndeny = [\"192.0.2.8/29\"]\n\
+                    trusted_proxies = [\"10.0.0.1\"]\nclient_address = \"proxy-protocol\"\n\
                     client_per_second = 7\nidle_seconds = 1_0\n\
                     [rules]\nunique_identifiers = [\"Patient urn:x\"]\n\
                     references_exist = [\"*\", \"Observation.subject\"]\n\
@@ -434,6 +473,29 @@ mod tests {
             ("[gateway]\npublic_burst = 99999999999", 2, "gateway.public_burst", "a whole number"),
             ("[gateway]\nidle_seconds = \"75\"", 2, "gateway.idle_seconds", "seconds"),
             ("[gateway]\npublic = \"all\"", 2, "gateway.public", "a list of texts"),
+            ("[gateway]\nallow = [\"10.0.0.1/8\"]", 2, "gateway.allow", "a list of addresses"),
+            ("[gateway]\nclient_address = \"x-real-ip\"", 2, "gateway.client_address", "one of"),
+            ("[gateway]\ncors_origins = [\"*\"]", 2, "gateway.cors_origins", "a list of origins"),
+            (
+                "[gateway]\ncors_origins = [\"https://a.example.org/\"]",
+                2,
+                "gateway.cors_origins",
+                "a list of origins",
+            ),
+            ("[gateway]\ncors_exposed = [\"a b\"]", 2, "gateway.cors_exposed", "a list of names"),
+            ("[gateway]\ninsecure_http = true", 2, "gateway.insecure_http", "one of loopback"),
+            (
+                "[gateway.tls]\ncertificates = [{ certificate = \"c\" }]",
+                2,
+                "gateway.tls.certificates",
+                "a list of tables",
+            ),
+            (
+                "[[gateway.tls.certificates]]\ncertificate = \"c\"\nkey = \"k\"\nname = \"n\"",
+                1,
+                "gateway.tls.certificates",
+                "a list of tables",
+            ),
             ("[server]\nqueue_bytes = 0", 2, "server.queue_bytes", "a whole number, at least 1"),
             ("[server]\nbody_grace_seconds = 0", 2, "server.body_grace_seconds", "seconds"),
             ("[server]\nbody_bytes_per_second = -1", 2, "server.body_bytes_per_second", "a whole"),
@@ -501,11 +563,42 @@ mod tests {
         assert!(error("roles = 7").contains("`roles` takes a section of keys"));
     }
 
+    // GW-021
+    #[test]
+    fn plain_http_is_on_loopback_or_asked_for_and_a_certificate_makes_it_https() {
+        let listen = |host: &str| format!("[gateway]\nlisten = \"{host}:80\"\n");
+        let tls = "[[gateway.tls.certificates]]\ncertificate = \"c\"\nkey = \"k\"\n";
+        let anywhere = "insecure_http = \"anywhere\"\n";
+        for (text, base) in [
+            (listen("127.0.0.1"), "http://127.0.0.1:80/fhir"),
+            (listen("[::1]"), "http://[::1]:80/fhir"),
+            (listen("192.0.2.1") + anywhere, "http://192.0.2.1:80/fhir"),
+            (listen("192.0.2.1") + tls, "https://192.0.2.1:80/fhir"),
+            (listen("127.0.0.1") + tls, "https://127.0.0.1:80/fhir"),
+        ] {
+            let config = resolved(&text, Flags::default()).unwrap();
+            assert_eq!(config.base_url(), base);
+            assert_eq!(resolved(&config.to_toml(), Flags::default()).unwrap(), config);
+        }
+        assert!(resolved(&listen("192.0.2.1"), Flags::default()).is_err());
+    }
+
     #[test]
     fn values_that_contradict_each_other_are_refused() {
         for (text, expected) in [
             ("[server]\nheld_bytes = 1000", "`server.held_bytes` is less"),
             ("[gateway]\nbody_bytes = 300000000", "`server.held_bytes` is less"),
+            ("[gateway]\nlisten = \"0.0.0.0:80\"", "`gateway.listen` is no loopback address"),
+            ("[gateway]\nlisten = \"[::]:80\"", "`gateway.insecure_http = \"anywhere\"`"),
+            ("[gateway]\nredirect_listen = \"0.0.0.0:80\"", "sends on to HTTPS"),
+            ("[gateway]\nclient_address = \"forwarded\"", "name them"),
+            ("[gateway]\ntrusted_proxies = [\"10.0.0.1\"]", "go together"),
+            ("[gateway.tls]\nclient_certificates = \"request\"", "say nothing without"),
+            (
+                "[gateway.tls]\ncertificates = [{ certificate = \"c\", key = \"k\" }]\n\
+                 client_certificates = \"require\"",
+                "go together",
+            ),
             ("[server]\nindex_memory = 16777215", "`server.index_memory` is less"),
             ("[storage]\npostgres_password_file = \"p\"", "name the connection"),
             ("[storage]\npostgres_authority_file = \"p\"", "name the connection"),

@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::command_socket::{self, CommandSocket, CommandSocketError, Commands};
+use crate::reload::Reloader;
+use crate::serve::Process;
 
 /// A command for the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,8 @@ pub enum Request {
     ShowDenials(String),
     /// Every break-glass that was taken, oldest first.
     ListBreakGlasses,
+    /// Read the configuration again.
+    Reload,
 }
 
 /// What `keys create` asks for.
@@ -118,6 +122,8 @@ pub enum Answer {
     Denials(Vec<Denial>),
     /// What was taken: when, and the change in one line.
     BreakGlasses(Vec<(String, String)>),
+    /// Another configuration is in force; these keys have changed.
+    Reloaded(Vec<String>),
     /// It was not done; why, and the mend.
     Refused(String),
 }
@@ -174,6 +180,8 @@ enum Refusal {
     User(String),
     #[error("no gateway runs here, and denials are kept in the memory of a running one")]
     NoGateway,
+    #[error("no gateway runs here that could read its configuration again")]
+    NothingRuns,
     #[error("the registry's log cannot be read")]
     Unreadable(#[from] OpenError),
     #[error(
@@ -193,6 +201,8 @@ pub struct Site {
     pub roles: Arc<Roles>,
     /// The reasons of denials; absent where no gateway runs.
     pub denials: Option<Arc<Denials>>,
+    /// What reads the configuration again; absent where no gateway runs. Its roles count then.
+    pub reloader: Option<Reloader>,
 }
 
 /// Does what `request` says.
@@ -210,6 +220,7 @@ pub fn execute(registry: &Registry, site: &Site, request: Request, by: &Actor) -
             None => Err(Refusal::NoGateway),
         },
         Request::ListBreakGlasses => break_glasses(registry),
+        Request::Reload => Err(Refusal::NothingRuns),
     };
     done.unwrap_or_else(|refusal| Answer::Refused(crate::failure::one_line(&refusal)))
 }
@@ -389,7 +400,19 @@ impl Commands for OfRegistry {
     type Answer = Answer;
 
     async fn carry_out(&self, request: Request, uid: u32) -> io::Result<Answer> {
-        let (registry, site, by) = (Arc::clone(&self.0), self.1.clone(), Actor::local_user(uid));
+        let (registry, mut site, by) =
+            (Arc::clone(&self.0), self.1.clone(), Actor::local_user(uid));
+        if let Some(reloader) = &site.reloader {
+            if request == Request::Reload {
+                return Ok(match reloader.reload(Process::gateway_config).await {
+                    Ok(changed) => {
+                        Answer::Reloaded(changed.into_iter().map(str::to_owned).collect())
+                    }
+                    Err(error) => Answer::Refused(crate::failure::one_line(&error)),
+                });
+            }
+            site.roles = reloader.roles();
+        }
         // Changes wait for the disk.
         tokio::task::spawn_blocking(move || execute(&registry, &site, request, &by))
             .await
@@ -419,6 +442,7 @@ impl std::fmt::Debug for Answer {
             Self::Confirmed => formatter.write_str("Confirmed"),
             Self::Denials(denials) => write!(formatter, "Denials({})", denials.len()),
             Self::BreakGlasses(taken) => write!(formatter, "BreakGlasses({})", taken.len()),
+            Self::Reloaded(changed) => write!(formatter, "Reloaded({changed:?})"),
             Self::Refused(why) => write!(formatter, "Refused({why:?})"),
         }
     }

@@ -89,7 +89,7 @@ fn alone(data: &Path, request: Request, roles: Arc<Roles>) -> Result<Option<Answ
         return Ok(None);
     }
     let by = Actor::local_user(uid);
-    let site = Site { roles, denials: None };
+    let site = Site { roles, denials: None, reloader: None };
     Ok(Some(control::execute(&opened.registry, &site, request, &by)))
 }
 

@@ -18,18 +18,20 @@ use registry::{Actor, Registry};
 use server::{InvalidPublicBase, Limits, PublicBase, RunError, ServerConfig, Validation};
 use store_sled::{AuditFiles, OpenAuditError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::audit;
 use crate::command_socket::{self, CommandSocketError};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Flags};
 use crate::control::{ControlSocket, Site};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
+use crate::handed_over;
 use crate::lock::{Half, Lock, LockError};
 use crate::owner_key::{self, OwnerKeyError};
 use crate::page_key::{self, PageKeyError};
 use crate::purge::{self, Tenant};
+use crate::reload::Reloader;
 use crate::server_control::{Commanded, ServerControl};
 use crate::storage::{self, Opened, StorageError};
 use crate::tenant_key;
@@ -90,6 +92,16 @@ pub enum ServeError {
     /// The system gives no random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
+    /// What was handed over is no socket to listen on.
+    #[error(
+        "the first socket that was handed over (LISTEN_FDS) cannot be used; it must be a TCP socket that listens"
+    )]
+    HandedOver(#[source] io::Error),
+    /// What was handed over would speak plain HTTP to the world.
+    #[error(
+        "the socket that was handed over is no loopback address, and keys and patients' data would leave this machine readable: name `gateway.tls.certificates`, or say `gateway.insecure_http = \"anywhere\"`"
+    )]
+    HandedOverInsecure,
     /// What the system refused.
     #[error("cannot {doing}")]
     System {
@@ -114,9 +126,10 @@ fn system(doing: &'static str) -> impl FnOnce(io::Error) -> ServeError {
 ///
 /// # Errors
 /// [`ServeError`], to be said in one line.
-pub async fn serve(config: Config, halves: Halves) -> Result<(), ServeError> {
+pub async fn serve(config: Config, flags: Flags, halves: Halves) -> Result<(), ServeError> {
     let mut stop = StopSignals::listen()?;
     let process = Process {
+        flags,
         clock: Arc::new(SystemClock::start()),
         ids: Arc::new(SystemIds::open()?),
         config,
@@ -141,6 +154,7 @@ fn say(line: &str) {
 struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 impl StopSignals {
@@ -148,6 +162,7 @@ impl StopSignals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?,
             terminate: signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?,
+            hangup: signal(SignalKind::hangup()).map_err(system("listen for SIGHUP"))?,
         })
     }
 
@@ -158,9 +173,34 @@ impl StopSignals {
             _ = self.terminate.recv() => {}
         }
     }
+
+    /// The next of all signals.
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.hangup.recv() => Told::Reload,
+        }
+    }
 }
 
-struct Process {
+/// What a signal tells a running process.
+enum Told {
+    Stop,
+    Reload,
+}
+
+/// Reads the configuration again, where there is a gateway to read it for.
+async fn reload(reloader: Option<&Reloader>) {
+    match reloader {
+        Some(reloader) => reloader.reload_and_tell(Process::gateway_config).await,
+        None => tracing::warn!("of the server's configuration nothing changes without a restart"),
+    }
+}
+
+/// The process, before its halves run.
+pub(crate) struct Process {
+    flags: Flags,
     config: Config,
     clock: Arc<SystemClock>,
     ids: Arc<SystemIds>,
@@ -208,6 +248,7 @@ struct GatewayHalf {
     bound: Bound,
     running: Running<GatewayError>,
     stop: watch::Sender<bool>,
+    reloader: Reloader,
     control: JoinSet<()>,
     _lock: Lock,
 }
@@ -247,7 +288,8 @@ impl Process {
             Some(lock) => {
                 let half = self.start_gateway(lock).await?;
                 if self.config.public_base_url.is_none() {
-                    base_url = format!("http://{}{}", half.bound.listen, config::FHIR_BASE);
+                    let scheme = self.config.gateway.scheme();
+                    base_url = format!("{scheme}://{}{}", half.bound.listen, config::FHIR_BASE);
                 }
                 Some(half)
             }
@@ -273,9 +315,14 @@ impl Process {
         let (asked, told) = (Arc::clone(&registry), stopping.clone());
         let (started, bound) = oneshot::channel();
         let (clock, ids) = (self.clock.clone(), self.ids.clone());
-        let config = self.gateway_config();
-        let site = Site { roles: config.roles.clone(), denials: Some(Arc::clone(&config.denials)) };
-        let half = gateway::run(config, registry, clock, ids, started, stopping);
+        let mut config = Self::gateway_config(&self.config);
+        config.listener = handed_over::listener(&self.config.gateway)?;
+        let (reload, reloads) = mpsc::channel(1);
+        let reloader = Reloader::new(self.flags.clone(), self.config.clone(), reload);
+        let denials = Some(Arc::clone(&config.denials));
+        let roles = config.roles.clone();
+        let site = Site { roles, denials, reloader: Some(reloader.clone()) };
+        let half = gateway::run(config, registry, clock, ids, started, reloads, stopping);
         let mut running = Running::start("gateway", half);
         let Ok(bound) = bound.await else {
             return Err(running.lost().await);
@@ -286,7 +333,7 @@ impl Process {
         let control = ControlSocket::bind(&self.config.data)?;
         let mut controls = JoinSet::new();
         controls.spawn(control.serve(asked, site, told));
-        Ok(GatewayHalf { bound, running, stop, control: controls, _lock: lock })
+        Ok(GatewayHalf { bound, running, stop, reloader, control: controls, _lock: lock })
     }
 
     /// Opens the registry, and says whether its owner is still to be made.
@@ -316,9 +363,10 @@ impl Process {
         Ok(())
     }
 
-    fn gateway_config(&self) -> GatewayConfig {
-        let run = self.config.run_dir();
-        let from = &self.config.gateway;
+    /// What a configuration decides about the gateway.
+    pub(crate) fn gateway_config(config: &Config) -> GatewayConfig {
+        let run = config.run_dir();
+        let from = &config.gateway;
         let rate = gateway::Rate::new;
         let defaults = gateway::Limits::default();
         GatewayConfig {
@@ -328,12 +376,12 @@ impl Process {
             channel_socket: run.join("channel.sock"),
             renewal_socket: run.join("renewal.sock"),
             base_path: config::FHIR_BASE.to_owned(),
-            tenant: self.config.tenant.clone(),
+            tenant: config.tenant.clone(),
             public_open: from.public.clone(),
-            roles: Arc::clone(&self.config.roles),
-            issuers: self.config.issuers.clone(),
-            issuer_keys: self.config.data.join("issuers"),
-            public_base: self.config.base_url(),
+            roles: Arc::clone(&config.roles),
+            issuers: config.issuers.clone(),
+            issuer_keys: config.data.join("issuers"),
+            public_base: config.base_url(),
             break_glass_minutes: from.break_glass_minutes,
             limits: gateway::Limits {
                 header_bytes: from.header_bytes,
@@ -350,13 +398,18 @@ impl Process {
                     .unwrap_or(defaults.failed_authentications),
                 connections_per_address: from.connections_per_address,
                 connections: from.connections,
+                requests_per_connection: from.requests_per_connection,
+                http2_streams: from.http2_streams,
+                http2_age: from.http2_age,
             },
+            tls: from.tls(),
+            redirect_listen: from.redirect_listen,
             upstream: gateway::UpstreamTimeouts {
                 connect: from.upstream_connect,
                 read: from.upstream_read,
             },
-            cors: (!from.cors_origins.is_empty())
-                .then(|| gateway::Cors { origins: from.cors_origins.clone() }),
+            addresses: from.addresses(),
+            cors: from.cors(),
             drain: from.drain,
             ..GatewayConfig::default()
         }
@@ -476,10 +529,16 @@ async fn run_until(
     mut gateway: Option<GatewayHalf>,
     mut server: Option<ServerHalf>,
 ) -> Result<(), ServeError> {
-    let result = tokio::select! {
-        () = stop.told() => Ok(()),
-        error = lost(gateway.as_mut().map(|half| &mut half.running)) => Err(error),
-        error = lost(server.as_mut().map(|half| &mut half.running)) => Err(error),
+    let reloader = gateway.as_ref().map(|half| half.reloader.clone());
+    let result = loop {
+        tokio::select! {
+            told = stop.next() => match told {
+                Told::Stop => break Ok(()),
+                Told::Reload => reload(reloader.as_ref()).await,
+            },
+            error = lost(gateway.as_mut().map(|half| &mut half.running)) => break Err(error),
+            error = lost(server.as_mut().map(|half| &mut half.running)) => break Err(error),
+        }
     };
     let drained = tokio::select! {
         drained = drain(gateway, server) => drained,

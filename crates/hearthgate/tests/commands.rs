@@ -113,7 +113,9 @@ fn a_server_that_is_told_to_stop_while_it_opens_its_data_stops() {
 fn listening_beyond_this_machine_without_tls_is_warned_of() {
     for (listen, warned) in [("127.0.0.1:0", false), ("[::1]:0", false), ("0.0.0.0:0", true)] {
         let dir = tempfile::tempdir().unwrap();
-        let arguments = ["gateway", "--listen", listen, "--admin", "127.0.0.1:0"];
+        fs::write(dir.path().join("site.toml"), "gateway.insecure_http = \"anywhere\"").unwrap();
+        let config = ["--config", "site.toml", "--listen", listen, "--admin", "127.0.0.1:0"];
+        let arguments = [&["gateway"], &config[..]].concat();
         let mut running = Running::start(dir.path(), &arguments);
         let lines = BufReader::new(running.0.stderr.take().unwrap()).lines().map(Result::unwrap);
         let until_up: Vec<String> =
@@ -220,7 +222,7 @@ fn keys_go_through_the_socket_of_the_process_that_has_the_registry() {
     runtime.block_on(async {
         let socket = ControlSocket::bind(&data).unwrap();
         let roles = hearthgate::config::Config::default().roles;
-        let site = Site { roles, denials: Some(Arc::default()) };
+        let site = Site { roles, denials: Some(Arc::default()), reloader: None };
         tasks.spawn(socket.serve(registry.clone(), site, stopped));
     });
     let create = ["keys", "create", "--client", "lab", "--role", "reader", "--print-key"];

@@ -51,6 +51,7 @@ mod callers;
 mod configuration;
 mod descriptors;
 mod disk;
+mod edge;
 mod fhir_version;
 mod forgery;
 mod golden;

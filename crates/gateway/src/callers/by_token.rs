@@ -7,18 +7,17 @@ use std::time::Duration;
 use super::{Callers, Known, blank};
 use crate::errors::Refusal;
 use crate::network::network;
-use crate::tokens::{Found, TokenDigest, Tokens};
+use crate::tokens::{Found, TokenDigest};
 
 impl Callers {
     /// Whom a token stands for.
     pub(super) async fn of_token(
         &self,
-        tokens: &Tokens,
         text: &str,
         address: IpAddr,
         now: Duration,
     ) -> Result<Arc<Known>, Refusal> {
-        let digest = TokenDigest::of(text);
+        let (tokens, digest) = (&self.tokens, TokenDigest::of(text));
         let request = || blank(&self.tenant, self.ids.as_ref());
         let (believed, fields) = match tokens.find(&digest) {
             Found::Good(known) => return Ok(known),

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use contract::{Clock, Ids, Instant};
 use gateway::{
-    AccessLog, Bound, Denials, GatewayConfig, GatewayError, Roles, WrittenRole, WrittenRule,
+    AccessLog, Bound, Denials, GatewayConfig, GatewayError, Reload, Roles, WrittenRole, WrittenRule,
 };
 use registry::{Actor, Beside, ClientId, KeyId, NewClient, RateLimit, Registry};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::stub::Stub;
@@ -107,6 +107,7 @@ pub(crate) struct Running {
     pub(crate) denials: Arc<Denials>,
     pub(crate) owner_key: String,
     pub(crate) dir: TempDir,
+    reloads: mpsc::Sender<Reload>,
     shutdown: watch::Sender<bool>,
     tasks: JoinSet<Result<(), GatewayError>>,
 }
@@ -127,6 +128,28 @@ pub(crate) async fn start_with(change: impl FnOnce(&mut GatewayConfig)) -> (Runn
     let stub = Stub::start(&running.dir);
     running.until_ready().await;
     (running, stub)
+}
+
+/// Why a gateway with this configuration does not start.
+pub(crate) async fn refused_start(change: impl FnOnce(&mut GatewayConfig)) -> GatewayError {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (clock, ids) = (Arc::new(HandClock::default()), Arc::new(CountedIds::default()));
+    let registry = dir.path().join("registry");
+    let opened = Registry::open(&registry, Beside::NoTenant, clock.clone(), ids.clone());
+    let registry = Arc::new(opened.expect("a registry opens").registry);
+    let any_port = "127.0.0.1:0".parse().expect("an address");
+    let mut config = GatewayConfig {
+        listen: any_port,
+        admin_listen: any_port,
+        renewal_socket: socket(&dir, "renewal.sock"),
+        ..GatewayConfig::default()
+    };
+    change(&mut config);
+    let (_shutdown, stopped) = watch::channel(false);
+    let (started, _bound) = oneshot::channel();
+    let (_reloads, reload) = mpsc::channel(1);
+    let run = gateway::run(config, registry, clock, ids, started, reload, stopped);
+    within("the refusal", run).await.expect_err("it does not start")
 }
 
 /// A gateway whose server is not there.
@@ -158,10 +181,12 @@ pub(crate) async fn start_alone(change: impl FnOnce(&mut GatewayConfig)) -> Runn
     change(&mut config);
     let (shutdown, stopped) = watch::channel(false);
     let (started, bound) = oneshot::channel();
+    let (reloads, reload) = mpsc::channel(1);
     let mut tasks = JoinSet::new();
-    tasks.spawn(gateway::run(config, registry.clone(), clock.clone(), ids, started, stopped));
+    let run = gateway::run(config, registry.clone(), clock.clone(), ids, started, reload, stopped);
+    tasks.spawn(run);
     let bound = within("the start", bound).await.expect("the gateway starts");
-    Running { bound, registry, clock, log, denials, owner_key, dir, shutdown, tasks }
+    Running { bound, registry, clock, log, denials, owner_key, dir, reloads, shutdown, tasks }
 }
 
 /// The roles of the gateway under test.
@@ -277,6 +302,19 @@ impl Running {
         value.unwrap_or(0.0)
     }
 
+    /// Puts the defaults with this change into force.
+    pub(crate) async fn reload(
+        &self,
+        change: impl FnOnce(&mut GatewayConfig),
+    ) -> Result<(), GatewayError> {
+        let roles = Arc::new(roles());
+        let mut config = GatewayConfig { roles, ..GatewayConfig::default() };
+        change(&mut config);
+        let (done, outcome) = oneshot::channel();
+        self.reloads.send(Reload { config, done }).await.expect("the gateway runs");
+        within("the reload", outcome).await.expect("the gateway says what came of it")
+    }
+
     pub(crate) async fn until_ready(&self) {
         self.until_readyz(200).await;
     }
@@ -337,13 +375,18 @@ pub(crate) fn request(method: &str, target: &str, fields: &[(&str, &str)], body:
 
 /// A client's connection.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     read: Vec<u8>,
 }
 
+/// What carries a connection's bytes.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 pub(crate) async fn connect(address: SocketAddr) -> Connection {
     let stream = within("a connection", TcpStream::connect(address)).await;
-    Connection { stream: stream.expect("the gateway listens"), read: Vec::new() }
+    Connection::over(stream.expect("the gateway listens"))
 }
 
 /// An answer as it came.
@@ -376,6 +419,11 @@ impl Answer {
 }
 
 impl Connection {
+    /// One that stands already.
+    pub(crate) fn over(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream), read: Vec::new() }
+    }
+
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         within("writing", self.stream.write_all(bytes)).await.expect("the gateway reads");
     }
@@ -462,6 +510,11 @@ impl Connection {
         }
         let rest = self.read.split_off(length);
         String::from_utf8(std::mem::replace(&mut self.read, rest)).expect("text")
+    }
+
+    /// Reads until the gateway closes the connection, whatever it says.
+    pub(crate) async fn drain(&mut self) {
+        while self.read_more().await {}
     }
 
     /// Whether the gateway closed the connection, with nothing more to say.

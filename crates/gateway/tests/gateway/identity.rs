@@ -183,7 +183,8 @@ async fn pages_of_other_origins_may_ask_only_when_they_are_named() {
     running.send(&bytes).await.is_refusal(405);
 
     let change = |config: &mut gateway::GatewayConfig| {
-        config.cors = Some(gateway::Cors { origins: vec![origin.to_owned()] });
+        config.cors =
+            Some(gateway::Cors { origins: vec![origin.to_owned()], ..gateway::Cors::default() });
     };
     let (running, stub) = crate::harness::start_with(change).await;
     let answer = running.send(&bytes).await;

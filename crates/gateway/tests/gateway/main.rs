@@ -1,15 +1,19 @@
 //! The gateway from outside: real sockets, a registry of its own, and a stub for the server.
 
+mod addresses;
 mod answers;
 mod bodies;
 mod callers;
 mod framing;
 mod harness;
+mod http2;
 mod identity;
 mod issuer;
 mod operating;
+mod reloads;
 mod renewals;
 mod roles;
 mod secrets;
 mod stub;
+mod tls;
 mod tokens;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gateway::{GatewayConfig, GatewayError};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::harness::{CountedIds, HandClock, start, start_alone, start_with, within};
 use crate::stub::{Script, Stub};
@@ -145,6 +145,7 @@ async fn an_address_in_use_is_said_in_one_line_with_what_to_do() {
         ..GatewayConfig::default()
     };
     let (started, _bound) = oneshot::channel();
+    let (_reload, reloads) = mpsc::channel(1);
     let (_shutdown, stopped) = watch::channel(false);
     let run = gateway::run(
         config,
@@ -152,6 +153,7 @@ async fn an_address_in_use_is_said_in_one_line_with_what_to_do() {
         Arc::new(HandClock::default()),
         Arc::new(CountedIds::default()),
         started,
+        reloads,
         stopped,
     );
     let error = within("the refusal", run).await.expect_err("the address is in use");
@@ -173,6 +175,7 @@ async fn an_owner_that_is_gone_stops_the_gateway() {
         ..GatewayConfig::default()
     };
     let (started, _bound) = oneshot::channel();
+    let (_reload, reloads) = mpsc::channel(1);
     let (shutdown, stopped) = watch::channel(false);
     drop(shutdown);
     let run = gateway::run(
@@ -181,6 +184,7 @@ async fn an_owner_that_is_gone_stops_the_gateway() {
         Arc::new(HandClock::default()),
         Arc::new(CountedIds::default()),
         started,
+        reloads,
         stopped,
     );
     within("the end", run).await.expect("no error");

@@ -143,6 +143,12 @@ impl Stub {
         *self.state.secret.lock().expect("no panic") = secret;
     }
 
+    /// Forgets what was seen, and how to answer.
+    pub(crate) fn forget(&self) {
+        self.state.scripts.lock().expect("no panic").clear();
+        self.state.seen.lock().expect("no panic").clear();
+    }
+
     /// What was seen so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().expect("no panic").clone()

@@ -16,7 +16,7 @@ use crate::renewals::renew;
 use crate::stub::Stub;
 
 /// Accepts the issuer's tokens.
-fn accept(issuer: &Issuer, more: &Value, keys: &Path) -> impl FnOnce(&mut GatewayConfig) {
+fn accept(issuer: &Issuer, more: &Value, keys: &Path) -> impl FnOnce(&mut GatewayConfig) + use<> {
     let mut written = json!({
         "issuer": issuer.url(), "audience": AUDIENCE, "algorithms": ["EdDSA"],
         "clients": {
@@ -323,6 +323,29 @@ async fn whoever_guesses_tokens_has_no_issuer_asked_without_end() {
     assert_eq!(read(&running, "other").await.status, 429);
     running.clock.advance(Duration::from_secs(2));
     assert_eq!(read(&running, "other").await.status, 200);
+}
+
+// GW-061
+#[tokio::test]
+async fn a_reload_adds_issuers_and_takes_them_away_and_others_keep_what_is_believed() {
+    let issuer = Issuer::start().await;
+    let (running, _stub) = start_with(|_| {}).await;
+    let token = issuer.token(&json!({}));
+    read(&running, &token).await.is_refusal(401);
+    let keys = tempfile::tempdir().expect("a directory");
+    let with_issuer = || accept(&issuer, &json!({}), keys.path());
+    running.reload(with_issuer()).await.expect("it can be put into force");
+    assert_eq!(read(&running, &token).await.status, 200);
+    issuer.is_away(true);
+    let also = |config: &mut GatewayConfig| {
+        with_issuer()(config);
+        config.limits.uri_bytes = 1000;
+    };
+    running.reload(also).await.expect("it can be put into force");
+    assert_eq!(read(&running, &token).await.status, 200);
+    assert_eq!(running.metric("hearthgate_gateway_token_checks_total{result=\"kept\"}").await, 1.0);
+    running.reload(|_| {}).await.expect("it can be put into force");
+    read(&running, &token).await.is_refusal(401);
 }
 
 // GW-034

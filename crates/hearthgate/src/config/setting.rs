@@ -285,12 +285,12 @@ impl Setting for Vec<CheckedReferences> {
 }
 
 /// The word among those of a table, read as what it stands for.
-fn word_of_table<T: Copy>(table: &[(T, &str)], value: &DeValue<'_>) -> Option<T> {
+pub(super) fn word_of_table<T: Copy>(table: &[(T, &str)], value: &DeValue<'_>) -> Option<T> {
     let word = value.as_str()?;
     table.iter().find(|(_, known)| *known == word).map(|(of, _)| *of)
 }
 
-fn written_word<T: PartialEq>(table: &[(T, &str)], of: &T) -> String {
+pub(super) fn written_word<T: PartialEq>(table: &[(T, &str)], of: &T) -> String {
     quoted(table.iter().find(|(known, _)| known == of).map_or("", |(_, word)| word))
 }
 
@@ -351,7 +351,7 @@ impl Setting for Vec<RequiredProfile> {
 }
 
 /// A list of texts, each read as what it is.
-fn parsed<T: FromStr>(value: &DeValue<'_>) -> Option<Vec<T>> {
+pub(super) fn parsed<T: FromStr>(value: &DeValue<'_>) -> Option<Vec<T>> {
     Vec::<String>::read(value)?.iter().map(|text| text.parse().ok()).collect()
 }
 
@@ -419,6 +419,6 @@ fn number(value: &DeValue<'_>) -> Option<u64> {
 }
 
 /// A basic string of TOML.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }

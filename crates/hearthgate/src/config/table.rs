@@ -63,13 +63,29 @@ keys! {
     "owner_key_file" => owner_key_file:
         "Where the first start writes the owner's key (0600), besides printing it once. Never written over. `--owner-key-file` wins.",
     "gateway.listen" => gateway.listen:
-        "Where clients connect. Plain HTTP: keep it on loopback, behind whatever ends TLS. `--listen` wins.",
+        "Where clients connect: in HTTPS once `gateway.tls.certificates` names a certificate, in plain HTTP until then. `--listen` wins.",
     "gateway.admin_listen" => gateway.admin_listen:
         "Where `/metrics`, `/livez` and `/readyz` are. `--admin` wins.",
+    "gateway.insecure_http" => gateway.insecure_http:
+        "Where clients may be spoken to in plain HTTP. With `loopback` a start on any other address is refused without a certificate; `anywhere` is for what stands behind something else that speaks TLS.",
+    "gateway.redirect_listen" => gateway.redirect_listen:
+        "Where plain HTTP is answered, beside HTTPS: who only looks and shows no key is sent on to HTTPS, anything else is refused.",
     "gateway.public" => gateway.public:
         "Interactions that are passed on without credentials. Being named here does not widen what the server shows to nobody.",
+    "gateway.allow" => gateway.allow:
+        "Addresses that are served; all where none is named.",
+    "gateway.deny" => gateway.deny:
+        "Addresses that are not served, though they be allowed.",
+    "gateway.trusted_proxies" => gateway.trusted_proxies:
+        "Addresses of proxies in front of the gateway, which say truly who their clients are (docs/gateway.md). Nobody else is believed.",
+    "gateway.client_address" => gateway.client_address:
+        "How they say it; what is said in any other way is thrown away.",
     "gateway.cors_origins" => gateway.cors_origins:
-        "Origins of web pages that may ask, as browsers write them.",
+        "Origins of web pages that may ask, as browsers write them; `https://*.example.org` stands for those with one label more.",
+    "gateway.cors_credentials" => gateway.cors_credentials:
+        "Whether such pages may have the browser send cookies and client certificates.",
+    "gateway.cors_exposed" => gateway.cors_exposed:
+        "Headers of answers that such pages may read beside ETag, Location, Content-Location, Last-Modified, X-Request-Id, RateLimit, RateLimit-Policy and Retry-After.",
     "gateway.header_bytes" => gateway.header_bytes:
         "The longest head of a request, in bytes.",
     "gateway.header_count" => gateway.header_count:
@@ -100,12 +116,26 @@ keys! {
         "The most connections at a time.",
     "gateway.connections_per_address" => gateway.connections_per_address:
         "The most connections from one address at a time.",
+    "gateway.requests_per_connection" => gateway.requests_per_connection:
+        "Requests on one connection, after which it is closed in order.",
+    "gateway.http2_streams" => gateway.http2_streams:
+        "Requests at a time on one connection of HTTP/2.",
+    "gateway.http2_age_seconds" => gateway.http2_age:
+        "How old a connection of HTTP/2 may get before its client is told to open another.",
     "gateway.upstream_connect_seconds" => gateway.upstream_connect:
         "How long the server may take to accept a connection.",
     "gateway.upstream_read_seconds" => gateway.upstream_read:
         "How long the server may be silent within an answer.",
     "gateway.drain_seconds" => gateway.drain:
         "How long requests in flight may take once the process is told to stop.",
+    "gateway.tls.certificates" => gateway.tls.certificates:
+        "Certificates with their keys, for HTTPS (docs/tls.md). A client gets the first that is valid for the host it names, else the first of all. Files that are replaced are in force within 5 s.",
+    "gateway.tls.client_certificates" => gateway.tls.client_certificates:
+        "Whether clients are asked for certificates, and whether they must have one.",
+    "gateway.tls.client_authority_file" => gateway.tls.client_authority_file:
+        "The certificates, in PEM, of the authorities that clients' certificates must be by.",
+    "gateway.tls.hsts_seconds" => gateway.tls.hsts_seconds:
+        "For how many seconds browsers are told to use nothing but HTTPS here (Strict-Transport-Security).",
     "server.held_bytes" => server.held_bytes:
         "Bytes of the bodies of all requests that are worked on at once, and of what patches make; a request that has no room among them gets 503. At least `gateway.body_bytes`.",
     "server.body_grace_seconds" => server.body_grace:
@@ -175,6 +205,25 @@ pub(crate) fn to_toml(config: &Config) -> String {
         text.push_str(&super::issuers::to_toml(&config.written_issuers));
     }
     text
+}
+
+/// The names of all keys.
+pub(crate) fn key_names() -> Vec<&'static str> {
+    keys().iter().map(|key| key.name).collect()
+}
+
+/// The keys that two configurations decide otherwise, and `roles` where those are others.
+pub(super) fn difference(one: &Config, other: &Config) -> Vec<&'static str> {
+    let keys = keys();
+    let differs = |key: &&Key| (key.decided)(one) != (key.decided)(other);
+    let mut names: Vec<_> = keys.iter().filter(differs).map(|key| key.name).collect();
+    if one.written_roles != other.written_roles {
+        names.push(super::file::ROLES);
+    }
+    if one.written_issuers != other.written_issuers {
+        names.push(super::issuers::SECTION);
+    }
+    names
 }
 
 /// docs/configuration.md.

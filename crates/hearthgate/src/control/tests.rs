@@ -29,7 +29,11 @@ fn creating(client: &str, role: Option<&str>, patient: Option<&str>) -> Request 
 }
 
 fn site() -> Site {
-    Site { roles: Arc::new(crate::roles::built_in_roles()), denials: Some(Arc::default()) }
+    Site {
+        roles: Arc::new(crate::roles::built_in_roles()),
+        denials: Some(Arc::default()),
+        reloader: None,
+    }
 }
 
 fn actor() -> Actor {

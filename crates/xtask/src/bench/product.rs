@@ -17,7 +17,7 @@ use hearthgate::doors::{SystemClock, SystemIds};
 use registry::{Actor, Beside, Registry};
 use server::{Limits, ServerConfig, Validation, WritePolicy};
 use store_sled::{AuditFiles, AuditOptions, KeyFolder, SledStore, SledStoreOptions};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::{Failure, child, http};
@@ -173,8 +173,9 @@ pub(crate) async fn gateway(directory: &Path) -> Result<(), Failure> {
     };
     let (stop, stopping) = watch::channel(false);
     let (started, bound) = oneshot::channel();
+    let (_reload, reloads) = mpsc::channel(1);
     let mut running = JoinSet::new();
-    running.spawn(gateway::run(config, registry, clock, ids, started, stopping));
+    running.spawn(gateway::run(config, registry, clock, ids, started, reloads, stopping));
     if let Ok(bound) = bound.await {
         child::ready(&format!("{} {}", bound.listen, owner.secret.expose()))?;
         child::end().await;
