@@ -78,7 +78,9 @@ impl Request {
         URL_SAFE_NO_PAD.encode(grant.to_string())
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// Its bytes, with the wish that the connection end after it.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
         let mut text = format!("{} {} HTTP/1.1\r\nhost: server\r\n", self.method, self.path);
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));

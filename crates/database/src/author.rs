@@ -45,7 +45,9 @@ impl Author {
     /// As what a resource stands in the compartment of.
     #[must_use]
     pub fn as_compartment(&self) -> (ResourceType, ResourceId) {
-        let id: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digit = |of: u8| char::from_digit(of.into(), 16).expect("half a byte is a digit");
+        let id: String =
+            self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
         let of = ResourceType::new("Author").expect("it has the form of a type's name");
         (of, ResourceId::new(&id).expect("64 hexadecimal digits have the form of an id"))
     }

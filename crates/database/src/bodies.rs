@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 use std::hash::{BuildHasher as _, BuildHasherDefault, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
@@ -19,6 +21,8 @@ use crate::recent::AsItIs;
 const SHARDS: usize = 16;
 /// What keeping one costs beside its JSON, roughly.
 const ENTRY_BYTES: usize = 280;
+/// What one name that a rule may name it by costs, roughly.
+const NAMED_BYTES: usize = 96;
 
 /// A version: the position of its commit, and which of the commit's resources.
 pub(crate) type Key = (T, ResourceType, ResourceId);
@@ -29,8 +33,12 @@ pub(crate) enum Kept {
     /// As it was before coding, `meta` not filled: most of what is written is not read soon.
     Plain(Bytes),
     /// `meta` filled.
-    Filled(Bytes, Known),
+    Filled(Bytes, Known, Option<Named>),
 }
+
+/// All that a rule may name a version by ([`crate::compartment::Compartments::named`]), where that
+/// was asked.
+pub(crate) type Named = Arc<[(ResourceType, ResourceId)]>;
 
 /// What the store knows of a version besides its key: who has it need not ask the store for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +72,8 @@ impl Known {
 impl Kept {
     fn len(&self) -> usize {
         match self {
-            Self::Plain(json) | Self::Filled(json, _) => json.len(),
+            Self::Plain(json) | Self::Filled(json, _, None) => json.len(),
+            Self::Filled(json, _, Some(named)) => json.len() + named.len() * NAMED_BYTES,
         }
     }
 }
@@ -76,7 +85,13 @@ pub(crate) struct Bodies {
     hasher: RandomState,
     /// The most bytes of a shard.
     limit: usize,
+    /// How often all was forgotten; it changes while all shards are locked.
+    forgotten: AtomicU64,
 }
+
+/// When something began to be read or written that may be kept in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Begun(u64);
 
 #[derive(Debug, Default)]
 struct Shard {
@@ -91,7 +106,13 @@ impl Bodies {
     pub(crate) fn new(bytes: usize) -> Self {
         let mut shards = Vec::new();
         shards.resize_with(SHARDS, Mutex::default);
-        Self { shards, hasher: RandomState::new(), limit: bytes / SHARDS }
+        let (hasher, forgotten) = (RandomState::new(), AtomicU64::new(0));
+        Self { shards, hasher, limit: bytes / SHARDS, forgotten }
+    }
+
+    /// Asked before what is to be kept is read or sealed.
+    pub(crate) fn begin(&self) -> Begun {
+        Begun(self.forgotten.load(Ordering::Acquire))
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<Kept> {
@@ -101,14 +122,18 @@ impl Bodies {
         (kept == key).then(|| json.clone())
     }
 
-    /// Keeps `json`, unless it would take the room of very many others.
-    pub(crate) fn keep(&self, key: Key, json: Kept) {
+    /// Keeps `json`, unless it would take the room of very many others, or all was forgotten since
+    /// it `began`: it may be of whoever was purged then.
+    pub(crate) fn keep(&self, began: Begun, key: Key, json: Kept) {
         let size = json.len() + ENTRY_BYTES;
         if size > self.limit / 8 {
             return;
         }
         let hash = self.hasher.hash_one(&key);
         let mut shard = self.shard(hash).lock();
+        if self.begin() != began {
+            return;
+        }
         let shard = &mut *shard;
         match shard.json.entry(hash) {
             // What is filled takes the place of what was not.
@@ -133,11 +158,16 @@ impl Bodies {
         }
     }
 
-    /// Keeps nothing of what was kept until now.
+    /// Keeps nothing of what was kept until now, nor of what began to be read or written until
+    /// now: nobody finds any of it when this returns.
     pub(crate) fn forget_all(&self) {
-        for shard in &self.shards {
-            *shard.lock() = Shard::default();
-        }
+        let mut all: Vec<_> = self.shards.iter().map(Mutex::lock).collect();
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
+        let forgotten: Vec<Shard> =
+            all.iter_mut().map(|shard| std::mem::take(&mut **shard)).collect();
+        drop(all);
+        // Whoever reads does not wait until it is taken apart.
+        drop(forgotten);
     }
 
     fn shard(&self, hash: u64) -> &Mutex<Shard> {
@@ -169,7 +199,7 @@ mod tests {
             length: 7,
             location,
         };
-        Kept::Filled(Bytes::from(vec![b'x'; length]), known)
+        Kept::Filled(Bytes::from(vec![b'x'; length]), known, None)
     }
 
     fn kept(bodies: &Bodies, keys: std::ops::Range<u64>) -> usize {
@@ -181,7 +211,7 @@ mod tests {
         let json = filled(1000);
         let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
         for t in 0..1000 {
-            bodies.keep(key(t), json.clone());
+            bodies.keep(bodies.begin(), key(t), json.clone());
             assert_eq!(bodies.get(&key(t)), Some(json.clone()));
         }
         // Shards fill unevenly, yet each is full with ten.
@@ -195,7 +225,7 @@ mod tests {
         let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
         for _ in 0..100 {
             for t in 0..5 {
-                bodies.keep(key(t), json.clone());
+                bodies.keep(bodies.begin(), key(t), json.clone());
             }
         }
         assert_eq!(kept(&bodies, 0..5), 5);
@@ -206,8 +236,8 @@ mod tests {
         let plain = Bytes::from(vec![b'x'; 900]);
         let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
         for t in 0..1000 {
-            bodies.keep(key(t), Kept::Plain(plain.clone()));
-            bodies.keep(key(t), filled(1000));
+            bodies.keep(bodies.begin(), key(t), Kept::Plain(plain.clone()));
+            bodies.keep(bodies.begin(), key(t), filled(1000));
             assert_eq!(bodies.get(&key(t)), Some(filled(1000)));
         }
         assert_eq!(kept(&bodies, 0..1000), SHARDS * 10);
@@ -216,8 +246,8 @@ mod tests {
     #[test]
     fn what_the_store_knows_of_a_version_is_kept_with_it() {
         let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
-        bodies.keep(key(1), filled(1000));
-        let Some(Kept::Filled(_, known)) = bodies.get(&key(1)) else { panic!("it is kept") };
+        bodies.keep(bodies.begin(), key(1), filled(1000));
+        let Some(Kept::Filled(_, known, _)) = bodies.get(&key(1)) else { panic!("it is kept") };
         let entry = known.entry(key(1));
         assert_eq!((entry.t, entry.resource_type, entry.id), key(1));
         assert_eq!((entry.version.get(), entry.location.offset, entry.length), (6, 2, 7));
@@ -226,11 +256,26 @@ mod tests {
     #[test]
     fn what_is_very_large_is_not_kept_and_without_room_nothing_is() {
         let bodies = Bodies::new(SHARDS * 80_000);
-        bodies.keep(key(1), Kept::Plain(Bytes::from(vec![b'x'; 10_000])));
-        bodies.keep(key(2), Kept::Plain(Bytes::from(vec![b'x'; 9_000])));
+        bodies.keep(bodies.begin(), key(1), Kept::Plain(Bytes::from(vec![b'x'; 10_000])));
+        bodies.keep(bodies.begin(), key(2), Kept::Plain(Bytes::from(vec![b'x'; 9_000])));
         assert_eq!((kept(&bodies, 1..2), kept(&bodies, 2..3)), (0, 1));
         let none = Bodies::new(0);
-        none.keep(key(1), Kept::Plain(Bytes::from_static(b"{}")));
+        none.keep(none.begin(), key(1), Kept::Plain(Bytes::from_static(b"{}")));
         assert_eq!(kept(&none, 1..2), 0);
+    }
+
+    /// Whoever was purged is found by nobody once that is answered, however late a reader or a
+    /// writer comes who began before.
+    #[test]
+    fn what_began_before_all_was_forgotten_is_not_kept() {
+        let (bodies, plain) = (Bodies::new(1 << 20), Kept::Plain(Bytes::from_static(b"{}")));
+        let began = bodies.begin();
+        bodies.keep(began, key(1), plain.clone());
+        assert_eq!(kept(&bodies, 1..2), 1);
+        bodies.forget_all();
+        (1..100).for_each(|t| bodies.keep(began, key(t), plain.clone()));
+        assert_eq!(kept(&bodies, 1..100), 0);
+        (1..100).for_each(|t| bodies.keep(bodies.begin(), key(t), plain.clone()));
+        assert_eq!(kept(&bodies, 1..100), 99);
     }
 }

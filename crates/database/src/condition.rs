@@ -103,11 +103,7 @@ impl SearchCriteria {
     }
 
     /// Whether whoever asks may see a resource of this type that stands in these compartments.
-    pub(crate) fn may_show(
-        &self,
-        of: &ResourceType,
-        named: &BTreeSet<(ResourceType, ResourceId)>,
-    ) -> bool {
+    pub(crate) fn may_show(&self, of: &ResourceType, named: &[(ResourceType, ResourceId)]) -> bool {
         match self.visibility.parts_of(of) {
             Some(parts) => parts.iter().any(|part| part.within.has(named)),
             None => self.shows_some_of(of),

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::blob;
-use crate::bodies::{Bodies, Kept};
+use crate::bodies::{Begun, Bodies, Kept};
 use crate::indexing::{Indexed, Indexes, Indexing, KeptIndex};
 use crate::large::{Few, NotDone, Reading};
 use crate::lately::{Valued, Watched};
@@ -290,7 +290,7 @@ impl Database {
         transaction: Transaction,
         terms: Terms,
     ) -> Result<Receipt, CommitError> {
-        let epoch = self.shared.sealing.epoch();
+        let began = self.shared.bodies.begin();
         let writes = writes_of(&transaction);
         let (transaction, taken) = self.seal(transaction).await?;
         if !self.shared.line.is_open() {
@@ -301,8 +301,7 @@ impl Database {
         let held = Held::take(&self.shared.waiting, kept, most).ok_or(CommitError::Overloaded)?;
         let shared = Arc::clone(&self.shared);
         let receipt = shared.write_and_join(transaction, terms, taken, held).await?;
-        self.keep(writes, &receipt);
-        self.shared.forget_if_purged_since(epoch);
+        self.keep(began, writes, &receipt);
         Ok(receipt)
     }
 
@@ -334,11 +333,12 @@ impl Database {
     }
 
     /// Keeps what was written for whoever reads it next.
-    fn keep(&self, writes: Vec<Write>, receipt: &Receipt) {
+    fn keep(&self, began: Begun, writes: Vec<Write>, receipt: &Receipt) {
         for Write { change, resource_type, id, plain } in writes {
             let written = &receipt.written[change];
             if written.version.is_some() {
-                self.shared.bodies.keep((receipt.t, resource_type, id), Kept::Plain(plain));
+                let key = (receipt.t, resource_type, id);
+                self.shared.bodies.keep(began, key, Kept::Plain(plain));
             }
         }
     }
@@ -487,13 +487,6 @@ impl Shared {
         let reading = (bodies, reading, Arc::clone(&self.stand_ins));
         let indexes = self.indexes();
         Snapshot::new((store, sealing), reading, self.schema, visibility, at, indexes)
-    }
-
-    /// Forgets what is kept in memory if somebody was purged since `epoch`.
-    pub(crate) fn forget_if_purged_since(&self, epoch: u64) {
-        if self.sealing.epoch() != epoch {
-            self.bodies.forget_all();
-        }
     }
 
     /// The refusal of whatever would be written, while the clock is too far behind the data.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use store::{HistoryOrder, HistoryVersion, Method, Place, T, VersionEntry};
 
-use crate::search::KEYS_FOR_A_VERSION;
+use crate::search::{IndexNow, KEYS_FOR_A_VERSION};
 use crate::seen::Following;
 use crate::visibility::Seen;
 use crate::{ReadError, Snapshot};
@@ -23,19 +23,42 @@ const MOST_KNOWN: usize = 100_000;
 
 /// What is looked at for one answer.
 #[derive(Default)]
-struct Looked {
+struct Looked<'s> {
     spent: u64,
     /// Whether the present content of resources is shown.
     present: HashMap<(ResourceType, ResourceId), bool>,
+    /// What the index shows, once it was asked, where it can tell.
+    index: Option<Option<IndexNow<'s>>>,
 }
 
-impl Looked {
+impl<'s> Looked<'s> {
     fn spend(&mut self, keys: u64) -> Result<(), ReadError> {
-        self.spent += keys;
-        match self.spent > MOST_ROWS * KEYS_FOR_A_VERSION {
-            true => Err(ReadError::TooCostly { rows: MOST_ROWS }),
-            false => Ok(()),
+        self.spent = self.spent.saturating_add(keys);
+        match self.left() {
+            None => Err(ReadError::TooCostly { rows: MOST_ROWS }),
+            Some(_) => Ok(()),
         }
+    }
+
+    /// How many keys and documents may still be looked at.
+    fn left(&self) -> Option<u64> {
+        (MOST_ROWS * KEYS_FOR_A_VERSION).checked_sub(self.spent)
+    }
+
+    /// Of the resources of these versions, whether the index shows each as it is now; `None` where
+    /// it cannot tell. It is asked once for one answer.
+    fn shown_by_index(
+        &mut self,
+        snapshot: &'s Snapshot,
+        versions: &[HistoryVersion],
+    ) -> Result<Option<Vec<bool>>, ReadError> {
+        if self.index.is_none() {
+            let index = snapshot.index_now(self.left().unwrap_or_default());
+            let index = index.map_err(|_| ReadError::TooCostly { rows: MOST_ROWS })?;
+            self.spend(index.as_ref().map_or(0, IndexNow::cost))?;
+            self.index = Some(index);
+        }
+        Ok(self.index.as_ref().and_then(|it| it.as_ref()).map(|it| it.shows(versions)))
     }
 }
 
@@ -74,12 +97,12 @@ impl Snapshot {
     }
 
     /// Those of a type of which something may be seen.
-    async fn log_of_type(
-        &self,
+    async fn log_of_type<'s>(
+        &'s self,
         of: &ResourceType,
         mut range: Range<Place>,
         (order, most): (HistoryOrder, usize),
-        looked: &mut Looked,
+        looked: &mut Looked<'s>,
     ) -> Result<Vec<HistoryVersion>, ReadError> {
         let Some(parts) = self.visibility.parts_of(of) else {
             return Ok(self.store.history(Some(of), range, order, most).await?);
@@ -89,7 +112,7 @@ impl Snapshot {
             let piece = self.store.history(Some(of), range.clone(), order, PIECE).await?;
             let is_last = piece.len() < PIECE;
             looked.spend(piece.len() as u64)?;
-            let by_index = self.shown_by_index(&piece);
+            let by_index = looked.shown_by_index(self, &piece)?;
             for (at, version) in piece.into_iter().enumerate() {
                 match order {
                     HistoryOrder::NewestFirst => range.end = version.place,
@@ -119,7 +142,7 @@ impl Snapshot {
         &self,
         entry: &VersionEntry,
         parts: &[Seen],
-        (by_index, looked): (Option<bool>, &mut Looked),
+        (by_index, looked): (Option<bool>, &mut Looked<'_>),
     ) -> Result<bool, ReadError> {
         let name = (entry.resource_type.clone(), entry.id.clone());
         if let Some(known) = looked.present.get(&name) {
@@ -149,7 +172,7 @@ impl Snapshot {
         &self,
         entry: &VersionEntry,
         parts: &[Seen],
-        looked: &mut Looked,
+        looked: &mut Looked<'_>,
     ) -> Result<bool, ReadError> {
         looked.spend(KEYS_FOR_A_VERSION)?;
         self.shows_content(entry.clone(), parts, Following::Is).await

@@ -456,7 +456,7 @@ impl Indexing {
             if done.is_ok() && !self.is_stopped() {
                 has_caught_up();
                 self.settle(now);
-                self.keep_if_due(&mut due, snapshot);
+                self.keep_if_due(&mut due, snapshot, now);
                 self.tell_left_out();
             }
         }

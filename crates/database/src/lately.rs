@@ -5,7 +5,7 @@
 //! moment ago ([`Watched`]); in it they are compared ([`Lately`]). What is not remembered, or was
 //! not taken, is not known: then the condition is asked again.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -53,7 +53,7 @@ struct Values {
     by: Arc<IndexedBy>,
     resource: IndexedResource,
     /// What it stands in the compartments of.
-    named: BTreeSet<(ResourceType, ResourceId)>,
+    named: Vec<(ResourceType, ResourceId)>,
     bytes: usize,
 }
 
@@ -135,7 +135,7 @@ fn values(body: &Body, by: &Arc<IndexedBy>) -> Option<Arc<Values>> {
     let options = ExtractOptions { base: Some(&by.base), zone: by.zone, last_updated: None };
     let resource = IndexedResource::of(document.root(), &by.extractor, &options);
     let bytes = resource.bytes();
-    let named = body.compartments.named(Some(&by.base)).into_iter().collect();
+    let named = body.compartments.named(Some(&by.base));
     let values = Values { by: Arc::clone(by), resource, named, bytes };
     (bytes <= MOST_BYTES_OF_ONE).then(|| Arc::new(values))
 }

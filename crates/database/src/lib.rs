@@ -62,7 +62,7 @@ pub use terms::{Broken, Named, Required, Terms};
 pub use transaction::{Action, Change, Expect, Precondition, Receipt, Transaction, Written};
 pub use visibility::{Filter, Seen, SeenWithin, Visibility};
 
-pub use search_index::{Plan, Step, TypePlan, Way};
+pub use search_index::{Owners, Plan, Step, TypePlan, Way};
 pub use store::{
     CloseError, CommitId, FhirVersion, HistoryOrder, HistoryVersion, Idempotency, IdentifierKey,
     InvalidTenant, Method, Place, Store, T, TenantText, VersionEntry, audit, keys, places,

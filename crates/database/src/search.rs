@@ -27,8 +27,8 @@ use store::VersionEntry;
 
 use crate::{BeingIndexed, ReadError, Rows, Snapshot};
 pub use explain::{ClauseExplained, Costly, Explained, ResourceExplained, Valued};
-pub(crate) use indexed::KEYS_FOR_A_VERSION;
 pub use indexed::NoIndex;
+pub(crate) use indexed::{IndexNow, KEYS_FOR_A_VERSION};
 pub(crate) use scan::Scan;
 
 pub use abandoned::Abandoned;

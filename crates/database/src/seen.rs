@@ -91,15 +91,23 @@ impl Snapshot {
             return Ok(self.visibility.shows_some_of(&entry.resource_type));
         };
         let follows = parts.iter().filter_map(|part| part.filter.as_ref()).any(|it| it.follows());
-        let (of, id) = (&entry.resource_type, &entry.id);
-        let is_present = match follows && self.at() == self.head() {
-            true => self.store.newest(of, id, self.head()).await?.is_some_and(|it| it.t == entry.t),
-            false => false,
-        };
-        if !is_present {
+        if self.at() != self.head() || entry.flags.is_deleted() {
             return self.sees(entry).await;
         }
-        self.shows_content(entry.clone(), parts, Following::IsTrusted).await
+        if follows {
+            let (of, id) = (&entry.resource_type, &entry.id);
+            let newest = self.store.newest(of, id, self.head()).await?;
+            return match newest.is_some_and(|it| it.t == entry.t) {
+                true => self.shows_content(entry.clone(), parts, Following::IsTrusted).await,
+                false => self.sees(entry).await,
+            };
+        }
+        if parts.iter().any(|part| part.filter.is_some()) {
+            return self.sees(entry).await;
+        }
+        // What was found at the newest position is the present content.
+        let Some(named) = self.named(entry).await? else { return Ok(false) };
+        Ok(parts.iter().any(|part| part.within.has(&named)))
     }
 
     /// Whether the present content of a version's resource may be seen.
@@ -150,9 +158,7 @@ impl Snapshot {
         };
         let document = parsed(&content.json)?;
         let resource = resource(&document)?;
-        let found = Compartments::of(&resource, &entry.id, &Replacements::default(), self.schema());
-        let named = Compartments { author: content.author, ..found }.named(self.base());
-        let named: BTreeSet<_> = named.into_iter().collect();
+        let named = named_by(&resource, &entry.id, content.author, self);
         for part in parts {
             if !part.within.has(&named) {
                 continue;
@@ -193,7 +199,7 @@ impl Snapshot {
             author: body.compartments.author,
             ..Compartments::of(&resource, id, &Replacements::default(), self.schema())
         };
-        let named: BTreeSet<_> = compartments.named(self.base()).into_iter().collect();
+        let named = compartments.named(self.base());
         let patient = ResourceType::new("Patient").expect("the name of a type");
         // Who is named by a URL is a patient of ours, as far as that can be told here.
         let owners: BTreeSet<_> = compartments.owners().cloned().collect();
@@ -259,6 +265,27 @@ impl Snapshot {
         }
         Ok(true)
     }
+}
+
+/// All that a rule may name a version by, of its JSON.
+pub(crate) fn named(
+    json: &[u8],
+    id: &ResourceId,
+    author: Option<Author>,
+    within: &Snapshot,
+) -> Result<Vec<(ResourceType, ResourceId)>, ReadError> {
+    let document = parsed(json)?;
+    Ok(named_by(&resource(&document)?, id, author, within))
+}
+
+fn named_by(
+    resource: &Resource<'_>,
+    id: &ResourceId,
+    author: Option<Author>,
+    within: &Snapshot,
+) -> Vec<(ResourceType, ResourceId)> {
+    let found = Compartments::of(resource, id, &Replacements::default(), within.schema());
+    Compartments { author, ..found }.named(within.base())
 }
 
 fn parsed(json: &[u8]) -> Result<Document<'_>, ReadError> {

@@ -10,12 +10,12 @@ use store::{BLOB_FROM, HistoryOrder, IdentifierKey, Place, Store, T, VersionEntr
 use tokio::runtime::Handle;
 
 use crate::blob::Fetched;
-use crate::bodies::{Bodies, Kept, Known};
+use crate::bodies::{Bodies, Kept, Known, Named};
 use crate::indexing::Indexes;
 use crate::large::{NotDone, Reading};
 use crate::seal::Sealing;
 use crate::stand_in::StandIns;
-use crate::{Abandoned, Author, Maker, ReadError, Rows, Visibility, author, body};
+use crate::{Abandoned, Author, Maker, ReadError, Rows, Visibility, author, body, seen};
 
 /// Shows exactly the commits up to one position (guarantee G4), and of them what its
 /// [`Visibility`] lets through: what is not visible is answered as if it did not exist.
@@ -252,7 +252,7 @@ impl Snapshot {
         if t <= self.at && sees_all {
             let key = (t, resource_type.clone(), id.clone());
             match self.bodies.get(&key) {
-                Some(Kept::Filled(json, _)) => return Ok(Some(json)),
+                Some(Kept::Filled(json, ..)) => return Ok(Some(json)),
                 // It is answered now, and may not be asked for again.
                 Some(Kept::Plain(plain)) => {
                     let name = (resource_type, id);
@@ -315,20 +315,16 @@ impl Snapshot {
             return Ok(None);
         }
         let key = (entry.t, entry.resource_type.clone(), entry.id.clone());
-        let epoch = self.sealing.epoch();
+        let began = self.bodies.begin();
         let json = match self.bodies.get(&key) {
-            Some(Kept::Filled(json, _)) => return Ok(Some(json)),
+            Some(Kept::Filled(json, ..)) => return Ok(Some(json)),
             Some(Kept::Plain(plain)) => {
                 let name = (&entry.resource_type, &entry.id);
                 body::fill_plain(&plain, name, entry.version, entry.instant)?
             }
             None => self.open(entry).await?.0,
         };
-        self.bodies.keep(key, Kept::Filled(json.clone(), Known::of(entry)));
-        if self.sealing.epoch() != epoch {
-            // Whose it is may have been purged meanwhile.
-            self.bodies.forget_all();
-        }
+        self.bodies.keep(began, key, Kept::Filled(json.clone(), Known::of(entry), None));
         Ok(Some(json))
     }
 
@@ -345,7 +341,7 @@ impl Snapshot {
     ) -> Result<Option<VersionEntry>, ReadError> {
         let key = (t, name.0, name.1);
         match self.bodies.get(&key) {
-            Some(Kept::Filled(_, known)) if known.version() == version && t <= self.at => {
+            Some(Kept::Filled(_, known, _)) if known.version() == version && t <= self.at => {
                 Ok(Some(known.entry(key)))
             }
             _ => Ok(self.store.version(&key.1, &key.2, version, self.at).await?),
@@ -366,6 +362,29 @@ impl Snapshot {
             return Ok(None);
         }
         self.open(entry).await.map(Some)
+    }
+
+    /// All that a rule may name this version by, which is not a deletion; `None` once it is
+    /// purged. It is kept with the JSON: for what was found, and so may be seen, and is read next.
+    ///
+    /// # Errors
+    /// As [`Snapshot::load`].
+    pub(crate) async fn named(&self, entry: &VersionEntry) -> Result<Option<Named>, ReadError> {
+        let key = (entry.t, entry.resource_type.clone(), entry.id.clone());
+        let known = Known::of(entry);
+        if let Some(Kept::Filled(_, of, Some(named))) = self.bodies.get(&key)
+            && of == known
+        {
+            return Ok(Some(named));
+        }
+        let began = self.bodies.begin();
+        let (json, author) = match self.open(entry).await {
+            Err(ReadError::Purged) => return Ok(None),
+            opened => opened?,
+        };
+        let named: Named = seen::named(&json, &entry.id, author, self)?.into();
+        self.bodies.keep(began, key, Kept::Filled(json, known, Some(Arc::clone(&named))));
+        Ok(Some(named))
     }
 
     /// Who made the resource that is there now, wherever it may be seen: what replaces it carries

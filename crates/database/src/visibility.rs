@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fhir_core::{ResourceId, ResourceType};
 use fhir_search::{Clause, Codes, Query};
-use search_index::{Visible, VisiblePart, VisibleTypes, VisibleWithin};
+use search_index::{Owners, Visible, VisiblePart, VisibleTypes, VisibleWithin};
 
 use crate::indexing::IndexedBy;
 
@@ -33,13 +33,13 @@ pub struct Seen {
 }
 
 /// In which compartments versions are shown.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SeenWithin {
     /// In any and in none.
     Anywhere,
     /// In the compartment of one of these: a Patient, whose data it is, or an
     /// [`crate::Author`], who wrote it.
-    Compartments(BTreeSet<(ResourceType, ResourceId)>),
+    Compartments(Owners),
 }
 
 /// Criteria that a version must match. They are judged by all data, visible or not.
@@ -86,7 +86,7 @@ impl fmt::Debug for Filter {
 
 impl SeenWithin {
     /// Whether what stands in these compartments is shown.
-    pub(crate) fn has(&self, named: &BTreeSet<(ResourceType, ResourceId)>) -> bool {
+    pub(crate) fn has(&self, named: &[(ResourceType, ResourceId)]) -> bool {
         match self {
             Self::Anywhere => true,
             Self::Compartments(about) => named.iter().any(|it| about.contains(it)),
@@ -196,19 +196,23 @@ impl Visibility {
                 Visible::Any(vec![of_types(types)])
             }
             Part::Parts(parts) => {
-                let mut within: BTreeMap<&SeenWithin, Vec<_>> = BTreeMap::new();
+                let mut within: Vec<(&SeenWithin, Vec<_>)> = Vec::new();
                 for (of, seen) in
                     parts.iter().flat_map(|(of, all)| all.iter().map(move |it| (of, it)))
                 {
                     let filter = seen.filter.iter().flat_map(|it| &it.query.types);
                     let clauses = filter.flat_map(|of| of.clauses.iter().cloned()).collect();
-                    within.entry(&seen.within).or_default().push((of.clone(), clauses));
+                    let of_type = (of.clone(), clauses);
+                    match within.iter_mut().find(|(known, _)| *known == &seen.within) {
+                        Some((_, types)) => types.push(of_type),
+                        None => within.push((&seen.within, vec![of_type])),
+                    }
                 }
                 let parts = within.into_iter().map(|(within, types)| match within {
                     SeenWithin::Anywhere => of_types(types),
                     SeenWithin::Compartments(about) => VisiblePart {
                         types: VisibleTypes::These(types),
-                        within: VisibleWithin::Compartments(about.iter().cloned().collect()),
+                        within: VisibleWithin::Compartments(about.clone()),
                     },
                 });
                 Visible::Any(parts.collect())

@@ -1,10 +1,12 @@
 //! The admin listener: `/metrics`, `/livez`, `/readyz`. No client of the FHIR API comes here.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use contract::Clock;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -16,16 +18,19 @@ use crate::access_log::Lines;
 use crate::channel::ChannelKeeper;
 use crate::metrics::Metrics;
 use crate::small_server::{SmallServer, answer};
+use crate::snapshot::Current;
 
 /// How long a question's head may take.
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the admin listener answers from.
-#[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lines: Lines,
-    pub(crate) channel: Arc<ChannelKeeper>,
+    pub(crate) current: Arc<Current>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// None where the server of ours is not behind this gateway.
+    pub(crate) channel: Option<Arc<ChannelKeeper>>,
     pub(crate) shutdown: watch::Receiver<bool>,
 }
 
@@ -44,9 +49,14 @@ struct Parts {
     /// The gateway takes new requests: it was not told to stop.
     gateway: bool,
     /// The channel's secret is held.
-    channel: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<bool>,
     /// The server says that it can answer.
-    server: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<bool>,
+    /// Each upstream of others has an endpoint that is well, and says the base it should.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    upstreams: BTreeMap<String, bool>,
 }
 
 /// Serves the admin listener for as long as it is polled.
@@ -94,14 +104,23 @@ impl Admin {
     }
 
     async fn readiness(&self) -> Response<Full<Bytes>> {
-        let server = self.channel.server_readiness().await;
+        let server = match &self.channel {
+            Some(channel) => Some(channel.server_readiness().await),
+            None => None,
+        };
+        let snapshot = self.current.take();
+        let upstreams = snapshot.upstreams.readiness(self.clock.monotonic());
         let parts = Parts {
             gateway: !*self.shutdown.borrow(),
-            channel: self.channel.current().is_some(),
-            server: server.ready,
+            channel: self.channel.as_ref().map(|channel| channel.current().is_some()),
+            server: server.as_ref().map(|server| server.ready),
+            upstreams: upstreams.map(|(name, ready)| (name.to_owned(), ready)).collect(),
         };
-        let reason = server.reason;
-        let ready = parts.gateway && parts.channel && parts.server;
+        let reason = server.and_then(|server| server.reason);
+        let ready = parts.gateway
+            && parts.channel != Some(false)
+            && parts.server != Some(false)
+            && parts.upstreams.values().all(|ready| *ready);
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let body = serde_json::to_vec(&Readiness { ready, parts, reason }).unwrap_or_default();
         answer(status, "application/json", body)

@@ -3,6 +3,7 @@
 //! The registry says whom a key stands for on every request, so that a revoked key is refused at
 //! once; what follows from it (the grant's rules, the limit) is kept until the client changes.
 
+mod by_certificate;
 mod by_token;
 
 use std::collections::HashMap;
@@ -19,13 +20,14 @@ use parking_lot::{Mutex, RwLock};
 use registry::{Caller, Client, ClientId, KeyId, Registry};
 
 use crate::break_glass;
+use crate::certificates::{CertificateClients, PeerCertificate};
 use crate::config::{GatewayConfig, Limits};
 use crate::errors::{GatewayError, Refusal};
 use crate::grant_template::GrantTemplate;
 use crate::limiter::{Bucket, Buckets, Rate, Taken};
 use crate::network::network;
 use crate::roles::{RoleProblem, Roles};
-use crate::tokens::{Believed, Tokens};
+use crate::tokens::{Believed, Cache, Tokens};
 
 /// Addresses whose buckets are kept at a time.
 const MOST_ADDRESSES: usize = 64 * 1024;
@@ -115,6 +117,8 @@ pub(crate) struct Callers {
     registry: Arc<Registry>,
     roles: Arc<Roles>,
     tokens: Arc<Tokens>,
+    certificates: CertificateClients,
+    certified: Cache<Option<Arc<Known>>>,
     ids: Arc<dyn Ids>,
     tenant: TenantName,
     default_budget: u64,
@@ -152,6 +156,8 @@ impl Callers {
             default_rate: limits.client,
             registry,
             tokens,
+            certificates: config.certificates.clone(),
+            certified: Cache::new(MOST_CALLERS),
             roles: config.roles.clone(),
             ids,
             tenant,
@@ -186,12 +192,18 @@ impl Callers {
     pub(crate) async fn identify(
         &self,
         headers: &HeaderMap,
+        certificate: Option<&PeerCertificate>,
         address: IpAddr,
         now: Duration,
     ) -> Result<Who, Refusal> {
         let mut given = headers.get_all(AUTHORIZATION).iter();
         let credentials = match (given.next(), given.next()) {
-            (None, _) => return Ok(Who::Public(self.public.clone())),
+            (None, _) => {
+                return match certificate.and_then(|shown| self.of_certificate(shown, now)) {
+                    Some(known) => known.map(Who::Client),
+                    None => Ok(Who::Public(self.public.clone())),
+                };
+            }
             (Some(credentials), None) => credentials,
             _ => return Err(self.failed(address, now, Refusal::CredentialsAmbiguous)),
         };
@@ -209,6 +221,29 @@ impl Callers {
             return Err(self.failed(address, now, Refusal::CredentialsInvalid));
         };
         self.known(caller, now).map(Who::Client)
+    }
+
+    /// Nobody known, with a token for somebody else in its hands, or none. A key of ours is no
+    /// such token, and never leaves.
+    pub(crate) fn stranger(
+        &self,
+        headers: &HeaderMap,
+        address: IpAddr,
+        now: Duration,
+    ) -> Result<Who, Refusal> {
+        let mut given = headers.get_all(AUTHORIZATION).iter();
+        let refused = match (given.next(), given.next()) {
+            (Some(credentials), None) => match bearer(credentials) {
+                Some(token) if self.registry.authenticate(token).is_some() => {
+                    Refusal::CredentialsInvalid
+                }
+                Some(_) => return Ok(Who::Public(self.public.clone())),
+                None => Refusal::CredentialsAmbiguous,
+            },
+            (None, _) => return Ok(Who::Public(self.public.clone())),
+            _ => Refusal::CredentialsAmbiguous,
+        };
+        Err(self.failed(address, now, refused))
     }
 
     /// Why the credentials in these headers stand for nobody, for an operator.
@@ -313,7 +348,7 @@ impl Callers {
         {
             return Ok(known.clone());
         }
-        let known = Arc::new(self.learn(&caller, now)?);
+        let known = Arc::new(self.learn(&caller.client, &caller.authorization, now)?);
         let mut all = self.known.write();
         if all.len() >= MOST_CALLERS {
             all.clear();
@@ -322,18 +357,23 @@ impl Callers {
         Ok(known)
     }
 
-    fn learn(&self, caller: &Caller, now: Duration) -> Result<Known, Refusal> {
+    fn learn(
+        &self,
+        client: &Arc<Client>,
+        authorization: &str,
+        now: Duration,
+    ) -> Result<Known, Refusal> {
         let request = blank(&self.tenant, self.ids.as_ref());
-        let fields =
-            fields_of(caller, &self.roles, self.default_budget, request).map_err(|problem| {
-                tracing::warn!(
-                    client = caller.client.id.as_str(),
-                    error = &problem as &dyn std::error::Error,
-                    "the client's role gives it nothing"
-                );
-                Refusal::Denied { reason: problem.code() }
-            })?;
-        self.known_with(caller.client.clone(), fields, None, now)
+        let fields = fields_for(client, authorization, &self.roles, self.default_budget, request);
+        let fields = fields.map_err(|problem| {
+            tracing::warn!(
+                client = client.id.as_str(),
+                error = &problem as &dyn std::error::Error,
+                "the client's role gives it nothing"
+            );
+            Refusal::Denied { reason: problem.code() }
+        })?;
+        self.known_with(client.clone(), fields, None, now)
     }
 
     /// A caller with these members of a grant, and the client's limit.
@@ -377,11 +417,21 @@ pub(crate) fn fields_of(
     default_budget: u64,
     request: GrantFields,
 ) -> Result<GrantFields, RoleProblem> {
-    let client = &caller.client;
+    fields_for(&caller.client, &caller.authorization, roles, default_budget, request)
+}
+
+/// The same of a client by whatever it came with.
+fn fields_for(
+    client: &Client,
+    authorization: &str,
+    roles: &Roles,
+    default_budget: u64,
+    request: GrantFields,
+) -> Result<GrantFields, RoleProblem> {
     let rights = roles.rights_of(client)?;
     Ok(GrantFields {
         client: Some(client.id.as_str().to_owned()),
-        authorization: Some(caller.authorization.clone()),
+        authorization: Some(authorization.to_owned()),
         patient: client.patient.clone(),
         fhir_user: client.fhir_user.clone(),
         rules: rights.rules,

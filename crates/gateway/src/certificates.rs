@@ -13,6 +13,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
+use crate::tokens::TokenDigest;
+
 /// By what a certificate is a client's, as the configuration writes it. All that is named must be
 /// the certificate's.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -49,6 +51,33 @@ pub enum CertificateError {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CertificateClients(Vec<(ClientId, WrittenCertificate)>);
 
+/// The certificate that a connection was begun with, verified by whoever listens.
+pub(crate) struct PeerCertificate {
+    der: Vec<u8>,
+    digest: TokenDigest,
+}
+
+impl PeerCertificate {
+    pub(crate) fn new(der: &[u8]) -> Self {
+        Self { der: der.to_vec(), digest: TokenDigest::of(der) }
+    }
+
+    pub(crate) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    pub(crate) fn digest(&self) -> &TokenDigest {
+        &self.digest
+    }
+}
+
+/// It names somebody.
+impl std::fmt::Debug for PeerCertificate {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("PeerCertificate")
+    }
+}
+
 /// What a certificate says of its holder.
 struct Holder {
     dns: Vec<String>,
@@ -80,6 +109,11 @@ impl CertificateClients {
             clients.push((client.clone(), certificate.clone()));
         }
         Ok(Self(clients))
+    }
+
+    /// Whether a certificate could be this client's.
+    pub(crate) fn names(&self, client: &str) -> bool {
+        self.0.iter().any(|(id, _)| id.as_str() == client)
     }
 
     /// The client whose certificate this is, given in DER and verified before; `None` where it is

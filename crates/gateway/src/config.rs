@@ -11,13 +11,16 @@ use contract::TenantName;
 
 use crate::access_log::AccessLog;
 use crate::addresses::Addresses;
+use crate::certificates::CertificateClients;
 use crate::denials::Denials;
 use crate::errors::GatewayError;
+use crate::header_rules::HeaderRules;
 use crate::limiter::Rate;
 use crate::roles::Roles;
-use crate::routes::{Host, Route};
+use crate::routes::{Content, Destination, Host, Route, Routing, Table};
 use crate::tls::Tls;
 use crate::tokens::TokenIssuer;
+use crate::upstreams::Environment;
 
 /// The gateway's configuration.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub struct GatewayConfig {
     pub roles: Arc<Roles>,
     /// Whose tokens are accepted, beside the registry's keys.
     pub issuers: Vec<TokenIssuer>,
+    /// Which certificates of clients stand for which of the registry's.
+    pub certificates: CertificateClients,
     /// The directory that the issuers' keys are kept in; made where it is missing.
     pub issuer_keys: PathBuf,
     /// The FHIR base as clients see it, which tokens may name resources below.
@@ -56,6 +61,12 @@ pub struct GatewayConfig {
     pub break_glass_minutes: u32,
     /// Where the reasons of denials are kept.
     pub denials: Arc<Denials>,
+    /// Routes and upstreams beside the server of ours.
+    pub routing: Routing,
+    /// Whether the server of ours is behind this gateway.
+    pub serves_server: bool,
+    /// How variables of the environment are asked for that hold secrets.
+    pub environment: Environment,
     /// Sizes, counts and rates.
     pub limits: Limits,
     /// How long the server may take to be reached, and be silent.
@@ -145,10 +156,14 @@ impl Default for GatewayConfig {
             default_budget: 1_000_000,
             roles: Arc::default(),
             issuers: Vec::new(),
+            certificates: CertificateClients::default(),
             issuer_keys: PathBuf::from("data/issuers"),
             public_base: "http://127.0.0.1:8080/fhir".to_owned(),
             break_glass_minutes: 60,
             denials: Arc::default(),
+            routing: Routing::default(),
+            serves_server: true,
+            environment: Environment::default(),
             limits: Limits::default(),
             upstream: UpstreamTimeouts::default(),
             tls: None,
@@ -192,16 +207,55 @@ impl Default for UpstreamTimeouts {
 }
 
 impl GatewayConfig {
-    /// The route of the server of ours.
-    pub(crate) fn server_route(&self) -> Route {
+    /// All routes: those that are written, and the one to the server of ours unless one of them
+    /// is that.
+    pub(crate) fn table(&self) -> Result<Table, GatewayError> {
+        let (body_bytes, cors) = (self.limits.body_bytes, self.cors.as_ref());
+        let written = self.routing.routes.iter().map(|route| route.route(body_bytes, cors));
+        let mut routes: Vec<Route> = written.collect();
+        let elsewhere =
+            |route: &Route| route.to == Destination::Server && route.path != self.base_path;
+        if let Some(route) = routes.iter().find(|route| elsewhere(route)) {
+            return Err(GatewayError::ServerElsewhere {
+                route: route.name.to_string(),
+                base_path: self.base_path.clone(),
+            });
+        }
+        if !self.serves_server && self.routing.names_the_server() {
+            return Err(GatewayError::NoServer);
+        }
+        if self.serves_server && !self.routing.names_the_server() {
+            routes.push(self.server_route());
+        }
+        if routes.is_empty() {
+            return Err(GatewayError::NoRoutes);
+        }
+        Table::new(routes).map_err(GatewayError::Routes)
+    }
+
+    /// Checks the routes with what else the gateway has.
+    ///
+    /// # Errors
+    /// [`GatewayError`] at the first that cannot be beside the others.
+    pub fn check_routes(&self) -> Result<(), GatewayError> {
+        self.table().map(drop)
+    }
+
+    /// The route of the server of ours, where none is written.
+    fn server_route(&self) -> Route {
         Route {
             name: "fhir".into(),
             host: Host::Any,
             path: self.base_path.clone(),
             methods: Vec::new(),
             header: None,
+            content: Content::Fhir,
             cors: self.cors.clone(),
             body_bytes: self.limits.body_bytes,
+            request_headers: HeaderRules::default(),
+            response_headers: HeaderRules::default(),
+            authorizer: None,
+            to: Destination::Server,
         }
     }
 

@@ -13,6 +13,7 @@ use pingora::http::ResponseHeader;
 use pingora::{ErrorSource, ErrorType};
 use smart::Level;
 
+use crate::routes::Content;
 use crate::scope;
 use crate::tls::TlsError;
 use crate::tokens::NotBelieved;
@@ -62,6 +63,26 @@ pub enum GatewayError {
     /// The routes cannot all be.
     #[error("the routes are not sound")]
     Routes(#[source] crate::routes::RouteProblem),
+    /// A route takes the server of ours from its base.
+    #[error(
+        "the route `{route}` leads to the server of ours, which answers below {base_path} alone; \
+         give it that path"
+    )]
+    ServerElsewhere {
+        /// The route.
+        route: String,
+        /// The server's base.
+        base_path: String,
+    },
+    /// A route leads to the server of ours, which is not there.
+    #[error("a route leads to `server`, and gateway.server says that there is none")]
+    NoServer,
+    /// There is nothing to serve.
+    #[error("there is no route and no server of ours; add [[gateway.routes]]")]
+    NoRoutes,
+    /// A route leads to an upstream that cannot be begun.
+    #[error("an upstream cannot be begun")]
+    Upstream(#[source] crate::upstreams::UpstreamError),
     /// The access log's thread cannot start.
     #[error("cannot start the access log")]
     AccessLog(#[source] std::io::Error),
@@ -126,6 +147,9 @@ pub(crate) enum Refusal {
     ServerTooSlow,
     ServerBroken,
     AnswerDiscarded,
+    UpstreamFull,
+    NoToken,
+    AuthorizerSilent,
     ClientTooSlow,
     /// Nobody is left to read the answer.
     ClientGone,
@@ -296,6 +320,24 @@ impl Refusal {
                 "answer-discarded",
                 "The server's answer was not one to this request.",
             ),
+            Self::UpstreamFull => words(
+                503,
+                "throttled",
+                "upstream-full",
+                "As many requests are under way as may be; try again soon.",
+            ),
+            Self::NoToken => words(
+                503,
+                "transient",
+                "no-token",
+                "The gateway is not let in where this is answered; try again soon.",
+            ),
+            Self::AuthorizerSilent => words(
+                503,
+                "transient",
+                "authorizer-silent",
+                "Whether this is permitted cannot be found out now; try again soon.",
+            ),
             Self::ClientTooSlow => {
                 words(408, "timeout", "client-too-slow", "The request did not arrive in time.")
             }
@@ -328,10 +370,24 @@ impl Refusal {
         )
     }
 
-    /// The answer's body.
-    pub(crate) fn body(&self, request_id: &str) -> Bytes {
+    /// The answer's body: an OperationOutcome where FHIR is spoken, elsewhere problem details
+    /// (RFC 9457).
+    pub(crate) fn body(&self, request_id: &str, content: Content) -> Bytes {
         let words = self.words();
-        contract::refusal(words.status, words.issue, words.text, request_id).into()
+        match content {
+            Content::Fhir => {
+                contract::refusal(words.status, words.issue, words.text, request_id).into()
+            }
+            Content::Other => serde_json::json!({
+                "type": "about:blank",
+                "title": words.reason,
+                "status": words.status,
+                "detail": words.text,
+                "requestId": request_id,
+            })
+            .to_string()
+            .into(),
+        }
     }
 
     /// What the contract says about a URL or method that is not FHIR's.
@@ -400,7 +456,11 @@ impl Refusal {
         match self {
             Self::TooManyFailedAuthentications { retry_after }
             | Self::RateLimited { retry_after } => Some(*retry_after),
-            Self::ServerUnreachable | Self::ChannelUnknown => Some(1),
+            Self::ServerUnreachable
+            | Self::ChannelUnknown
+            | Self::UpstreamFull
+            | Self::NoToken
+            | Self::AuthorizerSilent => Some(1),
             Self::IssuerUnreachable => Some(5),
             _ => None,
         }
@@ -432,9 +492,17 @@ impl Refusal {
     }
 
     /// The answer's head, for a body of this length.
-    pub(crate) fn head(&self, body_length: usize) -> pingora::Result<Box<ResponseHeader>> {
+    pub(crate) fn head(
+        &self,
+        body_length: usize,
+        content: Content,
+    ) -> pingora::Result<Box<ResponseHeader>> {
         let mut head = ResponseHeader::build_no_case(self.status(), Some(12))?;
-        head.insert_header(header::CONTENT_TYPE, "application/fhir+json")?;
+        let media_type = match content {
+            Content::Fhir => "application/fhir+json",
+            Content::Other => "application/problem+json",
+        };
+        head.insert_header(header::CONTENT_TYPE, media_type)?;
         head.insert_header(header::CONTENT_LENGTH, body_length)?;
         head.insert_header(header::CACHE_CONTROL, "no-store")?;
         if let Some(seconds) = self.retry_after() {
@@ -451,7 +519,7 @@ impl Refusal {
 
     /// The whole answer to a head that never became a request.
     pub(crate) fn malformed_head_answer() -> Bytes {
-        let body = Self::MalformedHead.body("-");
+        let body = Self::MalformedHead.body("-", Content::Fhir);
         let head = format!(
             "HTTP/1.1 400 Bad Request\r\nContent-Type: application/fhir+json\r\n\
              Content-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",

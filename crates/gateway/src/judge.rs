@@ -21,6 +21,7 @@ use crate::metrics::RouteLabel;
 use crate::proxy::Gateway;
 use crate::request::{Pass, Request};
 use crate::request_id;
+use crate::upstreams::Enforces;
 
 /// How long a grant is good: as long as a slow body may take to begin.
 const GRANT_LIFE: Duration = Duration::from_secs(60);
@@ -28,8 +29,10 @@ const GRANT_LIFE: Duration = Duration::from_secs(60);
 /// What to do with a request that was not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Judged {
-    /// Forward it: its pass is made.
+    /// Forward it to the server of ours: its pass is made.
     Forward,
+    /// Forward it to an upstream of others: its way is still to be made.
+    Foreign,
     /// Answer a browser's preflight.
     Preflight,
     /// Record a break-glass: its body is still to be read.
@@ -63,7 +66,7 @@ impl Gateway {
             request.label = RouteLabel::BreakGlass;
         } else {
             let method = cors::asked_method(&head.method, &head.headers);
-            let found = snapshot.table.find(&method, head.uri.path(), &head.headers);
+            let found = snapshot.table.find(&method, &head.uri, &head.headers);
             let route = found.ok_or(Refusal::NoRoute)?.clone();
             request.label = RouteLabel::Named(route.name.clone());
             request.route = Some(route);
@@ -81,7 +84,16 @@ impl Gateway {
         }
 
         let now = request.started;
-        let who = snapshot.callers.identify(&head.headers, address, now).await?;
+        let route = request.route.clone();
+        let foreign = route.as_ref().and_then(|route| route.foreign());
+        let passes_token = foreign.is_some_and(|way| way.enforces == Enforces::SmartToken);
+        let who = match passes_token {
+            true => snapshot.callers.stranger(&head.headers, address, now)?,
+            false => {
+                let certificate = request.certificate.as_deref();
+                snapshot.callers.identify(&head.headers, certificate, address, now).await?
+            }
+        };
         let who = request.who.insert(who);
         match snapshot.callers.admit(who, address, now) {
             Ok(limit) => request.limit = limit,
@@ -98,11 +110,17 @@ impl Gateway {
                 _ => Err(Refusal::MethodNotAllowed { allow: "POST".to_owned() }),
             };
         }
+        if let (Some(route), Some(foreign)) = (&route, foreign) {
+            self.judge_foreign(head, route, foreign, request)?;
+            strip_identity(head);
+            head.remove_header(break_glass::HEADER);
+            return Ok(Judged::Foreign);
+        }
         if let Some(id) = head.headers.get(break_glass::HEADER) {
             *who = snapshot.callers.with_break_glass(who, id)?;
         }
 
-        let route = request.route.as_ref().ok_or(Refusal::NoRoute)?;
+        let route = route.ok_or(Refusal::NoRoute)?;
         let path = route.below(head.uri.path()).ok_or(Refusal::NoRoute)?;
         let method = head.method.as_str();
         let interaction = Interaction::classify(method, path, head.uri.query())
@@ -231,6 +249,19 @@ impl Gateway {
                 "the header Break-Glass names none that is in force, this client's, for its \
                  patient, and allowed by its role",
                 "POST /break-glass again, or leave the header out",
+            ),
+            Refusal::Denied { reason: "client-not-on-route" } => Explanation::new(
+                "the route is for other clients",
+                "the client in the route's `clients`",
+            ),
+            Refusal::Denied { reason: "authorizer-denied" } => Explanation::new(
+                "the route's authorizer said no",
+                "whatever the authorizer asks for",
+            ),
+            Refusal::Denied { reason: "upstream-enforces-nothing" } => Explanation::new(
+                "the route's upstream enforces nothing and would show everything, and the client \
+                 may see a part only",
+                "a client whose role has a rule for all types, within all, for what is asked",
             ),
             Refusal::Denied { reason: "no-break-glass" } => Explanation::new(
                 "the client's role has no rules for a break-glass, the client is for another \

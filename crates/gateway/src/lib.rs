@@ -8,6 +8,7 @@
 mod access_log;
 mod addresses;
 mod admin;
+mod authorizer;
 mod break_glass;
 mod callers;
 mod certificates;
@@ -18,12 +19,15 @@ mod cors;
 mod denials;
 mod errors;
 mod fetch;
+mod foreign;
 mod framing;
 mod grant_template;
+mod header_rules;
 mod http2;
 mod judge;
 mod limiter;
 mod metrics;
+mod mirror;
 mod network;
 mod origin;
 mod proxy;
@@ -42,23 +46,33 @@ mod snapshot;
 mod socket_client;
 mod tls;
 mod tokens;
+mod upstreams;
 mod wire;
 
 pub use access_log::AccessLog;
 pub use addresses::{AddressBlock, Addresses, InvalidAddressBlock, ToldBy};
+pub use authorizer::WrittenAuthorizer;
 pub use certificates::{CertificateClients, CertificateError, WrittenCertificate};
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
 pub use fetch::{AuthorityUnreadable, InvalidIssuerUrl, IssuerUrl};
+pub use header_rules::WrittenHeaderRules;
 pub use limiter::Rate;
 pub use reload::Reload;
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
-pub use routes::{Host, NeededHeader, Route, RouteProblem};
+pub use routes::{
+    Access, Content, Promise, RouteProblem, Routing, RoutingError, WrittenHeader, WrittenMirror,
+    WrittenRoute, WrittenShare,
+};
 pub use run::{Bound, run};
 pub use tls::{CertificateFiles, ClientCertificates, Tls, TlsError};
 pub use tokens::{
     IssuerError, TokenIssuer, WrittenIntrospection, WrittenIssuer, WrittenTokenClient,
+};
+pub use upstreams::{
+    Balancing, Enforces, Environment, Scheme, SecretError, UpstreamError, UpstreamTlsError,
+    WrittenCredentials, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenToken, WrittenUpstream,
 };
 
 use std::time::Duration;

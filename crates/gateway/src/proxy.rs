@@ -4,6 +4,7 @@
 //! client byte for byte, once it has shown to be the answer to this very request.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,20 +14,24 @@ use http::header::AUTHORIZATION;
 use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::access_log::{Line, Lines};
 use crate::addresses::Behind;
+use crate::authorizer::Verdicts;
 use crate::break_glass;
 use crate::channel::ChannelKeeper;
 use crate::cors;
 use crate::denials::Denials;
 use crate::errors::Refusal;
+use crate::foreign::Way;
 use crate::framing::BodyLength;
 use crate::judge::Judged;
 use crate::metrics::{Metrics, method_label};
+use crate::mirror::Mirrors;
 use crate::origin::origin;
 use crate::request::{Pass, Request, Tries};
 use crate::request_id;
@@ -45,12 +50,17 @@ const BODY_TOO_LARGE: ErrorType = ErrorType::new("BodyTooLarge");
 /// The gateway.
 pub(crate) struct Gateway {
     pub(crate) current: Arc<Current>,
+    /// Grows with every request that could go one way or another.
+    pub(crate) turn: AtomicU64,
+    pub(crate) mirrors: Mirrors,
+    pub(crate) verdicts: Verdicts,
     pub(crate) denials: Arc<Denials>,
     pub(crate) channel: Arc<ChannelKeeper>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lines: Lines,
+    /// The server of ours.
     pub(crate) peer: HttpPeer,
 }
 
@@ -62,17 +72,24 @@ impl Gateway {
         request: &mut Request,
         refusal: Refusal,
     ) -> pingora::Result<()> {
-        let body = refusal.body(request_id::text(&request.id));
-        let mut head = refusal.head(body.len())?;
+        request.refusal = Some(refusal.clone());
+        let content = request.content();
+        let body = refusal.body(request_id::text(&request.id), content);
+        let mut head = refusal.head(body.len(), content)?;
         request.dress(&mut head)?;
         if refusal.ends_the_connection() || session.is_process_shutting_down() {
             session.set_keepalive(None);
         }
-        request.refusal = Some(refusal);
         session.write_response_header(head, false).await?;
         session.write_response_body(Some(body), true).await?;
         linger(session).await;
         Ok(())
+    }
+
+    /// What has to be waited for before a request that was judged is sent.
+    async fn let_pass(&self, session: &Session, request: &mut Request) -> Result<(), Refusal> {
+        self.ask_authorizer(session, request).await?;
+        self.make_way(session, request).await
     }
 
     /// Answers a preflight.
@@ -139,7 +156,35 @@ impl Gateway {
             .get(header::COST)
             .and_then(|cost| Cost::from_header(cost.to_str().ok()?));
         strip_contract(answer);
+        if let Some(route) = &request.route {
+            route.response_headers.apply(answer)?;
+        }
         request.dress(answer)
+    }
+
+    /// What a failure at an upstream of others means.
+    fn foreign_failed(
+        &self,
+        session: &Session,
+        request: &mut Request,
+        mut error: Box<Error>,
+        reused: bool,
+    ) -> Box<Error> {
+        let now = self.clock.monotonic();
+        let (tries, body) = (request.tries, request.body);
+        let Some(way) = &mut request.way else { return error };
+        match way.failed(session, &error, reused, tries, body, now) {
+            Ok(()) => {
+                request.tries = Tries::Second;
+                self.metrics.retries.inc();
+                error.set_retry(true);
+            }
+            Err(refusal) => {
+                request.refusal = refusal.or(request.refusal.take());
+                error.set_retry(false);
+            }
+        }
+        error
     }
 
     /// Says in the log what went wrong, without a word of the request or the answer.
@@ -165,7 +210,8 @@ fn carries_nonce(answer: &ResponseHeader, pass: &Pass) -> bool {
     }
 }
 
-fn strip_contract(answer: &mut ResponseHeader) {
+/// Takes out whatever could be read as the contract's.
+pub(crate) fn strip_contract(answer: &mut ResponseHeader) {
     answer.remove_header(header::NONCE);
     answer.remove_header(header::COST);
     // No other is ever sent back; what a later version adds must not reach clients either.
@@ -234,11 +280,18 @@ impl ProxyHttp for Gateway {
             return Err(Error::new_in(ErrorType::InternalError));
         };
         request.hsts = origin.hsts().cloned();
+        request.certificate = origin.certificate().cloned();
         let peer = origin.peer().ip();
         request.behind = request.snapshot.addresses.behind(peer, &session.req_header().headers);
         let address = request.behind.as_ref().map_or(peer, Behind::address);
         match self.judge(session, request, address).await {
-            Ok(Judged::Forward) => return Ok(false),
+            Ok(Judged::Forward | Judged::Foreign) => match self.let_pass(session, request).await {
+                Ok(()) => return Ok(false),
+                Err(refusal) => {
+                    self.remember(session, request, &refusal);
+                    self.refuse(session, request, refusal).await?;
+                }
+            },
             Ok(Judged::Preflight) => self.answer_preflight(session, request).await?,
             Ok(Judged::BreakGlass) => self.answer_break_glass(session, request).await?,
             Err(refusal) => {
@@ -253,9 +306,13 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         request: &mut Request,
     ) -> pingora::Result<()> {
+        if let Some(way) = &request.way {
+            way.progress()?;
+            self.add_to_copy(request, body.as_ref(), end_of_stream);
+        }
         if request.body != BodyLength::Chunked {
             return Ok(());
         }
@@ -270,9 +327,16 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut Request,
     ) -> pingora::Result<Box<HttpPeer>> {
+        if let Some(way) = &mut request.way {
+            let chosen = way.choose(session, self.clock.monotonic());
+            if chosen.is_err() {
+                request.refusal = Some(Refusal::ServerUnreachable);
+            }
+            return chosen;
+        }
         if let Some(stale) = request.stale.take() {
             if let Err(error) = self.channel.replace(&stale).await {
                 tracing::warn!(
@@ -289,27 +353,46 @@ impl ProxyHttp for Gateway {
         Ok(Box::new(self.peer.clone()))
     }
 
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::fd::RawFd,
+        digest: Option<&Digest>,
+        request: &mut Request,
+    ) -> pingora::Result<()> {
+        request.way.as_ref().map_or(Ok(()), |way| way.connected(digest))
+    }
+
     async fn upstream_request_filter(
         &self,
         session: &mut Session,
         upstream: &mut RequestHeader,
         request: &mut Request,
     ) -> pingora::Result<()> {
-        let (Some(pass), Some(origin)) = (&request.pass, origin(session)) else {
-            return Err(Error::new_in(ErrorType::InternalError));
+        let internal = || Error::new_in(ErrorType::InternalError);
+        let origin = origin(session).ok_or_else(internal)?;
+        let forwarded = match &request.behind {
+            Some(behind) => behind.forwarded(),
+            None => (origin.forwarded(), origin.forwarded_for()),
         };
+        request.sent = Some(self.clock.monotonic());
+        let route = request.route.as_ref().ok_or_else(internal)?;
+        if let (Some(way), Some(foreign)) = (&request.way, route.foreign()) {
+            way.dress_request(upstream, route, foreign, request, forwarded)?;
+            self.begin_copy(request, upstream);
+            return Ok(());
+        }
+        let pass = request.pass.as_ref().ok_or_else(internal)?;
+        route.request_headers.apply(upstream)?;
         upstream.remove_header(&AUTHORIZATION);
         upstream.insert_header(header::CONTRACT, &pass.channel.version)?;
         upstream.insert_header(header::CHANNEL, &pass.channel.secret)?;
         upstream.insert_header(header::GRANT, &pass.grant)?;
         upstream.insert_header(request_id::NAME, &request.id)?;
-        let (forwarded, forwarded_for) = match &request.behind {
-            Some(behind) => behind.forwarded(),
-            None => (origin.forwarded(), origin.forwarded_for()),
-        };
-        upstream.insert_header("forwarded", forwarded)?;
-        upstream.insert_header("x-forwarded-for", forwarded_for)?;
-        request.sent = Some(self.clock.monotonic());
+        upstream.insert_header("forwarded", forwarded.0)?;
+        upstream.insert_header("x-forwarded-for", forwarded.1)?;
         Ok(())
     }
 
@@ -327,16 +410,33 @@ impl ProxyHttp for Gateway {
         {
             request.upstream = Some(self.clock.monotonic().saturating_sub(sent));
         }
+        if let (Some(way), Some(route)) = (&request.way, &request.route) {
+            return way.accept_answer(session, answer, route, request);
+        }
         self.accept_answer(answer, request)
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        request: &mut Request,
+    ) -> pingora::Result<Option<Duration>> {
+        request.way.as_ref().map_or(Ok(()), Way::progress)?;
+        Ok(None)
     }
 
     fn fail_to_connect(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _peer: &HttpPeer,
         request: &mut Request,
         mut error: Box<Error>,
     ) -> Box<Error> {
+        if request.way.is_some() {
+            return self.foreign_failed(session, request, error, false);
+        }
         error.set_retry(false);
         request.refusal = Some(Refusal::ServerUnreachable);
         error
@@ -352,8 +452,11 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         mut error: Box<Error>,
         request: &mut Request,
-        _client_reused: bool,
+        client_reused: bool,
     ) -> Box<Error> {
+        if request.way.is_some() {
+            return self.foreign_failed(session, request, error, client_reused);
+        }
         let untouched = request.tries == Tries::First
             && request.body == BodyLength::Known(0)
             && session.response_written().is_none();
@@ -396,7 +499,8 @@ impl ProxyHttp for Gateway {
             request.refusal = Some(Refusal::ChannelUnknown);
         }
         let refusal = request.refusal.take().unwrap_or_else(|| Refusal::of_failure(error));
-        if matches!(refusal, Refusal::ServerUnreachable | Refusal::ServerBroken) {
+        let of_ours = request.way.is_none();
+        if of_ours && matches!(refusal, Refusal::ServerUnreachable | Refusal::ServerBroken) {
             self.channel.doubt();
         }
         self.tell_of_failure(error, &refusal, request);

@@ -145,6 +145,11 @@ impl Renewals {
         if registry::is_token_authorization(&renewal.authorization) {
             return self.renewed_token(renewal);
         }
+        let callers = &self.current.take().callers;
+        let request = self.request(renewal);
+        if let Some(fields) = callers.renewed_certificate(&renewal.authorization, request) {
+            return renewed_as(fields);
+        }
         let caller = match self.registry.renew(&renewal.authorization) {
             Renewed::Standing(caller) => caller,
             Renewed::Gone => return Ok(RenewalAnswer::Gone),
@@ -156,8 +161,7 @@ impl Renewals {
         else {
             return Ok(RenewalAnswer::Gone);
         };
-        let fields = GrantFields { interaction: Renewal::INTERACTION.to_owned(), ..fields };
-        Ok(RenewalAnswer::Grant(Grant::new(fields)?.encode()?))
+        renewed_as(fields)
     }
 
     /// The same of a token: what it was believed to be, for as long as it is.
@@ -168,9 +172,7 @@ impl Renewals {
         };
         let GrantFields { digest, nonce, not_after, .. } = self.request(renewal);
         let grant = (**known.template.grant()).clone();
-        let interaction = Renewal::INTERACTION.to_owned();
-        let fields = GrantFields { digest, nonce, not_after, interaction, ..grant };
-        Ok(RenewalAnswer::Grant(Grant::new(fields)?.encode()?))
+        renewed_as(GrantFields { digest, nonce, not_after, ..grant })
     }
 
     /// What a renewed grant has instead of a request's members.
@@ -193,6 +195,12 @@ impl Renewals {
             None => said(StatusCode::BAD_REQUEST, "after=CURSOR is missing"),
         }
     }
+}
+
+/// The answer with a grant of these members.
+fn renewed_as(fields: GrantFields) -> Result<RenewalAnswer, GrantError> {
+    let fields = GrantFields { interaction: Renewal::INTERACTION.to_owned(), ..fields };
+    Ok(RenewalAnswer::Grant(Grant::new(fields)?.encode()?))
 }
 
 fn json(document: &impl serde::Serialize) -> Response<Full<Bytes>> {

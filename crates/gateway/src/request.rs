@@ -10,12 +10,15 @@ use prometheus::IntGauge;
 
 use crate::addresses::Behind;
 use crate::callers::{LimitState, Who};
+use crate::certificates::PeerCertificate;
 use crate::channel::Channel;
 use crate::errors::Refusal;
+use crate::foreign::Way;
 use crate::framing::BodyLength;
 use crate::metrics::RouteLabel;
+use crate::origin::Origin;
 use crate::request_id;
-use crate::routes::Route;
+use crate::routes::{Content, Route};
 use crate::snapshot::Snapshot;
 
 /// The label of what was never classified.
@@ -37,12 +40,15 @@ pub(crate) struct Request {
     /// Bytes of a chunked body that passed so far.
     pub(crate) body_passed: u64,
     pub(crate) pass: Option<Pass>,
+    /// The way to an upstream that is not the server of ours.
+    pub(crate) way: Option<Way>,
     pub(crate) limit: Option<LimitState>,
     pub(crate) allowed_origin: Option<HeaderValue>,
     /// Who asks by way of a trusted proxy.
     pub(crate) behind: Option<Behind>,
     /// `Strict-Transport-Security`, for an answer over TLS.
     pub(crate) hsts: Option<HeaderValue>,
+    pub(crate) certificate: Option<Arc<PeerCertificate>>,
     /// The channel that the server said it does not know.
     pub(crate) stale: Option<Arc<Channel>>,
     pub(crate) tries: Tries,
@@ -79,6 +85,17 @@ impl Drop for InFlight {
 }
 
 impl Request {
+    /// What is said of whoever asks, `Forwarded` and `X-Forwarded-For`, to whom it is sent on to.
+    pub(crate) fn forwarded<'r>(
+        &'r self,
+        origin: &'r Origin,
+    ) -> (&'r HeaderValue, &'r HeaderValue) {
+        match &self.behind {
+            Some(behind) => behind.forwarded(),
+            None => (origin.forwarded(), origin.forwarded_for()),
+        }
+    }
+
     /// A request of which nothing is known yet.
     pub(crate) fn new(snapshot: Arc<Snapshot>, in_flight: &IntGauge) -> Self {
         in_flight.inc();
@@ -93,10 +110,12 @@ impl Request {
             body: BodyLength::Known(0),
             body_passed: 0,
             pass: None,
+            way: None,
             limit: None,
             allowed_origin: None,
             behind: None,
             hsts: None,
+            certificate: None,
             stale: None,
             tries: Tries::First,
             sent: None,
@@ -104,6 +123,15 @@ impl Request {
             cost: None,
             refusal: None,
             _in_flight: InFlight(in_flight.clone()),
+        }
+    }
+
+    /// In what form errors are said.
+    pub(crate) fn content(&self) -> Content {
+        match &self.route {
+            Some(route) => route.content,
+            None if self.refusal == Some(Refusal::NoRoute) => self.snapshot.table.content(),
+            None => Content::Fhir,
         }
     }
 

@@ -7,20 +7,29 @@
 //! there is not.
 
 mod problem;
+mod written;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use serde::{Deserialize, Serialize};
 
+use crate::authorizer::Authorizer;
 use crate::break_glass;
 use crate::config::Cors;
+use crate::header_rules::HeaderRules;
+use crate::upstreams::{Enforces, hash, scatter, schedule};
 
 pub use problem::RouteProblem;
+pub use written::{
+    Promise, Routing, RoutingError, WrittenHeader, WrittenMirror, WrittenRoute, WrittenShare,
+};
 
 /// A route.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
+pub(crate) struct Route {
     /// What it is called in the log, in metrics and in errors.
     pub name: Arc<str>,
     /// For which hosts it is.
@@ -31,15 +40,95 @@ pub struct Route {
     pub methods: Vec<Method>,
     /// A header that a request must have.
     pub header: Option<NeededHeader>,
+    /// What is spoken there.
+    pub content: Content,
     /// Which web pages of other origins may ask; none when absent.
     pub cors: Option<Cors>,
     /// A request's body, in bytes, at most.
     pub body_bytes: u64,
+    /// What is changed of a request's headers.
+    pub request_headers: HeaderRules,
+    /// What is changed of an answer's headers.
+    pub response_headers: HeaderRules,
+    /// Who is asked whether a request may pass, beside all that is decided here.
+    pub authorizer: Option<Authorizer>,
+    /// Where it leads.
+    pub to: Destination,
+}
+
+/// What is spoken on a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Content {
+    /// FHIR: its URLs are read as the contract reads them, and errors are OperationOutcomes.
+    #[default]
+    Fhir,
+    /// Anything else. Errors are problem details (RFC 9457).
+    Other,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// To the server of ours.
+    Server,
+    /// To upstreams of others.
+    Foreign(Foreign),
+}
+
+/// A way to upstreams of others, all of which enforce the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Foreign {
+    /// The upstreams that share its requests.
+    shares: Vec<Share>,
+    /// Positions in `shares`, each as often as its weight.
+    turns: Vec<usize>,
+    /// What these enforce.
+    pub(crate) enforces: Enforces,
+    /// The header whose value keeps a caller with one of them.
+    pub(crate) sticky: Option<HeaderName>,
+    /// Where copies of requests go.
+    pub(crate) mirror: Option<Mirror>,
+    /// What stands in the place of the route's path, without a slash at its end.
+    pub(crate) upstream_path: Option<String>,
+    /// Who may use it.
+    pub(crate) callers: Access,
+    /// The clients that may; every one where empty.
+    pub(crate) clients: Vec<String>,
+    /// For a request and its answer in all; that of the upstream where absent.
+    pub(crate) whole: Option<Duration>,
+}
+
+/// Where copies of requests go, and of how many in a hundred.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mirror {
+    pub(crate) upstream: Arc<str>,
+    pub(crate) percent: u32,
+}
+
+/// An upstream's share of requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// The upstream.
+    pub(crate) upstream: Arc<str>,
+    /// How many of all shares' weights are its own.
+    pub(crate) weight: u32,
+}
+
+/// Who may use a route to upstreams of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// Whoever shows the key of a client.
+    #[default]
+    Client,
+    /// Everybody.
+    Public,
 }
 
 /// Hosts, in lower case, without a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Host {
+pub(crate) enum Host {
     /// Every host.
     Any,
     /// Every host below this one: `*.example.org`.
@@ -50,7 +139,7 @@ pub enum Host {
 
 /// A header that a request must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NeededHeader {
+pub(crate) struct NeededHeader {
     /// Its name.
     pub name: HeaderName,
     /// Its value, byte for byte; every value where absent.
@@ -77,6 +166,11 @@ impl Table {
             if let Some(other) = others.iter().find(|other| route.is_ambiguous_beside(other)) {
                 return Err(RouteProblem::Ambiguous(other.told(), route.told()));
             }
+            for (outer, inner) in others.iter().flat_map(|other| [(other, route), (route, other)]) {
+                if inner.divides(outer) {
+                    return Err(RouteProblem::DividesABase(outer.told(), inner.told()));
+                }
+            }
         }
         for route in &routes {
             if let Some(others) = route.shadowed_by(&routes) {
@@ -89,20 +183,42 @@ impl Table {
         Ok(Self(routes))
     }
 
-    /// The route of a request with this path. A browser that asks for leave to use a method is on
+    /// In what form it is said that there is no route: as where FHIR is spoken, unless something
+    /// else is as well.
+    pub(crate) fn content(&self) -> Content {
+        let other = self.0.iter().any(|route| route.content == Content::Other);
+        if other { Content::Other } else { Content::Fhir }
+    }
+
+    /// The route of a request with this target. A browser that asks for leave to use a method is on
     /// the way of that method.
     pub(crate) fn find(
         &self,
         method: &Method,
-        path: &str,
+        uri: &Uri,
         headers: &HeaderMap,
     ) -> Option<&Arc<Route>> {
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).map_or("", without_port);
-        self.0.iter().find(|route| route.takes(method, host, path, headers))
+        // HTTP/2 says it in the target, HTTP/1 in a header.
+        let host = match uri.authority() {
+            Some(authority) => authority.host(),
+            None => {
+                let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+                host.map_or("", without_port)
+            }
+        };
+        self.0.iter().find(|route| route.takes(method, host, uri.path(), headers))
     }
 }
 
 impl Route {
+    /// The way to upstreams of others; none where it leads to the server of ours.
+    pub(crate) fn foreign(&self) -> Option<&Foreign> {
+        match &self.to {
+            Destination::Server => None,
+            Destination::Foreign(foreign) => Some(foreign),
+        }
+    }
+
     /// What follows the route's path in `path`: nothing, or something that begins with a slash.
     pub(crate) fn below<'path>(&self, path: &'path str) -> Option<&'path str> {
         let below = path.strip_prefix(self.prefix())?;
@@ -131,18 +247,23 @@ impl Route {
         {
             return Err(RouteProblem::Name(name.to_string()));
         }
-        let path = &self.path;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-        let dots = path.split('/').any(|segment| matches!(segment, "." | ".."));
-        let ends = path != "/" && path.ends_with('/');
-        if !path.starts_with('/') || ends || path.contains("//") || dots || !path.bytes().all(plain)
-        {
+        if !written::is_plain_path(&self.path) {
             return Err(RouteProblem::Path(self.told()));
         }
-        match OWN_PATHS.iter().find(|own| path != "/" && self.below(own).is_some()) {
+        match OWN_PATHS.iter().find(|own| self.path != "/" && self.below(own).is_some()) {
             Some(own) => Err(RouteProblem::OwnPath(self.told(), own)),
             None => Ok(()),
         }
+    }
+
+    /// Whether it takes a type of resource out of the base that the other is.
+    fn divides(&self, base: &Self) -> bool {
+        let below = base.below(&self.path).and_then(|below| below.strip_prefix('/'));
+        base.content == Content::Fhir
+            && base.path != "/"
+            && self.to != base.to
+            && self.host.is_within(&base.host)
+            && below.is_some_and(|name| name.starts_with(|first: char| first.is_ascii_uppercase()))
     }
 
     /// Whether some request is taken by both, and neither is the narrower.
@@ -229,6 +350,41 @@ impl Route {
 const OWN_PATHS: [&str; 1] = [break_glass::PATH];
 /// The labels of what is on no route.
 const RESERVED: [&str; 2] = ["none", "break-glass"];
+
+impl Foreign {
+    /// A way to these, by their weights, for clients, to upstreams that enforce nothing.
+    fn among(shares: Vec<Share>) -> Self {
+        let weights: Vec<u32> = shares.iter().map(|share| share.weight).collect();
+        Self {
+            turns: schedule(&weights),
+            shares,
+            enforces: Enforces::None,
+            sticky: None,
+            mirror: None,
+            upstream_path: None,
+            callers: Access::default(),
+            clients: Vec::new(),
+            whole: None,
+        }
+    }
+
+    /// The upstream of a request: by the sticky header's value, else by chance.
+    pub(crate) fn upstream(&self, headers: &HeaderMap, turn: u64) -> &Arc<str> {
+        let sticky = self.sticky.as_ref().and_then(|name| headers.get(name));
+        let number = sticky.map_or_else(|| scatter(turn), |value| hash(value.as_bytes()));
+        let at = number % self.turns.len().max(1) as u64;
+        let position = usize::try_from(at).ok().and_then(|at| self.turns.get(at)).copied();
+        &self.shares[position.unwrap_or(0)].upstream
+    }
+}
+
+impl Mirror {
+    /// Whether a request is copied.
+    pub(crate) fn takes(&self, turn: u64) -> bool {
+        // Another chance than that of the split.
+        scatter(!turn) % 100 < u64::from(self.percent)
+    }
+}
 
 impl Host {
     fn takes(&self, host: &str) -> bool {

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use contract::{Clock, Ids};
 use pingora::proxy::http_proxy;
@@ -14,12 +15,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log;
 use crate::admin::{self, Admin};
+use crate::authorizer::Verdicts;
 use crate::callers::Callers;
 use crate::channel::ChannelKeeper;
 use crate::config::GatewayConfig;
 use crate::connections::{Connections, Door, MalformedHeads};
 use crate::errors::{GatewayError, Refusal};
 use crate::metrics::Metrics;
+use crate::mirror::Mirrors;
 use crate::proxy::Gateway;
 use crate::redirect;
 use crate::reload::{Reload, Reloading};
@@ -27,6 +30,7 @@ use crate::renewal::{self, RenewalSocket, Renewals};
 use crate::snapshot::{Current, Snapshot};
 use crate::tls::Acceptor;
 use crate::tokens::{self, Tokens};
+use crate::upstreams::Upstreams;
 
 /// Idle connections to the server that are kept.
 const KEPT_CONNECTIONS: usize = 1024;
@@ -65,11 +69,12 @@ pub async fn run(
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), GatewayError> {
     config.check()?;
+    let serves_server = config.serves_server;
     let mut queue_waits = false;
     let mut stopping = shutdown.clone();
     let listener = match config.listener.take() {
         Some(listener) => {
-            queue_waits = true;
+            queue_waits = config.serves_server;
             handed_over(listener, config.listen)?
         }
         None => listen(config.listen, "clients").await?,
@@ -79,7 +84,8 @@ pub async fn run(
         Some(address) => Some(listen(address, "redirects to HTTPS").await?),
         None => None,
     };
-    let renewal_socket = RenewalSocket::bind(&config.renewal_socket)?;
+    let renewal_socket =
+        config.serves_server.then(|| RenewalSocket::bind(&config.renewal_socket)).transpose()?;
     let bound = Bound {
         listen: listener.local_addr().map_err(|source| GatewayError::Listen {
             address: config.listen,
@@ -113,7 +119,9 @@ pub async fn run(
     let tokens = Arc::new(Tokens::open(&config, registry.clone(), clock.clone(), &metrics)?);
     let callers = Callers::new(registry.clone(), ids.clone(), &config, tokens)
         .map_err(GatewayError::PublicGrant)?;
-    let current = Arc::new(Current::new(Snapshot::new(&config, callers)?));
+    let upstreams = Upstreams::start(&config, clock.clone(), ids.clone());
+    let upstreams = upstreams.map_err(GatewayError::Upstream)?;
+    let current = Arc::new(Current::new(Snapshot::new(&config, callers, upstreams)?));
     // Dropped last, when nobody writes a line any more.
     let (lines, _log_thread) =
         access_log::start(config.access_log).map_err(GatewayError::AccessLog)?;
@@ -127,9 +135,11 @@ pub async fn run(
         current: current.clone(),
     });
     let admin = Arc::new(Admin {
+        current: current.clone(),
+        clock: clock.clone(),
         metrics: metrics.clone(),
         lines: lines.clone(),
-        channel: channel.clone(),
+        channel: config.serves_server.then(|| channel.clone()),
         shutdown: shutdown.clone(),
     });
     let malformed = Arc::new(MalformedHeads {
@@ -143,6 +153,9 @@ pub async fn run(
         Reloading { current: current.clone(), tls: tls.clone(), metrics: metrics.clone() };
     let gateway = Gateway {
         current: current.clone(),
+        turn: AtomicU64::new(0),
+        mirrors: Mirrors::default(),
+        verdicts: Verdicts::default(),
         denials: config.denials,
         channel: channel.clone(),
         clock,
@@ -188,18 +201,23 @@ pub async fn run(
         }
     };
     let beside = async {
+        // What is between the two halves, where there are two.
+        let halves = async {
+            if let Some(renewal_socket) = renewal_socket {
+                tokio::join!(channel.keep_current(), renewal::serve(renewal_socket, renewals));
+            }
+        };
         tokio::join!(
             certificates,
             redirects,
             reloading.serve(reloads),
-            channel.keep_current(),
+            halves,
             admin::serve(admin_listener, admin),
-            renewal::serve(renewal_socket, renewals),
             tokens::keep_current(&issuers),
         )
     };
     let serving = async {
-        if queue_waits {
+        if queue_waits && serves_server {
             // Of a process before this one, or for this one to begin: better answered late than
             // told that the server is not there.
             tokio::select! {

@@ -13,11 +13,14 @@ use crate::config::{Cors, GatewayConfig, Limits};
 use crate::errors::GatewayError;
 use crate::roles::Roles;
 use crate::routes::Table;
+use crate::upstreams::Upstreams;
 
 /// Everything that is decided anew when the configuration is.
 pub(crate) struct Snapshot {
     /// Where requests go.
     pub(crate) table: Table,
+    /// Upstreams that are not the server of ours.
+    pub(crate) upstreams: Arc<Upstreams>,
     /// Who is calling, what they may, and how often.
     pub(crate) callers: Arc<Callers>,
     /// The interactions open to requests without credentials.
@@ -35,10 +38,15 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// What the configuration decides, with these callers.
-    pub(crate) fn new(config: &GatewayConfig, callers: Callers) -> Result<Self, GatewayError> {
+    /// What the configuration decides, with these callers and upstreams.
+    pub(crate) fn new(
+        config: &GatewayConfig,
+        callers: Callers,
+        upstreams: Upstreams,
+    ) -> Result<Self, GatewayError> {
         Ok(Self {
-            table: Table::new(vec![config.server_route()]).map_err(GatewayError::Routes)?,
+            table: config.table()?,
+            upstreams,
             callers: Arc::new(callers),
             public_open: config.public_open.clone(),
             cors: config.cors.clone(),
@@ -49,10 +57,12 @@ impl Snapshot {
         })
     }
 
-    /// What another configuration decides. What callers used up of their limits stays used up.
+    /// What another configuration decides. What callers used up of their limits stays used up, and
+    /// upstreams that stay as they are keep what is known of their endpoints.
     pub(crate) fn renewed(&self, config: &GatewayConfig) -> Result<Self, GatewayError> {
         let callers = self.callers.renewed(config)?;
-        Self::new(config, callers)
+        let upstreams = self.upstreams.renewed(config).map_err(GatewayError::Upstream)?;
+        Self::new(config, callers, upstreams)
     }
 }
 

@@ -20,7 +20,6 @@ use registry::Registry;
 use smart::{Algorithm, Claims, KeySet, TokenProblem, UnverifiedToken};
 
 use self::believed::{By, Reading, Said};
-use self::cache::Cache;
 use self::introspection::Introspection;
 use self::keys::{Asked, Keys};
 use crate::callers::Known;
@@ -31,7 +30,7 @@ use crate::roles::Roles;
 use crate::snapshot::Current;
 
 pub(crate) use believed::Believed;
-pub(crate) use cache::TokenDigest;
+pub(crate) use cache::{Cache, TokenDigest};
 pub use written::{
     IssuerError, TokenIssuer, WrittenIntrospection, WrittenIssuer, WrittenTokenClient,
 };

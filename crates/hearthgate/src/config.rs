@@ -4,9 +4,11 @@
 //! table (`table`), from which reading, `check-config` and docs/configuration.md are made. The
 //! configuration names files that hold secrets and never holds one.
 
+mod certificates;
 mod edge;
 mod file;
 mod issuers;
+mod routing;
 mod setting;
 mod table;
 
@@ -28,6 +30,7 @@ use crate::tenant_key::KeySource;
 pub use edge::{ClientCertificateUse, CorsOrigin, HeaderName, InsecureHttp, TlsKeys};
 pub use file::ConfigError;
 pub use setting::{BaseUrl, Level, PostgresConnection, WithoutTls};
+#[cfg(test)]
 pub(crate) use table::key_names;
 pub use table::reference;
 
@@ -56,8 +59,16 @@ pub struct Config {
     pub(crate) written_issuers: issuers::Written,
     /// Whose tokens are accepted.
     pub issuers: Vec<gateway::TokenIssuer>,
+    /// Which certificates are whose, as they are written.
+    pub(crate) written_certificates: certificates::Written,
+    /// Which certificates are whose.
+    pub certificates: gateway::CertificateClients,
     /// Every role.
     pub roles: Arc<gateway::Roles>,
+    /// Routes and upstreams that the file defines, as they are written there.
+    pub(crate) written_routing: routing::Written,
+    /// The same, checked.
+    pub routing: gateway::Routing,
     /// The server's part.
     pub server: Server,
     /// The tenant's rules for what is written.
@@ -78,6 +89,7 @@ pub struct Config {
 pub struct Gateway {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
+    pub server: bool,
     pub insecure_http: InsecureHttp,
     pub redirect_listen: Option<SocketAddr>,
     pub public: Vec<String>,
@@ -182,7 +194,11 @@ impl Default for Config {
             written_roles: roles::Written::new(),
             written_issuers: issuers::Written::new(),
             issuers: Vec::new(),
+            written_certificates: certificates::Written::new(),
+            certificates: gateway::CertificateClients::default(),
             roles: Arc::new(roles::built_in_roles()),
+            written_routing: routing::Written::default(),
+            routing: gateway::Routing::default(),
             server: Server::default(),
             rules: Rules::default(),
             validation: WritePolicy::default(),
@@ -234,6 +250,7 @@ impl Default for Gateway {
         Self {
             listen: loopback(8080),
             admin_listen: loopback(9090),
+            server: true,
             insecure_http: InsecureHttp::Loopback,
             redirect_listen: None,
             public: vec!["capabilities".to_owned()],
@@ -311,10 +328,21 @@ impl Config {
         } else if authority_file.is_some() && *without_tls == WithoutTls::InsecureAnywhere {
             "`storage.postgres_without_tls` says insecure-anywhere beside \
              `storage.postgres_authority_file`: leave it out, and PostgreSQL is reached by TLS"
+        } else if !self.written_certificates.is_empty()
+            && self.gateway.tls.client_certificates == ClientCertificateUse::None
+        {
+            "`gateway.certificates` says nothing unless `gateway.tls.client_certificates` asks \
+             clients for theirs: say request or require there"
         } else if let Some(contradiction) = self.gateway.contradiction() {
             contradiction
         } else {
-            return Ok(());
+            let routed = gateway::GatewayConfig {
+                routing: self.routing.clone(),
+                serves_server: self.gateway.server,
+                base_path: FHIR_BASE.to_owned(),
+                ..gateway::GatewayConfig::default()
+            };
+            return routed.check_routes().map_err(ConfigError::Gateway);
         };
         Err(ConfigError::Contradiction(contradiction))
     }
@@ -439,6 +467,50 @@ mod tests {
         assert_eq!(resolved(&printed, Flags::default()).unwrap(), config, "{printed}");
         let defaults = Config::default().to_toml();
         assert_eq!(resolved(&defaults, Flags::default()).unwrap(), Config::default());
+    }
+
+    const ROUTES: &str = "[gateway]\nserver = false\n[[gateway.routes]]\nname = \"lab\"\n\
+                          path = \"/lab\"\nupstream = \"lab\"\n[gateway.upstreams.lab]\n\
+                          endpoints = [{ address = \"lab.example:80\", weight = 2 }]\n\
+                          enforces = \"none\"\n[server]\nqueue_bytes = 7\n";
+
+    #[test]
+    fn routes_and_upstreams_are_read_and_printed_as_they_were_written() {
+        let config = resolved(ROUTES, Flags::default()).unwrap();
+        assert_ne!(config.routing, gateway::Routing::default());
+        let printed = config.to_toml();
+        assert_eq!(resolved(&printed, Flags::default()).unwrap(), config, "{printed}");
+    }
+
+    #[test]
+    fn routes_and_upstreams_that_are_wrong_are_refused_with_their_line() {
+        // GW-060, GW-001
+        for (written, wrong, line, said) in [
+            ("upstream = \"lab\"", "upstream = \"labs\"", 3, "there is no upstream `labs`"),
+            ("path = \"/lab\"", "pth = \"/lab\"", 5, "unknown field `pth`"),
+            ("enforces = \"none\"", "enforces = \"grant\"", 7, "gateway.upstreams.lab: enforces"),
+            ("enforces = \"none\"", "enforces = \"all\"", 9, "unknown variant `all`"),
+        ] {
+            let refused = error(&ROUTES.replace(written, wrong));
+            assert!(refused.contains(&format!("FILE line {line}: ")), "{refused}");
+            assert!(refused.contains(said), "{refused}");
+        }
+        let refused = error(&ROUTES.replace("upstream = \"lab\"", "upstream = \"server\""));
+        assert!(refused.contains("answers below /fhir alone"), "{refused}");
+        let none = error("[gateway]\nserver = false\n");
+        assert!(none.contains("there is no route and no server of ours"), "{none}");
+    }
+
+    #[test]
+    fn with_postgresql_it_is_said_that_nothing_bounds_the_index() {
+        let says = |text: &str| {
+            let config = resolved(text, Flags::default()).unwrap();
+            let printed = config.to_toml();
+            assert_eq!(resolved(&printed, Flags::default()).unwrap(), config, "{printed}");
+            printed.contains("this bounds nothing")
+        };
+        assert!(says("[storage]\npostgres = \"host=/run/postgresql dbname=hearthgate\"\n"));
+        assert!(!says("[server]\nindex_memory = 16777216\n"));
     }
 
     #[test]

@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{Config, ConfigError, Flags};
 
-/// The keys that may change while the gateway runs; roles and issuers may too.
+/// The keys that may change while the gateway runs; roles, issuers and certificates of clients may too.
 const WHILE_RUNNING: &[&str] = &[
+    "gateway.routes",
     "gateway.public",
     "gateway.allow",
     "gateway.deny",
@@ -119,7 +120,8 @@ impl Reloader {
             in_force.difference(&config)
         };
         let may_change = |name: &&&str| {
-            WHILE_RUNNING.contains(*name) || matches!(**name, "roles" | "gateway.issuers")
+            WHILE_RUNNING.contains(*name)
+                || matches!(**name, "roles" | "gateway.issuers" | "gateway.certificates")
         };
         let fixed: Vec<_> = changed.iter().filter(|name| !may_change(name)).copied().collect();
         if !fixed.is_empty() {

@@ -111,6 +111,9 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// The configuration says that there is no server.
+    #[error("gateway.server says that no server of ours is here; start `hearthgate gateway` alone")]
+    NoServer,
     /// A half ended by a panic, or its thread was lost.
     #[error("the {0} half ended unexpectedly; the log above says why")]
     Lost(&'static str),
@@ -274,6 +277,9 @@ impl Process {
             Halves::Gateway => "gateway",
             Halves::Server => "server",
         };
+        if halves != Halves::Gateway && !self.config.gateway.server {
+            return Err(ServeError::NoServer);
+        }
         let take = |half| Lock::take(&self.config.data, half, verb);
         let server_lock = (halves != Halves::Gateway).then(|| take(Half::Server)).transpose()?;
         let gateway_lock = (halves != Halves::Server).then(|| take(Half::Gateway)).transpose()?;
@@ -299,6 +305,10 @@ impl Process {
             Some(lock) => Some(self.start_server(lock, &base_url).await?),
         };
         say(&match &gateway {
+            Some(half) if !self.config.gateway.server => format!(
+                "Hearthgate's gateway listens on {} (metrics and readiness: http://{})",
+                half.bound.listen, half.bound.admin_listen
+            ),
             Some(half) => format!(
                 "Hearthgate answers at {base_url} (metrics and readiness: http://{})",
                 half.bound.admin_listen
@@ -378,8 +388,12 @@ impl Process {
             base_path: config::FHIR_BASE.to_owned(),
             tenant: config.tenant.clone(),
             public_open: from.public.clone(),
+            routing: config.routing.clone(),
+            serves_server: from.server,
+            environment: gateway::Environment(tenant_key::environment),
             roles: Arc::clone(&config.roles),
             issuers: config.issuers.clone(),
+            certificates: config.certificates.clone(),
             issuer_keys: config.data.join("issuers"),
             public_base: config.base_url(),
             break_glass_minutes: from.break_glass_minutes,

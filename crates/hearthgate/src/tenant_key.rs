@@ -23,7 +23,8 @@ use store::keys::{FirstKeys, InvalidTenantKey, Keyring, KeysError, TenantKey};
 use store_sled::{KeyFolder, VerifyError, holds_sealed};
 
 use self::file::{read_file, write_key};
-use self::source::{environment, note};
+pub(crate) use self::source::environment;
+use self::source::note;
 use crate::doors::NoRandomness;
 
 /// Why the tenant's keys cannot be used.

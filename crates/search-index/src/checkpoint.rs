@@ -23,6 +23,7 @@ use crate::index::{Head, Index};
 use crate::names::Numbers;
 use crate::parts::PartRef;
 use crate::segment::Segment;
+use crate::settle::Settled;
 use crate::source::{Kept, SegmentSource};
 
 pub(crate) use segment::decode_keys;
@@ -134,8 +135,12 @@ impl Index {
             (*head, self.names.read().len(), parts[..parts.len() - 1].to_vec())
         };
         for part in inputs.iter().filter(|part| part.as_segment().is_none()) {
-            self.replace(std::slice::from_ref(part), Instant::MIN, stop)?;
+            if self.replace(std::slice::from_ref(part), Instant::MIN, stop) == Settled::Nothing {
+                return None;
+            }
         }
+        drop(inputs);
+        self.drop_replaced();
         let parts = Arc::clone(&self.parts.read());
         let mut segments = Vec::new();
         for part in parts.iter() {

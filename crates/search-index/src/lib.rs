@@ -62,4 +62,4 @@ pub use search::{
 };
 pub use settle::Settled;
 pub use source::{SegmentSource, SourceError};
-pub use visible::{Visible, VisiblePart, VisibleTypes, VisibleWithin};
+pub use visible::{Owners, Visible, VisiblePart, VisibleTypes, VisibleWithin};

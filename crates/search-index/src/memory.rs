@@ -117,3 +117,55 @@ impl Memory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use fhir_core::{Instant, VersionId};
+
+    use crate::facet::Facet;
+    use crate::index::{Change, Index};
+    use crate::prepare::{Prepared, PreparedKey};
+    use crate::settle::Settled;
+
+    fn add(index: &Index) {
+        let t = index.head().next();
+        let prepared = Prepared {
+            resource_type: "Patient".parse().unwrap(),
+            id: format!("p{t}").parse().unwrap(),
+            keys: vec![PreparedKey::Ready(Facet::TYPE, b"Patient"[..].into())],
+            contained: Vec::new(),
+        };
+        let instant = Instant::from_micros(t.get().cast_signed());
+        let change = Change::Put { prepared, version: VersionId::FIRST };
+        index.apply(t, instant, vec![change]).unwrap();
+    }
+
+    #[test]
+    fn no_commit_waits_while_somebody_makes_room_for_a_new_segment() {
+        const LONG: Duration = Duration::from_secs(20);
+        let index = &Index::default();
+        add(index);
+        index.close_tail();
+        std::thread::scope(|scope| {
+            let makes_room = index.memory.segments.lock();
+            let settling = scope.spawn(|| index.settle(Instant::MIN));
+            while !index.settling.is_locked() {
+                std::thread::yield_now();
+            }
+            let (done, is_done) = mpsc::channel();
+            let writing = scope.spawn(move || {
+                (0..2000).for_each(|_| add(index));
+                done.send(()).unwrap();
+            });
+            let written = is_done.recv_timeout(LONG);
+            drop(makes_room);
+            written.expect("commits wait for whoever makes room");
+            writing.join().unwrap();
+            assert_eq!(settling.join().unwrap(), Settled::Some);
+        });
+        assert_eq!(index.size().documents, 2001);
+    }
+}

@@ -1,5 +1,6 @@
 //! Making segments: of a full tail, and of small segments a larger one. Nobody waits for it.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +44,10 @@ const MOST_SHARE: u64 = 4;
 /// But always into one of so many bytes.
 const LEAST_BYTES: u64 = 8 << 20;
 
+/// With so many parts merges are behind: they give way at one in so many looks.
+const MANY_PARTS: usize = 32;
+const LOOKS_BEHIND: u32 = 32;
+
 impl Index {
     /// Makes a segment of a full tail, or one of several small segments: one step, which takes as
     /// long as the segment is large. Of what is merged, versions that were replaced or deleted at
@@ -69,7 +74,7 @@ impl Index {
         let mut full = parts.iter().take(parts.len() - 1).filter(|it| it.as_segment().is_none());
         let Some(tail) = full.next().cloned() else { return Settled::Nothing };
         drop(parts);
-        self.replace_by_and_by(&[tail], horizon, stop, &|| !stop.load(Ordering::Relaxed))
+        self.replace(&[tail], horizon, stop)
     }
 
     /// Makes one of several segments, or writes one anew.
@@ -84,18 +89,36 @@ impl Index {
         };
         // It may take seconds. Searches read tails under their lock: those that fill meanwhile do
         // not wait for it.
+        let looks = Cell::new(0_u32);
         let goes_on = || {
             while self.settle_a_full_tail(stop, horizon) == Settled::Some {
                 self.drop_replaced();
             }
-            std::thread::yield_now();
+            looks.set(looks.get().wrapping_add(1));
+            // Whoever gives up a processor gets the next one late. Among very many parts searches
+            // wait longer for those than for a processor.
+            let is_behind = self.parts.read().len() >= MANY_PARTS;
+            if !is_behind || looks.get().is_multiple_of(LOOKS_BEHIND) {
+                std::thread::yield_now();
+            }
             !stop.load(Ordering::Relaxed)
         };
         self.replace_by_and_by(&inputs, horizon, stop, &goes_on)
     }
 
-    /// As [`Index::replace`]. What was there stays until no reader has it any more, so that it is
-    /// taken apart here, which takes milliseconds, and not by whoever answers a search.
+    /// As [`Index::replace_by_and_by`], until it is stopped.
+    pub(crate) fn replace(
+        &self,
+        inputs: &[PartRef],
+        horizon: Instant,
+        stop: &AtomicBool,
+    ) -> Settled {
+        self.replace_by_and_by(inputs, horizon, stop, &|| !stop.load(Ordering::Relaxed))
+    }
+
+    /// Makes one segment of adjacent parts. What was there stays until no reader has it any more,
+    /// so that it is taken apart by whoever settles ([`Index::drop_replaced`]), which takes
+    /// milliseconds, and not by whoever answers a search.
     fn replace_by_and_by(
         &self,
         inputs: &[PartRef],
@@ -184,17 +207,7 @@ impl Index {
     }
 
     /// Makes one segment of adjacent parts that no commit writes into, and puts it in their place.
-    /// `None` when it was stopped.
-    pub(crate) fn replace(
-        &self,
-        inputs: &[PartRef],
-        horizon: Instant,
-        stop: &AtomicBool,
-    ) -> Option<()> {
-        self.replace_while(inputs, horizon, stop, &|| !stop.load(Ordering::Relaxed))
-    }
-
-    /// The same, given up when `goes_on` says no, which is asked every few milliseconds.
+    /// `None` when `goes_on` said no, which is asked every few milliseconds.
     fn replace_while(
         &self,
         inputs: &[PartRef],
@@ -208,17 +221,27 @@ impl Index {
         merge.take_endings(inputs);
         // What is dropped must not be missed by a search that begins now.
         self.oldest.fetch_max(merge.dropped.get(), Ordering::AcqRel);
+        self.put(inputs, merge, segment)?;
+        // No commit waits for what goes from memory.
+        self.memory.keep_within_budget();
+        Some(())
+    }
+
+    /// Puts a segment in the place of the parts that it was made of. Commits wait for that.
+    fn put(&self, inputs: &[PartRef], mut merge: Merge, segment: Segment) -> Option<()> {
+        // It is watched over from now on, for which it may have to wait.
+        let made =
+            (segment.documents_len() > 0).then(|| PartRef::segment(segment, Superseded::default()));
         let _writer = self.writer.lock();
         merge.take_endings(inputs);
-        let made = (segment.documents_len() > 0)
-            .then(|| PartRef::segment(segment, std::mem::take(&mut merge.superseded)));
+        if let Some(made) = &made {
+            *made.superseded.write() = merge.superseded;
+        }
         let mut parts = self.parts.write();
         let first = parts.iter().position(|part| inputs.first().is_some_and(|it| it.is(part)))?;
         let after = parts[first + inputs.len()..].iter().cloned();
         let next = parts[..first].iter().cloned().chain(made).chain(after).collect();
         *parts = Arc::new(next);
-        drop(parts);
-        self.memory.keep_within_budget();
         Some(())
     }
 }
@@ -404,6 +427,28 @@ mod tests {
         assert_eq!(index.settle_segments(&AtomicBool::new(false), Instant::MIN), Settled::Some);
         assert_eq!((index.unsettled_bytes(), index.size().segments), (0, 2));
         assert_eq!((index.size().documents, index.head()), (5, T::new(5)));
+    }
+
+    /// Of what a checkpoint and a purge replace, too.
+    #[test]
+    fn whoever_replaces_a_part_leaves_it_to_no_reader() {
+        let replace: [fn(&Index); 2] = [
+            |index| drop(index.checkpoint(&AtomicBool::new(false))),
+            |index| index.forget(&[("Patient".parse().unwrap(), "p1".parse().unwrap())]),
+        ];
+        for replace in replace {
+            let index = Index::default();
+            add(&index);
+            let reader = Arc::clone(&index.parts.read());
+            let Content::Tail(tail) = &reader[0].content else { panic!("it is settled") };
+            let tail = Arc::downgrade(tail);
+            replace(&index);
+            assert_eq!(index.unsettled_bytes(), 0);
+            drop(reader);
+            assert!(tail.upgrade().is_some());
+            assert_eq!(index.settle(Instant::MIN), Settled::Nothing);
+            assert!(tail.upgrade().is_none());
+        }
     }
 
     #[test]

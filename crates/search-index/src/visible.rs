@@ -1,5 +1,7 @@
 //! What of the data a search may find: one more condition in every step that it takes.
 
+use std::sync::Arc;
+
 use fhir_core::{ResourceId, ResourceType};
 use fhir_search::Clause;
 
@@ -48,5 +50,50 @@ pub enum VisibleWithin {
     /// In any and in none.
     Anywhere,
     /// In the compartment of one of these resources, as [`crate::Subject::compartments`] said.
-    Compartments(Vec<(ResourceType, ResourceId)>),
+    Compartments(Owners),
+}
+
+/// Whose compartments are meant: each once, in order. Copies share them, and two that do are known
+/// to be the same without a look: what a caller may see says the same of very many types.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owners(Arc<[(ResourceType, ResourceId)]>);
+
+impl Owners {
+    /// Whether it is one of them.
+    #[must_use]
+    pub fn contains(&self, owner: &(ResourceType, ResourceId)) -> bool {
+        self.0.binary_search(owner).is_ok()
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &(ResourceType, ResourceId)> {
+        self.0.iter()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<(ResourceType, ResourceId)> for Owners {
+    fn from_iter<I: IntoIterator<Item = (ResourceType, ResourceId)>>(owners: I) -> Self {
+        let mut owners: Vec<_> = owners.into_iter().collect();
+        owners.sort_unstable();
+        owners.dedup();
+        Self(owners.into())
+    }
+}
+
+impl<const N: usize> From<[(ResourceType, ResourceId); N]> for Owners {
+    fn from(owners: [(ResourceType, ResourceId); N]) -> Self {
+        owners.into_iter().collect()
+    }
 }

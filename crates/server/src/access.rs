@@ -4,14 +4,15 @@
 //! What is outside is as if it did not exist. Here nothing is said of how that is answered.
 
 mod filter;
+mod groups;
 mod members;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contract::{Clause, Decision, Instance, Interaction, Reason, Within};
-use database::{Author, Seen, SeenWithin, T, Visibility};
+use database::{Author, Owners, Seen, SeenWithin, T, Visibility};
 use fhir_core::{ResourceId, ResourceType};
 
 use crate::call::Call;
@@ -19,6 +20,7 @@ use crate::error::ServerError;
 use crate::interactions::search::SeenCodes;
 use crate::validation::Definitions;
 
+pub(crate) use groups::Groups;
 pub(crate) use write::{author, check_body, check_references, check_resource, maker, reads};
 
 /// What of the resources of a type an interaction may touch.
@@ -143,7 +145,7 @@ pub(crate) struct Seer<'c, 'a> {
     definitions: Option<Arc<Definitions>>,
     codes: Option<Arc<SeenCodes>>,
     /// Whose data parts of the data are, as far as that was asked.
-    patients: Vec<(Within, BTreeSet<ResourceId>)>,
+    patients: Vec<(Within, Owners)>,
 }
 
 impl<'c, 'a> Seer<'c, 'a> {
@@ -194,7 +196,7 @@ impl<'c, 'a> Seer<'c, 'a> {
                     if patients.is_empty() {
                         continue;
                     }
-                    Seen::within_patients(patients).within
+                    SeenWithin::Compartments(patients)
                 }
             };
             // What cannot match anything of this type reaches nothing of it.
@@ -205,19 +207,26 @@ impl<'c, 'a> Seer<'c, 'a> {
     }
 
     /// The patients whose data a part of the data is.
-    async fn patients(&mut self, within: &Within) -> Result<BTreeSet<ResourceId>, ServerError> {
-        if let Within::Compartment(patient) = within {
-            return Ok([patient.id.clone()].into());
-        }
+    async fn patients(&mut self, within: &Within) -> Result<Owners, ServerError> {
         if let Some((_, known)) = self.patients.iter().find(|(known, _)| known == within) {
             return Ok(known.clone());
         }
-        let now = self.call.snapshot(Visibility::everything());
-        let mut patients = self.members(&now, within).await?;
-        if let Some(at) = self.at.filter(|at| *at < now.at()) {
-            let then = self.members(&now.as_of(at), within).await?;
-            patients.retain(|patient| then.contains(patient));
-        }
+        let patients = match within {
+            Within::Compartment(patient) => {
+                Owners::from([(patient.resource_type.clone(), patient.id.clone())])
+            }
+            within => {
+                let now = self.call.snapshot(Visibility::everything());
+                let members = self.members(&now, within).await?;
+                match self.at.filter(|at| *at < now.at()) {
+                    None => members,
+                    Some(at) => {
+                        let then = self.members(&now.as_of(at), within).await?;
+                        members.iter().filter(|it| then.contains(it)).cloned().collect()
+                    }
+                }
+            }
+        };
         self.patients.push((within.clone(), patients.clone()));
         Ok(patients)
     }

@@ -61,6 +61,7 @@ use database::Database;
 pub(crate) struct Server {
     pub(crate) base: PublicBase,
     pub(crate) audit: Audit,
+    pub(crate) groups: access::Groups,
     pub(crate) limits: Limits,
     pub(crate) holding: Arc<holding::Holding>,
     pub(crate) denials: Arc<Denials>,

@@ -101,6 +101,7 @@ pub async fn run(
             .collect(),
         base: config.public_base,
         audit: config.audit,
+        groups: Default::default(),
         limits: config.limits,
         denials: config.denials,
         holding: Holding::new(

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use hearthgate::control;
 use integration_tests::binary::{hearthgate, run, text};
 use integration_tests::process::{Process, Signal};
 use integration_tests::site::{Deployment, First, Site};
@@ -178,4 +179,44 @@ async fn one_gateway_after_another_on_a_socket_that_is_handed_over_refuses_nobod
     while let Some(ended) = within("the clients' end", SOON, clients.join_next()).await {
         ended.unwrap();
     }
+}
+
+/// Reloads, of which each could leave something behind.
+const RELOADS: u32 = 10_000;
+/// What a gateway may grow by meanwhile, in bytes: less than a kilobyte a reload.
+const GROWTH: u64 = 8 << 20;
+
+// GW-061
+#[tokio::test]
+async fn ten_thousand_reloads_under_load_leave_memory_flat_and_fail_no_request() {
+    let mut site = Site::prepare(Deployment::TwoProcesses);
+    site.configure("[gateway]\nuri_bytes = 1000\n");
+    site.launch(First::Gateway).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (owner, told) = (site.owner(), stop.clone());
+    let mut load = JoinSet::new();
+    load.spawn(async move {
+        let mut answered = 0;
+        while !told.load(Ordering::SeqCst) {
+            let _ = owner.get("/metadata?_elements=url").await.is(200);
+            answered += 1;
+        }
+        answered
+    });
+    let reload = async |times: u32| {
+        for number in 0..times {
+            let text = format!("[gateway]\nuri_bytes = {}\n", 1000 + number % 2);
+            std::fs::write(site.config(), text).unwrap();
+            let answer = control::ask(site.data(), &control::Request::Reload).await.unwrap();
+            assert!(matches!(answer, control::Answer::Reloaded(_)), "{answer:?}");
+        }
+    };
+    reload(RELOADS / 10).await;
+    let before = site.front().resident();
+    reload(RELOADS).await;
+    let after = site.front().resident();
+    assert!(after < before + GROWTH, "{before} bytes became {after}");
+    stop.store(true, Ordering::SeqCst);
+    let answered: u32 = load.join_next().await.unwrap().unwrap();
+    assert!(answered > 100, "{answered}");
 }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::Builder;
 use std::time::Duration;
 
+use fhir_core::Instant;
 use store::T;
 
 use super::{Indexing, Outcome};
@@ -41,6 +42,8 @@ const BYTES_BETWEEN: usize = 256 << 20;
 const DOCUMENTS_BETWEEN_LOOKS: u64 = 4096;
 /// Of what keys and orders may take, one part in so many is not written down at most.
 const UNWRITTEN_SHARE: usize = 8;
+/// While it is written, it is looked so often whether a tail is full.
+const BETWEEN_SETTLES: Duration = Duration::from_millis(100);
 /// When it could not be written it is tried again after so many rounds, which take up to a second.
 const ROUNDS_BETWEEN: u32 = 60;
 /// At the end of a database it is written for so long at most: the log has all of it.
@@ -75,15 +78,40 @@ impl Indexing {
     }
 
     /// Writes it down when there is much that is not, or much less.
-    pub(super) fn keep_if_due(&self, due: &mut Due, snapshot: &dyn Fn() -> Snapshot) {
+    pub(super) fn keep_if_due(
+        &self,
+        due: &mut Due,
+        snapshot: &dyn Fn() -> Snapshot,
+        now: &(dyn Fn() -> Instant + Sync),
+    ) {
         let documents = self.index.documents();
         if self.is_stopped() || !due.look(documents, &|| self.unwritten()) {
             return;
         }
-        match self.keep(snapshot, &self.stop) {
+        match self.while_settling(now, || self.keep(snapshot, &self.stop)) {
             true => *due = Due::after(documents),
             false => due.rounds = ROUNDS_BETWEEN,
         }
+    }
+
+    /// Does something that may take seconds, and meanwhile makes segments of tails that fill:
+    /// searches read those under their locks.
+    fn while_settling<R>(&self, now: &(dyn Fn() -> Instant + Sync), work: impl FnOnce() -> R) -> R {
+        let (done, is_done) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let settling = Builder::new().name("hearthgate-settle".into());
+            let settling = settling.spawn_scoped(scope, move || {
+                while is_done.recv_timeout(BETWEEN_SETTLES) == Err(RecvTimeoutError::Timeout) {
+                    self.settle_all(now);
+                }
+            });
+            if let Err(error) = settling {
+                tracing::warn!(%error, "no segments are made while the search index is kept");
+            }
+            let worked = work();
+            drop(done);
+            worked
+        })
     }
 
     /// About how many bytes of segments are not kept, and should be.
@@ -237,7 +265,43 @@ impl Due {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use fhir_core::VersionId;
+    use fhir_core::json::Document;
+    use fhir_schema::{DefinitionSet, Schema};
+    use fhir_search::{Extractor, Parameters, Zone};
+    use fhir_terminology::Terminology;
+    use search_index::Change;
+
+    use super::super::IndexedBy;
     use super::*;
+    use crate::compartment::Compartments;
+
+    #[test]
+    fn tails_are_settled_while_the_index_is_written() {
+        let (schema, set) = (Schema::r4(), DefinitionSet::r4());
+        let parameters = Arc::new(Parameters::new(set, schema));
+        let extractor =
+            Arc::new(Extractor::new(schema, parameters, set.clone(), Terminology::r4()));
+        let by = IndexedBy { extractor, base: "http://own/fhir".into(), zone: Zone::UTC };
+        let indexing = Indexing::new(by, schema, usize::MAX, None);
+        let document = Document::parse(br#"{"resourceType":"Patient","id":"1"}"#).unwrap();
+        let (of, id) = ("Patient".parse().unwrap(), "1".parse().unwrap());
+        let prepared = indexing.prepared_of((&of, &id), &document, &Compartments::default());
+        let change = Change::Put { prepared: prepared.unwrap(), version: VersionId::FIRST };
+        indexing.apply(T::new(1), Instant::from_micros(1), vec![change]);
+        indexing.index.close_tail();
+        let is_settled = || indexing.index.unsettled_bytes() == 0;
+        assert!(!is_settled());
+        let settled = indexing.while_settling(&|| Instant::from_micros(2), || {
+            (0..2000).any(|_| {
+                std::thread::sleep(Duration::from_millis(10));
+                is_settled()
+            })
+        });
+        assert!(settled);
+    }
 
     #[test]
     fn an_index_is_due_by_documents_or_by_bytes_and_not_at_once_after_it_failed() {

@@ -4,8 +4,6 @@
 //! for others' commits move them, and no plan, whose counts are of all keys, those of resources
 //! contained in what may not be seen too. A resource that may not be seen is one that is not there.
 
-use std::sync::atomic::AtomicBool;
-
 use fhir_core::{Instant, ResourceId, ResourceType};
 use fhir_search::explain::{cheaper, criteria, indexed_as, sorted_by};
 use fhir_search::{
@@ -15,7 +13,7 @@ use fhir_search::{
 use search_index::{Context, Costliest, Plan};
 use store::{T, VersionEntry};
 
-use super::indexed::{KEYS_FOR_A_VERSION, NoIndex};
+use super::indexed::{KEYS_FOR_A_VERSION, NoIndex, too_costly, where_it_may_last};
 use super::scan::Scan;
 use super::{Asked, SearchError};
 use crate::{Rows, Snapshot};
@@ -114,19 +112,22 @@ impl Snapshot {
             Err(why) => return Ok(Err(why)),
         };
         let visible = self.visibility.as_visible();
-        let never = AtomicBool::new(false);
         let context = Context {
             codes: asked.codes,
             base: asked.base,
-            // It looks at nothing but what is visible.
-            budget: u64::MAX,
-            cancelled: &never,
+            // It looks at nothing but what is visible, which no search looks at for less.
+            budget: asked.budget.saturating_mul(KEYS_FOR_A_VERSION),
+            cancelled: self.abandoned.flag(),
         };
-        let search = indexing.index.search(self.at(), &visible, context);
-        match search.and_then(|it| it.plan(query, asked.most, asked.most_included)) {
+        let plan = where_it_may_last(|| {
+            let search = indexing.index.search(self.at(), &visible, context)?;
+            search.plan(query, asked.most, asked.most_included)
+        });
+        match plan {
             Ok(plan) => Ok(Ok(plan)),
             Err(error) => match SearchError::from(error) {
                 SearchError::IndexNotReady => Ok(Err(NoIndex::Condition)),
+                SearchError::TooCostly { .. } => Err(too_costly(query, None, asked)),
                 error => Err(error),
             },
         }

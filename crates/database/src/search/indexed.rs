@@ -172,23 +172,28 @@ impl Snapshot {
         Ok(found)
     }
 
-    /// Of the resources of these versions, whether the index shows each as it is now; `None` where
-    /// it cannot tell. What was deleted it does not show.
-    pub(crate) fn shown_by_index(&self, versions: &[HistoryVersion]) -> Option<Vec<bool>> {
-        let indexing = self.indexes.current.as_ref()?;
+    /// What the index shows of resources as they are now, for which it may look at so many keys and
+    /// documents; `None` where it cannot tell.
+    ///
+    /// # Errors
+    /// [`SearchError::TooCostly`] when it would have to look at more.
+    pub(crate) fn index_now(&self, budget: u64) -> Result<Option<IndexNow<'_>>, SearchError> {
+        let Some(indexing) = &self.indexes.current else { return Ok(None) };
         let by = indexing.by();
         let is_ready = indexing.index.head() >= self.head() && indexing.is_ready(by.zone);
         if !is_ready || self.visibility.filters().next().is_some() {
-            return None;
+            return Ok(None);
         }
         let visible = self.visibility.as_visible();
         let cancelled = self.abandoned.flag();
-        let context = Context { codes: &NoCodes, base: &by.base, budget: u64::MAX, cancelled };
-        let search = indexing.index.search(self.head(), &visible, context).ok()?;
-        let shows = |version: &HistoryVersion| {
-            search.shows_resource(&version.entry.resource_type, &version.entry.id)
-        };
-        Some(versions.iter().map(shows).collect())
+        let context = Context { codes: &NoCodes, base: &by.base, budget, cancelled };
+        let search = where_it_may_last(|| indexing.index.search(self.head(), &visible, context));
+        match search {
+            Ok(search) => Ok(Some(IndexNow(search))),
+            Err(error @ search_index::SearchError::TooCostly { .. }) => Err(error.into()),
+            // The resources themselves are looked at instead.
+            Err(_) => Ok(None),
+        }
     }
 
     /// What the store knows of the versions of hits, and which of the resources in them are meant.
@@ -209,6 +214,24 @@ impl Snapshot {
             }
         }
         Ok((entries, places))
+    }
+}
+
+/// Tells of resources whether they may be seen as they are now.
+pub(crate) struct IndexNow<'s>(Search<'s>);
+
+impl IndexNow<'_> {
+    /// Of the resources of these versions, whether each is shown. What was deleted is not.
+    pub(crate) fn shows(&self, versions: &[HistoryVersion]) -> Vec<bool> {
+        let shows = |version: &HistoryVersion| {
+            self.0.shows_resource(&version.entry.resource_type, &version.entry.id)
+        };
+        where_it_may_last(|| versions.iter().map(shows).collect())
+    }
+
+    /// How many keys and documents were looked at for it.
+    pub(crate) fn cost(&self) -> u64 {
+        self.0.cost()
     }
 }
 
@@ -235,7 +258,7 @@ fn look_up(
 }
 
 /// Refuses what costs too much, and says what of it does.
-fn too_costly(query: &Query, plan: Option<&Plan>, asked: &Asked<'_>) -> SearchError {
+pub(super) fn too_costly(query: &Query, plan: Option<&Plan>, asked: &Asked<'_>) -> SearchError {
     let estimated = plan.map(|plan| plan.cost.div_ceil(KEYS_FOR_A_VERSION));
     let most = match plan {
         Some(plan) => Some(costliest(query, plan)),
@@ -250,7 +273,7 @@ fn too_costly(query: &Query, plan: Option<&Plan>, asked: &Asked<'_>) -> SearchEr
 
 /// Does what may take some milliseconds of a processor, while others go on elsewhere where there
 /// is an elsewhere.
-fn where_it_may_last<R>(work: impl FnOnce() -> R) -> R {
+pub(super) fn where_it_may_last<R>(work: impl FnOnce() -> R) -> R {
     let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
     match flavor {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),

@@ -27,6 +27,13 @@ pub enum RouteProblem {
     /// Others take all that a route takes.
     #[error("the route {0} is never reached: {1} take each of its methods before it")]
     Shadowed(String, String),
+    /// A base would be of two upstreams.
+    #[error(
+        "the route {1} takes a type of resource out of the base {0}: searches, Bundles and \
+         histories of a base cross its types, so that a base belongs to one upstream; give it a \
+         base of its own"
+    )]
+    DividesABase(String, String),
     /// A route for what the gateway answers itself.
     #[error("the route {0} is never reached: the gateway answers {1} itself")]
     OwnPath(String, &'static str),

@@ -25,7 +25,20 @@ fn route(text: &str) -> Route {
             methods = word.split(',').map(|name| name.parse().expect("a method")).collect();
         }
     }
-    Route { name, host, path: path.to_owned(), methods, header, cors: None, body_bytes: 1 }
+    Route {
+        name,
+        host,
+        path: path.to_owned(),
+        methods,
+        header,
+        content: Content::Fhir,
+        cors: None,
+        body_bytes: 1,
+        request_headers: HeaderRules::default(),
+        response_headers: HeaderRules::default(),
+        authorizer: None,
+        to: Destination::Server,
+    }
 }
 
 fn table(routes: &[&str]) -> Result<Table, RouteProblem> {
@@ -49,8 +62,14 @@ fn check(routes: &[&str], request: &str, expected: Option<&str>) {
         let name: HeaderName = name.parse().expect("a name");
         headers.insert(name, value.parse().expect("a value"));
     }
-    let found = table.find(&method, path, &headers).map(|route| &*route.name);
+    let uri: Uri = path.parse().expect("a path");
+    let found = table.find(&method, &uri, &headers).map(|route| &*route.name);
     assert_eq!(found, expected, "{request} among {routes:?}");
+    // In HTTP/2 the host stands in the target.
+    headers.remove(HOST);
+    let uri: Uri = format!("https://{place}").parse().expect("a target");
+    let found = table.find(&method, &uri, &headers).map(|route| &*route.name);
+    assert_eq!(found, expected, "{request} in HTTP/2 among {routes:?}");
 }
 
 fn refused(routes: &[&str]) -> String {
@@ -127,4 +146,46 @@ fn names_and_paths_are_checked_by_themselves() {
     assert!(refused(&["a */a", "a */b"]).contains("two routes are called `a`"));
     assert!(refused(&["a */break-glass"]).contains("the gateway answers /break-glass itself"));
     assert!(table(&["a */"]).is_ok());
+}
+
+#[test]
+fn a_base_is_not_divided_by_types_of_resources() {
+    let to = |mut route: Route, upstream: &str| {
+        let share = Share { upstream: upstream.into(), weight: 1 };
+        route.to = Destination::Foreign(Foreign::among(vec![share]));
+        route
+    };
+    for (inner, refused) in [("b */fhir/Observation", true), ("b */fhir/lab", false)] {
+        for backwards in [false, true] {
+            let mut routes = vec![to(route("a */fhir"), "one"), to(route(inner), "two")];
+            if backwards {
+                routes.reverse();
+            }
+            let made = Table::new(routes);
+            let divided = matches!(made, Err(RouteProblem::DividesABase(..)));
+            assert_eq!(divided, refused, "{inner}: {made:?}");
+        }
+    }
+    let same = vec![to(route("a */fhir"), "one"), to(route("b */fhir/Observation"), "one")];
+    assert!(Table::new(same).is_ok());
+}
+
+// GW-009
+#[test]
+fn a_split_follows_its_weights_and_a_sticky_header() {
+    let share = |upstream: &str, weight| Share { upstream: upstream.into(), weight };
+    let mut foreign = Foreign::among(vec![share("old", 95), share("new", 5)]);
+    let headers = HeaderMap::new();
+    let new = (0..10_000).filter(|turn| &**foreign.upstream(&headers, *turn) == "new").count();
+    assert!((400..=600).contains(&new), "{new} of 10,000");
+    foreign.sticky = Some(HeaderName::from_static("x-session"));
+    let mut new = 0;
+    for session in 0..10_000_u32 {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-session", session.into());
+        let first = foreign.upstream(&headers, 0);
+        assert!((1..5).all(|turn| foreign.upstream(&headers, turn) == first));
+        new += u32::from(&**first == "new");
+    }
+    assert!((400..=600).contains(&new), "{new} of 10,000");
 }

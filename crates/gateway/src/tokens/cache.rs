@@ -9,14 +9,14 @@ use std::collections::HashMap;
 use parking_lot::RwLock;
 use ring::digest::{SHA256, digest};
 
-/// SHA-256 of a token: what is kept instead of it.
+/// SHA-256 of a token, or of a certificate: what is kept instead of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
-    pub(crate) fn of(token: &str) -> Self {
+    pub(crate) fn of(token: impl AsRef<[u8]>) -> Self {
         let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        bytes.copy_from_slice(digest(&SHA256, token.as_ref()).as_ref());
         Self(bytes)
     }
 }
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn what_is_used_stays_and_no_more_than_so_many_are_kept() {
         let cache = Cache::new(8);
-        let of = |number: u32| TokenDigest::of(&number.to_string());
+        let of = |number: u32| TokenDigest::of(number.to_string());
         cache.put(of(0), 0);
         for number in 1..1000 {
             cache.put(of(number), number);

@@ -286,7 +286,13 @@ mod tests {
             budget: None,
             powers: Vec::new(),
             shared: Vec::new(),
-            rules: Vec::new(),
+            rules: vec![crate::roles::WrittenRule {
+                types: vec!["*".to_owned()],
+                actions: vec!["read".to_owned()],
+                within: "all".to_owned(),
+                filter: None,
+                without_labels: Vec::new(),
+            }],
             break_glass: Vec::new(),
         };
         roles.define(name.clone(), role.check(&name).expect("a role"));

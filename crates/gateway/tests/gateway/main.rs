@@ -2,8 +2,10 @@
 
 mod addresses;
 mod answers;
+mod beside;
 mod bodies;
 mod callers;
+mod foreign;
 mod framing;
 mod harness;
 mod http2;
@@ -17,3 +19,5 @@ mod secrets;
 mod stub;
 mod tls;
 mod tokens;
+mod upstream;
+mod upstream_tls;

@@ -15,6 +15,7 @@ async fn a_reload_counts_for_the_next_request_and_closes_no_connection() {
     kept.write(bytes.as_bytes()).await;
     let answer = kept.read_answer().await;
     assert_eq!(answer.field("access-control-allow-origin"), None);
+    stub.until_begun().await;
 
     // One that is under way keeps what was in force when it came.
     stub.script([Script::AfterGo]);

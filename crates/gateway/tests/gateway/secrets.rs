@@ -23,6 +23,11 @@ pub(crate) fn capture_logs() {
     });
 }
 
+/// All that any test's gateway logged so far.
+pub(crate) fn captured_logs() -> String {
+    SAID.lock().expect("no panic").clone()
+}
+
 struct Everything;
 
 impl log::Log for Everything {

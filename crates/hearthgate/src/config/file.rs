@@ -10,8 +10,8 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
-use super::issuers;
 use super::table::{Key, keys};
+use super::{certificates, issuers, routing};
 use crate::roles;
 
 /// Why a configuration file was refused.
@@ -57,16 +57,29 @@ pub enum ConfigError {
         /// What is wrong, with the role and the place in it.
         problem: String,
     },
-    /// An issuer of tokens that is wrong in itself.
+    /// An issuer of tokens, or a certificate of a client, that is wrong in itself.
     #[error("{} line {line}: {problem}; mend it there, as docs/tokens.md says", path.display())]
     Issuer {
         /// The file.
         path: PathBuf,
         /// Where, counted from 1.
         line: usize,
-        /// What is wrong, with the issuer and the key.
+        /// What is wrong, with whose and which key.
         problem: String,
     },
+    /// Routes or upstreams that are wrong in themselves.
+    #[error("{} line {line}: {problem}; mend it there, as docs/configuration.md says", path.display())]
+    Routing {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: usize,
+        /// What is wrong, with its place.
+        problem: String,
+    },
+    /// Routes that do not go with the gateway's other keys.
+    #[error(transparent)]
+    Gateway(gateway::GatewayError),
     /// Two values that cannot both be.
     #[error("{0}")]
     Contradiction(&'static str),
@@ -95,7 +108,9 @@ pub(crate) fn read(path: &Path, config: &mut Config) -> Result<(), ConfigError> 
     })?;
     let reader = Reader { path, text: &text, keys: keys() };
     reader.section("", table.get_ref(), config)?;
-    issuers::read(path, &text, table.get_ref(), config)
+    certificates::read(path, &text, table.get_ref(), config)?;
+    issuers::read(path, &text, table.get_ref(), config)?;
+    reader.routing(table.get_ref(), config)
 }
 
 /// The section that roles are defined in.
@@ -126,6 +141,9 @@ impl Reader<'_> {
                 section => format!("{section}.{}", name.get_ref()),
             };
             let line = line_of(self.text, &name.span());
+            if routing::SECTIONS.contains(&key.as_str()) {
+                continue;
+            }
             if key == ROLES {
                 match value.get_ref() {
                     DeValue::Table(written) => self.roles(written, config)?,
@@ -133,11 +151,11 @@ impl Reader<'_> {
                 }
                 continue;
             }
-            if key == issuers::SECTION {
+            if key == issuers::SECTION || key == certificates::SECTION {
                 // Read after the roles that they name.
                 match value.get_ref() {
                     DeValue::Table(_) => continue,
-                    _ => return Err(self.wrong_value(line, key, "a section of issuers")),
+                    _ => return Err(self.wrong_value(line, key, "a section of sections")),
                 }
             }
             if let Some(known) = self.keys.iter().find(|known| known.name == key) {
@@ -187,6 +205,28 @@ impl Reader<'_> {
             wrong(line, error.to_string())
         })?;
         config.roles = Arc::new(checked);
+        Ok(())
+    }
+
+    /// Routes and upstreams are read together, and out of the whole file.
+    fn routing(&self, file: &DeTable<'_>, config: &mut Config) -> Result<(), ConfigError> {
+        let there = |gateway: &DeValue<'_>| match gateway {
+            DeValue::Table(gateway) => {
+                gateway.contains_key("routes") || gateway.contains_key("upstreams")
+            }
+            _ => false,
+        };
+        if !file.get("gateway").is_some_and(|gateway| there(gateway.get_ref())) {
+            return Ok(());
+        }
+        let read = routing::Written::read(self.text, file);
+        let (written, routing) = read.map_err(|wrong| ConfigError::Routing {
+            path: self.path.to_owned(),
+            line: line_of(self.text, &wrong.span),
+            problem: wrong.problem,
+        })?;
+        config.written_routing = written;
+        config.routing = routing;
         Ok(())
     }
 

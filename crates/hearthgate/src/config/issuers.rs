@@ -38,7 +38,7 @@ pub(super) fn read(
     config: &mut Config,
 ) -> Result<(), ConfigError> {
     let wrong = |line, problem| ConfigError::Issuer { path: path.to_owned(), line, problem };
-    let Some(written) = section(table) else { return Ok(()) };
+    let Some(written) = section(table, "issuers") else { return Ok(()) };
     let read: OfFile = toml::from_str(text).map_err(|error| {
         let line = line_of(text, &error.span().unwrap_or(0..0));
         wrong(line, error.message().split_whitespace().collect::<Vec<_>>().join(" "))
@@ -75,12 +75,16 @@ pub(super) fn to_toml(written: &Written) -> String {
     toml::to_string(&OfFile { gateway }).expect("what was TOML is TOML")
 }
 
-fn section<'table, 'text>(table: &'table DeTable<'text>) -> Option<&'table DeTable<'text>> {
+/// A section of the gateway's whose keys are names of the operator's.
+pub(super) fn section<'table, 'text>(
+    table: &'table DeTable<'text>,
+    name: &str,
+) -> Option<&'table DeTable<'text>> {
     let below = |table: &'table DeTable<'text>, name: &str| match table.get(name)?.get_ref() {
         DeValue::Table(inner) => Some(inner),
         _ => None,
     };
-    below(below(table, "gateway")?, "issuers")
+    below(below(table, "gateway")?, name)
 }
 
 #[cfg(test)]

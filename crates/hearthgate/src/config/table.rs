@@ -66,6 +66,8 @@ keys! {
         "Where clients connect: in HTTPS once `gateway.tls.certificates` names a certificate, in plain HTTP until then. `--listen` wins.",
     "gateway.admin_listen" => gateway.admin_listen:
         "Where `/metrics`, `/livez` and `/readyz` are. `--admin` wins.",
+    "gateway.server" => gateway.server:
+        "Whether the server of ours is behind this gateway. Without it `hearthgate gateway` serves routes to upstreams of others alone, and `[[gateway.routes]]` says which.",
     "gateway.insecure_http" => gateway.insecure_http:
         "Where clients may be spoken to in plain HTTP. With `loopback` a start on any other address is refused without a certificate; `anywhere` is for what stands behind something else that speaks TLS.",
     "gateway.redirect_listen" => gateway.redirect_listen:
@@ -182,6 +184,10 @@ keys! {
         "From which level on the process logs to stderr. The access log is not meant.",
 }
 
+/// What is said where `server.index_memory` decides nothing.
+const UNBOUNDED: &str = "# With `storage.postgres` this bounds nothing: the whole search index is in memory \
+                         (docs/postgresql.md).\n";
+
 /// The configuration as a file that decides the same.
 pub(crate) fn to_toml(config: &Config) -> String {
     let mut text = String::new();
@@ -192,7 +198,15 @@ pub(crate) fn to_toml(config: &Config) -> String {
             section = in_section;
             let _ = write!(text, "\n[{section}]\n");
         }
+        if key.name == "server.index_memory" && config.storage.postgres.is_some() {
+            text.push_str(UNBOUNDED);
+        }
         let _ = writeln!(text, "{name} = {}", (key.decided)(config));
+    }
+    let routing = config.written_routing.to_toml();
+    if !routing.is_empty() {
+        text.push('\n');
+        text.push_str(&routing);
     }
     if !config.written_roles.is_empty() {
         let roles = BTreeMap::from([(super::file::ROLES, &config.written_roles)]);
@@ -204,24 +218,36 @@ pub(crate) fn to_toml(config: &Config) -> String {
         text.push('\n');
         text.push_str(&super::issuers::to_toml(&config.written_issuers));
     }
+    if !config.written_certificates.is_empty() {
+        text.push('\n');
+        text.push_str(&super::certificates::to_toml(&config.written_certificates));
+    }
     text
 }
 
 /// The names of all keys.
+#[cfg(test)]
 pub(crate) fn key_names() -> Vec<&'static str> {
     keys().iter().map(|key| key.name).collect()
 }
 
-/// The keys that two configurations decide otherwise, and `roles` where those are others.
+/// The keys that two configurations decide otherwise, `gateway.routes` where routes or upstreams
+/// are others, and `roles` where those are.
 pub(super) fn difference(one: &Config, other: &Config) -> Vec<&'static str> {
     let keys = keys();
     let differs = |key: &&Key| (key.decided)(one) != (key.decided)(other);
     let mut names: Vec<_> = keys.iter().filter(differs).map(|key| key.name).collect();
+    if one.written_routing != other.written_routing {
+        names.push(super::routing::SECTIONS[0]);
+    }
     if one.written_roles != other.written_roles {
         names.push(super::file::ROLES);
     }
     if one.written_issuers != other.written_issuers {
         names.push(super::issuers::SECTION);
+    }
+    if one.written_certificates != other.written_certificates {
+        names.push(super::certificates::SECTION);
     }
     names
 }
@@ -239,8 +265,10 @@ pub fn reference() -> String {
          `hearthgate check-config --config FILE` checks a file and prints everything that is \
          decided, as a file that decides the same. `hearthgate check-config --reference` prints \
          this page.\n\n\
-         Beside these keys a section `[roles.NAME]` defines what a role may do (docs/roles.md), and a \
-         section `[gateway.issuers.NAME]` whose tokens are accepted (docs/tokens.md).\n\n\
+         Beside these keys a section `[roles.NAME]` defines what a role may do (docs/roles.md), a \
+         section `[gateway.issuers.NAME]` whose tokens are accepted, a section \
+         `[gateway.certificates.CLIENT]` by which certificates a client is known (docs/tokens.md), and \
+         `[[gateway.routes]]` and `[gateway.upstreams.NAME]` where requests go (below).\n\n\
          | key | default | takes | decides |\n|---|---|---|---|\n",
     );
     let defaults = Config::default();
@@ -254,6 +282,7 @@ pub fn reference() -> String {
             key.says
         );
     }
+    text.push_str(super::routing::REFERENCE);
     text
 }
 

@@ -108,7 +108,7 @@ pub(super) fn note(data: &Path, tenant: &TenantText) -> PathBuf {
     clippy::disallowed_methods,
     reason = "a container's secret or a systemd credential, where the configuration names it"
 )]
-pub(super) fn environment(name: &str) -> Option<String> {
+pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

@@ -1,15 +1,15 @@
 //! Whose data a Group's or a care team's are: who is an active member now (FHIR R4, Group.member,
-//! CareTeam.participant). It is judged each time it is asked.
-
-use std::collections::BTreeSet;
+//! CareTeam.participant). It is judged each time it is asked, of a Group once for as long as its
+//! version is the newest and no membership begins or ends.
 
 use contract::Within;
-use database::{Asked, Snapshot};
+use database::{Asked, Owners, Snapshot};
 use fhir_core::json::{Document, Value};
 use fhir_core::{Instance, Instant, Reference, ResourceId, ResourceType};
 use fhir_search::{Handling, Limits, Reader, Zone};
 
 use super::Seer;
+use super::groups::Members;
 use crate::error::ServerError;
 use crate::interactions::history::Period;
 use crate::interactions::search::SeenCodes;
@@ -24,53 +24,61 @@ impl Seer<'_, '_> {
         &self,
         snapshot: &Snapshot,
         within: &Within,
-    ) -> Result<BTreeSet<ResourceId>, ServerError> {
+    ) -> Result<Owners, ServerError> {
         match within {
             Within::Group(id) => self.of_group(snapshot, id).await,
             Within::CareTeamOf => match &self.call.grant.fhir_user {
                 Some(user) => self.in_care_of(snapshot, user).await,
-                None => Ok(BTreeSet::new()),
+                None => Ok(Owners::from([])),
             },
-            Within::All | Within::Compartment(_) | Within::Own => Ok(BTreeSet::new()),
+            Within::All | Within::Compartment(_) | Within::Own => Ok(Owners::from([])),
         }
     }
 
-    async fn of_group(
-        &self,
-        snapshot: &Snapshot,
-        id: &ResourceId,
-    ) -> Result<BTreeSet<ResourceId>, ServerError> {
+    async fn of_group(&self, snapshot: &Snapshot, id: &ResourceId) -> Result<Owners, ServerError> {
         let group = ResourceType::new("Group").expect("the name of a type");
         let version = match snapshot.read(&group, id).await {
             Err(database::ReadError::Purged) => None,
             version => version?,
         };
-        let Some(json) = version.and_then(|version| version.json) else {
-            return Ok(BTreeSet::new());
+        let Some((t, json)) = version.and_then(|it| Some((it.entry.t, it.json?))) else {
+            return Ok(Owners::from([]));
         };
+        let now = self.call.server.clock.now();
+        let groups = &self.call.server.groups;
+        let key = (self.call.grant.tenant.clone(), id.clone(), t);
+        if let Some(known) = groups.get(&key, now) {
+            return Ok(known);
+        }
         let document = Document::parse(&json).map_err(ServerError::InvalidJson)?;
         let group = document.root();
-        if is_literally(group.get("active"), "false") {
-            return Ok(BTreeSet::new());
+        let is_active = !is_literally(group.get("active"), "false");
+        let members = group.get("member").filter(|_| is_active);
+        let members = members.into_iter().flat_map(|members| members.items());
+        let (mut patients, mut until) = (Vec::new(), None);
+        for member in members.filter(|member| !is_literally(member.get("inactive"), "true")) {
+            let Some(patient) = self.patient(member.get("entity")) else { continue };
+            let period = member.get("period");
+            if covers(period, now) {
+                patients.push(patient);
+            }
+            until = [until, changes(period, now)].into_iter().flatten().min();
         }
-        let now = self.call.server.clock.now();
-        let members = group.get("member").into_iter().flat_map(|members| members.items());
-        let members = members.filter(|member| {
-            !is_literally(member.get("inactive"), "true") && covers(member.get("period"), now)
-        });
-        Ok(members.filter_map(|member| self.patient(member.get("entity"))).collect())
+        let patients = owners(patients);
+        groups.keep(key, Members { patients: patients.clone(), from: now, until });
+        Ok(patients)
     }
 
     async fn in_care_of(
         &self,
         snapshot: &Snapshot,
         user: &Instance,
-    ) -> Result<BTreeSet<ResourceId>, ServerError> {
-        let mut patients = BTreeSet::new();
+    ) -> Result<Owners, ServerError> {
+        let mut patients = Vec::new();
         let of = ResourceType::new("CareTeam").expect("the name of a type");
-        let Some(definitions) = &self.definitions else { return Ok(patients) };
+        let Some(definitions) = &self.definitions else { return Ok(owners(patients)) };
         if !definitions.has_fhirs_own(&of, "participant") {
-            return Ok(patients);
+            return Ok(owners(patients));
         }
         let (call, limits) = (self.call, Limits::default());
         let reader = Reader {
@@ -114,7 +122,7 @@ impl Seer<'_, '_> {
             }
             match found.next {
                 Some(next) => after = Some(next),
-                None => return Ok(patients),
+                None => return Ok(owners(patients)),
             }
         }
     }
@@ -159,6 +167,21 @@ fn is_literally(value: Option<Value<'_>>, wanted: &str) -> bool {
     value.is_some_and(|value| value.raw() == wanted)
 }
 
+/// Patients as those whose compartments are shown.
+fn owners(patients: Vec<ResourceId>) -> Owners {
+    let patient = ResourceType::new("Patient").expect("the name of a type");
+    patients.into_iter().map(|id| (patient.clone(), id)).collect()
+}
+
+/// The last moment until which what [`covers`] says now stays so; `None` where it always does.
+fn changes(period: Option<Value<'_>>, now: Instant) -> Option<Instant> {
+    let side = |name: &str| Period::read(&period?.get(name)?.as_str()?);
+    let begins = side("start").map(|start| start.first).filter(|first| now < *first);
+    let begins = begins.map(|first| Instant::from_micros(first.as_micros() - 1));
+    let ends = side("end").map(|end| end.last).filter(|last| now <= *last);
+    [begins, ends].into_iter().flatten().min()
+}
+
 /// Whether a Period has begun and has not ended; none has neither begin nor end, and one that
 /// cannot be read covers nothing.
 fn covers(period: Option<Value<'_>>, now: Instant) -> bool {
@@ -189,6 +212,35 @@ mod tests {
         check(r#"{"start":"2026-03-05"}"#, false);
         check(r#"{"end":"2026-03-03"}"#, false);
         check(r#"{"end":"2026-03-04T05:06:06Z"}"#, false);
+    }
+
+    #[test]
+    fn what_a_period_covers_stays_so_until_it_begins_or_ends() {
+        let now: Instant = "2026-03-04T05:06:07Z".parse().unwrap();
+        for (period, expected) in [
+            ("{}", None),
+            (r#"{"start":"2026","end":"2026-03-03"}"#, None),
+            (r#"{"start":"2026-03-05"}"#, Some("2026-03-04T23:59:59.999999Z")),
+            (r#"{"end":"2026-03-04"}"#, Some("2026-03-04T23:59:59.999999Z")),
+            (
+                r#"{"start":"2026-03-04T05:06:08Z","end":"2027"}"#,
+                Some("2026-03-04T05:06:07.999999Z"),
+            ),
+            (r#"{"start":"soon","end":7}"#, None),
+        ] {
+            let document = Document::parse(period.as_bytes()).unwrap();
+            let last = changes(Some(document.root()), now);
+            assert_eq!(last, expected.map(|text| text.parse().unwrap()), "{period}");
+            // It covers the same then, and another moment later it does not.
+            if let Some(last) = last {
+                let covered = |at| covers(Some(document.root()), at);
+                let later = Instant::from_micros(last.as_micros() + 1);
+                assert!(
+                    covered(last) == covered(now) && covered(later) != covered(now),
+                    "{period}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -62,6 +62,9 @@ pub(crate) struct Sizes {
     /// Bytes of memory that the server's search index may have for what can be read again.
     #[arg(long, value_name = "BYTES")]
     index_memory: Option<usize>,
+    /// Start the server with its kept index and no more, for a quick look at a filled directory.
+    #[arg(long)]
+    kept: bool,
     /// Only these parts.
     #[arg(long, value_enum)]
     part: Vec<Part>,
@@ -102,7 +105,10 @@ pub(crate) fn run(sizes: &Sizes) -> Result<(), Failure> {
 }
 
 fn through_the_server(path: &Path, filled: &Filled, sizes: &Sizes) -> Result<(), Failure> {
-    let server = started(path, filled, sizes.index_memory)?;
+    let server = match sizes.kept {
+        true => start(path, "with its kept index", sizes.index_memory)?.0,
+        false => started(path, filled, sizes.index_memory)?,
+    };
     let caller = Caller::of(path)?;
     let all = asked::ask(path, &caller, sizes.only.as_deref())?;
     let alone = match sizes.has(Part::Alone) || sizes.has(Part::Writers) {

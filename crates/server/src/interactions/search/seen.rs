@@ -49,11 +49,24 @@ pub(crate) async fn visibility_of_matches(
         types.push((of.clone(), reach(call, &matched_by(of), of)?));
     }
     let all = call.database.schema().resource_types();
+    // What is reached of a type depends on the rules that speak of it alone, and of most types the
+    // same do.
+    let mut known: Vec<(Vec<bool>, Option<Reach>)> = Vec::new();
     for of in all.filter_map(|name| ResourceType::new(name).ok()) {
-        let is_searched = searched.iter().any(|it| it.resource_type == of);
-        if !is_searched && let Ok(reach) = reach_on_the_way(call, &of) {
-            types.push((of, reach));
+        if searched.iter().any(|it| it.resource_type == of) {
+            continue;
         }
+        let spoken: Vec<bool> =
+            call.grant.rules.iter().map(|rule| rule.types.touch(Some(&of))).collect();
+        let reach = match known.iter().find(|(rules, _)| *rules == spoken) {
+            Some((_, reach)) => reach.clone(),
+            None => {
+                let reach = reach_on_the_way(call, &of).ok();
+                known.push((spoken, reach.clone()));
+                reach
+            }
+        };
+        types.extend(reach.map(|reach| (of, reach)));
     }
     Seer::of(call, at).visibility(types).await
 }
