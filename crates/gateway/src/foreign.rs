@@ -23,6 +23,7 @@ use crate::callers::Who;
 use crate::errors::Refusal;
 use crate::framing::BodyLength;
 use crate::mirror::Copy;
+use crate::origin::Origin;
 use crate::proxy::{Gateway, strip_contract};
 use crate::request::{Request, Tries};
 use crate::request_id;
@@ -255,7 +256,7 @@ impl Way {
         route: &Route,
         foreign: &Foreign,
         request: &Request,
-        (forwarded, forwarded_for): (&HeaderValue, &HeaderValue),
+        origin: &Origin,
     ) -> pingora::Result<()> {
         if let Some(replacing) = &foreign.upstream_path {
             let below = route.below(upstream.uri.path()).unwrap_or_default();
@@ -279,6 +280,7 @@ impl Way {
         if let Some(host) = &client_host {
             upstream.insert_header("x-forwarded-host", host)?;
         }
+        let (forwarded, forwarded_for) = request.forwarded(origin);
         let https = forwarded.as_bytes().ends_with(b"proto=https");
         upstream.insert_header("x-forwarded-proto", if https { "https" } else { "http" })?;
         let host = self.upstream.host_for(client_host.as_ref());

@@ -71,8 +71,9 @@ pub use tokens::{
     IssuerError, TokenIssuer, WrittenIntrospection, WrittenIssuer, WrittenTokenClient,
 };
 pub use upstreams::{
-    Balancing, Enforces, Environment, Scheme, SecretError, UpstreamError, UpstreamTlsError,
-    WrittenCredentials, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenToken, WrittenUpstream,
+    Balancing, Enforces, Environment, Scheme, SecretError, TlsError as UpstreamTlsError,
+    UpstreamError, WrittenCredentials, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenToken,
+    WrittenUpstream,
 };
 
 use std::time::Duration;

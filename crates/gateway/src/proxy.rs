@@ -373,14 +373,10 @@ impl ProxyHttp for Gateway {
     ) -> pingora::Result<()> {
         let internal = || Error::new_in(ErrorType::InternalError);
         let origin = origin(session).ok_or_else(internal)?;
-        let forwarded = match &request.behind {
-            Some(behind) => behind.forwarded(),
-            None => (origin.forwarded(), origin.forwarded_for()),
-        };
         request.sent = Some(self.clock.monotonic());
         let route = request.route.as_ref().ok_or_else(internal)?;
         if let (Some(way), Some(foreign)) = (&request.way, route.foreign()) {
-            way.dress_request(upstream, route, foreign, request, forwarded)?;
+            way.dress_request(upstream, route, foreign, request, origin)?;
             self.begin_copy(request, upstream);
             return Ok(());
         }
@@ -391,8 +387,9 @@ impl ProxyHttp for Gateway {
         upstream.insert_header(header::CHANNEL, &pass.channel.secret)?;
         upstream.insert_header(header::GRANT, &pass.grant)?;
         upstream.insert_header(request_id::NAME, &request.id)?;
-        upstream.insert_header("forwarded", forwarded.0)?;
-        upstream.insert_header("x-forwarded-for", forwarded.1)?;
+        let (forwarded, forwarded_for) = request.forwarded(origin);
+        upstream.insert_header("forwarded", forwarded)?;
+        upstream.insert_header("x-forwarded-for", forwarded_for)?;
         Ok(())
     }
 

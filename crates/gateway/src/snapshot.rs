@@ -20,7 +20,7 @@ pub(crate) struct Snapshot {
     /// Where requests go.
     pub(crate) table: Table,
     /// Upstreams that are not the server of ours.
-    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) upstreams: Upstreams,
     /// Who is calling, what they may, and how often.
     pub(crate) callers: Arc<Callers>,
     /// The interactions open to requests without credentials.

@@ -16,8 +16,8 @@ mod watch;
 mod written;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -34,7 +34,7 @@ pub(crate) use breaker::Breaker;
 pub(crate) use credentials::Credentials;
 pub use credentials::{Environment, SecretError, WrittenCredentials, WrittenToken};
 pub(crate) use target::{OnTheWay, Target};
-pub use tls::UpstreamTlsError;
+pub use tls::TlsError;
 pub(crate) use watch::Watch;
 pub(crate) use written::UpstreamConfig;
 pub use written::{Enforces, Scheme, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenUpstream};
@@ -55,7 +55,7 @@ const KEPT_FOR: Duration = Duration::from_secs(30);
 pub enum UpstreamError {
     /// TLS.
     #[error("the upstream {0} cannot be reached by TLS")]
-    Tls(String, #[source] UpstreamTlsError),
+    Tls(String, #[source] TlsError),
     /// Outgoing credentials.
     #[error("the upstream {0} cannot be shown its credentials")]
     Secret(String, #[source] SecretError),
@@ -93,7 +93,8 @@ enum Base {
 /// All upstreams.
 pub(crate) struct Upstreams {
     by_name: BTreeMap<Arc<str>, Arc<Kept>>,
-    asker: Arc<Asker>,
+    /// Made with the first of them: it reads the system's authorities.
+    asker: Arc<OnceLock<Arc<Asker>>>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
 }
@@ -112,7 +113,7 @@ impl Upstreams {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
     ) -> Result<Self, UpstreamError> {
-        let asker = Arc::new(Asker::new());
+        let asker = Arc::default();
         Self { by_name: BTreeMap::new(), asker, clock, ids }.renewed(config)
     }
 
@@ -158,7 +159,8 @@ impl Upstreams {
         let shown = credentials.map(|known| known.shown(environment, &self.clock, &self.ids));
         let shown = shown.transpose();
         let shown = shown.map_err(|error| UpstreamError::Secret(name.to_string(), error))?;
-        let upstream = Arc::new(Upstream::new(name, config, shown, self.asker.clone())?);
+        let asker = self.asker.get_or_init(|| Arc::new(Asker::new())).clone();
+        let upstream = Arc::new(Upstream::new(name, config, shown, asker)?);
         if let Some(before) = before {
             let targets = before.upstream.balancer();
             let known = targets.targets().iter().map(|target| (target.address, target.weight));
@@ -172,12 +174,6 @@ impl Upstreams {
             tasks.spawn(health::keep_checking(upstream.clone(), health.clone()));
         }
         Ok(Kept { upstream, _tasks: tasks })
-    }
-
-    /// Whether they are those that are configured so.
-    pub(crate) fn are(&self, configs: &BTreeMap<Arc<str>, UpstreamConfig>) -> bool {
-        self.by_name.len() == configs.len()
-            && self.by_name.iter().all(|(name, it)| configs.get(name) == Some(&it.config))
     }
 
     /// The upstream of this name.

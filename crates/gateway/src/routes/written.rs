@@ -71,6 +71,14 @@ pub struct WrittenRoute {
     /// Origins of web pages that may ask; `gateway.cors_origins` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors_origins: Option<Vec<String>>,
+    /// Whether these pages may have the browser send what it keeps for this site;
+    /// `gateway.cors_credentials` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors_credentials: Option<bool>,
+    /// Headers of answers that these pages may read, beside those that every page may;
+    /// `gateway.cors_exposed` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors_exposed: Option<Vec<String>>,
     /// Who is asked whether a request may pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorizer: Option<WrittenAuthorizer>,
@@ -145,8 +153,10 @@ pub struct Routing {
 pub(crate) struct CheckedRoute {
     route: Route,
     body_bytes: Option<u64>,
-    /// Its own origins; those of the gateway where it says nothing.
+    /// What it says of pages of other origins; the gateway's where it says nothing.
     origins: Option<Vec<String>>,
+    credentials: Option<bool>,
+    exposed: Option<Vec<String>>,
 }
 
 impl CheckedRoute {
@@ -154,15 +164,7 @@ impl CheckedRoute {
     pub(crate) fn route(&self, body_bytes: u64, cors: Option<&Cors>) -> Route {
         Route {
             body_bytes: self.body_bytes.unwrap_or(body_bytes),
-            cors: match &self.origins {
-                None => cors.cloned(),
-                Some(origins) if origins.is_empty() => None,
-                Some(origins) => Some(Cors {
-                    origins: origins.clone(),
-                    credentials: cors.is_some_and(|cors| cors.credentials),
-                    exposed: cors.map(|cors| cors.exposed.clone()).unwrap_or_default(),
-                }),
-            },
+            cors: self.cors(cors),
             ..self.route.clone()
         }
     }
@@ -271,8 +273,16 @@ impl WrittenRoute {
             authorizer: self.authorizer(upstreams)?,
             to: self.destination(upstreams)?,
         };
-        let origins = self.cors_origins.clone();
-        Ok(CheckedRoute { route, body_bytes: self.body_bytes, origins })
+        for origin in self.cors_origins.iter().flatten() {
+            check_origin(origin).map_err(|text| format!("cors_origins: {text}"))?;
+        }
+        Ok(CheckedRoute {
+            route,
+            body_bytes: self.body_bytes,
+            origins: self.cors_origins.clone(),
+            credentials: self.cors_credentials,
+            exposed: self.cors_exposed.clone(),
+        })
     }
 
     fn authorizer(

@@ -19,7 +19,7 @@ use super::written::{Scheme, UpstreamConfig};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum UpstreamTlsError {
+pub enum TlsError {
     /// A file that cannot be used.
     #[error("{} holds no {what} that can be used", path.display())]
     File {
@@ -45,20 +45,17 @@ pub(crate) struct Tls {
 
 impl Tls {
     /// Reads the files that the configuration names; none without TLS.
-    pub(crate) fn load(
-        upstream: &str,
-        config: &UpstreamConfig,
-    ) -> Result<Option<Self>, UpstreamTlsError> {
+    pub(crate) fn load(upstream: &str, config: &UpstreamConfig) -> Result<Option<Self>, TlsError> {
         if config.scheme == Scheme::Http {
             return Ok(None);
         }
         let tls = &config.tls;
         let first = config.endpoints.first().map(|endpoint| endpoint.host.clone());
-        let name = tls.name.clone().or(first).ok_or(UpstreamTlsError::NoName)?;
+        let name = tls.name.clone().or(first).ok_or(TlsError::NoName)?;
         // An address is no name that pingora sends, and without one it verifies nothing.
         let named = matches!(ServerName::try_from(name.as_str()), Ok(ServerName::DnsName(_)));
         if !named {
-            return Err(UpstreamTlsError::NoName);
+            return Err(TlsError::NoName);
         }
         let authorities = tls.authority_file.as_deref().map(read_authorities).transpose()?;
         let own = match (&tls.certificate_file, &tls.key_file) {
@@ -82,28 +79,28 @@ impl Tls {
     }
 }
 
-fn read_authorities(path: &Path) -> Result<Arc<[WrappedX509]>, UpstreamTlsError> {
+fn read_authorities(path: &Path) -> Result<Arc<[WrappedX509]>, TlsError> {
     let certificates = read_certificates(path)?;
     let mut store = RootCertStore::empty();
     for certificate in &certificates {
-        let unusable = |_| UpstreamTlsError::File { path: path.to_owned(), what: "authority" };
+        let unusable = |_| TlsError::File { path: path.to_owned(), what: "authority" };
         store.add(certificate.clone()).map_err(unusable)?;
     }
     let wrapped = certificates.into_iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509));
     Ok(wrapped.collect())
 }
 
-fn read_own(certificate: &Path, key: &Path) -> Result<CertKey, UpstreamTlsError> {
+fn read_own(certificate: &Path, key: &Path) -> Result<CertKey, TlsError> {
     let certificates = read_certificates(certificate)?;
-    let unusable = || UpstreamTlsError::File { path: key.to_owned(), what: "key" };
+    let unusable = || TlsError::File { path: key.to_owned(), what: "key" };
     let key = PrivateKeyDer::from_pem_file(key).map_err(|_| unusable())?;
     any_supported_type(&key).map_err(|_| unusable())?;
     let chain = certificates.iter().map(|der| der.to_vec()).collect();
     Ok(CertKey::new(chain, key.secret_der().to_vec()))
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, UpstreamTlsError> {
-    let unusable = || UpstreamTlsError::File { path: path.to_owned(), what: "certificate" };
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unusable = || TlsError::File { path: path.to_owned(), what: "certificate" };
     let read = CertificateDer::pem_file_iter(path).map_err(|_| unusable())?;
     let certificates: Vec<_> = read.collect::<Result<_, _>>().map_err(|_| unusable())?;
     // What rustls takes, its other reader takes too: this one panics where it does not.

@@ -99,6 +99,7 @@ pub(super) const REFERENCE: &str = "\n\
 | `body_bytes` | `gateway.body_bytes` | The longest body of a request. |\n\
 | `whole_ms` | that of the upstream | For a request and its answer in all. |\n\
 | `cors_origins` | `gateway.cors_origins` | Origins of web pages that may ask. |\n\
+| `cors_credentials`, `cors_exposed` | those of the gateway | Whether these pages may have the browser send cookies, and headers of answers that they may read besides. |\n\
 | `request_headers`, `response_headers` | none | `{ remove = [\"a\"], rename = { b = \"c\" }, set = { d = \"1\" } }`, in this order. |\n\n\
 | `[gateway.upstreams.NAME]` | default | decides |\n|---|---|---|\n\
 | `endpoints` | | `[{ address = \"HOST:PORT\", weight = 1 }, …]`. Names are resolved again every 15 s. Required. |\n\
