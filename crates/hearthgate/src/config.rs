@@ -342,7 +342,8 @@ impl Config {
                 base_path: FHIR_BASE.to_owned(),
                 ..gateway::GatewayConfig::default()
             };
-            return routed.check_routes().map_err(ConfigError::Gateway);
+            let checked = routed.check_routes();
+            return checked.map_err(|error| ConfigError::Gateway(Box::new(error)));
         };
         Err(ConfigError::Contradiction(contradiction))
     }

@@ -79,7 +79,7 @@ pub enum ConfigError {
     },
     /// Routes that do not go with the gateway's other keys.
     #[error(transparent)]
-    Gateway(gateway::GatewayError),
+    Gateway(Box<gateway::GatewayError>),
     /// Two values that cannot both be.
     #[error("{0}")]
     Contradiction(&'static str),
