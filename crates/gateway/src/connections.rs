@@ -226,7 +226,8 @@ impl Door {
         };
         let Some(stream) = acceptor.accept(stream, limit).await else { return };
         let protocol = tls::protocol(&stream);
-        let protection = Protection::Tls { hsts_seconds: acceptor.hsts_seconds() };
+        let certificate = tls::peer_certificate(&stream);
+        let protection = Protection::Tls { hsts_seconds: acceptor.hsts_seconds(), certificate };
         let wire = wire(Transport::Tls(Box::new(stream)), protection);
         match protocol {
             Protocol::Http1 => self.serve_http1(wire, limits, shutdown).await,

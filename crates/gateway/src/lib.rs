@@ -12,12 +12,14 @@ mod audited_denials;
 mod authorizer;
 mod break_glass;
 mod callers;
+mod certificates;
 mod channel;
 mod config;
 mod connections;
 mod cors;
 mod denials;
 mod errors;
+mod fetch;
 mod foreign;
 mod framing;
 mod grant_template;
@@ -39,19 +41,23 @@ mod request_id;
 mod roles;
 mod routes;
 mod run;
+mod scope;
 mod small_server;
 mod snapshot;
 mod socket_client;
 mod tls;
+mod tokens;
 mod upstreams;
 mod wire;
 
 pub use access_log::AccessLog;
 pub use addresses::{AddressBlock, Addresses, InvalidAddressBlock, ToldBy};
 pub use authorizer::WrittenAuthorizer;
+pub use certificates::{CertificateClients, CertificateError, WrittenCertificate};
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
+pub use fetch::{AuthorityUnreadable, InvalidIssuerUrl, IssuerUrl};
 pub use header_rules::WrittenHeaderRules;
 pub use limiter::Rate;
 pub use reload::Reload;
@@ -62,6 +68,9 @@ pub use routes::{
 };
 pub use run::{Bound, run};
 pub use tls::{CertificateFiles, ClientCertificates, Tls, TlsError};
+pub use tokens::{
+    IssuerError, TokenIssuer, WrittenIntrospection, WrittenIssuer, WrittenTokenClient,
+};
 pub use upstreams::{
     Balancing, Enforces, Environment, Scheme, SecretError, TlsError as UpstreamTlsError,
     UpstreamError, WrittenCredentials, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenToken,

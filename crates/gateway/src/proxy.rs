@@ -283,10 +283,11 @@ impl ProxyHttp for Gateway {
             return Err(Error::new_in(ErrorType::InternalError));
         };
         request.hsts = origin.hsts().cloned();
+        request.certificate = origin.certificate().cloned();
         let peer = origin.peer().ip();
         request.behind = request.snapshot.addresses.behind(peer, &session.req_header().headers);
         let address = request.behind.as_ref().map_or(peer, Behind::address);
-        match self.judge(session, request, address) {
+        match self.judge(session, request, address).await {
             Ok(Judged::Forward | Judged::Foreign) => match self.let_pass(session, request).await {
                 Ok(()) => return Ok(false),
                 Err(refusal) => {

@@ -30,6 +30,7 @@ use crate::reload::{Reload, Reloading};
 use crate::renewal::{self, RenewalSocket, Renewals};
 use crate::snapshot::{Current, Snapshot};
 use crate::tls::Acceptor;
+use crate::tokens::{self, Tokens};
 use crate::upstreams::Upstreams;
 
 /// Idle connections to the server that are kept.
@@ -116,8 +117,9 @@ pub async fn run(
             );
         }
     }
-    let callers =
-        Callers::new(registry.clone(), ids.clone(), &config).map_err(GatewayError::PublicGrant)?;
+    let tokens = Arc::new(Tokens::open(&config, registry.clone(), clock.clone(), &metrics)?);
+    let callers = Callers::new(registry.clone(), ids.clone(), &config, tokens)
+        .map_err(GatewayError::PublicGrant)?;
     let upstreams = Upstreams::start(&config, clock.clone(), ids.clone());
     let upstreams = upstreams.map_err(GatewayError::Upstream)?;
     let current = Arc::new(Current::new(Snapshot::new(&config, callers, upstreams)?));
@@ -148,6 +150,7 @@ pub async fn run(
         lines: lines.clone(),
     });
     let (audited, handing) = audited_denials::towards(config.channel_socket);
+    let issuers = current.clone();
     let reloading =
         Reloading { current: current.clone(), tls: tls.clone(), metrics: metrics.clone() };
     let gateway = Gateway {
@@ -218,6 +221,7 @@ pub async fn run(
             reloading.serve(reloads),
             halves,
             admin::serve(admin_listener, admin),
+            tokens::keep_current(&issuers),
         )
     };
     let serving = async {

@@ -4,8 +4,10 @@
 //! table (`table`), from which reading, `check-config` and docs/configuration.md are made. The
 //! configuration names files that hold secrets and never holds one.
 
+mod certificates;
 mod edge;
 mod file;
+mod issuers;
 mod routing;
 mod setting;
 mod table;
@@ -54,6 +56,14 @@ pub struct Config {
     pub gateway: Gateway,
     /// The roles that the file defines, as they are written there.
     pub(crate) written_roles: roles::Written,
+    /// The issuers of tokens, as they are written.
+    pub(crate) written_issuers: issuers::Written,
+    /// Whose tokens are accepted.
+    pub issuers: Vec<gateway::TokenIssuer>,
+    /// Which certificates are whose, as they are written.
+    pub(crate) written_certificates: certificates::Written,
+    /// Which certificates are whose.
+    pub certificates: gateway::CertificateClients,
     /// Every role.
     pub roles: Arc<gateway::Roles>,
     /// Routes and upstreams that the file defines, as they are written there.
@@ -184,6 +194,10 @@ impl Default for Config {
             owner_key_file: None,
             gateway: Gateway::default(),
             written_roles: roles::Written::new(),
+            written_issuers: issuers::Written::new(),
+            issuers: Vec::new(),
+            written_certificates: certificates::Written::new(),
+            certificates: gateway::CertificateClients::default(),
             roles: Arc::new(roles::built_in_roles()),
             written_routing: routing::Written::default(),
             routing: gateway::Routing::default(),
@@ -317,6 +331,11 @@ impl Config {
         } else if authority_file.is_some() && *without_tls == WithoutTls::InsecureAnywhere {
             "`storage.postgres_without_tls` says insecure-anywhere beside \
              `storage.postgres_authority_file`: leave it out, and PostgreSQL is reached by TLS"
+        } else if !self.written_certificates.is_empty()
+            && self.gateway.tls.client_certificates == ClientCertificateUse::None
+        {
+            "`gateway.certificates` says nothing unless `gateway.tls.client_certificates` asks \
+             clients for theirs: say request or require there"
         } else if let Some(contradiction) = self.gateway.contradiction() {
             contradiction
         } else {

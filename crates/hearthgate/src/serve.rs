@@ -392,6 +392,10 @@ impl Process {
             serves_server: from.server,
             environment: gateway::Environment(tenant_key::environment),
             roles: Arc::clone(&config.roles),
+            issuers: config.issuers.clone(),
+            certificates: config.certificates.clone(),
+            issuer_keys: config.data.join("issuers"),
+            public_base: config.base_url(),
             break_glass_minutes: from.break_glass_minutes,
             limits: gateway::Limits {
                 header_bytes: from.header_bytes,

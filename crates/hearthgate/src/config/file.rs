@@ -10,8 +10,8 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
-use super::routing;
 use super::table::{Key, keys};
+use super::{certificates, issuers, routing};
 use crate::roles;
 
 /// Why a configuration file was refused.
@@ -57,6 +57,16 @@ pub enum ConfigError {
         /// What is wrong, with the role and the place in it.
         problem: String,
     },
+    /// An issuer of tokens, or a certificate of a client, that is wrong in itself.
+    #[error("{} line {line}: {problem}; mend it there, as docs/tokens.md says", path.display())]
+    Issuer {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: usize,
+        /// What is wrong, with whose and which key.
+        problem: String,
+    },
     /// Routes or upstreams that are wrong in themselves.
     #[error("{} line {line}: {problem}; mend it there, as docs/configuration.md says", path.display())]
     Routing {
@@ -98,6 +108,8 @@ pub(crate) fn read(path: &Path, config: &mut Config) -> Result<(), ConfigError> 
     })?;
     let reader = Reader { path, text: &text, keys: keys() };
     reader.section("", table.get_ref(), config)?;
+    certificates::read(path, &text, table.get_ref(), config)?;
+    issuers::read(path, &text, table.get_ref(), config)?;
     reader.routing(table.get_ref(), config)
 }
 
@@ -138,6 +150,13 @@ impl Reader<'_> {
                     _ => return Err(self.wrong_value(line, key, "a section of keys")),
                 }
                 continue;
+            }
+            if key == issuers::SECTION || key == certificates::SECTION {
+                // Read after the roles that they name.
+                match value.get_ref() {
+                    DeValue::Table(_) => continue,
+                    _ => return Err(self.wrong_value(line, key, "a section of sections")),
+                }
             }
             if let Some(known) = self.keys.iter().find(|known| known.name == key) {
                 if !(known.decide)(config, value.get_ref()) {
@@ -249,7 +268,7 @@ impl Reader<'_> {
 }
 
 /// The line, counted from 1, in which a span begins.
-fn line_of(text: &str, span: &Range<usize>) -> usize {
+pub(super) fn line_of(text: &str, span: &Range<usize>) -> usize {
     let before = &text.as_bytes()[..span.start.min(text.len())];
     1 + before.iter().filter(|&&byte| byte == b'\n').count()
 }

@@ -216,6 +216,14 @@ pub(crate) fn to_toml(config: &Config) -> String {
         text.push('\n');
         text.push_str(&written);
     }
+    if !config.written_issuers.is_empty() {
+        text.push('\n');
+        text.push_str(&super::issuers::to_toml(&config.written_issuers));
+    }
+    if !config.written_certificates.is_empty() {
+        text.push('\n');
+        text.push_str(&super::certificates::to_toml(&config.written_certificates));
+    }
     text
 }
 
@@ -237,6 +245,12 @@ pub(super) fn difference(one: &Config, other: &Config) -> Vec<&'static str> {
     if one.written_roles != other.written_roles {
         names.push(super::file::ROLES);
     }
+    if one.written_issuers != other.written_issuers {
+        names.push(super::issuers::SECTION);
+    }
+    if one.written_certificates != other.written_certificates {
+        names.push(super::certificates::SECTION);
+    }
     names
 }
 
@@ -253,7 +267,9 @@ pub fn reference() -> String {
          `hearthgate check-config --config FILE` checks a file and prints everything that is \
          decided, as a file that decides the same. `hearthgate check-config --reference` prints \
          this page.\n\n\
-         Beside these keys a section `[roles.NAME]` defines what a role may do (docs/roles.md), and \
+         Beside these keys a section `[roles.NAME]` defines what a role may do (docs/roles.md), a \
+         section `[gateway.issuers.NAME]` whose tokens are accepted, a section \
+         `[gateway.certificates.CLIENT]` by which certificates a client is known (docs/tokens.md), and \
          `[[gateway.routes]]` and `[gateway.upstreams.NAME]` where requests go (below).\n\n\
          | key | default | takes | decides |\n|---|---|---|---|\n",
     );
