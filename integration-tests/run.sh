@@ -24,7 +24,8 @@ step() {
 
 scripts_parse() {
     local script
-    for script in deploy/*.sh integration-tests/run.sh integration-tests/clients/run.sh .ci/run; do
+    for script in deploy/*.sh integration-tests/run.sh integration-tests/clients/run.sh integration-tests/issuers/run.sh \
+        .ci/run; do
         bash -n "$script" || return
     done
 }
@@ -97,6 +98,7 @@ step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 step "build" build_tests
 step "tests" run_tests
 step "clients" integration-tests/clients/run.sh
+step "issuers" integration-tests/issuers/run.sh
 step "documentation" documentation
 step "quickstart" deploy/quickstart.sh --check
 

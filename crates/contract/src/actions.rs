@@ -109,7 +109,9 @@ impl Actions {
     ///
     /// As in SMART's `r` and `s`: a version is read by whoever may read; the history of a type or
     /// of the system lists resources, so it takes `search` beside `history`. A criterion in a URL
-    /// tells what exists, so conditional interactions take `search` as well. `$validate` shows
+    /// tells what exists, so conditional interactions take `search` as well. A patch tells what the
+    /// resource holds, by its tests and by what it cannot be applied to, so it takes `read` beside
+    /// `update`. `$validate` shows
     /// and writes nothing: whoever may create or read resources of the type may ask of a type
     /// whether they are valid, and whoever may read a resource, of it. `$access-log` says who looked
     /// at a patient's record: whoever may read the patient may ask.
@@ -130,10 +132,10 @@ impl Actions {
             }
             Interaction::Capabilities | Interaction::BatchOrTransaction => &[],
             Interaction::Read(_) | Interaction::Vread(..) => &[Read],
-            Interaction::Update(_) | Interaction::Patch(_) => &[Update],
-            Interaction::ConditionalUpdate(_) | Interaction::ConditionalPatch(_) => {
-                &[Update, Search]
-            }
+            Interaction::Update(_) => &[Update],
+            Interaction::ConditionalUpdate(_) => &[Update, Search],
+            Interaction::Patch(_) => &[Update, Read],
+            Interaction::ConditionalPatch(_) => &[Update, Read, Search],
             Interaction::Delete(_) => &[Delete],
             Interaction::ConditionalDelete(_) => &[Delete, Search],
             Interaction::HistoryInstance(_) => &[History],

@@ -25,6 +25,9 @@ pub struct GrantFields {
     /// The subject on whose behalf it asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The name of the role that the rules come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// That subject as a resource: `Practitioner/7`.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "json::optional")]
     pub fhir_user: Option<Instance>,
@@ -148,6 +151,7 @@ impl GrantFields {
             tenant,
             client: None,
             user: None,
+            role: None,
             fhir_user: None,
             authorization: None,
             patient: None,
@@ -171,18 +175,14 @@ impl GrantFields {
         if let Some(name) = self.critical.iter().find(unknown) {
             return Err(GrantError::UnknownCritical(name.clone()));
         }
-        let who = [&self.client, &self.user, &self.authorization];
-        let why = [&self.purpose, &self.break_glass];
-        let mut texts = who.into_iter().chain(why).flatten();
+        let who = [&self.client, &self.user, &self.role, &self.authorization, &self.break_glass];
+        let mut texts = who.into_iter().chain([&self.purpose]).flatten();
         if !texts.all(|text| json::is_plain(text)) {
             return Err(GrantError::InvalidText);
         }
-        let members = who.into_iter().any(Option::is_some)
-            || self.fhir_user.is_some()
-            || self.patient.is_some()
-            || self.encounter.is_some()
-            || self.break_glass.is_some()
-            || !self.powers.is_empty();
+        let context =
+            self.patient.is_some() || self.encounter.is_some() || self.fhir_user.is_some();
+        let members = who.into_iter().any(Option::is_some) || context || !self.powers.is_empty();
         if self.client.is_none() && members {
             return Err(GrantError::CallerMissing("member"));
         }

@@ -10,8 +10,8 @@ use serde::{Deserialize as _, Deserializer as _};
 use crate::{Grant, GrantError, GrantFields, Interaction, digest};
 
 /// The names of the members, as `critical` may list them.
-pub(crate) const MEMBERS: &str = "tenant client user fhirUser authorization patient encounter \
-    purpose breakGlass rules powers lane budget notAfter interaction digest nonce critical";
+pub(crate) const MEMBERS: &str = "tenant client user role fhirUser authorization patient \
+    encounter purpose breakGlass rules powers lane budget notAfter interaction digest nonce critical";
 
 /// The grant was made for another request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -45,7 +45,7 @@ const REQUESTS: [(&str, &str, Option<&str>); 33] = [
 ];
 
 /// A column: its name, the actions and the part of the data of one rule for Patient.
-const RULES: [(&str, &str, &str); 15] = [
+const RULES: [(&str, &str, &str); 17] = [
     ("create", r#"["create"]"#, "all"),
     ("read", r#"["read"]"#, "all"),
     ("update", r#"["update"]"#, "all"),
@@ -54,6 +54,8 @@ const RULES: [(&str, &str, &str); 15] = [
     ("history", r#"["history"]"#, "all"),
     ("hist+srch", r#"["history","search"]"#, "all"),
     ("upd+srch", r#"["update","search"]"#, "all"),
+    ("upd+read", r#"["update","read"]"#, "all"),
+    ("u+r+srch", r#"["update","read","search"]"#, "all"),
     ("del+srch", r#"["delete","search"]"#, "all"),
     ("everythng", r#"["operation:$everything"]"#, "all"),
     ("any oper.", r#"["operation:*"]"#, "all"),

@@ -21,6 +21,18 @@ const MOST_ROWS: u64 = 20_000;
 /// Resources of which it is remembered whether their present content is shown.
 const MOST_KNOWN: usize = 100_000;
 
+/// Checks that no more versions of one resource, of which the caller sees the present content, are
+/// to be looked at one by one than for any other answer.
+///
+/// # Errors
+/// [`ReadError::TooCostly`].
+pub(crate) fn check_to_be_judged(versions: usize) -> Result<(), ReadError> {
+    match versions as u64 > MOST_ROWS {
+        true => Err(ReadError::TooCostly { rows: MOST_ROWS }),
+        false => Ok(()),
+    }
+}
+
 /// What is looked at for one answer.
 #[derive(Default)]
 struct Looked<'s> {
@@ -245,6 +257,10 @@ mod tests {
         let mut looked = Looked::default();
         looked.spend(MOST_ROWS * KEYS_FOR_A_VERSION).unwrap();
         let refused = looked.spend(1);
+        assert!(matches!(refused, Err(ReadError::TooCostly { rows: MOST_ROWS })));
+        let most = usize::try_from(MOST_ROWS).unwrap();
+        check_to_be_judged(most).unwrap();
+        let refused = check_to_be_judged(most + 1);
         assert!(matches!(refused, Err(ReadError::TooCostly { rows: MOST_ROWS })));
     }
 }

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::blob::Fetched;
 use crate::bodies::{Bodies, Kept, Known, Named};
+use crate::history::check_to_be_judged;
 use crate::indexing::Indexes;
 use crate::large::{NotDone, Reading};
 use crate::seal::Sealing;
@@ -289,7 +290,10 @@ impl Snapshot {
                     self.stand_ins.note(newest.clone());
                     Vec::new()
                 }
-                true => self.seen(versions, parts).await?,
+                true => {
+                    check_to_be_judged(versions.len())?;
+                    self.seen(versions, parts).await?
+                }
             },
         };
         self.rows.add(versions.len() as u64);

@@ -3,6 +3,9 @@
 //! The registry says whom a key stands for on every request, so that a revoked key is refused at
 //! once; what follows from it (the grant's rules, the limit) is kept until the client changes.
 
+mod by_certificate;
+mod by_token;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,12 +20,14 @@ use parking_lot::{Mutex, RwLock};
 use registry::{Caller, Client, ClientId, KeyId, Registry};
 
 use crate::break_glass;
+use crate::certificates::{CertificateClients, PeerCertificate};
 use crate::config::{GatewayConfig, Limits};
-use crate::errors::Refusal;
+use crate::errors::{GatewayError, Refusal};
 use crate::grant_template::GrantTemplate;
 use crate::limiter::{Bucket, Buckets, Rate, Taken};
 use crate::network::network;
 use crate::roles::{RoleProblem, Roles};
+use crate::tokens::{Believed, Cache, Tokens};
 
 /// Addresses whose buckets are kept at a time.
 const MOST_ADDRESSES: usize = 64 * 1024;
@@ -45,6 +50,8 @@ pub(crate) struct Known {
     client: Option<Arc<Client>>,
     pub(crate) template: GrantTemplate,
     limit: Option<Limit>,
+    /// The token that says who it is, where no key does.
+    pub(crate) token: Option<Believed>,
 }
 
 /// A limit with its bucket and what the answers say about it.
@@ -77,6 +84,11 @@ impl Who {
         }
     }
 
+    /// The token that says who it is, where one does.
+    pub(crate) fn token(&self) -> Option<&Believed> {
+        self.known().token.as_ref()
+    }
+
     pub(crate) fn is_public(&self) -> bool {
         matches!(self, Self::Public(_))
     }
@@ -104,6 +116,9 @@ impl Who {
 pub(crate) struct Callers {
     registry: Arc<Registry>,
     roles: Arc<Roles>,
+    tokens: Arc<Tokens>,
+    certificates: CertificateClients,
+    certified: Cache<Option<Arc<Known>>>,
     ids: Arc<dyn Ids>,
     tenant: TenantName,
     default_budget: u64,
@@ -121,6 +136,7 @@ impl Callers {
         registry: Arc<Registry>,
         ids: Arc<dyn Ids>,
         config: &GatewayConfig,
+        tokens: Arc<Tokens>,
     ) -> Result<Self, GrantError> {
         let limits: &Limits = &config.limits;
         let tenant = config.tenant.clone();
@@ -128,6 +144,7 @@ impl Callers {
             client: None,
             template: GrantTemplate::new(blank(&tenant, ids.as_ref()), ids.as_ref())?,
             limit: None,
+            token: None,
         };
         Ok(Self {
             public: Arc::new(public),
@@ -138,6 +155,9 @@ impl Callers {
             buckets: Arc::default(),
             default_rate: limits.client,
             registry,
+            tokens,
+            certificates: config.certificates.clone(),
+            certified: Cache::new(MOST_CALLERS),
             roles: config.roles.clone(),
             ids,
             tenant,
@@ -146,8 +166,13 @@ impl Callers {
     }
 
     /// The same by another configuration: what was taken of limits that stay is still taken.
-    pub(crate) fn renewed(&self, config: &GatewayConfig) -> Result<Self, GrantError> {
-        let new = Self::new(self.registry.clone(), self.ids.clone(), config)?;
+    pub(crate) fn renewed(&self, config: &GatewayConfig) -> Result<Self, GatewayError> {
+        let tokens = match self.tokens.stay(config) && self.default_rate == config.limits.client {
+            true => self.tokens.clone(),
+            false => Arc::new(self.tokens.renewed(config)?),
+        };
+        let new = Self::new(self.registry.clone(), self.ids.clone(), config, tokens)
+            .map_err(GatewayError::PublicGrant)?;
         let kept = |old: &Arc<Buckets<IpAddr>>, new: Arc<Buckets<IpAddr>>| {
             if old.rate() == new.rate() { old.clone() } else { new }
         };
@@ -164,21 +189,34 @@ impl Callers {
     /// Failures are counted by address. A valid key passes however many fail beside it: 256 bits
     /// cannot be guessed, and one broken program must not lock out its neighbours behind the same
     /// address.
-    pub(crate) fn identify(
+    pub(crate) async fn identify(
         &self,
         headers: &HeaderMap,
+        certificate: Option<&PeerCertificate>,
         address: IpAddr,
         now: Duration,
     ) -> Result<Who, Refusal> {
         let mut given = headers.get_all(AUTHORIZATION).iter();
         let credentials = match (given.next(), given.next()) {
-            (None, _) => return Ok(Who::Public(self.public.clone())),
+            (None, _) => {
+                return match certificate.and_then(|shown| self.of_certificate(shown, now)) {
+                    Some(known) => known.map(Who::Client),
+                    None => Ok(Who::Public(self.public.clone())),
+                };
+            }
             (Some(credentials), None) => credentials,
             _ => return Err(self.failed(address, now, Refusal::CredentialsAmbiguous)),
         };
         let Some(key) = bearer(credentials) else {
             return Err(self.failed(address, now, Refusal::CredentialsAmbiguous));
         };
+        if !self.tokens.is_empty() && !registry::is_key(key) {
+            return match self.of_token(key, address, now).await {
+                Ok(known) => Ok(Who::Client(known)),
+                Err(refusal) if refusal.status() == 401 => Err(self.failed(address, now, refusal)),
+                Err(refusal) => Err(refusal),
+            };
+        }
         let Some(caller) = self.registry.authenticate(key) else {
             return Err(self.failed(address, now, Refusal::CredentialsInvalid));
         };
@@ -226,6 +264,10 @@ impl Callers {
         let refused = Refusal::Denied { reason: "break-glass-invalid" };
         let known = who.known();
         let client = known.client.as_ref().ok_or(Refusal::CredentialsMissing)?;
+        // It would let a token do what its scopes do not say.
+        if known.token.is_some() {
+            return Err(refused);
+        }
         let id = id.to_str().map_err(|_| refused.clone())?;
         let given = self.registry.break_glass_in_force(id, &client.id).ok_or(refused.clone())?;
         if client.patient.as_ref().is_some_and(|own| *own != given.patient) {
@@ -243,13 +285,18 @@ impl Callers {
         let template =
             GrantTemplate::new(fields, self.ids.as_ref()).map_err(|_| Refusal::GrantImpossible)?;
         let (client, limit) = (known.client.clone(), known.limit.clone());
-        Ok(Who::Client(Arc::new(Known { client, template, limit })))
+        Ok(Who::Client(Arc::new(Known { client, template, limit, token: None })))
     }
 
     /// Whether the client's role allows it to break the glass for this patient.
     pub(crate) fn may_break_glass(&self, client: &Client, patient: &ResourceId) -> bool {
         client.patient.as_ref().is_none_or(|own| own == patient)
             && self.roles.break_glass_of(client, patient).is_some()
+    }
+
+    /// The tokens that are believed.
+    pub(crate) fn tokens(&self) -> &Arc<Tokens> {
+        &self.tokens
     }
 
     /// The registry.
@@ -301,7 +348,7 @@ impl Callers {
         {
             return Ok(known.clone());
         }
-        let known = Arc::new(self.learn(&caller, now)?);
+        let known = Arc::new(self.learn(&caller.client, &caller.authorization, now)?);
         let mut all = self.known.write();
         if all.len() >= MOST_CALLERS {
             all.clear();
@@ -310,27 +357,42 @@ impl Callers {
         Ok(known)
     }
 
-    fn learn(&self, caller: &Caller, now: Duration) -> Result<Known, Refusal> {
+    fn learn(
+        &self,
+        client: &Arc<Client>,
+        authorization: &str,
+        now: Duration,
+    ) -> Result<Known, Refusal> {
         let request = blank(&self.tenant, self.ids.as_ref());
-        let fields =
-            fields_of(caller, &self.roles, self.default_budget, request).map_err(|problem| {
-                tracing::warn!(
-                    client = caller.client.id.as_str(),
-                    error = &problem as &dyn std::error::Error,
-                    "the client's role gives it nothing"
-                );
-                Refusal::Denied { reason: problem.code() }
-            })?;
+        let fields = fields_for(client, authorization, &self.roles, self.default_budget, request);
+        let fields = fields.map_err(|problem| {
+            tracing::warn!(
+                client = client.id.as_str(),
+                error = &problem as &dyn std::error::Error,
+                "the client's role gives it nothing"
+            );
+            Refusal::Denied { reason: problem.code() }
+        })?;
+        self.known_with(client.clone(), fields, None, now)
+    }
+
+    /// A caller with these members of a grant, and the client's limit.
+    fn known_with(
+        &self,
+        client: Arc<Client>,
+        fields: GrantFields,
+        token: Option<Believed>,
+        now: Duration,
+    ) -> Result<Known, Refusal> {
         let template = GrantTemplate::new(fields, self.ids.as_ref()).map_err(|error| {
             tracing::error!(
-                client = caller.client.id.as_str(),
+                client = client.id.as_str(),
                 error = &error as &dyn std::error::Error,
                 "no grant can be made for the client"
             );
             Refusal::GrantImpossible
         })?;
-        let rate = caller
-            .client
+        let rate = client
             .limit
             .and_then(|limit| Rate::new(limit.per_second, limit.burst))
             .or(self.default_rate);
@@ -340,11 +402,11 @@ impl Callers {
             bucket: self
                 .buckets
                 .lock()
-                .entry(caller.client.id.clone())
+                .entry(client.id.clone())
                 .or_insert_with(|| Arc::new(Bucket::full(rate, now)))
                 .clone(),
         });
-        Ok(Known { client: Some(caller.client.clone()), template, limit })
+        Ok(Known { client: Some(client), template, limit, token })
     }
 }
 
@@ -355,11 +417,22 @@ pub(crate) fn fields_of(
     default_budget: u64,
     request: GrantFields,
 ) -> Result<GrantFields, RoleProblem> {
-    let client = &caller.client;
+    fields_for(&caller.client, &caller.authorization, roles, default_budget, request)
+}
+
+/// The same of a client by whatever it came with.
+fn fields_for(
+    client: &Client,
+    authorization: &str,
+    roles: &Roles,
+    default_budget: u64,
+    request: GrantFields,
+) -> Result<GrantFields, RoleProblem> {
     let rights = roles.rights_of(client)?;
     Ok(GrantFields {
         client: Some(client.id.as_str().to_owned()),
-        authorization: Some(caller.authorization.clone()),
+        role: client.role.as_ref().map(ToString::to_string),
+        authorization: Some(authorization.to_owned()),
         patient: client.patient.clone(),
         fhir_user: client.fhir_user.clone(),
         rules: rights.rules,

@@ -11,6 +11,7 @@ use contract::TenantName;
 
 use crate::access_log::AccessLog;
 use crate::addresses::Addresses;
+use crate::certificates::CertificateClients;
 use crate::denials::Denials;
 use crate::errors::GatewayError;
 use crate::header_rules::HeaderRules;
@@ -20,6 +21,7 @@ use crate::limiting::Limiting;
 use crate::roles::Roles;
 use crate::routes::{Content, Destination, Host, Route, Routing, Table};
 use crate::tls::Tls;
+use crate::tokens::TokenIssuer;
 use crate::upstreams::Environment;
 
 /// The gateway's configuration.
@@ -49,6 +51,14 @@ pub struct GatewayConfig {
     pub default_budget: u64,
     /// What clients may that have a role.
     pub roles: Arc<Roles>,
+    /// Whose tokens are accepted, beside the registry's keys.
+    pub issuers: Vec<TokenIssuer>,
+    /// Which certificates of clients stand for which of the registry's.
+    pub certificates: CertificateClients,
+    /// The directory that the issuers' keys are kept in; made where it is missing.
+    pub issuer_keys: PathBuf,
+    /// The FHIR base as clients see it, which tokens may name resources below.
+    pub public_base: String,
     /// For how many minutes a break-glass is in force.
     pub break_glass_minutes: u32,
     /// Where the reasons of denials are kept.
@@ -151,6 +161,10 @@ impl Default for GatewayConfig {
             public_open: vec!["capabilities".to_owned()],
             default_budget: 1_000_000,
             roles: Arc::default(),
+            issuers: Vec::new(),
+            certificates: CertificateClients::default(),
+            issuer_keys: PathBuf::from("data/issuers"),
+            public_base: "http://127.0.0.1:8080/fhir".to_owned(),
             break_glass_minutes: 60,
             denials: Arc::default(),
             limiting: Arc::default(),

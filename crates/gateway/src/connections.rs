@@ -37,6 +37,9 @@ use crate::wire::{Transport, Wire};
 /// How long accepting rests when the system has no more file descriptors to give.
 const REST: Duration = Duration::from_millis(100);
 
+/// How long after it was accepted a connection without a request is not closed by a stop.
+const FRESH: Duration = Duration::from_secs(2);
+
 /// Where heads that cannot be parsed are counted and logged: no hook of the proxy sees them.
 pub(crate) struct MalformedHeads {
     pub(crate) answer: Bytes,
@@ -223,7 +226,8 @@ impl Door {
         };
         let Some(stream) = acceptor.accept(stream, limit).await else { return };
         let protocol = tls::protocol(&stream);
-        let protection = Protection::Tls { hsts_seconds: acceptor.hsts_seconds() };
+        let certificate = tls::peer_certificate(&stream);
+        let protection = Protection::Tls { hsts_seconds: acceptor.hsts_seconds(), certificate };
         let wire = wire(Transport::Tls(Box::new(stream)), protection);
         match protocol {
             Protocol::Http1 => self.serve_http1(wire, limits, shutdown).await,
@@ -261,8 +265,32 @@ impl Door {
         None
     }
 
+    /// Waits for a connection's first bytes. One that was accepted a moment ago is not idle: its
+    /// first request is on its way, and a stop lets it come.
+    async fn is_spoken_to(
+        wire: &mut Wire,
+        idle: Duration,
+        shutdown: &watch::Receiver<bool>,
+    ) -> bool {
+        let mut shutdown = shutdown.clone();
+        let fresh = tokio::time::sleep(FRESH);
+        let stopped = async {
+            drop(shutdown.wait_for(|stop| *stop).await);
+            fresh.await;
+        };
+        tokio::select! {
+            biased;
+            spoken = wire.read_ahead() => spoken,
+            () = stopped => false,
+            () = tokio::time::sleep(idle) => false,
+        }
+    }
+
     /// One request after the other.
-    async fn serve_http1(&self, wire: Wire, limits: &Limits, shutdown: &watch::Receiver<bool>) {
+    async fn serve_http1(&self, mut wire: Wire, limits: &Limits, shutdown: &watch::Receiver<bool>) {
+        if !Self::is_spoken_to(&mut wire, limits.idle, shutdown).await {
+            return;
+        }
         let mut session = ServerSession::new_http1(Box::new(wire));
         session.set_keepalive(Some(limits.idle.as_secs().max(1)));
         let reuses = u32::try_from(limits.requests_per_connection.saturating_sub(1));

@@ -121,7 +121,7 @@ pub(crate) fn asked(interaction: &Interaction) -> String {
 }
 
 /// The fewest actions that suffice in one rule.
-fn needed(interaction: &Interaction) -> Vec<String> {
+pub(crate) fn needed(interaction: &Interaction) -> Vec<String> {
     use Action::{Create, Delete, History, Read, Search, Update};
     let operation = |name: &OperationName| vec![Action::Operation(name.clone())];
     let candidates = match interaction {
@@ -132,9 +132,11 @@ fn needed(interaction: &Interaction) -> Vec<String> {
             vec![History],
             vec![Create],
             vec![Update],
+            vec![Update, Read],
             vec![Delete],
             vec![History, Search],
             vec![Update, Search],
+            vec![Update, Read, Search],
             vec![Delete, Search],
         ],
     };

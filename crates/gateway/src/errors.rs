@@ -8,14 +8,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use contract::{NotFhir, Reason};
+use contract::{Interaction, NotFhir, Reason};
 use http::{HeaderValue, header};
 use pingora::http::ResponseHeader;
 use pingora::{ErrorSource, ErrorType};
+use smart::Level;
 
 use crate::plans::{Kind, Limit};
 use crate::routes::Content;
+use crate::scope;
 use crate::tls::TlsError;
+use crate::tokens::NotBelieved;
 
 /// Why the gateway cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +91,9 @@ pub enum GatewayError {
     /// Requests without a caller cannot be given a grant.
     #[error("cannot make the grant of requests without a caller")]
     PublicGrant(#[source] contract::GrantError),
+    /// The authorities of an issuer cannot be read.
+    #[error(transparent)]
+    Authority(#[from] crate::fetch::AuthorityUnreadable),
     /// TLS was to begin or to end while the gateway runs.
     #[error("gateway.tls.certificates cannot come or go by a reload; restart for that")]
     TlsNeedsRestart,
@@ -119,6 +125,8 @@ pub(crate) enum Refusal {
     CredentialsMissing,
     CredentialsInvalid,
     CredentialsAmbiguous,
+    TokenInvalid(NotBelieved),
+    IssuerUnreachable,
     TooManyFailedAuthentications {
         retry_after: u32,
     },
@@ -131,6 +139,11 @@ pub(crate) enum Refusal {
     LaneFull,
     Denied {
         reason: &'static str,
+    },
+    /// A token that would be permitted this with one of these scopes.
+    InsufficientScope {
+        reason: &'static str,
+        scope: String,
     },
     BreakGlassMalformed,
     TooManyBreakGlasses,
@@ -245,6 +258,15 @@ impl Refusal {
                 "credentials-ambiguous",
                 "A request has at most one Authorization header, of the form Bearer KEY.",
             ),
+            Self::TokenInvalid(why) => {
+                words(401, "login", why.code(), "The credentials are not valid.")
+            }
+            Self::IssuerUnreachable => words(
+                503,
+                "transient",
+                "issuer-unreachable",
+                "The issuer of the token cannot be asked about it; try again soon.",
+            ),
             Self::TooManyFailedAuthentications { .. } => words(
                 429,
                 "throttled",
@@ -276,6 +298,12 @@ impl Refusal {
                 "throttled",
                 "lane-full",
                 "The server is busy with requests of this kind; see Retry-After.",
+            ),
+            Self::InsufficientScope { reason, .. } => words(
+                403,
+                "forbidden",
+                reason,
+                "The token's scopes and its client's role do not permit this together; whoever runs the server sees why by the request's id.",
             ),
             Self::Denied { reason } => words(
                 403,
@@ -419,6 +447,14 @@ impl Refusal {
         }
     }
 
+    /// The same of a caller by token: with the scope that would permit it, by the URL alone.
+    pub(crate) fn of_token_denial(reason: Reason, level: Level, interaction: &Interaction) -> Self {
+        match (Self::of_denial(reason), scope::needed(level, interaction)) {
+            (Self::Denied { reason }, Some(scope)) => Self::InsufficientScope { reason, scope },
+            (refusal, _) => refusal,
+        }
+    }
+
     /// What a failure on the way to or from the server means. pingora's list of error types is
     /// open, so the rest is told apart by the side it happened on.
     pub(crate) fn of_failure(error: &pingora::Error) -> Self {
@@ -463,6 +499,7 @@ impl Refusal {
             | Self::UpstreamFull
             | Self::NoToken
             | Self::AuthorizerSilent => Some(1),
+            Self::IssuerUnreachable => Some(5),
             _ => None,
         }
     }
@@ -475,6 +512,15 @@ impl Refusal {
             }
             Self::CredentialsAmbiguous => {
                 Some(HeaderValue::from_static("Bearer error=\"invalid_request\""))
+            }
+            Self::TokenInvalid(why) => {
+                let text =
+                    format!("Bearer error=\"invalid_token\", error_description=\"{}\"", why.says());
+                HeaderValue::try_from(text).ok()
+            }
+            Self::InsufficientScope { scope, .. } => {
+                let text = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
+                HeaderValue::try_from(text).ok()
             }
             Self::Denied { .. } => {
                 Some(HeaderValue::from_static("Bearer error=\"insufficient_scope\""))

@@ -141,18 +141,21 @@ impl HeaderRules {
 mod tests {
     use super::*;
 
-    fn rules(toml: (&[&str], &[(&str, &str)], &[(&str, &str)])) -> Result<HeaderRules, String> {
+    fn rules(
+        remove: &[&str],
+        rename: &[(&str, &str)],
+        set: &[(&str, &str)],
+    ) -> Result<HeaderRules, String> {
         let pairs = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(one, two)| ((*one).to_owned(), (*two).to_owned())).collect()
         };
-        let (remove, rename, set) = toml;
         let remove = remove.iter().map(ToString::to_string).collect();
         WrittenHeaderRules { remove, rename: pairs(rename), set: pairs(set) }.check()
     }
 
     #[test]
     fn headers_are_taken_out_renamed_and_set_in_this_order() {
-        let rules = rules((&["x-out"], &[("x-old", "x-new")], &[("x-set", "1")])).expect("rules");
+        let rules = rules(&["x-out"], &[("x-old", "x-new")], &[("x-set", "1")]).expect("rules");
         let mut head = RequestHeader::build("GET", b"/", None).expect("a head");
         for (name, value) in
             [("x-out", "a"), ("x-old", "b"), ("x-old", "c"), ("x-new", "d"), ("x-set", "e")]
@@ -178,10 +181,10 @@ mod tests {
             "X-Request-Id",
             "no name",
         ] {
-            assert!(rules((&[name], &[], &[])).is_err(), "{name}");
-            assert!(rules((&[], &[("x-a", name)], &[])).is_err(), "{name}");
-            assert!(rules((&[], &[(name, "x-a")], &[])).is_err(), "{name}");
-            assert!(rules((&[], &[], &[(name, "1")])).is_err(), "{name}");
+            assert!(rules(&[name], &[], &[]).is_err(), "{name}");
+            assert!(rules(&[], &[("x-a", name)], &[]).is_err(), "{name}");
+            assert!(rules(&[], &[(name, "x-a")], &[]).is_err(), "{name}");
+            assert!(rules(&[], &[], &[(name, "1")]).is_err(), "{name}");
         }
     }
 }

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, Method};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
+use crate::audited_denials::DeniedRequest;
 use crate::break_glass;
 use crate::callers::Who;
 use crate::cors;
@@ -45,7 +46,7 @@ pub(crate) enum Judged {
 
 impl Gateway {
     /// Judges a request and prepares it to be forwarded.
-    pub(crate) fn judge(
+    pub(crate) async fn judge(
         &self,
         session: &mut Session,
         request: &mut Request,
@@ -93,7 +94,10 @@ impl Gateway {
         let passes_token = foreign.is_some_and(|way| way.enforces == Enforces::SmartToken);
         let who = match passes_token {
             true => snapshot.callers.stranger(&head.headers, address, now)?,
-            false => snapshot.callers.identify(&head.headers, address, now)?,
+            false => {
+                let certificate = request.certificate.as_deref();
+                snapshot.callers.identify(&head.headers, certificate, address, now).await?
+            }
         };
         let who = request.who.insert(who);
         match snapshot.callers.admit(who, address, now) {
@@ -144,7 +148,10 @@ impl Gateway {
         }
         let template = &who.known().template;
         if let Decision::Deny(reason) = decide(template.grant(), &interaction) {
-            return Err(Refusal::of_denial(reason));
+            return Err(match who.token() {
+                Some(token) => Refusal::of_token_denial(reason, token.level, &interaction),
+                None => Refusal::of_denial(reason),
+            });
         }
 
         request.lane =
@@ -206,6 +213,19 @@ impl Gateway {
         let Explanation { decided, mend } =
             self.explain(&head.headers, request, refusal, classified.as_ref());
         let grant = who.map(|who| who.known().template.grant());
+        // The tenant's audit is of the tenant's server.
+        let is_of_server = route.is_some_and(|route| route.foreign().is_none());
+        if refusal.status() == 403
+            && is_of_server
+            && let (Some(client), Some(interaction)) = (client, &classified)
+        {
+            let client = (client.id.as_str(), role.map(ToString::to_string));
+            let denied =
+                DeniedRequest::of(client, grant.map(|it| &**it), interaction, &self.tenant);
+            let request_id = request_id::text(&request.id).to_owned();
+            let status = refusal.status();
+            self.audited.take(DeniedRequest { request_id, status, ..denied });
+        }
         self.denials.keep(Denial {
             request_id: request_id::text(&request.id).to_owned(),
             time: denials::time(self.clock.now()),
@@ -240,6 +260,10 @@ impl Gateway {
             Refusal::CredentialsInvalid => Explanation::new(
                 why_not().unwrap_or_default(),
                 "a key that `hearthgate keys list` shows as good",
+            ),
+            Refusal::TokenInvalid(why) => Explanation::new(
+                format!("the token was not believed: {}", why.says()),
+                "a token of an issuer in gateway.issuers, for its audience (docs/tokens.md)",
             ),
             Refusal::CredentialsAmbiguous => Explanation::new(
                 "there is more than one Authorization header, or it is not Bearer KEY",
@@ -296,11 +320,11 @@ impl Gateway {
                 "a client whose role has a rule for all types, within all, for what is asked",
             ),
             Refusal::Denied { reason: "no-break-glass" } => Explanation::new(
-                "the client's role has no rules for a break-glass, or the client is for another \
-                 patient",
-                "break_glass in the role",
+                "the client's role has no rules for a break-glass, the client is for another \
+                 patient, or it came with a token",
+                "break_glass in the role, and a key of the registry",
             ),
-            Refusal::Denied { .. } => {
+            Refusal::Denied { .. } | Refusal::InsufficientScope { .. } => {
                 let denied = who.zip(classified).and_then(|(who, interaction)| {
                     match decide(who.known().template.grant(), interaction) {
                         Decision::Deny(reason) => Some((who, interaction, reason)),
@@ -315,8 +339,11 @@ impl Gateway {
                     );
                 };
                 let role = who.client().and_then(|client| client.role.as_ref());
-                let rights = match role {
+                let rights = match role.filter(|_| who.token().is_none()) {
                     Some(role) => format!("the role {role}"),
+                    None if who.token().is_some() => {
+                        "the token's scopes and its client's role together".to_owned()
+                    }
                     None => "the client".to_owned(),
                 };
                 Explanation::of_decision(reason, interaction, &rights)

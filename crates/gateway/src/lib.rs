@@ -8,15 +8,18 @@
 mod access_log;
 mod addresses;
 mod admin;
+mod audited_denials;
 mod authorizer;
 mod break_glass;
 mod callers;
+mod certificates;
 mod channel;
 mod config;
 mod connections;
 mod cors;
 mod denials;
 mod errors;
+mod fetch;
 mod foreign;
 mod framing;
 mod grant_template;
@@ -41,19 +44,23 @@ mod request_id;
 mod roles;
 mod routes;
 mod run;
+mod scope;
 mod small_server;
 mod snapshot;
 mod socket_client;
 mod tls;
+mod tokens;
 mod upstreams;
 mod wire;
 
 pub use access_log::AccessLog;
 pub use addresses::{AddressBlock, Addresses, InvalidAddressBlock, ToldBy};
 pub use authorizer::WrittenAuthorizer;
+pub use certificates::{CertificateClients, CertificateError, WrittenCertificate};
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
+pub use fetch::{AuthorityUnreadable, InvalidIssuerUrl, IssuerUrl};
 pub use header_rules::WrittenHeaderRules;
 pub use lanes::LaneSizes;
 pub use limiter::Rate;
@@ -73,6 +80,9 @@ pub use routes::{
 };
 pub use run::{Bound, run};
 pub use tls::{CertificateFiles, ClientCertificates, Tls, TlsError};
+pub use tokens::{
+    IssuerError, TokenIssuer, WrittenIntrospection, WrittenIssuer, WrittenTokenClient,
+};
 pub use upstreams::{
     Balancing, Enforces, Environment, Scheme, SecretError, TlsError as UpstreamTlsError,
     UpstreamError, WrittenCredentials, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenToken,

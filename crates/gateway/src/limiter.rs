@@ -228,6 +228,15 @@ impl<Key: Eq + Hash> Buckets<Key> {
         }
         levels.entry(key).or_insert_with(|| Level::full(rate, now)).take(rate, now)
     }
+
+    /// After how many seconds this key's bucket has a token, where it has none now. Takes none.
+    pub(crate) fn empty_for(&self, key: &Key, now: Duration) -> Option<u32> {
+        let mut level = *self.kept.lock().levels.get(key)?;
+        match level.take(self.rate, now) {
+            Taken::Admitted { .. } => None,
+            Taken::Refused { retry_after } => Some(retry_after),
+        }
+    }
 }
 
 #[cfg(test)]

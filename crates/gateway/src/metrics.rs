@@ -75,6 +75,8 @@ pub(crate) struct Metrics {
     pub(crate) in_flight: IntGauge,
     pub(crate) refusals: IntCounterVec,
     pub(crate) channel_fetches: IntCounterVec,
+    pub(crate) token_checks: IntCounterVec,
+    pub(crate) issuer_key_fetches: IntCounterVec,
     pub(crate) answers_discarded: IntCounter,
     pub(crate) retries: IntCounter,
     pub(crate) connections: IntCounter,
@@ -155,6 +157,16 @@ impl Metrics {
                 "hearthgate_gateway_refusals_total",
                 "Requests the gateway answered itself, by reason.",
                 &["reason"],
+            )?,
+            token_checks: make.counters(
+                "hearthgate_gateway_token_checks_total",
+                "Tokens of issuers that were looked at, by how they were judged.",
+                &["result"],
+            )?,
+            issuer_key_fetches: make.counters(
+                "hearthgate_gateway_issuer_key_fetches_total",
+                "Fetches of an issuer's keys, by result.",
+                &["issuer", "result"],
             )?,
             channel_fetches: make.counters(
                 "hearthgate_gateway_channel_fetches_total",

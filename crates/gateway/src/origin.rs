@@ -8,6 +8,7 @@ use http::HeaderValue;
 use pingora::proxy::Session;
 
 use crate::addresses::forwarded_values;
+use crate::certificates::PeerCertificate;
 use crate::wire::Wire;
 
 /// What is the same for every request of a connection.
@@ -19,6 +20,8 @@ pub(crate) struct Origin {
     forwarded_for: HeaderValue,
     /// `Strict-Transport-Security`, where browsers are told so.
     hsts: Option<HeaderValue>,
+    /// The certificate that the client showed.
+    certificate: Option<Arc<PeerCertificate>>,
     /// Requests that the client left before they were answered.
     abandoned: AtomicU32,
 }
@@ -32,14 +35,16 @@ pub(crate) enum Protection {
     Tls {
         /// For how many seconds browsers are told to use nothing else.
         hsts_seconds: Option<u32>,
+        /// The certificate that the client showed, if it did.
+        certificate: Option<PeerCertificate>,
     },
 }
 
 impl Origin {
     pub(crate) fn new(peer: SocketAddr, protection: Protection) -> Self {
-        let (scheme, hsts_seconds) = match protection {
-            Protection::None => ("http", None),
-            Protection::Tls { hsts_seconds } => ("https", hsts_seconds),
+        let (scheme, hsts_seconds, certificate) = match protection {
+            Protection::None => ("http", None, None),
+            Protection::Tls { hsts_seconds, certificate } => ("https", hsts_seconds, certificate),
         };
         let (forwarded, forwarded_for) = forwarded_values(peer.ip(), scheme);
         Self {
@@ -47,6 +52,7 @@ impl Origin {
             forwarded,
             forwarded_for,
             hsts: hsts_seconds.map(max_age),
+            certificate: certificate.map(Arc::new),
             abandoned: AtomicU32::new(0),
         }
     }
@@ -69,6 +75,11 @@ impl Origin {
     /// The value of `Strict-Transport-Security`, where there is one.
     pub(crate) fn hsts(&self) -> Option<&HeaderValue> {
         self.hsts.as_ref()
+    }
+
+    /// The certificate that the client showed, where it showed one.
+    pub(crate) fn certificate(&self) -> Option<&Arc<PeerCertificate>> {
+        self.certificate.as_ref()
     }
 
     /// Counts a request that the client left.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use contract::{Clock, Cost, Ids, header};
+use contract::{Clock, Cost, Ids, TenantName, header};
 use http::header::AUTHORIZATION;
 use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -21,6 +21,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::access_log::{Line, Lines};
 use crate::addresses::Behind;
+use crate::audited_denials::AuditedDenials;
 use crate::authorizer::Verdicts;
 use crate::break_glass;
 use crate::channel::ChannelKeeper;
@@ -59,6 +60,8 @@ pub(crate) struct Gateway {
     pub(crate) denials: Arc<Denials>,
     pub(crate) limiting: Arc<Limiting>,
     pub(crate) lanes: Lanes,
+    pub(crate) audited: AuditedDenials,
+    pub(crate) tenant: TenantName,
     pub(crate) channel: Arc<ChannelKeeper>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
@@ -298,10 +301,11 @@ impl ProxyHttp for Gateway {
             return Err(Error::new_in(ErrorType::InternalError));
         };
         request.hsts = origin.hsts().cloned();
+        request.certificate = origin.certificate().cloned();
         let peer = origin.peer().ip();
         request.behind = request.snapshot.addresses.behind(peer, &session.req_header().headers);
         let address = request.behind.as_ref().map_or(peer, Behind::address);
-        match self.judge(session, request, address) {
+        match self.judge(session, request, address).await {
             Ok(Judged::Forward | Judged::Foreign) => match self.let_pass(session, request).await {
                 Ok(()) => return Ok(false),
                 Err(refusal) => {

@@ -142,25 +142,48 @@ impl Renewals {
 
     /// What the authorization is worth now.
     fn renewed(&self, renewal: &Renewal) -> Result<RenewalAnswer, GrantError> {
+        if registry::is_token_authorization(&renewal.authorization) {
+            return self.renewed_token(renewal);
+        }
+        let callers = &self.current.take().callers;
+        let request = self.request(renewal);
+        if let Some(fields) = callers.renewed_certificate(&renewal.authorization, request) {
+            return renewed_as(fields);
+        }
         let caller = match self.registry.renew(&renewal.authorization) {
             Renewed::Standing(caller) => caller,
             Renewed::Gone => return Ok(RenewalAnswer::Gone),
         };
-        let request = GrantFields::of_request(
-            self.tenant.clone(),
-            &Interaction::Capabilities,
-            renewal.digest(),
-            Nonce::generate(self.ids.as_ref()),
-            crate::later(self.clock.now(), LIFE),
-        );
+        let request = self.request(renewal);
         // A role that gives nothing any more is worth as much as a key that is revoked.
         let Ok(fields) =
             fields_of(&caller, &self.current.take().roles, self.default_budget, request)
         else {
             return Ok(RenewalAnswer::Gone);
         };
-        let fields = GrantFields { interaction: Renewal::INTERACTION.to_owned(), ..fields };
-        Ok(RenewalAnswer::Grant(Grant::new(fields)?.encode()?))
+        renewed_as(fields)
+    }
+
+    /// The same of a token: what it was believed to be, for as long as it is.
+    fn renewed_token(&self, renewal: &Renewal) -> Result<RenewalAnswer, GrantError> {
+        let snapshot = self.current.take();
+        let Some(known) = snapshot.callers.tokens().standing(&renewal.authorization) else {
+            return Ok(RenewalAnswer::Gone);
+        };
+        let GrantFields { digest, nonce, not_after, .. } = self.request(renewal);
+        let grant = (**known.template.grant()).clone();
+        renewed_as(GrantFields { digest, nonce, not_after, ..grant })
+    }
+
+    /// What a renewed grant has instead of a request's members.
+    fn request(&self, renewal: &Renewal) -> GrantFields {
+        GrantFields::of_request(
+            self.tenant.clone(),
+            &Interaction::Capabilities,
+            renewal.digest(),
+            Nonce::generate(self.ids.as_ref()),
+            crate::later(self.clock.now(), LIFE),
+        )
     }
 
     fn revocations(&self, query: Option<&str>) -> Response<Full<Bytes>> {
@@ -172,6 +195,12 @@ impl Renewals {
             None => said(StatusCode::BAD_REQUEST, "after=CURSOR is missing"),
         }
     }
+}
+
+/// The answer with a grant of these members.
+fn renewed_as(fields: GrantFields) -> Result<RenewalAnswer, GrantError> {
+    let fields = GrantFields { interaction: Renewal::INTERACTION.to_owned(), ..fields };
+    Ok(RenewalAnswer::Grant(Grant::new(fields)?.encode()?))
 }
 
 fn json(document: &impl serde::Serialize) -> Response<Full<Bytes>> {

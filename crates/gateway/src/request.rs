@@ -10,6 +10,7 @@ use prometheus::IntGauge;
 
 use crate::addresses::Behind;
 use crate::callers::{LimitState, Who};
+use crate::certificates::PeerCertificate;
 use crate::channel::Channel;
 use crate::errors::Refusal;
 use crate::foreign::Way;
@@ -57,6 +58,7 @@ pub(crate) struct Request {
     pub(crate) behind: Option<Behind>,
     /// `Strict-Transport-Security`, for an answer over TLS.
     pub(crate) hsts: Option<HeaderValue>,
+    pub(crate) certificate: Option<Arc<PeerCertificate>>,
     /// The channel that the server said it does not know.
     pub(crate) stale: Option<Arc<Channel>>,
     pub(crate) tries: Tries,
@@ -127,6 +129,7 @@ impl Request {
             allowed_origin: None,
             behind: None,
             hsts: None,
+            certificate: None,
             stale: None,
             tries: Tries::First,
             sent: None,

@@ -168,6 +168,11 @@ impl Role {
         self.rules.iter().any(|rule| rule.within == within)
     }
 
+    /// Types that belong to no patient and are read with a patient's data.
+    pub(crate) fn shared(&self) -> &BTreeSet<ResourceType> {
+        &self.shared
+    }
+
     /// Its rules, shared types among them, with the patient that a key is for.
     fn rules_for(&self, patient: Option<&ResourceId>) -> Vec<Rule> {
         let own = self.rules.iter().filter_map(|rule| rule.for_patient(patient));

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log;
 use crate::admin::{self, Admin};
+use crate::audited_denials;
 use crate::authorizer::Verdicts;
 use crate::callers::Callers;
 use crate::channel::ChannelKeeper;
@@ -30,6 +31,7 @@ use crate::reload::{Reload, Reloading};
 use crate::renewal::{self, RenewalSocket, Renewals};
 use crate::snapshot::{Current, Snapshot};
 use crate::tls::Acceptor;
+use crate::tokens::{self, Tokens};
 use crate::upstreams::Upstreams;
 
 /// Idle connections to the server that are kept.
@@ -123,8 +125,9 @@ pub async fn run(
             );
         }
     }
-    let callers =
-        Callers::new(registry.clone(), ids.clone(), &config).map_err(GatewayError::PublicGrant)?;
+    let tokens = Arc::new(Tokens::open(&config, registry.clone(), clock.clone(), &metrics)?);
+    let callers = Callers::new(registry.clone(), ids.clone(), &config, tokens)
+        .map_err(GatewayError::PublicGrant)?;
     let upstreams = Upstreams::start(&config, clock.clone(), ids.clone());
     let upstreams = upstreams.map_err(GatewayError::Upstream)?;
     let current = Arc::new(Current::new(Snapshot::new(&config, callers, upstreams)?));
@@ -156,6 +159,8 @@ pub async fn run(
         lines: lines.clone(),
     });
     let limiting = config.limiting;
+    let (audited, handing) = audited_denials::towards(config.channel_socket);
+    let issuers = current.clone();
     let reloading =
         Reloading { current: current.clone(), tls: tls.clone(), metrics: metrics.clone() };
     let gateway = Gateway {
@@ -166,6 +171,8 @@ pub async fn run(
         denials: config.denials,
         limiting: limiting.clone(),
         lanes: Lanes::new(config.lanes, &metrics.lanes),
+        audited,
+        tenant: config.tenant,
         channel: channel.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
@@ -213,7 +220,11 @@ pub async fn run(
         // What is between the two halves, where there are two.
         let halves = async {
             if let Some(renewal_socket) = renewal_socket {
-                tokio::join!(channel.keep_current(), renewal::serve(renewal_socket, renewals));
+                tokio::join!(
+                    channel.keep_current(),
+                    renewal::serve(renewal_socket, renewals),
+                    handing.hand_over(),
+                );
             }
         };
         tokio::join!(
@@ -223,6 +234,7 @@ pub async fn run(
             halves,
             admin::serve(admin_listener, admin),
             limiting.clone().tend(clock.as_ref(), ids.as_ref(), &metrics),
+            tokens::keep_current(&issuers),
         )
     };
     let serving = async {
@@ -242,6 +254,7 @@ pub async fn run(
         _ = beside => {}
     }
     limiting.keep_beside(clock.as_ref(), &metrics).await;
+    handing.hand_over_last().await;
     tracing::info!("the gateway has stopped");
     Ok(())
 }

@@ -60,7 +60,7 @@ impl Snapshot {
     /// What another configuration decides. What callers used up of their limits stays used up, and
     /// upstreams that stay as they are keep what is known of their endpoints.
     pub(crate) fn renewed(&self, config: &GatewayConfig) -> Result<Self, GatewayError> {
-        let callers = self.callers.renewed(config).map_err(GatewayError::PublicGrant)?;
+        let callers = self.callers.renewed(config)?;
         let upstreams = self.upstreams.renewed(config).map_err(GatewayError::Upstream)?;
         Self::new(config, callers, upstreams)
     }

@@ -1,4 +1,5 @@
-//! One HTTP GET over a Unix socket: how the gateway reads the server's channel socket.
+//! One HTTP request over a Unix socket: how the gateway reads the server's channel socket, and tells
+//! it what it denied.
 //!
 //! A connection is opened for each question; questions are rare. Client requests never come here.
 
@@ -6,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
@@ -33,19 +34,48 @@ pub(crate) async fn get(
     target: &str,
     limit: Duration,
 ) -> Result<(StatusCode, Bytes), AskError> {
-    tokio::time::timeout(limit, ask(path, target)).await.unwrap_or(Err(AskError::TimedOut(limit)))
+    within(limit, ask(path, (Method::GET, target), Bytes::new())).await
 }
 
-async fn ask(path: &Path, target: &str) -> Result<(StatusCode, Bytes), AskError> {
+/// Sends a JSON document to `POST target` on the socket at `path`, and says with which status it
+/// was answered.
+pub(crate) async fn post(
+    path: &Path,
+    target: &str,
+    document: impl Into<Bytes>,
+    limit: Duration,
+) -> Result<StatusCode, AskError> {
+    let asking = ask(path, (Method::POST, target), document.into());
+    within(limit, asking).await.map(|(status, _)| status)
+}
+
+async fn within<T>(
+    limit: Duration,
+    asking: impl Future<Output = Result<T, AskError>>,
+) -> Result<T, AskError> {
+    tokio::time::timeout(limit, asking).await.unwrap_or(Err(AskError::TimedOut(limit)))
+}
+
+async fn ask(
+    path: &Path,
+    (method, target): (Method, &str),
+    document: Bytes,
+) -> Result<(StatusCode, Bytes), AskError> {
     let stream = UnixStream::connect(path).await.map_err(AskError::Unreachable)?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let question = async move {
-        let mut request = Request::new(Empty::<Bytes>::new());
+        let is_sent = !document.is_empty();
+        let mut request = Request::new(Full::new(document));
+        *request.method_mut() = method;
         if let Ok(uri) = target.parse() {
             *request.uri_mut() = uri;
         }
         request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("localhost"));
+        if is_sent {
+            let json = header::HeaderValue::from_static("application/json");
+            request.headers_mut().insert(header::CONTENT_TYPE, json);
+        }
         let answer = sender.send_request(request).await?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), LONGEST_ANSWER)

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::certificates::PeerCertificate;
 use crate::metrics::Metrics;
 use files::Loaded;
 
@@ -180,6 +181,12 @@ impl Acceptor {
     pub(crate) fn hsts_seconds(&self) -> Option<u32> {
         self.current.load().tls.hsts_seconds
     }
+}
+
+/// The certificate that a client showed, verified in the handshake.
+pub(crate) fn peer_certificate(stream: &TlsStream<TcpStream>) -> Option<PeerCertificate> {
+    let shown = stream.get_ref().1.peer_certificates()?.first()?;
+    Some(PeerCertificate::new(shown))
 }
 
 /// What was agreed on with a client.

@@ -23,7 +23,7 @@ use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
@@ -33,6 +33,9 @@ use crate::origin::Origin;
 
 /// An answer of up to this size leaves in one send with its head; larger bodies go straight out.
 const WRITE_BUFFER: usize = 8 * 1024;
+
+/// Bytes that are read of a first head before it is begun with: as good as every head is shorter.
+const READ_AHEAD: usize = 8 * 1024;
 
 /// A client connection.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub(crate) struct Wire {
     deadline: Option<Pin<Box<Sleep>>>,
     malformed: Arc<MalformedHeads>,
     answer: OwnAnswer,
+    /// Bytes that were read before anybody asked for them.
+    ahead: Vec<u8>,
 }
 
 /// What carries the bytes.
@@ -104,7 +109,16 @@ impl Wire {
             deadline: None,
             malformed,
             answer: OwnAnswer::Ready,
+            ahead: Vec::new(),
         }
+    }
+
+    /// Waits for the first bytes and keeps them for whoever reads next; false when none come.
+    pub(crate) async fn read_ahead(&mut self) -> bool {
+        let mut ahead = Vec::with_capacity(READ_AHEAD);
+        let read = self.stream.read_buf(&mut ahead).await;
+        self.ahead = ahead;
+        read.is_ok_and(|length| length > 0)
     }
 
     /// Where its requests come from.
@@ -203,7 +217,17 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let read = if self.ahead.is_empty() {
+            Pin::new(&mut self.stream).poll_read(context, buffer)
+        } else {
+            let length = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead[..length]);
+            self.ahead.drain(..length);
+            if self.ahead.is_empty() {
+                self.ahead = Vec::new();
+            }
+            Poll::Ready(Ok(()))
+        };
         if read.is_ready() {
             self.activity.add(buffer.filled().len() - before);
         }

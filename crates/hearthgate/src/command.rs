@@ -25,6 +25,7 @@ use crate::purge::{Purge, PurgeCommandError};
 use crate::quarantine::{QuarantineCommand, QuarantineCommandError};
 use crate::roles;
 use crate::serve::{Halves, ServeError, serve};
+use crate::tokens::TokensCommand;
 use crate::validate::{Validate, ValidateError};
 
 /// How long work that blocks a thread may go on once the halves have ended.
@@ -53,6 +54,9 @@ enum Verb {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(Keys),
+    /// Revoke tokens of issuers before they expire
+    #[command(subcommand)]
+    Tokens(TokensCommand),
     /// List the roles that keys can have, in plain words
     Roles(RolesCommand),
     /// Give clients plans: how much they may ask
@@ -103,6 +107,8 @@ enum Keys {
     List(DataDirectory),
     /// Revoke a key: it is refused from now on
     Revoke(Revoke),
+    /// Make a key in the place of another, which is good for some hours more
+    Rotate(Rotate),
     /// Make a key good again that a restore made stand still
     Confirm(Confirm),
 }
@@ -146,6 +152,20 @@ struct Revoke {
     data: DataDirectory,
     /// The key's id, as `keys list` shows it
     key: String,
+}
+
+#[derive(Debug, Args)]
+struct Rotate {
+    #[command(flatten)]
+    data: DataDirectory,
+    /// The key's id, as `keys list` shows it
+    key: String,
+    /// For how many hours both keys are good
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    overlap: u32,
+    /// Print the key alone on the last line of stdout, for scripts
+    #[arg(long)]
+    print_key: bool,
 }
 
 #[derive(Debug, Args)]
@@ -272,6 +292,7 @@ impl Command {
                 Ok(if passes { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Verb::Keys(command) => run_keys(command),
+            Verb::Tokens(command) => print(&runtime()?.block_on(command.run())?),
             Verb::Roles(command) if command.reference => print(&roles::reference()),
             Verb::Roles(command) => print(&roles::list(&config_of(command.config)?.roles)),
             Verb::Clients(command) => print(&runtime()?.block_on(command.run())?),
@@ -376,12 +397,7 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
                         "Key {key} of the {made} {}. It is shown this once:\n",
                         create.client
                     );
-                    if create.print_key {
-                        let _ = io::stderr().write_all(note.as_bytes());
-                        print(&format!("{secret}\n"))
-                    } else {
-                        print(&format!("{note}\n{secret}\n"))
-                    }
+                    print_made(&note, &secret, create.print_key)
                 }
                 other => unexpected(&other),
             }
@@ -410,6 +426,25 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
                 other => unexpected(&other),
             }
         }
+        Keys::Rotate(rotate) => {
+            let request = Request::RotateKey { key: rotate.key.clone(), hours: rotate.overlap };
+            match runtime()?.block_on(keys::run(
+                &rotate.data.path,
+                request,
+                Arc::default(),
+                Arc::default(),
+            ))? {
+                Answer::Created { key, secret, .. } => {
+                    let note = format!(
+                        "Key {key} in the place of {}, which is good for {} h more. It is shown \
+                         this once:\n",
+                        rotate.key, rotate.overlap
+                    );
+                    print_made(&note, &secret, rotate.print_key)
+                }
+                other => unexpected(&other),
+            }
+        }
         Keys::Confirm(confirm) => {
             let request = Request::ConfirmKey(confirm.key.clone());
             match runtime()?.block_on(keys::run(
@@ -425,6 +460,15 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
     }
 }
 
+/// Prints a key that was just made, alone on stdout where a script reads it.
+fn print_made(note: &str, secret: &str, alone: bool) -> Result<ExitCode, CommandError> {
+    if alone {
+        let _ = io::stderr().write_all(note.as_bytes());
+        return print(&format!("{secret}\n"));
+    }
+    print(&format!("{note}\n{secret}\n"))
+}
+
 /// The roles and plans there are where no server runs.
 fn config_of(config: Option<PathBuf>) -> Result<Config, ConfigError> {
     Config::resolve(&config::Flags { config, ..config::Flags::default() })
@@ -436,10 +480,11 @@ fn unexpected(answer: &Answer) -> Result<ExitCode, CommandError> {
 }
 
 fn table_of(keys: &[ListedKey]) -> String {
-    let state = |key: &ListedKey| match (&key.revoked, &key.suspended) {
-        (Some(revoked), _) => format!("revoked {}", seconds(revoked)),
-        (None, Some(since)) => format!("suspended {}", seconds(since)),
-        (None, None) => "good".to_owned(),
+    let state = |key: &ListedKey| match (&key.revoked, &key.suspended, &key.expires) {
+        (Some(revoked), ..) => format!("revoked {}", seconds(revoked)),
+        (None, Some(since), _) => format!("suspended {}", seconds(since)),
+        (None, None, Some(until)) => format!("replaced, until {}", seconds(until)),
+        (None, None, None) => "good".to_owned(),
     };
     let rows: Vec<[String; 6]> = keys
         .iter()

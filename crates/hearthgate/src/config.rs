@@ -4,14 +4,17 @@
 //! table (`table`), from which reading, `check-config` and docs/configuration.md are made. The
 //! configuration names files that hold secrets and never holds one.
 
+mod certificates;
 mod edge;
 mod file;
+mod issuers;
 mod plans;
 mod routing;
 mod setting;
 mod store_url;
 mod table;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::server::WritePolicy;
-use contract::TenantName;
+use contract::{ResourceType, TenantName};
 use database::Rules;
 use gateway::{AddressBlock, ToldBy};
 use store_sled::SledStore;
@@ -56,6 +59,14 @@ pub struct Config {
     pub gateway: Gateway,
     /// The roles that the file defines, as they are written there.
     pub(crate) written_roles: roles::Written,
+    /// The issuers of tokens, as they are written.
+    pub(crate) written_issuers: issuers::Written,
+    /// Whose tokens are accepted.
+    pub issuers: Vec<gateway::TokenIssuer>,
+    /// Which certificates are whose, as they are written.
+    pub(crate) written_certificates: certificates::Written,
+    /// Which certificates are whose.
+    pub certificates: gateway::CertificateClients,
     /// Every role.
     pub roles: Arc<gateway::Roles>,
     /// The plans that the file defines, as they are written there.
@@ -153,6 +164,7 @@ pub struct Server {
     pub search_versions: u64,
     pub index_memory: usize,
     pub conditional_deletes: usize,
+    pub not_deletable: BTreeSet<ResourceType>,
     pub quarantine_items: usize,
     pub quarantine_bytes: usize,
 }
@@ -210,6 +222,10 @@ impl Default for Config {
             owner_key_file: None,
             gateway: Gateway::default(),
             written_roles: roles::Written::new(),
+            written_issuers: issuers::Written::new(),
+            issuers: Vec::new(),
+            written_certificates: certificates::Written::new(),
+            certificates: gateway::CertificateClients::default(),
             roles: Arc::new(roles::built_in_roles()),
             written_plans: plans::Written::new(),
             lanes: Lanes::default(),
@@ -237,6 +253,7 @@ impl Default for Server {
             search_versions: limits.search_versions,
             index_memory: database::Options::default().index_bytes,
             conditional_deletes: limits.conditional_deletes,
+            not_deletable: BTreeSet::new(),
             quarantine_items: limits.quarantine_items,
             quarantine_bytes: limits.quarantine_bytes,
         }
@@ -355,6 +372,11 @@ impl Config {
         } else if self.counters.redis.is_none() && self.counters.redis_password_file.is_some() {
             "`counters.redis_password_file` says nothing without `counters.redis`: name the store \
              or leave it out"
+        } else if !self.written_certificates.is_empty()
+            && self.gateway.tls.client_certificates == ClientCertificateUse::None
+        {
+            "`gateway.certificates` says nothing unless `gateway.tls.client_certificates` asks \
+             clients for theirs: say request or require there"
         } else if let Some(contradiction) = self.gateway.contradiction() {
             contradiction
         } else {
@@ -364,7 +386,8 @@ impl Config {
                 base_path: FHIR_BASE.to_owned(),
                 ..gateway::GatewayConfig::default()
             };
-            routed.check_routes().map_err(ConfigError::Gateway)?;
+            let checked = routed.check_routes();
+            checked.map_err(|error| ConfigError::Gateway(Box::new(error)))?;
             return self.check_plans();
         };
         Err(ConfigError::Contradiction(contradiction))

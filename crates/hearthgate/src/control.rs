@@ -12,7 +12,8 @@ use contract::{Clock as _, Instance, Instant, Power, ResourceId};
 use gateway::{Denial, Denials, Limiting, LimitsShown, Plans, RoleProblem, Roles};
 use registry::{
     Actor, CannotFollow, ChangeError, ClientId, InvalidClientId, InvalidPlanName, InvalidRoleName,
-    KeyId, NewClient, OpenError, PlanName, Registry, RoleName, Subject,
+    KeyId, NewClient, OpenError, PlanName, Registry, RoleName, Subject, TokenIdentity, WhichTokens,
+    token_authorization,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -32,6 +33,15 @@ pub enum Request {
     ListKeys,
     /// Revoke the key of this id.
     RevokeKey(String),
+    /// Make a key in the place of the one of this id, which is good for so many hours more.
+    RotateKey {
+        /// The key's id.
+        key: String,
+        /// How long both are good.
+        hours: u32,
+    },
+    /// Revoke tokens of issuers.
+    RevokeTokens(Tokens),
     /// Confirm the key of this id, which a restore suspended.
     ConfirmKey(String),
     /// Why the request of this id was denied.
@@ -82,6 +92,25 @@ pub enum PowerName {
     Explain,
     /// Read the audit log: AuditEvents, and `$access-log` of every patient
     Audit,
+}
+
+/// Tokens of issuers that are to be revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub enum Tokens {
+    /// The token of this `jti`, of the issuer of this name.
+    Jti {
+        /// The issuer's name in the configuration.
+        issuer: String,
+        /// The `jti`.
+        jti: String,
+    },
+    /// The token of this authorization id, as denials and the audit log show it.
+    Authorization(String),
+    /// Those of this client, as grants name it, that were issued up to now.
+    Client(String),
+    /// Those of this user, as grants name them (`ISSUER/SUBJECT`), that were issued up to now.
+    User(String),
 }
 
 /// What came of it.
@@ -137,6 +166,9 @@ pub struct ListedKey {
     /// Since when it waits to be confirmed.
     #[serde(default)]
     pub suspended: Option<String>,
+    /// From when on it is good no more, another having taken its place.
+    #[serde(default)]
+    pub expires: Option<String>,
 }
 
 /// Why a command could not be followed.
@@ -231,6 +263,8 @@ pub fn execute(registry: &Registry, site: &Site, request: Request, by: &Actor) -
         Request::ShowLimits(client) => show_limits(registry, site, &client),
         Request::ListKeys => Ok(list(registry)),
         Request::RevokeKey(id) => revoke(registry, &id, by),
+        Request::RotateKey { key, hours } => rotate(registry, &key, hours, by),
+        Request::RevokeTokens(tokens) => revoke_tokens(registry, tokens, by),
         Request::ConfirmKey(id) => confirm(registry, &id, by),
         Request::ShowDenials(id) => match &site.denials {
             Some(denials) => Ok(Answer::Denials(denials.of_request(&id))),
@@ -376,6 +410,7 @@ fn list(registry: &Registry) -> Answer {
             created: key.created.to_string(),
             revoked: key.revoked.map(|instant| instant.to_string()),
             suspended: key.suspended.map(|instant| instant.to_string()),
+            expires: key.expires.map(|instant| instant.to_string()),
         })
         .collect(),
     )
@@ -388,6 +423,29 @@ fn revoke(registry: &Registry, id: &str, by: &Actor) -> Result<Answer, Refusal> 
         Ok(()) | Err(ChangeError::Refused(CannotFollow::RevokedAlready(_))) => Ok(Answer::Revoked),
         Err(error) => Err(error.into()),
     }
+}
+
+fn rotate(registry: &Registry, id: &str, hours: u32, by: &Actor) -> Result<Answer, Refusal> {
+    let id = KeyId::new(id).map_err(|_| Refusal::KeyId(id.to_owned()))?;
+    let created = registry.rotate_key(&id, hours, by)?;
+    Ok(Answer::Created {
+        key: created.key_id.to_string(),
+        secret: created.secret.into_inner(),
+        with_client: false,
+    })
+}
+
+fn revoke_tokens(registry: &Registry, tokens: Tokens, by: &Actor) -> Result<Answer, Refusal> {
+    let which = match tokens {
+        Tokens::Jti { issuer, jti } => {
+            WhichTokens::Authorization(token_authorization(&issuer, TokenIdentity::Jti(&jti)))
+        }
+        Tokens::Authorization(id) => WhichTokens::Authorization(id),
+        Tokens::Client(id) => WhichTokens::Client(id),
+        Tokens::User(id) => WhichTokens::User(id),
+    };
+    registry.revoke_tokens(which, by)?;
+    Ok(Answer::Revoked)
 }
 
 fn confirm(registry: &Registry, id: &str, by: &Actor) -> Result<Answer, Refusal> {

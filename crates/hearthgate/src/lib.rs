@@ -38,5 +38,6 @@ pub mod server_control;
 mod storage;
 pub mod tenant_arguments;
 pub mod tenant_key;
+mod tokens;
 mod traces;
 pub mod validate;

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{Config, ConfigError, Flags};
 
-/// The keys that may change while the gateway runs; roles may too.
+/// The keys that may change while the gateway runs; roles, issuers and certificates of clients may too.
 const WHILE_RUNNING: &[&str] = &[
     "gateway.routes",
     "gateway.public",
@@ -119,7 +119,10 @@ impl Reloader {
             let in_force = self.0.in_force.lock().unwrap_or_else(PoisonError::into_inner);
             in_force.difference(&config)
         };
-        let may_change = |name: &&&str| WHILE_RUNNING.contains(*name) || **name == "roles";
+        let may_change = |name: &&&str| {
+            WHILE_RUNNING.contains(*name)
+                || matches!(**name, "roles" | "gateway.issuers" | "gateway.certificates")
+        };
         let fixed: Vec<_> = changed.iter().filter(|name| !may_change(name)).copied().collect();
         if !fixed.is_empty() {
             return Err(ReloadError::NeedsRestart(fixed));

@@ -92,7 +92,7 @@ they are. NAME has small letters, digits and hyphens.\n\n\
 A rule has\n\n\
 | key | takes | says |\n|---|---|---|\n\
 | `types` | names of types, or `[\"*\"]` | Checked by form alone: a type that the server does not have allows nothing. |\n\
-| `actions` | some of create, read, update, delete, search, history, operation:$name, operation:* and * | What may be done. A conditional write takes `search` as well, the history of a type `history` and `search`. |\n\
+| `actions` | some of create, read, update, delete, search, history, operation:$name, operation:* and * | What may be done. A conditional write takes `search` as well, a patch `read`, the history of a type `history` and `search`. |\n\
 | `within` | `all`, `compartment(patient)`, `careTeamOf(user)`, `own` or `group(Group/ID)` | In which part of the data. `compartment(patient)` is that of the key's patient, in `break_glass` of the patient whom the break-glass is for. |\n\
 | `filter` | search criteria, like `category=laboratory` | What a resource must match as well. |\n\
 | `without_labels` | security labels, like `system\\|code` | What a resource must not carry. |\n\n\

@@ -414,6 +414,10 @@ impl Process {
             serves_server: from.server,
             environment: gateway::Environment(tenant_key::environment),
             roles: Arc::clone(&config.roles),
+            issuers: config.issuers.clone(),
+            certificates: config.certificates.clone(),
+            issuer_keys: config.data.join("issuers"),
+            public_base: config.base_url(),
             break_glass_minutes: from.break_glass_minutes,
             lanes: LaneSizes {
                 interactive: config.lanes.interactive,
@@ -484,6 +488,7 @@ impl Process {
                 query_values: self.config.audit.query_values,
             },
             denials: Arc::clone(&denials),
+            not_deletable: from.not_deletable.clone(),
             limits,
         };
         let version = database.schema().fhir_version();

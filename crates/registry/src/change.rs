@@ -11,6 +11,7 @@ use crate::break_glass::NewBreakGlass;
 use crate::client::{ClientId, NewClient, is_plain_text};
 use crate::key::{KeyId, SecretHash};
 use crate::plan::PlanName;
+use crate::tokens::WhichTokens;
 
 /// One change of the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,16 @@ pub(crate) enum Change {
         client: ClientId,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         plan: Option<PlanName>,
+    },
+    /// A key takes the place of another of its client, which is good for some hours more.
+    RotateKey {
+        key: NewKey,
+        old: KeyId,
+        hours: u32,
+    },
+    /// Tokens of issuers are believed no more.
+    RevokeTokens {
+        tokens: WhichTokens,
     },
     /// A client took wider rights for some minutes.
     BreakGlass {
@@ -128,7 +139,15 @@ impl Change {
                 vec![Subject::Client(key.client.clone()), Subject::Key(key.id.clone())]
             }
             Self::SetPlan { client, .. } => vec![Subject::Client(client.clone())],
-            Self::SuspendKeys {} => Vec::new(),
+            Self::RotateKey { key, old, .. } => vec![
+                Subject::Client(key.client.clone()),
+                Subject::Key(key.id.clone()),
+                Subject::Key(old.clone()),
+            ],
+            Self::RevokeTokens { tokens: WhichTokens::Client(id) } => {
+                ClientId::new(id).map(Subject::Client).into_iter().collect()
+            }
+            Self::SuspendKeys {} | Self::RevokeTokens { .. } => Vec::new(),
             Self::BreakGlass { taken } => vec![
                 Subject::Client(taken.client.clone()),
                 Subject::Key(taken.key.clone()),
@@ -155,6 +174,12 @@ impl fmt::Display for Change {
             Self::RevokeKey { key, client } => {
                 write!(formatter, "revoke key {key} of client {client}")
             }
+            Self::RotateKey { key, old, hours } => write!(
+                formatter,
+                "create key {} for client {} in place of {old}, which is good for {hours} h more",
+                key.id, key.client
+            ),
+            Self::RevokeTokens { tokens } => tokens.fmt(formatter),
             Self::SuspendKeys {} => formatter.write_str("suspend every key, after a restore"),
             Self::SetPlan { client, plan: Some(plan) } => {
                 write!(formatter, "give client {client} the plan {plan}")

@@ -49,6 +49,8 @@ pub struct Key {
     pub revoked: Option<Instant>,
     /// Since when it waits to be confirmed, its registry having come out of a backup.
     pub suspended: Option<Instant>,
+    /// From when on it authenticates nobody, another key having taken its place.
+    pub expires: Option<Instant>,
 }
 
 /// A key just made: the only moment at which its text exists.
@@ -111,6 +113,12 @@ pub(crate) fn draw_secret(ids: &dyn Ids, id: &KeyId) -> (Redacted<String>, Secre
     ids.fill(&mut secret);
     let text = [PREFIX, id.as_str(), "_", &URL_SAFE_NO_PAD.encode(secret)].concat();
     (Redacted::new(text), SecretHash::of(&secret))
+}
+
+/// Whether a text is written as a key is, whatever it is worth.
+#[must_use]
+pub fn is_key(text: &str) -> bool {
+    text.starts_with(PREFIX)
 }
 
 /// Takes a presented key apart: its id and the hash of its secret; `None` when it has not a

@@ -26,6 +26,7 @@ mod registry;
 mod role;
 mod state;
 mod text;
+mod tokens;
 mod view;
 
 pub use audit::{RecordedChange, ViewReport};
@@ -35,9 +36,12 @@ pub use client::{
     Client, ClientId, InvalidClient, InvalidClientId, MAX_TEXT, NewClient, RateLimit,
 };
 pub use error::{ChangeError, OpenError};
-pub use key::{CreatedKey, InvalidKeyId, Key, KeyId};
+pub use key::{CreatedKey, InvalidKeyId, Key, KeyId, is_key};
 pub use log::{Cut, whole_changes, write_whole_changes};
 pub use plan::{InvalidPlanName, PlanName};
 pub use registry::{Beside, Caller, OWNER, OpenReport, Opened, Registry, Renewed};
 pub use role::{InvalidRoleName, RoleName};
 pub use state::CannotFollow;
+pub use tokens::{
+    TokenFacts, TokenIdentity, WhichTokens, is_token_authorization, token_authorization,
+};

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use contract::{Actions, Clock, Ids, ResourceId, Revocation, RevocationFeed, Revoked, Rule, Types};
+use contract::{Actions, Clock, Ids, ResourceId, Revocation, RevocationFeed, Rule, Types};
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
 
@@ -22,6 +22,7 @@ use crate::key::{self, CreatedKey, Key, KeyId};
 use crate::log::{AppendError, ChangeLog, Cut, Entry};
 use crate::plan::PlanName;
 use crate::state::{CannotFollow, State};
+use crate::tokens::{TokenFacts, WhichTokens};
 
 /// The id of the client that the first start makes.
 pub const OWNER: &str = "owner";
@@ -251,6 +252,42 @@ impl Registry {
         self.change(&Change::RevokeKey { key, client }, by)
     }
 
+    /// Makes a key in the place of another, with its client and label; the other is good for so
+    /// many hours more.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] when there is no such key, it is not good, or the hours are too
+    /// many; otherwise the change could not be made durable.
+    pub fn rotate_key(
+        &self,
+        old: &KeyId,
+        hours: u32,
+        by: &Actor,
+    ) -> Result<CreatedKey, ChangeError> {
+        let (client, label) = match self.state.load().keys.get(old) {
+            Some(record) => (record.client.id.clone(), record.label.clone()),
+            None => return Err(CannotFollow::UnknownKey(old.clone()).into()),
+        };
+        let (key, created) = self.draw_key(&client, &label);
+        self.change(&Change::RotateKey { key, old: old.clone(), hours }, by)?;
+        Ok(created)
+    }
+
+    /// Revokes tokens of issuers: from the answer on they are believed no more.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] when `tokens` can name none; otherwise the change could not be
+    /// made durable.
+    pub fn revoke_tokens(&self, tokens: WhichTokens, by: &Actor) -> Result<(), ChangeError> {
+        self.change(&Change::RevokeTokens { tokens }, by)
+    }
+
+    /// Whether a token was revoked, by its id, its client or its user.
+    #[must_use]
+    pub fn is_revoked(&self, token: &TokenFacts<'_>) -> bool {
+        self.state.load().tokens.ends(token)
+    }
+
     /// Makes every key that is good stand still until it is confirmed: what was revoked after a
     /// backup was made is not known to it.
     ///
@@ -285,7 +322,7 @@ impl Registry {
         let state = self.state.load();
         let (key, record) = state.keys.get_key_value(id)?;
         let same = bool::from(record.hash.0.ct_eq(&hash.0));
-        (same && record.is_good()).then(|| Caller {
+        (same && record.is_good(self.clock.now())).then(|| Caller {
             client: record.client.clone(),
             key: key.clone(),
             authorization: key.authorization(),
@@ -343,6 +380,9 @@ impl Registry {
             Some(record) if record.revoked.is_some() => {
                 format!("the key {id} is revoked; make another key")
             }
+            Some(record) if record.has_expired(self.clock.now()) => {
+                format!("another key has taken the place of {id}; use that one")
+            }
             Some(_) => format!("the key {id} is suspended since a restore; confirm it"),
         }
     }
@@ -354,7 +394,7 @@ impl Registry {
             return Renewed::Gone;
         };
         match self.state.load().keys.get(&id) {
-            Some(record) if record.is_good() => Renewed::Standing(Caller {
+            Some(record) if record.is_good(self.clock.now()) => Renewed::Standing(Caller {
                 client: record.client.clone(),
                 authorization: id.authorization(),
                 key: id,
@@ -386,8 +426,8 @@ impl Registry {
             _ => state.sequence,
         };
         let entries = page.iter().map(|revoked| Revocation {
-            kind: Revoked::Authorization,
-            id: revoked.key.authorization(),
+            kind: revoked.kind,
+            id: revoked.id.clone(),
             since: revoked.since,
         });
         RevocationFeed { after, cursor, entries: entries.collect() }

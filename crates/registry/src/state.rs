@@ -4,12 +4,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use contract::Instant;
+use contract::{Instant, Revoked as Kind};
 
 use crate::break_glass::BreakGlass;
 use crate::change::{Change, NewKey};
 use crate::client::{Client, ClientId, InvalidClient, is_plain_text};
 use crate::key::{Key, KeyId, SecretHash};
+use crate::tokens::TokenRevocations;
+
+/// The longest that a key and the one in its place are good together.
+const MOST_OVERLAP_HOURS: u32 = 8760;
+/// In microseconds.
+const HOUR: i64 = 3_600_000_000;
 
 /// The registry after some change.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +26,8 @@ pub(crate) struct State {
     pub(crate) revocations: Vec<Revoked>,
     /// What is in force or was when the last one was taken, by id.
     pub(crate) break_glasses: BTreeMap<String, Arc<BreakGlass>>,
+    /// Which tokens of issuers are believed no more.
+    pub(crate) tokens: TokenRevocations,
     pub(crate) sequence: u64,
 }
 
@@ -33,20 +41,28 @@ pub(crate) struct KeyRecord {
     pub(crate) revoked: Option<Instant>,
     /// Since when it stands still, waiting to be confirmed.
     pub(crate) suspended: Option<Instant>,
+    /// From when on it is good no more, another having taken its place.
+    pub(crate) expires: Option<Instant>,
 }
 
 impl KeyRecord {
-    /// Whether the key authenticates.
-    pub(crate) fn is_good(&self) -> bool {
-        self.revoked.is_none() && self.suspended.is_none()
+    /// Whether the key authenticates now.
+    pub(crate) fn is_good(&self, now: Instant) -> bool {
+        self.revoked.is_none() && self.suspended.is_none() && !self.has_expired(now)
+    }
+
+    /// Whether another key has taken its place for good.
+    pub(crate) fn has_expired(&self, now: Instant) -> bool {
+        self.expires.is_some_and(|expires| now >= expires)
     }
 }
 
-/// A key that stands no more.
+/// What stands no more, as grants name it.
 #[derive(Debug, Clone)]
 pub(crate) struct Revoked {
     pub(crate) sequence: u64,
-    pub(crate) key: KeyId,
+    pub(crate) kind: Kind,
+    pub(crate) id: String,
     pub(crate) since: Instant,
 }
 
@@ -71,6 +87,17 @@ pub enum CannotFollow {
     /// It does not wait to be confirmed.
     #[error("the key {0} is not suspended")]
     NotSuspended(KeyId),
+    /// It is suspended, or another key took its place already.
+    #[error("the key {0} is not good any more; confirm it if it is suspended, or make another")]
+    NotGood(KeyId),
+    /// Nothing that names tokens.
+    #[error(
+        "tokens are named by an authorization id (token:…), a client, or a user (ISSUER/SUBJECT)"
+    )]
+    NoTokens,
+    /// A rotation without an end.
+    #[error("a key overlaps another for 0 to 8760 hours")]
+    Overlap,
     /// The label is too long or has control characters.
     #[error("a label has at most 200 bytes without control characters")]
     Label,
@@ -133,20 +160,52 @@ impl State {
                     return Err(CannotFollow::RevokedAlready(key.clone()));
                 }
                 record.revoked = Some(instant);
-                self.revocations.push(Revoked { sequence, key: key.clone(), since: instant });
+                self.tell_of_key(key, sequence, instant);
+            }
+            Change::RotateKey { key, old, hours } => {
+                if *hours > MOST_OVERLAP_HOURS {
+                    return Err(CannotFollow::Overlap);
+                }
+                let until = instant.as_micros().saturating_add(i64::from(*hours) * HOUR);
+                let record = self
+                    .keys
+                    .get_mut(old)
+                    .filter(|record| record.client.id == key.client)
+                    .ok_or_else(|| CannotFollow::UnknownKey(old.clone()))?;
+                if !record.is_good(instant) {
+                    return Err(CannotFollow::NotGood(old.clone()));
+                }
+                let until = Instant::from_micros(until);
+                record.expires = Some(record.expires.map_or(until, |earlier| earlier.min(until)));
+                if *hours == 0 {
+                    record.revoked = Some(instant);
+                    self.tell_of_key(old, sequence, instant);
+                }
+                self.add_key(key, instant)?;
+            }
+            Change::RevokeTokens { tokens } => {
+                if !tokens.is_valid() {
+                    return Err(CannotFollow::NoTokens);
+                }
+                self.tokens.add(tokens, instant);
+                let (kind, id) = tokens.told();
+                self.revocations.push(Revoked { sequence, kind, id, since: instant });
             }
             Change::SuspendKeys {} => {
                 let mut suspended = Vec::new();
                 for (key, record) in &mut self.keys {
-                    if record.is_good() {
+                    if record.is_good(instant) {
                         record.suspended = Some(instant);
                         suspended.push(key.clone());
                     }
                 }
                 // The feed tells of them as of keys revoked: whoever holds one is cut off.
                 suspended.sort();
-                let told = |key| Revoked { sequence, key, since: instant };
-                self.revocations.extend(suspended.into_iter().map(told));
+                for key in &suspended {
+                    self.tell_of_key(key, sequence, instant);
+                }
+                // Which tokens were revoked since the backup is not known either.
+                self.tokens.add_all(instant);
             }
             Change::SetPlan { client, plan } => {
                 let standing = self
@@ -199,10 +258,16 @@ impl State {
                 created: record.created,
                 revoked: record.revoked,
                 suspended: record.suspended,
+                expires: record.expires,
             })
             .collect();
         keys.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         keys
+    }
+
+    fn tell_of_key(&mut self, key: &KeyId, sequence: u64, since: Instant) {
+        let (kind, id) = (Kind::Authorization, key.authorization());
+        self.revocations.push(Revoked { sequence, kind, id, since });
     }
 
     fn add_client(&mut self, client: Client) -> Result<(), CannotFollow> {
@@ -230,6 +295,7 @@ impl State {
             created: instant,
             revoked: None,
             suspended: None,
+            expires: None,
         };
         self.keys.insert(key.id.clone(), record);
         Ok(())

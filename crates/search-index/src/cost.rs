@@ -128,6 +128,11 @@ impl<'c> Meter<'c> {
         Ok(())
     }
 
+    /// What is set when nobody waits any more.
+    pub(crate) fn cancelled(&self) -> &'c AtomicBool {
+        self.cancelled
+    }
+
     /// One that counts nothing.
     pub(crate) fn unlimited(&self) -> Self {
         Self::new(u64::MAX, Counts::Nothing, self.cancelled)

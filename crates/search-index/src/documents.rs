@@ -112,19 +112,32 @@ impl Documents {
     }
 
     /// Calls with each document of these resources, in no order: one is looked for from where the
-    /// one before was found.
+    /// one before was found, and resources without documents here are left out together.
     pub(crate) fn of_all(&self, ordinals: &RoaringBitmap, mut each: impl FnMut(u32)) {
         let (sorted, rest) = self.by_ordinal.split_at(self.sorted);
-        if let (Some((first, _)), Some((last, _))) = (sorted.first(), sorted.last()) {
-            let mut from = 0;
-            for ordinal in ordinals.range(first.0..=last.0) {
-                from = first_from(sorted, from, Ordinal(ordinal));
-                let own = sorted[from..].iter().take_while(|(it, _)| it.0 == ordinal);
-                own.for_each(|(_, doc)| each(*doc));
+        let mut wanted = ordinals.iter();
+        let mut from = 0;
+        while let Some((own, _)) = sorted.get(from) {
+            wanted.advance_to(own.0);
+            let Some(ordinal) = wanted.next() else { break };
+            from = first_from(sorted, from, Ordinal(ordinal));
+            while let Some((_, doc)) = sorted.get(from).filter(|(it, _)| it.0 == ordinal) {
+                each(*doc);
+                from += 1;
             }
         }
         let of_rest = rest.iter().filter(|(ordinal, _)| ordinals.contains(ordinal.0));
         of_rest.for_each(|(_, doc)| each(*doc));
+    }
+
+    /// At most how many of these resources it has documents of.
+    pub(crate) fn most_of(&self, ordinals: &RoaringBitmap) -> u64 {
+        let (sorted, rest) = self.by_ordinal.split_at(self.sorted);
+        let of_sorted = match (sorted.first(), sorted.last()) {
+            (Some((first, _)), Some((last, _))) => ordinals.range_cardinality(first.0..=last.0),
+            _ => 0,
+        };
+        of_sorted.min(sorted.len() as u64) + rest.len() as u64
     }
 
     /// A document and those of the resources that it contains.
@@ -350,6 +363,7 @@ mod tests {
             documents.of_all(&wanted, |doc| found.push(doc));
             found.sort_unstable();
             assert_eq!(found, expected);
+            assert!((5..=7 + 64).contains(&documents.most_of(&wanted)));
             documents.of_all(&RoaringBitmap::new(), |doc| panic!("{doc} is of nothing"));
         }
         Documents::default().of_all(&wanted, |doc| panic!("{doc} is not there"));

@@ -6,6 +6,7 @@ mod resolve;
 mod tests_of_values;
 mod within;
 
+use fhir_core::Instant;
 use roaring::RoaringBitmap;
 
 pub(crate) use links::{Named, naming};
@@ -19,6 +20,7 @@ use crate::facet::Facet;
 use crate::key::{KeyRange, local_key, local_ordinal};
 use crate::part::{Part, after_prefix};
 use crate::postings::{Set, Union};
+use crate::search::Among;
 
 /// To look up a document's keys costs as much as to go on to so many keys.
 const KEYS_PER_CANDIDATE: u64 = 4;
@@ -31,6 +33,8 @@ pub(crate) struct Evaluation<'p> {
     pub(crate) meter: &'p Meter<'p>,
     /// Among these documents alone a condition is asked for; [`Node::Not`] is of them.
     pub(crate) universe: &'p RoaringBitmap,
+    /// What the universe has.
+    pub(crate) among: Among,
 }
 
 impl<'p> Evaluation<'p> {
@@ -55,21 +59,7 @@ impl<'p> Evaluation<'p> {
             },
             Node::Targets { facet, ordinals } => self.targets(*facet, ordinals)?,
             Node::Own(ordinals) => Set::Owned(self.own(ordinals)?),
-            Node::Times(ranges) => {
-                let documents = self.part.documents();
-                let mut all = RoaringBitmap::new();
-                for (from, to) in ranges {
-                    let end = to.map_or(documents.len(), |to| documents.first_at(to));
-                    all.insert_range(documents.first_at(*from)..end);
-                }
-                // What is contained has no time of its own.
-                let mut contained = Union::default();
-                for (_, postings) in self.part.range(Facet::CONTAINED, &[], None) {
-                    contained.add(postings);
-                }
-                all -= contained.finish().as_ref();
-                Set::Owned(all)
-            }
+            Node::Times(ranges) => self.times(ranges),
             Node::All(nodes) => self.all(nodes)?,
             Node::Any(nodes) => match &**nodes {
                 [one] => self.set(one)?,
@@ -83,6 +73,34 @@ impl<'p> Evaluation<'p> {
             },
             Node::Not(node) => Set::Owned(self.universe - self.set(node)?.as_ref()),
         })
+    }
+
+    /// What was written in one of these ranges. What is contained has no time of its own.
+    fn times(&self, ranges: &[(Instant, Option<Instant>)]) -> Set<'p> {
+        let documents = self.part.documents();
+        let of_documents = |(from, to): &(Instant, Option<Instant>)| {
+            let end = to.map_or(documents.len(), |to| documents.first_at(to));
+            documents.first_at(*from)..end
+        };
+        if self.among == Among::Resources {
+            let mut all = RoaringBitmap::new();
+            for range in ranges.iter().map(of_documents) {
+                if range == (0..documents.len()) {
+                    return Set::Borrowed(self.universe);
+                }
+                let mut within = self.universe.clone();
+                within.remove_range(..range.start);
+                within.remove_range(range.end..);
+                all |= within;
+            }
+            return Set::Owned(all);
+        }
+        let mut bits = vec![0_u8; documents.len().div_ceil(8) as usize];
+        ranges.iter().map(of_documents).for_each(|range| mark(&mut bits, range));
+        for (_, postings) in self.part.range(Facet::CONTAINED, &[], None) {
+            postings.for_each(|doc| bits[doc as usize / 8] &= !(1 << (doc % 8)));
+        }
+        Set::Owned(RoaringBitmap::from_lsb0_bytes(0, &bits))
     }
 
     fn keys(
@@ -137,9 +155,11 @@ impl<'p> Evaluation<'p> {
     /// The documents of these resources.
     fn own(&self, ordinals: &RoaringBitmap) -> Result<RoaringBitmap, SearchError> {
         let documents = self.part.documents();
+        let all = u64::from(documents.len());
         let mut union = Union::default();
-        if ordinals.len() < u64::from(documents.len()) / 16 {
-            self.meter.charge(ordinals.len())?;
+        let few = documents.most_of(ordinals) < all / 4;
+        if few {
+            self.meter.charge(ordinals.len().min(all.div_ceil(64)))?;
             documents.of_all(ordinals, |doc| union.push(doc));
         } else {
             for (doc, document) in (0..).zip(documents.iter()) {
@@ -302,6 +322,21 @@ impl<'p> Evaluation<'p> {
             }
         }
         Ok(Some(RoaringBitmap::from_sorted_iter(filtered).unwrap_or_default()))
+    }
+}
+
+/// Sets the bits of a range.
+fn mark(bits: &mut [u8], range: std::ops::Range<u32>) {
+    let (mut next, end) = (range.start, range.end);
+    while next < end {
+        if next.is_multiple_of(8) && end - next >= 8 {
+            let whole = (end - next) / 8;
+            bits[next as usize / 8..][..whole as usize].fill(u8::MAX);
+            next += whole * 8;
+        } else {
+            bits[next as usize / 8] |= 1 << (next % 8);
+            next += 1;
+        }
     }
 }
 

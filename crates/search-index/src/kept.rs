@@ -7,6 +7,7 @@
 //! it names, is judged anew each time.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -21,20 +22,28 @@ use crate::part::Part;
 use crate::postings::Postings;
 use crate::visible::{VisiblePart, VisibleTypes, VisibleWithin};
 
-/// So many restrictions are told from one another, and of so many a segment keeps what they show.
-const MOST_KEPT: usize = 16;
+/// Restrictions are told from one another that take so many bytes together.
+const MOST_BYTES: usize = 4 << 20;
 /// A segment keeps at most so many bytes for each of its documents, or [`LEAST_ROOM`].
 const BYTES_PER_DOCUMENT: usize = 2;
 const LEAST_ROOM: usize = 64 << 10;
+/// About so many types are asked for.
+const MOST_TYPES: usize = 8;
 /// The documents of so few compartments, and of so few types among them, are soon found.
 const FEW: usize = 8;
 
 /// The restrictions that were asked by lately.
 #[derive(Debug, Default)]
 pub(crate) struct Restrictions {
-    /// The one that was asked by last stands last.
-    known: Mutex<VecDeque<Arc<Restriction>>>,
+    known: Mutex<Known>,
     given: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Each with a hash of whose compartments it has. The one that was asked by last stands last.
+    all: VecDeque<(u64, Arc<Restriction>)>,
+    bytes: usize,
 }
 
 /// Parts of a visibility that a segment can be asked for by itself.
@@ -73,38 +82,71 @@ impl Restrictions {
         if !own.iter().any(|part| takes_long(part)) {
             return (None, parts.iter().collect());
         }
+        let hash = hash_of(&own);
         let mut known = self.known.lock();
-        let is_it =
-            |it: &Arc<Restriction>| it.case_counts == case_counts && are_same(&it.parts, &own);
-        let at = known.iter().position(is_it);
-        let found = match at.and_then(|at| known.remove(at)) {
-            Some(found) => found,
-            None => Arc::new(Restriction {
-                number: self.given.fetch_add(1, Ordering::Relaxed),
-                parts: own.into_iter().cloned().collect(),
-                case_counts,
-                resolved: RwLock::default(),
-            }),
+        let is_it = |(of, it): &(u64, Arc<Restriction>)| {
+            *of == hash && it.case_counts == case_counts && are_same(&it.parts, &own)
         };
-        if known.len() >= MOST_KEPT {
-            known.pop_front();
+        let at = known.all.iter().position(is_it);
+        let found = match at.and_then(|at| known.all.remove(at)) {
+            Some((_, found)) => found,
+            None => {
+                let found = Arc::new(Restriction {
+                    number: self.given.fetch_add(1, Ordering::Relaxed),
+                    parts: own.into_iter().cloned().collect(),
+                    case_counts,
+                    resolved: RwLock::default(),
+                });
+                known.bytes += found.size();
+                found
+            }
+        };
+        known.all.push_back((hash, Arc::clone(&found)));
+        while known.bytes > MOST_BYTES && known.all.len() > 1 {
+            let Some((_, dropped)) = known.all.pop_front() else { break };
+            known.bytes -= dropped.size();
         }
-        known.push_back(Arc::clone(&found));
         (Some(found), others)
     }
 
     /// About how much memory they take, in bytes.
     pub(crate) fn size(&self) -> usize {
-        let known = self.known.lock();
-        let ids = |part: &VisiblePart| match &part.within {
-            VisibleWithin::Anywhere => 0,
-            VisibleWithin::Compartments(about) => about.len(),
-        };
-        known.iter().map(|it| it.parts.iter().map(ids).sum::<usize>() * 64 + 256).sum()
+        self.known.lock().bytes
     }
 }
 
+/// The same for restrictions to the same compartments: most have others.
+fn hash_of(parts: &[&VisiblePart]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for part in parts {
+        if let VisibleWithin::Compartments(about) = &part.within {
+            for (of, id) in about {
+                (of.as_str(), id.as_str()).hash(&mut hasher);
+            }
+        }
+        // Where one ends.
+        hasher.write_u8(u8::MAX);
+    }
+    hasher.finish()
+}
+
 impl Restriction {
+    /// About how much memory it takes, in bytes.
+    fn size(&self) -> usize {
+        let of_part = |part: &VisiblePart| {
+            let ids = match &part.within {
+                VisibleWithin::Anywhere => 0,
+                VisibleWithin::Compartments(about) => about.len(),
+            };
+            let clauses = match &part.types {
+                VisibleTypes::All => 0,
+                VisibleTypes::These(types) => types.iter().map(|(_, it)| 1 + 4 * it.len()).sum(),
+            };
+            ids * 64 + clauses * 64
+        };
+        self.parts.iter().map(of_part).sum::<usize>() + 256
+    }
+
     /// Its parts.
     pub(crate) fn parts(&self) -> &[VisiblePart] {
         &self.parts
@@ -191,6 +233,9 @@ impl Shown {
             Some(postings) => self.contained(content.documents(), postings),
         };
         let docs = Arc::new(docs);
+        if content.is_left() {
+            return docs;
+        }
         let known = OfType { facet, name: of.into(), docs: Arc::clone(&docs), current: None };
         self.by_type.write().push(known);
         docs
@@ -213,6 +258,9 @@ impl Shown {
         let mut current = self.of_type(content, facet, of);
         if ended.has_some_of(&current) {
             ended.take_from(Arc::make_mut(&mut current));
+        }
+        if content.is_left() {
+            return current;
         }
         if let Some(known) = self.by_type.write().iter_mut().find(|it| it.is(facet, of)) {
             known.current = Some((changes, Arc::clone(&current)));
@@ -243,9 +291,11 @@ impl Shown {
         Self::new(&self.all - docs)
     }
 
-    /// At most how much memory it comes to take, in bytes: the types have no document in common.
+    /// At most how much memory it comes to take, in bytes: the types have no document in common,
+    /// and there are no more of them than documents.
     fn size(&self) -> usize {
-        3 * self.all.serialized_size() + 512
+        let types = usize::try_from(self.all.len()).unwrap_or(usize::MAX).min(MOST_TYPES);
+        3 * self.all.serialized_size() + 64 + types * 64
     }
 }
 
@@ -282,7 +332,7 @@ impl KeptSets {
         shown.retain(|(number, _)| *number != restriction.number);
         shown.push_back((restriction.number, Arc::clone(set)));
         let mut bytes: usize = shown.iter().map(|(_, it)| it.size()).sum();
-        while shown.len() > MOST_KEPT || bytes > room {
+        while bytes > room {
             let Some((_, dropped)) = shown.pop_front() else { break };
             bytes -= dropped.size();
         }
@@ -386,7 +436,7 @@ mod tests {
     use fhir_search::NoCodes;
     use roaring::RoaringBitmap;
 
-    use super::{FEW, KeptSets, LEAST_ROOM, MOST_KEPT, Restriction, Restrictions, Shown};
+    use super::{FEW, KeptSets, LEAST_ROOM, MOST_BYTES, Restriction, Restrictions, Shown};
     use crate::visible::{VisiblePart, VisibleTypes, VisibleWithin};
 
     fn of_patients(first: usize) -> Vec<VisiblePart> {
@@ -407,10 +457,37 @@ mod tests {
         let first = known(&restrictions, 0);
         assert_eq!(known(&restrictions, 0).number, first.number);
         assert_ne!(known(&restrictions, 1).number, first.number);
-        for at in 2..=MOST_KEPT {
-            known(&restrictions, at);
-        }
+        let room = MOST_BYTES / first.size();
+        (2..room).for_each(|at| drop(known(&restrictions, at)));
+        assert_eq!(known(&restrictions, 0).number, first.number);
+        (room..2 * room).for_each(|at| drop(known(&restrictions, at)));
         assert_ne!(known(&restrictions, 0).number, first.number);
+        assert!((MOST_BYTES / 2..=MOST_BYTES).contains(&restrictions.size()));
+    }
+
+    #[test]
+    fn a_thousand_callers_that_see_one_patient_each_are_known_at_once() {
+        let (restrictions, kept) = (Restrictions::default(), KeptSets::default());
+        let types = ["Patient", "Observation", "Condition", "Encounter", "Procedure"];
+        let types = types.iter().cycle().take(FEW + 2);
+        let types: Vec<_> = types.map(|of| (ResourceType::new(of).unwrap(), Vec::new())).collect();
+        let asked = |at: u32| {
+            let patient = ResourceType::new("Patient").unwrap();
+            let about = [(patient, ResourceId::new(&at.to_string()).unwrap())];
+            let within = VisibleWithin::Compartments(about.into_iter().collect());
+            let part = VisiblePart { types: VisibleTypes::These(types.clone()), within };
+            restrictions.of(&[part], &NoCodes).0.unwrap()
+        };
+        let numbers: Vec<u64> = (0..1000).map(|at| asked(at).number).collect();
+        let again: Vec<u64> = (0..1000).map(|at| asked(at).number).collect();
+        assert_eq!(again, numbers);
+        // A segment of 200,000 documents has room for what 250 of them see of it, and of most it
+        // has nothing.
+        for at in 0..1000 {
+            let docs = if at % 4 == 0 { at * 100..at * 100 + 100 } else { 0..0 };
+            kept.keep(&asked(at), &Arc::new(Shown::new(docs.collect())), 200_000);
+        }
+        assert!((0..1000).all(|at| kept.get(&asked(at)).is_some()), "{}", kept.size());
     }
 
     #[test]
@@ -422,9 +499,9 @@ mod tests {
             kept.keep(&restriction, &Arc::new(Shown::new(every_second)), 1_000);
             restriction
         };
-        let all: Vec<_> = (0..=MOST_KEPT).map(|at| keep(at, 10)).collect();
+        let all: Vec<_> = (0..LEAST_ROOM / 512).map(|at| keep(at, 10)).collect();
         assert!(kept.get(&all[0]).is_none());
-        assert!(all[1..].iter().all(|it| kept.get(it).is_some()));
+        assert!(all[all.len() - 64..].iter().all(|it| kept.get(it).is_some()));
         // A large one takes the place of the others, and one that is too large has none.
         let large = keep(100, 14_000);
         assert!(kept.get(&large).is_some() && kept.get(&all[1]).is_none());

@@ -14,6 +14,8 @@ pub(crate) struct Memory {
     /// In bytes.
     pub(crate) budget: usize,
     held: AtomicUsize,
+    /// So much of it cannot go, since it is kept nowhere else.
+    fixed: AtomicUsize,
     /// Counts uses: what was used later has a greater number.
     uses: AtomicU64,
     loaded: AtomicU64,
@@ -32,7 +34,7 @@ pub(crate) struct Evictable<U> {
     pub(crate) unit: U,
 }
 
-/// Of the budget so much is free after what was too much has gone, so that it does not go one by
+/// Of what can go so much is free after what was too much has gone, so that it does not go one by
 /// one.
 const FREE_SHARE: usize = 8;
 
@@ -42,6 +44,7 @@ impl Memory {
         Arc::new(Self {
             budget,
             held: AtomicUsize::new(0),
+            fixed: AtomicUsize::new(0),
             uses: AtomicU64::new(0),
             loaded: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
@@ -70,6 +73,22 @@ impl Memory {
     /// Counts what a segment holds no more.
     pub(crate) fn let_go(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Counts what cannot go.
+    pub(crate) fn fix(&self, bytes: usize) {
+        self.fixed.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Counts what can go from now on, or is gone.
+    pub(crate) fn unfix(&self, bytes: usize) {
+        self.fixed.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Whether what cannot go leaves no room for anything else: nothing need be looked for that
+    /// could go, and nothing stays.
+    pub(crate) fn has_no_room(&self) -> bool {
+        self.fixed.load(Ordering::Acquire) >= self.budget
     }
 
     /// Counts a facet that was read.
@@ -106,7 +125,8 @@ impl Memory {
             });
         }
         all.sort_unstable_by_key(|it| it.used);
-        let wanted = self.budget - self.budget / FREE_SHARE;
+        let fixed = self.fixed.load(Ordering::Acquire).min(self.budget);
+        let wanted = self.budget - (self.budget - fixed) / FREE_SHARE;
         for Evictable { unit: (at, unit), .. } in all {
             if self.held() <= wanted {
                 break;

@@ -55,6 +55,10 @@ pub(crate) trait Part {
     /// The documents in the order of a value, if that is kept.
     fn kept_view(&self, key: SortViewKey) -> Option<Arc<SortView>>;
 
+    /// Whether nobody waits for what is read: keys may be missing, so that nothing that was made
+    /// of them may be kept or answered.
+    fn is_left(&self) -> bool;
+
     /// Whether orders of the documents are kept.
     fn keeps_views(&self) -> bool;
 

@@ -1,6 +1,7 @@
 //! The parts of the index in the order of the log, as a reader holds on to them.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::RwLock;
 
@@ -64,6 +65,19 @@ impl PartRef {
     pub(crate) fn read<R>(&self, read: impl FnOnce(&dyn Part) -> R) -> R {
         match &self.content {
             Content::Segment(segment) => read(&SegmentView::of(segment)),
+            Content::Tail(tail) => read(&*tail.read()),
+        }
+    }
+
+    /// The same for a search, for which no more is read from where the part is kept once it is
+    /// cancelled: there are no keys then ([`Part::is_left`]).
+    pub(crate) fn read_until<R>(
+        &self,
+        cancelled: &AtomicBool,
+        read: impl FnOnce(&dyn Part) -> R,
+    ) -> R {
+        match &self.content {
+            Content::Segment(segment) => read(&SegmentView::until(segment, cancelled)),
             Content::Tail(tail) => read(&*tail.read()),
         }
     }

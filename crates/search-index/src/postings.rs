@@ -82,16 +82,18 @@ impl<'a> Union<'a> {
     }
 }
 
-/// From so many on numbers are marked in a row of bits, which does not sort them.
+/// From so many on numbers are marked in a row of bits, which does not sort them; fewer too, where
+/// the row has no more than so many bytes for each.
 const MARKED: usize = 1024;
+const BYTES_FOR_EACH: usize = 16;
 
 fn set_of(mut docs: Vec<u32>) -> RoaringBitmap {
-    if docs.len() < MARKED {
+    let greatest = docs.iter().copied().max().unwrap_or(0);
+    if docs.len() < MARKED && greatest as usize / 8 > docs.len() * BYTES_FOR_EACH {
         docs.sort_unstable();
         docs.dedup();
         return RoaringBitmap::from_sorted_iter(docs).unwrap_or_default();
     }
-    let greatest = docs.iter().copied().max().unwrap_or(0);
     let mut bits = vec![0_u8; greatest as usize / 8 + 1];
     for doc in docs {
         bits[doc as usize / 8] |= 1 << (doc % 8);

@@ -182,12 +182,14 @@ impl<'s> Search<'s> {
         Ok(found)
     }
 
-    /// Whether all that was asked for could be read. Parts that cannot be read are read as if they
-    /// had no keys, so that nothing may be answered before this was asked.
+    /// Whether all that was asked for could be read. Parts that cannot be read, or that nobody waits
+    /// for, are read as if they had no keys, so that nothing may be answered before this was asked.
     ///
     /// # Errors
-    /// [`SearchError::Unreadable`] when something could not be read, or the index begins anew.
+    /// [`SearchError::Unreadable`] when something could not be read, or the index begins anew;
+    /// [`SearchError::Cancelled`] when nobody waits any more.
     pub(crate) fn require_whole(&self) -> Result<(), SearchError> {
+        self.meter.look()?;
         let mut segments = self.parts.iter().filter_map(PartRef::as_segment);
         let is_harmed = segments.any(|segment| segment.failure().is_some());
         match is_harmed || self.t > self.index.head() {
@@ -231,6 +233,11 @@ impl<'s> Search<'s> {
         Ok(Node::All(nodes))
     }
 
+    /// Reads a part, for as long as anyone waits.
+    pub(crate) fn read<R>(&self, part: usize, read: impl FnOnce(&dyn Part) -> R) -> R {
+        self.parts[part].read_until(self.meter.cancelled(), read)
+    }
+
     /// The documents of a part that are of a type, satisfy a node, were there and may be seen.
     pub(crate) fn documents(
         &self,
@@ -239,7 +246,7 @@ impl<'s> Search<'s> {
         node: &Node<'_>,
         among: Among,
     ) -> Result<RoaringBitmap, SearchError> {
-        self.parts[part].read(|content| self.documents_of(content, part, of, node, among))
+        self.read(part, |content| self.documents_of(content, part, of, node, among))
     }
 
     fn documents_of(
@@ -257,7 +264,7 @@ impl<'s> Search<'s> {
         let meter = &self.meter;
         let nothing = RoaringBitmap::new();
         let uncounted = meter.unlimited();
-        let all = Evaluation { part: content, meter: &uncounted, universe: &nothing };
+        let all = Evaluation { part: content, meter: &uncounted, universe: &nothing, among };
         let of_facet = |facet| all.set(&Node::Key { facet, key: of.as_bytes().to_vec() });
         let universe = match among {
             Among::Resources => of_facet(Facet::TYPE)?,
@@ -275,7 +282,7 @@ impl<'s> Search<'s> {
             return Ok(nothing);
         }
         meter.charge_set(count)?;
-        let evaluation = Evaluation { part: content, meter, universe: universe.as_ref() };
+        let evaluation = Evaluation { part: content, meter, universe: universe.as_ref(), among };
         let mut found = match evaluation.set(node)? {
             Set::Borrowed(set) if std::ptr::eq(set, universe.as_ref()) => set.clone(),
             set => set.and(universe.as_ref()),
@@ -292,8 +299,8 @@ impl<'s> Search<'s> {
         among: Among,
     ) -> Result<RoaringBitmap, SearchError> {
         let mut ordinals = Union::default();
-        for (at, part) in self.parts.iter().enumerate() {
-            part.read(|content| {
+        for at in 0..self.parts.len() {
+            self.read(at, |content| {
                 let docs = self.documents_of(content, at, of, node, among)?;
                 self.meter.charge_seen(docs.len())?;
                 let documents = content.documents();
@@ -341,8 +348,8 @@ impl<'s> Search<'s> {
         facet: Facet,
         mut each: impl FnMut(&[u8]),
     ) -> Result<(), SearchError> {
-        for (at, part) in self.parts.iter().enumerate() {
-            part.read(|content| {
+        for at in 0..self.parts.len() {
+            self.read(at, |content| {
                 let docs = self.documents_of(content, at, of, node, Among::Resources)?;
                 self.meter.count(docs.len())?;
                 let keys = content.count_keys(facet, &[], None) as u64;

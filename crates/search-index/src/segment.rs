@@ -32,6 +32,8 @@ pub(crate) struct Segment {
     memory: Arc<Memory>,
     /// How many bytes of keys and views are in memory.
     held: AtomicUsize,
+    /// How many bytes of keys cannot leave the memory while it is not kept.
+    unkept: usize,
     /// Why keys could not be read.
     failure: OnceLock<SourceError>,
 }
@@ -110,6 +112,8 @@ impl Segment {
         });
         let facets = slots.collect();
         memory.hold(held);
+        let unkept = if kept.is_some() { 0 } else { held };
+        memory.fix(unkept);
         Self {
             documents: documents.into(),
             facets,
@@ -117,6 +121,7 @@ impl Segment {
             kept: kept.map_or_else(OnceLock::new, OnceLock::from),
             memory: Arc::clone(memory),
             held: AtomicUsize::new(held),
+            unkept,
             failure: OnceLock::new(),
         }
     }
@@ -124,7 +129,9 @@ impl Segment {
     /// It can be read from a source from now on, so that its keys need not stay in memory.
     pub(crate) fn keep_in(&self, kept: Kept) {
         // What it is kept in stays the same.
-        let _is_kept = self.kept.set(kept);
+        if self.kept.set(kept).is_ok() {
+            self.memory.unfix(self.unkept);
+        }
     }
 
     /// Whether its keys can be read again.
@@ -148,8 +155,9 @@ impl Segment {
     }
 
     /// The keys of the facet at a place, for a search. Where they cannot be read there are none,
-    /// and the segment is harmed, which whoever asks is to look at before it answers.
-    pub(crate) fn keys(&self, at: usize, now: u64) -> Arc<Dictionary> {
+    /// and the segment is harmed, which whoever asks is to look at before it answers. There are
+    /// none either where `is_left` says, while they are read, that nobody waits for them.
+    pub(crate) fn keys(&self, at: usize, now: u64, is_left: &dyn Fn() -> bool) -> Arc<Dictionary> {
         let slot = &self.facets[at];
         slot.used.store(now, Ordering::Relaxed);
         if let Some(keys) = &*slot.keys.read() {
@@ -161,11 +169,15 @@ impl Segment {
             if let Some(keys) = &*held {
                 return Arc::clone(keys);
             }
-            match self.read(slot) {
-                Ok(keys) => {
+            match self.read(slot, is_left) {
+                Ok(None) => return Arc::default(),
+                Ok(Some(keys)) => {
                     let keys = Arc::new(keys);
-                    *held = Some(Arc::clone(&keys));
-                    self.hold(keys.size());
+                    // What could not stay would have to go at once.
+                    if !self.memory.has_no_room() {
+                        *held = Some(Arc::clone(&keys));
+                        self.hold(keys.size());
+                    }
                     keys
                 }
                 Err(error) => {
@@ -185,8 +197,8 @@ impl Segment {
         let held = slot.keys.read().clone();
         match held {
             Some(keys) => Ok(Some(keys)),
-            None => match self.read(slot) {
-                Ok(keys) => Ok(Some(Arc::new(keys))),
+            None => match self.read(slot, &|| false) {
+                Ok(keys) => Ok(keys.map(Arc::new)),
                 Err(error) => {
                     self.fail(error);
                     Err(Harmed)
@@ -204,7 +216,7 @@ impl Segment {
             if !is_held && (is_stopped() || self.memory.is_full_with(bytes)) {
                 return Ok(false);
             }
-            self.keys(at, self.memory.use_now());
+            self.keys(at, self.memory.use_now(), is_stopped);
             if self.failure.get().is_some() {
                 return Err(Harmed);
             }
@@ -212,13 +224,20 @@ impl Segment {
         Ok(true)
     }
 
-    fn read(&self, slot: &FacetSlot) -> Result<Dictionary, SourceError> {
+    /// Reads keys; none when nobody waits for them any more.
+    fn read(
+        &self,
+        slot: &FacetSlot,
+        is_left: &dyn Fn() -> bool,
+    ) -> Result<Option<Dictionary>, SourceError> {
         let Some(kept) = self.kept.get() else {
             let nowhere = "what is not written down is not in memory";
             return Err(SourceError::Unreadable(nowhere.into()));
         };
-        let keys = kept.load(slot.facet, &slot.summary, self.documents.len())?;
-        self.memory.count_loaded();
+        let keys = kept.load(slot.facet, &slot.summary, self.documents.len(), is_left)?;
+        if keys.is_some() {
+            self.memory.count_loaded();
+        }
         Ok(keys)
     }
 
@@ -253,7 +272,7 @@ impl Segment {
     /// Keeps a view as long as there is room. What was made of keys that could not be read is
     /// no view.
     pub(crate) fn keep(&self, key: ViewKey, view: &DerivedView, now: u64) {
-        if self.failure.get().is_some() {
+        if self.failure.get().is_some() || self.memory.has_no_room() {
             return;
         }
         let bytes = view.size();
@@ -363,6 +382,9 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
+        if !self.is_kept() {
+            self.memory.unfix(self.unkept);
+        }
         self.memory.let_go(*self.held.get_mut());
     }
 }

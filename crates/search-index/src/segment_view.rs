@@ -4,6 +4,7 @@
 use std::cell::{Cell, OnceCell};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::dictionary::Dictionary;
 use crate::documents::Documents;
@@ -20,6 +21,8 @@ pub(crate) struct SegmentView<'s> {
     segment: &'s Segment,
     /// When it is read.
     now: u64,
+    /// Set when nobody waits any more.
+    cancelled: Option<&'s AtomicBool>,
     pins: Pins,
 }
 
@@ -34,7 +37,13 @@ static NO_KEYS: Dictionary = Dictionary::new();
 
 impl<'s> SegmentView<'s> {
     pub(crate) fn of(segment: &'s Segment) -> Self {
-        Self { segment, now: segment.memory().use_now(), pins: Pins::default() }
+        let (now, pins) = (segment.memory().use_now(), Pins::default());
+        Self { segment, now, cancelled: None, pins }
+    }
+
+    /// For a search: nothing is read from the disk once nobody waits for it.
+    pub(crate) fn until(segment: &'s Segment, cancelled: &'s AtomicBool) -> Self {
+        Self { cancelled: Some(cancelled), ..Self::of(segment) }
     }
 
     /// The keys at a place, which stay for as long as this does.
@@ -42,12 +51,22 @@ impl<'s> SegmentView<'s> {
         let mut pins = &self.pins;
         loop {
             for pin in &pins.first {
-                let (place, keys) = pin.get_or_init(|| (at, self.segment.keys(at, self.now)));
+                let (place, keys) = pin.get_or_init(|| {
+                    let is_left = || self.is_left();
+                    (at, self.segment.keys(at, self.now, &is_left))
+                });
                 if *place == at {
                     return keys;
                 }
             }
             pins = pins.more.get_or_init(Box::default);
+        }
+    }
+
+    /// Keeps what was made of keys, if they were all there.
+    fn keep(&self, key: ViewKey, view: &DerivedView) {
+        if !self.is_left() {
+            self.segment.keep(key, view, self.now);
         }
     }
 
@@ -109,7 +128,7 @@ impl Part for SegmentView<'_> {
             }
         }
         let units: Units = units.into();
-        self.segment.keep(key, &DerivedView::Unconverted(Arc::clone(&units)), self.now);
+        self.keep(key, &DerivedView::Unconverted(Arc::clone(&units)));
         Some(units)
     }
 
@@ -134,7 +153,7 @@ impl Part for SegmentView<'_> {
                 let pairs: DocumentPlaces =
                     filled(dictionary.by_document(documents), documents).into();
                 let view = DerivedView::ByDocument(Arc::clone(&pairs));
-                self.segment.keep(key, &view, self.now);
+                self.keep(key, &view);
                 pairs
             }
         };
@@ -148,11 +167,93 @@ impl Part for SegmentView<'_> {
         }
     }
 
+    fn is_left(&self) -> bool {
+        self.cancelled.is_some_and(|cancelled| cancelled.load(Ordering::Acquire))
+    }
+
     fn keeps_views(&self) -> bool {
         true
     }
 
     fn keep_view(&self, key: SortViewKey, view: &Arc<SortView>) {
-        self.segment.keep(ViewKey::Sorted(key), &DerivedView::Sorted(Arc::clone(view)), self.now);
+        self.keep(ViewKey::Sorted(key), &DerivedView::Sorted(Arc::clone(view)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use fhir_core::{Instant, VersionId};
+    use store::T;
+
+    use super::SegmentView;
+    use crate::checkpoint::Damaged;
+    use crate::dictionary::DictionaryBuilder;
+    use crate::documents::{Document, DocumentOf, LogPlace, Ordinal};
+    use crate::facet::{Facet, Number, View};
+    use crate::memory::Memory;
+    use crate::part::Part;
+    use crate::segment::{Segment, Unit};
+    use crate::source::{Kept, SegmentSource, SourceError};
+
+    /// What was there once.
+    #[derive(Debug)]
+    struct Gone;
+
+    impl SegmentSource for Gone {
+        fn facet(
+            &self,
+            _: u32,
+            _: &mut dyn FnMut(&[u8]) -> Result<(), Damaged>,
+        ) -> Result<(), SourceError> {
+            Err(SourceError::Unreadable("it was removed".into()))
+        }
+    }
+
+    fn segment(facet: Facet) -> Segment {
+        let mut keys = DictionaryBuilder::default();
+        keys.push(b"a", &[0, 2]);
+        keys.push(b"b", &[1]);
+        let (summary, keys) = keys.finish().unwrap();
+        let documents = (0..3_u32).map(|at| Document {
+            ordinal: Ordinal(at),
+            place: LogPlace { t: T::new(1), change: at },
+            version: VersionId::FIRST,
+            instant: Instant::from_micros(1),
+            of: DocumentOf::Resource,
+        });
+        let facets = vec![(facet, summary, Some(keys))];
+        let segment = Segment::new(documents.collect(), facets, None, &Memory::of(usize::MAX));
+        segment.keep_in(Kept { source: Arc::new(Gone), names: 3, references: Arc::from([]) });
+        segment
+    }
+
+    #[test]
+    fn of_keys_that_cannot_be_read_a_document_has_none_also_where_their_places_are_kept() {
+        let facet = Facet::of(Number(20), View::Value);
+        let segment = segment(facet);
+        let of = |doc| SegmentView::of(&segment).by_document(facet).of(doc).len();
+        assert_eq!((0..4).map(of).collect::<Vec<_>>(), [1, 1, 1, 0]);
+        assert!(segment.failure().is_none() && segment.evict(Unit::Keys(0)));
+        assert_eq!((0..4).map(of).collect::<Vec<_>>(), [0; 4]);
+        let view = SegmentView::of(&segment);
+        view.by_document(facet).each_of(0..3, |key| panic!("{key:?} was read"));
+        assert!(segment.failure().is_some());
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_not_read_and_harms_nothing() {
+        let facet = Facet::of(Number(20), View::Value);
+        let (segment, left) = (segment(facet), AtomicBool::new(true));
+        let view = SegmentView::until(&segment, &left);
+        assert!(view.is_left() && view.get(facet, b"a").is_some());
+        segment.evict(Unit::Keys(0));
+        let view = SegmentView::until(&segment, &left);
+        assert!(view.get(facet, b"a").is_none() && segment.failure().is_none());
+        // Somebody waits.
+        assert!(SegmentView::of(&segment).get(facet, b"a").is_none());
+        assert!(segment.failure().is_some());
     }
 }

@@ -38,9 +38,10 @@ const STALE_SHARE: usize = 3;
 /// Segments are not merged into one with more documents, or more bytes of keys.
 const MOST_DOCUMENTS: u64 = 4_000_000;
 const MOST_KEY_BYTES: u64 = 1 << 30;
-/// Nor into one that takes more than one part in so many of what all may take: it is in memory as
-/// a whole until it is written down.
-const MOST_SHARE: u64 = 4;
+/// Nor of what takes more than one part in so many of what all may take: what is made of it is in
+/// memory as a whole until it is written down. Values that several have are there once then, so it
+/// is mostly much smaller.
+const MOST_SHARE: u64 = 2;
 /// But always into one of so many bytes.
 const LEAST_BYTES: u64 = 8 << 20;
 
@@ -256,38 +257,76 @@ fn is_stale(part: &PartRef, horizon: Instant) -> bool {
 
 /// Adjacent segments to be merged.
 fn choose(parts: &Parts, budget: u64) -> Option<Range<usize>> {
-    let segments: Vec<(u64, (u64, u64))> = parts
-        .iter()
-        .map_while(PartRef::as_segment)
-        .map(|it| (u64::from(it.documents_len()), it.key_bytes()))
-        .collect();
-    let most_bytes = (budget / MOST_SHARE).max(LEAST_BYTES);
-    let tier = |(documents, _): &(u64, (u64, u64))| {
-        let times = documents / u64::from(SMALLEST_TIER);
+    let segments = parts.iter().map_while(PartRef::as_segment).map(|segment| {
+        let (key_bytes, bytes) = segment.key_bytes();
+        Measure { documents: u64::from(segment.documents_len()), key_bytes, bytes }
+    });
+    choose_among(&segments.collect::<Vec<_>>(), budget)
+}
+
+/// How large a segment is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Measure {
+    documents: u64,
+    /// Of its keys, and of all that it has of them in memory.
+    key_bytes: u64,
+    bytes: u64,
+}
+
+impl Measure {
+    fn of(segments: &[Self]) -> Self {
+        segments.iter().fold(Self::default(), |all, it| Self {
+            documents: all.documents + it.documents,
+            key_bytes: all.key_bytes + it.key_bytes,
+            bytes: all.bytes + it.bytes,
+        })
+    }
+
+    fn tier(&self) -> u32 {
+        let times = self.documents / u64::from(SMALLEST_TIER);
         times.checked_ilog(MERGED_AT_ONCE as u64).map_or(0, |it| it + 1)
+    }
+}
+
+/// The next to be merged: [`MERGED_AT_ONCE`] of a tier, with smaller ones between them; fewer, where
+/// one more would be too large.
+fn choose_among(segments: &[Measure], budget: u64) -> Option<Range<usize>> {
+    let most_bytes = (budget / MOST_SHARE).max(LEAST_BYTES);
+    let is_too_large = |it: &Measure| {
+        it.documents > MOST_DOCUMENTS || it.key_bytes > MOST_KEY_BYTES || it.bytes > most_bytes
     };
     for wanted in 0..32 {
         let mut run = 0..0;
         for (at, segment) in segments.iter().enumerate() {
-            if tier(segment) > wanted {
+            if segment.tier() > wanted {
                 run = at + 1..at + 1;
                 continue;
             }
-            run.end = at + 1;
-            let merged = &segments[run.clone()];
-            let documents: u64 = merged.iter().map(|(documents, _)| documents).sum();
-            let key_bytes: u64 = merged.iter().map(|(_, (keys, _))| keys).sum();
-            let bytes: u64 = merged.iter().map(|(_, (_, bytes))| bytes).sum();
-            if documents > MOST_DOCUMENTS || key_bytes > MOST_KEY_BYTES || bytes > most_bytes {
+            if is_too_large(&Measure::of(&segments[run.start..=at])) {
+                if is_worth_it(&segments[run.clone()], wanted) {
+                    return Some(run);
+                }
                 run = at..at + 1;
                 continue;
             }
-            if merged.iter().filter(|it| tier(it) == wanted).count() >= MERGED_AT_ONCE {
+            run.end = at + 1;
+            let of_tier = segments[run.clone()].iter().filter(|it| it.tier() == wanted);
+            if of_tier.count() >= MERGED_AT_ONCE {
                 return Some(run);
             }
         }
     }
     None
+}
+
+/// Whether to merge as many as there is room for: where all are of one tier and none is more than
+/// two thirds of them, so that no document is written anew for a few others.
+fn is_worth_it(segments: &[Measure], tier: u32) -> bool {
+    let all = Measure::of(segments);
+    let most = segments.iter().map(|it| it.documents).max().unwrap_or(0);
+    segments.len() > 1
+        && most * 3 <= all.documents * 2
+        && segments.iter().all(|it| it.tier() == tier)
 }
 
 /// A segment being made of others.
@@ -392,7 +431,7 @@ mod tests {
     use fhir_core::{Instant, VersionId};
     use store::T;
 
-    use super::{Content, Index, Settled};
+    use super::{Content, Index, LEAST_BYTES, MERGED_AT_ONCE, Measure, Settled, choose_among};
     use crate::facet::Facet;
     use crate::index::Change;
     use crate::prepare::{Prepared, PreparedKey};
@@ -449,6 +488,30 @@ mod tests {
             assert_eq!(index.settle(Instant::MIN), Settled::Nothing);
             assert!(tail.upgrade().is_none());
         }
+    }
+
+    #[test]
+    fn as_many_are_merged_as_there_is_room_for_and_none_for_a_few_others() {
+        let of = |documents: u64| Measure { documents, key_bytes: 0, bytes: documents * 100 };
+        let choose = |documents: &[u64], budget| {
+            choose_among(&documents.iter().map(|it| of(*it)).collect::<Vec<_>>(), budget)
+        };
+        let (roomy, room) = (u64::MAX, 2 * LEAST_BYTES);
+        assert_eq!(choose(&[20_000; 9], roomy), Some(0..MERGED_AT_ONCE));
+        assert_eq!(choose(&[20_000; 3], roomy), None);
+        // Four of them are 8.8 MB, and no more than 8 MiB may be.
+        assert_eq!(choose(&[22_000; 9], room), Some(0..3));
+        assert_eq!(choose(&[66_000, 22_000, 22_000, 22_000, 22_000], room), Some(1..4));
+        // Large ones are not written anew for a small one.
+        assert_eq!(choose(&[66_000, 22_000, 66_000], room), None);
+        assert_eq!(choose(&[40_000, 36_000, 40_000], room), Some(0..2));
+        assert_eq!(choose(&[70_000, 10_000, 70_000], room), None);
+        let mut left: Vec<u64> = vec![22_000; 40];
+        while let Some(merged) = choose(&left, room) {
+            let sum = left[merged.clone()].iter().sum();
+            left.splice(merged, [sum]);
+        }
+        assert_eq!(left, [&[66_000; 13][..], &[22_000]].concat());
     }
 
     #[test]

@@ -364,6 +364,20 @@ impl SortView {
         &self.order[start..]
     }
 
+    /// Of documents in this order those whose value is not after one.
+    pub(crate) fn not_after<'o>(&self, order: &'o [u32], value: &SortValue) -> &'o [u32] {
+        let is_not_after = |doc: &u32| self.compare(*doc, Some(value)) != Ordering::Greater;
+        &order[..order.partition_point(is_not_after)]
+    }
+
+    /// The rank of the last documents whose value is not after one; those without are after it.
+    /// Where there are none it is 0, which the first of the others have.
+    pub(crate) fn last_rank(&self, value: &SortValue) -> u32 {
+        let is_not_after = |it: &SortValue| !compare(self.direction, Some(it), Some(value)).is_gt();
+        let count = self.values.partition_point(is_not_after);
+        u32::try_from(count).unwrap_or(MISSING).saturating_sub(1)
+    }
+
     /// The documents in order.
     pub(crate) fn order(&self) -> &[u32] {
         &self.order

@@ -44,17 +44,31 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Reads the keys of a facet, of a segment with so many documents.
+    /// Reads the keys of a facet, of a segment with so many documents; none of them when `is_left`
+    /// says before some piece that nobody waits for them.
     pub(crate) fn load(
         &self,
         facet: Facet,
         summary: &Summary,
         documents: u32,
-    ) -> Result<Dictionary, SourceError> {
+        is_left: &dyn Fn() -> bool,
+    ) -> Result<Option<Dictionary>, SourceError> {
         let (mut dictionary, mut last) = (Dictionary::default(), None);
-        self.source.facet(facet.number(), &mut |piece| {
-            decode_keys(piece, facet, documents, &mut dictionary, &mut last)
-        })?;
+        let mut was_left = is_left();
+        let read = match was_left {
+            true => Ok(()),
+            false => self.source.facet(facet.number(), &mut |piece| {
+                was_left = is_left();
+                match was_left {
+                    true => Err(LEFT),
+                    false => decode_keys(piece, facet, documents, &mut dictionary, &mut last),
+                }
+            }),
+        };
+        if was_left {
+            return Ok(None);
+        }
+        read?;
         dictionary.shrink();
         if dictionary.len() != summary.keys {
             return Err(Damaged("a facet has another number of keys").into());
@@ -65,6 +79,9 @@ impl Kept {
                 return Err(Damaged("a reference is to a resource without a name").into());
             }
         }
-        Ok(dictionary)
+        Ok(Some(dictionary))
     }
 }
+
+/// Ends a reading that nobody waits for.
+const LEFT: Damaged = Damaged("nobody waits for it");

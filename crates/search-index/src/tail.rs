@@ -124,6 +124,10 @@ impl Part for Tail {
         None
     }
 
+    fn is_left(&self) -> bool {
+        false
+    }
+
     fn keeps_views(&self) -> bool {
         false
     }

@@ -3,6 +3,7 @@
 //!
 //! What is outside is as if it did not exist. Here nothing is said of how that is answered.
 
+mod binary;
 mod filter;
 mod groups;
 mod members;
@@ -20,6 +21,7 @@ use crate::error::ServerError;
 use crate::interactions::search::SeenCodes;
 use crate::validation::Definitions;
 
+pub(crate) use binary::by_context;
 pub(crate) use groups::Groups;
 pub(crate) use write::{author, check_body, check_references, check_resource, maker, reads};
 

@@ -2,7 +2,7 @@
 //! entry of a batch.
 
 use bytes::Bytes;
-use contract::{Grant, Interaction};
+use contract::{Grant, Instance, Interaction, TenantName};
 use database::{
     Abandoned, Change, Database, Named, Receipt, Rows, Snapshot, StoredVersion, T, Terms,
     Transaction, Visibility,
@@ -76,12 +76,29 @@ pub(crate) struct Answer {
     pub(crate) told: Vec<Issue>,
     /// The same as a page for a browser that asks for one.
     pub(crate) page: Option<Bytes>,
+    /// What was deleted, for the audit.
+    pub(crate) deleted: Vec<Deleted>,
+}
+
+/// A resource that was deleted, and the version that its deletion is.
+#[derive(Debug, Clone)]
+pub(crate) struct Deleted {
+    pub(crate) instance: Instance,
+    pub(crate) version: VersionId,
 }
 
 impl Answer {
     /// An answer without a body.
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self { status, body: None, version: None, location: None, told: Vec::new(), page: None }
+        Self {
+            status,
+            body: None,
+            version: None,
+            location: None,
+            told: Vec::new(),
+            page: None,
+            deleted: Vec::new(),
+        }
     }
 
     /// A resource that has no version of its own.
@@ -108,6 +125,17 @@ pub(crate) fn terms(
 ) -> Result<Terms, ServerError> {
     let required = references_exist::required(database, &server.base, changes)?;
     Ok(Terms { required, named: named.map(|named| Box::new(named.clone())) })
+}
+
+/// Commits a transaction of a tenant, unless it could not be written down that it was done.
+pub(crate) async fn commit(
+    (server, tenant): (&Server, &TenantName),
+    transaction: Transaction,
+    terms: Terms,
+) -> Result<Receipt, NotCommitted> {
+    server.audit.check(tenant).map_err(NotCommitted::NotAudited)?;
+    let (database, validation) = (&server.databases[tenant], &server.validations[tenant]);
+    validation::commit(database, validation, transaction, terms).await
 }
 
 /// `Type/id/_history/version`
@@ -149,10 +177,7 @@ impl Call<'_> {
         transaction: Transaction,
         terms: Terms,
     ) -> Result<Receipt, NotCommitted> {
-        let tenant = &self.grant.tenant;
-        let (database, validation) =
-            (&self.server.databases[tenant], &self.server.validations[tenant]);
-        validation::commit(database, validation, transaction, terms).await
+        commit((self.server, &self.grant.tenant), transaction, terms).await
     }
 
     /// Judges the resource that is to be written, alone, by the tenant's policy. What a patch made

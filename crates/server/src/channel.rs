@@ -1,19 +1,37 @@
-//! The channel socket: the secret of this link and the server's readiness, for the gateway's
-//! side alone. It never carries clients' requests, and nothing here is on the other socket.
+//! The channel socket: the secret of this link, the server's readiness, and what the gateway denied,
+//! for the gateway's side alone. It never carries clients' requests, and nothing here is on the other socket.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use bytes::Bytes;
 use contract::{ChannelDocument, Versions};
 use http::{StatusCode, header};
 
 use crate::Server;
+use crate::audit::{DeniedAtGateway, Taken};
 
 pub(crate) fn router(server: Arc<Server>) -> Router {
-    Router::new().route("/channel", get(channel)).route("/ready", get(ready)).with_state(server)
+    Router::new()
+        .route("/channel", get(channel))
+        .route("/ready", get(ready))
+        .route("/denials", post(denials))
+        .with_state(server)
+}
+
+/// What the gateway denied to callers that it knows, for the tenants' audit logs.
+async fn denials(State(server): State<Arc<Server>>, body: Bytes) -> StatusCode {
+    let Ok(denied) = serde_json::from_slice::<Vec<DeniedAtGateway>>(&body) else {
+        return StatusCode::UNPROCESSABLE_ENTITY;
+    };
+    match server.audit.take_denials(&denied, &*server.clock).await {
+        Taken::Yes => StatusCode::NO_CONTENT,
+        Taken::NotNow => StatusCode::SERVICE_UNAVAILABLE,
+        Taken::Unreadable => StatusCode::UNPROCESSABLE_ENTITY,
+    }
 }
 
 async fn channel(State(server): State<Arc<Server>>) -> Response {

@@ -1,8 +1,11 @@
 //! What the server is told when it starts.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use fhir_core::ResourceType;
 
 use crate::{Audit, Denials, PageKey, PublicBase};
 
@@ -22,6 +25,8 @@ pub struct ServerConfig {
     pub audit: Audit,
     /// Where the reasons of denials are kept.
     pub denials: Arc<Denials>,
+    /// Types of which no client deletes a resource.
+    pub not_deletable: BTreeSet<ResourceType>,
     /// Bounds.
     pub limits: Limits,
 }

@@ -1,7 +1,7 @@
 //! Why requests were denied here: what an operator looks up by a request's id.
 //!
-//! Every 401 and 403, and every 404 of a caller who may see a part of the data alone, leaves a
-//! [`Denial`] in memory, and is gone with the process. The caller learns nothing of it. What was
+//! Every 401 and 403, and every 404 of a caller who may see a part of the data alone, of a request
+//! or of an entry of a batch or transaction, leaves a [`Denial`] in memory, and is gone with the process. The caller learns nothing of it. What was
 //! answered as not there is not told apart by whether it is there: that the operator can look up.
 
 use std::collections::VecDeque;
@@ -17,6 +17,8 @@ use crate::error_answer::ErrorAnswer;
 
 /// Denials kept; older ones go.
 const MOST: usize = 4096;
+/// Of entries of one Bundle.
+const MOST_OF_ONE: usize = 16;
 
 /// One request that was denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,19 +52,54 @@ impl Denials {
         let interaction = interaction(head.method.as_str(), path, head.uri.query(), &grant);
         let Some(decided) = decided(error, &grant, interaction.as_ref()) else { return };
         let of = interaction.as_ref().and_then(Interaction::resource_type);
-        let of = of.map(|of: &ResourceType| format!(" {of}")).unwrap_or_default();
+        let asked = asked(&grant.interaction, of);
         let id = head.headers.get("x-request-id").and_then(|value| value.to_str().ok());
+        Self::push(
+            &mut self.kept(),
+            (&grant, id.unwrap_or_default()),
+            error,
+            (asked, decided),
+            now,
+        );
+    }
+
+    /// Keeps `error`, where it is a denial, of the entry with this index of a batch or transaction,
+    /// which asked for `interaction`. Of many of one Bundle the first few alone are kept, so that
+    /// it pushes out nobody's.
+    pub(crate) fn keep_entry(
+        &self,
+        (index, interaction, error): (usize, &Interaction, &ServerError),
+        (grant, request_id): (&Grant, &str),
+        now: fhir_core::Instant,
+    ) {
+        let Some(decided) = decided(error, grant, Some(interaction)) else { return };
         let mut kept = self.kept();
+        let own = kept.iter().rev().take_while(|denial| denial.request_id == request_id);
+        if own.take(MOST_OF_ONE).count() >= MOST_OF_ONE {
+            return;
+        }
+        let asked = asked(interaction.code(), interaction.resource_type());
+        let decided = format!("Bundle.entry[{index}]: {decided}");
+        Self::push(&mut kept, (grant, request_id), error, (asked, decided), now);
+    }
+
+    fn push(
+        kept: &mut VecDeque<Denial>,
+        (grant, request_id): (&Grant, &str),
+        error: &ServerError,
+        (asked, decided): (String, String),
+        now: fhir_core::Instant,
+    ) {
         if kept.len() >= MOST {
             kept.pop_front();
         }
         kept.push_back(Denial {
-            request_id: id.unwrap_or_default().to_owned(),
+            request_id: request_id.to_owned(),
             time: now.to_string(),
             status: ErrorAnswer::of(error).status.as_u16(),
             client: grant.client.clone(),
             authorization: grant.authorization.clone(),
-            asked: format!("{}{of}", grant.interaction),
+            asked,
             decided,
         });
     }
@@ -76,6 +113,12 @@ impl Denials {
     pub fn of_request(&self, id: &str) -> Vec<Denial> {
         self.kept().iter().filter(|denial| denial.request_id == id).cloned().collect()
     }
+}
+
+/// The interaction and its type, without any id.
+fn asked(code: &str, of: Option<&ResourceType>) -> String {
+    let of = of.map(|of| format!(" {of}")).unwrap_or_default();
+    format!("{code}{of}")
 }
 
 /// The request as the grant has it, wherever in the path the FHIR base ends.
@@ -113,10 +156,8 @@ fn decided(
             "nothing is there, or it lies outside of what the caller may see: {}",
             bounds(grant, interaction?)?
         )),
-        ServerError::InEntry { index, source } => {
-            let of_entry = decided(source, grant, interaction)?;
-            Some(format!("Bundle.entry[{index}]: {of_entry}"))
-        }
+        // Whoever knows what the entry asked for keeps it.
+        ServerError::InEntry { .. } => None,
         ServerError::AtExpression { source, .. } => decided(source, grant, interaction),
         _ => None,
     }
@@ -223,13 +264,35 @@ mod tests {
         assert_eq!(kept(&ServerError::BodyTooSlow, "all", read), []);
     }
 
+    /// What is kept of an entry that was refused so.
+    fn kept_of_entry(error: &ServerError, within: &str) -> Vec<Denial> {
+        let whole = head(within, ("POST", "/fhir"));
+        let grant = Grant::decode(whole.headers[header::GRANT].to_str().unwrap()).unwrap();
+        let interaction = Interaction::classify("GET", "/Observation/planted", None).unwrap();
+        let (denials, now) = (Denials::default(), fhir_core::Instant::from_micros(0));
+        for index in 0..2 * MOST_OF_ONE {
+            denials.keep_entry((3 + index, &interaction, error), (&grant, "r-1"), now);
+        }
+        denials.of_request("r-1")
+    }
+
     #[test]
-    fn a_denial_of_an_entry_is_one_of_its_transaction() {
-        let source = Box::new(ServerError::Denied(Reason::NoRuleForAction));
-        let error = ServerError::InEntry { index: 3, source };
-        let denial = &kept(&error, "all", ("POST", "/fhir"))[0];
-        assert_eq!((denial.status, denial.asked.as_str()), (403, "batch-or-transaction"));
+    fn a_denial_of_an_entry_says_what_the_entry_asked_and_what_decided() {
+        let kept = kept_of_entry(&ServerError::Denied(Reason::NoRuleForAction), "all");
+        let denial = &kept[0];
+        assert_eq!((denial.status, denial.asked.as_str()), (403, "read Observation"));
         assert!(denial.decided.starts_with("Bundle.entry[3]: "), "{denial:?}");
         assert!(denial.decided.contains("no-rule-for-action"), "{denial:?}");
+        assert_eq!(kept.len(), MOST_OF_ONE);
+    }
+
+    #[test]
+    fn what_an_entry_does_not_see_is_kept_for_the_operator_and_names_no_resource() {
+        let within = "compartment(Patient/planted)";
+        let denial = &kept_of_entry(&ServerError::NotFound, within)[0];
+        assert_eq!(denial.status, 404);
+        assert!(denial.decided.contains("the compartment of the grant's Patient"), "{denial:?}");
+        assert!(!format!("{denial:?}").contains("planted"), "{denial:?}");
+        assert_eq!(kept_of_entry(&ServerError::NotFound, "all"), []);
     }
 }

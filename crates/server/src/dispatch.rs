@@ -23,6 +23,7 @@ pub(crate) async fn dispatch(call: Call<'_>) -> Result<Answer, ServerError> {
 
 async fn carry_out(call: &Call<'_>) -> Result<Answer, ServerError> {
     audit::check_not_written(&call.interaction)?;
+    delete::check_deletable(call.server, &call.interaction)?;
     if let Some(of) = call.interaction.resource_type() {
         call.known(of)?;
     }

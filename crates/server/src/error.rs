@@ -29,6 +29,10 @@ pub(crate) enum ServerError {
     Denied(Reason),
     #[error("the audit log cannot be written: {0}")]
     NotAudited(Box<str>),
+    #[error("others read the audit log, as many as may at once")]
+    TooManyAuditReads,
+    #[error("the configuration says that {resource_type} resources are not deleted")]
+    NotDeletable { resource_type: ResourceType, allow: &'static str },
     #[error("the audit log cannot be read: {0}")]
     AuditUnreadable(String),
     #[error("AuditEvents are recorded and not written")]

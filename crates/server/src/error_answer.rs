@@ -30,6 +30,8 @@ pub(crate) struct ErrorAnswer {
     pub(crate) retry_after: Option<u32>,
     /// The version of a deletion: `ETag`.
     pub(crate) deleted: Option<fhir_core::VersionId>,
+    /// The methods that the URL takes: `Allow`.
+    pub(crate) allow: Option<&'static str>,
 }
 
 impl ErrorAnswer {
@@ -44,7 +46,11 @@ impl ErrorAnswer {
             ServerError::Deleted { version } => Some(*version),
             _ => None,
         };
-        Self { status, outcome: OperationOutcome { issues }, retry_after, deleted }
+        let allow = match error {
+            ServerError::NotDeletable { allow, .. } => Some(*allow),
+            _ => None,
+        };
+        Self { status, outcome: OperationOutcome { issues }, retry_after, deleted, allow }
     }
 
     /// Whether it is a fault of our own, to be logged with its chain.
@@ -169,6 +175,20 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             format!(
                 "the audit log cannot be written ({reason}), and what cannot be written down is \
                  not answered; try again later"
+            ),
+        ),
+        E::TooManyAuditReads => one(
+            StatusCode::SERVICE_UNAVAILABLE,
+            IssueCode::Throttled,
+            "others read the audit log now, as many as may at once; ask again in a moment".into(),
+        ),
+        E::NotDeletable { resource_type, .. } => one(
+            StatusCode::METHOD_NOT_ALLOWED,
+            IssueCode::NotSupported,
+            format!(
+                "this server deletes no {resource_type}: its configuration names the type in \
+                 server.not_deletable; mark the resource as no longer in use instead, as by its \
+                 status"
             ),
         ),
         E::AuditUnreadable(_) => one(

@@ -5,7 +5,7 @@
 //! that was refused is carried out again.
 
 use contract::{Grant, Instance, Interaction};
-use database::{Answered, CommitError, Database, Idempotency, Lookup, Named};
+use database::{Answered, CommitError, Database, Idempotency, Lookup, Named, Written};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use ring::digest::{Context, SHA256};
@@ -139,13 +139,12 @@ pub(crate) async fn answer(call: &Call<'_>, answered: &Answered) -> Result<Answe
     if entry.resource_type.as_str() == database::quarantine::TYPE {
         return quarantine::answered(call, entry).await;
     }
-    if answered.versions.len() > 1 {
-        // Criteria matched several, all of which were deleted.
-        return Ok(Answer::empty(StatusCode::NO_CONTENT));
-    }
     if entry.flags.is_deleted() {
-        let version = Some((entry.version, entry.instant));
-        return Ok(Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) });
+        let gone = answered.versions.iter().map(|(entry, written)| {
+            let (resource_type, id) = (entry.resource_type.clone(), entry.id.clone());
+            (Instance { resource_type, id }, *written)
+        });
+        return Ok(write::deleted(call, gone.collect()).await);
     }
     write::answer(call, &entry.resource_type, &entry.id, (answered.t, *written)).await
 }
@@ -179,6 +178,10 @@ async fn wrote_nothing(call: &Call<'_>, answered: &Answered) -> Result<Answer, S
         _ => return Err(ServerError::Interrupted),
     };
     let newest = answered.before.newest(resource_type, id).await?;
-    let version = newest.map(|newest| (newest.version, newest.instant));
-    Ok(Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) })
+    let gone = newest.map(|newest| {
+        let (version, instant) = (Some(newest.version), newest.instant);
+        let written = Written { version, instant, created: false, changed: false };
+        (Instance { resource_type: resource_type.clone(), id: id.clone() }, written)
+    });
+    Ok(write::deleted(call, gone.into_iter().collect()).await)
 }

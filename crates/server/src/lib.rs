@@ -51,18 +51,21 @@ pub use validation::{
     PackagesError, Policy, PolicyRule, RequiredProfile, Validation, WritePolicy, list as packages,
 };
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use contract::{ChannelSecret, Clock, Ids, TenantName};
 use database::Database;
+use fhir_core::ResourceType;
 
 /// What every request is answered from.
 pub(crate) struct Server {
     pub(crate) base: PublicBase,
     pub(crate) audit: Audit,
+    pub(crate) audit_readers: audit::Readers,
     pub(crate) groups: access::Groups,
     pub(crate) limits: Limits,
+    pub(crate) not_deletable: BTreeSet<ResourceType>,
     pub(crate) holding: Arc<holding::Holding>,
     pub(crate) denials: Arc<Denials>,
     pub(crate) large: large::Turns,

@@ -16,7 +16,7 @@ use crate::holding::{Holding, Pace};
 use crate::interactions::capabilities::Statement;
 use crate::large::Turns;
 use crate::listener::OwnUserListener;
-use crate::{PackagesError, Server, ServerConfig, Validation, channel};
+use crate::{PackagesError, Server, ServerConfig, Validation, audit, channel};
 
 /// Both sockets are bound: requests that come from now on are answered.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ pub async fn run(
             .iter()
             .map(|(tenant, database)| {
                 let statement = Statement::new(
-                    (&config.public_base, &config.limits),
+                    (&config.public_base, &config.limits, &config.not_deletable),
                     clock.now(),
                     database.schema(),
                 );
@@ -101,6 +101,8 @@ pub async fn run(
             .collect(),
         base: config.public_base,
         audit: config.audit,
+        audit_readers: audit::Readers::default(),
+        not_deletable: config.not_deletable,
         groups: Default::default(),
         limits: config.limits,
         denials: config.denials,

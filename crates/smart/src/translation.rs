@@ -133,6 +133,12 @@ fn shared(
     within(&of_shared, &Within::All)
 }
 
+/// What of `rules` the rules of a role allow as well.
+#[must_use]
+pub fn bounded_by(rules: Vec<Rule>, role: &[Rule]) -> Vec<Rule> {
+    bounded(rules, Some(role))
+}
+
 /// What of `rules` the person may as well; all of it where there is no person.
 fn bounded(rules: Vec<Rule>, user: Option<&[Rule]>) -> Vec<Rule> {
     let Some(user) = user else { return rules };

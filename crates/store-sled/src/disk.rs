@@ -35,6 +35,9 @@ pub enum Call<'a> {
     SetLength(&'a Path, FileNumber, u64),
     /// Blocks of the disk are taken for a file of so many bytes, which are zeros.
     Allocate(&'a Path, FileNumber, u64),
+    /// Blocks of the disk are taken for a file from an offset up to another, beyond its end; it
+    /// stays as long as it is.
+    Reserve(&'a Path, FileNumber, u64, u64),
     /// What was written to a file, and its length, become durable.
     Sync(&'a Path, FileNumber),
     /// A name comes to mean the file of another name, which goes.
@@ -58,6 +61,7 @@ impl Call<'_> {
             | Self::Write(path, ..)
             | Self::SetLength(path, ..)
             | Self::Allocate(path, ..)
+            | Self::Reserve(path, ..)
             | Self::Sync(path, _)
             | Self::Rename(path, _)
             | Self::Remove(path)
@@ -360,6 +364,19 @@ impl DiskFile {
                     let mut zeros = io::repeat(0).take(length);
                     io::copy(&mut zeros, &mut &*file).map(drop)
                 }
+                taken => Ok(taken?),
+            }
+        })
+    }
+
+    /// Takes blocks of the disk for what will be written from one offset up to another, so that it
+    /// fits however full the disk is then. A file system that cannot gives no room, and no error.
+    pub(crate) fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
+        let call = Call::Reserve(&self.path, self.number, from, to);
+        self.disk.make(&call, || {
+            let length = to.saturating_sub(from);
+            match rustix::fs::fallocate(&self.file.file, FallocateFlags::KEEP_SIZE, from, length) {
+                Err(Errno::OPNOTSUPP) => Ok(()),
                 taken => Ok(taken?),
             }
         })

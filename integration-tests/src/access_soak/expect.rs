@@ -115,7 +115,7 @@ impl Judge<'_> {
             Ask::CreateIfNone(json, criteria) => self.create_if_none(json, criteria),
             Ask::Update((of, id), json) => self.update(of, id, json),
             Ask::Patch((of, id), change) => {
-                self.patch((of, id), &caller.reach(of, &["update"]), change)
+                self.patch((of, id), &caller.reach(of, &["update", "read"]), change)
             }
             Ask::Delete((of, id)) => {
                 let reach = caller.reach(of, &["delete"]);
@@ -127,7 +127,7 @@ impl Judge<'_> {
             }
             Ask::UpdateWhere(json, criteria) => self.update_where(json, criteria),
             Ask::PatchWhere(of, criteria, change) => {
-                let reach = caller.reach(of, &["update", "search"]);
+                let reach = caller.reach(of, &["update", "read", "search"]);
                 match self.matches(of, &reach, criteria) {
                     None => refused(403),
                     Some(found) => match &*found {

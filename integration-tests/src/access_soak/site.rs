@@ -150,6 +150,7 @@ impl Site {
             page_key: PageKey::new(&[7; 32]),
             audit: Audit::default(),
             denials: Arc::default(),
+            not_deletable: Default::default(),
             limits: Limits::default(),
         };
         let (stop, stopping) = watch::channel(false);

@@ -63,9 +63,9 @@ async fn answer(mut stream: TcpStream) {
 /// A configuration of one route, open to all, to an upstream at this port.
 fn configure(folder: &TempDir, port: u16) {
     let text = format!(
-        "[gateway]\nserver = false\nbody_bytes = 300_000_000\n\
+        "[gateway]\nserver = false\n\
          [[gateway.routes]]\nname = \"lab\"\npath = \"/lab\"\nupstream = \"lab\"\n\
-         content = \"other\"\ncallers = \"public\"\n\
+         content = \"other\"\ncallers = \"public\"\nbody_bytes = 300_000_000\n\
          [gateway.upstreams.lab]\nendpoints = [{{ address = \"127.0.0.1:{port}\" }}]\n\
          enforces = \"none\"\n"
     );

@@ -30,6 +30,23 @@ const BYTES_PER_TEST: usize = 16;
 /// A resource with more bytes of JSON is understood where no request waits for it.
 const LARGE: usize = 64 << 10;
 
+/// So much that may not be seen one search passes over. It is no part of what its caller may spend:
+/// that the caller chooses, in a batch by what comes before, and would count by it what is hidden.
+const MOST_PASSED_OVER: u64 = 250_000;
+
+/// How much that may not be seen was passed over.
+#[derive(Default)]
+struct PassedOver(u64);
+
+impl PassedOver {
+    /// Notes one, unless there were too many.
+    fn one_more(&mut self) -> bool {
+        let is_possible = self.0 < MOST_PASSED_OVER;
+        self.0 += u64::from(is_possible);
+        is_possible
+    }
+}
+
 /// A search under way.
 pub(crate) struct Scan<'s> {
     pub(super) snapshot: &'s Snapshot,
@@ -39,6 +56,7 @@ pub(crate) struct Scan<'s> {
     /// Whether words of resources are asked for.
     words: bool,
     left: u64,
+    passed_over: PassedOver,
     /// Bytes understood since others ran.
     bytes: usize,
 }
@@ -52,6 +70,7 @@ impl<'s> Scan<'s> {
             known: Known::new(asked),
             words: query.types.iter().any(|of| asks_for_words(&of.clauses)),
             left: asked.budget,
+            passed_over: PassedOver::default(),
             bytes: 0,
         }
     }
@@ -120,9 +139,15 @@ impl<'s> Scan<'s> {
         Ok(Some(Arc::new(understood)))
     }
 
-    /// Goes on behind what may not be seen, which costs nothing, while anyone waits.
+    /// Goes on behind what may not be seen, which costs nothing, while anyone waits: so many times,
+    /// and then the search is refused.
     pub(super) async fn pass_over(&mut self) -> Result<(), SearchError> {
         self.spend(0)?;
+        if !self.passed_over.one_more() {
+            let most = costliest_by_form(self.query).map(Box::new);
+            let budget = self.asked.budget;
+            return Err(SearchError::TooCostly { budget, estimated: None, most });
+        }
         self.work(BYTES_OF_HIDDEN).await;
         Ok(())
     }
@@ -305,5 +330,17 @@ fn tests(clause: &Clause) -> usize {
         | Clause::Text(_)
         | Clause::Content(_)
         | Clause::List(_) => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_much_that_may_not_be_seen_is_passed_over_by_one_search_and_no_more() {
+        let mut passed_over = PassedOver::default();
+        assert!((0..MOST_PASSED_OVER).all(|_| passed_over.one_more()));
+        assert!(!passed_over.one_more());
     }
 }

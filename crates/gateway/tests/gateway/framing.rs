@@ -90,6 +90,26 @@ async fn what_is_too_large_is_refused_by_its_name() {
     assert!(stub.seen().is_empty());
 }
 
+// GW-022
+#[tokio::test]
+async fn a_hundred_thousand_headers_are_refused_while_others_are_served() {
+    let (running, stub) = start().await;
+    let mut hostile = running.connect().await;
+    let mut head = String::from("GET /fhir/Patient/1 HTTP/1.1\r\nHost: a\r\n");
+    for number in 0..100_000 {
+        head.push_str(&format!("x-{number}: y\r\n"));
+    }
+    let (half, rest) = head.split_at(head.len() / 2);
+    // It may have been refused and closed before all was read.
+    hostile.try_write(half.as_bytes()).await;
+    assert_eq!(running.get("/fhir/Patient/2").await.status, 200);
+    hostile.try_write(rest.as_bytes()).await;
+    hostile.try_write(b"\r\n").await;
+    hostile.drain().await;
+    assert_eq!(running.get("/fhir/Patient/2").await.status, 200);
+    assert_eq!(stub.seen().len(), 2);
+}
+
 #[tokio::test]
 async fn as_many_headers_as_are_allowed_reach_the_server() {
     let (running, stub) = start().await;

@@ -99,6 +99,28 @@ async fn stopping_finishes_what_is_in_flight_and_closes_what_is_idle() {
     assert_eq!(log.lines().count(), 2, "{log}");
 }
 
+// GW-062
+#[tokio::test]
+async fn a_connection_that_was_just_accepted_gets_its_first_request_answered() {
+    let (running, stub) = start().await;
+    let opened = "hearthgate_gateway_connections_open";
+    let mut fresh = running.connect().await;
+    within("the connection's begin", async {
+        while running.metric(opened).await < 1.0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    running.tell_to_stop();
+    running.until_readyz(503).await;
+    fresh.write(running.request("GET", "/fhir/Patient/1", &[], "").as_bytes()).await;
+    let answer = fresh.read_answer().await;
+    assert_eq!((answer.status, answer.field("connection")), (200, Some("close")));
+    assert!(fresh.is_closed().await);
+    assert_eq!(stub.seen().len(), 1);
+    running.until_stopped().await;
+}
+
 #[tokio::test]
 async fn what_does_not_finish_in_time_is_cut_off() {
     let (running, stub) = start_with(|config| config.drain = std::time::Duration::ZERO).await;
@@ -133,6 +155,24 @@ async fn an_address_has_so_many_connections_and_no_more() {
         }
     };
     within("a place for another connection", served).await;
+}
+
+// GW-022
+#[tokio::test]
+async fn a_connection_is_closed_in_order_after_so_many_requests() {
+    let three = |config: &mut GatewayConfig| config.limits.requests_per_connection = 3;
+    let (running, stub) = start_with(three).await;
+    let request = running.request("GET", "/fhir/Patient/1", &[], "");
+    let mut connection = running.connect().await;
+    for number in 1..=3 {
+        connection.write(request.as_bytes()).await;
+        let answer = connection.read_answer().await;
+        assert_eq!(answer.status, 200);
+        let closes = answer.field("connection") == Some("close");
+        assert_eq!(closes, number == 3, "{number}: {answer:?}");
+    }
+    assert!(connection.is_closed().await);
+    assert_eq!(stub.seen().len(), 3);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ async fn ask(running: &Running, bytes: &str) -> (u16, String) {
     (status.parse().expect("a status"), body.to_owned())
 }
 
-async fn renew(running: &Running, renewal: &Renewal) -> RenewalAnswer {
+pub(crate) async fn renew(running: &Running, renewal: &Renewal) -> RenewalAnswer {
     let body = serde_json::to_string(renewal).expect("a renewal");
     let length = body.len();
     let bytes = format!(

@@ -225,6 +225,60 @@ async fn client_certificates_are_asked_for_or_demanded_and_by_one_authority_alon
 }
 
 /// The certificate that a new connection is shown.
+// GW-031
+#[tokio::test]
+async fn a_certificate_stands_for_its_client_where_no_key_is_sent() {
+    let site = Site::new();
+    let (running, stub) = site
+        .start(|tls, config| {
+            let path = site.dir.path().join("authority.pem");
+            site.authority.write(&path);
+            tls.clients = ClientCertificates::Requested(path);
+            config.certificates = of_lab("lab.example");
+        })
+        .await;
+    let _key = running.client("lab", "reader", None);
+    let (lab, other) = (site.authority.issue("lab.example"), site.authority.issue("other.example"));
+    let read = async |shows, authorization: Option<&str>| {
+        let client = Client { shows, ..Client::of(&site.authority) };
+        let stream = client.connect(&running, "a.example").await.expect("a connection");
+        let mut connection = Connection::over(stream);
+        let fields: Vec<_> = authorization.iter().map(|value| ("Authorization", *value)).collect();
+        let bytes = crate::harness::request("GET", "/fhir/Patient/1", &fields, "");
+        let mut statuses = Vec::new();
+        for _ in 0..2 {
+            connection.write(bytes.as_bytes()).await;
+            statuses.push(connection.read_answer().await.status);
+        }
+        statuses
+    };
+    assert_eq!(read(None, None).await, [401, 401]);
+    assert_eq!(read(Some(&other), None).await, [401, 401]);
+    assert_eq!(read(Some(&lab), Some("Bearer hg_wrong")).await, [401, 401]);
+    assert!(stub.seen().is_empty());
+    assert_eq!(read(Some(&lab), None).await, [200, 200]);
+    let owner = format!("Bearer {}", running.owner_key);
+    assert_eq!(read(Some(&lab), Some(&owner)).await, [200, 200]);
+    let seen = stub.seen();
+    let clients: Vec<_> = seen.iter().map(|seen| seen.grant.client.clone().unwrap()).collect();
+    assert_eq!(clients, ["lab", "lab", "owner", "owner"]);
+    let authorization = seen[0].grant.authorization.clone().expect("an authorization");
+    let renewal = contract::Renewal { authorization };
+    let renewed = crate::renewals::renew(&running, &renewal).await;
+    assert!(matches!(renewed, contract::RenewalAnswer::Grant(_)));
+    let unknown = contract::Renewal { authorization: "certificate:owner".to_owned() };
+    let renewed = crate::renewals::renew(&running, &unknown).await;
+    assert_eq!(renewed, contract::RenewalAnswer::Gone);
+}
+
+/// The client `lab` by this name.
+fn of_lab(dns: &str) -> gateway::CertificateClients {
+    let dns = Some(dns.to_owned());
+    let named = gateway::WrittenCertificate { dns, ..gateway::WrittenCertificate::default() };
+    let lab = registry::ClientId::new("lab").expect("an id");
+    gateway::CertificateClients::check(&[(lab, named)].into()).expect("a certificate")
+}
+
 async fn shown(running: &Running, authority: &Authority) -> CertificateDer<'static> {
     let stream = Client::of(authority).connect(running, "a.example").await.expect("a handshake");
     let certificates = stream.get_ref().1.peer_certificates().expect("a certificate");
@@ -319,4 +373,22 @@ async fn plain_http_beside_it_is_sent_on() {
     connection.write(running.request("GET", "/fhir/Patient/1", &[], "").as_bytes()).await;
     assert_eq!(connection.read_answer().await.status, 403);
     assert!(stub.seen().is_empty());
+}
+
+// GW-022
+#[tokio::test]
+async fn a_handshake_that_does_not_come_to_its_end_is_cut_off_while_others_are_served() {
+    let site = Site::new();
+    let (running, _stub) =
+        site.start(|_, config| config.limits.header_timeout = Duration::from_millis(300)).await;
+    let mut silent = running.connect().await;
+    let mut begun = running.connect().await;
+    // The first bytes of a ClientHello of 512 bytes.
+    begun.write(&[22, 3, 1, 2, 0, 1]).await;
+    assert_eq!(Client::of(&site.authority).read(&running).await, Some(200));
+    silent.drain().await;
+    begun.drain().await;
+    let slow = "hearthgate_gateway_tls_handshakes_total{result=\"too-slow\"}";
+    assert_eq!(running.metric(slow).await, 2.0);
+    assert_eq!(Client::of(&site.authority).read(&running).await, Some(200));
 }

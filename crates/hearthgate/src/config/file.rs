@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::Config;
 use super::plans::{self, PLANS};
-use super::routing;
 use super::table::{Key, keys};
+use super::{certificates, issuers, routing};
 use crate::roles;
 
 /// Why a configuration file was refused.
@@ -68,6 +68,16 @@ pub enum ConfigError {
         /// What is wrong, with the plan and the place in it.
         problem: String,
     },
+    /// An issuer of tokens, or a certificate of a client, that is wrong in itself.
+    #[error("{} line {line}: {problem}; mend it there, as docs/tokens.md says", path.display())]
+    Issuer {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: usize,
+        /// What is wrong, with whose and which key.
+        problem: String,
+    },
     /// Routes or upstreams that are wrong in themselves.
     #[error("{} line {line}: {problem}; mend it there, as docs/configuration.md says", path.display())]
     Routing {
@@ -80,7 +90,7 @@ pub enum ConfigError {
     },
     /// Routes that do not go with the gateway's other keys.
     #[error(transparent)]
-    Gateway(gateway::GatewayError),
+    Gateway(Box<gateway::GatewayError>),
     /// Two values that cannot both be.
     #[error("{0}")]
     Contradiction(&'static str),
@@ -117,6 +127,8 @@ pub(crate) fn read(path: &Path, config: &mut Config) -> Result<(), ConfigError> 
     })?;
     let reader = Reader { path, text: &text, keys: keys() };
     reader.section("", table.get_ref(), config)?;
+    certificates::read(path, &text, table.get_ref(), config)?;
+    issuers::read(path, &text, table.get_ref(), config)?;
     reader.routing(table.get_ref(), config)
 }
 
@@ -167,6 +179,13 @@ impl Reader<'_> {
                     ConfigError::Plan { path, line, problem }
                 })?;
                 continue;
+            }
+            if key == issuers::SECTION || key == certificates::SECTION {
+                // Read after the roles that they name.
+                match value.get_ref() {
+                    DeValue::Table(_) => continue,
+                    _ => return Err(self.wrong_value(line, key, "a section of sections")),
+                }
             }
             if let Some(known) = self.keys.iter().find(|known| known.name == key) {
                 if !(known.decide)(config, value.get_ref()) {

@@ -1,12 +1,13 @@
 //! The kinds of values that keys take: how each is read from TOML and written to it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use contract::TenantName;
+use contract::{ResourceType, TenantName};
 use database::{CheckedReferences, UniqueIdentifier};
 use fhir_schema::Schema;
 use server::{ACTIONS, Action, DEPTHS, Depth, PolicyRule, RequiredProfile};
@@ -277,6 +278,20 @@ impl Setting for Vec<CheckedReferences> {
             rule.resource_type().is_none_or(|of| Schema::r4().is_resource_type(of))
         };
         rules.iter().all(known).then_some(rules)
+    }
+
+    fn write(&self) -> String {
+        self.iter().map(ToString::to_string).collect::<Vec<_>>().write()
+    }
+}
+
+impl Setting for BTreeSet<ResourceType> {
+    const TAKES: &'static str = "a list of types like \"Patient\"";
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        let types: Vec<ResourceType> = parsed(value)?;
+        let are_known = types.iter().all(|of| Schema::r4().is_resource_type(of.as_str()));
+        are_known.then(|| types.into_iter().collect())
     }
 
     fn write(&self) -> String {

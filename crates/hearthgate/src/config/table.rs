@@ -166,6 +166,8 @@ keys! {
         "Bytes of memory that keys and orders of the search index may take; what is more is read from the disk as searches need it (docs/search-index.md). At least 16777216. Not with `storage.postgres`, where the whole index is in memory.",
     "server.conditional_deletes" => server.conditional_deletes:
         "Resources that one conditional delete deletes at most; of more matches none is, and the request gets 412 (docs/api/rest.md). With more than 1 the CapabilityStatement says `multiple`.",
+    "server.not_deletable" => server.not_deletable:
+        "Types of which no client deletes a resource: 405 for everyone, in Bundles and by criteria too, and the CapabilityStatement says so. A purge is the operator's, and goes on.",
     "server.quarantine_items" => server.quarantine_items:
         "Items that the quarantine may hold; beyond them what is invalid gets 422 (docs/validation.md).",
     "server.quarantine_bytes" => server.quarantine_bytes:
@@ -234,6 +236,14 @@ pub(crate) fn to_toml(config: &Config) -> String {
         text.push('\n');
         text.push_str(&written);
     }
+    if !config.written_issuers.is_empty() {
+        text.push('\n');
+        text.push_str(&super::issuers::to_toml(&config.written_issuers));
+    }
+    if !config.written_certificates.is_empty() {
+        text.push('\n');
+        text.push_str(&super::certificates::to_toml(&config.written_certificates));
+    }
     text
 }
 
@@ -258,6 +268,12 @@ pub(super) fn difference(one: &Config, other: &Config) -> Vec<&'static str> {
     if one.written_plans != other.written_plans {
         names.push(super::plans::PLANS);
     }
+    if one.written_issuers != other.written_issuers {
+        names.push(super::issuers::SECTION);
+    }
+    if one.written_certificates != other.written_certificates {
+        names.push(super::certificates::SECTION);
+    }
     names
 }
 
@@ -275,7 +291,9 @@ pub fn reference() -> String {
          decided, as a file that decides the same. `hearthgate check-config --reference` prints \
          this page.\n\n\
          Beside these keys a section `[roles.NAME]` defines what a role may do (docs/roles.md), a \
-         section `[plans.NAME]` how much may be asked (docs/limits.md), and \
+         section `[plans.NAME]` how much may be asked (docs/limits.md), a \
+         section `[gateway.issuers.NAME]` whose tokens are accepted, a section \
+         `[gateway.certificates.CLIENT]` by which certificates a client is known (docs/tokens.md), and \
          `[[gateway.routes]]` and `[gateway.upstreams.NAME]` where requests go (below).\n\n\
          | key | default | takes | decides |\n|---|---|---|---|\n",
     );

@@ -271,3 +271,52 @@ fn the_owner_of_the_first_start_has_the_role_owner_in_all_but_name() {
         created(execute(&registry, &site(), creating("owner", Some("owner"), None), &actor()));
     assert!(!with_client);
 }
+
+#[test]
+fn a_key_is_rotated_with_an_overlap_that_the_list_shows() {
+    // GW-031
+    let data = tempfile::tempdir().unwrap();
+    let registry = open(data.path()).registry;
+    let run = |request| execute(&registry, &site(), request, &actor());
+    let (old, first, _) = created(run(creating("lab", Some("reader"), None)));
+    let rotate = |key: &str, hours| Request::RotateKey { key: key.to_owned(), hours };
+    let (new, second, with_client) = created(run(rotate(&old, 1)));
+    assert!(!with_client && new != old && second.starts_with(&format!("hg_{new}_")));
+    for secret in [&first, &second] {
+        assert_eq!(registry.authenticate(secret).unwrap().client.id.as_str(), "lab");
+    }
+    let Answer::Keys(listed) = run(Request::ListKeys) else { panic!("no list") };
+    let expires: Vec<bool> = listed.iter().map(|key| key.expires.is_some()).collect();
+    assert_eq!(expires, [true, false]);
+    assert!(refusal(&registry, rotate("x", 1)).contains("no key id"));
+    assert!(refusal(&registry, rotate(&new, 9000)).contains("8760"));
+    let (_, third, _) = created(run(rotate(&new, 0)));
+    assert!(registry.authenticate(&second).is_none() && registry.authenticate(&third).is_some());
+}
+
+#[test]
+fn tokens_are_revoked_by_what_an_operator_knows_of_them() {
+    // GW-034
+    let data = tempfile::tempdir().unwrap();
+    let registry = open(data.path()).registry;
+    let id = token_authorization("hospital", TokenIdentity::Jti("7"));
+    let facts = |client, user| registry::TokenFacts {
+        authorization: &id,
+        client,
+        user: Some(user),
+        issued: None,
+    };
+    let revoked = |client, user| registry.is_revoked(&facts(client, user));
+    let revoke = |tokens| {
+        let answer = execute(&registry, &site(), Request::RevokeTokens(tokens), &actor());
+        assert_eq!(answer, Answer::Revoked);
+    };
+    revoke(Tokens::Client("hospital.app".to_owned()));
+    revoke(Tokens::User("hospital/u-1".to_owned()));
+    assert!(revoked("hospital.app", "hospital/u-2") && revoked("other", "hospital/u-1"));
+    assert!(!revoked("other", "hospital/u-2"));
+    revoke(Tokens::Jti { issuer: "hospital".to_owned(), jti: "7".to_owned() });
+    assert!(revoked("other", "hospital/u-2"));
+    let wrong = Tokens::Authorization("key:0123456789abcdef".to_owned());
+    assert!(refusal(&registry, Request::RevokeTokens(wrong)).contains("token:"));
+}

@@ -118,8 +118,8 @@ impl Search<'_> {
     /// Whether any value of a reference parameter is a canonical.
     fn has_canonicals(&self, facet: Facet) -> bool {
         let KeyRange { low, high, .. } = canonicals();
-        self.parts.iter().any(|part| {
-            part.read(|content| content.range(facet, &low, high.as_deref()).next().is_some())
+        (0..self.parts.len()).any(|part| {
+            self.read(part, |content| content.range(facet, &low, high.as_deref()).next().is_some())
         })
     }
 
@@ -161,7 +161,7 @@ impl Search<'_> {
     pub(crate) fn add_names(&self, (part, doc): (usize, u32), of: &str, named: &mut Named) {
         let Some(url) = self.facet(of, "url") else { return };
         let version = self.facet(of, "version");
-        self.parts[part].read(|content| {
+        self.read(part, |content| {
             let versions: Vec<Box<str>> = match version {
                 None => Vec::new(),
                 Some(facet) => {

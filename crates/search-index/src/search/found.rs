@@ -107,16 +107,34 @@ impl<'f> Found<'f> {
         Ok(Page { hits, next })
     }
 
-    /// The first hits after a cursor, of each type in each part.
+    /// The first hits after a cursor, of each type in each part: once there are enough of some
+    /// parts, of the others none that comes after them.
     fn first(&self, after: Option<&Cursor>, count: usize) -> Result<Vec<Entry>, SearchError> {
-        let mut entries = Vec::new();
+        let mut entries: Vec<Entry> = Vec::new();
         let parts = self.search.parts.len();
         let is_as_logged = self.is_as_logged();
-        for part in 0..parts {
+        // By time the newest first: the last parts have them.
+        let is_newest_first =
+            self.query.sort.first().is_some_and(|key| {
+                key.direction == Direction::Descending && self.is_by_time(&key.by)
+            });
+        for at in 0..parts {
+            let part = if is_newest_first { parts - 1 - at } else { at };
             for of in 0..self.query.types.len() {
                 let docs = &self.docs[of * parts + part];
-                if !docs.is_empty() {
-                    self.first_of(of, part, docs, (after, count), &mut entries)?;
+                if docs.is_empty() {
+                    continue;
+                }
+                let known = entries.len();
+                let last = if known >= count { entries.last() } else { None };
+                let found = self.first_of(of, part, docs, (after, count, last))?;
+                if found.is_empty() {
+                    continue;
+                }
+                entries.extend(found);
+                if entries.len() >= count {
+                    entries.sort_by(|one, other| self.compare(one, other));
+                    entries.truncate(count);
                 }
             }
             // In the order of the log later parts have later hits alone.
@@ -127,16 +145,20 @@ impl<'f> Found<'f> {
         Ok(entries)
     }
 
+    /// Whether a key of the order is when something was written, for all types.
+    fn is_by_time(&self, by: &SortBy) -> bool {
+        let SortBy::Parameter(parameters) = by else { return false };
+        parameters.len() == self.query.types.len()
+            && parameters.iter().all(|it| it.code() == "_lastUpdated")
+    }
+
     /// Whether hits come in the order of the log: when nothing else is asked for, and by the time
     /// that they were written.
     fn is_as_logged(&self) -> bool {
-        let (sort, count) = (&self.query.sort, self.query.types.len());
-        let by_time = sort.iter().all(|key| match &key.by {
-            SortBy::Parameter(parameters) if key.direction == Direction::Ascending => {
-                parameters.len() == count && parameters.iter().all(|it| it.code() == "_lastUpdated")
-            }
-            _ => false,
-        });
+        let sort = &self.query.sort;
+        let by_time = sort
+            .iter()
+            .all(|key| key.direction == Direction::Ascending && self.is_by_time(&key.by));
         sort.is_empty() || (by_time && self.query.answer.contained == Contained::False)
     }
 
@@ -148,7 +170,7 @@ impl<'f> Found<'f> {
         for (at, docs) in self.docs.iter().enumerate().filter(|(_, docs)| !docs.is_empty()) {
             let (of, part) = (at / parts, at % parts);
             self.search.meter.charge_seen(docs.len())?;
-            self.search.parts[part].read(|content| {
+            self.search.read(part, |content| {
                 let columns = self.columns(content, of, docs)?;
                 for doc in docs {
                     let container = content.documents().container(doc);
@@ -181,24 +203,33 @@ impl<'f> Found<'f> {
             .unwrap_or_else(|| (one.place, one.within).cmp(&(other.place, other.within)))
     }
 
-    /// Adds the first hits of one type in one part.
+    /// The first hits of one type in one part; where there is a `last` one, only those that may
+    /// come before it.
     fn first_of(
         &self,
         of: usize,
         part: usize,
         docs: &RoaringBitmap,
-        (after, count): (Option<&Cursor>, usize),
-        entries: &mut Vec<Entry>,
-    ) -> Result<(), SearchError> {
-        self.search.parts[part].read(|content| {
+        (after, count, last): (Option<&Cursor>, usize, Option<&Entry>),
+    ) -> Result<Vec<Entry>, SearchError> {
+        self.search.read(part, |content| {
             let columns = self.columns(content, of, docs)?;
             let all_have_times = self.query.answer.contained == Contained::False;
-            let selection =
-                Selection { search: self.search, content, columns, after, count, all_have_times };
-            for doc in selection.select(docs)? {
-                entries.push(entry(content, part, doc, &selection.columns));
-            }
-            Ok(())
+            let selection = Selection {
+                search: self.search,
+                content,
+                columns,
+                after,
+                count,
+                last,
+                all_have_times,
+            };
+            let found = selection.select(docs)?;
+            let entries =
+                found.into_iter().map(|doc| entry(content, part, doc, &selection.columns));
+            Ok(entries
+                .filter(|it| last.is_none_or(|last| self.compare(it, last).is_lt()))
+                .collect())
         })
     }
 
@@ -313,6 +344,20 @@ impl Column {
         }
     }
 
+    /// The rank of the last documents that may come before another part's with a value; of those
+    /// without one all may.
+    fn last_rank(&self, value: Option<&SortValue>) -> u64 {
+        match (self, value) {
+            (_, None) | (Self::Missing, _) => u64::MAX,
+            (Self::View(view), Some(value)) => u64::from(view.last_rank(value)),
+            (Self::Time(direction), Some(SortValue::Integer(t))) => match direction {
+                Direction::Ascending => t.cast_unsigned(),
+                Direction::Descending => !t.cast_unsigned(),
+            },
+            (Self::Time(_), Some(_)) => u64::MAX,
+        }
+    }
+
     fn value(&self, content: &dyn Part, doc: u32) -> Option<SortValue> {
         match self {
             Self::Time(_) => time(content, doc),
@@ -344,6 +389,8 @@ struct Selection<'e> {
     columns: Vec<Column>,
     after: Option<&'e Cursor>,
     count: usize,
+    /// The last of enough hits of other parts.
+    last: Option<&'e Entry>,
     /// Whether none of the documents is for something contained.
     all_have_times: bool,
 }
@@ -397,10 +444,12 @@ impl Selection<'_> {
         let documents = self.content.documents();
         let t = |doc: u32| documents.get(doc).place.t;
         let mut found = Vec::new();
-        for doc in docs.iter().rev().filter(|doc| self.is_after(*doc)) {
+        let end = self.after.map_or(documents.len(), |after| documents.up_to(after.place.t));
+        for doc in docs.range(..end).rev().filter(|doc| self.is_after(*doc)) {
             self.search.meter.charge(1)?;
             let is_of_another_commit = found.last().is_some_and(|last| t(*last) != t(doc));
-            if found.len() >= self.count && is_of_another_commit {
+            let is_too_late = self.last.is_some_and(|last| t(doc) < last.place.t);
+            if is_too_late || (found.len() >= self.count && is_of_another_commit) {
                 break;
             }
             found.push(doc);
@@ -420,6 +469,21 @@ impl Selection<'_> {
             None => view.order(),
         };
         let steps = self.count * STEPS_PER_HIT;
+        let last_value = self.last.and_then(|last| last.values.first()?.as_ref());
+        let order = match last_value {
+            Some(last) => view.not_after(order, last),
+            None => order,
+        };
+        if last_value.is_some() && order.len() <= steps {
+            // All that may come before the last of other parts.
+            let found = order.iter().copied().filter(|doc| docs.contains(*doc));
+            let mut found: Vec<u32> = found.filter(|doc| self.is_after(*doc)).collect();
+            if self.columns.len() == 1 {
+                found.truncate(self.count);
+            }
+            self.search.meter.charge(found.len() as u64)?;
+            return Ok(Some(found));
+        }
         let (mut found, mut last) = (Vec::with_capacity(self.count), None);
         // Those that have no value come after all that have one.
         let mut is_whole = self.columns.len() == 1 || order.len() <= steps;
@@ -446,13 +510,21 @@ impl Selection<'_> {
     fn least(&self, docs: impl Iterator<Item = u32>) -> Result<Vec<u32>, SearchError> {
         type Ranks = SmallVec<[u64; 4]>;
         let mut least: BinaryHeap<(Ranks, u32)> = BinaryHeap::with_capacity(self.count + 1);
+        let last_rank = match (self.columns.first(), self.last) {
+            (Some(column), Some(last)) => {
+                column.last_rank(last.values.first().and_then(Option::as_ref))
+            }
+            _ => u64::MAX,
+        };
         for (at, doc) in docs.enumerate() {
             if at % 64 == 0 {
                 self.search.meter.charge(8)?;
             }
             let first = self.columns.first().map_or(0, |it| it.rank(self.content, doc));
             let is_full = least.len() == self.count;
-            if is_full && least.peek().is_some_and(|(ranks, _)| ranks.first() < Some(&first)) {
+            let is_late =
+                is_full && least.peek().is_some_and(|(ranks, _)| ranks.first() < Some(&first));
+            if is_late || first > last_rank {
                 continue;
             }
             if !self.is_after(doc) {

@@ -155,13 +155,13 @@ impl Search<'_> {
     ) -> Result<(), SearchError> {
         let followed = self.followed(include);
         let mut targets = Targets::default();
-        for (at, part) in self.parts.iter().enumerate() {
+        for at in 0..self.parts.len() {
             let docs = from.iter().enumerate().filter(|(_, (part, _))| *part == at);
             let docs: Vec<(usize, u32)> = docs.map(|(which, (_, doc))| (which, *doc)).collect();
             if docs.is_empty() {
                 continue;
             }
-            part.read(|content| {
+            self.read(at, |content| {
                 let all: RoaringBitmap = docs.iter().map(|(_, doc)| *doc).collect();
                 for (by, (of, facet)) in followed.iter().enumerate() {
                     // Of other types nothing is looked up, nor told by what it costs.

@@ -8,6 +8,8 @@
 //! the index by itself: plans are not to be shown to who does not see everything, nor to refuse
 //! what they ask.
 
+use std::sync::atomic::AtomicBool;
+
 use fhir_core::ResourceType;
 use fhir_search::{
     Chain, Clause, Direction, Has, Include, IncludeDirection, Parameter, Query, ReferenceTest,
@@ -248,7 +250,7 @@ impl<'p> Planner<'p, '_> {
     /// The versions of a type, if such may be seen.
     fn documents(&self, of: &str) -> u64 {
         let each = self.search.parts.iter().zip(&self.search.scopes).map(|(part, scope)| {
-            part.read(|content| {
+            part.read_until(self.search.meter.cancelled(), |content| {
                 let Some(postings) = content.get(Facet::TYPE, of.as_bytes()) else { return 0 };
                 match &scope.visible {
                     Some(visible) if !postings.any_in(visible.all()) => 0,
@@ -337,7 +339,7 @@ impl<'p> Planner<'p, '_> {
         let Some(facet) = self.facet(parameter) else { return leaf(Way::Nothing, 0, 0, 0) };
         let mut sum = Counts::default();
         for part in self.search.parts.iter() {
-            sum.add(part.read(|content| {
+            sum.add(part.read_until(self.search.meter.cancelled(), |content| {
                 let keys = content.count_keys(facet, &[], None) as u64;
                 let documents = content.count_documents(facet, &[], None).max(keys);
                 if keys == 0 {
@@ -361,7 +363,7 @@ impl<'p> Planner<'p, '_> {
     fn all_of(&self, parameter: &Parameter) -> (u64, u64) {
         let Some(facet) = self.facet(parameter) else { return (0, 0) };
         let each = self.search.parts.iter().map(|part| {
-            part.read(|content| {
+            part.read_until(self.search.meter.cancelled(), |content| {
                 let keys = content.count_keys(facet, &[], None) as u64;
                 (keys, content.count_documents(facet, &[], None))
             })
@@ -380,7 +382,9 @@ impl<'p> Planner<'p, '_> {
             Node::Everything => everything(documents),
             Node::Key { facet, key } => {
                 let found = self.search.parts.iter().map(|part| {
-                    part.read(|content| content.get(*facet, key).map_or(0, |it| it.len()))
+                    part.read_until(self.search.meter.cancelled(), |content| {
+                        content.get(*facet, key).map_or(0, |it| it.len())
+                    })
                 });
                 let found = found.sum();
                 Step { rank: 2, ..leaf(Way::Key, 1, found, of_set(found)) }
@@ -391,7 +395,7 @@ impl<'p> Planner<'p, '_> {
                     let is_sure = check.is_none() || range.is_sure;
                     let range = KeyRange { is_sure, ..range.clone() };
                     for part in self.search.parts.iter() {
-                        sum.add(count(part, *facet, &range));
+                        sum.add(count(part, self.search.meter.cancelled(), *facet, &range));
                     }
                 }
                 let is_all = ranges.iter().any(|it| it.low.is_empty() && it.high.is_none());
@@ -410,7 +414,7 @@ impl<'p> Planner<'p, '_> {
             Node::Targets { facet, ordinals } => {
                 let mut sum = Counts::default();
                 for part in self.search.parts.iter() {
-                    let all = count(part, *facet, &KeyRange::all());
+                    let all = count(part, self.search.meter.cancelled(), *facet, &KeyRange::all());
                     let found = ordinals.len().min(all.keys);
                     let each = all.documents / all.keys.max(1);
                     let cost = (found * (2 + each / 64)).min(all.cost);
@@ -459,7 +463,9 @@ impl<'p> Planner<'p, '_> {
                 let Some(facet) = facet.filter(|_| plan.left > 0) else { continue };
                 let kept = SortViewKey { facet, descending };
                 for part in self.search.parts.iter() {
-                    cost += part.read(|content| match content.kept_view(kept) {
+                    cost += part.read_until(self.search.meter.cancelled(), |content| match content
+                        .kept_view(kept)
+                    {
                         Some(_) => 0,
                         None if plan.left <= FEW => plan.left,
                         None if facet == Facet::ID => u64::from(content.documents().len()),
@@ -513,7 +519,7 @@ impl<'p> Planner<'p, '_> {
     fn keys_of(&self, facet: Facet) -> Counts {
         let mut sum = Counts::default();
         for part in self.search.parts.iter() {
-            sum.add(count(part, facet, &KeyRange::all()));
+            sum.add(count(part, self.search.meter.cancelled(), facet, &KeyRange::all()));
         }
         sum
     }
@@ -539,9 +545,9 @@ impl Counts {
 }
 
 /// The keys of a range in one part.
-fn count(part: &PartRef, facet: Facet, range: &KeyRange) -> Counts {
+fn count(part: &PartRef, cancelled: &AtomicBool, facet: Facet, range: &KeyRange) -> Counts {
     let (low, high) = (&*range.low, range.high.as_deref());
-    part.read(|content| {
+    part.read_until(cancelled, |content| {
         if let Content::Tail(_) = part.content {
             // A tail counts no range, and is small.
             let mut sum = Counts::default();

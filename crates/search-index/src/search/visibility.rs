@@ -57,6 +57,7 @@ impl<'s> Search<'s> {
         let own = restriction.map(|it| (it, self.own_node(&resolver, it)));
         let mut own = own.map(|(it, node)| node.map(|node| (it, node))).transpose()?;
         let each = self.parts.iter().map(|part| {
+            let cancelled = self.meter.cancelled();
             let segment = part.as_segment();
             let shown = match &mut own {
                 None => None,
@@ -65,9 +66,10 @@ impl<'s> Search<'s> {
                     Some(match kept {
                         Some(kept) => kept,
                         None => {
-                            let set = part.read(|content| self.all_that(content, node))?;
+                            let set = part.read_until(cancelled, |it| self.all_that(it, node))?;
                             let shown = Arc::new(Shown::new(set));
-                            // What could not be read says nothing.
+                            // What could not be read, or nobody waits for, says nothing.
+                            self.meter.look()?;
                             if let Some(segment) = segment.filter(|it| it.failure().is_none()) {
                                 part.kept.keep(restriction, &shown, segment.documents_len());
                             }
@@ -77,7 +79,7 @@ impl<'s> Search<'s> {
                 }
             };
             let Some(others) = &others else { return Ok(shown.unwrap_or_default()) };
-            let mut set = part.read(|content| self.all_that(content, others))?;
+            let mut set = part.read_until(cancelled, |it| self.all_that(it, others))?;
             if let Some(shown) = shown {
                 set |= shown.all();
             }
@@ -92,7 +94,9 @@ impl<'s> Search<'s> {
         if node.has_complement() {
             all.insert_range(0..content.documents().len());
         }
-        let evaluation = Evaluation { part: content, meter: &self.meter, universe: &all };
+        // What is contained is there too, whatever the universe says.
+        let (meter, among) = (&self.meter, Among::Contained);
+        let evaluation = Evaluation { part: content, meter, universe: &all, among };
         Ok(evaluation.set(node)?.into_owned())
     }
 
@@ -127,7 +131,8 @@ impl<'s> Search<'s> {
         if candidates.is_empty() {
             return Ok(RoaringBitmap::new());
         }
-        let evaluation = Evaluation { part: content, meter: &self.meter, universe: &candidates };
+        let meter = &self.meter;
+        let evaluation = Evaluation { part: content, meter, universe: &candidates, among };
         let found = evaluation.within(node, &candidates)?;
         self.meter.count_set(found.as_ref().len())?;
         Ok(found.into_owned())

@@ -1,9 +1,11 @@
 //! What of an index is in memory is bounded, and what cannot be read again is not answered for.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use search_index::{Index, PieceOf, SearchError, Visible};
+use search_index::{
+    Context, Index, PieceOf, SearchError, Visible, VisiblePart, VisibleTypes, VisibleWithin,
+};
 use store::T;
 
 use crate::pieces::Pieces;
@@ -98,6 +100,81 @@ fn what_is_asked_again_is_not_read_again_while_there_is_room() {
     assert_eq!(site.index.size().held, 0);
     site.index.load(&|| false).unwrap();
     assert_eq!(site.index.size().held, 0);
+}
+
+#[test]
+fn a_search_reads_the_keys_of_what_it_asks_by_and_no_others() {
+    let (site, sources) = kept(0);
+    let facets = site.index.segments()[0].facets().len();
+    assert!(facets > 12, "{facets}");
+    for url in ASKED {
+        sources.iter().for_each(|source| source.facets.lock().unwrap().clear());
+        site.find(url);
+        for source in &sources {
+            let read = source.facets.lock().unwrap().len();
+            assert!((1..=4).contains(&read), "{url} reads {read} of {facets}");
+        }
+    }
+}
+
+#[test]
+fn who_has_left_waits_for_no_reading_and_leaves_nothing_behind() {
+    let patient = |at: u64| {
+        let of = fhir_core::ResourceType::new("Patient").unwrap();
+        (of, fhir_core::ResourceId::new(&format!("p{at}")).unwrap())
+    };
+    let within = VisibleWithin::Compartments((0..100).map(patient).collect());
+    let some = Visible::Any(vec![VisiblePart { types: VisibleTypes::All, within }]);
+    let (all, _sources) = kept(usize::MAX);
+    for visible in [Visible::Everything, some] {
+        let (site, sources) = kept(0);
+        let count =
+            || -> usize { sources.iter().map(|source| source.read.load(Ordering::Acquire)).sum() };
+        for url in ASKED {
+            let before = (count(), site.index.size().loaded);
+            let expected = all.find_at(all.t(), &visible, url).unwrap();
+            let left = Arc::new(AtomicBool::new(false));
+            for source in &sources {
+                *source.leaves.lock().unwrap() = Some(Arc::clone(&left));
+            }
+            let context = Context { cancelled: &left, ..CONTEXT };
+            let query = query(url);
+            let search = site.index.search(site.t(), &visible, context);
+            let found = search.and_then(|search| search.find(&query)?.page(None, 10));
+            assert_eq!(found.err(), Some(SearchError::Cancelled), "{url}");
+            let after = (count(), site.index.size().loaded);
+            assert_eq!(after, (before.0 + 1, before.1), "{url}");
+            assert_eq!(site.index.harm(), None);
+            for source in &sources {
+                *source.leaves.lock().unwrap() = None;
+            }
+            assert_eq!(site.find_at(site.t(), &visible, url).unwrap(), expected, "{url}");
+        }
+    }
+}
+
+#[test]
+fn where_nothing_can_go_nothing_more_stays_and_nothing_is_looked_for() {
+    let index = Index::within(1000);
+    for t in 1..=RESOURCES {
+        let put = change(&index, T::new(t), Act::Put(observation(t)));
+        index.apply(T::new(t), instant(t), vec![put]).unwrap();
+    }
+    index.close_tail();
+    index.settle(fhir_core::Instant::MIN);
+    let (all, _sources) = kept(usize::MAX);
+    let held = index.size().held;
+    assert!(held > 1000);
+    // As its segments are not kept anywhere.
+    let search = index.search(index.head(), &Visible::Everything, CONTEXT).unwrap();
+    for url in ASKED {
+        let query = query(url);
+        let found = search.find(&query).unwrap();
+        found.page(None, 10).unwrap();
+        assert_eq!(found.total(), all.find(url).len() as u64, "{url}");
+    }
+    let size = index.size();
+    assert_eq!((size.held, size.evicted, size.loaded), (held, 0, 0));
 }
 
 #[test]

@@ -150,15 +150,18 @@ impl Seer<'_, '_> {
 
     fn local(&self, reference: Option<Value<'_>>) -> Option<(ResourceType, ResourceId)> {
         let text = reference?.get("reference")?.as_str()?;
-        // By the grammar that compartments are judged by: whoever writes a membership is asked for
-        // the patients that are named so, and no others may be meant.
-        match Reference::parse(&text).ok()? {
-            Reference::Relative(target) => Some((target.resource_type, target.id)),
-            Reference::Absolute(base, target) if base == self.call.server.base.as_str() => {
-                Some((target.resource_type, target.id))
-            }
-            _ => None,
-        }
+        named(&text, self.call.server.base.as_str())
+    }
+}
+
+/// The resource of this server, whose base that is, that a reference names: by the grammar that
+/// compartments are judged by. Whoever writes a membership is asked for the patients that are named
+/// so, and no others may be meant.
+pub(super) fn named(reference: &str, base: &str) -> Option<(ResourceType, ResourceId)> {
+    match Reference::parse(reference).ok()? {
+        Reference::Relative(target) => Some((target.resource_type, target.id)),
+        Reference::Absolute(of, target) if of == base => Some((target.resource_type, target.id)),
+        _ => None,
     }
 }
 
@@ -212,6 +215,38 @@ mod tests {
         check(r#"{"start":"2026-03-05"}"#, false);
         check(r#"{"end":"2026-03-03"}"#, false);
         check(r#"{"end":"2026-03-04T05:06:06Z"}"#, false);
+    }
+
+    /// Whom a reference names, and whether compartments have it under that name.
+    fn check_named(reference: &str, expected: Option<&str>) {
+        let named = named(reference, "http://clinic.example/fhir");
+        let named = named.map(|(of, id)| format!("{of}/{id}"));
+        assert_eq!(named.as_deref(), expected, "{reference}");
+    }
+
+    // LEAK-25
+    #[test]
+    fn a_member_is_named_as_compartments_read_references_and_in_no_other_way() {
+        check_named("Patient/7", Some("Patient/7"));
+        check_named("http://clinic.example/fhir/Patient/7", Some("Patient/7"));
+        check_named("Patient/7/_history/2", Some("Patient/7"));
+        for other in [
+            "http://other.example/fhir/Patient/7",
+            "http://clinic.example/fhir/v2/Patient/7",
+            "https://clinic.example/fhir/Patient/7",
+            "/Patient/7",
+            "./Patient/7",
+            "fhir/Patient/7",
+            "Patient/7/",
+            "Patient/7?x=1",
+            "Patient?identifier=7",
+            "#7",
+            "urn:uuid:7f0c2b1e-0000-4000-8000-000000000000",
+            "patient/7",
+            "",
+        ] {
+            check_named(other, None);
+        }
     }
 
     #[test]

@@ -19,7 +19,6 @@ use self::page::html;
 pub(crate) use self::page::policy;
 use self::words::{Line, Reader, name_of};
 
-use super::log_of;
 use super::resource::ID;
 use super::search::{Asked, next_page, page};
 use crate::call::{Answer, Call, Conditions};
@@ -52,13 +51,12 @@ pub(crate) async fn access_log(call: &Call<'_>, patient: &Instance) -> Result<An
     if !reads_events {
         check_readable(call, patient).await?;
     }
-    let log = log_of(call.server, call.grant)?;
     let path = format!("{patient}/{NAME}");
     let links = PageLinks::of(call, &path);
     let (query, before) = page(call, &links)?;
     let asked = Asked::read(&query, &PARAMETERS)?;
     let asked = Asked { patient: Some(patient.id.as_str().to_owned()), ..asked };
-    let found = asked.find(log, before).await?;
+    let found = asked.find(call, before).await?;
     let base = call.server.base.as_str();
     let next =
         found.next.map(|number| format!("{base}/{path}?{}", next_page(&links, number, &query)));

@@ -9,6 +9,7 @@
 //! who looked at a patient's record.
 
 mod access_log;
+mod from_gateway;
 mod patients;
 mod resource;
 mod search;
@@ -19,7 +20,8 @@ pub use resource::to_resource;
 pub(crate) use access_log::{
     NAME as ACCESS_LOG, access_log, is_access_log, policy as page_policy, wants_page,
 };
-pub(crate) use search::{PARAMETERS, read, search};
+pub(crate) use from_gateway::{DeniedAtGateway, Taken};
+pub(crate) use search::{PARAMETERS, Readers, read, search};
 pub(crate) use trail::{Trail, note};
 
 use std::collections::BTreeMap;
@@ -66,6 +68,17 @@ impl Audit {
         self.logs.iter().find_map(|(tenant, log)| Some((tenant, log.trouble()?)))
     }
 
+    /// Checks that the tenant's log takes events: what is done next could be written down.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub(crate) fn check(&self, tenant: &TenantName) -> Result<(), Box<str>> {
+        match self.logs.get(tenant).and_then(|log| log.trouble()) {
+            Some(NotKept { reason }) => Err(reason),
+            None => Ok(()),
+        }
+    }
+
     /// Begins the event of a request; `None` for what shows and changes nothing of a tenant.
     ///
     /// # Errors
@@ -80,9 +93,7 @@ impl Audit {
             Some(log) if *interaction != Interaction::Capabilities => log,
             _ => return Ok(None),
         };
-        if let Some(NotKept { reason }) = log.trouble() {
-            return Err(ServerError::NotAudited(reason));
-        }
+        self.check(&grant.tenant).map_err(ServerError::NotAudited)?;
         let text = |text: &Option<String>| text.as_deref().map(Box::from);
         let event = Event {
             instant: clock.now(),
@@ -90,6 +101,7 @@ impl Audit {
             client: text(&grant.client),
             user: text(&grant.user),
             fhir_user: grant.fhir_user.as_ref().map(|user| user.to_string().into()),
+            role: text(&grant.role),
             purpose: text(&grant.purpose),
             break_glass: text(&grant.break_glass),
             act: act_of(interaction),
@@ -225,6 +237,7 @@ fn event_of(act: Act, clock: &dyn Clock) -> Event {
         client: None,
         user: None,
         fhir_user: None,
+        role: None,
         purpose: None,
         break_glass: None,
         act,

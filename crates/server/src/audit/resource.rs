@@ -165,12 +165,16 @@ fn agents(event: &Event, pattern: Pattern, base: &str) -> Value {
         if pattern == Pattern::Read { (destination, source) } else { (source, destination) };
     let coded = |(code, display): (&str, &str)| json!({ "coding": [{ "system": DICOM, "code": code, "display": display }] });
     let who = event.client.as_deref().unwrap_or("nobody known");
+    let mut app = json!({
+        "type": coded(client),
+        "who": { "identifier": { "value": who }, "display": who },
+        "requestor": event.user.is_none() && event.fhir_user.is_none(),
+    });
+    if let Some(role) = &event.role {
+        app["role"] = json!([{ "text": role }]);
+    }
     let mut agents = vec![
-        json!({
-            "type": coded(client),
-            "who": { "identifier": { "value": who }, "display": who },
-            "requestor": event.user.is_none() && event.fhir_user.is_none(),
-        }),
+        app,
         json!({
             "type": coded(server),
             "who": { "display": base },

@@ -3,11 +3,14 @@
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::{Instance, Power, Reason};
+use database::Abandoned;
 use database::audit::{AuditLog, Event, Extent, Reached};
 use fhir_core::{Instant, ResourceId, days_in_month};
 use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::resource::ID;
 use super::{AUDIT_EVENT, log_of, synced, to_resource};
@@ -23,6 +26,9 @@ const COUNT: usize = 50;
 const MOST: usize = 1_000;
 /// Bytes of the log that one request looks at before it gives the page that it has.
 pub(super) const MOST_BYTES: u64 = 128 << 20;
+/// Requests that read audit logs at once, and how long another waits for its place.
+const AT_ONCE: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(10);
 const SECOND: i64 = 1_000_000;
 
 /// What is asked of the log.
@@ -40,6 +46,39 @@ pub(super) struct Found {
     pub(super) events: Vec<(u64, Event)>,
     /// Events before this number are still to be looked at.
     pub(super) next: Option<u64>,
+    /// A place among those that read, until the answer is made of it.
+    _place: OwnedSemaphorePermit,
+}
+
+/// Who may read audit logs at once: each reads and opens up to [`MOST_BYTES`] of files, and holds a
+/// page of events.
+#[derive(Debug, Clone)]
+pub(crate) struct Readers {
+    places: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl Readers {
+    /// So many at once; of others each waits as long for a place.
+    pub(crate) fn new(places: usize, patience: Duration) -> Self {
+        Self { places: Arc::new(Semaphore::new(places)), patience }
+    }
+
+    /// A place.
+    ///
+    /// # Errors
+    /// [`ServerError::TooManyAuditReads`] when others have all of them for too long.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, ServerError> {
+        let place = Arc::clone(&self.places).acquire_owned();
+        let place = tokio::time::timeout(self.patience, place).await;
+        place.ok().and_then(Result::ok).ok_or(ServerError::TooManyAuditReads)
+    }
+}
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self::new(AT_ONCE, PATIENCE)
+    }
 }
 
 impl Asked {
@@ -105,19 +144,28 @@ impl Asked {
     }
 
     /// Finds a page of events that come before a number, all that was answered by now among them.
+    ///
+    /// # Errors
+    /// [`ServerError::TooManyAuditReads`], or what keeps the log from being read.
     pub(super) async fn find(
         self,
-        log: &Arc<dyn AuditLog>,
+        call: &Call<'_>,
         before: Option<u64>,
     ) -> Result<Found, ServerError> {
-        synced(&**log).await.map_err(|refused| ServerError::NotAudited(refused.reason))?;
-        let log = Arc::clone(log);
+        let log = Arc::clone(log_of(call.server, call.grant)?);
+        let place = call.server.audit_readers.place().await?;
+        synced(&*log).await.map_err(|refused| ServerError::NotAudited(refused.reason))?;
+        let abandoned = call.abandoned.clone();
         // It reads files, and opens what is sealed.
-        let found = tokio::task::spawn_blocking(move || self.look(&*log, before)).await;
-        found.map_err(|_| ServerError::Interrupted)?
+        aside(move || self.look((&*log, place), before, &abandoned)).await?
     }
 
-    fn look(&self, log: &dyn AuditLog, before: Option<u64>) -> Result<Found, ServerError> {
+    fn look(
+        &self,
+        (log, place): (&dyn AuditLog, OwnedSemaphorePermit),
+        before: Option<u64>,
+        abandoned: &Abandoned,
+    ) -> Result<Found, ServerError> {
         let instants = self.instants.clone();
         let mut events = Vec::new();
         // One more tells whether another page follows.
@@ -125,6 +173,10 @@ impl Asked {
         let patient = self.patient.as_deref().map(Box::from);
         let extent = Extent { instants, before, patient, most_bytes: MOST_BYTES };
         let reached = log.read(&extent, &mut |number, event| {
+            // Nobody waits for it any more.
+            if abandoned.is_set() {
+                return ControlFlow::Break(());
+            }
             if !self.matches(&event) {
                 return ControlFlow::Continue(());
             }
@@ -140,8 +192,15 @@ impl Asked {
             Reached::Number(number) => more.or(Some(number)),
             Reached::Beginning => more,
         };
-        Ok(Found { events, next })
+        Ok(Found { events, next, _place: place })
     }
+}
+
+/// Does what takes a while off the threads that answer requests.
+async fn aside<D: Send + 'static>(
+    work: impl FnOnce() -> D + Send + 'static,
+) -> Result<D, ServerError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| ServerError::Interrupted)
 }
 
 /// The instants that a date's parameter lets through.
@@ -214,15 +273,33 @@ fn check_power(call: &Call<'_>) -> Result<(), ServerError> {
 /// A page of AuditEvents.
 pub(crate) async fn search(call: &Call<'_>) -> Result<Answer, ServerError> {
     check_power(call)?;
-    let log = log_of(call.server, call.grant)?;
     let links = PageLinks::of(call, AUDIT_EVENT);
     let (query, before) = page(call, &links)?;
     let asked = Asked::read(&query, &PARAMETERS)?;
     let patient = asked.patient.clone();
-    let found = asked.find(log, before).await?;
-    let (base, tenant) = (call.server.base.as_str(), call.grant.tenant.as_str());
+    let found = asked.find(call, before).await?;
+    let (base, tenant) = (call.server.base.clone(), call.grant.tenant.clone());
+    let own = if call.query.is_empty() { String::new() } else { format!("?{}", call.query) };
+    let own = format!("{}/{AUDIT_EVENT}{own}", base.as_str());
+    let mut link = vec![json!({ "relation": "self", "url": own })];
+    if let Some(next) = found.next {
+        let next = next_page(&links, next, &query);
+        let url = format!("{}/{AUDIT_EVENT}?{next}", base.as_str());
+        link.push(json!({ "relation": "next", "url": url }));
+    }
+    let write = move || bundle(&found, patient.as_deref(), link, (base.as_str(), tenant.as_str()));
+    Ok(Answer::of(aside(write).await?))
+}
+
+/// A page as a Bundle.
+fn bundle(
+    found: &Found,
+    patient: Option<&str>,
+    link: Vec<Value>,
+    (base, tenant): (&str, &str),
+) -> String {
     let entries = found.events.iter().map(|(number, event)| {
-        let resource = to_resource((*number, event), patient.as_deref(), (base, tenant));
+        let resource = to_resource((*number, event), patient, (base, tenant));
         json!({
             "fullUrl": format!("{base}/{AUDIT_EVENT}/{ID}{number}"),
             "resource": resource,
@@ -230,17 +307,11 @@ pub(crate) async fn search(call: &Call<'_>) -> Result<Answer, ServerError> {
         })
     });
     let entries: Vec<Value> = entries.collect();
-    let own = if call.query.is_empty() { String::new() } else { format!("?{}", call.query) };
-    let mut link = vec![json!({ "relation": "self", "url": format!("{base}/{AUDIT_EVENT}{own}") })];
-    if let Some(next) = found.next {
-        let url = format!("{base}/{AUDIT_EVENT}?{}", next_page(&links, next, &query));
-        link.push(json!({ "relation": "next", "url": url }));
-    }
     let mut bundle = json!({ "resourceType": "Bundle", "type": "searchset", "link": link });
     if !entries.is_empty() {
         bundle["entry"] = entries.into();
     }
-    Ok(Answer::of(bundle.to_string()))
+    bundle.to_string()
 }
 
 /// The query of a page, and the number that its events come before.
@@ -271,9 +342,8 @@ pub(crate) async fn read(
         return Ok(None);
     };
     check_power(call)?;
-    let log = log_of(call.server, call.grant)?;
     let asked = Asked { count: 1, ..Asked::read("", &[])? };
-    let found = asked.find(log, number.checked_add(1)).await?;
+    let found = asked.find(call, number.checked_add(1)).await?;
     let event = found.events.first().filter(|(found, _)| *found == number);
     let (number, event) = event.ok_or(ServerError::NotFound)?;
     let at = (call.server.base.as_str(), call.grant.tenant.as_str());
@@ -283,6 +353,17 @@ pub(crate) async fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error_answer::ErrorAnswer;
+
+    #[tokio::test]
+    async fn no_more_read_the_audit_log_at_once_than_have_a_place_and_others_are_told_so() {
+        let readers = Readers::new(2, Duration::from_millis(1));
+        let (first, _second) = (readers.place().await.unwrap(), readers.place().await.unwrap());
+        let refused = ErrorAnswer::of(&readers.place().await.unwrap_err());
+        assert_eq!((refused.status.as_u16(), refused.retry_after), (503, Some(1)));
+        drop(first);
+        drop(readers.place().await.unwrap());
+    }
 
     fn check(value: &str, expected: Option<(&str, &str)>) {
         let instant = |text: &str| match text {

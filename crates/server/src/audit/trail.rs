@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use contract::{Clock, Interaction};
 use database::Visibility;
-use database::audit::{Act, Event, NotKept, Outcome, Shown};
+use database::audit::{Act, AuditLog, Event, NotKept, Outcome, Shown};
 use fhir_core::{Instance, ResourceId, ResourceType, VersionId};
 use http::StatusCode;
 
 use super::patients::each_patient;
 use super::{Audited, act_of, outcome_of, synced};
-use crate::call::{Answer, Call};
+use crate::call::{Answer, Call, Deleted};
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
+use crate::exchange::patches as is_patch;
 use crate::negotiation::parameters;
 
 /// The notes of one request, held by all that works on it. Its event is written when it is
@@ -33,22 +34,60 @@ const LEFT: u16 = 499;
 
 impl Drop for Noted {
     fn drop(&mut self) {
-        if let Some(Audited { log, mut event, is_bundle }) = self.audited.take() {
+        if let Some(audited) = self.audited.take() {
             let notes = std::mem::take(&mut self.notes);
-            let last = notes.acts.last().filter(|_| !is_bundle);
-            event.act.status = last.map_or(LEFT, |act| act.status);
-            event.outcome = outcome_of_status(event.act.status);
-            notes.tell(&mut event, is_bundle);
-            if let Err(error) = log.append(&event) {
+            let last = notes.acts.last().filter(|_| !audited.is_bundle);
+            let status = last.map_or(LEFT, |act| act.status);
+            let ended = Ended::of(audited, notes, status);
+            if let Err(error) = ended.append() {
                 tracing::error!(%error, "a request whose client had left waits for the audit log");
             }
+            if ended.at_once {
+                // Nobody waits for it, and it is as urgent as with somebody.
+                ended.log.sync(Box::new(drop));
+            }
         }
+    }
+}
+
+/// What is written of one request, in the order in which it is.
+struct Ended {
+    log: Arc<dyn AuditLog>,
+    events: Vec<Event>,
+    /// Whether it must be durable before anything else is done.
+    at_once: bool,
+}
+
+impl Ended {
+    /// Of a request that was answered with this status, or would have been.
+    fn of(audited: Audited, notes: Notes, status: u16) -> Self {
+        let Audited { log, mut event, is_bundle } = audited;
+        event.act.status = status;
+        event.outcome = outcome_of_status(status);
+        notes.tell(&mut event, is_bundle);
+        name_denied(&mut event);
+        let denied = if is_bundle { denied_entries(&event) } else { Vec::new() };
+        let at_once =
+            event.outcome == Outcome::Denied || event.break_glass.is_some() || !denied.is_empty();
+        let events = std::iter::once(event).chain(denied).collect();
+        Self { log, events, at_once }
+    }
+
+    fn append(&self) -> Result<(), NotKept> {
+        // Each is taken, whatever became of those before it.
+        let mut kept = Ok(());
+        for event in &self.events {
+            kept = kept.and(self.log.append(event));
+        }
+        kept
     }
 }
 
 #[derive(Default)]
 struct Notes {
     acts: Vec<Act>,
+    /// What criteria deleted, where that was several.
+    deleted: Vec<Act>,
     shown: Vec<Shown>,
     patients: BTreeSet<Box<str>>,
     query: Option<Box<str>>,
@@ -77,21 +116,12 @@ impl Trail {
             let mut noted = self.noted();
             (noted.audited.take(), std::mem::take(&mut noted.notes))
         };
-        let Some(Audited { log, mut event, is_bundle }) = audited else { return Ok(()) };
-        event.instant = clock.now();
-        event.act.status = status.as_u16();
-        event.outcome = outcome_of(status);
-        notes.tell(&mut event, is_bundle);
-        name_denied(&mut event);
-        let denied = if is_bundle { denied_entries(&event) } else { Vec::new() };
-        let at_once =
-            event.outcome == Outcome::Denied || event.break_glass.is_some() || !denied.is_empty();
-        let mut kept = log.append(&event);
-        for entry in &denied {
-            kept = kept.and(log.append(entry));
-        }
-        if at_once && kept.is_ok() {
-            kept = synced(&*log).await;
+        let Some(mut audited) = audited else { return Ok(()) };
+        audited.event.instant = clock.now();
+        let ended = Ended::of(audited, notes, status.as_u16());
+        let mut kept = ended.append();
+        if ended.at_once && kept.is_ok() {
+            kept = synced(&*ended.log).await;
         }
         kept.map_err(|NotKept { reason }| ServerError::NotAudited(reason))
     }
@@ -114,8 +144,18 @@ impl Trail {
 
 /// Whoever asks who was refused a patient's record asks by that patient.
 fn name_denied(event: &mut Event) {
-    if event.outcome == Outcome::Denied && event.act.resource_type.as_deref() == Some("Patient") {
-        event.patients.extend(event.act.id.clone());
+    if event.outcome != Outcome::Denied {
+        return;
+    }
+    let entries = event.entries.iter();
+    let denied = entries.filter(|act| outcome_of_status(act.status) == Outcome::Denied);
+    let of_patients = std::iter::once(&event.act)
+        .chain(denied)
+        .filter(|act| act.resource_type.as_deref() == Some("Patient"));
+    for id in of_patients.filter_map(|act| act.id.clone()) {
+        if !event.patients.contains(&id) {
+            event.patients.push(id);
+        }
     }
 }
 
@@ -154,12 +194,13 @@ impl Notes {
         let notes = self;
         if is_bundle {
             // A transaction is planned before it is done, and what it reads is read for both.
-            event.entries = each_once(notes.acts);
+            event.entries = each_once([notes.acts, notes.deleted].concat());
         } else if let Some(act) = notes.acts.into_iter().next_back() {
             if event.outcome == Outcome::Done {
                 event.outcome = outcome_of_status(act.status);
             }
             event.act = Act { status: event.act.status, ..act };
+            event.entries = notes.deleted;
         }
         event.shown = if is_bundle { each_once(notes.shown) } else { notes.shown };
         event.patients = notes.patients.into_iter().collect();
@@ -197,10 +238,17 @@ pub(crate) async fn note(call: &Call<'_>, sent: Sent<'_>, done: Result<&Answer, 
         Err(error) => ErrorAnswer::of(error).status.as_u16(),
     };
     let mut before = None;
+    let deleted = match done {
+        Ok(answer) => deletions(call, answer).await,
+        Err(_) => Vec::new(),
+    };
     if let Ok(answer) = done {
-        if let Some((version, _)) = answer.version {
+        if let [(one, _)] = deleted.as_slice() {
+            act = Act { kind: act.kind, status: act.status, ..one.clone() };
+        } else if let Some((version, _)) = answer.version {
             act.version = Some(version.get());
-        } else if matches!(call.interaction, Interaction::Delete(_)) {
+        }
+        if deleted.is_empty() && matches!(call.interaction, Interaction::Delete(_)) {
             // It is answered like any other, and deleted nothing that the caller sees.
             act.status = StatusCode::NOT_FOUND.as_u16();
         }
@@ -209,7 +257,7 @@ pub(crate) async fn note(call: &Call<'_>, sent: Sent<'_>, done: Result<&Answer, 
             act.resource_type = Some(resource_type.as_str().into());
             act.id = Some(id.as_str().into());
         }
-        if says_nothing(&call.interaction) && sent.is_none() && answer.body.is_none() {
+        if is_patch(&call.interaction) && answer.body.is_none() {
             before = version_before(call, &act).await;
         }
     }
@@ -217,6 +265,13 @@ pub(crate) async fn note(call: &Call<'_>, sent: Sent<'_>, done: Result<&Answer, 
     let base = call.server.base.as_str();
     let mut noted = call.trail.noted();
     let notes = &mut noted.notes;
+    for (act, json) in &deleted {
+        let of = act.resource_type.as_deref().unwrap_or_default();
+        notes.about(of, act.id.as_deref(), json.as_deref(), base);
+    }
+    if deleted.len() > 1 {
+        notes.deleted.extend(deleted.into_iter().map(|(act, _)| act));
+    }
     if let Ok(answer) = done
         && is_about_one(&call.interaction)
     {
@@ -253,15 +308,17 @@ fn is_about_one(interaction: &Interaction) -> bool {
         )
 }
 
-/// Whether neither request nor answer need say what the resource held.
-fn says_nothing(interaction: &Interaction) -> bool {
-    matches!(
-        interaction,
-        Interaction::Delete(_)
-            | Interaction::ConditionalDelete(_)
-            | Interaction::Patch(_)
-            | Interaction::ConditionalPatch(_)
-    )
+/// What was deleted, each with what it held before.
+async fn deletions(call: &Call<'_>, answer: &Answer) -> Vec<(Act, Option<bytes::Bytes>)> {
+    let mut deletions = Vec::with_capacity(answer.deleted.len());
+    for Deleted { instance, version } in &answer.deleted {
+        let deletion = act_of(&Interaction::Delete(instance.clone()));
+        let status = answer.status.as_u16();
+        let act = Act { version: Some(version.get()), status, ..deletion };
+        let before = version_before(call, &act).await;
+        deletions.push((act, before));
+    }
+    deletions
 }
 
 fn searches(interaction: &Interaction) -> bool {
@@ -294,4 +351,98 @@ async fn version_before(call: &Call<'_>, act: &Act) -> Option<bytes::Bytes> {
     // For the log, which is not the caller's.
     let snapshot = call.database.snapshot(Visibility::everything());
     snapshot.vread(&of, &id, version).await.ok().flatten()?.json
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use database::audit::{Extent, Reached, Synced, Unreadable, Visit};
+
+    use super::*;
+    use crate::audit::plain_act;
+
+    /// Keeps what it is given, and counts how often it was to be made durable at once.
+    #[derive(Default)]
+    struct Kept {
+        events: Mutex<Vec<Event>>,
+        syncs: AtomicUsize,
+    }
+
+    impl AuditLog for Kept {
+        fn append(&self, event: &Event) -> Result<(), NotKept> {
+            self.events.lock().unwrap().push(event.clone());
+            Ok(())
+        }
+
+        fn sync(&self, synced: Synced) {
+            self.syncs.fetch_add(1, Ordering::SeqCst);
+            synced(Ok(()));
+        }
+
+        fn trouble(&self) -> Option<NotKept> {
+            None
+        }
+
+        fn read(&self, _: &Extent, _: &mut Visit<'_>) -> Result<Reached, Unreadable> {
+            Ok(Reached::Beginning)
+        }
+    }
+
+    /// What an event says became of which kind of act, with which status, and of whose data.
+    type Told = (String, u16, Vec<Box<str>>);
+
+    /// The events of a request whose client left when these were its acts, and how often they were
+    /// to be durable at once.
+    fn left(kind: &str, acts: &[(&str, u16)]) -> (Vec<Told>, usize) {
+        let log = Arc::new(Kept::default());
+        let trail = Trail::default();
+        let event = Event {
+            instant: fhir_core::Instant::from_micros(0),
+            request_id: "r".into(),
+            client: Some("app".into()),
+            user: None,
+            fhir_user: None,
+            role: None,
+            purpose: None,
+            break_glass: None,
+            act: plain_act(kind),
+            entries: Vec::new(),
+            shown: Vec::new(),
+            patients: Vec::new(),
+            query: None,
+            outcome: Outcome::Done,
+            restricted: false,
+        };
+        let is_bundle = kind == "batch-or-transaction";
+        trail.begin(Some(Audited { log: Arc::clone(&log) as _, event, is_bundle }));
+        for (id, status) in acts {
+            let (resource_type, id) = (Some("Patient".into()), Some(Box::from(*id)));
+            let act = Act { resource_type, id, status: *status, ..plain_act("read") };
+            trail.noted().notes.acts.push(act);
+        }
+        drop(trail);
+        let events = log.events.lock().unwrap().drain(..).collect::<Vec<_>>();
+        let told = events.into_iter().map(|event| {
+            (
+                format!("{:?} {}", event.outcome, event.act.kind.code()),
+                event.act.status,
+                event.patients,
+            )
+        });
+        (told.collect(), log.syncs.load(Ordering::SeqCst))
+    }
+
+    #[test]
+    fn a_denial_whose_client_left_is_on_record_and_at_once() {
+        let of = |what: &str, status, patients: &[&str]| {
+            (what.to_owned(), status, patients.iter().map(|id| Box::from(*id)).collect())
+        };
+        assert_eq!(left("read", &[("a", 200)]), (vec![of("Done read", 200, &[])], 0));
+        assert_eq!(left("read", &[("a", 403)]), (vec![of("Denied read", 403, &["a"])], 1));
+        assert_eq!(left("read", &[]), (vec![of("Refused read", LEFT, &[])], 0));
+        let bundle = left("batch-or-transaction", &[("a", 200), ("b", 403)]);
+        let whole = of("Refused batch-or-transaction", LEFT, &[]);
+        assert_eq!(bundle, (vec![whole, of("Denied read", 403, &["b"])], 1));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use contract::Interaction;
+use contract::{Instance, Interaction};
 use database::{CommitError, CommitId, Receipt, Snapshot, Transaction, Visibility};
 use fhir_core::{Bundle, BundleRequest, Issue, ResourceId, ResourceType};
 use http::StatusCode;
@@ -15,14 +15,14 @@ use super::respond::{Kind, Response};
 use super::target::{Step, Target};
 use crate::access;
 use crate::audit;
-use crate::call::{Answer, Call, terms};
+use crate::call::{Answer, Call, commit, terms};
 use crate::dispatch::dispatch;
 use crate::error::ServerError;
 use crate::error_answer::ErrorAnswer;
 use crate::exchange::patches;
 use crate::interactions::retries::Retries;
 use crate::interactions::{conditional_update, create, update, write};
-use crate::validation::{self, Judged, NotCommitted};
+use crate::validation::{Judged, NotCommitted};
 
 pub(crate) async fn transaction(
     context: &Context<'_>,
@@ -64,10 +64,7 @@ pub(crate) async fn transaction(
             let checked = access::check_references(&call, changes, required).await;
             checked.map_err(|(change, error)| error.in_entry(entry_of[change]))?;
         }
-        let tenant = &context.grant.tenant;
-        let (database, validation) =
-            (&context.server.databases[tenant], &context.server.validations[tenant]);
-        match validation::commit(database, validation, transaction, terms).await {
+        match commit((context.server, &context.grant.tenant), transaction, terms).await {
             Ok(receipt) => {
                 let committed = Committed { snapshot, identities, receipt };
                 let whole = (bundle, &*targets);
@@ -176,8 +173,7 @@ pub(super) async fn respond(
                 let (of, id) = &committed.identities[*index];
                 let written = write::written(&committed.receipt, *index)?;
                 if target.step() == Step::Delete {
-                    let version = written.version.map(|version| (version, written.instant));
-                    Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) }
+                    write::deleted(&call, vec![(instance(of, id), written)]).await
                 } else {
                     let told = judged.get(&entry).map(|judged| judged.told.clone());
                     let answer =
@@ -190,14 +186,12 @@ pub(super) async fn respond(
                 }
             }
             Planned::Deleted(changes) => {
-                let version = match changes.as_slice() {
-                    [one] => {
-                        let written = write::written(&committed.receipt, *one)?;
-                        written.version.map(|version| (version, written.instant))
-                    }
-                    _ => None,
-                };
-                Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) }
+                let mut gone = Vec::with_capacity(changes.len());
+                for index in changes {
+                    let (of, id) = &committed.identities[*index];
+                    gone.push((instance(of, id), write::written(&committed.receipt, *index)?));
+                }
+                write::deleted(&call, gone).await
             }
             Planned::Existing(of, id) => {
                 not_sent.keep(create::exists(&call, &committed.snapshot, of, id).await?)
@@ -227,6 +221,10 @@ pub(super) async fn respond(
         response.answer(&answer, target.head);
     }
     Ok(Answer::of(response.finish()))
+}
+
+fn instance(of: &ResourceType, id: &ResourceId) -> Instance {
+    Instance { resource_type: of.clone(), id: id.clone() }
 }
 
 async fn read(call: Call<'_>, allowance: &mut Allowance) -> Result<Answer, ServerError> {

@@ -80,7 +80,9 @@ pub(crate) async fn batch(
             && target.step() == Step::Read
         {
             let parameters = target.parameters(&bundle.entries[index]);
-            answers[index] = Some(read(context, target, parameters, &mut allowance).await);
+            let read = read(context, target, parameters, &mut allowance).await;
+            let refused = |error: &ServerError| context.denied(index, target, error);
+            answers[index] = Some(read.inspect_err(refused).map_err(|error| failed(&error)));
         }
     }
     let mut response = Response::new(Kind::Batch, answers.len());
@@ -187,7 +189,8 @@ impl Batch<'_, '_> {
                 None => self.write(self.context, target, resource).await,
                 Some(batch) => self.write_once(batch, index, resource).await,
             };
-            answers.push((index, answer.map_err(|error| failed(&error))));
+            let refused = |error: &ServerError| self.context.denied(index, target, error);
+            answers.push((index, answer.inspect_err(refused).map_err(|error| failed(&error))));
         }
         answers
     }
@@ -256,13 +259,10 @@ async fn read(
     target: &Target,
     parameters: Option<Resource<'_>>,
     allowance: &mut Allowance,
-) -> Result<Answer, ErrorAnswer> {
+) -> Result<Answer, ServerError> {
     let call = target.call(context, parameters);
-    let result = async {
-        allowance.check()?;
-        allowance.take(dispatch(call).await?)
-    };
-    result.await.map_err(|error| failed(&error))
+    allowance.check()?;
+    allowance.take(dispatch(call).await?)
 }
 
 /// The answer of an entry that failed, a fault of our own logged: that its client has left is none.

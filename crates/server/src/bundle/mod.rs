@@ -23,8 +23,9 @@ use database::{Abandoned, Database, Idempotency, Named, Rows, Snapshot};
 use fhir_core::json::Document;
 use fhir_core::{Bundle, BundleRequest, BundleType, Issue, IssueCode, Resource, ResourceType};
 
+use self::target::Target;
 use crate::Server;
-use crate::audit::Trail;
+use crate::audit::{self, Trail};
 use crate::call::Answer;
 use crate::error::ServerError;
 use crate::idempotency::{self, Turn};
@@ -79,13 +80,22 @@ pub(crate) async fn bundle(
         return Err(ServerError::InvalidContent(vec![issue]));
     }
     let requests = requests(&bundle)?;
-    match (bundle.bundle_type, request) {
+    let done = match (bundle.bundle_type, request) {
         (BundleType::Batch, request) => {
             batch::batch(&context, &bundle, &requests, request.as_ref()).await
         }
         (_, None) => all_or_none::transaction(&context, &bundle, &requests).await,
         (_, Some(request)) => once(&context, &bundle, &requests, &request).await,
+    };
+    if let Err(ServerError::InEntry { index, source }) = &done
+        && let Some(request) = requests.get(*index)
+        && let Ok(target) = Target::of(&context, request)
+    {
+        // The one that failed the whole, which no one else says.
+        audit::note(&target.call(&context, None), None, Err(source)).await;
+        context.denied(*index, &target, source);
     }
+    done
 }
 
 /// Carries a named transaction out, unless it was.
@@ -153,6 +163,13 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Keeps for an operator why an entry was refused, where that was a denial.
+    fn denied(&self, index: usize, target: &Target, error: &ServerError) {
+        let of = (index, &target.interaction, error);
+        let now = self.server.clock.now();
+        self.server.denials.keep_entry(of, (self.grant, self.request_id), now);
+    }
+
     /// What this snapshot shows, counted as read for the request, and searched as long as its
     /// client waits.
     fn counted(&self, snapshot: Snapshot) -> Snapshot {

@@ -7,7 +7,7 @@ use super::Context;
 use crate::audit;
 use crate::call::{Call, Conditions};
 use crate::error::ServerError;
-use crate::interactions::operation;
+use crate::interactions::{delete, operation};
 use crate::negotiation::Return;
 
 /// The interaction of an entry and the query of its URL.
@@ -70,6 +70,7 @@ impl Target {
             });
         }
         audit::check_not_written(&interaction)?;
+        delete::check_deletable(context.server, &interaction)?;
         let head = method == "HEAD";
         let conditions = conditions(request);
         Ok(Self { interaction, query: query.to_owned(), head, conditions })

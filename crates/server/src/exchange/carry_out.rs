@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use contract::Interaction;
+use contract::{Decision, Grant, Interaction};
 use database::{Abandoned, Idempotency, Rows};
 use fhir_core::json::Document;
 use fhir_core::{Lines, Resource};
@@ -63,10 +63,11 @@ pub(super) async fn carry_out(
     let is_search = searches(&interaction);
     let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
     // How long an operation takes, its parameters do not say, no patch how long a resource it is
-    // for, no body how long profiles do, and no Bundle how long its searches do: where its request
-    // is, nobody would see that its client has left.
+    // for, no body how long profiles do, no Bundle how long its searches do, and no history how
+    // many versions must be judged one by one: where its request is, nobody would see that its client has left.
     let says_little = invoked
         || patches(&interaction)
+        || is_judged_one_by_one(&grant, &interaction)
         || (length > 0 && server.validations[&grant.tenant].is_deep())
         || (interaction == Interaction::BatchOrTransaction
             && body.as_ref().is_some_and(|(body, _)| says_little(&body.bytes)));
@@ -210,6 +211,15 @@ fn takes_body(interaction: &Interaction) -> bool {
 /// Whether a resource that is there is changed by a patch.
 pub(crate) fn patches(interaction: &Interaction) -> bool {
     matches!(interaction, Interaction::Patch(_) | Interaction::ConditionalPatch(_))
+}
+
+/// Whether versions are listed of which a part alone may be shown.
+fn is_judged_one_by_one(grant: &Grant, interaction: &Interaction) -> bool {
+    let is_history = matches!(
+        interaction,
+        Interaction::HistoryInstance(_) | Interaction::HistoryType(_) | Interaction::HistorySystem
+    );
+    is_history && matches!(contract::decide(grant, interaction), Decision::AllowWithin(_))
 }
 
 /// Whether resources are looked for by what they say.

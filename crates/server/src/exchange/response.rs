@@ -7,7 +7,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use fhir_schema::Schema;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION,
     REFERRER_POLICY, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
@@ -81,6 +81,9 @@ pub(super) fn write_error(
     let headers = response.headers_mut();
     if let Some(seconds) = answer.retry_after {
         set(headers, RETRY_AFTER, &seconds.to_string());
+    }
+    if let Some(methods) = answer.allow {
+        headers.insert(ALLOW, HeaderValue::from_static(methods));
     }
     if let Some(version) = answer.deleted {
         set(headers, ETAG, &format!("W/\"{version}\""));

@@ -1,11 +1,12 @@
 //! capabilities (FHIR R4, 3.1.0.10): the CapabilityStatement, derived from the one table of
 //! interactions, so that it says what is there and nothing else.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use database::BeingIndexed;
-use fhir_core::Instant;
+use fhir_core::{Instant, ResourceType};
 use fhir_schema::Schema;
 use fhir_terminology::Terminology;
 use fhir_terminology::operations::OPERATIONS;
@@ -30,8 +31,7 @@ pub(crate) struct Statement {
     written: Mutex<Option<Written>>,
     terminology: Arc<OnceLock<Bytes>>,
     base: PublicBase,
-    /// How many resources one conditional delete deletes at most.
-    conditional_deletes: usize,
+    deletes: Deletes,
     started: Instant,
     schema: &'static Schema,
     /// What FHIR itself defines.
@@ -45,18 +45,27 @@ struct Written {
     json: Bytes,
 }
 
+/// What is said of deletions.
+#[derive(Debug, Clone)]
+struct Deletes {
+    /// How many resources one conditional delete deletes at most.
+    most: usize,
+    /// Types of which no resource is deleted.
+    never: BTreeSet<ResourceType>,
+}
+
 impl Statement {
     /// Those of a tenant whose resources are of this schema's FHIR version.
     pub(crate) fn new(
-        (base, limits): (&PublicBase, &Limits),
+        (base, limits, not_deletable): (&PublicBase, &Limits, &BTreeSet<ResourceType>),
         started: Instant,
         schema: &'static Schema,
     ) -> Self {
-        let conditional_deletes = limits.conditional_deletes;
+        let deletes = Deletes { most: limits.conditional_deletes, never: not_deletable.clone() };
         let built_in = built_in(schema.fhir_version());
         let (written, terminology) = (Mutex::default(), Arc::default());
         let base = base.clone();
-        Self { written, terminology, base, conditional_deletes, started, schema, built_in }
+        Self { written, terminology, base, deletes, started, schema, built_in }
     }
 
     /// The CapabilityStatement of a tenant with these definitions.
@@ -69,11 +78,11 @@ impl Statement {
             return Ok(json);
         }
         let (base, started, schema) = (self.base.clone(), self.started, self.schema);
-        let most = self.conditional_deletes;
+        let deletes = self.deletes.clone();
         let of = (definitions.clone(), being_indexed.clone());
         let write = move || {
             let of = (of.0.as_deref(), of.1.as_ref());
-            Bytes::from(statement((&base, most), started, schema, of).to_string())
+            Bytes::from(statement((&base, &deletes), started, schema, of).to_string())
         };
         let json =
             tokio::task::spawn_blocking(write).await.map_err(|_| ServerError::Interrupted)?;
@@ -144,14 +153,14 @@ pub(crate) fn software() -> Value {
 }
 
 fn statement(
-    (base, conditional_deletes): (&PublicBase, usize),
+    (base, deletes): (&PublicBase, &Deletes),
     started: Instant,
     schema: &Schema,
     (definitions, being_indexed): (Option<&Definitions>, Option<&BeingIndexed>),
 ) -> Value {
     // Without definitions there are no search parameters.
     let can_search = definitions.is_some();
-    let deletes = if conditional_deletes > 1 { "multiple" } else { "single" };
+    let conditional_delete = if deletes.most > 1 { "multiple" } else { "single" };
     let there =
         || TABLE.iter().filter(|row| row.there && (can_search || !row.code.starts_with("search-")));
     let types: Vec<&str> = schema.resource_types().collect();
@@ -211,7 +220,7 @@ fn statement(
                 resource["conditionalCreate"] = is_there("create").into();
                 resource["conditionalUpdate"] = is_there("conditional-update").into();
                 if is_there("conditional-delete") {
-                    resource["conditionalDelete"] = deletes.into();
+                    resource["conditionalDelete"] = conditional_delete.into();
                 }
             }
             if takes_criteria && !can_search {
@@ -222,6 +231,9 @@ fn statement(
             }
             if let Some(search) = &search {
                 search.add_to(&mut resource, name);
+            }
+            if deletes.never.iter().any(|of| of.as_str() == name) {
+                never_deleted(&mut resource);
             }
             if name == audit::AUDIT_EVENT {
                 as_recorded(&mut resource);
@@ -274,6 +286,14 @@ fn statement(
     statement
 }
 
+/// Says of a type that no client deletes what is of it.
+fn never_deleted(resource: &mut Value) {
+    if let Some(interactions) = resource["interaction"].as_array_mut() {
+        interactions.retain(|it| it["code"] != "delete");
+    }
+    resource["conditionalDelete"] = "not-supported".into();
+}
+
 /// Says of AuditEvent what is there of it: events are read, and written by the server alone.
 fn as_recorded(resource: &mut Value) {
     if let Some(interactions) = resource["interaction"].as_array_mut() {
@@ -302,12 +322,18 @@ fn as_recorded(resource: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::{quarantine, statement};
+    use std::collections::BTreeSet;
+
+    use super::{Deletes, quarantine, statement};
     use crate::table::{Place, TABLE};
     use crate::validation::{Validation, WritePolicy};
     use fhir_core::Instant;
     use fhir_schema::Schema;
     use fhir_terminology::operations::OPERATIONS;
+
+    fn deletes() -> Deletes {
+        Deletes { most: 1, never: BTreeSet::new() }
+    }
 
     #[test]
     fn the_statement_names_what_is_there_and_nothing_else() {
@@ -317,7 +343,7 @@ mod tests {
         let definitions = validation.current();
         let started = Instant::from_micros(0);
         let of = (definitions.as_deref(), None);
-        let statement = statement((&base, 1), started, Schema::r4(), of);
+        let statement = statement((&base, &deletes()), started, Schema::r4(), of);
         assert_eq!(statement["fhirVersion"], "4.0.1");
         let rest = &statement["rest"][0];
         let codes = |list: &serde_json::Value| -> Vec<String> {
@@ -359,7 +385,8 @@ mod tests {
     fn without_search_parameters_nothing_is_said_of_search() {
         // HTTP-210
         let base = "http://h/fhir".parse().unwrap();
-        let statement = statement((&base, 1), Instant::from_micros(0), Schema::r4(), (None, None));
+        let statement =
+            statement((&base, &deletes()), Instant::from_micros(0), Schema::r4(), (None, None));
         for absent in ["\"search-", "searchParam", "Include"] {
             assert!(!statement.to_string().contains(absent), "{absent} is not there");
         }

@@ -1,6 +1,7 @@
 //! conditional delete (FHIR R4, 3.1.0.7.1): what criteria match is deleted, one resource, or as
 //! many at most as the configuration allows, all or none.
 
+use contract::Instance;
 use database::{Action, Change, CommitError, CommitId, Expect, Snapshot, Transaction, Visibility};
 use fhir_core::{ResourceId, ResourceType};
 use http::StatusCode;
@@ -47,16 +48,14 @@ pub(crate) async fn conditional_delete(
             id: CommitId(call.server.ids.next()),
             prepared_at: snapshot.at(),
             changes: found.iter().zip(pinned).map(delete).collect(),
-            conditions: vec![criteria.condition(found)],
+            conditions: vec![criteria.condition(found.clone())],
         };
         let terms = call.terms(&transaction.changes).await?;
         match call.commit(transaction, terms).await {
             Ok(receipt) => {
-                let version = match receipt.written.as_slice() {
-                    [one] => one.version.map(|version| (version, one.instant)),
-                    _ => None,
-                };
-                return Ok(Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) });
+                let instance = |id| Instance { resource_type: of.clone(), id };
+                let gone = found.into_iter().map(instance).zip(receipt.written);
+                return Ok(write::deleted(call, gone.collect()).await);
             }
             Err(NotCommitted::Commit(CommitError::Raced)) => retries.again().await?,
             Err(NotCommitted::Commit(CommitError::Precondition { .. })) if is_pinned => {

@@ -1,6 +1,6 @@
 //! delete (FHIR R4, 3.1.0.7).
 
-use contract::Instance;
+use contract::{Instance, Interaction};
 use database::{Action, Change, Expect};
 use http::StatusCode;
 
@@ -8,9 +8,33 @@ use super::preconditions::expected;
 use super::retries::Retries;
 use super::update::MayCreate;
 use super::write;
+use crate::Server;
 use crate::access::{self, Reach};
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
+
+/// What else than a deletion a resource takes, and what a type does with criteria.
+const OF_INSTANCE: &str = "GET, HEAD, PUT, PATCH";
+const OF_TYPE: &str = "GET, HEAD, POST, PUT, PATCH";
+
+/// Refuses to delete resources of a type that the configuration says are not (HTTP-133).
+///
+/// # Errors
+/// [`ServerError::NotDeletable`].
+pub(crate) fn check_deletable(
+    server: &Server,
+    interaction: &Interaction,
+) -> Result<(), ServerError> {
+    let (of, allow) = match interaction {
+        Interaction::Delete(instance) => (&instance.resource_type, OF_INSTANCE),
+        Interaction::ConditionalDelete(of) => (of, OF_TYPE),
+        _ => return Ok(()),
+    };
+    match server.not_deletable.contains(of) {
+        true => Err(ServerError::NotDeletable { resource_type: of.clone(), allow }),
+        false => Ok(()),
+    }
+}
 
 /// Deleting what is not there, or not any more, succeeds and writes nothing (HTTP-131).
 pub(crate) async fn delete(call: &Call<'_>, instance: &Instance) -> Result<Answer, ServerError> {
@@ -66,6 +90,5 @@ async fn commit(
         expect,
     };
     let (_, written) = write::commit_one(call, change).await?;
-    let version = written.version.map(|version| (version, written.instant));
-    Ok(Answer { version, ..Answer::empty(StatusCode::NO_CONTENT) })
+    Ok(write::deleted(call, vec![(instance.clone(), written)]).await)
 }

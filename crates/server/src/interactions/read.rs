@@ -4,6 +4,7 @@ use contract::Instance;
 use http::StatusCode;
 
 use super::preconditions::not_modified;
+use crate::access;
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 
@@ -11,6 +12,10 @@ pub(crate) async fn read(call: &Call<'_>, instance: &Instance) -> Result<Answer,
     let visibility = call.visibility(&instance.resource_type).await?;
     let snapshot = call.snapshot(visibility);
     let version = snapshot.read(&instance.resource_type, &instance.id).await?;
+    let version = match version {
+        None => access::by_context(call, instance, None).await?,
+        version => version,
+    };
     let version = version.ok_or(ServerError::NotFound)?;
     if version.entry.flags.is_deleted() {
         return Err(ServerError::Deleted { version: version.entry.version });

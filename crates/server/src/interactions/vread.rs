@@ -5,6 +5,7 @@ use fhir_core::{ResourceId, VersionId};
 use http::StatusCode;
 
 use super::preconditions::not_modified;
+use crate::access;
 use crate::call::{Answer, Call};
 use crate::error::ServerError;
 
@@ -18,6 +19,10 @@ pub(crate) async fn vread(
     let version: VersionId = version.as_str().parse().map_err(|_| ServerError::VersionNotFound)?;
     let snapshot = call.snapshot(visibility);
     let found = snapshot.vread(&instance.resource_type, &instance.id, version).await?;
+    let found = match found {
+        None => access::by_context(call, instance, Some(version)).await?,
+        found => found,
+    };
     let found = found.ok_or(ServerError::VersionNotFound)?;
     if found.entry.flags.is_deleted() {
         return Err(ServerError::Deleted { version: found.entry.version });

@@ -1,17 +1,18 @@
 //! What all writes share: checking content that comes in alone, committing, answering.
 
+use contract::Instance;
 use database::{
     Action, Author, Body, Change, CommitError, Condition, Method, Precondition, Receipt, T,
     Transaction, Written,
 };
 use fhir_core::json::{Kind, Replacements};
-use fhir_core::{Issue, IssueCode, Resource, ResourceId, ResourceType};
+use fhir_core::{Instant, Issue, IssueCode, Resource, ResourceId, ResourceType, VersionId};
 use fhir_schema::Schema;
 use http::StatusCode;
 
 use crate::bundle::references::conditional;
 use crate::bundle::walk::{Place, walk};
-use crate::call::{Answer, Call, location};
+use crate::call::{Answer, Call, Deleted, location};
 use crate::error::ServerError;
 use crate::negotiation::Return;
 use crate::validation::NotCommitted;
@@ -138,6 +139,7 @@ pub(crate) fn refused(error: impl Into<NotCommitted>) -> (Option<usize>, ServerE
             return (Some(change), ServerError::SearchParameter(issue));
         }
         NotCommitted::Interrupted => return (None, ServerError::Interrupted),
+        NotCommitted::NotAudited(reason) => return (None, ServerError::NotAudited(reason)),
     };
     match error {
         CommitError::Precondition { change, failed } => {
@@ -203,6 +205,34 @@ pub(crate) async fn answer(
         answer.body = snapshot.written(of, id, t, (version, written.instant)).await?;
     }
     Ok(answer)
+}
+
+/// The answer to a deletion of these, in the versions that the commit made. Which version a
+/// deletion is, it tells whoever may read what was deleted (LEAK-13).
+pub(crate) async fn deleted(call: &Call<'_>, gone: Vec<(Instance, Written)>) -> Answer {
+    let version = match gone.as_slice() {
+        [(instance, written)] => told(call, instance, written).await,
+        _ => None,
+    };
+    let deleted = gone.into_iter().filter(|(_, written)| written.changed);
+    let deleted = deleted.filter_map(|(instance, written)| {
+        written.version.map(|version| Deleted { instance, version })
+    });
+    Answer { version, deleted: deleted.collect(), ..Answer::empty(StatusCode::NO_CONTENT) }
+}
+
+/// The version of a deletion, for who may read what it deleted.
+async fn told(
+    call: &Call<'_>,
+    instance: &Instance,
+    written: &Written,
+) -> Option<(VersionId, Instant)> {
+    let version = written.version?;
+    let content = VersionId::new(version.get().checked_sub(1)?)?;
+    let of = (&instance.resource_type, &instance.id);
+    // It is done: what cannot be told now is left out, and no error.
+    let is_read = access::reads(call, of, content).await.unwrap_or(false);
+    is_read.then_some((version, written.instant))
 }
 
 /// A new id of the server's.

@@ -41,6 +41,8 @@ pub(crate) enum NotCommitted {
         /// What is wrong with it.
         issue: Box<Issue>,
     },
+    /// It could not be written down that it was done: why.
+    NotAudited(Box<str>),
     /// The work ended before its time.
     Interrupted,
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use contract::Power;
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::audit::{Event, Outcome};
 
 use crate::support::{Access, Answer, PATIENCE, Site, rule};
@@ -405,4 +405,203 @@ async fn so_many_reads_at_once_are_so_many_events() {
         answer.is(200);
     }
     assert_eq!(site.audited().await.len(), before + 200);
+}
+
+/// What the acts of an event name: type, id and version.
+fn named(act: &store::audit::Act) -> String {
+    let text = |text: &Option<Box<str>>| text.as_deref().unwrap_or("-").to_owned();
+    let version = act.version.map_or("-".to_owned(), |version| version.to_string());
+    format!("{} {}/{}/{version}", act.kind.code(), text(&act.resource_type), text(&act.id))
+}
+
+#[tokio::test]
+async fn what_criteria_delete_is_named_one_by_one_and_whose_it_was() {
+    let limits = server::Limits { conditional_deletes: 3, ..server::Limits::default() };
+    let site = Site::limited(limits).await;
+    let basic = |patient: &str, tag: &str| {
+        format!(
+            r#","code":{{"text":"x"}},"subject":{{"reference":"Patient/{patient}"}},
+            "meta":{{"tag":[{{"system":"urn:t","code":"{tag}"}}]}}"#
+        )
+    };
+    for (id, patient, tag) in
+        [("1", "a", "one"), ("2", "a", "two"), ("3", "b", "two"), ("4", "c", "t"), ("5", "d", "t")]
+    {
+        put(&site, &format!("Basic/{id}"), &basic(patient, tag)).await;
+    }
+    let before = site.audited().await.len();
+    site.delete("Basic?_tag=urn:t|one").await.is(204);
+    site.delete("Basic?_tag=urn:t|two").await.is(204);
+    site.delete("Basic?_tag=urn:t|none").await.is(204);
+    let entry = r#"{"request":{"method":"DELETE","url":"Basic?_tag=urn:t|t"}}"#;
+    let bundle = format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entry}]}}"#);
+    site.post("", bundle).await.is(200);
+    let events = site.audited().await;
+    let [single, several, none, bundle] = &events[before..] else { panic!("{events:?}") };
+    assert_eq!(named(&single.act), "conditional-delete Basic/1/2");
+    assert_eq!((single.entries.len(), patients(single)), (0, vec!["a"]));
+    assert_eq!(named(&several.act), "conditional-delete Basic/-/-");
+    let deleted: Vec<_> = several.entries.iter().map(named).collect();
+    assert_eq!(deleted, ["delete Basic/2/2", "delete Basic/3/2"]);
+    assert_eq!(patients(several), ["a", "b"]);
+    assert_eq!(
+        (named(&none.act).as_str(), none.entries.len()),
+        ("conditional-delete Basic/-/-", 0)
+    );
+    let deleted: Vec<_> = bundle.entries.iter().map(named).collect();
+    let expected = ["conditional-delete Basic/-/-", "delete Basic/4/2", "delete Basic/5/2"];
+    assert_eq!((deleted, patients(bundle)), (expected.map(str::to_owned).to_vec(), vec!["c", "d"]));
+    // Each is found by its own name.
+    let found = site.ask("GET", "AuditEvent?entity=Basic/3").by(&auditor()).send().await.is(200);
+    assert_eq!(found.json()["entry"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn a_denied_transaction_names_the_entry_that_was_denied() {
+    let site = with_data().await;
+    let before = site.audited().await.len();
+    let read = |url: &str| format!(r#"{{"request":{{"method":"GET","url":"{url}"}}}}"#);
+    let delete = r#"{"request":{"method":"DELETE","url":"Patient/a"}}"#.to_owned();
+    let bundle = |entries: &[String]| {
+        let entries = entries.join(",");
+        format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entries}]}}"#)
+    };
+    let access = Access::of(vec![rule(&["Observation"], &["read"], "all")]);
+    let by = async |entries: &[String], access: &Access| {
+        site.ask("POST", "").by(access).body(bundle(entries)).send().await
+    };
+    by(&[read("Observation/o"), delete], &access).await.is(403);
+    by(&[read("Observation/o"), read("Patient/b")], &access).await.is(403);
+    by(&[read("Patient/b")], &Access::of_patient("a")).await.is(404);
+    let events = site.audited().await;
+    let [written, read, unseen] = &events[before..] else { panic!("{events:?}") };
+    for (event, entry, patient) in
+        [(written, "delete Patient/a/-", "a"), (read, "read Patient/b/-", "b")]
+    {
+        let denied = event.entries.iter().filter(|act| act.status == 403).map(named);
+        assert_eq!(denied.collect::<Vec<_>>(), [entry]);
+        assert_eq!(event.outcome, Outcome::Denied);
+        assert!(patients(event).contains(&patient), "{event:?}");
+    }
+    let entries: Vec<_> = unseen.entries.iter().map(|act| (named(act), act.status)).collect();
+    assert_eq!(entries, [("read Patient/b/-".to_owned(), 404)]);
+}
+
+#[tokio::test]
+async fn a_denial_within_a_bundle_is_explained_to_the_operator() {
+    // LEAK-29
+    let site = with_data().await;
+    let read = |url: &str| format!(r#"{{"request":{{"method":"GET","url":"{url}"}}}}"#);
+    let by = async |kind: &str, url: &str, access: &Access| {
+        let entry = read(url);
+        let bundle = format!(r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{entry}]}}"#);
+        let id = format!("{kind}-{}", url.replace('/', "-"));
+        let ask = site.ask("POST", "").by(access).header("x-request-id", &id);
+        ask.body(bundle).send().await;
+        site.denials.of_request(&id)
+    };
+    let patient = Access::of_patient("a");
+    let observer = Access::of(vec![rule(&["Observation"], &["read"], "all")]);
+    for kind in ["batch", "transaction"] {
+        let unseen = by(kind, "Patient/b", &patient).await;
+        assert_eq!(unseen.len(), 1, "{unseen:?}");
+        assert_eq!((unseen[0].status, unseen[0].asked.as_str()), (404, "read Patient"));
+        let decided = &unseen[0].decided;
+        assert!(decided.starts_with("Bundle.entry[0]: nothing is there, or"), "{decided}");
+        let denied = by(kind, "Patient/a", &observer).await;
+        assert_eq!((denied.len(), denied[0].status), (1, 403));
+        assert!(denied[0].decided.contains("no-rule-for-type"), "{denied:?}");
+        assert!(by(kind, "Observation/none", &observer).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_event_says_by_which_role() {
+    let site = with_data().await;
+    site.ask("GET", "Patient/a").by(&Access::owner().acting_as("reader")).send().await.is(200);
+    let events = site.audited().await;
+    let event = events.last().unwrap();
+    assert_eq!(
+        (event.client.as_deref(), event.role.as_deref()),
+        (Some("clinic-app"), Some("reader"))
+    );
+    let found = site.ask("GET", "AuditEvent?_count=1").by(&auditor()).send().await.is(200).json();
+    let agent = &found["entry"][0]["resource"]["agent"][0];
+    assert_eq!(agent["role"][0]["text"], "reader", "{agent}");
+}
+
+#[tokio::test]
+async fn nothing_is_committed_once_the_audit_log_takes_no_more() {
+    let site = with_data().await;
+    let before = site.position();
+    let bundle = r#"{"resourceType":"Bundle","type":"batch","entry":[
+        {"request":{"method":"DELETE","url":"Observation/o"}},
+        {"resource":{"resourceType":"Basic","code":{"text":"x"}},
+         "request":{"method":"POST","url":"Basic"}}]}"#;
+    site.fail(crate::support::Fault::Held);
+    let meanwhile = async {
+        // The batch has begun, and its first entry waits for the store; then the disk is full.
+        let known = async {
+            loop {
+                get(&site, "Patient/none").await;
+                site.audit_disk.is_full.store(true, Ordering::SeqCst);
+                if get(&site, "Patient/a").await.status == 503 {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, known).await.expect("the full disk is known");
+        site.fail(crate::support::Fault::None);
+    };
+    let ask = site.ask("POST", "").body(bundle);
+    let (answer, ()) = tokio::join!(ask.send(), meanwhile);
+    answer.is(503);
+    // What was being written when that was not known yet is, and nothing after it.
+    assert_eq!(site.position(), before + 1);
+    site.audit_disk.is_full.store(false, Ordering::SeqCst);
+}
+
+/// Hands denials to the server as the gateway does; the status.
+async fn hand_over(site: &Site, denials: &Value) -> u16 {
+    let body = denials.to_string();
+    let request = format!(
+        "POST /denials HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = crate::support::raw(&site.channel_socket, request.as_bytes()).await;
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_the_gateway_denied_is_written_down_and_believed_on_the_channel_socket_alone() {
+    let site = with_data().await;
+    let before = site.audited().await.len();
+    let denied = |tenant: &str, interaction: &str| {
+        json!([{ "tenant": tenant, "requestId": "r-7", "client": "ward", "role": "reader",
+            "interaction": interaction, "resourceType": "Patient", "id": "a", "status": 403 }])
+    };
+    assert_eq!(hand_over(&site, &denied("default", "delete")).await, 204);
+    for unreadable in [denied("nobody", "delete"), denied("default", "teleport"), json!([{}])] {
+        assert_eq!(hand_over(&site, &unreadable).await, 422, "{unreadable}");
+    }
+    let events = site.audited().await;
+    let [event] = &events[before..] else { panic!("{events:?}") };
+    assert_eq!(named(&event.act), "delete Patient/a/-");
+    assert_eq!(
+        (event.outcome, event.act.status, patients(event)),
+        (Outcome::Denied, 403, vec!["a"])
+    );
+    let who = (event.client.as_deref(), event.role.as_deref(), &*event.request_id);
+    assert_eq!(who, (Some("ward"), Some("reader"), "r-7"));
+    // The socket that clients' requests come over takes none.
+    let request = b"POST /denials HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n[]";
+    let refused = crate::support::raw(&site.socket, request).await;
+    assert!(!refused.starts_with("HTTP/1.1 2"), "{refused}");
+    // While nothing can be written they are not taken: the gateway keeps them.
+    site.audit_disk.is_full.store(true, Ordering::SeqCst);
+    let told = async { while get(&site, "Patient/a").await.status != 503 {} };
+    tokio::time::timeout(PATIENCE, told).await.expect("the full disk is known");
+    assert_eq!(hand_over(&site, &denied("default", "delete")).await, 503);
+    site.audit_disk.is_full.store(false, Ordering::SeqCst);
 }

@@ -484,6 +484,64 @@ async fn a_patients_binary_is_theirs_by_its_security_context() {
 }
 
 #[tokio::test]
+async fn a_binary_follows_its_security_context_of_whatever_type_that_is() {
+    // LEAK-18
+    let site = clinic().await;
+    let document = |id: &str, patient: &str| {
+        json!({ "resourceType": "DocumentReference", "id": id, "status": "current", "content": [],
+            "subject": { "reference": format!("Patient/{patient}") } })
+    };
+    let binary = |id: &str, context: &str, more: &Value| {
+        json!({ "resourceType": "Binary", "id": id, "contentType": "text/plain", "meta": more,
+            "securityContext": { "reference": context } })
+    };
+    for (id, patient) in [("d1", "1"), ("d2", "2"), ("gone", "1")] {
+        site.put(&format!("DocumentReference/{id}"), document(id, patient)).await.is(201);
+    }
+    let secret = json!({ "security": [{ "system": "urn:s", "code": "R" }] });
+    let absolute = format!("{}/DocumentReference/d1", crate::support::BASE);
+    for (id, context, more) in [
+        ("mine", "DocumentReference/d1", &Value::Null),
+        ("url", &absolute, &Value::Null),
+        ("secret", "DocumentReference/d1", &secret),
+        ("other", "DocumentReference/d2", &Value::Null),
+        ("deleted", "DocumentReference/gone", &Value::Null),
+        ("never", "DocumentReference/never", &Value::Null),
+        ("chain", "Binary/mine", &Value::Null),
+        ("moved", "DocumentReference/d2", &Value::Null),
+    ] {
+        let mut resource = binary(id, context, more);
+        if more.is_null() {
+            resource.as_object_mut().unwrap().remove("meta");
+        }
+        site.put(&format!("Binary/{id}"), resource).await.is(201);
+    }
+    let moved = json!({ "resourceType": "Binary", "id": "moved", "contentType": "text/plain",
+        "securityContext": { "reference": "DocumentReference/d1" } });
+    site.put("Binary/moved", moved).await.is(200);
+    site.delete("DocumentReference/gone").await.is(204);
+    let access = Access::of_patient("1");
+    for shown in ["mine", "url", "secret", "moved", "mine/_history/1", "moved/_history/2"] {
+        get(&site, &access, &format!("Binary/{shown}")).await.is(200);
+    }
+    let hidden = get(&site, &access, "Binary/absent").await.is(404);
+    for id in ["other", "deleted", "never", "chain"] {
+        let answer = get(&site, &access, &format!("Binary/{id}")).await.is(404);
+        assert_eq!(answer.body, hidden.body, "{id}");
+        get(&site, &access, &format!("Binary/{id}/_history/1")).await.is(404);
+    }
+    get(&site, &access, "Binary/moved/_history/1").await.is(404);
+    get(&site, &access, "Binary/moved/_history/3").await.is(404);
+    // What a rule says of a Binary's own labels holds, and reading the context takes a rule too.
+    let mut unlabelled = rule(&["*"], &["*"], "compartment(Patient/1)");
+    unlabelled.without_labels = vec!["urn:s|R".to_owned()];
+    let unlabelled = Access::of(vec![unlabelled]).launched_for("1");
+    get(&site, &unlabelled, "Binary/secret").await.is(404);
+    let alone = rule(&["Binary"], &["*"], "compartment(Patient/1)");
+    get(&site, &Access::of(vec![alone]).launched_for("1"), "Binary/mine").await.is(404);
+}
+
+#[tokio::test]
 async fn operations_take_all_or_show_what_a_read_shows() {
     // LEAK-22
     let site = clinic().await;

@@ -15,6 +15,7 @@ pub(crate) struct Access {
     client: &'static str,
     user: Option<&'static str>,
     fhir_user: Option<&'static str>,
+    role: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,7 @@ impl Access {
             client: "clinic-app",
             user: None,
             fhir_user: None,
+            role: None,
         }
     }
 
@@ -98,11 +100,17 @@ impl Access {
         Self { fhir_user: Some(name), ..self }
     }
 
+    /// The same by the rules of a role of this name.
+    pub(crate) fn acting_as(self, role: &'static str) -> Self {
+        Self { role: Some(role), ..self }
+    }
+
     /// The whole grant of a request.
     pub(crate) fn fields(&self, request: GrantFields) -> GrantFields {
         GrantFields {
             client: (self.caller == Caller::Known).then(|| self.client.to_owned()),
             user: self.user.map(str::to_owned),
+            role: self.role.map(str::to_owned),
             fhir_user: self.fhir_user.map(|name| name.parse().expect("an instance")),
             patient: self.patient.map(|id| id.parse().expect("an id")),
             rules: self.rules.clone(),

@@ -9,12 +9,12 @@ mod exchange;
 mod failing;
 pub(crate) mod package;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Clock, TenantName};
+use contract::{Clock, ResourceType, TenantName};
 use database::{Database, DeriveFromBody, Options, Rules, Store, TenantText};
 use fhir_schema::Schema;
 use server::{Limits, Ready, RunError, ServerConfig, Validation, WritePolicy};
@@ -55,6 +55,8 @@ pub(crate) struct Site {
     databases: BTreeMap<TenantName, Arc<Database>>,
     validations: BTreeMap<TenantName, Arc<Validation>>,
     audits: BTreeMap<TenantName, Arc<AuditFiles>>,
+    /// Why requests were denied.
+    pub(crate) denials: Arc<server::Denials>,
     /// Where the audit logs are, full when it is told to be.
     pub(crate) audit_disk: Arc<AuditDisk>,
     stop: watch::Sender<bool>,
@@ -104,7 +106,17 @@ impl Site {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(HeldClock::default());
         let stores = open(keeps, &directory);
-        Self::over(stores, clock, settings, directory).await
+        Self::over(stores, clock, (settings, BTreeSet::new()), directory).await
+    }
+
+    /// A site in memory that deletes no resources of these types, and by criteria two of others.
+    pub(crate) async fn never_deleting(types: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let stores = open(Keeps::InMemory, &directory);
+        let types = types.iter().map(|of| of.parse().expect("a type"));
+        let limits = Limits { conditional_deletes: 2, ..Limits::default() };
+        let settings = (limits, Rules::default(), WritePolicy::parse_only());
+        Self::over(stores, Arc::default(), (settings, types.collect()), directory).await
     }
 
     /// The same data on disk, opened again by a server that starts anew.
@@ -126,13 +138,16 @@ impl Site {
         self.stores.clear();
         let stores = open(Keeps::OnDisk, &self.directory);
         let settings = (Limits::default(), Rules::default(), policy);
-        Self::over(stores, self.clock, settings, self.directory).await
+        Self::over(stores, self.clock, (settings, BTreeSet::new()), self.directory).await
     }
 
     async fn over(
         stores: Stores,
         clock: Arc<HeldClock>,
-        (limits, rules, policy): (Limits, Rules, WritePolicy),
+        ((limits, rules, policy), not_deletable): (
+            (Limits, Rules, WritePolicy),
+            BTreeSet<ResourceType>,
+        ),
         directory: TempDir,
     ) -> Self {
         let databases = stores.iter().map(|(name, store)| {
@@ -168,13 +183,15 @@ impl Site {
         });
         let audits: BTreeMap<TenantName, Arc<AuditFiles>> = audits.collect();
         let logs = audits.iter().map(|(name, log)| (name.clone(), Arc::clone(log) as _)).collect();
+        let denials = Arc::<server::Denials>::default();
         let config = ServerConfig {
             socket: socket.clone(),
             channel_socket: channel_socket.clone(),
             public_base: BASE.parse().expect("a base"),
             page_key: server::PageKey::new(&[7; 32]),
             audit: server::Audit { logs, query_values: false },
-            denials: Arc::default(),
+            denials: Arc::clone(&denials),
+            not_deletable,
             limits,
         };
         // What is not seen is no match in the first place.
@@ -202,6 +219,7 @@ impl Site {
             databases,
             validations,
             audits,
+            denials,
             audit_disk,
             stop,
             running,

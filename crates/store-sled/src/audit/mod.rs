@@ -4,7 +4,8 @@
 //! Groups of events are framed and chained as `frame` says; a group is sealed as a whole with a
 //! key of its segment, which is the tenant's and no patient's. What the disk refuses waits, and is
 //! tried again; meanwhile [`AuditLog::trouble`] says why, so that nobody does what could not be
-//! written down. Segments that hold nothing younger than they must be kept are removed.
+//! written down. Blocks of the disk are taken ahead: when it has no more of them that is said while
+//! there is room for the events of what is under way, which are written and told to be. Segments that hold nothing younger than they must be kept are removed.
 
 mod extent;
 mod frame;
@@ -39,13 +40,21 @@ use crate::disk::{Disk, DiskFile};
 /// What is sealed, in the additional data.
 const SEALED: &[u8] = b"hearthgate audit 1";
 /// How long an event may wait to be written.
-const PAUSE: Duration = Duration::from_millis(100);
+///
+/// Half of what is promised: the other half is for what is being written, and the disk.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long to wait before what the disk refused is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// Bytes of events that wait while the disk refuses them.
 const MOST_WAITING: usize = 32 << 20;
 /// Bytes after which a new segment begins.
 const SEGMENT_BYTES: u64 = 16 << 20;
+/// Bytes for which blocks of the disk are taken ahead, and how many of them may be used up before
+/// more are taken: the rest is for what is under way when there are no more.
+const ROOM: u64 = 4 << 20;
+const USED: u64 = 2 << 20;
+/// More than a group and its seal add to its events.
+const FRAME: u64 = 512;
 /// Microseconds after which a new segment begins, so that old ones can be removed.
 const SEGMENT_LIFE: i64 = 7 * DAY;
 const DAY: i64 = 24 * 3600 * 1_000_000;
@@ -97,10 +106,22 @@ struct Shared {
 #[derive(Default)]
 struct State {
     waiting: Waiting,
+    /// What was refused, and is written when there is room again.
+    later: Waiting,
     /// Who waits for all that waits.
     told: Vec<Synced>,
     trouble: Option<NotKept>,
+    /// In trouble, how many bytes of events can be written all the same.
+    room: u64,
     stop: bool,
+}
+
+impl State {
+    /// Why an event of so many bytes is not certain to be written.
+    fn refused(&self, bytes: usize) -> Option<NotKept> {
+        let needed = (self.waiting.body.len() + bytes) as u64 + FRAME;
+        self.trouble.clone().filter(|_| needed > self.room)
+    }
 }
 
 /// Events that are not written yet, framed as a body.
@@ -135,6 +156,33 @@ struct Writer {
     next: u64,
     /// Hashes of the patients that the segment names, where they are known.
     patients: Option<HashSet<u64>>,
+    /// Up to where blocks of the disk are taken.
+    reserved: u64,
+}
+
+impl Writer {
+    /// Takes blocks ahead where there are not enough any more.
+    fn make_room(&mut self) -> io::Result<()> {
+        if self.room() >= ROOM - USED {
+            return Ok(());
+        }
+        let to = self.offset + ROOM;
+        self.file.reserve(self.offset, to)?;
+        self.reserved = to;
+        Ok(())
+    }
+
+    /// Bytes that can be written however full the disk is.
+    fn room(&self) -> u64 {
+        self.reserved.saturating_sub(self.offset)
+    }
+
+    /// Gives back what was taken and not needed.
+    fn give_back(&self) {
+        if let Err(error) = self.file.set_len(self.offset) {
+            tracing::warn!(%error, "room for the audit log could not be given back");
+        }
+    }
 }
 
 impl AuditFiles {
@@ -198,16 +246,17 @@ impl AuditLog for AuditFiles {
         let mut bytes = Vec::with_capacity(256);
         encode(event, &mut bytes);
         let mut state = self.shared.state.lock();
-        let refused = state.trouble.clone();
+        let refused = state.refused(bytes.len());
         if state.stop {
             return Err(NotKept { reason: "the server is stopping".into() });
         }
-        if state.waiting.body.len() + bytes.len() > MOST_WAITING {
+        if state.waiting.body.len() + state.later.body.len() + bytes.len() > MOST_WAITING {
             return Err(refused.unwrap_or_else(|| NotKept {
                 reason: "more waits for the disk than is kept in memory".into(),
             }));
         }
-        let waiting = &mut state.waiting;
+        // What is promised is not written together with what may not fit.
+        let waiting = if refused.is_some() { &mut state.later } else { &mut state.waiting };
         let is_first = waiting.body.is_empty();
         frame::put(&bytes, &mut waiting.body);
         waiting.patients.extend(event.patients.iter().map(|patient| hash_of(patient)));
@@ -267,7 +316,8 @@ impl Shared {
         self.forget_patients(number)?;
         let patients = self.patients_of(&segment);
         let header = segment.header;
-        Ok(Writer { file, header, offset, hash: walked.hash, next: walked.next, patients })
+        let (hash, next) = (walked.hash, walked.next);
+        Ok(Writer { file, header, offset, hash, next, patients, reserved: 0 })
     }
 
     /// Begins a segment.
@@ -286,19 +336,28 @@ impl Shared {
         disk.write_whole(&path, &bytes)?;
         let file = disk.open(&path)?;
         let (offset, patients) = (bytes.len() as u64, Some(HashSet::new()));
-        Ok(Writer { file, header, offset, hash: before, next: first, patients })
+        Ok(Writer { file, header, offset, hash: before, next: first, patients, reserved: 0 })
     }
 
     fn run(&self, mut writer: Writer) {
+        self.said(writer.make_room(), &writer);
         loop {
             let mut state = self.state.lock();
             while state.waiting.body.is_empty() && state.told.is_empty() && !state.stop {
-                self.woken.wait(&mut state);
+                match state.trouble {
+                    None => self.woken.wait(&mut state),
+                    Some(_) => {
+                        // Whether there is room again nobody says who asks for nothing.
+                        self.woken.wait_for(&mut state, RETRY);
+                        drop(state);
+                        self.said(writer.make_room(), &writer);
+                        state = self.state.lock();
+                    }
+                }
             }
             if state.told.is_empty() && !state.stop {
                 // What comes within this time is written together.
-                let until = if state.trouble.is_some() { RETRY } else { PAUSE };
-                let mut left = until;
+                let mut left = PAUSE;
                 while state.told.is_empty() && !state.stop && !left.is_zero() {
                     let step = left.min(PAUSE / 4);
                     if self.woken.wait_for(&mut state, step).timed_out() {
@@ -308,31 +367,32 @@ impl Shared {
             }
             let (taken, told) =
                 (std::mem::take(&mut state.waiting), std::mem::take(&mut state.told));
-            let stop = state.stop;
+            let (stop, in_trouble) = (state.stop, state.trouble.is_some());
+            state.room = state.room.saturating_sub(taken.body.len() as u64 + FRAME);
             drop(state);
             let written = match taken.count {
                 0 => Ok(()),
-                _ => self.write(&mut writer, &taken),
+                // Without room no other segment is begun.
+                _ => self.write(&mut writer, &taken, in_trouble),
             };
-            let result = match written {
-                Ok(()) => Ok(()),
-                Err(error) => {
-                    let refused = NotKept { reason: error.to_string().into() };
-                    let mut state = self.state.lock();
-                    if state.trouble.is_none() {
-                        tracing::error!(%error, "the audit log cannot be written: what must be audited is refused");
-                    }
-                    state.waiting.put_back(taken);
-                    state.trouble = Some(refused.clone());
-                    Err(refused)
+            let result = written.map_err(|error| {
+                let refused = NotKept { reason: error.to_string().into() };
+                let mut state = self.state.lock();
+                if state.trouble.is_none() {
+                    tracing::error!(%error, "the audit log cannot be written: what must be audited is refused");
                 }
-            };
-            if result.is_ok() && self.state.lock().trouble.take().is_some() {
-                tracing::info!("the audit log is written again");
-            }
+                state.waiting.put_back(taken);
+                state.trouble = Some(refused.clone());
+                state.room = 0;
+                refused
+            });
             let failed = result.is_err();
+            if !failed {
+                self.said(writer.make_room(), &writer);
+            }
             told.into_iter().for_each(|tell| tell(result.clone()));
             if stop {
+                self.write_last(&mut writer);
                 return;
             }
             if failed {
@@ -342,16 +402,53 @@ impl Shared {
         }
     }
 
+    /// Tries to write what is left when nothing more comes.
+    fn write_last(&self, writer: &mut Writer) {
+        let mut state = self.state.lock();
+        let left = [std::mem::take(&mut state.waiting), std::mem::take(&mut state.later)];
+        drop(state);
+        for left in left.iter().filter(|left| left.count > 0) {
+            if let Err(error) = self.write(writer, left, true) {
+                let events = left.count;
+                tracing::error!(%error, events, "events are lost that the audit log had no room for");
+            }
+        }
+        writer.give_back();
+    }
+
+    /// Notes whether there is room for more, where all that was to be written is.
+    fn said(&self, room: io::Result<()>, writer: &Writer) {
+        let mut state = self.state.lock();
+        match room {
+            Ok(()) => {
+                let waiting = std::mem::take(&mut state.waiting);
+                state.later.put_back(waiting);
+                state.waiting = std::mem::take(&mut state.later);
+                if state.trouble.take().is_some() {
+                    tracing::info!("the audit log is written again");
+                }
+            }
+            Err(error) => {
+                if state.trouble.is_none() {
+                    tracing::error!(%error, "there is no room for the audit log: what must be audited is refused");
+                }
+                state.trouble = Some(NotKept { reason: error.to_string().into() });
+                state.room = writer.room();
+            }
+        }
+    }
+
     /// Writes a group, durably.
-    fn write(&self, writer: &mut Writer, waiting: &Waiting) -> io::Result<()> {
+    fn write(&self, writer: &mut Writer, waiting: &Waiting, in_trouble: bool) -> io::Result<()> {
         let begins = waiting.begins.unwrap_or(writer.header.since);
         let ends = waiting.ends.unwrap_or(begins);
         let age = ends.as_micros().saturating_sub(writer.header.since.as_micros());
-        if writer.offset > SEGMENT_BYTES || age > SEGMENT_LIFE {
+        if !in_trouble && (writer.offset > SEGMENT_BYTES || age > SEGMENT_LIFE) {
             let number = writer.header.number + 1;
             let begun = self.begin(number, writer.next, begins, writer.hash)?;
             // Not before the next one is there: this one is never written on then.
             let closed = std::mem::replace(writer, begun);
+            closed.give_back();
             if let Some(patients) = &closed.patients {
                 self.close_patients(&closed.header, patients);
             }

@@ -26,6 +26,7 @@ fn event(number: i64) -> Event {
         client: Some("app".into()),
         user: None,
         fhir_user: None,
+        role: None,
         purpose: None,
         break_glass: None,
         act: Act {
@@ -286,4 +287,63 @@ fn a_full_disk_is_said_and_what_was_taken_is_there_once_it_is_not() {
     append(&log, 3..4);
     assert_eq!(read(&log, &all()), [(3, 3), (2, 2), (1, 1), (0, 0)]);
     assert!(verify_audit(folder.path(), &tenant()).unwrap().flaws.is_empty());
+}
+
+/// A disk that has no more blocks while it is told so: what was taken before can be written to.
+#[derive(Default)]
+struct NoMore {
+    is_full: AtomicBool,
+    reserved: AtomicU64,
+}
+
+impl Watch for NoMore {
+    fn make(&self, call: &Call<'_>, make: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        let is_full = self.is_full.load(Ordering::SeqCst);
+        let reserved = self.reserved.load(Ordering::SeqCst);
+        match call {
+            Call::Reserve(..) | Call::Create(..) if is_full => {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Call::Write(_, _, offset, bytes) if is_full => {
+                assert!(
+                    offset + bytes.len() as u64 <= reserved,
+                    "it is written where there is room"
+                );
+            }
+            Call::Reserve(_, _, _, to) => self.reserved.store(*to, Ordering::SeqCst),
+            _ => {}
+        }
+        make()
+    }
+}
+
+#[test]
+fn when_the_disk_has_no_more_that_is_said_while_there_is_room_for_what_is_under_way() {
+    let folder = TempDir::new().unwrap();
+    let no_more = Arc::new(NoMore::default());
+    let disk = Disk::watched(Arc::clone(&no_more) as _);
+    let log = open(folder.path(), AuditOptions { disk, ..AuditOptions::default() });
+    append(&log, 0..1);
+    no_more.is_full.store(true, Ordering::SeqCst);
+    let large = |number| Event { query: Some("x".repeat(60_000).into()), ..event(number) };
+    let mut number = 1;
+    while log.trouble().is_none() {
+        log.append(&large(number)).unwrap();
+        synced(&log).unwrap();
+        number += 1;
+    }
+    // It is known before the room is used up: who has begun is answered, and it is on the disk.
+    for _ in 0..10 {
+        log.append(&large(number)).unwrap();
+        synced(&log).unwrap();
+        number += 1;
+    }
+    assert!(log.trouble().is_some());
+    // And no more is promised than there is.
+    let refused = (0..1_000).find(|_| {
+        number += 1;
+        log.append(&large(number)).is_err()
+    });
+    assert!(refused.is_some());
+    assert!(synced(&log).is_ok(), "all that was promised fits");
 }

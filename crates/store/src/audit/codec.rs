@@ -2,7 +2,8 @@
 //!
 //! Numbers are varints (LEB128, the shortest form), texts their length and bytes. In order: form
 //! (1), instant (8 bytes, little-endian), request id, a byte that says which optional texts follow
-//! and whether the caller is restricted, those texts, the act, the outcome (1), entries, resources
+//! and whether the caller is restricted, those texts (client, user, user as a resource, purpose,
+//! break-glass, query, and by the highest bit the role), the act, the outcome (1), entries, resources
 //! shown, patients: each a number of them and they. An act is its kind (1), a byte that says what
 //! follows, that, and its status. There is one way to write an event.
 
@@ -15,6 +16,7 @@ const FORM: u8 = 1;
 /// The longest text, in bytes: beyond it a query is cut.
 const LONGEST: usize = 1 << 16;
 const RESTRICTED: u8 = 1 << 6;
+const HAS_ROLE: u8 = 1 << 7;
 const OUTCOMES: [Outcome; 5] =
     [Outcome::Done, Outcome::Denied, Outcome::NotFound, Outcome::Refused, Outcome::Failed];
 
@@ -33,8 +35,10 @@ pub fn encode(event: &Event, into: &mut Vec<u8>) {
     for (at, given) in texts.iter().enumerate() {
         flags |= u8::from(given.is_some()) << at;
     }
+    flags |= if event.role.is_some() { HAS_ROLE } else { 0 };
     into.push(flags);
     texts.into_iter().flatten().for_each(|given| text(given, into));
+    event.role.iter().for_each(|role| text(role, into));
     act(&event.act, into);
     let outcome = OUTCOMES.iter().position(|outcome| *outcome == event.outcome);
     into.push(outcome.and_then(|at| u8::try_from(at).ok()).unwrap_or_default());
@@ -113,13 +117,13 @@ impl Reader<'_> {
         (instant.as_micros() == micros).then_some(())?;
         let request_id = self.text()?;
         let flags = self.byte()?;
-        (flags & 0x80 == 0).then_some(())?;
         let mut given = |bit: u8| match flags >> bit & 1 {
             0 => Some(None),
             _ => self.text().map(Some),
         };
         let (client, user, fhir_user) = (given(0)?, given(1)?, given(2)?);
         let (purpose, break_glass, query) = (given(3)?, given(4)?, given(5)?);
+        let role = given(7)?;
         let act = self.act()?;
         let outcome = *OUTCOMES.get(usize::from(self.byte()?))?;
         let entries = self.list(Self::act)?;
@@ -138,6 +142,7 @@ impl Reader<'_> {
             client,
             user,
             fhir_user,
+            role,
             purpose,
             break_glass,
             act,
@@ -240,9 +245,9 @@ mod tests {
             prop::collection::vec(shown, 0..4),
             prop::collection::vec(any_text(), 0..4),
         );
-        let rest = (of(any_text()), 0..OUTCOMES.len(), any::<bool>());
+        let rest = ((of(any_text()), of(any_text())), 0..OUTCOMES.len(), any::<bool>());
         ((any::<i64>(), any_text()), who, any_act(), lists, rest).prop_map(
-            |((micros, request_id), who, act, lists, (query, outcome, restricted))| {
+            |((micros, request_id), who, act, lists, ((query, role), outcome, restricted))| {
                 let (client, user, fhir_user, purpose, break_glass) = who;
                 let (entries, shown, patients) = lists;
                 Event {
@@ -251,6 +256,7 @@ mod tests {
                     client,
                     user,
                     fhir_user,
+                    role,
                     purpose,
                     break_glass,
                     act,

@@ -117,6 +117,8 @@ pub struct Event {
     pub user: Option<Box<str>>,
     /// That subject as a resource.
     pub fhir_user: Option<Box<str>>,
+    /// The name of the role that its rights came from.
+    pub role: Option<Box<str>>,
     /// The purpose of use that the grant names.
     pub purpose: Option<Box<str>>,
     /// The id of the recorded break-glass.

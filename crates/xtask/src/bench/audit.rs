@@ -174,6 +174,7 @@ fn event(number: u32, clock: &SystemClock) -> Event {
         client: Some("clinic-app".into()),
         user: None,
         fhir_user: Some("Practitioner/7f0c2b1e".into()),
+        role: None,
         purpose: None,
         break_glass: None,
         act: Act {

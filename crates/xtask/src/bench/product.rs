@@ -118,6 +118,7 @@ pub(crate) async fn server(directory: &Path, index_memory: Option<usize>) -> Res
         page_key: server::PageKey::new(&[0; 32]),
         audit: server::Audit { logs, query_values: false },
         denials: Arc::default(),
+        not_deletable: Default::default(),
         limits: Limits::default(),
     };
     let version = database.schema().fhir_version();

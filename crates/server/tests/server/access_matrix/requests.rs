@@ -101,6 +101,7 @@ const ITEM: &str = r#"{"resourceType":"Parameters","parameter":[{"name":"item","
 const READ: &[&[&str]] = &[&["read"]];
 const SEARCH: &[&[&str]] = &[&["search"]];
 const UPDATE: &[&[&str]] = &[&["update"]];
+const PATCH: &[&[&str]] = &[&["update"], &["read"]];
 const DELETE: &[&[&str]] = &[&["delete"]];
 const CREATE: &[&[&str]] = &[&["create"]];
 const HISTORY: &[&[&str]] = &[&["history"]];
@@ -139,15 +140,17 @@ pub(super) const REQUESTS: &[Request] = &[
         .sending(OF_MINE)
         .takes(&[&["update"], &["search"]]),
     // LEAK-14
-    ask("patch", "PATCH", "Observation/[o]").sending(ANNOTATE).takes(UPDATE),
+    ask("patch", "PATCH", "Observation/[o]").sending(ANNOTATE).takes(PATCH),
     ask("patch", "PATCH", "Observation/[o]")
         .sending(ANNOTATE)
         .when("if-match", "W/\"1\"")
-        .takes(UPDATE),
-    ask("patch", "PATCH", "Observation/o-mine").sending(MOVE).takes(UPDATE),
-    ask("conditional-patch", "PATCH", "Observation?code=[o]")
-        .sending(ANNOTATE)
-        .takes(&[&["update"], &["search"]]),
+        .takes(PATCH),
+    ask("patch", "PATCH", "Observation/o-mine").sending(MOVE).takes(PATCH),
+    ask("conditional-patch", "PATCH", "Observation?code=[o]").sending(ANNOTATE).takes(&[
+        &["update"],
+        &["read"],
+        &["search"],
+    ]),
     ask("delete", "DELETE", "Observation/[o]").takes(DELETE),
     ask("delete", "DELETE", "Observation/[o]").when("if-match", "W/\"1\"").takes(DELETE),
     ask("delete", "DELETE", "Patient/[p]").takes(DELETE),

@@ -1,0 +1,454 @@
+//! Tokens of issuers: believed once, kept by their digest until they expire, are revoked, or what
+//! they were believed by is no more.
+//!
+//! A token is checked with its issuer's keys; one that is no signed token of an issuer with keys
+//! is asked about at the issuer that has an introspection. While an issuer cannot be reached,
+//! what was believed stays believed. Revocations of the registry count at the next request.
+
+mod believed;
+mod cache;
+mod introspection;
+mod keys;
+mod written;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{Clock, GrantFields, Instant};
+use prometheus::{IntCounter, IntCounterVec};
+use registry::Registry;
+use smart::{Algorithm, Claims, KeySet, TokenProblem, UnverifiedToken};
+
+use self::believed::{By, Reading, Said};
+use self::introspection::Introspection;
+use self::keys::{Asked, Keys};
+use crate::callers::Known;
+use crate::config::GatewayConfig;
+use crate::errors::{GatewayError, Refusal};
+use crate::metrics::Metrics;
+use crate::roles::Roles;
+use crate::snapshot::Current;
+
+pub(crate) use believed::Believed;
+pub(crate) use cache::{Cache, TokenDigest};
+pub use written::{
+    IssuerError, TokenIssuer, WrittenIntrospection, WrittenIssuer, WrittenTokenClient,
+};
+
+/// How often it is looked for other issuers.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// Tokens that are kept at a time.
+const MOST_KEPT: usize = 32 * 1024;
+/// For how long a token without an expiry is believed after an introspection that the next ones
+/// could not repeat, in seconds.
+const WITHOUT_EXPIRY: i64 = 3600;
+
+/// Why a token is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotBelieved {
+    Problem(TokenProblem),
+    /// The registry says so.
+    Revoked,
+    /// Its issuer says so.
+    Inactive,
+}
+
+impl NotBelieved {
+    /// A label that never changes.
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::Problem(problem) => problem.code(),
+            Self::Revoked => "token-revoked",
+            Self::Inactive => "token-inactive",
+        }
+    }
+
+    /// For the sender of the token.
+    pub(crate) fn says(self) -> String {
+        match self {
+            Self::Problem(problem) => problem.to_string(),
+            Self::Revoked => "it was revoked".to_owned(),
+            Self::Inactive => "its issuer says that it is not active".to_owned(),
+        }
+    }
+}
+
+impl From<TokenProblem> for Refusal {
+    fn from(problem: TokenProblem) -> Self {
+        Self::TokenInvalid(NotBelieved::Problem(problem))
+    }
+}
+
+/// What is known of a token without asking anybody.
+pub(crate) enum Found {
+    /// It is believed.
+    Good(Arc<Known>),
+    /// It is believed, and its issuer is to be asked again.
+    Due(Arc<Known>),
+    /// It is to be believed anew.
+    Nothing,
+}
+
+/// One issuer at work.
+struct Issuer {
+    config: TokenIssuer,
+    keys: Keys,
+    introspection: Option<Introspection>,
+}
+
+/// All issuers, and what was believed.
+pub(crate) struct Tokens {
+    issuers: Vec<Arc<Issuer>>,
+    kept: Cache<Arc<Known>>,
+    registry: Arc<Registry>,
+    roles: Arc<Roles>,
+    clock: Arc<dyn Clock>,
+    public_base: String,
+    default_budget: u64,
+    /// How often what was kept did, apart from the other results: it counts most.
+    found: IntCounter,
+    checks: IntCounterVec,
+    fetches: IntCounterVec,
+}
+
+/// Fetches the keys of the issuers that are in force, for as long as it is polled.
+pub(crate) async fn keep_current(current: &Current) {
+    loop {
+        let tokens = current.take().callers.tokens().clone();
+        let replaced = async {
+            while Arc::ptr_eq(current.take().callers.tokens(), &tokens) {
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
+        };
+        tokio::select! {
+            () = tokens.keep_current() => {}
+            () = replaced => {}
+        }
+    }
+}
+
+impl Tokens {
+    /// The issuers of the configuration.
+    pub(crate) fn open(
+        config: &GatewayConfig,
+        registry: Arc<Registry>,
+        clock: Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Result<Self, GatewayError> {
+        let none = Self {
+            issuers: Vec::new(),
+            kept: Cache::new(MOST_KEPT),
+            registry,
+            roles: config.roles.clone(),
+            clock,
+            public_base: config.public_base.clone(),
+            default_budget: config.default_budget,
+            found: metrics.token_checks.with_label_values(&["kept"]),
+            checks: metrics.token_checks.clone(),
+            fetches: metrics.issuer_key_fetches.clone(),
+        };
+        none.renewed(config)
+    }
+
+    /// Whether what is believed is to be believed by another configuration too.
+    pub(crate) fn stay(&self, config: &GatewayConfig) -> bool {
+        let issuers = self.issuers.iter().map(|issuer| &issuer.config);
+        issuers.eq(&config.issuers)
+            && *self.roles == *config.roles
+            && self.public_base == config.public_base
+            && self.default_budget == config.default_budget
+    }
+
+    /// The issuers of another configuration. Those that it has too keep their keys; what was
+    /// believed is believed anew.
+    pub(crate) fn renewed(&self, config: &GatewayConfig) -> Result<Self, GatewayError> {
+        let mut issuers = Vec::with_capacity(config.issuers.len());
+        for issuer in &config.issuers {
+            let known = self.issuers.iter().find(|known| known.config == *issuer);
+            issuers.push(match known {
+                Some(known) => known.clone(),
+                None => Arc::new(self.opened(issuer, config)?),
+            });
+        }
+        Ok(Self {
+            issuers,
+            kept: Cache::new(MOST_KEPT),
+            registry: self.registry.clone(),
+            roles: config.roles.clone(),
+            clock: self.clock.clone(),
+            public_base: config.public_base.clone(),
+            default_budget: config.default_budget,
+            found: self.found.clone(),
+            checks: self.checks.clone(),
+            fetches: self.fetches.clone(),
+        })
+    }
+
+    fn opened(&self, issuer: &TokenIssuer, config: &GatewayConfig) -> Result<Issuer, GatewayError> {
+        let (clock, fetches) = (self.clock.clone(), self.fetches.clone());
+        let keys = Keys::open(issuer, &config.issuer_keys, clock, fetches)?;
+        let introspection = issuer
+            .introspection
+            .as_ref()
+            .map(|at| Introspection::new(at, keys.fetcher().clone(), self.clock.clone()));
+        Ok(Issuer { config: issuer.clone(), keys, introspection })
+    }
+
+    /// Whether tokens of no issuer are accepted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.issuers.is_empty()
+    }
+
+    /// Fetches the keys of all issuers now and then, for as long as it is polled.
+    async fn keep_current(&self) {
+        let all = self.issuers.iter().map(|issuer| issuer.keys.keep_current());
+        let mut all: Vec<_> = all.map(Box::pin).collect();
+        std::future::poll_fn(|context| {
+            for one in &mut all {
+                let _ = one.as_mut().poll(context);
+            }
+            std::task::Poll::<()>::Pending
+        })
+        .await;
+    }
+
+    /// The token of this authorization, where it is believed still.
+    pub(crate) fn standing(&self, authorization: &str) -> Option<Arc<Known>> {
+        let is = |kept: &Arc<Known>| {
+            kept.token.as_ref().is_some_and(|believed| believed.authorization == authorization)
+        };
+        let kept = self.kept.find(is)?;
+        kept.token.as_ref().is_some_and(|believed| self.stands(believed)).then_some(kept)
+    }
+
+    /// What is known of a token.
+    pub(crate) fn find(&self, digest: &TokenDigest) -> Found {
+        let Some(kept) = self.kept.get(digest) else { return Found::Nothing };
+        match kept.token.as_ref() {
+            Some(believed) if self.stands(believed) => {
+                self.found.inc();
+                if believed.is_due(self.clock.now()) { Found::Due(kept) } else { Found::Good(kept) }
+            }
+            _ => Found::Nothing,
+        }
+    }
+
+    /// Keeps what was made of a token that was believed.
+    pub(crate) fn keep(&self, digest: TokenDigest, kept: Arc<Known>) {
+        self.kept.put(digest, kept);
+    }
+
+    /// Whether what was believed once is to be believed still.
+    fn stands(&self, believed: &Believed) -> bool {
+        let in_time = self.clock.now() < believed.until;
+        let client = believed.of_registry.as_ref().is_none_or(|of_registry| {
+            let now = self.registry.client(&of_registry.id);
+            now.is_some_and(|now| Arc::ptr_eq(&now, of_registry))
+        });
+        let keys = match &believed.by {
+            By::Keys(keys) => self.issuers[believed.issuer].keys.are(keys),
+            By::Introspection(_) => true,
+        };
+        in_time && client && keys && !self.registry.is_revoked(&believed.facts())
+    }
+
+    /// Believes a token, or says why not: the caller that it says, and its members of a grant.
+    pub(crate) async fn believe(
+        &self,
+        text: &str,
+        digest: &TokenDigest,
+        request: GrantFields,
+    ) -> Result<(Believed, GrantFields), Refusal> {
+        let believed = self.try_believe(text, digest, request).await;
+        self.count(match &believed {
+            Ok((Believed { by: By::Keys(_), .. }, _)) => "verified",
+            Ok(_) => "introspected",
+            Err(Refusal::IssuerUnreachable) => "issuer-unreachable",
+            Err(_) => "refused",
+        });
+        believed
+    }
+
+    /// Whether an issuer would have to be asked about a token.
+    pub(crate) fn asks_about(&self, text: &str) -> bool {
+        self.introspecting().is_some() && matches!(self.signed_by(text), Ok(None))
+    }
+
+    fn introspecting(&self) -> Option<usize> {
+        self.issuers.iter().position(|issuer| issuer.introspection.is_some())
+    }
+
+    /// Which issuer a token says to be signed by, if by one of these.
+    fn signed_by(&self, text: &str) -> Result<Option<usize>, TokenProblem> {
+        match UnverifiedToken::read(text) {
+            Ok(token) => Ok(self
+                .issuers
+                .iter()
+                .position(|issuer| token.issuer() == Some(issuer.config.expected.issuer.as_str()))),
+            // What is no signed token may say nothing by itself.
+            Err(TokenProblem::Malformed) => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    async fn try_believe(
+        &self,
+        text: &str,
+        digest: &TokenDigest,
+        request: GrantFields,
+    ) -> Result<(Believed, GrantFields), Refusal> {
+        let Some(number) = self.signed_by(text)? else {
+            let Some(number) = self.introspecting() else {
+                let problem = UnverifiedToken::read(text).err();
+                return Err(problem.unwrap_or(TokenProblem::Issuer).into());
+            };
+            return self.introspected(number, text, digest, request).await;
+        };
+        let (claims, keys) = self.verified(&self.issuers[number], text).await?;
+        self.read(number, text, &claims, By::Keys(keys), request)
+    }
+
+    /// What a signed token says, and the keys that it was checked with.
+    async fn verified(
+        &self,
+        issuer: &Issuer,
+        text: &str,
+    ) -> Result<(Claims, Arc<KeySet>), Refusal> {
+        let mut keys = issuer.keys.current();
+        loop {
+            let problem = match &keys {
+                None => TokenProblem::KeyUnknown,
+                Some(known) => match self.verify(issuer, text, known).await {
+                    Ok(claims) => return Ok((claims, known.clone())),
+                    Err(problem) => problem,
+                },
+            };
+            if problem != TokenProblem::KeyUnknown {
+                return Err(problem.into());
+            }
+            match issuer.keys.other_than(keys.as_ref()).await {
+                Asked::Changed => keys = issuer.keys.current(),
+                Asked::Same => return Err(problem.into()),
+                Asked::Unreachable => return Err(Refusal::IssuerUnreachable),
+            }
+        }
+    }
+
+    async fn verify(
+        &self,
+        issuer: &Issuer,
+        text: &str,
+        keys: &Arc<KeySet>,
+    ) -> Result<Claims, TokenProblem> {
+        let now = self.clock.now().as_seconds();
+        let token = UnverifiedToken::read(text)?;
+        if token.algorithm() != Algorithm::Es384 {
+            return token.verify(keys, &issuer.config.expected, now);
+        }
+        // It takes a millisecond and more, which others would wait for.
+        let (text, keys) = (text.to_owned(), keys.clone());
+        let expected = issuer.config.expected.clone();
+        let verify = move || UnverifiedToken::read(&text)?.verify(&keys, &expected, now);
+        tokio::task::spawn_blocking(verify).await.unwrap_or(Err(TokenProblem::Signature))
+    }
+
+    /// What the issuer says of a token that says nothing by itself.
+    async fn introspected(
+        &self,
+        number: usize,
+        text: &str,
+        digest: &TokenDigest,
+        request: GrantFields,
+    ) -> Result<(Believed, GrantFields), Refusal> {
+        let issuer = &self.issuers[number];
+        let introspection = issuer.introspection.as_ref().ok_or(Refusal::Internal)?;
+        let claims = introspection.ask(text, digest).await.map_err(|error| {
+            tracing::warn!(
+                issuer = issuer.config.name,
+                error = &error as &dyn std::error::Error,
+                "the issuer cannot be asked about a token"
+            );
+            Refusal::IssuerUnreachable
+        })?;
+        let claims = claims.ok_or(Refusal::TokenInvalid(NotBelieved::Inactive))?;
+        let expected = &issuer.config.expected;
+        // Whom it is for the issuer knows; what it says of that must be so.
+        if claims.text("iss").is_some_and(|iss| iss != expected.issuer) {
+            return Err(TokenProblem::Issuer.into());
+        }
+        let mut audiences = claims.texts("aud").peekable();
+        if audiences.peek().is_some() && !audiences.any(|aud| aud == expected.audience) {
+            return Err(TokenProblem::Audience.into());
+        }
+        match claims.check_time(expected.leeway, self.clock.now().as_seconds()) {
+            Ok(()) | Err(TokenProblem::ExpiryMissing) => {}
+            Err(problem) => return Err(problem.into()),
+        }
+        let due = introspection.again().as_micros();
+        self.read(number, text, &claims, By::Introspection(due.into()), request)
+    }
+
+    /// Asks again about a token that is believed. Where that fails, it stays believed.
+    pub(crate) async fn believe_again(
+        &self,
+        kept: &Known,
+        text: &str,
+        digest: &TokenDigest,
+        request: GrantFields,
+    ) -> Result<Option<(Believed, GrantFields)>, Refusal> {
+        let Some(believed) = kept.token.as_ref() else { return Ok(None) };
+        let introspection = self.issuers[believed.issuer].introspection.as_ref();
+        if let Some(introspection) = introspection {
+            // Others that come meanwhile do not ask too.
+            believed.ask_again_at(introspection.again());
+        }
+        match self.introspected(believed.issuer, text, digest, request).await {
+            Ok(again) => {
+                self.count("introspected");
+                Ok(Some(again))
+            }
+            Err(Refusal::IssuerUnreachable) => {
+                self.count("issuer-unreachable");
+                Ok(None)
+            }
+            Err(refusal) => {
+                self.count("refused");
+                self.kept.remove(digest);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn read(
+        &self,
+        number: usize,
+        text: &str,
+        claims: &Claims,
+        by: By,
+        request: GrantFields,
+    ) -> Result<(Believed, GrantFields), Refusal> {
+        let issuer = &self.issuers[number].config;
+        let reading = Reading {
+            number,
+            issuer,
+            registry: &self.registry,
+            roles: &self.roles,
+            public_base: &self.public_base,
+            default_budget: self.default_budget,
+        };
+        let until = match claims.seconds("exp") {
+            Some(expires) => expires.saturating_add(issuer.expected.leeway.into()),
+            None => self.clock.now().as_seconds().saturating_add(WITHOUT_EXPIRY),
+        };
+        let until = Instant::from_micros(until.saturating_mul(1_000_000));
+        let (believed, fields) = reading.read(Said { text, claims, until, by }, request)?;
+        if self.registry.is_revoked(&believed.facts()) {
+            return Err(Refusal::TokenInvalid(NotBelieved::Revoked));
+        }
+        Ok((believed, fields))
+    }
+
+    fn count(&self, result: &str) {
+        self.checks.with_label_values(&[result]).inc();
+    }
+}

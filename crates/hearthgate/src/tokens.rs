@@ -1,0 +1,66 @@
+//! `hearthgate tokens revoke`: ends tokens of issuers before they expire.
+
+use std::sync::Arc;
+
+use crate::control::{Answer, Request, Tokens};
+use crate::data_directory::DataDirectory;
+use crate::keys::{self, KeysError};
+
+/// What can be done with tokens of issuers.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum TokensCommand {
+    /// Revoke a token by its id, or all of a client or a user that were issued up to now
+    Revoke(Revoke),
+}
+
+/// Which tokens are revoked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Revoke {
+    #[command(flatten)]
+    data: DataDirectory,
+    #[command(flatten)]
+    which: Which,
+    /// The issuer's name in the configuration, with --jti and --subject
+    #[arg(long, value_name = "NAME")]
+    issuer: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// The token's jti
+    #[arg(long, value_name = "ID", requires = "issuer")]
+    jti: Option<String>,
+    /// The token's authorization id, as `denials show` has it: token:...
+    #[arg(long, value_name = "ID")]
+    authorization: Option<String>,
+    /// The client, as the access log names it
+    #[arg(long, value_name = "ID")]
+    client: Option<String>,
+    /// The user's subject at the issuer
+    #[arg(long, value_name = "SUB", requires = "issuer")]
+    subject: Option<String>,
+}
+
+impl TokensCommand {
+    /// Carries it out; what to print.
+    pub(crate) async fn run(self) -> Result<String, KeysError> {
+        let Self::Revoke(revoke) = self;
+        let Which { jti, authorization, client, subject } = revoke.which;
+        let issuer = revoke.issuer.unwrap_or_default();
+        let tokens = match (jti, authorization, client, subject) {
+            (Some(jti), ..) => Tokens::Jti { issuer, jti },
+            (_, Some(id), ..) => Tokens::Authorization(id),
+            (_, _, Some(id), _) => Tokens::Client(id),
+            (.., subject) => Tokens::User(format!("{issuer}/{}", subject.unwrap_or_default())),
+        };
+        let request = Request::RevokeTokens(tokens);
+        match keys::run(&revoke.data.path, request, Arc::default(), Arc::default()).await? {
+            Answer::Revoked => Ok("Revoked: refused from now on.\n".to_owned()),
+            other => Err(KeysError::Refused(format!(
+                "the running process answered something else ({other:?}); use its own release of \
+                 this command"
+            ))),
+        }
+    }
+}
