@@ -49,6 +49,16 @@ install_postgresql() {
         apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
+# For the counters that gateways share, whose tests begin servers of their own.
+install_redis() {
+    command -v redis-server >/dev/null || command -v valkey-server >/dev/null && return 0
+    command -v apt-get >/dev/null ||
+        fail "this machine has no apt-get; install by hand: redis-server or valkey"
+    printf 'Installing redis-server.\n'
+    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+        apt-get install -q -y --no-install-recommends redis-server
+}
+
 # For the clients that others wrote, which are left out where there is neither.
 install_clients() {
     local -a missing=()
@@ -74,10 +84,13 @@ documentation() {
 # Not a step, for set -e to hold within it.
 install_packages
 install_postgresql
+install_redis
 install_clients
 install_rust clippy rustfmt
 # Without PostgreSQL its tests fail then, instead of being skipped.
 export HEARTHGATE_REQUIRE_POSTGRES=1
+# And without Redis or Valkey those of shared counters.
+export HEARTHGATE_REQUIRE_REDIS=1
 
 step "scripts" scripts_parse
 step "format" cargo fmt --all --check

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::access_log::Lines;
 use crate::channel::ChannelKeeper;
+use crate::limiting::Limiting;
 use crate::metrics::Metrics;
 use crate::small_server::{SmallServer, answer};
 use crate::snapshot::Current;
@@ -27,6 +28,7 @@ const HEAD_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lines: Lines,
+    pub(crate) limiting: Arc<Limiting>,
     pub(crate) current: Arc<Current>,
     pub(crate) clock: Arc<dyn Clock>,
     /// None where the server of ours is not behind this gateway.
@@ -39,6 +41,8 @@ pub(crate) struct Admin {
 struct Readiness {
     ready: bool,
     parts: Parts,
+    /// How limits are counted: without the store of shared counters it is ready all the same.
+    counters: &'static str,
     /// Why the server is not ready, where it says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -122,7 +126,9 @@ impl Admin {
             && parts.server != Some(false)
             && parts.upstreams.values().all(|ready| *ready);
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let body = serde_json::to_vec(&Readiness { ready, parts, reason }).unwrap_or_default();
+        let counters = self.limiting.counting().word();
+        let body =
+            serde_json::to_vec(&Readiness { ready, parts, counters, reason }).unwrap_or_default();
         answer(status, "application/json", body)
     }
 }

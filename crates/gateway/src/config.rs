@@ -15,7 +15,9 @@ use crate::certificates::CertificateClients;
 use crate::denials::Denials;
 use crate::errors::GatewayError;
 use crate::header_rules::HeaderRules;
+use crate::lanes::LaneSizes;
 use crate::limiter::Rate;
+use crate::limiting::Limiting;
 use crate::roles::Roles;
 use crate::routes::{Content, Destination, Host, Route, Routing, Table};
 use crate::tls::Tls;
@@ -61,6 +63,10 @@ pub struct GatewayConfig {
     pub break_glass_minutes: u32,
     /// Where the reasons of denials are kept.
     pub denials: Arc<Denials>,
+    /// The plans that clients are held to, and what was counted.
+    pub limiting: Arc<Limiting>,
+    /// How many requests the server works on at once, by kind.
+    pub lanes: LaneSizes,
     /// Routes and upstreams beside the server of ours.
     pub routing: Routing,
     /// Whether the server of ours is behind this gateway.
@@ -161,6 +167,8 @@ impl Default for GatewayConfig {
             public_base: "http://127.0.0.1:8080/fhir".to_owned(),
             break_glass_minutes: 60,
             denials: Arc::default(),
+            limiting: Arc::default(),
+            lanes: LaneSizes::default(),
             routing: Routing::default(),
             serves_server: true,
             environment: Environment::default(),

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use contract::{Interaction, NotFhir, Reason};
@@ -13,6 +14,7 @@ use pingora::http::ResponseHeader;
 use pingora::{ErrorSource, ErrorType};
 use smart::Level;
 
+use crate::plans::{Kind, Limit};
 use crate::routes::Content;
 use crate::scope;
 use crate::tls::TlsError;
@@ -131,6 +133,10 @@ pub(crate) enum Refusal {
     RateLimited {
         retry_after: u32,
     },
+    /// A limit of the caller's plan says no.
+    Exceeded(Exceeded),
+    /// As many requests of the lane are worked on as may be, and have been for a while.
+    LaneFull,
     Denied {
         reason: &'static str,
     },
@@ -154,6 +160,13 @@ pub(crate) enum Refusal {
     /// Nobody is left to read the answer.
     ClientGone,
     Internal,
+}
+
+/// The limit that says no, and after how many seconds it may say yes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Exceeded {
+    pub(crate) limit: Arc<Limit>,
+    pub(crate) retry_after: u32,
 }
 
 /// What a refusal says on the wire.
@@ -268,6 +281,29 @@ impl Refusal {
                 "forbidden",
                 reason,
                 "The token's scopes and its client's role do not permit this together; whoever runs the server sees why by the request's id.",
+            ),
+            Self::Exceeded(exceeded) => match exceeded.limit.kind {
+                Kind::Rate { .. } => {
+                    words(429, "throttled", "rate-limited", "Too many requests; see Retry-After.")
+                }
+                Kind::AtOnce { .. } => words(
+                    429,
+                    "throttled",
+                    "too-many-at-once",
+                    "Too many requests at once; wait until one of them has ended.",
+                ),
+                Kind::Quota { .. } => words(
+                    429,
+                    "throttled",
+                    "quota-exceeded",
+                    "The quota is used up; see Retry-After.",
+                ),
+            },
+            Self::LaneFull => words(
+                503,
+                "throttled",
+                "lane-full",
+                "The server is busy with requests of this kind; see Retry-After.",
             ),
             Self::Denied { reason } => words(
                 403,
@@ -456,8 +492,10 @@ impl Refusal {
         match self {
             Self::TooManyFailedAuthentications { retry_after }
             | Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::Exceeded(exceeded) => Some(exceeded.retry_after),
             Self::ServerUnreachable
             | Self::ChannelUnknown
+            | Self::LaneFull
             | Self::UpstreamFull
             | Self::NoToken
             | Self::AuthorizerSilent => Some(1),

@@ -13,12 +13,16 @@ use pingora::proxy::Session;
 
 use crate::audited_denials::DeniedRequest;
 use crate::break_glass;
+use crate::callers::Who;
 use crate::cors;
 use crate::denials::{self, Denial, Explanation};
-use crate::errors::Refusal;
+use crate::errors::{Exceeded, Refusal};
 use crate::framing::{self, BodyLength};
 use crate::grant_template::Filling;
+use crate::lanes;
+use crate::limiting::{Admission, NotAdmitted, Now};
 use crate::metrics::RouteLabel;
+use crate::plans::Kind;
 use crate::proxy::Gateway;
 use crate::request::{Pass, Request};
 use crate::request_id;
@@ -104,6 +108,17 @@ impl Gateway {
             }
         }
 
+        match self.admit(who, address, request.label.text(), now) {
+            Ok(admission) => {
+                request.told = admission.as_ref().map(|admission| admission.told.clone());
+                request.admission = admission;
+            }
+            Err(refused) => {
+                request.told = Some(refused.told);
+                return Err(refused.refusal);
+            }
+        }
+
         if is_break_glass {
             return match (who.is_public(), &head.method) {
                 (true, _) => Err(Refusal::CredentialsMissing),
@@ -139,6 +154,8 @@ impl Gateway {
             });
         }
 
+        request.lane =
+            lanes::lane_of(template.grant().lane, request.admission.as_ref(), &interaction);
         let channel = self.channel.current().ok_or(Refusal::ChannelUnknown)?;
         let nonce = Nonce::generate(self.ids.as_ref());
         let filling = Filling {
@@ -153,6 +170,24 @@ impl Gateway {
         head.remove_header(break_glass::HEADER);
         request.pass = Some(Pass { grant, nonce, channel });
         Ok(Judged::Forward)
+    }
+
+    /// Counts one request against the limits of its caller's plan.
+    fn admit(
+        &self,
+        who: &Who,
+        address: IpAddr,
+        route: &str,
+        monotonic: Duration,
+    ) -> Result<Option<Admission>, NotAdmitted> {
+        let now = Now { wall: self.clock.now(), monotonic };
+        let user = || {
+            let grant = who.known().template.grant();
+            let person = || grant.fhir_user.as_ref().map(ToString::to_string);
+            grant.user.clone().or_else(person)
+        };
+        let client = who.client().map(|client| &**client);
+        self.limiting.admit(client, user, address, route, &now, &self.metrics)
     }
 
     /// Keeps why a request is denied, for an operator to look up by its id.
@@ -255,6 +290,13 @@ impl Gateway {
                     format!("a pause of {retry_after} s, or a higher limit"),
                 )
             }
+            Refusal::Exceeded(Exceeded { limit, retry_after }) => Explanation::new(
+                format!("more came than {limit}"),
+                match limit.kind {
+                    Kind::AtOnce { .. } => "fewer at once, or another plan".to_owned(),
+                    _ => format!("a pause of {retry_after} s, or another plan"),
+                },
+            ),
             Refusal::TooManyBreakGlasses => Explanation::new(
                 "the client has as many break-glasses in force as a client may",
                 "wait until one is over",

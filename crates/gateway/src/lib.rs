@@ -26,11 +26,14 @@ mod grant_template;
 mod header_rules;
 mod http2;
 mod judge;
+mod lanes;
 mod limiter;
+mod limiting;
 mod metrics;
 mod mirror;
 mod network;
 mod origin;
+mod plans;
 mod proxy;
 mod proxy_protocol;
 mod redirect;
@@ -59,7 +62,16 @@ pub use denials::{Denial, Denials};
 pub use errors::GatewayError;
 pub use fetch::{AuthorityUnreadable, InvalidIssuerUrl, IssuerUrl};
 pub use header_rules::WrittenHeaderRules;
+pub use lanes::LaneSizes;
 pub use limiter::Rate;
+pub use limiting::{
+    CounterStore, Exchanged, Granted, LedgerError, LimitShown, Limiting, LimitsShown, RedisStore,
+    RedisStoreError, Report, Reported, StoreError,
+};
+pub use plans::{
+    Plan, PlanError, Plans, Span, Unit, Window, WindowKind, WrittenAtOnce, WrittenPlan,
+    WrittenQuota, WrittenRate,
+};
 pub use reload::Reload;
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
 pub use routes::{

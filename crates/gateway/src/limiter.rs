@@ -1,8 +1,8 @@
 //! Token buckets, exact to the unit: so many requests a second, so many at once.
 //!
-//! Time is given by the caller, so that a test can count. Nothing is estimated: a bucket holds
-//! billionths of a token as an integer and grows by `per_second` of them a nanosecond.
-//! Sharing counters between several gateways is not done here.
+//! Time is given by the caller, so that a test can count. Nothing is estimated: a token is as
+//! many integer units as its period has nanoseconds, and a bucket grows by `count` of them a
+//! nanosecond. Sharing counters between several gateways is not done here.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,33 +11,71 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// One request, in the unit that a bucket counts.
-const TOKEN: u64 = 1_000_000_000;
-
 /// How much a caller may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Requests a second, in the long run.
-    pub per_second: NonZeroU32,
+    /// Requests in each `per`, in the long run.
+    pub count: NonZeroU32,
+    /// The time in which so many may come; never zero.
+    pub per: Duration,
     /// Requests at once, after a pause.
     pub burst: NonZeroU32,
 }
 
 impl Rate {
-    /// `None` when either number is zero.
+    /// So many a second. `None` when either number is zero.
     #[must_use]
     pub fn new(per_second: u32, burst: u32) -> Option<Self> {
-        Some(Self { per_second: NonZeroU32::new(per_second)?, burst: NonZeroU32::new(burst)? })
+        Self::every(per_second, Duration::from_secs(1), burst)
     }
 
-    fn capacity(self) -> u64 {
-        u64::from(self.burst.get()) * TOKEN
+    /// So many in each `per`. `None` when a number or the time is zero.
+    #[must_use]
+    pub fn every(count: u32, per: Duration, burst: u32) -> Option<Self> {
+        let (count, burst) = (NonZeroU32::new(count)?, NonZeroU32::new(burst)?);
+        (!per.is_zero()).then_some(Self { count, per, burst })
+    }
+
+    /// One request, in the unit that a bucket counts.
+    fn token(self) -> i128 {
+        i128::try_from(self.per.as_nanos()).unwrap_or(i128::MAX)
+    }
+
+    fn capacity(self) -> i128 {
+        i128::from(self.burst.get()).saturating_mul(self.token())
+    }
+
+    /// What one of `gateways` admits when all of them together keep to the rate.
+    pub(crate) fn share(self, gateways: u32) -> Self {
+        let gateways = gateways.max(1);
+        let burst = self.burst.get().div_ceil(gateways);
+        let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+        Self { per: self.per * gateways, burst, ..self }
+    }
+
+    /// How many whole tokens grow in `time`.
+    pub(crate) fn grown_in(self, time: Duration) -> u64 {
+        let grown = time.as_nanos().saturating_mul(u128::from(self.count.get()));
+        u64::try_from(grown / self.per.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// How long so many tokens take to grow.
+    pub(crate) fn time_for(self, tokens: u64) -> Duration {
+        let nanos = self.per.as_nanos().saturating_mul(u128::from(tokens));
+        let nanos = nanos.div_ceil(u128::from(self.count.get()));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     /// How long an empty bucket takes to fill, in whole seconds, rounded up.
     pub(crate) fn window_seconds(self) -> u32 {
-        self.burst.get().div_ceil(self.per_second.get())
+        whole_seconds(self.time_for(self.burst.get().into()))
     }
+}
+
+/// Whole seconds, rounded up.
+pub(crate) fn whole_seconds(time: Duration) -> u32 {
+    let more = u64::from(time.subsec_nanos() > 0);
+    u32::try_from(time.as_secs().saturating_add(more)).unwrap_or(u32::MAX)
 }
 
 /// What became of one request.
@@ -54,7 +92,7 @@ pub(crate) enum Taken {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Level {
     at: Duration,
-    units: u64,
+    units: i128,
 }
 
 impl Level {
@@ -65,31 +103,65 @@ impl Level {
 
     fn refill(&mut self, rate: Rate, now: Duration) {
         let elapsed = now.saturating_sub(self.at);
-        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
-        let grown = nanos.saturating_mul(u64::from(rate.per_second.get()));
+        let nanos = i128::try_from(elapsed.as_nanos()).unwrap_or(i128::MAX);
+        let grown = nanos.saturating_mul(rate.count.get().into());
         self.units = self.units.saturating_add(grown).min(rate.capacity());
         self.at = self.at.max(now);
     }
 
     /// Takes one token if there is one.
     pub(crate) fn take(&mut self, rate: Rate, now: Duration) -> Taken {
+        self.take_within(rate, Duration::ZERO, now).0
+    }
+
+    /// Takes one token that is there, or will be `within` that time: then with how long to wait.
+    pub(crate) fn take_within(
+        &mut self,
+        rate: Rate,
+        within: Duration,
+        now: Duration,
+    ) -> (Taken, Duration) {
         self.refill(rate, now);
-        if self.units < TOKEN {
-            return Taken::Refused {
-                retry_after: seconds_to_grow(TOKEN - self.units, rate).max(1),
-            };
+        let ahead = i128::try_from(within.as_nanos()).unwrap_or(i128::MAX);
+        let lowest = ahead.saturating_mul(rate.count.get().into());
+        let lacking = rate.token() - lowest - self.units;
+        if lacking > 0 {
+            let retry_after = whole_seconds(time_to_grow(lacking, rate)).max(1);
+            return (Taken::Refused { retry_after }, Duration::ZERO);
         }
-        self.units -= TOKEN;
-        Taken::Admitted {
-            remaining: u32::try_from(self.units / TOKEN).unwrap_or(u32::MAX),
-            full_in: seconds_to_grow(rate.capacity() - self.units, rate),
-        }
+        self.units -= rate.token();
+        let remaining = self.units.max(0) / rate.token();
+        let taken = Taken::Admitted {
+            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
+            full_in: whole_seconds(time_to_grow(rate.capacity() - self.units, rate)),
+        };
+        (taken, time_to_grow(-self.units, rate))
+    }
+
+    /// Puts a token back that came to nothing.
+    pub(crate) fn give_back(&mut self, rate: Rate) {
+        self.units = (self.units + rate.token()).min(rate.capacity());
+    }
+
+    /// Whole tokens that are there, and after how many seconds it is full.
+    pub(crate) fn look(&mut self, rate: Rate, now: Duration) -> (u32, u32) {
+        self.refill(rate, now);
+        let remaining = u32::try_from(self.units.max(0) / rate.token()).unwrap_or(u32::MAX);
+        (remaining, whole_seconds(time_to_grow(rate.capacity() - self.units, rate)))
+    }
+
+    /// Whether it is as if it had never been asked.
+    pub(crate) fn is_full(&mut self, rate: Rate, now: Duration) -> bool {
+        self.refill(rate, now);
+        self.units >= rate.capacity()
     }
 }
 
-fn seconds_to_grow(units: u64, rate: Rate) -> u32 {
-    let seconds = units.div_ceil(u64::from(rate.per_second.get()) * TOKEN);
-    u32::try_from(seconds).unwrap_or(u32::MAX)
+/// How long so many units take to grow; none at all when there are none.
+fn time_to_grow(units: i128, rate: Rate) -> Duration {
+    let count = u128::from(rate.count.get());
+    let nanos = u128::try_from(units).unwrap_or(0).div_ceil(count);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 /// One bucket behind a lock that is held for a few nanoseconds.
@@ -148,10 +220,7 @@ impl<Key: Eq + Hash> Buckets<Key> {
         if levels.len() >= self.most && !levels.contains_key(&key) {
             if swept.is_none_or(|swept| now.saturating_sub(swept) >= BETWEEN_SWEEPS) {
                 *swept = Some(now);
-                levels.retain(|_, level| {
-                    level.refill(rate, now);
-                    level.units < rate.capacity()
-                });
+                levels.retain(|_, level| !level.is_full(rate, now));
             }
             if levels.len() >= self.most {
                 return Taken::Refused { retry_after: 1 };
@@ -195,6 +264,38 @@ mod tests {
     fn ten_thousand_requests_in_ten_seconds_at_100_a_second_and_20_at_once_admit_1019() {
         // 20 at once, then one each 10 ms: the last of the 10 s comes just after the last request.
         assert_eq!(admitted(rate(100, 20), 10_000, 10), 1019);
+    }
+
+    #[test]
+    fn a_minutes_rate_grows_evenly_within_the_minute() {
+        let rate = Rate::every(30, Duration::from_secs(60), 2).expect("a rate");
+        // Two at once, then one each 2 s.
+        assert_eq!(admitted(rate, 12_000, 60), 2 + 29);
+        assert_eq!(rate.window_seconds(), 4);
+    }
+
+    #[test]
+    fn who_may_wait_is_told_how_long_and_no_more_wait_than_may() {
+        let rate = rate(10, 1);
+        let mut level = Level::full(rate, Duration::ZERO);
+        let within = Duration::from_millis(250);
+        let mut take = || level.take_within(rate, within, Duration::ZERO);
+        for wait in [0, 100, 200] {
+            let (taken, waits) = take();
+            assert!(matches!(taken, Taken::Admitted { .. }));
+            assert_eq!(waits, Duration::from_millis(wait));
+        }
+        // Its turn would come after 300 ms.
+        assert_eq!(take().0, Taken::Refused { retry_after: 1 });
+    }
+
+    #[test]
+    fn shares_of_a_rate_make_up_the_rate() {
+        let whole = rate(100, 20);
+        let share = whole.share(3);
+        assert_eq!((share.count.get(), share.per), (100, Duration::from_secs(3)));
+        assert_eq!(share.burst.get(), 7);
+        assert_eq!(whole.grown_in(Duration::from_millis(105)), 10);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! reasons), so that no client can make series. A request finds its counters by array index:
 //! they are made at the first request that needs them and never looked up by text again.
 
+mod limiting;
+
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,9 +13,11 @@ use std::time::Duration;
 use http::Method;
 use parking_lot::RwLock;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+pub(crate) use limiting::{Decisions, LaneMetrics, LimitingMetrics};
 
 /// Upper bounds of the duration histograms, in seconds.
 const BUCKETS: [f64; 13] =
@@ -79,6 +83,8 @@ pub(crate) struct Metrics {
     pub(crate) connections_open: IntGauge,
     pub(crate) connections_refused: IntCounterVec,
     pub(crate) log_lines_dropped: IntGauge,
+    pub(crate) limiting: LimitingMetrics,
+    pub(crate) lanes: LaneMetrics,
     pub(crate) http2_ended: IntCounterVec,
     pub(crate) tls_handshakes: IntCounterVec,
     pub(crate) tls_loads: IntCounterVec,
@@ -186,6 +192,8 @@ impl Metrics {
                 "hearthgate_gateway_access_log_lines_dropped",
                 "Access log lines that could not be kept or written since the start.",
             )?,
+            limiting: LimitingMetrics::new(&make)?,
+            lanes: LaneMetrics::new(&make)?,
             http2_ended: make.counters(
                 "hearthgate_gateway_http2_ended_total",
                 "Connections of HTTP/2 that the gateway ended, by reason.",
@@ -246,7 +254,7 @@ impl Metrics {
 }
 
 /// Makes metrics and registers them.
-struct Maker<'registry>(&'registry Registry);
+pub(super) struct Maker<'registry>(&'registry Registry);
 
 impl Maker<'_> {
     fn registered<M: prometheus::core::Collector + Clone + 'static>(
@@ -257,21 +265,30 @@ impl Maker<'_> {
         Ok(metric)
     }
 
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    pub(super) fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
         self.registered(IntCounter::new(name, help)?)
     }
 
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    pub(super) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         self.registered(IntGauge::new(name, help)?)
     }
 
-    fn counters(
+    pub(super) fn counters(
         &self,
         name: &str,
         help: &str,
         labels: &[&str],
     ) -> Result<IntCounterVec, prometheus::Error> {
         self.registered(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    pub(super) fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        self.registered(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
     fn histogram(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {

@@ -31,6 +31,8 @@ use crate::errors::Refusal;
 use crate::foreign::Way;
 use crate::framing::BodyLength;
 use crate::judge::Judged;
+use crate::lanes::Lanes;
+use crate::limiting::Limiting;
 use crate::metrics::{Metrics, method_label};
 use crate::mirror::Mirrors;
 use crate::origin::origin;
@@ -58,6 +60,8 @@ pub(crate) struct Gateway {
     pub(crate) denials: Arc<Denials>,
     pub(crate) audited: AuditedDenials,
     pub(crate) tenant: TenantName,
+    pub(crate) limiting: Arc<Limiting>,
+    pub(crate) lanes: Lanes,
     pub(crate) channel: Arc<ChannelKeeper>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
@@ -89,9 +93,23 @@ impl Gateway {
         Ok(())
     }
 
+    /// Waits for the request's turn, and for a place in its lane.
+    async fn enter(&self, request: &mut Request) -> Result<(), Refusal> {
+        let wait = request.admission.as_ref().map_or(Duration::ZERO, |admission| admission.wait);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        // Lanes are of what the server of ours does; an upstream of others has bounds of its own.
+        if request.pass.is_some() {
+            request.place = Some(self.lanes.enter(request.lane).await.ok_or(Refusal::LaneFull)?);
+        }
+        Ok(())
+    }
+
     /// What has to be waited for before a request that was judged is sent.
     async fn let_pass(&self, session: &Session, request: &mut Request) -> Result<(), Refusal> {
         self.ask_authorizer(session, request).await?;
+        self.enter(request).await?;
         self.make_way(session, request).await
     }
 
@@ -529,6 +547,10 @@ impl ProxyHttp for Gateway {
         let bytes_in = count(session.body_bytes_read());
         let bytes_out = count(session.body_bytes_sent());
         let method = &session.req_header().method;
+        if let Some(admission) = &request.admission {
+            let bytes = bytes_in.saturating_add(bytes_out);
+            self.limiting.charge(admission, bytes, request.cost, self.clock.now());
+        }
 
         let metrics = &self.metrics;
         metrics.series(&request.label, request.interaction).finished(method, status, duration);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Cost, Nonce};
+use contract::{Cost, Lane, Nonce};
 use http::HeaderValue;
 use pingora::http::ResponseHeader;
 use prometheus::IntGauge;
@@ -15,6 +15,8 @@ use crate::channel::Channel;
 use crate::errors::Refusal;
 use crate::foreign::Way;
 use crate::framing::BodyLength;
+use crate::lanes::Place;
+use crate::limiting::{Admission, Told};
 use crate::metrics::RouteLabel;
 use crate::origin::Origin;
 use crate::request_id;
@@ -43,6 +45,14 @@ pub(crate) struct Request {
     /// The way to an upstream that is not the server of ours.
     pub(crate) way: Option<Way>,
     pub(crate) limit: Option<LimitState>,
+    /// What its plan gave it.
+    pub(crate) admission: Option<Admission>,
+    /// What its answer says of its plan's limits.
+    pub(crate) told: Option<Told>,
+    /// Which share it has of what the server does at once.
+    pub(crate) lane: Lane,
+    /// Its place among those of its lane that are worked on.
+    pub(crate) place: Option<Place>,
     pub(crate) allowed_origin: Option<HeaderValue>,
     /// Who asks by way of a trusted proxy.
     pub(crate) behind: Option<Behind>,
@@ -112,6 +122,10 @@ impl Request {
             pass: None,
             way: None,
             limit: None,
+            admission: None,
+            told: None,
+            lane: Lane::Interactive,
+            place: None,
             allowed_origin: None,
             behind: None,
             hsts: None,
@@ -144,9 +158,15 @@ impl Request {
     /// Adds what every answer to this request says, the server's and our own.
     pub(crate) fn dress(&self, head: &mut ResponseHeader) -> pingora::Result<()> {
         head.insert_header(request_id::NAME, &self.id)?;
-        if let Some(limit) = &self.limit {
-            head.insert_header("ratelimit-policy", &limit.policy)?;
-            head.insert_header("ratelimit", &limit.state)?;
+        let own = self.limit.as_ref().map(|limit| (&limit.policy, &limit.state));
+        let of_plan = self.told.as_ref().map(|told| (&told.policy, &told.state));
+        for name in ["ratelimit-policy", "ratelimit"] {
+            head.remove_header(name);
+        }
+        // Lists: a second field adds members.
+        for (policy, state) in [own, of_plan].into_iter().flatten() {
+            head.append_header("ratelimit-policy", policy)?;
+            head.append_header("ratelimit", state)?;
         }
         if let Some(origin) = &self.allowed_origin {
             let cors = self.route.as_ref().map_or(&self.snapshot.cors, |route| &route.cors);

@@ -22,6 +22,7 @@ use crate::channel::ChannelKeeper;
 use crate::config::GatewayConfig;
 use crate::connections::{Connections, Door, MalformedHeads};
 use crate::errors::{GatewayError, Refusal};
+use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 use crate::mirror::Mirrors;
 use crate::proxy::Gateway;
@@ -116,6 +117,13 @@ pub async fn run(
                 "keys of the client are refused"
             );
         }
+        if let Some(plan) = client.plan.as_ref().filter(|plan| !config.limiting.plans().has(plan)) {
+            tracing::warn!(
+                client = client.id.as_str(),
+                plan = plan.as_str(),
+                "the client's plan is not defined: its role's or the default one holds"
+            );
+        }
     }
     let tokens = Arc::new(Tokens::open(&config, registry.clone(), clock.clone(), &metrics)?);
     let callers = Callers::new(registry.clone(), ids.clone(), &config, tokens)
@@ -141,6 +149,7 @@ pub async fn run(
         metrics: metrics.clone(),
         lines: lines.clone(),
         channel: config.serves_server.then(|| channel.clone()),
+        limiting: config.limiting.clone(),
         shutdown: shutdown.clone(),
     });
     let malformed = Arc::new(MalformedHeads {
@@ -151,6 +160,7 @@ pub async fn run(
     });
     let (audited, handing) = audited_denials::towards(config.channel_socket);
     let issuers = current.clone();
+    let limiting = config.limiting;
     let reloading =
         Reloading { current: current.clone(), tls: tls.clone(), metrics: metrics.clone() };
     let gateway = Gateway {
@@ -161,10 +171,12 @@ pub async fn run(
         denials: config.denials,
         audited,
         tenant: config.tenant,
+        limiting: limiting.clone(),
+        lanes: Lanes::new(config.lanes, &metrics.lanes),
         channel: channel.clone(),
-        clock,
-        ids,
-        metrics,
+        clock: clock.clone(),
+        ids: ids.clone(),
+        metrics: metrics.clone(),
         lines,
         peer,
     };
@@ -222,6 +234,7 @@ pub async fn run(
             halves,
             admin::serve(admin_listener, admin),
             tokens::keep_current(&issuers),
+            limiting.clone().tend(clock.as_ref(), ids.as_ref(), &metrics),
         )
     };
     let serving = async {
@@ -241,6 +254,7 @@ pub async fn run(
         _ = beside => {}
     }
     handing.hand_over_last().await;
+    limiting.keep_beside(clock.as_ref(), &metrics).await;
     tracing::info!("the gateway has stopped");
     Ok(())
 }

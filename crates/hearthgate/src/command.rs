@@ -19,6 +19,7 @@ use crate::denials::{self, DenialsError};
 use crate::doctor::{self, Doctor, Grade};
 use crate::import::{self, Import};
 use crate::keys::{self, KeysError};
+use crate::limits::{ClientsCommand, LimitsCommand};
 use crate::packages::{Packages, PackagesCommandError};
 use crate::purge::{Purge, PurgeCommandError};
 use crate::quarantine::{QuarantineCommand, QuarantineCommandError};
@@ -58,6 +59,12 @@ enum Verb {
     Tokens(TokensCommand),
     /// List the roles that keys can have, in plain words
     Roles(RolesCommand),
+    /// Give clients plans: how much they may ask
+    #[command(subcommand)]
+    Clients(ClientsCommand),
+    /// Say how much a client may still ask
+    #[command(subcommand)]
+    Limits(LimitsCommand),
     /// Say why a request was denied
     #[command(subcommand)]
     Denials(DenialsCommand),
@@ -128,6 +135,9 @@ struct Create {
     /// The configuration that defines the role, where no server runs
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// How much the new client may ask: a section [plans.NAME] of the configuration
+    #[arg(long)]
+    plan: Option<String>,
     /// What the client may beside its role
     #[arg(long, value_name = "POWER")]
     power: Vec<PowerName>,
@@ -225,7 +235,7 @@ pub enum CommandError {
     Backup(#[from] BackupError),
     /// A purge that was refused or not finished.
     #[error(transparent)]
-    Purge(#[from] PurgeCommandError),
+    Purge(#[from] Box<PurgeCommandError>),
     /// Packages that cannot be added, listed or removed.
     #[error(transparent)]
     Packages(#[from] PackagesCommandError),
@@ -284,13 +294,20 @@ impl Command {
             Verb::Keys(command) => run_keys(command),
             Verb::Tokens(command) => print(&runtime()?.block_on(command.run())?),
             Verb::Roles(command) if command.reference => print(&roles::reference()),
-            Verb::Roles(command) => print(&roles::list(&*roles_of(command.config)?)),
+            Verb::Roles(command) => print(&roles::list(&config_of(command.config)?.roles)),
+            Verb::Clients(command) => print(&runtime()?.block_on(command.run())?),
+            Verb::Limits(command) => print(&runtime()?.block_on(command.run())?),
             Verb::Denials(DenialsCommand::Show(asked)) => {
                 print(&runtime()?.block_on(denials::show(&asked.data.path, &asked.id))?)
             }
             Verb::BreakGlass(data) => {
                 let none = Arc::default();
-                match runtime()?.block_on(keys::run(&data.path, Request::ListBreakGlasses, none))? {
+                match runtime()?.block_on(keys::run(
+                    &data.path,
+                    Request::ListBreakGlasses,
+                    none,
+                    Arc::default(),
+                ))? {
                     Answer::BreakGlasses(taken) => {
                         let line =
                             |(time, what): &(String, String)| format!("{} {what}\n", seconds(time));
@@ -300,7 +317,12 @@ impl Command {
                 }
             }
             Verb::Reload(data) => {
-                match runtime()?.block_on(keys::run(&data.path, Request::Reload, Arc::default()))? {
+                match runtime()?.block_on(keys::run(
+                    &data.path,
+                    Request::Reload,
+                    Arc::default(),
+                    Arc::default(),
+                ))? {
                     Answer::Reloaded(changed) if changed.is_empty() => {
                         print("Nothing in the configuration has changed.\n")
                     }
@@ -316,7 +338,7 @@ impl Command {
             }
             Verb::Restore(restore) => print(&restore.run()?),
             Verb::Verify(verify) => print(&verify.run()?),
-            Verb::Purge(purge) => print(&runtime()?.block_on(purge.run())?),
+            Verb::Purge(purge) => print(&runtime()?.block_on(purge.run()).map_err(Box::new)?),
             Verb::Packages(packages) => print(&runtime()?.block_on(packages.run())?),
             Verb::Quarantine(quarantine) => print(&runtime()?.block_on(quarantine.run())?),
             Verb::Audit(audit) => print(&runtime()?.block_on(audit.run())?),
@@ -363,10 +385,12 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
                 role: create.role,
                 patient: create.patient,
                 user: create.user,
+                plan: create.plan,
                 powers: create.power,
             });
-            let roles = roles_of(create.config)?;
-            match runtime()?.block_on(keys::run(&create.data.path, request, roles))? {
+            let config = config_of(create.config)?;
+            let (roles, plans) = (Arc::clone(&config.roles), Arc::new(config.plans()));
+            match runtime()?.block_on(keys::run(&create.data.path, request, roles, plans))? {
                 Answer::Created { key, secret, with_client } => {
                     let made = if with_client { "new client" } else { "client" };
                     let note = format!(
@@ -380,21 +404,36 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
         }
         Keys::List(data) => {
             let none = Arc::default();
-            match runtime()?.block_on(keys::run(&data.path, Request::ListKeys, none))? {
+            match runtime()?.block_on(keys::run(
+                &data.path,
+                Request::ListKeys,
+                none,
+                Arc::default(),
+            ))? {
                 Answer::Keys(keys) => print(&table_of(&keys)),
                 other => unexpected(&other),
             }
         }
         Keys::Revoke(revoke) => {
             let request = Request::RevokeKey(revoke.key.clone());
-            match runtime()?.block_on(keys::run(&revoke.data.path, request, Arc::default()))? {
+            match runtime()?.block_on(keys::run(
+                &revoke.data.path,
+                request,
+                Arc::default(),
+                Arc::default(),
+            ))? {
                 Answer::Revoked => print(&format!("Key {} is revoked.\n", revoke.key)),
                 other => unexpected(&other),
             }
         }
         Keys::Rotate(rotate) => {
             let request = Request::RotateKey { key: rotate.key.clone(), hours: rotate.overlap };
-            match runtime()?.block_on(keys::run(&rotate.data.path, request, Arc::default()))? {
+            match runtime()?.block_on(keys::run(
+                &rotate.data.path,
+                request,
+                Arc::default(),
+                Arc::default(),
+            ))? {
                 Answer::Created { key, secret, .. } => {
                     let note = format!(
                         "Key {key} in the place of {}, which is good for {} h more. It is shown \
@@ -408,7 +447,12 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
         }
         Keys::Confirm(confirm) => {
             let request = Request::ConfirmKey(confirm.key.clone());
-            match runtime()?.block_on(keys::run(&confirm.data.path, request, Arc::default()))? {
+            match runtime()?.block_on(keys::run(
+                &confirm.data.path,
+                request,
+                Arc::default(),
+                Arc::default(),
+            ))? {
                 Answer::Confirmed => print(&format!("Key {} is good again.\n", confirm.key)),
                 other => unexpected(&other),
             }
@@ -425,18 +469,14 @@ fn print_made(note: &str, secret: &str, alone: bool) -> Result<ExitCode, Command
     print(&format!("{note}\n{secret}\n"))
 }
 
-/// The roles there are where no server runs.
-fn roles_of(config: Option<PathBuf>) -> Result<Arc<gateway::Roles>, ConfigError> {
-    let flags = config::Flags { config, ..config::Flags::default() };
-    Ok(Config::resolve(&flags)?.roles)
+/// The roles and plans there are where no server runs.
+fn config_of(config: Option<PathBuf>) -> Result<Config, ConfigError> {
+    Config::resolve(&config::Flags { config, ..config::Flags::default() })
 }
 
 /// Another release answered on the control socket.
 fn unexpected(answer: &Answer) -> Result<ExitCode, CommandError> {
-    Err(KeysError::Refused(format!(
-        "the running process answered something else ({answer:?}); use its own release of this command"
-    ))
-    .into())
+    Err(keys::unexpected(answer).into())
 }
 
 fn table_of(keys: &[ListedKey]) -> String {

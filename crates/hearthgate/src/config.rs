@@ -8,8 +8,10 @@ mod certificates;
 mod edge;
 mod file;
 mod issuers;
+mod plans;
 mod routing;
 mod setting;
+mod store_url;
 mod table;
 
 use std::collections::BTreeSet;
@@ -31,6 +33,7 @@ use crate::tenant_key::KeySource;
 pub use edge::{ClientCertificateUse, CorsOrigin, HeaderName, InsecureHttp, TlsKeys};
 pub use file::ConfigError;
 pub use setting::{BaseUrl, Level, PostgresConnection, WithoutTls};
+pub use store_url::StoreUrl;
 #[cfg(test)]
 pub(crate) use table::key_names;
 pub use table::reference;
@@ -66,6 +69,12 @@ pub struct Config {
     pub certificates: gateway::CertificateClients,
     /// Every role.
     pub roles: Arc<gateway::Roles>,
+    /// The plans that the file defines, as they are written there.
+    pub(crate) written_plans: plans::Written,
+    /// How many requests are worked on at once.
+    pub lanes: Lanes,
+    /// Where counters are shared.
+    pub counters: Counters,
     /// Routes and upstreams that the file defines, as they are written there.
     pub(crate) written_routing: routing::Written,
     /// The same, checked.
@@ -123,6 +132,25 @@ pub struct Gateway {
     pub upstream_connect: Duration,
     pub upstream_read: Duration,
     pub drain: Duration,
+}
+
+/// How many requests are worked on at once, by kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table says it of each key, for the operator too")]
+pub struct Lanes {
+    pub interactive: usize,
+    pub system: usize,
+    pub bulk: Option<u32>,
+    pub wait: Duration,
+}
+
+/// Where several gateways share their counters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table says it of each key, for the operator too")]
+pub struct Counters {
+    pub redis: Option<StoreUrl>,
+    pub redis_password_file: Option<PathBuf>,
+    pub gateways: u32,
 }
 
 /// The server's part.
@@ -199,6 +227,9 @@ impl Default for Config {
             written_certificates: certificates::Written::new(),
             certificates: gateway::CertificateClients::default(),
             roles: Arc::new(roles::built_in_roles()),
+            written_plans: plans::Written::new(),
+            lanes: Lanes::default(),
+            counters: Counters { redis: None, redis_password_file: None, gateways: 1 },
             written_routing: routing::Written::default(),
             routing: gateway::Routing::default(),
             server: Server::default(),
@@ -226,6 +257,13 @@ impl Default for Server {
             quarantine_items: limits.quarantine_items,
             quarantine_bytes: limits.quarantine_bytes,
         }
+    }
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        let gateway::LaneSizes { interactive, system, wait, .. } = gateway::LaneSizes::default();
+        Self { interactive, system, bulk: None, wait }
     }
 }
 
@@ -336,6 +374,9 @@ impl Config {
         {
             "`gateway.certificates` says nothing unless `gateway.tls.client_certificates` asks \
              clients for theirs: say request or require there"
+        } else if self.counters.redis.is_none() && self.counters.redis_password_file.is_some() {
+            "`counters.redis_password_file` says nothing without `counters.redis`: name the store \
+             or leave it out"
         } else if let Some(contradiction) = self.gateway.contradiction() {
             contradiction
         } else {
@@ -346,9 +387,23 @@ impl Config {
                 ..gateway::GatewayConfig::default()
             };
             let checked = routed.check_routes();
-            return checked.map_err(|error| ConfigError::Gateway(Box::new(error)));
+            checked.map_err(|error| ConfigError::Gateway(Box::new(error)))?;
+            return self.check_plans();
         };
         Err(ConfigError::Contradiction(contradiction))
+    }
+
+    /// Plans name roles, wherever in the file those are defined.
+    fn check_plans(&self) -> Result<(), ConfigError> {
+        let plans = self.plans();
+        let unknown = plans.roles().find(|role| self.roles.get(role).is_none());
+        unknown.map_or(Ok(()), |role| Err(ConfigError::RoleOfPlan { role: role.to_string() }))
+    }
+
+    /// The plans.
+    #[must_use]
+    pub fn plans(&self) -> gateway::Plans {
+        plans::checked(&self.written_plans)
     }
 
     /// Where the halves' sockets stand.

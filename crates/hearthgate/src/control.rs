@@ -8,16 +8,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::{Instance, Instant, Power, ResourceId};
-use gateway::{Denial, Denials, RoleProblem, Roles};
+use contract::{Clock as _, Instance, Instant, Power, ResourceId};
+use gateway::{Denial, Denials, Limiting, LimitsShown, Plans, RoleProblem, Roles};
 use registry::{
-    Actor, CannotFollow, ChangeError, ClientId, InvalidClientId, InvalidRoleName, KeyId, NewClient,
-    OpenError, Registry, RoleName, Subject, TokenIdentity, WhichTokens, token_authorization,
+    Actor, CannotFollow, ChangeError, ClientId, InvalidClientId, InvalidPlanName, InvalidRoleName,
+    KeyId, NewClient, OpenError, PlanName, Registry, RoleName, Subject, TokenIdentity, WhichTokens,
+    token_authorization,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::command_socket::{self, CommandSocket, CommandSocketError, Commands};
+use crate::doors::SystemClock;
 use crate::reload::Reloader;
 use crate::serve::Process;
 
@@ -46,6 +48,15 @@ pub enum Request {
     ShowDenials(String),
     /// Every break-glass that was taken, oldest first.
     ListBreakGlasses,
+    /// Give a client a plan, or take its own away.
+    SetPlan {
+        /// The client's id.
+        client: String,
+        /// The plan.
+        plan: Option<String>,
+    },
+    /// How the limits of the client of this id stand.
+    ShowLimits(String),
     /// Read the configuration again.
     Reload,
 }
@@ -65,6 +76,9 @@ pub struct CreateKey {
     /// The person who asks, as a resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The plan of a client that is to be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
     /// What the client may beside its role.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub powers: Vec<PowerName>,
@@ -122,6 +136,10 @@ pub enum Answer {
     Denials(Vec<Denial>),
     /// What was taken: when, and the change in one line.
     BreakGlasses(Vec<(String, String)>),
+    /// The client has the plan, or none of its own.
+    PlanSet,
+    /// How the limits stand.
+    Limits(LimitsShown),
     /// Another configuration is in force; these keys have changed.
     Reloaded(Vec<String>),
     /// It was not done; why, and the mend.
@@ -176,6 +194,18 @@ enum Refusal {
     PatientWithoutRole,
     #[error("--user belongs to a client that --role makes; add --role or leave it out")]
     UserWithoutRole,
+    #[error(
+        "--plan belongs to a client that --role makes; `hearthgate clients set-plan` gives others one"
+    )]
+    PlanWithoutRole,
+    #[error(transparent)]
+    PlanName(#[from] InvalidPlanName),
+    #[error("there is no plan {0}; the configuration defines {1}")]
+    Plan(PlanName, String),
+    #[error("no gateway runs here, and limits are counted by a running one")]
+    NothingCounted,
+    #[error("there is no client {0}; `hearthgate keys list` shows the clients")]
+    NoClient(ClientId),
     #[error("{0} names no person; write it like Practitioner/7")]
     User(String),
     #[error("no gateway runs here, and denials are kept in the memory of a running one")]
@@ -201,15 +231,36 @@ pub struct Site {
     pub roles: Arc<Roles>,
     /// The reasons of denials; absent where no gateway runs.
     pub denials: Option<Arc<Denials>>,
+    /// Every plan there is.
+    pub plans: Arc<Plans>,
+    /// What is counted; absent where no gateway runs.
+    pub counted: Option<Counted>,
     /// What reads the configuration again; absent where no gateway runs. Its roles count then.
     pub reloader: Option<Reloader>,
+}
+
+/// What a running gateway counts, and by which clock.
+#[derive(Clone)]
+pub struct Counted {
+    /// The counters.
+    pub limiting: Arc<Limiting>,
+    /// The clock.
+    pub clock: Arc<SystemClock>,
+}
+
+impl std::fmt::Debug for Counted {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Counted")
+    }
 }
 
 /// Does what `request` says.
 #[must_use]
 pub fn execute(registry: &Registry, site: &Site, request: Request, by: &Actor) -> Answer {
     let done = match request {
-        Request::CreateKey(request) => create(registry, &site.roles, &request, by),
+        Request::CreateKey(request) => create(registry, site, &request, by),
+        Request::SetPlan { client, plan } => set_plan(registry, site, &client, plan.as_deref(), by),
+        Request::ShowLimits(client) => show_limits(registry, site, &client),
         Request::ListKeys => Ok(list(registry)),
         Request::RevokeKey(id) => revoke(registry, &id, by),
         Request::RotateKey { key, hours } => rotate(registry, &key, hours, by),
@@ -227,12 +278,13 @@ pub fn execute(registry: &Registry, site: &Site, request: Request, by: &Actor) -
 
 fn create(
     registry: &Registry,
-    roles: &Roles,
+    site: &Site,
     request: &CreateKey,
     by: &Actor,
 ) -> Result<Answer, Refusal> {
+    let roles = &*site.roles;
     let id = ClientId::new(&request.client)?;
-    let asked = asked(&id, roles, request)?;
+    let asked = asked(&id, site, request)?;
     let with_client = match (registry.client(&id), asked) {
         (None, None) => return Err(Refusal::UnknownClient(id)),
         (None, Some((_, new))) => {
@@ -245,7 +297,8 @@ fn create(
             let new = new.into_client(standing.created);
             let same = same_role
                 && roles.rights_of(&new) == roles.rights_of(&standing)
-                && (&new.patient, &new.fhir_user) == (&standing.patient, &standing.fhir_user);
+                && (&new.patient, &new.fhir_user) == (&standing.patient, &standing.fhir_user)
+                && new.plan.as_ref().is_none_or(|plan| standing.plan.as_ref() == Some(plan));
             if !same {
                 return Err(Refusal::OtherRules(id, role));
             }
@@ -263,18 +316,21 @@ fn create(
 /// The client that is asked for, by its role.
 fn asked(
     id: &ClientId,
-    roles: &Roles,
+    site: &Site,
     request: &CreateKey,
 ) -> Result<Option<(RoleName, NewClient)>, Refusal> {
     let Some(role) = &request.role else {
         return match request {
             CreateKey { patient: Some(_), .. } => Err(Refusal::PatientWithoutRole),
             CreateKey { user: Some(_), .. } => Err(Refusal::UserWithoutRole),
+            CreateKey { plan: Some(_), .. } => Err(Refusal::PlanWithoutRole),
             CreateKey { powers, .. } if !powers.is_empty() => Err(Refusal::PowerWithoutRole),
             _ => Ok(None),
         };
     };
+    let roles = &*site.roles;
     let role: RoleName = role.parse()?;
+    let plan = request.plan.as_deref().map(|plan| plan_named(plan, site)).transpose()?;
     let patient = request
         .patient
         .as_deref()
@@ -291,6 +347,7 @@ fn asked(
         patient: patient.transpose()?,
         fhir_user: user.transpose()?,
         powers: powers.collect(),
+        plan,
         ..NewClient::of_role(id.clone(), id.as_str(), role.clone())
     };
     let _ = roles.rights_of(&new.clone().into_client(Instant::MIN))?;
@@ -298,6 +355,41 @@ fn asked(
         return Err(Refusal::PatientWithoutRole);
     }
     Ok(Some((role, new)))
+}
+
+/// The plan of this name, where there is one.
+fn plan_named(name: &str, site: &Site) -> Result<PlanName, Refusal> {
+    let name: PlanName = name.parse()?;
+    if site.plans.has(&name) {
+        return Ok(name);
+    }
+    let all: Vec<String> = site.plans.names().map(ToString::to_string).collect();
+    let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+    Err(Refusal::Plan(name, all))
+}
+
+fn set_plan(
+    registry: &Registry,
+    site: &Site,
+    client: &str,
+    plan: Option<&str>,
+    by: &Actor,
+) -> Result<Answer, Refusal> {
+    let client = ClientId::new(client)?;
+    let plan = plan.map(|plan| plan_named(plan, site)).transpose()?;
+    let standing = registry.client(&client).ok_or(Refusal::NoClient(client.clone()))?;
+    // Whoever asks for a plan that it has wants it to have it: it does.
+    if standing.plan != plan {
+        registry.set_plan(&client, plan, by)?;
+    }
+    Ok(Answer::PlanSet)
+}
+
+fn show_limits(registry: &Registry, site: &Site, client: &str) -> Result<Answer, Refusal> {
+    let Counted { limiting, clock } = site.counted.as_ref().ok_or(Refusal::NothingCounted)?;
+    let client = ClientId::new(client)?;
+    let client = registry.client(&client).ok_or(Refusal::NoClient(client))?;
+    Ok(Answer::Limits(limiting.show(&client, clock.now(), clock.monotonic())))
 }
 
 fn break_glasses(registry: &Registry) -> Result<Answer, Refusal> {
@@ -442,6 +534,8 @@ impl std::fmt::Debug for Answer {
             Self::Confirmed => formatter.write_str("Confirmed"),
             Self::Denials(denials) => write!(formatter, "Denials({})", denials.len()),
             Self::BreakGlasses(taken) => write!(formatter, "BreakGlasses({})", taken.len()),
+            Self::PlanSet => formatter.write_str("PlanSet"),
+            Self::Limits(shown) => write!(formatter, "Limits({})", shown.limits.len()),
             Self::Reloaded(changed) => write!(formatter, "Reloaded({changed:?})"),
             Self::Refused(why) => write!(formatter, "Refused({why:?})"),
         }

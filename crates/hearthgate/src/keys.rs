@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gateway::Roles;
+use gateway::{Plans, Roles};
 use registry::{Actor, OpenError, Registry};
 
 use crate::command_socket;
@@ -52,19 +52,24 @@ pub enum KeysError {
     Refused(String),
 }
 
-/// Carries out `request` on the registry of `data`. `roles` are those there are where no gateway
-/// half runs; one that runs has its own.
+/// Carries out `request` on the registry of `data`. `roles` and `plans` are those there are where
+/// no gateway half runs; one that runs has its own.
 ///
 /// # Errors
 /// [`KeysError`]; a refusal is one too.
-pub async fn run(data: &Path, request: Request, roles: Arc<Roles>) -> Result<Answer, KeysError> {
+pub async fn run(
+    data: &Path,
+    request: Request,
+    roles: Arc<Roles>,
+    plans: Arc<Plans>,
+) -> Result<Answer, KeysError> {
     let no_registry = || KeysError::NoRegistry { data: data.to_owned() };
     if !data.join("registry").is_dir() {
         return Err(no_registry());
     }
     let answer = match Lock::take(data, Half::Gateway, "keys") {
         Ok(lock) => {
-            let answer = alone(data, request, roles)?.ok_or_else(no_registry)?;
+            let answer = alone(data, request, roles, plans)?.ok_or_else(no_registry)?;
             drop(lock);
             answer
         }
@@ -78,7 +83,12 @@ pub async fn run(data: &Path, request: Request, roles: Arc<Roles>) -> Result<Ans
 }
 
 /// With the lock in hand; `None` where nothing was started yet.
-fn alone(data: &Path, request: Request, roles: Arc<Roles>) -> Result<Option<Answer>, KeysError> {
+fn alone(
+    data: &Path,
+    request: Request,
+    roles: Arc<Roles>,
+    plans: Arc<Plans>,
+) -> Result<Option<Answer>, KeysError> {
     let failed = |source| KeysError::Io { path: data.to_owned(), source };
     let beside = config::beside(data).map_err(failed)?;
     let uid = command_socket::own_uid().map_err(failed)?;
@@ -89,7 +99,7 @@ fn alone(data: &Path, request: Request, roles: Arc<Roles>) -> Result<Option<Answ
         return Ok(None);
     }
     let by = Actor::local_user(uid);
-    let site = Site { roles, denials: None, reloader: None };
+    let site = Site { roles, denials: None, plans, counted: None, reloader: None };
     Ok(Some(control::execute(&opened.registry, &site, request, &by)))
 }
 
@@ -99,4 +109,11 @@ async fn ask(data: &Path, request: &Request, held: &LockError) -> Result<Answer,
         let holder = holder.split(';').next().unwrap_or_default().to_owned();
         KeysError::Silent { holder, source }
     })
+}
+
+/// Another release answered on the control socket.
+pub(crate) fn unexpected(answer: &Answer) -> KeysError {
+    KeysError::Refused(format!(
+        "the running process answered something else ({answer:?}); use its own release of this command"
+    ))
 }

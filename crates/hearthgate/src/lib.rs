@@ -22,6 +22,7 @@ mod handed_over;
 pub mod import;
 pub mod key_copies;
 pub mod keys;
+pub mod limits;
 pub mod lock;
 pub mod logging;
 pub mod owner_key;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use contract::Clock as _;
 use database::{Database, InvalidTenant, Options, TenantText};
-use gateway::{Bound, GatewayConfig, GatewayError};
+use gateway::{Bound, GatewayConfig, GatewayError, LaneSizes, Limiting, RedisStore};
 use registry::{Actor, Registry};
 use server::{InvalidPublicBase, Limits, PublicBase, RunError, ServerConfig, Validation};
 use store_sled::{AuditFiles, OpenAuditError};
@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use crate::audit;
 use crate::command_socket::{self, CommandSocketError};
 use crate::config::{self, Config, Flags};
-use crate::control::{ControlSocket, Site};
+use crate::control::{ControlSocket, Counted, Site};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::handed_over;
 use crate::lock::{Half, Lock, LockError};
@@ -71,6 +71,12 @@ pub enum ServeError {
     /// The gateway's half.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
+    /// What was counted of quotas cannot be kept.
+    #[error(transparent)]
+    Ledger(#[from] gateway::LedgerError),
+    /// The store of shared counters cannot be used as it is configured.
+    #[error(transparent)]
+    Counters(#[from] gateway::RedisStoreError),
     /// The store of a tenant does not open.
     #[error(transparent)]
     Store(#[from] StorageError),
@@ -325,13 +331,18 @@ impl Process {
         let (asked, told) = (Arc::clone(&registry), stopping.clone());
         let (started, bound) = oneshot::channel();
         let (clock, ids) = (self.clock.clone(), self.ids.clone());
+        let limiting = self.open_limiting()?;
         let mut config = Self::gateway_config(&self.config);
+        config.limiting = Arc::clone(&limiting);
+        let counted = Some(Counted { limiting, clock: self.clock.clone() });
         config.listener = handed_over::listener(&self.config.gateway)?;
         let (reload, reloads) = mpsc::channel(1);
         let reloader = Reloader::new(self.flags.clone(), self.config.clone(), reload);
         let denials = Some(Arc::clone(&config.denials));
         let roles = config.roles.clone();
-        let site = Site { roles, denials, reloader: Some(reloader.clone()) };
+        let plans = Arc::new(self.config.plans());
+        let reloads_by = Some(reloader.clone());
+        let site = Site { roles, denials, plans, counted, reloader: reloads_by };
         let half = gateway::run(config, registry, clock, ids, started, reloads, stopping);
         let mut running = Running::start("gateway", half);
         let Ok(bound) = bound.await else {
@@ -373,6 +384,17 @@ impl Process {
         Ok(())
     }
 
+    /// The plans, with what was counted before.
+    fn open_limiting(&self) -> Result<Arc<Limiting>, ServeError> {
+        let (dir, now) = (self.config.data.join("gateway"), self.clock.now());
+        let limiting = Limiting::open(self.config.plans(), &dir, now)?;
+        let counters = &self.config.counters;
+        let Some(url) = &counters.redis else { return Ok(Arc::new(limiting)) };
+        let password = counters.redis_password_file.as_deref();
+        let store = Arc::new(RedisStore::new(url.as_str(), password)?);
+        Ok(Arc::new(limiting.sharing(store, counters.gateways)))
+    }
+
     /// What a configuration decides about the gateway.
     pub(crate) fn gateway_config(config: &Config) -> GatewayConfig {
         let run = config.run_dir();
@@ -397,6 +419,12 @@ impl Process {
             issuer_keys: config.data.join("issuers"),
             public_base: config.base_url(),
             break_glass_minutes: from.break_glass_minutes,
+            lanes: LaneSizes {
+                interactive: config.lanes.interactive,
+                system: config.lanes.system,
+                bulk: config.lanes.bulk.and_then(|bulk| usize::try_from(bulk).ok()),
+                wait: config.lanes.wait,
+            },
             limits: gateway::Limits {
                 header_bytes: from.header_bytes,
                 header_count: from.header_count,

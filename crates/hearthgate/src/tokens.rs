@@ -55,7 +55,7 @@ impl TokensCommand {
             (.., subject) => Tokens::User(format!("{issuer}/{}", subject.unwrap_or_default())),
         };
         let request = Request::RevokeTokens(tokens);
-        match keys::run(&revoke.data.path, request, Arc::default()).await? {
+        match keys::run(&revoke.data.path, request, Arc::default(), Arc::default()).await? {
             Answer::Revoked => Ok("Revoked: refused from now on.\n".to_owned()),
             other => Err(KeysError::Refused(format!(
                 "the running process answered something else ({other:?}); use its own release of \

@@ -222,7 +222,13 @@ fn keys_go_through_the_socket_of_the_process_that_has_the_registry() {
     runtime.block_on(async {
         let socket = ControlSocket::bind(&data).unwrap();
         let roles = hearthgate::config::Config::default().roles;
-        let site = Site { roles, denials: Some(Arc::default()), reloader: None };
+        let site = Site {
+            roles,
+            denials: Some(Arc::default()),
+            plans: Arc::default(),
+            counted: None,
+            reloader: None,
+        };
         tasks.spawn(socket.serve(registry.clone(), site, stopped));
     });
     let create = ["keys", "create", "--client", "lab", "--role", "reader", "--print-key"];

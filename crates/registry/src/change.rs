@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::break_glass::NewBreakGlass;
 use crate::client::{ClientId, NewClient, is_plain_text};
 use crate::key::{KeyId, SecretHash};
+use crate::plan::PlanName;
 use crate::tokens::WhichTokens;
 
 /// One change of the registry.
@@ -48,6 +49,12 @@ pub(crate) enum Change {
     /// Tokens of issuers are believed no more.
     RevokeTokens {
         tokens: WhichTokens,
+    },
+    /// How much a client may ask: as this plan says, or as its role's or the default one.
+    SetPlan {
+        client: ClientId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<PlanName>,
     },
     /// A client took wider rights for some minutes.
     BreakGlass {
@@ -139,6 +146,7 @@ impl Change {
             Self::RevokeTokens { tokens: WhichTokens::Client(id) } => {
                 ClientId::new(id).map(Subject::Client).into_iter().collect()
             }
+            Self::SetPlan { client, .. } => vec![Subject::Client(client.clone())],
             Self::SuspendKeys {} | Self::RevokeTokens { .. } => Vec::new(),
             Self::BreakGlass { taken } => vec![
                 Subject::Client(taken.client.clone()),
@@ -173,6 +181,12 @@ impl fmt::Display for Change {
             ),
             Self::RevokeTokens { tokens } => tokens.fmt(formatter),
             Self::SuspendKeys {} => formatter.write_str("suspend every key, after a restore"),
+            Self::SetPlan { client, plan: Some(plan) } => {
+                write!(formatter, "give client {client} the plan {plan}")
+            }
+            Self::SetPlan { client, plan: None } => {
+                write!(formatter, "take the client {client}'s plan away")
+            }
             Self::BreakGlass { taken } => taken.fmt(formatter),
             Self::ConfirmKey { key, client } => {
                 write!(formatter, "confirm key {key} of client {client}")

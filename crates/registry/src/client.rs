@@ -10,6 +10,7 @@ use contract::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::plan::PlanName;
 use crate::role::RoleName;
 use crate::text;
 
@@ -122,6 +123,9 @@ pub struct NewClient {
     /// How often it may ask; the gateway's default where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<RateLimit>,
+    /// The plan that says how much it may ask; its role's, or the default one, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanName>,
     /// What a request may cost at most; the server's default where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<u64>,
@@ -148,6 +152,8 @@ pub struct Client {
     pub lane: Lane,
     /// How often it may ask; the gateway's default where absent.
     pub limit: Option<RateLimit>,
+    /// The plan that says how much it may ask; its role's, or the default one, where absent.
+    pub plan: Option<PlanName>,
     /// What a request may cost at most; the server's default where absent.
     pub budget: Option<u64>,
     /// When it was made.
@@ -189,6 +195,7 @@ impl NewClient {
             powers: Vec::new(),
             lane: Lane::Interactive,
             limit: None,
+            plan: None,
             budget: None,
         }
     }
@@ -258,6 +265,7 @@ impl NewClient {
             powers: self.powers,
             lane: self.lane,
             limit: self.limit,
+            plan: self.plan,
             budget: self.budget,
             created,
         }

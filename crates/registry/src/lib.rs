@@ -21,6 +21,7 @@ mod format;
 mod frame;
 mod key;
 mod log;
+mod plan;
 mod registry;
 mod role;
 mod state;
@@ -37,6 +38,7 @@ pub use client::{
 pub use error::{ChangeError, OpenError};
 pub use key::{CreatedKey, InvalidKeyId, Key, KeyId, is_key};
 pub use log::{Cut, whole_changes, write_whole_changes};
+pub use plan::{InvalidPlanName, PlanName};
 pub use registry::{Beside, Caller, OWNER, OpenReport, Opened, Registry, Renewed};
 pub use role::{InvalidRoleName, RoleName};
 pub use state::CannotFollow;

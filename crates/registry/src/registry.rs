@@ -20,6 +20,7 @@ use crate::files;
 use crate::format;
 use crate::key::{self, CreatedKey, Key, KeyId};
 use crate::log::{AppendError, ChangeLog, Cut, Entry};
+use crate::plan::PlanName;
 use crate::state::{CannotFollow, State};
 use crate::tokens::{TokenFacts, WhichTokens};
 
@@ -199,6 +200,20 @@ impl Registry {
     #[must_use]
     pub fn clients(&self) -> Vec<Arc<Client>> {
         self.state.load().clients.values().cloned().collect()
+    }
+
+    /// Gives a client a plan, or takes its own away where `plan` is `None`.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] when there is no such client; otherwise the change could not be
+    /// made durable.
+    pub fn set_plan(
+        &self,
+        client: &ClientId,
+        plan: Option<PlanName>,
+        by: &Actor,
+    ) -> Result<(), ChangeError> {
+        self.change(&Change::SetPlan { client: client.clone(), plan }, by)
     }
 
     /// Makes a key for a client. Its text exists in the answer alone.

@@ -207,6 +207,19 @@ impl State {
                 // Which tokens were revoked since the backup is not known either.
                 self.tokens.add_all(instant);
             }
+            Change::SetPlan { client, plan } => {
+                let standing = self
+                    .clients
+                    .get_mut(client)
+                    .ok_or_else(|| CannotFollow::UnknownClient(client.clone()))?;
+                let changed = Client { plan: plan.clone(), ..(**standing).clone() };
+                *standing = Arc::new(changed);
+                for record in self.keys.values_mut() {
+                    if record.client.id == *client {
+                        record.client = standing.clone();
+                    }
+                }
+            }
             Change::BreakGlass { taken } => {
                 let given = taken
                     .from(instant)

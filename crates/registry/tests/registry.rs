@@ -193,6 +193,35 @@ fn a_revoked_key_authenticates_nobody_and_its_authorization_is_gone_also_after_a
     check(&place.open().registry);
 }
 
+#[test]
+fn a_plan_that_is_given_or_taken_is_the_clients_for_all_its_keys_also_after_a_reopen() {
+    let place = Place::new();
+    let opened = place.open();
+    let registry = &opened.registry;
+    registry.create_client(reader("lab"), &actor()).unwrap();
+    let key = registry.create_key(&client_id("lab"), "", &actor()).unwrap();
+    let plan: registry::PlanName = "standard".parse().unwrap();
+    let check = |registry: &Registry, expected: Option<&registry::PlanName>| {
+        let caller = registry.authenticate(key.secret.expose()).unwrap();
+        assert_eq!(caller.client.plan.as_ref(), expected);
+        assert_eq!(registry.client(&client_id("lab")).unwrap().plan.as_ref(), expected);
+    };
+    check(registry, None);
+    registry.set_plan(&client_id("lab"), Some(plan.clone()), &actor()).unwrap();
+    check(registry, Some(&plan));
+    let none = refused(registry.set_plan(&client_id("absent"), None, &actor()));
+    assert_eq!(none, CannotFollow::UnknownClient(client_id("absent")));
+    let changes = registry.changes(Some(&Subject::Client(client_id("lab"))), 0, 9).unwrap();
+    assert_eq!(changes.last().unwrap().summary, "give client lab the plan standard");
+    drop(opened);
+    let opened = place.open();
+    check(&opened.registry, Some(&plan));
+    opened.registry.set_plan(&client_id("lab"), None, &actor()).unwrap();
+    check(&opened.registry, None);
+    drop(opened);
+    check(&place.open().registry, None);
+}
+
 /// G10: of what was revoked since the backup a restored registry knows nothing.
 #[test]
 fn suspended_keys_authenticate_nobody_until_each_is_confirmed_also_after_a_reopen() {

@@ -2,6 +2,7 @@
 //! release build of `hearthgate`, which has to be there, and for the store alone itself.
 
 mod access;
+mod lanes;
 mod search;
 
 use std::error::Error;
@@ -31,6 +32,8 @@ pub(crate) enum Soak {
     Access(access::Access),
     /// Kill the product in the middle of an import and look at what is left of it.
     Kills(Kills),
+    /// Read beside slow searches in the lane of bulk.
+    Lanes(lanes::Lanes),
     /// Compare what the search index finds with what looking at every resource finds.
     Search(search::Search),
     /// Crash the embedded store at its calls to a disk that forgets.
@@ -84,6 +87,7 @@ impl Soak {
         match self {
             Self::Access(access) => access.run(),
             Self::Kills(kills) => kills.run(),
+            Self::Lanes(lanes) => lanes.run(),
             Self::Search(search) => search.run(),
             Self::Store(seeds) => {
                 let hits = seeds.run("crashes", &|seed| crash(seed, seeds.more))?;

@@ -58,6 +58,7 @@ mod gateway_only;
 mod golden;
 mod import;
 mod kills;
+mod limits;
 mod patient_key;
 mod postgres;
 mod purge;

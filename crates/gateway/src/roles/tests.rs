@@ -42,6 +42,7 @@ fn client() -> Client {
         powers: Vec::new(),
         lane: Lane::Interactive,
         limit: None,
+        plan: None,
         budget: None,
         created: contract::Instant::from_micros(0),
     }

@@ -11,6 +11,7 @@ mod harness;
 mod http2;
 mod identity;
 mod issuer;
+mod limits;
 mod operating;
 mod reloads;
 mod renewals;

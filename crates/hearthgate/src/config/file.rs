@@ -10,6 +10,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
+use super::plans::{self, PLANS};
 use super::table::{Key, keys};
 use super::{certificates, issuers, routing};
 use crate::roles;
@@ -67,6 +68,16 @@ pub enum ConfigError {
         /// What is wrong, with whose and which key.
         problem: String,
     },
+    /// A plan that is wrong in itself, or beside another.
+    #[error("{} line {line}: {problem}; mend it there, as docs/limits.md says", path.display())]
+    Plan {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: usize,
+        /// What is wrong, with the plan and the place in it.
+        problem: String,
+    },
     /// Routes or upstreams that are wrong in themselves.
     #[error("{} line {line}: {problem}; mend it there, as docs/configuration.md says", path.display())]
     Routing {
@@ -83,6 +94,14 @@ pub enum ConfigError {
     /// Two values that cannot both be.
     #[error("{0}")]
     Contradiction(&'static str),
+    /// A plan is for a role that is not there.
+    #[error(
+        "a plan is for the role {role}, which is not defined; define [roles.{role}], or take it out of the plan"
+    )]
+    RoleOfPlan {
+        /// The role.
+        role: String,
+    },
     /// A value that its key does not take.
     #[error("{} line {line}: `{key}` takes {takes}; correct the value", path.display())]
     WrongValue {
@@ -157,6 +176,16 @@ impl Reader<'_> {
                     DeValue::Table(_) => continue,
                     _ => return Err(self.wrong_value(line, key, "a section of sections")),
                 }
+            }
+            if key == PLANS {
+                let DeValue::Table(written) = value.get_ref() else {
+                    return Err(self.wrong_value(line, key, "a section of keys"));
+                };
+                config.written_plans = plans::read(self.text, written).map_err(|wrong| {
+                    let (path, (line, problem)) = (self.path.to_owned(), wrong);
+                    ConfigError::Plan { path, line, problem }
+                })?;
+                continue;
             }
             if let Some(known) = self.keys.iter().find(|known| known.name == key) {
                 if !(known.decide)(config, value.get_ref()) {

@@ -130,6 +130,20 @@ keys! {
         "How long the server may be silent within an answer.",
     "gateway.drain_seconds" => gateway.drain:
         "How long requests in flight may take once the process is told to stop.",
+    "lanes.interactive" => lanes.interactive:
+        "Requests of people who wait that the server works on at once (docs/limits.md).",
+    "lanes.system" => lanes.system:
+        "Requests of other systems that the server works on at once.",
+    "lanes.bulk" => lanes.bulk:
+        "Bulk requests that the server works on at once. Half of the processors, and at least one, where it is 0.",
+    "lanes.wait_seconds" => lanes.wait:
+        "How long a request waits for a place among those of its kind before it gets 503.",
+    "counters.redis" => counters.redis:
+        "The Redis or Valkey in which several gateways share what they count (docs/limits.md). No TLS: keep it on this machine or on a network of your own.",
+    "counters.redis_password_file" => counters.redis_password_file:
+        "The file that holds the password for it, for this account alone.",
+    "counters.gateways" => counters.gateways:
+        "How many gateways share, as long as the store has not said it: until it first answers, each admits that part of a limit.",
     "gateway.tls.certificates" => gateway.tls.certificates:
         "Certificates with their keys, for HTTPS (docs/tls.md). A client gets the first that is valid for the host it names, else the first of all. Files that are replaced are in force within 5 s.",
     "gateway.tls.client_certificates" => gateway.tls.client_certificates:
@@ -224,6 +238,12 @@ pub(crate) fn to_toml(config: &Config) -> String {
         text.push('\n');
         text.push_str(&super::certificates::to_toml(&config.written_certificates));
     }
+    if !config.written_plans.is_empty() {
+        let plans = BTreeMap::from([(super::plans::PLANS, &config.written_plans)]);
+        let written = toml::to_string(&plans).expect("what was TOML is TOML");
+        text.push('\n');
+        text.push_str(&written);
+    }
     text
 }
 
@@ -251,6 +271,9 @@ pub(super) fn difference(one: &Config, other: &Config) -> Vec<&'static str> {
     if one.written_certificates != other.written_certificates {
         names.push(super::certificates::SECTION);
     }
+    if one.written_plans != other.written_plans {
+        names.push(super::plans::PLANS);
+    }
     names
 }
 
@@ -269,7 +292,8 @@ pub fn reference() -> String {
          this page.\n\n\
          Beside these keys a section `[roles.NAME]` defines what a role may do (docs/roles.md), a \
          section `[gateway.issuers.NAME]` whose tokens are accepted, a section \
-         `[gateway.certificates.CLIENT]` by which certificates a client is known (docs/tokens.md), and \
+         `[gateway.certificates.CLIENT]` by which certificates a client is known (docs/tokens.md), a \
+         section `[plans.NAME]` how much may be asked (docs/limits.md), and \
          `[[gateway.routes]]` and `[gateway.upstreams.NAME]` where requests go (below).\n\n\
          | key | default | takes | decides |\n|---|---|---|---|\n",
     );

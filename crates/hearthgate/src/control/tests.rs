@@ -24,6 +24,7 @@ fn creating(client: &str, role: Option<&str>, patient: Option<&str>) -> Request 
         role: role.map(str::to_owned),
         patient: patient.map(str::to_owned),
         user: None,
+        plan: None,
         powers: Vec::new(),
     })
 }
@@ -32,6 +33,8 @@ fn site() -> Site {
     Site {
         roles: Arc::new(crate::roles::built_in_roles()),
         denials: Some(Arc::default()),
+        plans: Arc::default(),
+        counted: None,
         reloader: None,
     }
 }
