@@ -247,10 +247,10 @@ pub(crate) fn to_toml(config: &Config) -> String {
     text
 }
 
-/// The names of all keys.
+/// The names of all keys, and of what routes are read from.
 #[cfg(test)]
 pub(crate) fn key_names() -> Vec<&'static str> {
-    keys().iter().map(|key| key.name).collect()
+    keys().iter().map(|key| key.name).chain(super::routing::SECTIONS).collect()
 }
 
 /// The keys that two configurations decide otherwise, `gateway.routes` where routes or upstreams
