@@ -326,7 +326,7 @@ impl Several {
                     admitted[at] += u32::from(asked.is_ok());
                 }
                 // Each at moments of its own.
-                if (millisecond + 37 * at as u128) % 100 == 0 {
+                if (millisecond + 37 * at as u128).is_multiple_of(100) {
                     self.exchange(at).await;
                 }
             }
