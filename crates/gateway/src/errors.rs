@@ -276,6 +276,12 @@ impl Refusal {
             Self::RateLimited { .. } => {
                 words(429, "throttled", "rate-limited", "Too many requests; see Retry-After.")
             }
+            Self::InsufficientScope { reason, .. } => words(
+                403,
+                "forbidden",
+                reason,
+                "The token's scopes and its client's role do not permit this together; whoever runs the server sees why by the request's id.",
+            ),
             Self::Exceeded(exceeded) => match exceeded.limit.kind {
                 Kind::Rate { .. } => {
                     words(429, "throttled", "rate-limited", "Too many requests; see Retry-After.")
@@ -298,12 +304,6 @@ impl Refusal {
                 "throttled",
                 "lane-full",
                 "The server is busy with requests of this kind; see Retry-After.",
-            ),
-            Self::InsufficientScope { reason, .. } => words(
-                403,
-                "forbidden",
-                reason,
-                "The token's scopes and its client's role do not permit this together; whoever runs the server sees why by the request's id.",
             ),
             Self::Denied { reason } => words(
                 403,

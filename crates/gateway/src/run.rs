@@ -158,9 +158,9 @@ pub async fn run(
         metrics: metrics.clone(),
         lines: lines.clone(),
     });
-    let limiting = config.limiting;
     let (audited, handing) = audited_denials::towards(config.channel_socket);
     let issuers = current.clone();
+    let limiting = config.limiting;
     let reloading =
         Reloading { current: current.clone(), tls: tls.clone(), metrics: metrics.clone() };
     let gateway = Gateway {
@@ -169,10 +169,10 @@ pub async fn run(
         mirrors: Mirrors::default(),
         verdicts: Verdicts::default(),
         denials: config.denials,
-        limiting: limiting.clone(),
-        lanes: Lanes::new(config.lanes, &metrics.lanes),
         audited,
         tenant: config.tenant,
+        limiting: limiting.clone(),
+        lanes: Lanes::new(config.lanes, &metrics.lanes),
         channel: channel.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
@@ -233,8 +233,8 @@ pub async fn run(
             reloading.serve(reloads),
             halves,
             admin::serve(admin_listener, admin),
-            limiting.clone().tend(clock.as_ref(), ids.as_ref(), &metrics),
             tokens::keep_current(&issuers),
+            limiting.clone().tend(clock.as_ref(), ids.as_ref(), &metrics),
         )
     };
     let serving = async {
@@ -253,8 +253,8 @@ pub async fn run(
         () = serving => {}
         _ = beside => {}
     }
-    limiting.keep_beside(clock.as_ref(), &metrics).await;
     handing.hand_over_last().await;
+    limiting.keep_beside(clock.as_ref(), &metrics).await;
     tracing::info!("the gateway has stopped");
     Ok(())
 }

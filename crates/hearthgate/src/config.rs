@@ -369,14 +369,14 @@ impl Config {
         } else if authority_file.is_some() && *without_tls == WithoutTls::InsecureAnywhere {
             "`storage.postgres_without_tls` says insecure-anywhere beside \
              `storage.postgres_authority_file`: leave it out, and PostgreSQL is reached by TLS"
-        } else if self.counters.redis.is_none() && self.counters.redis_password_file.is_some() {
-            "`counters.redis_password_file` says nothing without `counters.redis`: name the store \
-             or leave it out"
         } else if !self.written_certificates.is_empty()
             && self.gateway.tls.client_certificates == ClientCertificateUse::None
         {
             "`gateway.certificates` says nothing unless `gateway.tls.client_certificates` asks \
              clients for theirs: say request or require there"
+        } else if self.counters.redis.is_none() && self.counters.redis_password_file.is_some() {
+            "`counters.redis_password_file` says nothing without `counters.redis`: name the store \
+             or leave it out"
         } else if let Some(contradiction) = self.gateway.contradiction() {
             contradiction
         } else {

@@ -10,9 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{Config, ConfigError, Flags};
 
-/// The keys that may change while the gateway runs; roles, issuers and certificates of clients may too.
+/// The keys that may change while the gateway runs.
 const WHILE_RUNNING: &[&str] = &[
-    "gateway.routes",
     "gateway.public",
     "gateway.allow",
     "gateway.deny",
@@ -43,6 +42,10 @@ const WHILE_RUNNING: &[&str] = &[
     "gateway.tls.client_authority_file",
     "gateway.tls.hsts_seconds",
 ];
+
+/// The sections whose keys are the operator's names, which may change too; routes stand for
+/// upstreams as well.
+const SECTIONS: &[&str] = &["roles", "gateway.routes", "gateway.issuers", "gateway.certificates"];
 
 /// Why a configuration was not put into force. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
@@ -119,10 +122,7 @@ impl Reloader {
             let in_force = self.0.in_force.lock().unwrap_or_else(PoisonError::into_inner);
             in_force.difference(&config)
         };
-        let may_change = |name: &&&str| {
-            WHILE_RUNNING.contains(*name)
-                || matches!(**name, "roles" | "gateway.issuers" | "gateway.certificates")
-        };
+        let may_change = |name: &&&str| WHILE_RUNNING.contains(*name) || SECTIONS.contains(*name);
         let fixed: Vec<_> = changed.iter().filter(|name| !may_change(name)).copied().collect();
         if !fixed.is_empty() {
             return Err(ReloadError::NeedsRestart(fixed));

@@ -40,12 +40,6 @@ pub(crate) enum Change {
         key: KeyId,
         client: ClientId,
     },
-    /// How much a client may ask: as this plan says, or as its role's or the default one.
-    SetPlan {
-        client: ClientId,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        plan: Option<PlanName>,
-    },
     /// A key takes the place of another of its client, which is good for some hours more.
     RotateKey {
         key: NewKey,
@@ -55,6 +49,12 @@ pub(crate) enum Change {
     /// Tokens of issuers are believed no more.
     RevokeTokens {
         tokens: WhichTokens,
+    },
+    /// How much a client may ask: as this plan says, or as its role's or the default one.
+    SetPlan {
+        client: ClientId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<PlanName>,
     },
     /// A client took wider rights for some minutes.
     BreakGlass {
@@ -138,7 +138,6 @@ impl Change {
             Self::CreateKey { key } => {
                 vec![Subject::Client(key.client.clone()), Subject::Key(key.id.clone())]
             }
-            Self::SetPlan { client, .. } => vec![Subject::Client(client.clone())],
             Self::RotateKey { key, old, .. } => vec![
                 Subject::Client(key.client.clone()),
                 Subject::Key(key.id.clone()),
@@ -147,6 +146,7 @@ impl Change {
             Self::RevokeTokens { tokens: WhichTokens::Client(id) } => {
                 ClientId::new(id).map(Subject::Client).into_iter().collect()
             }
+            Self::SetPlan { client, .. } => vec![Subject::Client(client.clone())],
             Self::SuspendKeys {} | Self::RevokeTokens { .. } => Vec::new(),
             Self::BreakGlass { taken } => vec![
                 Subject::Client(taken.client.clone()),

@@ -58,16 +58,6 @@ pub enum ConfigError {
         /// What is wrong, with the role and the place in it.
         problem: String,
     },
-    /// A plan that is wrong in itself, or beside another.
-    #[error("{} line {line}: {problem}; mend it there, as docs/limits.md says", path.display())]
-    Plan {
-        /// The file.
-        path: PathBuf,
-        /// Where, counted from 1.
-        line: usize,
-        /// What is wrong, with the plan and the place in it.
-        problem: String,
-    },
     /// An issuer of tokens, or a certificate of a client, that is wrong in itself.
     #[error("{} line {line}: {problem}; mend it there, as docs/tokens.md says", path.display())]
     Issuer {
@@ -76,6 +66,16 @@ pub enum ConfigError {
         /// Where, counted from 1.
         line: usize,
         /// What is wrong, with whose and which key.
+        problem: String,
+    },
+    /// A plan that is wrong in itself, or beside another.
+    #[error("{} line {line}: {problem}; mend it there, as docs/limits.md says", path.display())]
+    Plan {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: usize,
+        /// What is wrong, with the plan and the place in it.
         problem: String,
     },
     /// Routes or upstreams that are wrong in themselves.
@@ -170,6 +170,13 @@ impl Reader<'_> {
                 }
                 continue;
             }
+            if key == issuers::SECTION || key == certificates::SECTION {
+                // Read after the roles that they name.
+                match value.get_ref() {
+                    DeValue::Table(_) => continue,
+                    _ => return Err(self.wrong_value(line, key, "a section of sections")),
+                }
+            }
             if key == PLANS {
                 let DeValue::Table(written) = value.get_ref() else {
                     return Err(self.wrong_value(line, key, "a section of keys"));
@@ -179,13 +186,6 @@ impl Reader<'_> {
                     ConfigError::Plan { path, line, problem }
                 })?;
                 continue;
-            }
-            if key == issuers::SECTION || key == certificates::SECTION {
-                // Read after the roles that they name.
-                match value.get_ref() {
-                    DeValue::Table(_) => continue,
-                    _ => return Err(self.wrong_value(line, key, "a section of sections")),
-                }
             }
             if let Some(known) = self.keys.iter().find(|known| known.name == key) {
                 if !(known.decide)(config, value.get_ref()) {

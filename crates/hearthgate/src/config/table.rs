@@ -230,12 +230,6 @@ pub(crate) fn to_toml(config: &Config) -> String {
         text.push('\n');
         text.push_str(&written);
     }
-    if !config.written_plans.is_empty() {
-        let plans = BTreeMap::from([(super::plans::PLANS, &config.written_plans)]);
-        let written = toml::to_string(&plans).expect("what was TOML is TOML");
-        text.push('\n');
-        text.push_str(&written);
-    }
     if !config.written_issuers.is_empty() {
         text.push('\n');
         text.push_str(&super::issuers::to_toml(&config.written_issuers));
@@ -244,13 +238,19 @@ pub(crate) fn to_toml(config: &Config) -> String {
         text.push('\n');
         text.push_str(&super::certificates::to_toml(&config.written_certificates));
     }
+    if !config.written_plans.is_empty() {
+        let plans = BTreeMap::from([(super::plans::PLANS, &config.written_plans)]);
+        let written = toml::to_string(&plans).expect("what was TOML is TOML");
+        text.push('\n');
+        text.push_str(&written);
+    }
     text
 }
 
-/// The names of all keys.
+/// The names of all keys, and of what routes are read from.
 #[cfg(test)]
 pub(crate) fn key_names() -> Vec<&'static str> {
-    keys().iter().map(|key| key.name).collect()
+    keys().iter().map(|key| key.name).chain(super::routing::SECTIONS).collect()
 }
 
 /// The keys that two configurations decide otherwise, `gateway.routes` where routes or upstreams
@@ -265,14 +265,14 @@ pub(super) fn difference(one: &Config, other: &Config) -> Vec<&'static str> {
     if one.written_roles != other.written_roles {
         names.push(super::file::ROLES);
     }
-    if one.written_plans != other.written_plans {
-        names.push(super::plans::PLANS);
-    }
     if one.written_issuers != other.written_issuers {
         names.push(super::issuers::SECTION);
     }
     if one.written_certificates != other.written_certificates {
         names.push(super::certificates::SECTION);
+    }
+    if one.written_plans != other.written_plans {
+        names.push(super::plans::PLANS);
     }
     names
 }
@@ -291,9 +291,9 @@ pub fn reference() -> String {
          decided, as a file that decides the same. `hearthgate check-config --reference` prints \
          this page.\n\n\
          Beside these keys a section `[roles.NAME]` defines what a role may do (docs/roles.md), a \
-         section `[plans.NAME]` how much may be asked (docs/limits.md), a \
          section `[gateway.issuers.NAME]` whose tokens are accepted, a section \
-         `[gateway.certificates.CLIENT]` by which certificates a client is known (docs/tokens.md), and \
+         `[gateway.certificates.CLIENT]` by which certificates a client is known (docs/tokens.md), a \
+         section `[plans.NAME]` how much may be asked (docs/limits.md), and \
          `[[gateway.routes]]` and `[gateway.upstreams.NAME]` where requests go (below).\n\n\
          | key | default | takes | decides |\n|---|---|---|---|\n",
     );
