@@ -278,7 +278,13 @@ impl Reader<'_> {
         let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
         let near = |known: &'static str| {
             let (known_section, known_name) = split(known);
-            let by_name = strsim::jaro_winkler(known_name, name);
+            let by_letters = strsim::jaro_winkler(known_name, name);
+            // `listen_adress` is `listen` with a word too many, however near others are.
+            let goes_on = |long: &str, short: &str| {
+                long.strip_prefix(short).is_some_and(|rest| rest.starts_with('_'))
+            };
+            let goes_on = goes_on(name, known_name) || goes_on(known_name, name);
+            let by_name = if goes_on { by_letters.max(0.95) } else { by_letters };
             if known_section == section {
                 return by_name;
             }

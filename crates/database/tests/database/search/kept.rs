@@ -125,8 +125,11 @@ fn a_kept_index_that_was_harmed_or_is_of_something_else_is_built_anew() {
             fs::write(path, harmed).unwrap();
             clinic.reopen_after_a_drop();
             index(&clinic);
-            assert!(!clinic.was_restored(), "{} in way {way}", path.display());
-            compare(&clinic, &mut chance, 4);
+            // A bit of keys is found wrong by whoever needs them, and then nothing is answered by
+            // them; whatever is read at a start is found wrong there.
+            let is_of_keys = way == 0 && clinic.was_restored();
+            assert!(is_of_keys || !clinic.was_restored(), "{} in way {way}", path.display());
+            compare(&clinic, &mut chance, if is_of_keys { 20 } else { 4 });
         }
         all_put_back(&clinic);
         fs::remove_file(path).unwrap();

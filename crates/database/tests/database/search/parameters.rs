@@ -94,10 +94,12 @@ fn a_new_parameter_is_found_by_at_once_and_what_asks_by_others_needs_no_scan_mea
     assert!(being_indexed.percent < 100);
     let mut written = 0;
     loop {
-        // The old index goes on following the log.
-        let json = r#"{"resourceType":"Patient","gender":"other","maritalStatus":{"coding":[{"code":"M"}]}}"#;
-        clinic.write(put(&format!("Patient/new-{written}"), json, Expect::Any));
-        written += 1;
+        // The old index goes on following the log: by so few that `LITTLE` does for them.
+        if written < 200 {
+            let json = r#"{"resourceType":"Patient","gender":"other","maritalStatus":{"coding":[{"code":"M"}]}}"#;
+            clinic.write(put(&format!("Patient/new-{written}"), json, Expect::Any));
+            written += 1;
+        }
         let others = search(&clinic, &own, "Patient?gender=other", (0, None, LITTLE)).unwrap();
         assert_eq!((others.total, others.being_indexed), (Some(written), None));
         let found = search(&clinic, &own, "Patient?own=M", (0, None, 1_000_000)).unwrap();
