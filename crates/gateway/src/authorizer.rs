@@ -100,7 +100,7 @@ impl Gateway {
         // A token that somebody else judges says more than is known here.
         let keeps = !authorizer.keep.is_zero()
             && (asked.client.is_some() || !head.headers.contains_key(AUTHORIZATION));
-        let key = keeps.then(|| asked.digest());
+        let key = keeps.then(|| asked.digest(authorizer));
         let now = self.clock.monotonic();
         let kept = key.as_ref().and_then(|key| self.verdicts.get(key, now));
         let allowed = match kept {
@@ -170,11 +170,12 @@ impl Gateway {
 }
 
 impl Asked<'_> {
-    /// Of all but the request's id.
-    fn digest(&self) -> String {
+    /// Of all but the request's id, and of who is asked: another one may say something else.
+    fn digest(&self, of: &Authorizer) -> String {
         let Self { route, client, authorization, path, .. } = self;
         let text = |part: &Option<&str>| part.unwrap_or_default().to_owned();
-        let whole = format!("{route} {} {} {path}", text(client), text(authorization));
+        let asked = format!("{} {}", of.upstream, of.path);
+        let whole = format!("{asked} {route} {} {} {path}", text(client), text(authorization));
         digest(self.method, &whole, self.query).to_string()
     }
 }

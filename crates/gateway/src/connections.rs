@@ -30,7 +30,7 @@ use crate::origin::{Origin, Protection};
 use crate::proxy::Gateway;
 use crate::proxy_protocol;
 use crate::request::NO_INTERACTION;
-use crate::snapshot::{Current, Snapshot};
+use crate::snapshot::Current;
 use crate::tls::{self, Acceptor, Protocol};
 use crate::wire::{Transport, Wire};
 
@@ -148,8 +148,12 @@ impl Connections {
     }
 
     fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let snapshot = self.door.current.take();
-        let (limits, addresses) = (&snapshot.limits, &snapshot.addresses);
+        // Of its own: a connection may be open for long, and what a reload puts away with the rest
+        // of the snapshot ends with it.
+        let (limits, addresses) = {
+            let snapshot = self.door.current.take();
+            (snapshot.limits.clone(), snapshot.addresses.clone())
+        };
         let address = network(peer.ip());
         let from_address = self.by_address.get(&address).copied().unwrap_or(0);
         let reason = if !addresses.admits(peer.ip()) {
@@ -174,7 +178,7 @@ impl Connections {
         self.door.metrics().connections_open.inc();
         let (door, shutdown) = (self.door.clone(), self.shutdown.clone());
         self.open.spawn(async move {
-            door.serve(stream, peer, &snapshot, &shutdown).await;
+            door.serve(stream, peer, (&limits, &addresses), &shutdown).await;
             address
         });
     }
@@ -208,10 +212,9 @@ impl Door {
         &self,
         mut stream: TcpStream,
         peer: SocketAddr,
-        snapshot: &Snapshot,
+        (limits, addresses): (&Limits, &Addresses),
         shutdown: &watch::Receiver<bool>,
     ) {
-        let (limits, addresses) = (&snapshot.limits, &snapshot.addresses);
         let limit = limits.header_timeout;
         let Some(peer) = self.client_behind(&mut stream, peer, addresses, limit).await else {
             return;

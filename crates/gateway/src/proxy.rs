@@ -429,7 +429,8 @@ impl ProxyHttp for Gateway {
             request.upstream = Some(self.clock.monotonic().saturating_sub(sent));
         }
         if let (Some(way), Some(route)) = (&request.way, &request.route) {
-            return way.accept_answer(session, answer, route, request);
+            let now = self.clock.monotonic();
+            return way.accept_answer(session, answer, (route, request), now);
         }
         self.accept_answer(answer, request)
     }

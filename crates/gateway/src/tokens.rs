@@ -380,6 +380,7 @@ impl Tokens {
         if audiences.peek().is_some() && !audiences.any(|aud| aud == expected.audience) {
             return Err(TokenProblem::Audience.into());
         }
+        claims.check_bearer()?;
         match claims.check_time(expected.leeway, self.clock.now().as_seconds()) {
             Ok(()) | Err(TokenProblem::ExpiryMissing) => {}
             Err(problem) => return Err(problem.into()),

@@ -27,8 +27,8 @@ pub(crate) enum SourceOf<'a> {
 pub(crate) const DROPPED: u32 = u32::MAX;
 
 /// A merge looks up so often whether it goes on, and lets others go on: after so many keys, which
-/// take some tens of microseconds.
-const BETWEEN_LOOKS: usize = 128;
+/// take some hundreds of microseconds.
+const BETWEEN_LOOKS: usize = 1024;
 /// As many documents of a key take as long as a key.
 const DOCUMENTS_PER_KEY: usize = 16;
 

@@ -44,6 +44,8 @@ const MOST_KEY_BYTES: u64 = 1 << 30;
 const MOST_SHARE: u64 = 2;
 /// But always into one of so many bytes.
 const LEAST_BYTES: u64 = 8 << 20;
+/// And never of more than so many.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// With so many parts merges are behind: they give way at one in so many looks.
 const MANY_PARTS: usize = 32;
@@ -291,7 +293,7 @@ impl Measure {
 /// The next to be merged: [`MERGED_AT_ONCE`] of a tier, with smaller ones between them; fewer, where
 /// one more would be too large.
 fn choose_among(segments: &[Measure], budget: u64) -> Option<Range<usize>> {
-    let most_bytes = (budget / MOST_SHARE).max(LEAST_BYTES);
+    let most_bytes = (budget / MOST_SHARE).clamp(LEAST_BYTES, MOST_BYTES);
     let is_too_large = |it: &Measure| {
         it.documents > MOST_DOCUMENTS || it.key_bytes > MOST_KEY_BYTES || it.bytes > most_bytes
     };

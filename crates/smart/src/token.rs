@@ -223,10 +223,22 @@ impl Claims {
             return Err(TokenProblem::Audience);
         }
         self.check_time(expected.leeway, now)?;
-        if self.0.contains_key("cnf") {
-            return Err(TokenProblem::Bound);
+        self.check_bearer()
+    }
+
+    /// Whether whoever has the token may use it, and need not show a key beside it (RFC 7800,
+    /// `cnf`; RFC 7662 section 2.2, `token_type`).
+    ///
+    /// # Errors
+    /// [`TokenProblem::Bound`].
+    pub fn check_bearer(&self) -> Result<(), TokenProblem> {
+        let of_another_kind = |of: &str| {
+            !["bearer", "access_token"].iter().any(|known| of.eq_ignore_ascii_case(known))
+        };
+        match self.0.contains_key("cnf") || self.text("token_type").is_some_and(of_another_kind) {
+            true => Err(TokenProblem::Bound),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether now is between `nbf` and `exp`.

@@ -223,6 +223,7 @@ fn what_is_not_for_here_or_not_for_now_is_refused_by_name() {
         ("nbf", json!(NOW + 31), TokenProblem::NotYet),
         ("nbf", json!("soon"), TokenProblem::NotYet),
         ("cnf", json!({"jkt": "x"}), TokenProblem::Bound),
+        ("token_type", json!("DPoP"), TokenProblem::Bound),
     ] {
         case.check(&header, &with(name, value), problem);
     }
