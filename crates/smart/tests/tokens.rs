@@ -201,7 +201,7 @@ fn what_the_header_says_never_changes_how_a_key_is_used() {
     assert_eq!(verify(&token, &case.keys), Err(TokenProblem::Algorithm));
 }
 
-// GW-030
+// GW-030, LEAK-28
 #[test]
 fn what_is_not_for_here_or_not_for_now_is_refused_by_name() {
     let case = Case::new(Signer::ed25519());

@@ -77,7 +77,7 @@ fn challenge(answer: &Answer) -> &str {
     answer.field("www-authenticate").expect("a challenge")
 }
 
-// GW-030
+// GW-030, LEAK-28
 #[tokio::test]
 async fn a_token_is_a_caller_who_may_what_its_scopes_and_its_role_both_say() {
     let issuer = Issuer::start().await;
@@ -243,7 +243,7 @@ async fn known_keys_stay_while_the_issuer_is_away_also_over_a_restart() {
     read(&running, &other.token(&json!({}))).await.is_refusal(503);
 }
 
-// GW-030
+// GW-030, LEAK-28
 #[tokio::test]
 async fn another_key_is_asked_for_once_in_an_interval_and_replaces_the_one_before() {
     let issuer = Issuer::start().await;
