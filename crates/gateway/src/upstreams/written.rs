@@ -11,7 +11,7 @@ use super::balance::Balancing;
 use super::credentials::{Credentials, WrittenCredentials};
 use super::target::Ejection;
 
-/// An upstream's text. [`WrittenUpstream::check`] makes an [`UpstreamConfig`] of it.
+/// An upstream's text. `WrittenUpstream::check` makes an `UpstreamConfig` of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WrittenUpstream {

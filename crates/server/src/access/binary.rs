@@ -28,13 +28,14 @@ pub(crate) async fn by_context(
     if of.as_str() != "Binary" {
         return Ok(None);
     }
-    // What a rule says of the content of Binaries themselves, their context does not set aside.
+    // What any rule says of the content of Binaries themselves, their context does not set aside.
     let is_plain = |it: &Clause| it.filter.is_none() && it.without_labels.is_empty();
     match reach(call, &call.interaction, of)? {
-        Reach::Within(clauses) if clauses.iter().any(is_plain) => {}
+        Reach::Within(clauses) if clauses.iter().all(is_plain) => {}
         _ => return Ok(None),
     }
-    let all = call.snapshot(Visibility::everything());
+    // What is looked at and not shown is not counted, as what is not there is not.
+    let all = call.database.snapshot(Visibility::everything()).until(call.abandoned);
     let newest = there(all.read(of, &instance.id).await)?;
     let Some(newest) = newest.filter(|newest| !newest.entry.flags.is_deleted()) else {
         return Ok(None);
@@ -42,6 +43,7 @@ pub(crate) async fn by_context(
     if !sees_context(call, &all, &newest).await? {
         return Ok(None);
     }
+    call.snapshot(Visibility::everything()).newest(of, &instance.id).await?;
     let Some(version) = version.filter(|version| *version != newest.entry.version) else {
         return Ok(Some(newest));
     };
@@ -90,6 +92,6 @@ async fn sees(
         Err(ServerError::Denied(_)) => return Ok(false),
         seen => seen?,
     };
-    let newest = call.snapshot_at(all.at(), seen).newest(of, id).await?;
+    let newest = call.database.snapshot_at(all.at(), seen).newest(of, id).await?;
     Ok(newest.is_some_and(|it: VersionEntry| !it.flags.is_deleted()))
 }

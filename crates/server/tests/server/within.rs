@@ -535,8 +535,16 @@ async fn a_binary_follows_its_security_context_of_whatever_type_that_is() {
     // What a rule says of a Binary's own labels holds, and reading the context takes a rule too.
     let mut unlabelled = rule(&["*"], &["*"], "compartment(Patient/1)");
     unlabelled.without_labels = vec!["urn:s|R".to_owned()];
-    let unlabelled = Access::of(vec![unlabelled]).launched_for("1");
-    get(&site, &unlabelled, "Binary/secret").await.is(404);
+    // So it does beside another rule that says nothing of them.
+    let others = rule(&["Binary"], &["*"], "group(Group/absent)");
+    for rules in [
+        vec![unlabelled.clone()],
+        vec![unlabelled.clone(), others.clone()],
+        vec![others, unlabelled],
+    ] {
+        let unlabelled = Access::of(rules).launched_for("1");
+        get(&site, &unlabelled, "Binary/secret").await.is(404);
+    }
     let alone = rule(&["Binary"], &["*"], "compartment(Patient/1)");
     get(&site, &Access::of(vec![alone]).launched_for("1"), "Binary/mine").await.is(404);
 }
