@@ -5,9 +5,9 @@
 //! the disk, another has it: a turn is never held by who needs none.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use database::Abandoned;
@@ -164,16 +164,59 @@ impl Waiting {
     }
 }
 
+/// Work where its request is that goes on by itself, once it has begun, when nobody waits for it
+/// any more: what is committed is written down then with what it was.
+struct GoesOn<W>
+where
+    W: Future + Send + Unpin + 'static,
+    W::Output: Send,
+{
+    work: Option<W>,
+    has_begun: bool,
+}
+
+impl<W> Future for GoesOn<W>
+where
+    W: Future + Send + Unpin + 'static,
+    W::Output: Send,
+{
+    type Output = W::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<W::Output> {
+        self.has_begun = true;
+        let work = self.work.as_mut().expect("nobody polls what has ended");
+        let done = ready!(Pin::new(work).poll(context));
+        self.work = None;
+        Poll::Ready(done)
+    }
+}
+
+impl<W> Drop for GoesOn<W>
+where
+    W: Future + Send + Unpin + 'static,
+    W::Output: Send,
+{
+    fn drop(&mut self) {
+        let Some(work) = self.work.take().filter(|_| self.has_begun) else { return };
+        // What panicked has ended; and a runtime that ends takes nothing on.
+        if !std::thread::panicking()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { drop(work.await) });
+        }
+    }
+}
+
 /// As [`where_it_belongs`], with work that may change something: it goes on when nobody waits for
 /// its answer any more, and is told, so that it need not look for what nobody asks for.
 pub(crate) async fn whoever_waits_for_it<D: Send + 'static>(
     length: usize,
     turns: &Turns,
     waited: Waited,
-    work: impl Future<Output = Result<D, ServerError>> + Send + 'static,
+    work: impl Future<Output = Result<D, ServerError>> + Send + Unpin + 'static,
 ) -> Result<D, ServerError> {
     let mut waiting = Waiting::new(waited);
-    let done = where_it_belongs(length, turns, work).await;
+    let done = where_it_belongs(length, turns, GoesOn { work: Some(work), has_begun: false }).await;
     waiting.is_answered = true;
     done
 }
@@ -350,6 +393,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_may_write_goes_on_when_nobody_waits_for_it_and_is_told() {
+        for length in [0, SMALL, SMALL + 1, LARGE + 1] {
+            goes_on_and_is_told(length).await;
+        }
+    }
+
+    async fn goes_on_and_is_told(length: usize) {
         let turns = Turns::of(1, LONG);
         let abandoned = Abandoned::default();
         let waited = Waited {
@@ -367,13 +416,14 @@ mod tests {
             done.send(()).unwrap();
             Ok(())
         };
-        let mut asked = Box::pin(whoever_waits_for_it(SMALL + 1, &turns, waited, work));
+        let work = Box::pin(work);
+        let mut asked = Box::pin(whoever_waits_for_it(length, &turns, waited, work));
         tokio::select! {
             _ = &mut asked => unreachable!("it goes on until it is told"),
             begins = begins => begins.unwrap(),
         }
         drop(asked);
-        timeout(LONG, ends).await.expect("it is not told").unwrap();
+        timeout(LONG, ends).await.expect("it ends, or is not told").unwrap();
     }
 
     #[tokio::test]
