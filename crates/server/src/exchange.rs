@@ -74,7 +74,8 @@ pub(crate) async fn exchange(
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
-    let micros = taken.as_micros();
+    // The end of the step, and not what came before it, which could tell what is hidden.
+    let micros = (taken + wait).as_micros();
     let cost = contract::Cost {
         rows: u32::try_from(rows.get()).unwrap_or(u32::MAX),
         micros: u32::try_from(micros).unwrap_or(u32::MAX),
