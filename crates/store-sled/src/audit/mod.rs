@@ -463,6 +463,8 @@ impl Shared {
         if let Err(error) = written {
             // A part of it is cut off now or by the next start; the next try writes over it.
             drop(writer.file.set_len(writer.offset));
+            // With it goes what was taken ahead.
+            writer.reserved = writer.offset;
             return Err(error);
         }
         writer.offset += bytes.len() as u64;
