@@ -9,7 +9,7 @@ use registry::ClientId;
 use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
-use super::file::{ConfigError, line_of};
+use super::file::{ConfigError, line_of, refused};
 use super::{Config, issuers};
 
 /// The section that they stand in.
@@ -41,8 +41,8 @@ pub(super) fn read(
     let wrong = |line, problem| ConfigError::Issuer { path: path.to_owned(), line, problem };
     let Some(written) = issuers::section(table, "certificates") else { return Ok(()) };
     let read: OfFile = toml::from_str(text).map_err(|error| {
-        let line = line_of(text, &error.span().unwrap_or(0..0));
-        wrong(line, error.message().split_whitespace().collect::<Vec<_>>().join(" "))
+        let (line, problem) = refused(text, &error);
+        wrong(line, problem)
     })?;
     config.written_certificates = read.gateway.certificates;
     let checked = CertificateClients::check(&config.written_certificates);

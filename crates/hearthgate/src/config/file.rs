@@ -120,10 +120,9 @@ pub enum ConfigError {
 pub(crate) fn read(path: &Path, config: &mut Config) -> Result<(), ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let table = DeTable::parse(&text).map_err(|error| ConfigError::Syntax {
-        path: path.to_owned(),
-        line: line_of(&text, &error.span().unwrap_or(0..0)),
-        message: error.message().split_whitespace().collect::<Vec<_>>().join(" "),
+    let table = DeTable::parse(&text).map_err(|error| {
+        let (line, message) = refused(&text, &error);
+        ConfigError::Syntax { path: path.to_owned(), line, message }
     })?;
     let reader = Reader { path, text: &text, keys: keys() };
     reader.section("", table.get_ref(), config)?;
@@ -224,8 +223,8 @@ impl Reader<'_> {
             }
         }
         let read: OfRoles = toml::from_str(self.text).map_err(|error| {
-            let line = line_of(self.text, &error.span().unwrap_or(0..0));
-            wrong(line, error.message().split_whitespace().collect::<Vec<_>>().join(" "))
+            let (line, problem) = refused(self.text, &error);
+            wrong(line, problem)
         })?;
         config.written_roles = read.roles;
         let checked = roles::all(&config.written_roles).map_err(|error| {
@@ -251,7 +250,7 @@ impl Reader<'_> {
         let read = routing::Written::read(self.text, file);
         let (written, routing) = read.map_err(|wrong| ConfigError::Routing {
             path: self.path.to_owned(),
-            line: line_of(self.text, &wrong.span),
+            line: wrong.line,
             problem: wrong.problem,
         })?;
         config.written_routing = written;
@@ -300,6 +299,12 @@ impl Reader<'_> {
             _ => "docs/configuration.md lists the keys".to_owned(),
         }
     }
+}
+
+/// The line, counted from 1, and the words of what the reader of TOML refused, in one line.
+pub(super) fn refused(text: &str, error: &toml::de::Error) -> (usize, String) {
+    let words: Vec<&str> = error.message().split_whitespace().collect();
+    (line_of(text, &error.span().unwrap_or(0..0)), words.join(" "))
 }
 
 /// The line, counted from 1, in which a span begins.

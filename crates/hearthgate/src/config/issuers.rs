@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
-use super::file::{ConfigError, line_of};
+use super::file::{ConfigError, line_of, refused};
 
 /// The section that they stand in.
 pub(super) const SECTION: &str = "gateway.issuers";
@@ -40,8 +40,8 @@ pub(super) fn read(
     let wrong = |line, problem| ConfigError::Issuer { path: path.to_owned(), line, problem };
     let Some(written) = section(table, "issuers") else { return Ok(()) };
     let read: OfFile = toml::from_str(text).map_err(|error| {
-        let line = line_of(text, &error.span().unwrap_or(0..0));
-        wrong(line, error.message().split_whitespace().collect::<Vec<_>>().join(" "))
+        let (line, problem) = refused(text, &error);
+        wrong(line, problem)
     })?;
     config.written_issuers = read.gateway.issuers;
     let mut issuers = Vec::new();

@@ -7,7 +7,7 @@ use registry::PlanName;
 use serde::Deserialize;
 use toml::de::DeTable;
 
-use super::file::line_of;
+use super::file::{line_of, refused};
 
 /// The section that plans are defined in.
 pub(super) const PLANS: &str = "plans";
@@ -28,10 +28,7 @@ pub(super) fn read(text: &str, section: &DeTable<'_>) -> Result<Written, (usize,
         let named: Result<PlanName, _> = name.get_ref().parse();
         named.map_err(|error| (line_of(text, &name.span()), error.to_string()))?;
     }
-    let read: OfPlans = toml::from_str(text).map_err(|error| {
-        let line = line_of(text, &error.span().unwrap_or(0..0));
-        (line, error.message().split_whitespace().collect::<Vec<_>>().join(" "))
-    })?;
+    let read: OfPlans = toml::from_str(text).map_err(|error| refused(text, &error))?;
     Plans::new(&read.plans).map_err(|error| {
         let section = section.keys().find(|name| name.get_ref() == error.plan.as_str());
         (section.map_or(1, |name| line_of(text, &name.span())), error.to_string())

@@ -8,6 +8,8 @@ use gateway::{Routing, WrittenRoute, WrittenUpstream};
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 
+use super::file::{line_of, refused};
+
 /// The section that both stand in.
 const SECTION: &str = "gateway";
 /// The sections by their names in the file.
@@ -32,19 +34,21 @@ struct OfRouting {
 
 /// What is wrong, and where in the file.
 pub(super) struct Wrong {
-    pub(super) span: Range<usize>,
+    /// Counted from 1.
+    pub(super) line: usize,
     pub(super) problem: String,
 }
 
 impl Written {
     /// Reads both out of a whole file.
     pub(super) fn read(text: &str, file: &DeTable<'_>) -> Result<(Self, Routing), Wrong> {
-        let OfRouting { gateway: written } = toml::from_str(text).map_err(|error| Wrong {
-            span: error.span().unwrap_or(0..0),
-            problem: error.message().split_whitespace().collect::<Vec<_>>().join(" "),
+        let OfRouting { gateway: written } = toml::from_str(text).map_err(|error| {
+            let (line, problem) = refused(text, &error);
+            Wrong { line, problem }
         })?;
         let routing = Routing::check(&written.routes, &written.upstreams).map_err(|error| {
-            Wrong { span: span_of(file, &error.place).unwrap_or(0..0), problem: error.to_string() }
+            let span = span_of(file, &error.place).unwrap_or(0..0);
+            Wrong { line: line_of(text, &span), problem: error.to_string() }
         })?;
         Ok((written, routing))
     }
