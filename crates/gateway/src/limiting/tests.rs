@@ -1,3 +1,6 @@
+//! What is admitted and counted, by a clock that is moved by hand: against theory, against a model
+//! of several gateways, and over kills.
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicI64;
 

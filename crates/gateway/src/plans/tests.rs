@@ -1,3 +1,5 @@
+//! Plans as they are written, and what of them is refused.
+
 use super::*;
 
 fn name(text: &str) -> PlanName {

@@ -42,6 +42,7 @@ fn value(of: &Value, path: &str) -> Value {
 #[tokio::test]
 async fn a_plan_tells_how_each_condition_was_read_and_is_answered() {
     let site = clinic().await;
+    site.is_indexed().await;
     let url = "Observation?subject:Patient.name=mül&status=final&_sort=-_lastUpdated&_explain=plan";
     let plan = told(&site, url).await;
     assert_eq!(value(&plan, "answeredBy"), "index");
