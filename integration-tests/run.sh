@@ -24,8 +24,7 @@ step() {
 
 scripts_parse() {
     local script
-    for script in deploy/*.sh integration-tests/run.sh integration-tests/clients/run.sh integration-tests/issuers/run.sh \
-        .ci/run; do
+    for script in deploy/*.sh integration-tests/*.sh integration-tests/*/run.sh .ci/run; do
         bash -n "$script" || return
     done
 }
@@ -86,6 +85,7 @@ step "build" build_tests
 step "tests" run_tests
 step "clients" integration-tests/clients/run.sh
 step "issuers" integration-tests/issuers/run.sh
+step "foreign" integration-tests/foreign/run.sh
 step "documentation" documentation
 step "quickstart" deploy/quickstart.sh --check
 
