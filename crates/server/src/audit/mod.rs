@@ -20,7 +20,7 @@ pub use resource::to_resource;
 pub(crate) use access_log::{
     NAME as ACCESS_LOG, access_log, is_access_log, policy as page_policy, wants_page,
 };
-pub(crate) use from_gateway::{DeniedAtGateway, Taken};
+pub(crate) use from_gateway::{HandedOver, take_denials};
 pub(crate) use search::{PARAMETERS, Readers, read, search};
 pub(crate) use trail::{Trail, note};
 

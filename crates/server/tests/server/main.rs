@@ -9,6 +9,7 @@ mod access;
 mod access_matrix;
 mod admission;
 mod audit;
+mod audit_gateway;
 mod batch;
 mod capabilities;
 mod clock;

@@ -42,10 +42,11 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     pub(super) fn line(&self, id: Option<String>, event: &Event) -> Line {
+        let occurred = event.occurred.unwrap_or(event.instant);
         Line {
             event: id,
-            instant: event.instant.to_string(),
-            micros: event.instant.as_micros(),
+            instant: occurred.to_string(),
+            micros: occurred.as_micros(),
             who: self.who(event),
             what: self.what(event),
             why: why(event),
