@@ -29,6 +29,8 @@ use crate::Server;
 const MOST: usize = 1024;
 /// The longest id of a denial.
 const LONGEST_ID: usize = 64;
+/// The longest reason, in bytes: answers have a bound.
+const LONGEST_REASON: usize = 100;
 /// Bytes of a log in which denials from before this process began are looked for.
 const MOST_BYTES: u64 = 64 << 20;
 
@@ -88,7 +90,10 @@ pub(crate) async fn take_denials(server: &Server, list: &[u8]) -> Option<Taken> 
             Ok((tenant, denied, event)) => {
                 of_tenants.entry(tenant).or_default().push((entry, denied, event));
             }
-            Err(reason) => taken.refused.push(Refused { entry, reason }),
+            Err(mut reason) => {
+                reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
+                taken.refused.push(Refused { entry, reason });
+            }
         }
     }
     for (tenant, denied) in of_tenants {
