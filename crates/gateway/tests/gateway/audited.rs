@@ -19,7 +19,8 @@ async fn denied(running: &Running, key: &str, ids: &[&str]) {
 
 /// The ids of the resources in a list of denials.
 fn ids(list: &Value) -> Vec<&str> {
-    list.as_array().unwrap().iter().map(|denied| denied["id"].as_str().unwrap()).collect()
+    let list = list.as_array().expect("a list");
+    list.iter().map(|denied| denied["id"].as_str().expect("an id")).collect()
 }
 
 const NOT_AUDITED: &str = "hearthgate_gateway_denials_not_audited_total";

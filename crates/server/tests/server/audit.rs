@@ -229,7 +229,10 @@ async fn a_patient_sees_who_looked_at_the_record_in_plain_words() {
             "wrote your personal details",
         ]
     );
-    assert_eq!(accesses[0]["part"][1]["valueString"], "the app \"clinic-app\"");
+    assert_eq!(
+        accesses[0]["part"][1]["valueString"],
+        "the app \"clinic-app\", in no role that was named"
+    );
     ask("Patient/b/$access-log", &patient).await.is(404);
     let reads_observations = Access::of(vec![rule(&["Observation"], &["read"], "all")]);
     ask("Patient/a/$access-log", &reads_observations).await.is(403);

@@ -6,6 +6,7 @@
 mod support;
 
 mod access;
+mod access_cost;
 mod access_matrix;
 mod admission;
 mod audit;

@@ -56,7 +56,10 @@ impl Reader<'_> {
     }
 
     fn who(&self, event: &Event) -> String {
-        let app = event.client.as_deref().map(|app| format!("the app \"{app}\""));
+        let app = event.client.as_deref().map(|app| match event.role.as_deref() {
+            Some(role) => format!("the app \"{app}\", in the role \"{role}\""),
+            None => format!("the app \"{app}\", in no role that was named"),
+        });
         let user = match (event.fhir_user.as_deref(), event.user.as_deref()) {
             (Some(of), _) if of.strip_prefix("Patient/") == Some(self.patient) => {
                 Some("you".to_owned())
