@@ -35,7 +35,8 @@ mod tests {
         let read = runtime.spawn(async {
             let (tell, told) = channel();
             // On the one thread that there is for requests.
-            tokio::spawn(async move { drop(tell.send(())) });
+            let mut others = tokio::task::JoinSet::new();
+            others.spawn(async move { tell.send(()).expect("it is waited for") });
             where_it_may_last(SMALL + 1, || told.recv_timeout(Duration::from_secs(20)))
         });
         runtime.block_on(read).unwrap().expect("the other one has run");
