@@ -91,6 +91,9 @@ pub enum ReadError {
         /// So many may be.
         rows: u64,
     },
+    /// Nobody waits for the answer any more.
+    #[error("nobody waits for what is read any more")]
+    Abandoned,
     /// The stored body is not what this version of the program writes.
     #[error("a stored body cannot be understood: {reason}")]
     UnreadableBody {

@@ -9,7 +9,7 @@ use store::{HistoryOrder, HistoryVersion, Method, Place, T, VersionEntry};
 use crate::search::{IndexNow, KEYS_FOR_A_VERSION};
 use crate::seen::Following;
 use crate::visibility::Seen;
-use crate::{ReadError, Snapshot};
+use crate::{ReadError, SearchError, Snapshot};
 
 /// Versions that are enumerated at once where each is looked at.
 const PIECE: usize = 256;
@@ -43,6 +43,14 @@ struct Looked<'s> {
     index: Option<Option<IndexNow<'s>>>,
 }
 
+/// Why the index was to tell what is shown, and the answer has an end with it.
+fn unanswered(error: SearchError) -> ReadError {
+    match error {
+        SearchError::Abandoned => ReadError::Abandoned,
+        _ => ReadError::TooCostly { rows: MOST_ROWS },
+    }
+}
+
 impl<'s> Looked<'s> {
     fn spend(&mut self, keys: u64) -> Result<(), ReadError> {
         self.spent = self.spent.saturating_add(keys);
@@ -58,7 +66,7 @@ impl<'s> Looked<'s> {
     }
 
     /// Of the resources of these versions, whether the index shows each as it is now; `None` where
-    /// it cannot tell. It is asked once for one answer.
+    /// it cannot tell, or not any more. It is made ready once for one answer.
     fn shown_by_index(
         &mut self,
         snapshot: &'s Snapshot,
@@ -66,11 +74,17 @@ impl<'s> Looked<'s> {
     ) -> Result<Option<Vec<bool>>, ReadError> {
         if self.index.is_none() {
             let index = snapshot.index_now(self.left().unwrap_or_default());
-            let index = index.map_err(|_| ReadError::TooCostly { rows: MOST_ROWS })?;
+            let index = index.map_err(unanswered)?;
             self.spend(index.as_ref().map_or(0, IndexNow::cost))?;
             self.index = Some(index);
         }
-        Ok(self.index.as_ref().and_then(|it| it.as_ref()).map(|it| it.shows(versions)))
+        let Some(Some(index)) = &self.index else { return Ok(None) };
+        let shown = index.shows(versions).map_err(unanswered)?;
+        if shown.is_none() {
+            // What it could not read is not hidden for that: the resources are looked at.
+            self.index = Some(None);
+        }
+        Ok(shown)
     }
 }
 
@@ -80,7 +94,8 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`ReadError`] when the store cannot say; [`ReadError::TooCostly`] when a part of a type may
-    /// be seen and too many versions would have to be looked at to tell which.
+    /// be seen and too many versions would have to be looked at to tell which, and
+    /// [`ReadError::Abandoned`] when nobody waits for that any more.
     pub async fn log(
         &self,
         of: Option<&ResourceType>,
@@ -126,6 +141,7 @@ impl Snapshot {
             looked.spend(piece.len() as u64)?;
             let by_index = looked.shown_by_index(self, &piece)?;
             for (at, version) in piece.into_iter().enumerate() {
+                self.check_awaited()?;
                 match order {
                     HistoryOrder::NewestFirst => range.end = version.place,
                     HistoryOrder::OldestFirst => range.start = version.place.next(),

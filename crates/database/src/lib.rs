@@ -7,6 +7,7 @@
 //! [`Visibility`], without which no snapshot opens.
 
 mod answered;
+mod aside;
 mod author;
 mod blob;
 mod bodies;
@@ -40,6 +41,7 @@ mod waiting;
 mod writer;
 
 pub use answered::{Answered, KNOWN_FOR, Lookup};
+pub use aside::where_it_may_last;
 pub use author::{Author, Maker};
 pub use body::{Body, DeriveFromBody, OwnTag, identifiers};
 pub use condition::{Condition, Criteria, SearchCriteria};

@@ -10,6 +10,7 @@ use fhir_core::{Resource, ResourceId, ResourceType, VersionId};
 use fhir_search::{ExtractOptions, IndexedResource};
 use store::VersionEntry;
 
+use crate::aside::where_it_may_last;
 use crate::compartment::Compartments;
 use crate::search::Scan;
 use crate::visibility::{Filter, Seen, SeenWithin};
@@ -128,6 +129,7 @@ impl Snapshot {
     ) -> Result<Vec<VersionEntry>, ReadError> {
         let mut seen = Vec::with_capacity(versions.len());
         for entry in versions {
+            self.check_awaited()?;
             if self.shows_content(entry.clone(), parts, Following::Is).await? {
                 seen.push(entry);
             }
@@ -156,9 +158,11 @@ impl Snapshot {
             Ok(None) | Err(ReadError::Purged) => return Ok(false),
             Err(error) => return Err(error),
         };
-        let document = parsed(&content.json)?;
+        let length = content.json.len();
+        let document = where_it_may_last(length, || parsed(&content.json))?;
         let resource = resource(&document)?;
-        let named = named_by(&resource, &entry.id, content.author, self);
+        let named =
+            where_it_may_last(length, || named_by(&resource, &entry.id, content.author, self));
         for part in parts {
             if !part.within.has(&named) {
                 continue;
@@ -172,7 +176,9 @@ impl Snapshot {
                 zone: filter.by.zone,
                 last_updated: Some(entry.instant),
             };
-            let indexed = IndexedResource::of(document.root(), &filter.by.extractor, &options);
+            let indexed = where_it_may_last(length, || {
+                IndexedResource::of(document.root(), &filter.by.extractor, &options)
+            });
             if self.matches(filter, &indexed).await? {
                 return Ok(true);
             }
@@ -274,8 +280,10 @@ pub(crate) fn named(
     author: Option<Author>,
     within: &Snapshot,
 ) -> Result<Vec<(ResourceType, ResourceId)>, ReadError> {
-    let document = parsed(json)?;
-    Ok(named_by(&resource(&document)?, id, author, within))
+    where_it_may_last(json.len(), || {
+        let document = parsed(json)?;
+        Ok(named_by(&resource(&document)?, id, author, within))
+    })
 }
 
 fn named_by(

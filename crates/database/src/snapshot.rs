@@ -82,7 +82,8 @@ impl Snapshot {
     }
 
     /// The same data, for whoever may leave before the answer: its searches end soon after that,
-    /// with [`crate::SearchError::Abandoned`].
+    /// with [`crate::SearchError::Abandoned`], and so do its histories, where each version is
+    /// judged.
     #[must_use]
     pub fn until(self, abandoned: &Abandoned) -> Self {
         Self { abandoned: abandoned.clone(), ..self }
@@ -92,6 +93,14 @@ impl Snapshot {
     #[must_use]
     pub fn counted(self, rows: &Rows) -> Self {
         Self { rows: rows.clone(), ..self }
+    }
+
+    /// Ends what is done piece by piece when nobody waits for it any more.
+    pub(crate) fn check_awaited(&self) -> Result<(), ReadError> {
+        match self.abandoned.is_set() {
+            true => Err(ReadError::Abandoned),
+            false => Ok(()),
+        }
     }
 
     /// What is known of resource types.

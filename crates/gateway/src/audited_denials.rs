@@ -2,29 +2,33 @@
 //! log has all others (docs/audit.md).
 //!
 //! They go over the channel socket, which no client's request reaches, and behind the answers: no
-//! caller waits for that. While the server is away some wait; of more the latest are counted and
-//! dropped, and the log says how many.
+//! caller waits for that. What the server may not have taken it is handed again; by the denial's
+//! own id it knows what it has. What is not taken waits here, in a queue for each tenant, so that
+//! one whose log takes nothing keeps back no other. Of what cannot wait, is refused or has waited
+//! for a day the log and a counter say how much it was.
 
+mod queues;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use contract::{GrantFields, Interaction, TenantName};
-use parking_lot::Mutex;
-use serde::Serialize;
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use contract::{Clock, GrantFields, Interaction, TenantName};
+use prometheus::IntCounterVec;
+use serde::{Deserialize, Serialize, Serializer};
 
+use self::queues::Queues;
 use crate::socket_client;
 
-/// Denials that wait to be handed over.
-const MOST_WAITING: usize = 4096;
 /// Denials that are handed over together.
 const MOST_AT_ONCE: usize = 256;
 /// How long the server may take to write them down.
 const LIMIT: Duration = Duration::from_secs(5);
 /// How long to wait before what the server did not take is handed over again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Of a tenant whose log takes nothing, so many pauses are let pass at most between two tries.
+const MOST_SKIPPED: u32 = 7;
 /// How long the last ones may take when the gateway stops.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -32,7 +36,12 @@ const LAST: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DeniedRequest {
-    pub(crate) tenant: String,
+    /// The denial's own id: no other has it.
+    pub(crate) denial: String,
+    /// When it was denied.
+    pub(crate) time: String,
+    #[serde(serialize_with = "as_text")]
+    pub(crate) tenant: TenantName,
     pub(crate) request_id: String,
     pub(crate) client: String,
     pub(crate) role: Option<String>,
@@ -46,6 +55,10 @@ pub(crate) struct DeniedRequest {
     pub(crate) resource_type: Option<String>,
     pub(crate) id: Option<String>,
     pub(crate) status: u16,
+}
+
+fn as_text<S: Serializer>(name: &TenantName, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(name)
 }
 
 impl DeniedRequest {
@@ -66,7 +79,9 @@ impl DeniedRequest {
             _ => None,
         };
         Self {
-            tenant: tenant.as_str().to_owned(),
+            denial: String::new(),
+            time: String::new(),
+            tenant: tenant.clone(),
             request_id: String::new(),
             client: client.to_owned(),
             role,
@@ -83,140 +98,132 @@ impl DeniedRequest {
     }
 }
 
+/// What the server says of a list; all else in it is on its disk.
+#[derive(Debug, Default, Deserialize)]
+struct Answered {
+    refused: Vec<RefusedDenial>,
+    /// Where those stand in the list that are to be handed over again.
+    later: Vec<usize>,
+}
+
+/// A denial that never can be written down.
+#[derive(Debug, Deserialize)]
+struct RefusedDenial {
+    /// Where it stands in the list.
+    entry: usize,
+    reason: String,
+}
+
 /// Takes denials, and makes no one wait.
 #[derive(Debug, Clone)]
-pub(crate) struct AuditedDenials {
-    waiting: Sender<DeniedRequest>,
-    dropped: Arc<AtomicU64>,
+pub(crate) struct AuditedDenials(Arc<Queues>);
+
+impl AuditedDenials {
+    /// Takes a denial, unless too many of its tenant wait.
+    pub(crate) fn take(&self, denied: DeniedRequest) {
+        self.0.add(denied);
+    }
 }
 
 /// Hands over what was taken.
 #[derive(Debug)]
 pub(crate) struct Handing {
-    waiting: Mutex<Option<Waiting>>,
-    dropped: Arc<AtomicU64>,
+    queues: Arc<Queues>,
     socket: PathBuf,
 }
 
-/// What waits, and what of it is being handed over.
-#[derive(Debug)]
-struct Waiting {
-    all: Receiver<DeniedRequest>,
-    some: Vec<DeniedRequest>,
+/// Both ends, towards the server that listens on this channel socket; `lost` counts what does not
+/// come into the log.
+pub(crate) fn towards(
+    socket: PathBuf,
+    lost: IntCounterVec,
+    clock: Arc<dyn Clock>,
+) -> (AuditedDenials, Handing) {
+    let queues = Arc::new(Queues::new(lost, clock));
+    (AuditedDenials(Arc::clone(&queues)), Handing { queues, socket })
 }
 
-impl Waiting {
-    /// Whether there is something to hand over; waits for it.
-    async fn has_some(&mut self) -> bool {
-        !self.some.is_empty() || self.all.recv_many(&mut self.some, MOST_AT_ONCE).await > 0
-    }
-}
-
-/// Both ends, towards the server that listens on this channel socket.
-pub(crate) fn towards(socket: PathBuf) -> (AuditedDenials, Handing) {
-    let (sender, receiver) = mpsc::channel(MOST_WAITING);
-    let dropped = Arc::<AtomicU64>::default();
-    let denials = AuditedDenials { waiting: sender, dropped: Arc::clone(&dropped) };
-    let waiting = Waiting { all: receiver, some: Vec::new() };
-    (denials, Handing { waiting: Mutex::new(Some(waiting)), dropped, socket })
-}
-
-impl AuditedDenials {
-    /// Takes a denial, unless too many wait.
-    pub(crate) fn take(&self, denied: DeniedRequest) {
-        if self.waiting.try_send(denied).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Gives back what waits when whoever hands over is stopped in between.
-struct Held<'h> {
-    handing: &'h Handing,
-    waiting: Option<Waiting>,
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        *self.handing.waiting.lock() = self.waiting.take();
-    }
+/// How often a tenant is let be, after a log that took nothing.
+#[derive(Debug, Default, Clone, Copy)]
+struct Skipping {
+    each_time: u32,
+    left: u32,
 }
 
 impl Handing {
     /// Hands over for as long as it is polled.
     pub(crate) async fn hand_over(&self) {
-        let waiting = self.waiting.lock().take();
-        let mut held = Held { handing: self, waiting };
-        let Some(waiting) = &mut held.waiting else { return };
-        while waiting.has_some().await {
-            while !self.is_taken(&waiting.some).await {
-                tokio::time::sleep(PAUSE).await;
+        let mut skipping = BTreeMap::<TenantName, Skipping>::new();
+        loop {
+            let mut is_all = true;
+            for tenant in self.queues.tenants() {
+                let skips = skipping.entry(tenant.clone()).or_default();
+                if skips.left > 0 {
+                    skips.left -= 1;
+                    is_all = false;
+                } else if self.hand_over_of(&tenant).await {
+                    skipping.remove(&tenant);
+                } else {
+                    is_all = false;
+                    skips.left = skips.each_time;
+                    skips.each_time = (2 * skips.each_time + 1).min(MOST_SKIPPED);
+                }
             }
-            waiting.some.clear();
+            self.queues.tell_of_lost();
+            match is_all {
+                true => self.queues.some().await,
+                false => tokio::time::sleep(PAUSE).await,
+            }
         }
     }
 
     /// Hands over what waits still, when nobody is denied any more.
     pub(crate) async fn hand_over_last(&self) {
-        let Some(mut waiting) = self.waiting.lock().take() else { return };
-        waiting.all.close();
         let handing = async {
-            while waiting.has_some().await && self.is_taken(&waiting.some).await {
-                waiting.some.clear();
+            for tenant in self.queues.tenants() {
+                self.hand_over_of(&tenant).await;
             }
         };
         // What is left then is told below.
         drop(tokio::time::timeout(LAST, handing).await);
-        let left = waiting.some.len() + waiting.all.len();
-        if left > 0 {
-            tracing::error!(left, "denials of the gateway are not in the audit log");
-        }
+        self.queues.close();
+        self.queues.tell_of_lost();
     }
 
-    /// Whether the server needs to be told of these no more.
-    async fn is_taken(&self, denied: &[DeniedRequest]) -> bool {
-        let dropped = self.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            tracing::error!(dropped, "denials of the gateway are not in the audit log");
-        }
-        let Ok(body) = serde_json::to_vec(denied) else { return true };
-        match socket_client::post(&self.socket, "/denials", body, LIMIT).await {
-            Ok(status) if status.is_success() => true,
-            Ok(status) if status.is_client_error() => {
-                let left = denied.len();
-                tracing::error!(%status, left, "denials of the gateway are not in the audit log");
-                true
+    /// Hands over what waits of a tenant; whether all of it is taken.
+    async fn hand_over_of(&self, tenant: &TenantName) -> bool {
+        loop {
+            let some = self.queues.first(tenant, MOST_AT_ONCE);
+            if some.is_empty() {
+                return true;
             }
-            _ => false,
+            let Some(Answered { refused, later }) = self.tell(&some).await else { return false };
+            for RefusedDenial { entry, reason } in &refused {
+                let request_id = some.get(*entry).map(|denied| &*denied.request_id);
+                tracing::error!(?request_id, %reason, "a denial of the gateway was refused");
+            }
+            self.queues.settle(tenant, (some.len(), refused.len()), &later);
+            if !later.is_empty() {
+                return false;
+            }
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn denied() -> DeniedRequest {
-        let interaction = Interaction::classify("GET", "/Patient/7", None).unwrap();
-        let tenant = "default".parse().unwrap();
-        DeniedRequest::of(("ward", None), None, &interaction, &tenant)
-    }
-
-    #[test]
-    fn no_denial_makes_anyone_wait_and_what_is_too_much_is_counted() {
-        let (denials, handing) = towards(PathBuf::from("/nowhere/channel.sock"));
-        for _ in 0..MOST_WAITING + 3 {
-            denials.take(denied());
+    /// Tells the server of these; `None` where it is not known what it took.
+    async fn tell(&self, some: &[Arc<DeniedRequest>]) -> Option<Answered> {
+        let some: Vec<&DeniedRequest> = some.iter().map(|denied| &**denied).collect();
+        let all_refused = |why: String| {
+            let refused = (0..some.len()).map(|entry| RefusedDenial { entry, reason: why.clone() });
+            Some(Answered { refused: refused.collect(), later: Vec::new() })
+        };
+        let body = match serde_json::to_vec(&some) {
+            Ok(body) => body,
+            Err(error) => return all_refused(error.to_string()),
+        };
+        match socket_client::post(&self.socket, "/denials", body, LIMIT).await {
+            Ok((status, answer)) if status.is_success() => serde_json::from_slice(&answer).ok(),
+            Ok((status, _)) if status.is_client_error() => all_refused(status.to_string()),
+            _ => None,
         }
-        assert_eq!(handing.dropped.load(Ordering::Relaxed), 3);
-        let kept = handing.waiting.lock().as_ref().map(|waiting| waiting.all.len());
-        assert_eq!(kept, Some(MOST_WAITING));
-    }
-
-    #[test]
-    fn a_denial_says_what_was_asked_of_whom() {
-        let told = serde_json::to_value(denied()).unwrap();
-        let of = (&told["interaction"], &told["resourceType"], &told["id"], &told["client"]);
-        assert_eq!(of, (&"read".into(), &"Patient".into(), &"7".into(), &"ward".into()));
     }
 }

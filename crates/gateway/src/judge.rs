@@ -223,8 +223,13 @@ impl Gateway {
             let denied =
                 DeniedRequest::of(client, grant.map(|it| &**it), interaction, &self.tenant);
             let request_id = request_id::text(&request.id).to_owned();
-            let status = refusal.status();
-            self.audited.take(DeniedRequest { request_id, status, ..denied });
+            self.audited.take(DeniedRequest {
+                denial: format!("{:032x}", self.ids.next()),
+                time: denials::time(self.clock.now()),
+                request_id,
+                status: refusal.status(),
+                ..denied
+            });
         }
         self.denials.keep(Denial {
             request_id: request_id::text(&request.id).to_owned(),

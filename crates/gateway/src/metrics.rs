@@ -74,6 +74,7 @@ pub(crate) struct Metrics {
     pub(crate) bytes_out: IntCounter,
     pub(crate) in_flight: IntGauge,
     pub(crate) refusals: IntCounterVec,
+    pub(crate) denials_not_audited: IntCounterVec,
     pub(crate) channel_fetches: IntCounterVec,
     pub(crate) token_checks: IntCounterVec,
     pub(crate) issuer_key_fetches: IntCounterVec,
@@ -167,6 +168,11 @@ impl Metrics {
                 "hearthgate_gateway_issuer_key_fetches_total",
                 "Fetches of an issuer's keys, by result.",
                 &["issuer", "result"],
+            )?,
+            denials_not_audited: make.counters(
+                "hearthgate_gateway_denials_not_audited_total",
+                "Denials that do not come into a tenant's audit log, by reason.",
+                &["reason"],
             )?,
             channel_fetches: make.counters(
                 "hearthgate_gateway_channel_fetches_total",

@@ -158,7 +158,11 @@ pub async fn run(
         metrics: metrics.clone(),
         lines: lines.clone(),
     });
-    let (audited, handing) = audited_denials::towards(config.channel_socket);
+    let (audited, handing) = audited_denials::towards(
+        config.channel_socket,
+        metrics.denials_not_audited.clone(),
+        clock.clone(),
+    );
     let issuers = current.clone();
     let limiting = config.limiting;
     let reloading =

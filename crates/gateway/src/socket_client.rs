@@ -37,16 +37,14 @@ pub(crate) async fn get(
     within(limit, ask(path, (Method::GET, target), Bytes::new())).await
 }
 
-/// Sends a JSON document to `POST target` on the socket at `path`, and says with which status it
-/// was answered.
+/// Sends a JSON document to `POST target` on the socket at `path`.
 pub(crate) async fn post(
     path: &Path,
     target: &str,
     document: impl Into<Bytes>,
     limit: Duration,
-) -> Result<StatusCode, AskError> {
-    let asking = ask(path, (Method::POST, target), document.into());
-    within(limit, asking).await.map(|(status, _)| status)
+) -> Result<(StatusCode, Bytes), AskError> {
+    within(limit, ask(path, (Method::POST, target), document.into())).await
 }
 
 async fn within<T>(

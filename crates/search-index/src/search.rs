@@ -390,10 +390,27 @@ impl<'s> Search<'s> {
     }
 
     /// Whether a resource was there and may be seen.
-    #[must_use]
-    pub fn shows_resource(&self, of: &ResourceType, id: &ResourceId) -> bool {
+    fn shows_resource(&self, of: &ResourceType, id: &ResourceId) -> bool {
         let ordinal = self.index.names.read().get(of.as_str(), id.as_str());
         ordinal.is_some_and(|ordinal| self.current(ordinal).is_some())
+    }
+
+    /// Of each of these resources, whether it was there and may be seen.
+    ///
+    /// # Errors
+    /// [`SearchError::Unreadable`] when something could not be read: what is said of any of them
+    /// is not to be believed then; [`SearchError::Cancelled`] when nobody waits any more.
+    pub fn shows_resources<'r>(
+        &self,
+        resources: impl IntoIterator<Item = (&'r ResourceType, &'r ResourceId)>,
+    ) -> Result<Vec<bool>, SearchError> {
+        let shows = |(of, id): (&ResourceType, &ResourceId)| {
+            self.meter.pass(1)?;
+            Ok(self.shows_resource(of, id))
+        };
+        let shown = resources.into_iter().map(shows).collect::<Result<_, SearchError>>()?;
+        self.require_whole()?;
+        Ok(shown)
     }
 
     /// The document of a resource that was there and may be seen, and its part.

@@ -218,7 +218,9 @@ impl<'c, 'a> Seer<'c, 'a> {
                 Owners::from([(patient.resource_type.clone(), patient.id.clone())])
             }
             within => {
-                let now = self.call.snapshot(Visibility::everything());
+                // What is looked at for access alone costs nothing: how much that is tells of what
+                // may not be seen.
+                let now = self.call.unaccounted(Visibility::everything());
                 let members = self.members(&now, within).await?;
                 match self.at.filter(|at| *at < now.at()) {
                     None => members,

@@ -150,6 +150,12 @@ impl Call<'_> {
         self.database.snapshot(visibility).counted(self.rows).until(self.abandoned)
     }
 
+    /// The data as they are now, of which nothing that is read counts: for what is looked at to
+    /// judge whether something may be seen.
+    pub(crate) fn unaccounted(&self, visibility: Visibility) -> Snapshot {
+        self.database.snapshot(visibility).until(self.abandoned)
+    }
+
     /// The same as of a position.
     pub(crate) fn snapshot_at(&self, at: T, visibility: Visibility) -> Snapshot {
         self.database.snapshot_at(at, visibility).counted(self.rows).until(self.abandoned)

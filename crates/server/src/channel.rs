@@ -12,7 +12,7 @@ use contract::{ChannelDocument, Versions};
 use http::{StatusCode, header};
 
 use crate::Server;
-use crate::audit::{DeniedAtGateway, Taken};
+use crate::audit::take_denials;
 
 pub(crate) fn router(server: Arc<Server>) -> Router {
     Router::new()
@@ -22,15 +22,12 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-/// What the gateway denied to callers that it knows, for the tenants' audit logs.
-async fn denials(State(server): State<Arc<Server>>, body: Bytes) -> StatusCode {
-    let Ok(denied) = serde_json::from_slice::<Vec<DeniedAtGateway>>(&body) else {
-        return StatusCode::UNPROCESSABLE_ENTITY;
-    };
-    match server.audit.take_denials(&denied, &*server.clock).await {
-        Taken::Yes => StatusCode::NO_CONTENT,
-        Taken::NotNow => StatusCode::SERVICE_UNAVAILABLE,
-        Taken::Unreadable => StatusCode::UNPROCESSABLE_ENTITY,
+/// What the gateway denied to callers that it knows, for the tenants' audit logs. It is told of
+/// each whether it is to come again, or never can be written.
+async fn denials(State(server): State<Arc<Server>>, body: Bytes) -> Response {
+    match take_denials(&server, &body).await {
+        Some(taken) => json(StatusCode::OK, &taken),
+        None => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
     }
 }
 

@@ -4,11 +4,11 @@
 //! or of an entry of a batch or transaction, leaves a [`Denial`] in memory, and is gone with the process. The caller learns nothing of it. What was
 //! answered as not there is not told apart by whether it is there: that the operator can look up.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use contract::{
-    Clause, Decision, Grant, Interaction, Reason, ResourceType, Within, decide, header,
+    Clause, Decision, Grant, Interaction, Nonce, Reason, ResourceType, Within, decide, header,
 };
 use http::request::Parts;
 
@@ -41,7 +41,41 @@ pub struct Denial {
 
 /// The latest denials.
 #[derive(Debug, Default)]
-pub struct Denials(Mutex<VecDeque<Denial>>);
+pub struct Denials(Mutex<Kept>);
+
+/// The nonce of a request's grant, as text.
+type OneRequest = String;
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Each with the grant's nonce, which no other request has: ids of requests clients may choose.
+    all: VecDeque<(OneRequest, Denial)>,
+    /// How many of each request are kept.
+    of_requests: HashMap<OneRequest, usize>,
+}
+
+impl Kept {
+    /// How many of the request with this nonce are kept.
+    fn of_one(&self, nonce: &Nonce) -> usize {
+        self.of_requests.get(&nonce.to_header()).copied().unwrap_or_default()
+    }
+
+    /// Keeps one more; the oldest goes where there are too many.
+    fn push(&mut self, nonce: &Nonce, denial: Denial) {
+        let nonce = nonce.to_header();
+        if self.all.len() >= MOST
+            && let Some((oldest, _)) = self.all.pop_front()
+            && let Some(left) = self.of_requests.get_mut(&oldest)
+        {
+            *left -= 1;
+            if *left == 0 {
+                self.of_requests.remove(&oldest);
+            }
+        }
+        *self.of_requests.entry(nonce.clone()).or_default() += 1;
+        self.all.push_back((nonce, denial));
+    }
+}
 
 impl Denials {
     /// Keeps `error`, where it is a denial, of the request with this head.
@@ -74,8 +108,7 @@ impl Denials {
     ) {
         let Some(decided) = decided(error, grant, Some(interaction)) else { return };
         let mut kept = self.kept();
-        let own = kept.iter().rev().take_while(|denial| denial.request_id == request_id);
-        if own.take(MOST_OF_ONE).count() >= MOST_OF_ONE {
+        if kept.of_one(&grant.nonce) >= MOST_OF_ONE {
             return;
         }
         let asked = asked(interaction.code(), interaction.resource_type());
@@ -84,16 +117,13 @@ impl Denials {
     }
 
     fn push(
-        kept: &mut VecDeque<Denial>,
+        kept: &mut Kept,
         (grant, request_id): (&Grant, &str),
         error: &ServerError,
         (asked, decided): (String, String),
         now: fhir_core::Instant,
     ) {
-        if kept.len() >= MOST {
-            kept.pop_front();
-        }
-        kept.push_back(Denial {
+        let denial = Denial {
             request_id: request_id.to_owned(),
             time: now.to_string(),
             status: ErrorAnswer::of(error).status.as_u16(),
@@ -101,17 +131,20 @@ impl Denials {
             authorization: grant.authorization.clone(),
             asked,
             decided,
-        });
+        };
+        kept.push(&grant.nonce, denial);
     }
 
-    fn kept(&self) -> MutexGuard<'_, VecDeque<Denial>> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The denials of this request id, oldest first: a client may give several requests one id.
     #[must_use]
     pub fn of_request(&self, id: &str) -> Vec<Denial> {
-        self.kept().iter().filter(|denial| denial.request_id == id).cloned().collect()
+        let kept = self.kept();
+        let all = kept.all.iter().map(|(_, denial)| denial);
+        all.filter(|denial| denial.request_id == id).cloned().collect()
     }
 }
 
@@ -206,12 +239,17 @@ fn bound(clause: &Clause) -> String {
 
 #[cfg(test)]
 mod tests {
-    use contract::{Action, GrantFields, Nonce, Rule, Types, digest};
+    use contract::{Action, GrantFields, Rule, Types, digest};
 
     use super::*;
 
-    fn head(within: &str, (method, path): (&str, &str)) -> Parts {
-        let nonce: Nonce = "A".repeat(22).parse().unwrap();
+    fn head(within: &str, request: (&str, &str)) -> Parts {
+        head_with('A', within, request)
+    }
+
+    /// The same of another request, whose nonce consists of these.
+    fn head_with(nonce: char, within: &str, (method, path): (&str, &str)) -> Parts {
+        let nonce: Nonce = nonce.to_string().repeat(22).parse().unwrap();
         let below = path.strip_prefix("/fhir").unwrap();
         let interaction = Interaction::classify(method, below, None).unwrap();
         let fields = GrantFields::of_request(
@@ -284,6 +322,26 @@ mod tests {
         assert!(denial.decided.starts_with("Bundle.entry[3]: "), "{denial:?}");
         assert!(denial.decided.contains("no-rule-for-action"), "{denial:?}");
         assert_eq!(kept.len(), MOST_OF_ONE);
+    }
+
+    #[test]
+    fn of_each_of_two_bundles_at_once_the_first_few_denials_are_kept() {
+        // They have one request id, too: a client may choose it.
+        let grants = ['A', 'Q'].map(|nonce| {
+            let whole = head_with(nonce, "all", ("POST", "/fhir"));
+            Grant::decode(whole.headers[header::GRANT].to_str().unwrap()).unwrap()
+        });
+        let interaction = Interaction::classify("GET", "/Observation/planted", None).unwrap();
+        let error = ServerError::Denied(Reason::NoRuleForAction);
+        let (denials, now) = (Denials::default(), fhir_core::Instant::from_micros(0));
+        for index in 0..3 * MOST_OF_ONE {
+            for grant in &grants {
+                denials.keep_entry((index, &interaction, &error), (grant, "r-1"), now);
+            }
+        }
+        assert_eq!(denials.of_request("r-1").len(), 2 * MOST_OF_ONE);
+        let kept = denials.kept();
+        assert!(grants.iter().all(|grant| kept.of_one(&grant.nonce) == MOST_OF_ONE));
     }
 
     #[test]

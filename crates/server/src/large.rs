@@ -221,9 +221,10 @@ pub(crate) async fn whoever_waits_for_it<D: Send + 'static>(
     done
 }
 
-/// As [`where_it_belongs`], with work that takes long and changes nothing, whatever it is asked
-/// with: it has turns, and ends when nobody waits for its answer any more.
+/// As [`where_it_belongs`], with work that changes nothing: it ends when nobody waits for its answer
+/// any more.
 pub(crate) async fn while_it_is_waited_for<D: Send + 'static>(
+    length: usize,
     turns: &Turns,
     waited: Waited,
     work: impl Future<Output = Result<D, ServerError>> + Send + 'static,
@@ -240,11 +241,15 @@ pub(crate) async fn while_it_is_waited_for<D: Send + 'static>(
             let micros = waited.clock.monotonic().saturating_sub(*left).as_micros();
             let micros = u64::try_from(micros).unwrap_or(u64::MAX);
             let request_id = &*waited.request_id;
-            tracing::info!(request_id, micros, "a search ended after its client had left");
+            tracing::info!(
+                request_id,
+                micros,
+                "a search or history ended after its client had left"
+            );
         }
         done
     };
-    let done = where_it_belongs(LARGE + 1, turns, work).await;
+    let done = where_it_belongs(length, turns, work).await;
     waiting.is_answered = true;
     drop(waits);
     done
@@ -377,7 +382,7 @@ mod tests {
             clock: Arc::new(Still),
             request_id: String::new(),
         };
-        let mut asked = Box::pin(while_it_is_waited_for::<()>(&turns, waited(), work));
+        let mut asked = Box::pin(while_it_is_waited_for::<()>(LARGE + 1, &turns, waited(), work));
         tokio::select! {
             _ = &mut asked => unreachable!("it has no end of its own"),
             begins = begins => begins.unwrap(),
@@ -387,7 +392,10 @@ mod tests {
         assert!(abandoned.is_set());
         let answered = Abandoned::default();
         let waited = Waited { abandoned: answered.clone(), ..waited() };
-        assert_eq!(while_it_is_waited_for(&turns, waited, async { Ok(1) }).await.unwrap(), 1);
+        assert_eq!(
+            while_it_is_waited_for(LARGE + 1, &turns, waited, async { Ok(1) }).await.unwrap(),
+            1
+        );
         assert!(!answered.is_set());
     }
 

@@ -63,6 +63,7 @@ pub(crate) struct Server {
     pub(crate) base: PublicBase,
     pub(crate) audit: Audit,
     pub(crate) audit_readers: audit::Readers,
+    pub(crate) handed_over: audit::HandedOver,
     pub(crate) groups: access::Groups,
     pub(crate) limits: Limits,
     pub(crate) not_deletable: BTreeSet<ResourceType>,

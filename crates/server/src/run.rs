@@ -102,6 +102,7 @@ pub async fn run(
         base: config.public_base,
         audit: config.audit,
         audit_readers: audit::Readers::default(),
+        handed_over: audit::HandedOver::since(clock.now()),
         not_deletable: config.not_deletable,
         groups: Default::default(),
         limits: config.limits,

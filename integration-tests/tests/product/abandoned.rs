@@ -13,7 +13,7 @@ for_both_deployments! {
 }
 
 /// What the server's log says of each.
-const ENDED: &str = "a search ended after its client had left";
+const ENDED: &str = "a search or history ended after its client had left";
 /// The searches here take longer than this, by far.
 const LONG: Duration = Duration::from_secs(2);
 

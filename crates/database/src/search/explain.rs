@@ -13,9 +13,10 @@ use fhir_search::{
 use search_index::{Context, Costliest, Plan};
 use store::{T, VersionEntry};
 
-use super::indexed::{KEYS_FOR_A_VERSION, NoIndex, too_costly, where_it_may_last};
+use super::indexed::{KEYS_FOR_A_VERSION, NoIndex, too_costly};
 use super::scan::Scan;
 use super::{Asked, SearchError};
+use crate::aside::aside;
 use crate::{Rows, Snapshot};
 
 /// What of a search costs most, and how to ask for less. It tells nothing of what may not be seen.
@@ -119,7 +120,7 @@ impl Snapshot {
             budget: asked.budget.saturating_mul(KEYS_FOR_A_VERSION),
             cancelled: self.abandoned.flag(),
         };
-        let plan = where_it_may_last(|| {
+        let plan = aside(|| {
             let search = indexing.index.search(self.at(), &visible, context)?;
             search.plan(query, asked.most, asked.most_included)
         });

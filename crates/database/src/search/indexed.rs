@@ -6,11 +6,11 @@ use std::sync::Arc;
 use fhir_search::{Contained, InvalidSortPosition, NoCodes, Query, asks_for_words};
 use search_index::{Context, Cursor, Hit, Included, Page, Plan, Search, Visible};
 use store::{HistoryVersion, VersionEntry};
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::explain::{costliest, costliest_by_form};
 use super::scan::Scan;
 use super::{Asked, Found, SearchError};
+use crate::aside::aside;
 use crate::indexing::Indexing;
 use crate::seen::note_hidden_late;
 use crate::{Filter, Snapshot};
@@ -147,7 +147,7 @@ impl Snapshot {
                 error => error.into(),
             })
         };
-        let (total, page, included) = where_it_may_last(look)?;
+        let (total, page, included) = aside(look)?;
         let mut found = Found { total, ..Found::default() };
         if let Some(page) = page {
             found.next = page.next.map(|it| cursor(CURSOR, query, asked, &it.encode()));
@@ -176,7 +176,8 @@ impl Snapshot {
     /// documents; `None` where it cannot tell.
     ///
     /// # Errors
-    /// [`SearchError::TooCostly`] when it would have to look at more.
+    /// [`SearchError::TooCostly`] when it would have to look at more, [`SearchError::Abandoned`]
+    /// when nobody waits any more.
     pub(crate) fn index_now(&self, budget: u64) -> Result<Option<IndexNow<'_>>, SearchError> {
         let Some(indexing) = &self.indexes.current else { return Ok(None) };
         let by = indexing.by();
@@ -187,12 +188,10 @@ impl Snapshot {
         let visible = self.visibility.as_visible();
         let cancelled = self.abandoned.flag();
         let context = Context { codes: &NoCodes, base: &by.base, budget, cancelled };
-        let search = where_it_may_last(|| indexing.index.search(self.head(), &visible, context));
+        let search = aside(|| indexing.index.search(self.head(), &visible, context));
         match search {
             Ok(search) => Ok(Some(IndexNow(search))),
-            Err(error @ search_index::SearchError::TooCostly { .. }) => Err(error.into()),
-            // The resources themselves are looked at instead.
-            Err(_) => Ok(None),
+            Err(error) => unless_unreadable(error),
         }
     }
 
@@ -217,16 +216,34 @@ impl Snapshot {
     }
 }
 
+/// Without an answer of the index the resources themselves are looked at, unless that would cost too
+/// much too, or is for nobody.
+fn unless_unreadable<A>(error: search_index::SearchError) -> Result<Option<A>, SearchError> {
+    use search_index::SearchError as E;
+    match error {
+        error @ (E::TooCostly { .. } | E::Cancelled) => Err(error.into()),
+        _ => Ok(None),
+    }
+}
+
 /// Tells of resources whether they may be seen as they are now.
 pub(crate) struct IndexNow<'s>(Search<'s>);
 
 impl IndexNow<'_> {
-    /// Of the resources of these versions, whether each is shown. What was deleted is not.
-    pub(crate) fn shows(&self, versions: &[HistoryVersion]) -> Vec<bool> {
-        let shows = |version: &HistoryVersion| {
-            self.0.shows_resource(&version.entry.resource_type, &version.entry.id)
-        };
-        where_it_may_last(|| versions.iter().map(shows).collect())
+    /// Of the resources of these versions, whether each is shown; `None` where the index cannot tell
+    /// any more. What was deleted is not shown.
+    ///
+    /// # Errors
+    /// [`SearchError::Abandoned`] when nobody waits any more.
+    pub(crate) fn shows(
+        &self,
+        versions: &[HistoryVersion],
+    ) -> Result<Option<Vec<bool>>, SearchError> {
+        let names = versions.iter().map(|it| (&it.entry.resource_type, &it.entry.id));
+        match aside(|| self.0.shows_resources(names)) {
+            Ok(shown) => Ok(Some(shown)),
+            Err(error) => unless_unreadable(error),
+        }
     }
 
     /// How many keys and documents were looked at for it.
@@ -268,15 +285,5 @@ pub(super) fn too_costly(query: &Query, plan: Option<&Plan>, asked: &Asked<'_>) 
         budget: asked.budget,
         estimated: estimated.filter(|it| *it > asked.budget),
         most: most.map(Box::new),
-    }
-}
-
-/// Does what may take some milliseconds of a processor, while others go on elsewhere where there
-/// is an elsewhere.
-pub(super) fn where_it_may_last<R>(work: impl FnOnce() -> R) -> R {
-    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
-    match flavor {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod answers;
+mod audited;
 mod beside;
 mod bodies;
 mod callers;

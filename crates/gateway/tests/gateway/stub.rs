@@ -68,6 +68,20 @@ struct State {
     fetches: Mutex<usize>,
     /// Why it says that it is not ready.
     unready: Mutex<Option<String>>,
+    /// The lists of denials that it was told, and how it answers the next ones.
+    denials: Mutex<Vec<serde_json::Value>>,
+    denials_answered: Mutex<VecDeque<Denials>>,
+}
+
+/// How the stub answers a list of denials.
+#[derive(Clone, Copy)]
+pub(crate) enum Denials {
+    /// It takes all.
+    Taken,
+    /// No answer: the connection closes.
+    Hangup,
+    /// With this text.
+    Says(&'static str),
 }
 
 /// The stub and its tasks. Dropped, it is gone as if killed.
@@ -122,6 +136,8 @@ impl Stub {
             connections: Mutex::default(),
             fetches: Mutex::default(),
             unready: Mutex::default(),
+            denials: Mutex::default(),
+            denials_answered: Mutex::default(),
         });
         let paths = [socket(dir, "server.sock"), socket(dir, "channel.sock")];
         let mut tasks = JoinSet::new();
@@ -164,6 +180,25 @@ impl Stub {
     /// How many connections were accepted for requests.
     pub(crate) fn connections(&self) -> usize {
         *self.state.connections.lock().expect("no panic")
+    }
+
+    /// The next lists of denials are answered like this, one each; after them all are taken.
+    pub(crate) fn answers_denials(&self, answers: impl IntoIterator<Item = Denials>) {
+        self.state.denials_answered.lock().expect("no panic").extend(answers);
+    }
+
+    /// The first so many lists of denials that it was told; waits for them.
+    pub(crate) async fn denials(&self, lists: usize) -> Vec<serde_json::Value> {
+        within("lists of denials", async {
+            loop {
+                let denials = self.state.denials.lock().expect("no panic").clone();
+                if denials.len() >= lists {
+                    return denials;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
     }
 
     /// From now on it says that it is not ready, and why.
@@ -216,7 +251,7 @@ async fn serve(listener: UnixListener, state: Arc<State>, serves: Serves) {
                 let state = state.clone();
                 async move {
                     match serves {
-                        Serves::Channel => Ok(state.answer_channel(&request)),
+                        Serves::Channel => state.answer_channel(request).await,
                         Serves::Requests => state.answer(request).await,
                     }
                 }
@@ -235,7 +270,23 @@ async fn serve(listener: UnixListener, state: Arc<State>, serves: Serves) {
 struct HungUp;
 
 impl State {
-    fn answer_channel(&self, request: &Request<Incoming>) -> Response<Answering> {
+    async fn answer_channel(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Answering>, HungUp> {
+        if request.uri().path() == "/denials" {
+            let body = request.into_body().collect().await.map_err(|_| HungUp)?.to_bytes();
+            let list = serde_json::from_slice(&body).expect("a list");
+            self.denials.lock().expect("no panic").push(list);
+            let answer = self.denials_answered.lock().expect("no panic").pop_front();
+            return match answer.unwrap_or(Denials::Taken) {
+                Denials::Hangup => Err(HungUp),
+                Denials::Taken => {
+                    Ok(Response::new(Answering::whole(r#"{"refused":[],"later":[]}"#)))
+                }
+                Denials::Says(text) => Ok(Response::new(Answering::whole(text))),
+            };
+        }
         if request.uri().path() == "/ready" {
             let reason = self.unready.lock().expect("no panic").clone();
             let said = serde_json::json!({ "reason": reason }).to_string();
@@ -243,7 +294,7 @@ impl State {
             if reason.is_some() {
                 *answer.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
             }
-            return answer;
+            return Ok(answer);
         }
         assert_eq!(request.uri().path(), "/channel");
         *self.fetches.lock().expect("no panic") += 1;
@@ -252,7 +303,7 @@ impl State {
             versions: self.versions,
         };
         let json = serde_json::to_vec(&document).expect("a document");
-        Response::new(Answering::whole(json))
+        Ok(Response::new(Answering::whole(json)))
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Answering>, HungUp> {

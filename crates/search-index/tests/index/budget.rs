@@ -255,3 +255,23 @@ fn segments_that_are_kept_are_merged_and_purged_like_others() {
     }
     assert_eq!(site.index.size().documents, RESOURCES - 2);
 }
+
+#[test]
+fn no_resource_is_said_to_be_hidden_by_what_cannot_be_read_any_more() {
+    // LEAK-07: whoever asks looks at the resources themselves then.
+    let of: fhir_core::ResourceType = "Observation".parse().unwrap();
+    let names = [1, 1500, RESOURCES].map(|at| format!("o{at}").parse::<fhir_core::ResourceId>());
+    let names = names.map(Result::unwrap);
+    let (site, sources) = kept(0);
+    let search = site.index.search(site.t(), &Visible::Everything, CONTEXT).unwrap();
+    let shown = || search.shows_resources(names.iter().map(|id| (&of, id)));
+    assert_eq!(shown(), Ok(vec![true; 3]));
+    sources[1].is_gone.store(true, Ordering::Release);
+    assert_eq!(site.search(ASKED[0]), Err(SearchError::Unreadable));
+    assert_eq!(shown(), Err(SearchError::Unreadable));
+    let (site, _sources) = kept(0);
+    let search = site.index.search(site.t(), &Visible::Everything, CONTEXT).unwrap();
+    site.index.forget_all();
+    let shown = search.shows_resources(names.iter().map(|id| (&of, id)));
+    assert_eq!(shown, Err(SearchError::Unreadable));
+}

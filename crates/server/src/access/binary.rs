@@ -4,7 +4,7 @@
 //! read by its id and version alone.
 
 use contract::{Clause, Instance, Interaction};
-use database::{ReadError, Snapshot, StoredVersion, VersionEntry, Visibility};
+use database::{ReadError, Snapshot, StoredVersion, VersionEntry, Visibility, where_it_may_last};
 use fhir_core::json::Document;
 use fhir_core::{ResourceId, ResourceType, VersionId};
 
@@ -35,7 +35,7 @@ pub(crate) async fn by_context(
         _ => return Ok(None),
     }
     // What is looked at and not shown is not counted, as what is not there is not.
-    let all = call.database.snapshot(Visibility::everything()).until(call.abandoned);
+    let all = call.unaccounted(Visibility::everything());
     let newest = there(all.read(of, &instance.id).await)?;
     let Some(newest) = newest.filter(|newest| !newest.entry.flags.is_deleted()) else {
         return Ok(None);
@@ -70,15 +70,20 @@ async fn sees_context(
     version: &StoredVersion,
 ) -> Result<bool, ServerError> {
     let Some(json) = &version.json else { return Ok(false) };
-    let document = Document::parse(json).map_err(ServerError::InvalidJson)?;
-    let context = document.root().get("securityContext");
-    let reference = context.and_then(|context| context.get("reference")?.as_str());
-    let named = reference.and_then(|text| named(&text, call.server.base.as_str()));
+    let named = where_it_may_last(json.len(), || context_of(json, call.server.base.as_str()))?;
     match named {
         // No chain of Binaries: each names what is no Binary, or nobody.
         Some((of, id)) if of.as_str() != "Binary" => sees(call, all, (&of, &id)).await,
         _ => Ok(false),
     }
+}
+
+/// What the JSON of a Binary names as its context.
+fn context_of(json: &[u8], base: &str) -> Result<Option<(ResourceType, ResourceId)>, ServerError> {
+    let document = Document::parse(json).map_err(ServerError::InvalidJson)?;
+    let context = document.root().get("securityContext");
+    let reference = context.and_then(|context| context.get("reference")?.as_str());
+    Ok(reference.and_then(|text| named(&text, base)))
 }
 
 /// Whether a resource is there and the caller may read it.

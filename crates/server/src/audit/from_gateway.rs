@@ -1,22 +1,47 @@
 //! Denials that the gateway's side makes itself, of callers that it knows: handed over on the
 //! channel socket, they stand in the tenant's log beside those of the server.
 //!
-//! Each is noted as of when it is written. Who may speak on that socket is given the channel's
-//! secret there, and could ask for anything in any client's name: it is believed.
+//! Who may speak on that socket is given the channel's secret there, and could ask for anything in
+//! any client's name: it is believed, also about when it denied. An event has that instant beside
+//! the one at which it was written, by which the log is ordered.
+//!
+//! What may not have been taken is handed over again. A denial has an id of its own: one that is
+//! remembered here is not written again, and one from before this process began is looked for in
+//! the log.
 
-use contract::Clock;
-use database::audit::{Act, Event, Kind, NotKept, Outcome};
-use serde::Deserialize;
+mod remembered;
 
-use super::{Audit, event_of, synced};
+use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use contract::{Clock, TenantName};
+use database::audit::{Act, AuditLog, Event, Extent, Kind, NotKept, Outcome, Reached};
+use fhir_core::Instant;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use remembered::HandedOver;
+
+use super::{event_of, synced};
+use crate::Server;
 
 /// The most that are taken together.
 const MOST: usize = 1024;
+/// The longest id of a denial.
+const LONGEST_ID: usize = 64;
+/// The longest reason, in bytes: answers have a bound.
+const LONGEST_REASON: usize = 100;
+/// Bytes of a log in which denials from before this process began are looked for.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// One request that the gateway denied.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct DeniedAtGateway {
+struct DeniedAtGateway {
+    /// The denial's own id: no two have the same.
+    denial: Box<str>,
+    /// When it was denied.
+    time: Box<str>,
     tenant: Box<str>,
     request_id: Box<str>,
     client: Box<str>,
@@ -32,55 +57,164 @@ pub(crate) struct DeniedAtGateway {
     status: u16,
 }
 
-/// What became of denials that were handed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// They are written down, or wait with all else that is.
-    Yes,
-    /// Not now.
-    NotNow,
-    /// They cannot be: too many, of another tenant, or of no interaction.
-    Unreadable,
+/// What became of denials that were handed over. Those that are not in it are on the disk.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Taken {
+    /// Those that can never be written down.
+    refused: Vec<Refused>,
+    /// Those that are to be handed over again: by where they stand in the list.
+    later: Vec<usize>,
 }
 
-impl Audit {
-    /// Writes down what the gateway denied.
-    pub(crate) async fn take_denials(
-        &self,
-        denied: &[DeniedAtGateway],
-        clock: &dyn Clock,
-    ) -> Taken {
-        if denied.len() > MOST {
-            return Taken::Unreadable;
+/// A denial that cannot be written down.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Refused {
+    /// Where it stands in the list.
+    entry: usize,
+    reason: String,
+}
+
+/// Denials of one tenant, each with where it stands in the list.
+type OfTenant = Vec<(usize, DeniedAtGateway, Event)>;
+
+/// Writes down what the gateway denied, each by itself. `None` for what is no list of so many.
+pub(crate) async fn take_denials(server: &Server, list: &[u8]) -> Option<Taken> {
+    let list: Vec<serde_json::Value> = serde_json::from_slice(list).ok()?;
+    if list.len() > MOST {
+        return None;
+    }
+    let mut taken = Taken::default();
+    let mut of_tenants: BTreeMap<&TenantName, OfTenant> = BTreeMap::new();
+    for (entry, denied) in list.into_iter().enumerate() {
+        match understood(server, denied) {
+            Ok((tenant, denied, event)) => {
+                of_tenants.entry(tenant).or_default().push((entry, denied, event));
+            }
+            Err(mut reason) => {
+                reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
+                taken.refused.push(Refused { entry, reason });
+            }
         }
-        let mut events = Vec::with_capacity(denied.len());
-        for denied in denied {
-            let log = self.logs.iter().find(|(tenant, _)| *tenant.as_str() == *denied.tenant);
-            let (Some((_, log)), Some(kind)) = (log, Kind::of(&denied.interaction)) else {
-                return Taken::Unreadable;
-            };
-            events.push((log, denied.event(kind, clock)));
+    }
+    for (tenant, denied) in of_tenants {
+        // What one tenant's log does not take keeps back nothing of others.
+        taken.later.extend(take_for(server, tenant, denied).await);
+    }
+    taken.later.sort_unstable();
+    Some(taken)
+}
+
+/// A denial with the event that it is, and the tenant with the log for it.
+fn understood(
+    server: &Server,
+    denied: serde_json::Value,
+) -> Result<(&TenantName, DeniedAtGateway, Event), String> {
+    let denied: DeniedAtGateway =
+        serde_json::from_value(denied).map_err(|error| error.to_string())?;
+    if denied.denial.is_empty() || denied.denial.len() > LONGEST_ID {
+        return Err(format!("`denial` is to have 1 to {LONGEST_ID} bytes"));
+    }
+    let log = server.audit.logs.keys().find(|tenant| *tenant.as_str() == *denied.tenant);
+    let tenant = log.ok_or("no audit log is kept here for `tenant`")?;
+    let kind = Kind::of(&denied.interaction).ok_or("`interaction` is none")?;
+    let occurred: Instant = denied.time.parse().map_err(|_| "`time` is no instant")?;
+    let event = denied.event((kind, occurred), &*server.clock);
+    Ok((tenant, denied, event))
+}
+
+/// Writes down denials of one tenant; where in the list those stand that are to come again.
+async fn take_for(server: &Server, tenant: &TenantName, denied: OfTenant) -> Vec<usize> {
+    let Some(log) = server.audit.logs.get(tenant) else { return Vec::new() };
+    let all = |denied: &OfTenant| denied.iter().map(|(entry, ..)| *entry).collect();
+    // Before any is: nothing is gained by one more that waits.
+    if log.trouble().is_some() {
+        return all(&denied);
+    }
+    let earlier = match written_before(server, log, tenant, &denied).await {
+        Ok(earlier) => earlier,
+        Err(error) => {
+            tracing::error!(%error, "denials of the gateway wait: the audit log is to be read first");
+            return all(&denied);
         }
-        // Before any is: what is handed over again would stand there twice.
-        if self.trouble().is_some() {
-            return Taken::NotNow;
+    };
+    let mut later = Vec::new();
+    for (entry, denied, event) in &denied {
+        if earlier.contains(&name_of(event)) {
+            server.handed_over.note(tenant, &denied.denial);
+            continue;
         }
-        for (log, event) in &events {
-            if let Err(NotKept { reason }) = log.append(event) {
+        let append = || match log.append(event) {
+            Ok(()) => true,
+            Err(NotKept { reason, waits }) => {
                 tracing::error!(%reason, "a denial of the gateway waits for the audit log");
+                waits
             }
+        };
+        if !server.handed_over.once(tenant, &denied.denial, append) {
+            later.push(*entry);
         }
-        for log in self.logs.values() {
-            if let Err(NotKept { reason }) = synced(&**log).await {
-                tracing::error!(%reason, "denials of the gateway wait for the audit log");
-            }
+    }
+    match synced(&**log).await {
+        Ok(()) => later,
+        // They wait here, and are asked for again: only then it is known that they are kept.
+        Err(NotKept { reason, .. }) => {
+            tracing::error!(%reason, "denials of the gateway wait for the audit log");
+            all(&denied)
         }
-        Taken::Yes
     }
 }
 
+/// What tells events of denials from one another in the log.
+type Name = (Option<Instant>, Box<str>, Option<Box<str>>, Act);
+
+fn name_of(event: &Event) -> Name {
+    (event.occurred, event.request_id.clone(), event.client.clone(), event.act.clone())
+}
+
+/// Those of these denials that the log may have, since they are from before this process began and
+/// it does not remember them.
+async fn written_before(
+    server: &Server,
+    log: &Arc<dyn AuditLog>,
+    tenant: &TenantName,
+    denied: &OfTenant,
+) -> Result<HashSet<Name>, String> {
+    let began = server.handed_over.began();
+    let unknown = denied.iter().filter(|(_, denied, event)| {
+        event.occurred.is_some_and(|at| at < began)
+            && !server.handed_over.remembers(tenant, &denied.denial)
+    });
+    let asked: HashSet<Name> = unknown.map(|(_, _, event)| name_of(event)).collect();
+    let Some(first) = asked.iter().filter_map(|(at, ..)| *at).min() else {
+        return Ok(HashSet::new());
+    };
+    let log = Arc::clone(log);
+    let look = move || {
+        let instants = first..Instant::from_micros(i64::MAX);
+        let extent = Extent { instants, before: None, patient: None, most_bytes: MOST_BYTES };
+        let mut found = HashSet::new();
+        let reached = log.read(&extent, &mut |_, event| {
+            let name = name_of(&event);
+            if asked.contains(&name) {
+                found.insert(name);
+            }
+            match found.len() == asked.len() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        let reached = reached.map_err(|error| error.to_string())?;
+        if let Reached::Number(number) = reached {
+            tracing::warn!(number, "a denial of the gateway may stand twice in the audit log");
+        }
+        Ok(found)
+    };
+    let looked = tokio::task::spawn_blocking(look).await;
+    looked.unwrap_or_else(|error| Err(error.to_string()))
+}
+
 impl DeniedAtGateway {
-    fn event(&self, kind: Kind, clock: &dyn Clock) -> Event {
+    fn event(&self, (kind, occurred): (Kind, Instant), clock: &dyn Clock) -> Event {
         let act = Act {
             kind,
             name: self.operation.clone(),
@@ -92,6 +226,7 @@ impl DeniedAtGateway {
         // Whoever asks who was refused a patient's record asks by that patient.
         let is_patient = self.resource_type.as_deref() == Some("Patient");
         Event {
+            occurred: Some(occurred),
             request_id: self.request_id.clone(),
             client: Some(self.client.clone()),
             user: self.user.clone(),

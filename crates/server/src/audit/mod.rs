@@ -20,7 +20,7 @@ pub use resource::to_resource;
 pub(crate) use access_log::{
     NAME as ACCESS_LOG, access_log, is_access_log, policy as page_policy, wants_page,
 };
-pub(crate) use from_gateway::{DeniedAtGateway, Taken};
+pub(crate) use from_gateway::{HandedOver, take_denials};
 pub(crate) use search::{PARAMETERS, Readers, read, search};
 pub(crate) use trail::{Trail, note};
 
@@ -74,7 +74,7 @@ impl Audit {
     /// Why it does not.
     pub(crate) fn check(&self, tenant: &TenantName) -> Result<(), Box<str>> {
         match self.logs.get(tenant).and_then(|log| log.trouble()) {
-            Some(NotKept { reason }) => Err(reason),
+            Some(NotKept { reason, .. }) => Err(reason),
             None => Ok(()),
         }
     }
@@ -97,6 +97,7 @@ impl Audit {
         let text = |text: &Option<String>| text.as_deref().map(Box::from);
         let event = Event {
             instant: clock.now(),
+            occurred: None,
             request_id: request_id.into(),
             client: text(&grant.client),
             user: text(&grant.user),
@@ -168,7 +169,11 @@ pub(crate) async fn synced(log: &dyn AuditLog) -> Result<(), NotKept> {
     let (tell, told) = oneshot::channel();
     // Whoever waits may have left.
     log.sync(Box::new(move |result| drop(tell.send(result))));
-    told.await.unwrap_or_else(|_| Err(NotKept { reason: "the audit log was closed".into() }))
+    told.await.unwrap_or_else(|_| Err(closed()))
+}
+
+fn closed() -> NotKept {
+    NotKept { reason: "the audit log was closed".into(), waits: false }
 }
 
 /// Refuses to let anyone make, change or delete AuditEvents.
@@ -233,6 +238,7 @@ fn act_of(interaction: &Interaction) -> Act {
 fn event_of(act: Act, clock: &dyn Clock) -> Event {
     Event {
         instant: clock.now(),
+        occurred: None,
         request_id: "".into(),
         client: None,
         user: None,

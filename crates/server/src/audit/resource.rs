@@ -104,6 +104,9 @@ pub fn to_resource(
             }],
         },
     });
+    if let Some(occurred) = event.occurred.map(|occurred| occurred.to_string()) {
+        resource["period"] = json!({ "start": occurred, "end": occurred });
+    }
     // A shape with several patients is none of BALP's, which has an event for each.
     let is_one_of_balp = event.outcome == Outcome::Done && patients.len() <= 1;
     if let Some(name) = pattern.name().filter(|_| is_one_of_balp) {

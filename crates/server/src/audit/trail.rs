@@ -123,7 +123,7 @@ impl Trail {
         if ended.at_once && kept.is_ok() {
             kept = synced(&*ended.log).await;
         }
-        kept.map_err(|NotKept { reason }| ServerError::NotAudited(reason))
+        kept.map_err(|NotKept { reason, .. }| ServerError::NotAudited(reason))
     }
 
     /// A resource stands in the answer, of which this is the JSON as it is stored.
@@ -399,6 +399,7 @@ mod tests {
         let trail = Trail::default();
         let event = Event {
             instant: fhir_core::Instant::from_micros(0),
+            occurred: None,
             request_id: "r".into(),
             client: Some("app".into()),
             user: None,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use contract::{Instance, Interaction};
-use database::{Idempotency, SearchError};
+use database::{Idempotency, ReadError, SearchError};
 use fhir_core::{Bundle, BundleRequest, Issue, IssueCode, Resource, ResourceType};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -268,7 +268,10 @@ async fn read(
 /// The answer of an entry that failed, a fault of our own logged: that its client has left is none.
 fn failed(error: &ServerError) -> ErrorAnswer {
     let answer = ErrorAnswer::of(error);
-    let is_left = matches!(error, ServerError::Search(SearchError::Abandoned));
+    let is_left = matches!(
+        error,
+        ServerError::Search(SearchError::Abandoned) | ServerError::Read(ReadError::Abandoned)
+    );
     if answer.is_our_fault() && !is_left {
         let error = error as &dyn std::error::Error;
         tracing::error!(error, "an entry of a batch failed by our fault");

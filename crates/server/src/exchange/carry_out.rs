@@ -61,6 +61,7 @@ pub(super) async fn carry_out(
         (None, None)
     };
     let is_search = searches(&interaction);
+    let only_reads = is_search || is_judged_one_by_one(&grant, &interaction);
     let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
     // How long an operation takes, its parameters do not say, no patch how long a resource it is
     // for, no body how long profiles do, no Bundle how long its searches do, and no history how
@@ -159,8 +160,9 @@ pub(super) async fn carry_out(
         perform(Call { resource: Some(resource), sent, original, ..call }, named).await
     });
     // Nor do the parameters of a search, which may have to look at very much.
-    match is_search {
-        true => while_it_is_waited_for(&turns, waited, work).await,
+    let length = if is_search { LARGE + 1 } else { length };
+    match only_reads {
+        true => while_it_is_waited_for(length, &turns, waited, work).await,
         false => whoever_waits_for_it(length, &turns, waited, work).await,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use contract::Power;
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::audit::{Event, Outcome};
 
 use crate::support::{Access, Answer, PATIENCE, Site, rule};
@@ -229,7 +229,10 @@ async fn a_patient_sees_who_looked_at_the_record_in_plain_words() {
             "wrote your personal details",
         ]
     );
-    assert_eq!(accesses[0]["part"][1]["valueString"], "the app \"clinic-app\"");
+    assert_eq!(
+        accesses[0]["part"][1]["valueString"],
+        "the app \"clinic-app\", in no role that was named"
+    );
     ask("Patient/b/$access-log", &patient).await.is(404);
     let reads_observations = Access::of(vec![rule(&["Observation"], &["read"], "all")]);
     ask("Patient/a/$access-log", &reads_observations).await.is(403);
@@ -558,50 +561,5 @@ async fn nothing_is_committed_once_the_audit_log_takes_no_more() {
     answer.is(503);
     // What was being written when that was not known yet is, and nothing after it.
     assert_eq!(site.position(), before + 1);
-    site.audit_disk.is_full.store(false, Ordering::SeqCst);
-}
-
-/// Hands denials to the server as the gateway does; the status.
-async fn hand_over(site: &Site, denials: &Value) -> u16 {
-    let body = denials.to_string();
-    let request = format!(
-        "POST /denials HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let answer = crate::support::raw(&site.channel_socket, request.as_bytes()).await;
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
-}
-
-#[tokio::test]
-async fn what_the_gateway_denied_is_written_down_and_believed_on_the_channel_socket_alone() {
-    let site = with_data().await;
-    let before = site.audited().await.len();
-    let denied = |tenant: &str, interaction: &str| {
-        json!([{ "tenant": tenant, "requestId": "r-7", "client": "ward", "role": "reader",
-            "interaction": interaction, "resourceType": "Patient", "id": "a", "status": 403 }])
-    };
-    assert_eq!(hand_over(&site, &denied("default", "delete")).await, 204);
-    for unreadable in [denied("nobody", "delete"), denied("default", "teleport"), json!([{}])] {
-        assert_eq!(hand_over(&site, &unreadable).await, 422, "{unreadable}");
-    }
-    let events = site.audited().await;
-    let [event] = &events[before..] else { panic!("{events:?}") };
-    assert_eq!(named(&event.act), "delete Patient/a/-");
-    assert_eq!(
-        (event.outcome, event.act.status, patients(event)),
-        (Outcome::Denied, 403, vec!["a"])
-    );
-    let who = (event.client.as_deref(), event.role.as_deref(), &*event.request_id);
-    assert_eq!(who, (Some("ward"), Some("reader"), "r-7"));
-    // The socket that clients' requests come over takes none.
-    let request = b"POST /denials HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n[]";
-    let refused = crate::support::raw(&site.socket, request).await;
-    assert!(!refused.starts_with("HTTP/1.1 2"), "{refused}");
-    // While nothing can be written they are not taken: the gateway keeps them.
-    site.audit_disk.is_full.store(true, Ordering::SeqCst);
-    let told = async { while get(&site, "Patient/a").await.status != 503 {} };
-    tokio::time::timeout(PATIENCE, told).await.expect("the full disk is known");
-    assert_eq!(hand_over(&site, &denied("default", "delete")).await, 503);
     site.audit_disk.is_full.store(false, Ordering::SeqCst);
 }

@@ -6,9 +6,11 @@
 mod support;
 
 mod access;
+mod access_cost;
 mod access_matrix;
 mod admission;
 mod audit;
+mod audit_gateway;
 mod batch;
 mod capabilities;
 mod clock;

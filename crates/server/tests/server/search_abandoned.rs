@@ -1,4 +1,4 @@
-//! A search whose client has left ends soon: nobody pays for what nobody reads.
+//! A search or history whose client has left ends soon: nobody pays for what nobody reads.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use server::Limits;
 use tokio::time::{sleep, timeout};
 
 use crate::support::bundle::{batch, entry, transaction, when};
-use crate::support::{PATIENCE, Site};
+use crate::support::{Access, PATIENCE, Site, rule};
 
 /// Within this the work has ended.
 const SOON: Duration = Duration::from_millis(100);
@@ -96,4 +96,14 @@ async fn a_search_in_a_short_batch_ends_when_its_client_leaves() {
     let bundle = batch([entry("GET", &search, json!(null))]).to_string();
     assert!(bundle.len() < 32 << 10, "it is worked on where its request is");
     check(&site, "a batch", || site.post("", &bundle)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_of_a_part_of_the_data_ends_when_its_client_leaves() {
+    let site = many().await;
+    // Each version is judged by what it says.
+    let mut of = rule(&["Patient"], &["history", "search", "read"], "all");
+    of.filter = Some("name:contains=given".to_owned());
+    let access = Access::of(vec![of]);
+    check(&site, "a history", || site.ask("GET", "Patient/_history").by(&access).send()).await;
 }

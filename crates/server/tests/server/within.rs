@@ -73,7 +73,7 @@ pub(super) fn group() -> Access {
     Access::of(vec![all_within("group(Group/g)")])
 }
 
-fn care_team() -> Access {
+pub(super) fn care_team() -> Access {
     Access::of(vec![all_within("careTeamOf(user)")]).being("Practitioner/p")
 }
 

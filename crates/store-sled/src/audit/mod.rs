@@ -248,11 +248,12 @@ impl AuditLog for AuditFiles {
         let mut state = self.shared.state.lock();
         let refused = state.refused(bytes.len());
         if state.stop {
-            return Err(NotKept { reason: "the server is stopping".into() });
+            return Err(NotKept { reason: "the server is stopping".into(), waits: false });
         }
         if state.waiting.body.len() + state.later.body.len() + bytes.len() > MOST_WAITING {
             return Err(refused.unwrap_or_else(|| NotKept {
                 reason: "more waits for the disk than is kept in memory".into(),
+                waits: false,
             }));
         }
         // What is promised is not written together with what may not fit.
@@ -267,7 +268,7 @@ impl AuditLog for AuditFiles {
         if is_first {
             self.shared.woken.notify_one();
         }
-        refused.map_or(Ok(()), Err)
+        refused.map_or(Ok(()), |refused| Err(NotKept { waits: true, ..refused }))
     }
 
     fn sync(&self, synced: Synced) {
@@ -339,6 +340,37 @@ impl Shared {
         Ok(Writer { file, header, offset, hash: before, next: first, patients, reserved: 0 })
     }
 
+    /// Goes on in the next segment, which has blocks of the disk of its own before those of this
+    /// one are given back. While there are none for it this one is written on, which has some.
+    fn go_on_in_next(
+        &self,
+        writer: &mut Writer,
+        (begins, ends): (Instant, Instant),
+    ) -> io::Result<()> {
+        let number = writer.header.number + 1;
+        let begun = self.begin(number, writer.next, begins, writer.hash);
+        let begun = begun.and_then(|mut begun| begun.make_room().map(|()| begun));
+        let begun = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                tracing::warn!(%error, "no other file of the audit log can be begun now");
+                // Once this one is written on, that one would not continue it.
+                return match self.folder.disk().remove(&self.folder.segment(number)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                    _ => self.folder.disk().sync_directory(self.folder.path()),
+                };
+            }
+        };
+        // Not before the next one is there: this one is never written on then.
+        let closed = std::mem::replace(writer, begun);
+        closed.give_back();
+        if let Some(patients) = &closed.patients {
+            self.close_patients(&closed.header, patients);
+        }
+        self.forget_old(ends);
+        Ok(())
+    }
+
     fn run(&self, mut writer: Writer) {
         self.said(writer.make_room(), &writer);
         loop {
@@ -376,7 +408,7 @@ impl Shared {
                 _ => self.write(&mut writer, &taken, in_trouble),
             };
             let result = written.map_err(|error| {
-                let refused = NotKept { reason: error.to_string().into() };
+                let refused = NotKept { reason: error.to_string().into(), waits: false };
                 let mut state = self.state.lock();
                 if state.trouble.is_none() {
                     tracing::error!(%error, "the audit log cannot be written: what must be audited is refused");
@@ -432,7 +464,8 @@ impl Shared {
                 if state.trouble.is_none() {
                     tracing::error!(%error, "there is no room for the audit log: what must be audited is refused");
                 }
-                state.trouble = Some(NotKept { reason: error.to_string().into() });
+                let reason = error.to_string().into();
+                state.trouble = Some(NotKept { reason, waits: false });
                 state.room = writer.room();
             }
         }
@@ -444,15 +477,7 @@ impl Shared {
         let ends = waiting.ends.unwrap_or(begins);
         let age = ends.as_micros().saturating_sub(writer.header.since.as_micros());
         if !in_trouble && (writer.offset > SEGMENT_BYTES || age > SEGMENT_LIFE) {
-            let number = writer.header.number + 1;
-            let begun = self.begin(number, writer.next, begins, writer.hash)?;
-            // Not before the next one is there: this one is never written on then.
-            let closed = std::mem::replace(writer, begun);
-            closed.give_back();
-            if let Some(patients) = &closed.patients {
-                self.close_patients(&closed.header, patients);
-            }
-            self.forget_old(ends);
+            self.go_on_in_next(writer, (begins, ends))?;
         }
         let body = self.sealed(&writer.header, writer.next, &waiting.body)?;
         let (first, before) = (writer.next, writer.hash);

@@ -1,8 +1,9 @@
 //! What is appended is there, in order; what is taken out or changed is missed; a disk that
 //! refuses loses nothing.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
@@ -22,6 +23,7 @@ fn tenant() -> TenantText {
 fn event(number: i64) -> Event {
     Event {
         instant: Instant::from_micros(number),
+        occurred: None,
         request_id: format!("request-{number}").into(),
         client: Some("app".into()),
         user: None,
@@ -346,4 +348,60 @@ fn when_the_disk_has_no_more_that_is_said_while_there_is_room_for_what_is_under_
     });
     assert!(refused.is_some());
     assert!(synced(&log).is_ok(), "all that was promised fits");
+}
+
+/// A disk with blocks for no other file while it is told so. Nothing is written to the log beyond
+/// the blocks that were taken for it.
+#[derive(Default)]
+struct Blocks {
+    are_none: AtomicBool,
+    taken: Mutex<HashMap<PathBuf, u64>>,
+}
+
+impl Watch for Blocks {
+    fn make(&self, call: &Call<'_>, make: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        match call {
+            Call::Reserve(..) if self.are_none.load(Ordering::SeqCst) => {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Call::Reserve(path, _, _, to) => {
+                self.taken.lock().insert(path.to_path_buf(), *to);
+            }
+            Call::Write(path, _, offset, bytes)
+                if path.extension().is_some_and(|of| of == "log") =>
+            {
+                let taken = self.taken.lock().get(*path).copied().unwrap_or_default();
+                assert!(offset + bytes.len() as u64 <= taken, "{path:?} {offset} {taken}");
+            }
+            _ => {}
+        }
+        make()
+    }
+}
+
+#[test]
+fn each_segment_has_its_blocks_before_it_is_written_to_and_without_them_the_last_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let blocks = Arc::new(Blocks::default());
+    let disk = Disk::watched(Arc::clone(&blocks) as _);
+    let log = open(folder.path(), AuditOptions { disk, ..AuditOptions::default() });
+    let each_in_its_own = |days: std::ops::Range<i64>| {
+        for at in days {
+            log.append(&event(at * 8 * DAY)).unwrap();
+            synced(&log).unwrap();
+        }
+    };
+    let segments = || log.shared.folder.numbers().unwrap().len();
+    each_in_its_own(0..3);
+    assert_eq!(segments(), 3);
+    blocks.are_none.store(true, Ordering::SeqCst);
+    each_in_its_own(3..5);
+    assert_eq!(segments(), 3, "what was begun without blocks is gone");
+    assert!(log.trouble().is_none(), "there is room in the last one");
+    blocks.are_none.store(false, Ordering::SeqCst);
+    each_in_its_own(5..6);
+    assert_eq!(segments(), 4);
+    let days: Vec<i64> = read(&log, &all()).iter().map(|(_, at)| at / DAY).collect();
+    assert_eq!(days, [40, 32, 24, 16, 8, 0]);
+    assert!(verify_audit(folder.path(), &tenant()).unwrap().flaws.is_empty());
 }

@@ -1,7 +1,8 @@
 //! An event as bytes.
 //!
 //! Numbers are varints (LEB128, the shortest form), texts their length and bytes. In order: form
-//! (1), instant (8 bytes, little-endian), request id, a byte that says which optional texts follow
+//! (1, or 2 where a second instant follows the first), instant (8 bytes, little-endian), of form 2
+//! the instant when it happened, request id, a byte that says which optional texts follow
 //! and whether the caller is restricted, those texts (client, user, user as a resource, purpose,
 //! break-glass, query, and by the highest bit the role), the act, the outcome (1), entries, resources
 //! shown, patients: each a number of them and they. An act is its kind (1), a byte that says what
@@ -11,8 +12,9 @@ use fhir_core::Instant;
 
 use super::{Act, Event, KINDS, Kind, Outcome, Shown};
 
-/// The one form that is written and read.
+/// The form of what was told when it happened, and that of what was told of later.
 const FORM: u8 = 1;
+const FORM_OF_LATER: u8 = 2;
 /// The longest text, in bytes: beyond it a query is cut.
 const LONGEST: usize = 1 << 16;
 const RESTRICTED: u8 = 1 << 6;
@@ -27,8 +29,10 @@ pub struct InvalidEvent;
 
 /// Appends the event.
 pub fn encode(event: &Event, into: &mut Vec<u8>) {
-    into.push(FORM);
-    into.extend_from_slice(&event.instant.as_micros().to_le_bytes());
+    into.push(event.occurred.map_or(FORM, |_| FORM_OF_LATER));
+    for instant in [Some(event.instant), event.occurred].into_iter().flatten() {
+        into.extend_from_slice(&instant.as_micros().to_le_bytes());
+    }
     text(&event.request_id, into);
     let texts = optional(event);
     let mut flags = if event.restricted { RESTRICTED } else { 0 };
@@ -109,12 +113,13 @@ struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
     fn event(&mut self) -> Option<Event> {
-        (self.byte()? == FORM).then_some(())?;
-        let (instant, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        let micros = i64::from_le_bytes(*instant);
-        let instant = Instant::from_micros(micros);
-        (instant.as_micros() == micros).then_some(())?;
+        let form = self.byte()?;
+        let instant = self.instant()?;
+        let occurred = match form {
+            FORM => None,
+            FORM_OF_LATER => Some(self.instant()?),
+            _ => return None,
+        };
         let request_id = self.text()?;
         let flags = self.byte()?;
         let mut given = |bit: u8| match flags >> bit & 1 {
@@ -138,6 +143,7 @@ impl Reader<'_> {
         let restricted = flags & RESTRICTED != 0;
         Some(Event {
             instant,
+            occurred,
             request_id,
             client,
             user,
@@ -153,6 +159,14 @@ impl Reader<'_> {
             outcome,
             restricted,
         })
+    }
+
+    fn instant(&mut self) -> Option<Instant> {
+        let (instant, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        let micros = i64::from_le_bytes(*instant);
+        let instant = Instant::from_micros(micros);
+        (instant.as_micros() == micros).then_some(instant)
     }
 
     fn act(&mut self) -> Option<Act> {
@@ -246,12 +260,20 @@ mod tests {
             prop::collection::vec(any_text(), 0..4),
         );
         let rest = ((of(any_text()), of(any_text())), 0..OUTCOMES.len(), any::<bool>());
-        ((any::<i64>(), any_text()), who, any_act(), lists, rest).prop_map(
-            |((micros, request_id), who, act, lists, ((query, role), outcome, restricted))| {
+        let when = (any::<i64>(), of(any::<i64>()));
+        ((when, any_text()), who, any_act(), lists, rest).prop_map(
+            |(
+                ((micros, occurred), request_id),
+                who,
+                act,
+                lists,
+                ((query, role), outcome, restricted),
+            )| {
                 let (client, user, fhir_user, purpose, break_glass) = who;
                 let (entries, shown, patients) = lists;
                 Event {
                     instant: Instant::from_micros(micros),
+                    occurred: occurred.map(Instant::from_micros),
                     request_id,
                     client,
                     user,
@@ -283,10 +305,13 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_an_event_written_so_or_none(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn any_bytes_are_an_event_written_so_or_none(
+            bytes in prop::collection::vec(any::<u8>(), 0..60),
+            form in FORM..=FORM_OF_LATER,
+        ) {
             let mut bytes = bytes;
             if let Some(first) = bytes.first_mut() {
-                *first = FORM;
+                *first = form;
             }
             if let Ok(event) = decode(&bytes) {
                 let mut again = Vec::new();

@@ -107,8 +107,10 @@ pub struct Shown {
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// When it was answered.
+    /// When it was answered; of what was told of later, when it was told.
     pub instant: Instant,
+    /// When it happened, as whoever told of it later says.
+    pub occurred: Option<Instant>,
     /// The id of the request, by which other logs have it.
     pub request_id: Box<str>,
     /// The app.
@@ -156,6 +158,8 @@ pub fn chain_hash(bytes: &[u8]) -> ChainHash {
 pub struct NotKept {
     /// What the disk said.
     pub reason: Box<str>,
+    /// Whether the event waits all the same, and is written as soon as it can be.
+    pub waits: bool,
 }
 
 /// Why events cannot be read back.
@@ -196,8 +200,8 @@ pub trait AuditLog: Send + Sync + 'static {
     /// Takes an event, which is durable within a tenth of a second.
     ///
     /// # Errors
-    /// [`NotKept`] when those before it could not be written. It waits with them then; the caller
-    /// does not answer what it is about.
+    /// [`NotKept`] when those before it could not be written. It says whether this one waits with
+    /// them; the caller does not answer what it is about.
     fn append(&self, event: &Event) -> Result<(), NotKept>;
 
     /// Tells when all that was appended is durable, and makes it so at once.

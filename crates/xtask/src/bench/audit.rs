@@ -170,6 +170,7 @@ fn counted(reads: usize) -> Result<(), Failure> {
 fn event(number: u32, clock: &SystemClock) -> Event {
     Event {
         instant: clock.now(),
+        occurred: None,
         request_id: format!("{number:032x}").into(),
         client: Some("clinic-app".into()),
         user: None,

@@ -42,10 +42,11 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     pub(super) fn line(&self, id: Option<String>, event: &Event) -> Line {
+        let occurred = event.occurred.unwrap_or(event.instant);
         Line {
             event: id,
-            instant: event.instant.to_string(),
-            micros: event.instant.as_micros(),
+            instant: occurred.to_string(),
+            micros: occurred.as_micros(),
             who: self.who(event),
             what: self.what(event),
             why: why(event),
@@ -55,7 +56,10 @@ impl Reader<'_> {
     }
 
     fn who(&self, event: &Event) -> String {
-        let app = event.client.as_deref().map(|app| format!("the app \"{app}\""));
+        let app = event.client.as_deref().map(|app| match event.role.as_deref() {
+            Some(role) => format!("the app \"{app}\", in the role \"{role}\""),
+            None => format!("the app \"{app}\", in no role that was named"),
+        });
         let user = match (event.fhir_user.as_deref(), event.user.as_deref()) {
             (Some(of), _) if of.strip_prefix("Patient/") == Some(self.patient) => {
                 Some("you".to_owned())

@@ -148,6 +148,9 @@ async fn history(call: &Call<'_>, of: Of<'_>) -> Result<Answer, ServerError> {
     link("previous", page.previous);
     link("next", page.next);
     for version in page.versions {
+        if call.abandoned.is_set() {
+            return Err(database::ReadError::Abandoned.into());
+        }
         bundle.entry(&snapshot, version.entry, call.trail).await?;
     }
     Ok(Answer::of(bundle.finish()))
