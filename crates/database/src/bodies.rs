@@ -21,8 +21,9 @@ use crate::recent::AsItIs;
 /// Parts with a lock of their own.
 const SHARDS: usize = 16;
 /// What keeping one costs beside its JSON, roughly.
-const ENTRY_BYTES: usize = 320;
-/// Of all that is kept, names that rules may name versions by take so many parts less.
+const ENTRY_BYTES: usize = 312;
+/// Names that rules may name versions by take at most so many parts less than what is kept, beside
+/// it.
 const FOR_NAMES: usize = 16;
 
 /// A version: the position of its commit, and which of the commit's resources.
@@ -117,9 +118,8 @@ impl Bodies {
         let mut shards = Vec::new();
         shards.resize_with(SHARDS, Mutex::default);
         let (hasher, forgotten) = (RandomState::new(), AtomicU64::new(0));
-        let of_names = bytes / FOR_NAMES;
-        let (limit, names) = ((bytes - of_names) / SHARDS, Names::new(of_names));
-        Self { shards, hasher, limit, names, forgotten }
+        let names = Names::new(bytes / FOR_NAMES);
+        Self { shards, hasher, limit: bytes / SHARDS, names, forgotten }
     }
 
     /// Asked before what is to be kept is read or sealed.
@@ -199,7 +199,7 @@ impl Bodies {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bodies, ENTRY_BYTES, FOR_NAMES, Filled, Kept, Key, Known, SHARDS};
+    use super::{Bodies, ENTRY_BYTES, Filled, Kept, Key, Known, SHARDS};
     use bytes::Bytes;
     use fhir_core::{Instant, VersionId};
     use store::{BodyCoding, Location, Method, T, VersionFlags};
@@ -222,11 +222,6 @@ mod tests {
         Kept::Filled(Filled { json, known, author: None, named: None })
     }
 
-    /// Keeps this many bytes beside what it keeps for names.
-    fn bodies_of(bytes: usize) -> Bodies {
-        Bodies::new((bytes * FOR_NAMES).div_ceil(FOR_NAMES - 1))
-    }
-
     fn kept(bodies: &Bodies, keys: std::ops::Range<u64>) -> usize {
         keys.filter(|t| bodies.get(&key(*t)).is_some()).count()
     }
@@ -234,7 +229,7 @@ mod tests {
     #[test]
     fn the_oldest_make_room_for_the_newest() {
         let json = filled(1000);
-        let bodies = bodies_of(SHARDS * 10 * (1000 + ENTRY_BYTES));
+        let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
         for t in 0..1000 {
             bodies.keep(bodies.begin(), key(t), json.clone());
             assert_eq!(bodies.get(&key(t)), Some(json.clone()));
@@ -247,7 +242,7 @@ mod tests {
     #[test]
     fn what_is_kept_twice_takes_room_once() {
         let json = filled(1000);
-        let bodies = bodies_of(SHARDS * 10 * (1000 + ENTRY_BYTES));
+        let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
         for _ in 0..100 {
             for t in 0..5 {
                 bodies.keep(bodies.begin(), key(t), json.clone());
@@ -259,7 +254,7 @@ mod tests {
     #[test]
     fn what_is_filled_takes_the_place_of_what_was_not() {
         let plain = Bytes::from(vec![b'x'; 900]);
-        let bodies = bodies_of(SHARDS * 10 * (1000 + ENTRY_BYTES));
+        let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
         for t in 0..1000 {
             bodies.keep(bodies.begin(), key(t), Kept::Plain(plain.clone(), None));
             bodies.keep(bodies.begin(), key(t), filled(1000));
@@ -270,7 +265,7 @@ mod tests {
 
     #[test]
     fn what_the_store_knows_of_a_version_is_kept_with_it() {
-        let bodies = bodies_of(SHARDS * 10 * (1000 + ENTRY_BYTES));
+        let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
         bodies.keep(bodies.begin(), key(1), filled(1000));
         let Some(Kept::Filled(filled)) = bodies.get(&key(1)) else { panic!("it is kept") };
         let entry = filled.known.entry(key(1));
@@ -280,7 +275,7 @@ mod tests {
 
     #[test]
     fn what_is_very_large_is_not_kept_and_without_room_nothing_is() {
-        let bodies = bodies_of(SHARDS * 80_000);
+        let bodies = Bodies::new(SHARDS * 80_000);
         bodies.keep(bodies.begin(), key(1), Kept::Plain(Bytes::from(vec![b'x'; 10_000]), None));
         bodies.keep(bodies.begin(), key(2), Kept::Plain(Bytes::from(vec![b'x'; 9_000]), None));
         assert_eq!((kept(&bodies, 1..2), kept(&bodies, 2..3)), (0, 1));
