@@ -60,7 +60,7 @@ pub(super) async fn carry_out(
     } else {
         (None, None)
     };
-    let is_search = searches(&interaction);
+    let (is_search, is_write) = (searches(&interaction), writes(&interaction));
     let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
     // How long an operation takes, its parameters do not say, no patch how long a resource it is
     // for, no body how long profiles do, no Bundle how long its searches do, and no history how
@@ -92,7 +92,7 @@ pub(super) async fn carry_out(
     };
     let request_id = request_id(head).to_owned();
     let (rows, trail) = (rows.clone(), trail.clone());
-    let turns = server.large.clone();
+    let (turns, within) = (server.large.clone(), Arc::clone(&server));
     let abandoned = Abandoned::default();
     let waited = Waited {
         abandoned: abandoned.clone(),
@@ -161,6 +161,7 @@ pub(super) async fn carry_out(
     // Nor do the parameters of a search, which may have to look at very much.
     match is_search {
         true => while_it_is_waited_for(&turns, waited, work).await,
+        false if is_write && length <= SMALL => within.writing.there(work).await,
         false => whoever_waits_for_it(length, &turns, waited, work).await,
     }
 }
