@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 use std::hash::{BuildHasher as _, BuildHasherDefault, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -15,14 +14,17 @@ use fhir_core::{Instant, ResourceId, ResourceType, VersionId};
 use parking_lot::Mutex;
 use store::{BodyCoding, Location, T, VersionEntry, VersionFlags};
 
+use crate::Author;
+use crate::names::{Named, Names};
 use crate::recent::AsItIs;
 
 /// Parts with a lock of their own.
 const SHARDS: usize = 16;
 /// What keeping one costs beside its JSON, roughly.
-const ENTRY_BYTES: usize = 280;
-/// What one name that a rule may name it by costs, roughly.
-const NAMED_BYTES: usize = 96;
+const ENTRY_BYTES: usize = 312;
+/// Names that rules may name versions by take at most so many parts less than what is kept, beside
+/// it.
+const FOR_NAMES: usize = 16;
 
 /// A version: the position of its commit, and which of the commit's resources.
 pub(crate) type Key = (T, ResourceType, ResourceId);
@@ -30,15 +32,23 @@ pub(crate) type Key = (T, ResourceType, ResourceId);
 /// The JSON of a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kept {
-    /// As it was before coding, `meta` not filled: most of what is written is not read soon.
-    Plain(Bytes),
+    /// As it was before coding, `meta` not filled: most of what is written is not read soon. And
+    /// who made it, where that is on record.
+    Plain(Bytes, Option<Author>),
     /// `meta` filled.
-    Filled(Bytes, Known, Option<Named>),
+    Filled(Filled),
 }
 
-/// All that a rule may name a version by ([`crate::compartment::Compartments::named`]), where that
-/// was asked.
-pub(crate) type Named = Arc<[(ResourceType, ResourceId)]>;
+/// The JSON of a version as it is answered, and what else is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Filled {
+    pub(crate) json: Bytes,
+    pub(crate) known: Known,
+    /// Who made it, where that is on record.
+    pub(crate) author: Option<Author>,
+    /// All that a rule may name it by, where that was asked. It is shared with other versions.
+    pub(crate) named: Option<Named>,
+}
 
 /// What the store knows of a version besides its key: who has it need not ask the store for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +82,7 @@ impl Known {
 impl Kept {
     fn len(&self) -> usize {
         match self {
-            Self::Plain(json) | Self::Filled(json, _, None) => json.len(),
-            Self::Filled(json, _, Some(named)) => json.len() + named.len() * NAMED_BYTES,
+            Self::Plain(json, _) | Self::Filled(Filled { json, .. }) => json.len(),
         }
     }
 }
@@ -85,6 +94,8 @@ pub(crate) struct Bodies {
     hasher: RandomState,
     /// The most bytes of a shard.
     limit: usize,
+    /// What rules may name versions by.
+    names: Names,
     /// How often all was forgotten; it changes while all shards are locked.
     forgotten: AtomicU64,
 }
@@ -107,7 +118,8 @@ impl Bodies {
         let mut shards = Vec::new();
         shards.resize_with(SHARDS, Mutex::default);
         let (hasher, forgotten) = (RandomState::new(), AtomicU64::new(0));
-        Self { shards, hasher, limit: bytes / SHARDS, forgotten }
+        let names = Names::new(bytes / FOR_NAMES);
+        Self { shards, hasher, limit: bytes / SHARDS, names, forgotten }
     }
 
     /// Asked before what is to be kept is read or sealed.
@@ -158,6 +170,12 @@ impl Bodies {
         }
     }
 
+    /// All that a rule may name a version by that `began` to be read, once for all that are named
+    /// alike.
+    pub(crate) fn named(&self, began: Begun, names: Vec<(ResourceType, ResourceId)>) -> Named {
+        self.names.one_for(names, || self.begin() == began)
+    }
+
     /// Keeps nothing of what was kept until now, nor of what began to be read or written until
     /// now: nobody finds any of it when this returns.
     pub(crate) fn forget_all(&self) {
@@ -166,6 +184,7 @@ impl Bodies {
         let forgotten: Vec<Shard> =
             all.iter_mut().map(|shard| std::mem::take(&mut **shard)).collect();
         drop(all);
+        self.names.forget_all();
         // Whoever reads does not wait until it is taken apart.
         drop(forgotten);
     }
@@ -180,7 +199,7 @@ impl Bodies {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bodies, ENTRY_BYTES, Kept, Key, Known, SHARDS};
+    use super::{Bodies, ENTRY_BYTES, Filled, Kept, Key, Known, SHARDS};
     use bytes::Bytes;
     use fhir_core::{Instant, VersionId};
     use store::{BodyCoding, Location, Method, T, VersionFlags};
@@ -199,7 +218,8 @@ mod tests {
             length: 7,
             location,
         };
-        Kept::Filled(Bytes::from(vec![b'x'; length]), known, None)
+        let json = Bytes::from(vec![b'x'; length]);
+        Kept::Filled(Filled { json, known, author: None, named: None })
     }
 
     fn kept(bodies: &Bodies, keys: std::ops::Range<u64>) -> usize {
@@ -236,7 +256,7 @@ mod tests {
         let plain = Bytes::from(vec![b'x'; 900]);
         let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
         for t in 0..1000 {
-            bodies.keep(bodies.begin(), key(t), Kept::Plain(plain.clone()));
+            bodies.keep(bodies.begin(), key(t), Kept::Plain(plain.clone(), None));
             bodies.keep(bodies.begin(), key(t), filled(1000));
             assert_eq!(bodies.get(&key(t)), Some(filled(1000)));
         }
@@ -247,8 +267,8 @@ mod tests {
     fn what_the_store_knows_of_a_version_is_kept_with_it() {
         let bodies = Bodies::new(SHARDS * 10 * (1000 + ENTRY_BYTES));
         bodies.keep(bodies.begin(), key(1), filled(1000));
-        let Some(Kept::Filled(_, known, _)) = bodies.get(&key(1)) else { panic!("it is kept") };
-        let entry = known.entry(key(1));
+        let Some(Kept::Filled(filled)) = bodies.get(&key(1)) else { panic!("it is kept") };
+        let entry = filled.known.entry(key(1));
         assert_eq!((entry.t, entry.resource_type, entry.id), key(1));
         assert_eq!((entry.version.get(), entry.location.offset, entry.length), (6, 2, 7));
     }
@@ -256,11 +276,11 @@ mod tests {
     #[test]
     fn what_is_very_large_is_not_kept_and_without_room_nothing_is() {
         let bodies = Bodies::new(SHARDS * 80_000);
-        bodies.keep(bodies.begin(), key(1), Kept::Plain(Bytes::from(vec![b'x'; 10_000])));
-        bodies.keep(bodies.begin(), key(2), Kept::Plain(Bytes::from(vec![b'x'; 9_000])));
+        bodies.keep(bodies.begin(), key(1), Kept::Plain(Bytes::from(vec![b'x'; 10_000]), None));
+        bodies.keep(bodies.begin(), key(2), Kept::Plain(Bytes::from(vec![b'x'; 9_000]), None));
         assert_eq!((kept(&bodies, 1..2), kept(&bodies, 2..3)), (0, 1));
         let none = Bodies::new(0);
-        none.keep(none.begin(), key(1), Kept::Plain(Bytes::from_static(b"{}")));
+        none.keep(none.begin(), key(1), Kept::Plain(Bytes::from_static(b"{}"), None));
         assert_eq!(kept(&none, 1..2), 0);
     }
 
@@ -268,7 +288,7 @@ mod tests {
     /// writer comes who began before.
     #[test]
     fn what_began_before_all_was_forgotten_is_not_kept() {
-        let (bodies, plain) = (Bodies::new(1 << 20), Kept::Plain(Bytes::from_static(b"{}")));
+        let (bodies, plain) = (Bodies::new(1 << 20), Kept::Plain(Bytes::from_static(b"{}"), None));
         let began = bodies.begin();
         bodies.keep(began, key(1), plain.clone());
         assert_eq!(kept(&bodies, 1..2), 1);

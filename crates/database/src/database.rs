@@ -24,7 +24,8 @@ use crate::stand_in::StandIns;
 use crate::waiting::{self, Held, Waiting};
 use crate::writer::Writers;
 use crate::{
-    Action, Change, CommitError, Receipt, Rules, Snapshot, Terms, Transaction, Visibility, rules,
+    Action, Author, Change, CommitError, Receipt, Rules, Snapshot, Terms, Transaction, Visibility,
+    rules,
 };
 
 /// Of a transaction with more changes nothing is kept for readers.
@@ -334,11 +335,11 @@ impl Database {
 
     /// Keeps what was written for whoever reads it next.
     fn keep(&self, began: Begun, writes: Vec<Write>, receipt: &Receipt) {
-        for Write { change, resource_type, id, plain } in writes {
+        for Write { change, resource_type, id, plain, author } in writes {
             let written = &receipt.written[change];
             if written.version.is_some() {
                 let key = (receipt.t, resource_type, id);
-                self.shared.bodies.keep(began, key, Kept::Plain(plain));
+                self.shared.bodies.keep(began, key, Kept::Plain(plain, author));
             }
         }
     }
@@ -393,6 +394,7 @@ struct Write {
     resource_type: ResourceType,
     id: ResourceId,
     plain: Bytes,
+    author: Option<Author>,
 }
 
 /// What a transaction writes, when it is small: an import would only push out what is read.
@@ -407,6 +409,7 @@ fn writes_of(transaction: &Transaction) -> Vec<Write> {
             resource_type: of.resource_type.clone(),
             id: of.id.clone(),
             plain: body.plain.clone(),
+            author: body.compartments.author,
         }),
     };
     transaction.changes.iter().enumerate().filter_map(write).collect()

@@ -23,6 +23,7 @@ mod judge;
 mod large;
 mod lately;
 mod line;
+mod names;
 pub mod priority;
 mod purge;
 pub mod quarantine;

@@ -10,10 +10,11 @@ use store::{BLOB_FROM, HistoryOrder, IdentifierKey, Place, Store, T, VersionEntr
 use tokio::runtime::Handle;
 
 use crate::blob::Fetched;
-use crate::bodies::{Bodies, Kept, Known, Named};
+use crate::bodies::{Bodies, Filled, Kept, Known};
 use crate::history::check_to_be_judged;
 use crate::indexing::Indexes;
 use crate::large::{NotDone, Reading};
+use crate::names::Named;
 use crate::seal::Sealing;
 use crate::stand_in::StandIns;
 use crate::{Abandoned, Author, Maker, ReadError, Rows, Visibility, author, body, seen};
@@ -262,9 +263,9 @@ impl Snapshot {
         if t <= self.at && sees_all {
             let key = (t, resource_type.clone(), id.clone());
             match self.bodies.get(&key) {
-                Some(Kept::Filled(json, ..)) => return Ok(Some(json)),
+                Some(Kept::Filled(Filled { json, .. })) => return Ok(Some(json)),
                 // It is answered now, and may not be asked for again.
-                Some(Kept::Plain(plain)) => {
+                Some(Kept::Plain(plain, _)) => {
                     let name = (resource_type, id);
                     return body::fill_plain(&plain, name, version, instant).map(Some);
                 }
@@ -329,15 +330,13 @@ impl Snapshot {
         }
         let key = (entry.t, entry.resource_type.clone(), entry.id.clone());
         let began = self.bodies.begin();
-        let json = match self.bodies.get(&key) {
-            Some(Kept::Filled(json, ..)) => return Ok(Some(json)),
-            Some(Kept::Plain(plain)) => {
-                let name = (&entry.resource_type, &entry.id);
-                body::fill_plain(&plain, name, entry.version, entry.instant)?
-            }
-            None => self.open(entry).await?.0,
+        let (json, author) = match self.bodies.get(&key) {
+            Some(Kept::Filled(Filled { json, .. })) => return Ok(Some(json)),
+            Some(Kept::Plain(plain, author)) => (fill_plain(&plain, entry)?, author),
+            None => self.open(entry).await?,
         };
-        self.bodies.keep(began, key, Kept::Filled(json.clone(), Known::of(entry), None));
+        let filled = Filled { json: json.clone(), known: Known::of(entry), author, named: None };
+        self.bodies.keep(began, key, Kept::Filled(filled));
         Ok(Some(json))
     }
 
@@ -354,7 +353,9 @@ impl Snapshot {
     ) -> Result<Option<VersionEntry>, ReadError> {
         let key = (t, name.0, name.1);
         match self.bodies.get(&key) {
-            Some(Kept::Filled(_, known, _)) if known.version() == version && t <= self.at => {
+            Some(Kept::Filled(Filled { known, .. }))
+                if known.version() == version && t <= self.at =>
+            {
                 Ok(Some(known.entry(key)))
             }
             _ => Ok(self.store.version(&key.1, &key.2, version, self.at).await?),
@@ -385,18 +386,21 @@ impl Snapshot {
     pub(crate) async fn named(&self, entry: &VersionEntry) -> Result<Option<Named>, ReadError> {
         let key = (entry.t, entry.resource_type.clone(), entry.id.clone());
         let known = Known::of(entry);
-        if let Some(Kept::Filled(_, of, Some(named))) = self.bodies.get(&key)
-            && of == known
-        {
-            return Ok(Some(named));
-        }
         let began = self.bodies.begin();
-        let (json, author) = match self.open(entry).await {
-            Err(ReadError::Purged) => return Ok(None),
-            opened => opened?,
+        let (json, author) = match self.bodies.get(&key) {
+            Some(Kept::Filled(filled)) if filled.known == known => match filled.named {
+                Some(named) => return Ok(Some(named)),
+                None => (filled.json, filled.author),
+            },
+            Some(Kept::Plain(plain, author)) => (fill_plain(&plain, entry)?, author),
+            _ => match self.open(entry).await {
+                Err(ReadError::Purged) => return Ok(None),
+                opened => opened?,
+            },
         };
-        let named: Named = seen::named(&json, &entry.id, author, self)?.into();
-        self.bodies.keep(began, key, Kept::Filled(json, known, Some(Arc::clone(&named))));
+        let named = self.bodies.named(began, seen::named(&json, &entry.id, author, self)?);
+        let filled = Filled { json, known, author, named: Some(Arc::clone(&named)) };
+        self.bodies.keep(began, key, Kept::Filled(filled));
         Ok(Some(named))
     }
 
@@ -495,4 +499,10 @@ impl Snapshot {
         }
         Ok(found)
     }
+}
+
+/// The JSON of a version from what it was before coding.
+fn fill_plain(plain: &[u8], entry: &VersionEntry) -> Result<Bytes, ReadError> {
+    let name = (&entry.resource_type, &entry.id);
+    body::fill_plain(plain, name, entry.version, entry.instant)
 }

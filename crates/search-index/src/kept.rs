@@ -120,9 +120,7 @@ fn hash_of(parts: &[&VisiblePart]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for part in parts {
         if let VisibleWithin::Compartments(about) = &part.within {
-            for (of, id) in about.iter() {
-                (of.as_str(), id.as_str()).hash(&mut hasher);
-            }
+            about.hash(&mut hasher);
         }
         // Where one ends.
         hasher.write_u8(u8::MAX);

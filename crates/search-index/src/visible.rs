@@ -1,5 +1,6 @@
 //! What of the data a search may find: one more condition in every step that it takes.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use fhir_core::{ResourceId, ResourceType};
@@ -55,31 +56,50 @@ pub enum VisibleWithin {
 
 /// Whose compartments are meant: each once, in order. Copies share them, and two that do are known
 /// to be the same without a look: what a caller may see says the same of very many types.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Owners(Arc<[(ResourceType, ResourceId)]>);
+#[derive(Debug, Clone)]
+pub struct Owners {
+    all: Arc<[(ResourceType, ResourceId)]>,
+    /// The same for the same ones, worked out once for all copies.
+    hash: u64,
+}
+
+impl PartialEq for Owners {
+    fn eq(&self, other: &Self) -> bool {
+        // The comparison of Arcs to slices looks at what they hold even where they share it.
+        Arc::ptr_eq(&self.all, &other.all) || (self.hash == other.hash && self.all == other.all)
+    }
+}
+
+impl Eq for Owners {}
+
+impl Hash for Owners {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
 
 impl Owners {
     /// Whether it is one of them.
     #[must_use]
     pub fn contains(&self, owner: &(ResourceType, ResourceId)) -> bool {
-        self.0.binary_search(owner).is_ok()
+        self.all.binary_search(owner).is_ok()
     }
 
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &(ResourceType, ResourceId)> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 }
 
@@ -88,12 +108,36 @@ impl FromIterator<(ResourceType, ResourceId)> for Owners {
         let mut owners: Vec<_> = owners.into_iter().collect();
         owners.sort_unstable();
         owners.dedup();
-        Self(owners.into())
+        let mut hasher = DefaultHasher::new();
+        for (of, id) in &owners {
+            (of.as_str(), id.as_str()).hash(&mut hasher);
+        }
+        Self { all: owners.into(), hash: hasher.finish() }
     }
 }
 
 impl<const N: usize> From<[(ResourceType, ResourceId); N]> for Owners {
     fn from(owners: [(ResourceType, ResourceId); N]) -> Self {
         owners.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owners(ids: &[&str]) -> Owners {
+        ids.iter().map(|id| ("Patient".parse().unwrap(), id.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn owners_are_the_same_whoever_listed_them_and_in_whatever_order() {
+        let one = owners(&["1", "2", "2"]);
+        assert_eq!(one, owners(&["2", "1"]));
+        assert_eq!(one, one.clone());
+        assert_ne!(one, owners(&["1"]));
+        assert_ne!(one, owners(&["12"]));
+        let both: std::collections::HashSet<Owners> = [one.clone(), owners(&["1", "2"])].into();
+        assert_eq!((both.len(), one.len()), (1, 2));
     }
 }

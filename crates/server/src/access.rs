@@ -9,7 +9,6 @@ mod groups;
 mod members;
 mod write;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contract::{Clause, Decision, Instance, Interaction, Reason, Within};
@@ -165,15 +164,24 @@ impl<'c, 'a> Seer<'c, 'a> {
         &mut self,
         types: Vec<(ResourceType, Reach)>,
     ) -> Result<Visibility, ServerError> {
-        let mut parts = BTreeMap::new();
+        let mut parts = Vec::with_capacity(types.len());
+        // Of very many types the same clauses reach the same, where none asks for content.
+        let mut last: Option<(Vec<Clause>, Vec<Seen>)> = None;
         for (of, reach) in types {
-            let of_type = match reach {
-                Reach::Whole => vec![Seen::whole()],
-                Reach::Within(clauses) => self.parts(&of, &clauses).await?,
+            let of_type = match (reach, &last) {
+                (Reach::Whole, _) => vec![Seen::whole()],
+                (Reach::Within(clauses), Some((known, seen))) if clauses == *known => seen.clone(),
+                (Reach::Within(clauses), _) => {
+                    let seen = self.parts(&of, &clauses).await?;
+                    if !clauses.iter().any(filter::asks_for_content) {
+                        last = Some((clauses, seen.clone()));
+                    }
+                    seen
+                }
             };
-            parts.insert(of, of_type);
+            parts.push((of, of_type));
         }
-        Ok(Visibility::of_parts(parts))
+        Ok(Visibility::of_parts(parts.into_iter().collect()))
     }
 
     /// The parts of a type that these clauses reach.

@@ -35,6 +35,7 @@ mod run;
 mod table;
 mod terminology;
 mod validation;
+mod writing;
 
 pub use audit::{Audit, record_command, to_resource as audit_event};
 pub use base::{InvalidPublicBase, PublicBase};
@@ -70,6 +71,7 @@ pub(crate) struct Server {
     pub(crate) holding: Arc<holding::Holding>,
     pub(crate) denials: Arc<Denials>,
     pub(crate) large: large::Turns,
+    pub(crate) writing: writing::Writing,
     pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
     pub(crate) validations: BTreeMap<TenantName, Arc<Validation>>,
     pub(crate) secret: ChannelSecret,

@@ -16,6 +16,7 @@ use crate::holding::{Holding, Pace};
 use crate::interactions::capabilities::Statement;
 use crate::large::Turns;
 use crate::listener::OwnUserListener;
+use crate::writing::Writing;
 use crate::{PackagesError, Server, ServerConfig, Validation, audit, channel};
 
 /// Both sockets are bound: requests that come from now on are answered.
@@ -48,6 +49,9 @@ pub enum RunError {
     /// There is no thread for a tenant's search index.
     #[error("the search index of a tenant has no thread")]
     Index(#[source] io::Error),
+    /// There are no threads for what is written.
+    #[error("there are no threads for what is written")]
+    Writing(#[source] io::Error),
     /// Serving ended by an error.
     #[error("the server stopped")]
     Serve(#[source] io::Error),
@@ -113,6 +117,7 @@ pub async fn run(
         ),
         validations,
         large: Turns::new(),
+        writing: Writing::start().map_err(RunError::Writing)?,
         databases,
         secret: ChannelSecret::generate(&*ids),
         page_key: config.page_key,

@@ -16,6 +16,22 @@ use crate::error::ServerError;
 use crate::interactions::search::SeenCodes;
 use crate::validation::Definitions;
 
+/// Whether resources must match something to be reached by `clause`. Of what does not ask for that,
+/// every type has the same part.
+pub(super) fn asks_for_content(clause: &Clause) -> bool {
+    compartment_by_content(clause).is_some()
+        || clause.filter.is_some()
+        || !clause.without_labels.is_empty()
+}
+
+/// The compartment that a clause names, where it is told by what resources say.
+fn compartment_by_content(clause: &Clause) -> Option<&Instance> {
+    match &clause.within {
+        Within::Compartment(about) if about.resource_type.as_str() != "Patient" => Some(about),
+        _ => None,
+    }
+}
+
 impl Seer<'_, '_> {
     /// What resources of a type must match to be reached by `clause`; outer `None` where none can.
     pub(super) async fn filter(
@@ -23,13 +39,10 @@ impl Seer<'_, '_> {
         of: &ResourceType,
         clause: &Clause,
     ) -> Result<Option<Option<Arc<Filter>>>, ServerError> {
-        let about = match &clause.within {
-            Within::Compartment(about) if about.resource_type.as_str() != "Patient" => Some(about),
-            _ => None,
-        };
-        if about.is_none() && clause.filter.is_none() && clause.without_labels.is_empty() {
+        if !asks_for_content(clause) {
             return Ok(Some(None));
         }
+        let about = compartment_by_content(clause);
         // Without search parameters nothing can be told of content.
         let Some(definitions) = self.definitions.clone() else { return Ok(None) };
         let Some(mut query) = self.criteria(&definitions, of, clause) else { return Ok(None) };

@@ -60,12 +60,13 @@ pub(super) async fn carry_out(
     } else {
         (None, None)
     };
-    let is_search = searches(&interaction);
+    let (is_search, is_write) = (searches(&interaction), writes(&interaction));
     let only_reads = is_search || is_judged_one_by_one(&grant, &interaction);
     let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
     // How long an operation takes, its parameters do not say, no patch how long a resource it is
     // for, no body how long profiles do, no Bundle how long its searches do, and no history how
-    // many versions must be judged one by one: where its request is, nobody would see that its client has left.
+    // many versions must be judged one by one: where its request is, nobody would see that its
+    // client has left.
     let says_little = invoked
         || patches(&interaction)
         || is_judged_one_by_one(&grant, &interaction)
@@ -93,7 +94,7 @@ pub(super) async fn carry_out(
     };
     let request_id = request_id(head).to_owned();
     let (rows, trail) = (rows.clone(), trail.clone());
-    let turns = server.large.clone();
+    let (turns, within) = (server.large.clone(), Arc::clone(&server));
     let abandoned = Abandoned::default();
     let waited = Waited {
         abandoned: abandoned.clone(),
@@ -163,6 +164,7 @@ pub(super) async fn carry_out(
     let length = if is_search { LARGE + 1 } else { length };
     match only_reads {
         true => while_it_is_waited_for(length, &turns, waited, work).await,
+        false if is_write && length <= SMALL => within.writing.there(work).await,
         false => whoever_waits_for_it(length, &turns, waited, work).await,
     }
 }
