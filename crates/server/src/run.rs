@@ -112,6 +112,7 @@ pub async fn run(
         ),
         validations,
         large: Turns::new(),
+        tracer: config.tracer,
         databases,
         secret: ChannelSecret::generate(&*ids),
         page_key: config.page_key,

@@ -88,21 +88,22 @@ pub fn child(name: &'static str) -> Option<Span> {
 }
 
 /// A future whose work is done for a scope.
+#[derive(Debug)]
 pub struct Under<F> {
-    scope: Scope,
+    scope: Option<Scope>,
     future: Pin<Box<F>>,
 }
 
-/// Does a future's work for a scope.
-pub fn under<F: Future>(scope: Scope, future: F) -> Under<F> {
-    Under { scope, future: Box::pin(future) }
+/// Does a future's work for a scope, wherever it is done; without one as it would be done anyway.
+pub fn under<F: Future>(scope: Option<Scope>, future: Pin<Box<F>>) -> Under<F> {
+    Under { scope, future }
 }
 
 impl<F: Future> Future for Under<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<F::Output> {
-        let _entered = enter(self.scope.clone());
+        let _entered = self.scope.clone().map(enter);
         self.future.as_mut().poll(context)
     }
 }
@@ -126,7 +127,7 @@ mod tests {
             let _search = child("search");
             std::future::ready(()).await;
         };
-        let mut work = under(span.scope(), work);
+        let mut work = under(Some(span.scope()), Box::pin(work));
         let mut context = TaskContext::from_waker(std::task::Waker::noop());
         assert!(Pin::new(&mut work).poll(&mut context).is_ready());
         assert!(child("nobody's").is_none(), "the scope ends with the poll");

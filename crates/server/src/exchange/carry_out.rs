@@ -158,6 +158,8 @@ pub(super) async fn carry_out(
         let original = Some((&body.bytes[..], encoding));
         perform(Call { resource: Some(resource), sent, original, ..call }, named).await
     });
+    // It goes along to whichever thread the work is done on.
+    let work = trace::under(trace::scope(), work);
     // Nor do the parameters of a search, which may have to look at very much.
     match is_search {
         true => while_it_is_waited_for(&turns, waited, work).await,
