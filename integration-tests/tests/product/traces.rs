@@ -156,13 +156,12 @@ async fn a_collector_that_is_gone_or_silent_keeps_nobody_waiting(deployment: Dep
 }
 
 /// A gateway alone, before an upstream that keeps the heads of requests.
-async fn heads_at_an_upstream(traces: &str, trusted: &str, asks: &[&str]) -> Vec<String> {
+async fn heads_at_an_upstream(gateway: &str, traces: &str, asks: &[&str]) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = upstream.local_addr().unwrap().port();
     let text = format!(
-        "[gateway]\nserver = false\ntrusted_proxies = [{trusted}]\n\
-         client_address = \"x-forwarded-for\"\n{traces}\n\
+        "[gateway]\nserver = false\n{gateway}\n{traces}\n\
          [[gateway.routes]]\nname = \"lab\"\npath = \"/lab\"\nupstream = \"lab\"\n\
          content = \"other\"\ncallers = \"public\"\n\
          [gateway.upstreams.lab]\nendpoints = [{{ address = \"127.0.0.1:{port}\" }}]\n\
@@ -217,7 +216,7 @@ async fn an_upstream_of_others_is_told_the_trace_and_a_trusted_proxy_decides_wha
     // Nobody is trusted: all are recorded, or none, whatever they say.
     for (sample, ending) in [("1", "-01"), ("0", "-00")] {
         let traces = format!("{endpoint}sample = {sample}\n");
-        for head in heads_at_an_upstream(&traces, "", &asks).await {
+        for head in heads_at_an_upstream("", &traces, &asks).await {
             let told = told(&head);
             assert!(told.starts_with(&GIVEN[..36]) && told.ends_with(ending), "{told}");
             assert!(head.contains("tracestate: vendor=word\r\n"), "{head}");
@@ -225,7 +224,8 @@ async fn an_upstream_of_others_is_told_the_trace_and_a_trusted_proxy_decides_wha
     }
     // A trusted proxy decides for each.
     let traces = format!("{endpoint}sample = 0\n");
-    let heads = heads_at_an_upstream(&traces, "\"127.0.0.1\"", &asks).await;
+    let trusting = "trusted_proxies = [\"127.0.0.1\"]\nclient_address = \"x-forwarded-for\"";
+    let heads = heads_at_an_upstream(trusting, &traces, &asks).await;
     assert_eq!(told(&heads[0]), asks[0], "what nobody records goes on as it came");
     let recorded = told(&heads[1]);
     assert!(recorded.ends_with("-01") && recorded != asks[1], "{recorded}");
