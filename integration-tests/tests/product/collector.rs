@@ -29,10 +29,13 @@ pub(crate) struct Span {
     pub(crate) attributes: BTreeMap<String, String>,
 }
 
+/// A request's head and its body.
+type Request = (String, Vec<u8>);
+
 /// The collector. It ends with its owner.
 pub(crate) struct Collector {
     pub(crate) url: String,
-    came: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    came: Arc<Mutex<Vec<Request>>>,
     _task: JoinSet<()>,
 }
 
@@ -40,7 +43,7 @@ impl Collector {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1/traces", listener.local_addr().unwrap());
-        let came = Arc::<Mutex<Vec<(String, Vec<u8>)>>>::default();
+        let came = Arc::<Mutex<Vec<Request>>>::default();
         let mut task = JoinSet::new();
         let keeps = Arc::clone(&came);
         task.spawn(async move {
@@ -129,7 +132,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// One request, answered.
-async fn take(mut stream: TcpStream) -> Option<(String, Vec<u8>)> {
+async fn take(mut stream: TcpStream) -> Option<Request> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
