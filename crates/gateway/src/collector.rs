@@ -119,7 +119,94 @@ impl Collector {
 
 #[cfg(test)]
 mod tests {
-    use super::CollectorUrl;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256,
+    };
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// An authority and what a collector on this machine shows, by it.
+    fn authority() -> (String, Arc<ServerConfig>) {
+        let key = || KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, key()).expect("an authority");
+        let own = key();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        let certificate = params.signed_by(&own, &authority).expect("a certificate");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has TLS 1.2 and 1.3")
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivatePkcs8KeyDer::from(own.serialize_der()).into(),
+            );
+        (authority.pem(), Arc::new(config.expect("a key that fits")))
+    }
+
+    // GW-051
+    #[tokio::test]
+    async fn a_collector_is_reached_by_tls_and_by_who_it_should_be_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, pem: &str| -> PathBuf {
+            let path = folder.path().join(name);
+            std::fs::write(&path, pem).expect("a file");
+            path
+        };
+        let (pem, shown) = authority();
+        let (right, wrong) = (write("right", &pem), write("wrong", &authority().0));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let url = CollectorUrl::new(&format!("https://localhost:{port}/v1/traces"));
+        let url = url.expect("a URL");
+        let headers: HeaderMap = [(http::header::AUTHORIZATION, "Bearer word")]
+            .map(|(name, value)| (name, HeaderValue::from_static(value)))
+            .into_iter()
+            .collect();
+        let limit = Duration::from_secs(20);
+        let answering = async {
+            let acceptor = TlsAcceptor::from(shown);
+            let mut heads = Vec::new();
+            for status in ["200 OK", "503 Service Unavailable", "-"] {
+                let (stream, _) = listener.accept().await.expect("a connection");
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\nspans") {
+                    head.push(stream.read_u8().await.expect("a byte"));
+                }
+                heads.push(String::from_utf8(head).expect("text"));
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.expect("it is read");
+                stream.shutdown().await.expect("it ends in order");
+            }
+            heads
+        };
+        let sending = async {
+            let collector = |authority: &Path| {
+                Collector::new(url.clone(), headers.clone(), Some(authority), limit)
+            };
+            let known = collector(&right).expect("it can be read");
+            known.send(b"spans".to_vec()).await.expect("it takes them");
+            known.send(b"spans".to_vec()).await.expect_err("it says that it does not");
+            let other = collector(&wrong).expect("it can be read");
+            other.send(b"spans".to_vec()).await.expect_err("somebody else answers");
+            assert!(!format!("{other:?}").contains("word"));
+        };
+        let (heads, ()) = tokio::join!(answering, sending);
+        assert_eq!(heads.len(), 2, "nothing was said to who it was not");
+        assert!(heads[0].starts_with("POST /v1/traces HTTP/1.1\r\n"), "{}", heads[0]);
+        assert!(heads[0].contains("authorization: Bearer word\r\n"), "{}", heads[0]);
+    }
 
     fn check(text: &str, readable: Option<bool>) {
         let url = CollectorUrl::new(text).ok();

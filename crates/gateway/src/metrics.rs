@@ -4,6 +4,8 @@
 //! reasons), so that no client can make series. A request finds its counters by array index:
 //! they are made at the first request that needs them and never looked up by text again.
 
+#[cfg(test)]
+mod deployed;
 mod limiting;
 mod upstreams;
 
