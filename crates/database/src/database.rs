@@ -128,6 +128,8 @@ pub(crate) struct Job {
     pub(crate) taken: Taken,
     pub(crate) held: Held,
     pub(crate) answer: oneshot::Sender<Result<Receipt, CommitError>>,
+    /// The span that it is committed in, where that is recorded.
+    pub(crate) scope: Option<trace::Scope>,
 }
 
 /// What was taken from a transaction's bodies before it waits.
@@ -291,6 +293,10 @@ impl Database {
         transaction: Transaction,
         terms: Terms,
     ) -> Result<Receipt, CommitError> {
+        let mut commit = trace::child("commit");
+        if let Some(span) = &mut commit {
+            span.set("hearthgate.changes", transaction.changes.len());
+        }
         let began = self.shared.bodies.begin();
         let writes = writes_of(&transaction);
         let (transaction, taken) = self.seal(transaction).await?;
@@ -301,7 +307,13 @@ impl Database {
             (waiting::Kept::of(&transaction, &terms), self.shared.options.queue_bytes);
         let held = Held::take(&self.shared.waiting, kept, most).ok_or(CommitError::Overloaded)?;
         let shared = Arc::clone(&self.shared);
-        let receipt = shared.write_and_join(transaction, terms, taken, held).await?;
+        let scope = commit.as_ref().map(trace::Span::scope);
+        let going = shared.write_and_join((transaction, terms), taken, held, scope);
+        let receipt = going.await;
+        if let (Some(span), Err(_)) = (&mut commit, &receipt) {
+            span.fail();
+        }
+        let receipt = receipt?;
         self.keep(began, writes, &receipt);
         Ok(receipt)
     }
@@ -428,21 +440,21 @@ impl Shared {
     /// Writes a transaction's blobs, where it has any, and gives it to the serial step.
     async fn write_and_join(
         self: Arc<Self>,
-        mut transaction: Transaction,
-        terms: Terms,
+        (mut transaction, terms): (Transaction, Terms),
         taken: Taken,
         mut held: Held,
+        scope: Option<trace::Scope>,
     ) -> Result<Receipt, CommitError> {
         let blobs = blob::take(&mut transaction);
         if blobs.is_empty() {
-            return self.join(transaction, terms, taken, held).await;
+            return self.join((transaction, terms), taken, held, scope).await;
         }
         let shared = Arc::clone(&self);
         let plain = blob::plain_bytes(&transaction);
         let Ok(runtime) = Handle::try_current() else {
             let written = blob::write(&self.store, blobs)?;
             held.lower_beside(plain);
-            let answer = shared.join(transaction, terms, taken, held).await;
+            let answer = shared.join((transaction, terms), taken, held, scope).await;
             if is_not_there(&answer) {
                 blob::discard(&self.store, &written);
             }
@@ -455,7 +467,7 @@ impl Shared {
             let writing = blocking.spawn_blocking(move || blob::write(&store, blobs)).await;
             let written = writing.unwrap_or(Err(CommitError::Closed))?;
             held.lower_beside(plain);
-            let answer = shared.join(transaction, terms, taken, held).await;
+            let answer = shared.join((transaction, terms), taken, held, scope).await;
             if is_not_there(&answer) {
                 let store = Arc::clone(&self.store);
                 drop(blocking.spawn_blocking(move || blob::discard(&store, &written)).await);
@@ -467,15 +479,15 @@ impl Shared {
 
     async fn join(
         &self,
-        transaction: Transaction,
-        terms: Terms,
+        (transaction, terms): (Transaction, Terms),
         taken: Taken,
         held: Held,
+        scope: Option<trace::Scope>,
     ) -> Result<Receipt, CommitError> {
         let (answer, answered) = oneshot::channel();
         let size = transaction.size();
         let weight = weight(transaction.changes.len(), size);
-        let job = Job { transaction, terms, taken, held, answer };
+        let job = Job { transaction, terms, taken, held, answer, scope };
         self.line.join(job, size, weight).map_err(|not| match not {
             NotTaken::Full => CommitError::Overloaded,
             NotTaken::Closed => CommitError::Closed,

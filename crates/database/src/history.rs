@@ -103,6 +103,7 @@ impl Snapshot {
         order: HistoryOrder,
         most: usize,
     ) -> Result<Vec<HistoryVersion>, ReadError> {
+        let _history = trace::child("history");
         let range = self.shown(range);
         if self.visibility.is_everything() {
             let found = self.store.history(of, range, order, most).await?;

@@ -161,6 +161,7 @@ impl Snapshot {
     /// # Errors
     /// [`SearchError`]; nothing is answered in part.
     pub async fn search(&self, query: &Query, asked: &Asked<'_>) -> Result<Found, SearchError> {
+        let _search = trace::child("search");
         let found = self.find(query, asked).await?;
         let follows_older = self.follows_older(query, asked, &found).await?;
         Ok(Found { follows_older, ..found })

@@ -151,6 +151,7 @@ impl Snapshot {
         resource_type: &ResourceType,
         id: &ResourceId,
     ) -> Result<Option<StoredVersion>, ReadError> {
+        let _read = trace::child("read");
         match self.newest_seen(resource_type, id).await? {
             Some(entry) => self.load(entry).await.map(Some),
             None => Ok(None),
@@ -239,6 +240,7 @@ impl Snapshot {
         if !self.visibility.shows_some_of(resource_type) {
             return Ok(None);
         }
+        let _read = trace::child("read");
         let found = self.store.version(resource_type, id, version, self.at).await?;
         match self.if_seen(resource_type, found).await? {
             Some(entry) => self.load(entry).await.map(Some),
@@ -287,6 +289,7 @@ impl Snapshot {
         if !self.visibility.shows_some_of(resource_type) {
             return Ok(Vec::new());
         }
+        let _history = trace::child("history");
         let versions = self.store.versions(resource_type, id, self.at).await?;
         let versions = match (self.visibility.parts_of(resource_type), versions.first()) {
             (None, _) => versions,

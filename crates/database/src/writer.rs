@@ -61,6 +61,7 @@ struct Answer {
     held: Held,
     to: oneshot::Sender<Result<Receipt, CommitError>>,
     result: Result<Receipt, CommitError>,
+    scope: Option<trace::Scope>,
 }
 
 /// A group that is judged.
@@ -168,7 +169,7 @@ impl Writers {
                 Next::Disk => break,
                 Next::Nothing | Next::Ended => return None,
             };
-            let Job { transaction, terms, taken, held, answer: to } = job;
+            let Job { transaction, terms, taken, held, answer: to, scope } = job;
             if answers.is_empty()
                 && let Some(refusal) = self.refusal_by_clock()
             {
@@ -212,7 +213,7 @@ impl Writers {
                 }
                 Err(error) => Err(error),
             };
-            answers.push(Answer { held, to, result });
+            answers.push(Answer { held, to, result, scope });
         }
         let commits = Arc::new(commits);
         (judging.t, judging.instant) = (t, instant);
@@ -242,12 +243,15 @@ impl Writers {
     fn write(&self, Group { basis, commits, to_apply, answers }: Group) {
         let Shared { line, .. } = &*self.shared;
         let failure = if line.holds(basis) {
+            // The whole group is written for each of them.
+            let scopes = answers.iter().filter_map(|answer| answer.scope.clone());
+            let _for_these = trace::together(scopes).map(trace::enter);
             self.append(&commits, to_apply).err()
         } else {
             self.failure.lock().clone().map(|error| Failure { error, begun: false })
         };
         line.give_up_the_disk();
-        for Answer { held, to, result } in answers {
+        for Answer { held, to, result, .. } in answers {
             let answer = match (&failure, result) {
                 (None, answer) => answer,
                 (Some(Failure { begun: true, .. }), Ok(_)) => Err(CommitError::OutcomeUnknown),
@@ -264,7 +268,16 @@ impl Writers {
         if commits.is_empty() {
             return Ok(());
         }
-        let error = match self.shared.store.append(commits) {
+        let mut span = trace::child("append");
+        if let Some(span) = &mut span {
+            span.set("hearthgate.commits", commits.len());
+        }
+        let appended = {
+            let _within = span.as_ref().map(|span| trace::enter(span.scope()));
+            self.shared.store.append(commits)
+        };
+        drop(span);
+        let error = match appended {
             Ok(head) => {
                 self.shared.publish(head.t, commits, to_apply);
                 self.say(Standing::Writes, None);

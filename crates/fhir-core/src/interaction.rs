@@ -67,6 +67,32 @@ impl Interaction {
         }
     }
 
+    /// The path below the base with placeholders for all that a request fills in: what many
+    /// requests have in common (OpenTelemetry: `http.route`).
+    #[must_use]
+    pub const fn template(&self) -> &'static str {
+        match self {
+            Self::Capabilities => "/metadata",
+            Self::Read(_) | Self::Update(_) | Self::Patch(_) | Self::Delete(_) => "/{type}/{id}",
+            Self::Vread(..) => "/{type}/{id}/_history/{vid}",
+            Self::HistoryInstance(_) => "/{type}/{id}/_history",
+            Self::HistoryType(_) => "/{type}/_history",
+            Self::HistorySystem => "/_history",
+            Self::Create(_)
+            | Self::ConditionalUpdate(_)
+            | Self::ConditionalPatch(_)
+            | Self::ConditionalDelete(_)
+            | Self::SearchType(_) => "/{type}",
+            Self::SearchSystem | Self::BatchOrTransaction => "",
+            Self::SearchCompartment(_, Some(_)) => "/{type}/{id}/{type}",
+            Self::SearchCompartment(_, None) => "/{type}/{id}/*",
+            Self::Operation(_, Level::System) => "/${operation}",
+            Self::Operation(_, Level::Type(_)) => "/{type}/${operation}",
+            Self::Operation(_, Level::Instance(_)) => "/{type}/{id}/${operation}",
+            Self::Operation(_, Level::Version(..)) => "/{type}/{id}/_history/{vid}/${operation}",
+        }
+    }
+
     /// The type whose rules count: that of the resource, or the one searched for. `None`: all.
     #[must_use]
     pub fn resource_type(&self) -> Option<&ResourceType> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use contract::{Cost, Instant};
 use parking_lot::{Condvar, Mutex};
+use trace::TraceId;
 
 /// Bytes that wait to be written before lines are dropped.
 const MOST_WAITING: usize = 4 * 1024 * 1024;
@@ -52,12 +53,16 @@ pub(crate) struct Line<'line> {
     pub(crate) client: Option<&'line str>,
     pub(crate) method: &'static str,
     pub(crate) route: &'line str,
+    /// Where it was let through to; none for what was answered by the gateway itself.
+    pub(crate) upstream: Option<&'line str>,
+    /// The trace that it belongs to.
+    pub(crate) trace_id: Option<TraceId>,
     pub(crate) interaction: &'static str,
     pub(crate) status: u16,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) duration: Duration,
-    pub(crate) upstream: Option<Duration>,
+    pub(crate) upstream_took: Option<Duration>,
     /// Rows read and microseconds spent, as the server says.
     pub(crate) cost: Option<Cost>,
     pub(crate) refusal: Option<&'static str>,
@@ -197,13 +202,18 @@ fn render(line: &Line<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&line.time.text());
     out.extend_from_slice(b"\",\"requestId\":\"");
     put_text(line.request_id, out);
-    out.extend_from_slice(b"\",\"client\":");
+    out.extend_from_slice(b"\",\"traceId\":");
+    let trace_id = line.trace_id.map(|id| id.text());
+    put_optional(trace_id.as_ref().and_then(|id| str::from_utf8(id).ok()), out);
+    out.extend_from_slice(b",\"client\":");
     put_optional(line.client, out);
     out.extend_from_slice(b",\"method\":\"");
     put_text(line.method, out);
     out.extend_from_slice(b"\",\"route\":\"");
     put_text(line.route, out);
-    out.extend_from_slice(b"\",\"interaction\":\"");
+    out.extend_from_slice(b"\",\"upstream\":");
+    put_optional(line.upstream, out);
+    out.extend_from_slice(b",\"interaction\":\"");
     put_text(line.interaction, out);
     out.extend_from_slice(b"\",\"status\":");
     put_number(u64::from(line.status), out);
@@ -214,7 +224,7 @@ fn render(line: &Line<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"durationMicros\":");
     put_number(micros(line.duration), out);
     out.extend_from_slice(b",\"upstreamMicros\":");
-    match line.upstream {
+    match line.upstream_took {
         Some(upstream) => put_number(micros(upstream), out),
         None => out.extend_from_slice(b"null"),
     }
@@ -283,12 +293,14 @@ mod tests {
             client: Some("owner"),
             method: "GET",
             route: "fhir",
+            upstream: Some("server"),
+            trace_id: None,
             interaction: "read",
             status: 200,
             bytes_in: 0,
             bytes_out: 1234,
             duration: Duration::from_micros(56),
-            upstream: None,
+            upstream_took: None,
             cost: Some(Cost { rows: 1, micros: 20 }),
             refusal: None,
         }
@@ -315,8 +327,8 @@ mod tests {
         assert_eq!(out.last(), Some(&b'\n'));
         let parsed: serde_json::Value = serde_json::from_slice(&out).expect("a line is JSON");
         let expected = serde_json::json!({
-            "time": "1970-01-01T00:00:00.000000Z", "requestId": "r-1", "client": "owner",
-            "method": "GET", "route": "fhir", "interaction": "read", "status": 200,
+            "time": "1970-01-01T00:00:00.000000Z", "requestId": "r-1", "traceId": null, "client": "owner",
+            "method": "GET", "route": "fhir", "upstream": "server", "interaction": "read", "status": 200,
             "bytesIn": 0, "bytesOut": 1234, "durationMicros": 56, "upstreamMicros": null,
             "cost": {"rows": 1, "micros": 20}, "refusal": null,
         });

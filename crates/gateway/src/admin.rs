@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use trace::Tracer;
 
 use crate::access_log::Lines;
 use crate::channel::ChannelKeeper;
@@ -28,6 +29,7 @@ const HEAD_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lines: Lines,
+    pub(crate) tracer: Arc<Tracer>,
     pub(crate) limiting: Arc<Limiting>,
     pub(crate) current: Arc<Current>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -104,6 +106,9 @@ impl Admin {
     fn metrics(&self) -> Response<Full<Bytes>> {
         let dropped = i64::try_from(self.lines.dropped()).unwrap_or(i64::MAX);
         self.metrics.log_lines_dropped.set(dropped);
+        self.metrics.note_spans(self.tracer.counts());
+        let upstreams = &self.current.take().upstreams;
+        self.metrics.upstreams.note(upstreams, self.clock.monotonic());
         answer(StatusCode::OK, "text/plain; version=0.0.4", self.metrics.render())
     }
 

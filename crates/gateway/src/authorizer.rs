@@ -103,10 +103,16 @@ impl Gateway {
         let key = keeps.then(|| asked.digest(authorizer));
         let now = self.clock.monotonic();
         let kept = key.as_ref().and_then(|key| self.verdicts.get(key, now));
+        let count = |result| self.metrics.authorizer_verdicts.with_label_values(&[result]).inc();
         let allowed = match kept {
-            Some(allowed) => allowed,
+            Some(allowed) => {
+                count("kept");
+                allowed
+            }
             None => {
-                let allowed = self.verdict(authorizer, &asked, request, now).await?;
+                let verdict = self.verdict(authorizer, &asked, request, now).await;
+                count(if verdict.is_ok() { "asked" } else { "none" });
+                let allowed = verdict?;
                 if let Some(key) = key {
                     self.verdicts.keep(key, allowed, now + authorizer.keep);
                 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::TenantName;
+use trace::Tracer;
 
 use crate::access_log::AccessLog;
 use crate::addresses::Addresses;
@@ -89,6 +90,8 @@ pub struct GatewayConfig {
     pub drain: Duration,
     /// Where the access log goes.
     pub access_log: AccessLog,
+    /// What is recorded of requests; nothing by default.
+    pub tracer: Arc<Tracer>,
 }
 
 /// Sizes, counts and rates a client is held to.
@@ -180,6 +183,7 @@ impl Default for GatewayConfig {
             cors: None,
             drain: Duration::from_secs(30),
             access_log: AccessLog::default(),
+            tracer: Arc::default(),
         }
     }
 }

@@ -47,12 +47,21 @@ impl IssuerUrl {
     /// # Errors
     /// [`InvalidIssuerUrl`].
     pub fn new(text: &str) -> Result<Self, InvalidIssuerUrl> {
+        Self::read(text, is_loopback)
+    }
+
+    /// Reads a URL at which others than issuers are asked: in plain HTTP wherever `may_be_plain`
+    /// says so of the host.
+    pub(crate) fn read(
+        text: &str,
+        may_be_plain: impl Fn(&str) -> bool,
+    ) -> Result<Self, InvalidIssuerUrl> {
         let uri: Uri = text.parse().map_err(|_| InvalidIssuerUrl)?;
         let authority = uri.authority().ok_or(InvalidIssuerUrl)?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let tls = match uri.scheme_str() {
             Some("https") => true,
-            Some("http") if is_loopback(host) => false,
+            Some("http") if may_be_plain(host) => false,
             _ => return Err(InvalidIssuerUrl),
         };
         if authority.as_str().contains('@') || text.contains('#') || host.is_empty() {
@@ -73,7 +82,18 @@ impl IssuerUrl {
         &self.text
     }
 
-    fn host_field(&self) -> Option<HeaderValue> {
+    /// Whether what is sent there can be read on the way: in plain HTTP to another machine.
+    pub(crate) fn is_readable_on_the_way(&self) -> bool {
+        !self.tls && !is_loopback(&self.host)
+    }
+
+    /// Its path and query.
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The value of `Host`.
+    pub(crate) fn host_field(&self) -> Option<HeaderValue> {
         let uri: Uri = self.text.parse().ok()?;
         HeaderValue::from_str(uri.authority()?.as_str()).ok()
     }
@@ -187,7 +207,16 @@ impl Fetcher {
         form: Option<Form>,
         longest: usize,
     ) -> Result<Bytes, FetchError> {
-        let request = question(url, form)?;
+        self.send(url, question(url, form)?, longest).await
+    }
+
+    /// Sends a request, and reads an answer of at most so many bytes.
+    pub(crate) async fn send(
+        &self,
+        url: &IssuerUrl,
+        request: Request<Full<Bytes>>,
+        longest: usize,
+    ) -> Result<Bytes, FetchError> {
         let address = (url.host.as_str(), url.port);
         let stream = TcpStream::connect(address).await.map_err(FetchError::Unreachable)?;
         if !url.tls {

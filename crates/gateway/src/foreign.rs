@@ -92,6 +92,7 @@ impl Gateway {
             (Err(not_fhir), _) => return Err(Refusal::of_url(&not_fhir)),
         };
         request.interaction = interaction.code();
+        request.template = Some(interaction.template());
         if foreign.enforces == Enforces::None && foreign.callers == Access::Client {
             judge_whole(who, &interaction)?;
         }

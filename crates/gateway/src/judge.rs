@@ -142,6 +142,7 @@ impl Gateway {
         let interaction = Interaction::classify(method, path, head.uri.query())
             .map_err(|not_fhir| Refusal::of_url(&not_fhir))?;
         request.interaction = interaction.code();
+        request.template = Some(interaction.template());
         let is_open = snapshot.public_open.iter().any(|open| open == interaction.code());
         if who.is_public() && !is_open {
             return Err(Refusal::CredentialsMissing);

@@ -14,6 +14,7 @@ mod break_glass;
 mod callers;
 mod certificates;
 mod channel;
+mod collector;
 mod config;
 mod connections;
 mod cors;
@@ -48,15 +49,20 @@ mod scope;
 mod small_server;
 mod snapshot;
 mod socket_client;
+mod spans;
 mod tls;
 mod tokens;
 mod upstreams;
 mod wire;
 
+#[cfg(test)]
+mod testing;
+
 pub use access_log::AccessLog;
 pub use addresses::{AddressBlock, Addresses, InvalidAddressBlock, ToldBy};
 pub use authorizer::WrittenAuthorizer;
 pub use certificates::{CertificateClients, CertificateError, WrittenCertificate};
+pub use collector::{Collector, CollectorError, CollectorUrl, InvalidCollectorUrl};
 pub use config::{Cors, GatewayConfig, Limits, UpstreamTimeouts};
 pub use denials::{Denial, Denials};
 pub use errors::GatewayError;

@@ -4,7 +4,10 @@
 //! reasons), so that no client can make series. A request finds its counters by array index:
 //! they are made at the first request that needs them and never looked up by text again.
 
+#[cfg(test)]
+mod deployed;
 mod limiting;
+mod upstreams;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -16,8 +19,10 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
+use trace::Counts;
 
 pub(crate) use limiting::{Decisions, LaneMetrics, LimitingMetrics};
+pub(crate) use upstreams::{Tallies, UpstreamMetrics};
 
 /// Upper bounds of the duration histograms, in seconds.
 const BUCKETS: [f64; 13] =
@@ -52,6 +57,28 @@ impl RouteLabel {
     }
 }
 
+/// The upstream that a request was let through to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum UpstreamLabel {
+    /// None: the gateway answered.
+    None,
+    /// The server of ours.
+    Server,
+    /// One of others, by its name.
+    Named(Arc<str>),
+}
+
+impl UpstreamLabel {
+    /// The label's text.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::None => "none",
+            Self::Server => "server",
+            Self::Named(name) => name,
+        }
+    }
+}
+
 /// The label of a method; a method that HTTP does not define is "other", whatever it spells.
 pub(crate) fn method_label(method: &Method) -> &'static str {
     METHODS[method_index(method)]
@@ -62,14 +89,17 @@ fn method_index(method: &Method) -> usize {
     METHODS[..other].iter().position(|known| *known == method.as_str()).unwrap_or(other)
 }
 
+/// What the requests of one series have in common: route, upstream, kind of interaction.
+type Labels = (RouteLabel, UpstreamLabel, &'static str);
+
 /// All metrics.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     durations: HistogramVec,
-    series: RwLock<HashMap<(RouteLabel, &'static str), Arc<Series>>>,
-    pub(crate) upstream_duration: Histogram,
+    series: RwLock<HashMap<Labels, Arc<Series>>>,
+    pub(crate) upstream_duration: HistogramVec,
     pub(crate) bytes_in: IntCounter,
     pub(crate) bytes_out: IntCounter,
     pub(crate) in_flight: IntGauge,
@@ -85,6 +115,9 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: IntCounterVec,
     pub(crate) log_lines_dropped: IntGauge,
     pub(crate) limiting: LimitingMetrics,
+    pub(crate) upstreams: UpstreamMetrics,
+    pub(crate) authorizer_verdicts: IntCounterVec,
+    spans: IntCounterVec,
     pub(crate) lanes: LaneMetrics,
     pub(crate) http2_ended: IntCounterVec,
     pub(crate) tls_handshakes: IntCounterVec,
@@ -97,10 +130,12 @@ pub(crate) struct Metrics {
 #[derive(Debug)]
 pub(crate) struct Series {
     route: RouteLabel,
+    upstream: UpstreamLabel,
     interaction: &'static str,
     requests: IntCounterVec,
     counters: [[OnceLock<IntCounter>; CLASSES.len()]; METHODS.len()],
     duration: Histogram,
+    upstream_duration: Histogram,
 }
 
 impl Series {
@@ -112,6 +147,7 @@ impl Series {
             .get_or_init(|| {
                 self.requests.with_label_values(&[
                     self.route.text(),
+                    self.upstream.text(),
                     METHODS[method],
                     self.interaction,
                     CLASSES[class],
@@ -119,6 +155,11 @@ impl Series {
             })
             .inc();
         self.duration.observe(duration.as_secs_f64());
+    }
+
+    /// Notes how long an upstream took to begin its answer.
+    pub(crate) fn upstream_took(&self, duration: Duration) {
+        self.upstream_duration.observe(duration.as_secs_f64());
     }
 }
 
@@ -131,16 +172,17 @@ impl Metrics {
             requests: make.counters(
                 "hearthgate_gateway_requests_total",
                 "Finished requests.",
-                &["route", "method", "interaction", "status"],
+                &["route", "upstream", "method", "interaction", "status"],
             )?,
             durations: make.histograms(
                 "hearthgate_gateway_request_duration_seconds",
                 "Time from a request's whole head to its answer's end.",
-                &["route", "interaction"],
+                &["route", "upstream", "interaction"],
             )?,
-            upstream_duration: make.histogram(
+            upstream_duration: make.histograms(
                 "hearthgate_gateway_upstream_duration_seconds",
                 "Time from a forwarded request's head to its answer's head.",
+                &["upstream"],
             )?,
             bytes_in: make.counter(
                 "hearthgate_gateway_request_body_bytes_total",
@@ -199,6 +241,17 @@ impl Metrics {
                 "Access log lines that could not be kept or written since the start.",
             )?,
             limiting: LimitingMetrics::new(&make)?,
+            upstreams: UpstreamMetrics::new(&make)?,
+            authorizer_verdicts: make.counters(
+                "hearthgate_gateway_authorizer_verdicts_total",
+                "Verdicts of authorizers, by where they came from: kept ones, asked ones, and none.",
+                &["result"],
+            )?,
+            spans: make.counters(
+                "hearthgate_gateway_trace_spans_total",
+                "Spans of requests, by what became of them.",
+                &["result"],
+            )?,
             lanes: LaneMetrics::new(&make)?,
             http2_ended: make.counters(
                 "hearthgate_gateway_http2_ended_total",
@@ -230,24 +283,45 @@ impl Metrics {
     }
 
     /// The counters of one kind of interaction (`interaction` from a closed set).
-    pub(crate) fn series(&self, route: &RouteLabel, interaction: &'static str) -> Arc<Series> {
-        let key = (route.clone(), interaction);
+    pub(crate) fn series(
+        &self,
+        route: &RouteLabel,
+        upstream: UpstreamLabel,
+        interaction: &'static str,
+    ) -> Arc<Series> {
+        let key = (route.clone(), upstream, interaction);
         if let Some(series) = self.series.read().get(&key) {
             return series.clone();
         }
+        let upstream = key.1.clone();
         self.series
             .write()
             .entry(key)
             .or_insert_with(|| {
+                let labels = [route.text(), upstream.text(), interaction];
+                let duration = self.durations.with_label_values(&labels);
+                let upstream_duration =
+                    self.upstream_duration.with_label_values(&[upstream.text()]);
                 Arc::new(Series {
                     route: route.clone(),
+                    upstream,
                     interaction,
                     requests: self.requests.clone(),
                     counters: Default::default(),
-                    duration: self.durations.with_label_values(&[route.text(), interaction]),
+                    duration,
+                    upstream_duration,
                 })
             })
             .clone()
+    }
+
+    /// Notes what became of spans so far.
+    pub(crate) fn note_spans(&self, counts: Counts) {
+        let Counts { sent, dropped, failed } = counts;
+        for (result, count) in [("sent", sent), ("dropped", dropped), ("failed", failed)] {
+            let counter = self.spans.with_label_values(&[result]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
     }
 
     /// The text for a scrape.
@@ -297,11 +371,6 @@ impl Maker<'_> {
         self.registered(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
-    fn histogram(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
-        let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
-        self.registered(Histogram::with_opts(options)?)
-    }
-
     fn histograms(
         &self,
         name: &str,
@@ -324,17 +393,18 @@ mod tests {
     #[test]
     fn a_finished_request_is_counted_under_its_labels() {
         let metrics = Metrics::new().expect("the names are valid");
-        metrics.series(&RouteLabel::Named("fhir".into()), "read").finished(
+        let route = RouteLabel::Named("fhir".into());
+        metrics.series(&route, UpstreamLabel::Server, "read").finished(
             &Method::GET,
             404,
             Duration::from_millis(3),
         );
         let text = text(&metrics);
         let line = "hearthgate_gateway_requests_total\
-                    {interaction=\"read\",method=\"GET\",route=\"fhir\",status=\"4xx\"} 1";
+                    {interaction=\"read\",method=\"GET\",route=\"fhir\",status=\"4xx\",upstream=\"server\"} 1";
         assert!(text.contains(line), "{text}");
         assert!(text.contains(
-            "request_duration_seconds_bucket{interaction=\"read\",route=\"fhir\",le=\"0.005\"} 1"
+            "request_duration_seconds_bucket{interaction=\"read\",route=\"fhir\",upstream=\"server\",le=\"0.005\"} 1"
         ));
     }
 
@@ -342,13 +412,16 @@ mod tests {
     #[test]
     fn methods_that_clients_invent_share_one_label() {
         let metrics = Metrics::new().expect("the names are valid");
-        let series = metrics.series(&RouteLabel::None, "none");
+        let series = metrics.series(&RouteLabel::None, UpstreamLabel::None, "none");
         for name in ["BREW", "PATIENT-42", "X"] {
             let method = Method::from_bytes(name.as_bytes()).expect("a token");
             series.finished(&method, 405, Duration::ZERO);
         }
         let text = text(&metrics);
-        assert!(text.contains("method=\"other\",route=\"none\",status=\"4xx\"} 3"), "{text}");
+        assert!(
+            text.contains("method=\"other\",route=\"none\",status=\"4xx\",upstream=\"none\"} 3"),
+            "{text}"
+        );
         assert!(!text.contains("PATIENT-42"));
     }
 }

@@ -11,13 +11,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use contract::{Clock, Cost, Ids, TenantName, header};
 use http::header::AUTHORIZATION;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
+use trace::Tracer;
 
 use crate::access_log::{Line, Lines};
 use crate::addresses::Behind;
@@ -33,12 +34,13 @@ use crate::framing::BodyLength;
 use crate::judge::Judged;
 use crate::lanes::Lanes;
 use crate::limiting::Limiting;
-use crate::metrics::{Metrics, method_label};
+use crate::metrics::{Metrics, UpstreamLabel, method_label};
 use crate::mirror::Mirrors;
 use crate::origin::origin;
 use crate::request::{Pass, Request, Tries};
 use crate::request_id;
 use crate::snapshot::Current;
+use crate::spans::{Ended, To, Traced};
 use crate::wire::Wire;
 
 /// How long a client may go on sending a body that nobody wants, so that it gets to read why (and
@@ -67,6 +69,7 @@ pub(crate) struct Gateway {
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lines: Lines,
+    pub(crate) tracer: Arc<Tracer>,
     /// The server of ours.
     pub(crate) peer: HttpPeer,
 }
@@ -247,6 +250,25 @@ pub(crate) fn strip_contract(answer: &mut ResponseHeader) {
     }
 }
 
+/// What its span says of a request that ended.
+fn how_it_ended(session: &Session, request: &Request, status: u16) -> Ended {
+    let head = session.req_header();
+    let is_https = origin(session).is_some_and(|origin| {
+        let (forwarded, _) = request.forwarded(origin);
+        forwarded.as_bytes().ends_with(b"proto=https")
+    });
+    Ended {
+        method: method_label(&head.method),
+        status,
+        scheme: if is_https { "https" } else { "http" },
+        version: match head.version {
+            Version::HTTP_2 => "2",
+            Version::HTTP_10 => "1.0",
+            _ => "1.1",
+        },
+    }
+}
+
 /// Reads and forgets what is left of a body, for a while.
 async fn linger(session: &mut Session) {
     if session.is_body_done() {
@@ -305,6 +327,8 @@ impl ProxyHttp for Gateway {
         let peer = origin.peer().ip();
         request.behind = request.snapshot.addresses.behind(peer, &session.req_header().headers);
         let address = request.behind.as_ref().map_or(peer, Behind::address);
+        let is_trusted = request.snapshot.addresses.trusts(peer);
+        request.traced = Traced::begin(&self.tracer, &session.req_header().headers, is_trusted);
         match self.judge(session, request, address).await {
             Ok(Judged::Forward | Judged::Foreign) => match self.let_pass(session, request).await {
                 Ok(()) => return Ok(false),
@@ -397,12 +421,15 @@ impl ProxyHttp for Gateway {
         request.sent = Some(self.clock.monotonic());
         let route = request.route.as_ref().ok_or_else(internal)?;
         if let (Some(way), Some(foreign)) = (&request.way, route.foreign()) {
+            let to = To::Foreign(&way.upstream.name);
+            request.traced.send(&self.tracer, upstream, to, request.tries)?;
             way.dress_request(upstream, route, foreign, request, origin)?;
             self.begin_copy(request, upstream);
             return Ok(());
         }
         let pass = request.pass.as_ref().ok_or_else(internal)?;
         route.request_headers.apply(upstream)?;
+        request.traced.send(&self.tracer, upstream, To::Server, request.tries)?;
         upstream.remove_header(&AUTHORIZATION);
         upstream.insert_header(header::CONTRACT, &pass.channel.version)?;
         upstream.insert_header(header::CHANNEL, &pass.channel.secret)?;
@@ -427,6 +454,7 @@ impl ProxyHttp for Gateway {
             && answer.status != StatusCode::CONTINUE
         {
             request.upstream = Some(self.clock.monotonic().saturating_sub(sent));
+            request.traced.answered(answer.status.as_u16());
         }
         if let (Some(way), Some(route)) = (&request.way, &request.route) {
             let now = self.clock.monotonic();
@@ -554,11 +582,12 @@ impl ProxyHttp for Gateway {
         }
 
         let metrics = &self.metrics;
-        metrics.series(&request.label, request.interaction).finished(method, status, duration);
+        let series = metrics.series(&request.label, request.upstream_label(), request.interaction);
+        series.finished(method, status, duration);
         metrics.bytes_in.inc_by(bytes_in);
         metrics.bytes_out.inc_by(bytes_out);
         if let Some(upstream) = request.upstream {
-            metrics.upstream_duration.observe(upstream.as_secs_f64());
+            series.upstream_took(upstream);
         }
         if let (Some(Refusal::ClientGone), Some(origin)) = (refusal, origin(session)) {
             origin.abandon();
@@ -567,21 +596,27 @@ impl ProxyHttp for Gateway {
             metrics.refusals.with_label_values(&[refusal.reason()]).inc();
         }
         if self.lines.are_kept() {
+            let upstream = request.upstream_label();
             self.lines.write(&Line {
                 time: self.clock.now(),
                 request_id: request_id::text(&request.id),
                 client: request.who.as_ref().and_then(|who| who.client_id()),
                 method: method_label(method),
                 route: request.label.text(),
+                upstream: (upstream != UpstreamLabel::None).then(|| upstream.text()),
+                trace_id: request.traced.trace_id(),
                 interaction: request.interaction,
                 status,
                 bytes_in,
                 bytes_out,
                 duration,
-                upstream: request.upstream,
+                upstream_took: request.upstream,
                 cost: request.cost,
                 refusal: refusal.map(Refusal::reason),
             });
+        }
+        if request.traced.is_recorded() {
+            request.end_spans(how_it_ended(session, request, status));
         }
     }
 

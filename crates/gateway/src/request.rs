@@ -17,11 +17,12 @@ use crate::foreign::Way;
 use crate::framing::BodyLength;
 use crate::lanes::Place;
 use crate::limiting::{Admission, Told};
-use crate::metrics::RouteLabel;
+use crate::metrics::{RouteLabel, UpstreamLabel};
 use crate::origin::Origin;
 use crate::request_id;
 use crate::routes::{Content, Route};
 use crate::snapshot::Snapshot;
+use crate::spans::Traced;
 
 /// The label of what was never classified.
 pub(crate) const NO_INTERACTION: &str = "none";
@@ -38,6 +39,9 @@ pub(crate) struct Request {
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) label: RouteLabel,
     pub(crate) interaction: &'static str,
+    /// What the interaction's path has in common with others.
+    pub(crate) template: Option<&'static str>,
+    pub(crate) traced: Traced,
     pub(crate) body: BodyLength,
     /// Bytes of a chunked body that passed so far.
     pub(crate) body_passed: u64,
@@ -117,6 +121,8 @@ impl Request {
             route: None,
             label: RouteLabel::None,
             interaction: NO_INTERACTION,
+            template: None,
+            traced: Traced::default(),
             body: BodyLength::Known(0),
             body_passed: 0,
             pass: None,
@@ -137,6 +143,15 @@ impl Request {
             cost: None,
             refusal: None,
             _in_flight: InFlight(in_flight.clone()),
+        }
+    }
+
+    /// Where it was let through to.
+    pub(crate) fn upstream_label(&self) -> UpstreamLabel {
+        match (&self.way, &self.pass) {
+            (Some(way), _) => UpstreamLabel::Named(way.upstream.name.clone()),
+            (None, Some(_)) => UpstreamLabel::Server,
+            (None, None) => UpstreamLabel::None,
         }
     }
 

@@ -128,7 +128,7 @@ pub async fn run(
     let tokens = Arc::new(Tokens::open(&config, registry.clone(), clock.clone(), &metrics)?);
     let callers = Callers::new(registry.clone(), ids.clone(), &config, tokens)
         .map_err(GatewayError::PublicGrant)?;
-    let upstreams = Upstreams::start(&config, clock.clone(), ids.clone());
+    let upstreams = Upstreams::start(&config, &metrics.upstreams, clock.clone(), ids.clone());
     let upstreams = upstreams.map_err(GatewayError::Upstream)?;
     let current = Arc::new(Current::new(Snapshot::new(&config, callers, upstreams)?));
     // Dropped last, when nobody writes a line any more.
@@ -148,6 +148,7 @@ pub async fn run(
         clock: clock.clone(),
         metrics: metrics.clone(),
         lines: lines.clone(),
+        tracer: config.tracer.clone(),
         channel: config.serves_server.then(|| channel.clone()),
         limiting: config.limiting.clone(),
         shutdown: shutdown.clone(),
@@ -182,6 +183,7 @@ pub async fn run(
         ids: ids.clone(),
         metrics: metrics.clone(),
         lines,
+        tracer: config.tracer,
         peer,
     };
     let mut proxy = http_proxy(&Arc::new(pingora_conf()), gateway);

@@ -40,6 +40,7 @@ pub(crate) use written::UpstreamConfig;
 pub use written::{Enforces, Scheme, WrittenEndpoint, WrittenHealth, WrittenTls, WrittenUpstream};
 
 use crate::config::GatewayConfig;
+use crate::metrics::{Tallies, UpstreamMetrics};
 use balance::Balancer;
 use credentials::Shown;
 use resolve::Addresses;
@@ -74,8 +75,24 @@ pub(crate) struct Upstream {
     tls: Option<Tls>,
     lines: Arc<Lines>,
     shown: Option<Shown>,
+    pub(crate) tallies: Tallies,
     /// A [`Base`].
     base: AtomicU8,
+}
+
+/// How an upstream is, for its metrics.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UpstreamState {
+    /// Whether requests may be sent to it.
+    pub(crate) is_ready: bool,
+    /// Endpoints that get requests.
+    pub(crate) available: usize,
+    /// Endpoints that get none.
+    pub(crate) out: usize,
+    /// Requests that are under way.
+    pub(crate) in_flight: usize,
+    /// Requests that wait for room.
+    pub(crate) waiting: usize,
 }
 
 /// What is known of the base that an upstream says.
@@ -95,6 +112,7 @@ pub(crate) struct Upstreams {
     by_name: BTreeMap<Arc<str>, Arc<Kept>>,
     /// Made with the first of them: it reads the system's authorities.
     asker: Arc<OnceLock<Arc<Asker>>>,
+    metrics: UpstreamMetrics,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
 }
@@ -110,11 +128,12 @@ impl Upstreams {
     /// Begins with all that are configured.
     pub(crate) fn start(
         config: &GatewayConfig,
+        metrics: &UpstreamMetrics,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
     ) -> Result<Self, UpstreamError> {
-        let asker = Arc::default();
-        Self { by_name: BTreeMap::new(), asker, clock, ids }.renewed(config)
+        let (asker, metrics) = (Arc::default(), metrics.clone());
+        Self { by_name: BTreeMap::new(), asker, metrics, clock, ids }.renewed(config)
     }
 
     /// Those of another configuration. One that is the same and reads no file goes on as it is;
@@ -145,7 +164,7 @@ impl Upstreams {
             }
         }
         let (asker, clock, ids) = (self.asker.clone(), self.clock.clone(), self.ids.clone());
-        Ok(Self { by_name, asker, clock, ids })
+        Ok(Self { by_name, asker, metrics: self.metrics.clone(), clock, ids })
     }
 
     fn begin(
@@ -160,7 +179,8 @@ impl Upstreams {
         let shown = shown.transpose();
         let shown = shown.map_err(|error| UpstreamError::Secret(name.to_string(), error))?;
         let asker = self.asker.get_or_init(|| Arc::new(Asker::new())).clone();
-        let upstream = Arc::new(Upstream::new(name, config, shown, asker)?);
+        let upstream =
+            Arc::new(Upstream::new(name, config, (shown, self.metrics.of(name)), asker)?);
         if let Some(before) = before {
             let targets = before.upstream.balancer();
             let known = targets.targets().iter().map(|target| (target.address, target.weight));
@@ -181,6 +201,11 @@ impl Upstreams {
         self.by_name.get(name).map(|kept| &kept.upstream)
     }
 
+    /// Each upstream's name, and how it is.
+    pub(crate) fn states(&self, now: Duration) -> impl Iterator<Item = (&str, UpstreamState)> {
+        self.by_name.iter().map(move |(name, kept)| (&**name, kept.upstream.state(now)))
+    }
+
     /// Each upstream's name, and whether requests may be sent to it.
     pub(crate) fn readiness(&self, now: Duration) -> impl Iterator<Item = (&str, bool)> {
         self.by_name.iter().map(move |(name, kept)| (&**name, kept.upstream.is_ready(now)))
@@ -191,7 +216,7 @@ impl Upstream {
     fn new(
         name: &Arc<str>,
         config: &UpstreamConfig,
-        shown: Option<Shown>,
+        (shown, tallies): (Option<Shown>, Tallies),
         asker: Arc<Asker>,
     ) -> Result<Self, UpstreamError> {
         let tls = Tls::load(name, config);
@@ -206,6 +231,7 @@ impl Upstream {
             tls: tls.map_err(|error| UpstreamError::Tls(name.to_string(), error))?,
             lines: Arc::new(Lines { limit: config.connect }),
             shown,
+            tallies,
             base: AtomicU8::new(base as u8),
             config: config.clone(),
         };
@@ -274,6 +300,7 @@ impl Upstream {
         let balancer = self.balancer.load();
         let is_last = balancer.choose(None, now, Some(target)).is_none();
         if let Some(out) = target.failed(&self.config.ejection, now, is_last) {
+            self.tallies.ejections.inc();
             tracing::warn!(
                 upstream = &*self.name, endpoint = %target.address, seconds = out.as_secs_f64(),
                 "failed too often in a row, and gets no requests for a while"
@@ -313,6 +340,19 @@ impl Upstream {
         })
     }
 
+    fn state(&self, now: Duration) -> UpstreamState {
+        let balancer = self.balancer.load();
+        let targets = balancer.targets();
+        let available = targets.iter().filter(|target| target.is_available(now)).count();
+        UpstreamState {
+            is_ready: self.is_ready(now),
+            available,
+            out: targets.len() - available,
+            in_flight: self.config.in_flight.saturating_sub(self.breaker.room()),
+            waiting: self.breaker.waiting(),
+        }
+    }
+
     /// Whether requests may be sent to it.
     pub(crate) fn is_ready(&self, now: Duration) -> bool {
         self.base.load(Ordering::Relaxed) == Base::Right as u8
@@ -346,7 +386,10 @@ mod tests {
     fn upstream(text: serde_json::Value) -> Upstream {
         let written: WrittenUpstream = serde_json::from_value(text).expect("an upstream");
         let config = written.check().expect("a sound one");
-        let upstream = Upstream::new(&"lab".into(), &config, None, Arc::new(Asker::new()));
+        let metrics = crate::metrics::Metrics::new().expect("the names are valid");
+        let tallies = metrics.upstreams.of("lab");
+        let upstream =
+            Upstream::new(&"lab".into(), &config, (None, tallies), Arc::new(Asker::new()));
         upstream.expect("it begins")
     }
 

@@ -13,6 +13,7 @@ mod routing;
 mod setting;
 mod store_url;
 mod table;
+mod traces;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -37,6 +38,7 @@ pub use store_url::StoreUrl;
 #[cfg(test)]
 pub(crate) use table::key_names;
 pub use table::reference;
+pub use traces::{ServiceName, Traces};
 
 /// Everything decided, defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +91,8 @@ pub struct Config {
     pub storage: Storage,
     /// What is kept of who saw and changed what.
     pub audit: Audit,
+    /// Where spans of requests are sent.
+    pub traces: Traces,
     /// From which level on the process logs.
     pub log_level: Level,
 }
@@ -237,6 +241,7 @@ impl Default for Config {
             validation: WritePolicy::default(),
             audit: Audit::default(),
             storage: Storage::default(),
+            traces: Traces::default(),
             log_level: Level::Info,
         }
     }
@@ -378,6 +383,8 @@ impl Config {
             "`counters.redis_password_file` says nothing without `counters.redis`: name the store \
              or leave it out"
         } else if let Some(contradiction) = self.gateway.contradiction() {
+            contradiction
+        } else if let Some(contradiction) = self.traces.contradiction() {
             contradiction
         } else {
             let routed = gateway::GatewayConfig {

@@ -25,6 +25,7 @@ pub mod keys;
 pub mod limits;
 pub mod lock;
 pub mod logging;
+pub mod otlp;
 pub mod owner_key;
 pub mod packages;
 pub mod page_key;

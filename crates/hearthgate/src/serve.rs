@@ -28,6 +28,7 @@ use crate::control::{ControlSocket, Counted, Site};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::handed_over;
 use crate::lock::{Half, Lock, LockError};
+use crate::otlp::{Exporting, OtlpError};
 use crate::owner_key::{self, OwnerKeyError};
 use crate::page_key::{self, PageKeyError};
 use crate::purge::{self, Tenant};
@@ -95,6 +96,9 @@ pub enum ServeError {
     /// The public base URL.
     #[error(transparent)]
     PublicBase(#[from] InvalidPublicBase),
+    /// Spans cannot be sent as it is configured.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// The system gives no random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -137,12 +141,9 @@ fn system(doing: &'static str) -> impl FnOnce(io::Error) -> ServeError {
 /// [`ServeError`], to be said in one line.
 pub async fn serve(config: Config, flags: Flags, halves: Halves) -> Result<(), ServeError> {
     let mut stop = StopSignals::listen()?;
-    let process = Process {
-        flags,
-        clock: Arc::new(SystemClock::start()),
-        ids: Arc::new(SystemIds::open()?),
-        config,
-    };
+    let (clock, ids) = (Arc::new(SystemClock::start()), Arc::new(SystemIds::open()?));
+    let exporting = Exporting::start(&config.traces, &clock, &ids)?;
+    let process = Process { flags, tracer: exporting.tracer(), clock, ids, config };
     if let Some(few) = crate::doctor::few_descriptors() {
         tracing::warn!("{few}");
     }
@@ -150,7 +151,9 @@ pub async fn serve(config: Config, flags: Flags, halves: Halves) -> Result<(), S
         started = process.start(halves) => started?,
         () = stop.told() => return Ok(()),
     };
-    run_until(stop, gateway, server).await
+    let ended = run_until(stop, gateway, server).await;
+    exporting.finish().await;
+    ended
 }
 
 /// A line for whoever started the process.
@@ -211,6 +214,7 @@ async fn reload(reloader: Option<&Reloader>) {
 pub(crate) struct Process {
     flags: Flags,
     config: Config,
+    tracer: Arc<trace::Tracer>,
     clock: Arc<SystemClock>,
     ids: Arc<SystemIds>,
 }
@@ -334,6 +338,7 @@ impl Process {
         let limiting = self.open_limiting()?;
         let mut config = Self::gateway_config(&self.config);
         config.limiting = Arc::clone(&limiting);
+        config.tracer = Arc::clone(&self.tracer);
         let counted = Some(Counted { limiting, clock: self.clock.clone() });
         config.listener = handed_over::listener(&self.config.gateway)?;
         let (reload, reloads) = mpsc::channel(1);
@@ -488,6 +493,7 @@ impl Process {
                 query_values: self.config.audit.query_values,
             },
             denials: Arc::clone(&denials),
+            tracer: Arc::clone(&self.tracer),
             not_deletable: from.not_deletable.clone(),
             limits,
         };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fhir_core::ResourceType;
+use trace::Tracer;
 
 use crate::{Audit, Denials, PageKey, PublicBase};
 
@@ -25,6 +26,8 @@ pub struct ServerConfig {
     pub audit: Audit,
     /// Where the reasons of denials are kept.
     pub denials: Arc<Denials>,
+    /// What is recorded of requests: what the gateway's side records.
+    pub tracer: Arc<Tracer>,
     /// Types of which no client deletes a resource.
     pub not_deletable: BTreeSet<ResourceType>,
     /// Bounds.

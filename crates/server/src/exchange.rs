@@ -4,6 +4,7 @@
 
 mod carry_out;
 mod response;
+mod spans;
 mod steps;
 
 pub(crate) use carry_out::patches;
@@ -57,13 +58,19 @@ pub(crate) async fn exchange(
     let failed = |error: &ServerError| write_error(error, Format::default(), &head, schema);
     let asked = (&admitted.grant, &admitted.interaction);
     let stepped = Stepped::of(asked.0, asked.1);
+    let span = spans::begin(&server, &head, asked);
     let mut response = match server.audit.begin(asked, request_id(&head), &*server.clock) {
         // What cannot be written down is not done.
         Err(error) => failed(&error),
         Ok(audited) => {
             trail.begin(audited);
             let work = respond(&server, admitted, &head, body, (&rows, &trail));
-            let answered = panics::caught(work).await;
+            let answered = match &span {
+                None => panics::caught(work).await,
+                Some(span) => {
+                    panics::caught(trace::under(Some(span.scope()), Box::pin(work))).await
+                }
+            };
             let response = answered.unwrap_or_else(|error| failed(&error));
             let ended = trail.end(&*server.clock, response.status()).await;
             ended.map_or_else(|error| failed(&error), |()| response)
@@ -80,6 +87,9 @@ pub(crate) async fn exchange(
         rows: u32::try_from(rows.get()).unwrap_or(u32::MAX),
         micros: u32::try_from(micros).unwrap_or(u32::MAX),
     };
+    if let Some(span) = span {
+        spans::end(span, response.status(), &rows);
+    }
     let headers = response.headers_mut();
     set(headers, HeaderName::from_static(contract_header::NONCE), &nonce);
     set(headers, HeaderName::from_static(contract_header::COST), &cost.to_header());

@@ -58,6 +58,7 @@ use std::sync::Arc;
 use contract::{ChannelSecret, Clock, Ids, TenantName};
 use database::Database;
 use fhir_core::ResourceType;
+use trace::Tracer;
 
 /// What every request is answered from.
 pub(crate) struct Server {
@@ -72,6 +73,7 @@ pub(crate) struct Server {
     pub(crate) denials: Arc<Denials>,
     pub(crate) large: large::Turns,
     pub(crate) writing: writing::Writing,
+    pub(crate) tracer: Arc<Tracer>,
     pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
     pub(crate) validations: BTreeMap<TenantName, Arc<Validation>>,
     pub(crate) secret: ChannelSecret,

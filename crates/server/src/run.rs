@@ -118,6 +118,7 @@ pub async fn run(
         validations,
         large: Turns::new(),
         writing: Writing::start().map_err(RunError::Writing)?,
+        tracer: config.tracer,
         databases,
         secret: ChannelSecret::generate(&*ids),
         page_key: config.page_key,

@@ -121,9 +121,11 @@ impl Tail {
         }
         // After a failed fsync the system may have thrown the pages away and say yes the next
         // time, so there is no next time.
+        let sync = trace::child("sync");
         if let Err(error) = self.file.sync_data() {
             return Err(self.poison(error));
         }
+        drop(sync);
         self.length = end;
         Ok(())
     }

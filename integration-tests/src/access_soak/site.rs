@@ -149,6 +149,7 @@ impl Site {
             public_base: BASE.parse().expect("a base"),
             page_key: PageKey::new(&[7; 32]),
             audit: Audit::default(),
+            tracer: Arc::default(),
             denials: Arc::default(),
             not_deletable: Default::default(),
             limits: Limits::default(),

@@ -117,8 +117,9 @@ pub const ROWS: &[Row] = &[
         &[],
     ),
     row_of("contract", Side::Shared, These(&["fhir-core"]), &[]),
+    row_of("trace", Side::Shared, These(&["fhir-core"]), &[]),
     row_of("store", Side::Server, These(&["fhir-core"]), &[]),
-    row_of("store-sled", Side::Server, These(&["store", "fhir-core"]), &[Named("sled")]),
+    row_of("store-sled", Side::Server, These(&["store", "fhir-core", "trace"]), &[Named("sled")]),
     row_of("store-postgres", Side::Server, These(&["store", "fhir-core"]), &[POSTGRESQL_CLIENT]),
     row_of(
         "search-index",
@@ -129,7 +130,15 @@ pub const ROWS: &[Row] = &[
     row_of(
         "database",
         Side::Server,
-        These(&["fhir-core", "fhir-schema", "fhir-search", "store", "search-index", "contract"]),
+        These(&[
+            "fhir-core",
+            "fhir-schema",
+            "fhir-search",
+            "store",
+            "search-index",
+            "contract",
+            "trace",
+        ]),
         &[],
     ),
     row_of(
@@ -146,6 +155,7 @@ pub const ROWS: &[Row] = &[
             "fhirpath",
             "contract",
             "database",
+            "trace",
         ]),
         &[HTTP_SERVER],
     ),
@@ -154,7 +164,7 @@ pub const ROWS: &[Row] = &[
     row_of(
         "gateway",
         Side::Gateway,
-        These(&["contract", "smart", "registry"]),
+        These(&["contract", "smart", "registry", "trace"]),
         &[Family("pingora")],
     ),
     row_of(

@@ -14,7 +14,7 @@ for_both_deployments! {
     metrics_count_what_was_asked,
 }
 
-async fn line_of(front: &Process, request_id: &str) -> Value {
+pub(crate) async fn line_of(front: &Process, request_id: &str) -> Value {
     until("the access log has the request's line", SOON, async || {
         let stdout = front.stdout();
         // The last line may not be whole yet.

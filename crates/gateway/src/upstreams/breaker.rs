@@ -33,6 +33,16 @@ impl Breaker {
         Self { in_flight, waiting: AtomicUsize::new(0), most_waiting }
     }
 
+    /// For how many more requests there is room.
+    pub(crate) fn room(&self) -> usize {
+        self.in_flight.available_permits()
+    }
+
+    /// How many wait for it.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Room for one request, at once or within `longest`.
     pub(crate) async fn enter(&self, longest: Duration) -> Result<OwnedSemaphorePermit, Full> {
         if let Ok(permit) = self.in_flight.clone().try_acquire_owned() {

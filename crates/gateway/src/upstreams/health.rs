@@ -44,6 +44,8 @@ async fn check(upstream: &Upstream, health: &Health, target: &Target) {
         Ok((status, _)) => *status == health.status,
         Err(_) => false,
     };
+    let tallies = &upstream.tallies;
+    if well { &tallies.passed } else { &tallies.failed }.inc();
     if target.checked(well, health.up, health.down) {
         if well {
             tracing::info!(upstream = &*upstream.name, endpoint = %target.address, "is well again");

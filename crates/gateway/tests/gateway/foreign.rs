@@ -252,9 +252,15 @@ async fn no_read_fails_while_an_endpoint_is_killed_and_it_comes_back_by_itself()
     .await;
     // Two intervals, and time for the machine.
     assert!(back.elapsed() < Duration::from_millis(200 + 300), "{:?}", back.elapsed());
+    for result in ["passed", "failed"] {
+        let line = format!(
+            "hearthgate_gateway_upstream_checks_total{{result=\"{result}\",upstream=\"a\"}}"
+        );
+        assert!(running.metric(&line).await >= 1.0, "{line}");
+    }
 }
 
-// GW-005
+// GW-005, GW-050
 #[tokio::test]
 async fn failing_requests_take_an_endpoint_out_without_checks() {
     let (one, two) = (Upstream::start(Play::Echo).await, Upstream::start(Play::Drop).await);
@@ -265,6 +271,15 @@ async fn failing_requests_take_an_endpoint_out_without_checks() {
         assert_eq!(running.get("/a/Patient/1").await.status, 200);
     }
     assert_eq!(two.seen().len(), 2);
+    for (line, value) in [
+        ("ejections_total{upstream=\"a\"}", 1.0),
+        ("endpoints{state=\"available\",upstream=\"a\"}", 1.0),
+        ("endpoints{state=\"out\",upstream=\"a\"}", 1.0),
+        ("ready{upstream=\"a\"}", 1.0),
+    ] {
+        let line = format!("hearthgate_gateway_upstream_{line}");
+        assert_eq!(running.metric(&line).await, value, "{line}");
+    }
     running.clock.advance(Duration::from_secs(1));
     two.play(Play::Echo);
     for _ in 0..4 {
@@ -296,6 +311,8 @@ async fn of_a_hundred_requests_to_a_slow_upstream_ten_are_under_way_and_the_rest
         assert_eq!(refused.field("retry-after"), Some("1"));
     }
     assert_eq!(slow.seen().len(), 10);
+    let under_way = "hearthgate_gateway_upstream_requests_in_flight{upstream=\"a\"}";
+    assert_eq!(running.metric(under_way).await, 10.0);
     slow.go();
     while let Some(answer) = requests.join_next().await {
         assert_eq!(answer.expect("no panic").status, 200);

@@ -53,7 +53,7 @@ async fn distinct_paths_make_no_series() {
     }
     assert_eq!(series().await, before);
     let line = "hearthgate_gateway_requests_total{interaction=\"read\",method=\"GET\",\
-                route=\"fhir\",status=\"2xx\"}";
+                route=\"fhir\",status=\"2xx\",upstream=\"server\"}";
     assert_eq!(running.metric(line).await, 300.0);
 }
 

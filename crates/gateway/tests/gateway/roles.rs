@@ -125,6 +125,7 @@ fn only(running: &Running, answer: &Answer) -> Denial {
     found.remove(0)
 }
 
+// GW-055
 #[tokio::test]
 async fn each_denial_is_explained_to_an_operator_and_to_nobody_else() {
     let (running, _stub) = start_with(|config| {

@@ -196,6 +196,18 @@ keys! {
         "The certificate, in PEM, of the authority that signed PostgreSQL's: then it is reached by TLS, and must show one by it.",
     "storage.postgres_without_tls" => storage.without_tls:
         "Where PostgreSQL may be without an authority: `local` is a Unix socket or a loopback address. `insecure-anywhere` sends patients' data readable.",
+    "traces.endpoint" => traces.endpoint:
+        "Where an OpenTelemetry collector takes spans of requests, in OTLP over HTTP (docs/observability.md). None are made where none is named.",
+    "traces.sample" => traces.sample:
+        "Which part of the requests is recorded; of those that a trusted proxy sends with a trace, the ones that it records.",
+    "traces.service_name" => traces.service_name:
+        "What the spans are said to be of (`service.name`).",
+    "traces.headers_file" => traces.headers_file:
+        "The file with headers that the collector is sent beside the spans, `name: value` in each line, such as a token; for this account alone. Not in plain HTTP to another machine.",
+    "traces.authority_file" => traces.authority_file:
+        "The certificates, in PEM, of the authorities that the collector's must be by; those of the system where none is named.",
+    "traces.timeout_seconds" => traces.timeout:
+        "How long the collector may take for an answer. What it does not take is counted and thrown away.",
     "log.level" => log_level:
         "From which level on the process logs to stderr. The access log is not meant.",
 }

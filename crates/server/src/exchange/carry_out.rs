@@ -160,6 +160,8 @@ pub(super) async fn carry_out(
         let original = Some((&body.bytes[..], encoding));
         perform(Call { resource: Some(resource), sent, original, ..call }, named).await
     });
+    // It goes along to whichever thread the work is done on.
+    let work = trace::under(trace::scope(), work);
     // Nor do the parameters of a search, which may have to look at very much.
     let length = if is_search { LARGE + 1 } else { length };
     match only_reads {

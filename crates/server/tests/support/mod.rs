@@ -190,6 +190,7 @@ impl Site {
             public_base: BASE.parse().expect("a base"),
             page_key: server::PageKey::new(&[7; 32]),
             audit: server::Audit { logs, query_values: false },
+            tracer: Arc::default(),
             denials: Arc::clone(&denials),
             not_deletable,
             limits,

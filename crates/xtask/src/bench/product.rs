@@ -117,6 +117,7 @@ pub(crate) async fn server(directory: &Path, index_memory: Option<usize>) -> Res
         public_base: format!("http://127.0.0.1:8080{BASE}").parse()?,
         page_key: server::PageKey::new(&[0; 32]),
         audit: server::Audit { logs, query_values: false },
+        tracer: Arc::default(),
         denials: Arc::default(),
         not_deletable: Default::default(),
         limits: Limits::default(),
