@@ -112,6 +112,14 @@ pub struct Limits {
     pub public: Rate,
     /// How often an address may present credentials that are wrong.
     pub failed_authentications: Rate,
+    /// How often an address may be wrong about one account: a key, an issuer's tokens.
+    pub failures_per_account: u32,
+    /// How long at most an address waits that sent too many wrong credentials.
+    pub lockout: Duration,
+    /// How long a body may stop coming on its way to an upstream of others.
+    pub body_grace: Duration,
+    /// Bytes a second that such a body must come with on average, that grace aside.
+    pub body_rate: u32,
     /// Connections from one address at a time.
     pub connections_per_address: usize,
     /// Connections in all.
@@ -199,6 +207,10 @@ impl Default for Limits {
             client: None,
             public: rate(50, 100),
             failed_authentications: rate(1, 20),
+            failures_per_account: 10,
+            lockout: Duration::from_secs(900),
+            body_grace: Duration::from_secs(30),
+            body_rate: 16 * 1024,
             connections_per_address: 1024,
             connections: 16 * 1024,
             requests_per_connection: 10_000,

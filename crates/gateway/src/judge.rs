@@ -19,6 +19,7 @@ use crate::denials::{self, Denial, Explanation};
 use crate::errors::{Exceeded, Refusal};
 use crate::framing::{self, BodyLength};
 use crate::grant_template::Filling;
+use crate::guard::Lockout;
 use crate::lanes;
 use crate::limiting::{Admission, NotAdmitted, Now};
 use crate::metrics::RouteLabel;
@@ -114,6 +115,8 @@ impl Gateway {
                 request.admission = admission;
             }
             Err(refused) => {
+                // What the client's own limit gave comes to nothing.
+                snapshot.callers.give_back(who, address);
                 request.told = Some(refused.told);
                 return Err(refused.refusal);
             }
@@ -269,10 +272,10 @@ impl Gateway {
                 "there is more than one Authorization header, or it is not Bearer KEY",
                 "one header Authorization: Bearer KEY",
             ),
-            Refusal::TooManyFailedAuthentications { retry_after } => Explanation::new(
+            Refusal::TooManyFailedAuthentications(Lockout { of, retry_after }) => Explanation::new(
                 format!(
-                    "the address sent more wrong credentials than gateway.failures_per_second and \
-                     gateway.failures_burst allow; of these: {}",
+                    "{}, and was not to be looked at; of these: {}",
+                    of.says(),
                     why_not().unwrap_or_else(|| "they are not Bearer KEY".to_owned())
                 ),
                 format!("a good key at once, or a pause of {retry_after} s"),

@@ -75,6 +75,8 @@ pub(crate) struct Metrics {
     pub(crate) in_flight: IntGauge,
     pub(crate) refusals: IntCounterVec,
     pub(crate) channel_fetches: IntCounterVec,
+    pub(crate) failed_authentications: IntCounterVec,
+    pub(crate) lockouts: IntCounterVec,
     pub(crate) token_checks: IntCounterVec,
     pub(crate) issuer_key_fetches: IntCounterVec,
     pub(crate) answers_discarded: IntCounter,
@@ -157,6 +159,16 @@ impl Metrics {
                 "hearthgate_gateway_refusals_total",
                 "Requests the gateway answered itself, by reason.",
                 &["reason"],
+            )?,
+            failed_authentications: make.counters(
+                "hearthgate_gateway_failed_authentications_total",
+                "Wrong credentials, by what they said that they are of.",
+                &["of"],
+            )?,
+            lockouts: make.counters(
+                "hearthgate_gateway_lockouts_total",
+                "Waits that wrong credentials began, by who has to wait.",
+                &["of"],
             )?,
             token_checks: make.counters(
                 "hearthgate_gateway_token_checks_total",

@@ -79,6 +79,12 @@ impl Gateway {
         request: &mut Request,
         refusal: Refusal,
     ) -> pingora::Result<()> {
+        // A fault of ours, before anybody was asked.
+        if let (503, None, Some(admission)) =
+            (refusal.status(), request.sent, &mut request.admission)
+        {
+            self.limiting.give_back(admission);
+        }
         request.refusal = Some(refusal.clone());
         let content = request.content();
         let body = refusal.body(request_id::text(&request.id), content);

@@ -22,6 +22,7 @@ use crate::channel::ChannelKeeper;
 use crate::config::GatewayConfig;
 use crate::connections::{Connections, Door, MalformedHeads};
 use crate::errors::{GatewayError, Refusal};
+use crate::guard::Guard;
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 use crate::mirror::Mirrors;
@@ -126,7 +127,8 @@ pub async fn run(
         }
     }
     let tokens = Arc::new(Tokens::open(&config, registry.clone(), clock.clone(), &metrics)?);
-    let callers = Callers::new(registry.clone(), ids.clone(), &config, tokens)
+    let guard = Arc::new(Guard::new(&metrics));
+    let callers = Callers::new(registry.clone(), ids.clone(), &config, tokens, guard)
         .map_err(GatewayError::PublicGrant)?;
     let upstreams = Upstreams::start(&config, clock.clone(), ids.clone());
     let upstreams = upstreams.map_err(GatewayError::Upstream)?;
@@ -187,7 +189,14 @@ pub async fn run(
     proxy.server_options = Some(options);
     let proxy = Arc::new(proxy);
     let answer_within = config.upstream.read;
-    let door = Door { proxy, current, answer_within, tls: tls.clone(), malformed };
+    let door = Door {
+        proxy,
+        current,
+        answer_within,
+        tls: tls.clone(),
+        malformed,
+        by_address: Arc::default(),
+    };
     let connections = Connections::new(listener, door, config.drain, shutdown);
 
     for (address, what, is_plain) in [

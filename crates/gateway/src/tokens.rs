@@ -25,6 +25,7 @@ use self::keys::{Asked, Keys};
 use crate::callers::Known;
 use crate::config::GatewayConfig;
 use crate::errors::{GatewayError, Refusal};
+use crate::guard::Account;
 use crate::metrics::Metrics;
 use crate::roles::Roles;
 use crate::snapshot::Current;
@@ -91,6 +92,7 @@ pub(crate) enum Found {
 
 /// One issuer at work.
 struct Issuer {
+    name: Arc<str>,
     config: TokenIssuer,
     keys: Keys,
     introspection: Option<Introspection>,
@@ -191,7 +193,8 @@ impl Tokens {
             .introspection
             .as_ref()
             .map(|at| Introspection::new(at, keys.fetcher().clone(), self.clock.clone()));
-        Ok(Issuer { config: issuer.clone(), keys, introspection })
+        let name = issuer.name.as_str().into();
+        Ok(Issuer { name, config: issuer.clone(), keys, introspection })
     }
 
     /// Whether tokens of no issuer are accepted.
@@ -269,9 +272,11 @@ impl Tokens {
         believed
     }
 
-    /// Whether an issuer would have to be asked about a token.
-    pub(crate) fn asks_about(&self, text: &str) -> bool {
-        self.introspecting().is_some() && matches!(self.signed_by(text), Ok(None))
+    /// The issuer that a token says to be signed by, where its tokens are accepted. Of a token that
+    /// says nothing by itself there is none.
+    pub(crate) fn account_of(&self, text: &str) -> Option<Account> {
+        let number = self.signed_by(text).ok()??;
+        Some(Account::Issuer(self.issuers[number].name.clone()))
     }
 
     fn introspecting(&self) -> Option<usize> {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::{Callers, Known, blank};
 use crate::errors::Refusal;
-use crate::network::network;
 use crate::tokens::{Found, TokenDigest};
 
 impl Callers {
@@ -28,12 +27,15 @@ impl Callers {
                 }
             }
             Found::Nothing => {
-                // Asking costs the issuer something: not for whoever only guesses.
-                let empty_for = self.failures.empty_for(&network(address), now);
-                if let Some(retry_after) = empty_for.filter(|_| tokens.asks_about(text)) {
-                    return Err(Refusal::TooManyFailedAuthentications { retry_after });
+                // Looking costs, and asking the issuer costs it too: not for whoever only guesses.
+                let account = tokens.account_of(text);
+                let admitted = self.guard.admits(account.as_ref(), address, now);
+                admitted.map_err(Refusal::TooManyFailedAuthentications)?;
+                let believed = tokens.believe(text, &digest, request()).await?;
+                if let Some(account) = &account {
+                    self.guard.succeeded(account, address);
                 }
-                tokens.believe(text, &digest, request()).await?
+                believed
             }
         };
         let client = believed.client.clone();

@@ -395,3 +395,46 @@ async fn without_the_store_each_gateway_goes_on_with_its_share() {
     let used = several.store.quotas.lock().values().next().expect("a quota").1;
     assert!((7000..=7800).contains(&used), "{used}");
 }
+
+#[test]
+fn the_addresses_of_one_network_do_not_take_the_places_of_all_others() {
+    let plan = serde_json::json!({
+        "quotas": [{ "by": ["address"], "of": "requests", "most": 2, "per": "month" }],
+    });
+    let limiting = Limiting::in_memory(plans(plan));
+    let (metrics, app) = (Metrics::new().expect("the names are valid"), client("app"));
+    let now = sync::now(&HandClock::new());
+    let ask = |address: std::net::IpAddr| {
+        limiting.admit(Some(&app), || None, address, "fhir", &now, &metrics).is_ok()
+    };
+    let of = |number: u128| {
+        std::net::Ipv6Addr::from((0x2001_0db8_0001_u128 << 80) | (number << 64) | 1).into()
+    };
+    // As many networks as one customer has, a request each.
+    let admitted = (0..65_536).filter(|number| ask(of(*number))).count();
+    // Each of the first has its own quota, and all the others one together.
+    assert_eq!(admitted, MOST_OF_NETWORK + 2 - 1);
+    for number in 0..4000_u32 {
+        assert!(ask(std::net::Ipv4Addr::from(number).into()), "{number}");
+        assert!(
+            ask(std::net::Ipv6Addr::from(0x2001_0db8_0002_u128 << 80 | 7).into()) || number > 1
+        );
+    }
+}
+
+#[test]
+fn what_a_quota_counted_is_given_back_once_for_a_request_that_came_to_nothing() {
+    let plan = serde_json::json!({
+        "quotas": [{ "of": "requests", "most": 2, "per": "day" }],
+        "rates": [{ "per_minute": 1, "burst": 4 }],
+    });
+    let limiting = Limiting::in_memory(plans(plan));
+    let (metrics, app, clock) =
+        (Metrics::new().expect("the names are valid"), client("app"), HandClock::new());
+    let mut first = ask(&limiting, &app, &clock, &metrics).expect("admitted");
+    limiting.give_back(&mut first);
+    limiting.give_back(&mut first);
+    assert!(ask(&limiting, &app, &clock, &metrics).is_ok());
+    assert!(ask(&limiting, &app, &clock, &metrics).is_ok());
+    assert!(state(ask(&limiting, &app, &clock, &metrics)).contains("requests-per-day"));
+}
