@@ -10,6 +10,7 @@ use std::time::Duration;
 use contract::TenantName;
 
 use crate::access_log::AccessLog;
+use crate::acme::Acme;
 use crate::addresses::Addresses;
 use crate::certificates::CertificateClients;
 use crate::denials::Denials;
@@ -79,6 +80,9 @@ pub struct GatewayConfig {
     pub upstream: UpstreamTimeouts,
     /// How clients are spoken to; in plain HTTP when absent.
     pub tls: Option<Tls>,
+    /// Where a certificate is had by ACME, whose files are among those of `tls`; nowhere when
+    /// absent.
+    pub acme: Option<Acme>,
     /// Who may connect, and whom to believe about others.
     pub addresses: Addresses,
     /// Where plain HTTP is sent on to HTTPS; nowhere when absent.
@@ -183,6 +187,7 @@ impl Default for GatewayConfig {
             limits: Limits::default(),
             upstream: UpstreamTimeouts::default(),
             tls: None,
+            acme: None,
             addresses: Addresses::default(),
             redirect_listen: None,
             cors: None,

@@ -101,6 +101,9 @@ pub enum GatewayError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// What ACME keeps cannot be kept.
+    #[error(transparent)]
+    Acme(#[from] crate::acme::AcmeError),
     /// The metrics cannot be registered.
     #[error("cannot register the metrics")]
     Metrics(#[source] prometheus::Error),

@@ -6,6 +6,7 @@
 //! `docs/gateway.md` describes it for an operator.
 
 mod access_log;
+mod acme;
 mod addresses;
 mod admin;
 mod audited_denials;
@@ -56,6 +57,7 @@ mod upstreams;
 mod wire;
 
 pub use access_log::AccessLog;
+pub use acme::{Acme, AcmeChallenge, AcmeError};
 pub use addresses::{AddressBlock, Addresses, InvalidAddressBlock, ToldBy};
 pub use authorizer::WrittenAuthorizer;
 pub use certificates::{CertificateClients, CertificateError, WrittenCertificate};

@@ -91,6 +91,8 @@ pub(crate) struct Metrics {
     pub(crate) tls_handshakes: IntCounterVec,
     pub(crate) tls_loads: IntCounterVec,
     pub(crate) tls_not_after: IntGauge,
+    pub(crate) acme_orders: IntCounterVec,
+    pub(crate) acme_failures: IntGauge,
     pub(crate) reloads: IntCounterVec,
 }
 
@@ -224,6 +226,15 @@ impl Metrics {
             tls_not_after: make.gauge(
                 "hearthgate_gateway_tls_not_after_seconds",
                 "When the first of the certificates ends, in Unix time; 0 without TLS.",
+            )?,
+            acme_orders: make.counters(
+                "hearthgate_gateway_acme_orders_total",
+                "Orders of certificates by ACME, by result.",
+                &["result"],
+            )?,
+            acme_failures: make.gauge(
+                "hearthgate_gateway_acme_failures",
+                "Orders of certificates that failed since one succeeded.",
             )?,
             reloads: make.counters(
                 "hearthgate_gateway_reloads_total",

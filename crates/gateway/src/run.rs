@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log;
+use crate::acme::AcmeKeeper;
 use crate::admin::{self, Admin};
 use crate::audited_denials;
 use crate::authorizer::Verdicts;
@@ -104,7 +105,14 @@ pub async fn run(
     };
     let peer = server_peer(&config)?;
     let metrics = Arc::new(Metrics::new().map_err(GatewayError::Metrics)?);
-    let tls = config.tls.clone().map(|tls| Acceptor::load(tls, metrics.clone())).transpose()?;
+    let acme = config.acme.take();
+    let acme =
+        acme.map(|acme| AcmeKeeper::open(acme, clock.clone(), metrics.clone())).transpose()?;
+    let acme = acme.map(Arc::new);
+    let challenges = acme.as_ref().map(|acme| acme.challenges()).unwrap_or_default();
+    let loading =
+        config.tls.clone().map(|tls| Acceptor::load(tls, metrics.clone(), challenges.clone()));
+    let tls = loading.transpose()?;
     let tls = tls.map(Arc::new);
     let channel = Arc::new(ChannelKeeper::new(
         config.channel_socket.clone(),
@@ -152,6 +160,7 @@ pub async fn run(
         lines: lines.clone(),
         channel: config.serves_server.then(|| channel.clone()),
         limiting: config.limiting.clone(),
+        acme: acme.clone(),
         shutdown: shutdown.clone(),
     });
     let malformed = Arc::new(MalformedHeads {
@@ -215,13 +224,19 @@ pub async fn run(
     tracing::info!(listen = %bound.listen, admin = %bound.admin_listen, "the gateway listens");
     let redirects = async {
         match redirect_listener {
-            Some(listener) => redirect::serve(listener, bound.listen.port()).await,
+            Some(listener) => redirect::serve(listener, bound.listen.port(), challenges).await,
             None => std::future::pending().await,
         }
     };
     let certificates = async {
         match tls {
             Some(tls) => tls.keep_current().await,
+            None => std::future::pending().await,
+        }
+    };
+    let ordered = async {
+        match acme {
+            Some(keeper) => keeper.keep_current().await,
             None => std::future::pending().await,
         }
     };
@@ -238,6 +253,7 @@ pub async fn run(
         };
         tokio::join!(
             certificates,
+            ordered,
             redirects,
             reloading.serve(reloads),
             halves,

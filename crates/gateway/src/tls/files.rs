@@ -64,6 +64,14 @@ fn is_valid_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
         .is_ok()
 }
 
+/// Whether certificate and key can be used together.
+///
+/// # Errors
+/// [`TlsError`] when they cannot.
+pub(crate) fn check(files: &CertificateFiles) -> Result<(), TlsError> {
+    certified(files, &ring::default_provider()).map(drop)
+}
+
 /// A certificate with its key, and when it ends.
 fn certified(
     files: &CertificateFiles,

@@ -84,7 +84,7 @@ mod tests {
     async fn files_that_are_read_again_never_undo_what_was_decided_meanwhile() {
         let dir = tempfile::tempdir().expect("a directory");
         let metrics = Arc::new(Metrics::new().expect("names are valid"));
-        let acceptor = Acceptor::load(tls(dir.path(), 1), metrics).expect("files");
+        let acceptor = Acceptor::load(tls(dir.path(), 1), metrics, Arc::default()).expect("files");
         let before = acceptor.current.load_full();
         let other = tls(dir.path(), 2);
         acceptor.put(Acceptor::prepare(other.clone()).await.expect("files"));
