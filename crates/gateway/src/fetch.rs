@@ -329,7 +329,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::IssuerUrl;
+    use super::*;
 
     fn check(text: &str, expected: Option<(&str, u16, &str)>) {
         let read = IssuerUrl::new(text).ok();
@@ -355,5 +355,26 @@ mod tests {
         ] {
             check(bad, None);
         }
+    }
+
+    #[tokio::test]
+    async fn authorities_that_are_replaced_are_believed_from_the_next_question_on() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("ca.pem");
+        let write = |text: &str| std::fs::write(&path, text).expect("a file");
+        let made =
+            || rcgen::generate_simple_self_signed(["ca".to_owned()]).expect("one").cert.pem();
+        write(&made());
+        let fetcher = Fetcher::new(Some(&path)).expect("authorities");
+        let by_now = async || {
+            fetcher.tls().await;
+            fetcher.current.load_full()
+        };
+        let first = by_now().await;
+        assert!(Arc::ptr_eq(&first, &by_now().await));
+        write("no certificate");
+        assert!(Arc::ptr_eq(&first, &by_now().await));
+        write(&(made() + &made()));
+        assert!(!Arc::ptr_eq(&first, &by_now().await));
     }
 }

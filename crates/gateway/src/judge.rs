@@ -17,6 +17,7 @@ use crate::callers::Who;
 use crate::cors;
 use crate::denials::{self, Denial, Explanation};
 use crate::errors::{Exceeded, Refusal};
+use crate::foreign;
 use crate::framing::{self, BodyLength};
 use crate::grant_template::Filling;
 use crate::guard::Lockout;
@@ -91,8 +92,8 @@ impl Gateway {
 
         let now = request.started;
         let route = request.route.clone();
-        let foreign = route.as_ref().and_then(|route| route.foreign());
-        let passes_token = foreign.is_some_and(|way| way.enforces == Enforces::SmartToken);
+        let others = route.as_ref().and_then(|route| route.foreign());
+        let passes_token = others.is_some_and(|way| way.enforces == Enforces::SmartToken);
         let who = match passes_token {
             true => snapshot.callers.stranger(&head.headers, address, now)?,
             false => {
@@ -129,10 +130,11 @@ impl Gateway {
                 _ => Err(Refusal::MethodNotAllowed { allow: "POST".to_owned() }),
             };
         }
-        if let (Some(route), Some(foreign)) = (&route, foreign) {
-            self.judge_foreign(head, route, foreign, request)?;
+        if let (Some(route), Some(others)) = (&route, others) {
+            self.judge_foreign(head, route, others, request)?;
             strip_identity(head);
             head.remove_header(break_glass::HEADER);
+            foreign::keep_websockets_alone(head);
             return Ok(Judged::Foreign);
         }
         if let Some(id) = head.headers.get(break_glass::HEADER) {

@@ -35,6 +35,7 @@ mod metrics;
 mod mirror;
 mod network;
 mod origin;
+mod pace;
 mod per_address;
 mod plans;
 mod proxy;

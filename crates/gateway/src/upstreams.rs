@@ -66,7 +66,7 @@ pub enum UpstreamError {
 pub(crate) struct Upstream {
     pub(crate) name: Arc<str>,
     pub(crate) config: UpstreamConfig,
-    pub(crate) breaker: Breaker,
+    pub(crate) breaker: Arc<Breaker>,
     /// Room for WebSockets.
     pub(crate) sockets: Arc<Semaphore>,
     pub(crate) asker: Arc<Asker>,
@@ -117,8 +117,9 @@ impl Upstreams {
         Self { by_name: BTreeMap::new(), asker, clock, ids }.renewed(config)
     }
 
-    /// Those of another configuration. One that is the same and reads no file goes on as it is;
-    /// of another with the same endpoints their addresses are known from the start.
+    /// Those of another configuration. One that is the same and reads no file goes on as it is. Of
+    /// another with the same endpoints their addresses are known from the start, and what is known
+    /// of each; where its caps are the same, what is under way counts against them still.
     pub(crate) fn renewed(&self, config: &GatewayConfig) -> Result<Self, UpstreamError> {
         let mut by_name = BTreeMap::new();
         for (name, written) in &config.routing.upstreams {
@@ -160,12 +161,11 @@ impl Upstreams {
         let shown = shown.transpose();
         let shown = shown.map_err(|error| UpstreamError::Secret(name.to_string(), error))?;
         let asker = self.asker.get_or_init(|| Arc::new(Asker::new())).clone();
-        let upstream = Arc::new(Upstream::new(name, config, shown, asker)?);
+        let mut upstream = Upstream::new(name, config, shown, asker)?;
         if let Some(before) = before {
-            let targets = before.upstream.balancer();
-            let known = targets.targets().iter().map(|target| (target.address, target.weight));
-            upstream.is_at(&known.collect());
+            upstream.follows(&before.upstream);
         }
+        let upstream = Arc::new(upstream);
         let mut tasks = JoinSet::new();
         if resolve::has_names(&config.endpoints) {
             tasks.spawn(resolve::keep_resolving(upstream.clone()));
@@ -199,7 +199,7 @@ impl Upstream {
         let base = if asks { Base::Unknown } else { Base::Right };
         let upstream = Self {
             name: name.clone(),
-            breaker: Breaker::new(config.in_flight, config.pending),
+            breaker: Arc::new(Breaker::new(config.in_flight, config.pending)),
             sockets: Arc::new(Semaphore::new(config.sockets)),
             asker,
             balancer: ArcSwap::from_pointee(Balancer::new(config.balancing, Vec::new())),
@@ -211,6 +211,27 @@ impl Upstream {
         };
         upstream.is_at(&resolve::written_addresses(&config.endpoints));
         Ok(upstream)
+    }
+
+    /// Takes over what is known of the same endpoints.
+    fn follows(&mut self, before: &Self) {
+        let targets = before.balancer();
+        let mut followed: Vec<Arc<Target>> = Vec::with_capacity(targets.targets().len());
+        for target in targets.targets() {
+            let (address, state) = (target.address, target.state().clone());
+            followed.push(Arc::new(Target::new(address, target.weight, self.peer(address), state)));
+        }
+        self.balancer.store(Arc::new(Balancer::new(self.config.balancing, followed)));
+        let (new, old) = (&self.config, &before.config);
+        if (new.in_flight, new.pending) == (old.in_flight, old.pending) {
+            self.breaker = before.breaker.clone();
+        }
+        if new.sockets == old.sockets {
+            self.sockets = before.sockets.clone();
+        }
+        if new.health == old.health {
+            self.base.store(before.base.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     /// The balancer of this moment.
@@ -232,7 +253,10 @@ impl Upstream {
                 .find(|target| target.address == *address && target.weight == *weight);
             targets.push(match known {
                 Some(target) => target.clone(),
-                None => Arc::new(Target::new(*address, *weight, self.peer(*address))),
+                None => {
+                    let peer = self.peer(*address);
+                    Arc::new(Target::new(*address, *weight, peer, Arc::default()))
+                }
             });
         }
         if targets.len() == before.targets().len()
