@@ -553,8 +553,7 @@ async fn a_client_that_stalls_takes_no_endpoint_out() {
     );
     let (one, two) = (Upstream::start(endless.clone()).await, Upstream::start(endless).await);
     let more = json!({"failures": 1, "first_byte_ms": 200, "between_bytes_ms": 200});
-    let (routes, upstreams) =
-        (json!([to("/a", "a")]), json!({"a": upstream(&[&one, &two], more)}));
+    let (routes, upstreams) = (json!([to("/a", "a")]), json!({"a": upstream(&[&one, &two], more)}));
     let running = start_alone(|config| {
         alone(config, &routes, &upstreams);
         config.limits.idle = Duration::from_secs(1);
