@@ -107,7 +107,8 @@ impl Names {
         let address = socket.local_addr().unwrap().to_string();
         let ends = Arc::new(AtomicBool::new(false));
         let until = ends.clone();
-        let thread = std::thread::spawn(move || {
+        let named = std::thread::Builder::new().name("names of a test".to_owned());
+        let thread = named.spawn(move || {
             let mut read = [0; 512];
             while !until.load(Ordering::Acquire) {
                 if let Ok((length, asking)) = socket.recv_from(&mut read)
@@ -117,6 +118,7 @@ impl Names {
                 }
             }
         });
+        let thread = thread.unwrap();
         Self { address, ends, thread: Some(thread) }
     }
 }

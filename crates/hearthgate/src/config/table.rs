@@ -111,7 +111,7 @@ keys! {
     "gateway.failures_per_second" => gateway.failures_per_second:
         "Wrong credentials a second from one address that are forgiven.",
     "gateway.failures_burst" => gateway.failures_burst:
-        "Wrong credentials that are not, after which the address waits: a second, and twice as long each time (docs/security.md).",
+        "Wrong credentials that are not, after which the address waits: a second, and twice as long each time (docs/gateway.md).",
     "gateway.failures_per_account" => gateway.failures_per_account:
         "The same from one address for one account: a key, or the tokens of an issuer.",
     "gateway.lockout_seconds" => gateway.lockout:
