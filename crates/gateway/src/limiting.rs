@@ -10,6 +10,7 @@ mod key;
 mod lease;
 mod ledger;
 mod redis_store;
+mod rolling;
 mod shown;
 mod store;
 mod sync;

@@ -438,3 +438,66 @@ fn what_a_quota_counted_is_given_back_once_for_a_request_that_came_to_nothing() 
     assert!(ask(&limiting, &app, &clock, &metrics).is_ok());
     assert!(state(ask(&limiting, &app, &clock, &metrics)).contains("requests-per-day"));
 }
+
+// GW-033, GW-042
+#[tokio::test]
+async fn a_rolling_quota_comes_back_while_the_store_is_silent_and_is_told_when_it_is_not() {
+    let plan = serde_json::json!({
+        "quotas": [{ "of": "requests", "most": 300, "per": "minute", "window": "rolling" }],
+    });
+    let several = Several::of(3, &plan);
+    // All of it, and then the store is lost.
+    let admitted = several.admitted(Duration::from_secs(1), &[1, 1, 1]).await;
+    assert!((297..=309).contains(&admitted.iter().sum::<u32>()), "{admitted:?}");
+    several.store.is_lost.store(true, Ordering::SeqCst);
+    assert_eq!(several.admitted(Duration::from_secs(1), &[1, 1, 1]).await, [0, 0, 0]);
+    // What was used goes out of the window, and each gateway has a third of it.
+    several.clock.advance(Duration::from_secs(62));
+    for _ in 0..3 {
+        let admitted = several.admitted(Duration::from_secs(1), &[1, 1, 1]).await;
+        assert_eq!(admitted, [100, 100, 100]);
+        assert_eq!(several.admitted(Duration::from_secs(2), &[1, 1, 1]).await, [0, 0, 0]);
+        several.clock.advance(Duration::from_secs(62));
+    }
+    // What counts when the store is back is told, and nothing else.
+    assert_eq!(several.admitted(Duration::from_millis(50), &[1, 1, 1]).await, [50, 50, 50]);
+    several.store.is_lost.store(false, Ordering::SeqCst);
+    for at in 0..3 {
+        several.exchange(at).await;
+    }
+    let used = several.store.quotas.lock().values().next().expect("a quota").1;
+    // And what was given ahead.
+    assert!((150..=300).contains(&used), "{used}");
+    // Within a slice, for the store of this test has no other.
+    let admitted = several.admitted(Duration::from_millis(900), &[1, 1, 1]).await;
+    assert!((140..=160).contains(&admitted.iter().sum::<u32>()), "{admitted:?}");
+}
+
+#[test]
+fn a_rolling_quota_that_was_written_down_beside_others_comes_back_slice_by_slice() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let plan = serde_json::json!({
+        "quotas": [{ "of": "requests", "most": 10, "per": "minute", "window": "rolling" }],
+    });
+    let (clock, app) = (HandClock::new(), client("app"));
+    let metrics = Metrics::new().expect("the names are valid");
+    let open = || {
+        let lost = MemoryStore { gateways: 1, ..MemoryStore::default() };
+        let limiting = Limiting::open(plans(plan.clone()), dir.path(), clock.now());
+        limiting.expect("it opens").sharing(Arc::new(lost), 1)
+    };
+    // Written down again and again, as a running gateway does.
+    let limiting = open();
+    for _ in 0..10 {
+        assert!(ask(&limiting, &app, &clock, &metrics).is_ok());
+        clock.advance(Duration::from_secs(5));
+        limiting.keep(clock.now()).expect("it is kept");
+    }
+    assert!(ask(&limiting, &app, &clock, &metrics).is_err());
+    drop(limiting);
+    let limiting = open();
+    assert!(ask(&limiting, &app, &clock, &metrics).is_err());
+    clock.advance(Duration::from_secs(12));
+    assert!(ask(&limiting, &app, &clock, &metrics).is_ok(), "the first went out of the window");
+    assert!(ask(&limiting, &app, &clock, &metrics).is_err());
+}
