@@ -70,6 +70,8 @@ pub struct GatewayConfig {
     pub lanes: LaneSizes,
     /// Routes and upstreams beside the server of ours.
     pub routing: Routing,
+    /// Servers of DNS that are asked for the names of endpoints; the system's when empty.
+    pub resolvers: Vec<SocketAddr>,
     /// Whether the server of ours is behind this gateway.
     pub serves_server: bool,
     /// How variables of the environment are asked for that hold secrets.
@@ -182,6 +184,7 @@ impl Default for GatewayConfig {
             limiting: Arc::default(),
             lanes: LaneSizes::default(),
             routing: Routing::default(),
+            resolvers: Vec::new(),
             serves_server: true,
             environment: Environment::default(),
             limits: Limits::default(),

@@ -16,6 +16,7 @@ mod watch;
 mod written;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -70,6 +71,8 @@ pub(crate) struct Upstream {
     /// Room for WebSockets.
     pub(crate) sockets: Arc<Semaphore>,
     pub(crate) asker: Arc<Asker>,
+    /// Servers of DNS that are asked for its endpoints; the system's where none is named.
+    resolvers: Vec<SocketAddr>,
     balancer: ArcSwap<Balancer>,
     tls: Option<Tls>,
     lines: Arc<Lines>,
@@ -129,12 +132,16 @@ impl Upstreams {
                 .filter(|kept| kept.upstream.config.endpoints == written.endpoints);
             let same = before.filter(|kept| {
                 kept.upstream.config == *written
+                    && kept.upstream.resolvers == config.resolvers
                     && written.credentials.is_none()
                     && written.tls == WrittenTls::default()
             });
             let kept = match same {
                 Some(kept) => kept.clone(),
-                None => Arc::new(self.begin(name, written, config.environment, before)?),
+                None => {
+                    let begun = self.begin(name, written, config, before)?;
+                    Arc::new(begun)
+                }
             };
             by_name.insert(name.clone(), kept);
         }
@@ -153,15 +160,17 @@ impl Upstreams {
         &self,
         name: &Arc<str>,
         config: &UpstreamConfig,
-        environment: Environment,
+        gateway: &GatewayConfig,
         before: Option<&Arc<Kept>>,
     ) -> Result<Kept, UpstreamError> {
         let credentials = config.credentials.as_ref();
-        let shown = credentials.map(|known| known.shown(environment, &self.clock, &self.ids));
+        let shown =
+            credentials.map(|known| known.shown(gateway.environment, &self.clock, &self.ids));
         let shown = shown.transpose();
         let shown = shown.map_err(|error| UpstreamError::Secret(name.to_string(), error))?;
         let asker = self.asker.get_or_init(|| Arc::new(Asker::new())).clone();
         let mut upstream = Upstream::new(name, config, shown, asker)?;
+        upstream.resolvers.clone_from(&gateway.resolvers);
         if let Some(before) = before {
             upstream.follows(&before.upstream);
         }
@@ -202,6 +211,7 @@ impl Upstream {
             breaker: Arc::new(Breaker::new(config.in_flight, config.pending)),
             sockets: Arc::new(Semaphore::new(config.sockets)),
             asker,
+            resolvers: Vec::new(),
             balancer: ArcSwap::from_pointee(Balancer::new(config.balancing, Vec::new())),
             tls: tls.map_err(|error| UpstreamError::Tls(name.to_string(), error))?,
             lines: Arc::new(Lines { limit: config.connect }),
@@ -267,7 +277,7 @@ impl Upstream {
         self.balancer.store(Arc::new(Balancer::new(self.config.balancing, targets)));
     }
 
-    fn peer(&self, address: std::net::SocketAddr) -> HttpPeer {
+    fn peer(&self, address: SocketAddr) -> HttpPeer {
         let name = self.tls.as_ref().map_or("", |tls| tls.name());
         let mut peer = HttpPeer::new(address, self.tls.is_some(), name.to_owned());
         if let Some(tls) = &self.tls {

@@ -138,6 +138,7 @@ pub struct Gateway {
     pub acme: AcmeKeys,
     pub upstream_connect: Duration,
     pub upstream_read: Duration,
+    pub resolvers: Vec<SocketAddr>,
     pub drain: Duration,
 }
 
@@ -335,6 +336,7 @@ impl Default for Gateway {
             acme: AcmeKeys::default(),
             upstream_connect: Duration::from_secs(2),
             upstream_read: Duration::from_secs(120),
+            resolvers: Vec::new(),
             drain: Duration::from_secs(30),
         }
     }

@@ -41,6 +41,7 @@ const WHILE_RUNNING: &[&str] = &[
     "gateway.requests_per_connection",
     "gateway.http2_streams",
     "gateway.http2_age_seconds",
+    "gateway.resolvers",
     "gateway.tls.certificates",
     "gateway.tls.client_certificates",
     "gateway.tls.client_authority_file",

@@ -455,6 +455,7 @@ impl Process {
                 connect: from.upstream_connect,
                 read: from.upstream_read,
             },
+            resolvers: from.resolvers.clone(),
             addresses: from.addresses(),
             cors: from.cors(),
             drain: from.drain,

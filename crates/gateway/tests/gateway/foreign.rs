@@ -9,6 +9,7 @@ use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use crate::harness::{Running, connect, request, start_alone, start_with, within};
+use crate::names::Names;
 use crate::upstream::{Play, Upstream, real_now};
 
 fn routing(routes: &Value, upstreams: &Value) -> Result<Routing, String> {
@@ -521,6 +522,49 @@ async fn names_of_endpoints_are_resolved() {
     let upstreams = json!({"a": {"endpoints": [{"address": address}], "enforces": "none"}});
     let running = start_of(json!([to("/a", "a")]), upstreams).await;
     running.until_ready().await;
+    assert_eq!(running.get("/a/Patient/1").await.status, 200);
+}
+
+// GW-014
+#[tokio::test]
+async fn a_name_is_asked_for_again_when_its_answer_holds_no_more() {
+    let first = Upstream::start(Play::Echo).await;
+    let port = first.address.port();
+    let second =
+        Upstream::start_at(std::net::SocketAddr::from(([127, 0, 0, 2], port)), Play::Echo).await;
+    let names = Names::start(&[[127, 0, 0, 1].into()], 1).await;
+    let routes = json!([to("/a", "a")]);
+    let upstreams = json!({
+        "a": {"endpoints": [{"address": format!("lab.example.org:{port}")}], "enforces": "none"},
+    });
+    let running = start_alone(|config| {
+        alone(config, &routes, &upstreams);
+        config.resolvers = vec![names.address];
+    })
+    .await;
+    running.until_ready().await;
+    assert_eq!(running.get("/a/Patient/1").await.status, 200);
+    assert_eq!((first.seen().len(), second.seen().len()), (1, 0));
+    names.are_at(&[[127, 0, 0, 2].into()]);
+    let begun = real_now();
+    within("requests at its new place", async {
+        while second.seen().is_empty() {
+            assert_eq!(running.get("/a/Patient/1").await.status, 200);
+        }
+    })
+    .await;
+    // A second, and time for the machine: far from where answers do not say how long they hold.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(names.asked() <= 2 + 5, "{}", names.asked());
+    // Nobody knows it any more: it stays where it was.
+    names.are_at(&[]);
+    let asked = names.asked();
+    within("two more questions", async {
+        while names.asked() < asked + 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
     assert_eq!(running.get("/a/Patient/1").await.status, 200);
 }
 

@@ -12,6 +12,7 @@ mod http2;
 mod identity;
 mod issuer;
 mod limits;
+mod names;
 mod operating;
 mod reloads;
 mod renewals;

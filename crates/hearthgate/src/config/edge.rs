@@ -308,6 +308,7 @@ macro_rules! lists {
 
 lists! {
     AddressBlock => "a list of addresses and blocks of them, like \"192.0.2.7\" and \"2001:db8::/32\"",
+    SocketAddr => "a list of addresses with ports, like \"192.0.2.53:53\"",
     CorsOrigin => "a list of origins like \"https://app.example.org\" or \"https://*.example.org\"",
     HeaderName => "a list of names of headers",
 }

@@ -136,6 +136,8 @@ keys! {
         "How long the server may take to accept a connection.",
     "gateway.upstream_read_seconds" => gateway.upstream_read:
         "How long the server may be silent within an answer.",
+    "gateway.resolvers" => gateway.resolvers:
+        "Servers of DNS that are asked for the names of upstreams' endpoints. Those of `/etc/resolv.conf`, with `/etc/hosts` before them, where none is named (docs/gateway.md).",
     "gateway.drain_seconds" => gateway.drain:
         "How long requests in flight may take once the process is told to stop.",
     "lanes.interactive" => lanes.interactive:
