@@ -1,5 +1,6 @@
 //! The gateway from outside: real sockets, a registry of its own, and a stub for the server.
 
+mod acme;
 mod addresses;
 mod answers;
 mod beside;
