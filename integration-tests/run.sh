@@ -48,6 +48,15 @@ install_redis() {
         apt_install redis-server
 }
 
+# For certificates by ACME, whose tests begin an authority of their own.
+install_pebble() {
+    command -v pebble >/dev/null && return 0
+    command -v apt-get >/dev/null || fail "this machine has no apt-get; install by hand: pebble"
+    printf 'Installing pebble.\n'
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends pebble
+}
+
 # For the clients that others wrote, which are left out where there is neither.
 install_clients() {
     local -a missing=()
@@ -71,12 +80,15 @@ documentation() {
 install_packages
 install_postgresql
 install_redis
+install_pebble
 install_clients
 install_rust clippy rustfmt
 # Without PostgreSQL its tests fail then, instead of being skipped.
 export HEARTHGATE_REQUIRE_POSTGRES=1
 # And without Redis or Valkey those of shared counters.
 export HEARTHGATE_REQUIRE_REDIS=1
+# And without pebble those of ACME.
+export HEARTHGATE_REQUIRE_PEBBLE=1
 
 step "scripts" scripts_parse
 step "format" cargo fmt --all --check

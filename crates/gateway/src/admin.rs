@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use trace::Tracer;
 
 use crate::access_log::Lines;
+use crate::acme::{AcmeKeeper, AcmeState};
 use crate::channel::ChannelKeeper;
 use crate::limiting::Limiting;
 use crate::metrics::Metrics;
@@ -35,6 +36,8 @@ pub(crate) struct Admin {
     pub(crate) clock: Arc<dyn Clock>,
     /// None where the server of ours is not behind this gateway.
     pub(crate) channel: Option<Arc<ChannelKeeper>>,
+    /// Where a certificate is had by ACME.
+    pub(crate) acme: Option<Arc<AcmeKeeper>>,
     pub(crate) shutdown: watch::Receiver<bool>,
 }
 
@@ -45,6 +48,9 @@ struct Readiness {
     parts: Parts,
     /// How limits are counted: without the store of shared counters it is ready all the same.
     counters: &'static str,
+    /// How it stands with the certificate by ACME: while there is one it is ready all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acme: Option<AcmeState>,
     /// Why the server is not ready, where it says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -132,8 +138,9 @@ impl Admin {
             && parts.upstreams.values().all(|ready| *ready);
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let counters = self.limiting.counting().word();
-        let body =
-            serde_json::to_vec(&Readiness { ready, parts, counters, reason }).unwrap_or_default();
+        let acme = self.acme.as_ref().map(|acme| acme.state());
+        let readiness = Readiness { ready, parts, counters, acme, reason };
+        let body = serde_json::to_vec(&readiness).unwrap_or_default();
         answer(status, "application/json", body)
     }
 }

@@ -5,6 +5,7 @@
 
 mod by_certificate;
 mod by_token;
+mod client_buckets;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,18 +17,20 @@ use contract::{
 };
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
-use parking_lot::{Mutex, RwLock};
-use registry::{Caller, Client, ClientId, KeyId, Registry};
+use parking_lot::RwLock;
+use registry::{Caller, Client, KeyId, Registry};
 
 use crate::break_glass;
 use crate::certificates::{CertificateClients, PeerCertificate};
 use crate::config::{GatewayConfig, Limits};
 use crate::errors::{GatewayError, Refusal};
 use crate::grant_template::GrantTemplate;
+use crate::guard::{Account, Guard, Patience};
 use crate::limiter::{Bucket, Buckets, Rate, Taken};
 use crate::network::network;
 use crate::roles::{RoleProblem, Roles};
 use crate::tokens::{Believed, Cache, Tokens};
+use client_buckets::ClientBuckets;
 
 /// Addresses whose buckets are kept at a time.
 const MOST_ADDRESSES: usize = 64 * 1024;
@@ -126,9 +129,10 @@ pub(crate) struct Callers {
     public: Arc<Known>,
     public_policy: HeaderValue,
     public_requests: Arc<Buckets<IpAddr>>,
-    failures: Arc<Buckets<IpAddr>>,
+    guard: Arc<Guard>,
+    patience: Patience,
     known: RwLock<HashMap<KeyId, Arc<Known>>>,
-    buckets: Arc<Mutex<HashMap<ClientId, Arc<Bucket>>>>,
+    buckets: Arc<ClientBuckets>,
 }
 
 impl Callers {
@@ -137,6 +141,7 @@ impl Callers {
         ids: Arc<dyn Ids>,
         config: &GatewayConfig,
         tokens: Arc<Tokens>,
+        guard: Arc<Guard>,
     ) -> Result<Self, GrantError> {
         let limits: &Limits = &config.limits;
         let tenant = config.tenant.clone();
@@ -150,7 +155,8 @@ impl Callers {
             public: Arc::new(public),
             public_policy: policy("address", limits.public),
             public_requests: Arc::new(Buckets::new(limits.public, MOST_ADDRESSES)),
-            failures: Arc::new(Buckets::new(limits.failed_authentications, MOST_ADDRESSES)),
+            guard,
+            patience: Patience::of(limits),
             known: RwLock::default(),
             buckets: Arc::default(),
             default_rate: limits.client,
@@ -171,24 +177,19 @@ impl Callers {
             true => self.tokens.clone(),
             false => Arc::new(self.tokens.renewed(config)?),
         };
-        let new = Self::new(self.registry.clone(), self.ids.clone(), config, tokens)
+        let (registry, ids) = (self.registry.clone(), self.ids.clone());
+        let new = Self::new(registry, ids, config, tokens, self.guard.clone())
             .map_err(GatewayError::PublicGrant)?;
-        let kept = |old: &Arc<Buckets<IpAddr>>, new: Arc<Buckets<IpAddr>>| {
-            if old.rate() == new.rate() { old.clone() } else { new }
+        let public_requests = match self.public_requests.rate() == new.public_requests.rate() {
+            true => self.public_requests.clone(),
+            false => new.public_requests,
         };
-        Ok(Self {
-            public_requests: kept(&self.public_requests, new.public_requests),
-            failures: kept(&self.failures, new.failures),
-            buckets: self.buckets.clone(),
-            ..new
-        })
+        Ok(Self { public_requests, buckets: self.buckets.clone(), ..new })
     }
 
     /// Whom the credentials in these headers stand for.
     ///
-    /// Failures are counted by address. A valid key passes however many fail beside it: 256 bits
-    /// cannot be guessed, and one broken program must not lock out its neighbours behind the same
-    /// address.
+    /// Wrong ones are counted, and whoever sent too many waits ([`Guard`]).
     pub(crate) async fn identify(
         &self,
         headers: &HeaderMap,
@@ -205,21 +206,28 @@ impl Callers {
                 };
             }
             (Some(credentials), None) => credentials,
-            _ => return Err(self.failed(address, now, Refusal::CredentialsAmbiguous)),
+            _ => return Err(self.failed(None, address, now, Refusal::CredentialsAmbiguous)),
         };
         let Some(key) = bearer(credentials) else {
-            return Err(self.failed(address, now, Refusal::CredentialsAmbiguous));
+            return Err(self.failed(None, address, now, Refusal::CredentialsAmbiguous));
         };
         if !self.tokens.is_empty() && !registry::is_key(key) {
             return match self.of_token(key, address, now).await {
                 Ok(known) => Ok(Who::Client(known)),
-                Err(refusal) if refusal.status() == 401 => Err(self.failed(address, now, refusal)),
+                Err(refusal) if refusal.status() == 401 => {
+                    Err(self.failed(self.tokens.account_of(key), address, now, refusal))
+                }
                 Err(refusal) => Err(refusal),
             };
         }
         let Some(caller) = self.registry.authenticate(key) else {
-            return Err(self.failed(address, now, Refusal::CredentialsInvalid));
+            let account = self.registry.named_by(key).map(Account::Key);
+            return Err(self.failed(account, address, now, Refusal::CredentialsInvalid));
         };
+        let account = Account::Key(caller.key.clone());
+        let admitted = self.guard.admits(Some(&account), address, now);
+        admitted.map_err(Refusal::TooManyFailedAuthentications)?;
+        self.guard.succeeded(&account, address);
         self.known(caller, now).map(Who::Client)
     }
 
@@ -241,7 +249,7 @@ impl Callers {
             (None, _) => return Ok(Who::Public(self.public.clone())),
             _ => Refusal::CredentialsAmbiguous,
         };
-        Err(self.failed(address, now, refused))
+        Err(self.failed(None, address, now, refused))
     }
 
     /// Why the credentials in these headers stand for nobody, for an operator.
@@ -333,11 +341,27 @@ impl Callers {
         }
     }
 
-    fn failed(&self, address: IpAddr, now: Duration, refusal: Refusal) -> Refusal {
-        match self.failures.take(network(address), now) {
-            Taken::Admitted { .. } => refusal,
-            Taken::Refused { retry_after } => Refusal::TooManyFailedAuthentications { retry_after },
+    /// Gives one back that was counted of a request that its plan does not admit.
+    pub(crate) fn give_back(&self, who: &Who, address: IpAddr) {
+        match who {
+            Who::Public(_) => self.public_requests.give_back(&network(address)),
+            Who::Client(known) => {
+                if let Some(limit) = &known.limit {
+                    limit.bucket.give_back(limit.rate);
+                }
+            }
         }
+    }
+
+    fn failed(
+        &self,
+        account: Option<Account>,
+        address: IpAddr,
+        now: Duration,
+        refusal: Refusal,
+    ) -> Refusal {
+        let lockout = self.guard.failed(account, address, &self.patience, now);
+        lockout.map_or(refusal, Refusal::TooManyFailedAuthentications)
     }
 
     fn known(&self, caller: Caller, now: Duration) -> Result<Arc<Known>, Refusal> {
@@ -397,12 +421,7 @@ impl Callers {
         let limit = rate.map(|rate| Limit {
             rate,
             policy: policy("client", rate),
-            bucket: self
-                .buckets
-                .lock()
-                .entry(client.id.clone())
-                .or_insert_with(|| Arc::new(Bucket::full(rate, now)))
-                .clone(),
+            bucket: self.buckets.of(&client.id, rate, now),
         });
         Ok(Known { client: Some(client), template, limit, token })
     }

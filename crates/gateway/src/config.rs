@@ -11,6 +11,7 @@ use contract::TenantName;
 use trace::Tracer;
 
 use crate::access_log::AccessLog;
+use crate::acme::Acme;
 use crate::addresses::Addresses;
 use crate::certificates::CertificateClients;
 use crate::denials::Denials;
@@ -70,6 +71,8 @@ pub struct GatewayConfig {
     pub lanes: LaneSizes,
     /// Routes and upstreams beside the server of ours.
     pub routing: Routing,
+    /// Servers of DNS that are asked for the names of endpoints; the system's when empty.
+    pub resolvers: Vec<SocketAddr>,
     /// Whether the server of ours is behind this gateway.
     pub serves_server: bool,
     /// How variables of the environment are asked for that hold secrets.
@@ -80,6 +83,9 @@ pub struct GatewayConfig {
     pub upstream: UpstreamTimeouts,
     /// How clients are spoken to; in plain HTTP when absent.
     pub tls: Option<Tls>,
+    /// Where a certificate is had by ACME, whose files are among those of `tls`; nowhere when
+    /// absent.
+    pub acme: Option<Acme>,
     /// Who may connect, and whom to believe about others.
     pub addresses: Addresses,
     /// Where plain HTTP is sent on to HTTPS; nowhere when absent.
@@ -115,6 +121,14 @@ pub struct Limits {
     pub public: Rate,
     /// How often an address may present credentials that are wrong.
     pub failed_authentications: Rate,
+    /// How often an address may be wrong about one account: a key, an issuer's tokens.
+    pub failures_per_account: u32,
+    /// How long at most an address waits that sent too many wrong credentials.
+    pub lockout: Duration,
+    /// How long a body may stop coming on its way to an upstream of others.
+    pub body_grace: Duration,
+    /// Bytes a second that such a body must come with on average, that grace aside.
+    pub body_rate: u32,
     /// Connections from one address at a time.
     pub connections_per_address: usize,
     /// Connections in all.
@@ -173,11 +187,13 @@ impl Default for GatewayConfig {
             limiting: Arc::default(),
             lanes: LaneSizes::default(),
             routing: Routing::default(),
+            resolvers: Vec::new(),
             serves_server: true,
             environment: Environment::default(),
             limits: Limits::default(),
             upstream: UpstreamTimeouts::default(),
             tls: None,
+            acme: None,
             addresses: Addresses::default(),
             redirect_listen: None,
             cors: None,
@@ -203,6 +219,10 @@ impl Default for Limits {
             client: None,
             public: rate(50, 100),
             failed_authentications: rate(1, 20),
+            failures_per_account: 10,
+            lockout: Duration::from_secs(900),
+            body_grace: Duration::from_secs(30),
+            body_rate: 16 * 1024,
             connections_per_address: 1024,
             connections: 16 * 1024,
             requests_per_connection: 10_000,

@@ -5,8 +5,7 @@
 //! exact: no connection is accepted any more, idle ones close at once, each request in flight
 //! finishes, and what has not finished when the drain time is over is cut off.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::access_log::{Line, Lines};
 use crate::addresses::{Addresses, ToldBy};
@@ -25,8 +24,8 @@ use crate::config::Limits;
 use crate::errors::Refusal;
 use crate::http2;
 use crate::metrics::{Metrics, RouteLabel};
-use crate::network::network;
 use crate::origin::{Origin, Protection};
+use crate::per_address::{OfAddress, PerAddress};
 use crate::proxy::Gateway;
 use crate::proxy_protocol;
 use crate::request::NO_INTERACTION;
@@ -85,8 +84,7 @@ pub(crate) struct Connections {
     drain: Duration,
     door: Arc<Door>,
     shutdown: watch::Receiver<bool>,
-    open: JoinSet<IpAddr>,
-    by_address: HashMap<IpAddr, usize>,
+    open: JoinSet<()>,
 }
 
 /// What every connection is served with.
@@ -98,6 +96,8 @@ pub(crate) struct Door {
     /// Absent where plain HTTP is spoken.
     pub(crate) tls: Option<Arc<Acceptor>>,
     pub(crate) malformed: Arc<MalformedHeads>,
+    /// Connections by whose they are: by the client's address where a proxy names it.
+    pub(crate) by_address: Arc<PerAddress>,
 }
 
 impl Connections {
@@ -108,8 +108,7 @@ impl Connections {
         shutdown: watch::Receiver<bool>,
     ) -> Self {
         let door = Arc::new(door);
-        let (open, by_address) = (JoinSet::new(), HashMap::new());
-        Self { listener, drain, door, shutdown, open, by_address }
+        Self { listener, drain, door, shutdown, open: JoinSet::new() }
     }
 
     /// Serves until told to stop, then drains.
@@ -120,7 +119,11 @@ impl Connections {
                 // An owner that is gone cannot tell us any more: its end is the signal.
                 () = async { drop(shutdown.wait_for(|stop| *stop).await) } => break,
                 Some(ended) = self.open.join_next(), if !self.open.is_empty() => {
-                    self.forget(ended);
+                    self.door.metrics().connections_open.dec();
+                    if let Err(error) = ended {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(error, "a connection failed");
+                    }
                 }
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => self.begin(stream, peer),
@@ -156,57 +159,44 @@ impl Connections {
             let snapshot = self.door.current.take();
             (snapshot.limits.clone(), snapshot.addresses.clone())
         };
-        let address = network(peer.ip());
-        let from_address = self.by_address.get(&address).copied().unwrap_or(0);
-        let reason = if !addresses.admits(peer.ip()) {
-            Some("address-denied")
-        } else if self.open.len() >= limits.connections {
-            Some("too-many")
-        } else if from_address >= limits.connections_per_address && !addresses.trusts(peer.ip()) {
-            Some("too-many-from-address")
-        } else {
-            None
+        // A proxy has as many as its clients have together.
+        let most = match addresses.trusts(peer.ip()) {
+            true => usize::MAX,
+            false => limits.connections_per_address,
         };
-        if let Some(reason) = reason {
-            self.door.metrics().connections_refused.with_label_values(&[reason]).inc();
-            return;
-        }
+        let place = if !addresses.admits(peer.ip()) {
+            Err("address-denied")
+        } else if self.open.len() >= limits.connections {
+            Err("too-many")
+        } else {
+            self.door.by_address.enter(peer.ip(), most).ok_or("too-many-from-address")
+        };
+        let place = match place {
+            Ok(place) => place,
+            Err(reason) => return self.door.refused(reason),
+        };
         // Fails for a client that is gone already.
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        self.by_address.insert(address, from_address + 1);
         self.door.metrics().connections.inc();
         self.door.metrics().connections_open.inc();
         let (door, shutdown) = (self.door.clone(), self.shutdown.clone());
         self.open.spawn(async move {
+            let _place = place;
             door.serve(stream, peer, (&limits, &addresses), &shutdown).await;
-            address
         });
-    }
-
-    fn forget(&mut self, ended: Result<IpAddr, JoinError>) {
-        self.door.metrics().connections_open.dec();
-        let address = match ended {
-            Ok(address) => address,
-            Err(error) => {
-                // Whose it was is lost with it, so that its address keeps the count.
-                tracing::error!(error = &error as &dyn std::error::Error, "a connection failed");
-                return;
-            }
-        };
-        if let Some(count) = self.by_address.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_address.remove(&address);
-            }
-        }
     }
 }
 
 impl Door {
     fn metrics(&self) -> &Metrics {
         &self.malformed.metrics
+    }
+
+    /// Counts a connection that is not served.
+    fn refused(&self, reason: &str) {
+        self.metrics().connections_refused.with_label_values(&[reason]).inc();
     }
 
     /// Serves one connection until its end.
@@ -218,8 +208,9 @@ impl Door {
         shutdown: &watch::Receiver<bool>,
     ) {
         let limit = limits.header_timeout;
-        let Some(peer) = self.client_behind(&mut stream, peer, addresses, limit).await else {
-            return;
+        let (peer, _place) = match self.client_behind(&mut stream, peer, addresses, limits).await {
+            Ok(client) => client,
+            Err(reason) => return self.refused(reason),
         };
         let wire = |transport, protection| {
             let origin = Origin::new(peer, protection);
@@ -244,30 +235,30 @@ impl Door {
     }
 
     /// The client at the other end: whom a trusted proxy names by the PROXY protocol, where that
-    /// is spoken. `None` when what it says is none, or the client may not connect.
+    /// is spoken, with a place among those of its address. The reason when what it says is none,
+    /// or the client may not connect.
     async fn client_behind(
         &self,
         stream: &mut TcpStream,
         peer: SocketAddr,
         addresses: &Addresses,
-        limit: Duration,
-    ) -> Option<SocketAddr> {
+        limits: &Limits,
+    ) -> Result<(SocketAddr, Option<OfAddress>), &'static str> {
         if addresses.told_by != ToldBy::ProxyProtocol || !addresses.trusts(peer.ip()) {
-            return Some(peer);
+            return Ok((peer, None));
         }
-        let named = tokio::time::timeout(limit, proxy_protocol::read(stream)).await;
-        let reason = match named {
-            Ok(Ok(named)) => {
-                let client = named.unwrap_or(peer);
-                if addresses.admits(client.ip()) {
-                    return Some(client);
-                }
-                "address-denied"
-            }
-            Ok(Err(_)) | Err(_) => "no-proxy-protocol",
-        };
-        self.metrics().connections_refused.with_label_values(&[reason]).inc();
-        None
+        let named = tokio::time::timeout(limits.header_timeout, proxy_protocol::read(stream)).await;
+        let Ok(Ok(named)) = named else { return Err("no-proxy-protocol") };
+        // None where the proxy speaks for itself.
+        let Some(client) = named else { return Ok((peer, None)) };
+        if !addresses.admits(client.ip()) {
+            return Err("address-denied");
+        }
+        if addresses.trusts(client.ip()) {
+            return Ok((client, None));
+        }
+        let place = self.by_address.enter(client.ip(), limits.connections_per_address);
+        Ok((client, Some(place.ok_or("too-many-from-address")?)))
     }
 
     /// Waits for a connection's first bytes. One that was accepted a moment ago is not idle: its

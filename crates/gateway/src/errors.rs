@@ -14,6 +14,7 @@ use pingora::http::ResponseHeader;
 use pingora::{ErrorSource, ErrorType};
 use smart::Level;
 
+use crate::guard::Lockout;
 use crate::plans::{Kind, Limit};
 use crate::routes::Content;
 use crate::scope;
@@ -100,6 +101,9 @@ pub enum GatewayError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// What ACME keeps cannot be kept.
+    #[error(transparent)]
+    Acme(#[from] crate::acme::AcmeError),
     /// The metrics cannot be registered.
     #[error("cannot register the metrics")]
     Metrics(#[source] prometheus::Error),
@@ -127,9 +131,7 @@ pub(crate) enum Refusal {
     CredentialsAmbiguous,
     TokenInvalid(NotBelieved),
     IssuerUnreachable,
-    TooManyFailedAuthentications {
-        retry_after: u32,
-    },
+    TooManyFailedAuthentications(Lockout),
     RateLimited {
         retry_after: u32,
     },
@@ -267,7 +269,7 @@ impl Refusal {
                 "issuer-unreachable",
                 "The issuer of the token cannot be asked about it; try again soon.",
             ),
-            Self::TooManyFailedAuthentications { .. } => words(
+            Self::TooManyFailedAuthentications(_) => words(
                 429,
                 "throttled",
                 "too-many-failed-authentications",
@@ -490,7 +492,7 @@ impl Refusal {
     /// The seconds after which it is worth to ask again.
     fn retry_after(&self) -> Option<u32> {
         match self {
-            Self::TooManyFailedAuthentications { retry_after }
+            Self::TooManyFailedAuthentications(Lockout { retry_after, .. })
             | Self::RateLimited { retry_after } => Some(*retry_after),
             Self::Exceeded(exceeded) => Some(exceeded.retry_after),
             Self::ServerUnreachable

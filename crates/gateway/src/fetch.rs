@@ -5,14 +5,17 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Body;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -23,6 +26,9 @@ use tokio_rustls::TlsConnector;
 
 /// How long a question may take, name, connection and answer together.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a request of another kind may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where an issuer is asked: `https`, or `http` on this machine.
 #[derive(Clone, PartialEq, Eq)]
@@ -136,7 +142,23 @@ pub struct AuthorityUnreadable(PathBuf);
 /// Asks issuers.
 #[derive(Clone)]
 pub(crate) struct Fetcher {
-    tls: TlsConnector,
+    authority: Option<Arc<Path>>,
+    /// The file of authorities that it was made of by now, and how TLS is spoken by it.
+    current: Arc<ArcSwap<(Option<Stamp>, TlsConnector)>>,
+}
+
+/// What tells that a file is another, or was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    length: u64,
+    changed: (i64, i64),
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
+    let changed = (metadata.ctime(), metadata.ctime_nsec());
+    Some(Stamp { inode: metadata.ino(), length: metadata.len(), changed })
 }
 
 /// What is sent beside a question's URL.
@@ -148,32 +170,29 @@ pub(crate) struct Form {
 impl Fetcher {
     /// With the authorities in this file and no others, or else those of the system.
     pub(crate) fn new(authority: Option<&Path>) -> Result<Self, AuthorityUnreadable> {
-        let mut roots = RootCertStore::empty();
-        match authority {
-            Some(path) => {
-                let unreadable = || AuthorityUnreadable(path.to_owned());
-                let found = CertificateDer::pem_file_iter(path).map_err(|_| unreadable())?;
-                for certificate in found {
-                    let certificate = certificate.map_err(|_| unreadable())?;
-                    roots.add(certificate).map_err(|_| unreadable())?;
-                }
-                if roots.is_empty() {
-                    return Err(unreadable());
-                }
+        let read = (authority.and_then(stamp), connector(authority)?);
+        let current = Arc::new(ArcSwap::from_pointee(read));
+        Ok(Self { authority: authority.map(Arc::from), current })
+    }
+
+    /// How TLS is spoken, by what the file of authorities holds by now. One that cannot be used
+    /// changes nothing.
+    async fn tls(&self) -> TlsConnector {
+        let Some(authority) = self.authority.clone() else { return self.current.load().1.clone() };
+        let before = self.current.load().0;
+        let read = tokio::task::spawn_blocking(move || {
+            let found = stamp(&authority);
+            (found != before && found.is_some()).then(|| (found, connector(Some(&authority))))
+        });
+        match read.await.ok().flatten() {
+            Some((found, Ok(connector))) => self.current.store(Arc::new((found, connector))),
+            Some((_, Err(error))) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the authorities of before are believed on");
             }
-            // A system without any trusts nobody: each question then says that it failed.
-            None => {
-                let system = rustls_native_certs::load_native_certs().unwrap_or_default();
-                roots.add_parsable_certificates(system);
-            }
+            None => {}
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring has TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
+        self.current.load().1.clone()
     }
 
     /// `GET` of a JSON document of at most so many bytes.
@@ -189,6 +208,34 @@ impl Fetcher {
         longest: usize,
     ) -> Result<Bytes, FetchError> {
         self.within_limit(url, Some(form), longest).await
+    }
+
+    /// Any request to a URL that may be asked, whatever the answer's status.
+    pub(crate) async fn send<B>(
+        &self,
+        request: Request<B>,
+        longest: usize,
+    ) -> Result<Response<Bytes>, FetchError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: std::error::Error + Send + Sync,
+    {
+        let sent = async {
+            let url = IssuerUrl::new(&request.uri().to_string()).map_err(|_| FetchError::Host)?;
+            let (mut head, body) = request.into_parts();
+            head.uri = url.target.parse().map_err(|_| FetchError::Host)?;
+            head.headers.insert(header::HOST, url.host_field().ok_or(FetchError::Host)?);
+            let request = Request::from_parts(head, body);
+            let address = (url.host.as_str(), url.port);
+            let stream = TcpStream::connect(address).await.map_err(FetchError::Unreachable)?;
+            if !url.tls {
+                return exchange(stream, request, longest).await;
+            }
+            let name = ServerName::try_from(url.host.clone()).map_err(|_| FetchError::Host)?;
+            let stream = self.tls().await.connect(name, stream).await;
+            exchange(stream.map_err(FetchError::Unreachable)?, request, longest).await
+        };
+        tokio::time::timeout(PATIENCE, sent).await.unwrap_or(Err(FetchError::TimedOut))
     }
 
     async fn within_limit(
@@ -219,13 +266,48 @@ impl Fetcher {
     ) -> Result<Bytes, FetchError> {
         let address = (url.host.as_str(), url.port);
         let stream = TcpStream::connect(address).await.map_err(FetchError::Unreachable)?;
-        if !url.tls {
-            return exchange(stream, request, longest).await;
+        let answer = if url.tls {
+            let name = ServerName::try_from(url.host.clone()).map_err(|_| FetchError::Host)?;
+            let stream = self.tls().await.connect(name, stream).await;
+            exchange(stream.map_err(FetchError::Unreachable)?, request, longest).await?
+        } else {
+            exchange(stream, request, longest).await?
+        };
+        match answer.status() {
+            StatusCode::OK => Ok(answer.into_body()),
+            status => Err(FetchError::Status(status)),
         }
-        let name = ServerName::try_from(url.host.clone()).map_err(|_| FetchError::Host)?;
-        let stream = self.tls.connect(name, stream).await.map_err(FetchError::Unreachable)?;
-        exchange(stream, request, longest).await
     }
+}
+
+/// TLS by the authorities in this file, or else by those of the system.
+fn connector(authority: Option<&Path>) -> Result<TlsConnector, AuthorityUnreadable> {
+    let mut roots = RootCertStore::empty();
+    match authority {
+        Some(path) => {
+            let unreadable = || AuthorityUnreadable(path.to_owned());
+            let found = CertificateDer::pem_file_iter(path).map_err(|_| unreadable())?;
+            for certificate in found {
+                let certificate = certificate.map_err(|_| unreadable())?;
+                roots.add(certificate).map_err(|_| unreadable())?;
+            }
+            if roots.is_empty() {
+                return Err(unreadable());
+            }
+        }
+        // A system without any trusts nobody: each question then says that it failed.
+        None => {
+            let system = rustls_native_certs::load_native_certs().unwrap_or_default();
+            roots.add_parsable_certificates(system);
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring has TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 fn question(url: &IssuerUrl, form: Option<Form>) -> Result<Request<Full<Bytes>>, FetchError> {
@@ -246,20 +328,22 @@ fn question(url: &IssuerUrl, form: Option<Form>) -> Result<Request<Full<Bytes>>,
     Ok(request)
 }
 
-async fn exchange(
+async fn exchange<B>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    request: Request<Full<Bytes>>,
+    request: Request<B>,
     longest: usize,
-) -> Result<Bytes, FetchError> {
+) -> Result<Response<Bytes>, FetchError>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: std::error::Error + Send + Sync,
+{
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let asked = async move {
         let answer = sender.send_request(request).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(FetchError::Status(answer.status()));
-        }
-        let body = Limited::new(answer.into_body(), longest).collect().await;
-        Ok(body.map_err(FetchError::Body)?.to_bytes())
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, longest).collect().await;
+        Ok(Response::from_parts(head, body.map_err(FetchError::Body)?.to_bytes()))
     };
     tokio::pin!(asked, connection);
     // The connection is driven here, not in a task of its own: it ends with the question.
@@ -274,7 +358,7 @@ async fn exchange(
 
 #[cfg(test)]
 mod tests {
-    use super::IssuerUrl;
+    use super::*;
 
     fn check(text: &str, expected: Option<(&str, u16, &str)>) {
         let read = IssuerUrl::new(text).ok();
@@ -300,5 +384,26 @@ mod tests {
         ] {
             check(bad, None);
         }
+    }
+
+    #[tokio::test]
+    async fn authorities_that_are_replaced_are_believed_from_the_next_question_on() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("ca.pem");
+        let write = |text: &str| std::fs::write(&path, text).expect("a file");
+        let made =
+            || rcgen::generate_simple_self_signed(["ca".to_owned()]).expect("one").cert.pem();
+        write(&made());
+        let fetcher = Fetcher::new(Some(&path)).expect("authorities");
+        let by_now = async || {
+            fetcher.tls().await;
+            fetcher.current.load_full()
+        };
+        let first = by_now().await;
+        assert!(Arc::ptr_eq(&first, &by_now().await));
+        write("no certificate");
+        assert!(Arc::ptr_eq(&first, &by_now().await));
+        write(&(made() + &made()));
+        assert!(!Arc::ptr_eq(&first, &by_now().await));
     }
 }

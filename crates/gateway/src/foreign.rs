@@ -9,9 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use contract::{Decision, Grant, Interaction, Types, decide};
-use http::header::{AUTHORIZATION, HOST};
+use http::header::{
+    AUTHORIZATION, CONNECTION, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
@@ -24,14 +28,34 @@ use crate::errors::Refusal;
 use crate::framing::BodyLength;
 use crate::mirror::Copy;
 use crate::origin::Origin;
-use crate::proxy::{Gateway, strip_contract};
+use crate::pace::Pace;
+use crate::proxy::{Gateway, strip_contract, wire};
 use crate::request::{Request, Tries};
 use crate::request_id;
 use crate::routes::{Access, Content, Foreign, Route};
 use crate::upstreams::{Enforces, OnTheWay, Upstream, Watch};
+use crate::wire::Wire;
 
 const TOO_SLOW: ErrorType = ErrorType::new("UpstreamTooSlow");
 const NO_ENDPOINT: ErrorType = ErrorType::new("NoEndpoint");
+
+/// What was sent of a request so far.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    pub(crate) tries: Tries,
+    pub(crate) body: BodyLength,
+    /// Whether its body has ended.
+    pub(crate) whole: bool,
+}
+
+/// Who was waited for when a limit passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stalled {
+    Endpoint,
+    Client,
+    /// Neither had anything to say.
+    Both,
+}
 
 /// The path that a request was let through, kept to its end.
 #[derive(Debug)]
@@ -39,6 +63,8 @@ pub(crate) struct Way {
     pub(crate) upstream: Arc<Upstream>,
     /// Its times.
     watch: Watch,
+    /// How its body comes.
+    pub(crate) pace: Pace,
     /// Where it is under way.
     at: Option<OnTheWay>,
     /// Where it was under way before, in vain.
@@ -125,6 +151,7 @@ impl Gateway {
         let authorization = upstream.authorization().await.map_err(|_| Refusal::NoToken)?;
         request.way = Some(Way {
             watch: Watch::begin(whole),
+            pace: Pace::begin(self.clock.monotonic()),
             upstream,
             at: None,
             before: None,
@@ -189,6 +216,33 @@ fn judge_whole(who: &Who, interaction: &Interaction) -> Result<(), Refusal> {
         true => Ok(()),
         false => Err(Refusal::Denied { reason: "upstream-enforces-nothing" }),
     }
+}
+
+/// Takes an upgrade out of a request that is none to a WebSocket (RFC 6455, section 4.1): what asks
+/// for another protocol is asked in this one (RFC 9110, section 7.8).
+pub(crate) fn keep_websockets_alone(head: &mut RequestHeader) {
+    if head.headers.contains_key(UPGRADE) && !is_websocket(head) {
+        head.remove_header(&UPGRADE);
+        head.remove_header("http2-settings");
+    }
+}
+
+fn is_websocket(head: &RequestHeader) -> bool {
+    let only = |name: HeaderName| {
+        let mut values = head.headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none())?.to_str().ok()
+    };
+    let has_word = |name: HeaderName, word: &str| {
+        let lines = head.headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+        lines.flat_map(|line| line.split(',')).any(|one| one.trim().eq_ignore_ascii_case(word))
+    };
+    let key = only(SEC_WEBSOCKET_KEY).and_then(|key| STANDARD.decode(key).ok());
+    head.method == Method::GET
+        && head.version == http::Version::HTTP_11
+        && has_word(CONNECTION, "upgrade")
+        && only(UPGRADE).is_some_and(|to| to.eq_ignore_ascii_case("websocket"))
+        && only(SEC_WEBSOCKET_VERSION) == Some("13")
+        && key.is_some_and(|key| key.len() == 16)
 }
 
 /// Whether a path is read in one way only: without dot segments, empty segments, backslashes, and
@@ -344,14 +398,19 @@ impl Way {
         session: &Session,
         error: &Error,
         reused: bool,
-        first: Tries,
-        body: BodyLength,
+        sent: Sent,
         now: Duration,
     ) -> Result<(), Option<Refusal>> {
         self.watch.disconnected();
         if self.watch.is_over() {
-            self.blame(now);
-            return Err(Some(Refusal::ServerTooSlow));
+            return Err(Some(match self.stalled(session, sent.whole) {
+                Stalled::Endpoint => {
+                    self.blame(now);
+                    Refusal::ServerTooSlow
+                }
+                Stalled::Both => Refusal::ServerTooSlow,
+                Stalled::Client => Refusal::ClientTooSlow,
+            }));
         }
         if *error.esource() != ErrorSource::Upstream {
             return Err(None);
@@ -381,8 +440,8 @@ impl Way {
         };
         let again = safe
             && unanswered
-            && first == Tries::First
-            && body == BodyLength::Known(0)
+            && sent.tries == Tries::First
+            && sent.body == BodyLength::Known(0)
             && !self.is_upgrade
             && self.upstream.config.retry
             && elsewhere();
@@ -393,6 +452,21 @@ impl Way {
             }
             false if unanswered && safe => Err(Some(Refusal::ServerUnreachable)),
             false => Err(None),
+        }
+    }
+
+    /// Who was waited for when a limit passed. `whole` says whether the request's body was. A
+    /// client of HTTP/2 that takes no answer shows by what the endpoint has sent in vain alone.
+    fn stalled(&self, session: &Session, whole: bool) -> Stalled {
+        if self.watch.was_upgraded() {
+            return Stalled::Both;
+        }
+        let wire = wire(session);
+        let takes_nothing = wire.is_some_and(Wire::waits_to_write);
+        let sends_nothing = !whole && wire.is_none_or(Wire::waits_to_read);
+        match takes_nothing || sends_nothing || self.watch.left_unread() {
+            true => Stalled::Client,
+            false => Stalled::Endpoint,
         }
     }
 

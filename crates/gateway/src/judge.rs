@@ -17,8 +17,10 @@ use crate::callers::Who;
 use crate::cors;
 use crate::denials::{self, Denial, Explanation};
 use crate::errors::{Exceeded, Refusal};
+use crate::foreign;
 use crate::framing::{self, BodyLength};
 use crate::grant_template::Filling;
+use crate::guard::Lockout;
 use crate::lanes;
 use crate::limiting::{Admission, NotAdmitted, Now};
 use crate::metrics::RouteLabel;
@@ -90,8 +92,8 @@ impl Gateway {
 
         let now = request.started;
         let route = request.route.clone();
-        let foreign = route.as_ref().and_then(|route| route.foreign());
-        let passes_token = foreign.is_some_and(|way| way.enforces == Enforces::SmartToken);
+        let others = route.as_ref().and_then(|route| route.foreign());
+        let passes_token = others.is_some_and(|way| way.enforces == Enforces::SmartToken);
         let who = match passes_token {
             true => snapshot.callers.stranger(&head.headers, address, now)?,
             false => {
@@ -114,6 +116,8 @@ impl Gateway {
                 request.admission = admission;
             }
             Err(refused) => {
+                // What the client's own limit gave comes to nothing.
+                snapshot.callers.give_back(who, address);
                 request.told = Some(refused.told);
                 return Err(refused.refusal);
             }
@@ -126,10 +130,11 @@ impl Gateway {
                 _ => Err(Refusal::MethodNotAllowed { allow: "POST".to_owned() }),
             };
         }
-        if let (Some(route), Some(foreign)) = (&route, foreign) {
-            self.judge_foreign(head, route, foreign, request)?;
+        if let (Some(route), Some(others)) = (&route, others) {
+            self.judge_foreign(head, route, others, request)?;
             strip_identity(head);
             head.remove_header(break_glass::HEADER);
+            foreign::keep_websockets_alone(head);
             return Ok(Judged::Foreign);
         }
         if let Some(id) = head.headers.get(break_glass::HEADER) {
@@ -275,10 +280,10 @@ impl Gateway {
                 "there is more than one Authorization header, or it is not Bearer KEY",
                 "one header Authorization: Bearer KEY",
             ),
-            Refusal::TooManyFailedAuthentications { retry_after } => Explanation::new(
+            Refusal::TooManyFailedAuthentications(Lockout { of, retry_after }) => Explanation::new(
                 format!(
-                    "the address sent more wrong credentials than gateway.failures_per_second and \
-                     gateway.failures_burst allow; of these: {}",
+                    "{}, and was not to be looked at; of these: {}",
+                    of.says(),
                     why_not().unwrap_or_else(|| "they are not Bearer KEY".to_owned())
                 ),
                 format!("a good key at once, or a pause of {retry_after} s"),

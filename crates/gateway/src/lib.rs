@@ -6,6 +6,7 @@
 //! `docs/gateway.md` describes it for an operator.
 
 mod access_log;
+mod acme;
 mod addresses;
 mod admin;
 mod audited_denials;
@@ -24,6 +25,7 @@ mod fetch;
 mod foreign;
 mod framing;
 mod grant_template;
+mod guard;
 mod header_rules;
 mod http2;
 mod judge;
@@ -34,6 +36,8 @@ mod metrics;
 mod mirror;
 mod network;
 mod origin;
+mod pace;
+mod per_address;
 mod plans;
 mod proxy;
 mod proxy_protocol;
@@ -59,6 +63,7 @@ mod wire;
 mod testing;
 
 pub use access_log::AccessLog;
+pub use acme::{Acme, AcmeChallenge, AcmeError};
 pub use addresses::{AddressBlock, Addresses, InvalidAddressBlock, ToldBy};
 pub use authorizer::WrittenAuthorizer;
 pub use certificates::{CertificateClients, CertificateError, WrittenCertificate};

@@ -178,6 +178,16 @@ impl Bucket {
     pub(crate) fn take(&self, rate: Rate, now: Duration) -> Taken {
         self.0.lock().take(rate, now)
     }
+
+    /// Puts a token back that came to nothing.
+    pub(crate) fn give_back(&self, rate: Rate) {
+        self.0.lock().give_back(rate);
+    }
+
+    /// Whether it is as if it had never been asked, by the rate that it was last asked with.
+    pub(crate) fn is_full(&self, rate: Rate, now: Duration) -> bool {
+        self.0.lock().is_full(rate, now)
+    }
 }
 
 /// A bucket for each of a bounded number of keys that clients choose (addresses).
@@ -229,12 +239,10 @@ impl<Key: Eq + Hash> Buckets<Key> {
         levels.entry(key).or_insert_with(|| Level::full(rate, now)).take(rate, now)
     }
 
-    /// After how many seconds this key's bucket has a token, where it has none now. Takes none.
-    pub(crate) fn empty_for(&self, key: &Key, now: Duration) -> Option<u32> {
-        let mut level = *self.kept.lock().levels.get(key)?;
-        match level.take(self.rate, now) {
-            Taken::Admitted { .. } => None,
-            Taken::Refused { retry_after } => Some(retry_after),
+    /// Puts a token of this key's back that came to nothing.
+    pub(crate) fn give_back(&self, key: &Key) {
+        if let Some(level) = self.kept.lock().levels.get_mut(key) {
+            level.give_back(self.rate);
         }
     }
 }

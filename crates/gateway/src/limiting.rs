@@ -10,6 +10,7 @@ mod key;
 mod lease;
 mod ledger;
 mod redis_store;
+mod rolling;
 mod shown;
 mod store;
 mod sync;
@@ -44,6 +45,9 @@ pub use store::{CounterStore, Exchanged, Granted, Report, Reported, StoreError};
 
 /// Keys of one limit that are counted at a time.
 const MOST_KEYS: usize = 64 * 1024;
+/// Of these, keys of the addresses of one network (/48): beyond them its addresses count as one, so
+/// that one customer's do not take every place.
+const MOST_OF_NETWORK: usize = MOST_KEYS / 64;
 /// How long the places that a sweep left taken stay taken.
 const BETWEEN_SWEEPS: Duration = Duration::from_secs(1);
 
@@ -84,6 +88,8 @@ struct Table {
 #[derive(Debug, Default)]
 struct Kept {
     counters: HashMap<key::Key, Arc<Counter>>,
+    /// How many of them are of each network.
+    of_networks: HashMap<IpAddr, usize>,
     /// When counters that are as new were last looked for.
     swept: Option<Duration>,
 }
@@ -95,6 +101,8 @@ pub(crate) struct Admission {
     pub(crate) told: Told,
     /// How long the request has to wait for its turn.
     pub(crate) wait: Duration,
+    /// Quotas of requests that it was counted in, until it is under way.
+    counted: Vec<Arc<Counter>>,
     /// Of quotas in bytes and cost: charged when the answer has ended.
     charged: Vec<(Unit, Arc<Counter>)>,
     /// Places among those at once, until the request has ended.
@@ -150,7 +158,7 @@ impl Limiting {
             let Some(table) = limiting.tables.get(&entry.limit) else { continue };
             let counter = Arc::new(Counter::of(table.limit.clone(), entry.key.clone()));
             counter.restore(entry.used);
-            table.kept.lock().counters.insert(entry.key, counter);
+            table.kept.lock().insert(entry.key, counter);
         }
         limiting.rewrite(&mut ledger.to_write(), now)?;
         Ok(Self { ledger: Some(ledger), ..limiting })
@@ -239,6 +247,16 @@ impl Limiting {
         }
     }
 
+    /// Gives back what was counted of quotas of requests: the request was not answered by whoever
+    /// it was for, and will not be. Rates stay taken, for they protect this gateway too.
+    pub(crate) fn give_back(&self, admission: &mut Admission) {
+        let mode = self.mode();
+        for counter in admission.counted.drain(..) {
+            counter.give_back(mode);
+            self.touched(&counter, false);
+        }
+    }
+
     /// Charges what a request turned out to cost.
     pub(crate) fn charge(
         &self,
@@ -302,26 +320,55 @@ impl Table {
     /// The counter of whoever asks; `None` when every place is taken by one that is in use:
     /// whoever comes under that many keys at once must not push the others' state out.
     fn counter(&self, asking: &Asking<'_>, mode: Mode, now: &Now) -> Option<Arc<Counter>> {
-        let key = asking.key(self.limit.by);
-        let Kept { counters, swept } = &mut *self.kept.lock();
-        if let Some(counter) = counters.get(&key) {
+        let mut key = asking.key(self.limit.by);
+        let kept = &mut *self.kept.lock();
+        if let Some(counter) = kept.counters.get(&key) {
             return Some(counter.clone());
         }
-        if counters.len() >= MOST_KEYS {
-            let due = |swept: Duration| now.monotonic.saturating_sub(swept) >= BETWEEN_SWEEPS;
-            if swept.is_none_or(due) {
-                *swept = Some(now.monotonic);
-                counters.retain(|_, counter| {
-                    Arc::strong_count(counter) > 1 || !counter.is_as_new(mode, now)
-                });
-            }
-            if counters.len() >= MOST_KEYS {
-                return None;
+        let network = key.network();
+        let is_crowded = |kept: &Kept| {
+            let of_network = network.and_then(|network| kept.of_networks.get(&network));
+            of_network.is_some_and(|count| *count >= MOST_OF_NETWORK)
+        };
+        if kept.counters.len() >= MOST_KEYS || is_crowded(kept) {
+            kept.sweep(mode, now);
+        }
+        if let Some(network) = network.filter(|_| is_crowded(kept)) {
+            key = key.of_network(network);
+            if let Some(counter) = kept.counters.get(&key) {
+                return Some(counter.clone());
             }
         }
+        if kept.counters.len() >= MOST_KEYS {
+            return None;
+        }
         let counter = Arc::new(Counter::of(self.limit.clone(), key.clone()));
-        counters.insert(key, counter.clone());
+        kept.insert(key, counter.clone());
         Some(counter)
+    }
+}
+
+impl Kept {
+    fn insert(&mut self, key: key::Key, counter: Arc<Counter>) {
+        if let Some(network) = key.network() {
+            *self.of_networks.entry(network).or_default() += 1;
+        }
+        self.counters.insert(key, counter);
+    }
+
+    /// Forgets counters that are as new, unless that was done a moment ago.
+    fn sweep(&mut self, mode: Mode, now: &Now) {
+        let since = |swept: Duration| now.monotonic.saturating_sub(swept);
+        if self.swept.is_some_and(|swept| since(swept) < BETWEEN_SWEEPS) {
+            return;
+        }
+        self.swept = Some(now.monotonic);
+        self.counters
+            .retain(|_, counter| Arc::strong_count(counter) > 1 || !counter.is_as_new(mode, now));
+        self.of_networks.clear();
+        for network in self.counters.keys().filter_map(key::Key::network) {
+            *self.of_networks.entry(network).or_default() += 1;
+        }
     }
 }
 
@@ -386,6 +433,7 @@ impl<'plan> Admitting<'plan> {
             told: self.told(),
             plan: self.plan.clone(),
             wait: self.wait,
+            counted: self.taken.into_iter().filter(|counter| counter.is_quota()).collect(),
             charged: self.charged,
             slots: self.slots,
         }

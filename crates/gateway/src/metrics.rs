@@ -106,6 +106,8 @@ pub(crate) struct Metrics {
     pub(crate) refusals: IntCounterVec,
     pub(crate) denials_not_audited: IntCounterVec,
     pub(crate) channel_fetches: IntCounterVec,
+    pub(crate) failed_authentications: IntCounterVec,
+    pub(crate) lockouts: IntCounterVec,
     pub(crate) token_checks: IntCounterVec,
     pub(crate) issuer_key_fetches: IntCounterVec,
     pub(crate) answers_discarded: IntCounter,
@@ -123,6 +125,8 @@ pub(crate) struct Metrics {
     pub(crate) tls_handshakes: IntCounterVec,
     pub(crate) tls_loads: IntCounterVec,
     pub(crate) tls_not_after: IntGauge,
+    pub(crate) acme_orders: IntCounterVec,
+    pub(crate) acme_failures: IntGauge,
     pub(crate) reloads: IntCounterVec,
 }
 
@@ -201,6 +205,16 @@ impl Metrics {
                 "Requests the gateway answered itself, by reason.",
                 &["reason"],
             )?,
+            failed_authentications: make.counters(
+                "hearthgate_gateway_failed_authentications_total",
+                "Wrong credentials, by what they said that they are of.",
+                &["of"],
+            )?,
+            lockouts: make.counters(
+                "hearthgate_gateway_lockouts_total",
+                "Waits that wrong credentials began, by who has to wait.",
+                &["of"],
+            )?,
             token_checks: make.counters(
                 "hearthgate_gateway_token_checks_total",
                 "Tokens of issuers that were looked at, by how they were judged.",
@@ -271,6 +285,15 @@ impl Metrics {
             tls_not_after: make.gauge(
                 "hearthgate_gateway_tls_not_after_seconds",
                 "When the first of the certificates ends, in Unix time; 0 without TLS.",
+            )?,
+            acme_orders: make.counters(
+                "hearthgate_gateway_acme_orders_total",
+                "Orders of certificates by ACME, by result.",
+                &["result"],
+            )?,
+            acme_failures: make.gauge(
+                "hearthgate_gateway_acme_failures",
+                "Orders of certificates that failed since one succeeded.",
             )?,
             reloads: make.counters(
                 "hearthgate_gateway_reloads_total",

@@ -14,6 +14,18 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The network that an IPv6 network is in, of which one customer has all at most (a /48); `None` of
+/// IPv4.
+pub(crate) fn wide_network(address: IpAddr) -> Option<IpAddr> {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let wide = u128::from(address) & !(u128::MAX >> 48);
+            Some(IpAddr::V6(wide.into()))
+        }
+        IpAddr::V4(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,5 +37,9 @@ mod tests {
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
         assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
         assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+        let wide = |text: &str| wide_network(text.parse().expect("an address"));
+        assert_eq!(wide("2001:db8:1:2::3"), wide("2001:db8:1:ffff::1"));
+        assert_ne!(wide("2001:db8:1::1"), wide("2001:db8:2::1"));
+        assert_eq!(wide("192.0.2.1"), None);
     }
 }

@@ -29,7 +29,7 @@ use crate::channel::ChannelKeeper;
 use crate::cors;
 use crate::denials::Denials;
 use crate::errors::Refusal;
-use crate::foreign::Way;
+use crate::foreign::{Sent, Way};
 use crate::framing::BodyLength;
 use crate::judge::Judged;
 use crate::lanes::Lanes;
@@ -51,6 +51,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const STALE_CHANNEL: ErrorType = ErrorType::new("StaleChannel");
 const FOREIGN_ANSWER: ErrorType = ErrorType::new("ForeignAnswer");
 const BODY_TOO_LARGE: ErrorType = ErrorType::new("BodyTooLarge");
+const BODY_TOO_SLOW: ErrorType = ErrorType::new("BodyTooSlow");
 
 /// The gateway.
 pub(crate) struct Gateway {
@@ -82,6 +83,12 @@ impl Gateway {
         request: &mut Request,
         refusal: Refusal,
     ) -> pingora::Result<()> {
+        // A fault of ours, before anybody was asked.
+        if let (503, None, Some(admission)) =
+            (refusal.status(), request.sent, &mut request.admission)
+        {
+            self.limiting.give_back(admission);
+        }
         request.refusal = Some(refusal.clone());
         let content = request.content();
         let body = refusal.body(request_id::text(&request.id), content);
@@ -195,9 +202,10 @@ impl Gateway {
         reused: bool,
     ) -> Box<Error> {
         let now = self.clock.monotonic();
-        let (tries, body) = (request.tries, request.body);
+        let whole = request.body_is_whole || request.body == BodyLength::Known(0);
+        let sent = Sent { tries: request.tries, body: request.body, whole };
         let Some(way) = &mut request.way else { return error };
-        match way.failed(session, &error, reused, tries, body, now) {
+        match way.failed(session, &error, reused, sent, now) {
             Ok(()) => {
                 request.tries = Tries::Second;
                 self.metrics.retries.inc();
@@ -281,7 +289,7 @@ async fn linger(session: &mut Session) {
 }
 
 /// The connection beneath a session.
-fn wire(session: &Session) -> Option<&Wire> {
+pub(crate) fn wire(session: &Session) -> Option<&Wire> {
     (**session.downstream_session.stream()?).as_any().downcast_ref()
 }
 
@@ -349,21 +357,26 @@ impl ProxyHttp for Gateway {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         request: &mut Request,
     ) -> pingora::Result<()> {
-        if let Some(way) = &request.way {
-            way.progress()?;
-            self.add_to_copy(request, body.as_ref(), end_of_stream);
-        }
-        if request.body != BodyLength::Chunked {
-            return Ok(());
-        }
         let length = body.as_ref().map_or(0, Bytes::len);
         request.body_passed += u64::try_from(length).unwrap_or(u64::MAX);
-        if request.body_passed > request.body_limit() {
+        request.body_is_whole |= end_of_stream;
+        if let Some(way) = &mut request.way {
+            way.progress()?;
+            let limits = &request.snapshot.limits;
+            let late = wire(session).map(Wire::late);
+            let now = self.clock.monotonic();
+            if !end_of_stream && way.pace.is_too_slow(request.body_passed, late, now, limits) {
+                request.refusal = Some(Refusal::ClientTooSlow);
+                return Err(Error::new_down(BODY_TOO_SLOW));
+            }
+            self.add_to_copy(request, body.as_ref(), end_of_stream);
+        }
+        if request.body == BodyLength::Chunked && request.body_passed > request.body_limit() {
             request.refusal = Some(Refusal::BodyTooLarge);
             return Err(Error::new_down(BODY_TOO_LARGE));
         }

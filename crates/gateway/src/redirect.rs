@@ -4,6 +4,7 @@
 //! key that came here was readable on its way, and is not to be sent once more without a word.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 
+use crate::acme::Challenges;
 use crate::small_server::{SmallServer, answer};
 
 /// How long a question's head may take.
@@ -21,14 +23,23 @@ const HEAD_LIMIT: Duration = Duration::from_secs(5);
 const REFUSED: &str = "Only https is spoken here. If a key was sent, it was readable on its way: \
                        have it revoked.\n";
 
-/// Serves the listener for as long as it is polled; HTTPS is at `port` of the same host.
-pub(crate) async fn serve(listener: TcpListener, port: u16) {
+/// Serves the listener for as long as it is polled; HTTPS is at `port` of the same host. What proves
+/// names to an authority is shown to whoever asks for it.
+pub(crate) async fn serve(listener: TcpListener, port: u16, challenges: Arc<Challenges>) {
     let mut server = SmallServer::new(HEAD_LIMIT);
     loop {
         match server.tend(listener.accept()).await {
             Ok((stream, _)) => {
-                server.begin(stream, move |request: Request<Incoming>| async move {
-                    Ok::<_, Infallible>(send_on(&request, port))
+                let challenges = challenges.clone();
+                server.begin(stream, move |request: Request<Incoming>| {
+                    let proof = challenges.text(request.uri().path());
+                    let looks = request.method() == Method::GET;
+                    async move {
+                        Ok::<_, Infallible>(match proof.filter(|_| looks) {
+                            Some(text) => answer(StatusCode::OK, "application/octet-stream", text),
+                            None => send_on(&request, port),
+                        })
+                    }
                 });
             }
             Err(error) => {

@@ -128,7 +128,7 @@ impl Renewals {
         let Ok(renewal) = serde_json::from_slice::<Renewal>(&body.to_bytes()) else {
             return said(StatusCode::BAD_REQUEST, "not a renewal");
         };
-        match self.renewed(&renewal) {
+        match self.renewed(&renewal).await {
             Ok(answered) => json(&answered),
             Err(error) => {
                 tracing::error!(
@@ -141,9 +141,9 @@ impl Renewals {
     }
 
     /// What the authorization is worth now.
-    fn renewed(&self, renewal: &Renewal) -> Result<RenewalAnswer, GrantError> {
+    async fn renewed(&self, renewal: &Renewal) -> Result<RenewalAnswer, GrantError> {
         if registry::is_token_authorization(&renewal.authorization) {
-            return self.renewed_token(renewal);
+            return self.renewed_token(renewal).await;
         }
         let callers = &self.current.take().callers;
         let request = self.request(renewal);
@@ -164,10 +164,11 @@ impl Renewals {
         renewed_as(fields)
     }
 
-    /// The same of a token: what it was believed to be, for as long as it is.
-    fn renewed_token(&self, renewal: &Renewal) -> Result<RenewalAnswer, GrantError> {
-        let snapshot = self.current.take();
-        let Some(known) = snapshot.callers.tokens().standing(&renewal.authorization) else {
+    /// The same of a token, for as long as it is believed.
+    async fn renewed_token(&self, renewal: &Renewal) -> Result<RenewalAnswer, GrantError> {
+        let callers = self.current.take().callers.clone();
+        let now = self.clock.monotonic();
+        let Some(known) = callers.renewed_token(&renewal.authorization, now).await else {
             return Ok(RenewalAnswer::Gone);
         };
         let GrantFields { digest, nonce, not_after, .. } = self.request(renewal);

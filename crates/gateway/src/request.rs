@@ -43,8 +43,10 @@ pub(crate) struct Request {
     pub(crate) template: Option<&'static str>,
     pub(crate) traced: Traced,
     pub(crate) body: BodyLength,
-    /// Bytes of a chunked body that passed so far.
+    /// Bytes of the body that passed so far.
     pub(crate) body_passed: u64,
+    /// Whether its end passed.
+    pub(crate) body_is_whole: bool,
     pub(crate) pass: Option<Pass>,
     /// The way to an upstream that is not the server of ours.
     pub(crate) way: Option<Way>,
@@ -125,6 +127,7 @@ impl Request {
             traced: Traced::default(),
             body: BodyLength::Known(0),
             body_passed: 0,
+            body_is_whole: false,
             pass: None,
             way: None,
             limit: None,

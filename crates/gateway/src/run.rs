@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log;
+use crate::acme::AcmeKeeper;
 use crate::admin::{self, Admin};
 use crate::audited_denials;
 use crate::authorizer::Verdicts;
@@ -22,6 +23,7 @@ use crate::channel::ChannelKeeper;
 use crate::config::GatewayConfig;
 use crate::connections::{Connections, Door, MalformedHeads};
 use crate::errors::{GatewayError, Refusal};
+use crate::guard::Guard;
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 use crate::mirror::Mirrors;
@@ -103,7 +105,14 @@ pub async fn run(
     };
     let peer = server_peer(&config)?;
     let metrics = Arc::new(Metrics::new().map_err(GatewayError::Metrics)?);
-    let tls = config.tls.clone().map(|tls| Acceptor::load(tls, metrics.clone())).transpose()?;
+    let acme = config.acme.take();
+    let acme =
+        acme.map(|acme| AcmeKeeper::open(acme, clock.clone(), metrics.clone())).transpose()?;
+    let acme = acme.map(Arc::new);
+    let challenges = acme.as_ref().map(|acme| acme.challenges()).unwrap_or_default();
+    let loading =
+        config.tls.clone().map(|tls| Acceptor::load(tls, metrics.clone(), challenges.clone()));
+    let tls = loading.transpose()?;
     let tls = tls.map(Arc::new);
     let channel = Arc::new(ChannelKeeper::new(
         config.channel_socket.clone(),
@@ -126,7 +135,8 @@ pub async fn run(
         }
     }
     let tokens = Arc::new(Tokens::open(&config, registry.clone(), clock.clone(), &metrics)?);
-    let callers = Callers::new(registry.clone(), ids.clone(), &config, tokens)
+    let guard = Arc::new(Guard::new(&metrics));
+    let callers = Callers::new(registry.clone(), ids.clone(), &config, tokens, guard)
         .map_err(GatewayError::PublicGrant)?;
     let upstreams = Upstreams::start(&config, &metrics.upstreams, clock.clone(), ids.clone());
     let upstreams = upstreams.map_err(GatewayError::Upstream)?;
@@ -151,6 +161,7 @@ pub async fn run(
         tracer: config.tracer.clone(),
         channel: config.serves_server.then(|| channel.clone()),
         limiting: config.limiting.clone(),
+        acme: acme.clone(),
         shutdown: shutdown.clone(),
     });
     let malformed = Arc::new(MalformedHeads {
@@ -193,7 +204,14 @@ pub async fn run(
     proxy.server_options = Some(options);
     let proxy = Arc::new(proxy);
     let answer_within = config.upstream.read;
-    let door = Door { proxy, current, answer_within, tls: tls.clone(), malformed };
+    let door = Door {
+        proxy,
+        current,
+        answer_within,
+        tls: tls.clone(),
+        malformed,
+        by_address: Arc::default(),
+    };
     let connections = Connections::new(listener, door, config.drain, shutdown);
 
     for (address, what, is_plain) in [
@@ -212,13 +230,19 @@ pub async fn run(
     tracing::info!(listen = %bound.listen, admin = %bound.admin_listen, "the gateway listens");
     let redirects = async {
         match redirect_listener {
-            Some(listener) => redirect::serve(listener, bound.listen.port()).await,
+            Some(listener) => redirect::serve(listener, bound.listen.port(), challenges).await,
             None => std::future::pending().await,
         }
     };
     let certificates = async {
         match tls {
             Some(tls) => tls.keep_current().await,
+            None => std::future::pending().await,
+        }
+    };
+    let ordered = async {
+        match acme {
+            Some(keeper) => keeper.keep_current().await,
             None => std::future::pending().await,
         }
     };
@@ -235,6 +259,7 @@ pub async fn run(
         };
         tokio::join!(
             certificates,
+            ordered,
             redirects,
             reloading.serve(reloads),
             halves,

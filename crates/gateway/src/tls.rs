@@ -15,13 +15,17 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::pki_types::pem;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
+use crate::acme::{Challenges, PROTOCOL};
 use crate::certificates::PeerCertificate;
 use crate::metrics::Metrics;
 use files::Loaded;
+
+pub(crate) use files::check;
 
 /// What an operator decides about TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +121,8 @@ const HTTP_1: &[u8] = b"http/1.1";
 pub(crate) struct Acceptor {
     current: ArcSwap<InForce>,
     metrics: Arc<Metrics>,
+    /// What proves names to an authority (`acme`).
+    challenges: Arc<Challenges>,
 }
 
 /// What was decided, with what the files held.
@@ -136,10 +142,14 @@ impl Acceptor {
     ///
     /// # Errors
     /// [`TlsError`] when they cannot be used.
-    pub(crate) fn load(tls: Tls, metrics: Arc<Metrics>) -> Result<Self, TlsError> {
+    pub(crate) fn load(
+        tls: Tls,
+        metrics: Arc<Metrics>,
+        challenges: Arc<Challenges>,
+    ) -> Result<Self, TlsError> {
         let loaded = Loaded::read(&tls)?;
         metrics.tls_not_after.set(loaded.not_after);
-        Ok(Self { current: ArcSwap::from_pointee(InForce { tls, loaded }), metrics })
+        Ok(Self { current: ArcSwap::from_pointee(InForce { tls, loaded }), metrics, challenges })
     }
 
     /// Reads the files of another decision, without putting it into force.
@@ -167,14 +177,41 @@ impl Acceptor {
         limit: Duration,
     ) -> Option<TlsStream<TcpStream>> {
         let config: Arc<ServerConfig> = self.current.load().loaded.config.clone();
-        let handshake = TlsAcceptor::from(config).accept(stream);
+        let handshake = self.shake_hands(stream, config);
         let (result, stream) = match tokio::time::timeout(limit, handshake).await {
-            Ok(Ok(stream)) => ("ok", Some(stream)),
+            Ok(Ok(Some(stream))) => ("ok", Some(stream)),
+            Ok(Ok(None)) => ("proven", None),
             Ok(Err(_)) => ("failed", None),
             Err(_) => ("too-slow", None),
         };
         self.metrics.tls_handshakes.with_label_values(&[result]).inc();
         stream
+    }
+
+    /// `None` when somebody only looked at the certificate that proves a name.
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        config: Arc<ServerConfig>,
+    ) -> std::io::Result<Option<TlsStream<TcpStream>>> {
+        if !self.challenges.has_certificates() {
+            return TlsAcceptor::from(config).accept(stream).await.map(Some);
+        }
+        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        let hello = start.client_hello();
+        let looks = hello.alpn().is_some_and(|mut protocols| {
+            protocols.next() == Some(PROTOCOL) && protocols.next().is_none()
+        });
+        let name = hello.server_name().filter(|_| looks);
+        match name.and_then(|name| self.challenges.certificate(name)) {
+            Some(proving) => {
+                let mut shown = start.into_stream(proving).await?;
+                // Whoever looked may be gone already.
+                let _ = shown.shutdown().await;
+                Ok(None)
+            }
+            None => start.into_stream(config).await.map(Some),
+        }
     }
 
     /// For how many seconds browsers are told to use HTTPS alone.

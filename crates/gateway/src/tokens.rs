@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use contract::{Clock, GrantFields, Instant};
 use prometheus::{IntCounter, IntCounterVec};
-use registry::Registry;
-use smart::{Algorithm, Claims, KeySet, TokenProblem, UnverifiedToken};
+use registry::{Registry, TokenIdentity, token_authorization};
+use smart::{Algorithm, Claims, KeySet, SigningKey, TokenProblem, UnverifiedToken};
 
 use self::believed::{By, Reading, Said};
 use self::introspection::Introspection;
@@ -25,11 +25,12 @@ use self::keys::{Asked, Keys};
 use crate::callers::Known;
 use crate::config::GatewayConfig;
 use crate::errors::{GatewayError, Refusal};
+use crate::guard::Account;
 use crate::metrics::Metrics;
 use crate::roles::Roles;
 use crate::snapshot::Current;
 
-pub(crate) use believed::Believed;
+pub(crate) use believed::{Believed, TokenText};
 pub(crate) use cache::{Cache, TokenDigest};
 pub use written::{
     IssuerError, TokenIssuer, WrittenIntrospection, WrittenIssuer, WrittenTokenClient,
@@ -85,21 +86,35 @@ pub(crate) enum Found {
     Good(Arc<Known>),
     /// It is believed, and its issuer is to be asked again.
     Due(Arc<Known>),
+    /// It is believed, and what follows from that is to be read again.
+    Stale(Arc<Known>),
     /// It is to be believed anew.
     Nothing,
 }
 
 /// One issuer at work.
-struct Issuer {
+pub(crate) struct Issuer {
+    name: Arc<str>,
     config: TokenIssuer,
     keys: Keys,
     introspection: Option<Introspection>,
 }
 
+impl std::fmt::Debug for Issuer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.name)
+    }
+}
+
 /// All issuers, and what was believed.
 pub(crate) struct Tokens {
     issuers: Vec<Arc<Issuer>>,
-    kept: Cache<Arc<Known>>,
+    /// By the token. Kept over reloads: what follows from a token is then read again.
+    kept: Arc<Cache<Arc<Known>>>,
+    /// By the authorization, for work that goes on: it stays for as long as it is asked about.
+    working: Arc<Cache<Arc<Known>>>,
+    /// Grows with each configuration.
+    generation: u64,
     registry: Arc<Registry>,
     roles: Arc<Roles>,
     clock: Arc<dyn Clock>,
@@ -137,7 +152,9 @@ impl Tokens {
     ) -> Result<Self, GatewayError> {
         let none = Self {
             issuers: Vec::new(),
-            kept: Cache::new(MOST_KEPT),
+            kept: Arc::new(Cache::new(MOST_KEPT)),
+            working: Arc::new(Cache::new(MOST_KEPT)),
+            generation: 0,
             registry,
             roles: config.roles.clone(),
             clock,
@@ -159,8 +176,8 @@ impl Tokens {
             && self.default_budget == config.default_budget
     }
 
-    /// The issuers of another configuration. Those that it has too keep their keys; what was
-    /// believed is believed anew.
+    /// The issuers of another configuration. Those that it has too keep their keys; what
+    /// was believed is believed still, and what follows from it is read again.
     pub(crate) fn renewed(&self, config: &GatewayConfig) -> Result<Self, GatewayError> {
         let mut issuers = Vec::with_capacity(config.issuers.len());
         for issuer in &config.issuers {
@@ -172,7 +189,9 @@ impl Tokens {
         }
         Ok(Self {
             issuers,
-            kept: Cache::new(MOST_KEPT),
+            kept: self.kept.clone(),
+            working: self.working.clone(),
+            generation: self.generation + 1,
             registry: self.registry.clone(),
             roles: config.roles.clone(),
             clock: self.clock.clone(),
@@ -191,7 +210,8 @@ impl Tokens {
             .introspection
             .as_ref()
             .map(|at| Introspection::new(at, keys.fetcher().clone(), self.clock.clone()));
-        Ok(Issuer { config: issuer.clone(), keys, introspection })
+        let name = issuer.name.as_str().into();
+        Ok(Issuer { name, config: issuer.clone(), keys, introspection })
     }
 
     /// Whether tokens of no issuer are accepted.
@@ -212,44 +232,92 @@ impl Tokens {
         .await;
     }
 
-    /// The token of this authorization, where it is believed still.
-    pub(crate) fn standing(&self, authorization: &str) -> Option<Arc<Known>> {
-        let is = |kept: &Arc<Known>| {
-            kept.token.as_ref().is_some_and(|believed| believed.authorization == authorization)
-        };
-        let kept = self.kept.find(is)?;
-        kept.token.as_ref().is_some_and(|believed| self.stands(believed)).then_some(kept)
-    }
-
     /// What is known of a token.
     pub(crate) fn find(&self, digest: &TokenDigest) -> Found {
         let Some(kept) = self.kept.get(digest) else { return Found::Nothing };
+        let found = self.judged(kept);
+        if !matches!(found, Found::Nothing) {
+            self.found.inc();
+        }
+        found
+    }
+
+    /// The same of an authorization, whose work goes on.
+    pub(crate) fn standing(&self, authorization: &str) -> Found {
+        let kept = self.working.get(&TokenDigest::of(authorization));
+        kept.map_or(Found::Nothing, |kept| self.judged(kept))
+    }
+
+    fn judged(&self, kept: Arc<Known>) -> Found {
         match kept.token.as_ref() {
-            Some(believed) if self.stands(believed) => {
-                self.found.inc();
-                if believed.is_due(self.clock.now()) { Found::Due(kept) } else { Found::Good(kept) }
-            }
-            _ => Found::Nothing,
+            Some(believed) if !self.stands(believed) => Found::Nothing,
+            Some(believed) if !self.is_current(believed) => Found::Stale(kept),
+            Some(believed) if believed.is_due(self.clock.now()) => Found::Due(kept),
+            Some(_) => Found::Good(kept),
+            None => Found::Nothing,
+        }
+    }
+
+    /// Keeps what was read again of a token whose work goes on.
+    pub(crate) fn keep_working(&self, kept: Arc<Known>) {
+        if let Some(believed) = &kept.token {
+            let digest = TokenDigest::of(&believed.authorization);
+            self.working.put(digest, kept);
         }
     }
 
     /// Keeps what was made of a token that was believed.
     pub(crate) fn keep(&self, digest: TokenDigest, kept: Arc<Known>) {
+        self.keep_working(kept.clone());
         self.kept.put(digest, kept);
     }
 
     /// Whether what was believed once is to be believed still.
     fn stands(&self, believed: &Believed) -> bool {
-        let in_time = self.clock.now() < believed.until;
-        let client = believed.of_registry.as_ref().is_none_or(|of_registry| {
-            let now = self.registry.client(&of_registry.id);
-            now.is_some_and(|now| Arc::ptr_eq(&now, of_registry))
-        });
-        let keys = match &believed.by {
-            By::Keys(keys) => self.issuers[believed.issuer].keys.are(keys),
-            By::Introspection(_) => true,
+        let shown = |issuer: &Arc<Issuer>| match &believed.by {
+            By::Key(key) => issuer.keys.current().is_none_or(|keys| keys.shows(key)),
+            By::Introspection { .. } => issuer.introspection.is_some(),
         };
-        in_time && client && keys && !self.registry.is_revoked(&believed.facts())
+        self.clock.now() < believed.until
+            && self.issuer_of(believed).is_some_and(shown)
+            && !self.registry.is_revoked(&believed.facts())
+    }
+
+    /// Whether what was read of it is what would be read now.
+    fn is_current(&self, believed: &Believed) -> bool {
+        believed.generation == self.generation
+            && believed.of_registry.as_ref().is_none_or(|of_registry| {
+                let now = self.registry.client(&of_registry.id);
+                now.is_some_and(|now| Arc::ptr_eq(&now, of_registry))
+            })
+    }
+
+    /// Who issued it, where that is an issuer still, for the same audience.
+    fn issuer_of(&self, believed: &Believed) -> Option<&Arc<Issuer>> {
+        let same = |issuer: &&Arc<Issuer>| Arc::ptr_eq(issuer, &believed.issuer);
+        let alike = |issuer: &&Arc<Issuer>| {
+            issuer.name == believed.issuer.name
+                && issuer.config.expected == believed.issuer.config.expected
+        };
+        self.issuers.iter().find(same).or_else(|| self.issuers.iter().find(alike))
+    }
+
+    /// Reads a token that is believed again, by what is decided now; `None` where it is to be
+    /// believed anew.
+    pub(crate) fn read_again(
+        &self,
+        kept: &Known,
+        request: GrantFields,
+    ) -> Option<Result<(Believed, GrantFields), Refusal>> {
+        let believed = kept.token.as_ref()?;
+        let issuer = self.issuer_of(believed)?;
+        let said = Said {
+            authorization: believed.authorization.clone(),
+            claims: believed.claims.clone(),
+            until: believed.until,
+            by: believed.by.clone(),
+        };
+        Some(self.reading(issuer).read(said, request))
     }
 
     /// Believes a token, or says why not: the caller that it says, and its members of a grant.
@@ -261,7 +329,7 @@ impl Tokens {
     ) -> Result<(Believed, GrantFields), Refusal> {
         let believed = self.try_believe(text, digest, request).await;
         self.count(match &believed {
-            Ok((Believed { by: By::Keys(_), .. }, _)) => "verified",
+            Ok((Believed { by: By::Key(_), .. }, _)) => "verified",
             Ok(_) => "introspected",
             Err(Refusal::IssuerUnreachable) => "issuer-unreachable",
             Err(_) => "refused",
@@ -269,9 +337,11 @@ impl Tokens {
         believed
     }
 
-    /// Whether an issuer would have to be asked about a token.
-    pub(crate) fn asks_about(&self, text: &str) -> bool {
-        self.introspecting().is_some() && matches!(self.signed_by(text), Ok(None))
+    /// The issuer that a token says to be signed by, where its tokens are accepted. Of a token that
+    /// says nothing by itself there is none.
+    pub(crate) fn account_of(&self, text: &str) -> Option<Account> {
+        let number = self.signed_by(text).ok()??;
+        Some(Account::Issuer(self.issuers[number].name.clone()))
     }
 
     fn introspecting(&self) -> Option<usize> {
@@ -302,24 +372,21 @@ impl Tokens {
                 let problem = UnverifiedToken::read(text).err();
                 return Err(problem.unwrap_or(TokenProblem::Issuer).into());
             };
-            return self.introspected(number, text, digest, request).await;
+            return self.introspected(&self.issuers[number], text, digest, request).await;
         };
-        let (claims, keys) = self.verified(&self.issuers[number], text).await?;
-        self.read(number, text, &claims, By::Keys(keys), request)
+        let issuer = &self.issuers[number];
+        let (claims, key) = self.verified(issuer, text).await?;
+        self.read(issuer, text, claims, By::Key(key), request)
     }
 
-    /// What a signed token says, and the keys that it was checked with.
-    async fn verified(
-        &self,
-        issuer: &Issuer,
-        text: &str,
-    ) -> Result<(Claims, Arc<KeySet>), Refusal> {
+    /// What a signed token says, and the key that it was checked with.
+    async fn verified(&self, issuer: &Issuer, text: &str) -> Result<(Claims, SigningKey), Refusal> {
         let mut keys = issuer.keys.current();
         loop {
             let problem = match &keys {
                 None => TokenProblem::KeyUnknown,
                 Some(known) => match self.verify(issuer, text, known).await {
-                    Ok(claims) => return Ok((claims, known.clone())),
+                    Ok(verified) => return Ok(verified),
                     Err(problem) => problem,
                 },
             };
@@ -339,28 +406,31 @@ impl Tokens {
         issuer: &Issuer,
         text: &str,
         keys: &Arc<KeySet>,
-    ) -> Result<Claims, TokenProblem> {
+    ) -> Result<(Claims, SigningKey), TokenProblem> {
         let now = self.clock.now().as_seconds();
         let token = UnverifiedToken::read(text)?;
+        let key = token.key_among(keys);
         if token.algorithm() != Algorithm::Es384 {
-            return token.verify(keys, &issuer.config.expected, now);
+            let claims = token.verify(keys, &issuer.config.expected, now)?;
+            return Ok((claims, key.ok_or(TokenProblem::KeyUnknown)?));
         }
         // It takes a millisecond and more, which others would wait for.
         let (text, keys) = (text.to_owned(), keys.clone());
         let expected = issuer.config.expected.clone();
         let verify = move || UnverifiedToken::read(&text)?.verify(&keys, &expected, now);
-        tokio::task::spawn_blocking(verify).await.unwrap_or(Err(TokenProblem::Signature))
+        let claims = tokio::task::spawn_blocking(verify).await;
+        let claims = claims.unwrap_or(Err(TokenProblem::Signature))?;
+        Ok((claims, key.ok_or(TokenProblem::KeyUnknown)?))
     }
 
     /// What the issuer says of a token that says nothing by itself.
     async fn introspected(
         &self,
-        number: usize,
+        issuer: &Arc<Issuer>,
         text: &str,
         digest: &TokenDigest,
         request: GrantFields,
     ) -> Result<(Believed, GrantFields), Refusal> {
-        let issuer = &self.issuers[number];
         let introspection = issuer.introspection.as_ref().ok_or(Refusal::Internal)?;
         let claims = introspection.ask(text, digest).await.map_err(|error| {
             tracing::warn!(
@@ -380,13 +450,15 @@ impl Tokens {
         if audiences.peek().is_some() && !audiences.any(|aud| aud == expected.audience) {
             return Err(TokenProblem::Audience.into());
         }
+        drop(audiences);
         claims.check_bearer()?;
         match claims.check_time(expected.leeway, self.clock.now().as_seconds()) {
             Ok(()) | Err(TokenProblem::ExpiryMissing) => {}
             Err(problem) => return Err(problem.into()),
         }
-        let due = introspection.again().as_micros();
-        self.read(number, text, &claims, By::Introspection(due.into()), request)
+        let due = introspection.again().as_micros().into();
+        let by = By::Introspection { due, text: TokenText::new(text) };
+        self.read(issuer, text, claims, by, request)
     }
 
     /// Asks again about a token that is believed. Where that fails, it stays believed.
@@ -398,12 +470,12 @@ impl Tokens {
         request: GrantFields,
     ) -> Result<Option<(Believed, GrantFields)>, Refusal> {
         let Some(believed) = kept.token.as_ref() else { return Ok(None) };
-        let introspection = self.issuers[believed.issuer].introspection.as_ref();
-        if let Some(introspection) = introspection {
+        let Some(issuer) = self.issuer_of(believed) else { return Ok(None) };
+        if let Some(introspection) = &issuer.introspection {
             // Others that come meanwhile do not ask too.
             believed.ask_again_at(introspection.again());
         }
-        match self.introspected(believed.issuer, text, digest, request).await {
+        match self.introspected(issuer, text, digest, request).await {
             Ok(again) => {
                 self.count("introspected");
                 Ok(Some(again))
@@ -415,34 +487,40 @@ impl Tokens {
             Err(refusal) => {
                 self.count("refused");
                 self.kept.remove(digest);
+                self.working.remove(&TokenDigest::of(&believed.authorization));
                 Err(refusal)
             }
         }
     }
 
-    fn read(
-        &self,
-        number: usize,
-        text: &str,
-        claims: &Claims,
-        by: By,
-        request: GrantFields,
-    ) -> Result<(Believed, GrantFields), Refusal> {
-        let issuer = &self.issuers[number].config;
-        let reading = Reading {
-            number,
+    fn reading<'a>(&'a self, issuer: &'a Arc<Issuer>) -> Reading<'a> {
+        Reading {
             issuer,
+            generation: self.generation,
             registry: &self.registry,
             roles: &self.roles,
             public_base: &self.public_base,
             default_budget: self.default_budget,
-        };
+        }
+    }
+
+    fn read(
+        &self,
+        issuer: &Arc<Issuer>,
+        text: &str,
+        claims: Claims,
+        by: By,
+        request: GrantFields,
+    ) -> Result<(Believed, GrantFields), Refusal> {
         let until = match claims.seconds("exp") {
-            Some(expires) => expires.saturating_add(issuer.expected.leeway.into()),
+            Some(expires) => expires.saturating_add(issuer.config.expected.leeway.into()),
             None => self.clock.now().as_seconds().saturating_add(WITHOUT_EXPIRY),
         };
         let until = Instant::from_micros(until.saturating_mul(1_000_000));
-        let (believed, fields) = reading.read(Said { text, claims, until, by }, request)?;
+        let identity = claims.text("jti").map_or(TokenIdentity::Text(text), TokenIdentity::Jti);
+        let authorization = token_authorization(&issuer.name, identity);
+        let said = Said { authorization, claims: Arc::new(claims), until, by };
+        let (believed, fields) = self.reading(issuer).read(said, request)?;
         if self.registry.is_revoked(&believed.facts()) {
             return Err(Refusal::TokenInvalid(NotBelieved::Revoked));
         }

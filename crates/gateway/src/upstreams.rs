@@ -16,6 +16,7 @@ mod watch;
 mod written;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -67,10 +68,12 @@ pub enum UpstreamError {
 pub(crate) struct Upstream {
     pub(crate) name: Arc<str>,
     pub(crate) config: UpstreamConfig,
-    pub(crate) breaker: Breaker,
+    pub(crate) breaker: Arc<Breaker>,
     /// Room for WebSockets.
     pub(crate) sockets: Arc<Semaphore>,
     pub(crate) asker: Arc<Asker>,
+    /// Servers of DNS that are asked for its endpoints; the system's where none is named.
+    resolvers: Vec<SocketAddr>,
     balancer: ArcSwap<Balancer>,
     tls: Option<Tls>,
     lines: Arc<Lines>,
@@ -136,8 +139,9 @@ impl Upstreams {
         Self { by_name: BTreeMap::new(), asker, metrics, clock, ids }.renewed(config)
     }
 
-    /// Those of another configuration. One that is the same and reads no file goes on as it is;
-    /// of another with the same endpoints their addresses are known from the start.
+    /// Those of another configuration. One that is the same and reads no file goes on as it is. Of
+    /// another with the same endpoints their addresses are known from the start, and what is known
+    /// of each; where its caps are the same, what is under way counts against them still.
     pub(crate) fn renewed(&self, config: &GatewayConfig) -> Result<Self, UpstreamError> {
         let mut by_name = BTreeMap::new();
         for (name, written) in &config.routing.upstreams {
@@ -147,12 +151,16 @@ impl Upstreams {
                 .filter(|kept| kept.upstream.config.endpoints == written.endpoints);
             let same = before.filter(|kept| {
                 kept.upstream.config == *written
+                    && kept.upstream.resolvers == config.resolvers
                     && written.credentials.is_none()
                     && written.tls == WrittenTls::default()
             });
             let kept = match same {
                 Some(kept) => kept.clone(),
-                None => Arc::new(self.begin(name, written, config.environment, before)?),
+                None => {
+                    let begun = self.begin(name, written, config, before)?;
+                    Arc::new(begun)
+                }
             };
             by_name.insert(name.clone(), kept);
         }
@@ -171,21 +179,22 @@ impl Upstreams {
         &self,
         name: &Arc<str>,
         config: &UpstreamConfig,
-        environment: Environment,
+        gateway: &GatewayConfig,
         before: Option<&Arc<Kept>>,
     ) -> Result<Kept, UpstreamError> {
         let credentials = config.credentials.as_ref();
-        let shown = credentials.map(|known| known.shown(environment, &self.clock, &self.ids));
+        let shown =
+            credentials.map(|known| known.shown(gateway.environment, &self.clock, &self.ids));
         let shown = shown.transpose();
         let shown = shown.map_err(|error| UpstreamError::Secret(name.to_string(), error))?;
         let asker = self.asker.get_or_init(|| Arc::new(Asker::new())).clone();
-        let upstream =
-            Arc::new(Upstream::new(name, config, (shown, self.metrics.of(name)), asker)?);
+        let seen = (shown, self.metrics.of(name));
+        let mut upstream = Upstream::new(name, config, seen, asker)?;
+        upstream.resolvers.clone_from(&gateway.resolvers);
         if let Some(before) = before {
-            let targets = before.upstream.balancer();
-            let known = targets.targets().iter().map(|target| (target.address, target.weight));
-            upstream.is_at(&known.collect());
+            upstream.follows(&before.upstream);
         }
+        let upstream = Arc::new(upstream);
         let mut tasks = JoinSet::new();
         if resolve::has_names(&config.endpoints) {
             tasks.spawn(resolve::keep_resolving(upstream.clone()));
@@ -224,9 +233,10 @@ impl Upstream {
         let base = if asks { Base::Unknown } else { Base::Right };
         let upstream = Self {
             name: name.clone(),
-            breaker: Breaker::new(config.in_flight, config.pending),
+            breaker: Arc::new(Breaker::new(config.in_flight, config.pending)),
             sockets: Arc::new(Semaphore::new(config.sockets)),
             asker,
+            resolvers: Vec::new(),
             balancer: ArcSwap::from_pointee(Balancer::new(config.balancing, Vec::new())),
             tls: tls.map_err(|error| UpstreamError::Tls(name.to_string(), error))?,
             lines: Arc::new(Lines { limit: config.connect }),
@@ -237,6 +247,27 @@ impl Upstream {
         };
         upstream.is_at(&resolve::written_addresses(&config.endpoints));
         Ok(upstream)
+    }
+
+    /// Takes over what is known of the same endpoints.
+    fn follows(&mut self, before: &Self) {
+        let targets = before.balancer();
+        let mut followed: Vec<Arc<Target>> = Vec::with_capacity(targets.targets().len());
+        for target in targets.targets() {
+            let (address, state) = (target.address, target.state().clone());
+            followed.push(Arc::new(Target::new(address, target.weight, self.peer(address), state)));
+        }
+        self.balancer.store(Arc::new(Balancer::new(self.config.balancing, followed)));
+        let (new, old) = (&self.config, &before.config);
+        if (new.in_flight, new.pending) == (old.in_flight, old.pending) {
+            self.breaker = before.breaker.clone();
+        }
+        if new.sockets == old.sockets {
+            self.sockets = before.sockets.clone();
+        }
+        if new.health == old.health {
+            self.base.store(before.base.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     /// The balancer of this moment.
@@ -258,7 +289,10 @@ impl Upstream {
                 .find(|target| target.address == *address && target.weight == *weight);
             targets.push(match known {
                 Some(target) => target.clone(),
-                None => Arc::new(Target::new(*address, *weight, self.peer(*address))),
+                None => {
+                    let peer = self.peer(*address);
+                    Arc::new(Target::new(*address, *weight, peer, Arc::default()))
+                }
             });
         }
         if targets.len() == before.targets().len()
@@ -269,7 +303,7 @@ impl Upstream {
         self.balancer.store(Arc::new(Balancer::new(self.config.balancing, targets)));
     }
 
-    fn peer(&self, address: std::net::SocketAddr) -> HttpPeer {
+    fn peer(&self, address: SocketAddr) -> HttpPeer {
         let name = self.tls.as_ref().map_or("", |tls| tls.name());
         let mut peer = HttpPeer::new(address, self.tls.is_some(), name.to_owned());
         if let Some(tls) = &self.tls {

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -52,6 +52,18 @@ pub(crate) struct Wire {
     answer: OwnAnswer,
     /// Bytes that were read before anybody asked for them.
     ahead: Vec<u8>,
+    waits: Waits,
+}
+
+/// For what of the client the gateway waits.
+#[derive(Debug, Default)]
+struct Waits {
+    /// Bytes were asked for, and none are there.
+    to_read: AtomicBool,
+    /// Bytes were to be sent, and the client does not take them.
+    to_write: AtomicBool,
+    /// How often bytes were asked for that were not there.
+    late: AtomicU64,
 }
 
 /// What carries the bytes.
@@ -110,6 +122,7 @@ impl Wire {
             malformed,
             answer: OwnAnswer::Ready,
             ahead: Vec::new(),
+            waits: Waits::default(),
         }
     }
 
@@ -129,6 +142,21 @@ impl Wire {
     /// The count of its bytes.
     pub(crate) fn activity(&self) -> Activity {
         self.activity.clone()
+    }
+
+    /// Whether the client was asked for bytes that have not come.
+    pub(crate) fn waits_to_read(&self) -> bool {
+        self.waits.to_read.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client does not take the bytes that are to be sent.
+    pub(crate) fn waits_to_write(&self) -> bool {
+        self.waits.to_write.load(Ordering::Relaxed)
+    }
+
+    /// How often the client was asked for bytes that were not there.
+    pub(crate) fn late(&self) -> u64 {
+        self.waits.late.load(Ordering::Relaxed)
     }
 
     /// A whole head was read: the head's deadline ends, writes are answers.
@@ -231,6 +259,10 @@ impl AsyncRead for Wire {
         if read.is_ready() {
             self.activity.add(buffer.filled().len() - before);
         }
+        let waited = self.waits.to_read.swap(read.is_pending(), Ordering::Relaxed);
+        if read.is_pending() && !waited {
+            self.waits.late.fetch_add(1, Ordering::Relaxed);
+        }
         match read {
             Poll::Ready(_) if self.is_in(Phase::Idle) => {
                 self.enter(Phase::InHead);
@@ -260,6 +292,7 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         if self.is_in(Phase::PastHead) {
             let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+            self.waits.to_write.store(written.is_pending(), Ordering::Relaxed);
             if let Poll::Ready(Ok(length)) = &written {
                 self.activity.add(*length);
             }
@@ -281,7 +314,9 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.waits.to_write.store(flushed.is_pending(), Ordering::Relaxed);
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -4,6 +4,7 @@
 //! table (`table`), from which reading, `check-config` and docs/configuration.md are made. The
 //! configuration names files that hold secrets and never holds one.
 
+mod acme;
 mod certificates;
 mod edge;
 mod file;
@@ -31,6 +32,7 @@ use store_sled::SledStore;
 use crate::roles;
 use crate::tenant_key::KeySource;
 
+pub use acme::{AcmeKeys, DnsName};
 pub use edge::{ClientCertificateUse, CorsOrigin, HeaderName, InsecureHttp, TlsKeys};
 pub use file::ConfigError;
 pub use setting::{BaseUrl, Level, PostgresConnection, WithoutTls};
@@ -126,6 +128,10 @@ pub struct Gateway {
     pub public_burst: u32,
     pub failures_per_second: u32,
     pub failures_burst: u32,
+    pub failures_per_account: u32,
+    pub lockout: Duration,
+    pub body_grace: Duration,
+    pub body_rate: u32,
     pub break_glass_minutes: u32,
     pub connections: usize,
     pub connections_per_address: usize,
@@ -133,8 +139,10 @@ pub struct Gateway {
     pub http2_streams: u32,
     pub http2_age: Duration,
     pub tls: TlsKeys,
+    pub acme: AcmeKeys,
     pub upstream_connect: Duration,
     pub upstream_read: Duration,
+    pub resolvers: Vec<SocketAddr>,
     pub drain: Duration,
 }
 
@@ -319,6 +327,10 @@ impl Default for Gateway {
             public_burst: 100,
             failures_per_second: 1,
             failures_burst: 20,
+            failures_per_account: 10,
+            lockout: Duration::from_secs(900),
+            body_grace: Duration::from_secs(30),
+            body_rate: 16 << 10,
             break_glass_minutes: 60,
             connections: 16 << 10,
             connections_per_address: 1 << 10,
@@ -326,8 +338,10 @@ impl Default for Gateway {
             http2_streams: 100,
             http2_age: Duration::from_secs(3600),
             tls: TlsKeys::default(),
+            acme: AcmeKeys::default(),
             upstream_connect: Duration::from_secs(2),
             upstream_read: Duration::from_secs(120),
+            resolvers: Vec::new(),
             drain: Duration::from_secs(30),
         }
     }

@@ -329,6 +329,13 @@ impl Registry {
         })
     }
 
+    /// The key that a presented text says to be, good or not, where there is one of that id.
+    #[must_use]
+    pub fn named_by(&self, presented: &str) -> Option<KeyId> {
+        let (id, _) = key::read_presented(presented)?;
+        self.state.load().keys.get_key_value(id).map(|(key, _)| key.clone())
+    }
+
     /// Takes wider rights for a patient: in force from the answer on, for so many minutes.
     ///
     /// # Errors

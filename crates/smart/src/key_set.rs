@@ -45,6 +45,22 @@ enum Material {
     Point(Vec<u8>),
 }
 
+/// A key that checked a signature, to be known again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SigningKey(Key);
+
+impl SigningKey {
+    pub(crate) fn of(key: &Key) -> Self {
+        Self(key.clone())
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
 /// Why a text is no key set.
 #[derive(Debug, thiserror::Error)]
 pub enum KeySetError {
@@ -125,6 +141,12 @@ impl KeySet {
     #[must_use]
     pub fn left_out(&self) -> usize {
         self.left_out
+    }
+
+    /// Whether the key is one of these, with the same id and for the same algorithm.
+    #[must_use]
+    pub fn shows(&self, key: &SigningKey) -> bool {
+        self.keys.contains(&key.0)
     }
 
     /// The key of this id; of a token that names none, the only key of its algorithm.

@@ -19,7 +19,7 @@ mod token;
 mod translation;
 
 pub use algorithm::{Algorithm, InvalidAlgorithm};
-pub use key_set::{KeySet, KeySetError, LONGEST_KEY_SET};
+pub use key_set::{KeySet, KeySetError, LONGEST_KEY_SET, SigningKey};
 pub use permissions::Permissions;
 pub use scope::{Level, Problem, ResourceScope, Scope};
 pub use scopes::{ScopeError, Scopes};

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
-use crate::key_set::KeySet;
+use crate::key_set::{KeySet, SigningKey};
 
 /// The longest token, in bytes.
 pub const LONGEST_TOKEN: usize = 16 * 1024;
@@ -157,6 +157,12 @@ impl<'a> UnverifiedToken<'a> {
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.claims.text("iss")
+    }
+
+    /// The key that it says to be signed with, where it is one of these.
+    #[must_use]
+    pub fn key_among(&self, keys: &KeySet) -> Option<SigningKey> {
+        keys.find(self.key_id.as_deref(), self.algorithm).map(SigningKey::of)
     }
 
     /// Believes it, or says why not. `now` is in seconds since 1970.

@@ -9,12 +9,13 @@ use contract::Instant;
 use parking_lot::Mutex;
 
 use crate::limiter::{Level, Rate, Taken, whole_seconds};
-use crate::plans::{Kind, Limit, Slices, Unit, Window};
+use crate::plans::{Kind, Limit, Slices, Unit, Window, WindowKind};
 
 use super::Now;
 use super::key::Key;
 use super::lease::Lease;
 use super::ledger::Entry;
+use super::rolling::Rolling;
 use super::store::{Granted, Report, Reported};
 use super::sync::Mode;
 
@@ -41,6 +42,8 @@ enum State {
     Quota {
         used: Slices,
         lease: Lease,
+        /// Of a window that rolls, where others count too.
+        rolling: Rolling,
     },
 }
 
@@ -67,7 +70,8 @@ impl Counter {
             Kind::Rate { rate, .. } => State::Rate { level: None, lease: Lease::of_rate(rate) },
             Kind::AtOnce { .. } => State::AtOnce(0),
             Kind::Quota { most, .. } => {
-                State::Quota { used: Slices::default(), lease: Lease::of_quota(most) }
+                let (used, rolling) = (Slices::default(), Rolling::default());
+                State::Quota { used, lease: Lease::of_quota(most), rolling }
             }
         };
         let flag = || AtomicBool::new(false);
@@ -93,10 +97,18 @@ impl Counter {
                 *held += 1;
                 Ok(Outcome::at_once((most - *held).into(), None))
             }
-            (State::Quota { used, lease }, Kind::Quota { of, most, window }) => {
+            (State::Quota { used, lease, rolling }, Kind::Quota { of, most, window }) => {
                 let taking = u64::from(of == Unit::Requests);
                 match mode {
                     Mode::Own => take_own(used, taking, most, window, now.wall),
+                    Mode::Alone { gateways } if rolls(window) => {
+                        absorb(lease, rolling, most, window, now.wall);
+                        lease.touch();
+                        let left = rolling.left(most, gateways, window, now.wall)?;
+                        rolling.take(taking, window, now.wall);
+                        let seconds = Some(rolling.more_in(window, now.wall));
+                        Ok(Outcome::at_once(left - taking, seconds))
+                    }
                     Mode::Shared { .. } | Mode::Alone { .. } => {
                         lease.take_quota(taking, most, window, mode, now)
                     }
@@ -120,7 +132,12 @@ impl Counter {
                 Mode::Alone { gateways },
             ) => level.give_back(rate.share(gateways)),
             (State::Quota { used, .. }, _, Mode::Own) => used.take_back(),
-            (State::Quota { lease, .. }, ..) => lease.give_back(),
+            (State::Quota { lease, rolling, .. }, Kind::Quota { window, .. }, mode) => {
+                let is_alone = matches!(mode, Mode::Alone { .. }) && rolls(window);
+                if !(is_alone && rolling.take_back()) {
+                    lease.give_back();
+                }
+            }
             _ => {}
         }
     }
@@ -135,9 +152,10 @@ impl Counter {
     /// Adds what a request turned out to have used of a quota.
     pub(crate) fn charge(&self, amount: u64, mode: Mode, now: Instant) {
         let Kind::Quota { most, window, .. } = self.limit.kind else { return };
-        if let State::Quota { used, lease } = &mut *self.state.lock() {
+        if let State::Quota { used, lease, rolling } = &mut *self.state.lock() {
             match mode {
                 Mode::Own => used.add(amount, window, now),
+                Mode::Alone { .. } if rolls(window) => rolling.take(amount, window, now),
                 _ => lease.charge(amount, most, window, now),
             }
         }
@@ -162,7 +180,13 @@ impl Counter {
             (State::AtOnce(held), Kind::AtOnce { most }) => {
                 (most.saturating_sub(*held).into(), None)
             }
-            (State::Quota { used, lease }, Kind::Quota { most, window, .. }) => match mode {
+            (State::Quota { used, lease, rolling }, Kind::Quota { most, window, .. }) => match mode
+            {
+                Mode::Alone { gateways } if rolls(window) => {
+                    absorb(lease, rolling, most, window, now.wall);
+                    let left = rolling.left(most, gateways, window, now.wall).unwrap_or(0);
+                    (left, Some(rolling.more_in(window, now.wall)))
+                }
                 Mode::Own => {
                     let remaining = most.saturating_sub(used.total(window, now.wall));
                     (remaining, Some(short(used.less_in(window, now.wall))))
@@ -188,8 +212,9 @@ impl Counter {
                 level.as_mut().is_none_or(is_full) && lease.is_idle(rate, now)
             }
             (State::AtOnce(held), _) => *held == 0,
-            (State::Quota { used, lease }, Kind::Quota { most, window, .. }) => {
+            (State::Quota { used, lease, rolling }, Kind::Quota { most, window, .. }) => {
                 used.total(window, now.wall) == 0
+                    && rolling.used(window, now.wall) == 0
                     && lease.look_quota(most, window, now.wall) >= most
             }
             _ => true,
@@ -199,8 +224,9 @@ impl Counter {
     /// Takes up what was written down.
     pub(crate) fn restore(&self, kept: Vec<(i64, u64)>) {
         let Kind::Quota { most, .. } = self.limit.kind else { return };
-        if let State::Quota { used, lease } = &mut *self.state.lock() {
+        if let State::Quota { used, lease, rolling } = &mut *self.state.lock() {
             *lease = Lease::restored(most, &kept);
+            *rolling = Rolling::restored(kept.clone());
             *used = Slices::of(kept);
         }
     }
@@ -208,8 +234,11 @@ impl Counter {
     /// What is to be written down.
     pub(crate) fn entry(&self, mode: Mode, now: Instant) -> Option<Entry> {
         let Kind::Quota { most, window, .. } = self.limit.kind else { return None };
-        let State::Quota { used, lease } = &mut *self.state.lock() else { return None };
-        if mode != Mode::Own {
+        let State::Quota { used, lease, rolling } = &mut *self.state.lock() else { return None };
+        if mode != Mode::Own && rolls(window) {
+            *used = Slices::of(rolling.kept());
+            used.add(lease.debt(), window, now);
+        } else if mode != Mode::Own {
             let total = most.saturating_sub(lease.look_quota(most, window, now));
             *used = Slices::of(vec![(window.slice(now), total)]);
         }
@@ -237,10 +266,13 @@ impl Counter {
             (State::Rate { lease, .. }, Kind::Rate { rate, .. }) => {
                 (Reported::Rate(rate), lease.report(now, u64::from(rate.burst.get())))
             }
-            (State::Quota { lease, .. }, Kind::Quota { of, most, window }) => {
+            (State::Quota { lease, rolling, .. }, Kind::Quota { of, most, window }) => {
                 lease.roll(most, window, now.wall);
                 let ahead = if of == Unit::Requests { most } else { 0 };
-                let used = lease.used(most);
+                let used = match rolls(window) {
+                    true => rolling.known(window, now.wall) + lease.given(),
+                    false => lease.used(most),
+                };
                 let reported =
                     Reported::Quota { most, window, slice: window.slice(now.wall), used };
                 (reported, lease.report(now, ahead))
@@ -252,16 +284,34 @@ impl Counter {
 
     /// Takes up what the store answered.
     pub(crate) fn granted(&self, granted: Granted, now: &Now) {
-        match &mut *self.state.lock() {
-            State::Rate { lease, .. } | State::Quota { lease, .. } => lease.granted(granted, now),
-            State::AtOnce(_) => {}
+        match (&mut *self.state.lock(), self.limit.kind) {
+            (State::Quota { lease, rolling, .. }, Kind::Quota { most, window, .. })
+                if rolls(window) =>
+            {
+                lease.granted(granted, now);
+                let meanwhile = rolling.was_told(window, now.wall);
+                let used = lease.used(most).saturating_sub(lease.given());
+                rolling.observe(used, window, now.wall);
+                lease.owes(meanwhile);
+            }
+            (State::Rate { lease, .. } | State::Quota { lease, .. }, _) => {
+                lease.granted(granted, now);
+            }
+            (State::AtOnce(_), _) => {}
         }
     }
 
     /// The store did not answer: what it was to be told is still to be told.
     pub(crate) fn not_told(&self, report: &Report) {
         match &mut *self.state.lock() {
-            State::Rate { lease, .. } | State::Quota { lease, .. } => lease.not_told(report.give),
+            State::Quota { lease, rolling, .. } => {
+                lease.not_told(report.give);
+                if rolling.was_not_told() {
+                    // It is written down by slice still.
+                    lease.forget_debt();
+                }
+            }
+            State::Rate { lease, .. } => lease.not_told(report.give),
             State::AtOnce(_) => {}
         }
     }
@@ -274,12 +324,33 @@ impl Counter {
         }
     }
 
-    /// Forgets what was owed: the store comes back, and what went by meanwhile was this gateway's
-    /// own share.
-    pub(crate) fn store_is_back(&self) {
-        if let State::Rate { lease, .. } = &mut *self.state.lock() {
-            lease.forget();
+    /// The store may be back. What went by of a rate meanwhile was this gateway's own share; of a
+    /// quota that rolls what counts still is owed.
+    pub(crate) fn store_is_back(&self, now: &Now) {
+        match (&mut *self.state.lock(), self.limit.kind) {
+            (State::Rate { lease, .. }, _) => lease.forget(),
+            (State::Quota { lease, rolling, .. }, Kind::Quota { most, window, .. })
+                if rolls(window) =>
+            {
+                absorb(lease, rolling, most, window, now.wall);
+                lease.owes(rolling.tell(window, now.wall));
+            }
+            _ => {}
         }
+    }
+}
+
+fn rolls(window: Window) -> bool {
+    window.kind == WindowKind::Rolling
+}
+
+/// What was given out on account before the store fell silent, and was never told, is this
+/// gateway's own.
+fn absorb(lease: &mut Lease, rolling: &mut Rolling, most: u64, window: Window, now: Instant) {
+    lease.roll(most, window, now);
+    let debt = lease.take_debt();
+    if debt > 0 {
+        rolling.take(debt, window, now);
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use registry::ClientId;
 use serde::{Deserialize, Serialize};
 
+use crate::network::wide_network;
 use crate::plans::By;
 
 /// Whoever asks, and where.
@@ -46,6 +47,16 @@ impl Asking<'_> {
 }
 
 impl Key {
+    /// The network that its address is in, where it counts by address and that is one of IPv6.
+    pub(crate) fn network(&self) -> Option<IpAddr> {
+        wide_network(self.address?)
+    }
+
+    /// The same for all addresses of a network together.
+    pub(crate) fn of_network(self, network: IpAddr) -> Self {
+        Self { address: Some(network), ..self }
+    }
+
     /// Whether the counter is this client's, among others or alone.
     pub(crate) fn is_of(&self, client: &ClientId) -> bool {
         self.client.as_ref() == Some(client)

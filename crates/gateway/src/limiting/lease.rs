@@ -207,6 +207,37 @@ impl Lease {
         !self.has_to_share() && self.left_of(rate, now) >= i64::from(rate.burst.get())
     }
 
+    /// Counts a question.
+    pub(super) fn touch(&mut self) {
+        self.asked += 1;
+    }
+
+    /// What the store has given, and was not given out.
+    pub(super) fn given(&self) -> u64 {
+        self.tokens.max(0).unsigned_abs()
+    }
+
+    /// What was given out on account and not told.
+    pub(super) fn debt(&self) -> u64 {
+        self.tokens.min(0).unsigned_abs()
+    }
+
+    /// The same, which is owed no more.
+    pub(super) fn take_debt(&mut self) -> u64 {
+        let debt = self.debt();
+        self.forget_debt();
+        debt
+    }
+
+    pub(super) fn forget_debt(&mut self) {
+        self.tokens = self.tokens.max(0);
+    }
+
+    /// So much more is owed.
+    pub(super) fn owes(&mut self, amount: u64) {
+        self.tokens = self.tokens.saturating_sub(i64::try_from(amount).unwrap_or(i64::MAX));
+    }
+
     /// Owes nothing and has nothing.
     pub(super) fn forget(&mut self) {
         self.tokens = 0;

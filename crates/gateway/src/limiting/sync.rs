@@ -163,7 +163,7 @@ impl Sharing {
             .iter()
             .filter_map(|counter| {
                 if was_alone {
-                    counter.store_is_back();
+                    counter.store_is_back(&now);
                 }
                 Some((counter, counter.report(name(counter), &now)?))
             })

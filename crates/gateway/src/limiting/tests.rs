@@ -395,3 +395,109 @@ async fn without_the_store_each_gateway_goes_on_with_its_share() {
     let used = several.store.quotas.lock().values().next().expect("a quota").1;
     assert!((7000..=7800).contains(&used), "{used}");
 }
+
+#[test]
+fn the_addresses_of_one_network_do_not_take_the_places_of_all_others() {
+    let plan = serde_json::json!({
+        "quotas": [{ "by": ["address"], "of": "requests", "most": 2, "per": "month" }],
+    });
+    let limiting = Limiting::in_memory(plans(plan));
+    let (metrics, app) = (Metrics::new().expect("the names are valid"), client("app"));
+    let now = sync::now(&HandClock::new());
+    let ask = |address: std::net::IpAddr| {
+        limiting.admit(Some(&app), || None, address, "fhir", &now, &metrics).is_ok()
+    };
+    let of = |number: u128| {
+        std::net::Ipv6Addr::from((0x2001_0db8_0001_u128 << 80) | (number << 64) | 1).into()
+    };
+    // As many networks as one customer has, a request each.
+    let admitted = (0..65_536).filter(|number| ask(of(*number))).count();
+    // Each of the first has its own quota, and all the others one together.
+    assert_eq!(admitted, MOST_OF_NETWORK + 2 - 1);
+    for number in 0..4000_u32 {
+        assert!(ask(std::net::Ipv4Addr::from(number).into()), "{number}");
+        assert!(
+            ask(std::net::Ipv6Addr::from(0x2001_0db8_0002_u128 << 80 | 7).into()) || number > 1
+        );
+    }
+}
+
+#[test]
+fn what_a_quota_counted_is_given_back_once_for_a_request_that_came_to_nothing() {
+    let plan = serde_json::json!({
+        "quotas": [{ "of": "requests", "most": 2, "per": "day" }],
+        "rates": [{ "per_minute": 1, "burst": 4 }],
+    });
+    let limiting = Limiting::in_memory(plans(plan));
+    let (metrics, app, clock) =
+        (Metrics::new().expect("the names are valid"), client("app"), HandClock::new());
+    let mut first = ask(&limiting, &app, &clock, &metrics).expect("admitted");
+    limiting.give_back(&mut first);
+    limiting.give_back(&mut first);
+    assert!(ask(&limiting, &app, &clock, &metrics).is_ok());
+    assert!(ask(&limiting, &app, &clock, &metrics).is_ok());
+    assert!(state(ask(&limiting, &app, &clock, &metrics)).contains("requests-per-day"));
+}
+
+// GW-033, GW-042
+#[tokio::test]
+async fn a_rolling_quota_comes_back_while_the_store_is_silent_and_is_told_when_it_is_not() {
+    let plan = serde_json::json!({
+        "quotas": [{ "of": "requests", "most": 300, "per": "minute", "window": "rolling" }],
+    });
+    let several = Several::of(3, &plan);
+    // All of it, and then the store is lost.
+    let admitted = several.admitted(Duration::from_secs(1), &[1, 1, 1]).await;
+    assert!((297..=309).contains(&admitted.iter().sum::<u32>()), "{admitted:?}");
+    several.store.is_lost.store(true, Ordering::SeqCst);
+    assert_eq!(several.admitted(Duration::from_secs(1), &[1, 1, 1]).await, [0, 0, 0]);
+    // What was used goes out of the window, and each gateway has a third of it.
+    several.clock.advance(Duration::from_secs(62));
+    for _ in 0..3 {
+        let admitted = several.admitted(Duration::from_secs(1), &[1, 1, 1]).await;
+        assert_eq!(admitted, [100, 100, 100]);
+        assert_eq!(several.admitted(Duration::from_secs(2), &[1, 1, 1]).await, [0, 0, 0]);
+        several.clock.advance(Duration::from_secs(62));
+    }
+    // What counts when the store is back is told, and nothing else.
+    assert_eq!(several.admitted(Duration::from_millis(50), &[1, 1, 1]).await, [50, 50, 50]);
+    several.store.is_lost.store(false, Ordering::SeqCst);
+    for at in 0..3 {
+        several.exchange(at).await;
+    }
+    let used = several.store.quotas.lock().values().next().expect("a quota").1;
+    // And what was given ahead.
+    assert!((150..=300).contains(&used), "{used}");
+    // Within a slice, for the store of this test has no other.
+    let admitted = several.admitted(Duration::from_millis(900), &[1, 1, 1]).await;
+    assert!((140..=160).contains(&admitted.iter().sum::<u32>()), "{admitted:?}");
+}
+
+#[test]
+fn a_rolling_quota_that_was_written_down_beside_others_comes_back_slice_by_slice() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let plan = serde_json::json!({
+        "quotas": [{ "of": "requests", "most": 10, "per": "minute", "window": "rolling" }],
+    });
+    let (clock, app) = (HandClock::new(), client("app"));
+    let metrics = Metrics::new().expect("the names are valid");
+    let open = || {
+        let lost = MemoryStore { gateways: 1, ..MemoryStore::default() };
+        let limiting = Limiting::open(plans(plan.clone()), dir.path(), clock.now());
+        limiting.expect("it opens").sharing(Arc::new(lost), 1)
+    };
+    // Written down again and again, as a running gateway does.
+    let limiting = open();
+    for _ in 0..10 {
+        assert!(ask(&limiting, &app, &clock, &metrics).is_ok());
+        clock.advance(Duration::from_secs(5));
+        limiting.keep(clock.now()).expect("it is kept");
+    }
+    assert!(ask(&limiting, &app, &clock, &metrics).is_err());
+    drop(limiting);
+    let limiting = open();
+    assert!(ask(&limiting, &app, &clock, &metrics).is_err());
+    clock.advance(Duration::from_secs(12));
+    assert!(ask(&limiting, &app, &clock, &metrics).is_ok(), "the first went out of the window");
+    assert!(ask(&limiting, &app, &clock, &metrics).is_err());
+}

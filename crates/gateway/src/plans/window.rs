@@ -181,6 +181,35 @@ impl Slices {
         }
     }
 
+    /// Whether nothing was used, or nothing of it is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.iter().all(|(_, used)| *used == 0)
+    }
+
+    /// Adds what was used elsewhere, slice by slice.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let mut by_slice: std::collections::BTreeMap<i64, u64> = self.kept().collect();
+        for (slice, used) in other.kept() {
+            let all = by_slice.entry(slice).or_default();
+            *all = all.saturating_add(used);
+        }
+        self.0 = by_slice.into_iter().collect();
+    }
+
+    /// Forgets so much of what is oldest.
+    pub(crate) fn forget_oldest(&mut self, mut amount: u64) {
+        while let Some((_, used)) = self.0.front_mut()
+            && amount > 0
+        {
+            let forgotten = amount.min(*used);
+            *used -= forgotten;
+            amount -= forgotten;
+            if *used == 0 {
+                self.0.pop_front();
+            }
+        }
+    }
+
     /// Takes one back from the newest slice.
     pub(crate) fn take_back(&mut self) {
         if let Some((_, used)) = self.0.back_mut() {

@@ -21,11 +21,14 @@ pub(super) struct Loaded {
     pub(super) config: Arc<ServerConfig>,
     /// When the first of the certificates ends, in seconds of Unix time.
     pub(super) not_after: i64,
+    /// The files' stamps from before they were read: what is written meanwhile differs from them.
+    pub(super) stamps: Vec<Option<Stamp>>,
 }
 
 impl Loaded {
     /// Reads all files.
     pub(super) fn read(tls: &Tls) -> Result<Self, TlsError> {
+        let stamps = stamps(tls);
         let provider = Arc::new(ring::default_provider());
         let certificates = tls.certificates.iter().map(|files| certified(files, &provider));
         let certificates = certificates.collect::<Result<Vec<_>, _>>()?;
@@ -38,7 +41,7 @@ impl Loaded {
             .with_client_cert_verifier(verifier(&tls.clients, provider)?)
             .with_cert_resolver(Arc::new(by_name));
         config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1.to_vec()];
-        Ok(Self { config: Arc::new(config), not_after })
+        Ok(Self { config: Arc::new(config), not_after, stamps })
     }
 }
 
@@ -59,6 +62,14 @@ fn is_valid_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
         .and_then(ParsedCertificate::try_from)
         .and_then(|certificate| verify_server_name(&certificate, name))
         .is_ok()
+}
+
+/// Whether certificate and key can be used together.
+///
+/// # Errors
+/// [`TlsError`] when they cannot.
+pub(crate) fn check(files: &CertificateFiles) -> Result<(), TlsError> {
+    certified(files, &ring::default_provider()).map(drop)
 }
 
 /// A certificate with its key, and when it ends.

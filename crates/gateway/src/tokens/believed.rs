@@ -5,18 +5,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use contract::{GrantFields, Instance, Instant, ResourceId};
-use registry::{Client, NewClient, Registry, TokenFacts, TokenIdentity, token_authorization};
-use smart::{Claims, Context, KeySet, Level, Scope, Scopes, TranslationError, bounded_by, rules};
+use registry::{Client, NewClient, Registry, TokenFacts};
+use smart::{
+    Claims, Context, Level, Scope, Scopes, SigningKey, TranslationError, bounded_by, rules,
+};
 
-use super::written::{TokenClient, TokenIssuer, client_id};
+use super::Issuer;
+use super::written::{TokenClient, client_id};
 use crate::errors::Refusal;
 use crate::roles::Roles;
 
 /// A token that was believed, as long as it is.
 #[derive(Debug)]
 pub(crate) struct Believed {
-    /// Which of the issuers.
-    pub(crate) issuer: usize,
+    /// Who issued it.
+    pub(crate) issuer: Arc<Issuer>,
+    /// What its issuer says of it: read again when what follows from it is decided anew.
+    pub(crate) claims: Arc<Claims>,
+    /// The configuration that it was read by.
+    pub(crate) generation: u64,
     /// The id of the authorization that it is.
     pub(crate) authorization: String,
     /// The client, with the patient and the person that the token names.
@@ -36,10 +43,47 @@ pub(crate) struct Believed {
 /// By what a token was believed.
 #[derive(Debug)]
 pub(crate) enum By {
-    /// Its signature, with these keys.
-    Keys(Arc<KeySet>),
-    /// An introspection; when the next is due, in microseconds since 1970.
-    Introspection(AtomicI64),
+    /// Its signature, with this key.
+    Key(SigningKey),
+    /// An introspection.
+    Introspection {
+        /// When the next is due, in microseconds since 1970.
+        due: AtomicI64,
+        /// What is asked about, for work that goes on without its sender.
+        text: TokenText,
+    },
+}
+
+impl Clone for By {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Key(key) => Self::Key(key.clone()),
+            Self::Introspection { due, text } => {
+                let due = AtomicI64::new(due.load(Ordering::Relaxed));
+                Self::Introspection { due, text: text.clone() }
+            }
+        }
+    }
+}
+
+/// A token, which is never shown.
+#[derive(Clone)]
+pub(crate) struct TokenText(Arc<str>);
+
+impl TokenText {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for TokenText {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("TokenText")
+    }
 }
 
 impl Believed {
@@ -52,9 +96,17 @@ impl Believed {
         }
     }
 
+    /// The token, where only its issuer can say what it is worth.
+    pub(crate) fn text(&self) -> Option<&TokenText> {
+        match &self.by {
+            By::Key(_) => None,
+            By::Introspection { text, .. } => Some(text),
+        }
+    }
+
     /// Puts the next introspection off.
     pub(crate) fn ask_again_at(&self, at: Instant) {
-        if let By::Introspection(due) = &self.by {
+        if let By::Introspection { due, .. } = &self.by {
             due.store(at.as_micros(), Ordering::Relaxed);
         }
     }
@@ -62,16 +114,16 @@ impl Believed {
     /// Whether an introspection is due.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         match &self.by {
-            By::Keys(_) => false,
-            By::Introspection(due) => now.as_micros() >= due.load(Ordering::Relaxed),
+            By::Key(_) => false,
+            By::Introspection { due, .. } => now.as_micros() >= due.load(Ordering::Relaxed),
         }
     }
 }
 
 /// What claims are read with.
 pub(crate) struct Reading<'a> {
-    pub(crate) number: usize,
-    pub(crate) issuer: &'a TokenIssuer,
+    pub(crate) issuer: &'a Arc<Issuer>,
+    pub(crate) generation: u64,
     pub(crate) registry: &'a Registry,
     pub(crate) roles: &'a Roles,
     /// The FHIR base as clients see it: what resources are named below.
@@ -79,10 +131,10 @@ pub(crate) struct Reading<'a> {
     pub(crate) default_budget: u64,
 }
 
-/// A token's text, what it says, until when it is believed, and by what.
-pub(crate) struct Said<'a> {
-    pub(crate) text: &'a str,
-    pub(crate) claims: &'a Claims,
+/// The authorization that a token is, what it says, until when it is believed, and by what.
+pub(crate) struct Said {
+    pub(crate) authorization: String,
+    pub(crate) claims: Arc<Claims>,
     pub(crate) until: Instant,
     pub(crate) by: By,
 }
@@ -96,10 +148,10 @@ impl Reading<'_> {
     /// `request`.
     pub(crate) fn read(
         &self,
-        said: Said<'_>,
+        said: Said,
         request: GrantFields,
     ) -> Result<(Believed, GrantFields), Refusal> {
-        let (claims, names) = (said.claims, &self.issuer.claims);
+        let (claims, names) = (&*said.claims, &self.issuer.config.claims);
         let id = names.client.iter().find_map(|name| claims.text(name));
         let id = id.ok_or(denied("token-client-unknown"))?;
         let (client, of_registry) = self.client(id)?;
@@ -127,9 +179,7 @@ impl Reading<'_> {
             TranslationError::PatientMissing => denied("scope-without-patient"),
             TranslationError::UserMissing => denied("scope-without-user"),
         })?;
-        let identity =
-            claims.text("jti").map_or(TokenIdentity::Text(said.text), TokenIdentity::Jti);
-        let authorization = token_authorization(&self.issuer.name, identity);
+        let authorization = said.authorization;
         let fields = GrantFields {
             client: Some(client.id.as_str().to_owned()),
             user: user.clone(),
@@ -143,7 +193,8 @@ impl Reading<'_> {
         };
         let issued = claims.seconds("iat");
         let believed = Believed {
-            issuer: self.number,
+            issuer: self.issuer.clone(),
+            generation: self.generation,
             authorization,
             client: Arc::new(client),
             of_registry,
@@ -152,6 +203,7 @@ impl Reading<'_> {
             issued: issued.map(|seconds| Instant::from_micros(seconds.saturating_mul(1_000_000))),
             until: said.until,
             by: said.by,
+            claims: said.claims,
         };
         Ok((believed, fields))
     }
@@ -159,7 +211,7 @@ impl Reading<'_> {
     /// The client by the issuer's id of it.
     fn client(&self, id: &str) -> Result<(Client, Option<Arc<Client>>), Refusal> {
         let unknown = denied("token-client-unknown");
-        let role = match (self.issuer.clients.get(id), &self.issuer.others) {
+        let role = match (self.issuer.config.clients.get(id), &self.issuer.config.others) {
             (Some(TokenClient::OfRegistry(client)), _) => {
                 let client = self.registry.client(client).ok_or(unknown)?;
                 return Ok(((*client).clone(), Some(client)));
@@ -174,7 +226,7 @@ impl Reading<'_> {
 
     /// The client for the patient and the person that the claims name.
     fn with_context(&self, client: Client, claims: &Claims) -> Result<Client, Refusal> {
-        let names = &self.issuer.claims;
+        let names = &self.issuer.config.claims;
         let patient = match claims.text(&names.patient) {
             None => client.patient.clone(),
             Some(text) => {

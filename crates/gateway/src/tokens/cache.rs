@@ -67,13 +67,6 @@ impl<Value: Clone> Cache<Value> {
         generations.young.remove(digest);
         generations.old.remove(digest);
     }
-
-    /// The first value that this is true of.
-    pub(crate) fn find(&self, is: impl Fn(&Value) -> bool) -> Option<Value> {
-        let generations = self.generations.read();
-        let mut values = generations.young.values().chain(generations.old.values());
-        values.find(|value| is(value)).cloned()
-    }
 }
 
 #[cfg(test)]
@@ -92,7 +85,6 @@ mod tests {
         }
         let kept = (0..1000).filter(|number| cache.get(&of(*number)).is_some()).count();
         assert!((4..=8).contains(&kept), "{kept}");
-        assert_eq!(cache.find(|value| *value == 999), Some(999));
         cache.remove(&of(0));
         assert_eq!(cache.get(&of(0)), None);
     }

@@ -116,11 +116,6 @@ impl Keys {
         self.current.load_full()
     }
 
-    /// Whether these are the keys that are known.
-    pub(crate) fn are(&self, keys: &Arc<KeySet>) -> bool {
-        self.current.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, keys))
-    }
-
     /// Fetches the keys now and then, for as long as it is polled.
     pub(crate) async fn keep_current(&self) {
         loop {

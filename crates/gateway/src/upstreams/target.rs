@@ -18,6 +18,12 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) weight: u32,
     pub(crate) peer: HttpPeer,
+    state: Arc<State>,
+}
+
+/// What is known of an endpoint, however it is reached: it outlives a reload.
+#[derive(Debug)]
+pub(crate) struct State {
     in_flight: AtomicU32,
     /// A [`Checked`].
     checked: AtomicU8,
@@ -66,17 +72,14 @@ impl OnTheWay {
 
 impl Drop for OnTheWay {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.state.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Target {
-    /// An endpoint of which nothing bad is known.
-    pub(crate) fn new(address: SocketAddr, weight: u32, peer: HttpPeer) -> Self {
+impl Default for State {
+    /// Nothing bad is known.
+    fn default() -> Self {
         Self {
-            address,
-            weight,
-            peer,
             in_flight: AtomicU32::new(0),
             checked: AtomicU8::new(Checked::Well as u8),
             contrary: AtomicU32::new(0),
@@ -84,56 +87,68 @@ impl Target {
             failures: Mutex::default(),
         }
     }
+}
+
+impl Target {
+    /// An endpoint of which this is known.
+    pub(crate) fn new(address: SocketAddr, weight: u32, peer: HttpPeer, state: Arc<State>) -> Self {
+        Self { address, weight, peer, state }
+    }
+
+    /// What is known of it.
+    pub(crate) fn state(&self) -> &Arc<State> {
+        &self.state
+    }
 
     /// Counts a request that is sent to it.
     pub(crate) fn begin(self: &Arc<Self>) -> OnTheWay {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.state.in_flight.fetch_add(1, Ordering::Relaxed);
         OnTheWay(self.clone())
     }
 
     /// Requests that are on their way to it.
     #[cfg(test)]
     pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.state.in_flight.load(Ordering::Relaxed)
     }
 
     /// Requests on their way for its weight, in a unit that only compares.
     pub(crate) fn load(&self) -> u64 {
-        u64::from(self.in_flight.load(Ordering::Relaxed)) * 1_000_000
+        u64::from(self.state.in_flight.load(Ordering::Relaxed)) * 1_000_000
             / u64::from(self.weight.max(1))
     }
 
     /// Whether requests may be sent to it.
     pub(crate) fn is_available(&self, now: Duration) -> bool {
-        self.checked.load(Ordering::Relaxed) == Checked::Well as u8
-            && nanos(now) >= self.out_until.load(Ordering::Relaxed)
+        self.state.checked.load(Ordering::Relaxed) == Checked::Well as u8
+            && nanos(now) >= self.state.out_until.load(Ordering::Relaxed)
     }
 
     /// A check of its own ended. So many in a row change what is thought of it: `up` that it is
     /// well, `down` that it is not. Returns whether it changed.
     pub(crate) fn checked(&self, well: bool, up: u32, down: u32) -> bool {
-        let thought = self.checked.load(Ordering::Relaxed) == Checked::Well as u8;
+        let thought = self.state.checked.load(Ordering::Relaxed) == Checked::Well as u8;
         if well {
             // Whatever failed before: it answers now.
-            self.out_until.store(0, Ordering::Relaxed);
+            self.state.out_until.store(0, Ordering::Relaxed);
         }
         if well == thought {
-            self.contrary.store(0, Ordering::Relaxed);
+            self.state.contrary.store(0, Ordering::Relaxed);
             return false;
         }
-        let in_a_row = self.contrary.fetch_add(1, Ordering::Relaxed) + 1;
+        let in_a_row = self.state.contrary.fetch_add(1, Ordering::Relaxed) + 1;
         let changes = in_a_row >= if well { up } else { down };
         if changes {
             let checked = if well { Checked::Well } else { Checked::Ill };
-            self.checked.store(checked as u8, Ordering::Relaxed);
-            self.contrary.store(0, Ordering::Relaxed);
+            self.state.checked.store(checked as u8, Ordering::Relaxed);
+            self.state.contrary.store(0, Ordering::Relaxed);
         }
         changes
     }
 
     /// A request to it succeeded.
     pub(crate) fn succeeded(&self) {
-        let mut failures = self.failures.lock();
+        let mut failures = self.state.failures.lock();
         if failures.in_a_row > 0 || failures.times_out > 0 {
             *failures = Failures::default();
         }
@@ -147,7 +162,7 @@ impl Target {
         now: Duration,
         is_last: bool,
     ) -> Option<Duration> {
-        let mut failures = self.failures.lock();
+        let mut failures = self.state.failures.lock();
         failures.in_a_row = failures.in_a_row.saturating_add(1);
         if failures.in_a_row < ejection.failures || is_last {
             return None;
@@ -156,13 +171,14 @@ impl Target {
         let out = ejection.first.saturating_mul(1 << times).min(ejection.longest);
         failures.times_out += 1;
         failures.in_a_row = 0;
-        self.out_until.store(nanos(now + out), Ordering::Relaxed);
+        self.state.out_until.store(nanos(now + out), Ordering::Relaxed);
         Some(out)
     }
 
     #[cfg(test)]
     pub(crate) fn for_test(address: SocketAddr, weight: u32) -> Self {
-        Self::new(address, weight, HttpPeer::new(address, false, String::new()))
+        let peer = HttpPeer::new(address, false, String::new());
+        Self::new(address, weight, peer, Arc::default())
     }
 }
 

@@ -14,7 +14,7 @@ use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::balance::hash;
+use super::balance::{hash, scatter};
 use super::written::{Scheme, UpstreamConfig};
 
 /// Why TLS cannot be set up.
@@ -39,7 +39,7 @@ pub(crate) struct Tls {
     name: String,
     authorities: Option<Arc<[WrappedX509]>>,
     own: Option<Arc<CertKey>>,
-    /// Keeps apart the connections of upstreams that believe others.
+    /// Keeps apart the connections of upstreams that believe others, or show another certificate.
     group: u64,
 }
 
@@ -57,12 +57,18 @@ impl Tls {
         if !named {
             return Err(TlsError::NoName);
         }
-        let authorities = tls.authority_file.as_deref().map(read_authorities).transpose()?;
+        // Of the very bytes: a file may hold others by the next reload.
+        let mut group = hash(upstream.as_bytes());
+        let authorities = match tls.authority_file.as_deref() {
+            Some(path) => Some(read_authorities(path, &mut group)?),
+            None => None,
+        };
         let own = match (&tls.certificate_file, &tls.key_file) {
-            (Some(certificate), Some(key)) => Some(Arc::new(read_own(certificate, key)?)),
+            (Some(certificate), Some(key)) => {
+                Some(Arc::new(read_own(certificate, key, &mut group)?))
+            }
             _ => None,
         };
-        let group = hash(upstream.as_bytes());
         Ok(Some(Self { name, authorities, own, group }))
     }
 
@@ -79,8 +85,16 @@ impl Tls {
     }
 }
 
-fn read_authorities(path: &Path) -> Result<Arc<[WrappedX509]>, TlsError> {
+/// Adds to a group what tells these certificates from others.
+fn add_to(group: &mut u64, certificates: &[CertificateDer<'_>]) {
+    for certificate in certificates {
+        *group = scatter(*group ^ hash(certificate));
+    }
+}
+
+fn read_authorities(path: &Path, group: &mut u64) -> Result<Arc<[WrappedX509]>, TlsError> {
     let certificates = read_certificates(path)?;
+    add_to(group, &certificates);
     let mut store = RootCertStore::empty();
     for certificate in &certificates {
         let unusable = |_| TlsError::File { path: path.to_owned(), what: "authority" };
@@ -90,8 +104,9 @@ fn read_authorities(path: &Path) -> Result<Arc<[WrappedX509]>, TlsError> {
     Ok(wrapped.collect())
 }
 
-fn read_own(certificate: &Path, key: &Path) -> Result<CertKey, TlsError> {
+fn read_own(certificate: &Path, key: &Path, group: &mut u64) -> Result<CertKey, TlsError> {
     let certificates = read_certificates(certificate)?;
+    add_to(group, &certificates);
     let unusable = || TlsError::File { path: key.to_owned(), what: "key" };
     let key = PrivateKeyDer::from_pem_file(key).map_err(|_| unusable())?;
     any_supported_type(&key).map_err(|_| unusable())?;
@@ -108,5 +123,35 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErr
     match certificates.is_empty() || !certificates.iter().all(sound) {
         true => Err(unusable()),
         false => Ok(certificates),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstreams::WrittenUpstream;
+
+    #[test]
+    fn connections_of_other_authorities_are_not_shared_though_their_file_is_the_same() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("ca.pem");
+        let group = || {
+            let written: WrittenUpstream = serde_json::from_value(serde_json::json!({
+                "endpoints": [{"address": "lab.example:443"}], "enforces": "none",
+                "scheme": "https", "tls": {"authority_file": path},
+            }))
+            .expect("an upstream");
+            let config = written.check().expect("a sound one");
+            Tls::load("lab", &config).expect("files").expect("TLS").group
+        };
+        let write = || {
+            let made = rcgen::generate_simple_self_signed(["ca".to_owned()]).expect("one");
+            std::fs::write(&path, made.cert.pem()).expect("a file");
+        };
+        write();
+        let before = group();
+        assert_eq!(group(), before);
+        write();
+        assert_ne!(group(), before);
     }
 }

@@ -30,6 +30,13 @@ const LOOKS: u32 = 4;
 #[derive(Debug)]
 struct Line(std::net::TcpStream);
 
+impl Line {
+    /// Whether bytes came that were not read. The connection never blocks.
+    fn has_unread(&self) -> bool {
+        self.0.peek(&mut [0]).is_ok_and(|length| length > 0)
+    }
+}
+
 /// Connects to upstreams, so that each connection carries its [`Line`].
 #[derive(Debug)]
 pub(crate) struct Lines {
@@ -73,6 +80,10 @@ struct Watched {
     /// Grows with every byte that passes.
     progress: AtomicU64,
     over: AtomicBool,
+    /// When it was over, bytes of the answer were there that nobody had taken.
+    unread: AtomicBool,
+    /// The connection spoke another protocol then.
+    upgraded: AtomicBool,
 }
 
 /// Where the request is.
@@ -135,6 +146,16 @@ impl Watch {
         self.watched.over.load(Ordering::Acquire)
     }
 
+    /// Whether bytes of the answer were there when a limit passed: then its client was waited for.
+    pub(crate) fn left_unread(&self) -> bool {
+        self.watched.unread.load(Ordering::Acquire)
+    }
+
+    /// Whether the connection spoke another protocol when a limit passed.
+    pub(crate) fn was_upgraded(&self) -> bool {
+        self.watched.upgraded.load(Ordering::Acquire)
+    }
+
     fn enter(&self, change: impl FnOnce(&mut At)) {
         change(&mut self.watched.at.lock());
         self.progress();
@@ -170,8 +191,13 @@ impl Watched {
     }
 
     fn end(&self) {
+        let mut at = self.at.lock();
+        self.upgraded.store(at.unbounded, Ordering::Release);
+        let line = at.line.take();
+        self.unread.store(line.as_ref().is_some_and(|line| line.has_unread()), Ordering::Release);
         self.over.store(true, Ordering::Release);
-        if let Some(line) = self.at.lock().line.take() {
+        drop(at);
+        if let Some(line) = line {
             // It may have ended by itself.
             let _ = line.0.shutdown(Shutdown::Both);
         }

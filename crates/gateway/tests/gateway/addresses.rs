@@ -138,6 +138,41 @@ async fn the_proxy_protocol_is_read_from_trusted_proxies_and_demanded_of_them() 
     assert!(stub.seen().is_empty());
 }
 
+// GW-022, GW-027
+#[tokio::test]
+async fn connections_of_one_client_are_bounded_behind_a_proxy_too() {
+    let (running, _stub) = start_with(|config| {
+        behind_loopback(ToldBy::ProxyProtocol)(config);
+        config.limits.connections_per_address = 2;
+    })
+    .await;
+    let request = running.request("GET", "/fhir/Patient/1", &[], "");
+    let open = async |client: &str| {
+        let mut connection = running.connect().await;
+        let begin = format!("PROXY TCP4 {client} 127.0.0.1 4711 80\r\n{request}");
+        connection.try_write(begin.as_bytes()).await;
+        connection
+    };
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut connection = open("192.0.2.1").await;
+        assert_eq!(connection.read_answer().await.status, 200);
+        held.push(connection);
+    }
+    within("the end", open("192.0.2.1").await.drain()).await;
+    let reason = "hearthgate_gateway_connections_refused_total{reason=\"too-many-from-address\"}";
+    assert_eq!(running.metric(reason).await, 1.0);
+    assert_eq!(open("192.0.2.2").await.read_answer().await.status, 200);
+    held.clear();
+    within("a place", async {
+        while running.metric("hearthgate_gateway_connections_open").await > 0.0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(open("192.0.2.1").await.read_answer().await.status, 200);
+}
+
 // GW-026
 #[tokio::test]
 async fn pages_of_a_pattern_may_read_the_headers_that_are_exposed_to_them() {

@@ -191,3 +191,59 @@ async fn an_address_without_credentials_has_a_limit_of_its_own() {
     running.send(&bytes).await.is_refusal(429);
     assert_eq!(running.get("/fhir/metadata").await.status, 200);
 }
+
+// GW-028
+#[tokio::test]
+async fn a_thousand_wrong_secrets_lock_out_whoever_sends_them_and_no_good_caller() {
+    let (running, stub) = start().await;
+    let owner = ClientId::new("owner").expect("an id");
+    let (_, unused) = running.key_of(&owner);
+    let (_, attacked) = running.key_of(&owner);
+    assert_eq!(get_as(&running, &running.owner_key, "/fhir/Patient/1").await.status, 200);
+    // The id of a key that there is, with secrets that are not its.
+    let guess = |number: u32| {
+        let mut parts = attacked.splitn(3, '_');
+        let mut part = || parts.next().expect("a prefix, an id and a secret");
+        let (prefix, id, secret) = (part(), part(), part());
+        format!("{prefix}_{id}_{number:04}{}", &secret[4..])
+    };
+    let mut connection = running.connect().await;
+    let mut statuses = std::collections::BTreeMap::new();
+    let mut last = None;
+    for number in 0..1000 {
+        let authorization = format!("Bearer {}", guess(number));
+        let fields = [("Authorization", authorization.as_str())];
+        connection.write(request("GET", "/fhir/Patient/1", &fields, "").as_bytes()).await;
+        let answer = connection.read_answer().await;
+        *statuses.entry(answer.status).or_insert(0) += 1;
+        last = Some(answer);
+    }
+    assert_eq!(statuses, [(401, 10), (429, 990)].into());
+    let last = last.expect("an answer");
+    assert_eq!(last.field("retry-after"), Some("1"));
+    let id = last.field("x-request-id").expect("an id");
+    let denials = running.denials.of_request(id);
+    assert_eq!(denials[0].reason, "too-many-failed-authentications");
+    assert!(denials[0].decided.contains("gateway.failures_"), "{denials:?}");
+    // The account that was guessed at waits here, whatever is right; others do not.
+    get_as(&running, &attacked, "/fhir/Patient/1").await.is_refusal(429);
+    for good in [&running.owner_key, &unused] {
+        assert_eq!(get_as(&running, good, "/fhir/Patient/1").await.status, 200);
+    }
+    assert_eq!(running.metric("hearthgate_gateway_lockouts_total{of=\"account\"}").await, 1.0);
+    assert_eq!(
+        running.metric("hearthgate_gateway_failed_authentications_total{of=\"key\"}").await,
+        1000.0
+    );
+    // Each wrong one after the wait doubles it, and a reload forgets nothing.
+    for wait in [2, 4, 8] {
+        running.clock.advance(Duration::from_secs(wait / 2));
+        get_as(&running, &guess(1), "/fhir/Patient/1").await.is_refusal(401);
+        running.reload(|config| config.limits.uri_bytes = 1000).await.expect("in force");
+        let answer = get_as(&running, &attacked, "/fhir/Patient/1").await;
+        assert_eq!(answer.field("retry-after"), Some(wait.to_string().as_str()));
+    }
+    running.clock.advance(Duration::from_secs(8));
+    assert_eq!(get_as(&running, &attacked, "/fhir/Patient/1").await.status, 200);
+    assert_eq!(stub.seen().len(), 4);
+}

@@ -9,6 +9,7 @@ use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use crate::harness::{Running, connect, request, start_alone, start_with, within};
+use crate::names::Names;
 use crate::upstream::{Play, Upstream, real_now};
 
 fn routing(routes: &Value, upstreams: &Value) -> Result<Routing, String> {
@@ -541,6 +542,49 @@ async fn names_of_endpoints_are_resolved() {
     assert_eq!(running.get("/a/Patient/1").await.status, 200);
 }
 
+// GW-014
+#[tokio::test]
+async fn a_name_is_asked_for_again_when_its_answer_holds_no_more() {
+    let first = Upstream::start(Play::Echo).await;
+    let port = first.address.port();
+    let second =
+        Upstream::start_at(std::net::SocketAddr::from(([127, 0, 0, 2], port)), Play::Echo).await;
+    let names = Names::start(&[[127, 0, 0, 1].into()], 1).await;
+    let routes = json!([to("/a", "a")]);
+    let upstreams = json!({
+        "a": {"endpoints": [{"address": format!("lab.example.org:{port}")}], "enforces": "none"},
+    });
+    let running = start_alone(|config| {
+        alone(config, &routes, &upstreams);
+        config.resolvers = vec![names.address];
+    })
+    .await;
+    running.until_ready().await;
+    assert_eq!(running.get("/a/Patient/1").await.status, 200);
+    assert_eq!((first.seen().len(), second.seen().len()), (1, 0));
+    names.are_at(&[[127, 0, 0, 2].into()]);
+    let begun = real_now();
+    within("requests at its new place", async {
+        while second.seen().is_empty() {
+            assert_eq!(running.get("/a/Patient/1").await.status, 200);
+        }
+    })
+    .await;
+    // A second, and time for the machine: far from where answers do not say how long they hold.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(names.asked() <= 2 + 5, "{}", names.asked());
+    // Nobody knows it any more: it stays where it was.
+    names.are_at(&[]);
+    let asked = names.asked();
+    within("two more questions", async {
+        while names.asked() < asked + 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(running.get("/a/Patient/1").await.status, 200);
+}
+
 // GW-061
 #[tokio::test]
 async fn a_reload_changes_routes_and_keeps_what_is_known_of_upstreams_that_stay() {
@@ -559,4 +603,135 @@ async fn a_reload_changes_routes_and_keeps_what_is_known_of_upstreams_that_stay(
     }
     assert_eq!(two.seen().len(), 1);
     assert_eq!(running.get("/a/Patient/1").await.status, 404);
+}
+
+// GW-005
+#[tokio::test]
+async fn a_client_that_stalls_takes_no_endpoint_out() {
+    let endless = Play::Bytes(
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n".to_vec(), vec![b'x'; 67_108_864]]
+            .concat(),
+    );
+    let (one, two) = (Upstream::start(endless.clone()).await, Upstream::start(endless).await);
+    let more = json!({"failures": 1, "first_byte_ms": 200, "between_bytes_ms": 200});
+    let (routes, upstreams) = (json!([to("/a", "a")]), json!({"a": upstream(&[&one, &two], more)}));
+    let running = start_alone(|config| {
+        alone(config, &routes, &upstreams);
+        config.limits.idle = Duration::from_secs(1);
+    })
+    .await;
+    // Two that do not read their answers, and two that do not send their bodies.
+    for _ in 0..2 {
+        let mut lazy = running.connect().await;
+        lazy.write(running.request("GET", "/a/Patient/1", &[], "").as_bytes()).await;
+        assert_eq!(lazy.read_head().await.status, 200);
+        within("the end of its request", async {
+            while running.metric("hearthgate_gateway_requests_in_flight").await > 0.0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+    for _ in 0..2 {
+        let mut lazy = running.connect().await;
+        let fields = [("Content-Length", "100")];
+        lazy.write(running.request("POST", "/a/Patient", &fields, "{").as_bytes()).await;
+        assert_eq!(lazy.read_answer().await.status, 408);
+    }
+    one.play(Play::Echo);
+    two.play(Play::Echo);
+    let before = (one.seen().len(), two.seen().len());
+    for _ in 0..4 {
+        assert_eq!(running.get("/a/Patient/1").await.status, 200);
+    }
+    assert_eq!((one.seen().len(), two.seen().len()), (before.0 + 2, before.1 + 2));
+    let log = running.stop().await.text();
+    assert_eq!(log.matches("\"refusal\":\"client-too-slow\"").count(), 4, "{log}");
+}
+
+// GW-022
+#[tokio::test]
+async fn a_body_that_trickles_to_an_upstream_of_others_is_ended() {
+    let lab = Upstream::start(Play::Echo).await;
+    let more = json!({"in_flight": 1, "pending": 0});
+    let running = start_of(json!([to("/a", "a")]), json!({"a": upstream(&[&lab], more)})).await;
+    let mut slow = running.connect().await;
+    let fields = [("Content-Length", "100000")];
+    slow.write(running.request("POST", "/a/Patient", &fields, "{").as_bytes()).await;
+    within("its place to be taken", async {
+        while running.get("/a/Patient/1").await.status != 503 {}
+    })
+    .await;
+    running.clock.advance(Duration::from_secs(60));
+    slow.write(b"x").await;
+    assert_eq!(slow.read_answer().await.status, 408);
+    within("its place to be free", async {
+        while running.get("/a/Patient/1").await.status != 200 {}
+    })
+    .await;
+}
+
+// GW-012
+#[tokio::test]
+async fn only_what_asks_for_a_websocket_takes_the_place_of_one() {
+    let lab = Upstream::start(Play::Echo).await;
+    let routes = json!([{"name": "a", "path": "/a", "upstream": "a", "content": "other"}]);
+    let running = start_of(routes, json!({"a": upstream(&[&lab], json!({"sockets": 1}))})).await;
+    let websocket = [
+        ("Connection", "keep-alive, Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let with = |at: usize, value: &'static str| {
+        let mut fields = websocket;
+        fields[at].1 = value;
+        fields
+    };
+    for fields in [
+        with(0, "keep-alive"),
+        with(1, "h2c"),
+        with(1, "websocket, h2c"),
+        with(2, "12"),
+        with(3, "c2hvcnQ="),
+    ] {
+        let bytes = running.request("GET", "/a/ws", &fields, "");
+        assert_eq!(running.send(&bytes).await.status, 200);
+        assert_eq!(lab.seen().last().expect("it").values("upgrade"), [""; 0], "{fields:?}");
+    }
+    let posted = running.request("POST", "/a/ws", &websocket, "body");
+    assert_eq!(running.send(&posted).await.body, "POST /a/ws HTTP/1.1 4");
+    lab.play(Play::Mirror);
+    let mut open = running.connect().await;
+    open.write(running.request("GET", "/a/ws", &websocket, "").as_bytes()).await;
+    assert_eq!(open.read_head().await.status, 101);
+}
+
+// GW-061
+#[tokio::test]
+async fn a_reload_keeps_what_is_known_of_an_upstream_that_has_credentials() {
+    let (one, two) = (Upstream::start(Play::Echo).await, Upstream::start(Play::Drop).await);
+    let dir = tempfile::tempdir().expect("a directory");
+    let token = dir.path().join("token");
+    let write = |text: &str| {
+        std::fs::write(&token, text).expect("a file");
+        let rights = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&token, rights).expect("our file");
+    };
+    write("first");
+    let more = json!({"failures": 1, "credentials": {"file": token}});
+    let upstreams = json!({"a": upstream(&[&one, &two], more)});
+    let routes = json!([to("/a", "a")]);
+    let running = start_of(routes.clone(), upstreams.clone()).await;
+    for _ in 0..4 {
+        assert_eq!(running.get("/a/Patient/1").await.status, 200);
+    }
+    assert_eq!(two.seen().len(), 1);
+    write("second");
+    running.reload(|config| alone(config, &routes, &upstreams)).await.expect("it is sound");
+    for _ in 0..4 {
+        assert_eq!(running.get("/a/Patient/1").await.status, 200);
+    }
+    assert_eq!(two.seen().len(), 1, "it is still out");
+    assert_eq!(one.seen().last().expect("it").values("authorization"), ["Bearer second"]);
 }

@@ -67,6 +67,13 @@ impl Issuer {
         self.shared().keys = vec![(id.to_owned(), pair)];
     }
 
+    /// Signs with another key from now on, and shows those of before too.
+    pub(crate) fn adds(&self, id: &str) {
+        let mut before = std::mem::take(&mut self.shared().keys);
+        self.rotate(id);
+        self.shared().keys.append(&mut before);
+    }
+
     /// Whether it answers nobody.
     pub(crate) fn is_away(&self, away: bool) {
         self.shared().away = away;

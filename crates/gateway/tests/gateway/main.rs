@@ -1,5 +1,6 @@
 //! The gateway from outside: real sockets, a registry of its own, and a stub for the server.
 
+mod acme;
 mod addresses;
 mod answers;
 mod audited;
@@ -13,6 +14,7 @@ mod http2;
 mod identity;
 mod issuer;
 mod limits;
+mod names;
 mod operating;
 mod reloads;
 mod renewals;

@@ -437,3 +437,71 @@ async fn a_token_that_says_nothing_is_asked_about_and_stays_believed_while_nobod
     running.clock.advance(Duration::from_secs(3600));
     read(&running, "three").await.is_refusal(503);
 }
+
+// GW-034, GW-061
+#[tokio::test]
+async fn work_of_a_good_token_goes_on_over_other_keys_and_reloads_and_ends_with_its_key() {
+    let issuer = Issuer::start().await;
+    let (running, stub, keys) = started(&issuer).await;
+    let token = issuer.token(&json!({}));
+    assert_eq!(read(&running, &token).await.status, 200);
+    let authorization = stub.only().grant.authorization.clone().expect("an authorization");
+    let with_new_key = async |number: u32| {
+        running.clock.advance(Duration::from_secs(60));
+        let jti = format!("new-{number}");
+        assert_eq!(read(&running, &issuer.token(&json!({"jti": jti}))).await.status, 200);
+    };
+    issuer.adds("second");
+    with_new_key(1).await;
+    assert!(renewed(&running, &authorization).await.is_some());
+    assert_eq!(read(&running, &token).await.status, 200);
+    // By what is decided then.
+    let other = |config: &mut GatewayConfig| {
+        accept(&issuer, &json!({"clients": {"app": {"role": "patient"}}}), keys.path())(config);
+    };
+    running.reload(other).await.expect("it can be put into force");
+    assert!(renewed(&running, &authorization).await.is_none(), "its role gives it nothing");
+    let budget = |config: &mut GatewayConfig| {
+        accept(&issuer, &json!({}), keys.path())(config);
+        config.default_budget = 7;
+    };
+    running.reload(budget).await.expect("it can be put into force");
+    let grant = renewed(&running, &authorization).await.expect("a grant");
+    assert_eq!(grant.budget, 7);
+    issuer.rotate("third");
+    with_new_key(2).await;
+    assert!(renewed(&running, &authorization).await.is_none());
+    read(&running, &token).await.is_refusal(401);
+}
+
+// GW-033, GW-034
+#[tokio::test]
+async fn a_token_that_its_issuer_is_asked_about_passes_over_a_reload_and_its_work_ends_with_it() {
+    let issuer = Issuer::start().await;
+    let keys = tempfile::tempdir().expect("a directory");
+    let more = introspection(&issuer, &keys);
+    let (running, stub) = start_with(accept(&issuer, &more, keys.path())).await;
+    issuer.says_of("one", active(&issuer, &json!({})));
+    assert_eq!(read(&running, "one").await.status, 200);
+    let authorization = stub.only().grant.authorization.clone().expect("an authorization");
+    issuer.is_away(true);
+    let slower = |config: &mut GatewayConfig| {
+        accept(&issuer, &more, keys.path())(config);
+        config.default_budget = 7;
+    };
+    running.reload(slower).await.expect("it can be put into force");
+    assert_eq!(read(&running, "one").await.status, 200);
+    assert_eq!(stub.seen()[1].grant.budget, 7);
+    running.clock.advance(Duration::from_secs(61));
+    assert!(renewed(&running, &authorization).await.is_some(), "nobody says otherwise");
+    issuer.is_away(false);
+    running.clock.advance(Duration::from_secs(61));
+    let asked = issuer.asked("/introspect");
+    assert!(renewed(&running, &authorization).await.is_some());
+    assert!(renewed(&running, &authorization).await.is_some());
+    assert_eq!(issuer.asked("/introspect"), asked + 1);
+    issuer.says_of("one", json!({"active": false}));
+    running.clock.advance(Duration::from_secs(61));
+    assert!(renewed(&running, &authorization).await.is_none());
+    read(&running, "one").await.is_refusal(401);
+}

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use gateway::{AddressBlock, CertificateFiles, ClientCertificates, Tls, ToldBy};
@@ -117,27 +117,34 @@ impl Gateway {
     /// `https` or `http`.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
-        if self.tls.certificates.is_empty() { "http" } else { "https" }
+        if self.speaks_tls() { "https" } else { "http" }
+    }
+
+    /// Whether clients are spoken to in HTTPS.
+    fn speaks_tls(&self) -> bool {
+        !self.tls.certificates.is_empty() || self.acme.directory.is_some()
     }
 
     /// Whether clients may be spoken to there, as these keys are.
     #[must_use]
     pub fn may_listen_on(&self, address: SocketAddr) -> bool {
-        !self.tls.certificates.is_empty()
+        self.speaks_tls()
             || address.ip().is_loopback()
             || self.insecure_http == InsecureHttp::Anywhere
     }
 
-    /// What the gateway is told about TLS; nothing without a certificate.
+    /// What the gateway is told about TLS, where `data` is the data directory; nothing without a
+    /// certificate.
     #[must_use]
-    pub fn tls(&self) -> Option<Tls> {
-        let TlsKeys { certificates, client_certificates, client_authority_file, hsts_seconds } =
+    pub fn tls(&self, data: &Path) -> Option<Tls> {
+        let TlsKeys { mut certificates, client_certificates, client_authority_file, hsts_seconds } =
             self.tls.clone();
         let clients = match (client_certificates, client_authority_file) {
             (ClientCertificateUse::Request, Some(file)) => ClientCertificates::Requested(file),
             (ClientCertificateUse::Require, Some(file)) => ClientCertificates::Required(file),
             _ => ClientCertificates::Unasked,
         };
+        certificates.extend(self.acme(data).map(|acme| acme.files()));
         (!certificates.is_empty()).then_some(Tls { certificates, clients, hsts_seconds })
     }
 
@@ -164,9 +171,12 @@ impl Gateway {
 
     /// What these keys cannot say together.
     pub(super) fn contradiction(&self) -> Option<&'static str> {
-        let TlsKeys { certificates, client_certificates, client_authority_file, .. } = &self.tls;
+        if let Some(contradiction) = self.acme_contradiction() {
+            return Some(contradiction);
+        }
+        let TlsKeys { client_certificates, client_authority_file, .. } = &self.tls;
         let asks = *client_certificates != ClientCertificateUse::None;
-        let is_plain = certificates.is_empty();
+        let is_plain = !self.speaks_tls();
         if is_plain && (asks || client_authority_file.is_some()) {
             Some(
                 "`gateway.tls.client_certificates` and `gateway.tls.client_authority_file` say \
@@ -298,6 +308,7 @@ macro_rules! lists {
 
 lists! {
     AddressBlock => "a list of addresses and blocks of them, like \"192.0.2.7\" and \"2001:db8::/32\"",
+    SocketAddr => "a list of addresses with ports, like \"192.0.2.53:53\"",
     CorsOrigin => "a list of origins like \"https://app.example.org\" or \"https://*.example.org\"",
     HeaderName => "a list of names of headers",
 }

@@ -109,9 +109,17 @@ keys! {
     "gateway.public_burst" => gateway.public_burst:
         "Requests at once from such an address after a pause.",
     "gateway.failures_per_second" => gateway.failures_per_second:
-        "Wrong credentials a second from one address; more are refused without a look.",
+        "Wrong credentials a second from one address that are forgiven.",
     "gateway.failures_burst" => gateway.failures_burst:
-        "Wrong credentials at once from such an address after a pause.",
+        "Wrong credentials that are not, after which the address waits: a second, and twice as long each time (docs/gateway.md).",
+    "gateway.failures_per_account" => gateway.failures_per_account:
+        "The same from one address for one account: a key, or the tokens of an issuer.",
+    "gateway.lockout_seconds" => gateway.lockout:
+        "How long such a wait is at most.",
+    "gateway.body_grace_seconds" => gateway.body_grace:
+        "How long a body on its way to an upstream of others may stop coming before its request gets 408. For the server of ours `server.body_grace_seconds` says so.",
+    "gateway.body_bytes_per_second" => gateway.body_rate:
+        "Bytes a second that such a body must come with on average, that grace aside.",
     "gateway.break_glass_minutes" => gateway.break_glass_minutes:
         "For how many minutes a break-glass is in force (docs/security.md).",
     "gateway.connections" => gateway.connections:
@@ -128,6 +136,8 @@ keys! {
         "How long the server may take to accept a connection.",
     "gateway.upstream_read_seconds" => gateway.upstream_read:
         "How long the server may be silent within an answer.",
+    "gateway.resolvers" => gateway.resolvers:
+        "Servers of DNS that are asked for the names of upstreams' endpoints. Those of `/etc/resolv.conf`, with `/etc/hosts` before them, where none is named (docs/gateway.md).",
     "gateway.drain_seconds" => gateway.drain:
         "How long requests in flight may take once the process is told to stop.",
     "lanes.interactive" => lanes.interactive:
@@ -152,6 +162,18 @@ keys! {
         "The certificates, in PEM, of the authorities that clients' certificates must be by.",
     "gateway.tls.hsts_seconds" => gateway.tls.hsts_seconds:
         "For how many seconds browsers are told to use nothing but HTTPS here (Strict-Transport-Security).",
+    "gateway.acme.directory" => gateway.acme.directory:
+        "The directory of an authority that gives certificates by ACME, such as https://acme-v02.api.letsencrypt.org/directory (docs/tls.md). The certificate is beside those of `gateway.tls.certificates`.",
+    "gateway.acme.names" => gateway.acme.names:
+        "The names that the certificate is for.",
+    "gateway.acme.contacts" => gateway.acme.contacts:
+        "Where the authority may reach you, like `mailto:it@example.org`.",
+    "gateway.acme.terms_agreed" => gateway.acme.terms_agreed:
+        "Whether you agree to the authority's terms of service; without that nothing is ordered.",
+    "gateway.acme.challenge" => gateway.acme.challenge:
+        "How the names are proven: over plain HTTP, where `gateway.redirect_listen` has to be port 80 of them, or over HTTPS at port 443.",
+    "gateway.acme.authority_file" => gateway.acme.authority_file:
+        "The certificates, in PEM, of the authorities that the directory is believed by; the system's where none is named.",
     "server.held_bytes" => server.held_bytes:
         "Bytes of the bodies of all requests that are worked on at once, and of what patches make; a request that has no room among them gets 503. At least `gateway.body_bytes`.",
     "server.body_grace_seconds" => server.body_grace:
