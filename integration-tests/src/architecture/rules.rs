@@ -117,6 +117,7 @@ pub const ROWS: &[Row] = &[
         &[],
     ),
     row_of("contract", Side::Shared, These(&["fhir-core"]), &[]),
+    row_of("link", Side::Shared, These(&[]), &[]),
     row_of("store", Side::Server, These(&["fhir-core"]), &[]),
     row_of("store-sled", Side::Server, These(&["store", "fhir-core"]), &[Named("sled")]),
     row_of("store-postgres", Side::Server, These(&["store", "fhir-core"]), &[POSTGRESQL_CLIENT]),
@@ -145,6 +146,7 @@ pub const ROWS: &[Row] = &[
             "fhir-search",
             "fhirpath",
             "contract",
+            "link",
             "database",
         ]),
         &[HTTP_SERVER],
@@ -154,7 +156,7 @@ pub const ROWS: &[Row] = &[
     row_of(
         "gateway",
         Side::Gateway,
-        These(&["contract", "smart", "registry"]),
+        These(&["contract", "link", "smart", "registry"]),
         &[Family("pingora")],
     ),
     row_of(
