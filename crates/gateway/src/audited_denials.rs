@@ -1,11 +1,10 @@
 //! Denials of known callers that the gateway makes itself, handed to the server's half, whose audit
 //! log has all others (docs/audit.md).
 //!
-//! They go over the channel socket, which no client's request reaches, and behind the answers: no
+//! They go over the channel, which no client's request reaches, and behind the answers: no
 //! caller waits for that. While the server is away some wait; of more the latest are counted and
 //! dropped, and the log says how many.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use crate::socket_client;
+use crate::socket_client::{self, ChannelPlace};
 
 /// Denials that wait to be handed over.
 const MOST_WAITING: usize = 4096;
@@ -95,7 +94,7 @@ pub(crate) struct AuditedDenials {
 pub(crate) struct Handing {
     waiting: Mutex<Option<Waiting>>,
     dropped: Arc<AtomicU64>,
-    socket: PathBuf,
+    place: ChannelPlace,
 }
 
 /// What waits, and what of it is being handed over.
@@ -112,13 +111,13 @@ impl Waiting {
     }
 }
 
-/// Both ends, towards the server that listens on this channel socket.
-pub(crate) fn towards(socket: PathBuf) -> (AuditedDenials, Handing) {
+/// Both ends, towards the server that has its channel there.
+pub(crate) fn towards(place: ChannelPlace) -> (AuditedDenials, Handing) {
     let (sender, receiver) = mpsc::channel(MOST_WAITING);
     let dropped = Arc::<AtomicU64>::default();
     let denials = AuditedDenials { waiting: sender, dropped: Arc::clone(&dropped) };
     let waiting = Waiting { all: receiver, some: Vec::new() };
-    (denials, Handing { waiting: Mutex::new(Some(waiting)), dropped, socket })
+    (denials, Handing { waiting: Mutex::new(Some(waiting)), dropped, place })
 }
 
 impl AuditedDenials {
@@ -180,7 +179,7 @@ impl Handing {
             tracing::error!(dropped, "denials of the gateway are not in the audit log");
         }
         let Ok(body) = serde_json::to_vec(denied) else { return true };
-        match socket_client::post(&self.socket, "/denials", body, LIMIT).await {
+        match socket_client::post(&self.place, "/denials", body, LIMIT).await {
             Ok(status) if status.is_success() => true,
             Ok(status) if status.is_client_error() => {
                 let left = denied.len();
@@ -204,7 +203,7 @@ mod tests {
 
     #[test]
     fn no_denial_makes_anyone_wait_and_what_is_too_much_is_counted() {
-        let (denials, handing) = towards(PathBuf::from("/nowhere/channel.sock"));
+        let (denials, handing) = towards(ChannelPlace::Socket("/nowhere/channel.sock".into()));
         for _ in 0..MOST_WAITING + 3 {
             denials.take(denied());
         }

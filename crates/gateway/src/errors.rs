@@ -97,6 +97,9 @@ pub enum GatewayError {
     /// TLS was to begin or to end while the gateway runs.
     #[error("gateway.tls.certificates cannot come or go by a reload; restart for that")]
     TlsNeedsRestart,
+    /// The certificates of the link to the server cannot be used.
+    #[error(transparent)]
+    Link(#[from] link::FilesError),
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -151,6 +154,8 @@ pub(crate) enum Refusal {
     ServerUnreachable,
     ChannelUnknown,
     ServerTooSlow,
+    /// The host of the server, or the network to it, went away in the midst.
+    LinkLost,
     ServerBroken,
     AnswerDiscarded,
     UpstreamFull,
@@ -167,6 +172,20 @@ pub(crate) enum Refusal {
 pub(crate) struct Exceeded {
     pub(crate) limit: Arc<Limit>,
     pub(crate) retry_after: u32,
+}
+
+/// Whether the kernel gave a connection up because nothing came through any more.
+fn is_lost(error: &pingora::Error) -> bool {
+    use std::io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+    let mut next = std::error::Error::source(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            let lost = [TimedOut, HostUnreachable, NetworkUnreachable, NetworkDown];
+            return lost.contains(&error.kind());
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// What a refusal says on the wire.
@@ -344,6 +363,12 @@ impl Refusal {
             Self::ServerTooSlow => {
                 words(504, "timeout", "server-too-slow", "The server did not answer in time.")
             }
+            Self::LinkLost => words(
+                504,
+                "timeout",
+                "link-lost",
+                "The connection to the server was lost; what was asked for may have been done.",
+            ),
             Self::ServerBroken => words(
                 502,
                 "exception",
@@ -472,6 +497,7 @@ impl Refusal {
             (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
                 Self::ServerTooSlow
             }
+            (ErrorSource::Upstream, _) if is_lost(error) => Self::LinkLost,
             (ErrorSource::Upstream, _) => Self::ServerBroken,
             (ErrorSource::Downstream, ErrorType::ReadTimedout) => Self::ClientTooSlow,
             (
@@ -495,6 +521,7 @@ impl Refusal {
             Self::Exceeded(exceeded) => Some(exceeded.retry_after),
             Self::ServerUnreachable
             | Self::ChannelUnknown
+            | Self::LinkLost
             | Self::LaneFull
             | Self::UpstreamFull
             | Self::NoToken
