@@ -99,7 +99,7 @@ pub enum GatewayError {
     TlsNeedsRestart,
     /// The certificates of the link to the server cannot be used.
     #[error(transparent)]
-    Link(#[from] link::FilesError),
+    Link(Box<link::FilesError>),
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),

@@ -101,7 +101,9 @@ pub async fn run(
         redirect_listen: redirect_listener.as_ref().and_then(|bound| bound.local_addr().ok()),
     };
     let link = match config.link.take() {
-        Some(to) => Some(Arc::new(Link::load(to, config.upstream)?)),
+        Some(to) => Some(Arc::new(
+            Link::load(to, config.upstream).map_err(|error| GatewayError::Link(Box::new(error)))?,
+        )),
         None => None,
     };
     let server = match &link {

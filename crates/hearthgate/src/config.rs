@@ -8,6 +8,7 @@ mod certificates;
 mod edge;
 mod file;
 mod issuers;
+mod link;
 mod plans;
 mod routing;
 mod setting;
@@ -32,6 +33,7 @@ use crate::tenant_key::KeySource;
 
 pub use edge::{ClientCertificateUse, CorsOrigin, HeaderName, InsecureHttp, TlsKeys};
 pub use file::ConfigError;
+pub use link::{GatewayLink, ServerLinkKeys};
 pub use setting::{BaseUrl, Level, PostgresConnection, WithoutTls};
 pub use store_url::StoreUrl;
 #[cfg(test)]
@@ -91,6 +93,8 @@ pub struct Config {
     pub audit: Audit,
     /// From which level on the process logs.
     pub log_level: Level,
+    /// Whether the link may be plain TCP: of the command line alone, so that nobody overlooks it.
+    pub insecure_plain_link: bool,
 }
 
 /// The gateway's part.
@@ -100,6 +104,7 @@ pub struct Gateway {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
     pub server: bool,
+    pub link: GatewayLink,
     pub insecure_http: InsecureHttp,
     pub redirect_listen: Option<SocketAddr>,
     pub public: Vec<String>,
@@ -167,6 +172,7 @@ pub struct Server {
     pub not_deletable: BTreeSet<ResourceType>,
     pub quarantine_items: usize,
     pub quarantine_bytes: usize,
+    pub link: ServerLinkKeys,
 }
 
 /// What is kept of who saw and changed what.
@@ -208,6 +214,10 @@ pub struct Flags {
     /// Where the first start also writes the owner's key (0600)
     #[arg(long, value_name = "FILE")]
     pub owner_key_file: Option<PathBuf>,
+    /// Let the link between gateway and server on two hosts be plain TCP: whoever reaches it reads
+    /// and writes everything
+    #[arg(long)]
+    pub insecure_plain_link: bool,
 }
 
 impl Default for Config {
@@ -238,6 +248,7 @@ impl Default for Config {
             audit: Audit::default(),
             storage: Storage::default(),
             log_level: Level::Info,
+            insecure_plain_link: false,
         }
     }
 }
@@ -256,6 +267,7 @@ impl Default for Server {
             not_deletable: BTreeSet::new(),
             quarantine_items: limits.quarantine_items,
             quarantine_bytes: limits.quarantine_bytes,
+            link: ServerLinkKeys::default(),
         }
     }
 }
@@ -292,6 +304,7 @@ impl Default for Gateway {
             listen: loopback(8080),
             admin_listen: loopback(9090),
             server: true,
+            link: GatewayLink::default(),
             insecure_http: InsecureHttp::Loopback,
             redirect_listen: None,
             public: vec!["capabilities".to_owned()],
@@ -350,6 +363,7 @@ impl Config {
         if let Some(file) = &flags.owner_key_file {
             config.owner_key_file = Some(file.clone());
         }
+        config.insecure_plain_link = flags.insecure_plain_link;
         config.check()?;
         Ok(config)
     }
@@ -378,6 +392,8 @@ impl Config {
             "`counters.redis_password_file` says nothing without `counters.redis`: name the store \
              or leave it out"
         } else if let Some(contradiction) = self.gateway.contradiction() {
+            contradiction
+        } else if let Some(contradiction) = link::contradiction(self) {
             contradiction
         } else {
             let routed = gateway::GatewayConfig {
