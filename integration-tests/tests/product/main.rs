@@ -70,6 +70,7 @@ mod roles;
 mod search;
 mod search_parameters;
 mod smuggling;
+mod split;
 mod starting;
 mod stopping;
 mod streaming;
