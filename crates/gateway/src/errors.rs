@@ -177,7 +177,8 @@ pub(crate) struct Exceeded {
 /// Whether the kernel gave a connection up because nothing came through any more.
 fn is_lost(error: &pingora::Error) -> bool {
     use std::io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
-    let mut next = std::error::Error::source(error);
+    // pingora's errors name no source, but what began it all.
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error.root_cause());
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<std::io::Error>() {
             let lost = [TimedOut, HostUnreachable, NetworkUnreachable, NetworkDown];

@@ -52,6 +52,7 @@ mod configuration;
 mod descriptors;
 mod disk;
 mod edge;
+mod examples;
 mod fhir_version;
 mod forgery;
 mod gateway_only;
