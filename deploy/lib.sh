@@ -20,6 +20,19 @@ as_root() {
     fi
 }
 
+# Installs Debian packages; the lists of what there is are fetched once.
+apt_install() {
+    local -a missing=("$@")
+    command -v apt-get >/dev/null ||
+        fail "this machine has no apt-get; install by hand: ${missing[*]}"
+    printf 'Installing %s.\n' "${missing[*]}"
+    [[ -n ${apt_updated-} ]] || as_root apt-get update -q
+    apt_updated=1
+    # Without a run level no service of theirs is started.
+    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+        apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
 # curl and its certificates, a C compiler with make, and cmake (for the zlib that pingora stands on).
 install_packages() {
     local -a missing=()
@@ -27,13 +40,7 @@ install_packages() {
     [[ -s /etc/ssl/certs/ca-certificates.crt ]] || missing+=(ca-certificates)
     { command -v cc && command -v make; } >/dev/null || missing+=(build-essential)
     command -v cmake >/dev/null || missing+=(cmake)
-    ((${#missing[@]})) || return 0
-    command -v apt-get >/dev/null ||
-        fail "this machine has no apt-get; install by hand: ${missing[*]}"
-    printf 'Installing %s.\n' "${missing[*]}"
-    as_root apt-get update -q
-    as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -q -y --no-install-recommends "${missing[@]}"
+    ((${#missing[@]} == 0)) || apt_install "${missing[@]}"
 }
 
 # The oldest Rust that builds the workspace.

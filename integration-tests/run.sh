@@ -24,8 +24,7 @@ step() {
 
 scripts_parse() {
     local script
-    for script in deploy/*.sh integration-tests/run.sh integration-tests/clients/run.sh integration-tests/issuers/run.sh \
-        .ci/run; do
+    for script in deploy/*.sh integration-tests/*.sh integration-tests/*/run.sh .ci/run; do
         bash -n "$script" || return
     done
 }
@@ -40,23 +39,13 @@ install_postgresql() {
     local -a missing=()
     compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || missing+=(postgresql)
     command -v openssl >/dev/null || missing+=(openssl)
-    ((${#missing[@]})) || return 0
-    command -v apt-get >/dev/null ||
-        fail "this machine has no apt-get; install by hand: ${missing[*]}"
-    printf 'Installing %s.\n' "${missing[*]}"
-    as_root apt-get update -q
-    as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -q -y --no-install-recommends "${missing[@]}"
+    ((${#missing[@]} == 0)) || apt_install "${missing[@]}"
 }
 
 # For the counters that gateways share, whose tests begin servers of their own.
 install_redis() {
-    command -v redis-server >/dev/null || command -v valkey-server >/dev/null && return 0
-    command -v apt-get >/dev/null ||
-        fail "this machine has no apt-get; install by hand: redis-server or valkey"
-    printf 'Installing redis-server.\n'
-    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-        apt-get install -q -y --no-install-recommends redis-server
+    command -v redis-server >/dev/null || command -v valkey-server >/dev/null ||
+        apt_install redis-server
 }
 
 # For the clients that others wrote, which are left out where there is neither.
@@ -67,10 +56,7 @@ install_clients() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
     ((${#missing[@]})) || return 0
     command -v apt-get >/dev/null || return 0
-    printf 'Installing %s.\n' "${missing[*]}"
-    as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -q -y --no-install-recommends "${missing[@]}" ||
-        printf 'Not installed: %s.\n' "${missing[*]}"
+    apt_install "${missing[@]}" || printf 'Not installed: %s.\n' "${missing[*]}"
 }
 
 run_tests() {
@@ -99,6 +85,7 @@ step "build" build_tests
 step "tests" run_tests
 step "clients" integration-tests/clients/run.sh
 step "issuers" integration-tests/issuers/run.sh
+step "foreign" integration-tests/foreign/run.sh
 step "documentation" documentation
 step "quickstart" deploy/quickstart.sh --check
 

@@ -10,6 +10,8 @@ umask 077
 
 # shellcheck source=deploy/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../../deploy/lib.sh"
+# shellcheck source=integration-tests/node.sh
+source "$root/integration-tests/node.sh"
 
 readonly scripts=$root/integration-tests/clients
 readonly target=${CARGO_TARGET_DIR:-$root/target}
@@ -23,25 +25,6 @@ skip() {
 # Whether $1, a version, is at least $2.
 at_least() {
     [[ $(printf '%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]
-}
-
-# Fetches the libraries of JavaScript, unless these are there. Fails when what came is not what is
-# pinned; returns 1 when nothing comes.
-fetch_node() {
-    local to=$fetched/node log=$fetched/npm.log
-    mkdir -p "$to"
-    cp -- "$scripts"/*.mjs "$scripts/package.json" "$to"
-    cmp -s -- "$scripts/package-lock.json" "$to/fetched.json" && return 0
-    cp -- "$scripts/package-lock.json" "$to"
-    # Their peers and options are for telephones.
-    local -a npm=(npm --prefix "$to" --fetch-retries=1 --fetch-timeout=20000)
-    if ! "${npm[@]}" ci --ignore-scripts --no-audit --no-fund --legacy-peer-deps --omit=optional \
-        >"$log" 2>&1; then
-        "${npm[@]}" ping >>"$log" 2>&1 || return 1
-        cat "$log" >&2
-        fail "npm reaches its registry and does not install what is pinned"
-    fi
-    cp -- "$to/package-lock.json" "$to/fetched.json"
 }
 
 # As fetch_node, of Python.
@@ -91,11 +74,12 @@ run() {
 }
 
 offer_node() {
-    local version
-    command -v node npm >/dev/null || { skip "JavaScript: there is no node or no npm"; return; }
-    version=$(node --version)
-    at_least "${version#v}" 20 || { skip "JavaScript: node $version is older than 20"; return; }
-    fetch_node || { skip "JavaScript: the registry of npm cannot be reached"; return; }
+    local lacks
+    lacks=$(node_lacks)
+    [[ -z $lacks ]] || { skip "JavaScript: $lacks"; return; }
+    # Their peers and options are for telephones.
+    fetch_node "$scripts" "$fetched/node" --legacy-peer-deps --omit=optional ||
+        { skip "JavaScript: the registry of npm cannot be reached"; return; }
     offer node "$fetched/node" mjs js
 }
 

@@ -12,6 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use integration_tests::architecture::rules::{Library, MayName, ROWS, Side, WIDENINGS};
+use integration_tests::binary;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -270,6 +271,37 @@ async fn every_example_does_what_is_said_of_it() {
         count += examples::run(&path).await;
     }
     assert!(count > 10, "examples are found");
+}
+
+/// The blocks marked `toml config`, without their indent: each with the line of its fence.
+fn configurations_of(document: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut lines = document.lines().enumerate();
+    while let Some((index, line)) = lines.next() {
+        let Some(indent) = line.strip_suffix("```toml config") else { continue };
+        let block = lines.by_ref().map(|(_, line)| line.strip_prefix(indent).unwrap_or(line));
+        let block: Vec<&str> = block.take_while(|line| *line != "```").collect();
+        found.push((index + 1, block.join("\n")));
+    }
+    found
+}
+
+#[test]
+fn configurations_that_are_whole_are_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hearthgate.toml");
+    let mut count = 0;
+    for path in documents() {
+        for (line, text) in configurations_of(&fs::read_to_string(&path).unwrap()) {
+            fs::write(&file, text).unwrap();
+            let arguments = ["check-config", "--config", file.to_str().unwrap()];
+            let output = binary::run(folder.path(), &arguments);
+            let said = binary::text(&output.stderr);
+            assert!(output.status.success(), "{} line {line}: {said}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 3, "configurations are found");
 }
 
 #[test]

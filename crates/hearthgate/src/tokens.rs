@@ -29,16 +29,16 @@ pub(crate) struct Revoke {
 #[group(required = true, multiple = false)]
 struct Which {
     /// The token's jti
-    #[arg(long, value_name = "ID", requires = "issuer")]
+    #[arg(long, value_name = "ID", requires = "issuer", allow_hyphen_values = true)]
     jti: Option<String>,
     /// The token's authorization id, as `denials show` has it: token:...
     #[arg(long, value_name = "ID")]
     authorization: Option<String>,
     /// The client, as the access log names it
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     client: Option<String>,
     /// The user's subject at the issuer
-    #[arg(long, value_name = "SUB", requires = "issuer")]
+    #[arg(long, value_name = "SUB", requires = "issuer", allow_hyphen_values = true)]
     subject: Option<String>,
 }
 
@@ -61,6 +61,30 @@ impl TokensCommand {
                 "the running process answered something else ({other:?}); use its own release of \
                  this command"
             ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: TokensCommand,
+    }
+
+    // Issuers make ids of base64url, which has the hyphen in it.
+    #[test]
+    fn what_issuers_name_may_begin_with_a_hyphen() {
+        for name in ["--jti", "--subject", "--client"] {
+            let line = ["tokens", "revoke", "--issuer", "hospital", name, "-Ph1e_Fl8"];
+            let TokensCommand::Revoke(revoke) = Line::try_parse_from(line).unwrap().command;
+            let Which { jti, client, subject, .. } = revoke.which;
+            assert_eq!(jti.or(client).or(subject).as_deref(), Some("-Ph1e_Fl8"), "{name}");
         }
     }
 }
