@@ -1,5 +1,7 @@
 //! Two halves over TCP: who is believed, for how long, and what is said otherwise.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

@@ -30,7 +30,8 @@ fn every_unit_is_one_that_systemd_takes() {
     for entry in fs::read_dir(deploy().join("systemd")).unwrap() {
         let path = entry.unwrap().path();
         let program = hearthgate().display().to_string();
-        let text = fs::read_to_string(&path).unwrap().replace("/usr/local/bin/hearthgate", &program);
+        let text =
+            fs::read_to_string(&path).unwrap().replace("/usr/local/bin/hearthgate", &program);
         let unit = folder.path().join(path.file_name().unwrap());
         fs::write(&unit, text).unwrap();
         units.push(unit);
