@@ -28,5 +28,6 @@ pub mod search_soak;
 pub mod simulated_disk;
 pub mod site;
 pub mod socket;
+pub mod split;
 pub mod test_data;
 pub mod waiting;

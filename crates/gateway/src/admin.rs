@@ -63,6 +63,9 @@ struct Parts {
     /// The channel's secret is held.
     #[serde(skip_serializing_if = "Option::is_none")]
     channel: Option<bool>,
+    /// The server on another host takes connections for requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests: Option<bool>,
     /// The server says that it can answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<bool>,
@@ -127,13 +130,15 @@ impl Admin {
         let upstreams = snapshot.upstreams.readiness(self.clock.monotonic());
         let parts = Parts {
             gateway: !*self.shutdown.borrow(),
-            channel: self.channel.as_ref().map(|channel| channel.current().is_some()),
+            channel: self.channel.as_ref().map(|channel| channel.is_there()),
+            requests: server.as_ref().and_then(|server| server.requests),
             server: server.as_ref().map(|server| server.ready),
             upstreams: upstreams.map(|(name, ready)| (name.to_owned(), ready)).collect(),
         };
         let reason = server.and_then(|server| server.reason);
         let ready = parts.gateway
             && parts.channel != Some(false)
+            && parts.requests != Some(false)
             && parts.server != Some(false)
             && parts.upstreams.values().all(|ready| *ready);
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

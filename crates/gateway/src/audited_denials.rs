@@ -1,7 +1,7 @@
 //! Denials of known callers that the gateway makes itself, handed to the server's half, whose audit
 //! log has all others (docs/audit.md).
 //!
-//! They go over the channel socket, which no client's request reaches, and behind the answers: no
+//! They go over the channel, which no client's request reaches, and behind the answers: no
 //! caller waits for that. What the server may not have taken it is handed again; by the denial's
 //! own id it knows what it has. What is not taken waits here, in a queue for each tenant, so that
 //! one whose log takes nothing keeps back no other. Of what cannot wait, is refused or has waited
@@ -10,7 +10,6 @@
 mod queues;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use prometheus::IntCounterVec;
 use serde::{Deserialize, Serialize, Serializer};
 
 use self::queues::Queues;
-use crate::socket_client;
+use crate::socket_client::{self, ChannelPlace};
 
 /// Denials that are handed over together.
 const MOST_AT_ONCE: usize = 256;
@@ -129,18 +128,18 @@ impl AuditedDenials {
 #[derive(Debug)]
 pub(crate) struct Handing {
     queues: Arc<Queues>,
-    socket: PathBuf,
+    place: ChannelPlace,
 }
 
-/// Both ends, towards the server that listens on this channel socket; `lost` counts what does not
+/// Both ends, towards the server that has its channel there; `lost` counts what does not
 /// come into the log.
 pub(crate) fn towards(
-    socket: PathBuf,
+    place: ChannelPlace,
     lost: IntCounterVec,
     clock: Arc<dyn Clock>,
 ) -> (AuditedDenials, Handing) {
     let queues = Arc::new(Queues::new(lost, clock));
-    (AuditedDenials(Arc::clone(&queues)), Handing { queues, socket })
+    (AuditedDenials(Arc::clone(&queues)), Handing { queues, place })
 }
 
 /// How often a tenant is let be, after a log that took nothing.
@@ -220,7 +219,7 @@ impl Handing {
             Ok(body) => body,
             Err(error) => return all_refused(error.to_string()),
         };
-        match socket_client::post(&self.socket, "/denials", body, LIMIT).await {
+        match socket_client::post(&self.place, "/denials", body, LIMIT).await {
             Ok((status, answer)) if status.is_success() => serde_json::from_slice(&answer).ok(),
             Ok((status, _)) if status.is_client_error() => all_refused(status.to_string()),
             _ => None,

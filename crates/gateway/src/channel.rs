@@ -1,20 +1,20 @@
 //! The gateway's end of the channel: the server's secret and the version both sides speak.
 //!
-//! Read from the channel socket when the gateway starts, and again whenever the server may have
+//! Read from the channel (a socket, or the link's second port) when the gateway starts, and again whenever the server may have
 //! been restarted: when it said (421) that it does not know the secret, and until it is there
 //! once it could not be reached.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use contract::{ChannelDocument, Versions, negotiate};
 use http::{HeaderValue, StatusCode};
+use link::ConnectError;
 use prometheus::IntCounterVec;
 use tokio::sync::{Mutex, Notify};
 
-use crate::socket_client::{self, AskError};
+use crate::socket_client::{self, AskError, ChannelPlace};
 
 /// How long one reading may take.
 const LONGEST_READING: Duration = Duration::from_secs(2);
@@ -23,6 +23,9 @@ const LONGEST_READING: Duration = Duration::from_secs(2);
 /// longest of them after a restart.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// Pause after a server was heard that no version is shared with, or that does not believe this
+/// gateway: somebody has to do something first.
+const PAUSE_FOR_PEOPLE: Duration = Duration::from_secs(2);
 
 /// What a request needs to be heard by the server.
 #[derive(Debug)]
@@ -40,31 +43,63 @@ impl Channel {
 /// Why the secret cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChannelError {
-    #[error("the channel socket gives no answer")]
+    #[error("the server's channel gives no answer")]
     Silent(#[from] AskError),
-    #[error("the channel socket answers with status {0}")]
+    #[error("the server's channel answers with status {0}")]
     Status(StatusCode),
     #[error("the channel document cannot be read")]
     Unreadable,
-    #[error("the two sides have no version of the contract in common")]
-    Version(#[from] contract::NoCommonVersion),
+    #[error(
+        "the gateway speaks the contract's versions {} to {}, the server {} to {}: upgrade the older \
+         one, so that they have one in common",
+        .0.0.oldest, .0.0.newest, .0.1.oldest, .0.1.newest
+    )]
+    Version(contract::NoCommonVersion),
+}
+
+impl ChannelError {
+    /// Whether it stays so until somebody does something.
+    fn is_for_people(&self) -> bool {
+        matches!(
+            self,
+            Self::Version(_)
+                | Self::Silent(
+                    AskError::Refused { .. } | AskError::Link(ConnectError::NotBelieved(..),)
+                )
+        )
+    }
+
+    /// All that it says, in one line.
+    fn in_words(&self) -> String {
+        let mut words = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(error) = next {
+            words.push_str(": ");
+            words.push_str(&error.to_string());
+            next = error.source();
+        }
+        words
+    }
 }
 
 /// The secret, as it stands, and how to read it again.
 #[derive(Debug)]
 pub(crate) struct ChannelKeeper {
-    socket: PathBuf,
+    place: ChannelPlace,
     current: ArcSwapOption<Channel>,
+    /// Why it could not be read the last time; absent once it was.
+    failure: ArcSwapOption<String>,
     reading: Mutex<()>,
     doubted: Notify,
     fetches: IntCounterVec,
 }
 
 impl ChannelKeeper {
-    pub(crate) fn new(socket: PathBuf, fetches: IntCounterVec) -> Self {
+    pub(crate) fn new(place: ChannelPlace, fetches: IntCounterVec) -> Self {
         Self {
-            socket,
+            place,
             current: ArcSwapOption::empty(),
+            failure: ArcSwapOption::empty(),
             reading: Mutex::new(()),
             doubted: Notify::new(),
             fetches,
@@ -76,19 +111,35 @@ impl ChannelKeeper {
         self.current.load_full()
     }
 
+    /// Whether the channel is held, and the last reading of it succeeded.
+    pub(crate) fn is_there(&self) -> bool {
+        self.current.load().is_some() && self.failure.load().is_none()
+    }
+
     /// Reads the secret until the server gives it, and anew at every [`Self::doubt`].
     pub(crate) async fn keep_current(&self) {
         loop {
             let mut pause = FIRST_PAUSE;
             while let Err(error) = self.refresh().await {
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    "the server's channel is not there"
-                );
-                tokio::time::sleep(pause).await;
+                self.tell(&error);
+                let wait = if error.is_for_people() { PAUSE_FOR_PEOPLE } else { pause };
+                tokio::time::sleep(wait).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
+            if self.failure.swap(None).is_some() {
+                tracing::info!("the server's channel is there");
+            }
             self.doubted.notified().await;
+        }
+    }
+
+    /// Says why the channel is not there, once for each reason.
+    fn tell(&self, error: &ChannelError) {
+        let words = error.in_words();
+        let is_new = self.failure.load().as_ref().is_none_or(|told| **told != words);
+        if is_new {
+            tracing::warn!(reason = words, "the server's channel is not there");
+            self.failure.store(Some(Arc::new(words)));
         }
     }
 
@@ -131,14 +182,18 @@ impl ChannelKeeper {
     }
 
     async fn read(&self) -> Result<Channel, ChannelError> {
-        let (status, body) = socket_client::get(&self.socket, "/channel", LONGEST_READING).await?;
+        let Versions { newest, oldest } = Versions::HERE;
+        // For the server's log, where they have none in common.
+        let target = format!("/channel?newest={newest}&oldest={oldest}");
+        let (status, body) = socket_client::get(&self.place, &target, LONGEST_READING).await?;
         if status != StatusCode::OK {
             return Err(ChannelError::Status(status));
         }
         // The reason is not passed on: it could quote the secret.
         let document: ChannelDocument =
             serde_json::from_slice(&body).map_err(|_| ChannelError::Unreadable)?;
-        let version = negotiate(Versions::HERE, document.versions)?;
+        let version =
+            negotiate(Versions::HERE, document.versions).map_err(ChannelError::Version)?;
         let mut secret = HeaderValue::try_from(document.secret.to_header())
             .map_err(|_| ChannelError::Unreadable)?;
         secret.set_sensitive(true);
@@ -151,13 +206,41 @@ impl ChannelKeeper {
         struct Said {
             reason: Option<String>,
         }
-        match socket_client::get(&self.socket, "/ready", LONGEST_READING).await {
-            Ok((StatusCode::OK, _)) => ServerReadiness { ready: true, reason: None },
+        let asking = socket_client::get(&self.place, "/ready", LONGEST_READING);
+        let (said, link) = tokio::join!(asking, self.takes_requests());
+        let (ready, mut reason) = match said {
+            Ok((StatusCode::OK, _)) => (true, None),
             Ok((_, body)) => {
                 let said = serde_json::from_slice::<Said>(&body).ok();
-                ServerReadiness { ready: false, reason: said.and_then(|said| said.reason) }
+                (false, said.and_then(|said| said.reason))
             }
-            Err(_) => ServerReadiness { ready: false, reason: None },
+            Err(error) => (false, self.reason(error)),
+        };
+        if let Some(Err(error)) = &link {
+            reason.get_or_insert_with(|| error.clone());
+        }
+        // What keeps the channel away says more than what comes of that.
+        reason = self.failure.load().as_deref().cloned().or(reason);
+        ServerReadiness { ready, requests: link.map(|link| link.is_ok()), reason }
+    }
+
+    /// Whether the server takes connections for requests; `None` on this host, where that is one
+    /// with answering at all.
+    async fn takes_requests(&self) -> Option<Result<(), String>> {
+        match &self.place {
+            ChannelPlace::Socket(_) => None,
+            ChannelPlace::Link(link) => {
+                let taken = link.takes_requests().await;
+                Some(taken.map_err(|error| ChannelError::Silent(error.into()).in_words()))
+            }
+        }
+    }
+
+    /// Why the server gave no answer, where that says more than that it is not there.
+    fn reason(&self, error: AskError) -> Option<String> {
+        match &self.place {
+            ChannelPlace::Socket(_) => None,
+            ChannelPlace::Link(_) => Some(ChannelError::Silent(error).in_words()),
         }
     }
 }
@@ -166,6 +249,8 @@ impl ChannelKeeper {
 #[derive(Debug)]
 pub(crate) struct ServerReadiness {
     pub(crate) ready: bool,
+    /// Whether it takes connections for requests, where it is on another host.
+    pub(crate) requests: Option<bool>,
     /// For the operator.
     pub(crate) reason: Option<String>,
 }

@@ -22,6 +22,7 @@ use crate::limiter::Rate;
 use crate::limiting::Limiting;
 use crate::roles::Roles;
 use crate::routes::{Content, Destination, Host, Route, Routing, Table};
+use crate::server_link::ServerLink;
 use crate::tls::Tls;
 use crate::tokens::TokenIssuer;
 use crate::upstreams::Environment;
@@ -40,6 +41,8 @@ pub struct GatewayConfig {
     pub server_socket: PathBuf,
     /// The server's channel socket, which never carries client requests.
     pub channel_socket: PathBuf,
+    /// Where the server is when it is on another host; then nobody is asked on the two sockets.
+    pub link: Option<ServerLink>,
     /// The socket the gateway makes for the server's renewals and the revocation feed.
     pub renewal_socket: PathBuf,
     /// The path under which FHIR is served: `/fhir`. Begins with a slash, does not end with one.
@@ -172,6 +175,7 @@ impl Default for GatewayConfig {
             admin_listen: loopback(9090),
             server_socket: PathBuf::from("data/run/server.sock"),
             channel_socket: PathBuf::from("data/run/channel.sock"),
+            link: None,
             renewal_socket: PathBuf::from("data/run/renewal.sock"),
             base_path: "/fhir".to_owned(),
             tenant: "default".parse().expect("`default` is the name of a tenant"),

@@ -98,6 +98,9 @@ pub enum GatewayError {
     /// TLS was to begin or to end while the gateway runs.
     #[error("gateway.tls.certificates cannot come or go by a reload; restart for that")]
     TlsNeedsRestart,
+    /// The certificates of the link to the server cannot be used.
+    #[error(transparent)]
+    Link(Box<link::FilesError>),
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -153,6 +156,8 @@ pub(crate) enum Refusal {
     ServerUnreachable,
     ChannelUnknown,
     ServerTooSlow,
+    /// The host of the server, or the network to it, went away in the midst.
+    LinkLost,
     ServerBroken,
     AnswerDiscarded,
     UpstreamFull,
@@ -169,6 +174,21 @@ pub(crate) enum Refusal {
 pub(crate) struct Exceeded {
     pub(crate) limit: Arc<Limit>,
     pub(crate) retry_after: u32,
+}
+
+/// Whether the kernel gave a connection up because nothing came through any more.
+fn is_lost(error: &pingora::Error) -> bool {
+    use std::io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+    // pingora's errors name no source, but what began it all.
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error.root_cause());
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            let lost = [TimedOut, HostUnreachable, NetworkUnreachable, NetworkDown];
+            return lost.contains(&error.kind());
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// What a refusal says on the wire.
@@ -346,6 +366,12 @@ impl Refusal {
             Self::ServerTooSlow => {
                 words(504, "timeout", "server-too-slow", "The server did not answer in time.")
             }
+            Self::LinkLost => words(
+                504,
+                "timeout",
+                "link-lost",
+                "The connection to the server was lost; what was asked for may have been done.",
+            ),
             Self::ServerBroken => words(
                 502,
                 "exception",
@@ -474,6 +500,7 @@ impl Refusal {
             (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
                 Self::ServerTooSlow
             }
+            (ErrorSource::Upstream, _) if is_lost(error) => Self::LinkLost,
             (ErrorSource::Upstream, _) => Self::ServerBroken,
             (ErrorSource::Downstream, ErrorType::ReadTimedout) => Self::ClientTooSlow,
             (
@@ -497,6 +524,7 @@ impl Refusal {
             Self::Exceeded(exceeded) => Some(exceeded.retry_after),
             Self::ServerUnreachable
             | Self::ChannelUnknown
+            | Self::LinkLost
             | Self::LaneFull
             | Self::UpstreamFull
             | Self::NoToken

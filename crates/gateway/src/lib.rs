@@ -1,7 +1,7 @@
 //! The gateway: who may ask, how often, and in whose name. What is asked belongs to the server.
 //!
 //! A request is judged (`judge`), given a grant for itself alone (`grant_template`), forwarded
-//! over a Unix socket (`proxy`), and its answer passed on when it shows to be the answer. The
+//! over a Unix socket or the link (`proxy`), and its answer passed on when it shows to be the answer. The
 //! gateway holds no resource, reads no body but that of a break-glass, and of FHIR knows what `contract` says.
 //! `docs/gateway.md` describes it for an operator.
 
@@ -50,6 +50,7 @@ mod roles;
 mod routes;
 mod run;
 mod scope;
+mod server_link;
 mod small_server;
 mod snapshot;
 mod socket_client;
@@ -90,6 +91,7 @@ pub use routes::{
     WrittenRoute, WrittenShare,
 };
 pub use run::{Bound, run};
+pub use server_link::ServerLink;
 pub use tls::{CertificateFiles, ClientCertificates, Tls, TlsError};
 pub use tokens::{
     IssuerError, TokenIssuer, WrittenIntrospection, WrittenIssuer, WrittenTokenClient,

@@ -39,6 +39,7 @@ use crate::mirror::Mirrors;
 use crate::origin::origin;
 use crate::request::{Pass, Request, Tries};
 use crate::request_id;
+use crate::server_link::ServerWay;
 use crate::snapshot::Current;
 use crate::spans::{Ended, To, Traced};
 use crate::wire::Wire;
@@ -72,7 +73,7 @@ pub(crate) struct Gateway {
     pub(crate) lines: Lines,
     pub(crate) tracer: Arc<Tracer>,
     /// The server of ours.
-    pub(crate) peer: HttpPeer,
+    pub(crate) server: ServerWay,
 }
 
 impl Gateway {
@@ -408,7 +409,10 @@ impl ProxyHttp for Gateway {
                 pass.channel = channel;
             }
         }
-        Ok(Box::new(self.peer.clone()))
+        self.server.peer().ok_or_else(|| {
+            request.refusal = Some(Refusal::ServerUnreachable);
+            Error::new_up(ErrorType::ConnectNoRoute)
+        })
     }
 
     async fn connected_to_upstream(
@@ -560,7 +564,12 @@ impl ProxyHttp for Gateway {
         }
         let refusal = request.refusal.take().unwrap_or_else(|| Refusal::of_failure(error));
         let of_ours = request.way.is_none();
-        if of_ours && matches!(refusal, Refusal::ServerUnreachable | Refusal::ServerBroken) {
+        if of_ours
+            && matches!(
+                refusal,
+                Refusal::ServerUnreachable | Refusal::ServerBroken | Refusal::LinkLost
+            )
+        {
             self.channel.doubt();
         }
         self.tell_of_failure(error, &refusal, request);

@@ -8,7 +8,6 @@ use std::sync::atomic::AtomicU64;
 use contract::{Clock, Ids};
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
-use pingora::upstreams::peer::HttpPeer;
 use registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -31,15 +30,15 @@ use crate::proxy::Gateway;
 use crate::redirect;
 use crate::reload::{Reload, Reloading};
 use crate::renewal::{self, RenewalSocket, Renewals};
+use crate::server_link::{Link, ServerWay};
 use crate::snapshot::{Current, Snapshot};
+use crate::socket_client::ChannelPlace;
 use crate::tls::Acceptor;
 use crate::tokens::{self, Tokens};
 use crate::upstreams::Upstreams;
 
 /// Idle connections to the server that are kept.
 const KEPT_CONNECTIONS: usize = 1024;
-/// How long such a connection is kept; the server keeps them longer.
-const KEPT_FOR: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// How long clients wait in the queue of a socket that was handed over for the server to be found.
 const LONGEST_QUEUE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -103,7 +102,20 @@ pub async fn run(
         })?,
         redirect_listen: redirect_listener.as_ref().and_then(|bound| bound.local_addr().ok()),
     };
-    let peer = server_peer(&config)?;
+    let link = match config.link.take() {
+        Some(to) => Some(Arc::new(
+            Link::load(to, config.upstream).map_err(|error| GatewayError::Link(Box::new(error)))?,
+        )),
+        None => None,
+    };
+    let server = match &link {
+        Some(link) => ServerWay::Link(link.clone()),
+        None => ServerWay::socket(&config.server_socket, config.upstream)?,
+    };
+    let place = match &link {
+        Some(link) => ChannelPlace::Link(link.clone()),
+        None => ChannelPlace::Socket(config.channel_socket.clone()),
+    };
     let metrics = Arc::new(Metrics::new().map_err(GatewayError::Metrics)?);
     let acme = config.acme.take();
     let acme =
@@ -114,10 +126,7 @@ pub async fn run(
         config.tls.clone().map(|tls| Acceptor::load(tls, metrics.clone(), challenges.clone()));
     let tls = loading.transpose()?;
     let tls = tls.map(Arc::new);
-    let channel = Arc::new(ChannelKeeper::new(
-        config.channel_socket.clone(),
-        metrics.channel_fetches.clone(),
-    ));
+    let channel = Arc::new(ChannelKeeper::new(place.clone(), metrics.channel_fetches.clone()));
     for client in registry.clients() {
         if let Err(problem) = config.roles.rights_of(&client) {
             tracing::warn!(
@@ -170,11 +179,8 @@ pub async fn run(
         metrics: metrics.clone(),
         lines: lines.clone(),
     });
-    let (audited, handing) = audited_denials::towards(
-        config.channel_socket,
-        metrics.denials_not_audited.clone(),
-        clock.clone(),
-    );
+    let (audited, handing) =
+        audited_denials::towards(place, metrics.denials_not_audited.clone(), clock.clone());
     let issuers = current.clone();
     let limiting = config.limiting;
     let reloading =
@@ -195,7 +201,7 @@ pub async fn run(
         metrics: metrics.clone(),
         lines,
         tracer: config.tracer,
-        peer,
+        server,
     };
     let mut proxy = http_proxy(&Arc::new(pingora_conf()), gateway);
     // Judged and refused like every other method, not by pingora without a word.
@@ -246,6 +252,12 @@ pub async fn run(
             None => std::future::pending().await,
         }
     };
+    let link = async {
+        match &link {
+            Some(link) => link.keep_current().await,
+            None => std::future::pending().await,
+        }
+    };
     let beside = async {
         // What is between the two halves, where there are two.
         let halves = async {
@@ -261,6 +273,7 @@ pub async fn run(
             certificates,
             ordered,
             redirects,
+            link,
             reloading.serve(reloads),
             halves,
             admin::serve(admin_listener, admin),
@@ -304,18 +317,6 @@ fn handed_over(
 ) -> Result<TcpListener, GatewayError> {
     let ours = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
     ours.map_err(|source| GatewayError::Listen { address, purpose: "clients", source })
-}
-
-fn server_peer(config: &GatewayConfig) -> Result<HttpPeer, GatewayError> {
-    let unusable = || GatewayError::SocketPath(config.server_socket.clone());
-    let path = config.server_socket.to_str().ok_or_else(unusable)?;
-    let mut peer = HttpPeer::new_uds(path, false, String::new()).map_err(|_| unusable())?;
-    peer.options.connection_timeout = Some(config.upstream.connect);
-    peer.options.total_connection_timeout = Some(config.upstream.connect);
-    peer.options.read_timeout = Some(config.upstream.read);
-    peer.options.write_timeout = Some(config.upstream.read);
-    peer.options.idle_timeout = Some(KEPT_FOR);
-    Ok(peer)
 }
 
 fn pingora_conf() -> ServerConf {

@@ -1,25 +1,47 @@
-//! One HTTP request over a Unix socket: how the gateway reads the server's channel socket, and tells
-//! it what it denied.
+//! One HTTP request to the server's channel, over its Unix socket or the link: how the gateway reads
+//! the channel's secret, and tells what it denied.
 //!
 //! A connection is opened for each question; questions are rare. Client requests never come here.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use link::{ConnectError, Fingerprint};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
+
+use crate::server_link::Link;
 
 /// No document on the channel socket is longer.
 const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// Where the server answers for its channel.
+#[derive(Debug, Clone)]
+pub(crate) enum ChannelPlace {
+    /// On a socket of this host.
+    Socket(PathBuf),
+    /// On another host.
+    Link(Arc<Link>),
+}
 
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AskError {
     #[error("nobody listens on the socket")]
     Unreachable(#[source] std::io::Error),
+    #[error("the server's channel cannot be reached over the link")]
+    Link(#[from] ConnectError),
+    #[error(
+        "the server does not believe this gateway: add its certificate ({}, fingerprint \
+         {fingerprint}) to the file that server.link.gateways_file names",
+        certificate.display()
+    )]
+    Refused { certificate: PathBuf, fingerprint: Fingerprint },
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
     #[error("the connection failed")]
@@ -28,23 +50,23 @@ pub(crate) enum AskError {
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Asks `GET target` on the socket at `path`.
+/// Asks `GET target` there.
 pub(crate) async fn get(
-    path: &Path,
+    place: &ChannelPlace,
     target: &str,
     limit: Duration,
 ) -> Result<(StatusCode, Bytes), AskError> {
-    within(limit, ask(path, (Method::GET, target), Bytes::new())).await
+    within(limit, ask(place, (Method::GET, target), Bytes::new(), limit)).await
 }
 
-/// Sends a JSON document to `POST target` on the socket at `path`.
+/// Sends a JSON document to `POST target` there.
 pub(crate) async fn post(
-    path: &Path,
+    place: &ChannelPlace,
     target: &str,
     document: impl Into<Bytes>,
     limit: Duration,
 ) -> Result<(StatusCode, Bytes), AskError> {
-    within(limit, ask(path, (Method::POST, target), document.into())).await
+    within(limit, ask(place, (Method::POST, target), document.into(), limit)).await
 }
 
 async fn within<T>(
@@ -55,11 +77,35 @@ async fn within<T>(
 }
 
 async fn ask(
-    path: &Path,
+    place: &ChannelPlace,
+    asked: (Method, &str),
+    document: Bytes,
+    limit: Duration,
+) -> Result<(StatusCode, Bytes), AskError> {
+    match place {
+        ChannelPlace::Socket(path) => {
+            let stream = UnixStream::connect(path).await.map_err(AskError::Unreachable)?;
+            exchange(stream, asked, document).await
+        }
+        ChannelPlace::Link(link) => {
+            let stream = link.connect_channel(limit).await?;
+            let answer = exchange(stream, asked, document).await;
+            // Whom it does not believe, a server tells in its first bytes.
+            answer.map_err(|error| match link.own_certificate() {
+                Some((certificate, fingerprint)) if link::refused_by_other(&error) => {
+                    AskError::Refused { certificate, fingerprint }
+                }
+                _ => error,
+            })
+        }
+    }
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     (method, target): (Method, &str),
     document: Bytes,
 ) -> Result<(StatusCode, Bytes), AskError> {
-    let stream = UnixStream::connect(path).await.map_err(AskError::Unreachable)?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let question = async move {

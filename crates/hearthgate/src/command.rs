@@ -20,6 +20,7 @@ use crate::doctor::{self, Doctor, Grade};
 use crate::import::{self, Import};
 use crate::keys::{self, KeysError};
 use crate::limits::{ClientsCommand, LimitsCommand};
+use crate::link_files::{LinkCommand, LinkFilesError};
 use crate::packages::{Packages, PackagesCommandError};
 use crate::purge::{Purge, PurgeCommandError};
 use crate::quarantine::{QuarantineCommand, QuarantineCommandError};
@@ -45,8 +46,11 @@ enum Verb {
     Serve(config::Flags),
     /// Run the gateway's half alone
     Gateway(config::Flags),
-    /// Run the server's half alone, for a gateway beside it
+    /// Run the server's half alone, for a gateway beside it or gateways on other hosts
     Server(config::Flags),
+    /// Make the certificates with which halves on two hosts know each other
+    #[command(subcommand)]
+    Link(LinkCommand),
     /// Send files of FHIR resources to a server, over HTTP
     Import(Import),
     /// Say what is wrong with files of FHIR resources; needs no server
@@ -224,6 +228,9 @@ pub enum CommandError {
     /// Denials that cannot be looked up.
     #[error(transparent)]
     Denials(#[from] DenialsError),
+    /// Certificates that could not be made.
+    #[error(transparent)]
+    Link(#[from] LinkFilesError),
     /// An import that could not go on at all.
     #[error(transparent)]
     Import(#[from] import::ImportError),
@@ -283,6 +290,7 @@ impl Command {
             Verb::Serve(flags) => run_halves(&flags, Halves::Both),
             Verb::Gateway(flags) => run_halves(&flags, Halves::Gateway),
             Verb::Server(flags) => run_halves(&flags, Halves::Server),
+            Verb::Link(command) => print(&command.run()?),
             Verb::Import(import) => {
                 let complete = runtime()?.block_on(import.run())?;
                 Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -9,6 +9,7 @@ mod certificates;
 mod edge;
 mod file;
 mod issuers;
+mod link;
 mod plans;
 mod routing;
 mod setting;
@@ -35,6 +36,7 @@ use crate::tenant_key::KeySource;
 pub use acme::{AcmeKeys, DnsName};
 pub use edge::{ClientCertificateUse, CorsOrigin, HeaderName, InsecureHttp, TlsKeys};
 pub use file::ConfigError;
+pub use link::{GatewayLink, ServerLinkKeys};
 pub use setting::{BaseUrl, Level, PostgresConnection, WithoutTls};
 pub use store_url::StoreUrl;
 #[cfg(test)]
@@ -97,6 +99,8 @@ pub struct Config {
     pub traces: Traces,
     /// From which level on the process logs.
     pub log_level: Level,
+    /// Whether the link may be plain TCP: of the command line alone, so that nobody overlooks it.
+    pub insecure_plain_link: bool,
 }
 
 /// The gateway's part.
@@ -106,6 +110,7 @@ pub struct Gateway {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
     pub server: bool,
+    pub link: GatewayLink,
     pub insecure_http: InsecureHttp,
     pub redirect_listen: Option<SocketAddr>,
     pub public: Vec<String>,
@@ -179,6 +184,7 @@ pub struct Server {
     pub not_deletable: BTreeSet<ResourceType>,
     pub quarantine_items: usize,
     pub quarantine_bytes: usize,
+    pub link: ServerLinkKeys,
 }
 
 /// What is kept of who saw and changed what.
@@ -220,6 +226,10 @@ pub struct Flags {
     /// Where the first start also writes the owner's key (0600)
     #[arg(long, value_name = "FILE")]
     pub owner_key_file: Option<PathBuf>,
+    /// Let the link between gateway and server on two hosts be plain TCP: whoever reaches it reads
+    /// and writes everything
+    #[arg(long)]
+    pub insecure_plain_link: bool,
 }
 
 impl Default for Config {
@@ -251,6 +261,7 @@ impl Default for Config {
             storage: Storage::default(),
             traces: Traces::default(),
             log_level: Level::Info,
+            insecure_plain_link: false,
         }
     }
 }
@@ -269,6 +280,7 @@ impl Default for Server {
             not_deletable: BTreeSet::new(),
             quarantine_items: limits.quarantine_items,
             quarantine_bytes: limits.quarantine_bytes,
+            link: ServerLinkKeys::default(),
         }
     }
 }
@@ -305,6 +317,7 @@ impl Default for Gateway {
             listen: loopback(8080),
             admin_listen: loopback(9090),
             server: true,
+            link: GatewayLink::default(),
             insecure_http: InsecureHttp::Loopback,
             redirect_listen: None,
             public: vec!["capabilities".to_owned()],
@@ -369,6 +382,7 @@ impl Config {
         if let Some(file) = &flags.owner_key_file {
             config.owner_key_file = Some(file.clone());
         }
+        config.insecure_plain_link = flags.insecure_plain_link;
         config.check()?;
         Ok(config)
     }
@@ -399,6 +413,8 @@ impl Config {
         } else if let Some(contradiction) = self.gateway.contradiction() {
             contradiction
         } else if let Some(contradiction) = self.traces.contradiction() {
+            contradiction
+        } else if let Some(contradiction) = link::contradiction(self) {
             contradiction
         } else {
             let routed = gateway::GatewayConfig {

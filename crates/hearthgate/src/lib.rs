@@ -23,6 +23,7 @@ pub mod import;
 pub mod key_copies;
 pub mod keys;
 pub mod limits;
+pub mod link_files;
 pub mod lock;
 pub mod logging;
 pub mod otlp;

@@ -124,6 +124,11 @@ pub enum ServeError {
     /// The configuration says that there is no server.
     #[error("gateway.server says that no server of ours is here; start `hearthgate gateway` alone")]
     NoServer,
+    /// The configuration says that the server is elsewhere.
+    #[error(
+        "gateway.link says that the server is on another host; start `hearthgate gateway` here, or take gateway.link out"
+    )]
+    ServerElsewhere,
     /// A half ended by a panic, or its thread was lost.
     #[error("the {0} half ended unexpectedly; the log above says why")]
     Lost(&'static str),
@@ -290,6 +295,9 @@ impl Process {
         if halves != Halves::Gateway && !self.config.gateway.server {
             return Err(ServeError::NoServer);
         }
+        if halves == Halves::Both && self.config.gateway.link.server.is_some() {
+            return Err(ServeError::ServerElsewhere);
+        }
         let take = |half| Lock::take(&self.config.data, half, verb);
         let server_lock = (halves != Halves::Gateway).then(|| take(Half::Server)).transpose()?;
         let gateway_lock = (halves != Halves::Server).then(|| take(Half::Gateway)).transpose()?;
@@ -411,6 +419,7 @@ impl Process {
             admin_listen: from.admin_listen,
             server_socket: run.join("server.sock"),
             channel_socket: run.join("channel.sock"),
+            link: from.link.told(),
             renewal_socket: run.join("renewal.sock"),
             base_path: config::FHIR_BASE.to_owned(),
             tenant: config.tenant.clone(),
@@ -492,6 +501,7 @@ impl Process {
         let config = ServerConfig {
             socket: run.join("server.sock"),
             channel_socket: run.join("channel.sock"),
+            link: from.link.told(),
             public_base: public_base.clone(),
             page_key: page_key::open(&self.config.data, &*self.ids)?,
             audit: server::Audit {

@@ -1,14 +1,14 @@
-//! The channel socket: the secret of this link, the server's readiness, and what the gateway denied,
+//! The channel, on its socket and its port: the secret of this link, the server's readiness, and what the gateway denied,
 //! for the gateway's side alone. It never carries clients' requests, and nothing here is on the other socket.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use contract::{ChannelDocument, Versions};
+use contract::{ChannelDocument, Versions, negotiate};
 use http::{StatusCode, header};
 
 use crate::Server;
@@ -31,9 +31,24 @@ async fn denials(State(server): State<Arc<Server>>, body: Bytes) -> Response {
     }
 }
 
-async fn channel(State(server): State<Arc<Server>>) -> Response {
+async fn channel(State(server): State<Arc<Server>>, RawQuery(query): RawQuery) -> Response {
+    // Which of them is spoken a gateway decides; where it is none, both say so.
+    if let Some(theirs) = query.as_deref().and_then(versions)
+        && let Err(error) = negotiate(Versions::HERE, theirs)
+    {
+        tracing::error!(%error, "a gateway cannot be spoken to; upgrade the older side");
+    }
     let document = ChannelDocument { secret: server.secret.clone(), versions: Versions::HERE };
     json(StatusCode::OK, &document)
+}
+
+/// The versions that a gateway says it speaks: `newest=2&oldest=1`.
+fn versions(query: &str) -> Option<Versions> {
+    let value = |name: &str| {
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(of, _)| *of == name)?.1.parse().ok()
+    };
+    Some(Versions { newest: value("newest")?, oldest: value("oldest")? })
 }
 
 async fn ready(State(server): State<Arc<Server>>) -> Response {

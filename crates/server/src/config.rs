@@ -8,7 +8,7 @@ use std::time::Duration;
 use fhir_core::ResourceType;
 use trace::Tracer;
 
-use crate::{Audit, Denials, PageKey, PublicBase};
+use crate::{Audit, Denials, LinkDoors, PageKey, PublicBase};
 
 /// Where the server answers and within which bounds.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct ServerConfig {
     pub socket: PathBuf,
     /// The socket on which the gateway's side fetches the channel's secret.
     pub channel_socket: PathBuf,
+    /// Where gateways on other hosts are answered too; nowhere when absent.
+    pub link: Option<LinkDoors>,
     /// The base URL that clients know.
     pub public_base: PublicBase,
     /// What links to other pages are sealed with: kept with the data, so that they outlive a

@@ -1,6 +1,6 @@
 //! FHIR REST (FHIR R4, 3.1.0) over the contract: one file per interaction.
 //!
-//! [`run`] answers on a Unix socket, and only requests that the gateway's side vouches for
+//! [`run`] answers on a Unix socket, and over the link where gateways are on other hosts, and only requests that the gateway's side vouches for
 //! (`admission`). What a request means is decided here; who is asking was decided before, and
 //! whether it may, both sides judge by the contract. Resource state is the database's.
 
@@ -24,6 +24,7 @@ mod idempotency;
 mod interactions;
 mod internal;
 mod large;
+mod link_doors;
 mod listener;
 mod negotiation;
 mod page_link;
@@ -41,6 +42,7 @@ pub use audit::{Audit, record_command, to_resource as audit_event};
 pub use base::{InvalidPublicBase, PublicBase};
 pub use config::{Limits, ServerConfig};
 pub use denials::{Denial, Denials};
+pub use link_doors::LinkDoors;
 pub use page_link::PageKey;
 pub use quarantine::{
     Asked, Defect, Defects, Listed, ListedItem, Outcome, Quarantine, QuarantineError,

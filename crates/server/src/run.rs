@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::interactions::capabilities::Statement;
 use crate::large::Turns;
 use crate::listener::OwnUserListener;
 use crate::writing::Writing;
-use crate::{PackagesError, Server, ServerConfig, Validation, audit, channel};
+use crate::{PackagesError, Server, ServerConfig, Validation, audit, channel, link_doors};
 
 /// Both sockets are bound: requests that come from now on are answered.
 #[derive(Debug)]
@@ -52,12 +53,26 @@ pub enum RunError {
     /// There are no threads for what is written.
     #[error("there are no threads for what is written")]
     Writing(#[source] io::Error),
+    /// A port of the link cannot be listened on.
+    #[error(
+        "cannot listen on {address} for gateways on other hosts; choose an address of this host that is free"
+    )]
+    BindLink {
+        /// The address.
+        address: SocketAddr,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificates of the link cannot be used.
+    #[error(transparent)]
+    Link(Box<link::FilesError>),
     /// Serving ended by an error.
     #[error("the server stopped")]
     Serve(#[source] io::Error),
 }
 
-/// Answers on both sockets until `shutdown` turns true, then ends what is in flight. Databases
+/// Answers on both sockets, and on the ports of the link where there are any, until `shutdown` turns true, then ends what is in flight. Databases
 /// stay open: they are the caller's. Each comes with what is asked of what is written to it, whose
 /// packages are loaded before the first request.
 ///
@@ -130,17 +145,36 @@ pub async fn run(
     };
     let requests = bind(config.socket.clone())?;
     let channel = bind(config.channel_socket.clone())?;
+    let link = match config.link {
+        Some(doors) => Some(doors.bind().await?),
+        None => None,
+    };
     // Nobody may be waiting for the word: then serving is all the same.
     drop(ready.send(Ready));
     // One way for every request: no router between.
-    let requests = axum::serve(requests, exchange.with_state(Arc::clone(&server)))
-        .with_graceful_shutdown(asked_to_stop(shutdown.clone()));
-    let channel = axum::serve(channel, channel::router(server))
-        .with_graceful_shutdown(asked_to_stop(shutdown.clone()));
+    let answered = exchange.with_state(Arc::clone(&server));
+    let told = channel::router(server);
+    let stop = || asked_to_stop(shutdown.clone());
+    let mut identity = None;
+    let over_link = link.map(|bound| {
+        identity = bound.identity;
+        let requests = axum::serve(bound.requests, answered.clone()).with_graceful_shutdown(stop());
+        let channel = axum::serve(bound.channel, told.clone()).with_graceful_shutdown(stop());
+        (requests.into_future(), channel.into_future())
+    });
+    let over_link = async {
+        match over_link {
+            Some((requests, channel)) => tokio::try_join!(requests, channel).map(|_| ()),
+            None => Ok(()),
+        }
+    };
+    let requests = axum::serve(requests, answered.clone()).with_graceful_shutdown(stop());
+    let channel = axum::serve(channel, told.clone()).with_graceful_shutdown(stop());
     let (requests, channel) = (requests.into_future(), channel.into_future());
-    let drained = async { tokio::try_join!(requests, channel).map(|_| ()) };
+    let drained = async { tokio::try_join!(requests, channel, over_link).map(|_| ()) };
     let result = tokio::select! {
         result = drained => result.map_err(RunError::Serve),
+        () = link_doors::keep_current(identity.clone()) => Ok(()),
         () = overdue(shutdown, config.limits.drain) => {
             tracing::warn!("requests were still in flight when the time to drain was over");
             Ok(())

@@ -146,6 +146,7 @@ impl Site {
         let config = ServerConfig {
             socket: folder.path().join("run/server.sock"),
             channel_socket: folder.path().join("run/channel.sock"),
+            link: None,
             public_base: BASE.parse().expect("a base"),
             page_key: PageKey::new(&[7; 32]),
             audit: Audit::default(),

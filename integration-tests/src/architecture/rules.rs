@@ -118,6 +118,7 @@ pub const ROWS: &[Row] = &[
     ),
     row_of("contract", Side::Shared, These(&["fhir-core"]), &[]),
     row_of("trace", Side::Shared, These(&["fhir-core"]), &[]),
+    row_of("link", Side::Shared, These(&[]), &[]),
     row_of("store", Side::Server, These(&["fhir-core"]), &[]),
     row_of("store-sled", Side::Server, These(&["store", "fhir-core", "trace"]), &[Named("sled")]),
     row_of("store-postgres", Side::Server, These(&["store", "fhir-core"]), &[POSTGRESQL_CLIENT]),
@@ -154,6 +155,7 @@ pub const ROWS: &[Row] = &[
             "fhir-search",
             "fhirpath",
             "contract",
+            "link",
             "database",
             "trace",
         ]),
@@ -164,7 +166,7 @@ pub const ROWS: &[Row] = &[
     row_of(
         "gateway",
         Side::Gateway,
-        These(&["contract", "smart", "registry", "trace"]),
+        These(&["contract", "link", "smart", "registry", "trace"]),
         &[Family("pingora")],
     ),
     row_of(

@@ -180,6 +180,20 @@ async fn a_server_of_another_contract_is_not_spoken_to() {
     stub.until_fetched().await;
     running.get("/fhir/Patient/1").await.is_refusal(503);
     assert!(stub.seen().is_empty());
+    let told = running.until_readyz(503).await.body;
+    assert!(told.contains("the gateway speaks the contract's versions 1 to 1"), "{told}");
+    assert!(told.contains("the server 8 to 9: upgrade the older one"), "{told}");
+}
+
+#[tokio::test]
+async fn of_the_versions_that_both_sides_speak_the_newest_is_spoken() {
+    for (newest, oldest) in [(1, 1), (2, 1)] {
+        let running = start_alone(|_| {}).await;
+        let stub = Stub::start_speaking(&running.dir, Versions { newest, oldest });
+        running.until_ready().await;
+        assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
+        assert_eq!(stub.only().headers["hearthgate-contract"], "1");
+    }
 }
 
 #[tokio::test]

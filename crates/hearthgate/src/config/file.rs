@@ -293,7 +293,10 @@ impl Reader<'_> {
         let known = self.keys.iter().map(|key| key.name).chain(self.sections());
         // Its own section is where it stands already.
         let known = known.filter(|known| *known != section);
-        let nearest = known.map(|known| (near(known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+        // Of several as near, the one that is shortest: it is the one that most files have.
+        let nearest = known
+            .map(|known| (near(known), known))
+            .max_by(|one, other| one.0.total_cmp(&other.0).then(other.1.len().cmp(&one.1.len())));
         match nearest {
             Some((nearness, known)) if nearness > 0.75 => format!("did you mean `{known}`?"),
             _ => "docs/configuration.md lists the keys".to_owned(),

@@ -140,6 +140,16 @@ keys! {
         "Servers of DNS that are asked for the names of upstreams' endpoints. Those of `/etc/resolv.conf`, with `/etc/hosts` before them, where none is named (docs/gateway.md).",
     "gateway.drain_seconds" => gateway.drain:
         "How long requests in flight may take once the process is told to stop.",
+    "gateway.link.server" => gateway.link.server:
+        "Where the server takes requests when it is on another host (docs/split.md); it is on this one where none is named.",
+    "gateway.link.channel" => gateway.link.channel:
+        "Where that server answers for its channel, which carries no client's request.",
+    "gateway.link.certificate_file" => gateway.link.certificate_file:
+        "The certificate (PEM) that the gateway shows to the server. It and the other two files are read again within seconds of a change.",
+    "gateway.link.key_file" => gateway.link.key_file:
+        "Its private key (PEM), which other accounts may not read.",
+    "gateway.link.servers_file" => gateway.link.servers_file:
+        "The certificates (PEM) that the server may show, and no others: two while one takes the other's place.",
     "lanes.interactive" => lanes.interactive:
         "Requests of people who wait that the server works on at once (docs/limits.md).",
     "lanes.system" => lanes.system:
@@ -194,6 +204,16 @@ keys! {
         "Items that the quarantine may hold; beyond them what is invalid gets 422 (docs/validation.md).",
     "server.quarantine_bytes" => server.quarantine_bytes:
         "Bytes of those items, before they are compressed; beyond them what is invalid gets 422.",
+    "server.link.listen" => server.link.listen:
+        "Where gateways on other hosts send requests (docs/split.md); none do where none is named.",
+    "server.link.channel_listen" => server.link.channel_listen:
+        "Where they fetch the channel's secret and tell what they denied. No client's request comes there: another port than `server.link.listen`.",
+    "server.link.certificate_file" => server.link.certificate_file:
+        "The certificate (PEM) that the server shows to gateways. It and the other two files are read again within seconds of a change.",
+    "server.link.key_file" => server.link.key_file:
+        "Its private key (PEM), which other accounts may not read.",
+    "server.link.gateways_file" => server.link.gateways_file:
+        "The certificates (PEM) that gateways may show, and no others: one for each gateway, two while one takes the other's place.",
     "rules.unique_identifiers" => rules.unique_identifiers:
         "Identifiers that one resource of a type alone bears: what would be a second one gets 409 (docs/operations.md).",
     "rules.references_exist" => rules.references_exist:

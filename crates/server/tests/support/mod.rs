@@ -187,6 +187,7 @@ impl Site {
         let config = ServerConfig {
             socket: socket.clone(),
             channel_socket: channel_socket.clone(),
+            link: None,
             public_base: BASE.parse().expect("a base"),
             page_key: server::PageKey::new(&[7; 32]),
             audit: server::Audit { logs, query_values: false },
