@@ -94,7 +94,7 @@ impl Collector {
     pub async fn send(&self, body: Vec<u8>) -> Result<(), CollectorError> {
         let failed = |error: FetchError| CollectorError::Failed(error.into());
         let request = self.request(body).map_err(failed)?;
-        let sent = self.fetcher.send(&self.url.0, request, LONGEST_ANSWER);
+        let sent = self.fetcher.send_to(&self.url.0, request, LONGEST_ANSWER);
         let answered = tokio::time::timeout(self.limit, sent).await;
         answered.map_err(|_| CollectorError::TimedOut(self.limit))?.map_err(failed)?;
         Ok(())

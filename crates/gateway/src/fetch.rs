@@ -226,14 +226,7 @@ impl Fetcher {
             head.uri = url.target.parse().map_err(|_| FetchError::Host)?;
             head.headers.insert(header::HOST, url.host_field().ok_or(FetchError::Host)?);
             let request = Request::from_parts(head, body);
-            let address = (url.host.as_str(), url.port);
-            let stream = TcpStream::connect(address).await.map_err(FetchError::Unreachable)?;
-            if !url.tls {
-                return exchange(stream, request, longest).await;
-            }
-            let name = ServerName::try_from(url.host.clone()).map_err(|_| FetchError::Host)?;
-            let stream = self.tls().await.connect(name, stream).await;
-            exchange(stream.map_err(FetchError::Unreachable)?, request, longest).await
+            self.exchange_with(&url, request, longest).await
         };
         tokio::time::timeout(PATIENCE, sent).await.unwrap_or(Err(FetchError::TimedOut))
     }
@@ -254,29 +247,41 @@ impl Fetcher {
         form: Option<Form>,
         longest: usize,
     ) -> Result<Bytes, FetchError> {
-        self.send(url, question(url, form)?, longest).await
+        self.send_to(url, question(url, form)?, longest).await
     }
 
-    /// Sends a request, and reads an answer of at most so many bytes.
-    pub(crate) async fn send(
+    /// Sends a request there, and reads an answer of at most so many bytes.
+    pub(crate) async fn send_to(
         &self,
         url: &IssuerUrl,
         request: Request<Full<Bytes>>,
         longest: usize,
     ) -> Result<Bytes, FetchError> {
-        let address = (url.host.as_str(), url.port);
-        let stream = TcpStream::connect(address).await.map_err(FetchError::Unreachable)?;
-        let answer = if url.tls {
-            let name = ServerName::try_from(url.host.clone()).map_err(|_| FetchError::Host)?;
-            let stream = self.tls().await.connect(name, stream).await;
-            exchange(stream.map_err(FetchError::Unreachable)?, request, longest).await?
-        } else {
-            exchange(stream, request, longest).await?
-        };
+        let answer = self.exchange_with(url, request, longest).await?;
         match answer.status() {
             StatusCode::OK => Ok(answer.into_body()),
             status => Err(FetchError::Status(status)),
         }
+    }
+
+    async fn exchange_with<B>(
+        &self,
+        url: &IssuerUrl,
+        request: Request<B>,
+        longest: usize,
+    ) -> Result<Response<Bytes>, FetchError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: std::error::Error + Send + Sync,
+    {
+        let address = (url.host.as_str(), url.port);
+        let stream = TcpStream::connect(address).await.map_err(FetchError::Unreachable)?;
+        if !url.tls {
+            return exchange(stream, request, longest).await;
+        }
+        let name = ServerName::try_from(url.host.clone()).map_err(|_| FetchError::Host)?;
+        let stream = self.tls().await.connect(name, stream).await;
+        exchange(stream.map_err(FetchError::Unreachable)?, request, longest).await
     }
 }
 

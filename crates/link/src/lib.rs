@@ -1,6 +1,6 @@
 //! The way between gateway and server where they are on two hosts: TCP, with TLS 1.3 (RFC 8446) on
 //! both ends, each of which shows a certificate that the other holds a copy of. `docs/split.md`
-//! describes it for an operator, `docs/adr/0034` why it is so.
+//! describes it for an operator, `docs/adr/0035` why it is so.
 //!
 //! What travels over it is the contract's (docs/contract.md), and none of it is known here. Whose
 //! certificates are believed is read from files, again whenever they change.
