@@ -237,8 +237,9 @@ fn entities(event: &Event, pattern: Pattern, patients: &[&str]) -> Vec<Value> {
     if pattern == Pattern::Query || event.query.is_some() {
         let of = act.resource_type.as_deref().unwrap_or_default();
         let of = match (&act.id, &act.name) {
-            (Some(id), Some(name)) => format!("{of}/{id}/{name}"),
-            (Some(id), None) => format!("{of}/{id}/*"),
+            // The id of what criteria found is not what was asked for.
+            (Some(id), Some(name)) if pattern == Pattern::Query => format!("{of}/{id}/{name}"),
+            (Some(id), None) if pattern == Pattern::Query => format!("{of}/{id}/*"),
             _ => of.to_owned(),
         };
         let query = format!("{of}?{}", event.query.as_deref().unwrap_or_default());

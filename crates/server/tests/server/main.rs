@@ -11,6 +11,7 @@ mod access_matrix;
 mod admission;
 mod audit;
 mod audit_gateway;
+mod audit_shapes;
 mod batch;
 mod capabilities;
 mod clock;
