@@ -290,7 +290,8 @@ impl AuditLog for AuditFiles {
 impl Shared {
     /// Finds the end of the log, or begins it.
     fn end(&self, now: Instant) -> io::Result<Writer> {
-        let numbers = self.folder.numbers()?;
+        let mut numbers = self.folder.numbers()?;
+        self.remove_left_behind(&mut numbers)?;
         let Some(&number) = numbers.last() else {
             self.folder.disk().create_directory(self.folder.path())?;
             return self.begin(1, 0, now, [0; 32]);
@@ -319,6 +320,26 @@ impl Shared {
         let header = segment.header;
         let (hash, next) = (walked.hash, walked.next);
         Ok(Writer { file, header, offset, hash, next, patients, reserved: 0 })
+    }
+
+    /// Removes the newest segment where it is one that was begun and given up, while the one before
+    /// it was written on: it has no events, and continues that one from before its end.
+    fn remove_left_behind(&self, numbers: &mut Vec<u64>) -> io::Result<()> {
+        let [.., before, newest] = numbers[..] else { return Ok(()) };
+        let load = |number| self.folder.load(number, &self.tenant);
+        let (Some(before), Some(begun)) = (load(before)?, load(newest)?) else { return Ok(()) };
+        let mut groups = 0;
+        begun.walk(|_| groups += 1);
+        let place = (begun.header.before, begun.header.first);
+        let mut is_behind = false;
+        before.walk(|group| is_behind |= (group.before, group.first) == place);
+        if groups == 0 && is_behind {
+            tracing::warn!(number = newest, "an audit segment that was given up is removed");
+            self.folder.disk().remove(&self.folder.segment(newest))?;
+            self.folder.disk().sync_directory(self.folder.path())?;
+            numbers.pop();
+        }
+        Ok(())
     }
 
     /// Begins a segment.

@@ -139,6 +139,31 @@ fn what_was_not_finished_is_cut_off_and_nothing_before_it() {
     assert!(verify_audit(folder.path(), &tenant()).unwrap().flaws.is_empty());
 }
 
+#[test]
+fn a_segment_that_was_given_up_and_could_not_be_removed_is_in_nobodys_way() {
+    let folder = TempDir::new().unwrap();
+    append(&plain(folder.path()), 0..2);
+    // As it was begun when there were two events, and left when a third was written to the first.
+    let (hash, second) = {
+        let verified = verify_audit(folder.path(), &tenant()).unwrap();
+        (verified.hash, segment(folder.path()).with_file_name("0000000000000002.log"))
+    };
+    append(&plain(folder.path()), 2..3);
+    let begun = |first, before| {
+        let (since, key) = (Instant::from_micros(1), [0; 16]);
+        SegmentHeader { number: 2, first, since, before, key, tenant: tenant() }.encode()
+    };
+    std::fs::write(&second, begun(2, hash)).unwrap();
+    append(&plain(folder.path()), 3..4);
+    assert!(!second.exists());
+    assert_eq!(read(&plain(folder.path()), &all()), [(3, 3), (2, 2), (1, 1), (0, 0)]);
+    assert!(verify_audit(folder.path(), &tenant()).unwrap().flaws.is_empty());
+    // One that begins behind all that there is tells that something was taken out.
+    std::fs::write(&second, begun(5, hash)).unwrap();
+    drop(plain(folder.path()));
+    assert_eq!(verify_audit(folder.path(), &tenant()).unwrap().flaws.len(), 1);
+}
+
 /// AUD: a removed middle, a changed byte, a removed segment.
 #[test]
 fn what_is_taken_out_or_changed_is_missed() {
