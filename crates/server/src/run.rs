@@ -132,7 +132,7 @@ pub async fn run(
         ),
         validations,
         large: Turns::new(),
-        writing: Writing::start().map_err(RunError::Writing)?,
+        writing: Writing::start(Arc::clone(&clock)).map_err(RunError::Writing)?,
         tracer: config.tracer,
         databases,
         secret: ChannelSecret::generate(&*ids),

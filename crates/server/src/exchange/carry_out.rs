@@ -61,6 +61,9 @@ pub(super) async fn carry_out(
         (None, None)
     };
     let (is_search, is_write) = (searches(&interaction), writes(&interaction));
+    if !is_write {
+        server.writing.a_read_came();
+    }
     let only_reads = is_search || is_judged_one_by_one(&grant, &interaction);
     let length = body.as_ref().map_or(0, |(body, _)| body.bytes.len());
     // How long an operation takes, its parameters do not say, no patch how long a resource it is
