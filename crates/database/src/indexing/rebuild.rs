@@ -28,7 +28,7 @@ const BATCH: (usize, usize) = (64, 256 << 10);
 /// them may be larger.
 const MOST_BATCHES: (usize, usize) = (64, 16 << 20);
 /// With full tails of so many bytes that wait to be settled nothing more is applied.
-const MOST_UNSETTLED: usize = 64 << 20;
+const MOST_UNSETTLED: usize = 32 << 20;
 
 /// What a version of the log does to the index.
 enum Done {
