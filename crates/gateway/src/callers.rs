@@ -29,6 +29,7 @@ use crate::guard::{Account, Guard, Patience};
 use crate::limiter::{Bucket, Buckets, Rate, Taken};
 use crate::network::network;
 use crate::roles::{RoleProblem, Roles};
+use crate::subject::SubjectKey;
 use crate::tokens::{Believed, Cache, Tokens};
 use client_buckets::ClientBuckets;
 
@@ -53,6 +54,8 @@ pub(crate) struct Known {
     client: Option<Arc<Client>>,
     pub(crate) template: GrantTemplate,
     limit: Option<Limit>,
+    /// The pseudonym of whom it asks for.
+    subject: Option<Box<str>>,
     /// The token that says who it is, where no key does.
     pub(crate) token: Option<Believed>,
 }
@@ -85,6 +88,11 @@ impl Who {
             Self::Client(known) => known.client.as_ref().map(|client| client.id.as_str()),
             Self::Public(_) => None,
         }
+    }
+
+    /// The pseudonym of whom it asks for, for the log.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.known().subject.as_deref()
     }
 
     /// The token that says who it is, where one does.
@@ -123,6 +131,7 @@ pub(crate) struct Callers {
     certificates: CertificateClients,
     certified: Cache<Option<Arc<Known>>>,
     ids: Arc<dyn Ids>,
+    subject_key: Option<SubjectKey>,
     tenant: TenantName,
     default_budget: u64,
     default_rate: Option<Rate>,
@@ -149,6 +158,7 @@ impl Callers {
             client: None,
             template: GrantTemplate::new(blank(&tenant, ids.as_ref()), ids.as_ref())?,
             limit: None,
+            subject: None,
             token: None,
         };
         Ok(Self {
@@ -166,6 +176,7 @@ impl Callers {
             certified: Cache::new(MOST_CALLERS),
             roles: config.roles.clone(),
             ids,
+            subject_key: config.subject_key.clone(),
             tenant,
             default_budget: config.default_budget,
         })
@@ -184,7 +195,8 @@ impl Callers {
             true => self.public_requests.clone(),
             false => new.public_requests,
         };
-        Ok(Self { public_requests, buckets: self.buckets.clone(), ..new })
+        let (buckets, subject_key) = (self.buckets.clone(), self.subject_key.clone());
+        Ok(Self { public_requests, buckets, subject_key, ..new })
     }
 
     /// Whom the credentials in these headers stand for.
@@ -291,7 +303,9 @@ impl Callers {
         let template =
             GrantTemplate::new(fields, self.ids.as_ref()).map_err(|_| Refusal::GrantImpossible)?;
         let (client, limit) = (known.client.clone(), known.limit.clone());
-        Ok(Who::Client(Arc::new(Known { client, template, limit, token: None })))
+        // Whoever breaks the glass asks for itself still, not for the patient.
+        let subject = known.subject.clone();
+        Ok(Who::Client(Arc::new(Known { client, template, limit, subject, token: None })))
     }
 
     /// Whether the client's role allows it to break the glass for this patient.
@@ -406,6 +420,7 @@ impl Callers {
         token: Option<Believed>,
         now: Duration,
     ) -> Result<Known, Refusal> {
+        let subject = self.subject_key.as_ref().and_then(|key| key.of(&fields));
         let template = GrantTemplate::new(fields, self.ids.as_ref()).map_err(|error| {
             tracing::error!(
                 client = client.id.as_str(),
@@ -423,7 +438,7 @@ impl Callers {
             policy: policy("client", rate),
             bucket: self.buckets.of(&client.id, rate, now),
         });
-        Ok(Known { client: Some(client), template, limit, token })
+        Ok(Known { client: Some(client), template, limit, subject, token })
     }
 }
 

@@ -62,6 +62,7 @@ impl MalformedHeads {
             time: self.clock.now(),
             request_id: "-",
             client: None,
+            subject: None,
             method: "other",
             route: RouteLabel::None.text(),
             upstream: None,
@@ -73,6 +74,7 @@ impl MalformedHeads {
             duration: Duration::ZERO,
             upstream_took: None,
             cost: None,
+            limit: None,
             refusal: Some(refusal.reason()),
         });
     }

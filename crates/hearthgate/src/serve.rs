@@ -27,14 +27,16 @@ use crate::config::{self, Config, Flags};
 use crate::control::{ControlSocket, Counted, Site};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::handed_over;
+use crate::key_file::KeyFileError;
 use crate::lock::{Half, Lock, LockError};
 use crate::otlp::{Exporting, OtlpError};
 use crate::owner_key::{self, OwnerKeyError};
-use crate::page_key::{self, PageKeyError};
+use crate::page_key;
 use crate::purge::{self, Tenant};
 use crate::reload::Reloader;
 use crate::server_control::{Commanded, ServerControl};
 use crate::storage::{self, Opened, StorageError};
+use crate::subject_key;
 use crate::tenant_key;
 
 /// When a lease has expired for sure.
@@ -63,9 +65,9 @@ pub enum ServeError {
     /// The owner's key could not be made or kept.
     #[error(transparent)]
     Owner(#[from] OwnerKeyError),
-    /// The key that page links are sealed with.
+    /// A key that this place makes for itself.
     #[error(transparent)]
-    PageKey(#[from] PageKeyError),
+    KeyFile(#[from] KeyFileError),
     /// The control socket.
     #[error(transparent)]
     Control(#[from] CommandSocketError),
@@ -346,6 +348,7 @@ impl Process {
         let limiting = self.open_limiting()?;
         let mut config = Self::gateway_config(&self.config);
         config.limiting = Arc::clone(&limiting);
+        config.subject_key = Some(subject_key::open(&self.config.data, &*self.ids)?);
         config.tracer = Arc::clone(&self.tracer);
         let counted = Some(Counted { limiting, clock: self.clock.clone() });
         config.listener = handed_over::listener(&self.config.gateway)?;

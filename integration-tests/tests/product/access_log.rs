@@ -1,5 +1,6 @@
 //! What is seen from outside of a request: its id, its line in the access log, the metrics.
 
+use integration_tests::binary::{self, failure, text};
 use integration_tests::process::Process;
 use integration_tests::site::{Deployment, First, Site};
 use serde_json::Value;
@@ -12,6 +13,7 @@ for_both_deployments! {
     a_request_id_goes_through_and_comes_back,
     no_log_tells_ids_queries_keys_or_bodies,
     metrics_count_what_was_asked,
+    a_subject_keeps_its_pseudonym_over_restarts_and_an_operator_is_told_it,
 }
 
 pub(crate) async fn line_of(front: &Process, request_id: &str) -> Value {
@@ -122,4 +124,29 @@ async fn metrics_count_what_was_asked(deployment: Deployment) {
     // Not where clients are.
     assert_eq!(owner.get("/../metrics").await.status, 404);
     assert_eq!(admin.get("/fhir/metadata").await.status, 404);
+}
+
+async fn a_subject_keeps_its_pseudonym_over_restarts_and_an_operator_is_told_it(
+    deployment: Deployment,
+) {
+    // GW-052
+    let mut site = Site::start(deployment).await;
+    let phone = site.new_client("phone", &["--role", "patient", "--patient", "own"]);
+    let pseudonym = async |site: &Site, id: &str| {
+        sent(phone.request(Method::GET, "/Patient/own").header("x-request-id", id)).await.is(404);
+        line_of(site.front(), id).await["subject"].as_str().unwrap().to_owned()
+    };
+    let before = pseudonym(&site, "before").await;
+    site.stop().await;
+    let data = site.data().to_str().unwrap().to_owned();
+    let told = binary::run(site.folder(), &["pseudonym", "--data", &data, "Patient/own"]);
+    assert_eq!(text(&told.stdout), format!("{before}\n"), "{told:?}");
+    let nobody = binary::run(site.folder(), &["pseudonym", "--data", &data, "own"]);
+    assert!(failure(&nobody, 1).contains("`own` is no subject"), "{nobody:?}");
+    let elsewhere = binary::run(site.folder(), &["pseudonym", "--data", "none", "Patient/own"]);
+    assert!(failure(&elsewhere, 1).contains("no gateway has run"), "{elsewhere:?}");
+    site.launch(First::Gateway).await;
+    let client = site.client(phone.key());
+    sent(client.request(Method::GET, "/Patient/own").header("x-request-id", "after")).await.is(404);
+    assert_eq!(line_of(site.front(), "after").await["subject"], before);
 }

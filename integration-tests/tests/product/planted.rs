@@ -158,7 +158,11 @@ async fn what_was_planted_is_in_no_log_no_metric_and_no_span(deployment: Deploym
     site.launch(First::Gateway).await;
     let owner = site.owner();
     let reader = site.new_client("ward", &["--role", "reader"]);
+    let patient = site.new_client("phone", &["--role", "patient", "--patient", "planted-own"]);
     ask_everything(&site, &owner, &reader).await;
+    for path in ["/Patient/planted-own", "/Patient/planted-id", "/Observation?code=planted"] {
+        sent(dressed(patient.request(Method::GET, path))).await;
+    }
     let last = owner.request(Method::GET, "/Patient?_summary=count").header("x-request-id", "last");
     let _ = sent(last).await.is(200);
     until("the last span came", SOON, async || {
@@ -173,7 +177,8 @@ async fn what_was_planted_is_in_no_log_no_metric_and_no_span(deployment: Deploym
 
     let sent = collector.bodies();
     let written = site.everything_written();
-    let keys: Vec<String> = [&owner, &reader].map(|client| client.key().to_owned()).into();
+    let keys: Vec<String> =
+        [&owner, &reader, &patient].map(|client| client.key().to_owned()).into();
     // The owner's is shown once, and by a line that says so.
     let written = written.replacen(&keys[0], "", 1);
     assert!(written.lines().count() > 100, "there is something to look through");
