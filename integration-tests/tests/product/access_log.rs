@@ -6,13 +6,14 @@ use integration_tests::site::{Deployment, First, Site};
 use serde_json::Value;
 
 use crate::Method;
-use crate::client::{Answer, sent};
+use crate::client::{Answer, Client, sent};
 use crate::waiting::{SOON, until};
 
 for_both_deployments! {
     a_request_id_goes_through_and_comes_back,
     no_log_tells_ids_queries_keys_or_bodies,
     metrics_count_what_was_asked,
+    the_servers_half_tells_its_operator_of_itself,
     a_subject_keeps_its_pseudonym_over_restarts_and_an_operator_is_told_it,
 }
 
@@ -26,6 +27,13 @@ pub(crate) async fn line_of(front: &Process, request_id: &str) -> Value {
         lines.next().ok_or_else(|| stdout.clone())
     })
     .await
+}
+
+/// A client of the listener of the server's operator, as the server says where it is.
+pub(crate) fn server_admin(site: &Site) -> Client {
+    let written = site.everything_written();
+    let said = written.split("The server's metrics and readiness: ").nth(1).unwrap();
+    Client::new(said.lines().next().unwrap(), None)
 }
 
 async fn a_request_id_goes_through_and_comes_back(deployment: Deployment) {
@@ -124,6 +132,26 @@ async fn metrics_count_what_was_asked(deployment: Deployment) {
     // Not where clients are.
     assert_eq!(owner.get("/../metrics").await.status, 404);
     assert_eq!(admin.get("/fhir/metadata").await.status, 404);
+}
+
+async fn the_servers_half_tells_its_operator_of_itself(deployment: Deployment) {
+    // GW-050, GW-054
+    let mut site = Site::prepare(deployment);
+    site.configure("[server]\nadmin_listen = \"127.0.0.1:0\"\n");
+    site.launch(First::Gateway).await;
+    let _ = site.owner().put("/Patient/1", r#"{"resourceType":"Patient","id":"1"}"#).await.is(201);
+    let admin = server_admin(&site);
+    let _ = admin.get("/readyz").await.is(200);
+    let metrics = admin.get("/metrics").await.is(200).text().to_owned();
+    for line in [
+        "hearthgate_server_requests_total{interaction=\"update\",status=\"2xx\"} 1",
+        "hearthgate_server_position{tenant=\"default\"} 1",
+        "hearthgate_server_audit_ready{tenant=\"default\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in {metrics}");
+    }
+    let _ = admin.get("/fhir/metadata").await.is(404);
+    assert!(!site.admin().get("/metrics").await.text().contains("hearthgate_server_"));
 }
 
 async fn a_subject_keeps_its_pseudonym_over_restarts_and_an_operator_is_told_it(

@@ -8,6 +8,7 @@ use integration_tests::site::{Deployment, First, Site, free_address};
 use reqwest::RequestBuilder;
 
 use crate::Method;
+use crate::access_log::server_admin;
 use crate::client::{Client, sent, try_send};
 use crate::collector::Collector;
 use crate::waiting::{SOON, until};
@@ -34,7 +35,7 @@ fn configuration(site: &Site, collector: &Collector) -> String {
     let upstream = secret(site, "upstream", "planted-upstream-token");
     let gone = free_address();
     format!(
-        "[log]\nlevel = \"trace\"\n{}headers_file = \"{headers}\"\n\
+        "[log]\nlevel = \"trace\"\n[server]\nadmin_listen = \"127.0.0.1:0\"\n{}headers_file = \"{headers}\"\n\
          [validation]\naction = \"quarantine\"\n\
          [[gateway.routes]]\nname = \"lab\"\npath = \"/lab\"\nupstream = \"lab\"\n\
          content = \"other\"\ncallers = \"public\"\n\
@@ -172,7 +173,9 @@ async fn what_was_planted_is_in_no_log_no_metric_and_no_span(deployment: Deploym
         came.then_some(()).ok_or_else(|| format!("{} spans", spans.len()))
     })
     .await;
-    let metrics = site.admin().get("/metrics").await.is(200).text().to_owned();
+    let mut metrics = site.admin().get("/metrics").await.is(200).text().to_owned();
+    metrics += server_admin(&site).get("/metrics").await.is(200).text();
+    assert!(metrics.contains("hearthgate_server_"), "{metrics}");
     site.stop().await;
 
     let sent = collector.bodies();
