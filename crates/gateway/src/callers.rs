@@ -6,6 +6,7 @@
 mod by_certificate;
 mod by_token;
 mod client_buckets;
+mod public_requests;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -26,15 +27,13 @@ use crate::config::{GatewayConfig, Limits};
 use crate::errors::{GatewayError, Refusal};
 use crate::grant_template::GrantTemplate;
 use crate::guard::{Account, Guard, Patience};
-use crate::limiter::{Bucket, Buckets, Rate, Taken};
-use crate::network::network;
+use crate::limiter::{Bucket, Rate, Taken};
 use crate::roles::{RoleProblem, Roles};
 use crate::subject::SubjectKey;
 use crate::tokens::{Believed, Cache, Tokens};
 use client_buckets::ClientBuckets;
+use public_requests::{Counted, PublicRequests};
 
-/// Addresses whose buckets are kept at a time.
-const MOST_ADDRESSES: usize = 64 * 1024;
 /// Keys whose callers are kept at a time; more only cost time.
 const MOST_CALLERS: usize = 16 * 1024;
 
@@ -136,8 +135,7 @@ pub(crate) struct Callers {
     default_budget: u64,
     default_rate: Option<Rate>,
     public: Arc<Known>,
-    public_policy: HeaderValue,
-    public_requests: Arc<Buckets<IpAddr>>,
+    public_requests: Arc<PublicRequests>,
     guard: Arc<Guard>,
     patience: Patience,
     known: RwLock<HashMap<KeyId, Arc<Known>>>,
@@ -163,8 +161,7 @@ impl Callers {
         };
         Ok(Self {
             public: Arc::new(public),
-            public_policy: policy("address", limits.public),
-            public_requests: Arc::new(Buckets::new(limits.public, MOST_ADDRESSES)),
+            public_requests: Arc::new(PublicRequests::new(limits.public)),
             guard,
             patience: Patience::of(limits),
             known: RwLock::default(),
@@ -333,8 +330,8 @@ impl Callers {
     ) -> Result<Option<LimitState>, (Refusal, LimitState)> {
         let (name, policy, taken) = match who {
             Who::Public(_) => {
-                let taken = self.public_requests.take(network(address), now);
-                ("address", &self.public_policy, taken)
+                let Counted { name, policy, taken } = self.public_requests.take(address, now);
+                (name, policy, taken)
             }
             Who::Client(known) => {
                 let Some(limit) = &known.limit else {
@@ -358,7 +355,7 @@ impl Callers {
     /// Gives one back that was counted of a request that its plan does not admit.
     pub(crate) fn give_back(&self, who: &Who, address: IpAddr) {
         match who {
-            Who::Public(_) => self.public_requests.give_back(&network(address)),
+            Who::Public(_) => self.public_requests.give_back(address),
             Who::Client(known) => {
                 if let Some(limit) = &known.limit {
                     limit.bucket.give_back(limit.rate);
