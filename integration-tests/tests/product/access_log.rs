@@ -161,7 +161,8 @@ async fn a_subject_keeps_its_pseudonym_over_restarts_and_an_operator_is_told_it(
     let mut site = Site::start(deployment).await;
     let phone = site.new_client("phone", &["--role", "patient", "--patient", "own"]);
     let pseudonym = async |site: &Site, id: &str| {
-        sent(phone.request(Method::GET, "/Patient/own").header("x-request-id", id)).await.is(404);
+        let asked = phone.request(Method::GET, "/Patient/own").header("x-request-id", id);
+        let _ = sent(asked).await.is(404);
         line_of(site.front(), id).await["subject"].as_str().unwrap().to_owned()
     };
     let before = pseudonym(&site, "before").await;
@@ -175,6 +176,7 @@ async fn a_subject_keeps_its_pseudonym_over_restarts_and_an_operator_is_told_it(
     assert!(failure(&elsewhere, 1).contains("no gateway has run"), "{elsewhere:?}");
     site.launch(First::Gateway).await;
     let client = site.client(phone.key());
-    sent(client.request(Method::GET, "/Patient/own").header("x-request-id", "after")).await.is(404);
+    let asked = client.request(Method::GET, "/Patient/own").header("x-request-id", "after");
+    let _ = sent(asked).await.is(404);
     assert_eq!(line_of(site.front(), "after").await["subject"], before);
 }
