@@ -141,3 +141,36 @@ async fn the_operator_is_told_of_readiness_and_of_nothing_else() {
     let takes = "hearthgate_server_takes_commits{tenant=\"default\"}";
     assert_eq!(value(&counted, takes), Some(0.0), "{counted}");
 }
+
+// GW-050
+#[tokio::test]
+async fn what_waits_for_the_disk_is_shown_while_it_waits() {
+    let site = Site::start().await;
+    site.fail(Fault::Held);
+    let meanwhile = async {
+        let seen = async {
+            loop {
+                let counted = metrics(&site).await;
+                let of = |name: &str, labels: &str| {
+                    value(&counted, &format!("hearthgate_server_{name}{labels}")).unwrap()
+                };
+                let bytes = "{place=\"log\",tenant=\"default\"}";
+                if of("requests_in_flight", "") == 3.0
+                    && of("commits_waiting", "{tenant=\"default\"}") >= 1.0
+                    && of("commit_bytes_waiting", bytes) > 0.0
+                    && of("held_bytes", "") > 0.0
+                {
+                    return;
+                }
+            }
+        };
+        let seen = timeout(PATIENCE, seen).await;
+        site.fail(Fault::None);
+        seen.expect("three writes wait");
+    };
+    let put = async |id: &str| site.put(&format!("Patient/{id}"), patient(id)).await.is(201);
+    tokio::join!(put("1"), put("2"), put("3"), meanwhile);
+    let counted = metrics(&site).await;
+    let waiting = "hearthgate_server_commits_waiting{tenant=\"default\"}";
+    assert_eq!(value(&counted, waiting), Some(0.0));
+}
