@@ -5,6 +5,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
+import * as collectors from './collector.mjs'
 import * as fhirRouter from './fhir_router.mjs'
 import * as gateways from './gateway.mjs'
 import * as stubs from './stub.mjs'
@@ -16,11 +17,15 @@ const lost = await fhirRouter.start('/r4', 'http://10.0.0.9/r4')
 const [one, two, canary, copies] = await Promise.all(
   ['one', 'two', 'canary', 'copies'].map((name) => stubs.start(name))
 )
+const collector = await collectors.start()
 
 const itsBase = `base_pointer = "/implementation/url", base = "${hub}/ehr"`
 const at = (server) => `{ address = "127.0.0.1:${server.port}" }`
 const text = `
 public_base_url = "${hub}"
+[traces]
+endpoint = "${collector.url}"
+sample = 1
 [gateway]
 server = false
 [gateway.upstreams.ehr]
@@ -113,6 +118,30 @@ try {
   const traced = await ask('/ehr/Patient?name=berg', { headers: { traceparent: parent } })
   const passed = ehr.seen.get(traced.id).headers.traceparent
   check('a trace goes on', passed?.split('-')[1] === parent.split('-')[1], passed)
+
+  // That trace, as the collector has it: who asked, the gateway, the way to the FHIR server.
+  const [, trace, app] = parent.split('-')
+  const ofTrace = () => collector.spans.filter((span) => span.trace === trace)
+  await until('its spans come to the collector', async () => ofTrace().length >= 2)
+  const here = ofTrace().find(({ parent: above }) => above === app)
+  const way = ofTrace().find(({ parent: above }) => above === here?.id)
+  check('it is one tree of the gateway and the way', ofTrace().length === 2 && way, ofTrace())
+  check('the gateway answers, the way asks', here?.kind === 2 && way?.kind === 3, ofTrace())
+  check('the FHIR server is below the way', passed === `00-${trace}-${way?.id}-01`, [passed, way])
+  const { 'hearthgate.request_id': ofRequest, 'hearthgate.route': route } = here?.attributes ?? {}
+  check('its spans say the request and the route', ofRequest === traced.id && route === 'ehr', here)
+  check('and the upstream', way?.attributes['hearthgate.upstream'] === 'ehr', way)
+  const begun = await ask('/ehr/Patient?name=berg')
+  const own = () => collector.spans.find(
+    ({ attributes }) => attributes['hearthgate.request_id'] === begun.id
+  )
+  await until('a trace begins here where none came', async () => own()?.parent === '')
+  const told = ehr.seen.get(begun.id).headers.traceparent
+  check('and the FHIR server is told of it', told?.split('-')[1] === own()?.trace, [told, own()])
+  const said = JSON.stringify(collector.spans)
+  check('no span says what was asked', !/berg|Çelik|name=/.test(said) && !said.includes(key), said)
+  const form = collector.heads.find(({ method, url }) => method !== 'POST' || url !== '/v1/traces')
+  check('spans come as OTLP does', !form && collector.heads.length > 0, form)
 
   // Failover: one of two ends in the middle of requests.
   const through = async (times) => {

@@ -118,7 +118,7 @@ pub(crate) struct Shared {
     /// A purge is under way.
     pub(crate) purging: AtomicBool,
     /// Bytes of the bodies that wait.
-    waiting: Arc<Waiting>,
+    pub(crate) waiting: Arc<Waiting>,
 }
 
 /// A transaction that waits for its turn.

@@ -23,6 +23,7 @@ mod judge;
 mod large;
 mod lately;
 mod line;
+mod load;
 mod names;
 pub mod priority;
 mod purge;
@@ -49,6 +50,7 @@ pub use condition::{Condition, Criteria, SearchCriteria};
 pub use database::{Database, Options};
 pub use error::{CommitError, ReadError};
 pub use indexing::{BeingIndexed, IndexState, IndexedBy};
+pub use load::Load;
 pub use purge::{NotLookedAt, Obstacle, Purge, PurgeError, Purged};
 pub use rows::Rows;
 pub use rules::{

@@ -136,6 +136,12 @@ impl<J> Line<J> {
         self.state.lock().open
     }
 
+    /// How many wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        let state = self.state.lock();
+        state.waiting() + state.gathered
+    }
+
     /// Takes nothing more; what is here is still done.
     pub(crate) fn close(&self) {
         self.state.lock().open = false;

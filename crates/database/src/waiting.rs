@@ -46,6 +46,13 @@ pub(crate) struct Waiting {
     beside: AtomicUsize,
 }
 
+impl Waiting {
+    /// Bytes that wait for the log, and to stand beside it.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        (self.log.load(Ordering::Acquire), self.beside.load(Ordering::Acquire))
+    }
+}
+
 /// What one transaction keeps of all that wait; given back when it goes.
 #[derive(Debug)]
 pub(crate) struct Held {

@@ -51,6 +51,8 @@ pub(crate) struct Line<'line> {
     pub(crate) request_id: &'line str,
     /// The client's id; none for a request without a caller.
     pub(crate) client: Option<&'line str>,
+    /// The pseudonym of whom it asks for; none for an app that asks for itself.
+    pub(crate) subject: Option<&'line str>,
     pub(crate) method: &'static str,
     pub(crate) route: &'line str,
     /// Where it was let through to; none for what was answered by the gateway itself.
@@ -65,7 +67,22 @@ pub(crate) struct Line<'line> {
     pub(crate) upstream_took: Option<Duration>,
     /// Rows read and microseconds spent, as the server says.
     pub(crate) cost: Option<Cost>,
+    /// What the limits decided; none for a request that none was asked about.
+    pub(crate) limit: Option<LimitDecision<'line>>,
     pub(crate) refusal: Option<&'static str>,
+}
+
+/// What limits decided about a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LimitDecision<'line> {
+    /// `admitted`, `delayed` or `refused`.
+    pub(crate) decision: &'static str,
+    /// The caller's plan, where it has one and was held to it.
+    pub(crate) plan: Option<&'line str>,
+    /// Which limit refused it.
+    pub(crate) by: Option<&'line str>,
+    /// How long it had to wait for its turn.
+    pub(crate) wait: Duration,
 }
 
 #[derive(Debug)]
@@ -207,6 +224,8 @@ fn render(line: &Line<'_>, out: &mut Vec<u8>) {
     put_optional(trace_id.as_ref().and_then(|id| str::from_utf8(id).ok()), out);
     out.extend_from_slice(b",\"client\":");
     put_optional(line.client, out);
+    out.extend_from_slice(b",\"subject\":");
+    put_optional(line.subject, out);
     out.extend_from_slice(b",\"method\":\"");
     put_text(line.method, out);
     out.extend_from_slice(b"\",\"route\":\"");
@@ -235,6 +254,21 @@ fn render(line: &Line<'_>, out: &mut Vec<u8>) {
             put_number(cost.rows.into(), out);
             out.extend_from_slice(b",\"micros\":");
             put_number(cost.micros.into(), out);
+            out.push(b'}');
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"limit\":");
+    match &line.limit {
+        Some(limit) => {
+            out.extend_from_slice(b"{\"decision\":\"");
+            put_text(limit.decision, out);
+            out.extend_from_slice(b"\",\"plan\":");
+            put_optional(limit.plan, out);
+            out.extend_from_slice(b",\"by\":");
+            put_optional(limit.by, out);
+            out.extend_from_slice(b",\"waitMicros\":");
+            put_number(micros(limit.wait), out);
             out.push(b'}');
         }
         None => out.extend_from_slice(b"null"),
@@ -291,6 +325,7 @@ mod tests {
             time: Instant::from_micros(0),
             request_id: "r-1",
             client: Some("owner"),
+            subject: Some("5f0c"),
             method: "GET",
             route: "fhir",
             upstream: Some("server"),
@@ -302,6 +337,12 @@ mod tests {
             duration: Duration::from_micros(56),
             upstream_took: None,
             cost: Some(Cost { rows: 1, micros: 20 }),
+            limit: Some(LimitDecision {
+                decision: "delayed",
+                plan: Some("clinic"),
+                by: None,
+                wait: Duration::from_millis(2),
+            }),
             refusal: None,
         }
     }
@@ -328,9 +369,11 @@ mod tests {
         let parsed: serde_json::Value = serde_json::from_slice(&out).expect("a line is JSON");
         let expected = serde_json::json!({
             "time": "1970-01-01T00:00:00.000000Z", "requestId": "r-1", "traceId": null, "client": "owner",
-            "method": "GET", "route": "fhir", "upstream": "server", "interaction": "read", "status": 200,
+            "subject": "5f0c", "method": "GET", "route": "fhir", "upstream": "server", "interaction": "read", "status": 200,
             "bytesIn": 0, "bytesOut": 1234, "durationMicros": 56, "upstreamMicros": null,
-            "cost": {"rows": 1, "micros": 20}, "refusal": null,
+            "cost": {"rows": 1, "micros": 20},
+            "limit": {"decision": "delayed", "plan": "clinic", "by": null, "waitMicros": 2000},
+            "refusal": null,
         });
         assert_eq!(parsed, expected);
     }

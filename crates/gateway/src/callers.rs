@@ -6,6 +6,8 @@
 mod by_certificate;
 mod by_token;
 mod client_buckets;
+mod public_requests;
+mod who;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -26,94 +28,18 @@ use crate::config::{GatewayConfig, Limits};
 use crate::errors::{GatewayError, Refusal};
 use crate::grant_template::GrantTemplate;
 use crate::guard::{Account, Guard, Patience};
-use crate::limiter::{Bucket, Buckets, Rate, Taken};
-use crate::network::network;
+use crate::limiter::{Rate, Taken};
 use crate::roles::{RoleProblem, Roles};
+use crate::subject::SubjectKey;
 use crate::tokens::{Believed, Cache, Tokens};
 use client_buckets::ClientBuckets;
+use public_requests::{Counted, PublicRequests};
+use who::Limit;
 
-/// Addresses whose buckets are kept at a time.
-const MOST_ADDRESSES: usize = 64 * 1024;
+pub(crate) use who::{Known, LimitState, Who};
+
 /// Keys whose callers are kept at a time; more only cost time.
 const MOST_CALLERS: usize = 16 * 1024;
-
-/// Whoever sent a request.
-#[derive(Debug, Clone)]
-pub(crate) enum Who {
-    /// A client of the registry.
-    Client(Arc<Known>),
-    /// Nobody who says so.
-    Public(Arc<Known>),
-}
-
-/// What is the same for every request of a caller.
-#[derive(Debug)]
-pub(crate) struct Known {
-    /// The client it was made from; another one means it is out of date.
-    client: Option<Arc<Client>>,
-    pub(crate) template: GrantTemplate,
-    limit: Option<Limit>,
-    /// The token that says who it is, where no key does.
-    pub(crate) token: Option<Believed>,
-}
-
-/// A limit with its bucket and what the answers say about it.
-#[derive(Debug, Clone)]
-struct Limit {
-    rate: Rate,
-    bucket: Arc<Bucket>,
-    policy: HeaderValue,
-}
-
-/// What a limited answer says about the limit.
-#[derive(Debug, Clone)]
-pub(crate) struct LimitState {
-    pub(crate) policy: HeaderValue,
-    pub(crate) state: HeaderValue,
-}
-
-impl Who {
-    pub(crate) fn known(&self) -> &Known {
-        match self {
-            Self::Client(known) | Self::Public(known) => known,
-        }
-    }
-
-    /// The client's id, for the log.
-    pub(crate) fn client_id(&self) -> Option<&str> {
-        match self {
-            Self::Client(known) => known.client.as_ref().map(|client| client.id.as_str()),
-            Self::Public(_) => None,
-        }
-    }
-
-    /// The token that says who it is, where one does.
-    pub(crate) fn token(&self) -> Option<&Believed> {
-        self.known().token.as_ref()
-    }
-
-    pub(crate) fn is_public(&self) -> bool {
-        matches!(self, Self::Public(_))
-    }
-
-    /// The client, where there is one.
-    pub(crate) fn client(&self) -> Option<&Arc<Client>> {
-        self.known().client.as_ref()
-    }
-
-    /// The client and its key, as the registry knows them.
-    pub(crate) fn caller(&self) -> Option<Caller> {
-        let client = self.client()?.clone();
-        let authorization = self.known().template.grant().authorization.clone()?;
-        let key = KeyId::from_authorization(&authorization)?;
-        Some(Caller { client, key, authorization })
-    }
-
-    /// Whether the limit that counts is the client's own.
-    pub(crate) fn has_own_limit(&self) -> bool {
-        self.client().is_some_and(|client| client.limit.is_some())
-    }
-}
 
 /// Finds out who is calling and counts what they ask.
 pub(crate) struct Callers {
@@ -123,12 +49,12 @@ pub(crate) struct Callers {
     certificates: CertificateClients,
     certified: Cache<Option<Arc<Known>>>,
     ids: Arc<dyn Ids>,
+    subject_key: Option<SubjectKey>,
     tenant: TenantName,
     default_budget: u64,
     default_rate: Option<Rate>,
     public: Arc<Known>,
-    public_policy: HeaderValue,
-    public_requests: Arc<Buckets<IpAddr>>,
+    public_requests: Arc<PublicRequests>,
     guard: Arc<Guard>,
     patience: Patience,
     known: RwLock<HashMap<KeyId, Arc<Known>>>,
@@ -149,12 +75,12 @@ impl Callers {
             client: None,
             template: GrantTemplate::new(blank(&tenant, ids.as_ref()), ids.as_ref())?,
             limit: None,
+            subject: None,
             token: None,
         };
         Ok(Self {
             public: Arc::new(public),
-            public_policy: policy("address", limits.public),
-            public_requests: Arc::new(Buckets::new(limits.public, MOST_ADDRESSES)),
+            public_requests: Arc::new(PublicRequests::new(limits.public)),
             guard,
             patience: Patience::of(limits),
             known: RwLock::default(),
@@ -166,6 +92,7 @@ impl Callers {
             certified: Cache::new(MOST_CALLERS),
             roles: config.roles.clone(),
             ids,
+            subject_key: config.subject_key.clone(),
             tenant,
             default_budget: config.default_budget,
         })
@@ -184,7 +111,8 @@ impl Callers {
             true => self.public_requests.clone(),
             false => new.public_requests,
         };
-        Ok(Self { public_requests, buckets: self.buckets.clone(), ..new })
+        let (buckets, subject_key) = (self.buckets.clone(), self.subject_key.clone());
+        Ok(Self { public_requests, buckets, subject_key, ..new })
     }
 
     /// Whom the credentials in these headers stand for.
@@ -291,7 +219,9 @@ impl Callers {
         let template =
             GrantTemplate::new(fields, self.ids.as_ref()).map_err(|_| Refusal::GrantImpossible)?;
         let (client, limit) = (known.client.clone(), known.limit.clone());
-        Ok(Who::Client(Arc::new(Known { client, template, limit, token: None })))
+        // Whoever breaks the glass asks for itself still, not for the patient.
+        let subject = known.subject.clone();
+        Ok(Who::Client(Arc::new(Known { client, template, limit, subject, token: None })))
     }
 
     /// Whether the client's role allows it to break the glass for this patient.
@@ -319,8 +249,8 @@ impl Callers {
     ) -> Result<Option<LimitState>, (Refusal, LimitState)> {
         let (name, policy, taken) = match who {
             Who::Public(_) => {
-                let taken = self.public_requests.take(network(address), now);
-                ("address", &self.public_policy, taken)
+                let Counted { name, policy, taken } = self.public_requests.take(address, now);
+                (name, policy, taken)
             }
             Who::Client(known) => {
                 let Some(limit) = &known.limit else {
@@ -344,7 +274,7 @@ impl Callers {
     /// Gives one back that was counted of a request that its plan does not admit.
     pub(crate) fn give_back(&self, who: &Who, address: IpAddr) {
         match who {
-            Who::Public(_) => self.public_requests.give_back(&network(address)),
+            Who::Public(_) => self.public_requests.give_back(address),
             Who::Client(known) => {
                 if let Some(limit) = &known.limit {
                     limit.bucket.give_back(limit.rate);
@@ -406,6 +336,7 @@ impl Callers {
         token: Option<Believed>,
         now: Duration,
     ) -> Result<Known, Refusal> {
+        let subject = self.subject_key.as_ref().and_then(|key| key.of(&fields));
         let template = GrantTemplate::new(fields, self.ids.as_ref()).map_err(|error| {
             tracing::error!(
                 client = client.id.as_str(),
@@ -423,7 +354,7 @@ impl Callers {
             policy: policy("client", rate),
             bucket: self.buckets.of(&client.id, rate, now),
         });
-        Ok(Known { client: Some(client), template, limit, token })
+        Ok(Known { client: Some(client), template, limit, subject, token })
     }
 }
 

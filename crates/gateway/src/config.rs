@@ -23,6 +23,7 @@ use crate::limiting::Limiting;
 use crate::roles::Roles;
 use crate::routes::{Content, Destination, Host, Route, Routing, Table};
 use crate::server_link::ServerLink;
+use crate::subject::SubjectKey;
 use crate::tls::Tls;
 use crate::tokens::TokenIssuer;
 use crate::upstreams::Environment;
@@ -99,6 +100,8 @@ pub struct GatewayConfig {
     pub drain: Duration,
     /// Where the access log goes.
     pub access_log: AccessLog,
+    /// The key of the pseudonyms by which the access log names subjects; it names none when absent.
+    pub subject_key: Option<SubjectKey>,
     /// What is recorded of requests; nothing by default.
     pub tracer: Arc<Tracer>,
 }
@@ -203,6 +206,7 @@ impl Default for GatewayConfig {
             cors: None,
             drain: Duration::from_secs(30),
             access_log: AccessLog::default(),
+            subject_key: None,
             tracer: Arc::default(),
         }
     }

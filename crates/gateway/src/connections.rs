@@ -25,7 +25,7 @@ use crate::errors::Refusal;
 use crate::http2;
 use crate::metrics::{Metrics, RouteLabel};
 use crate::origin::{Origin, Protection};
-use crate::per_address::{OfAddress, PerAddress};
+use crate::per_address::{Most, OfAddress, PerAddress};
 use crate::proxy::Gateway;
 use crate::proxy_protocol;
 use crate::request::NO_INTERACTION;
@@ -62,6 +62,7 @@ impl MalformedHeads {
             time: self.clock.now(),
             request_id: "-",
             client: None,
+            subject: None,
             method: "other",
             route: RouteLabel::None.text(),
             upstream: None,
@@ -73,6 +74,7 @@ impl MalformedHeads {
             duration: Duration::ZERO,
             upstream_took: None,
             cost: None,
+            limit: None,
             refusal: Some(refusal.reason()),
         });
     }
@@ -161,15 +163,15 @@ impl Connections {
         };
         // A proxy has as many as its clients have together.
         let most = match addresses.trusts(peer.ip()) {
-            true => usize::MAX,
-            false => limits.connections_per_address,
+            true => Most::ANY,
+            false => Most::of(&limits),
         };
         let place = if !addresses.admits(peer.ip()) {
             Err("address-denied")
         } else if self.open.len() >= limits.connections {
             Err("too-many")
         } else {
-            self.door.by_address.enter(peer.ip(), most).ok_or("too-many-from-address")
+            self.door.by_address.enter(peer.ip(), &most)
         };
         let place = match place {
             Ok(place) => place,
@@ -257,8 +259,8 @@ impl Door {
         if addresses.trusts(client.ip()) {
             return Ok((client, None));
         }
-        let place = self.by_address.enter(client.ip(), limits.connections_per_address);
-        Ok((client, Some(place.ok_or("too-many-from-address")?)))
+        let place = self.by_address.enter(client.ip(), &Most::of(limits))?;
+        Ok((client, Some(place)))
     }
 
     /// Waits for a connection's first bytes. One that was accepted a moment ago is not idle: its

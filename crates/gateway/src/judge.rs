@@ -294,7 +294,10 @@ impl Gateway {
                     Some(who) if !who.is_public() => {
                         "gateway.client_per_second and gateway.client_burst"
                     }
-                    _ => "gateway.public_per_second and gateway.public_burst, by address",
+                    _ => {
+                        "gateway.public_per_second and gateway.public_burst, by address: 16 times \
+                         as much by its /48 of IPv6, 256 times by its /32"
+                    }
                 };
                 Explanation::new(
                     format!("more requests came than allowed by {limit}"),

@@ -55,6 +55,7 @@ mod small_server;
 mod snapshot;
 mod socket_client;
 mod spans;
+mod subject;
 mod tls;
 mod tokens;
 mod upstreams;
@@ -92,6 +93,7 @@ pub use routes::{
 };
 pub use run::{Bound, run};
 pub use server_link::ServerLink;
+pub use subject::SubjectKey;
 pub use tls::{CertificateFiles, ClientCertificates, Tls, TlsError};
 pub use tokens::{
     IssuerError, TokenIssuer, WrittenIntrospection, WrittenIssuer, WrittenTokenClient,

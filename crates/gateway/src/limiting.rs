@@ -48,6 +48,8 @@ const MOST_KEYS: usize = 64 * 1024;
 /// Of these, keys of the addresses of one network (/48): beyond them its addresses count as one, so
 /// that one customer's do not take every place.
 const MOST_OF_NETWORK: usize = MOST_KEYS / 64;
+/// The same of a network that a whole provider may have (/32).
+const MOST_OF_PROVIDER: usize = MOST_KEYS / 4;
 /// How long the places that a sweep left taken stay taken.
 const BETWEEN_SWEEPS: Duration = Duration::from_secs(1);
 
@@ -90,6 +92,8 @@ struct Kept {
     counters: HashMap<key::Key, Arc<Counter>>,
     /// How many of them are of each network.
     of_networks: HashMap<IpAddr, usize>,
+    /// And of each provider.
+    of_providers: HashMap<IpAddr, usize>,
     /// When counters that are as new were last looked for.
     swept: Option<Duration>,
 }
@@ -325,15 +329,11 @@ impl Table {
         if let Some(counter) = kept.counters.get(&key) {
             return Some(counter.clone());
         }
-        let network = key.network();
-        let is_crowded = |kept: &Kept| {
-            let of_network = network.and_then(|network| kept.of_networks.get(&network));
-            of_network.is_some_and(|count| *count >= MOST_OF_NETWORK)
-        };
-        if kept.counters.len() >= MOST_KEYS || is_crowded(kept) {
+        if kept.counters.len() >= MOST_KEYS || kept.crowded(&key).into_iter().any(|it| it.is_some())
+        {
             kept.sweep(mode, now);
         }
-        if let Some(network) = network.filter(|_| is_crowded(kept)) {
+        for network in kept.crowded(&key).into_iter().flatten() {
             key = key.of_network(network);
             if let Some(counter) = kept.counters.get(&key) {
                 return Some(counter.clone());
@@ -350,10 +350,30 @@ impl Table {
 
 impl Kept {
     fn insert(&mut self, key: key::Key, counter: Arc<Counter>) {
-        if let Some(network) = key.network() {
-            *self.of_networks.entry(network).or_default() += 1;
-        }
+        self.count(&key);
         self.counters.insert(key, counter);
+    }
+
+    fn count(&mut self, key: &key::Key) {
+        for (of, network) in
+            [(&mut self.of_networks, key.network()), (&mut self.of_providers, key.provider())]
+        {
+            if let Some(network) = network {
+                *of.entry(network).or_default() += 1;
+            }
+        }
+    }
+
+    /// The networks that a key's address is in and that have as many counters as they may, the
+    /// narrower first.
+    fn crowded(&self, key: &key::Key) -> [Option<IpAddr>; 2] {
+        let has = |of: &HashMap<IpAddr, usize>, network: &IpAddr, most| {
+            of.get(network).is_some_and(|count| *count >= most)
+        };
+        [
+            key.network().filter(|it| has(&self.of_networks, it, MOST_OF_NETWORK)),
+            key.provider().filter(|it| has(&self.of_providers, it, MOST_OF_PROVIDER)),
+        ]
     }
 
     /// Forgets counters that are as new, unless that was done a moment ago.
@@ -366,9 +386,10 @@ impl Kept {
         self.counters
             .retain(|_, counter| Arc::strong_count(counter) > 1 || !counter.is_as_new(mode, now));
         self.of_networks.clear();
-        for network in self.counters.keys().filter_map(key::Key::network) {
-            *self.of_networks.entry(network).or_default() += 1;
-        }
+        self.of_providers.clear();
+        let counters = std::mem::take(&mut self.counters);
+        counters.keys().for_each(|key| self.count(key));
+        self.counters = counters;
     }
 }
 

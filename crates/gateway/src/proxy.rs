@@ -623,6 +623,7 @@ impl ProxyHttp for Gateway {
                 time: self.clock.now(),
                 request_id: request_id::text(&request.id),
                 client: request.who.as_ref().and_then(|who| who.client_id()),
+                subject: request.who.as_ref().and_then(|who| who.subject()),
                 method: method_label(method),
                 route: request.label.text(),
                 upstream: (upstream != UpstreamLabel::None).then(|| upstream.text()),
@@ -634,6 +635,7 @@ impl ProxyHttp for Gateway {
                 duration,
                 upstream_took: request.upstream,
                 cost: request.cost,
+                limit: request.limit_decision(),
                 refusal: refusal.map(Refusal::reason),
             });
         }

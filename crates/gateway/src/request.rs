@@ -8,6 +8,7 @@ use http::HeaderValue;
 use pingora::http::ResponseHeader;
 use prometheus::IntGauge;
 
+use crate::access_log::LimitDecision;
 use crate::addresses::Behind;
 use crate::callers::{LimitState, Who};
 use crate::certificates::PeerCertificate;
@@ -155,6 +156,38 @@ impl Request {
             (Some(way), _) => UpstreamLabel::Named(way.upstream.name.clone()),
             (None, Some(_)) => UpstreamLabel::Server,
             (None, None) => UpstreamLabel::None,
+        }
+    }
+
+    /// What limits decided about it, for the access log.
+    pub(crate) fn limit_decision(&self) -> Option<LimitDecision<'_>> {
+        let plan = self.admission.as_ref().map(|admission| admission.plan.name.as_str());
+        let refused = |plan, by| LimitDecision {
+            decision: "refused",
+            plan,
+            by: Some(by),
+            wait: Duration::ZERO,
+        };
+        match &self.refusal {
+            Some(Refusal::RateLimited { .. }) => {
+                let public = self.who.as_ref().is_none_or(Who::is_public);
+                Some(refused(None, if public { "address" } else { "client" }))
+            }
+            Some(Refusal::Exceeded(exceeded)) => {
+                Some(refused(Some(exceeded.limit.plan.as_str()), &exceeded.limit.id))
+            }
+            Some(Refusal::TooManyFailedAuthentications(_)) => Some(refused(None, "failures")),
+            Some(Refusal::LaneFull) => Some(refused(plan, "lane")),
+            _ => {
+                let wait = self.admission.as_ref().map_or(Duration::ZERO, |admitted| admitted.wait);
+                let asked = self.limit.is_some() || self.admission.is_some();
+                asked.then_some(LimitDecision {
+                    decision: if wait.is_zero() { "admitted" } else { "delayed" },
+                    plan,
+                    by: None,
+                    wait,
+                })
+            }
         }
     }
 

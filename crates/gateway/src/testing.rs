@@ -1,4 +1,4 @@
-//! A tracer for unit tests.
+//! A tracer, a clock and ids for unit tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use contract::{Clock, Ids, Instant};
 use trace::{Sample, Tracer};
 
 /// No time passes, and chance is known.
-struct Fixed;
+pub(crate) struct Fixed;
 
 impl Clock for Fixed {
     fn now(&self) -> Instant {

@@ -7,6 +7,7 @@
 
 mod believed;
 mod cache;
+mod checking;
 mod introspection;
 mod keys;
 mod written;
@@ -17,11 +18,11 @@ use std::time::Duration;
 use contract::{Clock, GrantFields, Instant};
 use prometheus::{IntCounter, IntCounterVec};
 use registry::{Registry, TokenIdentity, token_authorization};
-use smart::{Algorithm, Claims, KeySet, SigningKey, TokenProblem, UnverifiedToken};
+use smart::{Claims, TokenProblem};
 
 use self::believed::{By, Reading, Said};
 use self::introspection::Introspection;
-use self::keys::{Asked, Keys};
+use self::keys::Keys;
 use crate::callers::Known;
 use crate::config::GatewayConfig;
 use crate::errors::{GatewayError, Refusal};
@@ -30,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::roles::Roles;
 use crate::snapshot::Current;
 
-pub(crate) use believed::{Believed, TokenText};
+pub(crate) use believed::Believed;
 pub(crate) use cache::{Cache, TokenDigest};
 pub use written::{
     IssuerError, TokenIssuer, WrittenIntrospection, WrittenIssuer, WrittenTokenClient,
@@ -342,123 +343,6 @@ impl Tokens {
     pub(crate) fn account_of(&self, text: &str) -> Option<Account> {
         let number = self.signed_by(text).ok()??;
         Some(Account::Issuer(self.issuers[number].name.clone()))
-    }
-
-    fn introspecting(&self) -> Option<usize> {
-        self.issuers.iter().position(|issuer| issuer.introspection.is_some())
-    }
-
-    /// Which issuer a token says to be signed by, if by one of these.
-    fn signed_by(&self, text: &str) -> Result<Option<usize>, TokenProblem> {
-        match UnverifiedToken::read(text) {
-            Ok(token) => Ok(self
-                .issuers
-                .iter()
-                .position(|issuer| token.issuer() == Some(issuer.config.expected.issuer.as_str()))),
-            // What is no signed token may say nothing by itself.
-            Err(TokenProblem::Malformed) => Ok(None),
-            Err(problem) => Err(problem),
-        }
-    }
-
-    async fn try_believe(
-        &self,
-        text: &str,
-        digest: &TokenDigest,
-        request: GrantFields,
-    ) -> Result<(Believed, GrantFields), Refusal> {
-        let Some(number) = self.signed_by(text)? else {
-            let Some(number) = self.introspecting() else {
-                let problem = UnverifiedToken::read(text).err();
-                return Err(problem.unwrap_or(TokenProblem::Issuer).into());
-            };
-            return self.introspected(&self.issuers[number], text, digest, request).await;
-        };
-        let issuer = &self.issuers[number];
-        let (claims, key) = self.verified(issuer, text).await?;
-        self.read(issuer, text, claims, By::Key(key), request)
-    }
-
-    /// What a signed token says, and the key that it was checked with.
-    async fn verified(&self, issuer: &Issuer, text: &str) -> Result<(Claims, SigningKey), Refusal> {
-        let mut keys = issuer.keys.current();
-        loop {
-            let problem = match &keys {
-                None => TokenProblem::KeyUnknown,
-                Some(known) => match self.verify(issuer, text, known).await {
-                    Ok(verified) => return Ok(verified),
-                    Err(problem) => problem,
-                },
-            };
-            if problem != TokenProblem::KeyUnknown {
-                return Err(problem.into());
-            }
-            match issuer.keys.other_than(keys.as_ref()).await {
-                Asked::Changed => keys = issuer.keys.current(),
-                Asked::Same => return Err(problem.into()),
-                Asked::Unreachable => return Err(Refusal::IssuerUnreachable),
-            }
-        }
-    }
-
-    async fn verify(
-        &self,
-        issuer: &Issuer,
-        text: &str,
-        keys: &Arc<KeySet>,
-    ) -> Result<(Claims, SigningKey), TokenProblem> {
-        let now = self.clock.now().as_seconds();
-        let token = UnverifiedToken::read(text)?;
-        let key = token.key_among(keys);
-        if token.algorithm() != Algorithm::Es384 {
-            let claims = token.verify(keys, &issuer.config.expected, now)?;
-            return Ok((claims, key.ok_or(TokenProblem::KeyUnknown)?));
-        }
-        // It takes a millisecond and more, which others would wait for.
-        let (text, keys) = (text.to_owned(), keys.clone());
-        let expected = issuer.config.expected.clone();
-        let verify = move || UnverifiedToken::read(&text)?.verify(&keys, &expected, now);
-        let claims = tokio::task::spawn_blocking(verify).await;
-        let claims = claims.unwrap_or(Err(TokenProblem::Signature))?;
-        Ok((claims, key.ok_or(TokenProblem::KeyUnknown)?))
-    }
-
-    /// What the issuer says of a token that says nothing by itself.
-    async fn introspected(
-        &self,
-        issuer: &Arc<Issuer>,
-        text: &str,
-        digest: &TokenDigest,
-        request: GrantFields,
-    ) -> Result<(Believed, GrantFields), Refusal> {
-        let introspection = issuer.introspection.as_ref().ok_or(Refusal::Internal)?;
-        let claims = introspection.ask(text, digest).await.map_err(|error| {
-            tracing::warn!(
-                issuer = issuer.config.name,
-                error = &error as &dyn std::error::Error,
-                "the issuer cannot be asked about a token"
-            );
-            Refusal::IssuerUnreachable
-        })?;
-        let claims = claims.ok_or(Refusal::TokenInvalid(NotBelieved::Inactive))?;
-        let expected = &issuer.config.expected;
-        // Whom it is for the issuer knows; what it says of that must be so.
-        if claims.text("iss").is_some_and(|iss| iss != expected.issuer) {
-            return Err(TokenProblem::Issuer.into());
-        }
-        let mut audiences = claims.texts("aud").peekable();
-        if audiences.peek().is_some() && !audiences.any(|aud| aud == expected.audience) {
-            return Err(TokenProblem::Audience.into());
-        }
-        drop(audiences);
-        claims.check_bearer()?;
-        match claims.check_time(expected.leeway, self.clock.now().as_seconds()) {
-            Ok(()) | Err(TokenProblem::ExpiryMissing) => {}
-            Err(problem) => return Err(problem.into()),
-        }
-        let due = introspection.again().as_micros().into();
-        let by = By::Introspection { due, text: TokenText::new(text) };
-        self.read(issuer, text, claims, by, request)
     }
 
     /// Asks again about a token that is believed. Where that fails, it stays believed.

@@ -26,6 +26,7 @@ use crate::purge::{Purge, PurgeCommandError};
 use crate::quarantine::{QuarantineCommand, QuarantineCommandError};
 use crate::roles;
 use crate::serve::{Halves, ServeError, serve};
+use crate::subject_key::{Pseudonym, PseudonymError};
 use crate::tokens::TokensCommand;
 use crate::validate::{Validate, ValidateError};
 
@@ -72,6 +73,8 @@ enum Verb {
     /// Say why a request was denied
     #[command(subcommand)]
     Denials(DenialsCommand),
+    /// Say by which pseudonym the access log names somebody
+    Pseudonym(Pseudonym),
     /// List the wider rights that were taken in an emergency, with who, for whom and why
     BreakGlass(DataDirectory),
     /// Have a running gateway read its configuration again: all of it, or nothing
@@ -228,6 +231,9 @@ pub enum CommandError {
     /// Denials that cannot be looked up.
     #[error(transparent)]
     Denials(#[from] DenialsError),
+    /// A pseudonym that cannot be told.
+    #[error(transparent)]
+    Pseudonym(#[from] PseudonymError),
     /// Certificates that could not be made.
     #[error(transparent)]
     Link(#[from] LinkFilesError),
@@ -308,6 +314,7 @@ impl Command {
             Verb::Denials(DenialsCommand::Show(asked)) => {
                 print(&runtime()?.block_on(denials::show(&asked.data.path, &asked.id))?)
             }
+            Verb::Pseudonym(asked) => print(&asked.run()?),
             Verb::BreakGlass(data) => {
                 let none = Arc::default();
                 match runtime()?.block_on(keys::run(

@@ -184,6 +184,7 @@ pub struct Server {
     pub not_deletable: BTreeSet<ResourceType>,
     pub quarantine_items: usize,
     pub quarantine_bytes: usize,
+    pub admin_listen: Option<SocketAddr>,
     pub link: ServerLinkKeys,
 }
 
@@ -280,6 +281,7 @@ impl Default for Server {
             not_deletable: BTreeSet::new(),
             quarantine_items: limits.quarantine_items,
             quarantine_bytes: limits.quarantine_bytes,
+            admin_listen: None,
             link: ServerLinkKeys::default(),
         }
     }

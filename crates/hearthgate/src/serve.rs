@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use contract::Clock as _;
 use database::{Database, InvalidTenant, Options, TenantText};
 use gateway::{Bound, GatewayConfig, GatewayError, LaneSizes, Limiting, RedisStore};
 use registry::{Actor, Registry};
-use server::{InvalidPublicBase, Limits, PublicBase, RunError, ServerConfig, Validation};
+use server::{InvalidPublicBase, Limits, PublicBase, Ready, RunError, ServerConfig, Validation};
 use store_sled::{AuditFiles, OpenAuditError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -27,14 +28,16 @@ use crate::config::{self, Config, Flags};
 use crate::control::{ControlSocket, Counted, Site};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::handed_over;
+use crate::key_file::KeyFileError;
 use crate::lock::{Half, Lock, LockError};
 use crate::otlp::{Exporting, OtlpError};
 use crate::owner_key::{self, OwnerKeyError};
-use crate::page_key::{self, PageKeyError};
+use crate::page_key;
 use crate::purge::{self, Tenant};
 use crate::reload::Reloader;
 use crate::server_control::{Commanded, ServerControl};
 use crate::storage::{self, Opened, StorageError};
+use crate::subject_key;
 use crate::tenant_key;
 
 /// When a lease has expired for sure.
@@ -63,9 +66,9 @@ pub enum ServeError {
     /// The owner's key could not be made or kept.
     #[error(transparent)]
     Owner(#[from] OwnerKeyError),
-    /// The key that page links are sealed with.
+    /// A key that this place makes for itself.
     #[error(transparent)]
-    PageKey(#[from] PageKeyError),
+    KeyFile(#[from] KeyFileError),
     /// The control socket.
     #[error(transparent)]
     Control(#[from] CommandSocketError),
@@ -274,6 +277,7 @@ struct GatewayHalf {
 /// The server's half, running.
 struct ServerHalf {
     running: Running<RunError>,
+    admin: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     database: Arc<Database>,
     audit: Arc<AuditFiles>,
@@ -333,6 +337,9 @@ impl Process {
             ),
             None => format!("Hearthgate's server answers its gateway for {base_url}"),
         });
+        if let Some(admin) = server.as_ref().and_then(|half| half.admin) {
+            say(&format!("The server's metrics and readiness: http://{admin}"));
+        }
         Ok((gateway, server))
     }
 
@@ -346,6 +353,7 @@ impl Process {
         let limiting = self.open_limiting()?;
         let mut config = Self::gateway_config(&self.config);
         config.limiting = Arc::clone(&limiting);
+        config.subject_key = Some(subject_key::open(&self.config.data, &*self.ids)?);
         config.tracer = Arc::clone(&self.tracer);
         let counted = Some(Counted { limiting, clock: self.clock.clone() });
         config.listener = handed_over::listener(&self.config.gateway)?;
@@ -502,6 +510,7 @@ impl Process {
             socket: run.join("server.sock"),
             channel_socket: run.join("channel.sock"),
             link: from.link.told(),
+            admin_listen: from.admin_listen,
             public_base: public_base.clone(),
             page_key: page_key::open(&self.config.data, &*self.ids)?,
             audit: server::Audit {
@@ -523,9 +532,9 @@ impl Process {
         let half =
             server::run(config, databases, self.clock.clone(), self.ids.clone(), ready, stopping);
         let mut running = Running::start("server", half);
-        if is_ready.await.is_err() {
+        let Ok(Ready { admin }) = is_ready.await else {
             return Err(running.lost().await);
-        }
+        };
         let control = ServerControl::bind(&self.config.data)?;
         let clock = self.clock.clone();
         let base = public_base;
@@ -533,7 +542,8 @@ impl Process {
         let commanded = Commanded { tenant, validation, base, clock, audit: audited, denials };
         let mut controls = JoinSet::new();
         controls.spawn(control.serve(commanded, told));
-        Ok(ServerHalf { running, stop, database, audit, control: controls, _lock: lock })
+        let control = controls;
+        Ok(ServerHalf { running, stop, database, audit, admin, control, _lock: lock })
     }
 
     async fn open_audit(&self, tenant: &Tenant) -> Result<Arc<AuditFiles>, ServeError> {

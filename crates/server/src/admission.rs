@@ -38,6 +38,20 @@ pub(crate) enum NotAdmitted {
 }
 
 impl NotAdmitted {
+    /// What it lacks, as a label that never changes.
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::WrongChannel => "channel",
+            Self::NotOne(_) => "header",
+            Self::UnknownVersion => "version",
+            Self::Grant(_) => "grant",
+            Self::Disagrees(_) => "other-request",
+            Self::Expired => "expired",
+            Self::UnknownTenant => "tenant",
+            Self::OutsideBase | Self::NotFhir(_) => "url",
+        }
+    }
+
     /// 421 asks the gateway's side to fetch the channel's secret again.
     pub(crate) fn status(&self) -> http::StatusCode {
         match self {

@@ -51,7 +51,7 @@ fn versions(query: &str) -> Option<Versions> {
     Some(Versions { newest: value("newest")?, oldest: value("oldest")? })
 }
 
-async fn ready(State(server): State<Arc<Server>>) -> Response {
+pub(crate) async fn ready(State(server): State<Arc<Server>>) -> Response {
     let failed: Vec<&str> = server
         .databases
         .iter()

@@ -1,6 +1,7 @@
 //! What the server is told when it starts.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub struct ServerConfig {
     pub channel_socket: PathBuf,
     /// Where gateways on other hosts are answered too; nowhere when absent.
     pub link: Option<LinkDoors>,
+    /// Where the operator is told of metrics and readiness; nowhere when absent.
+    pub admin_listen: Option<SocketAddr>,
     /// The base URL that clients know.
     pub public_base: PublicBase,
     /// What links to other pages are sealed with: kept with the data, so that they outlive a

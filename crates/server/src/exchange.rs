@@ -46,11 +46,13 @@ pub(crate) async fn exchange(
     let admitted = match admit(&server, &head) {
         Ok(admitted) => admitted,
         Err(error) => {
+            server.metrics.not_admitted(&error);
             let (status, id) = (error.status(), request_id(&head));
             server.audit.not_admitted(status, id, &*server.clock).await;
             return refuse(&error, &head);
         }
     };
+    let counted = server.metrics.begin(admitted.interaction.code());
     let nonce = admitted.grant.nonce.to_header();
     let schema = server.databases[&admitted.grant.tenant].schema();
     let rows = Rows::default();
@@ -82,7 +84,9 @@ pub(crate) async fn exchange(
         tokio::time::sleep(wait).await;
     }
     // The end of the step, and not what came before it, which could tell what is hidden.
-    let micros = (taken + wait).as_micros();
+    let whole = taken + wait;
+    counted.end(response.status(), whole, rows.get());
+    let micros = whole.as_micros();
     let cost = contract::Cost {
         rows: u32::try_from(rows.get()).unwrap_or(u32::MAX),
         micros: u32::try_from(micros).unwrap_or(u32::MAX),

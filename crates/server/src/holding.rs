@@ -35,6 +35,11 @@ impl Holding {
         Arc::new(Self { held: AtomicUsize::new(0), limit, pace })
     }
 
+    /// Bytes that are held now.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Acquire)
+    }
+
     /// Makes room for bytes that no body brings: of a resource that a patch makes.
     ///
     /// # Errors

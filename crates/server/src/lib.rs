@@ -26,7 +26,9 @@ mod internal;
 mod large;
 mod link_doors;
 mod listener;
+mod metrics;
 mod negotiation;
+mod operator;
 mod page_link;
 mod panics;
 mod quarantine;
@@ -76,6 +78,7 @@ pub(crate) struct Server {
     pub(crate) large: large::Turns,
     pub(crate) writing: writing::Writing,
     pub(crate) tracer: Arc<Tracer>,
+    pub(crate) metrics: metrics::Metrics,
     pub(crate) databases: BTreeMap<TenantName, Arc<Database>>,
     pub(crate) validations: BTreeMap<TenantName, Arc<Validation>>,
     pub(crate) secret: ChannelSecret,

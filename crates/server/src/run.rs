@@ -17,12 +17,18 @@ use crate::holding::{Holding, Pace};
 use crate::interactions::capabilities::Statement;
 use crate::large::Turns;
 use crate::listener::OwnUserListener;
+use crate::metrics::Metrics;
 use crate::writing::Writing;
-use crate::{PackagesError, Server, ServerConfig, Validation, audit, channel, link_doors};
+use crate::{
+    PackagesError, Server, ServerConfig, Validation, audit, channel, link_doors, operator,
+};
 
 /// Both sockets are bound: requests that come from now on are answered.
 #[derive(Debug)]
-pub struct Ready;
+pub struct Ready {
+    /// Where the operator is answered, if anywhere.
+    pub admin: Option<SocketAddr>,
+}
 
 /// Why the server could not run.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +70,20 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// The operator's port cannot be listened on.
+    #[error(
+        "cannot listen on {address} for the server's metrics and readiness; choose another `server.admin_listen`, or leave it out"
+    )]
+    BindOperator {
+        /// The address.
+        address: SocketAddr,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// Metrics cannot be counted.
+    #[error("the server's metrics cannot be registered")]
+    Metrics(#[source] prometheus::Error),
     /// The certificates of the link cannot be used.
     #[error(transparent)]
     Link(Box<link::FilesError>),
@@ -134,6 +154,7 @@ pub async fn run(
         large: Turns::new(),
         writing: Writing::start(Arc::clone(&clock)).map_err(RunError::Writing)?,
         tracer: config.tracer,
+        metrics: Metrics::new().map_err(RunError::Metrics)?,
         databases,
         secret: ChannelSecret::generate(&*ids),
         page_key: config.page_key,
@@ -149,11 +170,16 @@ pub async fn run(
         Some(doors) => Some(doors.bind().await?),
         None => None,
     };
+    let operator = match config.admin_listen {
+        Some(address) => Some(operator::bind(address).await?),
+        None => None,
+    };
     // Nobody may be waiting for the word: then serving is all the same.
-    drop(ready.send(Ready));
+    drop(ready.send(Ready { admin: operator.as_ref().map(|(_, address)| *address) }));
     // One way for every request: no router between.
     let answered = exchange.with_state(Arc::clone(&server));
-    let told = channel::router(server);
+    let told = channel::router(Arc::clone(&server));
+    let watched = operator::router(server);
     let stop = || asked_to_stop(shutdown.clone());
     let mut identity = None;
     let over_link = link.map(|bound| {
@@ -171,10 +197,18 @@ pub async fn run(
     let requests = axum::serve(requests, answered.clone()).with_graceful_shutdown(stop());
     let channel = axum::serve(channel, told.clone()).with_graceful_shutdown(stop());
     let (requests, channel) = (requests.into_future(), channel.into_future());
+    // Until the end: how the draining goes is told too.
+    let for_operator = async {
+        match operator {
+            Some((listener, _)) => axum::serve(listener, watched).await,
+            None => std::future::pending().await,
+        }
+    };
     let drained = async { tokio::try_join!(requests, channel, over_link).map(|_| ()) };
     let result = tokio::select! {
         result = drained => result.map_err(RunError::Serve),
         () = link_doors::keep_current(identity.clone()) => Ok(()),
+        result = for_operator => result.map_err(RunError::Serve),
         () = overdue(shutdown, config.limits.drain) => {
             tracing::warn!("requests were still in flight when the time to drain was over");
             Ok(())

@@ -147,6 +147,7 @@ impl Site {
             socket: folder.path().join("run/server.sock"),
             channel_socket: folder.path().join("run/channel.sock"),
             link: None,
+            admin_listen: None,
             public_base: BASE.parse().expect("a base"),
             page_key: PageKey::new(&[7; 32]),
             audit: Audit::default(),

@@ -1,17 +1,20 @@
 //! What is seen from outside of a request: its id, its line in the access log, the metrics.
 
+use integration_tests::binary::{self, failure, text};
 use integration_tests::process::Process;
 use integration_tests::site::{Deployment, First, Site};
 use serde_json::Value;
 
 use crate::Method;
-use crate::client::{Answer, sent};
+use crate::client::{Answer, Client, sent};
 use crate::waiting::{SOON, until};
 
 for_both_deployments! {
     a_request_id_goes_through_and_comes_back,
     no_log_tells_ids_queries_keys_or_bodies,
     metrics_count_what_was_asked,
+    the_servers_half_tells_its_operator_of_itself,
+    a_subject_keeps_its_pseudonym_over_restarts_and_an_operator_is_told_it,
 }
 
 pub(crate) async fn line_of(front: &Process, request_id: &str) -> Value {
@@ -24,6 +27,13 @@ pub(crate) async fn line_of(front: &Process, request_id: &str) -> Value {
         lines.next().ok_or_else(|| stdout.clone())
     })
     .await
+}
+
+/// A client of the listener of the server's operator, as the server says where it is.
+pub(crate) fn server_admin(site: &Site) -> Client {
+    let written = site.everything_written();
+    let said = written.split("The server's metrics and readiness: ").nth(1).unwrap();
+    Client::new(said.lines().next().unwrap(), None)
 }
 
 async fn a_request_id_goes_through_and_comes_back(deployment: Deployment) {
@@ -122,4 +132,51 @@ async fn metrics_count_what_was_asked(deployment: Deployment) {
     // Not where clients are.
     assert_eq!(owner.get("/../metrics").await.status, 404);
     assert_eq!(admin.get("/fhir/metadata").await.status, 404);
+}
+
+async fn the_servers_half_tells_its_operator_of_itself(deployment: Deployment) {
+    // GW-050, GW-054
+    let mut site = Site::prepare(deployment);
+    site.configure("[server]\nadmin_listen = \"127.0.0.1:0\"\n");
+    site.launch(First::Gateway).await;
+    let _ = site.owner().put("/Patient/1", r#"{"resourceType":"Patient","id":"1"}"#).await.is(201);
+    let admin = server_admin(&site);
+    let _ = admin.get("/readyz").await.is(200);
+    let metrics = admin.get("/metrics").await.is(200).text().to_owned();
+    for line in [
+        "hearthgate_server_requests_total{interaction=\"update\",status=\"2xx\"} 1",
+        "hearthgate_server_position{tenant=\"default\"} 1",
+        "hearthgate_server_audit_ready{tenant=\"default\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in {metrics}");
+    }
+    let _ = admin.get("/fhir/metadata").await.is(404);
+    assert!(!site.admin().get("/metrics").await.text().contains("hearthgate_server_"));
+}
+
+async fn a_subject_keeps_its_pseudonym_over_restarts_and_an_operator_is_told_it(
+    deployment: Deployment,
+) {
+    // GW-052
+    let mut site = Site::start(deployment).await;
+    let phone = site.new_client("phone", &["--role", "patient", "--patient", "own"]);
+    let pseudonym = async |site: &Site, id: &str| {
+        let asked = phone.request(Method::GET, "/Patient/own").header("x-request-id", id);
+        let _ = sent(asked).await.is(404);
+        line_of(site.front(), id).await["subject"].as_str().unwrap().to_owned()
+    };
+    let before = pseudonym(&site, "before").await;
+    site.stop().await;
+    let data = site.data().to_str().unwrap().to_owned();
+    let told = binary::run(site.folder(), &["pseudonym", "--data", &data, "Patient/own"]);
+    assert_eq!(text(&told.stdout), format!("{before}\n"), "{told:?}");
+    let nobody = binary::run(site.folder(), &["pseudonym", "--data", &data, "own"]);
+    assert!(failure(&nobody, 1).contains("`own` is no subject"), "{nobody:?}");
+    let elsewhere = binary::run(site.folder(), &["pseudonym", "--data", "none", "Patient/own"]);
+    assert!(failure(&elsewhere, 1).contains("no gateway has run"), "{elsewhere:?}");
+    site.launch(First::Gateway).await;
+    let client = site.client(phone.key());
+    let asked = client.request(Method::GET, "/Patient/own").header("x-request-id", "after");
+    let _ = sent(asked).await.is(404);
+    assert_eq!(line_of(site.front(), "after").await["subject"], before);
 }

@@ -2,6 +2,7 @@
 //! OpenTelemetry's own reader, and keeps what came.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -35,14 +36,21 @@ type Request = (String, Vec<u8>);
 /// The collector. It ends with its owner.
 pub(crate) struct Collector {
     pub(crate) url: String,
+    pub(crate) address: SocketAddr,
     came: Arc<Mutex<Vec<Request>>>,
-    _task: JoinSet<()>,
+    task: JoinSet<()>,
 }
 
 impl Collector {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/v1/traces", listener.local_addr().unwrap());
+        Self::start_at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    /// One at this address, as after one there has stopped.
+    pub(crate) async fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let url = format!("http://{address}/v1/traces");
         let came = Arc::<Mutex<Vec<Request>>>::default();
         let mut task = JoinSet::new();
         let keeps = Arc::clone(&came);
@@ -54,7 +62,13 @@ impl Collector {
                 }
             }
         });
-        Self { url, came, _task: task }
+        Self { url, address, came, task }
+    }
+
+    /// Takes nothing more: whoever comes is refused. Says how many spans came.
+    pub(crate) async fn stop(mut self) -> usize {
+        self.task.shutdown().await;
+        self.spans().len()
     }
 
     /// The configuration that sends spans of all requests here.

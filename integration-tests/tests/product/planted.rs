@@ -8,6 +8,7 @@ use integration_tests::site::{Deployment, First, Site, free_address};
 use reqwest::RequestBuilder;
 
 use crate::Method;
+use crate::access_log::server_admin;
 use crate::client::{Client, sent, try_send};
 use crate::collector::Collector;
 use crate::waiting::{SOON, until};
@@ -34,7 +35,7 @@ fn configuration(site: &Site, collector: &Collector) -> String {
     let upstream = secret(site, "upstream", "planted-upstream-token");
     let gone = free_address();
     format!(
-        "[log]\nlevel = \"trace\"\n{}headers_file = \"{headers}\"\n\
+        "[log]\nlevel = \"trace\"\n[server]\nadmin_listen = \"127.0.0.1:0\"\n{}headers_file = \"{headers}\"\n\
          [validation]\naction = \"quarantine\"\n\
          [[gateway.routes]]\nname = \"lab\"\npath = \"/lab\"\nupstream = \"lab\"\n\
          content = \"other\"\ncallers = \"public\"\n\
@@ -158,7 +159,11 @@ async fn what_was_planted_is_in_no_log_no_metric_and_no_span(deployment: Deploym
     site.launch(First::Gateway).await;
     let owner = site.owner();
     let reader = site.new_client("ward", &["--role", "reader"]);
+    let patient = site.new_client("phone", &["--role", "patient", "--patient", "planted-own"]);
     ask_everything(&site, &owner, &reader).await;
+    for path in ["/Patient/planted-own", "/Patient/planted-id", "/Observation?code=planted"] {
+        sent(dressed(patient.request(Method::GET, path))).await;
+    }
     let last = owner.request(Method::GET, "/Patient?_summary=count").header("x-request-id", "last");
     let _ = sent(last).await.is(200);
     until("the last span came", SOON, async || {
@@ -168,12 +173,15 @@ async fn what_was_planted_is_in_no_log_no_metric_and_no_span(deployment: Deploym
         came.then_some(()).ok_or_else(|| format!("{} spans", spans.len()))
     })
     .await;
-    let metrics = site.admin().get("/metrics").await.is(200).text().to_owned();
+    let mut metrics = site.admin().get("/metrics").await.is(200).text().to_owned();
+    metrics += server_admin(&site).get("/metrics").await.is(200).text();
+    assert!(metrics.contains("hearthgate_server_"), "{metrics}");
     site.stop().await;
 
     let sent = collector.bodies();
     let written = site.everything_written();
-    let keys: Vec<String> = [&owner, &reader].map(|client| client.key().to_owned()).into();
+    let keys: Vec<String> =
+        [&owner, &reader, &patient].map(|client| client.key().to_owned()).into();
     // The owner's is shown once, and by a line that says so.
     let written = written.replacen(&keys[0], "", 1);
     assert!(written.lines().count() > 100, "there is something to look through");

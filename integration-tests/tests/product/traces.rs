@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::Method;
-use crate::access_log::line_of;
+use crate::access_log::{line_of, server_admin};
 use crate::client::{Client, sent};
 use crate::collector::{Collector, Span};
 use crate::waiting::{SOON, until, within};
@@ -17,6 +17,7 @@ use crate::waiting::{SOON, until, within};
 for_both_deployments! {
     a_request_is_one_tree_from_the_gateway_to_the_disk,
     a_collector_that_is_gone_or_silent_keeps_nobody_waiting,
+    a_collector_that_stops_under_load_costs_spans_alone_and_gets_them_when_it_is_back,
 }
 
 const GIVEN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
@@ -153,6 +154,84 @@ async fn a_collector_that_is_gone_or_silent_keeps_nobody_waiting(deployment: Dep
         // It ends as soon as ever.
         within("the site stops", SOON, site.stop()).await;
     }
+}
+
+/// What became of spans so far, by `sent`, `dropped` and `failed`, in all processes together.
+async fn spans_of(site: &Site, deployment: Deployment) -> [usize; 3] {
+    let mut metrics = site.admin().get("/metrics").await.is(200).text().to_owned();
+    if deployment == Deployment::TwoProcesses {
+        metrics += server_admin(site).get("/metrics").await.is(200).text();
+    }
+    ["sent", "dropped", "failed"].map(|result| {
+        let counted = format!("_trace_spans_total{{result=\"{result}\"}} ");
+        let lines = metrics.lines().filter_map(|line| line.split_once(&counted));
+        lines.map(|(_, count)| count.parse::<usize>().unwrap()).sum()
+    })
+}
+
+/// Spans that wait in one process at most.
+const MOST_WAITING: usize = 16 * 1024;
+
+async fn a_collector_that_stops_under_load_costs_spans_alone_and_gets_them_when_it_is_back(
+    deployment: Deployment,
+) {
+    // GW-051
+    let collector = Collector::start().await;
+    let more = "[server]\nadmin_listen = \"127.0.0.1:0\"\n";
+    let site = site(deployment, &format!("{}{more}", collector.configuration())).await;
+    let owner = site.owner();
+    let _ = owner.put("/Patient/p1", r#"{"resourceType":"Patient","id":"p1"}"#).await.is(201);
+    let entry = r#"{"request":{"method":"GET","url":"Patient/p1"}}"#;
+    // A hundred spans in the server, and more that are left out.
+    let entries = vec![entry; 120].join(",");
+    let batch = format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{entries}]}}"#);
+    let load = async |times: usize| {
+        for _ in 0..times {
+            let _ = owner.post("", batch.clone()).await.is(200);
+        }
+    };
+    load(5).await;
+    until("spans come", SOON, async || {
+        let count = collector.spans().len();
+        (count > 400).then_some(()).ok_or_else(|| count.to_string())
+    })
+    .await;
+
+    // It stops in the midst of requests, and none of them fails or waits.
+    let address = collector.address;
+    let (took, _) = within("all are answered", 4 * SOON, async {
+        let four = async { tokio::join!(load(75), load(75), load(75), load(75)) };
+        tokio::join!(collector.stop(), four)
+    })
+    .await;
+    let [_, dropped, failed] = until("what is too much is thrown away", SOON, async || {
+        let counts = spans_of(&site, deployment).await;
+        (counts[1] > 0 && counts[2] > 0).then_some(counts).ok_or_else(|| format!("{counts:?}"))
+    })
+    .await;
+
+    // What waited comes when it is back, no more than may wait. Each span is counted once: none
+    // is kept beside the queue, none lost.
+    let back = Collector::start_at(address).await;
+    let counts = until("what waited has come", 4 * SOON, async || {
+        let counts = spans_of(&site, deployment).await;
+        let is_whole = took + back.spans().len() == counts[0];
+        let are_all = counts.iter().sum::<usize>() > 300 * 100;
+        (is_whole && are_all).then_some(counts).ok_or_else(|| format!("{counts:?}, {took} before"))
+    })
+    .await;
+    let came = back.spans().len();
+    let most = site.processes().count() * (MOST_WAITING + 200);
+    assert!((1..=most).contains(&came), "{came} waited");
+    assert!(counts[1] >= dropped && counts[2] >= failed, "{counts:?}");
+
+    // And what is asked from now on.
+    let last = owner.request(Method::GET, "/metadata").header("x-request-id", "last");
+    let _ = sent(last).await.is(200);
+    let trace = line_of(site.front(), "last").await["traceId"].as_str().unwrap().to_owned();
+    back.trace(&trace, |spans| spans.len() == 3).await;
+    let after = spans_of(&site, deployment).await;
+    assert_eq!(after[1..], counts[1..], "nothing more is thrown away");
 }
 
 /// A gateway alone, before an upstream that keeps the heads of requests.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use registry::ClientId;
 use serde::{Deserialize, Serialize};
 
-use crate::network::wide_network;
+use crate::network::{provider_network, wide_network};
 use crate::plans::By;
 
 /// Whoever asks, and where.
@@ -50,6 +50,11 @@ impl Key {
     /// The network that its address is in, where it counts by address and that is one of IPv6.
     pub(crate) fn network(&self) -> Option<IpAddr> {
         wide_network(self.address?)
+    }
+
+    /// The network of a whole provider that its address is in, in the same way.
+    pub(crate) fn provider(&self) -> Option<IpAddr> {
+        provider_network(self.address?)
     }
 
     /// The same for all addresses of a network together.

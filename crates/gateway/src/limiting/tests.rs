@@ -423,6 +423,26 @@ fn the_addresses_of_one_network_do_not_take_the_places_of_all_others() {
 }
 
 #[test]
+fn a_providers_networks_do_not_take_the_places_of_all_others() {
+    let plan = serde_json::json!({
+        "quotas": [{ "by": ["address"], "of": "requests", "most": 2, "per": "month" }],
+    });
+    let limiting = Limiting::in_memory(plans(plan));
+    let (metrics, app) = (Metrics::new().expect("the names are valid"), client("app"));
+    let now = sync::now(&HandClock::new());
+    let ask = |address: u128| {
+        let address = std::net::Ipv6Addr::from(address).into();
+        limiting.admit(Some(&app), || None, address, "fhir", &now, &metrics).is_ok()
+    };
+    // A request from each /48 of one /32.
+    let admitted = (0..65_536).filter(|number| ask(0x2001_0db8_u128 << 96 | number << 80)).count();
+    // One more than those that have their own: the first has the address by which all others count.
+    assert_eq!(admitted, MOST_OF_PROVIDER + 1);
+    let others = (0..30_000).filter(|number| ask(0x2a00_u128 << 112 | number << 96)).count();
+    assert_eq!(others, 30_000);
+}
+
+#[test]
 fn what_a_quota_counted_is_given_back_once_for_a_request_that_came_to_nothing() {
     let plan = serde_json::json!({
         "quotas": [{ "of": "requests", "most": 2, "per": "day" }],

@@ -21,6 +21,7 @@ mod renewals;
 mod roles;
 mod secrets;
 mod stub;
+mod subjects;
 mod tls;
 mod tokens;
 mod upstream;

@@ -16,7 +16,11 @@ use crate::renewals::renew;
 use crate::stub::Stub;
 
 /// Accepts the issuer's tokens.
-fn accept(issuer: &Issuer, more: &Value, keys: &Path) -> impl FnOnce(&mut GatewayConfig) + use<> {
+pub(crate) fn accept(
+    issuer: &Issuer,
+    more: &Value,
+    keys: &Path,
+) -> impl FnOnce(&mut GatewayConfig) + use<> {
     let mut written = json!({
         "issuer": issuer.url(), "audience": AUDIENCE, "algorithms": ["EdDSA"],
         "clients": {

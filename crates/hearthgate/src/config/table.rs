@@ -105,7 +105,7 @@ keys! {
     "gateway.client_burst" => gateway.client_burst:
         "Requests at once of such a client after a pause.",
     "gateway.public_per_second" => gateway.public_per_second:
-        "Requests a second from one address without credentials.",
+        "Requests a second from one address without credentials; from a /48 of IPv6 16 times as many, from a /32 256 times (docs/gateway.md).",
     "gateway.public_burst" => gateway.public_burst:
         "Requests at once from such an address after a pause.",
     "gateway.failures_per_second" => gateway.failures_per_second:
@@ -125,7 +125,7 @@ keys! {
     "gateway.connections" => gateway.connections:
         "The most connections at a time.",
     "gateway.connections_per_address" => gateway.connections_per_address:
-        "The most connections from one address at a time.",
+        "The most connections from one address at a time; from a /48 of IPv6 16 times as many, but no more than a quarter of all, from a /32 half of all (docs/gateway.md).",
     "gateway.requests_per_connection" => gateway.requests_per_connection:
         "Requests on one connection, after which it is closed in order.",
     "gateway.http2_streams" => gateway.http2_streams:
@@ -204,6 +204,8 @@ keys! {
         "Items that the quarantine may hold; beyond them what is invalid gets 422 (docs/validation.md).",
     "server.quarantine_bytes" => server.quarantine_bytes:
         "Bytes of those items, before they are compressed; beyond them what is invalid gets 422.",
+    "server.admin_listen" => server.admin_listen:
+        "Where the server's half answers its operator alone: `/metrics`, `/livez`, `/readyz` (docs/observability.md). Nowhere where none is named; the gateway's is `gateway.admin_listen`.",
     "server.link.listen" => server.link.listen:
         "Where gateways on other hosts send requests (docs/split.md); none do where none is named.",
     "server.link.channel_listen" => server.link.channel_listen:

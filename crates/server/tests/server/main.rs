@@ -30,6 +30,7 @@ mod idempotency;
 mod limits;
 mod negotiation;
 mod numbers;
+mod operator;
 mod outcomes;
 mod outside;
 mod packages;

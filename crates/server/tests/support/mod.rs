@@ -49,6 +49,7 @@ pub(crate) struct Site {
     pub(crate) ids: Arc<CountingIds>,
     pub(crate) socket: PathBuf,
     pub(crate) channel_socket: PathBuf,
+    pub(crate) admin: std::net::SocketAddr,
     /// The channel's secret, as fetched.
     pub(crate) secret: String,
     stores: Stores,
@@ -188,6 +189,7 @@ impl Site {
             socket: socket.clone(),
             channel_socket: channel_socket.clone(),
             link: None,
+            admin_listen: Some("127.0.0.1:0".parse().expect("an address")),
             public_base: BASE.parse().expect("a base"),
             page_key: server::PageKey::new(&[7; 32]),
             audit: server::Audit { logs, query_values: false },
@@ -210,12 +212,13 @@ impl Site {
             ready,
             stopping,
         ));
-        is_ready.await.expect("the server gets ready");
+        let Ready { admin } = is_ready.await.expect("the server gets ready");
         let mut site = Self {
             clock,
             ids,
             socket,
             channel_socket,
+            admin: admin.expect("a port"),
             secret: String::new(),
             stores,
             databases,

@@ -115,6 +115,7 @@ pub(crate) async fn server(directory: &Path, index_memory: Option<usize>) -> Res
         socket: server_socket(directory),
         channel_socket: channel_socket(directory),
         link: None,
+        admin_listen: None,
         public_base: format!("http://127.0.0.1:8080{BASE}").parse()?,
         page_key: server::PageKey::new(&[0; 32]),
         audit: server::Audit { logs, query_values: false },
