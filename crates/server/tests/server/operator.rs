@@ -1,7 +1,10 @@
 //! The operator's listener: what the server counts of itself, and whether it is ready.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -147,29 +150,45 @@ async fn the_operator_is_told_of_readiness_and_of_nothing_else() {
 async fn what_waits_for_the_disk_is_shown_while_it_waits() {
     let site = Site::start().await;
     site.fail(Fault::Held);
-    let meanwhile = async {
-        let seen = async {
-            loop {
-                let counted = metrics(&site).await;
-                let of = |name: &str, labels: &str| {
-                    value(&counted, &format!("hearthgate_server_{name}{labels}")).unwrap()
-                };
-                let bytes = "{place=\"log\",tenant=\"default\"}";
-                if of("requests_in_flight", "") == 3.0
-                    && of("commits_waiting", "{tenant=\"default\"}") >= 1.0
-                    && of("commit_bytes_waiting", bytes) > 0.0
-                    && of("held_bytes", "") > 0.0
-                {
-                    return;
-                }
-            }
+    // Those that come before the first is at the disk go there with it; who comes then waits.
+    let shows = async |writes: usize| {
+        let counted = metrics(&site).await;
+        let of = |name: &str, labels: &str| {
+            value(&counted, &format!("hearthgate_server_{name}{labels}")).unwrap()
         };
-        let seen = timeout(PATIENCE, seen).await;
-        site.fail(Fault::None);
-        seen.expect("three writes wait");
+        of("requests_in_flight", "") == writes as f64
+            && of("commits_waiting", "{tenant=\"default\"}") >= 1.0
+            && of("commit_bytes_waiting", "{place=\"log\",tenant=\"default\"}") > 0.0
+            && of("held_bytes", "") > 0.0
     };
-    let put = async |id: &str| site.put(&format!("Patient/{id}"), patient(id)).await.is(201);
-    tokio::join!(put("1"), put("2"), put("3"), meanwhile);
+    let put = async |id: usize| {
+        site.put(&format!("Patient/{id}"), patient(&id.to_string())).await.is(201);
+    };
+    let mut writes = FuturesUnordered::new();
+    let is_shown = loop {
+        writes.push(put(writes.len()));
+        let count = writes.len();
+        let looking = async {
+            for _ in 0..20 {
+                if shows(count).await {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            false
+        };
+        // What is written meanwhile goes on, and none is answered.
+        let is_shown = tokio::select! {
+            is_shown = looking => is_shown,
+            Some(()) = writes.next() => panic!("a write is answered that no disk took"),
+        };
+        if is_shown || count > 50 {
+            break is_shown;
+        }
+    };
+    site.fail(Fault::None);
+    while writes.next().await.is_some() {}
+    assert!(is_shown, "writes wait, and it does not show");
     let counted = metrics(&site).await;
     let waiting = "hearthgate_server_commits_waiting{tenant=\"default\"}";
     assert_eq!(value(&counted, waiting), Some(0.0));
