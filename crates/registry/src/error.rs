@@ -159,7 +159,9 @@ pub enum ChangeError {
     #[error("nothing was changed, since what other gateways changed cannot be read")]
     Behind(#[source] Box<PostgresError>),
     /// Other gateways were quicker each time.
-    #[error("other gateways change the registry at the same time, and nothing was changed; try again")]
+    #[error(
+        "other gateways change the registry at the same time, and nothing was changed; try again"
+    )]
     Contended,
 }
 

@@ -152,7 +152,8 @@ pub(crate) fn copy(
 ) -> Result<bool, PostgresError> {
     let (log, there) = PostgresLog::open(options, Arc::default(), clock)?;
     let same = |there: &[(Entry, Change)]| {
-        let is_same = |(found, ours): (&(Entry, Change), &Entry)| Head::of(&found.0) == Head::of(ours);
+        let is_same =
+            |(found, ours): (&(Entry, Change), &Entry)| Head::of(&found.0) == Head::of(ours);
         there.len() >= entries.len() && there.iter().zip(entries).all(is_same)
     };
     if !there.is_empty() {

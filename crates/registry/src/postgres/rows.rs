@@ -208,7 +208,10 @@ pub(crate) async fn append(client: &Client, row: &ChangeRow, head: Head) -> Resu
 }
 
 /// The row of the same number as `row`.
-pub(crate) async fn standing(client: &Client, row: &ChangeRow) -> Result<Option<ChangeRow>, Failure> {
+pub(crate) async fn standing(
+    client: &Client,
+    row: &ChangeRow,
+) -> Result<Option<ChangeRow>, Failure> {
     let there = "SELECT sequence, instant, actor, change, checksum \
                  FROM hearthgate_registry.changes WHERE sequence = $1";
     let found = client.query_opt(there, &[&row.sequence]).await?;

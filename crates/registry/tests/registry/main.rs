@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
 
+#[cfg(test)]
 mod in_postgres;
 #[path = "../../../store-postgres/tests/cluster/mod.rs"]
 mod postgres;
@@ -442,4 +443,3 @@ fn the_files_are_for_this_account_alone() {
     drop(place.open());
     assert_eq!(mode(place.log()), 0o600);
 }
-
