@@ -257,6 +257,12 @@ impl std::fmt::Debug for Counted {
 /// Does what `request` says.
 #[must_use]
 pub fn execute(registry: &Registry, site: &Site, request: Request, by: &Actor) -> Answer {
+    // What other gateways did counts for what is judged and shown here.
+    let is_of_registry =
+        !matches!(request, Request::ShowDenials(_) | Request::ShowLimits(_) | Request::Reload);
+    if is_of_registry && let Err(error) = registry.catch_up() {
+        return Answer::Refused(crate::failure::one_line(&error));
+    }
     let done = match request {
         Request::CreateKey(request) => create(registry, site, &request, by),
         Request::SetPlan { client, plan } => set_plan(registry, site, &client, plan.as_deref(), by),
