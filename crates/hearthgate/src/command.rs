@@ -418,6 +418,11 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
         }
         Keys::List(which) => match asked(&which, Request::ListKeys)? {
             Answer::Keys(keys) => print(&table_of(&keys)),
+            Answer::KnownKeys(keys, why) => {
+                let note = format!("As this gateway knows them: {why}\n");
+                let _ = io::stderr().write_all(note.as_bytes());
+                print(&table_of(&keys))
+            }
             other => unexpected(&other),
         },
         Keys::Revoke(revoke) => {

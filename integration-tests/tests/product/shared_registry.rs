@@ -102,6 +102,10 @@ async fn a_key_made_at_one_gateway_is_good_at_the_other_and_refused_there_once_r
         let create = ["keys", "create", "--client", "owner", "--print-key"];
         let told = failure(&command(gateway, &create), 1);
         assert!(told.contains("PostgreSQL") && told.contains("nothing was changed"), "{told}");
+        let known = command(gateway, &["keys", "list"]);
+        assert!(said(&known).contains(id_of(&owner)));
+        let told = String::from_utf8_lossy(&known.stderr);
+        assert!(told.contains("As this gateway knows them: PostgreSQL"), "{told}");
         let metrics = gateway.metrics().await;
         assert!(metrics.contains("\nhearthgate_gateway_registry_current 0\n"), "{metrics}");
         assert!(gateway.process().stderr().contains("does not answer"));

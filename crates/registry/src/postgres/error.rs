@@ -84,7 +84,7 @@ pub enum PostgresError {
     },
     /// The database does not go on from what this process knows of it.
     #[error(
-        "the registry in PostgreSQL is not the one that this process has read: change {sequence} is another or gone, as after a restore; find out who changed the database, revoke again what was revoked since, then restart"
+        "the registry in PostgreSQL is not the one that this process has read: change {sequence} is another or gone, as after a restore; find out who changed the database, keep what `hearthgate keys list` shows here, restart, and revoke again what it has as revoked"
     )]
     Another {
         /// The last change that this process knows.

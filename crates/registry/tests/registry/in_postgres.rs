@@ -7,7 +7,8 @@ use std::thread;
 use registry::{PostgresError, PostgresOptions, Standing, Transport, move_into_postgres};
 
 use super::*;
-use crate::postgres::Cluster;
+use crate::postgres::{Cluster, PASSWORD};
+use crate::proxy::{Fate, MARK, Proxy};
 
 /// By when every gateway must know what one of them changed.
 const PROMISED: Duration = Duration::from_secs(5);
@@ -19,17 +20,29 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Over the Unix socket.
     pub(super) fn options(&self) -> PostgresOptions {
+        self.options_of("hearthgate")
+    }
+
+    /// Over the Unix socket.
+    fn options_of(&self, user: &str) -> PostgresOptions {
         let directory = self.cluster.directory.display();
         let port = self.cluster.port;
-        let text = format!("host={directory} port={port} user=hearthgate dbname={}", self.name);
+        let text = format!("host={directory} port={port} user={user} dbname={}", self.name);
         PostgresOptions::new(&text, None, Transport::Local).unwrap()
     }
 
     /// Every row.
     pub(super) fn changes(&self) -> String {
         self.sql("SELECT * FROM hearthgate_registry.changes ORDER BY sequence")
+    }
+
+    /// Through a proxy.
+    fn options_through(&self, proxy: &Proxy) -> PostgresOptions {
+        let (port, name) = (proxy.port, &self.name);
+        let text = format!("host=127.0.0.1 port={port} user=hearthgate dbname={name}");
+        let password = Some(contract::Redacted::new(PASSWORD.to_owned()));
+        PostgresOptions::new(&text, password, Transport::Local).unwrap()
     }
 
     fn sql(&self, sql: &str) -> String {
@@ -239,6 +252,51 @@ fn while_postgresql_is_away_callers_go_on_changes_are_refused_and_it_is_said_and
     });
 }
 
+fn marked(id: &str) -> NewClient {
+    NewClient { name: MARK.to_owned(), ..reader(id) }
+}
+
+fn opened_through(place: &Place, proxy: &Proxy) -> Registry {
+    let options = place.shared().options_through(proxy);
+    let (clock, ids) = (Arc::new(System), place.ids.clone());
+    let opened = Registry::open_in_postgres(&place.path(), &options, Beside::NoTenant, clock, ids);
+    opened.unwrap().registry
+}
+
+// GW-064
+#[test]
+fn a_change_whose_answer_was_lost_is_asked_for_and_made_once() {
+    let Some(place) = place() else { return };
+    let proxy = Proxy::before(place.shared().cluster.port);
+    let one = opened_through(&place, &proxy);
+    for (number, fate) in [(1, Fate::LoseAnswer), (2, Fate::LoseQuestion), (3, Fate::LoseAnswer)] {
+        proxy.set(fate);
+        let id = format!("client-{number}");
+        let made = one.create_client(marked(&id), &actor()).unwrap();
+        assert_eq!((made.id.as_str(), proxy.fate()), (id.as_str(), Fate::Pass), "{fate:?}");
+        let rows = place.shared().sql("SELECT count(*) FROM hearthgate_registry.changes");
+        assert_eq!(rows, number.to_string(), "{fate:?}");
+    }
+}
+
+// GW-064
+#[test]
+fn a_change_of_which_nothing_can_be_learnt_is_said_to_be_so_and_shown_once_it_can() {
+    let Some(place) = place() else { return };
+    let proxy = Proxy::before(place.shared().cluster.port);
+    let one = opened_through(&place, &proxy);
+    proxy.set(Fate::LoseAnswerAndAll);
+    let unknown = one.create_client(marked("lab"), &actor()).unwrap_err();
+    assert!(matches!(unknown, ChangeError::Unknown(_)), "{unknown:?}");
+    assert!(unknown.to_string().contains("look whether it does"), "{unknown}");
+    assert!(one.client(&client_id("lab")).is_none());
+    proxy.set(Fate::Pass);
+    let lab = client_id("lab");
+    wait_until("it is shown", 2 * PROMISED, || one.client(&lab).is_some());
+    // And nothing stands in the way of the next.
+    one.create_client(reader("ward"), &actor()).unwrap();
+}
+
 // GW-064
 #[test]
 fn a_row_that_was_harmed_is_named_at_an_open_and_by_whoever_follows() {
@@ -347,6 +405,27 @@ fn an_empty_database_beside_a_tenant_or_in_the_place_of_a_registry_is_refused() 
     let error = files.try_open(Beside::NoTenant).unwrap_err();
     assert!(matches!(error, OpenError::InPostgres { .. }), "{error}");
     assert!(!files.log().exists());
+}
+
+// GW-064
+#[test]
+fn a_role_that_may_only_read_and_add_is_enough_once_the_tables_are_there() {
+    let Some(place) = place() else { return };
+    let owner = place.open().registry.owner(&actor()).unwrap().unwrap();
+    for sql in [
+        "CREATE ROLE adds LOGIN",
+        "GRANT USAGE ON SCHEMA hearthgate_registry TO adds",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA hearthgate_registry TO adds",
+        "GRANT INSERT ON hearthgate_registry.changes TO adds",
+    ] {
+        place.shared().sql(sql);
+    }
+    let options = place.shared().options_of("adds");
+    let (clock, ids) = (Arc::new(System), Arc::new(Counting(AtomicU64::new(7))));
+    let opened =
+        Registry::open_in_postgres(&place.path(), &options, Beside::NoTenant, clock, ids).unwrap();
+    opened.registry.revoke_key(&owner.key_id, &actor()).unwrap();
+    assert!(opened.registry.authenticate(owner.secret.expose()).is_none());
 }
 
 #[test]

@@ -6,6 +6,8 @@
 mod in_postgres;
 #[path = "../../../store-postgres/tests/cluster/mod.rs"]
 mod postgres;
+#[cfg(test)]
+mod proxy;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
