@@ -205,6 +205,21 @@ impl Gateway {
         .await
     }
 
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// What `/metrics` says.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    pub async fn metrics(&self) -> String {
+        let admin = Client::new(&format!("http://{}", self.admin), None);
+        admin.get("/metrics").await.is(200).text().to_owned()
+    }
+
     /// Its owner.
     ///
     /// # Panics

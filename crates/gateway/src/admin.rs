@@ -10,6 +10,7 @@ use contract::Clock;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use registry::{Registry, Standing};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -34,6 +35,7 @@ pub(crate) struct Admin {
     pub(crate) limiting: Arc<Limiting>,
     pub(crate) current: Arc<Current>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) registry: Arc<Registry>,
     /// None where the server of ours is not behind this gateway.
     pub(crate) channel: Option<Arc<ChannelKeeper>>,
     /// Where a certificate is had by ACME.
@@ -48,10 +50,14 @@ struct Readiness {
     parts: Parts,
     /// How limits are counted: without the store of shared counters it is ready all the same.
     counters: &'static str,
+    /// Whether what other gateways change in the registry is seen: without PostgreSQL, or behind
+    /// it, it is ready all the same, as long as waiting may mend that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registry: Option<&'static str>,
     /// How it stands with the certificate by ACME: while there is one it is ready all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     acme: Option<AcmeState>,
-    /// Why the server is not ready, where it says so.
+    /// Why the server is not ready, where it says so, or what is wrong with the registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -69,6 +75,9 @@ struct Parts {
     /// The server says that it can answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<bool>,
+    /// What other gateways change in the registry can be followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registry: Option<bool>,
     /// Each upstream of others has an endpoint that is well, and says the base it should.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     upstreams: BTreeMap<String, bool>,
@@ -116,6 +125,7 @@ impl Admin {
         let dropped = i64::try_from(self.lines.dropped()).unwrap_or(i64::MAX);
         self.metrics.log_lines_dropped.set(dropped);
         self.metrics.note_spans(self.tracer.counts());
+        self.metrics.registry.note(&self.registry);
         let upstreams = &self.current.take().upstreams;
         self.metrics.upstreams.note(upstreams, self.clock.monotonic());
         answer(StatusCode::OK, "text/plain; version=0.0.4", self.metrics.render())
@@ -126,6 +136,8 @@ impl Admin {
             Some(channel) => Some(channel.server_readiness().await),
             None => None,
         };
+        let standing = self.registry.standing();
+        let followed = standing != Standing::Alone;
         let snapshot = self.current.take();
         let upstreams = snapshot.upstreams.readiness(self.clock.monotonic());
         let parts = Parts {
@@ -133,18 +145,25 @@ impl Admin {
             channel: self.channel.as_ref().map(|channel| channel.is_there()),
             requests: server.as_ref().and_then(|server| server.requests),
             server: server.as_ref().map(|server| server.ready),
+            registry: followed.then_some(!matches!(standing, Standing::Stuck { .. })),
             upstreams: upstreams.map(|(name, ready)| (name.to_owned(), ready)).collect(),
         };
-        let reason = server.and_then(|server| server.reason);
+        let stuck = match &standing {
+            Standing::Stuck { reason, .. } => Some(reason.clone()),
+            _ => None,
+        };
+        let reason = server.and_then(|server| server.reason).or(stuck);
+        let registry = followed.then(|| standing.word());
         let ready = parts.gateway
             && parts.channel != Some(false)
             && parts.requests != Some(false)
             && parts.server != Some(false)
+            && parts.registry != Some(false)
             && parts.upstreams.values().all(|ready| *ready);
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let counters = self.limiting.counting().word();
         let acme = self.acme.as_ref().map(|acme| acme.state());
-        let readiness = Readiness { ready, parts, counters, acme, reason };
+        let readiness = Readiness { ready, parts, counters, registry, acme, reason };
         let body = serde_json::to_vec(&readiness).unwrap_or_default();
         answer(status, "application/json", body)
     }

@@ -62,6 +62,14 @@ impl Gateway {
                 Refusal::TooManyBreakGlasses
             }
             ChangeError::Refused(_) => Refusal::BreakGlassMalformed,
+            error @ (ChangeError::Away(_)
+            | ChangeError::Unknown(_)
+            | ChangeError::Behind(_)
+            | ChangeError::Contended) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "a break-glass could not be recorded, and is not given");
+                Refusal::BreakGlassNotRecorded
+            }
             error => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, "a break-glass could not be recorded, and is not given");

@@ -152,6 +152,7 @@ pub(crate) enum Refusal {
     },
     BreakGlassMalformed,
     TooManyBreakGlasses,
+    BreakGlassNotRecorded,
     GrantImpossible,
     ServerUnreachable,
     ChannelUnknown,
@@ -345,6 +346,12 @@ impl Refusal {
                 "too-many-break-glasses",
                 "As many are in force as may be at a time.",
             ),
+            Self::BreakGlassNotRecorded => words(
+                503,
+                "transient",
+                "break-glass-not-recorded",
+                "It cannot be recorded now, and is not given; try again soon.",
+            ),
             Self::GrantImpossible => words(
                 500,
                 "exception",
@@ -528,6 +535,7 @@ impl Refusal {
             | Self::LaneFull
             | Self::UpstreamFull
             | Self::NoToken
+            | Self::BreakGlassNotRecorded
             | Self::AuthorizerSilent => Some(1),
             Self::IssuerUnreachable => Some(5),
             _ => None,

@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod deployed;
 mod limiting;
+mod registry;
 mod upstreams;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use prometheus::{
 use trace::Counts;
 
 pub(crate) use limiting::{Decisions, LaneMetrics, LimitingMetrics};
+pub(crate) use registry::RegistryMetrics;
 pub(crate) use upstreams::{Tallies, UpstreamMetrics};
 
 /// Upper bounds of the duration histograms, in seconds.
@@ -95,7 +97,7 @@ type Labels = (RouteLabel, UpstreamLabel, &'static str);
 /// All metrics.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    registry: Registry,
+    all: Registry,
     requests: IntCounterVec,
     durations: HistogramVec,
     series: RwLock<HashMap<Labels, Arc<Series>>>,
@@ -128,6 +130,7 @@ pub(crate) struct Metrics {
     pub(crate) acme_orders: IntCounterVec,
     pub(crate) acme_failures: IntGauge,
     pub(crate) reloads: IntCounterVec,
+    pub(crate) registry: RegistryMetrics,
 }
 
 /// The counters of one kind of interaction on one route.
@@ -300,8 +303,9 @@ impl Metrics {
                 "Configurations that were to be put into force, by result.",
                 &["result"],
             )?,
+            registry: RegistryMetrics::new(&make)?,
             series: RwLock::default(),
-            registry,
+            all: registry,
         })
     }
 
@@ -351,7 +355,7 @@ impl Metrics {
     pub(crate) fn render(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(16 * 1024);
         // Writing to memory does not fail, and a scrape of nothing says as much as an error.
-        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        let _ = TextEncoder::new().encode(&self.all.gather(), &mut text);
         text
     }
 }

@@ -155,7 +155,7 @@ pub async fn run(
         access_log::start(config.access_log).map_err(GatewayError::AccessLog)?;
 
     let renewals = Arc::new(Renewals {
-        registry,
+        registry: registry.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
         tenant: config.tenant.clone(),
@@ -167,6 +167,7 @@ pub async fn run(
         clock: clock.clone(),
         metrics: metrics.clone(),
         lines: lines.clone(),
+        registry,
         tracer: config.tracer.clone(),
         channel: config.serves_server.then(|| channel.clone()),
         limiting: config.limiting.clone(),

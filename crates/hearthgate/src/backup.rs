@@ -123,6 +123,11 @@ impl Backup {
         let path = self.to.join(Manifest::file_name(number));
         json.and_then(|json| write_whole(&path, &json)).map_err(failed("write", &path))?;
         let mut text = report(&manifest, copied, &self.to);
+        if registry::is_in_postgres(&self.data.path.join("registry")) {
+            text.push_str(
+                "The registry is in PostgreSQL and not in this backup: back that database up too\n",
+            );
+        }
         for tenant in &tenants {
             text.push_str(&self.keys(tenant, keys_to.as_deref(), manifest.made)?);
         }
@@ -210,7 +215,10 @@ pub(crate) fn tenants(data: &Path) -> Result<Vec<TenantText>, BackupError> {
         // A gateway's own directory has a registry alone.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let elsewhere = || in_postgres(data).is_ok_and(|tenants| !tenants.is_empty());
-            return match data.join("registry/format").exists() || elsewhere() {
+            let registry = data.join("registry");
+            let has_registry =
+                registry.join("format").exists() || registry::is_in_postgres(&registry);
+            return match has_registry || elsewhere() {
                 true => Ok(Vec::new()),
                 false => Err(BackupError::NoTenant(data.to_owned())),
             };

@@ -13,7 +13,7 @@ use crate::backup::{Backup, BackupError, Restore, Verify};
 use crate::compact::{Compact, CompactError};
 use crate::config::{self, Config, ConfigError};
 use crate::control::{Answer, CreateKey, ListedKey, PowerName, Request};
-use crate::data_directory::DataDirectory;
+use crate::data_directory::{DataDirectory, WhichRegistry};
 use crate::demo_data::{self, DemoData};
 use crate::denials::{self, DenialsError};
 use crate::doctor::{self, Doctor, Grade};
@@ -24,6 +24,7 @@ use crate::link_files::{LinkCommand, LinkFilesError};
 use crate::packages::{Packages, PackagesCommandError};
 use crate::purge::{Purge, PurgeCommandError};
 use crate::quarantine::{QuarantineCommand, QuarantineCommandError};
+use crate::registry_place::{RegistryCommand, RegistryPlaceError};
 use crate::roles;
 use crate::serve::{Halves, ServeError, serve};
 use crate::subject_key::{Pseudonym, PseudonymError};
@@ -76,7 +77,10 @@ enum Verb {
     /// Say by which pseudonym the access log names somebody
     Pseudonym(Pseudonym),
     /// List the wider rights that were taken in an emergency, with who, for whom and why
-    BreakGlass(DataDirectory),
+    BreakGlass(WhichRegistry),
+    /// Move the registry to where several gateways share it
+    #[command(subcommand)]
+    Registry(RegistryCommand),
     /// Have a running gateway read its configuration again: all of it, or nothing
     Reload(DataDirectory),
     /// Copy the data to a backup, also while the server runs; later times copy what came since
@@ -111,7 +115,7 @@ enum Keys {
     /// Make a key, and its client where --role says how
     Create(Create),
     /// List the keys; never their secrets
-    List(DataDirectory),
+    List(WhichRegistry),
     /// Revoke a key: it is refused from now on
     Revoke(Revoke),
     /// Make a key in the place of another, which is good for some hours more
@@ -139,7 +143,7 @@ struct Create {
     /// The person who asks, as a resource: Practitioner/7
     #[arg(long, value_name = "REF")]
     user: Option<String>,
-    /// The configuration that defines the role, where no server runs
+    /// The configuration that defines the role, or where the registry is, where no gateway runs
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How much the new client may ask: a section [plans.NAME] of the configuration
@@ -156,7 +160,7 @@ struct Create {
 #[derive(Debug, Args)]
 struct Revoke {
     #[command(flatten)]
-    data: DataDirectory,
+    which: WhichRegistry,
     /// The key's id, as `keys list` shows it
     key: String,
 }
@@ -164,7 +168,7 @@ struct Revoke {
 #[derive(Debug, Args)]
 struct Rotate {
     #[command(flatten)]
-    data: DataDirectory,
+    which: WhichRegistry,
     /// The key's id, as `keys list` shows it
     key: String,
     /// For how many hours both keys are good
@@ -178,7 +182,7 @@ struct Rotate {
 #[derive(Debug, Args)]
 struct Confirm {
     #[command(flatten)]
-    data: DataDirectory,
+    which: WhichRegistry,
     /// The key's id, as `keys list` shows it
     key: String,
 }
@@ -228,6 +232,9 @@ pub enum CommandError {
     /// A command for the registry.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// A registry that was not moved.
+    #[error(transparent)]
+    Registry(#[from] RegistryPlaceError),
     /// Denials that cannot be looked up.
     #[error(transparent)]
     Denials(#[from] DenialsError),
@@ -315,22 +322,15 @@ impl Command {
                 print(&runtime()?.block_on(denials::show(&asked.data.path, &asked.id))?)
             }
             Verb::Pseudonym(asked) => print(&asked.run()?),
-            Verb::BreakGlass(data) => {
-                let none = Arc::default();
-                match runtime()?.block_on(keys::run(
-                    &data.path,
-                    Request::ListBreakGlasses,
-                    none,
-                    Arc::default(),
-                ))? {
-                    Answer::BreakGlasses(taken) => {
-                        let line =
-                            |(time, what): &(String, String)| format!("{} {what}\n", seconds(time));
-                        print(&taken.iter().map(line).collect::<String>())
-                    }
-                    other => unexpected(&other),
+            Verb::Registry(command) => print(&command.run()?),
+            Verb::BreakGlass(which) => match asked(&which, Request::ListBreakGlasses)? {
+                Answer::BreakGlasses(taken) => {
+                    let line =
+                        |(time, what): &(String, String)| format!("{} {what}\n", seconds(time));
+                    print(&taken.iter().map(line).collect::<String>())
                 }
-            }
+                other => unexpected(&other),
+            },
             Verb::Reload(data) => {
                 match runtime()?.block_on(keys::run(
                     &data.path,
@@ -403,9 +403,15 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
                 plan: create.plan,
                 powers: create.power,
             });
-            let config = config_of(create.config)?;
+            let config = config_of(create.config.clone())?;
             let (roles, plans) = (Arc::clone(&config.roles), Arc::new(config.plans()));
-            match runtime()?.block_on(keys::run(&create.data.path, request, roles, plans))? {
+            match runtime()?.block_on(keys::run_with(
+                &create.data.path,
+                create.config.as_deref(),
+                request,
+                roles,
+                plans,
+            ))? {
                 Answer::Created { key, secret, with_client } => {
                     let made = if with_client { "new client" } else { "client" };
                     let note = format!(
@@ -417,38 +423,25 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
                 other => unexpected(&other),
             }
         }
-        Keys::List(data) => {
-            let none = Arc::default();
-            match runtime()?.block_on(keys::run(
-                &data.path,
-                Request::ListKeys,
-                none,
-                Arc::default(),
-            ))? {
-                Answer::Keys(keys) => print(&table_of(&keys)),
-                other => unexpected(&other),
+        Keys::List(which) => match asked(&which, Request::ListKeys)? {
+            Answer::Keys(keys) => print(&table_of(&keys)),
+            Answer::KnownKeys(keys, why) => {
+                let note = format!("As this gateway knows them: {why}\n");
+                let _ = io::stderr().write_all(note.as_bytes());
+                print(&table_of(&keys))
             }
-        }
+            other => unexpected(&other),
+        },
         Keys::Revoke(revoke) => {
             let request = Request::RevokeKey(revoke.key.clone());
-            match runtime()?.block_on(keys::run(
-                &revoke.data.path,
-                request,
-                Arc::default(),
-                Arc::default(),
-            ))? {
+            match asked(&revoke.which, request)? {
                 Answer::Revoked => print(&format!("Key {} is revoked.\n", revoke.key)),
                 other => unexpected(&other),
             }
         }
         Keys::Rotate(rotate) => {
             let request = Request::RotateKey { key: rotate.key.clone(), hours: rotate.overlap };
-            match runtime()?.block_on(keys::run(
-                &rotate.data.path,
-                request,
-                Arc::default(),
-                Arc::default(),
-            ))? {
+            match asked(&rotate.which, request)? {
                 Answer::Created { key, secret, .. } => {
                     let note = format!(
                         "Key {key} in the place of {}, which is good for {} h more. It is shown \
@@ -462,17 +455,19 @@ fn run_keys(command: Keys) -> Result<ExitCode, CommandError> {
         }
         Keys::Confirm(confirm) => {
             let request = Request::ConfirmKey(confirm.key.clone());
-            match runtime()?.block_on(keys::run(
-                &confirm.data.path,
-                request,
-                Arc::default(),
-                Arc::default(),
-            ))? {
+            match asked(&confirm.which, request)? {
                 Answer::Confirmed => print(&format!("Key {} is good again.\n", confirm.key)),
                 other => unexpected(&other),
             }
         }
     }
+}
+
+/// What comes of a request that needs no role and no plan.
+fn asked(which: &WhichRegistry, request: Request) -> Result<Answer, CommandError> {
+    let (data, config) = (&which.data.path, which.config.as_deref());
+    let asking = keys::run_with(data, config, request, Arc::default(), Arc::default());
+    Ok(runtime()?.block_on(asking)?)
 }
 
 /// Prints a key that was just made, alone on stdout where a script reads it.

@@ -93,6 +93,8 @@ pub struct Config {
     pub validation: WritePolicy,
     /// Where the tenant's data is.
     pub storage: Storage,
+    /// Where the registry is.
+    pub registry: Storage,
     /// What is kept of who saw and changed what.
     pub audit: Audit,
     /// Where spans of requests are sent.
@@ -196,7 +198,7 @@ pub struct Audit {
     pub query_values: bool,
 }
 
-/// Where the tenant's data is: in the data directory, or in PostgreSQL.
+/// Where data is, the tenant's or the registry's: in the data directory, or in PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the table says it of each key, for the operator too")]
 pub struct Storage {
@@ -260,6 +262,7 @@ impl Default for Config {
             validation: WritePolicy::default(),
             audit: Audit::default(),
             storage: Storage::default(),
+            registry: Storage::default(),
             traces: Traces::default(),
             log_level: Level::Info,
             insecure_plain_link: false,
@@ -309,6 +312,18 @@ impl Default for Storage {
             authority_file: None,
             without_tls: WithoutTls::Local,
         }
+    }
+}
+
+impl Storage {
+    /// Whether how PostgreSQL is reached is said of none.
+    fn is_unnamed(&self) -> bool {
+        self.postgres.is_none() && (self.password_file.is_some() || self.authority_file.is_some())
+    }
+
+    /// Whether it is to be reached by TLS and without.
+    fn is_secure_and_not(&self) -> bool {
+        self.authority_file.is_some() && self.without_tls == WithoutTls::InsecureAnywhere
     }
 }
 
@@ -391,19 +406,24 @@ impl Config {
 
     /// What no key by itself can say.
     fn check(&self) -> Result<(), ConfigError> {
-        let Storage { postgres, password_file, authority_file, without_tls } = &self.storage;
         let contradiction = if (self.server.held_bytes as u64) < self.gateway.body_bytes {
             "`server.held_bytes` is less than `gateway.body_bytes`: a body of that length would \
              never be taken; raise the one or lower the other"
         } else if self.server.index_memory < LEAST_INDEX_MEMORY {
             "`server.index_memory` is less than 16777216 (16 MiB): every search would read most of \
              what it needs from the disk; raise it"
-        } else if postgres.is_none() && (password_file.is_some() || authority_file.is_some()) {
+        } else if self.storage.is_unnamed() {
             "`storage.postgres_password_file` and `storage.postgres_authority_file` say nothing \
              without `storage.postgres`: name the connection or leave them out"
-        } else if authority_file.is_some() && *without_tls == WithoutTls::InsecureAnywhere {
+        } else if self.storage.is_secure_and_not() {
             "`storage.postgres_without_tls` says insecure-anywhere beside \
              `storage.postgres_authority_file`: leave it out, and PostgreSQL is reached by TLS"
+        } else if self.registry.is_unnamed() {
+            "`registry.postgres_password_file` and `registry.postgres_authority_file` say nothing \
+             without `registry.postgres`: name the connection or leave them out"
+        } else if self.registry.is_secure_and_not() {
+            "`registry.postgres_without_tls` says insecure-anywhere beside \
+             `registry.postgres_authority_file`: leave it out, and PostgreSQL is reached by TLS"
         } else if !self.written_certificates.is_empty()
             && self.gateway.tls.client_certificates == ClientCertificateUse::None
         {

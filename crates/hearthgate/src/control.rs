@@ -128,6 +128,8 @@ pub enum Answer {
     },
     /// The keys, oldest first.
     Keys(Vec<ListedKey>),
+    /// The keys as far as this gateway knows: what others changed cannot be read, for this reason.
+    KnownKeys(Vec<ListedKey>, String),
     /// The key is revoked.
     Revoked,
     /// The key is good again.
@@ -257,11 +259,22 @@ impl std::fmt::Debug for Counted {
 /// Does what `request` says.
 #[must_use]
 pub fn execute(registry: &Registry, site: &Site, request: Request, by: &Actor) -> Answer {
+    // What other gateways did counts for what is judged and shown here.
+    let is_of_registry =
+        !matches!(request, Request::ShowDenials(_) | Request::ShowLimits(_) | Request::Reload);
+    if is_of_registry && let Err(error) = registry.catch_up() {
+        let why = crate::failure::one_line(&error);
+        // What is known here may be known nowhere else, after a database was put back to before.
+        return match request {
+            Request::ListKeys => Answer::KnownKeys(list(registry), why),
+            _ => Answer::Refused(why),
+        };
+    }
     let done = match request {
         Request::CreateKey(request) => create(registry, site, &request, by),
         Request::SetPlan { client, plan } => set_plan(registry, site, &client, plan.as_deref(), by),
         Request::ShowLimits(client) => show_limits(registry, site, &client),
-        Request::ListKeys => Ok(list(registry)),
+        Request::ListKeys => Ok(Answer::Keys(list(registry))),
         Request::RevokeKey(id) => revoke(registry, &id, by),
         Request::RotateKey { key, hours } => rotate(registry, &key, hours, by),
         Request::RevokeTokens(tokens) => revoke_tokens(registry, tokens, by),
@@ -398,22 +411,20 @@ fn break_glasses(registry: &Registry) -> Result<Answer, Refusal> {
     Ok(Answer::BreakGlasses(lines.collect()))
 }
 
-fn list(registry: &Registry) -> Answer {
+fn list(registry: &Registry) -> Vec<ListedKey> {
     let keys = registry.keys().into_iter();
     let role = |client: &ClientId| Some(registry.client(client)?.role.as_ref()?.to_string());
-    Answer::Keys(
-        keys.map(|key| ListedKey {
-            id: key.id.to_string(),
-            role: role(&key.client),
-            client: key.client.to_string(),
-            label: key.label,
-            created: key.created.to_string(),
-            revoked: key.revoked.map(|instant| instant.to_string()),
-            suspended: key.suspended.map(|instant| instant.to_string()),
-            expires: key.expires.map(|instant| instant.to_string()),
-        })
-        .collect(),
-    )
+    keys.map(|key| ListedKey {
+        id: key.id.to_string(),
+        role: role(&key.client),
+        client: key.client.to_string(),
+        label: key.label,
+        created: key.created.to_string(),
+        revoked: key.revoked.map(|instant| instant.to_string()),
+        suspended: key.suspended.map(|instant| instant.to_string()),
+        expires: key.expires.map(|instant| instant.to_string()),
+    })
+    .collect()
 }
 
 fn revoke(registry: &Registry, id: &str, by: &Actor) -> Result<Answer, Refusal> {
@@ -530,6 +541,7 @@ impl std::fmt::Debug for Answer {
         match self {
             Self::Created { key, .. } => write!(formatter, "Created({key})"),
             Self::Keys(keys) => write!(formatter, "Keys({keys:?})"),
+            Self::KnownKeys(keys, why) => write!(formatter, "KnownKeys({keys:?}, {why:?})"),
             Self::Revoked => formatter.write_str("Revoked"),
             Self::Confirmed => formatter.write_str("Confirmed"),
             Self::Denials(denials) => write!(formatter, "Denials({})", denials.len()),

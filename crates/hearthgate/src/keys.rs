@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gateway::{Plans, Roles};
-use registry::{Actor, OpenError, Registry};
+use registry::Actor;
 
 use crate::command_socket;
-use crate::config;
+use crate::config::{self, Config};
 use crate::control::{self, Answer, Request, Site};
 use crate::doors::{NoRandomness, SystemClock, SystemIds};
 use crate::lock::{Half, Lock, LockError};
+use crate::registry_place::{self, RegistryPlaceError};
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +34,9 @@ pub enum KeysError {
     /// The lock could not be tried.
     #[error(transparent)]
     Lock(LockError),
-    /// The registry does not open.
+    /// The registry does not open, or is elsewhere and cannot be reached there.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Place(#[from] RegistryPlaceError),
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -63,13 +64,30 @@ pub async fn run(
     roles: Arc<Roles>,
     plans: Arc<Plans>,
 ) -> Result<Answer, KeysError> {
+    run_with(data, None, request, roles, plans).await
+}
+
+/// The same, with the configuration file that says where the registry is where no gateway half
+/// runs.
+///
+/// # Errors
+/// [`KeysError`]; a refusal is one too.
+pub async fn run_with(
+    data: &Path,
+    config: Option<&Path>,
+    request: Request,
+    roles: Arc<Roles>,
+    plans: Arc<Plans>,
+) -> Result<Answer, KeysError> {
     let no_registry = || KeysError::NoRegistry { data: data.to_owned() };
-    if !data.join("registry").is_dir() {
+    let config = config.map(registry_place::resolve).transpose();
+    let config = config.map_err(RegistryPlaceError::from)?.unwrap_or_default();
+    if config.registry.postgres.is_none() && !data.join("registry").is_dir() {
         return Err(no_registry());
     }
     let answer = match Lock::take(data, Half::Gateway, "keys") {
         Ok(lock) => {
-            let answer = alone(data, request, roles, plans)?.ok_or_else(no_registry)?;
+            let answer = alone(data, &config, request, roles, plans)?.ok_or_else(no_registry)?;
             drop(lock);
             answer
         }
@@ -85,6 +103,7 @@ pub async fn run(
 /// With the lock in hand; `None` where nothing was started yet.
 fn alone(
     data: &Path,
+    config: &Config,
     request: Request,
     roles: Arc<Roles>,
     plans: Arc<Plans>,
@@ -94,7 +113,7 @@ fn alone(
     let uid = command_socket::own_uid().map_err(failed)?;
     let clock = Arc::new(SystemClock::start());
     let ids = Arc::new(SystemIds::open()?);
-    let opened = Registry::open(&data.join("registry"), beside, clock, ids)?;
+    let opened = registry_place::open(config, data, beside, clock, ids)?;
     if opened.first_start {
         return Ok(None);
     }

@@ -34,6 +34,7 @@ pub mod page_key;
 mod progress;
 pub mod purge;
 pub mod quarantine;
+pub mod registry_place;
 pub mod reload;
 mod roles;
 pub mod serve;

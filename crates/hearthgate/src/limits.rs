@@ -49,7 +49,7 @@ pub struct SetPlan {
     /// Take the client's own plan away: its role's or the default one holds then
     #[arg(long)]
     none: bool,
-    /// The configuration that defines the plan, where no server runs
+    /// The configuration that defines the plan, or where the registry is, where no gateway runs
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -76,11 +76,12 @@ impl ClientsCommand {
     /// [`CommandError`], to be said in one line.
     pub async fn run(self) -> Result<String, CommandError> {
         let Self::SetPlan(asked) = self;
-        let flags = config::Flags { config: asked.config, ..config::Flags::default() };
+        let file = asked.config.as_deref();
+        let flags = config::Flags { config: asked.config.clone(), ..config::Flags::default() };
         let plans = Arc::new(Config::resolve(&flags)?.plans());
         let (client, plan) = (asked.client, asked.plan);
         let request = Request::SetPlan { client: client.clone(), plan: plan.clone() };
-        match keys::run(&asked.data.path, request, Arc::default(), plans).await? {
+        match keys::run_with(&asked.data.path, file, request, Arc::default(), plans).await? {
             Answer::PlanSet => Ok(match plan {
                 Some(plan) => format!("The client {client} has the plan {plan} from now on.\n"),
                 None => format!("The client {client} has no plan of its own any more.\n"),

@@ -34,6 +34,7 @@ use crate::otlp::{Exporting, OtlpError};
 use crate::owner_key::{self, OwnerKeyError};
 use crate::page_key;
 use crate::purge::{self, Tenant};
+use crate::registry_place::{self, RegistryPlaceError};
 use crate::reload::Reloader;
 use crate::server_control::{Commanded, ServerControl};
 use crate::storage::{self, Opened, StorageError};
@@ -62,7 +63,7 @@ pub enum ServeError {
     Lock(#[from] LockError),
     /// The registry does not open.
     #[error(transparent)]
-    Registry(#[from] registry::OpenError),
+    Registry(#[from] RegistryPlaceError),
     /// The owner's key could not be made or kept.
     #[error(transparent)]
     Owner(#[from] OwnerKeyError),
@@ -370,7 +371,8 @@ impl Process {
             return Err(running.lost().await);
         };
         // Once the ports are ours: a start that comes to nothing uses up no key.
-        self.settle_owner(&asked, first_start)?;
+        // It waits for the disk, or for PostgreSQL.
+        tokio::task::block_in_place(|| self.settle_owner(&asked, first_start))?;
         // After the owner, who must be the first change.
         let control = ControlSocket::bind(&self.config.data)?;
         let mut controls = JoinSet::new();
@@ -380,12 +382,15 @@ impl Process {
 
     /// Opens the registry, and says whether its owner is still to be made.
     async fn open_registry(&self) -> Result<(Registry, bool), ServeError> {
-        let (config, clock) = (self.config.clone(), Arc::clone(&self.clock));
-        let beside = move || storage::beside(&config, &*clock);
-        let beside = tokio::task::spawn_blocking(beside).await;
-        let beside = beside.map_err(|_| ServeError::Lost("gateway"))??;
-        let dir = self.config.data.join("registry");
-        let opened = Registry::open(&dir, beside, self.clock.clone(), self.ids.clone())?;
+        let config = self.config.clone();
+        let (clock, ids) = (Arc::clone(&self.clock), Arc::clone(&self.ids));
+        let open = move || {
+            let beside = storage::beside(&config, &*clock)?;
+            let opened = registry_place::open(&config, &config.data, beside, clock, ids)?;
+            Ok::<_, ServeError>(opened)
+        };
+        let opened = tokio::task::spawn_blocking(open).await;
+        let opened = opened.map_err(|_| ServeError::Lost("gateway"))??;
         if let Some(cut) = &opened.report.cut {
             tracing::warn!(?cut, "the registry's log ended in an unfinished change, now cut off");
         }

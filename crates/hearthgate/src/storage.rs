@@ -313,12 +313,11 @@ fn mark(marker: &Path, tenant: &str) -> Result<(), StorageError> {
 /// How PostgreSQL is reached; `None` where the data directory holds the tenant.
 fn postgres_options(storage: &Storage) -> Result<Option<PostgresOptions>, StorageError> {
     let Some(connection) = &storage.postgres else { return Ok(None) };
+    let password = |path| password("storage.postgres_password_file", path);
     let password = storage.password_file.as_deref().map(password).transpose()?;
     let transport = match (&storage.authority_file, storage.without_tls) {
         (Some(path), _) => {
-            let pem =
-                fs::read(path).map_err(unreadable("storage.postgres_authority_file", path))?;
-            Transport::verified_by(&pem)?
+            Transport::verified_by(&authority("storage.postgres_authority_file", path)?)?
         }
         (None, WithoutTls::Local) => Transport::Local,
         (None, WithoutTls::InsecureAnywhere) => Transport::InsecurePlain,
@@ -326,8 +325,13 @@ fn postgres_options(storage: &Storage) -> Result<Option<PostgresOptions>, Storag
     Ok(Some(PostgresOptions::new(connection.as_str(), password, transport, holder())?))
 }
 
-fn password(path: &Path) -> Result<Redacted<String>, StorageError> {
-    let key = "storage.postgres_password_file";
+/// The certificates in the file that `key` names.
+pub(crate) fn authority(key: &'static str, path: &Path) -> Result<Vec<u8>, StorageError> {
+    fs::read(path).map_err(unreadable(key, path))
+}
+
+/// The password in the file that `key` names, which others may not read.
+pub(crate) fn password(key: &'static str, path: &Path) -> Result<Redacted<String>, StorageError> {
     let metadata = fs::metadata(path).map_err(unreadable(key, path))?;
     if metadata.mode() & OTHERS != 0 {
         return Err(StorageError::PasswordReadable(path.to_owned()));
@@ -380,7 +384,8 @@ pub(crate) fn beside(config: &Config, clock: &dyn Clock) -> Result<registry::Bes
         path: config.data.clone(),
         source,
     })?;
-    let begun = config.data.join("registry/format").exists();
+    let registry = config.data.join("registry");
+    let begun = registry.join("format").exists() || registry::is_in_postgres(&registry);
     if here == registry::Beside::ExistingTenant || begun {
         return Ok(here);
     }
@@ -435,15 +440,16 @@ mod tests {
     #[test]
     fn a_password_that_others_may_read_is_refused() {
         let data = tempfile::tempdir().unwrap();
+        const KEY: &str = "storage.postgres_password_file";
         let file = data.path().join("password");
         fs::write(&file, "planted\n").unwrap();
         let mode = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         mode(0o604);
-        let refused = password(&file).unwrap_err().to_string();
+        let refused = password(KEY, &file).unwrap_err().to_string();
         assert!(refused.contains("chmod o=") && !refused.contains("planted"), "{refused}");
         mode(0o600);
-        assert_eq!(password(&file).unwrap().expose(), "planted");
-        let missing = password(&data.path().join("absent")).unwrap_err().to_string();
+        assert_eq!(password(KEY, &file).unwrap().expose(), "planted");
+        let missing = password(KEY, &data.path().join("absent")).unwrap_err().to_string();
         assert!(missing.contains("storage.postgres_password_file"), "{missing}");
     }
 }

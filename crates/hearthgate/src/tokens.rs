@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::control::{Answer, Request, Tokens};
-use crate::data_directory::DataDirectory;
+use crate::data_directory::WhichRegistry;
 use crate::keys::{self, KeysError};
 
 /// What can be done with tokens of issuers.
@@ -17,7 +17,7 @@ pub(crate) enum TokensCommand {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Revoke {
     #[command(flatten)]
-    data: DataDirectory,
+    registry: WhichRegistry,
     #[command(flatten)]
     which: Which,
     /// The issuer's name in the configuration, with --jti and --subject
@@ -55,7 +55,9 @@ impl TokensCommand {
             (.., subject) => Tokens::User(format!("{issuer}/{}", subject.unwrap_or_default())),
         };
         let request = Request::RevokeTokens(tokens);
-        match keys::run(&revoke.data.path, request, Arc::default(), Arc::default()).await? {
+        let WhichRegistry { data, config } = &revoke.registry;
+        let (none, config) = (Arc::default(), config.as_deref());
+        match keys::run_with(&data.path, config, request, none, Arc::default()).await? {
             Answer::Revoked => Ok("Revoked: refused from now on.\n".to_owned()),
             other => Err(KeysError::Refused(format!(
                 "the running process answered something else ({other:?}); use its own release of \

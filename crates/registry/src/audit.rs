@@ -34,6 +34,8 @@ pub enum ViewReport {
     CaughtUp(u64),
     /// It was built anew from the log; a view that was there stands aside under this name.
     Rebuilt(Option<PathBuf>),
+    /// There is none: the registry is in PostgreSQL.
+    NotKept,
 }
 
 /// The view and the place it stands in; without one the log is read instead.
@@ -179,7 +181,7 @@ fn pairs(changes: &[(Entry, Change)]) -> Vec<(&Entry, &Change)> {
 }
 
 impl RecordedChange {
-    fn of(entry: &Entry, change: &Change) -> Self {
+    pub(crate) fn of(entry: &Entry, change: &Change) -> Self {
         Self {
             sequence: entry.sequence,
             instant: entry.instant,

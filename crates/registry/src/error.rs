@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::postgres::{Failure, PostgresError};
 use crate::state::CannotFollow;
 
 /// Why a registry was not opened. Each text names the mend.
@@ -91,6 +92,27 @@ pub enum OpenError {
         /// The contradiction.
         source: CannotFollow,
     },
+    /// The registry was moved, or begun elsewhere.
+    #[error(
+        "{} says that the registry is in PostgreSQL; name it by `registry.postgres` in the configuration (--config), or remove that file where the registry in the directory is to count",
+        marker.display()
+    )]
+    InPostgres {
+        /// The file that says so.
+        marker: PathBuf,
+    },
+    /// PostgreSQL is named, and the registry is here.
+    #[error(
+        "{} holds a registry, and `registry.postgres` names another place; move it there with `hearthgate registry move`, or move the directory away to use what is there",
+        dir.display()
+    )]
+    InFiles {
+        /// Where it is.
+        dir: PathBuf,
+    },
+    /// The registry in PostgreSQL does not open.
+    #[error(transparent)]
+    Postgres(Box<PostgresError>),
     /// The file system refused.
     #[error("cannot {doing} {}", path.display())]
     Io {
@@ -123,6 +145,39 @@ pub enum ChangeError {
         "the change log takes no more changes after a failed write; repair the disk and restart"
     )]
     Broken,
+    /// PostgreSQL was not reached, or refused.
+    #[error(
+        "PostgreSQL, which holds the registry, did not take the change, and nothing was changed; try again once it answers"
+    )]
+    Away(#[source] Failure),
+    /// PostgreSQL was lost in the midst.
+    #[error(
+        "PostgreSQL, which holds the registry, was lost before it said whether the change stands; once it answers, look whether it does before you try again"
+    )]
+    Unknown(#[source] Failure),
+    /// What others changed cannot be read, so that nothing can be judged by it.
+    #[error("nothing was changed, since what other gateways changed cannot be read")]
+    Behind(#[source] Box<PostgresError>),
+    /// Other gateways were quicker each time.
+    #[error(
+        "other gateways change the registry at the same time, and nothing was changed; try again"
+    )]
+    Contended,
+}
+
+impl From<PostgresError> for OpenError {
+    fn from(error: PostgresError) -> Self {
+        Self::Postgres(Box::new(error))
+    }
+}
+
+impl From<PostgresError> for ChangeError {
+    fn from(error: PostgresError) -> Self {
+        match error {
+            PostgresError::Failed(failure) => Self::Away(failure),
+            error => Self::Behind(Box::new(error)),
+        }
+    }
 }
 
 impl OpenError {

@@ -41,6 +41,11 @@ pub(crate) fn begin(dir: &Path, log: &Path) -> Result<(), OpenError> {
     files::write_atomically(&path, text.as_bytes()).map_err(OpenError::io("write", &path))
 }
 
+/// The directory has no registry any more.
+pub(crate) fn end(dir: &Path) -> io::Result<()> {
+    std::fs::remove_file(dir.join(NAME))
+}
+
 fn read(bytes: &[u8]) -> Option<u32> {
     let text = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
     let number = text.strip_prefix(WORDS)?;

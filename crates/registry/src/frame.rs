@@ -61,6 +61,14 @@ pub(crate) fn encode(sequence: u64, micros: i64, actor: &str, change: &[u8]) -> 
     Some(bytes)
 }
 
+/// The two checksums of the frame that this would be, the head's in the upper half; `None` as of
+/// [`encode`].
+pub(crate) fn checksums(sequence: u64, micros: i64, actor: &str, change: &[u8]) -> Option<u64> {
+    let bytes = encode(sequence, micros, actor, change)?;
+    let number = |from: usize| bytes[from..from + 4].try_into().map(u32::from_le_bytes).ok();
+    Some(u64::from(number(20)?) << 32 | u64::from(number(24)?))
+}
+
 /// Reads what stands at `offset` of `log`, which is the whole rest of the file.
 pub(crate) fn scan(log: &[u8], offset: usize) -> Scanned<'_> {
     let rest = &log[offset..];

@@ -8,10 +8,14 @@
 //!   view/         sled: where the log speaks of a client or key; derived, rebuilt at any doubt
 //! ```
 //!
+//! Where several gateways share it, the log is in PostgreSQL instead (`postgres`): every gateway
+//! adds to it and follows what the others add.
+//!
 //! It knows nothing of FHIR but what `contract` says, takes no lock on the directory (the binary
 //! does), and never sees a key's text again once it was made.
 
 mod audit;
+mod backend;
 mod break_glass;
 mod change;
 mod client;
@@ -21,7 +25,9 @@ mod format;
 mod frame;
 mod key;
 mod log;
+mod moving;
 mod plan;
+mod postgres;
 mod registry;
 mod role;
 mod state;
@@ -38,7 +44,11 @@ pub use client::{
 pub use error::{ChangeError, OpenError};
 pub use key::{CreatedKey, InvalidKeyId, Key, KeyId, is_key};
 pub use log::{Cut, whole_changes, write_whole_changes};
+pub use moving::{Moved, is_in_postgres, move_into_postgres};
 pub use plan::{InvalidPlanName, PlanName};
+pub use postgres::{
+    Failure, InvalidConnection, PostgresError, PostgresOptions, Standing, Transport,
+};
 pub use registry::{Beside, Caller, OWNER, OpenReport, Opened, Registry, Renewed};
 pub use role::{InvalidRoleName, RoleName};
 pub use state::CannotFollow;

@@ -15,6 +15,7 @@ use contract::Instant;
 use crate::OpenError;
 use crate::files;
 use crate::frame::{self, Scanned};
+use crate::postgres::Failure;
 
 /// The open log, positioned behind its last whole frame.
 pub(crate) struct ChangeLog {
@@ -65,6 +66,13 @@ pub(crate) enum AppendError {
     Io(#[from] io::Error),
     #[error("an earlier write failed")]
     Broken,
+    /// Another gateway was quicker.
+    #[error("another change stands in its place")]
+    Overtaken,
+    #[error("PostgreSQL did not take the change")]
+    Away(#[source] Failure),
+    #[error("PostgreSQL was lost before it said whether the change stands")]
+    Unknown(#[source] Failure),
 }
 
 impl ChangeLog {
@@ -139,12 +147,9 @@ impl ChangeLog {
         Ok(entry)
     }
 
-    /// The instant the next change will carry: instants strictly increase with the sequence.
+    /// The instant the next change will carry.
     pub(crate) fn next_instant(&self, now: Instant) -> Instant {
-        if self.head == Head::EMPTY {
-            return now;
-        }
-        now.max(Instant::from_micros(self.head.instant.as_micros() + 1))
+        self.head.next_instant(now)
     }
 
     /// The change at `offset`; an error when no whole frame stands there.
@@ -197,6 +202,13 @@ pub fn whole_changes(dir: &Path) -> Result<Vec<u8>, OpenError> {
     Ok(bytes)
 }
 
+/// The changes of the log in `dir`, verified, for a registry that takes its place.
+pub(crate) fn entries_of(dir: &Path) -> Result<Vec<Entry>, OpenError> {
+    let path = dir.join(crate::registry::LOG);
+    let bytes = std::fs::read(&path).map_err(OpenError::io("read", &path))?;
+    read_all(&path, &bytes).map(|(entries, _)| entries)
+}
+
 /// Makes in `dir`, where there is no registry, one whose log is `changes`, durably.
 ///
 /// # Errors
@@ -242,6 +254,14 @@ impl Head {
 
     pub(crate) fn of(entry: &Entry) -> Self {
         Self { sequence: entry.sequence, instant: entry.instant, checksum: entry.checksum }
+    }
+
+    /// The instant the next change will carry: instants strictly increase with the sequence.
+    pub(crate) fn next_instant(&self, now: Instant) -> Instant {
+        if *self == Self::EMPTY {
+            return now;
+        }
+        now.max(Instant::from_micros(self.instant.as_micros() + 1))
     }
 }
 

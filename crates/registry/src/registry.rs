@@ -1,9 +1,10 @@
 //! The registry: opened once, asked on every request, changed now and then.
 //!
 //! Asking takes no lock: the state is published whole behind an [`ArcSwap`]. A change is judged
-//! against the state, written to the log and synced, and only then published and answered.
+//! against the state, written to the log and synced, and only then published and answered. Where
+//! the log is in PostgreSQL, a change that another gateway was quicker than is judged again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -12,6 +13,7 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
 
 use crate::audit::{Audit, RecordedChange, ViewReport};
+use crate::backend::Backend;
 use crate::break_glass::{BreakGlass, MOST_AT_A_TIME, NewBreakGlass};
 use crate::change::{Actor, Change, NewKey, Subject};
 use crate::client::{Client, ClientId, NewClient};
@@ -20,7 +22,11 @@ use crate::files;
 use crate::format;
 use crate::key::{self, CreatedKey, Key, KeyId};
 use crate::log::{AppendError, ChangeLog, Cut, Entry};
+use crate::moving;
 use crate::plan::PlanName;
+use crate::postgres::{
+    Followed, Follower, PostgresError, PostgresLog, PostgresOptions, Standing, Wake,
+};
 use crate::state::{CannotFollow, State};
 use crate::tokens::{TokenFacts, WhichTokens};
 
@@ -32,16 +38,18 @@ const VIEW: &str = "view";
 
 /// Clients, keys and revocations, durable.
 pub struct Registry {
-    state: ArcSwap<State>,
-    writer: Mutex<Writer>,
+    state: Arc<ArcSwap<State>>,
+    writer: Arc<Mutex<Backend>>,
+    /// Where other gateways change it too.
+    follower: Option<Follower>,
+    /// The directory in which it is still to be noted that the registry is in PostgreSQL.
+    unnoted: Option<PathBuf>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
 }
 
-struct Writer {
-    log: ChangeLog,
-    audit: Audit,
-}
+/// How often a change is judged anew because other gateways were quicker.
+const MOST_TRIES: usize = 100;
 
 /// What stands beside the registry: an empty registry is a first start only where no tenant is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,8 +110,8 @@ impl Registry {
     /// error and nothing is touched.
     ///
     /// # Errors
-    /// [`OpenError::RegistryMissing`] when there is no change beside an existing tenant, and its
-    /// other conditions.
+    /// [`OpenError::RegistryMissing`] when there is no change beside an existing tenant,
+    /// [`OpenError::InPostgres`] when the registry of `dir` is there, and its other conditions.
     pub fn open(
         dir: &Path,
         beside: Beside,
@@ -111,6 +119,9 @@ impl Registry {
         ids: Arc<dyn Ids>,
     ) -> Result<Opened, OpenError> {
         let path = dir.join(LOG);
+        if moving::is_in_postgres(dir) {
+            return Err(OpenError::InPostgres { marker: moving::marker(dir) });
+        }
         let format = format::found(dir)?;
         if beside == Beside::ExistingTenant && files::is_absent_or_empty(&path) {
             return Err(OpenError::RegistryMissing { dir: dir.to_owned() });
@@ -131,14 +142,86 @@ impl Registry {
         let first_start = changes.is_empty();
         Ok(Opened {
             registry: Self {
-                state: ArcSwap::from_pointee(state),
-                writer: Mutex::new(Writer { log, audit }),
+                state: Arc::new(ArcSwap::from_pointee(state)),
+                writer: Arc::new(Mutex::new(Backend::Files { log, audit })),
+                follower: None,
+                unnoted: None,
                 clock,
                 ids,
             },
             first_start,
             report: OpenReport { changes: changes.len() as u64, cut, view },
         })
+    }
+
+    /// Opens the registry in the PostgreSQL that `options` reach, making its tables where there
+    /// are none, and follows it from then on: what others change counts here within seconds.
+    /// `dir` is this gateway's own directory, in which it is noted that the registry is there.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError::InFiles`] when `dir` has a registry, which nobody moved;
+    /// [`OpenError::Postgres`]: [`PostgresError::Missing`] when there is no change beside an
+    /// existing tenant, or where there were some, and its other conditions.
+    pub fn open_in_postgres(
+        dir: &Path,
+        options: &PostgresOptions,
+        beside: Beside,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+    ) -> Result<Opened, OpenError> {
+        let begun = moving::is_in_postgres(dir);
+        if !begun && !files::is_absent_or_empty(&dir.join(LOG)) {
+            return Err(OpenError::InFiles { dir: dir.to_owned() });
+        }
+        files::private_dir(dir).map_err(OpenError::io("create", dir))?;
+        let wake = Arc::<Wake>::default();
+        let (log, changes) = PostgresLog::open(options, Arc::clone(&wake), clock.as_ref())?;
+        let first_start = changes.is_empty();
+        if first_start && (begun || beside == Beside::ExistingTenant) {
+            return Err(PostgresError::Missing.into());
+        }
+        if !first_start {
+            moving::note_in_postgres(dir)?;
+        }
+        let mut state = State::default();
+        for (entry, change) in &changes {
+            let sequence = entry.sequence;
+            state
+                .apply(change, sequence, entry.instant)
+                .map_err(|source| PostgresError::CannotFollow { sequence, source })?;
+        }
+        let database = Arc::clone(&log.database);
+        let state = Arc::new(ArcSwap::from_pointee(state));
+        let writer = Arc::new(Mutex::new(Backend::Postgres(log)));
+        let followed = Followed { state: Arc::clone(&state), writer: Arc::clone(&writer) };
+        let follower = Follower::start(database, followed, wake, Arc::clone(&clock))?;
+        let report =
+            OpenReport { changes: changes.len() as u64, cut: None, view: ViewReport::NotKept };
+        let unnoted = first_start.then(|| dir.to_owned());
+        let registry = Self { state, writer, follower: Some(follower), unnoted, clock, ids };
+        Ok(Opened { registry, first_start, report })
+    }
+
+    /// Whether what other gateways change is seen here.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.follower.as_ref().map_or(Standing::Alone, Follower::standing)
+    }
+
+    /// How many changes the registry has, as far as this process knows.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.state.load().sequence
+    }
+
+    /// Reads what other gateways have changed up to now. There is nothing to read of files.
+    ///
+    /// # Errors
+    /// [`ChangeError`] when PostgreSQL does not answer, or what it answers cannot be followed.
+    pub fn catch_up(&self) -> Result<(), ChangeError> {
+        self.writer.lock().catch_up(&self.state)?;
+        Ok(())
     }
 
     /// The first start's change: the client `owner` (all types, all actions, no powers) and its
@@ -170,7 +253,13 @@ impl Registry {
         let (key, created) = self.draw_key(&id, "made at the first start");
         keep(&created)?;
         match self.change(&Change::FirstStart { client, key }, by) {
-            Ok(()) => Ok(Some(created)),
+            Ok(()) => {
+                if let Some(Err(error)) = self.unnoted.as_deref().map(moving::note_in_postgres) {
+                    // The next start does it.
+                    tracing::warn!(%error, "it was not noted that the registry is in PostgreSQL");
+                }
+                Ok(Some(created))
+            }
             Err(ChangeError::Refused(CannotFollow::StartedBefore)) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -244,10 +333,7 @@ impl Registry {
     /// [`ChangeError::Refused`] when there is no such key or it is revoked already; otherwise the
     /// change could not be made durable.
     pub fn revoke_key(&self, key: &KeyId, by: &Actor) -> Result<(), ChangeError> {
-        let client = match self.state.load().keys.get(key) {
-            Some(record) => record.client.id.clone(),
-            None => return Err(CannotFollow::UnknownKey(key.clone()).into()),
-        };
+        let (client, _) = self.known_key(key)?;
         let key = key.clone();
         self.change(&Change::RevokeKey { key, client }, by)
     }
@@ -264,10 +350,7 @@ impl Registry {
         hours: u32,
         by: &Actor,
     ) -> Result<CreatedKey, ChangeError> {
-        let (client, label) = match self.state.load().keys.get(old) {
-            Some(record) => (record.client.id.clone(), record.label.clone()),
-            None => return Err(CannotFollow::UnknownKey(old.clone()).into()),
-        };
+        let (client, label) = self.known_key(old)?;
         let (key, created) = self.draw_key(&client, &label);
         self.change(&Change::RotateKey { key, old: old.clone(), hours }, by)?;
         Ok(created)
@@ -303,10 +386,7 @@ impl Registry {
     /// [`ChangeError::Refused`] when there is no such key, it is revoked, or it is not suspended;
     /// otherwise the change could not be made durable.
     pub fn confirm_key(&self, key: &KeyId, by: &Actor) -> Result<(), ChangeError> {
-        let client = match self.state.load().keys.get(key) {
-            Some(record) => record.client.id.clone(),
-            None => return Err(CannotFollow::UnknownKey(key.clone()).into()),
-        };
+        let (client, _) = self.known_key(key)?;
         let key = key.clone();
         self.change(&Change::ConfirmKey { key, client }, by)
     }
@@ -451,8 +531,7 @@ impl Registry {
         after: u64,
         limit: usize,
     ) -> Result<Vec<RecordedChange>, OpenError> {
-        let writer = &mut *self.writer.lock();
-        writer.audit.changes(&writer.log, subject, after, limit)
+        self.writer.lock().changes(subject, after, limit)
     }
 
     fn draw_key(&self, client: &ClientId, label: &str) -> (NewKey, CreatedKey) {
@@ -462,21 +541,49 @@ impl Registry {
         (key, CreatedKey { key_id: id, secret })
     }
 
+    /// The client and label of a key, which another gateway may have made a moment ago.
+    fn known_key(&self, key: &KeyId) -> Result<(ClientId, String), ChangeError> {
+        let known = || {
+            let state = self.state.load();
+            let record = state.keys.get(key)?;
+            Some((record.client.id.clone(), record.label.clone()))
+        };
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        self.catch_up()?;
+        known().ok_or_else(|| CannotFollow::UnknownKey(key.clone()).into())
+    }
+
     /// Judges, writes, syncs, publishes: in this order, one change at a time.
     fn change(&self, change: &Change, by: &Actor) -> Result<(), ChangeError> {
         let json = serde_json::to_vec(change).map_err(ChangeError::Form)?;
         let mut writer = self.writer.lock();
-        let instant = writer.log.next_instant(self.clock.now());
-        let sequence = writer.log.head().sequence + 1;
-        let next = self.state.load().after(change, sequence, instant)?;
-        let entry = writer.log.append(instant, by.as_str(), json).map_err(|error| match error {
-            AppendError::TooLong => ChangeError::TooLong,
-            AppendError::Io(error) => ChangeError::Io(error),
-            AppendError::Broken => ChangeError::Broken,
-        })?;
-        self.state.store(Arc::new(next));
-        writer.audit.add(&entry, change);
-        Ok(())
+        for _ in 0..MOST_TRIES {
+            let head = writer.head();
+            let instant = head.next_instant(self.clock.now());
+            let next = match self.state.load().after(change, head.sequence + 1, instant) {
+                Ok(next) => next,
+                // It may be wrong only as long as it is not known what others did.
+                Err(refusal) => match writer.catch_up(&self.state)? {
+                    0 => return Err(refusal.into()),
+                    _ => continue,
+                },
+            };
+            match writer.append(instant, by.as_str(), change, &json) {
+                Ok(()) => {
+                    self.state.store(Arc::new(next));
+                    return Ok(());
+                }
+                Err(AppendError::Overtaken) => drop(writer.catch_up(&self.state)?),
+                Err(AppendError::TooLong) => return Err(ChangeError::TooLong),
+                Err(AppendError::Io(error)) => return Err(ChangeError::Io(error)),
+                Err(AppendError::Broken) => return Err(ChangeError::Broken),
+                Err(AppendError::Away(failure)) => return Err(ChangeError::Away(failure)),
+                Err(AppendError::Unknown(failure)) => return Err(ChangeError::Unknown(failure)),
+            }
+        }
+        Err(ChangeError::Contended)
     }
 }
 

@@ -72,6 +72,7 @@ mod rest;
 mod roles;
 mod search;
 mod search_parameters;
+mod shared_registry;
 mod smuggling;
 mod split;
 mod starting;

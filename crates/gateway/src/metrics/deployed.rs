@@ -3,8 +3,12 @@
 use std::collections::BTreeSet;
 
 /// All that makes metrics.
-const SOURCES: [&str; 3] =
-    [include_str!("../metrics.rs"), include_str!("limiting.rs"), include_str!("upstreams.rs")];
+const SOURCES: [&str; 4] = [
+    include_str!("../metrics.rs"),
+    include_str!("limiting.rs"),
+    include_str!("registry.rs"),
+    include_str!("upstreams.rs"),
+];
 
 const DEPLOYED: [&str; 2] = [
     include_str!("../../../../deploy/observability/alerts.yaml"),

@@ -69,6 +69,9 @@ pub enum BackupError {
         #[source]
         source: Box<store::ReadError>,
     },
+    /// The registry in PostgreSQL is not whole, or cannot be read.
+    #[error(transparent)]
+    SharedRegistry(Box<crate::registry_place::RegistryPlaceError>),
     /// The registry is not whole.
     #[error(transparent)]
     Registry(#[from] registry::OpenError),

@@ -105,6 +105,10 @@ impl Target<'_> {
         last: Option<&Manifest>,
     ) -> Result<Option<Piece>, BackupError> {
         let known = last.and_then(|last| last.registry.as_ref());
+        if registry::is_in_postgres(directory) {
+            // It is backed up with its database from then on.
+            return Ok(None);
+        }
         if !directory.join("format").exists() {
             return known.map_or(Ok(None), |_| Err(BackupError::Gone("the registry".to_owned())));
         }

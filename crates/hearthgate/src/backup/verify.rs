@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use database::{DeriveFromBody, Sealing};
+use registry::Beside;
 use store::{Store as _, TenantText};
 use store_postgres::Verified;
 use store_sled::{Cut, SledStore, SledStoreOptions, extent};
@@ -17,9 +18,11 @@ use super::error::BackupError;
 use super::reading::{find_manifest, read_piece};
 use super::{in_postgres, tenants};
 use crate::config::{Config, Flags};
+use crate::doors::{SystemClock, SystemIds};
 use crate::failure::one_line;
 use crate::key_copies::Folder;
 use crate::lock::{Half, Lock, LockError};
+use crate::registry_place;
 use crate::tenant_key::TenantKeyArgument;
 
 /// What `verify` takes.
@@ -175,11 +178,28 @@ fn verify_data(
         }
     }
     let registry = data.join("registry");
-    if registry.join("format").exists() {
+    if registry::is_in_postgres(&registry) {
+        text.push_str(&verify_shared(data, config)?);
+    } else if registry.join("format").exists() {
         let changes = registry::whole_changes(&registry)?;
         text.push_str(&format!("Registry: {} bytes of changes are whole\n", changes.len()));
     }
     Ok(text)
+}
+
+/// Verifies the registry that is in PostgreSQL, where the configuration says where.
+fn verify_shared(data: &Path, config: Option<&Config>) -> Result<String, BackupError> {
+    let Some(config) = config.filter(|config| config.registry.postgres.is_some()) else {
+        return Ok(
+            "Registry: is in PostgreSQL and was not read; `hearthgate verify --config FILE` \
+                   reads it\n"
+                .to_owned(),
+        );
+    };
+    let (clock, ids) = (Arc::new(SystemClock::start()), Arc::new(SystemIds::open()?));
+    let opened = registry_place::open(config, data, Beside::ExistingTenant, clock, ids);
+    let changes = opened.map_err(|error| BackupError::SharedRegistry(Box::new(error)))?;
+    Ok(format!("Registry: {} changes in PostgreSQL are whole\n", changes.report.changes))
 }
 
 /// Verifies the tenant that the configuration puts into PostgreSQL, and says which one that is.

@@ -240,6 +240,14 @@ keys! {
         "The certificate, in PEM, of the authority that signed PostgreSQL's: then it is reached by TLS, and must show one by it.",
     "storage.postgres_without_tls" => storage.without_tls:
         "Where PostgreSQL may be without an authority: `local` is a Unix socket or a loopback address. `insecure-anywhere` sends patients' data readable.",
+    "registry.postgres" => registry.postgres:
+        "The PostgreSQL database that holds the registry, in libpq's form, where several gateways share one (docs/registry.md). The data directory holds it where none is named. `hearthgate registry move` moves it there.",
+    "registry.postgres_password_file" => registry.password_file:
+        "The file that holds the password for it, for this account alone; systemd's credentials are such files.",
+    "registry.postgres_authority_file" => registry.authority_file:
+        "The certificate, in PEM, of the authority that signed PostgreSQL's: then it is reached by TLS, and must show one by it.",
+    "registry.postgres_without_tls" => registry.without_tls:
+        "Where PostgreSQL may be without an authority: `local` is a Unix socket or a loopback address. `insecure-anywhere` sends hashes of keys and the reasons of break-glasses readable.",
     "traces.endpoint" => traces.endpoint:
         "Where an OpenTelemetry collector takes spans of requests, in OTLP over HTTP (docs/observability.md). None are made where none is named.",
     "traces.sample" => traces.sample:

@@ -267,6 +267,13 @@ fn values_that_contradict_each_other_are_refused() {
         ("[server]\nindex_memory = 16777215", "`server.index_memory` is less"),
         ("[storage]\npostgres_password_file = \"p\"", "name the connection"),
         ("[storage]\npostgres_authority_file = \"p\"", "name the connection"),
+        ("[registry]\npostgres_password_file = \"p\"", "without `registry.postgres`"),
+        ("[registry]\npostgres_authority_file = \"p\"", "without `registry.postgres`"),
+        (
+            "registry = { postgres = \"host=db\", postgres_authority_file = \"a\", \
+                 postgres_without_tls = \"insecure-anywhere\" }",
+            "`registry.postgres_without_tls` says",
+        ),
         (
             "storage = { postgres = \"host=db\", postgres_authority_file = \"a\", \
                  postgres_without_tls = \"insecure-anywhere\" }",
@@ -285,9 +292,11 @@ fn values_that_contradict_each_other_are_refused() {
 #[test]
 fn a_connection_with_a_password_is_refused_and_not_repeated() {
     for connection in ["host=db password=planted", "postgresql://u:planted@db/x", "planted"] {
-        let error = error(&format!("storage.postgres = \"{connection}\""));
-        assert!(error.contains("without a password"), "{error}");
-        assert!(!error.contains("planted"), "{error}");
+        for section in ["storage", "registry"] {
+            let error = error(&format!("{section}.postgres = \"{connection}\""));
+            assert!(error.contains("without a password"), "{error}");
+            assert!(!error.contains("planted"), "{error}");
+        }
     }
 }
 

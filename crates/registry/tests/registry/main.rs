@@ -2,7 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
 
-mod revoking;
+#[cfg(test)]
+mod in_postgres;
+#[path = "../../../store-postgres/tests/cluster/mod.rs"]
+mod postgres;
+#[cfg(test)]
+mod proxy;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,6 +17,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use contract::{Action, Clock, Ids, Instant, ResourceId, Rule, Types, Within};
+use in_postgres::Database;
 use registry::{
     Actor, Beside, CannotFollow, ChangeError, ClientId, InvalidClient, KeyId, NewClient, OpenError,
     Opened, RateLimit, Registry, Renewed, RoleName, Subject, TokenFacts, TokenIdentity, ViewReport,
@@ -49,11 +55,19 @@ impl Ids for Counting {
 struct Place {
     dir: tempfile::TempDir,
     ids: Arc<Counting>,
+    /// At which the clock begins.
+    start: i64,
+    database: Option<Database>,
 }
 
 impl Place {
     fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), ids: Arc::new(Counting(AtomicU64::new(1))) }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            ids: Arc::new(Counting(AtomicU64::new(1))),
+            start: 1_767_225_600_000_000,
+            database: None,
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -65,13 +79,63 @@ impl Place {
     }
 
     fn try_open(&self, beside: Beside) -> Result<Opened, OpenError> {
-        let clock = Arc::new(Ticking(AtomicI64::new(1_767_225_600_000_000)));
-        Registry::open(&self.path(), beside, clock, self.ids.clone())
+        let clock = Arc::new(Ticking(AtomicI64::new(self.start)));
+        match &self.database {
+            None => Registry::open(&self.path(), beside, clock, self.ids.clone()),
+            Some(database) => Registry::open_in_postgres(
+                &self.path(),
+                &database.options(),
+                beside,
+                clock,
+                self.ids.clone(),
+            ),
+        }
     }
 
     fn open(&self) -> Opened {
         self.try_open(Beside::NoTenant).unwrap()
     }
+
+    /// All that was ever written.
+    fn written(&self) -> Vec<u8> {
+        match &self.database {
+            None => fs::read(self.log()).unwrap(),
+            Some(database) => database.changes().into_bytes(),
+        }
+    }
+}
+
+/// What holds of both is tested over both.
+#[path = "."]
+mod on_files {
+    use super::*;
+
+    #[path = "revoking.rs"]
+    mod revoking;
+    #[path = "suite.rs"]
+    mod suite;
+}
+
+// GW-064
+#[expect(clippy::duplicate_mod, reason = "the same tests over another place")]
+#[path = "."]
+mod on_postgres {
+    use super::*;
+
+    /// A place over PostgreSQL, or over files where there is none and need not be: that is said.
+    struct Place;
+
+    impl Place {
+        #[expect(clippy::new_ret_no_self, reason = "it stands in for the other")]
+        fn new() -> super::Place {
+            in_postgres::place().unwrap_or_else(super::Place::new)
+        }
+    }
+
+    #[path = "revoking.rs"]
+    mod revoking;
+    #[path = "suite.rs"]
+    mod suite;
 }
 
 fn actor() -> Actor {
@@ -112,27 +176,6 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 #[test]
-fn the_first_start_makes_the_owner_and_its_key_once() {
-    let place = Place::new();
-    let opened = place.open();
-    assert!(opened.first_start);
-    let created = opened.registry.owner(&Actor::first_start()).unwrap().unwrap();
-    let caller = opened.registry.authenticate(created.secret.expose()).unwrap();
-    assert_eq!(caller.client.id.as_str(), "owner");
-    assert!(caller.client.powers.is_empty());
-    assert_eq!(caller.authorization, format!("key:{}", created.key_id));
-    assert!(opened.registry.owner(&actor()).unwrap().is_none());
-    drop(opened);
-
-    let reopened = place.open();
-    assert!(!reopened.first_start);
-    assert!(reopened.registry.owner(&actor()).unwrap().is_none());
-    assert_eq!(reopened.registry.keys().len(), 1);
-    let caller = reopened.registry.authenticate(created.secret.expose()).unwrap();
-    assert_eq!(caller.key, created.key_id);
-}
-
-#[test]
 fn an_empty_or_missing_registry_beside_a_tenant_is_an_error_and_makes_nothing() {
     let place = Place::new();
     let missing = |place: &Place| {
@@ -165,134 +208,6 @@ fn an_empty_or_missing_registry_beside_a_tenant_is_an_error_and_makes_nothing() 
     fs::remove_file(place.log()).unwrap();
     missing(&place);
     assert!(matches!(place.try_open(Beside::NoTenant), Err(OpenError::LogMissing { .. })));
-}
-
-#[test]
-fn a_plan_that_is_given_or_taken_is_the_clients_for_all_its_keys_also_after_a_reopen() {
-    let place = Place::new();
-    let opened = place.open();
-    let registry = &opened.registry;
-    registry.create_client(reader("lab"), &actor()).unwrap();
-    let key = registry.create_key(&client_id("lab"), "", &actor()).unwrap();
-    let plan: registry::PlanName = "standard".parse().unwrap();
-    let check = |registry: &Registry, expected: Option<&registry::PlanName>| {
-        let caller = registry.authenticate(key.secret.expose()).unwrap();
-        assert_eq!(caller.client.plan.as_ref(), expected);
-        assert_eq!(registry.client(&client_id("lab")).unwrap().plan.as_ref(), expected);
-    };
-    check(registry, None);
-    registry.set_plan(&client_id("lab"), Some(plan.clone()), &actor()).unwrap();
-    check(registry, Some(&plan));
-    let none = refused(registry.set_plan(&client_id("absent"), None, &actor()));
-    assert_eq!(none, CannotFollow::UnknownClient(client_id("absent")));
-    let changes = registry.changes(Some(&Subject::Client(client_id("lab"))), 0, 9).unwrap();
-    assert_eq!(changes.last().unwrap().summary, "give client lab the plan standard");
-    drop(opened);
-    let opened = place.open();
-    check(&opened.registry, Some(&plan));
-    opened.registry.set_plan(&client_id("lab"), None, &actor()).unwrap();
-    check(&opened.registry, None);
-    drop(opened);
-    check(&place.open().registry, None);
-}
-
-/// G10: of what was revoked since the backup a restored registry knows nothing.
-// GW-031
-// GW-034
-#[test]
-fn only_the_whole_key_authenticates() {
-    let place = Place::new();
-    let opened = place.open();
-    let registry = &opened.registry;
-    registry.create_client(reader("lab"), &actor()).unwrap();
-    let one = registry.create_key(&client_id("lab"), "", &actor()).unwrap();
-    let two = registry.create_key(&client_id("lab"), "", &actor()).unwrap();
-    let text = one.secret.expose().as_str();
-    let crossed = text.replace(one.key_id.as_str(), two.key_id.as_str());
-    assert_ne!(crossed, text);
-    for wrong in ["", "hg_", &text[..text.len() - 1], &crossed, &text.to_uppercase()] {
-        assert!(registry.authenticate(wrong).is_none(), "{wrong}");
-    }
-    // Every character counts.
-    for at in 0..text.len() {
-        let mut changed = text.as_bytes().to_vec();
-        changed[at] = if changed[at] == b'a' { b'b' } else { b'a' };
-        let changed = String::from_utf8(changed).unwrap();
-        assert!(registry.authenticate(&changed).is_none(), "{changed}");
-    }
-    for gone in ["", "key:", "key:0000000000000000", "owner"] {
-        assert!(matches!(registry.renew(gone), Renewed::Gone), "{gone}");
-    }
-}
-
-#[test]
-fn what_cannot_follow_is_refused_and_writes_nothing() {
-    let place = Place::new();
-    let opened = place.open();
-    let registry = &opened.registry;
-    registry.create_client(reader("lab"), &actor()).unwrap();
-    let before = fs::read(place.log()).unwrap();
-
-    assert_eq!(
-        refused(registry.create_client(reader("lab"), &actor())),
-        CannotFollow::ClientExists(client_id("lab"))
-    );
-    assert_eq!(
-        refused(registry.create_key(&client_id("nobody"), "", &actor())),
-        CannotFollow::UnknownClient(client_id("nobody"))
-    );
-    let unknown = KeyId::new("0123456789abcdef").unwrap();
-    assert_eq!(
-        refused(registry.revoke_key(&unknown, &actor())),
-        CannotFollow::UnknownKey(unknown.clone())
-    );
-    assert_eq!(
-        refused(registry.create_key(&client_id("lab"), "two\nlines", &actor())),
-        CannotFollow::Label
-    );
-    let invalid = |change: &dyn Fn(&mut NewClient)| {
-        let mut client = reader("other");
-        change(&mut client);
-        match refused(registry.create_client(client, &actor())) {
-            CannotFollow::InvalidClient(reason) => reason,
-            other => panic!("{other}"),
-        }
-    };
-    assert_eq!(invalid(&|client| client.name.clear()), InvalidClient::Name);
-    let limit = RateLimit { per_second: 0, burst: 5 };
-    assert_eq!(invalid(&|client| client.limit = Some(limit)), InvalidClient::Limit);
-    let within = Within::Compartment("Patient/1".parse().unwrap());
-    match invalid(&|client| client.rules[0].within = within.clone()) {
-        InvalidClient::Grant(why) => assert!(why.contains("names no patient"), "{why}"),
-        other => panic!("{other}"),
-    }
-    let role: RoleName = "clinician".parse().unwrap();
-    let both = invalid(&|client| client.role = Some(role.clone()));
-    assert_eq!(both, InvalidClient::RoleAndRules);
-    for rules in [64, 1000] {
-        let long = |client: &mut NewClient| client.rules = vec![client.rules[0].clone(); rules];
-        assert_eq!(invalid(&long), InvalidClient::TooLong, "{rules} rules");
-    }
-
-    assert_eq!(fs::read(place.log()).unwrap(), before);
-    assert_eq!(registry.clients().len(), 1);
-}
-
-#[test]
-fn a_client_survives_a_reopen_with_everything_it_has() {
-    let place = Place::new();
-    let opened = place.open();
-    let role = "patient".parse().unwrap();
-    let mut client = NewClient::of_role(client_id("phone"), "Phone", role);
-    client.patient = Some(ResourceId::new("p-1").unwrap());
-    client.fhir_user = Some("Practitioner/7".parse().unwrap());
-    client.limit = Some(RateLimit { per_second: 3, burst: 9 });
-    client.budget = Some(1000);
-    let made = opened.registry.create_client(client.clone(), &actor()).unwrap();
-    assert_eq!((&made.role, &made.fhir_user), (&client.role, &client.fhir_user));
-    drop(opened);
-    let found = place.open().registry.client(&client_id("phone")).unwrap();
-    assert_eq!(found, made);
 }
 
 #[test]
@@ -529,75 +444,4 @@ fn the_files_are_for_this_account_alone() {
     fs::set_permissions(place.log(), fs::Permissions::from_mode(0o644)).unwrap();
     drop(place.open());
     assert_eq!(mode(place.log()), 0o600);
-}
-
-#[test]
-fn a_break_glass_is_in_force_for_its_client_and_its_minutes_also_after_a_reopen() {
-    let place = Place::new();
-    let registry = place.open().registry;
-    let _ = registry.create_client(reader("ward"), &actor()).unwrap();
-    let _ = registry.create_client(reader("other"), &actor()).unwrap();
-    let key = registry.create_key(&client_id("ward"), "", &actor()).unwrap();
-    let caller = registry.authenticate(key.secret.expose()).unwrap();
-    let patient = ResourceId::new("p-1").unwrap();
-    for short in ["", "emergency", "a reason with a line\nbreak in its middle"] {
-        let refused = refused(registry.break_glass(&caller, &patient, short, 60));
-        assert_eq!(refused, CannotFollow::Reason, "{short:?}");
-    }
-    let reason = "unconscious in the emergency room";
-    let given = registry.break_glass(&caller, &patient, reason, 60).unwrap();
-    let over = registry.break_glass(&caller, &patient, reason, 0).unwrap();
-    assert_eq!(given.patient, patient);
-    assert!(!format!("{given:?}").contains("p-1"));
-    assert!(registry.break_glass_in_force(&over.id, &client_id("ward")).is_none());
-    drop(registry);
-    let registry = place.open().registry;
-    let in_force = |id: &str, client: &str| {
-        registry.break_glass_in_force(id, &client_id(client)).map(|found| (*found).clone())
-    };
-    assert_eq!(in_force(&given.id, "ward").as_ref(), Some(&*given));
-    assert_eq!(in_force(&given.id, "other"), None);
-    assert_eq!(in_force("0123456789abcdef", "ward"), None);
-    let told = registry.changes(Some(&Subject::BreakGlass), 0, 10).unwrap();
-    assert_eq!(told.len(), 2);
-    assert_eq!(told[0].actor, format!("key:{}", key.key_id));
-    for part in [given.id.as_str(), "client ward", "Patient/p-1", "60 minutes", reason] {
-        assert!(told[0].summary.contains(part), "{}", told[0].summary);
-    }
-}
-
-#[test]
-fn a_client_has_no_endless_break_glasses_in_force() {
-    let place = Place::new();
-    let registry = place.open().registry;
-    let key = registry.owner(&actor()).unwrap().unwrap();
-    let caller = registry.authenticate(key.secret.expose()).unwrap();
-    let patient = ResourceId::new("p-1").unwrap();
-    let take = || registry.break_glass(&caller, &patient, "a reason that is long enough", 60);
-    for _ in 0..20 {
-        let _ = take().unwrap();
-    }
-    assert!(matches!(refused(take()), CannotFollow::TooManyBreakGlasses(_)));
-}
-
-#[test]
-fn an_operator_is_told_why_a_key_is_refused() {
-    let place = Place::new();
-    let registry = place.open().registry;
-    let owner = registry.owner(&actor()).unwrap().unwrap();
-    let second = registry.create_key(&client_id("owner"), "", &actor()).unwrap();
-    let (first, second) = (owner.secret.expose(), second.secret.expose());
-    // `hg_`, sixteen digits, `_`.
-    let (start, _) = first.split_at(20);
-    let (_, secret) = second.split_at(20);
-    let other = format!("{start}{secret}");
-    registry.suspend_keys(&actor()).unwrap();
-    for (presented, part) in
-        [("nonsense", "form"), (other.as_str(), "secret"), (first.as_str(), "suspended")]
-    {
-        let why = registry.why_not(presented);
-        assert!(why.contains(part) && !why.contains(secret), "{why}");
-    }
-    registry.revoke_key(&owner.key_id, &actor()).unwrap();
-    assert!(registry.why_not(first).contains("revoked"));
 }

@@ -149,7 +149,7 @@ fn revoked_tokens_stay_revoked_after_a_reopen_and_later_ones_stand() {
             (contract::Revoked::User, "hospital/u-1"),
         ]
     );
-    let start = 1_767_225_600_000_000;
+    let start = place.start;
     let (now, later) = (Some(start), Some(start + 120_000_000));
     let check = |registry: &Registry| {
         assert!(registry.is_revoked(&token(&id, "x", None, later)));

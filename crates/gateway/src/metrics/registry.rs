@@ -1,0 +1,41 @@
+//! Metrics of the registry, where several gateways share it.
+
+use prometheus::{Error, IntGauge};
+use registry::{Registry, Standing};
+
+use super::Maker;
+
+/// How it stands with what others change.
+#[derive(Debug)]
+pub(crate) struct RegistryMetrics {
+    current: IntGauge,
+    behind: IntGauge,
+    changes: IntGauge,
+}
+
+impl RegistryMetrics {
+    pub(super) fn new(make: &Maker<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            current: make.gauge(
+                "hearthgate_gateway_registry_current",
+                "1 while what other gateways change in the registry is seen here, 0 while it is not.",
+            )?,
+            behind: make.gauge(
+                "hearthgate_gateway_registry_behind_seconds",
+                "For how long that has not been seen; 0 while it is.",
+            )?,
+            changes: make.gauge(
+                "hearthgate_gateway_registry_changes",
+                "Changes of the registry that this gateway knows: the same number at all that share one.",
+            )?,
+        })
+    }
+
+    /// Notes how it stands.
+    pub(crate) fn note(&self, registry: &Registry) {
+        let standing = registry.standing();
+        self.current.set(i64::from(matches!(standing, Standing::Alone | Standing::Current)));
+        self.behind.set(i64::try_from(standing.behind().as_secs()).unwrap_or(i64::MAX));
+        self.changes.set(i64::try_from(registry.sequence()).unwrap_or(i64::MAX));
+    }
+}
