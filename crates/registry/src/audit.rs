@@ -85,7 +85,7 @@ impl Audit {
         if let Some(found) = self.through_view(log, subject, after, limit) {
             return Ok(found);
         }
-        let changes = crate::registry::read_changes(log.path(), log.entries()?)?;
+        let changes = crate::opening::read_changes(log.path(), log.entries()?)?;
         self.rebuild(&changes);
         Ok(changes
             .iter()

@@ -26,6 +26,7 @@ mod frame;
 mod key;
 mod log;
 mod moving;
+mod opening;
 mod plan;
 mod postgres;
 mod registry;
@@ -45,11 +46,12 @@ pub use error::{ChangeError, OpenError};
 pub use key::{CreatedKey, InvalidKeyId, Key, KeyId, is_key};
 pub use log::{Cut, whole_changes, write_whole_changes};
 pub use moving::{Moved, is_in_postgres, move_into_postgres};
+pub use opening::{Beside, OpenReport, Opened};
 pub use plan::{InvalidPlanName, PlanName};
 pub use postgres::{
     Failure, InvalidConnection, PostgresError, PostgresOptions, Standing, Transport,
 };
-pub use registry::{Beside, Caller, OWNER, OpenReport, Opened, Registry, Renewed};
+pub use registry::{Caller, OWNER, Registry, Renewed};
 pub use role::{InvalidRoleName, RoleName};
 pub use state::CannotFollow;
 pub use tokens::{

@@ -195,7 +195,7 @@ impl ChangeLog {
 /// # Errors
 /// [`OpenError`] when the log cannot be read or is damaged.
 pub fn whole_changes(dir: &Path) -> Result<Vec<u8>, OpenError> {
-    let path = dir.join(crate::registry::LOG);
+    let path = dir.join(crate::opening::LOG);
     let mut bytes = std::fs::read(&path).map_err(OpenError::io("read", &path))?;
     let (_, end) = read_all(&path, &bytes)?;
     bytes.truncate(end);
@@ -204,7 +204,7 @@ pub fn whole_changes(dir: &Path) -> Result<Vec<u8>, OpenError> {
 
 /// The changes of the log in `dir`, verified, for a registry that takes its place.
 pub(crate) fn entries_of(dir: &Path) -> Result<Vec<Entry>, OpenError> {
-    let path = dir.join(crate::registry::LOG);
+    let path = dir.join(crate::opening::LOG);
     let bytes = std::fs::read(&path).map_err(OpenError::io("read", &path))?;
     read_all(&path, &bytes).map(|(entries, _)| entries)
 }
@@ -215,7 +215,7 @@ pub(crate) fn entries_of(dir: &Path) -> Result<Vec<Entry>, OpenError> {
 /// [`OpenError`] when it cannot be written.
 pub fn write_whole_changes(dir: &Path, changes: &[u8]) -> Result<(), OpenError> {
     files::private_dir(dir).map_err(OpenError::io("create", dir))?;
-    let path = dir.join(crate::registry::LOG);
+    let path = dir.join(crate::opening::LOG);
     crate::format::begin(dir, &path)?;
     files::write_atomically(&path, changes).map_err(OpenError::io("write", &path))
 }

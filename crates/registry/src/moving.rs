@@ -13,8 +13,8 @@ use crate::error::OpenError;
 use crate::files;
 use crate::format;
 use crate::log;
+use crate::opening::{LOG, read_changes};
 use crate::postgres::{self, PostgresOptions};
-use crate::registry::{LOG, read_changes};
 
 /// In the directory of a gateway whose registry is in PostgreSQL.
 const MARKER: &str = "postgres";

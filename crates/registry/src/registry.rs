@@ -4,7 +4,7 @@
 //! against the state, written to the log and synced, and only then published and answered. Where
 //! the log is in PostgreSQL, a change that another gateway was quicker than is judged again.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -12,75 +12,37 @@ use contract::{Actions, Clock, Ids, ResourceId, Revocation, RevocationFeed, Rule
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
 
-use crate::audit::{Audit, RecordedChange, ViewReport};
+use crate::audit::RecordedChange;
 use crate::backend::Backend;
 use crate::break_glass::{BreakGlass, MOST_AT_A_TIME, NewBreakGlass};
 use crate::change::{Actor, Change, NewKey, Subject};
 use crate::client::{Client, ClientId, NewClient};
 use crate::error::{ChangeError, OpenError};
-use crate::files;
-use crate::format;
 use crate::key::{self, CreatedKey, Key, KeyId};
-use crate::log::{AppendError, ChangeLog, Cut, Entry};
+use crate::log::AppendError;
 use crate::moving;
 use crate::plan::PlanName;
-use crate::postgres::{
-    Followed, Follower, PostgresError, PostgresLog, PostgresOptions, Standing, Wake,
-};
+use crate::postgres::{Follower, Standing};
 use crate::state::{CannotFollow, State};
 use crate::tokens::{TokenFacts, WhichTokens};
 
 /// The id of the client that the first start makes.
 pub const OWNER: &str = "owner";
 
-pub(crate) const LOG: &str = "changes.log";
-const VIEW: &str = "view";
-
 /// Clients, keys and revocations, durable.
 pub struct Registry {
-    state: Arc<ArcSwap<State>>,
-    writer: Arc<Mutex<Backend>>,
+    pub(crate) state: Arc<ArcSwap<State>>,
+    pub(crate) writer: Arc<Mutex<Backend>>,
     /// Where other gateways change it too.
-    follower: Option<Follower>,
+    pub(crate) follower: Option<Follower>,
     /// The directory in which it is still to be noted that the registry is in PostgreSQL.
-    unnoted: Option<PathBuf>,
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn Ids>,
+    pub(crate) unnoted: Option<PathBuf>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
 }
 
 /// How often a change is judged anew because other gateways were quicker.
 const MOST_TRIES: usize = 100;
-
-/// What stands beside the registry: an empty registry is a first start only where no tenant is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Beside {
-    /// No tenant's data is there.
-    NoTenant,
-    /// A tenant's data is there.
-    ExistingTenant,
-}
-
-/// An open registry and how it was found.
-#[derive(Debug)]
-pub struct Opened {
-    /// The registry.
-    pub registry: Registry,
-    /// Nothing was ever changed in it: the owner is still to be made.
-    pub first_start: bool,
-    /// What opening found and did.
-    pub report: OpenReport,
-}
-
-/// What opening found and did, for the log of the process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenReport {
-    /// How many changes the log holds.
-    pub changes: u64,
-    /// A torn end that was cut off.
-    pub cut: Option<Cut>,
-    /// What was done with the view.
-    pub view: ViewReport,
-}
 
 /// Whom a presented key stands for.
 #[derive(Debug, Clone)]
@@ -103,106 +65,6 @@ pub enum Renewed {
 }
 
 impl Registry {
-    /// Opens the registry in `dir`, making it where nothing is.
-    ///
-    /// The caller holds the lock of the directory. A change log whose end a crash left short or
-    /// zero-filled is cut back to its last whole change, with a copy kept; any other damage is an
-    /// error and nothing is touched.
-    ///
-    /// # Errors
-    /// [`OpenError::RegistryMissing`] when there is no change beside an existing tenant,
-    /// [`OpenError::InPostgres`] when the registry of `dir` is there, and its other conditions.
-    pub fn open(
-        dir: &Path,
-        beside: Beside,
-        clock: Arc<dyn Clock>,
-        ids: Arc<dyn Ids>,
-    ) -> Result<Opened, OpenError> {
-        let path = dir.join(LOG);
-        if moving::is_in_postgres(dir) {
-            return Err(OpenError::InPostgres { marker: moving::marker(dir) });
-        }
-        let format = format::found(dir)?;
-        if beside == Beside::ExistingTenant && files::is_absent_or_empty(&path) {
-            return Err(OpenError::RegistryMissing { dir: dir.to_owned() });
-        }
-        files::private_dir(dir).map_err(OpenError::io("create", dir))?;
-        match format {
-            None => format::begin(dir, &path)?,
-            Some(_) if path.exists() => {}
-            Some(_) => return Err(OpenError::LogMissing { path }),
-        }
-        let (log, entries, cut) = ChangeLog::open(&path)?;
-        if beside == Beside::ExistingTenant && entries.is_empty() {
-            return Err(OpenError::RegistryMissing { dir: dir.to_owned() });
-        }
-        let changes = read_changes(&path, entries)?;
-        let state = replay(&path, &changes)?;
-        let (audit, view) = Audit::open(&dir.join(VIEW), &changes);
-        let first_start = changes.is_empty();
-        Ok(Opened {
-            registry: Self {
-                state: Arc::new(ArcSwap::from_pointee(state)),
-                writer: Arc::new(Mutex::new(Backend::Files { log, audit })),
-                follower: None,
-                unnoted: None,
-                clock,
-                ids,
-            },
-            first_start,
-            report: OpenReport { changes: changes.len() as u64, cut, view },
-        })
-    }
-
-    /// Opens the registry in the PostgreSQL that `options` reach, making its tables where there
-    /// are none, and follows it from then on: what others change counts here within seconds.
-    /// `dir` is this gateway's own directory, in which it is noted that the registry is there.
-    /// Blocks.
-    ///
-    /// # Errors
-    /// [`OpenError::InFiles`] when `dir` has a registry, which nobody moved;
-    /// [`OpenError::Postgres`]: [`PostgresError::Missing`] when there is no change beside an
-    /// existing tenant, or where there were some, and its other conditions.
-    pub fn open_in_postgres(
-        dir: &Path,
-        options: &PostgresOptions,
-        beside: Beside,
-        clock: Arc<dyn Clock>,
-        ids: Arc<dyn Ids>,
-    ) -> Result<Opened, OpenError> {
-        let begun = moving::is_in_postgres(dir);
-        if !begun && !files::is_absent_or_empty(&dir.join(LOG)) {
-            return Err(OpenError::InFiles { dir: dir.to_owned() });
-        }
-        files::private_dir(dir).map_err(OpenError::io("create", dir))?;
-        let wake = Arc::<Wake>::default();
-        let (log, changes) = PostgresLog::open(options, Arc::clone(&wake), clock.as_ref())?;
-        let first_start = changes.is_empty();
-        if first_start && (begun || beside == Beside::ExistingTenant) {
-            return Err(PostgresError::Missing.into());
-        }
-        if !first_start {
-            moving::note_in_postgres(dir)?;
-        }
-        let mut state = State::default();
-        for (entry, change) in &changes {
-            let sequence = entry.sequence;
-            state
-                .apply(change, sequence, entry.instant)
-                .map_err(|source| PostgresError::CannotFollow { sequence, source })?;
-        }
-        let database = Arc::clone(&log.database);
-        let state = Arc::new(ArcSwap::from_pointee(state));
-        let writer = Arc::new(Mutex::new(Backend::Postgres(log)));
-        let followed = Followed { state: Arc::clone(&state), writer: Arc::clone(&writer) };
-        let follower = Follower::start(database, followed, wake, Arc::clone(&clock))?;
-        let report =
-            OpenReport { changes: changes.len() as u64, cut: None, view: ViewReport::NotKept };
-        let unnoted = first_start.then(|| dir.to_owned());
-        let registry = Self { state, writer, follower: Some(follower), unnoted, clock, ids };
-        Ok(Opened { registry, first_start, report })
-    }
-
     /// Whether what other gateways change is seen here.
     #[must_use]
     pub fn standing(&self) -> Standing {
@@ -585,40 +447,6 @@ impl Registry {
         }
         Err(ChangeError::Contended)
     }
-}
-
-/// The changes that the log's entries hold.
-pub(crate) fn read_changes(
-    path: &Path,
-    entries: Vec<Entry>,
-) -> Result<Vec<(Entry, Change)>, OpenError> {
-    entries
-        .into_iter()
-        .map(|entry| match serde_json::from_slice(&entry.change) {
-            Ok(change) => Ok((entry, change)),
-            Err(source) => Err(OpenError::UnknownChange {
-                path: path.to_owned(),
-                offset: entry.offset,
-                sequence: entry.sequence,
-                source,
-            }),
-        })
-        .collect()
-}
-
-fn replay(path: &Path, changes: &[(Entry, Change)]) -> Result<State, OpenError> {
-    let mut state = State::default();
-    for (entry, change) in changes {
-        state.apply(change, entry.sequence, entry.instant).map_err(|source| {
-            OpenError::CannotFollow {
-                path: path.to_owned(),
-                offset: entry.offset,
-                sequence: entry.sequence,
-                source,
-            }
-        })?;
-    }
-    Ok(state)
 }
 
 /// Nothing of the state: it names clients and what they may do.
