@@ -69,7 +69,7 @@ pub struct GatewayConfig {
     pub break_glass_minutes: u32,
     /// Where the reasons of denials are kept.
     pub denials: Arc<Denials>,
-    /// The plans that clients are held to, and what was counted.
+    /// The plans that clients are held to, and what was counted. Of a reload the plans are taken.
     pub limiting: Arc<Limiting>,
     /// How many requests the server works on at once, by kind.
     pub lanes: LaneSizes,

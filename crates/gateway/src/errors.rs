@@ -95,6 +95,9 @@ pub enum GatewayError {
     /// The authorities of an issuer cannot be read.
     #[error(transparent)]
     Authority(#[from] crate::fetch::AuthorityUnreadable),
+    /// What was to be done before the configuration is put into force was not.
+    #[error("the configuration was not put into force")]
+    NotDoneFirst(#[source] crate::reload::NotDone),
     /// TLS was to begin or to end while the gateway runs.
     #[error("gateway.tls.certificates cannot come or go by a reload; restart for that")]
     TlsNeedsRestart,

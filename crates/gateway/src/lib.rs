@@ -85,7 +85,7 @@ pub use plans::{
     Plan, PlanError, Plans, Span, Unit, Window, WindowKind, WrittenAtOnce, WrittenPlan,
     WrittenQuota, WrittenRate,
 };
-pub use reload::Reload;
+pub use reload::{NotDone, Reload, Then};
 pub use roles::{Rights, Role, RoleError, RoleProblem, Roles, WrittenRole, WrittenRule};
 pub use routes::{
     Access, Content, Promise, RouteProblem, Routing, RoutingError, WrittenHeader, WrittenMirror,

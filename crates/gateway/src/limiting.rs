@@ -14,44 +14,35 @@ mod rolling;
 mod shown;
 mod store;
 mod sync;
+mod tables;
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use contract::{Cost, Instant};
 use http::HeaderValue;
-use parking_lot::Mutex;
 use registry::Client;
 
 use crate::errors::{Exceeded, Refusal};
-use crate::metrics::{Decisions, Metrics};
+use crate::metrics::Metrics;
 use crate::network::network;
 use crate::plans::{Kind, Limit, Plan, Plans, Unit};
 use counter::{Counter, Outcome};
 use key::Asking;
 use ledger::{Ledger, LedgerFile};
 use sync::{Mode, Sharing};
+use tables::{InForce, Table};
 
 pub use ledger::LedgerError;
 pub use redis_store::{RedisStore, RedisStoreError};
 pub use shown::{LimitShown, LimitsShown};
 pub use store::{CounterStore, Exchanged, Granted, Report, Reported, StoreError};
-
-/// Keys of one limit that are counted at a time.
-const MOST_KEYS: usize = 64 * 1024;
-/// Of these, keys of the addresses of one network (/48): beyond them its addresses count as one, so
-/// that one customer's do not take every place.
-const MOST_OF_NETWORK: usize = MOST_KEYS / 64;
-/// The same of a network that a whole provider may have (/32).
-const MOST_OF_PROVIDER: usize = MOST_KEYS / 4;
-/// How long the places that a sweep left taken stay taken.
-const BETWEEN_SWEEPS: Duration = Duration::from_secs(1);
 
 /// What a request is counted at: by the clock on the wall, for windows, and by the one that never
 /// goes back, for rates.
@@ -71,31 +62,9 @@ pub(crate) struct Told {
 /// Plans, and what was counted.
 #[derive(Debug)]
 pub struct Limiting {
-    plans: Plans,
-    /// By the limit's id, as the counters of a limit outlive what a request saw of them.
-    tables: HashMap<String, Arc<Table>>,
+    in_force: ArcSwap<InForce>,
     ledger: Option<Ledger>,
     sharing: Option<Sharing>,
-}
-
-/// The counters of one limit.
-#[derive(Debug)]
-struct Table {
-    limit: Arc<Limit>,
-    /// How often it decided what, once it did.
-    decisions: OnceLock<Decisions>,
-    kept: Mutex<Kept>,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    counters: HashMap<key::Key, Arc<Counter>>,
-    /// How many of them are of each network.
-    of_networks: HashMap<IpAddr, usize>,
-    /// And of each provider.
-    of_providers: HashMap<IpAddr, usize>,
-    /// When counters that are as new were last looked for.
-    swept: Option<Duration>,
 }
 
 /// A request that its plan admits.
@@ -139,12 +108,8 @@ impl Limiting {
     /// Counters in memory alone, gone with the process.
     #[must_use]
     pub fn in_memory(plans: Plans) -> Self {
-        let table = |limit: &Arc<Limit>| {
-            let (decisions, kept) = (OnceLock::new(), Mutex::default());
-            (limit.id.clone(), Arc::new(Table { limit: limit.clone(), decisions, kept }))
-        };
-        let tables = plans.limits().map(table).collect();
-        Self { plans, tables, ledger: None, sharing: None }
+        let in_force = ArcSwap::from_pointee(InForce::default().after(Arc::new(plans)));
+        Self { in_force, ledger: None, sharing: None }
     }
 
     /// Counters of which the quotas are kept in `dir`, which is made where it is not; what counts
@@ -157,12 +122,14 @@ impl Limiting {
     pub fn open(plans: Plans, dir: &Path, now: Instant) -> Result<Self, LedgerError> {
         let limiting = Self::in_memory(plans);
         let (ledger, entries) = Ledger::open(dir)?;
+        let in_force = limiting.in_force.load_full();
         for entry in entries {
             // A quota that no plan has any more is left out of the next log.
-            let Some(table) = limiting.tables.get(&entry.limit) else { continue };
-            let counter = Arc::new(Counter::of(table.limit.clone(), entry.key.clone()));
+            let Some(table) = in_force.tables.get(&entry.limit) else { continue };
+            let kept = &mut *table.kept.lock();
+            let counter = Arc::new(Counter::of(&kept.limit, entry.key.clone()));
             counter.restore(entry.used);
-            table.kept.lock().insert(entry.key, counter);
+            kept.insert(entry.key, counter);
         }
         limiting.rewrite(&mut ledger.to_write(), now)?;
         Ok(Self { ledger: Some(ledger), ..limiting })
@@ -177,8 +144,15 @@ impl Limiting {
 
     /// The plans.
     #[must_use]
-    pub fn plans(&self) -> &Plans {
-        &self.plans
+    pub fn plans(&self) -> Arc<Plans> {
+        self.in_force.load().plans.clone()
+    }
+
+    /// Puts other plans into force, for requests that come from now on. Limits that stay keep what
+    /// was counted; those whose numbers change are held to the new ones, by what was counted.
+    pub(crate) fn put(&self, plans: Arc<Plans>) {
+        let next = self.in_force.load().after(plans);
+        self.in_force.store(Arc::new(next));
     }
 
     fn mode(&self) -> Mode {
@@ -196,9 +170,10 @@ impl Limiting {
         now: &Now,
         metrics: &Metrics,
     ) -> Result<Option<Admission>, NotAdmitted> {
+        let in_force = self.in_force.load();
         let plan = match client {
-            Some(client) => self.plans.of(client),
-            None => self.plans.of_nobody(),
+            Some(client) => in_force.plans.of(client),
+            None => in_force.plans.of_nobody(),
         };
         let Some(plan) = plan else { return Ok(None) };
         let client = client.map(|client| &client.id);
@@ -208,7 +183,7 @@ impl Limiting {
         let mut admitted = Admitting::new(plan, mode);
         for limit in &plan.limits {
             // Every limit of every plan has its counters.
-            let Some(table) = self.tables.get(&limit.id) else { continue };
+            let Some(table) = in_force.tables.get(&limit.id) else { continue };
             let outcome = self.take(table, &asking, mode, now);
             let decisions = table.decisions.get_or_init(|| metrics.limiting.decisions_of(limit));
             match &outcome {
@@ -311,85 +286,12 @@ impl Limiting {
     /// Writes all that was written down and still counts into a new log.
     fn rewrite(&self, file: &mut LedgerFile, now: Instant) -> Result<(), LedgerError> {
         let mut lines = String::new();
-        for table in self.tables.values() {
+        for table in self.in_force.load().tables.values() {
             let counters: Vec<_> = table.kept.lock().counters.values().cloned().collect();
             let entries = counters.iter().filter_map(|counter| counter.kept_entry(now));
             entries.for_each(|entry| ledger::write_line(&entry, &mut lines));
         }
         file.rewrite(&lines)
-    }
-}
-
-impl Table {
-    /// The counter of whoever asks; `None` when every place is taken by one that is in use:
-    /// whoever comes under that many keys at once must not push the others' state out.
-    fn counter(&self, asking: &Asking<'_>, mode: Mode, now: &Now) -> Option<Arc<Counter>> {
-        let mut key = asking.key(self.limit.by);
-        let kept = &mut *self.kept.lock();
-        if let Some(counter) = kept.counters.get(&key) {
-            return Some(counter.clone());
-        }
-        if kept.counters.len() >= MOST_KEYS || kept.crowded(&key).into_iter().any(|it| it.is_some())
-        {
-            kept.sweep(mode, now);
-        }
-        for network in kept.crowded(&key).into_iter().flatten() {
-            key = key.of_network(network);
-            if let Some(counter) = kept.counters.get(&key) {
-                return Some(counter.clone());
-            }
-        }
-        if kept.counters.len() >= MOST_KEYS {
-            return None;
-        }
-        let counter = Arc::new(Counter::of(self.limit.clone(), key.clone()));
-        kept.insert(key, counter.clone());
-        Some(counter)
-    }
-}
-
-impl Kept {
-    fn insert(&mut self, key: key::Key, counter: Arc<Counter>) {
-        self.count(&key);
-        self.counters.insert(key, counter);
-    }
-
-    fn count(&mut self, key: &key::Key) {
-        for (of, network) in
-            [(&mut self.of_networks, key.network()), (&mut self.of_providers, key.provider())]
-        {
-            if let Some(network) = network {
-                *of.entry(network).or_default() += 1;
-            }
-        }
-    }
-
-    /// The networks that a key's address is in and that have as many counters as they may, the
-    /// narrower first.
-    fn crowded(&self, key: &key::Key) -> [Option<IpAddr>; 2] {
-        let has = |of: &HashMap<IpAddr, usize>, network: &IpAddr, most| {
-            of.get(network).is_some_and(|count| *count >= most)
-        };
-        [
-            key.network().filter(|it| has(&self.of_networks, it, MOST_OF_NETWORK)),
-            key.provider().filter(|it| has(&self.of_providers, it, MOST_OF_PROVIDER)),
-        ]
-    }
-
-    /// Forgets counters that are as new, unless that was done a moment ago.
-    fn sweep(&mut self, mode: Mode, now: &Now) {
-        let since = |swept: Duration| now.monotonic.saturating_sub(swept);
-        if self.swept.is_some_and(|swept| since(swept) < BETWEEN_SWEEPS) {
-            return;
-        }
-        self.swept = Some(now.monotonic);
-        self.counters
-            .retain(|_, counter| Arc::strong_count(counter) > 1 || !counter.is_as_new(mode, now));
-        self.of_networks.clear();
-        self.of_providers.clear();
-        let counters = std::mem::take(&mut self.counters);
-        counters.keys().for_each(|key| self.count(key));
-        self.counters = counters;
     }
 }
 

@@ -1,8 +1,8 @@
 //! Plans: how much a client may ask, by names that the configuration gives and clients have.
 //!
 //! A plan is written in the configuration's words ([`WrittenPlan`]), checked once, and is then a
-//! list of limits. What has been counted stands elsewhere (`limiting`); nothing here changes while
-//! the gateway runs.
+//! list of limits. What has been counted stands elsewhere (`limiting`); a reload puts other plans
+//! into force.
 
 mod window;
 mod written;

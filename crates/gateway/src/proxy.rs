@@ -65,7 +65,7 @@ pub(crate) struct Gateway {
     pub(crate) audited: AuditedDenials,
     pub(crate) tenant: TenantName,
     pub(crate) limiting: Arc<Limiting>,
-    pub(crate) lanes: Lanes,
+    pub(crate) lanes: Arc<Lanes>,
     pub(crate) channel: Arc<ChannelKeeper>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,

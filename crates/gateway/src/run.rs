@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::mirror::Mirrors;
 use crate::proxy::Gateway;
 use crate::redirect;
-use crate::reload::{Reload, Reloading};
+use crate::reload::{Reload, Reloading, tell_of_clients};
 use crate::renewal::{self, RenewalSocket, Renewals};
 use crate::server_link::{Link, ServerWay};
 use crate::snapshot::{Current, Snapshot};
@@ -127,22 +127,7 @@ pub async fn run(
     let tls = loading.transpose()?;
     let tls = tls.map(Arc::new);
     let channel = Arc::new(ChannelKeeper::new(place.clone(), metrics.channel_fetches.clone()));
-    for client in registry.clients() {
-        if let Err(problem) = config.roles.rights_of(&client) {
-            tracing::warn!(
-                client = client.id.as_str(),
-                error = &problem as &dyn std::error::Error,
-                "keys of the client are refused"
-            );
-        }
-        if let Some(plan) = client.plan.as_ref().filter(|plan| !config.limiting.plans().has(plan)) {
-            tracing::warn!(
-                client = client.id.as_str(),
-                plan = plan.as_str(),
-                "the client's plan is not defined: its role's or the default one holds"
-            );
-        }
-    }
+    tell_of_clients(&registry, &config.roles, &config.limiting.plans());
     let tokens = Arc::new(Tokens::open(&config, registry.clone(), clock.clone(), &metrics)?);
     let guard = Arc::new(Guard::new(&metrics));
     let callers = Callers::new(registry.clone(), ids.clone(), &config, tokens, guard)
@@ -184,8 +169,14 @@ pub async fn run(
         audited_denials::towards(place, metrics.denials_not_audited.clone(), clock.clone());
     let issuers = current.clone();
     let limiting = config.limiting;
-    let reloading =
-        Reloading { current: current.clone(), tls: tls.clone(), metrics: metrics.clone() };
+    let lanes = Arc::new(Lanes::new(config.lanes, &metrics.lanes));
+    let reloading = Reloading {
+        current: current.clone(),
+        limiting: limiting.clone(),
+        lanes: lanes.clone(),
+        tls: tls.clone(),
+        metrics: metrics.clone(),
+    };
     let gateway = Gateway {
         current: current.clone(),
         turn: AtomicU64::new(0),
@@ -195,7 +186,7 @@ pub async fn run(
         audited,
         tenant: config.tenant,
         limiting: limiting.clone(),
-        lanes: Lanes::new(config.lanes, &metrics.lanes),
+        lanes,
         channel: channel.clone(),
         clock: clock.clone(),
         ids: ids.clone(),

@@ -17,6 +17,7 @@ use crate::data_directory::{DataDirectory, WhichRegistry};
 use crate::demo_data::{self, DemoData};
 use crate::denials::{self, DenialsError};
 use crate::doctor::{self, Doctor, Grade};
+use crate::gitops::{ConfigCommand, FilesError};
 use crate::import::{self, Import};
 use crate::keys::{self, KeysError};
 use crate::limits::{ClientsCommand, LimitsCommand};
@@ -83,6 +84,9 @@ enum Verb {
     Registry(RegistryCommand),
     /// Have a running gateway read its configuration again: all of it, or nothing
     Reload(DataDirectory),
+    /// Keep configuration and clients as files: compare them with a running gateway, and apply them
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Copy the data to a backup, also while the server runs; later times copy what came since
     Backup(Backup),
     /// Make a data directory from a backup, as it was at one instant
@@ -241,6 +245,9 @@ pub enum CommandError {
     /// A pseudonym that cannot be told.
     #[error(transparent)]
     Pseudonym(#[from] PseudonymError),
+    /// A directory of configuration and clients that cannot be read or written.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// Certificates that could not be made.
     #[error(transparent)]
     Link(#[from] LinkFilesError),
@@ -294,6 +301,24 @@ impl CommandError {
 }
 
 impl Command {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// The status to end with, once it is said what is wrong or what was asked for: 2 for what is
+    /// wrong, but of `config diff`, by whose 2 scripts know that something differs, 1.
+    pub fn read() -> Result<Self, ExitCode> {
+        Self::try_parse().map_err(|error| {
+            // Where there is nobody to tell, the status still says it.
+            let _ = error.print();
+            let words: Vec<_> = std::env::args().skip(1).take(2).collect();
+            match error.use_stderr() {
+                false => ExitCode::SUCCESS,
+                true if words == ["config", "diff"] => ExitCode::FAILURE,
+                true => ExitCode::from(2),
+            }
+        })
+    }
+
     /// Carries the command out.
     ///
     /// # Errors
@@ -346,6 +371,11 @@ impl Command {
                     }
                     other => unexpected(&other),
                 }
+            }
+            Verb::Config(command) => {
+                let (text, status) = runtime()?.block_on(command.run())?;
+                print(&text)?;
+                Ok(status)
             }
             Verb::Backup(backup) => {
                 crate::backup::behind_all_others();

@@ -36,6 +36,7 @@ use crate::tenant_key::KeySource;
 pub use acme::{AcmeKeys, DnsName};
 pub use edge::{ClientCertificateUse, CorsOrigin, HeaderName, InsecureHttp, TlsKeys};
 pub use file::ConfigError;
+pub(crate) use file::{line_of, refused};
 pub use link::{GatewayLink, ServerLinkKeys};
 pub use setting::{BaseUrl, Level, PostgresConnection, WithoutTls};
 pub use store_url::StoreUrl;
@@ -387,6 +388,26 @@ impl Config {
         if let Some(path) = &flags.config {
             file::read(path, &mut config)?;
         }
+        config.with_flags(flags)
+    }
+
+    /// What this text and the flags decide together, as if it stood in the file at `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`], in one line that names that file, line and key.
+    pub(crate) fn resolve_text(
+        flags: &Flags,
+        path: &Path,
+        text: &str,
+    ) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        file::read_text(path, text, &mut config)?;
+        config.with_flags(flags)
+    }
+
+    /// The flags win.
+    fn with_flags(mut self, flags: &Flags) -> Result<Self, ConfigError> {
+        let config = &mut self;
         if let Some(data) = &flags.data {
             config.data.clone_from(data);
         }
@@ -400,8 +421,8 @@ impl Config {
             config.owner_key_file = Some(file.clone());
         }
         config.insecure_plain_link = flags.insecure_plain_link;
-        config.check()?;
-        Ok(config)
+        self.check()?;
+        Ok(self)
     }
 
     /// What no key by itself can say.

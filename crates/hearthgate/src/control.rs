@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::command_socket::{self, CommandSocket, CommandSocketError, Commands};
 use crate::doors::SystemClock;
+use crate::gitops::{self, Answered, Asked};
 use crate::reload::Reloader;
 use crate::serve::Process;
 
@@ -59,6 +60,8 @@ pub enum Request {
     ShowLimits(String),
     /// Read the configuration again.
     Reload,
+    /// Something with configuration and clients as files.
+    Config(Asked),
 }
 
 /// What `keys create` asks for.
@@ -144,6 +147,8 @@ pub enum Answer {
     Limits(LimitsShown),
     /// Another configuration is in force; these keys have changed.
     Reloaded(Vec<String>),
+    /// What came of files.
+    Config(Answered),
     /// It was not done; why, and the mend.
     Refused(String),
 }
@@ -214,6 +219,10 @@ enum Refusal {
     NoGateway,
     #[error("no gateway runs here that could read its configuration again")]
     NothingRuns,
+    #[error(
+        "no gateway runs here, and files are compared with a running one; start it, or name its data directory with --data"
+    )]
+    NothingToCompare,
     #[error("the registry's log cannot be read")]
     Unreadable(#[from] OpenError),
     #[error(
@@ -237,7 +246,8 @@ pub struct Site {
     pub plans: Arc<Plans>,
     /// What is counted; absent where no gateway runs.
     pub counted: Option<Counted>,
-    /// What reads the configuration again; absent where no gateway runs. Its roles count then.
+    /// What reads the configuration again; absent where no gateway runs. Its roles and plans count
+    /// then.
     pub reloader: Option<Reloader>,
 }
 
@@ -285,6 +295,7 @@ pub fn execute(registry: &Registry, site: &Site, request: Request, by: &Actor) -
         },
         Request::ListBreakGlasses => break_glasses(registry),
         Request::Reload => Err(Refusal::NothingRuns),
+        Request::Config(_) => Err(Refusal::NothingToCompare),
     };
     done.unwrap_or_else(|refusal| Answer::Refused(crate::failure::one_line(&refusal)))
 }
@@ -502,6 +513,9 @@ impl Commands for OfRegistry {
     type Request = Request;
     type Answer = Answer;
 
+    /// Files of clients come in one.
+    const LONGEST: u64 = 8 << 20;
+
     async fn carry_out(&self, request: Request, uid: u32) -> io::Result<Answer> {
         let (registry, mut site, by) =
             (Arc::clone(&self.0), self.1.clone(), Actor::local_user(uid));
@@ -514,7 +528,11 @@ impl Commands for OfRegistry {
                     Err(error) => Answer::Refused(crate::failure::one_line(&error)),
                 });
             }
-            site.roles = reloader.roles();
+            if let Request::Config(asked) = request {
+                let done = gitops::carry_out(registry, reloader, asked, by).await;
+                return Ok(done.map_or_else(Answer::Refused, Answer::Config));
+            }
+            (site.roles, site.plans) = (reloader.roles(), reloader.plans());
         }
         // Changes wait for the disk.
         tokio::task::spawn_blocking(move || execute(&registry, &site, request, &by))
@@ -549,6 +567,7 @@ impl std::fmt::Debug for Answer {
             Self::PlanSet => formatter.write_str("PlanSet"),
             Self::Limits(shown) => write!(formatter, "Limits({})", shown.limits.len()),
             Self::Reloaded(changed) => write!(formatter, "Reloaded({changed:?})"),
+            Self::Config(answered) => write!(formatter, "Config({answered:?})"),
             Self::Refused(why) => write!(formatter, "Refused({why:?})"),
         }
     }

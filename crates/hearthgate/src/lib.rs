@@ -18,6 +18,7 @@ mod denials;
 pub mod doctor;
 pub mod doors;
 pub mod failure;
+pub mod gitops;
 mod handed_over;
 pub mod import;
 pub mod key_copies;

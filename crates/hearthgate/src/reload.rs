@@ -3,12 +3,16 @@
 //! Some keys decide what is opened once at the start; where one of those has changed nothing is
 //! put into force, and each is said by name.
 
+mod turn;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gateway::{GatewayConfig, GatewayError, Reload, Roles};
-use tokio::sync::{mpsc, oneshot};
+use gateway::{GatewayConfig, GatewayError, Reload, Roles, Then};
+use tokio::sync::mpsc;
 
 use crate::config::{Config, ConfigError, Flags};
+
+pub(crate) use turn::Turn;
 
 /// The keys that may change while the gateway runs.
 const WHILE_RUNNING: &[&str] = &[
@@ -46,11 +50,16 @@ const WHILE_RUNNING: &[&str] = &[
     "gateway.tls.client_certificates",
     "gateway.tls.client_authority_file",
     "gateway.tls.hsts_seconds",
+    "lanes.interactive",
+    "lanes.system",
+    "lanes.bulk",
+    "lanes.wait_seconds",
 ];
 
 /// The sections whose keys are the operator's names, which may change too; routes stand for
 /// upstreams as well.
-const SECTIONS: &[&str] = &["roles", "gateway.routes", "gateway.issuers", "gateway.certificates"];
+const SECTIONS: &[&str] =
+    &["roles", "plans", "gateway.routes", "gateway.issuers", "gateway.certificates"];
 
 /// Why a configuration was not put into force. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +71,10 @@ pub enum ReloadError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Keys that count from the next start on.
-    #[error("{} cannot change while the process runs; restart it, or put back what was", keys(.0))]
+    #[error(
+        "{} cannot change while the process runs and needs a restart: restart it, or put back what was",
+        keys(.0)
+    )]
     NeedsRestart(Vec<&'static str>),
     /// The gateway.
     #[error(transparent)]
@@ -116,27 +128,19 @@ impl Reloader {
         &self,
         ready: impl FnOnce(&Config) -> GatewayConfig,
     ) -> Result<Vec<&'static str>, ReloadError> {
-        let _turn = self.0.turn.lock().await;
+        let turn = self.take_turn().await;
         if self.0.flags.config.is_none() {
             return Err(ReloadError::NoFile);
         }
         let flags = self.0.flags.clone();
         let read = tokio::task::spawn_blocking(move || Config::resolve(&flags)).await;
         let config = read.map_err(|_| ReloadError::Stopping)??;
-        let changed = {
-            let in_force = self.0.in_force.lock().unwrap_or_else(PoisonError::into_inner);
-            in_force.difference(&config)
-        };
-        let may_change = |name: &&&str| WHILE_RUNNING.contains(*name) || SECTIONS.contains(*name);
-        let fixed: Vec<_> = changed.iter().filter(|name| !may_change(name)).copied().collect();
+        let changed = turn.config().difference(&config);
+        let fixed = ReloadError::fixed(&changed);
         if !fixed.is_empty() {
             return Err(ReloadError::NeedsRestart(fixed));
         }
-        let (done, outcome) = oneshot::channel();
-        let reload = Reload { config: ready(&config), done };
-        self.0.gateway.send(reload).await.map_err(|_| ReloadError::Stopping)?;
-        outcome.await.map_err(|_| ReloadError::Stopping)??;
-        *self.0.in_force.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        turn.put_ready(config, Then::Put, ready).await?;
         Ok(changed)
     }
 
@@ -206,8 +210,12 @@ mod tests {
                     rules = [{ types = [\"*\"], actions = [\"read\"], within = \"all\" }]\n";
         let with_role = format!("[gateway]\npublic_burst = 7\n{role}");
         assert_eq!(reload(&with_role).await.unwrap(), ["roles"]);
+        let plan = "[lanes]\nsystem = 7\n[plans.app]\nsays = \"For apps.\"\n";
+        let with_plan = format!("[gateway]\npublic_burst = 7\n{plan}");
+        assert_eq!(reload(&with_plan).await.unwrap(), ["lanes.system", "plans"]);
         let error = reload("[gateway]\npublic_burst = 8\ndrain_seconds = 1\n").await.unwrap_err();
         assert!(error.contains("`gateway.drain_seconds` cannot change"), "{error}");
+        assert!(error.contains("needs a restart"), "{error}");
         assert!(!error.contains("public_burst"), "{error}");
         let error = reload("[gateway]\npublic_burts = 8\n").await.unwrap_err();
         assert!(error.contains("line 2") && error.contains("public_burst"), "{error}");

@@ -441,6 +441,7 @@ impl Process {
             serves_server: from.server,
             environment: gateway::Environment(tenant_key::environment),
             roles: Arc::clone(&config.roles),
+            limiting: Arc::new(Limiting::in_memory(config.plans())),
             issuers: config.issuers.clone(),
             certificates: config.certificates.clone(),
             issuer_keys: config.data.join("issuers"),

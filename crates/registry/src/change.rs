@@ -11,6 +11,7 @@ use crate::break_glass::NewBreakGlass;
 use crate::client::{ClientId, NewClient, is_plain_text};
 use crate::key::{KeyId, SecretHash};
 use crate::plan::PlanName;
+use crate::put_clients::{self, PutClient};
 use crate::tokens::WhichTokens;
 
 /// One change of the registry.
@@ -55,6 +56,15 @@ pub(crate) enum Change {
         client: ClientId,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         plan: Option<PlanName>,
+    },
+    /// Clients as somebody keeps them in files, all in one: a crash leaves all of it or nothing.
+    PutClients {
+        /// Made where there is none of that id, else put in its place.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        put: Vec<PutClient>,
+        /// Nothing of these is granted any more.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        disable: Vec<ClientId>,
     },
     /// A client took wider rights for some minutes.
     BreakGlass {
@@ -147,6 +157,10 @@ impl Change {
                 ClientId::new(id).map(Subject::Client).into_iter().collect()
             }
             Self::SetPlan { client, .. } => vec![Subject::Client(client.clone())],
+            Self::PutClients { put, disable } => {
+                let put = put.iter().map(|put| &put.client.id);
+                put.chain(disable).cloned().map(Subject::Client).collect()
+            }
             Self::SuspendKeys {} | Self::RevokeTokens { .. } => Vec::new(),
             Self::BreakGlass { taken } => vec![
                 Subject::Client(taken.client.clone()),
@@ -187,6 +201,7 @@ impl fmt::Display for Change {
             Self::SetPlan { client, plan: None } => {
                 write!(formatter, "take the client {client}'s plan away")
             }
+            Self::PutClients { put, disable } => put_clients::told(put, disable, formatter),
             Self::BreakGlass { taken } => taken.fmt(formatter),
             Self::ConfirmKey { key, client } => {
                 write!(formatter, "confirm key {key} of client {client}")

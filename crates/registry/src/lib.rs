@@ -29,6 +29,7 @@ mod moving;
 mod opening;
 mod plan;
 mod postgres;
+mod put_clients;
 mod registry;
 mod role;
 mod state;
@@ -51,6 +52,7 @@ pub use plan::{InvalidPlanName, PlanName};
 pub use postgres::{
     Failure, InvalidConnection, PostgresError, PostgresOptions, Standing, Transport,
 };
+pub use put_clients::PutClient;
 pub use registry::{Caller, OWNER, Registry, Renewed};
 pub use role::{InvalidRoleName, RoleName};
 pub use state::CannotFollow;

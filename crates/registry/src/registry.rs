@@ -332,7 +332,12 @@ impl Registry {
             Some(record) if record.has_expired(self.clock.now()) => {
                 format!("another key has taken the place of {id}; use that one")
             }
-            Some(_) => format!("the key {id} is suspended since a restore; confirm it"),
+            Some(record) if record.suspended.is_some() => {
+                format!("the key {id} is suspended since a restore; confirm it")
+            }
+            Some(record) => {
+                format!("the client {} of the key {id} is disabled; enable it", record.client.id)
+            }
         }
     }
 
@@ -396,6 +401,10 @@ impl Registry {
         self.writer.lock().changes(subject, after, limit)
     }
 
+    pub(crate) fn ids(&self) -> &dyn Ids {
+        self.ids.as_ref()
+    }
+
     fn draw_key(&self, client: &ClientId, label: &str) -> (NewKey, CreatedKey) {
         let id = key::draw_id(self.ids.as_ref());
         let (secret, hash) = key::draw_secret(self.ids.as_ref(), &id);
@@ -418,7 +427,7 @@ impl Registry {
     }
 
     /// Judges, writes, syncs, publishes: in this order, one change at a time.
-    fn change(&self, change: &Change, by: &Actor) -> Result<(), ChangeError> {
+    pub(crate) fn change(&self, change: &Change, by: &Actor) -> Result<(), ChangeError> {
         let json = serde_json::to_vec(change).map_err(ChangeError::Form)?;
         let mut writer = self.writer.lock();
         for _ in 0..MOST_TRIES {

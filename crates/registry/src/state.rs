@@ -48,6 +48,11 @@ pub(crate) struct KeyRecord {
 impl KeyRecord {
     /// Whether the key authenticates now.
     pub(crate) fn is_good(&self, now: Instant) -> bool {
+        self.stands(now) && self.client.disabled.is_none()
+    }
+
+    /// Whether the key itself is good, whatever its client is.
+    fn stands(&self, now: Instant) -> bool {
         self.revoked.is_none() && self.suspended.is_none() && !self.has_expired(now)
     }
 
@@ -110,6 +115,9 @@ pub enum CannotFollow {
     /// The client has taken as many as may be in force.
     #[error("the client {0} has as many break-glasses in force as a client may")]
     TooManyBreakGlasses(ClientId),
+    /// One client is to become two things.
+    #[error("the client {0} is named twice; name it once")]
+    ClientTwice(ClientId),
     /// The first start happened before.
     #[error("the registry has been started before")]
     StartedBefore,
@@ -194,7 +202,7 @@ impl State {
             Change::SuspendKeys {} => {
                 let mut suspended = Vec::new();
                 for (key, record) in &mut self.keys {
-                    if record.is_good(instant) {
+                    if record.stands(instant) {
                         record.suspended = Some(instant);
                         suspended.push(key.clone());
                     }
@@ -208,17 +216,12 @@ impl State {
                 self.tokens.add_all(instant);
             }
             Change::SetPlan { client, plan } => {
-                let standing = self
-                    .clients
-                    .get_mut(client)
-                    .ok_or_else(|| CannotFollow::UnknownClient(client.clone()))?;
-                let changed = Client { plan: plan.clone(), ..(**standing).clone() };
-                *standing = Arc::new(changed);
-                for record in self.keys.values_mut() {
-                    if record.client.id == *client {
-                        record.client = standing.clone();
-                    }
-                }
+                self.change_client(client, |standing| {
+                    Ok(Client { plan: plan.clone(), ..standing.clone() })
+                })?;
+            }
+            Change::PutClients { put, disable } => {
+                self.put_clients(put, disable, sequence, instant)?;
             }
             Change::BreakGlass { taken } => {
                 let given = taken
@@ -270,7 +273,22 @@ impl State {
         self.revocations.push(Revoked { sequence, kind, id, since });
     }
 
-    fn add_client(&mut self, client: Client) -> Result<(), CannotFollow> {
+    /// Puts another client in the place of the one of this id, for its keys too.
+    pub(crate) fn change_client(
+        &mut self,
+        id: &ClientId,
+        change: impl FnOnce(&Client) -> Result<Client, CannotFollow>,
+    ) -> Result<(), CannotFollow> {
+        let standing =
+            self.clients.get_mut(id).ok_or_else(|| CannotFollow::UnknownClient(id.clone()))?;
+        *standing = Arc::new(change(standing)?);
+        for record in self.keys.values_mut().filter(|record| record.client.id == *id) {
+            record.client = standing.clone();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn add_client(&mut self, client: Client) -> Result<(), CannotFollow> {
         if self.clients.contains_key(&client.id) {
             return Err(CannotFollow::ClientExists(client.id));
         }

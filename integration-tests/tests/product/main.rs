@@ -57,6 +57,7 @@ mod examples;
 mod fhir_version;
 mod forgery;
 mod gateway_only;
+mod gitops;
 mod golden;
 mod import;
 mod kills;

@@ -1,7 +1,6 @@
 //! One counter of one limit: a bucket, a number of requests that have not ended, or what was used
 //! of a quota.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -22,13 +21,27 @@ use super::sync::Mode;
 /// A counter, behind a lock that is held for a few nanoseconds.
 #[derive(Debug)]
 pub(crate) struct Counter {
-    pub(crate) limit: Arc<Limit>,
+    /// The id of its limit, which stays over a reload.
+    pub(crate) limit: String,
     pub(crate) key: Key,
     /// Whether it waits to be written down.
     pub(crate) to_keep: AtomicBool,
     /// Whether it waits to be told to the store.
     pub(crate) to_share: AtomicBool,
-    state: Mutex<State>,
+    held: Mutex<Held>,
+}
+
+/// What was counted, and the numbers that it is held to, which a reload may change.
+#[derive(Debug)]
+struct Held {
+    kind: Kind,
+    state: State,
+}
+
+impl Held {
+    fn parts(&mut self) -> (&mut State, Kind) {
+        (&mut self.state, self.kind)
+    }
 }
 
 #[derive(Debug)]
@@ -65,7 +78,7 @@ impl Outcome {
 
 impl Counter {
     /// Of which nothing was counted.
-    pub(crate) fn of(limit: Arc<Limit>, key: Key) -> Self {
+    pub(crate) fn of(limit: &Limit, key: Key) -> Self {
         let state = match limit.kind {
             Kind::Rate { rate, .. } => State::Rate { level: None, lease: Lease::of_rate(rate) },
             Kind::AtOnce { .. } => State::AtOnce(0),
@@ -75,16 +88,30 @@ impl Counter {
             }
         };
         let flag = || AtomicBool::new(false);
-        Self { limit, key, to_keep: flag(), to_share: flag(), state: Mutex::new(state) }
+        let (limit, kind) = (limit.id.clone(), limit.kind);
+        let held = Mutex::new(Held { kind, state });
+        Self { limit, key, to_keep: flag(), to_share: flag(), held }
     }
 
     pub(crate) fn is_quota(&self) -> bool {
-        matches!(self.limit.kind, Kind::Quota { .. })
+        matches!(self.held.lock().kind, Kind::Quota { .. })
+    }
+
+    /// Holds it to other numbers from now on. What was counted stays counted: what is used of a
+    /// quota, who has not ended, and how full a bucket is, up to its new burst.
+    pub(crate) fn hold_to(&self, limit: &Limit) {
+        let held = &mut *self.held.lock();
+        if let (State::Quota { lease, .. }, Kind::Quota { most: before, .. }) = held.parts()
+            && let Kind::Quota { most, .. } = limit.kind
+        {
+            lease.most_is(most, before);
+        }
+        held.kind = limit.kind;
     }
 
     /// Takes one; otherwise says after how many seconds there may be one, at least 1.
     pub(crate) fn take(&self, mode: Mode, now: &Now) -> Result<Outcome, u32> {
-        match (&mut *self.state.lock(), self.limit.kind) {
+        match self.held.lock().parts() {
             (State::Rate { level, lease }, Kind::Rate { rate, delay }) => match mode {
                 Mode::Own => take_of(level, rate, delay, now),
                 Mode::Alone { gateways } => take_of(level, rate.share(gateways), delay, now),
@@ -121,18 +148,17 @@ impl Counter {
 
     /// Gives one back that came to nothing.
     pub(crate) fn give_back(&self, mode: Mode) {
-        match (&mut *self.state.lock(), self.limit.kind, mode) {
-            (State::Rate { lease, .. }, _, Mode::Shared { .. }) => lease.give_back(),
-            (State::Rate { level: Some(level), .. }, Kind::Rate { rate, .. }, Mode::Own) => {
+        match (self.held.lock().parts(), mode) {
+            ((State::Rate { lease, .. }, _), Mode::Shared { .. }) => lease.give_back(),
+            ((State::Rate { level: Some(level), .. }, Kind::Rate { rate, .. }), Mode::Own) => {
                 level.give_back(rate);
             }
             (
-                State::Rate { level: Some(level), .. },
-                Kind::Rate { rate, .. },
+                (State::Rate { level: Some(level), .. }, Kind::Rate { rate, .. }),
                 Mode::Alone { gateways },
             ) => level.give_back(rate.share(gateways)),
-            (State::Quota { used, .. }, _, Mode::Own) => used.take_back(),
-            (State::Quota { lease, rolling, .. }, Kind::Quota { window, .. }, mode) => {
+            ((State::Quota { used, .. }, _), Mode::Own) => used.take_back(),
+            ((State::Quota { lease, rolling, .. }, Kind::Quota { window, .. }), mode) => {
                 let is_alone = matches!(mode, Mode::Alone { .. }) && rolls(window);
                 if !(is_alone && rolling.take_back()) {
                     lease.give_back();
@@ -144,15 +170,16 @@ impl Counter {
 
     /// Ends one of those at once.
     pub(crate) fn leave(&self) {
-        if let State::AtOnce(held) = &mut *self.state.lock() {
+        if let State::AtOnce(held) = &mut self.held.lock().state {
             *held = held.saturating_sub(1);
         }
     }
 
     /// Adds what a request turned out to have used of a quota.
     pub(crate) fn charge(&self, amount: u64, mode: Mode, now: Instant) {
-        let Kind::Quota { most, window, .. } = self.limit.kind else { return };
-        if let State::Quota { used, lease, rolling } = &mut *self.state.lock() {
+        if let (State::Quota { used, lease, rolling }, Kind::Quota { most, window, .. }) =
+            self.held.lock().parts()
+        {
             match mode {
                 Mode::Own => used.add(amount, window, now),
                 Mode::Alone { .. } if rolls(window) => rolling.take(amount, window, now),
@@ -163,7 +190,7 @@ impl Counter {
 
     /// What is left, and when there is more, without taking any.
     pub(crate) fn look(&self, mode: Mode, now: &Now) -> (u64, Option<u32>) {
-        match (&mut *self.state.lock(), self.limit.kind) {
+        match self.held.lock().parts() {
             (State::Rate { level, lease }, Kind::Rate { rate, .. }) => {
                 let rate = match mode {
                     Mode::Shared { .. } => {
@@ -202,7 +229,7 @@ impl Counter {
 
     /// Whether a new counter would say the same.
     pub(crate) fn is_as_new(&self, mode: Mode, now: &Now) -> bool {
-        match (&mut *self.state.lock(), self.limit.kind) {
+        match self.held.lock().parts() {
             (State::Rate { level, lease }, Kind::Rate { rate, .. }) => {
                 let rate_here = match mode {
                     Mode::Alone { gateways } => rate.share(gateways),
@@ -223,8 +250,9 @@ impl Counter {
 
     /// Takes up what was written down.
     pub(crate) fn restore(&self, kept: Vec<(i64, u64)>) {
-        let Kind::Quota { most, .. } = self.limit.kind else { return };
-        if let State::Quota { used, lease, rolling } = &mut *self.state.lock() {
+        if let (State::Quota { used, lease, rolling }, Kind::Quota { most, .. }) =
+            self.held.lock().parts()
+        {
             *lease = Lease::restored(most, &kept);
             *rolling = Rolling::restored(kept.clone());
             *used = Slices::of(kept);
@@ -233,8 +261,12 @@ impl Counter {
 
     /// What is to be written down.
     pub(crate) fn entry(&self, mode: Mode, now: Instant) -> Option<Entry> {
-        let Kind::Quota { most, window, .. } = self.limit.kind else { return None };
-        let State::Quota { used, lease, rolling } = &mut *self.state.lock() else { return None };
+        let held = &mut *self.held.lock();
+        let (State::Quota { used, lease, rolling }, Kind::Quota { most, window, .. }) =
+            held.parts()
+        else {
+            return None;
+        };
         if mode != Mode::Own && rolls(window) {
             *used = Slices::of(rolling.kept());
             used.add(lease.debt(), window, now);
@@ -248,8 +280,10 @@ impl Counter {
 
     /// What was written down last, or would have been; `None` when none of it counts at `now`.
     pub(crate) fn kept_entry(&self, now: Instant) -> Option<Entry> {
-        let Kind::Quota { window, .. } = self.limit.kind else { return None };
-        let State::Quota { used, .. } = &mut *self.state.lock() else { return None };
+        let held = &mut *self.held.lock();
+        let (State::Quota { used, .. }, Kind::Quota { window, .. }) = held.parts() else {
+            return None;
+        };
         if used.total(window, now) == 0 {
             return None;
         }
@@ -257,12 +291,12 @@ impl Counter {
     }
 
     fn entry_of(&self, used: &Slices) -> Entry {
-        Entry { limit: self.limit.id.clone(), key: self.key.clone(), used: used.kept().collect() }
+        Entry { limit: self.limit.clone(), key: self.key.clone(), used: used.kept().collect() }
     }
 
     /// What the store is to be told, and asked for; `None` for what is not shared.
     pub(crate) fn report(&self, key: String, now: &Now) -> Option<Report> {
-        let (of, lease) = match (&mut *self.state.lock(), self.limit.kind) {
+        let (of, lease) = match self.held.lock().parts() {
             (State::Rate { lease, .. }, Kind::Rate { rate, .. }) => {
                 (Reported::Rate(rate), lease.report(now, u64::from(rate.burst.get())))
             }
@@ -284,7 +318,7 @@ impl Counter {
 
     /// Takes up what the store answered.
     pub(crate) fn granted(&self, granted: Granted, now: &Now) {
-        match (&mut *self.state.lock(), self.limit.kind) {
+        match self.held.lock().parts() {
             (State::Quota { lease, rolling, .. }, Kind::Quota { most, window, .. })
                 if rolls(window) =>
             {
@@ -303,7 +337,7 @@ impl Counter {
 
     /// The store did not answer: what it was to be told is still to be told.
     pub(crate) fn not_told(&self, report: &Report) {
-        match &mut *self.state.lock() {
+        match &mut self.held.lock().state {
             State::Quota { lease, rolling, .. } => {
                 lease.not_told(report.give);
                 if rolling.was_not_told() {
@@ -318,7 +352,7 @@ impl Counter {
 
     /// Whether the store has something to be told, or would like back.
     pub(crate) fn has_to_share(&self) -> bool {
-        match &*self.state.lock() {
+        match &self.held.lock().state {
             State::Rate { lease, .. } | State::Quota { lease, .. } => lease.has_to_share(),
             State::AtOnce(_) => false,
         }
@@ -327,7 +361,7 @@ impl Counter {
     /// The store may be back. What went by of a rate meanwhile was this gateway's own share; of a
     /// quota that rolls what counts still is owed.
     pub(crate) fn store_is_back(&self, now: &Now) {
-        match (&mut *self.state.lock(), self.limit.kind) {
+        match self.held.lock().parts() {
             (State::Rate { lease, .. }, _) => lease.forget(),
             (State::Quota { lease, rolling, .. }, Kind::Quota { most, window, .. })
                 if rolls(window) =>

@@ -56,6 +56,12 @@ impl Lease {
         Self { slice: newest, ..Self::new(most.saturating_sub(total)) }
     }
 
+    /// The quota is another from now on; what is used of it stays.
+    pub(super) fn most_is(&mut self, most: u64, before: u64) {
+        let signed = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        self.left = self.left.saturating_add(signed(most)).saturating_sub(signed(before));
+    }
+
     /// What is used of a quota as the store has it, by what it last said.
     pub(super) fn used(&self, most: u64) -> u64 {
         most.saturating_sub(self.left.max(0).unsigned_abs())

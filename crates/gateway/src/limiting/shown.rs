@@ -45,11 +45,12 @@ impl Limiting {
     ) -> LimitsShown {
         let now = Now { wall, monotonic };
         let mode = self.mode();
-        let plan = self.plans.of(client);
+        let in_force = self.in_force.load();
+        let plan = in_force.plans.of(client);
         let mut limits = Vec::new();
         for limit in plan.iter().flat_map(|plan| &plan.limits) {
             let before = limits.len();
-            if let Some(table) = self.tables.get(&limit.id) {
+            if let Some(table) = in_force.tables.get(&limit.id) {
                 let counters: Vec<_> = table.kept.lock().counters.values().cloned().collect();
                 let whose = counters.iter().filter(|counter| counter.key.is_of(&client.id));
                 limits.extend(whose.map(|counter| {
@@ -64,7 +65,7 @@ impl Limiting {
                 limits.push(LimitShown { limit, of, remaining: None, seconds: None });
             }
         }
-        let unknown = client.plan.as_ref().filter(|name| !self.plans.has(name));
+        let unknown = client.plan.as_ref().filter(|name| !in_force.plans.has(name));
         LimitsShown {
             plan: plan.map(|plan| plan.name.to_string()),
             unknown_plan: unknown.map(ToString::to_string),

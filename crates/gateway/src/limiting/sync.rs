@@ -198,7 +198,7 @@ impl Sharing {
 /// Names a counter in the store: a hash, as it may be a person's.
 fn name(counter: &Counter) -> String {
     let whose = counter.key.to_string();
-    format!("hearthgate:counter:{}", digest(&counter.limit.id, &whose, None).to_header())
+    format!("hearthgate:counter:{}", digest(&counter.limit, &whose, None).to_header())
 }
 
 pub(super) fn now(clock: &dyn Clock) -> Now {

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicI64;
 
 use contract::Clock;
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use registry::{ClientId, NewClient, PlanName};
 
+use super::tables::{MOST_OF_NETWORK, MOST_OF_PROVIDER};
 use super::*;
 use crate::plans::WrittenPlan;
 

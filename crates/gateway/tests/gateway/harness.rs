@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use contract::{Clock, Ids, Instant};
 use gateway::{
-    AccessLog, Bound, Denials, GatewayConfig, GatewayError, Reload, Roles, WrittenRole, WrittenRule,
+    AccessLog, Bound, Denials, GatewayConfig, GatewayError, Reload, Roles, Then, WrittenRole,
+    WrittenRule,
 };
 use registry::{Actor, Beside, ClientId, KeyId, NewClient, RateLimit, Registry};
 use tempfile::TempDir;
@@ -307,11 +308,20 @@ impl Running {
         &self,
         change: impl FnOnce(&mut GatewayConfig),
     ) -> Result<(), GatewayError> {
+        self.reload_then(Then::Put, change).await
+    }
+
+    /// The same, with something else to be done first, or instead.
+    pub(crate) async fn reload_then(
+        &self,
+        then: Then,
+        change: impl FnOnce(&mut GatewayConfig),
+    ) -> Result<(), GatewayError> {
         let roles = Arc::new(roles());
         let mut config = GatewayConfig { roles, ..GatewayConfig::default() };
         change(&mut config);
         let (done, outcome) = oneshot::channel();
-        self.reloads.send(Reload { config, done }).await.expect("the gateway runs");
+        self.reloads.send(Reload { config, then, done }).await.expect("the gateway runs");
         within("the reload", outcome).await.expect("the gateway says what came of it")
     }
 

@@ -120,14 +120,19 @@ pub enum ConfigError {
 pub(crate) fn read(path: &Path, config: &mut Config) -> Result<(), ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let table = DeTable::parse(&text).map_err(|error| {
-        let (line, message) = refused(&text, &error);
+    read_text(path, &text, config)
+}
+
+/// Reads a text into `config`; what is wrong with it is said of `path`.
+pub(crate) fn read_text(path: &Path, text: &str, config: &mut Config) -> Result<(), ConfigError> {
+    let table = DeTable::parse(text).map_err(|error| {
+        let (line, message) = refused(text, &error);
         ConfigError::Syntax { path: path.to_owned(), line, message }
     })?;
-    let reader = Reader { path, text: &text, keys: keys() };
+    let reader = Reader { path, text, keys: keys() };
     reader.section("", table.get_ref(), config)?;
-    certificates::read(path, &text, table.get_ref(), config)?;
-    issuers::read(path, &text, table.get_ref(), config)?;
+    certificates::read(path, text, table.get_ref(), config)?;
+    issuers::read(path, text, table.get_ref(), config)?;
     reader.routing(table.get_ref(), config)
 }
 
@@ -305,13 +310,13 @@ impl Reader<'_> {
 }
 
 /// The line, counted from 1, and the words of what the reader of TOML refused, in one line.
-pub(super) fn refused(text: &str, error: &toml::de::Error) -> (usize, String) {
+pub(crate) fn refused(text: &str, error: &toml::de::Error) -> (usize, String) {
     let words: Vec<&str> = error.message().split_whitespace().collect();
     (line_of(text, &error.span().unwrap_or(0..0)), words.join(" "))
 }
 
 /// The line, counted from 1, in which a span begins.
-pub(super) fn line_of(text: &str, span: &Range<usize>) -> usize {
+pub(crate) fn line_of(text: &str, span: &Range<usize>) -> usize {
     let before = &text.as_bytes()[..span.start.min(text.len())];
     1 + before.iter().filter(|&&byte| byte == b'\n').count()
 }

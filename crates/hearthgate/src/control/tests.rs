@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::command_socket::{LONGEST_REQUEST, own_uid};
+use crate::command_socket::own_uid;
 use crate::doors::{SystemClock, SystemIds};
 
 fn open(data: &Path) -> Opened {
@@ -223,7 +223,7 @@ async fn what_is_no_request_is_refused_and_an_endless_one_is_cut_off() {
     assert_eq!(lines[1], "{\"keys\":[]}");
 
     let mut stream = UnixStream::connect(socket_path(data.path())).await.unwrap();
-    let endless = vec![b'['; LONGEST_REQUEST as usize];
+    let endless = vec![b'['; OfRegistry::LONGEST as usize];
     stream.write_all(&endless).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

@@ -8,6 +8,7 @@ mod in_postgres;
 mod postgres;
 #[cfg(test)]
 mod proxy;
+mod put_clients;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
