@@ -158,6 +158,8 @@ pub struct Client {
     pub budget: Option<u64>,
     /// When it was made.
     pub created: Instant,
+    /// Since when nothing of it is granted.
+    pub disabled: Option<Instant>,
 }
 
 /// Why a client cannot be made as it is.
@@ -268,6 +270,7 @@ impl NewClient {
             plan: self.plan,
             budget: self.budget,
             created,
+            disabled: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //!   format        which layout this is
 //!   changes.log   every change, framed, checksummed, synced before it is acknowledged: the truth,
 //!                 and the audit of who changed what
+//!   trail.jsonl   who asked for what, by the API or a command, and what came of it; a chain
 //!   view/         sled: where the log speaks of a client or key; derived, rebuilt at any doubt
 //! ```
 //!
@@ -21,12 +22,14 @@ mod format;
 mod frame;
 mod key;
 mod log;
+mod operator;
 mod plan;
 mod registry;
 mod role;
 mod state;
 mod text;
 mod tokens;
+mod trail;
 mod view;
 
 pub use audit::{RecordedChange, ViewReport};
@@ -38,10 +41,17 @@ pub use client::{
 pub use error::{ChangeError, OpenError};
 pub use key::{CreatedKey, InvalidKeyId, Key, KeyId, is_key};
 pub use log::{Cut, whole_changes, write_whole_changes};
+pub use operator::{
+    CertificateDigest, Credential, DrawnToken, InvalidCertificateDigest, InvalidOperatorName,
+    KnownBy, Operator, OperatorName, OperatorRole, is_operator_token,
+};
 pub use plan::{InvalidPlanName, PlanName};
 pub use registry::{Beside, Caller, OWNER, OpenReport, Opened, Registry, Renewed};
 pub use role::{InvalidRoleName, RoleName};
 pub use state::CannotFollow;
 pub use tokens::{
     TokenFacts, TokenIdentity, WhichTokens, is_token_authorization, token_authorization,
+};
+pub use trail::{
+    Begun, Doing, How, Outcome, TRAIL, Trail, TrailError, TrailLine, TrailReport, verify_trail,
 };

@@ -23,6 +23,7 @@ use crate::log::{AppendError, ChangeLog, Cut, Entry};
 use crate::plan::PlanName;
 use crate::state::{CannotFollow, State};
 use crate::tokens::{TokenFacts, WhichTokens};
+use crate::trail::Trail;
 
 /// The id of the client that the first start makes.
 pub const OWNER: &str = "owner";
@@ -34,6 +35,7 @@ const VIEW: &str = "view";
 pub struct Registry {
     state: ArcSwap<State>,
     writer: Mutex<Writer>,
+    trail: Trail,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
 }
@@ -129,10 +131,12 @@ impl Registry {
         let state = replay(&path, &changes)?;
         let (audit, view) = Audit::open(&dir.join(VIEW), &changes);
         let first_start = changes.is_empty();
+        let trail = Trail::open(dir, clock.clone())?;
         Ok(Opened {
             registry: Self {
                 state: ArcSwap::from_pointee(state),
                 writer: Mutex::new(Writer { log, audit }),
+                trail,
                 clock,
                 ids,
             },
@@ -214,6 +218,24 @@ impl Registry {
         by: &Actor,
     ) -> Result<(), ChangeError> {
         self.change(&Change::SetPlan { client: client.clone(), plan }, by)
+    }
+
+    /// Grants nothing of a client from the answer on, whatever it comes with.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] when there is no such client or it is disabled already; otherwise
+    /// the change could not be made durable.
+    pub fn disable_client(&self, client: &ClientId, by: &Actor) -> Result<(), ChangeError> {
+        self.change(&Change::DisableClient { client: client.clone() }, by)
+    }
+
+    /// Lets a disabled client do again what it could before.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] when there is no such client or it is not disabled; otherwise the
+    /// change could not be made durable.
+    pub fn enable_client(&self, client: &ClientId, by: &Actor) -> Result<(), ChangeError> {
+        self.change(&Change::EnableClient { client: client.clone() }, by)
     }
 
     /// Makes a key for a client. Its text exists in the answer alone.
@@ -390,7 +412,12 @@ impl Registry {
             Some(record) if record.has_expired(self.clock.now()) => {
                 format!("another key has taken the place of {id}; use that one")
             }
-            Some(_) => format!("the key {id} is suspended since a restore; confirm it"),
+            Some(record) if record.suspended.is_some() => {
+                format!("the key {id} is suspended since a restore; confirm it")
+            }
+            Some(record) => {
+                format!("the client {} of the key {id} is disabled; enable it", record.client.id)
+            }
         }
     }
 
@@ -455,6 +482,20 @@ impl Registry {
         writer.audit.changes(&writer.log, subject, after, limit)
     }
 
+    /// The trail of what was asked of the registry and the gateway, and by whom.
+    #[must_use]
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    pub(crate) fn state(&self) -> arc_swap::Guard<Arc<State>> {
+        self.state.load()
+    }
+
+    pub(crate) fn ids(&self) -> &dyn Ids {
+        self.ids.as_ref()
+    }
+
     fn draw_key(&self, client: &ClientId, label: &str) -> (NewKey, CreatedKey) {
         let id = key::draw_id(self.ids.as_ref());
         let (secret, hash) = key::draw_secret(self.ids.as_ref(), &id);
@@ -463,7 +504,7 @@ impl Registry {
     }
 
     /// Judges, writes, syncs, publishes: in this order, one change at a time.
-    fn change(&self, change: &Change, by: &Actor) -> Result<(), ChangeError> {
+    pub(crate) fn change(&self, change: &Change, by: &Actor) -> Result<(), ChangeError> {
         let json = serde_json::to_vec(change).map_err(ChangeError::Form)?;
         let mut writer = self.writer.lock();
         let instant = writer.log.next_instant(self.clock.now());

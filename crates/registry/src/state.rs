@@ -10,6 +10,7 @@ use crate::break_glass::BreakGlass;
 use crate::change::{Change, NewKey};
 use crate::client::{Client, ClientId, InvalidClient, is_plain_text};
 use crate::key::{Key, KeyId, SecretHash};
+use crate::operator::{OperatorName, OperatorRecord};
 use crate::tokens::TokenRevocations;
 
 /// The longest that a key and the one in its place are good together.
@@ -28,6 +29,8 @@ pub(crate) struct State {
     pub(crate) break_glasses: BTreeMap<String, Arc<BreakGlass>>,
     /// Which tokens of issuers are believed no more.
     pub(crate) tokens: TokenRevocations,
+    /// Who may use the admin API.
+    pub(crate) operators: BTreeMap<OperatorName, OperatorRecord>,
     pub(crate) sequence: u64,
 }
 
@@ -48,6 +51,11 @@ pub(crate) struct KeyRecord {
 impl KeyRecord {
     /// Whether the key authenticates now.
     pub(crate) fn is_good(&self, now: Instant) -> bool {
+        self.stands(now) && self.client.disabled.is_none()
+    }
+
+    /// Whether the key itself is good, whatever its client is.
+    fn stands(&self, now: Instant) -> bool {
         self.revoked.is_none() && self.suspended.is_none() && !self.has_expired(now)
     }
 
@@ -110,6 +118,27 @@ pub enum CannotFollow {
     /// The client has taken as many as may be in force.
     #[error("the client {0} has as many break-glasses in force as a client may")]
     TooManyBreakGlasses(ClientId),
+    /// Nothing of the client is granted already.
+    #[error("the client {0} is disabled already")]
+    DisabledAlready(ClientId),
+    /// It is not disabled.
+    #[error("the client {0} is not disabled")]
+    NotDisabled(ClientId),
+    /// There is an operator of that name, or was.
+    #[error("there is, or was, an operator {0}; choose a name that was never given")]
+    OperatorExists(OperatorName),
+    /// There is none of that name.
+    #[error("there is no operator {0}; `hearthgate operators list` shows the names")]
+    UnknownOperator(OperatorName),
+    /// It was revoked, for good.
+    #[error("the operator {0} is revoked, for good; make one of another name")]
+    OperatorRevoked(OperatorName),
+    /// It does not wait to be confirmed.
+    #[error("the operator {0} is not suspended")]
+    OperatorNotSuspended(OperatorName),
+    /// Two operators would be known by the same.
+    #[error("the operator {0} has, or had, that certificate; give each operator one of its own")]
+    CredentialTaken(OperatorName),
     /// The first start happened before.
     #[error("the registry has been started before")]
     StartedBefore,
@@ -194,7 +223,7 @@ impl State {
             Change::SuspendKeys {} => {
                 let mut suspended = Vec::new();
                 for (key, record) in &mut self.keys {
-                    if record.is_good(instant) {
+                    if record.stands(instant) {
                         record.suspended = Some(instant);
                         suspended.push(key.clone());
                     }
@@ -204,22 +233,36 @@ impl State {
                 for key in &suspended {
                     self.tell_of_key(key, sequence, instant);
                 }
-                // Which tokens were revoked since the backup is not known either.
+                // Which tokens and operators were revoked since the backup is not known either.
                 self.tokens.add_all(instant);
+                self.suspend_operators(instant);
             }
             Change::SetPlan { client, plan } => {
-                let standing = self
-                    .clients
-                    .get_mut(client)
-                    .ok_or_else(|| CannotFollow::UnknownClient(client.clone()))?;
-                let changed = Client { plan: plan.clone(), ..(**standing).clone() };
-                *standing = Arc::new(changed);
-                for record in self.keys.values_mut() {
-                    if record.client.id == *client {
-                        record.client = standing.clone();
-                    }
-                }
+                self.change_client(client, |standing| {
+                    Ok(Client { plan: plan.clone(), ..standing.clone() })
+                })?;
             }
+            Change::DisableClient { client } => {
+                self.change_client(client, |standing| match standing.disabled {
+                    Some(_) => Err(CannotFollow::DisabledAlready(client.clone())),
+                    None => Ok(Client { disabled: Some(instant), ..standing.clone() }),
+                })?;
+                // Whatever it came with: whoever works on something of it is told to stop.
+                let (kind, id) = (Kind::Client, client.as_str().to_owned());
+                self.revocations.push(Revoked { sequence, kind, id, since: instant });
+            }
+            Change::EnableClient { client } => {
+                self.change_client(client, |standing| match standing.disabled {
+                    None => Err(CannotFollow::NotDisabled(client.clone())),
+                    Some(_) => Ok(Client { disabled: None, ..standing.clone() }),
+                })?;
+            }
+            Change::CreateOperator { operator } => self.add_operator(operator, instant)?,
+            Change::RotateOperator { operator, credential } => {
+                self.rotate_operator(operator, credential, instant)?;
+            }
+            Change::RevokeOperator { operator } => self.revoke_operator(operator, instant)?,
+            Change::ConfirmOperator { operator } => self.confirm_operator(operator)?,
             Change::BreakGlass { taken } => {
                 let given = taken
                     .from(instant)
@@ -268,6 +311,21 @@ impl State {
     fn tell_of_key(&mut self, key: &KeyId, sequence: u64, since: Instant) {
         let (kind, id) = (Kind::Authorization, key.authorization());
         self.revocations.push(Revoked { sequence, kind, id, since });
+    }
+
+    /// Puts another client in the place of the one of this id, for its keys too.
+    fn change_client(
+        &mut self,
+        id: &ClientId,
+        change: impl FnOnce(&Client) -> Result<Client, CannotFollow>,
+    ) -> Result<(), CannotFollow> {
+        let standing =
+            self.clients.get_mut(id).ok_or_else(|| CannotFollow::UnknownClient(id.clone()))?;
+        *standing = Arc::new(change(standing)?);
+        for record in self.keys.values_mut().filter(|record| record.client.id == *id) {
+            record.client = standing.clone();
+        }
+        Ok(())
     }
 
     fn add_client(&mut self, client: Client) -> Result<(), CannotFollow> {
