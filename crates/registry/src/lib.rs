@@ -50,7 +50,8 @@ pub use registry::{Beside, Caller, OWNER, OpenReport, Opened, Registry, Renewed}
 pub use role::{InvalidRoleName, RoleName};
 pub use state::CannotFollow;
 pub use tokens::{
-    TokenFacts, TokenIdentity, WhichTokens, is_token_authorization, token_authorization,
+    RevokedTokens, TokenFacts, TokenIdentity, WhichTokens, is_token_authorization,
+    token_authorization,
 };
 pub use trail::{
     Begun, Doing, How, Outcome, TRAIL, Trail, TrailError, TrailLine, TrailReport, verify_trail,
