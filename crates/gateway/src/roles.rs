@@ -14,7 +14,7 @@ use contract::{
     Action, Actions, Instance, Lane, OperationName, Power, ResourceId, ResourceType, Rule, Types,
     Within,
 };
-use registry::{Client, RoleName};
+use registry::{Client, ClientId, RoleName};
 
 pub use written::{RoleError, WrittenRole, WrittenRule};
 
@@ -78,6 +78,11 @@ pub enum RoleProblem {
     /// It is within a patient's compartment, and the client has no patient.
     #[error("the role {0} needs the patient it is for; add --patient ID")]
     PatientMissing(RoleName),
+    /// An operator disabled the client.
+    #[error(
+        "the client {0} is disabled; `hearthgate clients enable` grants it again what it could"
+    )]
+    Disabled(ClientId),
     /// It is within care teams, and the client is no person.
     #[error("the role {0} needs the person it is for; add --user REF, as in Practitioner/7")]
     UserMissing(RoleName),
@@ -88,6 +93,7 @@ impl RoleProblem {
     pub(crate) const fn code(&self) -> &'static str {
         match self {
             Self::Unknown(_) => "role-unknown",
+            Self::Disabled(_) => "client-disabled",
             Self::PatientMissing(_) => "role-without-patient",
             Self::UserMissing(_) => "role-without-user",
         }
@@ -117,6 +123,9 @@ impl Roles {
     /// # Errors
     /// [`RoleProblem`] when the role gives it nothing.
     pub fn rights_of(&self, client: &Client) -> Result<Rights, RoleProblem> {
+        if client.disabled.is_some() {
+            return Err(RoleProblem::Disabled(client.id.clone()));
+        }
         let Some(name) = &client.role else {
             return Ok(Rights {
                 rules: client.rules.clone(),

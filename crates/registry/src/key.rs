@@ -133,6 +133,28 @@ pub fn is_key(text: &str) -> bool {
     text.starts_with(PREFIX) || text.starts_with(OPERATOR_PREFIX)
 }
 
+/// The text with what is behind the id left out of every key and operator's token in it.
+pub(crate) fn without_secrets(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    let begins = |text: &str| {
+        let found = [PREFIX, OPERATOR_PREFIX].into_iter();
+        found.filter_map(|prefix| Some((text.find(prefix)?, prefix.len()))).min()
+    };
+    while let Some((at, prefix)) = begins(rest) {
+        let id = at + prefix;
+        let of_key = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+        let length = rest[id..].bytes().take_while(|byte| of_key(byte)).count();
+        let told = length.min(2 * ID_BYTES);
+        kept.push_str(&rest[..id + told]);
+        if length > told {
+            kept.push_str("_[redacted]");
+        }
+        rest = &rest[id + length..];
+    }
+    kept + rest
+}
+
 /// Takes a presented key apart: its id and the hash of its secret; `None` when it has not a
 /// key's form.
 pub(crate) fn read_presented(presented: &str) -> Option<(&str, SecretHash)> {

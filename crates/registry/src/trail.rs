@@ -5,7 +5,8 @@
 //! done, so that what cannot be written down is not done, and one of how it ended, before it is
 //! answered. A line names the SHA-256 of the line before it, so that what was changed or taken out
 //! is missed. That the end was cut off nothing in the file can tell: whoever verifies it notes the
-//! last hash elsewhere. No line holds a secret.
+//! last hash elsewhere. No line holds a secret: of a key that somebody put where its id belongs,
+//! the id is kept.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::OpenError;
 use crate::files;
+use crate::key;
 
 /// The file's name, in the registry's directory.
 pub const TRAIL: &str = "trail.jsonl";
@@ -356,11 +358,12 @@ fn hash(line: &[u8]) -> String {
     digest(&SHA256, line).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A text without its end where it is long.
+/// A text without its end where it is long, and without secrets that its asker put into it.
 fn shortened(text: &str) -> String {
+    let text = key::without_secrets(text);
     match text.char_indices().nth(LONGEST_TEXT) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        None => text,
     }
 }
 

@@ -140,3 +140,27 @@ fn what_an_asker_chose_is_shortened() {
     assert_eq!(line.object.chars().count(), 301);
     assert_eq!(line.why.chars().count(), 300);
 }
+
+// GW-063
+#[test]
+fn a_key_that_somebody_put_where_an_id_belongs_is_kept_without_its_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let trail = open(dir.path());
+    let secret = "Zz9_-".repeat(9)[..43].to_owned();
+    let key = format!("hg_0123456789abcdef_{secret}");
+    let token = format!("hgo_fedcba9876543210_{secret}");
+    let object = format!("client {key}, key {token}");
+    trail.refused(&doing(&object), None, &format!("there is no key {key}")).unwrap();
+    let line = &trail.lines(0, 1).unwrap()[0];
+    let told = "client hg_0123456789abcdef_[redacted], key hgo_fedcba9876543210_[redacted]";
+    assert_eq!(line.object, told);
+    assert_eq!(line.why, "there is no key hg_0123456789abcdef_[redacted]");
+    let bytes = std::fs::read(dir.path().join(TRAIL)).unwrap();
+    assert!(!String::from_utf8(bytes).unwrap().contains(&secret));
+    // What is shorter than an id, or names no key, stays.
+    for text in ["hg_", "hg_0123", "hgo_0123456789abcdef", "client hg", "ähg_ü"] {
+        trail.refused(&doing(text), None, "").unwrap();
+        let lines = trail.lines(0, 100).unwrap();
+        assert_eq!(lines.last().unwrap().object, text);
+    }
+}
