@@ -82,7 +82,7 @@ fn in_words(line: &TrailLine) -> String {
     };
     let _ = write!(text, " ({how}): {}", line.operation);
     if !line.object.is_empty() {
-        let _ = write!(text, " {}", line.object.escape_debug());
+        let _ = write!(text, " {}", plain(&line.object));
     }
     let outcome = match line.outcome {
         Outcome::Begun => "begun",
@@ -97,9 +97,42 @@ fn in_words(line: &TrailLine) -> String {
         let _ = write!(text, " {status}");
     }
     if !line.why.is_empty() {
-        // What an asker chose must not look like a line of its own.
-        let _ = write!(text, ", {}", line.why.escape_debug());
+        let _ = write!(text, ", {}", plain(&line.why));
     }
     text.push('\n');
     text
+}
+
+/// What an asker chose must not look like a line of its own.
+fn plain(text: &str) -> String {
+    let shown =
+        |one: char| if one.is_control() { one.escape_default().collect() } else { one.to_string() };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // GW-063
+    #[test]
+    fn a_line_of_the_trail_is_one_line_whatever_was_asked() {
+        let line = TrailLine {
+            number: 7,
+            at: "2026-01-01T00:00:00.5Z".to_owned(),
+            of: Some(6),
+            by: "operator anna".to_owned(),
+            from: Some("127.0.0.1".to_owned()),
+            how: How::Api,
+            operation: "keys.revoke".to_owned(),
+            object: "key x\n8 2026".to_owned(),
+            outcome: Outcome::Refused,
+            status: Some(404),
+            why: "it's none".to_owned(),
+            previous: String::new(),
+        };
+        let expected = "7 2026-01-01T00:00:00Z operator anna from 127.0.0.1 (API): keys.revoke key \
+                        x\\n8 2026: refused (of 6) 404, it's none\n";
+        assert_eq!(in_words(&line), expected);
+    }
 }

@@ -9,7 +9,7 @@ use super::form::{Form, Shape, needed, optional};
 use super::listed;
 use super::operators::{TIME, without_absent};
 use super::problem::Problem;
-use crate::roles::Role;
+use crate::roles::{Role, RoleProblem};
 
 pub(super) const ID: Form = Form::Text { most: 64, example: "lab" };
 pub(super) const ROLE: Form = Form::Text { most: 64, example: "admin" };
@@ -154,7 +154,16 @@ pub(super) fn create(call: &Call<'_>) -> Result<Value, Problem> {
     let roles = call.api.current.take().roles.clone();
     let rights = roles.rights_of(&new.clone().into_client(Instant::MIN));
     if let Err(problem) = rights {
-        return Err(Problem::at("/role", problem.to_string()));
+        return Err(match &problem {
+            RoleProblem::PatientMissing(role) => {
+                Problem::at("/patient", format!("is missing; the role {role} is for one patient"))
+            }
+            RoleProblem::UserMissing(role) => {
+                let what = format!("is missing; the role {role} is for one person: Practitioner/7");
+                Problem::at("/user", what)
+            }
+            _ => Problem::at("/role", problem.to_string()),
+        });
     }
     if new.patient.is_some() && !roles.get(&role).is_some_and(Role::needs_patient) {
         let what = "belongs to a role that is for one patient; leave it out or name such a role";

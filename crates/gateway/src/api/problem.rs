@@ -59,7 +59,7 @@ impl Problem {
 
     /// Something in the body or the query is wrong.
     pub(crate) fn wrong(errors: Vec<Wrong>) -> Self {
-        let told = errors.iter().map(|wrong| format!("{} {}", wrong.place, wrong.what));
+        let told = errors.iter().map(|wrong| format!("{}: {}", wrong.place, wrong.what));
         let told: Vec<String> = told.collect();
         let detail = told.join("; ");
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gateway::{CertificateFiles, ClientCertificates, GatewayConfig, Tls};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use registry::{CertificateDigest, Credential, OperatorName, OperatorRole};
+use registry::{CertificateDigest, ClientId, Credential, OperatorName, OperatorRole};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::net::TcpStream;
@@ -277,6 +277,14 @@ async fn a_certificate_stands_for_its_client_where_no_key_is_sent() {
     let unknown = contract::Renewal { authorization: "certificate:owner".to_owned() };
     let renewed = crate::renewals::renew(&running, &unknown).await;
     assert_eq!(renewed, contract::RenewalAnswer::Gone);
+    // GW-063: whatever a disabled client comes with, nothing is granted.
+    let id = ClientId::new("lab").expect("a client's id");
+    running.registry.disable_client(&id, &actor()).expect("disabled");
+    assert_eq!(read(Some(&lab), None).await, [403, 403]);
+    let renewed = crate::renewals::renew(&running, &renewal).await;
+    assert_eq!(renewed, contract::RenewalAnswer::Gone);
+    running.registry.enable_client(&id, &actor()).expect("enabled");
+    assert_eq!(read(Some(&lab), None).await, [200, 200]);
 }
 
 /// The client `lab` by this name.
