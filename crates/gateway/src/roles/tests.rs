@@ -45,6 +45,7 @@ fn client() -> Client {
         plan: None,
         budget: None,
         created: contract::Instant::from_micros(0),
+        disabled: None,
     }
 }
 
