@@ -17,6 +17,7 @@ pub mod client;
 pub mod crash_points;
 pub mod crashes;
 pub mod document;
+pub mod json_schema;
 pub mod kills;
 pub mod lane_soak;
 pub mod postgres;

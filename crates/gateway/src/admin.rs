@@ -1,7 +1,9 @@
-//! The admin listener: `/metrics`, `/livez`, `/readyz`. No client of the FHIR API comes here.
+//! The admin listener: the admin API below `/admin`, and `/metrics`, `/livez`, `/readyz`. No client of
+//! the FHIR API comes here.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use contract::Clock;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use registry::{Registry, Standing};
+use registry::{CertificateDigest, Registry, Standing};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -18,11 +20,13 @@ use trace::Tracer;
 
 use crate::access_log::Lines;
 use crate::acme::{AcmeKeeper, AcmeState};
+use crate::api::{self, Api, Peer};
 use crate::channel::ChannelKeeper;
 use crate::limiting::Limiting;
 use crate::metrics::Metrics;
-use crate::small_server::{SmallServer, answer};
+use crate::small_server::{SmallServer, Stream, answer};
 use crate::snapshot::Current;
+use crate::tls::{Acceptor, peer_certificate};
 
 /// How long a question's head may take.
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
@@ -41,7 +45,15 @@ pub(crate) struct Admin {
     /// Where a certificate is had by ACME.
     pub(crate) acme: Option<Arc<AcmeKeeper>>,
     pub(crate) shutdown: watch::Receiver<bool>,
+    /// What operators may do.
+    pub(crate) api: Arc<Api>,
+    /// Where the listener speaks TLS.
+    pub(crate) tls: Option<Arc<Acceptor>>,
 }
+
+/// An answer on its way.
+type Answering =
+    Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send + 'static>>;
 
 /// The parts of readiness, each by the condition that holds or does not.
 #[derive(Debug, Serialize)]
@@ -89,11 +101,19 @@ pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
     loop {
         let accepted = server.tend(listener.accept()).await;
         match accepted {
-            Ok((stream, _)) => {
-                let admin = admin.clone();
-                server.begin(stream, move |request| {
-                    let admin = admin.clone();
-                    async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+            Ok((stream, address)) => {
+                let (admin, address) = (admin.clone(), address.ip().to_canonical());
+                server.begin_with(async move {
+                    let Some(tls) = &admin.tls else {
+                        let peer = Peer { address, certificate: None };
+                        return Some((Stream::Plain(stream), admin.answering(peer)));
+                    };
+                    // Whoever does not shake hands has nobody to be told by.
+                    let stream = tls.accept_operator(stream, HEAD_LIMIT).await?;
+                    let shown = peer_certificate(&stream);
+                    let certificate = shown.map(|shown| CertificateDigest::of(shown.der()));
+                    let answering = admin.answering(Peer { address, certificate });
+                    Some((Stream::Tls(Box::new(stream)), answering))
                 });
             }
             Err(error) => {
@@ -105,6 +125,21 @@ pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
 }
 
 impl Admin {
+    /// What answers the requests of one connection.
+    fn answering(self: &Arc<Self>, peer: Peer) -> impl Fn(Request<Incoming>) -> Answering + use<> {
+        let admin = self.clone();
+        move |request| {
+            let (admin, peer) = (admin.clone(), peer.clone());
+            Box::pin(async move {
+                Ok(if api::is_below(request.uri().path()) {
+                    admin.api.clone().answer(request, peer).await
+                } else {
+                    admin.answer(&request).await
+                })
+            })
+        }
+    }
+
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             let mut refused = answer(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n");
@@ -117,7 +152,11 @@ impl Admin {
             "/metrics" => self.metrics(),
             "/livez" => answer(StatusCode::OK, "text/plain", "alive\n"),
             "/readyz" => self.readiness().await,
-            _ => answer(StatusCode::NOT_FOUND, "text/plain", "/metrics, /livez, /readyz\n"),
+            _ => answer(
+                StatusCode::NOT_FOUND,
+                "text/plain",
+                "/metrics, /livez, /readyz, and the admin API at /admin/v1/openapi.json\n",
+            ),
         }
     }
 

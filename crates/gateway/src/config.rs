@@ -13,6 +13,7 @@ use trace::Tracer;
 use crate::access_log::AccessLog;
 use crate::acme::Acme;
 use crate::addresses::Addresses;
+use crate::api::Reconfigure;
 use crate::certificates::CertificateClients;
 use crate::denials::Denials;
 use crate::errors::GatewayError;
@@ -36,8 +37,12 @@ pub struct GatewayConfig {
     /// The socket on which clients connect, where somebody listens there already and handed it
     /// over; then nothing is done about `listen`.
     pub listener: Option<std::net::TcpListener>,
-    /// Where `/metrics`, `/livez` and `/readyz` are.
+    /// Where the admin API, `/metrics`, `/livez` and `/readyz` are.
     pub admin_listen: SocketAddr,
+    /// How operators are spoken to there; in plain HTTP when absent.
+    pub admin_tls: Option<Tls>,
+    /// Who can read the configuration again when an operator asks for it.
+    pub reconfigure: Option<Arc<dyn Reconfigure>>,
     /// The server's forwarding socket.
     pub server_socket: PathBuf,
     /// The server's channel socket, which never carries client requests.
@@ -176,6 +181,8 @@ impl Default for GatewayConfig {
             listen: loopback(8080),
             listener: None,
             admin_listen: loopback(9090),
+            admin_tls: None,
+            reconfigure: None,
             server_socket: PathBuf::from("data/run/server.sock"),
             channel_socket: PathBuf::from("data/run/channel.sock"),
             link: None,

@@ -80,7 +80,7 @@ pub enum RoleProblem {
     PatientMissing(RoleName),
     /// An operator disabled the client.
     #[error(
-        "the client {0} is disabled; apply files in which it is not, with `hearthgate config apply`"
+        "the client {0} is disabled; `hearthgate clients enable` grants it again what it could"
     )]
     Disabled(ClientId),
     /// It is within care teams, and the client is no person.

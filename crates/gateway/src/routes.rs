@@ -183,6 +183,11 @@ impl Table {
         Ok(Self(routes))
     }
 
+    /// Every route, those first that win.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.0.iter()
+    }
+
     /// In what form it is said that there is no route: as where FHIR is spoken, unless something
     /// else is as well.
     pub(crate) fn content(&self) -> Content {
@@ -337,12 +342,7 @@ impl Route {
 
     /// Name and path, for people.
     fn told(&self) -> String {
-        let host = match &self.host {
-            Host::Any => String::new(),
-            Host::Below(parent) => format!("*.{parent}"),
-            Host::Exactly(host) => host.clone(),
-        };
-        format!("`{}` ({host}{})", self.name, self.path)
+        format!("`{}` ({}{})", self.name, self.host, self.path)
     }
 }
 
@@ -366,6 +366,11 @@ impl Foreign {
             clients: Vec::new(),
             whole: None,
         }
+    }
+
+    /// The upstreams that share its requests.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = &str> {
+        self.shares.iter().map(|share| &*share.upstream)
     }
 
     /// The upstream of a request: by the sticky header's value, else by chance.
@@ -415,6 +420,17 @@ impl Host {
             Self::Below(parent) => 1 + parent.len(),
             // No longer one stands beside it.
             Self::Exactly(_) => usize::MAX,
+        }
+    }
+}
+
+/// As it is written in the configuration.
+impl std::fmt::Display for Host {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Any => Ok(()),
+            Self::Below(parent) => write!(formatter, "*.{parent}"),
+            Self::Exactly(host) => formatter.write_str(host),
         }
     }
 }

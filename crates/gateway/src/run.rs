@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::access_log;
 use crate::acme::AcmeKeeper;
 use crate::admin::{self, Admin};
+use crate::api::Api;
 use crate::audited_denials;
 use crate::authorizer::Verdicts;
 use crate::callers::Callers;
@@ -126,6 +127,8 @@ pub async fn run(
         config.tls.clone().map(|tls| Acceptor::load(tls, metrics.clone(), challenges.clone()));
     let tls = loading.transpose()?;
     let tls = tls.map(Arc::new);
+    let admin_tls = config.admin_tls.take().map(Acceptor::for_operators).transpose()?;
+    let admin_tls = admin_tls.map(Arc::new);
     let channel = Arc::new(ChannelKeeper::new(place.clone(), metrics.channel_fetches.clone()));
     tell_of_clients(&registry, &config.roles, &config.limiting.plans());
     let tokens = Arc::new(Tokens::open(&config, registry.clone(), clock.clone(), &metrics)?);
@@ -139,6 +142,16 @@ pub async fn run(
     let (lines, _log_thread) =
         access_log::start(config.access_log).map_err(GatewayError::AccessLog)?;
 
+    let api = Arc::new(Api {
+        registry: registry.clone(),
+        current: current.clone(),
+        limiting: config.limiting.clone(),
+        denials: config.denials.clone(),
+        guard: Guard::new(&metrics),
+        clock: clock.clone(),
+        channel: config.serves_server.then(|| channel.clone()),
+        reconfigure: config.reconfigure.take(),
+    });
     let renewals = Arc::new(Renewals {
         registry: registry.clone(),
         clock: clock.clone(),
@@ -158,6 +171,8 @@ pub async fn run(
         limiting: config.limiting.clone(),
         acme: acme.clone(),
         shutdown: shutdown.clone(),
+        api,
+        tls: admin_tls.clone(),
     });
     let malformed = Arc::new(MalformedHeads {
         answer: Refusal::malformed_head_answer(),
@@ -214,7 +229,7 @@ pub async fn run(
 
     for (address, what, is_plain) in [
         (bound.listen, "keys and patients' data", tls.is_none()),
-        (bound.admin_listen, "metrics", true),
+        (bound.admin_listen, "metrics and operators' tokens", admin_tls.is_none()),
     ] {
         if is_plain && !address.ip().is_loopback() {
             tracing::warn!(
@@ -234,6 +249,12 @@ pub async fn run(
     };
     let certificates = async {
         match tls {
+            Some(tls) => tls.keep_current().await,
+            None => std::future::pending().await,
+        }
+    };
+    let operators_certificates = async {
+        match &admin_tls {
             Some(tls) => tls.keep_current().await,
             None => std::future::pending().await,
         }
@@ -263,6 +284,7 @@ pub async fn run(
         };
         tokio::join!(
             certificates,
+            operators_certificates,
             ordered,
             redirects,
             link,

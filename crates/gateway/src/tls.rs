@@ -120,7 +120,8 @@ const HTTP_1: &[u8] = b"http/1.1";
 /// Accepts TLS connections, with what the files hold by then.
 pub(crate) struct Acceptor {
     current: ArcSwap<InForce>,
-    metrics: Arc<Metrics>,
+    /// None for the admin listener: what is counted is clients' connections.
+    metrics: Option<Arc<Metrics>>,
     /// What proves names to an authority (`acme`).
     challenges: Arc<Challenges>,
 }
@@ -149,7 +150,30 @@ impl Acceptor {
     ) -> Result<Self, TlsError> {
         let loaded = Loaded::read(&tls)?;
         metrics.tls_not_after.set(loaded.not_after);
-        Ok(Self { current: ArcSwap::from_pointee(InForce { tls, loaded }), metrics, challenges })
+        let current = ArcSwap::from_pointee(InForce { tls, loaded });
+        Ok(Self { current, metrics: Some(metrics), challenges })
+    }
+
+    /// Reads the files of the admin listener.
+    ///
+    /// # Errors
+    /// [`TlsError`] when they cannot be used.
+    pub(crate) fn for_operators(tls: Tls) -> Result<Self, TlsError> {
+        let loaded = Loaded::read(&tls)?;
+        let current = ArcSwap::from_pointee(InForce { tls, loaded });
+        Ok(Self { current, metrics: None, challenges: Arc::default() })
+    }
+
+    /// Shakes hands with an operator, who is spoken to in HTTP/1.1 alone.
+    pub(crate) async fn accept_operator(
+        &self,
+        stream: TcpStream,
+        limit: Duration,
+    ) -> Option<TlsStream<TcpStream>> {
+        let mut config = ServerConfig::clone(&self.current.load().loaded.config);
+        config.alpn_protocols = vec![HTTP_1.to_vec()];
+        let handshake = TlsAcceptor::from(Arc::new(config)).accept(stream);
+        tokio::time::timeout(limit, handshake).await.ok()?.ok()
     }
 
     /// Reads the files of another decision, without putting it into force.
@@ -165,7 +189,9 @@ impl Acceptor {
 
     /// Puts into force what was prepared, for connections from now on.
     pub(crate) fn put(&self, prepared: InForce) {
-        self.metrics.tls_not_after.set(prepared.loaded.not_after);
+        if let Some(metrics) = &self.metrics {
+            metrics.tls_not_after.set(prepared.loaded.not_after);
+        }
         self.current.store(Arc::new(prepared));
     }
 
@@ -184,7 +210,9 @@ impl Acceptor {
             Ok(Err(_)) => ("failed", None),
             Err(_) => ("too-slow", None),
         };
-        self.metrics.tls_handshakes.with_label_values(&[result]).inc();
+        if let Some(metrics) = &self.metrics {
+            metrics.tls_handshakes.with_label_values(&[result]).inc();
+        }
         stream
     }
 

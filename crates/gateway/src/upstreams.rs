@@ -98,6 +98,16 @@ pub(crate) struct UpstreamState {
     pub(crate) waiting: usize,
 }
 
+/// How an endpoint is, for an operator.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EndpointState {
+    pub(crate) address: SocketAddr,
+    /// Requests that are on their way to it.
+    pub(crate) in_flight: u32,
+    /// Why it gets none; `None` where it does.
+    pub(crate) why: Option<&'static str>,
+}
+
 /// What is known of the base that an upstream says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -208,6 +218,11 @@ impl Upstreams {
     /// The upstream of this name.
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.by_name.get(name).map(|kept| &kept.upstream)
+    }
+
+    /// Every upstream, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.by_name.values().map(|kept| &kept.upstream)
     }
 
     /// Each upstream's name, and how it is.
@@ -391,6 +406,32 @@ impl Upstream {
     pub(crate) fn is_ready(&self, now: Duration) -> bool {
         self.base.load(Ordering::Relaxed) == Base::Right as u8
             && self.balancer.load().targets().iter().any(|target| target.is_available(now))
+    }
+
+    /// Why no requests may be sent to it, for an operator; `None` where they may.
+    pub(crate) fn why_not(&self, now: Duration) -> Option<&'static str> {
+        if self.base.load(Ordering::Relaxed) == Base::Unknown as u8 {
+            Some("no health check has said yet which base its links are on")
+        } else if self.base.load(Ordering::Relaxed) == Base::Other as u8 {
+            Some("its links lead past the gateway; tell it its public base")
+        } else if self.balancer.load().targets().is_empty() {
+            Some("no address of its endpoints is known yet")
+        } else if self.is_ready(now) {
+            None
+        } else {
+            Some("none of its endpoints is well")
+        }
+    }
+
+    /// Its endpoints, and how each is.
+    pub(crate) fn endpoints(&self, now: Duration) -> Vec<EndpointState> {
+        let balancer = self.balancer.load();
+        let state = |target: &Arc<Target>| EndpointState {
+            address: target.address,
+            in_flight: target.in_flight(),
+            why: target.why_not(now),
+        };
+        balancer.targets().iter().map(state).collect()
     }
 
     /// A check read which base it says.

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::audit::{AuditCommand, AuditCommandError};
 use crate::backup::{Backup, BackupError, Restore, Verify};
+use crate::changes::ChangesCommand;
 use crate::compact::{Compact, CompactError};
 use crate::config::{self, Config, ConfigError};
 use crate::control::{Answer, CreateKey, ListedKey, PowerName, Request};
@@ -22,6 +23,7 @@ use crate::import::{self, Import};
 use crate::keys::{self, KeysError};
 use crate::limits::{ClientsCommand, LimitsCommand};
 use crate::link_files::{LinkCommand, LinkFilesError};
+use crate::operators::{OperatorOutput, OperatorsCommand};
 use crate::packages::{Packages, PackagesCommandError};
 use crate::purge::{Purge, PurgeCommandError};
 use crate::quarantine::{QuarantineCommand, QuarantineCommandError};
@@ -69,6 +71,12 @@ enum Verb {
     /// Give clients plans: how much they may ask
     #[command(subcommand)]
     Clients(ClientsCommand),
+    /// Make, list and revoke operators: who may use the admin API
+    #[command(subcommand)]
+    Operators(OperatorsCommand),
+    /// List what was asked to be changed, and by whom, and check that nothing of it was taken out
+    #[command(subcommand)]
+    Changes(ChangesCommand),
     /// Say how much a client may still ask
     #[command(subcommand)]
     Limits(LimitsCommand),
@@ -239,6 +247,9 @@ pub enum CommandError {
     /// A registry that was not moved.
     #[error(transparent)]
     Registry(#[from] RegistryPlaceError),
+    /// A trail that cannot be read, or is not whole.
+    #[error(transparent)]
+    Changes(#[from] registry::OpenError),
     /// Denials that cannot be looked up.
     #[error(transparent)]
     Denials(#[from] DenialsError),
@@ -342,6 +353,14 @@ impl Command {
             Verb::Roles(command) if command.reference => print(&roles::reference()),
             Verb::Roles(command) => print(&roles::list(&config_of(command.config)?.roles)),
             Verb::Clients(command) => print(&runtime()?.block_on(command.run())?),
+            Verb::Operators(command) => {
+                let OperatorOutput { note, token, alone } = runtime()?.block_on(command.run())?;
+                match token {
+                    Some(token) => print_made(&note, &token, alone),
+                    None => print(&note),
+                }
+            }
+            Verb::Changes(command) => print(&command.run()?),
             Verb::Limits(command) => print(&runtime()?.block_on(command.run())?),
             Verb::Denials(DenialsCommand::Show(asked)) => {
                 print(&runtime()?.block_on(denials::show(&asked.data.path, &asked.id))?)
@@ -543,7 +562,7 @@ fn table_of(keys: &[ListedKey]) -> String {
 }
 
 /// An instant without its fraction.
-fn seconds(instant: &str) -> String {
+pub(crate) fn seconds(instant: &str) -> String {
     let whole = instant.split_once('.').map_or(instant, |(whole, _)| whole);
     format!("{whole}Z")
 }

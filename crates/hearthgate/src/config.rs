@@ -5,6 +5,7 @@
 //! configuration names files that hold secrets and never holds one.
 
 mod acme;
+mod admin;
 mod certificates;
 mod edge;
 mod file;
@@ -112,6 +113,9 @@ pub struct Config {
 pub struct Gateway {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
+    pub admin_certificate_file: Option<PathBuf>,
+    pub admin_key_file: Option<PathBuf>,
+    pub admin_authority_file: Option<PathBuf>,
     pub server: bool,
     pub link: GatewayLink,
     pub insecure_http: InsecureHttp,
@@ -334,6 +338,9 @@ impl Default for Gateway {
         Self {
             listen: loopback(8080),
             admin_listen: loopback(9090),
+            admin_certificate_file: None,
+            admin_key_file: None,
+            admin_authority_file: None,
             server: true,
             link: GatewayLink::default(),
             insecure_http: InsecureHttp::Loopback,

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use contract::{Clock as _, Instance, Instant, Power, ResourceId};
 use gateway::{Denial, Denials, Limiting, LimitsShown, Plans, RoleProblem, Roles};
 use registry::{
-    Actor, CannotFollow, ChangeError, ClientId, InvalidClientId, InvalidPlanName, InvalidRoleName,
-    KeyId, NewClient, OpenError, PlanName, Registry, RoleName, Subject, TokenIdentity, WhichTokens,
-    token_authorization,
+    Actor, CannotFollow, ChangeError, ClientId, How, InvalidClientId, InvalidPlanName,
+    InvalidRoleName, KeyId, NewClient, OpenError, PlanName, Registry, RoleName, Subject,
+    TokenIdentity, WhichTokens, token_authorization,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -21,8 +21,10 @@ use tokio::sync::watch;
 use crate::command_socket::{self, CommandSocket, CommandSocketError, Commands};
 use crate::doors::SystemClock;
 use crate::gitops::{self, Answered, Asked};
+use crate::operators::{self, OperatorAnswer, OperatorRefusal, OperatorRequest};
 use crate::reload::Reloader;
 use crate::serve::Process;
+use crate::trailed;
 
 /// A command for the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +64,12 @@ pub enum Request {
     Reload,
     /// Something with configuration and clients as files.
     Config(Asked),
+    /// Grant nothing of the client of this id any more.
+    DisableClient(String),
+    /// Grant the client of this id again what it could before.
+    EnableClient(String),
+    /// Something about operators.
+    Operators(OperatorRequest),
 }
 
 /// What `keys create` asks for.
@@ -149,6 +157,10 @@ pub enum Answer {
     Reloaded(Vec<String>),
     /// What came of files.
     Config(Answered),
+    /// The client is disabled, or is not any more.
+    ClientSet,
+    /// What came of it about operators.
+    Operators(OperatorAnswer),
     /// It was not done; why, and the mend.
     Refused(String),
 }
@@ -233,6 +245,8 @@ enum Refusal {
     KeyId(String),
     #[error(transparent)]
     Change(#[from] ChangeError),
+    #[error(transparent)]
+    Operator(#[from] OperatorRefusal),
 }
 
 /// What commands are carried out with, beside the registry.
@@ -266,7 +280,7 @@ impl std::fmt::Debug for Counted {
     }
 }
 
-/// Does what `request` says.
+/// Does what `request` says, with the trail before and after where it is a change.
 #[must_use]
 pub fn execute(registry: &Registry, site: &Site, request: Request, by: &Actor) -> Answer {
     // What other gateways did counts for what is judged and shown here.
@@ -280,6 +294,13 @@ pub fn execute(registry: &Registry, site: &Site, request: Request, by: &Actor) -
             _ => Answer::Refused(why),
         };
     }
+    match trailed::doing(&request, by) {
+        None => carry_out(registry, site, request, by),
+        Some(doing) => trailed::done(registry, doing, || carry_out(registry, site, request, by)),
+    }
+}
+
+fn carry_out(registry: &Registry, site: &Site, request: Request, by: &Actor) -> Answer {
     let done = match request {
         Request::CreateKey(request) => create(registry, site, &request, by),
         Request::SetPlan { client, plan } => set_plan(registry, site, &client, plan.as_deref(), by),
@@ -296,6 +317,22 @@ pub fn execute(registry: &Registry, site: &Site, request: Request, by: &Actor) -
         Request::ListBreakGlasses => break_glasses(registry),
         Request::Reload => Err(Refusal::NothingRuns),
         Request::Config(_) => Err(Refusal::NothingToCompare),
+        Request::DisableClient(client) => set_client(&client, |client| {
+            match registry.disable_client(client, by) {
+                // Whoever asks for it wants it disabled: it is.
+                Err(ChangeError::Refused(CannotFollow::DisabledAlready(_))) => Ok(()),
+                done => done,
+            }
+        }),
+        Request::EnableClient(client) => {
+            set_client(&client, |client| match registry.enable_client(client, by) {
+                Err(ChangeError::Refused(CannotFollow::NotDisabled(_))) => Ok(()),
+                done => done,
+            })
+        }
+        Request::Operators(request) => {
+            operators::execute(registry, request, by).map(Answer::Operators).map_err(Refusal::from)
+        }
     };
     done.unwrap_or_else(|refusal| Answer::Refused(crate::failure::one_line(&refusal)))
 }
@@ -416,6 +453,14 @@ fn show_limits(registry: &Registry, site: &Site, client: &str) -> Result<Answer,
     Ok(Answer::Limits(limiting.show(&client, clock.now(), clock.monotonic())))
 }
 
+fn set_client(
+    client: &str,
+    set: impl FnOnce(&ClientId) -> Result<(), ChangeError>,
+) -> Result<Answer, Refusal> {
+    set(&ClientId::new(client)?)?;
+    Ok(Answer::ClientSet)
+}
+
 fn break_glasses(registry: &Registry) -> Result<Answer, Refusal> {
     let taken = registry.changes(Some(&Subject::BreakGlass), 0, usize::MAX)?;
     let lines = taken.into_iter().map(|change| (change.instant.to_string(), change.summary));
@@ -521,15 +566,20 @@ impl Commands for OfRegistry {
             (Arc::clone(&self.0), self.1.clone(), Actor::local_user(uid));
         if let Some(reloader) = &site.reloader {
             if request == Request::Reload {
-                return Ok(match reloader.reload(Process::gateway_config).await {
-                    Ok(changed) => {
-                        Answer::Reloaded(changed.into_iter().map(str::to_owned).collect())
-                    }
-                    Err(error) => Answer::Refused(crate::failure::one_line(&error)),
+                let doing = trailed::reload(How::Command, by.as_str());
+                let reload = reloader.reload(Process::gateway_config);
+                return Ok(match trailed::reloaded(&registry, doing, reload).await {
+                    Ok(changed) => Answer::Reloaded(changed),
+                    Err(why) => Answer::Refused(why),
                 });
             }
+            let doing = trailed::doing(&request, &by);
             if let Request::Config(asked) = request {
-                let done = gitops::carry_out(registry, reloader, asked, by).await;
+                let work = gitops::carry_out(Arc::clone(&registry), reloader, asked, by);
+                let done = match doing {
+                    Some(doing) => trailed::ended(&registry, doing, work).await,
+                    None => work.await,
+                };
                 return Ok(done.map_or_else(Answer::Refused, Answer::Config));
             }
             (site.roles, site.plans) = (reloader.roles(), reloader.plans());
@@ -568,6 +618,8 @@ impl std::fmt::Debug for Answer {
             Self::Limits(shown) => write!(formatter, "Limits({})", shown.limits.len()),
             Self::Reloaded(changed) => write!(formatter, "Reloaded({changed:?})"),
             Self::Config(answered) => write!(formatter, "Config({answered:?})"),
+            Self::ClientSet => formatter.write_str("ClientSet"),
+            Self::Operators(answer) => write!(formatter, "Operators({answer:?})"),
             Self::Refused(why) => write!(formatter, "Refused({why:?})"),
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod backup;
+pub mod changes;
 pub mod command;
 pub mod command_socket;
 pub mod compact;
@@ -28,6 +29,7 @@ pub mod limits;
 pub mod link_files;
 pub mod lock;
 pub mod logging;
+pub mod operators;
 pub mod otlp;
 pub mod owner_key;
 pub mod packages;
@@ -46,4 +48,5 @@ pub mod tenant_arguments;
 pub mod tenant_key;
 mod tokens;
 mod traces;
+mod trailed;
 pub mod validate;

@@ -34,6 +34,19 @@ pub struct ShowLimits {
 pub enum ClientsCommand {
     /// Give a client a plan: how much it may ask
     SetPlan(SetPlan),
+    /// Grant nothing of a client any more, whatever it comes with
+    Disable(OneClient),
+    /// Grant a disabled client again what it could before
+    Enable(OneClient),
+}
+
+/// `hearthgate clients disable` and `enable`.
+#[derive(Debug, Args)]
+pub struct OneClient {
+    #[command(flatten)]
+    data: DataDirectory,
+    /// The client's id
+    client: String,
 }
 
 /// `hearthgate clients set-plan`.
@@ -75,7 +88,23 @@ impl ClientsCommand {
     /// # Errors
     /// [`CommandError`], to be said in one line.
     pub async fn run(self) -> Result<String, CommandError> {
-        let Self::SetPlan(asked) = self;
+        let (OneClient { data, client }, request, says): (_, fn(String) -> Request, _) = match self
+        {
+            Self::SetPlan(asked) => return asked.run().await,
+            Self::Disable(one) => (one, Request::DisableClient, "is disabled"),
+            Self::Enable(one) => (one, Request::EnableClient, "is not disabled any more"),
+        };
+        let request = request(client.clone());
+        match keys::run(&data.path, request, Arc::default(), Arc::default()).await? {
+            Answer::ClientSet => Ok(format!("The client {client} {says}.\n")),
+            other => Err(keys::unexpected(&other).into()),
+        }
+    }
+}
+
+impl SetPlan {
+    async fn run(self) -> Result<String, CommandError> {
+        let asked = self;
         let file = asked.config.as_deref();
         let flags = config::Flags { config: asked.config.clone(), ..config::Flags::default() };
         let plans = Arc::new(Config::resolve(&flags)?.plans());

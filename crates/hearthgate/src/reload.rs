@@ -8,9 +8,12 @@ mod turn;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gateway::{GatewayConfig, GatewayError, Reload, Roles, Then};
+use registry::{How, Registry};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, ConfigError, Flags};
+use crate::serve::Process;
+use crate::trailed;
 
 pub(crate) use turn::Turn;
 
@@ -129,6 +132,23 @@ impl Reloader {
         ready: impl FnOnce(&Config) -> GatewayConfig,
     ) -> Result<Vec<&'static str>, ReloadError> {
         let turn = self.take_turn().await;
+        let (config, changed) = self.read(&turn).await?;
+        turn.put_ready(config, Then::Put, ready).await?;
+        Ok(changed)
+    }
+
+    /// What a reload would change. Files that the configuration names, such as certificates, are
+    /// read by a reload alone.
+    ///
+    /// # Errors
+    /// [`ReloadError`], as a reload of the same would be refused with.
+    pub(crate) async fn would_change(&self) -> Result<Vec<&'static str>, ReloadError> {
+        let turn = self.take_turn().await;
+        self.read(&turn).await.map(|(_, changed)| changed)
+    }
+
+    /// What the file says by now, and which keys it decides otherwise, all of which may change.
+    async fn read(&self, turn: &Turn<'_>) -> Result<(Config, Vec<&'static str>), ReloadError> {
         if self.0.flags.config.is_none() {
             return Err(ReloadError::NoFile);
         }
@@ -140,26 +160,42 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(ReloadError::NeedsRestart(fixed));
         }
-        turn.put_ready(config, Then::Put, ready).await?;
-        Ok(changed)
+        Ok((config, changed))
     }
 
-    /// The same, said in the log.
-    pub(crate) async fn reload_and_tell(&self, ready: impl FnOnce(&Config) -> GatewayConfig) {
-        match self.reload(ready).await {
+    /// As [`Self::reload`], on a signal: said in the log, and in the trail.
+    pub(crate) async fn reload_and_tell(
+        &self,
+        registry: &Arc<Registry>,
+        ready: impl FnOnce(&Config) -> GatewayConfig,
+    ) {
+        let doing = trailed::reload(How::Signal, "whoever may signal the process");
+        match trailed::reloaded(registry, doing, self.reload(ready)).await {
             Ok(changed) if changed.is_empty() => {
                 tracing::info!("the configuration was read again; nothing in it has changed");
             }
             Ok(changed) => {
-                tracing::info!(changed = keys(&changed), "another configuration is in force");
+                let changed = changed.join(", ");
+                tracing::info!(changed, "another configuration is in force");
             }
             Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the configuration of before stays in force"
-                );
+                tracing::error!(error, "the configuration of before stays in force");
             }
         }
+    }
+}
+
+/// For the admin API, which writes the trail itself.
+impl gateway::Reconfigure for Reloader {
+    fn reconfigure(&self, dry_run: bool) -> gateway::Reconfiguring<'_> {
+        Box::pin(async move {
+            let changed = match dry_run {
+                true => self.would_change().await,
+                false => self.reload(Process::gateway_config).await,
+            };
+            let changed = changed.map_err(|error| crate::failure::one_line(&error))?;
+            Ok(changed.into_iter().map(str::to_owned).collect())
+        })
     }
 }
 

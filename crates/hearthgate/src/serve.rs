@@ -212,9 +212,11 @@ enum Told {
 }
 
 /// Reads the configuration again, where there is a gateway to read it for.
-async fn reload(reloader: Option<&Reloader>) {
+async fn reload(reloader: Option<&(Reloader, Arc<Registry>)>) {
     match reloader {
-        Some(reloader) => reloader.reload_and_tell(Process::gateway_config).await,
+        Some((reloader, registry)) => {
+            reloader.reload_and_tell(registry, Process::gateway_config).await;
+        }
         None => tracing::warn!("of the server's configuration nothing changes without a restart"),
     }
 }
@@ -270,7 +272,7 @@ struct GatewayHalf {
     bound: Bound,
     running: Running<GatewayError>,
     stop: watch::Sender<bool>,
-    reloader: Reloader,
+    reloader: (Reloader, Arc<Registry>),
     control: JoinSet<()>,
     _lock: Lock,
 }
@@ -349,6 +351,7 @@ impl Process {
         let registry = Arc::new(registry);
         let (stop, stopping) = watch::channel(false);
         let (asked, told) = (Arc::clone(&registry), stopping.clone());
+        let signalled = Arc::clone(&registry);
         let (started, bound) = oneshot::channel();
         let (clock, ids) = (self.clock.clone(), self.ids.clone());
         let limiting = self.open_limiting()?;
@@ -365,6 +368,7 @@ impl Process {
         let plans = Arc::new(self.config.plans());
         let reloads_by = Some(reloader.clone());
         let site = Site { roles, denials, plans, counted, reloader: reloads_by };
+        config.reconfigure = Some(Arc::new(reloader.clone()));
         let half = gateway::run(config, registry, clock, ids, started, reloads, stopping);
         let mut running = Running::start("gateway", half);
         let Ok(bound) = bound.await else {
@@ -377,6 +381,7 @@ impl Process {
         let control = ControlSocket::bind(&self.config.data)?;
         let mut controls = JoinSet::new();
         controls.spawn(control.serve(asked, site, told));
+        let reloader = (reloader, signalled);
         Ok(GatewayHalf { bound, running, stop, reloader, control: controls, _lock: lock })
     }
 
@@ -430,6 +435,7 @@ impl Process {
         GatewayConfig {
             listen: from.listen,
             admin_listen: from.admin_listen,
+            admin_tls: from.admin_tls(),
             server_socket: run.join("server.sock"),
             channel_socket: run.join("channel.sock"),
             link: from.link.told(),

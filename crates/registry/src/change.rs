@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::break_glass::NewBreakGlass;
 use crate::client::{ClientId, NewClient, is_plain_text};
 use crate::key::{KeyId, SecretHash};
+use crate::operator::{Kept, NewOperator, OperatorName};
 use crate::plan::PlanName;
 use crate::put_clients::{self, PutClient};
 use crate::tokens::WhichTokens;
@@ -66,6 +67,31 @@ pub(crate) enum Change {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         disable: Vec<ClientId>,
     },
+    /// Nothing of a client is granted any more, whatever it comes with.
+    DisableClient {
+        client: ClientId,
+    },
+    /// A disabled client may what it could before.
+    EnableClient {
+        client: ClientId,
+    },
+    /// Somebody may use the admin API.
+    CreateOperator {
+        operator: NewOperator,
+    },
+    /// An operator is known by another credential, and not by the one of before.
+    RotateOperator {
+        operator: OperatorName,
+        credential: Kept,
+    },
+    /// An operator is none any more.
+    RevokeOperator {
+        operator: OperatorName,
+    },
+    /// An operator that stood still is good again.
+    ConfirmOperator {
+        operator: OperatorName,
+    },
     /// A client took wider rights for some minutes.
     BreakGlass {
         taken: NewBreakGlass,
@@ -113,6 +139,12 @@ impl Actor {
         Self("first start".to_owned())
     }
 
+    /// An operator, by the admin API.
+    #[must_use]
+    pub fn operator(name: &OperatorName) -> Self {
+        Self(format!("operator {name}"))
+    }
+
     /// Whoever holds the key.
     #[must_use]
     pub fn key(key: &KeyId) -> Self {
@@ -156,12 +188,19 @@ impl Change {
             Self::RevokeTokens { tokens: WhichTokens::Client(id) } => {
                 ClientId::new(id).map(Subject::Client).into_iter().collect()
             }
-            Self::SetPlan { client, .. } => vec![Subject::Client(client.clone())],
+            Self::SetPlan { client, .. }
+            | Self::DisableClient { client }
+            | Self::EnableClient { client } => vec![Subject::Client(client.clone())],
             Self::PutClients { put, disable } => {
                 let put = put.iter().map(|put| &put.client.id);
                 put.chain(disable).cloned().map(Subject::Client).collect()
             }
-            Self::SuspendKeys {} | Self::RevokeTokens { .. } => Vec::new(),
+            Self::SuspendKeys {}
+            | Self::RevokeTokens { .. }
+            | Self::CreateOperator { .. }
+            | Self::RotateOperator { .. }
+            | Self::RevokeOperator { .. }
+            | Self::ConfirmOperator { .. } => Vec::new(),
             Self::BreakGlass { taken } => vec![
                 Subject::Client(taken.client.clone()),
                 Subject::Key(taken.key.clone()),
@@ -202,6 +241,16 @@ impl fmt::Display for Change {
                 write!(formatter, "take the client {client}'s plan away")
             }
             Self::PutClients { put, disable } => put_clients::told(put, disable, formatter),
+            Self::DisableClient { client } => write!(formatter, "disable client {client}"),
+            Self::EnableClient { client } => write!(formatter, "enable client {client}"),
+            Self::CreateOperator { operator } => {
+                write!(formatter, "create operator {}, {}", operator.name, operator.role)
+            }
+            Self::RotateOperator { operator, .. } => {
+                write!(formatter, "give operator {operator} another credential")
+            }
+            Self::RevokeOperator { operator } => write!(formatter, "revoke operator {operator}"),
+            Self::ConfirmOperator { operator } => write!(formatter, "confirm operator {operator}"),
             Self::BreakGlass { taken } => taken.fmt(formatter),
             Self::ConfirmKey { key, client } => {
                 write!(formatter, "confirm key {key} of client {client}")

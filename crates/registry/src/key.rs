@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::client::ClientId;
 
 const PREFIX: &str = "hg_";
+/// What an operator's token begins with, which is no key and is written as one.
+pub(crate) const OPERATOR_PREFIX: &str = "hgo_";
 const ID_BYTES: usize = 8;
 const SECRET_BYTES: usize = 32;
 const SECRET_TEXT: usize = 43;
@@ -109,22 +111,63 @@ pub(crate) fn draw_id(ids: &dyn Ids) -> KeyId {
 
 /// Draws a secret for the key `id`: the key's text and the hash to keep.
 pub(crate) fn draw_secret(ids: &dyn Ids, id: &KeyId) -> (Redacted<String>, SecretHash) {
+    draw(PREFIX, ids, id)
+}
+
+/// Draws a secret for an operator's token.
+pub(crate) fn draw_operator_secret(ids: &dyn Ids, id: &KeyId) -> (Redacted<String>, SecretHash) {
+    draw(OPERATOR_PREFIX, ids, id)
+}
+
+fn draw(prefix: &str, ids: &dyn Ids, id: &KeyId) -> (Redacted<String>, SecretHash) {
     let mut secret = [0; SECRET_BYTES];
     ids.fill(&mut secret);
-    let text = [PREFIX, id.as_str(), "_", &URL_SAFE_NO_PAD.encode(secret)].concat();
+    let text = [prefix, id.as_str(), "_", &URL_SAFE_NO_PAD.encode(secret)].concat();
     (Redacted::new(text), SecretHash::of(&secret))
 }
 
-/// Whether a text is written as a key is, whatever it is worth.
+/// Whether a text is written as a key is, or as an operator's token, whatever it is worth: it is
+/// for nobody else to see.
 #[must_use]
 pub fn is_key(text: &str) -> bool {
-    text.starts_with(PREFIX)
+    text.starts_with(PREFIX) || text.starts_with(OPERATOR_PREFIX)
+}
+
+/// The text with what is behind the id left out of every key and operator's token in it.
+pub(crate) fn without_secrets(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    let begins = |text: &str| {
+        let found = [PREFIX, OPERATOR_PREFIX].into_iter();
+        found.filter_map(|prefix| Some((text.find(prefix)?, prefix.len()))).min()
+    };
+    while let Some((at, prefix)) = begins(rest) {
+        let id = at + prefix;
+        let of_key = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+        let length = rest[id..].bytes().take_while(|byte| of_key(byte)).count();
+        let told = length.min(2 * ID_BYTES);
+        kept.push_str(&rest[..id + told]);
+        if length > told {
+            kept.push_str("_[redacted]");
+        }
+        rest = &rest[id + length..];
+    }
+    kept + rest
 }
 
 /// Takes a presented key apart: its id and the hash of its secret; `None` when it has not a
 /// key's form.
 pub(crate) fn read_presented(presented: &str) -> Option<(&str, SecretHash)> {
-    let (id, secret) = presented.strip_prefix(PREFIX)?.split_once('_')?;
+    read(PREFIX, presented)
+}
+
+/// The same of an operator's token.
+pub(crate) fn read_operator_token(presented: &str) -> Option<(&str, SecretHash)> {
+    read(OPERATOR_PREFIX, presented)
+}
+
+fn read<'text>(prefix: &str, presented: &'text str) -> Option<(&'text str, SecretHash)> {
+    let (id, secret) = presented.strip_prefix(prefix)?.split_once('_')?;
     if !is_key_id(id) || secret.len() != SECRET_TEXT {
         return None;
     }

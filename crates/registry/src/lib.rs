@@ -5,6 +5,7 @@
 //!   format        which layout this is
 //!   changes.log   every change, framed, checksummed, synced before it is acknowledged: the truth,
 //!                 and the audit of who changed what
+//!   trail.jsonl   who asked for what, by the API or a command, and what came of it; a chain
 //!   view/         sled: where the log speaks of a client or key; derived, rebuilt at any doubt
 //! ```
 //!
@@ -27,6 +28,7 @@ mod key;
 mod log;
 mod moving;
 mod opening;
+mod operator;
 mod plan;
 mod postgres;
 mod put_clients;
@@ -35,6 +37,7 @@ mod role;
 mod state;
 mod text;
 mod tokens;
+mod trail;
 mod view;
 
 pub use audit::{RecordedChange, ViewReport};
@@ -48,6 +51,10 @@ pub use key::{CreatedKey, InvalidKeyId, Key, KeyId, is_key};
 pub use log::{Cut, whole_changes, write_whole_changes};
 pub use moving::{Moved, is_in_postgres, move_into_postgres};
 pub use opening::{Beside, OpenReport, Opened};
+pub use operator::{
+    CertificateDigest, Credential, DrawnToken, InvalidCertificateDigest, InvalidOperatorName,
+    KnownBy, Operator, OperatorName, OperatorRole, is_operator_token,
+};
 pub use plan::{InvalidPlanName, PlanName};
 pub use postgres::{
     Failure, InvalidConnection, PostgresError, PostgresOptions, Standing, Transport,
@@ -57,5 +64,9 @@ pub use registry::{Caller, OWNER, Registry, Renewed};
 pub use role::{InvalidRoleName, RoleName};
 pub use state::CannotFollow;
 pub use tokens::{
-    TokenFacts, TokenIdentity, WhichTokens, is_token_authorization, token_authorization,
+    RevokedTokens, TokenFacts, TokenIdentity, WhichTokens, is_token_authorization,
+    token_authorization,
+};
+pub use trail::{
+    Begun, Doing, How, Outcome, TRAIL, Trail, TrailError, TrailLine, TrailReport, verify_trail,
 };

@@ -18,6 +18,7 @@ use crate::moving;
 use crate::postgres::{Followed, Follower, PostgresError, PostgresLog, PostgresOptions, Wake};
 use crate::registry::Registry;
 use crate::state::State;
+use crate::trail::Trail;
 
 pub(crate) const LOG: &str = "changes.log";
 const VIEW: &str = "view";
@@ -91,12 +92,14 @@ impl Registry {
         let state = replay(&path, &changes)?;
         let (audit, view) = Audit::open(&dir.join(VIEW), &changes);
         let first_start = changes.is_empty();
+        let trail = Trail::open(dir, clock.clone())?;
         Ok(Opened {
             registry: Self {
                 state: Arc::new(ArcSwap::from_pointee(state)),
                 writer: Arc::new(Mutex::new(Backend::Files { log, audit })),
                 follower: None,
                 unnoted: None,
+                trail,
                 clock,
                 ids,
             },
@@ -150,7 +153,10 @@ impl Registry {
         let report =
             OpenReport { changes: changes.len() as u64, cut: None, view: ViewReport::NotKept };
         let unnoted = first_start.then(|| dir.to_owned());
-        let registry = Self { state, writer, follower: Some(follower), unnoted, clock, ids };
+        // Each gateway writes down what was asked of it, in its own directory.
+        let trail = Trail::open(dir, clock.clone())?;
+        let follower = Some(follower);
+        let registry = Self { state, writer, follower, unnoted, trail, clock, ids };
         Ok(Opened { registry, first_start, report })
     }
 }

@@ -25,6 +25,7 @@ use crate::plan::PlanName;
 use crate::postgres::{Follower, Standing};
 use crate::state::{CannotFollow, State};
 use crate::tokens::{TokenFacts, WhichTokens};
+use crate::trail::Trail;
 
 /// The id of the client that the first start makes.
 pub const OWNER: &str = "owner";
@@ -37,6 +38,7 @@ pub struct Registry {
     pub(crate) follower: Option<Follower>,
     /// The directory in which it is still to be noted that the registry is in PostgreSQL.
     pub(crate) unnoted: Option<PathBuf>,
+    pub(crate) trail: Trail,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
 }
@@ -165,6 +167,24 @@ impl Registry {
         by: &Actor,
     ) -> Result<(), ChangeError> {
         self.change(&Change::SetPlan { client: client.clone(), plan }, by)
+    }
+
+    /// Grants nothing of a client from the answer on, whatever it comes with.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] when there is no such client or it is disabled already; otherwise
+    /// the change could not be made durable.
+    pub fn disable_client(&self, client: &ClientId, by: &Actor) -> Result<(), ChangeError> {
+        self.change(&Change::DisableClient { client: client.clone() }, by)
+    }
+
+    /// Lets a disabled client do again what it could before.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] when there is no such client or it is not disabled; otherwise the
+    /// change could not be made durable.
+    pub fn enable_client(&self, client: &ClientId, by: &Actor) -> Result<(), ChangeError> {
+        self.change(&Change::EnableClient { client: client.clone() }, by)
     }
 
     /// Makes a key for a client. Its text exists in the answer alone.
@@ -403,6 +423,16 @@ impl Registry {
 
     pub(crate) fn ids(&self) -> &dyn Ids {
         self.ids.as_ref()
+    }
+
+    /// The trail of what was asked of the registry and the gateway, and by whom.
+    #[must_use]
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    pub(crate) fn state(&self) -> arc_swap::Guard<Arc<State>> {
+        self.state.load()
     }
 
     fn draw_key(&self, client: &ClientId, label: &str) -> (NewKey, CreatedKey) {

@@ -10,6 +10,7 @@ use crate::break_glass::BreakGlass;
 use crate::change::{Change, NewKey};
 use crate::client::{Client, ClientId, InvalidClient, is_plain_text};
 use crate::key::{Key, KeyId, SecretHash};
+use crate::operator::{OperatorName, OperatorRecord};
 use crate::tokens::TokenRevocations;
 
 /// The longest that a key and the one in its place are good together.
@@ -28,6 +29,8 @@ pub(crate) struct State {
     pub(crate) break_glasses: BTreeMap<String, Arc<BreakGlass>>,
     /// Which tokens of issuers are believed no more.
     pub(crate) tokens: TokenRevocations,
+    /// Who may use the admin API.
+    pub(crate) operators: BTreeMap<OperatorName, OperatorRecord>,
     pub(crate) sequence: u64,
 }
 
@@ -118,6 +121,27 @@ pub enum CannotFollow {
     /// One client is to become two things.
     #[error("the client {0} is named twice; name it once")]
     ClientTwice(ClientId),
+    /// Nothing of the client is granted already.
+    #[error("the client {0} is disabled already")]
+    DisabledAlready(ClientId),
+    /// It is not disabled.
+    #[error("the client {0} is not disabled")]
+    NotDisabled(ClientId),
+    /// There is an operator of that name, or was.
+    #[error("there is, or was, an operator {0}; choose a name that was never given")]
+    OperatorExists(OperatorName),
+    /// There is none of that name.
+    #[error("there is no operator {0}; `hearthgate operators list` shows the names")]
+    UnknownOperator(OperatorName),
+    /// It was revoked, for good.
+    #[error("the operator {0} is revoked, for good; make one of another name")]
+    OperatorRevoked(OperatorName),
+    /// It does not wait to be confirmed.
+    #[error("the operator {0} is not suspended")]
+    OperatorNotSuspended(OperatorName),
+    /// Two operators would be known by the same.
+    #[error("the operator {0} has, or had, that certificate; give each operator one of its own")]
+    CredentialTaken(OperatorName),
     /// The first start happened before.
     #[error("the registry has been started before")]
     StartedBefore,
@@ -212,8 +236,9 @@ impl State {
                 for key in &suspended {
                     self.tell_of_key(key, sequence, instant);
                 }
-                // Which tokens were revoked since the backup is not known either.
+                // Which tokens and operators were revoked since the backup is not known either.
                 self.tokens.add_all(instant);
+                self.suspend_operators(instant);
             }
             Change::SetPlan { client, plan } => {
                 self.change_client(client, |standing| {
@@ -223,6 +248,27 @@ impl State {
             Change::PutClients { put, disable } => {
                 self.put_clients(put, disable, sequence, instant)?;
             }
+            Change::DisableClient { client } => {
+                self.change_client(client, |standing| match standing.disabled {
+                    Some(_) => Err(CannotFollow::DisabledAlready(client.clone())),
+                    None => Ok(Client { disabled: Some(instant), ..standing.clone() }),
+                })?;
+                // Whatever it came with: whoever works on something of it is told to stop.
+                let (kind, id) = (Kind::Client, client.as_str().to_owned());
+                self.revocations.push(Revoked { sequence, kind, id, since: instant });
+            }
+            Change::EnableClient { client } => {
+                self.change_client(client, |standing| match standing.disabled {
+                    None => Err(CannotFollow::NotDisabled(client.clone())),
+                    Some(_) => Ok(Client { disabled: None, ..standing.clone() }),
+                })?;
+            }
+            Change::CreateOperator { operator } => self.add_operator(operator, instant)?,
+            Change::RotateOperator { operator, credential } => {
+                self.rotate_operator(operator, credential, instant)?;
+            }
+            Change::RevokeOperator { operator } => self.revoke_operator(operator, instant)?,
+            Change::ConfirmOperator { operator } => self.confirm_operator(operator)?,
             Change::BreakGlass { taken } => {
                 let given = taken
                     .from(instant)

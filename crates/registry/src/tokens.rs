@@ -1,7 +1,7 @@
 //! Which tokens of issuers are believed no more. Tokens themselves are never kept here: one is
 //! named by an id that follows from its issuer and its `jti`, or by its client or user.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use contract::{Instant, Revoked};
@@ -9,6 +9,7 @@ use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use crate::client::is_plain_text;
+use crate::registry::Registry;
 
 /// What an authorization id of a token begins with.
 const AUTHORIZATION: &str = "token:";
@@ -134,6 +135,43 @@ impl TokenRevocations {
                 .is_none_or(|issued| issued.as_micros() <= since.as_micros().saturating_add(AHEAD))
         };
         self.authorizations.contains(token.authorization) || since.into_iter().flatten().any(before)
+    }
+}
+
+/// Tokens that are believed no more, as lists show them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokedTokens {
+    /// What names them; `None` for all, after a restore.
+    pub which: Option<WhichTokens>,
+    /// Tokens that were issued later stand; absent where a single one is named.
+    pub issued_up_to: Option<Instant>,
+}
+
+impl Registry {
+    /// Which tokens of issuers were revoked, in the order of what names them.
+    #[must_use]
+    pub fn token_revocations(&self) -> Vec<RevokedTokens> {
+        let state = self.state();
+        let TokenRevocations { authorizations, clients, users, all } = &state.tokens;
+        let until =
+            |which, instant: &Instant| RevokedTokens { which, issued_up_to: Some(*instant) };
+        let sorted = |map: &HashMap<String, Instant>| -> BTreeMap<String, Instant> {
+            map.iter().map(|(id, instant)| (id.clone(), *instant)).collect()
+        };
+        let mut listed: Vec<RevokedTokens> =
+            all.iter().map(|instant| until(None, instant)).collect();
+        listed.extend(
+            sorted(clients).iter().map(|(id, at)| until(Some(WhichTokens::Client(id.clone())), at)),
+        );
+        listed.extend(
+            sorted(users).iter().map(|(id, at)| until(Some(WhichTokens::User(id.clone())), at)),
+        );
+        let single: BTreeSet<&String> = authorizations.iter().collect();
+        listed.extend(single.into_iter().map(|id| RevokedTokens {
+            which: Some(WhichTokens::Authorization(id.clone())),
+            issued_up_to: None,
+        }));
+        listed
     }
 }
 

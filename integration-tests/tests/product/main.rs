@@ -44,6 +44,7 @@ macro_rules! for_every_deployment {
 
 mod abandoned;
 mod access_log;
+mod admin;
 mod audit;
 mod backup;
 mod blobs;

@@ -44,7 +44,9 @@ impl Acceptor {
                 if !Arc::ptr_eq(&before, current) {
                     return true;
                 }
-                self.metrics.tls_not_after.set(not_after);
+                if let Some(metrics) = &self.metrics {
+                    metrics.tls_not_after.set(not_after);
+                }
                 tracing::info!("new certificates are in force");
                 ("ok", true)
             }
@@ -56,7 +58,9 @@ impl Acceptor {
                 ("failed", false)
             }
         };
-        self.metrics.tls_loads.with_label_values(&[result]).inc();
+        if let Some(metrics) = &self.metrics {
+            metrics.tls_loads.with_label_values(&[result]).inc();
+        }
         usable
     }
 }

@@ -107,7 +107,6 @@ impl Target {
     }
 
     /// Requests that are on their way to it.
-    #[cfg(test)]
     pub(crate) fn in_flight(&self) -> u32 {
         self.state.in_flight.load(Ordering::Relaxed)
     }
@@ -122,6 +121,17 @@ impl Target {
     pub(crate) fn is_available(&self, now: Duration) -> bool {
         self.state.checked.load(Ordering::Relaxed) == Checked::Well as u8
             && nanos(now) >= self.state.out_until.load(Ordering::Relaxed)
+    }
+
+    /// Why no requests may be sent to it, for an operator; `None` where they may.
+    pub(crate) fn why_not(&self, now: Duration) -> Option<&'static str> {
+        if self.state.checked.load(Ordering::Relaxed) != Checked::Well as u8 {
+            Some("its health checks fail")
+        } else if nanos(now) < self.state.out_until.load(Ordering::Relaxed) {
+            Some("too many requests in a row failed; it is tried again in a while")
+        } else {
+            None
+        }
     }
 
     /// A check of its own ended. So many in a row change what is thought of it: `up` that it is

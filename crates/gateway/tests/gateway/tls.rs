@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use gateway::{CertificateFiles, ClientCertificates, GatewayConfig, Tls};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use registry::{CertificateDigest, ClientId, Credential, OperatorName, OperatorRole};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::harness::{Connection, Running, start_with, within};
+use crate::harness::{Connection, Running, actor, start_alone, start_with, within};
 use crate::stub::Stub;
 
 /// An authority of a test.
@@ -132,6 +133,13 @@ impl Site {
 
     fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// A gateway in plain HTTP whose admin listener speaks TLS.
+    async fn start_with_admin(&self, tls: Tls) -> (Running, Stub) {
+        let running = start_alone(|config| config.admin_tls = Some(tls)).await;
+        let stub = Stub::start(&running.dir);
+        (running, stub)
     }
 
     pub(crate) async fn start(
@@ -269,6 +277,14 @@ async fn a_certificate_stands_for_its_client_where_no_key_is_sent() {
     let unknown = contract::Renewal { authorization: "certificate:owner".to_owned() };
     let renewed = crate::renewals::renew(&running, &unknown).await;
     assert_eq!(renewed, contract::RenewalAnswer::Gone);
+    // GW-063: whatever a disabled client comes with, nothing is granted.
+    let id = ClientId::new("lab").expect("a client's id");
+    running.registry.disable_client(&id, &actor()).expect("disabled");
+    assert_eq!(read(Some(&lab), None).await, [403, 403]);
+    let renewed = crate::renewals::renew(&running, &renewal).await;
+    assert_eq!(renewed, contract::RenewalAnswer::Gone);
+    running.registry.enable_client(&id, &actor()).expect("enabled");
+    assert_eq!(read(Some(&lab), None).await, [200, 200]);
 }
 
 /// The client `lab` by this name.
@@ -391,4 +407,58 @@ async fn a_handshake_that_does_not_come_to_its_end_is_cut_off_while_others_are_s
     let slow = "hearthgate_gateway_tls_handshakes_total{result=\"too-slow\"}";
     assert_eq!(running.metric(slow).await, 2.0);
     assert_eq!(Client::of(&site.authority).read(&running).await, Some(200));
+}
+
+// GW-063
+#[tokio::test]
+async fn operators_elsewhere_connect_with_certificates_which_may_be_all_they_show() {
+    let site = Site::new();
+    let path = site.file("operators.pem");
+    site.authority.write(&path);
+    let mut admin = site.tls();
+    admin.clients = ClientCertificates::Required(path);
+    let (mut running, _stub) = site.start_with_admin(admin).await;
+    let (anna, other) = (site.authority.issue("anna"), site.authority.issue("other"));
+    let credential = Credential::Certificate(CertificateDigest::of(&anna.der));
+    let name = OperatorName::new("anna").expect("a name");
+    let role = OperatorRole::Viewer;
+    let made = running.registry.create_operator(&name, role, credential, &actor());
+    assert!(made.expect("an operator").is_none());
+    let made = running.registry.create_operator(
+        &OperatorName::new("bert").expect("a name"),
+        role,
+        Credential::Token,
+        &actor(),
+    );
+    let token = made.expect("an operator").expect("a token").secret.expose().clone();
+    // What is asked of the public port is asked of the admin listener from here on.
+    running.bound.listen = running.bound.admin_listen;
+    let ask = async |shows, authorization: Option<&str>, path: &str| {
+        // A client that would speak HTTP/2 too is spoken to in HTTP/1.1.
+        let alpn: &[&[u8]] = &[b"h2", b"http/1.1"];
+        let client = Client { shows, alpn, ..Client::of(&site.authority) };
+        let stream = client.connect(&running, "a.example").await.ok()?;
+        let mut connection = Connection::over(stream);
+        let fields: Vec<_> = authorization.iter().map(|value| ("Authorization", *value)).collect();
+        let bytes = crate::harness::request("GET", path, &fields, "");
+        if !connection.try_write(bytes.as_bytes()).await || connection.is_closed().await {
+            return None;
+        }
+        Some(connection.read_answer().await)
+    };
+    let own = "/admin/v1/self";
+    assert!(ask(None, None, own).await.is_none(), "no certificate, no connection");
+    assert!(ask(None, None, "/metrics").await.is_none());
+    let answer = ask(Some(&anna), None, own).await.expect("an answer");
+    assert_eq!((answer.status, answer.body.contains("anna")), (200, true), "{}", answer.body);
+    // A certificate that is no operator's opens the connection, for metrics and for a token.
+    assert_eq!(ask(Some(&other), None, "/metrics").await.expect("an answer").status, 200);
+    assert_eq!(ask(Some(&other), None, own).await.expect("an answer").status, 401);
+    let bearer = format!("Bearer {token}");
+    let answer = ask(Some(&other), Some(&bearer), own).await.expect("an answer");
+    assert_eq!((answer.status, answer.body.contains("bert")), (200, true), "{}", answer.body);
+    let wrong = ask(Some(&anna), Some("Bearer hgo_wrong"), own).await.expect("an answer");
+    assert_eq!(wrong.status, 401, "what is sent counts, not what else could have been");
+    running.registry.revoke_operator(&name, &actor()).expect("revoked");
+    assert_eq!(ask(Some(&anna), None, own).await.expect("an answer").status, 401);
 }

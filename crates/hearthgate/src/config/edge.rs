@@ -174,6 +174,9 @@ impl Gateway {
         if let Some(contradiction) = self.acme_contradiction() {
             return Some(contradiction);
         }
+        if let Some(contradiction) = self.admin_contradiction() {
+            return Some(contradiction);
+        }
         let TlsKeys { client_certificates, client_authority_file, .. } = &self.tls;
         let asks = *client_certificates != ClientCertificateUse::None;
         let is_plain = !self.speaks_tls();

@@ -65,7 +65,13 @@ keys! {
     "gateway.listen" => gateway.listen:
         "Where clients connect: in HTTPS once `gateway.tls.certificates` names a certificate, in plain HTTP until then. `--listen` wins.",
     "gateway.admin_listen" => gateway.admin_listen:
-        "Where `/metrics`, `/livez` and `/readyz` are. `--admin` wins.",
+        "Where the admin API (docs/admin.md), `/metrics`, `/livez` and `/readyz` are. An address other than loopback takes the three keys that follow. `--admin` wins.",
+    "gateway.admin_certificate_file" => gateway.admin_certificate_file:
+        "The certificate that is shown there, in PEM. With it the admin listener speaks HTTPS, and takes connections with a certificate alone that is by `gateway.admin_authority_file`.",
+    "gateway.admin_key_file" => gateway.admin_key_file:
+        "Its private key, in PEM.",
+    "gateway.admin_authority_file" => gateway.admin_authority_file:
+        "The authority whose certificates operators and collectors of metrics connect with, in PEM.",
     "gateway.server" => gateway.server:
         "Whether the server of ours is behind this gateway. Without it `hearthgate gateway` serves routes to upstreams of others alone, and `[[gateway.routes]]` says which.",
     "gateway.insecure_http" => gateway.insecure_http:

@@ -8,7 +8,6 @@ mod in_postgres;
 mod postgres;
 #[cfg(test)]
 mod proxy;
-mod put_clients;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -111,6 +110,10 @@ impl Place {
 mod on_files {
     use super::*;
 
+    #[path = "operators.rs"]
+    mod operators;
+    #[path = "put_clients.rs"]
+    mod put_clients;
     #[path = "revoking.rs"]
     mod revoking;
     #[path = "suite.rs"]
@@ -133,6 +136,10 @@ mod on_postgres {
         }
     }
 
+    #[path = "operators.rs"]
+    mod operators;
+    #[path = "put_clients.rs"]
+    mod put_clients;
     #[path = "revoking.rs"]
     mod revoking;
     #[path = "suite.rs"]

@@ -139,6 +139,16 @@ fn revoked_tokens_stay_revoked_after_a_reopen_and_later_ones_stand() {
     ] {
         assert_eq!(refused(registry.revoke_tokens(which, &actor())), CannotFollow::NoTokens);
     }
+    let listed = registry.token_revocations();
+    let named: Vec<_> = listed.iter().map(|revoked| revoked.which.clone()).collect();
+    let expected = [
+        WhichTokens::Client("app".to_owned()),
+        WhichTokens::User("hospital/u-1".to_owned()),
+        WhichTokens::Authorization(id.clone()),
+    ];
+    assert_eq!(named, expected.map(Some));
+    let bounded: Vec<_> = listed.iter().map(|revoked| revoked.issued_up_to.is_some()).collect();
+    assert_eq!(bounded, [true, true, false]);
     let told = registry.revocations(before, 100).entries;
     let told: Vec<_> = told.iter().map(|entry| (entry.kind, entry.id.as_str())).collect();
     assert_eq!(

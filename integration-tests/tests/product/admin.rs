@@ -1,0 +1,504 @@
+//! The admin API, held to its own OpenAPI document: every operation that the document has, by every
+//! role, with what is right and with everything that is wrong.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use integration_tests::binary::{failure, run, text};
+use integration_tests::client::{Answer, Client, sent};
+use integration_tests::json_schema::{resolved, wrong};
+use integration_tests::site::{Deployment, First, Site};
+use serde_json::{Value, json};
+
+const ROLES: [&str; 3] = ["viewer", "operator", "administrator"];
+
+/// A place with an operator of each role.
+struct Admin {
+    site: Site,
+    tokens: BTreeMap<&'static str, String>,
+    document: Value,
+    /// Names that were given.
+    given: u32,
+    /// What the trail has to say of changes by the API: operation, outcome and status.
+    expected: Vec<(String, &'static str, u64)>,
+}
+
+/// An operation of the document.
+#[derive(Clone)]
+struct Operation {
+    id: String,
+    method: Method,
+    path: String,
+    role: usize,
+    body: Option<Value>,
+    says: Value,
+}
+
+fn operators(site: &Site, arguments: &[&str]) -> String {
+    let (verb, rest) = arguments.split_first().unwrap();
+    let data = site.data().to_str().unwrap();
+    let mut all = vec!["operators", verb, "--data", data];
+    all.extend(rest);
+    let output = run(site.folder(), &all);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+impl Admin {
+    async fn start(configuration: &str) -> Self {
+        let mut site = Site::prepare(Deployment::OneProcess);
+        site.configure(configuration);
+        site.launch(First::Gateway).await;
+        let mut tokens = BTreeMap::new();
+        for role in ROLES {
+            let name = format!("the-{role}");
+            let made = operators(&site, &["create", &name, "--role", role, "--print-token"]);
+            tokens.insert(role, made.trim_end().to_owned());
+        }
+        let mut admin =
+            Self { site, tokens, document: Value::Null, given: 0, expected: Vec::new() };
+        let answer = admin.get("/openapi.json").await.is(200);
+        admin.document = answer.json();
+        admin
+    }
+
+    fn client(&self, role: &str) -> Client {
+        Client::new(&format!("{}/admin/v1", self.base()), Some(&self.tokens[role]))
+    }
+
+    fn nobody(&self) -> Client {
+        Client::new(&format!("{}/admin/v1", self.base()), None)
+    }
+
+    fn base(&self) -> String {
+        format!("http://{}", self.site.admin_address())
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.client("administrator").get(path).await
+    }
+
+    /// Asks as the administrator for what has to be there before a test's request.
+    async fn make(&mut self, operation: &str, path: &str, body: Option<Value>) -> Value {
+        let client = self.client("administrator");
+        let answer = ask(&client, &Method::POST, path, body.as_ref()).await;
+        assert!(answer.status < 300, "{path}: {}", answer.text());
+        self.expect_done(operation, answer.status);
+        answer.json()
+    }
+
+    fn expect_done(&mut self, operation: &str, status: u16) {
+        self.expected.push((operation.to_owned(), "begun", 0));
+        self.expected.push((operation.to_owned(), "done", status.into()));
+    }
+
+    fn expect_refused(&mut self, operation: &Operation, status: u16, was_begun: bool) {
+        if operation.method == Method::GET {
+            return;
+        }
+        if was_begun {
+            self.expected.push((operation.id.clone(), "begun", 0));
+        }
+        self.expected.push((operation.id.clone(), "refused", status.into()));
+    }
+
+    fn name(&mut self) -> String {
+        self.given += 1;
+        format!("name-{}", self.given)
+    }
+
+    /// The path of an operation, with ids of what was made for it.
+    async fn path(&mut self, operation: &Operation) -> String {
+        let mut path = operation.path.clone();
+        if path.contains("{client}") || path.contains("{key}") {
+            let client = self.name();
+            self.make("clients.create", "/clients", Some(json!({"id": client, "role": "reader"})))
+                .await;
+            if operation.id == "clients.enable" {
+                self.make("clients.disable", &format!("/clients/{client}/disable"), None).await;
+            }
+            if path.contains("{key}") {
+                let keys = format!("/clients/{client}/keys");
+                let made = self.make("keys.create", &keys, Some(json!({}))).await;
+                path = path.replace("{key}", made["key"]["id"].as_str().unwrap());
+            }
+            path = path.replace("{client}", &client);
+        }
+        if path.contains("{operator}") {
+            let name = self.name();
+            let body = json!({"name": name, "role": "viewer"});
+            self.make("operators.create", "/operators", Some(body)).await;
+            path = path.replace("{operator}", &name);
+        }
+        let path = path.replace("{plan}", "standard").replace("{request}", "none");
+        assert!(!path.contains('{'), "{path}");
+        path
+    }
+
+    /// A body by the schema, all members or those that are needed, whose names are new.
+    fn body(&mut self, schema: &Value, all: bool) -> Value {
+        let document = self.document.clone();
+        let schema = resolved(&document, schema);
+        let needed = schema["required"].as_array().unwrap();
+        let mut body = json!({});
+        for (name, of) in schema["properties"].as_object().unwrap() {
+            if !all && !needed.iter().any(|needed| needed == name) {
+                continue;
+            }
+            body[name] = match name.as_str() {
+                "id" | "name" => self.name().into(),
+                // What is said there has to go together with the rest.
+                "patient" | "issuer" | "certificate" => continue,
+                "role" if of["enum"].is_null() => "reader".into(),
+                _ => example(&document, of),
+            };
+        }
+        assert_eq!(wrong(&document, schema, &body), [""; 0], "{body}");
+        body
+    }
+
+    /// Checks a problem by the document.
+    #[track_caller]
+    fn is_problem(&self, operation: &Operation, answer: &Answer, status: u16) -> Value {
+        assert_eq!(answer.status, status, "{} {}", operation.id, answer.text());
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        let schema = &operation.says["responses"][status.to_string()]["content"]["application/problem+json"]
+            ["schema"];
+        let problem = answer.json();
+        assert_eq!(wrong(&self.document, schema, &problem), [""; 0], "{} {problem}", operation.id);
+        assert_eq!(problem["status"], status);
+        problem
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        let mut operations = Vec::new();
+        for (path, methods) in self.document["paths"].as_object().unwrap() {
+            for (method, says) in methods.as_object().unwrap() {
+                let body = &says["requestBody"]["content"]["application/json"]["schema"];
+                let role = says["x-role"].as_str().unwrap();
+                operations.push(Operation {
+                    id: says["operationId"].as_str().unwrap().to_owned(),
+                    method: method.to_ascii_uppercase().parse().unwrap(),
+                    path: path.clone(),
+                    role: ROLES.iter().position(|known| *known == role).unwrap(),
+                    body: (!body.is_null()).then(|| body.clone()),
+                    says: says.clone(),
+                });
+            }
+        }
+        operations
+    }
+
+    /// The lines of the trail that changes by the API left, read page by page.
+    async fn trail(&self) -> Vec<(String, String, u64)> {
+        let (mut after, mut lines) = (0, Vec::new());
+        loop {
+            let page = self.get(&format!("/changes?after={after}&limit=37")).await.is(200).json();
+            let items = page["items"].as_array().unwrap();
+            if items.is_empty() {
+                return lines;
+            }
+            for line in items.iter().filter(|line| line["how"] == "api") {
+                assert_eq!(line["from"], "127.0.0.1", "{line}");
+                let text = |name: &str| line[name].as_str().unwrap().to_owned();
+                let status = line["status"].as_u64().unwrap_or(0);
+                lines.push((text("operation"), text("outcome"), status));
+            }
+            after = page["next"].as_u64().unwrap();
+        }
+    }
+}
+
+fn example(document: &Value, schema: &Value) -> Value {
+    let schema = resolved(document, schema);
+    if let Some(words) = schema["enum"].as_array() {
+        return words[0].clone();
+    }
+    if let Some(one) = schema["examples"].as_array() {
+        return one[0].clone();
+    }
+    if let Some(one) = schema["anyOf"].as_array() {
+        return example(document, &one[0]);
+    }
+    match schema["type"].as_str().unwrap() {
+        "integer" => schema["minimum"].clone(),
+        "boolean" => true.into(),
+        "array" => json!([example(document, &schema["items"])]),
+        other => panic!("no example of {other}"),
+    }
+}
+
+/// Bodies that are wrong in one place each, made from one that is right.
+fn mutations(document: &Value, schema: &Value, right: &Value) -> Vec<(Value, String)> {
+    let schema = resolved(document, schema);
+    let mut made = Vec::new();
+    let mut extra = right.clone();
+    extra["unheardOf"] = 1.into();
+    made.push((extra, "/unheardOf".to_owned()));
+    made.push((json!([right]), String::new()));
+    for name in schema["required"].as_array().unwrap() {
+        let mut missing = right.clone();
+        missing.as_object_mut().unwrap().remove(name.as_str().unwrap());
+        made.push((missing, format!("/{}", name.as_str().unwrap())));
+    }
+    for (name, of) in schema["properties"].as_object().unwrap() {
+        let mut others = vec![json!({"another": "type"}), json!(-1)];
+        if let Some(most) = of["maxLength"].as_u64() {
+            others.push("x".repeat(usize::try_from(most).unwrap() + 1).into());
+            others.push("a\u{7}b".into());
+        }
+        if let Some(most) = of["maximum"].as_u64() {
+            others.push((most + 1).into());
+        }
+        if !of["enum"].is_null() {
+            others.push("unheard of".into());
+        }
+        for other in others {
+            let mut changed = right.clone();
+            changed[name] = other;
+            made.push((changed, format!("/{name}")));
+        }
+    }
+    made
+}
+
+async fn ask(client: &Client, method: &Method, path: &str, body: Option<&Value>) -> Answer {
+    let request = client.request(method.clone(), path);
+    sent(match body {
+        Some(body) => request.header("content-type", "application/json").body(body.to_string()),
+        None => request,
+    })
+    .await
+}
+
+const CONFIGURATION: &str = "[gateway]\nfailures_burst = 100000\nfailures_per_account = 100000\n\
+    [plans.standard]\nsays = \"For all.\"\nrates = [{ per_second = 1000, burst = 1000 }]\n";
+
+// GW-063
+#[tokio::test]
+async fn every_operation_of_the_document_keeps_to_it_and_every_change_is_in_the_trail() {
+    let mut admin = Admin::start(CONFIGURATION).await;
+    assert_eq!(admin.document["openapi"], "3.1.0");
+    let operations = admin.operations();
+    assert!(operations.len() >= 30, "{}", operations.len());
+    let owner = admin.site.owner().key().to_owned();
+    for operation in &operations {
+        let path = admin.path(operation).await;
+        let right = operation.body.as_ref().map(|schema| admin.body(schema, false));
+
+        // Without a credential, and with a client's key.
+        let key = Client::new(&format!("{}/admin/v1", admin.base()), Some(&owner));
+        for nobody in [admin.nobody(), key] {
+            let answer = ask(&nobody, &operation.method, &path, right.as_ref()).await;
+            admin.is_problem(operation, &answer, 401);
+            assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer"));
+            admin.expect_refused(operation, 401, false);
+        }
+        // By each role that is too weak.
+        for weak in &ROLES[..operation.role] {
+            let client = admin.client(weak);
+            let answer = ask(&client, &operation.method, &path, right.as_ref()).await;
+            let problem = admin.is_problem(operation, &answer, 403);
+            assert!(problem["detail"].as_str().unwrap().contains(ROLES[operation.role]));
+            admin.expect_refused(operation, 403, false);
+        }
+        // By the weakest that may, with what is wrong.
+        let client = admin.client(ROLES[operation.role]);
+        match (&operation.body, &right) {
+            (Some(schema), Some(right)) => {
+                let document = admin.document.clone();
+                let full = admin.body(schema, true);
+                for (body, place) in mutations(&document, schema, right)
+                    .into_iter()
+                    .chain(mutations(&document, schema, &full))
+                {
+                    let answer = ask(&client, &operation.method, &path, Some(&body)).await;
+                    let problem = admin.is_problem(operation, &answer, 422);
+                    let errors = problem["errors"].as_array().unwrap();
+                    let named = errors.iter().any(|error| error["pointer"] == place.as_str());
+                    assert!(named, "{} {body} {place} {problem}", operation.id);
+                    admin.expect_refused(operation, 422, false);
+                }
+                let broken = client.request(operation.method.clone(), &path);
+                let broken = broken.header("content-type", "application/json").body("{\"a\":");
+                admin.is_problem(operation, &sent(broken).await, 400);
+                admin.expect_refused(operation, 400, false);
+                let untyped = client.request(operation.method.clone(), &path);
+                let untyped = untyped.header("content-type", "text/plain").body(right.to_string());
+                admin.is_problem(operation, &sent(untyped).await, 415);
+                admin.expect_refused(operation, 415, false);
+                let long = json!({"unheardOf": "x".repeat(70_000)});
+                let answer = ask(&client, &operation.method, &path, Some(&long)).await;
+                admin.is_problem(operation, &answer, 413);
+                admin.expect_refused(operation, 413, false);
+            }
+            _ => {
+                let answer = ask(&client, &operation.method, &path, Some(&json!({}))).await;
+                admin.is_problem(operation, &answer, 422);
+                admin.expect_refused(operation, 422, false);
+            }
+        }
+        let asked = format!("{path}?unheardOf=1");
+        let answer = ask(&client, &operation.method, &asked, right.as_ref()).await;
+        let problem = admin.is_problem(operation, &answer, 422);
+        assert_eq!(problem["errors"][0]["pointer"], "?unheardOf");
+        admin.expect_refused(operation, 422, false);
+        if operation.method != Method::GET {
+            let request = client.request(operation.method.clone(), &path);
+            let page = request.header("origin", "http://127.0.0.1:9090");
+            admin.is_problem(operation, &sent(page).await, 403);
+            admin.expect_refused(operation, 403, false);
+        }
+        let other = ask(&client, &Method::DELETE, &path, None).await.is(405);
+        let allowed = other.header("allow").unwrap();
+        assert!(allowed.split(", ").any(|one| one == operation.method.as_str()), "{allowed}");
+
+        // What is right, with what is needed alone and with all there is.
+        if operation.id.ends_with(".confirm") {
+            // Nothing is suspended without a restore.
+            let answer = ask(&client, &operation.method, &path, None).await;
+            admin.is_problem(operation, &answer, 409);
+            admin.expect_refused(operation, 409, true);
+            continue;
+        }
+        let full = operation.body.as_ref().map(|schema| admin.body(schema, true));
+        for body in [right, full] {
+            let path = admin.path(operation).await;
+            let answer = ask(&client, &operation.method, &path, body.as_ref()).await;
+            let status = answer.status;
+            let documented = &operation.says["responses"][status.to_string()];
+            assert!(status < 300, "{} {path} {body:?}: {}", operation.id, answer.text());
+            let schema = &documented["content"]["application/json"]["schema"];
+            let found = wrong(&admin.document, schema, &answer.json());
+            assert_eq!(found, [""; 0], "{} {}", operation.id, answer.text());
+            assert_eq!(answer.header("cache-control"), Some("no-store"));
+            if operation.method != Method::GET {
+                admin.expect_done(&operation.id, status);
+            }
+            if operation.path.contains('{') && operation.id != "denials.show" {
+                let (start, _) = operation.path.split_once('{').unwrap();
+                let (_, end) = operation.path.rsplit_once('}').unwrap();
+                let missing = format!("{start}0123456789abcdef{end}");
+                let answer = ask(&client, &operation.method, &missing, body.as_ref()).await;
+                admin.is_problem(operation, &answer, 404);
+                admin.expect_refused(operation, 404, true);
+            }
+        }
+    }
+    let trail = admin.trail().await;
+    let found: Vec<_> = trail
+        .iter()
+        .map(|(operation, outcome, status)| (operation.as_str(), outcome.as_str(), *status))
+        .collect();
+    let expected: Vec<_> = admin
+        .expected
+        .iter()
+        .map(|(operation, outcome, status)| (operation.as_str(), *outcome, *status))
+        .collect();
+    assert_eq!(found, expected);
+
+    let file = std::fs::read_to_string(admin.site.data().join("registry/trail.jsonl")).unwrap();
+    assert!(!file.contains("hg_") && !file.contains("hgo_"), "a secret stands in the trail");
+    let data = admin.site.data().to_str().unwrap();
+    let verified = run(admin.site.folder(), &["changes", "verify", "--data", data]);
+    assert!(text(&verified.stdout).starts_with("The trail is whole: "), "{verified:?}");
+    let listed = run(admin.site.folder(), &["changes", "list", "--data", data]);
+    let listed = text(&listed.stdout);
+    assert!(listed.contains("operators.create name the-viewer, role viewer: done"), "{listed}");
+    admin.site.stop().await;
+}
+
+// GW-063
+#[tokio::test]
+async fn what_an_operator_changes_holds_on_the_public_port_at_once() {
+    let mut admin = Admin::start(CONFIGURATION).await;
+    let operator = admin.client("operator");
+    let public = admin.site.client(&admin.tokens["administrator"]);
+    public.get("/Patient?_count=1").await.is_outcome(401, "login");
+    let body = json!({"id": "lab", "role": "reader", "plan": "standard"});
+    ask(&operator, &Method::POST, "/clients", Some(&body)).await.is(201);
+    let made = ask(&operator, &Method::POST, "/clients/lab/keys", Some(&json!({}))).await.is(201);
+    let made = made.json();
+    let lab = admin.site.client(made["secret"].as_str().unwrap());
+    assert_eq!(lab.get("/Patient?_count=1").await.status, 200);
+    let limits = operator.get("/clients/lab/limits").await.is(200).json();
+    assert_eq!(limits["plan"], "standard");
+    assert_eq!(limits["limits"].as_array().unwrap().len(), 1, "{limits}");
+    ask(&operator, &Method::POST, "/clients/lab/disable", None).await.is(200);
+    lab.get("/Patient?_count=1").await.is_outcome(401, "login");
+    ask(&operator, &Method::POST, "/clients/lab/disable", None).await.is(409);
+    ask(&operator, &Method::POST, "/clients/lab/enable", None).await.is(200);
+    assert_eq!(lab.get("/Patient?_count=1").await.status, 200);
+    let key = made["key"]["id"].as_str().unwrap();
+    ask(&operator, &Method::POST, &format!("/keys/{key}/revoke"), None).await.is(200);
+    lab.get("/Patient?_count=1").await.is_outcome(401, "login");
+    let routes = operator.get("/routes").await.is(200).json();
+    assert_eq!(routes["items"][0]["ready"], true, "{routes}");
+
+    // A reload that is tried changes nothing, and a real one does.
+    let administrator = admin.client("administrator");
+    admin.site.configure(&format!("{CONFIGURATION}[roles.lab]\nsays = \"A lab.\"\nrules = [{{ types = [\"*\"], actions = [\"read\"], within = \"all\" }}]\n"));
+    let roles = |answer: Answer| answer.json().to_string().contains("A lab.");
+    let dry = ask(&administrator, &Method::POST, "/reload", Some(&json!({"dryRun": true}))).await;
+    assert_eq!(dry.is(200).json(), json!({"inForce": false, "changed": ["roles"]}));
+    assert!(!roles(administrator.get("/roles").await));
+    let real = ask(&administrator, &Method::POST, "/reload", Some(&json!({"dryRun": false}))).await;
+    assert_eq!(real.is(200).json(), json!({"inForce": true, "changed": ["roles"]}));
+    assert!(roles(administrator.get("/roles").await));
+    admin.site.configure("[gateway]\nunheard_of = 1\n");
+    let refused = ask(&administrator, &Method::POST, "/reload", Some(&json!({"dryRun": false})));
+    let refused = refused.await.is(409).json();
+    assert!(refused["detail"].as_str().unwrap().contains("unheard_of"), "{refused}");
+
+    // An operator that is revoked is nobody from the answer on.
+    ask(&administrator, &Method::POST, "/operators/the-operator/revoke", None).await.is(200);
+    assert_eq!(operator.get("/clients").await.status, 401);
+    let own = "/operators/the-administrator/revoke";
+    ask(&administrator, &Method::POST, own, None).await.is(409);
+    admin.site.stop().await;
+}
+
+// GW-063
+#[tokio::test]
+async fn whoever_guesses_tokens_waits_and_the_operators_do_not() {
+    let mut admin = Admin::start("[gateway]\nfailures_burst = 5\nfailures_per_account = 3\n").await;
+    let viewer = admin.client("viewer");
+    assert_eq!(viewer.get("/self").await.status, 200);
+    let base = format!("{}/admin/v1", admin.base());
+    let guess = Client::new(
+        &base,
+        Some("hgo_0123456789abcdef_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+    );
+    let mut statuses = Vec::new();
+    for _ in 0..12 {
+        statuses.push(guess.get("/self").await.status);
+    }
+    assert_eq!(statuses[..5], [401; 5]);
+    assert!(statuses[6..].contains(&429), "{statuses:?}");
+    let waits = guess.get("/self").await;
+    if waits.status == 429 {
+        assert!(waits.header("retry-after").unwrap().parse::<u32>().unwrap() >= 1);
+    }
+    assert_eq!(viewer.get("/self").await.status, 200);
+    // Whoever comes without anything and asks for changes fills no disk.
+    for _ in 0..40 {
+        ask(&admin.nobody(), &Method::POST, "/reload", Some(&json!({"dryRun": true}))).await;
+    }
+    let lines = admin.trail().await;
+    assert!(lines.len() < 15, "{}", lines.len());
+    admin.site.stop().await;
+}
+
+// GW-063
+#[tokio::test]
+async fn a_trail_that_was_changed_is_missed() {
+    let mut admin = Admin::start(CONFIGURATION).await;
+    admin.site.stop().await;
+    let path = admin.site.data().join("registry/trail.jsonl");
+    let trail = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, trail.replacen("the-viewer", "the-wiewer", 1)).unwrap();
+    let data = admin.site.data().to_str().unwrap();
+    let output = run(admin.site.folder(), &["changes", "verify", "--data", data]);
+    let said = failure(&output, 1);
+    assert!(said.contains("does not name the one before"), "{said}");
+}
