@@ -220,13 +220,16 @@ impl Gateway {
         admin.get("/metrics").await.is(200).text().to_owned()
     }
 
-    /// Its owner.
+    /// Its owner, whose key's file may come a moment after the gateway is ready.
     ///
     /// # Panics
     /// When the key's file cannot be read.
-    #[must_use]
-    pub fn owner(&self) -> Client {
-        let key = std::fs::read_to_string(self.folder.join("owner.key")).expect("its first start");
+    pub async fn owner(&self) -> Client {
+        let file = self.folder.join("owner.key");
+        let key = until("its first start", SOON, async || {
+            std::fs::read_to_string(&file).map_err(|error| error.to_string())
+        });
+        let key = key.await;
         Client::new(&format!("http://{}/fhir", self.listen), Some(key.trim_end()))
     }
 }

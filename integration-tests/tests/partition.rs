@@ -170,7 +170,7 @@ async fn ten_seconds_without_a_network_lose_and_double_no_write_and_make_nobody_
     let mut split = Split::prepare(1, (listen(9443), listen(9444)), launcher);
     split.start_server().await;
     split.start_gateways().await;
-    let client = split.gateways[0].owner();
+    let client = split.gateways[0].owner().await;
     let (clock, stop) = (Arc::new(SystemClock::start()), Arc::new(AtomicBool::new(false)));
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {

@@ -446,7 +446,8 @@ async fn what_an_operator_changes_holds_on_the_public_port_at_once() {
     assert_eq!(real.is(200).json(), json!({"inForce": true, "changed": ["roles"]}));
     assert!(roles(administrator.get("/roles").await));
     admin.site.configure("[gateway]\nunheard_of = 1\n");
-    let refused = ask(&administrator, &Method::POST, "/reload", Some(&json!({"dryRun": false})));
+    let wanted = json!({"dryRun": false});
+    let refused = ask(&administrator, &Method::POST, "/reload", Some(&wanted));
     let refused = refused.await.is(409).json();
     assert!(refused["detail"].as_str().unwrap().contains("unheard_of"), "{refused}");
 

@@ -83,7 +83,7 @@ async fn a_key_made_at_one_gateway_is_good_at_the_other_and_refused_there_once_r
     let database = postgres.database();
     let split = two_gateways(&database).await;
     let [one, other] = split.gateways.as_slice() else { panic!("there are two") };
-    let owner = one.owner().key().to_owned();
+    let owner = one.owner().await.key().to_owned();
     answers(other, &owner, 200).await;
     assert!(!other.folder().join("owner.key").exists(), "there is one first start");
     let key = made(one);

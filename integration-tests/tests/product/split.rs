@@ -21,19 +21,19 @@ const PROMISED: Duration = Duration::from_secs(5);
 async fn three_gateways_serve_one_server_and_find_it_again() {
     let mut split = Split::start(3).await;
     let body = r#"{"resourceType":"Patient","id":"shared","gender":"other"}"#;
-    let _ = split.gateways[0].owner().put("/Patient/shared", body).await.is(201);
+    let _ = split.gateways[0].owner().await.put("/Patient/shared", body).await.is(201);
     for gateway in &split.gateways {
-        let read = gateway.owner().get("/Patient/shared").await.is(200);
+        let read = gateway.owner().await.get("/Patient/shared").await.is(200);
         assert_eq!(read.json()["gender"], "other");
     }
     // A key is good at the gateway whose registry has it.
-    let elsewhere = split.gateways[1].owner();
-    let key = split.gateways[0].owner();
+    let elsewhere = split.gateways[1].owner().await;
+    let key = split.gateways[0].owner().await;
     let other = integration_tests::client::Client::new(elsewhere.base(), Some(key.key()));
     let _ = other.get("/Patient/shared").await.is(401);
     split.end_server(Signal::Kill).await;
     for gateway in &split.gateways {
-        let answer = gateway.owner().get("/Patient/shared").await;
+        let answer = gateway.owner().await.get("/Patient/shared").await;
         answer.is_outcome(503, "transient");
         assert_eq!(answer.header("retry-after"), Some("1"));
         let away = gateway.readiness_becomes(503).await.json();
@@ -47,13 +47,13 @@ async fn three_gateways_serve_one_server_and_find_it_again() {
     split.start_server().await;
     for gateway in &split.gateways {
         gateway.becomes_ready().await;
-        let _ = gateway.owner().get("/Patient/shared").await.is(200);
+        let _ = gateway.owner().await.get("/Patient/shared").await.is(200);
     }
 }
 
 async fn reads_as(gateway: &Gateway, status: u16, limit: Duration) {
     until("the answer", limit, async || {
-        let answer = gateway.owner().get("/metadata").await.status;
+        let answer = gateway.owner().await.get("/metadata").await.status;
         (answer == status).then_some(()).ok_or_else(|| answer.to_string())
     })
     .await;
