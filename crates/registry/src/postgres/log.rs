@@ -197,6 +197,8 @@ async fn add(
         // A session may be one that broke since: then nothing of this was heard, or all of it.
         let asked_before = may_stand.swap(true, Ordering::AcqRel);
         let added = match rows::append(&session, row, head).await {
+            // One that is the same to the letter is another gateway's, where this was never sent.
+            Ok(0) if !asked_before => Ok(false),
             Ok(0) => rows::standing(&session, row).await.map(|found| found.as_ref() == Some(row)),
             Ok(_) => Ok(true),
             Err(failure) => Err(failure),
@@ -211,7 +213,10 @@ async fn add(
             }
             Ok(false) => return Ok(false),
             Err(failure) if failure.is_disconnected() => sessions.forget(Purpose::Changing),
-            Err(failure) if failure.is_lost_race() => {}
+            // Nothing was added by this.
+            Err(failure) if failure.is_lost_race() => {
+                may_stand.store(asked_before, Ordering::Release);
+            }
             Err(failure) => {
                 // PostgreSQL answered: this time nothing was added.
                 may_stand.store(asked_before, Ordering::Release);

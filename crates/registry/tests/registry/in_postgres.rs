@@ -229,6 +229,43 @@ fn gateways_that_change_at_once_all_get_their_changes_in_one_order_and_one_wins(
     assert!(instants.windows(2).all(|pair| pair[0] < pair[1]));
 }
 
+/// A clock that stands still, but for what waits.
+struct Still(Instant);
+
+impl Clock for Still {
+    fn now(&self) -> Instant {
+        self.0
+    }
+
+    fn monotonic(&self) -> Duration {
+        System.monotonic()
+    }
+}
+
+#[test]
+fn of_two_that_ask_for_the_same_at_the_same_instant_one_does_it() {
+    let Some(place) = place() else { return };
+    let clock = Arc::new(Still(System.now()));
+    let places = [place.other(1), place.other(2)];
+    let gateways = places.each_ref().map(|place| {
+        let (options, ids, clock) = (place.shared().options(), place.ids.clone(), clock.clone());
+        let beside = Beside::NoTenant;
+        Registry::open_in_postgres(&place.path(), &options, beside, clock, ids).unwrap().registry
+    });
+    gateways[0].owner(&actor()).unwrap();
+    for number in 0..20 {
+        let id = format!("client-{number}");
+        let made = thread::scope(|scope| {
+            let made = gateways.each_ref().map(|one| {
+                let id = &id;
+                scope.spawn(move || one.create_client(reader(id), &actor()).map(drop))
+            });
+            made.map(|one| one.join().unwrap())
+        });
+        assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1, "{made:?}");
+    }
+}
+
 // GW-064
 #[test]
 fn while_postgresql_is_away_callers_go_on_changes_are_refused_and_it_is_said_and_found_again() {
