@@ -123,10 +123,10 @@ async fn files_are_compared_applied_and_then_say_nothing(deployment: Deployment)
     // And a file that says so disables a client; another gives it back.
     kept.write("clients/app.toml", "role = \"reader\"\nplan = \"app\"\nenabled = false\n");
     kept.apply(&[]);
-    app.get("/metadata").await.is(401);
+    let _ = app.get("/metadata").await.is(401);
     kept.write("clients/app.toml", "role = \"reader\"\nplan = \"app\"\n");
     kept.apply(&[]);
-    app.get("/metadata").await.is(200);
+    let _ = app.get("/metadata").await.is(200);
 }
 
 // GW-061
@@ -176,12 +176,12 @@ async fn clients_that_no_file_names_are_told_and_only_pruned_when_that_is_asked_
     assert_eq!(status, 0, "{words}");
     assert!(words.contains("Clients that no file names, left as they are: hand\n"), "{words}");
     kept.apply(&[]);
-    hand.get("/metadata").await.is(200);
+    let _ = hand.get("/metadata").await.is(200);
 
     let (status, words) = kept.diff(&["--prune"]);
     assert!(status == 2 && words.contains("- client hand: no file names it"), "{words}");
     kept.apply(&["--prune"]);
-    hand.get("/metadata").await.is(401);
+    let _ = hand.get("/metadata").await.is(401);
     assert_eq!(kept.diff(&["--prune"]).0, 0);
 
     // Nothing is pruned by files that are not there.
@@ -192,7 +192,7 @@ async fn clients_that_no_file_names_are_told_and_only_pruned_when_that_is_asked_
     fs::remove_dir(&clients).unwrap();
     let refused = kept.run(&["apply"], &["--prune"]);
     assert!(failure(&refused, 1).contains("would disable every client"), "{refused:?}");
-    kept.site.owner().get("/metadata").await.is(200);
+    let _ = kept.site.owner().get("/metadata").await.is(200);
 }
 
 // GW-060
