@@ -2,6 +2,7 @@
 //! release build of `hearthgate`, which has to be there, and for the store alone itself.
 
 mod access;
+mod hostile;
 mod lanes;
 mod search;
 
@@ -30,6 +31,8 @@ const READY_AGAIN: Duration = Duration::from_secs(2);
 pub(crate) enum Soak {
     /// Compare what a server answers to who may see a part of its data with what the rules say.
     Access(access::Access),
+    /// Attack the gateway in several ways while others read.
+    Hostile(hostile::Hostile),
     /// Kill the product in the middle of an import and look at what is left of it.
     Kills(Kills),
     /// Read beside slow searches in the lane of bulk.
@@ -86,6 +89,7 @@ impl Soak {
     pub(crate) fn run(&self) -> Result<(), Box<dyn Error>> {
         match self {
             Self::Access(access) => access.run(),
+            Self::Hostile(hostile) => hostile.run(),
             Self::Kills(kills) => kills.run(),
             Self::Lanes(lanes) => lanes.run(),
             Self::Search(search) => search.run(),
