@@ -20,6 +20,7 @@ pub mod document;
 pub mod hostile_soak;
 pub mod kills;
 pub mod lane_soak;
+pub mod outage_soak;
 pub mod postgres;
 pub mod private_disk;
 pub mod process;

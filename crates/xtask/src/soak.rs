@@ -4,6 +4,7 @@
 mod access;
 mod hostile;
 mod lanes;
+mod outages;
 mod search;
 
 use std::error::Error;
@@ -37,6 +38,8 @@ pub(crate) enum Soak {
     Kills(Kills),
     /// Read beside slow searches in the lane of bulk.
     Lanes(lanes::Lanes),
+    /// Take away what the gateway leans on, and give it back, while others ask.
+    Outages(outages::Outages),
     /// Compare what the search index finds with what looking at every resource finds.
     Search(search::Search),
     /// Crash the embedded store at its calls to a disk that forgets.
@@ -92,6 +95,7 @@ impl Soak {
             Self::Hostile(hostile) => hostile.run(),
             Self::Kills(kills) => kills.run(),
             Self::Lanes(lanes) => lanes.run(),
+            Self::Outages(outages) => outages.run(),
             Self::Search(search) => search.run(),
             Self::Store(seeds) => {
                 let hits = seeds.run("crashes", &|seed| crash(seed, seeds.more))?;
