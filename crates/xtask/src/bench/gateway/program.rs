@@ -85,6 +85,24 @@ impl Program {
         Err(format!("{name} does not listen on {address}; it said: {}", said.trim()).into())
     }
 
+    /// Waits until it has written a line to this file, and gives the line.
+    pub(crate) fn line_in(&self, path: &Path) -> Result<String, Failure> {
+        for _ in 0..LOOKS {
+            // A file that is not there yet, or has half of the line.
+            if let Ok(text) = std::fs::read_to_string(path)
+                && let Some((line, _)) = text.split_once('\n')
+            {
+                return Ok(line.to_owned());
+            }
+            if !tree::runs(self.id) {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        let said = std::fs::read_to_string(&self.errors)?;
+        Err(format!("nothing was written to {}; it said: {}", path.display(), said.trim()).into())
+    }
+
     /// Its process.
     pub(crate) fn id(&self) -> u32 {
         self.id
@@ -126,5 +144,18 @@ mod tests {
         let error = program.listens(free_address().unwrap()).unwrap_err().to_string();
         assert!(error.contains("proxy does not listen"), "{error}");
         assert!(error.contains("no such route"), "{error}");
+    }
+
+    #[test]
+    fn a_line_that_comes_late_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 0.1; printf ke >key; sleep 0.1; echo y >>key; sleep 600"]);
+        let program = Program::start(folder.path(), "late", &command).unwrap();
+        assert_eq!(program.line_in(&path).unwrap(), "key");
+        let absent = Program::start(folder.path(), "absent", &Command::new("true")).unwrap();
+        let error = absent.line_in(&folder.path().join("other")).unwrap_err().to_string();
+        assert!(error.contains("other"), "{error}");
     }
 }

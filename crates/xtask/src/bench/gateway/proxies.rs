@@ -236,10 +236,7 @@ impl Site {
         let program = Program::start(&self.directory, &name, &command)?;
         program.listens(address)?;
         let key = match kind {
-            Kind::Gateway => {
-                let path = self.directory.join(format!("{name}.key"));
-                Some(std::fs::read_to_string(path)?.trim_end().to_owned())
-            }
+            Kind::Gateway => Some(program.line_in(&self.directory.join(format!("{name}.key")))?),
             _ => None,
         };
         let running = Some(Running::Program(program));
