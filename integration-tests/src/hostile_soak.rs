@@ -1,7 +1,7 @@
 //! Clients that mean harm, one kind after the other, while others read: whether these feel it, what
 //! the gateway keeps in memory for it, and whether a hidden request is ever carried out.
-//!
-//! Left out: attacks in frames of HTTP/2, which the gateway's own tests make.
+
+mod frames;
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::client::Client;
 use crate::raw::exchange;
 use crate::readers::{Readers, Reads};
 use crate::site::{Deployment, First, Site};
-use crate::smuggling::{BETWEEN, FRAMINGS, TARGETS, head};
+use crate::smuggling::{BETWEEN, FRAMINGS, TARGETS, head, strays};
 use crate::socket::{Request, channel_secret, everything};
 
 /// What is read meanwhile.
@@ -33,8 +33,8 @@ pub const IDLE_WANTED: u64 = 50 << 10;
 
 /// What somebody does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attack {
-    /// Hides requests that carry a perfect grant behind others.
+enum Attack {
+    /// Sends requests that carry a perfect grant: behind others, and as if for somebody else.
     Smuggling,
     /// Sends heads of a hundred thousand fields.
     Fields,
@@ -49,19 +49,17 @@ pub enum Attack {
 }
 
 impl Attack {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
+    /// Idle connections first: memory that another left behind would be taken for theirs.
+    const ALL: [Self; 6] = [
+        Self::Idle,
         Self::Smuggling,
         Self::Fields,
         Self::Slowloris,
         Self::SlowBody,
         Self::SlowRead,
-        Self::Idle,
     ];
 
-    /// What it is called.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Smuggling => "hidden requests",
             Self::Fields => "100,000 headers",
@@ -87,27 +85,30 @@ pub struct Plan {
 /// What became of one attack.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// Which.
-    pub attack: Attack,
+    /// What was done.
+    pub name: &'static str,
     /// What the others were answered before, meanwhile and after.
     pub reads: [Reads; 3],
     /// Bytes of the gateway in memory before, at the end of it, and after.
     pub memory: [u64; 3],
     /// What it came to, in numbers; `None` where it could not be made.
     pub made: Option<u32>,
+    /// Whether what was made stays to its end.
+    pub stay: bool,
 }
 
 impl Seen {
     /// Bytes that each of what was made takes, where that stays.
     #[must_use]
     pub fn each(&self) -> Option<u64> {
-        let made = self.made.filter(|made| *made > 0 && self.attack == Attack::Idle)?;
+        let made = self.made.filter(|made| *made > 0 && self.stay)?;
         Some(self.memory[1].saturating_sub(self.memory[0]) / u64::from(made))
     }
 }
 
 impl Plan {
-    /// Makes each attack, on gateway and server as two processes.
+    /// Makes each attack: on gateway and server as two processes, and in frames of HTTP/2 on a
+    /// gateway alone.
     ///
     /// # Panics
     /// When a hidden request is answered or carried out, or the place does not start.
@@ -130,13 +131,16 @@ impl Plan {
             drop(held);
             tokio::time::sleep(self.phase).await;
             seen.push(Seen {
-                attack,
+                name: attack.name(),
                 reads: [before, meanwhile, readers.take()],
                 memory: [memory, most, site.front().resident()],
                 made,
+                stay: attack == Attack::Idle,
             });
         }
         readers.end().await;
+        drop(site);
+        seen.extend(self.in_frames().await);
         seen
     }
 
@@ -169,12 +173,20 @@ impl Plan {
         let mut sent = 0;
         loop {
             let mut asked = JoinSet::new();
+            for stray in 0..strays("", "").len() {
+                let path = format!("/fhir/Patient/planted-{sent}");
+                let head = strays("PUT", &path).swap_remove(stray);
+                let bytes = planted(sent, &secret).bytes_behind(&head);
+                let stream = connect(site).await;
+                asked.spawn(async move { (head, exchange(stream, &bytes).await) });
+                sent += 1;
+            }
             for target in TARGETS {
                 for (framing, between) in
                     FRAMINGS.iter().flat_map(|framing| BETWEEN.map(|between| (*framing, between)))
                 {
                     let head = head(target, owner.key(), framing, between);
-                    let hidden = planted(sent, &secret);
+                    let hidden = planted(sent, &secret).bytes();
                     let bytes = [head.as_bytes(), &hidden[..]].concat();
                     let stream = connect(site).await;
                     asked.spawn(async move { (head, exchange(stream, &bytes).await) });
@@ -220,17 +232,20 @@ impl Plan {
         sent
     }
 
-    /// Runs slowhttptest for a phase; how many connections it had, `None` where it is not there.
+    /// Runs slowhttptest for a phase; how many connections it had at a time, `None` where it is
+    /// not there.
     async fn slow(self, site: &Site, kind: &[&str]) -> Option<u32> {
         let seconds = self.phase.as_secs().max(1).to_string();
         let mut command = Command::new("slowhttptest");
         command.args(kind).args(["-c", SLOW, "-r", SLOW, "-l", &seconds, "-p", "3"]);
-        command.args(["-u", &format!("http://{}/fhir/Patient", site.address())]);
+        command.args(["-g", "-o", "slow", "-u"]);
+        command.arg(format!("http://{}/fhir/Patient", site.address()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.current_dir(site.folder()).spawn().ok()?;
         let ended = tokio::task::spawn_blocking(move || child.wait()).await;
         ended.expect("waiting does not panic").expect("a child can be waited for");
-        SLOW.parse().ok()
+        let told = std::fs::read_to_string(site.folder().join("slow.csv"));
+        Some(most_connected(&told.expect("slowhttptest writes what it saw")))
     }
 
     /// Connections that asked once.
@@ -258,15 +273,33 @@ async fn connect(site: &Site) -> TcpStream {
 }
 
 /// A request for the server itself that lacks nothing, to make the patient of this number.
-fn planted(number: u32, secret: &str) -> Vec<u8> {
+fn planted(number: u32, secret: &str) -> Request {
     let path = format!("/fhir/Patient/planted-{number}");
     let body = format!(r#"{{"resourceType":"Patient","id":"planted-{number}"}}"#);
     let request = Request::new("PUT", &path).with_body(&body).granted(everything());
-    request.with(header::CHANNEL, secret).bytes()
+    request.with(header::CHANNEL, secret)
 }
 
 /// How many patients there are.
 async fn patients(owner: &Client) -> u64 {
     let answer: Value = owner.get("/Patient?_summary=count").await.is(200).json();
     answer["total"].as_u64().expect("a count has a total")
+}
+
+/// The most connections of any second that slowhttptest tells of: the fourth column.
+fn most_connected(told: &str) -> u32 {
+    let connected = told.lines().filter_map(|line| line.split(',').nth(3)?.parse::<u32>().ok());
+    connected.max().expect("slowhttptest tells of each second")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::most_connected;
+
+    #[test]
+    fn connections_are_counted_where_they_were_most() {
+        let told = "Seconds,Closed,Pending,Connected,Service Available\n\
+                    0,0,1,0,20\n1,0,0,20,20\n2,15,0,5,20\n";
+        assert_eq!(most_connected(told), 20);
+    }
 }

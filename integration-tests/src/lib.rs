@@ -9,6 +9,7 @@
 //! somebody see ([`access_soak`]).
 
 pub mod access_soak;
+pub mod answering;
 pub mod architecture;
 pub mod binary;
 pub mod bundle;
@@ -17,6 +18,8 @@ pub mod client;
 pub mod crash_points;
 pub mod crashes;
 pub mod document;
+pub mod edge;
+pub mod frames;
 pub mod hostile_soak;
 pub mod kills;
 pub mod lane_soak;

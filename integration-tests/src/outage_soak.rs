@@ -1,30 +1,28 @@
 //! What the gateway leans on goes away and comes back while others ask: whether they feel it, and
-//! what the gateway keeps in memory for it. And reloads, many of them.
-//!
-//! Left out: issuers of tokens, certificates, and one gateway after another on a socket that is
-//! handed over; the product's tests take those away a few times.
+//! what the gateway keeps in memory for it. And what changes meanwhile: its configuration, many
+//! times, its certificate, and its own program.
 
-mod answering;
+mod edge;
 
 use std::time::Duration;
 
 use hearthgate::control;
 
+use crate::answering::Answering;
 use crate::client::Client;
 use crate::readers::{Readers, Reads};
 use crate::redis::Redis;
 use crate::site::{Deployment, First, Site};
 use crate::waiting::{SOON, until};
-use answering::Answering;
 
 /// What is read of the server of ours.
 const READ: &str = "/fhir/Patient/read";
 /// What is read of two upstreams of others.
 const OTHERS: &str = "/pair/read";
 
-/// What goes away, or changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outage {
+/// What goes away, or changes, before gateway and server.
+#[derive(Debug, Clone, Copy)]
+enum Outage {
     /// The store of counters that gateways share.
     Counters,
     /// The collector of traces.
@@ -36,12 +34,9 @@ pub enum Outage {
 }
 
 impl Outage {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Counters, Self::Collector, Self::Endpoint, Self::Reloads];
+    const ALL: [Self; 4] = [Self::Counters, Self::Collector, Self::Endpoint, Self::Reloads];
 
-    /// What it is called.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Counters => "the store of counters stops and starts",
             Self::Collector => "the collector of traces stops and starts",
@@ -65,8 +60,8 @@ pub struct Plan {
 /// What became of one of them.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// Which.
-    pub outage: Outage,
+    /// What happened.
+    pub name: &'static str,
     /// What was answered before, meanwhile and after.
     pub reads: [Reads; 3],
     /// Bytes of the gateway in memory before and after.
@@ -82,16 +77,19 @@ struct Place {
 }
 
 impl Plan {
-    /// Takes each away and gives it back, on gateway and server as two processes; `None`, said,
-    /// where there is no store of counters.
+    /// Takes each away and gives it back: first what gateway and server lean on as two processes,
+    /// then what a gateway alone does. `None`, said, where there is no store of counters.
     ///
     /// # Panics
     /// When the place does not start, or does not become itself again.
     pub async fn run(self) -> Option<Vec<Seen>> {
         let folder = tempfile::tempdir().expect("the system gives a folder");
         let counters = Redis::start(folder.path())?;
-        let collector = Answering::start().await;
-        let endpoints = [Answering::start().await, Answering::start().await];
+        let collector = Answering::start("application/x-protobuf", "").await;
+        let endpoints = [
+            Answering::start("text/plain", "read").await,
+            Answering::start("text/plain", "read").await,
+        ];
         let mut site = Site::prepare(Deployment::TwoProcesses);
         let mut place = {
             site.configure(&configuration(&counters, &collector, &endpoints, 1000));
@@ -114,13 +112,15 @@ impl Plan {
             let meanwhile = take();
             tokio::time::sleep(self.phase).await;
             seen.push(Seen {
-                outage,
+                name: outage.name(),
                 reads: [before, meanwhile, take()],
                 memory: [memory, place.site.front().resident()],
             });
         }
         ours.end().await;
         others.end().await;
+        drop(place);
+        seen.extend(self.at_the_edge().await);
         Some(seen)
     }
 

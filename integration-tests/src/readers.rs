@@ -63,6 +63,22 @@ impl Reads {
     }
 }
 
+/// Somebody who asks, over and over.
+pub trait Ask: Send + 'static {
+    /// Asks once; the status, or why there was none.
+    fn ask(&mut self) -> impl Future<Output = Result<u16, String>> + Send;
+}
+
+/// A client that reads a path.
+struct Reading(Client, &'static str);
+
+impl Ask for Reading {
+    async fn ask(&mut self) -> Result<u16, String> {
+        let Self(client, path) = self;
+        try_send(client.request(Method::GET, path)).await.map(|answer| answer.status)
+    }
+}
+
 /// The readers. They end with [`Readers::end`], or when this is dropped.
 #[derive(Debug)]
 pub struct Readers {
@@ -75,18 +91,21 @@ impl Readers {
     /// Starts so many, who all read `path`.
     #[must_use]
     pub fn start(client: &Client, path: &'static str, number: usize) -> Self {
+        Self::of((0..number).map(|_| Reading(client.clone(), path)))
+    }
+
+    /// Starts these.
+    pub fn of<A: Ask>(askers: impl IntoIterator<Item = A>) -> Self {
         let mut readers =
             Self { tasks: JoinSet::new(), over: Arc::default(), seen: Arc::default() };
-        for _ in 0..number {
-            let (client, over) = (client.clone(), Arc::clone(&readers.over));
-            let seen = Arc::clone(&readers.seen);
+        for mut asker in askers {
+            let (seen, over) = (Arc::clone(&readers.seen), Arc::clone(&readers.over));
             readers.tasks.spawn(async move {
                 let clock = SystemClock::start();
                 while !over.load(Ordering::Relaxed) {
                     let began = clock.monotonic();
-                    let answer = try_send(client.request(Method::GET, path)).await;
+                    let status = asker.ask().await;
                     let took = clock.monotonic().saturating_sub(began);
-                    let status = answer.map(|answer| answer.status);
                     seen.lock().unwrap_or_else(PoisonError::into_inner).note(status, took);
                     tokio::time::sleep(PAUSE).await;
                 }

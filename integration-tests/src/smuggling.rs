@@ -1,5 +1,5 @@
 //! Beginnings of requests that two readers may understand differently, so that one of them takes
-//! what follows for a request of its own. What they are to hide, and what must become of it, is
+//! what follows for a request of its own, or the request for one to somebody else. What they are to hide, and what must become of it, is
 //! for who sends them to say.
 
 /// Method and target of the request that hides another.
@@ -45,4 +45,38 @@ pub fn head((method, target): (&str, &str), key: &str, framing: &str, between: &
         "{method} {target} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n\
          Content-Type: application/x-www-form-urlencoded\r\n{framing}\r\n{between}"
     )
+}
+
+/// Beginnings of a request for this path that name whose it is in ways of which one reader may
+/// believe one and another the other. Further fields and an empty line follow.
+#[must_use]
+pub fn strays(method: &str, path: &str) -> Vec<String> {
+    let target = |target: &str| format!("{method} {target}{path} HTTP/1.1\r\nHost: a\r\n");
+    let host = |hosts: &str| format!("{method} {path} HTTP/1.1\r\n{hosts}");
+    vec![
+        target(""),
+        target("http://server"),
+        target("HTTP://a"),
+        target("http://a@server"),
+        target("http://server:0"),
+        target("unix:/run/server.sock:"),
+        target("//server"),
+        target("/."),
+        target("/%2e"),
+        host("Host: server\r\n"),
+        host("Host: a\r\nHost: server\r\n"),
+        host("Host: a\r\n Host: server\r\n"),
+        host("Host: a, server\r\n"),
+        host("Host: a@server\r\n"),
+        host("Host: a/..\r\n"),
+        host("Host:\r\n"),
+        host("Host : server\r\n"),
+        host("X: y\nHost: server\r\n"),
+        host(""),
+        format!("{method} {path} HTTP/1.0\r\n"),
+        format!("{method} {path} HTTP/0.9\r\n"),
+        format!("{method} {path} HTTP/2.0\r\nHost: a\r\n"),
+        format!("{method}\t{path}\tHTTP/1.1\r\nHost: a\r\n"),
+        format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-HTTP-Method-Override: {method}\r\n"),
+    ]
 }

@@ -35,7 +35,7 @@ impl Hostile {
 
 /// Says what became of an attack; what of that must not be.
 fn tell(seen: &Seen) -> Option<String> {
-    let name = seen.attack.name();
+    let name = seen.name;
     let Some(made) = seen.made else {
         say(&format!("{name}: not made, slowhttptest is not installed (package slowhttptest)"));
         return Some(format!("{name}: not made"));

@@ -36,7 +36,7 @@ impl Outages {
 
 /// Says what became of an outage; what of that must not be.
 fn tell(seen: &Seen) -> Option<String> {
-    let name = seen.outage.name();
+    let name = seen.name;
     let [before, meanwhile, after] = &seen.reads;
     let [small, left] = seen.memory.map(|bytes| bytes >> 10);
     let failed: usize = seen.reads.iter().map(|reads| reads.failed).sum();
