@@ -23,6 +23,8 @@ pub mod frames;
 pub mod hostile_soak;
 pub mod kills;
 pub mod lane_soak;
+pub mod limit_soak;
+pub mod limited;
 pub mod outage_soak;
 pub mod postgres;
 pub mod private_disk;

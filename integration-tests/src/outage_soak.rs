@@ -10,6 +10,7 @@ use hearthgate::control;
 
 use crate::answering::Answering;
 use crate::client::Client;
+use crate::limited::counted;
 use crate::readers::{Readers, Reads};
 use crate::redis::Redis;
 use crate::site::{Deployment, First, Site};
@@ -188,15 +189,6 @@ fn configuration(
         counters.url(),
         collector.address(),
     )
-}
-
-/// Waits until readiness says that limits are counted so.
-async fn counted(site: &Site, how: &str) {
-    until("the counters change hands", SOON, async || {
-        let said = site.readiness().await?.text().to_owned();
-        if said.contains(&format!("\"counters\":\"{how}\"")) { Ok(()) } else { Err(said) }
-    })
-    .await;
 }
 
 /// Waits until it has answered more than before it stopped.

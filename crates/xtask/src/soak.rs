@@ -4,6 +4,7 @@
 mod access;
 mod hostile;
 mod lanes;
+mod limits;
 mod outages;
 mod search;
 
@@ -38,6 +39,8 @@ pub(crate) enum Soak {
     Kills(Kills),
     /// Read beside slow searches in the lane of bulk.
     Lanes(lanes::Lanes),
+    /// Compare what limits let pass with what they should.
+    Limits(limits::Limits),
     /// Take away what the gateway leans on, and give it back, while others ask.
     Outages(outages::Outages),
     /// Compare what the search index finds with what looking at every resource finds.
@@ -95,6 +98,7 @@ impl Soak {
             Self::Hostile(hostile) => hostile.run(),
             Self::Kills(kills) => kills.run(),
             Self::Lanes(lanes) => lanes.run(),
+            Self::Limits(limits) => limits.run(),
             Self::Outages(outages) => outages.run(),
             Self::Search(search) => search.run(),
             Self::Store(seeds) => {
