@@ -465,10 +465,10 @@ async fn what_an_operator_changes_holds_on_the_public_port_at_once() {
     // Somebody puts the whole key where its id belongs: the trail keeps the id alone.
     let secret = made["secret"].as_str().unwrap();
     for path in [format!("/keys/{secret}/revoke"), format!("/clients/{secret}/disable")] {
-        ask(&operator, &Method::POST, &path, None).await.is(404);
+        let _ = ask(&operator, &Method::POST, &path, None).await.is(404);
     }
     let client = json!({"id": secret, "role": "unheard-of"});
-    ask(&operator, &Method::POST, "/clients", Some(&client)).await.is(422);
+    let _ = ask(&operator, &Method::POST, "/clients", Some(&client)).await.is(422);
     let trail = std::fs::read_to_string(admin.site.data().join("registry/trail.jsonl")).unwrap();
     assert!(trail.contains(&format!("hg_{key}_[redacted]")), "{trail}");
     assert!(!trail.contains(secret), "a secret stands in the trail");
