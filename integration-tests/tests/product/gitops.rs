@@ -111,7 +111,8 @@ async fn files_are_compared_applied_and_then_say_nothing(deployment: Deployment)
 
     // A hand that changes a client is seen, and mended.
     let data = kept.site.data().to_str().unwrap();
-    let by_hand = run(kept.site.folder(), &["clients", "set-plan", "app", "--none", "--data", data]);
+    let by_hand =
+        run(kept.site.folder(), &["clients", "set-plan", "app", "--none", "--data", data]);
     assert!(by_hand.status.success(), "{by_hand:?}");
     assert_eq!(burst(&app).await, None);
     let (status, words) = kept.diff(&[]);
@@ -122,10 +123,10 @@ async fn files_are_compared_applied_and_then_say_nothing(deployment: Deployment)
     // And a file that says so disables a client; another gives it back.
     kept.write("clients/app.toml", "role = \"reader\"\nplan = \"app\"\nenabled = false\n");
     kept.apply(&[]);
-    app.get("/metadata").await.is(401);
+    let _ = app.get("/metadata").await.is(401);
     kept.write("clients/app.toml", "role = \"reader\"\nplan = \"app\"\n");
     kept.apply(&[]);
-    app.get("/metadata").await.is(200);
+    let _ = app.get("/metadata").await.is(200);
 }
 
 // GW-061
@@ -139,7 +140,11 @@ async fn whatever_is_refused_changes_neither_clients_nor_configuration(deploymen
                  content = \"other\"\nupstream = \"lba\"\n";
     let good = "name = \"Another\"\nrole = \"reader\"\nplan = \"app\"\n";
     for (configuration, client, parts) in [
-        (config(7), "role = \"raeder\"\n", &["clients/app.toml line 1", "did you mean reader?"][..]),
+        (
+            config(7),
+            "role = \"raeder\"\n",
+            &["clients/app.toml line 1", "did you mean reader?"][..],
+        ),
         (config(7), "role = \"reader\"\nplan = \"ap\"\n", &["app.toml line 2", "no plan ap"]),
         (config(7) + route, good, &["hearthgate.toml line", "lba"]),
         (config(7) + "[gateway]\ndrain_seconds = 3\n", good, &["drain_seconds", "restart"]),
@@ -171,12 +176,12 @@ async fn clients_that_no_file_names_are_told_and_only_pruned_when_that_is_asked_
     assert_eq!(status, 0, "{words}");
     assert!(words.contains("Clients that no file names, left as they are: hand\n"), "{words}");
     kept.apply(&[]);
-    hand.get("/metadata").await.is(200);
+    let _ = hand.get("/metadata").await.is(200);
 
     let (status, words) = kept.diff(&["--prune"]);
     assert!(status == 2 && words.contains("- client hand: no file names it"), "{words}");
     kept.apply(&["--prune"]);
-    hand.get("/metadata").await.is(401);
+    let _ = hand.get("/metadata").await.is(401);
     assert_eq!(kept.diff(&["--prune"]).0, 0);
 
     // Nothing is pruned by files that are not there.
@@ -187,7 +192,7 @@ async fn clients_that_no_file_names_are_told_and_only_pruned_when_that_is_asked_
     fs::remove_dir(&clients).unwrap();
     let refused = kept.run(&["apply"], &["--prune"]);
     assert!(failure(&refused, 1).contains("would disable every client"), "{refused:?}");
-    kept.site.owner().get("/metadata").await.is(200);
+    let _ = kept.site.owner().get("/metadata").await.is(200);
 }
 
 // GW-060

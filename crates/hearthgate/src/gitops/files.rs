@@ -164,10 +164,11 @@ pub(super) struct NewDirectory(PathBuf);
 /// [`FilesError`] when something is there already.
 pub(super) fn new_directory(path: &Path) -> Result<NewDirectory, FilesError> {
     match fs::read_dir(path) {
-        Ok(mut entries) => match entries.next() {
-            Some(_) => return Err(FilesError::NotEmpty(path.to_owned())),
-            None => {}
-        },
+        Ok(mut entries) => {
+            if entries.next().is_some() {
+                return Err(FilesError::NotEmpty(path.to_owned()));
+            }
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(refused("read", path)(error)),
     }
