@@ -129,7 +129,8 @@ impl ClientChanges {
         };
         let stands = |id: &ClientId| standing.iter().any(|client| client.id == *id);
         let comes = self.put.iter().any(|put| !put.disabled && !stands(&put.client.id));
-        !self.is_none() && !comes && standing.iter().all(|client| goes(client))
+        let is_somebody = standing.iter().any(|client| client.disabled.is_none());
+        is_somebody && !comes && standing.iter().all(|client| goes(client))
     }
 }
 

@@ -117,4 +117,11 @@ fn what_would_leave_nobody_enabled_is_seen() {
     assert!(!leaves(vec![off("a")], false));
     assert!(!leaves(vec![off("a"), put(client("c"))], true));
     assert!(!leaves(vec![], false));
+    // Where nobody was, nobody is locked out.
+    let disabled = stands
+        .each_ref()
+        .map(|client| Arc::new(Client { disabled: Some(Instant::MIN), ..(**client).clone() }));
+    let renamed =
+        PutClient { client: NewClient { budget: Some(7), ..client("a") }, disabled: true };
+    assert!(!ClientChanges::of(&disabled, Some(vec![renamed]), false).leaves_nobody(&disabled));
 }
