@@ -650,8 +650,10 @@ async fn drain(gateway: Option<GatewayHalf>, server: Option<ServerHalf>) -> Resu
         result = result.and(half.running.ended().await);
         half.control.join_all().await;
         let close = move || {
+            // What is committed still is written down: the log of that ends after the data.
+            let closed = half.database.close();
             half.audit.close();
-            half.database.close()
+            closed
         };
         match tokio::task::spawn_blocking(close).await {
             Ok(Ok(())) => {}

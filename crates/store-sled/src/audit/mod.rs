@@ -114,6 +114,13 @@ struct State {
     /// In trouble, how many bytes of events can be written all the same.
     room: u64,
     stop: bool,
+    /// The thread has written its last.
+    has_ended: bool,
+}
+
+/// Of a log that takes no more.
+fn stopping() -> NotKept {
+    NotKept { reason: "the server is stopping".into(), waits: false }
 }
 
 impl State {
@@ -248,7 +255,7 @@ impl AuditLog for AuditFiles {
         let mut state = self.shared.state.lock();
         let refused = state.refused(bytes.len());
         if state.stop {
-            return Err(NotKept { reason: "the server is stopping".into(), waits: false });
+            return Err(stopping());
         }
         if state.waiting.body.len() + state.later.body.len() + bytes.len() > MOST_WAITING {
             return Err(refused.unwrap_or_else(|| NotKept {
@@ -273,13 +280,18 @@ impl AuditLog for AuditFiles {
 
     fn sync(&self, synced: Synced) {
         let mut state = self.shared.state.lock();
+        if state.has_ended {
+            drop(state);
+            return synced(Err(stopping()));
+        }
         state.told.push(synced);
         drop(state);
         self.shared.woken.notify_one();
     }
 
     fn trouble(&self) -> Option<NotKept> {
-        self.shared.state.lock().trouble.clone()
+        let state = self.shared.state.lock();
+        state.trouble.clone().or_else(|| state.stop.then(stopping))
     }
 
     fn read(&self, extent: &Extent, visit: &mut Visit<'_>) -> Result<Reached, Unreadable> {
@@ -446,6 +458,11 @@ impl Shared {
             told.into_iter().for_each(|tell| tell(result.clone()));
             if stop {
                 self.write_last(&mut writer);
+                let mut state = self.state.lock();
+                state.has_ended = true;
+                let told = std::mem::take(&mut state.told);
+                drop(state);
+                told.into_iter().for_each(|tell| tell(Err(stopping())));
                 return;
             }
             if failed {

@@ -120,6 +120,21 @@ fn what_nobody_waits_for_is_written_by_itself() {
 }
 
 #[test]
+fn a_log_that_is_closed_says_so_to_whoever_asks_and_lets_nobody_wait() {
+    let folder = TempDir::new().unwrap();
+    let log = plain(folder.path());
+    assert!(log.trouble().is_none());
+    log.append(&event(1)).unwrap();
+    log.close();
+    assert!(log.trouble().unwrap().reason.contains("stopping"), "so that nothing is committed");
+    assert!(log.append(&event(2)).is_err());
+    let (tell, told) = channel();
+    log.sync(Box::new(move |result| tell.send(result).unwrap()));
+    assert!(told.recv_timeout(Duration::from_secs(20)).unwrap().is_err());
+    assert_eq!(read(&plain(folder.path()), &all()), [(0, 1)]);
+}
+
+#[test]
 fn what_was_not_finished_is_cut_off_and_nothing_before_it() {
     let folder = TempDir::new().unwrap();
     append(&plain(folder.path()), 0..3);
