@@ -215,8 +215,16 @@ pub(crate) async fn whoever_waits_for_it<D: Send + 'static>(
     waited: Waited,
     work: impl Future<Output = Result<D, ServerError>> + Send + Unpin + 'static,
 ) -> Result<D, ServerError> {
+    told_who_left(waited, async {
+        where_it_belongs(length, turns, GoesOn { work: Some(work), has_begun: false }).await
+    })
+    .await
+}
+
+/// Waits for work that goes on wherever it is done, and tells it when nobody waits any more.
+pub(crate) async fn told_who_left<D>(waited: Waited, work: impl Future<Output = D>) -> D {
     let mut waiting = Waiting::new(waited);
-    let done = where_it_belongs(length, turns, GoesOn { work: Some(work), has_begun: false }).await;
+    let done = work.await;
     waiting.is_answered = true;
     done
 }

@@ -25,7 +25,9 @@ use crate::error::ServerError;
 use crate::holding::HeldBody;
 use crate::idempotency::Turn;
 use crate::interactions::{operation, validate};
-use crate::large::{LARGE, SMALL, Waited, while_it_is_waited_for, whoever_waits_for_it};
+use crate::large::{
+    LARGE, SMALL, Waited, told_who_left, while_it_is_waited_for, whoever_waits_for_it,
+};
 use crate::negotiation::{self, Handling, Return, SentAs, Spoken};
 use crate::validation::Sent;
 use crate::{Server, bundle, dispatch, idempotency, representation};
@@ -169,7 +171,9 @@ pub(super) async fn carry_out(
     let length = if is_search { LARGE + 1 } else { length };
     match only_reads {
         true => while_it_is_waited_for(length, &turns, waited, work).await,
-        false if is_write && length <= SMALL => within.writing.there(work).await,
+        false if is_write && length <= SMALL => {
+            told_who_left(waited, within.writing.there(work)).await
+        }
         false => whoever_waits_for_it(length, &turns, waited, work).await,
     }
 }

@@ -88,6 +88,21 @@ async fn a_bundle_looks_for_nothing_and_writes_nothing_when_its_client_leaves() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conditional_create_looks_for_nothing_and_writes_nothing_when_its_client_leaves() {
+    // SRCH-250
+    let site = many().await;
+    let position = site.position();
+    let words: Vec<String> = (0..1000).map(|word| format!("zz{word}")).collect();
+    let criteria = format!("_content={}", words.join(","));
+    let create = || {
+        let ask = site.ask("POST", "Patient").header("if-none-exist", &criteria);
+        ask.body(r#"{"resourceType":"Patient"}"#).send()
+    };
+    check(&site, "a conditional create", create).await;
+    assert_eq!(site.position(), position);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_search_in_a_short_batch_ends_when_its_client_leaves() {
     // SRCH-250
     let site = many().await;
