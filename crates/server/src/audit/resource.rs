@@ -176,6 +176,12 @@ fn agents(event: &Event, pattern: Pattern, base: &str) -> Value {
     if let Some(role) = &event.role {
         app["role"] = json!([{ "text": role }]);
     }
+    let is_of_user = event.user.is_some() || event.fhir_user.is_some();
+    let policy =
+        event.break_glass.as_ref().map(|id| json!([format!("urn:hearthgate:break-glass:{id}")]));
+    if let Some(policy) = policy.clone().filter(|_| !is_of_user) {
+        app["policy"] = policy;
+    }
     let mut agents = vec![
         app,
         json!({
@@ -185,7 +191,7 @@ fn agents(event: &Event, pattern: Pattern, base: &str) -> Value {
             "network": { "address": base, "type": "5" },
         }),
     ];
-    if event.user.is_some() || event.fhir_user.is_some() {
+    if is_of_user {
         let reads = matches!(pattern, Pattern::Read | Pattern::Query | Pattern::Other);
         let code = if reads { "IRCP" } else { "AUT" };
         let mut who = json!({});
@@ -204,8 +210,8 @@ fn agents(event: &Event, pattern: Pattern, base: &str) -> Value {
         if let Some(purpose) = &event.purpose {
             agent["purposeOfUse"] = json!([{ "coding": [{ "system": REASON, "code": purpose }] }]);
         }
-        if let Some(break_glass) = &event.break_glass {
-            agent["policy"] = json!([format!("urn:hearthgate:break-glass:{break_glass}")]);
+        if let Some(policy) = policy {
+            agent["policy"] = policy;
         }
         agents.push(agent);
     }
@@ -278,4 +284,48 @@ fn entities(event: &Event, pattern: Pattern, patients: &[&str]) -> Vec<Value> {
         }));
     }
     entities
+}
+
+#[cfg(test)]
+mod tests {
+    use database::audit::Kind;
+
+    use super::*;
+
+    struct Still;
+
+    impl contract::Clock for Still {
+        fn now(&self) -> contract::Instant {
+            contract::Instant::from_micros(0)
+        }
+
+        fn monotonic(&self) -> std::time::Duration {
+            std::time::Duration::ZERO
+        }
+    }
+
+    #[test]
+    fn whoever_asks_names_the_break_glass_that_it_was_for() {
+        let act = Act {
+            kind: Kind::of("read").unwrap(),
+            name: None,
+            resource_type: Some("Patient".into()),
+            id: Some("a".into()),
+            version: None,
+            status: 200,
+        };
+        let event = Event {
+            client: Some("ward".into()),
+            break_glass: Some("bg-1".into()),
+            ..super::super::event_of(act, &Still)
+        };
+        for user in [None, Some("anna".into())] {
+            let told = to_resource((0, &Event { user, ..event.clone() }), None, ("base", "clinic"));
+            let agents = told["agent"].as_array().unwrap();
+            for agent in agents {
+                let names_it = agent["policy"][0] == "urn:hearthgate:break-glass:bg-1";
+                assert_eq!(names_it, agent["requestor"] == true, "{agent}");
+            }
+        }
+    }
 }
