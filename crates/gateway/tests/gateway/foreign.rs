@@ -375,6 +375,10 @@ async fn a_read_is_sent_once_more_elsewhere_and_a_write_is_seen_exactly_once() {
     assert_eq!(gone.seen().len(), before + 3, "there is no other endpoint");
 }
 
+/// By when a request has ended by its limit of at most 300 ms, on a machine that has other things
+/// to do. Without that limit none of these ends before the others, which are of 30 s and more.
+const LATEST: Duration = Duration::from_secs(10);
+
 // GW-008
 #[tokio::test]
 async fn each_time_limit_ends_its_request() {
@@ -408,14 +412,12 @@ async fn each_time_limit_ends_its_request() {
         let answer = running.get(target).await;
         (answer, begun.elapsed())
     };
-    for (target, least, most) in [
-        ("/full/Patient/1", 200, 1000),
-        ("/first/Patient/1", 200, 1000),
-        ("/whole/Patient/1", 300, 1000),
-    ] {
+    for (target, least) in
+        [("/full/Patient/1", 200), ("/first/Patient/1", 200), ("/whole/Patient/1", 300)]
+    {
         let (answer, took) = timed(target).await;
         answer.is_refusal(504);
-        let expected = Duration::from_millis(least)..Duration::from_millis(most);
+        let expected = Duration::from_millis(least)..LATEST;
         assert!(expected.contains(&took), "{target} took {took:?}");
     }
     let cut = async |target: &str| {
@@ -427,10 +429,10 @@ async fn each_time_limit_ends_its_request() {
     };
     slow.play(Play::Stuck);
     let took = cut("/between/Patient/1").await;
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < LATEST, "{took:?}");
     slow.play(Play::Drip);
     let took = cut("/whole/Patient/1").await;
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < LATEST, "{took:?}");
     let log = running.stop().await.text();
     assert_eq!(log.matches("\"refusal\":\"server-too-slow\"").count(), 5, "{log}");
 }
