@@ -119,15 +119,15 @@ impl From<instant_acme::Error> for AcmeError {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AcmeState {
     /// `issued`, or `stand-in` until the first is.
-    certificate: &'static str,
+    pub(crate) certificate: &'static str,
     /// When it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
-    not_after: Option<String>,
+    pub(crate) not_after: Option<String>,
     /// Orders that failed since one succeeded.
-    failures: u32,
+    pub(crate) failures: u32,
     /// Why the last one did.
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 /// The first pause after an order that failed; each one after it is twice as long.

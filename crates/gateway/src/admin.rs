@@ -1,7 +1,6 @@
 //! The admin listener: the admin API below `/admin`, and `/metrics`, `/livez`, `/readyz`. No client of
 //! the FHIR API comes here.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,18 +11,14 @@ use contract::Clock;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use registry::{CertificateDigest, Registry, Standing};
-use serde::Serialize;
+use registry::{CertificateDigest, Registry};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use trace::Tracer;
 
 use crate::access_log::Lines;
-use crate::acme::{AcmeKeeper, AcmeState};
 use crate::api::{self, Api, Peer};
-use crate::channel::ChannelKeeper;
-use crate::limiting::Limiting;
 use crate::metrics::Metrics;
+use crate::readiness::Watched;
 use crate::small_server::{SmallServer, Stream, answer};
 use crate::snapshot::Current;
 use crate::tls::{Acceptor, peer_certificate};
@@ -36,15 +31,11 @@ pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lines: Lines,
     pub(crate) tracer: Arc<Tracer>,
-    pub(crate) limiting: Arc<Limiting>,
     pub(crate) current: Arc<Current>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) registry: Arc<Registry>,
-    /// None where the server of ours is not behind this gateway.
-    pub(crate) channel: Option<Arc<ChannelKeeper>>,
-    /// Where a certificate is had by ACME.
-    pub(crate) acme: Option<Arc<AcmeKeeper>>,
-    pub(crate) shutdown: watch::Receiver<bool>,
+    /// What readiness is told from.
+    pub(crate) watched: Arc<Watched>,
     /// What operators may do.
     pub(crate) api: Arc<Api>,
     /// Where the listener speaks TLS.
@@ -54,46 +45,6 @@ pub(crate) struct Admin {
 /// An answer on its way.
 type Answering =
     Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send + 'static>>;
-
-/// The parts of readiness, each by the condition that holds or does not.
-#[derive(Debug, Serialize)]
-struct Readiness {
-    ready: bool,
-    parts: Parts,
-    /// How limits are counted: without the store of shared counters it is ready all the same.
-    counters: &'static str,
-    /// Whether what other gateways change in the registry is seen: without PostgreSQL, or behind
-    /// it, it is ready all the same, as long as waiting may mend that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    registry: Option<&'static str>,
-    /// How it stands with the certificate by ACME: while there is one it is ready all the same.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    acme: Option<AcmeState>,
-    /// Why the server is not ready, where it says so, or what is wrong with the registry.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Parts {
-    /// The gateway takes new requests: it was not told to stop.
-    gateway: bool,
-    /// The channel's secret is held.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    channel: Option<bool>,
-    /// The server on another host takes connections for requests.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    requests: Option<bool>,
-    /// The server says that it can answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    server: Option<bool>,
-    /// What other gateways change in the registry can be followed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    registry: Option<bool>,
-    /// Each upstream of others has an endpoint that is well, and says the base it should.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    upstreams: BTreeMap<String, bool>,
-}
 
 /// Serves the admin listener for as long as it is polled.
 pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
@@ -171,38 +122,9 @@ impl Admin {
     }
 
     async fn readiness(&self) -> Response<Full<Bytes>> {
-        let server = match &self.channel {
-            Some(channel) => Some(channel.server_readiness().await),
-            None => None,
-        };
-        let standing = self.registry.standing();
-        let followed = standing != Standing::Alone;
-        let snapshot = self.current.take();
-        let upstreams = snapshot.upstreams.readiness(self.clock.monotonic());
-        let parts = Parts {
-            gateway: !*self.shutdown.borrow(),
-            channel: self.channel.as_ref().map(|channel| channel.is_there()),
-            requests: server.as_ref().and_then(|server| server.requests),
-            server: server.as_ref().map(|server| server.ready),
-            registry: followed.then_some(!matches!(standing, Standing::Stuck { .. })),
-            upstreams: upstreams.map(|(name, ready)| (name.to_owned(), ready)).collect(),
-        };
-        let stuck = match &standing {
-            Standing::Stuck { reason, .. } => Some(reason.clone()),
-            _ => None,
-        };
-        let reason = server.and_then(|server| server.reason).or(stuck);
-        let registry = followed.then(|| standing.word());
-        let ready = parts.gateway
-            && parts.channel != Some(false)
-            && parts.requests != Some(false)
-            && parts.server != Some(false)
-            && parts.registry != Some(false)
-            && parts.upstreams.values().all(|ready| *ready);
+        let readiness = self.watched.readiness().await;
+        let ready = readiness.ready;
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let counters = self.limiting.counting().word();
-        let acme = self.acme.as_ref().map(|acme| acme.state());
-        let readiness = Readiness { ready, parts, counters, registry, acme, reason };
         let body = serde_json::to_vec(&readiness).unwrap_or_default();
         answer(status, "application/json", body)
     }

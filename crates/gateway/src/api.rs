@@ -13,6 +13,7 @@ mod openapi;
 mod operators;
 mod problem;
 mod standing;
+mod strict;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -35,10 +36,10 @@ use registry::{
 };
 use serde_json::{Value, json};
 
-use crate::channel::ChannelKeeper;
 use crate::denials::Denials;
 use crate::guard::{Account, Guard, Lockout, Patience};
 use crate::limiting::Limiting;
+use crate::readiness::Watched;
 use crate::small_server::answer;
 use crate::snapshot::Current;
 use call::Call;
@@ -74,8 +75,8 @@ pub(crate) struct Api {
     /// Of operators' tokens alone: who guesses at the public port locks no operator out.
     pub(crate) guard: Guard,
     pub(crate) clock: Arc<dyn Clock>,
-    /// None where the server of ours is not behind this gateway.
-    pub(crate) channel: Option<Arc<ChannelKeeper>>,
+    /// What readiness is told from.
+    pub(crate) watched: Arc<Watched>,
     pub(crate) reconfigure: Option<Arc<dyn Reconfigure>>,
 }
 
@@ -347,12 +348,8 @@ async fn read_body(
             problem.with(header::ACCEPT, HeaderValue::from_static("application/json")),
         ));
     }
-    let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
-        let detail = format!(
-            "the body is no JSON, at line {} column {}; send an object",
-            error.line(),
-            error.column()
-        );
+    let value = strict::read(&bytes).map_err(|error| {
+        let detail = format!("the body is no JSON: {error}; send one object");
         refused(Problem::new(StatusCode::BAD_REQUEST, detail))
     })?;
     let wrong = shape.check(&value);

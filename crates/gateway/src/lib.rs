@@ -42,6 +42,7 @@ mod per_address;
 mod plans;
 mod proxy;
 mod proxy_protocol;
+mod readiness;
 mod redirect;
 mod reload;
 mod renewal;

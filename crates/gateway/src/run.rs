@@ -28,6 +28,7 @@ use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 use crate::mirror::Mirrors;
 use crate::proxy::Gateway;
+use crate::readiness::Watched;
 use crate::redirect;
 use crate::reload::{Reload, Reloading, tell_of_clients};
 use crate::renewal::{self, RenewalSocket, Renewals};
@@ -142,6 +143,15 @@ pub async fn run(
     let (lines, _log_thread) =
         access_log::start(config.access_log).map_err(GatewayError::AccessLog)?;
 
+    let watched = Arc::new(Watched {
+        current: current.clone(),
+        clock: clock.clone(),
+        registry: registry.clone(),
+        channel: config.serves_server.then(|| channel.clone()),
+        limiting: config.limiting.clone(),
+        acme: acme.clone(),
+        shutdown: shutdown.clone(),
+    });
     let api = Arc::new(Api {
         registry: registry.clone(),
         current: current.clone(),
@@ -149,7 +159,7 @@ pub async fn run(
         denials: config.denials.clone(),
         guard: Guard::new(&metrics),
         clock: clock.clone(),
-        channel: config.serves_server.then(|| channel.clone()),
+        watched: watched.clone(),
         reconfigure: config.reconfigure.take(),
     });
     let renewals = Arc::new(Renewals {
@@ -167,10 +177,7 @@ pub async fn run(
         lines: lines.clone(),
         registry,
         tracer: config.tracer.clone(),
-        channel: config.serves_server.then(|| channel.clone()),
-        limiting: config.limiting.clone(),
-        acme: acme.clone(),
-        shutdown: shutdown.clone(),
+        watched,
         api,
         tls: admin_tls.clone(),
     });

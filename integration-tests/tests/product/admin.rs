@@ -334,6 +334,14 @@ async fn every_operation_of_the_document_keeps_to_it_and_every_change_is_in_the_
                 let broken = broken.header("content-type", "application/json").body("{\"a\":");
                 admin.is_problem(operation, &sent(broken).await, 400);
                 admin.expect_refused(operation, 400, false);
+                // What two readers could understand differently.
+                let twice = client.request(operation.method.clone(), &path);
+                let twice = twice.header("content-type", "application/json");
+                let twice = sent(twice.body("{\"a\":1,\"a\":2}")).await;
+                let problem = admin.is_problem(operation, &twice, 400);
+                let says = problem["detail"].as_str().unwrap();
+                assert!(says.contains("\"a\" stands twice"), "{says}");
+                admin.expect_refused(operation, 400, false);
                 let untyped = client.request(operation.method.clone(), &path);
                 let untyped = untyped.header("content-type", "text/plain").body(right.to_string());
                 admin.is_problem(operation, &sent(untyped).await, 415);
@@ -450,6 +458,20 @@ async fn what_an_operator_changes_holds_on_the_public_port_at_once() {
     lab.get("/Patient?_count=1").await.is_outcome(401, "login");
     let routes = operator.get("/routes").await.is(200).json();
     assert_eq!(routes["items"][0]["ready"], true, "{routes}");
+
+    let health = operator.get("/health").await.is(200).json();
+    assert_eq!((&health["ready"], &health["server"]), (&json!(true), &json!(true)), "{health}");
+
+    // Somebody puts the whole key where its id belongs: the trail keeps the id alone.
+    let secret = made["secret"].as_str().unwrap();
+    for path in [format!("/keys/{secret}/revoke"), format!("/clients/{secret}/disable")] {
+        let _ = ask(&operator, &Method::POST, &path, None).await.is(404);
+    }
+    let client = json!({"id": secret, "role": "unheard-of"});
+    let _ = ask(&operator, &Method::POST, "/clients", Some(&client)).await.is(422);
+    let trail = std::fs::read_to_string(admin.site.data().join("registry/trail.jsonl")).unwrap();
+    assert!(trail.contains(&format!("hg_{key}_[redacted]")), "{trail}");
+    assert!(!trail.contains(secret), "a secret stands in the trail");
 
     // A reload that is tried changes nothing, and a real one does.
     let administrator = admin.client("administrator");

@@ -12,6 +12,7 @@ use super::form::{Form, Shape, needed, optional};
 use super::listed;
 use super::operators::{TIME, without_absent};
 use super::problem::Problem;
+use crate::readiness::Readiness;
 use crate::routes::{Content, Destination};
 
 const WORDS: Form = Form::Text { most: 1000, example: "…" };
@@ -90,6 +91,48 @@ static UPSTREAM: Shape = Shape {
         needed("ready", Form::Truth, "Whether requests may be sent to it."),
         optional("why", WORDS, "Why they may not."),
         needed("endpoints", Form::List(&Form::Shaped(&ENDPOINT)), ""),
+    ],
+};
+
+static UPSTREAM_HEALTH: Shape = Shape {
+    name: "UpstreamHealth",
+    says: "Whether an upstream of others can be asked.",
+    fields: &[needed("name", NAME, ""), needed("ready", Form::Truth, "")],
+};
+
+static CERTIFICATE_HEALTH: Shape = Shape {
+    name: "CertificateHealth",
+    says: "How it stands with the certificate by ACME.",
+    fields: &[
+        needed("certificate", Form::Word(&["issued", "stand-in"]), "Whether there is one."),
+        optional("notAfter", TIME, "When it ends."),
+        needed("failures", COUNT, "Orders that failed since one succeeded."),
+        optional("error", WORDS, "Why the last one did."),
+    ],
+};
+
+pub(super) static HEALTH: Shape = Shape {
+    name: "Health",
+    says: "Whether requests can be answered, and what is waited for.",
+    fields: &[
+        needed("ready", Form::Truth, "All of it holds: `/readyz` says 200."),
+        needed("gateway", Form::Truth, "The gateway takes new requests."),
+        optional("channel", Form::Truth, "The channel's secret is held."),
+        optional("requests", Form::Truth, "The server on another host takes connections."),
+        optional("server", Form::Truth, "The server says that it can answer."),
+        needed("upstreams", Form::List(&Form::Shaped(&UPSTREAM_HEALTH)), "Upstreams of others."),
+        needed(
+            "counters",
+            Form::Word(&["own", "shared", "local-shares"]),
+            "How limits are counted.",
+        ),
+        optional(
+            "registry",
+            Form::Word(&["current", "away", "stuck"]),
+            "Whether what other gateways change is seen.",
+        ),
+        optional("acme", Form::Shaped(&CERTIFICATE_HEALTH), ""),
+        optional("reason", WORDS, "What is wrong with the server, or with the registry."),
     ],
 };
 
@@ -221,11 +264,9 @@ pub(super) fn roles(call: &Call<'_>) -> Result<Value, Problem> {
 
 pub(super) fn routes(call: &Call<'_>) -> Result<Value, Problem> {
     let (snapshot, now) = (call.api.current.take(), call.api.clock.monotonic());
-    let server = call.api.channel.as_ref().and_then(|channel| {
-        let said = Handle::current().block_on(channel.server_readiness());
-        let why = said.reason.unwrap_or_else(|| "the server does not answer".to_owned());
-        (!said.ready || said.requests == Some(false)).then_some(why)
-    });
+    let Readiness { parts, reason, .. } = Handle::current().block_on(call.api.watched.readiness());
+    let waits = [parts.channel, parts.server, parts.requests].contains(&Some(false));
+    let server = waits.then(|| reason.unwrap_or_else(|| "the server does not answer".to_owned()));
     let shown = snapshot.table.routes().map(|route| {
         let (names, why) = match &route.to {
             Destination::Server => (Vec::new(), server.clone()),
@@ -255,6 +296,33 @@ pub(super) fn routes(call: &Call<'_>) -> Result<Value, Problem> {
         }))
     });
     Ok(listed(shown.collect()))
+}
+
+pub(super) fn health(call: &Call<'_>) -> Result<Value, Problem> {
+    let readiness = Handle::current().block_on(call.api.watched.readiness());
+    let Readiness { ready, parts, counters, registry, acme, reason } = readiness;
+    let upstreams = parts.upstreams.iter();
+    let upstreams = upstreams.map(|(name, ready)| json!({"name": name, "ready": ready}));
+    let acme = acme.map(|state| {
+        without_absent(json!({
+            "certificate": state.certificate,
+            "notAfter": state.not_after,
+            "failures": state.failures,
+            "error": state.error,
+        }))
+    });
+    Ok(without_absent(json!({
+        "ready": ready,
+        "gateway": parts.gateway,
+        "channel": parts.channel,
+        "requests": parts.requests,
+        "server": parts.server,
+        "upstreams": upstreams.collect::<Vec<_>>(),
+        "counters": counters,
+        "registry": registry,
+        "acme": acme,
+        "reason": reason,
+    })))
 }
 
 pub(super) fn upstreams(call: &Call<'_>) -> Result<Value, Problem> {

@@ -241,6 +241,13 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         standing::routes,
     ),
     read(
+        "health",
+        "/health",
+        &standing::HEALTH,
+        "Whether requests can be answered, and what is waited for: as `/readyz` says it, always with 200.",
+        standing::health,
+    ),
+    read(
         "upstreams.list",
         "/upstreams",
         &standing::UPSTREAMS,
