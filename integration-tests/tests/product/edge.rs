@@ -205,7 +205,14 @@ async fn hundreds_of_reloads_under_load_leave_memory_flat_and_fail_no_request() 
     });
     let reload = async |times: u32| {
         for number in 0..times {
-            let text = format!("[gateway]\nuri_bytes = {}\n", 1000 + number % 2);
+            let text = format!(
+                "[gateway]\nuri_bytes = {}\n[lanes]\nsystem = {}\n[plans.app]\n\
+                 says = \"For apps.\"\ndefault = true\n\
+                 quotas = [{{ of = \"requests\", most = {}, per = \"month\" }}]\n",
+                1000 + number % 2,
+                50 + number % 3,
+                1_000_000 + number % 5
+            );
             std::fs::write(site.config(), text).unwrap();
             let answer = control::ask(site.data(), &control::Request::Reload).await.unwrap();
             assert!(matches!(answer, control::Answer::Reloaded(_)), "{answer:?}");
