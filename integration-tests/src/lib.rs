@@ -9,6 +9,7 @@
 //! somebody see ([`access_soak`]).
 
 pub mod access_soak;
+pub mod answering;
 pub mod architecture;
 pub mod binary;
 pub mod bundle;
@@ -17,17 +18,25 @@ pub mod client;
 pub mod crash_points;
 pub mod crashes;
 pub mod document;
+pub mod edge;
+pub mod frames;
+pub mod hostile_soak;
 pub mod json_schema;
 pub mod kills;
 pub mod lane_soak;
+pub mod limit_soak;
+pub mod limited;
+pub mod outage_soak;
 pub mod postgres;
 pub mod private_disk;
 pub mod process;
 pub mod raw;
+pub mod readers;
 pub mod redis;
 pub mod search_soak;
 pub mod simulated_disk;
 pub mod site;
+pub mod smuggling;
 pub mod socket;
 pub mod split;
 pub mod test_data;

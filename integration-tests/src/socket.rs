@@ -81,7 +81,14 @@ impl Request {
     /// Its bytes, with the wish that the connection end after it.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        let mut text = format!("{} {} HTTP/1.1\r\nhost: server\r\n", self.method, self.path);
+        let first = format!("{} {} HTTP/1.1\r\nhost: server\r\n", self.method, self.path);
+        self.bytes_behind(&first)
+    }
+
+    /// The same behind another beginning.
+    #[must_use]
+    pub fn bytes_behind(&self, beginning: &str) -> Vec<u8> {
+        let mut text = beginning.to_owned();
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }

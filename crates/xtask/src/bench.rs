@@ -44,8 +44,9 @@ pub(crate) enum Bench {
     Store(store::Sizes),
     /// Large transactions beside small writes and reads: how long those wait.
     Stall(stall::Sizes),
-    /// Reads through the gateway: its whole chain against a bare proxy of the same kind.
-    Gateway(Rounds),
+    /// The gateway beside nginx, HAProxy and a bare proxy of its own kind, before one upstream; and
+    /// its whole chain before a stub of the server.
+    Gateway(gateway::Gateway),
     /// Searches among a million resources: the server against a bare handler that answers the same
     /// bytes.
     Search(search::Sizes),
@@ -100,7 +101,7 @@ impl Bench {
             Self::Write(rounds) => write::run(rounds),
             Self::Store(sizes) => store::run(&sizes),
             Self::Stall(sizes) => stall::run(sizes),
-            Self::Gateway(rounds) => gateway::run(rounds),
+            Self::Gateway(gateway) => gateway::run(gateway),
             Self::Search(sizes) => search::run(&sizes),
             Self::Ingest(sizes) => ingest::run(&sizes),
             Self::AccessTiming(samples) => access_timing::run(&samples),

@@ -2,7 +2,10 @@
 //! release build of `hearthgate`, which has to be there, and for the store alone itself.
 
 mod access;
+mod hostile;
 mod lanes;
+mod limits;
+mod outages;
 mod search;
 
 use std::error::Error;
@@ -30,10 +33,16 @@ const READY_AGAIN: Duration = Duration::from_secs(2);
 pub(crate) enum Soak {
     /// Compare what a server answers to who may see a part of its data with what the rules say.
     Access(access::Access),
+    /// Attack the gateway in several ways while others read.
+    Hostile(hostile::Hostile),
     /// Kill the product in the middle of an import and look at what is left of it.
     Kills(Kills),
     /// Read beside slow searches in the lane of bulk.
     Lanes(lanes::Lanes),
+    /// Compare what limits let pass with what they should.
+    Limits(limits::Limits),
+    /// Take away what the gateway leans on, and give it back, while others ask.
+    Outages(outages::Outages),
     /// Compare what the search index finds with what looking at every resource finds.
     Search(search::Search),
     /// Crash the embedded store at its calls to a disk that forgets.
@@ -86,8 +95,11 @@ impl Soak {
     pub(crate) fn run(&self) -> Result<(), Box<dyn Error>> {
         match self {
             Self::Access(access) => access.run(),
+            Self::Hostile(hostile) => hostile.run(),
             Self::Kills(kills) => kills.run(),
             Self::Lanes(lanes) => lanes.run(),
+            Self::Limits(limits) => limits.run(),
+            Self::Outages(outages) => outages.run(),
             Self::Search(search) => search.run(),
             Self::Store(seeds) => {
                 let hits = seeds.run("crashes", &|seed| crash(seed, seeds.more))?;

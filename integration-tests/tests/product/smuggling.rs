@@ -4,47 +4,17 @@
 use contract::header;
 use integration_tests::raw::exchange;
 use integration_tests::site::{Deployment, Site};
+use integration_tests::smuggling::{BETWEEN, FRAMINGS, TARGETS, head, strays};
 use integration_tests::socket::{Request, channel_secret, everything};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 for_both_deployments! {
     a_hidden_request_with_a_perfect_grant_is_never_answered,
+    a_perfect_grant_of_a_client_is_worth_nothing_whatever_host_is_named,
 }
 
 const BODY: &str = r#"{"resourceType":"Patient","id":"planted"}"#;
-
-/// Ways to say how long a body is, of which one reader may believe one half and another the other.
-const FRAMINGS: [&str; 24] = [
-    "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-    "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
-    "Transfer-Encoding: chunked\r\ncontent-length: 0\r\n",
-    "Content-Length: 5\r\nContent-Length: 0\r\n",
-    "Content-Length: 0\r\nContent-Length: 5\r\n",
-    "Content-Length: 5, 0\r\n",
-    "Content-Length: +5\r\n",
-    "Content-Length: 5 \r\nTransfer-Encoding : chunked\r\n",
-    "Content-Length: 5\r\n Transfer-Encoding: chunked\r\n",
-    "Content-Length: 5\nTransfer-Encoding: chunked\r\n",
-    "Content-Length: 5\rTransfer-Encoding: chunked\r\n",
-    "Content_Length: 5\r\n",
-    "Transfer-Encoding: xchunked\r\n",
-    "Transfer-Encoding: chunked, identity\r\n",
-    "Transfer-Encoding: identity, chunked\r\n",
-    "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
-    "Transfer-Encoding:\x0bchunked\r\n",
-    "Transfer-Encoding: chunked\x00\r\n",
-    "Transfer_Encoding: chunked\r\n",
-    "X: y\r\n\tTransfer-Encoding: chunked\r\n",
-    "Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n",
-    "Connection: Content-Length\r\nContent-Length: 5\r\n",
-    "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n",
-    "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
-];
-
-/// What comes between a head and the hidden request: the end of a chunked body, or what one would
-/// read as one.
-const BETWEEN: [&str; 4] = ["0\r\n\r\n", "0\r\n\r", "5;a=\"\r\n\"\r\n12345\r\n0\r\n\r\n", ""];
 
 // GW-023
 async fn a_hidden_request_with_a_perfect_grant_is_never_answered(deployment: Deployment) {
@@ -55,13 +25,10 @@ async fn a_hidden_request_with_a_perfect_grant_is_never_answered(deployment: Dep
     let key = site.owner().key().to_owned();
     // At once: what is refused is read for a while yet.
     let mut asked = JoinSet::new();
-    for (method, target) in [("POST", "/fhir/Patient/_search"), ("GET", "/fhir/metadata")] {
+    for target in TARGETS {
         for framing in FRAMINGS {
             for between in BETWEEN {
-                let head = format!(
-                    "{method} {target} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n\
-                     Content-Type: application/x-www-form-urlencoded\r\n{framing}\r\n{between}"
-                );
+                let head = head(target, &key, framing, between);
                 let bytes = [head.as_bytes(), &hidden[..]].concat();
                 let stream = TcpStream::connect(site.address()).await.unwrap();
                 asked.spawn(async move { (head, exchange(stream, &bytes).await) });
@@ -80,4 +47,23 @@ async fn a_hidden_request_with_a_perfect_grant_is_never_answered(deployment: Dep
     let secret = channel_secret(&site).await;
     let answer = answer.granted(everything()).with(header::CHANNEL, secret).send(&site).await;
     assert_eq!(answer.status(), Some(201), "{answer:?}");
+}
+
+// GW-023
+async fn a_perfect_grant_of_a_client_is_worth_nothing_whatever_host_is_named(
+    deployment: Deployment,
+) {
+    let site = Site::start(deployment).await;
+    let secret = channel_secret(&site).await;
+    let planted = Request::new("PUT", "/fhir/Patient/planted").with_body(BODY);
+    let planted = planted.granted(everything()).with(header::CHANNEL, secret);
+    for head in strays("PUT", "/fhir/Patient/planted") {
+        let stream = TcpStream::connect(site.address()).await.unwrap();
+        let answer = exchange(stream, &planted.bytes_behind(&head)).await;
+        assert!(matches!(answer.status(), Some(400..=499 | 505)), "{head:?}: {answer:?}");
+        assert!(!answer.head.contains("hearthgate-"), "{head:?}: {answer:?}");
+    }
+    assert_eq!(site.owner().get("/Patient/planted").await.status, 404);
+    // By itself, where only the gateway may knock, the same would have been good enough.
+    assert_eq!(planted.send(&site).await.status(), Some(201));
 }

@@ -4,6 +4,7 @@
 //! input does: no child outlives a run, however the run ends.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -70,6 +71,13 @@ pub(crate) enum Child {
         /// The socket it passes requests on to.
         upstream: PathBuf,
     },
+    /// A bare proxy before an upstream over TCP.
+    BareTcpProxy {
+        /// The upstream.
+        upstream: SocketAddr,
+        /// Where `certificate.pem` and `key.pem` are, to speak TLS to clients.
+        certificate: Option<PathBuf>,
+    },
     /// A validator of R4 and a package.
     Knowing {
         /// The package.
@@ -90,6 +98,11 @@ impl Child {
             ready(&address.to_string())?;
             return wait_for_end();
         }
+        if let Self::BareTcpProxy { upstream, certificate } = &self {
+            let address = peers::start_bare_tcp_proxy(*upstream, certificate.as_deref())?;
+            ready(&address.to_string())?;
+            return wait_for_end();
+        }
         if let Self::Knowing { package } = &self {
             return knowledge::validation::knowing(package);
         }
@@ -106,7 +119,7 @@ impl Child {
                 Self::Filled { directory, versions } => store::filled(&directory, versions).await,
                 Self::Opened { directory } => store::opened(&directory).await,
                 Self::Backups { directory, to } => backed_up::backups(directory, to).await,
-                Self::BareProxy { .. } | Self::Knowing { .. } => Ok(()),
+                Self::BareProxy { .. } | Self::BareTcpProxy { .. } | Self::Knowing { .. } => Ok(()),
             }
         })
     }
@@ -134,6 +147,10 @@ impl Child {
             }
             Self::Stub { directory, answer } => vec![word("stub"), directory, answer],
             Self::BareProxy { upstream } => vec![word("bare-proxy"), upstream],
+            Self::BareTcpProxy { upstream, certificate } => {
+                let first = [word("bare-tcp-proxy"), PathBuf::from(upstream.to_string())];
+                first.into_iter().chain(certificate).collect()
+            }
             Self::Knowing { package } => vec![word("knowing"), package],
             Self::Gateway { directory } => vec![word("gateway"), directory],
             Self::Filled { directory, versions } => {
@@ -174,6 +191,11 @@ impl Process {
     /// What it said when it was ready.
     pub(crate) fn told(&self) -> &str {
         &self.told
+    }
+
+    /// Its id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Ends it at once, as `kill -9` does.

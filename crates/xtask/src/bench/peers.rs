@@ -17,6 +17,7 @@ use hearthgate::doors::SystemIds;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::ListenerConfig;
+use pingora::listeners::tls::TlsSettings;
 use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::proxy::{ProxyHttp, Session, http_proxy_service};
 use pingora::server::Server;
@@ -143,11 +144,23 @@ impl ProxyHttp for BareProxy {
     }
 }
 
-/// Starts a bare proxy, with pingora's own accept loop and the buffers that were found best for
-/// it; says where it listens. It ends with the process.
+/// Starts a bare proxy before a socket; says where it listens. It ends with the process.
 pub(crate) fn start_bare_proxy(upstream: &Path) -> Result<SocketAddr, Failure> {
     let upstream = upstream.to_str().ok_or("the socket's path is not text")?;
-    let peer = HttpPeer::new_uds(upstream, false, String::new())?;
+    start_proxy(HttpPeer::new_uds(upstream, false, String::new())?, None)
+}
+
+/// The same before an upstream over TCP, in TLS to clients where a directory with `certificate.pem`
+/// and `key.pem` is named.
+pub(crate) fn start_bare_tcp_proxy(
+    upstream: SocketAddr,
+    certificate: Option<&Path>,
+) -> Result<SocketAddr, Failure> {
+    start_proxy(HttpPeer::new(upstream, false, String::new()), certificate)
+}
+
+/// With pingora's own accept loop and the buffers that were found best for it.
+fn start_proxy(peer: HttpPeer, certificate: Option<&Path>) -> Result<SocketAddr, Failure> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     // pingora does not tell which port it got: this one was free a moment ago.
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -158,7 +171,13 @@ pub(crate) fn start_bare_proxy(upstream: &Path) -> Result<SocketAddr, Failure> {
         logic.server_options = Some(HttpServerOptions::default());
     }
     let buffers = L4BufferSettings::new(8 * 1024, 1460);
-    service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
+    let mut listener = ListenerConfig::tcp(address.to_string()).l4_buffer(buffers);
+    if let Some(directory) = certificate {
+        let file = |name: &str| directory.join(name).display().to_string();
+        let settings = TlsSettings::intermediate(&file("certificate.pem"), &file("key.pem"))?;
+        listener = listener.tls(settings);
+    }
+    service.add_listener(listener);
     server.add_service(service);
     std::thread::Builder::new()
         .name("bare-proxy".to_owned())
