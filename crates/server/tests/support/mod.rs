@@ -55,7 +55,7 @@ pub(crate) struct Site {
     stores: Stores,
     databases: BTreeMap<TenantName, Arc<Database>>,
     validations: BTreeMap<TenantName, Arc<Validation>>,
-    audits: BTreeMap<TenantName, Arc<AuditFiles>>,
+    pub(crate) audits: BTreeMap<TenantName, Arc<AuditFiles>>,
     /// Why requests were denied.
     pub(crate) denials: Arc<server::Denials>,
     /// Where the audit logs are, full when it is told to be.
