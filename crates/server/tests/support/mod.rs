@@ -52,7 +52,7 @@ pub(crate) struct Site {
     pub(crate) admin: std::net::SocketAddr,
     /// The channel's secret, as fetched.
     pub(crate) secret: String,
-    stores: Stores,
+    pub(crate) stores: Stores,
     databases: BTreeMap<TenantName, Arc<Database>>,
     validations: BTreeMap<TenantName, Arc<Validation>>,
     pub(crate) audits: BTreeMap<TenantName, Arc<AuditFiles>>,
