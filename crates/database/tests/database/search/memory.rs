@@ -124,18 +124,23 @@ fn a_file_that_is_harmed_below_an_index_is_never_taken_for_nothing() {
 /// Versions of the patient `1` and of others, more than are enumerated at once.
 const VERSIONS: usize = 700;
 
-/// The names of the patient's versions, as its history is to be, the oldest first.
+/// The names of the patient's versions, as its history is to be, the oldest first. What was the
+/// patient's and is another's now is not in it.
 fn with_a_history(clinic: &Clinic) -> Vec<String> {
     let name = |at: usize| format!("Basic/{at}");
-    let change = |at: usize| {
-        let patient = if at.is_multiple_of(3) { "1" } else { "2" };
+    let change = |at: usize, patient: &str| {
         let subject = refers("subject", &format!("Patient/{patient}"));
         put(&name(at), &format!("{{\"resourceType\":\"Basic\",{subject}}}"), Expect::Any)
     };
+    let (is_theirs, is_moved) = (|at: &usize| at.is_multiple_of(3), |at: &usize| at % 30 == 6);
     for first in (0..VERSIONS).step_by(100) {
-        clinic.commit((first..first + 100).map(change).collect()).unwrap();
+        let changes = first..first + 100;
+        let changes = changes.map(|at| change(at, if is_theirs(&at) { "1" } else { "2" }));
+        clinic.commit(changes.collect()).unwrap();
     }
-    (0..VERSIONS).filter(|at| at.is_multiple_of(3)).map(name).collect()
+    let moved = (0..VERSIONS).filter(is_moved).map(|at| change(at, "2")).collect();
+    clinic.commit(moved).unwrap();
+    (0..VERSIONS).filter(|at| is_theirs(at) && !is_moved(at)).map(name).collect()
 }
 
 /// The history of who sees the patient `1` alone: the names of versions, the oldest first.
