@@ -31,6 +31,8 @@ struct State {
     hold: Option<Hold>,
     /// The most that are held; the others pass.
     most_held: usize,
+    /// So many pass before those that are held.
+    passing: usize,
     held: usize,
     is_full_for_others: bool,
     /// What comes of the next appends; those after them pass.
@@ -53,6 +55,8 @@ pub(crate) enum Hold {
     Blob,
     /// Before a blob is read, on the thread that asks for it.
     Reading,
+    /// Before versions are enumerated.
+    History,
 }
 
 /// What comes of an append.
@@ -77,6 +81,12 @@ impl Gate {
     pub(crate) fn hold_most(&self, at: Hold, most: usize) {
         let mut state = self.state.lock();
         (state.hold, state.most_held) = (Some(at), most);
+    }
+
+    /// Lets so many pass that come there next, and holds the one after them.
+    pub(crate) fn hold_one_after(&self, passing: usize, at: Hold) {
+        self.state.lock().passing = passing;
+        self.hold_most(at, 1);
     }
 
     /// Waits until something is held.
@@ -131,6 +141,10 @@ impl Gate {
     fn pass(&self, at: Hold) {
         let mut state = self.state.lock();
         if state.hold != Some(at) || state.held >= state.most_held {
+            return;
+        }
+        if state.passing > 0 {
+            state.passing -= 1;
             return;
         }
         state.held += 1;
@@ -259,6 +273,7 @@ impl Store for Gate {
         order: HistoryOrder,
         most: usize,
     ) -> Result<Vec<HistoryVersion>, ReadError> {
+        self.pass(Hold::History);
         self.backend.history(of, range, order, most).await
     }
 

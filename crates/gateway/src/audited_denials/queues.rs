@@ -49,9 +49,12 @@ struct Waiting {
     since: Duration,
 }
 
+/// What waits of each tenant; `None` once it is closed, when nothing is handed over any more.
+type OfTenants = Option<BTreeMap<TenantName, VecDeque<Waiting>>>;
+
 /// What waits. One hands over at a time; what comes meanwhile stands behind.
 pub(super) struct Queues {
-    of_tenants: Mutex<BTreeMap<TenantName, VecDeque<Waiting>>>,
+    of_tenants: Mutex<OfTenants>,
     came: Notify,
     lost: IntCounterVec,
     /// What was lost and not told in the log yet.
@@ -67,25 +70,38 @@ impl std::fmt::Debug for Queues {
 
 impl Queues {
     pub(super) fn new(lost: IntCounterVec, clock: Arc<dyn Clock>) -> Self {
-        let (of_tenants, came, untold) = Default::default();
+        let (came, untold) = Default::default();
+        let of_tenants = Mutex::new(Some(BTreeMap::new()));
         Self { of_tenants, came, lost, untold, clock }
     }
 
-    /// Adds a denial, unless too many of its tenant wait.
+    /// Adds a denial, unless too many of its tenant wait, or nothing is handed over any more: then
+    /// it is lost.
     pub(super) fn add(&self, denied: DeniedRequest) {
+        match self.queued(denied) {
+            Ok(()) => self.came.notify_one(),
+            Err(Lost::Stopped) => {
+                self.lose(Lost::Stopped, 1);
+                // Nobody else tells of it any more.
+                self.tell_of_lost();
+            }
+            Err(why) => self.lose(why, 1),
+        }
+    }
+
+    fn queued(&self, denied: DeniedRequest) -> Result<(), Lost> {
         let (denied, since) = (Arc::new(denied), self.clock.monotonic());
         let mut of_tenants = self.of_tenants.lock();
+        let of_tenants = of_tenants.as_mut().ok_or(Lost::Stopped)?;
         let queue = match of_tenants.get_mut(&denied.tenant) {
             Some(queue) => queue,
             None => of_tenants.entry(denied.tenant.clone()).or_default(),
         };
         if queue.len() >= MOST_WAITING {
-            drop(of_tenants);
-            return self.lose(Lost::QueueFull, 1);
+            return Err(Lost::QueueFull);
         }
         queue.push_back(Waiting { denied, since });
-        drop(of_tenants);
-        self.came.notify_one();
+        Ok(())
     }
 
     /// Waits until one has come since this was last asked.
@@ -96,7 +112,7 @@ impl Queues {
     /// The tenants of which some wait.
     pub(super) fn tenants(&self) -> Vec<TenantName> {
         let of_tenants = self.of_tenants.lock();
-        let waiting = of_tenants.iter().filter(|(_, queue)| !queue.is_empty());
+        let waiting = of_tenants.iter().flatten().filter(|(_, queue)| !queue.is_empty());
         waiting.map(|(tenant, _)| tenant.clone()).collect()
     }
 
@@ -105,7 +121,8 @@ impl Queues {
     pub(super) fn first(&self, tenant: &TenantName, most: usize) -> Vec<Arc<DeniedRequest>> {
         let now = self.clock.monotonic();
         let mut of_tenants = self.of_tenants.lock();
-        let Some(queue) = of_tenants.get_mut(tenant) else { return Vec::new() };
+        let queue = of_tenants.as_mut().and_then(|queues| queues.get_mut(tenant));
+        let Some(queue) = queue else { return Vec::new() };
         let is_old = |waiting: &&Waiting| now.saturating_sub(waiting.since) > LONGEST;
         let old = queue.iter().take_while(is_old).count();
         queue.drain(..old);
@@ -123,19 +140,21 @@ impl Queues {
         (handed_over, refused): (usize, usize),
         later: &[usize],
     ) {
-        if let Some(queue) = self.of_tenants.lock().get_mut(tenant) {
+        let mut of_tenants = self.of_tenants.lock();
+        if let Some(queue) = of_tenants.as_mut().and_then(|queues| queues.get_mut(tenant)) {
             let some: Vec<_> = queue.drain(..handed_over.min(queue.len())).collect();
             let left = some.into_iter().enumerate().filter(|(at, _)| later.contains(at));
             for (_, waiting) in left.collect::<Vec<_>>().into_iter().rev() {
                 queue.push_front(waiting);
             }
         }
+        drop(of_tenants);
         self.lose(Lost::Refused, refused);
     }
 
-    /// What waits still is lost.
+    /// What waits still is lost, and so is what comes from now on.
     pub(super) fn close(&self) {
-        let left = std::mem::take(&mut *self.of_tenants.lock());
+        let left = self.of_tenants.lock().take().unwrap_or_default();
         self.lose(Lost::Stopped, left.values().map(VecDeque::len).sum());
     }
 
@@ -236,6 +255,19 @@ mod tests {
         assert_eq!(site.lost(Lost::Refused), 1);
         site.queues.close();
         assert_eq!((site.waiting("one").len(), site.lost(Lost::Stopped)), (0, 4));
+    }
+
+    #[test]
+    fn what_comes_when_nothing_is_handed_over_any_more_is_counted_and_told() {
+        let site = Site::new();
+        site.add("one", [0]);
+        site.queues.close();
+        site.add("one", [1]);
+        site.add("other", [2]);
+        assert_eq!((site.lost(Lost::Stopped), site.queues.tenants().len()), (3, 0));
+        site.queues.close();
+        assert_eq!(site.lost(Lost::Stopped), 3);
+        assert_eq!(site.queues.untold.load(Ordering::Relaxed), 0, "the log does not say it");
     }
 
     #[test]

@@ -5,13 +5,13 @@
 //! any client's name: it is believed, also about when it denied. An event has that instant beside
 //! the one at which it was written, by which the log is ordered.
 //!
-//! What may not have been taken is handed over again. A denial has an id of its own: one that is
-//! remembered here is not written again, and one from before this process began is looked for in
-//! the log.
+//! What may not have been taken is handed over again. A denial has an id of its own, which stands in
+//! the log with it: one that is remembered here is not written again, and one that may be from
+//! before this process began is looked for in the log.
 
 mod remembered;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -31,6 +31,11 @@ const MOST: usize = 1024;
 const LONGEST_ID: usize = 64;
 /// The longest reason, in bytes: answers have a bound.
 const LONGEST_REASON: usize = 100;
+/// How far the gateway's clock may be ahead of this one, in microseconds: two minutes. A denial that
+/// was made no longer than this after the process began, by the gateway's clock, may be from before,
+/// and be written in the log as much earlier than it says. With clocks that are further apart one
+/// that is handed over again after a restart may stand in the log twice.
+const CLOCKS_APART: i64 = 120_000_000;
 /// Bytes of a log in which denials from before this process began are looked for.
 const MOST_BYTES: u64 = 64 << 20;
 
@@ -139,7 +144,7 @@ async fn take_for(server: &Server, tenant: &TenantName, denied: OfTenant) -> Vec
     };
     let mut later = Vec::new();
     for (entry, denied, event) in &denied {
-        if earlier.contains(&name_of(event)) {
+        if earlier.contains(&denied.denial) {
             server.handed_over.note(tenant, &denied.denial);
             continue;
         }
@@ -164,50 +169,72 @@ async fn take_for(server: &Server, tenant: &TenantName, denied: OfTenant) -> Vec
     }
 }
 
-/// What tells events of denials from one another in the log.
+/// What told events of denials from one another before they had their own ids in the log.
 type Name = (Option<Instant>, Box<str>, Option<Box<str>>, Act);
 
 fn name_of(event: &Event) -> Name {
     (event.occurred, event.request_id.clone(), event.client.clone(), event.act.clone())
 }
 
-/// Those of these denials that the log may have, since they are from before this process began and
-/// it does not remember them.
+/// Denials that are looked for in the log: by their ids, and by what events without have.
+struct Sought {
+    ids: HashSet<Box<str>>,
+    names: HashMap<Name, Box<str>>,
+    found: HashSet<Box<str>>,
+}
+
+impl Sought {
+    fn of<'d>(denied: impl Iterator<Item = (&'d DeniedAtGateway, &'d Event)>) -> Self {
+        let denied = denied.map(|(denied, event)| (name_of(event), denied.denial.clone()));
+        let names = denied.collect::<Vec<_>>();
+        let ids = names.iter().map(|(_, id)| id.clone()).collect();
+        Self { ids, names: names.into_iter().collect(), found: HashSet::new() }
+    }
+
+    /// Looks at an event of the log; whether all were found.
+    fn look_at(&mut self, event: &Event) -> bool {
+        let found = match &event.told_as {
+            Some(id) => self.ids.get(id),
+            None => self.names.get(&name_of(event)),
+        };
+        self.found.extend(found.cloned());
+        self.found.len() == self.ids.len()
+    }
+}
+
+/// Those of these denials, by their ids, that the log may have, since they may be from before this
+/// process began and it does not remember them.
 async fn written_before(
     server: &Server,
     log: &Arc<dyn AuditLog>,
     tenant: &TenantName,
     denied: &OfTenant,
-) -> Result<HashSet<Name>, String> {
-    let began = server.handed_over.began();
+) -> Result<HashSet<Box<str>>, String> {
+    let later = |at: Instant, by: i64| Instant::from_micros(at.as_micros().saturating_add(by));
+    let last = later(server.handed_over.began(), CLOCKS_APART);
     let unknown = denied.iter().filter(|(_, denied, event)| {
-        event.occurred.is_some_and(|at| at < began)
+        event.occurred.is_some_and(|at| at < last)
             && !server.handed_over.remembers(tenant, &denied.denial)
     });
-    let asked: HashSet<Name> = unknown.map(|(_, _, event)| name_of(event)).collect();
-    let Some(first) = asked.iter().filter_map(|(at, ..)| *at).min() else {
+    let unknown = unknown.map(|(_, denied, event)| (denied, event)).collect::<Vec<_>>();
+    let Some(first) = unknown.iter().filter_map(|(_, event)| event.occurred).min() else {
         return Ok(HashSet::new());
     };
+    let mut sought = Sought::of(unknown.into_iter());
     let log = Arc::clone(log);
     let look = move || {
-        let instants = first..Instant::from_micros(i64::MAX);
+        // The log is ordered by this clock.
+        let instants = later(first, -CLOCKS_APART)..Instant::from_micros(i64::MAX);
         let extent = Extent { instants, before: None, patient: None, most_bytes: MOST_BYTES };
-        let mut found = HashSet::new();
-        let reached = log.read(&extent, &mut |_, event| {
-            let name = name_of(&event);
-            if asked.contains(&name) {
-                found.insert(name);
-            }
-            match found.len() == asked.len() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
+        let reached = log.read(&extent, &mut |_, event| match sought.look_at(&event) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         });
         let reached = reached.map_err(|error| error.to_string())?;
         if let Reached::Number(number) = reached {
             tracing::warn!(number, "a denial of the gateway may stand twice in the audit log");
         }
-        Ok(found)
+        Ok(sought.found)
     };
     let looked = tokio::task::spawn_blocking(look).await;
     looked.unwrap_or_else(|error| Err(error.to_string()))
@@ -227,6 +254,7 @@ impl DeniedAtGateway {
         let is_patient = self.resource_type.as_deref() == Some("Patient");
         Event {
             occurred: Some(occurred),
+            told_as: Some(self.denial.clone()),
             request_id: self.request_id.clone(),
             client: Some(self.client.clone()),
             user: self.user.clone(),

@@ -98,6 +98,7 @@ impl Audit {
         let event = Event {
             instant: clock.now(),
             occurred: None,
+            told_as: None,
             request_id: request_id.into(),
             client: text(&grant.client),
             user: text(&grant.user),
@@ -239,6 +240,7 @@ fn event_of(act: Act, clock: &dyn Clock) -> Event {
     Event {
         instant: clock.now(),
         occurred: None,
+        told_as: None,
         request_id: "".into(),
         client: None,
         user: None,

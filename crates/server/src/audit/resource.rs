@@ -1,5 +1,9 @@
-//! An event as an AuditEvent, in the shapes of IHE's Basic Audit Log Patterns (BALP): read, query,
-//! create, update and delete, each with a patient or without.
+//! An event as an AuditEvent, in the shapes of IHE's Basic Audit Log Patterns (BALP 1.1.4): read,
+//! query, create, update and delete, each with a patient or without.
+//!
+//! A pattern has one entity of the type 2: what was read or written, or the query. All else that an
+//! event tells of stands beside it with another type; an event that has not just one of these, as of
+//! criteria that deleted several resources, claims no pattern.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,10 +14,17 @@ use super::AUDIT_EVENT;
 
 const BALP: &str = "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.";
 const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
+const PARTICIPANT: &str = "http://terminology.hl7.org/CodeSystem/provenance-participant-type";
+const ABSENT: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
 const ENTITY_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
 const ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
 const PARTICIPATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType";
 const REASON: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
+
+/// Types of entities.
+const PERSON: &str = "1";
+const SYSTEM_OBJECT: &str = "2";
+const OTHER: &str = "4";
 
 /// What an event's ids begin with: no other AuditEvent has such.
 pub(super) const ID: &str = "log-";
@@ -65,6 +76,29 @@ impl Pattern {
             Self::Query | Self::Other => "E",
         }
     }
+
+    /// Whether what it says was done, where it was not refused: a condition may have kept a create
+    /// from making anything, and what was set apart is not written yet.
+    fn is_done(self, act: &Act) -> bool {
+        match (self, act.status) {
+            (Self::Create, status) => status == 201,
+            (_, status) => status != 202,
+        }
+    }
+
+    /// The types of the client's agent and of the server's: system, code and display.
+    fn roles(self) -> [(&'static str, &'static str, &'static str); 2] {
+        let source = (DICOM, "110153", "Source Role ID");
+        let destination = (DICOM, "110152", "Destination Role ID");
+        match self {
+            // Where data flows from and to: a read brings it to the client.
+            Self::Read => [destination, source],
+            Self::Delete => {
+                [(DICOM, "110150", "Application"), (PARTICIPANT, "custodian", "Custodian")]
+            }
+            Self::Query | Self::Create | Self::Update | Self::Other => [source, destination],
+        }
+    }
 }
 
 /// The AuditEvent with this number. `about` is the one patient it is to be about, where all of
@@ -107,27 +141,39 @@ pub fn to_resource(
     if let Some(occurred) = event.occurred.map(|occurred| occurred.to_string()) {
         resource["period"] = json!({ "start": occurred, "end": occurred });
     }
-    // A shape with several patients is none of BALP's, which has an event for each.
-    let is_one_of_balp = event.outcome == Outcome::Done && patients.len() <= 1;
-    if let Some(name) = pattern.name().filter(|_| is_one_of_balp) {
+    let entities = entities(event, pattern, &patients);
+    if let Some(name) = pattern.name().filter(|_| is_one_of_balp(event, &patients, &entities)) {
         let patient = if patients.is_empty() { "" } else { "Patient" };
         resource["meta"] = json!({ "profile": [format!("{BALP}{patient}{name}")] });
     }
     if let Some(purpose) = &event.purpose {
         resource["purposeOfEvent"] = json!([{ "coding": [{ "system": REASON, "code": purpose }] }]);
     }
-    resource["entity"] = entities(event, pattern, &patients).into();
+    resource["entity"] = entities.into();
     resource
+}
+
+/// Whether an event has all that its pattern asks for. A shape with several patients is none of
+/// BALP's, which has an event for each.
+fn is_one_of_balp(event: &Event, patients: &[&str], entities: &[Value]) -> bool {
+    let is_object = |entity: &&Value| {
+        entity["type"]["system"] == ENTITY_TYPE && entity["type"]["code"] == SYSTEM_OBJECT
+    };
+    event.outcome == Outcome::Done
+        && Pattern::of(&event.act).is_done(&event.act)
+        && patients.len() <= 1
+        && entities.iter().filter(is_object).count() == 1
 }
 
 fn subtypes(act: &Act) -> Value {
     let rest = "http://hl7.org/fhir/restful-interaction";
     let code = act.kind.code();
     match code {
-        "search-type" | "search-system" | "search-compartment" => json!([
-            { "system": rest, "code": "search", "display": "search" },
-            { "system": rest, "code": code.replace("-compartment", "-type") },
-        ]),
+        // A compartment is searched for resources of one type, or of all.
+        "search-compartment" => {
+            let code = if act.name.is_some() { "search-type" } else { "search-system" };
+            json!([{ "system": rest, "code": code, "display": code }])
+        }
         "conditional-update" => json!([{ "system": rest, "code": "update" }]),
         "conditional-patch" => json!([{ "system": rest, "code": "patch" }]),
         "conditional-delete" => json!([{ "system": rest, "code": "delete" }]),
@@ -162,17 +208,20 @@ fn described(event: &Event) -> String {
 }
 
 fn agents(event: &Event, pattern: Pattern, base: &str) -> Value {
-    let (source, destination) = (("110153", "Source Role ID"), ("110152", "Destination Role ID"));
-    // Where data flows from and to: a read brings it to the client.
-    let (client, server) =
-        if pattern == Pattern::Read { (destination, source) } else { (source, destination) };
-    let coded = |(code, display): (&str, &str)| json!({ "coding": [{ "system": DICOM, "code": code, "display": display }] });
+    let [client, server] = pattern.roles().map(|(system, code, display)| {
+        json!({ "coding": [{ "system": system, "code": code, "display": display }] })
+    });
     let who = event.client.as_deref().unwrap_or("nobody known");
     let mut app = json!({
-        "type": coded(client),
+        "type": client,
         "who": { "identifier": { "value": who }, "display": who },
         "requestor": event.user.is_none() && event.fhir_user.is_none(),
     });
+    if pattern != Pattern::Other {
+        // Where the client is the gateway knows, which passes on no address.
+        let absent = json!([{ "url": ABSENT, "valueCode": "unknown" }]);
+        app["network"] = json!({ "_address": { "extension": absent } });
+    }
     if let Some(role) = &event.role {
         app["role"] = json!([{ "text": role }]);
     }
@@ -185,7 +234,7 @@ fn agents(event: &Event, pattern: Pattern, base: &str) -> Value {
     let mut agents = vec![
         app,
         json!({
-            "type": coded(server),
+            "type": server,
             "who": { "display": base },
             "requestor": false,
             "network": { "address": base, "type": "5" },
@@ -220,11 +269,17 @@ fn agents(event: &Event, pattern: Pattern, base: &str) -> Value {
 
 fn entities(event: &Event, pattern: Pattern, patients: &[&str]) -> Vec<Value> {
     let coded = |system: &str, code: &str| json!({ "system": system, "code": code });
+    // Of a query the query is the one object of the system, and else what criteria led to.
+    let (object, asked) = match pattern {
+        Pattern::Query => (OTHER, SYSTEM_OBJECT),
+        Pattern::Create | Pattern::Update | Pattern::Delete => (SYSTEM_OBJECT, OTHER),
+        Pattern::Read | Pattern::Other => (SYSTEM_OBJECT, SYSTEM_OBJECT),
+    };
     let data = |of: &str, id: &str, version: Option<u64>| {
         let version = version.map(|version| format!("/_history/{version}")).unwrap_or_default();
         json!({
             "what": { "reference": format!("{of}/{id}{version}") },
-            "type": coded(ENTITY_TYPE, "2"),
+            "type": coded(ENTITY_TYPE, object),
             "role": coded(ROLE, "4"),
         })
     };
@@ -232,7 +287,7 @@ fn entities(event: &Event, pattern: Pattern, patients: &[&str]) -> Vec<Value> {
     for patient in patients {
         entities.push(json!({
             "what": { "reference": format!("Patient/{patient}") },
-            "type": coded(ENTITY_TYPE, "1"),
+            "type": coded(ENTITY_TYPE, PERSON),
             "role": coded(ROLE, "1"),
         }));
     }
@@ -250,7 +305,7 @@ fn entities(event: &Event, pattern: Pattern, patients: &[&str]) -> Vec<Value> {
         };
         let query = format!("{of}?{}", event.query.as_deref().unwrap_or_default());
         entities.push(json!({
-            "type": coded(ENTITY_TYPE, "2"),
+            "type": coded(ENTITY_TYPE, asked),
             "role": coded(ROLE, "24"),
             "description": query,
             "query": STANDARD.encode(&query),
@@ -260,7 +315,7 @@ fn entities(event: &Event, pattern: Pattern, patients: &[&str]) -> Vec<Value> {
         let (of, id) = (entry.resource_type.as_deref(), entry.id.as_deref());
         let mut entity = match (of, id) {
             (Some(of), Some(id)) => data(of, id, entry.version),
-            _ => json!({ "type": coded(ENTITY_TYPE, "2"), "role": coded(ROLE, "4") }),
+            _ => json!({ "type": coded(ENTITY_TYPE, object), "role": coded(ROLE, "4") }),
         };
         let what = of.filter(|_| id.is_none()).map(|of| format!(" {of}")).unwrap_or_default();
         entity["description"] = json!(format!("{}{what} ({})", entry.kind.code(), entry.status));
@@ -270,7 +325,7 @@ fn entities(event: &Event, pattern: Pattern, patients: &[&str]) -> Vec<Value> {
     entities.extend(shown.map(|of| data(&of.resource_type, &of.id, Some(of.version))));
     if let Some(name) = act.name.as_deref().filter(|_| pattern != Pattern::Query) {
         entities.push(json!({
-            "type": coded(ENTITY_TYPE, "4"),
+            "type": coded(ENTITY_TYPE, OTHER),
             "name": name,
         }));
     }
@@ -326,6 +381,33 @@ mod tests {
                 let names_it = agent["policy"][0] == "urn:hearthgate:break-glass:bg-1";
                 assert_eq!(names_it, agent["requestor"] == true, "{agent}");
             }
+        }
+    }
+
+    #[test]
+    fn what_wrote_nothing_claims_no_pattern() {
+        let profile = |kind: &str, status| {
+            let act = Act {
+                kind: Kind::of(kind).unwrap(),
+                name: None,
+                resource_type: Some("Basic".into()),
+                id: Some("a".into()),
+                version: None,
+                status,
+            };
+            let event = super::super::event_of(act, &Still);
+            let told = to_resource((0, &event), None, ("base", "clinic"));
+            told["meta"]["profile"][0].as_str().map(|it| it.replace(BALP, ""))
+        };
+        for (kind, status, expected) in [
+            ("create", 201, Some("Create")),
+            ("create", 200, None),
+            ("update", 200, Some("Update")),
+            ("update", 201, Some("Update")),
+            ("update", 202, None),
+            ("delete", 204, Some("Delete")),
+        ] {
+            assert_eq!(profile(kind, status).as_deref(), expected, "{kind} {status}");
         }
     }
 }

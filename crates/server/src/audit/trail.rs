@@ -400,6 +400,7 @@ mod tests {
         let event = Event {
             instant: fhir_core::Instant::from_micros(0),
             occurred: None,
+            told_as: None,
             request_id: "r".into(),
             client: Some("app".into()),
             user: None,

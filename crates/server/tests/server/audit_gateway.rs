@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use contract::Power;
+use contract::{Clock, Power};
+use fhir_core::Instant;
 use serde_json::{Value, json};
-use store::audit::{Event, Outcome};
+use store::audit::{AuditLog as _, Event, Outcome};
 
 use crate::support::{Access, PATIENCE, Site};
 
@@ -156,6 +157,61 @@ async fn a_denial_that_is_handed_over_again_after_a_restart_stands_in_the_log_on
     let list = json!([denied("1", "default", "read"), denied("2", "default", "read")]);
     assert_eq!(hand_over(&site, &list).await, all_taken());
     assert_eq!(denials(&site, before).await, ["read Patient/a", "read Patient/a"]);
+}
+
+/// The gateway's clock may be ahead, so that what it denied before the restart seems to be later.
+#[tokio::test]
+async fn a_denial_by_a_clock_that_is_ahead_stands_in_the_log_once_after_a_restart_too() {
+    let site = with_data().await;
+    let before = site.audited().await.len();
+    let at = |denial: &str, ahead: i64| {
+        let time = site.clock.now().as_micros() + 1_000_000 * ahead;
+        let mut denied = denied(denial, "default", "read");
+        denied["time"] = json!(Instant::from_micros(time).to_string());
+        denied
+    };
+    let list = json!([at("1", 100), at("2", 1)]);
+    assert_eq!(hand_over(&site, &list).await, all_taken());
+    let site = site.restart().await;
+    assert_eq!(hand_over(&site, &list).await, all_taken());
+    assert_eq!(denials(&site, before).await, ["read Patient/a", "read Patient/a"]);
+}
+
+/// One request may be denied twice within a microsecond, as entries of a batch are.
+#[tokio::test]
+async fn denials_that_differ_by_their_ids_alone_are_each_in_the_log() {
+    let site = with_data().await;
+    let before = site.audited().await.len();
+    let same = |denial: &str| {
+        let mut denied = denied("1", "default", "read");
+        denied["denial"] = json!(denial);
+        denied
+    };
+    assert_eq!(hand_over(&site, &json!([same("1")])).await, all_taken());
+    let site = site.restart().await;
+    let list = json!([same("1"), same("2"), same("3")]);
+    assert_eq!(hand_over(&site, &list).await, all_taken());
+    assert_eq!(denials(&site, before).await.len(), 3);
+    let ids = site.audited().await.into_iter().filter_map(|event| event.told_as);
+    assert_eq!(ids.collect::<Vec<_>>(), ["1", "2", "3"].map(Box::from));
+}
+
+/// Events of denials had no id of their own in the log before.
+#[tokio::test]
+async fn a_denial_that_stands_in_the_log_without_its_id_is_known_by_what_it_was() {
+    let site = with_data().await;
+    let before = site.audited().await.len();
+    let list = json!([denied("1", "default", "read")]);
+    assert_eq!(hand_over(&site, &list).await, all_taken());
+    let event = site.audited().await.pop().expect("an event");
+    let request_id = Box::from("r-8");
+    let earlier = Event { told_as: None, request_id, ..event };
+    site.audits.values().next().expect("a log").append(&earlier).expect("it is kept");
+    let site = site.restart().await;
+    let mut again = denied("1", "default", "read");
+    (again["denial"], again["requestId"]) = (json!("2"), json!("r-8"));
+    assert_eq!(hand_over(&site, &json!([again])).await, all_taken());
+    assert_eq!(denials(&site, before).await.len(), 2);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod access_cost;
 mod access_matrix;
 mod admission;
 mod audit;
+mod audit_binary;
 mod audit_gateway;
 mod audit_shapes;
 mod batch;

@@ -52,10 +52,10 @@ pub(crate) struct Site {
     pub(crate) admin: std::net::SocketAddr,
     /// The channel's secret, as fetched.
     pub(crate) secret: String,
-    stores: Stores,
+    pub(crate) stores: Stores,
     databases: BTreeMap<TenantName, Arc<Database>>,
     validations: BTreeMap<TenantName, Arc<Validation>>,
-    audits: BTreeMap<TenantName, Arc<AuditFiles>>,
+    pub(crate) audits: BTreeMap<TenantName, Arc<AuditFiles>>,
     /// Why requests were denied.
     pub(crate) denials: Arc<server::Denials>,
     /// Where the audit logs are, full when it is told to be.

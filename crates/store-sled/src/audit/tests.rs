@@ -24,6 +24,7 @@ fn event(number: i64) -> Event {
     Event {
         instant: Instant::from_micros(number),
         occurred: None,
+        told_as: None,
         request_id: format!("request-{number}").into(),
         client: Some("app".into()),
         user: None,

@@ -1,9 +1,9 @@
 //! An event as bytes.
 //!
 //! Numbers are varints (LEB128, the shortest form), texts their length and bytes. In order: form
-//! (1, or 2 where a second instant follows the first), instant (8 bytes, little-endian), of form 2
-//! the instant when it happened, request id, a byte that says which optional texts follow
-//! and whether the caller is restricted, those texts (client, user, user as a resource, purpose,
+//! (1, and 1 more with an instant when it happened, 2 more with an id that it was told as), instant
+//! (8 bytes, little-endian), where the form says so the instant when it happened and that id,
+//! request id, a byte that says which optional texts follow and whether the caller is restricted, those texts (client, user, user as a resource, purpose,
 //! break-glass, query, and by the highest bit the role), the act, the outcome (1), entries, resources
 //! shown, patients: each a number of them and they. An act is its kind (1), a byte that says what
 //! follows, that, and its status. There is one way to write an event.
@@ -12,9 +12,11 @@ use fhir_core::Instant;
 
 use super::{Act, Event, KINDS, Kind, Outcome, Shown};
 
-/// The form of what was told when it happened, and that of what was told of later.
+/// The form of what was told when it happened, and what is added to it for what was told of later.
 const FORM: u8 = 1;
-const FORM_OF_LATER: u8 = 2;
+const HAS_OCCURRED: u8 = 1;
+const HAS_TOLD_AS: u8 = 2;
+const LAST_FORM: u8 = FORM + HAS_OCCURRED + HAS_TOLD_AS;
 /// The longest text, in bytes: beyond it a query is cut.
 const LONGEST: usize = 1 << 16;
 const RESTRICTED: u8 = 1 << 6;
@@ -29,10 +31,12 @@ pub struct InvalidEvent;
 
 /// Appends the event.
 pub fn encode(event: &Event, into: &mut Vec<u8>) {
-    into.push(event.occurred.map_or(FORM, |_| FORM_OF_LATER));
+    let occurred = event.occurred.map_or(0, |_| HAS_OCCURRED);
+    into.push(FORM + occurred + event.told_as.as_ref().map_or(0, |_| HAS_TOLD_AS));
     for instant in [Some(event.instant), event.occurred].into_iter().flatten() {
         into.extend_from_slice(&instant.as_micros().to_le_bytes());
     }
+    event.told_as.iter().for_each(|id| text(id, into));
     text(&event.request_id, into);
     let texts = optional(event);
     let mut flags = if event.restricted { RESTRICTED } else { 0 };
@@ -114,12 +118,10 @@ struct Reader<'a>(&'a [u8]);
 impl Reader<'_> {
     fn event(&mut self) -> Option<Event> {
         let form = self.byte()?;
+        let has = (FORM..=LAST_FORM).contains(&form).then(|| form - FORM)?;
         let instant = self.instant()?;
-        let occurred = match form {
-            FORM => None,
-            FORM_OF_LATER => Some(self.instant()?),
-            _ => return None,
-        };
+        let occurred = if has & HAS_OCCURRED == 0 { None } else { Some(self.instant()?) };
+        let told_as = if has & HAS_TOLD_AS == 0 { None } else { Some(self.text()?) };
         let request_id = self.text()?;
         let flags = self.byte()?;
         let mut given = |bit: u8| match flags >> bit & 1 {
@@ -144,6 +146,7 @@ impl Reader<'_> {
         Some(Event {
             instant,
             occurred,
+            told_as,
             request_id,
             client,
             user,
@@ -260,10 +263,10 @@ mod tests {
             prop::collection::vec(any_text(), 0..4),
         );
         let rest = ((of(any_text()), of(any_text())), 0..OUTCOMES.len(), any::<bool>());
-        let when = (any::<i64>(), of(any::<i64>()));
+        let when = (any::<i64>(), of(any::<i64>()), of(any_text()));
         ((when, any_text()), who, any_act(), lists, rest).prop_map(
             |(
-                ((micros, occurred), request_id),
+                ((micros, occurred, told_as), request_id),
                 who,
                 act,
                 lists,
@@ -274,6 +277,7 @@ mod tests {
                 Event {
                     instant: Instant::from_micros(micros),
                     occurred: occurred.map(Instant::from_micros),
+                    told_as,
                     request_id,
                     client,
                     user,
@@ -307,7 +311,7 @@ mod tests {
         #[test]
         fn any_bytes_are_an_event_written_so_or_none(
             bytes in prop::collection::vec(any::<u8>(), 0..60),
-            form in FORM..=FORM_OF_LATER,
+            form in FORM..=LAST_FORM,
         ) {
             let mut bytes = bytes;
             if let Some(first) = bytes.first_mut() {

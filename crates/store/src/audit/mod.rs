@@ -111,6 +111,8 @@ pub struct Event {
     pub instant: Instant,
     /// When it happened, as whoever told of it later says.
     pub occurred: Option<Instant>,
+    /// The id that whoever told of it later knows it by: no other event has it.
+    pub told_as: Option<Box<str>>,
     /// The id of the request, by which other logs have it.
     pub request_id: Box<str>,
     /// The app.

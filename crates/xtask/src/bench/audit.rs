@@ -182,6 +182,7 @@ fn event(number: u32, clock: &SystemClock) -> Event {
     Event {
         instant: clock.now(),
         occurred: None,
+        told_as: None,
         request_id: format!("{number:032x}").into(),
         client: Some("clinic-app".into()),
         user: None,
