@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use fhir_core::json::{Document, Replacements};
-use fhir_core::{Resource, ResourceId, ResourceType, VersionId};
+use fhir_core::{Instant, Resource, ResourceId, ResourceType, VersionId};
 use fhir_search::{ExtractOptions, IndexedResource};
 use store::VersionEntry;
 
@@ -196,13 +196,44 @@ impl Snapshot {
         (of, id): (&ResourceType, &ResourceId),
         body: &Body,
     ) -> Result<bool, ReadError> {
-        let Some(parts) = self.visibility.parts_of(of) else {
+        if self.visibility.parts_of(of).is_none() {
             return Ok(self.visibility.shows_some_of(of));
-        };
+        }
         let document = parsed(body.plain())?;
-        let resource = resource(&document)?;
+        let author = body.compartments.author;
+        self.leaves_nobody_else((of, id), &document, author, None).await
+    }
+
+    /// Whether this version may be taken away, or another put in its place, by whoever sees this
+    /// much: the same, of what it says.
+    ///
+    /// # Errors
+    /// [`ReadError`] when that cannot be told.
+    pub async fn may_be_replaced(&self, entry: &VersionEntry) -> Result<bool, ReadError> {
+        let (of, id) = (&entry.resource_type, &entry.id);
+        if self.visibility.parts_of(of).is_none() {
+            return Ok(self.visibility.shows_some_of(of));
+        }
+        let (json, author) = match self.load_authored(entry).await {
+            Ok(Some(content)) => content,
+            Ok(None) | Err(ReadError::Purged) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let document = where_it_may_last(json.len(), || parsed(&json))?;
+        self.leaves_nobody_else((of, id), &document, author, Some(entry.instant)).await
+    }
+
+    async fn leaves_nobody_else(
+        &self,
+        (of, id): (&ResourceType, &ResourceId),
+        document: &Document<'_>,
+        author: Option<Author>,
+        last_updated: Option<Instant>,
+    ) -> Result<bool, ReadError> {
+        let Some(parts) = self.visibility.parts_of(of) else { return Ok(false) };
+        let resource = resource(document)?;
         let compartments = Compartments {
-            author: body.compartments.author,
+            author,
             ..Compartments::of(&resource, id, &Replacements::default(), self.schema())
         };
         let named = compartments.named(self.base());
@@ -221,11 +252,8 @@ impl Snapshot {
                 }
             }
             let Some(filter) = &part.filter else { return Ok(true) };
-            let options = ExtractOptions {
-                base: Some(&filter.by.base),
-                zone: filter.by.zone,
-                last_updated: None,
-            };
+            let options =
+                ExtractOptions { base: Some(&filter.by.base), zone: filter.by.zone, last_updated };
             let indexed = IndexedResource::of(document.root(), &filter.by.extractor, &options);
             if self.matches(filter, &indexed).await? {
                 return Ok(true);

@@ -22,7 +22,9 @@ use crate::validation::Definitions;
 
 pub(crate) use binary::by_context;
 pub(crate) use groups::Groups;
-pub(crate) use write::{author, check_body, check_references, check_resource, maker, reads};
+pub(crate) use write::{
+    author, check_body, check_references, check_replaced, check_resource, maker, reads,
+};
 
 /// What of the resources of a type an interaction may touch.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -264,6 +264,12 @@ impl Caller {
         }
     }
 
+    /// Whether this may be taken away, or another put in its place: as if it were written.
+    pub(super) fn may_replace(&self, model: &Model, reach: &Reach, there: &Version) -> bool {
+        let name = (&*there.of, &*there.id);
+        there.json.as_ref().is_some_and(|json| self.may_write(model, reach, name, json))
+    }
+
     /// Whether this may be written: it is within a part, and whose else it is that part names too.
     pub(super) fn may_write(
         &self,

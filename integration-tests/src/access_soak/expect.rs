@@ -120,8 +120,9 @@ impl Judge<'_> {
             Ask::Delete((of, id)) => {
                 let reach = caller.reach(of, &["delete"]);
                 let seen = model.alive(of, id).filter(|it| caller.sees(model, &reach, it));
-                match reach {
-                    Reach::Denied => refused(403),
+                match (&reach, seen) {
+                    (Reach::Denied, _) => refused(403),
+                    (_, Some(it)) if !caller.may_replace(model, &reach, it) => refused(403),
                     _ => deleted(of, seen.map(|it| &*it.id)),
                 }
             }
@@ -143,7 +144,10 @@ impl Judge<'_> {
                     None => refused(403),
                     Some(found) => match &*found {
                         [] => deleted(of, None),
-                        [one] => deleted(of, Some(one)),
+                        [one] => match model.alive(of, one) {
+                            Some(it) if !caller.may_replace(model, &reach, it) => refused(403),
+                            _ => deleted(of, Some(one)),
+                        },
                         _ => refused(412),
                     },
                 }
@@ -262,7 +266,9 @@ impl Judge<'_> {
             (Reach::Whole, None) if caller.may_choose_ids(of) => written(201, of, Some(id), json),
             (Reach::Whole, None) => refused(403),
             (_, Some(it)) if caller.sees(model, &reach, it) => {
-                match caller.may_write(model, &reach, (of, id), json) {
+                let may = caller.may_replace(model, &reach, it)
+                    && caller.may_write(model, &reach, (of, id), json);
+                match may {
                     true => written(200, of, Some(id), json),
                     false => refused(403),
                 }
@@ -284,7 +290,9 @@ impl Judge<'_> {
             return refused(404);
         }
         let patched = change.apply(json);
-        match caller.may_write(model, reach, (of, id), &patched) {
+        let may = caller.may_replace(model, reach, present)
+            && caller.may_write(model, reach, (of, id), &patched);
+        match may {
             true => written(200, of, Some(id), &patched),
             false => refused(403),
         }

@@ -70,7 +70,7 @@ pub(crate) async fn conditional_delete(
 /// which was seen to be within it. `None` where it sees all.
 ///
 /// # Errors
-/// When another version was expected.
+/// When another version was expected, or one of them is of somebody else too.
 pub(crate) async fn pinned(
     call: &Call<'_>,
     snapshot: &Snapshot,
@@ -83,6 +83,7 @@ pub(crate) async fn pinned(
     let mut pinned = Vec::with_capacity(found.len());
     for id in found {
         let newest = snapshot.newest(of, id).await?.ok_or(ServerError::Interrupted)?;
+        access::check_replaced(call, &call.interaction, &newest).await?;
         pinned.push(MayCreate::Seen(newest.version).narrow(expect.clone())?);
     }
     Ok(Some(pinned))

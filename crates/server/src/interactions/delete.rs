@@ -68,7 +68,10 @@ pub(crate) async fn seen(
     let newest = snapshot.newest(of, &instance.id).await?;
     let expect = expected(&call.conditions)?;
     match newest.filter(|newest| !newest.flags.is_deleted()) {
-        Some(newest) => MayCreate::Seen(newest.version).narrow(expect).map(Some),
+        Some(newest) => {
+            access::check_replaced(call, &call.interaction, &newest).await?;
+            MayCreate::Seen(newest.version).narrow(expect).map(Some)
+        }
         None => match expect {
             Expect::Any | Expect::Absent | Expect::Never | Expect::New => Ok(None),
             Expect::Exists | Expect::Versions(_) | Expect::Existing(_) => {

@@ -151,7 +151,10 @@ pub(crate) async fn may_write(
     }
     let snapshot = call.snapshot(access::visibility(call, &call.interaction, of).await?);
     match snapshot.newest(of, &instance.id).await? {
-        Some(newest) if !newest.flags.is_deleted() => Ok(MayCreate::Seen(newest.version)),
+        Some(newest) if !newest.flags.is_deleted() => {
+            access::check_replaced(call, &call.interaction, &newest).await?;
+            Ok(MayCreate::Seen(newest.version))
+        }
         _ => Err(ServerError::NotFound),
     }
 }

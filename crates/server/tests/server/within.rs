@@ -133,6 +133,10 @@ async fn each_kind_of_rule_shows_its_part_to_reads_and_searches_alike() {
             assert_eq!(found(&site, access, "Observation").await, *expected, "{name}");
             let sorted = get(&site, access, "Observation?_sort=-code&_total=accurate").await;
             assert_eq!(ids(&sorted.json(), "match").len(), expected.len(), "{name}");
+            for shown in ["_elements=code", "_summary=true", "_summary=text", "_summary=data"] {
+                let target = format!("Observation?{shown}");
+                assert_eq!(found(&site, access, &target).await, *expected, "{name} {shown}");
+            }
             let count = get(&site, access, "Observation?_summary=count").await.json();
             assert_eq!(count["total"], expected.len(), "{name}");
             for id in ["o1", "o2", "both", "e1"] {
@@ -257,6 +261,40 @@ async fn what_is_written_is_within_and_of_nobody_else() {
         shared["id"] = "both".into();
         shared["performer"] = json!([{ "reference": "Patient/2" }]);
         by(&site, &access, "PUT", "Observation/both", shared).await.is(403);
+        // Nor to take out of the other's record, or away.
+        let mut alone = observation("Patient/1");
+        alone["id"] = "both".into();
+        by(&site, &access, "PUT", "Observation/both", alone.clone()).await.is(403);
+        let patch = r#"[{"op":"remove","path":"/performer"}]"#;
+        let ask = site.ask("PATCH", "Observation/both").by(&access);
+        ask.bytes("application/json-patch+json", patch).send().await.is(403);
+        let ask = site.ask("PATCH", "Observation?_id=both").by(&access);
+        ask.bytes("application/json-patch+json", patch).send().await.is(403);
+        by(&site, &access, "PUT", "Observation?_id=both", alone.clone()).await.is(403);
+        for target in ["Observation/both", "Observation?_id=both"] {
+            by(&site, &access, "DELETE", target, Value::Null).await.is(403);
+        }
+        for kind in ["batch", "transaction"] {
+            for (method, url, body) in [
+                ("DELETE", "Observation/both", None),
+                ("DELETE", "Observation?_id=both", None),
+                ("PUT", "Observation/both", Some(&alone)),
+                ("PUT", "Observation?_id=both", Some(&alone)),
+            ] {
+                let mut entry = json!({ "request": { "method": method, "url": url } });
+                if let Some(body) = body {
+                    entry["resource"] = body.clone();
+                }
+                let bundle = json!({ "resourceType": "Bundle", "type": kind, "entry": [entry] });
+                let answer = site.ask("POST", "").by(&access).body(bundle).send().await;
+                if kind == "transaction" {
+                    answer.is(403);
+                } else {
+                    let status = &answer.is(200).json()["entry"][0]["response"]["status"];
+                    assert!(status.as_str().unwrap().starts_with("403"), "{method} {url}");
+                }
+            }
+        }
         assert_eq!(site.position(), position);
         let made = by(&site, &access, "POST", "Observation", observation("Patient/1")).await;
         let made = made.is(201).reference();
