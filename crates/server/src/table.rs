@@ -1,7 +1,7 @@
 //! The one table of interactions: what each is called in the CapabilityStatement and whether it
 //! is there. Dispatch, the statement and the tests are derived from it.
 
-use contract::Interaction;
+use contract::{Interaction, Level, OperationName};
 use fhir_terminology::operations::OPERATIONS;
 
 use crate::audit;
@@ -130,6 +130,17 @@ pub fn operations() -> Vec<OperationRow> {
     rows
 }
 
+/// Whether this operation is there at this level.
+pub(crate) fn has_operation(name: &OperationName, level: &Level) -> bool {
+    let of = |on: &str| match (level, on.split_once('/')) {
+        (Level::System, _) => on.is_empty(),
+        (Level::Type(of), None) => on == "[type]" || on == of.as_str(),
+        (Level::Instance(of), Some((on, _))) => on == "[type]" || on == of.resource_type.as_str(),
+        _ => false,
+    };
+    operations().iter().any(|row| row.name == name.as_str() && of(&row.on))
+}
+
 /// Whether this interaction is there.
 pub(crate) fn is_there(interaction: &Interaction) -> bool {
     TABLE.iter().any(|row| row.code == interaction.code() && row.there)
@@ -138,6 +149,31 @@ pub(crate) fn is_there(interaction: &Interaction) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_operation_is_where_its_row_says_and_nowhere_else() {
+        let is_there = |name: &str, target: &str| {
+            let path = format!("/{target}{}{name}", if target.is_empty() { "" } else { "/" });
+            let asked = Interaction::classify("POST", &path, None).unwrap();
+            let Interaction::Operation(name, level) = asked else { panic!("{path}") };
+            has_operation(&name, &level)
+        };
+        for OperationRow { name, on, .. } in operations() {
+            let target = on.replace("[type]", "Observation").replace("[id]", "1");
+            assert!(is_there(name, &target), "{name} on {on}");
+        }
+        for (name, target) in [
+            ("$everything", "Patient/1"),
+            ("$graphql", ""),
+            ("$export", ""),
+            ("$access-log", "Observation/1"),
+            ("$access-log", "Patient"),
+            ("$expand", "Patient"),
+            ("$validate", ""),
+        ] {
+            assert!(!is_there(name, target), "{name} on {target}");
+        }
+    }
 
     #[test]
     fn each_row_is_the_interaction_that_its_request_is() {

@@ -14,7 +14,7 @@ use crate::audit;
 use crate::call::{Answer, Call, Conditions};
 use crate::error::ServerError;
 use crate::negotiation::parameters;
-use crate::terminology;
+use crate::{table, terminology};
 
 /// From this on an operation is worth a line in the log.
 const LONG: Duration = Duration::from_secs(1);
@@ -50,6 +50,10 @@ pub(crate) async fn invoke(
     name: &OperationName,
     level: &Level,
 ) -> Result<Answer, ServerError> {
+    // What is not in the table is asked by no test of who may do it, and so is not there.
+    if !table::has_operation(name, level) {
+        return Err(ServerError::NotThereYet("this operation"));
+    }
     if name.as_str() == super::validate::NAME {
         return super::validate::validate(call, level).await;
     }
