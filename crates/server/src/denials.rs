@@ -179,8 +179,8 @@ fn decided(
             bounds(grant, interaction?)?
         )),
         ServerError::OutsideAccess => Some(format!(
-            "what was to be written lies outside of what may be written: {}",
-            bounds(grant, interaction?)?
+            "what was to be written, or what is there, lies outside of what may be written: {}",
+            written_within(grant, interaction?)
         )),
         ServerError::MayNotChooseIds => {
             Some("choosing an id takes create and update of all of the type".to_owned())
@@ -211,6 +211,21 @@ fn of_reason(reason: Reason) -> String {
         }
     };
     format!("the grant's rules ({}): {mend}", reason.code())
+}
+
+/// Within what the caller may write by this: what matches nothing is created, by the rules for that.
+fn written_within(grant: &Grant, interaction: &Interaction) -> String {
+    let created = match interaction {
+        Interaction::ConditionalUpdate(of) => {
+            bounds(grant, &Interaction::Create(of.clone())).map(|it| format!("{it} (to create)"))
+        }
+        _ => None,
+    };
+    let within: Vec<_> = [bounds(grant, interaction), created].into_iter().flatten().collect();
+    match within.is_empty() {
+        true => "what the rules of several types allow together".to_owned(),
+        false => within.join("; "),
+    }
 }
 
 /// Within what the caller may do this; `None` where nothing bounds it.

@@ -495,8 +495,9 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             StatusCode::PRECONDITION_FAILED,
             IssueCode::Conflict,
             match newest {
-                Some(newest) => {
-                    format!("the newest version is {newest}; read it and apply your change to it")
+                // Which one is told to who reads it alone.
+                Some(_) => {
+                    "another version is the newest; read it and apply your change to it".into()
                 }
                 None => {
                     "there is no such resource to match; leave If-Match out to create it".into()

@@ -59,7 +59,7 @@ pub(crate) async fn exchange(
     let trail = Trail::default();
     let failed = |error: &ServerError| write_error(error, Format::default(), &head, schema);
     let asked = (&admitted.grant, &admitted.interaction);
-    let stepped = Stepped::of(asked.0, asked.1);
+    let stepped = Stepped::of(&asked.0.rules, asked.1);
     let span = spans::begin(&server, &head, asked);
     let mut response = match server.audit.begin(asked, request_id(&head), &*server.clock) {
         // What cannot be written down is not done.

@@ -123,6 +123,8 @@ fn binding(grant: &Grant, interaction: &str, path: &str) -> Vec<u8> {
         text(&grant.client),
         text(&grant.user),
         grant.patient.as_ref().map(|id| id.as_str().as_bytes().to_vec()),
+        grant.encounter.as_ref().map(|id| id.as_str().as_bytes().to_vec()),
+        grant.fhir_user.as_ref().map(|user| user.to_string().into_bytes()),
         Some(rules),
         Some(interaction.as_bytes().to_vec()),
         Some(path.as_bytes().to_vec()),

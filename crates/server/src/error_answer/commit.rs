@@ -35,8 +35,8 @@ pub(super) fn describe_commit(error: &CommitError) -> (StatusCode, Vec<Issue>) {
             StatusCode::UNPROCESSABLE_ENTITY,
             vec![Issue::error(
                 IssueCode::BusinessRule,
-                "it belongs to a patient who has been purged; nothing of theirs is stored any \
-                 more. Use a new id for the patient if that was not meant",
+                "nothing is stored for this patient any more; if that was not meant, give the \
+                 patient a new id",
             )],
         ),
         CommitError::Read(ReadError::Overloaded) => describe(&ServerError::TooManyLarge),

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use contract::{Grant, Interaction};
+use contract::{Interaction, Rule};
 use http::StatusCode;
 
 /// A step. A read of a resource of some kilobytes takes a tenth of it.
@@ -25,9 +25,9 @@ pub(super) enum Stepped {
 }
 
 impl Stepped {
-    /// Those to `interaction` of whoever has this grant.
-    pub(super) fn of(grant: &Grant, interaction: &Interaction) -> Self {
-        if grant.rules.iter().all(contract::Rule::is_unrestricted) {
+    /// Those to `interaction` of whoever has these rules.
+    pub(super) fn of(rules: &[Rule], interaction: &Interaction) -> Self {
+        if rules.iter().all(Rule::is_unrestricted) {
             return Self::None;
         }
         match interaction {
@@ -53,6 +53,26 @@ impl Stepped {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // LEAK-26
+    #[test]
+    fn who_sees_a_part_is_refused_at_the_end_of_a_step_and_nobody_else() {
+        let kind = |method: &str| {
+            Interaction::classify(method, "/Patient/1", None).expect("an interaction")
+        };
+        let rules = |within: &str| -> Vec<Rule> {
+            let rules = serde_json::json!([{ "types": ["*"], "actions": ["*"], "within": within }]);
+            serde_json::from_value(rules).expect("rules")
+        };
+        let (read, deletion) = (kind("GET"), kind("DELETE"));
+        for interaction in [&read, &deletion] {
+            assert_eq!(Stepped::of(&rules("all"), interaction), Stepped::None);
+        }
+        let of_one = rules("compartment(Patient/1)");
+        assert_eq!(Stepped::of(&of_one, &read), Stepped::Refusals);
+        assert_eq!(Stepped::of(&of_one, &deletion), Stepped::All);
+        assert_eq!(Stepped::of(&of_one, &Interaction::BatchOrTransaction), Stepped::All);
+    }
 
     // LEAK-26
     #[test]

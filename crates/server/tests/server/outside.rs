@@ -1,6 +1,7 @@
 //! What lies just outside a part of the data: what refers to it by another parameter, versions of
 //! another's time, what was another's before it was deleted.
 
+use contract::Clock;
 use serde_json::{Value, json};
 
 use super::within::{all_within, clinic, found, get};
@@ -76,6 +77,87 @@ async fn what_was_written_is_shown_to_who_may_read_it_alone() {
         let updated = send("PUT", "Observation/o1", body).await.is(200);
         assert!(updated.body.is_empty());
         assert_eq!((updated.header("location"), updated.header("etag")), (None, None));
+        let ask = site.ask("PUT", "Observation/o1").by(&write).header("if-match", "W/\"987\"");
+        let mut body = observation("Patient/1");
+        body["id"] = "o1".into();
+        let refused = ask.body(body).send().await.is(412);
+        assert!(!refused.text().contains(|of: char| of.is_ascii_digit()), "{}", refused.text());
+    }
+}
+
+#[tokio::test]
+async fn what_shows_nothing_takes_a_step_of_real_time() {
+    // LEAK-26
+    let site = clinic().await;
+    let access = Access::of_patient("1");
+    // The server's clock stands still: each step begins when its request comes.
+    let batch = json!({ "resourceType": "Bundle", "type": "batch",
+        "entry": [{ "request": { "method": "GET", "url": "Observation/o2" } }] });
+    for (method, target, body) in [
+        ("GET", "Observation/o2", None),
+        ("GET", "Observation/never", None),
+        ("DELETE", "Observation/o2", None),
+        ("POST", "", Some(batch)),
+    ] {
+        let ask = site.ask(method, target).by(&access);
+        let ask = match body {
+            Some(body) => ask.body(body),
+            None => ask,
+        };
+        #[expect(clippy::disallowed_methods, reason = "how long it takes is what is tested")]
+        let begun = std::time::Instant::now();
+        ask.send().await;
+        assert!(begun.elapsed() >= std::time::Duration::from_millis(4), "{method} {target}");
+    }
+}
+
+#[tokio::test]
+async fn an_operation_that_is_in_no_row_is_not_there() {
+    // LEAK-09, LEAK-10, LEAK-19, LEAK-22
+    let site = clinic().await;
+    let of_all = Access::of(vec![rule(&["*"], &["*"], "all")]);
+    for access in [&of_all, &Access::of_patient("1")] {
+        let never = get(&site, access, "Patient/1/$nonesuch").await;
+        assert!(never.status >= 403, "{}", never.text());
+        for name in ["$everything", "$graphql", "$export", "$meta", "$diff"] {
+            for on in ["", "Patient/", "Patient/1/"] {
+                let answer = get(&site, access, &format!("{on}{name}")).await;
+                let never = get(&site, access, &format!("{on}$nonesuch")).await;
+                let told = answer.text().replace(name, "$nonesuch");
+                assert_eq!((answer.status, told), (never.status, never.text()), "{on}{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_membership_begins_and_ends_while_nobody_writes() {
+    // LEAK-29
+    let site = clinic().await;
+    let now = site.clock.now().as_micros();
+    let hour = |hours: i64| contract::Instant::from_micros(now + hours * 3_600_000_000).to_string();
+    let period = json!({ "start": hour(1), "end": hour(3) });
+    let reference = |to: &str| json!({ "reference": to });
+    let group = json!({ "resourceType": "Group", "id": "g", "type": "person", "actual": true,
+        "member": [{ "entity": reference("Patient/1"), "period": period }] });
+    let team = json!({ "resourceType": "CareTeam", "id": "c", "status": "active",
+        "subject": reference("Patient/1"),
+        "participant": [{ "member": reference("Practitioner/p"), "period": period }] });
+    site.put("Group/g", &group).await.is(200);
+    site.put("CareTeam/c", &team).await.is(200);
+    let of_group = Access::of(vec![all_within("group(Group/g)")]);
+    let of_team = Access::of(vec![all_within("careTeamOf(user)")]).being("Practitioner/p");
+    for (status, what) in [(404, "before"), (200, "within"), (404, "after")] {
+        for access in [&of_group, &of_team] {
+            // Twice, so that what is remembered is asked too.
+            for _ in 0..2 {
+                let answer = get(&site, access, "Observation/o1").await;
+                assert_eq!(answer.status, status, "{what}: {}", answer.text());
+                let is_empty = found(&site, access, "Observation").await.is_empty();
+                assert_eq!(is_empty, status == 404, "{what}");
+            }
+        }
+        site.clock.advance(std::time::Duration::from_secs(2 * 3600));
     }
 }
 
