@@ -74,8 +74,7 @@ hearthgate keys create --client ward-3 --role care-team --user Practitioner/7\n\
 hearthgate keys create --client phone-7 --role patient --patient 123\n\
 ```\n\n\
 The registry holds a role's name alone. What it means is asked when a request comes, so that a \
-change of a role counts for all its keys from the next start on: a running gateway reads no \
-configuration again. A key whose role is defined no \
+change of a role counts for all its keys from the next reload or start on. A key whose role is defined no \
 more, or needs a patient or a person that its client has not, is refused (403), and a start says \
 so in the log.\n\n\
 ## Your own\n\n\
