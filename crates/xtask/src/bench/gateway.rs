@@ -129,7 +129,7 @@ fn compare(
     let Some(ours) = find(Kind::Gateway) else {
         return Err("the gateway was not measured".into());
     };
-    for peer in [Kind::Nginx, Kind::BarePingora] {
+    for peer in [Kind::Nginx, Kind::HaProxy, Kind::BarePingora] {
         if let Some(place) = find(peer) {
             let found = of(&targets[ours], &targets[place]);
             print(&format!("  {what} of gateway / {}: {found:.2}\n", peer.name()))?;
