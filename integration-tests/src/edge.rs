@@ -3,6 +3,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,10 +33,14 @@ use crate::waiting::{SOON, until, within};
 pub const NAME: &str = "localhost";
 /// What the endpoints are asked for.
 pub const READ: &str = "/pair/read";
+/// What the program is called, in the place's own folder.
+const PROGRAM: &str = "hearthgate";
 /// What tokens are for.
 const AUDIENCE: &str = "https://ehr.example.org/fhir";
 /// How long the token is good, in microseconds: longer than whoever soaks waits.
 const GOOD: i64 = 7 * 24 * 3_600_000_000;
+/// All clients have one address, which may have more connections than by default.
+const CONNECTIONS: u32 = 20_000;
 /// Requests of one connection of a client.
 const REQUESTS: u32 = 20;
 /// How long a client waits for an answer.
@@ -80,6 +85,7 @@ impl Edge {
         let _ = certify(&folder, &authority);
         std::fs::write(folder.path().join("edge.toml"), configuration(&issuer, &endpoints))
             .expect("our own folder");
+        install(&folder);
         let process = launch(&folder, &socket, 0);
         let edge = Self { folder, socket, process, starts: 1, endpoints, issuer, authority, token };
         edge.answers().await;
@@ -90,6 +96,12 @@ impl Edge {
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// Where clients connect, as the beginning of a URL.
+    #[must_use]
+    pub fn base(&self) -> String {
+        format!("https://{}", self.address())
     }
 
     /// A client of the issuer's.
@@ -136,17 +148,22 @@ impl Edge {
         .await;
     }
 
-    /// Ends the gateway in order, and starts one on the same socket.
+    /// Puts another program in the place of the one that runs, as a package does it, ends that in
+    /// order, and starts the other on the same socket.
     ///
     /// # Panics
-    /// When the one does not end so, or the other does not answer.
+    /// When the one does not end so, or the other is not the new one, or does not answer.
     pub async fn upgrade(&mut self) {
+        install(&self.folder);
+        let installed = inode(&self.folder.path().join(PROGRAM));
+        assert_ne!(running(&self.process), installed, "the program was not replaced");
         self.process.signal(Signal::Terminate);
         let status = self.process.ended().await;
         assert!(status.success(), "{status}: {}", self.process.stderr());
         self.process = launch(&self.folder, &self.socket, self.starts);
         self.starts += 1;
         self.answers().await;
+        assert_eq!(running(&self.process), installed, "what runs is another program");
     }
 
     /// Waits until a client is answered.
@@ -218,7 +235,7 @@ fn configuration(issuer: &Answering, endpoints: &[Answering; 2]) -> String {
     let [one, two] = endpoints.each_ref().map(Answering::address);
     let issuer = url(issuer);
     format!(
-        "[gateway]\nserver = false\n\
+        "[gateway]\nserver = false\nconnections_per_address = {CONNECTIONS}\n\
          [[gateway.tls.certificates]]\ncertificate = \"own.pem\"\nkey = \"own.key\"\n\
          [gateway.issuers.hospital]\nissuer = \"{issuer}\"\naudience = \"{AUDIENCE}\"\n\
          jwks_url = \"{issuer}/keys\"\nalgorithms = [\"EdDSA\"]\nrefresh_seconds = 1\n\
@@ -231,11 +248,29 @@ fn configuration(issuer: &Answering, endpoints: &[Answering; 2]) -> String {
     )
 }
 
+/// Puts a new copy of the program where it is started from, never half of it.
+fn install(folder: &TempDir) {
+    let path = folder.path().join(PROGRAM);
+    let beside = path.with_extension("new");
+    let _ = std::fs::copy(hearthgate(), &beside).expect("our own folder");
+    std::fs::rename(&beside, &path).expect("our own folder");
+}
+
+/// Which file a process runs, also where another has its name since.
+fn running(process: &Process) -> u64 {
+    inode(Path::new(&format!("/proc/{}/exe", process.id())))
+}
+
+fn inode(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(path).expect("a file that is there").ino()
+}
+
 /// Starts the gateway on the socket, as systemd does.
 fn launch(folder: &TempDir, socket: &TcpListener, number: u32) -> Process {
     let script = r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&0 </dev/null"#;
     let mut command = Command::new("sh");
-    command.current_dir(folder.path()).args(["-c", script]).arg(hearthgate());
+    command.current_dir(folder.path()).args(["-c", script]).arg(folder.path().join(PROGRAM));
     command.args(["gateway", "--config", "edge.toml", "--data", "data"]);
     command.args(["--admin", "127.0.0.1:0", "--owner-key-file", "owner.key"]);
     let socket = socket.try_clone().expect("the system gives another descriptor");

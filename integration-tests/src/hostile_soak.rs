@@ -1,8 +1,9 @@
 //! Clients that mean harm, one kind after the other, while others read: whether these feel it, what
 //! the gateway keeps in memory for it, and whether a hidden request is ever carried out.
 
-mod frames;
+mod edge;
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -13,12 +14,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::chance::Chance;
 use crate::client::Client;
-use crate::raw::exchange;
+use crate::malformed::{changed, malformed};
+use crate::raw::{exchange, exchange_and_end};
 use crate::readers::{Readers, Reads};
 use crate::site::{Deployment, First, Site};
 use crate::smuggling::{BETWEEN, FRAMINGS, TARGETS, head, strays};
 use crate::socket::{Request, channel_secret, everything};
+use crate::tools::{Absent, Tool};
 
 /// What is read meanwhile.
 const READ: &str = "/Patient/read";
@@ -28,6 +32,8 @@ const SLOW: &str = "500";
 const FIELDS: usize = 100_000;
 /// Such heads at a time.
 const HEADS: usize = 8;
+/// Requests with changed bytes beside each set of malformed ones.
+const CHANGED: usize = 100;
 /// Bytes that one idle connection may take.
 pub const IDLE_WANTED: u64 = 50 << 10;
 
@@ -36,6 +42,8 @@ pub const IDLE_WANTED: u64 = 50 << 10;
 enum Attack {
     /// Sends requests that carry a perfect grant: behind others, and as if for somebody else.
     Smuggling,
+    /// Sends what is no request, or one in which chance changed some bytes.
+    Malformed,
     /// Sends heads of a hundred thousand fields.
     Fields,
     /// Sends heads that never end.
@@ -50,9 +58,10 @@ enum Attack {
 
 impl Attack {
     /// Idle connections first: memory that another left behind would be taken for theirs.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Idle,
         Self::Smuggling,
+        Self::Malformed,
         Self::Fields,
         Self::Slowloris,
         Self::SlowBody,
@@ -62,6 +71,7 @@ impl Attack {
     fn name(self) -> &'static str {
         match self {
             Self::Smuggling => "hidden requests",
+            Self::Malformed => "malformed requests",
             Self::Fields => "100,000 headers",
             Self::Slowloris => "heads that never end",
             Self::SlowBody => "bodies that hardly move",
@@ -91,8 +101,8 @@ pub struct Seen {
     pub reads: [Reads; 3],
     /// Bytes of the gateway in memory before, at the end of it, and after.
     pub memory: [u64; 3],
-    /// What it came to, in numbers; `None` where it could not be made.
-    pub made: Option<u32>,
+    /// What it came to, in numbers.
+    pub made: u32,
     /// Whether what was made stays to its end.
     pub stay: bool,
 }
@@ -101,18 +111,23 @@ impl Seen {
     /// Bytes that each of what was made takes, where that stays.
     #[must_use]
     pub fn each(&self) -> Option<u64> {
-        let made = self.made.filter(|made| *made > 0 && self.stay)?;
+        let made = Some(self.made).filter(|made| *made > 0 && self.stay)?;
         Some(self.memory[1].saturating_sub(self.memory[0]) / u64::from(made))
     }
 }
 
 impl Plan {
-    /// Makes each attack: on gateway and server as two processes, and in frames of HTTP/2 on a
-    /// gateway alone.
+    /// Makes each attack: on gateway and server as two processes, and in HTTPS on a gateway
+    /// alone.
+    ///
+    /// # Errors
+    /// [`Absent`] where slowhttptest is not there.
     ///
     /// # Panics
-    /// When a hidden request is answered or carried out, or the place does not start.
-    pub async fn run(self) -> Vec<Seen> {
+    /// When a hidden request is answered or carried out, something else is answered as it must not
+    /// be, or the place does not start.
+    pub async fn run(self) -> Result<Vec<Seen>, Absent> {
+        let slow = Tool::SlowHttpTest.path()?;
         let mut site = Site::prepare(Deployment::TwoProcesses);
         // All clients here have one address, which may have more connections than by default.
         site.configure(&format!("[gateway]\nconnections_per_address = {}\n", self.idle + 2_000));
@@ -126,7 +141,7 @@ impl Plan {
             drop(readers.take());
             tokio::time::sleep(self.phase).await;
             let (before, memory) = (readers.take(), site.front().resident());
-            let (made, held) = self.attack(attack, &site).await;
+            let (made, held) = self.attack(attack, &site, &slow).await;
             let (meanwhile, most) = (readers.take(), site.front().resident());
             drop(held);
             tokio::time::sleep(self.phase).await;
@@ -140,29 +155,25 @@ impl Plan {
         }
         readers.end().await;
         drop(site);
-        seen.extend(self.in_frames().await);
-        seen
+        seen.extend(self.at_the_edge().await);
+        Ok(seen)
     }
 
     /// Makes it for a phase; how much of it there was, and the connections that still stand.
-    async fn attack(self, attack: Attack, site: &Site) -> (Option<u32>, Vec<TcpStream>) {
-        match attack {
-            Attack::Smuggling => (Some(self.smuggle(site).await), Vec::new()),
-            Attack::Fields => (Some(self.fields(site).await), Vec::new()),
-            Attack::Slowloris => (self.slow(site, &["-H", "-i", "5", "-x", "24"]).await, vec![]),
-            Attack::SlowBody => {
-                (self.slow(site, &["-B", "-i", "5", "-x", "24", "-s", "8192"]).await, vec![])
-            }
-            Attack::SlowRead => (
-                self.slow(site, &["-X", "-n", "1", "-w", "10", "-y", "20", "-z", "5"]).await,
-                vec![],
-            ),
+    async fn attack(self, attack: Attack, site: &Site, slow: &Path) -> (u32, Vec<TcpStream>) {
+        let made = match attack {
+            Attack::Smuggling => self.smuggle(site).await,
+            Attack::Malformed => self.malformed(site).await,
+            Attack::Fields => self.fields(site).await,
+            Attack::Slowloris => self.slow(site, slow, "-H -i 5 -x 24").await,
+            Attack::SlowBody => self.slow(site, slow, "-B -i 5 -x 24 -s 8192").await,
+            Attack::SlowRead => self.slow(site, slow, "-X -n 1 -w 10 -y 20 -z 5").await,
             Attack::Idle => {
                 let held = self.idle(site).await;
-                let made = u32::try_from(held.len()).expect("a number that was counted up to");
-                (Some(made), held)
+                return (self.idle, held);
             }
-        }
+        };
+        (made, Vec::new())
     }
 
     /// Hides requests until the phase is over, each beginning at least once; how many.
@@ -207,6 +218,46 @@ impl Plan {
         sent
     }
 
+    /// Sends malformed requests until the phase is over, each at least once; how many.
+    async fn malformed(self, site: &Site) -> u32 {
+        let clock = SystemClock::start();
+        let began = clock.monotonic();
+        let (owner, path) = (site.owner(), format!("/fhir{READ}"));
+        let seed = began.as_nanos() ^ u128::from(site.front().id());
+        let mut chance = Chance::new(u64::try_from(seed).unwrap_or_default());
+        let mut sent = 0;
+        loop {
+            let mut asked = JoinSet::new();
+            let broken = malformed(&path, owner.key()).into_iter();
+            let changed = (0..CHANGED).map(|_| changed(&path, owner.key(), &mut chance));
+            // What chance changed may be good still.
+            let all = broken.map(|bytes| (400, bytes)).chain(changed.map(|bytes| (200, bytes)));
+            for (least, bytes) in all {
+                let stream = connect(site).await;
+                asked.spawn(async move {
+                    let answer = exchange_and_end(stream, &bytes).await;
+                    let is_right = match answer.status() {
+                        // The others, 501 and 505, are for codings and versions that are none of ours.
+                        Some(500 | 502..=504 | 506..) => false,
+                        Some(status) => status >= least,
+                        None => true,
+                    };
+                    (!is_right).then(|| {
+                        format!("{}: {} {}", bytes.escape_ascii(), answer.head, answer.text())
+                    })
+                });
+                sent += 1;
+            }
+            let wrong: Vec<String> = asked.join_all().await.into_iter().flatten().collect();
+            assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+            if clock.monotonic().saturating_sub(began) >= self.phase {
+                break;
+            }
+        }
+        assert_eq!(patients(&owner).await, 1, "of {sent} malformed requests some were carried out");
+        sent
+    }
+
     /// Sends heads with too many fields until the phase is over; how many.
     async fn fields(self, site: &Site) -> u32 {
         let clock = SystemClock::start();
@@ -232,20 +283,19 @@ impl Plan {
         sent
     }
 
-    /// Runs slowhttptest for a phase; how many connections it had at a time, `None` where it is
-    /// not there.
-    async fn slow(self, site: &Site, kind: &[&str]) -> Option<u32> {
+    /// Runs slowhttptest for a phase; how many connections it had at a time.
+    async fn slow(self, site: &Site, program: &Path, kind: &str) -> u32 {
         let seconds = self.phase.as_secs().max(1).to_string();
-        let mut command = Command::new("slowhttptest");
-        command.args(kind).args(["-c", SLOW, "-r", SLOW, "-l", &seconds, "-p", "3"]);
+        let mut command = Command::new(program);
+        command.args(kind.split(' ')).args(["-c", SLOW, "-r", SLOW, "-l", &seconds, "-p", "3"]);
         command.args(["-g", "-o", "slow", "-u"]);
         command.arg(format!("http://{}/fhir/Patient", site.address()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.current_dir(site.folder()).spawn().ok()?;
+        let mut child = command.current_dir(site.folder()).spawn().expect("it is installed");
         let ended = tokio::task::spawn_blocking(move || child.wait()).await;
         ended.expect("waiting does not panic").expect("a child can be waited for");
         let told = std::fs::read_to_string(site.folder().join("slow.csv"));
-        Some(most_connected(&told.expect("slowhttptest writes what it saw")))
+        most_connected(&told.expect("slowhttptest writes what it saw"))
     }
 
     /// Connections that asked once.
@@ -269,7 +319,12 @@ impl Plan {
 }
 
 async fn connect(site: &Site) -> TcpStream {
-    TcpStream::connect(site.address()).await.expect("the gateway takes connections")
+    let stream = TcpStream::connect(site.address()).await;
+    stream.unwrap_or_else(|error| {
+        panic!(
+            "the gateway takes no connection: {error} (`ulimit -n` says how many files may be open)"
+        )
+    })
 }
 
 /// A request for the server itself that lacks nothing, to make the patient of this number.

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::bundle::transaction;
 use crate::client::Client;
+use crate::readers::hundredth;
 use crate::site::{Deployment, First, Site};
 
 /// A search that looks at every patient and writes many of them.
@@ -117,10 +118,4 @@ async fn search(searcher: Client, over: Arc<AtomicBool>, answered: Arc<AtomicU32
         assert!(matches!(status, 200 | 503), "{status}");
         answered.fetch_add(u32::from(status == 200), Ordering::Relaxed);
     }
-}
-
-/// The 99th of 100.
-fn hundredth(mut took: Vec<Duration>) -> Duration {
-    took.sort_unstable();
-    took[(took.len() * 99 / 100).min(took.len() - 1)]
 }

@@ -15,14 +15,18 @@ use crate::client::{Client, try_send};
 use crate::limited::{flood, left, site_with, three_places};
 use crate::redis::Redis;
 use crate::site::First;
+use crate::tools::{Absent, Tool};
 
 /// What is asked for.
 const READ: &str = "/metadata";
 /// Requests on their way to one gateway at a time.
 const IN_FLIGHT: u32 = 8;
-/// A rate's tokens: in a second, and at once.
+/// The tokens of one gateway's rate: in a second, and at once.
 const ONE: [u32; 2] = [100, 20];
-const SHARED: [u32; 2] = [1000, 1000];
+/// Hundredths by which a rate may be passed, and that of one gateway missed.
+pub const WANTED: f64 = 1.0;
+/// Tokens that were growing when it began and when it ended.
+const GROWING: f64 = 2.0;
 /// By when that of one gateway is whole again, whatever was taken.
 const FULL_AGAIN: Duration = Duration::from_secs(1);
 /// How many times a rate is asked for.
@@ -46,6 +50,22 @@ impl Admitted {
     #[must_use]
     pub fn is_all(&self) -> bool {
         self.admitted == self.sent
+    }
+
+    /// Whether more were let pass than a hundredth beyond theory.
+    #[must_use]
+    pub fn is_too_many(&self) -> bool {
+        f64::from(self.admitted) - self.theory > self.allowed()
+    }
+
+    /// Whether fewer were let pass than a hundredth below theory.
+    #[must_use]
+    pub fn is_too_few(&self) -> bool {
+        self.theory - f64::from(self.admitted) > self.allowed()
+    }
+
+    fn allowed(&self) -> f64 {
+        (self.theory * WANTED / 100.0).max(GROWING)
     }
 
     /// How many hundredths more than in theory; below nothing where there were fewer.
@@ -84,12 +104,13 @@ impl Killed {
     }
 }
 
-/// Sends so many requests to a gateway whose client has a rate, ten times as often as it allows.
+/// Sends so many requests to a gateway whose client has a rate, ten times as often as it allows,
+/// and takes as many tokens of a bucket of its own.
 ///
 /// # Panics
 /// When an answer is neither 200 nor 429.
 pub async fn one_gateway(requests: u32) -> Admitted {
-    let [per_second, burst] = ONE;
+    let [per_second, _] = ONE;
     let (_site, app) =
         site_with(&format!("[plans.app]\nsays = \"For apps.\"\n{}", rate(ONE))).await;
     // Whoever asks first waits for connections and for what is made once, and tokens that grow
@@ -105,10 +126,11 @@ pub async fn one_gateway(requests: u32) -> Admitted {
         tokio::time::interval(Duration::from_secs(1) * IN_FLIGHT / (TIMES * per_second));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let clock = SystemClock::start();
-    let began = clock.monotonic();
-    let (mut sent, mut admitted) = (0, 0);
+    let mut bucket = Bucket::full(ONE, clock.monotonic());
+    let (mut sent, mut admitted, mut theory) = (0, 0, 0.0);
     while sent < requests {
         ticks.tick().await;
+        theory += f64::from(bucket.take(IN_FLIGHT.min(requests - sent), clock.monotonic()));
         let mut asked = JoinSet::new();
         for _ in 0..IN_FLIGHT.min(requests - sent) {
             let app = app.clone();
@@ -120,23 +142,26 @@ pub async fn one_gateway(requests: u32) -> Admitted {
             admitted += u32::from(status == 200);
         }
     }
-    let took = clock.monotonic().saturating_sub(began);
-    Admitted { sent, admitted, theory: theory(per_second, burst, took) }
+    Admitted { sent, admitted, theory }
 }
 
-/// Asks three gateways that share one store as often as they answer; `None`, said, where there is
-/// no store.
+/// Asks three gateways that share one store and this rate, a second's worth at once, as often as
+/// they answer.
+///
+/// # Errors
+/// [`Absent`] where there is no store.
 ///
 /// # Panics
 /// When an answer is neither 200 nor 429.
-pub async fn three_gateways(time: Duration) -> Option<Admitted> {
-    let [per_second, burst] = SHARED;
+pub async fn three_gateways(per_second: u32, time: Duration) -> Result<Admitted, Absent> {
     let folder = tempfile::tempdir().expect("the system gives a folder");
-    let redis = Redis::start(folder.path())?;
-    let (_sites, clients) = three_places(&redis, &rate(SHARED)).await;
+    let redis = Redis::start(folder.path()).ok_or(Absent(Tool::Redis))?;
+    let (_sites, clients) = three_places(&redis, &rate([per_second; 2])).await;
     let (admitted, sent, took) = flood(&clients, time).await;
     let admitted = admitted.iter().sum();
-    Some(Admitted { sent, admitted, theory: theory(per_second, burst, took) })
+    // Asked all the time, so that no token is lost because the bucket is full.
+    let theory = f64::from(per_second) * (1.0 + took.as_secs_f64());
+    Ok(Admitted { sent, admitted, theory })
 }
 
 /// Asks a gateway whose client has a quota for `time`, kills it meanwhile, starts it again, and
@@ -200,23 +225,60 @@ fn rate([per_second, burst]: [u32; 2]) -> String {
     format!("rates = [{{ per_second = {per_second}, burst = {burst} }}]\n")
 }
 
-/// How many a full bucket lets pass in that time.
-fn theory(per_second: u32, burst: u32, time: Duration) -> f64 {
-    f64::from(burst) + f64::from(per_second) * time.as_secs_f64()
+/// A bucket of tokens, as limits are meant (docs/limits.md): it counts a machine that stands still
+/// as the gateway's does, whose bucket is then full.
+struct Bucket {
+    per_second: f64,
+    most: f64,
+    tokens: f64,
+    at: Duration,
+}
+
+impl Bucket {
+    fn full([per_second, burst]: [u32; 2], at: Duration) -> Self {
+        let most = f64::from(burst);
+        Self { per_second: f64::from(per_second), most, tokens: most, at }
+    }
+
+    /// Takes a token for each of these requests, as far as there are some; how many.
+    fn take(&mut self, requests: u32, now: Duration) -> u32 {
+        let grown = self.per_second * now.saturating_sub(self.at).as_secs_f64();
+        self.tokens = (self.tokens + grown).min(self.most);
+        self.at = now;
+        let mut taken = 0;
+        while taken < requests && self.tokens >= 1.0 {
+            self.tokens -= 1.0;
+            taken += 1;
+        }
+        taken
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{Admitted, Killed, theory};
+    use super::{Admitted, Bucket, Killed};
 
     #[test]
     fn what_is_beyond_a_rate_is_told_in_hundredths() {
-        let theory = theory(100, 20, Duration::from_millis(9800));
-        assert_eq!(theory, 1000.0);
-        let admitted = |admitted| Admitted { sent: 10_000, admitted, theory }.beyond();
-        assert_eq!([1010, 1000, 900].map(|it| admitted(it).round()), [1.0, 0.0, -10.0]);
+        let admitted = |admitted| Admitted { sent: 10_000, admitted, theory: 1000.0 };
+        assert_eq!([1010, 1000, 900].map(|it| admitted(it).beyond().round()), [1.0, 0.0, -10.0]);
+        let many = [1011, 1010, 990].map(|it| admitted(it).is_too_many());
+        assert_eq!(many, [true, false, false]);
+        assert_eq!([990, 989].map(|it| admitted(it).is_too_few()), [false, true]);
+        let few = Admitted { sent: 500, admitted: 68, theory: 70.0 };
+        assert!(!few.is_too_few() && few.admitted < 69, "the tokens that were growing");
+    }
+
+    #[test]
+    fn a_bucket_gives_what_it_has_and_holds_no_more_than_it_may() {
+        let mut bucket = Bucket::full([100, 20], Duration::ZERO);
+        assert_eq!(bucket.take(25, Duration::ZERO), 20);
+        assert_eq!(bucket.take(8, Duration::from_millis(55)), 5);
+        // The half of a token that was left has grown to one.
+        assert_eq!(bucket.take(8, Duration::from_millis(60)), 1);
+        assert_eq!(bucket.take(100, Duration::from_secs(9)), 20);
     }
 
     #[test]

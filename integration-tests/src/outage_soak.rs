@@ -1,9 +1,13 @@
 //! What the gateway leans on goes away and comes back while others ask: whether they feel it, and
 //! what the gateway keeps in memory for it. And what changes meanwhile: its configuration, many
 //! times, its certificate, and its own program.
+//!
+//! Two kinds ask: wrk, which never waits between two requests and asks none of them twice, and
+//! readers of ours, who pause and do as HTTP has it where a connection ended in between.
 
 mod edge;
 
+use std::path::Path;
 use std::time::Duration;
 
 use hearthgate::control;
@@ -14,7 +18,9 @@ use crate::limited::counted;
 use crate::readers::{Readers, Reads};
 use crate::redis::Redis;
 use crate::site::{Deployment, First, Site};
+use crate::tools::{Absent, Tool};
 use crate::waiting::{SOON, until};
+use crate::wrk::{Load, Wrk};
 
 /// What is read of the server of ours.
 const READ: &str = "/fhir/Patient/read";
@@ -52,6 +58,8 @@ impl Outage {
 pub struct Plan {
     /// Who reads meanwhile, of each of the two upstreams.
     pub readers: usize,
+    /// Connections over which wrk asks meanwhile.
+    pub connections: u32,
     /// How long before, meanwhile and after each.
     pub phase: Duration,
     /// Reloads.
@@ -64,9 +72,56 @@ pub struct Seen {
     /// What happened.
     pub name: &'static str,
     /// What was answered before, meanwhile and after.
-    pub reads: [Reads; 3],
+    pub asked: [Asked; 3],
     /// Bytes of the gateway in memory before and after.
     pub memory: [u64; 2],
+}
+
+/// What was answered in some time.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// To the readers.
+    pub reads: Reads,
+    /// To wrk.
+    pub load: Load,
+}
+
+impl Asked {
+    /// How many requests failed.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.reads.failed + self.load.failed.sum() as usize
+    }
+
+    /// What is known of why.
+    #[must_use]
+    pub fn why(&self) -> String {
+        let why = self.reads.why.as_deref().unwrap_or("none of the readers'");
+        format!("{why}; of wrk's {:?}", self.load.failed)
+    }
+}
+
+/// Who asks.
+struct Asking<'a> {
+    readers: &'a [Readers],
+    wrk: Wrk<'a>,
+    /// For wrk's files.
+    folder: &'a Path,
+}
+
+impl Asking<'_> {
+    /// Asks while something happens.
+    async fn during(&self, happening: impl Future<Output = ()>) -> Asked {
+        let take = || {
+            let all = self.readers.iter().map(Readers::take);
+            all.fold(Reads::default(), Reads::with)
+        };
+        drop(take());
+        let wrk = self.wrk.start(self.folder);
+        happening.await;
+        let load = wrk.end().await;
+        Asked { reads: take(), load }
+    }
 }
 
 /// Everything that can go away.
@@ -79,50 +134,53 @@ struct Place {
 
 impl Plan {
     /// Takes each away and gives it back: first what gateway and server lean on as two processes,
-    /// then what a gateway alone does. `None`, said, where there is no store of counters.
+    /// then what a gateway alone does.
+    ///
+    /// # Errors
+    /// [`Absent`] where there is no wrk or no store of counters.
     ///
     /// # Panics
     /// When the place does not start, or does not become itself again.
-    pub async fn run(self) -> Option<Vec<Seen>> {
+    pub async fn run(self) -> Result<Vec<Seen>, Absent> {
+        let _ = Tool::Wrk.path()?;
         let folder = tempfile::tempdir().expect("the system gives a folder");
-        let counters = Redis::start(folder.path())?;
-        let collector = Answering::start("application/x-protobuf", "").await;
-        let endpoints = [
-            Answering::start("text/plain", "read").await,
-            Answering::start("text/plain", "read").await,
-        ];
-        let mut site = Site::prepare(Deployment::TwoProcesses);
-        let mut place = {
-            site.configure(&configuration(&counters, &collector, &endpoints, 1000));
-            site.launch(First::Gateway).await;
-            Place { site, counters, collector, endpoints }
-        };
+        let mut place = Place::start(folder.path()).await?;
         let patient = r#"{"resourceType":"Patient","id":"read"}"#;
         let _ = place.site.owner().put("/Patient/read", patient).await.is(201);
-        let reader = place.site.new_client("app", &["--role", "reader", "--plan", "app"]);
-        let reader = Client::new(&format!("http://{}", place.site.address()), Some(reader.key()));
-        let ours = Readers::start(&reader, READ, self.readers);
-        let others = Readers::start(&reader, OTHERS, self.readers);
-        let take = || ours.take().with(others.take());
+        let app = place.site.new_client("app", &["--role", "reader", "--plan", "app"]);
+        let base = format!("http://{}", place.site.address());
+        let reader = Client::new(&base, Some(app.key()));
+        let readers = [READ, OTHERS].map(|path| Readers::start(&reader, path, self.readers));
+        let authorization = format!("Bearer {}", app.key());
+        let asking = Asking {
+            readers: &readers,
+            wrk: Wrk {
+                base: &base,
+                paths: &[READ, OTHERS],
+                authorization: Some(&authorization),
+                posted: None,
+                connections: self.connections,
+            },
+            folder: folder.path(),
+        };
         let mut seen = Vec::new();
         for outage in Outage::ALL {
-            drop(take());
-            tokio::time::sleep(self.phase).await;
-            let (before, memory) = (take(), place.site.front().resident());
-            self.happen(outage, &mut place).await;
-            let meanwhile = take();
-            tokio::time::sleep(self.phase).await;
+            let before = asking.during(tokio::time::sleep(self.phase)).await;
+            let memory = place.site.front().resident();
+            let meanwhile = asking.during(self.happen(outage, &mut place)).await;
+            let after = asking.during(tokio::time::sleep(self.phase)).await;
             seen.push(Seen {
                 name: outage.name(),
-                reads: [before, meanwhile, take()],
+                asked: [before, meanwhile, after],
                 memory: [memory, place.site.front().resident()],
             });
         }
-        ours.end().await;
-        others.end().await;
+        for some in readers {
+            some.end().await;
+        }
         drop(place);
-        seen.extend(self.at_the_edge().await);
-        Some(seen)
+        seen.extend(self.at_the_edge(folder.path()).await);
+        Ok(seen)
     }
 
     /// Lets it happen, for a phase or as often as was asked.
@@ -153,10 +211,7 @@ impl Plan {
             Outage::Reloads => {
                 for number in 0..self.reloads {
                     // What is the same as before would not be taken up anew.
-                    let uri_bytes = 1000 + number % 2;
-                    let Place { counters, collector, endpoints, .. } = &*place;
-                    let text = configuration(counters, collector, endpoints, uri_bytes);
-                    place.site.configure(&text);
+                    place.configure(1000 + number % 2);
                     let answer = control::ask(place.site.data(), &control::Request::Reload).await;
                     assert!(
                         matches!(answer, Ok(control::Answer::Reloaded(_))),
@@ -168,15 +223,26 @@ impl Plan {
     }
 }
 
-fn configuration(
-    counters: &Redis,
-    collector: &Answering,
-    endpoints: &[Answering; 2],
-    uri_bytes: u32,
-) -> String {
-    let [one, two] = endpoints.each_ref().map(Answering::address);
-    format!(
-        "[counters]\nredis = \"{}\"\ngateways = 1\n\
+impl Place {
+    /// A new one that answers.
+    async fn start(folder: &Path) -> Result<Self, Absent> {
+        let counters = Redis::start(folder).ok_or(Absent(Tool::Redis))?;
+        let collector = Answering::start("application/x-protobuf", "").await;
+        let endpoints = [
+            Answering::start("text/plain", "read").await,
+            Answering::start("text/plain", "read").await,
+        ];
+        let site = Site::prepare(Deployment::TwoProcesses);
+        let mut place = Self { site, counters, collector, endpoints };
+        place.configure(1000);
+        place.site.launch(First::Gateway).await;
+        Ok(place)
+    }
+
+    fn configure(&mut self, uri_bytes: u32) {
+        let [one, two] = self.endpoints.each_ref().map(Answering::address);
+        self.site.configure(&format!(
+            "[counters]\nredis = \"{}\"\ngateways = 1\n\
          [traces]\nendpoint = \"http://{}/v1/traces\"\nsample = 1\n\
          [gateway]\nuri_bytes = {uri_bytes}\n\
          [[gateway.routes]]\nname = \"ours\"\npath = \"/fhir\"\nupstream = \"server\"\n\
@@ -186,9 +252,10 @@ fn configuration(
          endpoints = [{{ address = \"{one}\" }}, {{ address = \"{two}\" }}]\n\
          [plans.app]\nsays = \"For apps.\"\n\
          rates = [{{ per_second = 1000000, burst = 1000000 }}]\n",
-        counters.url(),
-        collector.address(),
-    )
+            self.counters.url(),
+            self.collector.address(),
+        ));
+    }
 }
 
 /// Waits until it has answered more than before it stopped.

@@ -59,6 +59,21 @@ pub async fn exchange(
     rest(stream).await
 }
 
+/// Sends `request` and that nothing follows it, and reads until the other side closes the
+/// connection.
+///
+/// # Panics
+/// When it does not close it.
+pub async fn exchange_and_end(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: &[u8],
+) -> RawAnswer {
+    // It may have answered and closed before it read everything.
+    let _ = stream.write_all(request).await;
+    let _ = stream.shutdown().await;
+    rest(stream).await
+}
+
 /// Reads the head of an answer and no byte more.
 ///
 /// # Panics

@@ -30,10 +30,7 @@ impl Reads {
     /// The 99th of 100 answers; nothing where there was none.
     #[must_use]
     pub fn hundredth(&self) -> Duration {
-        let mut took = self.took.clone();
-        took.sort_unstable();
-        let place = (took.len() * 99 / 100).min(took.len().saturating_sub(1));
-        took.get(place).copied().unwrap_or_default()
+        hundredth(self.took.clone())
     }
 
     /// These and those.
@@ -61,6 +58,14 @@ impl Reads {
         self.failed += 1;
         self.why = Some(why);
     }
+}
+
+/// The 99th of 100; nothing where there is none.
+#[must_use]
+pub fn hundredth(mut took: Vec<Duration>) -> Duration {
+    took.sort_unstable();
+    let place = (took.len() * 99 / 100).min(took.len().saturating_sub(1));
+    took.get(place).copied().unwrap_or_default()
 }
 
 /// Somebody who asks, over and over.

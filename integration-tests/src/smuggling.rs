@@ -1,6 +1,6 @@
 //! Beginnings of requests that two readers may understand differently, so that one of them takes
-//! what follows for a request of its own, or the request for one to somebody else. What they are to hide, and what must become of it, is
-//! for who sends them to say.
+//! what follows for a request of its own, or the request for one to somebody else. What they are to
+//! hide, and what must become of it, is for who sends them to say.
 
 /// Method and target of the request that hides another.
 pub const TARGETS: [(&str, &str); 2] =

@@ -2,7 +2,7 @@
 //!
 //! pingora can run its own accept loop, but only on a runtime of its own, without telling which
 //! port it got, and stopping after a fixed time whether requests are done or not. Here a stop is
-//! exact: no connection is accepted any more, idle ones close at once, each request in flight
+//! exact: no connection is accepted any more, those that stay idle close, each request in flight
 //! finishes, and what has not finished when the drain time is over is cut off.
 
 use std::net::SocketAddr;
@@ -38,6 +38,11 @@ const REST: Duration = Duration::from_millis(100);
 
 /// How long after it was accepted a connection without a request is not closed by a stop.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// How long a stop lets a connection that was used wait for its next request. A client that was
+/// answered a moment before may have sent it already, and would be cut off (RFC 9112, 9.6); one
+/// that asks within that time is told by the answer that the connection ends.
+const NEXT: Duration = Duration::from_millis(500);
 
 /// Where heads that cannot be parsed are counted and logged: no hook of the proxy sees them.
 pub(crate) struct MalformedHeads {
@@ -142,8 +147,14 @@ impl Connections {
     async fn finish(self) {
         let Self { listener, door, drain, mut open, .. } = self;
         drop(listener);
-        door.proxy.http_cleanup().await;
-        let drained = async { while open.join_next().await.is_some() {} };
+        let drained = async {
+            tokio::select! {
+                () = async { while open.join_next().await.is_some() {} } => return,
+                () = tokio::time::sleep(NEXT) => {}
+            }
+            door.proxy.http_cleanup().await;
+            while open.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(drain, drained).await.is_err() {
             tracing::warn!(
                 connections = open.len(),

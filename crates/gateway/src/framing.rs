@@ -35,6 +35,12 @@ pub(crate) fn judge_head(
         return Err(Refusal::HeadTooLarge);
     }
     judge_lines(raw)?;
+    // A fragment is no part of a target (RFC 9112, section 3.2). What was parsed has none any more,
+    // but whoever stands before us may have judged the path with it.
+    let first = memchr::memchr(b'\n', raw).unwrap_or(raw.len());
+    if memchr::memchr(b'#', &raw[..first]).is_some() {
+        return Err(Refusal::UnsupportedTarget);
+    }
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(_), None) => {}
@@ -209,6 +215,18 @@ mod tests {
             let ambiguous = bare_feed || bare_return || folded || nul;
             proptest::prop_assert_eq!(judge_lines(raw).is_err(), ambiguous);
         }
+    }
+
+    // GW-024
+    #[test]
+    fn a_target_with_a_fragment_is_refused_and_a_value_with_that_sign_is_not() {
+        let judged = |first: &str, value: &str| {
+            let raw = format!("{first}\r\nHost: a\r\nX: {value}\r\n\r\n");
+            let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("a"))]);
+            judge_head(raw.as_bytes(), b"/fhir", &headers, &Limits::default())
+        };
+        assert_eq!(judged("GET /fhir#x HTTP/1.1", "y"), Err(Refusal::UnsupportedTarget));
+        assert_eq!(judged("GET /fhir HTTP/1.1", "#y"), Ok(BodyLength::Known(0)));
     }
 
     #[test]

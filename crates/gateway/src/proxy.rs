@@ -18,6 +18,7 @@ use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
+use tokio::sync::watch;
 use trace::Tracer;
 
 use crate::access_log::{Line, Lines};
@@ -74,9 +75,18 @@ pub(crate) struct Gateway {
     pub(crate) tracer: Arc<Tracer>,
     /// The server of ours.
     pub(crate) server: ServerWay,
+    /// Whether the process is to stop.
+    pub(crate) shutdown: watch::Receiver<bool>,
 }
 
 impl Gateway {
+    /// Whether answers say that their connection ends. From the stop on: connections that wait for
+    /// a request are told of it later ([`crate::connections`]).
+    fn is_stopping(&self) -> bool {
+        // An owner that is gone cannot tell us any more: its end is the signal.
+        *self.shutdown.borrow() || self.shutdown.has_changed().is_err()
+    }
+
     /// Writes an answer of our own.
     async fn refuse(
         &self,
@@ -95,7 +105,7 @@ impl Gateway {
         let body = refusal.body(request_id::text(&request.id), content);
         let mut head = refusal.head(body.len(), content)?;
         request.dress(&mut head)?;
-        if refusal.ends_the_connection() || session.is_process_shutting_down() {
+        if refusal.ends_the_connection() || self.is_stopping() {
             session.set_keepalive(None);
         }
         session.write_response_header(head, false).await?;
@@ -464,7 +474,7 @@ impl ProxyHttp for Gateway {
         answer: &mut ResponseHeader,
         request: &mut Request,
     ) -> pingora::Result<()> {
-        if session.is_process_shutting_down() {
+        if self.is_stopping() {
             session.set_keepalive(None);
         }
         if let Some(sent) = request.sent

@@ -216,6 +216,7 @@ pub async fn run(
         lines,
         tracer: config.tracer,
         server,
+        shutdown: shutdown.clone(),
     };
     let mut proxy = http_proxy(&Arc::new(pingora_conf()), gateway);
     // Judged and refused like every other method, not by pingora without a word.

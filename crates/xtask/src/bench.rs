@@ -27,6 +27,7 @@ mod stall;
 mod store;
 mod synthea;
 mod traced;
+mod tree;
 mod turns;
 mod write;
 

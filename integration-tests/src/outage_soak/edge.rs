@@ -1,11 +1,14 @@
 //! What the gateway's edge leans on: the issuer of tokens, the certificate, and its own program.
 
+use std::path::Path;
+
 use contract::Clock as _;
 use hearthgate::doors::SystemClock;
 
-use super::{Plan, Seen, asked_again};
-use crate::edge::Edge;
+use super::{Asking, Plan, Seen, asked_again};
+use crate::edge::{Edge, READ};
 use crate::readers::Readers;
+use crate::wrk::Wrk;
 
 /// What goes away, or changes.
 #[derive(Debug, Clone, Copy)]
@@ -14,7 +17,7 @@ enum Outage {
     Issuer,
     /// The certificate, again and again.
     Certificate,
-    /// The gateway's program, again and again, on a socket that is handed over.
+    /// The gateway's program, replaced and started again and again on a socket that is handed over.
     Program,
 }
 
@@ -25,31 +28,43 @@ impl Outage {
         match self {
             Self::Issuer => "the issuer of tokens stops and starts",
             Self::Certificate => "other certificates",
-            Self::Program => "one gateway after another on a socket that is handed over",
+            Self::Program => "other programs on a socket that is handed over",
         }
     }
 }
 
 impl Plan {
     /// Takes each away and gives it back, on a gateway alone.
-    pub(super) async fn at_the_edge(self) -> Vec<Seen> {
+    pub(super) async fn at_the_edge(self, folder: &Path) -> Vec<Seen> {
         let mut edge = Edge::start().await;
-        let readers = Readers::of((0..self.readers).map(|_| edge.reader()));
+        let readers = [Readers::of((0..self.readers).map(|_| edge.reader()))];
+        let (base, authorization) = (edge.base(), edge.authorization());
+        let asking = Asking {
+            readers: &readers,
+            wrk: Wrk {
+                base: &base,
+                paths: &[READ],
+                authorization: Some(&authorization),
+                posted: None,
+                connections: self.connections,
+            },
+            folder,
+        };
         let mut seen = Vec::new();
         for outage in Outage::ALL {
-            drop(readers.take());
-            tokio::time::sleep(self.phase).await;
-            let (before, memory) = (readers.take(), edge.process().resident());
-            self.happen_at_the_edge(outage, &mut edge).await;
-            let meanwhile = readers.take();
-            tokio::time::sleep(self.phase).await;
+            let before = asking.during(tokio::time::sleep(self.phase)).await;
+            let memory = edge.process().resident();
+            let meanwhile = asking.during(self.happen_at_the_edge(outage, &mut edge)).await;
+            let after = asking.during(tokio::time::sleep(self.phase)).await;
             seen.push(Seen {
                 name: outage.name(),
-                reads: [before, meanwhile, readers.take()],
+                asked: [before, meanwhile, after],
                 memory: [memory, edge.process().resident()],
             });
         }
-        readers.end().await;
+        for some in readers {
+            some.end().await;
+        }
         seen
     }
 

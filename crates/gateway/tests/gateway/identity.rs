@@ -146,6 +146,7 @@ async fn urls_that_are_none_of_fhirs_are_answered_by_the_gateway() {
         ("GET", "/fhir/%2e%2e/admin", 400),
         ("GET", "/fhir/Patient%2F1", 400),
         ("GET", "/fhir/Patient/%zz", 400),
+        ("GET", "/fhir/Patient/1#end", 400),
         ("GET", "/fhir/Patient/%C3", 400),
         ("GET", "/fhir/Patient/a_b", 400),
         ("BREW", "/fhir/Patient/1", 405),

@@ -121,6 +121,23 @@ async fn a_connection_that_was_just_accepted_gets_its_first_request_answered() {
     running.until_stopped().await;
 }
 
+// GW-062
+#[tokio::test]
+async fn a_request_that_was_on_its_way_at_a_stop_is_answered_on_a_connection_that_was_used() {
+    let (running, stub) = start().await;
+    let mut used = running.connect().await;
+    used.write(running.request("GET", "/fhir/Patient/1", &[], "").as_bytes()).await;
+    assert_eq!(used.read_answer().await.status, 200);
+    running.tell_to_stop();
+    running.until_readyz(503).await;
+    used.write(running.request("GET", "/fhir/Patient/2", &[], "").as_bytes()).await;
+    let answer = used.read_answer().await;
+    assert_eq!((answer.status, answer.field("connection")), (200, Some("close")));
+    assert!(used.is_closed().await);
+    assert_eq!(stub.seen().len(), 2);
+    running.until_stopped().await;
+}
+
 #[tokio::test]
 async fn what_does_not_finish_in_time_is_cut_off() {
     let (running, stub) = start_with(|config| config.drain = std::time::Duration::ZERO).await;

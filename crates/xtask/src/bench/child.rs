@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{Failure, backed_up, knowledge, peers, product, runtime, store};
+use super::{Failure, backed_up, knowledge, peers, product, runtime, store, tree};
 
 /// What a child is.
 #[derive(clap::Subcommand, Clone)]
@@ -217,16 +217,7 @@ impl Process {
 
     /// Processor time that it has used.
     pub(crate) fn cpu(&self) -> Result<Duration, Failure> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // The second field is the program's name in parentheses, which may hold anything.
-        let (_, fields) = stat.rsplit_once(')').ok_or("a process without a name")?;
-        let mut fields = fields.split_whitespace().skip(11);
-        let mut ticks = || -> Result<u64, Failure> {
-            let field = fields.next().ok_or("a process without times")?;
-            Ok(field.parse()?)
-        };
-        // Linux counts these in hundredths of a second, on every machine (proc_pid_stat(5)).
-        Ok(Duration::from_millis(10) * u32::try_from(ticks()? + ticks()?)?)
+        tree::cpu(self.id())
     }
 }
 

@@ -9,7 +9,6 @@ mod idle;
 mod nginx;
 mod program;
 mod proxies;
-mod tree;
 mod workload;
 
 use clap::ValueEnum;
@@ -64,10 +63,10 @@ impl Gateway {
         for scheme in [Scheme::Plain, Scheme::Tls] {
             let started = Kind::ALL.map(|kind| site.start(kind, scheme));
             let mut proxies = Vec::new();
-            for (kind, started) in Kind::ALL.iter().zip(started) {
+            for started in started {
                 match started? {
-                    Some(proxy) => proxies.push(proxy),
-                    None => print(&format!("  {} is not installed, and left out\n", kind.name()))?,
+                    Ok(proxy) => proxies.push(proxy),
+                    Err(absent) => print(&format!("  {absent}, and left out\n"))?,
                 }
             }
             for workload in WORKLOADS {
@@ -130,7 +129,7 @@ fn compare(
     let Some(ours) = find(Kind::Gateway) else {
         return Err("the gateway was not measured".into());
     };
-    for peer in [Kind::Nginx, Kind::BarePingora] {
+    for peer in [Kind::Nginx, Kind::HaProxy, Kind::BarePingora] {
         if let Some(place) = find(peer) {
             let found = of(&targets[ours], &targets[place]);
             print(&format!("  {what} of gateway / {}: {found:.2}\n", peer.name()))?;

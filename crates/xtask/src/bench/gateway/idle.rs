@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use super::proxies::Proxy;
-use super::{tree, workload};
-use crate::bench::Failure;
+use super::workload;
 use crate::bench::figures::print;
 use crate::bench::http::{Address, Connection, Requests};
+use crate::bench::{Failure, tree};
 
 /// Connections to a proxy beside those that are held.
 const OTHERS: u32 = 50;

@@ -4,13 +4,12 @@
 //! where this process was killed.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::tree;
-use crate::bench::Failure;
+use crate::bench::{Failure, tree};
 
 /// Starts the program, says its id, and ends it with the standard input: in order, and after ten
 /// seconds in any way.
@@ -34,24 +33,12 @@ wait "$program"
 /// How often it is looked whether a program listens, and between two looks.
 const LOOKS: u32 = 1_000;
 const PAUSE: Duration = Duration::from_millis(10);
-/// Where distributions keep servers, which are in the path of root alone.
-const PLACES: [&str; 5] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin"];
 
 /// A program that runs; it ends when this is dropped.
 pub(crate) struct Program {
     shell: Child,
     id: u32,
     errors: PathBuf,
-}
-
-/// Where a program is installed.
-pub(crate) fn installed(name: &str) -> Option<PathBuf> {
-    PLACES.iter().map(|place| Path::new(place).join(name)).find(|path| path.is_file())
-}
-
-/// An address that was free a moment ago.
-pub(crate) fn free_address() -> Result<SocketAddr, Failure> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 impl Program {
@@ -121,7 +108,9 @@ impl Drop for Program {
 mod tests {
     use std::process::Command;
 
-    use super::{Program, free_address, tree};
+    use integration_tests::site::free_address;
+
+    use super::{Program, tree};
 
     #[test]
     fn a_program_ends_with_its_owner() {
@@ -141,7 +130,7 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "echo 'no such route' >&2"]);
         let program = Program::start(folder.path(), "proxy", &command).unwrap();
-        let error = program.listens(free_address().unwrap()).unwrap_err().to_string();
+        let error = program.listens(free_address()).unwrap_err().to_string();
         assert!(error.contains("proxy does not listen"), "{error}");
         assert!(error.contains("no such route"), "{error}");
     }

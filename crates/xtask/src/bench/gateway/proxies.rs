@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use integration_tests::binary::hearthgate;
+use integration_tests::site::free_address;
+use integration_tests::tools::{Absent, Tool};
 
 use super::nginx;
-use super::program::{Program, free_address, installed};
+use super::program::Program;
 use crate::bench::Failure;
 use crate::bench::child::{Child, Process};
 
@@ -146,15 +148,18 @@ impl Site {
     /// Starts the upstream and makes the certificate.
     pub(crate) fn prepare(directory: &Path) -> Result<Self, Failure> {
         let directory = directory.canonicalize()?;
-        let nginx = installed("nginx")
-            .ok_or("nginx is not installed: it is the upstream (package nginx-light)")?;
+        // Told before anything is measured.
+        for tool in [Tool::Wrk, Tool::H2load] {
+            let _ = tool.path()?;
+        }
+        let nginx = Tool::Nginx.path().map_err(|absent| format!("{absent}: it is the upstream"))?;
         let files = directory.join("files/bench");
         std::fs::create_dir_all(&files)?;
         std::fs::write(files.join("small"), "x".repeat(SMALL))?;
         std::fs::write(files.join("large"), "x".repeat(LARGE))?;
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
         let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        let (upstream, behind) = (free_address()?, free_address()?);
+        let (upstream, behind) = (free_address(), free_address());
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let configuration = directory.join("upstream.conf");
         std::fs::write(&configuration, nginx::upstream(&directory, threads, upstream, behind))?;
@@ -177,15 +182,19 @@ impl Site {
         Ok(site)
     }
 
-    /// Starts a proxy; `None` where it is not installed.
-    pub(crate) fn start(&self, kind: Kind, scheme: Scheme) -> Result<Option<Proxy>, Failure> {
+    /// Starts a proxy, where it is installed.
+    pub(crate) fn start(
+        &self,
+        kind: Kind,
+        scheme: Scheme,
+    ) -> Result<Result<Proxy, Absent>, Failure> {
         let name = format!("{}-{}", kind.word(), scheme.name());
-        let address = free_address()?;
+        let address = free_address();
         let certificate = (scheme == Scheme::Tls).then_some((&*self.certificate, &*self.key));
         let configuration = self.directory.join(format!("{name}.conf"));
         let command = match kind {
             Kind::Upstream => {
-                return Ok(Some(Proxy {
+                return Ok(Ok(Proxy {
                     kind,
                     address: self.upstream,
                     scheme: Scheme::Plain,
@@ -204,7 +213,7 @@ impl Site {
                 let address = child.told().parse()?;
                 let running = Some(Running::Child(child));
                 let most = CONNECTIONS;
-                return Ok(Some(Proxy { kind, address, scheme, key: None, running, id: 0, most }));
+                return Ok(Ok(Proxy { kind, address, scheme, key: None, running, id: 0, most }));
             }
             Kind::Nginx | Kind::NginxWithLog => {
                 let log = self.directory.join(format!("{name}.log"));
@@ -217,7 +226,10 @@ impl Site {
                 command
             }
             Kind::HaProxy => {
-                let Some(program) = installed("haproxy") else { return Ok(None) };
+                let program = match Tool::HaProxy.path() {
+                    Ok(program) => program,
+                    Err(absent) => return Ok(Err(absent)),
+                };
                 std::fs::write(&configuration, self.haproxy(address, scheme, of_haproxy()?))?;
                 let mut command = Command::new(program);
                 command.arg("-db").arg("-f").arg(&configuration);
@@ -241,7 +253,7 @@ impl Site {
         };
         let running = Some(Running::Program(program));
         let most = if kind == Kind::HaProxy { of_haproxy()? } else { CONNECTIONS };
-        Ok(Some(Proxy { kind, address, scheme, key, running, id: 0, most }))
+        Ok(Ok(Proxy { kind, address, scheme, key, running, id: 0, most }))
     }
 
     fn haproxy(&self, listen: SocketAddr, scheme: Scheme, most: u32) -> String {

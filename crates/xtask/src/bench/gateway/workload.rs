@@ -4,26 +4,17 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use super::program::installed;
+use integration_tests::tools::Tool;
+use integration_tests::wrk::{Load, Wrk, whole_seconds};
+
 use super::proxies::{PATH, Proxy, Scheme, Site};
-use super::tree;
 use crate::bench::load::Round;
-use crate::bench::{Failure, Rounds};
+use crate::bench::{Failure, Rounds, tree};
 
 /// Connections of the load.
 pub(crate) const CONNECTIONS: u32 = 64;
 /// Bytes of a body that is posted.
 const POSTED: usize = 100 << 10;
-/// What wrk tells at its end: answers, microseconds, p50 and p99 in microseconds, what failed.
-const TELL: &str = r#"
-done = function(summary, latency, requests)
-    local errors = summary.errors
-    local failed = errors.connect + errors.read + errors.write + errors.status + errors.timeout
-    io.write(string.format("\nmeasured %d %d %d %d %d\n", summary.requests, summary.duration,
-        latency:percentile(50), latency:percentile(99), failed))
-end
-"#;
-
 /// One kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Workload {
@@ -36,7 +27,7 @@ pub(crate) const WORKLOADS: [Workload; 3] = [Workload::Small, Workload::Large, W
 
 /// A GET of the small file, for a connection of our own.
 pub(crate) fn small_request(proxy: &Proxy) -> Vec<u8> {
-    let key = proxy.key.as_deref().map(|key| format!("authorization: Bearer {key}\r\n"));
+    let key = authorization(proxy).map(|value| format!("authorization: {value}\r\n"));
     let key = key.unwrap_or_default();
     format!("GET {PATH}/small HTTP/1.1\r\nhost: localhost\r\n{key}\r\n").into_bytes()
 }
@@ -58,12 +49,8 @@ impl Workload {
         }
     }
 
-    fn url(self, proxy: &Proxy) -> String {
-        let scheme = match proxy.scheme {
-            Scheme::Plain => "http",
-            Scheme::Tls => "https",
-        };
-        format!("{scheme}://{}{PATH}/{}", proxy.address, self.word())
+    fn path(self) -> String {
+        format!("{PATH}/{}", self.word())
     }
 
     /// Asks as fast as is answered.
@@ -73,22 +60,16 @@ impl Workload {
         proxy: &Proxy,
         rounds: Rounds,
     ) -> Result<Round, Failure> {
-        let script = site.directory.join(format!("{}.lua", self.word()));
-        let post = "wrk.method = \"POST\"\n\
-                    wrk.headers[\"Content-Type\"] = \"application/octet-stream\"\n";
-        let text = match self {
-            Self::Small | Self::Large => TELL.to_owned(),
-            Self::Post => format!("{post}wrk.body = string.rep(\"x\", {POSTED})\n{TELL}"),
+        let (base, path) = (base(proxy), self.path());
+        let authorization = authorization(proxy);
+        let wrk = Wrk {
+            base: &base,
+            paths: &[&path],
+            authorization: authorization.as_deref(),
+            posted: (self == Self::Post).then_some(POSTED),
+            connections: CONNECTIONS,
         };
-        std::fs::write(&script, text)?;
-        let wrk = installed("wrk").ok_or("wrk is not installed (package wrk)")?;
-        let run = |seconds: Duration| {
-            let mut command = Command::new(&wrk);
-            command.args(["-t", "1", "-c", &CONNECTIONS.to_string()]);
-            command.args(["-d", &format!("{}s", whole_seconds(seconds))]);
-            command.arg("-s").arg(&script);
-            ask(command, proxy, &self.url(proxy))
-        };
+        let run = |time: Duration| output(wrk.command(&site.directory, time)?, proxy);
         let window = rounds.window();
         if !window.warm_up.is_zero() {
             run(window.warm_up)?;
@@ -96,15 +77,15 @@ impl Workload {
         let before = tree::cpu(proxy.id())?;
         let told = run(window.measured)?;
         let used = tree::cpu(proxy.id())?.saturating_sub(before);
-        let measured = Measured::of_wrk(&told).ok_or_else(|| format!("wrk told: {told}"))?;
-        if measured.failed > 0 || measured.answers == 0 {
-            return Err(self.failed(proxy, measured.failed, measured.answers));
+        let load = Load::told(&told).ok_or_else(|| format!("wrk told: {told}"))?;
+        if load.failed.sum() > 0 || load.answers == 0 {
+            return Err(self.failed(proxy, load.failed.sum(), load.answers));
         }
         Ok(Round {
-            rate: f64::from(measured.answers) / measured.elapsed.as_secs_f64(),
-            median: measured.median,
-            slowest_of_100: measured.slowest_of_100,
-            cpu: Some(used / measured.answers),
+            rate: f64::from(load.answers) / load.elapsed.as_secs_f64(),
+            median: load.median,
+            slowest_of_100: load.slowest_of_100,
+            cpu: Some(used / load.answers),
         })
     }
 
@@ -116,17 +97,20 @@ impl Workload {
         rounds: Rounds,
         rate: f64,
     ) -> Result<Round, Failure> {
-        let h2load = installed("h2load").ok_or("h2load is not installed (package nghttp2)")?;
         let seconds = whole_seconds(rounds.window().measured);
-        let mut command = Command::new(h2load);
+        let mut command = Command::new(Tool::H2load.path()?);
         command.args(["--h1", "-t", "1", "-c", &CONNECTIONS.to_string()]);
         command.args(["-D", &seconds.to_string()]);
         command.arg(format!("--rps={:.3}", rate / f64::from(CONNECTIONS)));
         if self == Self::Post {
             command.arg("-d").arg(posted(site)?);
         }
+        if let Some(authorization) = authorization(proxy) {
+            command.args(["-H", &format!("Authorization: {authorization}")]);
+        }
+        command.arg(base(proxy) + &self.path());
         let before = tree::cpu(proxy.id())?;
-        let told = ask(command, proxy, &self.url(proxy))?;
+        let told = output(command, proxy)?;
         let used = tree::cpu(proxy.id())?.saturating_sub(before);
         let (answers, failed) = of_h2load(&told).ok_or_else(|| format!("h2load told: {told}"))?;
         if failed > 0 || answers == 0 {
@@ -154,47 +138,27 @@ fn posted(site: &Site) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-fn whole_seconds(duration: Duration) -> u64 {
-    // Neither program takes parts of one.
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+fn base(proxy: &Proxy) -> String {
+    let scheme = match proxy.scheme {
+        Scheme::Plain => "http",
+        Scheme::Tls => "https",
+    };
+    format!("{scheme}://{}", proxy.address)
 }
 
-fn ask(mut command: Command, proxy: &Proxy, url: &str) -> Result<String, Failure> {
-    if let Some(key) = &proxy.key {
-        command.args(["-H", &format!("Authorization: Bearer {key}")]);
-    }
-    let output = command.arg(url).output()?;
+fn authorization(proxy: &Proxy) -> Option<String> {
+    proxy.key.as_deref().map(|key| format!("Bearer {key}"))
+}
+
+/// What a load on the proxy wrote.
+fn output(mut command: Command, proxy: &Proxy) -> Result<String, Failure> {
+    let output = command.output()?;
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let error = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{}: the load ended: {told} {error}", proxy.kind.name()).into());
     }
     Ok(told)
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Measured {
-    answers: u32,
-    elapsed: Duration,
-    median: Duration,
-    slowest_of_100: Duration,
-    failed: u32,
-}
-
-impl Measured {
-    fn of_wrk(told: &str) -> Option<Self> {
-        let line = told.lines().find_map(|line| line.strip_prefix("measured "))?;
-        let numbers = line.split_whitespace().map(|number| number.parse::<u64>().ok());
-        let numbers = numbers.collect::<Option<Vec<_>>>()?;
-        let [answers, elapsed, median, slowest, failed] = *numbers else { return None };
-        Some(Self {
-            answers: u32::try_from(answers).ok()?,
-            elapsed: Duration::from_micros(elapsed),
-            median: Duration::from_micros(median),
-            slowest_of_100: Duration::from_micros(slowest),
-            failed: u32::try_from(failed).ok()?,
-        })
-    }
 }
 
 /// Answers that were good, and what failed.
@@ -210,24 +174,7 @@ fn of_h2load(told: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::{Measured, of_h2load, whole_seconds};
-
-    #[test]
-    fn what_wrk_tells_is_read() {
-        let told = "Running 1s test\n  Requests/sec: 5\n\nmeasured 5000 1000200 310 900 2\n";
-        let expected = Measured {
-            answers: 5000,
-            elapsed: Duration::from_micros(1_000_200),
-            median: Duration::from_micros(310),
-            slowest_of_100: Duration::from_micros(900),
-            failed: 2,
-        };
-        assert_eq!(Measured::of_wrk(told), Some(expected));
-        assert_eq!(Measured::of_wrk("Running 1s test\n"), None);
-        assert_eq!(Measured::of_wrk("measured 1 2 3 4\n"), None);
-    }
+    use super::of_h2load;
 
     #[test]
     fn what_h2load_tells_is_read_and_bad_answers_are_failures() {
@@ -235,11 +182,5 @@ mod tests {
                     0 timeout\nstatus codes: 70 2xx, 0 3xx, 10 4xx, 0 5xx\n";
         assert_eq!(of_h2load(told), Some((70, 10)));
         assert_eq!(of_h2load("finished in 1s\n"), None);
-    }
-
-    #[test]
-    fn a_part_of_a_second_is_a_whole_one() {
-        let seconds = [0.0, 0.5, 1.0, 3.2].map(|it| whole_seconds(Duration::from_secs_f64(it)));
-        assert_eq!(seconds, [0, 1, 1, 4]);
     }
 }

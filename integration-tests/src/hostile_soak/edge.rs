@@ -1,5 +1,6 @@
-//! Harm in frames of HTTP/2, on a gateway alone at its edge: requests that are another thing in
-//! HTTP/1.1, and requests that are left as soon as they are made.
+//! Harm in HTTPS, on a gateway alone at its edge: connections that stay idle, and in frames of
+//! HTTP/2 requests that are another thing in HTTP/1.1, and requests that are left as soon as they
+//! are made.
 
 use contract::Clock as _;
 use hearthgate::doors::SystemClock;
@@ -8,9 +9,9 @@ use tokio::task::JoinSet;
 
 use super::{Plan, Seen};
 use crate::answering::{Answering, PLANTED};
-use crate::edge::{Edge, NAME, READ};
+use crate::edge::{Edge, NAME, READ, Secured};
 use crate::frames::{Outcome, beginning, head, last_data, outcome, reset};
-use crate::readers::Readers;
+use crate::readers::{Ask as _, Readers};
 use crate::waiting::{SOON, within};
 
 /// Requests that are made and left together, and on one connection at most.
@@ -18,8 +19,10 @@ const TOGETHER: u32 = 50;
 const LEFT_AT_MOST: u32 = 100_000;
 
 /// What somebody does.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Attack {
+    /// Connections that asked once.
+    Idle,
     /// Requests that hide others.
     Hidden,
     /// Requests that are left at once.
@@ -36,32 +39,51 @@ struct Odd {
 }
 
 impl Plan {
-    /// Makes both attacks.
-    pub(super) async fn in_frames(self) -> Vec<Seen> {
+    /// Makes each of these attacks.
+    pub(super) async fn at_the_edge(self) -> Vec<Seen> {
         let edge = Edge::start().await;
         assert_eq!(ask(&edge, &Odd::good()).await, Outcome::Good, "a good request is answered");
         let readers = Readers::of((0..self.readers).map(|_| edge.reader()));
         let mut seen = Vec::new();
-        for attack in [Attack::Hidden, Attack::Left] {
+        // Idle connections first: memory that another left behind would be taken for theirs.
+        for attack in [Attack::Idle, Attack::Hidden, Attack::Left] {
             drop(readers.take());
             tokio::time::sleep(self.phase).await;
             let (before, memory) = (readers.take(), edge.process().resident());
+            let mut held = Vec::new();
             let (name, made) = match attack {
+                Attack::Idle => {
+                    held = self.hold(&edge).await;
+                    ("idle connections in TLS", self.idle)
+                }
                 Attack::Hidden => ("hidden requests in HTTP/2", self.hide(&edge).await),
                 Attack::Left => ("requests left at once in HTTP/2", self.leave(&edge).await),
             };
             let (meanwhile, most) = (readers.take(), edge.process().resident());
+            drop(held);
             tokio::time::sleep(self.phase).await;
             seen.push(Seen {
                 name,
                 reads: [before, meanwhile, readers.take()],
                 memory: [memory, most, edge.process().resident()],
-                made: Some(made),
-                stay: false,
+                made,
+                stay: attack == Attack::Idle,
             });
         }
         readers.end().await;
         seen
+    }
+
+    /// Connections that asked once.
+    async fn hold(self, edge: &Edge) -> Vec<Secured> {
+        let mut held = Vec::new();
+        for _ in 0..self.idle {
+            let mut reader = edge.reader();
+            assert_eq!(reader.ask().await, Ok(200), "{} held (see `ulimit -n`)", held.len());
+            held.push(reader);
+        }
+        tokio::time::sleep(self.phase).await;
+        held
     }
 
     /// Hides requests until the phase is over, each at least once; how many.
