@@ -26,7 +26,7 @@ async fn refused(site: &Site, target: &str, access: &Access, status: u16) {
 
 #[tokio::test]
 async fn a_link_changed_in_any_of_its_bytes_opens_nothing() {
-    // SRCH-206
+    // SRCH-206, LEAK-17
     let (site, next) = three().await;
     let owner = Access::owner();
     let (path, sealed) = next.split_once("_page=").unwrap();
@@ -53,6 +53,8 @@ async fn a_link_opens_for_its_user_and_its_kind_of_page_alone() {
     let owner = Access::owner();
     refused(&site, &next, &owner.clone().used_by("Practitioner/1"), 400).await;
     refused(&site, &next, &owner.clone().launched_for("1"), 400).await;
+    refused(&site, &next, &owner.clone().being("Practitioner/1"), 400).await;
+    refused(&site, &next, &owner.clone().within_encounter("1"), 400).await;
     let first = site.ask("GET", "Patient?_count=1").by(&owner.clone().used_by("Practitioner/1"));
     let of_user = link(&first.send().await.is(200).json(), "next").unwrap();
     refused(&site, &of_user, &owner.clone().used_by("Practitioner/2"), 400).await;

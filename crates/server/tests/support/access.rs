@@ -9,6 +9,7 @@ pub(crate) struct Access {
     caller: Caller,
     rules: Vec<Rule>,
     patient: Option<&'static str>,
+    encounter: Option<&'static str>,
     powers: Vec<Power>,
     budget: u64,
     pub(crate) tenant: &'static str,
@@ -43,6 +44,7 @@ impl Access {
             caller: Caller::Known,
             rules,
             patient: None,
+            encounter: None,
             powers: Vec::new(),
             budget: 1_000_000,
             tenant,
@@ -62,6 +64,11 @@ impl Access {
     /// The same with this patient as its launch context.
     pub(crate) fn launched_for(self, id: &'static str) -> Self {
         Self { patient: Some(id), ..self }
+    }
+
+    /// The same with this encounter in its launch context.
+    pub(crate) fn within_encounter(self, id: &'static str) -> Self {
+        Self { encounter: Some(id), ..self }
     }
 
     /// The same with a power.
@@ -113,6 +120,7 @@ impl Access {
             role: self.role.map(str::to_owned),
             fhir_user: self.fhir_user.map(|name| name.parse().expect("an instance")),
             patient: self.patient.map(|id| id.parse().expect("an id")),
+            encounter: self.encounter.map(|id| id.parse().expect("an id")),
             rules: self.rules.clone(),
             powers: self.powers.clone(),
             budget: self.budget,
