@@ -195,12 +195,15 @@ impl Api {
         let by = Actor::operator(&operator.name);
         let call = Call { api: self, operator, by, path: &found.parameters, query, body };
         if !operation.changes() {
+            self.still_stands(operator)?;
             return (operation.run)(&call).map(|value| shown(operation, &value));
         }
         let trail = self.registry.trail();
         let doing = doing(Some(operator), peer, found, body);
         let begun = trail.begin(doing).map_err(|error| not_written(&error))?;
-        let done = (operation.run)(&call);
+        // What other gateways did counts; where it is not known, the registry takes no change.
+        let _ = self.registry.catch_up();
+        let done = self.still_stands(operator).and_then(|()| (operation.run)(&call));
         let ended = match &done {
             Ok(_) => trail.end(begun, Outcome::Done, Some(operation.status), ""),
             Err(problem) => {
@@ -216,6 +219,17 @@ impl Api {
                  or repair the disk, and look before you ask again",
             )),
             (Err(_), Err(error)) => Err(not_written(&error)),
+        }
+    }
+
+    /// Whether the operator is who it was when the request's head came: its body may have taken
+    /// seconds.
+    fn still_stands(&self, operator: &Operator) -> Result<(), Problem> {
+        match self.registry.operator(&operator.name) {
+            Some(now) if now == *operator => Ok(()),
+            _ => Err(Problem::unauthorized(
+                "the operator was revoked, or got another credential, while the request came; nothing is done",
+            )),
         }
     }
 
@@ -248,27 +262,31 @@ impl Api {
             Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
                 .with(header::RETRY_AFTER, HeaderValue::from(lockout.retry_after))
         };
-        let Some(presented) = presented(&head.headers)? else {
+        let refused = |problem: Problem| {
+            if let Err(lockout) = self.guard.admits(None, peer.address, now) {
+                return wait(lockout);
+            }
+            // What leaves a line in the trail is counted, so that nobody fills the disk.
+            let lockout = match is_read(&head.method) {
+                true => None,
+                false => self.guard.failed(None, peer.address, &patience, now),
+            };
+            lockout.map_or(problem, wait)
+        };
+        let Some(presented) = presented(&head.headers).map_err(refused)? else {
             let shown = peer.certificate.as_ref();
             if let Some(operator) = shown.and_then(|own| self.registry.operator_of_certificate(own))
             {
                 return Ok(operator);
             }
-            self.guard.admits(None, peer.address, now).map_err(wait)?;
-            // What leaves a line in the trail is counted, so that nobody fills the disk.
-            if !is_read(&head.method)
-                && let Some(lockout) = self.guard.failed(None, peer.address, &patience, now)
-            {
-                return Err(wait(lockout));
-            }
-            return Err(Problem::unauthorized(match shown {
+            return Err(refused(Problem::unauthorized(match shown {
                 None => {
                     "send an operator's token as Authorization: Bearer hgo_…; `hearthgate operators create` makes one"
                 }
                 Some(_) => {
                     "the certificate is no operator's; send a token as Authorization: Bearer hgo_…, or `hearthgate operators create --certificate`"
                 }
-            }));
+            })));
         };
         let account = self.registry.operator_token_named_by(presented).map(Account::Key);
         self.guard.admits(account.as_ref(), peer.address, now).map_err(wait)?;

@@ -286,17 +286,21 @@ pub fn execute(registry: &Registry, site: &Site, request: Request, by: &Actor) -
     // What other gateways did counts for what is judged and shown here.
     let is_of_registry =
         !matches!(request, Request::ShowDenials(_) | Request::ShowLimits(_) | Request::Reload);
-    if is_of_registry && let Err(error) = registry.catch_up() {
-        let why = crate::failure::one_line(&error);
-        // What is known here may be known nowhere else, after a database was put back to before.
-        return match request {
-            Request::ListKeys => Answer::KnownKeys(list(registry), why),
-            _ => Answer::Refused(why),
-        };
-    }
-    match trailed::doing(&request, by) {
-        None => carry_out(registry, site, request, by),
-        Some(doing) => trailed::done(registry, doing, || carry_out(registry, site, request, by)),
+    let doing = trailed::doing(&request, by);
+    let execute = || match is_of_registry.then(|| registry.catch_up()) {
+        Some(Err(error)) => {
+            let why = crate::failure::one_line(&error);
+            // What is known here may be known nowhere else, after a database was put back to before.
+            match request {
+                Request::ListKeys => Answer::KnownKeys(list(registry), why),
+                _ => Answer::Refused(why),
+            }
+        }
+        None | Some(Ok(())) => carry_out(registry, site, request, by),
+    };
+    match doing {
+        None => execute(),
+        Some(doing) => trailed::done(registry, doing, execute),
     }
 }
 

@@ -3,6 +3,7 @@
 //! removes; safe beside a running server. What it says of the disk is in `disk`.
 
 mod disk;
+mod registry_database;
 
 use std::fs;
 use std::io;
@@ -76,34 +77,40 @@ impl Doctor {
             descriptors(fs::read_to_string("/proc/self/limits")),
             encryption(&data),
         ];
-        findings.extend(self.postgres(&data, &clock));
+        let config = self.config.as_deref().map(|file| {
+            let flags = Flags { config: Some(file.to_owned()), ..Flags::default() };
+            Config::resolve(&flags).map_err(|error| one_line(&error))
+        });
+        let config = config.as_ref().map(Result::as_ref);
+        findings.extend(postgres_of_tenant(&data, config, &clock));
+        findings.extend(registry_database::finding(&data, config, &clock));
         Ok(findings)
     }
 }
 
-impl Doctor {
-    /// How the tenant stands in PostgreSQL, where that holds one.
-    fn postgres(&self, data: &Path, clock: &dyn Clock) -> Option<Finding> {
-        let of = "PostgreSQL";
-        let bad = |text| Some(Finding { grade: Grade::Bad, of, text });
-        let marked = match storage::in_postgres(data) {
-            Ok(marked) => marked,
-            Err(error) => return Some(unknown(of, &error)),
-        };
-        let Some(file) = &self.config else {
+/// The configuration that was named, or why it is none.
+type Named<'a> = Option<Result<&'a Config, &'a String>>;
+
+/// How the tenant stands in PostgreSQL, where that holds one.
+fn postgres_of_tenant(data: &Path, config: Named<'_>, clock: &dyn Clock) -> Option<Finding> {
+    let of = "PostgreSQL";
+    let bad = |text| Some(Finding { grade: Grade::Bad, of, text });
+    let marked = match storage::in_postgres(data) {
+        Ok(marked) => marked,
+        Err(error) => return Some(unknown(of, &error)),
+    };
+    let config = match config {
+        None => {
             let tenant = marked.first()?;
             let text = format!("holds the tenant {tenant}; name --config FILE to look at it");
             return Some(Finding { grade: Grade::Note, of, text });
-        };
-        let flags = Flags { config: Some(file.clone()), ..Flags::default() };
-        let config = match Config::resolve(&flags) {
-            Ok(config) => config,
-            Err(error) => return bad(one_line(&error)),
-        };
-        match storage::condition(&config, clock) {
-            Ok(condition) => condition.map(|condition| postgres(&condition)),
-            Err(error) => bad(one_line(&error)),
         }
+        Some(Err(why)) => return bad(why.clone()),
+        Some(Ok(config)) => config,
+    };
+    match storage::condition(config, clock) {
+        Ok(condition) => condition.map(|condition| postgres(&condition)),
+        Err(error) => bad(one_line(&error)),
     }
 }
 

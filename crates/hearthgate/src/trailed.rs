@@ -77,18 +77,15 @@ pub(crate) fn done(
         Ok(begun) => begun,
         Err(error) => return Answer::Refused(one_line(&error)),
     };
-    let answer = carry_out();
-    let ended = match &answer {
-        Answer::Refused(why) => trail.end(begun, Outcome::Refused, None, why),
-        _ => trail.end(begun, Outcome::Done, None, ""),
+    let done = match carry_out() {
+        Answer::Refused(why) => Err(why),
+        answer => Ok(answer),
     };
-    match (answer, ended) {
-        (answer @ Answer::Refused(_), _) | (answer, Ok(())) => answer,
-        (_, Err(error)) => Answer::Refused(format!(
-            "it is done, but could not be written down; look before you ask again: {}",
-            one_line(&error)
-        )),
-    }
+    let ended = match &done {
+        Ok(_) => trail.end(begun, Outcome::Done, None, ""),
+        Err(why) => trail.end(begun, Outcome::Refused, None, why),
+    };
+    told(done, ended.map_err(|error| one_line(&error))).unwrap_or_else(Answer::Refused)
 }
 
 /// What the trail says of a reload.
@@ -130,6 +127,33 @@ pub(crate) async fn ended<D>(
     let writing = Arc::clone(registry);
     let end = move || writing.trail().end(begun, outcome, None, &why);
     let ended = tokio::task::spawn_blocking(end).await;
-    ended.map_err(|error| one_line(&error))?.map_err(|error| one_line(&error))?;
-    done
+    let ended = ended.map_err(|error| one_line(&error));
+    told(done, ended.and_then(|ended| ended.map_err(|error| one_line(&error))))
+}
+
+/// What whoever asked is told: what was done and could not be written down is done all the same.
+fn told<D>(done: Result<D, String>, ended: Result<(), String>) -> Result<D, String> {
+    match (done, ended) {
+        (Ok(_), Err(error)) => Err(format!(
+            "it is done, but could not be written down; look before you ask again: {error}"
+        )),
+        (done, _) => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // GW-063
+    #[test]
+    fn whoever_asked_is_told_what_was_done_though_it_could_not_be_written_down() {
+        let full = || Err("the disk is full".to_owned());
+        assert_eq!(told(Ok(7), Ok(())), Ok(7));
+        let done = told(Ok(7), full()).unwrap_err();
+        assert!(done.starts_with("it is done") && done.contains("the disk is full"), "{done}");
+        let refused = || Err("no such plan".to_owned());
+        assert_eq!(told::<u8>(refused(), Ok(())), refused());
+        assert_eq!(told::<u8>(refused(), full()), refused());
+    }
 }

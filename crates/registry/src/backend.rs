@@ -1,6 +1,8 @@
 //! Where the change log is kept: in files of this process alone, or in PostgreSQL, where other
 //! gateways add to it too. All that differs between the two is here.
 
+use std::sync::Arc;
+
 use arc_swap::ArcSwap;
 use contract::Instant;
 
@@ -8,7 +10,7 @@ use crate::OpenError;
 use crate::audit::{Audit, RecordedChange};
 use crate::change::{Change, Subject};
 use crate::log::{AppendError, ChangeLog, Entry, Head};
-use crate::postgres::{self, PostgresError, PostgresLog};
+use crate::postgres::{self, Database, PostgresError, PostgresLog};
 use crate::state::State;
 
 /// A log, and how it is searched.
@@ -59,22 +61,32 @@ impl Backend {
         }
     }
 
-    /// Changes about `subject` (all where `None`) after number `after`, at most `limit`.
-    pub(crate) fn changes(
-        &mut self,
-        subject: Option<&Subject>,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<RecordedChange>, OpenError> {
+    /// Changes about `subject` (all where `None`) after number `after`, at most `limit`; or where
+    /// they are to be read, which takes too long for whoever waits for this.
+    pub(crate) fn changes(&mut self, subject: Option<&Subject>, after: u64, limit: usize) -> Found {
         match self {
-            Self::Files { log, audit } => audit.changes(log, subject, after, limit),
-            Self::Postgres(log) => {
-                let is_about = |(_, change): &(Entry, Change)| {
-                    subject.is_none_or(|subject| change.subjects().contains(subject))
-                };
-                let found = log.find(after, limit, is_about)?;
-                Ok(found.iter().map(|(entry, change)| RecordedChange::of(entry, change)).collect())
-            }
+            Self::Files { log, audit } => Found::Read(audit.changes(log, subject, after, limit)),
+            Self::Postgres(log) => Found::Elsewhere(Arc::clone(&log.database)),
         }
     }
+}
+
+/// Recorded changes, or the database that has them.
+pub(crate) enum Found {
+    Read(Result<Vec<RecordedChange>, OpenError>),
+    Elsewhere(Arc<Database>),
+}
+
+/// What [`Backend::changes`] says, out of PostgreSQL. Blocks.
+pub(crate) fn changes_in(
+    database: &Database,
+    subject: Option<&Subject>,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<RecordedChange>, OpenError> {
+    let is_about = |(_, change): &(Entry, Change)| {
+        subject.is_none_or(|subject| change.subjects().contains(subject))
+    };
+    let found = postgres::find(database, after, limit, is_about)?;
+    Ok(found.iter().map(|(entry, change)| RecordedChange::of(entry, change)).collect())
 }

@@ -57,7 +57,8 @@ pub use operator::{
 };
 pub use plan::{InvalidPlanName, PlanName};
 pub use postgres::{
-    Failure, InvalidConnection, PostgresError, PostgresOptions, Standing, Transport,
+    Condition, Failure, InvalidConnection, PostgresError, PostgresOptions, Standing, Tables,
+    Transport,
 };
 pub use put_clients::PutClient;
 pub use registry::{Caller, OWNER, Registry, Renewed};

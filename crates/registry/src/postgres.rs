@@ -14,6 +14,7 @@
 //!
 //! Deliberately absent: quotas as they are counted (the gateway's), deleting old changes.
 
+mod condition;
 mod connect;
 mod error;
 mod follow;
@@ -23,9 +24,11 @@ mod rows;
 mod schema;
 mod wake;
 
+pub use condition::{Condition, Tables};
+pub(crate) use connect::Database;
 pub use error::{Failure, InvalidConnection, PostgresError};
 pub use follow::Standing;
 pub(crate) use follow::{Followed, Follower, publish};
-pub(crate) use log::{PostgresLog, copy};
+pub(crate) use log::{PostgresLog, copy, find};
 pub use options::{PostgresOptions, Transport};
 pub(crate) use wake::Wake;

@@ -1,5 +1,6 @@
 //! Clients as somebody keeps them elsewhere, in files: many put and disabled in one change.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -43,6 +44,29 @@ impl Registry {
         self.change(&Change::PutClients { put, disable }, by)
     }
 
+    /// Like [`Self::put_clients`], where every client is still as it stands in `judged`, by which
+    /// the change was decided on.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] with [`CannotFollow::ClientChangedMeanwhile`] where somebody made,
+    /// changed, disabled or enabled one since, and as [`Self::put_clients`].
+    pub fn put_clients_as_judged(
+        &self,
+        put: Vec<PutClient>,
+        disable: Vec<ClientId>,
+        judged: &[Arc<Client>],
+        by: &Actor,
+    ) -> Result<(), ChangeError> {
+        for put in &put {
+            self.check_client(&put.client).map_err(CannotFollow::from)?;
+        }
+        let is_as_judged = |state: &State| match state.differing_client(judged) {
+            None => Ok(()),
+            Some(id) => Err(CannotFollow::ClientChangedMeanwhile(id)),
+        };
+        self.change_where(&Change::PutClients { put, disable }, by, is_as_judged)
+    }
+
     /// Whether a client is right in itself.
     ///
     /// # Errors
@@ -53,6 +77,14 @@ impl Registry {
 }
 
 impl State {
+    /// A client that is another than in `judged`, or that only one of the two has.
+    fn differing_client(&self, judged: &[Arc<Client>]) -> Option<ClientId> {
+        let judged: BTreeMap<&ClientId, &Arc<Client>> =
+            judged.iter().map(|client| (&client.id, client)).collect();
+        let differs = |id: &&ClientId| self.clients.get(*id) != judged.get(*id).copied();
+        self.clients.keys().chain(judged.keys().copied()).find(differs).cloned()
+    }
+
     pub(crate) fn put_clients(
         &mut self,
         put: &[PutClient],

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
 
 use crate::audit::RecordedChange;
-use crate::backend::Backend;
+use crate::backend::{self, Backend, Found};
 use crate::break_glass::{BreakGlass, MOST_AT_A_TIME, NewBreakGlass};
 use crate::change::{Actor, Change, NewKey, Subject};
 use crate::client::{Client, ClientId, NewClient};
@@ -418,7 +418,12 @@ impl Registry {
         after: u64,
         limit: usize,
     ) -> Result<Vec<RecordedChange>, OpenError> {
-        self.writer.lock().changes(subject, after, limit)
+        let found = self.writer.lock().changes(subject, after, limit);
+        match found {
+            Found::Read(changes) => changes,
+            // Others' changes are taken up, and own ones made, while PostgreSQL is read.
+            Found::Elsewhere(database) => backend::changes_in(&database, subject, after, limit),
+        }
     }
 
     pub(crate) fn ids(&self) -> &dyn Ids {
@@ -458,12 +463,24 @@ impl Registry {
 
     /// Judges, writes, syncs, publishes: in this order, one change at a time.
     pub(crate) fn change(&self, change: &Change, by: &Actor) -> Result<(), ChangeError> {
+        self.change_where(change, by, |_| Ok(()))
+    }
+
+    /// The same, where what it follows is as `judge` wants it, each time that it is judged.
+    pub(crate) fn change_where(
+        &self,
+        change: &Change,
+        by: &Actor,
+        judge: impl Fn(&State) -> Result<(), CannotFollow>,
+    ) -> Result<(), ChangeError> {
         let json = serde_json::to_vec(change).map_err(ChangeError::Form)?;
         let mut writer = self.writer.lock();
         for _ in 0..MOST_TRIES {
             let head = writer.head();
             let instant = head.next_instant(self.clock.now());
-            let next = match self.state.load().after(change, head.sequence + 1, instant) {
+            let state = self.state.load();
+            let next = judge(&state).and_then(|()| state.after(change, head.sequence + 1, instant));
+            let next = match next {
                 Ok(next) => next,
                 // It may be wrong only as long as it is not known what others did.
                 Err(refusal) => match writer.catch_up(&self.state)? {

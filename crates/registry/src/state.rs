@@ -121,6 +121,11 @@ pub enum CannotFollow {
     /// One client is to become two things.
     #[error("the client {0} is named twice; name it once")]
     ClientTwice(ClientId),
+    /// It is not as it was when the change was decided on.
+    #[error(
+        "somebody else made, changed, disabled or enabled the client {0} meanwhile, and nothing is changed; look what differs by now (`hearthgate config diff`) and ask again"
+    )]
+    ClientChangedMeanwhile(ClientId),
     /// Nothing of the client is granted already.
     #[error("the client {0} is disabled already")]
     DisabledAlready(ClientId),

@@ -8,9 +8,9 @@
 //! last hash elsewhere. No line holds a secret: of a key that somebody put where its id belongs,
 //! the id is kept.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -119,6 +119,11 @@ pub enum TrailError {
     /// The disk refuses.
     #[error("the trail of changes cannot be written; free space or repair the disk")]
     Io(#[source] io::Error),
+    /// The file is another one than was opened, or not as long as was written.
+    #[error(
+        "the trail of changes at {} is not the file that was written: somebody removed, replaced or cut it, or wrote into it; put back what was there and restart", .0.display()
+    )]
+    Replaced(PathBuf),
     /// An earlier write failed in a way that only a restart can mend.
     #[error("the trail takes no more after a failed write; repair the disk and restart")]
     Broken,
@@ -254,6 +259,9 @@ impl Trail {
         if end.broken {
             return Err(TrailError::Broken);
         }
+        if !end.is_at(&self.path) {
+            return Err(TrailError::Replaced(self.path.clone()));
+        }
         end.at = end.at.max(self.clock.now());
         let number = end.starts.len() as u64 + 1;
         let line = TrailLine {
@@ -287,6 +295,17 @@ impl Trail {
         end.length += bytes.len() as u64;
         end.last = hash(&bytes);
         Ok(number)
+    }
+}
+
+impl End {
+    /// Whether the file of that name is the one that is written to, and ends where that ended.
+    fn is_at(&self, path: &Path) -> bool {
+        let is_same = |(named, open): (Metadata, Metadata)| {
+            (named.dev(), named.ino(), named.len()) == (open.dev(), open.ino(), self.length)
+        };
+        let both = std::fs::metadata(path).and_then(|named| Ok((named, self.file.metadata()?)));
+        both.is_ok_and(is_same)
     }
 }
 

@@ -2,6 +2,8 @@
 //! role, with what is right and with everything that is wrong.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
 use http::Method;
 use integration_tests::binary::{failure, run, text};
@@ -9,6 +11,8 @@ use integration_tests::client::{Answer, Client, sent};
 use integration_tests::json_schema::{resolved, wrong};
 use integration_tests::site::{Deployment, First, Site};
 use serde_json::{Value, json};
+
+use crate::waiting::SOON;
 
 const ROLES: [&str; 3] = ["viewer", "operator", "administrator"];
 
@@ -459,6 +463,15 @@ async fn what_an_operator_changes_holds_on_the_public_port_at_once() {
     let routes = operator.get("/routes").await.is(200).json();
     assert_eq!(routes["items"][0]["ready"], true, "{routes}");
 
+    // What the registry takes no client for is said by its place too.
+    for (wrong, place) in [
+        (json!({"id": "b", "role": "reader", "name": "ü".repeat(150)}), "/name"),
+        (json!({"id": "b", "role": "reader", "powers": ["audit", "audit"]}), "/powers/1"),
+    ] {
+        let told = ask(&operator, &Method::POST, "/clients", Some(&wrong)).await.is(422).json();
+        assert_eq!(told["errors"][0]["pointer"], place, "{told}");
+    }
+
     let health = operator.get("/health").await.is(200).json();
     assert_eq!((&health["ready"], &health["server"]), (&json!(true), &json!(true)), "{health}");
 
@@ -524,6 +537,77 @@ async fn whoever_guesses_tokens_waits_and_the_operators_do_not() {
     }
     let lines = admin.trail().await;
     assert!(lines.len() < 15, "{}", lines.len());
+    admin.site.stop().await;
+}
+
+// GW-063
+#[tokio::test]
+async fn whoever_sends_two_credentials_at_once_waits_too_and_fills_no_disk() {
+    let mut admin = Admin::start("[gateway]\nfailures_burst = 5\n").await;
+    let mut statuses = Vec::new();
+    for _ in 0..40 {
+        let twice = admin.nobody().request(Method::POST, "/clients");
+        let twice = twice.header("authorization", "Bearer a").header("authorization", "Bearer b");
+        statuses.push(sent(twice).await.status);
+    }
+    assert_eq!(statuses[..5], [401; 5]);
+    assert!(statuses[6..].iter().filter(|status| **status == 429).count() > 20, "{statuses:?}");
+    let lines = admin.trail().await;
+    assert!(lines.len() < 15, "{}", lines.len());
+    admin.site.stop().await;
+}
+
+/// A change whose head comes now, and whose body later.
+struct Slow(TcpStream);
+
+impl Slow {
+    const BODY: &str = r#"{"id": "late", "role": "reader"}"#;
+
+    fn begin(admin: &Admin, role: &str) -> Self {
+        let address = admin.site.admin_address();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let head = format!(
+            "POST /admin/v1/clients HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\
+             Connection: close\r\n\r\n",
+            admin.tokens[role],
+            Self::BODY.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // Whoever it is was looked at before a body is asked for.
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+        Self(stream)
+    }
+
+    fn end(mut self) -> String {
+        self.0.write_all(Self::BODY.as_bytes()).unwrap();
+        let mut answer = String::new();
+        self.0.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+// GW-063
+#[tokio::test]
+async fn an_operator_that_is_revoked_while_its_request_comes_changes_nothing() {
+    let mut admin = Admin::start(CONFIGURATION).await;
+    let slow = Slow::begin(&admin, "operator");
+    operators(&admin.site, &["revoke", "the-operator"]);
+    let answer = slow.end();
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("nothing is done"), "{answer}");
+    let slow = Slow::begin(&admin, "administrator");
+    let rotated = operators(&admin.site, &["rotate", "the-administrator", "--print-token"]);
+    let answer = slow.end();
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    admin.tokens.insert("administrator", rotated.trim_end().to_owned());
+    let _ = admin.get("/clients/late").await.is(404);
+    let refused = ("clients.create".to_owned(), "refused".to_owned(), 401);
+    let trail = admin.trail().await;
+    assert_eq!(trail.iter().filter(|line| **line == refused).count(), 2, "{trail:?}");
+    assert!(Slow::begin(&admin, "administrator").end().starts_with("HTTP/1.1 201 "));
     admin.site.stop().await;
 }
 

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use integration_tests::binary;
-use integration_tests::client::{Answer, Client};
+use integration_tests::client::{Answer, Client, sent};
 use integration_tests::private_disk::PrivateDisk;
 use integration_tests::site::{Deployment, First, Site};
 
+use crate::Method;
 use crate::waiting::{SOON, until};
 
 /// Writes until nothing more fits.
@@ -161,6 +162,69 @@ async fn a_purge_completes_on_a_disk_without_a_byte_left() {
     assert_eq!(owner.get("/Patient/gone").await.status, 410);
     let _ = owner.get("/Patient/kept").await.is(200);
     assert!(is_kept());
+}
+
+// GW-063
+#[tokio::test]
+async fn on_a_full_disk_nobody_changes_clients_without_its_being_written_down() {
+    let Some(disk) = PrivateDisk::mount("size=24m") else { return };
+    let mut site = Site::prepare(Deployment::OneProcess);
+    site.settle(&disk.place().join("data"), disk.launcher());
+    site.launch(First::Gateway).await;
+    let create = ["operators", "create", "anna", "--role", "operator", "--print-token"];
+    let created = run(&site, &disk, &create);
+    assert!(created.status.success(), "{created:?}");
+    let token = binary::text(&created.stdout).trim_end().to_owned();
+    let operator = |site: &Site| {
+        Client::new(&format!("http://{}/admin/v1", site.admin_address()), Some(&token))
+    };
+    let anna = operator(&site);
+    let make = async |anna: &Client, id: &str| {
+        let body = format!(r#"{{"id": "{id}", "role": "reader"}}"#);
+        let request = anna.with_body(Method::POST, "/clients", body);
+        sent(request.header("content-type", "application/json")).await
+    };
+    let filler = disk.from_outside().join("filler");
+    fill(&filler);
+    // The files' last blocks have room for some lines.
+    let (mut made, mut refused) = (vec!["owner".to_owned()], Vec::new());
+    for number in 0..200 {
+        let id = format!("client-{number}");
+        let answer = make(&anna, &id).await;
+        match (answer.status, answer.text().contains("it is done")) {
+            (201, _) | (503, true) => made.push(id),
+            (503, false) => refused.push(answer),
+            (other, _) => panic!("{other} {}", answer.text()),
+        }
+        if refused.len() == 10 {
+            break;
+        }
+    }
+    let last = refused.last().expect("the disk is full").text();
+    assert!(last.contains("trail of changes cannot be written; free space"), "{last}");
+    assert!(last.contains("nothing is changed"), "{last}");
+    let by_command = run(&site, &disk, &["keys", "create", "--client", "owner", "--print-key"]);
+    let told = binary::failure(&by_command, 1);
+    assert!(told.contains("trail of changes cannot be written"), "{told}");
+    made.sort();
+    let clients = async |anna: &Client| {
+        let listed = anna.get("/clients").await.is(200).json();
+        let ids = listed["items"].as_array().unwrap().iter();
+        ids.map(|client| client["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(clients(&anna).await, made);
+    let keys = anna.get("/keys").await.is(200).json();
+    assert_eq!(keys["items"].as_array().unwrap().len(), 1, "{keys}");
+
+    fs::remove_file(&filler).unwrap();
+    let _ = make(&anna, "after").await.is(201);
+    made.push("after".to_owned());
+    made.sort();
+    site.kill().await;
+    site.launch(First::Gateway).await;
+    assert_eq!(clients(&operator(&site)).await, made);
+    let verified = run(&site, &disk, &["changes", "verify"]);
+    assert!(binary::text(&verified.stdout).starts_with("The trail is whole"), "{verified:?}");
 }
 
 /// 503, and worth to ask again.

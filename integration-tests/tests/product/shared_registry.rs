@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::process::Output;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use integration_tests::binary::{failure, run};
+use integration_tests::binary::{failure, run, text};
 use integration_tests::client::Client;
 use integration_tests::postgres::{Database, Postgres};
 use integration_tests::process::Process;
@@ -102,6 +103,9 @@ async fn a_key_made_at_one_gateway_is_good_at_the_other_and_refused_there_once_r
         let create = ["keys", "create", "--client", "owner", "--print-key"];
         let told = failure(&command(gateway, &create), 1);
         assert!(told.contains("PostgreSQL") && told.contains("nothing was changed"), "{told}");
+        let trail = said(&command(gateway, &["changes", "list"]));
+        let last = trail.lines().last().unwrap();
+        assert!(last.contains("keys.create client owner: refused"), "{trail}");
         let known = command(gateway, &["keys", "list"]);
         assert!(said(&known).contains(id_of(&owner)));
         let told = String::from_utf8_lossy(&known.stderr);
@@ -155,6 +159,15 @@ async fn a_registry_that_is_moved_is_used_from_there_alone_also_by_commands() {
     let data = site.data().to_str().unwrap();
     let backup = said(&run(site.folder(), &["backup", "--data", data, "--to", "backup"]));
     assert!(backup.contains("The registry is in PostgreSQL"), "{backup}");
+    let doctor = said(&command(&["doctor"]));
+    assert!(doctor.contains("good  registry in PostgreSQL: version 1"), "{doctor}");
+    assert!(doctor.contains("format 1; the newest change is 2 of 20"), "{doctor}");
+    let _ = database.sql("UPDATE hearthgate_registry.format SET version = 9");
+    let doctor = command(&["doctor"]);
+    let told = text(&doctor.stdout);
+    assert_eq!(doctor.status.code(), Some(1), "{told}");
+    assert!(told.contains("BAD   registry in PostgreSQL: the registry in PostgreSQL has format 9"));
+    let _ = database.sql("UPDATE hearthgate_registry.format SET version = 1");
     site.launch(First::Gateway).await;
     let _ = site.client(&owner).get("/metadata").await.is(200);
     let _ = site.client(&key).get("/Patient?_count=0").await.is(200);
@@ -163,4 +176,85 @@ async fn a_registry_that_is_moved_is_used_from_there_alone_also_by_commands() {
     site.configure("");
     let told = refused(&site, "unnamed").await;
     assert!(told.contains("says that the registry is in PostgreSQL"), "{told}");
+}
+
+/// Holds every change of the registry up until it is let go.
+struct HeldUp<'a> {
+    database: &'a Database,
+    holding: JoinHandle<String>,
+}
+
+impl<'a> HeldUp<'a> {
+    async fn begin(database: &'a Database) -> Self {
+        let own = database.clone();
+        let hold = "BEGIN; LOCK TABLE hearthgate_registry.changes IN EXCLUSIVE MODE; \
+                    DO $$ BEGIN LOOP EXIT WHEN to_regclass('public.let_go') IS NOT NULL; \
+                    PERFORM pg_sleep(0.02); END LOOP; END $$; COMMIT";
+        let holding = thread::spawn(move || own.sql(hold));
+        let held = "SELECT count(*) FROM pg_locks WHERE mode = 'ExclusiveLock' AND granted \
+                    AND relation = 'hearthgate_registry.changes'::regclass";
+        until("changes are held up", SOON, async || {
+            let count = database.sql(held);
+            if count == "1" { Ok(()) } else { Err(count) }
+        })
+        .await;
+        Self { database, holding }
+    }
+
+    /// Ends what waits, as a database does that finds nobody there any more, and lets go.
+    async fn end(self) {
+        let of_gateways = "FROM pg_stat_activity WHERE datname = current_database() \
+                           AND application_name = 'hearthgate registry'";
+        let _ = self.database.sql(&format!("SELECT pg_terminate_backend(pid) {of_gateways}"));
+        until("nobody waits", SOON, async || {
+            let count = self.database.sql(&format!("SELECT count(*) {of_gateways}"));
+            if count == "0" { Ok(()) } else { Err(count) }
+        })
+        .await;
+        let _ = self.database.sql("CREATE TABLE public.let_go ()");
+        self.holding.join().unwrap();
+    }
+}
+
+// GW-061
+#[tokio::test]
+async fn killed_between_file_and_registry_a_gateway_says_what_is_left_of_an_apply_and_takes_it() {
+    let Some(postgres) = Postgres::shared() else { return };
+    let database = postgres.database();
+    let mut site = Site::prepare(Deployment::OneProcess);
+    site.configure(&named(&database));
+    site.launch(First::Gateway).await;
+    let folder = site.folder().to_owned();
+    let data = site.data().to_str().unwrap().to_owned();
+    let config = move |verb: &str| run(&folder, &["config", verb, "kept", "--data", &data]);
+    said(&config("export"));
+    let kept = site.folder().join("kept");
+    let wanted = named(&database) + "[plans.app]\nsays = \"For apps.\"\n";
+    fs::write(kept.join("hearthgate.toml"), &wanted).unwrap();
+    fs::write(kept.join("clients/app.toml"), "role = \"reader\"\nplan = \"app\"\n").unwrap();
+
+    let held = HeldUp::begin(&database).await;
+    let asking = config.clone();
+    let applying = thread::spawn(move || asking("apply"));
+    until("the file is in its place", SOON, async || {
+        let found = fs::read_to_string(site.config()).unwrap();
+        if found == wanted { Ok(()) } else { Err(found) }
+    })
+    .await;
+    site.kill().await;
+    assert!(!applying.join().unwrap().status.success());
+    held.end().await;
+
+    site.launch(First::Gateway).await;
+    let differs = config("diff");
+    let words = text(&differs.stdout);
+    assert_eq!(differs.status.code(), Some(2), "{differs:?}");
+    assert!(words.contains("+ client app") && words.contains("0 settings and 1 client"), "{words}");
+    let trail =
+        said(&run(site.folder(), &["changes", "list", "--data", site.data().to_str().unwrap()]));
+    let applies: Vec<_> = trail.lines().filter(|line| line.contains("config.apply")).collect();
+    assert!(applies.len() == 1 && applies[0].contains("begun"), "{trail}");
+    assert!(said(&config("apply")).contains("0 settings and 1 client are changed"));
+    assert_eq!(said(&config("diff")), "Nothing differs.\n");
+    site.stop().await;
 }

@@ -1,7 +1,9 @@
 //! Clients: who there is, what they may, and how much.
 
 use contract::{Instance, Instant, Lane, Power, ResourceId};
-use registry::{Client, ClientId, NewClient, PlanName, RoleName};
+use registry::{
+    CannotFollow, ChangeError, Client, ClientId, InvalidClient, NewClient, PlanName, RoleName,
+};
 use serde_json::{Value, json};
 
 use super::call::Call;
@@ -138,17 +140,13 @@ pub(super) fn create(call: &Call<'_>) -> Result<Value, Problem> {
     let user =
         user.map_err(|_| Problem::at("/user", "names no person; write it like Practitioner/7"))?;
     let plan = call.text("plan").map(|plan| plan_named(call, plan)).transpose()?;
-    let named = call.body.get("powers").and_then(Value::as_array).into_iter().flatten();
-    let powers = named.map(|power| match power.as_str() {
-        Some("audit") => Power::Audit,
-        _ => Power::Explain,
-    });
+    let powers = powers(call)?;
     let name = call.text("name").unwrap_or(id.as_str());
     let new = NewClient {
         patient,
         fhir_user: user,
         plan,
-        powers: powers.collect(),
+        powers,
         ..NewClient::of_role(id.clone(), name, role.clone())
     };
     let roles = call.api.current.take().roles.clone();
@@ -169,8 +167,34 @@ pub(super) fn create(call: &Call<'_>) -> Result<Value, Problem> {
         let what = "belongs to a role that is for one patient; leave it out or name such a role";
         return Err(Problem::at("/patient", what));
     }
-    call.api.registry.create_client(new, &call.by)?;
+    let made = call.api.registry.create_client(new, &call.by);
+    made.map_err(|error| match error {
+        ChangeError::Refused(CannotFollow::InvalidClient(wrong @ InvalidClient::Name)) => {
+            Problem::at("/name", format!("is not taken: {wrong}"))
+        }
+        other => other.into(),
+    })?;
     one(call, &id)
+}
+
+/// The powers that are asked for, each once.
+fn powers(call: &Call<'_>) -> Result<Vec<Power>, Problem> {
+    let named = call.body.get("powers").and_then(Value::as_array).into_iter().flatten();
+    let mut powers = Vec::new();
+    for (at, power) in named.enumerate() {
+        let power = match power.as_str() {
+            Some("audit") => Power::Audit,
+            _ => Power::Explain,
+        };
+        if powers.contains(&power) {
+            return Err(Problem::at(
+                &format!("/powers/{at}"),
+                "stands twice; name each power once",
+            ));
+        }
+        powers.push(power);
+    }
+    Ok(powers)
 }
 
 pub(super) fn disable(call: &Call<'_>) -> Result<Value, Problem> {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gateway::{NotDone, Then};
-use registry::{Actor, Registry};
+use registry::{Actor, ChangeError, Client, Registry};
 
 use super::clients::{self, ClientFileError};
 use super::difference::{ClientChanges, Difference};
@@ -30,6 +30,8 @@ enum Refusal {
     NotWritable(#[from] NotWritable),
     #[error(transparent)]
     Registry(NotDone),
+    #[error(transparent)]
+    RegistryBehind(#[from] ChangeError),
     #[error(
         "there is no client's file, and --prune would disable every client; add the files, or leave --prune out"
     )]
@@ -48,6 +50,8 @@ struct Compared {
     wanted: Config,
     fixed: Vec<&'static str>,
     clients: ClientChanges,
+    /// The clients that the files were compared with.
+    standing: Vec<Arc<Client>>,
     /// The configuration changes.
     is_other: bool,
 }
@@ -92,6 +96,10 @@ async fn compare(
             return Err(Refusal::PrunesEverything);
         }
         let read = files.clients.as_deref();
+        if read.is_some() {
+            // What other gateways did counts.
+            registry.catch_up()?;
+        }
         let read = read.map(|files| clients::read_all(files, &wanted, &registry)).transpose()?;
         let standing = registry.clients();
         let clients = ClientChanges::of(&standing, read, files.prune);
@@ -102,7 +110,8 @@ async fn compare(
         let fixed = ReloadError::fixed(&changed);
         let difference = Difference::of(&in_force, &wanted, &fixed, &clients);
         let is_other = !changed.is_empty();
-        Ok((Compared { difference, wanted, fixed, clients, is_other }, files.configuration))
+        let compared = Compared { difference, wanted, fixed, clients, standing, is_other };
+        Ok((compared, files.configuration))
     };
     tokio::task::spawn_blocking(comparing).await.map_err(|_| Refusal::Stopping)?
 }
@@ -115,7 +124,7 @@ async fn take(
     by: Option<Actor>,
 ) -> Result<Answered, Refusal> {
     let (compared, text) = compare(&registry, turn, files).await?;
-    let Compared { difference, wanted, fixed, clients, is_other } = compared;
+    let Compared { difference, wanted, fixed, clients, standing, is_other } = compared;
     if !fixed.is_empty() {
         return Err(ReloadError::NeedsRestart(fixed).into());
     }
@@ -128,7 +137,9 @@ async fn take(
     let placing = tokio::task::spawn_blocking(prepare).await.map_err(|_| Refusal::Stopping)??;
     let then = match by {
         None => Then::Nothing,
-        Some(by) => Then::PutAfter(Box::new(move || commit(&registry, placing, clients, &by))),
+        Some(by) => {
+            Then::PutAfter(Box::new(move || commit(&registry, placing, clients, &standing, &by)))
+        }
     };
     match (is_other, then) {
         (true, then) => turn.put(wanted, then).await?,
@@ -149,10 +160,12 @@ fn is_elsewhere(own: Option<&Path>, text: &ConfigurationText) -> bool {
 }
 
 /// The configuration's file, then the clients; where these are not taken, the file is as before.
+/// They are not where somebody else changed one since the files were compared with `standing`.
 fn commit(
     registry: &Registry,
     placing: Option<Placing>,
     clients: ClientChanges,
+    standing: &[Arc<Client>],
     by: &Actor,
 ) -> Result<(), NotDone> {
     if let Some(placing) = &placing {
@@ -161,7 +174,8 @@ fn commit(
     if clients.is_none() {
         return Ok(());
     }
-    registry.put_clients(clients.put, clients.disable, by).map_err(|error| {
+    let put = registry.put_clients_as_judged(clients.put, clients.disable, standing, by);
+    put.map_err(|error| {
         if let Some(placing) = placing {
             placing.put_back();
         }
@@ -172,6 +186,7 @@ fn commit(
 async fn export(registry: Arc<Registry>, turn: &Turn<'_>) -> Result<Exported, Refusal> {
     let (in_force, flags) = (turn.config(), turn.flags().clone());
     let exporting = move || {
+        registry.catch_up()?;
         let configuration = flags.config.as_deref().map(|file| {
             // Its own text has comments; but it counts only as long as it says what is in force.
             let text = std::fs::read_to_string(file).ok();
@@ -184,9 +199,9 @@ async fn export(registry: Arc<Registry>, turn: &Turn<'_>) -> Result<Exported, Re
             let file = clients::to_file(&client.to_new(), client.disabled.is_some());
             (client.id.to_string(), file)
         });
-        Exported { configuration, clients: clients.collect() }
+        Ok(Exported { configuration, clients: clients.collect() })
     };
-    tokio::task::spawn_blocking(exporting).await.map_err(|_| Refusal::Stopping)
+    tokio::task::spawn_blocking(exporting).await.map_err(|_| Refusal::Stopping)?
 }
 
 #[cfg(test)]

@@ -78,25 +78,6 @@ impl PostgresLog {
         later(&self.database, self.head)
     }
 
-    /// The changes after number `after` that are wanted, at most `limit`, from the database. Blocks.
-    pub(crate) fn find(
-        &self,
-        mut after: u64,
-        limit: usize,
-        is_wanted: impl Fn(&(Entry, Change)) -> bool,
-    ) -> Result<Vec<(Entry, Change)>, PostgresError> {
-        let mut found = Vec::new();
-        while found.len() < limit {
-            let sessions = Arc::clone(&self.database.sessions);
-            let page = self.database.ask(async move { rows::after(&sessions, after).await })?;
-            let Some((last, _)) = page.last() else { break };
-            after = last.sequence;
-            let left = limit - found.len();
-            found.extend(page.into_iter().filter(&is_wanted).take(left));
-        }
-        Ok(found)
-    }
-
     /// `entry`, which follows the head, is the head from now on.
     pub(crate) fn advance(&mut self, entry: &Entry) {
         self.head = Head::of(entry);
@@ -142,6 +123,25 @@ impl PostgresLog {
 pub(crate) fn later(database: &Database, head: Head) -> Result<Later, PostgresError> {
     let sessions = Arc::clone(&database.sessions);
     database.ask(async move { rows::later(&sessions, head).await })
+}
+
+/// The changes after number `after` that are wanted, at most `limit`, from the database. Blocks.
+pub(crate) fn find(
+    database: &Database,
+    mut after: u64,
+    limit: usize,
+    is_wanted: impl Fn(&(Entry, Change)) -> bool,
+) -> Result<Vec<(Entry, Change)>, PostgresError> {
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let sessions = Arc::clone(&database.sessions);
+        let page = database.ask(async move { rows::after(&sessions, after).await })?;
+        let Some((last, _)) = page.last() else { break };
+        after = last.sequence;
+        let left = limit - found.len();
+        found.extend(page.into_iter().filter(&is_wanted).take(left));
+    }
+    Ok(found)
 }
 
 /// Copies a whole log into a database that has none, and says whether it was there already. Blocks.

@@ -110,17 +110,7 @@ pub(crate) async fn later(sessions: &Sessions, head: Head) -> Result<Later, Post
         let from = head.sequence.cast_signed();
         Ok::<_, Failure>(session.query(LATER, &[&from, &PAGE]).await?)
     };
-    let rows = match timeout(PATIENCE, asking).await {
-        Ok(Ok(rows)) => rows,
-        failed => {
-            // A new session, which has what this one may lack.
-            sessions.forget(Purpose::Asking);
-            return match failed {
-                Ok(Err(failure)) => Err(failure.into()),
-                _ => Err(Failure::Silent(PATIENCE).into()),
-            };
-        }
-    };
+    let rows = in_time(sessions, asking).await?;
     if let Some(row) = rows.first() {
         schema::check(row.try_get(5)?)?;
     }
@@ -128,6 +118,20 @@ pub(crate) async fn later(sessions: &Sessions, head: Head) -> Result<Later, Post
     let rows: Vec<_> = rows.iter().map(ChangeRow::read).collect::<Result<_, _>>()?;
     let (changes, stop) = follow(head, &rows);
     Ok(Later { changes, stop, is_full })
+}
+
+/// What is answered in time; otherwise the next question has a new session, which has what this one
+/// may lack.
+async fn in_time<T>(
+    sessions: &Sessions,
+    asking: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let answered = timeout(PATIENCE, asking).await;
+    let answered = answered.unwrap_or(Err(Failure::Silent(PATIENCE)));
+    if answered.is_err() {
+        sessions.forget(Purpose::Asking);
+    }
+    answered
 }
 
 /// The changes after number `after`, one page of them, none where there are none.
@@ -140,8 +144,7 @@ pub(crate) async fn after(
         let session = sessions.session(Purpose::Asking).await?;
         Ok::<_, Failure>(session.query(LATER, &[&from, &PAGE]).await?)
     };
-    let limited = timeout(PATIENCE, asking).await;
-    let rows = limited.map_err(|_| Failure::Silent(PATIENCE)).flatten()?;
+    let rows = in_time(sessions, asking).await?;
     let mut changes: Vec<(Entry, Change)> = Vec::with_capacity(rows.len());
     for row in &rows {
         let row = ChangeRow::read(row)?;

@@ -53,7 +53,7 @@ pub(crate) fn check(found: i32) -> Result<(), PostgresError> {
 }
 
 /// The format of the tables; `None` when there are none.
-async fn format(client: &Client) -> Result<Option<i32>, Failure> {
+pub(crate) async fn format(client: &Client) -> Result<Option<i32>, Failure> {
     let there = "SELECT to_regclass('hearthgate_registry.format') IS NOT NULL";
     let there: bool = client.query_one(there, &[]).await?.try_get(0)?;
     if !there {

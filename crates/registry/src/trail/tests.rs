@@ -131,6 +131,33 @@ fn what_cannot_be_written_down_is_said_and_leaves_no_part_of_a_line() {
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
 
+// GW-063
+#[test]
+fn a_trail_that_somebody_took_away_or_wrote_into_takes_no_more() {
+    let (dir, path, bytes) = written();
+    let trail = open(dir.path());
+    let aside = dir.path().join("aside");
+    let refused = |what: &str| {
+        let error = trail.begin(doing("x")).expect_err(what);
+        assert!(matches!(&error, TrailError::Replaced(at) if *at == path), "{what}: {error}");
+    };
+    std::fs::rename(&path, &aside).unwrap();
+    refused("removed");
+    std::fs::copy(&aside, &path).unwrap();
+    refused("a copy");
+    std::fs::rename(&aside, &path).unwrap();
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(bytes.len() as u64 - 1).unwrap();
+    refused("cut");
+    file.write_all_at(&bytes, 0).unwrap();
+    file.write_all_at(b"{}\n", bytes.len() as u64).unwrap();
+    refused("longer");
+    // It was not touched, and goes on once it is as it was.
+    file.set_len(bytes.len() as u64).unwrap();
+    drop(trail.begin(doing("x")).unwrap());
+    assert_eq!(verify_trail(dir.path(), |_| {}).unwrap().lines, 5);
+}
+
 #[test]
 fn what_an_asker_chose_is_shortened() {
     let dir = tempfile::tempdir().unwrap();

@@ -4,7 +4,9 @@
 use std::sync::OnceLock;
 use std::thread;
 
-use registry::{PostgresError, PostgresOptions, Standing, Transport, move_into_postgres};
+use registry::{
+    Condition, PostgresError, PostgresOptions, Standing, Transport, move_into_postgres,
+};
 
 use super::*;
 use crate::postgres::{Cluster, PASSWORD};
@@ -179,6 +181,63 @@ fn what_another_gateway_made_a_moment_ago_can_be_used_and_revoked_at_once() {
         let again = refused(other.revoke_key(&next.key_id, &actor()));
         assert_eq!(again, CannotFollow::RevokedAlready(next.key_id));
     }
+}
+
+// GW-064
+#[test]
+fn what_another_gateway_changed_since_it_was_judged_is_not_overwritten() {
+    let Some(place) = place() else { return };
+    let one = place.gateway().registry;
+    one.create_client(reader("lab"), &actor()).unwrap();
+    let other_place = place.other(7);
+    let other = other_place.gateway().registry;
+    for number in 0..10 {
+        let judged = one.clients();
+        let by_hand = Some(format!("plan-{number}").parse().unwrap());
+        other.set_plan(&client_id("lab"), by_hand.clone(), &actor()).unwrap();
+        let client = NewClient { budget: Some(number), ..reader("lab") };
+        let put = vec![registry::PutClient { client, disabled: false }];
+        // Whether it was heard of already or not.
+        let again = refused(one.put_clients_as_judged(put, vec![], &judged, &actor()));
+        assert_eq!(again, CannotFollow::ClientChangedMeanwhile(client_id("lab")));
+        other.catch_up().unwrap();
+        for gateway in [&one, &other] {
+            let client = gateway.client(&client_id("lab")).unwrap();
+            assert_eq!((&client.plan, client.budget), (&by_hand, None));
+        }
+    }
+}
+
+// GW-064
+#[test]
+fn how_a_registry_stands_is_told_without_making_or_changing_anything() {
+    let Some(place) = place() else { return };
+    let condition = |options: &PostgresOptions| Condition::of(options, &System).unwrap();
+    let found = condition(&place.shared().options());
+    assert_eq!((found.tables, found.is_read_only), (None, false));
+    assert!(found.clock_ahead.abs() < 60_000_000, "{}", found.clock_ahead);
+    let there = "SELECT to_regnamespace('hearthgate_registry') IS NULL";
+    assert_eq!(place.shared().sql(there), "t", "looking makes nothing");
+    let one = place.gateway().registry;
+    let newest = |found: Condition| found.tables.unwrap().newest.map(|(sequence, _)| sequence);
+    assert_eq!(newest(condition(&place.shared().options())), None);
+    one.owner(&actor()).unwrap();
+    assert_eq!(newest(condition(&place.shared().options())), Some(1));
+    // A role that may only look.
+    let looker = format!("looker_{}", place.shared().name);
+    let sql = |text: &str| place.shared().sql(text);
+    let grant = format!(
+        "CREATE ROLE {looker} LOGIN; GRANT USAGE ON SCHEMA hearthgate_registry TO {looker}; \
+         GRANT SELECT ON ALL TABLES IN SCHEMA hearthgate_registry TO {looker}; \
+         ALTER ROLE {looker} SET default_transaction_read_only = on"
+    );
+    let _ = sql(&grant);
+    let found = condition(&place.shared().options_of(&looker));
+    assert!(found.is_read_only && !found.tables.unwrap().may_add);
+    assert!(condition(&place.shared().options()).tables.unwrap().may_add);
+    let _ = sql("UPDATE hearthgate_registry.format SET version = 2");
+    let newer = Condition::of(&place.shared().options(), &System).unwrap_err();
+    assert!(matches!(newer, PostgresError::NewerFormat { found: 2, known: 1 }), "{newer:?}");
 }
 
 // GW-064

@@ -96,3 +96,38 @@ fn a_disabled_client_keeps_since_when_it_is() {
     // Told once.
     assert_eq!(registry.revocations(0, 100).entries.len(), 1);
 }
+
+// GW-064
+#[test]
+fn clients_that_were_judged_are_put_only_while_nobody_else_changed_one() {
+    let place = Place::new();
+    let opened = place.open();
+    let registry = &opened.registry;
+    for id in ["one", "two"] {
+        registry.create_client(reader(id), &actor()).unwrap();
+    }
+    let other = || vec![put(NewClient { budget: Some(7), ..reader("one") }, false)];
+    let hands: [(&str, &dyn Fn()); 4] = [
+        ("two", &|| registry.disable_client(&client_id("two"), &actor()).unwrap()),
+        ("one", &|| registry.set_plan(&client_id("one"), "p".parse().ok(), &actor()).unwrap()),
+        ("three", &|| drop(registry.create_client(reader("three"), &actor()).unwrap())),
+        ("two", &|| registry.enable_client(&client_id("two"), &actor()).unwrap()),
+    ];
+    for (changed, by_hand) in hands {
+        let judged = registry.clients();
+        by_hand();
+        let before = (registry.clients(), registry.sequence());
+        let refused = registry.put_clients_as_judged(other(), vec![], &judged, &actor());
+        let expected = CannotFollow::ClientChangedMeanwhile(client_id(changed));
+        assert!(
+            matches!(&refused, Err(ChangeError::Refused(why)) if *why == expected),
+            "{refused:?}"
+        );
+        assert_eq!((registry.clients(), registry.sequence()), before);
+    }
+    // Keys are no matter of files.
+    let judged = registry.clients();
+    registry.create_key(&client_id("one"), "", &actor()).unwrap();
+    registry.put_clients_as_judged(other(), vec![], &judged, &actor()).unwrap();
+    assert_eq!(registry.client(&client_id("one")).unwrap().budget, Some(7));
+}

@@ -21,6 +21,8 @@ const AFTER: &str = "# With a word of its own.\n[gateway]\npublic_burst = 8\n";
 enum Gateway {
     /// As one does that can be put onto every configuration.
     Takes,
+    /// So does this, and meanwhile somebody disables the owner.
+    TakesLate,
     Refuses,
 }
 
@@ -40,6 +42,7 @@ fn site(gateway: Gateway) -> Site {
     let path = dir.path().join("site.toml");
     fs::write(&path, BEFORE).unwrap();
     let flags = Flags { config: Some(path), ..Flags::default() };
+    let (shared, hand) = (registry.clone(), Actor::new("hand").unwrap());
     let (sender, mut reloads) = mpsc::channel::<Reload>(1);
     let reloader = Reloader::new(flags.clone(), Config::resolve(&flags).unwrap(), sender);
     let mut running = JoinSet::new();
@@ -47,10 +50,13 @@ fn site(gateway: Gateway) -> Site {
         while let Some(Reload { then, done, .. }) = reloads.recv().await {
             let outcome = match (gateway, then) {
                 (Gateway::Refuses, _) => Err(GatewayError::TlsNeedsRestart),
-                (Gateway::Takes, Then::PutAfter(first)) => {
+                (_, Then::PutAfter(first)) => {
+                    if matches!(gateway, Gateway::TakesLate) {
+                        shared.disable_client(&ClientId::new("owner").unwrap(), &hand).unwrap();
+                    }
                     first().map_err(GatewayError::NotDoneFirst)
                 }
-                (Gateway::Takes, _) => Ok(()),
+                (_, _) => Ok(()),
             };
             drop(done.send(outcome));
         }
@@ -166,6 +172,17 @@ async fn a_registry_that_takes_nothing_leaves_the_configuration_as_it_was() {
     let why = site.differs(Asked::Apply(files(Some(AFTER), &many))).await.unwrap_err();
     assert!(why.contains("longer than 1 MiB"), "{why}");
     site.is_as_before().await;
+}
+
+// GW-061
+#[tokio::test]
+async fn what_somebody_else_changes_while_files_are_applied_is_not_overwritten() {
+    let site = site(Gateway::TakesLate);
+    let why = site.differs(Asked::Apply(files(Some(AFTER), &[APP]))).await.unwrap_err();
+    assert!(why.contains("the client owner meanwhile") && why.contains("config diff"), "{why}");
+    site.is_as_before().await;
+    let owner = site.registry.client(&ClientId::new("owner").unwrap()).unwrap();
+    assert!(owner.disabled.is_some() && !site.has("app"));
 }
 
 // GW-060
