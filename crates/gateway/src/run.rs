@@ -36,6 +36,7 @@ use crate::snapshot::{Current, Snapshot};
 use crate::socket_client::ChannelPlace;
 use crate::tls::Acceptor;
 use crate::tokens::{self, Tokens};
+use crate::told_revocations::ToldRevocations;
 use crate::upstreams::Upstreams;
 
 /// Idle connections to the server that are kept.
@@ -152,6 +153,8 @@ pub async fn run(
         channel: config.serves_server.then(|| channel.clone()),
         reconfigure: config.reconfigure.take(),
     });
+    let told_revocations =
+        ToldRevocations::new(registry.clone(), channel.clone(), place.clone(), ids.as_ref());
     let renewals = Arc::new(Renewals {
         registry: registry.clone(),
         clock: clock.clone(),
@@ -279,6 +282,7 @@ pub async fn run(
                     channel.keep_current(),
                     renewal::serve(renewal_socket, renewals),
                     handing.hand_over(),
+                    told_revocations.keep_told(),
                 );
             }
         };
