@@ -60,6 +60,7 @@ mod spans;
 mod subject;
 mod tls;
 mod tokens;
+mod told_revocations;
 mod upstreams;
 mod wire;
 

@@ -37,6 +37,7 @@ use crate::snapshot::{Current, Snapshot};
 use crate::socket_client::ChannelPlace;
 use crate::tls::Acceptor;
 use crate::tokens::{self, Tokens};
+use crate::told_revocations::ToldRevocations;
 use crate::upstreams::Upstreams;
 
 /// Idle connections to the server that are kept.
@@ -162,6 +163,8 @@ pub async fn run(
         watched: watched.clone(),
         reconfigure: config.reconfigure.take(),
     });
+    let told_revocations =
+        ToldRevocations::new(registry.clone(), channel.clone(), place.clone(), ids.as_ref());
     let renewals = Arc::new(Renewals {
         registry: registry.clone(),
         clock: clock.clone(),
@@ -287,6 +290,7 @@ pub async fn run(
                     channel.keep_current(),
                     renewal::serve(renewal_socket, renewals),
                     handing.hand_over(),
+                    told_revocations.keep_told(),
                 );
             }
         };

@@ -1,5 +1,5 @@
-//! The channel, on its socket and its port: the secret of this link, the server's readiness, and what the gateway denied,
-//! for the gateway's side alone. It never carries clients' requests, and nothing here is on the other socket.
+//! The channel, on its socket and its port: the secret of this link, the server's readiness, and what the gateway denied
+//! and what was revoked there, for the gateway's side alone. It never carries clients' requests, and nothing here is on the other socket.
 
 use std::sync::Arc;
 
@@ -13,12 +13,14 @@ use http::{StatusCode, header};
 
 use crate::Server;
 use crate::audit::take_denials;
+use crate::revocations::Told;
 
 pub(crate) fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route("/channel", get(channel))
         .route("/ready", get(ready))
         .route("/denials", post(denials))
+        .route("/revocations", post(revocations))
         .with_state(server)
 }
 
@@ -27,6 +29,15 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
 async fn denials(State(server): State<Arc<Server>>, body: Bytes) -> Response {
     match take_denials(&server, &body).await {
         Some(taken) => json(StatusCode::OK, &taken),
+        None => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
+    }
+}
+
+/// What was revoked at a gateway: what was begun under it ends.
+async fn revocations(State(server): State<Arc<Server>>, body: Bytes) -> Response {
+    let told = serde_json::from_slice::<Told>(&body).ok();
+    match told.and_then(|told| server.revocations.hear(&told)) {
+        Some(asked) => json(StatusCode::OK, &asked),
         None => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
     }
 }

@@ -189,6 +189,10 @@ fn decided(
             "nothing is there, or it lies outside of what the caller may see: {}",
             bounds(grant, interaction?)?
         )),
+        ServerError::Revoked => Some(
+            "its key, client or user was revoked, or the client disabled, while it was under way"
+                .to_owned(),
+        ),
         // Whoever knows what the entry asked for keeps it.
         ServerError::InEntry { .. } => None,
         ServerError::AtExpression { source, .. } => decided(source, grant, interaction),

@@ -172,6 +172,8 @@ pub(crate) enum ServerError {
     Commit(#[source] CommitError),
     #[error("the data cannot be read")]
     Read(#[source] ReadError),
+    #[error("what the request came under was revoked meanwhile")]
+    Revoked,
     #[error("the work ended before its answer")]
     Interrupted,
 }

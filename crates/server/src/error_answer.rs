@@ -580,6 +580,11 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             IssueCode::Exception,
             "the stored data could not be read; the operator's log has the reason".into(),
         ),
+        E::Revoked => one(
+            StatusCode::FORBIDDEN,
+            IssueCode::Forbidden,
+            "access was revoked while the request was under way, and it was ended".into(),
+        ),
         E::Interrupted => one(
             StatusCode::INTERNAL_SERVER_ERROR,
             IssueCode::Exception,

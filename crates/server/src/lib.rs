@@ -34,6 +34,7 @@ mod panics;
 mod quarantine;
 mod references_exist;
 mod representation;
+mod revocations;
 mod run;
 mod table;
 mod terminology;
@@ -75,6 +76,7 @@ pub(crate) struct Server {
     pub(crate) not_deletable: BTreeSet<ResourceType>,
     pub(crate) holding: Arc<holding::Holding>,
     pub(crate) denials: Arc<Denials>,
+    pub(crate) revocations: Arc<revocations::Revocations>,
     pub(crate) large: large::Turns,
     pub(crate) writing: writing::Writing,
     pub(crate) tracer: Arc<Tracer>,

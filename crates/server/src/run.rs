@@ -146,6 +146,7 @@ pub async fn run(
         groups: Default::default(),
         limits: config.limits,
         denials: config.denials,
+        revocations: Arc::default(),
         holding: Holding::new(
             config.limits.held_bytes,
             Pace { grace: config.limits.body_grace, rate: config.limits.body_rate },

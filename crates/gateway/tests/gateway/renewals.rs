@@ -7,7 +7,7 @@ use registry::ClientId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-use crate::harness::{Running, actor, socket, start_alone, within};
+use crate::harness::{Running, actor, request, socket, start, start_alone, within};
 
 async fn ask(running: &Running, bytes: &str) -> (u16, String) {
     let path = socket(&running.dir, "renewal.sock");
@@ -91,4 +91,24 @@ async fn the_socket_is_for_its_owner_alone_and_goes_with_the_gateway() {
     let kept = path.clone();
     running.tell_to_stop();
     running.until_stopped_in_place(|| assert!(!kept.exists())).await;
+}
+
+// GW-034
+#[tokio::test]
+async fn the_server_is_told_what_is_revoked_until_it_heard_and_again_once_it_was_restarted() {
+    let (running, stub) = start().await;
+    let owner = ClientId::new("owner").expect("an id");
+    let (first, second) = (running.key_of(&owner).0, running.key_of(&owner).0);
+    running.registry.revoke_key(&first, &actor()).expect("a key");
+    let told = stub.revoked(1).await;
+    assert_eq!((told.len(), told[0].id.as_str()), (1, &*first.authorization()));
+    // Each once, and what was not heard until it is.
+    stub.is_deaf(2);
+    running.registry.revoke_key(&second, &actor()).expect("a key");
+    let told = stub.revoked(2).await;
+    assert_eq!((told.len(), told[1].id.as_str()), (2, &*second.authorization()));
+    // A server that was restarted has forgotten; the next request finds that out.
+    stub.change_secret();
+    assert_eq!(running.send(&request("GET", "/fhir/metadata", &[], "")).await.status, 200);
+    assert_eq!(stub.revoked(2).await, told);
 }

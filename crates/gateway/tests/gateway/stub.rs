@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use contract::{ChannelDocument, ChannelSecret, Grant, Interaction, Versions, header};
+use contract::{Revocation, RevocationFeed};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming};
@@ -71,6 +72,10 @@ struct State {
     /// The lists of denials that it was told, and how it answers the next ones.
     denials: Mutex<Vec<serde_json::Value>>,
     denials_answered: Mutex<VecDeque<Denials>>,
+    /// What it was told is revoked, and with which cursor it asks next.
+    revoked: Mutex<(Vec<Revocation>, u64)>,
+    /// So many times more it hears no word of what is revoked.
+    deaf: Mutex<usize>,
 }
 
 /// How the stub answers a list of denials.
@@ -138,6 +143,8 @@ impl Stub {
             unready: Mutex::default(),
             denials: Mutex::default(),
             denials_answered: Mutex::default(),
+            revoked: Mutex::default(),
+            deaf: Mutex::default(),
         });
         let paths = [socket(dir, "server.sock"), socket(dir, "channel.sock")];
         let mut tasks = JoinSet::new();
@@ -157,6 +164,26 @@ impl Stub {
     pub(crate) fn change_secret(&self) {
         let secret = ChannelSecret::generate(&self.state.ids);
         *self.state.secret.lock().expect("no panic") = secret;
+        *self.state.revoked.lock().expect("no panic") = (Vec::new(), 0);
+    }
+
+    /// The next so many times it gives no answer to what is revoked.
+    pub(crate) fn is_deaf(&self, times: usize) {
+        *self.state.deaf.lock().expect("no panic") = times;
+    }
+
+    /// Waits until it was told of so many revocations; all of them.
+    pub(crate) async fn revoked(&self, count: usize) -> Vec<Revocation> {
+        within("what is revoked", async {
+            loop {
+                let (revoked, _) = self.state.revoked.lock().expect("no panic").clone();
+                if revoked.len() >= count {
+                    return revoked;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
     }
 
     /// Forgets what was seen, and how to answer.
@@ -287,6 +314,11 @@ impl State {
                 Denials::Says(text) => Ok(Response::new(Answering::whole(text))),
             };
         }
+        if request.uri().path() == "/revocations" {
+            let body = request.into_body().collect().await.map_err(|_| HungUp)?.to_bytes();
+            let told: serde_json::Value = serde_json::from_slice(&body).expect("it tells");
+            return self.hear(told);
+        }
         if request.uri().path() == "/ready" {
             let reason = self.unready.lock().expect("no panic").clone();
             let said = serde_json::json!({ "reason": reason }).to_string();
@@ -304,6 +336,24 @@ impl State {
         };
         let json = serde_json::to_vec(&document).expect("a document");
         Ok(Response::new(Answering::whole(json)))
+    }
+
+    /// Follows the feed as a server does.
+    fn hear(&self, told: serde_json::Value) -> Result<Response<Answering>, HungUp> {
+        let mut deaf = self.deaf.lock().expect("no panic");
+        if *deaf > 0 {
+            *deaf -= 1;
+            return Err(HungUp);
+        }
+        let mut heard = self.revoked.lock().expect("no panic");
+        let (revoked, cursor) = &mut *heard;
+        if let Some(page) = told.get("page") {
+            let page: RevocationFeed = serde_json::from_value(page.clone()).expect("a page");
+            revoked.extend_from_slice(page.since(*cursor).expect("it follows"));
+            *cursor = page.cursor;
+        }
+        let answer = serde_json::json!({ "after": *cursor }).to_string();
+        Ok(Response::new(Answering::whole(answer)))
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Answering>, HungUp> {

@@ -45,6 +45,8 @@ pub(super) async fn carry_out(
     (rows, trail): (&Rows, &Trail),
 ) -> Result<Answer, ServerError> {
     let Admitted { grant, interaction } = admitted;
+    let grant = Arc::new(grant);
+    let revocable = server.revocations.begin(&grant, server.clock.now());
     let invoked = matches!(interaction, Interaction::Operation(..));
     // An operation takes its parameters from the query of a GET, or from a body.
     let (body, form) = if searches(&interaction) && head.method == http::Method::POST {
@@ -62,6 +64,10 @@ pub(super) async fn carry_out(
     } else {
         (None, None)
     };
+    // Before anything is done: a body may have taken long to come.
+    if let Some(revocable) = &revocable {
+        revocable.goes_on()?;
+    }
     let (is_search, is_write) = (searches(&interaction), writes(&interaction));
     if !is_write {
         server.writing.a_read_came();
@@ -170,7 +176,13 @@ pub(super) async fn carry_out(
     // Nor do the parameters of a search, which may have to look at very much.
     let length = if is_search { LARGE + 1 } else { length };
     match only_reads {
-        true => while_it_is_waited_for(length, &turns, waited, work).await,
+        true => {
+            let work = while_it_is_waited_for(length, &turns, waited, work);
+            match &revocable {
+                Some(revocable) => revocable.or_ends(work).await,
+                None => work.await,
+            }
+        }
         false if is_write && length <= SMALL => {
             told_who_left(waited, within.writing.there(work)).await
         }
