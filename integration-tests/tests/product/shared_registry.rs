@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::process::Output;
-use std::thread::{self, JoinHandle};
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use integration_tests::binary::{failure, run, text};
@@ -192,7 +192,8 @@ impl<'a> HeldUp<'a> {
         let hold = "BEGIN; LOCK TABLE hearthgate_registry.changes IN EXCLUSIVE MODE; \
                     DO $$ BEGIN LOOP EXIT WHEN EXISTS (SELECT FROM pg_class WHERE relname = 'let_go'); \
                     PERFORM pg_sleep(0.02); END LOOP; END $$; COMMIT";
-        let holding = thread::spawn(move || own.sql(hold));
+        let holding = Builder::new().name("holds-up".to_owned());
+        let holding = holding.spawn(move || own.sql(hold)).unwrap();
         let held = "SELECT count(*) FROM pg_locks WHERE mode = 'ExclusiveLock' AND granted \
                     AND relation = 'hearthgate_registry.changes'::regclass";
         until("changes are held up", SOON, async || {
@@ -237,7 +238,8 @@ async fn killed_between_file_and_registry_a_gateway_says_what_is_left_of_an_appl
 
     let held = HeldUp::begin(&database).await;
     let asking = config.clone();
-    let applying = thread::spawn(move || asking("apply"));
+    let applying = Builder::new().name("applies".to_owned());
+    let applying = applying.spawn(move || asking("apply")).unwrap();
     until("the file is in its place", SOON, async || {
         let found = fs::read_to_string(site.config()).unwrap();
         if found == wanted { Ok(()) } else { Err(found) }
