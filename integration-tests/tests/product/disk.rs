@@ -181,7 +181,7 @@ async fn on_a_full_disk_nobody_changes_clients_without_its_being_written_down() 
     let anna = operator(&site);
     let make = async |anna: &Client, id: &str| {
         let body = format!(r#"{{"id": "{id}", "role": "reader"}}"#);
-        let request = anna.with_body(Method::POST, "/clients", body);
+        let request = anna.request(Method::POST, "/clients").body(body);
         sent(request.header("content-type", "application/json")).await
     };
     let filler = disk.from_outside().join("filler");

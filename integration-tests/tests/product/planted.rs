@@ -4,6 +4,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use integration_tests::binary::{run, text};
 use integration_tests::site::{Deployment, First, Site, free_address};
 use reqwest::RequestBuilder;
 
@@ -150,6 +151,37 @@ async fn ask_everything(site: &Site, owner: &Client, reader: &Client) {
     sent(dressed(owner.request(own_method, "/Patient/planted-id"))).await;
 }
 
+/// What operators ask for, and what whoever is none presents.
+async fn ask_as_operator(site: &Site) -> String {
+    let data = site.data().to_str().unwrap();
+    let create = ["operators", "create", "anna", "--role", "administrator", "--print-token"];
+    let made = run(site.folder(), &[&create[..], &["--data", data]].concat());
+    let token = text(&made.stdout).trim_end().to_owned();
+    let base = format!("http://{}/admin/v1", site.admin_address());
+    let anna = Client::new(&base, Some(&token));
+    let nobody = Client::new(&base, Some("hgo_0123456789abcdef_planted-token"));
+    let whole = format!("/keys/{token}/revoke");
+    for (path, body) in [
+        ("/clients", r#"{"id":"planted-id","role":"planted-role"}"#),
+        ("/clients", r#"{"planted":"#),
+        ("/clients/planted-client/keys", r#"{"label":"planted-label"}"#),
+        ("/token-revocations", r#"{"kind":"jti","id":"planted-jti","issuer":"planted"}"#),
+        ("/keys/planted-key/revoke", ""),
+        (&whole, ""),
+        ("/operators/planted-operator/rotate", "{}"),
+        ("/planted?planted=planted", ""),
+    ] {
+        for client in [&anna, &nobody] {
+            let request = dressed(client.request(Method::POST, path)).body(body);
+            sent(request.header("content-type", "application/json")).await;
+            let request = client.request(Method::POST, path).body(body);
+            sent(request.header("content-type", "application/json")).await;
+        }
+        sent(dressed(anna.request(Method::GET, path))).await;
+    }
+    token
+}
+
 async fn what_was_planted_is_in_no_log_no_metric_and_no_span(deployment: Deployment) {
     // GW-052, GW-051, GW-050
     let collector = Collector::start().await;
@@ -164,6 +196,7 @@ async fn what_was_planted_is_in_no_log_no_metric_and_no_span(deployment: Deploym
     for path in ["/Patient/planted-own", "/Patient/planted-id", "/Observation?code=planted"] {
         sent(dressed(patient.request(Method::GET, path))).await;
     }
+    let token = ask_as_operator(&site).await;
     let last = owner.request(Method::GET, "/Patient?_summary=count").header("x-request-id", "last");
     let _ = sent(last).await.is(200);
     until("the last span came", SOON, async || {
@@ -188,7 +221,7 @@ async fn what_was_planted_is_in_no_log_no_metric_and_no_span(deployment: Deploym
     assert!(collector.spans().len() > 100, "there is something to look through");
     assert!(collector.heads()[0].contains("planted-collector-token"), "the collector is shown it");
     for (what, text) in [("a log", &written), ("the metrics", &metrics), ("a span", &sent)] {
-        let secrets = keys.iter().map(|key| &key[key.len() - 43..]);
+        let secrets = keys.iter().chain([&token]).map(|key| &key[key.len() - 43..]);
         for planted in PLANTED.into_iter().chain([NUMBER, "1979-08-01"]).chain(secrets) {
             let line = text.lines().find(|line| line.contains(planted));
             assert_eq!(line, None, "{planted} is in {what}");

@@ -70,7 +70,9 @@ impl Call<'_> {
 /// What a request is about, for the trail: the path's ids, and of the body what names something.
 pub(crate) fn object(path: &[(&'static str, String)], body: &Value) -> String {
     let mut told: Vec<String> = path.iter().map(|(name, id)| format!("{name} {id}")).collect();
-    for name in TOLD {
+    // A token's own id is known to its issuer and its holder alone.
+    let is_of_token = body.get("kind").and_then(Value::as_str) == Some("jti");
+    for name in TOLD.into_iter().filter(|name| !(is_of_token && *name == "id")) {
         match body.get(name) {
             Some(Value::String(text)) => told.push(format!("{name} {text}")),
             Some(Value::Bool(truth)) => told.push(format!("{name} {truth}")),

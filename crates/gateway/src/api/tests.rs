@@ -92,6 +92,17 @@ fn a_request_is_found_by_its_whole_path() {
     assert!(is_below("/admin") && is_below("/admin/v1/x") && !is_below("/administer"));
 }
 
+// GW-063
+#[test]
+fn the_trail_is_told_what_names_something_and_no_tokens_own_id() {
+    let path = [("client", "lab".to_owned())];
+    let told = |path: &[(&'static str, String)], body| call::object(path, &body);
+    assert_eq!(told(&path, json!({"label": "x", "plan": "p"})), "client lab, plan p");
+    assert_eq!(told(&[], json!({"kind": "user", "id": "a/b"})), "id a/b, kind user");
+    let jti = json!({"kind": "jti", "id": "of-a-token", "issuer": "hospital"});
+    assert_eq!(told(&[], jti), "kind jti, issuer hospital");
+}
+
 #[test]
 fn what_is_presented_is_read_or_is_nobodys() {
     let with = |values: &[&str]| {
