@@ -41,7 +41,7 @@ impl Outages {
 fn tell(seen: &Seen) -> Option<String> {
     let name = seen.name;
     let [small, left] = seen.memory.map(|bytes| bytes >> 10);
-    say(&format!("{name}: gateway {small} KiB before, {left} KiB after"));
+    say(&format!("{name} ({} times): gateway {small} KiB before, {left} KiB after", seen.times));
     for (when, asked) in ["before", "meanwhile", "after"].iter().zip(&seen.asked) {
         let Asked { reads, load } = asked;
         say(&format!(
