@@ -71,6 +71,8 @@ pub struct Plan {
 pub struct Seen {
     /// What happened.
     pub name: &'static str,
+    /// How often.
+    pub times: u32,
     /// What was answered before, meanwhile and after.
     pub asked: [Asked; 3],
     /// Bytes of the gateway in memory before and after.
@@ -110,17 +112,17 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Asks while something happens.
-    async fn during(&self, happening: impl Future<Output = ()>) -> Asked {
+    /// Asks while something happens; what it came to.
+    async fn during<T>(&self, happening: impl Future<Output = T>) -> (Asked, T) {
         let take = || {
             let all = self.readers.iter().map(Readers::take);
             all.fold(Reads::default(), Reads::with)
         };
         drop(take());
         let wrk = self.wrk.start(self.folder);
-        happening.await;
+        let happened = happening.await;
         let load = wrk.end().await;
-        Asked { reads: take(), load }
+        (Asked { reads: take(), load }, happened)
     }
 }
 
@@ -165,12 +167,13 @@ impl Plan {
         };
         let mut seen = Vec::new();
         for outage in Outage::ALL {
-            let before = asking.during(tokio::time::sleep(self.phase)).await;
+            let (before, ()) = asking.during(tokio::time::sleep(self.phase)).await;
             let memory = place.site.front().resident();
-            let meanwhile = asking.during(self.happen(outage, &mut place)).await;
-            let after = asking.during(tokio::time::sleep(self.phase)).await;
+            let (meanwhile, times) = asking.during(self.happen(outage, &mut place)).await;
+            let (after, ()) = asking.during(tokio::time::sleep(self.phase)).await;
             seen.push(Seen {
                 name: outage.name(),
+                times,
                 asked: [before, meanwhile, after],
                 memory: [memory, place.site.front().resident()],
             });
@@ -183,8 +186,8 @@ impl Plan {
         Ok(seen)
     }
 
-    /// Lets it happen, for a phase or as often as was asked.
-    async fn happen(self, outage: Outage, place: &mut Place) {
+    /// Lets it happen, for a phase or as often as was asked; how often.
+    async fn happen(self, outage: Outage, place: &mut Place) -> u32 {
         match outage {
             Outage::Counters => {
                 place.counters.kill();
@@ -218,8 +221,10 @@ impl Plan {
                         "reload {number}: {answer:?}"
                     );
                 }
+                return self.reloads;
             }
         }
+        1
     }
 }
 

@@ -52,12 +52,14 @@ impl Plan {
         };
         let mut seen = Vec::new();
         for outage in Outage::ALL {
-            let before = asking.during(tokio::time::sleep(self.phase)).await;
+            let (before, ()) = asking.during(tokio::time::sleep(self.phase)).await;
             let memory = edge.process().resident();
-            let meanwhile = asking.during(self.happen_at_the_edge(outage, &mut edge)).await;
-            let after = asking.during(tokio::time::sleep(self.phase)).await;
+            let (meanwhile, times) =
+                asking.during(self.happen_at_the_edge(outage, &mut edge)).await;
+            let (after, ()) = asking.during(tokio::time::sleep(self.phase)).await;
             seen.push(Seen {
                 name: outage.name(),
+                times,
                 asked: [before, meanwhile, after],
                 memory: [memory, edge.process().resident()],
             });
@@ -68,10 +70,12 @@ impl Plan {
         seen
     }
 
-    async fn happen_at_the_edge(self, outage: Outage, edge: &mut Edge) {
+    /// Lets it happen for a phase; how often.
+    async fn happen_at_the_edge(self, outage: Outage, edge: &mut Edge) -> u32 {
         let clock = SystemClock::start();
         let began = clock.monotonic();
         let over = || clock.monotonic().saturating_sub(began) >= self.phase;
+        let mut times = 0;
         match outage {
             Outage::Issuer => {
                 edge.issuer.stop().await;
@@ -79,17 +83,21 @@ impl Plan {
                 tokio::time::sleep(self.phase).await;
                 edge.issuer.start_again().await;
                 asked_again("the issuer", &edge.issuer, taken).await;
+                times = 1;
             }
             Outage::Certificate => {
                 while !over() {
                     edge.change_certificate().await;
+                    times += 1;
                 }
             }
             Outage::Program => {
                 while !over() {
                     edge.upgrade().await;
+                    times += 1;
                 }
             }
         }
+        times
     }
 }

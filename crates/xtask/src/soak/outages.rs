@@ -41,7 +41,8 @@ impl Outages {
 fn tell(seen: &Seen) -> Option<String> {
     let name = seen.name;
     let [small, left] = seen.memory.map(|bytes| bytes >> 10);
-    say(&format!("{name}: gateway {small} KiB before, {left} KiB after"));
+    let times = if seen.times == 1 { "once".to_owned() } else { format!("{} times", seen.times) };
+    say(&format!("{name}, {times}: gateway {small} KiB before, {left} KiB after"));
     for (when, asked) in ["before", "meanwhile", "after"].iter().zip(&seen.asked) {
         let Asked { reads, load } = asked;
         say(&format!(
