@@ -37,6 +37,7 @@ pub mod redis;
 pub mod search_soak;
 pub mod simulated_disk;
 pub mod site;
+pub mod slow;
 pub mod smuggling;
 pub mod socket;
 pub mod split;
