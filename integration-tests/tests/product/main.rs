@@ -62,7 +62,6 @@ mod gitops;
 mod golden;
 mod import;
 mod kills;
-mod lanes;
 mod limits;
 mod patient_key;
 mod planted;
