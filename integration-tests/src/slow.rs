@@ -28,11 +28,12 @@ pub async fn fill(owner: &Client) {
     }
 }
 
-/// A search among them that compares each name with so many others: with a thousand it takes more
-/// than two seconds.
-pub fn search(client: &Client, others: usize) -> RequestBuilder {
-    let parts: Vec<String> = (0..others).map(|part| format!("zz{part}")).collect();
-    let form = format!("given:contains={}", parts.join(","));
+/// A search among them that takes more than two seconds, so many times over: it compares each name
+/// with a thousand others, and goes on for the last is a part of all.
+pub fn search(client: &Client, times: usize) -> RequestBuilder {
+    let others: Vec<String> = (0..999).map(|other| format!("zz{other}")).collect();
+    let one = format!("given:contains={},given", others.join(","));
+    let form = vec![one; times].join("&");
     let request = client.request(Method::POST, "/Patient/_search");
     request.header("content-type", "application/x-www-form-urlencoded").body(form)
 }
