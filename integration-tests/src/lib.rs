@@ -28,6 +28,7 @@ pub mod redis;
 pub mod search_soak;
 pub mod simulated_disk;
 pub mod site;
+pub mod slow;
 pub mod socket;
 pub mod split;
 pub mod test_data;

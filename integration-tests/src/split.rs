@@ -20,6 +20,7 @@ pub struct Split {
     folder: TempDir,
     requests: SocketAddr,
     channel: SocketAddr,
+    server_admin: SocketAddr,
     launcher: Vec<String>,
     server: Option<Process>,
     starts: u32,
@@ -36,6 +37,8 @@ pub struct Gateway {
     process: Option<Process>,
 }
 
+/// Where the server's own keys begin in its configuration.
+const SERVER: &str = "[server]\n";
 /// The FHIR base as all halves are told it.
 const BASE: &str = "http://fhir.example.org/fhir";
 
@@ -66,10 +69,21 @@ impl Split {
             }
         });
         let gateways: Vec<_> = all.collect();
-        let split = Self { gateways, folder, requests, channel, launcher, server: None, starts: 0 };
+        let server_admin = SocketAddr::new(requests.ip(), free_address().port());
+        let split = Self {
+            gateways,
+            folder,
+            requests,
+            channel,
+            server_admin,
+            launcher,
+            server: None,
+            starts: 0,
+        };
         let place = split.server_folder();
         let text = format!(
-            "public_base_url = \"{BASE}\"\n[server.link]\nlisten = \"{requests}\"\n\
+            "public_base_url = \"{BASE}\"\n{SERVER}admin_listen = \"{server_admin}\"\n\
+             [server.link]\nlisten = \"{requests}\"\n\
              channel_listen = \"{channel}\"\n{}",
             files(&place, "gateways")
         );
@@ -106,6 +120,25 @@ impl Split {
     #[must_use]
     pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
         (self.requests, self.channel)
+    }
+
+    /// Adds lines to `[server]` in the server's configuration, for its next start.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure_server(&self, lines: &str) {
+        let place = self.server_folder();
+        let text = std::fs::read_to_string(place.join("hearthgate.toml")).expect("it was written");
+        write(&place, &text.replace(SERVER, &format!("{SERVER}{lines}")));
+    }
+
+    /// What the server's `/metrics` says.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    pub async fn server_metrics(&self) -> String {
+        let admin = Client::new(&format!("http://{}", self.server_admin), None);
+        admin.get("/metrics").await.is(200).text().to_owned()
     }
 
     /// The server's process.
@@ -218,6 +251,29 @@ impl Gateway {
     pub async fn metrics(&self) -> String {
         let admin = Client::new(&format!("http://{}", self.admin), None);
         admin.get("/metrics").await.is(200).text().to_owned()
+    }
+
+    /// Runs `hearthgate keys` on its data; what that prints.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn keys(&self, arguments: &[&str]) -> String {
+        let all = [&["keys"], arguments, &["--data", "data"]].concat();
+        let output = binary::run(&self.folder, &all);
+        assert!(output.status.success(), "{output:?}");
+        binary::text(&output.stdout).to_owned()
+    }
+
+    /// A client of this id that may read everything.
+    #[must_use]
+    pub fn new_client(&self, id: &str) -> Client {
+        let key = self.keys(&["create", "--client", id, "--role", "reader", "--print-key"]);
+        Client::new(&format!("http://{}/fhir", self.listen), Some(key.trim_end()))
+    }
+
+    /// Revokes a key: its id stands in it.
+    pub fn revoke(&self, key: &str) {
+        self.keys(&["revoke", &key[3..19]]);
     }
 
     /// Its owner, whose key's file may come a moment after the gateway is ready.

@@ -18,11 +18,14 @@ use http::Method;
 use integration_tests::client::{Client, try_send};
 use integration_tests::split::{DEADLINE, Split};
 use integration_tests::test_data::say;
+use integration_tests::waiting::until;
 use tokio::task::JoinSet;
 
 const WRITERS: usize = 4;
 const BEFORE: Duration = Duration::from_secs(4);
 const AWAY: Duration = Duration::from_secs(10);
+/// Within so much a revocation is known at the server.
+const HEARD: Duration = Duration::from_secs(5);
 /// After the network is back an answer comes within so much.
 const BACK: Duration = Duration::from_secs(2);
 
@@ -44,11 +47,13 @@ fn done(line: &str) -> Result<(), String> {
 }
 
 impl Network {
-    fn make() -> Result<Self, String> {
-        let id = std::process::id();
+    /// The `number`th of this process.
+    fn make(number: u32) -> Result<Self, String> {
+        let process = std::process::id();
+        let id = format!("{process}{number}");
         let (router, server) = (format!("hgr{id}"), format!("hgs{id}"));
         // The range that is kept for tests of networks (RFC 2544).
-        let block = format!("198.18.{}", id % 250);
+        let block = format!("198.{}.{}", 18 + number, process % 250);
         let network =
             Self { router: router.clone(), server: server.clone(), address: format!("{block}.6") };
         let (ours, theirs) = (format!("hga{id}"), format!("hgb{id}"));
@@ -152,24 +157,35 @@ async fn count(client: &Client, search: &str) -> u64 {
     answer.json()["total"].as_u64().unwrap()
 }
 
-#[tokio::test]
-async fn ten_seconds_without_a_network_lose_and_double_no_write_and_make_nobody_wait() {
+/// The `number`th network of this process; `None`, and it is said, where the system makes none.
+fn network(number: u32) -> Option<Network> {
     if !rustix::process::geteuid().is_root() {
         say("skipped: making network namespaces takes root");
-        return;
+        return None;
     }
-    let network = match Network::make() {
-        Ok(network) => network,
+    match Network::make(number) {
+        Ok(network) => Some(network),
         Err(why) => {
             say(&format!("skipped: this system makes no network of a test's own: {why}"));
-            return;
+            None
         }
-    };
+    }
+}
+
+/// A gateway on this side of the network and a server on the other.
+async fn split_by(network: &Network) -> Split {
     let listen = |port: u16| format!("{}:{port}", network.address).parse().unwrap();
     let launcher = ["ip", "netns", "exec", network.server.as_str()].map(str::to_owned).into();
     let mut split = Split::prepare(1, (listen(9443), listen(9444)), launcher);
     split.start_server().await;
     split.start_gateways().await;
+    split
+}
+
+#[tokio::test]
+async fn ten_seconds_without_a_network_lose_and_double_no_write_and_make_nobody_wait() {
+    let Some(network) = network(0) else { return };
+    let split = split_by(&network).await;
     let client = split.gateways[0].owner().await;
     let (clock, stop) = (Arc::new(SystemClock::start()), Arc::new(AtomicBool::new(false)));
     let mut writers = JoinSet::new();
@@ -215,4 +231,34 @@ async fn ten_seconds_without_a_network_lose_and_double_no_write_and_make_nobody_
          request took {longest:?}; an answer {back:?} after the network was back"
     ));
     assert!(back < BACK, "{back:?}");
+}
+
+#[tokio::test]
+async fn what_is_revoked_while_the_network_is_away_reaches_the_server_once_it_is_back() {
+    // GW-034
+    let Some(network) = network(1) else { return };
+    let split = split_by(&network).await;
+    let gateway = &split.gateways[0];
+    let clients = ["before", "away"].map(|id| gateway.new_client(id));
+    for client in &clients {
+        let _ = client.get("/Patient").await.is(200);
+    }
+    let heard = || split.server().stderr().matches("revocations were heard").count();
+    let hears = async |count: usize, limit| {
+        until("the server hears of it", limit, async || {
+            (heard() == count).then_some(()).ok_or_else(|| format!("{} times", heard()))
+        })
+        .await;
+    };
+    gateway.revoke(clients[0].key());
+    hears(1, HEARD).await;
+    network.passes_on(false).unwrap();
+    gateway.revoke(clients[1].key());
+    tokio::time::sleep(AWAY).await;
+    assert_eq!(heard(), 1, "nothing passes");
+    network.passes_on(true).unwrap();
+    // A question of before may still be waiting to be given up.
+    hears(2, HEARD).await;
+    let said = gateway.process().stderr();
+    assert_eq!(said.matches("the server is not told what was revoked").count(), 1, "{said}");
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use http::Method;
-use integration_tests::client::{Client, sent, try_send};
+use integration_tests::client::{sent, try_send};
 use integration_tests::site::{Deployment, First, Site};
+use integration_tests::slow;
 use integration_tests::waiting::{SOON, until};
 use tokio::time::timeout;
 
@@ -22,39 +23,14 @@ fn ended(site: &Site) -> usize {
     site.everything_written().matches(ENDED).count()
 }
 
-/// Patients with many names.
-async fn fill(owner: &Client) {
-    for hundred in 0..20 {
-        let entries = (0..100).map(|one| {
-            let id = hundred * 100 + one;
-            let given: Vec<String> = (0..10).map(|name| format!("\"Given{id}x{name}\"")).collect();
-            format!(
-                r#"{{"resource":{{"resourceType":"Patient","id":"p{id}","name":[{{"given":[{}]}}]}},"request":{{"method":"PUT","url":"Patient/p{id}"}}}}"#,
-                given.join(",")
-            )
-        });
-        let entries: Vec<String> = entries.collect();
-        let bundle = format!(
-            r#"{{"resourceType":"Bundle","type":"transaction","entry":[{}]}}"#,
-            entries.join(",")
-        );
-        let _ = owner.post("", bundle).await.is(200);
-    }
-}
-
 async fn a_search_ends_when_its_client_leaves_the_gateway(deployment: Deployment) {
     // SRCH-250
     let mut site = Site::prepare(deployment);
-    site.configure("[server]\nsearch_versions = 1000000000\n");
+    site.configure(&format!("[server]\n{}", slow::LETS_SEARCH));
     site.launch(First::Gateway).await;
     let owner = site.owner();
-    fill(&owner).await;
-    let parts: Vec<String> = (0..1000).map(|part| format!("zz{part}")).collect();
-    let form = format!("given:contains={}", parts.join(","));
-    let search = || {
-        let request = owner.request(Method::POST, "/Patient/_search");
-        request.header("content-type", "application/x-www-form-urlencoded").body(form.clone())
-    };
+    slow::fill(&owner).await;
+    let search = || slow::search(&owner, 1);
     let mut soon = 0;
     for (before, stays) in [LONG, LONG / 10, LONG / 10, LONG / 7, LONG / 7].into_iter().enumerate()
     {

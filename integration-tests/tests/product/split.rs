@@ -2,17 +2,22 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::Method;
 use integration_tests::binary::{failure, run};
+use integration_tests::client::{Client, try_send};
 use integration_tests::process::{Process, Signal};
 use integration_tests::site::free_address;
+use integration_tests::slow;
 use integration_tests::split::{Gateway, Split};
 use link::{Identity, LinkFiles};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::waiting::{SOON, until};
+use crate::waiting::{SOON, until, within};
 
 /// The revocation of a certificate, and a new one, are in force by then.
 const PROMISED: Duration = Duration::from_secs(5);
@@ -91,6 +96,124 @@ async fn a_gateway_whose_certificate_is_taken_out_is_refused_and_told_and_a_new_
     tokio::time::sleep(PROMISED).await;
     gateway.becomes_ready().await;
     reads_as(gateway, 200, SOON).await;
+}
+
+/// Gives the half at `place` another certificate, which the half at `other` holds in `held`, by
+/// the steps of docs/split.md: none of them takes the old one away before the new one is in force.
+async fn change_certificate(place: &Path, other: &Path, held: &str) {
+    let made = run(place, &["link", "identity", "new"]);
+    assert!(made.status.success(), "{made:?}");
+    let held = other.join(held);
+    let old = fs::read_to_string(place.join("link.crt")).unwrap();
+    let new = fs::read_to_string(place.join("new/link.crt")).unwrap();
+    let all = fs::read_to_string(&held).unwrap();
+    fs::write(&held, format!("{all}{new}")).unwrap();
+    tokio::time::sleep(PROMISED).await;
+    for file in ["link.crt", "link.key"] {
+        fs::rename(place.join("new").join(file), place.join(file)).unwrap();
+    }
+    fs::remove_dir(place.join("new")).unwrap();
+    tokio::time::sleep(PROMISED).await;
+    let without_old = all.replace(&old, "") + &new;
+    assert!(!without_old.contains(&old), "the old one is held still");
+    fs::write(&held, without_old).unwrap();
+    tokio::time::sleep(PROMISED).await;
+}
+
+/// Reads and writes without a pause, and what was not done.
+async fn reads_and_writes(
+    client: Client,
+    writer: usize,
+    stop: Arc<AtomicBool>,
+) -> (usize, Vec<String>) {
+    let (mut done, mut failed) = (0, Vec::new());
+    while !stop.load(Ordering::Acquire) {
+        let body = format!(
+            r#"{{"resourceType":"Patient","identifier":[{{"system":"urn:test","value":"{writer}-{done}"}}]}}"#
+        );
+        let created = client.with_body(Method::POST, "/Patient", body);
+        let read = client.request(Method::GET, "/Patient?_count=1");
+        for (expected, request) in [(201, created), (200, read)] {
+            match try_send(request).await {
+                Ok(answer) if answer.status == expected => {}
+                Ok(answer) => failed.push(format!("{} {}", answer.status, answer.text())),
+                Err(error) => failed.push(error),
+            }
+        }
+        done += 1;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    (done, failed)
+}
+
+#[tokio::test]
+async fn both_halves_change_their_certificates_while_requests_run_and_none_fails() {
+    // GW-020
+    let split = Split::start(1).await;
+    let gateway = &split.gateways[0];
+    let client = gateway.owner().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut running = tokio::task::JoinSet::new();
+    for writer in 0..4 {
+        running.spawn(reads_and_writes(client.clone(), writer, stop.clone()));
+    }
+    let (theirs, ours) = (split.server_folder(), gateway.folder().to_owned());
+    change_certificate(&ours, &theirs, "gateways.crt").await;
+    change_certificate(&theirs, &ours, "servers.crt").await;
+    stop.store(true, Ordering::Release);
+    let all = running.join_all().await;
+    let failed: Vec<&String> = all.iter().flat_map(|(_, failed)| failed).collect();
+    assert!(failed.is_empty(), "{} failed: {:?}", failed.len(), &failed[..failed.len().min(5)]);
+    for (done, _) in &all {
+        assert!(*done > 20, "a writer stood still: {all:?}");
+    }
+    gateway.becomes_ready().await;
+    let in_force = "new certificates of the link are in force";
+    for process in [split.server(), gateway.process()] {
+        let said = process.stderr();
+        assert!(said.matches(in_force).count() >= 3, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_revoked_at_a_gateway_ends_at_the_server_over_the_link() {
+    // GW-034
+    let mut split = Split::prepare(1, (free_address(), free_address()), Vec::new());
+    split.configure_server(slow::LETS_SEARCH);
+    split.start_server().await;
+    split.start_gateways().await;
+    let gateway = &split.gateways[0];
+    slow::fill(&gateway.owner().await).await;
+    let [revoked, other] = ["revoked", "other"].map(|id| gateway.new_client(id));
+    let mut searching = tokio::task::JoinSet::new();
+    for client in [&revoked, &other] {
+        // It takes many times longer than what is promised.
+        let (key, search) = (client.key().to_owned(), slow::search(client, 19));
+        searching.spawn(async move { (key, try_send(search).await.expect("an answer")) });
+    }
+    let in_flight = async |count: usize| {
+        until("so many searches are under way", SOON, async || {
+            let seen = split.server_metrics().await;
+            let line = format!("hearthgate_server_requests_in_flight {count}\n");
+            seen.contains(&line).then_some(()).ok_or(seen)
+        })
+        .await;
+    };
+    in_flight(2).await;
+    gateway.revoke(revoked.key());
+    let ended = within("what is revoked ends", PROMISED, searching.join_next()).await;
+    let (key, answer) = ended.unwrap().unwrap();
+    assert_eq!(key, revoked.key(), "{} {}", answer.status, answer.text());
+    answer.is_outcome(403, "forbidden");
+    assert!(answer.text().contains("revoked"), "{}", answer.text());
+    let _ = revoked.get("/Patient/p1").await.is(401);
+    // Whose key stands goes on, and ends with its client.
+    in_flight(1).await;
+    searching.abort_all();
+    in_flight(0).await;
+    let said = split.server().stderr();
+    assert!(said.contains("revocations were heard"), "{said}");
+    assert!(!said.contains(&revoked.key()[3..19]), "{said}");
 }
 
 #[tokio::test]
