@@ -8,13 +8,15 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use contract::{Digest, Grant, GrantError, GrantFields, Ids, Instant, Nonce, digest};
+use contract::{Digest, Grant, GrantError, GrantFields, Ids, Instant, Lane, Nonce, digest};
 use http::HeaderValue;
 
 /// What one request puts into the holes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Filling<'request> {
     pub(crate) not_after: Instant,
+    /// The caller's own, but where its plan or what it asks for says otherwise.
+    pub(crate) lane: Lane,
     pub(crate) interaction: &'request str,
     pub(crate) digest: Digest,
     pub(crate) nonce: Nonce,
@@ -62,7 +64,8 @@ impl GrantTemplate {
 
     /// The header's value for one request.
     pub(crate) fn fill(&self, filling: &Filling<'_>) -> Result<HeaderValue, GrantError> {
-        let Some(cut) = &self.cut else {
+        // Another lane is no hole, and is encoded with all the rest.
+        let Some(cut) = self.cut.as_ref().filter(|_| filling.lane == self.grant.lane) else {
             return self.encode(filling);
         };
         let text = URL_SAFE_NO_PAD.encode(cut.fill(filling));
@@ -75,6 +78,7 @@ impl GrantTemplate {
     fn fields(&self, filling: &Filling<'_>) -> GrantFields {
         GrantFields {
             not_after: filling.not_after,
+            lane: filling.lane,
             interaction: filling.interaction.to_owned(),
             digest: filling.digest,
             nonce: filling.nonce,
@@ -90,11 +94,11 @@ impl GrantTemplate {
     fn try_cut(&self, ids: &dyn Ids) -> Option<Cut> {
         // Values that occur nowhere else but by a chance of 2^-60 or less.
         let marks = Marks::draw(ids);
-        let json = serde_json::to_string(&self.fields(&marks.filling())).ok()?;
+        let json = serde_json::to_string(&self.fields(&marks.filling(self.grant.lane))).ok()?;
         let cut = marks.cut(&json)?;
         // And should that chance come true: what is filled in must be what is encoded.
         let other = Marks::draw(ids);
-        let filling = other.filling();
+        let filling = other.filling(self.grant.lane);
         let expected = serde_json::to_string(&self.fields(&filling)).ok()?;
         (cut.fill(&filling) == expected).then_some(cut)
     }
@@ -131,9 +135,10 @@ impl Marks {
         }
     }
 
-    fn filling(&self) -> Filling<'_> {
+    fn filling(&self, lane: Lane) -> Filling<'_> {
         Filling {
             not_after: self.not_after,
+            lane,
             interaction: &self.interaction,
             digest: self.digest,
             nonce: self.nonce,
@@ -247,12 +252,19 @@ mod tests {
         let ids = Counting::default();
         let template = GrantTemplate::new(fields(None), &ids).expect("a grant");
         assert!(template.cut.is_some());
-        for (micros, interaction, path) in [
-            (1, "read", "/fhir/Patient/1"),
-            (1_790_000_000_000_000, "history-instance", "/fhir/Patient/1/_history"),
+        for (micros, lane, interaction, path) in [
+            (1, Lane::Interactive, "read", "/fhir/Patient/1"),
+            (
+                1_790_000_000_000_000,
+                Lane::Interactive,
+                "history-instance",
+                "/fhir/Patient/1/_history",
+            ),
+            (2, Lane::Bulk, "search-type", "/fhir/Patient"),
         ] {
             let filling = Filling {
                 not_after: Instant::from_micros(micros),
+                lane,
                 interaction,
                 digest: digest("GET", path, None),
                 nonce: Nonce::generate(&ids),
@@ -290,6 +302,7 @@ mod tests {
         assert!(template.cut.is_none());
         let filling = Filling {
             not_after: Instant::from_micros(5),
+            lane: Lane::Interactive,
             interaction: "read",
             digest: digest("GET", "/", None),
             nonce: Nonce::generate(&Counting::default()),

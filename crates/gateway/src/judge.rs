@@ -166,6 +166,7 @@ impl Gateway {
         let nonce = Nonce::generate(self.ids.as_ref());
         let filling = Filling {
             not_after: crate::later(self.clock.now(), GRANT_LIFE),
+            lane: request.lane,
             interaction: interaction.code(),
             // Of the very bytes that the server will see: the base path is not cut off.
             digest: digest(method, head.uri.path(), head.uri.query()),

@@ -210,6 +210,10 @@ async fn bulk_that_is_slow_keeps_other_bulk_waiting_and_no_bedside() {
     assert_eq!(waiting.read_answer().await.status, 200);
     let refusals = "hearthgate_gateway_refusals_total{reason=\"lane-full\"}";
     assert_eq!(running.metric(refusals).await, 1.0);
+    // The server is told which of them nobody waits for.
+    let lanes: Vec<_> = stub.seen().iter().map(|seen| seen.grant.lane).collect();
+    let (bulk, waited_for) = (contract::Lane::Bulk, contract::Lane::Interactive);
+    assert_eq!(lanes, [bulk, waited_for, bulk]);
 }
 
 #[tokio::test]
