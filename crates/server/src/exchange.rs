@@ -156,6 +156,7 @@ async fn respond(
         Handling::Lenient => Ok(()),
     });
     let is_write = writes(&admitted.interaction);
+    let turns = server.large.of(admitted.grant.lane);
     let carried_out = match understood {
         Ok(()) => {
             let asked = (preference, handling);
@@ -176,7 +177,7 @@ async fn respond(
             let is_set_apart = answer.status == StatusCode::ACCEPTED;
             let says = outcome_preferred || is_set_apart;
             let answer = if says { with_outcome(answer) } else { answer };
-            in_format((schema, &server.large), answer, format, is_write).await
+            in_format((schema, turns), answer, format, is_write).await
         }
         Err(error) => Err(error),
     };

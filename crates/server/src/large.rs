@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use contract::Lane;
 use database::Abandoned;
 use fhir_core::Clock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -27,11 +28,43 @@ pub(crate) const LARGE: usize = 1 << 20;
 
 /// So many bodies leave the asynchronous threads at once, and so many larger ones: half of the
 /// threads that there are for it (512), since the work on one may wait for another of them.
-const ASIDE: usize = 192;
-const LARGE_ASIDE: usize = 64;
+const ASIDE: usize = 176;
+const LARGE_ASIDE: usize = 48;
+/// The same of bulk.
+const BULK_ASIDE: usize = 16;
+const LARGE_BULK_ASIDE: usize = 16;
 
 /// How long a large body waits for its first turn.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The turns of each lane: what is bulk has its own, so that nobody who waits for an answer stands
+/// behind it.
+#[derive(Debug)]
+pub(crate) struct LaneTurns {
+    /// Of people and systems that wait.
+    waited_for: Turns,
+    bulk: Turns,
+}
+
+impl LaneTurns {
+    /// As many at once as there are processors but one; of bulk half as many, and at least one.
+    pub(crate) fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let of = |at_once: usize, aside| Turns::with((at_once.max(1), aside), PATIENCE);
+        Self {
+            waited_for: of(processors - 1, (ASIDE, LARGE_ASIDE)),
+            bulk: of((processors - 1) / 2, (BULK_ASIDE, LARGE_BULK_ASIDE)),
+        }
+    }
+
+    /// Those of a lane.
+    pub(crate) fn of(&self, lane: Lane) -> &Turns {
+        match lane {
+            Lane::Interactive | Lane::System => &self.waited_for,
+            Lane::Bulk => &self.bulk,
+        }
+    }
+}
 
 /// The turns of large bodies.
 #[derive(Debug, Clone)]
@@ -47,15 +80,14 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// As many at once as there are processors but one.
-    pub(crate) fn new() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self::of(processors.saturating_sub(1).max(1), PATIENCE)
+    #[cfg(test)]
+    pub(crate) fn of(at_once: usize, patience: Duration) -> Self {
+        Self::with((at_once, (ASIDE, LARGE_ASIDE)), patience)
     }
 
-    pub(crate) fn of(at_once: usize, patience: Duration) -> Self {
+    fn with((at_once, (aside, large_aside)): (usize, (usize, usize)), patience: Duration) -> Self {
         let [door, turns, aside, large_aside] =
-            [1, at_once, ASIDE, LARGE_ASIDE].map(|permits| Arc::new(Semaphore::new(permits)));
+            [1, at_once, aside, large_aside].map(|permits| Arc::new(Semaphore::new(permits)));
         Self { door, turns, aside, large_aside, patience }
     }
 
@@ -315,7 +347,9 @@ mod tests {
         assert_eq!(most_at_once(LARGE + 1, 4).await, 1);
         assert_eq!(most_at_once(LARGE, 4).await, 4);
         let processors = std::thread::available_parallelism().unwrap().get();
-        assert!(Turns::new().turns.available_permits() < processors.max(2));
+        let turns = LaneTurns::new();
+        let of = |lane| turns.of(lane).turns.available_permits();
+        assert!(of(Lane::Interactive) < processors.max(2) && of(Lane::Bulk) <= of(Lane::System));
     }
 
     /// So many works on bodies of that length, each of which waits for a thread, with as many

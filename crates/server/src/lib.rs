@@ -77,7 +77,7 @@ pub(crate) struct Server {
     pub(crate) holding: Arc<holding::Holding>,
     pub(crate) denials: Arc<Denials>,
     pub(crate) revocations: Arc<revocations::Revocations>,
-    pub(crate) large: large::Turns,
+    pub(crate) large: large::LaneTurns,
     pub(crate) writing: writing::Writing,
     pub(crate) tracer: Arc<Tracer>,
     pub(crate) metrics: metrics::Metrics,

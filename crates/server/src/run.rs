@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use crate::exchange::exchange;
 use crate::holding::{Holding, Pace};
 use crate::interactions::capabilities::Statement;
-use crate::large::Turns;
+use crate::large::LaneTurns;
 use crate::listener::OwnUserListener;
 use crate::metrics::Metrics;
 use crate::writing::Writing;
@@ -152,7 +152,7 @@ pub async fn run(
             Pace { grace: config.limits.body_grace, rate: config.limits.body_rate },
         ),
         validations,
-        large: Turns::new(),
+        large: LaneTurns::new(),
         writing: Writing::start(Arc::clone(&clock)).map_err(RunError::Writing)?,
         tracer: config.tracer,
         metrics: Metrics::new().map_err(RunError::Metrics)?,

@@ -62,6 +62,7 @@ mod gitops;
 mod golden;
 mod import;
 mod kills;
+mod lanes;
 mod limits;
 mod patient_key;
 mod planted;

@@ -105,7 +105,7 @@ pub(super) async fn carry_out(
     };
     let request_id = request_id(head).to_owned();
     let (rows, trail) = (rows.clone(), trail.clone());
-    let (turns, within) = (server.large.clone(), Arc::clone(&server));
+    let (turns, within) = (server.large.of(grant.lane).clone(), Arc::clone(&server));
     let abandoned = Abandoned::default();
     let waited = Waited {
         abandoned: abandoned.clone(),
