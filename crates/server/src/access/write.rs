@@ -51,24 +51,6 @@ pub(crate) async fn check_body(
     }
 }
 
-/// Checks that what is there may be taken away, or another version put in its place, by
-/// `interaction`: it is seen within a rule for that, and of nobody else.
-///
-/// # Errors
-/// [`ServerError::OutsideAccess`] when it is not.
-pub(crate) async fn check_replaced(
-    call: &Call<'_>,
-    interaction: &Interaction,
-    there: &VersionEntry,
-) -> Result<(), ServerError> {
-    let of = &there.resource_type;
-    let snapshot = call.unaccounted(visibility(call, interaction, of).await?);
-    match snapshot.may_be_replaced(there).await? {
-        true => Ok(()),
-        false => Err(ServerError::OutsideAccess),
-    }
-}
-
 /// The same of a resource that is not made ready to be stored yet.
 ///
 /// # Errors
@@ -89,6 +71,24 @@ pub(crate) async fn check_resource(
         None => body,
     };
     check_body(call, interaction, (of, id), &body).await
+}
+
+/// Checks that what is there may be taken away, or another version put in its place, by
+/// `interaction`: it is seen within a rule for that, and of nobody else.
+///
+/// # Errors
+/// [`ServerError::OutsideAccess`] when it is not.
+pub(crate) async fn check_replaced(
+    call: &Call<'_>,
+    interaction: &Interaction,
+    there: &VersionEntry,
+) -> Result<(), ServerError> {
+    let of = &there.resource_type;
+    let snapshot = call.unaccounted(visibility(call, interaction, of).await?);
+    match snapshot.may_be_replaced(there).await? {
+        true => Ok(()),
+        false => Err(ServerError::OutsideAccess),
+    }
 }
 
 /// Whether the caller may read a version.
