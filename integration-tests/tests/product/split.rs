@@ -12,11 +12,12 @@ use integration_tests::binary::{failure, run};
 use integration_tests::client::{Client, try_send};
 use integration_tests::process::{Process, Signal};
 use integration_tests::site::free_address;
+use integration_tests::slow;
 use integration_tests::split::{Gateway, Split};
 use link::{Identity, LinkFiles};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::waiting::{SOON, until};
+use crate::waiting::{SOON, until, within};
 
 /// The revocation of a certificate, and a new one, are in force by then.
 const PROMISED: Duration = Duration::from_secs(5);
@@ -172,6 +173,45 @@ async fn both_halves_change_their_certificates_while_requests_run_and_none_fails
         let said = process.stderr();
         assert!(said.matches(in_force).count() >= 3, "{said}");
     }
+}
+
+#[tokio::test]
+async fn what_is_revoked_at_a_gateway_ends_at_the_server_over_the_link() {
+    // GW-034
+    let mut split = Split::prepare(1, (free_address(), free_address()), Vec::new());
+    split.configure_server(slow::LETS_SEARCH);
+    split.start_server().await;
+    split.start_gateways().await;
+    let gateway = &split.gateways[0];
+    slow::fill(&gateway.owner().await).await;
+    let [revoked, other] = ["revoked", "other"].map(|id| gateway.new_client(id));
+    let mut searching = tokio::task::JoinSet::new();
+    for client in [&revoked, &other] {
+        // It takes many times longer than what is promised.
+        let (key, search) = (client.key().to_owned(), slow::search(client, 19));
+        searching.spawn(async move { (key, try_send(search).await.expect("an answer")) });
+    }
+    let in_flight = async |count: usize| {
+        until("so many searches are under way", SOON, async || {
+            let seen = split.server_metrics().await;
+            let line = format!("hearthgate_server_requests_in_flight {count}\n");
+            seen.contains(&line).then_some(()).ok_or(seen)
+        })
+        .await;
+    };
+    in_flight(2).await;
+    gateway.revoke(revoked.key());
+    let ended = within("what is revoked ends", PROMISED, searching.join_next()).await;
+    let (key, answer) = ended.unwrap().unwrap();
+    assert_eq!(key, revoked.key(), "{} {}", answer.status, answer.text());
+    answer.is_outcome(403, "forbidden");
+    assert!(answer.text().contains("revoked"), "{}", answer.text());
+    let _ = revoked.get("/Patient/p1").await.is(401);
+    // Whose key stands goes on.
+    in_flight(1).await;
+    let said = split.server().stderr();
+    assert!(said.contains("revocations were heard"), "{said}");
+    assert!(!said.contains(&revoked.key()[3..19]), "{said}");
 }
 
 #[tokio::test]
