@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -15,12 +15,15 @@ use crate::Server;
 use crate::audit::take_denials;
 use crate::revocations::Told;
 
+/// The longest page of a feed: it has all that one change revoked, some hundred thousand keys.
+const LONGEST_PAGE: usize = 64 << 20;
+
 pub(crate) fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route("/channel", get(channel))
         .route("/ready", get(ready))
         .route("/denials", post(denials))
-        .route("/revocations", post(revocations))
+        .route("/revocations", post(revocations).layer(DefaultBodyLimit::max(LONGEST_PAGE)))
         .with_state(server)
 }
 

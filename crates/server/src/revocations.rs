@@ -5,9 +5,11 @@
 //! request on, the gateways know.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
 
 use contract::{Grant, Instant, Revocation, RevocationFeed};
+use database::{Abandoned, ReadError};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -150,17 +152,42 @@ impl Revocable {
         &self,
         work: impl Future<Output = Result<T, ServerError>>,
     ) -> Result<T, ServerError> {
-        let mut ended = self.ended.clone();
-        let revoked = async move {
-            if ended.wait_for(|ended| *ended).await.is_err() {
-                // It stands with whoever could end it for as long as this does.
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             biased;
-            () = revoked => Err(ServerError::Revoked),
+            () = self.is_revoked() => Err(ServerError::Revoked),
             done = work => done,
+        }
+    }
+
+    /// What `work` comes to, which may have changed something: it is told like when its client
+    /// leaves, looks for nothing more, and says itself what became of it.
+    ///
+    /// # Errors
+    /// [`ServerError::Revoked`] where it ended for that, and the work's own.
+    pub(crate) async fn or_is_told<T>(
+        &self,
+        abandoned: &Abandoned,
+        work: impl Future<Output = Result<T, ServerError>>,
+    ) -> Result<T, ServerError> {
+        let mut work = pin!(work);
+        tokio::select! {
+            biased;
+            () = self.is_revoked() => abandoned.set(),
+            done = &mut work => return done,
+        }
+        work.await.map_err(|error| match error {
+            ServerError::Interrupted | ServerError::Read(ReadError::Abandoned) => {
+                ServerError::Revoked
+            }
+            error => error,
+        })
+    }
+
+    async fn is_revoked(&self) {
+        let mut ended = self.ended.clone();
+        if ended.wait_for(|ended| *ended).await.is_err() {
+            // It stands with whoever could end it for as long as this does.
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -274,5 +301,15 @@ mod tests {
         let ended = async { asked(&revocations, "a", page(0, 1, &entries)) };
         let (work, _) = tokio::join!(work, ended);
         assert!(matches!(work, Err(ServerError::Revoked)));
+        // What may have changed something says itself what became of it.
+        let abandoned = Abandoned::default();
+        let work = async {
+            assert!(abandoned.is_set(), "it is told first");
+            Ok(7)
+        };
+        assert!(matches!(request.or_is_told(&abandoned, work).await, Ok(7)));
+        let work = async { Err::<(), _>(ServerError::Read(ReadError::Abandoned)) };
+        let ended = request.or_is_told(&abandoned, work).await;
+        assert!(matches!(ended, Err(ServerError::Revoked)));
     }
 }

@@ -183,10 +183,19 @@ pub(super) async fn carry_out(
                 None => work.await,
             }
         }
-        false if is_write && length <= SMALL => {
-            told_who_left(waited, within.writing.there(work)).await
+        false => {
+            let abandoned = waited.abandoned.clone();
+            let work = async {
+                match is_write && length <= SMALL {
+                    true => told_who_left(waited, within.writing.there(work)).await,
+                    false => whoever_waits_for_it(length, &turns, waited, work).await,
+                }
+            };
+            match &revocable {
+                Some(revocable) => revocable.or_is_told(&abandoned, work).await,
+                None => work.await,
+            }
         }
-        false => whoever_waits_for_it(length, &turns, waited, work).await,
     }
 }
 
