@@ -232,10 +232,11 @@ impl Snapshot {
     ) -> Result<bool, ReadError> {
         let Some(parts) = self.visibility.parts_of(of) else { return Ok(false) };
         let resource = resource(document)?;
-        let compartments = Compartments {
+        let length = document.root().raw().len();
+        let compartments = where_it_may_last(length, || Compartments {
             author,
             ..Compartments::of(&resource, id, &Replacements::default(), self.schema())
-        };
+        });
         let named = compartments.named(self.base());
         let patient = ResourceType::new("Patient").expect("the name of a type");
         // Who is named by a URL is a patient of ours, as far as that can be told here.
@@ -254,7 +255,9 @@ impl Snapshot {
             let Some(filter) = &part.filter else { return Ok(true) };
             let options =
                 ExtractOptions { base: Some(&filter.by.base), zone: filter.by.zone, last_updated };
-            let indexed = IndexedResource::of(document.root(), &filter.by.extractor, &options);
+            let indexed = where_it_may_last(length, || {
+                IndexedResource::of(document.root(), &filter.by.extractor, &options)
+            });
             if self.matches(filter, &indexed).await? {
                 return Ok(true);
             }

@@ -495,7 +495,7 @@ fn describe(error: &ServerError) -> (StatusCode, Vec<Issue>) {
             StatusCode::PRECONDITION_FAILED,
             IssueCode::Conflict,
             match newest {
-                // Which one is told to who reads it alone.
+                // Whoever may read it finds out which.
                 Some(_) => {
                     "another version is the newest; read it and apply your change to it".into()
                 }

@@ -1,6 +1,8 @@
 //! The one table of interactions: what each is called in the CapabilityStatement and whether it
 //! is there. Dispatch, the statement and the tests are derived from it.
 
+use std::sync::LazyLock;
+
 use contract::{Interaction, Level, OperationName};
 use fhir_terminology::operations::OPERATIONS;
 
@@ -138,7 +140,8 @@ pub(crate) fn has_operation(name: &OperationName, level: &Level) -> bool {
         (Level::Instance(of), Some((on, _))) => on == "[type]" || on == of.resource_type.as_str(),
         _ => false,
     };
-    operations().iter().any(|row| row.name == name.as_str() && of(&row.on))
+    static THERE: LazyLock<Vec<OperationRow>> = LazyLock::new(operations);
+    THERE.iter().any(|row| row.name == name.as_str() && of(&row.on))
 }
 
 /// Whether this interaction is there.

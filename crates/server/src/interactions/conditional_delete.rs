@@ -80,10 +80,11 @@ pub(crate) async fn pinned(
     if access::reach(call, &call.interaction, of)? == Reach::Whole {
         return Ok(None);
     }
+    let changeable = call.unaccounted(access::visibility(call, &call.interaction, of).await?);
     let mut pinned = Vec::with_capacity(found.len());
     for id in found {
         let newest = snapshot.newest(of, id).await?.ok_or(ServerError::Interrupted)?;
-        access::check_replaced(call, &call.interaction, &newest).await?;
+        access::check_replaced(&changeable, &newest).await?;
         pinned.push(MayCreate::Seen(newest.version).narrow(expect.clone())?);
     }
     Ok(Some(pinned))

@@ -69,7 +69,7 @@ pub(crate) async fn seen(
     let expect = expected(&call.conditions)?;
     match newest.filter(|newest| !newest.flags.is_deleted()) {
         Some(newest) => {
-            access::check_replaced(call, &call.interaction, &newest).await?;
+            access::check_replaced(&snapshot, &newest).await?;
             MayCreate::Seen(newest.version).narrow(expect).map(Some)
         }
         None => match expect {

@@ -152,7 +152,7 @@ pub(crate) async fn may_write(
     let snapshot = call.snapshot(access::visibility(call, &call.interaction, of).await?);
     match snapshot.newest(of, &instance.id).await? {
         Some(newest) if !newest.flags.is_deleted() => {
-            access::check_replaced(call, &call.interaction, &newest).await?;
+            access::check_replaced(&snapshot, &newest).await?;
             Ok(MayCreate::Seen(newest.version))
         }
         _ => Err(ServerError::NotFound),
