@@ -306,10 +306,15 @@ impl Judge<'_> {
             None => refused(403),
             Some(found) => match &*found {
                 [] => self.create(json),
-                [one] => match caller.may_write(model, &reach, (of, one), json) {
-                    true => written(200, of, Some(one), json),
-                    false => refused(403),
-                },
+                [one] => {
+                    let there = model.alive(of, one);
+                    let may = there.is_some_and(|it| caller.may_replace(model, &reach, it))
+                        && caller.may_write(model, &reach, (of, one), json);
+                    match may {
+                        true => written(200, of, Some(one), json),
+                        false => refused(403),
+                    }
+                }
                 _ => refused(412),
             },
         }
